@@ -1,0 +1,168 @@
+"""From the figures of all rounds to tables: medians, and ratios against the tuned script and the limits."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+Figures = dict[str, float]
+
+LIMITS = "limits"
+BASELINE = "tuned"
+
+_COLUMNS: tuple[tuple[str, str, str], ...] = (
+    ("snapshot docs/s", "snapshot_per_s", ",.0f"),
+    ("from start", "snapshot_from_start_per_s", ",.0f"),
+    ("backlog changes/s", "backlog_per_s", ",.0f"),
+    ("from start", "backlog_from_start_per_s", ",.0f"),
+    ("inserts/s", "inserts_per_s", ",.0f"),
+    ("from start", "inserts_from_start_per_s", ",.0f"),
+    ("sustained changes/s", "sustained_per_s", ",.0f"),
+    ("behind at the end, s", "sustained_behind_s", ".2f"),
+    ("latency p50 ms", "latency_p50_ms", ".1f"),
+    ("p99 ms", "latency_p99_ms", ".1f"),
+    ("RSS peak MB", "peak_rss_mb", ".0f"),
+    ("end MB", "end_rss_mb", ".0f"),
+    ("CPU us/change", "backlog_cpu_us", ".1f"),
+    ("CPU us/change, sustained", "sustained_cpu_us", ".1f"),
+    ("start-up s", "start_up_s", ".2f"),
+)
+
+_RATIOS: tuple[tuple[str, str], ...] = (
+    ("snapshot", "snapshot_per_s"),
+    ("backlog", "backlog_per_s"),
+    ("inserts", "inserts_per_s"),
+    ("sustained", "sustained_per_s"),
+)
+
+_LIMIT_NAMES = {
+    "find": "MongoDB: documents read in raw batches",
+    "hset": "Redis: hashes of eight fields written, packed beforehand",
+    "insert": "MongoDB: documents inserted",
+    "update": "MongoDB: documents updated",
+    "stream_inserts": "MongoDB: insert events drained by raw getMore",
+    "stream": "MongoDB: update events drained by raw getMore",
+    "stream_lookup": "the same with `updateLookup`",
+}
+
+
+@dataclass
+class Results:
+    """Everything that was measured, a list of rounds for each system."""
+
+    options: dict[str, object]
+    machine: dict[str, str]
+    rounds: dict[str, list[Figures]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def medians(self) -> dict[str, Figures]:
+        """For each system, the median of each figure over its rounds."""
+        return {name: medians(rounds) for name, rounds in self.rounds.items() if rounds}
+
+    def document(self) -> dict[str, object]:
+        """The results file."""
+        return {
+            "options": self.options,
+            "machine": self.machine,
+            "medians": self.medians(),
+            "rounds": self.rounds,
+            "failures": self.failures,
+        }
+
+
+def medians(rounds: Sequence[Figures]) -> Figures:
+    """The median of each figure; a figure that a round lacks is taken over the others."""
+    names = dict.fromkeys(name for figures in rounds for name in figures)
+    return {name: statistics.median(figures[name] for figures in rounds if name in figures) for name in names}
+
+
+def ceilings(limits: Figures) -> Figures:
+    """For each ratio the slowest stage that every system must pass, measured alone."""
+    return {
+        "snapshot_per_s": min(limits["find"], limits["hset"]),
+        "backlog_per_s": min(limits["stream"], limits["hset"]),
+        "inserts_per_s": min(limits["stream_inserts"], limits["hset"]),
+        "sustained_per_s": min(limits["update"], limits["stream"], limits["hset"]),
+    }
+
+
+def markdown(results: Results) -> str:
+    """The whole report."""
+    all_medians = results.medians()
+    limits = all_medians.pop(LIMITS, None)
+    parts = [_machine(results)]
+    if results.failures:
+        parts.append(_failures(results.failures))
+    if all_medians:
+        parts.append(_systems(all_medians))
+        parts.append(_ratios(all_medians, limits))
+    if limits:
+        parts.append(_limits(limits))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _machine(results: Results) -> str:
+    options = f"{results.options['documents']:,} documents, median of {results.options['rounds']} rounds"
+    return "  \n".join([options, *(f"{name}: {value}" for name, value in results.machine.items())])
+
+
+def _failures(failures: dict[str, str]) -> str:
+    return "\n".join(f"**FAILED: {name}: {reason.splitlines()[0]}**" for name, reason in failures.items())
+
+
+def _systems(systems: dict[str, Figures]) -> str:
+    """Systems are columns, so that the table stays readable in a terminal."""
+    heads = ["", *systems]
+    rows = [
+        [title, *(_number(figures.get(name), form) for figures in systems.values())]
+        for title, name, form in _titled()
+    ]
+    return _table(heads, rows)
+
+
+def _titled() -> list[tuple[str, str, str]]:
+    """The columns, with "from start" said in full."""
+    titled, before = [], ""
+    for title, name, form in _COLUMNS:
+        before = before if title == "from start" else title
+        titled.append((f"{before}, from start" if title == "from start" else title, name, form))
+    return titled
+
+
+def _ratios(systems: dict[str, Figures], limits: Figures | None) -> str:
+    """How many times the tuned script, and what share of the limit."""
+    tuned = systems.get(BASELINE)
+    ceiling = ceilings(limits) if limits else None
+    rows = []
+    for title, name in _RATIOS:
+        for against, base, form in (("x tuned", tuned, ".2f"), ("of the limit", ceiling, ".0%")):
+            if base and name in base:
+                shares = [
+                    figures[name] / base[name] if name in figures else None for figures in systems.values()
+                ]
+                rows.append([f"{title}, {against}", *(_number(share, form) for share in shares)])
+    return _table(["", *systems], rows) if rows else ""
+
+
+def _limits(limits: Figures) -> str:
+    rows = [[title, _number(limits[name], ",.0f")] for name, title in _LIMIT_NAMES.items()]
+    return _table(["limit, each alone", "a second"], rows)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(line[at]) for line in [heads, *rows]) for at in range(len(heads))]
+    rule = ["-" * max(3, widths[0]), *("-" * (max(3, width) - 1) + ":" for width in widths[1:])]
+    return "\n".join(_line(line, widths) for line in [heads, rule, *rows])
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [
+        cell.ljust(max(3, width)) if at == 0 else cell.rjust(max(3, width))
+        for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return f"| {' | '.join(padded)} |"

@@ -1,0 +1,57 @@
+"""`syncd run`: the daemon."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+
+def run(
+    contracts: Annotated[
+        Path | None, typer.Option("--contracts", help="Directory of contracts (SYNCD_CONTRACTS).")
+    ] = None,
+    http: Annotated[
+        str | None, typer.Option("--http", help="Address of probes and metrics (SYNCD_HTTP).")
+    ] = None,
+) -> None:
+    """Run the daemon until SIGTERM or SIGINT; batches under way are finished and committed first."""
+    from syncd import telemetry
+    from syncd.contract.load import load_contract_set
+    from syncd.daemon.reload import Reloader
+    from syncd.daemon.supervisor import Supervisor
+    from syncd.ops.http import HttpServer, application
+    from syncd.settings import Settings
+
+    settings = Settings.from_environment(contracts=contracts, http=http)
+    telemetry.configure_logging(settings.log_level, settings.log_format)
+    stop = threading.Event()
+    caught: list[str] = []
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        caught.append(signal.Signals(number).name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    loaded = load_contract_set(settings.contracts, os.environ)
+    supervisor = Supervisor(settings)
+    plans = supervisor.compile(entry.contract for entry in loaded.contracts)
+    server = HttpServer(application(supervisor), settings.http_address)
+    server.start()
+    reloader = Reloader(settings.contracts, supervisor, stop)
+    reloader.start()
+    supervisor.apply(plans)
+    host = settings.http_address[0]
+    telemetry.daemon_started(http=f"http://{host}:{server.port}", contracts=[plan.name for plan in plans])
+    stop.wait()
+    telemetry.daemon_stopping(caught[0])
+    reloader.join(5)
+    supervisor.stop()
+    server.stop()
+    telemetry.daemon_stopped()

@@ -1,0 +1,55 @@
+"""`syncd status`: what the running daemon says of itself."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from typing import Annotated, Any, Literal
+
+import typer
+
+
+def status(
+    http: Annotated[
+        str | None, typer.Option("--http", help="Address of the daemon (SYNCD_HTTP).")
+    ] = None,
+    output: Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="text or json")] = "text",
+) -> None:
+    """Show the lanes of the running daemon. Exit code 1 when it is not ready, 3 when it does not answer."""
+    from syncd.settings import Settings
+
+    host, port = Settings.from_environment(http=http).http_address
+    url = f"http://{host}:{port}/status"
+    try:
+        with urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310 - the scheme is fixed above
+            said: dict[str, Any] = json.load(reply)
+    except (urllib.error.URLError, TimeoutError, ValueError) as error:
+        typer.echo(f"no daemon answers at {url} ({error}); start `syncd run`, or set SYNCD_HTTP", err=True)
+        raise typer.Exit(3) from None
+    if output == "json":
+        typer.echo(json.dumps(said, indent=2))
+    else:
+        _print_table(said)
+    raise typer.Exit(0 if said["ready"] and said["contracts"]["valid"] else 1)
+
+
+def _print_table(said: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"syncd {said['version']}", title_justify="left", box=None, pad_edge=False)
+    for name in ("contract", "collection", "state", "lag s", "changes", "copied", "dead letters", "position"):
+        table.add_column(name, justify="right" if name in ("lag s", "changes", "copied", "dead letters") else "left")
+    for lane in said["lanes"]:
+        table.add_row(
+            lane["contract"], lane["collection"], lane["state"], f"{lane['lag_seconds']:.1f}", str(lane["changes"]),
+            str(lane["snapshot"]["copied"]), str(lane["dead_letters"]), lane["position"],
+        )  # fmt: skip
+    console = Console()
+    console.print(table)
+    for lane in said["lanes"]:
+        if lane["error"]:
+            console.print(f"{lane['contract']}: {lane['error']}", markup=False, highlight=False)
+    for problem in said["contracts"]["problems"]:
+        console.print(f"the last edit was refused: {problem}", markup=False, highlight=False)

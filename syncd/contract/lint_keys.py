@@ -1,0 +1,125 @@
+"""Rules about keys: every document has keys of its own, and every key has one owner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from syncd.contract.loaded import LoadedContract
+from syncd.contract.model import Projection
+from syncd.contract.source import Path
+from syncd.contract.template import KeyTemplate, TemplateError, overlaps
+from syncd.errors import Problem
+
+CONTROL_PREFIX = "syncd:"
+"""syncd keeps positions, leases and dead letters under it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Keys:
+    """A projection whose key template can be read."""
+
+    contract: LoadedContract
+    at: int
+    projection: Projection
+    template: KeyTemplate
+
+    @property
+    def path(self) -> Path:
+        """Where the template stands."""
+        return ("redis", self.at, "key")
+
+    @property
+    def shown(self) -> str:
+        """The template as written."""
+        return f"`{self.contract.written(*self.path)}`"
+
+    def problem(self, what: str, remedy: str) -> Problem:
+        """A problem of the template."""
+        return self.contract.problem(self.path, what, remedy)
+
+
+def keys_of(contracts: Sequence[LoadedContract]) -> Iterator[Keys]:
+    """All projections with a template that is sound and can be read."""
+    for contract in contracts:
+        for index, projection in contract.projections():
+            if contract.sound("redis", index, "key"):
+                try:
+                    template = KeyTemplate.parse(projection.key)
+                except TemplateError:
+                    continue
+                yield Keys(contract, index, projection, template)
+
+
+def templates_can_be_read(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """Braces pair up, and hold a path."""
+    for contract in contracts:
+        for index, projection in contract.projections():
+            try:
+                KeyTemplate.parse(projection.key)
+            except TemplateError as error:
+                what, _, remedy = str(error).partition("|")
+                path = ("redis", index, "key")
+                yield contract.problem(path, f"key template: {what}", remedy, offset=error.position)
+
+
+def keys_are_unique_per_document(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """Two documents on one key would overwrite, and then delete, each other."""
+    for keys in keys_of(contracts):
+        paths = set(keys.template.paths)
+        unique = keys.contract.contract.mongo.unique
+        if not paths:
+            yield keys.problem(
+                f"the key {keys.shown} has no placeholder", "add one that differs per document: {_id}"
+            )
+        elif not keys.template.separated:
+            what = (
+                f"two placeholders of {keys.shown} without a `:` between them, so that two documents can meet"
+            )
+            yield keys.problem(what, "put a `:` between the placeholders")
+        elif (
+            "_id" not in paths
+            and keys.contract.sound("mongo", "unique")
+            and not any(paths.issuperset(fields) for fields in unique if fields)
+        ):
+            names = ", ".join(sorted(paths))
+            remedy = f"add {{_id}}, or state the unique index that covers it: mongo.unique: [[{names}]]"
+            yield keys.problem(f"the key {keys.shown} is not unique per document", remedy)
+
+
+def keys_leave_control_keys_alone(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """A projection there could overwrite a position, and a sweep could delete one."""
+    for keys in keys_of(contracts):
+        if keys.template.prefix.startswith(CONTROL_PREFIX):
+            what = f"keys that begin with `{CONTROL_PREFIX}` belong to syncd itself"
+            yield keys.problem(what, "choose another prefix")
+
+
+def keys_have_one_owner(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """Two owners of one key delete each other's work."""
+    for one, other in combinations(keys_of(contracts), 2):
+        if not _may_meet(one.template.prefix, other.template.prefix):
+            continue
+        example = overlaps(one.template, other.template)
+        if example is None:
+            continue
+        line, column = one.contract.locate(*one.path)
+        hidden = any(keys.contract.source.has_variable(*keys.path) for keys in (one, other))
+        such_as = "" if hidden else f", such as `{example}`"
+        owners = "two contracts" if one.contract is not other.contract else "two projections"
+        first = f"{one.shown} of {one.contract.file}:{line}:{column}"
+        what = f"{owners} own the same keys: {other.shown} and {first}{such_as}"
+        yield other.problem(what, "give one of them another prefix")
+
+
+def _may_meet(one: str, other: str) -> bool:
+    return one.startswith(other) or other.startswith(one)
+
+
+RULES = (
+    templates_can_be_read,
+    keys_are_unique_per_document,
+    keys_leave_control_keys_alone,
+    keys_have_one_owner,
+)

@@ -1,0 +1,74 @@
+"""One contract file as plain values, with the place of every key and value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import yaml
+
+Path: TypeAlias = tuple[str | int, ...]
+Place: TypeAlias = tuple[int, int]
+"""Line and column, from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What one file says and where. `failed` names values that could not be read, reported already."""
+
+    file: str
+    text: str
+    value: Any
+    nodes: Mapping[Path, yaml.Node]
+    keys: Mapping[Path, Place]
+    failed: frozenset[Path] = frozenset()
+
+    def locate(self, *path: str | int) -> Place:
+        """Line and column of a value, or of the nearest value around it."""
+        path = self._addressed(path)
+        while path and path not in self.nodes:
+            path = path[:-1]
+        return place_of(self.nodes[path])
+
+    def locate_key(self, *path: str | int) -> Place:
+        """Line and column of a key, or of the value where it has no key."""
+        return self.keys.get(self._addressed(path)) or self.locate(*path)
+
+    def locate_inside(self, offset: int, *path: str | int) -> Place:
+        """Line and column of a character (from 0) of a scalar as written; its beginning where lines fold."""
+        line, column = self.locate(*path)
+        node = self.nodes.get(self._addressed(path))
+        if not isinstance(node, yaml.ScalarNode) or node.style in ("|", ">"):
+            return line, column
+        quote = 1 if node.style else 0
+        before = node.value[:offset]
+        same = "\n" not in before and self.text.startswith(before, node.start_mark.index + quote)
+        return (line, column + quote + offset) if same else (line, column)
+
+    def written(self, *path: str | int) -> str | None:
+        """A scalar as the file has it, before variables are filled in: what messages may show."""
+        node = self.nodes.get(self._addressed(path))
+        return node.value if isinstance(node, yaml.ScalarNode) else None
+
+    def has_variable(self, *path: str | int) -> bool:
+        """True if the environment had a part in a value, which may make it a secret."""
+        return "${" in (self.written(*path) or "")
+
+    def _addressed(self, path: Path) -> Path:
+        """`fields: [title]` is a mapping in the model, so an entry of a list may be addressed by its text."""
+        found: Path = ()
+        for part in path:
+            node = self.nodes.get(found)
+            if isinstance(part, str) and isinstance(node, yaml.SequenceNode):
+                texts = [item.value for item in node.value]
+                found = (*found, texts.index(part) if part in texts else part)
+            else:
+                found = (*found, part)
+        return found
+
+
+def place_of(marked: yaml.Node | yaml.Event) -> Place:
+    """Where a node or an event begins."""
+    mark = marked.start_mark
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)

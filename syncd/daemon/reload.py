@@ -1,0 +1,43 @@
+"""Watches the contract directory: a set that passes replaces the old one as a whole, any other changes nothing."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from watchfiles import watch
+
+from syncd.contract.load import load_contract_set
+from syncd.daemon.supervisor import Supervisor
+from syncd.errors import ContractError, SettingsError
+
+DEBOUNCE_MS = 300
+"""An editor writes a file in several steps; wait until they have come to rest."""
+
+
+class Reloader(threading.Thread):
+    """Applies edits to a supervisor."""
+
+    def __init__(self, directory: Path, supervisor: Supervisor, stop: threading.Event) -> None:
+        super().__init__(name="reload", daemon=True)
+        self._directory, self._supervisor, self._halt = directory, supervisor, stop
+
+    def run(self) -> None:
+        """Wait for edits until told to stop."""
+        for _ in watch(
+            self._directory, stop_event=self._halt, debounce=DEBOUNCE_MS, rust_timeout=1000, yield_on_timeout=False
+        ):
+            self.reload()
+
+    def reload(self) -> None:
+        """Check the whole set, and take it or leave it."""
+        try:
+            contracts = load_contract_set(self._directory, os.environ)
+            plans = self._supervisor.compile(loaded.contract for loaded in contracts.contracts)
+        except ContractError as error:
+            self._supervisor.refuse([str(problem) for problem in error.problems])
+        except SettingsError as error:
+            self._supervisor.refuse([str(error)])
+        else:
+            self._supervisor.apply(plans)

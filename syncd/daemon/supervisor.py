@@ -1,0 +1,124 @@
+"""Runs a lane for every contract, and exchanges lanes when contracts change."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from syncd import telemetry
+from syncd.contract.model import Contract
+from syncd.errors import SettingsError
+from syncd.inbound.lane import Lane
+from syncd.plan.compile import Plan, compile_contract
+from syncd.settings import Settings
+from syncd.stores.mongo import MongoStore
+from syncd.stores.redis import RedisStore
+
+STOP_TIMEOUT_S = 25.0
+"""Below the 30 s that Kubernetes and systemd give by default. A lane that is stuck in a dead link is left behind: its
+position says how far it got."""
+
+
+@dataclass(slots=True)
+class ContractsStatus:
+    """What became of the last edit of the contract directory."""
+
+    valid: bool = True
+    problems: list[str] = field(default_factory=list)
+
+
+class Supervisor:
+    """All lanes of one daemon. `apply` may be called again with another set."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._mongo = MongoStore(settings.mongo_uri.get_secret_value())
+        self._redis = RedisStore(settings.redis_url.get_secret_value())
+        self.owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+        self.contracts = ContractsStatus()
+        self._lanes: dict[str, Lane] = {}
+        self._lock = threading.Lock()
+
+    def compile(self, contracts: Iterable[Contract]) -> list[Plan]:
+        """Compile a set without touching what runs. Raises SettingsError where a setting is missing."""
+        key = self._settings.hmac_key
+        secret = key.get_secret_value().encode() if key else None
+        plans = []
+        for contract in contracts:
+            try:
+                plans.append(compile_contract(contract, secret))
+            except SettingsError as error:
+                raise SettingsError(f"contract {contract.name}: {error}") from None
+        return plans
+
+    def apply(self, plans: list[Plan]) -> None:
+        """Make exactly these plans run: stop what is gone, exchange what changed, start what is new."""
+        with self._lock:
+            wanted = {plan.name: plan for plan in plans}
+            stopped = [name for name in self._lanes if name not in wanted]
+            changed = [
+                name for name, plan in wanted.items()
+                if name in self._lanes and not _same(self._lanes[name].plan, plan)
+            ]  # fmt: skip
+            started = [name for name in wanted if name not in self._lanes]
+            self._stop(stopped + changed)
+            for name in stopped:
+                telemetry.contract_gone(name)
+            for name in changed + started:
+                lane = Lane(wanted[name], self._mongo, self._redis, self.owner, self._settings)
+                self._lanes[name] = lane
+                lane.start()
+        self.contracts = ContractsStatus()
+        telemetry.reload_applied(started, changed, stopped)
+
+    def refuse(self, problems: list[str]) -> None:
+        """Note that an edit did not pass; what runs goes on."""
+        self.contracts = ContractsStatus(False, problems)
+        telemetry.reload_refused(problems)
+
+    def _stop(self, names: list[str]) -> None:
+        lanes = [self._lanes.pop(name) for name in names]
+        for lane in lanes:
+            lane.stop()
+        for lane in lanes:
+            lane.join(STOP_TIMEOUT_S)
+
+    def stop(self) -> None:
+        """Finish every batch under way and commit."""
+        with self._lock:
+            self._stop(list(self._lanes))
+        self._mongo.close()
+        self._redis.close()
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """The lanes that run, by name."""
+        return [lane for _, lane in sorted(self._lanes.copy().items())]
+
+    @property
+    def alive(self) -> bool:
+        """Whether every lane's thread runs, whatever state it is in."""
+        return all(lane.is_alive() for lane in self.lanes)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every contract is served as it promises."""
+        return all(lane.status.ready for lane in self.lanes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "owner": self.owner,
+            "ready": self.ready,
+            "contracts": {"valid": self.contracts.valid, "problems": self.contracts.problems},
+            "lanes": [lane.status.as_dict() for lane in self.lanes],
+        }
+
+
+def _same(a: Plan, b: Plan) -> bool:
+    return a.contract == b.contract and a.fingerprint == b.fingerprint

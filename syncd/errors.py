@@ -1,0 +1,93 @@
+"""Every exception that syncd raises on purpose. A message says the cause and then the remedy.
+
+    SyncdError
+    ├── ContractError           a contract directory does not pass; carries every problem found
+    ├── SettingsError           a setting is missing or cannot be used
+    ├── ProjectionError         one document cannot be projected: becomes a dead letter
+    ├── PlatformError           no bundled server runs on this machine
+    └── StoreError              a store answered, or failed to
+        ├── TransientError      may pass by itself: the lane stops, waits and tries again
+        │   └── FencedError     another daemon holds the lease: the lane stands by
+        ├── CapabilityError     the server lacks what the contract needs
+        ├── PositionLostError   the stream cannot go on from the stored position: snapshot again
+        └── FatalError          a person must act (wrong password, no rights, wrong server)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class SyncdError(Exception):
+    """Base of all errors of syncd."""
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Problem:
+    """One mistake in one contract file. `line` and `column` count from 1."""
+
+    file: str
+    line: int
+    column: int
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.what}; {self.remedy}"
+
+
+class ContractError(SyncdError):
+    """A set of contracts does not pass. `problems` holds all of them, in file order."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = sorted(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class SettingsError(SyncdError):
+    """A setting is missing or cannot be used."""
+
+
+class ProjectionError(SyncdError):
+    """One document cannot take the shape that the contract asks for.
+
+    `reason` is a short word from a closed list (it labels a metric), `detail` names the field and what is wrong
+    with it, never its value.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}")
+
+
+class PlatformError(SyncdError):
+    """No bundled server runs on this machine."""
+
+
+class StoreError(SyncdError):
+    """A store refused, failed, or could not be reached. `store` is `mongo` or `redis`."""
+
+    def __init__(self, store: str, message: str) -> None:
+        self.store = store
+        super().__init__(message)
+
+
+class TransientError(StoreError):
+    """May pass by itself; the lane waits and tries again from its stored position."""
+
+
+class FencedError(TransientError):
+    """The lease is in other hands; nothing was written."""
+
+
+class CapabilityError(StoreError):
+    """The server lacks what a contract needs."""
+
+
+class PositionLostError(StoreError):
+    """The change stream cannot go on from the stored position."""
+
+
+class FatalError(StoreError):
+    """Only a person can put this right."""

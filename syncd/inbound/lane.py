@@ -1,0 +1,112 @@
+"""A lane: the ordered stream of work for one contract, in a thread of its own, started again after every error.
+
+Lanes share nothing but connections, so a slow or broken one does not stop the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+from redis.backoff import ExponentialWithJitterBackoff
+
+from syncd import telemetry
+from syncd.errors import FatalError, FencedError, PositionLostError, StoreError, SyncdError, TransientError
+from syncd.inbound.index import require_capabilities
+from syncd.inbound.run import LaneRun
+from syncd.inbound.status import LaneStatus
+from syncd.plan.compile import Plan
+from syncd.settings import Settings
+from syncd.stores.mongo import MongoStore
+from syncd.stores.position import ControlKeys, Lease
+from syncd.stores.redis import RedisStore
+
+FATAL_RETRY_S = 30.0
+"""Even what only a person can mend is tried again: then nobody has to restart the daemon after mending it."""
+MAX_FRUITLESS = 3
+"""Lost positions in a row without any progress, after which the lane stops loudly."""
+
+
+class Lane(threading.Thread):
+    """Runs one plan until `stop`. `status` may be read from any thread."""
+
+    def __init__(self, plan: Plan, mongo: MongoStore, redis: RedisStore, owner: str, settings: Settings) -> None:
+        super().__init__(name=f"lane-{plan.name}", daemon=True)
+        self.plan = plan
+        self._mongo, self._redis, self._settings = mongo, redis, settings
+        slo = plan.contract.slo
+        freshness_s = slo.freshness / 1000 if slo else None
+        self.status = LaneStatus(plan.name, plan.contract.mongo.collection, freshness_s)
+        self._lease = Lease(redis, ControlKeys(plan.name), owner, settings.lease_ttl)
+        self._halt = threading.Event()
+        self._backoff = ExponentialWithJitterBackoff(cap=10.0, base=0.2)
+        self._failures = 0
+        self._fruitless = 0
+        telemetry.contract_known(plan.name, freshness_s)
+
+    def stop(self) -> None:
+        """Ask the lane to finish its batch and commit; `join` waits for it."""
+        self._halt.set()
+
+    def run(self) -> None:
+        """Run, and run again after every error, until stopped."""
+        while not self._halt.is_set():
+            delay = self._attempt()
+            self._halt.wait(delay)
+        with contextlib.suppress(StoreError):  # a lease that cannot be given back runs out by itself
+            self._lease.release()
+        self.status.enter("stopped")
+
+    def _attempt(self) -> float:
+        """One run. Returns the seconds to wait before the next."""
+        run: LaneRun | None = None
+        try:
+            self._mongo.connect()
+            require_capabilities(self.plan, self._redis.connect())
+            self._lease.acquire()
+            run = LaneRun(
+                self.plan, self._mongo, self._redis, self._lease, self._settings, self.status, self._halt
+            )
+            run.run()
+            return 0.0
+        except FencedError as error:
+            return self._stand_by(error)
+        except PositionLostError as error:
+            return self._lost(error)
+        except TransientError as error:
+            self._failures = 1 if run is not None and run.progressed else self._failures + 1
+            return self._interrupted("transient", "waiting", str(error), self._backoff.compute(self._failures))
+        except SyncdError as error:
+            return self._interrupted("fatal", "failed", str(error), FATAL_RETRY_S)
+        except Exception as error:  # noqa: BLE001 - one lane's bug must not end the daemon, nor go unseen
+            telemetry.lane_bug(self.plan.name)
+            return self._interrupted("bug", "failed", f"unexpected {type(error).__name__}", FATAL_RETRY_S)
+        finally:
+            if run is not None and run.progressed:
+                self._fruitless = 0
+
+    def _stand_by(self, error: FencedError) -> float:
+        self.status.enter("standby", error=str(error))
+        return self._settings.lease_ttl / 4
+
+    def _interrupted(self, why: str, state: str, message: str, delay: float) -> float:
+        # The same trouble again and again needs one line, not one a retry.
+        if message != self.status.error:
+            telemetry.lane_interrupted(self.plan.name, why, message, delay)
+        self.status.enter(state, error=message)
+        return delay
+
+    def _lost(self, error: PositionLostError) -> float:
+        policy = self.plan.contract.sync.on_unresumable_position
+        self._fruitless += 1
+        if policy == "fail" or self._fruitless > MAX_FRUITLESS:
+            telemetry.position_lost(self.plan.name, str(error), "stopped")
+            self.status.enter("failed", error=f"{error}; remove the position key of this contract to copy it anew")
+            return FATAL_RETRY_S
+        telemetry.position_lost(self.plan.name, str(error), "resnapshot")
+        self.status.enter("waiting", error=str(error))
+        try:
+            self._lease.forget_position()
+        except StoreError as second:
+            return self._interrupted("transient", "waiting", str(second), 1.0)
+        return 0.0

@@ -1,0 +1,80 @@
+"""Reads of documents at one moment that is known afterwards."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from bson.timestamp import Timestamp
+
+from syncd.plan.codec import CODEC
+from syncd.plan.compile import Plan
+from syncd.plan.keys import encode_key_value
+from syncd.stores.mongo import ZERO_TIME, Document, MongoStore, translated
+
+
+class Found(NamedTuple):
+    """Documents by ident, as they were at `time`. `complete` is False when one reply could not hold all of them."""
+
+    documents: dict[str, Document]
+    time: Timestamp
+    complete: bool
+
+
+class Lookup:
+    """Finds documents of one contract. Thread-safe."""
+
+    def __init__(self, store: MongoStore, plan: Plan) -> None:
+        self._store = store
+        self._database, self._collection = plan.namespace
+        self._filter = plan.filter
+        self._projection = plan.find_projection
+
+    def by_ids(self, ids: list[Any], after: Timestamp, *, only_ids: bool = False) -> Found:
+        """The documents with these `_id` that match the filter, read at or after `after`."""
+        query: Document = {"_id": {"$in": ids}}
+        if self._filter is not None:
+            query = {"$and": [query, self._filter]}
+        command: Document = {"find": self._collection, "filter": query, "batchSize": len(ids) + 1}
+        if only_ids or self._projection is not None:
+            command["projection"] = {"_id": 1} if only_ids else self._projection
+        reply = self._run(command, after)
+        cursor = reply["cursor"]
+        if cursor["id"]:
+            self._kill(cursor["id"])
+        documents = {encode_key_value(document["_id"]): document for document in cursor["firstBatch"]}
+        return Found(documents, cursor["atClusterTime"], not cursor["id"])
+
+    def chunk(self, cursor: Document | None, size: int, after: Timestamp) -> tuple[list[Document], Timestamp]:
+        """The next documents in `_id` order behind `cursor`, at most `size` and 16 MB; none at the end."""
+        query: Document = {}
+        if cursor is not None:
+            # A bare {_id: {$gt: last}} compares within one BSON type and skips all others without a word.
+            query = {"$expr": {"$gt": ["$_id", {"$literal": cursor["_id"]}]}}
+        if self._filter is not None:
+            query = {"$and": [query, self._filter]} if query else dict(self._filter)
+        command: Document = {
+            "find": self._collection,
+            "filter": query,
+            "sort": {"_id": 1},
+            # Without the hint a filter may pick another index and sort in memory, once a chunk.
+            "hint": {"_id": 1},
+            "limit": size,
+            "batchSize": size,
+            "singleBatch": True,
+        }
+        if self._projection is not None:
+            command["projection"] = self._projection
+        reply = self._run(command, after)
+        return reply["cursor"]["firstBatch"], reply["cursor"]["atClusterTime"]
+
+    def _run(self, command: Document, after: Timestamp) -> Document:
+        # Snapshot: one moment, majority-committed, and the reply says which. Not before `after`: causal.
+        command["readConcern"] = {"level": "snapshot"}
+        if after > ZERO_TIME:
+            command["readConcern"]["afterClusterTime"] = after
+        with translated():
+            return self._store.client[self._database].command(command, codec_options=CODEC)
+
+    def _kill(self, cursor: int) -> None:
+        with translated():
+            self._store.client[self._database].command({"killCursors": self._collection, "cursors": [cursor]})

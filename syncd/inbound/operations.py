@@ -1,0 +1,110 @@
+"""Writes as the arguments of `syncd_apply` (see stores/functions.lua for the form)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+from bson import json_util
+
+from syncd.plan.change import Dead, Drop, Patch, Put, Retired, Write
+from syncd.plan.codec import dump_json
+from syncd.plan.project import Shape
+from syncd.stores.position import ControlKeys
+
+REDIS_TYPES = {"hash": "hash", "json": "ReJSON-RL", "string": "string"}
+_RELAXED = json_util.RELAXED_JSON_OPTIONS
+
+
+class Operations:
+    """The operations of one call: `keys` and `args` as they go over the wire, `writes` by operation number."""
+
+    def __init__(self, control: ControlKeys, contract: str, version: str) -> None:
+        self._control = control
+        self._contract, self._version = contract, version
+        self.keys: list[str] = []
+        self.args: list[Any] = []
+        self.writes: list[Write] = []
+
+    def add(self, write: Write) -> None:
+        """Append one write, or nothing at all: raises ProjectionError where JSON cannot hold the content."""
+        if isinstance(write, Put):
+            self._put(write)
+        elif isinstance(write, Patch):
+            self._patch(write)
+        elif isinstance(write, Drop):
+            self._drop(write)
+        else:
+            self._dead(write)
+
+    def _emit(self, write: Write, *args: Any, key: str | None = None) -> None:
+        self.writes.append(write)
+        if key is not None:
+            self.keys.append(key)
+        self.args += args
+
+    def _map(self, shape: Shape | Retired) -> tuple[str, str]:
+        return self._control.keys_by_id(shape.name), self._control.ids_by_key(shape.name)
+
+    def _put(self, write: Put) -> None:
+        shape, content = write.shape, write.content
+        body: tuple[Any, ...]
+        if shape.type == "hash":
+            assert isinstance(content, dict)
+            body = ("h", write.ttl, 2 * len(content), *chain.from_iterable(content.items()))
+        elif shape.type == "json":
+            body = ("j", write.ttl, dump_json(content))
+        else:
+            body = ("s", write.ttl, content)
+        if not shape.by_id:
+            self._emit(write, "m", *self._map(shape), write.ident, key=write.key)
+        self._emit(write, *body, key=write.key)
+
+    def _patch(self, write: Patch) -> None:
+        if write.shape.type == "hash":
+            code, sets, removed = "H", list(chain.from_iterable(write.sets.items())), list(write.removed)
+        else:
+            pairs = ((f"$.{name}", dump_json(value)) for name, value in write.sets.items())
+            code, sets = "J", list(chain.from_iterable(pairs))
+            removed = [f"$.{name}" for name in write.removed]
+        self._emit(write, code, write.ttl, len(sets), *sets, len(removed), *removed, key=write.key)
+
+    def _drop(self, write: Drop) -> None:
+        shape = write.shape
+        if not shape.by_id:
+            self._emit(write, "r", *self._map(shape), write.ident)
+        elif write.key is not None:
+            self._emit(write, "d", REDIS_TYPES[shape.type], key=write.key)
+
+    def _dead(self, write: Dead) -> None:
+        fields = {
+            "contract": self._contract,
+            "version": self._version,
+            "projection": write.projection,
+            "key": write.key,
+            "id": write.ident,
+            "reason": write.reason,
+            "detail": write.detail,
+            "at": str(round(time.time() * 1000)),
+            "change": json.dumps(describe(write.change)),
+        }
+        self._emit(write, "x", 2 * len(fields), *chain.from_iterable(fields.items()))
+
+
+def describe(event: Mapping[str, Any]) -> dict[str, Any]:
+    """A change as a dead letter keeps it: which document, which fields, when; never what they hold.
+
+    A masked field must not reach Redis by this way, and a replay reads the document anyway.
+    """
+    said: dict[str, Any] = {"op": event.get("operationType", "snapshot")}
+    if "documentKey" in event:
+        said["id"] = json.loads(json_util.dumps(event["documentKey"]["_id"], json_options=_RELAXED))
+    if moment := event.get("clusterTime"):
+        said["time"] = f"{moment.time}:{moment.inc}"
+    if description := event.get("updateDescription"):
+        said["updated"] = list(description.get("updatedFields") or ())
+        said["removed"] = list(description.get("removedFields") or ())
+    return said

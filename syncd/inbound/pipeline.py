@@ -1,0 +1,110 @@
+"""Applies units one after another, with one call in flight: the next is built while Redis works on the last."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+from syncd import telemetry
+from syncd.errors import ProjectionError
+from syncd.inbound.floors import Floors
+from syncd.inbound.operations import Operations
+from syncd.inbound.units import Unit, WindowUnit
+from syncd.inbound.writer import Writer
+from syncd.plan.change import Dead, Drop, Patch, Put
+from syncd.plan.compile import Plan
+from syncd.stores.position import ControlKeys, Position
+
+_RESULTS = {Put: "put", Patch: "patch", Drop: "delete", Dead: "dead"}
+
+
+@dataclass(slots=True)
+class _InFlight:
+    unit: Unit
+    operations: Operations
+    before: Position
+    after: Position
+    started: float
+
+
+class Pipeline:
+    """Keeps the position in step with what Redis confirmed.
+
+    `position` is behind everything that was sent, `confirmed` behind everything that Redis acknowledged.
+    """
+
+    def __init__(self, plan: Plan, control: ControlKeys, writer: Writer, floors: Floors, position: Position) -> None:
+        self._plan, self._control, self._writer, self._floors = plan, control, writer, floors
+        self.position = self.confirmed = position
+        self.confirmed_at = time.monotonic()
+        self._flying: _InFlight | None = None
+
+    def apply(self, unit: Unit) -> None:
+        """Send a unit behind the one in flight; returns when the one before is confirmed."""
+        started = time.monotonic()
+        operations = self._encode(unit)
+        if operations is None:
+            assert isinstance(unit, WindowUnit)
+            for half in unit.split():
+                self.apply(half)
+            return
+        self.settle()
+        if unit.is_stale(self._floors.mark):
+            # Settling the one before took a read: what was built from older changes may be behind it now.
+            self.apply(unit)
+            return
+        after = unit.after(self.position)
+        self._writer.send(operations, after)
+        self._flying = _InFlight(unit, operations, self.position, after, started)
+        self.position = after
+
+    def settle(self) -> None:
+        """Wait until the call in flight is confirmed, making it again as long as Redis refuses a part of it."""
+        while (flying := self._flying) is not None:
+            self._flying = None
+            outcome = self._writer.receive()
+            if outcome.ok:
+                self._confirm(flying)
+                return
+            for index, reason in outcome.refused + outcome.failed:
+                flying.unit.refuse(flying.operations.writes[index], reason)
+            self._again(flying)
+
+    def _again(self, flying: _InFlight) -> None:
+        operations = self._encode(flying.unit)
+        if operations is None:  # the reads are too big for one reply; nothing of it was applied yet
+            assert isinstance(flying.unit, WindowUnit)
+            self.position = flying.before
+            for half in flying.unit.split():
+                self.apply(half)
+            return
+        after = flying.unit.after(flying.before)
+        self._writer.send(operations, after)
+        self._flying = _InFlight(flying.unit, operations, flying.before, after, flying.started)
+        self.position = after
+
+    def _encode(self, unit: Unit) -> Operations | None:
+        writes = unit.build()
+        if writes is None:
+            return None
+        contract = self._plan.contract
+        operations = Operations(self._control, contract.name, contract.metadata.version)
+        # A dead letter must not be written twice when a call has to be made again: it goes last.
+        for write in sorted(writes, key=lambda write: isinstance(write, Dead)):
+            try:
+                operations.add(write)
+            except ProjectionError as error:
+                operations.add(unit.dead(write, error.reason, error.detail))
+        return operations
+
+    def _confirm(self, flying: _InFlight) -> None:
+        self.confirmed = flying.after
+        self.confirmed_at = time.monotonic()
+        name = self._plan.name
+        telemetry.BATCH.labels(name).observe(self.confirmed_at - flying.started)
+        for kind, count in Counter(map(type, flying.operations.writes)).items():
+            telemetry.WRITES.labels(name, "redis", _RESULTS[kind]).inc(count)
+        for write in flying.operations.writes:
+            if type(write) is Dead:
+                telemetry.dead_letter(name, write.reason, write.projection, write.key, write.detail)

@@ -1,0 +1,266 @@
+"""One run of a lane: from the lease to the first error, or until it is told to stop.
+
+Everything that matters is in Redis: a run begins by reading the position and can end anywhere.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from syncd import telemetry
+from syncd.errors import PositionLostError
+from syncd.inbound.floors import Floors
+from syncd.inbound.index import Indexes
+from syncd.inbound.lookup import Lookup
+from syncd.inbound.pipeline import Pipeline
+from syncd.inbound.snapshot import Chunk, Ghosts, NextPhase, SnapshotReader
+from syncd.inbound.sources import Failure, Source
+from syncd.inbound.status import LaneStatus
+from syncd.inbound.stream import MAX_EVENTS, Batch, ChangeStream
+from syncd.inbound.units import GhostsUnit, SliceUnit, Step, WindowUnit
+from syncd.inbound.window import DATA_OPS, Window, WindowBuilder
+from syncd.inbound.writer import Writer
+from syncd.plan.compile import Plan
+from syncd.settings import Settings
+from syncd.stores.mongo import MongoStore, translated
+from syncd.stores.position import SNAPSHOT, STREAM, ControlKeys, Lease, Position, load_position
+from syncd.stores.redis import RedisStore
+from syncd.stores.redis import translated as translated_redis
+
+IDLE_COMMIT_S = 60.0
+"""How often the position of a lane without traffic is stored, so that it does not age out of the oplog."""
+INDEX_CHECK_S = 15.0
+HOUSE_S = 1.0
+DRAINED_LAG_S = 2.0
+"""A stream that never pauses counts as caught up when its last change is no older than this."""
+_STRUCTURE = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
+
+
+class LaneRun:
+    """Moves one contract's changes while the lease lasts. Used once, by one thread."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        mongo: MongoStore,
+        redis: RedisStore,
+        lease: Lease,
+        settings: Settings,
+        status: LaneStatus,
+        stop: threading.Event,
+    ) -> None:
+        self._plan, self._mongo, self._redis = plan, mongo, redis
+        self._lease, self._settings, self._status, self._stop = lease, settings, status, stop
+        self._control = ControlKeys(plan.name)
+        self._lookup = Lookup(mongo, plan)
+        self._indexes = Indexes(plan, redis, self._control)
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._sources: list[Source] = []
+        self._writer = Writer(redis, self._control, lease)
+        self._window_events = max(1, settings.batch_writes // len(plan.shapes))
+        self._renewed = self._index_checked = self._house_at = time.monotonic()
+        self._snapshot_started = 0.0
+        self.progressed = False
+        """Whether this run moved the position at all."""
+
+    def run(self) -> None:
+        """Work until `stop` is set (then everything is committed) or an error ends the run."""
+        try:
+            self._start()
+            while not self._stop.is_set():
+                self._step()
+            self._finish()
+        finally:
+            for source in self._sources:
+                source.close()
+            self._writer.close()
+
+    def _start(self) -> None:
+        position = load_position(self._redis, self._control)
+        self._indexes.create()
+        stream = ChangeStream(self._mongo, self._plan)
+        fresh = position.token is None or position.fingerprint != self._plan.fingerprint
+        first = stream.open(None if fresh else position.token)
+        reason = "no position" if position.token is None else "the contract changed" if fresh else "going on"
+        if fresh:
+            position = self._beginning(position, first)
+        self._floors = Floors(position.mark, position.time)
+        self._builder = WindowBuilder(self._plan, self._lookup, self._floors)
+        self._pipeline = Pipeline(self._plan, self._control, self._writer, self._floors, position)
+        self._live_at = position.mark
+        if fresh:
+            # Before any document is read: what changes from here on is in the stream.
+            self._pipeline.apply(Step())
+            self._pipeline.settle()
+        if position.phase != STREAM:
+            self._start_snapshot(position, reason)
+        else:
+            self._status.enter("catching_up", reason=reason)
+        self._fetch("stream", self._stream_items(stream, first))
+
+    def _beginning(self, old: Position, first: Batch) -> Position:
+        owned = self._plan.owned + [entry for entry in old.owned if entry not in self._plan.owned]
+        return Position(
+            token=first.token,
+            time=first.time,
+            mark=first.time,
+            phase=SNAPSHOT,
+            fingerprint=self._plan.fingerprint,
+            owned=owned,
+        )
+
+    def _start_snapshot(self, position: Position, reason: str) -> None:
+        self._floors.recording = True
+        self._builder.deltas_allowed = False
+        # Keys of a projection that changed its type hold the old type until their document comes by.
+        types = {"json": "ReJSON-RL"}
+        self._writer.also = ",".join(sorted({types.get(kind, kind) for _, _, kind in position.owned}))
+        reader = SnapshotReader(
+            self._plan, self._lookup, self._floors, self._redis, self._control, self._settings.chunk_documents
+        )
+        self._snapshot_started = time.monotonic()
+        self._status.enter("snapshot", reason=reason)
+        telemetry.snapshot_started(self._plan.name, self._estimate(), position.copied, reason)
+        self._fetch("snapshot", reader.items(position))
+
+    def _estimate(self) -> int:
+        database, collection = self._plan.namespace
+        with translated():
+            return self._mongo.client[database][collection].estimated_document_count()
+
+    def _fetch(self, what: str, items: Iterator[Any]) -> None:
+        source = Source(f"{self._plan.name}-{what}", items, self._inbox)
+        self._sources.append(source)
+        source.start()
+
+    @staticmethod
+    def _stream_items(stream: ChangeStream, first: Batch) -> Iterator[Batch]:
+        try:
+            yield first
+            while not stream.is_exhausted:
+                yield stream.next()
+        finally:
+            stream.close()
+
+    def _step(self) -> None:
+        """Handle one item; without one, settle what is in flight and wait for the next."""
+        try:
+            source, item = self._inbox.get_nowait()
+        except queue.Empty:
+            self._pipeline.settle()
+            self._status.confirmed(self._pipeline.confirmed)
+            self._keep_house()
+            try:
+                source, item = self._inbox.get(timeout=1.0)
+            except queue.Empty:
+                return
+        self._handle(item)
+        source.done()
+        if time.monotonic() >= self._house_at:
+            self._pipeline.settle()
+            self._status.confirmed(self._pipeline.confirmed)
+            self._keep_house()
+
+    def _handle(self, item: Any) -> None:
+        if isinstance(item, Batch):
+            self._take_batch(item)
+        elif isinstance(item, Chunk):
+            self._take_chunk(item)
+        elif isinstance(item, Ghosts):
+            for at in range(0, len(item.drops), self._settings.batch_writes):
+                part = item.drops[at : at + self._settings.batch_writes]
+                self._pipeline.apply(GhostsUnit(Ghosts(part, item.time), self._floors))
+            self._floors.chunk_applied(item.time)
+        elif isinstance(item, NextPhase):
+            self._next_phase(item.phase)
+        elif isinstance(item, Failure):
+            raise item.error
+
+    def _take_batch(self, batch: Batch) -> None:
+        events = batch.events
+        for at in range(0, len(events), self._window_events):
+            part = events[at : at + self._window_events]
+            self._check_structure(part)
+            last = part[-1]
+            whole = at + len(part) == len(events)
+            window = Window(
+                part, batch.token if whole else last["_id"], batch.time if whole else last["clusterTime"]
+            )
+            self._pipeline.apply(WindowUnit(window, self._builder, self._floors))
+            self.progressed = True
+            self._seen(part)
+        if not events:
+            # Nothing to write: the position moves in memory, and is stored with the next write or after a while.
+            position = self._pipeline.position
+            self._pipeline.position = replace(position, token=batch.token, time=max(batch.time, position.time))
+        drained = not events or (len(events) < MAX_EVENTS and self._status.lag() < DRAINED_LAG_S)
+        if not events:
+            self._status.fresh_now()
+        if drained and self._status.state == "catching_up" and batch.time >= self._live_at:
+            self._pipeline.settle()
+            self._status.enter("live")
+
+    def _check_structure(self, events: list[Any]) -> None:
+        for event in events:
+            if event["operationType"] in _STRUCTURE:
+                raise PositionLostError(
+                    "mongo", f"the collection is gone or another one ({event['operationType']} event)"
+                )
+
+    def _seen(self, events: list[Any]) -> None:
+        for op, count in Counter(event["operationType"] for event in events).items():
+            telemetry.CHANGES.labels(self._plan.name, op if op in DATA_OPS else "other").inc(count)
+        self._status.took(events)
+
+    def _take_chunk(self, chunk: Chunk) -> None:
+        for at in range(0, len(chunk.documents), self._window_events):
+            part = chunk.documents[at : at + self._window_events]
+            self._pipeline.apply(SliceUnit(self._plan, part, chunk, self._floors))
+            self.progressed = True
+        self._floors.chunk_applied(chunk.time)
+        telemetry.snapshot_progress(self._plan.name, self._pipeline.position.copied)
+
+    def _next_phase(self, phase: str) -> None:
+        if phase == STREAM:
+            self._pipeline.apply(Step(phase=phase, cursor=None, owned=self._plan.owned))
+            self._pipeline.settle()
+            self._floors.recording = False
+            self._builder.deltas_allowed = True
+            self._writer.also = ""
+            self._live_at = self._pipeline.position.mark
+            seconds = time.monotonic() - self._snapshot_started
+            telemetry.snapshot_finished(self._plan.name, self._pipeline.position.copied, seconds)
+            self._status.enter("catching_up", reason="snapshot finished")
+        else:
+            self._pipeline.apply(Step(phase=phase))
+
+    def _keep_house(self) -> None:
+        now = time.monotonic()
+        self._house_at = now + HOUSE_S
+        if now - self._pipeline.confirmed_at > IDLE_COMMIT_S:
+            self._pipeline.apply(Step())
+            self._pipeline.settle()
+        if now - max(self._renewed, self._pipeline.confirmed_at) > self._lease.ttl_ms / 3000:
+            self._lease.renew()
+            self._renewed = now
+        if now - self._index_checked > (HOUSE_S if self._indexes.is_building else INDEX_CHECK_S):
+            self._index_checked = now
+            self._indexes.check(ready=self._status.state == "live")
+            self._status.dead_letters = self._count_dead_letters()
+
+    def _count_dead_letters(self) -> int:
+        with translated_redis():
+            return int(self._redis.client.xlen(self._control.dead))  # type: ignore[arg-type]
+
+    def _finish(self) -> None:
+        """Commit what is done, exactly: an unfinished snapshot stays unfinished."""
+        self._pipeline.settle()
+        self._pipeline.apply(Step())
+        self._pipeline.settle()
+        self._status.confirmed(self._pipeline.confirmed)

@@ -1,0 +1,89 @@
+"""What a lane tells about itself: written by its thread, read by the HTTP page, the metrics and the command line."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from syncd import telemetry
+from syncd.stores.position import Position, encode_time
+
+
+class LaneStatus:
+    """State of one lane. Reads are consistent enough for people: every field is replaced as a whole."""
+
+    def __init__(self, contract: str, collection: str, freshness_s: float | None) -> None:
+        self.contract = contract
+        self.collection = collection
+        self.freshness_s = freshness_s
+        self.state = "starting"
+        self.since = time.time()
+        self.error = ""
+        self.changes = 0
+        self.dead_letters = 0
+        self._fresh_at: float | None = None
+        self._position = Position()
+
+    def enter(self, state: str, *, error: str = "", **details: Any) -> None:
+        """Come into another state; `error` says why when that is not a good one."""
+        self.error = error
+        if state != self.state:
+            self.state, self.since = state, time.time()
+            telemetry.lane_state(self.contract, state, **details)
+
+    def took(self, events: list[dict[str, Any]]) -> None:
+        """Changes were handed to Redis."""
+        self.changes += len(events)
+        wall = events[-1].get("wallTime")
+        if wall is not None:
+            self._fresh_at = int(wall) / 1000
+            telemetry.END_TO_END.labels(self.contract).observe(max(0.0, self.age_of(events[0])))
+
+    @staticmethod
+    def age_of(event: dict[str, Any]) -> float:
+        """Seconds since a change was written, by the two machines' clocks."""
+        wall = event.get("wallTime")
+        return 0.0 if wall is None else time.time() - int(wall) / 1000
+
+    def fresh_now(self) -> None:
+        """MongoDB says that there is nothing more."""
+        self._fresh_at = time.time()
+
+    def confirmed(self, position: Position) -> None:
+        """Redis holds everything up to `position`."""
+        self._position = position
+        telemetry.DEAD.labels(self.contract).set(self.dead_letters)
+
+    def lag(self) -> float:
+        """Seconds since the newest state that Redis is known to show; since the start before there is one."""
+        return max(0.0, time.time() - (self._fresh_at or self.since))
+
+    @property
+    def ready(self) -> bool:
+        """Whether readers get what the contract promises. A standby is ready: its peer serves."""
+        if self.state == "standby":
+            return True
+        return self.state == "live" and (self.freshness_s is None or self.lag() <= self.freshness_s)
+
+    def measure(self) -> None:
+        """Bring the gauges up to date that grow while nothing happens."""
+        telemetry.LAG.labels(self.contract).set(self.lag())
+        if self._position.time.time:
+            telemetry.POSITION_AGE.labels(self.contract).set(max(0.0, time.time() - self._position.time.time))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "contract": self.contract,
+            "collection": self.collection,
+            "state": self.state,
+            "since": self.since,
+            "ready": self.ready,
+            "lag_seconds": round(self.lag(), 3),
+            "freshness_seconds": self.freshness_s,
+            "changes": self.changes,
+            "dead_letters": self.dead_letters,
+            "position": encode_time(self._position.time),
+            "snapshot": {"phase": self._position.phase, "copied": self._position.copied},
+            "error": self.error,
+        }

@@ -1,0 +1,104 @@
+"""A MongoDB change stream by raw `aggregate` and `getMore`.
+
+`Collection.watch()` costs twice as much per change: it copies the resume token for every event. Here a batch is one
+reply, and it ends when the server has nothing more at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+from bson.timestamp import Timestamp
+from pymongo.client_session import ClientSession
+from pymongo.errors import PyMongoError
+
+from syncd.errors import PositionLostError
+from syncd.plan.codec import CODEC
+from syncd.plan.compile import Plan
+from syncd.stores.mongo import Document, MongoStore, token_time, translated
+
+AWAIT_MS = 1000
+"""How long the server waits for a first event; the pause in which an idle lane does its housekeeping."""
+MAX_EVENTS = 2000
+"""Events a reply; the server also ends it at 16 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One reply: events in order, and the token from which the stream can go on after all of them."""
+
+    events: list[Document]
+    token: Document
+    time: Timestamp
+
+
+class ChangeStream:
+    """One cursor over one collection. Not thread-safe."""
+
+    def __init__(self, store: MongoStore, plan: Plan) -> None:
+        self._store = store
+        self._database, self._collection = plan.namespace
+        self._project = {"$project": plan.event_projection()}
+        self._session: ClientSession | None = None
+        self._cursor: Any = 0
+
+    def open(self, token: Document | None) -> Batch:
+        """Open behind `token`, or at the present moment; the first reply, usually without events.
+
+        Raises PositionLostError when the server cannot resume from the token.
+        """
+        stage: Document = {} if token is None else {"startAfter": token}
+        command = {
+            "aggregate": self._collection,
+            "pipeline": [{"$changeStream": stage}, self._project],
+            "cursor": {"batchSize": MAX_EVENTS},
+            "readConcern": {"level": "majority"},
+        }
+        with translated():
+            # getMore must come in the session of its aggregate.
+            self._session = self._store.client.start_session(causal_consistency=False)
+            reply = self._run(command)
+        if token is not None and token_time(token) > reply["operationTime"]:
+            raise PositionLostError(
+                "mongo",
+                "the stored position is later than MongoDB's own time: the data were restored to an earlier moment",
+            )
+        return self._batch(reply, "firstBatch")
+
+    def next(self) -> Batch:
+        """Wait for events, AWAIT_MS at most."""
+        command = {
+            "getMore": self._cursor,
+            "collection": self._collection,
+            "batchSize": MAX_EVENTS,
+            "maxTimeMS": AWAIT_MS,
+        }
+        with translated():
+            return self._batch(self._run(command), "nextBatch")
+
+    def _run(self, command: Document) -> Document:
+        database = self._store.client[self._database]
+        return database.command(command, codec_options=CODEC, session=self._session)
+
+    def _batch(self, reply: Document, name: str) -> Batch:
+        cursor = reply["cursor"]
+        self._cursor = cursor["id"]
+        token = cursor["postBatchResumeToken"]
+        return Batch(cursor[name], token, token_time(token))
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the server closed the cursor (after `invalidate`)."""
+        return self._cursor == 0
+
+    def close(self) -> None:
+        """Drop the cursor on the server, if it can still be reached."""
+        if self._session is None:
+            return
+        if self._cursor:
+            with contextlib.suppress(PyMongoError):
+                self._run({"killCursors": self._collection, "cursors": [self._cursor]})
+        self._session.end_session()
+        self._session = None

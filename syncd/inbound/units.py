@@ -1,0 +1,191 @@
+"""Units of work: what one atomic call applies, and the position behind it.
+
+A unit can be built again: when Redis refused a part of it, or when a read that came before it moved the floors.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import Any
+
+from bson.timestamp import Timestamp
+
+from syncd.inbound.floors import Floors
+from syncd.inbound.snapshot import Chunk, Ghosts
+from syncd.inbound.window import Window, WindowBuilder
+from syncd.plan.change import Dead, Write
+from syncd.plan.compile import Plan
+from syncd.plan.keys import encode_key_value
+from syncd.stores.mongo import Document
+from syncd.stores.position import Position
+
+_REASONS = {
+    "type": ("wrong_type", "the key holds another Redis type, which syncd did not write; remove that key and replay"),
+}
+
+
+class Unit(ABC):
+    """One call. `size` counts source changes or documents."""
+
+    size = 0
+    op = ""
+
+    def __init__(self) -> None:
+        self._parked: dict[tuple[str, str], tuple[str, str]] = {}
+
+    @abstractmethod
+    def _writes(self) -> list[Write] | None: ...
+
+    @abstractmethod
+    def after(self, position: Position) -> Position:
+        """The position when this unit is applied on top of `position`."""
+
+    def is_stale(self, mark: Timestamp) -> bool:
+        """Whether the floors moved since the last build in a way that matters."""
+        return False
+
+    def build(self) -> list[Write] | None:
+        """The writes; None when the unit is too big for one read and must be split."""
+        writes = self._writes()
+        if writes is None or not self._parked:
+            return writes
+        return [self._park(write) for write in writes]
+
+    def _park(self, write: Write) -> Write:
+        if isinstance(write, Dead):
+            return write
+        parked = self._parked.get((write.ident, write.shape.name))
+        return self.dead(write, *parked) if parked else write
+
+    def dead(self, write: Write, reason: str, detail: str) -> Dead:
+        """A dead letter instead of a write."""
+        assert not isinstance(write, Dead)
+        return Dead(write.shape.name, write.ident, write.key or "", reason, detail, self._change_of(write.ident))
+
+    def _change_of(self, ident: str) -> dict[str, Any]:
+        return {}
+
+    def refuse(self, write: Write, reason: str) -> None:
+        """Redis does not take this write: park it as a dead letter in the next build."""
+        if not isinstance(write, Dead):
+            said = _REASONS.get(reason, ("redis_refused", f"Redis refused the write: {reason[:200]}"))
+            self._parked[write.ident, write.shape.name] = said
+
+
+class WindowUnit(Unit):
+    """Consecutive changes of the stream."""
+
+    op = "change"
+
+    def __init__(self, window: Window, builder: WindowBuilder, floors: Floors) -> None:
+        super().__init__()
+        self.window, self._builder, self._floors = window, builder, floors
+        self.size = len(window.events)
+
+    def _writes(self) -> list[Write] | None:
+        return self._builder.build(self.window)
+
+    def _change_of(self, ident: str) -> dict[str, Any]:
+        for event in reversed(self.window.events):
+            if "documentKey" in event and encode_key_value(event["documentKey"]["_id"]) == ident:
+                return event
+        return {}
+
+    def is_stale(self, mark: Timestamp) -> bool:
+        """A read that is newer than these changes came in between."""
+        return self.window.built_at != mark
+
+    def refuse(self, write: Write, reason: str) -> None:
+        """A delta without its document is answered by a read; anything else by a dead letter."""
+        if reason == "absent" and not isinstance(write, Dead):
+            self.window.must_read.add(write.ident)
+        else:
+            super().refuse(write, reason)
+
+    def after(self, position: Position) -> Position:
+        """Behind the window's last change."""
+        return replace(
+            position, token=self.window.token, time=self.window.time, mark=max(position.mark, self._floors.mark)
+        )
+
+    def split(self) -> list[WindowUnit]:
+        """Two halves, each with its own position."""
+        events = self.window.events
+        middle = len(events) // 2
+        last = events[middle - 1]
+        first = Window(events[:middle], last["_id"], last["clusterTime"])
+        second = Window(events[middle:], self.window.token, self.window.time)
+        return [WindowUnit(part, self._builder, self._floors) for part in (first, second)]
+
+
+class SliceUnit(Unit):
+    """A part of a snapshot chunk."""
+
+    op = "snapshot"
+
+    def __init__(self, plan: Plan, documents: list[Document], chunk: Chunk, floors: Floors) -> None:
+        super().__init__()
+        self._plan, self._documents, self._time, self._floors = plan, documents, chunk.time, floors
+        self.size = len(documents)
+
+    def _writes(self) -> list[Write]:
+        writes: list[Write] = []
+        for document in self._documents:
+            ident = encode_key_value(document["_id"])
+            if not self._floors.is_newer(ident, self._time):
+                change = {"documentKey": document, "clusterTime": self._time}
+                writes += self._plan.puts(ident, document, change)
+        self._floors.read_at(self._time)
+        return writes
+
+    def _change_of(self, ident: str) -> dict[str, Any]:
+        for document in self._documents:
+            if encode_key_value(document["_id"]) == ident:
+                return {"documentKey": document, "clusterTime": self._time}
+        return {}
+
+    def after(self, position: Position) -> Position:
+        """The cursor behind the last document."""
+        return replace(
+            position,
+            cursor={"_id": self._documents[-1]["_id"]},
+            copied=position.copied + self.size,
+            mark=max(position.mark, self._time),
+        )
+
+
+class GhostsUnit(Unit):
+    """Keys that the sweep found without a document."""
+
+    op = "sweep"
+
+    def __init__(self, ghosts: Ghosts, floors: Floors) -> None:
+        super().__init__()
+        self._ghosts, self._floors = ghosts, floors
+        self.size = len(ghosts.drops)
+
+    def _writes(self) -> list[Write]:
+        time = self._ghosts.time
+        writes: list[Write] = [d for d in self._ghosts.drops if not self._floors.is_newer(d.ident, time)]
+        self._floors.read_at(time)
+        return writes
+
+    def after(self, position: Position) -> Position:
+        """The sweep has no cursor of its own: after a crash it starts again."""
+        return replace(position, mark=max(position.mark, self._ghosts.time))
+
+
+class Step(Unit):
+    """A new position and nothing else."""
+
+    def __init__(self, **changes: Any) -> None:
+        super().__init__()
+        self._changes = changes
+
+    def _writes(self) -> list[Write]:
+        return []
+
+    def after(self, position: Position) -> Position:
+        """The position with the changed fields."""
+        return replace(position, **self._changes)

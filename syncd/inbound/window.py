@@ -1,0 +1,134 @@
+"""Some consecutive changes of a stream, coalesced to one state a document.
+
+A window is what one atomic call applies, together with the position behind its last change. Coalescing never reaches
+across windows: a crash leaves either all of a window or nothing of it, so no key can show a state that the stored
+position has not reached, except through reads, and those are in the mark (see floors).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bson.timestamp import Timestamp
+
+from syncd.inbound.floors import Floors
+from syncd.inbound.lookup import Lookup
+from syncd.plan.change import Delta, Write
+from syncd.plan.compile import Plan
+from syncd.plan.keys import encode_key_value
+from syncd.stores.mongo import Document
+
+DATA_OPS = frozenset({"insert", "update", "replace", "delete"})
+
+
+class Touched:
+    """What the changes of a window say of one document: it is gone, or whole, or changed, or has to be read."""
+
+    __slots__ = ("deltas", "document", "event", "gone", "id", "read")
+
+    def __init__(self, document_id: Any) -> None:
+        self.id = document_id
+        self.event: Document = {}
+        self.document: Document | None = None
+        self.deltas: list[Delta] = []
+        self.gone = False
+        self.read = False
+
+
+@dataclass(slots=True)
+class Window:
+    """Consecutive events of one stream. `build` may be called again when the floors have moved."""
+
+    events: list[Document]
+    token: Document
+    time: Timestamp
+    must_read: set[str] = field(default_factory=set)
+    """Documents whose delta Redis refused, because the key was not there."""
+    wrong_type: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Writes (ident, projection) that become dead letters, with the reason why Redis does not take them."""
+    built_at: Timestamp | None = None
+    """The mark as it was when the window was built."""
+
+
+class WindowBuilder:
+    """Turns windows of one contract into writes."""
+
+    def __init__(self, plan: Plan, lookup: Lookup, floors: Floors) -> None:
+        self._plan, self._lookup, self._floors = plan, lookup, floors
+        self._ignore_deletes = plan.contract.sync.on_delete == "ignore"
+        self.deltas_allowed = True
+        """False while a snapshot runs over keys that may be older than the stream."""
+
+    def build(self, window: Window) -> list[Write] | None:
+        """The writes of a window, or None when its documents are too big to be read at once: split it then."""
+        window.built_at = self._floors.mark
+        touched = self._coalesce(window)
+        read_time = window.time
+        to_read = {ident: t for ident, t in touched.items() if t.read or ident in window.must_read}
+        documents: Mapping[str, Document] = {}
+        if to_read:
+            found = self._lookup.by_ids([t.id for t in to_read.values()], window.time)
+            if not found.complete and len(window.events) > 1:
+                return None
+            documents, read_time = found.documents, found.time
+            self._floors.read_at(read_time)
+        self._floors.touch(list(touched), read_time)
+        writes: list[Write] = []
+        for ident, t in touched.items():
+            if ident in to_read:
+                t.document, t.deltas, t.gone = documents.get(ident), [], ident not in documents
+            done = self._writes(ident, t)
+            if done is None:
+                window.must_read.add(ident)
+                return self.build(window)
+            writes += done
+        return writes
+
+    def _coalesce(self, window: Window) -> dict[str, Touched]:
+        touched: dict[str, Touched] = {}
+        for event in window.events:
+            op = event["operationType"]
+            if op not in DATA_OPS:
+                continue
+            document_id = event["documentKey"]["_id"]
+            ident = encode_key_value(document_id)
+            t = touched.get(ident)
+            if t is None:
+                t = touched[ident] = Touched(document_id)
+            t.event = event
+            if not t.read:
+                self._note(t, op, event)
+        return touched
+
+    def _note(self, t: Touched, op: str, event: Document) -> None:
+        if self._floors.covers(event["clusterTime"]):
+            t.read = True
+        elif op == "delete":
+            t.gone, t.document, t.deltas = True, None, []
+        elif self._plan.filter is not None:
+            t.read = True  # only MongoDB can say whether it matches
+        elif op == "update":
+            delta = self._delta(event) if self.deltas_allowed and not t.gone else None
+            if delta is None:
+                t.read = True
+            else:
+                t.deltas.append(delta)
+        else:
+            t.gone, t.document, t.deltas = False, event.get("fullDocument"), []
+            t.read = t.document is None
+
+    def _delta(self, event: Document) -> Delta | None:
+        return self._plan.delta(event["updateDescription"]) if self._plan.patchable else None
+
+    def _writes(self, ident: str, t: Touched) -> list[Write] | None:
+        """The writes of one document; None when it has to be read after all."""
+        if t.gone:
+            deleted = t.event["operationType"] == "delete"
+            return [] if deleted and self._ignore_deletes else self._plan.drops(ident, t.id)
+        if t.document is None:
+            return self._plan.patches(ident, t.id, t.deltas)
+        whole = self._plan.puts(ident, t.document, t.event)
+        return self._plan.patched(whole, t.deltas) if t.deltas else whole
+

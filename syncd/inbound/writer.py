@@ -1,0 +1,91 @@
+"""The way into Redis: one connection, one call of `syncd_apply` in flight, every reply looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from redis.connection import AbstractConnection
+from redis.exceptions import RedisError, ResponseError
+
+from syncd.errors import StoreError, TransientError
+from syncd.inbound.operations import Operations
+from syncd.stores.position import ControlKeys, Lease, Position, fenced, newer_protocol
+from syncd.stores.redis import RedisStore, translate
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a call. Nothing in both lists: all is written, and the position with it."""
+
+    refused: list[tuple[int, str]]
+    """Operation number and `absent` or `type`. Nothing was written."""
+    failed: list[tuple[int, str]]
+    """Operation number and Redis's error. The position was not moved; the call must be made again without them."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is written."""
+        return not self.refused and not self.failed
+
+
+class Writer:
+    """Sends batches. `send` and `receive` come in pairs, so that work can be done while Redis answers.
+
+    Any error leaves open whether the last call was applied; the lane then starts again from the stored position.
+    """
+
+    def __init__(self, store: RedisStore, control: ControlKeys, lease: Lease) -> None:
+        self._store, self._control, self._lease = store, control, lease
+        self._connection: AbstractConnection | None = None
+        self.also = ""
+        """Further Redis types that a whole write may replace, while a projection changes its type."""
+
+    def send(self, operations: Operations, position: Position) -> None:
+        """Send one call: all operations and the position behind them."""
+        fields = position.encoded()
+        keys = [self._control.lease, self._control.position, self._control.dead, *operations.keys]
+        head = [self._lease.value, self._lease.ttl_ms, self.also, len(fields), *fields]
+        command = self._store.functions.command("syncd_apply", keys, head + operations.args)
+        try:
+            if self._connection is None:
+                self._connection = self._store.client.connection_pool.get_connection()
+            self._connection.send_command(*command)
+        except RedisError as error:
+            self.close()
+            raise translate(error) from error
+
+    def receive(self) -> Outcome:
+        """The answer to the call before. Raises FencedError when the lease is lost."""
+        assert self._connection is not None, "receive without send"
+        try:
+            reply: list[Any] = self._connection.read_response()
+        except RedisError as error:
+            self.close()
+            raise self._explain(error) from error
+        word = reply[0]
+        if word == b"fenced":
+            raise fenced(self._control.contract, reply)
+        if word == b"version":
+            raise newer_protocol(reply)
+        pairs = [
+            (int(index), reason.decode(errors="replace"))
+            for index, reason in zip(reply[1::2], reply[2::2], strict=True)
+        ]
+        return Outcome(pairs if word == b"refused" else [], pairs if word == b"failed" else [])
+
+    def _explain(self, error: RedisError) -> StoreError:
+        if isinstance(error, ResponseError) and self._store.functions.is_missing(error):
+            try:
+                self._store.functions.prepare(self._store.client)
+            except RedisError as second:
+                return translate(second)
+            return TransientError("redis", "Redis had forgotten syncd's functions; they are loaded again")
+        return translate(error)
+
+    def close(self) -> None:
+        """Give up the connection; a reply that is still on its way must not meet the next caller."""
+        if self._connection is not None:
+            self._connection.disconnect()
+            self._store.client.connection_pool.release(self._connection)
+            self._connection = None

@@ -1,0 +1,77 @@
+"""The values that cross from the plan to those who write: what is to happen to which key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from syncd.contract.template import KeyTemplate
+
+if TYPE_CHECKING:
+    from syncd.plan.project import Shape
+
+Content: TypeAlias = "dict[str, Any] | str | bytes"
+"""Encoded fields by name (hash: text or bytes; JSON: values that dump), or the value of a string."""
+
+
+class Put(NamedTuple):
+    """A key gets a whole new content. `ttl`: 0 none, > 0 milliseconds from now, < 0 minus a moment in epoch ms."""
+
+    shape: Shape
+    ident: str
+    key: str
+    content: Content
+    ttl: int
+
+
+class Patch(NamedTuple):
+    """A key that is there gets some fields anew and loses others."""
+
+    shape: Shape
+    ident: str
+    key: str
+    sets: dict[str, Any]
+    removed: set[str]
+    ttl: int
+
+
+class Retired(NamedTuple):
+    """As much of a shape as it takes to remove its keys."""
+
+    name: str
+    type: str
+    template: KeyTemplate
+
+    @property
+    def by_id(self) -> bool:
+        """Whether a key is a function of `_id` alone."""
+        return self.template.by_id
+
+
+class Drop(NamedTuple):
+    """A document has no key in this shape any more. `key` is None where only the map knows it."""
+
+    shape: Shape | Retired
+    ident: str
+    key: str | None
+
+
+class Dead(NamedTuple):
+    """A change that cannot be applied. `detail` holds no values of the document; `change` is the event as it came."""
+
+    projection: str
+    ident: str
+    key: str
+    reason: str
+    detail: str
+    change: Mapping[str, Any]
+
+
+Write: TypeAlias = Put | Patch | Drop | Dead
+
+
+class Delta(NamedTuple):
+    """One update of one document as the shapes see it: per shape the fields to set and to remove."""
+
+    sets: tuple[dict[str, Any], ...]
+    removed: tuple[set[str], ...]

@@ -1,0 +1,185 @@
+"""A contract compiled: what to ask MongoDB for, and functions from documents to writes. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from syncd.contract.model import Contract
+from syncd.errors import ProjectionError
+from syncd.plan.change import Dead, Delta, Drop, Patch, Put, Write
+from syncd.plan.paths import server_projection
+from syncd.plan.project import Shape
+
+_EVENT_FIELDS = ("operationType", "clusterTime", "wallTime", "documentKey")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One contract, ready to run. Compiled by `compile_contract`."""
+
+    contract: Contract
+    shapes: tuple[Shape, ...]
+    find_projection: dict[str, int] | None
+    """What a read asks for; None is the whole document."""
+    patchable: bool
+    """Whether updates may go in as deltas."""
+    fingerprint: str
+    """Changes with everything that changes the content of a key: another one needs a new snapshot."""
+
+    @property
+    def name(self) -> str:
+        """Name of the contract."""
+        return self.contract.name
+
+    @property
+    def namespace(self) -> tuple[str, str]:
+        """Database and collection."""
+        database, _, collection = self.contract.mongo.collection.partition(".")
+        return database, collection
+
+    @property
+    def filter(self) -> Mapping[str, Any] | None:
+        """The contract's filter, which only MongoDB evaluates."""
+        return self.contract.mongo.filter
+
+    @property
+    def owned(self) -> list[list[str]]:
+        """What this contract writes: projection, key template, Redis type."""
+        return [[shape.name, shape.template.text, shape.type] for shape in self.shapes]
+
+    def event_projection(self) -> dict[str, int]:
+        """The `$project` behind `$changeStream`: only what this plan looks at."""
+        wanted = dict.fromkeys(("_id", *_EVENT_FIELDS), 1)
+        if self.filter is not None:
+            return wanted  # every change is resolved by a read
+        if self.patchable:
+            wanted["updateDescription"] = 1
+        if self.find_projection is None:
+            return wanted | {"fullDocument": 1}
+        return wanted | {f"fullDocument.{path}": 1 for path in self.find_projection}
+
+    def puts(self, ident: str, document: Mapping[str, Any], change: Mapping[str, Any]) -> list[Write]:
+        """All writes for a document as it is. A shape that does not fit gives a dead letter instead."""
+        writes: list[Write] = []
+        for shape in self.shapes:
+            try:
+                writes.append(shape.put(ident, document))
+            except ProjectionError as error:
+                writes.append(self._dead(shape, ident, document, error, change))
+        return writes
+
+    @staticmethod
+    def _dead(
+        shape: Shape, ident: str, document: Mapping[str, Any], error: ProjectionError, change: Mapping[str, Any]
+    ) -> Dead:
+        try:
+            key = shape.key(document)
+        except ProjectionError:
+            key = ""
+        return Dead(shape.name, ident, key, error.reason, error.detail, change)
+
+    def drops(self, ident: str, document_id: Any) -> list[Write]:
+        """All writes for a document that is gone or no longer matches the filter."""
+        return [shape.drop(ident, document_id) for shape in self.shapes]
+
+    def delta(self, description: Mapping[str, Any]) -> Delta | None:
+        """An `updateDescription` as a delta, or None where the document must be read."""
+        updated, removed = description.get("updatedFields") or {}, description.get("removedFields") or ()
+        for cut in description.get("truncatedArrays") or ():
+            if not all(shape.untouched_by(cut["field"]) for shape in self.shapes):
+                return None
+        parts = []
+        for shape in self.shapes:
+            try:
+                part = shape.delta(updated, removed)
+            except ProjectionError:
+                return None  # the read that follows tells which field it is
+            if part is None:
+                return None
+            parts.append(part)
+        return Delta(tuple(sets for sets, _ in parts), tuple(gone for _, gone in parts))
+
+    def patches(self, ident: str, document_id: Any, deltas: Iterable[Delta]) -> list[Write]:
+        """Several deltas of one document, oldest first, as one patch a shape; nothing for a shape untouched."""
+        writes: list[Write] = []
+        for at, shape in enumerate(self.shapes):
+            sets, removed = _merge(at, deltas, {}, set())
+            if sets or removed:
+                key = shape.key({"_id": document_id})
+                writes.append(Patch(shape, ident, key, sets, removed, shape.patch_ttl))
+        return writes
+
+    def patched(self, writes: list[Write], deltas: list[Delta]) -> list[Write] | None:
+        """Whole writes of a document, as `puts` gave them, brought forward by deltas that came after it.
+
+        None when one of them cannot take a delta (an empty hash, a dead letter): the document must be read then.
+        """
+        result: list[Write] = []
+        for at, write in enumerate(writes):
+            if not isinstance(write, Put) or not isinstance(write.content, dict):
+                return None
+            fields, _ = _merge(at, deltas, dict(write.content), set())
+            whole = write._replace(content=fields)
+            empty = not fields and write.shape.type == "hash"
+            result.append(Drop(write.shape, write.ident, write.key) if empty else whole)
+        return result
+
+
+def _merge(
+    at: int, deltas: Iterable[Delta], fields: dict[str, Any], removed: set[str]
+) -> tuple[dict[str, Any], set[str]]:
+    for delta in deltas:
+        for name in delta.removed[at]:
+            fields.pop(name, None)
+            removed.add(name)
+        for name, value in delta.sets[at].items():
+            fields[name] = value
+            removed.discard(name)
+    return fields, removed
+
+
+def compile_contract(contract: Contract, hmac_key: bytes | None = None) -> Plan:
+    """Compile a contract that passed its checks. Without `hmac_key`, `mask: hmac` raises SettingsError."""
+    shapes = tuple(Shape(projection, hmac_key) for projection in contract.redis)
+    paths: set[str] | None = set()
+    for shape in shapes:
+        paths = None if paths is None or shape.roots is None else paths | shape.roots
+    return Plan(
+        contract=contract,
+        shapes=shapes,
+        find_projection=None if paths is None else server_projection(paths),
+        patchable=contract.mongo.filter is None and all(shape.patchable for shape in shapes),
+        fingerprint=_fingerprint(contract, hmac_key),
+    )
+
+
+def _fingerprint(contract: Contract, hmac_key: bytes | None) -> str:
+    """Digest of the collection, the filter, every projection but its index, and the masking key."""
+    content = {
+        "collection": contract.mongo.collection,
+        "filter": json.loads(_text_of_filter(contract.mongo.filter)),
+        "redis": [shape.model_dump(mode="json", exclude={"index"}) | {"whole": shape.whole} for shape in contract.redis],
+        "on_delete": contract.sync.on_delete,
+    }
+    digest = hashlib.blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=16)
+    if hmac_key is not None and any(_is_keyed(contract)):
+        digest.update(hashlib.blake2b(hmac_key, digest_size=16).digest())
+    return digest.hexdigest()
+
+
+def _is_keyed(contract: Contract) -> Iterable[bool]:
+    for projection in contract.redis:
+        specs = list((projection.fields or {}).values()) + ([projection.value] if projection.value else [])
+        yield any(spec.mask == "hmac" for spec in specs)
+
+
+def _text_of_filter(query: Mapping[str, Any] | None) -> str:
+    from bson import json_util  # noqa: PLC0415 - slow to import, needed once a contract
+
+    return json_util.dumps(query, json_options=json_util.CANONICAL_JSON_OPTIONS)

@@ -1,0 +1,71 @@
+"""Field paths in documents: look up, relate, and reduce to what MongoDB must send."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+
+class _Missing:
+    """A field that is not there, which is not the same as null."""
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = _Missing()
+
+
+def getter(path: str) -> Callable[[Mapping[str, Any]], Any]:
+    """A function that finds `path` in a document, or gives MISSING.
+
+    A path walks through subdocuments. Through an array it collects from every element that is a document, as
+    MongoDB's own expressions do (`cast.name` is the list of names); a number picks one element (`cast.0.name`).
+    """
+    parts = path.split(".")
+    if len(parts) == 1:
+        return lambda document: document.get(path, MISSING)
+    first, rest = parts[0], tuple(parts[1:])
+    return lambda document: _walk(document.get(first, MISSING), rest)
+
+
+def _walk(value: Any, parts: tuple[str, ...]) -> Any:
+    for at, part in enumerate(parts):
+        if isinstance(value, dict):
+            value = value.get(part, MISSING)
+        elif isinstance(value, list):
+            if part.isdigit():
+                index = int(part)
+                value = value[index] if index < len(value) else MISSING
+            else:
+                found = (_walk(item, parts[at:]) for item in value if isinstance(item, dict))
+                return [item for item in found if item is not MISSING]
+        else:
+            return MISSING
+    return value
+
+
+def related(a: str, b: str) -> bool:
+    """Whether one path is the other, or leads to or through it."""
+    return a == b or a.startswith(b + ".") or b.startswith(a + ".")
+
+
+def server_projection(paths: Iterable[str]) -> dict[str, int]:
+    """The smallest inclusion projection that covers `paths`.
+
+    MongoDB refuses `a` beside `a.b`, and takes no array index in a projection: a path is cut before its first number.
+    """
+    cut = sorted({_cut(path) for path in paths} | {"_id"})
+    kept: list[str] = []
+    for path in cut:
+        if not any(path.startswith(parent + ".") for parent in kept):
+            kept.append(path)
+    return dict.fromkeys(kept, 1)
+
+
+def _cut(path: str) -> str:
+    parts = path.split(".")
+    for at, part in enumerate(parts):
+        if part.isdigit():
+            return ".".join(parts[:at]) or path
+    return path

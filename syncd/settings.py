@@ -1,0 +1,77 @@
+"""Settings from the environment. Each may also come from a file: `SYNCD_TOKEN_FILE=/run/secrets/token`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from syncd.errors import SettingsError
+
+
+class Settings(BaseSettings):
+    """Every setting of the daemon and of the command line; field descriptions become the reference."""
+
+    model_config = SettingsConfigDict(env_prefix="SYNCD_", frozen=True, extra="ignore")
+
+    mongo_uri: SecretStr = Field(
+        SecretStr("mongodb://127.0.0.1:27017"), description="Connection string of the replica set or mongos."
+    )
+    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="The target Redis.")
+    contracts: Path = Field(Path("./contracts"), description="Directory of contract files.")
+    http: str = Field("127.0.0.1:9399", description="Address of metrics, probes and status; port 0 picks one.")
+    site: str = Field("", description="Name of this site, where there are several.")
+    hmac_key: SecretStr | None = Field(None, description="Key of `mask: hmac`.")
+    token: SecretStr | None = Field(None, description="Bearer token that control over HTTP needs.")
+    log_level: str = Field("info", description="debug, info, warning or error.")
+    log_format: str = Field("auto", description="json, console, or auto: console on a terminal.")
+    lease_ttl: float = Field(
+        10.0, gt=1, description="Seconds after which a standby takes over from a daemon that has gone."
+    )
+    batch_writes: int = Field(
+        256, ge=1, le=2000, description="Most writes in one call to Redis: the application's reads wait so long."
+    )
+    chunk_documents: int = Field(2000, ge=10, le=50_000, description="Documents a snapshot reads at once.")
+
+    @field_validator("http")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        host, separator, port = value.rpartition(":")
+        if not (separator and host and port.isdigit() and int(port) < 65_536):
+            raise ValueError("not host:port")
+        return value
+
+    @property
+    def http_address(self) -> tuple[str, int]:
+        """Host and port of `http`."""
+        host, _, port = self.http.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None, **overrides: object) -> Self:
+        """Read settings; `SYNCD_X_FILE` names a file that holds X. Raises SettingsError with every mistake."""
+        env = os.environ if environment is None else environment
+        values: dict[str, object] = {}
+        for name in cls.model_fields:
+            variable = f"SYNCD_{name.upper()}"
+            if path := env.get(f"{variable}_FILE"):
+                values[name] = _read_secret(variable, path)
+            elif variable in env:
+                values[name] = env[variable]
+        values |= {name: value for name, value in overrides.items() if value is not None}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            lines = [f"SYNCD_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
+            raise SettingsError("; ".join(lines) + "; see the reference of settings") from None
+
+
+def _read_secret(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"{variable}_FILE: cannot read {path}: {error.strerror}; mend the path") from None

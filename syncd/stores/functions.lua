@@ -1,0 +1,257 @@
+#!lua name=syncd
+-- The one place where syncd writes to Redis. Every function checks that the caller still holds the lease, so a daemon
+-- that was paused or cut off writes nothing more. Protocol: see PROTOCOL in syncd/stores/functions.py.
+--
+-- Keys:  1 lease, 2 position, 3 dead letters, 4.. one key an operation that names a key, in order.
+-- Lease: the string "owner:epoch" with a time to live; the position hash carries the same epoch.
+
+local PROTOCOL = '1'
+-- unpack() fails above 8,000 values (LUAI_MAXCSTACK); a hash of 5,000 fields has 10,000.
+local MAX_UNPACK = 4000
+
+local function fenced(keys, args)
+  if args[1] ~= PROTOCOL then
+    return {'version', PROTOCOL}
+  end
+  local held = redis.call('GET', keys[1])
+  if held ~= args[2] then
+    return {'fenced', held or ''}
+  end
+  -- An evicted or flushed position must not be rebuilt from a part of it.
+  local epoch = redis.call('HGET', keys[2], 'epoch')
+  if not epoch or held:sub(-(#epoch + 1)) ~= ':' .. epoch then
+    return {'fenced', 'position'}
+  end
+  return nil
+end
+
+local function call_in_parts(command, key, args, first, last)
+  local result
+  for start = first, last, MAX_UNPACK do
+    result = redis.pcall(command, key, unpack(args, start, math.min(start + MAX_UNPACK - 1, last)))
+    if type(result) == 'table' and result.err then return result end
+  end
+  return result
+end
+
+local function expire(key, ttl)
+  if ttl > 0 then
+    redis.call('PEXPIRE', key, ttl)
+  elseif ttl < 0 then
+    redis.call('PEXPIREAT', key, -ttl)
+  end
+end
+
+local function failed(result)
+  return type(result) == 'table' and result.err
+end
+
+-- The key that a document had before, where the key is not a function of _id. `owners` guards a key that has gone
+-- over to another document in the meantime.
+local function release(map, owners, id, keep)
+  local old = redis.call('HGET', map, id)
+  if old and old ~= keep and redis.call('HGET', owners, old) == id then
+    redis.call('DEL', old)
+    redis.call('HDEL', owners, old)
+  end
+end
+
+-- Each operation: arguments from `i` (behind the code), returns the next index and an error or nil.
+local write = {}
+
+-- h: replace a hash. ttl, n, field, value, ...
+write.h = function(key, args, i)
+  local last = i + 1 + args[i + 1]
+  redis.call('DEL', key)
+  local result = call_in_parts('HSET', key, args, i + 2, last)
+  expire(key, tonumber(args[i]))
+  return last + 1, failed(result)
+end
+
+-- H: change a hash that is there. ttl, n, field, value, ..., m, field, ...
+write.H = function(key, args, i)
+  local sets = i + 1 + args[i + 1]
+  local dels = sets + 1 + args[sets + 1]
+  local result
+  if sets > i + 1 then result = call_in_parts('HSET', key, args, i + 2, sets) end
+  if dels > sets + 1 then call_in_parts('HDEL', key, args, sets + 2, dels) end
+  expire(key, tonumber(args[i]))
+  return dels + 1, failed(result)
+end
+
+-- j: replace a JSON document. ttl, text
+write.j = function(key, args, i)
+  if redis.call('TYPE', key).ok ~= 'ReJSON-RL' then redis.call('DEL', key) end
+  local result = redis.pcall('JSON.SET', key, '$', args[i + 1])
+  if not failed(result) then
+    local ttl = tonumber(args[i])
+    if ttl == 0 then redis.call('PERSIST', key) else expire(key, ttl) end
+  end
+  return i + 2, failed(result)
+end
+
+-- J: change a JSON document that is there. ttl, n, path, text, ..., m, path, ...
+write.J = function(key, args, i)
+  local sets = i + 1 + args[i + 1]
+  local dels = sets + 1 + args[sets + 1]
+  local problem
+  for at = i + 2, sets, 2 do
+    problem = problem or failed(redis.pcall('JSON.SET', key, args[at], args[at + 1]))
+  end
+  for at = sets + 2, dels do
+    problem = problem or failed(redis.pcall('JSON.DEL', key, args[at]))
+  end
+  expire(key, tonumber(args[i]))
+  return dels + 1, problem
+end
+
+-- s: replace a string. ttl, value
+write.s = function(key, args, i)
+  redis.call('SET', key, args[i + 1])
+  expire(key, tonumber(args[i]))
+  return i + 2, nil
+end
+
+-- d: delete. type
+write.d = function(key, args, i)
+  redis.call('DEL', key)
+  return i + 1, nil
+end
+
+-- m: this document's key is `key` from now on; the one before goes. map, owners, id
+write.m = function(key, args, i)
+  release(args[i], args[i + 1], args[i + 2], key)
+  redis.call('HSET', args[i], args[i + 2], key)
+  redis.call('HSET', args[i + 1], key, args[i + 2])
+  return i + 3, nil
+end
+
+-- r: this document has no key any more. map, owners, id (takes no key)
+write.r = function(_, args, i)
+  release(args[i], args[i + 1], args[i + 2], false)
+  redis.call('HDEL', args[i], args[i + 2])
+  return i + 3, nil
+end
+
+-- x: a dead letter. n, field, value, ... (takes no key)
+write.x = function(_, args, i, keys)
+  local last = i + args[i]
+  local result = redis.pcall('XADD', keys[3], '*', unpack(args, i + 1, last))
+  return last + 1, failed(result)
+end
+
+local keyless = {r = true, x = true}
+local needs = {h = 'hash', H = 'hash', j = 'ReJSON-RL', J = 'ReJSON-RL', s = 'string'}
+local partial = {H = true, J = true}
+
+-- How many arguments an operation has behind its code.
+local function width(code, args, i)
+  if code == 'h' then return 2 + args[i + 1] end
+  if code == 'H' or code == 'J' then
+    local sets = 2 + args[i + 1]
+    return sets + 1 + args[i + sets]
+  end
+  if code == 'j' or code == 's' then return 2 end
+  if code == 'd' then return 1 end
+  if code == 'm' or code == 'r' then return 3 end
+  return 1 + args[i]
+end
+
+-- First pass, no writes: which operations cannot be done as they are?
+local function refusals(keys, args, i, also)
+  local refused, at, count = {}, 4, 0
+  while i <= #args do
+    local code = args[i]
+    if not keyless[code] then
+      if code ~= 'm' then
+        local found = redis.call('TYPE', keys[at]).ok
+        if found == 'none' then
+          if partial[code] then refused[#refused + 1] = count; refused[#refused + 1] = 'absent' end
+        elseif found ~= (needs[code] or args[i + 1]) and (partial[code] or not also[found]) then
+          refused[#refused + 1] = count; refused[#refused + 1] = 'type'
+        end
+      end
+      at = at + 1
+    end
+    i = i + 1 + width(code, args, i + 1)
+    count = count + 1
+  end
+  return refused
+end
+
+-- args: protocol, lease, lease ttl ms, further types that may be replaced ("" or "hash,string"),
+--       n, position field, value, ..., operations
+-- Replies {'ok'}; {'refused', index, reason, ...}: nothing was written; {'failed', index, error, ...}: the position
+-- was not moved, everything else can be written again; {'fenced', holder}; {'version', n}.
+local function apply(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  local also = {}
+  for name in args[4]:gmatch('[^,]+') do also[name] = true end
+  local first = 6 + args[5]
+  local refused = refusals(keys, args, first, also)
+  if #refused > 0 then
+    table.insert(refused, 1, 'refused')
+    return refused
+  end
+  local i, at, count, problems = first, 4, 0, {'failed'}
+  while i <= #args do
+    local code, key, problem = args[i], nil, nil
+    if not keyless[code] then key = keys[at]; at = at + 1 end
+    -- Everything but a dead letter can be written a second time.
+    if code == 'x' and #problems > 1 then
+      i = i + 1 + width(code, args, i + 1)
+    else
+      i, problem = write[code](key, args, i + 1, keys)
+    end
+    if problem then problems[#problems + 1] = count; problems[#problems + 1] = problem end
+    count = count + 1
+  end
+  if #problems > 1 then return problems end
+  if first > 6 then redis.call('HSET', keys[2], unpack(args, 6, first - 1)) end
+  redis.call('PEXPIRE', keys[1], args[3])
+  return {'ok'}
+end
+
+-- args: protocol, owner, ttl ms. Replies {'held', "owner:epoch"} or {'busy', holder, ms left}.
+local function lease(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  local held = redis.call('GET', keys[1])
+  if held and held:match('^(.*):%d+$') ~= args[2] then
+    return {'busy', held, redis.call('PTTL', keys[1])}
+  end
+  local mine = args[2] .. ':' .. redis.call('HINCRBY', keys[2], 'epoch', 1)
+  redis.call('SET', keys[1], mine, 'PX', args[3])
+  return {'held', mine}
+end
+
+-- args: protocol, lease, ttl ms. Replies {'ok'} or {'fenced', holder}.
+local function renew(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  redis.call('PEXPIRE', keys[1], args[3])
+  return {'ok'}
+end
+
+-- args: protocol, lease. Gives the lease back.
+local function release_lease(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  redis.call('DEL', keys[1])
+  return {'ok'}
+end
+
+-- args: protocol, lease. Forgets the position, so that a new snapshot begins; keeps epoch and what the contract owns.
+local function forget(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  redis.call('HDEL', keys[2], 'token', 'phase')
+  return {'ok'}
+end
+
+redis.register_function('syncd_apply', apply)
+-- A full memory must not take the lease from a healthy daemon: these may run then.
+redis.register_function{function_name = 'syncd_lease', callback = lease, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_renew', callback = renew, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_release', callback = release_lease, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_forget', callback = forget, flags = {'allow-oom'}}

@@ -1,0 +1,132 @@
+"""The MongoDB side: connect, find out what the server can do, translate its errors, and compare its times."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from bson.timestamp import Timestamp
+from pymongo import MongoClient
+from pymongo import errors as driver
+
+from syncd import __version__
+from syncd.errors import CapabilityError, FatalError, PositionLostError, StoreError, TransientError
+
+Document: TypeAlias = dict[str, Any]
+
+_OLDEST = (6, 0)
+_LOST = {
+    260: "InvalidResumeToken",
+    280: "ChangeStreamFatalError",
+    286: "ChangeStreamHistoryLost",
+    464: "ChangeStreamStartAfterNotFound",
+    50811: "the token names a moment that this server does not know",
+}
+_AUTHENTICATION = {11, 13, 18}
+SNAPSHOT_TOO_OLD = 239
+SNAPSHOT_UNAVAILABLE = 246
+_TRANSIENT = {
+    6, 7, 24, 43, 46, 50, 63, 64, 89, 91, 112, 117, 134, 136, 150, 175, 189, 202, 216, 237, 238, 262, 290, 317, 365,
+    SNAPSHOT_TOO_OLD, SNAPSHOT_UNAVAILABLE, 9001, 10058, 10107, 11600, 11602, 13435, 13436,
+}  # fmt: skip
+"""Server error codes that pass by themselves: elections, cursors and sessions that went with a node, timeouts.
+Source: `src/mongo/base/error_codes.yml` of the MongoDB server, categories RetriableError and NetworkError and the
+cursor errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class MongoCapabilities:
+    """What one deployment can do, as detected."""
+
+    version: tuple[int, ...]
+    sharded: bool = False
+
+    def __str__(self) -> str:
+        return f"MongoDB {'.'.join(map(str, self.version))} ({'sharded' if self.sharded else 'replica set'})"
+
+
+class MongoStore:
+    """One deployment, shared by all lanes. Thread-safe."""
+
+    def __init__(self, uri: str, *, server_selection_timeout_s: float = 10.0) -> None:
+        try:
+            self.client: MongoClient[Document] = MongoClient(
+                uri,
+                appname=f"syncd {__version__}",
+                serverSelectionTimeoutMS=round(server_selection_timeout_s * 1000),
+                connectTimeoutMS=5_000,
+                # A link that is half open gives no error of its own.
+                socketTimeoutMS=60_000,
+                maxPoolSize=None,
+                tz_aware=True,
+            )
+        except (driver.ConfigurationError, driver.InvalidURI, ValueError) as error:
+            raise FatalError("mongo", f"SYNCD_MONGO_URI is not usable: {without_secrets(str(error))}") from None
+
+    def connect(self) -> MongoCapabilities:
+        """Ping, and refuse what is too old or has no change streams."""
+        with translated():
+            hello = self.client.admin.command("hello")
+            info = self.client.server_info()
+        version = tuple(info["versionArray"][:3])
+        if version < _OLDEST:
+            raise CapabilityError("mongo", f"MongoDB {info['version']} is too old; syncd needs 6.0 or later")
+        sharded = hello.get("msg") == "isdbgrid"
+        if not sharded and "setName" not in hello:
+            raise CapabilityError(
+                "mongo",
+                "this MongoDB is a standalone server, which has no change streams; start it with --replSet "
+                "and call rs.initiate() (a replica set of one is enough)",
+            )
+        return MongoCapabilities(version, sharded)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.client.close()
+
+
+def without_secrets(text: str) -> str:
+    """The same text without user and password of any URI in it."""
+    return re.sub(r"(\w+://)[^@/\s]*@", r"\1***@", text)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn errors of the driver into errors of syncd."""
+    try:
+        yield
+    except driver.PyMongoError as error:
+        raise translate(error) from error
+
+
+def translate(error: driver.PyMongoError) -> StoreError:
+    """One error of the driver as an error of syncd; what is unknown counts as fatal, so that it is seen."""
+    text = without_secrets(str(error))[:500]
+    code = error.code if isinstance(error, driver.OperationFailure) else None
+    if code in _LOST:
+        return PositionLostError("mongo", f"the stream cannot resume ({_LOST[code]}, {code}): {text}")
+    if code in _AUTHENTICATION:
+        return FatalError("mongo", f"MongoDB refuses us: {text}; mend user, password or roles in SYNCD_MONGO_URI")
+    if isinstance(error, driver.ConnectionFailure | driver.CursorNotFound | driver.ExecutionTimeout):
+        return TransientError("mongo", f"no answer from MongoDB: {text}; is it up, and is SYNCD_MONGO_URI right?")
+    if code in _TRANSIENT or error.has_error_label("ResumableChangeStreamError"):
+        return TransientError("mongo", f"MongoDB is between two states: {text}; waiting for it")
+    return FatalError("mongo", f"MongoDB answered: {text}; see its log")
+
+
+def token_time(token: Document) -> Timestamp:
+    """The cluster time inside a resume token.
+
+    `_data` is a hex KeyString that begins with the type byte 0x82 (timestamp), then seconds and increment as four
+    bytes each, big-endian (MongoDB server, `src/mongo/db/pipeline/resume_token.h`).
+    """
+    data = token["_data"]
+    if not (isinstance(data, str) and data.startswith("82") and len(data) >= 18):
+        raise PositionLostError("mongo", "the stored resume token is not one of MongoDB's; a new snapshot is needed")
+    return Timestamp(int(data[2:10], 16), int(data[10:18], 16))
+
+
+ZERO_TIME = Timestamp(0, 0)

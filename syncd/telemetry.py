@@ -1,0 +1,214 @@
+"""What is seen from outside: one function an event, which writes the log line and moves the metric.
+
+WARNING means that syncd has recovered or will; ERROR means that a person must act. No value of a document and no
+secret reaches a log.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+from syncd import __version__
+
+LANE_STATES = ("starting", "standby", "snapshot", "catching_up", "live", "waiting", "failed", "stopped")
+CHANGE_OPS = ("insert", "update", "replace", "delete", "other")
+DEAD_REASONS = (
+    "vector_length", "vector_element", "cannot_convert", "key_field_missing", "key_field_type", "ttl_not_a_date",
+    "expression", "json_too_deep", "not_unicode", "number_too_large", "unsupported_type", "wrong_type",
+    "redis_refused", "other",
+)  # fmt: skip
+_WRITE_RESULTS = ("put", "patch", "delete", "dead")
+_LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+disable_created_metrics()
+REGISTRY = CollectorRegistry(auto_describe=True)
+
+LAG = Gauge("syncd_lag_seconds", "Age of the newest state that Redis is known to show", ["contract"], registry=REGISTRY)
+CHANGES = Counter("syncd_changes_total", "Changes read from the source", ["contract", "op"], registry=REGISTRY)
+WRITES = Counter(
+    "syncd_writes_total", "Keys written, by what was done", ["contract", "store", "result"], registry=REGISTRY
+)
+BATCH = Histogram(
+    "syncd_batch_seconds", "Time from building a batch to its confirmation", ["contract"],
+    buckets=_LATENCY_BUCKETS, registry=REGISTRY,
+)  # fmt: skip
+END_TO_END = Histogram(
+    "syncd_end_to_end_seconds", "Oldest change of a batch: from its write in MongoDB to its confirmation by Redis",
+    ["contract"], buckets=_LATENCY_BUCKETS, registry=REGISTRY,
+)  # fmt: skip
+DEAD_TOTAL = Counter("syncd_dead_letters_total", "Changes parked", ["contract", "reason"], registry=REGISTRY)
+DEAD = Gauge("syncd_dead_letters", "Dead letters waiting for a person", ["contract"], registry=REGISTRY)
+SNAPSHOT_DOCUMENTS = Gauge(
+    "syncd_snapshot_documents", "Documents of the snapshot: applied, and estimated in all", ["contract", "state"],
+    registry=REGISTRY,
+)  # fmt: skip
+LANE_STATE = Gauge("syncd_lane_state", "1 for the state a lane is in", ["contract", "state"], registry=REGISTRY)
+LEASE = Gauge("syncd_lease_held", "1 while this daemon holds the lease", ["contract"], registry=REGISTRY)
+POSITION_AGE = Gauge(
+    "syncd_position_age_seconds", "Age of the stored position's cluster time", ["contract"], registry=REGISTRY
+)
+FRESHNESS = Gauge("syncd_slo_freshness_seconds", "The freshness that the contract promises", ["contract"], registry=REGISTRY)
+INDEX_FAILURES = Gauge(
+    "syncd_index_failures", "Documents that a search index leaves out", ["contract", "index"], registry=REGISTRY
+)
+RESTARTS = Counter("syncd_lane_restarts_total", "Lanes started again, by why", ["contract", "why"], registry=REGISTRY)
+RELOADS = Counter("syncd_contract_reload_total", "Edits of the contract directory", ["result"], registry=REGISTRY)
+CONTRACTS_VALID = Gauge("syncd_contracts_valid", "0 while the directory holds a set that was refused", registry=REGISTRY)
+BUILD = Gauge("syncd_build_info", "Always 1", ["version"], registry=REGISTRY)
+
+BUILD.labels(__version__).set(1)
+for _result in ("applied", "refused"):
+    RELOADS.labels(_result)
+
+_log = structlog.stdlib.get_logger("syncd")
+
+
+def configure_logging(level: str, form: str) -> None:
+    """Log to stderr: JSON lines, or text for people (`auto`: on a terminal)."""
+    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper(), logging.INFO)),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def contract_known(contract: str, freshness_s: float | None) -> None:
+    """Every series of a contract exists from the start, at 0."""
+    for op in CHANGE_OPS:
+        CHANGES.labels(contract, op)
+    for result in _WRITE_RESULTS:
+        WRITES.labels(contract, "redis", result)
+    for reason in DEAD_REASONS:
+        DEAD_TOTAL.labels(contract, reason)
+    for state in ("applied", "estimated"):
+        SNAPSHOT_DOCUMENTS.labels(contract, state)
+    for why in ("transient", "fatal", "fenced", "position_lost", "bug"):
+        RESTARTS.labels(contract, why)
+    for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE):
+        metric.labels(contract)
+    if freshness_s is not None:
+        FRESHNESS.labels(contract).set(freshness_s)
+    lane_state(contract, "starting", log=False)
+
+
+def contract_gone(contract: str) -> None:
+    """Take the series of a removed contract off the page."""
+    for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
+                   SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS):  # fmt: skip
+        metric.remove_by_labels({"contract": contract})
+
+
+def lane_state(contract: str, state: str, *, log: bool = True, **details: Any) -> None:
+    """A lane has come into another state."""
+    for name in LANE_STATES:
+        LANE_STATE.labels(contract, name).set(name == state)
+    LEASE.labels(contract).set(state in ("snapshot", "catching_up", "live"))
+    if log:
+        _log.info("lane " + state.replace("_", " "), contract=contract, **details)
+
+
+def lane_interrupted(contract: str, why: str, error: str, retry_s: float) -> None:
+    """A lane stopped at an error and will start again from its stored position."""
+    RESTARTS.labels(contract, why).inc()
+    log = _log.error if why in ("fatal", "bug") else _log.warning
+    log("lane interrupted", contract=contract, why=why, error=error, retry_seconds=round(retry_s, 2))
+
+
+def lane_bug(contract: str) -> None:
+    """A lane met an error that nobody expected; the traceback goes to the log."""
+    _log.exception("unexpected error in a lane; please report it", contract=contract)
+
+
+def position_lost(contract: str, error: str, action: str) -> None:
+    """MongoDB can no longer resume from the stored position."""
+    RESTARTS.labels(contract, "position_lost").inc()
+    log = _log.warning if action == "resnapshot" else _log.error
+    log("position lost", contract=contract, error=error, action=action)
+
+
+def snapshot_started(contract: str, estimated: int, copied: int, reason: str) -> None:
+    """A snapshot begins, or goes on after `copied` documents."""
+    SNAPSHOT_DOCUMENTS.labels(contract, "estimated").set(estimated)
+    SNAPSHOT_DOCUMENTS.labels(contract, "applied").set(copied)
+    _log.info("snapshot started", contract=contract, estimated=estimated, copied=copied, reason=reason)
+
+
+def snapshot_progress(contract: str, copied: int) -> None:
+    """Documents that the snapshot has applied so far."""
+    SNAPSHOT_DOCUMENTS.labels(contract, "applied").set(copied)
+
+
+def snapshot_finished(contract: str, copied: int, seconds: float) -> None:
+    """All documents are in and all ghosts are out."""
+    _log.info("snapshot finished", contract=contract, copied=copied, seconds=round(seconds, 3))
+
+
+def dead_letter(contract: str, reason: str, projection: str, key: str, detail: str) -> None:
+    """A change was parked. Keys carry ids, so the key itself stays in the dead letter and out of the log."""
+    DEAD_TOTAL.labels(contract, reason if reason in DEAD_REASONS else "other").inc()
+    _log.warning(
+        "dead letter", contract=contract, reason=reason, projection=projection, detail=detail,
+        see=f"syncd deadletters list {contract}",
+    )  # fmt: skip
+
+
+def index_failures(contract: str, index: str, failures: int, error: str, before: int) -> None:
+    """A search index leaves documents out."""
+    INDEX_FAILURES.labels(contract, index).set(failures)
+    if failures > before:
+        _log.warning("index leaves documents out", contract=contract, index=index, failures=failures, error=error)
+
+
+def index_created(contract: str, alias: str, real: str) -> None:
+    """A new generation of an index exists."""
+    INDEX_FAILURES.labels(contract, alias).set(0)
+    _log.info("index created", contract=contract, index=alias, real=real)
+
+
+def index_swapped(contract: str, alias: str, real: str, dropped: str) -> None:
+    """The alias moved to a new generation."""
+    _log.info("index swapped", contract=contract, index=alias, real=real, dropped=dropped)
+
+
+def reload_applied(started: list[str], restarted: list[str], stopped: list[str]) -> None:
+    """An edit of the contract directory is in force."""
+    RELOADS.labels("applied").inc()
+    CONTRACTS_VALID.set(1)
+    _log.info("contracts reloaded", started=started, restarted=restarted, stopped=stopped)
+
+
+def reload_refused(problems: list[str]) -> None:
+    """An edit does not pass; the old set runs on."""
+    RELOADS.labels("refused").inc()
+    CONTRACTS_VALID.set(0)
+    _log.error("contracts refused, the old set runs on", problems=problems)
+
+
+def daemon_started(**details: Any) -> None:
+    """The daemon is up."""
+    CONTRACTS_VALID.set(1)
+    _log.info("syncd started", version=__version__, **details)
+
+
+def daemon_stopping(signal: str) -> None:
+    """The daemon was asked to stop."""
+    _log.info("stopping: finishing the batches under way", signal=signal)
+
+
+def daemon_stopped() -> None:
+    """Everything is committed."""
+    _log.info("stopped")

@@ -1,0 +1,102 @@
+"""Fixtures for tests against real servers.
+
+The servers are shared by all tests of a run and are never flushed, killed or reconfigured: a test stays
+inside its `database` and its `prefix`. A test that breaks a server, or needs a server-wide setting, starts
+its own with `syncd.embedded` (a Redis takes 30 ms, a replica set of one 0.6 s, of three 4 s).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+from pymongo import MongoClient
+from redis import Redis
+
+from tests.support.redis70 import NotFound
+from tests.support.servers import Servers, connect
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_child_survives() -> Iterator[None]:
+    """Set up first, so that it looks last: every process that a test started has ended."""
+    yield
+    _, alive = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=3)
+    survivors = [f"{process.pid} {' '.join(process.cmdline())}" for process in alive]
+    for process in alive:
+        process.kill()
+    assert not survivors, "processes left behind by tests:\n" + "\n".join(survivors)
+
+
+@pytest.fixture(scope="session")
+def servers(no_child_survives: None) -> Iterator[Servers]:
+    """Starts nothing by itself; see the fixtures below."""
+    with Servers() as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def mongo_uri(servers: Servers) -> str:
+    """A replica set of one, MongoDB 6.0, with test commands."""
+    return servers.mongo_uri
+
+
+@pytest.fixture(scope="session")
+def redis_url(servers: Servers) -> str:
+    """Redis 8.2 with RediSearch and RedisJSON."""
+    return servers.redis_url
+
+
+@pytest.fixture(scope="session")
+def valkey_url(servers: Servers) -> str:
+    """Valkey 9: functions, no search, no JSON."""
+    return servers.valkey_url
+
+
+@pytest.fixture(scope="session")
+def redis70_url(servers: Servers) -> str:
+    """Redis 7.0, the oldest supported. Must be there in CI; elsewhere its tests are skipped without it."""
+    try:
+        return servers.redis70_url
+    except NotFound as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def mongo(mongo_uri: str) -> Iterator[MongoClient[dict[str, Any]]]:
+    with MongoClient[dict[str, Any]](mongo_uri) as client:
+        yield client
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    """Replies are bytes; nothing is retried."""
+    with connect(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def token(servers: Servers) -> Iterator[str]:
+    """A word that no other test has (`t7f3a09c1`). After the test everything that carries it is removed:
+    databases, keys that start with it, state of contracts with it in their name, indexes."""
+    word = f"t{secrets.token_hex(4)}"
+    yield word
+    servers.forget(word)
+
+
+@pytest.fixture
+def database(token: str) -> str:
+    """The name of a database of this test's own."""
+    return token
+
+
+@pytest.fixture
+def prefix(token: str) -> str:
+    """What every key of this test starts with (`t7f3a09c1:`)."""
+    return f"{token}:"

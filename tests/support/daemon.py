@@ -1,0 +1,145 @@
+"""`syncd run` as a process of its own, as a service manager would run it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from syncd.embedded import LOOPBACK, ChildProcess, Port
+from tests.support.check import wait_until
+
+ROOT = Path(__file__).parents[2]
+HTTP_TIMEOUT = 5.0  # seconds
+
+
+class Daemon:
+    """Use as a context manager: starts on entry, kills on exit. It keeps its HTTP port through restarts.
+
+    `env` adds to, and wins over, the settings given here. The log goes to a file that `logs()` reads.
+    """
+
+    def __init__(
+        self, contracts: Path, *, mongo_uri: str, redis_url: str, env: Mapping[str, str] | None = None
+    ) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="syncd-daemon-")
+        self._port = Port()
+        self.url = f"http://{LOOPBACK}:{self._port.number}"
+        settings = {
+            "PYTHONPATH": str(ROOT),
+            "SYNCD_MONGO_URI": mongo_uri,
+            "SYNCD_REDIS_URL": redis_url,
+            "SYNCD_CONTRACTS": str(contracts),
+            "SYNCD_HTTP": f"{LOOPBACK}:{self._port.number}",
+            "SYNCD_LOG_FORMAT": "json",
+            **(env or {}),
+        }
+        self.process = ChildProcess(
+            [sys.executable, "-m", "syncd", "run", "--contracts", contracts],
+            log=Path(self._directory.name) / "daemon.log",
+            answers=self.is_live,
+            env=settings,
+        )
+
+    def start(self) -> None:
+        """Starts (again), until it answers /livez; raises with the end of its log when it ends instead."""
+        self.process.start()
+
+    def launch(self) -> None:
+        """Starts without waiting, for a daemon that shall refuse to run."""
+        self.process.launch()
+
+    def wait_ready(self, timeout: float = 30) -> None:
+        def look() -> bool:
+            assert self.process.alive, f"exit code {self.process.exit_code}; {self.process.log_tail()}"
+            return self.is_ready()
+
+        wait_until(look, timeout, lambda: f"ready; /readyz: {self.get('/readyz')}; {self.process.log_tail()}")
+
+    def wait_exit(self, timeout: float = 30) -> int:
+        wait_until(lambda: not self.process.alive, timeout, self.process.log_tail)
+        assert self.process.exit_code is not None
+        return self.process.exit_code
+
+    def is_live(self) -> bool:
+        return self.get("/livez")[0] == 200
+
+    def is_ready(self) -> bool:
+        return self.get("/readyz")[0] == 200
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and body; status 0 when nobody answers."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=HTTP_TIMEOUT) as reply:
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except (OSError, HTTPException) as error:
+            return 0, str(error)
+
+    def status(self) -> dict[str, Any]:
+        code, body = self.get("/status")
+        assert code == 200, body
+        answer: dict[str, Any] = json.loads(body)
+        return answer
+
+    def metrics(self) -> list[Sample]:
+        code, body = self.get("/metrics")
+        assert code == 200, body
+        return [sample for family in text_string_to_metric_families(body) for sample in family.samples]
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of the samples of that name that carry these labels; 0 when there are none."""
+        return sum(
+            sample.value
+            for sample in self.metrics()
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def logs(self, **fields: object) -> list[dict[str, Any]]:
+        """The log of all its runs: every line that is a JSON object and has these fields."""
+        lines = self.process.log.read_text(errors="replace").splitlines() if self.process.log.exists() else []
+        entries = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        return [entry for entry in entries if fields.items() <= entry.items()]
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+
+    def terminate(self, timeout: float = 20) -> int:
+        """SIGTERM; returns the exit code, -9 when it had to be killed after `timeout` seconds."""
+        code = self.process.stop(timeout)
+        assert code is not None, "it was not running"
+        return code
+
+    def pause(self) -> None:
+        self.process.pause()
+
+    def resume(self) -> None:
+        self.process.resume()
+
+    def close(self) -> None:
+        self.kill()
+        self._port.release()
+        self._directory.cleanup()
+
+    def __enter__(self) -> Daemon:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

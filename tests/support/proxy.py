@@ -1,0 +1,231 @@
+"""A TCP proxy on 127.0.0.1 that breaks the network in ways a test can choose."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum, auto
+
+from syncd.embedded import LOOPBACK, Port
+
+CHUNK_BYTES = 65_536
+CONNECT_TIMEOUT = 5.0  # seconds; a frozen server accepts until its backlog is full
+HOLD_POLL = 0.01  # seconds between two looks at whether held bytes may go on
+
+
+class Mode(Enum):
+    OPEN = auto()
+    CUT = auto()
+    HALF_OPEN = auto()
+    BLACKHOLE = auto()
+
+
+class Proxy:
+    """Forwards to `port`, as a context manager; all modes may be set at any time and hold until `restore()`.
+
+    With MongoDB use `mongo_uri`: a driver that discovers the replica set goes past the proxy.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.target = (LOOPBACK, port)
+        self._port = Port()
+        self.mode = Mode.OPEN
+        self.latency = 0.0
+        self.bytes_to_server = 0
+        self.bytes_to_client = 0
+        self._lock = threading.Lock()
+        self._links: set[_Link] = set()
+        self._trap: _Trap | None = None
+        self._listener = socket.create_server((LOOPBACK, self.port))
+        self._acceptor = threading.Thread(target=self._accept, name=f"proxy-{self.port}", daemon=True)
+        self._acceptor.start()
+
+    @property
+    def port(self) -> int:
+        return self._port.number
+
+    @property
+    def redis_url(self) -> str:
+        return f"redis://{LOOPBACK}:{self.port}/0"
+
+    @property
+    def mongo_uri(self) -> str:
+        return f"mongodb://{LOOPBACK}:{self.port}/?directConnection=true"
+
+    @property
+    def connections(self) -> int:
+        with self._lock:
+            return len(self._links)
+
+    def cut(self) -> None:
+        """Connections break, new ones too."""
+        self.mode = Mode.CUT
+        self._close_links()
+
+    def blackhole(self) -> None:
+        """Nothing arrives, and nothing breaks. What was sent meanwhile arrives after `restore()`."""
+        self.mode = Mode.BLACKHOLE
+
+    def half_open(self) -> None:
+        """The server gets the requests and acts on them; its replies are lost."""
+        self.mode = Mode.HALF_OPEN
+
+    def delay(self, seconds: float) -> None:
+        """Each direction takes `seconds` longer, and as on a long link no more than 64 KiB are on the way."""
+        self.latency = seconds
+
+    def restore(self) -> None:
+        """Everything forwards again; connections that lost replies break."""
+        self.mode = Mode.OPEN
+        self.latency = 0.0
+        self._trap = None
+        self._close_links(only_torn=True)
+
+    def close_after_next_request(self, containing: bytes = b"") -> threading.Event:
+        """The server gets the next request (with these bytes in it) and answers, but the connection closes
+        instead. The event that is returned is set then. One request is one read of up to 64 KiB."""
+        trap = _Trap(containing)
+        with self._lock:
+            self._trap = trap
+        return trap.sprung
+
+    def close(self) -> None:
+        self.mode = Mode.CUT
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the acceptor, which close() alone does not
+        self._listener.close()
+        self._acceptor.join()
+        self._close_links()
+        self._port.release()
+
+    def __enter__(self) -> Proxy:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return  # closed
+            server = self._reach_server()
+            if server is None:
+                client.close()
+                continue
+            link = _Link(self, client, server)
+            with self._lock:
+                self._links.add(link)
+            link.start()
+            if self._is_cut():  # while this one came up
+                link.close()
+
+    def _reach_server(self) -> socket.socket | None:
+        if self._is_cut():
+            return None
+        try:
+            server = socket.create_connection(self.target, timeout=CONNECT_TIMEOUT)
+        except OSError:
+            return None
+        server.settimeout(None)
+        return server
+
+    def _is_cut(self) -> bool:
+        return self.mode is Mode.CUT
+
+    def _close_links(self, only_torn: bool = False) -> None:
+        with self._lock:
+            links = [link for link in self._links if link.torn or not only_torn]
+        for link in links:
+            link.close()
+            link.join()
+
+    def take_trap(self, request: bytes) -> _Trap | None:
+        with self._lock:
+            trap = self._trap
+            if trap is None or trap.containing not in request:
+                return None
+            self._trap = None
+            return trap
+
+    def count(self, to_server: int = 0, to_client: int = 0) -> None:
+        with self._lock:
+            self.bytes_to_server += to_server
+            self.bytes_to_client += to_client
+
+    def forget(self, link: _Link) -> None:
+        with self._lock:
+            self._links.discard(link)
+
+
+class _Trap:
+    def __init__(self, containing: bytes) -> None:
+        self.containing = containing
+        self.sprung = threading.Event()
+
+
+class _Link:
+    """One connection through the proxy: two threads, one a direction."""
+
+    def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
+        self._proxy = proxy
+        self._client = client
+        self._server = server
+        self._closed = threading.Event()
+        self._trap: _Trap | None = None
+        self.torn = False  # lost bytes: nothing that follows can be understood
+        self._threads = [
+            threading.Thread(target=self._run, args=(pump,), daemon=True)
+            for pump in (self._requests, self._replies)
+        ]
+        for end in (client, server):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    def close(self) -> None:
+        self._closed.set()
+        for end in (self._client, self._server):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)  # wakes a thread that reads from it
+            end.close()
+        self._proxy.forget(self)
+
+    def _run(self, pump: Callable[[], None]) -> None:
+        with suppress(OSError):  # either side may go at any time; that is what a proxy passes on
+            pump()
+        self.close()
+
+    def _requests(self) -> None:
+        while data := self._client.recv(CHUNK_BYTES):
+            self._travel()
+            self._trap = self._trap or self._proxy.take_trap(data)
+            self._server.sendall(data)
+            self._proxy.count(to_server=len(data))
+
+    def _replies(self) -> None:
+        while data := self._server.recv(CHUNK_BYTES):
+            self._travel()
+            if self._trap is not None:
+                self.close()
+                self._trap.sprung.set()
+                return
+            if self._proxy.mode is Mode.HALF_OPEN:
+                self.torn = True
+                continue
+            self._client.sendall(data)
+            self._proxy.count(to_client=len(data))
+
+    def _travel(self) -> None:
+        self._closed.wait(self._proxy.latency)
+        while self._proxy.mode is Mode.BLACKHOLE and not self._closed.wait(HOLD_POLL):
+            pass
