@@ -17,22 +17,30 @@ from pathlib import Path
 
 from benchmarks.check import Mismatch
 from benchmarks.limits import measure
+from benchmarks.observe import Foreign
 from benchmarks.phases import Trial
 from benchmarks.report import LIMITS, Figures, Results, markdown
-from benchmarks.servers import Servers, machine, servers
+from benchmarks.resp import ReplyError
+from benchmarks.servers import Servers, busy_share, machine, servers
 from benchmarks.systems import SYSTEMS, Site, SystemFailed
 
-FEWEST_DOCUMENTS = 1_000
+FEWEST_DOCUMENTS = 10_000
+"""Below, one batch holds everything, and there is no time between the first and the last write."""
+QUIET = 0.05
+"""Share of the cores that may be busy before a run without a word about it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for, print the report, write the results."""
     options = _parse(arguments)
+    busy = busy_share()
+    if busy > QUIET:
+        _say(f"{busy:.0%} of this machine is busy with other work: expect lower figures")
     spawn = multiprocessing.get_context("spawn")  # a forked child would inherit sockets and threads
     with servers() as running, ProcessPoolExecutor(1, mp_context=spawn) as load:
         results = Results(
             options={"documents": options.documents, "rounds": options.rounds, "systems": options.systems},
-            machine=machine(running),
+            machine=machine(running, busy),
         )
         for number in range(options.rounds):
             for name in _rotated(options.systems, number):
@@ -49,13 +57,15 @@ def _run(name: str, running: Servers, load: Executor, options: argparse.Namespac
     """One system, one round. A failure is said at once, and this system runs no more."""
     try:
         running.reset()
+        foreign = Foreign()
         figures = _measure(name, running, load, options)
-    except (Mismatch, SystemFailed, TimeoutError) as error:
+        figures["other_load"] = foreign.share()
+    except (Mismatch, SystemFailed, TimeoutError, ReplyError) as error:
         results.failures[name] = f"{type(error).__name__}: {error}"
         _say(f"FAILED: {name}: {results.failures[name]}")
     else:
         results.rounds.setdefault(name, []).append(figures)
-        _say(", ".join(f"{key}={value:,.1f}" for key, value in figures.items()))
+        _say(", ".join(f"{key}={value:,.2f}" for key, value in figures.items()))
 
 
 def _measure(name: str, running: Servers, load: Executor, options: argparse.Namespace) -> Figures:
@@ -81,7 +91,7 @@ def _rotated(systems: list[str], by: int) -> list[str]:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     known = [*SYSTEMS, LIMITS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--documents", type=int, default=100_000, help="at least 1,000 (default 100,000)")
+    parser.add_argument("--documents", type=int, default=100_000, help="at least 10,000 (default 100,000)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--systems", default="naive,tuned,limits,syncd", help=f"some of {','.join(known)}")
     parser.add_argument("--latency-seconds", type=float, default=10.0, help="length of the latency phase")

@@ -66,15 +66,20 @@ def settle(mongo_uri: str, redis_url: str, patience_s: float = 20.0) -> float | 
 
 def _wrong(redis: Resp, batch: list[Document]) -> list[str]:
     hashes = redis.call_many([("HGETALL", key(found["_id"])) for found in batch])
-    return [
-        _difference(found["_id"], flat)
-        for found, flat in zip(batch, hashes, strict=True)
-        if dict(zip(flat[::2], flat[1::2], strict=True)) != project(found)
-    ]
+    wrong = []
+    for found, flat in zip(batch, hashes, strict=True):
+        shown, right = dict(zip(flat[::2], flat[1::2], strict=True)), project(found)
+        if shown != right:
+            wrong.append(f"{key(found['_id'])} {_difference(shown, right)}")
+    return wrong
 
 
-def _difference(number: int, flat: list[bytes]) -> str:
-    return f"{key(number)} is absent" if not flat else f"{key(number)} holds {flat!r}"
+def _difference(shown: dict[bytes, bytes], right: dict[bytes, bytes]) -> str:
+    """Only the fields that differ."""
+    if not shown:
+        return "is absent"
+    names = sorted(name for name in shown | right if shown.get(name) != right.get(name))
+    return ", ".join(f"{name.decode()}: {shown.get(name)!r} for {right.get(name)!r}" for name in names)
 
 
 def _absent(wrong: list[str]) -> int:

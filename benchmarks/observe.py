@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 
@@ -80,11 +81,8 @@ class Usage:
         """User and system time so far: the process, its ended children, its living children."""
         seconds = 0.0
         for process in self._family:
-            try:
-                times = process.cpu_times()
-            except psutil.NoSuchProcess:
-                continue
-            seconds += times.user + times.system + times.children_user + times.children_system
+            with suppress(psutil.NoSuchProcess):
+                seconds += _cpu_seconds(process)
         return seconds
 
     def _run(self) -> None:
@@ -103,3 +101,37 @@ class Usage:
         if resident:
             self.last_bytes = resident
             self.peak_bytes = max(self.peak_bytes, resident)
+
+
+class Foreign:
+    """How much of the machine others used: figures of a round with much of it are worth little."""
+
+    def __init__(self) -> None:
+        self._start = self._now()
+
+    def share(self) -> float:
+        """The share of all cores, since this object was made, that nothing of the benchmark used."""
+        total, busy, own = (after - before for after, before in zip(self._now(), self._start, strict=True))
+        return max(0.0, busy - own) / total if total else 0.0
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        """Seconds of all cores together: of any kind, busy, and busy for this process and its descendants."""
+        times = psutil.cpu_times()
+        total = sum(times) - times.guest - times.guest_nice  # both are part of `user` and `nice`
+        return total, total - times.idle - times.iowait, _own_seconds()
+
+
+def _own_seconds() -> float:
+    this = psutil.Process()
+    seconds = 0.0
+    for process in (this, *this.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            seconds += _cpu_seconds(process)
+    return seconds
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    """User and system time of a process and of its ended children."""
+    times = process.cpu_times()
+    return float(times.user + times.system + times.children_user + times.children_system)

@@ -99,7 +99,7 @@ class Trial:
                 watched.any, lambda: redis.call("DBSIZE") >= self.documents and watched.all(), self.documents
             )
         self._rates("snapshot", start, caught, self.documents)
-        self.figures["snapshot_ready_s"] = self.system.wait_ready() - start
+        self.system.wait_ready()
         self.system.stop()
 
     def backlog(self) -> None:

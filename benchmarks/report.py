@@ -27,6 +27,7 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("CPU us/change", "backlog_cpu_us", ".1f"),
     ("CPU us/change, sustained", "sustained_cpu_us", ".1f"),
     ("start-up s", "start_up_s", ".2f"),
+    ("other load on the machine", "other_load", ".0%"),
 )
 
 _RATIOS: tuple[tuple[str, str], ...] = (
@@ -38,7 +39,8 @@ _RATIOS: tuple[tuple[str, str], ...] = (
 
 _LIMIT_NAMES = {
     "find": "MongoDB: documents read in raw batches",
-    "hset": "Redis: hashes of eight fields written, packed beforehand",
+    "hset_new": "Redis: new hashes of eight fields, packed beforehand",
+    "hset": "Redis: the same over hashes that are there",
     "insert": "MongoDB: documents inserted",
     "update": "MongoDB: documents updated",
     "stream_inserts": "MongoDB: insert events drained by raw getMore",
@@ -80,9 +82,9 @@ def medians(rounds: Sequence[Figures]) -> Figures:
 def ceilings(limits: Figures) -> Figures:
     """For each ratio the slowest stage that every system must pass, measured alone."""
     return {
-        "snapshot_per_s": min(limits["find"], limits["hset"]),
+        "snapshot_per_s": min(limits["find"], limits["hset_new"]),
         "backlog_per_s": min(limits["stream"], limits["hset"]),
-        "inserts_per_s": min(limits["stream_inserts"], limits["hset"]),
+        "inserts_per_s": min(limits["stream_inserts"], limits["hset_new"]),
         "sustained_per_s": min(limits["update"], limits["stream"], limits["hset"]),
     }
 
@@ -147,6 +149,7 @@ def _ratios(systems: dict[str, Figures], limits: Figures | None) -> str:
 
 def _limits(limits: Figures) -> str:
     rows = [[title, _number(limits[name], ",.0f")] for name, title in _LIMIT_NAMES.items()]
+    rows.append(["other load on the machine meanwhile", _number(limits.get("other_load"), ".0%")])
     return _table(["limit, each alone", "a second"], rows)
 
 

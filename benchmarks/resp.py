@@ -9,6 +9,9 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import hiredis
+from hiredis import ReplyError
+
+__all__ = ["ReplyError", "Resp", "pack"]
 
 
 class Resp:
@@ -37,8 +40,12 @@ class Resp:
         self._socket.sendall(packed)
 
     def replies(self, count: int) -> list[Any]:
-        """The next `count` replies; an error reply is raised."""
-        return list(self._replies(count))
+        """The next `count` replies. The first error among them is raised, once all are read."""
+        replies = list(self._replies(count))
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise reply
+        return replies
 
     def call(self, *command: str | bytes | int | float) -> Any:
         """One command and its reply."""
@@ -57,8 +64,6 @@ class Resp:
                 if not received:
                     raise ConnectionError("Redis closed the connection")
                 self._reader.feed(received)
-            if isinstance(reply, hiredis.ReplyError):
-                raise reply
             yield reply
 
 

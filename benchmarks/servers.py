@@ -56,13 +56,18 @@ def servers() -> Iterator[Servers]:
         yield Servers(mongo.uri, redis.url)
 
 
-def machine(running: Servers) -> dict[str, str]:
+def busy_share(seconds: float = 1.0) -> float:
+    """What share of all cores is busy now; call it while nothing of the benchmark runs."""
+    return float(psutil.cpu_percent(seconds)) / 100
+
+
+def machine(running: Servers, busy: float) -> dict[str, str]:
     """What a reader needs to compare the figures with others."""
     packages = {name: importlib.metadata.version(name) for name in ("pymongo", "redis", "hiredis")}
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "cpu": f"{len(os.sched_getaffinity(0))} cores, {_cpu_model()}",
-        "load before the run": f"{os.getloadavg()[0]:.2f}",
+        "busy before the run": f"{busy:.0%}",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": f"Linux {platform.release()}",
         "python": platform.python_version(),

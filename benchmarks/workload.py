@@ -1,8 +1,8 @@
 """The data, the changes and the projection that every system must produce.
 
 A document has an integer `_id` and eight fields, about 300 bytes of BSON. `v` counts its versions from 1. All
-values are such that any sensible text form of them is the same (no dates, no booleans, doubles in quarters), and
-short enough for Redis' compact form of a hash (64 bytes each).
+values are such that any sensible text form of them is the same (no dates, no booleans, no whole doubles),
+and short enough for Redis' compact form of a hash (64 bytes each).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def document(number: int, version: int = 1) -> Document:
         "email": f"customer.{number:08d}@example.com",
         "city": _CITIES[number % len(_CITIES)],
         "street": f"{number % 997} {_STREETS[number % len(_STREETS)]}, building {number % 31}",
-        "score": number % 4_000 / 4 + 0.25,
+        "score": number % 4_000 + 0.25,
         "status": _STATES[number % len(_STATES)],
         "note": f"{_NOTE}{number * 2_654_435_761 % 2**32:08x}",
     }
@@ -65,7 +65,7 @@ def update(number: int, version: int) -> Document:
     """One statement of an `update` command: every other one sets one field, the rest set two."""
     values: Document = {"v": version}
     if (number + version) % 2:
-        values["score"] = (number + version) % 4_000 / 4 + 0.25
+        values["score"] = (number + version) % 4_000 + 0.75
     return {"q": {"_id": number}, "u": {"$set": values}}
 
 

@@ -42,7 +42,7 @@ END_TO_END = Histogram(
     ["contract"], buckets=_LATENCY_BUCKETS, registry=REGISTRY,
 )  # fmt: skip
 DEAD_TOTAL = Counter("syncd_dead_letters_total", "Changes parked", ["contract", "reason"], registry=REGISTRY)
-DEAD = Gauge("syncd_dead_letters", "Dead letters waiting for a person", ["contract"], registry=REGISTRY)
+DEAD = Gauge("syncd_dead_letters_waiting", "Dead letters waiting for a person", ["contract"], registry=REGISTRY)
 SNAPSHOT_DOCUMENTS = Gauge(
     "syncd_snapshot_documents", "Documents of the snapshot: applied, and estimated in all", ["contract", "state"],
     registry=REGISTRY,

@@ -32,6 +32,16 @@ def no_child_survives() -> Iterator[None]:
     assert not survivors, "processes left behind by tests:\n" + "\n".join(survivors)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_from_outside() -> Iterator[None]:
+    """A developer's own SYNCD_... variables must not reach the daemons that tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("SYNCD_") and not name.startswith("SYNCD_TEST_"):
+                patch.delenv(name)
+        yield
+
+
 @pytest.fixture(scope="session")
 def servers(no_child_survives: None) -> Iterator[Servers]:
     """Starts nothing by itself; see the fixtures below."""

@@ -68,9 +68,7 @@ class Tuned:
         while not self.stopping and (batch := list(islice(documents, BATCH))):
             with self.redis.pipeline(transaction=False) as pipe:
                 for document in batch:
-                    key = f"bench:{document['_id']}"
-                    pipe.delete(key)
-                    pipe.hset(key, mapping=project(document))
+                    pipe.hset(f"bench:{document['_id']}", mapping=project(document))
                 pipe.execute()
 
     def follow(self, stream: ChangeStream[Document]) -> None:

@@ -173,7 +173,9 @@ def projected_fields_back_the_index(contracts: Sequence[LoadedContract]) -> Iter
                 if not _hidden(one)
                 else "no projected field writes it"
             )
-            yield one.problem(what, f"add it to `fields`, or index one of {', '.join(fields)}")
+            # A name from the environment is not repeated.
+            known = ", ".join(name for name in fields if name in one.contract.source.text)
+            yield one.problem(what, f"add it to `fields`, or index one of {known}")
 
 
 def _hidden(one: Indexed) -> bool:

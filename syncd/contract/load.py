@@ -8,10 +8,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from syncd.contract.explain import explain, mistakes
+from syncd.contract.explain import explain
 from syncd.contract.extjson import decode
 from syncd.contract.lint import lint
 from syncd.contract.loaded import ContractSet, LoadedContract
+from syncd.contract.mistakes import mistakes
 from syncd.contract.model import Contract
 from syncd.contract.read import read_source
 from syncd.contract.salvage import salvage

@@ -18,10 +18,12 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    field_validator,
     model_validator,
 )
 
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)")
+DURATION_PATTERN = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)"
+_DURATION = re.compile(DURATION_PATTERN)
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
 
@@ -81,7 +83,7 @@ class Mongo(Model):
     """Where the documents live."""
 
     collection: str = Field(
-        pattern=r"^[^\s/\\.\"$]+\.[^\x00$]+$", description="Database and collection, such as catalog.movies."
+        pattern=r'^[^\s/\\."$]+\.[^\x00$]+$', description="Database and collection, such as catalog.movies."
     )
     filter: Mapping[str, Any] | None = Field(
         None,
@@ -325,6 +327,13 @@ class Projection(Model):
         if isinstance(fields, list) and all(isinstance(name, str) for name in fields):
             return {**raw, "fields": {name: {"from": name} for name in fields}}
         return raw
+
+    @field_validator("fields", mode="before")
+    @classmethod
+    def _is_one_of_them(cls, value: Any) -> Any:
+        if value is None or isinstance(value, dict):
+            return value
+        raise ValueError("not a form of `fields`|write {title: title}, [title, year], or all")
 
     @model_validator(mode="after")
     def _has_content(self) -> Projection:

@@ -24,7 +24,7 @@ _REMEDIES = {
     "did not find expected key": "check the indentation, and close brackets and quotes on the lines before",
     "found character that cannot start any token": "indent with spaces; quote what begins with a sign",
     "did not find expected ',' or ']'": "close the bracket, and quote values that hold commas or brackets",
-    "did not find expected ',' or '}'": 'close the brace, and quote values with commas or braces, as "${VAR}"',
+    "did not find expected ',' or '}'": 'close the brace; quote values with commas or braces, as "${VAR}"',
     "found unexpected end of stream": "close the quote",
 }
 _REMEDY = "check the indentation, the quotes and the brackets here"
@@ -95,12 +95,18 @@ def _syntax_problem(file: str, text: str, error: yaml.YAMLError) -> Problem:
         )
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return Problem(file, 1, 1, "not YAML", _REMEDY)
-    mark, context = error.problem_mark, error.context_mark
-    # What is never closed is found at the end of the file; where it began says more.
-    if context is not None and mark.index >= len(text.rstrip()):
-        mark = context
     what = f"not YAML: {', '.join(filter(None, (error.context, error.problem)))}"
-    return Problem(file, mark.line + 1, mark.column + 1, what, _REMEDIES.get(error.problem or "", _REMEDY))
+    place = _place_of_mistake(text, error.problem_mark, error.context_mark)
+    return Problem(file, *place, what, _REMEDIES.get(error.problem or "", _REMEDY))
+
+
+def _place_of_mistake(text: str, found: yaml.Mark, began: yaml.Mark | None) -> Place:
+    """What is never closed shows at the end of the file; where it began, or the last character, says more."""
+    end = len(text.rstrip())
+    for mark in (found, began):
+        if mark is not None and mark.index < end:
+            return mark.line + 1, mark.column + 1
+    return _place_at(text[: max(end - 1, 0)])
 
 
 def _problem_inside(source: Source, path: Path, offset: int, what: str, remedy: str) -> Problem:
@@ -126,11 +132,11 @@ class _Walk:
 
     def read(self, node: yaml.Node, path: Path) -> Any:
         self.nodes[path] = node
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
-        return self._scalar(node, path)
+        return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -156,20 +162,20 @@ class _Walk:
             return f"the key `{node.value}` again", f"keep one of the two (the first is at {line}:{column})"
         return None
 
-    def _scalar(self, node: yaml.Node, path: Path) -> Any:
+    def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
         if "${" not in node.value:
             return self._construct(node, path)
         expansion = expand(node.value, self._env)
-        if expansion.mistakes:
+        if expansion.misuses:
             self.failed.append(path)
-            self.mistakes += [(path, m.offset, m.what, m.remedy) for m in expansion.mistakes]
+            self.mistakes += [(path, m.offset, m.what, m.remedy) for m in expansion.misuses]
             return None
         # A plain `${TTL:-5}` may be a number; a quoted one is text, and so is one with text around it.
         plain = expansion.alone and not node.style and "\n" not in expansion.text
         tag = self._loader.resolve(yaml.ScalarNode, expansion.text, (plain, not plain))
         return self._construct(yaml.ScalarNode(tag, expansion.text, node.start_mark), path)
 
-    def _construct(self, node: yaml.Node, path: Path) -> Any:
+    def _construct(self, node: yaml.ScalarNode, path: Path) -> Any:
         try:
             return self._loader.construct_object(node)
         except ValueError:

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from syncd.contract.explain import document_path, value_at
 from syncd.contract.loaded import LoadedContract
+from syncd.contract.mistakes import document_path, own_errors, value_at
 from syncd.contract.model import Contract
 from syncd.contract.source import Path, Source
 
@@ -56,9 +56,11 @@ def salvage(source: Source, error: ValidationError) -> LoadedContract | None:
     value = deepcopy(source.value)
     stand_ins: set[Path] = set(source.failed)
     for path in source.failed:
-        stand_ins |= _mend(value, path)
+        # A filter is whole with any value in it.
+        if path[:2] != ("mongo", "filter"):
+            stand_ins |= _mend(value, path)
     for _ in range(_ROUNDS):
-        for details in error.errors(include_url=False):
+        for details in own_errors(error):
             path = document_path(details["loc"], value)
             if details["type"] == "extra_forbidden":
                 _drop(value, path)

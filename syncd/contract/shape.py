@@ -47,15 +47,19 @@ class Shape:
     @property
     def wanted(self) -> str:
         """The sort of value that belongs here."""
-        return "a mapping" if self.keys else _WANTED.get(self._plain, ("something else", ""))[0]
+        return (
+            "a mapping"
+            if any(map(_is_model, _options(self.annotation)))
+            else _WANTED.get(self._plain, ("something else", ""))[0]
+        )
 
     @property
     def how(self) -> str:
         """How such a value is written."""
         if self.keys:
             return f"write `key: value` lines; the keys are {', '.join(self.keys)}"
-        if self._plain is dict and self.description:
-            return self.remedy
+        if self.wanted == "a mapping" and self.choices:
+            return f"write {{name: title, type: text}}; the types are {', '.join(self.choices)}"
         return _WANTED.get(self._plain, ("", self.remedy))[1]
 
     @property

@@ -51,6 +51,13 @@ class Source:
         node = self.nodes.get(self._addressed(path))
         return node.value if isinstance(node, yaml.ScalarNode) else None
 
+    def sort_of(self, *path: str | int) -> str:
+        """What sort of value it is, in words."""
+        node = self.nodes.get(self._addressed(path))
+        if isinstance(node, yaml.MappingNode):
+            return "a mapping"
+        return "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
+
     def has_variable(self, *path: str | int) -> bool:
         """True if the environment had a part in a value, which may make it a secret."""
         return "${" in (self.written(*path) or "")

@@ -1,8 +1,8 @@
 """The grammar of key templates: literal text and `{path}` placeholders, such as `{tenant}:user:{_id.nr}`.
 
 `{{` and `}}` stand for one literal brace. The key encoder escapes `:`, `{` and `}` in every rendered value,
-so a placeholder matches `[^:{}]*`. Two facts of this module rest on that: which templates can meet, and whether
-a key tells its values apart.
+so a placeholder matches `[^:{}]*`. Two facts of this module rest on that: which templates can meet, and
+whether a key tells its values apart.
 """
 
 from __future__ import annotations

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,6 +13,7 @@ from syncd.errors import SettingsError
 from syncd.inbound.lane import Lane
 from syncd.plan.compile import Plan, compile_contract
 from syncd.settings import Settings
+from syncd.stores.lease import new_owner
 from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore
 
@@ -39,7 +37,7 @@ class Supervisor:
         self._settings = settings
         self._mongo = MongoStore(settings.mongo_uri.get_secret_value())
         self._redis = RedisStore(settings.redis_url.get_secret_value())
-        self.owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+        self.owner = new_owner()
         self.contracts = ContractsStatus()
         self._lanes: dict[str, Lane] = {}
         self._lock = threading.Lock()

@@ -37,6 +37,16 @@ class Port:
         self._claim.close()
 
 
+def free_port() -> int:
+    """The number of a port that stays reserved as long as this process lives."""
+    port = Port()
+    _kept.append(port)
+    return port.number
+
+
+_kept: list[Port] = []
+
+
 def _first_outgoing_port() -> int:
     try:
         first = int(OUTGOING_RANGE.read_text().split()[0])

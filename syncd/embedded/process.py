@@ -31,7 +31,10 @@ ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 if os.getppid() != int(sys.argv[1]):
     sys.exit("the parent is gone")
-os.execv(sys.argv[2], sys.argv[2:])
+try:
+    os.execv(sys.argv[2], sys.argv[2:])
+except OSError as error:
+    sys.exit(f"{sys.argv[2]}: {error.strerror}")
 """
 
 

@@ -1,54 +1,90 @@
-"""Which changes may already show in Redis, so that nothing older is written over them.
+"""Which changes already show in Redis, so that nothing older is written over them.
 
-A read at time T covers every change up to T. Two facts are kept:
+A read at time T covers every change up to T. What is known of that:
 
-- `mark`, the latest time of any applied read. A change at or before it is never written as such: its document is read
-  again, later than anything that shows. The mark is stored with the position, so this holds through a crash as well.
-- `touched`, documents that the stream wrote while a snapshot chunk was on its way, with their times. A chunk that was
-  read earlier leaves them out.
+- `floors`, document by document: a change at or before its document's floor is skipped.
+- `blanket`, for reads of many documents (snapshot chunks, and whatever was read before a crash, of which only the
+  latest time is known): a change at or before it is resolved by a new read, which is later than anything that shows.
+- `touched`, documents that the stream wrote while a snapshot chunk was on its way: a chunk that was read before leaves
+  them out.
+
+The latest time of all reads, the mark, is stored with the position in the same atomic step; a new run takes it as its
+blanket. So a floor holds through a crash although only one number is kept.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
+from enum import Enum, auto
 
 from bson.timestamp import Timestamp
 
 from syncd.stores.mongo import ZERO_TIME
 
+MOST_FLOORS = 50_000
+"""Above this, floors become one blanket: it costs reads, not memory."""
+
+
+class Verdict(Enum):
+    """What may be done with a change."""
+
+    APPLY = auto()
+    SKIP = auto()
+    READ = auto()
+
 
 class Floors:
-    """Shared by a lane and its snapshot reader."""
+    """Shared by a lane and its snapshot reader; only `touch` and `horizon` are called by both."""
 
-    def __init__(self, mark: Timestamp, horizon: Timestamp) -> None:
-        self.mark = mark
-        self._horizon = horizon
+    def __init__(self, mark: Timestamp) -> None:
+        self._blanket = mark
+        self._floors: dict[str, Timestamp] = {}
+        self.version = 0
+        """Moves with every read that is confirmed."""
+        self._horizon = ZERO_TIME
         self._touched: dict[str, Timestamp] = {}
         self._lock = threading.Lock()
         self.recording = False
         """True while a snapshot runs."""
 
-    def covers(self, time: Timestamp) -> bool:
-        """Whether a change of this time may already show."""
-        return time <= self.mark
+    def verdict(self, ident: str, time: Timestamp) -> Verdict:
+        """What may be done with a change of this document at this time."""
+        floor = self._floors.get(ident)
+        if floor is not None and time <= floor:
+            return Verdict.SKIP
+        return Verdict.READ if time <= self._blanket else Verdict.APPLY
 
-    def read_at(self, time: Timestamp) -> None:
-        """A read of this time is about to be applied."""
-        if time > self.mark:
-            self.mark = time
+    def confirm_read(self, idents: Iterable[str], time: Timestamp) -> None:
+        """These documents show what was read at `time`."""
+        self.version += 1
+        self._floors.update(dict.fromkeys(idents, time))
+        if len(self._floors) > MOST_FLOORS:
+            self._blanket = max(self._blanket, *self._floors.values())
+            self._floors.clear()
 
-    def touch(self, idents: list[str], time: Timestamp) -> None:
+    def confirm_range(self, time: Timestamp) -> None:
+        """Some part of the collection shows what was read at `time`."""
+        if time > self._blanket:
+            self.version += 1
+            self._blanket = time
+
+    def passed(self, time: Timestamp) -> None:
+        """The stream has passed `time`: floors up to there are of no more use."""
+        if self._floors:
+            self._floors = {ident: floor for ident, floor in self._floors.items() if floor > time}
+
+    def touch(self, idents: Iterable[str], time: Timestamp) -> None:
         """The stream is about to write these documents as of `time`."""
         with self._lock:
-            if time > self._horizon:
-                self._horizon = time
+            self._horizon = max(self._horizon, time)
             if self.recording:
                 for ident in idents:
                     if time > self._touched.get(ident, ZERO_TIME):
                         self._touched[ident] = time
 
     def horizon(self) -> Timestamp:
-        """No chunk may be read earlier than this: everything up to here was written by the stream."""
+        """No chunk may be read earlier than this: everything up to here may have been written by the stream."""
         with self._lock:
             return self._horizon
 
@@ -57,7 +93,6 @@ class Floors:
         return self._touched.get(ident, ZERO_TIME) > time
 
     def chunk_applied(self, time: Timestamp) -> None:
-        """A chunk of this time is in; all chunks after it are later, so what came before is of no more use."""
-        self.read_at(time)
+        """A chunk of this time is in; every chunk after it is later, so what was touched before matters no more."""
         with self._lock:
             self._touched = {ident: at for ident, at in self._touched.items() if at > time}

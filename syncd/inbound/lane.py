@@ -18,7 +18,8 @@ from syncd.inbound.status import LaneStatus
 from syncd.plan.compile import Plan
 from syncd.settings import Settings
 from syncd.stores.mongo import MongoStore
-from syncd.stores.position import ControlKeys, Lease
+from syncd.stores.lease import Lease
+from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
 
 FATAL_RETRY_S = 30.0

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from syncd import telemetry
 from syncd.errors import ProjectionError
-from syncd.inbound.floors import Floors
 from syncd.inbound.operations import Operations
 from syncd.inbound.units import Unit, WindowUnit
 from syncd.inbound.writer import Writer
@@ -34,8 +33,8 @@ class Pipeline:
     `position` is behind everything that was sent, `confirmed` behind everything that Redis acknowledged.
     """
 
-    def __init__(self, plan: Plan, control: ControlKeys, writer: Writer, floors: Floors, position: Position) -> None:
-        self._plan, self._control, self._writer, self._floors = plan, control, writer, floors
+    def __init__(self, plan: Plan, control: ControlKeys, writer: Writer, position: Position) -> None:
+        self._plan, self._control, self._writer = plan, control, writer
         self.position = self.confirmed = position
         self.confirmed_at = time.monotonic()
         self._flying: _InFlight | None = None
@@ -50,7 +49,7 @@ class Pipeline:
                 self.apply(half)
             return
         self.settle()
-        if unit.is_stale(self._floors.mark):
+        if unit.is_stale():
             # Settling the one before took a read: what was built from older changes may be behind it now.
             self.apply(unit)
             return
@@ -99,6 +98,7 @@ class Pipeline:
         return operations
 
     def _confirm(self, flying: _InFlight) -> None:
+        flying.unit.confirmed()
         self.confirmed = flying.after
         self.confirmed_at = time.monotonic()
         name = self._plan.name

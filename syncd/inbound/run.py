@@ -29,7 +29,8 @@ from syncd.inbound.writer import Writer
 from syncd.plan.compile import Plan
 from syncd.settings import Settings
 from syncd.stores.mongo import MongoStore, translated
-from syncd.stores.position import SNAPSHOT, STREAM, ControlKeys, Lease, Position, load_position
+from syncd.stores.lease import Lease
+from syncd.stores.position import SNAPSHOT, STREAM, ControlKeys, Position, load_position
 from syncd.stores.redis import RedisStore
 from syncd.stores.redis import translated as translated_redis
 
@@ -90,9 +91,9 @@ class LaneRun:
         reason = "no position" if position.token is None else "the contract changed" if fresh else "going on"
         if fresh:
             position = self._beginning(position, first)
-        self._floors = Floors(position.mark, position.time)
+        self._floors = Floors(position.mark)
         self._builder = WindowBuilder(self._plan, self._lookup, self._floors)
-        self._pipeline = Pipeline(self._plan, self._control, self._writer, self._floors, position)
+        self._pipeline = Pipeline(self._plan, self._control, self._writer, position)
         self._live_at = position.mark
         if fresh:
             # Before any document is read: what changes from here on is in the stream.
@@ -202,7 +203,7 @@ class LaneRun:
         drained = not events or (len(events) < MAX_EVENTS and self._status.lag() < DRAINED_LAG_S)
         if not events:
             self._status.fresh_now()
-        if drained and self._status.state == "catching_up" and batch.time >= self._live_at:
+        if drained and self._status.state == "catching_up" and batch.reached >= self._live_at:
             self._pipeline.settle()
             self._status.enter("live")
 

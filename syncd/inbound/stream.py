@@ -17,7 +17,7 @@ from pymongo.errors import PyMongoError
 from syncd.errors import PositionLostError
 from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan
-from syncd.stores.mongo import Document, MongoStore, token_time, translated
+from syncd.stores.mongo import Document, MongoStore, just_before, token_time, translated
 
 AWAIT_MS = 1000
 """How long the server waits for a first event; the pause in which an idle lane does its housekeeping."""
@@ -32,6 +32,12 @@ class Batch:
     events: list[Document]
     token: Document
     time: Timestamp
+    """Every change up to here, inclusive, was delivered."""
+
+    @property
+    def reached(self) -> Timestamp:
+        """The time that the server had looked at when it answered."""
+        return token_time(self.token)
 
 
 class ChangeStream:
@@ -60,7 +66,7 @@ class ChangeStream:
             # getMore must come in the session of its aggregate.
             self._session = self._store.client.start_session(causal_consistency=False)
             reply = self._run(command)
-        if token is not None and token_time(token) > reply["operationTime"]:
+        if token is not None and just_before(token_time(token)) > reply["operationTime"]:
             raise PositionLostError(
                 "mongo",
                 "the stored position is later than MongoDB's own time: the data were restored to an earlier moment",
@@ -86,7 +92,9 @@ class ChangeStream:
         cursor = reply["cursor"]
         self._cursor = cursor["id"]
         token = cursor["postBatchResumeToken"]
-        return Batch(cursor[name], token, token_time(token))
+        events = cursor[name]
+        through = events[-1]["clusterTime"] if events else just_before(token_time(token))
+        return Batch(events, token, through)
 
     @property
     def is_exhausted(self) -> bool:

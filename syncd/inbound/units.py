@@ -9,8 +9,6 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Any
 
-from bson.timestamp import Timestamp
-
 from syncd.inbound.floors import Floors
 from syncd.inbound.snapshot import Chunk, Ghosts
 from syncd.inbound.window import Window, WindowBuilder
@@ -41,9 +39,12 @@ class Unit(ABC):
     def after(self, position: Position) -> Position:
         """The position when this unit is applied on top of `position`."""
 
-    def is_stale(self, mark: Timestamp) -> bool:
+    def is_stale(self) -> bool:
         """Whether the floors moved since the last build in a way that matters."""
         return False
+
+    def confirmed(self) -> None:  # noqa: B027 - most units have nothing to tell
+        """Redis holds what the last build gave."""
 
     def build(self) -> list[Write] | None:
         """The writes; None when the unit is too big for one read and must be split."""
@@ -92,9 +93,15 @@ class WindowUnit(Unit):
                 return event
         return {}
 
-    def is_stale(self, mark: Timestamp) -> bool:
-        """A read that is newer than these changes came in between."""
-        return self.window.built_at != mark
+    def is_stale(self) -> bool:
+        """A read that covers some of these changes was confirmed in the meantime."""
+        return self._builder.is_stale(self.window)
+
+    def confirmed(self) -> None:
+        """What was read has its floor from now on; floors that the stream has passed are forgotten."""
+        if self.window.read:
+            self._floors.confirm_read(self.window.read, self.window.read_time)
+        self._floors.passed(self.window.time)
 
     def refuse(self, write: Write, reason: str) -> None:
         """A delta without its document is answered by a read; anything else by a dead letter."""
@@ -106,7 +113,7 @@ class WindowUnit(Unit):
     def after(self, position: Position) -> Position:
         """Behind the window's last change."""
         return replace(
-            position, token=self.window.token, time=self.window.time, mark=max(position.mark, self._floors.mark)
+            position, token=self.window.token, time=self.window.time, mark=max(position.mark, self.window.read_time)
         )
 
     def split(self) -> list[WindowUnit]:
@@ -136,8 +143,11 @@ class SliceUnit(Unit):
             if not self._floors.is_newer(ident, self._time):
                 change = {"documentKey": document, "clusterTime": self._time}
                 writes += self._plan.puts(ident, document, change)
-        self._floors.read_at(self._time)
         return writes
+
+    def confirmed(self) -> None:
+        """Changes up to the chunk's time may show."""
+        self._floors.confirm_range(self._time)
 
     def _change_of(self, ident: str) -> dict[str, Any]:
         for document in self._documents:
@@ -167,9 +177,11 @@ class GhostsUnit(Unit):
 
     def _writes(self) -> list[Write]:
         time = self._ghosts.time
-        writes: list[Write] = [d for d in self._ghosts.drops if not self._floors.is_newer(d.ident, time)]
-        self._floors.read_at(time)
-        return writes
+        return [drop for drop in self._ghosts.drops if not self._floors.is_newer(drop.ident, time)]
+
+    def confirmed(self) -> None:
+        """Changes up to the time of the look may show."""
+        self._floors.confirm_range(self._ghosts.time)
 
     def after(self, position: Position) -> Position:
         """The sweep has no cursor of its own: after a crash it starts again."""

@@ -13,12 +13,12 @@ from typing import Any
 
 from bson.timestamp import Timestamp
 
-from syncd.inbound.floors import Floors
+from syncd.inbound.floors import Floors, Verdict
 from syncd.inbound.lookup import Lookup
 from syncd.plan.change import Delta, Write
 from syncd.plan.compile import Plan
 from syncd.plan.keys import encode_key_value
-from syncd.stores.mongo import Document
+from syncd.stores.mongo import ZERO_TIME, Document
 
 DATA_OPS = frozenset({"insert", "update", "replace", "delete"})
 
@@ -46,10 +46,12 @@ class Window:
     time: Timestamp
     must_read: set[str] = field(default_factory=set)
     """Documents whose delta Redis refused, because the key was not there."""
-    wrong_type: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Writes (ident, projection) that become dead letters, with the reason why Redis does not take them."""
-    built_at: Timestamp | None = None
-    """The mark as it was when the window was built."""
+    direct: dict[str, Timestamp] = field(default_factory=dict)
+    """Documents that the last build took from the events themselves, with the time of their first change."""
+    read: list[str] = field(default_factory=list)
+    """Documents that the last build read, as of `read_time`."""
+    read_time: Timestamp = ZERO_TIME
+    floors_version: int = -1
 
 
 class WindowBuilder:
@@ -63,18 +65,18 @@ class WindowBuilder:
 
     def build(self, window: Window) -> list[Write] | None:
         """The writes of a window, or None when its documents are too big to be read at once: split it then."""
-        window.built_at = self._floors.mark
+        window.floors_version = self._floors.version
+        window.direct.clear()
         touched = self._coalesce(window)
-        read_time = window.time
         to_read = {ident: t for ident, t in touched.items() if t.read or ident in window.must_read}
+        window.read, window.read_time = list(to_read), ZERO_TIME
         documents: Mapping[str, Document] = {}
         if to_read:
             found = self._lookup.by_ids([t.id for t in to_read.values()], window.time)
             if not found.complete and len(window.events) > 1:
                 return None
-            documents, read_time = found.documents, found.time
-            self._floors.read_at(read_time)
-        self._floors.touch(list(touched), read_time)
+            documents, window.read_time = found.documents, found.time
+        self._floors.touch(touched, max(window.time, window.read_time))
         writes: list[Write] = []
         for ident, t in touched.items():
             if ident in to_read:
@@ -86,26 +88,38 @@ class WindowBuilder:
             writes += done
         return writes
 
+    def is_stale(self, window: Window) -> bool:
+        """Whether a read was confirmed since the last build that covers a change taken from the events."""
+        if window.floors_version == self._floors.version:
+            return False
+        verdict = self._floors.verdict
+        return any(verdict(ident, time) is not Verdict.APPLY for ident, time in window.direct.items())
+
     def _coalesce(self, window: Window) -> dict[str, Touched]:
         touched: dict[str, Touched] = {}
+        verdict, direct = self._floors.verdict, window.direct
         for event in window.events:
             op = event["operationType"]
             if op not in DATA_OPS:
                 continue
-            document_id = event["documentKey"]["_id"]
+            document_id, time = event["documentKey"]["_id"], event["clusterTime"]
             ident = encode_key_value(document_id)
+            what = verdict(ident, time)
+            if what is Verdict.SKIP:
+                continue
             t = touched.get(ident)
             if t is None:
                 t = touched[ident] = Touched(document_id)
+                direct[ident] = time
             t.event = event
-            if not t.read:
+            if what is Verdict.READ:
+                t.read = True
+            elif not t.read:
                 self._note(t, op, event)
         return touched
 
     def _note(self, t: Touched, op: str, event: Document) -> None:
-        if self._floors.covers(event["clusterTime"]):
-            t.read = True
-        elif op == "delete":
+        if op == "delete":
             t.gone, t.document, t.deltas = True, None, []
         elif self._plan.filter is not None:
             t.read = True  # only MongoDB can say whether it matches

@@ -10,7 +10,8 @@ from redis.exceptions import RedisError, ResponseError
 
 from syncd.errors import StoreError, TransientError
 from syncd.inbound.operations import Operations
-from syncd.stores.position import ControlKeys, Lease, Position, fenced, newer_protocol
+from syncd.stores.lease import Lease, fenced, newer_protocol
+from syncd.stores.position import ControlKeys, Position
 from syncd.stores.redis import RedisStore, translate
 
 

@@ -9,6 +9,8 @@ import hmac
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
+from bson.binary import Binary
+
 from syncd.contract.model import FieldSpec
 from syncd.errors import ProjectionError, SettingsError
 from syncd.plan.bson_values import CODEC, Function, NoneType, Table, as_is, in_field, type_name
@@ -118,7 +120,7 @@ def _converted(table: Table, finish: Table, null: Any) -> Table:
 
 
 def _vector(encode: Function, null: Any) -> Table:
-    return Table({NoneType: lambda value: null}, encode)
+    return Table({NoneType: lambda value: null, list: encode, Binary: encode}, encode)
 
 
 def _masked(spec: FieldSpec, mask: Function, null: Any) -> Table:

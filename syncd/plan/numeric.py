@@ -24,7 +24,14 @@ _SPECIAL = {
     "nan": "NaN", "inf": "Infinity", "-inf": "-Infinity",
     "NaN": "NaN", "Infinity": "Infinity", "-Infinity": "-Infinity",
 }  # fmt: skip
-_ARTICLES: dict[FieldType, str] = {"int": "an int", "epoch": "an epoch", "epoch_ms": "an epoch_ms"}
+_NOUNS: dict[FieldType, str] = {
+    "int": "an int",
+    "epoch": "an epoch",
+    "epoch_ms": "an epoch_ms",
+    "objectId": "an objectId",
+    "json": "JSON",
+    "geo": "a point",
+}
 _TOO_LARGE = "it does not fit 64 bits"
 _FRACTION = "it has a fraction"
 _NOT_NUMERIC = "the text is no number"
@@ -35,8 +42,7 @@ Refuse: TypeAlias = Callable[[Any], NoReturn]
 
 def refuse(value: Any, wanted: FieldType, why: str = "") -> NoReturn:
     """Raise `cannot_convert`. `why` never holds the value: it ends in logs and dead letters."""
-    article = _ARTICLES.get(wanted) or ("an objectId" if wanted == "objectId" else f"a {wanted}")
-    detail = f"{type_name(value)} is not {article}"
+    detail = f"{type_name(value)} is not {_NOUNS.get(wanted) or f'a {wanted}'}"
     raise ProjectionError("cannot_convert", f"{detail}: {why}" if why else detail)
 
 
@@ -69,7 +75,7 @@ def _decimal_to_int(value: Decimal128) -> int:
 
 def _text_to_int(value: str) -> int:
     if not _INTEGER.fullmatch(value):
-        refuse(value, "int", "the text is no whole number of up to 19 digits")
+        refuse(value, "int", "no integer")
     number = int(value)
     return number if INT64_MIN <= number <= INT64_MAX else refuse(value, "int", _TOO_LARGE)
 
@@ -107,7 +113,7 @@ def _decimal128(value: Any, text: str) -> Decimal128:
     try:
         return Decimal128(text)
     except decimal.DecimalException:
-        refuse(value, "decimal", "it needs more than 34 digits or too large an exponent")
+        refuse(value, "decimal", "more than 34 digits or too large an exponent")
 
 
 def _text_to_decimal(value: str) -> Decimal128:

@@ -32,7 +32,7 @@ JSON_DEPTH = 127
 # orjson writes subclasses by itself, and a Code, a subclass of str, would lose its scope that way.
 _OPTIONS = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _FLAGS = tuple((letter, Regex("", letter).flags) for letter in "ilmsux")
-_NOT_UNICODE = "the text holds half of a surrogate pair, which UTF-8 cannot carry"
+NOT_UNICODE = "holds half of a surrogate pair, which UTF-8 cannot carry"
 
 
 def to_hash(value: Any) -> str | bytes:
@@ -79,7 +79,7 @@ def _explain(value: Any, error: orjson.JSONEncodeError) -> NoReturn:
     if isinstance(error.__cause__, ProjectionError):
         raise error.__cause__ from None
     if "surrogates" in str(error):
-        raise ProjectionError("not_unicode", _NOT_UNICODE) from None
+        raise ProjectionError("not_unicode", NOT_UNICODE) from None
     if "64-bit" in str(error):
         raise ProjectionError("number_too_large", "an integer does not fit 64 bits") from None
     if "ecursion" in str(error):
@@ -89,10 +89,6 @@ def _explain(value: Any, error: orjson.JSONEncodeError) -> NoReturn:
 
 def _holds_non_finite(value: Any) -> bool:
     kind = type(value)
-    if kind is float:
-        return not math.isfinite(value)
-    if kind is dict:
-        return any(map(_holds_non_finite, value.values()))
     if kind is list:
         try:
             # In C, so that a long vector costs little. Too large a sum only leads to the exact look below.
@@ -100,8 +96,14 @@ def _holds_non_finite(value: Any) -> bool:
                 return False
         except (TypeError, OverflowError):
             pass
-        return any(map(_holds_non_finite, value))
-    return kind not in _FINITE
+    elif kind is float:
+        return not math.isfinite(value)
+    elif kind is not dict:
+        return kind not in _FINITE
+    for item in value.values() if kind is dict else value:
+        if type(item) not in _FINITE and _holds_non_finite(item):
+            return True
+    return False
 
 
 def _depth(value: Any) -> int:
@@ -118,7 +120,7 @@ def _text(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ProjectionError("not_unicode", _NOT_UNICODE) from None
+        raise ProjectionError("not_unicode", NOT_UNICODE) from None
     return value
 
 

@@ -124,8 +124,8 @@ def vector_numbers(value: Any) -> list[Any]:
 
 
 # The packer takes NaN, infinities and bools without a word, and to look at every element in Python costs more
-# than twice the packing. These look at the packed bytes, in C: what they let pass holds none of the three, and what
-# they doubt is looked at one by one.
+# than twice the packing. These look at the packed bytes, in C: what they let pass holds none of the three,
+# and what they doubt is looked at one by one.
 
 
 def _may_be_infinite(packed: bytes) -> bool:

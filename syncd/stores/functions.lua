@@ -213,11 +213,12 @@ local function apply(keys, args)
   return {'ok'}
 end
 
--- args: protocol, owner, ttl ms. Replies {'held', "owner:epoch"} or {'busy', holder, ms left}.
+-- args: protocol, owner, ttl ms, a lease that is known to be dead or "".
+-- Replies {'held', "owner:epoch"} or {'busy', holder, ms left}.
 local function lease(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
   local held = redis.call('GET', keys[1])
-  if held and held:match('^(.*):%d+$') ~= args[2] then
+  if held and held ~= args[4] and held:match('^(.*):%d+$') ~= args[2] then
     return {'busy', held, redis.call('PTTL', keys[1])}
   end
   local mine = args[2] .. ':' .. redis.call('HINCRBY', keys[2], 'epoch', 1)

@@ -129,4 +129,13 @@ def token_time(token: Document) -> Timestamp:
     return Timestamp(int(data[2:10], 16), int(data[10:18], 16))
 
 
+def just_before(time: Timestamp) -> Timestamp:
+    """The latest cluster time below `time`.
+
+    A token that stands for no event (a high-water mark) lies before all events of its time, and the one that a new
+    stream begins with is even one step ahead of the server's own time.
+    """
+    return Timestamp(time.time, time.inc - 1) if time.inc else Timestamp(time.time - 1, 2**32 - 1)
+
+
 ZERO_TIME = Timestamp(0, 0)

@@ -14,7 +14,7 @@ import bson
 from bson import json_util
 from bson.timestamp import Timestamp
 
-from syncd.errors import FencedError, FatalError
+from syncd.errors import FatalError
 from syncd.plan.codec import CODEC
 from syncd.stores.mongo import ZERO_TIME, Document
 from syncd.stores.redis import RedisStore, translated
@@ -128,52 +128,3 @@ def _decode(raw: dict[bytes, bytes]) -> Position:
     if raw[b"cursor"]:
         position.cursor = bson.decode(raw[b"cursor"], CODEC)
     return position
-
-
-class Lease:
-    """The right to write for one lane. The functions check it in every call (see functions.lua)."""
-
-    def __init__(self, store: RedisStore, keys: ControlKeys, owner: str, ttl_s: float) -> None:
-        self._store, self._keys, self._owner = store, keys, owner
-        self.ttl_ms = round(ttl_s * 1000)
-        self.value = ""
-
-    def acquire(self) -> None:
-        """Take the lease with a new epoch. Raises FencedError while another daemon holds it."""
-        reply = self._call("syncd_lease", [self._owner, self.ttl_ms])
-        if reply[0] != b"held":
-            raise FencedError("redis", f"{reply[1].decode()} holds the lease of {self._keys.contract}; standing by")
-        self.value = reply[1].decode()
-
-    def renew(self) -> None:
-        """Hold on to the lease. Raises FencedError when it was lost."""
-        self._check(self._call("syncd_renew", [self.value, self.ttl_ms]))
-
-    def forget_position(self) -> None:
-        """Make the next start begin with a snapshot."""
-        self._check(self._call("syncd_forget", [self.value]))
-
-    def release(self) -> None:
-        """Give the lease back, so that a standby need not wait for it to run out."""
-        self._call("syncd_release", [self.value])
-
-    def _call(self, name: str, args: list[Any]) -> list[bytes]:
-        reply: list[bytes] = self._store.call(name, [self._keys.lease, self._keys.position], args)
-        if reply[0] == b"version":
-            raise newer_protocol(reply)
-        return reply
-
-    def _check(self, reply: list[bytes]) -> None:
-        if reply[0] == b"fenced":
-            raise fenced(self._keys.contract, reply)
-
-
-def fenced(contract: str, reply: list[bytes]) -> FencedError:
-    """The error for a `fenced` reply."""
-    holder = reply[1].decode() or "nobody"
-    return FencedError("redis", f"the lease of {contract} is lost (now held by: {holder}); nothing was written")
-
-
-def newer_protocol(reply: list[bytes]) -> FatalError:
-    """The error for a `version` reply."""
-    return FatalError("redis", f"another syncd loaded functions of protocol {reply[1].decode()}; upgrade this daemon")

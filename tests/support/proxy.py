@@ -209,8 +209,8 @@ class _Link:
         while data := self._client.recv(CHUNK_BYTES):
             self._travel()
             self._trap = self._trap or self._proxy.take_trap(data)
-            self._server.sendall(data)
             self._proxy.count(to_server=len(data))
+            self._server.sendall(data)
 
     def _replies(self) -> None:
         while data := self._server.recv(CHUNK_BYTES):
@@ -222,8 +222,8 @@ class _Link:
             if self._proxy.mode is Mode.HALF_OPEN:
                 self.torn = True
                 continue
+            self._proxy.count(to_client=len(data))  # before: whoever got the bytes may look at once
             self._client.sendall(data)
-            self._proxy.count(to_client=len(data))
 
     def _travel(self) -> None:
         self._closed.wait(self._proxy.latency)

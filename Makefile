@@ -1,0 +1,48 @@
+# Everything happens in .venv: nothing outside this folder is installed or changed.
+#   make demo ARGS=--once        make test ARGS="tests/unit -x"        make PYTHON=python3.12 test
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help:  ## what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED)  ## a MongoDB, a Redis and syncd between them, with real data (ARGS=--once ends by itself)
+	$(BIN)/syncd demo $(ARGS)
+
+test: lint  ## lint, then all tests, against real servers that come with the install
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED)  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)  ## syncd against its peers and against the servers' limit
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:  ## removes .venv and every cache
+	rm -rf $(VENV) .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "syncd needs Python 3.11 or newer: install it, or name one with make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "this Python cannot make virtual environments: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# uv installs in seconds what takes pip a minute. Where uv, or the index it looks at, cannot be had, pip does it.
+$(INSTALLED): pyproject.toml | $(BIN)/python
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
+	{ $(BIN)/python -m pip install --quiet uv && \
+		$(BIN)/python -m uv pip install --python $(BIN)/python -e '.[demo]' --group dev; } || \
+	{ $(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' && \
+		$(BIN)/python -m pip install -e '.[demo]' --group dev; }
+	@touch $@

@@ -1,0 +1,89 @@
+"""`syncd check`: every problem of every contract, before anything runs."""
+
+# ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from syncd.cli.shared import DIFFERENCE, Output
+
+if TYPE_CHECKING:
+    from syncd.contract.loaded import LoadedContract
+    from syncd.errors import Problem
+
+
+def check(
+    directory: Annotated[
+        Path, typer.Argument(envvar="SYNCD_CONTRACTS", help="Directory of contracts, or one file.")
+    ] = Path("contracts"),
+    output: Output = "text",
+) -> None:
+    """Print every problem with its place and remedy (exit code 1), or one line a contract."""
+    from syncd.contract.load import load_contract_set
+    from syncd.errors import ContractError
+
+    try:
+        contracts = load_contract_set(directory, os.environ).contracts
+    except ContractError as error:
+        typer.echo(
+            _problems_as_json(error.problems) if output == "json" else _problems_as_text(error.problems)
+        )
+        raise typer.Exit(DIFFERENCE) from None
+    summaries = [_summary(contract) for contract in contracts]
+    if output == "json":
+        typer.echo(_json({"ok": True, "contracts": summaries, "problems": []}))
+    else:
+        typer.echo("\n".join(map(_line, summaries)))
+
+
+def _problems_as_text(problems: list[Problem]) -> str:
+    files = len({problem.file for problem in problems})
+    count = f"{_counted(len(problems), 'problem')} in {_counted(files, 'file')}"
+    return "\n".join([*map(str, problems), count])
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _problems_as_json(problems: list[Problem]) -> str:
+    names = ("file", "line", "column", "what", "remedy")
+    rows = [{name: getattr(problem, name) for name in names} for problem in problems]
+    return _json({"ok": False, "contracts": [], "problems": rows})
+
+
+def _summary(loaded: LoadedContract) -> dict[str, Any]:
+    contract = loaded.contract
+    return {
+        "file": loaded.file,
+        "name": contract.name,
+        "version": contract.metadata.version,
+        "owner": contract.metadata.owner,
+        "collection": contract.mongo.collection,
+        "projections": [
+            {
+                "name": projection.projection,
+                "type": projection.type,
+                "key": loaded.written("redis", at, "key"),
+                "index": projection.index and projection.index.name,
+            }
+            for at, projection in enumerate(contract.redis)
+        ],
+    }
+
+
+def _line(summary: dict[str, Any]) -> str:
+    shapes = [
+        f"{shape['type']} {shape['key']}" + (f" (index {shape['index']})" if shape["index"] else "")
+        for shape in summary["projections"]
+    ]
+    return f"{summary['name']} {summary['version']}: {summary['collection']} -> {', '.join(shapes)}"
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)

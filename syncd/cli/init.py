@@ -1,0 +1,91 @@
+"""`syncd init`: the draft of a contract, from a look at a collection."""
+
+# ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from syncd.cli.shared import DIFFERENCE, Output
+
+if TYPE_CHECKING:
+    from syncd.contract.survey import Survey
+
+_WAIT_S = 5.0
+_LONGEST_QUERY_MS = 60_000
+
+
+def init(
+    collection: Annotated[str, typer.Argument(metavar="DB.COLLECTION", help="Where the documents are.")],
+    name: Annotated[str | None, typer.Option("--name", help="Name of the contract.")] = None,
+    sample: Annotated[int, typer.Option("--sample", min=1, max=10_000, help="Documents to look at.")] = 200,
+    out: Annotated[Path | None, typer.Option("--out", help="A new file; otherwise stdout.")] = None,
+    output: Output = "text",
+) -> None:
+    """Draft a contract from a sample of a collection (SYNCD_MONGO_URI): paths and types, never values."""
+    from syncd.contract.draft import contract_name, draft
+
+    name = name or contract_name(collection.partition(".")[2])
+    _check(collection, name)
+    if out is not None and out.exists():
+        raise typer.BadParameter(f"{out} exists; name another file, or remove it first", param_hint="--out")
+    documents = _survey(collection, sample)
+    if not documents.total:
+        typer.echo(f"no documents in {collection}; check the name, or insert some first", err=True)
+        raise typer.Exit(DIFFERENCE)
+    text = draft(name, collection, documents)
+    if out is not None:
+        _write(out, text)
+    if output == "json":
+        about = {"name": name, "collection": collection, "documents": documents.total}
+        typer.echo(
+            json.dumps({**about, "file": out and str(out), "contract": text}, indent=2, ensure_ascii=False)
+        )
+    elif out is None:
+        typer.echo(text, nl=False)
+
+
+def _check(collection: str, name: str) -> None:
+    from pydantic import ValidationError
+
+    from syncd.contract.model import Metadata, Mongo
+
+    try:
+        Mongo(collection=collection)
+    except ValidationError:
+        raise typer.BadParameter(f"{collection} is no collection; write database.collection") from None
+    try:
+        Metadata(name=name, version="0.1.0", owner="-")
+    except ValidationError:
+        remedy = "write lower-case letters, digits and hyphens"
+        raise typer.BadParameter(f"{name} is no name; {remedy}", param_hint="--name") from None
+
+
+def _survey(collection: str, sample: int) -> Survey:
+    from syncd.contract.survey import survey
+    from syncd.settings import Settings
+    from syncd.stores.mongo import MongoStore, translated
+
+    database, _, in_database = collection.partition(".")
+    uri = Settings.from_environment().mongo_uri.get_secret_value()
+    store = MongoStore(uri, server_selection_timeout_s=_WAIT_S)
+    try:
+        with translated():
+            documents = store.client[database][in_database].aggregate(
+                [{"$sample": {"size": sample}}], maxTimeMS=_LONGEST_QUERY_MS
+            )
+            return survey(documents)
+    finally:
+        store.close()
+
+
+def _write(out: Path, text: str) -> None:
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise typer.BadParameter(f"{out} cannot be written ({error.strerror})", param_hint="--out") from None
+    typer.echo(f"wrote {out}; read it, then run: syncd check {out}", err=True)

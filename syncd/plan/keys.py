@@ -1,0 +1,128 @@
+"""Key templates: documents -> keys, keys -> values, and the pattern under which SCAN finds the keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from syncd.contract.template import KeyTemplate
+from syncd.errors import ProjectionError
+from syncd.plan.key_decode import decode_key_value
+from syncd.plan.key_encode import KEY, encode_key_value
+
+__all__ = [
+    "decode_key_value", "encode_key_value", "key_parser", "parse_key", "render", "scan_pattern",
+]  # fmt: skip
+
+_GLOB_SPECIAL = re.compile(r"([*?\[\]\\^])")
+
+Render: TypeAlias = Callable[[Mapping[str, Any]], str]
+Parse: TypeAlias = Callable[[bytes], dict[str, Any] | None]
+
+
+def render(template: KeyTemplate) -> Render:
+    """A function from documents to keys. A path walks through subdocuments only.
+
+    It raises ProjectionError: `key_field_missing`, `key_field_type` (an array, or a path through one),
+    `not_unicode`.
+    """
+    if len(template.paths) == 1 and "." not in template.paths[0]:
+        return _render_member(template)
+    values = [_value_at(path, template) for path in template.paths]
+    literals = template.literals
+
+    def many(document: Mapping[str, Any]) -> str:
+        parts = [literals[0]]
+        for value_of, literal in zip(values, literals[1:], strict=True):
+            parts += (value_of(document), literal)
+        return "".join(parts)
+
+    return many
+
+
+def _render_member(template: KeyTemplate) -> Render:
+    """The usual: one placeholder, one member of the document."""
+    path = template.paths[0]
+    before, after = template.literals
+
+    def one(document: Mapping[str, Any]) -> str:
+        try:
+            value = document[path]
+        except KeyError:
+            raise _missing(path, template) from None
+        try:
+            return f"{before}{KEY[type(value)](value)}{after}"
+        except ProjectionError as error:
+            raise _in_template(path, template, error.reason, error.detail) from None
+
+    return one
+
+
+def _value_at(path: str, template: KeyTemplate) -> Render:
+    parts = path.split(".")
+
+    def encoded(document: Mapping[str, Any]) -> str:
+        value: Any = document
+        for part in parts:
+            if isinstance(value, list):
+                raise _in_template(path, template, "key_field_type", "leads through an array")
+            if not isinstance(value, Mapping) or part not in value:
+                raise _missing(path, template)
+            value = value[part]
+        try:
+            return encode_key_value(value)
+        except ProjectionError as error:
+            raise _in_template(path, template, error.reason, error.detail) from None
+
+    return encoded
+
+
+def _missing(path: str, template: KeyTemplate) -> ProjectionError:
+    return _in_template(path, template, "key_field_missing", "is missing")
+
+
+def _in_template(path: str, template: KeyTemplate, reason: str, what: str) -> ProjectionError:
+    return ProjectionError(reason, f"field `{path}` of key template `{template.text}` {what}")
+
+
+def parse_key(template: KeyTemplate, key: bytes) -> dict[str, Any] | None:
+    """The values in a key, by path; None for a key that `render` never gives. See `key_parser`."""
+    return key_parser(template)(key)
+
+
+@lru_cache(maxsize=256)
+def key_parser(template: KeyTemplate) -> Parse:
+    """`parse_key`, prepared for one template.
+
+    Raises ValueError for a template in which nothing separates two placeholders: its keys can be read in more
+    than one way.
+    """
+    if not template.separated:
+        raise ValueError(f"nothing separates the values in keys of template `{template.text}`")
+    pieces = map(re.escape, template.literals)
+    pattern = re.compile("([^:{}]*)".join(pieces), re.DOTALL)
+    paths = template.paths
+    repeats = len(set(paths)) < len(paths)
+
+    def parse(key: bytes) -> dict[str, Any] | None:
+        try:
+            match = pattern.fullmatch(key.decode())
+            if match is None or (repeats and not _agree(paths, match.groups())):
+                return None
+            return {path: decode_key_value(text) for path, text in zip(paths, match.groups(), strict=True)}
+        except ValueError:  # not UTF-8, or not the text of a value
+            return None
+
+    return parse
+
+
+def _agree(paths: tuple[str, ...], texts: tuple[str, ...]) -> bool:
+    """Whether a path that stands more than once in the template has one text."""
+    return len(set(zip(paths, texts, strict=True))) == len(set(paths))
+
+
+def scan_pattern(template: KeyTemplate) -> str:
+    """The glob for SCAN's MATCH: every key of the template, and perhaps keys that `parse_key` refuses."""
+    return "*".join(_GLOB_SPECIAL.sub(r"\\\1", literal) for literal in template.literals)

@@ -1,0 +1,60 @@
+"""Dead letters: changes that could not be applied, in a Redis stream a contract. Nothing is dropped by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore, translated
+
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One parked change. `id` is the document's `_id` as it stands in keys, `at` epoch milliseconds."""
+
+    entry: str
+    projection: str
+    key: str
+    id: str
+    reason: str
+    detail: str
+    at: int
+    version: str
+    change: str
+
+
+def dead_letters(store: RedisStore, contract: str) -> Iterator[DeadLetter]:
+    """All dead letters of a contract, oldest first."""
+    start = "-"
+    while True:
+        with translated():
+            page: Any = store.client.xrange(ControlKeys(contract).dead, min=start, count=PAGE)
+        for entry, raw in page:
+            yield _decode(entry.decode(), {name.decode(): value.decode() for name, value in raw.items()})
+        if len(page) < PAGE:
+            return
+        start = f"({page[-1][0].decode()}"
+
+
+def _decode(entry: str, said: dict[str, str]) -> DeadLetter:
+    return DeadLetter(
+        entry=entry,
+        projection=said.get("projection", ""),
+        key=said.get("key", ""),
+        id=said.get("id", ""),
+        reason=said.get("reason", ""),
+        detail=said.get("detail", ""),
+        at=int(said.get("at", 0)),
+        version=said.get("version", ""),
+        change=said.get("change", "{}"),
+    )
+
+
+def drop_dead_letters(store: RedisStore, contract: str, entries: list[str]) -> int:
+    """Remove dead letters by entry; how many there were."""
+    with translated():
+        return int(store.client.xdel(ControlKeys(contract).dead, *entries))  # type: ignore[arg-type]

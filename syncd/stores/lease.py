@@ -1,0 +1,92 @@
+"""The right to write for one lane: a lease with an epoch in the target Redis."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from pathlib import Path
+from typing import Any
+
+from syncd.errors import FatalError, FencedError
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore
+
+
+def _kernel() -> str:
+    """Names this boot of this machine and this process namespace: only within one can a process id be looked up."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = Path("/proc/self/ns/pid").readlink().name.strip("pid:[]")
+    except OSError:
+        return secrets.token_hex(8)
+    return f"{boot}.{namespace}"
+
+
+def new_owner() -> str:
+    """A name for this process that no other one ever has."""
+    return f"{socket.gethostname()}/{_kernel()}/{os.getpid()}/{secrets.token_hex(4)}"
+
+
+def is_dead(lease: str) -> bool:
+    """Whether the holder is known to be gone: a process of this kernel that no longer runs.
+
+    Then its lease need not run out first, and a daemon that was killed goes on at once when it is started again.
+    """
+    owner, _, _ = lease.rpartition(":")
+    parts = owner.rsplit("/", 3)
+    if len(parts) != 4 or parts[1] != _kernel() or not parts[2].isdigit():
+        return False
+    process = int(parts[2])
+    return process != os.getpid() and not Path(f"/proc/{process}").exists()
+
+
+class Lease:
+    """The right to write for one lane. The functions check it in every call (see functions.lua)."""
+
+    def __init__(self, store: RedisStore, keys: ControlKeys, owner: str, ttl_s: float) -> None:
+        self._store, self._keys, self._owner = store, keys, owner
+        self.ttl_ms = round(ttl_s * 1000)
+        self.value = ""
+
+    def acquire(self) -> None:
+        """Take the lease with a new epoch. Raises FencedError while another daemon holds it."""
+        reply = self._call("syncd_lease", [self._owner, self.ttl_ms, ""])
+        if reply[0] == b"busy" and is_dead(reply[1].decode()):
+            reply = self._call("syncd_lease", [self._owner, self.ttl_ms, reply[1]])
+        if reply[0] != b"held":
+            raise FencedError("redis", f"{reply[1].decode()} holds the lease of {self._keys.contract}; standing by")
+        self.value = reply[1].decode()
+
+    def renew(self) -> None:
+        """Hold on to the lease. Raises FencedError when it was lost."""
+        self._check(self._call("syncd_renew", [self.value, self.ttl_ms]))
+
+    def forget_position(self) -> None:
+        """Make the next start begin with a snapshot."""
+        self._check(self._call("syncd_forget", [self.value]))
+
+    def release(self) -> None:
+        """Give the lease back, so that a standby need not wait for it to run out."""
+        self._call("syncd_release", [self.value])
+
+    def _call(self, name: str, args: list[Any]) -> list[bytes]:
+        reply: list[bytes] = self._store.call(name, [self._keys.lease, self._keys.position], args)
+        if reply[0] == b"version":
+            raise newer_protocol(reply)
+        return reply
+
+    def _check(self, reply: list[bytes]) -> None:
+        if reply[0] == b"fenced":
+            raise fenced(self._keys.contract, reply)
+
+
+def fenced(contract: str, reply: list[bytes]) -> FencedError:
+    """The error for a `fenced` reply."""
+    holder = reply[1].decode() or "nobody"
+    return FencedError("redis", f"the lease of {contract} is lost (now held by: {holder}); nothing was written")
+
+
+def newer_protocol(reply: list[bytes]) -> FatalError:
+    """The error for a `version` reply."""
+    return FatalError("redis", f"another syncd loaded functions of protocol {reply[1].decode()}; upgrade this daemon")
