@@ -1,16 +1,16 @@
 """Every exception that syncd raises on purpose. A message says the cause and then the remedy.
 
-    SyncdError
-    ├── ContractError           a contract directory does not pass; carries every problem found
-    ├── SettingsError           a setting is missing or cannot be used
-    ├── ProjectionError         one document cannot be projected: becomes a dead letter
-    ├── PlatformError           no bundled server runs on this machine
-    └── StoreError              a store answered, or failed to
-        ├── TransientError      may pass by itself: the lane stops, waits and tries again
-        │   └── FencedError     another daemon holds the lease: the lane stands by
-        ├── CapabilityError     the server lacks what the contract needs
-        ├── PositionLostError   the stream cannot go on from the stored position: snapshot again
-        └── FatalError          a person must act (wrong password, no rights, wrong server)
+SyncdError
+├── ContractError           a contract directory does not pass; carries every problem found
+├── SettingsError           a setting is missing or cannot be used
+├── ProjectionError         one document cannot be projected: becomes a dead letter
+├── PlatformError           no bundled server runs on this machine
+└── StoreError              a store answered, or failed to
+    ├── TransientError      may pass by itself: the lane stops, waits and tries again
+    │   └── FencedError     another daemon holds the lease: the lane stands by
+    ├── CapabilityError     the server lacks what the contract needs
+    ├── PositionLostError   the stream cannot go on from the stored position: snapshot again
+    └── FatalError          a person must act (wrong password, no rights, wrong server)
 """
 
 from __future__ import annotations

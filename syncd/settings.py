@@ -23,7 +23,9 @@ class Settings(BaseSettings):
     )
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="The target Redis.")
     contracts: Path = Field(Path("./contracts"), description="Directory of contract files.")
-    http: str = Field("127.0.0.1:9399", description="Address of metrics, probes and status; port 0 picks one.")
+    http: str = Field(
+        "127.0.0.1:9399", description="Address of metrics, probes and status; port 0 picks one."
+    )
     site: str = Field("", description="Name of this site, where there are several.")
     hmac_key: SecretStr | None = Field(None, description="Key of `mask: hmac`.")
     token: SecretStr | None = Field(None, description="Bearer token that control over HTTP needs.")
@@ -33,7 +35,10 @@ class Settings(BaseSettings):
         10.0, gt=1, description="Seconds after which a standby takes over from a daemon that has gone."
     )
     batch_writes: int = Field(
-        256, ge=1, le=2000, description="Most writes in one call to Redis: the application's reads wait so long."
+        256,
+        ge=1,
+        le=2000,
+        description="Most writes in one call to Redis: the application's reads wait so long.",
     )
     chunk_documents: int = Field(2000, ge=10, le=50_000, description="Documents a snapshot reads at once.")
 
@@ -66,7 +71,9 @@ class Settings(BaseSettings):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            lines = [f"SYNCD_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
+            lines = [
+                f"SYNCD_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False)
+            ]
             raise SettingsError("; ".join(lines) + "; see the reference of settings") from None
 
 

@@ -28,8 +28,15 @@ _LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 disable_created_metrics()
 REGISTRY = CollectorRegistry(auto_describe=True)
 
-LAG = Gauge("syncd_lag_seconds", "Age of the newest state that Redis is known to show", ["contract"], registry=REGISTRY)
-CHANGES = Counter("syncd_changes_total", "Changes read from the source", ["contract", "op"], registry=REGISTRY)
+LAG = Gauge(
+    "syncd_lag_seconds",
+    "Age of the newest state that Redis is known to show",
+    ["contract"],
+    registry=REGISTRY,
+)
+CHANGES = Counter(
+    "syncd_changes_total", "Changes read from the source", ["contract", "op"], registry=REGISTRY
+)
 WRITES = Counter(
     "syncd_writes_total", "Keys written, by what was done", ["contract", "store", "result"], registry=REGISTRY
 )
@@ -42,23 +49,38 @@ END_TO_END = Histogram(
     ["contract"], buckets=_LATENCY_BUCKETS, registry=REGISTRY,
 )  # fmt: skip
 DEAD_TOTAL = Counter("syncd_dead_letters_total", "Changes parked", ["contract", "reason"], registry=REGISTRY)
-DEAD = Gauge("syncd_dead_letters_waiting", "Dead letters waiting for a person", ["contract"], registry=REGISTRY)
+DEAD = Gauge(
+    "syncd_dead_letters_waiting", "Dead letters waiting for a person", ["contract"], registry=REGISTRY
+)
 SNAPSHOT_DOCUMENTS = Gauge(
     "syncd_snapshot_documents", "Documents of the snapshot: applied, and estimated in all", ["contract", "state"],
     registry=REGISTRY,
 )  # fmt: skip
-LANE_STATE = Gauge("syncd_lane_state", "1 for the state a lane is in", ["contract", "state"], registry=REGISTRY)
+LANE_STATE = Gauge(
+    "syncd_lane_state", "1 for the state a lane is in", ["contract", "state"], registry=REGISTRY
+)
 LEASE = Gauge("syncd_lease_held", "1 while this daemon holds the lease", ["contract"], registry=REGISTRY)
 POSITION_AGE = Gauge(
     "syncd_position_age_seconds", "Age of the stored position's cluster time", ["contract"], registry=REGISTRY
 )
-FRESHNESS = Gauge("syncd_slo_freshness_seconds", "The freshness that the contract promises", ["contract"], registry=REGISTRY)
-INDEX_FAILURES = Gauge(
-    "syncd_index_failures", "Documents that a search index leaves out", ["contract", "index"], registry=REGISTRY
+FRESHNESS = Gauge(
+    "syncd_slo_freshness_seconds", "The freshness that the contract promises", ["contract"], registry=REGISTRY
 )
-RESTARTS = Counter("syncd_lane_restarts_total", "Lanes started again, by why", ["contract", "why"], registry=REGISTRY)
-RELOADS = Counter("syncd_contract_reload_total", "Edits of the contract directory", ["result"], registry=REGISTRY)
-CONTRACTS_VALID = Gauge("syncd_contracts_valid", "0 while the directory holds a set that was refused", registry=REGISTRY)
+INDEX_FAILURES = Gauge(
+    "syncd_index_failures",
+    "Documents that a search index leaves out",
+    ["contract", "index"],
+    registry=REGISTRY,
+)
+RESTARTS = Counter(
+    "syncd_lane_restarts_total", "Lanes started again, by why", ["contract", "why"], registry=REGISTRY
+)
+RELOADS = Counter(
+    "syncd_contract_reload_total", "Edits of the contract directory", ["result"], registry=REGISTRY
+)
+CONTRACTS_VALID = Gauge(
+    "syncd_contracts_valid", "0 while the directory holds a set that was refused", registry=REGISTRY
+)
 BUILD = Gauge("syncd_build_info", "Always 1", ["version"], registry=REGISTRY)
 
 BUILD.labels(__version__).set(1)
@@ -170,7 +192,9 @@ def index_failures(contract: str, index: str, failures: int, error: str, before:
     """A search index leaves documents out."""
     INDEX_FAILURES.labels(contract, index).set(failures)
     if failures > before:
-        _log.warning("index leaves documents out", contract=contract, index=index, failures=failures, error=error)
+        _log.warning(
+            "index leaves documents out", contract=contract, index=index, failures=failures, error=error
+        )
 
 
 def index_created(contract: str, alias: str, real: str) -> None:

@@ -13,7 +13,7 @@ import typer
 from syncd.cli.shared import DIFFERENCE, Output
 
 if TYPE_CHECKING:
-    from syncd.contract.loaded import LoadedContract
+    from syncd.contract.loaded import ContractSet, LoadedContract
     from syncd.errors import Problem
 
 
@@ -21,6 +21,9 @@ def check(
     directory: Annotated[
         Path, typer.Argument(envvar="SYNCD_CONTRACTS", help="Directory of contracts, or one file.")
     ] = Path("contracts"),
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Also ask MongoDB and Redis whether they can hold it.")
+    ] = False,
     output: Output = "text",
 ) -> None:
     """Print every problem with its place and remedy (exit code 1), or one line a contract."""
@@ -28,7 +31,10 @@ def check(
     from syncd.errors import ContractError
 
     try:
-        contracts = load_contract_set(directory, os.environ).contracts
+        contract_set = load_contract_set(directory, os.environ)
+        if connect:
+            _ask_servers(contract_set)
+        contracts = contract_set.contracts
     except ContractError as error:
         typer.echo(
             _problems_as_json(error.problems) if output == "json" else _problems_as_text(error.problems)
@@ -39,6 +45,18 @@ def check(
         typer.echo(_json({"ok": True, "contracts": summaries, "problems": []}))
     else:
         typer.echo("\n".join(map(_line, summaries)))
+
+
+def _ask_servers(contracts: ContractSet) -> None:
+    """Say on stderr what the servers are. Raises ContractError with every problem that they have with a contract."""
+    from syncd.errors import ContractError
+    from syncd.ops.preflight import preflight
+    from syncd.settings import Settings
+
+    told, problems = preflight(contracts, Settings.from_environment())
+    typer.echo("\n".join(told), err=True)
+    if problems:
+        raise ContractError(problems)
 
 
 def _problems_as_text(problems: list[Problem]) -> str:

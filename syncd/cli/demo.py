@@ -1,5 +1,6 @@
 """`syncd demo`: real servers, real films, the daemon, and something to try."""
 
+# ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
 from __future__ import annotations
 
 import time
@@ -10,10 +11,12 @@ import typer
 
 
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="Check the whole round without a person, and end.")] = False,
-    contracts: Annotated[
-        Path, typer.Option("--contracts", help="Directory that holds movies.yaml.")
-    ] = Path("contracts"),
+    once: Annotated[
+        bool, typer.Option("--once", help="Check the whole round without a person, and end.")
+    ] = False,
+    contracts: Annotated[Path, typer.Option("--contracts", help="Directory that holds movies.yaml.")] = Path(
+        "contracts"
+    ),
 ) -> None:
     """Start MongoDB, Redis and syncd, load 17,472 films, and show them flow. Exit code 0 when all checks hold."""
     from pymongo import MongoClient
@@ -26,7 +29,9 @@ def demo(
     from syncd.demo.view import watch
 
     if not (contracts / "movies.yaml").is_file():
-        typer.echo(f"no {contracts}/movies.yaml here; run this in the repository, or name --contracts", err=True)
+        typer.echo(
+            f"no {contracts}/movies.yaml here; run this in the repository, or name --contracts", err=True
+        )
         raise typer.Exit(2)
     console = Console(highlight=False)
     started = time.monotonic()

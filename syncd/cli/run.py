@@ -1,5 +1,6 @@
 """`syncd run`: the daemon."""
 
+# ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
 from __future__ import annotations
 
 import os

@@ -26,7 +26,11 @@ class Reloader(threading.Thread):
     def run(self) -> None:
         """Wait for edits until told to stop."""
         for _ in watch(
-            self._directory, stop_event=self._halt, debounce=DEBOUNCE_MS, rust_timeout=1000, yield_on_timeout=False
+            self._directory,
+            stop_event=self._halt,
+            debounce=DEBOUNCE_MS,
+            rust_timeout=1000,
+            yield_on_timeout=False,
         ):
             self.reload()
 

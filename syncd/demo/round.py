@@ -59,7 +59,9 @@ def _counts(films: Any, redis: Redis) -> int:
 
 
 def _fields(films: Any, redis: Redis) -> int:
-    ids = random.Random(7).sample([d["_id"] for d in films.find({"status": "released"}, {"_id": 1})], SAMPLES)
+    ids = random.Random(7).sample(  # noqa: S311 - no secret
+        [d["_id"] for d in films.find({"status": "released"}, {"_id": 1})], SAMPLES
+    )
     for film in films.find({"_id": {"$in": ids}}):
         card: Any = redis.hgetall(f"movie:{film['_id']}")
         passage = json.loads(str(redis.execute_command("JSON.GET", f"passage:{film['_id']}")))
@@ -77,14 +79,18 @@ def _text(value: Any) -> str | None:
 
 
 def _pick(films: Any) -> dict[str, Any]:
-    film: dict[str, Any] = films.find_one({"status": "released", "minutes": {"$gt": 60}, "score.metacritic": {"$gt": 70}})
+    film: dict[str, Any] = films.find_one(
+        {"status": "released", "minutes": {"$gt": 60}, "score.metacritic": {"$gt": 70}}
+    )
     return film
 
 
 def _update(films: Any, redis: Redis) -> str:
     film = _pick(films)
     films.update_one({"_id": film["_id"]}, {"$set": {"title": "Renamed by the demo"}})
-    ms = seen_within(10, lambda: redis.hget(f"movie:{film['_id']}", "title") == "Renamed by the demo", "an update")
+    ms = seen_within(
+        10, lambda: redis.hget(f"movie:{film['_id']}", "title") == "Renamed by the demo", "an update"
+    )
     films.update_one({"_id": film["_id"]}, {"$set": {"title": film["title"]}})
     return f"updated: film {film['_id']} had its new title in Redis after {ms:.1f} ms"
 

@@ -71,7 +71,7 @@ class Daemon:
         self.contracts = contracts
         with tempfile.NamedTemporaryFile(prefix="syncd-demo-", suffix=".log", delete=False) as log:
             self.log = Path(log.name)
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
                 [sys.executable, "-m", "syncd", "run", "--contracts", str(contracts)],
                 env=os.environ
                 | {
@@ -94,7 +94,7 @@ class Daemon:
     def status(self) -> dict[str, Any] | None:
         """What /status says; None while it does not answer."""
         try:
-            with urllib.request.urlopen(f"http://{self.address}/status", timeout=2) as reply:  # noqa: S310
+            with urllib.request.urlopen(f"http://{self.address}/status", timeout=2) as reply:
                 said: dict[str, Any] = json.load(reply)
                 return said
         except (urllib.error.URLError, TimeoutError, ConnectionError):
@@ -105,7 +105,9 @@ class Daemon:
         start = time.monotonic()
         while not ((said := self.status()) and said["ready"] and said["lanes"]):
             if self._process.poll() is not None or time.monotonic() - start > timeout:
-                raise SyncdError(f"the daemon did not get ready; its log is {self.log}:\n{self._last_lines()}")
+                raise SyncdError(
+                    f"the daemon did not get ready; its log is {self.log}:\n{self._last_lines()}"
+                )
             time.sleep(0.02)
         return time.monotonic() - start
 

@@ -38,7 +38,9 @@ def _title(mongo_uri: str, redis_url: str, film: int, text: str) -> int:
         sys.stderr.write(f"no film {film}\n")
         return 1
     ms = seen_within(10, lambda: redis.hget(f"movie:{film}", "title") == text, "the new title")
-    sys.stdout.write(f"movie:{film} in Redis {ms:.1f} ms after MongoDB acknowledged: {redis.hgetall(f'movie:{film}')}\n")
+    sys.stdout.write(
+        f"movie:{film} in Redis {ms:.1f} ms after MongoDB acknowledged: {redis.hgetall(f'movie:{film}')}\n"
+    )
     return 0
 
 

@@ -57,4 +57,6 @@ def _hints(daemon: Daemon, where: Servers) -> Panel:
     lines.append("3. add a field to the contract; the running daemon takes it up:\n", "bold")
     lines.append(f"sed -i 's/^      minutes: minutes$/&\\n      languages: languages/' {contract}\n")
     lines.append(f"\nhttp://{daemon.address}/   log: {daemon.log}   Ctrl-C ends it all", "dim")
-    return Panel(lines, title="three things to try, each a line to paste into another terminal", title_align="left")
+    return Panel(
+        lines, title="three things to try, each a line to paste into another terminal", title_align="left"
+    )

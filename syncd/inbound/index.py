@@ -14,8 +14,9 @@ from syncd.contract.model import Index, IndexField, VectorField
 from syncd.errors import CapabilityError
 from syncd.plan.compile import Plan
 from syncd.plan.project import Shape
+from syncd.stores.capabilities import Capabilities, lacks
 from syncd.stores.position import ControlKeys
-from syncd.stores.redis import Capabilities, RedisStore, translated
+from syncd.stores.redis import RedisStore, translated
 
 _FLAGS = (
     ("index_missing", "INDEXMISSING"), ("index_empty", "INDEXEMPTY"), ("no_stem", "NOSTEM"),
@@ -27,20 +28,9 @@ _VECTOR_OPTIONS = ("initial_cap", "block_size", "m", "ef_construction", "ef_runt
 
 def require_capabilities(plan: Plan, server: Capabilities) -> None:
     """Raise CapabilityError where this server cannot hold what the contract asks for."""
-    for projection in plan.contract.redis:
-        where = f"contract {plan.name}, projection {projection.projection}"
-        if projection.type == "json" and not server.json:
-            raise CapabilityError(
-                "redis",
-                f"{where}: `type: json` needs the JSON data type, which {server} lacks; "
-                "use Redis 8, Redis Stack, or a hash",
-            )
-        if projection.index is not None and not server.search:
-            raise CapabilityError(
-                "redis",
-                f"{where}: index {projection.index.name} needs the search module, which {server} lacks; "
-                "use Redis 8, Redis Stack, or leave the index out",
-            )
+    missing = [f"{lack.what}; {lack.remedy}" for lack in lacks(plan.contract, server)]
+    if missing:
+        raise CapabilityError("redis", ". ".join(missing))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,14 @@ import threading
 from redis.backoff import ExponentialWithJitterBackoff
 
 from syncd import telemetry
-from syncd.errors import FatalError, FencedError, PositionLostError, StoreError, SyncdError, TransientError
+from syncd.errors import FencedError, PositionLostError, StoreError, SyncdError, TransientError
 from syncd.inbound.index import require_capabilities
 from syncd.inbound.run import LaneRun
 from syncd.inbound.status import LaneStatus
 from syncd.plan.compile import Plan
 from syncd.settings import Settings
-from syncd.stores.mongo import MongoStore
 from syncd.stores.lease import Lease
+from syncd.stores.mongo import MongoStore
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
 
@@ -31,7 +31,9 @@ MAX_FRUITLESS = 3
 class Lane(threading.Thread):
     """Runs one plan until `stop`. `status` may be read from any thread."""
 
-    def __init__(self, plan: Plan, mongo: MongoStore, redis: RedisStore, owner: str, settings: Settings) -> None:
+    def __init__(
+        self, plan: Plan, mongo: MongoStore, redis: RedisStore, owner: str, settings: Settings
+    ) -> None:
         super().__init__(name=f"lane-{plan.name}", daemon=True)
         self.plan = plan
         self._mongo, self._redis, self._settings = mongo, redis, settings
@@ -76,7 +78,9 @@ class Lane(threading.Thread):
             return self._lost(error)
         except TransientError as error:
             self._failures = 1 if run is not None and run.progressed else self._failures + 1
-            return self._interrupted("transient", "waiting", str(error), self._backoff.compute(self._failures))
+            return self._interrupted(
+                "transient", "waiting", str(error), self._backoff.compute(self._failures)
+            )
         except SyncdError as error:
             return self._interrupted("fatal", "failed", str(error), FATAL_RETRY_S)
         except Exception as error:  # noqa: BLE001 - one lane's bug must not end the daemon, nor go unseen
@@ -102,7 +106,9 @@ class Lane(threading.Thread):
         self._fruitless += 1
         if policy == "fail" or self._fruitless > MAX_FRUITLESS:
             telemetry.position_lost(self.plan.name, str(error), "stopped")
-            self.status.enter("failed", error=f"{error}; remove the position key of this contract to copy it anew")
+            self.status.enter(
+                "failed", error=f"{error}; remove the position key of this contract to copy it anew"
+            )
             return FATAL_RETRY_S
         telemetry.position_lost(self.plan.name, str(error), "resnapshot")
         self.status.enter("waiting", error=str(error))

@@ -28,8 +28,8 @@ from syncd.inbound.window import DATA_OPS, Window, WindowBuilder
 from syncd.inbound.writer import Writer
 from syncd.plan.compile import Plan
 from syncd.settings import Settings
-from syncd.stores.mongo import MongoStore, translated
 from syncd.stores.lease import Lease
+from syncd.stores.mongo import MongoStore, translated
 from syncd.stores.position import SNAPSHOT, STREAM, ControlKeys, Position, load_position
 from syncd.stores.redis import RedisStore
 from syncd.stores.redis import translated as translated_redis
@@ -199,7 +199,9 @@ class LaneRun:
         if not events:
             # Nothing to write: the position moves in memory, and is stored with the next write or after a while.
             position = self._pipeline.position
-            self._pipeline.position = replace(position, token=batch.token, time=max(batch.time, position.time))
+            self._pipeline.position = replace(
+                position, token=batch.token, time=max(batch.time, position.time)
+            )
         drained = not events or (len(events) < MAX_EVENTS and self._status.lag() < DRAINED_LAG_S)
         if not events:
             self._status.fresh_now()
@@ -257,7 +259,7 @@ class LaneRun:
 
     def _count_dead_letters(self) -> int:
         with translated_redis():
-            return int(self._redis.client.xlen(self._control.dead))  # type: ignore[arg-type]
+            return int(self._redis.client.xlen(self._control.dead))
 
     def _finish(self) -> None:
         """Commit what is done, exactly: an unfinished snapshot stays unfinished."""

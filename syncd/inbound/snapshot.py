@@ -91,7 +91,9 @@ class SnapshotReader:
                 yield from self._retired(Retired(owned[0], owned[2], KeyTemplate.parse(owned[1])))
 
     def _ghosts(self, candidates: list[Candidate]) -> Iterator[Ghosts]:
-        found = self._lookup.by_ids([document_id for _, document_id in candidates], self._after(), only_ids=True)
+        found = self._lookup.by_ids(
+            [document_id for _, document_id in candidates], self._after(), only_ids=True
+        )
         if not found.complete:
             raise TransientError("mongo", "a list of ids did not fit one reply; trying again")
         self._time = found.time
@@ -101,7 +103,9 @@ class SnapshotReader:
 
     def _scan_by_id(self, shape: Retired) -> Iterator[list[Candidate]]:
         pattern = scan_pattern(shape.template)
-        for keys in self._pages(lambda cursor: self._store.client.scan(cursor, match=pattern, count=SCAN_COUNT)):
+        for keys in self._pages(
+            lambda cursor: self._store.client.scan(cursor, match=pattern, count=SCAN_COUNT)
+        ):
             candidates = []
             for key in keys:
                 values = parse_key(shape.template, key)

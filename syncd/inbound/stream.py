@@ -99,7 +99,7 @@ class ChangeStream:
     @property
     def is_exhausted(self) -> bool:
         """Whether the server closed the cursor (after `invalidate`)."""
-        return self._cursor == 0
+        return bool(self._cursor == 0)
 
     def close(self) -> None:
         """Drop the cursor on the server, if it can still be reached."""

@@ -19,7 +19,10 @@ from syncd.stores.mongo import Document
 from syncd.stores.position import Position
 
 _REASONS = {
-    "type": ("wrong_type", "the key holds another Redis type, which syncd did not write; remove that key and replay"),
+    "type": (
+        "wrong_type",
+        "the key holds another Redis type, which syncd did not write; remove that key and replay",
+    ),
 }
 
 
@@ -62,7 +65,9 @@ class Unit(ABC):
     def dead(self, write: Write, reason: str, detail: str) -> Dead:
         """A dead letter instead of a write."""
         assert not isinstance(write, Dead)
-        return Dead(write.shape.name, write.ident, write.key or "", reason, detail, self._change_of(write.ident))
+        return Dead(
+            write.shape.name, write.ident, write.key or "", reason, detail, self._change_of(write.ident)
+        )
 
     def _change_of(self, ident: str) -> dict[str, Any]:
         return {}
@@ -113,7 +118,10 @@ class WindowUnit(Unit):
     def after(self, position: Position) -> Position:
         """Behind the window's last change."""
         return replace(
-            position, token=self.window.token, time=self.window.time, mark=max(position.mark, self.window.read_time)
+            position,
+            token=self.window.token,
+            time=self.window.time,
+            mark=max(position.mark, self.window.read_time),
         )
 
     def split(self) -> list[WindowUnit]:

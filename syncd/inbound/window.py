@@ -145,4 +145,3 @@ class WindowBuilder:
             return self._plan.patches(ident, t.id, t.deltas)
         whole = self._plan.puts(ident, t.document, t.event)
         return self._plan.patched(whole, t.deltas) if t.deltas else whole
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from redis.connection import AbstractConnection
+from redis.connection import Connection
 from redis.exceptions import RedisError, ResponseError
 
 from syncd.errors import StoreError, TransientError
@@ -38,7 +38,7 @@ class Writer:
 
     def __init__(self, store: RedisStore, control: ControlKeys, lease: Lease) -> None:
         self._store, self._control, self._lease = store, control, lease
-        self._connection: AbstractConnection | None = None
+        self._connection: Connection | None = None
         self.also = ""
         """Further Redis types that a whole write may replace, while a projection changes its type."""
 

@@ -74,7 +74,9 @@ class HttpServer:
                 address, family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=64
             )
         except OSError as error:
-            raise SettingsError(f"SYNCD_HTTP: cannot listen on {host}:{port} ({error.strerror}); choose another") from None
+            raise SettingsError(
+                f"SYNCD_HTTP: cannot listen on {host}:{port} ({error.strerror}); choose another"
+            ) from None
         self.port: int = self._socket.getsockname()[1]
         self._server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
         self._thread = threading.Thread(

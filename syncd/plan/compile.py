@@ -76,7 +76,11 @@ class Plan:
 
     @staticmethod
     def _dead(
-        shape: Shape, ident: str, document: Mapping[str, Any], error: ProjectionError, change: Mapping[str, Any]
+        shape: Shape,
+        ident: str,
+        document: Mapping[str, Any],
+        error: ProjectionError,
+        change: Mapping[str, Any],
     ) -> Dead:
         try:
             key = shape.key(document)
@@ -164,7 +168,10 @@ def _fingerprint(contract: Contract, hmac_key: bytes | None) -> str:
     content = {
         "collection": contract.mongo.collection,
         "filter": json.loads(_text_of_filter(contract.mongo.filter)),
-        "redis": [shape.model_dump(mode="json", exclude={"index"}) | {"whole": shape.whole} for shape in contract.redis],
+        "redis": [
+            shape.model_dump(mode="json", exclude={"index"}) | {"whole": shape.whole}
+            for shape in contract.redis
+        ],
         "on_delete": contract.sync.on_delete,
     }
     digest = hashlib.blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=16)

@@ -30,14 +30,15 @@ def render(template: KeyTemplate) -> Render:
     """
     if len(template.paths) == 1 and "." not in template.paths[0]:
         return _render_member(template)
+    first = template.literals[0]
     values = [_value_at(path, template) for path in template.paths]
-    literals = template.literals
+    rest = tuple(zip(values, template.literals[1:], strict=True))
 
     def many(document: Mapping[str, Any]) -> str:
-        parts = [literals[0]]
-        for value_of, literal in zip(values, literals[1:], strict=True):
-            parts += (value_of(document), literal)
-        return "".join(parts)
+        key = first
+        for value_of, literal in rest:
+            key += value_of(document) + literal
+        return key
 
     return many
 
@@ -65,16 +66,18 @@ def _value_at(path: str, template: KeyTemplate) -> Render:
 
     def encoded(document: Mapping[str, Any]) -> str:
         value: Any = document
-        for part in parts:
-            if isinstance(value, list):
-                raise _in_template(path, template, "key_field_type", "leads through an array")
-            if not isinstance(value, Mapping) or part not in value:
-                raise _missing(path, template)
-            value = value[part]
         try:
-            return encode_key_value(value)
+            for part in parts:
+                value = value[part]
+        except (KeyError, TypeError):  # nothing but a document takes a name in brackets
+            if isinstance(value, list):
+                raise _in_template(path, template, "key_field_type", "leads through an array") from None
+            raise _missing(path, template) from None
+        try:
+            text: str = KEY[type(value)](value)
         except ProjectionError as error:
             raise _in_template(path, template, error.reason, error.detail) from None
+        return text
 
     return encoded
 

@@ -98,7 +98,8 @@ class Shape:
     def _is_patchable(self, specs: Mapping[str, FieldSpec]) -> bool:
         """Whether an update may go in field by field, without reading the document again."""
         plain = all(
-            spec.from_ and not any(part.isdigit() for part in spec.from_.split(".")) for spec in specs.values()
+            spec.from_ and not any(part.isdigit() for part in spec.from_.split("."))
+            for spec in specs.values()
         )
         names_fit = self.type == "hash" or all(_PLAIN_NAME.fullmatch(name) for name in specs)
         whole_key = self.by_id and self._ttl_at is None and not self._whole
@@ -144,7 +145,7 @@ class Shape:
     def put(self, ident: str, document: Mapping[str, Any]) -> Put | Drop:
         """The whole new content of the document's key. Redis cannot hold an empty hash: then the key goes."""
         key, content = self.key(document), self.content(document)
-        if content is None or content == {} and self.type == "hash":
+        if content is None or (content == {} and self.type == "hash"):
             return Drop(self, ident, key)
         return Put(self, ident, key, content, self.ttl(document))
 
@@ -161,7 +162,9 @@ class Shape:
         """Whether a change below `path` leaves this shape as it is."""
         return self._targets(path) == []
 
-    def delta(self, updated: Mapping[str, Any], gone: Iterable[str]) -> tuple[dict[str, Any], set[str]] | None:
+    def delta(
+        self, updated: Mapping[str, Any], gone: Iterable[str]
+    ) -> tuple[dict[str, Any], set[str]] | None:
         """An update as fields to set and fields to remove, or None where the document must be read.
 
         `updated`: path -> new value; `gone`: paths that were removed. Raises ProjectionError.
@@ -212,9 +215,16 @@ def _expression_roots(node: Mapping[str, Any]) -> set[str] | None:
     if kind == "literal":
         return set()
     # What stands on the right of these is evaluated on the result of the left, not on the document.
-    if kind in ("subexpression", "index_expression", "projection", "value_projection", "filter_projection", "pipe"):
+    if kind in (
+        "subexpression",
+        "index_expression",
+        "projection",
+        "value_projection",
+        "filter_projection",
+        "pipe",
+    ):
         return _expression_roots(children[0])
-    if kind == "flatten" or kind == "key_val_pair":
+    if kind in {"flatten", "key_val_pair"}:
         return _expression_roots(children[0])
     if kind in ("index", "slice", "identity"):
         return None

@@ -96,12 +96,14 @@ def _holds_non_finite(value: Any) -> bool:
                 return False
         except (TypeError, OverflowError):
             pass
-    elif kind is float:
-        return not math.isfinite(value)
     elif kind is not dict:
-        return kind not in _FINITE
+        return not math.isfinite(value) if kind is float else kind not in _FINITE
     for item in value.values() if kind is dict else value:
-        if type(item) not in _FINITE and _holds_non_finite(item):
+        inner = type(item)
+        if inner is float:
+            if not math.isfinite(item):
+                return True
+        elif inner not in _FINITE and _holds_non_finite(item):
             return True
     return False
 

@@ -23,7 +23,6 @@ _HEADER = 2
 _FLOAT32_HEADER = bytes([FLOAT32, 0])
 _NUMBERS = frozenset((float, int, Int64))
 _FORMAT: dict[VectorType, str] = {"float32": "f", "float16": "e"}
-_ONE: dict[VectorType, bytes] = {"float32": struct.pack("<f", 1), "float16": struct.pack("<e", 1)}
 _FLOAT16_SPECIAL = frozenset((*range(0x7C, 0x80), *range(0xFC, 0x100)))
 
 Packer = Callable[[Any], bytes]
@@ -87,7 +86,8 @@ def vector_from_bytes(raw: bytes, datatype: VectorType = "float32") -> list[floa
 def vector_packer(dims: int, datatype: VectorType = "float32") -> Packer:
     """`vector_bytes` for one length and element type, prepared once."""
     pack = struct.Struct(f"<{dims}{_FORMAT[datatype]}").pack
-    doubtful = _doubtful_float32 if datatype == "float32" else _doubtful_float16
+    may_be_infinite = _may_be_infinite if datatype == "float32" else _is_infinite_float16
+    zero, one = (struct.pack(f"<{_FORMAT[datatype]}", bit) for bit in (False, True))
     whole = _HEADER + 4 * dims
 
     def pack_list(value: list[Any]) -> bytes:
@@ -95,7 +95,10 @@ def vector_packer(dims: int, datatype: VectorType = "float32") -> Packer:
             packed = pack(*value)
         except (struct.error, OverflowError):
             _explain(value, dims, datatype)
-        if doubtful(packed):
+        # The packer takes NaN, infinities and bools without a word, and a look at every element in Python costs
+        # more than the packing. The packed bytes tell, in C, that there is none of them, or leave a doubt.
+        bools = (zero in packed or one in packed) and not _NUMBERS.issuperset(map(type, value))
+        if bools or may_be_infinite(packed):
             _check_each(value, datatype)
         return packed
 
@@ -123,22 +126,14 @@ def vector_numbers(value: Any) -> list[Any]:
     return stored.numbers()
 
 
-# The packer takes NaN, infinities and bools without a word, and to look at every element in Python costs more
-# than twice the packing. These look at the packed bytes, in C: what they let pass holds none of the three,
-# and what they doubt is looked at one by one.
-
-
 def _may_be_infinite(packed: bytes) -> bool:
+    """Whether a float32 is NaN, infinite, or above 1.7e38."""
     high = packed[3::4]
     return 0x7F in high or 0xFF in high
 
 
-def _doubtful_float32(packed: bytes) -> bool:
-    return _may_be_infinite(packed) or _ONE["float32"] in packed or bytes(4) in packed
-
-
-def _doubtful_float16(packed: bytes) -> bool:
-    return not _FLOAT16_SPECIAL.isdisjoint(packed[1::2]) or _ONE["float16"] in packed or bytes(2) in packed
+def _is_infinite_float16(packed: bytes) -> bool:
+    return not _FLOAT16_SPECIAL.isdisjoint(packed[1::2])
 
 
 def _explain(value: list[Any], dims: int, datatype: VectorType) -> NoReturn:

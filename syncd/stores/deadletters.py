@@ -57,4 +57,4 @@ def _decode(entry: str, said: dict[str, str]) -> DeadLetter:
 def drop_dead_letters(store: RedisStore, contract: str, entries: list[str]) -> int:
     """Remove dead letters by entry; how many there were."""
     with translated():
-        return int(store.client.xdel(ControlKeys(contract).dead, *entries))  # type: ignore[arg-type]
+        return int(store.client.xdel(ControlKeys(contract).dead, *entries))

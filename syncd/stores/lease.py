@@ -55,7 +55,9 @@ class Lease:
         if reply[0] == b"busy" and is_dead(reply[1].decode()):
             reply = self._call("syncd_lease", [self._owner, self.ttl_ms, reply[1]])
         if reply[0] != b"held":
-            raise FencedError("redis", f"{reply[1].decode()} holds the lease of {self._keys.contract}; standing by")
+            raise FencedError(
+                "redis", f"{reply[1].decode()} holds the lease of {self._keys.contract}; standing by"
+            )
         self.value = reply[1].decode()
 
     def renew(self) -> None:
@@ -84,9 +86,13 @@ class Lease:
 def fenced(contract: str, reply: list[bytes]) -> FencedError:
     """The error for a `fenced` reply."""
     holder = reply[1].decode() or "nobody"
-    return FencedError("redis", f"the lease of {contract} is lost (now held by: {holder}); nothing was written")
+    return FencedError(
+        "redis", f"the lease of {contract} is lost (now held by: {holder}); nothing was written"
+    )
 
 
 def newer_protocol(reply: list[bytes]) -> FatalError:
     """The error for a `version` reply."""
-    return FatalError("redis", f"another syncd loaded functions of protocol {reply[1].decode()}; upgrade this daemon")
+    return FatalError(
+        "redis", f"another syncd loaded functions of protocol {reply[1].decode()}; upgrade this daemon"
+    )

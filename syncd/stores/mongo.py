@@ -64,7 +64,9 @@ class MongoStore:
                 tz_aware=True,
             )
         except (driver.ConfigurationError, driver.InvalidURI, ValueError) as error:
-            raise FatalError("mongo", f"SYNCD_MONGO_URI is not usable: {without_secrets(str(error))}") from None
+            raise FatalError(
+                "mongo", f"SYNCD_MONGO_URI is not usable: {without_secrets(str(error))}"
+            ) from None
 
     def connect(self) -> MongoCapabilities:
         """Ping, and refuse what is too old or has no change streams."""
@@ -109,9 +111,13 @@ def translate(error: driver.PyMongoError) -> StoreError:
     if code in _LOST:
         return PositionLostError("mongo", f"the stream cannot resume ({_LOST[code]}, {code}): {text}")
     if code in _AUTHENTICATION:
-        return FatalError("mongo", f"MongoDB refuses us: {text}; mend user, password or roles in SYNCD_MONGO_URI")
+        return FatalError(
+            "mongo", f"MongoDB refuses us: {text}; mend user, password or roles in SYNCD_MONGO_URI"
+        )
     if isinstance(error, driver.ConnectionFailure | driver.CursorNotFound | driver.ExecutionTimeout):
-        return TransientError("mongo", f"no answer from MongoDB: {text}; is it up, and is SYNCD_MONGO_URI right?")
+        return TransientError(
+            "mongo", f"no answer from MongoDB: {text}; is it up, and is SYNCD_MONGO_URI right?"
+        )
     if code in _TRANSIENT or error.has_error_label("ResumableChangeStreamError"):
         return TransientError("mongo", f"MongoDB is between two states: {text}; waiting for it")
     return FatalError("mongo", f"MongoDB answered: {text}; see its log")
@@ -125,7 +131,9 @@ def token_time(token: Document) -> Timestamp:
     """
     data = token["_data"]
     if not (isinstance(data, str) and data.startswith("82") and len(data) >= 18):
-        raise PositionLostError("mongo", "the stored resume token is not one of MongoDB's; a new snapshot is needed")
+        raise PositionLostError(
+            "mongo", "the stored resume token is not one of MongoDB's; a new snapshot is needed"
+        )
     return Timestamp(int(data[2:10], 16), int(data[10:18], 16))
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from redis import Redis
@@ -14,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from syncd.errors import CapabilityError, FatalError, StoreError, TransientError
+from syncd.stores.capabilities import Capabilities, detect
 from syncd.stores.functions import Functions
 
 SOCKET_TIMEOUT_S = 15.0
@@ -24,25 +23,6 @@ _TRANSIENT_CODES = (
     "OOM", "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "MOVED", "ASK", "NOREPLICAS",
     "MISCONF", "UNBLOCKED", "max number of clients",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What one server can do, as detected."""
-
-    flavour: str
-    """`redis` or `valkey`."""
-    version: tuple[int, ...]
-    modules: dict[str, int] = field(default_factory=dict)
-    json: bool = False
-    search: bool = False
-    cluster: bool = False
-    persistence: bool = True
-    maxmemory_policy: str = "unknown"
-
-    def __str__(self) -> str:
-        extras = [name for name in ("json", "search", "cluster") if getattr(self, name)]
-        return f"{self.flavour} {'.'.join(map(str, self.version))} ({', '.join(extras) or 'no modules'})"
 
 
 class RedisStore:
@@ -64,7 +44,9 @@ class RedisStore:
                 client_name="syncd",
             )
         except ValueError as error:
-            raise FatalError("redis", f"SYNCD_REDIS_URL is not usable: {error}; write redis://host:port/0") from None
+            raise FatalError(
+                "redis", f"SYNCD_REDIS_URL is not usable: {error}; write redis://host:port/0"
+            ) from None
         self.functions = Functions()
 
     def connect(self) -> Capabilities:
@@ -103,37 +85,6 @@ class RedisStore:
         self.client.close()
 
 
-def detect(client: Redis) -> Capabilities:
-    """Ask the server what it is and what it can do."""
-    info: dict[str, Any] = client.info()
-    flavour = "valkey" if "valkey_version" in info or info.get("server_name") == "valkey" else "redis"
-    version = str(info.get(f"{flavour}_version", info.get("redis_version", "0")))
-    commands: Any = client.execute_command("COMMAND INFO", "JSON.SET", "FT.CREATE")
-    return Capabilities(
-        flavour=flavour,
-        version=tuple(int(part) for part in re.findall(r"\d+", version)[:3]),
-        json=_known(commands, 0),
-        search=_known(commands, 1),
-        cluster=bool(info.get("cluster_enabled")),
-        persistence=bool(info.get("aof_enabled")) or _saves(client),
-        maxmemory_policy=str(info.get("maxmemory_policy", "unknown")),
-    )
-
-
-def _known(commands: Any, index: int) -> bool:
-    if isinstance(commands, dict):  # some versions of the driver turn the reply into a map by name
-        return ("json.set", "ft.create")[index] in {str(name).lower() for name in commands}
-    return bool(len(commands) > index and commands[index])
-
-
-def _saves(client: Redis) -> bool:
-    """Whether snapshots to disk are on; a service that hides CONFIG keeps its data by its own means."""
-    try:
-        return bool(client.config_get("save").get("save"))
-    except driver.ResponseError:
-        return True
-
-
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn errors of the driver into errors of syncd."""
@@ -147,11 +98,17 @@ def translate(error: driver.RedisError) -> StoreError:
     """One error of the driver as an error of syncd; what is unknown counts as fatal, so that it is seen."""
     text = str(error)
     if isinstance(error, driver.AuthenticationError | driver.NoPermissionError):
-        return FatalError("redis", f"Redis refuses us: {text}; mend the user, password or ACL in SYNCD_REDIS_URL")
+        return FatalError(
+            "redis", f"Redis refuses us: {text}; mend the user, password or ACL in SYNCD_REDIS_URL"
+        )
     if isinstance(error, driver.OutOfMemoryError) or text.startswith("OOM"):
-        return TransientError("redis", "Redis is at maxmemory; raise it, or let the application's keys expire")
+        return TransientError(
+            "redis", "Redis is at maxmemory; raise it, or let the application's keys expire"
+        )
     if isinstance(error, driver.ConnectionError | driver.TimeoutError):
-        return TransientError("redis", f"no connection to Redis: {text}; is it up, and is SYNCD_REDIS_URL right?")
+        return TransientError(
+            "redis", f"no connection to Redis: {text}; is it up, and is SYNCD_REDIS_URL right?"
+        )
     if isinstance(error, driver.ReadOnlyError | driver.ClusterError) or text.startswith(_TRANSIENT_CODES):
         return TransientError("redis", f"Redis cannot take writes now: {text}; waiting for it")
     return FatalError("redis", f"Redis answered: {text}; see its log")

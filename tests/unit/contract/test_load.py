@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -104,7 +103,7 @@ def test_a_value_from_the_environment_is_never_repeated(tmp_path: Path) -> None:
     """Whatever is wrong with it: it may be a secret."""
     redis = (
         projection(
-            "{title: '${HUSH}', a: {expr: '${HUSH}'}, b: {expr: 'x(${HUSH})'}, c: {from: c, type: '${HUSH}'}}",
+            "{t: '${HUSH}', a: {expr: '${HUSH}'}, b: {expr: 'x(${HUSH})'}, c: {from: c, type: '${HUSH}'}}",
             type="json",
             key="${HUSH}",
             index="{name: '${HUSH}', type: text}\n{name: z, path: '$.${HUSH}', type: text}",
@@ -146,8 +145,8 @@ def test_a_mounted_volume_is_read(tmp_path: Path) -> None:
     data = tmp_path / "..2026"
     data.mkdir()
     (data / "a.yaml").write_text(contract())
-    os.symlink(data.name, tmp_path / "..data")
-    os.symlink("..data/a.yaml", tmp_path / "a.yaml")
+    (tmp_path / "..data").symlink_to(data.name)
+    (tmp_path / "a.yaml").symlink_to("..data/a.yaml")
     assert [one.file for one in load_contract_set(tmp_path, {}).contracts] == [f"{tmp_path}/a.yaml"]
 
 
@@ -194,4 +193,4 @@ def test_any_values_load_or_are_told(one_file: Path, parts: dict[str, str], shap
     try:
         load_contract_set(one_file, {})
     except ContractError as error:
-        assert all(one.line >= 1 and one.column >= 1 and one.what and one.remedy for one in error.problems)  # noqa: PT017
+        assert all(one.line >= 1 and one.column >= 1 and one.what and one.remedy for one in error.problems)

@@ -86,7 +86,8 @@ def test_characters_inside_a_scalar_have_places(text: str, place: tuple[int, int
     ("text", "value"),
     [
         ("a: ${N}", 5), ("a: '${N}'", "5"), ("a: ${N}d", "5d"), ("a: ${T:-true}", True), ("a: ${E}", None),
-        ("a: ${LINES}", "5\n6"), ("a: $${N}", "${N}"), ("a: [x, '${N}']", ["x", "5"]), ("a: ${DATE}", "2024-01-31"),
+        ("a: ${LINES}", "5\n6"), ("a: $${N}", "${N}"), ("a: [x, '${N}']", ["x", "5"]),
+        ("a: ${DATE}", "2024-01-31"),
     ],
 )  # fmt: skip
 def test_a_plain_variable_may_be_a_number(text: str, value: Any) -> None:
@@ -107,7 +108,8 @@ def test_a_variable_is_written_as_the_file_has_it() -> None:
     [
         (b"a: \xff", "f:1:4: not UTF-8 text; save the file as UTF-8"),
         (b"a: 1\nb: \xc3\xa9\xe9", "f:2:5: not UTF-8 text; save the file as UTF-8"),
-        ("x: é: \x01", "f:1:7: a control character; remove the character, or write it as an escape in quotes"),
+        ("x: é: \x01", "f:1:7: a control character; "
+                       "remove the character, or write it as an escape in quotes"),
         ("", "f:1:1: the file is empty; write a contract here (`syncd init db.collection` drafts one), "
              "or remove the file"),
         ("a: [1", "f:1:4: not YAML: while parsing a flow sequence, did not find expected ',' or ']'; "
@@ -121,7 +123,8 @@ def test_a_variable_is_written_as_the_file_has_it() -> None:
         ("<<: {a: 1}", "f:1:1: a merge key; write the keys out"),
         ("?\n: 1", "f:1:2: a key without a name; write a name before the colon, or quote it"),
         ("${A}: 1", "f:1:1: a variable in a key; write the key out (only values take variables)"),
-        ("a: " + "9" * 5000, "f:1:4: a number that is too long; write a number of 64 bits, or quote the text"),
+        ("a: " + "9" * 5000, "f:1:4: a number that is too long; "
+                             "write a number of 64 bits, or quote the text"),
         ("[" * 51 + "]" * 51, "f:1:51: nested more than 50 levels deep; write it flatter"),
         ("a: 'x ${GONE}'", "f:1:7: the variable `GONE` is not set; "
                            "set GONE in the environment, or give a default: ${GONE:-...}"),
