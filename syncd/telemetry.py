@@ -22,7 +22,7 @@ DEAD_REASONS = (
     "expression", "json_too_deep", "not_unicode", "number_too_large", "unsupported_type", "wrong_type",
     "redis_refused", "other",
 )  # fmt: skip
-_WRITE_RESULTS = ("put", "patch", "delete", "dead")
+_WRITE_RESULTS = ("put", "patch", "delete", "dead", "settled")
 _LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 disable_created_metrics()

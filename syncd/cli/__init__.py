@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from syncd import __version__
+from syncd.cli import deadletters
 from syncd.cli.check import check
 from syncd.cli.demo import demo
 from syncd.cli.init import init
@@ -44,6 +45,7 @@ def _options(
 
 for _verb in VERBS:
     app.command(_verb.__name__)(_verb)
+app.add_typer(deadletters.app, name="deadletters")
 
 
 def main() -> None:

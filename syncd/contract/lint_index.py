@@ -16,7 +16,7 @@ from syncd.contract.source import Path
 from syncd.contract.template import overlaps, reaches
 from syncd.errors import Problem
 
-_MEMBER = re.compile(r"""\$(?:\.([^.\[\]*'"\s]+)|\[(?:'([^']+)'|"([^"]+)")\])""")
+_MEMBER = re.compile(r"""(\$(?:\.([^.\[\]*'"\s]+)|\[(?:'([^']+)'|"([^"]+)")\]))(?:[.\[].*)?""")
 _ANY_MEMBER = re.compile(r"\$(?:\.\.|\.\*|\[\*|\[\?|$)")
 
 _NUMBERS = {"int", "double", "epoch", "epoch_ms"}
@@ -96,8 +96,8 @@ def indexed_fields(contracts: Sequence[LoadedContract]) -> Iterator[Indexed]:
 def _first_member(field: IndexField) -> tuple[str | None, bool]:
     """The member of the JSON document at which a path begins, and whether it ends there."""
     path = _json_path(field)
-    match = _MEMBER.match(path)
-    return (next(filter(None, match.groups())), match.end() == len(path)) if match else (None, False)
+    match = _MEMBER.fullmatch(path)
+    return (match[2] or match[3] or match[4], match[1] == path) if match else (None, False)
 
 
 def _json_path(field: IndexField) -> str:

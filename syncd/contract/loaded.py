@@ -41,11 +41,13 @@ class LoadedContract:
             if self.sound("redis", index):
                 yield index, projection
 
-    def problem(self, path: Path, what: str, remedy: str, *, offset: int = 0) -> Problem:
+    def problem(self, path: Path, what: str, remedy: str, *, offset: int | None = None) -> Problem:
         """A problem at a value; `offset` counts characters inside it."""
         # In a text with variables the offset counts characters that the file does not have.
-        inside = offset and not self.source.has_variable(*path)
-        place = self.source.locate_inside(offset, *path) if inside else self.source.locate(*path)
+        if offset is None or self.source.has_variable(*path):
+            place = self.source.locate(*path)
+        else:
+            place = self.source.locate_inside(offset, *path)
         return Problem(self.file, *place, what, remedy)
 
     def problem_at_key(self, path: Path, what: str, remedy: str) -> Problem:

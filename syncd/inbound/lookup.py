@@ -42,7 +42,7 @@ class Lookup:
         if cursor["id"]:
             self._kill(cursor["id"])
         documents = {encode_key_value(document["_id"]): document for document in cursor["firstBatch"]}
-        return Found(documents, cursor["atClusterTime"], not cursor["id"])
+        return Found(documents, _moment(reply), not cursor["id"])
 
     def chunk(self, cursor: Document | None, size: int, after: Timestamp) -> tuple[list[Document], Timestamp]:
         """The next documents in `_id` order behind `cursor`, at most `size` and 16 MB; none at the end."""
@@ -65,7 +65,7 @@ class Lookup:
         if self._projection is not None:
             command["projection"] = self._projection
         reply = self._run(command, after)
-        return reply["cursor"]["firstBatch"], reply["cursor"]["atClusterTime"]
+        return reply["cursor"]["firstBatch"], _moment(reply)
 
     def _run(self, command: Document, after: Timestamp) -> Document:
         # Snapshot: one moment, majority-committed, and the reply says which. Not before `after`: causal.
@@ -78,3 +78,9 @@ class Lookup:
     def _kill(self, cursor: int) -> None:
         with translated():
             self._store.client[self._database].command({"killCursors": self._collection, "cursors": [cursor]})
+
+
+def _moment(reply: Document) -> Timestamp:
+    """When the read happened. A collection that does not exist has no snapshot: then the time of the answer."""
+    moment: Timestamp = reply["cursor"].get("atClusterTime", reply["operationTime"])
+    return moment

@@ -10,7 +10,7 @@ from typing import Any
 
 from bson import json_util
 
-from syncd.plan.change import Dead, Drop, Patch, Put, Retired, Write
+from syncd.plan.change import Dead, Drop, Patch, Put, Retired, Settled, Write
 from syncd.plan.codec import dump_json
 from syncd.plan.project import Shape
 from syncd.stores.position import ControlKeys
@@ -37,6 +37,8 @@ class Operations:
             self._patch(write)
         elif isinstance(write, Drop):
             self._drop(write)
+        elif isinstance(write, Settled):
+            self._emit(write, "y", len(write.entries), *write.entries)
         else:
             self._dead(write)
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from syncd import telemetry
 from syncd.errors import ProjectionError
 from syncd.inbound.operations import Operations
-from syncd.inbound.units import Unit, WindowUnit
+from syncd.inbound.units import Unit
 from syncd.inbound.writer import Writer
-from syncd.plan.change import Dead, Drop, Patch, Put
+from syncd.plan.change import Dead, Drop, Patch, Put, Settled
 from syncd.plan.compile import Plan
 from syncd.stores.position import ControlKeys, Position
 
-_RESULTS = {Put: "put", Patch: "patch", Drop: "delete", Dead: "dead"}
+_RESULTS = {Put: "put", Patch: "patch", Drop: "delete", Dead: "dead", Settled: "settled"}
 
 
 @dataclass(slots=True)
@@ -44,7 +44,6 @@ class Pipeline:
         started = time.monotonic()
         operations = self._encode(unit)
         if operations is None:
-            assert isinstance(unit, WindowUnit)
             for half in unit.split():
                 self.apply(half)
             return
@@ -73,7 +72,6 @@ class Pipeline:
     def _again(self, flying: _InFlight) -> None:
         operations = self._encode(flying.unit)
         if operations is None:  # the reads are too big for one reply; nothing of it was applied yet
-            assert isinstance(flying.unit, WindowUnit)
             self.position = flying.before
             for half in flying.unit.split():
                 self.apply(half)

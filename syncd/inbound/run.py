@@ -23,16 +23,16 @@ from syncd.inbound.snapshot import Chunk, Ghosts, NextPhase, SnapshotReader
 from syncd.inbound.sources import Failure, Source
 from syncd.inbound.status import LaneStatus
 from syncd.inbound.stream import MAX_EVENTS, Batch, ChangeStream
-from syncd.inbound.units import GhostsUnit, SliceUnit, Step, WindowUnit
+from syncd.inbound.units import GhostsUnit, ReplayUnit, SliceUnit, Step, WindowUnit
 from syncd.inbound.window import DATA_OPS, Window, WindowBuilder
 from syncd.inbound.writer import Writer
 from syncd.plan.compile import Plan
 from syncd.settings import Settings
+from syncd.stores.deadletters import count_dead_letters, replays_done, requested_replays
 from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore, translated
 from syncd.stores.position import SNAPSHOT, STREAM, ControlKeys, Position, load_position
 from syncd.stores.redis import RedisStore
-from syncd.stores.redis import translated as translated_redis
 
 IDLE_COMMIT_S = 60.0
 """How often the position of a lane without traffic is stored, so that it does not age out of the oplog."""
@@ -252,14 +252,22 @@ class LaneRun:
         if now - max(self._renewed, self._pipeline.confirmed_at) > self._lease.ttl_ms / 3000:
             self._lease.renew()
             self._renewed = now
+        self._replay()
         if now - self._index_checked > (HOUSE_S if self._indexes.is_building else INDEX_CHECK_S):
             self._index_checked = now
             self._indexes.check(ready=self._status.state == "live")
-            self._status.dead_letters = self._count_dead_letters()
+            self._status.dead_letters = count_dead_letters(self._redis, self._plan.name)
 
-    def _count_dead_letters(self) -> int:
-        with translated_redis():
-            return int(self._redis.client.xlen(self._control.dead))
+    def _replay(self) -> None:
+        """Dead letters that somebody wants tried again."""
+        letters = requested_replays(self._redis, self._plan.name, self._settings.batch_writes)
+        if not letters:
+            return
+        waiting = {entry: ident for entry, ident in letters.items() if ident}
+        if waiting:
+            self._pipeline.apply(ReplayUnit(self._plan, self._lookup, self._floors, waiting))
+            self._pipeline.settle()
+        replays_done(self._redis, self._plan.name, list(letters))
 
     def _finish(self) -> None:
         """Commit what is done, exactly: an unfinished snapshot stays unfinished."""

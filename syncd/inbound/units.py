@@ -6,16 +6,18 @@ A unit can be built again: when Redis refused a part of it, or when a read that 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from syncd.inbound.floors import Floors
+from syncd.inbound.lookup import Lookup
 from syncd.inbound.snapshot import Chunk, Ghosts
 from syncd.inbound.window import Window, WindowBuilder
-from syncd.plan.change import Dead, Write
+from syncd.plan.change import Dead, Patch, Settled, Write
 from syncd.plan.compile import Plan
-from syncd.plan.keys import encode_key_value
-from syncd.stores.mongo import Document
+from syncd.plan.keys import decode_key_value, encode_key_value
+from syncd.stores.mongo import ZERO_TIME, Document
 from syncd.stores.position import Position
 
 _REASONS = {
@@ -46,6 +48,10 @@ class Unit(ABC):
         """Whether the floors moved since the last build in a way that matters."""
         return False
 
+    def split(self) -> list[Unit]:
+        """Two smaller units, where `build` gave None."""
+        raise NotImplementedError
+
     def confirmed(self) -> None:  # noqa: B027 - most units have nothing to tell
         """Redis holds what the last build gave."""
 
@@ -57,14 +63,14 @@ class Unit(ABC):
         return [self._park(write) for write in writes]
 
     def _park(self, write: Write) -> Write:
-        if isinstance(write, Dead):
+        if isinstance(write, Dead | Settled):
             return write
         parked = self._parked.get((write.ident, write.shape.name))
         return self.dead(write, *parked) if parked else write
 
     def dead(self, write: Write, reason: str, detail: str) -> Dead:
         """A dead letter instead of a write."""
-        assert not isinstance(write, Dead)
+        assert not isinstance(write, Dead | Settled)
         return Dead(
             write.shape.name, write.ident, write.key or "", reason, detail, self._change_of(write.ident)
         )
@@ -74,7 +80,7 @@ class Unit(ABC):
 
     def refuse(self, write: Write, reason: str) -> None:
         """Redis does not take this write: park it as a dead letter in the next build."""
-        if not isinstance(write, Dead):
+        if not isinstance(write, Dead | Settled):
             said = _REASONS.get(reason, ("redis_refused", f"Redis refused the write: {reason[:200]}"))
             self._parked[write.ident, write.shape.name] = said
 
@@ -110,7 +116,7 @@ class WindowUnit(Unit):
 
     def refuse(self, write: Write, reason: str) -> None:
         """A delta without its document is answered by a read; anything else by a dead letter."""
-        if reason == "absent" and not isinstance(write, Dead):
+        if reason == "absent" and isinstance(write, Patch):
             self.window.must_read.add(write.ident)
         else:
             super().refuse(write, reason)
@@ -124,7 +130,7 @@ class WindowUnit(Unit):
             mark=max(position.mark, self.window.read_time),
         )
 
-    def split(self) -> list[WindowUnit]:
+    def split(self) -> list[Unit]:
         """Two halves, each with its own position."""
         events = self.window.events
         middle = len(events) // 2
@@ -194,6 +200,60 @@ class GhostsUnit(Unit):
     def after(self, position: Position) -> Position:
         """The sweep has no cursor of its own: after a crash it starts again."""
         return replace(position, mark=max(position.mark, self._ghosts.time))
+
+
+class ReplayUnit(Unit):
+    """Documents of dead letters, read again. One that still does not fit becomes a new dead letter."""
+
+    op = "replay"
+
+    def __init__(self, plan: Plan, lookup: Lookup, floors: Floors, letters: Mapping[str, str]) -> None:
+        """`letters`: entry -> ident."""
+        super().__init__()
+        self._plan, self._lookup, self._floors = plan, lookup, floors
+        self._letters = letters
+        self._idents = sorted(set(letters.values()))
+        self._time = ZERO_TIME
+        self.size = len(self._idents)
+
+    def _writes(self) -> list[Write] | None:
+        ids = {ident: decode_key_value(ident) for ident in self._idents}
+        found = self._lookup.by_ids(list(ids.values()), self._floors.horizon())
+        if not found.complete:
+            return None
+        self._time = found.time
+        self._floors.touch(self._idents, found.time)
+        writes: list[Write] = [Settled(list(self._letters))]
+        for ident, document_id in ids.items():
+            document = found.documents.get(ident)
+            if document is None:
+                writes += self._plan.drops(ident, document_id)
+            else:
+                writes += self._plan.puts(ident, document, self._change_of(ident))
+        return writes
+
+    def _change_of(self, ident: str) -> dict[str, Any]:
+        return {"operationType": "replay", "documentKey": {"_id": decode_key_value(ident)}}
+
+    def confirmed(self) -> None:
+        """What was read has its floor from now on."""
+        self._floors.confirm_read(self._idents, self._time)
+
+    def after(self, position: Position) -> Position:
+        """Where it was; only the mark moves."""
+        return replace(position, mark=max(position.mark, self._time))
+
+    def split(self) -> list[Unit]:
+        """Two halves; a single document always fits one reply."""
+        entries = sorted(self._letters)
+        middle = len(entries) // 2
+        halves = entries[:middle], entries[middle:]
+        return [
+            ReplayUnit(
+                self._plan, self._lookup, self._floors, {entry: self._letters[entry] for entry in half}
+            )
+            for half in halves
+        ]
 
 
 class Step(Unit):

@@ -67,7 +67,13 @@ class Dead(NamedTuple):
     change: Mapping[str, Any]
 
 
-Write: TypeAlias = Put | Patch | Drop | Dead
+class Settled(NamedTuple):
+    """Dead letters, by entry, that this call answers."""
+
+    entries: list[str]
+
+
+Write: TypeAlias = Put | Patch | Drop | Dead | Settled
 
 
 class Delta(NamedTuple):

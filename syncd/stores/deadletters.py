@@ -58,3 +58,34 @@ def drop_dead_letters(store: RedisStore, contract: str, entries: list[str]) -> i
     """Remove dead letters by entry; how many there were."""
     with translated():
         return int(store.client.xdel(ControlKeys(contract).dead, *entries))
+
+
+def request_replay(store: RedisStore, contract: str, entries: list[str]) -> None:
+    """Ask the lane to read these documents again; it answers by removing the dead letters."""
+    with translated():
+        store.client.rpush(ControlKeys(contract).replay, *entries)
+
+
+def requested_replays(store: RedisStore, contract: str, most: int) -> dict[str, str]:
+    """Entries that wait to be tried again, with the ident of each document; "" where the letter is gone."""
+    keys = ControlKeys(contract)
+    with translated():
+        entries: Any = store.client.lrange(keys.replay, 0, most - 1)
+        letters: dict[str, str] = {}
+        for entry in entries:
+            found: Any = store.client.xrange(keys.dead, min=entry, max=entry)
+            letters[entry.decode()] = found[0][1][b"id"].decode() if found else ""
+    return letters
+
+
+def replays_done(store: RedisStore, contract: str, entries: list[str]) -> None:
+    """Take answered requests off the list."""
+    with translated():
+        for entry in entries:
+            store.client.lrem(ControlKeys(contract).replay, 0, entry)
+
+
+def count_dead_letters(store: RedisStore, contract: str) -> int:
+    """How many wait."""
+    with translated():
+        return int(store.client.xlen(ControlKeys(contract).dead))

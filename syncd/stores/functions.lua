@@ -140,7 +140,14 @@ write.x = function(_, args, i, keys)
   return last + 1, failed(result)
 end
 
-local keyless = {r = true, x = true}
+-- y: dead letters that are settled. n, entry, ... (takes no key)
+write.y = function(_, args, i, keys)
+  local last = i + args[i]
+  redis.call('XDEL', keys[3], unpack(args, i + 1, last))
+  return last + 1, nil
+end
+
+local keyless = {r = true, x = true, y = true}
 local needs = {h = 'hash', H = 'hash', j = 'ReJSON-RL', J = 'ReJSON-RL', s = 'string'}
 local partial = {H = true, J = true}
 

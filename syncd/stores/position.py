@@ -46,6 +46,11 @@ class ControlKeys:
         return self._name("dead")
 
     @property
+    def replay(self) -> str:
+        """List of dead letters, by entry, that are to be tried again."""
+        return self._name("replay")
+
+    @property
     def indexes(self) -> str:
         """Hash: alias -> generation, fingerprint and real name, as JSON."""
         return self._name("indexes")

@@ -42,13 +42,13 @@ def vector(name: str, attrs: str) -> str:
          "16:11: index field `title`: a vector index over a field that is not `type: vector`; "
          "write it as {from: ..., type: vector, dims: 3}"),
         (indexed(vector("v", "dims: 4")),
-         "16:50: index field `v`: dims 4 differ from the 3 of the projected field; "
+         "16:49: index field `v`: dims 4 differ from the 3 of the projected field; "
          "write the same number in both places"),
         (indexed(vector("v", "dims: 3, datatype: float16")),
-         "16:63: index field `v`: datatype float16 differs from the float32 of the projected field; "
+         "16:62: index field `v`: datatype float16 differs from the float32 of the projected field; "
          "write the same `datatype` in both places"),
         (indexed(vector("w", "dims: 3")),
-         "16:43: index field `w`: datatype float32 differs from the float16 of the projected field; "
+         "16:42: index field `w`: datatype float32 differs from the float16 of the projected field; "
          "write the same `datatype` in both places"),
         (indexed("{name: v, type: tag}"), "16:27: index field `v`: a tag index over a field that is of type vector; "
                                           "project a text, or index the field as numeric or vector"),
@@ -79,8 +79,14 @@ def test_a_field_that_cannot_be_indexed_is_told(tmp_path: Path, text: str, probl
 @pytest.mark.parametrize(
     ("entries", "type"),
     [
-        ("{name: title, type: text}\n{name: n, type: numeric}\n{name: at, type: geo}\n{name: m, type: tag}", "hash"),
-        ("{name: n, type: text}\n{name: d, type: numeric}\n{name: s, type: geo}\n{name: title, type: numeric}", "hash"),
+        (
+            "{name: title, type: text}\n{name: n, type: numeric}\n{name: at, type: geo}\n{name: m, type: tag}",
+            "hash",
+        ),
+        (
+            "{name: n, type: text}\n{name: d, type: numeric}\n{name: s, type: geo}\n{name: title, type: numeric}",
+            "hash",
+        ),
         (vector("v", "dims: 3") + "\n" + vector("w", "dims: 3, datatype: float16"), "hash"),
         (vector("w", "dims: 3, datatype: float32, algorithm: HNSW"), "json"),
         ("{name: x, type: tag, path: '$.tags[*]'}\n{name: y, type: text, path: '$[\"title\"]'}", "json"),
@@ -130,7 +136,9 @@ def test_an_index_name_is_unique_among_all_contracts(tmp_path: Path) -> None:
 
 def test_an_index_is_not_judged_by_a_field_that_was_refused(tmp_path: Path) -> None:
     """What follows from a mistake is not a second one."""
-    text = indexed(f"{vector('v', 'dims: 4')}\n{{name: x, type: tag}}", fields="{v: {from: v, type: vectr}, t: t}")
+    text = indexed(
+        f"{vector('v', 'dims: 4')}\n{{name: x, type: tag}}", fields="{v: {from: v, type: vectr}, t: t}"
+    )
     assert [line.split(";")[0] for line in told(tmp_path, text)] == [
         "a.yaml:12:33: `type` cannot be `vectr`",
         "a.yaml:17:11: index field `x`: no projected field writes `x`",

@@ -16,9 +16,9 @@ def keyed(key: str, unique: str = "") -> str:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (keyed("movie:{_id"), "11:16: key template: a `{` that is not closed at character 7; "
+        (keyed("movie:{_id"), "11:17: key template: a `{` that is not closed at character 7; "
                               "write {path}, or {{ for a literal brace"),
-        (keyed("movie:{a..b}"), "11:16: key template: not a field path in braces at character 7; "
+        (keyed("movie:{a..b}"), "11:17: key template: not a field path in braces at character 7; "
                                 "write a path of the document between the braces, such as {_id} or {release.year}"),
         (keyed("movies"), "11:10: the key `movies` has no placeholder; add one that differs per document: {_id}"),
         (keyed("movie:{{_id}}"), "11:10: the key `movie:{{_id}}` has no placeholder; "
