@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 from syncd.contract.loaded import LoadedContract
 from syncd.contract.model import Projection
@@ -98,23 +97,31 @@ def keys_leave_control_keys_alone(contracts: Sequence[LoadedContract]) -> Iterat
 
 def keys_have_one_owner(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """Two owners of one key delete each other's work."""
-    for one, other in combinations(keys_of(contracts), 2):
-        if not _may_meet(one.template.prefix, other.template.prefix):
-            continue
-        example = overlaps(one.template, other.template)
-        if example is None:
-            continue
-        line, column = one.contract.locate(*one.path)
-        hidden = any(keys.contract.source.has_variable(*keys.path) for keys in (one, other))
-        such_as = "" if hidden else f", such as `{example}`"
-        owners = "two contracts" if one.contract is not other.contract else "two projections"
-        first = f"{one.shown} of {one.contract.file}:{line}:{column}"
-        what = f"{owners} own the same keys: {other.shown} and {first}{such_as}"
-        yield other.problem(what, "give one of them another prefix")
+    seen: list[Keys] = []
+    for keys in keys_of(contracts):
+        examples = {owner: key for owner in seen if (key := _shared_key(owner, keys)) is not None}
+        if examples:
+            yield _two_owners(keys, examples)
+        seen.append(keys)
 
 
-def _may_meet(one: str, other: str) -> bool:
-    return one.startswith(other) or other.startswith(one)
+def _shared_key(one: Keys, other: Keys) -> str | None:
+    a, b = one.template, other.template
+    # Most pairs differ in their first characters already.
+    may_meet = a.prefix.startswith(b.prefix) or b.prefix.startswith(a.prefix)
+    return overlaps(a, b) if may_meet else None
+
+
+def _two_owners(keys: Keys, examples: dict[Keys, str]) -> Problem:
+    first, key = next(iter(examples.items()))
+    line, column = first.contract.locate(*first.path)
+    owners = "two projections" if keys.contract is first.contract else "two contracts"
+    what = f"{owners} own the same keys: {keys.shown} and {first.shown} of {first.contract.file}:{line}:{column}"
+    if not any(one.contract.source.has_variable(*one.path) for one in (keys, first)):
+        what += f", such as `{key}`"
+    if len(examples) > 1:
+        what += f" (and {len(examples) - 1} more)"
+    return keys.problem(what, "give one of them another prefix")
 
 
 RULES = (

@@ -120,7 +120,7 @@ def _unknown_functions(node: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _function_problem(contract: LoadedContract, path: Path, expression: str, name: str) -> Problem:
-    close = get_close_matches(name, _FUNCTIONS, 1)
+    close = get_close_matches(name, _FUNCTIONS, 1, 0.7)
     remedy = f"did you mean {close[0]}()?" if close else f"known are {', '.join(sorted(_FUNCTIONS))}"
     shown = "" if contract.source.has_variable(*path) else f" `{name}`"
     return contract.problem(path, f"JMESPath has no function{shown}", remedy, offset=expression.find(name))

@@ -231,11 +231,10 @@ class VectorAttrs(Model):
     def _fits_algorithm(self) -> VectorAttrs:
         hnsw = [n for n in ("m", "ef_construction", "ef_runtime", "epsilon") if getattr(self, n) is not None]
         if self.algorithm == "flat" and hnsw:
-            raise ValueError(
-                f"{', '.join(hnsw)} need `algorithm: hnsw`|change the algorithm, or leave them out"
-            )
+            names = ", ".join(f"`{name}`" for name in hnsw)
+            raise ValueError(f"{names} only with `algorithm: hnsw`|change the algorithm, or leave it out")
         if self.algorithm == "hnsw" and self.block_size is not None:
-            raise ValueError("block_size needs `algorithm: flat`|change the algorithm, or leave it out")
+            raise ValueError("`block_size` only with `algorithm: flat`|change the algorithm, or leave it out")
         return self
 
 

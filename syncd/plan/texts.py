@@ -190,17 +190,13 @@ def _list_json(value: list[Any]) -> list[Any]:
     return [JSON[type(item)](item) for item in value]
 
 
-def _datetime_text(value: datetime.datetime) -> str:
-    return date_text(DatetimeMS(value))
-
-
 _SAME_IN_BOTH: dict[type, Any] = {
     Decimal128: str,
     DatetimeMS: date_text,
     ObjectId: str,
     Timestamp: _timestamp_text,
     Regex: _regex_text,
-    datetime.datetime: _datetime_text,
+    datetime.datetime: lambda value: date_text(DatetimeMS(value)),
     uuid.UUID: str,
 }
 

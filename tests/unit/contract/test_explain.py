@@ -108,10 +108,11 @@ def entry(text: str) -> str:
         (entry("{name: a, type: tag, attrs: {separator: ab}}"),
          "16:51: `separator` is too long; write at most 1 character"),
         (entry("{name: a, type: text, attrs: {weight: 0}}"), "16:49: `weight` cannot be `0`; write a number above 0"),
-        (entry("{name: a, type: vector}"), "16:11: missing key `attrs` in an entry of `fields`; "
-                                           "add it: Attributes of a vector field; the HNSW ones are refused on a flat index"),
+        (entry("{name: a, type: vector}"),
+         "16:11: missing key `attrs` in an entry of `fields`; "
+         "add it: Attributes of a vector field; the HNSW ones are refused on a flat index"),
         (entry("{name: a, type: vector, attrs: {dims: 3, m: 4}}"),
-         "16:42: m need `algorithm: hnsw`; change the algorithm, or leave them out"),
+         "16:52: `m` only with `algorithm: hnsw`; change the algorithm, or leave it out"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_once_with_place_and_remedy(tmp_path: Path, text: str, problem: str) -> None:

@@ -1,0 +1,192 @@
+"""`syncd check` as a new user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+GOOD = ROOT / "tests/unit/contract/example.yaml"
+
+EXPECTED = """\
+accounts.yaml:9:10: the key `account:{country}` is not unique per document; \
+add {_id}, or state the unique index that covers it: mongo.unique: [[country]]
+accounts.yaml:16:33: index field `balance`: a numeric index over a field that is masked; \
+project type: int, double, epoch or epoch_ms
+books.yaml:4:18: not YAML: while scanning a quoted scalar, found unexpected end of stream; close the quote
+cities.yaml:12:1: the key `mongo` again; keep one of the two (the first is at 5:1)
+devices.yaml:5:9: unknown key `colection`; did you mean `collection`? known keys are collection, filter, unique
+devices.yaml:10:5: unknown key `colour`; known keys are projection, type, key, ttl, fields, value, index
+events.yaml:4:50: the variable `SYNCD_TEST_OWNER` is not set; \
+set SYNCD_TEST_OWNER in the environment, or give a default: ${SYNCD_TEST_OWNER:-...}
+events.yaml:10:10: not the name of a variable in `${...}`; \
+write ${VAR} or ${VAR:-default} with letters, digits and _, or $${ for the characters ${
+films.yaml:10:10: not a duration: `5 minutes`; write a number and a unit (ms, s, m, h, d, w), such as 30d
+films.yaml:12:18: a duration of zero: `0s`; leave the key out, or write a duration above zero
+games.yaml:8:5: `$where` runs JavaScript in the server; write the condition with query operators or $expr
+games.yaml:10:24: `$$NOW` lets a document leave the filter without a change that syncd could see; \
+compare with a fixed date, or give the projection a ttl: {field: ...}
+games.yaml:11:14: not a value of `$oid`; write 24 hexadecimal digits, as in {$oid: "65a1f00d65a1f00d65a1f00d"}
+hotels.yaml:9:10: two contracts own the same keys: `{kind}:{_id}:x` and `device:{_id}:x` of \
+wrong_contracts/devices.yaml:9:10, such as `device:1:x`; give one of them another prefix
+hotels.yaml:13:16: key template: a `{` that is not closed at character 6; write {path}, or {{ for a literal brace
+insects.yaml:16:11: index field `latin_name`: no projected field writes `latin_name`; \
+add it to `fields`, or index one of name, picture
+insects.yaml:19:25: index field `picture`: dims 384 differ from the 512 of the projected field; \
+write the same number in both places
+jobs.yaml:11:43: not a JMESPath expression: it ends too early; close brackets and quotes
+jobs.yaml:12:20: JMESPath has no function `average`; known are abs, avg, ceil, contains, ends_with, floor, join, \
+keys, length, map, max, max_by, merge, min, min_by, not_null, reverse, sort, sort_by, starts_with, sum, to_array, \
+to_number, to_string, type, values
+kites.yaml:2:13: `apiVersion` cannot be `syncd/v2`; write syncd/v1, the version that this syncd reads
+kites.yaml:4:18: `Kites` cannot be a `name`; \
+expected: Unique among all contracts: lower-case letters, digits and hyphens
+kites.yaml:4:34: `version` must be text, and `1.0` is not; put it in quotes: "1.0"
+kites.yaml:5:21: `kites` cannot be a `collection`; expected: Database and collection, such as catalog.movies
+kites.yaml:8:11: `type` cannot be `hsh`; did you mean `hash`? allowed are hash, json, string
+kites.yaml:11:36: `type` cannot be `integer`; did you mean `int`? allowed are string, int, double, decimal, bool, \
+date, epoch, epoch_ms, objectId, uuid, binary, json, vector, geo
+kites.yaml:12:39: `mask` cannot be `hide`; allowed are hmac, redact, last4
+kites.yaml:13:26: `type: vector` and `dims` go together; write {from: path, type: vector, dims: 384}
+lamps.yaml:4:18: the contract name `insects` again; \
+choose another name, for wrong_contracts/insects.yaml has this one
+lamps.yaml:12:13: the index name `insects` again; \
+choose another name, for a projection of wrong_contracts/insects.yaml has this one
+lamps.yaml:14:31: index field `watts`: a tag index over a field that is of type int; \
+project a text, or index the field as numeric or vector
+lamps.yaml:15:19: `direction` cannot be `both`; write mongo_to_redis
+"""
+
+
+def syncd(*arguments: str | Path, cwd: Path = HERE, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line. Nothing of the caller's settings gets through."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("SYNCD_")}
+    return subprocess.run(
+        [sys.executable, "-m", "syncd", *arguments],
+        cwd=cwd,
+        env={**inherited, "PYTHONPATH": str(ROOT), "COLUMNS": "120", **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_every_mistake_of_twelve_contracts_is_told_in_one_run() -> None:
+    """Each with file, line, column and remedy; the last line counts them, and the exit code is 1."""
+    ran = syncd("check", "wrong_contracts")
+    *lines, last = ran.stdout.splitlines()
+    assert lines == [f"wrong_contracts/{line}" for line in EXPECTED.splitlines()]
+    assert last == "33 problems in 12 files"
+    assert (ran.returncode, ran.stderr) == (1, "")
+
+
+def test_the_same_as_json() -> None:
+    """The text of a line is its parts."""
+    ran = syncd("check", "wrong_contracts", "-o", "json")
+    report = json.loads(ran.stdout)
+    lines = ["{file}:{line}:{column}: {what}; {remedy}".format(**problem) for problem in report["problems"]]
+    assert lines == [f"wrong_contracts/{line}" for line in EXPECTED.splitlines()]
+    assert (report["ok"], ran.returncode) == (False, 1)
+
+
+def test_good_contracts_are_told_in_a_line_each(tmp_path: Path) -> None:
+    """With where they are, and what becomes of them."""
+    (tmp_path / "movies.yaml").write_text(GOOD.read_text())
+    (tmp_path / "users.yml").write_text(
+        GOOD.read_text().replace("movie", "user").replace("passage", "note").replace("1.2.0", "${VERSION}")
+    )
+    ran = syncd("check", tmp_path, VERSION="2.0.0")
+    assert ran.stdout.splitlines() == [
+        "movies 1.2.0: catalog.movies -> hash movie:{_id}, json passage:{_id} (index passages)",
+        "users 2.0.0: catalog.users -> hash user:{_id}, json note:{_id} (index notes)",
+    ]
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_good_contracts_as_json() -> None:
+    """One file may be checked alone."""
+    ran = syncd("check", GOOD, "--output", "json")
+    assert json.loads(ran.stdout) == {
+        "ok": True,
+        "contracts": [
+            {
+                "file": str(GOOD),
+                "name": "movies",
+                "version": "1.2.0",
+                "owner": "discovery-team",
+                "collection": "catalog.movies",
+                "projections": [
+                    {"name": "card", "type": "hash", "key": "movie:{_id}", "index": None},
+                    {"name": "passage", "type": "json", "key": "passage:{_id}", "index": "passages"},
+                ],
+            }
+        ],
+        "problems": [],
+    }
+    assert ran.returncode == 0
+
+
+def test_the_contracts_of_this_repository_pass() -> None:
+    """`contracts` is the default; SYNCD_CONTRACTS names another directory."""
+    assert syncd("check", cwd=ROOT).returncode == 0
+    assert syncd("check", SYNCD_CONTRACTS=str(ROOT / "contracts")).returncode == 0
+    assert syncd("check").stdout.splitlines() == [
+        "contracts:1:1: no such directory; name a directory of contracts, or create it",
+        "1 problem in 1 file",
+    ]
+
+
+def test_a_secret_does_not_come_out(tmp_path: Path) -> None:
+    """Whether the contract passes or not."""
+    (tmp_path / "a.yaml").write_text(GOOD.read_text().replace("30d", "${HUSH}"))
+    ran = syncd("check", tmp_path, HUSH="sw0rdfish")
+    assert "not a duration: `${HUSH}`" in ran.stdout
+    assert "sw0rdfish" not in ran.stdout + ran.stderr
+
+
+def test_the_schema_is_json() -> None:
+    """For editors; in one line or in many."""
+    short, long = syncd("schema"), syncd("schema", "-o", "text")
+    assert json.loads(short.stdout) == json.loads(long.stdout)
+    assert json.loads(short.stdout)["title"] == "syncd contract"
+    assert short.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("chekc",), "chekc"),
+        (("check", "-o", "xml"), "xml"),
+        (("check", "a", "b"), "b"),
+        (("init", "movies"), "movies is no collection; write database.collection"),
+        (("init", "a.b", "--name", "A B"), "A B is no name; write lower-case letters, digits and hyphens"),
+        (("init", "a.b", "--sample", "0"), "--sample"),
+        ((), "Usage: syncd"),
+    ],
+)
+def test_wrong_usage_ends_with_2(arguments: tuple[str, ...], told: str) -> None:
+    """And says what is wrong on stderr."""
+    ran = syncd(*arguments)
+    assert ran.returncode == 2
+    assert told in ran.stderr + (ran.stdout if not arguments else "")
+
+
+def test_the_version_is_told() -> None:
+    """On stdout, before anything else is looked at."""
+    ran = syncd("--version")
+    assert ran.stdout.startswith("syncd 0.")
+    assert ran.returncode == 0
+
+
+def test_help_imports_no_driver() -> None:
+    """What a verb needs is imported when it runs."""
+    script = "import sys, syncd.cli; print(*sorted({'pymongo', 'redis', 'pydantic', 'yaml', 'rich'} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == ""

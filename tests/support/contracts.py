@@ -1,0 +1,100 @@
+"""Contract files for tests: a line or two to write, and everything in them under the test's own token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Fields = Mapping[str, Any] | Sequence[str] | str
+
+
+def projection(
+    fields: Fields | None = None, *, name: str = "card", type: str = "hash", key: str = "{_id}", **more: Any
+) -> dict[str, Any]:
+    """One projection, as YAML has it. `key` is what follows the prefix that the directory gives it."""
+    said = {"projection": name, "type": type, "key": key, **more}
+    return said if fields is None else {**said, "fields": fields}
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a contract called `short` is called, and where it may put things."""
+
+    token: str
+    short: str
+
+    @property
+    def contract(self) -> str:
+        return f"{self.token}-{self.short}"
+
+    @property
+    def database(self) -> str:
+        return self.token
+
+    @property
+    def collection(self) -> str:
+        return self.short
+
+    def prefix(self, projection: str) -> str:
+        return f"{self.token}:{self.short}:{projection}:"
+
+    def control(self, suffix: str) -> str:
+        """A key that syncd keeps for itself, such as `position`."""
+        return f"syncd:{{{self.contract}}}:{suffix}"
+
+
+class ContractDirectory:
+    """The directory that a daemon watches. A file appears, changes and goes in one step, as with a good editor."""
+
+    def __init__(self, path: Path, token: str) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.token = token
+
+    def write(self, short: str, *projections: Mapping[str, Any], **more: Any) -> Names:
+        """Writes, or replaces, a contract. `more`: `filter`, `unique`, `sync`, `slo`, `version`, `collection`."""
+        names = Names(self.token, short)
+        self.write_text(short, self.text(names, projections, **more))
+        return names
+
+    @staticmethod
+    def text(
+        names: Names,
+        projections: Sequence[Mapping[str, Any]],
+        *,
+        filter: Mapping[str, Any] | None = None,
+        unique: Sequence[Sequence[str]] | None = None,
+        collection: str | None = None,
+        version: str = "1.0.0",
+        **more: Any,
+    ) -> str:
+        """The file. JSON is YAML, and the contract format says no more than JSON can."""
+        mongo: dict[str, Any] = {"collection": collection or f"{names.database}.{names.collection}"}
+        if filter is not None:
+            mongo["filter"] = filter
+        if unique is not None:
+            mongo["unique"] = unique
+        redis = [{**said, "key": names.prefix(said["projection"]) + said["key"]} for said in projections]
+        contract = {
+            "apiVersion": "syncd/v1",
+            "kind": "SyncContract",
+            "metadata": {"name": names.contract, "version": version, "owner": "tests"},
+            "mongo": mongo,
+            "redis": redis,
+            **more,
+        }
+        return json.dumps(contract, indent=2)
+
+    def file(self, short: str) -> Path:
+        return self.path / f"{short}.yaml"
+
+    def write_text(self, short: str, text: str) -> None:
+        beside = self.path.parent / f"{short}.new"
+        beside.write_text(text)
+        beside.replace(self.file(short))
+
+    def remove(self, short: str) -> None:
+        self.file(short).unlink()
