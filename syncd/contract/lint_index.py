@@ -13,7 +13,7 @@ from syncd.contract.lint_keys import keys_of
 from syncd.contract.loaded import LoadedContract
 from syncd.contract.model import FieldSpec, Index, IndexField, Projection, VectorField
 from syncd.contract.source import Path
-from syncd.contract.template import overlaps, reaches
+from syncd.contract.template import overlaps
 from syncd.errors import Problem
 
 _MEMBER = re.compile(r"""(\$(?:\.([^.\[\]*'"\s]+)|\[(?:'([^']+)'|"([^"]+)")\]))(?:[.\[].*)?""")
@@ -131,10 +131,10 @@ def indexes_cover_their_own_keys(contracts: Sequence[LoadedContract]) -> Iterato
             if other is keys or other.projection.type != projection.type:
                 continue
             # Keys that both own are a problem of their own.
-            if (
-                reaches(prefix, other.template) is not None
-                and overlaps(keys.template, other.template) is None
-            ):
+            covered = (
+                other.template.prefix.startswith(prefix) and overlaps(keys.template, other.template) is None
+            )
+            if covered:
                 what = f"the index on {keys.shown} takes in keys of {other.shown} in {other.contract.file}"
                 yield keys.problem(what, "give one of them another prefix")
 

@@ -116,7 +116,9 @@ def _two_owners(keys: Keys, examples: dict[Keys, str]) -> Problem:
     first, key = next(iter(examples.items()))
     line, column = first.contract.locate(*first.path)
     owners = "two projections" if keys.contract is first.contract else "two contracts"
-    what = f"{owners} own the same keys: {keys.shown} and {first.shown} of {first.contract.file}:{line}:{column}"
+    what = (
+        f"{owners} own the same keys: {keys.shown} and {first.shown} of {first.contract.file}:{line}:{column}"
+    )
     if not any(one.contract.source.has_variable(*one.path) for one in (keys, first)):
         what += f", such as `{key}`"
     if len(examples) > 1:

@@ -89,7 +89,6 @@ class _Step(NamedTuple):
 
     literal: str | None = None
     repeats: bool = False
-    anything: bool = False
 
     def meets(self, other: _Step) -> str | None:
         """A character that both accept."""
@@ -99,7 +98,7 @@ class _Step(NamedTuple):
         return char if char is not None and self.accepts(char) and other.accepts(char) else None
 
     def accepts(self, char: str) -> bool:
-        return char == self.literal if self.literal is not None else self.anything or char not in _ESCAPED
+        return char == self.literal if self.literal is not None else char not in _ESCAPED
 
 
 _Pattern: TypeAlias = list[_Step]
@@ -109,12 +108,6 @@ def overlaps(a: KeyTemplate, b: KeyTemplate) -> str | None:
     """A key that both templates could produce, or None. Exact: searches the product of two small automata."""
     # The first search finds the example that reads better; only the second one decides.
     return _common_key(_pattern(a, least=1), _pattern(b, least=1)) or _common_key(_pattern(a), _pattern(b))
-
-
-def reaches(prefix: str, template: KeyTemplate) -> str | None:
-    """A key of the template that begins with `prefix`, or None. An index covers its keys by such a prefix."""
-    open_end = [*map(_Step, prefix), _Step(repeats=True, anything=True)]
-    return _common_key(open_end, _pattern(template, least=1)) or _common_key(open_end, _pattern(template))
 
 
 def _pattern(template: KeyTemplate, least: int = 0) -> _Pattern:

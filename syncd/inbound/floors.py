@@ -37,12 +37,13 @@ class Verdict(Enum):
 class Floors:
     """Shared by a lane and its snapshot reader; only `touch` and `horizon` are called by both."""
 
-    def __init__(self, mark: Timestamp) -> None:
+    def __init__(self, mark: Timestamp, horizon: Timestamp) -> None:
+        """`mark`: latest time of any read that shows; `horizon`: latest time of anything that shows."""
         self._blanket = mark
         self._floors: dict[str, Timestamp] = {}
         self.version = 0
         """Moves with every read that is confirmed."""
-        self._horizon = ZERO_TIME
+        self._horizon = horizon
         self._touched: dict[str, Timestamp] = {}
         self._lock = threading.Lock()
         self.recording = False

@@ -45,11 +45,14 @@ class Lane(threading.Thread):
         self._backoff = ExponentialWithJitterBackoff(cap=10.0, base=0.2)
         self._failures = 0
         self._fruitless = 0
+        self._run: LaneRun | None = None
         telemetry.contract_known(plan.name, freshness_s)
 
     def stop(self) -> None:
         """Ask the lane to finish its batch and commit; `join` waits for it."""
         self._halt.set()
+        if (run := self._run) is not None:
+            run.wake()
 
     def run(self) -> None:
         """Run, and run again after every error, until stopped."""
@@ -67,7 +70,7 @@ class Lane(threading.Thread):
             self._mongo.connect()
             require_capabilities(self.plan, self._redis.connect())
             self._lease.acquire()
-            run = LaneRun(
+            run = self._run = LaneRun(
                 self.plan, self._mongo, self._redis, self._lease, self._settings, self.status, self._halt
             )
             run.run()

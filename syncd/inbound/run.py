@@ -82,16 +82,21 @@ class LaneRun:
                 source.close()
             self._writer.close()
 
+    def wake(self) -> None:
+        """Make a run that waits look at `stop` at once. Called by another thread."""
+        self._inbox.put((None, None))
+
     def _start(self) -> None:
         position = load_position(self._redis, self._control)
         self._indexes.create()
         stream = ChangeStream(self._mongo, self._plan)
         fresh = position.token is None or position.fingerprint != self._plan.fingerprint
-        first = stream.open(None if fresh else position.token)
+        horizon = max(position.time, position.mark)
+        first = stream.open(None) if fresh else stream.open(position.token, horizon)
         reason = "no position" if position.token is None else "the contract changed" if fresh else "going on"
         if fresh:
             position = self._beginning(position, first)
-        self._floors = Floors(position.mark)
+        self._floors = Floors(position.mark, max(position.time, position.mark))
         self._builder = WindowBuilder(self._plan, self._lookup, self._floors)
         self._pipeline = Pipeline(self._plan, self._control, self._writer, position)
         self._live_at = position.mark
@@ -161,6 +166,8 @@ class LaneRun:
                 source, item = self._inbox.get(timeout=1.0)
             except queue.Empty:
                 return
+        if source is None:
+            return
         self._handle(item)
         source.done()
         if time.monotonic() >= self._house_at:

@@ -17,7 +17,7 @@ from pymongo.errors import PyMongoError
 from syncd.errors import PositionLostError
 from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan
-from syncd.stores.mongo import Document, MongoStore, just_before, token_time, translated
+from syncd.stores.mongo import ZERO_TIME, Document, MongoStore, just_before, token_time, translated
 
 AWAIT_MS = 1000
 """How long the server waits for a first event; the pause in which an idle lane does its housekeeping."""
@@ -50,10 +50,11 @@ class ChangeStream:
         self._session: ClientSession | None = None
         self._cursor: Any = 0
 
-    def open(self, token: Document | None) -> Batch:
+    def open(self, token: Document | None, horizon: Timestamp = ZERO_TIME) -> Batch:
         """Open behind `token`, or at the present moment; the first reply, usually without events.
 
-        Raises PositionLostError when the server cannot resume from the token.
+        `horizon` is the latest time that Redis shows. Raises PositionLostError when the server cannot resume from the
+        token, or has not come to that time itself: then it was restored to an earlier one.
         """
         stage: Document = {} if token is None else {"startAfter": token}
         command = {
@@ -66,7 +67,7 @@ class ChangeStream:
             # getMore must come in the session of its aggregate.
             self._session = self._store.client.start_session(causal_consistency=False)
             reply = self._run(command)
-        if token is not None and just_before(token_time(token)) > reply["operationTime"]:
+        if horizon > reply["operationTime"]:
             raise PositionLostError(
                 "mongo",
                 "the stored position is later than MongoDB's own time: the data were restored to an earlier moment",

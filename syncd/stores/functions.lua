@@ -56,15 +56,22 @@ local function release(map, owners, id, keep)
   end
 end
 
--- Each operation: arguments from `i` (behind the code), returns the next index and an error or nil.
+-- Each operation: arguments from `i` (behind the code), the type that the key had, all keys of the call. Returns the
+-- next index and an error or nil.
 local write = {}
 
 -- h: replace a hash. ttl, n, field, value, ...
-write.h = function(key, args, i)
+write.h = function(key, args, i, found)
   local last = i + 1 + args[i + 1]
-  redis.call('DEL', key)
-  local result = call_in_parts('HSET', key, args, i + 2, last)
-  expire(key, tonumber(args[i]))
+  if found ~= 'none' then redis.call('DEL', key) end
+  local result
+  if last - i < MAX_UNPACK then
+    result = redis.pcall('HSET', key, unpack(args, i + 2, last))
+  else
+    result = call_in_parts('HSET', key, args, i + 2, last)
+  end
+  local ttl = args[i]
+  if ttl ~= '0' then expire(key, tonumber(ttl)) end
   return last + 1, failed(result)
 end
 
@@ -80,8 +87,8 @@ write.H = function(key, args, i)
 end
 
 -- j: replace a JSON document. ttl, text
-write.j = function(key, args, i)
-  if redis.call('TYPE', key).ok ~= 'ReJSON-RL' then redis.call('DEL', key) end
+write.j = function(key, args, i, found)
+  if found ~= 'ReJSON-RL' and found ~= 'none' then redis.call('DEL', key) end
   local result = redis.pcall('JSON.SET', key, '$', args[i + 1])
   if not failed(result) then
     local ttl = tonumber(args[i])
@@ -134,14 +141,14 @@ write.r = function(_, args, i)
 end
 
 -- x: a dead letter. n, field, value, ... (takes no key)
-write.x = function(_, args, i, keys)
+write.x = function(_, args, i, _, keys)
   local last = i + args[i]
   local result = redis.pcall('XADD', keys[3], '*', unpack(args, i + 1, last))
   return last + 1, failed(result)
 end
 
 -- y: dead letters that are settled. n, entry, ... (takes no key)
-write.y = function(_, args, i, keys)
+write.y = function(_, args, i, _, keys)
   local last = i + args[i]
   redis.call('XDEL', keys[3], unpack(args, i + 1, last))
   return last + 1, nil
@@ -164,14 +171,15 @@ local function width(code, args, i)
   return 1 + args[i]
 end
 
--- First pass, no writes: which operations cannot be done as they are?
+-- First pass, no writes: which operations cannot be done as they are? Also returns the type of every key.
 local function refusals(keys, args, i, also)
-  local refused, at, count = {}, 4, 0
+  local refused, at, count, types = {}, 4, 0, {}
   while i <= #args do
     local code = args[i]
     if not keyless[code] then
       if code ~= 'm' then
         local found = redis.call('TYPE', keys[at]).ok
+        types[at] = found
         if found == 'none' then
           if partial[code] then refused[#refused + 1] = count; refused[#refused + 1] = 'absent' end
         elseif found ~= (needs[code] or args[i + 1]) and (partial[code] or not also[found]) then
@@ -183,7 +191,7 @@ local function refusals(keys, args, i, also)
     i = i + 1 + width(code, args, i + 1)
     count = count + 1
   end
-  return refused
+  return refused, types
 end
 
 -- args: protocol, lease, lease ttl ms, further types that may be replaced ("" or "hash,string"),
@@ -196,20 +204,20 @@ local function apply(keys, args)
   local also = {}
   for name in args[4]:gmatch('[^,]+') do also[name] = true end
   local first = 6 + args[5]
-  local refused = refusals(keys, args, first, also)
+  local refused, types = refusals(keys, args, first, also)
   if #refused > 0 then
     table.insert(refused, 1, 'refused')
     return refused
   end
   local i, at, count, problems = first, 4, 0, {'failed'}
   while i <= #args do
-    local code, key, problem = args[i], nil, nil
-    if not keyless[code] then key = keys[at]; at = at + 1 end
+    local code, key, found, problem = args[i], nil, nil, nil
+    if not keyless[code] then key = keys[at]; found = types[at]; at = at + 1 end
     -- Everything but a dead letter can be written a second time.
     if code == 'x' and #problems > 1 then
       i = i + 1 + width(code, args, i + 1)
     else
-      i, problem = write[code](key, args, i + 1, keys)
+      i, problem = write[code](key, args, i + 1, found, keys)
     end
     if problem then problems[#problems + 1] = count; problems[#problems + 1] = problem end
     count = count + 1

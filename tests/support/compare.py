@@ -69,7 +69,7 @@ def compare(
     for key, content in _read(redis, sorted(wanted.keys() & found), projection["type"]):
         if content is None:  # gone since the scan
             result.missing.append(key)
-        elif not _same(wanted[key], content):
+        elif not (_same_hash if projection["type"] == "hash" else _same_json)(wanted[key], content):
             result.different[key] = (wanted[key], content)
     return result
 
@@ -138,9 +138,12 @@ def _read(redis: Redis, keys: Sequence[str], kind: str) -> Iterator[tuple[str, A
                 yield key, None if reply is None else json.loads(reply)
 
 
-def _same(wanted: Any, found: Any) -> bool:
-    if isinstance(found, dict) and any(isinstance(value, bytes) for value in found.values()):
-        return wanted.keys() == found.keys() and all(_same_text(wanted[name], found[name]) for name in wanted)
+def _same_hash(wanted: Mapping[str, Any], found: Mapping[str, bytes]) -> bool:
+    return wanted.keys() == found.keys() and all(_same_text(wanted[name], found[name]) for name in wanted)
+
+
+def _same_json(wanted: Any, found: Any) -> bool:
+    # As text too: to Python True is 1 and 1.0 is 1.
     return bool(wanted == found and json.dumps(wanted, sort_keys=True) == json.dumps(found, sort_keys=True))
 
 

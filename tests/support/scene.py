@@ -53,15 +53,21 @@ class Scene:
         return daemon
 
     def add(
-        self, short: str, *projections: Mapping[str, Any], documents: Iterable[Document] = (), **more: Any
+        self,
+        short: str,
+        *projections: Mapping[str, Any],
+        documents: Iterable[Document] = (),
+        source: Flow | None = None,
+        **more: Any,
     ) -> Flow:
-        """Inserts the documents, then writes the contract. The daemon may run already."""
+        """Inserts the documents, then writes the contract; the daemon may run already. `source`: another contract,
+        whose collection this one reads too."""
         names = Names(self.token, short)
-        collection = self.mongo[names.database][names.collection]
-        if names.collection not in self.mongo[names.database].list_collection_names():
-            self.mongo[names.database].create_collection(names.collection)
+        collection = source.collection if source else self.mongo[names.database][names.collection]
         if documents := list(documents):
             collection.insert_many(documents)
+        if source:
+            more["collection"] = collection.full_name
         flow = Flow(self, names, collection)
         flow.write(*projections, **more)
         return flow
@@ -213,11 +219,11 @@ class Flow:
         self.collection.database.command("profile", 2, filter={"op": "query"})
 
     def documents_read(self) -> int:
-        """Documents that finds on this collection gave since `count_reads`."""
+        """Documents that finds on this collection gave since `count_reads`; not those that asked for ids only."""
         database = self.collection.database
         database.command("profile", 0)
-        entries = database["system.profile"].find({"op": "query", "ns": self.collection.full_name})
-        return sum(entry.get("nreturned", 0) for entry in entries)
+        whole = {"ns": self.collection.full_name, "command.projection": {"$ne": {"_id": 1}}}
+        return sum(entry.get("nreturned", 0) for entry in database["system.profile"].find(whole))
 
     def metric(self, name: str, **labels: str) -> float:
         return self._scene.daemon.metric(name, contract=self.contract, **labels)

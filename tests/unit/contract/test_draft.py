@@ -158,7 +158,7 @@ def test_a_contract_is_called_like_its_collection(collection: str, name: str) ->
     assert contract_name(collection) == name
 
 
-@given(st.text(st.characters(codec="utf-8"), max_size=12))
+@given(st.text(st.characters(codec="utf-8"), max_size=12) | st.text('${}A"\n', max_size=8))
 def test_quoted_text_is_read_as_it_was(text: str) -> None:
     """On one line, whatever is in it, `${` too."""
     assert "\n" not in quoted(text)
@@ -168,9 +168,7 @@ def test_quoted_text_is_read_as_it_was(text: str) -> None:
     assert source.value == {"a": text}
 
 
-names = st.text(st.characters(codec="utf-8"), max_size=6) | st.sampled_from(
-    ["null", "a", "email", "${A}"]
-)
+names = st.text(st.characters(codec="utf-8"), max_size=6) | st.sampled_from(["null", "a", "email", "${A}"])
 values = st.recursive(
     st.sampled_from([1, "x", None, 1.5, True, [0.5] * 16]),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=3),

@@ -122,7 +122,9 @@ def test_an_index_takes_in_no_keys_of_others(tmp_path: Path) -> None:
         "a.yaml:11:10: the index on `movie:{_id}` takes in keys of `movie:part:{_id}:x` in b.yaml; "
         "give one of them another prefix"
     ]
+    assert len(told(tmp_path, films, parts.replace("part:{_id}:x", "{_id}"))) == 1
     assert load(tmp_path, films, parts.replace("hash", "json"))
+    assert load(tmp_path, films, parts.replace("movie:part", "{tenant}:part"))
 
 
 def test_an_index_name_is_unique_among_all_contracts(tmp_path: Path) -> None:

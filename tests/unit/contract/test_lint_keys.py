@@ -75,7 +75,9 @@ def test_two_projections_of_a_contract_on_one_key_are_told(tmp_path: Path) -> No
 
 def test_a_key_with_many_owners_is_told_once_for_each_after_the_first(tmp_path: Path) -> None:
     """With one of the owners before it, and how many more there are."""
-    assert [line.split(";")[0] for line in told(tmp_path, contract(), contract(name="b"), contract(name="c"))] == [
+    assert [
+        line.split(";")[0] for line in told(tmp_path, contract(), contract(name="b"), contract(name="c"))
+    ] == [
         f"{file}.yaml:11:10: two contracts own the same keys: `movie:{{_id}}` and `movie:{{_id}}` of a.yaml:11:10, "
         f"such as `movie:1`{more}"
         for file, more in (("b", ""), ("c", " (and 1 more)"))

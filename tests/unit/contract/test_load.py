@@ -83,15 +83,16 @@ def test_the_problems_of_all_files_come_at_once(tmp_path: Path) -> None:
     wrong = contract(
         projection("{title: title, year: {from: y, typ: int}, slug: {expr: 'a ~ b'}}", key="movie:{slug}"),
         mongo="collection: movies, filter: {$where: x, by: {$oid: 5}, at: '${GONE}'}",
-    )
+    ).replace("    fields", "    colour: 1\n    fields")
     assert [line.split(";")[0] for line in told(tmp_path, wrong, "a: [", contract(name="Movies"))] == [
         "a.yaml:7:21: `movies` cannot be a `collection`",
         "a.yaml:7:38: `$where` runs JavaScript in the server",
         "a.yaml:7:54: not a value of `$oid`",
         "a.yaml:7:69: the variable `GONE` is not set",
         "a.yaml:11:10: the key `movie:{slug}` is not unique per document",
-        "a.yaml:12:44: unknown key `typ`",
-        "a.yaml:12:71: not a JMESPath expression: character 3 (`~`) is unexpected",
+        "a.yaml:12:5: unknown key `colour`",
+        "a.yaml:13:44: unknown key `typ`",
+        "a.yaml:13:71: not a JMESPath expression: character 3 (`~`) is unexpected",
         "b.yaml:1:4: not YAML: while parsing a flow node, did not find expected node content",
         "c.yaml:4:9: `Movies` cannot be a `name`",
         "c.yaml:11:10: two contracts own the same keys: `movie:{_id}` and `movie:{slug}` of "
@@ -103,13 +104,14 @@ def test_a_value_from_the_environment_is_never_repeated(tmp_path: Path) -> None:
     """Whatever is wrong with it: it may be a secret."""
     redis = (
         projection(
-            "{t: '${HUSH}', a: {expr: '${HUSH}'}, b: {expr: 'x(${HUSH})'}, c: {from: c, type: '${HUSH}'}}",
+            "{t: '${HUSH}', z: {expr: '${HUSH}(t)'}, a: {expr: '${HUSH}'}, b: {expr: 'x(${HUSH})'}, c: {from: c, type: '${HUSH}'}}",
             type="json",
             key="${HUSH}",
             index="{name: '${HUSH}', type: text}\n{name: z, path: '$.${HUSH}', type: text}",
         )
         + "    ttl: ${HUSH}\n"
         + projection("'${HUSH}'", key="${HUSH}:{a}{b}")
+        + projection("[t, '${HUSH}']", key="x:{_id}", index="{name: q, type: tag}")
     )
     text = contract(
         redis, name="${HUSH}", mongo="collection: '${HUSH}', unique: ['${HUSH}'], filter: '${HUSH}'"

@@ -37,8 +37,9 @@ def test_scalars_are_those_of_yaml_1_2(text: str, value: Any) -> None:
 
 
 def test_keys_are_text() -> None:
-    """A field may be called null, 1 or true."""
+    """A field may be called null, 1 or true; in quotes, also nothing or <<."""
     assert read("{null: a, 1: b, true: c}").value == {"null": "a", "1": "b", "true": "c"}
+    assert read("{'': a, '<<': b}").value == {"": "a", "<<": "b"}
 
 
 def test_a_byte_order_mark_is_no_content() -> None:
@@ -82,17 +83,22 @@ def test_characters_inside_a_scalar_have_places(text: str, place: tuple[int, int
     assert source.locate_inside(2, key) == place
 
 
+def test_a_block_has_the_place_of_its_sign() -> None:
+    """Its lines are indented, so no character of it is counted."""
+    assert read("a: |\n  xyz").locate_inside(0, "a") == (1, 4)
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [
         ("a: ${N}", 5), ("a: '${N}'", "5"), ("a: ${N}d", "5d"), ("a: ${T:-true}", True), ("a: ${E}", None),
-        ("a: ${LINES}", "5\n6"), ("a: $${N}", "${N}"), ("a: [x, '${N}']", ["x", "5"]),
+        ("a: ${LINE}", "true\n"), ("a: $${N}", "${N}"), ("a: [x, '${N}']", ["x", "5"]),
         ("a: ${DATE}", "2024-01-31"),
     ],
 )  # fmt: skip
 def test_a_plain_variable_may_be_a_number(text: str, value: Any) -> None:
     """One in quotes, or with text around it, is text."""
-    assert read(text, N="5", E="", LINES="5\n6", DATE="2024-01-31").value == {"a": value}
+    assert read(text, N="5", E="", LINE="true\n", DATE="2024-01-31").value == {"a": value}
 
 
 def test_a_variable_is_written_as_the_file_has_it() -> None:

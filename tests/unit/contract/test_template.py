@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from syncd.contract.template import KeyTemplate, TemplateError, overlaps, reaches
+from syncd.contract.template import KeyTemplate, TemplateError, overlaps
 
 pieces = st.one_of(st.text("ab:", min_size=1, max_size=3), st.sampled_from(["{_id}", "{a.b}", "{{", "}}"]))
 templates = st.lists(pieces, max_size=5).map("".join).map(KeyTemplate.parse)
@@ -116,18 +116,6 @@ def test_no_example_means_that_no_key_fits_both(a: KeyTemplate, b: KeyTemplate) 
     if overlaps(a, b) is None:
         one, other = pattern(a), pattern(b)
         assert not [key for key in SHORT_KEYS if one.fullmatch(key) and other.fullmatch(key)]
-
-
-@given(st.text("ab:{", max_size=4), templates)
-@settings(max_examples=150, deadline=None)
-def test_a_prefix_reaches_exactly_the_templates_with_such_a_key(prefix: str, template: KeyTemplate) -> None:
-    """Compared with every key of up to five characters."""
-    example = reaches(prefix, template)
-    if example is not None:
-        assert example.startswith(prefix)
-        assert pattern(template).fullmatch(example)
-    else:
-        assert not [key for key in SHORT_KEYS if key.startswith(prefix) and pattern(template).fullmatch(key)]
 
 
 @given(

@@ -1,0 +1,57 @@
+"""A daemon between servers of its own, with a proxy on either side: everything may be broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from syncd.embedded import RedisServer, ReplicaSet
+from tests.support.proxy import Proxy
+from tests.support.scene import Scene
+
+
+@dataclass(frozen=True)
+class Rig:
+    """The daemons of `scene` reach both servers through the proxies, the test itself does not."""
+
+    scene: Scene
+    mongo: ReplicaSet
+    redis: RedisServer
+    mongo_proxy: Proxy
+    redis_proxy: Proxy
+
+
+@pytest.fixture(scope="module")
+def replica_set(no_child_survives: None) -> Iterator[ReplicaSet]:
+    with ReplicaSet(test_commands=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def redis_server(no_child_survives: None) -> Iterator[RedisServer]:
+    """An acknowledged write outlives its kill."""
+    with RedisServer(appendonly=True) as server:
+        yield server
+
+
+@pytest.fixture
+def rig(replica_set: ReplicaSet, redis_server: RedisServer, tmp_path: Path) -> Iterator[Rig]:
+    """For a test that leaves both servers running. What they hold is removed first."""
+    with (
+        Proxy(replica_set.members[0].port) as mongo_proxy,
+        Proxy(redis_server.port) as redis_proxy,
+        Scene(
+            tmp_path,
+            "faults",
+            replica_set.uri,
+            redis_server.url,
+            daemon_mongo=mongo_proxy.mongo_uri,
+            daemon_redis=redis_proxy.redis_url,
+        ) as scene,
+    ):
+        scene.mongo.drop_database("faults")
+        scene.redis.flushall()
+        yield Rig(scene, replica_set, redis_server, mongo_proxy, redis_proxy)

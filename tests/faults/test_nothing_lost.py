@@ -1,0 +1,251 @@
+"""Promise 1: every change that MongoDB acknowledged is in Redis once the lane has caught up."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pymongo import DeleteOne, InsertOne, MongoClient, ReplaceOne, UpdateOne
+from pymongo.collection import Collection
+
+from tests.faults.conftest import Rig
+from tests.support.check import wait_until
+from tests.support.contracts import projection
+from tests.support.scene import Flow
+
+Films = Collection[dict[str, Any]]
+FIELDS = {"title": "title", "n": "n", "place": "place.name", "tags": "tags"}
+PUBLIC = {"n": {"$mod": [3, 0]}}
+
+
+def film(number: int, n: int = 0) -> dict[str, Any]:
+    return {"_id": number, "title": f"film {number}", "n": n, "place": {"name": "here"}, "tags": ["a", "b"]}
+
+
+def some_change(chance: random.Random, ids: int, n: int) -> Any:
+    """One write of any kind to any of the documents."""
+    which = {"_id": chance.randrange(ids)}
+    changes: list[Callable[[], Any]] = [
+        lambda: UpdateOne(which, {"$set": {"n": n, "title": f"title {n}"}}),
+        lambda: UpdateOne(which, {"$set": {"place.name": f"place {n}"}, "$inc": {"n": 1}}),
+        lambda: UpdateOne(which, {"$unset": {"title": ""}, "$set": {"n": n}}),
+        lambda: UpdateOne(which, {"$push": {"tags": {"$each": [str(n)], "$slice": -3}}}),
+        lambda: UpdateOne(which, [{"$set": {"n": {"$add": ["$n", 1]}, "tags": {"$slice": ["$tags", 1]}}}]),
+        lambda: ReplaceOne(which, film(which["_id"], n), upsert=True),
+        lambda: UpdateOne(which, {"$set": film(which["_id"], n)}, upsert=True),
+        lambda: DeleteOne(which),
+    ]
+    return chance.choice(changes)()
+
+
+@contextmanager
+def writing(films: Films, ids: int, seed: int, pause: float = 0.0) -> Iterator[Callable[[], int]]:
+    """Changes of all kinds in a thread of its own until the block ends; the function tells how many so far."""
+    stop = threading.Event()
+    count = [0]
+
+    def write() -> None:
+        chance = random.Random(seed)
+        while not stop.is_set():
+            films.bulk_write([some_change(chance, ids, count[0] + k) for k in range(50)])
+            count[0] += 50
+            stop.wait(pause)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield lambda: count[0]
+    finally:
+        stop.set()
+        thread.join()
+
+
+def start_two(rig: Rig, count: int = 2000) -> tuple[Flow, Flow]:
+    """Two live contracts over one collection: one that takes deltas, and one that reads, for it has a filter."""
+    flow = rig.scene.add(
+        "delta",
+        projection(FIELDS),
+        projection(FIELDS, name="doc", type="json"),
+        documents=[film(number) for number in range(count)],
+    )
+    filtered = rig.scene.add("read", projection(FIELDS), source=flow, filter=PUBLIC)
+    rig.scene.start()
+    flow.wait_live()
+    filtered.wait_live()
+    return flow, filtered
+
+
+def assert_nothing_lost(*flows: Flow) -> None:
+    flows[0].catch_up()
+    for flow in flows:
+        flow.wait_live(60)
+        flow.wait_same(30)
+
+
+def test_kill_in_the_middle_of_a_snapshot(rig: Rig) -> None:
+    """A daemon killed while it copies goes on behind the last chunk it finished; every document arrives."""
+    total, chunk = 15_000, 250
+    flow = rig.scene.add("copy", projection(FIELDS), documents=[film(n) for n in range(total)])
+    daemon = rig.scene.another_daemon(SYNCD_CHUNK_DOCUMENTS=str(chunk), SYNCD_BATCH_WRITES="100")
+    flow.count_reads()
+    rig.redis_proxy.delay(0.002)
+    starts = 3
+    seen = [0]
+    for _ in range(starts - 1):
+        daemon.start()
+        wait_until(lambda: flow.copied() > seen[-1] + 2000, message="the snapshot to go on")
+        daemon.kill()
+        assert flow.position()["phase"] == b"snapshot"
+        seen.append(flow.copied())
+    rig.redis_proxy.restore()
+    rig.scene.start()
+    flow.wait_live()
+    read = flow.documents_read()
+    flow.assert_same()
+    assert total <= read <= total + 5 * chunk * starts
+    assert flow.copied() == total
+    logs = [*daemon.logs(event="snapshot started"), *rig.scene.daemon.logs(event="snapshot started")]
+    assert [entry["copied"] for entry in logs] == seen
+    assert [entry["reason"] for entry in logs] == ["no position", "going on", "going on"]
+
+
+def test_kill_in_the_middle_of_fifty_thousand_updates(rig: Rig) -> None:
+    """A daemon killed again and again under load loses no change."""
+    flow, filtered = start_two(rig, 4000)
+    chance = random.Random(1)
+    rig.scene.daemon.kill()
+    for start in range(0, 50_000, 2_000):
+        flow.collection.bulk_write([some_change(chance, 4000, start + k) for k in range(2_000)])
+    rig.redis_proxy.delay(0.001)
+    for _ in range(3):
+        before = flow.position()["time"], filtered.position()["time"]
+        rig.scene.start()
+        wait_until(lambda before=before: flow.position()["time"] != before[0], message="the stream to go on")
+        time.sleep(chance.random() / 10)  # any moment will do
+        rig.scene.daemon.kill()
+        assert flow.differences()
+    rig.redis_proxy.restore()
+    rig.scene.start()
+    assert_nothing_lost(flow, filtered)
+    assert len(rig.scene.daemon.logs(event="snapshot started")) == 2, "no second snapshot"
+
+
+def test_cut_connections_to_redis(rig: Rig) -> None:
+    """The connection to Redis may break at any moment, again and again."""
+    flow, filtered = start_two(rig)
+    pid = rig.scene.daemon.process.pid
+    with writing(flow.collection, 2000, seed=2, pause=0.002) as written:
+        for _ in range(6):
+            before = written()
+            wait_until(lambda before=before: written() > before + 400)
+            rig.redis_proxy.cut()
+            time.sleep(0.05)
+            rig.redis_proxy.restore()
+    assert_nothing_lost(flow, filtered)
+    assert flow.metric("syncd_lane_restarts_total", why="transient") >= 3
+    assert rig.scene.daemon.process.pid == pid
+
+
+def test_cut_connections_to_mongodb(rig: Rig) -> None:
+    """The connection to MongoDB may break at any moment, again and again."""
+    flow, filtered = start_two(rig)
+    with writing(flow.collection, 2000, seed=3, pause=0.002) as written:
+        for _ in range(4):
+            before = written()
+            wait_until(lambda before=before: written() > before + 400)
+            rig.mongo_proxy.cut()
+            time.sleep(0.05)
+            rig.mongo_proxy.restore()
+    assert_nothing_lost(flow, filtered)
+    assert flow.metric("syncd_lane_restarts_total", why="transient") >= 1
+
+
+def test_a_lost_reply(rig: Rig) -> None:
+    """A call that Redis carried out but whose reply was lost is neither lost nor done twice."""
+    fields = {"title": "title", "n": {"from": "n", "type": "int"}}
+    flow = rig.scene.run("reply", projection(fields), documents=[film(1)])
+    for number in range(10, 15):
+        lost = rig.redis_proxy.close_after_next_request(containing=b"syncd_apply")
+        flow.collection.insert_many([film(number), {"_id": number + 100, "n": "no number"}])
+        assert lost.wait(10)
+        flow.wait_hash(number, {"title": f"film {number}", "n": "0"})
+    flow.catch_up()
+    assert sorted(letter["id"] for letter in flow.dead_letters()) == ["110", "111", "112", "113", "114"]
+    assert flow.metric("syncd_lane_restarts_total", why="transient") == 5
+
+
+def test_redis_killed_and_restarted(rig: Rig) -> None:
+    """A Redis that keeps its data takes up where it was killed, without a snapshot."""
+    flow, filtered = start_two(rig)
+    with writing(flow.collection, 2000, seed=4, pause=0.005) as written:
+        for _ in range(2):
+            before = written()
+            wait_until(lambda before=before: written() > before + 400)
+            rig.redis.kill()
+            rig.redis.start()
+    assert_nothing_lost(flow, filtered)
+    assert len(rig.scene.daemon.logs(event="snapshot started")) == 2
+
+
+def test_redis_that_lost_its_data(rig: Rig) -> None:
+    """A Redis that comes back empty, without position and without functions, is filled anew."""
+    flow, filtered = start_two(rig)
+    with writing(flow.collection, 2000, seed=5, pause=0.005):
+        rig.scene.redis.execute_command("FUNCTION", "FLUSH")
+        rig.scene.redis.flushall()
+        wait_until(lambda: flow.position().get("phase"), 20, flow.lane)
+    assert_nothing_lost(flow, filtered)
+    assert len(rig.scene.daemon.logs(event="snapshot started")) == 4
+
+
+def test_mongodb_killed_and_restarted(rig: Rig) -> None:
+    """A MongoDB that is killed, or gives up being primary, delivers what was acknowledged when it is back."""
+    flow, filtered = start_two(rig)
+    member = rig.mongo.members[0]
+    with MongoClient[dict[str, Any]](rig.mongo.uri, w="majority", journal=True) as client:
+        films = client[flow.collection.database.name][flow.collection.name]
+        films.update_many({}, {"$set": {"n": 3}})
+        member.kill()
+        rig.mongo.start()
+        films.update_many({"_id": {"$lt": 1000}}, {"$set": {"n": 6}})
+        films.delete_many({"_id": {"$gt": 1800}})
+        rig.mongo.step_down()
+        films.update_many({"_id": {"$lt": 500}}, {"$set": {"n": 9}})
+    assert_nothing_lost(flow, filtered)
+    assert len(rig.scene.daemon.logs(event="snapshot started")) == 2
+    assert len(flow.keys()) == 1802
+
+
+def test_a_change_of_every_kind_while_a_snapshot_runs(rig: Rig) -> None:
+    """Documents that change while they are copied end as they are in MongoDB."""
+    rig.redis_proxy.delay(0.002)
+    flow = rig.scene.add("delta", projection(FIELDS), documents=[film(n) for n in range(8000)])
+    filtered = rig.scene.add("read", projection(FIELDS), source=flow, filter=PUBLIC)
+    daemon = rig.scene.daemon
+    assert daemon.process.exit_code is None
+    with writing(flow.collection, 8000, seed=6, pause=0.002):
+        daemon.start()
+        wait_until(lambda: flow.position().get("phase") == b"stream", 30, flow.lane)
+    rig.redis_proxy.restore()
+    assert_nothing_lost(flow, filtered)
+
+
+def test_half_open_and_silent_connections(rig: Rig) -> None:
+    """Replies that are lost, and a link that says nothing for a while, lose no change."""
+    flow, filtered = start_two(rig, 500)
+    with writing(flow.collection, 500, seed=7, pause=0.005) as written:
+        for trouble in (rig.redis_proxy.half_open, rig.redis_proxy.blackhole, rig.mongo_proxy.blackhole):
+            before = written()
+            wait_until(lambda before=before: written() > before + 200)
+            trouble()
+            time.sleep(0.3)
+            rig.redis_proxy.restore()
+            rig.mongo_proxy.restore()
+    assert_nothing_lost(flow, filtered)
+
+
+_ = InsertOne

@@ -1,0 +1,30 @@
+"""Scenes: a daemon between the shared servers."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.scene import Scene
+from tests.support.servers import Servers
+
+
+@pytest.fixture(scope="module")
+def shared(
+    servers: Servers, mongo_uri: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Scene]:
+    """One daemon for all tests of a module. Each brings its contract, under a name of its own, while it runs."""
+    token = f"t{secrets.token_hex(4)}"
+    with Scene(tmp_path_factory.mktemp("shared"), token, mongo_uri, redis_url) as scene:
+        yield scene
+    servers.forget(token)
+
+
+@pytest.fixture
+def scene(token: str, mongo_uri: str, redis_url: str, tmp_path: Path) -> Iterator[Scene]:
+    """A daemon of this test's own, not started yet."""
+    with Scene(tmp_path, token, mongo_uri, redis_url) as scene:
+        yield scene

@@ -1,0 +1,466 @@
+"""MongoDB to Redis: what a snapshot and every kind of change do to the keys of a projection."""
+
+from __future__ import annotations
+
+import struct
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from bson import Binary, ObjectId
+
+from tests.support.check import wait_until
+from tests.support.contracts import projection
+from tests.support.scene import Flow, Scene
+
+FILMS = [
+    {"_id": 1, "title": "Metropolis", "year": 1927, "tags": ["robot", "city"]},
+    {"_id": 2, "title": "M", "year": 1931, "tags": []},
+    {"_id": 3, "title": "Alphaville", "year": 1965},
+]
+FIELDS = ["title", "year", "tags"]
+DAY_MS = 86_400_000
+
+
+@pytest.mark.parametrize("kind", ["hash", "json", "string"])
+def test_a_snapshot_copies_every_document(shared: Scene, kind: str) -> None:
+    """Documents that were there before the contract are there, whole, in each type of key."""
+    flow = shared.run(f"snapshot-{kind}", projection(FIELDS, type=kind), documents=FILMS)
+    flow.assert_same()
+    assert len(flow.keys()) == 3
+
+
+@pytest.mark.parametrize("kind", ["hash", "json", "string"])
+def test_changes_arrive(shared: Scene, kind: str) -> None:
+    """Insert, update, replace, unset, upsert and delete each show in Redis."""
+    flow = shared.run(f"changes-{kind}", projection(FIELDS, type=kind), documents=FILMS)
+    films = flow.collection
+    steps: list[Any] = [
+        lambda: films.insert_one({"_id": 4, "title": "Stalker", "year": 1979}),
+        lambda: films.update_one({"_id": 1}, {"$set": {"year": 1926, "other": 1}, "$inc": {"seen": 1}}),
+        lambda: films.replace_one({"_id": 2}, {"_id": 2, "title": "M (sound)"}),
+        lambda: films.update_one({"_id": 3}, {"$unset": {"year": ""}, "$set": {"tags": ["noir"]}}),
+        lambda: films.update_one({"_id": 5}, {"$set": {"title": "Solaris"}}, upsert=True),
+        lambda: films.update_many({}, {"$set": {"year": 2000}}),
+        lambda: films.delete_one({"_id": 4}),
+    ]
+    for step in steps:
+        step()
+        flow.wait_same()
+    assert flow.keys() == {"1", "2", "3", "5"}
+
+
+def test_an_update_of_other_fields_writes_nothing(shared: Scene) -> None:
+    """A change of fields that no projection names leaves the key alone."""
+    flow = shared.run("other-fields", projection(["title"]), documents=FILMS)
+    flow.redis.hset(flow.key(1), "title", "touched by hand")
+    flow.collection.update_one({"_id": 1}, {"$set": {"year": 1}})
+    flow.catch_up()
+    assert flow.hash(1) == {"title": "touched by hand"}
+
+
+NESTED = {"street": "address.street", "city": "address.city", "whole": "address", "rooms": "rooms"}
+
+
+@pytest.mark.parametrize("kind", ["hash", "json"])
+def test_nested_paths_follow_every_way_of_writing_them(shared: Scene, kind: str) -> None:
+    """A path is right after a change of itself, of what is above it, of what is below it, and of an array element."""
+    house = {"_id": 1, "address": {"street": "A", "city": "X"}, "rooms": [{"m2": 10}, {"m2": 20}]}
+    flow = shared.run(f"nested-{kind}", projection(NESTED, type=kind), documents=[house])
+    houses = flow.collection
+    changes: list[Any] = [
+        {"$set": {"address.street": "B"}},
+        {"$set": {"address": {"city": "Y", "zip": 7}}},
+        {"$set": {"address.geo.lat": 1.5}},
+        {"$unset": {"address.city": ""}},
+        {"$unset": {"address": ""}},
+        {"$set": {"rooms.1.m2": 25}},
+        {"$push": {"rooms": {"m2": 30}}},
+        {"$pop": {"rooms": -1}},
+        {"$set": {"rooms.0": {"m2": [1, {"a": 2}]}}},
+        {"$set": {"rooms.0.m2.1.a": 3, "address": {"street": "C"}}},
+        [{"$set": {"rooms": {"$slice": ["$rooms", 1]}, "address.street": "D"}}],
+    ]
+    for change in changes:
+        houses.update_one({"_id": 1}, change)
+        flow.wait_same()
+
+
+def test_an_element_of_an_array_changes_what_is_read_through_it(shared: Scene) -> None:
+    """A mapped path through an array shows an element's change, also when another field changes with it."""
+    order = {"_id": 1, "lines": [{"sku": "a", "n": 1}, {"sku": "b", "n": 2}], "state": "open"}
+    flow = shared.run("array", projection({"skus": "lines.sku", "state": "state"}), documents=[order])
+    flow.wait_hash(1, {"skus": '["a","b"]', "state": "open"})
+    flow.collection.update_one({"_id": 1}, {"$set": {"lines.1.sku": "c"}})
+    flow.wait_hash(1, {"skus": '["a","c"]', "state": "open"})
+    flow.collection.update_one({"_id": 1}, {"$push": {"lines": {"sku": "d"}}, "$set": {"state": "paid"}})
+    flow.wait_hash(1, {"skus": '["a","c","d"]', "state": "paid"})
+
+
+def test_a_filter_decides_who_is_there(shared: Scene) -> None:
+    """A document that leaves the filter leaves Redis, one that enters it comes, one deleted outside it stays away."""
+    shown = {"state": "public", "rank": {"$gte": 5}}
+    documents = [
+        {"_id": 1, "state": "public", "rank": 9, "title": "in"},
+        {"_id": 2, "state": "public", "rank": 1, "title": "out"},
+        {"_id": 3, "state": "draft", "rank": 9, "title": "out"},
+    ]
+    flow = shared.run("filter", projection(["title", "rank"]), filter=shown, documents=documents)
+    assert flow.keys() == {"1"}
+    flow.collection.update_one({"_id": 1}, {"$set": {"rank": 2}})
+    flow.wait_gone(1)
+    flow.collection.update_one({"_id": 2}, {"$set": {"rank": 5}})
+    flow.wait_hash(2, {"title": "out", "rank": "5"})
+    flow.collection.delete_one({"_id": 1})
+    flow.collection.replace_one({"_id": 2}, {"_id": 2, "state": "draft", "rank": 5})
+    flow.collection.insert_many(
+        [{"_id": 4, "state": "public", "rank": 0}, {"_id": 5, "state": "public", "rank": 7}]
+    )
+    flow.collection.update_one({"_id": 3}, {"$set": {"state": "public"}})
+    flow.wait_same()
+    assert flow.keys() == {"3", "5"}
+
+
+def test_a_key_of_another_field_follows_it(shared: Scene) -> None:
+    """When the field in the key changes, the new key comes and the old one goes; a delete removes the present one."""
+    documents = [{"_id": 1, "slug": "one", "title": "A"}, {"_id": 2, "slug": "two", "title": "B"}]
+    flow = shared.run("slug", projection(["title"], key="{slug}"), unique=[["slug"]], documents=documents)
+    assert flow.keys() == {"one", "two"}
+    flow.collection.update_one({"_id": 1}, {"$set": {"slug": "uno", "title": "C"}})
+    flow.wait_same()
+    assert flow.keys() == {"uno", "two"}
+    flow.collection.update_one({"_id": 1}, {"$set": {"title": "D"}})
+    flow.wait_same()
+    flow.collection.delete_one({"_id": 1})
+    flow.wait_gone("uno")
+    flow.collection.insert_one({"_id": 3, "slug": "one", "title": "E"})
+    flow.collection.replace_one({"_id": 2}, {"_id": 2, "slug": "zwei", "title": "F"})
+    flow.wait_same()
+    assert flow.keys() == {"one", "zwei"}
+
+
+def test_two_documents_swap_their_keys(shared: Scene) -> None:
+    """After two documents exchanged the field in their keys, in one transaction or step by step, each key is right."""
+    documents = [{"_id": 1, "slug": "a", "title": "first"}, {"_id": 2, "slug": "b", "title": "second"}]
+    flow = shared.run("swap", projection(["title"], key="{slug}"), unique=[["slug"]], documents=documents)
+    films = flow.collection
+    for one, other, middle in [("b", "a", "x"), ("a", "b", "y")]:
+        films.update_one({"_id": 1}, {"$set": {"slug": middle}})
+        films.update_one({"_id": 2}, {"$set": {"slug": other}})
+        films.update_one({"_id": 1}, {"$set": {"slug": one}})
+        flow.wait_same()
+    with shared.mongo.start_session() as session, session.start_transaction():
+        films.update_one({"_id": 1}, {"$set": {"slug": "b"}}, session=session)
+        films.update_one({"_id": 2}, {"$set": {"slug": "a"}}, session=session)
+    flow.wait_same()
+    assert flow.keys() == {"a", "b"}
+    # One takes over the key of the other, which is deleted: the key belongs to the living.
+    with shared.mongo.start_session() as session, session.start_transaction():
+        films.delete_one({"_id": 1}, session=session)
+        films.update_one({"_id": 2}, {"$set": {"slug": "b"}}, session=session)
+    flow.wait_same()
+    assert flow.keys() == {"b"}
+
+
+def test_a_fixed_ttl_is_set_and_set_again(shared: Scene) -> None:
+    """Every write of a key, whole or in part, gives it its full time to live."""
+    shapes = [
+        projection(["title"], name="part", ttl="10m"),
+        projection(["title"], name="json", type="json", ttl="10m"),
+        projection(["title"], name="text", type="string", ttl="10m"),
+    ]
+    flow = shared.run("ttl", *shapes, documents=FILMS)
+    for name in ("part", "json", "text"):
+        key = flow.key(1, name)
+        assert 500_000 < flow.redis.pttl(key) <= 600_000
+        assert flow.redis.pexpire(key, 60_000)
+    flow.collection.update_one({"_id": 1}, {"$set": {"title": "new"}})
+    flow.wait_same()
+    for name in ("part", "json", "text"):
+        assert 500_000 < flow.redis.pttl(flow.key(1, name)) <= 600_000
+
+
+def test_a_ttl_from_a_field(shared: Scene) -> None:
+    """The key expires at the document's date; without a date it stays, and with one that has passed it goes."""
+    now = datetime.now(UTC)
+    documents = [
+        {"_id": 1, "title": "hour", "until": now + timedelta(hours=1)},
+        {"_id": 2, "title": "ever"},
+        {"_id": 3, "title": "past", "until": now - timedelta(hours=1)},
+    ]
+    shapes = [
+        projection(["title"], name=kind, type=kind, ttl={"field": "until"}) for kind in ("hash", "json")
+    ]
+    flow = shared.run("ttl-field", *shapes, documents=documents)
+    for kind in ("hash", "json"):
+        assert flow.keys(kind) == {"1", "2"}
+        assert 3_500_000 < flow.redis.pttl(flow.key(1, kind)) <= 3_600_000
+        assert flow.redis.pttl(flow.key(2, kind)) == -1
+    flow.collection.update_one({"_id": 1}, {"$unset": {"until": ""}})
+    flow.collection.update_one({"_id": 2}, {"$set": {"until": now - timedelta(seconds=1)}})
+    flow.collection.update_one({"_id": 3}, {"$set": {"until": now + timedelta(hours=2)}})
+    for kind in ("hash", "json"):
+        wait_until(lambda kind=kind: flow.keys(kind) == {"1", "3"})
+        assert flow.redis.pttl(flow.key(1, kind)) == -1
+        assert 7_100_000 < flow.redis.pttl(flow.key(3, kind)) <= 7_200_000
+
+
+def test_masks_and_expressions(shared: Scene) -> None:
+    """Masked values never reach Redis, also not by an update; expressions are computed again by every change."""
+    fields = {
+        "card": {"from": "card", "mask": "last4"},
+        "secret": {"from": "secret", "mask": "redact"},
+        "label": {"expr": "join('-', [title, to_string(release.year)])"},
+        "year": {"from": "release.year", "type": "string"},
+    }
+    document = {
+        "_id": 1,
+        "card": "4111111111111111",
+        "secret": "s3cret",
+        "title": "M",
+        "release": {"year": 1931},
+    }
+    flow = shared.run("masks", projection(fields), documents=[document])
+    flow.wait_hash(1, {"card": "****1111", "secret": "[redacted]", "label": "M-1931", "year": "1931"})
+    flow.collection.update_one({"_id": 1}, {"$set": {"card": "5500000000002222", "secret": "other"}})
+    flow.wait_hash(1, {"card": "****2222", "secret": "[redacted]", "label": "M-1931", "year": "1931"})
+    flow.collection.update_one({"_id": 1}, {"$set": {"release.year": 1932}})
+    flow.wait_hash(1, {"card": "****2222", "secret": "[redacted]", "label": "M-1932", "year": "1932"})
+
+
+def test_all_fields(shared: Scene) -> None:
+    """`fields: all` is the whole document, follows fields that come and go, and keeps nothing that went."""
+    shapes = [projection("all", name="hash"), projection("all", name="json", type="json")]
+    flow = shared.run("all", *shapes, documents=[{"_id": 1, "a": 1, "b": {"c": [1, 2]}}])
+    assert flow.hash(1, "hash") == {"_id": "1", "a": "1", "b": '{"c":[1,2]}'}
+    assert flow.json(1, "json") == {"_id": 1, "a": 1, "b": {"c": [1, 2]}}
+    flow.collection.update_one({"_id": 1}, {"$unset": {"a": ""}, "$set": {"b.d": "x", "e": True}})
+    flow.wait_hash(1, {"_id": "1", "b": '{"c":[1,2],"d":"x"}', "e": "true"}, "hash")
+    assert flow.json(1, "json") == {"_id": 1, "b": {"c": [1, 2], "d": "x"}, "e": True}
+
+
+def test_two_projections_change_together(shared: Scene) -> None:
+    """Every projection of a contract follows every change; a delete removes all keys of the document."""
+    shapes = [
+        projection(["title"], name="card", ttl="1h"),
+        projection({"name": "title", "when": "year"}, name="full", type="json"),
+    ]
+    flow = shared.run("two", *shapes, documents=FILMS)
+    flow.collection.update_one({"_id": 1}, {"$set": {"title": "changed", "year": 5}})
+    flow.collection.update_one({"_id": 2}, {"$set": {"year": 6}})
+    flow.collection.delete_one({"_id": 3})
+    flow.wait_same()
+    assert flow.keys("card") == flow.keys("full") == {"1", "2"}
+
+
+OBJECT_ID = ObjectId("507f1f77bcf86cd799439011")
+MIXED_IDS: list[Any] = [
+    1,
+    "1",
+    "one",
+    1.5,
+    OBJECT_ID,
+    str(OBJECT_ID),
+    {"a": 1, "b": "x"},
+    {"b": "x", "a": 1},
+    None,
+    True,
+    Binary(b"\x00\x01", 0),
+    Binary(b"\x00\x01", 5),
+    datetime(2024, 1, 2, tzinfo=UTC),
+    "a:b c{}",
+    "a%3Ab c{}",
+    "",
+    "é",
+]
+
+
+def test_ids_of_every_type_have_keys_of_their_own(shared: Scene) -> None:
+    """A collection of mixed `_id` types is copied completely, no two documents share a key, all can be deleted."""
+    documents = [{"_id": id_, "at": str(at)} for at, id_ in enumerate(MIXED_IDS)]
+    flow = shared.run("mixed", projection(["at"]), documents=documents)
+    keys = flow.keys()
+    assert len(keys) == len(MIXED_IDS)
+    assert {flow.hash(key)["at"] for key in keys} == {str(at) for at in range(len(MIXED_IDS))}
+    assert flow.hash(1) == {"at": "0"}
+    assert flow.hash(OBJECT_ID) == {"at": "4"}
+    flow.collection.update_many({}, {"$set": {"at": "seen"}})
+    wait_until(lambda: all(flow.hash(key) == {"at": "seen"} for key in keys))
+    assert flow.keys() == keys
+    flow.collection.delete_many({})
+    wait_until(lambda: not flow.keys())
+
+
+def test_a_field_that_becomes_null(shared: Scene) -> None:
+    """null leaves a hash, is null in JSON, and is what `null` says where it says something."""
+    shapes = [
+        projection({"a": "a", "b": "b"}, name="plain"),
+        projection({"a": {"from": "a", "null": "keep"}, "b": "b"}, name="kept"),
+        projection({"a": "a", "b": "b"}, name="json", type="json"),
+        projection({"a": {"from": "a", "null": "omit"}, "b": "b"}, name="less", type="json"),
+    ]
+    flow = shared.run("null", *shapes, documents=[{"_id": 1, "a": "x", "b": "y"}])
+    changes: list[Any] = [{"$set": {"a": None}}, [{"$replaceWith": {"_id": 1, "a": None, "b": "y"}}]]
+    for change in changes:
+        flow.collection.update_one({"_id": 1}, change)
+        flow.wait_hash(1, {"b": "y"}, "plain")
+        flow.wait_hash(1, {"a": "", "b": "y"}, "kept")
+        assert flow.json(1, "json") == {"a": None, "b": "y"}
+        assert flow.json(1, "less") == {"b": "y"}
+        flow.collection.update_one({"_id": 1}, {"$set": {"a": "back"}})
+        flow.wait_hash(1, {"a": "back", "b": "y"}, "plain")
+
+
+def test_a_hash_without_fields_is_no_key(shared: Scene) -> None:
+    """When the last field of a hash goes, the key goes; when one comes again, the key comes."""
+    flow = shared.run(
+        "empty", projection(["title", "year"]), documents=[{"_id": 1, "title": "x"}, {"_id": 2}]
+    )
+    assert flow.keys() == {"1"}
+    flow.collection.update_one({"_id": 1}, {"$unset": {"title": ""}})
+    flow.wait_gone(1)
+    flow.collection.update_many({}, {"$set": {"year": 7}})
+    flow.wait_hash(1, {"year": "7"})
+    flow.wait_hash(2, {"year": "7"})
+    flow.collection.update_one({"_id": 2}, {"$set": {"title": "z"}, "$unset": {"year": ""}})
+    flow.wait_hash(2, {"title": "z"})
+
+
+def test_a_replace_removes_stale_fields(shared: Scene) -> None:
+    """After a replace a hash has the fields of the new document only."""
+    flow = shared.run("stale", projection(FIELDS), documents=FILMS)
+    flow.redis.hset(flow.key(1), "left over", "x")
+    flow.collection.replace_one({"_id": 1}, {"_id": 1, "year": 3})
+    flow.wait_hash(1, {"year": "3"})
+
+
+def test_a_foreign_type_is_left_alone(shared: Scene) -> None:
+    """A key of another type that syncd did not write becomes a dead letter; it stays, and the lane goes on."""
+    flow = shared.run("foreign", projection(["title"]), documents=FILMS[:1])
+    flow.redis.rpush(flow.key(2), "mine")
+    flow.collection.insert_many([*FILMS[1:], {"_id": 9, "title": "after"}])
+    flow.wait_hash(9, {"title": "after"})
+    flow.wait_hash(3, {"title": "Alphaville"})
+    assert flow.redis.lrange(flow.key(2), 0, -1) == [b"mine"]
+    (letter,) = flow.dead_letters()
+    assert (letter["reason"], letter["key"], letter["id"]) == ("wrong_type", flow.key(2), "2")
+    assert flow.metric("syncd_dead_letters_total", reason="wrong_type") == 1
+    flow.redis.delete(flow.key(2))
+    flow.collection.update_one({"_id": 2}, {"$set": {"title": "again"}})
+    flow.wait_hash(2, {"title": "again"})
+
+
+def test_bad_documents_do_not_stop_ten_thousand_good_ones(shared: Scene) -> None:
+    """Of 10,000 documents one has a vector of the wrong length and one lacks the key's field: a dead letter each."""
+    documents: list[dict[str, Any]] = [
+        {"_id": n, "slug": f"s{n}", "title": f"film {n}", "v": [float(n), 1.0, 2.0]} for n in range(10_000)
+    ]
+    documents[4_321]["v"] = [7.25, 1.0]
+    del documents[8_765]["slug"]
+    documents[8_765]["title"] = "a title that must not leak"
+    shapes = [
+        projection(["title"], name="card", key="{slug}"),
+        projection({"title": "title", "v": {"from": "v", "type": "vector", "dims": 3}}, name="vec"),
+    ]
+    flow = shared.run("bad", *shapes, unique=[["slug"]], documents=documents)
+    assert len(flow.keys("card")) == 9_999
+    assert len(flow.keys("vec")) == 9_999
+    assert flow.redis.hget(flow.key(42, "vec"), "v") == struct.pack("<3f", 42, 1, 2)
+    letters = {letter["reason"]: letter for letter in flow.dead_letters()}
+    assert len(flow.dead_letters()) == 2
+    assert letters.keys() == {"vector_length", "key_field_missing"}
+    assert letters["vector_length"]["id"] == "4321"
+    assert letters["vector_length"]["projection"] == "vec"
+    assert letters["key_field_missing"]["id"] == "8765"
+    for reason in letters:
+        assert flow.metric("syncd_dead_letters_total", reason=reason) == 1
+    said = str(flow.dead_letters())
+    assert "leak" not in said
+    assert "7.25" not in said
+    assert (
+        len([line for line in shared.daemon.logs(event="dead letter") if line["contract"] == flow.contract])
+        == 2
+    )
+
+
+def test_dead_letters_and_logs_hold_no_values(shared: Scene) -> None:
+    """What a document holds never reaches a dead letter or the log, whatever the change was."""
+    fields = {"n": {"from": "n", "type": "int"}, "card": {"from": "card", "mask": "last4"}, "title": "title"}
+    flow = shared.run(
+        "private", projection(fields), documents=[{"_id": 1, "n": 1, "card": "4111222233334444"}]
+    )
+    private = ["no number at all", "4111222233334444", "a private title"]
+    bad = {"n": private[0], "card": private[1], "title": private[2]}
+    flow.collection.insert_one({"_id": 2, **bad})
+    flow.collection.update_one({"_id": 1}, {"$set": bad})
+    flow.collection.replace_one({"_id": 2}, {"_id": 2, **bad})
+    wait_until(
+        lambda: {letter["id"] for letter in flow.dead_letters()} == {"1", "2"}, message=flow.dead_letters
+    )
+    wait_until(lambda: flow.metric("syncd_dead_letters_total", reason="cannot_convert") >= 2)
+    told = str(flow.dead_letters()) + shared.daemon.process.log.read_text()
+    assert not [value for value in private if value in told]
+    assert all(
+        "updated" not in letter["change"] or '"n"' in letter["change"] for letter in flow.dead_letters()
+    )
+
+
+@pytest.fixture
+def stopped(scene: Scene) -> Flow:
+    """A contract whose daemon came to rest with everything copied, and ended."""
+    documents = [{"_id": n, "title": f"film {n}"} for n in range(500)]
+    flow = scene.run("down", projection(["title"]), documents=documents)
+    assert scene.daemon.terminate() == 0
+    return flow
+
+
+def test_deletes_while_the_daemon_was_down(scene: Scene, stopped: Flow) -> None:
+    """What changed while nobody looked is in Redis after the next start, without another snapshot."""
+    stopped.collection.delete_many({"_id": {"$lt": 100}})
+    stopped.collection.update_one({"_id": 200}, {"$set": {"title": "changed"}})
+    stopped.collection.insert_one({"_id": 1000, "title": "new"})
+    scene.start()
+    stopped.wait_same()
+    assert len(scene.daemon.logs(event="snapshot started", contract=stopped.contract)) == 1
+
+
+def test_a_lost_position_leaves_no_ghosts(scene: Scene, stopped: Flow) -> None:
+    """Without its position a contract is copied anew, and keys of documents that are gone are swept out."""
+    stopped.collection.delete_many({"_id": {"$lt": 100}})
+    stopped.redis.delete(stopped.names.control("position"))
+    scene.start()
+    stopped.wait_live()
+    stopped.assert_same()
+    assert len(stopped.keys()) == 400
+    assert len(scene.daemon.logs(event="snapshot started", contract=stopped.contract)) == 2
+
+
+def test_a_stop_in_the_middle_of_a_snapshot(scene: Scene) -> None:
+    """A snapshot that was stopped goes on where it was: no document is written twice, and none is left out."""
+    total, chunk = 12_000, 200
+    documents = [{"_id": n, "title": f"film {n}", "text": "x" * 200} for n in range(total)]
+    flow = scene.add("stop", projection(["title", "text"]), documents=documents)
+    slow = scene.another_daemon(SYNCD_CHUNK_DOCUMENTS=str(chunk), SYNCD_BATCH_WRITES="20")
+    flow.count_reads()
+    slow.launch()
+    wait_until(lambda: flow.copied() > 1000, message="a part of the snapshot")
+    assert slow.terminate() == 0
+    first = flow.copied()
+    position = flow.position()
+    assert position["phase"] == b"snapshot", "the snapshot was too fast to be stopped; make it slower"
+    assert len(flow.keys()) == first < total
+    scene.start()
+    flow.wait_live()
+    read = flow.documents_read()
+    flow.assert_same()
+    assert flow.copied() == total
+    assert flow.metric("syncd_writes_total", result="put") == total - first
+    assert total <= read <= total + 4 * chunk, "chunks that were done are not read again"
+
+
+def test_a_collection_that_does_not_exist_yet(shared: Scene) -> None:
+    """A contract may come before its collection; the first document shows."""
+    flow = shared.run("later", projection(["title"]))
+    assert flow.collection.name not in flow.collection.database.list_collection_names()
+    flow.collection.insert_one({"_id": 1, "title": "first"})
+    flow.wait_hash(1, {"title": "first"})
