@@ -89,5 +89,21 @@ class PositionLostError(StoreError):
     """The change stream cannot go on from the stored position."""
 
 
+class TokenLostError(PositionLostError):
+    """The server does not find the token; its oplog may still reach back to the token's time."""
+
+
+class CollectionGoneError(PositionLostError):
+    """The collection was dropped or renamed; `operation` is the event that said so."""
+
+    def __init__(self, operation: str) -> None:
+        self.operation = operation
+        super().__init__("mongo", f"the collection is gone or another one ({operation} event)")
+
+
+class EventTooLargeError(StoreError):
+    """A change with its fields is larger than one event may be."""
+
+
 class FatalError(StoreError):
     """Only a person can put this right."""

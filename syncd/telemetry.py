@@ -15,7 +15,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 
 from syncd import __version__
 
-LANE_STATES = ("starting", "standby", "snapshot", "catching_up", "live", "waiting", "failed", "stopped")
+LANE_STATES = (
+    "starting",
+    "standby",
+    "snapshot",
+    "catching_up",
+    "live",
+    "waiting",
+    "paused",
+    "failed",
+    "stopped",
+)
 CHANGE_OPS = ("insert", "update", "replace", "delete", "other")
 DEAD_REASONS = (
     "vector_length", "vector_element", "cannot_convert", "key_field_missing", "key_field_type", "ttl_not_a_date",
@@ -62,6 +72,9 @@ LANE_STATE = Gauge(
 LEASE = Gauge("syncd_lease_held", "1 while this daemon holds the lease", ["contract"], registry=REGISTRY)
 POSITION_AGE = Gauge(
     "syncd_position_age_seconds", "Age of the stored position's cluster time", ["contract"], registry=REGISTRY
+)
+OPLOG_WINDOW = Gauge(
+    "syncd_oplog_window_seconds", "Time from the oldest to the newest entry of the oplog", registry=REGISTRY
 )
 FRESHNESS = Gauge(
     "syncd_slo_freshness_seconds", "The freshness that the contract promises", ["contract"], registry=REGISTRY
@@ -160,6 +173,19 @@ def position_lost(contract: str, error: str, action: str) -> None:
     RESTARTS.labels(contract, "position_lost").inc()
     log = _log.warning if action == "resnapshot" else _log.error
     log("position lost", contract=contract, error=error, action=action)
+
+
+def oplog_window_short(contract: str, window_s: float, age_s: float) -> None:
+    """The stored position is about to fall out of the oplog."""
+    _log.error(
+        "the stored position nears the end of the oplog; let the lane catch up, or make the oplog larger",
+        contract=contract, position_age_seconds=round(age_s), oplog_window_seconds=round(window_s),
+    )  # fmt: skip
+
+
+def replayed(contract: str, count: int) -> None:
+    """Dead letters were tried again."""
+    _log.info("dead letters replayed", contract=contract, count=count)
 
 
 def snapshot_started(contract: str, estimated: int, copied: int, reason: str) -> None:

@@ -19,10 +19,11 @@ from syncd.cli.init import init
 from syncd.cli.run import run
 from syncd.cli.schema import schema
 from syncd.cli.shared import DIFFERENCE, UNREACHABLE, USAGE
+from syncd.cli.snapshot import snapshot
 from syncd.cli.status import status
 from syncd.errors import CapabilityError, SettingsError, StoreError, SyncdError
 
-VERBS = (init, check, schema, run, status, demo)
+VERBS = (init, check, schema, run, status, snapshot, demo)
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 

@@ -357,6 +357,11 @@ class Sync(Model):
     on_delete: Literal["delete", "ignore"] = Field(
         "delete", description="`delete` removes the key of a deleted document; `ignore` leaves it to its TTL."
     )
+    on_drop: Literal["purge", "keep", "pause"] = Field(
+        "purge",
+        description="What a drop or rename of the collection means: `purge` removes its keys, `keep` leaves them until "
+        "new documents overwrite them, `pause` stops the lane until `syncd snapshot`.",
+    )
     on_unresumable_position: Literal["resnapshot", "fail"] = Field(
         "resnapshot", description="What to do when MongoDB can no longer resume from the stored position."
     )

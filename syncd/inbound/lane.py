@@ -11,19 +11,31 @@ import threading
 from redis.backoff import ExponentialWithJitterBackoff
 
 from syncd import telemetry
-from syncd.errors import FencedError, PositionLostError, StoreError, SyncdError, TransientError
+from syncd.errors import (
+    CollectionGoneError,
+    EventTooLargeError,
+    FencedError,
+    PositionLostError,
+    StoreError,
+    SyncdError,
+    TokenLostError,
+    TransientError,
+)
 from syncd.inbound.index import require_capabilities
-from syncd.inbound.run import LaneRun
+from syncd.inbound.run import LaneRun, Resume
 from syncd.inbound.status import LaneStatus
 from syncd.plan.compile import Plan
 from syncd.settings import Settings
 from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
-from syncd.stores.position import ControlKeys
+from syncd.stores.position import KEEP, PAUSE, SWEEP, ControlKeys, load_position
 from syncd.stores.redis import RedisStore
+from syncd.stores.requests import snapshot_begins, wants_snapshot
 
 FATAL_RETRY_S = 30.0
 """Even what only a person can mend is tried again: then nobody has to restart the daemon after mending it."""
+PAUSED_LOOK_S = 2.0
+"""How often a lane that waits for a person looks whether somebody came."""
 MAX_FRUITLESS = 3
 """Lost positions in a row without any progress, after which the lane stops loudly."""
 
@@ -46,6 +58,7 @@ class Lane(threading.Thread):
         self._failures = 0
         self._fruitless = 0
         self._run: LaneRun | None = None
+        self._how = Resume.BY_TOKEN
         telemetry.contract_known(plan.name, freshness_s)
 
     def stop(self) -> None:
@@ -65,22 +78,29 @@ class Lane(threading.Thread):
 
     def _attempt(self) -> float:
         """One run. Returns the seconds to wait before the next."""
-        run: LaneRun | None = None
+        self._run = None
+        how, self._how = self._how, Resume.BY_TOKEN
         try:
             self._mongo.connect()
             require_capabilities(self.plan, self._redis.connect())
             self._lease.acquire()
-            run = self._run = LaneRun(
-                self.plan, self._mongo, self._redis, self._lease, self._settings, self.status, self._halt
+            if self._is_paused():
+                return PAUSED_LOOK_S
+            self._run = LaneRun(
+                self.plan, self._mongo, self._redis, self._lease, self._settings, self.status, self._halt, how
             )
-            run.run()
+            self._run.run()
             return 0.0
         except FencedError as error:
             return self._stand_by(error)
+        except EventTooLargeError as error:
+            return self._again(Resume.THIN, how, error)
+        except TokenLostError as error:
+            return self._again(Resume.BY_TIME, how, error)
         except PositionLostError as error:
             return self._lost(error)
         except TransientError as error:
-            self._failures = 1 if run is not None and run.progressed else self._failures + 1
+            self._failures = 1 if self._progressed else self._failures + 1
             return self._interrupted(
                 "transient", "waiting", str(error), self._backoff.compute(self._failures)
             )
@@ -90,8 +110,33 @@ class Lane(threading.Thread):
             telemetry.lane_bug(self.plan.name)
             return self._interrupted("bug", "failed", f"unexpected {type(error).__name__}", FATAL_RETRY_S)
         finally:
-            if run is not None and run.progressed:
+            if self._progressed:
                 self._fruitless = 0
+
+    @property
+    def _progressed(self) -> bool:
+        return self._run is not None and self._run.progressed
+
+    def _is_paused(self) -> bool:
+        """Whether to wait for a person. Also begins the snapshot that somebody asked for."""
+        name = self.plan.name
+        if wants_snapshot(self._redis, name):
+            self._lease.forget_position(SWEEP)
+            snapshot_begins(self._redis, name)
+            return False
+        if load_position(self._redis, ControlKeys(name)).next != PAUSE:
+            return False
+        self.status.enter(
+            "paused", error=f"the collection is gone; `syncd snapshot {name}` copies what is there now"
+        )
+        return True
+
+    def _again(self, wanted: Resume, tried: Resume, error: StoreError) -> float:
+        """Take up the stream in another way, once; if that fails in the same manner, the position is lost."""
+        if tried is wanted and not self._progressed:
+            return self._lost(error)
+        self._how = wanted
+        return self._interrupted("transient", "waiting", str(error), 0.0)
 
     def _stand_by(self, error: FencedError) -> float:
         self.status.enter("standby", error=str(error))
@@ -104,19 +149,25 @@ class Lane(threading.Thread):
         self.status.enter(state, error=message)
         return delay
 
-    def _lost(self, error: PositionLostError) -> float:
-        policy = self.plan.contract.sync.on_unresumable_position
+    def _lost(self, error: StoreError) -> float:
+        sync = self.plan.contract.sync
+        if isinstance(error, CollectionGoneError):
+            then = {"purge": SWEEP, "keep": KEEP, "pause": PAUSE}[sync.on_drop]
+            return self._forget(error, then, "resnapshot" if sync.on_drop != "pause" else "paused")
         self._fruitless += 1
-        if policy == "fail" or self._fruitless > MAX_FRUITLESS:
-            telemetry.position_lost(self.plan.name, str(error), "stopped")
-            self.status.enter(
-                "failed", error=f"{error}; remove the position key of this contract to copy it anew"
-            )
-            return FATAL_RETRY_S
-        telemetry.position_lost(self.plan.name, str(error), "resnapshot")
+        if sync.on_unresumable_position == "fail" or self._fruitless > MAX_FRUITLESS:
+            remedy = f"`syncd snapshot {self.plan.name}` copies everything anew"
+            if self.status.state != "failed":
+                telemetry.position_lost(self.plan.name, str(error), "stopped")
+            self.status.enter("failed", error=f"{error}; {remedy}")
+            return PAUSED_LOOK_S
+        return self._forget(error, SWEEP, "resnapshot")
+
+    def _forget(self, error: StoreError, then: str, action: str) -> float:
+        telemetry.position_lost(self.plan.name, str(error), action)
         self.status.enter("waiting", error=str(error))
         try:
-            self._lease.forget_position()
+            self._lease.forget_position(then)
         except StoreError as second:
             return self._interrupted("transient", "waiting", str(second), 1.0)
         return 0.0

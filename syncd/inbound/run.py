@@ -11,11 +11,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from enum import Enum, auto
 from typing import Any
 
 from syncd import telemetry
-from syncd.errors import PositionLostError
+from syncd.errors import CollectionGoneError
 from syncd.inbound.floors import Floors
+from syncd.inbound.housekeeping import Housekeeper
 from syncd.inbound.index import Indexes
 from syncd.inbound.lookup import Lookup
 from syncd.inbound.pipeline import Pipeline
@@ -23,24 +25,30 @@ from syncd.inbound.snapshot import Chunk, Ghosts, NextPhase, SnapshotReader
 from syncd.inbound.sources import Failure, Source
 from syncd.inbound.status import LaneStatus
 from syncd.inbound.stream import MAX_EVENTS, Batch, ChangeStream
-from syncd.inbound.units import GhostsUnit, ReplayUnit, SliceUnit, Step, WindowUnit
+from syncd.inbound.units import GhostsUnit, SliceUnit, Step, WindowUnit
 from syncd.inbound.window import DATA_OPS, Window, WindowBuilder
 from syncd.inbound.writer import Writer
 from syncd.plan.compile import Plan
 from syncd.settings import Settings
-from syncd.stores.deadletters import count_dead_letters, replays_done, requested_replays
 from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore, translated
-from syncd.stores.position import SNAPSHOT, STREAM, ControlKeys, Position, load_position
+from syncd.stores.position import SNAPSHOT, STREAM, SWEEP, ControlKeys, Position, load_position
 from syncd.stores.redis import RedisStore
+from syncd.stores.requests import wants_snapshot
 
-IDLE_COMMIT_S = 60.0
-"""How often the position of a lane without traffic is stored, so that it does not age out of the oplog."""
-INDEX_CHECK_S = 15.0
-HOUSE_S = 1.0
 DRAINED_LAG_S = 2.0
 """A stream that never pauses counts as caught up when its last change is no older than this."""
 _STRUCTURE = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
+
+
+class Resume(Enum):
+    """How a run takes up the stream."""
+
+    BY_TOKEN = auto()
+    BY_TIME = auto()
+    """The token is unknown to the server: from the token's time."""
+    THIN = auto()
+    """A change is larger than an event may be: without the fields, until it has passed."""
 
 
 class LaneRun:
@@ -55,6 +63,7 @@ class LaneRun:
         settings: Settings,
         status: LaneStatus,
         stop: threading.Event,
+        how: Resume,
     ) -> None:
         self._plan, self._mongo, self._redis = plan, mongo, redis
         self._lease, self._settings, self._status, self._stop = lease, settings, status, stop
@@ -65,7 +74,8 @@ class LaneRun:
         self._sources: list[Source] = []
         self._writer = Writer(redis, self._control, lease)
         self._window_events = max(1, settings.batch_writes // len(plan.shapes))
-        self._renewed = self._index_checked = self._house_at = time.monotonic()
+        self._how = how
+        self._again = False
         self._snapshot_started = 0.0
         self.progressed = False
         """Whether this run moved the position at all."""
@@ -74,7 +84,7 @@ class LaneRun:
         """Work until `stop` is set (then everything is committed) or an error ends the run."""
         try:
             self._start()
-            while not self._stop.is_set():
+            while not (self._stop.is_set() or self._again):
                 self._step()
             self._finish()
         finally:
@@ -89,17 +99,13 @@ class LaneRun:
     def _start(self) -> None:
         position = load_position(self._redis, self._control)
         self._indexes.create()
-        stream = ChangeStream(self._mongo, self._plan)
+        stream = ChangeStream(self._mongo, self._plan, thin=self._how is Resume.THIN)
         fresh = position.token is None or position.fingerprint != self._plan.fingerprint
-        horizon = max(position.time, position.mark)
-        first = stream.open(None) if fresh else stream.open(position.token, horizon)
         reason = "no position" if position.token is None else "the contract changed" if fresh else "going on"
+        first = stream.begin() if fresh else self._resume(stream, position)
         if fresh:
             position = self._beginning(position, first)
-        self._floors = Floors(position.mark, max(position.time, position.mark))
-        self._builder = WindowBuilder(self._plan, self._lookup, self._floors)
-        self._pipeline = Pipeline(self._plan, self._control, self._writer, position)
-        self._live_at = position.mark
+        self._build(position)
         if fresh:
             # Before any document is read: what changes from here on is in the stream.
             self._pipeline.apply(Step())
@@ -110,6 +116,25 @@ class LaneRun:
             self._status.enter("catching_up", reason=reason)
         self._fetch("stream", self._stream_items(stream, first))
 
+    def _build(self, position: Position) -> None:
+        shown = max(position.time, position.mark)
+        # From a time instead of a token some changes come again: they are behind what shows, and have to be read.
+        floors = self._floors = Floors(shown if self._how is Resume.BY_TIME else position.mark, shown)
+        self._builder = WindowBuilder(self._plan, self._lookup, floors)
+        self._pipeline = Pipeline(self._plan, self._control, self._writer, position)
+        self._live_at = position.mark
+        self._house = Housekeeper(
+            self._plan, self._mongo, self._redis, self._lease, self._pipeline, self._indexes, self._status,
+            self._lookup, floors,
+        )  # fmt: skip
+
+    def _resume(self, stream: ChangeStream, position: Position) -> Batch:
+        shown = max(position.time, position.mark)
+        if self._how is Resume.BY_TIME:
+            return stream.resume_at(position.time, shown)
+        assert position.token is not None
+        return stream.resume(position.token, shown)
+
     def _beginning(self, old: Position, first: Batch) -> Position:
         owned = self._plan.owned + [entry for entry in old.owned if entry not in self._plan.owned]
         return Position(
@@ -119,6 +144,7 @@ class LaneRun:
             phase=SNAPSHOT,
             fingerprint=self._plan.fingerprint,
             owned=owned,
+            next=old.next,
         )
 
     def _start_snapshot(self, position: Position, reason: str) -> None:
@@ -159,9 +185,7 @@ class LaneRun:
         try:
             source, item = self._inbox.get_nowait()
         except queue.Empty:
-            self._pipeline.settle()
-            self._status.confirmed(self._pipeline.confirmed)
-            self._keep_house()
+            self._look_around()
             try:
                 source, item = self._inbox.get(timeout=1.0)
             except queue.Empty:
@@ -170,10 +194,15 @@ class LaneRun:
             return
         self._handle(item)
         source.done()
-        if time.monotonic() >= self._house_at:
-            self._pipeline.settle()
-            self._status.confirmed(self._pipeline.confirmed)
-            self._keep_house()
+        if self._house.due:
+            self._look_around()
+
+    def _look_around(self) -> None:
+        self._pipeline.settle()
+        self._status.confirmed(self._pipeline.confirmed)
+        if self._house.due:
+            self._house.keep()
+            self._again = self._again or wants_snapshot(self._redis, self._plan.name)
 
     def _handle(self, item: Any) -> None:
         if isinstance(item, Batch):
@@ -203,6 +232,8 @@ class LaneRun:
             self._pipeline.apply(WindowUnit(window, self._builder, self._floors))
             self.progressed = True
             self._seen(part)
+        if events and self._how is Resume.THIN:
+            self._again = True  # past the large change: back to events with their fields
         if not events:
             # Nothing to write: the position moves in memory, and is stored with the next write or after a while.
             position = self._pipeline.position
@@ -219,9 +250,7 @@ class LaneRun:
     def _check_structure(self, events: list[Any]) -> None:
         for event in events:
             if event["operationType"] in _STRUCTURE:
-                raise PositionLostError(
-                    "mongo", f"the collection is gone or another one ({event['operationType']} event)"
-                )
+                raise CollectionGoneError(event["operationType"])
 
     def _seen(self, events: list[Any]) -> None:
         for op, count in Counter(event["operationType"] for event in events).items():
@@ -238,7 +267,7 @@ class LaneRun:
 
     def _next_phase(self, phase: str) -> None:
         if phase == STREAM:
-            self._pipeline.apply(Step(phase=phase, cursor=None, owned=self._plan.owned))
+            self._pipeline.apply(Step(phase=phase, cursor=None, owned=self._plan.owned, next=SWEEP))
             self._pipeline.settle()
             self._floors.recording = False
             self._builder.deltas_allowed = True
@@ -249,32 +278,6 @@ class LaneRun:
             self._status.enter("catching_up", reason="snapshot finished")
         else:
             self._pipeline.apply(Step(phase=phase))
-
-    def _keep_house(self) -> None:
-        now = time.monotonic()
-        self._house_at = now + HOUSE_S
-        if now - self._pipeline.confirmed_at > IDLE_COMMIT_S:
-            self._pipeline.apply(Step())
-            self._pipeline.settle()
-        if now - max(self._renewed, self._pipeline.confirmed_at) > self._lease.ttl_ms / 3000:
-            self._lease.renew()
-            self._renewed = now
-        self._replay()
-        if now - self._index_checked > (HOUSE_S if self._indexes.is_building else INDEX_CHECK_S):
-            self._index_checked = now
-            self._indexes.check(ready=self._status.state == "live")
-            self._status.dead_letters = count_dead_letters(self._redis, self._plan.name)
-
-    def _replay(self) -> None:
-        """Dead letters that somebody wants tried again."""
-        letters = requested_replays(self._redis, self._plan.name, self._settings.batch_writes)
-        if not letters:
-            return
-        waiting = {entry: ident for entry, ident in letters.items() if ident}
-        if waiting:
-            self._pipeline.apply(ReplayUnit(self._plan, self._lookup, self._floors, waiting))
-            self._pipeline.settle()
-        replays_done(self._redis, self._plan.name, list(letters))
 
     def _finish(self) -> None:
         """Commit what is done, exactly: an unfinished snapshot stays unfinished."""

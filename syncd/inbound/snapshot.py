@@ -65,7 +65,7 @@ class SnapshotReader:
         if position.phase == SNAPSHOT:
             yield from self._chunks(position.cursor)
             yield NextPhase(SWEEP)
-        if self._plan.contract.sync.on_delete == "delete":
+        if position.next == SWEEP and self._plan.contract.sync.on_delete == "delete":
             yield from self._sweep(position)
         yield NextPhase(STREAM)
 

@@ -8,6 +8,11 @@ from typing import Any
 from syncd import telemetry
 from syncd.stores.position import Position, encode_time
 
+OPLOG_CALM_S = 120
+"""A young oplog is short without being full; an idle position is up to a minute old."""
+OPLOG_ALARM = 0.6
+"""Part of the oplog window that a lane may be behind before a person is told."""
+
 
 class LaneStatus:
     """State of one lane. Reads are consistent enough for people: every field is replaced as a whole."""
@@ -23,6 +28,7 @@ class LaneStatus:
         self.dead_letters = 0
         self._fresh_at: float | None = None
         self._position = Position()
+        self._alarmed = False
 
     def enter(self, state: str, *, error: str = "", **details: Any) -> None:
         """Come into another state; `error` says why when that is not a good one."""
@@ -64,6 +70,15 @@ class LaneStatus:
         if self.state == "standby":
             return True
         return self.state == "live" and (self.freshness_s is None or self.lag() <= self.freshness_s)
+
+    def oplog(self, first: int, last: int) -> None:
+        """How far back the oplog reaches, in epoch seconds. Says so when the position has used up most of that."""
+        window, behind = last - first, last - self._position.time.time
+        telemetry.OPLOG_WINDOW.set(window)
+        alarm = behind > max(OPLOG_ALARM * window, OPLOG_CALM_S) and self._position.token is not None
+        if alarm and not self._alarmed:
+            telemetry.oplog_window_short(self.contract, window, behind)
+        self._alarmed = alarm
 
     def measure(self) -> None:
         """Bring the gauges up to date that grow while nothing happens."""

@@ -43,20 +43,31 @@ class Batch:
 class ChangeStream:
     """One cursor over one collection. Not thread-safe."""
 
-    def __init__(self, store: MongoStore, plan: Plan) -> None:
+    def __init__(self, store: MongoStore, plan: Plan, *, thin: bool = False) -> None:
+        """`thin`: deliver no fields, for changes that are larger than an event may be."""
         self._store = store
         self._database, self._collection = plan.namespace
-        self._project = {"$project": plan.event_projection()}
+        self._project = {"$project": plan.event_projection(thin=thin)}
         self._session: ClientSession | None = None
         self._cursor: Any = 0
 
-    def open(self, token: Document | None, horizon: Timestamp = ZERO_TIME) -> Batch:
-        """Open behind `token`, or at the present moment; the first reply, usually without events.
+    def begin(self) -> Batch:
+        """Open at the present moment."""
+        return self._open({}, ZERO_TIME)
 
-        `horizon` is the latest time that Redis shows. Raises PositionLostError when the server cannot resume from the
-        token, or has not come to that time itself: then it was restored to an earlier one.
+    def resume(self, token: Document, horizon: Timestamp) -> Batch:
+        """Open behind `token`. `horizon` is the latest time that Redis shows.
+
+        Raises PositionLostError when the server cannot resume, or has not come to that time itself: then its data were
+        restored to an earlier one. Raises TokenLostError when `resume_at` may still do.
         """
-        stage: Document = {} if token is None else {"startAfter": token}
+        return self._open({"startAfter": token}, horizon)
+
+    def resume_at(self, time: Timestamp, horizon: Timestamp) -> Batch:
+        """Open at a time; changes of that very time come once more."""
+        return self._open({"startAtOperationTime": time}, horizon)
+
+    def _open(self, stage: Document, horizon: Timestamp) -> Batch:
         command = {
             "aggregate": self._collection,
             "pipeline": [{"$changeStream": stage}, self._project],

@@ -134,7 +134,8 @@ class WindowBuilder:
             t.read = t.document is None
 
     def _delta(self, event: Document) -> Delta | None:
-        return self._plan.delta(event["updateDescription"]) if self._plan.patchable else None
+        description = event.get("updateDescription")
+        return self._plan.delta(description) if description is not None and self._plan.patchable else None
 
     def _writes(self, ident: str, t: Touched) -> list[Write] | None:
         """The writes of one document; None when it has to be read after all."""

@@ -53,10 +53,10 @@ class Plan:
         """What this contract writes: projection, key template, Redis type."""
         return [[shape.name, shape.template.text, shape.type] for shape in self.shapes]
 
-    def event_projection(self) -> dict[str, int]:
-        """The `$project` behind `$changeStream`: only what this plan looks at."""
+    def event_projection(self, *, thin: bool = False) -> dict[str, int]:
+        """The `$project` behind `$changeStream`: only what this plan looks at; `thin`: no field of a document."""
         wanted = dict.fromkeys(("_id", *_EVENT_FIELDS), 1)
-        if self.filter is not None:
+        if thin or self.filter is not None:
             return wanted  # every change is resolved by a read
         if self.patchable:
             wanted["updateDescription"] = 1

@@ -257,11 +257,13 @@ local function release_lease(keys, args)
   return {'ok'}
 end
 
--- args: protocol, lease. Forgets the position, so that a new snapshot begins; keeps epoch and what the contract owns.
+-- args: protocol, lease, what the next start does: "sweep" (copy anew, remove ghosts), "keep" (copy anew, remove
+-- nothing) or "pause" (wait for a person). Forgets the position; keeps epoch and what the contract owns.
 local function forget(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end
   redis.call('HDEL', keys[2], 'token', 'phase')
+  redis.call('HSET', keys[2], 'next', args[3])
   return {'ok'}
 end
 

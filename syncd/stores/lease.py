@@ -64,9 +64,9 @@ class Lease:
         """Hold on to the lease. Raises FencedError when it was lost."""
         self._check(self._call("syncd_renew", [self.value, self.ttl_ms]))
 
-    def forget_position(self) -> None:
-        """Make the next start begin with a snapshot."""
-        self._check(self._call("syncd_forget", [self.value]))
+    def forget_position(self, then: str) -> None:
+        """Give up the position. `then` is what the next start does: `sweep`, `keep` or `pause` (see Position.next)."""
+        self._check(self._call("syncd_forget", [self.value, then]))
 
     def release(self) -> None:
         """Give the lease back, so that a standby need not wait for it to run out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,18 +14,28 @@ from pymongo import MongoClient
 from pymongo import errors as driver
 
 from syncd import __version__
-from syncd.errors import CapabilityError, FatalError, PositionLostError, StoreError, TransientError
+from syncd.errors import (
+    CapabilityError,
+    EventTooLargeError,
+    FatalError,
+    PositionLostError,
+    StoreError,
+    TokenLostError,
+    TransientError,
+)
 
 Document: TypeAlias = dict[str, Any]
 
+OPLOG_CACHE_S = 20.0
 _OLDEST = (6, 0)
 _LOST = {
     260: "InvalidResumeToken",
-    280: "ChangeStreamFatalError",
     286: "ChangeStreamHistoryLost",
     464: "ChangeStreamStartAfterNotFound",
     50811: "the token names a moment that this server does not know",
 }
+_TOKEN_LOST = 280
+_EVENT_TOO_LARGE = 10334
 _AUTHENTICATION = {11, 13, 18}
 SNAPSHOT_TOO_OLD = 239
 SNAPSHOT_UNAVAILABLE = 246
@@ -67,6 +78,9 @@ class MongoStore:
             raise FatalError(
                 "mongo", f"SYNCD_MONGO_URI is not usable: {without_secrets(str(error))}"
             ) from None
+        self._oplog_lock = threading.Lock()
+        self._oplog_read = -OPLOG_CACHE_S
+        self._oplog_window: tuple[int, int] | None = None
 
     def connect(self) -> MongoCapabilities:
         """Ping, and refuse what is too old or has no change streams."""
@@ -84,6 +98,25 @@ class MongoStore:
                 "and call rs.initiate() (a replica set of one is enough)",
             )
         return MongoCapabilities(version, sharded)
+
+    def oplog_window(self) -> tuple[int, int] | None:
+        """Epoch seconds of the oldest and the newest entry of the oplog; None where we may not or cannot look.
+
+        Asked for by every lane, so the answer is kept for a while.
+        """
+        with self._oplog_lock:
+            if time.monotonic() - self._oplog_read > OPLOG_CACHE_S:
+                self._oplog_read = time.monotonic()
+                self._oplog_window = self._read_oplog_window()
+            return self._oplog_window
+
+    def _read_oplog_window(self) -> tuple[int, int] | None:
+        oplog = self.client["local"]["oplog.rs"]
+        try:
+            first, last = (oplog.find_one({}, {"ts": 1}, sort=[("$natural", way)]) for way in (1, -1))
+        except driver.PyMongoError:  # no right to read `local`, or a mongos: the metric stays away
+            return None
+        return (first["ts"].time, last["ts"].time) if first and last else None
 
     def close(self) -> None:
         """Close all connections."""
@@ -106,10 +139,16 @@ def translated() -> Iterator[None]:
 
 def translate(error: driver.PyMongoError) -> StoreError:
     """One error of the driver as an error of syncd; what is unknown counts as fatal, so that it is seen."""
-    text = without_secrets(str(error))[:500]
+    text = without_secrets(str(error)).split(", Topology Description")[0][:400]
     code = error.code if isinstance(error, driver.OperationFailure) else None
     if code in _LOST:
         return PositionLostError("mongo", f"the stream cannot resume ({_LOST[code]}, {code}): {text}")
+    if code == _TOKEN_LOST:
+        return TokenLostError("mongo", f"the stream cannot resume (ChangeStreamFatalError, 280): {text}")
+    if code == _EVENT_TOO_LARGE:
+        return EventTooLargeError(
+            "mongo", f"a change is larger than the 16 MB that an event may have: {text}"
+        )
     if code in _AUTHENTICATION:
         return FatalError(
             "mongo", f"MongoDB refuses us: {text}; mend user, password or roles in SYNCD_MONGO_URI"

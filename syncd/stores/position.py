@@ -19,6 +19,7 @@ from syncd.stores.mongo import ZERO_TIME, Document
 from syncd.stores.redis import RedisStore, translated
 
 SNAPSHOT, SWEEP, STREAM = "snapshot", "sweep", "stream"
+KEEP, PAUSE = "keep", "pause"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,11 @@ class ControlKeys:
     def replay(self) -> str:
         """List of dead letters, by entry, that are to be tried again."""
         return self._name("replay")
+
+    @property
+    def requests(self) -> str:
+        """List of what people ask of the lane: "snapshot"."""
+        return self._name("requests")
 
     @property
     def indexes(self) -> str:
@@ -82,6 +88,8 @@ class Position:
     fingerprint: str = ""
     owned: list[list[str]] = field(default_factory=list)
     """Projection, key template and type of everything this contract may have written."""
+    next: str = SWEEP
+    """What a snapshot does after its last document: `sweep` or `keep` the keys without one. `pause`: none may begin."""
 
     def encoded(self) -> list[str | bytes]:
         """Fields and values for the hash."""
@@ -94,6 +102,7 @@ class Position:
             "copied", str(self.copied),
             "fingerprint", self.fingerprint,
             "owned", json.dumps(self.owned),
+            "next", self.next,
         ]  # fmt: skip
 
 
@@ -122,7 +131,9 @@ def load_position(store: RedisStore, keys: ControlKeys) -> Position:
 
 def _decode(raw: dict[bytes, bytes]) -> Position:
     position = Position(
-        fingerprint=raw.get(b"fingerprint", b"").decode(), owned=json.loads(raw.get(b"owned", b"[]"))
+        fingerprint=raw.get(b"fingerprint", b"").decode(),
+        owned=json.loads(raw.get(b"owned", b"[]")),
+        next=raw.get(b"next", SWEEP.encode()).decode(),
     )
     if not raw.get(b"token") or b"phase" not in raw:
         return position

@@ -1,0 +1,88 @@
+"""What a lane does beside moving changes: hold its lease, store an idle position, answer requests, look at indexes."""
+
+from __future__ import annotations
+
+import time
+
+from syncd import telemetry
+from syncd.inbound.floors import Floors
+from syncd.inbound.index import Indexes
+from syncd.inbound.lookup import Lookup
+from syncd.inbound.pipeline import Pipeline
+from syncd.inbound.status import LaneStatus
+from syncd.inbound.units import ReplayUnit, Step
+from syncd.plan.compile import Plan
+from syncd.stores.deadletters import count_dead_letters, replays_done, requested_replays
+from syncd.stores.lease import Lease
+from syncd.stores.mongo import MongoStore
+from syncd.stores.redis import RedisStore
+
+EVERY_S = 1.0
+IDLE_COMMIT_S = 60.0
+"""How often the position of a lane without traffic is stored at least, so that it does not age out of the oplog."""
+LOOK_S = 15.0
+"""How often what changes slowly is looked at."""
+MOST_REPLAYED = 256
+
+
+class Housekeeper:
+    """Called by the lane's thread between two items, whenever it is `due`."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        mongo: MongoStore,
+        redis: RedisStore,
+        lease: Lease,
+        pipeline: Pipeline,
+        indexes: Indexes,
+        status: LaneStatus,
+        lookup: Lookup,
+        floors: Floors,
+    ) -> None:
+        self._plan, self._mongo, self._redis, self._lease = plan, mongo, redis, lease
+        self._pipeline, self._indexes, self._status = pipeline, indexes, status
+        self._lookup, self._floors = lookup, floors
+        self._renewed = time.monotonic()
+        self._looked = self._next = 0.0
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time again."""
+        return time.monotonic() >= self._next
+
+    def keep(self) -> None:
+        """Do what is due. Nothing may be in flight."""
+        now = time.monotonic()
+        self._next = now + EVERY_S
+        self._commit_idle(now)
+        if now - max(self._renewed, self._pipeline.confirmed_at) > self._lease.ttl_ms / 3000:
+            self._lease.renew()
+            self._renewed = now
+        self._replay()
+        if now - self._looked > (EVERY_S if self._indexes.is_building else LOOK_S):
+            self._looked = now
+            self._indexes.check(ready=self._status.state == "live")
+            self._status.dead_letters = count_dead_letters(self._redis, self._plan.name)
+
+    def _commit_idle(self, now: float) -> None:
+        every = IDLE_COMMIT_S
+        if (window := self._mongo.oplog_window()) is not None:
+            self._status.oplog(*window)
+            # A quarter of a short window leaves time for a restart.
+            every = min(every, max(EVERY_S, (window[1] - window[0]) / 4))
+        if now - self._pipeline.confirmed_at > every:
+            self._pipeline.apply(Step())
+            self._pipeline.settle()
+
+    def _replay(self) -> None:
+        """Dead letters that somebody wants tried again."""
+        letters = requested_replays(self._redis, self._plan.name, MOST_REPLAYED)
+        if not letters:
+            return
+        waiting = {entry: ident for entry, ident in letters.items() if ident}
+        if waiting:
+            self._pipeline.apply(ReplayUnit(self._plan, self._lookup, self._floors, waiting))
+            self._pipeline.settle()
+        replays_done(self._redis, self._plan.name, list(letters))
+        telemetry.replayed(self._plan.name, len(waiting))
