@@ -10,7 +10,7 @@ from typing import Any
 
 from bson import json_util
 
-from syncd.plan.change import Dead, Drop, Patch, Put, Retired, Settled, Write
+from syncd.plan.change import Dead, Drop, Ghost, Patch, Put, Retired, Settled, Write
 from syncd.plan.codec import dump_json
 from syncd.plan.project import Shape
 from syncd.stores.position import ControlKeys
@@ -37,6 +37,9 @@ class Operations:
             self._patch(write)
         elif isinstance(write, Drop):
             self._drop(write)
+        elif isinstance(write, Ghost):
+            maps = [self._map(shape)[1] for shape in write.maps]
+            self._emit(write, "g", REDIS_TYPES[write.shape.type], len(maps), *maps, key=write.key)
         elif isinstance(write, Settled):
             self._emit(write, "y", len(write.entries), *write.entries)
         else:
@@ -49,7 +52,8 @@ class Operations:
         self.args += args
 
     def _map(self, shape: Shape | Retired) -> tuple[str, str]:
-        return self._control.keys_by_id(shape.name), self._control.ids_by_key(shape.name)
+        name, template = shape.name, shape.template.text
+        return self._control.keys_by_id(name, template), self._control.ids_by_key(name, template)
 
     def _put(self, write: Put) -> None:
         shape, content = write.shape, write.content

@@ -11,11 +11,11 @@ from syncd.errors import ProjectionError
 from syncd.inbound.operations import Operations
 from syncd.inbound.units import Unit
 from syncd.inbound.writer import Writer
-from syncd.plan.change import Dead, Drop, Patch, Put, Settled
+from syncd.plan.change import Dead, Drop, Ghost, Patch, Put, Settled
 from syncd.plan.compile import Plan
 from syncd.stores.position import ControlKeys, Position
 
-_RESULTS = {Put: "put", Patch: "patch", Drop: "delete", Dead: "dead", Settled: "settled"}
+_RESULTS = {Put: "put", Patch: "patch", Drop: "delete", Ghost: "delete", Dead: "dead", Settled: "settled"}
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,7 +12,7 @@ from syncd.contract.template import KeyTemplate
 from syncd.errors import TransientError
 from syncd.inbound.floors import Floors
 from syncd.inbound.lookup import Lookup
-from syncd.plan.change import Drop, Retired
+from syncd.plan.change import Drop, Ghost, Retired
 from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value, encode_key_value, parse_key, scan_pattern
 from syncd.stores.mongo import Document
@@ -34,7 +34,7 @@ class Chunk:
 class Ghosts:
     """Keys that have to go: their documents were not there at `time`."""
 
-    drops: list[Drop]
+    drops: Sequence[Drop | Ghost]
     time: Timestamp
 
 
@@ -66,7 +66,10 @@ class SnapshotReader:
             yield from self._chunks(position.cursor)
             yield NextPhase(SWEEP)
         if position.next == SWEEP and self._plan.contract.sync.on_delete == "delete":
-            yield from self._sweep(position)
+            yield from self._sweep()
+        for name, template, kind in position.owned:
+            if (name, template) not in {(shape.name, shape.template.text) for shape in self._plan.shapes}:
+                yield from self._retired(Retired(name, kind, KeyTemplate.parse(template)))
         yield NextPhase(STREAM)
 
     def _after(self) -> Timestamp:
@@ -81,14 +84,11 @@ class SnapshotReader:
             yield Chunk(documents, self._time)
             cursor = {"_id": documents[-1]["_id"]}
 
-    def _sweep(self, position: Position) -> Iterator[Ghosts]:
+    def _sweep(self) -> Iterator[Ghosts]:
         for shape in self._plan.shapes:
             scan = self._scan_by_id if shape.by_id else self._scan_map
             for candidates in scan(Retired(shape.name, shape.type, shape.template)):
                 yield from self._ghosts(candidates)
-        for owned in position.owned:
-            if owned not in self._plan.owned:
-                yield from self._retired(Retired(owned[0], owned[2], KeyTemplate.parse(owned[1])))
 
     def _ghosts(self, candidates: list[Candidate]) -> Iterator[Ghosts]:
         found = self._lookup.by_ids(
@@ -116,12 +116,15 @@ class SnapshotReader:
                 yield candidates
 
     def _scan_map(self, shape: Retired) -> Iterator[list[Candidate]]:
-        name = self._control.keys_by_id(shape.name)
-        for entries in self._pages(lambda cursor: self._store.client.hscan(name, cursor, count=SCAN_COUNT)):
+        for entries in self._map_pages(shape):
             idents = [ident.decode() for ident in entries]
             yield [(Drop(shape, ident, None), decode_key_value(ident)) for ident in idents]
 
-    def _pages(self, scan: Callable[[int], Any]) -> Iterator[Iterable[bytes]]:
+    def _map_pages(self, shape: Retired) -> Iterator[Mapping[bytes, bytes]]:
+        name = self._control.keys_by_id(shape.name, shape.template.text)
+        return self._pages(lambda cursor: self._store.client.hscan(name, cursor, count=SCAN_COUNT))
+
+    def _pages(self, scan: Callable[[int], Any]) -> Iterator[Any]:
         cursor = 0
         while True:
             with translated():
@@ -133,19 +136,31 @@ class SnapshotReader:
 
     def _retired(self, shape: Retired) -> Iterator[Ghosts]:
         """Keys of a projection that the contract no longer has, except those that another one took over."""
-        for candidates in self._scan_by_id(shape) if shape.by_id else self._scan_map(shape):
-            drops = [drop for drop, _ in candidates if not self._is_claimed(drop)]
-            if drops:
-                yield Ghosts(drops, self._after())
+        present = [Retired(s.name, s.type, s.template) for s in self._plan.shapes]
+        by_id = [s.template for s in present if s.by_id]
+        maps = tuple(s for s in present if not s.by_id)
+        for keys in self._retired_by_id(shape) if shape.by_id else self._retired_by_map(shape):
+            ghosts: list[Drop | Ghost] = [
+                Ghost(shape, ident, key, maps)
+                for ident, key in keys
+                if not any(parse_key(template, key.encode()) is not None for template in by_id)
+            ]
+            if ghosts:
+                yield Ghosts(ghosts, self._after())
+        if not shape.by_id:
+            yield Ghosts(self._retired_maps(shape), self._after())
 
-    def _is_claimed(self, drop: Drop) -> bool:
-        if drop.key is None:
-            return False
-        for shape in self._plan.shapes:
-            if shape.by_id and parse_key(shape.template, drop.key.encode()) is not None:
-                return True
-            if not shape.by_id:
-                with translated():
-                    if self._store.client.hexists(self._control.ids_by_key(shape.name), drop.key):
-                        return True
-        return False
+    def _retired_by_id(self, shape: Retired) -> Iterator[list[tuple[str, str]]]:
+        for candidates in self._scan_by_id(shape):
+            yield [(drop.ident, drop.key) for drop, _ in candidates if drop.key is not None]
+
+    def _retired_by_map(self, shape: Retired) -> Iterator[list[tuple[str, str]]]:
+        for entries in self._map_pages(shape):
+            yield [(ident.decode(), key.decode()) for ident, key in entries.items()]
+
+    def _retired_maps(self, shape: Retired) -> list[Drop | Ghost]:
+        """The maps themselves, which are hashes like any other."""
+        name, template = shape.name, shape.template.text
+        as_hash = Retired(name, "hash", shape.template)
+        names = (self._control.keys_by_id(name, template), self._control.ids_by_key(name, template))
+        return [Ghost(as_hash, "", key, ()) for key in names]

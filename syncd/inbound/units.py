@@ -14,7 +14,7 @@ from syncd.inbound.floors import Floors
 from syncd.inbound.lookup import Lookup
 from syncd.inbound.snapshot import Chunk, Ghosts
 from syncd.inbound.window import Window, WindowBuilder
-from syncd.plan.change import Dead, Patch, Settled, Write
+from syncd.plan.change import Dead, Ghost, Patch, Settled, Write
 from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value, encode_key_value
 from syncd.stores.mongo import ZERO_TIME, Document
@@ -190,8 +190,9 @@ class GhostsUnit(Unit):
         self.size = len(ghosts.drops)
 
     def _writes(self) -> list[Write]:
-        time = self._ghosts.time
-        return [drop for drop in self._ghosts.drops if not self._floors.is_newer(drop.ident, time)]
+        # The stream writes no key of a projection that is gone; all others it may have written since the look.
+        newer, time = self._floors.is_newer, self._ghosts.time
+        return [drop for drop in self._ghosts.drops if isinstance(drop, Ghost) or not newer(drop.ident, time)]
 
     def confirmed(self) -> None:
         """Changes up to the time of the look may show."""

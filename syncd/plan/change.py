@@ -56,6 +56,15 @@ class Drop(NamedTuple):
     key: str | None
 
 
+class Ghost(NamedTuple):
+    """A key of a projection that the contract no longer has; it goes unless a shape of `maps` took it over."""
+
+    shape: Retired
+    ident: str
+    key: str
+    maps: tuple[Retired, ...]
+
+
 class Dead(NamedTuple):
     """A change that cannot be applied. `detail` holds no values of the document; `change` is the event as it came."""
 
@@ -73,7 +82,7 @@ class Settled(NamedTuple):
     entries: list[str]
 
 
-Write: TypeAlias = Put | Patch | Drop | Dead | Settled
+Write: TypeAlias = Put | Patch | Drop | Ghost | Dead | Settled
 
 
 class Delta(NamedTuple):

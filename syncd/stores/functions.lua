@@ -125,6 +125,17 @@ write.d = function(key, args, i)
   return i + 1, nil
 end
 
+-- g: delete a key of a projection that the contract no longer has, unless another one took it over.
+-- type, n, owners map, ...
+write.g = function(key, args, i)
+  local last = i + 1 + args[i + 1]
+  for at = i + 2, last do
+    if redis.call('HEXISTS', args[at], key) == 1 then return last + 1, nil end
+  end
+  redis.call('DEL', key)
+  return last + 1, nil
+end
+
 -- m: this document's key is `key` from now on; the one before goes. map, owners, id
 write.m = function(key, args, i)
   release(args[i], args[i + 1], args[i + 2], key)
@@ -160,7 +171,7 @@ local partial = {H = true, J = true}
 
 -- How many arguments an operation has behind its code.
 local function width(code, args, i)
-  if code == 'h' then return 2 + args[i + 1] end
+  if code == 'h' or code == 'g' then return 2 + args[i + 1] end
   if code == 'H' or code == 'J' then
     local sets = 2 + args[i + 1]
     return sets + 1 + args[i + sets]

@@ -61,13 +61,13 @@ class ControlKeys:
         """Hash: alias -> generation, fingerprint and real name, as JSON."""
         return self._name("indexes")
 
-    def keys_by_id(self, projection: str) -> str:
-        """Hash: _id -> key, where the key is not a function of _id."""
-        return self._name(f"keys:{projection}")
+    def keys_by_id(self, projection: str, template: str) -> str:
+        """Hash: _id -> key, where the key is not a function of _id. Another template has another map."""
+        return self._name(f"keys:{projection}:{template}")
 
-    def ids_by_key(self, projection: str) -> str:
+    def ids_by_key(self, projection: str, template: str) -> str:
         """Hash: key -> _id, the same read backwards."""
-        return self._name(f"owners:{projection}")
+        return self._name(f"owners:{projection}:{template}")
 
 
 @dataclass(slots=True)
