@@ -123,7 +123,7 @@ def _shares(seen: Seen, total: int) -> str:
     elements = f" of {'/'.join(sorted(seen.elements))}" if seen.elements else ""
     return ", ".join(
         f"{kind}{elements if kind == 'array' else ''} {_percent(count, total)}"
-        for kind, count in seen.types.most_common()
+        for kind, count in sorted(seen.types.items(), key=lambda item: (-item[1], item[0]))
     )
 
 

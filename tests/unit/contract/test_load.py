@@ -104,7 +104,8 @@ def test_a_value_from_the_environment_is_never_repeated(tmp_path: Path) -> None:
     """Whatever is wrong with it: it may be a secret."""
     redis = (
         projection(
-            "{t: '${HUSH}', z: {expr: '${HUSH}(t)'}, a: {expr: '${HUSH}'}, b: {expr: 'x(${HUSH})'}, c: {from: c, type: '${HUSH}'}}",
+            "{t: '${HUSH}', z: {expr: '${HUSH}(t)'}, a: {expr: '${HUSH}'}, b: {expr: 'x(${HUSH})'}, "
+            "c: {from: c, type: '${HUSH}'}}",
             type="json",
             key="${HUSH}",
             index="{name: '${HUSH}', type: text}\n{name: z, path: '$.${HUSH}', type: text}",
