@@ -1,0 +1,164 @@
+"""Promise 5: a daemon that lost its lease writes nothing more."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from tests.faults.conftest import Rig
+from tests.support.check import wait_until
+from tests.support.contracts import projection
+from tests.support.daemon import Daemon
+from tests.support.scene import Flow
+from tests.support.servers import connect
+
+LEASE_S = 2
+READS = {"GET", "HGET", "TYPE", "PTTL", "EXISTS"}
+
+
+def film(number: int, n: int = 0) -> dict[str, Any]:
+    return {"_id": number, "title": f"film {number}", "n": n}
+
+
+def state_of(daemon: Daemon) -> str:
+    code, _ = daemon.get("/status")
+    return str(daemon.status()["lanes"][0]["state"]) if code == 200 else "down"
+
+
+def run_two(rig: Rig, count: int = 500, **env: str) -> tuple[Flow, Daemon, Daemon]:
+    """A contract with a daemon that serves it, and one that stands by."""
+    flow = rig.scene.add("film", projection(["title", "n"]), documents=[film(n) for n in range(count)])
+    first, second = rig.scene.another_daemon(**env), rig.scene.another_daemon(**env)
+    first.start()
+    wait_until(lambda: state_of(first) == "live", 20, first.process.log_tail)
+    second.start()
+    wait_until(lambda: state_of(second) == "standby", 20, second.process.log_tail)
+    return flow, first, second
+
+
+def test_a_standby_takes_over(rig: Rig) -> None:
+    """Of two daemons one works and both are ready; within 15 s of a kill -9 the other goes on, without a snapshot."""
+    flow, first, second = run_two(rig)
+    assert first.is_ready()
+    assert second.is_ready()
+    assert (first.metric("syncd_lease_held"), second.metric("syncd_lease_held")) == (1, 0)
+    holder = flow.redis.get(flow.names.control("lease"))
+    flow.collection.update_many({}, {"$set": {"n": 1}})
+    flow.wait_same()
+    assert second.metric("syncd_writes_total") == 0
+    first.kill()
+    began = time.monotonic()
+    flow.collection.update_many({}, {"$set": {"n": 2}})
+    flow.wait_same(15)
+    wait_until(lambda: state_of(second) == "live", 15 - (time.monotonic() - began))
+    assert flow.redis.get(flow.names.control("lease")) != holder
+    assert not second.logs(event="snapshot started")
+    first.start()
+    wait_until(lambda: state_of(first) == "standby")
+
+
+def test_a_stop_hands_over_at_once(rig: Rig) -> None:
+    """A daemon that is asked to stop gives its lease back: the standby need not wait for it to run out."""
+    flow, first, second = run_two(rig, SYNCD_LEASE_TTL="20")
+    assert first.terminate() == 0
+    began = time.monotonic()
+    wait_until(lambda: state_of(second) in ("catching_up", "live"), 10)
+    assert time.monotonic() - began < 8
+    flow.collection.insert_one(film(1000))
+    flow.wait_same()
+
+
+@contextmanager
+def monitored(url: str) -> Iterator[list[list[str]]]:
+    """Every command that Redis gets, and every one that its functions call, as words; the first is who asked."""
+    lines: list[list[str]] = []
+    client = connect(url)
+    with client.monitor() as monitor:
+
+        def listen() -> None:
+            try:
+                for command in monitor.listen():
+                    words = shlex.split(
+                        command["command"].encode("ascii", "replace").decode().replace("'", "")
+                    )
+                    lines.append([command["client_type"], *words[:2], " ".join(words[2:])])
+            except (RedisError, OSError, ValueError):
+                pass  # closed
+
+        thread = threading.Thread(target=listen, daemon=True)
+        thread.start()
+        yield lines
+        client.connection_pool.disconnect()
+    thread.join(5)
+
+
+def test_a_daemon_that_slept_writes_nothing(rig: Rig) -> None:
+    """A daemon frozen in the middle of its work and revived after another took over changes nothing any more."""
+    flow, first, second = run_two(rig, 2000, SYNCD_LEASE_TTL=str(LEASE_S), SYNCD_BATCH_WRITES="20")
+    old = flow.redis.get(flow.names.control("lease")).decode()
+    rig.redis_proxy.delay(0.01)
+    flow.collection.update_many({}, {"$set": {"n": 1}})
+    wait_until(lambda: flow.redis.hget(flow.key(200), "n") == b"1")
+    first.pause()
+    rig.redis_proxy.restore()
+    assert flow.differences(), "it was paused too late, with nothing left to do"
+    wait_until(lambda: state_of(second) == "live", 20, second.process.log_tail)
+    flow.wait_same()
+    flow.collection.update_many({}, {"$set": {"n": 2}})
+    flow.wait_same()
+    with monitored(rig.redis.url) as lines:
+        first.resume()
+        wait_until(lambda: state_of(first) == "standby", 20, first.process.log_tail)
+    calls = calls_of(lines, old)
+    assert calls, "the revived daemon did not even try"
+    assert {command for called in calls for command in called} <= READS
+    flow.assert_same()
+    assert first.metric("syncd_lease_held") == 0
+    assert first.is_ready()
+    second.kill()
+    flow.collection.update_many({}, {"$set": {"n": 3}})
+    flow.wait_same()
+
+
+def calls_of(lines: list[list[str]], lease: str) -> list[list[str]]:
+    """What the functions called that came with this lease, call by call."""
+    calls: list[list[str]] = []
+    ours = False
+    for kind, command, name, rest in lines:
+        if kind == "lua":
+            if ours:
+                calls[-1].append(command)
+        else:
+            ours = command == "FCALL" and name == "syncd_apply" and lease in rest
+            if ours:
+                calls.append([])
+    return calls
+
+
+def test_a_daemon_that_was_cut_off_writes_nothing(rig: Rig) -> None:
+    """What a daemon sent into a dead link arrives after another took over: it changes nothing."""
+    flow = rig.scene.add("film", projection(["title", "n"]), documents=[film(n) for n in range(200)])
+    first = rig.scene.another_daemon(SYNCD_LEASE_TTL=str(LEASE_S))
+    first.start()
+    wait_until(lambda: state_of(first) == "live", 20, first.process.log_tail)
+    second = rig.scene.another_daemon(SYNCD_LEASE_TTL=str(LEASE_S), SYNCD_REDIS_URL=rig.redis.url)
+    second.start()
+    wait_until(lambda: state_of(second) == "standby", 20, second.process.log_tail)
+    rig.redis_proxy.blackhole()
+    flow.collection.update_many({}, {"$set": {"n": 1}})
+    wait_until(lambda: state_of(second) == "live", 20, second.process.log_tail)
+    flow.wait_same()
+    flow.collection.update_many({}, {"$set": {"n": 2}})
+    flow.wait_same()
+    rig.redis_proxy.restore()
+    wait_until(lambda: state_of(first) in ("standby", "waiting"), 20, first.process.log_tail)
+    flow.assert_same()
+    wait_until(lambda: state_of(first) == "standby", 20, first.process.log_tail)
+    assert state_of(second) == "live"
+    flow.assert_same()

@@ -1,0 +1,125 @@
+"""Promise 3: no key ever holds a part of a document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from syncd.embedded import RedisServer
+from tests.faults.conftest import Rig
+from tests.support.check import wait_until
+from tests.support.contracts import projection
+from tests.support.proxy import Proxy
+from tests.support.scene import Flow, Scene
+
+FIELDS = ["title", "year", "text"]
+
+
+def film(number: int, **more: Any) -> dict[str, Any]:
+    return {"_id": number, "title": f"film {number}", "year": 1900 + number, "text": "x" * 50, **more}
+
+
+@pytest.fixture
+def flow(rig: Rig) -> Flow:
+    shapes = [projection(FIELDS), projection(FIELDS, name="doc", type="json")]
+    return rig.scene.run("film", *shapes, documents=[film(n) for n in range(50)])
+
+
+def test_a_partial_update_of_a_key_that_is_gone(flow: Flow) -> None:
+    """An update of one field brings back the whole document where its key was deleted, for hash and JSON alike."""
+    for number in range(10):
+        flow.redis.delete(flow.key(number), flow.key(number, "doc"))
+    flow.collection.update_many({"_id": {"$lt": 5}}, {"$set": {"title": "new"}})
+    flow.wait_hash(4, {"title": "new", "year": "1904", "text": "x" * 50})
+    flow.collection.update_many({"_id": {"$lt": 10}}, {"$unset": {"title": ""}})
+    flow.wait_same()
+    assert flow.json(9, "doc") == {"year": 1909, "text": "x" * 50}
+
+
+def test_a_partial_update_of_a_key_that_expired(flow: Flow) -> None:
+    """An update of one field brings back the whole document where its key expired a moment before."""
+    for number in range(50):
+        flow.redis.pexpire(flow.key(number), 1 + number % 5)
+        flow.redis.pexpire(flow.key(number, "doc"), 1 + number % 7)
+    for number in range(50):
+        flow.collection.update_one({"_id": number}, {"$set": {"year": 1}})
+    flow.wait_same()
+
+
+def test_many_updates_of_one_document_in_one_batch(flow: Flow) -> None:
+    """Updates that arrive together with a document's deletion and rebirth, and a lost key, end in one whole state."""
+    films = flow.collection
+    with flow.collection.database.client.start_session() as session:
+        for number in range(20):
+            flow.redis.delete(flow.key(number))
+            with session.start_transaction():
+                films.update_one({"_id": number}, {"$set": {"title": "a"}}, session=session)
+                films.delete_one({"_id": number}, session=session)
+                films.insert_one(film(number), session=session)
+                films.update_one(
+                    {"_id": number}, {"$set": {"title": "b"}, "$unset": {"text": ""}}, session=session
+                )
+    flow.wait_same()
+
+
+def test_a_partial_update_that_loses_its_reply(rig: Rig, flow: Flow) -> None:
+    """A key that is deleted between a call whose reply was lost and the next one is whole again after it."""
+    for number in range(5):
+        lost = rig.redis_proxy.close_after_next_request(containing=b"syncd_apply")
+        flow.collection.update_one({"_id": number}, {"$set": {"title": "one"}})
+        assert lost.wait(10)
+        flow.redis.delete(flow.key(number), flow.key(number, "doc"))
+        flow.collection.update_one({"_id": number}, {"$set": {"year": 2}})
+        flow.wait_hash(number, {"title": "one", "year": "2", "text": "x" * 50})
+    flow.wait_same()
+
+
+def test_keys_that_are_evicted(rig: Rig, tmp_path: Any) -> None:
+    """A Redis that evicts keys with a TTL never shows a part of a document, whatever is updated meanwhile."""
+    config = {"maxmemory": "30mb", "maxmemory-policy": "volatile-random"}
+    films = [{"_id": n, "title": f"film {n}", "year": 1900, "text": "x" * 500} for n in range(3000)]
+    with (
+        RedisServer(config=config, modules=False) as server,
+        Scene(tmp_path / "evict", "faults", rig.mongo.uri, server.url) as scene,
+    ):
+        flow = scene.run("evict", projection(FIELDS, ttl="1h"), documents=films)
+        before = scene.redis.info("stats")["evicted_keys"]
+        number = 0
+        while scene.redis.info("stats")["evicted_keys"] < before + 1500:
+            scene.redis.set(f"filler:{number}", "x" * 100_000, ex=3600)
+            number += 1
+        evicted = {n for n in range(3000) if not scene.redis.exists(flow.key(n))}
+        assert evicted
+        flow.collection.update_many({"_id": {"$lt": 1500}}, {"$set": {"year": 1}})
+        flow.catch_up()
+        fields = {b"title", b"year", b"text"}
+        pipe = scene.redis.pipeline(transaction=False)
+        for n in range(3000):
+            pipe.hgetall(flow.key(n))
+        found = pipe.execute()
+        assert all(content.keys() == fields for content in found if content)
+        years = {n: content[b"year"] for n, content in enumerate(found) if content}
+        assert all(year == (b"1" if n < 1500 else b"1900") for n, year in years.items())
+        assert evicted & years.keys(), "none of the evicted came back"
+
+
+def test_a_full_redis(rig: Rig, tmp_path: Any) -> None:
+    """A Redis without memory takes nothing, not even a part: the lane waits, and goes on when there is room."""
+    config = {"maxmemory": "20mb", "maxmemory-policy": "noeviction"}
+    with (
+        RedisServer(config=config, modules=False) as server,
+        Proxy(server.port) as proxy,
+        Scene(tmp_path / "full", "faults", rig.mongo.uri, server.url, daemon_redis=proxy.redis_url) as scene,
+    ):
+        flow = scene.run("full", projection(FIELDS), documents=[film(n) for n in range(100)])
+        scene.redis.config_set("maxmemory", 1_000_000)
+        flow.collection.update_many({}, {"$set": {"year": 7, "title": "y" * 100}})
+        flow.collection.insert_many([film(n) for n in range(1000, 1500)])
+        lane = flow.wait_state("waiting")
+        assert "maxmemory" in lane["error"]
+        assert len(flow.keys()) == 100
+        scene.redis.config_set("maxmemory", "20mb")
+        flow.wait_same(30)
+        assert not flow.dead_letters()
+        assert wait_until(lambda: flow.lane()["state"] == "live")

@@ -1,0 +1,155 @@
+"""Promise 4: a key whose document is gone, no longer matches, or moved to another key, is gone."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.faults.conftest import Rig
+from tests.support.check import wait_until
+from tests.support.contracts import projection
+from tests.support.scene import Flow
+
+COUNT = 3000
+SLUG = {"key": "{slug}", "name": "slug"}
+
+
+def film(number: int) -> dict[str, Any]:
+    return {"_id": number, "title": f"film {number}", "slug": f"s{number}", "state": "public"}
+
+
+def add(rig: Rig, **more: Any) -> Flow:
+    shapes = [projection(["title"]), projection(["title", "slug"], **SLUG)]
+    return rig.scene.add(
+        "film", *shapes, unique=[["slug"]], documents=[film(n) for n in range(COUNT)], **more
+    )
+
+
+@contextmanager
+def removing(flow: Flow, seed: int) -> Iterator[None]:
+    """Deletes documents, takes them out of the filter, moves them to other keys, and brings some of them back."""
+    stop = threading.Event()
+
+    def write() -> None:
+        chance = random.Random(seed)
+        films = flow.collection
+        turn = 0
+        while not stop.wait(0.001):
+            turn += 1
+            number = chance.randrange(COUNT)
+            which = {"_id": number}
+            match chance.randrange(5):
+                case 0:
+                    films.delete_one(which)
+                case 1:
+                    films.update_one(which, {"$set": {"state": "draft"}})
+                case 2:
+                    films.update_one(which, {"$set": {"slug": f"moved{turn}"}})
+                case 3:
+                    films.replace_one(which, film(number) | {"slug": f"anew{turn}"}, upsert=True)
+                case 4:
+                    films.delete_one(which)
+                    films.insert_one(film(number) | {"slug": f"again{turn}"})
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def assert_no_ghosts(flow: Flow) -> None:
+    wait_until(lambda: flow.lane().get("state") == "live", 30, flow.lane)
+    flow.wait_same()
+    for what in ("keys", "owners"):
+        maps = flow.redis.scan_iter(flow.names.control(f"{what}:*"), count=1000)
+        assert sum(flow.redis.hlen(name) for name in maps) == len(flow.keys("slug")), (
+            "the maps hold what there is"
+        )
+
+
+def test_removals_while_a_snapshot_runs(rig: Rig) -> None:
+    """Documents that go, leave the filter or move while they are copied leave no key, with kills in the middle."""
+    rig.redis_proxy.delay(0.001)
+    flow = add(rig, filter={"state": "public"})
+    daemon = rig.scene.another_daemon(SYNCD_CHUNK_DOCUMENTS="200", SYNCD_BATCH_WRITES="40")
+    with removing(flow, seed=1):
+        for part in (COUNT // 4, COUNT // 2):
+            daemon.start()
+            wait_until(lambda part=part: flow.copied() >= part, 30, flow.position)
+            daemon.kill()
+        rig.scene.start()
+        wait_until(lambda: flow.position()["phase"] == b"stream", 30, flow.position)
+    rig.redis_proxy.restore()
+    assert_no_ghosts(flow)
+
+
+def test_removals_while_the_daemon_is_down(rig: Rig) -> None:
+    """What went while the daemon was down goes after its start, by the stream or, without a position, by a sweep."""
+    flow = add(rig)
+    rig.scene.start()
+    flow.wait_live()
+    for position_lost in (False, True):
+        rig.scene.daemon.kill()
+        low = COUNT // 2 if position_lost else 0
+        with removing(flow, seed=2):
+            flow.collection.delete_many({"_id": {"$gte": low, "$lt": low + 500}})
+        flow.collection.update_many(
+            {"_id": {"$lt": low + 600}}, [{"$set": {"slug": {"$concat": ["$slug", "x"]}}}]
+        )
+        if position_lost:
+            flow.redis.delete(flow.names.control("position"))
+        rig.scene.start()
+        flow.wait_live()
+        assert_no_ghosts(flow)
+    assert len(rig.scene.daemon.logs(event="snapshot started")) == 2
+
+
+def test_the_sweep_takes_nothing_that_lives(rig: Rig) -> None:
+    """Documents that come while the sweep looks for ghosts keep their keys; a stranger's keys are not touched."""
+    rig.redis_proxy.delay(0.001)
+    flow = add(rig)
+    strangers = [
+        "faults:film",
+        "faults:film:cards:1",
+        "faults:film:card",
+        "faults:film:card:a:b",
+        "faults:film:slugs:x",
+    ]
+    for key in strangers:
+        rig.scene.redis.set(key, "not ours")
+    for number in range(COUNT, COUNT + 500):
+        rig.scene.redis.hset(flow.key(number), "title", "a ghost of somebody's restore")
+    with removing(flow, seed=3):
+        rig.scene.start()
+        wait_until(lambda: flow.position().get("phase") == b"stream", 30, flow.position)
+    rig.redis_proxy.restore()
+    for key in strangers:
+        assert rig.scene.redis.get(key) == b"not ours"
+        rig.scene.redis.delete(key)
+    assert_no_ghosts(flow)
+
+
+def test_a_collection_that_is_dropped_or_renamed(rig: Rig) -> None:
+    """A collection that goes takes its keys with it; one that comes again under the name is copied."""
+    flow = add(rig)
+    rig.scene.start()
+    flow.wait_live()
+    flow.collection.drop()
+    wait_until(lambda: not flow.keys() and not flow.keys("slug"), 20, flow.lane)
+    flow.collection.insert_many([film(n) for n in range(10)])
+    flow.wait_same()
+    flow.wait_live()
+    flow.collection.rename("elsewhere")
+    wait_until(lambda: not flow.keys() and not flow.keys("slug"), 20, flow.lane)
+    flow.collection.insert_one(film(3))
+    flow.wait_same()
+    assert_no_ghosts(flow)
+    assert len(rig.scene.daemon.logs(event="position lost")) == 2
+    rig.scene.mongo.drop_database("faults")
+    wait_until(lambda: not flow.keys(), 20, flow.lane)
