@@ -14,6 +14,7 @@ from syncd.plan.change import Dead, Drop, Ghost, Patch, Put, Retired, Settled, W
 from syncd.plan.codec import dump_json
 from syncd.plan.project import Shape
 from syncd.stores.position import ControlKeys
+from syncd.stores.times import readable, token_time
 
 REDIS_TYPES = {"hash": "hash", "json": "ReJSON-RL", "string": "string"}
 _RELAXED = json_util.RELAXED_JSON_OPTIONS
@@ -122,8 +123,8 @@ def describe(event: Mapping[str, Any]) -> dict[str, Any]:
     said: dict[str, Any] = {"op": event.get("operationType", "snapshot")}
     if "documentKey" in event:
         said["id"] = json.loads(json_util.dumps(event["documentKey"]["_id"], json_options=_RELAXED))
-    if moment := event.get("clusterTime"):
-        said["time"] = f"{moment.time}:{moment.inc}"
+    if time_of := event.get("time") or ("_id" in event and token_time(event["_id"])):
+        said["time"] = readable(time_of)
     if description := event.get("updateDescription"):
         said["updated"] = list(description.get("updatedFields") or ())
         said["removed"] = list(description.get("removedFields") or ())
