@@ -18,9 +18,7 @@ import threading
 from collections.abc import Iterable
 from enum import Enum, auto
 
-from bson.timestamp import Timestamp
-
-from syncd.stores.mongo import ZERO_TIME
+from syncd.stores.times import ZERO, Moment
 
 MOST_FLOORS = 50_000
 """Above this, floors become one blanket: it costs reads, not memory."""
@@ -37,26 +35,30 @@ class Verdict(Enum):
 class Floors:
     """Shared by a lane and its snapshot reader; only `touch` and `horizon` are called by both."""
 
-    def __init__(self, mark: Timestamp, horizon: Timestamp) -> None:
+    def __init__(self, mark: Moment, horizon: Moment) -> None:
         """`mark`: latest time of any read that shows; `horizon`: latest time of anything that shows."""
         self._blanket = mark
-        self._floors: dict[str, Timestamp] = {}
+        self._floors: dict[str, Moment] = {}
         self.version = 0
         """Moves with every read that is confirmed."""
         self._horizon = horizon
-        self._touched: dict[str, Timestamp] = {}
+        self._touched: dict[str, Moment] = {}
         self._lock = threading.Lock()
         self.recording = False
         """True while a snapshot runs."""
 
-    def verdict(self, ident: str, time: Timestamp) -> Verdict:
+    def is_clear(self, time: Moment) -> bool:
+        """Whether every change from this time on may be applied."""
+        return not self._floors and time > self._blanket
+
+    def verdict(self, ident: str, time: Moment) -> Verdict:
         """What may be done with a change of this document at this time."""
         floor = self._floors.get(ident)
         if floor is not None and time <= floor:
             return Verdict.SKIP
         return Verdict.READ if time <= self._blanket else Verdict.APPLY
 
-    def confirm_read(self, idents: Iterable[str], time: Timestamp) -> None:
+    def confirm_read(self, idents: Iterable[str], time: Moment) -> None:
         """These documents show what was read at `time`."""
         self.version += 1
         self._floors.update(dict.fromkeys(idents, time))
@@ -64,36 +66,36 @@ class Floors:
             self._blanket = max(self._blanket, *self._floors.values())
             self._floors.clear()
 
-    def confirm_range(self, time: Timestamp) -> None:
+    def confirm_range(self, time: Moment) -> None:
         """Some part of the collection shows what was read at `time`."""
         if time > self._blanket:
             self.version += 1
             self._blanket = time
 
-    def passed(self, time: Timestamp) -> None:
+    def passed(self, time: Moment) -> None:
         """The stream has passed `time`: floors up to there are of no more use."""
         if self._floors:
             self._floors = {ident: floor for ident, floor in self._floors.items() if floor > time}
 
-    def touch(self, idents: Iterable[str], time: Timestamp) -> None:
+    def touch(self, idents: Iterable[str], time: Moment) -> None:
         """The stream is about to write these documents as of `time`."""
         with self._lock:
             self._horizon = max(self._horizon, time)
             if self.recording:
                 for ident in idents:
-                    if time > self._touched.get(ident, ZERO_TIME):
+                    if time > self._touched.get(ident, ZERO):
                         self._touched[ident] = time
 
-    def horizon(self) -> Timestamp:
+    def horizon(self) -> Moment:
         """No chunk may be read earlier than this: everything up to here may have been written by the stream."""
         with self._lock:
             return self._horizon
 
-    def is_newer(self, ident: str, time: Timestamp) -> bool:
+    def is_newer(self, ident: str, time: Moment) -> bool:
         """Whether the stream wrote this document later than `time`."""
-        return self._touched.get(ident, ZERO_TIME) > time
+        return bool(self._touched) and self._touched.get(ident, ZERO) > time
 
-    def chunk_applied(self, time: Timestamp) -> None:
+    def chunk_applied(self, time: Moment) -> None:
         """A chunk of this time is in; every chunk after it is later, so what was touched before matters no more."""
         with self._lock:
             self._touched = {ident: at for ident, at in self._touched.items() if at > time}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from syncd.plan.project import Shape
 from syncd.stores.capabilities import Capabilities, lacks
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
+
+GRACE_S = 300.0
+"""How long an old generation outlives the swap: RedisVL resolves an alias once, when an application opens it."""
 
 _FLAGS = (
     ("index_missing", "INDEXMISSING"), ("index_empty", "INDEXEMPTY"), ("no_stem", "NOSTEM"),
@@ -57,6 +61,7 @@ class Indexes:
         }
         self._serving: dict[str, _Generation] = {}
         self._building: dict[str, _Generation] = {}
+        self._retired: dict[str, float] = {}
         self._failures: dict[str, int] = {}
 
     @property
@@ -126,8 +131,8 @@ class Indexes:
     def _drop_unwanted(self) -> None:
         known: Any = self._store.client.hgetall(self._registry)
         for slot, raw in known.items():
-            alias = slot.decode().partition(":")[2]
-            if alias not in self._wanted:
+            kind, _, alias = slot.decode().partition(":")
+            if alias not in self._wanted or kind == "retired":
                 self._drop(json.loads(raw)["name"])
                 self._store.client.hdel(self._registry, slot)
 
@@ -139,9 +144,14 @@ class Indexes:
             for alias, generation in list(self._building.items()):
                 if ready and not int(self._info(generation.name)["indexing"]):
                     old = self._serving[alias]
+                    self._store.client.hset(self._registry, f"retired:{alias}", old.encoded())
                     self._take_over(alias, generation)
-                    self._drop(old.name)
+                    self._retired[old.name] = time.monotonic() + GRACE_S
                     telemetry.index_swapped(self._contract, alias, generation.name, old.name)
+            for name, end in list(self._retired.items()):
+                if time.monotonic() > end:
+                    self._drop(name)
+                    del self._retired[name]
 
     def _info(self, name: str) -> dict[str, Any]:
         try:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from bson.timestamp import Timestamp
-
 from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan
 from syncd.plan.keys import encode_key_value
-from syncd.stores.mongo import ZERO_TIME, Document, MongoStore, translated
+from syncd.stores.mongo import Document, MongoStore, translated
+from syncd.stores.times import ZERO, Moment, moment, timestamp
 
 
 class Found(NamedTuple):
     """Documents by ident, as they were at `time`. `complete` is False when one reply could not hold all of them."""
 
     documents: dict[str, Document]
-    time: Timestamp
+    time: Moment
     complete: bool
 
 
@@ -29,7 +28,7 @@ class Lookup:
         self._filter = plan.filter
         self._projection = plan.find_projection
 
-    def by_ids(self, ids: list[Any], after: Timestamp, *, only_ids: bool = False) -> Found:
+    def by_ids(self, ids: list[Any], after: Moment, *, only_ids: bool = False) -> Found:
         """The documents with these `_id` that match the filter, read at or after `after`."""
         query: Document = {"_id": {"$in": ids}}
         if self._filter is not None:
@@ -44,7 +43,7 @@ class Lookup:
         documents = {encode_key_value(document["_id"]): document for document in cursor["firstBatch"]}
         return Found(documents, _moment(reply), not cursor["id"])
 
-    def chunk(self, cursor: Document | None, size: int, after: Timestamp) -> tuple[list[Document], Timestamp]:
+    def chunk(self, cursor: Document | None, size: int, after: Moment) -> tuple[list[Document], Moment]:
         """The next documents in `_id` order behind `cursor`, at most `size` and 16 MB; none at the end."""
         query: Document = {}
         if cursor is not None:
@@ -67,11 +66,11 @@ class Lookup:
         reply = self._run(command, after)
         return reply["cursor"]["firstBatch"], _moment(reply)
 
-    def _run(self, command: Document, after: Timestamp) -> Document:
+    def _run(self, command: Document, after: Moment) -> Document:
         # Snapshot: one moment, majority-committed, and the reply says which. Not before `after`: causal.
         command["readConcern"] = {"level": "snapshot"}
-        if after > ZERO_TIME:
-            command["readConcern"]["afterClusterTime"] = after
+        if after > ZERO:
+            command["readConcern"]["afterClusterTime"] = timestamp(after)
         with translated():
             return self._store.client[self._database].command(command, codec_options=CODEC)
 
@@ -80,7 +79,6 @@ class Lookup:
             self._store.client[self._database].command({"killCursors": self._collection, "cursors": [cursor]})
 
 
-def _moment(reply: Document) -> Timestamp:
+def _moment(reply: Document) -> Moment:
     """When the read happened. A collection that does not exist has no snapshot: then the time of the answer."""
-    moment: Timestamp = reply["cursor"].get("atClusterTime", reply["operationTime"])
-    return moment
+    return moment(reply["cursor"].get("atClusterTime", reply["operationTime"]))

@@ -14,6 +14,7 @@ from syncd.plan.change import Dead, Drop, Ghost, Patch, Put, Retired, Settled, W
 from syncd.plan.codec import dump_json
 from syncd.plan.project import Shape
 from syncd.stores.position import ControlKeys
+from syncd.stores.times import readable, token_time
 
 REDIS_TYPES = {"hash": "hash", "json": "ReJSON-RL", "string": "string"}
 _RELAXED = json_util.RELAXED_JSON_OPTIONS
@@ -31,18 +32,23 @@ class Operations:
 
     def add(self, write: Write) -> None:
         """Append one write, or nothing at all: raises ProjectionError where JSON cannot hold the content."""
-        if isinstance(write, Put):
-            self._put(write)
-        elif isinstance(write, Patch):
-            self._patch(write)
-        elif isinstance(write, Drop):
+        kind = type(write)
+        if kind is Patch:
+            self._patch(write)  # type: ignore[arg-type]
+        elif kind is Put:
+            self._put(write)  # type: ignore[arg-type]
+        else:
+            self._add_other(write)
+
+    def _add_other(self, write: Write) -> None:
+        if isinstance(write, Drop):
             self._drop(write)
         elif isinstance(write, Ghost):
             maps = [self._map(shape)[1] for shape in write.maps]
             self._emit(write, "g", REDIS_TYPES[write.shape.type], len(maps), *maps, key=write.key)
         elif isinstance(write, Settled):
             self._emit(write, "y", len(write.entries), *write.entries)
-        else:
+        elif isinstance(write, Dead):
             self._dead(write)
 
     def _emit(self, write: Write, *args: Any, key: str | None = None) -> None:
@@ -56,27 +62,36 @@ class Operations:
         return self._control.keys_by_id(name, template), self._control.ids_by_key(name, template)
 
     def _put(self, write: Put) -> None:
-        shape, content = write.shape, write.content
-        body: tuple[Any, ...]
-        if shape.type == "hash":
+        shape, ident, key, content, ttl = write
+        if shape.type == "json":
+            body: Any = ("j", ttl, dump_json(content))
+        elif shape.type == "hash":
             assert isinstance(content, dict)
-            body = ("h", write.ttl, 2 * len(content), *chain.from_iterable(content.items()))
-        elif shape.type == "json":
-            body = ("j", write.ttl, dump_json(content))
+            body = ["h", ttl, 2 * len(content)]
+            for pair in content.items():
+                body += pair
         else:
-            body = ("s", write.ttl, content)
+            body = ("s", ttl, content)
         if not shape.by_id:
-            self._emit(write, "m", *self._map(shape), write.ident, key=write.key)
-        self._emit(write, *body, key=write.key)
+            self._emit(write, "m", *self._map(shape), ident, key=key)
+        self.writes.append(write)
+        self.keys.append(key)
+        self.args += body
 
     def _patch(self, write: Patch) -> None:
-        if write.shape.type == "hash":
-            code, sets, removed = "H", list(chain.from_iterable(write.sets.items())), list(write.removed)
-        else:
-            pairs = ((f"$.{name}", dump_json(value)) for name, value in write.sets.items())
-            code, sets = "J", list(chain.from_iterable(pairs))
-            removed = [f"$.{name}" for name in write.removed]
-        self._emit(write, code, write.ttl, len(sets), *sets, len(removed), *removed, key=write.key)
+        shape, _, key, sets, removed, ttl = write
+        as_json = shape.type == "json"
+        if as_json:
+            sets = {f"$.{name}": dump_json(value) for name, value in sets.items()}
+            removed = {f"$.{name}" for name in removed}
+        self.writes.append(write)
+        self.keys.append(key)
+        args = self.args
+        args += ("J" if as_json else "H", ttl, 2 * len(sets))
+        for pair in sets.items():
+            args += pair
+        args.append(len(removed))
+        args += removed
 
     def _drop(self, write: Drop) -> None:
         shape = write.shape
@@ -108,8 +123,8 @@ def describe(event: Mapping[str, Any]) -> dict[str, Any]:
     said: dict[str, Any] = {"op": event.get("operationType", "snapshot")}
     if "documentKey" in event:
         said["id"] = json.loads(json_util.dumps(event["documentKey"]["_id"], json_options=_RELAXED))
-    if moment := event.get("clusterTime"):
-        said["time"] = f"{moment.time}:{moment.inc}"
+    if time_of := event.get("time") or ("_id" in event and token_time(event["_id"])):
+        said["time"] = readable(time_of)
     if description := event.get("updateDescription"):
         said["updated"] = list(description.get("updatedFields") or ())
         said["removed"] = list(description.get("removedFields") or ())

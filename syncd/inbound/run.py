@@ -35,6 +35,7 @@ from syncd.stores.mongo import MongoStore, translated
 from syncd.stores.position import SNAPSHOT, STREAM, SWEEP, ControlKeys, Position, load_position
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import wants_snapshot
+from syncd.stores.times import token_time
 
 DRAINED_LAG_S = 2.0
 """A stream that never pauses counts as caught up when its last change is no older than this."""
@@ -227,7 +228,7 @@ class LaneRun:
             last = part[-1]
             whole = at + len(part) == len(events)
             window = Window(
-                part, batch.token if whole else last["_id"], batch.time if whole else last["clusterTime"]
+                part, batch.token if whole else last["_id"], batch.time if whole else token_time(last["_id"])
             )
             self._pipeline.apply(WindowUnit(window, self._builder, self._floors))
             self.progressed = True

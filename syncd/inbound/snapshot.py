@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from bson.timestamp import Timestamp
-
 from syncd.contract.template import KeyTemplate
 from syncd.errors import TransientError
 from syncd.inbound.floors import Floors
@@ -18,6 +16,7 @@ from syncd.plan.keys import decode_key_value, encode_key_value, parse_key, scan_
 from syncd.stores.mongo import Document
 from syncd.stores.position import SNAPSHOT, STREAM, SWEEP, ControlKeys, Position
 from syncd.stores.redis import RedisStore, translated
+from syncd.stores.times import Moment
 
 SCAN_COUNT = 1000
 
@@ -27,7 +26,7 @@ class Chunk:
     """Documents in `_id` order, all as they were at `time`."""
 
     documents: list[Document]
-    time: Timestamp
+    time: Moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Ghosts:
     """Keys that have to go: their documents were not there at `time`."""
 
     drops: Sequence[Drop | Ghost]
-    time: Timestamp
+    time: Moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ class SnapshotReader:
                 yield from self._retired(Retired(name, kind, KeyTemplate.parse(template)))
         yield NextPhase(STREAM)
 
-    def _after(self) -> Timestamp:
+    def _after(self) -> Moment:
         self._time = max(self._time, self._floors.horizon())
         return self._time
 

@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 from syncd import telemetry
-from syncd.stores.position import Position, encode_time
+from syncd.stores.position import Position
+from syncd.stores.times import ZERO, readable, seconds
 
 OPLOG_CALM_S = 120
 """A young oplog is short without being full; an idle position is up to a minute old."""
@@ -42,14 +43,14 @@ class LaneStatus:
         self.changes += len(events)
         wall = events[-1].get("wallTime")
         if wall is not None:
-            self._fresh_at = int(wall) / 1000
+            self._fresh_at = wall / 1000
             telemetry.END_TO_END.labels(self.contract).observe(max(0.0, self.age_of(events[0])))
 
     @staticmethod
     def age_of(event: dict[str, Any]) -> float:
         """Seconds since a change was written, by the two machines' clocks."""
         wall = event.get("wallTime")
-        return 0.0 if wall is None else time.time() - int(wall) / 1000
+        return 0.0 if wall is None else time.time() - wall / 1000
 
     def fresh_now(self) -> None:
         """MongoDB says that there is nothing more."""
@@ -73,7 +74,7 @@ class LaneStatus:
 
     def oplog(self, first: int, last: int) -> None:
         """How far back the oplog reaches, in epoch seconds. Says so when the position has used up most of that."""
-        window, behind = last - first, last - self._position.time.time
+        window, behind = last - first, last - seconds(self._position.time)
         telemetry.OPLOG_WINDOW.set(window)
         alarm = behind > max(OPLOG_ALARM * window, OPLOG_CALM_S) and self._position.token is not None
         if alarm and not self._alarmed:
@@ -83,8 +84,10 @@ class LaneStatus:
     def measure(self) -> None:
         """Bring the gauges up to date that grow while nothing happens."""
         telemetry.LAG.labels(self.contract).set(self.lag())
-        if self._position.time.time:
-            telemetry.POSITION_AGE.labels(self.contract).set(max(0.0, time.time() - self._position.time.time))
+        if self._position.time != ZERO:
+            telemetry.POSITION_AGE.labels(self.contract).set(
+                max(0.0, time.time() - seconds(self._position.time))
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -98,7 +101,7 @@ class LaneStatus:
             "freshness_seconds": self.freshness_s,
             "changes": self.changes,
             "dead_letters": self.dead_letters,
-            "position": encode_time(self._position.time),
+            "position": readable(self._position.time),
             "snapshot": {"phase": self._position.phase, "copied": self._position.copied},
             "error": self.error,
         }

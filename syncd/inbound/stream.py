@@ -10,14 +10,14 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any
 
-from bson.timestamp import Timestamp
 from pymongo.client_session import ClientSession
 from pymongo.errors import PyMongoError
 
 from syncd.errors import PositionLostError
 from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan
-from syncd.stores.mongo import ZERO_TIME, Document, MongoStore, just_before, token_time, translated
+from syncd.stores.mongo import Document, MongoStore, translated
+from syncd.stores.times import ZERO, Moment, just_before, moment, timestamp, token_time
 
 AWAIT_MS = 1000
 """How long the server waits for a first event; the pause in which an idle lane does its housekeeping."""
@@ -31,11 +31,11 @@ class Batch:
 
     events: list[Document]
     token: Document
-    time: Timestamp
+    time: Moment
     """Every change up to here, inclusive, was delivered."""
 
     @property
-    def reached(self) -> Timestamp:
+    def reached(self) -> Moment:
         """The time that the server had looked at when it answered."""
         return token_time(self.token)
 
@@ -53,9 +53,9 @@ class ChangeStream:
 
     def begin(self) -> Batch:
         """Open at the present moment."""
-        return self._open({}, ZERO_TIME)
+        return self._open({}, ZERO)
 
-    def resume(self, token: Document, horizon: Timestamp) -> Batch:
+    def resume(self, token: Document, horizon: Moment) -> Batch:
         """Open behind `token`. `horizon` is the latest time that Redis shows.
 
         Raises PositionLostError when the server cannot resume, or has not come to that time itself: then its data were
@@ -63,11 +63,11 @@ class ChangeStream:
         """
         return self._open({"startAfter": token}, horizon)
 
-    def resume_at(self, time: Timestamp, horizon: Timestamp) -> Batch:
+    def resume_at(self, time: Moment, horizon: Moment) -> Batch:
         """Open at a time; changes of that very time come once more."""
-        return self._open({"startAtOperationTime": time}, horizon)
+        return self._open({"startAtOperationTime": timestamp(time)}, horizon)
 
-    def _open(self, stage: Document, horizon: Timestamp) -> Batch:
+    def _open(self, stage: Document, horizon: Moment) -> Batch:
         command = {
             "aggregate": self._collection,
             "pipeline": [{"$changeStream": stage}, self._project],
@@ -78,7 +78,7 @@ class ChangeStream:
             # getMore must come in the session of its aggregate.
             self._session = self._store.client.start_session(causal_consistency=False)
             reply = self._run(command)
-        if horizon > reply["operationTime"]:
+        if horizon > moment(reply["operationTime"]):
             raise PositionLostError(
                 "mongo",
                 "the stored position is later than MongoDB's own time: the data were restored to an earlier moment",
@@ -105,7 +105,7 @@ class ChangeStream:
         self._cursor = cursor["id"]
         token = cursor["postBatchResumeToken"]
         events = cursor[name]
-        through = events[-1]["clusterTime"] if events else just_before(token_time(token))
+        through = token_time(events[-1]["_id"]) if events else just_before(token_time(token))
         return Batch(events, token, through)
 
     @property

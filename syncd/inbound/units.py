@@ -17,8 +17,9 @@ from syncd.inbound.window import Window, WindowBuilder
 from syncd.plan.change import Dead, Ghost, Patch, Settled, Write
 from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value, encode_key_value
-from syncd.stores.mongo import ZERO_TIME, Document
+from syncd.stores.mongo import Document
 from syncd.stores.position import Position
+from syncd.stores.times import ZERO, token_time
 
 _REASONS = {
     "type": (
@@ -135,7 +136,7 @@ class WindowUnit(Unit):
         events = self.window.events
         middle = len(events) // 2
         last = events[middle - 1]
-        first = Window(events[:middle], last["_id"], last["clusterTime"])
+        first = Window(events[:middle], last["_id"], token_time(last["_id"]))
         second = Window(events[middle:], self.window.token, self.window.time)
         return [WindowUnit(part, self._builder, self._floors) for part in (first, second)]
 
@@ -155,7 +156,7 @@ class SliceUnit(Unit):
         for document in self._documents:
             ident = encode_key_value(document["_id"])
             if not self._floors.is_newer(ident, self._time):
-                change = {"documentKey": document, "clusterTime": self._time}
+                change = {"documentKey": document, "time": self._time}
                 writes += self._plan.puts(ident, document, change)
         return writes
 
@@ -166,7 +167,7 @@ class SliceUnit(Unit):
     def _change_of(self, ident: str) -> dict[str, Any]:
         for document in self._documents:
             if encode_key_value(document["_id"]) == ident:
-                return {"documentKey": document, "clusterTime": self._time}
+                return {"documentKey": document, "time": self._time}
         return {}
 
     def after(self, position: Position) -> Position:
@@ -214,7 +215,7 @@ class ReplayUnit(Unit):
         self._plan, self._lookup, self._floors = plan, lookup, floors
         self._letters = letters
         self._idents = sorted(set(letters.values()))
-        self._time = ZERO_TIME
+        self._time = ZERO
         self.size = len(self._idents)
 
     def _writes(self) -> list[Write] | None:

@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bson.timestamp import Timestamp
-
 from syncd.inbound.floors import Floors, Verdict
 from syncd.inbound.lookup import Lookup
 from syncd.plan.change import Delta, Write
 from syncd.plan.compile import Plan
 from syncd.plan.keys import encode_key_value
-from syncd.stores.mongo import ZERO_TIME, Document
+from syncd.stores.mongo import Document
+from syncd.stores.times import ZERO, Moment, token_time
 
 DATA_OPS = frozenset({"insert", "update", "replace", "delete"})
 
@@ -43,14 +42,14 @@ class Window:
 
     events: list[Document]
     token: Document
-    time: Timestamp
+    time: Moment
     must_read: set[str] = field(default_factory=set)
     """Documents whose delta Redis refused, because the key was not there."""
-    direct: dict[str, Timestamp] = field(default_factory=dict)
-    """Documents that the last build took from the events themselves, with the time of their first change."""
+    direct: dict[str, Document] = field(default_factory=dict)
+    """Documents that the last build took from the events themselves, with their first event."""
     read: list[str] = field(default_factory=list)
     """Documents that the last build read, as of `read_time`."""
-    read_time: Timestamp = ZERO_TIME
+    read_time: Moment = ZERO
     floors_version: int = -1
 
 
@@ -69,7 +68,7 @@ class WindowBuilder:
         window.direct.clear()
         touched = self._coalesce(window)
         to_read = {ident: t for ident, t in touched.items() if t.read or ident in window.must_read}
-        window.read, window.read_time = list(to_read), ZERO_TIME
+        window.read, window.read_time = list(to_read), ZERO
         documents: Mapping[str, Document] = {}
         if to_read:
             found = self._lookup.by_ids([t.id for t in to_read.values()], window.time)
@@ -93,24 +92,29 @@ class WindowBuilder:
         if window.floors_version == self._floors.version:
             return False
         verdict = self._floors.verdict
-        return any(verdict(ident, time) is not Verdict.APPLY for ident, time in window.direct.items())
+        return any(
+            verdict(ident, token_time(event["_id"])) is not Verdict.APPLY
+            for ident, event in window.direct.items()
+        )
 
     def _coalesce(self, window: Window) -> dict[str, Touched]:
         touched: dict[str, Touched] = {}
-        verdict, direct = self._floors.verdict, window.direct
+        direct, verdict = window.direct, self._floors.verdict
+        # Mostly no read covers any of these changes: then there is nothing to ask event by event.
+        clear = self._floors.is_clear(token_time(window.events[0]["_id"])) if window.events else True
         for event in window.events:
             op = event["operationType"]
             if op not in DATA_OPS:
                 continue
-            document_id, time = event["documentKey"]["_id"], event["clusterTime"]
+            document_id = event["documentKey"]["_id"]
             ident = encode_key_value(document_id)
-            what = verdict(ident, time)
+            what = Verdict.APPLY if clear else verdict(ident, token_time(event["_id"]))
             if what is Verdict.SKIP:
                 continue
             t = touched.get(ident)
             if t is None:
                 t = touched[ident] = Touched(document_id)
-                direct[ident] = time
+                direct[ident] = event
             t.event = event
             if what is Verdict.READ:
                 t.read = True

@@ -84,9 +84,5 @@ class Settled(NamedTuple):
 
 Write: TypeAlias = Put | Patch | Drop | Ghost | Dead | Settled
 
-
-class Delta(NamedTuple):
-    """One update of one document as the shapes see it: per shape the fields to set and to remove."""
-
-    sets: tuple[dict[str, Any], ...]
-    removed: tuple[set[str], ...]
+Delta: TypeAlias = "list[tuple[dict[str, Any], set[str]]]"
+"""One update of one document as the shapes see it: per shape the fields to set, and the names of those to remove."""

@@ -26,10 +26,11 @@ def getter(path: str) -> Callable[[Mapping[str, Any]], Any]:
     if len(parts) == 1:
         return lambda document: document.get(path, MISSING)
     first, rest = parts[0], tuple(parts[1:])
-    return lambda document: _walk(document.get(first, MISSING), rest)
+    return lambda document: walk(document.get(first, MISSING), rest)
 
 
-def _walk(value: Any, parts: tuple[str, ...]) -> Any:
+def walk(value: Any, parts: tuple[str, ...]) -> Any:
+    """The value below `value`, or MISSING."""
     for at, part in enumerate(parts):
         if isinstance(value, dict):
             value = value.get(part, MISSING)
@@ -38,7 +39,7 @@ def _walk(value: Any, parts: tuple[str, ...]) -> Any:
                 index = int(part)
                 value = value[index] if index < len(value) else MISSING
             else:
-                found = (_walk(item, parts[at:]) for item in value if isinstance(item, dict))
+                found = (walk(item, parts[at:]) for item in value if isinstance(item, dict))
                 return [item for item in found if item is not MISSING]
         else:
             return MISSING

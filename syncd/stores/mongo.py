@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from bson.timestamp import Timestamp
 from pymongo import MongoClient
 from pymongo import errors as driver
 
@@ -161,29 +160,3 @@ def translate(error: driver.PyMongoError) -> StoreError:
     if code in _TRANSIENT or error.has_error_label("ResumableChangeStreamError"):
         return TransientError("mongo", f"MongoDB is between two states: {text}; waiting for it")
     return FatalError("mongo", f"MongoDB answered: {text}; see its log")
-
-
-def token_time(token: Document) -> Timestamp:
-    """The cluster time inside a resume token.
-
-    `_data` is a hex KeyString that begins with the type byte 0x82 (timestamp), then seconds and increment as four
-    bytes each, big-endian (MongoDB server, `src/mongo/db/pipeline/resume_token.h`).
-    """
-    data = token["_data"]
-    if not (isinstance(data, str) and data.startswith("82") and len(data) >= 18):
-        raise PositionLostError(
-            "mongo", "the stored resume token is not one of MongoDB's; a new snapshot is needed"
-        )
-    return Timestamp(int(data[2:10], 16), int(data[10:18], 16))
-
-
-def just_before(time: Timestamp) -> Timestamp:
-    """The latest cluster time below `time`.
-
-    A token that stands for no event (a high-water mark) lies before all events of its time, and the one that a new
-    stream begins with is even one step ahead of the server's own time.
-    """
-    return Timestamp(time.time, time.inc - 1) if time.inc else Timestamp(time.time - 1, 2**32 - 1)
-
-
-ZERO_TIME = Timestamp(0, 0)

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 import bson
 from bson import json_util
-from bson.timestamp import Timestamp
 
 from syncd.errors import FatalError
 from syncd.plan.codec import CODEC
-from syncd.stores.mongo import ZERO_TIME, Document
+from syncd.stores.mongo import Document
 from syncd.stores.redis import RedisStore, translated
+from syncd.stores.times import ZERO, Moment, parse, readable
 
 SNAPSHOT, SWEEP, STREAM = "snapshot", "sweep", "stream"
 KEEP, PAUSE = "keep", "pause"
@@ -76,9 +76,9 @@ class Position:
 
     token: Document | None = None
     """Resume token; None means that a snapshot has to begin."""
-    time: Timestamp = ZERO_TIME
+    time: Moment = ZERO
     """Cluster time of the token."""
-    mark: Timestamp = ZERO_TIME
+    mark: Moment = ZERO
     """Latest time of any read that was applied: a change up to here may already show, see floors."""
     phase: str = STREAM
     cursor: Document | None = None
@@ -95,8 +95,8 @@ class Position:
         """Fields and values for the hash."""
         return [
             "token", "" if self.token is None else json_util.dumps(self.token),
-            "time", encode_time(self.time),
-            "mark", encode_time(self.mark),
+            "time", readable(self.time),
+            "mark", readable(self.mark),
             "phase", self.phase,
             "cursor", b"" if self.cursor is None else bson.encode(self.cursor),
             "copied", str(self.copied),
@@ -104,16 +104,6 @@ class Position:
             "owned", json.dumps(self.owned),
             "next", self.next,
         ]  # fmt: skip
-
-
-def encode_time(time: Timestamp) -> str:
-    """Seconds and increment, "1700000000:1"."""
-    return f"{time.time}:{time.inc}"
-
-
-def _decode_time(text: bytes) -> Timestamp:
-    seconds, _, increment = text.partition(b":")
-    return Timestamp(int(seconds), int(increment or 0))
 
 
 def load_position(store: RedisStore, keys: ControlKeys) -> Position:
@@ -138,7 +128,7 @@ def _decode(raw: dict[bytes, bytes]) -> Position:
     if not raw.get(b"token") or b"phase" not in raw:
         return position
     position.token = json_util.loads(raw[b"token"].decode())
-    position.time, position.mark = _decode_time(raw[b"time"]), _decode_time(raw[b"mark"])
+    position.time, position.mark = parse(raw[b"time"].decode()), parse(raw[b"mark"].decode())
     position.phase, position.copied = raw[b"phase"].decode(), int(raw[b"copied"])
     if raw[b"cursor"]:
         position.cursor = bson.decode(raw[b"cursor"], CODEC)
