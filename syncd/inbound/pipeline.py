@@ -18,6 +18,13 @@ from syncd.stores.position import ControlKeys, Position
 _RESULTS = {Put: "put", Patch: "patch", Drop: "delete", Ghost: "delete", Dead: "dead", Settled: "settled"}
 
 
+SLOW_CALL_S = 0.008
+QUICK_CALL_S = 0.003
+"""The application's reads wait behind a call. Above the one the calls get smaller, below the other larger again: an
+insert into a vector index costs a hundred times what a plain hash does."""
+FEWEST_WRITES = 16
+
+
 @dataclass(slots=True)
 class _InFlight:
     unit: Unit
@@ -25,18 +32,23 @@ class _InFlight:
     before: Position
     after: Position
     started: float
+    sent: float
 
 
 class Pipeline:
     """Keeps the position in step with what Redis confirmed.
 
-    `position` is behind everything that was sent, `confirmed` behind everything that Redis acknowledged.
+    `position` is behind everything that was sent, `confirmed` behind everything that Redis acknowledged. `writes` is
+    how many a call should hold at present.
     """
 
-    def __init__(self, plan: Plan, control: ControlKeys, writer: Writer, position: Position) -> None:
+    def __init__(
+        self, plan: Plan, control: ControlKeys, writer: Writer, position: Position, most_writes: int
+    ) -> None:
         self._plan, self._control, self._writer = plan, control, writer
         self.position = self.confirmed = position
         self.confirmed_at = time.monotonic()
+        self._most_writes = self.writes = most_writes
         self._flying: _InFlight | None = None
 
     def apply(self, unit: Unit) -> None:
@@ -54,7 +66,7 @@ class Pipeline:
             return
         after = unit.after(self.position)
         self._writer.send(operations, after)
-        self._flying = _InFlight(unit, operations, self.position, after, started)
+        self._flying = _InFlight(unit, operations, self.position, after, started, time.monotonic())
         self.position = after
 
     def settle(self) -> None:
@@ -78,7 +90,9 @@ class Pipeline:
             return
         after = flying.unit.after(flying.before)
         self._writer.send(operations, after)
-        self._flying = _InFlight(flying.unit, operations, flying.before, after, flying.started)
+        self._flying = _InFlight(
+            flying.unit, operations, flying.before, after, flying.started, time.monotonic()
+        )
         self.position = after
 
     def _encode(self, unit: Unit) -> Operations | None:
@@ -99,6 +113,7 @@ class Pipeline:
         flying.unit.confirmed()
         self.confirmed = flying.after
         self.confirmed_at = time.monotonic()
+        self._adapt(self.confirmed_at - flying.sent, len(flying.operations.writes))
         name = self._plan.name
         telemetry.BATCH.labels(name).observe(self.confirmed_at - flying.started)
         for kind, count in Counter(map(type, flying.operations.writes)).items():
@@ -106,3 +121,9 @@ class Pipeline:
         for write in flying.operations.writes:
             if type(write) is Dead:
                 telemetry.dead_letter(name, write.reason, write.projection, write.key, write.detail)
+
+    def _adapt(self, seconds: float, writes: int) -> None:
+        if seconds > SLOW_CALL_S and writes >= FEWEST_WRITES:
+            self.writes = max(min(FEWEST_WRITES, self._most_writes), min(self.writes, writes) // 2)
+        elif seconds < QUICK_CALL_S:
+            self.writes = min(self._most_writes, self.writes + FEWEST_WRITES)

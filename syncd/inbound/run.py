@@ -74,7 +74,6 @@ class LaneRun:
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._sources: list[Source] = []
         self._writer = Writer(redis, self._control, lease)
-        self._window_events = max(1, settings.batch_writes // len(plan.shapes))
         self._how = how
         self._again = False
         self._snapshot_started = 0.0
@@ -122,7 +121,9 @@ class LaneRun:
         # From a time instead of a token some changes come again: they are behind what shows, and have to be read.
         floors = self._floors = Floors(shown if self._how is Resume.BY_TIME else position.mark, shown)
         self._builder = WindowBuilder(self._plan, self._lookup, floors)
-        self._pipeline = Pipeline(self._plan, self._control, self._writer, position)
+        self._pipeline = Pipeline(
+            self._plan, self._control, self._writer, position, self._settings.batch_writes
+        )
         self._live_at = position.mark
         self._house = Housekeeper(
             self._plan, self._mongo, self._redis, self._lease, self._pipeline, self._indexes, self._status,
@@ -220,16 +221,19 @@ class LaneRun:
         elif isinstance(item, Failure):
             raise item.error
 
+    @property
+    def _documents_a_call(self) -> int:
+        return max(1, self._pipeline.writes // len(self._plan.shapes))
+
     def _take_batch(self, batch: Batch) -> None:
-        events = batch.events
-        for at in range(0, len(events), self._window_events):
-            part = events[at : at + self._window_events]
+        events, at = batch.events, 0
+        while at < len(events):
+            part = events[at : at + self._documents_a_call]
+            at += len(part)
             self._check_structure(part)
-            last = part[-1]
-            whole = at + len(part) == len(events)
-            window = Window(
-                part, batch.token if whole else last["_id"], batch.time if whole else token_time(last["_id"])
-            )
+            last = part[-1]["_id"]
+            whole = at == len(events)
+            window = Window(part, batch.token if whole else last, batch.time if whole else token_time(last))
             self._pipeline.apply(WindowUnit(window, self._builder, self._floors))
             self.progressed = True
             self._seen(part)
@@ -259,8 +263,10 @@ class LaneRun:
         self._status.took(events)
 
     def _take_chunk(self, chunk: Chunk) -> None:
-        for at in range(0, len(chunk.documents), self._window_events):
-            part = chunk.documents[at : at + self._window_events]
+        at = 0
+        while at < len(chunk.documents):
+            part = chunk.documents[at : at + self._documents_a_call]
+            at += len(part)
             self._pipeline.apply(SliceUnit(self._plan, part, chunk, self._floors))
             self.progressed = True
         self._floors.chunk_applied(chunk.time)
