@@ -6,7 +6,7 @@ A unit can be built again: when Redis refused a part of it, or when a read that 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,12 +14,12 @@ from syncd.inbound.floors import Floors
 from syncd.inbound.lookup import Lookup
 from syncd.inbound.snapshot import Chunk, Ghosts
 from syncd.inbound.window import Window, WindowBuilder
-from syncd.plan.change import Dead, Ghost, Patch, Settled, Write
+from syncd.plan.change import Dead, Drop, Ghost, Patch, Settled, Write
 from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value, encode_key_value
 from syncd.stores.mongo import Document
 from syncd.stores.position import Position
-from syncd.stores.times import ZERO, token_time
+from syncd.stores.times import ZERO, Moment, token_time
 
 _REASONS = {
     "type": (
@@ -141,67 +141,83 @@ class WindowUnit(Unit):
         return [WindowUnit(part, self._builder, self._floors) for part in (first, second)]
 
 
-class SliceUnit(Unit):
+class _Looked(Unit):
+    """Work on what a read of many documents at `time` found, without those that the stream has written since."""
+
+    def __init__(self, floors: Floors, time: Moment) -> None:
+        super().__init__()
+        self._floors, self._time = floors, time
+        self._chosen: list[str] = []
+        self._version = -1
+
+    def _choose(self, idents: Iterable[str]) -> set[str]:
+        newer, time = self._floors.is_newer, self._time
+        self._version = self._floors.version
+        self._chosen = [ident for ident in idents if not newer(ident, time)]
+        return set(self._chosen)
+
+    def is_stale(self) -> bool:
+        """Whether the call before had to be made again, with reads that are newer than this look."""
+        if self._version == self._floors.version:
+            return False
+        return any(self._floors.is_newer(ident, self._time) for ident in self._chosen)
+
+    def confirmed(self) -> None:
+        """Changes up to the time of the look may show."""
+        self._floors.confirm_range(self._time)
+
+
+class SliceUnit(_Looked):
     """A part of a snapshot chunk."""
 
     op = "snapshot"
 
     def __init__(self, plan: Plan, documents: list[Document], chunk: Chunk, floors: Floors) -> None:
-        super().__init__()
-        self._plan, self._documents, self._time, self._floors = plan, documents, chunk.time, floors
+        super().__init__(floors, chunk.time)
+        self._plan = plan
+        self._documents = {encode_key_value(document["_id"]): document for document in documents}
+        self._cursor = {"_id": documents[-1]["_id"]}
         self.size = len(documents)
 
     def _writes(self) -> list[Write]:
+        chosen = self._choose(self._documents)
         writes: list[Write] = []
-        for document in self._documents:
-            ident = encode_key_value(document["_id"])
-            if not self._floors.is_newer(ident, self._time):
-                change = {"documentKey": document, "time": self._time}
-                writes += self._plan.puts(ident, document, change)
+        for ident, document in self._documents.items():
+            if ident in chosen:
+                writes += self._plan.puts(ident, document, {"documentKey": document, "time": self._time})
         return writes
 
-    def confirmed(self) -> None:
-        """Changes up to the chunk's time may show."""
-        self._floors.confirm_range(self._time)
-
     def _change_of(self, ident: str) -> dict[str, Any]:
-        for document in self._documents:
-            if encode_key_value(document["_id"]) == ident:
-                return {"documentKey": document, "time": self._time}
-        return {}
+        return {"documentKey": self._documents[ident], "time": self._time}
 
     def after(self, position: Position) -> Position:
         """The cursor behind the last document."""
         return replace(
             position,
-            cursor={"_id": self._documents[-1]["_id"]},
+            cursor=self._cursor,
             copied=position.copied + self.size,
             mark=max(position.mark, self._time),
         )
 
 
-class GhostsUnit(Unit):
+class GhostsUnit(_Looked):
     """Keys that the sweep found without a document."""
 
     op = "sweep"
 
     def __init__(self, ghosts: Ghosts, floors: Floors) -> None:
-        super().__init__()
-        self._ghosts, self._floors = ghosts, floors
+        super().__init__(floors, ghosts.time)
+        self._drops = ghosts.drops
         self.size = len(ghosts.drops)
 
     def _writes(self) -> list[Write]:
         # The stream writes no key of a projection that is gone; all others it may have written since the look.
-        newer, time = self._floors.is_newer, self._ghosts.time
-        return [drop for drop in self._ghosts.drops if isinstance(drop, Ghost) or not newer(drop.ident, time)]
-
-    def confirmed(self) -> None:
-        """Changes up to the time of the look may show."""
-        self._floors.confirm_range(self._ghosts.time)
+        chosen = self._choose(drop.ident for drop in self._drops if isinstance(drop, Drop))
+        return [drop for drop in self._drops if isinstance(drop, Ghost) or drop.ident in chosen]
 
     def after(self, position: Position) -> Position:
         """The sweep has no cursor of its own: after a crash it starts again."""
-        return replace(position, mark=max(position.mark, self._ghosts.time))
+        return replace(position, mark=max(position.mark, self._time))
 
 
 class ReplayUnit(Unit):
