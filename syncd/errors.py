@@ -89,8 +89,8 @@ class PositionLostError(StoreError):
     """The change stream cannot go on from the stored position."""
 
 
-class TokenLostError(PositionLostError):
-    """The server does not find the token; its oplog may still reach back to the token's time."""
+class OplogTooShortError(PositionLostError):
+    """The oplog no longer reaches back to the position."""
 
 
 class CollectionGoneError(PositionLostError):
