@@ -10,6 +10,9 @@ SyncdError
     │   └── FencedError     another daemon holds the lease: the lane stands by
     ├── CapabilityError     the server lacks what the contract needs
     ├── PositionLostError   the stream cannot go on from the stored position: snapshot again
+    │   ├── OplogTooShortError   the oplog no longer reaches back to it
+    │   └── CollectionGoneError  the collection was dropped or renamed
+    ├── EventTooLargeError  a change does not fit one event: read the document instead
     └── FatalError          a person must act (wrong password, no rights, wrong server)
 """
 
@@ -89,8 +92,8 @@ class PositionLostError(StoreError):
     """The change stream cannot go on from the stored position."""
 
 
-class TokenLostError(PositionLostError):
-    """The server does not find the token; its oplog may still reach back to the token's time."""
+class OplogTooShortError(PositionLostError):
+    """The oplog no longer reaches back to the position."""
 
 
 class CollectionGoneError(PositionLostError):

@@ -1,11 +1,11 @@
-"""Settings from the environment. Each may also come from a file: `SYNCD_TOKEN_FILE=/run/secrets/token`."""
+"""Settings from the environment. Each may also come from a file: `SYNCD_REDIS_URL_FILE=/run/secrets/redis`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -26,11 +26,13 @@ class Settings(BaseSettings):
     http: str = Field(
         "127.0.0.1:9399", description="Address of metrics, probes and status; port 0 picks one."
     )
-    site: str = Field("", description="Name of this site, where there are several.")
     hmac_key: SecretStr | None = Field(None, description="Key of `mask: hmac`.")
-    token: SecretStr | None = Field(None, description="Bearer token that control over HTTP needs.")
-    log_level: str = Field("info", description="debug, info, warning or error.")
-    log_format: str = Field("auto", description="json, console, or auto: console on a terminal.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least that is logged."
+    )
+    log_format: Literal["json", "console", "auto"] = Field(
+        "auto", description="`auto`: console on a terminal."
+    )
     lease_ttl: float = Field(
         10.0, gt=1, description="Seconds after which a standby takes over from a daemon that has gone."
     )

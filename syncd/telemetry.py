@@ -163,6 +163,12 @@ def lane_interrupted(contract: str, why: str, error: str, retry_s: float) -> Non
     log("lane interrupted", contract=contract, why=why, error=error, retry_seconds=round(retry_s, 2))
 
 
+def lane_fenced(contract: str, error: str) -> None:
+    """A lane that was writing has lost its lease."""
+    RESTARTS.labels(contract, "fenced").inc()
+    _log.warning("lease lost", contract=contract, error=error)
+
+
 def lane_bug(contract: str) -> None:
     """A lane met an error that nobody expected; the traceback goes to the log."""
     _log.exception("unexpected error in a lane; please report it", contract=contract)
@@ -234,11 +240,20 @@ def index_swapped(contract: str, alias: str, real: str, dropped: str) -> None:
     _log.info("index swapped", contract=contract, index=alias, real=real, dropped=dropped)
 
 
-def reload_applied(started: list[str], restarted: list[str], stopped: list[str]) -> None:
-    """An edit of the contract directory is in force."""
-    RELOADS.labels("applied").inc()
+def contracts_applied(
+    started: list[str], restarted: list[str], stopped: list[str], *, reloaded: bool
+) -> None:
+    """A set of contracts is in force: the first, or an edit of it."""
     CONTRACTS_VALID.set(1)
-    _log.info("contracts reloaded", started=started, restarted=restarted, stopped=stopped)
+    if reloaded:
+        RELOADS.labels("applied").inc()
+        _log.info("contracts reloaded", started=started, restarted=restarted, stopped=stopped)
+
+
+def reload_failed() -> None:
+    """An edit met an error that nobody expected; the traceback goes to the log."""
+    RELOADS.labels("refused").inc()
+    _log.exception("unexpected error in a reload, the old set runs on; please report it")
 
 
 def reload_refused(problems: list[str]) -> None:

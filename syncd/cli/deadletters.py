@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncd.cli.shared import DIFFERENCE, USAGE, Output
+from syncd.cli.shared import DIFFERENCE, USAGE, Output, store_of
 
 if TYPE_CHECKING:
     from syncd.stores.deadletters import DeadLetter
@@ -24,13 +24,6 @@ Everything = Annotated[bool, typer.Option("--all", help="All of the contract's d
 POLL_S = 0.1
 
 
-def _store() -> RedisStore:
-    from syncd.settings import Settings
-    from syncd.stores.redis import RedisStore
-
-    return RedisStore(Settings.from_environment().redis_url.get_secret_value())
-
-
 def _moment(letter: DeadLetter) -> str:
     return datetime.fromtimestamp(letter.at / 1000, UTC).isoformat(timespec="seconds")
 
@@ -40,7 +33,7 @@ def list_letters(contract: Contract, output: Output = "text") -> None:
     """One line a dead letter, oldest first. Exit code 1 when there are any."""
     from syncd.stores.deadletters import dead_letters
 
-    letters = list(dead_letters(_store(), contract))
+    letters = list(dead_letters(store_of(contract), contract))
     if output == "json":
         typer.echo(json.dumps([asdict(letter) for letter in letters], indent=2))
     else:
@@ -57,7 +50,7 @@ def show(contract: Contract, entry: str) -> None:
     """Everything about one dead letter, as JSON."""
     from syncd.stores.deadletters import dead_letters
 
-    for letter in dead_letters(_store(), contract):
+    for letter in dead_letters(store_of(contract), contract):
         if letter.entry == entry:
             typer.echo(json.dumps(asdict(letter) | {"change": json.loads(letter.change)}, indent=2))
             return
@@ -86,7 +79,7 @@ def replay(
     """Have the running daemon read these documents again. Exit code 1 when some still do not fit."""
     from syncd.stores.deadletters import count_dead_letters, request_replay, requested_replays
 
-    store = _store()
+    store = store_of(contract)
     chosen = _chosen(store, contract, entries, everything)
     if not chosen:
         typer.echo("nothing to replay")
@@ -108,6 +101,6 @@ def drop(contract: Contract, entries: Entries = None, everything: Everything = F
     """Remove dead letters for good. The keys of their documents stay as they are."""
     from syncd.stores.deadletters import drop_dead_letters
 
-    store = _store()
+    store = store_of(contract)
     chosen = _chosen(store, contract, entries, everything)
     typer.echo(f"dropped {drop_dead_letters(store, contract, chosen) if chosen else 0}")

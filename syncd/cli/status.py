@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import json
+import sys
 import urllib.error
 import urllib.request
 from typing import Annotated, Any, Literal
 
 import typer
+
+PIPE_COLUMNS = 240
+"""A pipe has no width of its own; values must not be cut there."""
 
 
 def status(
@@ -19,9 +23,9 @@ def status(
     from syncd.settings import Settings
 
     host, port = Settings.from_environment(http=http).http_address
-    url = f"http://{host}:{port}/status"
+    url = f"http://[{host}]:{port}/status" if ":" in host else f"http://{host}:{port}/status"
     try:
-        with urllib.request.urlopen(url, timeout=5) as reply:
+        with urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310 - our own scheme
             said: dict[str, Any] = json.load(reply)
     except (urllib.error.URLError, TimeoutError, ValueError) as error:
         typer.echo(f"no daemon answers at {url} ({error}); start `syncd run`, or set SYNCD_HTTP", err=True)
@@ -47,7 +51,7 @@ def _print_table(said: dict[str, Any]) -> None:
             lane["contract"], lane["collection"], lane["state"], f"{lane['lag_seconds']:.1f}", str(lane["changes"]),
             str(lane["snapshot"]["copied"]), str(lane["dead_letters"]), lane["position"],
         )  # fmt: skip
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     console.print(table)
     for lane in said["lanes"]:
         if lane["error"]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from watchfiles import watch
 
+from syncd import telemetry
 from syncd.contract.load import load_contract_set
 from syncd.daemon.supervisor import Supervisor
 from syncd.errors import ContractError, SettingsError
@@ -43,5 +44,7 @@ class Reloader(threading.Thread):
             self._supervisor.refuse([str(problem) for problem in error.problems])
         except SettingsError as error:
             self._supervisor.refuse([str(error)])
+        except Exception:  # noqa: BLE001 - a dead thread would ignore every later edit without a word
+            telemetry.reload_failed()
         else:
             self._supervisor.apply(plans)

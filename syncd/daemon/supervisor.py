@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +42,7 @@ class Supervisor:
         self.contracts = ContractsStatus()
         self._lanes: dict[str, Lane] = {}
         self._lock = threading.Lock()
+        self._applied = False
 
     def compile(self, contracts: Iterable[Contract]) -> list[Plan]:
         """Compile a set without touching what runs. Raises SettingsError where a setting is missing."""
@@ -66,13 +68,15 @@ class Supervisor:
             started = [name for name in wanted if name not in self._lanes]
             self._stop(stopped + changed)
             for name in stopped:
+                del self._lanes[name]
                 telemetry.contract_gone(name)
             for name in changed + started:
                 lane = Lane(wanted[name], self._mongo, self._redis, self.owner, self._settings)
                 self._lanes[name] = lane
                 lane.start()
+            reloaded, self._applied = self._applied, True
         self.contracts = ContractsStatus()
-        telemetry.reload_applied(started, changed, stopped)
+        telemetry.contracts_applied(started, changed, stopped, reloaded=reloaded)
 
     def refuse(self, problems: list[str]) -> None:
         """Note that an edit did not pass; what runs goes on."""
@@ -80,11 +84,13 @@ class Supervisor:
         telemetry.reload_refused(problems)
 
     def _stop(self, names: list[str]) -> None:
-        lanes = [self._lanes.pop(name) for name in names]
+        """Stop lanes, all at once; they stay listed, so that readiness does not claim what is not there."""
+        lanes = [self._lanes[name] for name in names]
         for lane in lanes:
             lane.stop()
+        end = time.monotonic() + STOP_TIMEOUT_S
         for lane in lanes:
-            lane.join(STOP_TIMEOUT_S)
+            lane.join(max(0.0, end - time.monotonic()))
 
     def stop(self) -> None:
         """Finish every batch under way and commit."""
@@ -106,7 +112,7 @@ class Supervisor:
     @property
     def ready(self) -> bool:
         """Whether every contract is served as it promises."""
-        return all(lane.status.ready for lane in self.lanes)
+        return self._applied and all(lane.status.ready for lane in self.lanes)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

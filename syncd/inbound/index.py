@@ -204,7 +204,8 @@ def _attributes(field: IndexField) -> list[str]:
         args += ["WEIGHT", str(weight)]
     if phonetic := getattr(attrs, "phonetic_matcher", None):
         args += ["PHONETIC", phonetic]
-    if (separator := getattr(attrs, "separator", ",")) != ",":
+    if separator := getattr(attrs, "separator", None):
+        # Always said, as RedisVL does: on JSON the server's own default is no separator at all.
         args += ["SEPARATOR", separator]
     return args + [word for name, word in _FLAGS if getattr(attrs, name, False)]
 

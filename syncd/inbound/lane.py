@@ -18,11 +18,10 @@ from syncd.errors import (
     PositionLostError,
     StoreError,
     SyncdError,
-    TokenLostError,
     TransientError,
 )
 from syncd.inbound.index import require_capabilities
-from syncd.inbound.run import LaneRun, Resume
+from syncd.inbound.run import LaneRun
 from syncd.inbound.status import LaneStatus
 from syncd.plan.compile import Plan
 from syncd.settings import Settings
@@ -58,7 +57,7 @@ class Lane(threading.Thread):
         self._failures = 0
         self._fruitless = 0
         self._run: LaneRun | None = None
-        self._how = Resume.BY_TOKEN
+        self._thin = False
         telemetry.contract_known(plan.name, freshness_s)
 
     def stop(self) -> None:
@@ -79,7 +78,7 @@ class Lane(threading.Thread):
     def _attempt(self) -> float:
         """One run. Returns the seconds to wait before the next."""
         self._run = None
-        how, self._how = self._how, Resume.BY_TOKEN
+        thin, self._thin = self._thin, False
         try:
             self._mongo.connect()
             require_capabilities(self.plan, self._redis.connect())
@@ -87,16 +86,21 @@ class Lane(threading.Thread):
             if self._is_paused():
                 return PAUSED_LOOK_S
             self._run = LaneRun(
-                self.plan, self._mongo, self._redis, self._lease, self._settings, self.status, self._halt, how
+                self.plan,
+                self._mongo,
+                self._redis,
+                self._lease,
+                self._settings,
+                self.status,
+                self._halt,
+                thin=thin,
             )
             self._run.run()
             return 0.0
         except FencedError as error:
             return self._stand_by(error)
         except EventTooLargeError as error:
-            return self._again(Resume.THIN, how, error)
-        except TokenLostError as error:
-            return self._again(Resume.BY_TIME, how, error)
+            return self._too_large(error, thin)
         except PositionLostError as error:
             return self._lost(error)
         except TransientError as error:
@@ -131,14 +135,16 @@ class Lane(threading.Thread):
         )
         return True
 
-    def _again(self, wanted: Resume, tried: Resume, error: StoreError) -> float:
-        """Take up the stream in another way, once; if that fails in the same manner, the position is lost."""
-        if tried is wanted and not self._progressed:
+    def _too_large(self, error: EventTooLargeError, thin: bool) -> float:
+        """Take the stream without the fields of documents, once; where that does not help, the position is lost."""
+        if thin:
             return self._lost(error)
-        self._how = wanted
+        self._thin = True
         return self._interrupted("transient", "waiting", str(error), 0.0)
 
     def _stand_by(self, error: FencedError) -> float:
+        if self._run is not None:
+            telemetry.lane_fenced(self.plan.name, str(error))
         self.status.enter("standby", error=str(error))
         return self._settings.lease_ttl / 4
 

@@ -32,7 +32,6 @@ class _InFlight:
     before: Position
     after: Position
     started: float
-    sent: float
 
 
 class Pipeline:
@@ -66,7 +65,7 @@ class Pipeline:
             return
         after = unit.after(self.position)
         self._writer.send(operations, after)
-        self._flying = _InFlight(unit, operations, self.position, after, started, time.monotonic())
+        self._flying = _InFlight(unit, operations, self.position, after, started)
         self.position = after
 
     def settle(self) -> None:
@@ -90,9 +89,7 @@ class Pipeline:
             return
         after = flying.unit.after(flying.before)
         self._writer.send(operations, after)
-        self._flying = _InFlight(
-            flying.unit, operations, flying.before, after, flying.started, time.monotonic()
-        )
+        self._flying = _InFlight(flying.unit, operations, flying.before, after, flying.started)
         self.position = after
 
     def _encode(self, unit: Unit) -> Operations | None:
@@ -113,7 +110,7 @@ class Pipeline:
         flying.unit.confirmed()
         self.confirmed = flying.after
         self.confirmed_at = time.monotonic()
-        self._adapt(self.confirmed_at - flying.sent, len(flying.operations.writes))
+        self._adapt(self._writer.call_s, len(flying.operations.writes))
         name = self._plan.name
         telemetry.BATCH.labels(name).observe(self.confirmed_at - flying.started)
         for kind, count in Counter(map(type, flying.operations.writes)).items():
@@ -122,8 +119,8 @@ class Pipeline:
             if type(write) is Dead:
                 telemetry.dead_letter(name, write.reason, write.projection, write.key, write.detail)
 
-    def _adapt(self, seconds: float, writes: int) -> None:
-        if seconds > SLOW_CALL_S and writes >= FEWEST_WRITES:
-            self.writes = max(min(FEWEST_WRITES, self._most_writes), min(self.writes, writes) // 2)
-        elif seconds < QUICK_CALL_S:
+    def _adapt(self, seconds: float | None, writes: int) -> None:
+        if seconds is None or seconds < QUICK_CALL_S:
             self.writes = min(self._most_writes, self.writes + FEWEST_WRITES)
+        elif seconds > SLOW_CALL_S and writes >= FEWEST_WRITES:
+            self.writes = max(min(FEWEST_WRITES, self._most_writes), min(self.writes, writes) // 2)

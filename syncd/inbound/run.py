@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from enum import Enum, auto
 from typing import Any
 
 from syncd import telemetry
@@ -42,18 +41,12 @@ DRAINED_LAG_S = 2.0
 _STRUCTURE = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
 
 
-class Resume(Enum):
-    """How a run takes up the stream."""
-
-    BY_TOKEN = auto()
-    BY_TIME = auto()
-    """The token is unknown to the server: from the token's time."""
-    THIN = auto()
-    """A change is larger than an event may be: without the fields, until it has passed."""
-
-
 class LaneRun:
-    """Moves one contract's changes while the lease lasts. Used once, by one thread."""
+    """Moves one contract's changes while the lease lasts. Used once, by one thread.
+
+    `thin`: take the stream without the fields of documents, until a change has passed that is larger than an event
+    may be.
+    """
 
     def __init__(
         self,
@@ -64,7 +57,8 @@ class LaneRun:
         settings: Settings,
         status: LaneStatus,
         stop: threading.Event,
-        how: Resume,
+        *,
+        thin: bool,
     ) -> None:
         self._plan, self._mongo, self._redis = plan, mongo, redis
         self._lease, self._settings, self._status, self._stop = lease, settings, status, stop
@@ -74,7 +68,7 @@ class LaneRun:
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._sources: list[Source] = []
         self._writer = Writer(redis, self._control, lease)
-        self._how = how
+        self._thin = thin
         self._again = False
         self._snapshot_started = 0.0
         self.progressed = False
@@ -99,7 +93,7 @@ class LaneRun:
     def _start(self) -> None:
         position = load_position(self._redis, self._control)
         self._indexes.create()
-        stream = ChangeStream(self._mongo, self._plan, thin=self._how is Resume.THIN)
+        stream = ChangeStream(self._mongo, self._plan, thin=self._thin)
         fresh = position.token is None or position.fingerprint != self._plan.fingerprint
         reason = "no position" if position.token is None else "the contract changed" if fresh else "going on"
         first = stream.begin() if fresh else self._resume(stream, position)
@@ -118,8 +112,7 @@ class LaneRun:
 
     def _build(self, position: Position) -> None:
         shown = max(position.time, position.mark)
-        # From a time instead of a token some changes come again: they are behind what shows, and have to be read.
-        floors = self._floors = Floors(shown if self._how is Resume.BY_TIME else position.mark, shown)
+        floors = self._floors = Floors(position.mark, shown)
         self._builder = WindowBuilder(self._plan, self._lookup, floors)
         self._pipeline = Pipeline(
             self._plan, self._control, self._writer, position, self._settings.batch_writes
@@ -130,12 +123,10 @@ class LaneRun:
             self._lookup, floors,
         )  # fmt: skip
 
-    def _resume(self, stream: ChangeStream, position: Position) -> Batch:
-        shown = max(position.time, position.mark)
-        if self._how is Resume.BY_TIME:
-            return stream.resume_at(position.time, shown)
+    @staticmethod
+    def _resume(stream: ChangeStream, position: Position) -> Batch:
         assert position.token is not None
-        return stream.resume(position.token, shown)
+        return stream.resume(position.token, position.event, max(position.time, position.mark))
 
     def _beginning(self, old: Position, first: Batch) -> Position:
         owned = self._plan.owned + [entry for entry in old.owned if entry not in self._plan.owned]
@@ -237,7 +228,7 @@ class LaneRun:
             self._pipeline.apply(WindowUnit(window, self._builder, self._floors))
             self.progressed = True
             self._seen(part)
-        if events and self._how is Resume.THIN:
+        if events and self._thin:
             self._again = True  # past the large change: back to events with their fields
         if not events:
             # Nothing to write: the position moves in memory, and is stored with the next write or after a while.

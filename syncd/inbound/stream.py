@@ -13,14 +13,15 @@ from typing import Any
 from pymongo.client_session import ClientSession
 from pymongo.errors import PyMongoError
 
-from syncd.errors import PositionLostError
+from syncd.errors import OplogTooShortError, PositionLostError, TransientError
 from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan
 from syncd.stores.mongo import Document, MongoStore, translated
-from syncd.stores.times import ZERO, Moment, just_before, moment, timestamp, token_time
+from syncd.stores.times import ZERO, Moment, just_before, moment, token_time
 
 AWAIT_MS = 1000
 """How long the server waits for a first event; the pause in which an idle lane does its housekeeping."""
+CHECK_MS = 3000
 MAX_EVENTS = 2000
 """Events a reply; the server also ends it at 16 MB."""
 
@@ -55,25 +56,32 @@ class ChangeStream:
         """Open at the present moment."""
         return self._open({}, ZERO)
 
-    def resume(self, token: Document, horizon: Moment) -> Batch:
-        """Open behind `token`. `horizon` is the latest time that Redis shows.
+    def resume(self, token: Document, event: Document | None, horizon: Moment) -> Batch:
+        """Open behind `token`. `event` is the token of the last change delivered, `horizon` the latest time that shows.
 
-        Raises PositionLostError when the server cannot resume, or has not come to that time itself: then its data were
-        restored to an earlier one. Raises TokenLostError when `resume_at` may still do.
+        Raises PositionLostError when the server cannot resume, or when its history is not the one that the token comes
+        from: its data were restored to an earlier moment.
         """
+        if event is not None and event != token:
+            self._check_history(event)
         return self._open({"startAfter": token}, horizon)
 
-    def resume_at(self, time: Moment, horizon: Moment) -> Batch:
-        """Open at a time; changes of that very time come once more."""
-        return self._open({"startAtOperationTime": timestamp(time)}, horizon)
+    def _check_history(self, event: Document) -> None:
+        """A token that stands for no event is accepted by any history; one of an event only by its own."""
+        command = self._command({"startAfter": event}) | {"cursor": {"batchSize": 1}, "maxTimeMS": CHECK_MS}
+        try:
+            with translated():
+                self._session = self._store.client.start_session(causal_consistency=False)
+                self._cursor = self._run(command)["cursor"]["id"]
+        except OplogTooShortError:
+            pass  # it no longer reaches back to that event, and cannot tell
+        except TransientError:
+            pass  # found at once, or not at all; it is the search for the next event that takes longer
+        finally:
+            self.close()
 
     def _open(self, stage: Document, horizon: Moment) -> Batch:
-        command = {
-            "aggregate": self._collection,
-            "pipeline": [{"$changeStream": stage}, self._project],
-            "cursor": {"batchSize": MAX_EVENTS},
-            "readConcern": {"level": "majority"},
-        }
+        command = self._command(stage)
         with translated():
             # getMore must come in the session of its aggregate.
             self._session = self._store.client.start_session(causal_consistency=False)
@@ -84,6 +92,14 @@ class ChangeStream:
                 "the stored position is later than MongoDB's own time: the data were restored to an earlier moment",
             )
         return self._batch(reply, "firstBatch")
+
+    def _command(self, stage: Document) -> Document:
+        return {
+            "aggregate": self._collection,
+            "pipeline": [{"$changeStream": stage}, self._project],
+            "cursor": {"batchSize": MAX_EVENTS},
+            "readConcern": {"level": "majority"},
+        }
 
     def next(self) -> Batch:
         """Wait for events, AWAIT_MS at most."""
@@ -121,4 +137,4 @@ class ChangeStream:
             with contextlib.suppress(PyMongoError):
                 self._run({"killCursors": self._collection, "cursors": [self._cursor]})
         self._session.end_session()
-        self._session = None
+        self._session, self._cursor = None, 0

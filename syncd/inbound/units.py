@@ -127,6 +127,7 @@ class WindowUnit(Unit):
         return replace(
             position,
             token=self.window.token,
+            event=self.window.events[-1]["_id"],
             time=self.window.time,
             mark=max(position.mark, self.window.read_time),
         )
@@ -245,7 +246,7 @@ class ReplayUnit(Unit):
         for ident, document_id in ids.items():
             document = found.documents.get(ident)
             if document is None:
-                writes += self._plan.drops(ident, document_id)
+                writes += self._plan.drops(ident, document_id, deleted=False)
             else:
                 writes += self._plan.puts(ident, document, self._change_of(ident))
         return writes

@@ -58,7 +58,6 @@ class WindowBuilder:
 
     def __init__(self, plan: Plan, lookup: Lookup, floors: Floors) -> None:
         self._plan, self._lookup, self._floors = plan, lookup, floors
-        self._ignore_deletes = plan.contract.sync.on_delete == "ignore"
         self.deltas_allowed = True
         """False while a snapshot runs over keys that may be older than the stream."""
 
@@ -144,8 +143,7 @@ class WindowBuilder:
     def _writes(self, ident: str, t: Touched) -> list[Write] | None:
         """The writes of one document; None when it has to be read after all."""
         if t.gone:
-            deleted = t.event["operationType"] == "delete"
-            return [] if deleted and self._ignore_deletes else self._plan.drops(ident, t.id)
+            return self._plan.drops(ident, t.id, deleted=t.event["operationType"] == "delete")
         if t.document is None:
             return self._plan.patches(ident, t.id, t.deltas)
         whole = self._plan.puts(ident, t.document, t.event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,9 @@ class Outcome:
         return not self.refused and not self.failed
 
 
+WAITED_S = 0.0003
+
+
 class Writer:
     """Sends batches. `send` and `receive` come in pairs, so that work can be done while Redis answers.
 
@@ -40,6 +44,9 @@ class Writer:
     def __init__(self, store: RedisStore, control: ControlKeys, lease: Lease) -> None:
         self._store, self._control, self._lease = store, control, lease
         self._connection: Connection | None = None
+        self._sent = 0.0
+        self.call_s: float | None = None
+        """How long Redis took for the last call; None where the reply was there before we looked."""
         self.also = ""
         """Further Redis types that a whole write may replace, while a projection changes its type."""
 
@@ -54,6 +61,7 @@ class Writer:
                 self._connection = self._store.client.connection_pool.get_connection()
             # The driver's own packing looks at every argument in Python first, which costs more than hiredis itself.
             self._connection.send_packed_command([hiredis.pack_command(tuple(command))], check_health=False)
+            self._sent = time.monotonic()
         except RedisError as error:
             self.close()
             raise translate(error) from error
@@ -61,11 +69,15 @@ class Writer:
     def receive(self) -> Outcome:
         """The answer to the call before. Raises FencedError when the lease is lost."""
         assert self._connection is not None, "receive without send"
+        asked = time.monotonic()
         try:
             reply: list[Any] = self._connection.read_response()
         except RedisError as error:
             self.close()
             raise self._explain(error) from error
+        now = time.monotonic()
+        # A reply that was there already says only that the call took less than what we did meanwhile.
+        self.call_s = now - self._sent if now - asked > WAITED_S else None
         word = reply[0]
         if word == b"fenced":
             raise fenced(self._control.contract, reply)

@@ -38,7 +38,8 @@ def application(supervisor: Supervisor) -> Starlette:
             for lane in supervisor.lanes
             if not lane.status.ready
         }
-        return JSONResponse({"ready": not waiting, "waiting_for": waiting}, 503 if waiting else 200)
+        ready = supervisor.ready
+        return JSONResponse({"ready": ready, "waiting_for": waiting}, 200 if ready else 503)
 
     def status(_: Request) -> Response:
         return JSONResponse({"version": __version__, **supervisor.as_dict()})

@@ -71,7 +71,7 @@ def _collection(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
             yield loaded.problem(
                 place,
                 f"{contract.mongo.collection} cannot be read ({reason})",
-                "grant this user `find` and `changeStream` on it",
+                "grant this user `find`, `changeStream` and `listIndexes` on it",
             )
             return
     unique = [

@@ -92,8 +92,13 @@ class Plan:
             key = ""
         return Dead(shape.name, ident, key, error.reason, error.detail, change)
 
-    def drops(self, ident: str, document_id: Any) -> list[Write]:
-        """All writes for a document that is gone or no longer matches the filter."""
+    def drops(self, ident: str, document_id: Any, *, deleted: bool) -> list[Write]:
+        """All writes for a document that is gone or no longer matches the filter.
+
+        Without a filter a document that a read does not find was deleted; with one, only a delete event tells.
+        """
+        if self.contract.sync.on_delete == "ignore" and (deleted or self.filter is None):
+            return []
         return [shape.drop(ident, document_id) for shape in self.shapes]
 
     def delta(self, description: Mapping[str, Any]) -> Delta | None:

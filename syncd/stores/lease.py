@@ -38,7 +38,15 @@ def is_dead(lease: str) -> bool:
     if len(parts) != 4 or parts[1] != _kernel() or not parts[2].isdigit():
         return False
     process = int(parts[2])
-    return process != os.getpid() and not Path(f"/proc/{process}").exists()
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)  # signal 0 only asks; /proc may hide the processes of others
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 class Lease:

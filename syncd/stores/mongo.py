@@ -18,9 +18,9 @@ from syncd.errors import (
     CapabilityError,
     EventTooLargeError,
     FatalError,
+    OplogTooShortError,
     PositionLostError,
     StoreError,
-    TokenLostError,
     TransientError,
 )
 
@@ -30,11 +30,11 @@ OPLOG_CACHE_S = 20.0
 _OLDEST = (6, 0)
 _LOST = {
     260: "InvalidResumeToken",
-    286: "ChangeStreamHistoryLost",
+    280: "ChangeStreamFatalError",
     464: "ChangeStreamStartAfterNotFound",
     50811: "the token names a moment that this server does not know",
 }
-_TOKEN_LOST = 280
+_OPLOG_TOO_SHORT = 286
 _EVENT_TOO_LARGE = 10334
 _AUTHENTICATION = {11, 13, 18}
 SNAPSHOT_TOO_OLD = 239
@@ -143,8 +143,8 @@ def translate(error: driver.PyMongoError) -> StoreError:
     code = error.code if isinstance(error, driver.OperationFailure) else None
     if code in _LOST:
         return PositionLostError("mongo", f"the stream cannot resume ({_LOST[code]}, {code}): {text}")
-    if code == _TOKEN_LOST:
-        return TokenLostError("mongo", f"the stream cannot resume (ChangeStreamFatalError, 280): {text}")
+    if code == _OPLOG_TOO_SHORT:
+        return OplogTooShortError("mongo", f"the stream cannot resume (ChangeStreamHistoryLost, 286): {text}")
     if code == _EVENT_TOO_LARGE:
         return EventTooLargeError(
             "mongo", f"a change is larger than the 16 MB that an event may have: {text}"

@@ -76,6 +76,8 @@ class Position:
 
     token: Document | None = None
     """Resume token; None means that a snapshot has to begin."""
+    event: Document | None = None
+    """Token of the last change that was applied; `token` may be later, and stand for no change."""
     time: Moment = ZERO
     """Cluster time of the token."""
     mark: Moment = ZERO
@@ -95,6 +97,7 @@ class Position:
         """Fields and values for the hash."""
         return [
             "token", "" if self.token is None else json_util.dumps(self.token),
+            "event", "" if self.event is None else json_util.dumps(self.event),
             "time", readable(self.time),
             "mark", readable(self.mark),
             "phase", self.phase,
@@ -104,6 +107,12 @@ class Position:
             "owned", json.dumps(self.owned),
             "next", self.next,
         ]  # fmt: skip
+
+
+def is_known(store: RedisStore, contract: str) -> bool:
+    """Whether a contract of this name has ever run on this Redis."""
+    with translated():
+        return bool(store.client.exists(ControlKeys(contract).position))
 
 
 def load_position(store: RedisStore, keys: ControlKeys) -> Position:
@@ -128,6 +137,7 @@ def _decode(raw: dict[bytes, bytes]) -> Position:
     if not raw.get(b"token") or b"phase" not in raw:
         return position
     position.token = json_util.loads(raw[b"token"].decode())
+    position.event = json_util.loads(raw[b"event"].decode()) if raw.get(b"event") else None
     position.time, position.mark = parse(raw[b"time"].decode()), parse(raw[b"mark"].decode())
     position.phase, position.copied = raw[b"phase"].decode(), int(raw[b"copied"])
     if raw[b"cursor"]:
