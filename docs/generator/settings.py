@@ -13,8 +13,6 @@ Settings come from environment variables. Each may come from a file instead, who
 with `_FILE` behind it; the file wins, and white space around its content is left out. They are read once, at start: a
 changed setting or file needs a restart. `syncd run` takes some as options too; an option wins.
 
-`SYNCD_SITE` and `SYNCD_TOKEN` are read, and nothing uses them yet.
-
 """
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from pymongo import DeleteOne, MongoClient, ReplaceOne, UpdateOne
 from pymongo.collection import Collection
 
@@ -247,3 +248,73 @@ def test_half_open_and_silent_connections(rig: Rig) -> None:
             rig.redis_proxy.restore()
             rig.mongo_proxy.restore()
     assert_nothing_lost(flow, filtered)
+
+
+@pytest.mark.parametrize("order", ["read-first", "event-first"])
+def test_a_key_that_changed_hands_while_the_daemon_was_down(rig: Rig, order: str) -> None:
+    """A key that one document left to another while nobody looked holds the other one, whole, and nothing else."""
+    second = {"_id": 2, "slug": "z", "title": "second", "two": 2}
+    said = projection(["title", "one", "two"], key="{slug}")
+    flow = rig.scene.run(
+        "hands", said, unique=[["slug"]], documents=[second], env={"SYNCD_BATCH_WRITES": "2"}
+    )
+    rig.scene.daemon.kill()
+    films = flow.collection
+    steps = [
+        lambda: films.update_one({"_id": 2}, {"$set": {"title": "changed"}}),
+        lambda: films.insert_one({"_id": 1, "slug": "a", "title": "first", "one": 1}),
+    ]
+    for step in steps if order == "read-first" else reversed(steps):
+        step()
+    # Two changes are one call: what follows is in the next.
+    films.update_one({"_id": 1}, {"$set": {"slug": "b"}})
+    films.update_one({"_id": 2}, {"$set": {"slug": "a"}})
+    rig.scene.start()
+    flow.wait_live()
+    flow.assert_same()
+
+
+def some_hand_over(chance: random.Random, slugs: dict[int, str], free: list[str], turn: int) -> list[Any]:
+    """One write to a collection in which few names wander among many documents; no name is ever given twice."""
+    number = chance.randrange(40)
+    which, title = {"_id": number}, f"t{turn}"
+    what = chance.choice("replace move title delete".split())
+    old = slugs.get(number)
+    if what == "delete" and old is not None:
+        free.append(slugs.pop(number))
+        return [DeleteOne(which)]
+    if what == "title" and old is not None:
+        return [UpdateOne(which, {"$set": {"title": title}})]
+    slugs[number] = free.pop(chance.randrange(len(free)))
+    if old is not None:
+        free.append(old)
+    if what == "move" and old is not None:
+        return [UpdateOne(which, {"$set": {"slug": slugs[number], "title": title}})]
+    return [ReplaceOne(which, {"slug": slugs[number], "title": title}, upsert=True)]
+
+
+@pytest.mark.parametrize("when", ["stream", "snapshot"])
+def test_keys_that_change_hands(rig: Rig, when: str) -> None:
+    """Names that wander among documents, while the daemon is down or copies, end with the document that has them."""
+    chance = random.Random(8)
+    slugs, free = {n: f"s{n}" for n in range(40)}, [f"f{n}" for n in range(8)]
+    documents = [{"_id": n, "slug": slug, "title": "x"} for n, slug in slugs.items()]
+    said = projection(["title", "slug"], key="{slug}")
+    env = {"SYNCD_BATCH_WRITES": "5", "SYNCD_CHUNK_DOCUMENTS": "10"}
+    flow = rig.scene.run("hands", said, unique=[["slug"]], documents=documents, env=env)
+    flow.collection.create_index("slug", unique=True)
+    rounds = 1 if when == "stream" else 8
+    for _ in range(rounds):
+        if when == "stream":
+            rig.scene.daemon.kill()
+        else:
+            rig.redis_proxy.delay(0.002)
+            flow.redis.delete(flow.names.control("position"))
+        for turn in range(3000 // rounds):
+            flow.collection.bulk_write(some_hand_over(chance, slugs, free, turn))
+        if when == "stream":
+            rig.scene.start()
+        rig.redis_proxy.restore()
+        wait_until(lambda: flow.position().get("phase") == b"stream", 20, flow.position)
+    flow.wait_live()
+    flow.wait_same()

@@ -45,6 +45,7 @@ class Scene:
         self._env = dict(env or {})
         self._daemons: list[Daemon] = []
         self.daemon = self.another_daemon()
+        """The one that `start` starts."""
 
     def another_daemon(self, **env: str) -> Daemon:
         """One more daemon on the same contracts, not started."""
@@ -72,9 +73,14 @@ class Scene:
         flow.write(*projections, **more)
         return flow
 
-    def run(self, short: str, *projections: Mapping[str, Any], **more: Any) -> Flow:
-        """`add`, and wait until the lane is live; starts the daemon where it does not run."""
+    def run(
+        self, short: str, *projections: Mapping[str, Any], env: Mapping[str, str] | None = None, **more: Any
+    ) -> Flow:
+        """`add`, and wait until the lane is live; starts the daemon where it does not run. `env` is for the daemon,
+        from now on."""
         flow = self.add(short, *projections, **more)
+        if env:
+            self.daemon = self.another_daemon(**env)
         if not self.daemon.process.alive:
             self.daemon.start()
         flow.wait_live()
