@@ -75,6 +75,35 @@ def test_a_partial_update_that_loses_its_reply(rig: Rig, flow: Flow) -> None:
     flow.wait_same()
 
 
+def test_an_update_of_a_key_that_is_older_than_the_stream(rig: Rig) -> None:
+    """While a second snapshot runs, an update of one field does not show beside older values of the others."""
+    films = [film(n) for n in range(2000)]
+    flow = rig.scene.run(
+        "old", projection(FIELDS), projection(FIELDS, name="doc", type="json"), documents=films
+    )
+    rig.scene.daemon.kill()
+    flow.redis.delete(flow.names.control("position"))
+    flow.collection.update_many({}, {"$set": {"title": "second"}})
+    rig.redis_proxy.delay(0.002)
+    rig.scene.another_daemon(SYNCD_BATCH_WRITES="20", SYNCD_CHUNK_DOCUMENTS="100").start()
+    wait_until(lambda: flow.copied() > 0)
+    last = range(1950, 2000)
+    flow.collection.update_many({"_id": {"$gte": last[0]}}, {"$set": {"year": 1}})
+    assert flow.copied() < last[0], "the snapshot was too fast"
+    waiting = set(last)
+    while waiting:
+        for number in list(waiting):
+            as_hash, as_json = flow.hash(number), flow.json(number, "doc")
+            for said in (as_hash, as_json):
+                assert (said["title"], int(said["year"])) in {
+                    (f"film {number}", 1900 + number),
+                    ("second", 1900 + number),
+                    ("second", 1),
+                }
+            if int(as_json["year"]) == 1:
+                waiting.discard(number)
+
+
 def test_keys_that_are_evicted(rig: Rig, tmp_path: Any) -> None:
     """A Redis that evicts keys with a TTL never shows a part of a document, whatever is updated meanwhile."""
     config = {"maxmemory": "30mb", "maxmemory-policy": "volatile-random"}

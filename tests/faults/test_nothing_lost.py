@@ -278,7 +278,7 @@ def some_hand_over(chance: random.Random, slugs: dict[int, str], free: list[str]
     """One write to a collection in which few names wander among many documents; no name is ever given twice."""
     number = chance.randrange(40)
     which, title = {"_id": number}, f"t{turn}"
-    what = chance.choice("replace move title delete".split())
+    what = chance.choice(["replace", "move", "title", "delete"])
     old = slugs.get(number)
     if what == "delete" and old is not None:
         free.append(slugs.pop(number))

@@ -18,7 +18,8 @@ def shared(
 ) -> Iterator[Scene]:
     """One daemon for all tests of a module. Each brings its contract, under a name of its own, while it runs."""
     token = f"t{secrets.token_hex(4)}"
-    with Scene(tmp_path_factory.mktemp("shared"), token, mongo_uri, redis_url) as scene:
+    env = {"SYNCD_CHUNK_DOCUMENTS": "50"}  # so that a small collection has borders between chunks
+    with Scene(tmp_path_factory.mktemp("shared"), token, mongo_uri, redis_url, env=env) as scene:
         yield scene
     servers.forget(token)
 

@@ -162,22 +162,21 @@ def test_two_documents_swap_their_keys(shared: Scene) -> None:
     assert flow.keys() == {"b"}
 
 
-def test_a_fixed_ttl_is_set_and_set_again(shared: Scene) -> None:
+@pytest.mark.parametrize("kind", ["hash", "json", "string"])
+def test_a_fixed_ttl_is_set_and_set_again(shared: Scene, kind: str) -> None:
     """Every write of a key, whole or in part, gives it its full time to live."""
-    shapes = [
-        projection(["title"], name="part", ttl="10m"),
-        projection(["title"], name="json", type="json", ttl="10m"),
-        projection(["title"], name="text", type="string", ttl="10m"),
+    flow = shared.run(f"ttl-{kind}", projection(["title"], type=kind, ttl="10m"), documents=FILMS)
+    films = flow.collection
+    changes: list[Any] = [
+        lambda: None,
+        lambda: films.update_one({"_id": 1}, {"$set": {"title": "new"}}),
+        lambda: films.replace_one({"_id": 1}, {"_id": 1, "title": "newer"}),
     ]
-    flow = shared.run("ttl", *shapes, documents=FILMS)
-    for name in ("part", "json", "text"):
-        key = flow.key(1, name)
-        assert 500_000 < flow.redis.pttl(key) <= 600_000
-        assert flow.redis.pexpire(key, 60_000)
-    flow.collection.update_one({"_id": 1}, {"$set": {"title": "new"}})
-    flow.wait_same()
-    for name in ("part", "json", "text"):
-        assert 500_000 < flow.redis.pttl(flow.key(1, name)) <= 600_000
+    for change in changes:
+        change()
+        flow.wait_same()
+        assert 500_000 < flow.redis.pttl(flow.key(1)) <= 600_000
+        assert flow.redis.pexpire(flow.key(1), 60_000)
 
 
 def test_a_ttl_from_a_field(shared: Scene) -> None:
@@ -254,7 +253,7 @@ def test_two_projections_change_together(shared: Scene) -> None:
 
 
 OBJECT_ID = ObjectId("507f1f77bcf86cd799439011")
-MIXED_IDS: list[Any] = [
+ONE_OF_EACH: list[Any] = [
     1,
     "1",
     "one",
@@ -273,15 +272,25 @@ MIXED_IDS: list[Any] = [
     "",
     "é",
 ]
+# Enough of each that the snapshot's chunks begin and end between types and within them.
+MORE_OF_SOME: list[Any] = [
+    *range(2, 60),
+    *(f"text {n}" for n in range(60)),
+    *({"a": n} for n in range(40)),
+    *(ObjectId() for _ in range(60)),
+    *(Binary(bytes([n])) for n in range(40)),
+    *(datetime(2023, 1, 1, 0, n, tzinfo=UTC) for n in range(60)),
+]
 
 
 def test_ids_of_every_type_have_keys_of_their_own(shared: Scene) -> None:
     """A collection of mixed `_id` types is copied completely, no two documents share a key, all can be deleted."""
-    documents = [{"_id": id_, "at": str(at)} for at, id_ in enumerate(MIXED_IDS)]
+    ids = ONE_OF_EACH + MORE_OF_SOME
+    documents = [{"_id": id_, "at": str(at)} for at, id_ in enumerate(ids)]
     flow = shared.run("mixed", projection(["at"]), documents=documents)
     keys = flow.keys()
-    assert len(keys) == len(MIXED_IDS)
-    assert {flow.hash(key)["at"] for key in keys} == {str(at) for at in range(len(MIXED_IDS))}
+    assert len(keys) == len(ids)
+    assert {flow.hash(key)["at"] for key in keys} == {str(at) for at in range(len(ids))}
     assert flow.hash(1) == {"at": "0"}
     assert flow.hash(OBJECT_ID) == {"at": "4"}
     flow.collection.update_many({}, {"$set": {"at": "seen"}})
