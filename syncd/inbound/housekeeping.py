@@ -15,6 +15,7 @@ from syncd.plan.compile import Plan
 from syncd.stores.deadletters import count_dead_letters, replays_done, requested_replays
 from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
+from syncd.stores.position import SNAPSHOT
 from syncd.stores.redis import RedisStore
 
 EVERY_S = 1.0
@@ -62,7 +63,7 @@ class Housekeeper:
         self._replay()
         if now - self._looked > (EVERY_S if self._indexes.is_building else LOOK_S):
             self._looked = now
-            self._indexes.check(ready=self._status.state == "live")
+            self._indexes.check(ready=self._pipeline.position.phase != SNAPSHOT)
             self._status.dead_letters = count_dead_letters(self._redis, self._plan.name)
 
     def _commit_idle(self, now: float) -> None:

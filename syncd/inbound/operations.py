@@ -62,7 +62,7 @@ class Operations:
         return self._control.keys_by_id(name, template), self._control.ids_by_key(name, template)
 
     def _put(self, write: Put) -> None:
-        shape, ident, key, content, ttl = write
+        shape, ident, key, content, ttl, time_of_state = write
         if shape.type == "json":
             body: Any = ("j", ttl, dump_json(content))
         elif shape.type == "hash":
@@ -73,7 +73,7 @@ class Operations:
         else:
             body = ("s", ttl, content)
         if not shape.by_id:
-            self._emit(write, "m", *self._map(shape), ident, key=key)
+            self._emit(write, "m", *self._map(shape), ident, time_of_state, key=key)
         self.writes.append(write)
         self.keys.append(key)
         self.args += body

@@ -147,8 +147,9 @@ class LaneRun:
         types = {"json": "ReJSON-RL"}
         self._writer.also = ",".join(sorted({types.get(kind, kind) for _, _, kind in position.owned}))
         reader = SnapshotReader(
-            self._plan, self._lookup, self._floors, self._redis, self._control, self._settings.chunk_documents
-        )
+            self._plan, self._lookup, self._floors, self._redis, self._control, self._indexes,
+            self._settings.chunk_documents,
+        )  # fmt: skip
         self._snapshot_started = time.monotonic()
         self._status.enter("snapshot", reason=reason)
         telemetry.snapshot_started(self._plan.name, self._estimate(), position.copied, reason)

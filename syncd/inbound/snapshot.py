@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -9,6 +10,7 @@ from typing import Any, TypeAlias
 from syncd.contract.template import KeyTemplate
 from syncd.errors import TransientError
 from syncd.inbound.floors import Floors
+from syncd.inbound.index import Indexes
 from syncd.inbound.lookup import Lookup
 from syncd.plan.change import Drop, Ghost, Retired
 from syncd.plan.compile import Plan
@@ -19,6 +21,7 @@ from syncd.stores.redis import RedisStore, translated
 from syncd.stores.times import Moment
 
 SCAN_COUNT = 1000
+PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,12 @@ class NextPhase:
     phase: str
 
 
-Item: TypeAlias = Chunk | Ghosts | NextPhase
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing to do yet."""
+
+
+Item: TypeAlias = Chunk | Ghosts | NextPhase | Pause
 Candidate: TypeAlias = tuple[Drop, Any]
 """What would remove a key, and the `_id` of the document that the key says it belongs to."""
 
@@ -53,9 +61,16 @@ class SnapshotReader:
     """Yields chunks from the stored cursor on, then ghosts. Every read is at or after all that the stream wrote."""
 
     def __init__(
-        self, plan: Plan, lookup: Lookup, floors: Floors, store: RedisStore, control: ControlKeys, size: int
+        self,
+        plan: Plan,
+        lookup: Lookup,
+        floors: Floors,
+        store: RedisStore,
+        control: ControlKeys,
+        indexes: Indexes,
+        size: int,
     ) -> None:
-        self._plan, self._lookup, self._floors = plan, lookup, floors
+        self._plan, self._lookup, self._floors, self._indexes = plan, lookup, floors, indexes
         self._store, self._control, self._size = store, control, size
         self._time = floors.horizon()
 
@@ -66,9 +81,14 @@ class SnapshotReader:
             yield NextPhase(SWEEP)
         if position.next == SWEEP and self._plan.contract.sync.on_delete == "delete":
             yield from self._sweep()
-        for name, template, kind in position.owned:
-            if (name, template) not in {(shape.name, shape.template.text) for shape in self._plan.shapes}:
-                yield from self._retired(Retired(name, kind, KeyTemplate.parse(template)))
+        present = {(shape.name, shape.template.text) for shape in self._plan.shapes}
+        retired = [entry for entry in position.owned if (entry[0], entry[1]) not in present]
+        while retired and self._indexes.is_building:
+            # Queries still go to the old generation of an index, and it finds nothing but these keys.
+            yield Pause()
+            time.sleep(PAUSE_S)
+        for name, template, kind in retired:
+            yield from self._retired(Retired(name, kind, KeyTemplate.parse(template)))
         yield NextPhase(STREAM)
 
     def _after(self) -> Moment:

@@ -185,7 +185,8 @@ class SliceUnit(_Looked):
         writes: list[Write] = []
         for ident, document in self._documents.items():
             if ident in chosen:
-                writes += self._plan.puts(ident, document, {"documentKey": document, "time": self._time})
+                change = {"documentKey": document, "time": self._time}
+                writes += self._plan.puts(ident, document, self._time, change)
         return writes
 
     def _change_of(self, ident: str) -> dict[str, Any]:
@@ -248,7 +249,7 @@ class ReplayUnit(Unit):
             if document is None:
                 writes += self._plan.drops(ident, document_id, deleted=False)
             else:
-                writes += self._plan.puts(ident, document, self._change_of(ident))
+                writes += self._plan.puts(ident, document, self._time, self._change_of(ident))
         return writes
 
     def _change_of(self, ident: str) -> dict[str, Any]:

@@ -79,7 +79,9 @@ class WindowBuilder:
         for ident, t in touched.items():
             if ident in to_read:
                 t.document, t.deltas, t.gone = documents.get(ident), [], ident not in documents
-            done = self._writes(ident, t)
+            done = self._writes(
+                ident, t, window.read_time if ident in to_read else token_time(t.event["_id"])
+            )
             if done is None:
                 window.must_read.add(ident)
                 return self.build(window)
@@ -140,11 +142,11 @@ class WindowBuilder:
         description = event.get("updateDescription")
         return self._plan.delta(description) if description is not None and self._plan.patchable else None
 
-    def _writes(self, ident: str, t: Touched) -> list[Write] | None:
+    def _writes(self, ident: str, t: Touched, time: Moment) -> list[Write] | None:
         """The writes of one document; None when it has to be read after all."""
         if t.gone:
             return self._plan.drops(ident, t.id, deleted=t.event["operationType"] == "delete")
         if t.document is None:
             return self._plan.patches(ident, t.id, t.deltas)
-        whole = self._plan.puts(ident, t.document, t.event)
+        whole = self._plan.puts(ident, t.document, time, t.event)
         return self._plan.patched(whole, t.deltas) if t.deltas else whole

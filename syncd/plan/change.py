@@ -15,13 +15,17 @@ Content: TypeAlias = "dict[str, Any] | str | bytes"
 
 
 class Put(NamedTuple):
-    """A key gets a whole new content. `ttl`: 0 none, > 0 milliseconds from now, < 0 minus a moment in epoch ms."""
+    """A key gets a whole new content. `ttl`: 0 none, > 0 milliseconds from now, < 0 minus a moment in epoch ms.
+
+    `time` is the cluster time of the state that the content comes from.
+    """
 
     shape: Shape
     ident: str
     key: str
     content: Content
     ttl: int
+    time: str
 
 
 class Patch(NamedTuple):

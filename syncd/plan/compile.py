@@ -68,12 +68,14 @@ class Plan:
             return wanted | {"fullDocument": 1}
         return wanted | {f"fullDocument.{path}": 1 for path in self.find_projection}
 
-    def puts(self, ident: str, document: Mapping[str, Any], change: Mapping[str, Any]) -> list[Write]:
-        """All writes for a document as it is. A shape that does not fit gives a dead letter instead."""
+    def puts(
+        self, ident: str, document: Mapping[str, Any], time: str, change: Mapping[str, Any]
+    ) -> list[Write]:
+        """All writes for a document as it was at `time`. A shape that does not fit gives a dead letter instead."""
         writes: list[Write] = []
         for shape in self.shapes:
             try:
-                writes.append(shape.put(ident, document))
+                writes.append(shape.put(ident, document, time))
             except ProjectionError as error:
                 writes.append(self._dead(shape, ident, document, error, change))
         return writes

@@ -94,13 +94,13 @@ class Shape:
         everything: dict[str, Any] = to_json(document)
         return everything if self.type == "json" else dump_json(everything)
 
-    def put(self, ident: str, document: Mapping[str, Any]) -> Put | Drop:
+    def put(self, ident: str, document: Mapping[str, Any], time: str) -> Put | Drop:
         """The whole new content of the document's key. Redis cannot hold an empty hash: then the key goes."""
         key = self.key_of(ident, document["_id"]) if self.by_id else self._render(document)
         content = self.content(document)
         if not content and (content is None or self.type == "hash"):
             return Drop(self, ident, key)
-        return Put(self, ident, key, content, self.ttl(document))
+        return Put(self, ident, key, content, self.ttl(document), time)
 
     def drop(self, ident: str, document_id: Any) -> Drop:
         """What removes the key of a document that is gone."""

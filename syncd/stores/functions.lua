@@ -46,11 +46,20 @@ local function failed(result)
   return type(result) == 'table' and result.err
 end
 
--- The key that a document had before, where the key is not a function of _id. `owners` guards a key that has gone
--- over to another document in the meantime.
+-- Where the key is not a function of _id: `map` is _id -> key, `owners` key -> "time _id". A claim carries the time of
+-- the state that it comes from, because one call may hold states of different moments, and a key goes from one document
+-- to another.
+local TIME = 16
+
+local function owner_of(owners, key)
+  local said = redis.call('HGET', owners, key)
+  if said then return said:sub(TIME + 2), said:sub(1, TIME) end
+end
+
+-- Delete the key that a document had before, unless another document has it by now.
 local function release(map, owners, id, keep)
   local old = redis.call('HGET', map, id)
-  if old and old ~= keep and redis.call('HGET', owners, old) == id then
+  if old and old ~= keep and owner_of(owners, old) == id then
     redis.call('DEL', old)
     redis.call('HDEL', owners, old)
   end
@@ -136,12 +145,21 @@ write.g = function(key, args, i)
   return last + 1, nil
 end
 
--- m: this document's key is `key` from now on; the one before goes. map, owners, id
+-- m: this document's key is `key` from now on, as of a time; the one before goes. map, owners, id, time
+-- Where a later state has given the key to another document, this one has moved on, and its own later change says where
+-- to: then it has no key now, and the write that follows is left out (third result).
 write.m = function(key, args, i)
-  release(args[i], args[i + 1], args[i + 2], key)
-  redis.call('HSET', args[i], args[i + 2], key)
-  redis.call('HSET', args[i + 1], key, args[i + 2])
-  return i + 3, nil
+  local map, owners, id, time = args[i], args[i + 1], args[i + 2], args[i + 3]
+  local owner, since = owner_of(owners, key)
+  if owner and owner ~= id and since > time then
+    release(map, owners, id, key)
+    redis.call('HDEL', map, id)
+    return i + 4, nil, true
+  end
+  release(map, owners, id, key)
+  redis.call('HSET', map, id, key)
+  redis.call('HSET', owners, key, time .. ' ' .. id)
+  return i + 4, nil
 end
 
 -- r: this document has no key any more. map, owners, id (takes no key)
@@ -178,7 +196,8 @@ local function width(code, args, i)
   end
   if code == 'j' or code == 's' then return 2 end
   if code == 'd' then return 1 end
-  if code == 'm' or code == 'r' then return 3 end
+  if code == 'm' then return 4 end
+  if code == 'r' then return 3 end
   return 1 + args[i]
 end
 
@@ -220,15 +239,21 @@ local function apply(keys, args)
     table.insert(refused, 1, 'refused')
     return refused
   end
-  local i, at, count, problems = first, 4, 0, {'failed'}
+  local i, at, count, problems, written, skip = first, 4, 0, {'failed'}, {}, false
   while i <= #args do
     local code, key, found, problem = args[i], nil, nil, nil
-    if not keyless[code] then key = keys[at]; found = types[at]; at = at + 1 end
+    if not keyless[code] then
+      key = keys[at]
+      found = written[key] or types[at]
+      at = at + 1
+    end
     -- Everything but a dead letter can be written a second time.
-    if code == 'x' and #problems > 1 then
+    if skip or (code == 'x' and #problems > 1) then
       i = i + 1 + width(code, args, i + 1)
+      skip = false
     else
-      i, problem = write[code](key, args, i + 1, found, keys)
+      i, problem, skip = write[code](key, args, i + 1, found, keys)
+      if key and needs[code] then written[key] = needs[code] end
     end
     if problem then problems[#problems + 1] = count; problems[#problems + 1] = problem end
     count = count + 1
