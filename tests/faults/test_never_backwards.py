@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
 from pymongo.collection import Collection
 from redis import Redis
 
@@ -30,11 +29,12 @@ Films = Collection[dict[str, Any]]
 class Recorder(threading.Thread):
     """Reads the watched keys again and again, as an application would, and notes every wrong thing it sees."""
 
-    def __init__(self, url: str, flow: Flow, may_vanish: bool = False) -> None:
+    def __init__(self, url: str, *flows: Flow, may_vanish: bool = False) -> None:
         super().__init__(daemon=True)
         self._redis = connect(url)
-        self._keys = [flow.key(n, said["projection"]) for said in flow.projections for n in WATCHED]
-        self._kinds = [said["type"] for said in flow.projections for _ in WATCHED]
+        shapes = [(flow, said) for flow in flows for said in flow.projections]
+        self._keys = [flow.key(n, said["projection"]) for flow, said in shapes for n in WATCHED]
+        self._kinds = [said["type"] for _, said in shapes for _ in WATCHED]
         self._may_vanish = may_vanish
         self._stop_it = threading.Event()
         self.newest = dict.fromkeys(self._keys, -1)
@@ -122,98 +122,98 @@ def counting_up(films: Films, seed: int, ways: str) -> Iterator[Callable[[], int
         thread.join()
 
 
-def documents() -> list[dict[str, Any]]:
-    return [state(number, 0) for number in range(COUNT)]
+def add_both(rig: Rig) -> tuple[Flow, Flow]:
+    """Two contracts over one collection: one that takes deltas, and one that reads, for it has a filter."""
+    shapes = [projection(FIELDS, name="card"), projection(FIELDS, name="doc", type="json")]
+    deltas = rig.scene.add("deltas", *shapes, documents=[state(number, 0) for number in range(COUNT)])
+    reads = rig.scene.add("reads", *shapes, source=deltas, filter={"title": {"$exists": True}})
+    return deltas, reads
 
 
-def both() -> list[dict[str, Any]]:
-    return [projection(FIELDS, name="card"), projection(FIELDS, name="doc", type="json")]
+def phase_of(flow: Flow) -> bytes | None:
+    return flow.position().get("phase")
 
 
-def finish(flow: Flow, recorder: Recorder) -> None:
-    wait_until(lambda: flow.lane()["state"] == "live", 40, flow.lane)
-    flow.wait_same()
+def finish(rig: Rig, recorder: Recorder, *flows: Flow) -> None:
+    rig.redis_proxy.restore()
+    for flow in flows:
+        wait_until(lambda flow=flow: not flow.differences(), 40, lambda flow=flow: flow.lane())
     assert not recorder.wrong, f"{len(recorder.wrong)} times: {recorder.wrong[:5]}"
     assert recorder.rounds > 50
-
-
-@pytest.mark.parametrize("mode", ["deltas", "reads"])
-def test_a_snapshot_beside_the_stream(rig: Rig, mode: str) -> None:
-    """While a snapshot and the stream write the same keys, and the daemon is killed twice, no version decreases."""
-    rig.redis_proxy.delay(0.001)
-    where = {"filter": {"title": {"$exists": True}}} if mode == "reads" else {}
-    flow = rig.scene.add("film", *both(), documents=documents(), **where)
-    daemon = rig.scene.another_daemon(SYNCD_CHUNK_DOCUMENTS="200", SYNCD_BATCH_WRITES="20")
-    with Recorder(rig.redis.url, flow) as recorder:
-        with counting_up(flow.collection, seed=1, ways="spr"):
-            for part in (COUNT // 3, 2 * COUNT // 3):
-                daemon.start()
-                wait_until(lambda part=part: flow.copied() >= part, 30, flow.position)
-                daemon.kill()
-                assert flow.position()["phase"] == b"snapshot"
-            rig.scene.start()
-            wait_until(lambda: flow.position()["phase"] == b"stream", 30, flow.position)
-            time.sleep(0.3)
-        rig.redis_proxy.restore()
-        finish(flow, recorder)
     assert recorder.steps > 200
 
 
-@pytest.mark.parametrize("mode", ["deltas", "reads"])
-def test_kills_while_changes_stream(rig: Rig, mode: str) -> None:
-    """A daemon that is killed and started again, and one whose replies are lost, repeats nothing that is older."""
-    where = {"filter": {"title": {"$exists": True}}} if mode == "reads" else {}
-    flow = rig.scene.add("film", *both(), documents=documents(), **where)
+def test_a_snapshot_beside_the_stream(rig: Rig) -> None:
+    """While a snapshot and the stream write the same keys, and the daemon is killed between, no version decreases."""
+    rig.redis_proxy.delay(0.001)
+    flows = add_both(rig)
+    rig.scene.daemon = daemon = rig.scene.another_daemon(SYNCD_CHUNK_DOCUMENTS="200", SYNCD_BATCH_WRITES="20")
+    with Recorder(rig.redis.url, *flows) as recorder:
+        with counting_up(flows[0].collection, seed=1, ways="spr"):
+            daemon.start()
+            wait_until(lambda: all(flow.copied() >= COUNT // 3 for flow in flows), 30, flows[0].position)
+            daemon.kill()
+            assert {phase_of(flow) for flow in flows} == {b"snapshot"}
+            daemon.start()
+            wait_until(lambda: all(phase_of(flow) == b"stream" for flow in flows), 30, flows[1].position)
+            time.sleep(0.3)  # some changes more
+        finish(rig, recorder, *flows)
+
+
+def test_kills_while_changes_stream(rig: Rig) -> None:
+    """A daemon that is killed, cut off, or does not get its replies, repeats nothing that is older."""
+    flows = add_both(rig)
     rig.scene.start()
-    flow.wait_live()
-    with Recorder(rig.redis.url, flow) as recorder:
-        with counting_up(flow.collection, seed=2, ways="spr") as version:
+    for flow in flows:
+        flow.wait_live()
+    with Recorder(rig.redis.url, *flows) as recorder:
+        with counting_up(flows[0].collection, seed=2, ways="spr") as version:
+
+            def more(count: int) -> None:
+                goal = version() + count
+                wait_until(lambda: version() > goal)
+
             for _ in range(2):
-                rig.redis_proxy.close_after_next_request(containing=b"syncd_apply")
-                goal = version() + 200
-                wait_until(lambda goal=goal: version() > goal)
+                for _ in range(3):
+                    rig.redis_proxy.close_after_next_request(containing=b"syncd_apply")
+                    more(100)
                 rig.redis_proxy.cut()
                 rig.redis_proxy.restore()
-                goal = version() + 200
-                wait_until(lambda goal=goal: version() > goal)
-                rig.scene.daemon.kill()
-                rig.scene.start()
-        finish(flow, recorder)
-    assert recorder.steps > 200
+                more(100)
+            rig.scene.daemon.kill()
+            more(200)
+            rig.scene.start()
+        finish(rig, recorder, *flows)
 
 
 def test_a_second_snapshot_over_what_is_there(rig: Rig) -> None:
     """A position that is lost under load costs a new snapshot, but no key goes back meanwhile."""
-    flow = rig.scene.add("film", *both(), documents=documents())
-    daemon = rig.scene.another_daemon(SYNCD_CHUNK_DOCUMENTS="200", SYNCD_BATCH_WRITES="20")
+    flow, _ = flows = add_both(rig)
+    rig.scene.daemon = daemon = rig.scene.another_daemon(SYNCD_CHUNK_DOCUMENTS="200", SYNCD_BATCH_WRITES="20")
     daemon.start()
-    wait_until(lambda: flow.position().get("phase") == b"stream", 30, flow.position)
+    wait_until(lambda: all(phase_of(flow) == b"stream" for flow in flows), 30, flow.position)
     rig.redis_proxy.delay(0.001)
-    with Recorder(rig.redis.url, flow) as recorder:
+    with Recorder(rig.redis.url, *flows) as recorder:
         with counting_up(flow.collection, seed=3, ways="spr") as version:
-            for _ in range(2):
-                goal = version() + 100
-                wait_until(lambda goal=goal: version() > goal)
-                rig.scene.redis.delete(flow.names.control("position"))
-                wait_until(lambda: 0 < flow.copied() < COUNT, 20, flow.position)
-                wait_until(lambda: flow.position().get("phase") == b"stream", 30, flow.position)
-        rig.redis_proxy.restore()
-        wait_until(lambda: not flow.differences(), 20)
-    assert not recorder.wrong, f"{len(recorder.wrong)} times: {recorder.wrong[:5]}"
-    assert len(daemon.logs(event="snapshot started")) == 3
+            wait_until(lambda: version() > 100)
+            rig.scene.redis.delete(*(flow.names.control("position") for flow in flows))
+            for flow in flows:
+                wait_until(lambda flow=flow: 0 < flow.copied() < COUNT, 20, flow.position)
+            wait_until(lambda: all(phase_of(flow) == b"stream" for flow in flows), 30, flow.position)
+        finish(rig, recorder, *flows)
+    assert len(daemon.logs(event="snapshot started")) == 4
 
 
 def test_documents_deleted_and_written_anew(rig: Rig) -> None:
     """A document that is deleted and inserted again may be gone for a moment, but never shows an older state."""
     rig.redis_proxy.delay(0.001)
-    flow = rig.scene.add("film", *both(), documents=documents())
-    daemon = rig.scene.another_daemon(SYNCD_CHUNK_DOCUMENTS="200", SYNCD_BATCH_WRITES="20")
-    with Recorder(rig.redis.url, flow, may_vanish=True) as recorder:
-        with counting_up(flow.collection, seed=4, ways="dds"):
+    flows = add_both(rig)
+    rig.scene.daemon = daemon = rig.scene.another_daemon(SYNCD_CHUNK_DOCUMENTS="200", SYNCD_BATCH_WRITES="20")
+    with Recorder(rig.redis.url, *flows, may_vanish=True) as recorder:
+        with counting_up(flows[0].collection, seed=4, ways="dds"):
             daemon.start()
-            wait_until(lambda: flow.copied() >= COUNT // 2, 30, flow.position)
+            wait_until(lambda: all(flow.copied() >= COUNT // 2 for flow in flows), 30, flows[0].position)
             daemon.kill()
-            rig.scene.start()
-            wait_until(lambda: flow.position()["phase"] == b"stream", 30, flow.position)
-        rig.redis_proxy.restore()
-        finish(flow, recorder)
+            daemon.start()
+            wait_until(lambda: all(phase_of(flow) == b"stream" for flow in flows), 30, flows[0].position)
+        finish(rig, recorder, *flows)

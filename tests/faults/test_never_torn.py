@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -12,6 +16,7 @@ from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.proxy import Proxy
 from tests.support.scene import Flow, Scene
+from tests.support.servers import Servers
 
 FIELDS = ["title", "year", "text"]
 
@@ -20,10 +25,35 @@ def film(number: int, **more: Any) -> dict[str, Any]:
     return {"_id": number, "title": f"film {number}", "year": 1900 + number, "text": "x" * 50, **more}
 
 
+class Small(NamedTuple):
+    """A live contract of one hash and one JSON document each, and the way its daemon takes to Redis."""
+
+    flow: Flow
+    proxy: Proxy
+
+
+@pytest.fixture(scope="module")
+def small(
+    servers: Servers, mongo_uri: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Small]:
+    token = f"t{secrets.token_hex(4)}"
+    folder = tmp_path_factory.mktemp("torn")
+    with (
+        Proxy(urlsplit(redis_url).port or 0) as proxy,
+        Scene(folder, token, mongo_uri, redis_url, daemon_redis=proxy.redis_url) as scene,
+    ):
+        shapes = [projection(FIELDS), projection(FIELDS, name="doc", type="json")]
+        yield Small(scene.run("film", *shapes), proxy)
+    servers.forget(token)
+
+
 @pytest.fixture
-def flow(rig: Rig) -> Flow:
-    shapes = [projection(FIELDS), projection(FIELDS, name="doc", type="json")]
-    return rig.scene.run("film", *shapes, documents=[film(n) for n in range(50)])
+def flow(small: Small) -> Flow:
+    """Fifty documents as they were in the beginning, in Redis too."""
+    small.flow.collection.delete_many({})
+    small.flow.collection.insert_many([film(n) for n in range(50)])
+    small.flow.wait_same()
+    return small.flow
 
 
 def test_a_partial_update_of_a_key_that_is_gone(flow: Flow) -> None:
@@ -63,10 +93,10 @@ def test_many_updates_of_one_document_in_one_batch(flow: Flow) -> None:
     flow.wait_same()
 
 
-def test_a_partial_update_that_loses_its_reply(rig: Rig, flow: Flow) -> None:
+def test_a_partial_update_that_loses_its_reply(small: Small, flow: Flow) -> None:
     """A key that is deleted between a call whose reply was lost and the next one is whole again after it."""
     for number in range(5):
-        lost = rig.redis_proxy.close_after_next_request(containing=b"syncd_apply")
+        lost = small.proxy.close_after_next_request(containing=b"syncd_apply")
         flow.collection.update_one({"_id": number}, {"$set": {"title": "one"}})
         assert lost.wait(10)
         flow.redis.delete(flow.key(number), flow.key(number, "doc"))
@@ -104,7 +134,7 @@ def test_an_update_of_a_key_that_is_older_than_the_stream(rig: Rig) -> None:
                 waiting.discard(number)
 
 
-def test_keys_that_are_evicted(rig: Rig, tmp_path: Any) -> None:
+def test_keys_that_are_evicted(rig: Rig, tmp_path: Path) -> None:
     """A Redis that evicts keys with a TTL never shows a part of a document, whatever is updated meanwhile."""
     config = {"maxmemory": "30mb", "maxmemory-policy": "volatile-random"}
     films = [{"_id": n, "title": f"film {n}", "year": 1900, "text": "x" * 500} for n in range(3000)]
@@ -133,7 +163,7 @@ def test_keys_that_are_evicted(rig: Rig, tmp_path: Any) -> None:
         assert evicted & years.keys(), "none of the evicted came back"
 
 
-def test_a_full_redis(rig: Rig, tmp_path: Any) -> None:
+def test_a_full_redis(rig: Rig, tmp_path: Path) -> None:
     """A Redis without memory takes nothing, not even a part: the lane waits, and goes on when there is room."""
     config = {"maxmemory": "20mb", "maxmemory-policy": "noeviction"}
     with (

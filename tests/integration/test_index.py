@@ -156,7 +156,7 @@ def asking(flow: Flow, alias: str, query: str = "*") -> Iterator[list[int | str]
 
 
 def test_a_changed_index_swaps_without_a_gap(shared: Scene, lame: Flow) -> None:
-    """Every query on the alias is answered in full while a new generation is built; then the old one is dropped."""
+    """Every query on the alias is answered in full while a new generation is built, and after it took over."""
     alias = f"{shared.token}-swap"
     flow = shared.run("swap", indexed(alias, TITLE, EMBEDDING), documents=FILMS)
     wait_found(flow, alias, COUNT)
@@ -169,7 +169,8 @@ def test_a_changed_index_swaps_without_a_gap(shared: Scene, lame: Flow) -> None:
     assert answers == [COUNT]
     assert found(flow, alias, "@year:[1900 1909]") == 10
     names = {name.decode() for name in flow.redis.execute_command("FT._LIST") if alias.encode() in name}
-    assert names == {f"{alias}:3"}
+    # The one before stays for five minutes: RedisVL resolves an alias once, when an application opens it.
+    assert names == {f"{alias}:2", f"{alias}:3"}
     assert len(shared.daemon.logs(event="snapshot started", contract=flow.contract)) == 1, (
         "no document was copied again"
     )

@@ -1,0 +1,315 @@
+"""What becomes of a position from which MongoDB cannot, or does not want to, go on (promises 1, 4 and 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson import json_util
+
+from syncd.embedded import RedisServer, ReplicaSet
+from tests.faults.conftest import Rig
+from tests.support import cli
+from tests.support.check import wait_until
+from tests.support.contracts import projection
+from tests.support.failpoint import failing
+from tests.support.scene import Flow, Scene
+
+FIELDS = {"title": "title", "n": "n"}
+COUNT = 300
+CARD = projection(FIELDS)
+
+
+def film(number: int, n: int = 0) -> dict[str, Any]:
+    return {"_id": number, "title": f"film {number}", "n": n}
+
+
+def films(count: int = COUNT) -> list[dict[str, Any]]:
+    return [film(number) for number in range(count)]
+
+
+def change_everything(flow: Flow, turn: int = 1) -> None:
+    """A third is deleted, a third changed, some come anew; two of them in one transaction."""
+    flow.collection.delete_many({"_id": {"$lt": COUNT // 3}})
+    flow.collection.update_many({"_id": {"$lt": 2 * COUNT // 3}}, {"$inc": {"n": turn}})
+    flow.collection.insert_many([film(1000 * turn + number) for number in range(10)])
+    with flow.collection.database.client.start_session() as session, session.start_transaction():
+        flow.collection.delete_one({"_id": COUNT - 1}, session=session)
+        flow.collection.insert_one(film(COUNT - 1, -turn), session=session)
+        flow.collection.update_one({"_id": COUNT - 1}, {"$inc": {"n": 7}}, session=session)
+
+
+def snapshots(scene: Scene) -> int:
+    return len(scene.daemon.logs(event="snapshot started"))
+
+
+def ask_for_snapshot(flow: Flow, redis_url: str) -> None:
+    done = cli.syncd("snapshot", flow.contract, SYNCD_REDIS_URL=redis_url)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("code", [280, 286, 464, 260, 50811])
+def test_a_history_that_is_lost(rig: Rig, code: int) -> None:
+    """no_ghosts: a position that MongoDB cannot resume costs a copy and a sweep; not ready until they are done."""
+    flow = rig.scene.run("film", CARD, documents=films())
+    assert rig.scene.daemon.is_ready()
+    rig.scene.daemon.kill()
+    change_everything(flow)
+    gone = COUNT // 3
+    with failing(flow.collection, "aggregate", code, times=1):
+        rig.redis_proxy.delay(0.02)
+        rig.scene.start()
+        wait_until(lambda: snapshots(rig.scene) == 2, 20, rig.scene.daemon.process.log_tail)
+        assert flow.redis.exists(*(flow.key(n) for n in range(gone))) == gone, "the ghosts are still there"
+        assert rig.scene.daemon.get("/readyz")[0] == 503
+        rig.redis_proxy.restore()
+    flow.wait_live()
+    flow.assert_same()
+    assert rig.scene.daemon.is_ready()
+    (lost,) = rig.scene.daemon.logs(event="position lost")
+    assert str(code) in lost["error"]
+
+
+@pytest.mark.parametrize("code", [280, 286])
+def test_a_history_that_is_lost_while_the_lane_is_live(rig: Rig, code: int) -> None:
+    """nothing_lost, nothing_silent: readiness goes with the position and comes back with the copy."""
+    flow = rig.scene.run("film", CARD, documents=films())
+    rig.scene.daemon.wait_ready()
+    rig.redis_proxy.delay(0.02)
+    with failing(flow.collection, "getMore", code, times=1) as point:
+        change_everything(flow)
+        point.wait_hits(1)
+        wait_until(lambda: not rig.scene.daemon.is_ready(), 5)
+        rig.redis_proxy.restore()
+    rig.scene.daemon.wait_ready()
+    flow.catch_up()
+    flow.assert_same()
+    assert snapshots(rig.scene) == 2
+
+
+@pytest.fixture(scope="module")
+def small_oplog(no_child_survives: None) -> Iterator[ReplicaSet]:
+    """An oplog of 1 MB, cut at every checkpoint, and a checkpoint a second."""
+    server = ReplicaSet(oplog_mb=1)
+    server.members[0].process.command += ["--syncdelay", "1"]
+    with server:
+        yield server
+
+
+def roll_over(scene: Scene) -> None:
+    """Other writes push everything written until now out of the oplog."""
+    oplog = scene.mongo.local["oplog.rs"]
+    last = oplog.find_one(sort=[("$natural", -1)])["ts"]
+    turn = iter(range(1_000_000))
+
+    def push() -> bool:
+        text = str(next(turn)).ljust(400_000)
+        scene.mongo[scene.token].other.replace_one({"_id": 1}, {"text": text}, upsert=True)
+        return bool(oplog.find_one(sort=[("$natural", 1)])["ts"] > last)
+
+    wait_until(push, 30)
+
+
+def test_an_oplog_that_moved_on(small_oplog: ReplicaSet, redis_server: RedisServer, tmp_path: Path) -> None:
+    """no_ghosts: changes that fell out of the oplog while the daemon was down are found by a copy and a sweep."""
+    redis = redis_server.url
+    with Scene(tmp_path, "faults", small_oplog.uri, redis) as scene:
+        scene.redis.flushall()
+        flow = scene.run("film", CARD, documents=films())
+        scene.daemon.kill()
+        change_everything(flow)
+        roll_over(scene)
+        scene.start()
+        flow.wait_live()
+        flow.assert_same()
+        (lost,) = scene.daemon.logs(event="position lost")
+        assert "286" in lost["error"]
+        assert snapshots(scene) == 2
+        flow.collection.update_many({}, {"$inc": {"n": 1}})
+        flow.catch_up()
+        flow.assert_same()
+
+
+def test_an_idle_lane_keeps_up_with_a_small_oplog(
+    small_oplog: ReplicaSet, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """nothing_lost: a lane without traffic does not let its position age out of an oplog that others fill."""
+    with Scene(tmp_path, "faults", small_oplog.uri, redis_server.url) as scene:
+        scene.mongo.drop_database("faults")
+        scene.redis.flushall()
+        flow = scene.run("film", CARD, documents=films())
+        before = flow.position()["token"]
+        for _ in range(3):
+            roll_over(scene)
+            wait_until(lambda before=before: flow.position()["token"] != before, 30, flow.position)
+            before = flow.position()["token"]
+        scene.daemon.kill()
+        change_everything(flow)
+        scene.start()
+        flow.wait_live()
+        flow.assert_same()
+        assert snapshots(scene) == 1
+        assert not scene.daemon.logs(event="position lost")
+
+
+def test_a_contract_that_wants_a_person(rig: Rig) -> None:
+    """nothing_silent: under `on_unresumable_position: fail` a lost position stays lost, and says so, until a person asks."""
+    flow = rig.scene.run("film", CARD, documents=films(), sync={"on_unresumable_position": "fail"})
+    other = rig.scene.run("other", CARD, documents=films())
+    rig.scene.daemon.kill()
+    change_everything(flow)
+    with failing(flow.collection, "aggregate", 286) as point:
+        rig.scene.start()
+        lane = flow.wait_state("failed")
+        other.wait_live()
+        for part in ("286", f"syncd snapshot {flow.contract}"):
+            assert part in lane["error"]
+        code, body = rig.scene.daemon.get("/readyz")
+        assert code == 503
+        assert f"syncd snapshot {flow.contract}" in body
+        point.wait_hits(3)
+        assert flow.lane()["state"] == "failed"
+        assert len(rig.scene.daemon.logs(event="position lost", level="error", action="stopped")) == 1
+        assert flow.keys() == {str(number) for number in range(COUNT)}, "nothing was touched"
+    ask_for_snapshot(flow, rig.redis.url)
+    flow.wait_live()
+    rig.scene.daemon.wait_ready()
+    flow.assert_same()
+    other.assert_same()
+    assert rig.scene.daemon.logs(event="snapshot started", contract=flow.contract, reason="no position")
+
+
+def test_positions_lost_again_and_again(rig: Rig) -> None:
+    """nothing_silent: after three losses without progress the lane stops and asks for a person; others run on."""
+    flow = rig.scene.run("film", CARD, documents=films())
+    other = rig.scene.run("other", CARD, documents=films())
+    with failing(flow.collection, "aggregate", 286) as point:
+        flow.redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        lane = flow.wait_state("failed")
+        point.wait_hits(5)
+        assert f"syncd snapshot {flow.contract}" in lane["error"]
+        assert flow.lane()["state"] == "failed"
+        losses = rig.scene.daemon.logs(event="position lost")
+        assert [loss["action"] for loss in losses] == ["resnapshot"] * 3 + ["stopped"]
+        assert losses[-1]["level"] == "error"
+        assert not rig.scene.daemon.is_ready()
+        other.collection.update_many({}, {"$set": {"n": 5}})
+        other.wait_same()
+        assert other.lane()["state"] == "live"
+    change_everything(flow)
+    ask_for_snapshot(flow, rig.redis.url)
+    flow.wait_live()
+    flow.assert_same()
+
+
+def test_losses_that_were_mended_are_not_counted(rig: Rig) -> None:
+    """Every loss of which the lane has recovered is a first one again, in a collection without documents too."""
+    flow = rig.scene.run("film", CARD)
+    for turn in range(1, 6):
+        with failing(flow.collection, "getMore", 286, times=1) as point:
+            point.wait_hits(1)
+        wait_until(lambda turn=turn: snapshots(rig.scene) == turn + 1, 20, flow.lane)
+        flow.wait_live()
+    flow.collection.insert_many(films(10))
+    flow.wait_same()
+
+
+BAD_TOKENS = {
+    "not hexadecimal": {"_data": "no token at all"},
+    "cut off": {"_data": "826B0302C1000000162B022C0100296E5A100475"},
+    "empty": {"_data": ""},
+    "another type": {"_data": 5},
+    "no data": {"x": 1},
+    "a list": [],
+}
+
+
+@pytest.mark.parametrize("token", BAD_TOKENS.values(), ids=list(BAD_TOKENS))
+def test_a_token_that_is_none(rig: Rig, token: Any) -> None:
+    """no_ghosts, nothing_silent: a stored token that MongoDB cannot even read is a lost position."""
+    flow = rig.scene.run("film", CARD, documents=films())
+    other = rig.scene.run("other", CARD, documents=films(10))
+    rig.scene.daemon.kill()
+    change_everything(flow)
+    flow.redis.hset(flow.names.control("position"), "token", json_util.dumps(token))
+    rig.scene.start()
+    other.wait_live()
+    flow.wait_live()
+    flow.assert_same()
+    (lost,) = rig.scene.daemon.logs(event="position lost")
+    assert lost["contract"] == flow.contract
+
+
+def test_a_token_of_another_collection(rig: Rig) -> None:
+    """nothing_lost, no_ghosts: a token of another collection does not make the lane skip anything."""
+    flow = rig.scene.run("film", CARD, documents=films())
+    other = rig.scene.run("other", CARD, documents=films(10))
+    other.catch_up()
+    rig.scene.daemon.kill()
+    change_everything(flow)
+    flow.redis.hset(flow.names.control("position"), "token", other.position()["token"])
+    rig.scene.start()
+    flow.catch_up()
+    flow.assert_same()
+    other.assert_same()
+
+
+GARBAGE = {
+    "not JSON": {"token": "{"},
+    "no time": {"time": "yesterday"},
+    "no number": {"copied": "many"},
+    "no BSON": {"cursor": "xyz"},
+    "not UTF-8": {"phase": b"\xff"},
+    "another list": {"owned": "5"},
+    "a field less": {"mark": None},
+}
+
+
+@pytest.mark.parametrize("fields", GARBAGE.values(), ids=list(GARBAGE))
+def test_a_position_that_is_none(rig: Rig, fields: dict[str, Any]) -> None:
+    """nothing_silent: a position hash that holds something else stops its own lane, and the message says what helps."""
+    flow = rig.scene.run("film", CARD, documents=films())
+    other = rig.scene.run("other", CARD, documents=films(10))
+    rig.scene.daemon.kill()
+    change_everything(flow)
+    name = flow.names.control("position")
+    for field, value in fields.items():
+        flow.redis.hdel(name, field) if value is None else flow.redis.hset(name, field, value)
+    rig.scene.start()
+    other.wait_live()
+    lane = flow.wait_state("failed")
+    assert name in lane["error"]
+    assert "syncd snapshot" in lane["error"] or "delete that key" in lane["error"]
+    (entry,) = rig.scene.daemon.logs(event="lane interrupted", contract=flow.contract)
+    assert entry["level"] == "error"
+    assert rig.scene.daemon.get("/readyz")[0] == 503
+    other.collection.update_many({}, {"$set": {"n": 5}})
+    other.wait_same()
+    rig.scene.daemon.kill()
+    flow.redis.delete(name)
+    rig.scene.start()
+    flow.wait_live()
+    flow.assert_same()
+
+
+def test_a_position_that_is_not_even_a_hash(rig: Rig) -> None:
+    """nothing_silent: a position of another Redis type stops its own lane, and the message names the key."""
+    flow = rig.scene.run("film", CARD, documents=films())
+    other = rig.scene.run("other", CARD, documents=films(10))
+    rig.scene.daemon.kill()
+    name = flow.names.control("position")
+    flow.redis.delete(name)
+    flow.redis.set(name, "something else")
+    rig.scene.start()
+    other.wait_live()
+    lane = flow.wait_state("failed")
+    assert name in lane["error"]
+    other.collection.update_many({}, {"$set": {"n": 5}})
+    other.wait_same()
+    rig.scene.daemon.kill()
+    flow.redis.delete(name)
+    rig.scene.start()
+    flow.wait_live()
+    flow.assert_same()

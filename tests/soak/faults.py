@@ -1,0 +1,242 @@
+"""Everything that may go wrong, one at a time and each to its end. What is broken is mended again by the same fault.
+
+The kinds come in a random order in which each comes once before any comes twice.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pymongo.errors import PyMongoError
+from redis.exceptions import RedisError
+
+from syncd.errors import PlatformError
+from tests.soak import contracts
+from tests.soak.projection import scan
+from tests.soak.stage import Stage
+
+COPIES_EVERY_S = 60.0
+"""The least time between two faults that make every contract, or one of them, be copied anew."""
+EVICTED = 40
+"""Keys a time."""
+
+
+@dataclass
+class Fault:
+    """One of them. Times are seconds since the start."""
+
+    kind: str
+    began: float
+    ended: float = 0.0
+    said: str = ""
+    live_after: float | None = None
+    """Seconds from its end until every contract was live; None where another fault came before."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Faults:
+    """Chooses, does, remembers. `evicted`: key -> the version that it showed when it was taken away."""
+
+    def __init__(self, stage: Stage, seed: int, began: float) -> None:
+        self._stage = stage
+        self._chance = random.Random(f"{seed}/faults")
+        self._began = began
+        self._bag: list[str] = []
+        self._copied_at = -COPIES_EVERY_S
+        self.done: list[Fault] = []
+        self.evicted: dict[str, int] = {}
+        self.kinds: dict[str, Callable[[], str]] = {
+            "active killed": self._kill_active,
+            "standby killed": self._kill_standby,
+            "active paused": self._pause_active,
+            "active stopped": self._stop_active,
+            "both killed": self._kill_both,
+            "redis link cut": self._cut,
+            "redis link slow": self._slow,
+            "redis reply lost": self._lose_reply,
+            "redis replies dropped": self._half_open,
+            "redis killed": self._kill_redis,
+            "redis emptied": self._flush,
+            "keys evicted": self._evict,
+            "position deleted": self._delete_position,
+            "lease deleted": self._delete_lease,
+            "functions deleted": self._delete_functions,
+            "primary stepped down": self._step_down,
+            "primary killed": self._kill_primary,
+            "secondary killed": self._kill_secondary,
+            "contract edited": self._edit,
+            "contract broken": self._break_contract,
+        }
+
+    def strike(self) -> Fault:
+        """The next one, from its beginning to its end."""
+        fault = Fault(self._next(), self._now())
+        self.done.append(fault)
+        try:
+            fault.said = self.kinds[fault.kind]()
+        except (RedisError, PyMongoError, PlatformError, OSError) as error:
+            # One that came while the effects of another lasted: it may miss, but leaves nothing broken.
+            fault.said = f"missed: {type(error).__name__}: {str(error)[:200]}"
+            self._stage.restore()
+        fault.ended = self._now()
+        print(
+            f"{fault.began:8.1f} s  {fault.kind}: {fault.said} ({fault.ended - fault.began:.1f} s)",
+            flush=True,
+        )
+        return fault
+
+    def _now(self) -> float:
+        return round(time.monotonic() - self._began, 3)
+
+    def _next(self) -> str:
+        if not self._bag:
+            self._bag = self._chance.sample(sorted(self.kinds), len(self.kinds))
+        wait = time.monotonic() < self._copied_at + COPIES_EVERY_S
+        allowed = [kind for kind in self._bag if not (wait and kind in ("redis emptied", "position deleted"))]
+        kind = (allowed or ["active killed"])[0]
+        if kind in self._bag:
+            self._bag.remove(kind)
+        if kind in ("redis emptied", "position deleted"):
+            self._copied_at = time.monotonic()
+        return kind
+
+    def _some_time(self, low: float, high: float) -> float:
+        seconds = self._chance.uniform(low, high)
+        time.sleep(seconds)
+        return seconds
+
+    def _kill_active(self) -> str:
+        daemon = self._stage.active()
+        daemon.kill()
+        seconds = self._some_time(0, 4)
+        self._stage.start_daemon(daemon)
+        return f"started again after {seconds:.1f} s"
+
+    def _kill_standby(self) -> str:
+        daemon = self._stage.standby()
+        daemon.kill()
+        self._some_time(0, 1)
+        self._stage.start_daemon(daemon)
+        return "started again"
+
+    def _kill_both(self) -> str:
+        for daemon in self._stage.daemons:
+            daemon.kill()
+        self._some_time(0, 2)
+        for daemon in self._stage.daemons:
+            self._stage.start_daemon(daemon)
+        return "started again"
+
+    def _pause_active(self) -> str:
+        daemon = self._stage.active()
+        daemon.pause()
+        seconds = self._some_time(1, 8)
+        daemon.resume()
+        return f"for {seconds:.1f} s"
+
+    def _stop_active(self) -> str:
+        daemon = self._stage.active()
+        code = daemon.terminate(30)
+        self._stage.start_daemon(daemon)
+        return f"exit code {code}, started again"
+
+    def _cut(self) -> str:
+        self._stage.proxy.cut()
+        seconds = self._some_time(0.5, 3)
+        self._stage.proxy.restore()
+        return f"for {seconds:.1f} s"
+
+    def _slow(self) -> str:
+        self._stage.proxy.delay(0.2)
+        time.sleep(3)
+        self._stage.proxy.restore()
+        return "200 ms a direction for 3 s"
+
+    def _lose_reply(self) -> str:
+        sprung = self._stage.proxy.close_after_next_request(containing=b"syncd_apply").wait(5)
+        self._stage.proxy.restore()
+        return "of one call" if sprung else "no call came"
+
+    def _half_open(self) -> str:
+        self._stage.proxy.half_open()
+        seconds = self._some_time(0.5, 3)
+        self._stage.proxy.restore()
+        return f"for {seconds:.1f} s"
+
+    def _kill_redis(self) -> str:
+        self._stage.redis_server.kill()
+        self._some_time(0, 1.5)
+        self._stage.redis_server.start()
+        return "started again with its data"
+
+    def _flush(self) -> str:
+        self._stage.redis.flushall()
+        return "FLUSHALL"
+
+    def _evict(self) -> str:
+        redis, short = self._stage.redis, self._chance.choice(contracts.SHORTS)
+        there = sorted(scan(redis, short))
+        gone = self._chance.sample(there, min(EVICTED, len(there)))
+        for key in gone:  # read and removed in one step: whatever is written later brings it back
+            pipe = redis.pipeline(transaction=True)
+            if short == "tree":
+                pipe.execute_command("JSON.GET", key, ".v")
+            else:
+                pipe.hget(key, "v")
+            version = pipe.delete(key).execute()[0]
+            if version is not None:
+                self.evicted[key] = int(version)
+        return f"{len(gone)} of {short}"
+
+    def _delete_position(self) -> str:
+        short = self._chance.choice(contracts.SHORTS)
+        self._stage.redis.delete(contracts.names(short).control("position"))
+        return short
+
+    def _delete_lease(self) -> str:
+        short = self._chance.choice(contracts.SHORTS)
+        self._stage.redis.delete(contracts.names(short).control("lease"))
+        return short
+
+    def _delete_functions(self) -> str:
+        self._stage.redis.execute_command("FUNCTION", "FLUSH")
+        return "FUNCTION FLUSH"
+
+    def _step_down(self) -> str:
+        return f"now {self._stage.replica_set.step_down().address}"
+
+    def _kill_primary(self) -> str:
+        primary = self._stage.replica_set.wait_for_primary()
+        return self._kill_member(self._stage.replica_set.members.index(primary))
+
+    def _kill_secondary(self) -> str:
+        members = self._stage.replica_set.members
+        primary = self._stage.replica_set.wait_for_primary()
+        return self._kill_member(self._chance.choice([n for n, m in enumerate(members) if m is not primary]))
+
+    def _kill_member(self, number: int) -> str:
+        self._stage.replica_set.members[number].kill()
+        seconds = self._some_time(0.2, 3)
+        self._stage.start_member(number)
+        return f"member {number}, started again after {seconds:.1f} s"
+
+    def _edit(self) -> str:
+        short = self._chance.choice(contracts.SHORTS)
+        fields = contracts.edited(short, self._chance)
+        contracts.write(self._stage.contracts, short, fields, version="1.1.0")
+        seconds = self._some_time(1, 5)
+        contracts.write(self._stage.contracts, short)
+        return f"{short} has {', '.join(fields)} for {seconds:.1f} s"
+
+    def _break_contract(self) -> str:
+        short = self._chance.choice(contracts.SHORTS)
+        self._stage.contracts.write_text(short, "redis: [")
+        time.sleep(2)
+        contracts.write(self._stage.contracts, short)
+        return f"{short} for 2 s"

@@ -1,0 +1,49 @@
+"""Errors that mongod answers with on demand, by its own failpoint; it must run with test commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.collection import Collection
+
+from tests.support.check import wait_until
+
+
+class FailPoint:
+    """`failCommand` of one server: it has one set of orders at a time."""
+
+    def __init__(self, client: MongoClient[dict[str, Any]]) -> None:
+        self._admin = client.admin
+        self._before = self._entered()
+
+    def _entered(self) -> int:
+        answer = self._admin.command({"getParameter": 1, "failpoint.failCommand": 1})
+        return int(answer["failpoint.failCommand"]["timesEntered"])
+
+    @property
+    def hits(self) -> int:
+        """How many commands have failed so far."""
+        return self._entered() - self._before
+
+    def wait_hits(self, count: int, timeout: float = 20) -> None:
+        """Until so many commands have failed."""
+        wait_until(lambda: self.hits >= count, timeout, lambda: f"{count} failures; {self.hits} so far")
+
+
+@contextmanager
+def failing(
+    collection: Collection[dict[str, Any]], command: str, code: int, *, times: int | None = None
+) -> Iterator[FailPoint]:
+    """Commands of this name on this collection fail with this code: the next so many, or all of the block."""
+    client = collection.database.client
+    point = FailPoint(client)
+    data = {"failCommands": [command], "errorCode": code, "namespace": collection.full_name}
+    mode: Any = "alwaysOn" if times is None else {"times": times}
+    client.admin.command({"configureFailPoint": "failCommand", "mode": mode, "data": data})
+    try:
+        yield point
+    finally:
+        client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
