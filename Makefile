@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench soak clean
 
 help:  ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ lint: $(INSTALLED)  ## ruff and mypy --strict
 
 bench: $(INSTALLED)  ## syncd against its peers and against the servers' limit
 	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(INSTALLED)  ## minutes of faults under load, then every document compared (ARGS="--minutes 20 --seed 7")
+	$(BIN)/python -m tests.soak $(ARGS)
 
 clean:  ## removes .venv and every cache
 	rm -rf $(VENV) .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

@@ -313,3 +313,65 @@ def test_a_position_that_is_not_even_a_hash(rig: Rig) -> None:
     rig.scene.start()
     flow.wait_live()
     flow.assert_same()
+
+
+class Backup:
+    """The files of a replica set of one, as they were."""
+
+    def __init__(self, mongo: ReplicaSet, folder: Path) -> None:
+        self._mongo, self._copy = mongo, folder
+        self._data = mongo.members[0].directory / "data"
+        mongo.stop()
+        shutil.copytree(self._data, folder)
+        mongo.start()
+
+    def restore(self) -> None:
+        self._mongo.stop()
+        shutil.rmtree(self._data)
+        shutil.copytree(self._copy, self._data)
+        self._mongo.start()
+
+
+def go_idle(flow: Flow) -> None:
+    """Until the stored token is later than that of the last change."""
+    wait_until(lambda: flow.position()["token"] != flow.position()["event"], 30, flow.position)
+
+
+RESTORES = {
+    "while it ran": (True, False, False),
+    "while it ran, idle": (True, True, False),
+    "while it was down": (False, False, False),
+    "while it was down, idle": (False, True, False),
+    "while it was down, and written to since": (False, True, True),
+}
+
+
+@pytest.mark.parametrize(("runs", "idle", "written"), RESTORES.values(), ids=list(RESTORES))
+def test_a_mongodb_restored_from_a_backup(
+    redis_server: RedisServer, tmp_path: Path, runs: bool, idle: bool, written: bool
+) -> None:
+    """no_ghosts, nothing_silent: what a restore of MongoDB took back does not stay in Redis."""
+    with (
+        ReplicaSet() as mongo,
+        Scene(tmp_path, "faults", mongo.uri, redis_server.url) as scene,
+    ):
+        scene.redis.flushall()
+        flow = scene.run("film", CARD, documents=films())
+        backup = Backup(mongo, tmp_path / "backup")
+        change_everything(flow)
+        flow.catch_up()
+        flow.assert_same()
+        if idle:
+            go_idle(flow)
+        if not runs:
+            scene.daemon.kill()
+        backup.restore()
+        if written:
+            flow.collection.update_one({"_id": 7}, {"$set": {"n": 77}})
+        if not runs:
+            scene.start()
+            flow.wait_live()
+        flow.collection.update_one({"_id": 8}, {"$set": {"n": 88}})
+        flow.wait_same()
+        assert snapshots(scene) == 2
+        assert scene.daemon.logs(event="position lost", level="warning")

@@ -255,7 +255,7 @@ def test_a_key_that_changed_hands_while_the_daemon_was_down(rig: Rig) -> None:
         flow.assert_same()
 
 
-def some_hand_over(chance: random.Random, slugs: dict[int, str], free: list[str], turn: int) -> list[Any]:
+def some_hand_over(chance: random.Random, slugs: dict[int, str], free: list[str], turn: int) -> Any:
     """One write to a collection in which few names wander among many documents; no name is ever given twice."""
     number = chance.randrange(40)
     which, title = {"_id": number}, f"t{turn}"
@@ -263,15 +263,15 @@ def some_hand_over(chance: random.Random, slugs: dict[int, str], free: list[str]
     old = slugs.get(number)
     if what == "delete" and old is not None:
         free.append(slugs.pop(number))
-        return [DeleteOne(which)]
+        return DeleteOne(which)
     if what == "title" and old is not None:
-        return [UpdateOne(which, {"$set": {"title": title}})]
+        return UpdateOne(which, {"$set": {"title": title}})
     slugs[number] = free.pop(chance.randrange(len(free)))
     if old is not None:
         free.append(old)
     if what == "move" and old is not None:
-        return [UpdateOne(which, {"$set": {"slug": slugs[number], "title": title}})]
-    return [ReplaceOne(which, {"slug": slugs[number], "title": title}, upsert=True)]
+        return UpdateOne(which, {"$set": {"slug": slugs[number], "title": title}})
+    return ReplaceOne(which, {"slug": slugs[number], "title": title}, upsert=True)
 
 
 def test_keys_that_change_hands(rig: Rig) -> None:
@@ -285,8 +285,7 @@ def test_keys_that_change_hands(rig: Rig) -> None:
     flow.collection.create_index("slug", unique=True)
 
     def hand_over(count: int) -> None:
-        for turn in range(count):
-            flow.collection.bulk_write(some_hand_over(chance, slugs, free, turn))
+        flow.collection.bulk_write([some_hand_over(chance, slugs, free, turn) for turn in range(count)])
 
     rig.scene.daemon.kill()
     hand_over(2000)

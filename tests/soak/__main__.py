@@ -142,7 +142,6 @@ class Run:
             self._wrong("unexpected_errors", line=said)
         result.samples, result.steps = recorder.samples, recorder.steps
         result.applied = self._monitor.changes()
-        result.refused_starts = self._stage.refused_starts
         result.longest_until_live = max((fault.live_after or 0.0 for fault in self._faults.done), default=0.0)
         result.longest_not_live = self._monitor.longest_not_live
         result.peak_rss_mb = self._monitor.peak_rss / 1e6

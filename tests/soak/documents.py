@@ -13,7 +13,7 @@ from bson import ObjectId
 
 LIVE = 1000
 """Documents of a collection at the start, and about as many all the time."""
-POOL = 1250
+POOL = 1150
 """Ids of a collection, living or not."""
 WRITERS = 2
 SLUGS = POOL

@@ -227,6 +227,7 @@ class Faults:
         return f"member {number}, started again after {seconds:.1f} s"
 
     def _edit(self) -> str:
+        self._stage.wait_daemons()
         short = self._chance.choice(contracts.SHORTS)
         fields = contracts.edited(short, self._chance)
         contracts.write(self._stage.contracts, short, fields, version="1.1.0")
@@ -235,6 +236,7 @@ class Faults:
         return f"{short} has {', '.join(fields)} for {seconds:.1f} s"
 
     def _break_contract(self) -> str:
+        self._stage.wait_daemons()  # a daemon that starts with such a contract rightly refuses to
         short = self._chance.choice(contracts.SHORTS)
         self._stage.contracts.write_text(short, "redis: [")
         time.sleep(2)

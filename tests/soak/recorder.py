@@ -79,7 +79,7 @@ class Recorder(threading.Thread):
         self.samples += 1
         if state is None:
             self.absent += 1
-            return
+            return None
         try:
             version, twin = int(state["v"]), int(state["w"])
         except (KeyError, ValueError):

@@ -38,7 +38,6 @@ class Result:
     documents: int = 0
     keys: int = 0
     touched: int = 0
-    refused_starts: int = 0
     longest_until_live: float = 0.0
     longest_not_live: float = 0.0
     peak_rss_mb: float = 0.0
@@ -67,7 +66,6 @@ class Result:
             ("documents, keys compared at the end", f"{self.documents:,}, {self.keys:,}"),
             ("documents touched for evicted keys", str(self.touched)),
             *((said, f"{self.verdicts[name]}") for name, said in VERDICTS.items()),
-            ("daemon starts that needed another try", str(self.refused_starts)),
             ("longest time from a fault's end until all is live", f"{self.longest_until_live:.1f} s"),
             ("longest time without every contract live", f"{self.longest_not_live:.1f} s"),
             ("peak resident memory of a daemon", f"{self.peak_rss_mb:.0f} MB"),

@@ -33,8 +33,6 @@ class Stage:
         self._stack = ExitStack()
         self.folder = folder
         self.contracts = ContractDirectory(folder / "contracts", contracts.TOKEN)
-        self.refused_starts = 0
-        """A daemon that did not come up, as when it was started while no server answered, and was started again."""
 
     def __enter__(self) -> Stage:
         with ExitStack() as stack:
@@ -52,6 +50,7 @@ class Stage:
             self.daemons = [self._daemon(stack) for _ in range(2)]
             for daemon in self.daemons:
                 self.start_daemon(daemon)
+            self.wait_daemons()
             self._stack = stack.pop_all()
         return self
 
@@ -74,16 +73,14 @@ class Stage:
         return daemon
 
     def start_daemon(self, daemon: Daemon) -> None:
-        """As a service manager does: again, where it ends at once. Harmless when it runs."""
-        deadline = time.monotonic() + START_S
-        while not daemon.process.alive:
-            try:
-                daemon.start()
-            except PlatformError:
-                self.refused_starts += 1
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(PAUSE_S)
+        """As a service manager does: without waiting for it. Harmless when it runs."""
+        if not daemon.process.alive:
+            daemon.launch()
+
+    def wait_daemons(self) -> None:
+        """Until both answer; what they read at their start is read then."""
+        for daemon in self.daemons:
+            daemon.process.wait_ready(START_S)
 
     def start_member(self, number: int) -> None:
         """Again where it does not come up: mongod may still hold its own lock for a moment."""
@@ -110,6 +107,7 @@ class Stage:
             if daemon.process.alive:
                 daemon.resume()
             self.start_daemon(daemon)
+        self.wait_daemons()
 
     def active(self) -> Daemon:
         """The daemon that holds the most leases."""

@@ -78,6 +78,8 @@ class Writer:
         said: Counter[str] = Counter()
         for _ in range(self.chance.randint(1, MOST_OPERATIONS)):
             self._one(mirror, operations, said)
+        if not operations:
+            return
         try:
             self.database[mirror.short].bulk_write(operations)
         except PyMongoError as error:

@@ -1,0 +1,110 @@
+"""`syncd deadletters`, `syncd status` and `syncd snapshot` beside a running daemon."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.check import wait_until
+from tests.support.cli import syncd
+from tests.support.contracts import projection
+from tests.support.scene import Flow, Scene
+from tests.support.servers import Servers
+
+WIDTH = {"from": "width", "type": "int"}
+
+
+class Dead(NamedTuple):
+    """A daemon, its one contract, and where their Redis is."""
+
+    scene: Scene
+    flow: Flow
+    redis_url: str
+
+    def ask(self, *words: str) -> tuple[int, str, str]:
+        result = syncd(*words, SYNCD_REDIS_URL=self.redis_url)
+        return result.returncode, result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def dead(
+    servers: Servers, mongo_uri: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Dead]:
+    """Two documents, of which one does not fit."""
+    token = f"t{secrets.token_hex(4)}"
+    documents = [{"_id": 1, "width": 3}, {"_id": 2, "width": "wide"}]
+    with Scene(tmp_path_factory.mktemp("dead"), token, mongo_uri, redis_url) as scene:
+        yield Dead(scene, scene.run("dead", projection({"width": WIDTH}), documents=documents), redis_url)
+    servers.forget(token)
+
+
+def test_list_and_show_tell_what_is_wrong_without_values(dead: Dead) -> None:
+    """A dead letter names the document, the field and the reason, and holds no value."""
+    flow = dead.flow
+    code, out, _ = dead.ask("deadletters", "list", flow.contract, "-o", "json")
+    (letter,) = json.loads(out)
+    assert (code, letter["reason"], letter["id"]) == (1, "cannot_convert", "2")
+    assert "width" in letter["detail"]
+    assert "wide" not in out
+    code, out, _ = dead.ask("deadletters", "show", flow.contract, letter["entry"])
+    assert code == 0
+    assert json.loads(out)["change"] == {"op": "snapshot", "id": 2, "time": json.loads(out)["change"]["time"]}
+
+
+def test_replay_reads_the_mended_document_again(dead: Dead) -> None:
+    """Replay keeps the letter of a document that still does not fit, and settles it once that is mended."""
+    flow = dead.flow
+    code, out, _ = dead.ask("deadletters", "replay", flow.contract, "--all")
+    assert code == 1
+    assert "1 dead letters now" in out
+    flow.redis.delete(flow.key(2))
+    flow.collection.update_one({"_id": 2}, {"$set": {"width": 7}})
+    flow.wait_hash(2, {"width": "7"})
+    flow.redis.delete(flow.key(2))  # so that only the replay can bring it
+    code, out, _ = dead.ask("deadletters", "replay", flow.contract, "--all")
+    assert (code, out) == (0, "replayed 1; 0 dead letters now\n")
+    assert flow.hash(2) == {"width": "7"}
+
+
+def test_a_snapshot_on_request_copies_what_was_lost(dead: Dead) -> None:
+    """`syncd snapshot` brings back keys that somebody deleted, and removes those without a document."""
+    flow = dead.flow
+    flow.redis.delete(flow.key(1))
+    flow.redis.hset(flow.key(77), "width", "1")
+    assert dead.ask("snapshot", flow.contract)[0] == 0
+    flow.wait_hash(1, {"width": "3"})
+    flow.wait_gone(77)
+
+
+def test_a_contract_that_never_ran_is_wrong_usage(dead: Dead) -> None:
+    """A mistyped name is an error and leaves nothing behind."""
+    flow = dead.flow
+    for words in (["deadletters", "list"], ["deadletters", "drop", "--all"], ["snapshot"]):
+        code, _, err = dead.ask(*words, f"{flow.contract}-typo")
+        assert code == 2
+        assert "has run on this Redis" in err
+    assert not flow.redis.keys(f"syncd:{{{flow.contract}-typo}}*")
+
+
+def test_status_reads_the_running_daemon(dead: Dead) -> None:
+    """`syncd status` shows the lane, uncut in a pipe; without a daemon its exit code is 3."""
+    flow = dead.flow
+    flow.wait_live()
+    address = dead.scene.daemon.url.removeprefix("http://")
+    wait_until(lambda: syncd("status", "--http", address).returncode == 0, message="a ready daemon")
+    out = syncd("status", "--http", address).stdout
+    assert flow.contract in out
+    assert flow.collection.full_name in out
+    said = json.loads(syncd("status", "--http", address, "-o", "json").stdout)
+    assert said["lanes"][0]["state"] == "live"
+    assert syncd("status", "--http", "127.0.0.1:1").returncode == 3
+
+
+def test_output_of_drop_counts(dead: Dead) -> None:
+    """Dropping nothing says so."""
+    flow = dead.flow
+    assert dead.ask("deadletters", "drop", flow.contract, "--all")[1] == "dropped 0\n"
