@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,17 +40,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
     )  # so that everything is put away
     result = Result(options.minutes, options.seed, options.fault_every)
-    kept = Path(tempfile.mkdtemp(prefix="syncd-soak-logs-"))
-    with tempfile.TemporaryDirectory(prefix="syncd-soak-") as folder, Stage(Path(folder)) as stage:
-        Run(stage, result, options).run()
-        if not result.good or options.keep_logs:
-            result.logs = stage.keep_logs(kept)
-    if not result.logs:
-        kept.rmdir()
+    try:
+        _soak(result, options)
+    except KeyboardInterrupt:
+        return 130
     print(f"\n{result.markdown()}\n{result.story()}", flush=True)
     if options.out:
         options.out.write_text(json.dumps(result.document(), indent=2, default=str) + "\n")
     return 0 if result.good else 1
+
+
+def _soak(result: Result, options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory(prefix="syncd-soak-") as folder, Stage(Path(folder)) as stage:
+        try:
+            Run(stage, result, options).run()
+        except Exception:  # the logs say why, and go with the stage
+            result.broken(traceback.format_exc())
+        if not result.good or options.keep_logs:
+            result.logs = stage.keep_logs(Path(tempfile.mkdtemp(prefix="syncd-soak-logs-")))
 
 
 class Run:
@@ -66,6 +74,7 @@ class Run:
 
     def run(self) -> None:
         stage, result = self._stage, self._result
+        result.faults = self._faults.done
         with self._monitor, self._recorder:
             if not self._monitor.wait_live(LIVE_S):
                 raise RuntimeError(f"not live before the first fault: {self._monitor.lanes}")
@@ -74,7 +83,6 @@ class Run:
                 self._collect(writers)
             stage.restore()
             self._finish()
-        result.faults = [fault.as_dict() for fault in self._faults.done]
         self._sum_up()
 
     def _break(self, writers: Writers) -> None:

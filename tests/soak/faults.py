@@ -8,8 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
@@ -21,6 +20,7 @@ from tests.soak.stage import Stage
 
 COPIES_EVERY_S = 60.0
 """The least time between two faults that make every contract, or one of them, be copied anew."""
+COPIES = ("redis emptied", "position deleted")
 EVICTED = 40
 """Keys a time."""
 
@@ -35,9 +35,6 @@ class Fault:
     said: str = ""
     live_after: float | None = None
     """Seconds from its end until every contract was live; None where another fault came before."""
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class Faults:
@@ -95,16 +92,19 @@ class Faults:
         return round(time.monotonic() - self._began, 3)
 
     def _next(self) -> str:
-        if not self._bag:
-            self._bag = self._chance.sample(sorted(self.kinds), len(self.kinds))
-        wait = time.monotonic() < self._copied_at + COPIES_EVERY_S
-        allowed = [kind for kind in self._bag if not (wait and kind in ("redis emptied", "position deleted"))]
-        kind = (allowed or ["active killed"])[0]
-        if kind in self._bag:
-            self._bag.remove(kind)
-        if kind in ("redis emptied", "position deleted"):
+        early = time.monotonic() < self._copied_at + COPIES_EVERY_S
+        allowed = self._kinds_left(early)
+        if not allowed:
+            self._bag += self._chance.sample(sorted(self.kinds), len(self.kinds))
+            allowed = self._kinds_left(early)
+        kind = allowed[0]
+        self._bag.remove(kind)
+        if kind in COPIES:
             self._copied_at = time.monotonic()
         return kind
+
+    def _kinds_left(self, early: bool) -> list[str]:
+        return [kind for kind in self._bag if not (early and kind in COPIES)]
 
     def _some_time(self, low: float, high: float) -> float:
         seconds = self._chance.uniform(low, high)
@@ -189,7 +189,8 @@ class Faults:
                 pipe.execute_command("JSON.GET", key, ".v")
             else:
                 pipe.hget(key, "v")
-            version = pipe.delete(key).execute()[0]
+            pipe.delete(key)
+            version = pipe.execute()[0]
             if version is not None:
                 self.evicted[key] = int(version)
         return f"{len(gone)} of {short}"

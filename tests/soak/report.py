@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tests.soak.faults import Fault
+
 VERDICTS = {
     "missing": "keys missing at the end",
     "extra": "keys too many at the end",
@@ -29,7 +31,7 @@ class Result:
     seed: int
     fault_every: float
     verdicts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(VERDICTS, 0))
-    faults: list[dict[str, Any]] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
     written: dict[str, int] = field(default_factory=dict)
     writer_errors: dict[str, int] = field(default_factory=dict)
     applied: dict[str, int] = field(default_factory=dict)
@@ -48,6 +50,11 @@ class Result:
     def good(self) -> bool:
         return not any(self.verdicts.values())
 
+    def broken(self, trace: str) -> None:
+        """The soak itself failed, so that nothing is proved."""
+        self.verdicts["broken_tools"] += 1
+        self.evidence.append({"what": "broken_tools", "trace": trace})
+
     def document(self) -> dict[str, Any]:
         """For JSON."""
         return {"good": self.good, **asdict(self)}
@@ -57,8 +64,8 @@ class Result:
         rows = [
             ("minutes of writes and faults", f"{self.minutes:.1f}"),
             ("seed, seconds between faults", f"{self.seed}, {self.fault_every:g}"),
-            ("faults", f"{len(self.faults)}: {_counted(Counter(f['kind'] for f in self.faults))}"),
-            ("faults that missed", str(sum(f["said"].startswith("missed") for f in self.faults))),
+            ("faults", f"{len(self.faults)}: {_counted(Counter(f.kind for f in self.faults))}"),
+            ("faults that missed", str(sum(f.said.startswith("missed") for f in self.faults))),
             ("changes written", f"{_sum(self.written):,}: {_counted(self.written)}"),
             ("errors that the writers met", _counted(self.writer_errors) or "0"),
             ("changes applied, counted every 2 s", f"{_sum(self.applied):,}: {_counted(self.applied)}"),
@@ -78,10 +85,10 @@ class Result:
         if self.good:
             return ""
         lines = ["", "What went wrong:"]
-        lines += [str(found) for found in self.evidence[:SHOWN]]
+        lines += [str(found.get("trace") or found) for found in self.evidence[:SHOWN]]
         lines += [
             "Faults:",
-            *(f"{f['began']:8.1f} - {f['ended']:.1f} s  {f['kind']}: {f['said']}" for f in self.faults),
+            *(f"{f.began:8.1f} - {f.ended:.1f} s  {f.kind}: {f.said}" for f in self.faults),
         ]
         return "\n".join([*lines, "Logs:", *self.logs])
 
