@@ -114,7 +114,8 @@ class Lane(threading.Thread):
             telemetry.lane_bug(self.plan.name)
             return self._interrupted("bug", "failed", f"unexpected {type(error).__name__}", FATAL_RETRY_S)
         finally:
-            if self._progressed:
+            # A copy that has to begin again has not got anywhere, however far it came.
+            if self._run is not None and self._run.was_live:
                 self._fruitless = 0
 
     @property

@@ -73,6 +73,7 @@ class LaneRun:
         self._snapshot_started = 0.0
         self.progressed = False
         """Whether this run moved the position at all."""
+        self.was_live = False
 
     def run(self) -> None:
         """Work until `stop` is set (then everything is committed) or an error ends the run."""
@@ -243,6 +244,7 @@ class LaneRun:
         if drained and self._status.state == "catching_up" and batch.reached >= self._live_at:
             self._pipeline.settle()
             self._status.enter("live")
+            self.was_live = True
 
     def _check_structure(self, events: list[Any]) -> None:
         for event in events:

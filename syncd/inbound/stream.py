@@ -13,7 +13,7 @@ from typing import Any
 from pymongo.client_session import ClientSession
 from pymongo.errors import PyMongoError
 
-from syncd.errors import OplogTooShortError, PositionLostError, TransientError
+from syncd.errors import FatalError, OplogTooShortError, PositionLostError, TransientError
 from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan
 from syncd.stores.mongo import Document, MongoStore, translated
@@ -22,6 +22,8 @@ from syncd.stores.times import ZERO, Moment, just_before, moment, token_time
 AWAIT_MS = 1000
 """How long the server waits for a first event; the pause in which an idle lane does its housekeeping."""
 CHECK_MS = 3000
+_NOT_A_TOKEN = frozenset({9, 14, 15, 40647, 40649})
+"""What MongoDB answers to a token that it cannot read: FailedToParse, TypeMismatch, Overflow and two of its own."""
 MAX_EVENTS = 2000
 """Events a reply; the server also ends it at 16 MB."""
 
@@ -64,7 +66,12 @@ class ChangeStream:
         """
         if event is not None and event != token:
             self._check_history(event)
-        return self._open({"startAfter": token}, horizon)
+        try:
+            return self._open({"startAfter": token}, horizon)
+        except FatalError as error:
+            if getattr(error.__cause__, "code", None) in _NOT_A_TOKEN:
+                raise PositionLostError("mongo", "the stored resume token is not one of MongoDB's") from error
+            raise
 
     def _check_history(self, event: Document) -> None:
         """A token that stands for no event is accepted by any history; one of an event only by its own."""

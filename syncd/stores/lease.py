@@ -81,7 +81,15 @@ class Lease:
         self._call("syncd_release", [self.value])
 
     def _call(self, name: str, args: list[Any]) -> list[bytes]:
-        reply: list[bytes] = self._store.call(name, [self._keys.lease, self._keys.position], args)
+        try:
+            reply: list[bytes] = self._store.call(name, [self._keys.lease, self._keys.position], args)
+        except FatalError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            where = f"{self._keys.lease} or {self._keys.position}"
+            raise FatalError(
+                "redis", f"{where} holds another Redis type; delete that key for a new snapshot"
+            ) from error
         if reply[0] == b"version":
             raise newer_protocol(reply)
         return reply

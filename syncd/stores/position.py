@@ -109,6 +109,13 @@ class Position:
         ]  # fmt: skip
 
 
+def _decode_owned(text: bytes) -> list[list[str]]:
+    owned: list[list[str]] = json.loads(text)
+    if not (isinstance(owned, list) and all(isinstance(entry, list) and len(entry) == 3 for entry in owned)):
+        raise ValueError("not a list of projection, template and type")
+    return owned
+
+
 def is_known(store: RedisStore, contract: str) -> bool:
     """Whether a contract of this name has ever run on this Redis."""
     with translated():
@@ -131,7 +138,7 @@ def load_position(store: RedisStore, keys: ControlKeys) -> Position:
 def _decode(raw: dict[bytes, bytes]) -> Position:
     position = Position(
         fingerprint=raw.get(b"fingerprint", b"").decode(),
-        owned=json.loads(raw.get(b"owned", b"[]")),
+        owned=_decode_owned(raw.get(b"owned", b"[]")),
         next=raw.get(b"next", SWEEP.encode()).decode(),
     )
     if not raw.get(b"token") or b"phase" not in raw:
