@@ -24,7 +24,7 @@ def run(
     """Run the daemon until SIGTERM or SIGINT; batches under way are finished and committed first."""
     from syncd import telemetry
     from syncd.contract.load import load_contract_set
-    from syncd.daemon.reload import Reloader
+    from syncd.daemon.reload import Reloader, stamp
     from syncd.daemon.supervisor import Supervisor
     from syncd.ops.http import HttpServer, application
     from syncd.settings import Settings
@@ -40,12 +40,13 @@ def run(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
+    seen = stamp(settings.contracts)
     loaded = load_contract_set(settings.contracts, os.environ)
     supervisor = Supervisor(settings)
     plans = supervisor.compile(entry.contract for entry in loaded.contracts)
     server = HttpServer(application(supervisor), settings.http_address)
     server.start()
-    reloader = Reloader(settings.contracts, supervisor, stop)
+    reloader = Reloader(settings.contracts, supervisor, stop, seen)
     reloader.start()
     supervisor.apply(plans)
     host = settings.http_address[0]

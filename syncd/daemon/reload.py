@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from typing import TypeAlias
 
 from watchfiles import watch
 
@@ -17,23 +18,40 @@ DEBOUNCE_MS = 300
 """An editor writes a file in several steps; wait until they have come to rest."""
 
 
+Stamp: TypeAlias = dict[str, tuple[int, int]]
+
+
+def stamp(directory: Path) -> Stamp:
+    """Size and time of change of every entry; empty where there is nothing to read."""
+    try:
+        found = {entry.name: entry.stat() for entry in os.scandir(directory)}
+    except OSError:
+        return {}
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
+
+
 class Reloader(threading.Thread):
     """Applies edits to a supervisor."""
 
-    def __init__(self, directory: Path, supervisor: Supervisor, stop: threading.Event) -> None:
+    def __init__(self, directory: Path, supervisor: Supervisor, stop: threading.Event, seen: Stamp) -> None:
+        """`seen`: the directory as it was before the set that runs was loaded."""
         super().__init__(name="reload", daemon=True)
-        self._directory, self._supervisor, self._halt = directory, supervisor, stop
+        self._directory, self._supervisor, self._halt, self._seen = directory, supervisor, stop, seen
 
     def run(self) -> None:
         """Wait for edits until told to stop."""
-        for _ in watch(
+        watching = False
+        for edits in watch(
             self._directory,
             stop_event=self._halt,
             debounce=DEBOUNCE_MS,
             rust_timeout=1000,
-            yield_on_timeout=False,
+            yield_on_timeout=True,
         ):
-            self.reload()
+            # An edit between the first load and the beginning of the watch is seen by nobody else.
+            if edits or (not watching and stamp(self._directory) != self._seen):
+                self.reload()
+            watching = True
 
     def reload(self) -> None:
         """Check the whole set, and take it or leave it."""
