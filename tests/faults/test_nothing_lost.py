@@ -114,12 +114,15 @@ def test_kill_in_the_middle_of_a_snapshot(rig: Rig) -> None:
 
 
 def test_kill_in_the_middle_of_fifty_thousand_updates(rig: Rig) -> None:
-    """A daemon killed again and again under load loses no change."""
+    """A daemon killed again and again under load, also in the middle of a large transaction, loses no change."""
     flow, filtered = start_two(rig, 4000)
     chance = random.Random(1)
     rig.scene.daemon.kill()
-    for start in range(0, 50_000, 5_000):
-        changes = [some_change(chance, 4000, start + k) for k in range(5_000)]
+    with rig.scene.mongo.start_session() as session, session.start_transaction():
+        flow.collection.update_many({}, {"$set": {"n": 3}}, session=session)
+        flow.collection.update_many({}, {"$set": {"place.name": "there"}}, session=session)
+    for start in range(0, 42_000, 6_000):
+        changes = [some_change(chance, 4000, start + k) for k in range(6_000)]
         flow.collection.bulk_write(changes, ordered=False)
     rig.redis_proxy.delay(0.001)
     for _ in range(2):
@@ -175,11 +178,17 @@ def test_a_lost_reply(rig: Rig) -> None:
 
 
 def test_redis_killed_and_restarted(rig: Rig) -> None:
-    """A Redis that keeps its data takes up where it was killed; one that comes back empty, without position and
-    functions, is filled anew."""
+    """A Redis that takes no writes for a while, or is killed with its data, goes on where it was; one that comes back
+    empty, without position and functions, is filled anew."""
     flow, filtered = start_two(rig)
     snapshots = 2
     with writing(flow.collection, 2000, seed=4, pause=0.005) as written:
+        rig.scene.redis.execute_command(
+            "REPLICAOF", "127.0.0.1", "1"
+        )  # as after a failover to the other side
+        lane = flow.wait_state("waiting")
+        assert "cannot take writes now" in lane["error"]
+        rig.scene.redis.execute_command("REPLICAOF", "NO", "ONE")
         for _ in range(2):
             before = written()
             wait_until(lambda before=before: written() > before + 400)
