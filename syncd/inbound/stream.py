@@ -73,7 +73,7 @@ class ChangeStream:
             raise
 
     def _check_history(self, event: Document) -> None:
-        """Any history accepts a token that stands for no event. So ask for the last event itself, which only its own has.
+        """Any history accepts a token that stands for no event; the last event itself is known to its own alone.
 
         Times are inclusive: the stream from the event's time begins with it. The changes of one transaction share a
         time, and therefore times are compared.
