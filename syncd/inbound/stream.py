@@ -13,15 +13,14 @@ from typing import Any
 from pymongo.client_session import ClientSession
 from pymongo.errors import PyMongoError
 
-from syncd.errors import FatalError, OplogTooShortError, PositionLostError, TransientError
+from syncd.errors import FatalError, OplogTooShortError, PositionLostError
 from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan
 from syncd.stores.mongo import Document, MongoStore, translated
-from syncd.stores.times import ZERO, Moment, just_before, moment, token_time
+from syncd.stores.times import ZERO, Moment, just_before, moment, timestamp, token_time
 
 AWAIT_MS = 1000
 """How long the server waits for a first event; the pause in which an idle lane does its housekeeping."""
-CHECK_MS = 3000
 _NOT_A_TOKEN = frozenset({9, 14, 15, 40647, 40649})
 """What MongoDB answers to a token that it cannot read: FailedToParse, TypeMismatch, Overflow and two of its own."""
 MAX_EVENTS = 2000
@@ -74,18 +73,23 @@ class ChangeStream:
             raise
 
     def _check_history(self, event: Document) -> None:
-        """A token that stands for no event is accepted by any history; one of an event only by its own."""
-        command = self._command({"startAfter": event}) | {"cursor": {"batchSize": 1}, "maxTimeMS": CHECK_MS}
+        """Any history accepts a token that stands for no event; the last event itself is known to its own alone.
+
+        Times are inclusive: the stream from the event's time begins with it. The changes of one transaction share a
+        time, and therefore times are compared.
+        """
+        time = token_time(event)
         try:
-            with translated():
-                self._session = self._store.client.start_session(causal_consistency=False)
-                self._cursor = self._run(command)["cursor"]["id"]
+            found = self._open({"startAtOperationTime": timestamp(time)}, ZERO).events or self.next().events
         except OplogTooShortError:
-            pass  # it no longer reaches back to that event, and cannot tell
-        except TransientError:
-            pass  # found at once, or not at all; it is the search for the next event that takes longer
+            return  # it no longer reaches back to that event, and cannot tell
         finally:
             self.close()
+        if not found or token_time(found[0]["_id"]) != time:
+            raise PositionLostError(
+                "mongo",
+                "the last change that was applied is not in MongoDB's history: the data were restored",
+            )
 
     def _open(self, stage: Document, horizon: Moment) -> Batch:
         command = self._command(stage)
