@@ -222,8 +222,13 @@ class LaneRun:
         events, at = batch.events, 0
         while at < len(events):
             part = events[at : at + self._documents_a_call]
+            gone = next((n for n, event in enumerate(part) if event["operationType"] in _STRUCTURE), None)
+            if gone == 0:
+                # What came before is applied first: under `keep` and `pause` nothing would ever bring it again.
+                self._pipeline.settle()
+                raise CollectionGoneError(part[0]["operationType"])
+            part = part[:gone]
             at += len(part)
-            self._check_structure(part)
             last = part[-1]["_id"]
             whole = at == len(events)
             window = Window(part, batch.token if whole else last, batch.time if whole else token_time(last))
@@ -245,11 +250,6 @@ class LaneRun:
             self._pipeline.settle()
             self._status.enter("live")
             self.was_live = True
-
-    def _check_structure(self, events: list[Any]) -> None:
-        for event in events:
-            if event["operationType"] in _STRUCTURE:
-                raise CollectionGoneError(event["operationType"])
 
     def _seen(self, events: list[Any]) -> None:
         for op, count in Counter(event["operationType"] for event in events).items():

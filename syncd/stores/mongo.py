@@ -36,6 +36,7 @@ _LOST = {
 }
 _OPLOG_TOO_SHORT = 286
 _EVENT_TOO_LARGE = 10334
+_IS_A_VIEW = 166
 _AUTHENTICATION = {11, 13, 18}
 SNAPSHOT_TOO_OLD = 239
 SNAPSHOT_UNAVAILABLE = 246
@@ -139,7 +140,7 @@ def translated() -> Iterator[None]:
 
 def translate(error: driver.PyMongoError) -> StoreError:
     """One error of the driver as an error of syncd; what is unknown counts as fatal, so that it is seen."""
-    text = without_secrets(str(error)).split(", Topology Description")[0][:400]
+    text = without_secrets(str(error)).split(", Topology Description")[0].split(", full error")[0][:400]
     code = error.code if isinstance(error, driver.OperationFailure) else None
     if code in _LOST:
         return PositionLostError("mongo", f"the stream cannot resume ({_LOST[code]}, {code}): {text}")
@@ -149,6 +150,9 @@ def translate(error: driver.PyMongoError) -> StoreError:
         return EventTooLargeError(
             "mongo", f"a change is larger than the 16 MB that an event may have: {text}"
         )
+    if code == _IS_A_VIEW:
+        message = f"{text}; a view or time series has no change stream: name the collection behind it"
+        return CapabilityError("mongo", message)
     if code in _AUTHENTICATION:
         return FatalError(
             "mongo", f"MongoDB refuses us: {text}; mend user, password or roles in SYNCD_MONGO_URI"
