@@ -156,7 +156,7 @@ def test_an_idle_lane_keeps_up_with_a_small_oplog(
 
 
 def test_a_contract_that_wants_a_person(rig: Rig) -> None:
-    """nothing_silent: under `on_unresumable_position: fail` a lost position stays lost, and says so, until a person asks."""
+    """nothing_silent: under `on_unresumable_position: fail` a lost position stays so, and says so, until a person asks."""
     flow = rig.scene.run("film", CARD, documents=films(), sync={"on_unresumable_position": "fail"})
     other = rig.scene.run("other", CARD, documents=films())
     rig.scene.daemon.kill()
@@ -207,7 +207,7 @@ def test_positions_lost_again_and_again(rig: Rig) -> None:
 
 
 def test_losses_that_were_mended_are_not_counted(rig: Rig) -> None:
-    """nothing_silent: a loss of which the lane recovered is not held against it, in a collection without documents too."""
+    """nothing_silent: a loss of which the lane recovered is not held against it, without documents too."""
     flow = rig.scene.run("film", CARD)
     for turn in range(1, 6):
         with failing(flow.collection, "getMore", 286, times=1) as point:
