@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
-from pymongo import InsertOne, UpdateOne
+from pymongo import UpdateOne
+from pymongo.collection import Collection
 
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.faults.conftest import Rig
@@ -20,6 +20,7 @@ from tests.support.scene import Flow, Scene
 MB = 1_000_000
 MOST_MB = 200
 EVENT_TOO_LARGE = 10334
+Films = Collection[dict[str, Any]]
 LONG_NAME = "x" * 100_000
 """A field of this name: the event of an update names it anew for every member that changed, the oplog once."""
 
@@ -198,36 +199,38 @@ def test_a_document_that_changes_twenty_thousand_times(rig: Rig) -> None:
     assert restarts(flow) == 0
 
 
-@pytest.mark.parametrize("filtered", [False, True], ids=["deltas", "reads"])
-def test_an_update_of_a_hundred_thousand_documents(rig: Rig, filtered: bool) -> None:
+def fill(films: Films, count: int) -> None:
+    """Made by MongoDB itself, which takes a tenth of the time."""
+    for start in range(0, count, 10_000):
+        made = {"_id": "$$this", "n": 0, "text": "x" * 200}
+        numbers = {"$range": [start, start + 10_000]}
+        films.database.aggregate(
+            [{"$documents": {"$map": {"input": numbers, "in": made}}}, {"$merge": films.name}]
+        )
+
+
+def test_an_update_of_a_hundred_thousand_documents(rig: Rig) -> None:
     """bounded: the memory of the daemon does not grow with the backlog, nor with the collection."""
     count = 100_000
-    text = "x" * 200
-    more: dict[str, Any] = {"filter": {"gone": {"$exists": False}}} if filtered else {}
-    with rig.scene.mongo.start_session() as session:
-        films = rig.scene.mongo["faults"]["film"]
-        for start in range(0, count, 10_000):
-            films.bulk_write(
-                [InsertOne({"_id": start + k, "n": 0, "text": text}) for k in range(10_000)],
-                ordered=False,
-                session=session,
-            )
-    flow = rig.scene.add("film", projection(["n", "text"]), **more)
+    flow = rig.scene.add("film", projection(["n", "text"]))
+    reading = rig.scene.add("read", projection(["n"]), source=flow, filter={"gone": {"$exists": False}})
+    fill(flow.collection, count)
     rig.scene.start()
     with memory(rig) as copying:
-        flow.wait_live(60)
-    flow.collection.update_many({"_id": {"$lt": 10_000}}, {"$set": {"n": 1}})
+        for lane in (flow, reading):
+            lane.wait_live(60)
+    flow.collection.update_many({"_id": {"$lt": count // 20}}, {"$set": {"n": 1}})
     with memory(rig) as little:
         flow.catch_up()
+        reading.wait_live(60)
     rig.scene.daemon.pause()
     flow.collection.update_many({}, {"$set": {"n": 2}})
-    flow.collection.update_many({}, {"$set": {"text": text[1:]}})
     rig.scene.daemon.resume()
     with memory(rig) as much:
         flow.catch_up()
+        reading.wait_same(60)
     flow.assert_same()
-    seen = f"{copying.most:.0f} MB while copying, {little.most:.0f} with 10,000 changes, {much.most:.0f} with 200,000"
-    print(seen)
+    seen = f"{copying.most:.0f} MB copying, {little.most:.0f} with few changes, {much.most:.0f} with many"
     assert max(copying.most, much.most) < MOST_MB, seen
     assert much.most < max(little.most, copying.most) + 30, seen
 
