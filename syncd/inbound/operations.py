@@ -112,7 +112,7 @@ class Operations:
             "at": str(round(time.time() * 1000)),
             "change": json.dumps(describe(write.change)),
         }
-        self._emit(write, "x", 2 * len(fields), *chain.from_iterable(fields.items()))
+        self._emit(write, "x", write.key, 2 * len(fields), *chain.from_iterable(fields.items()))
 
 
 def describe(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,8 @@ class Writer:
     def send(self, operations: Operations, position: Position) -> None:
         """Send one call: all operations and the position behind them."""
         fields = position.encoded()
-        keys = [self._control.lease, self._control.position, self._control.dead, *operations.keys]
+        control = self._control
+        keys = [control.lease, control.position, control.dead, control.stale, *operations.keys]
         head = [self._lease.value, self._lease.ttl_ms, self.also, len(fields), *fields]
         command = self._store.functions.command("syncd_apply", keys, head + operations.args)
         try:

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from syncd.plan.codec import OMIT
 from syncd.plan.fields import Encode, Field
-from syncd.plan.paths import related
+from syncd.plan.paths import prefixes
 
 Part: TypeAlias = tuple[dict[str, Any], set[str]]
 """Fields to set, and names of fields to remove."""
@@ -28,6 +28,8 @@ class DeltaReader:
         for field in fields:
             if field.path is not None:
                 self._by_path.setdefault(field.path, []).append((field.name, field.encode))
+        # Of 5,000 fields and as many updated paths, comparing each with each would take seconds.
+        self._prefixes = {prefix for path in self._by_path for prefix in prefixes(path)}
         self._remembered: dict[tuple[str, ...], list[Step] | None] = {}
 
     def read(self, updated: Mapping[str, Any], removed: Iterable[str]) -> Part | None:
@@ -73,6 +75,11 @@ class DeltaReader:
         """The fields that a change of `path` sets: none if it does not matter, None if only a read can tell."""
         # An element of an array changes every path that walks through the array.
         plain = ".".join(part for part in path.split(".") if not part.isdigit())
-        if any(related(plain, other) and (other, plain) != (path, path) for other in self._by_path):
+        through_array = plain != path and plain in self._by_path
+        if (
+            through_array
+            or plain in self._prefixes
+            or any(above in self._by_path for above in prefixes(plain))
+        ):
             return None
         return [(path, name, encode) for name, encode in self._by_path.get(path, [])]

@@ -46,9 +46,10 @@ def walk(value: Any, parts: tuple[str, ...]) -> Any:
     return value
 
 
-def related(a: str, b: str) -> bool:
-    """Whether one path is the other, or leads to or through it."""
-    return a == b or a.startswith(b + ".") or b.startswith(a + ".")
+def prefixes(path: str) -> list[str]:
+    """The paths that lead to `path`: of `a.b.c`, `a` and `a.b`."""
+    parts = path.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts))]
 
 
 def server_projection(paths: Iterable[str]) -> dict[str, int]:

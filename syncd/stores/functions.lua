@@ -2,7 +2,9 @@
 -- The one place where syncd writes to Redis. Every function checks that the caller still holds the lease, so a daemon
 -- that was paused or cut off writes nothing more. Protocol: see PROTOCOL in syncd/stores/functions.py.
 --
--- Keys:  1 lease, 2 position, 3 dead letters, 4.. one key an operation that names a key, in order.
+-- Keys:  1 lease, 2 position, 3 dead letters, 4 stale keys, 5.. one key an operation that names a key, in order.
+-- Stale keys show an older state of a document whose later change is a dead letter: a delta on top of them would make a
+-- state that never was, so they take whole writes only.
 -- Lease: the string "owner:epoch" with a time to live; the position hash carries the same epoch.
 
 local PROTOCOL = '1'
@@ -169,10 +171,11 @@ write.r = function(_, args, i)
   return i + 3, nil
 end
 
--- x: a dead letter. n, field, value, ... (takes no key)
+-- x: a dead letter. the key that goes stale or "", n, field, value, ... (takes no key)
 write.x = function(_, args, i, _, keys)
-  local last = i + args[i]
-  local result = redis.pcall('XADD', keys[3], '*', unpack(args, i + 1, last))
+  local last = i + 1 + args[i + 1]
+  if args[i] ~= '' then redis.call('SADD', keys[4], args[i]) end
+  local result = redis.pcall('XADD', keys[3], '*', unpack(args, i + 2, last))
   return last + 1, failed(result)
 end
 
@@ -189,7 +192,7 @@ local partial = {H = true, J = true}
 
 -- How many arguments an operation has behind its code.
 local function width(code, args, i)
-  if code == 'h' or code == 'g' then return 2 + args[i + 1] end
+  if code == 'h' or code == 'g' or code == 'x' then return 2 + args[i + 1] end
   if code == 'H' or code == 'J' then
     local sets = 2 + args[i + 1]
     return sets + 1 + args[i + sets]
@@ -203,14 +206,16 @@ end
 
 -- First pass, no writes: which operations cannot be done as they are? Also returns the type of every key.
 local function refusals(keys, args, i, also)
-  local refused, at, count, types = {}, 4, 0, {}
+  local refused, at, count, types = {}, 5, 0, {}
+  local any_stale = redis.call('EXISTS', keys[4]) == 1
   while i <= #args do
     local code = args[i]
     if not keyless[code] then
       if code ~= 'm' then
         local found = redis.call('TYPE', keys[at]).ok
         types[at] = found
-        if found == 'none' then
+        local stale = any_stale and partial[code] and redis.call('SISMEMBER', keys[4], keys[at]) == 1
+        if found == 'none' or stale then
           if partial[code] then refused[#refused + 1] = count; refused[#refused + 1] = 'absent' end
         elseif found ~= (needs[code] or args[i + 1]) and (partial[code] or not also[found]) then
           refused[#refused + 1] = count; refused[#refused + 1] = 'type'
@@ -221,7 +226,7 @@ local function refusals(keys, args, i, also)
     i = i + 1 + width(code, args, i + 1)
     count = count + 1
   end
-  return refused, types
+  return refused, types, any_stale
 end
 
 -- args: protocol, lease, lease ttl ms, further types that may be replaced ("" or "hash,string"),
@@ -234,12 +239,12 @@ local function apply(keys, args)
   local also = {}
   for name in args[4]:gmatch('[^,]+') do also[name] = true end
   local first = 6 + args[5]
-  local refused, types = refusals(keys, args, first, also)
+  local refused, types, any_stale = refusals(keys, args, first, also)
   if #refused > 0 then
     table.insert(refused, 1, 'refused')
     return refused
   end
-  local i, at, count, problems, written, skip = first, 4, 0, {'failed'}, {}, false
+  local i, at, count, problems, written, skip = first, 5, 0, {'failed'}, {}, false
   while i <= #args do
     local code, key, found, problem = args[i], nil, nil, nil
     if not keyless[code] then
@@ -254,6 +259,7 @@ local function apply(keys, args)
     else
       i, problem, skip = write[code](key, args, i + 1, found, keys)
       if key and needs[code] then written[key] = needs[code] end
+      if any_stale and key and code ~= 'm' and not problem then redis.call('SREM', keys[4], key) end
     end
     if problem then problems[#problems + 1] = count; problems[#problems + 1] = problem end
     count = count + 1

@@ -47,6 +47,11 @@ class ControlKeys:
         return self._name("dead")
 
     @property
+    def stale(self) -> str:
+        """Set of keys that show an older state, because the later change is a dead letter."""
+        return self._name("stale")
+
+    @property
     def replay(self) -> str:
         """List of dead letters, by entry, that are to be tried again."""
         return self._name("replay")
