@@ -156,7 +156,7 @@ def test_an_idle_lane_keeps_up_with_a_small_oplog(
 
 
 def test_a_contract_that_wants_a_person(rig: Rig) -> None:
-    """nothing_silent: under `on_unresumable_position: fail` a lost position stays so, and says so, until a person asks."""
+    """nothing_silent: under `on_unresumable_position: fail` a loss stays, and says so, until a person asks."""
     flow = rig.scene.run("film", CARD, documents=films(), sync={"on_unresumable_position": "fail"})
     other = rig.scene.run("other", CARD, documents=films())
     rig.scene.daemon.kill()
@@ -212,9 +212,7 @@ def test_losses_that_were_mended_are_not_counted(rig: Rig) -> None:
     for turn in range(1, 6):
         with failing(flow.collection, "getMore", 286, times=1) as point:
             point.wait_hits(1)
-        wait_until(
-            lambda turn=turn: len(rig.scene.daemon.logs(event="position lost")) == turn, 20, flow.lane
-        )
+        wait_until(lambda turn=turn: len(rig.scene.daemon.logs(event="position lost")) == turn, 20, flow.lane)
         flow.wait_live()
     losses = rig.scene.daemon.logs(event="position lost")
     assert {loss["action"] for loss in losses} == {"resnapshot"}

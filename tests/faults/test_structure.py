@@ -178,7 +178,9 @@ def test_what_is_done_to_a_collection_without_a_change_of_its_documents(rig: Rig
     database, films = flow.collection.database, flow.collection
     films.create_index("title")
     films.create_index("n", unique=False, name="by_n")
-    database.command("collMod", films.name, validator={"title": {"$exists": True}}, validationLevel="moderate")
+    database.command(
+        "collMod", films.name, validator={"title": {"$exists": True}}, validationLevel="moderate"
+    )
     database.command("collMod", films.name, index={"name": "by_n", "hidden": True})
     database.command("collMod", films.name, changeStreamPreAndPostImages={"enabled": True})
     films.drop_index("by_n")
