@@ -81,7 +81,7 @@ def test_a_document_of_sixteen_megabytes(redis_server: RedisServer, tmp_path: Pa
 
 
 def test_a_change_that_is_larger_than_an_event_may_be(rig: Rig) -> None:
-    """nothing_lost, nothing_silent: a change whose event would take 20 MB arrives, with those around it, without a copy."""
+    """nothing_lost, nothing_silent: a change whose event would take 20 MB arrives without a copy."""
     said = projection({"n": "n", "first": f"{LONG_NAME}.a0", "last": f"{LONG_NAME}.a199"})
     many = {f"a{number}": 0 for number in range(200)}
     large = {"_id": 1, "n": 0, LONG_NAME: many | {"text": "x" * MB}}

@@ -19,7 +19,6 @@ FILMS = [
     {"_id": 3, "title": "Alphaville", "year": 1965},
 ]
 FIELDS = ["title", "year", "tags"]
-DAY_MS = 86_400_000
 
 
 @pytest.mark.parametrize("kind", ["hash", "json", "string"])
