@@ -73,7 +73,7 @@ class LaneRun:
         self._snapshot_started = 0.0
         self.progressed = False
         """Whether this run moved the position at all."""
-        self.was_live = False
+        self.was_live = self._opened = False
 
     def run(self) -> None:
         """Work until `stop` is set (then everything is committed) or an error ends the run."""
@@ -249,7 +249,9 @@ class LaneRun:
         if drained and self._status.state == "catching_up" and batch.reached >= self._live_at:
             self._pipeline.settle()
             self._status.enter("live")
-            self.was_live = True
+        # The reply that opens a stream proves little: a server that fails every getMore gives it as well.
+        self.was_live = self.was_live or (self._opened and self._status.state == "live")
+        self._opened = True
 
     def _seen(self, events: list[Any]) -> None:
         for op, count in Counter(event["operationType"] for event in events).items():

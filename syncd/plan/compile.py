@@ -77,7 +77,10 @@ class Plan:
             try:
                 writes.append(shape.put(ident, document, time))
             except ProjectionError as error:
-                writes.append(self._dead(shape, ident, document, error, change))
+                dead = self._dead(shape, ident, document, error, change)
+                writes.append(dead)
+                if not dead.key and not shape.by_id:
+                    writes.append(Drop(shape, ident, None))  # the key that it had is no longer its own
         return writes
 
     @staticmethod
