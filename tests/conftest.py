@@ -14,11 +14,16 @@ from typing import Any
 
 import psutil
 import pytest
+from hypothesis import settings
 from pymongo import MongoClient
 from redis import Redis
 
 from tests.support.redis70 import NotFound
 from tests.support.servers import Servers, connect
+
+# How long an example takes says more of what else this machine does than of the code.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session", autouse=True)

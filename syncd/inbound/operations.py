@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
+import orjson
 from bson import json_util
 
 from syncd.plan.change import Dead, Drop, Ghost, Patch, Put, Retired, Settled, Write
@@ -17,6 +18,10 @@ from syncd.stores.position import ControlKeys
 from syncd.stores.times import readable, token_time
 
 REDIS_TYPES = {"hash": "hash", "json": "ReJSON-RL", "string": "string"}
+MOST_ROWS = 8
+WIDEST_ROW = 500
+"""Most documents of a contract have the same few sets of fields, whose names then go over the wire once a call. A Lua
+function takes no more than 8,000 arguments."""
 _RELAXED = json_util.RELAXED_JSON_OPTIONS
 
 
@@ -29,6 +34,11 @@ class Operations:
         self.keys: list[str] = []
         self.args: list[Any] = []
         self.writes: list[Write] = []
+        self._rows: dict[tuple[str, ...], int] = {}
+
+    def rows(self) -> bytes:
+        """The lists of field names that operations refer to by number, from 1."""
+        return orjson.dumps(list(self._rows)) if self._rows else b""
 
     def add(self, write: Write) -> None:
         """Append one write, or nothing at all: raises ProjectionError where JSON cannot hold the content."""
@@ -67,9 +77,7 @@ class Operations:
             body: Any = ("j", ttl, dump_json(content))
         elif shape.type == "hash":
             assert isinstance(content, dict)
-            body = ["h", ttl, 2 * len(content)]
-            for pair in content.items():
-                body += pair
+            body = self._hash(content, ttl)
         else:
             body = ("s", ttl, content)
         if not shape.by_id:
@@ -78,12 +86,24 @@ class Operations:
         self.keys.append(key)
         self.args += body
 
+    def _hash(self, content: dict[str, Any], ttl: int) -> Any:
+        row = tuple(content)
+        number = self._rows.get(row)
+        if number is None and len(self._rows) < MOST_ROWS and len(row) <= WIDEST_ROW:
+            number = self._rows[row] = len(self._rows) + 1
+        if number is not None:
+            return "k", number, ttl, *content.values()
+        body: list[Any] = ["h", ttl, 2 * len(content)]
+        for pair in content.items():
+            body += pair
+        return body
+
     def _patch(self, write: Patch) -> None:
         shape, _, key, sets, removed, ttl = write
         as_json = shape.type == "json"
         if as_json:
             sets = {f"$.{name}": dump_json(value) for name, value in sets.items()}
-            removed = {f"$.{name}" for name in removed}
+            removed = frozenset(f"$.{name}" for name in removed)
         self.writes.append(write)
         self.keys.append(key)
         args = self.args

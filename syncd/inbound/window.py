@@ -7,33 +7,22 @@ position has not reached, except through reads, and those are in the mark (see f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from syncd.inbound.floors import Floors, Verdict
 from syncd.inbound.lookup import Lookup
 from syncd.plan.change import Delta, Write
 from syncd.plan.compile import Plan
-from syncd.plan.keys import encode_key_value
+from syncd.plan.key_encode import KEY
 from syncd.stores.mongo import Document
 from syncd.stores.times import ZERO, Moment, token_time
 
 DATA_OPS = frozenset({"insert", "update", "replace", "delete"})
 
 
-class Touched:
-    """What the changes of a window say of one document: it is gone, or whole, or changed, or has to be read."""
-
-    __slots__ = ("deltas", "document", "event", "gone", "id", "read")
-
-    def __init__(self, document_id: Any) -> None:
-        self.id = document_id
-        self.event: Document = {}
-        self.document: Document | None = None
-        self.deltas: list[Delta] = []
-        self.gone = False
-        self.read = False
+Changes: TypeAlias = "Document | list[Document]"
+"""What a window says of one document: mostly a single event, else several in order."""
 
 
 @dataclass(slots=True)
@@ -45,8 +34,8 @@ class Window:
     time: Moment
     must_read: set[str] = field(default_factory=set)
     """Documents whose delta Redis refused, because the key was not there."""
-    direct: dict[str, Document] = field(default_factory=dict)
-    """Documents that the last build took from the events themselves, with their first event."""
+    by_document: dict[str, Changes] = field(default_factory=dict)
+    """Documents that the last build wrote, with their changes."""
     read: list[str] = field(default_factory=list)
     """Documents that the last build read, as of `read_time`."""
     read_time: Moment = ZERO
@@ -58,35 +47,29 @@ class WindowBuilder:
 
     def __init__(self, plan: Plan, lookup: Lookup, floors: Floors) -> None:
         self._plan, self._lookup, self._floors = plan, lookup, floors
+        self._filtered = plan.filter is not None
         self.deltas_allowed = True
         """False while a snapshot runs over keys that may be older than the stream."""
 
     def build(self, window: Window) -> list[Write] | None:
         """The writes of a window, or None when its documents are too big to be read at once: split it then."""
         window.floors_version = self._floors.version
-        window.direct.clear()
-        touched = self._coalesce(window)
-        to_read = {ident: t for ident, t in touched.items() if t.read or ident in window.must_read}
-        window.read, window.read_time = list(to_read), ZERO
-        documents: Mapping[str, Document] = {}
-        if to_read:
-            found = self._lookup.by_ids([t.id for t in to_read.values()], window.time)
-            if not found.complete and len(window.events) > 1:
-                return None
-            documents, window.read_time = found.documents, found.time
-        self._floors.touch(touched, max(window.time, window.read_time))
+        to_read: dict[str, Any] = {}
+        by_document = window.by_document = self._group(window, to_read)
         writes: list[Write] = []
-        for ident, t in touched.items():
-            if ident in to_read:
-                t.document, t.deltas, t.gone = documents.get(ident), [], ident not in documents
-            done = self._writes(
-                ident, t, window.read_time if ident in to_read else token_time(t.event["_id"])
-            )
-            if done is None:
-                window.must_read.add(ident)
-                return self.build(window)
-            writes += done
-        return writes
+        single, several = self._single, self._several
+        for ident, changes in by_document.items():
+            if ident not in to_read:
+                direct = several(ident, changes) if isinstance(changes, list) else single(ident, changes)
+                if direct is None:
+                    to_read[ident] = last_of(changes)["documentKey"]["_id"]
+                else:
+                    writes += direct
+        read = self._read(window, to_read)
+        if read is not None:
+            self._floors.touch(by_document, max(window.time, window.read_time))
+            writes += read
+        return None if read is None else writes
 
     def is_stale(self, window: Window) -> bool:
         """Whether a read was confirmed since the last build that covers a change taken from the events."""
@@ -94,59 +77,102 @@ class WindowBuilder:
             return False
         verdict = self._floors.verdict
         return any(
-            verdict(ident, token_time(event["_id"])) is not Verdict.APPLY
-            for ident, event in window.direct.items()
+            verdict(ident, token_time(first_of(changes)["_id"])) is not Verdict.APPLY
+            for ident, changes in window.by_document.items()
         )
 
-    def _coalesce(self, window: Window) -> dict[str, Touched]:
-        touched: dict[str, Touched] = {}
-        direct, verdict = window.direct, self._floors.verdict
+    def _group(self, window: Window, to_read: dict[str, Any]) -> dict[str, Changes]:
+        """The changes of a window by document. Those that a floor covers are left out, or have to be read."""
+        groups: dict[str, Changes] = {}
+        must_read, verdict = window.must_read, self._floors.verdict
         # Mostly no read covers any of these changes: then there is nothing to ask event by event.
         clear = self._floors.is_clear(token_time(window.events[0]["_id"])) if window.events else True
         for event in window.events:
-            op = event["operationType"]
-            if op not in DATA_OPS:
+            if event["operationType"] not in DATA_OPS:
                 continue
             document_id = event["documentKey"]["_id"]
-            ident = encode_key_value(document_id)
-            what = Verdict.APPLY if clear else verdict(ident, token_time(event["_id"]))
-            if what is Verdict.SKIP:
-                continue
-            t = touched.get(ident)
-            if t is None:
-                t = touched[ident] = Touched(document_id)
-                direct[ident] = event
-            t.event = event
-            if what is Verdict.READ:
-                t.read = True
-            elif not t.read:
-                self._note(t, op, event)
-        return touched
-
-    def _note(self, t: Touched, op: str, event: Document) -> None:
-        if op == "delete":
-            t.gone, t.document, t.deltas = True, None, []
-        elif self._plan.filter is not None:
-            t.read = True  # only MongoDB can say whether it matches
-        elif op == "update":
-            delta = self._delta(event) if self.deltas_allowed and not t.gone else None
-            if delta is None:
-                t.read = True
+            ident = KEY[type(document_id)](document_id)
+            if not clear:
+                what = verdict(ident, token_time(event["_id"]))
+                if what is Verdict.SKIP:
+                    continue
+                if what is Verdict.READ:
+                    to_read[ident] = document_id
+            before = groups.get(ident)
+            if before is None:
+                groups[ident] = event
+                if ident in must_read:
+                    to_read[ident] = document_id
+            elif isinstance(before, list):
+                before.append(event)
             else:
-                t.deltas.append(delta)
+                groups[ident] = [before, event]
+        return groups
+
+    def _single(self, ident: str, event: Document) -> list[Write] | None:
+        """The writes of a document with one change; None when it has to be read."""
+        op, document_id = event["operationType"], event["documentKey"]["_id"]
+        if op == "delete":
+            return self._plan.drops(ident, document_id, deleted=True)
+        if self._filtered:
+            return None  # only MongoDB can say whether it matches
+        if op == "update":
+            delta = self._delta(event)
+            return None if delta is None else self._plan.patches(ident, document_id, [delta])
+        document = event.get("fullDocument")
+        return None if document is None else self._plan.puts(ident, document, token_time(event["_id"]), event)
+
+    def _several(self, ident: str, events: list[Document]) -> list[Write] | None:
+        """The same for several changes: from the last that says all, with the updates behind it."""
+        start = len(events) - 1
+        while start > 0 and events[start]["operationType"] == "update":
+            start -= 1
+        if events[start]["operationType"] != "update":
+            whole, events = self._single(ident, events[start]), events[start + 1 :]
+            if whole is None or not events:
+                return whole
         else:
-            t.gone, t.document, t.deltas = False, event.get("fullDocument"), []
-            t.read = t.document is None
+            whole = None
+        if self._filtered:
+            return None
+        deltas = [delta for event in events if (delta := self._delta(event)) is not None]
+        if len(deltas) < len(events):
+            return None
+        if whole is None:
+            return self._plan.patches(ident, events[0]["documentKey"]["_id"], deltas)
+        return self._plan.patched(whole, deltas)
 
     def _delta(self, event: Document) -> Delta | None:
+        if not self.deltas_allowed:
+            return None
         description = event.get("updateDescription")
-        return self._plan.delta(description) if description is not None and self._plan.patchable else None
+        return None if description is None else self._plan.deltas.read(description)
 
-    def _writes(self, ident: str, t: Touched, time: Moment) -> list[Write] | None:
-        """The writes of one document; None when it has to be read after all."""
-        if t.gone:
-            return self._plan.drops(ident, t.id, deleted=t.event["operationType"] == "delete")
-        if t.document is None:
-            return self._plan.patches(ident, t.id, t.deltas)
-        whole = self._plan.puts(ident, t.document, time, t.event)
-        return self._plan.patched(whole, t.deltas) if t.deltas else whole
+    def _read(self, window: Window, to_read: dict[str, Any]) -> list[Write] | None:
+        """The writes of documents that have to be read; None when one reply could not hold them all."""
+        window.read, window.read_time = list(to_read), ZERO
+        if not to_read:
+            return []
+        found = self._lookup.by_ids(list(to_read.values()), window.time)
+        if not found.complete and len(window.events) > 1:
+            return None
+        window.read_time = found.time
+        writes: list[Write] = []
+        for ident, document_id in to_read.items():
+            document, last = found.documents.get(ident), last_of(window.by_document[ident])
+            if document is None:
+                deleted = last["operationType"] == "delete"
+                writes += self._plan.drops(ident, document_id, deleted=deleted)
+            else:
+                writes += self._plan.puts(ident, document, found.time, last)
+        return writes
+
+
+def first_of(changes: Changes) -> Document:
+    """The earliest change."""
+    return changes[0] if isinstance(changes, list) else changes
+
+
+def last_of(changes: Changes) -> Document:
+    """The latest change."""
+    return changes[-1] if isinstance(changes, list) else changes

@@ -55,7 +55,7 @@ class Writer:
         fields = position.encoded()
         control = self._control
         keys = [control.lease, control.position, control.dead, control.stale, *operations.keys]
-        head = [self._lease.value, self._lease.ttl_ms, self.also, len(fields), *fields]
+        head = [self._lease.value, self._lease.ttl_ms, self.also, operations.rows(), len(fields), *fields]
         command = self._store.functions.command("syncd_apply", keys, head + operations.args)
         try:
             if self._connection is None:

@@ -35,7 +35,7 @@ class Patch(NamedTuple):
     ident: str
     key: str
     sets: dict[str, Any]
-    removed: set[str]
+    removed: frozenset[str]
     ttl: int
 
 
@@ -88,5 +88,5 @@ class Settled(NamedTuple):
 
 Write: TypeAlias = Put | Patch | Drop | Ghost | Dead | Settled
 
-Delta: TypeAlias = "list[tuple[dict[str, Any], set[str]]]"
+Delta: TypeAlias = "list[tuple[dict[str, Any], frozenset[str]]]"
 """One update of one document as the shapes see it: per shape the fields to set, and the names of those to remove."""

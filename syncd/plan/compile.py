@@ -13,6 +13,7 @@ import orjson
 from syncd.contract.model import Contract
 from syncd.errors import ProjectionError
 from syncd.plan.change import Dead, Delta, Drop, Patch, Put, Write
+from syncd.plan.delta import Deltas
 from syncd.plan.paths import server_projection
 from syncd.plan.project import Shape
 
@@ -27,6 +28,8 @@ class Plan:
     """What a read asks for; None is the whole document."""
     patchable: bool
     """Whether updates may go in as deltas."""
+    deltas: Deltas
+    """What updates mean, where they may."""
     fingerprint: str
     """Changes with everything that changes the content of a key: another one needs a new snapshot."""
 
@@ -106,24 +109,6 @@ class Plan:
             return []
         return [shape.drop(ident, document_id) for shape in self.shapes]
 
-    def delta(self, description: Mapping[str, Any]) -> Delta | None:
-        """An `updateDescription` as a delta, or None where the document must be read."""
-        updated, removed = description.get("updatedFields") or {}, description.get("removedFields") or ()
-        cuts = description.get("truncatedArrays")
-        delta: Delta = []
-        for shape in self.shapes:
-            reader = shape.deltas
-            if reader is None or (cuts and not all(reader.ignores(cut["field"]) for cut in cuts)):
-                return None
-            try:
-                part = reader.read(updated, removed)
-            except ProjectionError:
-                return None  # the read that follows tells which field it is
-            if part is None:
-                return None
-            delta.append(part)
-        return delta
-
     def patches(self, ident: str, document_id: Any, deltas: list[Delta]) -> list[Write]:
         """Several deltas of one document, oldest first, as one patch a shape; nothing for a shape untouched."""
         writes: list[Write] = []
@@ -151,8 +136,8 @@ class Plan:
         return result
 
 
-def _merge(at: int, deltas: list[Delta], fields: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
-    removed: set[str] = set()
+def _merge(at: int, deltas: list[Delta], fields: dict[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
+    removed: frozenset[str] = frozenset()
     for delta in deltas:
         sets, gone = delta[at]
         for name in gone:
@@ -173,6 +158,7 @@ def compile_contract(contract: Contract, hmac_key: bytes | None = None) -> Plan:
         shapes=shapes,
         find_projection=None if paths is None else server_projection(paths),
         patchable=contract.mongo.filter is None and all(shape.deltas for shape in shapes),
+        deltas=Deltas(shapes),
         fingerprint=_fingerprint(contract, hmac_key),
     )
 

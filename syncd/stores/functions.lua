@@ -67,8 +67,8 @@ local function release(map, owners, id, keep)
   end
 end
 
--- Each operation: arguments from `i` (behind the code), the type that the key had, all keys of the call. Returns the
--- next index and an error or nil.
+-- Each operation: arguments from `i` (behind the code), the type that the key had, all keys and rows of the call.
+-- Returns the next index and an error or nil.
 local write = {}
 
 -- h: replace a hash. ttl, n, field, value, ...
@@ -84,6 +84,19 @@ write.h = function(key, args, i, found)
   local ttl = args[i]
   if ttl ~= '0' then expire(key, tonumber(ttl)) end
   return last + 1, failed(result)
+end
+
+-- k: replace a hash by one that has all fields of a row (see `apply`), so that names are sent once a call.
+-- row, ttl, value, ...
+write.k = function(key, args, i, found, _, rows)
+  local row = rows[args[i]]
+  local width, first = row.width, i + 1
+  for n = 1, width do row[2 * n] = args[first + n] end
+  if found ~= 'none' then redis.call('DEL', key) end
+  local result = redis.pcall('HSET', key, unpack(row, 1, 2 * width))
+  local ttl = args[first]
+  if ttl ~= '0' then expire(key, tonumber(ttl)) end
+  return first + width + 1, failed(result)
 end
 
 -- H: change a hash that is there. ttl, n, field, value, ..., m, field, ...
@@ -187,11 +200,12 @@ write.y = function(_, args, i, _, keys)
 end
 
 local keyless = {r = true, x = true, y = true}
-local needs = {h = 'hash', H = 'hash', j = 'ReJSON-RL', J = 'ReJSON-RL', s = 'string'}
+local needs = {h = 'hash', k = 'hash', H = 'hash', j = 'ReJSON-RL', J = 'ReJSON-RL', s = 'string'}
 local partial = {H = true, J = true}
 
 -- How many arguments an operation has behind its code.
-local function width(code, args, i)
+local function width(code, args, i, rows)
+  if code == 'k' then return 2 + rows[args[i]].width end
   if code == 'h' or code == 'g' or code == 'x' then return 2 + args[i + 1] end
   if code == 'H' or code == 'J' then
     local sets = 2 + args[i + 1]
@@ -205,7 +219,7 @@ local function width(code, args, i)
 end
 
 -- First pass, no writes: which operations cannot be done as they are? Also returns the type of every key.
-local function refusals(keys, args, i, also)
+local function refusals(keys, args, i, also, rows)
   local refused, at, count, types = {}, 5, 0, {}
   local any_stale = redis.call('EXISTS', keys[4]) == 1
   while i <= #args do
@@ -223,14 +237,26 @@ local function refusals(keys, args, i, also)
       end
       at = at + 1
     end
-    i = i + 1 + width(code, args, i + 1)
+    i = i + 1 + width(code, args, i + 1, rows)
     count = count + 1
   end
   return refused, types, any_stale
 end
 
+-- The rows of a call by their number as text: names at odd places, room for values between.
+local function decode_rows(text)
+  local rows = {}
+  if text == '' then return rows end
+  for number, names in ipairs(cjson.decode(text)) do
+    local row = {width = #names}
+    for at, name in ipairs(names) do row[2 * at - 1] = name end
+    rows[tostring(number)] = row
+  end
+  return rows
+end
+
 -- args: protocol, lease, lease ttl ms, further types that may be replaced ("" or "hash,string"),
---       n, position field, value, ..., operations
+--       rows ("" or JSON: lists of field names), n, position field, value, ..., operations
 -- Replies {'ok'}; {'refused', index, reason, ...}: nothing was written; {'failed', index, error, ...}: the position
 -- was not moved, everything else can be written again; {'fenced', holder}; {'version', n}.
 local function apply(keys, args)
@@ -238,8 +264,8 @@ local function apply(keys, args)
   if stop then return stop end
   local also = {}
   for name in args[4]:gmatch('[^,]+') do also[name] = true end
-  local first = 6 + args[5]
-  local refused, types, any_stale = refusals(keys, args, first, also)
+  local rows, first = decode_rows(args[5]), 7 + args[6]
+  local refused, types, any_stale = refusals(keys, args, first, also, rows)
   if #refused > 0 then
     table.insert(refused, 1, 'refused')
     return refused
@@ -254,10 +280,10 @@ local function apply(keys, args)
     end
     -- Everything but a dead letter can be written a second time.
     if skip or (code == 'x' and #problems > 1) then
-      i = i + 1 + width(code, args, i + 1)
+      i = i + 1 + width(code, args, i + 1, rows)
       skip = false
     else
-      i, problem, skip = write[code](key, args, i + 1, found, keys)
+      i, problem, skip = write[code](key, args, i + 1, found, keys, rows)
       if key and needs[code] then written[key] = needs[code] end
       if any_stale and key and code ~= 'm' and not problem then redis.call('SREM', keys[4], key) end
     end
@@ -265,7 +291,7 @@ local function apply(keys, args)
     count = count + 1
   end
   if #problems > 1 then return problems end
-  if first > 6 then redis.call('HSET', keys[2], unpack(args, 6, first - 1)) end
+  if first > 7 then redis.call('HSET', keys[2], unpack(args, 7, first - 1)) end
   redis.call('PEXPIRE', keys[1], args[3])
   return {'ok'}
 end
