@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any
 
@@ -13,15 +13,13 @@ from bson import json_util
 
 from syncd.plan.change import Dead, Drop, Ghost, Patch, Put, Retired, Settled, Write
 from syncd.plan.codec import dump_json
-from syncd.plan.project import Shape
+from syncd.plan.project import WIDEST_ROW, Shape
 from syncd.stores.position import ControlKeys
 from syncd.stores.times import readable, token_time
 
 REDIS_TYPES = {"hash": "hash", "json": "ReJSON-RL", "string": "string"}
-MOST_ROWS = 8
-WIDEST_ROW = 500
-"""Most documents of a contract have the same few sets of fields, whose names then go over the wire once a call. A Lua
-function takes no more than 8,000 arguments."""
+MOST_ROWS = 16
+"""Most writes of a call have the same few sets of fields, whose names then go over the wire once."""
 _RELAXED = json_util.RELAXED_JSON_OPTIONS
 
 
@@ -34,11 +32,12 @@ class Operations:
         self.keys: list[str] = []
         self.args: list[Any] = []
         self.writes: list[Write] = []
-        self._rows: dict[tuple[str, ...], int] = {}
+        self._codes: dict[Any, str] = {}
+        self._rows: list[dict[str, Any]] = []
 
     def rows(self) -> bytes:
-        """The lists of field names that operations refer to by number, from 1."""
-        return orjson.dumps(list(self._rows)) if self._rows else b""
+        """What the operations refer to by number, from 1: see functions.lua."""
+        return orjson.dumps(self._rows) if self._rows else b""
 
     def add(self, write: Write) -> None:
         """Append one write, or nothing at all: raises ProjectionError where JSON cannot hold the content."""
@@ -76,8 +75,8 @@ class Operations:
         if shape.type == "json":
             body: Any = ("j", ttl, dump_json(content))
         elif shape.type == "hash":
-            assert isinstance(content, dict)
-            body = self._hash(content, ttl)
+            assert not isinstance(content, str | bytes)
+            body = self._hash(shape, content, ttl)
         else:
             body = ("s", ttl, content)
         if not shape.by_id:
@@ -86,27 +85,41 @@ class Operations:
         self.keys.append(key)
         self.args += body
 
-    def _hash(self, content: dict[str, Any], ttl: int) -> Any:
-        row = tuple(content)
-        number = self._rows.get(row)
-        if number is None and len(self._rows) < MOST_ROWS and len(row) <= WIDEST_ROW:
-            number = self._rows[row] = len(self._rows) + 1
-        if number is not None:
-            return "k", number, ttl, *content.values()
+    def _hash(self, shape: Shape, content: dict[str, Any] | tuple[Any, ...], ttl: int) -> Any:
+        if isinstance(content, tuple):
+            code = self._codes.get((shape, ttl)) or self._row((shape, ttl), shape.names, (), ttl, whole=True)
+            if code:
+                return code, *content
+            content = dict(zip(shape.names, content, strict=True))
         body: list[Any] = ["h", ttl, 2 * len(content)]
         for pair in content.items():
             body += pair
         return body
 
+    def _row(self, key: Any, names: Iterable[str], removed: Iterable[str], ttl: int, *, whole: bool) -> str:
+        """The code of a new row; empty when there are too many already."""
+        if len(self._rows) == MOST_ROWS:
+            return ""
+        self._rows.append({"whole": whole, "ttl": ttl, "names": list(names), "removed": list(removed)})
+        code = self._codes[key] = f"={len(self._rows)}"
+        return code
+
     def _patch(self, write: Patch) -> None:
         shape, _, key, sets, removed, ttl = write
+        self.writes.append(write)
+        self.keys.append(key)
+        args = self.args
         as_json = shape.type == "json"
         if as_json:
             sets = {f"$.{name}": dump_json(value) for name, value in sets.items()}
             removed = frozenset(f"$.{name}" for name in removed)
-        self.writes.append(write)
-        self.keys.append(key)
-        args = self.args
+        elif len(sets) + len(removed) <= WIDEST_ROW:
+            names = (*sets, None, ttl, *removed)
+            code = self._codes.get(names) or self._row(names, sets, removed, ttl, whole=False)
+            if code:
+                args.append(code)
+                args += sets.values()
+                return
         args += ("J" if as_json else "H", ttl, 2 * len(sets))
         for pair in sets.items():
             args += pair

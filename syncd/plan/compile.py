@@ -127,9 +127,11 @@ class Plan:
         """
         result: list[Write] = []
         for at, write in enumerate(writes):
-            if not isinstance(write, Put) or not isinstance(write.content, dict):
+            if not isinstance(write, Put) or isinstance(write.content, str | bytes):
                 return None
-            fields, _ = _merge(at, deltas, dict(write.content))
+            content, names = write.content, write.shape.names
+            before = dict(zip(names, content, strict=True)) if isinstance(content, tuple) else dict(content)
+            fields, _ = _merge(at, deltas, before)
             whole = write._replace(content=fields)
             empty = not fields and write.shape.type == "hash"
             result.append(Drop(write.shape, write.ident, write.key) if empty else whole)

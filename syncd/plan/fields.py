@@ -20,6 +20,7 @@ from syncd.plan.paths import MISSING, getter, walk
 Find: TypeAlias = Callable[[Mapping[str, Any]], Any]
 Encode: TypeAlias = Callable[[Any], Any]
 Collect: TypeAlias = Callable[[Mapping[str, Any]], dict[str, Any]]
+ReadRow: TypeAlias = Callable[[Mapping[str, Any]], tuple[Any, ...] | None]
 
 
 class Field(NamedTuple):
@@ -126,3 +127,24 @@ def _store(number: int, field: Field, as_json: bool) -> list[str]:
         "  else:",
         *(f"   {line}" for line in encode),
     ]
+
+
+def row_reader(fields: Iterable[Field]) -> ReadRow:
+    """A function from documents to the encoded values of all fields of a hash, or None where one is left out."""
+    names: dict[str, Any] = {"MISSING": MISSING}
+    finds, encodes, values = [], [], []
+    for number, field in enumerate(fields):
+        names[f"find_{number}"], names[f"encode_{number}"] = field.find, field.encode
+        value = f"v{number}"
+        values.append(value)
+        if field.path is not None and "." not in field.path:
+            finds.append(f"  {value} = document[{field.path!r}]")
+        else:
+            finds += [f"  {value} = find_{number}(document)", f"  if {value} is MISSING: return None"]
+        plain = f" if type({value}) is not str and type({value}) is not int:" if field.plain else " if True:"
+        encodes += [plain, f"  {value} = encode_{number}({value})", f"  if {value} is None: return None"]
+    lines = ["def row(document):", " try:", *finds, " except KeyError:", "  return None", *encodes]
+    lines.append(f" return ({', '.join(values)},)")
+    exec("\n".join(lines), names)  # noqa: S102 - our own text; a contract's words come in as repr() only
+    row: ReadRow = names["row"]
+    return row

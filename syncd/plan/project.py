@@ -14,11 +14,17 @@ from syncd.errors import ProjectionError
 from syncd.plan.change import Content, Drop, Put
 from syncd.plan.codec import dump_json, to_hash, to_json
 from syncd.plan.delta import DeltaReader
-from syncd.plan.fields import Field, Find, collector, compile_field
+from syncd.plan.fields import Field, Find, collector, compile_field, row_reader
 from syncd.plan.keys import render
 from syncd.plan.paths import MISSING, getter
 
+WIDEST_ROW = 500
+"""Fields that fit one call of a function in Lua, with room for more."""
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _no_row(_: Mapping[str, Any]) -> None:
+    return None
 
 
 class Shape:
@@ -38,7 +44,11 @@ class Shape:
         as_json = self.type == "json" or (self.type == "string" and not self._single)
         specs = {"value": projection.value} if projection.value else projection.fields or {}
         fields = [compile_field(name, spec, hmac_key, as_json=as_json) for name, spec in specs.items()]
+        self.names = tuple(field.name for field in fields)
+        """Of the fields of a hash, in the order in which a tuple holds them (see Content)."""
         self._collect = collector(fields, as_json=as_json)
+        has_row = self.type == "hash" and 0 < len(fields) <= WIDEST_ROW
+        self._row = row_reader(fields) if has_row else _no_row
         self.deltas = DeltaReader(fields, as_json=as_json) if self._is_patchable(fields) else None
         self.reads = self._all_reads(projection, fields)
         self._render = render(self.template)
@@ -83,6 +93,9 @@ class Shape:
         """The encoded fields of a document, or the value of a string; None when that value is missing."""
         if self._whole:
             return self._everything(document)
+        row = self._row(document)
+        if row is not None:
+            return row
         fields = self._collect(document)
         if self.type != "string":
             return fields

@@ -44,10 +44,6 @@ local function expire(key, ttl)
   end
 end
 
-local function failed(result)
-  return type(result) == 'table' and result.err
-end
-
 -- Where the key is not a function of _id: `map` is _id -> key, `owners` key -> "time _id". A claim carries the time of
 -- the state that it comes from, because one call may hold states of different moments, and a key goes from one document
 -- to another.
@@ -67,8 +63,36 @@ local function release(map, owners, id, keep)
   end
 end
 
--- Each operation: arguments from `i` (behind the code), the type that the key had, all keys and rows of the call.
--- Returns the next index and an error or nil.
+local function failed(result)
+  return type(result) == 'table' and result.err
+end
+
+-- Rows: what many operations of a call have in common, sent once. The code `=1` stands for the first row, and behind it
+-- come the values alone. `whole`: replace the hash; else change one that is there. Names are kept at odd places of the
+-- row, so that each operation only has to put its values between them.
+local function decode_rows(text)
+  local rows = {}
+  if text == '' then return rows end
+  for number, row in ipairs(cjson.decode(text)) do
+    row.width = #row.names
+    for at, name in ipairs(row.names) do row[2 * at - 1] = name end
+    rows['=' .. number] = row
+  end
+  return rows
+end
+
+local function write_row(row, key, args, i, found)
+  local width, result = row.width, nil
+  for n = 1, width do row[2 * n] = args[i + n - 1] end
+  if row.whole and found ~= 'none' then redis.call('DEL', key) end
+  if width > 0 then result = redis.pcall('HSET', key, unpack(row, 1, 2 * width)) end
+  if #row.removed > 0 then redis.call('HDEL', key, unpack(row.removed)) end
+  if row.ttl ~= 0 then expire(key, row.ttl) end
+  return i + width, failed(result)
+end
+
+-- Each operation: arguments from `i` (behind the code), the type that the key had, all keys of the call. Returns the
+-- next index and an error or nil.
 local write = {}
 
 -- h: replace a hash. ttl, n, field, value, ...
@@ -84,19 +108,6 @@ write.h = function(key, args, i, found)
   local ttl = args[i]
   if ttl ~= '0' then expire(key, tonumber(ttl)) end
   return last + 1, failed(result)
-end
-
--- k: replace a hash by one that has all fields of a row (see `apply`), so that names are sent once a call.
--- row, ttl, value, ...
-write.k = function(key, args, i, found, _, rows)
-  local row = rows[args[i]]
-  local width, first = row.width, i + 1
-  for n = 1, width do row[2 * n] = args[first + n] end
-  if found ~= 'none' then redis.call('DEL', key) end
-  local result = redis.pcall('HSET', key, unpack(row, 1, 2 * width))
-  local ttl = args[first]
-  if ttl ~= '0' then expire(key, tonumber(ttl)) end
-  return first + width + 1, failed(result)
 end
 
 -- H: change a hash that is there. ttl, n, field, value, ..., m, field, ...
@@ -200,12 +211,11 @@ write.y = function(_, args, i, _, keys)
 end
 
 local keyless = {r = true, x = true, y = true}
-local needs = {h = 'hash', k = 'hash', H = 'hash', j = 'ReJSON-RL', J = 'ReJSON-RL', s = 'string'}
+local needs = {h = 'hash', H = 'hash', j = 'ReJSON-RL', J = 'ReJSON-RL', s = 'string'}
 local partial = {H = true, J = true}
 
 -- How many arguments an operation has behind its code.
-local function width(code, args, i, rows)
-  if code == 'k' then return 2 + rows[args[i]].width end
+local function width(code, args, i)
   if code == 'h' or code == 'g' or code == 'x' then return 2 + args[i + 1] end
   if code == 'H' or code == 'J' then
     local sets = 2 + args[i + 1]
@@ -224,39 +234,30 @@ local function refusals(keys, args, i, also, rows)
   local any_stale = redis.call('EXISTS', keys[4]) == 1
   while i <= #args do
     local code = args[i]
+    local row = rows[code]
     if not keyless[code] then
       if code ~= 'm' then
         local found = redis.call('TYPE', keys[at]).ok
         types[at] = found
-        local stale = any_stale and partial[code] and redis.call('SISMEMBER', keys[4], keys[at]) == 1
+        local part, wanted = partial[code], needs[code] or args[i + 1]
+        if row then part, wanted = not row.whole, 'hash' end
+        local stale = any_stale and part and redis.call('SISMEMBER', keys[4], keys[at]) == 1
         if found == 'none' or stale then
-          if partial[code] then refused[#refused + 1] = count; refused[#refused + 1] = 'absent' end
-        elseif found ~= (needs[code] or args[i + 1]) and (partial[code] or not also[found]) then
+          if part then refused[#refused + 1] = count; refused[#refused + 1] = 'absent' end
+        elseif found ~= wanted and (part or not also[found]) then
           refused[#refused + 1] = count; refused[#refused + 1] = 'type'
         end
       end
       at = at + 1
     end
-    i = i + 1 + width(code, args, i + 1, rows)
+    i = i + 1 + (row and row.width or width(code, args, i + 1))
     count = count + 1
   end
   return refused, types, any_stale
 end
 
--- The rows of a call by their number as text: names at odd places, room for values between.
-local function decode_rows(text)
-  local rows = {}
-  if text == '' then return rows end
-  for number, names in ipairs(cjson.decode(text)) do
-    local row = {width = #names}
-    for at, name in ipairs(names) do row[2 * at - 1] = name end
-    rows[tostring(number)] = row
-  end
-  return rows
-end
-
 -- args: protocol, lease, lease ttl ms, further types that may be replaced ("" or "hash,string"),
---       rows ("" or JSON: lists of field names), n, position field, value, ..., operations
+--       rows ("" or JSON: [{whole, ttl, names, removed}, ...]), n, position field, value, ..., operations
 -- Replies {'ok'}; {'refused', index, reason, ...}: nothing was written; {'failed', index, error, ...}: the position
 -- was not moved, everything else can be written again; {'fenced', holder}; {'version', n}.
 local function apply(keys, args)
@@ -273,6 +274,7 @@ local function apply(keys, args)
   local i, at, count, problems, written, skip = first, 5, 0, {'failed'}, {}, false
   while i <= #args do
     local code, key, found, problem = args[i], nil, nil, nil
+    local row = rows[code]
     if not keyless[code] then
       key = keys[at]
       found = written[key] or types[at]
@@ -280,10 +282,14 @@ local function apply(keys, args)
     end
     -- Everything but a dead letter can be written a second time.
     if skip or (code == 'x' and #problems > 1) then
-      i = i + 1 + width(code, args, i + 1, rows)
+      i = i + 1 + (row and row.width or width(code, args, i + 1))
       skip = false
+    elseif row then
+      i, problem = write_row(row, key, args, i + 1, found)
+      written[key] = 'hash'
+      if any_stale and not problem then redis.call('SREM', keys[4], key) end
     else
-      i, problem, skip = write[code](key, args, i + 1, found, keys, rows)
+      i, problem, skip = write[code](key, args, i + 1, found, keys)
       if key and needs[code] then written[key] = needs[code] end
       if any_stale and key and code ~= 'm' and not problem then redis.call('SREM', keys[4], key) end
     end
