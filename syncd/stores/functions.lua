@@ -228,16 +228,26 @@ local function width(code, args, i)
   return 1 + args[i]
 end
 
+local function none_exists(keys)
+  for start = 5, #keys, MAX_UNPACK do
+    if redis.call('EXISTS', unpack(keys, start, math.min(start + MAX_UNPACK - 1, #keys))) > 0 then return false end
+  end
+  return true
+end
+
 -- First pass, no writes: which operations cannot be done as they are? Also returns the type of every key.
 local function refusals(keys, args, i, also, rows)
   local refused, at, count, types = {}, 5, 0, {}
   local any_stale = redis.call('EXISTS', keys[4]) == 1
+  -- A copy into an empty Redis and a run of inserts meet no key at all, and one question tells.
+  local first_row = rows[args[i]]
+  local nothing = first_row and first_row.whole and none_exists(keys)
   while i <= #args do
     local code = args[i]
     local row = rows[code]
     if not keyless[code] then
       if code ~= 'm' then
-        local found = redis.call('TYPE', keys[at]).ok
+        local found = nothing and 'none' or redis.call('TYPE', keys[at]).ok
         types[at] = found
         local part, wanted = partial[code], needs[code] or args[i + 1]
         if row then part, wanted = not row.whole, 'hash' end
