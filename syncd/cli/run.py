@@ -59,10 +59,10 @@ def run(
     server.start()
     reloader = Reloader(settings.contracts, supervisor, stop, seen)
     reloader.start()
+    spare_the_collector()
     supervisor.apply(plans)
     host = settings.http_address[0]
     telemetry.daemon_started(http=f"http://{host}:{server.port}", contracts=[plan.name for plan in plans])
-    spare_the_collector()
     stop.wait()
     telemetry.daemon_stopping(caught[0])
     reloader.join(5)

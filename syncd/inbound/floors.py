@@ -15,7 +15,7 @@ blanket. So a floor holds through a crash although only one number is kept.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import Enum, auto
 
 from syncd.stores.times import ZERO, Moment
@@ -91,9 +91,10 @@ class Floors:
         with self._lock:
             return self._horizon
 
-    def is_newer(self, ident: str, time: Moment) -> bool:
-        """Whether the stream wrote this document later than `time`."""
-        return bool(self._touched) and self._touched.get(ident, ZERO) > time
+    def newer(self, idents: Collection[str], time: Moment) -> set[str]:
+        """Which of these documents the stream wrote later than `time`."""
+        touched = self._touched
+        return {ident for ident in idents if touched.get(ident, ZERO) > time} if touched else set()
 
     def chunk_applied(self, time: Moment) -> None:
         """A chunk of this time is in; every chunk after it is later, so what was touched before matters no more."""

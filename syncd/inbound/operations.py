@@ -72,6 +72,14 @@ class Operations:
 
     def _put(self, write: Put) -> None:
         shape, ident, key, content, ttl, time_of_state = write
+        if (
+            type(content) is tuple and shape.by_id and (code := self._code_of(shape, ttl))
+        ):  # the commonest by far
+            self.writes.append(write)
+            self.keys.append(key)
+            self.args.append(code)
+            self.args += content
+            return
         if shape.type == "json":
             body: Any = ("j", ttl, dump_json(content))
         elif shape.type == "hash":
@@ -87,7 +95,7 @@ class Operations:
 
     def _hash(self, shape: Shape, content: dict[str, Any] | tuple[Any, ...], ttl: int) -> Any:
         if isinstance(content, tuple):
-            code = self._codes.get((shape, ttl)) or self._row((shape, ttl), shape.names, (), ttl, whole=True)
+            code = self._code_of(shape, ttl)
             if code:
                 return code, *content
             content = dict(zip(shape.names, content, strict=True))
@@ -95,6 +103,10 @@ class Operations:
         for pair in content.items():
             body += pair
         return body
+
+    def _code_of(self, shape: Shape, ttl: int) -> str:
+        """The row for whole hashes of a shape; empty when there are too many rows."""
+        return self._codes.get((shape, ttl)) or self._row((shape, ttl), shape.names, (), ttl, whole=True)
 
     def _row(self, key: Any, names: Iterable[str], removed: Iterable[str], ttl: int, *, whole: bool) -> str:
         """The code of a new row; empty when there are too many already."""

@@ -99,11 +99,16 @@ class Pipeline:
         contract = self._plan.contract
         operations = Operations(self._control, contract.name, contract.metadata.version)
         # A dead letter must not be written twice when a call has to be made again: it goes last.
-        for write in sorted(writes, key=lambda write: isinstance(write, Dead)):
+        dead = [write for write in writes if type(write) is Dead]
+        if dead:
+            writes = [write for write in writes if type(write) is not Dead]
+        for write in writes:
             try:
                 operations.add(write)
             except ProjectionError as error:
-                operations.add(unit.dead(write, error.reason, error.detail))
+                dead.append(unit.dead(write, error.reason, error.detail))
+        for letter in dead:
+            operations.add(letter)
         return operations
 
     def _confirm(self, flying: _InFlight) -> None:

@@ -6,7 +6,7 @@ A unit can be built again: when Redis refused a part of it, or when a read that 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -148,20 +148,20 @@ class _Looked(Unit):
     def __init__(self, floors: Floors, time: Moment) -> None:
         super().__init__()
         self._floors, self._time = floors, time
-        self._chosen: list[str] = []
+        self._chosen: set[str] = set()
         self._version = -1
 
-    def _choose(self, idents: Iterable[str]) -> set[str]:
-        newer, time = self._floors.is_newer, self._time
+    def _choose(self, idents: Collection[str]) -> set[str]:
+        newer = self._floors.newer(idents, self._time)
         self._version = self._floors.version
-        self._chosen = [ident for ident in idents if not newer(ident, time)]
-        return set(self._chosen)
+        self._chosen = set(idents) - newer if newer else set(idents)
+        return self._chosen
 
     def is_stale(self) -> bool:
         """Whether the call before had to be made again, with reads that are newer than this look."""
         if self._version == self._floors.version:
             return False
-        return any(self._floors.is_newer(ident, self._time) for ident in self._chosen)
+        return bool(self._floors.newer(self._chosen, self._time))
 
     def confirmed(self) -> None:
         """Changes up to the time of the look may show."""
@@ -182,12 +182,10 @@ class SliceUnit(_Looked):
 
     def _writes(self) -> list[Write]:
         chosen = self._choose(self._documents)
-        writes: list[Write] = []
-        for ident, document in self._documents.items():
-            if ident in chosen:
-                change = {"documentKey": document, "time": self._time}
-                writes += self._plan.puts(ident, document, self._time, change)
-        return writes
+        documents = self._documents
+        if len(chosen) < len(documents):
+            documents = {ident: document for ident, document in documents.items() if ident in chosen}
+        return self._plan.copies(documents, self._time)
 
     def _change_of(self, ident: str) -> dict[str, Any]:
         return {"documentKey": self._documents[ident], "time": self._time}
@@ -214,7 +212,7 @@ class GhostsUnit(_Looked):
 
     def _writes(self) -> list[Write]:
         # The stream writes no key of a projection that is gone; all others it may have written since the look.
-        chosen = self._choose(drop.ident for drop in self._drops if isinstance(drop, Drop))
+        chosen = self._choose({drop.ident for drop in self._drops if isinstance(drop, Drop)})
         return [drop for drop in self._drops if isinstance(drop, Ghost) or drop.ident in chosen]
 
     def after(self, position: Position) -> Position:

@@ -86,6 +86,19 @@ class Plan:
                     writes.append(Drop(shape, ident, None))  # the key that it had is no longer its own
         return writes
 
+    def copies(self, documents: Mapping[str, Mapping[str, Any]], time: str) -> list[Write]:
+        """`puts` for documents by ident, as a snapshot read them at `time`."""
+        if len(self.shapes) == 1:
+            put = self.shapes[0].put
+            try:
+                return [put(ident, document, time) for ident, document in documents.items()]
+            except ProjectionError:
+                pass  # one of them does not fit: then one by one
+        writes: list[Write] = []
+        for ident, document in documents.items():
+            writes += self.puts(ident, document, time, {"documentKey": document, "time": time})
+        return writes
+
     @staticmethod
     def _dead(
         shape: Shape,

@@ -93,9 +93,6 @@ class Shape:
         """The encoded fields of a document, or the value of a string; None when that value is missing."""
         if self._whole:
             return self._everything(document)
-        row = self._row(document)
-        if row is not None:
-            return row
         fields = self._collect(document)
         if self.type != "string":
             return fields
@@ -109,11 +106,15 @@ class Shape:
 
     def put(self, ident: str, document: Mapping[str, Any], time: str) -> Put | Drop:
         """The whole new content of the document's key. Redis cannot hold an empty hash: then the key goes."""
-        key = self.key_of(ident, document["_id"]) if self.by_id else self._render(document)
-        content = self.content(document)
+        row = self._row(document)
+        content = self.content(document) if row is None else row
+        if self._once is not None:
+            key = f"{self._once[0]}{ident}{self._once[1]}"
+        else:
+            key = self.key_of(ident, document["_id"]) if self.by_id else self._render(document)
         if not content and (content is None or self.type == "hash"):
             return Drop(self, ident, key)
-        return Put(self, ident, key, content, self.ttl(document), time)
+        return Put(self, ident, key, content, self.ttl(document) if self._ttl_at else self.ttl_ms, time)
 
     def drop(self, ident: str, document_id: Any) -> Drop:
         """What removes the key of a document that is gone."""
