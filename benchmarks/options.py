@@ -61,7 +61,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
     wanted = needs(rows)
     known = [*SYSTEMS, *PRODUCTS, LIMITS]
     named = _names(parser, "system", given.systems, known) if given.systems else None
-    sizes = (given.documents // 10, given.documents, *([given.documents * 10] if given.growth else []))
+    tenths = (1, 10, 100) if given.growth else (1, 5, 10)
     return Options(
         rows=rows,
         documents=given.documents,
@@ -72,7 +72,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
         peer_rounds=min(given.peer_rounds, given.rounds),
         phases=wanted.phases,
         parts=wanted.parts,
-        sizes=sizes,
+        sizes=tuple(given.documents * part // 10 for part in tenths),
         out=given.out,
         publish=given.publish,
     )

@@ -108,7 +108,7 @@ class Trial:
             caught = self._catch(
                 watched.any, lambda: redis.call("DBSIZE") >= len(visible) and watched.all(), self.documents
             )
-        self._rates("snapshot", start, caught, self.documents)
+        self._rates("snapshot", start, caught, len(visible))
         self.system.wait_ready()
         self.system.stop()
 

@@ -50,8 +50,8 @@ def section(results: Mapping[str, Any]) -> str:
     head = (
         f"{options['documents']:,} documents of 8 fields, about 260 bytes, into hashes; {machine['cpu']}, shared by "
         f"mongod {machine['mongod']}, Redis {machine['redis-server']} and the client; medians of "
-        f"{options['rounds']} rounds{peers} in one run, {machine['date']}. *Tuned* is what a careful engineer writes by "
-        "hand: batches of 1,000, a pipeline, the token saved with every batch; it has no fence, no floors and no "
+        f"{options['rounds']} rounds{peers} in one run, {machine['date']}. *Tuned* is what a careful engineer "
+        "writes by hand: batches of 1,000, a pipeline, the token saved with every batch; it has no fence, no floors and no "
         "metrics. *Naive* is one `HSET` a change. Every count begins at the first write."
     )
     out = [f"Left out: {name}: {why.splitlines()[0]}." for name, why in results["left_out"].items()]

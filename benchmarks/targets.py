@@ -202,17 +202,27 @@ def _growth(growth: Mapping[str, Figures]) -> Row:
     sizes = sorted(growth, key=int)
     checks = []
     for phase in ("snapshot", "backlog"):
-        name = f"{phase}_per_s"
-        longer = ratio(growth[sizes[0]].get(name), growth[sizes[-1]].get(name)) if len(sizes) > 1 else None
+        longer = _bend(growth, sizes, f"{phase}_per_s") if len(sizes) > 2 else None
         checks.append(Check(f"{phase} {_times(longer, 'x the time a document')}", longer, LINEAR, most=True))
     reached = " / ".join(f"{int(size):,}" for size in sizes) or "-"
     return _row("growth", f"growth: {reached} documents", "time linear, memory flat", *checks, *_flat(growth))
 
 
+def _bend(growth: Mapping[str, Figures], sizes: list[str], name: str) -> float | None:
+    """Time for one more document in the last step of size against the first step. What every run takes cancels out."""
+    steps = []
+    for small, large in ((sizes[0], sizes[1]), (sizes[-2], sizes[-1])):
+        if name not in growth[small] or name not in growth[large]:
+            return None
+        longer = int(large) / growth[large][name] - int(small) / growth[small][name]
+        steps.append(longer / (int(large) - int(small)))
+    return ratio(steps[1], steps[0])
+
+
 def _flat(growth: Mapping[str, Figures]) -> list[Check]:
     """Memory at the largest size against that at a tenth of it."""
-    sizes = sorted(growth, key=int)
-    large, small = (growth[sizes[-1]], growth[sizes[-2]]) if len(sizes) > 1 else ({}, {})
+    largest = max(map(int, growth), default=0)
+    large, small = growth.get(str(largest), {}), growth.get(str(largest // 10), {})
     checks = []
     for phase in ("snapshot", "backlog"):
         times = ratio(large.get(f"{phase}_rss_mb"), small.get(f"{phase}_rss_mb"))
