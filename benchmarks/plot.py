@@ -24,7 +24,7 @@ PANELS: tuple[tuple[str, str, str], ...] = (
     ("backlog of updates, changes a second", "backlog_per_s", ",.0f"),
     ("backlog of inserts, changes a second", "inserts_per_s", ",.0f"),
     ("latency p99, ms (less is better)", "latency_p99_ms", ".1f"),
-    ("CPU a change in the backlog, us (less is better)", "backlog_cpu_us", ".1f"),
+    ("CPU a change in the backlog, µs (less is better)", "backlog_cpu_us", ".1f"),
     ("resident memory, MB (less is better)", "peak_rss_mb", ".0f"),
 )
 
@@ -102,17 +102,20 @@ def _lines(growth: Mapping[str, Figures], title: str, values: Any) -> list[str]:
             (_x(size, sizes), _y(point[name], low, high, logarithmic))
             for size, point in zip(sizes, found, strict=True)
         ]
-        parts += _line(points, [point[name] for point in found], LINES[at])
-        parts.append(_text(PANEL_W - 170, HEAD_H + 12 + at * 16, name, colour=LINES[at]))
+        parts += _line(points, [point[name] for point in found], LINES[at], below=at == 0)
+        top = HEAD_H + (12 if logarithmic else PLOT_H - 80)  # where the lines are not
+        parts.append(_text(50, top + at * 16, name, colour=LINES[at]))
     return parts
 
 
-def _line(points: Sequence[tuple[float, float]], values: Sequence[float], colour: str) -> list[str]:
+def _line(
+    points: Sequence[tuple[float, float]], values: Sequence[float], colour: str, *, below: bool
+) -> list[str]:
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     parts = [f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>']
     for (x, y), value in zip(points, values, strict=True):
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>')
-        parts.append(_text(x + 5, y - 6, f"{value:.3g}", colour=colour))
+        parts.append(_text(x + 4, y + (17 if below else -7), f"{value:.3g}", colour=colour))
     return parts
 
 

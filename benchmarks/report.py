@@ -128,7 +128,9 @@ def markdown(results: Results) -> str:
 
 
 def _machine(results: Results) -> str:
-    options = f"{results.options['documents']:,} documents, median of {results.options['rounds']} rounds"
+    options = f"{results.options['documents']:,} documents, medians of rounds: {results.options['rounds']}"
+    if results.options["peers"]:
+        options += f", of products of others: {results.options['peer_rounds']}"
     return "  \n".join([options, *(f"{name}: {value}" for name, value in results.machine.items())])
 
 

@@ -45,7 +45,7 @@ class Hashes(BasePythonChangeHandler):  # type: ignore[misc,unused-ignore]
 
 
 def properties(mongo_uri: str, database: str, collection: str, folder: str) -> dict[str, str]:
-    """The connector's settings: its defaults, without the schemas that would double every record."""
+    """The connector's settings: mostly its defaults, without the schemas that would double every record."""
     return {
         "name": "bench",
         "connector.class": "io.debezium.connector.mongodb.MongoDbConnector",
@@ -56,6 +56,7 @@ def properties(mongo_uri: str, database: str, collection: str, folder: str) -> d
         "tombstones.on.delete": "false",
         "key.converter.schemas.enable": "false",
         "value.converter.schemas.enable": "false",
+        "poll.interval.ms": "5",  # by default a batch that is not full waits for 500
         "offset.storage": "org.apache.kafka.connect.storage.FileOffsetBackingStore",
         "offset.storage.file.filename": f"{folder}/offsets.dat",
         "offset.flush.interval.ms": "1000",
