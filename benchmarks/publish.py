@@ -49,10 +49,10 @@ def section(results: Mapping[str, Any]) -> str:
     peers = f" ({options['peer_rounds']} for products of others)" if options["peers"] else ""
     head = (
         f"{options['documents']:,} documents of 8 fields, about 260 bytes, into hashes; {machine['cpu']}, shared by "
-        f"mongod {machine['mongod']}, Redis {machine['redis-server']} and the client; number of "
-        f"rounds whose medians these are: {options['rounds']}{peers}, in one run, {machine['date']}. *Tuned* is what a careful engineer "
-        "writes by hand: batches of 1,000, a pipeline, the token saved with every batch; it has no fence, no floors "
-        "and no metrics. *Naive* is one `HSET` a change. Every count begins at the first write."
+        f"mongod {machine['mongod']}, Redis {machine['redis-server']} and the client; medians, rounds: "
+        f"{options['rounds']}{peers}; one run, {machine['date']}. *Tuned* is what a careful engineer writes by hand: "
+        "batches of 1,000, a pipeline, the token saved with every batch; it has no fence, no floors and no metrics. "
+        "*Naive* is one `HSET` a change. Every count begins at the first write."
     )
     out = [f"Left out: {name}: {why.splitlines()[0]}." for name, why in results["left_out"].items()]
     picture = "![Bars by system, and growth](docs/benchmark.svg)"
