@@ -24,7 +24,7 @@ lint: $(INSTALLED)  ## ruff and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(INSTALLED)  ## syncd against its peers and against the servers' limit
+bench: $(INSTALLED)  ## syncd against its targets, its peers and the limit of the servers (ARGS="--only backlog,cpu")
 	$(BIN)/python -m benchmarks $(ARGS)
 
 soak: $(INSTALLED)  ## minutes of faults under load, then every document compared (ARGS="--minutes 20 --seed 7")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.resp import Resp
-from benchmarks.workload import BATCH, Document, collection, key, project
+from benchmarks.workload import PLAIN, Document, Shape
+from benchmarks.writer import BATCH, collection
 
 
 class Mismatch(Exception):
@@ -31,32 +33,32 @@ class Verdict:
         return f"{len(self.wrong)} of {self.documents} documents wrong, {self.extra} keys too many: {shown}"
 
 
-def check(mongo_uri: str, redis_url: str) -> Verdict:
-    """Project every document again and compare it with the whole hash; count the keys of the template."""
+def check(mongo_uri: str, redis_url: str, shape: Shape = PLAIN) -> Verdict:
+    """Project every document again and compare it with the whole key; count the keys of the template."""
     wrong: list[str] = []
-    total = 0
-    documents = collection(mongo_uri)
+    total = keys = 0
+    documents = collection(mongo_uri, shape.collection)
     with documents.database.client, Resp(redis_url) as redis:
         batch: list[Document] = []
         for found in documents.find(batch_size=BATCH):
             batch.append(found)
             if len(batch) == BATCH:
-                wrong += _wrong(redis, batch)
+                keys += _compare(redis, batch, shape, wrong)
                 total += len(batch)
                 batch = []
-        wrong += _wrong(redis, batch)
-        total += len(batch)
-        return Verdict(total, tuple(wrong), _count(redis) - (total - _absent(wrong)))
+        keys += _compare(redis, batch, shape, wrong)
+        return Verdict(total + len(batch), tuple(wrong), _count(redis, shape) - keys)
 
 
-def settle(mongo_uri: str, redis_url: str, patience_s: float = 20.0) -> float | None:
+def settle(mongo_uri: str, redis_url: str, shape: Shape = PLAIN, patience_s: float = 20.0) -> float | None:
     """Check until it is right; `Mismatch` when it stays wrong.
 
     None when the first check passed, else the monotonic time at which the one that passed began.
     """
-    deadline = time.monotonic() + patience_s
+    deadline = None  # counts from the end of the first check, which takes its time over many documents
     asked = first = time.monotonic()
-    while not (verdict := check(mongo_uri, redis_url)).good:
+    while not (verdict := check(mongo_uri, redis_url, shape)).good:
+        deadline = deadline or time.monotonic() + patience_s
         if time.monotonic() > deadline:
             raise Mismatch(str(verdict))
         time.sleep(0.2)
@@ -64,33 +66,37 @@ def settle(mongo_uri: str, redis_url: str, patience_s: float = 20.0) -> float | 
     return None if asked == first else asked
 
 
-def _wrong(redis: Resp, batch: list[Document]) -> list[str]:
-    hashes = redis.call_many([("HGETALL", key(found["_id"])) for found in batch])
-    wrong = []
-    for found, flat in zip(batch, hashes, strict=True):
-        shown, right = dict(zip(flat[::2], flat[1::2], strict=True)), project(found)
+def _compare(redis: Resp, batch: list[Document], shape: Shape, wrong: list[str]) -> int:
+    """Add what differs to `wrong`. How many of the documents have a key, be it right or not."""
+    replies = redis.call_many([shape.whole(found["_id"]) for found in batch])
+    keys = 0
+    for found, reply in zip(batch, replies, strict=True):
+        shown, right = shape.shown(reply), shape.right(found)
+        keys += bool(shown)
         if shown != right:
-            wrong.append(f"{key(found['_id'])} {_difference(shown, right)}")
-    return wrong
+            wrong.append(f"{shape.key(found['_id'])} {_difference(shown, right)}")
+    return keys
 
 
-def _difference(shown: dict[bytes, bytes], right: dict[bytes, bytes]) -> str:
+def _difference(shown: dict[Any, Any], right: dict[Any, Any]) -> str:
     """Only the fields that differ."""
     if not shown:
         return "is absent"
+    if not right:
+        return "should not be there"
     names = sorted(name for name in shown | right if shown.get(name) != right.get(name))
-    return ", ".join(f"{name.decode()}: {shown.get(name)!r} for {right.get(name)!r}" for name in names)
+    return ", ".join(f"{_text(name)}: {shown.get(name)!r} for {right.get(name)!r}" for name in names)
 
 
-def _absent(wrong: list[str]) -> int:
-    return sum(line.endswith(" is absent") for line in wrong)
+def _text(name: bytes | str) -> str:
+    return name.decode() if isinstance(name, bytes) else name
 
 
-def _count(redis: Resp) -> int:
+def _count(redis: Resp, shape: Shape) -> int:
     """How many keys of the template there are."""
     cursor, seen = b"0", set[bytes]()
     while True:
-        cursor, keys = redis.call("SCAN", cursor, "MATCH", "bench:*", "COUNT", 10_000)
+        cursor, keys = redis.call("SCAN", cursor, "MATCH", f"{shape.prefix}:*", "COUNT", 10_000)
         seen.update(keys)
         if cursor == b"0":
             return len(seen)

@@ -11,7 +11,8 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.database import Database
 
 from benchmarks.resp import Resp, pack
-from benchmarks.workload import COLLECTION, Document, collection, document, insert, key, project, update_all
+from benchmarks.workload import COLLECTION, Document, document, key, project
+from benchmarks.writer import collection, insert, update_all
 
 # The sizes at which each server was fastest on two cores; half or twice as much changes a few per cent.
 FIND_BATCH = 10_000

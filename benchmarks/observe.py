@@ -10,20 +10,20 @@ from contextlib import suppress
 import psutil  # type: ignore[import-untyped,unused-ignore]
 
 from benchmarks.resp import Resp, pack
-from benchmarks.workload import key
+from benchmarks.workload import PLAIN, Shape
 
 POLL_S = 0.004
 SAMPLE_S = 0.1
 
 
 class Sentinels:
-    """A few documents watched for a version. One round trip of at most 32 `HGET` every 4 ms."""
+    """A few documents watched for a version. One round trip of at most 32 reads every 4 ms."""
 
-    def __init__(self, redis: Resp, numbers: Iterable[int], version: int) -> None:
+    def __init__(self, redis: Resp, numbers: Iterable[int], version: int, shape: Shape = PLAIN) -> None:
         self._redis = redis
         numbers = list(numbers)
         self._count = len(numbers)
-        self._packed = b"".join(pack(("HGET", key(number), "v")) for number in numbers)
+        self._packed = b"".join(pack(shape.version(number)) for number in numbers)
         self._version = version
 
     def visible(self) -> int:
@@ -82,7 +82,7 @@ class Usage:
         seconds = 0.0
         for process in self._family:
             with suppress(psutil.NoSuchProcess):
-                seconds += _cpu_seconds(process)
+                seconds += cpu_seconds(process)
         return seconds
 
     def _run(self) -> None:
@@ -127,11 +127,11 @@ def _own_seconds() -> float:
     seconds = 0.0
     for process in (this, *this.children(recursive=True)):
         with suppress(psutil.NoSuchProcess):
-            seconds += _cpu_seconds(process)
+            seconds += cpu_seconds(process)
     return seconds
 
 
-def _cpu_seconds(process: psutil.Process) -> float:
+def cpu_seconds(process: psutil.Process) -> float:
     """User and system time of a process and of its ended children."""
     times = process.cpu_times()
     return float(times.user + times.system + times.children_user + times.children_system)

@@ -3,26 +3,31 @@
 start-up -> snapshot -> backlog of updates -> sustained load -> latency -> backlog of inserts
 
 The system is stopped and started where a phase needs it. What a system does not claim to do
-(`System.snapshots`, `System.resumes`) is left out, and the harness fills Redis for it.
+(`System.snapshots`, `System.resumes`) is left out, and the harness fills Redis for it. So is what nobody asked for.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from benchmarks.check import settle
-from benchmarks.latency import probe
+from benchmarks.latency import places, probe
 from benchmarks.limits import write_hashes
-from benchmarks.observe import Sentinels, wait
+from benchmarks.observe import POLL_S, Sentinels, wait
 from benchmarks.resp import Resp
 from benchmarks.systems import System
-from benchmarks.workload import MARKERS, Span, insert, markers, update_all
+from benchmarks.workload import MARKERS, PLAIN, Shape, markers
+from benchmarks.writer import Span, insert, update_all
 
 Figures = dict[str, float]
+
+BACKLOG, SUSTAINED, LATENCY, INSERTS = "backlog", "sustained", "latency", "inserts"
+PHASES = (BACKLOG, SUSTAINED, LATENCY, INSERTS)
+"""What may be left out, in order. Start-up and snapshot always run, for they make what the others start from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,8 @@ class Trial:
     latency_s: float
     load: Executor
     """One process that writes to MongoDB: writing and watching do not share an interpreter."""
+    phases: Sequence[str] = PHASES
+    shape: Shape = PLAIN
     figures: Figures = field(default_factory=dict)
 
     def run(self) -> Figures:
@@ -60,11 +67,13 @@ class Trial:
             self.snapshot()
         else:
             self.filled()
-        if system.resumes:
+        if BACKLOG in self.phases and system.resumes:
             self.backlog()
-        self.sustained()
-        self.latency()
-        if system.resumes:
+        if SUSTAINED in self.phases:
+            self.sustained()
+        if LATENCY in self.phases:
+            self.latency()
+        if INSERTS in self.phases and system.resumes:
             self.inserts()
         system.stop()
         self.figures["peak_rss_mb"] = system.peak_bytes / 1e6
@@ -90,29 +99,34 @@ class Trial:
     def snapshot(self) -> None:
         """An empty Redis until all documents are there. Watched: 32 spread evenly, and the key count."""
         self._write(insert, 0, self.documents)
-        spread = [index * (self.documents - 1) // 31 for index in range(32)]
+        visible = [number for number in range(self.documents) if self.shape.visible(number, 1)]
+        spread = [visible[index * (len(visible) - 1) // 31] for index in range(32)]
         with Resp(self.system.site.redis_url) as redis:
-            watched = Sentinels(redis, spread, 1)
+            watched = Sentinels(redis, spread, 1, self.shape)
             start = time.monotonic()
             self.system.start()
             caught = self._catch(
-                watched.any, lambda: redis.call("DBSIZE") >= self.documents and watched.all(), self.documents
+                watched.any, lambda: redis.call("DBSIZE") >= len(visible) and watched.all(), self.documents
             )
-        self._rates("snapshot", start, caught, self.documents)
+        self._rates("snapshot", start, caught, len(visible))
         self.system.wait_ready()
         self.system.stop()
 
     def backlog(self) -> None:
         """Every document updated twice while the system is down."""
         self._write(update_all, self.documents, (2, 3))
-        self._recover("backlog", (range(MARKERS), 2), (markers(0, self.documents), 3), 2 * self.documents)
+        self._recover(
+            "backlog", (range(MARKERS), 2, 3), (markers(0, self.documents), 3, 3), 2 * self.documents
+        )
 
     def inserts(self) -> None:
         """As many documents again, inserted while the system is down."""
         self.system.stop()
         self._write(insert, self.documents, self.documents)
         fresh = range(self.documents, self.documents + MARKERS)
-        self._recover("inserts", (fresh, 1), (markers(self.documents, self.documents), 1), self.documents)
+        self._recover(
+            "inserts", (fresh, 1, 1), (markers(self.documents, self.documents), 1, 1), self.documents
+        )
 
     def sustained(self) -> None:
         """Every document updated twice, as fast as mongod takes it, while the system runs."""
@@ -120,7 +134,7 @@ class Trial:
         with Resp(self.system.site.redis_url) as redis:
             first = Sentinels(redis, range(MARKERS), 4)
             last = Sentinels(redis, markers(0, self.documents), 5)
-            self.system.wait_ready()
+            self._running()
             writing = self.load.submit(update_all, self.system.site.mongo_uri, self.documents, (4, 5))
             caught = self._catch(first.any, last.all, changes)
         written = writing.result()
@@ -134,10 +148,9 @@ class Trial:
     def latency(self) -> None:
         """A steady trickle of updates, and how long each takes to show."""
         site = self.system.site
-        self.system.wait_ready()
-        milliseconds = self.load.submit(
-            probe, site.mongo_uri, site.redis_url, self.documents, 6, self.latency_s
-        ).result()
+        self._running()
+        targets = places(self.documents, self.latency_s)
+        milliseconds = self.load.submit(probe, site.mongo_uri, site.redis_url, targets, 6).result()
         centiles = statistics.quantiles(milliseconds, n=100, method="inclusive")
         self.figures |= {"latency_p50_ms": centiles[49], "latency_p99_ms": centiles[98]}
         self.figures["latency_max_ms"] = max(milliseconds)
@@ -145,14 +158,26 @@ class Trial:
         if self.system.usage is not None:
             self.figures["end_rss_mb"] = self.system.usage.last_bytes / 1e6
 
-    def _recover(self, phase: str, first: tuple[range, int], last: tuple[range, int], changes: int) -> None:
+    def _recover(
+        self, phase: str, first: tuple[range, int, int], last: tuple[range, int, int], changes: int
+    ) -> None:
         """Start the system on a backlog, and watch its first and its last documents."""
         with Resp(self.system.site.redis_url) as redis:
-            head, tail = Sentinels(redis, *first), Sentinels(redis, *last)
+            head, tail = self._sentinels(redis, *first), self._sentinels(redis, *last)
             start = time.monotonic()
             self.system.start()
             caught = self._catch(head.any, tail.all, changes)
         self._rates(phase, start, caught, changes)
+
+    def _sentinels(self, redis: Resp, numbers: range, version: int, final: int) -> Sentinels:
+        """Those that show a version and are still there at the final one."""
+        lasting = [number for number in numbers if self.shape.visible(number, final)]
+        return Sentinels(redis, lasting, version, self.shape)
+
+    def _running(self) -> None:
+        if not self.system.running:
+            self.system.start()
+        self.system.wait_ready()
 
     def _catch(self, first: Callable[[], bool], last: Callable[[], bool], changes: int) -> Caught:
         """Wait for the first and the last visible write, then check everything.
@@ -164,17 +189,19 @@ class Trial:
         cpu = system.cpu_seconds()
         seen_last = wait(last, "the last change is visible", 60.0 + changes / 500, system.check_alive)
         cpu = system.cpu_seconds() - cpu
-        late = settle(site.mongo_uri, site.redis_url)
+        late = settle(site.mongo_uri, site.redis_url, self.shape)
         return Caught(seen_first, late or seen_last, cpu)
 
     def _rates(self, phase: str, start: float, caught: Caught, changes: int) -> None:
         self.figures |= {
-            f"{phase}_per_s": changes / (caught.last - caught.first),
+            f"{phase}_per_s": changes / max(POLL_S, caught.last - caught.first),
             f"{phase}_from_start_per_s": changes / (caught.last - start),
             f"{phase}_first_visible_s": caught.first - start,
             f"{phase}_cpu_us": caught.cpu_seconds / changes * 1e6,
         }
+        if self.system.usage is not None:
+            self.figures[f"{phase}_rss_mb"] = self.system.usage.peak_bytes / 1e6
 
     def _write(self, what: Callable[..., Span], *arguments: object) -> None:
         """Write to MongoDB in the load process, and wait for it."""
-        self.load.submit(what, self.system.site.mongo_uri, *arguments).result()
+        self.load.submit(what, self.system.site.mongo_uri, *arguments, self.shape).result()

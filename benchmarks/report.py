@@ -1,10 +1,14 @@
-"""From the figures of all rounds to tables: medians, and ratios against the tuned script and the limits."""
+"""From the figures of all rounds to tables: targets, medians, and ratios against the tuned script and the limits."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.tables import number, table
+from benchmarks.targets import rows
 
 Figures = dict[str, float]
 
@@ -37,6 +41,15 @@ _RATIOS: tuple[tuple[str, str], ...] = (
     ("sustained", "sustained_per_s"),
 )
 
+_ALONE: tuple[tuple[str, str, str], ...] = (
+    ("snapshot docs/s", "snapshot_per_s", ",.0f"),
+    ("CPU us/doc", "snapshot_cpu_us", ".1f"),
+    ("RSS MB", "snapshot_rss_mb", ".0f"),
+    ("backlog changes/s", "backlog_per_s", ",.0f"),
+    ("CPU us/change", "backlog_cpu_us", ".1f"),
+    ("RSS MB", "backlog_rss_mb", ".0f"),
+)
+
 _LIMIT_NAMES = {
     "find": "MongoDB: documents read in raw batches",
     "hset_new": "Redis: new hashes of eight fields, packed beforehand",
@@ -56,7 +69,11 @@ class Results:
     options: dict[str, object]
     machine: dict[str, str]
     rounds: dict[str, list[Figures]] = field(default_factory=dict)
+    parts: dict[str, dict[str, list[Figures]]] = field(default_factory=dict)
+    """What is measured of syncd alone: `many`, `variants`, `growth`; under each a list of rounds for each name."""
     failures: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Products of others that could not be measured, and why."""
 
     def medians(self) -> dict[str, Figures]:
         """For each system, the median of each figure over its rounds."""
@@ -68,8 +85,14 @@ class Results:
             "options": self.options,
             "machine": self.machine,
             "medians": self.medians(),
-            "rounds": self.rounds,
+            "parts": {
+                part: {name: medians(rounds) for name, rounds in names.items()}
+                for part, names in self.parts.items()
+            },
             "failures": self.failures,
+            "left_out": self.left_out,
+            "rounds": self.rounds,
+            "part_rounds": self.parts,
         }
 
 
@@ -93,19 +116,21 @@ def markdown(results: Results) -> str:
     """The whole report."""
     all_medians = results.medians()
     limits = all_medians.pop(LIMITS, None)
-    parts = [_machine(results)]
-    if results.failures:
-        parts.append(_failures(results.failures))
+    document = results.document()
+    parts = [_machine(results), _failures(results.failures), _left_out(results.left_out), targets(document)]
     if all_medians:
         parts.append(_systems(all_medians))
         parts.append(_ratios(all_medians, limits))
     if limits:
         parts.append(_limits(limits))
+    parts += [_alone(part, document) for part in ("variants", "growth")]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _machine(results: Results) -> str:
-    options = f"{results.options['documents']:,} documents, median of {results.options['rounds']} rounds"
+    options = f"{results.options['documents']:,} documents, medians of rounds: {results.options['rounds']}"
+    if results.options["peers"]:
+        options += f", of products of others: {results.options['peer_rounds']}"
     return "  \n".join([options, *(f"{name}: {value}" for name, value in results.machine.items())])
 
 
@@ -113,14 +138,34 @@ def _failures(failures: dict[str, str]) -> str:
     return "\n".join(f"**FAILED: {name}: {reason.splitlines()[0]}**" for name, reason in failures.items())
 
 
+def _left_out(reasons: Mapping[str, str]) -> str:
+    return "\n".join(f"Left out: {name}: {reason.splitlines()[0]}" for name, reason in reasons.items())
+
+
+def targets(document: Mapping[str, Any]) -> str:
+    """The table of targets of a results file."""
+    lines = [(row.title, row.target, row.measured, row.verdict) for row in rows(document)]
+    return table(("", "target", "measured", "verdict"), lines, words=4)
+
+
+def _alone(part: str, document: Mapping[str, Any]) -> str:
+    """What was measured of syncd alone, under each name."""
+    found = document["parts"].get(part, {})
+    lines = [
+        [name, *(number(figures.get(figure), form) for _, figure, form in _ALONE)]
+        for name, figures in found.items()
+    ]
+    return table([part, *(title for title, _, _ in _ALONE)], lines) if lines else ""
+
+
 def _systems(systems: dict[str, Figures]) -> str:
     """Systems are columns, so that the table stays readable in a terminal."""
     heads = ["", *systems]
     rows = [
-        [title, *(_number(figures.get(name), form) for figures in systems.values())]
+        [title, *(number(figures.get(name), form) for figures in systems.values())]
         for title, name, form in _titled()
     ]
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _titled() -> list[tuple[str, str, str]]:
@@ -143,29 +188,11 @@ def _ratios(systems: dict[str, Figures], limits: Figures | None) -> str:
                 shares = [
                     figures[name] / base[name] if name in figures else None for figures in systems.values()
                 ]
-                rows.append([f"{title}, {against}", *(_number(share, form) for share in shares)])
-    return _table(["", *systems], rows) if rows else ""
+                rows.append([f"{title}, {against}", *(number(share, form) for share in shares)])
+    return table(["", *systems], rows) if rows else ""
 
 
 def _limits(limits: Figures) -> str:
-    rows = [[title, _number(limits[name], ",.0f")] for name, title in _LIMIT_NAMES.items()]
-    rows.append(["other load on the machine meanwhile", _number(limits.get("other_load"), ".0%")])
-    return _table(["limit, each alone", "a second"], rows)
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(line[at]) for line in [heads, *rows]) for at in range(len(heads))]
-    rule = ["-" * max(3, widths[0]), *("-" * (max(3, width) - 1) + ":" for width in widths[1:])]
-    return "\n".join(_line(line, widths) for line in [heads, rule, *rows])
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = [
-        cell.ljust(max(3, width)) if at == 0 else cell.rjust(max(3, width))
-        for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return f"| {' | '.join(padded)} |"
+    rows = [[title, number(limits[name], ",.0f")] for name, title in _LIMIT_NAMES.items()]
+    rows.append(["other load on the machine meanwhile", number(limits.get("other_load"), ".0%")])
+    return table(["limit, each alone", "a second"], rows)

@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class Servers:
 
     mongo_uri: str
     redis_url: str
+    mongo_pid: int
 
     def reset(self) -> None:
         """Drop every database of a round before, make an empty collection, empty Redis."""
@@ -53,7 +54,14 @@ def servers() -> Iterator[Servers]:
         ReplicaSet(cache_gb=MONGO_CACHE_GB, oplog_mb=OPLOG_MB) as mongo,
         RedisServer(modules=False) as redis,
     ):
-        yield Servers(mongo.uri, redis.url)
+        yield Servers(mongo.uri, redis.url, mongo.members[0].pid)
+
+
+@contextmanager
+def with_modules(running: Servers) -> Iterator[Servers]:
+    """The same mongod beside another redis-server, one with RedisJSON and RediSearch."""
+    with RedisServer() as redis:
+        yield replace(running, redis_url=redis.url)
 
 
 def busy_share(seconds: float = 1.0) -> float:

@@ -1,7 +1,7 @@
 """The systems under test, each a process of its own behind one small interface.
 
 To add one: subclass `System`, say how it is started and how it tells that it is ready, and put it into
-`SYSTEMS`.
+`SYSTEMS`. `products` has those that must be installed first.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import sys
 import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.observe import Usage, wait
-from benchmarks.workload import COLLECTION, DATABASE, FIELDS
+from benchmarks.workload import COLLECTION, DATABASE, PLAIN, Shape
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
@@ -79,6 +80,11 @@ class System(ABC):
                 self.command(), stdout=log, stderr=log, env={**os.environ, **self.environment()}
             )
         self.usage = Usage(self._process.pid)
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and not stopped since."""
+        return self._process is not None
 
     def stop(self) -> None:
         """SIGTERM, and wait for a clean end. Does nothing when it is not running."""
@@ -152,15 +158,16 @@ class Tuned(Script):
 
 
 class Syncd(System):
-    """syncd as a user runs it: one contract, settings from the environment."""
+    """syncd as a user runs it: a directory of contracts, settings from the environment."""
 
     name = "syncd"
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, shapes: Sequence[Shape] = (PLAIN,)) -> None:
         super().__init__(site)
         self._contracts = site.folder / "contracts"
         self._contracts.mkdir()
-        (self._contracts / "bench.yaml").write_text(CONTRACT)
+        for shape in shapes:
+            (self._contracts / f"{shape.prefix}.yaml").write_text(shape.contract())
         self._http = f"127.0.0.1:{_free_port()}"
 
     def command(self) -> list[str]:
@@ -183,18 +190,6 @@ class Syncd(System):
         except (urllib.error.URLError, OSError):
             return False
 
-
-CONTRACT = f"""\
-apiVersion: syncd/v1
-kind: SyncContract
-metadata: {{name: bench, version: 1.0.0, owner: benchmarks}}
-mongo: {{collection: {DATABASE}.{COLLECTION}}}
-redis:
-  - projection: card
-    type: hash
-    key: "bench:{{_id}}"
-    fields: [{", ".join(FIELDS)}]
-"""
 
 SYSTEMS: dict[str, type[System]] = {system.name: system for system in (Naive, Tuned, Syncd)}
 """Everything that `--systems` may name, beside `limits`."""

@@ -1,1 +1,1 @@
-"""The scripts that people write themselves, each run as a process of its own."""
+"""The scripts that people write themselves, and what runs products of others; each is a process of its own."""

@@ -1,0 +1,132 @@
+"""The other shapes of a contract that are measured beside the plain hash, each with its own rules of what is right."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any
+
+from benchmarks.workload import COLLECTION, DATABASE, FIELDS, STATES, Document, Shape
+
+DIMS = 256
+
+
+class Json(Shape):
+    """The same eight fields as a JSON document."""
+
+    def version(self, number: int) -> tuple[str, ...]:
+        """`v` alone."""
+        return ("JSON.GET", self.key(number), ".v")
+
+    def whole(self, number: int) -> tuple[str, ...]:
+        """The whole text."""
+        return ("JSON.GET", self.key(number))
+
+    def shown(self, reply: Any) -> dict[Any, Any]:
+        """The parsed text."""
+        return {} if reply is None else dict(json.loads(reply))
+
+    def right(self, source: Document) -> dict[Any, Any]:
+        """Numbers stay numbers."""
+        return {name: source[name] for name in FIELDS}
+
+    def type(self) -> str:
+        """JSON."""
+        return "json"
+
+
+class Filtered(Shape):
+    """A third of the documents matches the filter, and every update moves each document in or out, or keeps it out."""
+
+    def document(self, number: int) -> Document:
+        """With the state that `changed` goes on from."""
+        return {**super().document(number), "status": self._state(number, 1)}
+
+    def changed(self, number: int, version: int) -> Document:
+        """Every update sets the state."""
+        return {**super().changed(number, version), "status": self._state(number, version)}
+
+    def visible(self, number: int, version: int) -> bool:
+        """Only in one of the states."""
+        return self._state(number, version) == STATES[0]
+
+    def right(self, source: Document) -> dict[Any, Any]:
+        """No key in any other state."""
+        return super().right(source) if source["status"] == STATES[0] else {}
+
+    def source(self) -> str:
+        """With the filter."""
+        return f"{{collection: {DATABASE}.{COLLECTION}, filter: {{status: {STATES[0]}}}}}"
+
+    @staticmethod
+    def _state(number: int, version: int) -> str:
+        return STATES[(number + version) % len(STATES)]
+
+
+class Expression(Shape):
+    """One more field, made by an expression out of two others."""
+
+    def right(self, source: Document) -> dict[Any, Any]:
+        """With the joined text."""
+        return {**super().right(source), b"label": f"{source['name']} {source['status']}".encode()}
+
+    def fields(self) -> str:
+        """All by name, for a mapping cannot be half a list."""
+        plain = ", ".join(f"{name}: {name}" for name in FIELDS)
+        return f"""{{{plain}, label: {{expr: "join(' ', [name, status])"}}}}"""
+
+
+class Vector(Shape):
+    """One more field: 256 numbers, of which every fourth update sets all."""
+
+    def document(self, number: int) -> Document:
+        """With the vector."""
+        return {**super().document(number), "embedding": self._vector(number, 1)}
+
+    def changed(self, number: int, version: int) -> Document:
+        """Every fourth update replaces the vector."""
+        values = super().changed(number, version)
+        if (number + version) % 4 == 0:
+            values["embedding"] = self._vector(number, version)
+        return values
+
+    def right(self, source: Document) -> dict[Any, Any]:
+        """With the bytes of 32-bit floats."""
+        return {**super().right(source), b"embedding": struct.pack(f"<{DIMS}f", *source["embedding"])}
+
+    def fields(self) -> str:
+        """All by name, for a mapping cannot be half a list."""
+        plain = ", ".join(f"{name}: {name}" for name in FIELDS)
+        return f"{{{plain}, embedding: {{from: embedding, type: vector, dims: {DIMS}}}}}"
+
+    @staticmethod
+    def _vector(number: int, version: int) -> list[float]:
+        """Multiples of 1/256, which a 32-bit float holds exactly."""
+        start = number * 31 + version * 7
+        return [(start + at) % 509 / 256 - 1 for at in range(DIMS)]
+
+
+class Indexed(Vector):
+    """The same with a search index, which Redis keeps as keys are written."""
+
+    def index(self) -> str:
+        """Exact search over the vector, and one tag."""
+        attributes = f"dims: {DIMS}, algorithm: flat, distance_metric: cosine, datatype: float32"
+        return f"""\
+    index:
+      name: bench
+      fields:
+        - {{name: status, type: tag}}
+        - {{name: embedding, type: vector, attrs: {{{attributes}}}}}
+"""
+
+
+SHAPES: tuple[Shape, ...] = (
+    Shape(),
+    Json("json"),
+    Filtered("filter"),
+    Expression("expr"),
+    Vector("vector"),
+    Indexed("vector and index"),
+)
+"""In the order in which they are shown; the first is what the others stand beside."""
