@@ -26,7 +26,8 @@ from syncd.errors import (
 
 Document: TypeAlias = dict[str, Any]
 
-OPLOG_CACHE_S = 20.0
+HEARTBEAT_MS = 5_000
+OPLOG_CACHE_S = 5.0
 _OLDEST = (6, 0)
 _LOST = {
     260: "InvalidResumeToken",
@@ -70,7 +71,10 @@ class MongoStore:
                 appname=f"syncd {__version__}",
                 serverSelectionTimeoutMS=round(server_selection_timeout_s * 1000),
                 connectTimeoutMS=5_000,
-                # A link that is half open gives no error of its own.
+                # A link that is half open gives no error of its own. The driver's monitor finds a server that does not
+                # answer after the sum of these two, and breaks what waits for it. No command has so short a limit:
+                # to read a long oplog or a chunk under a filter may take its time.
+                heartbeatFrequencyMS=HEARTBEAT_MS,
                 socketTimeoutMS=60_000,
                 maxPoolSize=None,
                 tz_aware=True,
