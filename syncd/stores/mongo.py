@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from pymongo import MongoClient
+from pymongo import MongoClient, timeout
 from pymongo import errors as driver
 
 from syncd import __version__
@@ -28,6 +28,7 @@ Document: TypeAlias = dict[str, Any]
 
 HEARTBEAT_MS = 5_000
 OPLOG_CACHE_S = 5.0
+OPLOG_TIMEOUT_S = 2.0
 _OLDEST = (6, 0)
 _LOST = {
     260: "InvalidResumeToken",
@@ -118,7 +119,9 @@ class MongoStore:
     def _read_oplog_window(self) -> tuple[int, int] | None:
         oplog = self.client["local"]["oplog.rs"]
         try:
-            first, last = (oplog.find_one({}, {"ts": 1}, sort=[("$natural", way)]) for way in (1, -1))
+            # A lane must not wait for this at a dead link, where it has a lease to renew and an error to tell.
+            with timeout(OPLOG_TIMEOUT_S):
+                first, last = (oplog.find_one({}, {"ts": 1}, sort=[("$natural", way)]) for way in (1, -1))
         except driver.PyMongoError:  # no right to read `local`, or a mongos: the metric stays away
             return None
         return (first["ts"].time, last["ts"].time) if first and last else None
