@@ -27,7 +27,7 @@ from syncd.plan.compile import Plan
 from syncd.settings import Settings
 from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
-from syncd.stores.position import KEEP, PAUSE, SWEEP, ControlKeys, load_position
+from syncd.stores.position import KEEP, PAUSE, SWEEP, ControlKeys, Position, load_position
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import snapshot_begins, wants_snapshot
 
@@ -81,6 +81,7 @@ class Lane(threading.Thread):
         thin, self._thin = self._thin, False
         try:
             self._mongo.connect()
+            self._watch_oplog()
             require_capabilities(self.plan, self._redis.connect())
             self._lease.acquire()
             if self._is_paused():
@@ -118,6 +119,11 @@ class Lane(threading.Thread):
             if self._run is not None and self._run.was_live:
                 self._fruitless = 0
 
+    def _watch_oplog(self) -> None:
+        """The oplog moves on under a lane that cannot work, and a person must hear of it in time."""
+        if (window := self._mongo.oplog_window()) is not None:
+            self.status.oplog(*window)
+
     @property
     def _progressed(self) -> bool:
         return self._run is not None and self._run.progressed
@@ -146,6 +152,7 @@ class Lane(threading.Thread):
     def _stand_by(self, error: FencedError) -> float:
         if self._run is not None:
             telemetry.lane_fenced(self.plan.name, str(error))
+        self.status.confirmed(Position())  # the other daemon moves it, and ours says nothing any more
         self.status.enter("standby", error=str(error))
         return self._settings.lease_ttl / 4
 

@@ -9,6 +9,8 @@ from syncd import telemetry
 from syncd.stores.position import Position
 from syncd.stores.times import ZERO, readable, seconds
 
+SILENT_S = 5.0
+"""A live lane hears from MongoDB every second. One that is stuck in a dead link, on either side, does not."""
 OPLOG_CALM_S = 120
 """A young oplog is short without being full; an idle position is up to a minute old."""
 OPLOG_ALARM = 0.6
@@ -28,12 +30,14 @@ class LaneStatus:
         self.changes = 0
         self.dead_letters = 0
         self._fresh_at: float | None = None
+        self._heard = time.monotonic()
         self._position = Position()
         self._alarmed = False
 
     def enter(self, state: str, *, error: str = "", **details: Any) -> None:
         """Come into another state; `error` says why when that is not a good one."""
         self.error = error
+        self._heard = time.monotonic()
         if state != self.state:
             self.state, self.since = state, time.time()
             telemetry.lane_state(self.contract, state, **details)
@@ -41,6 +45,7 @@ class LaneStatus:
     def took(self, events: list[dict[str, Any]]) -> None:
         """Changes were handed to Redis."""
         self.changes += len(events)
+        self._heard = time.monotonic()
         wall = events[-1].get("wallTime")
         if wall is not None:
             self._fresh_at = wall / 1000
@@ -54,7 +59,7 @@ class LaneStatus:
 
     def fresh_now(self) -> None:
         """MongoDB says that there is nothing more."""
-        self._fresh_at = time.time()
+        self._fresh_at, self._heard = time.time(), time.monotonic()
 
     def confirmed(self, position: Position) -> None:
         """Redis holds everything up to `position`."""
@@ -68,9 +73,21 @@ class LaneStatus:
     @property
     def ready(self) -> bool:
         """Whether readers get what the contract promises. A standby is ready: its peer serves."""
+        return not self.complaint
+
+    @property
+    def complaint(self) -> str:
+        """Why the lane is not ready; empty when it is."""
         if self.state == "standby":
-            return True
-        return self.state == "live" and (self.freshness_s is None or self.lag() <= self.freshness_s)
+            return ""
+        if self.state != "live":
+            return self.error or self.state
+        lag, silence = self.lag(), time.monotonic() - self._heard
+        if silence > SILENT_S:
+            return f"no word from MongoDB or Redis for {silence:.0f} s; are both up?"
+        if self.freshness_s is not None and lag > self.freshness_s:
+            return f"{lag:.1f} s behind; slo.freshness is {self.freshness_s:g} s"
+        return ""
 
     def oplog(self, first: int, last: int) -> None:
         """How far back the oplog reaches, in epoch seconds. Says so when the position has used up most of that."""

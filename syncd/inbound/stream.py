@@ -120,6 +120,8 @@ class ChangeStream:
             "batchSize": MAX_EVENTS,
             "maxTimeMS": AWAIT_MS,
         }
+        # Where this fails, `close` must not ask for the cursor over the same dead link: the error would wait for that.
+        self._cursor = 0
         with translated():
             return self._batch(self._run(command), "nextBatch")
 

@@ -34,9 +34,9 @@ def application(supervisor: Supervisor) -> Starlette:
 
     def readyz(_: Request) -> Response:
         waiting = {
-            lane.status.contract: lane.status.error or lane.status.state
+            lane.status.contract: complaint
             for lane in supervisor.lanes
-            if not lane.status.ready
+            if (complaint := lane.status.complaint)
         }
         ready = supervisor.ready
         return JSONResponse({"ready": ready, "waiting_for": waiting}, 200 if ready else 503)

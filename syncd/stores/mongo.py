@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from pymongo import MongoClient
+from pymongo import MongoClient, timeout
 from pymongo import errors as driver
 
 from syncd import __version__
@@ -26,7 +26,9 @@ from syncd.errors import (
 
 Document: TypeAlias = dict[str, Any]
 
-OPLOG_CACHE_S = 20.0
+HEARTBEAT_MS = 5_000
+OPLOG_CACHE_S = 5.0
+OPLOG_TIMEOUT_S = 2.0
 _OLDEST = (6, 0)
 _LOST = {
     260: "InvalidResumeToken",
@@ -70,7 +72,10 @@ class MongoStore:
                 appname=f"syncd {__version__}",
                 serverSelectionTimeoutMS=round(server_selection_timeout_s * 1000),
                 connectTimeoutMS=5_000,
-                # A link that is half open gives no error of its own.
+                # A link that is half open gives no error of its own. The driver's monitor finds a server that does not
+                # answer after the sum of these two, and breaks what waits for it. No command has so short a limit:
+                # to read a long oplog or a chunk under a filter may take its time.
+                heartbeatFrequencyMS=HEARTBEAT_MS,
                 socketTimeoutMS=60_000,
                 maxPoolSize=None,
                 tz_aware=True,
@@ -114,7 +119,9 @@ class MongoStore:
     def _read_oplog_window(self) -> tuple[int, int] | None:
         oplog = self.client["local"]["oplog.rs"]
         try:
-            first, last = (oplog.find_one({}, {"ts": 1}, sort=[("$natural", way)]) for way in (1, -1))
+            # A lane must not wait for this at a dead link, where it has a lease to renew and an error to tell.
+            with timeout(OPLOG_TIMEOUT_S):
+                first, last = (oplog.find_one({}, {"ts": 1}, sort=[("$natural", way)]) for way in (1, -1))
         except driver.PyMongoError:  # no right to read `local`, or a mongos: the metric stays away
             return None
         return (first["ts"].time, last["ts"].time) if first and last else None

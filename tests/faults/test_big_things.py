@@ -6,7 +6,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import psutil
 from pymongo import UpdateOne
 from pymongo.collection import Collection
 
@@ -15,41 +14,14 @@ from tests.faults.conftest import Rig
 from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.failpoint import failing
+from tests.support.memory import MB, Memory
 from tests.support.scene import Flow, Scene
 
-MB = 1_000_000
 MOST_MB = 200
 EVENT_TOO_LARGE = 10334
 Films = Collection[dict[str, Any]]
 LONG_NAME = "x" * 100_000
 """A field of this name: the event of an update names it anew for every member that changed, the oplog once."""
-
-
-class Memory(threading.Thread):
-    """Looks at the memory of a process until the block ends."""
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self._process = psutil.Process(pid)
-        self._done = threading.Event()
-        self.seen: list[float] = []
-
-    def run(self) -> None:
-        while not self._done.wait(0.05):
-            self.seen.append(self._process.memory_info().rss / MB)
-
-    @property
-    def most(self) -> float:
-        """Megabytes."""
-        return max(self.seen)
-
-    def __enter__(self) -> Memory:
-        self.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._done.set()
-        self.join()
 
 
 def memory(rig: Rig) -> Memory:

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import random
 import shutil
-import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from pymongo import MongoClient
 
 from syncd.embedded import RedisServer, ReplicaSet
-from syncd.errors import PlatformError
 from tests.soak import contracts
 from tests.soak.documents import LIVE, Document, fresh, slug
 from tests.support.contracts import ContractDirectory
 from tests.support.daemon import Daemon
 from tests.support.proxy import Proxy
-from tests.support.servers import connect
+from tests.support.servers import connect, start_again
 
 LEASE_S = 3
 OPLOG_MB = 990
 """The least that mongod takes; without a limit it is a part of the disk."""
 START_S = 60.0
-PAUSE_S = 0.3
 
 
 class Stage:
@@ -83,16 +80,7 @@ class Stage:
             daemon.process.wait_ready(START_S)
 
     def start_member(self, number: int) -> None:
-        """Again where it does not come up: mongod may still hold its own lock for a moment."""
-        member = self.replica_set.members[number]
-        deadline = time.monotonic() + START_S
-        while not member.alive:
-            try:
-                member.start()
-            except PlatformError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(PAUSE_S)
+        start_again(self.replica_set.members[number])
 
     def restore(self) -> None:
         """Everything runs, nothing is in the way, and every contract is as it was."""

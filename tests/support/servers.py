@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
@@ -11,10 +12,13 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from syncd.embedded import RedisServer, ReplicaSet, ValkeyServer
+from syncd.embedded import Mongod, RedisServer, ReplicaSet, ValkeyServer
+from syncd.errors import PlatformError
 from tests.support import redis70
 
 REDIS_CONFIG = {"enable-debug-command": "local"}
+START_S = 60.0
+PAUSE_S = 0.3
 
 
 class Servers:
@@ -67,6 +71,18 @@ class Servers:
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
+
+
+def start_again(member: Mongod) -> None:
+    """After a kill, as often as it takes: mongod may still hold its own lock for a moment. Harmless when it runs."""
+    deadline = time.monotonic() + START_S
+    while not member.alive:
+        try:
+            member.start()
+        except PlatformError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE_S)
 
 
 def connect(url: str) -> Redis:
