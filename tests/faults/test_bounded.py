@@ -130,3 +130,13 @@ def test_a_backlog_from_before_the_start(rig: Rig) -> None:
     rig.scene.daemon.wait_ready()
     assert len(rig.scene.daemon.logs(event="snapshot started")) == 1
     assert watched.most < calm + MOST_GROWTH_MB, f"{watched.most:.0f} MB; {calm:.0f} before"
+
+
+def test_a_long_way_to_redis(rig: Rig) -> None:
+    """A link that takes 40 ms there and back makes calls late, and no smaller: only a busy Redis does."""
+    flow = rig.scene.add("far", projection(["n"]), documents=[{"_id": n, "n": n} for n in range(8000)])
+    rig.redis_proxy.delay(0.02)
+    rig.scene.start()
+    flow.wait_live()
+    flow.assert_same()
+    assert flow.metric("syncd_batch_seconds_count") < 100  # 32 of 256 writes, and some for the position
