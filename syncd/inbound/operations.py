@@ -115,6 +115,19 @@ class Operations:
         self._emit(write, "x", write.key, 2 * len(fields), *chain.from_iterable(fields.items()))
 
 
+def is_unicode(write: Write) -> bool:
+    """Whether UTF-8 can carry every text that is written."""
+    content = write.content if isinstance(write, Put) else write.sets if isinstance(write, Patch) else {}
+    texts = [*content, *content.values()] if isinstance(content, dict) else [content]
+    try:
+        for text in texts:
+            if isinstance(text, str):
+                text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def describe(event: Mapping[str, Any]) -> dict[str, Any]:
     """A change as a dead letter keeps it: which document, which fields, when; never what they hold.
 
