@@ -150,10 +150,11 @@ def _idle(figures: Figures) -> Row:
 
 
 def _hot(figures: Figures) -> Row:
-    alone, beside = figures.get("quiet_p99_ms"), figures.get("beside_hot_p99_ms")
-    times = ratio(beside, alone)
-    writing = _unit(figures.get("beside_writing_p99_ms"), ".1f", "ms beside the same writing, not synced")
-    text = f"p99 {_unit(alone, '.1f', 'ms')} -> {_unit(beside, '.1f', 'ms')}, {_times(times, 'x')}; {writing}"
+    """Judged against the same writing with the hot contract left out: what MongoDB itself makes of it is not ours."""
+    without, beside = figures.get("beside_writing_p99_ms"), figures.get("beside_hot_p99_ms")
+    times = ratio(beside, without)
+    quiet = _unit(figures.get("quiet_p99_ms"), ".1f", "ms with nothing written")
+    text = f"p99 {_unit(without, '.1f', 'ms')} -> {_unit(beside, '.1f', 'ms')}, {_times(times, 'x')}; {quiet}"
     return _row(
         "hot",
         "20 quiet contracts beside a hot one",

@@ -1,4 +1,4 @@
-"""Writes `docs/reference/` from the code that it describes.
+"""Writes `docs/reference/` and `docs/faults.md` from the code that they describe.
 
 `python docs/generate.py` writes what is stale; with `--check` it writes nothing and exits with 1 when something is.
 """
@@ -11,13 +11,14 @@ from pathlib import Path
 
 from generator.cli import cli_page
 from generator.contract import contract_page
+from generator.faults import faults_page
 from generator.metrics import metrics_page
 from generator.settings import settings_page
 
 from syncd.contract.schema import contract_schema
 from syncd.plan.typetable import markdown as types_page
 
-REFERENCE = Path(__file__).parent / "reference"
+DOCS = Path(__file__).parent
 
 
 def main(arguments: list[str]) -> int:
@@ -25,26 +26,27 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--check"]):
         sys.stderr.write(f"{__doc__}\n")
         return 2
-    stale = [name for name, text in pages().items() if not _is_current(REFERENCE / name, text)]
+    stale = [name for name, text in pages().items() if not _is_current(DOCS / name, text)]
     if arguments:
         sys.stderr.write("".join(f"stale: {name}; run python docs/generate.py\n" for name in stale))
         return 1 if stale else 0
-    REFERENCE.mkdir(exist_ok=True)
+    (DOCS / "reference").mkdir(exist_ok=True)
     for name in stale:
-        (REFERENCE / name).write_text(pages()[name], encoding="utf-8")
+        (DOCS / name).write_text(pages()[name], encoding="utf-8")
         sys.stderr.write(f"wrote {name}\n")
     return 0
 
 
 def pages() -> dict[str, str]:
-    """Every page by file name."""
+    """Every page by its path in `docs/`."""
     return {
-        "contract.md": contract_page(),
-        "contract.schema.json": json.dumps(contract_schema(), indent=2, ensure_ascii=False) + "\n",
-        "settings.md": settings_page(),
-        "metrics.md": metrics_page(),
-        "cli.md": cli_page(),
-        "types.md": types_page(),
+        "reference/contract.md": contract_page(),
+        "reference/contract.schema.json": json.dumps(contract_schema(), indent=2, ensure_ascii=False) + "\n",
+        "reference/settings.md": settings_page(),
+        "reference/metrics.md": metrics_page(),
+        "reference/cli.md": cli_page(),
+        "reference/types.md": types_page(),
+        "faults.md": faults_page(),
     }
 
 

@@ -189,6 +189,18 @@ def oplog_window_short(contract: str, window_s: float, age_s: float) -> None:
     )  # fmt: skip
 
 
+def change_unknown(contract: str, op: str, count: int) -> None:
+    """MongoDB told of a kind of change that this version does not know; `syncd_changes_total` counts it as `other`."""
+    _log.warning("unknown change skipped", contract=contract, op=op, count=count)
+
+
+def dead_letters_wait(contract: str, count: int) -> None:
+    """A run found dead letters: also those that a daemon stored which did not live to tell."""
+    _log.warning(
+        "dead letters wait", contract=contract, count=count, see=f"syncd deadletters list {contract}"
+    )
+
+
 def replayed(contract: str, count: int) -> None:
     """Dead letters were tried again."""
     _log.info("dead letters replayed", contract=contract, count=count)

@@ -16,6 +16,8 @@ from syncd.errors import ContractError, SettingsError
 
 DEBOUNCE_MS = 300
 """An editor writes a file in several steps; wait until they have come to rest."""
+AGAIN_S = 1.0
+"""How often a directory that is not there is looked for."""
 
 
 Stamp: TypeAlias = dict[str, tuple[int, int]]
@@ -30,6 +32,15 @@ def stamp(directory: Path) -> Stamp:
     return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
 
 
+def _identity(directory: Path) -> tuple[int, int] | None:
+    """Which directory it is, through links; None where there is none."""
+    try:
+        stat = directory.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
 class Reloader(threading.Thread):
     """Applies edits to a supervisor."""
 
@@ -40,7 +51,15 @@ class Reloader(threading.Thread):
 
     def run(self) -> None:
         """Wait for edits until told to stop."""
-        watching = False
+        while not self._halt.is_set():
+            try:
+                self._watch()
+            except OSError:  # nothing is there to watch; the set that runs was refused, or is about to be
+                self._halt.wait(AGAIN_S)
+
+    def _watch(self) -> None:
+        """Until another directory stands in the place of this one: a watch would stay with the one that is gone."""
+        place, watching = _identity(self._directory), False
         for edits in watch(
             self._directory,
             stop_event=self._halt,
@@ -48,13 +67,16 @@ class Reloader(threading.Thread):
             rust_timeout=1000,
             yield_on_timeout=True,
         ):
-            # An edit between the first load and the beginning of the watch is seen by nobody else.
+            # An edit between the last load and the beginning of the watch is seen by nobody else.
             if edits or (not watching and stamp(self._directory) != self._seen):
                 self.reload()
             watching = True
+            if _identity(self._directory) != place:
+                return
 
     def reload(self) -> None:
         """Check the whole set, and take it or leave it."""
+        self._seen = stamp(self._directory)
         try:
             contracts = load_contract_set(self._directory, os.environ)
             plans = self._supervisor.compile(loaded.contract for loaded in contracts.contracts)

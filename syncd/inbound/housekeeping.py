@@ -46,6 +46,7 @@ class Housekeeper:
         self._lookup, self._floors = lookup, floors
         self._renewed = time.monotonic()
         self._looked = self._next = 0.0
+        self._told = False
 
     @property
     def due(self) -> bool:
@@ -64,7 +65,13 @@ class Housekeeper:
         if now - self._looked > (EVERY_S if self._indexes.is_building else LOOK_S):
             self._looked = now
             self._indexes.check(ready=self._pipeline.position.phase != SNAPSHOT)
-            self._status.dead_letters = count_dead_letters(self._redis, self._plan.name)
+            self._count_dead_letters()
+
+    def _count_dead_letters(self) -> None:
+        self._status.dead_letters = waiting = count_dead_letters(self._redis, self._plan.name)
+        if waiting and not self._told:
+            telemetry.dead_letters_wait(self._plan.name, waiting)
+        self._told = True
 
     def _commit_idle(self, now: float) -> None:
         every = IDLE_COMMIT_S

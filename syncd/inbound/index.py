@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 
 from syncd import telemetry
 from syncd.contract.model import Index, IndexField, VectorField
-from syncd.errors import CapabilityError
+from syncd.errors import CapabilityError, TransientError
 from syncd.plan.compile import Plan
 from syncd.plan.project import Shape
 from syncd.stores.capabilities import Capabilities, lacks
@@ -156,9 +156,9 @@ class Indexes:
     def _info(self, name: str) -> dict[str, Any]:
         try:
             reply: Any = self._store.client.execute_command("FT.INFO", name)
-        except ResponseError:
-            # Dropped by somebody else: the lane makes it again at its next start.
-            return {"indexing": 0}
+        except ResponseError as error:
+            # Dropped by somebody else. The next run makes it again, over the keys that are there.
+            raise TransientError("redis", f"the index {name} is gone ({error}); making it again") from error
         return _pairs(reply)
 
     def _report(self, alias: str, info: dict[str, Any]) -> None:

@@ -112,7 +112,7 @@ class Operations:
         """The code of a new row; empty when there are too many already."""
         if len(self._rows) == MOST_ROWS:
             return ""
-        self._rows.append({"whole": whole, "ttl": ttl, "names": list(names), "removed": list(removed)})
+        self._rows.append({"whole": whole, "ttl": str(ttl), "names": list(names), "removed": list(removed)})
         code = self._codes[key] = f"={len(self._rows)}"
         return code
 
@@ -158,6 +158,21 @@ class Operations:
             "change": json.dumps(describe(write.change)),
         }
         self._emit(write, "x", write.key, 2 * len(fields), *chain.from_iterable(fields.items()))
+
+
+def is_unicode(write: Write) -> bool:
+    """Whether UTF-8 can carry every text that is written."""
+    content = write.content if isinstance(write, Put) else write.sets if isinstance(write, Patch) else {}
+    texts: Iterable[Any] = content if isinstance(content, tuple) else [content]
+    if isinstance(content, dict):
+        texts = [*content, *content.values()]
+    try:
+        for text in texts:
+            if isinstance(text, str):
+                text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def describe(event: Mapping[str, Any]) -> dict[str, Any]:

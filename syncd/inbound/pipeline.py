@@ -7,11 +7,11 @@ from collections import Counter
 from dataclasses import dataclass
 
 from syncd import telemetry
-from syncd.errors import ProjectionError
-from syncd.inbound.operations import Operations
+from syncd.errors import FatalError, ProjectionError
+from syncd.inbound.operations import Operations, is_unicode
 from syncd.inbound.units import Unit
 from syncd.inbound.writer import Writer
-from syncd.plan.change import Dead, Drop, Ghost, Patch, Put, Settled
+from syncd.plan.change import Dead, Drop, Ghost, Patch, Put, Settled, Write
 from syncd.plan.compile import Plan
 from syncd.stores.position import ControlKeys, Position
 
@@ -64,7 +64,7 @@ class Pipeline:
             self.apply(unit)
             return
         after = unit.after(self.position)
-        self._writer.send(operations, after)
+        operations = self._send(unit, operations, after)
         self._flying = _InFlight(unit, operations, self.position, after, started)
         self.position = after
 
@@ -77,7 +77,13 @@ class Pipeline:
                 self._confirm(flying)
                 return
             for index, reason in outcome.refused + outcome.failed:
-                flying.unit.refuse(flying.operations.writes[index], reason)
+                write = flying.operations.writes[index]
+                if isinstance(write, Dead | Settled):
+                    dead = self._control.dead
+                    raise FatalError(
+                        "redis", f"{dead} takes no dead letter ({reason[:200]}); remove that key"
+                    )
+                flying.unit.refuse(write, reason)
             self._again(flying)
 
     def _again(self, flying: _InFlight) -> None:
@@ -88,14 +94,27 @@ class Pipeline:
                 self.apply(half)
             return
         after = flying.unit.after(flying.before)
-        self._writer.send(operations, after)
+        operations = self._send(flying.unit, operations, after)
         self._flying = _InFlight(flying.unit, operations, flying.before, after, flying.started)
         self.position = after
 
     def _encode(self, unit: Unit) -> Operations | None:
         writes = unit.build()
-        if writes is None:
-            return None
+        return None if writes is None else self._operations(unit, writes)
+
+    def _send(self, unit: Unit, operations: Operations, after: Position) -> Operations:
+        """Returns what was sent. Text that is not UTF-8 is only found by the packing: a look at every text before
+        would cost as much again."""
+        try:
+            self._writer.send(operations, after)
+        except UnicodeEncodeError:
+            why = "not_unicode", "a field holds text that is not UTF-8"
+            writes = [write if is_unicode(write) else unit.dead(write, *why) for write in operations.writes]
+            operations = self._operations(unit, writes)
+            self._writer.send(operations, after)
+        return operations
+
+    def _operations(self, unit: Unit, writes: list[Write]) -> Operations:
         contract = self._plan.contract
         operations = Operations(self._control, contract.name, contract.metadata.version)
         # A dead letter must not be written twice when a call has to be made again: it goes last.

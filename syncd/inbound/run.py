@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from syncd import telemetry
-from syncd.errors import CollectionGoneError
+from syncd.errors import CollectionGoneError, TransientError
 from syncd.inbound.floors import Floors
 from syncd.inbound.housekeeping import Housekeeper
 from syncd.inbound.index import Indexes
@@ -172,6 +172,8 @@ class LaneRun:
             yield first
             while not stream.is_exhausted:
                 yield stream.next()
+            # What ends a stream is an event, and the run with it. A lane must not wait for one that never comes.
+            raise TransientError("mongo", "the change stream ended without a word; opening it again")
         finally:
             stream.close()
 
@@ -256,6 +258,8 @@ class LaneRun:
     def _seen(self, events: list[Any]) -> None:
         for op, count in Counter(event["operationType"] for event in events).items():
             telemetry.CHANGES.labels(self._plan.name, op if op in DATA_OPS else "other").inc(count)
+            if op not in DATA_OPS:
+                telemetry.change_unknown(self._plan.name, op, count)
         self._status.took(events)
 
     def _take_chunk(self, chunk: Chunk) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+from syncd.errors import FatalError
 from syncd.inbound.floors import Floors
 from syncd.inbound.lookup import Lookup
 from syncd.inbound.snapshot import Chunk, Ghosts
@@ -80,7 +81,14 @@ class Unit(ABC):
         return {}
 
     def refuse(self, write: Write, reason: str) -> None:
-        """Redis does not take this write: park it as a dead letter in the next build."""
+        """Redis does not take this write: park it as a dead letter in the next build.
+
+        Raises FatalError where the fault is not the document's but a right that we lack.
+        """
+        if "NOPERM" in reason or "ACL failure" in reason:
+            raise FatalError(
+                "redis", f"Redis refuses us: {reason[:200]}; mend the ACL of SYNCD_REDIS_URL's user"
+            )
         if not isinstance(write, Dead | Settled):
             said = _REASONS.get(reason, ("redis_refused", f"Redis refused the write: {reason[:200]}"))
             self._parked[write.ident, write.shape.name] = said

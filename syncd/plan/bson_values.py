@@ -26,6 +26,8 @@ CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
     document_class=dict,
     datetime_conversion=DatetimeConversion.DATETIME_MS,
     uuid_representation=UuidRepresentation.UNSPECIFIED,
+    # MongoDB takes texts that are not UTF-8. Refused here, one of them would stop all documents beside it.
+    unicode_decode_error_handler="surrogateescape",
 )
 """Loses nothing: dates keep their 64 bits, binaries their subtype. Every document is decoded with it."""
 

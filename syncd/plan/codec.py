@@ -142,7 +142,8 @@ def _mask(kind: str, hmac_key: bytes | None) -> Function:
 
     def digest(value: Any) -> str:
         text = to_hash(value)
-        return hmac.digest(key, text.encode() if isinstance(text, str) else text, "sha256").hex()
+        raw = text.encode(errors="surrogateescape") if isinstance(text, str) else text
+        return hmac.digest(key, raw, "sha256").hex()
 
     return digest
 

@@ -36,11 +36,12 @@ local function call_in_parts(command, key, args, first, last)
   return result
 end
 
+-- ttl is text, for a number in Lua is a double: "0" none, "5" milliseconds from now, "-5" minus a moment.
 local function expire(key, ttl)
-  if ttl > 0 then
+  if ttl:byte() == 45 then
+    redis.call('PEXPIREAT', key, ttl:sub(2))
+  elseif ttl ~= '0' then
     redis.call('PEXPIRE', key, ttl)
-  elseif ttl < 0 then
-    redis.call('PEXPIREAT', key, -ttl)
   end
 end
 
@@ -87,7 +88,7 @@ local function write_row(row, key, args, i, found)
   if row.whole and found ~= 'none' then redis.call('DEL', key) end
   if width > 0 then result = redis.pcall('HSET', key, unpack(row, 1, 2 * width)) end
   if #row.removed > 0 then redis.call('HDEL', key, unpack(row.removed)) end
-  if row.ttl ~= 0 then expire(key, row.ttl) end
+  expire(key, row.ttl)
   return i + width, failed(result)
 end
 
@@ -105,8 +106,7 @@ write.h = function(key, args, i, found)
   else
     result = call_in_parts('HSET', key, args, i + 2, last)
   end
-  local ttl = args[i]
-  if ttl ~= '0' then expire(key, tonumber(ttl)) end
+  expire(key, args[i])
   return last + 1, failed(result)
 end
 
@@ -117,7 +117,7 @@ write.H = function(key, args, i)
   local result
   if sets > i + 1 then result = call_in_parts('HSET', key, args, i + 2, sets) end
   if dels > sets + 1 then call_in_parts('HDEL', key, args, sets + 2, dels) end
-  expire(key, tonumber(args[i]))
+  expire(key, args[i])
   return dels + 1, failed(result)
 end
 
@@ -126,8 +126,7 @@ write.j = function(key, args, i, found)
   if found ~= 'ReJSON-RL' and found ~= 'none' then redis.call('DEL', key) end
   local result = redis.pcall('JSON.SET', key, '$', args[i + 1])
   if not failed(result) then
-    local ttl = tonumber(args[i])
-    if ttl == 0 then redis.call('PERSIST', key) else expire(key, ttl) end
+    if args[i] == '0' then redis.call('PERSIST', key) else expire(key, args[i]) end
   end
   return i + 2, failed(result)
 end
@@ -143,14 +142,14 @@ write.J = function(key, args, i)
   for at = sets + 2, dels do
     problem = problem or failed(redis.pcall('JSON.DEL', key, args[at]))
   end
-  expire(key, tonumber(args[i]))
+  expire(key, args[i])
   return dels + 1, problem
 end
 
 -- s: replace a string. ttl, value
 write.s = function(key, args, i)
   redis.call('SET', key, args[i + 1])
-  expire(key, tonumber(args[i]))
+  expire(key, args[i])
   return i + 2, nil
 end
 

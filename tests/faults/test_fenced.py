@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from redis.exceptions import RedisError
 
 from tests.faults.conftest import Rig
@@ -159,3 +160,32 @@ def test_a_daemon_that_was_cut_off_writes_nothing(rig: Rig) -> None:
     wait_until(lambda: state_of(first) == "standby", 20, first.process.log_tail)
     assert state_of(second) == "live"
     flow.assert_same()
+
+
+@pytest.mark.parametrize("late", ["request", "reply"])
+def test_a_daemon_that_slept_over_one_call(rig: Rig, late: str) -> None:
+    """A daemon frozen while its call, or the reply to it, is on the way, for longer than its lease: when it wakes up, a
+    call that comes late is refused, and nothing more is written by it."""
+    flow, first, second = run_two(rig, 50, SYNCD_LEASE_TTL=str(LEASE_S))
+    old = flow.redis.get(flow.names.control("lease"))
+    hold = rig.redis_proxy.hold_request if late == "request" else rig.redis_proxy.hold_reply
+    held = hold(b"syncd_apply", old, flow.key(49).encode() + b"\r\n")
+    flow.collection.update_many({}, {"$set": {"n": 1}})
+    held.wait()
+    first.pause()
+    wait_until(lambda: state_of(second) == "live", 20, second.process.log_tail)
+    flow.wait_same()
+    flow.collection.update_many({}, {"$set": {"n": 2}})
+    flow.collection.delete_one({"_id": 49})
+    flow.wait_same()
+    with monitored(rig.redis.url) as lines:
+        held.release()
+        first.resume()
+        wait_until(lambda: state_of(first) == "standby", 20, first.process.log_tail)
+    calls = calls_of(lines, old.decode())
+    assert calls or late == "reply"
+    assert {command for called in calls for command in called} <= READS
+    flow.assert_same()
+    second.kill()
+    flow.collection.update_many({}, {"$set": {"n": 3}})
+    flow.wait_same()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 
@@ -108,3 +109,49 @@ def test_mongodb_goes_through_it_too(mongo_uri: str, database: str) -> None:
         proxy.restore()
         assert client[database].things.find_one() == {"_id": 1}
         assert proxy.bytes_to_server > 0
+
+
+def test_a_request_that_is_held_arrives_when_it_is_released(
+    proxy: Proxy, through: redis_driver.Redis, redis: redis_driver.Redis, prefix: str
+) -> None:
+    """The n-th one with all of the bytes, no other."""
+    hold = proxy.hold_request(b"SET", prefix.encode(), nth=2)
+    through.set(prefix, "1")
+    through.get(prefix)
+    assert not hold.arrived.is_set()
+    with pytest.raises(redis_driver.TimeoutError):
+        through.set(prefix, "2")
+    assert hold.arrived.is_set()
+    assert redis.get(prefix) == b"1"
+
+
+def test_a_request_that_is_held_goes_with_its_client_or_its_release(
+    proxy: Proxy, redis: redis_driver.Redis, prefix: str
+) -> None:
+    """What a client that has gone had sent never arrives; what a waiting one had sent does."""
+    for value, waits in (("gone", False), ("kept", True)):
+        hold = proxy.hold_request(value.encode())
+        with socket.create_connection(("127.0.0.1", proxy.port)) as client:
+            client.sendall(f"SET {prefix} {value}\r\n".encode())
+            hold.wait()
+            if waits:
+                hold.release()
+                assert client.recv(100) == b"+OK\r\n"
+        wait_until(lambda: proxy.connections == 0)
+    assert redis.get(prefix) == b"kept"
+
+
+def test_a_reply_that_is_held(proxy: Proxy, redis: redis_driver.Redis, prefix: str) -> None:
+    """The server has acted; the client hears of it after the release, also by `restore`."""
+    for release in ("release", "restore"):
+        hold = proxy.hold_reply(b"SET", prefix.encode())
+        with socket.create_connection(("127.0.0.1", proxy.port)) as client:
+            client.sendall(f"SET {prefix} {release}\r\n".encode())
+            hold.wait()
+            assert redis.get(prefix) == release.encode()
+            client.settimeout(0.05)
+            with pytest.raises(TimeoutError):
+                client.recv(100)
+            client.settimeout(5)
+            hold.release() if release == "release" else proxy.restore()
+            assert client.recv(100) == b"+OK\r\n"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum, auto
 
 from syncd.embedded import LOOPBACK, Port
+from tests.support.hold import Hold
 
 CHUNK_BYTES = 65_536
 CONNECT_TIMEOUT = 5.0  # seconds; a frozen server accepts until its backlog is full
@@ -38,6 +39,8 @@ class Proxy:
         self._lock = threading.Lock()
         self._links: set[_Link] = set()
         self._trap: _Trap | None = None
+        self._holds: list[Hold] = []
+        self.words: Mapping[bytes, bytes] = {}
         self._listener = socket.create_server((LOOPBACK, self.port))
         self._acceptor = threading.Thread(target=self._accept, name=f"proxy-{self.port}", daemon=True)
         self._acceptor.start()
@@ -77,10 +80,12 @@ class Proxy:
         self.latency = seconds
 
     def restore(self) -> None:
-        """Everything forwards again; connections that lost replies break."""
+        """Everything forwards again, what was held too; connections that lost replies break."""
         self.mode = Mode.OPEN
         self.latency = 0.0
         self._trap = None
+        self.words = {}
+        self._let_go()
         self._close_links(only_torn=True)
 
     def close_after_next_request(self, containing: bytes = b"") -> threading.Event:
@@ -91,7 +96,22 @@ class Proxy:
             self._trap = trap
         return trap.sprung
 
+    def hold_request(self, *containing: bytes, nth: int = 1) -> Hold:
+        """Keeps back the n-th request from now on that has all of these bytes in it, and what follows it on its
+        connection. A client that goes meanwhile takes it along: the server never gets it."""
+        return self._hold(Hold(containing, nth, is_reply=False))
+
+    def hold_reply(self, *containing: bytes, nth: int = 1) -> Hold:
+        """The server gets the n-th request that has all of these bytes in it, and acts on it; its reply is kept
+        back."""
+        return self._hold(Hold(containing, nth, is_reply=True))
+
+    def replace_in_replies(self, words: Mapping[bytes, bytes]) -> None:
+        """The server says something else, of the same length: what no server says on demand."""
+        self.words = dict(words)
+
     def close(self) -> None:
+        self._let_go()
         self.mode = Mode.CUT
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the acceptor, which close() alone does not
@@ -151,6 +171,25 @@ class Proxy:
             self._trap = None
             return trap
 
+    def _hold(self, hold: Hold) -> Hold:
+        with self._lock:
+            self._holds.append(hold)
+        return hold
+
+    def take_hold(self, request: bytes) -> Hold | None:
+        with self._lock:
+            found = next((hold for hold in self._holds if hold.is_due(request)), None)
+            if found is not None:
+                self._holds.remove(found)
+            return found
+
+    def _let_go(self) -> None:
+        with self._lock:
+            holds, self._holds = self._holds, []
+            holds += [link.held for link in self._links if link.held is not None]
+        for hold in holds:
+            hold.release()
+
     def count(self, to_server: int = 0, to_client: int = 0) -> None:
         with self._lock:
             self.bytes_to_server += to_server
@@ -176,6 +215,7 @@ class _Link:
         self._server = server
         self._closed = threading.Event()
         self._trap: _Trap | None = None
+        self.held: Hold | None = None
         self.torn = False  # lost bytes: nothing that follows can be understood
         self._threads = [
             threading.Thread(target=self._run, args=(pump,), daemon=True)
@@ -209,12 +249,21 @@ class _Link:
         while data := self._client.recv(CHUNK_BYTES):
             self._travel()
             self._trap = self._trap or self._proxy.take_trap(data)
+            self.held = self.held or self._proxy.take_hold(data)
+            if self.held and not self.held.is_reply:
+                if not self.held.keep(self._has_client_gone):
+                    return
+                self.held = None
             self._proxy.count(to_server=len(data))
             self._server.sendall(data)
 
     def _replies(self) -> None:
         while data := self._server.recv(CHUNK_BYTES):
             self._travel()
+            if self.held and self.held.is_reply:
+                if not self.held.keep(self._closed.is_set):
+                    return
+                self.held = None
             if self._trap is not None:
                 self.close()
                 self._trap.sprung.set()
@@ -222,8 +271,19 @@ class _Link:
             if self._proxy.mode is Mode.HALF_OPEN:
                 self.torn = True
                 continue
+            for word, instead in self._proxy.words.items():
+                data = data.replace(word, instead)
             self._proxy.count(to_client=len(data))  # before: whoever got the bytes may look at once
             self._client.sendall(data)
+
+    def _has_client_gone(self) -> bool:
+        """While nobody reads from the client, only a look tells."""
+        if self._closed.is_set():
+            return True
+        try:
+            return not self._client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
 
     def _travel(self) -> None:
         self._closed.wait(self._proxy.latency)

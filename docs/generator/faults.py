@@ -1,0 +1,95 @@
+"""`faults.md`: from the docstrings of `tests/faults/`, read as text; nothing of it is imported or run."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from generator.text import code, head, table
+
+ROOT = Path(__file__).parents[2]
+TESTS = ROOT / "tests" / "faults"
+GUARDS = Path(__file__).parent / "guards.md"
+PROMISES = (
+    "nothing_lost", "never_backwards", "never_torn", "no_ghosts", "fenced", "applied_once", "no_echo",
+    "nothing_silent", "bounded",
+)  # fmt: skip
+_FAULTS_INTRO = """\
+Every test of `tests/faults/`: the promise of [promises.md](promises.md) that it holds syncd to, the fault that it
+makes, and what it proves. All run against real servers. Tests that run once for each of several named cases have them
+listed below their table. At the end stands what the tests are worth: which of them fails when a guard is taken out of
+the code.
+
+"""
+_PREFIX = re.compile(rf"((?:{'|'.join(PROMISES)})(?:, (?:{'|'.join(PROMISES)}))*): (.*)", re.DOTALL)
+
+
+def faults_page() -> str:
+    """Every fault test by file, then the hand-kept table of guards."""
+    text = head("Faults", "`tests/faults/`") + _FAULTS_INTRO
+    for path in sorted(TESTS.glob("test_*.py")):
+        text += _section(path.stem, ast.parse(path.read_text(encoding="utf-8"))) + "\n"
+    return text + GUARDS.read_text(encoding="utf-8")
+
+
+def _section(name: str, module: ast.Module) -> str:
+    tests = [node for node in module.body if isinstance(node, ast.FunctionDef) and _is_test(node)]
+    named = _named_cases(module)
+    cases = {test.name: found for test in tests if (found := list(_cases(test, named)))}
+    rows = [_row(name, module, test) for test in tests]
+    link = f"[`{name}.py`](../tests/faults/{name}.py)"
+    text = f"## {link}\n\n{_words(module)}\n\n" + table(("promise", "test", "fault and fact"), rows)
+    for test, found in cases.items():
+        text += f"\nCases of {code(test)}:\n\n" + "".join(f"- {case}\n" for case in found)
+    return text
+
+
+def _is_test(node: ast.FunctionDef) -> bool:
+    return node.name.startswith("test_")
+
+
+def _row(file: str, module: ast.Module, test: ast.FunctionDef) -> tuple[str, ...]:
+    said = _words(test)
+    match = _PREFIX.fullmatch(said)
+    promises = match[1] if match else _promises_of_file(file, module)
+    said = match[2] if match else said
+    return promises, code(test.name), said[0].upper() + said[1:]
+
+
+def _promises_of_file(file: str, module: ast.Module) -> str:
+    """A file is named after its promise, or says their numbers in its docstring."""
+    if (name := file.removeprefix("test_")) in PROMISES:
+        return name
+    said = re.search(r"promises? ([\d, and]+)", _words(module), re.IGNORECASE)
+    if said is None:
+        raise ValueError(f"{file}.py names no promise, neither in its docstring nor in those of its tests")
+    return ", ".join(PROMISES[int(number) - 1] for number in re.findall(r"\d+", said[1]))
+
+
+def _words(node: ast.Module | ast.FunctionDef) -> str:
+    """The docstring in one line; raises where there is none."""
+    said = ast.get_docstring(node)
+    if not said:
+        raise ValueError(f"no docstring: {getattr(node, 'name', 'a file of tests/faults')}")
+    return " ".join(said.split())
+
+
+def _named_cases(module: ast.Module) -> dict[str, list[str]]:
+    """The keys of every dictionary of the module that has text for keys, by its name."""
+    found = {}
+    for node in module.body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        value = getattr(node, "value", None)
+        if isinstance(target, ast.Name) and isinstance(value, ast.Dict):
+            keys = [key.value for key in value.keys if isinstance(key, ast.Constant)]
+            if keys and all(isinstance(key, str) for key in keys):
+                found[target.id] = [str(key) for key in keys]
+    return found
+
+
+def _cases(test: ast.FunctionDef, named: dict[str, list[str]]) -> Iterator[str]:
+    names = [n.id for mark in test.decorator_list for n in ast.walk(mark) if isinstance(n, ast.Name)]
+    for name in dict.fromkeys(names):
+        yield from named.get(name, ())
