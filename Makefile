@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+# Most fault tests wait: for an election, a lease, a timeout. Files run side by side, each with servers of its own.
+PARALLEL ?= -n 4 --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -17,7 +19,7 @@ demo: $(INSTALLED)  ## a MongoDB, a Redis and syncd between them, with real data
 	$(BIN)/syncd demo $(ARGS)
 
 test: lint  ## lint, then all tests, against real servers that come with the install
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 lint: $(INSTALLED)  ## ruff and mypy --strict
 	$(BIN)/ruff check .
