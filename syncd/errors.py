@@ -7,7 +7,7 @@ SyncdError
 ├── PlatformError           no bundled server runs on this machine
 └── StoreError              a store answered, or failed to
     ├── TransientError      may pass by itself: the lane stops, waits and tries again
-    │   └── FencedError     another daemon holds the lease: the lane stands by
+    │   └── FencedError     the lease is lost: the lane stands by, or takes it again where nobody holds it
     ├── CapabilityError     the server lacks what the contract needs
     ├── PositionLostError   the stream cannot go on from the stored position: snapshot again
     │   ├── OplogTooShortError   the oplog no longer reaches back to it
@@ -81,7 +81,11 @@ class TransientError(StoreError):
 
 
 class FencedError(TransientError):
-    """The lease is in other hands; nothing was written."""
+    """The lease is lost; nothing was written. `holder` is who has it now; empty where nobody has."""
+
+    def __init__(self, message: str, holder: str) -> None:
+        self.holder = holder
+        super().__init__("redis", message)
 
 
 class CapabilityError(StoreError):

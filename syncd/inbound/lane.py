@@ -99,7 +99,7 @@ class Lane(threading.Thread):
             self._run.run()
             return 0.0
         except FencedError as error:
-            return self._stand_by(error)
+            return self._fenced(error)
         except EventTooLargeError as error:
             return self._too_large(error, thin)
         except PositionLostError as error:
@@ -149,12 +149,16 @@ class Lane(threading.Thread):
         self._thin = True
         return self._interrupted("transient", "waiting", str(error), 0.0)
 
-    def _stand_by(self, error: FencedError) -> float:
-        if self._run is not None:
+    def _fenced(self, error: FencedError) -> float:
+        """Stand by for another daemon. Where there is none nobody serves the readers: not ready, and again at once."""
+        if self._run is not None or not error.holder:
             telemetry.lane_fenced(self.plan.name, str(error))
-        self.status.confirmed(Position())  # the other daemon moves it, and ours says nothing any more
-        self.status.enter("standby", error=str(error))
-        return self._settings.lease_ttl / 4
+        self.status.enter("standby" if error.holder else "waiting", error=str(error))
+        if error.holder:
+            self.status.confirmed(Position())  # the other daemon moves it, and ours says nothing any more
+            return self._settings.lease_ttl / 4
+        self._failures = 1 if self._progressed else self._failures + 1
+        return self._backoff.compute(self._failures) if self._failures > 1 else 0.0
 
     def _interrupted(self, why: str, state: str, message: str, delay: float) -> float:
         # The same trouble again and again needs one line, not one a retry.

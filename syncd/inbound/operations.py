@@ -56,7 +56,7 @@ class Operations:
             maps = [self._map(shape)[1] for shape in write.maps]
             self._emit(write, "g", REDIS_TYPES[write.shape.type], len(maps), *maps, key=write.key)
         elif isinstance(write, Settled):
-            self._emit(write, "y", len(write.entries), *write.entries)
+            self._emit(write, "y", self._control.letters, len(write.entries), *write.entries)
         elif isinstance(write, Dead):
             self._dead(write)
 
@@ -157,7 +157,8 @@ class Operations:
             "at": str(round(time.time() * 1000)),
             "change": json.dumps(describe(write.change)),
         }
-        self._emit(write, "x", write.key, 2 * len(fields), *chain.from_iterable(fields.items()))
+        letter = chain.from_iterable(fields.items())
+        self._emit(write, "x", self._control.letters, write.key, 2 * len(fields), *letter)
 
 
 def is_unicode(write: Write) -> bool:

@@ -1,4 +1,5 @@
-"""Dead letters: changes that could not be applied, in a Redis stream a contract. Nothing is dropped by itself."""
+"""Dead letters: changes that could not be applied, in a Redis stream a contract. None goes by itself; of one document
+and projection only the newest is there."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from syncd.stores.lease import newer_protocol
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
 
@@ -56,8 +58,15 @@ def _decode(entry: str, said: dict[str, str]) -> DeadLetter:
 
 def drop_dead_letters(store: RedisStore, contract: str, entries: list[str]) -> int:
     """Remove dead letters by entry; how many there were."""
+    keys, count = ControlKeys(contract), 0
     with translated():
-        return int(store.client.xdel(ControlKeys(contract).dead, *entries))
+        store.functions.prepare(store.client)
+    for start in range(0, len(entries), PAGE):
+        reply = store.call("syncd_drop", [keys.dead, keys.letters], entries[start : start + PAGE])
+        if reply[0] == b"version":
+            raise newer_protocol(reply)
+        count += int(reply[1])
+    return count
 
 
 def request_replay(store: RedisStore, contract: str, entries: list[str]) -> None:

@@ -1,5 +1,5 @@
 #!lua name=syncd
--- The one place where syncd writes to Redis. Every function checks that the caller still holds the lease, so a daemon
+-- The one place where syncd writes to Redis. Every function of a daemon checks that it still holds the lease, so one
 -- that was paused or cut off writes nothing more. Protocol: see PROTOCOL in syncd/stores/functions.py.
 --
 -- Keys:  1 lease, 2 position, 3 dead letters, 4 stale keys, 5.. one key an operation that names a key, in order.
@@ -11,18 +11,19 @@ local PROTOCOL = '1'
 -- unpack() fails above 8,000 values (LUAI_MAXCSTACK); a hash of 5,000 fields has 10,000.
 local MAX_UNPACK = 4000
 
+-- Replies {'fenced', 'held', holder}, or {'fenced', 'lease' or 'position', ''}: that key is gone, nobody else works.
 local function fenced(keys, args)
   if args[1] ~= PROTOCOL then
     return {'version', PROTOCOL}
   end
   local held = redis.call('GET', keys[1])
   if held ~= args[2] then
-    return {'fenced', held or ''}
+    return {'fenced', held and 'held' or 'lease', held or ''}
   end
   -- An evicted or flushed position must not be rebuilt from a part of it.
   local epoch = redis.call('HGET', keys[2], 'epoch')
   if not epoch or held:sub(-(#epoch + 1)) ~= ':' .. epoch then
-    return {'fenced', 'position'}
+    return {'fenced', 'position', ''}
   end
   return nil
 end
@@ -194,18 +195,46 @@ write.r = function(_, args, i)
   return i + 3, nil
 end
 
--- x: a dead letter. the key that goes stale or "", n, field, value, ... (takes no key)
-write.x = function(_, args, i, _, keys)
-  local last = i + 1 + args[i + 1]
-  if args[i] ~= '' then redis.call('SADD', keys[4], args[i]) end
-  local result = redis.pcall('XADD', keys[3], '*', unpack(args, i + 2, last))
-  return last + 1, failed(result)
+-- A document that changes on and on and never fits has one dead letter a projection, the last: `letters` is
+-- "projection _id" -> entry.
+local function letter_name(letter, first, last)
+  local said = {}
+  for at = first, last, 2 do said[letter[at]] = letter[at + 1] end
+  return (said.projection or '') .. ' ' .. (said.id or '')
 end
 
--- y: dead letters that are settled. n, entry, ... (takes no key)
+-- Remove dead letters; how many there were.
+local function settle(dead, letters, args, first, last)
+  local count = 0
+  for at = first, last do
+    local found = redis.call('XRANGE', dead, args[at], args[at])[1]
+    if found then
+      local name = letter_name(found[2], 1, #found[2])
+      if redis.call('HGET', letters, name) == args[at] then redis.call('HDEL', letters, name) end
+      count = count + redis.call('XDEL', dead, args[at])
+    end
+  end
+  return count
+end
+
+-- x: a dead letter instead of the one before. letters, the key that goes stale or "", n, field, value, ...
+-- (takes no key)
+write.x = function(_, args, i, _, keys)
+  local letters, stale, last = args[i], args[i + 1], i + 2 + args[i + 2]
+  local name = letter_name(args, i + 3, last)
+  local before = redis.call('HGET', letters, name)
+  if stale ~= '' then redis.call('SADD', keys[4], stale) end
+  local result = redis.pcall('XADD', keys[3], '*', unpack(args, i + 3, last))
+  if failed(result) then return last + 1, failed(result) end
+  redis.call('HSET', letters, name, result)
+  if before then redis.call('XDEL', keys[3], before) end
+  return last + 1, nil
+end
+
+-- y: dead letters that are settled. letters, n, entry, ... (takes no key)
 write.y = function(_, args, i, _, keys)
-  local last = i + args[i]
-  redis.call('XDEL', keys[3], unpack(args, i + 1, last))
+  local last = i + 1 + args[i + 1]
+  settle(keys[3], args[i], args, i + 2, last)
   return last + 1, nil
 end
 
@@ -215,7 +244,7 @@ local partial = {H = true, J = true}
 
 -- How many arguments an operation has behind its code.
 local function width(code, args, i)
-  if code == 'h' or code == 'g' or code == 'x' then return 2 + args[i + 1] end
+  if code == 'h' or code == 'g' or code == 'y' then return 2 + args[i + 1] end
   if code == 'H' or code == 'J' then
     local sets = 2 + args[i + 1]
     return sets + 1 + args[i + sets]
@@ -224,7 +253,7 @@ local function width(code, args, i)
   if code == 'd' then return 1 end
   if code == 'm' then return 4 end
   if code == 'r' then return 3 end
-  return 1 + args[i]
+  return 3 + args[i + 2]
 end
 
 local function none_exists(keys)
@@ -268,7 +297,7 @@ end
 -- args: protocol, lease, lease ttl ms, further types that may be replaced ("" or "hash,string"),
 --       rows ("" or JSON: [{whole, ttl, names, removed}, ...]), n, position field, value, ..., operations
 -- Replies {'ok'}; {'refused', index, reason, ...}: nothing was written; {'failed', index, error, ...}: the position
--- was not moved, everything else can be written again; {'fenced', holder}; {'version', n}.
+-- was not moved, everything else can be written again; {'fenced', word, holder}; {'version', n}.
 local function apply(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end
@@ -319,12 +348,19 @@ local function lease(keys, args)
   if held and held ~= args[4] and held:match('^(.*):%d+$') ~= args[2] then
     return {'busy', held, redis.call('PTTL', keys[1])}
   end
-  local mine = args[2] .. ':' .. redis.call('HINCRBY', keys[2], 'epoch', 1)
+  -- An epoch must not come twice, or a call that was on its way through a FLUSHALL would pass: the first is the time.
+  if redis.call('HEXISTS', keys[2], 'epoch') == 0 then
+    local now = redis.call('TIME')
+    redis.call('HSET', keys[2], 'epoch', now[1] .. ('%06d'):format(now[2]))
+  end
+  redis.call('HINCRBY', keys[2], 'epoch', 1)
+  -- Its reply is a double here, and would be rounded as text.
+  local mine = args[2] .. ':' .. redis.call('HGET', keys[2], 'epoch')
   redis.call('SET', keys[1], mine, 'PX', args[3])
   return {'held', mine}
 end
 
--- args: protocol, lease, ttl ms. Replies {'ok'} or {'fenced', holder}.
+-- args: protocol, lease, ttl ms. Replies {'ok'} or what `fenced` says.
 local function renew(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end
@@ -350,9 +386,16 @@ local function forget(keys, args)
   return {'ok'}
 end
 
+-- keys: dead letters, letters. args: protocol, entry, ... Replies {'ok', how many there were}. For people: no lease.
+local function drop(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  return {'ok', settle(keys[1], keys[2], args, 2, #args)}
+end
+
 redis.register_function('syncd_apply', apply)
 -- A full memory must not take the lease from a healthy daemon: these may run then.
 redis.register_function{function_name = 'syncd_lease', callback = lease, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_renew', callback = renew, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_release', callback = release_lease, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_forget', callback = forget, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_drop', callback = drop, flags = {'allow-oom'}}

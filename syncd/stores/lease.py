@@ -63,9 +63,8 @@ class Lease:
         if reply[0] == b"busy" and is_dead(reply[1].decode()):
             reply = self._call("syncd_lease", [self._owner, self.ttl_ms, reply[1]])
         if reply[0] != b"held":
-            raise FencedError(
-                "redis", f"{reply[1].decode()} holds the lease of {self._keys.contract}; standing by"
-            )
+            holder = reply[1].decode()
+            raise FencedError(f"{holder} holds the lease of {self._keys.contract}; standing by", holder)
         self.value = reply[1].decode()
 
     def renew(self) -> None:
@@ -101,9 +100,13 @@ class Lease:
 
 def fenced(contract: str, reply: list[bytes]) -> FencedError:
     """The error for a `fenced` reply."""
-    holder = reply[1].decode() or "nobody"
+    word, holder = reply[1].decode(), reply[2].decode()
+    if word == "held":
+        return FencedError(f"{holder} took the lease of {contract}; nothing was written", holder)
     return FencedError(
-        "redis", f"the lease of {contract} is lost (now held by: {holder}); nothing was written"
+        f"the {word} of {contract} is gone from Redis, and nobody else works (it ran out, or was flushed, deleted "
+        "or evicted); nothing was written, the lane takes up the lease again",
+        "",
     )
 
 

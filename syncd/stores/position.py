@@ -47,6 +47,11 @@ class ControlKeys:
         return self._name("dead")
 
     @property
+    def letters(self) -> str:
+        """Hash: "projection _id" -> entry of its dead letter."""
+        return self._name("letters")
+
+    @property
     def stale(self) -> str:
         """Set of keys that show an older state, because the later change is a dead letter."""
         return self._name("stale")

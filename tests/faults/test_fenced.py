@@ -85,7 +85,7 @@ def monitored(url: str) -> Iterator[list[list[str]]]:
                     words = shlex.split(
                         command["command"].encode("ascii", "replace").decode().replace("'", "")
                     )
-                    lines.append([command["client_type"], *words[:2], " ".join(words[2:])])
+                    lines.append([command["client_type"], *(*words, "")[:2], " ".join(words[2:])])
             except (RedisError, OSError, ValueError):
                 pass  # closed
 
