@@ -6,6 +6,7 @@ Lanes share nothing but connections, so a slow or broken one does not stop the o
 from __future__ import annotations
 
 import contextlib
+import gc
 import threading
 
 from redis.backoff import ExponentialWithJitterBackoff
@@ -70,6 +71,8 @@ class Lane(threading.Thread):
         """Run, and run again after every error, until stopped."""
         while not self._halt.is_set():
             delay = self._attempt()
+            self._run = None
+            gc.collect()  # a run points at itself in circles, and may hold thousands of documents
             self._halt.wait(delay)
         with contextlib.suppress(StoreError):  # a lease that cannot be given back runs out by itself
             self._lease.release()

@@ -39,9 +39,10 @@ class Source(threading.Thread):
         try:
             while self._take_permit():
                 item = next(self._items, None)
-                if item is None:
+                if item is None or self._closed.is_set():
                     return
                 self._inbox.put((self, item))
+                del item  # it may be large, and the next may be long in coming
         except SyncdError as error:
             self._inbox.put((self, Failure(error)))
         except Exception as error:  # noqa: BLE001 - a thread that dies in silence would leave the lane waiting for ever

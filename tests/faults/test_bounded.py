@@ -17,7 +17,7 @@ COUNT = 1000
 MANY, FEW = 16, 4
 """So many changes of every document: many of them take 64 MB, and more in Python."""
 TEXT_BYTES = 4000
-MOST_GROWTH_MB = 30
+MOST_GROWTH_MB = 50
 FRESHNESS = {"freshness": "1s"}
 
 
