@@ -13,15 +13,15 @@ from typing import Annotated
 
 import typer
 
-NEW_OBJECTS = 50_000
-"""A reply of 2,000 changes is some 12,000 containers, and a lane holds three of them."""
+NEW_OBJECTS = 200_000
+"""Well above what a lane holds: three replies of 2,000 changes, each some six containers."""
 
 
 def spare_the_collector() -> None:
     """Look for cycles seldom: what is decoded has none, and searching through it took half of all CPU."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(NEW_OBJECTS, 10, 10)
+    gc.set_threshold(NEW_OBJECTS, 20, 20)
 
 
 def run(
