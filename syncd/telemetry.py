@@ -181,6 +181,19 @@ def position_lost(contract: str, error: str, action: str) -> None:
     log("position lost", contract=contract, error=error, action=action)
 
 
+def shared_stream_ended(database: str, error: str, retry_s: float) -> None:
+    """Quiet lanes of a database go on with streams of their own, for a while or (infinite) for good."""
+    _log.warning(
+        "no shared stream, every lane has its own", database=database, error=error,
+        retry_seconds=retry_s if retry_s < float("inf") else None,
+    )  # fmt: skip
+
+
+def shared_stream_bug(database: str) -> None:
+    """A shared stream met an error that nobody expected; the traceback goes to the log."""
+    _log.exception("unexpected error in a shared stream; please report it", database=database)
+
+
 def oplog_window_short(contract: str, window_s: float, age_s: float) -> None:
     """The stored position is about to fall out of the oplog."""
     _log.error(

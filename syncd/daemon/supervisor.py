@@ -11,12 +11,14 @@ from typing import Any
 from syncd import telemetry
 from syncd.contract.model import Contract
 from syncd.errors import SettingsError
+from syncd.inbound.hub import StreamHub
 from syncd.inbound.lane import Lane
 from syncd.plan.compile import Plan, compile_contract
 from syncd.settings import Settings
 from syncd.stores.lease import new_owner
 from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore
+from syncd.stores.requests import RequestBoard
 
 STOP_TIMEOUT_S = 25.0
 """Below the 30 s that Kubernetes and systemd give by default. A lane that is stuck in a dead link is left behind: its
@@ -38,6 +40,8 @@ class Supervisor:
         self._settings = settings
         self._mongo = MongoStore(settings.mongo_uri.get_secret_value())
         self._redis = RedisStore(settings.redis_url.get_secret_value())
+        self._hub = StreamHub(self._mongo)
+        self._requests = RequestBoard(self._redis)
         self.owner = new_owner()
         self.contracts = ContractsStatus()
         self._lanes: dict[str, Lane] = {}
@@ -69,14 +73,19 @@ class Supervisor:
             self._stop(stopped + changed)
             for name in stopped:
                 del self._lanes[name]
+                self._requests.forget(name)
                 telemetry.contract_gone(name)
             for name in changed + started:
-                lane = Lane(wanted[name], self._mongo, self._redis, self.owner, self._settings)
+                lane = self._lane(wanted[name])
                 self._lanes[name] = lane
                 lane.start()
             reloaded, self._applied = self._applied, True
         self.contracts = ContractsStatus()
         telemetry.contracts_applied(started, changed, stopped, reloaded=reloaded)
+
+    def _lane(self, plan: Plan) -> Lane:
+        shared = self._hub, self._requests
+        return Lane(plan, self._mongo, self._redis, self.owner, self._settings, *shared)
 
     def refuse(self, problems: list[str]) -> None:
         """Note that an edit did not pass; what runs goes on."""

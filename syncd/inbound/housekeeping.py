@@ -17,6 +17,7 @@ from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import SNAPSHOT
 from syncd.stores.redis import RedisStore
+from syncd.stores.requests import RequestBoard, wants_snapshot
 
 EVERY_S = 1.0
 IDLE_COMMIT_S = 60.0
@@ -40,10 +41,11 @@ class Housekeeper:
         status: LaneStatus,
         lookup: Lookup,
         floors: Floors,
+        requests: RequestBoard,
     ) -> None:
         self._plan, self._mongo, self._redis, self._lease = plan, mongo, redis, lease
         self._pipeline, self._indexes, self._status = pipeline, indexes, status
-        self._lookup, self._floors = lookup, floors
+        self._lookup, self._floors, self._requests = lookup, floors, requests
         self._renewed = time.monotonic()
         self._looked = self._next = 0.0
         self._told = False
@@ -53,19 +55,22 @@ class Housekeeper:
         """Whether it is time again."""
         return time.monotonic() >= self._next
 
-    def keep(self) -> None:
-        """Do what is due. Nothing may be in flight."""
+    def keep(self) -> bool:
+        """Do what is due. Nothing may be in flight. Returns whether somebody wants a snapshot."""
         now = time.monotonic()
         self._next = now + EVERY_S
         self._commit_idle(now)
         if now - max(self._renewed, self._pipeline.confirmed_at) > self._lease.ttl_ms / 3000:
             self._lease.renew()
             self._renewed = now
-        self._replay()
+        asked = self._requests.has_any(self._plan.name)
+        if asked:
+            self._replay()
         if now - self._looked > (EVERY_S if self._indexes.is_building else LOOK_S):
             self._looked = now
             self._indexes.check(ready=self._pipeline.position.phase != SNAPSHOT)
             self._count_dead_letters()
+        return asked and wants_snapshot(self._redis, self._plan.name)
 
     def _count_dead_letters(self) -> None:
         self._status.dead_letters = waiting = count_dead_letters(self._redis, self._plan.name)

@@ -21,6 +21,7 @@ from syncd.errors import (
     SyncdError,
     TransientError,
 )
+from syncd.inbound.hub import StreamHub
 from syncd.inbound.index import require_capabilities
 from syncd.inbound.run import LaneRun
 from syncd.inbound.status import LaneStatus
@@ -30,7 +31,7 @@ from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import KEEP, PAUSE, SWEEP, ControlKeys, Position, load_position
 from syncd.stores.redis import RedisStore
-from syncd.stores.requests import snapshot_begins, wants_snapshot
+from syncd.stores.requests import RequestBoard, snapshot_begins, wants_snapshot
 
 FATAL_RETRY_S = 30.0
 """Even what only a person can mend is tried again: then nobody has to restart the daemon after mending it."""
@@ -44,11 +45,20 @@ class Lane(threading.Thread):
     """Runs one plan until `stop`. `status` may be read from any thread."""
 
     def __init__(
-        self, plan: Plan, mongo: MongoStore, redis: RedisStore, owner: str, settings: Settings
+        self,
+        plan: Plan,
+        mongo: MongoStore,
+        redis: RedisStore,
+        owner: str,
+        settings: Settings,
+        hub: StreamHub,
+        requests: RequestBoard,
     ) -> None:
+        """`hub` and `requests` are shared by all lanes of a daemon."""
         super().__init__(name=f"lane-{plan.name}", daemon=True)
         self.plan = plan
         self._mongo, self._redis, self._settings = mongo, redis, settings
+        self._hub, self._requests = hub, requests
         slo = plan.contract.slo
         freshness_s = slo.freshness / 1000 if slo else None
         self.status = LaneStatus(plan.name, plan.contract.mongo.collection, freshness_s)
@@ -97,6 +107,8 @@ class Lane(threading.Thread):
                 self._settings,
                 self.status,
                 self._halt,
+                self._hub,
+                self._requests,
                 thin=thin,
             )
             self._run.run()

@@ -14,9 +14,11 @@ from dataclasses import replace
 from typing import Any
 
 from syncd import telemetry
-from syncd.errors import CollectionGoneError, TransientError
+from syncd.errors import CollectionGoneError
+from syncd.inbound.feed import Feed
 from syncd.inbound.floors import Floors
 from syncd.inbound.housekeeping import Housekeeper
+from syncd.inbound.hub import StreamHub
 from syncd.inbound.index import Indexes
 from syncd.inbound.lookup import Lookup
 from syncd.inbound.pipeline import Pipeline
@@ -33,7 +35,7 @@ from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore, translated
 from syncd.stores.position import SNAPSHOT, STREAM, SWEEP, ControlKeys, Position, load_position
 from syncd.stores.redis import RedisStore
-from syncd.stores.requests import wants_snapshot
+from syncd.stores.requests import RequestBoard
 from syncd.stores.times import token_time
 
 DRAINED_LAG_S = 2.0
@@ -57,16 +59,20 @@ class LaneRun:
         settings: Settings,
         status: LaneStatus,
         stop: threading.Event,
+        hub: StreamHub,
+        requests: RequestBoard,
         *,
         thin: bool,
     ) -> None:
         self._plan, self._mongo, self._redis = plan, mongo, redis
         self._lease, self._settings, self._status, self._stop = lease, settings, status, stop
+        self._hub, self._requests = hub, requests
         self._control = ControlKeys(plan.name)
         self._lookup = Lookup(mongo, plan)
         self._indexes = Indexes(plan, redis, self._control)
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._sources: list[Source] = []
+        self._feed: Feed | None = None
         self._writer = Writer(redis, self._control, lease)
         self._thin = thin
         self._again = False
@@ -85,6 +91,8 @@ class LaneRun:
         finally:
             for source in self._sources:
                 source.close()
+            if self._feed is not None:
+                self._feed.close()
             self._writer.close()
 
     def wake(self) -> None:
@@ -109,7 +117,9 @@ class LaneRun:
             self._start_snapshot(position, reason)
         else:
             self._status.enter("catching_up", reason=reason)
-        self._fetch("stream", self._stream_items(stream, first))
+        hub = None if self._thin else self._hub
+        self._feed = Feed(self._plan, stream, position.event, self._floors, self._status, hub, self._inbox)
+        self._fetch("stream", self._feed.items(first))
 
     def _build(self, position: Position) -> None:
         shown = max(position.time, position.mark)
@@ -121,7 +131,7 @@ class LaneRun:
         self._live_at = position.mark
         self._house = Housekeeper(
             self._plan, self._mongo, self._redis, self._lease, self._pipeline, self._indexes, self._status,
-            self._lookup, floors,
+            self._lookup, floors, self._requests,
         )  # fmt: skip
 
     @staticmethod
@@ -166,17 +176,6 @@ class LaneRun:
         self._sources.append(source)
         source.start()
 
-    @staticmethod
-    def _stream_items(stream: ChangeStream, first: Batch) -> Iterator[Batch]:
-        try:
-            yield first
-            while not stream.is_exhausted:
-                yield stream.next()
-            # What ends a stream is an event, and the run with it. A lane must not wait for one that never comes.
-            raise TransientError("mongo", "the change stream ended without a word; opening it again")
-        finally:
-            stream.close()
-
     def _step(self) -> None:
         """Handle one item; without one, settle what is in flight and wait for the next."""
         try:
@@ -198,8 +197,7 @@ class LaneRun:
         self._pipeline.settle()
         self._status.confirmed(self._pipeline.confirmed)
         if self._house.due:
-            self._house.keep()
-            self._again = self._again or wants_snapshot(self._redis, self._plan.name)
+            self._again = self._house.keep() or self._again
 
     def _handle(self, item: Any) -> None:
         if isinstance(item, Batch):

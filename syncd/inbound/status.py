@@ -29,6 +29,8 @@ class LaneStatus:
         self.error = ""
         self.changes = 0
         self.dead_letters = 0
+        self.stream = "own"
+        """`shared` while a quiet lane has its changes from a stream that others read too."""
         self._fresh_at: float | None = None
         self._heard = time.monotonic()
         self._position = Position()
@@ -118,6 +120,7 @@ class LaneStatus:
             "freshness_seconds": self.freshness_s,
             "changes": self.changes,
             "dead_letters": self.dead_letters,
+            "stream": self.stream,
             "position": readable(self._position.time),
             "snapshot": {"phase": self._position.phase, "copied": self._position.copied},
             "error": self.error,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from pymongo.client_session import ClientSession
 from pymongo.errors import PyMongoError
@@ -36,62 +36,38 @@ class Batch:
     time: Moment
     """Every change up to here, inclusive, was delivered."""
 
+    @classmethod
+    def of(cls, events: list[Document], token: Document) -> Self:
+        """Everything up to `token`."""
+        through = token_time(events[-1]["_id"]) if events else just_before(token_time(token))
+        return cls(events, token, through)
+
     @property
     def reached(self) -> Moment:
         """The time that the server had looked at when it answered."""
         return token_time(self.token)
 
 
-class ChangeStream:
-    """One cursor over one collection. Not thread-safe."""
+class RawStream:
+    """One cursor with the given stages behind `$changeStream`. Not thread-safe."""
 
-    def __init__(self, store: MongoStore, plan: Plan, *, thin: bool = False) -> None:
-        """`thin`: deliver no fields, for changes that are larger than an event may be."""
+    def __init__(
+        self, store: MongoStore, database: str, collection: str | None, stages: list[Document]
+    ) -> None:
+        """`collection`: None for all of the database."""
         self._store = store
-        self._database, self._collection = plan.namespace
-        self._project = {"$project": plan.event_projection(thin=thin)}
+        self._database = database
+        self._target: str | int = 1 if collection is None else collection
+        self._cursor_of = "$cmd.aggregate" if collection is None else collection
+        self._stages = stages
         self._session: ClientSession | None = None
         self._cursor: Any = 0
 
-    def begin(self) -> Batch:
-        """Open at the present moment."""
-        return self._open({}, ZERO)
+    def open(self, stage: Document, horizon: Moment) -> Batch:
+        """Open as `stage` of `$changeStream` says. `horizon`: the latest time that MongoDB must know of.
 
-    def resume(self, token: Document, event: Document | None, horizon: Moment) -> Batch:
-        """Open behind `token`. `event` is the token of the last change delivered, `horizon` the latest time that shows.
-
-        Raises PositionLostError when the server cannot resume, or when its history is not the one that the token comes
-        from: its data were restored to an earlier moment.
+        Raises PositionLostError when MongoDB's own time is before the horizon.
         """
-        if event is not None and event != token:
-            self._check_history(event)
-        try:
-            return self._open({"startAfter": token}, horizon)
-        except FatalError as error:
-            if getattr(error.__cause__, "code", None) in _NOT_A_TOKEN:
-                raise PositionLostError("mongo", "the stored resume token is not one of MongoDB's") from error
-            raise
-
-    def _check_history(self, event: Document) -> None:
-        """Any history accepts a token that stands for no event; the last event itself is known to its own alone.
-
-        Times are inclusive: the stream from the event's time begins with it. The changes of one transaction share a
-        time, and therefore times are compared.
-        """
-        time = token_time(event)
-        try:
-            found = self._open({"startAtOperationTime": timestamp(time)}, ZERO).events or self.next().events
-        except OplogTooShortError:
-            return  # it no longer reaches back to that event, and cannot tell
-        finally:
-            self.close()
-        if not found or token_time(found[0]["_id"]) != time:
-            raise PositionLostError(
-                "mongo",
-                "the last change that was applied is not in MongoDB's history: the data were restored",
-            )
-
-    def _open(self, stage: Document, horizon: Moment) -> Batch:
         command = self._command(stage)
         with translated():
             # getMore must come in the session of its aggregate.
@@ -106,19 +82,19 @@ class ChangeStream:
 
     def _command(self, stage: Document) -> Document:
         return {
-            "aggregate": self._collection,
-            "pipeline": [{"$changeStream": stage}, self._project],
+            "aggregate": self._target,
+            "pipeline": [{"$changeStream": stage}, *self._stages],
             "cursor": {"batchSize": MAX_EVENTS},
             "readConcern": {"level": "majority"},
         }
 
-    def next(self) -> Batch:
-        """Wait for events, AWAIT_MS at most."""
+    def next(self, wait_ms: int = AWAIT_MS) -> Batch:
+        """Wait for events, so long at most."""
         command = {
             "getMore": self._cursor,
-            "collection": self._collection,
+            "collection": self._cursor_of,
             "batchSize": MAX_EVENTS,
-            "maxTimeMS": AWAIT_MS,
+            "maxTimeMS": wait_ms,
         }
         # Where this fails, `close` must not ask for the cursor over the same dead link: the error would wait for that.
         self._cursor = 0
@@ -132,10 +108,7 @@ class ChangeStream:
     def _batch(self, reply: Document, name: str) -> Batch:
         cursor = reply["cursor"]
         self._cursor = cursor["id"]
-        token = cursor["postBatchResumeToken"]
-        events = cursor[name]
-        through = token_time(events[-1]["_id"]) if events else just_before(token_time(token))
-        return Batch(events, token, through)
+        return Batch.of(cursor[name], cursor["postBatchResumeToken"])
 
     @property
     def is_exhausted(self) -> bool:
@@ -148,6 +121,52 @@ class ChangeStream:
             return
         if self._cursor:
             with contextlib.suppress(PyMongoError):
-                self._run({"killCursors": self._collection, "cursors": [self._cursor]})
+                self._run({"killCursors": self._cursor_of, "cursors": [self._cursor]})
         self._session.end_session()
         self._session, self._cursor = None, 0
+
+
+class ChangeStream(RawStream):
+    """The stream of one plan's collection."""
+
+    def __init__(self, store: MongoStore, plan: Plan, *, thin: bool = False) -> None:
+        """`thin`: deliver no fields, for changes that are larger than an event may be."""
+        super().__init__(store, *plan.namespace, [{"$project": plan.event_projection(thin=thin)}])
+
+    def begin(self) -> Batch:
+        """Open at the present moment."""
+        return self.open({}, ZERO)
+
+    def resume(self, token: Document, event: Document | None, horizon: Moment) -> Batch:
+        """Open behind `token`. `event` is the token of the last change delivered, `horizon` the latest time that shows.
+
+        Raises PositionLostError when the server cannot resume, or when its history is not the one that the token comes
+        from: its data were restored to an earlier moment.
+        """
+        if event is not None and event != token:
+            self._check_history(event)
+        try:
+            return self.open({"startAfter": token}, horizon)
+        except FatalError as error:
+            if getattr(error.__cause__, "code", None) in _NOT_A_TOKEN:
+                raise PositionLostError("mongo", "the stored resume token is not one of MongoDB's") from error
+            raise
+
+    def _check_history(self, event: Document) -> None:
+        """Any history accepts a token that stands for no event; the last event itself is known to its own alone.
+
+        Times are inclusive: the stream from the event's time begins with it. The changes of one transaction share a
+        time, and therefore times are compared.
+        """
+        time = token_time(event)
+        try:
+            found = self.open({"startAtOperationTime": timestamp(time)}, ZERO).events or self.next().events
+        except OplogTooShortError:
+            return  # it no longer reaches back to that event, and cannot tell
+        finally:
+            self.close()
+        if not found or token_time(found[0]["_id"]) != time:
+            raise PositionLostError(
+                "mongo",
+                "the last change that was applied is not in MongoDB's history: the data were restored",
+            )

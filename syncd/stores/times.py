@@ -65,3 +65,18 @@ def just_before(time: Moment) -> Moment:
     stream begins with is even one step ahead of the server's own time.
     """
     return f"{int(time, 16) - 1:016X}"
+
+
+def is_high_water_mark(token: dict[str, Any]) -> bool:
+    """Whether a token stands for no event: then a stream over any collection can begin behind it.
+
+    After the time come the version (type byte 0x2B and a byte) and the kind of token: 0x29, a zero, for these.
+    """
+    data: str = token["_data"]
+    return data[18:20] == "2B" and data[22:24] == "29"
+
+
+def mark_at(mark: dict[str, Any], time: Moment) -> dict[str, Any]:
+    """The high-water mark of another time: it lies before all events of that time."""
+    data: str = mark["_data"]
+    return {"_data": data[:2] + time + data[18:]}

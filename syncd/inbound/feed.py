@@ -1,0 +1,113 @@
+"""Where a lane's changes come from: a stream of its own, or, while it is quiet, one that it shares.
+
+Every open stream costs MongoDB a scan of the whole oplog, and us a request a second, whether or not there is anything
+for it. So the quiet lanes of a database share one (see hub).
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from syncd.errors import TransientError
+from syncd.inbound.floors import Floors
+from syncd.inbound.hub import StreamHub
+from syncd.inbound.member import Member
+from syncd.inbound.status import LaneStatus
+from syncd.inbound.stream import Batch, ChangeStream
+from syncd.plan.compile import Plan
+from syncd.stores.mongo import Document
+
+QUIET_S = 3.0
+QUIET_EVENTS = 20
+"""A lane with no more changes than this within QUIET_S may share. Well below what makes it leave."""
+
+
+class Feed:
+    """The batches of one run. `items` is for the thread that fetches; `close` may be called by another."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        stream: ChangeStream,
+        event: Document | None,
+        floors: Floors,
+        status: LaneStatus,
+        hub: StreamHub | None,
+        inbox: queue.SimpleQueue[Any],
+    ) -> None:
+        """`event`: token of the last change that was delivered; `hub`: None for a stream of its own in any case."""
+        self._plan, self._stream, self._event = plan, stream, event
+        self._floors, self._status, self._hub, self._inbox = floors, status, hub, inbox
+        self._member: Member | None = None
+        self._closed = False
+        self._calm()
+        status.stream = "own"
+
+    def items(self, first: Batch) -> Iterator[Batch]:
+        """All batches of its own stream, the first one given; a shared stream puts its own into the inbox."""
+        batch: Batch | None = first
+        try:
+            while batch is not None:
+                yield batch
+                batch = self._next(batch)
+        finally:
+            self._stream.close()
+
+    def close(self) -> None:
+        """End a wait for a shared stream."""
+        self._closed = True
+        if (member := self._member) is not None:
+            member.leave()
+
+    def _next(self, last: Batch) -> Batch | None:
+        self._check_open()
+        if last.events:
+            self._event = last.events[-1]["_id"]
+        if self._hub is not None and self._is_quiet(len(last.events)):
+            self._calm()
+            member = self._member = Member(self._plan, last.token, self._event, self._inbox)
+            if self._hub.join(member):
+                return self._share(member)
+        return self._stream.next()
+
+    def _check_open(self) -> None:
+        """What ends a stream is an event, and the run with it. A lane must not wait for one that never comes."""
+        if self._stream.is_exhausted:
+            raise TransientError("mongo", "the change stream ended without a word; opening it again")
+
+    def _calm(self) -> None:
+        self._since, self._count = time.monotonic(), 0
+
+    def _is_quiet(self, count: int) -> bool:
+        self._count += count
+        if self._count > QUIET_EVENTS or self._status.state != "live":
+            self._calm()
+        return time.monotonic() - self._since > QUIET_S
+
+    def _share(self, member: Member) -> Batch | None:
+        """Wait until the shared stream is of no more use. Returns the next batch of the lane's own."""
+        while not member.covered.is_set():
+            if self._stream.is_exhausted or self._closed:
+                member.leave()
+                self._check_open()
+                return None
+            batch = self._stream.next()
+            if not member.offer(batch.events, batch.token, proof=not batch.events):
+                return member.rest(batch)
+        self._stream.close()
+        self._status.stream = "shared"
+        if self._closed:
+            member.leave()
+        member.left.wait()
+        return None if self._closed else self._own_again(member)
+
+    def _own_again(self, member: Member) -> Batch:
+        member.leave()  # whoever passes something on at this moment has finished then
+        self._status.stream = "own"
+        self._calm()
+        # After an error, MongoDB's history may be another one: then it is looked at as at a start.
+        event = member.event if member.failed else None
+        return self._stream.resume(member.token, event, self._floors.horizon())
