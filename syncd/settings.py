@@ -12,6 +12,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from syncd.errors import SettingsError
 
+MOST_PARTITIONS = 256
+"""Each is a change stream of its own, in which MongoDB looks at every change."""
+
 
 class Settings(BaseSettings):
     """Every setting of the daemon and of the command line; field descriptions become the reference."""
@@ -43,6 +46,9 @@ class Settings(BaseSettings):
         description="Most writes in one call to Redis: the application's reads wait so long.",
     )
     chunk_documents: int = Field(2000, ge=10, le=50_000, description="Documents a snapshot reads at once.")
+    partition: str = Field(
+        "1/1", description="`2/4`: work on the second of four parts of every contract's documents."
+    )
 
     @field_validator("http")
     @classmethod
@@ -51,6 +57,22 @@ class Settings(BaseSettings):
         if not (separator and host and port.isdigit() and int(port) < 65_536):
             raise ValueError("not host:port")
         return value
+
+    @field_validator("partition")
+    @classmethod
+    def _partition(cls, value: str) -> str:
+        number, separator, count = value.partition("/")
+        if not (separator and number.isdecimal() and count.isdecimal()):
+            raise ValueError("not number/count, such as 2/4")
+        if not 1 <= int(number) <= int(count) <= MOST_PARTITIONS:
+            raise ValueError(f"the number goes from 1 to the count, the count to {MOST_PARTITIONS}")
+        return value
+
+    @property
+    def partition_numbers(self) -> tuple[int, int]:
+        """Number and count of `partition`."""
+        number, _, count = self.partition.partition("/")
+        return int(number), int(count)
 
     @property
     def http_address(self) -> tuple[str, int]:

@@ -69,6 +69,10 @@ SNAPSHOT_DOCUMENTS = Gauge(
 LANE_STATE = Gauge(
     "syncd_lane_state", "1 for the state a lane is in", ["contract", "state"], registry=REGISTRY
 )
+PARTITIONS = Gauge(
+    "syncd_partitions", "Partitions that the contract is split into; 1 where it is not", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
 LEASE = Gauge("syncd_lease_held", "1 while this daemon holds the lease", ["contract"], registry=REGISTRY)
 POSITION_AGE = Gauge(
     "syncd_position_age_seconds", "Age of the stored position's cluster time", ["contract"], registry=REGISTRY
@@ -121,7 +125,7 @@ def configure_logging(level: str, form: str) -> None:
     )
 
 
-def contract_known(contract: str, freshness_s: float | None) -> None:
+def contract_known(contract: str, freshness_s: float | None, partitions: int = 1) -> None:
     """Every series of a contract exists from the start, at 0."""
     for op in CHANGE_OPS:
         CHANGES.labels(contract, op)
@@ -131,19 +135,20 @@ def contract_known(contract: str, freshness_s: float | None) -> None:
         DEAD_TOTAL.labels(contract, reason)
     for state in ("applied", "estimated"):
         SNAPSHOT_DOCUMENTS.labels(contract, state)
-    for why in ("transient", "fatal", "fenced", "position_lost", "bug"):
+    for why in ("transient", "fatal", "fenced", "position_lost", "layout", "bug"):
         RESTARTS.labels(contract, why)
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE):
         metric.labels(contract)
     if freshness_s is not None:
         FRESHNESS.labels(contract).set(freshness_s)
+    PARTITIONS.labels(contract).set(partitions)
     lane_state(contract, "starting", log=False)
 
 
 def contract_gone(contract: str) -> None:
     """Take the series of a removed contract off the page."""
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
-                   SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS):  # fmt: skip
+                   SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS):  # fmt: skip
         metric.remove_by_labels({"contract": contract})
 
 
@@ -179,6 +184,12 @@ def position_lost(contract: str, error: str, action: str) -> None:
     RESTARTS.labels(contract, "position_lost").inc()
     log = _log.warning if action == "resnapshot" else _log.error
     log("position lost", contract=contract, error=error, action=action)
+
+
+def layout_changed(contract: str, before: int, now: int) -> None:
+    """A contract is split in another way: all positions are gone, and each partition copies its documents anew."""
+    RESTARTS.labels(contract, "layout").inc()
+    _log.warning("layout changed", contract=contract, partitions_before=before, partitions=now)
 
 
 def oplog_window_short(contract: str, window_s: float, age_s: float) -> None:

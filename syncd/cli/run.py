@@ -20,6 +20,12 @@ def run(
     http: Annotated[
         str | None, typer.Option("--http", help="Address of probes and metrics (SYNCD_HTTP).")
     ] = None,
+    partition: Annotated[
+        str | None,
+        typer.Option(
+            "--partition", help="2/4: the second of four parts of every contract (SYNCD_PARTITION)."
+        ),
+    ] = None,
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT; batches under way are finished and committed first."""
     from syncd import telemetry
@@ -29,7 +35,7 @@ def run(
     from syncd.ops.http import HttpServer, application
     from syncd.settings import Settings
 
-    settings = Settings.from_environment(contracts=contracts, http=http)
+    settings = Settings.from_environment(contracts=contracts, http=http, partition=partition)
     telemetry.configure_logging(settings.log_level, settings.log_format)
     stop = threading.Event()
     caught: list[str] = []

@@ -57,13 +57,14 @@ class LaneRun:
         settings: Settings,
         status: LaneStatus,
         stop: threading.Event,
+        control: ControlKeys,
         *,
         thin: bool,
     ) -> None:
         self._plan, self._mongo, self._redis = plan, mongo, redis
         self._lease, self._settings, self._status, self._stop = lease, settings, status, stop
-        self._control = ControlKeys(plan.name)
-        self._lookup = Lookup(mongo, plan)
+        self._control = control
+        self._lookup = Lookup(mongo, plan, control.partition)
         self._indexes = Indexes(plan, redis, self._control)
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._sources: list[Source] = []
@@ -94,7 +95,7 @@ class LaneRun:
     def _start(self) -> None:
         position = load_position(self._redis, self._control)
         self._indexes.create()
-        stream = ChangeStream(self._mongo, self._plan, thin=self._thin)
+        stream = ChangeStream(self._mongo, self._plan, self._control.partition, thin=self._thin)
         fresh = position.token is None or position.fingerprint != self._plan.fingerprint
         reason = "no position" if position.token is None else "the contract changed" if fresh else "going on"
         first = stream.begin() if fresh else self._resume(stream, position)
@@ -121,7 +122,7 @@ class LaneRun:
         self._live_at = position.mark
         self._house = Housekeeper(
             self._plan, self._mongo, self._redis, self._lease, self._pipeline, self._indexes, self._status,
-            self._lookup, floors,
+            self._lookup, floors, self._control,
         )  # fmt: skip
 
     @staticmethod
@@ -159,7 +160,8 @@ class LaneRun:
     def _estimate(self) -> int:
         database, collection = self._plan.namespace
         with translated():
-            return self._mongo.client[database][collection].estimated_document_count()
+            whole = self._mongo.client[database][collection].estimated_document_count()
+        return whole // self._control.partition.count
 
     def _fetch(self, what: str, items: Iterator[Any]) -> None:
         source = Source(f"{self._plan.name}-{what}", items, self._inbox)
@@ -197,7 +199,7 @@ class LaneRun:
         self._status.confirmed(self._pipeline.confirmed)
         if self._house.due:
             self._house.keep()
-            self._again = self._again or wants_snapshot(self._redis, self._plan.name)
+            self._again = self._again or wants_snapshot(self._redis, self._control)
 
     def _handle(self, item: Any) -> None:
         if isinstance(item, Batch):

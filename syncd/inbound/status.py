@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from syncd import telemetry
+from syncd.plan.partition import WHOLE, Partition
 from syncd.stores.position import Position
 from syncd.stores.times import ZERO, readable, seconds
 
@@ -18,8 +19,10 @@ OPLOG_ALARM = 0.6
 class LaneStatus:
     """State of one lane. Reads are consistent enough for people: every field is replaced as a whole."""
 
-    def __init__(self, contract: str, collection: str, freshness_s: float | None) -> None:
-        self.contract = contract
+    def __init__(
+        self, contract: str, collection: str, freshness_s: float | None, partition: Partition = WHOLE
+    ) -> None:
+        self.contract, self.partition = contract, partition
         self.collection = collection
         self.freshness_s = freshness_s
         self.state = "starting"
@@ -27,6 +30,8 @@ class LaneStatus:
         self.error = ""
         self.changes = 0
         self.dead_letters = 0
+        self.partitions: list[dict[str, Any]] = []
+        """All partitions of the contract, where it is split, as Redis showed them when the lane last looked."""
         self._fresh_at: float | None = None
         self._position = Position()
         self._alarmed = False
@@ -93,6 +98,7 @@ class LaneStatus:
         """For JSON."""
         return {
             "contract": self.contract,
+            "partition": str(self.partition),
             "collection": self.collection,
             "state": self.state,
             "since": self.since,
@@ -103,5 +109,6 @@ class LaneStatus:
             "dead_letters": self.dead_letters,
             "position": readable(self._position.time),
             "snapshot": {"phase": self._position.phase, "copied": self._position.copied},
+            "partitions": self.partitions,
             "error": self.error,
         }

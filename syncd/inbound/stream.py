@@ -16,6 +16,7 @@ from pymongo.errors import PyMongoError
 from syncd.errors import FatalError, OplogTooShortError, PositionLostError
 from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan
+from syncd.plan.partition import WHOLE, Partition
 from syncd.stores.mongo import Document, MongoStore, translated
 from syncd.stores.times import ZERO, Moment, just_before, moment, timestamp, token_time
 
@@ -43,13 +44,19 @@ class Batch:
 
 
 class ChangeStream:
-    """One cursor over one collection. Not thread-safe."""
+    """One cursor over one collection, or a partition of it. Not thread-safe."""
 
-    def __init__(self, store: MongoStore, plan: Plan, *, thin: bool = False) -> None:
+    def __init__(
+        self, store: MongoStore, plan: Plan, partition: Partition = WHOLE, *, thin: bool = False
+    ) -> None:
         """`thin`: deliver no fields, for changes that are larger than an event may be."""
         self._store = store
         self._database, self._collection = plan.namespace
-        self._project = {"$project": plan.event_projection(thin=thin)}
+        self._stages: list[Document] = [{"$project": plan.event_projection(thin=thin)}]
+        if not partition.is_whole:
+            # What happens to the whole collection concerns every partition.
+            ours = [{"documentKey": {"$exists": False}}, {"$expr": partition.holds("$documentKey._id")}]
+            self._stages.insert(0, {"$match": {"$or": ours}})
         self._session: ClientSession | None = None
         self._cursor: Any = 0
 
@@ -107,7 +114,7 @@ class ChangeStream:
     def _command(self, stage: Document) -> Document:
         return {
             "aggregate": self._collection,
-            "pipeline": [{"$changeStream": stage}, self._project],
+            "pipeline": [{"$changeStream": stage}, *self._stages],
             "cursor": {"batchSize": MAX_EVENTS},
             "readConcern": {"level": "majority"},
         }
