@@ -92,6 +92,9 @@ INDEX_FAILURES = Gauge(
 RESTARTS = Counter(
     "syncd_lane_restarts_total", "Lanes started again, by why", ["contract", "why"], registry=REGISTRY
 )
+WORKER_RESTARTS = Counter(
+    "syncd_worker_restarts_total", "Worker processes that died and were started again", registry=REGISTRY
+)
 RELOADS = Counter(
     "syncd_contract_reload_total", "Edits of the contract directory", ["result"], registry=REGISTRY
 )
@@ -198,6 +201,12 @@ def oplog_window_short(contract: str, window_s: float, age_s: float) -> None:
         "the stored position nears the end of the oplog; let the lane catch up, or make the oplog larger",
         contract=contract, position_age_seconds=round(age_s), oplog_window_seconds=round(window_s),
     )  # fmt: skip
+
+
+def worker_died(worker: int, exit_code: int | None, retry_s: float) -> None:
+    """A worker process ended without being asked to. Negative exit codes are signals."""
+    WORKER_RESTARTS.inc()
+    _log.error("worker died", worker=worker, exit_code=exit_code, retry_seconds=round(retry_s, 2))
 
 
 def replayed(contract: str, count: int) -> None:
