@@ -77,18 +77,20 @@ class Lookup:
         """Which of these `_id` belong to the partition, whether there is a document or not."""
         if self._partition.is_whole or not ids:
             return [True] * len(ids)
+        # `$facet` gives one document from none. `$documents` would be plainer, and needs rights on the whole database.
+        ours = {"$map": {"input": {"$literal": ids}, "in": self._partition.holds("$$this")}}
         command: Document = {
-            "aggregate": 1,
+            "aggregate": self._collection,
             "pipeline": [
-                # Ids are values, never expressions.
-                {"$documents": {"$literal": [{"id": document_id} for document_id in ids]}},
-                {"$project": {"_id": 0, "own": self._partition.holds("$id")}},
+                {"$match": {"$expr": False}},
+                {"$facet": {"none": [{"$limit": 1}]}},
+                {"$project": {"own": ours}},
             ],
-            "cursor": {"batchSize": len(ids) + 1},
+            "cursor": {},
         }
         with translated():
             reply = self._store.client[self._database].command(command, codec_options=CODEC)
-        found = [bool(document["own"]) for document in reply["cursor"]["firstBatch"]]
+        found = [own for document in reply["cursor"]["firstBatch"] for own in document["own"]]
         if len(found) != len(ids):
             raise TransientError("mongo", "MongoDB did not hash every id; trying again")
         return found

@@ -27,13 +27,12 @@ local function fenced(keys, args)
     return {'fenced', held or ''}
   end
   -- An evicted or flushed position must not be rebuilt from a part of it.
-  local said = redis.call('HMGET', keys[2], 'epoch', 'layout')
-  local epoch = said[1]
+  local epoch = redis.call('HGET', keys[2], 'epoch')
   if not epoch or held:sub(-(#epoch + 1)) ~= ':' .. epoch then
     return {'fenced', 'position'}
   end
   -- A lease lives under its own layout only, see `lease`; this is for a layout that was evicted or removed.
-  if redis.call('HGET', family(keys[1]) .. 'layout', 'now') ~= said[2] then
+  if redis.call('HGET', family(keys[1]) .. 'layout', 'now') ~= redis.call('HGET', keys[2], 'layout') then
     return {'fenced', 'layout'}
   end
   return nil

@@ -171,13 +171,12 @@ def test_status_shows_the_partitions_elsewhere(scene: Scene) -> None:
     assert f"{flow.contract} 3/3: NOBODY works on it, not begun" in said
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_keys_that_go_from_one_partition_to_another(scene: Scene, seed: int) -> None:
+def test_keys_that_go_from_one_partition_to_another(scene: Scene) -> None:
     """A key that moves between documents of different partitions ends with its last document, and none is left over."""
     flow = scene.add("film", projection(["title", "slug"], key="{slug}"), unique=[["slug"]], documents=FILMS)
     flow.collection.create_index("slug", unique=True)
     run_two(scene)
-    chance = random.Random(seed)
+    chance = random.Random(1)
     for turn in range(300):
         one, two = chance.sample(range(len(FILMS)), 2)
         match chance.randrange(3):

@@ -17,7 +17,7 @@ def page(contract: str, oplog: float) -> str:
 
 
 def test_each_family_once_with_the_series_of_all() -> None:
-    """Series of contracts come from the workers, all others from the parent, and the oplog is that of who has seen it."""
+    """Series of contracts come from the workers, all others from the parent, and the oplog from who saw it."""
     said = merged(OWN, [(page("a", 5.0), ""), (page("b", 9.0), "")])
     assert said == (
         f"{HEAD} 9.0\n# HELP syncd_x A word # more\n# TYPE syncd_x gauge\nsyncd_x 1.0\n"
