@@ -61,15 +61,24 @@ class WorkerProcess(threading.Thread):
         """Start it, listen until it ends, and start it again."""
         pause = 0.0
         while not self._halt.wait(pause):
-            process = self._launch()
-            self._listen()
-            process.join(5)
+            exit_code = self._live()
             if self._halt.is_set():
                 return
             ran = time.monotonic() - self._began
             pause = 0.0 if ran > CALM_S else min(LONGEST_PAUSE_S, max(0.5, 2 * pause))
-            self.died = f"worker {self.number} ended with exit code {process.exitcode}; it is started again"
-            telemetry.worker_died(self.number, process.exitcode, pause)
+            self.died = f"worker {self.number} ended with exit code {exit_code}; it is started again"
+            telemetry.worker_died(self.number, exit_code, pause)
+
+    def _live(self) -> int | None:
+        """One process from its start to its end; returns its exit code, None where it could not be started."""
+        self._began = time.monotonic()
+        try:
+            process = self._launch()
+        except OSError:  # no memory, or too many processes: that may pass
+            return None
+        self._listen()
+        process.join(5)
+        return process.exitcode
 
     def _launch(self) -> SpawnProcess:
         context = get_context("spawn")
@@ -81,8 +90,11 @@ class WorkerProcess(threading.Thread):
         # Now the worker alone has that end: the pipe ends when it does.
         theirs.close()
         with self._lock:
-            self._process, self._pipe, self._began, self.died = process, ours, time.monotonic(), ""
-            self._pipe.send((APPLY, 0, self._contracts))
+            self._process, self._pipe, self.died = process, ours, ""
+            with contextlib.suppress(OSError):  # the listener finds the same
+                ours.send((APPLY, 0, self._contracts))
+                if self._halt.is_set():  # asked before there was a pipe
+                    ours.send((STOP, 0, None))
         return process
 
     def _listen(self) -> None:

@@ -84,7 +84,7 @@ class Workers:
     def alive(self) -> bool:
         """Whether every worker answers that its lanes' threads run, or is about to start."""
         asked = [bool(worker.owner) for worker in self._workers]
-        return all(
+        return all(worker.is_alive() for worker in self._workers) and all(
             report.alive if report is not None else not (was_up and worker.owner) and not worker.is_stuck
             for worker, was_up, report in zip(self._workers, asked, self._ask(), strict=True)
         )

@@ -84,7 +84,7 @@ def test_one_page_of_metrics(workers: Scene) -> None:
         )
         assert workers.daemon.metric("syncd_writes_total", contract=contract) >= len(FILMS)
     assert workers.daemon.metric("syncd_build_info") == 1
-    assert workers.daemon.metric("syncd_oplog_window_seconds") > 0
+    assert "syncd_oplog_window_seconds" in names
 
 
 def test_a_reload_reaches_the_workers(workers: Scene) -> None:
