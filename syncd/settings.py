@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from syncd.errors import SettingsError
+
+MOST_PARTITIONS = 256
+"""Each is a change stream of its own, in which MongoDB looks at every change."""
 
 
 class Settings(BaseSettings):
@@ -43,6 +46,16 @@ class Settings(BaseSettings):
         description="Most writes in one call to Redis: the application's reads wait so long.",
     )
     chunk_documents: int = Field(2000, ge=10, le=50_000, description="Documents a snapshot reads at once.")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes over which the contracts are spread; 1: all in the daemon itself.",
+    )
+    partition: str = Field(
+        "1/1", description="`2/4`: work on the second of four parts of every contract's documents."
+    )
+    split: bool = Field(False, description="Each worker takes a part of every contract, not all of some.")
 
     @field_validator("http")
     @classmethod
@@ -51,6 +64,29 @@ class Settings(BaseSettings):
         if not (separator and host and port.isdigit() and int(port) < 65_536):
             raise ValueError("not host:port")
         return value
+
+    @field_validator("partition")
+    @classmethod
+    def _partition(cls, value: str) -> str:
+        number, separator, count = value.partition("/")
+        if not (separator and number.isdecimal() and count.isdecimal()):
+            raise ValueError("not number/count, such as 2/4")
+        if not 1 <= int(number) <= int(count) <= MOST_PARTITIONS:
+            raise ValueError(f"the number goes from 1 to the count, the count to {MOST_PARTITIONS}")
+        return value
+
+    @field_validator("split")
+    @classmethod
+    def _split(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and (info.data.get("workers") == 1 or info.data.get("partition") != "1/1"):
+            raise ValueError("needs SYNCD_WORKERS above 1, and goes without SYNCD_PARTITION")
+        return value
+
+    @property
+    def partition_numbers(self) -> tuple[int, int]:
+        """Number and count of `partition`."""
+        number, _, count = self.partition.partition("/")
+        return int(number), int(count)
 
     @property
     def http_address(self) -> tuple[str, int]:

@@ -69,6 +69,10 @@ SNAPSHOT_DOCUMENTS = Gauge(
 LANE_STATE = Gauge(
     "syncd_lane_state", "1 for the state a lane is in", ["contract", "state"], registry=REGISTRY
 )
+PARTITIONS = Gauge(
+    "syncd_partitions", "Partitions that the contract is split into; 1 where it is not", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
 LEASE = Gauge("syncd_lease_held", "1 while this daemon holds the lease", ["contract"], registry=REGISTRY)
 POSITION_AGE = Gauge(
     "syncd_position_age_seconds", "Age of the stored position's cluster time", ["contract"], registry=REGISTRY
@@ -87,6 +91,9 @@ INDEX_FAILURES = Gauge(
 )
 RESTARTS = Counter(
     "syncd_lane_restarts_total", "Lanes started again, by why", ["contract", "why"], registry=REGISTRY
+)
+WORKER_RESTARTS = Counter(
+    "syncd_worker_restarts_total", "Worker processes that died and were started again", registry=REGISTRY
 )
 RELOADS = Counter(
     "syncd_contract_reload_total", "Edits of the contract directory", ["result"], registry=REGISTRY
@@ -121,7 +128,7 @@ def configure_logging(level: str, form: str) -> None:
     )
 
 
-def contract_known(contract: str, freshness_s: float | None) -> None:
+def contract_known(contract: str, freshness_s: float | None, partitions: int = 1) -> None:
     """Every series of a contract exists from the start, at 0."""
     for op in CHANGE_OPS:
         CHANGES.labels(contract, op)
@@ -131,19 +138,20 @@ def contract_known(contract: str, freshness_s: float | None) -> None:
         DEAD_TOTAL.labels(contract, reason)
     for state in ("applied", "estimated"):
         SNAPSHOT_DOCUMENTS.labels(contract, state)
-    for why in ("transient", "fatal", "fenced", "position_lost", "bug"):
+    for why in ("transient", "fatal", "fenced", "position_lost", "layout", "bug"):
         RESTARTS.labels(contract, why)
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE):
         metric.labels(contract)
     if freshness_s is not None:
         FRESHNESS.labels(contract).set(freshness_s)
+    PARTITIONS.labels(contract).set(partitions)
     lane_state(contract, "starting", log=False)
 
 
 def contract_gone(contract: str) -> None:
     """Take the series of a removed contract off the page."""
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
-                   SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS):  # fmt: skip
+                   SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS):  # fmt: skip
         metric.remove_by_labels({"contract": contract})
 
 
@@ -194,6 +202,12 @@ def shared_stream_bug(database: str) -> None:
     _log.exception("unexpected error in a shared stream; please report it", database=database)
 
 
+def layout_changed(contract: str, before: int, now: int) -> None:
+    """A contract is split in another way: all positions are gone, and each partition copies its documents anew."""
+    RESTARTS.labels(contract, "layout").inc()
+    _log.warning("layout changed", contract=contract, partitions_before=before, partitions=now)
+
+
 def oplog_window_short(contract: str, window_s: float, age_s: float) -> None:
     """The stored position is about to fall out of the oplog."""
     _log.error(
@@ -212,6 +226,12 @@ def dead_letters_wait(contract: str, count: int) -> None:
     _log.warning(
         "dead letters wait", contract=contract, count=count, see=f"syncd deadletters list {contract}"
     )
+
+
+def worker_died(worker: int, exit_code: int | None, retry_s: float) -> None:
+    """A worker process ended without being asked to. Negative exit codes are signals."""
+    WORKER_RESTARTS.inc()
+    _log.error("worker died", worker=worker, exit_code=exit_code, retry_seconds=round(retry_s, 2))
 
 
 def replayed(contract: str, count: int) -> None:

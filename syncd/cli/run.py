@@ -31,16 +31,31 @@ def run(
     http: Annotated[
         str | None, typer.Option("--http", help="Address of probes and metrics (SYNCD_HTTP).")
     ] = None,
+    partition: Annotated[
+        str | None,
+        typer.Option(
+            "--partition", help="2/4: the second of four parts of every contract (SYNCD_PARTITION)."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes that share the contracts (SYNCD_WORKERS).")
+    ] = None,
+    split: Annotated[
+        bool | None, typer.Option("--split", help="Each worker takes a part of every contract (SYNCD_SPLIT).")
+    ] = None,
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT; batches under way are finished and committed first."""
     from syncd import telemetry
     from syncd.contract.load import load_contract_set
     from syncd.daemon.reload import Reloader, stamp
-    from syncd.daemon.supervisor import Supervisor
+    from syncd.daemon.supervisor import Runner, Supervisor
+    from syncd.daemon.workers import Workers
     from syncd.ops.http import HttpServer, application
     from syncd.settings import Settings
 
-    settings = Settings.from_environment(contracts=contracts, http=http)
+    settings = Settings.from_environment(
+        contracts=contracts, http=http, partition=partition, workers=workers, split=split
+    )
     telemetry.configure_logging(settings.log_level, settings.log_format)
     stop = threading.Event()
     caught: list[str] = []
@@ -53,19 +68,21 @@ def run(
         signal.signal(number, on_signal)
     seen = stamp(settings.contracts)
     loaded = load_contract_set(settings.contracts, os.environ)
-    supervisor = Supervisor(settings)
-    plans = supervisor.compile(entry.contract for entry in loaded.contracts)
-    server = HttpServer(application(supervisor), settings.http_address)
-    server.start()
-    reloader = Reloader(settings.contracts, supervisor, stop, seen)
-    reloader.start()
-    spare_the_collector()
-    supervisor.apply(plans)
-    host = settings.http_address[0]
-    telemetry.daemon_started(http=f"http://{host}:{server.port}", contracts=[plan.name for plan in plans])
-    stop.wait()
-    telemetry.daemon_stopping(caught[0])
-    reloader.join(5)
-    supervisor.stop()
+    runner: Runner = Workers(settings) if settings.workers > 1 else Supervisor(settings)
+    try:
+        plans = runner.compile(entry.contract for entry in loaded.contracts)
+        server = HttpServer(application(runner), settings.http_address)
+        server.start()
+        reloader = Reloader(settings.contracts, runner, stop, seen)
+        reloader.start()
+        spare_the_collector()
+        runner.apply(plans)
+        host = settings.http_address[0]
+        telemetry.daemon_started(http=f"http://{host}:{server.port}", contracts=[plan.name for plan in plans])
+        stop.wait()
+        telemetry.daemon_stopping(caught[0])
+        reloader.join(5)
+    finally:
+        runner.stop()
     server.stop()
     telemetry.daemon_stopped()

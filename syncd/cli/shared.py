@@ -23,7 +23,7 @@ Output: TypeAlias = Annotated[Literal["text", "json"], typer.Option("-o", "--out
 def store_of(contract: str) -> RedisStore:
     """The Redis of the settings. Ends with exit code 2 where the contract has never run on it."""
     from syncd.settings import Settings
-    from syncd.stores.position import is_known
+    from syncd.stores.layout import is_known
     from syncd.stores.redis import RedisStore
 
     store = RedisStore(Settings.from_environment().redis_url.get_secret_value())

@@ -7,6 +7,7 @@ import json
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import typer
@@ -48,13 +49,29 @@ def _print_table(said: dict[str, Any]) -> None:
         )
     for lane in said["lanes"]:
         table.add_row(
-            lane["contract"], lane["collection"], lane["state"], f"{lane['lag_seconds']:.1f}", str(lane["changes"]),
+            _name(lane), lane["collection"], lane["state"], f"{lane['lag_seconds']:.1f}", str(lane["changes"]),
             str(lane["snapshot"]["copied"]), str(lane["dead_letters"]), lane["position"],
         )  # fmt: skip
     console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     console.print(table)
     for lane in said["lanes"]:
         if lane["error"]:
-            console.print(f"{lane['contract']}: {lane['error']}", markup=False, highlight=False)
+            console.print(f"{_name(lane)}: {lane['error']}", markup=False, highlight=False)
+    for line in _elsewhere(said["lanes"]):
+        console.print(line, markup=False, highlight=False)
     for problem in said["contracts"]["problems"]:
         console.print(f"the last edit was refused: {problem}", markup=False, highlight=False)
+
+
+def _name(lane: dict[str, Any]) -> str:
+    return lane["contract"] if lane["partition"] == "1/1" else f"{lane['contract']} {lane['partition']}"
+
+
+def _elsewhere(lanes: list[dict[str, Any]]) -> Iterator[str]:
+    """The partitions that this daemon does not work on."""
+    here = {(lane["contract"], lane["partition"]) for lane in lanes}
+    told = {(lane["contract"], part["partition"]): part for lane in lanes for part in lane["partitions"]}
+    for (contract, partition), part in sorted(told.items()):
+        if (contract, partition) not in here:
+            holder = f"held by {part['holder']}" if part["holder"] else "NOBODY works on it"
+            yield f"{contract} {partition}: {holder}, {part['phase'] or 'not begun'}, {part['position']}"

@@ -11,7 +11,7 @@ from watchfiles import watch
 
 from syncd import telemetry
 from syncd.contract.load import load_contract_set
-from syncd.daemon.supervisor import Supervisor
+from syncd.daemon.supervisor import Runner
 from syncd.errors import ContractError, SettingsError
 
 DEBOUNCE_MS = 300
@@ -42,12 +42,12 @@ def _identity(directory: Path) -> tuple[int, int] | None:
 
 
 class Reloader(threading.Thread):
-    """Applies edits to a supervisor."""
+    """Applies edits to what runs."""
 
-    def __init__(self, directory: Path, supervisor: Supervisor, stop: threading.Event, seen: Stamp) -> None:
+    def __init__(self, directory: Path, runner: Runner, stop: threading.Event, seen: Stamp) -> None:
         """`seen`: the directory as it was before the set that runs was loaded."""
         super().__init__(name="reload", daemon=True)
-        self._directory, self._supervisor, self._halt, self._seen = directory, supervisor, stop, seen
+        self._directory, self._runner, self._halt, self._seen = directory, runner, stop, seen
 
     def run(self) -> None:
         """Wait for edits until told to stop."""
@@ -79,12 +79,12 @@ class Reloader(threading.Thread):
         self._seen = stamp(self._directory)
         try:
             contracts = load_contract_set(self._directory, os.environ)
-            plans = self._supervisor.compile(loaded.contract for loaded in contracts.contracts)
+            plans = self._runner.compile(loaded.contract for loaded in contracts.contracts)
         except ContractError as error:
-            self._supervisor.refuse([str(problem) for problem in error.problems])
+            self._runner.refuse([str(problem) for problem in error.problems])
         except SettingsError as error:
-            self._supervisor.refuse([str(error)])
+            self._runner.refuse([str(error)])
         except Exception:  # noqa: BLE001 - a dead thread would ignore every later edit without a word
             telemetry.reload_failed()
         else:
-            self._supervisor.apply(plans)
+            self._runner.apply(plans)

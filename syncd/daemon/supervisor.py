@@ -6,7 +6,9 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Protocol
+
+from prometheus_client import generate_latest
 
 from syncd import telemetry
 from syncd.contract.model import Contract
@@ -33,8 +35,42 @@ class ContractsStatus:
     problems: list[str] = field(default_factory=list)
 
 
+class Changes(NamedTuple):
+    """What became of a set of contracts, by name."""
+
+    started: list[str]
+    restarted: list[str]
+    stopped: list[str]
+
+
+class Runner(Protocol):
+    """What runs the contracts of a daemon: a Supervisor in this process, or Workers."""
+
+    def compile(self, contracts: Iterable[Contract]) -> list[Plan]:
+        """Compile a set without touching what runs. Raises SettingsError where a setting is missing."""
+
+    def apply(self, plans: list[Plan]) -> None:
+        """Make exactly these plans run."""
+
+    def refuse(self, problems: list[str]) -> None:
+        """Note that an edit did not pass; what runs goes on."""
+
+    def stop(self) -> None:
+        """Finish every batch under way and commit."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether a restart would mend nothing."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """`ready`, `contracts` and `lanes`, for JSON."""
+
+    def metrics(self) -> str:
+        """The page of metrics."""
+
+
 class Supervisor:
-    """All lanes of one daemon. `apply` may be called again with another set."""
+    """All lanes of one process. `apply` may be called again with another set."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -50,18 +86,17 @@ class Supervisor:
 
     def compile(self, contracts: Iterable[Contract]) -> list[Plan]:
         """Compile a set without touching what runs. Raises SettingsError where a setting is missing."""
-        key = self._settings.hmac_key
-        secret = key.get_secret_value().encode() if key else None
-        plans = []
-        for contract in contracts:
-            try:
-                plans.append(compile_contract(contract, secret))
-            except SettingsError as error:
-                raise SettingsError(f"contract {contract.name}: {error}") from None
-        return plans
+        return compile_set(contracts, self._settings)
 
     def apply(self, plans: list[Plan]) -> None:
         """Make exactly these plans run: stop what is gone, exchange what changed, start what is new."""
+        reloaded = self._applied
+        changes = self.exchange(plans)
+        self.contracts = ContractsStatus()
+        telemetry.contracts_applied(changes.started, changes.restarted, changes.stopped, reloaded=reloaded)
+
+    def exchange(self, plans: list[Plan]) -> Changes:
+        """`apply` without a word to the outside."""
         with self._lock:
             wanted = {plan.name: plan for plan in plans}
             stopped = [name for name in self._lanes if name not in wanted]
@@ -79,9 +114,8 @@ class Supervisor:
                 lane = self._lane(wanted[name])
                 self._lanes[name] = lane
                 lane.start()
-            reloaded, self._applied = self._applied, True
-        self.contracts = ContractsStatus()
-        telemetry.contracts_applied(started, changed, stopped, reloaded=reloaded)
+            self._applied = True
+        return Changes(started, changed, stopped)
 
     def _lane(self, plan: Plan) -> Lane:
         shared = self._hub, self._requests
@@ -131,6 +165,29 @@ class Supervisor:
             "contracts": {"valid": self.contracts.valid, "problems": self.contracts.problems},
             "lanes": [lane.status.as_dict() for lane in self.lanes],
         }
+
+    def metrics(self) -> str:
+        """The page of metrics."""
+        for lane in self.lanes:
+            lane.status.measure()
+        return generate_latest(telemetry.REGISTRY).decode()
+
+
+def lane_name(lane: dict[str, Any]) -> str:
+    """What people call a lane of `as_dict`."""
+    return str(lane["contract"] if lane["partition"] == "1/1" else f"{lane['contract']} {lane['partition']}")
+
+
+def compile_set(contracts: Iterable[Contract], settings: Settings) -> list[Plan]:
+    """Compile contracts. Raises SettingsError, with the contract's name, where a setting is missing."""
+    secret = settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None
+    plans = []
+    for contract in contracts:
+        try:
+            plans.append(compile_contract(contract, secret))
+        except SettingsError as error:
+            raise SettingsError(f"contract {contract.name}: {error}") from None
+    return plans
 
 
 def _same(a: Plan, b: Plan) -> bool:

@@ -12,10 +12,12 @@ from syncd.inbound.pipeline import Pipeline
 from syncd.inbound.status import LaneStatus
 from syncd.inbound.units import ReplayUnit, Step
 from syncd.plan.compile import Plan
+from syncd.plan.keys import decode_key_value
 from syncd.stores.deadletters import count_dead_letters, replays_done, requested_replays
+from syncd.stores.layout import survey
 from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
-from syncd.stores.position import SNAPSHOT
+from syncd.stores.position import SNAPSHOT, ControlKeys
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard, wants_snapshot
 
@@ -42,10 +44,11 @@ class Housekeeper:
         lookup: Lookup,
         floors: Floors,
         requests: RequestBoard,
+        control: ControlKeys,
     ) -> None:
         self._plan, self._mongo, self._redis, self._lease = plan, mongo, redis, lease
         self._pipeline, self._indexes, self._status = pipeline, indexes, status
-        self._lookup, self._floors, self._requests = lookup, floors, requests
+        self._lookup, self._floors, self._requests, self._control = lookup, floors, requests, control
         self._renewed = time.monotonic()
         self._looked = self._next = 0.0
         self._told = False
@@ -63,14 +66,16 @@ class Housekeeper:
         if now - max(self._renewed, self._pipeline.confirmed_at) > self._lease.ttl_ms / 3000:
             self._lease.renew()
             self._renewed = now
-        asked = self._requests.has_any(self._plan.name)
+        asked = self._requests.has_any(self._control)
         if asked:
             self._replay()
         if now - self._looked > (EVERY_S if self._indexes.is_building else LOOK_S):
             self._looked = now
             self._indexes.check(ready=self._pipeline.position.phase != SNAPSHOT)
             self._count_dead_letters()
-        return asked and wants_snapshot(self._redis, self._plan.name)
+            if not self._control.partition.is_whole:
+                self._status.partitions = survey(self._redis, self._plan.name)
+        return asked and wants_snapshot(self._redis, self._control)
 
     def _count_dead_letters(self) -> None:
         self._status.dead_letters = waiting = count_dead_letters(self._redis, self._plan.name)
@@ -90,7 +95,7 @@ class Housekeeper:
 
     def _replay(self) -> None:
         """Dead letters that somebody wants tried again."""
-        letters = requested_replays(self._redis, self._plan.name, MOST_REPLAYED)
+        letters = self._own_letters()
         if not letters:
             return
         waiting = {entry: ident for entry, ident in letters.items() if ident}
@@ -99,3 +104,15 @@ class Housekeeper:
             self._pipeline.settle()
         replays_done(self._redis, self._plan.name, list(letters))
         telemetry.replayed(self._plan.name, len(waiting))
+
+    def _own_letters(self) -> dict[str, str]:
+        """The first of them that are for this partition; letters that are gone are for everybody."""
+        start = 0
+        while letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED, start):
+            ids = [decode_key_value(ident) if ident else None for ident in letters.values()]
+            ours = self._lookup.own(ids)
+            chosen = {e: i for (e, i), own in zip(letters.items(), ours, strict=True) if own or not i}
+            if chosen:
+                return chosen
+            start += MOST_REPLAYED
+        return {}

@@ -16,6 +16,7 @@ from syncd.errors import CapabilityError, TransientError
 from syncd.plan.compile import Plan
 from syncd.plan.project import Shape
 from syncd.stores.capabilities import Capabilities, lacks
+from syncd.stores.layout import others_have_copied
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
 
@@ -50,10 +51,14 @@ class _Generation:
 
 
 class Indexes:
-    """All indexes of one contract. `create` before a snapshot, `check` now and then."""
+    """All indexes of one contract. `create` before a snapshot, `check` now and then.
+
+    Of several partitions the first alone has anything to do here.
+    """
 
     def __init__(self, plan: Plan, store: RedisStore, control: ControlKeys) -> None:
         self._store, self._contract, self._registry = store, plan.name, control.indexes
+        self._control, self._fingerprint = control, plan.fingerprint
         self._wanted = {
             projection.index.name: (shape, projection.index)
             for shape, projection in zip(plan.shapes, plan.contract.redis, strict=True)
@@ -71,6 +76,8 @@ class Indexes:
 
     def create(self) -> None:
         """Make what is missing. A changed index is built beside the old one, which serves until `check` swaps."""
+        if not self._control.partition.leads:
+            return
         with translated():
             self._drop_unwanted()
             for alias, (shape, index) in self._wanted.items():
@@ -137,7 +144,11 @@ class Indexes:
                 self._store.client.hdel(self._registry, slot)
 
     def check(self, *, ready: bool) -> None:
-        """Show documents that an index leaves out; let a finished generation take over once the lane is `ready`."""
+        """Show documents that an index leaves out; let a finished generation take over once the lane is `ready`, and
+        every other partition has copied its documents too."""
+        ready = ready and (
+            not self._building or others_have_copied(self._store, self._control, self._fingerprint)
+        )
         with translated():
             for alias, generation in list(self._serving.items()):
                 self._report(alias, self._info(generation.name))

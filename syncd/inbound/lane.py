@@ -26,6 +26,7 @@ from syncd.inbound.index import require_capabilities
 from syncd.inbound.run import LaneRun
 from syncd.inbound.status import LaneStatus
 from syncd.plan.compile import Plan
+from syncd.plan.partition import Partition
 from syncd.settings import Settings
 from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
@@ -55,21 +56,22 @@ class Lane(threading.Thread):
         requests: RequestBoard,
     ) -> None:
         """`hub` and `requests` are shared by all lanes of a daemon."""
-        super().__init__(name=f"lane-{plan.name}", daemon=True)
-        self.plan = plan
+        control = ControlKeys(plan.name, Partition(*settings.partition_numbers))
+        super().__init__(name=f"lane-{control}", daemon=True)
+        self.plan, self._control = plan, control
         self._mongo, self._redis, self._settings = mongo, redis, settings
         self._hub, self._requests = hub, requests
         slo = plan.contract.slo
         freshness_s = slo.freshness / 1000 if slo else None
-        self.status = LaneStatus(plan.name, plan.contract.mongo.collection, freshness_s)
-        self._lease = Lease(redis, ControlKeys(plan.name), owner, settings.lease_ttl)
+        self.status = LaneStatus(plan.name, plan.contract.mongo.collection, freshness_s, control.partition)
+        self._lease = Lease(redis, control, owner, settings.lease_ttl)
         self._halt = threading.Event()
         self._backoff = ExponentialWithJitterBackoff(cap=10.0, base=0.2)
         self._failures = 0
         self._fruitless = 0
         self._run: LaneRun | None = None
         self._thin = False
-        telemetry.contract_known(plan.name, freshness_s)
+        telemetry.contract_known(plan.name, freshness_s, control.partition.count)
 
     def stop(self) -> None:
         """Ask the lane to finish its batch and commit; `join` waits for it."""
@@ -96,7 +98,9 @@ class Lane(threading.Thread):
             self._mongo.connect()
             self._watch_oplog()
             require_capabilities(self.plan, self._redis.connect())
-            self._lease.acquire()
+            before = self._lease.acquire()
+            if before != self._control.partition.count:
+                telemetry.layout_changed(self.plan.name, before, self._control.partition.count)
             if self._is_paused():
                 return PAUSED_LOOK_S
             self._run = LaneRun(
@@ -109,6 +113,7 @@ class Lane(threading.Thread):
                 self._halt,
                 self._hub,
                 self._requests,
+                self._control,
                 thin=thin,
             )
             self._run.run()
@@ -146,11 +151,11 @@ class Lane(threading.Thread):
     def _is_paused(self) -> bool:
         """Whether to wait for a person. Also begins the snapshot that somebody asked for."""
         name = self.plan.name
-        if wants_snapshot(self._redis, name):
+        if wants_snapshot(self._redis, self._control):
             self._lease.forget_position(SWEEP)
-            snapshot_begins(self._redis, name)
+            snapshot_begins(self._redis, self._control)
             return False
-        if load_position(self._redis, ControlKeys(name)).next != PAUSE:
+        if load_position(self._redis, self._control).next != PAUSE:
             return False
         self.status.enter(
             "paused", error=f"the collection is gone; `syncd snapshot {name}` copies what is there now"

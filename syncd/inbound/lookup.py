@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from syncd.errors import TransientError
 from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan
 from syncd.plan.keys import encode_key_value
+from syncd.plan.partition import WHOLE, Partition
 from syncd.stores.mongo import Document, MongoStore, translated
 from syncd.stores.times import ZERO, Moment, moment, timestamp
 
@@ -20,10 +22,10 @@ class Found(NamedTuple):
 
 
 class Lookup:
-    """Finds documents of one contract. Thread-safe."""
+    """Finds documents of one contract, chunks only of one partition. Thread-safe."""
 
-    def __init__(self, store: MongoStore, plan: Plan) -> None:
-        self._store = store
+    def __init__(self, store: MongoStore, plan: Plan, partition: Partition = WHOLE) -> None:
+        self._store, self._partition = store, partition
         self._database, self._collection = plan.namespace
         self._filter = plan.filter
         self._projection = plan.find_projection
@@ -45,15 +47,9 @@ class Lookup:
 
     def chunk(self, cursor: Document | None, size: int, after: Moment) -> tuple[list[Document], Moment]:
         """The next documents in `_id` order behind `cursor`, at most `size` and 16 MB; none at the end."""
-        query: Document = {}
-        if cursor is not None:
-            # A bare {_id: {$gt: last}} compares within one BSON type and skips all others without a word.
-            query = {"$expr": {"$gt": ["$_id", {"$literal": cursor["_id"]}]}}
-        if self._filter is not None:
-            query = {"$and": [query, self._filter]} if query else dict(self._filter)
         command: Document = {
             "find": self._collection,
-            "filter": query,
+            "filter": self._behind(cursor),
             "sort": {"_id": 1},
             # Without the hint a filter may pick another index and sort in memory, once a chunk.
             "hint": {"_id": 1},
@@ -65,6 +61,39 @@ class Lookup:
             command["projection"] = self._projection
         reply = self._run(command, after)
         return reply["cursor"]["firstBatch"], _moment(reply)
+
+    def _behind(self, cursor: Document | None) -> Document:
+        parts: list[Document] = []
+        if cursor is not None:
+            # A bare {_id: {$gt: last}} compares within one BSON type and skips all others without a word.
+            parts.append({"$expr": {"$gt": ["$_id", {"$literal": cursor["_id"]}]}})
+        if self._filter is not None:
+            parts.append(dict(self._filter))
+        if not self._partition.is_whole:
+            parts.append({"$expr": self._partition.holds("$_id")})
+        return {"$and": parts} if len(parts) > 1 else parts[0] if parts else {}
+
+    def own(self, ids: list[Any]) -> list[bool]:
+        """Which of these `_id` belong to the partition, whether there is a document or not."""
+        if self._partition.is_whole or not ids:
+            return [True] * len(ids)
+        # `$facet` gives one document from none. `$documents` would be plainer, and needs rights on the whole database.
+        ours = {"$map": {"input": {"$literal": ids}, "in": self._partition.holds("$$this")}}
+        command: Document = {
+            "aggregate": self._collection,
+            "pipeline": [
+                {"$match": {"$expr": False}},
+                {"$facet": {"none": [{"$limit": 1}]}},
+                {"$project": {"own": ours}},
+            ],
+            "cursor": {},
+        }
+        with translated():
+            reply = self._store.client[self._database].command(command, codec_options=CODEC)
+        found = [own for document in reply["cursor"]["firstBatch"] for own in document["own"]]
+        if len(found) != len(ids):
+            raise TransientError("mongo", "MongoDB did not hash every id; trying again")
+        return found
 
     def _run(self, command: Document, after: Moment) -> Document:
         # Snapshot: one moment, majority-committed, and the reply says which. Not before `after`: causal.

@@ -61,14 +61,14 @@ class LaneRun:
         stop: threading.Event,
         hub: StreamHub,
         requests: RequestBoard,
+        control: ControlKeys,
         *,
         thin: bool,
     ) -> None:
         self._plan, self._mongo, self._redis = plan, mongo, redis
         self._lease, self._settings, self._status, self._stop = lease, settings, status, stop
-        self._hub, self._requests = hub, requests
-        self._control = ControlKeys(plan.name)
-        self._lookup = Lookup(mongo, plan)
+        self._hub, self._requests, self._control = hub, requests, control
+        self._lookup = Lookup(mongo, plan, control.partition)
         self._indexes = Indexes(plan, redis, self._control)
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._sources: list[Source] = []
@@ -102,7 +102,7 @@ class LaneRun:
     def _start(self) -> None:
         position = load_position(self._redis, self._control)
         self._indexes.create()
-        stream = ChangeStream(self._mongo, self._plan, thin=self._thin)
+        stream = ChangeStream(self._mongo, self._plan, self._control.partition, thin=self._thin)
         fresh = position.token is None or position.fingerprint != self._plan.fingerprint
         reason = "no position" if position.token is None else "the contract changed" if fresh else "going on"
         first = stream.begin() if fresh else self._resume(stream, position)
@@ -117,7 +117,8 @@ class LaneRun:
             self._start_snapshot(position, reason)
         else:
             self._status.enter("catching_up", reason=reason)
-        hub = None if self._thin else self._hub
+        # The filter of a partition is its own stream's.
+        hub = self._hub if self._control.partition.is_whole and not self._thin else None
         self._feed = Feed(self._plan, stream, position.event, self._floors, self._status, hub, self._inbox)
         self._fetch("stream", self._feed.items(first))
 
@@ -131,7 +132,7 @@ class LaneRun:
         self._live_at = position.mark
         self._house = Housekeeper(
             self._plan, self._mongo, self._redis, self._lease, self._pipeline, self._indexes, self._status,
-            self._lookup, floors, self._requests,
+            self._lookup, floors, self._requests, self._control,
         )  # fmt: skip
 
     @staticmethod
@@ -169,7 +170,8 @@ class LaneRun:
     def _estimate(self) -> int:
         database, collection = self._plan.namespace
         with translated():
-            return self._mongo.client[database][collection].estimated_document_count()
+            whole = self._mongo.client[database][collection].estimated_document_count()
+        return whole // self._control.partition.count
 
     def _fetch(self, what: str, items: Iterator[Any]) -> None:
         source = Source(f"{self._plan.name}-{what}", items, self._inbox)

@@ -15,6 +15,7 @@ from syncd.inbound.lookup import Lookup
 from syncd.plan.change import Drop, Ghost, Retired
 from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value, encode_key_value, parse_key, scan_pattern
+from syncd.stores.layout import others_have_copied
 from syncd.stores.mongo import Document
 from syncd.stores.position import SNAPSHOT, STREAM, SWEEP, ControlKeys, Position
 from syncd.stores.redis import RedisStore, translated
@@ -70,6 +71,7 @@ class SnapshotReader:
         indexes: Indexes,
         size: int,
     ) -> None:
+        """Reads and sweeps what belongs to the partition of `control`."""
         self._plan, self._lookup, self._floors, self._indexes = plan, lookup, floors, indexes
         self._store, self._control, self._size = store, control, size
         self._time = floors.horizon()
@@ -81,15 +83,25 @@ class SnapshotReader:
             yield NextPhase(SWEEP)
         if position.next == SWEEP and self._plan.contract.sync.on_delete == "delete":
             yield from self._sweep()
+        if self._control.partition.leads:
+            yield from self._retire(position)
+        yield NextPhase(STREAM)
+
+    def _retire(self, position: Position) -> Iterator[Item]:
         present = {(shape.name, shape.template.text) for shape in self._plan.shapes}
         retired = [entry for entry in position.owned if (entry[0], entry[1]) not in present]
-        while retired and self._indexes.is_building:
-            # Queries still go to the old generation of an index, and it finds nothing but these keys.
+        while retired and not self._may_retire():
             yield Pause()
             time.sleep(PAUSE_S)
         for name, template, kind in retired:
             yield from self._retired(Retired(name, kind, KeyTemplate.parse(template)))
-        yield NextPhase(STREAM)
+
+    def _may_retire(self) -> bool:
+        """Not while queries still go to the old generation of an index, which finds nothing but these keys; nor while
+        another partition has yet to write its new ones."""
+        return not self._indexes.is_building and others_have_copied(
+            self._store, self._control, self._plan.fingerprint
+        )
 
     def _after(self) -> Moment:
         self._time = max(self._time, self._floors.horizon())
@@ -116,7 +128,10 @@ class SnapshotReader:
         if not found.complete:
             raise TransientError("mongo", "a list of ids did not fit one reply; trying again")
         self._time = found.time
-        drops = [drop for drop, _ in candidates if drop.ident not in found.documents]
+        gone = [entry for entry in candidates if entry[0].ident not in found.documents]
+        own = self._lookup.own([document_id for _, document_id in gone])
+        # Floors and changes of the others are not known here: their ghosts are theirs to remove.
+        drops = [drop for (drop, _), ours in zip(gone, own, strict=True) if ours]
         if drops:
             yield Ghosts(drops, found.time)
 

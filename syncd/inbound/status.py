@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from syncd import telemetry
+from syncd.plan.partition import WHOLE, Partition
 from syncd.stores.position import Position
 from syncd.stores.times import ZERO, readable, seconds
 
@@ -20,8 +21,10 @@ OPLOG_ALARM = 0.6
 class LaneStatus:
     """State of one lane. Reads are consistent enough for people: every field is replaced as a whole."""
 
-    def __init__(self, contract: str, collection: str, freshness_s: float | None) -> None:
-        self.contract = contract
+    def __init__(
+        self, contract: str, collection: str, freshness_s: float | None, partition: Partition = WHOLE
+    ) -> None:
+        self.contract, self.partition = contract, partition
         self.collection = collection
         self.freshness_s = freshness_s
         self.state = "starting"
@@ -31,6 +34,8 @@ class LaneStatus:
         self.dead_letters = 0
         self.stream = "own"
         """`shared` while a quiet lane has its changes from a stream that others read too."""
+        self.partitions: list[dict[str, Any]] = []
+        """All partitions of the contract, where it is split, as Redis showed them when the lane last looked."""
         self._fresh_at: float | None = None
         self._heard = time.monotonic()
         self._position = Position()
@@ -112,6 +117,7 @@ class LaneStatus:
         """For JSON."""
         return {
             "contract": self.contract,
+            "partition": str(self.partition),
             "collection": self.collection,
             "state": self.state,
             "since": self.since,
@@ -123,5 +129,7 @@ class LaneStatus:
             "stream": self.stream,
             "position": readable(self._position.time),
             "snapshot": {"phase": self._position.phase, "copied": self._position.copied},
+            "partitions": self.partitions,
             "error": self.error,
+            "complaint": self.complaint,
         }

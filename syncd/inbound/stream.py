@@ -16,6 +16,7 @@ from pymongo.errors import PyMongoError
 from syncd.errors import FatalError, OplogTooShortError, PositionLostError
 from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan
+from syncd.plan.partition import WHOLE, Partition
 from syncd.stores.mongo import Document, MongoStore, translated
 from syncd.stores.times import ZERO, Moment, just_before, moment, timestamp, token_time
 
@@ -23,6 +24,7 @@ AWAIT_MS = 1000
 """How long the server waits for a first event; the pause in which an idle lane does its housekeeping."""
 _NOT_A_TOKEN = frozenset({9, 14, 15, 40647, 40649})
 """What MongoDB answers to a token that it cannot read: FailedToParse, TypeMismatch, Overflow and two of its own."""
+_OF_DOCUMENTS = ["insert", "update", "replace", "delete"]
 MAX_EVENTS = 2000
 """Events a reply; the server also ends it at 16 MB."""
 
@@ -127,11 +129,22 @@ class RawStream:
 
 
 class ChangeStream(RawStream):
-    """The stream of one plan's collection."""
+    """The stream of one plan's collection, or of a partition of it."""
 
-    def __init__(self, store: MongoStore, plan: Plan, *, thin: bool = False) -> None:
+    def __init__(
+        self, store: MongoStore, plan: Plan, partition: Partition = WHOLE, *, thin: bool = False
+    ) -> None:
         """`thin`: deliver no fields, for changes that are larger than an event may be."""
-        super().__init__(store, *plan.namespace, [{"$project": plan.event_projection(thin=thin)}])
+        stages: list[Document] = [{"$project": plan.event_projection(thin=thin)}]
+        if not partition.is_whole:
+            # What happens to the whole collection concerns every partition. MongoDB asks this of the oplog's entries,
+            # before it makes events of them; `documentKey: {$exists: false}` would say the same and take twice as long.
+            ours = [
+                {"operationType": {"$nin": _OF_DOCUMENTS}},
+                {"$expr": partition.holds("$documentKey._id")},
+            ]
+            stages.insert(0, {"$match": {"$or": ours}})
+        super().__init__(store, *plan.namespace, stages)
 
     def begin(self) -> Batch:
         """Open at the present moment."""

@@ -9,40 +9,34 @@ from collections.abc import Iterator
 from importlib.resources import files
 
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from syncd import __version__, telemetry
-from syncd.daemon.supervisor import Supervisor
+from syncd import __version__
+from syncd.daemon.supervisor import Runner, lane_name
 from syncd.errors import SettingsError
 
 
-def application(supervisor: Supervisor) -> Starlette:
+def application(runner: Runner) -> Starlette:
     """The pages: /metrics, /livez, /readyz, /status and, for people, /."""
 
     def metrics(_: Request) -> Response:
-        for lane in supervisor.lanes:
-            lane.status.measure()
-        return Response(generate_latest(telemetry.REGISTRY), media_type=CONTENT_TYPE_LATEST)
+        return Response(runner.metrics(), media_type=CONTENT_TYPE_LATEST)
 
     def livez(_: Request) -> Response:
-        alive = supervisor.alive
+        alive = runner.alive
         return JSONResponse({"alive": alive}, 200 if alive else 500)
 
     def readyz(_: Request) -> Response:
-        waiting = {
-            lane.status.contract: complaint
-            for lane in supervisor.lanes
-            if (complaint := lane.status.complaint)
-        }
-        ready = supervisor.ready
-        return JSONResponse({"ready": ready, "waiting_for": waiting}, 200 if ready else 503)
+        said = runner.as_dict()
+        waiting = {lane_name(lane): lane["complaint"] for lane in said["lanes"] if lane["complaint"]}
+        return JSONResponse({"ready": said["ready"], "waiting_for": waiting}, 200 if said["ready"] else 503)
 
     def status(_: Request) -> Response:
-        return JSONResponse({"version": __version__, **supervisor.as_dict()})
+        return JSONResponse({"version": __version__, **runner.as_dict()})
 
     def page(_: Request) -> Response:
         return HTMLResponse(files("syncd.ops").joinpath("page.html").read_text(encoding="utf-8"))

@@ -75,11 +75,14 @@ def request_replay(store: RedisStore, contract: str, entries: list[str]) -> None
         store.client.rpush(ControlKeys(contract).replay, *entries)
 
 
-def requested_replays(store: RedisStore, contract: str, most: int) -> dict[str, str]:
-    """Entries that wait to be tried again, with the ident of each document; "" where the letter is gone."""
+def requested_replays(store: RedisStore, contract: str, most: int, start: int = 0) -> dict[str, str]:
+    """Entries that wait to be tried again, with the ident of each document; "" where the letter is gone.
+
+    Those from `start` on, `most` of them.
+    """
     keys = ControlKeys(contract)
     with translated():
-        entries: Any = store.client.lrange(keys.replay, 0, most - 1)
+        entries: Any = store.client.lrange(keys.replay, start, start + most - 1)
         letters: dict[str, str] = {}
         for entry in entries:
             found: Any = store.client.xrange(keys.dead, min=entry, max=entry)

@@ -6,12 +6,20 @@
 -- Stale keys show an older state of a document whose later change is a dead letter: a delta on top of them would make a
 -- state that never was, so they take whole writes only.
 -- Lease: the string "owner:epoch" with a time to live; the position hash carries the same epoch.
+-- Layout: the hash `layout` of a contract. `now` is "partitions:generation"; without it the contract was never split.
+-- A position belongs to one generation of the layout, by its field `layout`, and is worth nothing under another.
+-- The layout's key is not among the declared ones: it has the slot of the others, and clusters are refused anyway.
 
-local PROTOCOL = '1'
+local PROTOCOL = '2'
 -- unpack() fails above 8,000 values (LUAI_MAXCSTACK); a hash of 5,000 fields has 10,000.
 local MAX_UNPACK = 4000
 
--- Replies {'fenced', 'held', holder}, or {'fenced', 'lease' or 'position', ''}: that key is gone, nobody else works.
+local function family(key)
+  return key:match('^syncd:{[^}]*}:')
+end
+
+-- Replies {'fenced', 'held', holder}, or {'fenced', 'lease', 'position' or 'layout', ''}: that key is gone, or another
+-- one, and nobody else works.
 local function fenced(keys, args)
   if args[1] ~= PROTOCOL then
     return {'version', PROTOCOL}
@@ -24,6 +32,10 @@ local function fenced(keys, args)
   local epoch = redis.call('HGET', keys[2], 'epoch')
   if not epoch or held:sub(-(#epoch + 1)) ~= ':' .. epoch then
     return {'fenced', 'position', ''}
+  end
+  -- A lease lives under its own layout only, see `lease`; this is for a layout that was evicted or removed.
+  if redis.call('HGET', family(keys[1]) .. 'layout', 'now') ~= redis.call('HGET', keys[2], 'layout') then
+    return {'fenced', 'layout', ''}
   end
   return nil
 end
@@ -340,24 +352,96 @@ local function apply(keys, args)
   return {'ok'}
 end
 
--- args: protocol, owner, ttl ms, a lease that is known to be dead or "".
--- Replies {'held', "owner:epoch"} or {'busy', holder, ms left}.
+-- The present time, as text: a number would be rounded.
+local function microseconds()
+  local time = redis.call('TIME')
+  return time[1] .. ('%06d'):format(time[2])
+end
+
+-- The keys of all partitions of a layout.
+local function members(base, count)
+  if count == 1 then return {base} end
+  local found = {}
+  for at = 1, count do found[at] = base .. at .. 'of' .. count .. ':' end
+  return found
+end
+
+-- What the new partitions have to know of the old: everything that the contract may have written, and whether a
+-- person, or a collection that went, has a say in the next snapshot.
+local function legacy(base, old)
+  local owned, seen, next = {}, {}, 'sweep'
+  local function take(said, wish)
+    for _, entry in ipairs(said and cjson.decode(said) or {}) do
+      local text = cjson.encode(entry)
+      if not seen[text] then seen[text] = true; owned[#owned + 1] = text end
+    end
+    if wish == 'pause' or (wish == 'keep' and next == 'sweep') then next = wish end
+  end
+  for at, member in ipairs(old) do
+    local position = redis.call('HMGET', member .. 'position', 'owned', 'next')
+    take(position[1], position[2])
+    local heir = redis.call('HMGET', base .. 'layout', 'owned:' .. at, 'next:' .. at)
+    take(heir[1], heir[2])
+  end
+  return '[' .. table.concat(owned, ',') .. ']', next
+end
+
+-- Another layout: the positions of the old one go, and each partition of the new begins with a snapshot.
+local function divide(base, before, count)
+  local old = members(base, before)
+  local owned, next = legacy(base, old)
+  for _, member in ipairs(old) do
+    redis.call('DEL', member .. 'lease', member .. 'position', member .. 'requests')
+  end
+  local now = count .. ':' .. microseconds()
+  redis.call('DEL', base .. 'layout')
+  redis.call('HSET', base .. 'layout', 'now', now)
+  for at = 1, count do
+    redis.call('HSET', base .. 'layout', 'owned:' .. at, owned, 'next:' .. at, next)
+  end
+  return now
+end
+
+-- A position of another layout is forgotten. Epochs begin above all that any layout before can have given.
+local function begin(position, base, at, now)
+  local heir = redis.call('HMGET', base .. 'layout', 'owned:' .. at, 'next:' .. at)
+  redis.call('HDEL', base .. 'layout', 'owned:' .. at, 'next:' .. at)
+  redis.call('DEL', position)
+  redis.call('HSET', position, 'layout', now, 'epoch', microseconds(), 'owned', heir[1] or '[]',
+    'next', heir[2] or 'sweep')
+end
+
+-- args: protocol, owner, ttl ms, number of the partition, how many there are, leases that are known to be dead, ...
+-- Replies {'held', "owner:epoch", partitions before}, {'busy', holder} or, while a lease of another layout lives,
+-- {'layout', holder, partitions now}.
 local function lease(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  local base, at, count, dead = family(keys[1]), args[4], tonumber(args[5]), {}
+  for i = 6, #args do dead[args[i]] = true end
+  local now = redis.call('HGET', base .. 'layout', 'now')
+  local present = now and tonumber(now:match('^%d+')) or 1
+  local before = present
+  if present ~= count then
+    -- The very first daemon changes nothing.
+    if not now and redis.call('EXISTS', base .. 'position') == 0 then before = count end
+    for _, member in ipairs(members(base, present)) do
+      local holder = redis.call('GET', member .. 'lease')
+      if holder and not dead[holder] then return {'layout', holder, tostring(present)} end
+    end
+    now = divide(base, present, count)
+  end
   local held = redis.call('GET', keys[1])
-  if held and held ~= args[4] and held:match('^(.*):%d+$') ~= args[2] then
-    return {'busy', held, redis.call('PTTL', keys[1])}
+  if held and not dead[held] and held:match('^(.*):%d+$') ~= args[2] then
+    return {'busy', held}
   end
+  if now and redis.call('HGET', keys[2], 'layout') ~= now then begin(keys[2], base, at, now) end
   -- An epoch must not come twice, or a call that was on its way through a FLUSHALL would pass: the first is the time.
-  if redis.call('HEXISTS', keys[2], 'epoch') == 0 then
-    local now = redis.call('TIME')
-    redis.call('HSET', keys[2], 'epoch', now[1] .. ('%06d'):format(now[2]))
-  end
+  if redis.call('HEXISTS', keys[2], 'epoch') == 0 then redis.call('HSET', keys[2], 'epoch', microseconds()) end
   redis.call('HINCRBY', keys[2], 'epoch', 1)
   -- Its reply is a double here, and would be rounded as text.
   local mine = args[2] .. ':' .. redis.call('HGET', keys[2], 'epoch')
   redis.call('SET', keys[1], mine, 'PX', args[3])
-  return {'held', mine}
+  return {'held', mine, tostring(before)}
 end
 
 -- args: protocol, lease, ttl ms. Replies {'ok'} or what `fenced` says.

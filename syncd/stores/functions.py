@@ -13,7 +13,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from syncd.errors import FatalError
 
-PROTOCOL = "1"
+PROTOCOL = "2"
 """Version of the agreement between this code and the Lua; both sides check it on every call."""
 
 _OOM_SAFE = ("syncd_lease", "syncd_renew", "syncd_release", "syncd_forget", "syncd_drop")

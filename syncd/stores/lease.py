@@ -57,15 +57,31 @@ class Lease:
         self.ttl_ms = round(ttl_s * 1000)
         self.value = ""
 
-    def acquire(self) -> None:
-        """Take the lease with a new epoch. Raises FencedError while another daemon holds it."""
-        reply = self._call("syncd_lease", [self._owner, self.ttl_ms, ""])
-        if reply[0] == b"busy" and is_dead(reply[1].decode()):
-            reply = self._call("syncd_lease", [self._owner, self.ttl_ms, reply[1]])
-        if reply[0] != b"held":
+    def acquire(self) -> int:
+        """Take the lease with a new epoch. Returns how many partitions the contract had before.
+
+        Raises FencedError while another daemon holds it, or while one holds a lease of another layout.
+        """
+        part = self._keys.partition
+        dead: list[str] = []
+        while True:
+            args = [self._owner, self.ttl_ms, part.number, part.count, *dead]
+            reply = self._call("syncd_lease", args)
+            if reply[0] == b"held":
+                self.value = reply[1].decode()
+                return int(reply[2])
             holder = reply[1].decode()
-            raise FencedError(f"{holder} holds the lease of {self._keys.contract}; standing by", holder)
-        self.value = reply[1].decode()
+            if holder in dead or not is_dead(holder):
+                raise FencedError(self._why_not(reply[0], holder, reply), holder)
+            dead.append(holder)
+
+    def _why_not(self, word: bytes, holder: str, reply: list[bytes]) -> str:
+        if word != b"layout":
+            return f"{holder} holds the lease of {self._keys}; standing by"
+        return (
+            f"{holder} works on {self._keys.contract} in {reply[2].decode()} partition(s), not in "
+            f"{self._keys.partition.count}; standing by until all daemons of the other kind have stopped"
+        )
 
     def renew(self) -> None:
         """Hold on to the lease. Raises FencedError when it was lost."""
@@ -95,7 +111,7 @@ class Lease:
 
     def _check(self, reply: list[bytes]) -> None:
         if reply[0] == b"fenced":
-            raise fenced(self._keys.contract, reply)
+            raise fenced(str(self._keys), reply)
 
 
 def fenced(contract: str, reply: list[bytes]) -> FencedError:

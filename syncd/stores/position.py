@@ -14,6 +14,7 @@ from bson import json_util
 
 from syncd.errors import FatalError
 from syncd.plan.codec import CODEC
+from syncd.plan.partition import WHOLE, Partition
 from syncd.stores.mongo import Document
 from syncd.stores.redis import RedisStore, translated
 from syncd.stores.times import ZERO, Moment, parse, readable
@@ -24,22 +25,39 @@ KEEP, PAUSE = "keep", "pause"
 
 @dataclass(frozen=True, slots=True)
 class ControlKeys:
-    """Names of a contract's own keys in Redis."""
+    """Names of a contract's own keys in Redis.
+
+    Lease, position and requests belong to one partition. All else belongs to the contract: dead letters outlive a
+    change of the layout, and a key that is no function of `_id` goes from one partition to another.
+    """
 
     contract: str
+    partition: Partition = WHOLE
+
+    def __str__(self) -> str:
+        return self.contract if self.partition.is_whole else f"{self.contract} {self.partition}"
 
     def _name(self, suffix: str) -> str:
         return f"syncd:{{{self.contract}}}:{suffix}"
 
+    def _own(self, suffix: str) -> str:
+        part = self.partition
+        return self._name(suffix if part.is_whole else f"{part.number}of{part.count}:{suffix}")
+
+    @property
+    def layout(self) -> str:
+        """Hash: into how many partitions the contract is split, see functions.lua. Missing where it never was."""
+        return self._name("layout")
+
     @property
     def lease(self) -> str:
         """String "owner:epoch" with a time to live."""
-        return self._name("lease")
+        return self._own("lease")
 
     @property
     def position(self) -> str:
         """Hash, see Position."""
-        return self._name("position")
+        return self._own("position")
 
     @property
     def dead(self) -> str:
@@ -64,7 +82,7 @@ class ControlKeys:
     @property
     def requests(self) -> str:
         """List of what people ask of the lane: "snapshot"."""
-        return self._name("requests")
+        return self._own("requests")
 
     @property
     def indexes(self) -> str:
@@ -124,12 +142,6 @@ def _decode_owned(text: bytes) -> list[list[str]]:
     if not (isinstance(owned, list) and all(isinstance(entry, list) and len(entry) == 3 for entry in owned)):
         raise ValueError("not a list of projection, template and type")
     return owned
-
-
-def is_known(store: RedisStore, contract: str) -> bool:
-    """Whether a contract of this name has ever run on this Redis."""
-    with translated():
-        return bool(store.client.exists(ControlKeys(contract).position))
 
 
 def load_position(store: RedisStore, keys: ControlKeys) -> Position:

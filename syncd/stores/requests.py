@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Any
 
+from syncd.stores.layout import partitions_of
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
 
@@ -20,49 +21,50 @@ class RequestBoard:
     def __init__(self, store: RedisStore) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._contracts: set[str] = set()
-        self._asked: set[str] = set()
+        self._lanes: set[ControlKeys] = set()
+        self._asked: set[ControlKeys] = set()
         self._looked = -LOOK_S
 
-    def has_any(self, contract: str) -> bool:
+    def has_any(self, lane: ControlKeys) -> bool:
         """Whether this lane should look at its requests and replays."""
         with self._lock:
-            new = contract not in self._contracts
+            new = lane not in self._lanes
             if new or time.monotonic() - self._looked >= LOOK_S:
-                self._contracts.add(contract)
+                self._lanes.add(lane)
                 self._look()
                 self._looked = time.monotonic()
-            return contract in self._asked
+            return lane in self._asked
 
     def forget(self, contract: str) -> None:
-        """The lane is gone."""
+        """The contract is gone."""
         with self._lock:
-            self._contracts.discard(contract)
+            self._lanes = {lane for lane in self._lanes if lane.contract != contract}
 
     def _look(self) -> None:
-        keys = {name: [ControlKeys(name).requests, ControlKeys(name).replay] for name in self._contracts}
+        keys = {lane: [lane.requests, lane.replay] for lane in self._lanes}
         with translated():
             # Nearly always nothing is there, and one number says so.
             if not self._store.client.exists(*(key for pair in keys.values() for key in pair)):
                 self._asked = set()
                 return
-            self._asked = {name for name, pair in keys.items() if self._store.client.exists(*pair)}
+            self._asked = {lane for lane, pair in keys.items() if self._store.client.exists(*pair)}
 
 
 def request_snapshot(store: RedisStore, contract: str) -> None:
-    """Ask for all documents to be copied anew."""
-    with translated():
-        store.client.rpush(ControlKeys(contract).requests, SNAPSHOT_REQUEST)
+    """Ask for all documents to be copied anew, by every partition."""
+    for keys in partitions_of(store, contract):
+        with translated():
+            store.client.rpush(keys.requests, SNAPSHOT_REQUEST)
 
 
-def wants_snapshot(store: RedisStore, contract: str) -> bool:
+def wants_snapshot(store: RedisStore, keys: ControlKeys) -> bool:
     """Whether somebody asked for a snapshot that has not begun."""
     with translated():
-        waiting: Any = store.client.lrange(ControlKeys(contract).requests, 0, -1)
+        waiting: Any = store.client.lrange(keys.requests, 0, -1)
     return SNAPSHOT_REQUEST in waiting
 
 
-def snapshot_begins(store: RedisStore, contract: str) -> None:
+def snapshot_begins(store: RedisStore, keys: ControlKeys) -> None:
     """Answer all requests for a snapshot."""
     with translated():
-        store.client.lrem(ControlKeys(contract).requests, 0, SNAPSHOT_REQUEST)  # type: ignore[arg-type]
+        store.client.lrem(keys.requests, 0, SNAPSHOT_REQUEST)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Quiet lanes share a change stream: what they are promised holds as with streams of their own (1, 4, 5, 8, 9)."""
+"""Quiet lanes share a change stream, and what they are promised holds as before (promises 1, 4, 5, 8 and 9)."""
 
 from __future__ import annotations
 

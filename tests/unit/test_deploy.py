@@ -154,6 +154,24 @@ def test_kubernetes_selectors_find_the_pods() -> None:
     assert set(manifest("Kustomization")["resources"]) == files
 
 
+def test_a_pod_for_each_partition() -> None:
+    """The StatefulSet counts from 1 to its number of replicas, and is the Deployment's pod in all else."""
+    folder = DEPLOY / "kubernetes-partitions"
+    (stateful,) = documents(folder / "statefulset.yaml")
+    spec, pod = stateful["spec"], stateful["spec"]["template"]["spec"]
+    variables = {entry["name"]: entry for entry in pod["containers"][0]["env"]}
+    del variables["POD_INDEX"]
+    said = variables.pop("SYNCD_PARTITION")["value"].replace("$(POD_INDEX)", str(spec["replicas"]))
+    numbers = Settings.from_environment({"SYNCD_PARTITION": said}).partition_numbers
+    assert numbers == (spec["replicas"], spec["replicas"])
+    assert spec["ordinals"]["start"] == 1
+    pod["containers"][0]["env"] = list(variables.values())
+    assert spec["template"] == manifest("Deployment")["spec"]["template"]
+    assert spec["serviceName"] == manifest("Service")["metadata"]["name"]
+    (kustomization,) = documents(folder / "kustomization.yaml")
+    assert all((folder / name).exists() for name in kustomization["resources"])
+
+
 def test_there_is_time_to_finish_what_is_under_way() -> None:
     """Nobody kills syncd before it has given up waiting for its lanes."""
     from syncd.daemon.supervisor import STOP_TIMEOUT_S

@@ -1,0 +1,157 @@
+"""One worker process as its parent sees it: started, asked, started again when it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import queue
+import threading
+import time
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from syncd import telemetry
+from syncd.contract.model import Contract
+from syncd.daemon.supervisor import STOP_TIMEOUT_S, Changes
+from syncd.daemon.worker import APPLY, ASK, HELLO, STOP, Report, work
+from syncd.settings import Settings
+
+ASK_TIMEOUT_S = 3.0
+"""Below the time that a probe gives us."""
+APPLY_TIMEOUT_S = STOP_TIMEOUT_S + 10.0
+START_TIMEOUT_S = 60.0
+"""Above this a worker that has not said a word is stuck."""
+LONGEST_PAUSE_S = 30.0
+CALM_S = 60.0
+"""A worker that ran longer is started again at once."""
+
+
+class WorkerProcess(threading.Thread):
+    """Keeps one worker running until `stop`. Thread-safe."""
+
+    def __init__(self, number: int, settings: Settings) -> None:
+        super().__init__(name=f"worker-{number}", daemon=True)
+        self.number = number
+        self.owner = ""
+        self.died = ""
+        """How the last one ended, while no other runs in its place."""
+        self.settings = settings
+        self._contracts: list[Contract] = []
+        self._process: SpawnProcess | None = None
+        self._pipe: Connection | None = None
+        self._answers: dict[int, queue.SimpleQueue[Any]] = {}
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._halt = threading.Event()
+        self._began = time.monotonic()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that runs now."""
+        return self._process.pid if self._process is not None and self._process.is_alive() else None
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it has not come up, though it had the time."""
+        return not self.owner and not self.died and time.monotonic() - self._began > START_TIMEOUT_S
+
+    def run(self) -> None:
+        """Start it, listen until it ends, and start it again."""
+        pause = 0.0
+        while not self._halt.wait(pause):
+            exit_code = self._live()
+            if self._halt.is_set():
+                return
+            ran = time.monotonic() - self._began
+            pause = 0.0 if ran > CALM_S else min(LONGEST_PAUSE_S, max(0.5, 2 * pause))
+            self.died = f"worker {self.number} ended with exit code {exit_code}; it is started again"
+            telemetry.worker_died(self.number, exit_code, pause)
+
+    def _live(self) -> int | None:
+        """One process from its start to its end; returns its exit code, None where it could not be started."""
+        self._began = time.monotonic()
+        try:
+            process = self._launch()
+        except OSError:  # no memory, or too many processes: that may pass
+            return None
+        self._listen()
+        process.join(5)
+        return process.exitcode
+
+    def _launch(self) -> SpawnProcess:
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=work, args=(theirs, self.settings), name=f"syncd-worker-{self.number}", daemon=True
+        )
+        process.start()
+        # Now the worker alone has that end: the pipe ends when it does.
+        theirs.close()
+        with self._lock:
+            self._process, self._pipe, self.died = process, ours, ""
+            with contextlib.suppress(OSError):  # the listener finds the same
+                ours.send((APPLY, 0, self._contracts))
+                if self._halt.is_set():  # asked before there was a pipe
+                    ours.send((STOP, 0, None))
+        return process
+
+    def _listen(self) -> None:
+        pipe = self._pipe
+        assert pipe is not None
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                word, number, content = pipe.recv()
+                if word == HELLO:
+                    self.owner = content
+                elif (waiting := self._answers.pop(number, None)) is not None:
+                    waiting.put(content)
+        with self._lock:
+            self._pipe, self.owner = None, ""
+            pipe.close()
+            for waiting in self._answers.values():
+                waiting.put(None)
+            self._answers.clear()
+
+    def _call(self, word: str, content: Any) -> queue.SimpleQueue[Any]:
+        """Send, and return where the answer comes: None where it ends before it answers."""
+        answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        number = next(self._numbers)
+        with self._lock:
+            if word == APPLY:
+                self._contracts = content
+            if self._pipe is None:
+                answer.put(None)
+                return answer
+            self._answers[number] = answer
+            with contextlib.suppress(OSError):  # the listener finds the same, and answers
+                self._pipe.send((word, number, content))
+        return answer
+
+    def begin_apply(self, contracts: list[Contract]) -> queue.SimpleQueue[Changes | None]:
+        """Run these contracts, also in every process that follows this one."""
+        return self._call(APPLY, contracts)
+
+    def begin_ask(self) -> queue.SimpleQueue[Report | None]:
+        """Ask how it is. One that is about to start has no answer."""
+        if not self.owner:
+            answer: queue.SimpleQueue[Report | None] = queue.SimpleQueue()
+            answer.put(None)
+            return answer
+        return self._call(ASK, None)
+
+    def begin_stop(self) -> None:
+        """Have it finish what is under way."""
+        self._halt.set()
+        self._call(STOP, None)
+
+    def end(self, deadline: float) -> None:
+        """Wait for it to end, and end it then."""
+        process = self._process
+        if process is not None:
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+                process.join()
+        self.join(5)

@@ -1,0 +1,90 @@
+"""A worker process: runs the lanes of its share, and does what its parent says over a pipe.
+
+The parent sends `apply` with contracts, `ask`, and `stop`; each is answered, with the number that it came with. A pipe
+that ends means that the parent is gone, in whatever way: then the worker ends at once. That is no worse than a kill,
+and every promise holds through one.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from syncd import telemetry
+from syncd.daemon.supervisor import Supervisor, compile_set
+from syncd.settings import Settings
+
+APPLY, ASK, STOP, HELLO = "apply", "ask", "stop", "hello"
+ORPHANED, BROKEN = 1, 70
+"""Exit codes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a worker says of itself."""
+
+    alive: bool
+    lanes: list[dict[str, Any]]
+    metrics: str
+
+
+def work(pipe: Connection, settings: Settings) -> None:
+    """The whole life of a worker."""
+    # Ctrl-C at a terminal and a service manager reach the whole group; the parent stops its workers in order.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    telemetry.configure_logging(settings.log_level, settings.log_format)
+    _Worker(pipe, settings).serve()
+
+
+class _Worker:
+    def __init__(self, pipe: Connection, settings: Settings) -> None:
+        self._pipe, self._settings = pipe, settings
+        self._supervisor = Supervisor(settings)
+        self._lock = threading.Lock()
+        self._work: queue.SimpleQueue[tuple[str, int, Any]] = queue.SimpleQueue()
+
+    def serve(self) -> None:
+        """Answer until the parent closes the pipe."""
+        threading.Thread(target=self._do, name="worker", daemon=True).start()
+        self._send(HELLO, 0, self._supervisor.owner)
+        try:
+            while True:
+                word, number, content = self._pipe.recv()
+                if word == ASK:
+                    self._send(ASK, number, self._report())
+                else:
+                    self._work.put((word, number, content))
+        except (EOFError, OSError):
+            os._exit(ORPHANED)
+
+    def _do(self) -> None:
+        """What takes long, in a thread of its own: questions are answered meanwhile."""
+        try:
+            while True:
+                word, number, content = self._work.get()
+                if word == APPLY:
+                    plans = compile_set(content, self._settings)
+                    self._send(APPLY, number, self._supervisor.exchange(plans))
+                else:
+                    self._supervisor.stop()
+                    self._send(STOP, number, None)
+                    os._exit(0)
+        except OSError:
+            os._exit(ORPHANED)
+        except Exception:  # noqa: BLE001 - the parent starts a new one
+            telemetry.reload_failed()
+            os._exit(BROKEN)
+
+    def _report(self) -> Report:
+        said = self._supervisor
+        return Report(said.alive, [lane.status.as_dict() for lane in said.lanes], said.metrics())
+
+    def _send(self, word: str, number: int, content: Any) -> None:
+        with self._lock:
+            self._pipe.send((word, number, content))

@@ -1,0 +1,162 @@
+"""Runs the contracts of one daemon in several processes, so that more than one core works on them."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from prometheus_client import generate_latest
+
+from syncd import telemetry
+from syncd.contract.model import Contract
+from syncd.daemon.pages import merged
+from syncd.daemon.process import APPLY_TIMEOUT_S, ASK_TIMEOUT_S, WorkerProcess
+from syncd.daemon.supervisor import STOP_TIMEOUT_S, Changes, ContractsStatus, compile_set
+from syncd.daemon.worker import Report
+from syncd.inbound.status import LaneStatus
+from syncd.plan.compile import Plan
+from syncd.plan.partition import Partition
+from syncd.settings import Settings
+from syncd.stores.lease import new_owner
+
+Answer = TypeVar("Answer")
+
+
+class Workers:
+    """What a Supervisor is, over processes. Each contract has its worker as long as it is there; or, where contracts
+    are split, each worker has its partition of all contracts."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._workers = [WorkerProcess(at + 1, _part(settings, at + 1)) for at in range(settings.workers)]
+        self._owner = new_owner()
+        self._contracts: dict[str, Contract] = {}
+        self._places: dict[str, int] = {}
+        self._status = ContractsStatus()
+        self._lock = threading.Lock()
+        self._applied = False
+        for worker in self._workers:
+            worker.start()
+
+    def compile(self, contracts: Iterable[Contract]) -> list[Plan]:
+        """Compile a set without touching what runs. Raises SettingsError where a setting is missing."""
+        return compile_set(contracts, self._settings)
+
+    def apply(self, plans: list[Plan]) -> None:
+        """Make exactly these plans run, and say what became of them when every worker has answered."""
+        with self._lock:
+            self._contracts = {plan.name: plan.contract for plan in plans}
+            self._places = place(list(self._contracts), self._places, len(self._workers))
+            waiting = [worker.begin_apply(self._share(at)) for at, worker in enumerate(self._workers)]
+            answers = [said for said in _gather(waiting, APPLY_TIMEOUT_S) if said is not None]
+            reloaded, self._applied = self._applied, True
+        self._status = ContractsStatus()
+        all_of = Changes(*(sorted({name for said in answers for name in said[kind]}) for kind in range(3)))
+        telemetry.contracts_applied(all_of.started, all_of.restarted, all_of.stopped, reloaded=reloaded)
+
+    def _share(self, at: int) -> list[Contract]:
+        everywhere = self._settings.split
+        return [
+            contract for name, contract in self._contracts.items() if everywhere or self._places[name] == at
+        ]
+
+    def refuse(self, problems: list[str]) -> None:
+        """Note that an edit did not pass; what runs goes on."""
+        self._status = ContractsStatus(False, problems)
+        telemetry.reload_refused(problems)
+
+    def stop(self) -> None:
+        """Finish every batch under way and commit; what has not ended by then is killed."""
+        deadline = time.monotonic() + STOP_TIMEOUT_S + 2.0  # a worker has the same time for its lanes
+        for worker in self._workers:
+            worker.begin_stop()
+        for worker in self._workers:
+            worker.end(deadline)
+
+    def _ask(self) -> list[Report | None]:
+        return _gather([worker.begin_ask() for worker in self._workers], ASK_TIMEOUT_S)
+
+    @property
+    def alive(self) -> bool:
+        """Whether every worker answers that its lanes' threads run, or is about to start."""
+        asked = [bool(worker.owner) for worker in self._workers]
+        return all(worker.is_alive() for worker in self._workers) and all(
+            report.alive if report is not None else not (was_up and worker.owner) and not worker.is_stuck
+            for worker, was_up, report in zip(self._workers, asked, self._ask(), strict=True)
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        lanes: list[dict[str, Any]] = []
+        for at, (worker, report) in enumerate(zip(self._workers, self._ask(), strict=True)):
+            told = {lane["contract"]: lane for lane in report.lanes} if report is not None else {}
+            lanes += [
+                (told.get(contract.name) or _unknown(contract, worker)) | {"worker": worker.number}
+                for contract in self._share(at)
+            ]
+        lanes.sort(key=lambda lane: (lane["contract"], lane["partition"]))
+        return {
+            "owner": self._owner,
+            "ready": self._applied and all(lane["ready"] for lane in lanes),
+            "contracts": {"valid": self._status.valid, "problems": self._status.problems},
+            "workers": [{"worker": worker.number, "pid": worker.pid} for worker in self._workers],
+            "lanes": lanes,
+        }
+
+    def metrics(self) -> str:
+        """The page of metrics; the series of a worker that does not answer are missing."""
+        own = generate_latest(telemetry.REGISTRY).decode()
+        pages = [
+            (report.metrics, f'partition="{worker.settings.partition}"' if self._settings.split else "")
+            for worker, report in zip(self._workers, self._ask(), strict=True)
+            if report is not None
+        ]
+        return merged(own, pages)
+
+
+def _part(settings: Settings, number: int) -> Settings:
+    """The settings of a worker."""
+    if not settings.split:
+        return settings
+    return settings.model_copy(update={"partition": f"{number}/{settings.workers}"})
+
+
+def place(names: list[str], before: dict[str, int], count: int) -> dict[str, int]:
+    """A worker for each name: the one that it has, or the one with the fewest."""
+    places = {name: before[name] for name in names if name in before}
+    load = Counter(places.values())
+    for name in sorted(names):
+        if name not in places:
+            places[name] = min(range(count), key=lambda at: (load[at], at))
+            load[places[name]] += 1
+    return places
+
+
+def _unknown(contract: Contract, worker: WorkerProcess) -> dict[str, Any]:
+    """A lane whose worker does not answer."""
+    freshness_s = contract.slo.freshness / 1000 if contract.slo else None
+    status = LaneStatus(
+        contract.name, contract.mongo.collection, freshness_s, Partition(*worker.settings.partition_numbers)
+    )
+    why = worker.died or f"worker {worker.number} {'does not answer' if worker.owner else 'starts'}"
+    return status.as_dict() | {
+        "error": why,
+        "complaint": why,
+        "state": "waiting" if worker.died else "starting",
+    }
+
+
+def _gather(waiting: list[queue.SimpleQueue[Answer | None]], timeout: float) -> list[Answer | None]:
+    """All answers, None where one did not come in time."""
+    deadline = time.monotonic() + timeout
+    found: list[Answer | None] = []
+    for answer in waiting:
+        try:
+            found.append(answer.get(timeout=max(0.0, deadline - time.monotonic())))
+        except queue.Empty:
+            found.append(None)
+    return found
