@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import os
+import queue
 import signal
 import threading
 from pathlib import Path
@@ -58,11 +59,12 @@ def run(
     )
     telemetry.configure_logging(settings.log_level, settings.log_format)
     stop = threading.Event()
-    caught: list[str] = []
+    # A handler runs between any two steps of this thread. In the middle of `Event.wait` it would wait for ever for the
+    # lock that `Event.set` needs; `put` of this queue is made for that.
+    asked: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def on_signal(number: int, _: FrameType | None) -> None:
-        caught.append(signal.Signals(number).name)
-        stop.set()
+        asked.put(signal.Signals(number).name)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
@@ -79,8 +81,8 @@ def run(
         runner.apply(plans)
         host = settings.http_address[0]
         telemetry.daemon_started(http=f"http://{host}:{server.port}", contracts=[plan.name for plan in plans])
-        stop.wait()
-        telemetry.daemon_stopping(caught[0])
+        telemetry.daemon_stopping(asked.get())
+        stop.set()
         reloader.join(5)
     finally:
         runner.stop()
