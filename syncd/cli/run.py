@@ -3,7 +3,6 @@
 # ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
 from __future__ import annotations
 
-import gc
 import os
 import queue
 import signal
@@ -13,16 +12,6 @@ from types import FrameType
 from typing import Annotated
 
 import typer
-
-NEW_OBJECTS = 200_000
-"""Well above what a lane holds: three replies of 2,000 changes, each some six containers."""
-
-
-def spare_the_collector() -> None:
-    """Look for cycles seldom: what is decoded has none, and searching through it took half of all CPU."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(NEW_OBJECTS, 20, 20)
 
 
 def run(
@@ -48,6 +37,7 @@ def run(
     """Run the daemon until SIGTERM or SIGINT; batches under way are finished and committed first."""
     from syncd import telemetry
     from syncd.contract.load import load_contract_set
+    from syncd.daemon.memory import spare_the_collector
     from syncd.daemon.reload import Reloader, stamp
     from syncd.daemon.supervisor import Runner, Supervisor
     from syncd.daemon.workers import Workers

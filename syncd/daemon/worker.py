@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from syncd import telemetry
+from syncd.daemon.memory import spare_the_collector
 from syncd.daemon.supervisor import Supervisor, compile_set
 from syncd.settings import Settings
 
@@ -39,7 +40,9 @@ def work(pipe: Connection, settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     telemetry.configure_logging(settings.log_level, settings.log_format)
-    _Worker(pipe, settings).serve()
+    worker = _Worker(pipe, settings)
+    spare_the_collector()
+    worker.serve()
 
 
 class _Worker:
