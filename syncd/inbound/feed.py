@@ -59,6 +59,7 @@ class Feed:
     def close(self) -> None:
         """End a wait for a shared stream."""
         self._closed = True
+        self._status.stream = "own"
         if (member := self._member) is not None:
             member.leave()
 
@@ -96,18 +97,19 @@ class Feed:
                 return None
             batch = self._stream.next()
             if not member.offer(batch.events, batch.token, proof=not batch.events):
+                self._event = member.event
                 return member.rest(batch)
         self._stream.close()
-        self._status.stream = "shared"
-        if self._closed:
-            member.leave()
-        member.left.wait()
+        if not self._closed:
+            self._status.stream = "shared"
+            member.left.wait()
+        member.leave()  # whoever passes something on at this moment has finished then
         return None if self._closed else self._own_again(member)
 
     def _own_again(self, member: Member) -> Batch:
-        member.leave()  # whoever passes something on at this moment has finished then
         self._status.stream = "own"
+        self._event = member.event
         self._calm()
         # After an error, MongoDB's history may be another one: then it is looked at as at a start.
-        event = member.event if member.failed else None
+        event = self._event if member.failed else None
         return self._stream.resume(member.token, event, self._floors.horizon())
