@@ -285,7 +285,9 @@ local function refusals(keys, args, i, also, rows)
   while i <= #args do
     local code = args[i]
     local row = rows[code]
-    if not keyless[code] then
+    if nothing and row and row.whole then
+      at = at + 1
+    elseif not keyless[code] then
       if code ~= 'm' then
         local found = nothing and 'none' or redis.call('TYPE', keys[at]).ok
         types[at] = found
@@ -327,7 +329,7 @@ local function apply(keys, args)
     local row = rows[code]
     if not keyless[code] then
       key = keys[at]
-      found = written[key] or types[at]
+      found = written[key] or types[at] or 'none'
       at = at + 1
     end
     -- Everything but a dead letter can be written a second time.
