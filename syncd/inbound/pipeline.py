@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from syncd import telemetry
@@ -42,9 +43,16 @@ class Pipeline:
     """
 
     def __init__(
-        self, plan: Plan, control: ControlKeys, writer: Writer, position: Position, most_writes: int
+        self,
+        plan: Plan,
+        control: ControlKeys,
+        writer: Writer,
+        position: Position,
+        most_writes: int,
+        tell: Callable[[Unit], None],
     ) -> None:
-        self._plan, self._control, self._writer = plan, control, writer
+        """`tell` hears of every unit that Redis confirmed."""
+        self._plan, self._control, self._writer, self._tell = plan, control, writer, tell
         self.position = self.confirmed = position
         self.confirmed_at = time.monotonic()
         self._most_writes = self.writes = most_writes
@@ -132,6 +140,7 @@ class Pipeline:
 
     def _confirm(self, flying: _InFlight) -> None:
         flying.unit.confirmed()
+        self._tell(flying.unit)
         self.confirmed = flying.after
         self.confirmed_at = time.monotonic()
         self._adapt(self._writer.call_s, len(flying.operations.writes))

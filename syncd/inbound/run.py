@@ -26,7 +26,7 @@ from syncd.inbound.snapshot import Chunk, Ghosts, NextPhase, SnapshotReader
 from syncd.inbound.sources import Failure, Source
 from syncd.inbound.status import LaneStatus
 from syncd.inbound.stream import MAX_EVENTS, Batch, ChangeStream
-from syncd.inbound.units import GhostsUnit, SliceUnit, Step, WindowUnit
+from syncd.inbound.units import GhostsUnit, SliceUnit, Step, Unit, WindowUnit
 from syncd.inbound.window import DATA_OPS, Window, WindowBuilder
 from syncd.inbound.writer import Writer
 from syncd.plan.compile import Plan
@@ -127,7 +127,7 @@ class LaneRun:
         floors = self._floors = Floors(position.mark, shown)
         self._builder = WindowBuilder(self._plan, self._lookup, floors)
         self._pipeline = Pipeline(
-            self._plan, self._control, self._writer, position, self._settings.batch_writes
+            self._plan, self._control, self._writer, position, self._settings.batch_writes, self._seen
         )
         self._live_at = position.mark
         self._house = Housekeeper(
@@ -236,10 +236,10 @@ class LaneRun:
             window = Window(part, batch.token if whole else last, batch.time if whole else token_time(last))
             self._pipeline.apply(WindowUnit(window, self._builder, self._floors))
             self.progressed = True
-            self._seen(part)
         if events and self._thin:
             self._again = True  # past the large change: back to events with their fields
         if not events:
+            self._pipeline.settle()
             # Nothing to write: the position moves in memory, and is stored with the next write or after a while.
             position = self._pipeline.position
             self._pipeline.position = replace(
@@ -255,7 +255,10 @@ class LaneRun:
         self.was_live = self.was_live or (self._opened and self._status.state == "live")
         self._opened = True
 
-    def _seen(self, events: list[Any]) -> None:
+    def _seen(self, unit: Unit) -> None:
+        if not isinstance(unit, WindowUnit):
+            return
+        events = unit.window.events
         for op, count in Counter(event["operationType"] for event in events).items():
             telemetry.CHANGES.labels(self._plan.name, op if op in DATA_OPS else "other").inc(count)
             if op not in DATA_OPS:

@@ -50,7 +50,7 @@ class LaneStatus:
             telemetry.lane_state(self.contract, state, **details)
 
     def took(self, events: list[dict[str, Any]]) -> None:
-        """Changes were handed to Redis."""
+        """Redis confirmed these changes."""
         self.changes += len(events)
         self._heard = time.monotonic()
         wall = events[-1].get("wallTime")
