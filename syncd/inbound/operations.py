@@ -118,21 +118,22 @@ class Operations:
 
     def _patch(self, write: Patch) -> None:
         shape, _, key, sets, removed, ttl = write
-        self.writes.append(write)
-        self.keys.append(key)
-        args = self.args
-        as_json = shape.type == "json"
-        if as_json:
+        code = "J" if shape.type == "json" else "H"
+        row = ""
+        if code == "J":
             sets = {f"$.{name}": dump_json(value) for name, value in sets.items()}
             removed = frozenset(f"$.{name}" for name in removed)
         elif len(sets) + len(removed) <= WIDEST_ROW:
             names = (*sets, None, ttl, *removed)
-            code = self._codes.get(names) or self._row(names, sets, removed, ttl, whole=False)
-            if code:
-                args.append(code)
-                args += sets.values()
-                return
-        args += ("J" if as_json else "H", ttl, 2 * len(sets))
+            row = self._codes.get(names) or self._row(names, sets, removed, ttl, whole=False)
+        self.writes.append(write)  # from here on nothing may raise, or keys and operations would not match
+        self.keys.append(key)
+        args = self.args
+        if row:
+            args.append(row)
+            args += sets.values()
+            return
+        args += (code, ttl, 2 * len(sets))
         for pair in sets.items():
             args += pair
         args.append(len(removed))
