@@ -214,6 +214,7 @@ class LaneRun:
         elif isinstance(item, NextPhase):
             self._next_phase(item.phase)
         elif isinstance(item, Failure):
+            self._pipeline.settle()  # what is on its way is told, and counted, before the run ends
             raise item.error
 
     @property
