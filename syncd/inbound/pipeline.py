@@ -18,6 +18,7 @@ from syncd.stores.position import ControlKeys, Position
 
 _RESULTS = {Put: "put", Patch: "patch", Drop: "delete", Ghost: "delete", Dead: "dead", Settled: "settled"}
 
+_OF_LETTERS = (Dead, Settled)
 
 SLOW_CALL_S = 0.008
 QUICK_CALL_S = 0.003
@@ -125,16 +126,17 @@ class Pipeline:
     def _operations(self, unit: Unit, writes: list[Write]) -> Operations:
         contract = self._plan.contract
         operations = Operations(self._control, contract.name, contract.metadata.version)
-        # A dead letter must not be written twice when a call has to be made again: it goes last.
-        dead = [write for write in writes if type(write) is Dead]
-        if dead:
-            writes = [write for write in writes if type(write) is not Dead]
+        # A dead letter must not be written twice when a call has to be made again, nor settled before all is written.
+        dead: list[Write] = [write for write in writes if type(write) is Dead]
+        settled: list[Write] = [write for write in writes if type(write) is Settled]
+        if dead or settled:
+            writes = [write for write in writes if type(write) not in _OF_LETTERS]
         for write in writes:
             try:
                 operations.add(write)
             except ProjectionError as error:
                 dead.append(unit.dead(write, error.reason, error.detail))
-        for letter in dead:
+        for letter in [*dead, *settled]:
             operations.add(letter)
         return operations
 

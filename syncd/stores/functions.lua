@@ -308,22 +308,9 @@ local function refusals(keys, args, i, also, rows)
   return refused, types, any_stale
 end
 
--- args: protocol, lease, lease ttl ms, further types that may be replaced ("" or "hash,string"),
---       rows ("" or JSON: [{whole, ttl, names, removed}, ...]), n, position field, value, ..., operations
--- Replies {'ok'}; {'refused', index, reason, ...}: nothing was written; {'failed', index, error, ...}: the position
--- was not moved, everything else can be written again; {'fenced', word, holder}; {'version', n}.
-local function apply(keys, args)
-  local stop = fenced(keys, args)
-  if stop then return stop end
-  local also = {}
-  for name in args[4]:gmatch('[^,]+') do also[name] = true end
-  local rows, first = decode_rows(args[5]), 7 + args[6]
-  local refused, types, any_stale = refusals(keys, args, first, also, rows)
-  if #refused > 0 then
-    table.insert(refused, 1, 'refused')
-    return refused
-  end
-  local i, at, count, problems, written, skip = first, 5, 0, {'failed'}, {}, false
+-- Second pass: everything. Appends number and error of what fails to `problems`.
+local function write_all(keys, args, first, rows, types, any_stale, problems)
+  local i, at, count, written, skip = first, 5, 0, {}, false
   while i <= #args do
     local code, key, found, problem = args[i], nil, nil, nil
     local row = rows[code]
@@ -332,8 +319,8 @@ local function apply(keys, args)
       found = written[key] or types[at] or 'none'
       at = at + 1
     end
-    -- Everything but a dead letter can be written a second time.
-    if skip or (code == 'x' and #problems > 1) then
+    -- Everything but a dead letter can be written a second time, and one that is settled too early is lost.
+    if skip or ((code == 'x' or code == 'y') and #problems > 1) then
       i = i + 1 + (row and row.width or width(code, args, i + 1))
       skip = false
     elseif row then
@@ -348,7 +335,49 @@ local function apply(keys, args)
     if problem then problems[#problems + 1] = count; problems[#problems + 1] = problem end
     count = count + 1
   end
-  if #problems > 1 then return problems end
+end
+
+-- Whether "seconds:increment" is later than another.
+local function is_later(one, other)
+  local seconds, increment = one:match('^(%d+):(%d+)$')
+  local since, behind = other:match('^(%d+):(%d+)$')
+  if seconds == since then return tonumber(increment) > tonumber(behind) end
+  return tonumber(seconds) > tonumber(since)
+end
+
+-- A part of a call is written, and the position stays: if nobody comes to make the call again, the next run has to know
+-- how late the states are that may show.
+local function keep_mark(keys, args, first)
+  local said = {}
+  for at = 7, first - 1, 2 do said[args[at]] = args[at + 1] end
+  if said.time and said.mark then
+    redis.call('HSET', keys[2], 'mark', is_later(said.time, said.mark) and said.time or said.mark)
+  end
+end
+
+-- args: protocol, lease, lease ttl ms, further types that may be replaced ("" or "hash,string"),
+--       rows ("" or JSON: [{whole, ttl, names, removed}, ...]), n, position field, value, ..., operations
+-- Replies {'ok'}; {'refused', index, reason, ...}: nothing was written; {'failed', index, error, ...}: the position
+-- was not moved, everything else can be written again; {'fenced', word, holder}; {'version', n}. An error of Redis's
+-- own, as for a command without the right to it, may leave a part written as well.
+local function apply(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  local also = {}
+  for name in args[4]:gmatch('[^,]+') do also[name] = true end
+  local rows, first = decode_rows(args[5]), 7 + args[6]
+  local refused, types, any_stale = refusals(keys, args, first, also, rows)
+  if #refused > 0 then
+    table.insert(refused, 1, 'refused')
+    return refused
+  end
+  local problems, done, raised = {'failed'}, nil, nil
+  done, raised = pcall(write_all, keys, args, first, rows, types, any_stale, problems)
+  if not done or #problems > 1 then
+    keep_mark(keys, args, first)
+    if done then return problems end
+    return type(raised) == 'table' and raised or redis.error_reply('ERR ' .. tostring(raised))
+  end
   if first > 7 then redis.call('HSET', keys[2], unpack(args, 7, first - 1)) end
   redis.call('PEXPIRE', keys[1], args[3])
   return {'ok'}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,3 +55,17 @@ def rig(replica_set: ReplicaSet, redis_server: RedisServer, tmp_path: Path) -> I
         scene.mongo.drop_database("faults")
         scene.redis.flushall()
         yield Rig(scene, replica_set, redis_server, mongo_proxy, redis_proxy)
+
+
+@pytest.fixture
+def narrow(rig: Rig) -> Iterator[Callable[..., None]]:
+    """The daemon's user in Redis, who may do everything; a call takes rights away (`-json.set`) or gives them."""
+
+    def allow(*rights: str) -> None:
+        rig.scene.redis.execute_command("ACL", "SETUSER", "narrow", *rights)
+
+    allow("reset", "on", ">secret", "~*", "&*", "+@all")
+    url = rig.redis_proxy.redis_url.replace("//", "//narrow:secret@")
+    rig.scene.daemon = rig.scene.another_daemon(SYNCD_REDIS_URL=url)
+    yield allow
+    rig.scene.redis.execute_command("ACL", "DELUSER", "narrow")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tests.faults.conftest import Rig
 from tests.support import cli
+from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.scene import Flow
 
@@ -110,3 +112,22 @@ def test_a_key_that_somebody_overwrote(rig: Rig) -> None:
     flow.wait_same()
     assert flow.metric("syncd_lane_restarts_total") == 0
     assert waiting(flow) == []
+
+
+def test_a_replay_that_redis_refuses(rig: Rig, narrow: Callable[..., None]) -> None:
+    """nothing_silent: a dead letter stays until its document is written; the replay goes on when Redis takes it."""
+    flow = rig.scene.run("film", CARD, DOC, documents=[film(1)])
+    flow.redis.set(flow.key(2, "doc"), "mine")
+    flow.collection.insert_one(film(2))
+    wait_until(lambda: waiting(flow) == [("2", "doc")])
+    flow.redis.delete(flow.key(2, "doc"))
+    narrow("-json.set")
+    ((entry, _),) = flow.redis.xrange(flow.names.control("dead"))
+    flow.redis.rpush(flow.names.control("replay"), entry)
+    flow.wait_state("failed")
+    assert waiting(flow) == [("2", "doc")]
+    rig.scene.daemon.kill()
+    narrow("+json.set")
+    rig.scene.start()
+    wait_until(lambda: waiting(flow) == [], 20, flow.lane)
+    flow.wait_same()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+
+import pytest
 
 from tests.faults.conftest import Rig
 from tests.support.check import wait_until
+from tests.support.contracts import projection
 from tests.support.recorder import Recorder, add_both, counting_up
 from tests.support.scene import Flow
 
@@ -99,3 +103,32 @@ def test_documents_deleted_and_written_anew(rig: Rig) -> None:
             daemon.start()
             wait_until(lambda: all(phase_of(flow) == b"stream" for flow in flows), 30, flows[0].position)
         finish(rig, recorder, *flows)
+
+
+@pytest.mark.parametrize("command", ["json.set", "pexpire"])
+def test_a_call_of_which_a_part_failed(rig: Rig, narrow: Callable[..., None], command: str) -> None:
+    """never_backwards, never_torn: what was read and written before an error of Redis ended the call is remembered: the
+    next run puts no older change on top of it."""
+    fields = ["title", "n"]
+    shapes = projection(fields), projection(fields, name="doc", type="json", ttl="1d")
+    flow = rig.scene.run("film", *shapes, documents=[{"_id": 1, "title": "first", "n": 1}])
+    rig.scene.daemon.pause()
+    flow.redis.delete(flow.key(1))  # then the first change is answered by a read, which sees the last
+    flow.collection.update_one({"_id": 1}, {"$set": {"title": "second"}})
+    # So many that the last change is in another window.
+    flow.collection.insert_many([{"_id": n, "title": "other", "n": n} for n in range(100, 2200)])
+    flow.collection.replace_one({"_id": 1}, {"title": "third", "n": 3})
+    narrow(f"-{command}")
+    rig.scene.daemon.resume()
+    flow.wait_state("failed")
+    newest = {"title": "third", "n": "3"}
+    assert flow.hash(1) == newest
+    rig.scene.daemon.kill()
+    rig.scene.start()
+    flow.wait_state("failed")
+    assert flow.hash(1) == newest
+    rig.scene.daemon.kill()
+    narrow(f"+{command}")
+    rig.scene.start()
+    flow.wait_same()
+    assert flow.hash(1) == newest
