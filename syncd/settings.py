@@ -110,7 +110,8 @@ class Settings(BaseSettings):
             return cls.model_validate(values)
         except ValidationError as error:
             lines = [
-                f"SYNCD_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False)
+                f"SYNCD_{str(e['loc'][0]).upper()}: {e['msg'].removeprefix('Value error, ')}"
+                for e in error.errors(include_input=False)
             ]
             raise SettingsError("; ".join(lines) + "; see the reference of settings") from None
 

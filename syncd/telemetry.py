@@ -95,6 +95,7 @@ RESTARTS = Counter(
 WORKER_RESTARTS = Counter(
     "syncd_worker_restarts_total", "Worker processes that died and were started again", registry=REGISTRY
 )
+WORKER_UP = Gauge("syncd_worker_up", "1 while a worker process answers", ["worker"], registry=REGISTRY)
 RELOADS = Counter(
     "syncd_contract_reload_total", "Edits of the contract directory", ["result"], registry=REGISTRY
 )
@@ -232,6 +233,11 @@ def worker_died(worker: int, exit_code: int | None, retry_s: float) -> None:
     """A worker process ended without being asked to. Negative exit codes are signals."""
     WORKER_RESTARTS.inc()
     _log.error("worker died", worker=worker, exit_code=exit_code, retry_seconds=round(retry_s, 2))
+
+
+def worker_answers(worker: int, up: bool) -> None:
+    """Whether it did when the page was asked for. One that does not has no series of its contracts on the page."""
+    WORKER_UP.labels(str(worker)).set(up)
 
 
 def replayed(contract: str, count: int) -> None:

@@ -55,8 +55,9 @@ def _print_table(said: dict[str, Any]) -> None:
     console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     console.print(table)
     for lane in said["lanes"]:
-        if lane["error"]:
-            console.print(f"{_name(lane)}: {lane['error']}", markup=False, highlight=False)
+        # A live lane that is late has no error; that a lane copies stands in the table.
+        if (why := lane["error"] or lane["complaint"]) and why != lane["state"]:
+            console.print(f"{_name(lane)}: {why}", markup=False, highlight=False)
     for line in _elsewhere(said["lanes"]):
         console.print(line, markup=False, highlight=False)
     for problem in said["contracts"]["problems"]:

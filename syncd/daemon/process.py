@@ -26,6 +26,8 @@ START_TIMEOUT_S = 60.0
 LONGEST_PAUSE_S = 30.0
 CALM_S = 60.0
 """A worker that ran longer is started again at once."""
+MOST_ASKED = 16
+"""Questions to a worker that answers none: its pipe must not fill up, or who asks next waits for ever."""
 
 
 class WorkerProcess(threading.Thread):
@@ -53,9 +55,15 @@ class WorkerProcess(threading.Thread):
         return self._process.pid if self._process is not None and self._process.is_alive() else None
 
     @property
+    def is_watched(self) -> bool:
+        """Whether it would be started again, or is not to be."""
+        return self.is_alive() or self._halt.is_set()
+
+    @property
     def is_stuck(self) -> bool:
         """Whether it has not come up, though it had the time."""
-        return not self.owner and not self.died and time.monotonic() - self._began > START_TIMEOUT_S
+        silent = not self.owner and not self.died and not self._halt.is_set()
+        return silent and time.monotonic() - self._began > START_TIMEOUT_S
 
     def run(self) -> None:
         """Start it, listen until it ends, and start it again."""
@@ -134,8 +142,8 @@ class WorkerProcess(threading.Thread):
         return self._call(APPLY, contracts)
 
     def begin_ask(self) -> queue.SimpleQueue[Report | None]:
-        """Ask how it is. One that is about to start has no answer."""
-        if not self.owner:
+        """Ask how it is. One that is about to start has no answer, nor has one that owes many."""
+        if not self.owner or len(self._answers) >= MOST_ASKED:
             answer: queue.SimpleQueue[Report | None] = queue.SimpleQueue()
             answer.put(None)
             return answer
@@ -144,7 +152,8 @@ class WorkerProcess(threading.Thread):
     def begin_stop(self) -> None:
         """Have it finish what is under way."""
         self._halt.set()
-        self._call(STOP, None)
+        # Nobody waits for one that hangs, and takes nothing more: `end` ends it.
+        threading.Thread(target=self._call, args=(STOP, None), name="stop", daemon=True).start()
 
     def end(self, deadline: float) -> None:
         """Wait for it to end, and end it then."""

@@ -79,12 +79,10 @@ class Reloader(threading.Thread):
         self._seen = stamp(self._directory)
         try:
             contracts = load_contract_set(self._directory, os.environ)
-            plans = self._runner.compile(loaded.contract for loaded in contracts.contracts)
+            self._runner.apply(self._runner.compile(loaded.contract for loaded in contracts.contracts))
         except ContractError as error:
             self._runner.refuse([str(problem) for problem in error.problems])
         except SettingsError as error:
             self._runner.refuse([str(error)])
         except Exception:  # noqa: BLE001 - a dead thread would ignore every later edit without a word
             telemetry.reload_failed()
-        else:
-            self._runner.apply(plans)

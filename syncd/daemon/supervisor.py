@@ -112,8 +112,8 @@ class Supervisor:
                 telemetry.contract_gone(name)
             for name in changed + started:
                 lane = self._lane(wanted[name])
-                self._lanes[name] = lane
                 lane.start()
+                self._lanes[name] = lane
             self._applied = True
         return Changes(started, changed, stopped)
 
@@ -149,8 +149,8 @@ class Supervisor:
 
     @property
     def alive(self) -> bool:
-        """Whether every lane's thread runs, whatever state it is in."""
-        return all(lane.is_alive() for lane in self.lanes)
+        """Whether every lane's thread runs, whatever state it is in, unless it was asked to stop."""
+        return all(lane.is_alive() or lane.is_stopping for lane in self.lanes)
 
     @property
     def ready(self) -> bool:

@@ -34,8 +34,9 @@ class Workers:
         self._settings = settings
         self._workers = [WorkerProcess(at + 1, _part(settings, at + 1)) for at in range(settings.workers)]
         self._owner = new_owner()
-        self._contracts: dict[str, Contract] = {}
         self._places: dict[str, int] = {}
+        self._shares: list[list[Contract]] = [[] for _ in self._workers]
+        """What each worker runs; exchanged as a whole, for pages are made meanwhile."""
         self._status = ContractsStatus()
         self._lock = threading.Lock()
         self._applied = False
@@ -49,20 +50,19 @@ class Workers:
     def apply(self, plans: list[Plan]) -> None:
         """Make exactly these plans run, and say what became of them when every worker has answered."""
         with self._lock:
-            self._contracts = {plan.name: plan.contract for plan in plans}
-            self._places = place(list(self._contracts), self._places, len(self._workers))
-            waiting = [worker.begin_apply(self._share(at)) for at, worker in enumerate(self._workers)]
+            self._places = place([plan.name for plan in plans], self._places, len(self._workers))
+            self._shares = [self._share(plans, at) for at in range(len(self._workers))]
+            pairs = zip(self._workers, self._shares, strict=True)
+            waiting = [worker.begin_apply(share) for worker, share in pairs]
             answers = [said for said in _gather(waiting, APPLY_TIMEOUT_S) if said is not None]
             reloaded, self._applied = self._applied, True
         self._status = ContractsStatus()
         all_of = Changes(*(sorted({name for said in answers for name in said[kind]}) for kind in range(3)))
         telemetry.contracts_applied(all_of.started, all_of.restarted, all_of.stopped, reloaded=reloaded)
 
-    def _share(self, at: int) -> list[Contract]:
+    def _share(self, plans: list[Plan], at: int) -> list[Contract]:
         everywhere = self._settings.split
-        return [
-            contract for name, contract in self._contracts.items() if everywhere or self._places[name] == at
-        ]
+        return [plan.contract for plan in plans if everywhere or self._places[plan.name] == at]
 
     def refuse(self, problems: list[str]) -> None:
         """Note that an edit did not pass; what runs goes on."""
@@ -84,7 +84,7 @@ class Workers:
     def alive(self) -> bool:
         """Whether every worker answers that its lanes' threads run, or is about to start."""
         asked = [bool(worker.owner) for worker in self._workers]
-        return all(worker.is_alive() for worker in self._workers) and all(
+        return all(worker.is_watched for worker in self._workers) and all(
             report.alive if report is not None else not (was_up and worker.owner) and not worker.is_stuck
             for worker, was_up, report in zip(self._workers, asked, self._ask(), strict=True)
         )
@@ -92,11 +92,12 @@ class Workers:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         lanes: list[dict[str, Any]] = []
-        for at, (worker, report) in enumerate(zip(self._workers, self._ask(), strict=True)):
+        for worker, report, share in zip(self._workers, self._ask(), self._shares, strict=True):
             told = {lane["contract"]: lane for lane in report.lanes} if report is not None else {}
+            silent = report is None and bool(worker.owner)
             lanes += [
-                (told.get(contract.name) or _unknown(contract, worker)) | {"worker": worker.number}
-                for contract in self._share(at)
+                (told.get(contract.name) or _unknown(contract, worker, silent)) | {"worker": worker.number}
+                for contract in share
             ]
         lanes.sort(key=lambda lane: (lane["contract"], lane["partition"]))
         return {
@@ -109,13 +110,13 @@ class Workers:
 
     def metrics(self) -> str:
         """The page of metrics; the series of a worker that does not answer are missing."""
-        own = generate_latest(telemetry.REGISTRY).decode()
-        pages = [
-            (report.metrics, f'partition="{worker.settings.partition}"' if self._settings.split else "")
-            for worker, report in zip(self._workers, self._ask(), strict=True)
-            if report is not None
-        ]
-        return merged(own, pages)
+        pages = []
+        for worker, report in zip(self._workers, self._ask(), strict=True):
+            telemetry.worker_answers(worker.number, report is not None)
+            if report is not None:
+                labels = f'partition="{worker.settings.partition}"' if self._settings.split else ""
+                pages.append((report.metrics, labels))
+        return merged(generate_latest(telemetry.REGISTRY).decode(), pages)
 
 
 def _part(settings: Settings, number: int) -> Settings:
@@ -136,13 +137,13 @@ def place(names: list[str], before: dict[str, int], count: int) -> dict[str, int
     return places
 
 
-def _unknown(contract: Contract, worker: WorkerProcess) -> dict[str, Any]:
-    """A lane whose worker does not answer."""
+def _unknown(contract: Contract, worker: WorkerProcess, silent: bool) -> dict[str, Any]:
+    """A lane whose worker does not answer, or has yet to start it."""
     freshness_s = contract.slo.freshness / 1000 if contract.slo else None
     status = LaneStatus(
         contract.name, contract.mongo.collection, freshness_s, Partition(*worker.settings.partition_numbers)
     )
-    why = worker.died or f"worker {worker.number} {'does not answer' if worker.owner else 'starts'}"
+    why = worker.died or f"worker {worker.number} {'does not answer' if silent else 'starts'}"
     return status.as_dict() | {
         "error": why,
         "complaint": why,

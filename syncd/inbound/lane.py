@@ -73,6 +73,11 @@ class Lane(threading.Thread):
         self._thin = False
         telemetry.contract_known(plan.name, freshness_s, control.partition.count)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called, so that its thread may have ended."""
+        return self._halt.is_set()
+
     def stop(self) -> None:
         """Ask the lane to finish its batch and commit; `join` waits for it."""
         self._halt.set()

@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -152,6 +153,27 @@ def test_not_ready_while_it_copies(scene: Scene) -> None:
     assert len(flow.keys()) < 5000
     daemon.wait_ready()
     flow.assert_same()
+
+
+def test_alive_while_a_lane_is_exchanged(token: str, mongo_uri: str, redis_url: str, tmp_path: Path) -> None:
+    """A reload that waits for one lane to stop does not make the daemon look dead for those that have."""
+    port = urlsplit(redis_url).port
+    assert port
+    with (
+        Proxy(port) as proxy,
+        Scene(tmp_path, token, mongo_uri, redis_url, daemon_redis=proxy.redis_url) as scene,
+    ):
+        slow, quick = (scene.add(name, projection(["title"]), documents=FILMS) for name in ("slow", "quick"))
+        scene.start()
+        scene.daemon.wait_ready()
+        hold = proxy.hold_request(b"syncd_release", slow.names.control("lease").encode())
+        for flow in (slow, quick):
+            flow.write(projection(["title"]), version="2.0.0")
+        hold.wait()
+        wait_until(lambda: quick.lane()["state"] == "stopped")
+        assert scene.daemon.get("/livez")[0] == 200
+        hold.release()
+        scene.daemon.wait_ready()
 
 
 def test_asked_to_stop(scene: Scene) -> None:

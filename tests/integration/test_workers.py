@@ -140,11 +140,15 @@ def test_a_worker_that_hangs(workers: Scene) -> None:
     os.kill(pid, signal.SIGSTOP)
     try:
         assert wait_until(lambda: workers.daemon.get("/livez"))[0] == 500
-        assert workers.daemon.get("/readyz")[0] == 503
+        code, body = workers.daemon.get("/readyz")
+        assert (code, "worker 2 does not answer" in body) == (503, True)
+        up = [workers.daemon.metric("syncd_worker_up", worker=worker) for worker in "12"]
+        assert up == [1, 0]
     finally:
         os.kill(pid, signal.SIGCONT)
     workers.daemon.wait_ready()
     assert workers.daemon.is_live()
+    assert workers.daemon.metric("syncd_worker_up") == 2
 
 
 def test_asked_to_stop(scene: Scene) -> None:
@@ -221,3 +225,4 @@ def test_settings_that_do_not_go_together(scene: Scene, wrong: tuple[str, ...], 
     run = syncd("run", "--contracts", tmp_path, *wrong)
     assert run.returncode == 2
     assert "SYNCD_SPLIT" in run.stderr or "SYNCD_WORKERS" in run.stderr
+    assert "Value error" not in run.stderr, "pydantic's word, not ours"

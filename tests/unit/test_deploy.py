@@ -248,6 +248,13 @@ def test_every_metric_is_on_the_dashboard() -> None:
     assert not missing
 
 
+def test_the_holder_of_a_lease_is_a_partition() -> None:
+    """Of two daemons with --split each may hold some parts of a contract and stand by for others."""
+    holders = [expression for _, expression in expressions() if "syncd_lease_held == 1" in expression]
+    assert len(holders) > 6
+    assert all("on (contract, instance, partition) syncd_lease_held" in expression for expression in holders)
+
+
 def test_recorded_names_that_alerts_use_are_recorded() -> None:
     """Prometheus takes an alert on a series that never exists without a word."""
     rules = [
