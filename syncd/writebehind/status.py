@@ -21,7 +21,6 @@ class AppendStatus:
         self.freshness_s = freshness_s
         self.state, self.since, self.error = "starting", time.time(), ""
         self.changes = self.dead_letters = 0
-        self._stream = plan.stream
         self._heard = time.monotonic()
         self._backlog = Backlog(0, 0.0, "")
         self._looked = time.monotonic()
@@ -90,7 +89,7 @@ class AppendStatus:
             "freshness_seconds": self.freshness_s,
             "changes": self.changes,
             "dead_letters": self.dead_letters,
-            "stream": self._stream,
+            "stream": "group",
             "waiting": self._backlog.entries,
             "position": self._backlog.acknowledged,
             "snapshot": {"phase": "stream", "copied": 0},

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import struct
 import uuid
+from pathlib import Path
 from typing import Any
 
+import pytest
 from bson.binary import UUID_SUBTYPE, Binary
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
@@ -215,3 +217,27 @@ def test_a_contract_that_goes_takes_its_series_along(scene: Scene) -> None:
     flow.write(*flow.projections, sync={"direction": "redis_to_mongo", "capture": "append"})
     wait_numbers(flow, range(6))
     assert flow.metric("syncd_writes_total", store="mongo", result="repeated") == 0
+
+
+@pytest.mark.parametrize("server", ["redis70_url", "valkey_url"])
+def test_other_servers(
+    server: str, request: pytest.FixtureRequest, token: str, mongo_uri: str, tmp_path: Path
+) -> None:
+    """The oldest Redis and Valkey: a dead letter, entries that were trimmed unread, and a lag that comes to rest."""
+    with Scene(tmp_path, token, mongo_uri, request.getfixturevalue(server)) as scene:
+        flow = start(scene, "other")
+        append(flow, range(5))
+        scene.redis.xadd(key(flow), {"n": "none"})
+        wait_letters(flow, ["cannot_convert"])
+        wait_done(flow)
+        scene.daemon.terminate()
+        append(flow, range(5, 25))
+        scene.redis.xtrim(key(flow), maxlen=10, approximate=False)
+        scene.start()
+        wait_numbers(flow, [*range(5), *range(15, 25)])
+        wait_done(flow)
+        scene.redis.xtrim(key(flow), maxlen=0)
+        append(flow, [25])
+        wait_numbers(flow, [*range(5), *range(15, 26)])
+        wait_until(lambda: flow.lane()["waiting"] == 0, 20, flow.lane)
+        assert flow.metric("syncd_outbox_trimmed_total") == 10
