@@ -528,6 +528,19 @@ local function trimmed(keys, args)
   return {'ok', 0}
 end
 
+-- keys: stream. args: protocol, group, consumer. Takes a consumer off the list that has nothing pending: what it had
+-- would be lost. In one step, for a read of a dead process may still be on its way. Replies {'ok'}.
+local function leave(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', keys[1], args[2])) do
+    consumer = told(consumer)
+    if consumer.name == args[3] and consumer.pending == 0 then
+      redis.call('XGROUP', 'DELCONSUMER', keys[1], args[2], args[3])
+    end
+  end
+  return {'ok'}
+end
+
 redis.register_function('syncd_apply', apply)
 redis.register_function('syncd_park', park)
 -- A full memory must not take the lease from a healthy daemon: these may run then.
@@ -536,4 +549,5 @@ redis.register_function{function_name = 'syncd_renew', callback = renew, flags =
 redis.register_function{function_name = 'syncd_release', callback = release_lease, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_forget', callback = forget, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_drop', callback = drop, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_leave', callback = leave, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_trimmed', callback = trimmed, flags = {'allow-oom'}}

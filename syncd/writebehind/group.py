@@ -137,14 +137,13 @@ class Group:
         return [(name, left) for name, left in named if name != self._consumer and is_dead(f"{name}:0")]
 
     def remove(self, consumer: str) -> None:
-        """Take a consumer off the list. It must have nothing pending, and never read again."""
+        """Take a consumer off the list, unless it has left something to do."""
         with self._translated():
-            self._store.client.xgroup_delconsumer(self._stream, self._name, consumer)
+            self._store.call("syncd_leave", [self._stream], [self._name, consumer])
 
     def leave(self) -> None:
-        """Take this consumer off the list, unless it has left something to do."""
-        if not self.pending(1, "0-0"):
-            self.remove(self._consumer)
+        """`remove` this consumer, which will not read again."""
+        self.remove(self._consumer)
 
     def claim(self, count: int, idle_s: float) -> Taken:
         """Entries that another consumer has taken and then kept for so long."""

@@ -32,6 +32,8 @@ def live(rig: Rig, short: str) -> Flow:
 
 def again(rig: Rig) -> None:
     rig.scene.daemon.kill()
+    # What is held goes with the connection: it must not arrive after all.
+    wait_until(lambda: not rig.redis_proxy.connections + rig.mongo_proxy.connections, 20)
     rig.mongo_proxy.restore()
     rig.redis_proxy.restore()
     rig.scene.daemon.start()
@@ -189,6 +191,7 @@ def test_trimmed_while_pending(rig: Rig) -> None:
     append(flow, range(20))
     hold.wait()
     rig.scene.daemon.kill()
+    wait_until(lambda: not rig.mongo_proxy.connections, 20)
     taken = pending(flow)
     assert taken
     rig.scene.redis.xtrim(key(flow), maxlen=0)
