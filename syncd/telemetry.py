@@ -30,9 +30,14 @@ CHANGE_OPS = ("insert", "update", "replace", "delete", "other")
 DEAD_REASONS = (
     "vector_length", "vector_element", "cannot_convert", "key_field_missing", "key_field_type", "ttl_not_a_date",
     "expression", "json_too_deep", "not_unicode", "number_too_large", "unsupported_type", "wrong_type",
-    "redis_refused", "other",
+    "redis_refused", "document_too_large", "document_refused", "duplicate_key", "other_content", "entry_trimmed",
+    "other",
 )  # fmt: skip
-_WRITE_RESULTS = ("put", "patch", "delete", "dead", "settled")
+_WRITE_RESULTS = {
+    "redis": ("put", "patch", "delete", "dead", "settled"),
+    "mongo": ("put", "repeated", "dead"),
+}
+"""`repeated`: a document that came again and was there already."""
 _LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 disable_created_metrics()
@@ -40,7 +45,7 @@ REGISTRY = CollectorRegistry(auto_describe=True)
 
 LAG = Gauge(
     "syncd_lag_seconds",
-    "Age of the newest state that Redis is known to show",
+    "Age of the newest state that Redis is known to show; of a stream, age of its oldest entry not acknowledged",
     ["contract"],
     registry=REGISTRY,
 )
@@ -48,7 +53,10 @@ CHANGES = Counter(
     "syncd_changes_total", "Changes read from the source", ["contract", "op"], registry=REGISTRY
 )
 WRITES = Counter(
-    "syncd_writes_total", "Keys written, by what was done", ["contract", "store", "result"], registry=REGISTRY
+    "syncd_writes_total",
+    "Keys or documents written, by what was done",
+    ["contract", "store", "result"],
+    registry=REGISTRY,
 )
 BATCH = Histogram(
     "syncd_batch_seconds", "Time from building a batch to its confirmation", ["contract"],
@@ -89,6 +97,14 @@ INDEX_FAILURES = Gauge(
     ["contract", "index"],
     registry=REGISTRY,
 )
+OUTBOX = Gauge(
+    "syncd_outbox_entries", "Entries of a stream that are not in MongoDB yet, at most", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
+TRIMMED = Counter(
+    "syncd_outbox_trimmed_total", "Entries of a stream that somebody removed before they were in MongoDB", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
 RESTARTS = Counter(
     "syncd_lane_restarts_total", "Lanes started again, by why", ["contract", "why"], registry=REGISTRY
 )
@@ -129,12 +145,17 @@ def configure_logging(level: str, form: str) -> None:
     )
 
 
-def contract_known(contract: str, freshness_s: float | None, partitions: int = 1) -> None:
-    """Every series of a contract exists from the start, at 0."""
+def contract_known(
+    contract: str, freshness_s: float | None, partitions: int = 1, *, store: str = "redis"
+) -> None:
+    """Every series of a contract exists from the start, at 0. `store` is the one that it writes to."""
     for op in CHANGE_OPS:
         CHANGES.labels(contract, op)
-    for result in _WRITE_RESULTS:
-        WRITES.labels(contract, "redis", result)
+    for result in _WRITE_RESULTS[store]:
+        WRITES.labels(contract, store, result)
+    if store == "mongo":
+        OUTBOX.labels(contract)
+        TRIMMED.labels(contract)
     for reason in DEAD_REASONS:
         DEAD_TOTAL.labels(contract, reason)
     for state in ("applied", "estimated"):
@@ -152,7 +173,7 @@ def contract_known(contract: str, freshness_s: float | None, partitions: int = 1
 def contract_gone(contract: str) -> None:
     """Take the series of a removed contract off the page."""
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
-                   SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS):  # fmt: skip
+                   SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX, TRIMMED):  # fmt: skip
         metric.remove_by_labels({"contract": contract})
 
 
@@ -227,6 +248,33 @@ def dead_letters_wait(contract: str, count: int) -> None:
     _log.warning(
         "dead letters wait", contract=contract, count=count, see=f"syncd deadletters list {contract}"
     )
+
+
+def appended(contract: str, read: int, put: int, repeated: int, dead: int) -> None:
+    """A batch of entries is done."""
+    CHANGES.labels(contract, "insert").inc(read)
+    for result, count in (("put", put), ("repeated", repeated), ("dead", dead)):
+        WRITES.labels(contract, "mongo", result).inc(count)
+
+
+def group_lost(contract: str, stream: str, start: str) -> None:
+    """Somebody destroyed the consumer group, or the stream with it."""
+    RESTARTS.labels(contract, "position_lost").inc()
+    _log.warning("consumer group was gone, made again", contract=contract, stream=stream, start=start)
+
+
+def entries_trimmed(contract: str, stream: str, count: int) -> None:
+    """Somebody removed entries that were not in MongoDB yet: they are lost."""
+    TRIMMED.labels(contract).inc(count)
+    _log.error(
+        "entries were removed before they were in MongoDB; let the stream keep more", contract=contract, stream=stream,
+        count=count,
+    )  # fmt: skip
+
+
+def nothing_to_copy(contract: str) -> None:
+    """Somebody asked for a snapshot of a contract that goes from Redis to MongoDB."""
+    _log.warning("no snapshot: this contract appends, and a stream is read once", contract=contract)
 
 
 def worker_died(worker: int, exit_code: int | None, retry_s: float) -> None:

@@ -20,7 +20,8 @@ _CONTRACT = "movies"
 
 def metrics_page() -> str:
     """Every metric."""
-    telemetry.contract_known(_CONTRACT, 1.0)
+    for store in ("redis", "mongo"):
+        telemetry.contract_known(_CONTRACT, 1.0, store=store)
     try:
         rows = [_metric_row(metric) for metric in collectors()]
     finally:

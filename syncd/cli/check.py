@@ -100,7 +100,8 @@ def _line(summary: dict[str, Any]) -> str:
         f"{shape['type']} {shape['key']}" + (f" (index {shape['index']})" if shape["index"] else "")
         for shape in summary["projections"]
     ]
-    return f"{summary['name']} {summary['version']}: {summary['collection']} -> {', '.join(shapes)}"
+    arrow = "<-" if any(shape["type"] == "stream" for shape in summary["projections"]) else "->"
+    return f"{summary['name']} {summary['version']}: {summary['collection']} {arrow} {', '.join(shapes)}"
 
 
 def _json(value: dict[str, Any]) -> str:

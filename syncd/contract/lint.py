@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
-from syncd.contract import lint_index, lint_keys, lint_query
+from syncd.contract import lint_append, lint_index, lint_keys, lint_query
 from syncd.contract.loaded import LoadedContract
 from syncd.errors import Problem
 
@@ -47,6 +47,7 @@ RULES: tuple[Rule, ...] = (
     *lint_keys.RULES,
     *lint_query.RULES,
     *lint_index.RULES,
+    *lint_append.RULES,
 )
 
 

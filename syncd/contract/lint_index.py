@@ -19,7 +19,7 @@ from syncd.errors import Problem
 _MEMBER = re.compile(r"""(\$(?:\.([^.\[\]*'"\s]+)|\[(?:'([^']+)'|"([^"]+)")\]))(?:[.\[].*)?""")
 _ANY_MEMBER = re.compile(r"\$(?:\.\.|\.\*|\[\*|\[\?|$)")
 
-_NUMBERS = {"int", "double", "epoch", "epoch_ms"}
+_NUMBERS = {"int", "long", "double", "epoch", "epoch_ms"}
 _TEXTS = {"bool", "date", "objectId", "uuid", "binary", "json", "vector", "masked"}
 _UNFIT: dict[tuple[str, str], set[str]] = {
     ("hash", "text"): {"vector"},
@@ -79,7 +79,8 @@ def indexes(contracts: Sequence[LoadedContract]) -> Iterator[Indexes]:
     for contract in contracts:
         for at, projection in contract.projections():
             path = ("redis", at, "index")
-            if projection.index and contract.sound(*path) and contract.sound("redis", at, "type"):
+            fits = contract.sound(*path) and contract.sound("redis", at, "type")
+            if projection.index and fits and projection.type != "stream":
                 yield Indexes(contract, path, projection, projection.index)
 
 

@@ -34,6 +34,11 @@ class Keys:
         """The template as written."""
         return f"`{self.contract.written(*self.path)}`"
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is one key, which is read; several contracts may read it."""
+        return self.projection.type == "stream"
+
     def problem(self, what: str, remedy: str) -> Problem:
         """A problem of the template."""
         return self.contract.problem(self.path, what, remedy)
@@ -68,6 +73,8 @@ def keys_are_unique_per_document(contracts: Sequence[LoadedContract]) -> Iterato
     for keys in keys_of(contracts):
         paths = set(keys.template.paths)
         unique = keys.contract.contract.mongo.unique
+        if keys.is_stream:
+            continue
         if not paths:
             yield keys.problem(
                 f"the key {keys.shown} has no placeholder", "add one that differs per document: {_id}"
@@ -106,6 +113,8 @@ def keys_have_one_owner(contracts: Sequence[LoadedContract]) -> Iterator[Problem
 
 
 def _shared_key(one: Keys, other: Keys) -> str | None:
+    if one.is_stream and other.is_stream:
+        return None
     a, b = one.template, other.template
     # Most pairs differ in their first characters already.
     may_meet = a.prefix.startswith(b.prefix) or b.prefix.startswith(a.prefix)

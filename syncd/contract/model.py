@@ -53,9 +53,9 @@ DurationMs: TypeAlias = Annotated[
 ]
 Path: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(check_path)]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
-RedisType: TypeAlias = Literal["hash", "json", "string"]
+RedisType: TypeAlias = Literal["hash", "json", "string", "stream"]
 FieldType: TypeAlias = Literal[
-    "string", "int", "double", "decimal", "bool", "date", "epoch", "epoch_ms",
+    "string", "int", "long", "double", "decimal", "bool", "date", "epoch", "epoch_ms",
     "objectId", "uuid", "binary", "json", "vector", "geo",
 ]  # fmt: skip
 VectorType: TypeAlias = Literal["float32", "float16"]
@@ -297,8 +297,12 @@ class Projection(Model):
     """One shape of each document in Redis."""
 
     projection: Name = Field(description="Name of the shape, unique in the contract.")
-    type: RedisType = Field(description="What the key holds.")
-    key: str = Field(min_length=1, max_length=512, description='Key template, such as "movie:{_id}".')
+    type: RedisType = Field(description="What the key holds; `stream` is for `capture: append`.")
+    key: str = Field(
+        min_length=1,
+        max_length=512,
+        description='Key template, such as "movie:{_id}"; of a stream, its key.',
+    )
     ttl: Ttl | None = Field(
         None, description="A duration such as 30d, set again by every write, or {field: path} of a date."
     )
@@ -351,9 +355,15 @@ class Projection(Model):
 
 
 class Sync(Model):
-    """Which way data flows, and what a deletion means."""
+    """Which way data flows, and what a deletion means. The other keys are for `mongo_to_redis`."""
 
-    direction: Literal["mongo_to_redis"] = Field("mongo_to_redis", description="Where changes come from.")
+    direction: Literal["mongo_to_redis", "redis_to_mongo"] = Field(
+        "mongo_to_redis", description="Where changes come from."
+    )
+    capture: Literal["append"] | None = Field(
+        None,
+        description="For `redis_to_mongo`, how changes are found. `append`: each entry of a stream becomes a document.",
+    )
     on_delete: Literal["delete", "ignore"] = Field(
         "delete", description="`delete` removes the key of a deleted document; `ignore` leaves it to its TTL."
     )

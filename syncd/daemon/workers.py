@@ -15,10 +15,9 @@ from syncd import telemetry
 from syncd.contract.model import Contract
 from syncd.daemon.pages import merged
 from syncd.daemon.process import APPLY_TIMEOUT_S, ASK_TIMEOUT_S, WorkerProcess
-from syncd.daemon.supervisor import STOP_TIMEOUT_S, Changes, ContractsStatus, compile_set
+from syncd.daemon.supervisor import STOP_TIMEOUT_S, AnyPlan, Changes, ContractsStatus, compile_set
 from syncd.daemon.worker import Report
 from syncd.inbound.status import LaneStatus
-from syncd.plan.compile import Plan
 from syncd.plan.partition import Partition
 from syncd.settings import Settings
 from syncd.stores.lease import new_owner
@@ -43,11 +42,11 @@ class Workers:
         for worker in self._workers:
             worker.start()
 
-    def compile(self, contracts: Iterable[Contract]) -> list[Plan]:
+    def compile(self, contracts: Iterable[Contract]) -> list[AnyPlan]:
         """Compile a set without touching what runs. Raises SettingsError where a setting is missing."""
         return compile_set(contracts, self._settings)
 
-    def apply(self, plans: list[Plan]) -> None:
+    def apply(self, plans: list[AnyPlan]) -> None:
         """Make exactly these plans run, and say what became of them when every worker has answered."""
         with self._lock:
             self._places = place([plan.name for plan in plans], self._places, len(self._workers))

@@ -9,12 +9,14 @@ from pymongo.errors import OperationFailure
 from syncd.contract.loaded import ContractSet, LoadedContract
 from syncd.contract.source import Path
 from syncd.contract.template import KeyTemplate
-from syncd.errors import Problem, SettingsError
+from syncd.errors import CapabilityError, Problem, SettingsError
+from syncd.plan.append import appends, compile_append
 from syncd.plan.compile import compile_contract
 from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities, lacks
 from syncd.stores.mongo import MongoStore, translated
 from syncd.stores.redis import RedisStore
+from syncd.writebehind.writer import Writer
 
 
 def preflight(contracts: ContractSet, settings: Settings) -> tuple[list[str], list[Problem]]:
@@ -48,6 +50,8 @@ def _advice(server: Capabilities) -> Iterator[str]:
 
 def _settings(loaded: LoadedContract, settings: Settings) -> Iterator[Problem]:
     key = settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None
+    if appends(loaded.contract):
+        return  # nothing in it needs a setting
     try:
         compile_contract(loaded.contract, key)
     except SettingsError as error:
@@ -59,8 +63,20 @@ def _capabilities(loaded: LoadedContract, server: Capabilities) -> Iterator[Prob
         yield loaded.problem(("redis", lack.projection, lack.key), lack.what, lack.remedy)
 
 
+def _target(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
+    """Whether documents can be appended to the collection, exactly once."""
+    try:
+        Writer(mongo, compile_append(loaded.contract)).check()
+    except CapabilityError as error:
+        what, _, remedy = str(error).rpartition("; ")
+        yield loaded.problem(("mongo", "collection"), what, remedy)
+
+
 def _collection(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
     contract = loaded.contract
+    if appends(contract):
+        yield from _target(loaded, mongo)
+        return
     database, _, name = contract.mongo.collection.partition(".")
     with translated():
         try:

@@ -76,6 +76,10 @@ def _number_to_date(value: Any) -> DatetimeMS:
         refuse(value, "date", "it is no whole number of milliseconds")
 
 
+def _to_long(to_int: Function) -> Function:
+    return lambda value: Int64(to_int(value))
+
+
 def _int_to_date(value: int) -> DatetimeMS:
     return DatetimeMS(int(value))
 
@@ -148,6 +152,7 @@ _DATE = Table(
     },
     refuser("date"),
 )
+_LONG = Table({kind: _to_long(to_int) for kind, to_int in INT.items()}, refuser("long"))
 _OBJECT_ID = Table(
     {ObjectId: as_is, str: _text_to_object_id, bytes: _bytes_to_object_id}, refuser("objectId")
 )
@@ -168,6 +173,7 @@ _VECTOR = Table({list: _any_vector, Binary: _any_vector}, refuser("vector"))
 CONVERT: dict[FieldType, Table] = {
     "string": _STRING,
     "int": INT,
+    "long": _LONG,
     "double": DOUBLE,
     "decimal": DECIMAL,
     "bool": _BOOL,

@@ -54,7 +54,7 @@ def from_json(value: Any, field_type: FieldType) -> Any:
         return _of_base64(value) if field_type == "binary" else _of_text(value, field_type)
     if field_type == "epoch" and type(value) in (int, float):
         return _of_seconds(repr(value))
-    if field_type in ("int", "double", "decimal", "bool", "epoch_ms"):
+    if field_type in ("int", "long", "double", "decimal", "bool", "epoch_ms"):
         return convert(value, "date" if field_type == "epoch_ms" else field_type)
     return refuse(value, field_type, "JSON holds it as text")
 

@@ -29,6 +29,7 @@ CONVERSIONS: dict[FieldType, tuple[Any, str, str]] = {
         "integers; doubles and decimals without a fraction; bools as 1 and 0; text of digits; all within 64 bits",
         "int32 or int64",
     ),
+    "long": (3.0, "as `int`", "int64, however small"),
     "double": (
         Decimal128("19.90"),
         "numbers that a double holds exactly or gives back as the same decimal; bools; text of a number",

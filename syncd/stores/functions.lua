@@ -507,10 +507,76 @@ local function drop(keys, args)
   return {'ok', settle(keys[1], keys[2], args, 2, #args)}
 end
 
+-- keys: dead letters, letters, stream. args: protocol, group, then entry, n, field, value, ... of each letter.
+-- An entry that the group still waits for is acknowledged with its letter. One that waits no more has a letter already,
+-- which is replaced, or was settled by another daemon, and is left alone. Replies {'ok', entry of a new letter, ...}.
+local function park(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  local reply, i = {'ok'}, 3
+  while i <= #args do
+    local entry, last = args[i], i + 1 + args[i + 1]
+    local name = letter_name(args, i + 2, last)
+    local before = redis.call('HGET', keys[2], name)
+    local waited = redis.call('XACK', keys[3], args[2], entry) == 1
+    if waited or before then
+      redis.call('HSET', keys[2], name, redis.call('XADD', keys[1], '*', unpack(args, i + 2, last)))
+      if before then redis.call('XDEL', keys[1], before) end
+      if waited then reply[#reply + 1] = entry end
+    end
+    i = last + 1
+  end
+  return reply
+end
+
+-- A reply of XINFO by name.
+local function told(reply)
+  local said = {}
+  for at = 1, #reply, 2 do said[reply[at]] = reply[at + 1] end
+  return said
+end
+
+-- keys: stream. args: protocol, group. Replies {'ok', n}: entries that somebody removed before the group had read
+-- them. They are counted once: the group then counts as having read them. What was removed among those that the group
+-- has read can only make n too small.
+local function trimmed(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  local groups = redis.pcall('XINFO', 'GROUPS', keys[1])
+  if groups.err then return {'ok', 0} end -- the read that follows says why
+  for _, group in ipairs(groups) do
+    group = told(group)
+    local read = group['entries-read']
+    if group.name == args[2] and read then
+      local stream = told(redis.call('XINFO', 'STREAM', keys[1]))
+      local gone = stream['entries-added'] - stream.length - read
+      if gone > 0 then
+        redis.call('XGROUP', 'SETID', keys[1], args[2], group['last-delivered-id'], 'ENTRIESREAD', read + gone)
+        return {'ok', gone}
+      end
+    end
+  end
+  return {'ok', 0}
+end
+
+-- keys: stream. args: protocol, group, consumer. Takes a consumer off the list that has nothing pending: what it had
+-- would be lost. In one step, for a read of a dead process may still be on its way. Replies {'ok'}.
+local function leave(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', keys[1], args[2])) do
+    consumer = told(consumer)
+    if consumer.name == args[3] and consumer.pending == 0 then
+      redis.call('XGROUP', 'DELCONSUMER', keys[1], args[2], args[3])
+    end
+  end
+  return {'ok'}
+end
+
 redis.register_function('syncd_apply', apply)
+redis.register_function('syncd_park', park)
 -- A full memory must not take the lease from a healthy daemon: these may run then.
 redis.register_function{function_name = 'syncd_lease', callback = lease, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_renew', callback = renew, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_release', callback = release_lease, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_forget', callback = forget, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_drop', callback = drop, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_leave', callback = leave, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_trimmed', callback = trimmed, flags = {'allow-oom'}}

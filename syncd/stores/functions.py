@@ -16,7 +16,15 @@ from syncd.errors import FatalError
 PROTOCOL = "2"
 """Version of the agreement between this code and the Lua; both sides check it on every call."""
 
-_OOM_SAFE = ("syncd_lease", "syncd_renew", "syncd_release", "syncd_forget", "syncd_drop")
+_OOM_SAFE = (
+    "syncd_lease",
+    "syncd_renew",
+    "syncd_release",
+    "syncd_forget",
+    "syncd_drop",
+    "syncd_leave",
+    "syncd_trimmed",
+)
 
 
 @cache

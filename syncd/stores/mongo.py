@@ -136,6 +136,11 @@ def without_secrets(text: str) -> str:
     return re.sub(r"(\w+://)[^@/\s]*@", r"\1***@", text)
 
 
+def is_transient_code(code: int) -> bool:
+    """Whether an error of the server passes by itself."""
+    return code in _TRANSIENT
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn errors of the driver into errors of syncd."""

@@ -49,9 +49,9 @@ kites.yaml:4:18: `Kites` cannot be a `name`; \
 expected: Unique among all contracts: lower-case letters, digits and hyphens
 kites.yaml:4:34: `version` must be text, and `1.0` is not; put it in quotes: "1.0"
 kites.yaml:5:21: `kites` cannot be a `collection`; expected: Database and collection, such as catalog.movies
-kites.yaml:8:11: `type` cannot be `hsh`; did you mean `hash`? allowed are hash, json, string
-kites.yaml:11:36: `type` cannot be `integer`; did you mean `int`? allowed are string, int, double, decimal, bool, \
-date, epoch, epoch_ms, objectId, uuid, binary, json, vector, geo
+kites.yaml:8:11: `type` cannot be `hsh`; did you mean `hash`? allowed are hash, json, string, stream
+kites.yaml:11:36: `type` cannot be `integer`; did you mean `int`? allowed are string, int, long, double, decimal, \
+bool, date, epoch, epoch_ms, objectId, uuid, binary, json, vector, geo
 kites.yaml:12:39: `mask` cannot be `hide`; allowed are hmac, redact, last4
 kites.yaml:13:26: `type: vector` and `dims` go together; write {from: path, type: vector, dims: 384}
 lamps.yaml:4:18: the contract name `insects` again; \
@@ -60,7 +60,7 @@ lamps.yaml:12:13: the index name `insects` again; \
 choose another name, for a projection of wrong_contracts/insects.yaml has this one
 lamps.yaml:14:31: index field `watts`: a tag index over a field that is of type int; \
 project a text, or index the field as numeric or vector
-lamps.yaml:15:19: `direction` cannot be `both`; write mongo_to_redis
+lamps.yaml:15:19: `direction` cannot be `both`; write mongo_to_redis or redis_to_mongo
 """
 
 

@@ -200,7 +200,8 @@ def test_the_unit_reads_the_credentials_that_it_loads() -> None:
 def series() -> dict[str, dict[str, set[str]]]:
     """Every series that /metrics can show: its labels, and their values where these are known beforehand."""
     known: dict[str, dict[str, set[str]]] = {}
-    telemetry.contract_known("m", 1.0)
+    for store in ("redis", "mongo"):
+        telemetry.contract_known("m", 1.0, store=store)
     try:
         for metric in vars(telemetry).values():
             if isinstance(metric, MetricWrapperBase):

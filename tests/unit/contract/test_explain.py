@@ -38,7 +38,8 @@ def entry(text: str) -> str:
         (contract().replace("  owner: discovery-team\n", ""),
          "4:3: missing key `owner` in `metadata`; add it: The team to ask"),
         (contract(CARD.replace("    type: hash\n", "")),
-         "9:5: missing key `type` in an entry of `redis`; add it: What the key holds"),
+         "9:5: missing key `type` in an entry of `redis`; "
+         "add it: What the key holds; `stream` is for `capture: append`"),
         (contract().replace("kind: SyncContract\n", ""),
          "1:1: missing key `kind` in the contract; add it: Always SyncContract"),
         (contract().replace("apiVersion", "api_version"),
@@ -48,7 +49,7 @@ def entry(text: str) -> str:
         (contract().replace("syncd/v1", "syncd/v2"),
          "1:13: `apiVersion` cannot be `syncd/v2`; write syncd/v1, the version that this syncd reads"),
         (contract(CARD.replace("hash", "hsh")),
-         "10:11: `type` cannot be `hsh`; did you mean `hash`? allowed are hash, json, string"),
+         "10:11: `type` cannot be `hsh`; did you mean `hash`? allowed are hash, json, string, stream"),
         (contract().replace("1.2.0", "1.2"), '5:12: `version` must be text, and `1.2` is not; put it in quotes: "1.2"'),
         (contract().replace("1.2.0", "v1"),
          "5:12: `v1` cannot be a `version`; expected: Semantic version of the contract, such as 1.2.0"),
@@ -87,7 +88,8 @@ def entry(text: str) -> str:
         (contract(projection("[a, b.$c]")),
          "12:17: not a field path: `b.$c`; write names joined by dots, such as release.year"),
         (field("{}"), "12:17: a field needs exactly one of `from` and `expr`; name a path, or give an expression"),
-        (field("{from: a, type: txt}"), "12:33: `type` cannot be `txt`; allowed are string, int, double, decimal, "
+        (field("{from: a, type: txt}"), "12:33: `type` cannot be `txt`; "
+                                        "allowed are string, int, long, double, decimal, "
                                         "bool, date, epoch, epoch_ms, objectId, uuid, binary, json, vector, geo"),
         (field("{from: a, null: drop}"), "12:33: `null` cannot be `drop`; write keep or omit"),
         (field("{from: a, type: vector}"), "12:27: `type: vector` and `dims` go together; "

@@ -1,0 +1,240 @@
+"""The consumer group of a contract on its stream: shared by all daemons, each a consumer of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from redis import exceptions as driver
+
+from syncd.errors import FatalError, TransientError
+from syncd.plan.append import AppendPlan
+from syncd.stores.lease import is_dead
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore, translated
+
+BLOCK_MS = 500
+"""How long a read waits for an entry: far below the time after which a connection is given up."""
+FIRST_TIME_MS = 10**12
+"""An id below it is no time of this century, but one that the application chose."""
+
+
+class Entry(NamedTuple):
+    """One entry of the stream. No entry is without fields, so `said` is empty where it was removed meanwhile."""
+
+    id: str
+    said: dict[bytes, bytes]
+
+
+class Taken(NamedTuple):
+    """Entries, and how many others are known to be gone."""
+
+    entries: list[Entry]
+    trimmed: int = 0
+
+
+class Backlog(NamedTuple):
+    """What is left to do. `oldest` is the age in seconds of the oldest entry that is not acknowledged."""
+
+    entries: int
+    oldest: float
+    acknowledged: str
+    """Everything up to this id is in MongoDB, or a dead letter."""
+
+
+class Group:
+    """All commands on one group. Raises StoreError; that the group is gone is a TransientError."""
+
+    def __init__(self, store: RedisStore, plan: AppendPlan, consumer: str) -> None:
+        self._store, self._consumer = store, consumer
+        self._stream, self._name = plan.stream, plan.name
+        self._keys = ControlKeys(plan.name)
+
+    def ensure(self) -> str | None:
+        """Make the group where there is none. Returns where it begins, if there was one before and it got lost."""
+        client = self._store.client
+        with self._translated():
+            known: Any = client.hget(self._keys.position, "acknowledged")
+            start = self._start(known.decode() if known else "0-0")
+            try:
+                client.execute_command(
+                    "XGROUP CREATE", self._stream, self._name, start, "MKSTREAM", *self._read()
+                )
+            except driver.ResponseError as error:
+                if "BUSYGROUP" not in str(error):
+                    raise
+                return None
+            if not known:
+                # Also the mark by which people's commands know that the contract runs on this Redis.
+                client.hset(self._keys.position, "acknowledged", start)
+        return start if known else None
+
+    def _start(self, known: str) -> str:
+        """A stream whose ids lie before the known position is another stream: from its beginning then."""
+        stream = self._stream_info()
+        newest = stream.get("last-generated-id", b"0-0").decode()
+        return known if _order(known) <= _order(newest) else "0-0"
+
+    def _read(self) -> list[Any]:
+        """How many entries a group at the beginning has passed: those that were removed before it existed."""
+        stream = self._stream_info()
+        if self._store.client.hexists(self._keys.position, "acknowledged"):
+            return []  # somewhere in the middle, and Redis counts from where it can
+        return ["ENTRIESREAD", stream.get("entries-added", 0) - stream.get("length", 0)]
+
+    def _stream_info(self) -> dict[str, Any]:
+        try:
+            found: Any = self._store.client.xinfo_stream(self._stream)
+        except driver.ResponseError as error:
+            if "no such key" not in str(error):
+                raise
+            return {}
+        return _texts(found)
+
+    def read(self, count: int) -> Taken:
+        """New entries, which from now on are this consumer's; none where none are there."""
+        pipe = self._store.client.pipeline(transaction=True)
+        # In one step with the read: what was removed before it is noticed, and counted once.
+        pipe.execute_command(*self._store.functions.command("syncd_trimmed", [self._stream], [self._name]))
+        pipe.execute_command(*self._reading(count), "STREAMS", self._stream, ">")
+        with self._translated():
+            trimmed, found = pipe.execute(raise_on_error=False)
+            if isinstance(found, Exception):
+                raise found
+            if isinstance(trimmed, driver.ResponseError):
+                if not self._store.functions.is_missing(trimmed):
+                    raise trimmed
+                self._store.functions.prepare(self._store.client)
+                trimmed = [b"ok", 0]
+        return Taken(_entries(found), int(trimmed[1]))
+
+    def wait(self, count: int) -> list[Entry]:
+        """New entries, as soon as there are any."""
+        with self._translated():
+            found = self._store.client.execute_command(
+                *self._reading(count), "BLOCK", BLOCK_MS, "STREAMS", self._stream, ">"
+            )
+        return _entries(found)
+
+    def _reading(self, count: int, consumer: str = "") -> list[Any]:
+        return ["XREADGROUP", "GROUP", self._name, consumer or self._consumer, "COUNT", count]
+
+    def pending(self, count: int, after: str, consumer: str = "") -> list[Entry]:
+        """What a consumer, this one or another, has taken and not acknowledged."""
+        with self._translated():
+            found = self._store.client.execute_command(
+                *self._reading(count, consumer), "STREAMS", self._stream, after
+            )
+        return _entries(found)
+
+    def dead_consumers(self) -> list[tuple[str, int]]:
+        """Consumers whose process is known to be gone, and how many entries each has left behind."""
+        with self._translated():
+            found: Any = self._store.client.xinfo_consumers(self._stream, self._name)
+        said = [_texts(one) for one in found]
+        named = [(one["name"].decode(), int(one["pending"])) for one in said]
+        return [(name, left) for name, left in named if name != self._consumer and is_dead(f"{name}:0")]
+
+    def remove(self, consumer: str) -> None:
+        """Take a consumer off the list, unless it has left something to do."""
+        with self._translated():
+            self._store.call("syncd_leave", [self._stream], [self._name, consumer])
+
+    def leave(self) -> None:
+        """`remove` this consumer, which will not read again."""
+        self.remove(self._consumer)
+
+    def claim(self, count: int, idle_s: float) -> Taken:
+        """Entries that another consumer has taken and then kept for so long."""
+        with self._translated():
+            found: Any = self._store.client.xautoclaim(
+                self._stream, self._name, self._consumer, round(idle_s * 1000), "0-0", count=count
+            )
+        gone = found[2] if len(found) > 2 else []
+        return Taken([Entry(entry.decode(), said) for entry, said in found[1] if said], len(gone))
+
+    def acknowledge(self, entries: list[str]) -> int:
+        """These are done; how many of them nobody had acknowledged before."""
+        if not entries:
+            return 0
+        with self._translated():
+            return int(self._store.client.xack(self._stream, self._name, *entries))
+
+    def look_up(self, entries: list[str]) -> list[Entry]:
+        """Entries by id, without fields where they are gone."""
+        pipe = self._store.client.pipeline(transaction=False)
+        for entry in entries:
+            pipe.xrange(self._stream, entry, entry)
+        with self._translated():
+            replies = pipe.execute()
+        return [
+            Entry(entry, found[0][1] if found else {}) for entry, found in zip(entries, replies, strict=True)
+        ]
+
+    def backlog(self) -> Backlog:
+        """What is left to do; also stores how far the group is, for the day on which somebody destroys it."""
+        client = self._store.client
+        pipe = client.pipeline(transaction=True)
+        pipe.xpending(self._stream, self._name)
+        pipe.xinfo_groups(self._stream)
+        pipe.xlen(self._stream)
+        pipe.time()
+        with self._translated():
+            pending, groups, length, now = pipe.execute()
+            mine = next((said for said in map(_texts, groups) if said["name"].decode() == self._name), None)
+            if mine is None:
+                raise driver.ResponseError("NOGROUP")
+            delivered = mine["last-delivered-id"].decode()
+            first: Any = client.xrange(self._stream, f"({delivered}", "+", count=1)
+            oldest = [
+                entry for entry in (_text(pending["min"]), _text(first[0][0]) if first else "") if entry
+            ]
+            acknowledged = _before(_text(pending["min"])) if pending["pending"] else delivered
+            client.hset(self._keys.position, "acknowledged", acknowledged)
+        unread = 0 if not first else length if mine.get("lag") is None else int(mine["lag"])
+        ages = [now[0] + now[1] / 1e6 - _order(entry)[0] / 1000 for entry in oldest if _is_time(entry)]
+        return Backlog(int(pending["pending"]) + unread, max([0.0, *ages]), acknowledged)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Errors of the driver; the group and the type of the key are this module's business."""
+        try:
+            with translated():
+                yield
+        except FatalError as error:
+            text = str(error)
+            if "NOGROUP" in text or "no such key" in text:
+                what = f"the consumer group {self._name} of {self._stream} is gone; it is made again"
+                raise TransientError("redis", what) from error
+            if "WRONGTYPE" in text:
+                what = f"{self._stream} is no stream; rename that key, or name another one in the contract"
+                raise FatalError("redis", what) from error
+            raise
+
+
+def _entries(found: Any) -> list[Entry]:
+    return [Entry(entry.decode(), said or {}) for _, entries in found or [] for entry, said in entries]
+
+
+def _texts(said: Any) -> dict[str, Any]:
+    return {_text(name): value for name, value in said.items()}
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value or "")
+
+
+def _order(entry: str) -> tuple[int, int]:
+    first, _, second = entry.partition("-")
+    return int(first), int(second or 0)
+
+
+def _is_time(entry: str) -> bool:
+    return _order(entry)[0] >= FIRST_TIME_MS
+
+
+def _before(entry: str) -> str:
+    """The greatest id below one."""
+    first, second = _order(entry)
+    return f"{first}-{second - 1}" if second else f"{max(0, first - 1)}-{2**64 - 1 if first else 0}"

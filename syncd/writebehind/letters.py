@@ -1,0 +1,54 @@
+"""Dead letters of entries: each is stored in the same step as the entry's acknowledgement, so that there is one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+
+from syncd import telemetry
+from syncd.plan.append import AppendPlan
+from syncd.stores.lease import newer_protocol
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore
+from syncd.writebehind.writer import Refused
+
+
+class Letters:
+    """Of one contract. A letter holds the id of its entry, never what the entry says."""
+
+    def __init__(self, redis: RedisStore, plan: AppendPlan) -> None:
+        self._redis, self._plan = redis, plan
+        self._keys = ControlKeys(plan.name)
+
+    def park(self, refused: Mapping[str, Refused]) -> int:
+        """A letter for each entry, acknowledged with it; how many are new. Another daemon's letter is replaced."""
+        if not refused:
+            return 0
+        args: list[str | int] = [self._plan.name]
+        for entry, why in refused.items():
+            said = self._said(entry, why)
+            args += [entry, len(said), *said]
+        keys = [self._keys.dead, self._keys.letters, self._plan.stream]
+        reply = self._redis.call("syncd_park", keys, args)
+        if reply[0] == b"version":
+            raise newer_protocol(reply)
+        new = {entry.decode() for entry in reply[1:]}
+        for entry, why in refused.items():
+            if entry in new:
+                where = self._plan.projection, self._plan.document_id(entry)
+                telemetry.dead_letter(self._plan.name, why.reason, *where, why.detail)
+        return len(new)
+
+    def _said(self, entry: str, why: Refused) -> list[str]:
+        change = {"stream": self._plan.stream, "entry": entry}
+        return [
+            "projection", self._plan.projection,
+            "key", self._plan.document_id(entry),
+            "id", entry,
+            "reason", why.reason,
+            "detail", why.detail,
+            "at", str(round(time.time() * 1000)),
+            "version", self._plan.contract.metadata.version,
+            "change", json.dumps(change),
+        ]  # fmt: skip
