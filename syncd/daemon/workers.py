@@ -59,7 +59,7 @@ class Workers:
         all_of = Changes(*(sorted({name for said in answers for name in said[kind]}) for kind in range(3)))
         telemetry.contracts_applied(all_of.started, all_of.restarted, all_of.stopped, reloaded=reloaded)
 
-    def _share(self, plans: list[Plan], at: int) -> list[Contract]:
+    def _share(self, plans: list[AnyPlan], at: int) -> list[Contract]:
         everywhere = self._settings.split
         return [plan.contract for plan in plans if everywhere or self._places[plan.name] == at]
 

@@ -49,6 +49,11 @@ class AppendLane(threading.Thread):
         self._failures = 0
         telemetry.contract_known(plan.name, freshness_s, store="mongo")
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._halt.is_set()
+
     def stop(self) -> None:
         """Ask the lane to finish its batch; `join` waits for it."""
         self._halt.set()
