@@ -109,8 +109,8 @@ def test_what_quiet_lanes_cost(rig: Rig) -> None:
             if flow is not whole:
                 flow.wait_same()
         wait_until(lambda: all(whole.json(one["_id"]) == one for one in whole.collection.find()), TIMEOUT)
+    wait_shared(*flows)  # one that had a little too much to do meanwhile may have left for a moment
     for flow in flows:
-        assert flow.lane()["stream"] == "shared"
         assert restarts(flow) == 0
     wait_until(
         lambda: all(flow.lane()["lag_seconds"] < 0.5 for flow in flows), message="fresh without a change"

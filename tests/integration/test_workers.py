@@ -103,7 +103,7 @@ def test_a_reload_reaches_the_workers(workers: Scene) -> None:
     guest.wait_live()
     workers.contracts.remove("guest")
     wait_until(lambda: not guest.lane())
-    assert guest.contract not in daemon.get("/metrics")[1]
+    wait_until(lambda: guest.contract not in daemon.get("/metrics")[1])
     wait_until(lambda: daemon.metric("syncd_contract_reload_total", result="applied") == applied + 3)
     (started,) = (line for line in daemon.logs(event="contracts reloaded") if line["started"])
     assert started["started"] == [guest.contract]
