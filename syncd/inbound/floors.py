@@ -73,9 +73,9 @@ class Floors:
             self._blanket = time
 
     def passed(self, time: Moment) -> None:
-        """The stream has passed `time`: floors up to there are of no more use."""
+        """The stream has passed `time`, perhaps not all changes of it: floors before are of no more use."""
         if self._floors:
-            self._floors = {ident: floor for ident, floor in self._floors.items() if floor > time}
+            self._floors = {ident: floor for ident, floor in self._floors.items() if floor >= time}
 
     def touch(self, idents: Iterable[str], time: Moment) -> None:
         """The stream is about to write these documents as of `time`."""

@@ -132,3 +132,21 @@ def test_a_call_of_which_a_part_failed(rig: Rig, narrow: Callable[..., None], co
     rig.scene.start()
     flow.wait_same()
     assert flow.hash(1) == newest
+
+
+def test_a_transaction_that_is_longer_than_a_call(rig: Rig) -> None:
+    """All changes of a transaction have one time: a document that was read in its middle shows its end, and no change
+    that came before that is put on top."""
+    shape = projection(["n"])
+    flow = rig.scene.run("film", shape, documents=[{"_id": 1, "n": 0}], env={"SYNCD_BATCH_WRITES": "50"})
+    rig.redis_proxy.delay(0.02)
+    flow.redis.delete(flow.key(1))  # then the first change is answered by a read
+    with rig.scene.mongo.start_session() as session, session.start_transaction():
+        for step in (1, 2, 3):
+            flow.collection.update_one({"_id": 1}, {"$set": {"n": step}}, session=session)
+            others = [{"_id": 100 * step + n, "n": n} for n in range(100)]
+            flow.collection.insert_many(others, session=session)
+    seen: list[dict[str, str]] = []
+    wait_until(lambda: seen.append(flow.hash(1)) or flow.redis.exists(flow.key(399)))
+    assert [state for state in seen if state] == [{"n": "3"}] * sum(map(bool, seen))
+    flow.assert_same()
