@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import queue
+import signal
 import threading
 import time
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from syncd import telemetry
 from syncd.contract.model import Contract
 from syncd.daemon.supervisor import STOP_TIMEOUT_S, Changes
-from syncd.daemon.worker import APPLY, ASK, HELLO, STOP, Report, work
+from syncd.daemon.worker import APPLY, ASK, HELLO, NOT_OURS, STOP, Report, work
 from syncd.settings import Settings
 
 ASK_TIMEOUT_S = 3.0
@@ -67,6 +68,10 @@ class WorkerProcess(threading.Thread):
 
     def run(self) -> None:
         """Start it, listen until it ends, and start it again."""
+        # A process inherits the mask: what the whole group gets must not end one that has yet to ignore it. The tracker
+        # comes first, for Python lifts the mask again when it starts that.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, NOT_OURS)
         pause = 0.0
         while not self._halt.wait(pause):
             exit_code = self._live()

@@ -23,6 +23,8 @@ from syncd.settings import Settings
 APPLY, ASK, STOP, HELLO = "apply", "ask", "stop", "hello"
 ORPHANED, BROKEN = 1, 70
 """Exit codes."""
+NOT_OURS = (signal.SIGINT, signal.SIGTERM)
+"""Ctrl-C at a terminal and a service manager reach the whole group; the parent stops its workers in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,7 @@ class Report:
 
 def work(pipe: Connection, settings: Settings) -> None:
     """The whole life of a worker."""
-    # Ctrl-C at a terminal and a service manager reach the whole group; the parent stops its workers in order.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in NOT_OURS:
         signal.signal(number, signal.SIG_IGN)
     telemetry.configure_logging(settings.log_level, settings.log_format)
     worker = _Worker(pipe, settings)

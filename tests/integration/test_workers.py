@@ -171,6 +171,18 @@ def test_asked_to_stop(scene: Scene) -> None:
         flow.assert_same()
 
 
+def test_asked_to_stop_while_it_starts(scene: Scene) -> None:
+    """SIGTERM to the whole group before a worker can ignore it: all end in order, and none is said to have died."""
+    scene.add("film", projection(["title"]), documents=FILMS)
+    daemon = scene.another_daemon(SYNCD_WORKERS="2")
+    daemon.launch()
+    parent = psutil.Process(daemon.process.pid)
+    wait_until(lambda: len(parent.children()) >= 3, message="two workers and the tracker of Python")
+    os.killpg(parent.pid, signal.SIGTERM)
+    assert daemon.wait_exit() == 0
+    assert not daemon.logs(event="worker died")
+
+
 def test_the_parent_is_killed(scene: Scene) -> None:
     """kill -9 of the daemon takes all its processes with it; the next one goes on at once."""
     flow = scene.add("film", projection(["title"]), documents=FILMS)
