@@ -14,6 +14,7 @@ from bson.raw_bson import RawBSONDocument
 
 from syncd.contract.model import Contract, FieldSpec
 from syncd.errors import ProjectionError
+from syncd.plan.base import ContractPlan
 from syncd.plan.reverse import from_hash
 
 LARGEST_DOCUMENT = 16 * 1024 * 1024
@@ -46,26 +47,13 @@ class EntryField:
         return found
 
 
-@dataclass(frozen=True)
-class AppendPlan:
-    """One contract of `capture: append`, ready to run. Compiled by `compile_append`."""
+@dataclass(frozen=True, kw_only=True)
+class AppendPlan(ContractPlan):
+    """One contract of `capture: append`. Its name is also that of its consumer group. Compiled by `compile_append`."""
 
-    contract: Contract
     stream: str
     projection: str
     fields: tuple[EntryField, ...]
-    fingerprint: str
-
-    @property
-    def name(self) -> str:
-        """Name of the contract, and of its consumer group."""
-        return self.contract.name
-
-    @property
-    def namespace(self) -> tuple[str, str]:
-        """Database and collection."""
-        database, _, collection = self.contract.mongo.collection.partition(".")
-        return database, collection
 
     def document_id(self, entry: str) -> str:
         """The `_id` of an entry's document: the same at every delivery, and of no other entry."""
@@ -119,4 +107,10 @@ def compile_append(contract: Contract) -> AppendPlan:
     )
     content = [contract.mongo.collection, projection.model_dump(mode="json")]
     digest = hashlib.blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=16)
-    return AppendPlan(contract, projection.key, projection.projection, fields, digest.hexdigest())
+    return AppendPlan(
+        contract=contract,
+        fingerprint=digest.hexdigest(),
+        stream=projection.key,
+        projection=projection.projection,
+        fields=fields,
+    )
