@@ -105,6 +105,12 @@ TRIMMED = Counter(
     "syncd_outbox_trimmed_total", "Entries of a stream that somebody removed before they were in MongoDB", ["contract"],
     registry=REGISTRY,
 )  # fmt: skip
+LOOK_UP_REASONS = ("session_expired", "history_truncated", "redis_restarted", "group_lost")
+LOOKED_UP = Counter(
+    "syncd_append_uncertain_total",
+    "Times that nobody knew whether entries are in a time series, so that each is looked up before it is written",
+    ["contract", "why"], registry=REGISTRY,
+)  # fmt: skip
 RESTARTS = Counter(
     "syncd_lane_restarts_total", "Lanes started again, by why", ["contract", "why"], registry=REGISTRY
 )
@@ -156,6 +162,8 @@ def contract_known(
     if store == "mongo":
         OUTBOX.labels(contract)
         TRIMMED.labels(contract)
+        for why in LOOK_UP_REASONS:
+            LOOKED_UP.labels(contract, why)
     for reason in DEAD_REASONS:
         DEAD_TOTAL.labels(contract, reason)
     for state in ("applied", "estimated"):
@@ -173,7 +181,8 @@ def contract_known(
 def contract_gone(contract: str) -> None:
     """Take the series of a removed contract off the page."""
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
-                   SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX, TRIMMED):  # fmt: skip
+                   SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX, TRIMMED,
+                   LOOKED_UP):  # fmt: skip
         metric.remove_by_labels({"contract": contract})
 
 
@@ -269,6 +278,15 @@ def entries_trimmed(contract: str, stream: str, count: int) -> None:
     _log.error(
         "entries were removed before they were in MongoDB; let the stream keep more", contract=contract, stream=stream,
         count=count,
+    )  # fmt: skip
+
+
+def append_uncertain(contract: str, why: str, entries: int | None, up_to: str) -> None:
+    """Nobody knows whether entries are in a time series: MongoDB's or Redis's memory of it is gone."""
+    LOOKED_UP.labels(contract, why).inc()
+    _log.error(
+        "not known whether entries were written; each is looked up in MongoDB first", contract=contract, why=why,
+        entries=entries, up_to=up_to,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities, lacks
 from syncd.stores.mongo import MongoStore, translated
 from syncd.stores.redis import RedisStore
-from syncd.writebehind.writer import Writer
+from syncd.writebehind.target import find_series
 
 
 def preflight(contracts: ContractSet, settings: Settings) -> tuple[list[str], list[Problem]]:
@@ -66,7 +66,7 @@ def _capabilities(loaded: LoadedContract, server: Capabilities) -> Iterator[Prob
 def _target(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
     """Whether documents can be appended to the collection, exactly once."""
     try:
-        Writer(mongo, compile_append(loaded.contract)).check()
+        find_series(mongo, compile_append(loaded.contract))
     except CapabilityError as error:
         what, _, remedy = str(error).rpartition("; ")
         yield loaded.problem(("mongo", "collection"), what, remedy)
