@@ -73,6 +73,10 @@ class StatePlan(ContractPlan):
             raise ProjectionError("foreign_key", f"no key of the template `{self.template.text}`")
         return said["_id"]
 
+    def owns(self, key: bytes) -> bool:
+        """Whether a key stands for a document of the contract."""
+        return key_parser(self.template)(key) is not None
+
     def key(self, ident: str) -> str:
         """The key whose `_id` has this text in keys."""
         before, after = self.template.literals
