@@ -25,6 +25,10 @@ _OOM_SAFE = (
     "syncd_leave",
     "syncd_advance",
     "syncd_trimmed",
+    "syncd_read_state",
+    "syncd_done_state",
+    "syncd_lost_entries",
+    "syncd_raise_floor",
 )
 
 
