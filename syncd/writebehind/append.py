@@ -177,7 +177,7 @@ class AppendRun:
         self.progressed = True
 
     def _measure(self, entries: list[Entry]) -> None:
-        size = sum(len(part) for entry in entries for pair in entry.said.items() for part in pair)
+        size = sum(sum(map(len, said.values())) for _, said in entries)
         fit = MOST_BYTES * len(entries) // max(1, size)
         self._count = max(1, min(fit, 2 * self._count, MOST_ENTRIES))
 
