@@ -32,7 +32,7 @@ from syncd.writebehind.series import SeriesDelivery
 from syncd.writebehind.status import AppendStatus
 from syncd.writebehind.target import make_series
 
-MOST_ENTRIES = 1000
+MOST_ENTRIES = 4000
 FIRST_ENTRIES = 64
 MOST_BYTES = 16 * 1024 * 1024
 """Of one batch, by the size of the entries before: Redis cannot be asked for so many bytes."""
