@@ -105,6 +105,10 @@ TRIMMED = Counter(
     "syncd_outbox_trimmed_total", "Entries of a stream that somebody removed before they were in MongoDB", ["contract"],
     registry=REGISTRY,
 )  # fmt: skip
+SUBSCRIPTIONS = Counter(
+    "syncd_keyspace_subscriptions_total", "Subscriptions to keyspace events; all keys are compared after each",
+    ["contract"], registry=REGISTRY,
+)  # fmt: skip
 RESTARTS = Counter(
     "syncd_lane_restarts_total", "Lanes started again, by why", ["contract", "why"], registry=REGISTRY
 )
@@ -270,6 +274,29 @@ def entries_trimmed(contract: str, stream: str, count: int) -> None:
         "entries were removed before they were in MongoDB; let the stream keep more", contract=contract, stream=stream,
         count=count,
     )  # fmt: skip
+
+
+def notifications_set(contract: str, before: str, now: str) -> None:
+    """Redis did not tell of changed keys; now it does, until its restart."""
+    _log.warning(
+        "notify-keyspace-events was set; put it into redis.conf as well",
+        contract=contract,
+        before=before,
+        now=now,
+    )
+
+
+def subscribed(contract: str, generation: int) -> None:
+    """Events of changed keys arrive from now on; what was before is found by comparing."""
+    SUBSCRIPTIONS.labels(contract).inc()
+    _log.info("subscribed to keyspace events", contract=contract, subscription=generation)
+
+
+def subscription_lost(contract: str, error: str) -> None:
+    """Events are lost until the next subscription."""
+    _log.warning(
+        "subscription to keyspace events lost, all keys are compared", contract=contract, error=error
+    )
 
 
 def nothing_to_copy(contract: str) -> None:

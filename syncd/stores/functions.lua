@@ -570,6 +570,83 @@ local function leave(keys, args)
   return {'ok'}
 end
 
+-- The content of a key and its expiry as a short text: "hash:milliseconds", -1 where it does not expire. The same content
+-- has the same text on every server, whatever order it is kept in.
+local function joined(parts, ordered)
+  for at, part in ipairs(parts) do parts[at] = #part .. ':' .. part end
+  if not ordered then table.sort(parts) end
+  return table.concat(parts)
+end
+
+local content = {
+  string = function(key) return redis.call('GET', key) end,
+  list = function(key) return joined(redis.call('LRANGE', key, 0, -1), true) end,
+  set = function(key) return joined(redis.call('SMEMBERS', key)) end,
+  zset = function(key) return joined(redis.call('ZRANGE', key, 0, -1, 'WITHSCORES'), true) end,
+  hash = function(key)
+    local pairs, found = {}, redis.call('HGETALL', key)
+    for at = 1, #found, 2 do pairs[#pairs + 1] = #found[at] .. ':' .. found[at] .. found[at + 1] end
+    return joined(pairs)
+  end,
+}
+content['ReJSON-RL'] = function(key) return redis.call('JSON.GET', key) end
+
+local function digest(key, found)
+  local read = content[found]
+  local hash = redis.sha1hex(found .. ' ' .. (read and read(key) or '')):sub(1, 24)
+  return hash .. ':' .. ('%.0f'):format(redis.call('PEXPIRETIME', key))
+end
+
+-- keys: any. args: protocol. Replies {'ok', digest}.
+local function digest_of(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  return {'ok', digest(keys[1], redis.call('TYPE', keys[1]).ok)}
+end
+
+-- keys: synced. args: protocol, cursor, pattern, count. One page of SCAN. Replies {'ok', next cursor, keys of the page,
+-- key, ...}: those whose content is not what was last synced. Only reads.
+local function differs(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  local page = redis.call('SCAN', args[2], 'MATCH', args[3], 'COUNT', args[4])
+  local reply = {'ok', page[1], #page[2]}
+  for _, key in ipairs(page[2]) do
+    local found = redis.call('TYPE', key).ok
+    if found ~= 'none' and redis.call('HGET', keys[1], key) ~= digest(key, found) then reply[#reply + 1] = key end
+  end
+  return reply
+end
+
+-- keys: synced. args: protocol, cursor, count. One page of what was synced. Replies {'ok', next cursor, keys of the page,
+-- key, ...}: those that are gone. Only reads.
+local function vanished(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  local page = redis.call('HSCAN', keys[1], args[2], 'COUNT', args[3])
+  local reply = {'ok', page[1], #page[2] / 2}
+  for at = 1, #page[2], 2 do
+    if redis.call('EXISTS', page[2][at]) == 0 then reply[#reply + 1] = page[2][at] end
+  end
+  return reply
+end
+
+-- keys: lease, position, synced. args: protocol, lease, lease ttl ms, n, position field, value, ..., then key, digest
+-- ("" forgets the key), ... Remembers what MongoDB holds of keys. A late call would do harm, for a key may be again what
+-- it was then. Replies {'ok'} or what `fenced` says.
+local function synced(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  local first = 5 + args[4]
+  if first > 5 then redis.call('HSET', keys[2], unpack(args, 5, first - 1)) end
+  for at = first, #args, 2 do
+    if args[at + 1] == '' then
+      redis.call('HDEL', keys[3], args[at])
+    else
+      redis.call('HSET', keys[3], args[at], args[at + 1])
+    end
+  end
+  redis.call('PEXPIRE', keys[1], args[3])
+  return {'ok'}
+end
+
 redis.register_function('syncd_apply', apply)
 redis.register_function('syncd_park', park)
 -- A full memory must not take the lease from a healthy daemon: these may run then.
@@ -580,3 +657,7 @@ redis.register_function{function_name = 'syncd_forget', callback = forget, flags
 redis.register_function{function_name = 'syncd_drop', callback = drop, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_leave', callback = leave, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_trimmed', callback = trimmed, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_digest', callback = digest_of, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_differs', callback = differs, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_vanished', callback = vanished, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_synced', callback = synced, flags = {'allow-oom'}}

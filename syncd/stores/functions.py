@@ -24,6 +24,9 @@ _OOM_SAFE = (
     "syncd_drop",
     "syncd_leave",
     "syncd_trimmed",
+    "syncd_differs",
+    "syncd_vanished",
+    "syncd_synced",
 )
 
 
