@@ -105,9 +105,9 @@ TRIMMED = Counter(
     "syncd_outbox_trimmed_total", "Entries of a stream that somebody removed before they were in MongoDB", ["contract"],
     registry=REGISTRY,
 )  # fmt: skip
-SUBSCRIPTIONS = Counter(
-    "syncd_keyspace_subscriptions_total", "Subscriptions to keyspace events; all keys are compared after each",
-    ["contract"], registry=REGISTRY,
+CATCHUPS = Counter(
+    "syncd_keyspace_catchups_total", "Comparisons of all keys with what was last synced, by why",
+    ["contract", "why"], registry=REGISTRY,
 )  # fmt: skip
 RESTARTS = Counter(
     "syncd_lane_restarts_total", "Lanes started again, by why", ["contract", "why"], registry=REGISTRY
@@ -177,7 +177,8 @@ def contract_known(
 def contract_gone(contract: str) -> None:
     """Take the series of a removed contract off the page."""
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
-                   SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX, TRIMMED):  # fmt: skip
+                   SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX, TRIMMED,
+                   CATCHUPS):  # fmt: skip
         metric.remove_by_labels({"contract": contract})
 
 
@@ -286,17 +287,11 @@ def notifications_set(contract: str, before: str, now: str) -> None:
     )
 
 
-def subscribed(contract: str, generation: int) -> None:
-    """Events of changed keys arrive from now on; what was before is found by comparing."""
-    SUBSCRIPTIONS.labels(contract).inc()
-    _log.info("subscribed to keyspace events", contract=contract, subscription=generation)
-
-
-def subscription_lost(contract: str, error: str) -> None:
-    """Events are lost until the next subscription."""
-    _log.warning(
-        "subscription to keyspace events lost, all keys are compared", contract=contract, error=error
-    )
+def keys_compared(contract: str, why: str, detail: str) -> None:
+    """Nobody can tell which keys have changed, so all are compared with what was last synced."""
+    CATCHUPS.labels(contract, why).inc()
+    log = _log.info if why in ("start", "request") else _log.warning
+    log("comparing all keys", contract=contract, why=why, detail=detail)
 
 
 def nothing_to_copy(contract: str) -> None:

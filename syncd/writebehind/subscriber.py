@@ -10,7 +10,6 @@ from typing import Any
 from redis import exceptions as driver
 from redis.client import PubSub
 
-from syncd import telemetry
 from syncd.errors import StoreError, TransientError
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translate
@@ -44,7 +43,7 @@ class Subscriber(threading.Thread):
         self._probed: set[bytes] = set()
         self.generation = 0
         self.error: StoreError | None = None
-        """Why there is no subscription."""
+        """Why the last subscription ended, or why there is none."""
         self._event = time.monotonic()
 
     @property
@@ -93,17 +92,12 @@ class Subscriber(threading.Thread):
                 with self._store.client.pubsub() as subscription:
                     self._listen(subscription)
             except driver.RedisError as error:
-                self._lost(translate(error))
+                self.error = translate(error)
             except OSError as error:
-                self._lost(TransientError("redis", f"no connection to Redis: {error}"))
+                self.error = TransientError("redis", f"no connection to Redis: {error}")
             self._up.clear()
             failures = failures + 1 if self.generation == before else 0
             self._halt.wait(RETRY_S[min(failures, len(RETRY_S) - 1)])
-
-    def _lost(self, error: StoreError) -> None:
-        if self.is_up:
-            telemetry.subscription_lost(self._keys.contract, str(error))
-        self.error = error
 
     def _listen(self, subscription: PubSub) -> None:
         subscription.psubscribe(self._pattern)
@@ -126,10 +120,9 @@ class Subscriber(threading.Thread):
                 asked = now
 
     def _begin(self, now: float) -> None:
-        self.error, self._event = None, now
+        self._event = now
         self.generation += 1
         self._up.set()
-        telemetry.subscribed(self._keys.contract, self.generation)
 
     def _take(self, said: dict[str, Any], now: float) -> int:
         """One message; 1 for a confirmation."""
