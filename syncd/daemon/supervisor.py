@@ -19,12 +19,14 @@ from syncd.lanes.lane import BaseLane
 from syncd.plan.append import AppendPlan, appends, compile_append
 from syncd.plan.base import ContractPlan
 from syncd.plan.compile import Plan, compile_contract
+from syncd.plan.state import StatePlan, compile_state
 from syncd.settings import Settings
 from syncd.stores.lease import new_owner
 from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard
 from syncd.writebehind.lane import AppendLane
+from syncd.writebehind.state_lane import StateLane
 
 STOP_TIMEOUT_S = 25.0
 """Below the 30 s that Kubernetes and systemd give by default. A lane that is stuck in a dead link is left behind: its
@@ -125,6 +127,8 @@ class Supervisor:
         common = self._mongo, self._redis, self.owner, self._settings
         if isinstance(plan, AppendPlan):
             return AppendLane(plan, *common, self._requests)
+        if isinstance(plan, StatePlan):
+            return StateLane(plan, *common, self._requests)
         assert isinstance(plan, Plan)
         return Lane(plan, *common, self._hub, self._requests)
 
@@ -191,12 +195,16 @@ def compile_set(contracts: Iterable[Contract], settings: Settings) -> list[Contr
     plans: list[ContractPlan] = []
     for contract in contracts:
         try:
-            plans.append(
-                compile_append(contract) if appends(contract) else compile_contract(contract, secret)
-            )
+            plans.append(_compile(contract, secret))
         except SettingsError as error:
             raise SettingsError(f"contract {contract.name}: {error}") from None
     return plans
+
+
+def _compile(contract: Contract, secret: bytes | None) -> ContractPlan:
+    if appends(contract):
+        return compile_append(contract)
+    return compile_state(contract) if contract.captures_state else compile_contract(contract, secret)
 
 
 def _same(a: ContractPlan, b: ContractPlan) -> bool:

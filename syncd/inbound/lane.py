@@ -11,13 +11,13 @@ from syncd.errors import (
     SyncdError,
 )
 from syncd.inbound.hub import StreamHub
-from syncd.inbound.index import require_capabilities
 from syncd.inbound.run import LaneRun
 from syncd.inbound.status import LaneStatus
 from syncd.lanes.lane import BaseLane
 from syncd.plan.compile import Plan
 from syncd.plan.partition import Partition
 from syncd.settings import Settings
+from syncd.stores.capabilities import require
 from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import KEEP, PAUSE, SWEEP, ControlKeys, load_position
@@ -81,7 +81,7 @@ class Lane(BaseLane):
         self._is_thin, self._thin = self._thin, False
         self._mongo.connect()
         self._watch_oplog()
-        require_capabilities(self.plan, self._redis.connect())
+        require(self.plan.contract, self._redis.connect())
         before = self._lease.acquire()
         if before != self._control.partition.count:
             telemetry.layout_changed(self.plan.name, before, self._control.partition.count)

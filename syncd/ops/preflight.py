@@ -15,6 +15,7 @@ from syncd.ops.conditions import Finding, conditions, refused
 from syncd.plan.append import appends, compile_append
 from syncd.plan.compile import compile_contract
 from syncd.plan.keys import scan_pattern
+from syncd.plan.state import compile_state
 from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities, lacks
 from syncd.stores.mongo import MongoStore, translated
@@ -22,6 +23,7 @@ from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
 from syncd.writebehind import notifications
 from syncd.writebehind.subscriber import Subscriber
+from syncd.writebehind.upsert import require_collection
 from syncd.writebehind.writer import Writer
 
 SUBSCRIBED_S = 5.0
@@ -106,9 +108,12 @@ def _capabilities(loaded: LoadedContract, server: Capabilities) -> Iterator[Prob
 
 
 def _target(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
-    """Whether documents can be appended to the collection, exactly once."""
+    """Whether documents can be written to the collection, exactly once."""
     try:
-        Writer(mongo, compile_append(loaded.contract)).check()
+        if appends(loaded.contract):
+            Writer(mongo, compile_append(loaded.contract)).check()
+        else:
+            require_collection(mongo, compile_state(loaded.contract))
     except CapabilityError as error:
         what, _, remedy = str(error).rpartition("; ")
         yield loaded.problem(("mongo", "collection"), what, remedy)
@@ -116,7 +121,7 @@ def _target(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
 
 def _collection(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
     contract = loaded.contract
-    if appends(contract):
+    if contract.sync.direction == "redis_to_mongo":
         yield from _target(loaded, mongo)
         return
     database, _, name = contract.mongo.collection.partition(".")

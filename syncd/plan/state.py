@@ -33,6 +33,8 @@ class Found(NamedTuple):
     content: Any
     expires: int | None
     """Epoch milliseconds at which the key expires; None where it does not."""
+    digest: str = ""
+    """Of type, content and expiry; where it was asked for."""
 
     @property
     def is_there(self) -> bool:
@@ -72,6 +74,10 @@ class StatePlan(ContractPlan):
         if said is None:
             raise ProjectionError("foreign_key", f"no key of the template `{self.template.text}`")
         return said["_id"]
+
+    def owns(self, key: bytes) -> bool:
+        """Whether a key stands for a document of the contract."""
+        return key_parser(self.template)(key) is not None
 
     def key(self, ident: str) -> str:
         """The key whose `_id` has this text in keys."""

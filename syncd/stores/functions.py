@@ -27,6 +27,10 @@ _OOM_SAFE = (
     "syncd_differs",
     "syncd_vanished",
     "syncd_synced",
+    "syncd_read_state",
+    "syncd_done_state",
+    "syncd_lost_entries",
+    "syncd_raise_floor",
 )
 
 

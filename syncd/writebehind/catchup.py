@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from syncd.plan.state import StatePlan
 from syncd.stores.lease import newer_protocol
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
@@ -17,10 +18,11 @@ GONE = 1000
 
 
 class CatchUp:
-    """One comparison, page by page. Keys that are there first, then those that have gone."""
+    """One comparison, page by page: keys that are there first, then those that have gone. `everything`: all keys that
+    are there, whether they differ or not."""
 
-    def __init__(self, store: RedisStore, keys: ControlKeys, pattern: str, *, everything: bool) -> None:
-        self._store, self._synced, self._pattern = store, keys.synced, pattern
+    def __init__(self, store: RedisStore, plan: StatePlan, *, everything: bool) -> None:
+        self._store, self._plan, self._synced = store, plan, ControlKeys(plan.name).synced
         self._everything = everything
         self._cursor, self._count = b"0", AIM
         self._gone_next = self.is_done = False
@@ -38,7 +40,7 @@ class CatchUp:
 
     def _different(self) -> list[bytes]:
         _, self._cursor, seen, *found = self._call(
-            "syncd_differs", [self._cursor, self._pattern, self._count]
+            "syncd_differs", [self._cursor, self._plan.pattern, self._count, self._plan.type]
         )
         self._saw(int(seen))
         return found
@@ -46,7 +48,7 @@ class CatchUp:
     def _all(self) -> list[bytes]:
         with translated():
             self._cursor, found = self._store.client.execute_command(
-                "SCAN", self._cursor, "MATCH", self._pattern, "COUNT", self._count
+                "SCAN", self._cursor, "MATCH", self._plan.pattern, "COUNT", self._count
             )
             # The driver has made a number of it.
             self._cursor = str(int(self._cursor)).encode()

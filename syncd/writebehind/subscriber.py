@@ -141,8 +141,3 @@ def channel_prefix(store: RedisStore) -> str:
     """What stands before the key in a channel's name: it carries the number of the database."""
     number = store.client.connection_pool.connection_kwargs.get("db") or 0
     return f"__keyspace@{number}__:"
-
-
-def glob(literal: str) -> str:
-    """A literal text as part of a pattern."""
-    return "".join(f"\\{char}" if char in "*?[]\\^" else char for char in literal)
