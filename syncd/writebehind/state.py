@@ -37,6 +37,8 @@ class StateStore:
         self._redis, self._plan, self._lease = redis, plan, lease
         self._keys = ControlKeys(plan.name)
         self._outbox = outbox
+        self.letters = 1
+        """How many dead letters wait, at least where there are any."""
 
     def read(self, keys: Sequence[bytes]) -> Reading:
         """The content of keys. Raises FencedError, StoreError."""
@@ -58,7 +60,9 @@ class StateStore:
     def done(self, settled: Sequence[bytes], refused: Mapping[bytes, Refused], keep_from: str = "") -> int:
         """These keys are in MongoDB, and those never will be: a dead letter for each, instead of the one before.
         `keep_from` is the id of the outbox below which everything is done. Returns how many letters are new."""
-        names = [f"{self._plan.projection} {_text(key)}" for key in settled]
+        # Nearly always there is no letter, and nothing to settle.
+        names = [f"{self._plan.projection} {_text(key)}" for key in settled] if self.letters else []
+        self.letters += len(refused)
         args: list[str | int] = [keep_from, len(names), *names]
         for key, why in refused.items():
             said = self._letter(_text(key), why)
