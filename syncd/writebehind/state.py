@@ -42,14 +42,20 @@ class StateStore:
 
     def read(self, keys: Sequence[bytes]) -> Reading:
         """The content of keys. Raises FencedError, StoreError."""
-        reply = self._call("syncd_read_state", self._first(), [self._plan.type, MOST_BYTES], keys)
+        args: list[str | int] = [self._plan.type, MOST_BYTES, self._digests()]
+        reply = self._call("syncd_read_state", self._first(), args, keys)
         last, seconds, micros, floor = reply[1:5]
         position = of_entry(last.decode()) if self._outbox else of_time(int(seconds), int(micros))
-        found = [_found(*reply[at : at + 3]) for at in range(5, len(reply), 3)]
+        found = [_found(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
         return Reading(max(position, floor.decode()), floor.decode() or NEVER, found)
 
     def _first(self) -> list[str]:
-        return [self._keys.lease, self._keys.position, self._outbox or self._keys.position]
+        return [self._keys.lease, self._keys.position, self._outbox or self._keys.synced]
+
+    def _digests(self) -> str:
+        if self._outbox:
+            return ""
+        return "content" if self._plan.expires_at is None else "whole"
 
     def done(self, settled: Sequence[bytes], refused: Mapping[bytes, Refused], keep_from: str = "") -> int:
         """These keys are in MongoDB, and those never will be: a dead letter for each, instead of the one before.
@@ -106,12 +112,13 @@ class StateStore:
         return reply
 
 
-def _found(kind: bytes, expires: int, content: Any) -> Found:
+def _found(kind: bytes, expires: int, content: Any, digest: bytes, known: bytes) -> Found:
     if kind == b"hash" and content is not None:
         content = dict(zip(content[::2], content[1::2], strict=True))
     elif kind == b"zset" and content is not None:
         content = list(zip(content[::2], content[1::2], strict=True))
-    return Found(kind.decode(), content, None if expires < 0 else expires)
+    moment = None if expires < 0 else expires
+    return Found(kind.decode(), content, moment, digest.decode(), known.decode())
 
 
 def _text(key: bytes) -> str:
