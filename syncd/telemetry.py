@@ -99,7 +99,7 @@ INDEX_FAILURES = Gauge(
     registry=REGISTRY,
 )
 OUTBOX = Gauge(
-    "syncd_outbox_entries", "Entries of a stream that are not in MongoDB yet, at most", ["contract"],
+    "syncd_outbox_entries", "Entries of a stream, or changed keys, that are not in MongoDB yet, at most", ["contract"],
     registry=REGISTRY,
 )  # fmt: skip
 TRIMMED = Counter(
@@ -118,6 +118,10 @@ OUTBOX_BYTES = Gauge(
 WENT_BACK = Counter(
     "syncd_redis_went_back_total", "Documents that were ahead of Redis, and took its state all the same", ["contract"],
     registry=REGISTRY,
+)  # fmt: skip
+CATCHUPS = Counter(
+    "syncd_keyspace_catchups_total", "Comparisons of all keys with what was last synced, by why",
+    ["contract", "why"], registry=REGISTRY,
 )  # fmt: skip
 RESTARTS = Counter(
     "syncd_lane_restarts_total", "Lanes started again, by why", ["contract", "why"], registry=REGISTRY
@@ -170,6 +174,8 @@ def contract_known(
     if store == "mongo":
         for outbox in (OUTBOX, OUTBOX_BYTES, TRIMMED, WENT_BACK):
             outbox.labels(contract)
+        for why in ("start", "subscription", "overflow", "setting", "request"):
+            CATCHUPS.labels(contract, why)
         for why in LOOK_UP_REASONS:
             LOOKED_UP.labels(contract, why)
     for reason in DEAD_REASONS:
@@ -190,7 +196,7 @@ def contract_gone(contract: str) -> None:
     """Take the series of a removed contract off the page."""
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
                    SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX, OUTBOX_BYTES,
-                   TRIMMED, WENT_BACK, LOOKED_UP):  # fmt: skip
+                   TRIMMED, WENT_BACK, CATCHUPS, LOOKED_UP):  # fmt: skip
         metric.remove_by_labels({"contract": contract})
 
 
@@ -289,6 +295,23 @@ def entries_trimmed(contract: str, stream: str, count: int) -> None:
     )  # fmt: skip
 
 
+def notifications_set(contract: str, before: str, now: str) -> None:
+    """Redis did not tell of changed keys; now it does, until its restart."""
+    _log.warning(
+        "notify-keyspace-events was set; put it into redis.conf as well",
+        contract=contract,
+        before=before,
+        now=now,
+    )
+
+
+def keys_compared(contract: str, why: str, detail: str) -> None:
+    """Nobody can tell which keys have changed, so all are compared with what was last synced."""
+    CATCHUPS.labels(contract, why).inc()
+    log = _log.info if why in ("start", "request") else _log.warning
+    log("comparing all keys", contract=contract, why=why, detail=detail)
+
+
 def append_uncertain(contract: str, why: str, entries: int | None, up_to: str) -> None:
     """Nobody knows whether entries are in a time series: MongoDB's or Redis's memory of it is gone."""
     LOOKED_UP.labels(contract, why).inc()
@@ -337,6 +360,28 @@ def outbox_functions_missing(contract: str) -> None:
         "no functions for applications, for FUNCTION LOAD is not allowed; use MULTI, see the outbox's page",
         contract=contract,
     )  # fmt: skip
+
+
+def comparison_finished(contract: str, compared: int, seconds: float) -> None:
+    """All keys are as they were last synced, or have been synced again."""
+    _log.info("all keys compared", contract=contract, compared=compared, seconds=round(seconds, 3))
+
+
+def keys_vanished(contract: str, deleted: int, expired: int, evicted: int) -> None:
+    """Keys that are not there, and nobody said that they were deleted; what is known of some says that they were."""
+    WRITES.labels(contract, "mongo", "gone").inc(expired + evicted)
+    if deleted or evicted:
+        _log.warning(
+            "keys are gone: deleted while nobody listened, or evicted", contract=contract, taken_for_deleted=deleted,
+            evicted_or_unknown_and_kept=evicted,
+        )  # fmt: skip
+
+
+def foreign_keys(contract: str, count: int, *, first: bool) -> None:
+    """Keys that match the contract's pattern and not its template; they are left out."""
+    CHANGES.labels(contract, "other").inc(count)
+    if first:
+        _log.warning("keys of another template are left out, `other` counts them", contract=contract)
 
 
 def nothing_to_copy(contract: str) -> None:
