@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any
 
 from redis import Redis
-
 from syncd.outbox import Outbox
 
 STREAM = "chat:turns"

@@ -96,11 +96,17 @@ def redis_says(where: Servers) -> str:
 
 def compare(where: Servers, turns: dict[int, int]) -> None:
     """Everything that the clients wrote, against everything that is in MongoDB."""
-    with MongoClient[Document](where.mongo_uri, tz_aware=True) as mongo, Redis.from_url(where.redis_url) as redis:
+    with (
+        MongoClient[Document](where.mongo_uri, tz_aware=True) as mongo,
+        Redis.from_url(where.redis_url) as redis,
+    ):
         database = mongo["example_chat"]
         total = sum(turns.values())
         eventually(lambda: database["turns"].count_documents({}) >= total, f"{total:,} turns have arrived")
-        eventually(lambda: not different(database["sessions"], redis, turns), f"{len(turns)} sessions are as in Redis")
+        eventually(
+            lambda: not different(database["sessions"], redis, turns),
+            f"{len(turns)} sessions are as in Redis",
+        )
         check(database["sessions"].count_documents({}) == len(turns), "and no other session is there")
         check(not misplaced(database["turns"], turns), "every turn is there once, in order, typed")
 
@@ -130,7 +136,9 @@ def misplaced(collection: Any, turns: dict[int, int]) -> list[int]:
     order: dict[int, list[tuple[int, ...]]] = {session: [] for session in turns}
     for one in collection.find():
         entry = tuple(map(int, one["_id"].rpartition("/")[2].split("-")))
-        right = one["role"] == ("user" if one["turn"] % 2 else "assistant") and isinstance(one["at"], datetime)
+        right = one["role"] == ("user" if one["turn"] % 2 else "assistant") and isinstance(
+            one["at"], datetime
+        )
         order[one["session"]].append((*entry, one["turn"] if right else 0))
     return [
         session for session, found in order.items()
