@@ -8,9 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from redis import Redis
-from syncd.outbox import Outbox
 
 STREAM = "chat:turns"
+OUTBOX = "syncd:{chat-sessions}:outbox"
 PRICE = Decimal("0.000015")  # a token
 
 
@@ -40,11 +40,11 @@ def turn(session: int, number: int, at: int) -> dict[str, str]:
     return {name: str(value) for name, value in said.items()} | {"text": f"turn {number} of {session}"}
 
 
-def talk(redis_url: str, sessions: range, stop: Any, said: Any) -> None:
+def talk(redis_url: str, sessions: range, all_here: Any, stop: Any, said: Any) -> None:
     """One process: a turn in each of its conversations, again and again. Puts the number of turns into `said`."""
     client = Redis.from_url(redis_url)
-    outbox = Outbox(client, "chat-sessions")
     turns = 0
+    all_here.wait()
     while not stop.is_set():
         turns += 1
         for session in sessions:
@@ -52,7 +52,7 @@ def talk(redis_url: str, sessions: range, stop: Any, said: Any) -> None:
             # The state, the note that it changed, and the turn: all three or none.
             with client.pipeline(transaction=True) as pipe:
                 pipe.hset(key(session), mapping=state(session, turns, at))
-                outbox.note(pipe, key(session))
+                pipe.xadd(OUTBOX, {"key": key(session)})
                 pipe.xadd(STREAM, turn(session, turns, at))
                 pipe.execute()
     said.put((sessions.start, turns))
@@ -66,12 +66,14 @@ class Clients:
         self._stop, self._said = spawn.Event(), spawn.Queue()
         each = -(-sessions // processes)
         self._shares = [range(at, min(at + each, sessions)) for at in range(0, sessions, each)]
+        all_here = spawn.Barrier(len(self._shares) + 1)
         self._processes = [
-            spawn.Process(target=talk, args=(redis_url, share, self._stop, self._said), daemon=True)
+            spawn.Process(target=talk, args=(redis_url, share, all_here, self._stop, self._said), daemon=True)
             for share in self._shares
         ]
         for process in self._processes:
             process.start()
+        all_here.wait(60)
 
     def finish(self) -> dict[int, int]:
         """Let every process end its round."""
