@@ -12,8 +12,8 @@ from syncd.plan.state import Found, StatePlan
 from syncd.stores.lease import Lease, fenced, newer_protocol
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
+from syncd.writebehind.batch import Refused
 from syncd.writebehind.positions import NEVER, of_entry, of_time
-from syncd.writebehind.writer import Refused
 
 MOST_BYTES = 4 * 1024 * 1024
 """Of one read: behind it the application's commands wait."""
