@@ -158,7 +158,7 @@ def _encoded(plan: Plan, writes: Any) -> Operations:
 def _packed(store: RedisStore, control: ControlKeys, lease: Lease, operations: Operations) -> bytes:
     fields = Position(token={"_data": "82" + SOME_TIME}).encoded()
     keys = [control.lease, control.position, control.dead, control.stale, *operations.keys]
-    args = [lease.value, lease.ttl_ms, "", operations.rows(), len(fields), *fields, *operations.args]
+    args = [lease.value, lease.ttl_ms, "", operations.rows(), "0", len(fields), *fields, *operations.args]
     packed: bytes = hiredis.pack_command(tuple(store.functions.command("syncd_apply", keys, args)))
     return packed
 
