@@ -87,6 +87,8 @@ class Check:
                 if self.report.ended:
                     break
             self._settle()
+            if self._stop.is_set():
+                self.report.ended = "stopped"
         finally:
             self._reader.close()
             self.report.finished = time.time()
@@ -158,7 +160,7 @@ class Check:
         candidates, strays = self._candidates, self._still_unowned(list(self._strays.values()))
         self._candidates, self._strays = {}, {}
         real, unsettled = self._settler.settle(list(candidates.values()))
-        self.report.unsettled += unsettled
+        self.report.unsettled += len(unsettled)
         marks = self._without_parked(real)
         found = [mark for of_one in marks.values() for mark in of_one] + strays
         self.report.note_drift(found)
@@ -175,8 +177,9 @@ class Check:
             for idents, found in self._settler.read_pages(list(ids.values()))
             for ident, sight in self._look.at(found.of(idents), found.time).items()
         ]
-        real, _ = self._settler.settle(again)
-        return sum(map(len, real.values())) + len(self._still_unowned(strays))
+        real, open_ = self._settler.settle(again)
+        # Whoever was not heard out is not repaired.
+        return sum(map(len, real.values())) + len(open_) + len(self._still_unowned(strays))
 
     def _without_parked(self, real: dict[str, list[Mark]]) -> dict[str, list[Mark]]:
         """What a dead letter or an expiry explains is no drift."""

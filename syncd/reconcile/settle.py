@@ -44,8 +44,8 @@ class Settler:
     def __init__(self, lookup: Lookup, look: Look, lanes: Lanes, stop: threading.Event) -> None:
         self._lookup, self._look, self._lanes, self._stop = lookup, look, lanes, stop
 
-    def settle(self, candidates: list[Candidate]) -> tuple[dict[str, list[Mark]], int]:
-        """By ident what really differs, and how many could not be told."""
+    def settle(self, candidates: list[Candidate]) -> tuple[dict[str, list[Mark]], list[Candidate]]:
+        """By ident what really differs, and those of which it could not be told."""
         real: dict[str, list[Mark]] = {}
         for pause in PAUSES_S:
             if not candidates or self._stop.wait(pause):
@@ -56,7 +56,7 @@ class Settler:
             for page in _pages(candidates):
                 left += self._again(page, real)
             candidates = left
-        return real, len(candidates)
+        return real, candidates
 
     def _again(self, page: list[Candidate], real: dict[str, list[Mark]]) -> list[Candidate]:
         """Look again; returns those that are still open."""
