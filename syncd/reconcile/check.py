@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pymongo.read_preferences import _ServerMode
 
@@ -29,6 +30,8 @@ from syncd.stores.redis import RedisStore
 from syncd.stores.repairs import of_document, of_key
 from syncd.stores.scan import KeyScan
 from syncd.stores.times import ZERO, Moment
+
+Item = TypeVar("Item")
 
 MOST_CANDIDATES = 5_000
 """Differences that are kept before they are looked at again: memory does not grow with the drift."""
@@ -106,18 +109,23 @@ class Check:
                 yield from self._unowned(retired)
 
     def _documents(self) -> Iterator[None]:
-        started, time_of, cursor = time.monotonic(), ZERO, None
-        while True:
-            documents, time_of = self._lookup.chunk(cursor, self._order.chunk, time_of)
-            if not documents:
-                return
+        started = time.monotonic()
+        for documents, time_of in _ahead(self._chunks()):
             self._compare({encode_key_value(d["_id"]): d for d in documents}, time_of)
             self.report.documents += len(documents)
-            cursor = {"_id": documents[-1]["_id"]}
             yield
             if self._order.rate:
                 ahead = self.report.documents / self._order.rate - (time.monotonic() - started)
                 self._stop.wait(max(0.0, ahead))
+
+    def _chunks(self) -> Iterator[tuple[list[Document], Moment]]:
+        cursor, time_of = None, ZERO
+        while True:
+            documents, time_of = self._lookup.chunk(cursor, self._order.chunk, time_of)
+            if not documents:
+                return
+            yield documents, time_of
+            cursor = {"_id": documents[-1]["_id"]}
 
     def _compare(self, documents: dict[str, Document], moment: Moment) -> None:
         for ident, sight in self._look.at(documents, moment).items():
@@ -129,7 +137,7 @@ class Check:
 
     def _extra(self, shape: Retired) -> Iterator[None]:
         """Keys whose document is not there."""
-        for candidates in self._scan.candidates(shape):
+        for candidates in _ahead(self._scan.candidates(shape)):
             ids = [document_id for _, document_id in candidates]
             found = self._lookup.by_ids(ids, ZERO, only_ids=True)
             if not found.complete:
@@ -203,3 +211,12 @@ class Check:
                 pairs = zip(marks, there, strict=True)
                 found += [m for m, (_, expires) in pairs if expires != NO_KEY and m.key not in owners]
         return found
+
+
+def _ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same; a server looks for the next one while the last one is worked on."""
+    with ThreadPoolExecutor(1, "ahead") as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
