@@ -30,6 +30,11 @@ class Settings(BaseSettings):
         "127.0.0.1:9399", description="Address of metrics, probes and status; port 0 picks one."
     )
     hmac_key: SecretStr | None = Field(None, description="Key of `mask: hmac`.")
+    site: str = Field(
+        "",
+        max_length=64,
+        description="Name of this Redis, where several write to one MongoDB; it stands in `_syncd.site` of documents.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least that is logged."
     )

@@ -31,13 +31,14 @@ DEAD_REASONS = (
     "vector_length", "vector_element", "cannot_convert", "key_field_missing", "key_field_type", "ttl_not_a_date",
     "expression", "json_too_deep", "not_unicode", "number_too_large", "unsupported_type", "wrong_type",
     "redis_refused", "document_too_large", "document_refused", "duplicate_key", "other_content", "entry_trimmed",
-    "other",
+    "foreign_key", "other",
 )  # fmt: skip
 _WRITE_RESULTS = {
     "redis": ("put", "patch", "delete", "dead", "settled"),
-    "mongo": ("put", "repeated", "dead"),
+    "mongo": ("put", "repeated", "delete", "gone", "dead"),
 }
-"""`repeated`: a document that came again and was there already."""
+"""`repeated`: a document that came again and was there already. `gone`: a key that was noted, is not there, and was not
+deleted: it expired, or was evicted, before it was read."""
 _LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 disable_created_metrics()
@@ -105,6 +106,13 @@ TRIMMED = Counter(
     "syncd_outbox_trimmed_total", "Entries of a stream that somebody removed before they were in MongoDB", ["contract"],
     registry=REGISTRY,
 )  # fmt: skip
+OUTBOX_BYTES = Gauge(
+    "syncd_outbox_bytes", "Memory that the outbox takes in Redis, about", ["contract"], registry=REGISTRY
+)
+WENT_BACK = Counter(
+    "syncd_redis_went_back_total", "Documents that were ahead of Redis, and took its state all the same", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
 RESTARTS = Counter(
     "syncd_lane_restarts_total", "Lanes started again, by why", ["contract", "why"], registry=REGISTRY
 )
@@ -154,8 +162,8 @@ def contract_known(
     for result in _WRITE_RESULTS[store]:
         WRITES.labels(contract, store, result)
     if store == "mongo":
-        OUTBOX.labels(contract)
-        TRIMMED.labels(contract)
+        for outbox in (OUTBOX, OUTBOX_BYTES, TRIMMED, WENT_BACK):
+            outbox.labels(contract)
     for reason in DEAD_REASONS:
         DEAD_TOTAL.labels(contract, reason)
     for state in ("applied", "estimated"):
@@ -173,7 +181,8 @@ def contract_known(
 def contract_gone(contract: str) -> None:
     """Take the series of a removed contract off the page."""
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
-                   SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX, TRIMMED):  # fmt: skip
+                   SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX, OUTBOX_BYTES,
+                   TRIMMED, WENT_BACK):  # fmt: skip
         metric.remove_by_labels({"contract": contract})
 
 
@@ -269,6 +278,47 @@ def entries_trimmed(contract: str, stream: str, count: int) -> None:
     _log.error(
         "entries were removed before they were in MongoDB; let the stream keep more", contract=contract, stream=stream,
         count=count,
+    )  # fmt: skip
+
+
+def state_written(contract: str, read: int, put: int, deleted: int, dead: int) -> None:
+    """Keys that entries named are in MongoDB."""
+    CHANGES.labels(contract, "update").inc(read)
+    for result, count in (("put", put), ("delete", deleted), ("dead", dead)):
+        WRITES.labels(contract, "mongo", result).inc(count)
+
+
+def keys_gone(contract: str, count: int) -> None:
+    """Keys that somebody noted were not there when they were read, and nobody said that they were deleted."""
+    WRITES.labels(contract, "mongo", "gone").inc(count)
+    _log.warning(
+        "keys were gone before they were read: expired or evicted; their documents stay as they were",
+        contract=contract, count=count,
+    )  # fmt: skip
+
+
+def redis_went_back(contract: str, count: int) -> None:
+    """Documents show a later state than Redis can have: it was restored, failed over, or its clock went back."""
+    WENT_BACK.labels(contract).inc(count)
+    _log.warning("documents were ahead of Redis, and take its state", contract=contract, count=count)
+
+
+def outbox_replaced(contract: str) -> None:
+    """Somebody deleted the outbox. What it held is not known; all keys are looked at instead."""
+    TRIMMED.labels(contract).inc()
+    _log.error("the outbox was deleted, all keys are looked at", contract=contract)
+
+
+def copy_started(contract: str) -> None:
+    """All keys of a contract go to MongoDB: somebody asked for it, or entries were lost."""
+    _log.info("snapshot started", contract=contract, reason="asked for")
+
+
+def outbox_functions_missing(contract: str) -> None:
+    """Redis does not let us load the functions for applications: they write in MULTI."""
+    _log.warning(
+        "no functions for applications, for FUNCTION LOAD is not allowed; use MULTI, see the outbox's page",
+        contract=contract,
     )  # fmt: skip
 
 

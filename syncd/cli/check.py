@@ -83,6 +83,7 @@ def _summary(loaded: LoadedContract) -> dict[str, Any]:
         "version": contract.metadata.version,
         "owner": contract.metadata.owner,
         "collection": contract.mongo.collection,
+        "direction": contract.sync.direction,
         "projections": [
             {
                 "name": projection.projection,
@@ -100,7 +101,7 @@ def _line(summary: dict[str, Any]) -> str:
         f"{shape['type']} {shape['key']}" + (f" (index {shape['index']})" if shape["index"] else "")
         for shape in summary["projections"]
     ]
-    arrow = "<-" if any(shape["type"] == "stream" for shape in summary["projections"]) else "->"
+    arrow = "<-" if summary["direction"] == "redis_to_mongo" else "->"
     return f"{summary['name']} {summary['version']}: {summary['collection']} {arrow} {', '.join(shapes)}"
 
 

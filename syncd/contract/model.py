@@ -53,11 +53,13 @@ DurationMs: TypeAlias = Annotated[
 ]
 Path: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(check_path)]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
-RedisType: TypeAlias = Literal["hash", "json", "string", "stream"]
+RedisType: TypeAlias = Literal["hash", "json", "string", "set", "zset", "list", "stream"]
 FieldType: TypeAlias = Literal[
     "string", "int", "long", "double", "decimal", "bool", "date", "epoch", "epoch_ms",
     "objectId", "uuid", "binary", "json", "vector", "geo",
 ]  # fmt: skip
+ELEMENTS = frozenset({"set", "zset", "list"})
+"""Redis types that hold elements and no fields."""
 VectorType: TypeAlias = Literal["float32", "float16"]
 
 
@@ -297,14 +299,18 @@ class Projection(Model):
     """One shape of each document in Redis."""
 
     projection: Name = Field(description="Name of the shape, unique in the contract.")
-    type: RedisType = Field(description="What the key holds; `stream` is for `capture: append`.")
+    type: RedisType = Field(
+        description="What the key holds; `set`, `zset` and `list` only go to MongoDB, `stream` is for `append`."
+    )
     key: str = Field(
         min_length=1,
         max_length=512,
         description='Key template, such as "movie:{_id}"; of a stream, its key.',
     )
     ttl: Ttl | None = Field(
-        None, description="A duration such as 30d, set again by every write, or {field: path} of a date."
+        None,
+        description="A duration such as 30d, set again by every write, or {field: path} of a date. From Redis "
+        "to MongoDB only the latter: the moment at which the key expires goes to that path.",
     )
     fields: dict[str, FieldSpec] | None = Field(
         None,
@@ -313,7 +319,9 @@ class Projection(Model):
     )
     whole: bool = Field(False, exclude=True, description="Set by `fields: all`.")
     value: FieldSpec | None = Field(
-        None, description="`type: string` only, instead of `fields`: the one value that the string holds."
+        None,
+        description="Instead of `fields`: the one value that a string holds, or what the elements of a set, a sorted "
+        "set or a list are. In the document these are an array, of a sorted set one of `{member, score}`.",
     )
     index: Index | None = Field(None, description="A search index over the keys of this projection.")
 
@@ -343,37 +351,55 @@ class Projection(Model):
         if self.type == "string":
             if (self.fields is None) == (self.value is None):
                 raise ValueError("a string needs exactly one of `fields` and `value`|give one of them")
+        elif self.type in ELEMENTS:
+            if self.value is None or self.fields is not None:
+                remedy = "write value: {from: path, type: string}, and no `fields`"
+                raise ValueError(f"a {self.type} has elements, which are one `value`|{remedy}")
         elif self.value is not None:
-            raise ValueError("`value` is for `type: string`|name the `fields`")
+            raise ValueError("`value` is for a string, a set, a zset or a list|name the `fields`")
         elif self.fields is None:
             raise ValueError("no `fields`|name them, or write `fields: all` for the whole document")
         if not self.fields and not self.whole and self.value is None:
             raise ValueError("`fields` is empty|name at least one field")
-        if self.type == "string" and self.index is not None:
-            raise ValueError("a string cannot be indexed|use `type: hash` or `type: json`")
+        if self.type in {"string", *ELEMENTS} and self.index is not None:
+            raise ValueError(f"a {self.type} cannot be indexed|use `type: hash` or `type: json`")
         return self
 
 
 class Sync(Model):
-    """Which way data flows, and what a deletion means. The other keys are for `mongo_to_redis`."""
+    """Which way data flows, and what a deletion means."""
 
     direction: Literal["mongo_to_redis", "redis_to_mongo"] = Field(
         "mongo_to_redis", description="Where changes come from."
     )
-    capture: Literal["append"] | None = Field(
+    capture: Literal["append", "outbox", "keyspace"] | None = Field(
         None,
-        description="For `redis_to_mongo`, how changes are found. `append`: each entry of a stream becomes a document.",
+        description="For `redis_to_mongo`, how changes are found. `append`: each entry of a stream becomes a document. "
+        "`outbox`: the application notes each key that it changes in a stream. `keyspace`: Redis tells of keys that "
+        "changed.",
     )
-    on_delete: Literal["delete", "ignore"] = Field(
-        "delete", description="`delete` removes the key of a deleted document; `ignore` leaves it to its TTL."
+    on_delete: Literal["delete", "tombstone", "ignore"] = Field(
+        "delete",
+        description="`delete` removes what belongs to what was deleted; `ignore` leaves it. `tombstone`, from Redis to "
+        "MongoDB: the document stays, with the date at `_syncd.deleted`.",
+    )
+    on_expire: Literal["ignore", "delete"] = Field(
+        "ignore",
+        description="For `capture: keyspace`: whether a key that expires is a deletion. One that is evicted never is.",
+    )
+    outbox_max: int | None = Field(
+        None,
+        ge=1,
+        description="For `capture: outbox`: as long as so many entries wait, syncd's functions refuse to change a key.",
     )
     on_drop: Literal["purge", "keep", "pause"] = Field(
         "purge",
-        description="What a drop or rename of the collection means: `purge` removes its keys, `keep` leaves them until "
-        "new documents overwrite them, `pause` stops the lane until `syncd snapshot`.",
+        description="For `mongo_to_redis`. What a drop or rename of the collection means: `purge` removes its keys, "
+        "`keep` leaves them until new documents overwrite them, `pause` stops the lane until `syncd snapshot`.",
     )
     on_unresumable_position: Literal["resnapshot", "fail"] = Field(
-        "resnapshot", description="What to do when MongoDB can no longer resume from the stored position."
+        "resnapshot",
+        description="For `mongo_to_redis`. What to do when MongoDB can no longer resume from the stored position.",
     )
 
 
@@ -393,6 +419,11 @@ class Contract(Model):
     redis: tuple[Projection, ...] = Field(min_length=1, description="The shapes of each document in Redis.")
     sync: Sync = Sync()
     slo: Slo | None = Field(None, description="Freshness, as a metric and an alert.")
+
+    @property
+    def captures_state(self) -> bool:
+        """Whether the present content of keys goes to MongoDB, not entries of a stream."""
+        return self.sync.direction == "redis_to_mongo" and self.sync.capture in ("outbox", "keyspace")
 
     @property
     def name(self) -> str:

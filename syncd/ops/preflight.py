@@ -12,10 +12,12 @@ from syncd.contract.template import KeyTemplate
 from syncd.errors import CapabilityError, Problem, SettingsError
 from syncd.plan.append import appends, compile_append
 from syncd.plan.compile import compile_contract
+from syncd.plan.state import compile_state
 from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities, lacks
 from syncd.stores.mongo import MongoStore, translated
 from syncd.stores.redis import RedisStore
+from syncd.writebehind.upsert import require_collection
 from syncd.writebehind.writer import Writer
 
 
@@ -50,7 +52,7 @@ def _advice(server: Capabilities) -> Iterator[str]:
 
 def _settings(loaded: LoadedContract, settings: Settings) -> Iterator[Problem]:
     key = settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None
-    if appends(loaded.contract):
+    if loaded.contract.sync.direction == "redis_to_mongo":
         return  # nothing in it needs a setting
     try:
         compile_contract(loaded.contract, key)
@@ -64,9 +66,12 @@ def _capabilities(loaded: LoadedContract, server: Capabilities) -> Iterator[Prob
 
 
 def _target(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
-    """Whether documents can be appended to the collection, exactly once."""
+    """Whether documents can be written to the collection, exactly once."""
     try:
-        Writer(mongo, compile_append(loaded.contract)).check()
+        if appends(loaded.contract):
+            Writer(mongo, compile_append(loaded.contract)).check()
+        else:
+            require_collection(mongo, compile_state(loaded.contract))
     except CapabilityError as error:
         what, _, remedy = str(error).rpartition("; ")
         yield loaded.problem(("mongo", "collection"), what, remedy)
@@ -74,7 +79,7 @@ def _target(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
 
 def _collection(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
     contract = loaded.contract
-    if appends(contract):
+    if contract.sync.direction == "redis_to_mongo":
         yield from _target(loaded, mongo)
         return
     database, _, name = contract.mongo.collection.partition(".")

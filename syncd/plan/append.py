@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,8 @@ from bson.raw_bson import RawBSONDocument
 
 from syncd.contract.model import Contract, FieldSpec
 from syncd.errors import ProjectionError
-from syncd.plan.reverse import from_hash
+from syncd.plan.base import ContractPlan
+from syncd.plan.reverse import from_hash, from_json
 
 LARGEST_DOCUMENT = 16 * 1024 * 1024
 """Bytes of BSON that MongoDB takes."""
@@ -31,41 +33,38 @@ class EntryField:
     spec: FieldSpec
 
     def value(self, raw: bytes) -> Any:
-        """The field as BSON. Raises ProjectionError, whose detail names the field and no value."""
-        spec = self.spec
-        try:
-            found = from_hash(raw, spec.type or "string", spec.datatype)
-            if spec.dims is not None and len(found) != spec.dims:
-                raise ProjectionError(
-                    "vector_length", f"{len(found)} elements, the contract says {spec.dims}"
-                )
-            if spec.type == "json":
-                _check_depth(found)
-        except ProjectionError as error:
-            raise ProjectionError(error.reason, f"field {self.name.decode()}: {error.detail}") from None
+        """What Redis holds as text, as BSON. Raises ProjectionError, whose detail names the field and no value."""
+        with self._named():
+            return self._checked(from_hash(raw, self.spec.type or "string", self.spec.datatype))
+
+    def value_of_json(self, value: Any) -> Any:
+        """A member of a JSON document, as parsed; without a type as it is. Raises likewise."""
+        with self._named():
+            return self._checked(from_json(value, self.spec.type) if self.spec.type else value)
+
+    def _checked(self, found: Any) -> Any:
+        dims = self.spec.dims
+        if dims is not None and found is not None and len(found) != dims:
+            raise ProjectionError("vector_length", f"{len(found)} elements, the contract says {dims}")
+        if isinstance(found, dict | list) and dims is None:
+            _check_depth(found)
         return found
 
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except ProjectionError as error:
+            raise ProjectionError(error.reason, f"field {self.name.decode()}: {error.detail}") from None
 
-@dataclass(frozen=True)
-class AppendPlan:
-    """One contract of `capture: append`, ready to run. Compiled by `compile_append`."""
 
-    contract: Contract
+@dataclass(frozen=True, kw_only=True)
+class AppendPlan(ContractPlan):
+    """One contract of `capture: append`. Its name is also that of its consumer group. Compiled by `compile_append`."""
+
     stream: str
     projection: str
     fields: tuple[EntryField, ...]
-    fingerprint: str
-
-    @property
-    def name(self) -> str:
-        """Name of the contract, and of its consumer group."""
-        return self.contract.name
-
-    @property
-    def namespace(self) -> tuple[str, str]:
-        """Database and collection."""
-        database, _, collection = self.contract.mongo.collection.partition(".")
-        return database, collection
 
     def document_id(self, entry: str) -> str:
         """The `_id` of an entry's document: the same at every delivery, and of no other entry."""
@@ -105,18 +104,26 @@ def _check_depth(value: Any) -> None:
         level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
 
 
+def entry_field(name: str, spec: FieldSpec) -> EntryField:
+    """A field as the contract names it."""
+    return EntryField(name.encode(), tuple((spec.from_ or name).split(".")), spec)
+
+
 def appends(contract: Contract) -> bool:
     """Whether it is for `compile_append`."""
-    return contract.sync.direction == "redis_to_mongo"
+    return contract.sync.direction == "redis_to_mongo" and contract.sync.capture == "append"
 
 
 def compile_append(contract: Contract) -> AppendPlan:
     """Compile a contract of `capture: append` that passed its checks."""
     (projection,) = contract.redis
-    fields = tuple(
-        EntryField(name.encode(), tuple((spec.from_ or name).split(".")), spec)
-        for name, spec in (projection.fields or {}).items()
-    )
+    fields = tuple(entry_field(name, spec) for name, spec in (projection.fields or {}).items())
     content = [contract.mongo.collection, projection.model_dump(mode="json")]
     digest = hashlib.blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=16)
-    return AppendPlan(contract, projection.key, projection.projection, fields, digest.hexdigest())
+    return AppendPlan(
+        contract=contract,
+        fingerprint=digest.hexdigest(),
+        stream=projection.key,
+        projection=projection.projection,
+        fields=fields,
+    )

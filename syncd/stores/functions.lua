@@ -574,6 +574,107 @@ local function leave(keys, args)
   return {'ok'}
 end
 
+-- State of keys that go to MongoDB. How to read each type as a whole; a JSON document as text.
+local whole = {
+  hash = function(key) return redis.call('HGETALL', key) end,
+  string = function(key) return redis.call('GET', key) end,
+  list = function(key) return redis.call('LRANGE', key, 0, -1) end,
+  set = function(key) return redis.call('SMEMBERS', key) end,
+  zset = function(key) return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end,
+  ['ReJSON-RL'] = function(key) return redis.call('JSON.GET', key) end,
+}
+
+local function weight(content)
+  if type(content) ~= 'table' then return content and #content or 0 end
+  local size = 0
+  for _, part in ipairs(content) do size = size + #part + 8 end
+  return size
+end
+
+-- keys: lease, position, outbox (or the position once more), key, ...
+-- args: protocol, lease, lease ttl ms, type, most bytes.
+-- Replies {'ok', last id of the outbox or '', seconds, microseconds, floor or '', then of each key type, moment at which
+-- it expires in ms (-1 never), content or nil}. The last keys are left out once the reply has so many bytes.
+local function read_state(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  redis.call('PEXPIRE', keys[1], args[3])
+  local outbox, time = redis.pcall('XINFO', 'STREAM', keys[3]), redis.call('TIME')
+  local last = outbox.err and '' or told(outbox)['last-generated-id']
+  local reply = {'ok', last, time[1], time[2], redis.call('HGET', keys[2], 'floor') or ''}
+  local size, most = 0, tonumber(args[5])
+  for at = 4, #keys do
+    local found, expires, content = redis.call('TYPE', keys[at]).ok, -1, false
+    if found == args[4] then
+      expires, content = redis.call('PEXPIRETIME', keys[at]), whole[found](keys[at])
+    end
+    reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = found, expires, content
+    size = size + weight(content)
+    if size > most then break end
+  end
+  return reply
+end
+
+-- keys: lease, position, dead letters, letters, outbox (or the position once more)
+-- args: protocol, lease, lease ttl ms, first id of the outbox that stays or '', n, name of a letter that is settled, ...,
+--       then n, field, value, ... of each new letter. Replies {'ok', 1 or 0, ...}: whether each letter is a new one.
+local function done_state(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  redis.call('PEXPIRE', keys[1], args[3])
+  if args[4] ~= '' then
+    redis.call('HINCRBY', keys[2], 'removed', redis.call('XTRIM', keys[5], 'MINID', args[4]))
+  end
+  local i = 6 + args[5]
+  for at = 6, i - 1 do
+    local before = redis.call('HGET', keys[4], args[at])
+    if before then
+      redis.call('XDEL', keys[3], before)
+      redis.call('HDEL', keys[4], args[at])
+    end
+  end
+  local reply = {'ok'}
+  while i <= #args do
+    local last = i + args[i]
+    local name = letter_name(args, i + 1, last)
+    local before = redis.call('HGET', keys[4], name)
+    redis.call('HSET', keys[4], name, redis.call('XADD', keys[3], '*', unpack(args, i + 1, last)))
+    if before then redis.call('XDEL', keys[3], before) end
+    reply[#reply + 1] = before and 0 or 1
+    i = last + 1
+  end
+  return reply
+end
+
+-- keys: lease, position, outbox, requests. args: protocol, lease. Replies {'ok', n, 1 or 0}: entries that somebody else
+-- has removed, counted once, and whether the outbox is another one than before. Only a look at all keys can tell what
+-- they said, so it is asked for in the same step.
+local function lost_entries(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  local outbox = redis.pcall('XINFO', 'STREAM', keys[3])
+  local known = redis.call('HGET', keys[2], 'removed')
+  local removed, length = 0, 0
+  if not outbox.err then
+    outbox = told(outbox)
+    removed, length = outbox['entries-added'] - outbox.length, outbox.length
+  end
+  if known and removed == tonumber(known) then return {'ok', 0, 0} end
+  redis.call('HSET', keys[2], 'removed', removed)
+  if not known then return {'ok', 0, 0} end
+  redis.call('RPUSH', keys[4], 'snapshot')
+  local gone = removed - known
+  return {'ok', math.max(gone, 0), gone < 0 and 1 or 0}
+end
+
+-- keys: lease, position. args: protocol, lease, floor. Positions of reads are not below it from now on.
+local function raise_floor(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  if args[3] > (redis.call('HGET', keys[2], 'floor') or '') then redis.call('HSET', keys[2], 'floor', args[3]) end
+  return {'ok'}
+end
+
 redis.register_function('syncd_apply', apply)
 redis.register_function('syncd_park', park)
 -- A full memory must not take the lease from a healthy daemon: these may run then.
@@ -584,3 +685,8 @@ redis.register_function{function_name = 'syncd_forget', callback = forget, flags
 redis.register_function{function_name = 'syncd_drop', callback = drop, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_leave', callback = leave, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_trimmed', callback = trimmed, flags = {'allow-oom'}}
+-- An outbox that has filled the memory must be emptied.
+redis.register_function{function_name = 'syncd_read_state', callback = read_state, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_done_state', callback = done_state, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_lost_entries', callback = lost_entries, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_raise_floor', callback = raise_floor, flags = {'allow-oom'}}

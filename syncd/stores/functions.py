@@ -24,6 +24,10 @@ _OOM_SAFE = (
     "syncd_drop",
     "syncd_leave",
     "syncd_trimmed",
+    "syncd_read_state",
+    "syncd_done_state",
+    "syncd_lost_entries",
+    "syncd_raise_floor",
 )
 
 

@@ -85,6 +85,16 @@ class ControlKeys:
         return self._own("requests")
 
     @property
+    def outbox(self) -> str:
+        """Stream in which the application notes the keys that it changed, for `capture: outbox`."""
+        return self._name("outbox")
+
+    @property
+    def outbox_max(self) -> str:
+        """String: how many entries may wait there, where the contract says so."""
+        return self._name("outbox:max")
+
+    @property
     def indexes(self) -> str:
         """Hash: alias -> generation, fingerprint and real name, as JSON."""
         return self._name("indexes")

@@ -41,6 +41,8 @@ class Backlog(NamedTuple):
     oldest: float
     acknowledged: str
     """Everything up to this id is in MongoDB, or a dead letter."""
+    size: int = 0
+    """Bytes that the stream takes in Redis, about; 0 where nobody asked."""
 
 
 class Group:

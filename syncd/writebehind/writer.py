@@ -21,6 +21,7 @@ _DUPLICATE = {11000, 11001, 12582}
 _SCHEMA = 121
 _OF_THE_DOCUMENT = {
     2: "BadValue", 9: "FailedToParse", 14: "TypeMismatch", 15: "Overflow", 22: "InvalidBSON", 67: "CannotCreateIndex",
+    28: "PathNotViable", 52: "DollarPrefixedFieldName", 56: "EmptyFieldName", 57: "DottedFieldName",
     171: "CannotIndexParallelArrays", 10334: "BSONObjectTooLarge", 16755: "no geometry", 16804: "no point",
     17280: "KeyTooLong", 13026: "no point", 13027: "a point out of range",
 }  # fmt: skip
@@ -99,7 +100,7 @@ class Writer:
             if code in _DUPLICATE:
                 twice[int(error["index"])] = error
             else:
-                written.refused[int(error["index"])] = _refusal(code, error)
+                written.refused[int(error["index"])] = refusal(code, error)
         if twice:
             self._compare(documents, twice, written)
 
@@ -141,7 +142,7 @@ def _unsure(concerns: list[dict[str, Any]]) -> TransientError:
     )
 
 
-def _refusal(code: int, error: dict[str, Any]) -> Refused:
+def refusal(code: int, error: dict[str, Any]) -> Refused:
     """Why one document is refused. Its message may hold values and stays away."""
     if code == _SCHEMA:
         names = ", ".join(dict.fromkeys(_properties(error.get("errInfo", {}).get("details", {}))))

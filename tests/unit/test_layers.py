@@ -19,6 +19,7 @@ ORDER = (
     {"contract"},
     {"plan"},
     {"stores"},
+    {"lanes"},
     {"inbound", "writebehind", "reconcile"},
     {"daemon"},
     {"ops"},
