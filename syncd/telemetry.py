@@ -113,6 +113,10 @@ WENT_BACK = Counter(
     "syncd_redis_went_back_total", "Documents that were ahead of Redis, and took its state all the same", ["contract"],
     registry=REGISTRY,
 )  # fmt: skip
+CATCHUPS = Counter(
+    "syncd_keyspace_catchups_total", "Comparisons of all keys with what was last synced, by why",
+    ["contract", "why"], registry=REGISTRY,
+)  # fmt: skip
 RESTARTS = Counter(
     "syncd_lane_restarts_total", "Lanes started again, by why", ["contract", "why"], registry=REGISTRY
 )
@@ -182,7 +186,7 @@ def contract_gone(contract: str) -> None:
     """Take the series of a removed contract off the page."""
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
                    SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX, OUTBOX_BYTES,
-                   TRIMMED, WENT_BACK):  # fmt: skip
+                   TRIMMED, WENT_BACK, CATCHUPS):  # fmt: skip
         metric.remove_by_labels({"contract": contract})
 
 
@@ -279,6 +283,23 @@ def entries_trimmed(contract: str, stream: str, count: int) -> None:
         "entries were removed before they were in MongoDB; let the stream keep more", contract=contract, stream=stream,
         count=count,
     )  # fmt: skip
+
+
+def notifications_set(contract: str, before: str, now: str) -> None:
+    """Redis did not tell of changed keys; now it does, until its restart."""
+    _log.warning(
+        "notify-keyspace-events was set; put it into redis.conf as well",
+        contract=contract,
+        before=before,
+        now=now,
+    )
+
+
+def keys_compared(contract: str, why: str, detail: str) -> None:
+    """Nobody can tell which keys have changed, so all are compared with what was last synced."""
+    CATCHUPS.labels(contract, why).inc()
+    log = _log.info if why in ("start", "request") else _log.warning
+    log("comparing all keys", contract=contract, why=why, detail=detail)
 
 
 def state_written(contract: str, read: int, put: int, deleted: int, dead: int) -> None:

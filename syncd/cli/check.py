@@ -53,10 +53,11 @@ def _ask_servers(contracts: ContractSet) -> None:
     from syncd.ops.preflight import preflight
     from syncd.settings import Settings
 
-    told, problems = preflight(contracts, Settings.from_environment())
-    typer.echo("\n".join(told), err=True)
-    if problems:
-        raise ContractError(problems)
+    report = preflight(contracts, Settings.from_environment())
+    told = [str(finding) for finding in report.findings if finding.problem is None]
+    typer.echo("\n".join([*report.servers, *told]), err=True)
+    if report.problems:
+        raise ContractError(report.problems)
 
 
 def _problems_as_text(problems: list[Problem]) -> str:

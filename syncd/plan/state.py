@@ -33,6 +33,8 @@ class Found(NamedTuple):
     content: Any
     expires: int | None
     """Epoch milliseconds at which the key expires; None where it does not."""
+    digest: str = ""
+    """Of type, content and expiry; where it was asked for."""
 
     @property
     def is_there(self) -> bool:

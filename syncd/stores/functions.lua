@@ -591,10 +591,35 @@ local function weight(content)
   return size
 end
 
+-- Type of a key, and where it is the wanted one also its expiry (-1 never) and its content.
+local function look(key, wanted)
+  local found = redis.call('TYPE', key).ok
+  if found ~= wanted then return found, -1, false end
+  return found, redis.call('PEXPIRETIME', key), whole[found](key)
+end
+
+-- Type, content and expiry of a key as a short text. The same content has the same text on every server, whatever order
+-- it is kept in. Of a type that is not read only the type counts.
+local function digest(found, content, expires)
+  local parts = {}
+  if type(content) ~= 'table' then
+    parts[1] = content or ''
+  elseif found == 'hash' then
+    for at = 1, #content, 2 do
+      local name, value = content[at], content[at + 1]
+      parts[#parts + 1] = #name .. ':' .. #value .. ':' .. name .. value
+    end
+  else
+    for at, part in ipairs(content) do parts[at] = #part .. ':' .. part end
+  end
+  if found == 'hash' or found == 'set' then table.sort(parts) end
+  return redis.sha1hex(found .. ' ' .. table.concat(parts)):sub(1, 24) .. ':' .. ('%.0f'):format(expires)
+end
+
 -- keys: lease, position, outbox (or the position once more), key, ...
--- args: protocol, lease, lease ttl ms, type, most bytes.
+-- args: protocol, lease, lease ttl ms, type, most bytes, "digest" or "".
 -- Replies {'ok', last id of the outbox or '', seconds, microseconds, floor or '', then of each key type, moment at which
--- it expires in ms (-1 never), content or nil}. The last keys are left out once the reply has so many bytes.
+-- it expires in ms (-1 never), content or nil, digest or ''}. The last keys are left out once the reply has so many bytes.
 local function read_state(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end
@@ -604,11 +629,9 @@ local function read_state(keys, args)
   local reply = {'ok', last, time[1], time[2], redis.call('HGET', keys[2], 'floor') or ''}
   local size, most = 0, tonumber(args[5])
   for at = 4, #keys do
-    local found, expires, content = redis.call('TYPE', keys[at]).ok, -1, false
-    if found == args[4] then
-      expires, content = redis.call('PEXPIRETIME', keys[at]), whole[found](keys[at])
-    end
-    reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = found, expires, content
+    local found, expires, content = look(keys[at], args[4])
+    local short = args[6] == 'digest' and found ~= 'none' and digest(found, content, expires) or ''
+    reply[#reply + 1], reply[#reply + 2], reply[#reply + 3], reply[#reply + 4] = found, expires, content, short
     size = size + weight(content)
     if size > most then break end
   end
@@ -675,6 +698,52 @@ local function raise_floor(keys, args)
   return {'ok'}
 end
 
+-- keys: synced. args: protocol, cursor, pattern, count, type. One page of SCAN. Replies {'ok', next cursor, keys of the
+-- page, key, ...}: those that are not as they were last synced. Only reads.
+local function differs(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  local page = redis.call('SCAN', args[2], 'MATCH', args[3], 'COUNT', args[4])
+  local reply = {'ok', page[1], #page[2]}
+  for _, key in ipairs(page[2]) do
+    local found, expires, content = look(key, args[5])
+    if found ~= 'none' and redis.call('HGET', keys[1], key) ~= digest(found, content, expires) then
+      reply[#reply + 1] = key
+    end
+  end
+  return reply
+end
+
+-- keys: synced. args: protocol, cursor, count. One page of what was synced. Replies {'ok', next cursor, keys of the page,
+-- key, ...}: those that are gone. Only reads.
+local function vanished(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  local page = redis.call('HSCAN', keys[1], args[2], 'COUNT', args[3])
+  local reply = {'ok', page[1], #page[2] / 2}
+  for at = 1, #page[2], 2 do
+    if redis.call('EXISTS', page[2][at]) == 0 then reply[#reply + 1] = page[2][at] end
+  end
+  return reply
+end
+
+-- keys: lease, position, synced. args: protocol, lease, lease ttl ms, n, position field, value, ..., then key, digest
+-- ("" forgets the key), ... Remembers what MongoDB holds of keys. A late call would do harm, for a key may be again what
+-- it was then. Replies {'ok'} or what `fenced` says.
+local function synced(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  local first = 5 + args[4]
+  if first > 5 then redis.call('HSET', keys[2], unpack(args, 5, first - 1)) end
+  for at = first, #args, 2 do
+    if args[at + 1] == '' then
+      redis.call('HDEL', keys[3], args[at])
+    else
+      redis.call('HSET', keys[3], args[at], args[at + 1])
+    end
+  end
+  redis.call('PEXPIRE', keys[1], args[3])
+  return {'ok'}
+end
+
 redis.register_function('syncd_apply', apply)
 redis.register_function('syncd_park', park)
 -- A full memory must not take the lease from a healthy daemon: these may run then.
@@ -685,6 +754,9 @@ redis.register_function{function_name = 'syncd_forget', callback = forget, flags
 redis.register_function{function_name = 'syncd_drop', callback = drop, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_leave', callback = leave, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_trimmed', callback = trimmed, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_differs', callback = differs, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_vanished', callback = vanished, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_synced', callback = synced, flags = {'allow-oom'}}
 -- An outbox that has filled the memory must be emptied.
 redis.register_function{function_name = 'syncd_read_state', callback = read_state, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_done_state', callback = done_state, flags = {'allow-oom'}}

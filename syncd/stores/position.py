@@ -99,6 +99,16 @@ class ControlKeys:
         """Hash: alias -> generation, fingerprint and real name, as JSON."""
         return self._name("indexes")
 
+    @property
+    def synced(self) -> str:
+        """Hash: key -> digest of what MongoDB holds of it, for contracts that listen to keyspace events."""
+        return self._name("synced")
+
+    @property
+    def probe(self) -> str:
+        """Scratch key, there for a moment only: whether Redis tells of it."""
+        return self._name("probe")
+
     def keys_by_id(self, projection: str, template: str) -> str:
         """Hash: _id -> key, where the key is not a function of _id. Another template has another map."""
         return self._name(f"keys:{projection}:{template}")

@@ -40,10 +40,11 @@ class StateStore:
 
     def read(self, keys: Sequence[bytes]) -> Reading:
         """The content of keys. Raises FencedError, StoreError."""
-        reply = self._call("syncd_read_state", self._first(), [self._plan.type, MOST_BYTES], keys)
+        args: list[str | int] = [self._plan.type, MOST_BYTES, "" if self._outbox else "digest"]
+        reply = self._call("syncd_read_state", self._first(), args, keys)
         last, seconds, micros, floor = reply[1:5]
         position = of_entry(last.decode()) if self._outbox else of_time(int(seconds), int(micros))
-        found = [_found(*reply[at : at + 3]) for at in range(5, len(reply), 3)]
+        found = [_found(*reply[at : at + 4]) for at in range(5, len(reply), 4)]
         return Reading(max(position, floor.decode()), floor.decode() or NEVER, found)
 
     def _first(self) -> list[str]:
@@ -102,12 +103,12 @@ class StateStore:
         return reply
 
 
-def _found(kind: bytes, expires: int, content: Any) -> Found:
+def _found(kind: bytes, expires: int, content: Any, digest: bytes) -> Found:
     if kind == b"hash" and content is not None:
         content = dict(zip(content[::2], content[1::2], strict=True))
     elif kind == b"zset" and content is not None:
         content = list(zip(content[::2], content[1::2], strict=True))
-    return Found(kind.decode(), content, None if expires < 0 else expires)
+    return Found(kind.decode(), content, None if expires < 0 else expires, digest.decode())
 
 
 def _text(key: bytes) -> str:
