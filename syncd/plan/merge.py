@@ -81,14 +81,12 @@ def merge(
 
 def _settled(base: Base | None, mongo: State) -> Base | None:
     """The base, with what was pending where MongoDB has it."""
-    if base is None or base.pending == {}:
-        return base
-    if base.pending is None:
-        return None if mongo is None else Base(base.fields)
-    if mongo is None:
-        return Base(base.fields)
-    done = {name: said for name, said in base.pending.items() if mongo.get(name, "") == said}
-    return Base({**base.fields, **done})
+    if base is None or (base.pending is None and mongo is None):
+        return None
+    pending = {} if mongo is None else base.pending or {}
+    done = {name: said for name, said in pending.items() if mongo is not None and mongo.get(name, "") == said}
+    fields = {**base.fields, **done}
+    return Base(fields) if fields else None
 
 
 def _changed(base: Base, state: Mapping[str, str], names: Iterable[str]) -> frozenset[str]:

@@ -37,10 +37,11 @@ class StateStore:
         self._redis, self._plan, self._lease = redis, plan, lease
         self._keys = ControlKeys(plan.name)
         self._outbox = outbox
+        self._digests = outbox is None
 
     def read(self, keys: Sequence[bytes]) -> Reading:
         """The content of keys. Raises FencedError, StoreError."""
-        args: list[str | int] = [self._plan.type, MOST_BYTES, "" if self._outbox else "digest"]
+        args: list[str | int] = [self._plan.type, MOST_BYTES, "digest" if self._digests else ""]
         reply = self._call("syncd_read_state", self._first(), args, keys)
         last, seconds, micros, floor = reply[1:5]
         position = of_entry(last.decode()) if self._outbox else of_time(int(seconds), int(micros))
@@ -53,10 +54,10 @@ class StateStore:
     def done(self, settled: Sequence[bytes], refused: Mapping[bytes, Refused], keep_from: str = "") -> int:
         """These keys are in MongoDB, and those never will be: a dead letter for each, instead of the one before.
         `keep_from` is the id of the outbox below which everything is done. Returns how many letters are new."""
-        names = [f"{self._plan.projection} {_text(key)}" for key in settled]
+        names = [f"{self._plan.projection} {self._ident(key)}" for key in settled]
         args: list[str | int] = [keep_from, len(names), *names]
         for key, why in refused.items():
-            said = self._letter(_text(key), why)
+            said = self._letter(_text(key), self._ident(key), why)
             args += [len(said), *said]
         keys = [self._keys.lease, self._keys.position, self._keys.dead, self._keys.letters]
         new = self._call("syncd_done_state", [*keys, self._outbox or self._keys.position], args)[1:]
@@ -67,11 +68,15 @@ class StateStore:
                 )
         return sum(new)
 
-    def _letter(self, key: str, why: Refused) -> list[str]:
+    def _ident(self, key: bytes) -> str:
+        """What a letter is called: of a contract that also reads documents, as those are."""
+        return _text(key)
+
+    def _letter(self, key: str, ident: str, why: Refused) -> list[str]:
         return [
             "projection", self._plan.projection,
             "key", key,
-            "id", key,
+            "id", ident,
             "reason", why.reason,
             "detail", why.detail,
             "at", str(round(time.time() * 1000)),
