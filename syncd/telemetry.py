@@ -99,7 +99,7 @@ INDEX_FAILURES = Gauge(
     registry=REGISTRY,
 )
 OUTBOX = Gauge(
-    "syncd_outbox_entries", "Entries of a stream that are not in MongoDB yet, at most", ["contract"],
+    "syncd_outbox_entries", "Entries of a stream, or changed keys, that are not in MongoDB yet, at most", ["contract"],
     registry=REGISTRY,
 )  # fmt: skip
 TRIMMED = Counter(
@@ -168,6 +168,8 @@ def contract_known(
     if store == "mongo":
         for outbox in (OUTBOX, OUTBOX_BYTES, TRIMMED, WENT_BACK):
             outbox.labels(contract)
+        for why in ("start", "subscription", "overflow", "setting", "request"):
+            CATCHUPS.labels(contract, why)
     for reason in DEAD_REASONS:
         DEAD_TOTAL.labels(contract, reason)
     for state in ("applied", "estimated"):
@@ -341,6 +343,28 @@ def outbox_functions_missing(contract: str) -> None:
         "no functions for applications, for FUNCTION LOAD is not allowed; use MULTI, see the outbox's page",
         contract=contract,
     )  # fmt: skip
+
+
+def comparison_finished(contract: str, compared: int, seconds: float) -> None:
+    """All keys are as they were last synced, or have been synced again."""
+    _log.info("all keys compared", contract=contract, compared=compared, seconds=round(seconds, 3))
+
+
+def keys_vanished(contract: str, deleted: int, expired: int, evicted: int) -> None:
+    """Keys that are not there, and nobody said that they were deleted; what is known of some says that they were."""
+    WRITES.labels(contract, "mongo", "gone").inc(expired + evicted)
+    if deleted or evicted:
+        _log.warning(
+            "keys are gone: deleted while nobody listened, or evicted", contract=contract, taken_for_deleted=deleted,
+            evicted_or_unknown_and_kept=evicted,
+        )  # fmt: skip
+
+
+def foreign_keys(contract: str, count: int, *, first: bool) -> None:
+    """Keys that match the contract's pattern and not its template; they are left out."""
+    CHANGES.labels(contract, "other").inc(count)
+    if first:
+        _log.warning("keys of another template are left out, `other` counts them", contract=contract)
 
 
 def nothing_to_copy(contract: str) -> None:

@@ -25,6 +25,7 @@ from syncd.stores.lease import new_owner
 from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard
+from syncd.writebehind.keyspace_lane import KeyspaceLane
 from syncd.writebehind.lane import AppendLane
 from syncd.writebehind.state_lane import StateLane
 
@@ -128,7 +129,8 @@ class Supervisor:
         if isinstance(plan, AppendPlan):
             return AppendLane(plan, *common, self._requests)
         if isinstance(plan, StatePlan):
-            return StateLane(plan, *common, self._requests)
+            listens = plan.contract.sync.capture == "keyspace"
+            return (KeyspaceLane if listens else StateLane)(plan, *common, self._requests)
         assert isinstance(plan, Plan)
         return Lane(plan, *common, self._hub, self._requests)
 

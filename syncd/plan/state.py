@@ -34,7 +34,9 @@ class Found(NamedTuple):
     expires: int | None
     """Epoch milliseconds at which the key expires; None where it does not."""
     digest: str = ""
-    """Of type, content and expiry; where it was asked for."""
+    """Of type, content and expiry; where it was asked for, and there is a key."""
+    known: str = ""
+    """The digest of what was last synced."""
 
     @property
     def is_there(self) -> bool:

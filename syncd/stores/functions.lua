@@ -625,10 +625,23 @@ local function digest(found, content, expires)
   return redis.sha1hex(found .. ' ' .. table.concat(parts)):sub(1, 24) .. ':' .. ('%.0f'):format(expires)
 end
 
--- keys: lease, position, outbox (or the position once more), key, ...
--- args: protocol, lease, lease ttl ms, type, most bytes, "digest" or "".
+-- What was last synced of a key, marked where the key is something else now: from here until `synced`, MongoDB may hold
+-- the one or the other, and a key that went back to what it was must not pass for known.
+local function mark(synced, key, short, mode, expires)
+  local known = redis.call('HGET', synced, key) or ''
+  local same = short == known
+  if mode == 'content' then same = short:match('^[^:]*') == known:match('^[^:]*') end
+  if short == '' then expires = known:match(':(.*)$') end
+  if not same then redis.call('HSET', synced, key, '?:' .. expires) end
+  return known
+end
+
+-- keys: lease, position, outbox or synced, key, ...
+-- args: protocol, lease, lease ttl ms, type, most bytes, "" or, where the third key is `synced`, what belongs to a state:
+--       "content", or "whole" with its expiry.
 -- Replies {'ok', last id of the outbox or '', seconds, microseconds, floor or '', then of each key type, moment at which
--- it expires in ms (-1 never), content or nil, digest or ''}. The last keys are left out once the reply has so many bytes.
+-- it expires in ms (-1 never), content or nil, its digest, what was synced before}. The last keys are left out once the
+-- reply has so many bytes.
 local function read_state(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end
@@ -639,8 +652,12 @@ local function read_state(keys, args)
   local size, most = 0, tonumber(args[5])
   for at = 4, #keys do
     local found, expires, content = look(keys[at], args[4])
-    local short = args[6] == 'digest' and found ~= 'none' and digest(found, content, expires) or ''
-    reply[#reply + 1], reply[#reply + 2], reply[#reply + 3], reply[#reply + 4] = found, expires, content, short
+    local short, known = '', ''
+    if args[6] ~= '' then
+      if found ~= 'none' then short = digest(found, content, expires) end
+      known = mark(keys[3], keys[at], short, args[6], ('%.0f'):format(expires))
+    end
+    for _, part in ipairs{found, expires, content, short, known} do reply[#reply + 1] = part end
     size = size + weight(content)
     if size > most then break end
   end

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from syncd.plan.state import StatePlan
 from syncd.stores.lease import newer_protocol
 from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore, translated
+from syncd.stores.redis import RedisStore
+from syncd.writebehind.copy import KeyCopy
 
 AIM = 100
 """Keys of the pattern that one call should compare: it blocks Redis for a millisecond or two."""
@@ -21,39 +23,37 @@ class CatchUp:
     """One comparison, page by page: keys that are there first, then those that have gone. `everything`: all keys that
     are there, whether they differ or not."""
 
-    def __init__(self, store: RedisStore, plan: StatePlan, *, everything: bool) -> None:
-        self._store, self._plan, self._synced = store, plan, ControlKeys(plan.name).synced
-        self._everything = everything
+    def __init__(self, redis: RedisStore, plan: StatePlan, *, everything: bool) -> None:
+        self._redis, self._plan, self._synced = redis, plan, ControlKeys(plan.name).synced
+        self._all = KeyCopy(redis, plan) if everything else None
         self._cursor, self._count = b"0", AIM
         self._gone_next = self.is_done = False
+        self._began = time.monotonic()
         self.compared = 0
-        """Keys of the pattern that were looked at."""
+        """Keys that were looked at."""
+
+    @property
+    def seconds(self) -> float:
+        """Since its begin."""
+        return time.monotonic() - self._began
 
     def page(self) -> list[bytes]:
         """Some more keys that are not as they were last synced; often none."""
         if self._gone_next:
             return self._vanished()
-        found = self._all() if self._everything else self._different()
-        if self._cursor == b"0":
-            self._gone_next = True
+        if self._all is None:
+            return self._different()
+        found = self._all.next()
+        self._gone_next, self.compared = self._all.is_done, self._all.copied
         return found
 
     def _different(self) -> list[bytes]:
-        _, self._cursor, seen, *found = self._call(
-            "syncd_differs", [self._cursor, self._plan.pattern, self._count, self._plan.type]
-        )
-        self._saw(int(seen))
+        args = [self._cursor, self._plan.pattern, self._count, self._plan.type]
+        _, self._cursor, seen, *found = self._call("syncd_differs", args)
+        self._gone_next = self._cursor == b"0"
+        self.compared += seen
+        self._count = max(LEAST, min(MOST, self._count * 2 if seen < AIM // 2 else self._count * AIM // seen))
         return found
-
-    def _all(self) -> list[bytes]:
-        with translated():
-            self._cursor, found = self._store.client.execute_command(
-                "SCAN", self._cursor, "MATCH", self._plan.pattern, "COUNT", self._count
-            )
-            # The driver has made a number of it.
-            self._cursor = str(int(self._cursor)).encode()
-        self._saw(len(found))
-        return list(found)
 
     def _vanished(self) -> list[bytes]:
         _, self._cursor, _, *found = self._call("syncd_vanished", [self._cursor, GONE])
@@ -61,11 +61,7 @@ class CatchUp:
         return found
 
     def _call(self, name: str, args: list[Any]) -> list[Any]:
-        reply: list[Any] = self._store.call(name, [self._synced], args)
+        reply: list[Any] = self._redis.call(name, [self._synced], args)
         if reply[0] == b"version":
             raise newer_protocol(reply)
         return reply
-
-    def _saw(self, seen: int) -> None:
-        self.compared += seen
-        self._count = max(LEAST, min(MOST, self._count * 2 if seen < AIM // 2 else self._count * AIM // seen))

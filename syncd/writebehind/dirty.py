@@ -6,7 +6,7 @@ import heapq
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -80,7 +80,7 @@ class DirtySet:
             if len(self._entries) == 1:
                 self._ready.notify()
 
-    def put_back(self, taken: list[Dirty], delay_s: float = 0.0) -> None:
+    def put_back(self, taken: Sequence[Dirty], delay_s: float = 0.0) -> None:
         """These are not done. What was noted meanwhile is later, and counts."""
         with self._ready:
             due = self._clock() + delay_s
@@ -127,7 +127,7 @@ class DirtySet:
                 return
             del self._read[key]
 
-    def word(self, keys: list[bytes]) -> dict[bytes, Gone]:
+    def words(self, keys: Sequence[bytes]) -> dict[bytes, Gone]:
         """What is known of keys that somebody reads out of turn."""
         with self._ready:
             return {key: entry.gone for key in keys if (entry := self._entries.get(key)) is not None}

@@ -29,6 +29,13 @@ class Outcome:
     settled: list[bytes] = field(default_factory=list)
     """Keys whose state is in MongoDB now, so that a dead letter of before is moot."""
 
+    def add(self, more: Outcome) -> None:
+        """What became of the same keys, or others, later."""
+        self.put += more.put
+        self.deleted += more.deleted
+        self.settled += more.settled
+        self.refused |= more.refused
+
 
 class KeySync:
     """Of one contract, called by one thread. It keeps nothing: what is not done comes again."""
@@ -71,6 +78,8 @@ class KeySync:
             asked = todo[: self._most_keys]
             reading = self._store.read(asked)
             for key, found in zip(asked, reading.found, strict=False):
+                if self._is_known(key, found):
+                    continue
                 try:
                     change = self._change(key, found, keys[key], reading)
                 except ProjectionError as error:
@@ -86,6 +95,10 @@ class KeySync:
                 changes = []
         if changes:
             yield changes
+
+    def _is_known(self, key: bytes, found: Found) -> bool:
+        """Whether MongoDB holds this already."""
+        return False
 
     def _change(self, key: bytes, found: Found, deleted: str, reading: Reading) -> Change | None:
         document_id = self._plan.document_id(key)

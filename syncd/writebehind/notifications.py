@@ -60,6 +60,12 @@ def _is_hidden(error: driver.ResponseError) -> bool:
     return isinstance(error, driver.NoPermissionError) or "unknown" in str(error).lower()
 
 
+def is_hidden(store: RedisStore) -> bool:
+    """Whether Redis does not let this user look."""
+    with translated():
+        return look(store.client).present is None
+
+
 def ensure(store: RedisStore, contract: str) -> bool:
     """Add what is missing, and say so. Returns whether anything was. Raises CapabilityError where that is forbidden."""
     with translated():

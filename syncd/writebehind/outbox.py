@@ -156,7 +156,7 @@ class OutboxRun:
             telemetry.entries_trimmed(self._plan.name, self._control.outbox, lost)
         if self._requests.has_any(self._control):
             self._answer()
-        waiting = count_dead_letters(self._redis, self._plan.name)
+        waiting = self._store.letters = count_dead_letters(self._redis, self._plan.name)
         if waiting and not self._told:
             telemetry.dead_letters_wait(self._plan.name, waiting)
         self._told = True

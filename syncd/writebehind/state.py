@@ -37,24 +37,36 @@ class StateStore:
         self._redis, self._plan, self._lease = redis, plan, lease
         self._keys = ControlKeys(plan.name)
         self._outbox = outbox
-        self._digests = outbox is None
+        self.letters = 1
+        """How many dead letters wait, at least where there are any."""
 
     def read(self, keys: Sequence[bytes]) -> Reading:
         """The content of keys. Raises FencedError, StoreError."""
-        args: list[str | int] = [self._plan.type, MOST_BYTES, "digest" if self._digests else ""]
+        args: list[str | int] = [self._plan.type, MOST_BYTES, self._digests()]
         reply = self._call("syncd_read_state", self._first(), args, keys)
         last, seconds, micros, floor = reply[1:5]
         position = of_entry(last.decode()) if self._outbox else of_time(int(seconds), int(micros))
-        found = [_found(*reply[at : at + 4]) for at in range(5, len(reply), 4)]
+        found = [_found(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
         return Reading(max(position, floor.decode()), floor.decode() or NEVER, found)
 
     def _first(self) -> list[str]:
-        return [self._keys.lease, self._keys.position, self._outbox or self._keys.position]
+        return [self._keys.lease, self._keys.position, self._outbox or self._keys.synced]
+
+    def _digests(self) -> str:
+        if self._outbox:
+            return ""
+        return "content" if self._plan.expires_at is None else "whole"
 
     def done(self, settled: Sequence[bytes], refused: Mapping[bytes, Refused], keep_from: str = "") -> int:
         """These keys are in MongoDB, and those never will be: a dead letter for each, instead of the one before.
         `keep_from` is the id of the outbox below which everything is done. Returns how many letters are new."""
+<<<<<<< HEAD
         names = [f"{self._plan.projection} {self._ident(key)}" for key in settled]
+=======
+        # Nearly always there is no letter, and nothing to settle.
+        names = [f"{self._plan.projection} {_text(key)}" for key in settled] if self.letters else []
+        self.letters += len(refused)
+>>>>>>> f586ef4f879b586fff534e272c26e3a2538755fa
         args: list[str | int] = [keep_from, len(names), *names]
         for key, why in refused.items():
             said = self._letter(_text(key), self._ident(key), why)
@@ -108,12 +120,13 @@ class StateStore:
         return reply
 
 
-def _found(kind: bytes, expires: int, content: Any, digest: bytes) -> Found:
+def _found(kind: bytes, expires: int, content: Any, digest: bytes, known: bytes) -> Found:
     if kind == b"hash" and content is not None:
         content = dict(zip(content[::2], content[1::2], strict=True))
     elif kind == b"zset" and content is not None:
         content = list(zip(content[::2], content[1::2], strict=True))
-    return Found(kind.decode(), content, None if expires < 0 else expires, digest.decode())
+    moment = None if expires < 0 else expires
+    return Found(kind.decode(), content, moment, digest.decode(), known.decode())
 
 
 def _text(key: bytes) -> str:

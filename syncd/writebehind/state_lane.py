@@ -6,10 +6,10 @@ import contextlib
 
 from syncd import telemetry
 from syncd.errors import FencedError, StoreError
-from syncd.lanes.lane import BaseLane
+from syncd.lanes.lane import BaseLane, Run
 from syncd.plan.state import StatePlan
 from syncd.settings import Settings
-from syncd.stores.capabilities import require
+from syncd.stores.capabilities import Capabilities, require
 from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import ControlKeys
@@ -47,11 +47,18 @@ class StateLane(BaseLane):
 
     def _work(self) -> float:
         self._mongo.connect()
-        require(self.plan.contract, self._redis.connect())
+        server = self._redis.connect()
+        require(self.plan.contract, server)
         self._lease.acquire()
         with translated():
             seconds, micros = self._redis.client.time()
-        self._run = OutboxRun(
+        # Above all numbers of the daemons before: each began with this time, and counts its commands from there.
+        self._run = self._make_run(seconds * 1_000_000 + micros + self._lead_us, server)
+        self._run.run()
+        return 0.0
+
+    def _make_run(self, number: int, server: Capabilities) -> Run:
+        return OutboxRun(
             self.plan,
             self._mongo,
             self._redis,
@@ -60,11 +67,8 @@ class StateLane(BaseLane):
             self.status,
             self._requests,
             self._halt,
-            # Above all numbers of the daemons before: each began with this time, and counts its commands from there.
-            seconds * 1_000_000 + micros + self._lead_us,
+            number,
         )
-        self._run.run()
-        return 0.0
 
     def _leave(self) -> None:
         self._lease.release()
@@ -77,7 +81,10 @@ class StateLane(BaseLane):
 
     def _interrupted(self, why: str, state: str, message: str, delay: float) -> float:
         super()._interrupted(why, state, message, delay)
-        with contextlib.suppress(StoreError):  # the outbox grows meanwhile, and people must see it
-            backlog = look(self._redis, self._control.outbox, self.status.done)
-            self.status.looked(backlog, self.status.dead_letters)
+        with contextlib.suppress(StoreError):  # what waits grows meanwhile, and people must see it
+            self._look()
         return delay
+
+    def _look(self) -> None:
+        backlog = look(self._redis, self._control.outbox, self.status.done)
+        self.status.looked(backlog, self.status.dead_letters)

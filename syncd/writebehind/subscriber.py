@@ -18,8 +18,6 @@ from syncd.writebehind.notifications import HEARD_S, scratch, unheard
 PING_S = 1.0
 SILENT_S = 4.0
 """A subscription that answers no PING for so long is dead, whatever the socket says."""
-NO_EVENT_S = 10.0
-"""The lane touches its lease every second, and Redis tells of that as well. Silence means that it no longer tells."""
 LOOK_S = 0.25
 RETRY_S = (0.05, 0.2, 0.5, 1.0)
 
@@ -44,17 +42,13 @@ class Subscriber(threading.Thread):
         self.generation = 0
         self.error: StoreError | None = None
         """Why the last subscription ended, or why there is none."""
-        self._event = time.monotonic()
+        self.event = time.monotonic()
+        """When the last event came, of whatever key."""
 
     @property
     def is_up(self) -> bool:
         """Whether events arrive, as far as known."""
         return self._up.is_set()
-
-    @property
-    def is_mute(self) -> bool:
-        """Whether Redis has told of nothing for so long that it has to be asked why."""
-        return self.is_up and time.monotonic() - self._event > NO_EVENT_S
 
     def wait_up(self, timeout: float) -> int:
         """The present generation. Raises StoreError where there is no subscription in time."""
@@ -62,8 +56,9 @@ class Subscriber(threading.Thread):
             raise self.error or TransientError("redis", "no subscription to keyspace events; trying again")
         return self.generation
 
-    def restart(self) -> None:
+    def restart(self, why: StoreError) -> None:
         """Give up this subscription for a new one."""
+        self.error = why
         self._up.clear()
         self._again.set()
 
@@ -120,7 +115,7 @@ class Subscriber(threading.Thread):
                 asked = now
 
     def _begin(self, now: float) -> None:
-        self._event = now
+        self.event = now
         self.generation += 1
         self._up.set()
 
@@ -128,10 +123,10 @@ class Subscriber(threading.Thread):
         """One message; 1 for a confirmation."""
         kind = said["type"]
         if kind == "pmessage":
-            self._event = now
+            self.event = now
             self._note(said["channel"][len(self._prefix) :], said["data"])
         elif kind == "message":
-            self._event = now
+            self.event = now
             if said["channel"].endswith(b":probe"):
                 self._probed.add(said["data"])
         return kind in ("psubscribe", "subscribe")

@@ -75,7 +75,7 @@ def test_the_last_word_counts(dirty: DirtySet, clock: Clock, events: list[str], 
     for event in events:
         dirty.note(b"a", event.encode())
     clock.now += 1
-    assert dirty.word([b"a", b"b"]) == {b"a": gone}
+    assert dirty.words([b"a", b"b"]) == {b"a": gone}
     assert [found.gone for found in dirty.take(1)] == [gone]
 
 
@@ -88,7 +88,7 @@ def test_what_was_put_back_keeps_its_age_and_no_old_word(dirty: DirtySet, clock:
     dirty.note(b"b", b"hset")
     dirty.put_back(taken)
     assert dirty.oldest() == pytest.approx(1)
-    assert dirty.word([b"a", b"b"]) == {b"a": Gone.EXPIRED, b"b": Gone.NO_WORD}
+    assert dirty.words([b"a", b"b"]) == {b"a": Gone.EXPIRED, b"b": Gone.NO_WORD}
 
 
 def test_above_its_bound_it_forgets_all_and_says_so(dirty: DirtySet, clock: Clock) -> None:
