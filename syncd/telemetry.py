@@ -106,6 +106,12 @@ TRIMMED = Counter(
     "syncd_outbox_trimmed_total", "Entries of a stream that somebody removed before they were in MongoDB", ["contract"],
     registry=REGISTRY,
 )  # fmt: skip
+LOOK_UP_REASONS = ("session_expired", "history_truncated", "redis_restarted", "group_lost")
+LOOKED_UP = Counter(
+    "syncd_append_uncertain_total",
+    "Times that nobody knew whether entries are in a time series, so that each is looked up before it is written",
+    ["contract", "why"], registry=REGISTRY,
+)  # fmt: skip
 OUTBOX_BYTES = Gauge(
     "syncd_outbox_bytes", "Memory that the outbox takes in Redis, about", ["contract"], registry=REGISTRY
 )
@@ -170,6 +176,8 @@ def contract_known(
             outbox.labels(contract)
         for why in ("start", "subscription", "overflow", "setting", "request"):
             CATCHUPS.labels(contract, why)
+        for why in LOOK_UP_REASONS:
+            LOOKED_UP.labels(contract, why)
     for reason in DEAD_REASONS:
         DEAD_TOTAL.labels(contract, reason)
     for state in ("applied", "estimated"):
@@ -188,7 +196,7 @@ def contract_gone(contract: str) -> None:
     """Take the series of a removed contract off the page."""
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
                    SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX, OUTBOX_BYTES,
-                   TRIMMED, WENT_BACK, CATCHUPS):  # fmt: skip
+                   TRIMMED, WENT_BACK, CATCHUPS, LOOKED_UP):  # fmt: skip
         metric.remove_by_labels({"contract": contract})
 
 
@@ -302,6 +310,15 @@ def keys_compared(contract: str, why: str, detail: str) -> None:
     CATCHUPS.labels(contract, why).inc()
     log = _log.info if why in ("start", "request") else _log.warning
     log("comparing all keys", contract=contract, why=why, detail=detail)
+
+
+def append_uncertain(contract: str, why: str, entries: int | None, up_to: str) -> None:
+    """Nobody knows whether entries are in a time series: MongoDB's or Redis's memory of it is gone."""
+    LOOKED_UP.labels(contract, why).inc()
+    _log.error(
+        "not known whether entries were written; each is looked up in MongoDB first", contract=contract, why=why,
+        entries=entries, up_to=up_to,
+    )  # fmt: skip
 
 
 def state_written(contract: str, read: int, put: int, deleted: int, dead: int) -> None:

@@ -42,6 +42,12 @@ def check_path(path: str) -> str:
     return path
 
 
+def _check_top(name: str) -> str:
+    if "." in check_path(name):
+        raise ValueError("not a field at the top of the document|write one name, without dots")
+    return name
+
+
 def _positive(value: int) -> int:
     if value <= 0:
         raise ValueError("a duration of zero|leave the key out, or write a duration above zero")
@@ -52,6 +58,7 @@ DurationMs: TypeAlias = Annotated[
     int, BeforeValidator(parse_duration, json_schema_input_type=str), AfterValidator(_positive)
 ]
 Path: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(check_path)]
+TopName: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_check_top)]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
 RedisType: TypeAlias = Literal["hash", "json", "string", "set", "zset", "list", "stream"]
 FieldType: TypeAlias = Literal[
@@ -81,6 +88,27 @@ class Metadata(Model):
     description: str = Field("", description="What the projection is for, in a sentence.")
 
 
+class TimeSeries(Model):
+    """A time-series collection, which is made where there is none of its name."""
+
+    time_field: TopName = Field(
+        description="Field of the document with the time; an entry without is a dead letter."
+    )
+    meta_field: TopName | None = Field(
+        None, description="Field that tells series apart: one that seldom changes, such as the device."
+    )
+    granularity: Literal["seconds", "minutes", "hours"] | None = Field(
+        None, description="How far apart the entries of one series are."
+    )
+    expire_after: DurationMs | None = Field(None, description="MongoDB removes what is older.")
+
+    @model_validator(mode="after")
+    def _are_two_fields(self) -> TimeSeries:
+        if self.meta_field == self.time_field:
+            raise ValueError("`meta_field` is the time field|name another field, or leave it out")
+        return self
+
+
 class Mongo(Model):
     """Where the documents live."""
 
@@ -96,6 +124,9 @@ class Mongo(Model):
         (),
         description="Field lists that a unique index of the collection covers. A key template that does not "
         "hold `{_id}` must be covered by one of them.",
+    )
+    timeseries: TimeSeries | None = Field(
+        None, description="For `capture: append`: the collection is a time series. See how-to/append.md."
     )
 
 

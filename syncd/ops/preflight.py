@@ -23,8 +23,8 @@ from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
 from syncd.writebehind import notifications
 from syncd.writebehind.subscriber import Subscriber
+from syncd.writebehind.target import find_series
 from syncd.writebehind.upsert import require_collection
-from syncd.writebehind.writer import Writer
 
 SUBSCRIBED_S = 5.0
 
@@ -111,7 +111,7 @@ def _target(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
     """Whether documents can be written to the collection, exactly once."""
     try:
         if appends(loaded.contract):
-            Writer(mongo, compile_append(loaded.contract)).check()
+            find_series(mongo, compile_append(loaded.contract))
         else:
             require_collection(mongo, compile_state(loaded.contract))
     except CapabilityError as error:

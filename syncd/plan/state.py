@@ -17,8 +17,8 @@ from bson.datetime_ms import DatetimeMS
 from syncd.contract.model import Contract, FieldTtl
 from syncd.contract.template import KeyTemplate
 from syncd.errors import ProjectionError
-from syncd.plan.append import EntryField, entry_field
 from syncd.plan.base import ContractPlan
+from syncd.plan.entry_field import EntryField, entry_field
 from syncd.plan.keys import key_parser, scan_pattern
 
 TYPES = {"json": "ReJSON-RL"}

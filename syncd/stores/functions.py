@@ -23,6 +23,7 @@ _OOM_SAFE = (
     "syncd_forget",
     "syncd_drop",
     "syncd_leave",
+    "syncd_advance",
     "syncd_trimmed",
     "syncd_differs",
     "syncd_vanished",

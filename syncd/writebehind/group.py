@@ -52,10 +52,12 @@ class Group:
         self._store, self._consumer = store, consumer
         self._stream, self._name = plan.stream, plan.name
         self._keys = ControlKeys(plan.name)
+        self.is_new = self.was_lost = False
+        """Whether the last `ensure` has made the group, and whether there had been one."""
 
     def ensure(self) -> str | None:
         """Make the group where there is none. Returns where it begins, if there was one before and it got lost."""
-        client = self._store.client
+        client, self.is_new, self.was_lost = self._store.client, False, False
         with self._translated():
             known: Any = client.hget(self._keys.position, "acknowledged")
             start = self._start(known.decode() if known else "0-0")
@@ -67,6 +69,7 @@ class Group:
                 if "BUSYGROUP" not in str(error):
                     raise
                 return None
+            self.is_new, self.was_lost = True, bool(known)
             if not known:
                 # Also the mark by which people's commands know that the contract runs on this Redis.
                 client.hset(self._keys.position, "acknowledged", start)
@@ -76,7 +79,7 @@ class Group:
         """A stream whose ids lie before the known position is another stream: from its beginning then."""
         stream = self._stream_info()
         newest = stream.get("last-generated-id", b"0-0").decode()
-        return known if _order(known) <= _order(newest) else "0-0"
+        return known if entry_order(known) <= entry_order(newest) else "0-0"
 
     def _read(self) -> list[Any]:
         """How many entries a group at the beginning has passed: those that were removed before it existed."""
@@ -130,13 +133,18 @@ class Group:
             )
         return _entries(found)
 
-    def dead_consumers(self) -> list[tuple[str, int]]:
-        """Consumers whose process is known to be gone, and how many entries each has left behind."""
+    def other_consumers(self) -> list[tuple[str, int, bool]]:
+        """How many entries each has taken and not acknowledged, and whether its process is known to be gone."""
         with self._translated():
             found: Any = self._store.client.xinfo_consumers(self._stream, self._name)
         said = [_texts(one) for one in found]
         named = [(one["name"].decode(), int(one["pending"])) for one in said]
-        return [(name, left) for name, left in named if name != self._consumer and is_dead(f"{name}:0")]
+        return [(name, left, is_dead(f"{name}:0")) for name, left in named if name != self._consumer]
+
+    def newest(self) -> str:
+        """The last entry that the stream has had."""
+        with self._translated():
+            return _text(self._stream_info().get("last-generated-id", "0-0"))
 
     def remove(self, consumer: str) -> None:
         """Take a consumer off the list, unless it has left something to do."""
@@ -195,7 +203,7 @@ class Group:
             acknowledged = _before(_text(pending["min"])) if pending["pending"] else delivered
             client.hset(self._keys.position, "acknowledged", acknowledged)
         unread = 0 if not first else length if mine.get("lag") is None else int(mine["lag"])
-        ages = [now[0] + now[1] / 1e6 - _order(entry)[0] / 1000 for entry in oldest if _is_time(entry)]
+        ages = [now[0] + now[1] / 1e6 - entry_order(entry)[0] / 1000 for entry in oldest if _is_time(entry)]
         return Backlog(int(pending["pending"]) + unread, max([0.0, *ages]), acknowledged)
 
     @contextmanager
@@ -227,16 +235,17 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value or "")
 
 
-def _order(entry: str) -> tuple[int, int]:
+def entry_order(entry: str) -> tuple[int, int]:
+    """Ids of entries compare as these do."""
     first, _, second = entry.partition("-")
     return int(first), int(second or 0)
 
 
 def _is_time(entry: str) -> bool:
-    return _order(entry)[0] >= FIRST_TIME_MS
+    return entry_order(entry)[0] >= FIRST_TIME_MS
 
 
 def _before(entry: str) -> str:
     """The greatest id below one."""
-    first, second = _order(entry)
+    first, second = entry_order(entry)
     return f"{first}-{second - 1}" if second else f"{max(0, first - 1)}-{2**64 - 1 if first else 0}"

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from syncd import telemetry
 from syncd.errors import ProjectionError, TransientError
 from syncd.plan.state import Found, StatePlan
+from syncd.writebehind.batch import Refused
 from syncd.writebehind.positions import NEVER
 from syncd.writebehind.state import Reading, StateStore
 from syncd.writebehind.upsert import MOST_STATEMENTS, Change, StateWriter
-from syncd.writebehind.writer import Refused
 
 MOST_TURNS = 4
 """A Redis that went back once is as late as it is; more turns mean that somebody else writes these documents."""

@@ -1,6 +1,7 @@
 """The lane of a contract that appends: started again after every error.
 
-It needs no lease: daemons share the consumer group, and a document that two of them write is written once.
+Daemons share the consumer group, and a document that two of them write is written once; only into a time series one
+daemon writes, which holds the lease, and the others stand by.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from syncd.errors import StoreError
 from syncd.lanes.lane import BaseLane
 from syncd.plan.append import AppendPlan
 from syncd.settings import Settings
+from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
+from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard
 from syncd.writebehind.append import AppendRun
@@ -39,6 +42,7 @@ class AppendLane(BaseLane):
         self.plan = plan
         self.status = AppendStatus(plan.name, plan.contract.mongo.collection, plan.freshness_s)
         self._group = Group(redis, plan, owner)
+        self._lease = Lease(redis, ControlKeys(plan.name), owner, settings.lease_ttl)
         telemetry.contract_known(plan.name, plan.freshness_s, store="mongo")
 
     def _work(self) -> float:
@@ -49,6 +53,7 @@ class AppendLane(BaseLane):
             self._mongo,
             self._redis,
             self._group,
+            self._lease,
             self._settings,
             self.status,
             self._requests,
@@ -58,6 +63,8 @@ class AppendLane(BaseLane):
         return 0.0
 
     def _leave(self) -> None:
+        if self._lease.value:
+            self._lease.release()
         self._group.leave()
 
     def _interrupted(self, why: str, state: str, message: str, delay: float) -> float:

@@ -20,6 +20,7 @@ from syncd.stores.mongo import MongoStore
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
 from syncd.stores.requests import RequestBoard, snapshot_begins, wants_snapshot
+from syncd.writebehind.batch import Refused
 from syncd.writebehind.copy import KeyCopy
 from syncd.writebehind.keys import KeySync, Outcome
 from syncd.writebehind.outbox_functions import OutboxFunctions
@@ -28,7 +29,6 @@ from syncd.writebehind.positions import after, of_entry
 from syncd.writebehind.session import ContractSession
 from syncd.writebehind.state import StateStore
 from syncd.writebehind.upsert import StateWriter
-from syncd.writebehind.writer import Refused
 
 MOST_ENTRIES = 2000
 BLOCK_MS = 500

@@ -12,8 +12,8 @@ from syncd.plan.state import Found, StatePlan
 from syncd.stores.lease import Lease, fenced, newer_protocol
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
+from syncd.writebehind.batch import Refused
 from syncd.writebehind.positions import NEVER, of_entry, of_time
-from syncd.writebehind.writer import Refused
 
 MOST_BYTES = 4 * 1024 * 1024
 """Of one read: behind it the application's commands wait."""
@@ -60,13 +60,9 @@ class StateStore:
     def done(self, settled: Sequence[bytes], refused: Mapping[bytes, Refused], keep_from: str = "") -> int:
         """These keys are in MongoDB, and those never will be: a dead letter for each, instead of the one before.
         `keep_from` is the id of the outbox below which everything is done. Returns how many letters are new."""
-<<<<<<< HEAD
-        names = [f"{self._plan.projection} {self._ident(key)}" for key in settled]
-=======
         # Nearly always there is no letter, and nothing to settle.
-        names = [f"{self._plan.projection} {_text(key)}" for key in settled] if self.letters else []
+        names = [f"{self._plan.projection} {self._ident(key)}" for key in settled] if self.letters else []
         self.letters += len(refused)
->>>>>>> f586ef4f879b586fff534e272c26e3a2538755fa
         args: list[str | int] = [keep_from, len(names), *names]
         for key, why in refused.items():
             said = self._letter(_text(key), self._ident(key), why)

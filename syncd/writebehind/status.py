@@ -18,6 +18,10 @@ class AppendStatus(BaseStatus):
         self._backlog = Backlog(0, 0.0, "")
         self._looked = time.monotonic()
 
+    def left(self) -> None:
+        """Another daemon works on the stream."""
+        self.looked(Backlog(0, 0.0, ""), self.dead_letters)
+
     def took(self, entries: int) -> None:
         """Entries are done."""
         self.changes += entries
@@ -30,7 +34,7 @@ class AppendStatus(BaseStatus):
 
     def lag(self) -> float:
         """Age in seconds of the oldest entry that is not acknowledged; it grows while nobody looks."""
-        if not self._backlog.entries and self.state == "live":
+        if not self._backlog.entries and self.state in ("live", "standby"):
             return 0.0
         return self._backlog.oldest + time.monotonic() - self._looked
 

@@ -18,9 +18,10 @@ from syncd.plan.append import LARGEST_DOCUMENT
 from syncd.plan.key_encode import encode_key_value
 from syncd.plan.state import StatePlan, Update
 from syncd.stores.mongo import MongoStore, translated
+from syncd.writebehind.batch import Refused
 from syncd.writebehind.positions import NEVER, milliseconds
 from syncd.writebehind.session import ContractSession
-from syncd.writebehind.writer import Refused, refusal
+from syncd.writebehind.writer import refusal
 
 MOST_STATEMENTS = 1000
 MOST_BYTES = 16 * 1024 * 1024

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.faults.conftest import Rig
-from tests.support.outbox import add_outbox, documents, hashes, wait_documents
-from tests.support.scene import Flow, Scene
+from tests.support.outbox import add_outbox, hashes, wait_documents
+from tests.support.scene import Flow
 
 KEYSPACE = {"capture": "keyspace"}
 

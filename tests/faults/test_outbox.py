@@ -349,8 +349,10 @@ def test_a_full_redis_is_emptied(tmp_path: Path, replica_set: ReplicaSet) -> Non
 def test_a_kill_in_the_middle_of_a_copy(rig: Rig) -> None:
     """nothing_lost: kill -9 while all keys are looked at because entries were lost; the next daemon begins again."""
     flow = live(rig, "copy")
-    for n in range(3000):
-        rig.scene.redis.hset(flow.key(n), mapping={"n": n, "text": "x"})
+    pipe = rig.scene.redis.pipeline(transaction=False)
+    for n in range(2000):
+        pipe.hset(flow.key(n), mapping={"n": n, "text": "x"})
+    pipe.execute()
     rig.scene.redis.xadd(outbox(flow), {"key": flow.key(0)})
     wait_until(lambda: documents(flow), 20, flow.lane)
     hold = rig.redis_proxy.hold_reply(b"syncd_read_state", nth=4)
