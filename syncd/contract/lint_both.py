@@ -42,12 +42,16 @@ def both_ways_can_be_gone(contracts: Sequence[LoadedContract]) -> Iterator[Probl
         for at, projection in contract.projections():
             if projection.ttl is not None and contract.sound("redis", at, "ttl"):
                 what = "a `ttl` of keys that both sides write"
-                yield contract.problem_at_key(("redis", at, "ttl"), what, "leave it out; EXPIRE is the application's")
+                yield contract.problem_at_key(
+                    ("redis", at, "ttl"), what, "leave it out; EXPIRE is the application's"
+                )
             if not contract.sound("redis", at, "type") or sync.capture == "append":
                 continue
             if projection.type in ELEMENTS or (projection.type == "string" and projection.value is None):
                 what = f"`type: {projection.type}` of this form cannot be merged"
-                yield contract.problem(("redis", at, "type"), what, "write hash or json, or a string with a `value`")
+                yield contract.problem(
+                    ("redis", at, "type"), what, "write hash or json, or a string with a `value`"
+                )
 
 
 def authorities_are_apart(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
@@ -56,7 +60,7 @@ def authorities_are_apart(contracts: Sequence[LoadedContract]) -> Iterator[Probl
         authority = contract.contract.sync.authority
         if authority is None or not contract.sound("redis"):
             continue
-        known = {name for _, projection in contract.projections() for name in projection.fields or {"value": 0}}
+        known = {name for _, projection in contract.projections() for name in projection.fields or ("value",)}
         for side, names in (("mongo", authority.mongo), ("redis", authority.redis)):
             for at, name in enumerate(names):
                 path = ("sync", "authority", side, at)
@@ -64,7 +68,9 @@ def authorities_are_apart(contracts: Sequence[LoadedContract]) -> Iterator[Probl
                     what = "`authority` names a field that the contract has not"
                     yield contract.problem(path, what, "write the name that it has in Redis")
                 elif side == "redis" and name in authority.mongo:
-                    yield contract.problem(path, "both sides have authority over it", "give it to one of them")
+                    yield contract.problem(
+                        path, "both sides have authority over it", "give it to one of them"
+                    )
 
 
 RULES = (conflicts_have_a_rule, both_ways_can_be_gone, authorities_are_apart)

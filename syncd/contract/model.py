@@ -400,8 +400,12 @@ class Projection(Model):
 class Authority(Model):
     """Fields that only one side may change, by their names in Redis."""
 
-    mongo: tuple[str, ...] = Field((), description="Fields that MongoDB decides; a change in Redis is undone.")
-    redis: tuple[str, ...] = Field((), description="Fields that Redis decides; a change in MongoDB is undone.")
+    mongo: tuple[str, ...] = Field(
+        (), description="Fields that MongoDB decides; a change in Redis is undone."
+    )
+    redis: tuple[str, ...] = Field(
+        (), description="Fields that Redis decides; a change in MongoDB is undone."
+    )
 
 
 class Sync(Model):
@@ -412,7 +416,8 @@ class Sync(Model):
     )
     capture: Literal["append", "outbox", "keyspace"] | None = Field(
         None,
-        description="For `redis_to_mongo` and `both`, how changes in Redis are found. `append`: each entry of a stream becomes a document. "
+        description="For `redis_to_mongo` and `both`, how changes in Redis are found. `append`: each entry of a "
+        "stream becomes a document. "
         "`outbox`: the application notes each key that it changes in a stream. `keyspace`: Redis tells of keys that "
         "changed.",
     )

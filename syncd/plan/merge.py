@@ -35,7 +35,7 @@ class Base(NamedTuple):
     """
 
     fields: Mapping[str, str]
-    pending: Mapping[str, str] | None = {}  # noqa: RUF012 - a tuple's default; nobody changes it
+    pending: Mapping[str, str] | None = {}
 
 
 class Conflict(NamedTuple):
@@ -129,7 +129,12 @@ def _whole(state: Mapping[str, str], rules: Rules) -> dict[str, str]:
 
 
 def _of_both(
-    base: Base | None, redis: Mapping[str, str], mongo: Mapping[str, str], rules: Rules, *, redis_is_newer: bool
+    base: Base | None,
+    redis: Mapping[str, str],
+    mongo: Mapping[str, str],
+    rules: Rules,
+    *,
+    redis_is_newer: bool,
 ) -> Merged:
     fields: Mapping[str, str] = {} if base is None else base.fields
     differ = frozenset(name for name in rules.fields if redis.get(name, "") != mongo.get(name, ""))

@@ -825,10 +825,10 @@ local function merge_key(keys, args, i, key, wanted)
   local expected, mark, base, code = args[i], args[i + 1], args[i + 2], args[i + 3]
   local found, expires, content = look(key, wanted)
   local present = found ~= 'none' and digest(found, content, expires) or ''
-  local last, problem = i + 5 + args[i + 4], nil
+  local last = i + 5 + args[i + 4]
   if present ~= expected then return last, 0 end
   if code ~= '-' then
-    _, problem = write[code](key, args, i + 5, found, keys)
+    local _, problem = write[code](key, args, i + 5, found, keys)
     if problem then return last, problem end
     found, expires, content = look(key, wanted)
     present = found ~= 'none' and digest(found, content, expires) or ''

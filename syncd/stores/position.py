@@ -101,8 +101,8 @@ class ControlKeys:
 
     @property
     def synced(self) -> str:
-        """Hash: key -> digest of what MongoDB holds of it, for contracts that listen to keyspace events. Of a contract that
-        goes both ways the digest, and behind it what both sides last agreed on, field by field."""
+        """Hash: key -> digest of what MongoDB holds of it, for contracts that listen to keyspace events. Of a contract
+        that goes both ways the digest, and behind it what both sides last agreed on, field by field."""
         return self._name("synced")
 
     @property

@@ -46,7 +46,7 @@ class StateStore:
         reply = self._call("syncd_read_state", self._first(), args, keys)
         last, seconds, micros, floor = reply[1:5]
         position = of_entry(last.decode()) if self._outbox else of_time(int(seconds), int(micros))
-        found = [_found(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
+        found = [found_key(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
         return Reading(max(position, floor.decode()), floor.decode() or NEVER, found)
 
     def _first(self) -> list[str]:
@@ -116,7 +116,8 @@ class StateStore:
         return reply
 
 
-def _found(kind: bytes, expires: int, content: Any, digest: bytes, known: bytes) -> Found:
+def found_key(kind: bytes, expires: int, content: Any, digest: bytes, known: bytes) -> Found:
+    """One key of a reply of `syncd_read_state`."""
     if kind == b"hash" and content is not None:
         content = dict(zip(content[::2], content[1::2], strict=True))
     elif kind == b"zset" and content is not None:

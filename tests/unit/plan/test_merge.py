@@ -32,7 +32,13 @@ def whole(**fields: str) -> Base:
 
 
 def run(
-    base: Base | None, redis: State, mongo: State, rules: Rules = MERGE, *, deleted: bool = False, newer: bool = False
+    base: Base | None,
+    redis: State,
+    mongo: State,
+    rules: Rules = MERGE,
+    *,
+    deleted: bool = False,
+    newer: bool = False,
 ) -> Merged:
     return merge(base, redis, mongo, rules, deleted=deleted, redis_is_newer=newer)
 
@@ -97,14 +103,24 @@ def test_a_merge_converges(
     assert (new_redis or {}) == (new_mongo or {})
     agreed = None if merged.agreed is None else Base(merged.agreed)
     again = run(agreed, new_redis, new_mongo, rules, deleted=False, newer=newer)
-    assert (again.to_redis, again.to_mongo, again.delete, again.conflicts) == (frozenset(), frozenset(), "", ())
+    assert (again.to_redis, again.to_mongo, again.delete, again.conflicts) == (
+        frozenset(),
+        frozenset(),
+        "",
+        (),
+    )
 
 
 @given(BASES, STATES, RULES, st.booleans())
 def test_equal_is_nothing(base: Base | None, both: Any, rules: Rules, newer: bool) -> None:
     """no_echo: what is equal is adopted, whatever it was."""
     merged = run(base, both, both, rules, newer=newer)
-    assert (merged.to_redis, merged.to_mongo, merged.delete, merged.conflicts) == (frozenset(), frozenset(), "", ())
+    assert (merged.to_redis, merged.to_mongo, merged.delete, merged.conflicts) == (
+        frozenset(),
+        frozenset(),
+        "",
+        (),
+    )
     assert merged.agreed == whole(**both).fields
 
 
