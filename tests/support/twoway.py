@@ -91,10 +91,6 @@ def wait_alike(flow: Flow, timeout: float = 40) -> None:
         have, want = hashes(flow), wanted(flow)
         ends = have.keys() | want.keys()
         wrong = {end: (have.get(end), want.get(end)) for end in ends if have.get(end) != want.get(end)}
-            end: (have.get(end), want.get(end))
-            for end in have.keys() | want.keys()
-            if have.get(end) != want.get(end)
-        }
         return f"alike; {len(wrong)} differ (hash, document): {str(wrong)[:600]}; {flow.lane()}"
 
     wait_until(alike, timeout, told)
