@@ -6,20 +6,23 @@ what was acknowledged last in the first two has to be there in the end, on both 
 
 from __future__ import annotations
 
-import multiprocessing
+import json
 import random
+import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Event
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
+from tests.support.daemon import ROOT
 from tests.support.scene import Document, Flow
 from tests.support.servers import connect
 
@@ -42,6 +45,7 @@ class Job:
     prefix: str
     outbox: str
     rate: float
+    seed: int
 
 
 @dataclass
@@ -64,33 +68,34 @@ def is_doomed(number: int) -> bool:
 @contextmanager
 def writing(flow: Flow, count: int, mongo_uri: str, redis_url: str, rate: float, seed: int) -> Iterator[Load]:
     """Two processes a side write at `rate` a second each while the block runs; the load is known at its end."""
-    context = multiprocessing.get_context("spawn")
-    stop, load = context.Event(), Load()
+    load = Load()
     outbox = flow.names.control("outbox") if flow.sync["capture"] == "outbox" else ""
     place = (flow.collection.database.name, flow.collection.name)
     running = []
     for side, url in (("mongo", mongo_uri), ("redis", redis_url)):
         for number in range(WRITERS):
-            job = Job(side, number, count, url, place, flow.key(""), outbox, rate)
-            mine, theirs = context.Pipe()
-            process = context.Process(target=_write, args=(job, seed, stop, theirs), daemon=True)
-            process.start()
-            running.append((side, process, mine))
+            job = Job(side, number, count, url, place, flow.key(""), outbox, rate, seed)
+            command = [sys.executable, "-m", __name__, json.dumps(asdict(job))]
+            running.append((side, subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)))
     try:
         yield load
     finally:
-        stop.set()
-        for side, process, pipe in running:
-            if pipe.poll(60):
-                said, writes = pipe.recv()
-                (load.mongo if side == "mongo" else load.redis).update(said)
-                load.writes += writes
-            process.join(10)
-            process.kill()
+        for _, process in running:
+            process.terminate()
+        for side, process in running:
+            said, _ = process.communicate(timeout=60)
+            done = json.loads(said)
+            (load.mongo if side == "mongo" else load.redis).update(
+                {int(n): value for n, value in done["last"].items()}
+            )
+            load.writes += done["writes"]
 
 
-def _write(job: Job, seed: int, stop: Event, pipe: Connection) -> None:
-    chance = random.Random(f"{seed}/{job.side}/{job.number}")
+def _write(job: Job) -> None:
+    """Until SIGTERM; then what was acknowledged goes to stdout."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    chance = random.Random(f"{job.seed}/{job.side}/{job.number}")
     writer: Any = _MongoWriter(job) if job.side == "mongo" else _RedisWriter(job)
     done: dict[int, str] = {}
     writes = 0
@@ -99,7 +104,7 @@ def _write(job: Job, seed: int, stop: Event, pipe: Connection) -> None:
         writes += 1
         _surely(writer, number, writes, chance.random(), done)
         time.sleep(chance.expovariate(job.rate))
-    pipe.send((done, writes))
+    print(json.dumps({"last": done, "writes": writes}))
 
 
 def _surely(writer: Any, number: int, version: int, what: float, done: dict[int, str]) -> None:
@@ -157,3 +162,7 @@ class _RedisWriter:
         if self._job.outbox:
             pipe.xadd(self._job.outbox, {"key": key, "op": "del"} if name == "DEL" else {"key": key})
         pipe.execute()
+
+
+if __name__ == "__main__":
+    _write(Job(**json.loads(sys.argv[1])))
