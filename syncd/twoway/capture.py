@@ -116,15 +116,16 @@ class OutboxCapture(Capture):
             what = f"{self._control.outbox} is no stream; that key is syncd's: rename what is there"
             raise FatalError("redis", what) from error
         taken = Taken({}, {})
+        entries = found[0][1] if found else []
         self._last = "0-0"
-        for entry, said in ((entry, said) for _, entries in found or [] for entry, said in entries):
+        for entry, said in entries:
             self._last = entry.decode()
             key = said.get(b"key")
             if key is None:
                 taken.refused[b"entry " + entry] = _NO_KEY
             else:
                 taken.words[key] = Word(said.get(b"op") == b"del", milliseconds(of_entry(self._last)))
-        self.behind = len(taken.words) + len(taken.refused) == MOST_KEYS
+        self.behind = len(entries) == MOST_KEYS
         return taken._replace(keep_from="" if self._last == "0-0" else after(self._last))
 
     def put_back(self, taken: Taken) -> None:
@@ -183,7 +184,7 @@ class KeyspaceCapture(Capture):
         return Taken(found, {})
 
     def _compare(self, catchup: CatchUp) -> dict[bytes, Word]:
-        keys = catchup.page()
+        keys = [key for key in catchup.page() if self._plan.state.owns(key)]
         words = self._listening.dirty.words(keys)
         if catchup.is_done:
             telemetry.comparison_finished(self._plan.name, catchup.compared, catchup.seconds)
@@ -191,9 +192,6 @@ class KeyspaceCapture(Capture):
             self._again = False
             if self._catchup is None:
                 self._listening.caught_up()
-        long_ago = time.monotonic() - WORD_S
-        for key in keys:
-            self._silent.setdefault(key, long_ago)
         return {key: Word(self._deletes(words.get(key, Gone.NO_WORD))) for key in keys}
 
     def _deletes(self, gone: Gone) -> bool:

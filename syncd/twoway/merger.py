@@ -45,6 +45,17 @@ class Pair(NamedTuple):
     mark: int | None
     merged: Merged
 
+    @property
+    def changes_mongo(self) -> bool:
+        """Whether the document is written, made or deleted."""
+        is_made = self.document is None and self.merged.agreed is not None
+        return bool(self.merged.to_mongo) or self.merged.delete == "document" or is_made
+
+    @property
+    def changes_redis(self) -> bool:
+        """Whether the key is written or made."""
+        return bool(self.merged.to_redis) or (self.redis is None and self.merged.agreed is not None)
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -182,9 +193,7 @@ class Merger:
 
     def _write(self, pairs: list[Pair], steps: list[Step], outcome: Outcome) -> list[bytes]:
         """First what goes to MongoDB, then what goes to Redis. Returns keys that have to be read again."""
-        updates = [
-            self._update(pair) for pair in pairs if pair.merged.to_mongo or pair.merged.delete == "document"
-        ]
+        updates = [self._update(pair) for pair in pairs if pair.changes_mongo]
         if updates:
             self._store.keep(
                 {
@@ -221,7 +230,7 @@ class Merger:
         undone = {*again, *(step.key for step in refused)}
         for key, pair in pairs.items():
             if key not in undone:
-                _count(pair.merged, outcome)
+                _count(pair, outcome)
                 outcome.settled.append(key)
                 outcome.conflicts += [(key, conflict) for conflict in pair.merged.conflicts]
         if refused:
@@ -254,7 +263,7 @@ class Merger:
         operation: list[Any] = ["-", 0]
         if merged.delete == "key":
             operation = ["d", 1, found.type]
-        elif merged.to_redis:
+        elif pair.changes_redis:
             operation = self._plan.operation(pair.redis, pair.mongo or {}, merged.to_redis)
         record: Record | str | None = None
         digest, before = stored(found.known)
@@ -317,10 +326,11 @@ def _refused_by_redis(error: str) -> Refused:
     return Refused("redis_refused", f"Redis refused the write: {error[:200]}")
 
 
-def _count(merged: Merged, outcome: Outcome) -> None:
+def _count(pair: Pair, outcome: Outcome) -> None:
+    merged = pair.merged
     done = {
         ("redis", "put"): bool(merged.to_redis),
-        ("mongo", "put"): bool(merged.to_mongo),
+        ("mongo", "put"): pair.changes_mongo and not merged.delete,
         ("redis", "delete"): merged.delete == "key",
         ("mongo", "delete"): merged.delete == "document",
     }

@@ -26,6 +26,7 @@ from syncd.twoway.documents import DocumentWriter
 from syncd.twoway.merger import Merger, Outcome
 from syncd.twoway.status import TwoWayStatus
 from syncd.twoway.store import TwoWayStore
+from syncd.writebehind.memory import Memory
 from syncd.writebehind.session import ContractSession
 
 MOST_MARKS = 1000
@@ -99,6 +100,8 @@ class TwoWayRun(LaneRun):
         self._builder = MarkBuilder(self._plan, self._lookup, self._floors)
 
     def _start(self) -> None:
+        # What was agreed on with another collection says nothing of this one.
+        Memory(self._redis, self._plan.state, self._lease).begin()
         store = TwoWayStore(self._redis, self._plan, self._lease)
         names = "both", self._plan.name, self._settings.site, self._plan.contract.mongo.collection
         session = ContractSession(self._mongo, *names)

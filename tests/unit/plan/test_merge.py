@@ -12,7 +12,7 @@ from syncd.plan.merge import Base, Conflict, Merged, Rules, State, merge
 
 FIELDS = ("a", "b", "c", "d")
 NAMES = st.sampled_from(FIELDS)
-STATES = st.dictionaries(NAMES, st.sampled_from(["1", "2", "3"]), min_size=1)
+STATES = st.dictionaries(NAMES, st.sampled_from(["1", "2", "3"]))
 BASES = st.none() | st.dictionaries(NAMES, st.sampled_from(["", "1", "2", "3"])).map(Base)
 PENDING = st.none() | st.dictionaries(NAMES, st.sampled_from(["", "1", "2", "3"]))
 RULES = st.builds(
@@ -54,12 +54,9 @@ def applied(merged: Merged, redis: State, mongo: State, rules: Rules) -> tuple[S
         _take(new_redis, name, (mongo or {}).get(name))
     for name in merged.to_mongo:
         _take(new_mongo, name, (redis or {}).get(name))
-    there = redis is not None or bool(merged.to_redis)
-    gone = rules.empty_is_gone and not new_redis
-    return (
-        new_redis if there and not gone else None,
-        new_mongo if mongo is not None or merged.to_mongo else None,
-    )
+    # A side that is not there is made, though it may have no field.
+    gone = merged.agreed is None or (rules.empty_is_gone and not new_redis)
+    return None if gone else new_redis, None if merged.agreed is None else new_mongo
 
 
 def _take(state: dict[str, str], name: str, value: str | None) -> None:
