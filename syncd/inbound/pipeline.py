@@ -1,16 +1,20 @@
-"""Applies units one after another, with one call in flight: the next is built while Redis works on the last."""
+"""Applies units one after another, with two calls in flight: the next is built while Redis works on the last.
+
+With one, Redis would wait for us between two calls, and we for Redis. Redis itself keeps them in step: it leaves a call
+out when the one before was not applied.
+"""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from syncd import telemetry
 from syncd.errors import FatalError, ProjectionError
 from syncd.inbound.operations import Operations, is_unicode
-from syncd.inbound.units import Unit
+from syncd.inbound.units import Unit, WindowUnit
 from syncd.inbound.writer import Writer
 from syncd.plan.change import Dead, Drop, Ghost, Patch, Put, Settled, Write
 from syncd.plan.compile import Plan
@@ -25,6 +29,8 @@ QUICK_CALL_S = 0.003
 """The application's reads wait behind a call. Above the one the calls get smaller, below the other larger again: an
 insert into a vector index costs a hundred times what a plain hash does."""
 FEWEST_WRITES = 16
+IN_FLIGHT = 2
+"""Calls. A third would gain nothing more, and the application's reads wait behind all that are there at once."""
 
 
 @dataclass(slots=True)
@@ -57,55 +63,77 @@ class Pipeline:
         self.position = self.confirmed = position
         self.confirmed_at = time.monotonic()
         self._most_writes = self.writes = most_writes
-        self._flying: _InFlight | None = None
+        self._flying: deque[_InFlight] = deque()
 
     def apply(self, unit: Unit) -> None:
-        """Send a unit behind the one in flight; returns when the one before is confirmed."""
+        """Send a unit behind those in flight; returns when there is room for another."""
         started = time.monotonic()
         operations = self._encode(unit)
         if operations is None:
             for half in unit.split():
                 self.apply(half)
             return
-        self.settle()
+        while self._has_to_wait(unit):
+            self._settle_first()
         if unit.is_stale():
-            # Settling the one before took a read: what was built from older changes may be behind it now.
+            # What came before took a read: what was built from older changes may be behind it now.
             self.apply(unit)
             return
-        after = unit.after(self.position)
-        operations = self._send(unit, operations, after)
-        self._flying = _InFlight(unit, operations, self.position, after, started)
-        self.position = after
+        self._launch(unit, operations, self.position, started)
 
     def settle(self) -> None:
-        """Wait until the call in flight is confirmed, making it again as long as Redis refuses a part of it."""
-        while (flying := self._flying) is not None:
-            self._flying = None
+        """Wait until all calls are confirmed."""
+        while self._flying:
+            self._settle_first()
+
+    def _has_to_wait(self, unit: Unit) -> bool:
+        """Whether there is no room, or a read in flight may cover changes that this unit takes from their events."""
+        if len(self._flying) >= IN_FLIGHT:
+            return True
+        return isinstance(unit, WindowUnit) and any(flying.unit.moves_floors for flying in self._flying)
+
+    def _launch(self, unit: Unit, operations: Operations, before: Position, started: float) -> None:
+        after = unit.after(before)
+        operations = self._send(unit, operations, after)
+        self._flying.append(_InFlight(unit, operations, before, after, started))
+        self.position = after
+
+    def _settle_first(self) -> None:
+        """Wait for the first call; where Redis refuses a part of it, make it again, and those behind it as well."""
+        flying = self._flying.popleft()
+        outcome = self._writer.receive()
+        if outcome.ok:
+            self._confirm(flying)
+            return
+        left_out = self._leave_out()
+        self.position = flying.before
+        for index, reason in outcome.refused + outcome.failed:
+            write = flying.operations.writes[index]
+            if isinstance(write, Dead | Settled):
+                dead = self._control.dead
+                raise FatalError("redis", f"{dead} takes no dead letter ({reason[:200]}); remove that key")
+            flying.unit.refuse(write, reason)
+        self._again(flying)
+        for unit in left_out:
+            self.apply(unit)
+
+    def _leave_out(self) -> list[Unit]:
+        """The units whose calls were behind one that was not applied."""
+        units = [flying.unit for flying in self._flying]
+        self._flying.clear()
+        for _ in units:
             outcome = self._writer.receive()
-            if outcome.ok:
-                self._confirm(flying)
-                return
-            for index, reason in outcome.refused + outcome.failed:
-                write = flying.operations.writes[index]
-                if isinstance(write, Dead | Settled):
-                    dead = self._control.dead
-                    raise FatalError(
-                        "redis", f"{dead} takes no dead letter ({reason[:200]}); remove that key"
-                    )
-                flying.unit.refuse(write, reason)
-            self._again(flying)
+            assert outcome.behind, "Redis applied a call without the one before"
+        return units
 
     def _again(self, flying: _InFlight) -> None:
+        """Nothing else is in flight. The unit is built anew, and may have to be split by now."""
         operations = self._encode(flying.unit)
         if operations is None:  # the reads are too big for one reply; nothing of it was applied yet
-            self.position = flying.before
             for half in flying.unit.split():
                 self.apply(half)
             return
-        after = flying.unit.after(flying.before)
-        operations = self._send(flying.unit, operations, after)
-        self._flying = _InFlight(flying.unit, operations, flying.before, after, flying.started)
-        self.position = after
+        self._launch(flying.unit, operations, flying.before, flying.started)
 
     def _encode(self, unit: Unit) -> Operations | None:
         writes = unit.build()

@@ -12,12 +12,12 @@ from typing import Any
 
 from syncd.errors import FatalError
 from syncd.inbound.floors import Floors
-from syncd.inbound.lookup import Lookup
 from syncd.inbound.snapshot import Chunk, Ghosts
 from syncd.inbound.window import Window, WindowBuilder
 from syncd.plan.change import Dead, Drop, Ghost, Patch, Settled, Write
 from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value, encode_key_value
+from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document
 from syncd.stores.position import Position
 from syncd.stores.times import ZERO, Moment, token_time
@@ -48,6 +48,11 @@ class Unit(ABC):
 
     def is_stale(self) -> bool:
         """Whether the floors moved since the last build in a way that matters."""
+        return False
+
+    @property
+    def moves_floors(self) -> bool:
+        """Whether the floors move when the last build is confirmed: `is_stale` of a later window can be asked then."""
         return False
 
     def split(self) -> list[Unit]:
@@ -117,6 +122,11 @@ class WindowUnit(Unit):
         """A read that covers some of these changes was confirmed in the meantime."""
         return self._builder.is_stale(self.window)
 
+    @property
+    def moves_floors(self) -> bool:
+        """What was read gets a floor."""
+        return bool(self.window.read)
+
     def confirmed(self) -> None:
         """What was read has its floor from now on; floors that the stream has passed are forgotten."""
         if self.window.read:
@@ -170,6 +180,11 @@ class _Looked(Unit):
         if self._version == self._floors.version:
             return False
         return bool(self._floors.newer(self._chosen, self._time))
+
+    @property
+    def moves_floors(self) -> bool:
+        """Changes up to the time of the look have to be read."""
+        return True
 
     def confirmed(self) -> None:
         """Changes up to the time of the look may show."""
@@ -260,6 +275,11 @@ class ReplayUnit(Unit):
 
     def _change_of(self, ident: str) -> dict[str, Any]:
         return {"operationType": "replay", "documentKey": {"_id": decode_key_value(ident)}}
+
+    @property
+    def moves_floors(self) -> bool:
+        """What was read gets a floor."""
+        return True
 
     def confirmed(self) -> None:
         """What was read has its floor from now on."""

@@ -1,8 +1,9 @@
-"""The way into Redis: one connection, one call of `syncd_apply` in flight, every reply looked at."""
+"""The way into Redis: one connection, calls of `syncd_apply` in order, every reply looked at."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +26,13 @@ class Outcome:
     """Operation number and `absent` or `type`. Nothing was written."""
     failed: list[tuple[int, str]]
     """Operation number and Redis's error. The position was not moved; the call must be made again without them."""
+    behind: bool = False
+    """Nothing was written, because the call before was not applied."""
 
     @property
     def ok(self) -> bool:
         """Whether everything is written."""
-        return not self.refused and not self.failed
+        return not self.refused and not self.failed and not self.behind
 
 
 WAITED_S = 0.0003
@@ -39,16 +42,20 @@ ASK_AGAIN_S = 5.0
 
 
 class Writer:
-    """Sends batches. `send` and `receive` come in pairs, so that work can be done while Redis answers.
+    """Sends batches. Each `send` has its `receive`, in the same order, so that work can be done while Redis answers.
 
-    Any error leaves open whether the last call was applied; the lane then starts again from the stored position.
+    Every call names the call that it follows, and Redis leaves it out where that one was not applied. Any error leaves
+    open which of the calls under way were applied; the lane then starts again from the stored position.
     """
 
     def __init__(self, store: RedisStore, control: ControlKeys, lease: Lease) -> None:
         self._store, self._control, self._lease = store, control, lease
         self._connection: Connection | None = None
-        self._sent = self._asked = 0.0
-        self._link_s = 0.0
+        self._under_way: deque[tuple[int, float]] = deque()
+        """Number of each call without an answer, and when Redis can have begun with it."""
+        self._number = self._sent = self._applied = 0
+        """The last number given, and those of the last call sent and applied."""
+        self._asked = self._answered = self._link_s = 0.0
         self.call_s: float | None = None
         """How long Redis took for the last call, without the way; None where the reply was there before we looked."""
         self.also = ""
@@ -56,30 +63,35 @@ class Writer:
 
     def send(self, operations: Operations, position: Position) -> None:
         """Send one call: all operations and the position behind them."""
-        fields = position.encoded()
+        number = self._number + 1
+        fields = [*position.encoded(), "call", number]
         control = self._control
         keys = [control.lease, control.position, control.dead, control.stale, *operations.keys]
-        head = [self._lease.value, self._lease.ttl_ms, self.also, operations.rows(), len(fields), *fields]
+        head = [self._lease.value, self._lease.ttl_ms, self.also, operations.rows(), self._sent]
+        head += [len(fields), *fields]
         command = self._store.functions.command("syncd_apply", keys, head + operations.args)
         try:
             if self._connection is None:
                 self._connection = self._store.client.connection_pool.get_connection()
             # The driver's own packing looks at every argument in Python first, which costs more than hiredis itself.
             self._connection.send_packed_command([hiredis.pack_command(tuple(command))], check_health=False)
-            self._sent = time.monotonic()
         except RedisError as error:
             self.close()
             raise translate(error) from error
+        self._number = self._sent = number
+        self._under_way.append((number, time.monotonic()))
 
     def receive(self) -> Outcome:
-        """The answer to the call before. Raises FencedError when the lease is lost."""
-        assert self._connection is not None, "receive without send"
+        """The answer to the first call without one. Raises FencedError when the lease is lost."""
+        assert self._connection is not None and self._under_way, "receive without send"
         asked = time.monotonic()
         try:
             reply: list[Any] = self._connection.read_response()
-            now = time.monotonic()
+            number, sent = self._under_way.popleft()
+            since, self._answered = max(sent, self._answered), time.monotonic()
             # A reply that was there already says only that the call took less than what we did meanwhile.
-            self.call_s = self._without_link(now - self._sent) if now - asked > WAITED_S else None
+            waited = self._answered - asked > WAITED_S
+            self.call_s = self._without_link(self._answered - since) if waited else None
         except RedisError as error:
             self.close()
             raise self._explain(error) from error
@@ -92,12 +104,21 @@ class Writer:
             (int(index), reason.decode(errors="replace"))
             for index, reason in zip(reply[1::2], reply[2::2], strict=True)
         ]
-        return Outcome(pairs if word == b"refused" else [], pairs if word == b"failed" else [])
+        if word == b"ok":
+            self._applied = number
+        else:
+            self._sent = (
+                self._applied
+            )  # what was sent behind it is left out, and the next call follows this one
+        return Outcome(
+            pairs if word == b"refused" else [], pairs if word == b"failed" else [], word == b"behind"
+        )
 
     def _without_link(self, seconds: float) -> float:
         """Smaller calls spare a busy Redis, and help nothing on a long way."""
         now = time.monotonic()
-        if seconds > LONG_S and now > self._asked + ASK_AGAIN_S and self._connection is not None:
+        is_due = seconds > LONG_S and now > self._asked + ASK_AGAIN_S and not self._under_way
+        if is_due and self._connection is not None:
             self._connection.send_command("PING", check_health=False)
             self._connection.read_response()
             self._asked = time.monotonic()

@@ -10,7 +10,7 @@
 -- A position belongs to one generation of the layout, by its field `layout`, and is worth nothing under another.
 -- The layout's key is not among the declared ones: it has the slot of the others, and clusters are refused anyway.
 
-local PROTOCOL = '2'
+local PROTOCOL = '3'
 -- unpack() fails above 8,000 values (LUAI_MAXCSTACK); a hash of 5,000 fields has 10,000.
 local MAX_UNPACK = 4000
 
@@ -349,23 +349,26 @@ end
 -- how late the states are that may show.
 local function keep_mark(keys, args, first)
   local said = {}
-  for at = 7, first - 1, 2 do said[args[at]] = args[at + 1] end
+  for at = 8, first - 1, 2 do said[args[at]] = args[at + 1] end
   if said.time and said.mark then
     redis.call('HSET', keys[2], 'mark', is_later(said.time, said.mark) and said.time or said.mark)
   end
 end
 
 -- args: protocol, lease, lease ttl ms, further types that may be replaced ("" or "hash,string"),
---       rows ("" or JSON: [{whole, ttl, names, removed}, ...]), n, position field, value, ..., operations
--- Replies {'ok'}; {'refused', index, reason, ...}: nothing was written; {'failed', index, error, ...}: the position
--- was not moved, everything else can be written again; {'fenced', word, holder}; {'version', n}. An error of Redis's
--- own, as for a command without the right to it, may leave a part written as well.
+--       rows ("" or JSON: [{whole, ttl, names, removed}, ...]), number of the call before ("0": none since the lease),
+--       n, position field, value, ..., operations
+-- Replies {'ok'}; {'behind'}: the call before was not applied, so nothing was written; {'refused', index, reason, ...}:
+-- nothing was written; {'failed', index, error, ...}: the position was not moved, everything else can be written again;
+-- {'fenced', word, holder}; {'version', n}. An error of Redis's own, as for a command without the right to it, may leave
+-- a part written as well.
 local function apply(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end
+  if (redis.call('HGET', keys[2], 'call') or '0') ~= args[6] then return {'behind'} end
   local also = {}
   for name in args[4]:gmatch('[^,]+') do also[name] = true end
-  local rows, first = decode_rows(args[5]), 7 + args[6]
+  local rows, first = decode_rows(args[5]), 8 + args[7]
   local refused, types, any_stale = refusals(keys, args, first, also, rows)
   if #refused > 0 then
     table.insert(refused, 1, 'refused')
@@ -378,7 +381,7 @@ local function apply(keys, args)
     if done then return problems end
     return type(raised) == 'table' and raised or redis.error_reply('ERR ' .. tostring(raised))
   end
-  if first > 7 then redis.call('HSET', keys[2], unpack(args, 7, first - 1)) end
+  if first > 8 then redis.call('HSET', keys[2], unpack(args, 8, first - 1)) end
   redis.call('PEXPIRE', keys[1], args[3])
   return {'ok'}
 end
@@ -469,6 +472,7 @@ local function lease(keys, args)
   -- An epoch must not come twice, or a call that was on its way through a FLUSHALL would pass: the first is the time.
   if redis.call('HEXISTS', keys[2], 'epoch') == 0 then redis.call('HSET', keys[2], 'epoch', microseconds()) end
   redis.call('HINCRBY', keys[2], 'epoch', 1)
+  redis.call('HDEL', keys[2], 'call')
   -- Its reply is a double here, and would be rounded as text.
   local mine = args[2] .. ':' .. redis.call('HGET', keys[2], 'epoch')
   redis.call('SET', keys[1], mine, 'PX', args[3])

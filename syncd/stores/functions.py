@@ -13,7 +13,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from syncd.errors import FatalError
 
-PROTOCOL = "2"
+PROTOCOL = "3"
 """Version of the agreement between this code and the Lua; both sides check it on every call."""
 
 _OOM_SAFE = (

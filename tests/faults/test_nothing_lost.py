@@ -177,6 +177,27 @@ def test_a_lost_reply(rig: Rig) -> None:
     assert flow.metric("syncd_lane_restarts_total", why="transient") == 5
 
 
+def test_a_call_behind_one_that_was_refused(rig: Rig) -> None:
+    """Of two calls under way Redis leaves the second out when it refuses the first: a daemon killed right then, which
+    was about to read what it lacked for the first, still brings both."""
+    flow = rig.scene.run(
+        "behind", projection(["title", "n"]), documents=[film(1), film(2)], env={"SYNCD_BATCH_WRITES": "1"}
+    )
+    rig.scene.daemon.terminate()
+    for number in (1, 2):
+        flow.collection.update_one({"_id": number}, {"$set": {"title": "later"}})
+    flow.redis.delete(flow.key(1))
+    reading = rig.mongo_proxy.hold_request(b"$in\x00", flow.collection.name.encode())
+    rig.scene.start()
+    reading.wait()
+    assert flow.hash(2)["title"] == "film 2"
+    rig.scene.daemon.kill()
+    rig.scene.start()
+    for number in (1, 2):
+        flow.wait_hash(number, {"title": "later", "n": "0"})
+    flow.catch_up()
+
+
 def test_redis_killed_and_restarted(rig: Rig) -> None:
     """A Redis that takes no writes for a while, or is killed with its data, goes on where it was; one that comes back
     empty, without position and functions, is filled anew."""
