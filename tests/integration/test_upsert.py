@@ -16,7 +16,8 @@ from syncd.plan.state import StatePlan, Update, compile_state
 from syncd.stores.mongo import MongoStore
 from syncd.writebehind.positions import NEVER, of_entry
 from syncd.writebehind.session import ContractSession
-from syncd.writebehind.upsert import Change, StateWriter, Written
+from syncd.writebehind.statements import Change
+from syncd.writebehind.upsert import StateWriter, Written
 
 Document = dict[str, Any]
 Write = Callable[..., Written]
@@ -77,6 +78,16 @@ def test_an_older_state_is_left_out(write: Write, kept: Collection[Document]) ->
     assert [change.id for change in written.late] == [1]
     assert written.ahead == of_entry("500-0")
     assert numbers(kept) == {1: 6, 2: 7}
+
+
+def test_new_documents_among_others(write: Write, kept: Collection[Document]) -> None:
+    """Many states at once: what is new is inserted, what is there is updated, or left out where it is ahead."""
+    write(*(put(n, 1, at=500) for n in range(0, 40, 2)))
+    written = write(*(put(n, 2, at=499 if n == 4 else 600) for n in range(40)))
+    assert [change.id for change in written.late] == [4]
+    assert numbers(kept) == {n: 1 if n == 4 else 2 for n in range(40)}
+    document = kept.find_one({"_id": 1})
+    assert document == {"_id": 1, "n": 2, "_syncd": {"pos": of_entry("600-0"), "site": "site"}}
 
 
 def test_a_deletion_leaves_what_came_behind_it(write: Write, kept: Collection[Document]) -> None:
