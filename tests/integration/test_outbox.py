@@ -270,7 +270,7 @@ def test_a_clock_that_was_ahead(scene: Scene, mongo_uri: str) -> None:
     about = ("state", flow.contract, "", flow.collection.full_name)
     store = MongoStore(mongo_uri)
     nothing = {"q": {"_id": 0}, "u": {"$set": {"n": 0}}}
-    ahead = round((time.time() + 3) * 1_000_000)
+    ahead = round((time.time() + 40) * 1_000_000)
     ContractSession(store, *about).write(
         flow.names.database, {"update": flow.names.collection, "updates": [nothing]}, ahead
     )
