@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from benchmarks.phases import BACKLOG, INSERTS, LATENCY, PHASES, SUSTAINED
+from benchmarks.ways import WAYS
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """Systems and their phases, and what else is measured: `idle`, `hot`, `variants`, `peers`, `growth`."""
+    """Systems and their phases, and what else is measured: `idle`, `hot`, `variants`, `peers`, `growth`, and
+    the ways back to MongoDB."""
 
     systems: tuple[str, ...] = ()
     phases: tuple[str, ...] = ()
@@ -30,6 +32,7 @@ ROWS: dict[str, Needs] = {
     "variants": Needs(parts=("variants",)),
     "peers": Needs(("syncd",), PHASES, ("peers",)),
     "growth": Needs(parts=("growth",)),
+    **{way: Needs(parts=(way,)) for way in WAYS},
 }
 """By the name that `--only` takes."""
 

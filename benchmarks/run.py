@@ -10,20 +10,24 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from benchmarks import many
+from benchmarks.back import caught_up, limit
 from benchmarks.check import Mismatch
 from benchmarks.install import NotInstalled
 from benchmarks.limits import measure
 from benchmarks.observe import Foreign
 from benchmarks.options import Options
 from benchmarks.phases import BACKLOG, Trial
-from benchmarks.products import PRODUCTS
+from benchmarks.products import PRODUCTS, BridgeBack, Product
 from benchmarks.report import LIMITS, Figures, Results
 from benchmarks.resp import ReplyError
 from benchmarks.servers import Servers, with_modules
 from benchmarks.shapes import SHAPES
 from benchmarks.systems import SYSTEMS, Site, Syncd, System, SystemFailed
+from benchmarks.ways import WAYS, Way
 from benchmarks.workload import PLAIN, Shape
 
+MOST_PEER_ENTRIES = 20_000
+"""Of the product of others that appends: it takes a second for a few thousand."""
 FAILURES = (Mismatch, SystemFailed, TimeoutError, ReplyError)
 
 
@@ -38,7 +42,7 @@ class Run:
 
     def all(self) -> None:
         """Everything, one after the other: two cores carry it."""
-        peers = [name for name in self.options.peers if self._installed(name)]
+        peers = [name for name in self.options.peers if self._installed(PRODUCTS[name])]
         for number in range(self.options.rounds):
             names = [*self.options.systems, *(peers if number < self.options.peer_rounds else [])]
             for name in _rotated(names, number):
@@ -46,7 +50,9 @@ class Run:
                     say(f"round {number + 1} of {self.options.rounds}: {name}")
                     self._system(name)
         for part in self.options.parts:
-            if part != "peers":
+            if part in WAYS:
+                self._back(WAYS[part])
+            elif part != "peers":
                 getattr(self, part)()
 
     def idle(self) -> None:
@@ -75,6 +81,25 @@ class Run:
         for size in self.options.sizes:
             self._part("growth", str(size), self._trial(self.running, size, PLAIN))
 
+    def _back(self, way: Way) -> None:
+        """From Redis to MongoDB, beside the limit; of streams, a product of others takes part as elsewhere."""
+        options = self.options
+        for _ in range(options.rounds):
+            self._part(way.name, "alone", lambda: self._limit(way))
+            self._part(way.name, "syncd", lambda: self._caught_up(way, None, options.documents))
+        if way.name == "append" and options.products and self._installed(BridgeBack):
+            entries = min(options.documents, MOST_PEER_ENTRIES)
+            self._part(way.name, BridgeBack.name, lambda: self._caught_up(way, BridgeBack, entries))
+
+    def _limit(self, way: Way) -> Figures:
+        running = self.running
+        return {"per_s": self.load.submit(limit, running.mongo_uri, self.options.documents, way).result()}
+
+    def _caught_up(self, way: Way, make: type[System] | None, changes: int) -> Figures:
+        # Nothing finds a document of a time series by its _id.
+        seconds = 0.0 if way.timeseries else self.options.latency_seconds
+        return caught_up(self.running, self.load, make, way, changes, seconds)
+
     def _trial(self, running: Servers, documents: int, shape: Shape) -> Callable[[], Figures]:
         """syncd through snapshot and backlog."""
 
@@ -86,11 +111,12 @@ class Run:
 
         return run
 
-    def _installed(self, name: str) -> bool:
+    def _installed(self, product: type[Product]) -> bool:
         """Whether a product is there, or could be installed; where not, the results say why."""
+        name = product.name
         say(f"installing {name}, unless it is there")
         try:
-            PRODUCTS[name].prepare()
+            product.prepare()
         except NotInstalled as error:
             self.results.left_out[name] = f"cannot be installed: {error}"
             say(f"left out: {name}: {self.results.left_out[name]}")
@@ -109,7 +135,8 @@ class Run:
     def _part(self, part: str, name: str, action: Callable[[], Figures]) -> None:
         """One measurement of syncd alone."""
         say(f"{part}: {name}")
-        figures = self._measured(f"{part}: {name}", action, self.results.failures)
+        failures = self.results.left_out if name == BridgeBack.name else self.results.failures
+        figures = self._measured(f"{part}: {name}", action, failures)
         if figures is not None:
             self.results.parts.setdefault(part, {}).setdefault(name, []).append(figures)
 

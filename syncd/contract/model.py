@@ -397,15 +397,27 @@ class Projection(Model):
         return self
 
 
+class Authority(Model):
+    """Fields that only one side may change, by their names in Redis."""
+
+    mongo: tuple[str, ...] = Field(
+        (), description="Fields that MongoDB decides; a change in Redis is undone."
+    )
+    redis: tuple[str, ...] = Field(
+        (), description="Fields that Redis decides; a change in MongoDB is undone."
+    )
+
+
 class Sync(Model):
     """Which way data flows, and what a deletion means."""
 
-    direction: Literal["mongo_to_redis", "redis_to_mongo"] = Field(
+    direction: Literal["mongo_to_redis", "redis_to_mongo", "both"] = Field(
         "mongo_to_redis", description="Where changes come from."
     )
     capture: Literal["append", "outbox", "keyspace"] | None = Field(
         None,
-        description="For `redis_to_mongo`, how changes are found. `append`: each entry of a stream becomes a document. "
+        description="For `redis_to_mongo` and `both`, how changes in Redis are found. `append`: each entry of a "
+        "stream becomes a document. "
         "`outbox`: the application notes each key that it changes in a stream. `keyspace`: Redis tells of keys that "
         "changed.",
     )
@@ -417,6 +429,19 @@ class Sync(Model):
     on_expire: Literal["ignore", "delete"] = Field(
         "ignore",
         description="For `capture: keyspace`: whether a key that expires is a deletion. One that is evicted never is.",
+    )
+    on_conflict: Literal["mongo_wins", "redis_wins", "newest", "merge_fields"] | None = Field(
+        None,
+        description="For `both`: what happens where both sides changed since they last agreed. `mongo_wins`, "
+        "`redis_wins` and `newest` take all of one side; `merge_fields` takes from each side the fields that it "
+        "changed, and MongoDB's value of a field that both changed.",
+    )
+    authority: Authority | None = Field(None, description="For `both`: fields that belong to one side.")
+    conflicts: str | None = Field(
+        None,
+        pattern=r'^[^\s/\\."$]+\.[^\x00$]+$',
+        description="For `both`: the collection of the records of conflicts; `syncd_conflicts` in the database of "
+        "the documents, where nothing is said.",
     )
     outbox_max: int | None = Field(
         None,
@@ -454,7 +479,12 @@ class Contract(Model):
     @property
     def captures_state(self) -> bool:
         """Whether the present content of keys goes to MongoDB, not entries of a stream."""
-        return self.sync.direction == "redis_to_mongo" and self.sync.capture in ("outbox", "keyspace")
+        return self.sync.direction != "mongo_to_redis" and self.sync.capture in ("outbox", "keyspace")
+
+    @property
+    def is_two_way(self) -> bool:
+        """Whether changes of both sides go to the other."""
+        return self.sync.direction == "both"
 
     @property
     def name(self) -> str:

@@ -20,11 +20,13 @@ from syncd.plan.append import AppendPlan, appends, compile_append
 from syncd.plan.base import ContractPlan
 from syncd.plan.compile import Plan, compile_contract
 from syncd.plan.state import StatePlan, compile_state
+from syncd.plan.twoway import TwoWayPlan, compile_two_way
 from syncd.settings import Settings
 from syncd.stores.lease import new_owner
 from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard
+from syncd.twoway.lane import TwoWayLane
 from syncd.writebehind.keyspace_lane import KeyspaceLane
 from syncd.writebehind.lane import AppendLane
 from syncd.writebehind.state_lane import StateLane
@@ -131,6 +133,8 @@ class Supervisor:
         if isinstance(plan, StatePlan):
             listens = plan.contract.sync.capture == "keyspace"
             return (KeyspaceLane if listens else StateLane)(plan, *common, self._requests)
+        if isinstance(plan, TwoWayPlan):
+            return TwoWayLane(plan, *common, self._hub, self._requests)
         assert isinstance(plan, Plan)
         return Lane(plan, *common, self._hub, self._requests)
 
@@ -206,6 +210,8 @@ def compile_set(contracts: Iterable[Contract], settings: Settings) -> list[Contr
 def _compile(contract: Contract, secret: bytes | None) -> ContractPlan:
     if appends(contract):
         return compile_append(contract)
+    if contract.is_two_way:
+        return compile_two_way(contract)
     return compile_state(contract) if contract.captures_state else compile_contract(contract, secret)
 
 

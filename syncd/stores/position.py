@@ -80,8 +80,18 @@ class ControlKeys:
         return self._name("replay")
 
     @property
+    def repair(self) -> str:
+        """Set of what a check wants repaired, see `repairs`."""
+        return self._name("repair")
+
+    @property
+    def reports(self) -> str:
+        """List of what checks found, the newest first, as JSON."""
+        return self._name("reports")
+
+    @property
     def requests(self) -> str:
-        """List of what people ask of the lane: "snapshot"."""
+        """List of what is asked of the lane: "snapshot", "position"."""
         return self._own("requests")
 
     @property
@@ -101,8 +111,14 @@ class ControlKeys:
 
     @property
     def synced(self) -> str:
-        """Hash: key -> digest of what MongoDB holds of it, for contracts that listen to keyspace events."""
+        """Hash: key -> digest of what MongoDB holds of it, for contracts that listen to keyspace events. Of a contract
+        that goes both ways the digest, and behind it what both sides last agreed on, field by field."""
         return self._name("synced")
+
+    @property
+    def marks(self) -> str:
+        """Sorted set: keys that have to be merged, of a contract that goes both ways, by the time of their change."""
+        return self._name("marks")
 
     @property
     def probe(self) -> str:
