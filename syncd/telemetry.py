@@ -387,7 +387,9 @@ def keys_compared(contract: str, why: str, detail: str) -> None:
 def append_uncertain(contract: str, why: str, entries: int | None, up_to: str) -> None:
     """Nobody knows whether entries are in a time series: MongoDB's or Redis's memory of it is gone."""
     LOOKED_UP.labels(contract, why).inc()
-    _log.error(
+    # A Redis is restarted every now and then; a batch that waited for half an hour is nobody's plan.
+    tell = _log.warning if why in ("redis_restarted", "group_lost") else _log.error
+    tell(
         "not known whether entries were written; each is looked up in MongoDB first", contract=contract, why=why,
         entries=entries, up_to=up_to,
     )  # fmt: skip
