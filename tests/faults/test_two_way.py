@@ -23,7 +23,6 @@ from tests.support.twoway import (
     documents,
     hset,
     wait_alike,
-    wait_document,
 )
 from tests.support.twoway_load import Load, film, is_doomed, writing
 
@@ -60,28 +59,30 @@ POINTS: dict[str, Callable[[Rig, Flow], Hold]] = {
 }
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_kill_in_the_middle_of_a_merge(rig: Rig, point: str) -> None:
+def test_kills_in_the_middle_of_a_merge(rig: Rig) -> None:
     """nothing_lost, applied_once: killed at any point of a merge, and with a change of Redis before it comes back, each
     side ends with what the other one changed, the conflict has one record, and nothing of it is a second conflict."""
-    flow = add_two_way(rig.scene, "kill", "outbox", documents=[film(1)])
+    flow = add_two_way(rig.scene, "kill", "outbox", documents=[film(n) for n in range(len(POINTS))])
     rig.scene.start()
+    for number, hold_at in enumerate(POINTS.values()):
+        flow.wait_live()
+        wait_alike(flow)
+        rig.scene.daemon.pause()
+        flow.collection.update_one({"_id": number}, {"$set": {"a": "mongo", "c": "mongo"}})
+        hset(flow, number, b="redis", c="redis")
+        hold = hold_at(rig, flow)
+        rig.scene.daemon.resume()
+        hold.wait()
+        rig.scene.daemon.kill()
+        hset(flow, number, n=5)
+        rig.scene.start()
     flow.wait_live()
     wait_alike(flow)
-    rig.scene.daemon.terminate()
-    flow.collection.update_one({"_id": 1}, {"$set": {"a": "mongo", "c": "mongo"}})
-    hset(flow, 1, b="redis", c="redis")
-    hold = POINTS[point](rig, flow)
-    rig.scene.daemon.launch()
-    hold.wait()
-    rig.scene.daemon.kill()
-    hset(flow, 1, n=5)
-    rig.scene.start()
-    flow.wait_live()
-    wait_document(flow, 1, {"n": 5, "a": "mongo", "in": {"b": "redis"}, "c": "mongo"})
-    wait_alike(flow)
-    (conflict,) = conflicts(flow)
-    assert conflict["fields"] == [{"field": "c", "mongo": "mongo", "redis": "redis"}]
+    wanted = {"n": 5, "a": "mongo", "in": {"b": "redis"}, "c": "mongo"}
+    assert documents(flow) == dict.fromkeys(range(len(POINTS)), wanted)
+    records = {record["document"]: record["fields"] for record in conflicts(flow)}
+    assert all(fields == [{"field": "c", "mongo": "mongo", "redis": "redis"}] for fields in records.values())
+    assert len(conflicts(flow)) == len(POINTS)
 
 
 def test_a_write_of_a_daemon_that_slept(rig: Rig) -> None:
