@@ -28,7 +28,6 @@ from benchmarks.workload import COLLECTION, DATABASE, PLAIN, Document
 from benchmarks.writer import insert, update_all
 from syncd.contract.load import load_contract_set
 from syncd.inbound.floors import Floors
-from syncd.inbound.lookup import Lookup
 from syncd.inbound.operations import Operations
 from syncd.inbound.snapshot import Chunk
 from syncd.inbound.units import SliceUnit, Unit, WindowUnit
@@ -36,6 +35,7 @@ from syncd.inbound.window import Window, WindowBuilder
 from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan, compile_contract
 from syncd.stores.lease import Lease
+from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import ControlKeys, Position
 from syncd.stores.redis import RedisStore

@@ -34,6 +34,8 @@ DEAD_REASONS = (
     "redis_refused", "document_too_large", "document_refused", "duplicate_key", "other_content", "entry_trimmed",
     "foreign_key", "other",
 )  # fmt: skip
+DRIFT_KINDS = ("missing", "extra", "content", "ttl")
+CHECK_RESULTS = ("clean", "drift", "repaired", "incomplete", "failed", "skipped")
 _WRITE_RESULTS = {
     "redis": ("put", "patch", "delete", "dead", "settled", "marked", "echo"),
     "mongo": ("put", "repeated", "delete", "gone", "dead"),
@@ -136,6 +138,32 @@ CATCHUPS = Counter(
 RESTARTS = Counter(
     "syncd_lane_restarts_total", "Lanes started again, by why", ["contract", "why"], registry=REGISTRY
 )
+DRIFT = Counter(
+    "syncd_drift_total", "Keys that a check found to differ from their document", ["contract", "kind"],
+    registry=REGISTRY,
+)  # fmt: skip
+DRIFT_LEFT = Gauge(
+    "syncd_reconcile_drift", "Keys that differed when the last whole check ended, and were not repaired", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
+REPAIRS = Counter(
+    "syncd_reconcile_repairs_total", "Documents and keys that the lane repaired", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
+RECONCILE_RUNS = Counter(
+    "syncd_reconcile_runs_total", "Checks, by how they ended", ["contract", "result"], registry=REGISTRY
+)
+RECONCILE_DOCUMENTS = Counter(
+    "syncd_reconcile_documents_total", "Documents compared with their keys", ["contract"], registry=REGISTRY
+)
+RECONCILE_SECONDS = Gauge(
+    "syncd_reconcile_seconds", "How long the last check took", ["contract"], registry=REGISTRY
+)
+RECONCILE_LAST = Gauge(
+    "syncd_reconcile_last_timestamp_seconds", "When the last whole check ended, in seconds since 1970", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
+RECONCILE_RUNNING = Gauge("syncd_reconcile_running", "1 while a check runs", ["contract"], registry=REGISTRY)
 WORKER_RESTARTS = Counter(
     "syncd_worker_restarts_total", "Worker processes that died and were started again", registry=REGISTRY
 )
@@ -152,6 +180,17 @@ BUILD.labels(__version__).set(1)
 for _result in ("applied", "refused"):
     RELOADS.labels(_result)
 
+_OF_A_REPORT = (
+    "check", "result", "documents", "drift", "repaired", "left", "dead_letters", "unsettled", "seconds", "ended",
+)  # fmt: skip
+_OF_CHECKS: tuple[Gauge | Counter, ...] = (
+    DRIFT_LEFT,
+    REPAIRS,
+    RECONCILE_DOCUMENTS,
+    RECONCILE_SECONDS,
+    RECONCILE_LAST,
+    RECONCILE_RUNNING,
+)
 _log = structlog.stdlib.get_logger("syncd")
 
 
@@ -173,36 +212,46 @@ def configure_logging(level: str, form: str) -> None:
     )
 
 
+_NONE: tuple[tuple[str, ...], ...] = ((),)
+
+
+def _each(*values: str) -> tuple[tuple[str, ...], ...]:
+    return tuple((value,) for value in values)
+
+
+_OF_ALL: dict[Any, tuple[tuple[str, ...], ...]] = {
+    CHANGES: _each(*CHANGE_OPS),
+    DEAD_TOTAL: _each(*DEAD_REASONS),
+    SNAPSHOT_DOCUMENTS: _each("applied", "estimated"),
+    RESTARTS: _each("transient", "fatal", "fenced", "position_lost", "layout", "bug"),
+    **dict.fromkeys((LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE), _NONE),
+}
+_OF_TARGET: dict[str, dict[Any, tuple[tuple[str, ...], ...]]] = {
+    "redis": {
+        DRIFT: _each(*DRIFT_KINDS),
+        RECONCILE_RUNS: _each(*CHECK_RESULTS),
+        **dict.fromkeys(_OF_CHECKS, _NONE),
+    },
+    "mongo": {
+        CATCHUPS: _each("start", "subscription", "overflow", "setting", "request"),
+        LOOKED_UP: _each(*LOOK_UP_REASONS),
+        **dict.fromkeys((OUTBOX, OUTBOX_BYTES, TRIMMED, WENT_BACK), _NONE),
+    },
+}
+_OF_TARGET["both"] = _OF_TARGET["mongo"] | {CONFLICTS: _each("mongo", "redis", "undone"), MARKED: _NONE}
+"""The values of every metric's second label, of those that every contract has and of those of one direction."""
+
+
 def contract_known(
-    contract: str,
-    freshness_s: float | None,
-    partitions: int = 1,
-    *,
-    store: str = "redis",
-    two_way: bool = False,
+    contract: str, freshness_s: float | None, partitions: int = 1, *, store: str = "redis"
 ) -> None:
-    """Every series of a contract exists from the start, at 0. `store` is one that it writes to."""
-    for op in CHANGE_OPS:
-        CHANGES.labels(contract, op)
-    for result in _WRITE_RESULTS[store]:
-        WRITES.labels(contract, store, result)
-    if store == "mongo":
-        for outbox in (OUTBOX, OUTBOX_BYTES, TRIMMED, WENT_BACK):
-            outbox.labels(contract)
-        for why in ("start", "subscription", "overflow", "setting", "request"):
-            CATCHUPS.labels(contract, why)
-        for why in LOOK_UP_REASONS:
-            LOOKED_UP.labels(contract, why)
-    for resolution in ("mongo", "redis", "undone") if two_way else ():
-        CONFLICTS.labels(contract, resolution)
-    for reason in DEAD_REASONS:
-        DEAD_TOTAL.labels(contract, reason)
-    for state in ("applied", "estimated"):
-        SNAPSHOT_DOCUMENTS.labels(contract, state)
-    for why in ("transient", "fatal", "fenced", "position_lost", "layout", "bug"):
-        RESTARTS.labels(contract, why)
-    for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE):
-        metric.labels(contract)
+    """Every series of a contract exists from the start, at 0. `store` is the one that it writes to, or `both`."""
+    for written, results in _WRITE_RESULTS.items():
+        for result in results if store in (written, "both") else ():
+            WRITES.labels(contract, written, result)
+    for metric, values in (_OF_ALL | _OF_TARGET[store]).items():
+        for value in values:
+            metric.labels(contract, *value)
     if freshness_s is not None:
         FRESHNESS.labels(contract).set(freshness_s)
     PARTITIONS.labels(contract).set(partitions)
@@ -213,7 +262,8 @@ def contract_gone(contract: str) -> None:
     """Take the series of a removed contract off the page."""
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
                    SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX, OUTBOX_BYTES,
-                   TRIMMED, WENT_BACK, CATCHUPS, MARKED, CONFLICTS, LOOKED_UP):  # fmt: skip
+                   TRIMMED, WENT_BACK, CATCHUPS, LOOKED_UP, DRIFT, RECONCILE_RUNS, MARKED, CONFLICTS,
+                   *_OF_CHECKS):  # fmt: skip
         metric.remove_by_labels({"contract": contract})
 
 
@@ -434,6 +484,59 @@ def worker_answers(worker: int, up: bool) -> None:
 def replayed(contract: str, count: int) -> None:
     """Dead letters were tried again."""
     _log.info("dead letters replayed", contract=contract, count=count)
+
+
+def repairs_applied(contract: str, count: int) -> None:
+    """A lane wrote anew, or removed, what a check asked for."""
+    REPAIRS.labels(contract).inc(count)
+    _log.info("repaired", contract=contract, count=count)
+
+
+def check_started(contract: str, check: str, repair: bool, reason: str) -> None:
+    """A comparison of both sides begins. `reason`: `schedule`, `missed` or `asked`."""
+    RECONCILE_RUNNING.labels(contract).set(1)
+    _log.info("check started", contract=contract, check=check, repair=repair, reason=reason)
+
+
+def check_progress(contract: str, documents: int) -> None:
+    """Further documents were compared."""
+    RECONCILE_DOCUMENTS.labels(contract).inc(documents)
+
+
+def check_finished(contract: str, report: Mapping[str, Any]) -> None:
+    """`report` as `Report.as_dict` gives it."""
+    RECONCILE_RUNNING.labels(contract).set(0)
+    RECONCILE_RUNS.labels(contract, report["result"]).inc()
+    RECONCILE_SECONDS.labels(contract).set(report["seconds"])
+    for kind, count in report["drift"].items():
+        DRIFT.labels(contract, kind).inc(count)
+    if report["result"] != "incomplete":
+        RECONCILE_LAST.labels(contract).set(report["finished"])
+        DRIFT_LEFT.labels(contract).set(report["left"])
+    levels = {"drift": _log.error, "incomplete": _log.warning, "repaired": _log.warning}
+    said = {name: report[name] for name in _OF_A_REPORT}
+    log = levels.get(report["result"], _log.info)
+    log("check finished", contract=contract, see=f"syncd reconcile {contract} --history", **said)
+
+
+def check_skipped(contract: str, why: str) -> None:
+    """A check was due, and did not begin."""
+    RECONCILE_RUNS.labels(contract, "skipped").inc()
+    _log.info("check skipped", contract=contract, why=why)
+
+
+def check_failed(contract: str, error: str) -> None:
+    """A check met an error of a server; the next one is due as planned."""
+    RECONCILE_RUNNING.labels(contract).set(0)
+    RECONCILE_RUNS.labels(contract, "failed").inc()
+    _log.warning("check failed", contract=contract, error=error)
+
+
+def check_bug(contract: str) -> None:
+    """A check met an error that nobody expected; the traceback goes to the log."""
+    RECONCILE_RUNNING.labels(contract).set(0)
+    RECONCILE_RUNS.labels(contract, "failed").inc()
+    _log.exception("unexpected error in a check; please report it", contract=contract)
 
 
 def snapshot_started(contract: str, estimated: int, copied: int, reason: str) -> None:

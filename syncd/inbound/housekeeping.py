@@ -7,8 +7,8 @@ import time
 from syncd import telemetry
 from syncd.inbound.floors import Floors
 from syncd.inbound.index import Indexes
-from syncd.inbound.lookup import Lookup
 from syncd.inbound.pipeline import Pipeline
+from syncd.inbound.repair import Repairs
 from syncd.inbound.status import LaneStatus
 from syncd.inbound.units import ReplayUnit, Step
 from syncd.plan.compile import Plan
@@ -16,10 +16,11 @@ from syncd.plan.keys import decode_key_value
 from syncd.stores.deadletters import count_dead_letters, replays_done, requested_replays
 from syncd.stores.layout import survey
 from syncd.stores.lease import Lease
+from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import SNAPSHOT, ControlKeys
 from syncd.stores.redis import RedisStore
-from syncd.stores.requests import RequestBoard, wants_snapshot
+from syncd.stores.requests import RequestBoard, answers_position, wants_snapshot
 
 EVERY_S = 1.0
 IDLE_COMMIT_S = 60.0
@@ -49,6 +50,7 @@ class Housekeeper:
         self._plan, self._mongo, self._redis, self._lease = plan, mongo, redis, lease
         self._pipeline, self._indexes, self._status = pipeline, indexes, status
         self._lookup, self._floors, self._requests, self._control = lookup, floors, requests, control
+        self._repairs = Repairs(plan, redis, control, pipeline, lookup, floors)
         self._renewed = time.monotonic()
         self._looked = self._next = 0.0
         self._told = False
@@ -69,6 +71,11 @@ class Housekeeper:
         asked = self._requests.has_any(self._control)
         if asked:
             self._replay()
+            if self._repairs.work_off():
+                self._next = 0.0
+            if answers_position(self._redis, self._control):
+                self._pipeline.apply(Step())
+                self._pipeline.settle()
         if now - self._looked > (EVERY_S if self._indexes.is_building else LOOK_S):
             self._looked = now
             self._indexes.check(ready=self._pipeline.position.phase != SNAPSHOT)

@@ -20,7 +20,6 @@ from syncd.inbound.floors import Floors
 from syncd.inbound.housekeeping import Housekeeper
 from syncd.inbound.hub import StreamHub
 from syncd.inbound.index import Indexes
-from syncd.inbound.lookup import Lookup
 from syncd.inbound.pipeline import Pipeline
 from syncd.inbound.snapshot import Chunk, Ghosts, NextPhase, SnapshotReader
 from syncd.inbound.sources import Failure, Source
@@ -32,6 +31,7 @@ from syncd.inbound.writer import Writer
 from syncd.plan.compile import Plan
 from syncd.settings import Settings
 from syncd.stores.lease import Lease
+from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import MongoStore, translated
 from syncd.stores.position import SNAPSHOT, STREAM, SWEEP, ControlKeys, Position, load_position
 from syncd.stores.redis import RedisStore

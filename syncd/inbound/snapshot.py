@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from syncd.contract.template import KeyTemplate
 from syncd.errors import TransientError
 from syncd.inbound.floors import Floors
 from syncd.inbound.index import Indexes
-from syncd.inbound.lookup import Lookup
 from syncd.plan.change import Drop, Ghost, Retired
 from syncd.plan.compile import Plan
-from syncd.plan.keys import decode_key_value, encode_key_value, parse_key, scan_pattern
+from syncd.plan.keys import parse_key
 from syncd.stores.layout import others_have_copied
+from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document
 from syncd.stores.position import SNAPSHOT, STREAM, SWEEP, ControlKeys, Position
-from syncd.stores.redis import RedisStore, translated
+from syncd.stores.redis import RedisStore
+from syncd.stores.scan import Candidate, KeyScan
 from syncd.stores.times import Moment
 
-SCAN_COUNT = 1000
 PAUSE_S = 0.1
 
 
@@ -54,8 +54,6 @@ class Pause:
 
 
 Item: TypeAlias = Chunk | Ghosts | NextPhase | Pause
-Candidate: TypeAlias = tuple[Drop, Any]
-"""What would remove a key, and the `_id` of the document that the key says it belongs to."""
 
 
 class SnapshotReader:
@@ -74,6 +72,7 @@ class SnapshotReader:
         """Reads and sweeps what belongs to the partition of `control`."""
         self._plan, self._lookup, self._floors, self._indexes = plan, lookup, floors, indexes
         self._store, self._control, self._size = store, control, size
+        self._scan = KeyScan(store, control)
         self._time = floors.horizon()
 
     def items(self, position: Position) -> Iterator[Item]:
@@ -117,8 +116,7 @@ class SnapshotReader:
 
     def _sweep(self) -> Iterator[Ghosts]:
         for shape in self._plan.shapes:
-            scan = self._scan_by_id if shape.by_id else self._scan_map
-            for candidates in scan(Retired(shape.name, shape.type, shape.template)):
+            for candidates in self._scan.candidates(Retired(shape.name, shape.type, shape.template)):
                 yield from self._ghosts(candidates)
 
     def _ghosts(self, candidates: list[Candidate]) -> Iterator[Ghosts]:
@@ -134,39 +132,6 @@ class SnapshotReader:
         drops = [drop for (drop, _), ours in zip(gone, own, strict=True) if ours]
         if drops:
             yield Ghosts(drops, found.time)
-
-    def _scan_by_id(self, shape: Retired) -> Iterator[list[Candidate]]:
-        pattern = scan_pattern(shape.template)
-        for keys in self._pages(
-            lambda cursor: self._store.client.scan(cursor, match=pattern, count=SCAN_COUNT)
-        ):
-            candidates = []
-            for key in keys:
-                values = parse_key(shape.template, key)
-                if values is not None:
-                    ident = encode_key_value(values["_id"])
-                    candidates.append((Drop(shape, ident, key.decode()), values["_id"]))
-            if candidates:
-                yield candidates
-
-    def _scan_map(self, shape: Retired) -> Iterator[list[Candidate]]:
-        for entries in self._map_pages(shape):
-            idents = [ident.decode() for ident in entries]
-            yield [(Drop(shape, ident, None), decode_key_value(ident)) for ident in idents]
-
-    def _map_pages(self, shape: Retired) -> Iterator[Mapping[bytes, bytes]]:
-        name = self._control.keys_by_id(shape.name, shape.template.text)
-        return self._pages(lambda cursor: self._store.client.hscan(name, cursor, count=SCAN_COUNT))
-
-    def _pages(self, scan: Callable[[int], Any]) -> Iterator[Any]:
-        cursor = 0
-        while True:
-            with translated():
-                cursor, page = scan(cursor)
-            if page:
-                yield page
-            if cursor == 0:
-                return
 
     def _retired(self, shape: Retired) -> Iterator[Ghosts]:
         """Keys of a projection that the contract no longer has, except those that another one took over."""
@@ -185,11 +150,11 @@ class SnapshotReader:
             yield Ghosts(self._retired_maps(shape), self._after())
 
     def _retired_by_id(self, shape: Retired) -> Iterator[list[tuple[str, str]]]:
-        for candidates in self._scan_by_id(shape):
+        for candidates in self._scan.by_id(shape):
             yield [(drop.ident, drop.key) for drop, _ in candidates if drop.key is not None]
 
     def _retired_by_map(self, shape: Retired) -> Iterator[list[tuple[str, str]]]:
-        for entries in self._map_pages(shape):
+        for entries in self._scan.maps(shape):
             yield [(ident.decode(), key.decode()) for ident, key in entries.items()]
 
     def _retired_maps(self, shape: Retired) -> list[Drop | Ghost]:

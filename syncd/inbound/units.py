@@ -12,12 +12,12 @@ from typing import Any
 
 from syncd.errors import FatalError
 from syncd.inbound.floors import Floors
-from syncd.inbound.lookup import Lookup
 from syncd.inbound.snapshot import Chunk, Ghosts
 from syncd.inbound.window import Window, WindowBuilder
 from syncd.plan.change import Dead, Drop, Ghost, Patch, Settled, Write
 from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value, encode_key_value
+from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document
 from syncd.stores.position import Position
 from syncd.stores.times import ZERO, Moment, token_time

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from syncd.inbound.floors import Floors, Verdict
-from syncd.inbound.lookup import Lookup
 from syncd.plan.change import Delta, Write
 from syncd.plan.compile import Plan
 from syncd.plan.key_encode import KEY
+from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document
 from syncd.stores.times import ZERO, Moment, token_time
 

@@ -13,7 +13,7 @@ from bson.raw_bson import RawBSONDocument
 from syncd.contract.model import Contract
 from syncd.errors import ProjectionError
 from syncd.plan.base import ContractPlan
-from syncd.plan.elements import Encoder
+from syncd.plan.elements import Encode, encoder
 from syncd.plan.entry_field import EntryField, entry_field
 
 LARGEST_DOCUMENT = 16 * 1024 * 1024
@@ -33,8 +33,8 @@ class AppendPlan(ContractPlan):
         return f"{self.stream}/{entry}"
 
     @cached_property
-    def _encoder(self) -> Encoder:
-        return Encoder(self.fields)
+    def _encode(self) -> Encode:
+        return encoder(self.fields)
 
     @cached_property
     def _head(self) -> bytes:
@@ -42,7 +42,7 @@ class AppendPlan(ContractPlan):
 
     def document(self, entry: str, said: Mapping[bytes, bytes]) -> RawBSONDocument:
         """The document of an entry. Raises ProjectionError where it cannot be one."""
-        encoded = self._encoder.document(self._head + entry.encode(), said)
+        encoded = self._encode(self._head + entry.encode(), said)
         if len(encoded) > LARGEST_DOCUMENT:
             raise ProjectionError(
                 "document_too_large", f"{len(encoded)} bytes, MongoDB takes {LARGEST_DOCUMENT}"

@@ -46,6 +46,7 @@ class Shape:
         fields = [compile_field(name, spec, hmac_key, as_json=as_json) for name, spec in specs.items()]
         self.names = tuple(field.name for field in fields)
         """Of the fields of a hash, in the order in which a tuple holds them (see Content)."""
+        self.raw_names = [name.encode() for name in self.names]
         self._collect = collector(fields, as_json=as_json)
         has_row = self.type == "hash" and 0 < len(fields) <= WIDEST_ROW
         self._row = row_reader(fields) if has_row else _no_row

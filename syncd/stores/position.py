@@ -80,8 +80,18 @@ class ControlKeys:
         return self._name("replay")
 
     @property
+    def repair(self) -> str:
+        """Set of what a check wants repaired, see `repairs`."""
+        return self._name("repair")
+
+    @property
+    def reports(self) -> str:
+        """List of what checks found, the newest first, as JSON."""
+        return self._name("reports")
+
+    @property
     def requests(self) -> str:
-        """List of what people ask of the lane: "snapshot"."""
+        """List of what is asked of the lane: "snapshot", "position"."""
         return self._own("requests")
 
     @property

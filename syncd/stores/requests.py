@@ -11,6 +11,7 @@ from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
 
 SNAPSHOT_REQUEST = b"snapshot"
+POSITION_REQUEST = b"position"
 LOOK_S = 1.0
 """How often Redis is asked whether anybody wants anything."""
 
@@ -26,7 +27,7 @@ class RequestBoard:
         self._looked = -LOOK_S
 
     def has_any(self, lane: ControlKeys) -> bool:
-        """Whether this lane should look at its requests and replays."""
+        """Whether this lane should look at its requests, replays and repairs."""
         with self._lock:
             new = lane not in self._lanes
             if new or time.monotonic() - self._looked >= LOOK_S:
@@ -41,13 +42,13 @@ class RequestBoard:
             self._lanes = {lane for lane in self._lanes if lane.contract != contract}
 
     def _look(self) -> None:
-        keys = {lane: [lane.requests, lane.replay] for lane in self._lanes}
+        keys = {lane: [lane.requests, lane.replay, lane.repair] for lane in self._lanes}
         with translated():
             # Nearly always nothing is there, and one number says so.
-            if not self._store.client.exists(*(key for pair in keys.values() for key in pair)):
+            if not self._store.client.exists(*(key for some in keys.values() for key in some)):
                 self._asked = set()
                 return
-            self._asked = {lane for lane, pair in keys.items() if self._store.client.exists(*pair)}
+            self._asked = {lane for lane, some in keys.items() if self._store.client.exists(*some)}
 
 
 def request_snapshot(store: RedisStore, contract: str) -> None:
@@ -68,3 +69,15 @@ def snapshot_begins(store: RedisStore, keys: ControlKeys) -> None:
     """Answer all requests for a snapshot."""
     with translated():
         store.client.lrem(keys.requests, 0, SNAPSHOT_REQUEST)  # type: ignore[arg-type]
+
+
+def request_position(store: RedisStore, keys: ControlKeys) -> None:
+    """Ask a lane to store how far it is, now."""
+    with translated():
+        store.client.rpush(keys.requests, POSITION_REQUEST)
+
+
+def answers_position(store: RedisStore, keys: ControlKeys) -> bool:
+    """Whether somebody asked for that; takes the requests off the list."""
+    with translated():
+        return bool(store.client.lrem(keys.requests, 0, POSITION_REQUEST))  # type: ignore[arg-type]

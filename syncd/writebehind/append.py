@@ -28,11 +28,12 @@ from syncd.writebehind.courier import Courier
 from syncd.writebehind.group import Entry, Group, entry_order
 from syncd.writebehind.letters import Letters
 from syncd.writebehind.plain import PlainDelivery
+from syncd.writebehind.reader import Reader
 from syncd.writebehind.series import SeriesDelivery
 from syncd.writebehind.status import AppendStatus
 from syncd.writebehind.target import make_series
 
-MOST_ENTRIES = 1000
+MOST_ENTRIES = 4000
 FIRST_ENTRIES = 64
 MOST_BYTES = 16 * 1024 * 1024
 """Of one batch, by the size of the entries before: Redis cannot be asked for so many bytes."""
@@ -77,12 +78,13 @@ class AppendRun:
         self._status.enter("catching_up")
         if (left := self._delivery.begin()) is not None:
             self._tell(*left)
-        with Courier(self._plan.name, self._delivery.deliver) as self._courier:
+        deliver = self._delivery.deliver
+        with Courier(self._plan.name, deliver) as self._courier, Reader(self._redis, self._group) as reader:
             self._take_over("")
             self._keep()
             self._status.enter("live")
-            while not self._halt.is_set():
-                self._step()
+            while not self._halt.is_set() or reader.is_asked:
+                self._step(reader)
             self._settle()
 
     def _choose(self) -> Delivery:
@@ -93,14 +95,18 @@ class AppendRun:
         self._lease.acquire()
         return SeriesDelivery(self._plan, self._mongo, self._redis, self._group, self._lease, time_field)
 
-    def _step(self) -> None:
-        taken = self._group.read(self._count)
+    def _step(self, reader: Reader) -> None:
+        if not reader.is_asked:
+            reader.ask(self._count)
+        taken = reader.take()
         self._trimmed(taken.trimmed)
-        if taken.entries:
-            self._send(taken.entries)
-        else:
+        entries = taken.entries
+        if not entries and not self._halt.is_set():
             self._settle()
-            self._send(self._group.wait(self._count))
+            entries = self._group.wait(self._count)
+        if entries and not self._halt.is_set():
+            reader.ask(self._count)
+        self._send(entries)
         if time.monotonic() - self._kept >= EVERY_S:
             self._keep()
 

@@ -148,9 +148,15 @@ class KeyspaceRun:
         parked = self._store.done(outcome.settled, outcome.refused)
         self._remember(waiting)
         telemetry.state_written(self._plan.name, len(taken), outcome.put, outcome.deleted, parked)
-        kept = [gone for key, gone in why.items() if key not in inferred]
+        self._tell_of({key: gone for key, gone in why.items() if key not in inferred}, len(inferred))
+
+    def _tell_of(self, kept: dict[bytes, Gone], inferred: int) -> None:
+        """Keys that are not there, whose documents stay."""
+        known = [gone for key, gone in kept.items() if self._sync.read[key].known]
+        if len(known) < len(kept):
+            telemetry.keys_gone(self._plan.name, len(kept) - len(known))
         telemetry.keys_vanished(
-            self._plan.name, len(inferred), kept.count(Gone.EXPIRED), kept.count(Gone.EVICTED)
+            self._plan.name, inferred, known.count(Gone.EXPIRED), known.count(Gone.EVICTED)
         )
 
     def _told_of(self, gone: Gone) -> str:

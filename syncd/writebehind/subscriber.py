@@ -10,7 +10,7 @@ from typing import Any
 from redis import exceptions as driver
 from redis.client import PubSub
 
-from syncd.errors import StoreError, TransientError
+from syncd.errors import FatalError, StoreError, TransientError
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translate
 from syncd.writebehind.notifications import HEARD_S, scratch, unheard
@@ -51,9 +51,13 @@ class Subscriber(threading.Thread):
         return self._up.is_set()
 
     def wait_up(self, timeout: float) -> int:
-        """The present generation. Raises StoreError where there is no subscription in time."""
-        if not self._up.wait(timeout):
-            raise self.error or TransientError("redis", "no subscription to keyspace events; trying again")
+        """The present generation. Raises StoreError where there is no subscription in time, or never will be."""
+        end = time.monotonic() + timeout
+        while not self._up.wait(LOOK_S):
+            if isinstance(self.error, FatalError) or time.monotonic() > end:
+                raise self.error or TransientError(
+                    "redis", "no subscription to keyspace events; trying again"
+                )
         return self.generation
 
     def restart(self, why: StoreError) -> None:

@@ -98,7 +98,8 @@ class StateWriter:
     def _update(self, change: Change) -> RawBSONDocument:
         syncd: dict[str, Any] = {"_syncd.pos": change.position, "_syncd.site": self._site}
         if change.update is None:
-            deleted = DatetimeMS(milliseconds(max(change.deleted, change.position)))
+            moment = change.deleted if change.deleted > NEVER else change.position
+            deleted = DatetimeMS(milliseconds(moment))
             said: dict[str, Any] = {"$set": {**syncd, "_syncd.deleted": deleted}}
         else:
             gone = dict.fromkeys([*change.update.unset, "_syncd.deleted"], "")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bson.int64 import Int64
 from bson.objectid import ObjectId
+from redis import asyncio as asyncio_redis
 
+from syncd.outbox import Outbox
+from syncd.stores.mongo import MongoStore
+from syncd.writebehind.session import ContractSession
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.outbox import (
@@ -210,3 +216,63 @@ def test_a_burst_on_one_key_is_one_write(scene: Scene) -> None:
     assert flow.metric("syncd_writes_total", store="mongo", result="put") < 10
     remove(flow, [1])
     wait_documents(flow, {})
+
+
+def test_the_helper_for_applications(shared: Scene, redis_url: str) -> None:
+    """Functions by their commands, several keys in a MULTI, and the same with a client of asyncio."""
+    flow = live(shared, "helper")
+    box = Outbox(flow.redis, flow.contract)
+    assert box.hset(flow.key(1), mapping={"n": 1, "text": "one"}) == 2
+    assert box.hincrby(flow.key(1), "n") == 2
+    assert box.run("HSETNX", flow.key(2), "n", 7) == 1
+    box.delete(flow.key(2))
+    pipe = flow.redis.pipeline(transaction=True)
+    pipe.hset(flow.key(3), "n", 3)
+    pipe.hset(flow.key(4), "n", 4)
+    box.note(pipe, flow.key(3), flow.key(4))
+    pipe.execute()
+
+    async def write() -> int:
+        async with asyncio_redis.Redis.from_url(redis_url) as client:
+            return int(await Outbox(client, flow.contract).hset(flow.key(5), "n", 5))
+
+    assert asyncio.run(write()) == 1
+    wait_documents(flow, {1: {"n": 2, "say": {"text": "one"}}, 3: {"n": 3}, 4: {"n": 4}, 5: {"n": 5}})
+
+
+@pytest.mark.parametrize("server", ["redis70_url", "valkey_url"])
+def test_other_servers(
+    server: str, request: pytest.FixtureRequest, token: str, mongo_uri: str, tmp_path: Path
+) -> None:
+    """The oldest Redis and Valkey: functions, a deletion, a dead letter, entries that somebody trimmed."""
+    with Scene(tmp_path, token, mongo_uri, request.getfixturevalue(server)) as scene:
+        flow = live(scene, "other", shape={"ttl": {"field": "expires_at"}})
+        for n in range(5):
+            call(flow, "hset", n, "n", n)
+        call(flow, "del", 0)
+        call(flow, "hset", 1, "n", "none")
+        wait_letters(flow, ["cannot_convert"])
+        wait_empty(flow)
+        scene.daemon.terminate()
+        put(flow, [9], 9)
+        scene.redis.xtrim(outbox(flow), maxlen=0)
+        scene.start()
+        wait_until(lambda: documents(flow).keys() == {1, 2, 3, 4, 9}, 20, flow.lane)
+        assert flow.metric("syncd_outbox_trimmed_total") == 1
+
+
+def test_a_clock_that_was_ahead(scene: Scene, mongo_uri: str) -> None:
+    """A daemon before counted its commands from a time that this Redis has not reached: the next one goes beyond."""
+    flow = add_outbox(scene, "ahead")
+    put(flow, [1], 1)
+    about = ("state", flow.contract, "", flow.collection.full_name)
+    store = MongoStore(mongo_uri)
+    nothing = {"q": {"_id": 0}, "u": {"$set": {"n": 0}}}
+    ahead = round((time.time() + 3) * 1_000_000)
+    ContractSession(store, *about).write(
+        flow.names.database, {"update": flow.names.collection, "updates": [nothing]}, ahead
+    )
+    store.close()
+    scene.start()
+    wait_documents(flow, {1: {"n": 1, "say": {"text": "version 1 of 1"}}})
+    assert scene.daemon.logs(event="lease lost")

@@ -128,3 +128,10 @@ def test_two_contracts_of_one_collection(tmp_path: Path) -> None:
     assert found == [
         "b.yaml:7:21: the same collection as a.yaml, which also writes keys to it; name another collection"
     ]
+
+
+def test_a_copy_on_keys_that_are_captured(tmp_path: Path) -> None:
+    """no_echo: what one contract writes to Redis, another one must not take for the application's."""
+    keyspace = state(sync="sync: {direction: redis_to_mongo, capture: keyspace}\n")
+    (found,) = told(tmp_path, keyspace, contract(projection("{a: a}", key="session:{_id}")))
+    assert found.startswith("b.yaml:11:10: two contracts own the same keys")

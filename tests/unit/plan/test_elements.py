@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from syncd.contract.model import FieldSpec, FieldType
 from syncd.errors import ProjectionError
-from syncd.plan.elements import Encoder
+from syncd.plan.elements import encoder
 from syncd.plan.entry_field import EntryField, entry_field
 
 PATHS = ["a", "b.c", "b.e.f", "b.e.g", "d", "h"]
@@ -64,7 +64,7 @@ def test_both_ways_say_the_same(cases: list[tuple[FieldType | None, bytes | None
     ]
     said = {field.name: raw for field, (_, raw) in zip(fields, cases, strict=True) if raw is not None}
     wanted = outcome(lambda: reference("in/1-1", fields, said))
-    assert outcome(lambda: Encoder(fields).document(b"in/1-1", said)) == wanted
+    assert outcome(lambda: encoder(fields)(b"in/1-1", said)) == wanted
 
 
 @given(types, raws)
@@ -72,4 +72,4 @@ def test_one_field(kind: FieldType | None, raw: bytes) -> None:
     """Alone, so that no other refusal hides it."""
     field = entry_field("f", spec("x", kind))
     wanted = outcome(lambda: reference("", [field], {b"f": raw}))
-    assert outcome(lambda: Encoder([field]).document(b"", {b"f": raw})) == wanted
+    assert outcome(lambda: encoder([field])(b"", {b"f": raw})) == wanted

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
+
+from pymongo.read_preferences import _ServerMode
 
 from syncd.errors import TransientError
 from syncd.plan.codec import CODEC
@@ -20,12 +23,23 @@ class Found(NamedTuple):
     time: Moment
     complete: bool
 
+    def of(self, idents: Iterable[str]) -> dict[str, Document | None]:
+        """These documents, None where there is none."""
+        return {ident: self.documents.get(ident) for ident in idents}
+
 
 class Lookup:
     """Finds documents of one contract, chunks only of one partition. Thread-safe."""
 
-    def __init__(self, store: MongoStore, plan: Plan, partition: Partition = WHOLE) -> None:
-        self._store, self._partition = store, partition
+    def __init__(
+        self,
+        store: MongoStore,
+        plan: Plan,
+        partition: Partition = WHOLE,
+        read_preference: _ServerMode | None = None,
+    ) -> None:
+        """`read_preference`: where documents are read, if not at the primary."""
+        self._store, self._partition, self._preference = store, partition, read_preference
         self._database, self._collection = plan.namespace
         self._filter = plan.filter
         self._projection = plan.find_projection
@@ -101,7 +115,8 @@ class Lookup:
         if after > ZERO:
             command["readConcern"]["afterClusterTime"] = timestamp(after)
         with translated():
-            return self._store.client[self._database].command(command, codec_options=CODEC)
+            database = self._store.client[self._database]
+            return database.command(command, codec_options=CODEC, read_preference=self._preference)
 
     def _kill(self, cursor: int) -> None:
         with translated():

@@ -1,0 +1,195 @@
+"""`syncd reconcile`: compare both sides of a contract, and have what differs repaired."""
+
+# ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from syncd.cli.shared import DIFFERENCE, USAGE, Output, store_of
+
+if TYPE_CHECKING:
+    from syncd.plan.compile import Plan
+    from syncd.reconcile.report import Report
+    from syncd.settings import Settings
+
+SHOWN = 20
+"""Differences that the text names; `-o json` has more."""
+_LOOK_S = 0.2
+
+
+def reconcile(
+    contract: Annotated[str, typer.Argument(help="Name of the contract.")],
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Have the running daemon repair what differs.")
+    ] = False,
+    rate: Annotated[
+        int, typer.Option("--rate", min=0, help="Documents a second at most; 0: as fast as it goes.")
+    ] = 0,
+    wait: Annotated[float, typer.Option("--wait", help="Seconds to wait for the daemon's lane.")] = 30.0,
+    history: Annotated[
+        bool, typer.Option("--history", help="Show what earlier checks found, and check nothing.")
+    ] = False,
+    contracts: Annotated[
+        Path | None, typer.Option("--contracts", help="Directory of contracts (SYNCD_CONTRACTS).")
+    ] = None,
+    output: Output = "text",
+) -> None:
+    """Compare every document with its keys, and every key with its document. Exit code 1 when they differ and were
+    not repaired, or when the check could not be finished. Ctrl-C ends it in order."""
+    from syncd.settings import Settings
+
+    if history:
+        _show_history(contract, output)
+        return
+    settings = Settings.from_environment(contracts=contracts)
+    report = _check(_plan_of(contract, settings), settings, repair=repair, rate=rate, wait=wait)
+    if output == "json":
+        typer.echo(json.dumps(report.as_dict(), indent=2))
+    else:
+        _print(report.as_dict())
+    raise typer.Exit(0 if report.result in ("clean", "repaired") else DIFFERENCE)
+
+
+def _plan_of(name: str, settings: Settings) -> Plan:
+    from syncd.contract.load import load_contract_set
+    from syncd.plan.append import appends
+    from syncd.plan.compile import compile_contract
+
+    loaded = load_contract_set(settings.contracts, os.environ)
+    contract = next((entry.contract for entry in loaded.contracts if entry.contract.name == name), None)
+    if contract is None:
+        known = ", ".join(sorted(entry.contract.name for entry in loaded.contracts)) or "none"
+        typer.echo(f"no contract {name} in {settings.contracts}; there are: {known}", err=True)
+        raise typer.Exit(USAGE)
+    if appends(contract):
+        typer.echo(f"contract {name} goes from Redis to MongoDB, which is not compared yet", err=True)
+        raise typer.Exit(USAGE)
+    return compile_contract(
+        contract, settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None
+    )
+
+
+def _check(plan: Plan, settings: Settings, *, repair: bool, rate: int, wait: float) -> Report:
+    from syncd.reconcile.check import Check, Order
+    from syncd.reconcile.report import keep_report
+    from syncd.stores.mongo import MongoStore, translated
+    from syncd.stores.redis import RedisStore
+
+    mongo = MongoStore(settings.mongo_uri.get_secret_value())
+    redis = RedisStore(settings.redis_url.get_secret_value())
+    with contextlib.closing(mongo), contextlib.closing(redis), _interruptible() as stop:
+        mongo.connect()
+        redis.connect()
+        database, collection = plan.namespace
+        with translated():
+            total = mongo.client[database][collection].estimated_document_count()
+        order = Order(repair=repair, chunk=settings.chunk_documents, rate=rate, wait_s=wait)
+        check = Check(plan, mongo, redis, order, stop)
+        with _progress(total, lambda: check.report.documents):
+            report = check.run()
+        keep_report(redis, report)
+        return report
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Set by the first Ctrl-C; the second one has its usual effect, and harms nothing either."""
+    stop = threading.Event()
+    asked: list[int] = []
+
+    def on_signal(number: int, _: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        # A handler must not wait for the lock of an event that this very thread holds.
+        threading.Thread(target=stop.set, daemon=True).start()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _progress(total: int, done: Callable[[], int]) -> Iterator[None]:
+    """A bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("comparing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task, end = bar.add_task("", total=total), threading.Event()
+
+        def follow() -> None:
+            while not end.wait(_LOOK_S):
+                bar.update(task, completed=done(), total=max(total, done()))
+
+        thread = threading.Thread(target=follow, name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            end.set()
+            thread.join()
+
+
+def _print(said: dict[str, Any]) -> None:
+    drift = ", ".join(f"{count} {kind}" for kind, count in said["drift"].items() if count) or "no drift"
+    typer.echo(
+        f"{said['contract']}: {said['documents']} documents compared in {said['seconds']:.1f} s, "
+        f"{said['keys']} keys scanned: {drift}"
+    )
+    for example in said["examples"][:SHOWN]:
+        fields = f" ({', '.join(example['fields'])})" if example["fields"] else ""
+        typer.echo(f"  {example['kind']:8}{example['projection']}  {example['key']}{fields}")
+    if (more := sum(said["drift"].values()) - len(said["examples"][:SHOWN])) > 0:
+        typer.echo(f"  and {more} more")
+    for line in _remarks(said):
+        typer.echo(line)
+
+
+def _remarks(said: dict[str, Any]) -> Iterator[str]:
+    if said["repair"] and any(said["drift"].values()):
+        yield f"repaired {said['repaired']}, {said['left']} left"
+    if said["dead_letters"]:
+        see = f"`syncd deadletters list {said['contract']}`"
+        yield f"{said['dead_letters']} keys wait behind dead letters; {see}"
+    if said["expired"]:
+        yield f"{said['expired']} keys are not there, and may have expired"
+    if said["unsettled"]:
+        yield f"{said['unsettled']} documents could not be told: they changed all the time, or the lane did not come up"
+    if said["ended"]:
+        yield f"not finished: {said['ended']}"
+
+
+def _show_history(contract: str, output: str) -> None:
+    from syncd.reconcile.report import reports
+
+    found = reports(store_of(contract), contract)
+    if output == "json":
+        typer.echo(json.dumps(found, indent=2))
+        return
+    for said in found:
+        when = datetime.fromtimestamp(said["finished"], UTC).isoformat(timespec="seconds")
+        drift = ", ".join(f"{count} {kind}" for kind, count in said["drift"].items() if count) or "no drift"
+        part = "" if said["partition"] == "1/1" else f" {said['partition']}"
+        typer.echo(
+            f"{when}{part}  {said['check']}  {said['result']}  {said['documents']} documents  {drift}"
+            f"  repaired {said['repaired']}"
+        )

@@ -1,0 +1,222 @@
+"""Compares a contract's documents with their keys, all of both. Only reads; what is to be repaired the lane does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pymongo.read_preferences import _ServerMode
+
+from syncd.errors import TransientError
+from syncd.plan.change import Drop, Retired
+from syncd.plan.compile import Plan
+from syncd.plan.keys import encode_key_value, parse_key
+from syncd.plan.partition import WHOLE, Partition
+from syncd.reconcile.compare import EXPIRED, EXTRA, NO_KEY
+from syncd.reconcile.lanes import Lanes
+from syncd.reconcile.look import Look, Mark
+from syncd.reconcile.reader import KeyReader
+from syncd.reconcile.repair import Repairer
+from syncd.reconcile.report import Report
+from syncd.reconcile.settle import Candidate, Settler
+from syncd.stores.lookup import Lookup
+from syncd.stores.mongo import Document, MongoStore
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore
+from syncd.stores.repairs import of_document, of_key
+from syncd.stores.scan import KeyScan
+from syncd.stores.times import ZERO, Moment
+
+Item = TypeVar("Item")
+
+MOST_CANDIDATES = 5_000
+"""Differences that are kept before they are looked at again: memory does not grow with the drift."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a check is to do."""
+
+    repair: bool = False
+    chunk: int = 2000
+    """Documents read at once."""
+    rate: float = 0.0
+    """Documents a second at most; 0: as fast as it goes."""
+    wait_s: float = 30.0
+    """How long to wait for a lane to come up, or to repair."""
+    partition: Partition = WHOLE
+    read_preference: _ServerMode | None = None
+
+
+class Check:
+    """One check, run once by one thread. `report` may be read at any time."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        mongo: MongoStore,
+        redis: RedisStore,
+        order: Order,
+        stop: threading.Event,
+        may_go_on: Callable[[], str] = lambda: "",
+    ) -> None:
+        """`may_go_on` says why the check has to end, or nothing."""
+        self._plan, self._redis, self._order, self._stop = plan, redis, order, stop
+        self._may_go_on = may_go_on
+        control = ControlKeys(plan.name, order.partition)
+        self._lookup = Lookup(mongo, plan, order.partition, order.read_preference)
+        self._reader = KeyReader(redis, control)
+        self._look = Look(plan, self._reader)
+        self._scan = KeyScan(redis, control)
+        self._lanes = Lanes(redis, plan, stop, order.wait_s)
+        self._settler = Settler(self._lookup, self._look, self._lanes, stop)
+        self._repairer = Repairer(redis, plan.name, stop, order.wait_s)
+        self._candidates: dict[str, Candidate] = {}
+        self._strays: dict[str, Mark] = {}
+        self.report = Report(plan.name, "full", order.repair, str(order.partition))
+
+    def run(self) -> Report:
+        """Compare everything, or as much as there is time for. Raises StoreError."""
+        try:
+            self.report.ended = self._lanes.unready()
+            for _ in self._steps() if not self.report.ended else ():
+                if len(self._candidates) + len(self._strays) >= MOST_CANDIDATES:
+                    self._settle()
+                self.report.ended = "stopped" if self._stop.is_set() else self._may_go_on()
+                if self.report.ended:
+                    break
+            self._settle()
+            if self._stop.is_set():
+                self.report.ended = "stopped"
+        finally:
+            self._reader.close()
+            self.report.finished = time.time()
+        return self.report
+
+    def _steps(self) -> Iterator[None]:
+        """All there is to look at, a page at a time."""
+        yield from self._documents()
+        if self._plan.contract.sync.on_delete == "ignore":
+            return
+        for shape in self._plan.shapes:
+            retired = Retired(shape.name, shape.type, shape.template)
+            yield from self._extra(retired)
+            if not shape.by_id:
+                yield from self._unowned(retired)
+
+    def _documents(self) -> Iterator[None]:
+        started = time.monotonic()
+        for documents, time_of in _ahead(self._chunks()):
+            self._compare({encode_key_value(d["_id"]): d for d in documents}, time_of)
+            self.report.documents += len(documents)
+            yield
+            if self._order.rate:
+                ahead = self.report.documents / self._order.rate - (time.monotonic() - started)
+                self._stop.wait(max(0.0, ahead))
+
+    def _chunks(self) -> Iterator[tuple[list[Document], Moment]]:
+        cursor, time_of = None, ZERO
+        while True:
+            documents, time_of = self._lookup.chunk(cursor, self._order.chunk, time_of)
+            if not documents:
+                return
+            yield documents, time_of
+            cursor = {"_id": documents[-1]["_id"]}
+
+    def _compare(self, documents: dict[str, Document], moment: Moment) -> None:
+        for ident, sight in self._look.at(documents, moment).items():
+            expired = sum(mark.kind == EXPIRED for mark in sight.marks)
+            self.report.expired += expired
+            if expired < len(sight.marks):
+                document_id = documents[ident]["_id"]
+                self._candidates[ident] = Candidate(ident, document_id, sight.wanted, moment)
+
+    def _extra(self, shape: Retired) -> Iterator[None]:
+        """Keys whose document is not there."""
+        for candidates in _ahead(self._scan.candidates(shape)):
+            ids = [document_id for _, document_id in candidates]
+            found = self._lookup.by_ids(ids, ZERO, only_ids=True)
+            if not found.complete:
+                raise TransientError("mongo", "a list of ids did not fit one reply")
+            gone = {drop.ident: i for drop, i in candidates if drop.ident not in found.documents}
+            own = self._lookup.own(list(gone.values()))
+            lost = {ident: i for (ident, i), ours in zip(gone.items(), own, strict=True) if ours}
+            for ident, wanted in self._look.wanted(dict.fromkeys(lost), found.time).items():
+                self._candidates.setdefault(ident, Candidate(ident, lost[ident], wanted, found.time))
+            self.report.keys += len(candidates)
+            yield
+
+    def _unowned(self, shape: Retired) -> Iterator[None]:
+        """Keys that look like the template's, and that no document ever had by the map."""
+        if not self._order.partition.leads:
+            return
+        for page in self._scan.keys(shape):
+            keys = [key.decode() for key in page if parse_key(shape.template, key) is not None]
+            owners = self._reader.owners_of(shape, keys)
+            for key in keys:
+                if key not in owners:
+                    self._strays[key] = Mark(shape.name, key, EXTRA, ())
+            self.report.keys += len(keys)
+            yield
+
+    def _settle(self) -> None:
+        """Tell the real differences from the others, and have them repaired."""
+        candidates, strays = self._candidates, self._still_unowned(list(self._strays.values()))
+        self._candidates, self._strays = {}, {}
+        real, unsettled = self._settler.settle(list(candidates.values()))
+        self.report.unsettled += len(unsettled)
+        marks = self._without_parked(real)
+        found = [mark for of_one in marks.values() for mark in of_one] + strays
+        self.report.note_drift(found)
+        if self._order.repair and found:
+            left = self._repair({ident: candidates[ident].id for ident in marks}, strays)
+            self.report.repaired += max(0, len(found) - left)
+
+    def _repair(self, ids: dict[str, Any], strays: list[Mark]) -> int:
+        """Have these documents and keys repaired; how many keys differ all the same."""
+        entries = [of_document(ident) for ident in ids]
+        self._repairer.ask(entries + [of_key(mark.projection, mark.key) for mark in strays])
+        again = [
+            Candidate(ident, ids[ident], sight.wanted, found.time)
+            for idents, found in self._settler.read_pages(list(ids.values()))
+            for ident, sight in self._look.at(found.of(idents), found.time).items()
+        ]
+        real, open_ = self._settler.settle(again)
+        # Whoever was not heard out is not repaired.
+        return sum(map(len, real.values())) + len(open_) + len(self._still_unowned(strays))
+
+    def _without_parked(self, real: dict[str, list[Mark]]) -> dict[str, list[Mark]]:
+        """What a dead letter or an expiry explains is no drift."""
+        pairs = [(mark.projection, ident) for ident, marks in real.items() for mark in marks]
+        parked = self._reader.parked(pairs)
+        self.report.dead_letters += len(parked)
+        left = {
+            ident: [m for m in marks if m.kind != EXPIRED and (m.projection, ident) not in parked]
+            for ident, marks in real.items()
+        }
+        return {ident: marks for ident, marks in left.items() if marks}
+
+    def _still_unowned(self, strays: list[Mark]) -> list[Mark]:
+        """The keys that are there and have no document by the map."""
+        found: list[Mark] = []
+        for shape in self._plan.shapes:
+            marks = [mark for mark in strays if mark.projection == shape.name]
+            if marks:
+                there, _ = self._reader.look([Drop(shape, "", mark.key) for mark in marks])
+                owners = self._reader.owners_of(shape, [mark.key for mark in marks])
+                pairs = zip(marks, there, strict=True)
+                found += [m for m, (_, expires) in pairs if expires != NO_KEY and m.key not in owners]
+        return found
+
+
+def _ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same; a server looks for the next one while the last one is worked on."""
+    with ThreadPoolExecutor(1, "ahead") as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item

@@ -1,0 +1,63 @@
+"""How far the lanes of a contract have come, as Redis tells: what a check has to wait for."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from syncd.plan.compile import Plan
+from syncd.stores.layout import partitions_of
+from syncd.stores.position import STREAM, Position, load_position
+from syncd.stores.redis import RedisStore
+from syncd.stores.requests import request_position
+from syncd.stores.times import ZERO, Moment, token_time
+
+POLL_S = 0.05
+ASK_AGAIN_S = 2.0
+
+
+class Lanes:
+    """All partitions of one contract; a check runs in any process, also in one without lanes."""
+
+    def __init__(self, store: RedisStore, plan: Plan, stop: threading.Event, wait_s: float) -> None:
+        self._store, self._plan, self._stop, self._wait_s = store, plan, stop, wait_s
+
+    def unready(self) -> str:
+        """Why there is nothing to compare; empty where there is."""
+        for keys in partitions_of(self._store, self._plan.name):
+            position = load_position(self._store, keys)
+            if position.token is None:
+                return f"no lane has copied {keys} yet; start `syncd run`"
+            if position.fingerprint != self._plan.fingerprint:
+                return f"the lane of {keys} works by another version of the contract; let it take up this one"
+            if position.phase != STREAM:
+                return (
+                    f"the lane copies the documents of {keys} at present; `syncd status` shows how far it is"
+                )
+        return ""
+
+    def passed(self, moment: Moment) -> bool:
+        """Wait until every change up to `moment` has been applied. False: not in time, or told to stop."""
+        end = time.monotonic() + self._wait_s
+        asked = 0.0
+        while not self._stop.is_set():
+            lanes = partitions_of(self._store, self._plan.name)
+            behind = [keys for keys in lanes if _reached(load_position(self._store, keys)) < moment]
+            if not behind:
+                return True
+            now = time.monotonic()
+            if now > end:
+                return False
+            if now > asked + ASK_AGAIN_S:  # a lane without traffic stores its position once a minute
+                asked = now
+                for keys in behind:
+                    request_position(self._store, keys)
+            self._stop.wait(POLL_S)
+        return False
+
+
+def _reached(position: Position) -> Moment:
+    """While a lane copies, a key may still be to come whatever the stream has passed."""
+    if position.token is None or position.phase != STREAM:
+        return ZERO
+    return max(position.time, token_time(position.token))

@@ -1,0 +1,132 @@
+"""Reads what the keys of many documents hold, in a round trip a page. Only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import hiredis
+from redis.connection import Connection
+from redis.exceptions import RedisError, ResponseError
+
+from syncd.errors import TransientError
+from syncd.plan.change import Drop, Put, Retired
+from syncd.plan.project import Shape
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore, translate
+
+_READ = {"hash": b"HGETALL", "json": b"JSON.GET", "string": b"GET"}
+_ANOTHER_TYPE = "WRONGTYPE", "wrong Redis type"
+_RECEIVE_BYTES = 1 << 18
+_TIME = b"*1\r\n$4\r\nTIME\r\n"
+
+
+class KeyReader:
+    """One connection of its own, for one thread.
+
+    The driver takes as long for a reply as all else that is done for a document: here the replies of a whole page are
+    parsed in C.
+    """
+
+    def __init__(self, store: RedisStore, control: ControlKeys) -> None:
+        self._store, self._control = store, control
+        self._connection: Connection | None = None
+
+    def look(self, writes: Sequence[Put | Drop]) -> tuple[list[tuple[Any, int]], int]:
+        """Content and time of expiry of each write's key, and Redis's own time in epoch milliseconds."""
+        parts = [_TIME]
+        for write in writes:
+            key = (write.key or "").encode()
+            if type(write) is Put:
+                parts.append(_command(_READ[write.shape.type], key))
+            parts.append(_command(b"PEXPIRETIME", key))
+        replies = self._ask(parts, 1 + len(writes) + sum(type(write) is Put for write in writes))
+        seconds, micros = replies[0]
+        found: list[tuple[Any, int]] = []
+        at = 1
+        for write in writes:
+            if type(write) is Put:
+                found.append((_content(replies[at]), _number(replies[at + 1])))
+                at += 2
+            else:
+                found.append((None, _number(replies[at])))
+                at += 1
+        return found, int(seconds) * 1000 + int(micros) // 1000
+
+    def keys_of(self, shape: Shape | Retired, idents: Iterable[str]) -> dict[str, str]:
+        """ident -> key, as the map of a shape has it, whose key is no function of `_id`."""
+        return self._members(self._control.keys_by_id(shape.name, shape.template.text), list(idents))
+
+    def owners_of(self, shape: Shape | Retired, keys: Iterable[str]) -> dict[str, str]:
+        """key -> ident of the document that has it. The value in Redis is "time ident", see functions.lua."""
+        name = self._control.ids_by_key(shape.name, shape.template.text)
+        found = self._members(name, list(keys))
+        return {key: said.partition(" ")[2] for key, said in found.items()}
+
+    def parked(self, pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Which of these (projection, ident) have a dead letter."""
+        names = [f"{projection} {ident}" for projection, ident in pairs]
+        found = self._members(self._control.letters, names)
+        return {pair for pair, name in zip(pairs, names, strict=True) if name in found}
+
+    def _members(self, key: str, names: list[str]) -> dict[str, str]:
+        if not names:
+            return {}
+        values = self._ask([hiredis.pack_command(tuple[Any, ...](("HMGET", key, *names)))], 1)[0]
+        if isinstance(values, Exception):
+            raise translate(ResponseError(str(values)))
+        pairs = zip(names, values, strict=True)
+        return {name: value.decode() for name, value in pairs if value is not None}
+
+    def _ask(self, parts: list[bytes], count: int) -> list[Any]:
+        """All replies, an error of a single command as an Exception in its place."""
+        try:
+            if self._connection is None:
+                self._connection = self._store.client.connection_pool.get_connection()
+            self._connection.send_packed_command([b"".join(parts)], check_health=False)
+            return self._receive(self._connection, count)
+        except RedisError as error:
+            self.close()
+            raise translate(error) from error
+        except OSError as error:
+            self.close()
+            raise TransientError("redis", f"no connection to Redis: {error}; is it up?") from error
+
+    @staticmethod
+    def _receive(connection: Connection, count: int) -> list[Any]:
+        socket = connection._sock
+        assert socket is not None
+        reader = hiredis.Reader(notEnoughData=KeyReader)
+        replies: list[Any] = []
+        while len(replies) < count:
+            data = socket.recv(_RECEIVE_BYTES)
+            if not data:
+                raise OSError("the connection was closed")
+            reader.feed(data)
+            while (reply := reader.gets()) is not KeyReader:
+                replies.append(reply)
+        return replies
+
+    def close(self) -> None:
+        """Give up the connection; a reply that is still on its way must not meet the next caller."""
+        if self._connection is not None:
+            self._connection.disconnect()
+            self._store.client.connection_pool.release(self._connection)
+            self._connection = None
+
+
+def _command(name: bytes, key: bytes) -> bytes:
+    return b"*2\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(name), name, len(key), key)
+
+
+def _content(reply: Any) -> Any:
+    """A key of another type is an answer like any other."""
+    if isinstance(reply, Exception) and not any(word in str(reply) for word in _ANOTHER_TYPE):
+        raise translate(ResponseError(str(reply)))
+    return reply
+
+
+def _number(reply: Any) -> int:
+    if isinstance(reply, Exception):
+        raise translate(ResponseError(str(reply)))
+    return int(reply)

@@ -1,0 +1,100 @@
+"""What a check found, for people and programs, and the history of it in Redis. Keys and names of fields, no values."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from syncd.reconcile.compare import KINDS
+from syncd.reconcile.look import Mark
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore, translated
+
+MOST_EXAMPLES = 1000
+"""Differences that a report names; the numbers count all."""
+MOST_KEPT_EXAMPLES = 20
+MOST_REPORTS = 50
+
+
+@dataclass
+class Report:
+    """One check of one contract, or of one partition of it."""
+
+    contract: str
+    check: str
+    repair: bool
+    partition: str = "1/1"
+    note: str = ""
+    """What the reader should know of the way it was checked."""
+    started: float = field(default_factory=time.time)
+    finished: float = 0.0
+    documents: int = 0
+    """Compared with their keys."""
+    keys: int = 0
+    """Scanned for a document."""
+    drift: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+    repaired: int = 0
+    dead_letters: int = 0
+    """Keys that differ because the change of their document waits for a person."""
+    expired: int = 0
+    """Keys that are not there, and may have expired."""
+    unsettled: int = 0
+    """Documents that changed whenever they were looked at, or that the lane did not pass in time."""
+    ended: str = ""
+    """Why it ended before its time; empty where everything was looked at."""
+    examples: list[Mark] = field(default_factory=list)
+
+    @property
+    def found(self) -> int:
+        """Keys that differ."""
+        return sum(self.drift.values())
+
+    @property
+    def left(self) -> int:
+        """Keys that differ and were not repaired."""
+        return self.found - self.repaired
+
+    @property
+    def result(self) -> str:
+        """`clean`, `repaired`, `drift`, or `incomplete`: what was looked at is in step, and that was not all."""
+        if self.left:
+            return "drift"
+        if self.ended or self.unsettled:
+            return "incomplete"
+        return "repaired" if self.repaired else "clean"
+
+    def note_drift(self, marks: list[Mark]) -> None:
+        """These keys differ."""
+        for mark in marks:
+            self.drift[mark.kind] += 1
+        self.examples += marks[: MOST_EXAMPLES - len(self.examples)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        names = ("contract", "partition", "check", "repair", "note", "started", "finished", "documents", "keys",
+                 "drift", "repaired", "dead_letters", "expired", "unsettled", "ended", "result", "left")  # fmt: skip
+        said = {name: getattr(self, name) for name in names}
+        said["seconds"] = round(max(0.0, self.finished - self.started), 3)
+        said["examples"] = [mark._asdict() for mark in self.examples]
+        return said
+
+
+def keep_report(store: RedisStore, report: Report) -> None:
+    """Put it in front of the others."""
+    said = report.as_dict()
+    said["examples"] = said["examples"][:MOST_KEPT_EXAMPLES]
+    name = ControlKeys(report.contract).reports
+    with translated():
+        pipe = store.client.pipeline()
+        pipe.lpush(name, json.dumps(said))
+        pipe.ltrim(name, 0, MOST_REPORTS - 1)
+        pipe.execute()
+
+
+def reports(store: RedisStore, contract: str, most: int = MOST_REPORTS) -> list[dict[str, Any]]:
+    """The latest first."""
+    with translated():
+        found: Any = store.client.lrange(ControlKeys(contract).reports, 0, most - 1)
+    return [json.loads(text) for text in found]

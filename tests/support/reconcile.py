@@ -1,0 +1,218 @@
+"""Checks of a scene's contracts, and differences of every kind to plant for them."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from syncd.contract.load import load_contract_set
+from syncd.plan.compile import Plan, compile_contract
+from syncd.reconcile.check import Check, Order
+from syncd.reconcile.report import Report
+from syncd.stores.mongo import MongoStore
+from syncd.stores.redis import RedisStore
+from tests.support.cli import ROOT
+from tests.support.contracts import projection
+from tests.support.scene import Flow, Scene
+
+FIELDS = {"a": "a", "b": "b.deep", "title": "title"}
+FAR = datetime(2100, 1, 1, tzinfo=UTC)
+EVERY_KIND = (
+    projection(FIELDS),
+    projection(FIELDS, name="doc", type="json", ttl={"field": "until"}),
+    projection(FIELDS, name="slug", key="{slug}"),
+)
+"""Hash and JSON, with a TTL and without, and keys that move."""
+
+Drift: TypeAlias = set[tuple[str, str, str]]
+"""Projection, key, kind."""
+
+
+def state(number: int, version: int = 0) -> dict[str, Any]:
+    return {
+        "_id": number, "a": version, "b": {"deep": version}, "title": f"film {number}",
+        "slug": f"s{number}v{version}", "until": FAR,
+    }  # fmt: skip
+
+
+def add_every_kind(scene: Scene, count: int, short: str = "film") -> Flow:
+    films = [state(number) for number in range(count)]
+    return scene.add(short, *EVERY_KIND, unique=[["slug"]], documents=films)
+
+
+def plan_of(scene: Scene, flow: Flow) -> Plan:
+    found = load_contract_set(scene.contracts.path, {}).contracts
+    return compile_contract(next(e.contract for e in found if e.contract.name == flow.contract))
+
+
+def check(
+    scene: Scene,
+    flow: Flow,
+    mongo_uri: str,
+    redis_url: str,
+    *,
+    stop: threading.Event | None = None,
+    may_go_on: Callable[[], str] = lambda: "",
+    **order: Any,
+) -> Report:
+    """One whole check, in this process."""
+    mongo, redis = MongoStore(mongo_uri), RedisStore(redis_url)
+    try:
+        asked = Order(**order)
+        return Check(plan_of(scene, flow), mongo, redis, asked, stop or threading.Event(), may_go_on).run()
+    finally:
+        mongo.close()
+        redis.close()
+
+
+def drift_of(report: Report) -> Drift:
+    found = [(mark.projection, mark.key, mark.kind) for mark in report.examples]
+    assert len(set(found)) == len(found) == report.found
+    return set(found)
+
+
+def plant(flow: Flow, numbers: Sequence[int]) -> Drift:
+    """A difference of another kind at each document in turn; what a check has to say of it."""
+    ways = (_missing, _field, _further, _less, _json, _gone_ttl, _new_ttl, _extra, _moved, _unowned, _ghost)
+    planted: Drift = set()
+    for at, number in enumerate(numbers):
+        planted.add(ways[at % len(ways)](flow, number))
+    return planted
+
+
+def _missing(flow: Flow, n: int) -> tuple[str, str, str]:
+    flow.redis.delete(flow.key(n))
+    return "card", flow.key(n), "missing"
+
+
+def _field(flow: Flow, n: int) -> tuple[str, str, str]:
+    flow.redis.hset(flow.key(n), "title", "another")
+    return "card", flow.key(n), "content"
+
+
+def _further(flow: Flow, n: int) -> tuple[str, str, str]:
+    flow.redis.hset(flow.key(n), "more", "1")
+    return "card", flow.key(n), "content"
+
+
+def _less(flow: Flow, n: int) -> tuple[str, str, str]:
+    flow.redis.hdel(flow.key(n), "b")
+    return "card", flow.key(n), "content"
+
+
+def _json(flow: Flow, n: int) -> tuple[str, str, str]:
+    flow.redis.execute_command("JSON.SET", flow.key(n, "doc"), "$.a", "true")
+    return "doc", flow.key(n, "doc"), "content"
+
+
+def _gone_ttl(flow: Flow, n: int) -> tuple[str, str, str]:
+    flow.redis.persist(flow.key(n, "doc"))
+    return "doc", flow.key(n, "doc"), "ttl"
+
+
+def _new_ttl(flow: Flow, n: int) -> tuple[str, str, str]:
+    flow.redis.expire(flow.key(n), 10_000)
+    return "card", flow.key(n), "ttl"
+
+
+def _extra(flow: Flow, n: int) -> tuple[str, str, str]:
+    key = flow.key(1_000_000 + n)
+    flow.redis.hset(key, "title", "of no document")
+    return "card", key, "extra"
+
+
+def _moved(flow: Flow, n: int) -> tuple[str, str, str]:
+    key = flow.key(f"s{n}v0", "slug")
+    flow.redis.delete(key)
+    return "slug", key, "missing"
+
+
+def _unowned(flow: Flow, n: int) -> tuple[str, str, str]:
+    key = flow.key(f"stray{n}", "slug")
+    flow.redis.hset(key, "title", "of no document")
+    return "slug", key, "extra"
+
+
+def _ghost(flow: Flow, n: int) -> tuple[str, str, str]:
+    """A key of a document that is gone, by the map."""
+    key, template = flow.key(f"ghost{n}", "slug"), flow.key("{slug}", "slug")
+    flow.redis.hset(key, "title", "of no document")
+    flow.redis.hset(flow.names.control(f"keys:slug:{template}"), str(2_000_000 + n), key)
+    flow.redis.hset(flow.names.control(f"owners:slug:{template}"), key, f"{'0' * 16} {2_000_000 + n}")
+    return "slug", key, "extra"
+
+
+class Load:
+    """What `changing` did."""
+
+    def __init__(self) -> None:
+        self.writes = 0
+        self.seconds = 0.0
+        self.error: BaseException | None = None
+
+
+@contextmanager
+def changing(flow: Flow, numbers: Sequence[int], per_second: float) -> Iterator[Load]:
+    """Changes of every kind to these documents: versions that count up, titles that go to and fro, keys that move."""
+    films, stop, load, chance = flow.collection, threading.Event(), Load(), random.Random(7)
+
+    def step(version: int) -> None:
+        n, which = (number := chance.choice(numbers)), {"_id": number}
+        way = chance.randrange(8)
+        if way < 3:
+            films.update_one(which, {"$set": {"a": version, "b.deep": version}})
+        elif way < 5:  # to and fro: what was read before is there again
+            for title in ("to", f"film {n}"):
+                films.update_one(which, {"$set": {"title": title}})
+        elif way == 5:
+            films.update_one(which, {"$set": {"slug": f"s{n}v{version}"}})
+        elif way == 6:
+            films.replace_one(which, state(n, version), upsert=True)
+        else:
+            films.delete_one(which)
+            films.insert_one(state(n, version))
+
+    def write() -> None:
+        begun = time.monotonic()
+        try:
+            while not stop.is_set():
+                load.writes += 1
+                step(load.writes)
+                load.seconds = time.monotonic() - begun
+                stop.wait(max(0.0, load.writes / per_second - load.seconds))
+        except BaseException as error:
+            load.error = error
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield load
+    finally:
+        stop.set()
+        thread.join()
+    assert load.error is None, load.error
+
+
+@contextmanager
+def running(contract: str, *words: str, **env: str) -> Iterator[subprocess.Popen[str]]:
+    """`syncd reconcile` as a process that the test ends, or that ends by itself."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("SYNCD_")}
+    command = [sys.executable, "-m", "syncd", "reconcile", contract, *words]
+    process = subprocess.Popen(
+        command, env={**inherited, "PYTHONPATH": str(ROOT), **env}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
