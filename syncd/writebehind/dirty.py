@@ -14,6 +14,8 @@ DEBOUNCE_S = 0.05
 """So long a changed key waits for more changes: an application often writes in several commands."""
 AGAIN_S = 0.5
 """A key that changes on and on is read so often."""
+SLACK_S = 0.01
+"""A key that is due so soon goes along: what changed together is read together."""
 MOST_BYTES = 64 * 1024 * 1024
 """Of all names together; of an entry beside its name there are some 300 bytes."""
 
@@ -106,7 +108,7 @@ class DirtySet:
             now = self._clock()
             found: list[Dirty] = []
             self._forget_reads(now)
-            while self._order and len(found) < count and self._order[0][0] <= now:
+            while self._order and len(found) < count and self._order[0][0] <= now + SLACK_S:
                 _, key = heapq.heappop(self._order)
                 entry = self._entries.pop(key)
                 self._bytes -= len(key)

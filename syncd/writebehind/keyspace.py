@@ -32,7 +32,7 @@ from syncd.writebehind.upsert import StateWriter
 MOST_KEYS = 2000
 WAIT_S = 0.5
 EVERY_S = 1.0
-LOOK_AT_OPTION_S = 5.0
+LOOK_AT_OPTION_S = 2.0
 SUBSCRIBED_S = 10.0
 WORD_S = 2.0
 """So long a key that is not there waits for the event that says why: it is on its way, as a rule."""

@@ -16,7 +16,7 @@ from syncd.stores.redis import RedisStore, translate
 from syncd.writebehind.notifications import HEARD_S, scratch, unheard
 
 PING_S = 1.0
-SILENT_S = 4.0
+SILENT_S = 3.0
 """A subscription that answers no PING for so long is dead, whatever the socket says."""
 LOOK_S = 0.25
 RETRY_S = (0.05, 0.2, 0.5, 1.0)
