@@ -17,11 +17,11 @@ from bson.datetime_ms import DatetimeMS
 
 from syncd.errors import FatalError, ProjectionError, TransientError
 from syncd.inbound.floors import Floors
-from syncd.inbound.lookup import Lookup
 from syncd.plan.keys import encode_key_value
 from syncd.plan.merge import Base, Conflict, Merged, merge
 from syncd.plan.state import Found
 from syncd.plan.twoway import Record, TwoWayPlan, Value, digests, stored
+from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document
 from syncd.twoway.capture import Capture, Word
 from syncd.twoway.documents import DocumentWriter, Update

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from syncd import telemetry
-from syncd.inbound.lookup import Lookup
 from syncd.inbound.run import LaneRun
 from syncd.inbound.snapshot import Ghosts
 from syncd.inbound.sources import Source
@@ -20,6 +19,7 @@ from syncd.inbound.window import DATA_OPS, Window, WindowBuilder
 from syncd.plan.change import Drop, Write
 from syncd.plan.keys import encode_key_value
 from syncd.plan.twoway import TwoWayPlan
+from syncd.stores.lookup import Lookup
 from syncd.stores.position import Position
 from syncd.twoway.capture import Capture, Taken, Word
 from syncd.twoway.documents import DocumentWriter

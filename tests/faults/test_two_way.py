@@ -16,13 +16,15 @@ from tests.support.check import wait_until
 from tests.support.daemon import Daemon
 from tests.support.hold import Hold
 from tests.support.proxy import Proxy
-from tests.support.scene import Flow, Scene
+from tests.support.scene import Document, Flow, Scene
 from tests.support.twoway import (
     add_two_way,
     conflicts,
     documents,
     hset,
+    remove_key,
     wait_alike,
+    wait_document,
 )
 from tests.support.twoway_load import Load, film, is_doomed, writing
 
@@ -74,15 +76,60 @@ def test_kills_in_the_middle_of_a_merge(rig: Rig) -> None:
         rig.scene.daemon.resume()
         hold.wait()
         rig.scene.daemon.kill()
-        hset(flow, number, n=5)
+        hset(flow, number, b="again")
         rig.scene.start()
     flow.wait_live()
     wait_alike(flow)
-    wanted = {"n": 5, "a": "mongo", "in": {"b": "redis"}, "c": "mongo"}
+    wanted = {"n": 0, "a": "mongo", "in": {"b": "again"}, "c": "mongo"}
     assert documents(flow) == dict.fromkeys(range(len(POINTS)), wanted)
     records = {record["document"]: record["fields"] for record in conflicts(flow)}
     assert all(fields == [{"field": "c", "mongo": "mongo", "redis": "redis"}] for fields in records.values())
     assert len(conflicts(flow)) == len(POINTS)
+
+
+def test_changes_between_read_and_write(rig: Rig) -> None:
+    """nothing_lost, nothing_silent: what somebody changes between a read and the write that follows is merged too: in
+    the document, in the key, in the document while the key is written; and a deletion is none the less one."""
+    flow = add_two_way(rig.scene, "between", "outbox", documents=[film(n) for n in range(4)])
+    rig.scene.start()
+    flow.wait_live()
+    wait_alike(flow)
+    held = rig.mongo_proxy.hold_request(*updating(flow))
+    hset(flow, 0, c="redis")
+    held.wait()
+    flow.collection.update_one({"_id": 0}, {"$set": {"c": "mongo"}})
+    held.release()
+    wait_document(flow, 0, without_id(film(0)) | {"c": "mongo"})
+    wait_until(lambda: flow.hash(0)["c"] == "mongo", 20, flow.lane)
+
+    held = rig.redis_proxy.hold_request(*about(flow, b"syncd_merge"))
+    flow.collection.update_one({"_id": 1}, {"$set": {"c": "mongo"}})
+    held.wait()
+    hset(flow, 1, c="redis", b="new")
+    held.release()
+    wait_document(flow, 1, without_id(film(1)) | {"c": "mongo", "in": {"b": "new"}})
+    wait_until(lambda: flow.hash(1)["c"] == "mongo", 20, flow.lane)
+    assert {one["document"]: one["fields"] for one in conflicts(flow)} == {
+        number: [{"field": "c", "mongo": "mongo", "redis": "redis"}] for number in (0, 1)
+    }
+
+    held = rig.redis_proxy.hold_request(*about(flow, b"syncd_merge"))
+    flow.collection.update_one({"_id": 2}, {"$set": {"a": "first"}})
+    held.wait()
+    marks = flow.names.control("marks")
+    before = flow.redis.zscore(marks, flow.key(2))
+    flow.collection.update_one({"_id": 2}, {"$set": {"a": "second"}})
+    wait_until(lambda: flow.redis.zscore(marks, flow.key(2)) != before, 20, flow.lane)
+    held.release()
+    wait_until(lambda: flow.hash(2)["a"] == "second", 20, lambda: (flow.hash(2), flow.lane()))
+
+    held = rig.redis_proxy.hold_request(*about(flow, b"syncd_read_state"))
+    flow.collection.update_one({"_id": 3}, {"$set": {"of_others": 1}})
+    held.wait()
+    remove_key(flow, 3)
+    held.release()
+    wait_document(flow, 3, None)
+    assert len(conflicts(flow)) == 2
 
 
 def test_a_write_of_a_daemon_that_slept(rig: Rig) -> None:
@@ -108,14 +155,14 @@ def test_a_write_of_a_daemon_that_slept(rig: Rig) -> None:
     wait_until(lambda: state_of(first) == "standby", 20, first.process.log_tail)
     hset(flow, 1, c="after")
     wait_until(
-        lambda: documents(flow)[1] == {**film_without_id(1), "c": "after"}, 20, lambda: documents(flow)
+        lambda: documents(flow)[1] == {**without_id(film(1)), "c": "after"}, 20, lambda: documents(flow)
     )
     assert flow.hash(1)["b"] == "r0"
     assert first.metric("syncd_writes_total", store="mongo", result="put") == 0
 
 
-def film_without_id(number: int) -> dict[str, object]:
-    return {name: value for name, value in film(number).items() if name != "_id"}
+def without_id(document: Document) -> Document:
+    return {name: value for name, value in document.items() if name != "_id"}
 
 
 def wait_document_of(flow: Flow, b: str) -> None:

@@ -40,7 +40,7 @@ WRONG = {
     ),
     "capture without the direction": (
         contract(projection("{a: a}") + "sync: {capture: append}\n"),
-        "a.yaml:13:8: `capture` is for `direction: redis_to_mongo`; leave it out, or turn the direction",
+        "a.yaml:13:8: `capture` is for `direction: redis_to_mongo` and `both`; leave it out, or turn the direction",
     ),
     "a capture that is not built": (
         stream(sync="sync: {direction: redis_to_mongo, capture: poll}\n"),
