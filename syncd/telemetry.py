@@ -403,10 +403,10 @@ def merged(contract: str, noted: int, counts: Mapping[tuple[str, str], int], dea
     WRITES.labels(contract, "mongo", "dead").inc(dead)
 
 
-def conflict(contract: str, key: str, why: str, winner: str, fields: list[str]) -> None:
-    """Both sides changed since they last agreed. What they said is in MongoDB's record of it, never here."""
+def conflict(contract: str, why: str, winner: str, fields: list[str]) -> None:
+    """Both sides changed since they last agreed. Where, and what they said, is in MongoDB's record of it."""
     CONFLICTS.labels(contract, "undone" if why == "authority" else winner).inc()
-    _log.warning("conflict", contract=contract, key=key, why=why, winner=winner, fields=fields)
+    _log.warning("conflict", contract=contract, why=why, winner=winner, fields=fields)
 
 
 def keys_gone(contract: str, count: int) -> None:

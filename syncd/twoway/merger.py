@@ -65,7 +65,7 @@ class Outcome:
     """By store and result; `echo`: key and document were alike already."""
     settled: list[bytes] = field(default_factory=list)
     refused: dict[bytes, Refused] = field(default_factory=dict)
-    conflicts: list[tuple[bytes, Conflict]] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
     waiting: set[bytes] = field(default_factory=set)
     """Keys of which nobody can tell yet why they are not there."""
 
@@ -232,7 +232,7 @@ class Merger:
             if key not in undone:
                 _count(pair, outcome)
                 outcome.settled.append(key)
-                outcome.conflicts += [(key, conflict) for conflict in pair.merged.conflicts]
+                outcome.conflicts += pair.merged.conflicts
         if refused:
             self._store.merge(refused, self._time)
         return again

@@ -198,9 +198,8 @@ class _Merging:
         self._run.progressed = True
         telemetry.BATCH.labels(self._plan.name).observe(time.monotonic() - began)
         telemetry.merged(self._plan.name, len(taken.words), outcome.counts, parked)
-        for key, said in outcome.conflicts:
-            where = key.decode(errors="backslashreplace")
-            telemetry.conflict(self._plan.name, where, said.why, said.winner, sorted(said.fields))
+        for said in outcome.conflicts:
+            telemetry.conflict(self._plan.name, said.why, said.winner, sorted(said.fields))
 
     def _keep(self) -> None:
         self._kept = time.monotonic()
