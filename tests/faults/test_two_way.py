@@ -132,6 +132,31 @@ def test_changes_between_read_and_write(rig: Rig) -> None:
     assert len(conflicts(flow)) == 2
 
 
+def test_a_redis_that_is_full(rig: Rig) -> None:
+    """nothing_lost, bounded: while Redis takes nothing, what the application noted still goes to MongoDB, and makes
+    room; what MongoDB changed goes to Redis as soon as there is memory."""
+    flow = add_two_way(rig.scene, "full", "outbox", documents=[film(n) for n in range(50)])
+    rig.scene.start()
+    flow.wait_live()
+    wait_alike(flow)
+    rig.scene.daemon.pause()
+    for number in range(40):
+        hset(flow, number, b="redis")
+    flow.collection.update_many({"_id": {"$gte": 30}}, {"$set": {"a": "mongo"}})
+    flow.redis.config_set("maxmemory", 1)
+    try:
+        rig.scene.daemon.resume()
+        wait_until(lambda: not flow.redis.xlen(flow.names.control("outbox")), 30, flow.lane)
+        assert {found["in"]["b"] for n, found in documents(flow).items() if n < 40} == {"redis"}
+        assert flow.hash(49)["a"] == "m0"
+    finally:
+        flow.redis.config_set("maxmemory", 0)
+    wait_alike(flow)
+    assert flow.hash(35) == {"n": "0", "a": "mongo", "b": "redis", "c": "c0"}
+    assert not conflicts(flow)
+    assert not flow.dead_letters()
+
+
 def test_a_write_of_a_daemon_that_slept(rig: Rig) -> None:
     """fenced: a write to MongoDB that was on its way for a whole lease is refused, though the document is again what
     that daemon had read; and the daemon, revived, writes nothing more."""
