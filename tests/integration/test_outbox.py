@@ -142,6 +142,7 @@ def test_letters_and_replay(shared: Scene, redis_url: str) -> None:
     database.create_collection(flow.collection.name, validator=schema)
     call(flow, "hset", 1, "n", "many secrets")
     wait_letters(flow, ["cannot_convert"])
+    call(flow, "hset", 1, "n", "more secrets")
     put(flow, [2], 101)
     flow.redis.xadd(outbox(flow), {"key": "no:key:of:ours"})
     flow.redis.xadd(outbox(flow), {"mine": "1"})
@@ -249,6 +250,7 @@ def test_other_servers(
         flow = live(scene, "other", shape={"ttl": {"field": "expires_at"}})
         for n in range(5):
             call(flow, "hset", n, "n", n)
+        wait_documents(flow, {n: {"n": n} for n in range(5)})
         call(flow, "del", 0)
         call(flow, "hset", 1, "n", "none")
         wait_letters(flow, ["cannot_convert"])
