@@ -93,6 +93,9 @@ def nothing_else_is_asked(contracts: Sequence[LoadedContract]) -> Iterator[Probl
         if contract.contract.mongo.unique:
             what = "`unique` is for keys of documents"
             yield contract.problem_at_key(("mongo", "unique"), what, "leave it out")
+        if contract.contract.reconcile is not None:
+            what = "`reconcile` is for `direction: mongo_to_redis`"
+            yield contract.problem_at_key(("reconcile",), what, "leave it out")
         for key in _ONLY_INBOUND:
             if key in contract.contract.sync.model_fields_set:
                 what = f"`{key}` is for `direction: mongo_to_redis`"

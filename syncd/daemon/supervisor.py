@@ -12,6 +12,7 @@ from prometheus_client import generate_latest
 
 from syncd import telemetry
 from syncd.contract.model import Contract
+from syncd.daemon.checks import Checks
 from syncd.errors import SettingsError
 from syncd.inbound.hub import StreamHub
 from syncd.inbound.lane import Lane
@@ -60,6 +61,9 @@ class Runner(Protocol):
     def refuse(self, problems: list[str]) -> None:
         """Note that an edit did not pass; what runs goes on."""
 
+    def check(self, contract: str, repair: bool | None) -> str | None:
+        """Compare a contract's two sides now: see Checks.ask."""
+
     def stop(self) -> None:
         """Finish every batch under way and commit."""
 
@@ -86,6 +90,7 @@ class Supervisor:
         self.owner = new_owner()
         self.contracts = ContractsStatus()
         self._lanes: dict[str, AnyLane] = {}
+        self._checks = Checks(self._mongo, self._redis, settings, self._lanes.get)
         self._lock = threading.Lock()
         self._applied = False
 
@@ -119,6 +124,7 @@ class Supervisor:
                 lane = self._lane(wanted[name])
                 lane.start()
                 self._lanes[name] = lane
+            self._checks.follow(plan for plan in plans if isinstance(plan, Plan))
             self._applied = True
         return Changes(started, changed, stopped)
 
@@ -133,6 +139,10 @@ class Supervisor:
         self.contracts = ContractsStatus(False, problems)
         telemetry.reload_refused(problems)
 
+    def check(self, contract: str, repair: bool | None) -> str | None:
+        """Compare a contract's two sides now: see Checks.ask."""
+        return self._checks.ask(contract, repair)
+
     def _stop(self, names: list[str]) -> None:
         """Stop lanes, all at once; they stay listed, so that readiness does not claim what is not there."""
         lanes = [self._lanes[name] for name in names]
@@ -144,6 +154,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """Finish every batch under way and commit."""
+        self._checks.stop()
         with self._lock:
             self._stop(list(self._lanes))
         self._mongo.close()
@@ -200,4 +211,6 @@ def compile_set(contracts: Iterable[Contract], settings: Settings) -> list[AnyPl
 
 
 def _same(a: AnyPlan, b: AnyPlan) -> bool:
-    return a.contract == b.contract and a.fingerprint == b.fingerprint
+    """Whether a lane would do the same. When it is compared is no matter of the lane."""
+    one, other = (plan.contract.model_copy(update={"reconcile": None}) for plan in (a, b))
+    return one == other and a.fingerprint == b.fingerprint

@@ -36,6 +36,8 @@ class LaneStatus:
         """`shared` while a quiet lane has its changes from a stream that others read too."""
         self.partitions: list[dict[str, Any]] = []
         """All partitions of the contract, where it is split, as Redis showed them when the lane last looked."""
+        self.check: dict[str, Any] | None = None
+        """What the last comparison of both sides by this daemon found, without the keys."""
         self._fresh_at: float | None = None
         self._heard = time.monotonic()
         self._position = Position()
@@ -130,6 +132,7 @@ class LaneStatus:
             "position": readable(self._position.time),
             "snapshot": {"phase": self._position.phase, "copied": self._position.copied},
             "partitions": self.partitions,
+            "check": self.check,
             "error": self.error,
             "complaint": self.complaint,
         }
