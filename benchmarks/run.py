@@ -10,13 +10,15 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from benchmarks import many
+from benchmarks.back import caught_up, limit, syncd
 from benchmarks.check import Mismatch
+from benchmarks.entries import Events
 from benchmarks.install import NotInstalled
 from benchmarks.limits import measure
 from benchmarks.observe import Foreign
 from benchmarks.options import Options
 from benchmarks.phases import BACKLOG, Trial
-from benchmarks.products import PRODUCTS
+from benchmarks.products import PRODUCTS, BridgeBack, Product
 from benchmarks.report import LIMITS, Figures, Results
 from benchmarks.resp import ReplyError
 from benchmarks.servers import Servers, with_modules
@@ -24,6 +26,9 @@ from benchmarks.shapes import SHAPES
 from benchmarks.systems import SYSTEMS, Site, Syncd, System, SystemFailed
 from benchmarks.workload import PLAIN, Shape
 
+SERIES = Events("series", timeseries=True)
+MOST_PEER_ENTRIES = 20_000
+"""Of the product of others that appends: it takes a second for a few thousand."""
 FAILURES = (Mismatch, SystemFailed, TimeoutError, ReplyError)
 
 
@@ -38,7 +43,7 @@ class Run:
 
     def all(self) -> None:
         """Everything, one after the other: two cores carry it."""
-        peers = [name for name in self.options.peers if self._installed(name)]
+        peers = [name for name in self.options.peers if self._installed(PRODUCTS[name])]
         for number in range(self.options.rounds):
             names = [*self.options.systems, *(peers if number < self.options.peer_rounds else [])]
             for name in _rotated(names, number):
@@ -75,6 +80,35 @@ class Run:
         for size in self.options.sizes:
             self._part("growth", str(size), self._trial(self.running, size, PLAIN))
 
+    def append(self) -> None:
+        """A stream into an ordinary collection; the product of others takes part as elsewhere."""
+        options = self.options
+        for _ in range(options.rounds):
+            self._limit("append", Events())
+            self._back("append", "syncd", syncd(Events()), options.documents, options.latency_seconds)
+        if options.products and self._installed(BridgeBack):
+            entries = min(options.documents, MOST_PEER_ENTRIES)
+            self._back("append", BridgeBack.name, BridgeBack, entries, options.latency_seconds)
+
+    def series(self) -> None:
+        """A stream into a time series: nobody else writes each entry once there."""
+        for _ in range(self.options.rounds):
+            self._limit("series", SERIES)
+            self._back("series", "syncd", syncd(SERIES), self.options.documents, 0.0)
+
+    def _limit(self, part: str, events: Events) -> None:
+        running, count = self.running, self.options.documents
+
+        def run() -> Figures:
+            return {"per_s": self.load.submit(limit, running.mongo_uri, count, events.timeseries).result()}
+
+        self._part(part, "alone", run)
+
+    def _back(
+        self, part: str, name: str, make: Callable[[Site], System], entries: int, seconds: float
+    ) -> None:
+        self._part(part, name, lambda: caught_up(self.running, self.load, make, entries, seconds))
+
     def _trial(self, running: Servers, documents: int, shape: Shape) -> Callable[[], Figures]:
         """syncd through snapshot and backlog."""
 
@@ -86,11 +120,12 @@ class Run:
 
         return run
 
-    def _installed(self, name: str) -> bool:
+    def _installed(self, product: type[Product]) -> bool:
         """Whether a product is there, or could be installed; where not, the results say why."""
+        name = product.name
         say(f"installing {name}, unless it is there")
         try:
-            PRODUCTS[name].prepare()
+            product.prepare()
         except NotInstalled as error:
             self.results.left_out[name] = f"cannot be installed: {error}"
             say(f"left out: {name}: {self.results.left_out[name]}")
@@ -109,7 +144,8 @@ class Run:
     def _part(self, part: str, name: str, action: Callable[[], Figures]) -> None:
         """One measurement of syncd alone."""
         say(f"{part}: {name}")
-        figures = self._measured(f"{part}: {name}", action, self.results.failures)
+        failures = self.results.left_out if name == BridgeBack.name else self.results.failures
+        figures = self._measured(f"{part}: {name}", action, failures)
         if figures is not None:
             self.results.parts.setdefault(part, {}).setdefault(name, []).append(figures)
 

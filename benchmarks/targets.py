@@ -17,6 +17,8 @@ IDLE_CORES = 0.03
 PEAK_MB = 150.0
 CPU_US = 12.0
 BEHIND_S = 0.5
+OF_INSERT_MANY = 0.8
+APPEND_P50_MS, APPEND_P99_MS = 5.0, 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ def _all(results: Mapping[str, Any]) -> list[Row]:
         *_variants(parts.get("variants", {})),
         *(_peer(title, names, systems, results["left_out"]) for title, names in PEERS.items()),
         _growth(parts.get("growth", {})),
+        _append(parts.get("append", {})),
+        _series(parts.get("series", {})),
     ]
 
 
@@ -207,6 +211,32 @@ def _growth(growth: Mapping[str, Figures]) -> Row:
         checks.append(Check(f"{phase} {_times(longer, 'x the time a document')}", longer, LINEAR, most=True))
     reached = " / ".join(f"{int(size):,}" for size in sizes) or "-"
     return _row("growth", f"growth: {reached} documents", "time linear, memory flat", *checks, *_flat(growth))
+
+
+def _append(figures: Mapping[str, Figures]) -> Row:
+    own, peer = figures.get("syncd", {}), figures.get("mq-bridge-back", {})
+    checks = []
+    for centile, most in (("p50", APPEND_P50_MS), ("p99", APPEND_P99_MS)):
+        value = own.get(f"latency_{centile}_ms")
+        checks.append(Check(f"{centile} {_unit(value, '.1f', 'ms')}", value, most, most=True))
+    if peer:
+        times = ratio(own.get("per_s"), peer.get("per_s"))
+        checks.append(Check(_times(times, "x mq-bridge + Redpanda Connect"), times, 1.0))
+    target = f">= {OF_INSERT_MANY} of insert_many alone, p50 <= {APPEND_P50_MS:.0f} ms, p99 <= {APPEND_P99_MS:.0f} ms"
+    return _row("append", "a stream into a collection", target, _of_alone(figures), *checks)
+
+
+def _series(figures: Mapping[str, Figures]) -> Row:
+    target = f">= {OF_INSERT_MANY} of insert_many alone"
+    return _row("series", "a stream into a time series", target, _of_alone(figures))
+
+
+def _of_alone(figures: Mapping[str, Figures]) -> Check:
+    per_s = figures.get("syncd", {}).get("per_s")
+    share = ratio(per_s, figures.get("alone", {}).get("per_s"))
+    return Check(
+        f"{_unit(per_s, ',.0f', 'a second')}, {_times(share, 'of insert_many')}", share, OF_INSERT_MANY
+    )
 
 
 def _bend(growth: Mapping[str, Figures], sizes: list[str], name: str) -> float | None:

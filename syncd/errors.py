@@ -8,6 +8,7 @@ SyncdError
 └── StoreError              a store answered, or failed to
     ├── TransientError      may pass by itself: the lane stops, waits and tries again
     │   └── FencedError     the lease is lost: the lane stands by, or takes it again where nobody holds it
+    ├── UncertainError      nobody knows any more whether a write was done
     ├── CapabilityError     the server lacks what the contract needs
     ├── PositionLostError   the stream cannot go on from the stored position: snapshot again
     │   ├── OplogTooShortError   the oplog no longer reaches back to it
@@ -86,6 +87,10 @@ class FencedError(TransientError):
     def __init__(self, message: str, holder: str) -> None:
         self.holder = holder
         super().__init__("redis", message)
+
+
+class UncertainError(StoreError):
+    """Whether a write was done is no longer known to the store; to make it again may do it twice."""
 
 
 class CapabilityError(StoreError):

@@ -33,6 +33,11 @@ class Settings(BaseSettings):
     token: SecretStr | None = Field(
         None, description="What a caller must show to have something done over HTTP; without it nobody may."
     )
+    site: str = Field(
+        "",
+        max_length=64,
+        description="Name of this Redis, where several write to one MongoDB; it stands in `_syncd.site` of documents.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least that is logged."
     )
@@ -49,6 +54,13 @@ class Settings(BaseSettings):
         description="Most writes in one call to Redis: the application's reads wait so long.",
     )
     chunk_documents: int = Field(2000, ge=10, le=50_000, description="Documents a snapshot reads at once.")
+    dirty_keys: int = Field(
+        100_000,
+        ge=100,
+        le=10_000_000,
+        description="Changed keys of a contract with `capture: keyspace` that are remembered, at some 400 bytes each; "
+        "above it they are forgotten, and all keys are compared.",
+    )
     workers: int = Field(
         1,
         ge=1,

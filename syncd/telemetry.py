@@ -32,15 +32,16 @@ DEAD_REASONS = (
     "vector_length", "vector_element", "cannot_convert", "key_field_missing", "key_field_type", "ttl_not_a_date",
     "expression", "json_too_deep", "not_unicode", "number_too_large", "unsupported_type", "wrong_type",
     "redis_refused", "document_too_large", "document_refused", "duplicate_key", "other_content", "entry_trimmed",
-    "other",
+    "foreign_key", "other",
 )  # fmt: skip
 DRIFT_KINDS = ("missing", "extra", "content", "ttl")
 CHECK_RESULTS = ("clean", "drift", "repaired", "incomplete", "failed", "skipped")
 _WRITE_RESULTS = {
-    "redis": ("put", "patch", "delete", "dead", "settled"),
-    "mongo": ("put", "repeated", "dead"),
+    "redis": ("put", "patch", "delete", "dead", "settled", "marked", "echo"),
+    "mongo": ("put", "repeated", "delete", "gone", "dead"),
 }
-"""`repeated`: a document that came again and was there already."""
+"""`repeated`: a document that came again and was there already. `gone`: a key that was noted, is not there, and was not
+deleted: it expired, or was evicted, before it was read."""
 _LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 disable_created_metrics()
@@ -101,12 +102,38 @@ INDEX_FAILURES = Gauge(
     registry=REGISTRY,
 )
 OUTBOX = Gauge(
-    "syncd_outbox_entries", "Entries of a stream that are not in MongoDB yet, at most", ["contract"],
+    "syncd_outbox_entries", "Entries of a stream, or changed keys, that are not in MongoDB yet, at most", ["contract"],
     registry=REGISTRY,
 )  # fmt: skip
 TRIMMED = Counter(
     "syncd_outbox_trimmed_total", "Entries of a stream that somebody removed before they were in MongoDB", ["contract"],
     registry=REGISTRY,
+)  # fmt: skip
+LOOK_UP_REASONS = ("session_expired", "history_truncated", "redis_restarted", "group_lost")
+LOOKED_UP = Counter(
+    "syncd_append_uncertain_total",
+    "Times that nobody knew whether entries are in a time series, so that each is looked up before it is written",
+    ["contract", "why"], registry=REGISTRY,
+)  # fmt: skip
+OUTBOX_BYTES = Gauge(
+    "syncd_outbox_bytes", "Memory that the outbox takes in Redis, about", ["contract"], registry=REGISTRY
+)
+WENT_BACK = Counter(
+    "syncd_redis_went_back_total", "Documents that were ahead of Redis, and took its state all the same", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
+MARKED = Gauge(
+    "syncd_marked_keys", "Keys of a two-way contract that MongoDB told of and that are not merged yet", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
+CONFLICTS = Counter(
+    "syncd_conflicts_total",
+    "Conflicts of a two-way contract, by the side that won; `undone`: a change on a side without authority",
+    ["contract", "resolution"], registry=REGISTRY,
+)  # fmt: skip
+CATCHUPS = Counter(
+    "syncd_keyspace_catchups_total", "Comparisons of all keys with what was last synced, by why",
+    ["contract", "why"], registry=REGISTRY,
 )  # fmt: skip
 RESTARTS = Counter(
     "syncd_lane_restarts_total", "Lanes started again, by why", ["contract", "why"], registry=REGISTRY
@@ -185,31 +212,51 @@ def configure_logging(level: str, form: str) -> None:
     )
 
 
+_NONE: tuple[tuple[str, ...], ...] = ((),)
+
+
+def _each(*values: str) -> tuple[tuple[str, ...], ...]:
+    return tuple((value,) for value in values)
+
+
+_OF_ALL: dict[Any, tuple[tuple[str, ...], ...]] = {
+    CHANGES: _each(*CHANGE_OPS),
+    DEAD_TOTAL: _each(*DEAD_REASONS),
+    SNAPSHOT_DOCUMENTS: _each("applied", "estimated"),
+    RESTARTS: _each("transient", "fatal", "fenced", "position_lost", "layout", "bug"),
+    **dict.fromkeys((LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE), _NONE),
+}
+_OF_TARGET: dict[str, dict[Any, tuple[tuple[str, ...], ...]]] = {
+    "redis": {
+        DRIFT: _each(*DRIFT_KINDS),
+        RECONCILE_RUNS: _each(*CHECK_RESULTS),
+        **dict.fromkeys(_OF_CHECKS, _NONE),
+    },
+    "mongo": {
+        CATCHUPS: _each("start", "subscription", "overflow", "setting", "request"),
+        LOOKED_UP: _each(*LOOK_UP_REASONS),
+        **dict.fromkeys((OUTBOX, OUTBOX_BYTES, TRIMMED, WENT_BACK), _NONE),
+    },
+}
+"""The values of every metric's second label, of those that every contract has and of those of one direction."""
+
+
 def contract_known(
-    contract: str, freshness_s: float | None, partitions: int = 1, *, store: str = "redis"
+    contract: str,
+    freshness_s: float | None,
+    partitions: int = 1,
+    *,
+    store: str = "redis",
+    two_way: bool = False,
 ) -> None:
-    """Every series of a contract exists from the start, at 0. `store` is the one that it writes to."""
-    for op in CHANGE_OPS:
-        CHANGES.labels(contract, op)
+    """Every series of a contract exists from the start, at 0. `store` is one that it writes to."""
+    for resolution in ("mongo", "redis", "undone") if two_way else ():
+        CONFLICTS.labels(contract, resolution)
     for result in _WRITE_RESULTS[store]:
         WRITES.labels(contract, store, result)
-    if store == "mongo":
-        OUTBOX.labels(contract)
-        TRIMMED.labels(contract)
-    for reason in DEAD_REASONS:
-        DEAD_TOTAL.labels(contract, reason)
-    for kind in DRIFT_KINDS if store == "redis" else ():
-        DRIFT.labels(contract, kind)
-    for result in CHECK_RESULTS if store == "redis" else ():
-        RECONCILE_RUNS.labels(contract, result)
-    for of_checks in _OF_CHECKS if store == "redis" else ():
-        of_checks.labels(contract)
-    for state in ("applied", "estimated"):
-        SNAPSHOT_DOCUMENTS.labels(contract, state)
-    for why in ("transient", "fatal", "fenced", "position_lost", "layout", "bug"):
-        RESTARTS.labels(contract, why)
-    for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE):
-        metric.labels(contract)
+    for metric, values in (_OF_ALL | _OF_TARGET[store]).items():
+        for value in values:
+            metric.labels(contract, *value)
     if freshness_s is not None:
         FRESHNESS.labels(contract).set(freshness_s)
     PARTITIONS.labels(contract).set(partitions)
@@ -219,8 +266,9 @@ def contract_known(
 def contract_gone(contract: str) -> None:
     """Take the series of a removed contract off the page."""
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
-                   SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX, TRIMMED, DRIFT,
-                   RECONCILE_RUNS, *_OF_CHECKS):  # fmt: skip
+                   SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX, OUTBOX_BYTES,
+                   TRIMMED, WENT_BACK, CATCHUPS, LOOKED_UP, MARKED, CONFLICTS, DRIFT, RECONCILE_RUNS,
+                   *_OF_CHECKS):  # fmt: skip
         metric.remove_by_labels({"contract": contract})
 
 
@@ -317,6 +365,109 @@ def entries_trimmed(contract: str, stream: str, count: int) -> None:
         "entries were removed before they were in MongoDB; let the stream keep more", contract=contract, stream=stream,
         count=count,
     )  # fmt: skip
+
+
+def notifications_set(contract: str, before: str, now: str) -> None:
+    """Redis did not tell of changed keys; now it does, until its restart."""
+    _log.warning(
+        "notify-keyspace-events was set; put it into redis.conf as well",
+        contract=contract,
+        before=before,
+        now=now,
+    )
+
+
+def keys_compared(contract: str, why: str, detail: str) -> None:
+    """Nobody can tell which keys have changed, so all are compared with what was last synced."""
+    CATCHUPS.labels(contract, why).inc()
+    log = _log.info if why in ("start", "request") else _log.warning
+    log("comparing all keys", contract=contract, why=why, detail=detail)
+
+
+def append_uncertain(contract: str, why: str, entries: int | None, up_to: str) -> None:
+    """Nobody knows whether entries are in a time series: MongoDB's or Redis's memory of it is gone."""
+    LOOKED_UP.labels(contract, why).inc()
+    _log.error(
+        "not known whether entries were written; each is looked up in MongoDB first", contract=contract, why=why,
+        entries=entries, up_to=up_to,
+    )  # fmt: skip
+
+
+def state_written(contract: str, read: int, put: int, deleted: int, dead: int) -> None:
+    """Keys that entries named are in MongoDB."""
+    CHANGES.labels(contract, "update").inc(read)
+    for result, count in (("put", put), ("delete", deleted), ("dead", dead)):
+        WRITES.labels(contract, "mongo", result).inc(count)
+
+
+def merged(contract: str, noted: int, counts: Mapping[tuple[str, str], int], dead: int) -> None:
+    """Keys and documents were brought together. `noted`: changes that Redis told of; `counts`: by store and result."""
+    CHANGES.labels(contract, "update").inc(noted)
+    for (store, result), count in counts.items():
+        WRITES.labels(contract, store, result).inc(count)
+    WRITES.labels(contract, "mongo", "dead").inc(dead)
+
+
+def conflict(contract: str, key: str, why: str, winner: str, fields: list[str]) -> None:
+    """Both sides changed since they last agreed. What they said is in MongoDB's record of it, never here."""
+    CONFLICTS.labels(contract, "undone" if why == "authority" else winner).inc()
+    _log.warning("conflict", contract=contract, key=key, why=why, winner=winner, fields=fields)
+
+
+def keys_gone(contract: str, count: int) -> None:
+    """Keys that somebody noted were not there when they were read, and nobody said that they were deleted."""
+    WRITES.labels(contract, "mongo", "gone").inc(count)
+    _log.warning(
+        "keys were gone before they were read: expired or evicted; their documents stay as they were",
+        contract=contract, count=count,
+    )  # fmt: skip
+
+
+def redis_went_back(contract: str, count: int) -> None:
+    """Documents show a later state than Redis can have: it was restored, failed over, or its clock went back."""
+    WENT_BACK.labels(contract).inc(count)
+    _log.warning("documents were ahead of Redis, and take its state", contract=contract, count=count)
+
+
+def outbox_replaced(contract: str) -> None:
+    """Somebody deleted the outbox. What it held is not known; all keys are looked at instead."""
+    TRIMMED.labels(contract).inc()
+    _log.error("the outbox was deleted, all keys are looked at", contract=contract)
+
+
+def copy_started(contract: str) -> None:
+    """All keys of a contract go to MongoDB: somebody asked for it, or entries were lost."""
+    _log.info("snapshot started", contract=contract, reason="asked for")
+
+
+def outbox_functions_missing(contract: str) -> None:
+    """Redis does not let us load the functions for applications: they write in MULTI."""
+    _log.warning(
+        "no functions for applications, for FUNCTION LOAD is not allowed; use MULTI, see the outbox's page",
+        contract=contract,
+    )  # fmt: skip
+
+
+def comparison_finished(contract: str, compared: int, seconds: float) -> None:
+    """All keys are as they were last synced, or have been synced again."""
+    _log.info("all keys compared", contract=contract, compared=compared, seconds=round(seconds, 3))
+
+
+def keys_vanished(contract: str, deleted: int, expired: int, evicted: int) -> None:
+    """Keys that are not there, and nobody said that they were deleted; what is known of some says that they were."""
+    WRITES.labels(contract, "mongo", "gone").inc(expired + evicted)
+    if deleted or evicted:
+        _log.warning(
+            "keys are gone: deleted while nobody listened, or evicted", contract=contract, taken_for_deleted=deleted,
+            evicted_or_unknown_and_kept=evicted,
+        )  # fmt: skip
+
+
+def foreign_keys(contract: str, count: int, *, first: bool) -> None:
+    """Keys that match the contract's pattern and not its template; they are left out."""
+    CHANGES.labels(contract, "other").inc(count)
+    if first:
+        _log.warning("keys of another template are left out, `other` counts them", contract=contract)
 
 
 def nothing_to_copy(contract: str) -> None:

@@ -15,6 +15,7 @@ from syncd import __version__
 from syncd.cli import deadletters
 from syncd.cli.check import check
 from syncd.cli.demo import demo
+from syncd.cli.doctor import doctor
 from syncd.cli.init import init
 from syncd.cli.reconcile import reconcile
 from syncd.cli.run import run
@@ -24,7 +25,7 @@ from syncd.cli.snapshot import snapshot
 from syncd.cli.status import status
 from syncd.errors import CapabilityError, SettingsError, StoreError, SyncdError
 
-VERBS = (init, check, schema, run, status, snapshot, reconcile, demo)
+VERBS = (init, check, doctor, schema, run, status, snapshot, reconcile, demo)
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 

@@ -53,10 +53,11 @@ def _ask_servers(contracts: ContractSet) -> None:
     from syncd.ops.preflight import preflight
     from syncd.settings import Settings
 
-    told, problems = preflight(contracts, Settings.from_environment())
-    typer.echo("\n".join(told), err=True)
-    if problems:
-        raise ContractError(problems)
+    report = preflight(contracts, Settings.from_environment())
+    told = [str(finding) for finding in report.findings if finding.problem is None]
+    typer.echo("\n".join([*report.servers, *told]), err=True)
+    if report.problems:
+        raise ContractError(report.problems)
 
 
 def _problems_as_text(problems: list[Problem]) -> str:
@@ -83,6 +84,7 @@ def _summary(loaded: LoadedContract) -> dict[str, Any]:
         "version": contract.metadata.version,
         "owner": contract.metadata.owner,
         "collection": contract.mongo.collection,
+        "direction": contract.sync.direction,
         "projections": [
             {
                 "name": projection.projection,
@@ -100,7 +102,7 @@ def _line(summary: dict[str, Any]) -> str:
         f"{shape['type']} {shape['key']}" + (f" (index {shape['index']})" if shape["index"] else "")
         for shape in summary["projections"]
     ]
-    arrow = "<-" if any(shape["type"] == "stream" for shape in summary["projections"]) else "->"
+    arrow = "<-" if summary["direction"] == "redis_to_mongo" else "->"
     return f"{summary['name']} {summary['version']}: {summary['collection']} {arrow} {', '.join(shapes)}"
 
 

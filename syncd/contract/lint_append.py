@@ -1,21 +1,23 @@
-"""Rules about the direction: what belongs to a contract that appends, and to it alone."""
+"""Rules about the direction: what belongs to a contract from Redis to MongoDB, and to one that appends."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from syncd.contract.loaded import LoadedContract
-from syncd.contract.model import FieldSpec, Projection
+from syncd.contract.model import ELEMENTS, FieldSpec, Projection
 from syncd.contract.source import Path
 from syncd.errors import Problem
 
-_ONLY_INBOUND = ("on_delete", "on_drop", "on_unresumable_position")
+_ONLY_INBOUND = ("on_drop", "on_unresumable_position")
+_ONLY_STATE = ("on_delete", "on_expire", "outbox_max")
+_TURNED = "from Redis to MongoDB"
 
 
 def appending(contracts: Sequence[LoadedContract]) -> Iterator[LoadedContract]:
-    """The contracts that go from Redis to MongoDB."""
+    """The contracts that go from Redis to MongoDB, or both ways."""
     for contract in contracts:
-        if contract.sound("sync") and contract.contract.sync.direction == "redis_to_mongo":
+        if contract.sound("sync") and contract.contract.sync.direction != "mongo_to_redis":
             yield contract
 
 
@@ -32,20 +34,22 @@ def directions_and_captures_agree(contracts: Sequence[LoadedContract]) -> Iterat
         if not contract.sound("sync"):
             continue
         sync = contract.contract.sync
-        if sync.direction == "redis_to_mongo" and sync.capture is None:
-            what = "`direction: redis_to_mongo` without a `capture`"
-            yield contract.problem(("sync", "direction"), what, "write capture: append")
+        if sync.direction != "mongo_to_redis" and sync.capture is None:
+            what = f"`direction: {sync.direction}` without a `capture`"
+            remedy = "write capture: outbox or keyspace" + (", or append" if sync.direction != "both" else "")
+            yield contract.problem(("sync", "direction"), what, remedy)
         elif sync.direction == "mongo_to_redis" and sync.capture is not None:
-            what = "`capture` is for `direction: redis_to_mongo`"
+            what = "`capture` is for `direction: redis_to_mongo` and `both`"
             yield contract.problem_at_key(("sync", "capture"), what, "leave it out, or turn the direction")
 
 
-def streams_are_appended(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
-    """A stream is read, every other shape is written."""
+def types_fit_the_capture(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """A stream is read entry by entry, every other shape as a whole; and some shapes are only read."""
     for contract in contracts:
-        if not contract.sound("sync"):
+        if not contract.sound("sync") or _lacks_capture(contract):
             continue
-        appends = contract.contract.sync.direction == "redis_to_mongo"
+        inbound = contract.contract.sync.direction == "mongo_to_redis"
+        appends = not inbound and contract.contract.sync.capture == "append"
         for at, projection in contract.projections():
             path: Path = ("redis", at, "type")
             if not contract.sound(*path):
@@ -54,16 +58,23 @@ def streams_are_appended(contracts: Sequence[LoadedContract]) -> Iterator[Proble
                 remedy = "write sync: {direction: redis_to_mongo, capture: append}, or another type"
                 yield contract.problem(path, "`type: stream` is for contracts that append", remedy)
             elif projection.type != "stream" and appends:
-                yield contract.problem(
-                    path, f"`type: {projection.type}` cannot be appended from", "write type: stream"
-                )
+                what = f"`type: {projection.type}` cannot be appended from"
+                yield contract.problem(path, what, "write type: stream, or capture: outbox or keyspace")
+            elif projection.type in ELEMENTS and inbound:
+                what = f"`type: {projection.type}` only goes {_TURNED}"
+                yield contract.problem(path, what, "write type: json, which holds arrays")
 
 
-def one_stream_a_contract(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
-    """Lag and position are those of one stream."""
+def _lacks_capture(contract: LoadedContract) -> bool:
+    sync = contract.contract.sync
+    return sync.direction != "mongo_to_redis" and sync.capture is None
+
+
+def one_projection_a_contract(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """Lag, position and what belongs to a document are those of one shape."""
     for contract in appending(contracts):
         if contract.sound("redis") and len(contract.contract.redis) > 1:
-            what = "more than one stream in a contract"
+            what = f"more than one projection in a contract {_TURNED}"
             yield contract.problem(("redis", 1, "projection"), what, "write a contract for each")
 
 
@@ -77,16 +88,19 @@ def stream_keys_are_plain(contracts: Sequence[LoadedContract]) -> Iterator[Probl
 
 
 def nothing_else_is_asked(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
-    """What an entry of a stream cannot have must not look as if it had an effect."""
+    """What has no meaning in this direction must not look as if it had an effect."""
     for contract, at, projection in _streams(contracts):
-        asked = {"ttl": projection.ttl, "index": projection.index, "value": projection.value}
-        for key, value in asked.items():
-            if value is not None:
+        for key in ("ttl", "value"):
+            if getattr(projection, key) is not None:
                 yield contract.problem_at_key(("redis", at, key), f"a stream has no `{key}`", "leave it out")
-        if projection.whole:
-            what = "`fields: all` of a stream, whose fields have no types"
-            yield contract.problem(("redis", at, "fields"), what, "name the fields")
     for contract in appending(contracts):
+        for at, projection in contract.projections():
+            if projection.index is not None and not contract.contract.is_two_way:
+                what = f"an `index` over keys that go {_TURNED}"
+                yield contract.problem_at_key(("redis", at, "index"), what, "leave it out")
+            if projection.whole:
+                what = f"`fields: all` {_TURNED}, where fields need a path and a type"
+                yield contract.problem(("redis", at, "fields"), what, "name the fields")
         if contract.contract.mongo.filter is not None:
             what = "`filter` is for documents that are read"
             yield contract.problem_at_key(("mongo", "filter"), what, "leave it out")
@@ -96,18 +110,41 @@ def nothing_else_is_asked(contracts: Sequence[LoadedContract]) -> Iterator[Probl
         if contract.contract.reconcile is not None:
             what = "`reconcile` is for `direction: mongo_to_redis`"
             yield contract.problem_at_key(("reconcile",), what, "leave it out")
-        for key in _ONLY_INBOUND:
-            if key in contract.contract.sync.model_fields_set:
-                what = f"`{key}` is for `direction: mongo_to_redis`"
-                yield contract.problem_at_key(("sync", key), what, "leave it out")
+    for contract in contracts:
+        yield from _of_another_capture(contract)
+
+
+def _of_another_capture(contract: LoadedContract) -> Iterator[Problem]:
+    if not contract.sound("sync") or _lacks_capture(contract):
+        return
+    sync, inbound = contract.contract.sync, contract.contract.sync.direction == "mongo_to_redis"
+    for key in sync.model_fields_set & {*_ONLY_INBOUND, *_ONLY_STATE}:
+        if key in _ONLY_INBOUND and sync.direction == "redis_to_mongo":
+            owner = "`direction: mongo_to_redis`"
+        elif key == "outbox_max" and sync.capture != "outbox":
+            owner = "`capture: outbox`"
+        elif key == "on_expire" and (inbound or sync.capture == "append"):
+            owner = "`capture: keyspace`"
+        elif key == "on_delete" and sync.capture == "append":
+            owner = "documents that have a key"
+        else:
+            continue
+        yield contract.problem_at_key(("sync", key), f"`{key}` is for {owner}", "leave it out")
+    if inbound and sync.on_delete == "tombstone":
+        what = f"a tombstone is for documents that go {_TURNED}"
+        yield contract.problem(("sync", "on_delete"), what, "write delete or ignore")
 
 
 def _specs(contracts: Sequence[LoadedContract]) -> Iterator[tuple[LoadedContract, Path, str, FieldSpec]]:
-    for contract, at, projection in _streams(contracts):
-        for name, spec in (projection.fields or {}).items():
-            path: Path = ("redis", at, "fields", name)
-            if contract.sound(*path):
-                yield contract, path, name, spec
+    for contract in appending(contracts):
+        for at, projection in contract.projections():
+            named = {("fields", name): spec for name, spec in (projection.fields or {}).items()}
+            if projection.value is not None and projection.type != "stream":
+                named["value",] = projection.value  # type: ignore[index]
+            for key, spec in named.items():
+                path: Path = ("redis", at, *key)
+                if contract.sound(*path):
+                    yield contract, path, key[-1], spec
 
 
 def fields_can_be_turned(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
@@ -118,13 +155,21 @@ def fields_can_be_turned(contracts: Sequence[LoadedContract]) -> Iterator[Proble
                 yield contract.problem(
                     (*path, key), f"`{key}` has no way back into a document", "leave it out"
                 )
-        parts = spec.from_.split(".") if spec.from_ else []
-        if parts[:1] == ["_id"]:
-            what = "`_id` is made from the stream and the entry"
-            yield contract.problem(path, what, "name another path")
-        elif any(part.isdigit() for part in parts):
-            what = "a number in a path names an element of an array, which is not there yet"
-            yield contract.problem(path, what, "write names joined by dots, such as address.zip")
+        if spec.from_:
+            yield from path_can_be_set(contract, path, spec.from_)
+
+
+def path_can_be_set(contract: LoadedContract, place: Path, path: str) -> Iterator[Problem]:
+    """Whether syncd may write to this path of a document."""
+    parts = path.split(".")
+    if parts[0] == "_id":
+        origin = "the stream and the entry" if contract.contract.sync.capture == "append" else "the key"
+        yield contract.problem(place, f"`_id` is made from {origin}", "name another path")
+    elif parts[0] == "_syncd" and contract.contract.captures_state:
+        yield contract.problem(place, "`_syncd` is where syncd keeps its position", "name another path")
+    elif any(part.isdigit() for part in parts):
+        what = "a number in a path names an element of an array, which is not there yet"
+        yield contract.problem(place, what, "write names joined by dots, such as address.zip")
 
 
 def paths_do_not_meet(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
@@ -156,8 +201,8 @@ def entries_have_one_document(contracts: Sequence[LoadedContract]) -> Iterator[P
 
 RULES = (
     directions_and_captures_agree,
-    streams_are_appended,
-    one_stream_a_contract,
+    types_fit_the_capture,
+    one_projection_a_contract,
     stream_keys_are_plain,
     nothing_else_is_asked,
     fields_can_be_turned,

@@ -73,8 +73,8 @@ def keys_are_unique_per_document(contracts: Sequence[LoadedContract]) -> Iterato
     for keys in keys_of(contracts):
         paths = set(keys.template.paths)
         unique = keys.contract.contract.mongo.unique
-        if keys.is_stream:
-            continue
+        if keys.is_stream or (paths and keys.contract.contract.captures_state):
+            continue  # such keys have a rule of their own
         if not paths:
             yield keys.problem(
                 f"the key {keys.shown} has no placeholder", "add one that differs per document: {_id}"

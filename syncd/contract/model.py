@@ -51,6 +51,12 @@ def check_cron(line: str) -> str:
     return line
 
 
+def _check_top(name: str) -> str:
+    if "." in check_path(name):
+        raise ValueError("not a field at the top of the document|write one name, without dots")
+    return name
+
+
 def _positive(value: int) -> int:
     if value <= 0:
         raise ValueError("a duration of zero|leave the key out, or write a duration above zero")
@@ -61,12 +67,15 @@ DurationMs: TypeAlias = Annotated[
     int, BeforeValidator(parse_duration, json_schema_input_type=str), AfterValidator(_positive)
 ]
 Path: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(check_path)]
+TopName: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_check_top)]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
-RedisType: TypeAlias = Literal["hash", "json", "string", "stream"]
+RedisType: TypeAlias = Literal["hash", "json", "string", "set", "zset", "list", "stream"]
 FieldType: TypeAlias = Literal[
     "string", "int", "long", "double", "decimal", "bool", "date", "epoch", "epoch_ms",
     "objectId", "uuid", "binary", "json", "vector", "geo",
 ]  # fmt: skip
+ELEMENTS = frozenset({"set", "zset", "list"})
+"""Redis types that hold elements and no fields."""
 VectorType: TypeAlias = Literal["float32", "float16"]
 
 
@@ -88,6 +97,27 @@ class Metadata(Model):
     description: str = Field("", description="What the projection is for, in a sentence.")
 
 
+class TimeSeries(Model):
+    """A time-series collection, which is made where there is none of its name."""
+
+    time_field: TopName = Field(
+        description="Field of the document with the time; an entry without is a dead letter."
+    )
+    meta_field: TopName | None = Field(
+        None, description="Field that tells series apart: one that seldom changes, such as the device."
+    )
+    granularity: Literal["seconds", "minutes", "hours"] | None = Field(
+        None, description="How far apart the entries of one series are."
+    )
+    expire_after: DurationMs | None = Field(None, description="MongoDB removes what is older.")
+
+    @model_validator(mode="after")
+    def _are_two_fields(self) -> TimeSeries:
+        if self.meta_field == self.time_field:
+            raise ValueError("`meta_field` is the time field|name another field, or leave it out")
+        return self
+
+
 class Mongo(Model):
     """Where the documents live."""
 
@@ -103,6 +133,9 @@ class Mongo(Model):
         (),
         description="Field lists that a unique index of the collection covers. A key template that does not "
         "hold `{_id}` must be covered by one of them.",
+    )
+    timeseries: TimeSeries | None = Field(
+        None, description="For `capture: append`: the collection is a time series. See how-to/append.md."
     )
 
 
@@ -306,14 +339,18 @@ class Projection(Model):
     """One shape of each document in Redis."""
 
     projection: Name = Field(description="Name of the shape, unique in the contract.")
-    type: RedisType = Field(description="What the key holds; `stream` is for `capture: append`.")
+    type: RedisType = Field(
+        description="What the key holds; `set`, `zset` and `list` only go to MongoDB, `stream` is for `append`."
+    )
     key: str = Field(
         min_length=1,
         max_length=512,
         description='Key template, such as "movie:{_id}"; of a stream, its key.',
     )
     ttl: Ttl | None = Field(
-        None, description="A duration such as 30d, set again by every write, or {field: path} of a date."
+        None,
+        description="A duration such as 30d, set again by every write, or {field: path} of a date. From Redis "
+        "to MongoDB only the latter: the moment at which the key expires goes to that path.",
     )
     fields: dict[str, FieldSpec] | None = Field(
         None,
@@ -322,7 +359,9 @@ class Projection(Model):
     )
     whole: bool = Field(False, exclude=True, description="Set by `fields: all`.")
     value: FieldSpec | None = Field(
-        None, description="`type: string` only, instead of `fields`: the one value that the string holds."
+        None,
+        description="Instead of `fields`: the one value that a string holds, or what the elements of a set, a sorted "
+        "set or a list are. In the document these are an array, of a sorted set one of `{member, score}`.",
     )
     index: Index | None = Field(None, description="A search index over the keys of this projection.")
 
@@ -352,37 +391,80 @@ class Projection(Model):
         if self.type == "string":
             if (self.fields is None) == (self.value is None):
                 raise ValueError("a string needs exactly one of `fields` and `value`|give one of them")
+        elif self.type in ELEMENTS:
+            if self.value is None or self.fields is not None:
+                remedy = "write value: {from: path, type: string}, and no `fields`"
+                raise ValueError(f"a {self.type} has elements, which are one `value`|{remedy}")
         elif self.value is not None:
-            raise ValueError("`value` is for `type: string`|name the `fields`")
+            raise ValueError("`value` is for a string, a set, a zset or a list|name the `fields`")
         elif self.fields is None:
             raise ValueError("no `fields`|name them, or write `fields: all` for the whole document")
         if not self.fields and not self.whole and self.value is None:
             raise ValueError("`fields` is empty|name at least one field")
-        if self.type == "string" and self.index is not None:
-            raise ValueError("a string cannot be indexed|use `type: hash` or `type: json`")
+        if self.type in {"string", *ELEMENTS} and self.index is not None:
+            raise ValueError(f"a {self.type} cannot be indexed|use `type: hash` or `type: json`")
         return self
 
 
-class Sync(Model):
-    """Which way data flows, and what a deletion means. The other keys are for `mongo_to_redis`."""
+class Authority(Model):
+    """Fields that only one side may change, by their names in Redis."""
 
-    direction: Literal["mongo_to_redis", "redis_to_mongo"] = Field(
+    mongo: tuple[str, ...] = Field(
+        (), description="Fields that MongoDB decides; a change in Redis is undone."
+    )
+    redis: tuple[str, ...] = Field(
+        (), description="Fields that Redis decides; a change in MongoDB is undone."
+    )
+
+
+class Sync(Model):
+    """Which way data flows, and what a deletion means."""
+
+    direction: Literal["mongo_to_redis", "redis_to_mongo", "both"] = Field(
         "mongo_to_redis", description="Where changes come from."
     )
-    capture: Literal["append"] | None = Field(
+    capture: Literal["append", "outbox", "keyspace"] | None = Field(
         None,
-        description="For `redis_to_mongo`, how changes are found. `append`: each entry of a stream becomes a document.",
+        description="For `redis_to_mongo` and `both`, how changes in Redis are found. `append`: each entry of a "
+        "stream becomes a document. "
+        "`outbox`: the application notes each key that it changes in a stream. `keyspace`: Redis tells of keys that "
+        "changed.",
     )
-    on_delete: Literal["delete", "ignore"] = Field(
-        "delete", description="`delete` removes the key of a deleted document; `ignore` leaves it to its TTL."
+    on_delete: Literal["delete", "tombstone", "ignore"] = Field(
+        "delete",
+        description="`delete` removes what belongs to what was deleted; `ignore` leaves it. `tombstone`, from Redis to "
+        "MongoDB: the document stays, with the date at `_syncd.deleted`.",
+    )
+    on_expire: Literal["ignore", "delete"] = Field(
+        "ignore",
+        description="For `capture: keyspace`: whether a key that expires is a deletion. One that is evicted never is.",
+    )
+    on_conflict: Literal["mongo_wins", "redis_wins", "newest", "merge_fields"] | None = Field(
+        None,
+        description="For `both`: what happens where both sides changed since they last agreed. `mongo_wins`, "
+        "`redis_wins` and `newest` take all of one side; `merge_fields` takes from each side the fields that it "
+        "changed, and MongoDB's value of a field that both changed.",
+    )
+    authority: Authority | None = Field(None, description="For `both`: fields that belong to one side.")
+    conflicts: str | None = Field(
+        None,
+        pattern=r'^[^\s/\\."$]+\.[^\x00$]+$',
+        description="For `both`: the collection of the records of conflicts; `syncd_conflicts` in the database of "
+        "the documents, where nothing is said.",
+    )
+    outbox_max: int | None = Field(
+        None,
+        ge=1,
+        description="For `capture: outbox`: as long as so many entries wait, syncd's functions refuse to change a key.",
     )
     on_drop: Literal["purge", "keep", "pause"] = Field(
         "purge",
-        description="What a drop or rename of the collection means: `purge` removes its keys, `keep` leaves them until "
-        "new documents overwrite them, `pause` stops the lane until `syncd snapshot`.",
+        description="For `mongo_to_redis`. What a drop or rename of the collection means: `purge` removes its keys, "
+        "`keep` leaves them until new documents overwrite them, `pause` stops the lane until `syncd snapshot`.",
     )
     on_unresumable_position: Literal["resnapshot", "fail"] = Field(
-        "resnapshot", description="What to do when MongoDB can no longer resume from the stored position."
+        "resnapshot",
+        description="For `mongo_to_redis`. What to do when MongoDB can no longer resume from the stored position.",
     )
 
 
@@ -451,6 +533,16 @@ class Contract(Model):
     sync: Sync = Sync()
     slo: Slo | None = Field(None, description="Freshness, as a metric and an alert.")
     reconcile: Reconcile | None = Field(None, description="Comparison of both sides, and repair.")
+
+    @property
+    def captures_state(self) -> bool:
+        """Whether the present content of keys goes to MongoDB, not entries of a stream."""
+        return self.sync.direction != "mongo_to_redis" and self.sync.capture in ("outbox", "keyspace")
+
+    @property
+    def is_two_way(self) -> bool:
+        """Whether changes of both sides go to the other."""
+        return self.sync.direction == "both"
 
     @property
     def name(self) -> str:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
 from prometheus_client import generate_latest
 
@@ -16,17 +16,21 @@ from syncd.daemon.checks import Checks
 from syncd.errors import SettingsError
 from syncd.inbound.hub import StreamHub
 from syncd.inbound.lane import Lane
+from syncd.lanes.lane import BaseLane
 from syncd.plan.append import AppendPlan, appends, compile_append
+from syncd.plan.base import ContractPlan
 from syncd.plan.compile import Plan, compile_contract
+from syncd.plan.state import StatePlan, compile_state
+from syncd.plan.twoway import TwoWayPlan, compile_two_way
 from syncd.settings import Settings
 from syncd.stores.lease import new_owner
 from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard
+from syncd.twoway.lane import TwoWayLane
+from syncd.writebehind.keyspace_lane import KeyspaceLane
 from syncd.writebehind.lane import AppendLane
-
-AnyPlan: TypeAlias = Plan | AppendPlan
-AnyLane: TypeAlias = Lane | AppendLane
+from syncd.writebehind.state_lane import StateLane
 
 STOP_TIMEOUT_S = 25.0
 """Below the 30 s that Kubernetes and systemd give by default. A lane that is stuck in a dead link is left behind: its
@@ -52,10 +56,10 @@ class Changes(NamedTuple):
 class Runner(Protocol):
     """What runs the contracts of a daemon: a Supervisor in this process, or Workers."""
 
-    def compile(self, contracts: Iterable[Contract]) -> list[AnyPlan]:
+    def compile(self, contracts: Iterable[Contract]) -> list[ContractPlan]:
         """Compile a set without touching what runs. Raises SettingsError where a setting is missing."""
 
-    def apply(self, plans: list[AnyPlan]) -> None:
+    def apply(self, plans: list[ContractPlan]) -> None:
         """Make exactly these plans run."""
 
     def refuse(self, problems: list[str]) -> None:
@@ -89,23 +93,23 @@ class Supervisor:
         self._requests = RequestBoard(self._redis)
         self.owner = new_owner()
         self.contracts = ContractsStatus()
-        self._lanes: dict[str, AnyLane] = {}
+        self._lanes: dict[str, BaseLane] = {}
         self._checks = Checks(self._mongo, self._redis, settings, self._lanes.get)
         self._lock = threading.Lock()
         self._applied = False
 
-    def compile(self, contracts: Iterable[Contract]) -> list[AnyPlan]:
+    def compile(self, contracts: Iterable[Contract]) -> list[ContractPlan]:
         """Compile a set without touching what runs. Raises SettingsError where a setting is missing."""
         return compile_set(contracts, self._settings)
 
-    def apply(self, plans: list[AnyPlan]) -> None:
+    def apply(self, plans: list[ContractPlan]) -> None:
         """Make exactly these plans run: stop what is gone, exchange what changed, start what is new."""
         reloaded = self._applied
         changes = self.exchange(plans)
         self.contracts = ContractsStatus()
         telemetry.contracts_applied(changes.started, changes.restarted, changes.stopped, reloaded=reloaded)
 
-    def exchange(self, plans: list[AnyPlan]) -> Changes:
+    def exchange(self, plans: list[ContractPlan]) -> Changes:
         """`apply` without a word to the outside."""
         with self._lock:
             wanted = {plan.name: plan for plan in plans}
@@ -124,14 +128,20 @@ class Supervisor:
                 lane = self._lane(wanted[name])
                 lane.start()
                 self._lanes[name] = lane
-            self._checks.follow(plan for plan in plans if isinstance(plan, Plan))
+            self._checks.follow(plan for plan in plans if type(plan) is Plan)
             self._applied = True
         return Changes(started, changed, stopped)
 
-    def _lane(self, plan: AnyPlan) -> AnyLane:
+    def _lane(self, plan: ContractPlan) -> BaseLane:
         common = self._mongo, self._redis, self.owner, self._settings
         if isinstance(plan, AppendPlan):
             return AppendLane(plan, *common, self._requests)
+        if isinstance(plan, StatePlan):
+            listens = plan.contract.sync.capture == "keyspace"
+            return (KeyspaceLane if listens else StateLane)(plan, *common, self._requests)
+        if isinstance(plan, TwoWayPlan):
+            return TwoWayLane(plan, *common, self._hub, self._requests)
+        assert isinstance(plan, Plan)
         return Lane(plan, *common, self._hub, self._requests)
 
     def refuse(self, problems: list[str]) -> None:
@@ -161,7 +171,7 @@ class Supervisor:
         self._redis.close()
 
     @property
-    def lanes(self) -> list[AnyLane]:
+    def lanes(self) -> list[BaseLane]:
         """The lanes that run, by name."""
         return [lane for _, lane in sorted(self._lanes.copy().items())]
 
@@ -196,21 +206,27 @@ def lane_name(lane: dict[str, Any]) -> str:
     return str(lane["contract"] if lane["partition"] == "1/1" else f"{lane['contract']} {lane['partition']}")
 
 
-def compile_set(contracts: Iterable[Contract], settings: Settings) -> list[AnyPlan]:
+def compile_set(contracts: Iterable[Contract], settings: Settings) -> list[ContractPlan]:
     """Compile contracts. Raises SettingsError, with the contract's name, where a setting is missing."""
     secret = settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None
-    plans: list[AnyPlan] = []
+    plans: list[ContractPlan] = []
     for contract in contracts:
         try:
-            plans.append(
-                compile_append(contract) if appends(contract) else compile_contract(contract, secret)
-            )
+            plans.append(_compile(contract, secret))
         except SettingsError as error:
             raise SettingsError(f"contract {contract.name}: {error}") from None
     return plans
 
 
-def _same(a: AnyPlan, b: AnyPlan) -> bool:
+def _compile(contract: Contract, secret: bytes | None) -> ContractPlan:
+    if appends(contract):
+        return compile_append(contract)
+    if contract.is_two_way:
+        return compile_two_way(contract)
+    return compile_state(contract) if contract.captures_state else compile_contract(contract, secret)
+
+
+def _same(a: ContractPlan, b: ContractPlan) -> bool:
     """Whether a lane would do the same. When it is compared is no matter of the lane."""
     one, other = (plan.contract.model_copy(update={"reconcile": None}) for plan in (a, b))
     return one == other and a.fingerprint == b.fingerprint

@@ -15,9 +15,10 @@ from syncd import telemetry
 from syncd.contract.model import Contract
 from syncd.daemon.pages import merged
 from syncd.daemon.process import APPLY_TIMEOUT_S, ASK_TIMEOUT_S, WorkerProcess
-from syncd.daemon.supervisor import STOP_TIMEOUT_S, AnyPlan, Changes, ContractsStatus, compile_set
+from syncd.daemon.supervisor import STOP_TIMEOUT_S, Changes, ContractsStatus, compile_set
 from syncd.daemon.worker import Report
 from syncd.inbound.status import LaneStatus
+from syncd.plan.base import ContractPlan
 from syncd.plan.partition import Partition
 from syncd.settings import Settings
 from syncd.stores.lease import new_owner
@@ -42,11 +43,11 @@ class Workers:
         for worker in self._workers:
             worker.start()
 
-    def compile(self, contracts: Iterable[Contract]) -> list[AnyPlan]:
+    def compile(self, contracts: Iterable[Contract]) -> list[ContractPlan]:
         """Compile a set without touching what runs. Raises SettingsError where a setting is missing."""
         return compile_set(contracts, self._settings)
 
-    def apply(self, plans: list[AnyPlan]) -> None:
+    def apply(self, plans: list[ContractPlan]) -> None:
         """Make exactly these plans run, and say what became of them when every worker has answered."""
         with self._lock:
             self._places = place([plan.name for plan in plans], self._places, len(self._workers))
@@ -59,7 +60,7 @@ class Workers:
         all_of = Changes(*(sorted({name for said in answers for name in said[kind]}) for kind in range(3)))
         telemetry.contracts_applied(all_of.started, all_of.restarted, all_of.stopped, reloaded=reloaded)
 
-    def _share(self, plans: list[AnyPlan], at: int) -> list[Contract]:
+    def _share(self, plans: list[ContractPlan], at: int) -> list[Contract]:
         everywhere = self._settings.split
         return [plan.contract for plan in plans if everywhere or self._places[plan.name] == at]
 

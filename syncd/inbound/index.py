@@ -12,10 +12,9 @@ from redis.exceptions import ResponseError
 
 from syncd import telemetry
 from syncd.contract.model import Index, IndexField, VectorField
-from syncd.errors import CapabilityError, TransientError
+from syncd.errors import TransientError
 from syncd.plan.compile import Plan
 from syncd.plan.project import Shape
-from syncd.stores.capabilities import Capabilities, lacks
 from syncd.stores.layout import others_have_copied
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
@@ -29,13 +28,6 @@ _FLAGS = (
     ("unf", "UNF"), ("no_index", "NOINDEX"),
 )  # fmt: skip
 _VECTOR_OPTIONS = ("initial_cap", "block_size", "m", "ef_construction", "ef_runtime", "epsilon")
-
-
-def require_capabilities(plan: Plan, server: Capabilities) -> None:
-    """Raise CapabilityError where this server cannot hold what the contract asks for."""
-    missing = [f"{lack.what}; {lack.remedy}" for lack in lacks(plan.contract, server)]
-    if missing:
-        raise CapabilityError("redis", ". ".join(missing))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a lane tells about itself: written by its thread, read by the HTTP page, the metrics and the command line."""
+"""What a lane from MongoDB to Redis tells about itself."""
 
 from __future__ import annotations
 
@@ -6,32 +6,24 @@ import time
 from typing import Any
 
 from syncd import telemetry
+from syncd.lanes.status import BaseStatus
 from syncd.plan.partition import WHOLE, Partition
 from syncd.stores.position import Position
 from syncd.stores.times import ZERO, readable, seconds
 
-SILENT_S = 5.0
-"""A live lane hears from MongoDB every second. One that is stuck in a dead link, on either side, does not."""
 OPLOG_CALM_S = 120
 """A young oplog is short without being full; an idle position is up to a minute old."""
 OPLOG_ALARM = 0.6
 """Part of the oplog window that a lane may be behind before a person is told."""
 
 
-class LaneStatus:
-    """State of one lane. Reads are consistent enough for people: every field is replaced as a whole."""
+class LaneStatus(BaseStatus):
+    """State of one lane from MongoDB to Redis."""
 
     def __init__(
         self, contract: str, collection: str, freshness_s: float | None, partition: Partition = WHOLE
     ) -> None:
-        self.contract, self.partition = contract, partition
-        self.collection = collection
-        self.freshness_s = freshness_s
-        self.state = "starting"
-        self.since = time.time()
-        self.error = ""
-        self.changes = 0
-        self.dead_letters = 0
+        super().__init__(contract, collection, freshness_s, partition)
         self.stream = "own"
         """`shared` while a quiet lane has its changes from a stream that others read too."""
         self.partitions: list[dict[str, Any]] = []
@@ -39,22 +31,13 @@ class LaneStatus:
         self.check: dict[str, Any] | None = None
         """What the last comparison of both sides by this daemon found, without the keys."""
         self._fresh_at: float | None = None
-        self._heard = time.monotonic()
         self._position = Position()
         self._alarmed = False
-
-    def enter(self, state: str, *, error: str = "", **details: Any) -> None:
-        """Come into another state; `error` says why when that is not a good one."""
-        self.error = error
-        self._heard = time.monotonic()
-        if state != self.state:
-            self.state, self.since = state, time.time()
-            telemetry.lane_state(self.contract, state, **details)
 
     def took(self, events: list[dict[str, Any]]) -> None:
         """Redis confirmed these changes."""
         self.changes += len(events)
-        self._heard = time.monotonic()
+        self.heard()
         wall = events[-1].get("wallTime")
         if wall is not None:
             self._fresh_at = wall / 1000
@@ -68,7 +51,8 @@ class LaneStatus:
 
     def fresh_now(self) -> None:
         """MongoDB says that there is nothing more."""
-        self._fresh_at, self._heard = time.time(), time.monotonic()
+        self._fresh_at = time.time()
+        self.heard()
 
     def confirmed(self, position: Position) -> None:
         """Redis holds everything up to `position`."""
@@ -79,24 +63,9 @@ class LaneStatus:
         """Seconds since the newest state that Redis is known to show; since the start before there is one."""
         return max(0.0, time.time() - (self._fresh_at or self.since))
 
-    @property
-    def ready(self) -> bool:
-        """Whether readers get what the contract promises. A standby is ready: its peer serves."""
-        return not self.complaint
-
-    @property
-    def complaint(self) -> str:
-        """Why the lane is not ready; empty when it is."""
-        if self.state == "standby":
-            return ""
-        if self.state != "live":
-            return self.error or self.state
-        lag, silence = self.lag(), time.monotonic() - self._heard
-        if silence > SILENT_S:
-            return f"no word from MongoDB or Redis for {silence:.0f} s; are both up?"
-        if self.freshness_s is not None and lag > self.freshness_s:
-            return f"{lag:.1f} s behind; slo.freshness is {self.freshness_s:g} s"
-        return ""
+    def left(self) -> None:
+        """The other daemon moves the position, and ours says nothing any more."""
+        self.confirmed(Position())
 
     def oplog(self, first: int, last: int) -> None:
         """How far back the oplog reaches, in epoch seconds. Says so when the position has used up most of that."""
@@ -109,30 +78,17 @@ class LaneStatus:
 
     def measure(self) -> None:
         """Bring the gauges up to date that grow while nothing happens."""
-        telemetry.LAG.labels(self.contract).set(self.lag())
+        super().measure()
         if self._position.time != ZERO:
             telemetry.POSITION_AGE.labels(self.contract).set(
                 max(0.0, time.time() - seconds(self._position.time))
             )
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+    def _more(self) -> dict[str, Any]:
         return {
-            "contract": self.contract,
-            "partition": str(self.partition),
-            "collection": self.collection,
-            "state": self.state,
-            "since": self.since,
-            "ready": self.ready,
-            "lag_seconds": round(self.lag(), 3),
-            "freshness_seconds": self.freshness_s,
-            "changes": self.changes,
-            "dead_letters": self.dead_letters,
             "stream": self.stream,
             "position": readable(self._position.time),
             "snapshot": {"phase": self._position.phase, "copied": self._position.copied},
             "partitions": self.partitions,
             "check": self.check,
-            "error": self.error,
-            "complaint": self.complaint,
         }

@@ -1,56 +1,100 @@
-"""Contracts against real servers, before anything runs: what `syncd check --connect` tells."""
+"""Contracts against real servers, before anything runs: what `syncd check --connect` and `syncd doctor` tell."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from pymongo.errors import OperationFailure
 
 from syncd.contract.loaded import ContractSet, LoadedContract
 from syncd.contract.source import Path
 from syncd.contract.template import KeyTemplate
-from syncd.errors import CapabilityError, Problem, SettingsError
+from syncd.errors import CapabilityError, FatalError, Problem, SettingsError
+from syncd.ops.conditions import Finding, conditions, refused
 from syncd.plan.append import appends, compile_append
 from syncd.plan.compile import compile_contract
+from syncd.plan.keys import scan_pattern
+from syncd.plan.state import compile_state
 from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities, lacks
 from syncd.stores.mongo import MongoStore, translated
+from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
-from syncd.writebehind.writer import Writer
+from syncd.writebehind import notifications
+from syncd.writebehind.subscriber import Subscriber
+from syncd.writebehind.target import find_series
+from syncd.writebehind.upsert import require_collection
+
+SUBSCRIBED_S = 5.0
 
 
-def preflight(contracts: ContractSet, settings: Settings) -> tuple[list[str], list[Problem]]:
-    """What the servers are, and every problem of a contract with them. Raises StoreError when one cannot be reached."""
+class Report(NamedTuple):
+    """What the servers are, and everything that is not as it should be."""
+
+    servers: list[str]
+    findings: list[Finding]
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Why contracts cannot run."""
+        return [finding.problem for finding in self.findings if finding.problem is not None]
+
+
+def preflight(contracts: ContractSet, settings: Settings) -> Report:
+    """Ask both servers. Raises StoreError when one cannot be reached, or is none that syncd works with."""
     mongo = MongoStore(settings.mongo_uri.get_secret_value())
     redis = RedisStore(settings.redis_url.get_secret_value())
     try:
         deployment, server = mongo.connect(), redis.connect()
-        problems = [
-            problem
+        findings = [
+            refused(problem, loaded.contract.name)
             for loaded in contracts.contracts
             for problem in (
                 *_settings(loaded, settings), *_capabilities(loaded, server), *_collection(loaded, mongo),
             )
         ]  # fmt: skip
-        return [str(deployment), str(server), *_advice(server)], problems
+        findings += [
+            refused(problem, loaded.contract.name, "nothing_lost")
+            for loaded in contracts.contracts
+            for problem in _events(loaded, redis)
+        ]
+        findings += conditions([loaded.contract for loaded in contracts.contracts], server)
+        return Report([str(deployment), str(server)], findings)
     finally:
         mongo.close()
         redis.close()
 
 
-def _advice(server: Capabilities) -> Iterator[str]:
-    if not server.persistence:
-        yield "this Redis keeps nothing on disk: after its restart every contract is copied anew"
-    if server.maxmemory_policy.startswith("allkeys"):
-        yield (
-            f"maxmemory-policy {server.maxmemory_policy} may evict positions, and then a contract is copied anew; "
-            "noeviction or volatile-lru does not"
-        )
+def _events(loaded: LoadedContract, redis: RedisStore) -> Iterator[Problem]:
+    """Whether Redis tells of changed keys, or lets syncd ask for it."""
+    if loaded.contract.sync.capture != "keyspace":
+        return
+    try:
+        if notifications.check(redis).present is None:
+            _probe(loaded, redis)
+    except (CapabilityError, FatalError) as error:
+        what, _, remedy = str(error).rpartition("; ")
+        yield loaded.problem(("sync", "capture"), what, remedy)
+
+
+def _probe(loaded: LoadedContract, redis: RedisStore) -> None:
+    """Where the option is hidden only an event tells."""
+    projection = loaded.contract.redis[0]
+    pattern = scan_pattern(KeyTemplate.parse(projection.key))
+    subscriber = Subscriber(redis, ControlKeys(loaded.contract.name), pattern, lambda key, event: None)
+    subscriber.start()
+    try:
+        subscriber.wait_up(SUBSCRIBED_S)
+        subscriber.probe(projection.type)
+    finally:
+        subscriber.stop()
+        subscriber.join()
 
 
 def _settings(loaded: LoadedContract, settings: Settings) -> Iterator[Problem]:
     key = settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None
-    if appends(loaded.contract):
+    if loaded.contract.sync.direction == "redis_to_mongo":
         return  # nothing in it needs a setting
     try:
         compile_contract(loaded.contract, key)
@@ -64,9 +108,12 @@ def _capabilities(loaded: LoadedContract, server: Capabilities) -> Iterator[Prob
 
 
 def _target(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
-    """Whether documents can be appended to the collection, exactly once."""
+    """Whether documents can be written to the collection, exactly once."""
     try:
-        Writer(mongo, compile_append(loaded.contract)).check()
+        if appends(loaded.contract):
+            find_series(mongo, compile_append(loaded.contract))
+        else:
+            require_collection(mongo, compile_state(loaded.contract))
     except CapabilityError as error:
         what, _, remedy = str(error).rpartition("; ")
         yield loaded.problem(("mongo", "collection"), what, remedy)
@@ -74,7 +121,7 @@ def _target(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
 
 def _collection(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
     contract = loaded.contract
-    if appends(contract):
+    if contract.sync.direction == "redis_to_mongo":
         yield from _target(loaded, mongo)
         return
     database, _, name = contract.mongo.collection.partition(".")

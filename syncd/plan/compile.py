@@ -12,17 +12,17 @@ import orjson
 
 from syncd.contract.model import Contract
 from syncd.errors import ProjectionError
+from syncd.plan.base import ContractPlan
 from syncd.plan.change import Dead, Delta, Drop, Patch, Put, Write
 from syncd.plan.delta import Deltas
 from syncd.plan.paths import server_projection
 from syncd.plan.project import Shape
 
 
-@dataclass(frozen=True)
-class Plan:
-    """One contract, ready to run. Compiled by `compile_contract`."""
+@dataclass(frozen=True, kw_only=True)
+class Plan(ContractPlan):
+    """One contract from MongoDB to Redis. Another fingerprint needs a new snapshot. Compiled by `compile_contract`."""
 
-    contract: Contract
     shapes: tuple[Shape, ...]
     find_projection: dict[str, int] | None
     """What a read asks for; None is the whole document."""
@@ -30,19 +30,6 @@ class Plan:
     """Whether updates may go in as deltas."""
     deltas: Deltas
     """What updates mean, where they may."""
-    fingerprint: str
-    """Changes with everything that changes the content of a key: another one needs a new snapshot."""
-
-    @property
-    def name(self) -> str:
-        """Name of the contract."""
-        return self.contract.name
-
-    @property
-    def namespace(self) -> tuple[str, str]:
-        """Database and collection."""
-        database, _, collection = self.contract.mongo.collection.partition(".")
-        return database, collection
 
     @property
     def filter(self) -> Mapping[str, Any] | None:

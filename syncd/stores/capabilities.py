@@ -11,6 +11,7 @@ from redis import Redis
 from redis import exceptions as driver
 
 from syncd.contract.model import Contract
+from syncd.errors import CapabilityError
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +82,10 @@ def lacks(contract: Contract, server: Capabilities) -> Iterator[Lack]:
         if projection.index is not None and not server.search:
             what = f"{where}: index {projection.index.name} needs the search module, which {server} lacks"
             yield Lack(at, "index", what, "use Redis 8, Redis Stack, or leave the index out")
+
+
+def require(contract: Contract, server: Capabilities) -> None:
+    """Raise CapabilityError where this server cannot hold what the contract asks for."""
+    missing = [f"{lack.what}; {lack.remedy}" for lack in lacks(contract, server)]
+    if missing:
+        raise CapabilityError("redis", ". ".join(missing))

@@ -250,7 +250,16 @@ write.y = function(_, args, i, _, keys)
   return last + 1, nil
 end
 
-local keyless = {r = true, x = true, y = true}
+-- t: somebody has to look at a key: of a contract that goes both ways. Each mark is another one than the mark before, so
+-- that only what was seen is taken off. marks, key, epoch ms of the change or 0 (takes no key)
+local MARKS = 2048
+write.t = function(_, args, i, _, keys)
+  local number = redis.call('HINCRBY', keys[2], 'marks', 1)
+  redis.call('ZADD', args[i], ('%.0f'):format(args[i + 2] * MARKS + number % MARKS), args[i + 1])
+  return i + 3, nil
+end
+
+local keyless = {r = true, t = true, x = true, y = true}
 local needs = {h = 'hash', H = 'hash', j = 'ReJSON-RL', J = 'ReJSON-RL', s = 'string'}
 local partial = {H = true, J = true}
 
@@ -264,7 +273,7 @@ local function width(code, args, i)
   if code == 'j' or code == 's' then return 2 end
   if code == 'd' then return 1 end
   if code == 'm' then return 4 end
-  if code == 'r' then return 3 end
+  if code == 'r' or code == 't' then return 3 end
   return 3 + args[i + 2]
 end
 
@@ -511,25 +520,72 @@ local function drop(keys, args)
   return {'ok', settle(keys[1], keys[2], args, 2, #args)}
 end
 
--- keys: dead letters, letters, stream. args: protocol, group, then entry, n, field, value, ... of each letter.
--- An entry that the group still waits for is acknowledged with its letter. One that waits no more has a letter already,
--- which is replaced, or was settled by another daemon, and is left alone. Replies {'ok', entry of a new letter, ...}.
-local function park(keys, args)
-  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
-  local reply, i = {'ok'}, 3
+-- Letters from `i` on, each entry, n, field, value, ... An entry that the group still waits for is acknowledged with
+-- its letter. One that waits no more has a letter already, which is replaced, or was settled by another daemon, and is
+-- left alone. Appends the entries of new letters to `reply`.
+local function park_all(dead, letters, stream, group, args, i, reply)
   while i <= #args do
     local entry, last = args[i], i + 1 + args[i + 1]
     local name = letter_name(args, i + 2, last)
-    local before = redis.call('HGET', keys[2], name)
-    local waited = redis.call('XACK', keys[3], args[2], entry) == 1
+    local before = redis.call('HGET', letters, name)
+    local waited = redis.call('XACK', stream, group, entry) == 1
     if waited or before then
-      redis.call('HSET', keys[2], name, redis.call('XADD', keys[1], '*', unpack(args, i + 2, last)))
-      if before then redis.call('XDEL', keys[1], before) end
+      redis.call('HSET', letters, name, redis.call('XADD', dead, '*', unpack(args, i + 2, last)))
+      if before then redis.call('XDEL', dead, before) end
       if waited then reply[#reply + 1] = entry end
     end
     i = last + 1
   end
   return reply
+end
+
+-- keys: dead letters, letters, stream. args: protocol, group, letters (see park_all).
+-- Replies {'ok', entry of a new letter, ...}.
+local function park(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  return park_all(keys[1], keys[2], keys[3], args[2], args, 3, {'ok'})
+end
+
+-- Acknowledge entries that are done. One that was replayed, or fits by now, has a letter that goes with it.
+local function acknowledge(keys, args, first, last)
+  local names, any = args[5] .. ' ', redis.call('HLEN', keys[4]) > 0
+  for at = first, last do
+    local letter = any and redis.call('HGET', keys[4], names .. args[at])
+    if letter then
+      redis.call('XDEL', keys[3], letter)
+      redis.call('HDEL', keys[4], names .. args[at])
+    end
+  end
+  for at = first, last, MAX_UNPACK do
+    redis.call('XACK', keys[5], args[4], unpack(args, at, math.min(at + MAX_UNPACK - 1, last)))
+  end
+end
+
+-- For a collection that takes a document twice: what is about to be written is noted before, under a number that MongoDB
+-- runs once. keys: lease, position, dead letters, letters, stream.
+-- args: protocol, lease, lease ttl ms, group, projection, number of the batch that is noted now ("" for none), batch that
+--       is noted from now on ("" for none), n, entry that is done, ..., letters (see park_all)
+-- Replies {'ok', number of the new batch or "", entry of a new letter, ...}; {'noted'}: another batch is, nothing was
+-- done; {'fenced', ...}; {'version', n}.
+-- A number is the time, so that no Redis that lost its data gives one twice, or one above it.
+local function advance(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  local said = redis.call('HMGET', keys[2], 'batch', 'number')
+  if (said[1] and said[2] or '') ~= args[6] then return {'noted'} end
+  local last = 8 + args[8]
+  acknowledge(keys, args, 9, last)
+  local number = ''
+  if args[7] == '' then
+    redis.call('HDEL', keys[2], 'batch')
+  else
+    local now = microseconds()
+    number = now
+    if said[2] and tonumber(said[2]) >= tonumber(now) then number = ('%.0f'):format(said[2] + 1) end
+    redis.call('HSET', keys[2], 'batch', args[7], 'number', number, 'since', now)
+  end
+  redis.call('PEXPIRE', keys[1], args[3])
+  return park_all(keys[3], keys[4], keys[5], args[4], args, last + 1, {'ok', number})
 end
 
 -- A reply of XINFO by name.
@@ -574,6 +630,240 @@ local function leave(keys, args)
   return {'ok'}
 end
 
+-- State of keys that go to MongoDB. How to read each type as a whole; a JSON document as text.
+local whole = {
+  hash = function(key) return redis.call('HGETALL', key) end,
+  string = function(key) return redis.call('GET', key) end,
+  list = function(key) return redis.call('LRANGE', key, 0, -1) end,
+  set = function(key) return redis.call('SMEMBERS', key) end,
+  zset = function(key) return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end,
+  ['ReJSON-RL'] = function(key) return redis.call('JSON.GET', key) end,
+}
+
+local function weight(content)
+  if type(content) ~= 'table' then return content and #content or 0 end
+  local size = 0
+  for _, part in ipairs(content) do size = size + #part + 8 end
+  return size
+end
+
+-- Type of a key, and where it is the wanted one also its expiry (-1 never) and its content.
+local function look(key, wanted)
+  local found = redis.call('TYPE', key).ok
+  if found ~= wanted then return found, -1, false end
+  return found, redis.call('PEXPIRETIME', key), whole[found](key)
+end
+
+-- Type, content and expiry of a key as a short text. The same content has the same text on every server, whatever order
+-- it is kept in. Of a type that is not read only the type counts.
+local function digest(found, content, expires)
+  local parts = {}
+  if type(content) ~= 'table' then
+    parts[1] = content or ''
+  elseif found == 'hash' then
+    for at = 1, #content, 2 do
+      local name, value = content[at], content[at + 1]
+      parts[#parts + 1] = #name .. ':' .. #value .. ':' .. name .. value
+    end
+  else
+    for at, part in ipairs(content) do parts[at] = #part .. ':' .. part end
+  end
+  if found == 'hash' or found == 'set' then table.sort(parts) end
+  return redis.sha1hex(found .. ' ' .. table.concat(parts)):sub(1, 24) .. ':' .. ('%.0f'):format(expires)
+end
+
+-- What was last synced of a key, marked where the key is something else now: from here until `synced`, MongoDB may hold
+-- the one or the other, and a key that went back to what it was must not pass for known.
+local function mark(synced, key, short, mode, expires)
+  local known = redis.call('HGET', synced, key) or ''
+  local same = short == known
+  if mode == 'content' then same = short:match('^[^:]*') == known:match('^[^:]*') end
+  if short == '' then expires = known:match(':(.*)$') end
+  if not same then redis.call('HSET', synced, key, '?:' .. expires) end
+  return known
+end
+
+-- keys: lease, position, outbox or synced, key, ...
+-- args: protocol, lease, lease ttl ms, type, most bytes, "" or, where the third key is `synced`, what belongs to a state:
+--       "content", or "whole" with its expiry; "merge" only asks for what was synced.
+-- Replies {'ok', last id of the outbox or '', seconds, microseconds, floor or '', then of each key type, moment at which
+-- it expires in ms (-1 never), content or nil, its digest, what was synced before}. The last keys are left out once the
+-- reply has so many bytes.
+local function read_state(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  redis.call('PEXPIRE', keys[1], args[3])
+  local outbox, time = redis.pcall('XINFO', 'STREAM', keys[3]), redis.call('TIME')
+  local last = outbox.err and '' or told(outbox)['last-generated-id']
+  local reply = {'ok', last, time[1], time[2], redis.call('HGET', keys[2], 'floor') or ''}
+  local size, most = 0, tonumber(args[5])
+  for at = 4, #keys do
+    local found, expires, content = look(keys[at], args[4])
+    local short, known = '', ''
+    if args[6] ~= '' and found ~= 'none' then short = digest(found, content, expires) end
+    if args[6] == 'merge' then
+      known = redis.call('HGET', keys[3], keys[at]) or ''
+    elseif args[6] ~= '' then
+      known = mark(keys[3], keys[at], short, args[6], ('%.0f'):format(expires))
+    end
+    for _, part in ipairs{found, expires, content, short, known} do reply[#reply + 1] = part end
+    size = size + weight(content)
+    if size > most then break end
+  end
+  return reply
+end
+
+-- keys: lease, position, dead letters, letters, outbox (or the position once more)
+-- args: protocol, lease, lease ttl ms, first id of the outbox that stays or '', n, name of a letter that is settled, ...,
+--       then n, field, value, ... of each new letter. Replies {'ok', 1 or 0, ...}: whether each letter is a new one.
+local function done_state(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  redis.call('PEXPIRE', keys[1], args[3])
+  if args[4] ~= '' then
+    redis.call('HINCRBY', keys[2], 'removed', redis.call('XTRIM', keys[5], 'MINID', args[4]))
+  end
+  local i = 6 + args[5]
+  for at = 6, i - 1 do
+    local before = redis.call('HGET', keys[4], args[at])
+    if before then
+      redis.call('XDEL', keys[3], before)
+      redis.call('HDEL', keys[4], args[at])
+    end
+  end
+  local reply = {'ok'}
+  while i <= #args do
+    local last = i + args[i]
+    local name = letter_name(args, i + 1, last)
+    local before = redis.call('HGET', keys[4], name)
+    redis.call('HSET', keys[4], name, redis.call('XADD', keys[3], '*', unpack(args, i + 1, last)))
+    if before then redis.call('XDEL', keys[3], before) end
+    reply[#reply + 1] = before and 0 or 1
+    i = last + 1
+  end
+  return reply
+end
+
+-- keys: lease, position, outbox, requests. args: protocol, lease. Replies {'ok', n, 1 or 0}: entries that somebody else
+-- has removed, counted once, and whether the outbox is another one than before. Only a look at all keys can tell what
+-- they said, so it is asked for in the same step.
+local function lost_entries(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  local outbox = redis.pcall('XINFO', 'STREAM', keys[3])
+  local known = redis.call('HGET', keys[2], 'removed')
+  local removed, length = 0, 0
+  if not outbox.err then
+    outbox = told(outbox)
+    removed, length = outbox['entries-added'] - outbox.length, outbox.length
+  end
+  if known and removed == tonumber(known) then return {'ok', 0, 0} end
+  redis.call('HSET', keys[2], 'removed', removed)
+  if not known then return {'ok', 0, 0} end
+  redis.call('RPUSH', keys[4], 'snapshot')
+  local gone = removed - known
+  return {'ok', math.max(gone, 0), gone < 0 and 1 or 0}
+end
+
+-- keys: lease, position. args: protocol, lease, floor. Positions of reads are not below it from now on.
+local function raise_floor(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  if args[3] > (redis.call('HGET', keys[2], 'floor') or '') then redis.call('HSET', keys[2], 'floor', args[3]) end
+  return {'ok'}
+end
+
+-- keys: synced. args: protocol, cursor, pattern, count, type. One page of SCAN. Replies {'ok', next cursor, keys of the
+-- page, key, ...}: those that are not as they were last synced. Only reads.
+local function differs(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  local page = redis.call('SCAN', args[2], 'MATCH', args[3], 'COUNT', args[4])
+  local reply = {'ok', page[1], #page[2]}
+  for _, key in ipairs(page[2]) do
+    local found, expires, content = look(key, args[5])
+    local known = redis.call('HGET', keys[1], key)
+    if found ~= 'none' and (known and known:match('^%S*')) ~= digest(found, content, expires) then
+      reply[#reply + 1] = key
+    end
+  end
+  return reply
+end
+
+-- keys: synced. args: protocol, cursor, count. One page of what was synced. Replies {'ok', next cursor, keys of the page,
+-- key, ...}: those that are gone. Only reads.
+local function vanished(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  local page = redis.call('HSCAN', keys[1], args[2], 'COUNT', args[3])
+  local reply = {'ok', page[1], #page[2] / 2}
+  for at = 1, #page[2], 2 do
+    if redis.call('EXISTS', page[2][at]) == 0 then reply[#reply + 1] = page[2][at] end
+  end
+  return reply
+end
+
+-- keys: lease, position, synced. args: protocol, lease, lease ttl ms, n, position field, value, ..., then key, digest
+-- ("" forgets the key), ... Remembers what MongoDB holds of keys. A late call would do harm, for a key may be again what
+-- it was then. Replies {'ok'} or what `fenced` says.
+local function synced(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  local first = 5 + args[4]
+  if first > 5 then redis.call('HSET', keys[2], unpack(args, 5, first - 1)) end
+  for at = first, #args, 2 do
+    if args[at + 1] == '' then
+      redis.call('HDEL', keys[3], args[at])
+    else
+      redis.call('HSET', keys[3], args[at], args[at + 1])
+    end
+  end
+  redis.call('PEXPIRE', keys[1], args[3])
+  return {'ok'}
+end
+
+-- One key of `merge`: whether it is as it was read, and what Redis says against the change.
+local function merge_key(keys, args, i, key, wanted)
+  local expected, mark, base, code = args[i], args[i + 1], args[i + 2], args[i + 3]
+  local found, expires, content = look(key, wanted)
+  local present = found ~= 'none' and digest(found, content, expires) or ''
+  local last = i + 5 + args[i + 4]
+  if present ~= expected then return last, 0 end
+  if code ~= '-' then
+    local _, problem = write[code](key, args, i + 5, found, keys)
+    if problem then return last, problem end
+    found, expires, content = look(key, wanted)
+    present = found ~= 'none' and digest(found, content, expires) or ''
+  end
+  if base == '' then
+    redis.call('HDEL', keys[4], key)
+  elseif base ~= '=' then
+    redis.call('HSET', keys[4], key, present .. ' ' .. base)
+  end
+  if mark ~= '' and tonumber(redis.call('ZSCORE', keys[3], key)) == tonumber(mark) then
+    redis.call('ZREM', keys[3], key)
+  end
+  return last, 1
+end
+
+-- keys: lease, position, marks, synced, key, ...
+-- args: protocol, lease, lease ttl ms, type, latest time of a read of MongoDB, then of each key its digest as it was read
+--       ("" no key), its mark or '', the new base ("" none, "=" as it is), and the operation as in `apply`, with the
+--       number of its arguments before them ("-", 0 for none).
+-- Replies {'ok', n, 1 / 0 / error, ...}: marks that are left; then of each key whether it is done, or was another one by
+-- now and is left alone.
+local function merge(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  redis.call('PEXPIRE', keys[1], args[3])
+  redis.call('HSET', keys[2], 'merged', args[5])
+  local reply, i = {'ok', 0}, 6
+  for at = 5, #keys do
+    i, reply[#reply + 1] = merge_key(keys, args, i, keys[at], args[4])
+  end
+  reply[2] = redis.call('ZCARD', keys[3])
+  return reply
+end
+
+redis.register_function('syncd_merge', merge)
 redis.register_function('syncd_apply', apply)
 redis.register_function('syncd_park', park)
 -- A full memory must not take the lease from a healthy daemon: these may run then.
@@ -582,5 +872,15 @@ redis.register_function{function_name = 'syncd_renew', callback = renew, flags =
 redis.register_function{function_name = 'syncd_release', callback = release_lease, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_forget', callback = forget, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_drop', callback = drop, flags = {'allow-oom'}}
+-- Where memory is full, entries must go on to MongoDB: then they may be trimmed.
+redis.register_function{function_name = 'syncd_advance', callback = advance, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_leave', callback = leave, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_trimmed', callback = trimmed, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_differs', callback = differs, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_vanished', callback = vanished, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_synced', callback = synced, flags = {'allow-oom'}}
+-- An outbox that has filled the memory must be emptied.
+redis.register_function{function_name = 'syncd_read_state', callback = read_state, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_done_state', callback = done_state, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_lost_entries', callback = lost_entries, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_raise_floor', callback = raise_floor, flags = {'allow-oom'}}

@@ -23,7 +23,15 @@ _OOM_SAFE = (
     "syncd_forget",
     "syncd_drop",
     "syncd_leave",
+    "syncd_advance",
     "syncd_trimmed",
+    "syncd_differs",
+    "syncd_vanished",
+    "syncd_synced",
+    "syncd_read_state",
+    "syncd_done_state",
+    "syncd_lost_entries",
+    "syncd_raise_floor",
 )
 
 

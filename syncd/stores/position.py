@@ -95,9 +95,35 @@ class ControlKeys:
         return self._own("requests")
 
     @property
+    def outbox(self) -> str:
+        """Stream in which the application notes the keys that it changed, for `capture: outbox`."""
+        return self._name("outbox")
+
+    @property
+    def outbox_max(self) -> str:
+        """String: how many entries may wait there, where the contract says so."""
+        return self._name("outbox:max")
+
+    @property
     def indexes(self) -> str:
         """Hash: alias -> generation, fingerprint and real name, as JSON."""
         return self._name("indexes")
+
+    @property
+    def synced(self) -> str:
+        """Hash: key -> digest of what MongoDB holds of it, for contracts that listen to keyspace events. Of a contract
+        that goes both ways the digest, and behind it what both sides last agreed on, field by field."""
+        return self._name("synced")
+
+    @property
+    def marks(self) -> str:
+        """Sorted set: keys that have to be merged, of a contract that goes both ways, by the time of their change."""
+        return self._name("marks")
+
+    @property
+    def probe(self) -> str:
+        """Scratch key, there for a moment only: whether Redis tells of it."""
+        return self._name("probe")
 
     def keys_by_id(self, projection: str, template: str) -> str:
         """Hash: _id -> key, where the key is not a function of _id. Another template has another map."""

@@ -1,7 +1,7 @@
 """One run of `capture: append`: entries of a stream into documents, until it is stopped or a store fails.
 
 An entry is acknowledged only when a majority of MongoDB has its document, or its dead letter is stored. Until then it
-stays with the group, and comes again after whatever happens; its document then is there already.
+stays with the group, and comes again after whatever happens. While one batch is delivered, the next is read.
 """
 
 from __future__ import annotations
@@ -9,10 +9,7 @@ from __future__ import annotations
 import threading
 import time
 
-from bson.raw_bson import RawBSONDocument
-
 from syncd import telemetry
-from syncd.errors import ProjectionError
 from syncd.plan.append import AppendPlan
 from syncd.settings import Settings
 from syncd.stores.deadletters import (
@@ -21,16 +18,22 @@ from syncd.stores.deadletters import (
     replays_done,
     requested_replays,
 )
+from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard, snapshot_begins, wants_snapshot
-from syncd.writebehind.group import Entry, Group
+from syncd.writebehind.batch import Batch, Delivery, Outcome, Refused, make_batch
+from syncd.writebehind.courier import Courier
+from syncd.writebehind.group import Entry, Group, entry_order
 from syncd.writebehind.letters import Letters
+from syncd.writebehind.plain import PlainDelivery
+from syncd.writebehind.reader import Reader
+from syncd.writebehind.series import SeriesDelivery
 from syncd.writebehind.status import AppendStatus
-from syncd.writebehind.writer import Refused, Writer
+from syncd.writebehind.target import make_series
 
-MOST_ENTRIES = 1000
+MOST_ENTRIES = 4000
 FIRST_ENTRIES = 64
 MOST_BYTES = 16 * 1024 * 1024
 """Of one batch, by the size of the entries before: Redis cannot be asked for so many bytes."""
@@ -47,42 +50,70 @@ class AppendRun:
         mongo: MongoStore,
         redis: RedisStore,
         group: Group,
+        lease: Lease,
         settings: Settings,
         status: AppendStatus,
         requests: RequestBoard,
         halt: threading.Event,
     ) -> None:
-        self._plan, self._redis, self._group = plan, redis, group
+        """`lease` is taken where only one daemon may write."""
+        self._plan, self._mongo, self._redis, self._group, self._lease = plan, mongo, redis, group, lease
         self._status, self._requests, self._halt = status, requests, halt
-        self._writer = Writer(mongo, plan)
         self._letters = Letters(redis, plan)
         self._control = ControlKeys(plan.name)
         self._idle_s = settings.lease_ttl
         self._count = FIRST_ENTRIES
         self._kept = self._claimed = 0.0
         self._told = False
+        self._delivery: Delivery
+        self._courier: Courier
         self.progressed = False
         """Whether any entry got through."""
 
     def run(self) -> None:
         """First what is left of before, then what comes, until stopped."""
-        self._writer.check()
+        self._delivery = self._choose()
         if (start := self._group.ensure()) is not None:
             telemetry.group_lost(self._plan.name, self._plan.stream, start)
         self._status.enter("catching_up")
-        self._take_over("")
-        self._keep()
-        self._status.enter("live")
-        while not self._halt.is_set():
-            taken = self._group.read(self._count)
-            self._trimmed(taken.trimmed)
-            self._apply(taken.entries or self._group.wait(self._count))
-            if time.monotonic() - self._kept >= EVERY_S:
-                self._keep()
+        if (left := self._delivery.begin()) is not None:
+            self._tell(*left)
+        deliver = self._delivery.deliver
+        with Courier(self._plan.name, deliver) as self._courier, Reader(self._redis, self._group) as reader:
+            self._take_over("")
+            self._keep()
+            self._status.enter("live")
+            while not self._halt.is_set() or reader.is_asked:
+                self._step(reader)
+            self._settle()
+
+    def _choose(self) -> Delivery:
+        """A time series has one daemon that writes, an ordinary collection any number."""
+        time_field = make_series(self._mongo, self._plan)
+        if time_field is None:
+            return PlainDelivery(self._plan, self._mongo, self._redis, self._group)
+        self._lease.acquire()
+        return SeriesDelivery(self._plan, self._mongo, self._redis, self._group, self._lease, time_field)
+
+    def _step(self, reader: Reader) -> None:
+        if not reader.is_asked:
+            reader.ask(self._count)
+        taken = reader.take()
+        self._trimmed(taken.trimmed)
+        entries = taken.entries
+        if not entries and not self._halt.is_set():
+            self._settle()
+            entries = self._group.wait(self._count)
+        if entries and not self._halt.is_set():
+            reader.ask(self._count)
+        self._send(entries)
+        if time.monotonic() - self._kept >= EVERY_S:
+            self._keep()
 
     def _keep(self) -> None:
         """What is due once a second."""
         now = self._kept = time.monotonic()
+        self._delivery.keep()
         if now - self._claimed >= self._idle_s / 2:
             self._claimed = now
             self._adopt()
@@ -96,12 +127,14 @@ class AppendRun:
         self._status.heard()
 
     def _adopt(self) -> None:
-        """Entries of consumers that are dead, or have said nothing for long."""
-        for consumer, left in self._group.dead_consumers():
-            if left:
+        """Entries of consumers that are dead, or have said nothing for long. Where we are alone, of all the others."""
+        alone = self._delivery.alone
+        for consumer, left, dead in self._group.other_consumers():
+            if left and (dead or alone):
                 self._take_over(consumer)
-            self._group.remove(consumer)
-        while not self._halt.is_set():
+            if dead:
+                self._group.remove(consumer)
+        while not alone and not self._halt.is_set():
             taken = self._group.claim(self._count, self._idle_s)
             self._trimmed(taken.trimmed)
             if not taken.entries:
@@ -110,6 +143,7 @@ class AppendRun:
 
     def _take_over(self, consumer: str) -> None:
         """All that a consumer has taken and not acknowledged. A dead one is read in its name: nothing changes hands."""
+        self._settle()
         after = "0-0"
         while entries := self._group.pending(self._count, after, consumer):
             after = entries[-1].id
@@ -122,40 +156,36 @@ class AppendRun:
             telemetry.entries_trimmed(self._plan.name, self._plan.stream, count)
 
     def _apply(self, entries: list[Entry]) -> None:
-        """Write a batch, then acknowledge it. What cannot be written becomes a dead letter with its acknowledgement."""
+        """Deliver, and wait for it."""
+        self._send(entries)
+        self._settle()
+
+    def _send(self, entries: list[Entry]) -> None:
+        """Convert while the batch before is delivered; then it is this one's turn."""
         self._status.heard()
-        if not entries:
-            return
-        began = time.monotonic()
-        refused, repeated = self._write(entries)
-        done = [entry.id for entry in entries if entry.id not in refused]
-        self._group.acknowledge(done)
-        parked = self._letters.park(refused)
-        self._measure(entries, time.monotonic() - began)
-        telemetry.appended(self._plan.name, len(entries), len(done) - repeated, repeated, parked)
-        self._status.took(len(entries))
+        if entries:
+            batch = make_batch(self._plan, entries)
+            self._measure(entries)
+            self._settle()
+            self._courier.send(batch)
+
+    def _settle(self) -> None:
+        """Wait for the batch that is on its way."""
+        if (done := self._courier.wait()) is not None:
+            telemetry.BATCH.labels(self._plan.name).observe(done.seconds)
+            self._tell(done.batch, done.outcome)
+
+    def _tell(self, batch: Batch, outcome: Outcome) -> None:
+        self._trimmed(batch.gone)
+        put = len(batch.entries) - batch.gone - len(outcome.refused) - outcome.repeated
+        telemetry.appended(self._plan.name, len(batch.entries), put, outcome.repeated, outcome.parked)
+        self._status.took(len(batch.entries))
         self.progressed = True
 
-    def _measure(self, entries: list[Entry], seconds: float) -> None:
-        telemetry.BATCH.labels(self._plan.name).observe(seconds)
-        size = sum(len(part) for entry in entries for pair in entry.said.items() for part in pair)
+    def _measure(self, entries: list[Entry]) -> None:
+        size = sum(sum(map(len, said.values())) for _, said in entries)
         fit = MOST_BYTES * len(entries) // max(1, size)
         self._count = max(1, min(fit, 2 * self._count, MOST_ENTRIES))
-
-    def _write(self, entries: list[Entry]) -> tuple[dict[str, Refused], int]:
-        """What was refused, by entry, and how many documents were there already."""
-        documents: list[RawBSONDocument] = []
-        places: list[str] = []
-        refused: dict[str, Refused] = {}
-        for entry, said in entries:
-            try:
-                documents.append(self._plan.document(entry, said))
-                places.append(entry)
-            except ProjectionError as error:
-                refused[entry] = Refused(error.reason, error.detail)
-        written = self._writer.write(documents)
-        refused |= {places[at]: why for at, why in written.refused.items()}
-        return refused, len(written.repeated)
 
     def _answer(self) -> None:
         """What people have asked for."""
@@ -163,17 +193,22 @@ class AppendRun:
             snapshot_begins(self._redis, self._control)
             telemetry.nothing_to_copy(self._plan.name)
         if letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED):
+            self._settle()
             self._replay({ident: letter for letter, ident in letters.items() if ident})
             replays_done(self._redis, self._plan.name, list(letters))
             telemetry.replayed(self._plan.name, len(letters))
 
     def _replay(self, letters: dict[str, str]) -> None:
         """Dead letters by entry. One that still does not fit keeps a letter, with the reason of now."""
-        found = self._group.look_up(list(letters))
-        refused, repeated = self._write([entry for entry in found if entry.said])
+        found = self._group.look_up(sorted(letters, key=entry_order))
+        outcome = Outcome({})
+        if there := [entry for entry in found if entry.said]:
+            outcome = self._delivery.deliver(make_batch(self._plan, there))
         gone = Refused("entry_trimmed", "the entry is no longer in the stream; nothing can be replayed")
-        refused |= {entry.id: gone for entry in found if not entry.said}
-        done = [letter for entry, letter in letters.items() if entry not in refused]
+        lost = {entry.id: gone for entry in found if not entry.said}
+        done = [
+            letter for entry, letter in letters.items() if entry not in outcome.refused.keys() | lost.keys()
+        ]
         drop_dead_letters(self._redis, self._plan.name, done)
-        self._letters.park(refused)
-        telemetry.appended(self._plan.name, 0, len(done) - repeated, repeated, 0)
+        self._letters.park(lost)
+        telemetry.appended(self._plan.name, 0, len(done) - outcome.repeated, outcome.repeated, 0)

@@ -41,6 +41,8 @@ class Backlog(NamedTuple):
     oldest: float
     acknowledged: str
     """Everything up to this id is in MongoDB, or a dead letter."""
+    size: int = 0
+    """Bytes that the stream takes in Redis, about; 0 where nobody asked."""
 
 
 class Group:
@@ -48,23 +50,26 @@ class Group:
 
     def __init__(self, store: RedisStore, plan: AppendPlan, consumer: str) -> None:
         self._store, self._consumer = store, consumer
-        self._stream, self._name = plan.stream, plan.name
+        self.stream, self.name = plan.stream, plan.name
         self._keys = ControlKeys(plan.name)
+        self.is_new = self.was_lost = False
+        """Whether the last `ensure` has made the group, and whether there had been one."""
 
     def ensure(self) -> str | None:
         """Make the group where there is none. Returns where it begins, if there was one before and it got lost."""
-        client = self._store.client
-        with self._translated():
+        client, self.is_new, self.was_lost = self._store.client, False, False
+        with self.translated():
             known: Any = client.hget(self._keys.position, "acknowledged")
             start = self._start(known.decode() if known else "0-0")
             try:
                 client.execute_command(
-                    "XGROUP CREATE", self._stream, self._name, start, "MKSTREAM", *self._read()
+                    "XGROUP CREATE", self.stream, self.name, start, "MKSTREAM", *self._read()
                 )
             except driver.ResponseError as error:
                 if "BUSYGROUP" not in str(error):
                     raise
                 return None
+            self.is_new, self.was_lost = True, bool(known)
             if not known:
                 # Also the mark by which people's commands know that the contract runs on this Redis.
                 client.hset(self._keys.position, "acknowledged", start)
@@ -74,7 +79,7 @@ class Group:
         """A stream whose ids lie before the known position is another stream: from its beginning then."""
         stream = self._stream_info()
         newest = stream.get("last-generated-id", b"0-0").decode()
-        return known if _order(known) <= _order(newest) else "0-0"
+        return known if entry_order(known) <= entry_order(newest) else "0-0"
 
     def _read(self) -> list[Any]:
         """How many entries a group at the beginning has passed: those that were removed before it existed."""
@@ -85,61 +90,50 @@ class Group:
 
     def _stream_info(self) -> dict[str, Any]:
         try:
-            found: Any = self._store.client.xinfo_stream(self._stream)
+            found: Any = self._store.client.xinfo_stream(self.stream)
         except driver.ResponseError as error:
             if "no such key" not in str(error):
                 raise
             return {}
         return _texts(found)
 
-    def read(self, count: int) -> Taken:
-        """New entries, which from now on are this consumer's; none where none are there."""
-        pipe = self._store.client.pipeline(transaction=True)
-        # In one step with the read: what was removed before it is noticed, and counted once.
-        pipe.execute_command(*self._store.functions.command("syncd_trimmed", [self._stream], [self._name]))
-        pipe.execute_command(*self._reading(count), "STREAMS", self._stream, ">")
-        with self._translated():
-            trimmed, found = pipe.execute(raise_on_error=False)
-            if isinstance(found, Exception):
-                raise found
-            if isinstance(trimmed, driver.ResponseError):
-                if not self._store.functions.is_missing(trimmed):
-                    raise trimmed
-                self._store.functions.prepare(self._store.client)
-                trimmed = [b"ok", 0]
-        return Taken(_entries(found), int(trimmed[1]))
-
     def wait(self, count: int) -> list[Entry]:
         """New entries, as soon as there are any."""
-        with self._translated():
+        with self.translated():
             found = self._store.client.execute_command(
-                *self._reading(count), "BLOCK", BLOCK_MS, "STREAMS", self._stream, ">"
+                *self.reading(count), "BLOCK", BLOCK_MS, "STREAMS", self.stream, ">"
             )
         return _entries(found)
 
-    def _reading(self, count: int, consumer: str = "") -> list[Any]:
-        return ["XREADGROUP", "GROUP", self._name, consumer or self._consumer, "COUNT", count]
+    def reading(self, count: int, consumer: str = "") -> list[Any]:
+        """How a command begins that reads."""
+        return ["XREADGROUP", "GROUP", self.name, consumer or self._consumer, "COUNT", count]
 
     def pending(self, count: int, after: str, consumer: str = "") -> list[Entry]:
         """What a consumer, this one or another, has taken and not acknowledged."""
-        with self._translated():
+        with self.translated():
             found = self._store.client.execute_command(
-                *self._reading(count, consumer), "STREAMS", self._stream, after
+                *self.reading(count, consumer), "STREAMS", self.stream, after
             )
         return _entries(found)
 
-    def dead_consumers(self) -> list[tuple[str, int]]:
-        """Consumers whose process is known to be gone, and how many entries each has left behind."""
-        with self._translated():
-            found: Any = self._store.client.xinfo_consumers(self._stream, self._name)
+    def other_consumers(self) -> list[tuple[str, int, bool]]:
+        """How many entries each has taken and not acknowledged, and whether its process is known to be gone."""
+        with self.translated():
+            found: Any = self._store.client.xinfo_consumers(self.stream, self.name)
         said = [_texts(one) for one in found]
         named = [(one["name"].decode(), int(one["pending"])) for one in said]
-        return [(name, left) for name, left in named if name != self._consumer and is_dead(f"{name}:0")]
+        return [(name, left, is_dead(f"{name}:0")) for name, left in named if name != self._consumer]
+
+    def newest(self) -> str:
+        """The last entry that the stream has had."""
+        with self.translated():
+            return _text(self._stream_info().get("last-generated-id", "0-0"))
 
     def remove(self, consumer: str) -> None:
         """Take a consumer off the list, unless it has left something to do."""
-        with self._translated():
-            self._store.call("syncd_leave", [self._stream], [self._name, consumer])
+        with self.translated():
+            self._store.call("syncd_leave", [self.stream], [self.name, consumer])
 
     def leave(self) -> None:
         """`remove` this consumer, which will not read again."""
@@ -147,9 +141,9 @@ class Group:
 
     def claim(self, count: int, idle_s: float) -> Taken:
         """Entries that another consumer has taken and then kept for so long."""
-        with self._translated():
+        with self.translated():
             found: Any = self._store.client.xautoclaim(
-                self._stream, self._name, self._consumer, round(idle_s * 1000), "0-0", count=count
+                self.stream, self.name, self._consumer, round(idle_s * 1000), "0-0", count=count
             )
         gone = found[2] if len(found) > 2 else []
         return Taken([Entry(entry.decode(), said) for entry, said in found[1] if said], len(gone))
@@ -158,15 +152,15 @@ class Group:
         """These are done; how many of them nobody had acknowledged before."""
         if not entries:
             return 0
-        with self._translated():
-            return int(self._store.client.xack(self._stream, self._name, *entries))
+        with self.translated():
+            return int(self._store.client.xack(self.stream, self.name, *entries))
 
     def look_up(self, entries: list[str]) -> list[Entry]:
         """Entries by id, without fields where they are gone."""
         pipe = self._store.client.pipeline(transaction=False)
         for entry in entries:
-            pipe.xrange(self._stream, entry, entry)
-        with self._translated():
+            pipe.xrange(self.stream, entry, entry)
+        with self.translated():
             replies = pipe.execute()
         return [
             Entry(entry, found[0][1] if found else {}) for entry, found in zip(entries, replies, strict=True)
@@ -176,28 +170,28 @@ class Group:
         """What is left to do; also stores how far the group is, for the day on which somebody destroys it."""
         client = self._store.client
         pipe = client.pipeline(transaction=True)
-        pipe.xpending(self._stream, self._name)
-        pipe.xinfo_groups(self._stream)
-        pipe.xlen(self._stream)
+        pipe.xpending(self.stream, self.name)
+        pipe.xinfo_groups(self.stream)
+        pipe.xlen(self.stream)
         pipe.time()
-        with self._translated():
+        with self.translated():
             pending, groups, length, now = pipe.execute()
-            mine = next((said for said in map(_texts, groups) if said["name"].decode() == self._name), None)
+            mine = next((said for said in map(_texts, groups) if said["name"].decode() == self.name), None)
             if mine is None:
                 raise driver.ResponseError("NOGROUP")
             delivered = mine["last-delivered-id"].decode()
-            first: Any = client.xrange(self._stream, f"({delivered}", "+", count=1)
+            first: Any = client.xrange(self.stream, f"({delivered}", "+", count=1)
             oldest = [
                 entry for entry in (_text(pending["min"]), _text(first[0][0]) if first else "") if entry
             ]
             acknowledged = _before(_text(pending["min"])) if pending["pending"] else delivered
             client.hset(self._keys.position, "acknowledged", acknowledged)
         unread = 0 if not first else length if mine.get("lag") is None else int(mine["lag"])
-        ages = [now[0] + now[1] / 1e6 - _order(entry)[0] / 1000 for entry in oldest if _is_time(entry)]
+        ages = [now[0] + now[1] / 1e6 - entry_order(entry)[0] / 1000 for entry in oldest if _is_time(entry)]
         return Backlog(int(pending["pending"]) + unread, max([0.0, *ages]), acknowledged)
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def translated(self) -> Iterator[None]:
         """Errors of the driver; the group and the type of the key are this module's business."""
         try:
             with translated():
@@ -205,12 +199,21 @@ class Group:
         except FatalError as error:
             text = str(error)
             if "NOGROUP" in text or "no such key" in text:
-                what = f"the consumer group {self._name} of {self._stream} is gone; it is made again"
+                what = f"the consumer group {self.name} of {self.stream} is gone; it is made again"
                 raise TransientError("redis", what) from error
             if "WRONGTYPE" in text:
-                what = f"{self._stream} is no stream; rename that key, or name another one in the contract"
+                what = f"{self.stream} is no stream; rename that key, or name another one in the contract"
                 raise FatalError("redis", what) from error
             raise
+
+
+def entries_of(found: Any) -> list[Entry]:
+    """The entries of a reply whose fields stand in one list each."""
+    if not found:
+        return []
+    ((_, entries),) = found
+    pairs = ((entry.decode(), dict(zip(it := iter(said), it, strict=False))) for entry, said in entries)
+    return list(map(Entry._make, pairs))
 
 
 def _entries(found: Any) -> list[Entry]:
@@ -225,16 +228,17 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value or "")
 
 
-def _order(entry: str) -> tuple[int, int]:
+def entry_order(entry: str) -> tuple[int, int]:
+    """Ids of entries compare as these do."""
     first, _, second = entry.partition("-")
     return int(first), int(second or 0)
 
 
 def _is_time(entry: str) -> bool:
-    return _order(entry)[0] >= FIRST_TIME_MS
+    return entry_order(entry)[0] >= FIRST_TIME_MS
 
 
 def _before(entry: str) -> str:
     """The greatest id below one."""
-    first, second = _order(entry)
+    first, second = entry_order(entry)
     return f"{first}-{second - 1}" if second else f"{max(0, first - 1)}-{2**64 - 1 if first else 0}"

@@ -11,7 +11,7 @@ from syncd.plan.append import AppendPlan
 from syncd.stores.lease import newer_protocol
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
-from syncd.writebehind.writer import Refused
+from syncd.writebehind.batch import Refused
 
 
 class Letters:
@@ -25,15 +25,23 @@ class Letters:
         """A letter for each entry, acknowledged with it; how many are new. Another daemon's letter is replaced."""
         if not refused:
             return 0
-        args: list[str | int] = [self._plan.name]
+        keys = [self._keys.dead, self._keys.letters, self._plan.stream]
+        reply = self._redis.call("syncd_park", keys, [self._plan.name, *self.arguments(refused)])
+        if reply[0] == b"version":
+            raise newer_protocol(reply)
+        return self.tell(refused, reply[1:])
+
+    def arguments(self, refused: Mapping[str, Refused]) -> list[str | int]:
+        """The letters, as the functions take them."""
+        args: list[str | int] = []
         for entry, why in refused.items():
             said = self._said(entry, why)
             args += [entry, len(said), *said]
-        keys = [self._keys.dead, self._keys.letters, self._plan.stream]
-        reply = self._redis.call("syncd_park", keys, args)
-        if reply[0] == b"version":
-            raise newer_protocol(reply)
-        new = {entry.decode() for entry in reply[1:]}
+        return args
+
+    def tell(self, refused: Mapping[str, Refused], stored: list[bytes]) -> int:
+        """Log and count the letters that are new, by the reply of a function; how many."""
+        new = {entry.decode() for entry in stored}
         for entry, why in refused.items():
             if entry in new:
                 where = self._plan.projection, self._plan.document_id(entry)

@@ -11,27 +11,21 @@ from pymongo import errors as driver
 from pymongo.collection import Collection
 from pymongo.read_concern import ReadConcern
 
-from syncd.errors import CapabilityError, FatalError, TransientError
+from syncd.errors import FatalError, StoreError, TransientError
 from syncd.plan.append import AppendPlan
 from syncd.stores.mongo import MongoStore, is_transient_code, translated
+from syncd.writebehind.batch import Refused
+from syncd.writebehind.session import MAJORITY_TIMEOUT_MS
 
-MAJORITY_TIMEOUT_MS = 10_000
-"""A majority that is missing for longer makes the lane wait and try again, and say so."""
 _DUPLICATE = {11000, 11001, 12582}
 _SCHEMA = 121
 _OF_THE_DOCUMENT = {
     2: "BadValue", 9: "FailedToParse", 14: "TypeMismatch", 15: "Overflow", 22: "InvalidBSON", 67: "CannotCreateIndex",
+    28: "PathNotViable", 52: "DollarPrefixedFieldName", 56: "EmptyFieldName", 57: "DottedFieldName",
     171: "CannotIndexParallelArrays", 10334: "BSONObjectTooLarge", 16755: "no geometry", 16804: "no point",
     17280: "KeyTooLong", 13026: "no point", 13027: "a point out of range",
 }  # fmt: skip
 """Refusals that only this document meets. Source: `src/mongo/base/error_codes.yml`, and the geo indexes."""
-
-
-class Refused(NamedTuple):
-    """Why a document cannot be written. No value of it is in here."""
-
-    reason: str
-    detail: str
 
 
 class Written(NamedTuple):
@@ -54,20 +48,6 @@ class Writer:
         self._there: Collection[RawBSONDocument] = self._database.with_options(
             DEFAULT_RAW_BSON_OPTIONS
         ).get_collection(name, codec_options=DEFAULT_RAW_BSON_OPTIONS, read_concern=ReadConcern("majority"))
-
-    def check(self) -> None:
-        """Raises CapabilityError where no `_id` is unique, or nothing can be written."""
-        with translated():
-            found = list(self._database.list_collections(filter={"name": self._name}))
-        kind = found[0].get("type") if found else "collection"
-        if kind == "timeseries":
-            raise CapabilityError(
-                "mongo",
-                f"{self._collection.full_name} is a time-series collection, which takes the same _id twice, so a "
-                "redelivery would show; name an ordinary collection",
-            )
-        if kind == "view":
-            raise CapabilityError("mongo", f"{self._collection.full_name} is a view; name a collection")
 
     def write(self, documents: list[RawBSONDocument]) -> Written:
         """Insert what is not there. Raises TransientError where it is not sure; then all may be written again."""
@@ -99,7 +79,7 @@ class Writer:
             if code in _DUPLICATE:
                 twice[int(error["index"])] = error
             else:
-                written.refused[int(error["index"])] = _refusal(code, error)
+                written.refused[int(error["index"])] = refusal(code, error)
         if twice:
             self._compare(documents, twice, written)
 
@@ -141,7 +121,18 @@ def _unsure(concerns: list[dict[str, Any]]) -> TransientError:
     )
 
 
-def _refusal(code: int, error: dict[str, Any]) -> Refused:
+def code_of(error: StoreError) -> int:
+    """MongoDB's code of a translated error; 0 where it has none."""
+    cause = error.__cause__
+    return (cause.code or 0) if isinstance(cause, driver.OperationFailure) else 0
+
+
+def is_of_document(code: int) -> bool:
+    """Whether only the document that is written meets this error."""
+    return code in _OF_THE_DOCUMENT or code == _SCHEMA
+
+
+def refusal(code: int, error: dict[str, Any]) -> Refused:
     """Why one document is refused. Its message may hold values and stays away."""
     if code == _SCHEMA:
         names = ", ".join(dict.fromkeys(_properties(error.get("errInfo", {}).get("details", {}))))

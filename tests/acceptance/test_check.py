@@ -49,7 +49,7 @@ kites.yaml:4:18: `Kites` cannot be a `name`; \
 expected: Unique among all contracts: lower-case letters, digits and hyphens
 kites.yaml:4:34: `version` must be text, and `1.0` is not; put it in quotes: "1.0"
 kites.yaml:5:21: `kites` cannot be a `collection`; expected: Database and collection, such as catalog.movies
-kites.yaml:8:11: `type` cannot be `hsh`; did you mean `hash`? allowed are hash, json, string, stream
+kites.yaml:8:11: `type` cannot be `hsh`; did you mean `hash`? allowed are hash, json, string, set, zset, list, stream
 kites.yaml:11:36: `type` cannot be `integer`; did you mean `int`? allowed are string, int, long, double, decimal, \
 bool, date, epoch, epoch_ms, objectId, uuid, binary, json, vector, geo
 kites.yaml:12:39: `mask` cannot be `hide`; allowed are hmac, redact, last4
@@ -108,6 +108,7 @@ def test_good_contracts_as_json() -> None:
                 "version": "1.2.0",
                 "owner": "discovery-team",
                 "collection": "catalog.movies",
+                "direction": "mongo_to_redis",
                 "projections": [
                     {"name": "card", "type": "hash", "key": "movie:{_id}", "index": None},
                     {"name": "passage", "type": "json", "key": "passage:{_id}", "index": "passages"},

@@ -14,9 +14,11 @@ from syncd.contract.load import load_contract_set
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/run.py"))
 SAID = {
+    "chat-sessions": "each once, in order, typed; 3 kills, two step-downs",
     "movies-search": "400 films copied and indexed",
     "profiles-hash": "ok: syncd ended by itself",
 }
+SMALLER = {"chat-sessions": ["--sessions", "40", "--clients", "4", "--seconds", "6", "--kill-every", "2.5"]}
 LONGEST = 150  # seconds; a slow machine that loads a model and starts three servers
 
 
@@ -36,7 +38,7 @@ def test_the_example_is_complete(example: Path) -> None:
 def test_the_example_runs(example: Path, tmp_path: Path) -> None:
     """From another directory, with nothing set: it starts its own servers, and ends with exit code 0."""
     run = subprocess.run(
-        [sys.executable, example / "run.py"],
+        [sys.executable, example / "run.py", *SMALLER.get(example.name, ())],
         cwd=tmp_path,
         env={name: value for name, value in os.environ.items() if not name.startswith("SYNCD_")}
         | {"PYTHONPATH": str(ROOT)},

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from syncd.embedded import RedisServer, ReplicaSet
+from tests.support.check import wait_until
+from tests.support.hold import Hold
 from tests.support.proxy import Proxy
 from tests.support.scene import Scene
 
@@ -69,3 +72,20 @@ def narrow(rig: Rig) -> Iterator[Callable[..., None]]:
     rig.scene.daemon = rig.scene.another_daemon(SYNCD_REDIS_URL=url)
     yield allow
     rig.scene.redis.execute_command("ACL", "DELUSER", "narrow")
+
+
+def again(rig: Rig) -> None:
+    rig.scene.daemon.kill()
+    # What is held goes with the connection: it must not arrive after all.
+    wait_until(lambda: not rig.redis_proxy.connections + rig.mongo_proxy.connections, 20)
+    rig.mongo_proxy.restore()
+    rig.redis_proxy.restore()
+    rig.scene.daemon.start()
+
+
+@contextmanager
+def killed_at(rig: Rig, hold: Hold) -> Iterator[None]:
+    """The block begins when the daemon has come to this point; behind it the daemon is killed and started again."""
+    hold.wait()
+    yield
+    again(rig)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from syncd.embedded import RedisServer, ReplicaSet
-from tests.faults.conftest import Rig
+from tests.faults.conftest import Rig, again, killed_at
 from tests.support.check import wait_until
 from tests.support.failpoint import failing
-from tests.support.hold import Hold
 from tests.support.memory import Memory
 from tests.support.scene import Flow, Scene
 from tests.support.servers import start_again
@@ -28,23 +25,6 @@ def live(rig: Rig, short: str) -> Flow:
     rig.scene.start()
     flow.wait_live()
     return flow
-
-
-def again(rig: Rig) -> None:
-    rig.scene.daemon.kill()
-    # What is held goes with the connection: it must not arrive after all.
-    wait_until(lambda: not rig.redis_proxy.connections + rig.mongo_proxy.connections, 20)
-    rig.mongo_proxy.restore()
-    rig.redis_proxy.restore()
-    rig.scene.daemon.start()
-
-
-@contextmanager
-def killed_at(rig: Rig, hold: Hold) -> Iterator[None]:
-    """The block begins when the daemon has come to this point; behind it the daemon is killed and started again."""
-    hold.wait()
-    yield
-    again(rig)
 
 
 def inserting(flow: Flow) -> bytes:

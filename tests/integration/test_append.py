@@ -192,18 +192,6 @@ def test_entries_of_a_silent_consumer_are_claimed(scene: Scene) -> None:
     wait_done(flow)
 
 
-def test_a_time_series_collection_is_refused(scene: Scene) -> None:
-    """It would take the same document twice; the lane says so, and nothing is read."""
-    flow = add_stream(scene, "series")
-    database = flow.collection.database
-    database.create_collection(flow.collection.name, timeseries={"timeField": "at"})
-    append(flow, [1])
-    scene.start()
-    assert "time-series" in flow.wait_state("failed")["error"]
-    assert not scene.daemon.is_ready()
-    assert flow.collection.count_documents({}) == 0
-
-
 def test_a_contract_that_goes_takes_its_series_along(scene: Scene) -> None:
     """And one that comes back goes on where its group stood."""
     add_stream(scene, "stay")

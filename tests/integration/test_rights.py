@@ -6,9 +6,12 @@ import re
 from pathlib import Path
 
 from syncd.embedded import RedisServer
+from syncd.outbox import Outbox
 from tests.support.check import wait_until
 from tests.support.contracts import projection
+from tests.support.outbox import add_outbox, documents, outbox, put, wait_functions
 from tests.support.scene import Scene
+from tests.support.servers import connect
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,10 +19,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Path) -> None:
     """A user with the commands of docs/how-to/rights.md, and keys of its own, can do all that a daemon does, also for
     a contract that is split."""
-    text = (ROOT / "docs/how-to/rights.md").read_text(encoding="utf-8")
-    said = re.search(r"^ACL SETUSER syncd on .*?(-@all.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert said is not None
-    commands = said[1].split()
+    commands = documented("rights.md")
     with RedisServer() as server:
         user = server.url.replace("redis://", "redis://syncd:secret@")
         with Scene(tmp_path, token, mongo_uri, server.url, daemon_redis=user) as scene:
@@ -47,3 +47,49 @@ def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Pa
 
 def films(count: int) -> list[dict[str, object]]:
     return [{"_id": n, "slug": f"s{n}", "title": f"film {n}", "year": n} for n in range(count)]
+
+
+def test_the_documented_rights_for_an_outbox(token: str, mongo_uri: str, tmp_path: Path) -> None:
+    """A daemon with the commands of docs/how-to/rights.md and of outbox.md, and an application with its own, on the
+    keys of the contract alone, can do all that they do; without functions what is noted in MULTI arrives."""
+    commands = documented("rights.md") + documented("outbox.md")
+    with RedisServer() as server:
+        user = server.url.replace("redis://", "redis://syncd:secret@")
+        with Scene(tmp_path, token, mongo_uri, server.url, daemon_redis=user) as scene:
+            keys = [f"~{token}:*", "~syncd:*"]
+            rights = ["on", ">secret", "resetkeys", *keys, *commands]
+            scene.redis.execute_command("ACL", "SETUSER", "syncd", *rights)
+            flow = add_outbox(scene, "kept", sync={"outbox_max": 1000})
+            scene.start()
+            flow.wait_live()
+            wait_functions(flow)
+            own = [f"~{flow.key('*')}", f"~{outbox(flow)}*", "-@all", "+fcall", "+hset", "+del"]
+            scene.redis.execute_command(
+                "ACL", "SETUSER", "app", "on", ">secret", *own, "+exists", "+get", "+xlen", "+xadd"
+            )
+            with connect(server.url.replace("redis://", "redis://app:secret@")) as application:
+                box = Outbox(application, flow.contract)
+                box.hset(flow.key(1), mapping={"n": 1})
+                box.hset(flow.key(2), mapping={"n": "none"})
+                wait_until(lambda: flow.dead_letters() and 1 in documents(flow), 20, flow.lane)
+                box.delete(flow.key(1))
+                wait_until(lambda: not documents(flow), 20, flow.lane)
+            scene.redis.xadd(outbox(flow), {"key": "of:somebody"})
+            scene.redis.hset(flow.key(3), "n", 3)
+            scene.redis.rpush(flow.names.control("requests"), "snapshot")
+            wait_until(lambda: 3 in documents(flow) and len(flow.dead_letters()) == 2, 20, flow.lane)
+            assert not scene.daemon.logs(level="error")
+            scene.daemon.terminate()
+            scene.redis.execute_command("ACL", "SETUSER", "syncd", "-function", "-fcall", "-fcall_ro")
+            scene.start()
+            put(flow, [4], 4)
+            wait_until(lambda: 4 in documents(flow), 20, flow.lane)
+            assert scene.daemon.logs(level="warning", contract=flow.contract)
+
+
+def documented(page: str) -> list[str]:
+    """The commands of the one ACL SETUSER of a page, as a user's rules."""
+    text = (ROOT / "docs/how-to" / page).read_text(encoding="utf-8")
+    said = re.search(r"^ACL SETUSER syncd (.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert said is not None
+    return [word for word in said[1].split() if word[0] in "+-"]

@@ -55,7 +55,7 @@ class ContractDirectory:
         self.token = token
 
     def write(self, short: str, *projections: Mapping[str, Any], **more: Any) -> Names:
-        """Writes, or replaces, a contract. `more`: `filter`, `unique`, `sync`, `slo`, `version`, `collection`."""
+        """Writes, or replaces, a contract. `more`: see `text`, and `sync` and `slo`."""
         names = Names(self.token, short)
         self.write_text(short, self.text(names, projections, **more))
         return names
@@ -68,6 +68,7 @@ class ContractDirectory:
         filter: Mapping[str, Any] | None = None,
         unique: Sequence[Sequence[str]] | None = None,
         collection: str | None = None,
+        timeseries: Mapping[str, Any] | None = None,
         version: str = "1.0.0",
         **more: Any,
     ) -> str:
@@ -77,6 +78,8 @@ class ContractDirectory:
             mongo["filter"] = filter
         if unique is not None:
             mongo["unique"] = unique
+        if timeseries is not None:
+            mongo["timeseries"] = timeseries
         redis = [{**said, "key": names.prefix(said["projection"]) + said["key"]} for said in projections]
         contract = {
             "apiVersion": "syncd/v1",

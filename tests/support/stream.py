@@ -11,6 +11,19 @@ from tests.support.scene import Flow, Scene
 
 SYNC = {"direction": "redis_to_mongo", "capture": "append"}
 NUMBERED = {"n": {"from": "n", "type": "int"}, "text": "say.text"}
+SERIES = {"time_field": "at", "granularity": "seconds"}
+TIMED = {**NUMBERED, "at": {"from": "at", "type": "epoch_ms"}}
+NOW_MS = "1767323045000"
+
+
+def add_series(scene: Scene, short: str, fields: Mapping[str, Any] = TIMED, **more: Any) -> Flow:
+    """A contract over one stream into a time series, which the daemon makes."""
+    return add_stream(scene, short, fields, timeseries=SERIES, **more)
+
+
+def append_timed(flow: Flow, numbers: Iterable[int]) -> list[str]:
+    """`append` with a time."""
+    return append(flow, numbers, at=NOW_MS)
 
 
 def add_stream(scene: Scene, short: str, fields: Mapping[str, Any] = NUMBERED, **more: Any) -> Flow:

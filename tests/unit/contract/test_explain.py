@@ -39,7 +39,7 @@ def entry(text: str) -> str:
          "4:3: missing key `owner` in `metadata`; add it: The team to ask"),
         (contract(CARD.replace("    type: hash\n", "")),
          "9:5: missing key `type` in an entry of `redis`; "
-         "add it: What the key holds; `stream` is for `capture: append`"),
+         "add it: What the key holds; `set`, `zset` and `list` only go to MongoDB, `stream` is for `append`"),
         (contract().replace("kind: SyncContract\n", ""),
          "1:1: missing key `kind` in the contract; add it: Always SyncContract"),
         (contract().replace("apiVersion", "api_version"),
@@ -49,7 +49,7 @@ def entry(text: str) -> str:
         (contract().replace("syncd/v1", "syncd/v2"),
          "1:13: `apiVersion` cannot be `syncd/v2`; write syncd/v1, the version that this syncd reads"),
         (contract(CARD.replace("hash", "hsh")),
-         "10:11: `type` cannot be `hsh`; did you mean `hash`? allowed are hash, json, string, stream"),
+         "10:11: `type` cannot be `hsh`; did you mean `hash`? allowed are hash, json, string, set, zset, list, stream"),
         (contract().replace("1.2.0", "1.2"), '5:12: `version` must be text, and `1.2` is not; put it in quotes: "1.2"'),
         (contract().replace("1.2.0", "v1"),
          "5:12: `v1` cannot be a `version`; expected: Semantic version of the contract, such as 1.2.0"),

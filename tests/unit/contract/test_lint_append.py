@@ -36,15 +36,15 @@ def test_a_stream_passes(tmp_path: Path) -> None:
 WRONG = {
     "no capture": (
         stream(sync="sync: {direction: redis_to_mongo}\n"),
-        "a.yaml:13:19: `direction: redis_to_mongo` without a `capture`; write capture: append",
+        "a.yaml:13:19: `direction: redis_to_mongo` without a `capture`; write capture: outbox or keyspace, or append",
     ),
     "capture without the direction": (
         contract(projection("{a: a}") + "sync: {capture: append}\n"),
-        "a.yaml:13:8: `capture` is for `direction: redis_to_mongo`; leave it out, or turn the direction",
+        "a.yaml:13:8: `capture` is for `direction: redis_to_mongo` and `both`; leave it out, or turn the direction",
     ),
     "a capture that is not built": (
-        stream(sync="sync: {direction: redis_to_mongo, capture: keyspace}\n"),
-        "a.yaml:13:44: `capture` cannot be `keyspace`; write append",
+        stream(sync="sync: {direction: redis_to_mongo, capture: poll}\n"),
+        "a.yaml:13:44: `capture` cannot be `poll`; allowed are append, outbox, keyspace",
     ),
     "a stream the other way": (
         stream(sync=""),
@@ -53,7 +53,7 @@ WRONG = {
     ),
     "a hash this way": (
         stream(type="hash", key="events:{_id}"),
-        "a.yaml:10:11: `type: hash` cannot be appended from; write type: stream",
+        "a.yaml:10:11: `type: hash` cannot be appended from; write type: stream, or capture: outbox or keyspace",
     ),
     "a placeholder": (
         stream(key="events:{_id}"),
@@ -65,11 +65,11 @@ WRONG = {
     ),
     "an index": (
         stream(more="    index: {name: i, fields: [{name: model, type: text}]}\n"),
-        "a.yaml:13:5: a stream has no `index`; leave it out",
+        "a.yaml:13:5: an `index` over keys that go from Redis to MongoDB; leave it out",
     ),
     "all fields": (
         stream("all"),
-        "a.yaml:12:13: `fields: all` of a stream, whose fields have no types; name the fields",
+        "a.yaml:12:13: `fields: all` from Redis to MongoDB, where fields need a path and a type; name the fields",
     ),
     "a filter": (
         stream(mongo="collection: telemetry.events, filter: {a: 1}"),
@@ -77,7 +77,7 @@ WRONG = {
     ),
     "what a deletion means": (
         stream(sync="sync: {direction: redis_to_mongo, capture: append, on_delete: ignore}\n"),
-        "a.yaml:13:52: `on_delete` is for `direction: mongo_to_redis`; leave it out",
+        "a.yaml:13:52: `on_delete` is for documents that have a key; leave it out",
     ),
     "a mask": (
         stream("{a: {from: a, mask: redact}}"),
@@ -117,7 +117,7 @@ def test_what_does_not_fit_is_refused(case: str, tmp_path: Path) -> None:
 def test_two_streams_in_a_contract(tmp_path: Path) -> None:
     """Each needs a lag and a position of its own."""
     second = projection(FIELDS, type="stream", key="events:out").replace("card", "second")
-    expected = "a.yaml:13:17: more than one stream in a contract; write a contract for each"
+    expected = "a.yaml:13:17: more than one projection in a contract from Redis to MongoDB; write a contract for each"
     assert told(tmp_path, contract(projection(FIELDS, type="stream", key="events:in") + second + SYNC)) == [
         expected
     ]

@@ -7,7 +7,9 @@ from bson import Timestamp
 from structlog.testing import capture_logs
 
 from syncd.inbound import status
-from syncd.inbound.status import OPLOG_CALM_S, SILENT_S, LaneStatus
+from syncd.inbound.status import OPLOG_CALM_S, LaneStatus
+from syncd.lanes import status as base
+from syncd.lanes.status import SILENT_S
 from syncd.stores.position import Position
 from syncd.stores.times import moment
 
@@ -75,7 +77,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(status, "time", clock)
+    for module in (base, status):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 

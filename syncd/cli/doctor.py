@@ -1,0 +1,77 @@
+"""`syncd doctor`: which promises the servers, as they are set, do not let syncd keep."""
+
+# ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from syncd.cli.shared import DIFFERENCE, DONE, Output
+
+if TYPE_CHECKING:
+    from syncd.ops.conditions import Finding
+    from syncd.ops.preflight import Report
+
+
+def doctor(
+    directory: Annotated[
+        Path, typer.Argument(envvar="SYNCD_CONTRACTS", help="Directory of contracts, or one file.")
+    ] = Path("contracts"),
+    output: Output = "text",
+) -> None:
+    """Ask both servers, and name every promise that cannot be kept, why, and what to do. Exit code 1 where a contract
+    cannot run or a promise does not hold; advice alone leaves it at 0."""
+    report = _examine(directory)
+    if output == "json":
+        typer.echo(json.dumps(_as_dict(report), indent=2, ensure_ascii=False))
+    else:
+        lines = [*report.servers, *map(str, report.findings)]
+        typer.echo("\n".join([*lines, "" if report.findings else "every promise can be kept"]).strip())
+    raise typer.Exit(DONE if _is_fine(report) else DIFFERENCE)
+
+
+def _examine(directory: Path) -> Report:
+    """A server that syncd does not work with is a finding; one that cannot be reached is an error."""
+    from syncd.contract.load import load_contract_set
+    from syncd.errors import CapabilityError, ContractError
+    from syncd.ops.conditions import Finding, refused
+    from syncd.ops.preflight import Report, preflight
+    from syncd.settings import Settings
+
+    try:
+        return preflight(load_contract_set(directory, os.environ), Settings.from_environment())
+    except ContractError as error:
+        return Report([], [refused(problem) for problem in error.problems])
+    except CapabilityError as error:
+        what, _, remedy = str(error).rpartition("; ")
+        return Report([], [Finding("refused", what, remedy)])
+
+
+def _is_fine(report: Report) -> bool:
+    return all(finding.level == "advice" for finding in report.findings)
+
+
+def _as_dict(report: Report) -> dict[str, Any]:
+    return {
+        "ok": _is_fine(report),
+        "servers": report.servers,
+        "findings": [_finding_as_dict(finding) for finding in report.findings],
+    }
+
+
+def _finding_as_dict(finding: Finding) -> dict[str, Any]:
+    place = finding.problem
+    return {
+        "level": finding.level,
+        "promises": list(finding.promises),
+        "contracts": list(finding.contracts),
+        "what": finding.what,
+        "remedy": finding.remedy,
+        "file": place and place.file,
+        "line": place and place.line,
+        "column": place and place.column,
+    }

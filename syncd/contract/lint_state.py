@@ -1,0 +1,76 @@
+"""Rules about contracts whose keys go to MongoDB as they are: `capture: outbox` and `keyspace`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from syncd.contract.lint_append import path_can_be_set
+from syncd.contract.lint_keys import keys_of
+from syncd.contract.loaded import LoadedContract
+from syncd.contract.model import FieldTtl, Projection
+from syncd.errors import Problem
+
+
+def _captured(contracts: Sequence[LoadedContract]) -> Iterator[LoadedContract]:
+    for contract in contracts:
+        if contract.sound("sync") and contract.contract.captures_state:
+            yield contract
+
+
+def _projections(contracts: Sequence[LoadedContract]) -> Iterator[tuple[LoadedContract, int, Projection]]:
+    for contract in _captured(contracts):
+        for at, projection in contract.projections():
+            if contract.sound("redis", at, "type") and projection.type != "stream":
+                yield contract, at, projection
+
+
+def keys_can_be_turned(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """The key alone says which document it is."""
+    for keys in keys_of(list(_captured(contracts))):
+        paths = keys.template.paths
+        if paths and paths != ("_id",) and not keys.is_stream:
+            what = f"the key {keys.shown} does not tell the `_id` of its document"
+            yield keys.problem(what, "write one placeholder, {_id}, and text around it")
+
+
+def expiries_can_be_kept(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """A key's time to live is the application's business; what can be kept is the moment."""
+    for contract, at, projection in _projections(contracts):
+        if isinstance(projection.ttl, int):
+            what = "a `ttl` of keys that the application writes"
+            remedy = "write ttl: {field: expires_at} to keep the moment in the document, or leave it out"
+            yield contract.problem(("redis", at, "ttl"), what, remedy)
+        elif isinstance(projection.ttl, FieldTtl) and contract.sound("redis", at, "ttl"):
+            place = ("redis", at, "ttl", "field")
+            yield from path_can_be_set(contract, place, projection.ttl.field)
+            yield from _meets_a_field(contract, at, projection, projection.ttl.field)
+    for contract in _captured(contracts):
+        if contract.contract.sync.capture == "outbox" and contract.contract.sync.on_expire == "delete":
+            what = "nobody notes in an outbox that a key has expired"
+            remedy = "write ttl: {field: expires_at}, and give the collection a TTL index on it"
+            yield contract.problem(("sync", "on_expire"), what, remedy)
+
+
+def _meets_a_field(contract: LoadedContract, at: int, projection: Projection, path: str) -> Iterator[Problem]:
+    specs = [*(projection.fields or {}).values(), *([projection.value] if projection.value else [])]
+    for spec in specs:
+        mine, theirs = f"{path}.", f"{spec.from_}."
+        if spec.from_ and (mine.startswith(theirs) or theirs.startswith(mine)):
+            what = "its path is that of a field, or inside it"
+            yield contract.problem(("redis", at, "ttl", "field"), what, "name a path of its own")
+            return
+
+
+def documents_have_one_contract(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """A document has one `_syncd`: two contracts would take each other for older states."""
+    first: dict[str, LoadedContract] = {}
+    for contract in _captured(contracts):
+        if not contract.sound("mongo", "collection"):
+            continue
+        other = first.setdefault(contract.contract.mongo.collection, contract)
+        if other is not contract:
+            what = f"the same collection as {other.file}, which also writes keys to it"
+            yield contract.problem(("mongo", "collection"), what, "name another collection")
+
+
+RULES = (keys_can_be_turned, expiries_can_be_kept, documents_have_one_contract)

@@ -1,0 +1,127 @@
+"""A lane: the ordered stream of work for one contract, in a thread of its own, started again after every error.
+
+Lanes share nothing but connections, so a slow or broken one does not stop the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import threading
+from typing import Protocol
+
+from redis.backoff import ExponentialWithJitterBackoff
+
+from syncd import telemetry
+from syncd.errors import FencedError, StoreError, SyncdError, TransientError
+from syncd.lanes.status import BaseStatus
+from syncd.plan.base import ContractPlan
+from syncd.settings import Settings
+from syncd.stores.mongo import MongoStore
+from syncd.stores.redis import RedisStore
+from syncd.stores.requests import RequestBoard
+
+FATAL_RETRY_S = 30.0
+"""Even what only a person can mend is tried again: then nobody has to restart the daemon after mending it."""
+
+
+class Run(Protocol):
+    """The work from a start to the first error."""
+
+    progressed: bool
+    """Whether it got anywhere."""
+
+    def run(self) -> None:
+        """Work until the lane is told to stop; raises what ends it."""
+
+
+class BaseLane(threading.Thread):
+    """Runs one plan until `stop`. `status` may be read from any thread."""
+
+    plan: ContractPlan
+    status: BaseStatus
+    _run: Run | None = None
+
+    def __init__(
+        self, name: str, mongo: MongoStore, redis: RedisStore, settings: Settings, requests: RequestBoard
+    ) -> None:
+        """`requests` is shared by all lanes of a daemon."""
+        super().__init__(name=f"lane-{name}", daemon=True)
+        self._mongo, self._redis, self._settings, self._requests = mongo, redis, settings, requests
+        self._halt = threading.Event()
+        self._backoff = ExponentialWithJitterBackoff(cap=10.0, base=0.2)
+        self._failures = 0
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called, so that its thread may have ended."""
+        return self._halt.is_set()
+
+    def stop(self) -> None:
+        """Ask the lane to finish its batch and commit; `join` waits for it."""
+        self._halt.set()
+
+    def run(self) -> None:
+        """Run, and run again after every error, until stopped."""
+        while not self._halt.is_set():
+            delay = self._attempt()
+            self._run = None
+            gc.collect()  # a run points at itself in circles, and may hold thousands of documents
+            self._halt.wait(delay)
+        with contextlib.suppress(StoreError):  # what cannot be given back runs out by itself
+            self._leave()
+        self.status.enter("stopped")
+
+    def _attempt(self) -> float:
+        """One run. Returns the seconds to wait before the next."""
+        self._run = None
+        try:
+            return self._work()
+        except SyncdError as error:
+            return self._failed(error)
+        except Exception as error:  # noqa: BLE001 - one lane's bug must not end the daemon, nor go unseen
+            telemetry.lane_bug(self.plan.name)
+            return self._interrupted("bug", "failed", f"unexpected {type(error).__name__}", FATAL_RETRY_S)
+
+    def _work(self) -> float:
+        """Connect, make a run and run it. Returns the seconds to wait before the next."""
+        raise NotImplementedError
+
+    def _leave(self) -> None:
+        """Make room for other daemons; the lane will not run again."""
+        raise NotImplementedError
+
+    @property
+    def _progressed(self) -> bool:
+        return self._run is not None and self._run.progressed
+
+    def _failed(self, error: SyncdError) -> float:
+        """What an error of a run, or of its beginning, means. Returns the seconds to wait."""
+        if isinstance(error, FencedError):
+            return self._fenced(error)
+        if isinstance(error, TransientError):
+            return self._interrupted("transient", "waiting", str(error), self._pause())
+        return self._interrupted("fatal", "failed", str(error), FATAL_RETRY_S)
+
+    def _pause(self) -> float:
+        """Seconds, more with every failure that follows a failure."""
+        self._failures = 1 if self._progressed else self._failures + 1
+        return self._backoff.compute(self._failures)
+
+    def _fenced(self, error: FencedError) -> float:
+        """Stand by for another daemon. Where there is none nobody does the work: not ready, and again at once."""
+        if self._run is not None or not error.holder:
+            telemetry.lane_fenced(self.plan.name, str(error))
+        self.status.enter("standby" if error.holder else "waiting", error=str(error))
+        if error.holder:
+            self.status.left()
+            return self._settings.lease_ttl / 4
+        delay = self._pause()
+        return delay if self._failures > 1 else 0.0
+
+    def _interrupted(self, why: str, state: str, message: str, delay: float) -> float:
+        # The same trouble again and again needs one line, not one a retry.
+        if message != self.status.error:
+            telemetry.lane_interrupted(self.plan.name, why, message, delay)
+        self.status.enter(state, error=message)
+        return delay

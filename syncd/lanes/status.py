@@ -1,0 +1,93 @@
+"""What every lane tells about itself: written by its thread, read by HTTP, the metrics and the command line."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from syncd import telemetry
+from syncd.plan.partition import WHOLE, Partition
+
+SILENT_S = 5.0
+"""A live lane hears from a server every second at least. One that is stuck in a dead link, on either side, does not."""
+
+
+class BaseStatus:
+    """State of one lane. Reads are consistent enough for people: every field is replaced as a whole."""
+
+    def __init__(
+        self, contract: str, collection: str, freshness_s: float | None, partition: Partition = WHOLE
+    ) -> None:
+        self.contract, self.partition = contract, partition
+        self.collection = collection
+        self.freshness_s = freshness_s
+        self.state = "starting"
+        self.since = time.time()
+        self.error = ""
+        self.changes = 0
+        self.dead_letters = 0
+        self._heard = time.monotonic()
+
+    def enter(self, state: str, *, error: str = "", **details: Any) -> None:
+        """Come into another state; `error` says why when that is not a good one."""
+        self.error = error
+        self.heard()
+        if state != self.state:
+            self.state, self.since = state, time.time()
+            telemetry.lane_state(self.contract, state, **details)
+
+    def heard(self) -> None:
+        """A server has answered."""
+        self._heard = time.monotonic()
+
+    def left(self) -> None:
+        """Another daemon goes on with the work, and ours knows nothing of it any more."""
+
+    def lag(self) -> float:
+        """Seconds that the target is behind."""
+        raise NotImplementedError
+
+    def measure(self) -> None:
+        """Bring the gauges up to date that grow while nothing happens."""
+        telemetry.LAG.labels(self.contract).set(self.lag())
+
+    @property
+    def ready(self) -> bool:
+        """Whether readers get what the contract promises. A standby is ready: its peer serves."""
+        return not self.complaint
+
+    @property
+    def complaint(self) -> str:
+        """Why the lane is not ready; empty when it is."""
+        if self.state == "standby":
+            return ""
+        if self.state != "live":
+            return self.error or self.state
+        lag, silence = self.lag(), time.monotonic() - self._heard
+        if silence > SILENT_S:
+            return f"no word from MongoDB or Redis for {silence:.0f} s; are both up?"
+        if self.freshness_s is not None and lag > self.freshness_s:
+            return f"{lag:.1f} s behind; slo.freshness is {self.freshness_s:g} s"
+        return ""
+
+    def _more(self) -> dict[str, Any]:
+        """`stream`, `position`, `snapshot` and `partitions`, and what else a kind of lane has to tell."""
+        raise NotImplementedError
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "contract": self.contract,
+            "partition": str(self.partition),
+            "collection": self.collection,
+            "state": self.state,
+            "since": self.since,
+            "ready": self.ready,
+            "lag_seconds": round(self.lag(), 3),
+            "freshness_seconds": self.freshness_s,
+            "changes": self.changes,
+            "dead_letters": self.dead_letters,
+            **self._more(),
+            "error": self.error,
+            "complaint": self.complaint,
+        }

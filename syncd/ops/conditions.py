@@ -1,0 +1,102 @@
+"""What a Redis is like, against what the promises need: which of them it cannot keep, for which contract, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from syncd.contract.model import Contract
+from syncd.contract.template import KeyTemplate
+from syncd.errors import Problem
+from syncd.stores.capabilities import Capabilities
+
+Level: TypeAlias = Literal["refused", "promise", "advice"]
+"""`refused`: the contract does not run. `promise`: it runs, and a promise does not hold. `advice`: all hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    level: Level
+    what: str
+    remedy: str
+    promises: tuple[str, ...] = ()
+    contracts: tuple[str, ...] = ()
+    problem: Problem | None = None
+    """Where in a contract file it is, when it is refused."""
+
+    def __str__(self) -> str:
+        if self.problem is not None:
+            return str(self.problem)
+        about = f" ({', '.join(self.promises)}; {', '.join(self.contracts)})" if self.promises else ""
+        return f"{self.level}{about}: {self.what}; {self.remedy}"
+
+
+def refused(problem: Problem, contract: str = "", *promises: str) -> Finding:
+    """A problem of a contract; `promises` would be broken if it ran all the same."""
+    names = (contract,) if contract else ()
+    return Finding("refused", problem.what, problem.remedy, promises, names, problem)
+
+
+def conditions(contracts: list[Contract], server: Capabilities) -> Iterator[Finding]:
+    """Whatever Redis is set to that promises depend on."""
+    behind = [contract for contract in contracts if contract.sync.direction == "redis_to_mongo"]
+    inbound = [contract for contract in contracts if contract.sync.direction == "mongo_to_redis"]
+    if not server.persistence:
+        yield from _no_persistence(behind, inbound)
+    policy = server.maxmemory_policy
+    if policy.startswith("allkeys"):
+        yield from _evicts_everything(behind, inbound, policy)
+    elif policy.startswith("volatile"):
+        yield from _evicts_what_expires([one for one in behind if one.captures_state], policy)
+
+
+def _no_persistence(behind: list[Contract], inbound: list[Contract]) -> Iterator[Finding]:
+    if behind:
+        what = (
+            "this Redis keeps nothing on disk (no AOF, no RDB), so that its restart loses what the application "
+            "wrote and MongoDB does not hold yet"
+        )
+        yield Finding("promise", what, "set appendonly yes", ("nothing_lost",), _names(behind))
+    if inbound or not behind:
+        what = "this Redis keeps nothing on disk: after its restart every contract is copied anew"
+        yield Finding("advice", what, "set appendonly yes to go on where it stood")
+
+
+def _evicts_everything(behind: list[Contract], inbound: list[Contract], policy: str) -> Iterator[Finding]:
+    remedy = "noeviction or volatile-lru does not"
+    if behind:
+        what = f"maxmemory-policy {policy} may evict what MongoDB does not hold yet, keys and streams"
+        yield Finding("promise", what, "set maxmemory-policy noeviction", ("nothing_lost",), _names(behind))
+    maps = [contract for contract in inbound if _moves(contract)]
+    if maps:
+        what = f"maxmemory-policy {policy} may evict the map from `_id` to key, and then old keys stay"
+        yield Finding("promise", what, remedy, ("no_ghosts",), _names(maps))
+    if inbound:
+        what = f"maxmemory-policy {policy} may evict dead letters, and the marks of keys that wait behind one"
+        yield Finding("promise", what, remedy, ("never_torn", "nothing_silent"), _names(inbound))
+    if inbound or not behind:
+        what = f"maxmemory-policy {policy} may evict positions, and then a contract is copied anew"
+        yield Finding("advice", what, remedy)
+
+
+def _evicts_what_expires(states: list[Contract], policy: str) -> Iterator[Finding]:
+    """Keys without a TTL stay; whether keys have one is the application's business, unless the contract asks for it."""
+    remedy = "set maxmemory-policy noeviction, or give no TTL to keys whose writes must not be lost"
+    what = f"maxmemory-policy {policy} may evict a key with a TTL before MongoDB holds its last change"
+    expiring = [contract for contract in states if contract.redis[0].ttl is not None]
+    if expiring:
+        yield Finding("promise", what, remedy, ("nothing_lost",), _names(expiring))
+    if len(expiring) < len(states):
+        yield Finding("advice", what, remedy)
+
+
+def _moves(contract: Contract) -> bool:
+    """Whether a key is no function of `_id`."""
+    return any(not KeyTemplate.parse(projection.key).by_id for projection in contract.redis)
+
+
+def _names(contracts: list[Contract]) -> tuple[str, ...]:
+    return tuple(contract.name for contract in contracts)

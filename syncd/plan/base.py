@@ -1,0 +1,33 @@
+"""What every compiled contract has. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from syncd.contract.model import Contract
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContractPlan:
+    """One contract, ready to run."""
+
+    contract: Contract
+    fingerprint: str
+    """Changes with everything that changes what is written."""
+
+    @property
+    def name(self) -> str:
+        """Name of the contract."""
+        return self.contract.name
+
+    @property
+    def namespace(self) -> tuple[str, str]:
+        """Database and collection."""
+        database, _, collection = self.contract.mongo.collection.partition(".")
+        return database, collection
+
+    @property
+    def freshness_s(self) -> float | None:
+        """How far the target may be behind, where the contract says so."""
+        slo = self.contract.slo
+        return slo.freshness / 1000 if slo else None

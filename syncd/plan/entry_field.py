@@ -1,0 +1,63 @@
+"""One field of what an application wrote, and its place in the document. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from syncd.contract.model import FieldSpec
+from syncd.errors import ProjectionError
+from syncd.plan.reverse import from_hash, from_json
+
+DEEPEST = 100
+"""Levels of one JSON value: MongoDB's documentation names no more for a whole document."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryField:
+    """One field of the entry and where it goes in the document."""
+
+    name: bytes
+    path: tuple[str, ...]
+    spec: FieldSpec
+
+    def value(self, raw: bytes) -> Any:
+        """What Redis holds as text, as BSON. Raises ProjectionError, whose detail names the field and no value."""
+        with self._named():
+            return self._checked(from_hash(raw, self.spec.type or "string", self.spec.datatype))
+
+    def value_of_json(self, value: Any) -> Any:
+        """A member of a JSON document, as parsed; without a type as it is. Raises likewise."""
+        with self._named():
+            return self._checked(from_json(value, self.spec.type) if self.spec.type else value)
+
+    def _checked(self, found: Any) -> Any:
+        dims = self.spec.dims
+        if dims is not None and found is not None and len(found) != dims:
+            raise ProjectionError("vector_length", f"{len(found)} elements, the contract says {dims}")
+        if isinstance(found, dict | list) and dims is None:
+            _check_depth(found)
+        return found
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except ProjectionError as error:
+            raise ProjectionError(error.reason, f"field {self.name.decode()}: {error.detail}") from None
+
+
+def _check_depth(value: Any) -> None:
+    level, depth = [value], 0
+    while level := [one for one in level if isinstance(one, dict | list)]:
+        depth += 1
+        if depth > DEEPEST:
+            raise ProjectionError("json_too_deep", f"more than {DEEPEST} levels of JSON")
+        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
+
+
+def entry_field(name: str, spec: FieldSpec) -> EntryField:
+    """A field as the contract names it."""
+    return EntryField(name.encode(), tuple((spec.from_ or name).split(".")), spec)

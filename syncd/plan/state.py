@@ -1,0 +1,159 @@
+"""A contract whose keys go to MongoDB as they are: the present content of a key -> an update of its document. Pure.
+
+Content is as Redis gives it: of a hash a mapping of bytes, of a JSON document or a string bytes, of a set or a list a
+list of bytes, of a sorted set a list of pairs, member and score.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+from bson.datetime_ms import DatetimeMS
+
+from syncd.contract.model import Contract, FieldTtl
+from syncd.contract.template import KeyTemplate
+from syncd.errors import ProjectionError
+from syncd.plan.base import ContractPlan
+from syncd.plan.entry_field import EntryField, entry_field
+from syncd.plan.keys import key_parser, scan_pattern
+
+TYPES = {"json": "ReJSON-RL"}
+"""What Redis calls the types that it calls otherwise than contracts do."""
+
+
+class Found(NamedTuple):
+    """A key as it was at one moment."""
+
+    type: str
+    """As `TYPE` says it; `none` where there is no key."""
+    content: Any
+    expires: int | None
+    """Epoch milliseconds at which the key expires; None where it does not."""
+    digest: str = ""
+    """Of type, content and expiry; where it was asked for, and there is a key."""
+    known: str = ""
+    """The digest of what was last synced."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there was a key."""
+        return self.type != "none"
+
+
+class Update(NamedTuple):
+    """What a document takes from its key, by path."""
+
+    set: dict[str, Any]
+    unset: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatePlan(ContractPlan):
+    """One contract of `capture: outbox` or `keyspace`. Compiled by `compile_state`."""
+
+    projection: str
+    type: str
+    """As `TYPE` says it."""
+    template: KeyTemplate
+    fields: tuple[EntryField, ...]
+    value: EntryField | None
+    """Instead of `fields`: what a string holds, or each element of a set, a sorted set or a list."""
+    expires_at: str | None
+    """Where the moment goes at which the key expires."""
+
+    @property
+    def pattern(self) -> str:
+        """For SCAN: all keys of the contract, and perhaps others."""
+        return scan_pattern(self.template)
+
+    def document_id(self, key: bytes) -> Any:
+        """The `_id` that a key stands for. Raises ProjectionError (`foreign_key`) for one of another template."""
+        said = key_parser(self.template)(key)
+        if said is None:
+            raise ProjectionError("foreign_key", f"no key of the template `{self.template.text}`")
+        return said["_id"]
+
+    def owns(self, key: bytes) -> bool:
+        """Whether a key stands for a document of the contract."""
+        return key_parser(self.template)(key) is not None
+
+    def key(self, ident: str) -> str:
+        """The key whose `_id` has this text in keys."""
+        before, after = self.template.literals
+        return f"{before}{ident}{after}"
+
+    def update(self, found: Found) -> Update:
+        """What is to be written of a key that is there. Raises ProjectionError where something does not fit."""
+        if found.type != self.type:
+            raise ProjectionError("wrong_type", f"the key is a {found.type}, the contract says {self.type}")
+        update = Update({}, [])
+        for path, value in self._values(found.content):
+            if value is _MISSING:
+                update.unset.append(path)
+            else:
+                update.set[path] = value
+        if self.expires_at is not None and found.expires is not None:
+            update.set[self.expires_at] = DatetimeMS(found.expires)
+        elif self.expires_at is not None:
+            update.unset.append(self.expires_at)
+        return update
+
+    def _values(self, content: Any) -> Iterator[tuple[str, Any]]:
+        if self.value is not None:
+            yield ".".join(self.value.path), _ELEMENTS[self.type](self.value, content)
+            return
+        members = content if self.type == "hash" else members_of(content)
+        for field in self.fields:
+            name = field.name if self.type == "hash" else field.name.decode()
+            yield ".".join(field.path), self._field(field, members, name)
+
+    def _field(self, field: EntryField, members: Mapping[Any, Any], name: bytes | str) -> Any:
+        if name not in members:
+            return _MISSING
+        return field.value(members[name]) if self.type == "hash" else field.value_of_json(members[name])
+
+
+_MISSING = object()
+
+
+def members_of(text: bytes) -> dict[str, Any]:
+    """Of a JSON document. Raises ProjectionError where it has none."""
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise ProjectionError("cannot_convert", "the text cannot be parsed as JSON") from None
+    if not isinstance(found, dict):
+        raise ProjectionError("cannot_convert", "the JSON is no object, so it has no fields")
+    return found
+
+
+_ELEMENTS: dict[str, Callable[[EntryField, Any], Any]] = {
+    "string": lambda field, content: field.value(content),
+    "list": lambda field, content: [field.value(element) for element in content],
+    # A set has no order: the same set makes the same array.
+    "set": lambda field, content: [field.value(element) for element in sorted(content)],
+    "zset": lambda field, content: [
+        {"member": field.value(member), "score": float(score)} for member, score in content
+    ],
+}
+
+
+def compile_state(contract: Contract) -> StatePlan:
+    """Compile a contract of `capture: outbox` or `keyspace` that passed its checks."""
+    (projection,) = contract.redis
+    content = [contract.mongo.collection, projection.model_dump(mode="json"), contract.sync.model_dump()]
+    digest = hashlib.blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=16)
+    return StatePlan(
+        contract=contract,
+        fingerprint=digest.hexdigest(),
+        projection=projection.projection,
+        type=TYPES.get(projection.type, projection.type),
+        template=KeyTemplate.parse(projection.key),
+        fields=tuple(entry_field(name, spec) for name, spec in (projection.fields or {}).items()),
+        value=None if projection.value is None else entry_field("value", projection.value),
+        expires_at=projection.ttl.field if isinstance(projection.ttl, FieldTtl) else None,
+    )

@@ -1,0 +1,89 @@
+"""Entries of one delivery with their documents, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from bson.raw_bson import RawBSONDocument
+
+from syncd.errors import ProjectionError
+from syncd.plan.append import AppendPlan
+from syncd.writebehind.group import Entry
+
+
+class Refused(NamedTuple):
+    """Why a document cannot be written. No value of it is in here."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Batch:
+    """Entries in the order of the stream. `places` are those of the documents among the entries."""
+
+    entries: list[str]
+    documents: list[RawBSONDocument] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    refused: dict[str, Refused] = field(default_factory=dict)
+    """By entry: those that cannot be documents."""
+    gone: int = 0
+    """Entries that somebody has removed from the stream meanwhile."""
+
+    def without(self, entries: Collection[str]) -> Batch:
+        """The others, in places of their own."""
+        if not entries:
+            return self
+        left = [entry for entry in self.entries if entry not in entries]
+        place = {entry: at for at, entry in enumerate(left)}
+        rest = Batch(left, refused={e: why for e, why in self.refused.items() if e in place}, gone=self.gone)
+        for document, at in zip(self.documents, self.places, strict=True):
+            if (entry := self.entries[at]) in place:
+                rest.documents.append(document)
+                rest.places.append(place[entry])
+        return rest
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a batch."""
+
+    refused: dict[str, Refused]
+    repeated: int = 0
+    """Documents that were there already."""
+    parked: int = 0
+    """New dead letters."""
+
+
+class Delivery(Protocol):
+    """How batches get into a collection, each entry once."""
+
+    alone: bool
+    """Whether no other daemon delivers."""
+
+    def begin(self) -> tuple[Batch, Outcome] | None:
+        """Before the first batch of a run: finish what a run before has left."""
+
+    def deliver(self, batch: Batch) -> Outcome:
+        """Write the documents, acknowledge the entries, park what is refused. Raises StoreError where it is not known
+        what happened; then the run ends, and the next finds out."""
+
+    def keep(self) -> None:
+        """Once a second. Raises FencedError where another daemon has the work."""
+
+
+def make_batch(plan: AppendPlan, entries: list[Entry]) -> Batch:
+    """The documents of entries. One that cannot be one is refused."""
+    batch = Batch([entry.id for entry in entries])
+    for place, (entry, said) in enumerate(entries):
+        if not said:
+            batch.gone += 1
+            continue
+        try:
+            batch.documents.append(plan.document(entry, said))
+            batch.places.append(place)
+        except ProjectionError as error:
+            batch.refused[entry] = Refused(error.reason, error.detail)
+    return batch

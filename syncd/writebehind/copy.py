@@ -1,0 +1,36 @@
+"""All keys of a contract, some at a time: for a contract that begins, and where entries were lost."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from syncd.plan.state import StatePlan
+from syncd.stores.redis import RedisStore, translated
+
+KEYS_A_STEP = 1000
+
+
+class KeyCopy:
+    """One walk through the keys of Redis. What is there from its begin to its end is met at least once."""
+
+    def __init__(self, redis: RedisStore, plan: StatePlan) -> None:
+        self._redis, self._plan = redis, plan
+        self._cursor, self._began = 0, time.monotonic()
+        self.copied = 0
+        """Keys that were met so far."""
+        self.is_done = False
+
+    @property
+    def seconds(self) -> float:
+        """Since its begin."""
+        return time.monotonic() - self._began
+
+    def next(self) -> list[bytes]:
+        """Some keys; none does not mean that there are no more."""
+        with translated():
+            found: Any = self._redis.client.scan(self._cursor, match=self._plan.pattern, count=KEYS_A_STEP)
+        self._cursor, keys = int(found[0]), [key for key in found[1] if self._plan.owns(key)]
+        self.is_done = self._cursor == 0
+        self.copied += len(keys)
+        return keys

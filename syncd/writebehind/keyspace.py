@@ -1,0 +1,221 @@
+"""One run of `capture: keyspace`: keys that Redis says have changed, into their documents, until stopped.
+
+An event names a key and may be lost. So what a key holds is read, never told; and after every gap in the events all
+keys are compared with what was last synced.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from syncd import telemetry
+from syncd.plan.state import StatePlan
+from syncd.settings import Settings
+from syncd.stores.deadletters import count_dead_letters, replays_done, requested_replays
+from syncd.stores.lease import Lease
+from syncd.stores.mongo import MongoStore
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore
+from syncd.stores.requests import RequestBoard, snapshot_begins, wants_snapshot
+from syncd.writebehind.catchup import CatchUp
+from syncd.writebehind.dirty import Dirty, Gone
+from syncd.writebehind.keyspace_status import KeyspaceStatus
+from syncd.writebehind.listening import Listening
+from syncd.writebehind.memory import FINGERPRINT, KeyspaceSync, Memory
+from syncd.writebehind.positions import NEVER
+from syncd.writebehind.session import ContractSession
+from syncd.writebehind.state import StateStore
+from syncd.writebehind.upsert import StateWriter
+
+MOST_KEYS = 2000
+WAIT_S = 0.5
+EVERY_S = 1.0
+LOOK_AT_OPTION_S = 5.0
+SUBSCRIBED_S = 10.0
+WORD_S = 2.0
+"""So long a key that is not there waits for the event that says why: it is on its way, as a rule."""
+MOST_REPLAYED = 256
+
+
+class KeyspaceRun:
+    """Called by the lane's thread alone, which holds the lease."""
+
+    def __init__(
+        self,
+        plan: StatePlan,
+        mongo: MongoStore,
+        redis: RedisStore,
+        lease: Lease,
+        settings: Settings,
+        status: KeyspaceStatus,
+        requests: RequestBoard,
+        halt: threading.Event,
+        number: int,
+        listening: Listening,
+        policy: str,
+    ) -> None:
+        """`policy` is how Redis evicts keys."""
+        self._plan, self._redis, self._lease = plan, redis, lease
+        self._status, self._requests, self._halt = status, requests, halt
+        self._listening, self._dirty, self._policy = listening, listening.dirty, policy
+        self._control = ControlKeys(plan.name)
+        self._store = StateStore(redis, plan, lease)
+        self._memory = Memory(redis, plan, lease)
+        session = ContractSession(mongo, "state", plan.name, settings.site, plan.contract.mongo.collection)
+        self._writer = StateWriter(mongo, plan, session, settings.site, number)
+        self._sync = KeyspaceSync(plan, self._store, self._writer, settings.batch_writes)
+        self._catchup: CatchUp | None = None
+        self._everything = self._again = False
+        self._kept = self._looked = 0.0
+        self._told = False
+        self.progressed = False
+
+    def run(self) -> None:
+        """First what nobody heard, then what is heard, until stopped."""
+        self._writer.begin()
+        self._status.enter("catching_up")
+        self._everything = not self._memory.begin()
+        self._listening.begin(SUBSCRIBED_S)
+        while not self._halt.is_set():
+            if time.monotonic() - self._kept >= EVERY_S:
+                self._keep()
+            self._mind_gaps()
+            if self._catchup is not None:
+                self._compare(self._catchup)
+            else:
+                self._status.enter("live")
+                self._dirty.wait(WAIT_S)
+            self._apply(self._dirty.take(MOST_KEYS))
+            self._status.heard()
+
+    def _mind_gaps(self) -> None:
+        """Begin to compare all keys where events were lost; once more behind that, where it is going on."""
+        if why := self._listening.gap():
+            self._begin_comparing(why)
+        elif self._everything and self._catchup is None:
+            self._begin_comparing("request")
+
+    def _begin_comparing(self, why: str) -> None:
+        telemetry.keys_compared(self._plan.name, why, self._listening.detail)
+        self._status.enter("catching_up")
+        if self._catchup is None:
+            self._catchup = CatchUp(self._redis, self._plan, everything=self._everything)
+        else:
+            self._again = True
+
+    def _compare(self, catchup: CatchUp) -> None:
+        """The next page. What was missed counts as done at the end, so that a crash begins again."""
+        keys = catchup.page()
+        words, long_ago = self._dirty.words(keys), time.monotonic() - WORD_S
+        self._apply([Dirty(key, words.get(key, Gone.NO_WORD), long_ago) for key in keys], self._everything)
+        self._status.copied = catchup.compared
+        if not catchup.is_done:
+            return
+        telemetry.comparison_finished(self._plan.name, catchup.compared, catchup.seconds)
+        if self._everything:
+            self._memory.note({}, {FINGERPRINT: self._plan.fingerprint})
+        self._everything, self._catchup = False, None
+        if self._again:
+            self._again = False
+            self._catchup = CatchUp(self._redis, self._plan, everything=False)
+        else:
+            self._listening.caught_up()
+
+    def _apply(self, taken: Sequence[Dirty], everything: bool = False) -> None:
+        """The present state of keys. What fails comes again."""
+        began = time.monotonic()
+        mine = [dirty for dirty in taken if self._plan.owns(dirty.key)]
+        self._listening.foreign(len(taken) - len(mine))
+        if not mine:
+            return
+        try:
+            self._write(mine, everything)
+        except BaseException:
+            self._dirty.put_back(mine)
+            raise
+        telemetry.BATCH.labels(self._plan.name).observe(time.monotonic() - began)
+        self._status.took(len(mine))
+        self.progressed = True
+
+    def _write(self, taken: list[Dirty], everything: bool) -> None:
+        self._sync.begin(everything=everything)
+        outcome = self._sync.apply({dirty.key: self._told_of(dirty.gone) for dirty in taken})
+        why, waiting = self._why_gone(taken, outcome.gone)
+        if inferred := {key: NEVER for key, gone in why.items() if self._told_of(gone)}:
+            outcome.add(self._sync.apply(inferred))
+        parked = self._store.done(outcome.settled, outcome.refused)
+        self._remember(waiting)
+        telemetry.state_written(self._plan.name, len(taken), outcome.put, outcome.deleted, parked)
+        self._tell_of({key: gone for key, gone in why.items() if key not in inferred}, len(inferred))
+
+    def _tell_of(self, kept: dict[bytes, Gone], inferred: int) -> None:
+        """Keys that are not there, whose documents stay."""
+        known = [gone for key, gone in kept.items() if self._sync.read[key].known]
+        if len(known) < len(kept):
+            telemetry.keys_gone(self._plan.name, len(kept) - len(known))
+        telemetry.keys_vanished(
+            self._plan.name, inferred, known.count(Gone.EXPIRED), known.count(Gone.EVICTED)
+        )
+
+    def _told_of(self, gone: Gone) -> str:
+        """The position of a deletion, for KeySync: not known, so that of the read counts."""
+        sync = self._plan.contract.sync
+        deletes = gone == Gone.DELETED or (gone == Gone.EXPIRED and sync.on_expire == "delete")
+        return NEVER if deletes else ""
+
+    def _why_gone(self, taken: list[Dirty], gone: list[bytes]) -> tuple[dict[bytes, Gone], set[bytes]]:
+        """What became of keys that are not there, and those whose event may be on its way: they come again."""
+        there = set(gone)
+        missing = [dirty for dirty in taken if dirty.key in there]
+        silent = [dirty for dirty in missing if dirty.gone == Gone.NO_WORD]
+        now = time.monotonic()
+        waiting = [dirty for dirty in silent if now - dirty.since < WORD_S]
+        self._dirty.put_back(waiting, delay_s=WORD_S / 10)
+        later = {dirty.key for dirty in waiting}
+        digests = {dirty.key: self._sync.read[dirty.key].known for dirty in silent if dirty.key not in later}
+        said = {dirty.key: dirty.gone for dirty in missing if dirty.gone != Gone.NO_WORD}
+        known = {key: digest for key, digest in digests.items() if digest}
+        return said | self._memory.why_gone(known, self._policy), later
+
+    def _remember(self, waiting: set[bytes]) -> None:
+        """What MongoDB holds now: a majority has written it."""
+        read = self._sync.read.items()
+        changed = {
+            key: found.digest for key, found in read if found.digest != found.known and key not in waiting
+        }
+        if changed:
+            self._memory.note(changed)
+
+    def _keep(self) -> None:
+        """What is due once a second."""
+        now = self._kept = time.monotonic()
+        self._lease.renew()
+        self._listening.look()
+        if now - self._looked >= LOOK_AT_OPTION_S:
+            self._looked = now
+            self._listening.look_at_option()
+        self._writer.keep()
+        if self._requests.has_any(self._control):
+            self._answer()
+        waiting = count_dead_letters(self._redis, self._plan.name)
+        if waiting and not self._told:
+            telemetry.dead_letters_wait(self._plan.name, waiting)
+        self._told = True
+        self._status.looked(self._listening.backlog(), waiting)
+
+    def _answer(self) -> None:
+        """What people have asked for."""
+        if wants_snapshot(self._redis, self._control):
+            self._memory.note({}, {FINGERPRINT: ""})
+            snapshot_begins(self._redis, self._control)
+            self._everything, self._catchup = True, None
+        if letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED):
+            keys = [key.encode() for key in letters.values() if key]
+            long_ago = time.monotonic() - WORD_S
+            self._apply([Dirty(key, Gone.NO_WORD, long_ago) for key in keys], True)
+            # A person has seen to those of keys that are not there any more.
+            self._store.done([key for key, found in self._sync.read.items() if not found.is_there], {})
+            replays_done(self._redis, self._plan.name, list(letters))
+            telemetry.replayed(self._plan.name, len(letters))

@@ -1,0 +1,98 @@
+"""What a daemon is about to write into a time series, noted in Redis before it is written.
+
+In one step with the end of a batch its entries are acknowledged, its letters parked, and the note goes. So a daemon
+that takes over finds either a batch that may be written, under its number, or none. Each step checks the lease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+from syncd.errors import TransientError
+from syncd.plan.append import AppendPlan
+from syncd.stores.lease import Lease, fenced, newer_protocol
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore, translated
+from syncd.writebehind.batch import Refused
+from syncd.writebehind.letters import Letters
+
+
+class Noted(NamedTuple):
+    """A batch that may have been written, for the most part, or not at all."""
+
+    number: int
+    entries: list[str]
+    age_s: float
+    """Since it was noted."""
+
+
+class Ledger:
+    """Of one contract. Raises FencedError where the lease is lost, TransientError where another batch is noted."""
+
+    def __init__(self, store: RedisStore, plan: AppendPlan, lease: Lease) -> None:
+        self._store, self._plan, self._lease = store, plan, lease
+        self._letters = Letters(store, plan)
+        self._keys = ControlKeys(plan.name)
+        self._now: int | str = ""
+
+    def noted(self) -> Noted | None:
+        """What a run before, here or elsewhere, has left. Later calls go on from it."""
+        pipe = self._store.client.pipeline(transaction=True)
+        pipe.hmget(self._keys.position, "batch", "number", "since")
+        pipe.time()
+        with translated():
+            (batch, number, since), (seconds, micros) = pipe.execute()
+        self._now = int(number) if batch else ""
+        if not batch:
+            return None
+        age_s = seconds + (micros - int(since)) / 1e6
+        return Noted(int(number), batch.decode().split(" "), age_s)
+
+    def note(self, entries: list[str], done: Collection[str] = ()) -> int:
+        """These are written next; the number for it. `done` need not be written. Replaces the batch that is noted."""
+        return int(self._advance(entries, done, {})[0])
+
+    def close(self, done: Collection[str], refused: Mapping[str, Refused]) -> int:
+        """The batch is written; how many letters are new."""
+        return self._letters.tell(refused, self._advance([], done, refused)[1:])
+
+    def _advance(
+        self, entries: list[str], done: Collection[str], refused: Mapping[str, Refused]
+    ) -> list[bytes]:
+        keys = [self._keys.lease, self._keys.position, self._keys.dead, self._keys.letters, self._plan.stream]
+        args = [self._lease.value, self._lease.ttl_ms, self._plan.name, self._plan.projection, self._now]
+        args += [" ".join(entries), len(done), *done, *self._letters.arguments(refused)]
+        reply: list[bytes] = self._store.call("syncd_advance", keys, args)
+        if reply[0] == b"version":
+            raise newer_protocol(reply)
+        if reply[0] == b"fenced":
+            raise fenced(self._plan.name, reply)
+        if reply[0] == b"noted":
+            raise TransientError("redis", "another batch is noted than ours; the lane begins with that one")
+        self._now = int(reply[1]) if entries else ""
+        return reply[1:]
+
+    def set_doubt(self, entry: str) -> None:
+        """Up to this entry documents may be there of which nobody knows any more."""
+        self._set(doubt=entry)
+
+    def _set(self, **said: str) -> None:
+        with translated():
+            self._store.client.hset(self._keys.position, mapping=said)  # type: ignore[arg-type]
+
+    def doubt(self, newest: str, *, group_lost: bool, group_new: bool) -> tuple[str, bool]:
+        """Up to which entry documents may be there of which this Redis knows nothing, and whether that is news.
+
+        A Redis may come back without its last writes. That it is another process than at the last look tells. `newest`
+        is the last entry of the stream, and the group is lost, or new, as of this run.
+        """
+        with translated():
+            info: Any = self._store.client.info("server")
+            said: Any = self._store.client.hmget(self._keys.position, "server", "doubt")
+        server, before = (value.decode() if value else "0-0" for value in said)
+        if server == info["run_id"] and not group_lost:
+            return before, False
+        news = group_lost or not group_new
+        self._set(server=info["run_id"], doubt=newest if news else before)
+        return (newest if news else before), news

@@ -1,0 +1,186 @@
+"""One run of `capture: outbox`: keys that the application noted, into their documents, until stopped or a store fails.
+
+The outbox is a queue of syncd's own: it is read from its beginning, and what is in MongoDB is taken away in one step
+with what has to be remembered of it. So there is no group and no cursor that could be lost.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, NamedTuple
+
+from syncd import telemetry
+from syncd.errors import FatalError
+from syncd.plan.state import StatePlan
+from syncd.settings import Settings
+from syncd.stores.deadletters import count_dead_letters, replays_done, requested_replays
+from syncd.stores.lease import Lease
+from syncd.stores.mongo import MongoStore
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore, translated
+from syncd.stores.requests import RequestBoard, snapshot_begins, wants_snapshot
+from syncd.writebehind.batch import Refused
+from syncd.writebehind.copy import KeyCopy
+from syncd.writebehind.keys import KeySync, Outcome
+from syncd.writebehind.outbox_functions import OutboxFunctions
+from syncd.writebehind.outbox_status import OutboxStatus, look
+from syncd.writebehind.positions import after, of_entry
+from syncd.writebehind.session import ContractSession
+from syncd.writebehind.state import StateStore
+from syncd.writebehind.upsert import StateWriter
+
+MOST_ENTRIES = 2000
+BLOCK_MS = 500
+"""How long a read waits for an entry: far below the time after which a connection is given up."""
+EVERY_S = 1.0
+MOST_REPLAYED = 256
+_NO_KEY = Refused("foreign_key", "the entry has no field `key`")
+
+
+class Entry(NamedTuple):
+    """One entry of the outbox."""
+
+    id: str
+    key: bytes | None
+    deletes: bool
+
+
+class OutboxRun:
+    """Called by the lane's thread alone, which holds the lease."""
+
+    def __init__(
+        self,
+        plan: StatePlan,
+        mongo: MongoStore,
+        redis: RedisStore,
+        lease: Lease,
+        settings: Settings,
+        status: OutboxStatus,
+        requests: RequestBoard,
+        halt: threading.Event,
+        number: int,
+    ) -> None:
+        self._plan, self._redis, self._lease = plan, redis, lease
+        self._status, self._requests, self._halt = status, requests, halt
+        self._control = ControlKeys(plan.name)
+        self._store = StateStore(redis, plan, lease, self._control.outbox)
+        session = ContractSession(mongo, "state", plan.name, settings.site, plan.contract.mongo.collection)
+        self._writer = StateWriter(mongo, plan, session, settings.site, number)
+        self._sync = KeySync(plan, self._store, self._writer, settings.batch_writes)
+        self._functions = OutboxFunctions(redis)
+        self._copy: KeyCopy | None = None
+        self._kept = 0.0
+        self._told = False
+        self.progressed = False
+
+    def run(self) -> None:
+        """First what is left of before, then what comes, until stopped."""
+        self._writer.begin()
+        self._bound()
+        self._status.enter("catching_up")
+        while not self._halt.is_set():
+            if time.monotonic() - self._kept >= EVERY_S:
+                self._keep()
+            entries = self._take()
+            if len(entries) < MOST_ENTRIES:
+                self._status.enter("live")
+            if entries:
+                self._apply(entries)
+            if self._copy is not None:
+                self._copy_more(self._copy)
+
+    def _bound(self) -> None:
+        """Tell the functions how many entries may wait."""
+        wanted, client = self._plan.contract.sync.outbox_max, self._redis.client
+        with translated():
+            present: Any = client.get(self._control.outbox_max)
+            if wanted is None and present is not None:
+                client.delete(self._control.outbox_max)
+            elif wanted is not None and present != str(wanted).encode():
+                client.set(self._control.outbox_max, wanted)
+
+    def _take(self) -> list[Entry]:
+        """The first entries of the outbox, as soon as there are any."""
+        block = [] if self._copy is not None else ["BLOCK", BLOCK_MS]
+        try:
+            with translated():
+                found: Any = self._redis.client.execute_command(
+                    "XREAD", "COUNT", MOST_ENTRIES, *block, "STREAMS", self._control.outbox, "0-0"
+                )
+        except FatalError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            what = f"{self._control.outbox} is no stream; that key is syncd's: rename what is there"
+            raise FatalError("redis", what) from error
+        self._status.heard()
+        return [
+            Entry(entry.decode(), said.get(b"key"), said.get(b"op") == b"del")
+            for _, entries in found or []
+            for entry, said in entries
+        ]
+
+    def _apply(self, entries: list[Entry]) -> None:
+        """The keys that entries name, each once, as they are now; then the entries go."""
+        began = time.monotonic()
+        keys: dict[bytes, str] = {}
+        refused = {}
+        for entry in entries:
+            if entry.key is None:
+                refused[f"entry {entry.id}".encode()] = _NO_KEY
+            else:
+                keys[entry.key] = of_entry(entry.id) if entry.deletes else keys.get(entry.key, "")
+        outcome = self._sync.apply(keys)
+        outcome.refused |= refused
+        self._finish(outcome, len(entries), keep_from=after(entries[-1].id))
+        telemetry.BATCH.labels(self._plan.name).observe(time.monotonic() - began)
+        self._status.took(len(entries), entries[-1].id)
+        self.progressed = True
+
+    def _finish(self, outcome: Outcome, entries: int, keep_from: str = "") -> None:
+        parked = self._store.done(outcome.settled, outcome.refused, keep_from)
+        if outcome.gone:
+            telemetry.keys_gone(self._plan.name, len(outcome.gone))
+        telemetry.state_written(self._plan.name, entries, outcome.put, outcome.deleted, parked)
+
+    def _keep(self) -> None:
+        """What is due once a second."""
+        self._kept = time.monotonic()
+        self._lease.renew()
+        self._writer.keep()
+        self._functions.ensure(self._plan.name)
+        lost, another = self._store.lost()
+        if another:
+            telemetry.outbox_replaced(self._plan.name)
+        elif lost:
+            telemetry.entries_trimmed(self._plan.name, self._control.outbox, lost)
+        if self._requests.has_any(self._control):
+            self._answer()
+        waiting = self._store.letters = count_dead_letters(self._redis, self._plan.name)
+        if waiting and not self._told:
+            telemetry.dead_letters_wait(self._plan.name, waiting)
+        self._told = True
+        self._status.looked(look(self._redis, self._control.outbox, self._status.done), waiting)
+        self._status.heard()
+
+    def _answer(self) -> None:
+        """What people have asked for."""
+        if self._copy is None and wants_snapshot(self._redis, self._control):
+            self._copy = KeyCopy(self._redis, self._plan)
+            telemetry.copy_started(self._plan.name)
+        if letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED):
+            outcome = self._sync.apply({key.encode(): "" for key in letters.values() if key})
+            outcome.settled += outcome.gone  # a person has seen to them
+            self._finish(outcome, 0)
+            replays_done(self._redis, self._plan.name, list(letters))
+            telemetry.replayed(self._plan.name, len(letters))
+
+    def _copy_more(self, copy: KeyCopy) -> None:
+        """The next keys of all. The request stays until the last of them, so that a crash begins again."""
+        keys = copy.next()
+        self._finish(self._sync.apply(dict.fromkeys(keys, "")), 0)
+        self._status.copied = copy.copied
+        if copy.is_done:
+            snapshot_begins(self._redis, self._control)
+            telemetry.snapshot_finished(self._plan.name, copy.copied, copy.seconds)
+            self._copy = None

@@ -1,0 +1,55 @@
+"""What a lane over an outbox tells about itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from syncd import telemetry
+from syncd.stores.redis import RedisStore, translated
+from syncd.writebehind.group import Backlog
+from syncd.writebehind.positions import milliseconds, of_entry
+from syncd.writebehind.status import AppendStatus
+
+FIRST_TIME_MS = 10**12
+"""An id below it is no time of this century, but one that the application chose."""
+
+
+class OutboxStatus(AppendStatus):
+    """State of one lane over an outbox."""
+
+    copied = 0
+    """Keys that the last copy of all has met."""
+    done = ""
+    """Entry up to which everything was written."""
+
+    def took(self, entries: int, last: str = "") -> None:
+        """Entries are done, up to `last`."""
+        super().took(entries)
+        self.done = last or self.done
+
+    def measure(self) -> None:
+        """Bring the gauges up to date."""
+        super().measure()
+        telemetry.OUTBOX_BYTES.labels(self.contract).set(self._backlog.size)
+
+    def _more(self) -> dict[str, Any]:
+        return {
+            **super()._more(),
+            "stream": "outbox",
+            "waiting_bytes": self._backlog.size,
+            "snapshot": {"phase": "stream", "copied": self.copied},
+        }
+
+
+def look(redis: RedisStore, outbox: str, done: str) -> Backlog:
+    """How much waits. Everything in an outbox waits: what is done is taken away."""
+    pipe = redis.client.pipeline(transaction=False)
+    pipe.xlen(outbox)
+    pipe.xrange(outbox, count=1)
+    pipe.memory_usage(outbox)
+    pipe.time()
+    with translated():
+        length, first, size, now = pipe.execute()
+    oldest = milliseconds(of_entry(first[0][0].decode())) if first else 0
+    age = now[0] + now[1] / 1e6 - oldest / 1000 if oldest >= FIRST_TIME_MS else 0.0
+    return Backlog(int(length), max(0.0, age), done, int(size or 0))

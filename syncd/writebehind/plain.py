@@ -1,0 +1,38 @@
+"""Delivery into an ordinary collection: MongoDB refuses an `_id` the second time, so nothing else need be known."""
+
+from __future__ import annotations
+
+from syncd.plan.append import AppendPlan
+from syncd.stores.mongo import MongoStore
+from syncd.stores.redis import RedisStore
+from syncd.writebehind.batch import Batch, Outcome
+from syncd.writebehind.group import Group
+from syncd.writebehind.letters import Letters
+from syncd.writebehind.writer import Writer
+
+
+class PlainDelivery:
+    """See Delivery. Several daemons may work at once."""
+
+    alone = False
+
+    def __init__(self, plan: AppendPlan, mongo: MongoStore, redis: RedisStore, group: Group) -> None:
+        self._group = group
+        self._writer = Writer(mongo, plan)
+        self._letters = Letters(redis, plan)
+
+    def begin(self) -> tuple[Batch, Outcome] | None:
+        """Nothing has to be known of before."""
+        return None
+
+    def deliver(self, batch: Batch) -> Outcome:
+        """Write, then acknowledge. What cannot be written becomes a dead letter with its acknowledgement."""
+        written = self._writer.write(batch.documents)
+        refused = batch.refused | {
+            batch.entries[batch.places[at]]: why for at, why in written.refused.items()
+        }
+        self._group.acknowledge([entry for entry in batch.entries if entry not in refused])
+        return Outcome(refused, len(written.repeated), self._letters.park(refused))
+
+    def keep(self) -> None:
+        """Nothing runs out."""

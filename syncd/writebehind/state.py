@@ -1,0 +1,130 @@
+"""Reads keys as they are, and notes what is done: for contracts whose keys go to MongoDB. Under the lease, always."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from syncd import telemetry
+from syncd.plan.state import Found, StatePlan
+from syncd.stores.lease import Lease, fenced, newer_protocol
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore
+from syncd.writebehind.batch import Refused
+from syncd.writebehind.positions import NEVER, of_entry, of_time
+
+MOST_BYTES = 4 * 1024 * 1024
+"""Of one read: behind it the application's commands wait."""
+
+
+class Reading(NamedTuple):
+    """Keys as they were at one moment."""
+
+    position: str
+    """See positions.py. Every entry that was in the outbox at that moment lies at or before it."""
+    floor: str
+    """Positions up to it may be those of another time, before Redis went back."""
+    found: list[Found]
+    """Of the first keys that were asked for, in their order; all but where they are very large."""
+
+
+class StateStore:
+    """The keys of one contract, and its records. `outbox` is the stream whose ids order reads; without it time does."""
+
+    def __init__(self, redis: RedisStore, plan: StatePlan, lease: Lease, outbox: str | None = None) -> None:
+        self._redis, self._plan, self._lease = redis, plan, lease
+        self._keys = ControlKeys(plan.name)
+        self._outbox = outbox
+        self.letters = 1
+        """How many dead letters wait, at least where there are any."""
+
+    def read(self, keys: Sequence[bytes]) -> Reading:
+        """The content of keys. Raises FencedError, StoreError."""
+        args: list[str | int] = [self._plan.type, MOST_BYTES, self._digests()]
+        reply = self._call("syncd_read_state", self._first(), args, keys)
+        last, seconds, micros, floor = reply[1:5]
+        position = of_entry(last.decode()) if self._outbox else of_time(int(seconds), int(micros))
+        found = [found_key(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
+        return Reading(max(position, floor.decode()), floor.decode() or NEVER, found)
+
+    def _first(self) -> list[str]:
+        return [self._keys.lease, self._keys.position, self._outbox or self._keys.synced]
+
+    def _digests(self) -> str:
+        if self._outbox:
+            return ""
+        return "content" if self._plan.expires_at is None else "whole"
+
+    def done(self, settled: Sequence[bytes], refused: Mapping[bytes, Refused], keep_from: str = "") -> int:
+        """These keys are in MongoDB, and those never will be: a dead letter for each, instead of the one before.
+        `keep_from` is the id of the outbox below which everything is done. Returns how many letters are new."""
+        # Nearly always there is no letter, and nothing to settle.
+        names = [f"{self._plan.projection} {self._ident(key)}" for key in settled] if self.letters else []
+        self.letters += len(refused)
+        args: list[str | int] = [keep_from, len(names), *names]
+        for key, why in refused.items():
+            said = self._letter(_text(key), self._ident(key), why)
+            args += [len(said), *said]
+        keys = [self._keys.lease, self._keys.position, self._keys.dead, self._keys.letters]
+        new = self._call("syncd_done_state", [*keys, self._outbox or self._keys.position], args)[1:]
+        for (key, why), is_new in zip(refused.items(), new, strict=True):
+            if is_new:
+                telemetry.dead_letter(
+                    self._plan.name, why.reason, self._plan.projection, _text(key), why.detail
+                )
+        return sum(new)
+
+    def _ident(self, key: bytes) -> str:
+        """What a letter is called: of a contract that also reads documents, as those are."""
+        return _text(key)
+
+    def _letter(self, key: str, ident: str, why: Refused) -> list[str]:
+        return [
+            "projection", self._plan.projection,
+            "key", key,
+            "id", ident,
+            "reason", why.reason,
+            "detail", why.detail,
+            "at", str(round(time.time() * 1000)),
+            "version", self._plan.contract.metadata.version,
+            "change", json.dumps({"key": key}),
+        ]  # fmt: skip
+
+    def raise_floor(self, position: str) -> None:
+        """Reads are at or behind this position from now on: documents are, so this Redis went back in time."""
+        self._checked("syncd_raise_floor", self._first()[:2], [self._lease.value, position])
+
+    def lost(self) -> tuple[int, bool]:
+        """Entries of the outbox that somebody else removed since the last look, and whether it is another stream."""
+        keys = [*self._first(), self._keys.requests]
+        reply = self._checked("syncd_lost_entries", keys, [self._lease.value])
+        return int(reply[1]), bool(reply[2])
+
+    def _call(
+        self, name: str, keys: list[str], args: list[str | int], more: Sequence[bytes] = ()
+    ) -> list[Any]:
+        return self._checked(name, [*keys, *more], [self._lease.value, self._lease.ttl_ms, *args])
+
+    def _checked(self, name: str, keys: list[Any], args: list[Any]) -> list[Any]:
+        reply: list[Any] = self._redis.call(name, keys, args)
+        if reply[0] == b"version":
+            raise newer_protocol(reply)
+        if reply[0] == b"fenced":
+            raise fenced(self._plan.name, reply)
+        return reply
+
+
+def found_key(kind: bytes, expires: int, content: Any, digest: bytes, known: bytes) -> Found:
+    """One key of a reply of `syncd_read_state`."""
+    if kind == b"hash" and content is not None:
+        content = dict(zip(content[::2], content[1::2], strict=True))
+    elif kind == b"zset" and content is not None:
+        content = list(zip(content[::2], content[1::2], strict=True))
+    moment = None if expires < 0 else expires
+    return Found(kind.decode(), content, moment, digest.decode(), known.decode())
+
+
+def _text(key: bytes) -> str:
+    return key.decode(errors="backslashreplace")

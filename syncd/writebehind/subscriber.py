@@ -1,0 +1,142 @@
+"""Listens to what Redis says of changed keys, on a connection of its own, until it is stopped."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from redis import exceptions as driver
+from redis.client import PubSub
+
+from syncd.errors import FatalError, StoreError, TransientError
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore, translate
+from syncd.writebehind.notifications import HEARD_S, scratch, unheard
+
+PING_S = 1.0
+SILENT_S = 4.0
+"""A subscription that answers no PING for so long is dead, whatever the socket says."""
+LOOK_S = 0.25
+RETRY_S = (0.05, 0.2, 0.5, 1.0)
+
+Note = Callable[[bytes, bytes], None]
+
+
+class Subscriber(threading.Thread):
+    """Calls `note(key, event)` for every event of keys that match `pattern`.
+
+    Events between two subscriptions are lost: `generation` counts subscriptions, and whoever finds it changed has to
+    compare all keys.
+    """
+
+    def __init__(self, store: RedisStore, keys: ControlKeys, pattern: str, note: Note) -> None:
+        super().__init__(name=f"events-{keys}", daemon=True)
+        self._store, self._keys, self._note = store, keys, note
+        self._prefix = channel_prefix(store)
+        self._pattern = self._prefix + pattern
+        self._own = [self._prefix + keys.lease, self._prefix + keys.probe]
+        self._halt, self._again, self._up = threading.Event(), threading.Event(), threading.Event()
+        self._probed: set[bytes] = set()
+        self.generation = 0
+        self.error: StoreError | None = None
+        """Why the last subscription ended, or why there is none."""
+        self.event = time.monotonic()
+        """When the last event came, of whatever key."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether events arrive, as far as known."""
+        return self._up.is_set()
+
+    def wait_up(self, timeout: float) -> int:
+        """The present generation. Raises StoreError where there is no subscription in time, or never will be."""
+        end = time.monotonic() + timeout
+        while not self._up.wait(LOOK_S):
+            if isinstance(self.error, FatalError) or time.monotonic() > end:
+                raise self.error or TransientError(
+                    "redis", "no subscription to keyspace events; trying again"
+                )
+        return self.generation
+
+    def restart(self, why: StoreError) -> None:
+        """Give up this subscription for a new one."""
+        self.error = why
+        self._up.clear()
+        self._again.set()
+
+    def stop(self) -> None:
+        """Ask the thread to end; `join` waits for it."""
+        self._halt.set()
+        self._again.set()
+
+    def probe(self, kind: str) -> None:
+        """Whether events of a type arrive. Raises CapabilityError."""
+        self._probed = set()
+        wanted = scratch(self._store, self._keys.probe, kind)
+        end = time.monotonic() + HEARD_S
+        while missing := wanted - self._probed:
+            if time.monotonic() > end:
+                raise unheard(missing)
+            time.sleep(0.01)
+
+    def run(self) -> None:
+        """Subscribe, and again after every error, until stopped."""
+        failures = 0
+        while not self._halt.is_set():
+            before = self.generation
+            try:
+                self._again.clear()
+                with self._store.client.pubsub() as subscription:
+                    self._listen(subscription)
+            except driver.RedisError as error:
+                self.error = translate(error)
+            except OSError as error:
+                self.error = TransientError("redis", f"no connection to Redis: {error}")
+            self._up.clear()
+            failures = failures + 1 if self.generation == before else 0
+            self._halt.wait(RETRY_S[min(failures, len(RETRY_S) - 1)])
+
+    def _listen(self, subscription: PubSub) -> None:
+        subscription.psubscribe(self._pattern)
+        subscription.subscribe(*self._own)
+        confirmed, heard, asked = 0, time.monotonic(), 0.0
+        while not self._again.is_set():
+            said: Any = subscription.get_message(timeout=LOOK_S)
+            now = time.monotonic()
+            if said is not None:
+                heard = now
+                confirmed += self._take(said, now)
+                if confirmed == 1 + len(self._own) and not self.is_up:
+                    self._begin(now)
+                elif confirmed > 1 + len(self._own):
+                    raise driver.ConnectionError("the subscription was made anew by the driver")
+            elif now - heard > SILENT_S:
+                raise driver.TimeoutError(f"a subscription has answered nothing for {SILENT_S:g} s")
+            if now - asked > PING_S:
+                subscription.ping()
+                asked = now
+
+    def _begin(self, now: float) -> None:
+        self.event = now
+        self.generation += 1
+        self._up.set()
+
+    def _take(self, said: dict[str, Any], now: float) -> int:
+        """One message; 1 for a confirmation."""
+        kind = said["type"]
+        if kind == "pmessage":
+            self.event = now
+            self._note(said["channel"][len(self._prefix) :], said["data"])
+        elif kind == "message":
+            self.event = now
+            if said["channel"].endswith(b":probe"):
+                self._probed.add(said["data"])
+        return kind in ("psubscribe", "subscribe")
+
+
+def channel_prefix(store: RedisStore) -> str:
+    """What stands before the key in a channel's name: it carries the number of the database."""
+    number = store.client.connection_pool.connection_kwargs.get("db") or 0
+    return f"__keyspace@{number}__:"

@@ -1,0 +1,312 @@
+"""Events of changed keys, and the comparison that makes good for those that nobody heard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from syncd.contract.template import KeyTemplate
+from syncd.embedded import RedisServer
+from syncd.errors import CapabilityError
+from syncd.plan.keys import scan_pattern
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore
+from syncd.writebehind import notifications
+from syncd.writebehind.notifications import Setting
+from syncd.writebehind.subscriber import Subscriber
+from tests.support.check import wait_until
+from tests.support.cli import syncd
+from tests.support.keyspace import add_keyspace, compared, digests, wait_known, write
+from tests.support.outbox import documents, wait_documents
+from tests.support.scene import Flow, Scene
+from tests.support.servers import connect
+
+Heard = list[tuple[bytes, bytes]]
+
+WRITES: dict[str, list[tuple[Any, ...]]] = {
+    "hash": [("HSET", "k", "a", 1), ("HINCRBY", "k", "a", 1), ("HDEL", "k", "a")],
+    "json": [("JSON.SET", "k", "$", '{"a": 1}'), ("JSON.NUMINCRBY", "k", "$.a", 1), ("JSON.DEL", "k", "$.a")],
+    "string": [
+        ("SET", "k", 1),
+        ("APPEND", "k", 1),
+        ("SETRANGE", "k", 0, 7),
+        ("INCR", "k"),
+        ("GETSET", "k", 2),
+    ],
+    "set": [("SADD", "k", 1, 2), ("SREM", "k", 1), ("SPOP", "k")],
+    "zset": [("ZADD", "k", 1, 1), ("ZINCRBY", "k", 1, 1), ("ZPOPMIN", "k")],
+    "list": [("RPUSH", "k", 1), ("LSET", "k", 0, 2), ("LPUSH", "k", 1), ("LTRIM", "k", 0, 0), ("LPOP", "k")],
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    """Its option is changed by these tests."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: RedisServer) -> Iterator[Redis]:
+    with connect(server.url) as client:
+        client.flushall()
+        client.config_set("notify-keyspace-events", "")
+        yield client
+
+
+@pytest.fixture
+def store(server: RedisServer, client: Redis) -> Iterator[RedisStore]:
+    store = RedisStore(server.url)
+    yield store
+    store.close()
+
+
+@contextmanager
+def listening(store: RedisStore, pattern: str = "k*") -> Iterator[tuple[Subscriber, Heard]]:
+    heard: Heard = []
+    subscriber = Subscriber(store, ControlKeys("c"), pattern, lambda key, event: heard.append((key, event)))
+    subscriber.start()
+    try:
+        subscriber.wait_up(10)
+        yield subscriber, heard
+    finally:
+        subscriber.stop()
+        subscriber.join()
+
+
+@pytest.mark.parametrize("kind", WRITES)
+def test_every_write_is_heard(store: RedisStore, client: Redis, kind: str) -> None:
+    """nothing_lost: with the flags that syncd adds to those of others, each command on each type has an event."""
+    client.config_set("notify-keyspace-events", "Et")
+    assert notifications.ensure(store, "c")
+    assert set(client.config_get("notify-keyspace-events")["notify-keyspace-events"]) == set("KEA")
+    assert not notifications.ensure(store, "c")
+    with listening(store) as (subscriber, heard):
+        subscriber.probe(kind)
+        for number, command in enumerate(WRITES[kind], 1):
+            before = len(heard)
+            client.execute_command(*command)
+            wait_until(lambda: len(heard) > before, message=f"{command}: {heard}")  # noqa: B023
+            assert {key for key, _ in heard} == {b"k"}, number
+
+
+def test_what_happens_to_whole_keys_is_heard(store: RedisStore, client: Redis) -> None:
+    """nothing_lost: TTLs, renames, copies, restores and removals; and nothing of other keys or other databases."""
+    notifications.ensure(store, "c")
+    with listening(store, scan_pattern(KeyTemplate.parse("k[1]*{_id}"))) as (_, heard):
+        client.set("k[1]*a", 1)
+        client.expire("k[1]*a", 100)
+        client.persist("k[1]*a")
+        client.copy("k[1]*a", "k[1]*b")
+        client.rename("k[1]*b", "k[1]*c")
+        client.restore("k[1]*d", 0, client.dump("k[1]*a"))
+        client.set("k1x", 1)
+        client.unlink("k[1]*c")
+        client.pexpire("k[1]*d", 1)
+        client.execute_command("SELECT", 1)
+        client.set("k[1]*other", 1)
+        client.execute_command("SELECT", 0)
+        wait_until(lambda: client.get("k[1]*d") is None)
+        wanted = [
+            (b"a", b"set"), (b"a", b"expire"), (b"a", b"persist"), (b"b", b"copy_to"), (b"b", b"rename_from"),
+            (b"c", b"rename_to"), (b"d", b"restore"), (b"c", b"del"), (b"d", b"expire"), (b"d", b"expired"),
+        ]  # fmt: skip
+        wait_until(lambda: heard == [(b"k[1]*" + key, event) for key, event in wanted], message=lambda: heard)
+
+
+def test_another_database_has_channels_of_its_own(server: RedisServer, client: Redis) -> None:
+    """nothing_lost: a contract on database 3 hears its own keys, not those of database 0."""
+    store = RedisStore(server.url.removesuffix("/0") + "/3")
+    notifications.ensure(store, "c")
+    with listening(store) as (_, heard):
+        client.set("k0", 1)
+        store.client.set("k3", 1)
+        wait_until(lambda: heard == [(b"k3", b"set")], message=lambda: heard)
+    store.close()
+
+
+def test_a_subscription_that_is_cut_is_made_again(store: RedisStore, client: Redis) -> None:
+    """nothing_lost: its number tells that there was a gap."""
+    notifications.ensure(store, "c")
+    with listening(store) as (subscriber, heard):
+        client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        wait_until(lambda: subscriber.generation == 2 and subscriber.is_up)
+        client.set("k1", 1)
+        wait_until(lambda: heard == [(b"k1", b"set")])
+
+
+def narrow(server: RedisServer, client: Redis, *rights: str) -> RedisStore:
+    client.execute_command("ACL", "SETUSER", "narrow", "reset", "on", ">secret", "~*", "&*", "+@all", *rights)
+    return RedisStore(server.url.replace("//", "//narrow:secret@"))
+
+
+def test_no_right_to_set_the_option(server: RedisServer, client: Redis) -> None:
+    """nothing_silent: where events are off and may not be turned on, the error says so and what to do."""
+    store = narrow(server, client, "-config|set")
+    for attempt in (notifications.check, lambda store: notifications.ensure(store, "c")):
+        with pytest.raises(CapabilityError, match=r"lacks .*; set it to .*, or grant \+config\|set"):
+            attempt(store)
+    client.config_set("notify-keyspace-events", "KEA")
+    assert notifications.check(store).missing == ""
+    store.close()
+
+
+def test_no_right_to_see_the_option(server: RedisServer, client: Redis) -> None:
+    """nothing_silent: where the option is hidden a scratch key tells whether events arrive, of this type too."""
+    store = narrow(server, client, "-config")
+    assert notifications.check(store) == Setting(None, "")
+    client.config_set("notify-keyspace-events", "Kgx$")
+    with listening(store) as (subscriber, _):
+        subscriber.probe("string")
+        with pytest.raises(CapabilityError, match="no event hset of a scratch key"):
+            subscriber.probe("hash")
+    assert not client.exists("syncd:{c}:probe")
+    store.close()
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "hash": {"fields": {"n": {"from": "n", "type": "int"}, "zip": "address.zip"}},
+    "json": {"fields": {"n": {"from": "n", "type": "int"}, "tags": "tags"}},
+    "string": {"value": {"from": "n", "type": "double"}},
+    "set": {"value": {"from": "items", "type": "string"}},
+    "zset": {"value": {"from": "board", "type": "string"}},
+    "list": {"value": {"from": "steps", "type": "int"}},
+}
+FIRST: dict[str, tuple[Any, ...]] = {
+    "hash": ("HSET", "n", 1, "zip", "8000"),
+    "json": ("JSON.SET", "$", '{"n": 1, "tags": ["a", {"b": 2}]}'),
+    "string": ("SET", "1.5"),
+    "set": ("SADD", "b", "a"),
+    "zset": ("ZADD", 1, "a", 2.5, "b"),
+    "list": ("RPUSH", 3, 1, 2),
+}
+CHANGE: dict[str, tuple[Any, ...]] = {
+    "hash": ("HDEL", "zip"),
+    "json": ("JSON.NUMINCRBY", "$.n", 1),
+    "string": ("INCRBYFLOAT", 1),
+    "set": ("SADD", "c"),
+    "zset": ("ZINCRBY", 5, "a"),
+    "list": ("LSET", 0, 7),
+}
+BEFORE: dict[str, Any] = {
+    "hash": {"n": 1, "address": {"zip": "8000"}},
+    "json": {"n": 1, "tags": ["a", {"b": 2}]},
+    "string": {"n": 1.5},
+    "set": {"items": ["a", "b"]},
+    "zset": {"board": [{"member": "a", "score": 1.0}, {"member": "b", "score": 2.5}]},
+    "list": {"steps": [3, 1, 2]},
+}
+BEHIND: dict[str, Any] = {
+    "hash": {"n": 1, "address": {}},
+    "json": {"n": 2, "tags": ["a", {"b": 2}]},
+    "string": {"n": 2.5},
+    "set": {"items": ["a", "b", "c"]},
+    "zset": {"board": [{"member": "b", "score": 2.5}, {"member": "a", "score": 6.0}]},
+    "list": {"steps": [7, 1, 2]},
+}
+
+
+@pytest.fixture
+def scene(server: RedisServer, client: Redis, mongo_uri: str, token: str, tmp_path: Path) -> Iterator[Scene]:
+    with Scene(tmp_path, token, mongo_uri, server.url) as scene:
+        yield scene
+
+
+def test_every_type_heard_and_unheard(scene: Scene) -> None:
+    """nothing_lost: keys of six types that were there before, that change while somebody listens, and while nobody
+    does; behind a pause exactly those are written that differ, and a new look at the same keys writes nothing."""
+    flows = {
+        kind: add_keyspace(
+            scene,
+            kind,
+            shape.get("fields"),
+            type=kind,
+            shape={key: value for key, value in shape.items() if key != "fields"},
+        )
+        for kind, shape in SHAPES.items()
+    }
+    run = scene.redis.execute_command
+
+    def write(kind: str, end: int, said: tuple[Any, ...]) -> None:
+        run(said[0], flows[kind].key(end), *said[1:])
+
+    def wait(wanted: dict[int, dict[str, Any]]) -> None:
+        for kind, flow in flows.items():
+            wait_documents(flow, {end: of[kind] for end, of in wanted.items()})
+
+    for kind in flows:
+        for end in (1, 2):
+            write(kind, end, FIRST[kind])
+    scene.start()
+    wait({1: BEFORE, 2: BEFORE})
+    for kind in flows:
+        write(kind, 3, FIRST[kind])
+        write(kind, 2, CHANGE[kind])
+    wait({1: BEFORE, 2: BEHIND, 3: BEFORE})
+    for flow in flows.values():
+        wait_known(flow, [1, 2, 3])
+    scene.daemon.terminate()
+    for kind, flow in flows.items():
+        write(kind, 1, CHANGE[kind])
+        run("DEL", flow.key(2))
+        run("EXPIRE", flow.key(3), 1000)
+        run("RENAME", flow.key(3), flow.key(4))
+    scene.daemon.start()
+    wait({1: BEHIND, 4: BEFORE})
+    for flow in flows.values():
+        wait_known(flow, [1, 4])
+        assert flow.metric("syncd_writes_total", result="put") == 2
+        assert flow.metric("syncd_writes_total", result="delete") == 2
+    scene.daemon.terminate()
+    scene.daemon.start()
+    for flow in flows.values():
+        flow.wait_live()
+        assert flow.metric("syncd_changes_total") == 0
+
+
+def test_what_does_not_change_is_not_written(scene: Scene) -> None:
+    """A TTL that moves on and on is no change, unless the contract keeps it; a snapshot writes everything all the same,
+    and brings back what somebody changed in MongoDB."""
+    flow = add_keyspace(scene, "sliding")
+    keeping = add_keyspace(scene, "keeping", shape={"ttl": {"field": "until"}})
+    scene.start()
+    for one in (flow, keeping):
+        one.wait_live()
+        one.redis.hset(one.key(1), mapping={"n": 1, "text": "one"})
+        wait_until(lambda: 1 in documents(one), 20, one.lane)  # noqa: B023
+        wait_known(one, [1])
+        for seconds in (1000, 2000):
+            before = digests(one)["1"]
+            one.redis.expire(one.key(1), seconds)
+            wait_until(lambda: digests(one)["1"] not in (before, "?"), 20)  # noqa: B023
+    wait_until(lambda: "?" not in digests(keeping)["1"], 20)
+    assert "until" in documents(keeping)[1]
+    assert keeping.metric("syncd_writes_total", result="put") > 1
+    assert flow.metric("syncd_writes_total", result="put") == 1
+    flow.collection.update_one({"_id": 1}, {"$set": {"n": 7}})
+    assert syncd("snapshot", flow.contract, SYNCD_REDIS_URL=redis_of(flow)).returncode == 0
+    wait_until(lambda: documents(flow)[1]["n"] == 1, 20, flow.lane)
+    assert compared(flow, "request") == 1
+
+
+def test_keys_of_another_template(scene: Scene) -> None:
+    """nothing_silent: keys that match the pattern, and are no key of the template, are left out, counted, told once."""
+    flow = add_keyspace(scene, "foreign")
+    scene.start()
+    flow.wait_live()
+    scene.redis.set(flow.key("2:items"), "heard")
+    write(flow, [1], 1)
+    wait_until(lambda: documents(flow).keys() == {1}, 20, flow.lane)
+    wait_until(lambda: flow.metric("syncd_changes_total", op="other") == 1, 20)
+    assert len(scene.daemon.logs(event="keys of another template are left out, `other` counts them")) == 1
+    assert flow.dead_letters() == []
+
+
+def redis_of(flow: Flow) -> str:
+    said = flow.redis.connection_pool.connection_kwargs
+    return f"redis://{said['host']}:{said['port']}/0"
