@@ -521,6 +521,13 @@ def check_finished(contract: str, report: Mapping[str, Any]) -> None:
     log("check finished", contract=contract, see=f"syncd reconcile {contract} --history", **said)
 
 
+def check_known(contract: str, report: Mapping[str, Any]) -> None:
+    """What Redis says of the last check, by whichever daemon."""
+    if report["result"] != "incomplete":
+        RECONCILE_LAST.labels(contract).set(report["finished"])
+        DRIFT_LEFT.labels(contract).set(report["left"])
+
+
 def check_skipped(contract: str, why: str) -> None:
     """A check was due, and did not begin."""
     RECONCILE_RUNS.labels(contract, "skipped").inc()
