@@ -200,6 +200,19 @@ def test_mongodb_away(rig: Rig) -> None:
     assert flow.metric("syncd_changes_total", op="update") == 30_015
 
 
+def test_memory_does_not_grow_with_large_keys(rig: Rig) -> None:
+    """bounded: 80 MB wait, in keys of 200 kB; the daemon does not hold more than some reads of 4 MB."""
+    flow = add_outbox(rig.scene, "large")
+    for n in range(400):
+        rig.scene.redis.hset(flow.key(n), mapping={"n": n, "text": "x" * 200_000})
+        rig.scene.redis.xadd(outbox(flow), {"key": flow.key(n)})
+    rig.scene.start()
+    with Memory(rig.scene.daemon.process.pid) as memory:
+        wait_empty(flow)
+    assert flow.collection.estimated_document_count() == 400
+    assert memory.most < 250
+
+
 def test_elections_in_the_middle(tmp_path: Path) -> None:
     """nothing_lost, no_ghosts: the primary is killed twice while keys change and go."""
     with (
