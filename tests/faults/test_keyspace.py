@@ -194,7 +194,7 @@ def test_mongodb_away(rig: Rig) -> None:
     flow = live(rig, "away")
     write(flow, [3], 1)
     wait_like_keys(flow)
-    with failing(flow.collection, "update", 10107):
+    with failing(flow.collection, "update insert", 10107):
         write(flow, range(20), 2)
         flow.wait_state("waiting", 40)
         wait_until(lambda: flow.metric("syncd_outbox_entries") == 20, 40, flow.lane)
@@ -203,7 +203,7 @@ def test_mongodb_away(rig: Rig) -> None:
         flow.redis.delete(flow.key(3))
     wait_like_keys(flow)
     assert flow.metric("syncd_keyspace_catchups_total") == 1
-    with failing(flow.collection, "update", 10107):
+    with failing(flow.collection, "update insert", 10107):
         write(flow, range(5000), 3)
         wait_until(lambda: 0 < flow.metric("syncd_outbox_entries") < 1000, 40, flow.lane)
     wait_until(lambda: flow.collection.count_documents({"n": 3}) == 5000, 60, flow.lane)
