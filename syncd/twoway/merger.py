@@ -28,6 +28,8 @@ from syncd.twoway.documents import DocumentWriter, Update
 from syncd.twoway.store import Step, TwoWayStore, changed_at
 from syncd.writebehind.batch import Refused
 
+MOST_KEYS = 1000
+"""Read and written together."""
 MOST_TURNS = 20
 """So often in a row somebody may change a key or a document between our read and our write."""
 
@@ -83,11 +85,10 @@ class Merger:
         floors: Floors,
         writer: DocumentWriter,
         capture: Capture,
-        most_keys: int,
         number: int,
     ) -> None:
         self._plan, self._store, self._lookup, self._floors = plan, store, lookup, floors
-        self._writer, self._capture, self._most_keys = writer, capture, most_keys
+        self._writer, self._capture = writer, capture
         self._number, self._turns = number, 0
         self._time = max(floors.horizon(), store.latest_read() or floors.horizon())
         self.marks_left = 0
@@ -105,7 +106,7 @@ class Merger:
         for _ in range(MOST_TURNS):
             again: list[bytes] = []
             while todo:
-                looked, left = self._turn(todo[: self._most_keys], words, outcome)
+                looked, left = self._turn(todo[:MOST_KEYS], words, outcome)
                 again += left
                 todo = todo[looked:]
             if not again:

@@ -99,7 +99,7 @@ class TwoWayRun(LaneRun):
     def _start(self) -> None:
         # What was agreed on with another collection says nothing of this one.
         Memory(self._redis, self._plan.state, self._lease).begin()
-        store = TwoWayStore(self._redis, self._plan, self._lease)
+        store = TwoWayStore(self._redis, self._plan, self._lease, self._settings.batch_writes)
         names = "both", self._plan.name, self._settings.site, self._plan.contract.mongo.collection
         session = ContractSession(self._mongo, *names)
         writer = DocumentWriter(self._mongo, self._plan, session, self._settings.site, self._number)
@@ -108,16 +108,7 @@ class TwoWayRun(LaneRun):
         capture.begin()
         super()._start()
         lookup = Lookup(self._mongo, self._plan.documents)
-        merger = Merger(
-            self._plan,
-            store,
-            lookup,
-            self._floors,
-            writer,
-            capture,
-            self._settings.batch_writes,
-            self._number,
-        )
+        merger = Merger(self._plan, store, lookup, self._floors, writer, capture, self._number)
         self._loop = MergeLoop(self._plan, self._status, self._lease, merger, store, writer, capture)
         self._merging = Source(f"{self._plan.name}-merge", self._loop.items(), self._inbox)
         self._sources.append(self._merging)

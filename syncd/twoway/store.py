@@ -37,15 +37,24 @@ class Step(NamedTuple):
 class TwoWayStore(StateStore):
     """Of one contract. All but the marks that the stream sets is the business of one thread."""
 
-    def __init__(self, redis: RedisStore, plan: TwoWayPlan, lease: Lease) -> None:
+    def __init__(self, redis: RedisStore, plan: TwoWayPlan, lease: Lease, most_keys: int) -> None:
+        """`most_keys`: of one call, behind which the application's commands wait."""
         super().__init__(redis, plan.state, lease)
+        self._most_keys = most_keys
         self._outbox = self._keys.outbox if plan.contract.sync.capture == "outbox" else None
 
     def look(self, keys: Sequence[bytes]) -> list[Found]:
-        """The first of these keys as they are at one moment: all but where they are very large."""
+        """The first of these keys, each as it is at one moment: all but where they are very large."""
         first = [self._keys.lease, self._keys.position, self._keys.synced]
-        reply = self._call("syncd_read_state", first, [self._plan.type, MOST_BYTES, "merge"], keys)
-        return [found_key(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
+        found: list[Found] = []
+        for start in range(0, len(keys), self._most_keys):
+            part = keys[start : start + self._most_keys]
+            reply = self._call("syncd_read_state", first, [self._plan.type, MOST_BYTES, "merge"], part)
+            some = [found_key(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
+            found += some
+            if len(some) < len(part):
+                break
+        return found
 
     def oldest_marks(self, count: int) -> list[bytes]:
         """The keys that have been marked longest."""
@@ -89,6 +98,14 @@ class TwoWayStore(StateStore):
     def merge(self, steps: Sequence[Step], time: Moment) -> tuple[int, list[int | str]]:
         """How many marks are left, and of each step 1 where it is done, 0 where the key was another one by then, or why
         Redis refuses it. Either all of them need memory or none does."""
+        left, said = 0, []
+        for start in range(0, len(steps), self._most_keys):
+            part = steps[start : start + self._most_keys]
+            left, some = self._merge(part, time)
+            said += some
+        return left, said
+
+    def _merge(self, steps: Sequence[Step], time: Moment) -> tuple[int, list[int | str]]:
         args: list[Any] = [self._plan.type, readable(time)]
         for step in steps:
             record = step.record.encoded() if isinstance(step.record, Record) else step.record or ""

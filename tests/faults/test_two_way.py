@@ -184,6 +184,7 @@ def test_a_write_of_a_daemon_that_slept(rig: Rig, side: str) -> None:
     hold.release()
     first.resume()
     wait_until(lambda: state_of(first) == "standby", 20, first.process.log_tail)
+    assert shown(flow, side) == "x0"  # before anything makes the second one look again
     hset(flow, 1, n=5)
     wait_until(lambda: documents(flow)[1]["n"] == 5, 20, second.process.log_tail)
     assert shown(flow, side) == "x0"

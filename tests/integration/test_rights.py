@@ -13,6 +13,7 @@ from tests.support.keyspace import add_keyspace, wait_known, write
 from tests.support.outbox import add_outbox, documents, outbox, put, wait_functions
 from tests.support.scene import Scene
 from tests.support.servers import connect
+from tests.support.twoway import add_two_way, conflicts, hset, remove_key
 
 ROOT = Path(__file__).parents[2]
 
@@ -123,6 +124,38 @@ def test_the_documented_rights_for_keyspace_events(token: str, mongo_uri: str, t
             write(flow, [2], 2)
             wait_until(lambda: documents(flow)[2]["n"] == 2, 20, flow.lane)
             assert len(scene.daemon.logs(level="error")) == 1
+
+
+def test_the_documented_rights_both_ways(token: str, mongo_uri: str, tmp_path: Path) -> None:
+    """A daemon with the commands of rights.md, outbox.md and two-way.md, on the keys of the contract, does all that
+    a contract both ways needs; also where functions are forbidden."""
+    commands = documented("rights.md") + documented("outbox.md") + documented("two-way.md")
+    with RedisServer() as server:
+        user = server.url.replace("redis://", "redis://syncd:secret@")
+        with Scene(tmp_path, token, mongo_uri, server.url, daemon_redis=user) as scene:
+            rights = ["on", ">secret", "resetkeys", f"~{token}:*", "~syncd:*", *commands]
+            scene.redis.execute_command("ACL", "SETUSER", "syncd", *rights)
+            film = {"_id": 1, "n": 1, "a": "x"}
+            flow = add_two_way(
+                scene, "both", "outbox", sync={"authority": {"mongo": ["a"]}}, documents=[film]
+            )
+            for turn, forbidden in enumerate(([], ["-function", "-fcall", "-fcall_ro"])):
+                scene.redis.execute_command("ACL", "SETUSER", "syncd", *forbidden)
+                scene.start()
+                flow.wait_live()
+                hset(flow, 1, a="mine", c=f"redis {turn}")
+                hset(flow, 2, n="none")
+                flow.collection.update_one({"_id": 1}, {"$set": {"in.b": f"mongo {turn}"}})
+                merged = {"n": "1", "a": "x", "b": f"mongo {turn}", "c": f"redis {turn}"}
+                flow.wait_hash(1, merged)
+                wait_until(lambda: flow.dead_letters() and len(conflicts(flow)) > 0, 20, flow.lane)
+                remove_key(flow, 2)
+                remove_key(flow, 1)
+                wait_until(lambda: not documents(flow), 20, flow.lane)
+                flow.collection.insert_one(film)
+                flow.wait_hash(1, {"n": "1", "a": "x"})
+                assert not scene.daemon.logs(level="error")
+                scene.daemon.terminate()
 
 
 def documented(page: str) -> list[str]:
