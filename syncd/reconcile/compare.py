@@ -77,7 +77,11 @@ def _hash(write: Put, content: list[bytes]) -> tuple[str, ...]:
     wanted = write.content
     if type(wanted) is tuple:
         # The commonest: all fields are there, in the order in which they were written.
-        if content[1::2] == [as_bytes(value) for value in wanted] and content[::2] == write.shape.raw_names:
+        values = [
+            value.encode(errors="surrogatepass") if type(value) is str else as_bytes(value)
+            for value in wanted
+        ]
+        if content[1::2] == values and content[::2] == write.shape.raw_names:
             return ()
         wanted = dict(zip(write.shape.names, wanted, strict=True))
     assert isinstance(wanted, dict)
