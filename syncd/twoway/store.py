@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from syncd.plan.state import Found
 from syncd.plan.twoway import Record, TwoWayPlan
 from syncd.stores.lease import Lease
-from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
 from syncd.stores.times import Moment, parse, readable
 from syncd.writebehind.state import MOST_BYTES, StateStore, found_key
@@ -28,6 +27,11 @@ class Step(NamedTuple):
     record: Record | str | None
     """The new one; None where there is none any more, "=" where it stays."""
     operation: list[Any] = ["-", 0]  # noqa: RUF012 - a tuple's default; nobody changes it
+
+    @property
+    def needs_memory(self) -> bool:
+        """Whether the key gets anything."""
+        return self.operation[0] not in ("-", "d")
 
 
 class TwoWayStore(StateStore):
@@ -84,14 +88,15 @@ class TwoWayStore(StateStore):
 
     def merge(self, steps: Sequence[Step], time: Moment) -> tuple[int, list[int | str]]:
         """How many marks are left, and of each step 1 where it is done, 0 where the key was another one by then, or why
-        Redis refuses it."""
+        Redis refuses it. Either all of them need memory or none does."""
         args: list[Any] = [self._plan.type, readable(time)]
         for step in steps:
             record = step.record.encoded() if isinstance(step.record, Record) else step.record or ""
             mark = "" if step.mark is None else step.mark
             args += [step.expected, mark, record, *step.operation]
         first = [self._keys.lease, self._keys.position, self._keys.marks, self._keys.synced]
-        reply = self._call("syncd_merge", first, args, [step.key for step in steps])
+        name = "syncd_merge" if steps[0].needs_memory else "syncd_agree"
+        reply = self._call(name, first, args, [step.key for step in steps])
         said = [one.decode(errors="replace") if isinstance(one, bytes) else int(one) for one in reply[2:]]
         return int(reply[1]), said
 
@@ -104,8 +109,3 @@ def changed_at(mark: int | None) -> int:
     """Epoch milliseconds of the change that a mark tells of; 0 where unknown."""
     moment = (mark or 0) // MARKS
     return moment if moment >= CENTURY_MS else 0
-
-
-def keys_of(plan: TwoWayPlan) -> ControlKeys:
-    """All of a contract that goes both ways is one partition."""
-    return ControlKeys(plan.name)

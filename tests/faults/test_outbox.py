@@ -51,28 +51,30 @@ def command(flow: Flow, name: str) -> bytes:
     )
 
 
-@pytest.mark.parametrize("point", ["write", "written", "acknowledge", "acknowledged"])
-def test_kill_at_every_point(rig: Rig, point: str) -> None:
-    """nothing_lost, applied_once: kill -9 before MongoDB gets the states, before it has answered, before Redis learns
-    of it, and before the daemon learns that Redis has; behind it every document is as its key."""
+def test_kill_at_every_point(rig: Rig) -> None:
+    """nothing_lost, applied_once, nothing_silent: kill -9 before MongoDB gets the states, before it has answered,
+    before Redis learns of it, and before the daemon learns that Redis has; each time every document is as its key, and
+    a key that cannot be written has one dead letter."""
     flow = live(rig, "point")
-    put(flow, range(50), 1)
-    wait_like_redis(flow)
-    hold = {
+    points = {
+        "insert": lambda: rig.mongo_proxy.hold_request(command(flow, "insert")),
         "write": lambda: rig.mongo_proxy.hold_request(command(flow, "update")),
         "written": lambda: rig.mongo_proxy.hold_reply(command(flow, "update")),
         "acknowledge": lambda: rig.redis_proxy.hold_request(b"syncd_done_state"),
         "acknowledged": lambda: rig.redis_proxy.hold_reply(b"syncd_done_state"),
-    }[point]()
-    pipe = rig.scene.redis.pipeline(transaction=True)
-    for n in range(COUNT):
-        pipe.hset(flow.key(n), mapping={"n": 2, "text": "second"})
-        pipe.xadd(outbox(flow), {"key": flow.key(n)})
-    pipe.execute()
-    with killed_at(rig, hold):
-        assert bool(rig.scene.redis.xlen(outbox(flow))) == (point != "acknowledged")
-    wait_like_redis(flow)
-    assert flow.dead_letters() == []
+    }
+    for turn, (point, hold_at) in enumerate(points.items()):
+        hold = hold_at()
+        pipe = rig.scene.redis.pipeline(transaction=True)
+        pipe.hset(flow.key("bad"), "n", "no number")
+        pipe.xadd(outbox(flow), {"key": flow.key("bad")})
+        put(flow, range(COUNT), turn, pipe)
+        with killed_at(rig, hold):
+            assert bool(rig.scene.redis.xlen(outbox(flow))) == (point != "acknowledged")
+        wait_empty(flow)
+        assert [letter["reason"] for letter in flow.dead_letters()] == ["cannot_convert"]
+        rig.scene.redis.delete(flow.key("bad"))
+        assert documents(flow) == hashes(flow)
 
 
 def test_kill_at_a_deletion(rig: Rig) -> None:
@@ -87,19 +89,6 @@ def test_kill_at_a_deletion(rig: Rig) -> None:
         put(flow, [3], 7)
     wait_like_redis(flow)
     assert documents(flow).keys() == {3, *range(10, 20)}
-
-
-def test_kill_between_dead_letter_and_its_reply(rig: Rig) -> None:
-    """nothing_silent, applied_once: kill -9 when a dead letter is stored and nobody knows; there is one letter."""
-    flow = live(rig, "letter")
-    hold = rig.redis_proxy.hold_reply(b"syncd_done_state")
-    rig.scene.redis.hset(flow.key(1), "n", "no number")
-    rig.scene.redis.xadd(outbox(flow), {"key": flow.key(1)})
-    with killed_at(rig, hold):
-        wait_until(lambda: len(flow.dead_letters()) == 1, 20)
-    put(flow, [2], 1)
-    wait_until(lambda: 2 in documents(flow), 20, flow.lane)
-    assert [letter["reason"] for letter in flow.dead_letters()] == ["cannot_convert"]
 
 
 class Writer(threading.Thread):
@@ -183,16 +172,6 @@ def test_a_daemon_that_slept(rig: Rig, way: str) -> None:
     second.kill()
     put(flow, [4], 4)
     wait_like_redis(flow)
-
-
-def test_a_failing_write_is_repeated(rig: Rig) -> None:
-    """nothing_lost: MongoDB answers with an election's error, again and again."""
-    flow = live(rig, "codes")
-    with failing(flow.collection, "update", 10107, times=2):
-        put(flow, range(20), 1)
-        wait_like_redis(flow)
-    assert flow.metric("syncd_lane_restarts_total", why="transient") > 0
-    assert flow.dead_letters() == []
 
 
 def test_mongodb_away(rig: Rig) -> None:
