@@ -37,7 +37,7 @@ DEAD_REASONS = (
 DRIFT_KINDS = ("missing", "extra", "content", "ttl")
 CHECK_RESULTS = ("clean", "drift", "repaired", "incomplete", "failed", "skipped")
 _WRITE_RESULTS = {
-    "redis": ("put", "patch", "delete", "dead", "settled"),
+    "redis": ("put", "patch", "delete", "dead", "settled", "marked", "echo"),
     "mongo": ("put", "repeated", "delete", "gone", "dead"),
 }
 """`repeated`: a document that came again and was there already. `gone`: a key that was noted, is not there, and was not
@@ -121,6 +121,15 @@ OUTBOX_BYTES = Gauge(
 WENT_BACK = Counter(
     "syncd_redis_went_back_total", "Documents that were ahead of Redis, and took its state all the same", ["contract"],
     registry=REGISTRY,
+)  # fmt: skip
+MARKED = Gauge(
+    "syncd_marked_keys", "Keys of a two-way contract that MongoDB told of and that are not merged yet", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
+CONFLICTS = Counter(
+    "syncd_conflicts_total",
+    "Conflicts of a two-way contract, by the side that won; `undone`: a change on a side without authority",
+    ["contract", "resolution"], registry=REGISTRY,
 )  # fmt: skip
 CATCHUPS = Counter(
     "syncd_keyspace_catchups_total", "Comparisons of all keys with what was last synced, by why",
@@ -233,9 +242,16 @@ _OF_TARGET: dict[str, dict[Any, tuple[tuple[str, ...], ...]]] = {
 
 
 def contract_known(
-    contract: str, freshness_s: float | None, partitions: int = 1, *, store: str = "redis"
+    contract: str,
+    freshness_s: float | None,
+    partitions: int = 1,
+    *,
+    store: str = "redis",
+    two_way: bool = False,
 ) -> None:
-    """Every series of a contract exists from the start, at 0. `store` is the one that it writes to."""
+    """Every series of a contract exists from the start, at 0. `store` is one that it writes to."""
+    for resolution in ("mongo", "redis", "undone") if two_way else ():
+        CONFLICTS.labels(contract, resolution)
     for result in _WRITE_RESULTS[store]:
         WRITES.labels(contract, store, result)
     for metric, values in (_OF_ALL | _OF_TARGET[store]).items():
@@ -251,7 +267,8 @@ def contract_gone(contract: str) -> None:
     """Take the series of a removed contract off the page."""
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
                    SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX, OUTBOX_BYTES,
-                   TRIMMED, WENT_BACK, CATCHUPS, LOOKED_UP, DRIFT, RECONCILE_RUNS, *_OF_CHECKS):  # fmt: skip
+                   TRIMMED, WENT_BACK, CATCHUPS, LOOKED_UP, MARKED, CONFLICTS, DRIFT, RECONCILE_RUNS,
+                   *_OF_CHECKS):  # fmt: skip
         metric.remove_by_labels({"contract": contract})
 
 
@@ -383,6 +400,20 @@ def state_written(contract: str, read: int, put: int, deleted: int, dead: int) -
         WRITES.labels(contract, "mongo", result).inc(count)
 
 
+def merged(contract: str, noted: int, counts: Mapping[tuple[str, str], int], dead: int) -> None:
+    """Keys and documents were brought together. `noted`: changes that Redis told of; `counts`: by store and result."""
+    CHANGES.labels(contract, "update").inc(noted)
+    for (store, result), count in counts.items():
+        WRITES.labels(contract, store, result).inc(count)
+    WRITES.labels(contract, "mongo", "dead").inc(dead)
+
+
+def conflict(contract: str, key: str, why: str, winner: str, fields: list[str]) -> None:
+    """Both sides changed since they last agreed. What they said is in MongoDB's record of it, never here."""
+    CONFLICTS.labels(contract, "undone" if why == "authority" else winner).inc()
+    _log.warning("conflict", contract=contract, key=key, why=why, winner=winner, fields=fields)
+
+
 def keys_gone(contract: str, count: int) -> None:
     """Keys that somebody noted were not there when they were read, and nobody said that they were deleted."""
     WRITES.labels(contract, "mongo", "gone").inc(count)
@@ -491,6 +522,13 @@ def check_finished(contract: str, report: Mapping[str, Any]) -> None:
     said = {name: report[name] for name in _OF_A_REPORT}
     log = levels.get(report["result"], _log.info)
     log("check finished", contract=contract, see=f"syncd reconcile {contract} --history", **said)
+
+
+def check_known(contract: str, report: Mapping[str, Any]) -> None:
+    """What Redis says of the last check, by whichever daemon."""
+    if report["result"] != "incomplete":
+        RECONCILE_LAST.labels(contract).set(report["finished"])
+        DRIFT_LEFT.labels(contract).set(report["left"])
 
 
 def check_skipped(contract: str, why: str) -> None:

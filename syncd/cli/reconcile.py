@@ -87,7 +87,6 @@ def reconcile(
 
 def _plan_of(name: str, settings: Settings) -> Plan:
     from syncd.contract.load import load_contract_set
-    from syncd.plan.append import appends
     from syncd.plan.compile import compile_contract
 
     loaded = load_contract_set(settings.contracts, os.environ)
@@ -96,8 +95,8 @@ def _plan_of(name: str, settings: Settings) -> Plan:
         known = ", ".join(sorted(entry.contract.name for entry in loaded.contracts)) or "none"
         typer.echo(f"no contract {name} in {settings.contracts}; there are: {known}", err=True)
         raise typer.Exit(USAGE)
-    if appends(contract):
-        typer.echo(f"contract {name} goes from Redis to MongoDB, which is not compared yet", err=True)
+    if contract.sync.direction != "mongo_to_redis":
+        typer.echo(f"contract {name} has changes from Redis too, and is not compared yet", err=True)
         raise typer.Exit(USAGE)
     return compile_contract(
         contract, settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
-from syncd.contract import lint_append, lint_index, lint_keys, lint_query, lint_series, lint_state
+from syncd.contract import (
+    lint_append,
+    lint_both,
+    lint_index,
+    lint_keys,
+    lint_query,
+    lint_series,
+    lint_state,
+)
 from syncd.contract.loaded import LoadedContract
 from syncd.errors import Problem
 
@@ -50,6 +58,7 @@ RULES: tuple[Rule, ...] = (
     *lint_append.RULES,
     *lint_series.RULES,
     *lint_state.RULES,
+    *lint_both.RULES,
 )
 
 

@@ -15,9 +15,9 @@ _TURNED = "from Redis to MongoDB"
 
 
 def appending(contracts: Sequence[LoadedContract]) -> Iterator[LoadedContract]:
-    """The contracts that go from Redis to MongoDB."""
+    """The contracts that go from Redis to MongoDB, or both ways."""
     for contract in contracts:
-        if contract.sound("sync") and contract.contract.sync.direction == "redis_to_mongo":
+        if contract.sound("sync") and contract.contract.sync.direction != "mongo_to_redis":
             yield contract
 
 
@@ -34,11 +34,12 @@ def directions_and_captures_agree(contracts: Sequence[LoadedContract]) -> Iterat
         if not contract.sound("sync"):
             continue
         sync = contract.contract.sync
-        if sync.direction == "redis_to_mongo" and sync.capture is None:
-            what = "`direction: redis_to_mongo` without a `capture`"
-            yield contract.problem(("sync", "direction"), what, "write capture: outbox, keyspace or append")
+        if sync.direction != "mongo_to_redis" and sync.capture is None:
+            what = f"`direction: {sync.direction}` without a `capture`"
+            remedy = "write capture: outbox or keyspace" + (", or append" if sync.direction != "both" else "")
+            yield contract.problem(("sync", "direction"), what, remedy)
         elif sync.direction == "mongo_to_redis" and sync.capture is not None:
-            what = "`capture` is for `direction: redis_to_mongo`"
+            what = "`capture` is for `direction: redis_to_mongo` and `both`"
             yield contract.problem_at_key(("sync", "capture"), what, "leave it out, or turn the direction")
 
 
@@ -66,7 +67,7 @@ def types_fit_the_capture(contracts: Sequence[LoadedContract]) -> Iterator[Probl
 
 def _lacks_capture(contract: LoadedContract) -> bool:
     sync = contract.contract.sync
-    return sync.direction == "redis_to_mongo" and sync.capture is None
+    return sync.direction != "mongo_to_redis" and sync.capture is None
 
 
 def one_projection_a_contract(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
@@ -94,7 +95,7 @@ def nothing_else_is_asked(contracts: Sequence[LoadedContract]) -> Iterator[Probl
                 yield contract.problem_at_key(("redis", at, key), f"a stream has no `{key}`", "leave it out")
     for contract in appending(contracts):
         for at, projection in contract.projections():
-            if projection.index is not None:
+            if projection.index is not None and not contract.contract.is_two_way:
                 what = f"an `index` over keys that go {_TURNED}"
                 yield contract.problem_at_key(("redis", at, "index"), what, "leave it out")
             if projection.whole:
@@ -106,6 +107,9 @@ def nothing_else_is_asked(contracts: Sequence[LoadedContract]) -> Iterator[Probl
         if contract.contract.mongo.unique:
             what = "`unique` is for keys of documents"
             yield contract.problem_at_key(("mongo", "unique"), what, "leave it out")
+        if contract.contract.reconcile is not None:
+            what = "`reconcile` is for `direction: mongo_to_redis`"
+            yield contract.problem_at_key(("reconcile",), what, "leave it out")
     for contract in contracts:
         yield from _of_another_capture(contract)
 
@@ -115,7 +119,7 @@ def _of_another_capture(contract: LoadedContract) -> Iterator[Problem]:
         return
     sync, inbound = contract.contract.sync, contract.contract.sync.direction == "mongo_to_redis"
     for key in sync.model_fields_set & {*_ONLY_INBOUND, *_ONLY_STATE}:
-        if key in _ONLY_INBOUND and not inbound:
+        if key in _ONLY_INBOUND and sync.direction == "redis_to_mongo":
             owner = "`direction: mongo_to_redis`"
         elif key == "outbox_max" and sync.capture != "outbox":
             owner = "`capture: outbox`"

@@ -12,6 +12,7 @@ from prometheus_client import generate_latest
 
 from syncd import telemetry
 from syncd.contract.model import Contract
+from syncd.daemon.checks import Checks
 from syncd.errors import SettingsError
 from syncd.inbound.hub import StreamHub
 from syncd.inbound.lane import Lane
@@ -20,11 +21,13 @@ from syncd.plan.append import AppendPlan, appends, compile_append
 from syncd.plan.base import ContractPlan
 from syncd.plan.compile import Plan, compile_contract
 from syncd.plan.state import StatePlan, compile_state
+from syncd.plan.twoway import TwoWayPlan, compile_two_way
 from syncd.settings import Settings
 from syncd.stores.lease import new_owner
 from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard
+from syncd.twoway.lane import TwoWayLane
 from syncd.writebehind.keyspace_lane import KeyspaceLane
 from syncd.writebehind.lane import AppendLane
 from syncd.writebehind.state_lane import StateLane
@@ -62,6 +65,9 @@ class Runner(Protocol):
     def refuse(self, problems: list[str]) -> None:
         """Note that an edit did not pass; what runs goes on."""
 
+    def check(self, contract: str, repair: bool | None) -> str | None:
+        """Compare a contract's two sides now: see Checks.ask."""
+
     def stop(self) -> None:
         """Finish every batch under way and commit."""
 
@@ -88,6 +94,7 @@ class Supervisor:
         self.owner = new_owner()
         self.contracts = ContractsStatus()
         self._lanes: dict[str, BaseLane] = {}
+        self._checks = Checks(self._mongo, self._redis, settings, self._lanes.get)
         self._lock = threading.Lock()
         self._applied = False
 
@@ -121,6 +128,7 @@ class Supervisor:
                 lane = self._lane(wanted[name])
                 lane.start()
                 self._lanes[name] = lane
+            self._checks.follow(plan for plan in plans if type(plan) is Plan)
             self._applied = True
         return Changes(started, changed, stopped)
 
@@ -131,6 +139,8 @@ class Supervisor:
         if isinstance(plan, StatePlan):
             listens = plan.contract.sync.capture == "keyspace"
             return (KeyspaceLane if listens else StateLane)(plan, *common, self._requests)
+        if isinstance(plan, TwoWayPlan):
+            return TwoWayLane(plan, *common, self._hub, self._requests)
         assert isinstance(plan, Plan)
         return Lane(plan, *common, self._hub, self._requests)
 
@@ -138,6 +148,10 @@ class Supervisor:
         """Note that an edit did not pass; what runs goes on."""
         self.contracts = ContractsStatus(False, problems)
         telemetry.reload_refused(problems)
+
+    def check(self, contract: str, repair: bool | None) -> str | None:
+        """Compare a contract's two sides now: see Checks.ask."""
+        return self._checks.ask(contract, repair)
 
     def _stop(self, names: list[str]) -> None:
         """Stop lanes, all at once; they stay listed, so that readiness does not claim what is not there."""
@@ -150,6 +164,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """Finish every batch under way and commit."""
+        self._checks.stop()
         with self._lock:
             self._stop(list(self._lanes))
         self._mongo.close()
@@ -206,8 +221,12 @@ def compile_set(contracts: Iterable[Contract], settings: Settings) -> list[Contr
 def _compile(contract: Contract, secret: bytes | None) -> ContractPlan:
     if appends(contract):
         return compile_append(contract)
+    if contract.is_two_way:
+        return compile_two_way(contract)
     return compile_state(contract) if contract.captures_state else compile_contract(contract, secret)
 
 
 def _same(a: ContractPlan, b: ContractPlan) -> bool:
-    return a.contract == b.contract and a.fingerprint == b.fingerprint
+    """Whether a lane would do the same. When it is compared is no matter of the lane."""
+    one, other = (plan.contract.model_copy(update={"reconcile": None}) for plan in (a, b))
+    return one == other and a.fingerprint == b.fingerprint

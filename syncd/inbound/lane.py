@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from syncd import telemetry
 from syncd.errors import (
     CollectionGoneError,
@@ -15,9 +17,9 @@ from syncd.inbound.run import LaneRun
 from syncd.inbound.status import LaneStatus
 from syncd.lanes.lane import BaseLane
 from syncd.plan.compile import Plan
-from syncd.plan.partition import Partition
+from syncd.plan.partition import WHOLE, Partition
 from syncd.settings import Settings
-from syncd.stores.capabilities import require
+from syncd.stores.capabilities import Capabilities, require
 from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import KEEP, PAUSE, SWEEP, ControlKeys, load_position
@@ -45,9 +47,11 @@ class Lane(BaseLane):
         settings: Settings,
         hub: StreamHub,
         requests: RequestBoard,
+        *,
+        is_split: bool = True,
     ) -> None:
-        """`hub` and `requests` are shared by all lanes of a daemon."""
-        control = ControlKeys(plan.name, Partition(*settings.partition_numbers))
+        """`hub` and `requests` are shared by all lanes of a daemon. `is_split`: whether a partition is all it does."""
+        control = ControlKeys(plan.name, Partition(*settings.partition_numbers) if is_split else WHOLE)
         super().__init__(str(control), mongo, redis, settings, requests)
         self.plan, self._control, self._hub = plan, control, hub
         self.status = LaneStatus(
@@ -81,27 +85,23 @@ class Lane(BaseLane):
         self._is_thin, self._thin = self._thin, False
         self._mongo.connect()
         self._watch_oplog()
-        require(self.plan.contract, self._redis.connect())
+        server = self._redis.connect()
+        require(self.plan.contract, server)
         before = self._lease.acquire()
         if before != self._control.partition.count:
             telemetry.layout_changed(self.plan.name, before, self._control.partition.count)
         if self._is_paused():
             return PAUSED_LOOK_S
-        self._run = LaneRun(
-            self.plan,
-            self._mongo,
-            self._redis,
-            self._lease,
-            self._settings,
-            self.status,
-            self._halt,
-            self._hub,
-            self._requests,
-            self._control,
-            thin=self._is_thin,
-        )
+        common = (
+            self.plan, self._mongo, self._redis, self._lease, self._settings, self.status, self._halt, self._hub,
+            self._requests, self._control,
+        )  # fmt: skip
+        self._run = self._make_run(server, common)
         self._run.run()
         return 0.0
+
+    def _make_run(self, server: Capabilities, common: tuple[Any, ...]) -> LaneRun:
+        return LaneRun(*common, thin=self._is_thin)
 
     def _failed(self, error: SyncdError) -> float:
         if isinstance(error, EventTooLargeError):

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from bson import json_util
 
-from syncd.plan.change import Dead, Drop, Ghost, Patch, Put, Retired, Settled, Write
+from syncd.plan.change import Dead, Drop, Ghost, Mark, Patch, Put, Retired, Settled, Write
 from syncd.plan.codec import dump_json
 from syncd.plan.project import WIDEST_ROW, Shape
 from syncd.stores.position import ControlKeys
@@ -55,6 +55,8 @@ class Operations:
         elif isinstance(write, Ghost):
             maps = [self._map(shape)[1] for shape in write.maps]
             self._emit(write, "g", REDIS_TYPES[write.shape.type], len(maps), *maps, key=write.key)
+        elif isinstance(write, Mark):
+            self._emit(write, "t", self._control.marks, write.key, write.wall)
         elif isinstance(write, Settled):
             self._emit(write, "y", self._control.letters, len(write.entries), *write.entries)
         elif isinstance(write, Dead):

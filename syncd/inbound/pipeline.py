@@ -16,11 +16,13 @@ from syncd.errors import FatalError, ProjectionError
 from syncd.inbound.operations import Operations, is_unicode
 from syncd.inbound.units import Unit, WindowUnit
 from syncd.inbound.writer import Writer
-from syncd.plan.change import Dead, Drop, Ghost, Patch, Put, Settled, Write
+from syncd.plan.change import Dead, Drop, Ghost, Mark, Patch, Put, Settled, Write
 from syncd.plan.compile import Plan
 from syncd.stores.position import ControlKeys, Position
 
-_RESULTS = {Put: "put", Patch: "patch", Drop: "delete", Ghost: "delete", Dead: "dead", Settled: "settled"}
+_RESULTS = {
+    Put: "put", Patch: "patch", Drop: "delete", Ghost: "delete", Dead: "dead", Settled: "settled", Mark: "marked",
+}  # fmt: skip
 
 _OF_LETTERS = (Dead, Settled)
 

@@ -87,7 +87,16 @@ class Settled(NamedTuple):
     entries: list[str]
 
 
-Write: TypeAlias = Put | Patch | Drop | Ghost | Dead | Settled
+class Mark(NamedTuple):
+    """Somebody has to look at the key of a document: of a contract that goes both ways. `wall` is 0 where unknown."""
+
+    shape: Shape
+    ident: str
+    key: str
+    wall: int
+
+
+Write: TypeAlias = Put | Patch | Drop | Ghost | Dead | Settled | Mark
 
 Delta: TypeAlias = "list[tuple[dict[str, Any], frozenset[str]]]"
 """One update of one document as the shapes see it: per shape the fields to set, and the names of those to remove."""

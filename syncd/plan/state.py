@@ -106,7 +106,7 @@ class StatePlan(ContractPlan):
         if self.value is not None:
             yield ".".join(self.value.path), _ELEMENTS[self.type](self.value, content)
             return
-        members = content if self.type == "hash" else _members(content)
+        members = content if self.type == "hash" else members_of(content)
         for field in self.fields:
             name = field.name if self.type == "hash" else field.name.decode()
             yield ".".join(field.path), self._field(field, members, name)
@@ -120,7 +120,8 @@ class StatePlan(ContractPlan):
 _MISSING = object()
 
 
-def _members(text: bytes) -> dict[str, Any]:
+def members_of(text: bytes) -> dict[str, Any]:
+    """Of a JSON document. Raises ProjectionError where it has none."""
     try:
         found = orjson.loads(text)
     except orjson.JSONDecodeError:

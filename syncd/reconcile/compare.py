@@ -15,6 +15,8 @@ KINDS = (MISSING, EXTRA, CONTENT, TTL)
 """Kinds of drift."""
 EXPIRED = "expired"
 """A key that is not there, of a projection whose keys expire: Redis cannot tell whether its time was up. No drift."""
+DEAD = "dead_letter"
+"""A document that does not fit: what its key should hold nobody can say. No drift."""
 TTL_TOLERANCE_MS = 1_000
 NO_KEY, NO_TTL = -2, -1
 """What PEXPIRETIME says of a key that is not there, or that never expires."""

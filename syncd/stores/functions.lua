@@ -250,7 +250,16 @@ write.y = function(_, args, i, _, keys)
   return last + 1, nil
 end
 
-local keyless = {r = true, x = true, y = true}
+-- t: somebody has to look at a key: of a contract that goes both ways. Each mark is another one than the mark before, so
+-- that only what was seen is taken off. marks, key, epoch ms of the change or 0 (takes no key)
+local MARKS = 2048
+write.t = function(_, args, i, _, keys)
+  local number = redis.call('HINCRBY', keys[2], 'marks', 1)
+  redis.call('ZADD', args[i], ('%.0f'):format(args[i + 2] * MARKS + number % MARKS), args[i + 1])
+  return i + 3, nil
+end
+
+local keyless = {r = true, t = true, x = true, y = true}
 local needs = {h = 'hash', H = 'hash', j = 'ReJSON-RL', J = 'ReJSON-RL', s = 'string'}
 local partial = {H = true, J = true}
 
@@ -264,7 +273,7 @@ local function width(code, args, i)
   if code == 'j' or code == 's' then return 2 end
   if code == 'd' then return 1 end
   if code == 'm' then return 4 end
-  if code == 'r' then return 3 end
+  if code == 'r' or code == 't' then return 3 end
   return 3 + args[i + 2]
 end
 
@@ -676,7 +685,7 @@ end
 
 -- keys: lease, position, outbox or synced, key, ...
 -- args: protocol, lease, lease ttl ms, type, most bytes, "" or, where the third key is `synced`, what belongs to a state:
---       "content", or "whole" with its expiry.
+--       "content", or "whole" with its expiry; "merge" only asks for what was synced.
 -- Replies {'ok', last id of the outbox or '', seconds, microseconds, floor or '', then of each key type, moment at which
 -- it expires in ms (-1 never), content or nil, its digest, what was synced before}. The last keys are left out once the
 -- reply has so many bytes.
@@ -691,8 +700,10 @@ local function read_state(keys, args)
   for at = 4, #keys do
     local found, expires, content = look(keys[at], args[4])
     local short, known = '', ''
-    if args[6] ~= '' then
-      if found ~= 'none' then short = digest(found, content, expires) end
+    if args[6] ~= '' and found ~= 'none' then short = digest(found, content, expires) end
+    if args[6] == 'merge' then
+      known = redis.call('HGET', keys[3], keys[at]) or ''
+    elseif args[6] ~= '' then
       known = mark(keys[3], keys[at], short, args[6], ('%.0f'):format(expires))
     end
     for _, part in ipairs{found, expires, content, short, known} do reply[#reply + 1] = part end
@@ -770,7 +781,8 @@ local function differs(keys, args)
   local reply = {'ok', page[1], #page[2]}
   for _, key in ipairs(page[2]) do
     local found, expires, content = look(key, args[5])
-    if found ~= 'none' and redis.call('HGET', keys[1], key) ~= digest(found, content, expires) then
+    local known = redis.call('HGET', keys[1], key)
+    if found ~= 'none' and (known and known:match('^%S*')) ~= digest(found, content, expires) then
       reply[#reply + 1] = key
     end
   end
@@ -808,6 +820,50 @@ local function synced(keys, args)
   return {'ok'}
 end
 
+-- One key of `merge`: whether it is as it was read, and what Redis says against the change.
+local function merge_key(keys, args, i, key, wanted)
+  local expected, mark, base, code = args[i], args[i + 1], args[i + 2], args[i + 3]
+  local found, expires, content = look(key, wanted)
+  local present = found ~= 'none' and digest(found, content, expires) or ''
+  local last = i + 5 + args[i + 4]
+  if present ~= expected then return last, 0 end
+  if code ~= '-' then
+    local _, problem = write[code](key, args, i + 5, found, keys)
+    if problem then return last, problem end
+    found, expires, content = look(key, wanted)
+    present = found ~= 'none' and digest(found, content, expires) or ''
+  end
+  if base == '' then
+    redis.call('HDEL', keys[4], key)
+  elseif base ~= '=' then
+    redis.call('HSET', keys[4], key, present .. ' ' .. base)
+  end
+  if mark ~= '' and tonumber(redis.call('ZSCORE', keys[3], key)) == tonumber(mark) then
+    redis.call('ZREM', keys[3], key)
+  end
+  return last, 1
+end
+
+-- keys: lease, position, marks, synced, key, ...
+-- args: protocol, lease, lease ttl ms, type, latest time of a read of MongoDB, then of each key its digest as it was read
+--       ("" no key), its mark or '', the new base ("" none, "=" as it is), and the operation as in `apply`, with the
+--       number of its arguments before them ("-", 0 for none).
+-- Replies {'ok', n, 1 / 0 / error, ...}: marks that are left; then of each key whether it is done, or was another one by
+-- now and is left alone.
+local function merge(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  redis.call('PEXPIRE', keys[1], args[3])
+  redis.call('HSET', keys[2], 'merged', args[5])
+  local reply, i = {'ok', 0}, 6
+  for at = 5, #keys do
+    i, reply[#reply + 1] = merge_key(keys, args, i, keys[at], args[4])
+  end
+  reply[2] = redis.call('ZCARD', keys[3])
+  return reply
+end
+
+redis.register_function('syncd_merge', merge)
 redis.register_function('syncd_apply', apply)
 redis.register_function('syncd_park', park)
 -- A full memory must not take the lease from a healthy daemon: these may run then.

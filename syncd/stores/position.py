@@ -125,8 +125,14 @@ class ControlKeys:
 
     @property
     def synced(self) -> str:
-        """Hash: key -> digest of what MongoDB holds of it, for contracts that listen to keyspace events."""
+        """Hash: key -> digest of what MongoDB holds of it, for contracts that listen to keyspace events. Of a contract
+        that goes both ways the digest, and behind it what both sides last agreed on, field by field."""
         return self._name("synced")
+
+    @property
+    def marks(self) -> str:
+        """Sorted set: keys that have to be merged, of a contract that goes both ways, by the time of their change."""
+        return self._name("marks")
 
     @property
     def probe(self) -> str:

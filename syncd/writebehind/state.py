@@ -46,7 +46,7 @@ class StateStore:
         reply = self._call("syncd_read_state", self._first(), args, keys)
         last, seconds, micros, floor = reply[1:5]
         position = of_entry(last.decode()) if self._outbox else of_time(int(seconds), int(micros))
-        found = [_found(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
+        found = [found_key(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
         return Reading(max(position, floor.decode()), floor.decode() or NEVER, found)
 
     def _first(self) -> list[str]:
@@ -61,11 +61,11 @@ class StateStore:
         """These keys are in MongoDB, and those never will be: a dead letter for each, instead of the one before.
         `keep_from` is the id of the outbox below which everything is done. Returns how many letters are new."""
         # Nearly always there is no letter, and nothing to settle.
-        names = [f"{self._plan.projection} {_text(key)}" for key in settled] if self.letters else []
+        names = [f"{self._plan.projection} {self._ident(key)}" for key in settled] if self.letters else []
         self.letters += len(refused)
         args: list[str | int] = [keep_from, len(names), *names]
         for key, why in refused.items():
-            said = self._letter(_text(key), why)
+            said = self._letter(_text(key), self._ident(key), why)
             args += [len(said), *said]
         keys = [self._keys.lease, self._keys.position, self._keys.dead, self._keys.letters]
         new = self._call("syncd_done_state", [*keys, self._outbox or self._keys.position], args)[1:]
@@ -76,11 +76,15 @@ class StateStore:
                 )
         return sum(new)
 
-    def _letter(self, key: str, why: Refused) -> list[str]:
+    def _ident(self, key: bytes) -> str:
+        """What a letter is called: of a contract that also reads documents, as those are."""
+        return _text(key)
+
+    def _letter(self, key: str, ident: str, why: Refused) -> list[str]:
         return [
             "projection", self._plan.projection,
             "key", key,
-            "id", key,
+            "id", ident,
             "reason", why.reason,
             "detail", why.detail,
             "at", str(round(time.time() * 1000)),
@@ -112,7 +116,8 @@ class StateStore:
         return reply
 
 
-def _found(kind: bytes, expires: int, content: Any, digest: bytes, known: bytes) -> Found:
+def found_key(kind: bytes, expires: int, content: Any, digest: bytes, known: bytes) -> Found:
+    """One key of a reply of `syncd_read_state`."""
     if kind == b"hash" and content is not None:
         content = dict(zip(content[::2], content[1::2], strict=True))
     elif kind == b"zset" and content is not None:

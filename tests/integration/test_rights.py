@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Path) -> None:
-    """A user with the commands of docs/how-to/rights.md, and keys of its own, can do all that a daemon does, also for
-    a contract that is split."""
+    """A user with the commands of docs/how-to/rights.md, and keys of its own, can do all that a daemon does, checks
+    with repairs, and a contract that is split, too."""
     commands = documented("rights.md")
     with RedisServer() as server:
         user = server.url.replace("redis://", "redis://syncd:secret@")
@@ -30,7 +30,8 @@ def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Pa
             slug = projection({"year": {"from": "year", "type": "int"}}, name="slug", key="{slug}", ttl="1h")
             index = {"name": f"{token}-films", "fields": [{"name": "title", "type": "tag"}]}
             card = projection(["title"], type="json", index=index)
-            flow = scene.add("film", card, slug, unique=[["slug"]], documents=films(50))
+            checks = {"every": "1s", "mode": "repair"}
+            flow = scene.add("film", card, slug, unique=[["slug"]], documents=films(50), reconcile=checks)
             for partition in ("1/1", "1/2"):
                 daemon = scene.another_daemon(SYNCD_PARTITION=partition)
                 daemon.start()
@@ -41,6 +42,10 @@ def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Pa
                 wait_until(
                     lambda: flow.dead_letters() and not flow.redis.exists(flow.key(3)), 20, flow.dead_letters
                 )
+                if partition == "1/1":
+                    flow.redis.delete(flow.key(4))
+                    wait_until(lambda: flow.redis.exists(flow.key(4)), 20, daemon.process.log_tail)
+                    wait_until(lambda: flow.redis.exists(flow.names.control("reports")), 20)
                 assert not daemon.logs(level="error")
                 assert daemon.terminate() == 0
 

@@ -109,12 +109,14 @@ class Flow:
         self.collection = collection
         self.redis = scene.redis
         self.projections: tuple[Mapping[str, Any], ...] = ()
+        self.sync: Mapping[str, Any] = {}
         self._filter: Mapping[str, Any] | None = None
         self._marks = 0
 
     def write(self, *projections: Mapping[str, Any], **more: Any) -> None:
         """Writes the contract's file, or another version of it."""
         self.projections, self._filter = projections, more.get("filter")
+        self.sync = more.get("sync") or {}
         self._scene.contracts.write(self.names.short, *projections, **more)
 
     def lane(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ ORDER = (
     {"stores"},
     {"lanes"},
     {"inbound", "writebehind", "reconcile"},
+    {"twoway"},
     {"daemon"},
     {"ops"},
     {"demo"},

@@ -1,0 +1,76 @@
+"""Rules about contracts that go both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from syncd.contract.loaded import LoadedContract
+from syncd.contract.model import ELEMENTS
+from syncd.errors import Problem
+
+_ONLY_BOTH = ("on_conflict", "authority", "conflicts")
+
+
+def _two_way(contracts: Sequence[LoadedContract]) -> Iterator[LoadedContract]:
+    for contract in contracts:
+        if contract.sound("sync") and contract.contract.is_two_way:
+            yield contract
+
+
+def conflicts_have_a_rule(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """Who wins is a decision about data, so it has to be said."""
+    for contract in _two_way(contracts):
+        if contract.contract.sync.on_conflict is None:
+            remedy = "write on_conflict: merge_fields, mongo_wins, redis_wins or newest"
+            yield contract.problem(("sync", "direction"), "`direction: both` without `on_conflict`", remedy)
+    for contract in contracts:
+        if not contract.sound("sync") or contract.contract.is_two_way:
+            continue
+        for key in contract.contract.sync.model_fields_set.intersection(_ONLY_BOTH):
+            yield contract.problem_at_key(("sync", key), f"`{key}` is for `direction: both`", "leave it out")
+
+
+def both_ways_can_be_gone(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """What has no meaning, or no way back, where both sides are written."""
+    for contract in _two_way(contracts):
+        sync = contract.contract.sync
+        if sync.capture == "append":
+            yield contract.problem(("sync", "capture"), "a stream goes one way", "write outbox or keyspace")
+        if sync.on_delete == "tombstone":
+            what = "a tombstone would be a document without its key"
+            yield contract.problem(("sync", "on_delete"), what, "write delete or ignore")
+        for at, projection in contract.projections():
+            if projection.ttl is not None and contract.sound("redis", at, "ttl"):
+                what = "a `ttl` of keys that both sides write"
+                yield contract.problem_at_key(
+                    ("redis", at, "ttl"), what, "leave it out; EXPIRE is the application's"
+                )
+            if not contract.sound("redis", at, "type") or sync.capture == "append":
+                continue
+            if projection.type in ELEMENTS or (projection.type == "string" and projection.value is None):
+                what = f"`type: {projection.type}` of this form cannot be merged"
+                yield contract.problem(
+                    ("redis", at, "type"), what, "write hash or json, or a string with a `value`"
+                )
+
+
+def authorities_are_apart(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """Each field has one side that decides, and it has to be one of the contract."""
+    for contract in _two_way(contracts):
+        authority = contract.contract.sync.authority
+        if authority is None or not contract.sound("redis"):
+            continue
+        known = {name for _, projection in contract.projections() for name in projection.fields or ("value",)}
+        for side, names in (("mongo", authority.mongo), ("redis", authority.redis)):
+            for at, name in enumerate(names):
+                path = ("sync", "authority", side, at)
+                if name not in known:
+                    what = "`authority` names a field that the contract has not"
+                    yield contract.problem(path, what, "write the name that it has in Redis")
+                elif side == "redis" and name in authority.mongo:
+                    yield contract.problem(
+                        path, "both sides have authority over it", "give it to one of them"
+                    )
+
+
+RULES = (conflicts_have_a_rule, both_ways_can_be_gone, authorities_are_apart)

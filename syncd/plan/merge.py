@@ -1,0 +1,174 @@
+"""Two states of one thing, and what they last agreed on: which fields go where, and where both sides differ for good.
+
+A state is a digest a field, or None where there is no key or no document. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+State: TypeAlias = "Mapping[str, str] | None"
+Side: TypeAlias = Literal["mongo", "redis"]
+Rule: TypeAlias = Literal["mongo_wins", "redis_wins", "newest", "merge_fields"]
+Why: TypeAlias = Literal["both_changed", "no_base", "authority", "deleted_in_redis", "deleted_in_mongo"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a contract says about conflicts."""
+
+    fields: tuple[str, ...]
+    on_conflict: Rule
+    mongo_only: frozenset[str] = frozenset()
+    redis_only: frozenset[str] = frozenset()
+    deletes: bool = True
+    """Whether a deletion goes to the other side."""
+    empty_is_gone: bool = True
+    """Whether a key without fields cannot be: a hash."""
+
+
+class Base(NamedTuple):
+    """What both sides last agreed on. A name that is not in `fields` was never agreed on, "" is a field that is not
+    there. `pending`: what was about to be written to MongoDB, which may have been done; None of it: the document goes.
+    """
+
+    fields: Mapping[str, str]
+    pending: Mapping[str, str] | None = {}
+
+
+class Conflict(NamedTuple):
+    """Where both sides changed. `fields` is empty where all of one side goes, by a deletion."""
+
+    why: Why
+    fields: frozenset[str]
+    winner: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What is to be done. Nothing in it: both sides agree."""
+
+    to_redis: frozenset[str] = frozenset()
+    """Fields of which MongoDB's value, or its absence, goes to Redis."""
+    to_mongo: frozenset[str] = frozenset()
+    delete: Literal["", "key", "document"] = ""
+    conflicts: tuple[Conflict, ...] = ()
+    agreed: Mapping[str, str] | None = None
+    """The new base; None where neither side has anything."""
+    keep: bool = False
+    """The sides differ, and that is as it should be: the base stays."""
+
+
+def merge(
+    base: Base | None, redis: State, mongo: State, rules: Rules, *, deleted: bool, redis_is_newer: bool
+) -> Merged:
+    """`deleted`: somebody said that the key was deleted; without that a key that is not there was only lost.
+
+    `redis_is_newer` decides for `newest`.
+    """
+    base = _settled(base, mongo)
+    if redis is None and mongo is None:
+        return Merged()
+    if redis is None:
+        assert mongo is not None
+        return _without_key(base, mongo, rules, deleted=deleted)
+    if mongo is None:
+        return _without_document(base, redis, rules)
+    return _of_both(base, redis, mongo, rules, redis_is_newer=redis_is_newer)
+
+
+def _settled(base: Base | None, mongo: State) -> Base | None:
+    """The base, with what was pending where MongoDB has it."""
+    if base is None or (base.pending is None and mongo is None):
+        return None
+    pending = {} if mongo is None else base.pending or {}
+    done = {name: said for name, said in pending.items() if mongo is not None and mongo.get(name, "") == said}
+    fields = {**base.fields, **done}
+    return Base(fields) if fields else None
+
+
+def _changed(base: Base, state: Mapping[str, str], names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name for name in names if state.get(name, "") != base.fields.get(name))
+
+
+def _without_key(base: Base | None, mongo: Mapping[str, str], rules: Rules, *, deleted: bool) -> Merged:
+    copied = Merged(to_redis=frozenset(mongo), agreed=_whole(mongo, rules))
+    had_key = base is not None and (not rules.empty_is_gone or any(base.fields.values()))
+    if base is None or not had_key or not deleted:
+        return copied  # never agreed on, or lost from Redis alone
+    if not _changed(base, mongo, rules.fields):
+        return Merged(delete="document") if rules.deletes else Merged(keep=True)
+    if not rules.deletes:
+        return copied
+    if rules.on_conflict == "redis_wins":
+        conflict = Conflict("deleted_in_redis", frozenset(), "redis")
+        return Merged(delete="document", conflicts=(conflict,))
+    conflict = Conflict("deleted_in_redis", frozenset(), "mongo")
+    return Merged(to_redis=copied.to_redis, conflicts=(conflict,), agreed=copied.agreed)
+
+
+def _without_document(base: Base | None, redis: Mapping[str, str], rules: Rules) -> Merged:
+    copied = Merged(to_mongo=frozenset(redis), agreed=_whole(redis, rules))
+    if base is None:
+        return copied
+    if not _changed(base, redis, rules.fields):
+        return Merged(delete="key") if rules.deletes else Merged(keep=True)
+    if not rules.deletes:
+        return copied
+    if rules.on_conflict == "mongo_wins":
+        conflict = Conflict("deleted_in_mongo", frozenset(), "mongo")
+        return Merged(delete="key", conflicts=(conflict,))
+    conflict = Conflict("deleted_in_mongo", frozenset(), "redis")
+    return Merged(to_mongo=copied.to_mongo, conflicts=(conflict,), agreed=copied.agreed)
+
+
+def _whole(state: Mapping[str, str], rules: Rules) -> dict[str, str]:
+    return {name: state.get(name, "") for name in rules.fields}
+
+
+def _of_both(
+    base: Base | None,
+    redis: Mapping[str, str],
+    mongo: Mapping[str, str],
+    rules: Rules,
+    *,
+    redis_is_newer: bool,
+) -> Merged:
+    fields: Mapping[str, str] = {} if base is None else base.fields
+    differ = frozenset(name for name in rules.fields if redis.get(name, "") != mongo.get(name, ""))
+    to_redis, to_mongo = differ & rules.mongo_only, differ & rules.redis_only
+    conflicts = [*_undone(fields, redis, to_redis, "mongo"), *_undone(fields, mongo, to_mongo, "redis")]
+    free = differ - to_redis - to_mongo
+    by_redis = frozenset(name for name in free if _moved(fields.get(name), redis.get(name, "")))
+    by_mongo = frozenset(name for name in free if _moved(fields.get(name), mongo.get(name, "")))
+    contested = by_redis & by_mongo if rules.on_conflict == "merge_fields" else free
+    if contested and by_redis and by_mongo:
+        winner = _winner(rules, redis_is_newer=redis_is_newer)
+        conflicts.append(Conflict("no_base" if base is None else "both_changed", contested, winner))
+        by_redis = by_redis | contested if winner == "redis" else by_redis - contested
+        by_mongo = by_mongo | contested if winner == "mongo" else by_mongo - contested
+    to_redis, to_mongo = to_redis | by_mongo, to_mongo | by_redis
+    agreed = {name: (mongo if name in to_redis else redis).get(name, "") for name in rules.fields}
+    return Merged(to_redis, to_mongo, "", tuple(conflicts), agreed)
+
+
+def _undone(
+    fields: Mapping[str, str], state: Mapping[str, str], names: frozenset[str], winner: Side
+) -> Iterator[Conflict]:
+    """The changes of the side that has no authority over these fields."""
+    undone = frozenset(name for name in names if state.get(name, "") != fields.get(name, state.get(name, "")))
+    if undone:
+        yield Conflict("authority", undone, winner)
+
+
+def _moved(agreed: str | None, present: str) -> bool:
+    """Whether a side changed a field. Of one that was never agreed on, whoever has it brings it."""
+    return present != "" if agreed is None else present != agreed
+
+
+def _winner(rules: Rules, *, redis_is_newer: bool) -> Side:
+    if rules.on_conflict == "newest":
+        return "redis" if redis_is_newer else "mongo"
+    return "redis" if rules.on_conflict == "redis_wins" else "mongo"

@@ -1,0 +1,253 @@
+"""A contract that goes both ways: a key and a document as states that can be compared and merged. Pure.
+
+What MongoDB tells of a document is only that somebody has to look at its key: what both sides hold is read then, and
+merged in one place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import orjson
+
+from syncd.contract.model import Contract
+from syncd.errors import ProjectionError
+from syncd.plan.change import Delta, Mark, Write
+from syncd.plan.codec import dump_json
+from syncd.plan.compile import Plan, compile_contract
+from syncd.plan.entry_field import EntryField
+from syncd.plan.fields import Field, compile_field
+from syncd.plan.merge import Base, Rules
+from syncd.plan.paths import MISSING
+from syncd.plan.project import Shape
+from syncd.plan.state import Found, StatePlan, compile_state, members_of
+
+
+class Value(NamedTuple):
+    """A field of one side."""
+
+    content: Any
+    """As MongoDB holds it, or would."""
+    text: str | bytes
+    """As Redis holds it, or would."""
+    digest: str
+    """Of the text, in a form in which equal values have equal texts."""
+
+
+class SyncedField(NamedTuple):
+    """A field with both of its ways."""
+
+    name: str
+    path: str
+    there: Field
+    back: EntryField
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoWayPlan(Plan):
+    """One contract of `direction: both`. Compiled by `compile_two_way`."""
+
+    documents: Plan
+    """The same with the fields, for reads of documents."""
+    state: StatePlan
+    rules: Rules
+    fields: tuple[SyncedField, ...]
+
+    @property
+    def _shape(self) -> Shape:
+        return self.shapes[0]
+
+    @property
+    def conflicts(self) -> tuple[str, str]:
+        """Database and collection of the records of conflicts."""
+        said = self.contract.sync.conflicts or f"{self.namespace[0]}.syncd_conflicts"
+        database, _, collection = said.partition(".")
+        return database, collection
+
+    def event_projection(self, *, thin: bool = False) -> dict[str, Any]:
+        """No field of a document is looked at."""
+        return super().event_projection(thin=True)
+
+    def mark(self, ident: str, document_id: Any, wall: int = 0) -> Mark:
+        """What makes somebody look at the key of a document."""
+        return Mark(self._shape, ident, self._shape.key_of(ident, document_id), wall)
+
+    def puts(
+        self, ident: str, document: Mapping[str, Any], time: str, change: Mapping[str, Any]
+    ) -> list[Write]:
+        """A mark."""
+        return [self.mark(ident, document["_id"])]
+
+    def copies(self, documents: Mapping[str, Mapping[str, Any]], time: str) -> list[Write]:
+        """Marks."""
+        return [self.mark(ident, document["_id"]) for ident, document in documents.items()]
+
+    def drops(self, ident: str, document_id: Any, *, deleted: bool) -> list[Write]:
+        """A mark."""
+        return [self.mark(ident, document_id)]
+
+    def patches(self, ident: str, document_id: Any, deltas: list[Delta]) -> list[Write]:
+        """A mark."""
+        return [self.mark(ident, document_id)]
+
+    def of_key(self, found: Found) -> dict[str, Value] | None:
+        """The fields of a key; None where there is none. Raises ProjectionError where one has no way back."""
+        if not found.is_there:
+            return None
+        if found.type != self.state.type:
+            raise ProjectionError(
+                "wrong_type", f"the key is a {found.type}, the contract says {self.state.type}"
+            )
+        if found.type == "string":
+            members: Mapping[Any, Any] = {b"value": found.content}
+        else:
+            members = found.content if found.type == "hash" else members_of(found.content)
+        values: dict[str, Value] = {}
+        for field in self.fields:
+            name: Any = field.name if self._is_json else field.name.encode()
+            if name in members:
+                back = field.back.value_of_json if self._is_json else field.back.value
+                self._add(values, field, back(members[name]))
+        return values
+
+    def of_document(self, document: Mapping[str, Any] | None) -> dict[str, Value] | None:
+        """The fields of a document; None where there is none. Raises ProjectionError where Redis cannot hold one."""
+        if document is None:
+            return None
+        values: dict[str, Value] = {}
+        for field in self.fields:
+            _check_way(document, field)
+            found = field.there.find(document)
+            if found is not MISSING:
+                self._add(values, field, found)
+        return values
+
+    @property
+    def _is_json(self) -> bool:
+        return self._shape.type == "json"
+
+    def _add(self, values: dict[str, Value], field: SyncedField, content: Any) -> None:
+        text = field.there.encode(content)
+        if self._is_json:
+            text = dump_json(text)
+            plain = orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS)
+        elif text is None:  # null, which a hash leaves out
+            return
+        else:
+            text = text if isinstance(text, str | bytes) else str(text)
+            plain = text.encode() if isinstance(text, str) else text
+        values[field.name] = Value(content, text, hashlib.blake2b(plain, digest_size=8).hexdigest())
+
+    def operation(
+        self, state: Mapping[str, Value] | None, taken: Mapping[str, Value], names: frozenset[str]
+    ) -> list[Any]:
+        """What brings these fields, as `taken` has them, to a key with this state: for `syncd_merge`."""
+        sets = {name: taken[name].text for name in sorted(names) if name in taken}
+        gone = sorted(name for name in names if name not in taken and name in (state or {}))
+        if not sets and not gone and (state is not None or not self._is_json):
+            return ["-", 0]
+        if self._shape.type == "string":
+            return ["s", 2, "0", sets["value"]] if sets else ["d", 1, "string"]
+        if not self._is_json:
+            body: list[Any] = ["0", 2 * len(sets), *_flat(sets), len(gone), *gone]
+            return ["H", len(body), *body]
+        if state is None:
+            text = b"{" + b",".join(_json_name(n) + b":" + _bytes(t) for n, t in sets.items()) + b"}"
+            return ["j", 2, "0", text]
+        paths = {_json_path(name): text for name, text in sets.items()}
+        body = ["0", 2 * len(paths), *_flat(paths), len(gone), *map(_json_path, gone)]
+        return ["J", len(body), *body]
+
+
+def _flat(pairs: Mapping[str, Any]) -> list[Any]:
+    return [part for pair in pairs.items() for part in pair]
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text
+
+
+def _json_name(name: str) -> bytes:
+    return orjson.dumps(name)
+
+
+def _json_path(name: str) -> str:
+    return f"$[{orjson.dumps(name).decode()}]"
+
+
+def _check_way(document: Mapping[str, Any], field: SyncedField) -> None:
+    """An array on the way has many values, which have no way back."""
+    value: Any = document
+    for part in field.back.path[:-1]:
+        value = value.get(part) if isinstance(value, dict) else None
+        if isinstance(value, list):
+            raise ProjectionError(
+                "cannot_convert", f"field {field.name}: there is an array on the way to its value"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is stored of a key: what both sides agreed on, and which agreement that was."""
+
+    base: Base
+    version: str
+
+    def encoded(self) -> bytes:
+        """As text."""
+        pending = self.base.pending
+        said = {"f": self.base.fields, "p": None if pending is None else pending, "v": self.version}
+        return orjson.dumps(said)
+
+
+def stored(known: str) -> tuple[str, Record | None]:
+    """The digest of the key and the record, from what is stored; a text that is none counts as nothing."""
+    digest, _, text = known.partition(" ")
+    try:
+        said = orjson.loads(text)
+        return digest, Record(Base(said["f"], said["p"]), said["v"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return digest, None
+
+
+def digests(state: Mapping[str, Value] | None) -> dict[str, str] | None:
+    """For `merge`."""
+    return None if state is None else {name: value.digest for name, value in state.items()}
+
+
+def compile_two_way(contract: Contract) -> TwoWayPlan:
+    """Compile a contract of `direction: both` that passed its checks."""
+    plan, state = compile_contract(contract), compile_state(contract)
+    (projection,) = contract.redis
+    specs: dict[str, Any] = projection.fields or {"value": projection.value}
+    as_json = projection.type == "json"
+    backs = [state.value] if state.value else state.fields
+    synced = tuple(
+        SyncedField(
+            name,
+            ".".join(back.path),
+            compile_field(name, _with_path(spec, back), None, as_json=as_json),
+            back,
+        )
+        for (name, spec), back in zip(specs.items(), backs, strict=True)
+    )
+    sync = contract.sync
+    assert sync.on_conflict is not None
+    rules = Rules(
+        tuple(field.name for field in synced),
+        sync.on_conflict,
+        frozenset(sync.authority.mongo if sync.authority else ()),
+        frozenset(sync.authority.redis if sync.authority else ()),
+        deletes=sync.on_delete == "delete",
+        empty_is_gone=not as_json,
+    )
+    common = {field.name: getattr(plan, field.name) for field in fields(plan)}
+    ids_only = {"find_projection": {"_id": 1}, "fingerprint": state.fingerprint, "patchable": False}
+    return TwoWayPlan(**common | ids_only, documents=plan, state=state, rules=rules, fields=synced)
+
+
+def _with_path(spec: Any, back: EntryField) -> Any:
+    return spec if spec.from_ else spec.model_copy(update={"from_": ".".join(back.path)})

@@ -1,0 +1,75 @@
+"""The lane of a contract that goes both ways. One daemon has the lease and works; the others stand by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from syncd import telemetry
+from syncd.errors import FencedError
+from syncd.inbound.hub import StreamHub
+from syncd.inbound.lane import Lane
+from syncd.inbound.run import LaneRun
+from syncd.plan.twoway import TwoWayPlan
+from syncd.settings import Settings
+from syncd.stores.capabilities import Capabilities
+from syncd.stores.mongo import MongoStore
+from syncd.stores.redis import RedisStore, translated
+from syncd.stores.requests import RequestBoard
+from syncd.twoway.capture import Capture, KeyspaceCapture, OutboxCapture
+from syncd.twoway.run import TwoWayRun
+from syncd.twoway.status import TwoWayStatus
+from syncd.twoway.store import TwoWayStore
+from syncd.writebehind.listening import Listening
+from syncd.writebehind.state_lane import FIRST_LEAD_US
+
+
+class TwoWayLane(Lane):
+    """Runs one plan until `stop`. `status` may be read from any thread."""
+
+    plan: TwoWayPlan
+    status: TwoWayStatus
+
+    def __init__(
+        self,
+        plan: TwoWayPlan,
+        mongo: MongoStore,
+        redis: RedisStore,
+        owner: str,
+        settings: Settings,
+        hub: StreamHub,
+        requests: RequestBoard,
+    ) -> None:
+        super().__init__(plan, mongo, redis, owner, settings, hub, requests, is_split=False)
+        self.status = TwoWayStatus(plan.name, plan.contract.mongo.collection, plan.freshness_s)
+        self._listening: Listening | None = None
+        if plan.contract.sync.capture == "keyspace":
+            self._listening = Listening(redis, plan.state, settings.dirty_keys)
+        self._lead_us = 0
+        for store in ("redis", "mongo"):
+            telemetry.contract_known(plan.name, plan.freshness_s, store=store, two_way=True)
+
+    def _make_run(self, server: Capabilities, common: tuple[Any, ...]) -> LaneRun:
+        with translated():
+            seconds, micros = self._redis.client.time()
+
+        def make_capture(store: TwoWayStore) -> Capture:
+            if self._listening is None:
+                return OutboxCapture(self._redis, self.plan, store)
+            return KeyspaceCapture(self._redis, self.plan, self._listening, server.maxmemory_policy)
+
+        # Above all numbers of the daemons before: each began with this time, and counts its commands from there.
+        number = seconds * 1_000_000 + micros + self._lead_us
+        return TwoWayRun(*common, thin=self._is_thin, number=number, make_capture=make_capture)
+
+    def _fenced(self, error: FencedError) -> float:
+        if not error.holder:
+            # MongoDB may have seen a greater number: of a Redis whose clock was ahead, if the lease is ours again.
+            self._lead_us = max(FIRST_LEAD_US, 2 * self._lead_us)
+        elif self._listening is not None:  # the other one listens, and compares everything first
+            self._listening.stop()
+        return super()._fenced(error)
+
+    def _leave(self) -> None:
+        if self._listening is not None:
+            self._listening.stop()
+        super()._leave()

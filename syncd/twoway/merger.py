@@ -1,0 +1,339 @@
+"""Brings keys and documents together: reads both, merges, and writes where they are still what was read.
+
+Nothing is decided by what an event said. A crash at any point leaves what was agreed on, and what was about to be
+written to MongoDB, beside the key; so the next look sees what is there as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from bson.datetime_ms import DatetimeMS
+
+from syncd.errors import FatalError, ProjectionError, TransientError
+from syncd.inbound.floors import Floors
+from syncd.plan.keys import encode_key_value
+from syncd.plan.merge import Base, Conflict, Merged, merge
+from syncd.plan.state import Found
+from syncd.plan.twoway import Record, TwoWayPlan, Value, digests, stored
+from syncd.stores.lookup import Lookup
+from syncd.stores.mongo import Document
+from syncd.twoway.capture import Capture, Word
+from syncd.twoway.documents import DocumentWriter, Update
+from syncd.twoway.store import Step, TwoWayStore, changed_at
+from syncd.writebehind.batch import Refused
+
+MOST_TURNS = 20
+"""So often in a row somebody may change a key or a document between our read and our write."""
+
+
+class Pair(NamedTuple):
+    """A key and its document, read one after the other."""
+
+    key: bytes
+    id: Any
+    found: Found
+    document: Document | None
+    redis: dict[str, Value] | None
+    mongo: dict[str, Value] | None
+    record: Record | None
+    mark: int | None
+    merged: Merged
+
+    @property
+    def changes_mongo(self) -> bool:
+        """Whether the document is written, made or deleted."""
+        is_made = self.document is None and self.merged.agreed is not None
+        return bool(self.merged.to_mongo) or self.merged.delete == "document" or is_made
+
+    @property
+    def changes_redis(self) -> bool:
+        """Whether the key is written or made."""
+        return bool(self.merged.to_redis) or (self.redis is None and self.merged.agreed is not None)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of keys."""
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By store and result; `echo`: key and document were alike already."""
+    settled: list[bytes] = field(default_factory=list)
+    refused: dict[bytes, Refused] = field(default_factory=dict)
+    conflicts: list[tuple[bytes, Conflict]] = field(default_factory=list)
+    waiting: set[bytes] = field(default_factory=set)
+    """Keys of which nobody can tell yet why they are not there."""
+
+
+class Merger:
+    """Of one contract, called by one thread, which holds the lease."""
+
+    def __init__(
+        self,
+        plan: TwoWayPlan,
+        store: TwoWayStore,
+        lookup: Lookup,
+        floors: Floors,
+        writer: DocumentWriter,
+        capture: Capture,
+        most_keys: int,
+        number: int,
+    ) -> None:
+        self._plan, self._store, self._lookup, self._floors = plan, store, lookup, floors
+        self._writer, self._capture, self._most_keys = writer, capture, most_keys
+        self._number, self._turns = number, 0
+        self._time = max(floors.horizon(), store.latest_read() or floors.horizon())
+        self.marks_left = 0
+
+    def apply(self, words: Mapping[bytes, Word]) -> Outcome:
+        """Merge keys. Raises StoreError where it is not sure what is written, FencedError where nothing is."""
+        outcome = Outcome()
+        todo = []
+        for key in words:
+            if self._plan.state.owns(key):
+                todo.append(key)
+            else:
+                detail = f"no key of the template `{self._plan.state.template.text}`"
+                outcome.refused[key] = Refused("foreign_key", detail)
+        for _ in range(MOST_TURNS):
+            again: list[bytes] = []
+            while todo:
+                looked, left = self._turn(todo[: self._most_keys], words, outcome)
+                again += left
+                todo = todo[looked:]
+            if not again:
+                return outcome
+            todo = again
+        raise TransientError("mongo", f"{len(todo)} keys change faster than they can be merged; trying again")
+
+    def _turn(
+        self, keys: Sequence[bytes], words: Mapping[bytes, Word], outcome: Outcome
+    ) -> tuple[int, list[bytes]]:
+        """How many of these keys were looked at, and which were changed meanwhile and have to be read again."""
+        self._turns += 1
+        # Before MongoDB is asked: a change from here on makes another mark, which stays.
+        marks = dict(zip(keys, self._store.marks(keys), strict=True))
+        read = dict(zip(keys, self._store.look(keys), strict=False))
+        known = {key for key, found in read.items() if marks[key] is None and _is_agreed(found)}
+        outcome.counts["redis", "echo"] += len(known)
+        outcome.settled += known
+        found = {key: one for key, one in read.items() if key not in known}
+        return len(read), self._merge(found, marks, words, outcome) if found else []
+
+    def _merge(
+        self,
+        read: dict[bytes, Found],
+        marks: Mapping[bytes, int | None],
+        words: Mapping[bytes, Word],
+        outcome: Outcome,
+    ) -> list[bytes]:
+        documents = self._documents([self._plan.state.document_id(key) for key in read])
+        silent, pairs, steps = {}, [], []
+        for key, found in read.items():
+            document_id = self._plan.state.document_id(key)
+            document = documents.get(encode_key_value(document_id))
+            if document is not None and not found.is_there and not words.get(key, Word()).deleted:
+                silent[key] = found
+            pairs.append((key, document_id, found, document))
+        had = {key: found for key, found in silent.items() if _had_key(found)}
+        deleted, waiting = self._capture.decide(had) if had else (set(), set())
+        outcome.waiting |= waiting
+        merged = []
+        for key, document_id, found, document in pairs:
+            if key in waiting:
+                continue
+            word = words.get(key, Word())
+            if key in deleted:
+                word = word._replace(deleted=True)
+            try:
+                merged.append(self._pair(key, document_id, found, document, marks[key], word))
+            except ProjectionError as error:
+                outcome.refused[key] = Refused(error.reason, error.detail)
+                steps.append(Step(key, found.digest, marks[key], "="))
+        return self._write(merged, steps, outcome)
+
+    def _documents(self, ids: list[Any]) -> dict[str, Document]:
+        """Documents by the text of their `_id`, read at or after all that was read, or seen in the stream, before."""
+        found = self._lookup.by_ids(ids, max(self._time, self._floors.horizon()))
+        if not found.complete and len(ids) > 1:  # too large for one reply
+            middle = len(ids) // 2
+            return self._documents(ids[:middle]) | self._documents(ids[middle:])
+        self._time = found.time
+        return found.documents
+
+    def _pair(
+        self,
+        key: bytes,
+        document_id: Any,
+        found: Found,
+        document: Document | None,
+        mark: int | None,
+        word: Word,
+    ) -> Pair:
+        redis, mongo = self._plan.of_key(found), self._plan.of_document(document)
+        _, record = stored(found.known)
+        now = round(time.time() * 1000)
+        # What nobody has told of yet has just happened. Of two that never met nobody can say.
+        redis_time = word.time or (now if record else 0)
+        mongo_time = now if mark is None else changed_at(mark)
+        merged = merge(
+            record.base if record else None,
+            digests(redis),
+            digests(mongo),
+            self._plan.rules,
+            deleted=word.deleted,
+            redis_is_newer=redis_time > mongo_time,
+        )
+        return Pair(key, document_id, found, document, redis, mongo, record, mark, merged)
+
+    def _write(self, pairs: list[Pair], steps: list[Step], outcome: Outcome) -> list[bytes]:
+        """First what goes to MongoDB, then what goes to Redis. Returns keys that have to be read again."""
+        updates = [self._update(pair) for pair in pairs if pair.changes_mongo]
+        if updates:
+            self._store.keep(
+                {
+                    pair.key: self._pending(pair)
+                    for pair in pairs
+                    if pair.key in {update.key for update in updates}
+                }
+            )
+        self._writer.record([record for pair in pairs for record in self._records(pair)])
+        written = self._writer.write(updates)
+        outcome.refused |= written.refused
+        left: dict[bytes, Pair] = {}
+        for pair in pairs:
+            if pair.key in written.refused:
+                steps.append(Step(pair.key, pair.found.digest, pair.mark, "="))
+            elif pair.key not in written.missed:
+                left[pair.key] = pair
+                steps.append(self._step(pair))
+        return [*written.missed, *self._take(steps, left, outcome)]
+
+    def _take(self, steps: list[Step], pairs: Mapping[bytes, Pair], outcome: Outcome) -> list[bytes]:
+        """The steps in Redis, and what became of them."""
+        steps = [step for step in steps if step.mark is not None or step.record != "=" or step.operation[1]]
+        again, refused = [], []
+        said: list[int | str] = []
+        if steps:
+            self.marks_left, said = self._store.merge(steps, self._time)
+        for step, result in zip(steps, said, strict=True):
+            if isinstance(result, str):
+                outcome.refused[step.key] = _refused_by_redis(result)
+                refused.append(Step(step.key, step.expected, step.mark, "="))
+            elif not result:
+                again.append(step.key)
+        undone = {*again, *(step.key for step in refused)}
+        for key, pair in pairs.items():
+            if key not in undone:
+                _count(pair, outcome)
+                outcome.settled.append(key)
+                outcome.conflicts += [(key, conflict) for conflict in pair.merged.conflicts]
+        if refused:
+            self._store.merge(refused, self._time)
+        return again
+
+    def _update(self, pair: Pair) -> Update:
+        if pair.merged.delete == "document":
+            return Update(pair.key, pair.id, pair.document, {}, (), delete=True)
+        redis, paths = pair.redis or {}, {field.name: field.path for field in self._plan.fields}
+        sets = {paths[name]: redis[name].content for name in pair.merged.to_mongo if name in redis}
+        unsets = [paths[name] for name in pair.merged.to_mongo if name not in redis]
+        return Update(pair.key, pair.id, pair.document, sets, unsets)
+
+    @property
+    def _version(self) -> str:
+        """Of an agreement: no other one has it."""
+        return f"{self._number:x}.{self._turns}"
+
+    def _pending(self, pair: Pair) -> tuple[str, Record]:
+        """What was agreed on, with what is about to be written to MongoDB."""
+        digest, record = stored(pair.found.known)
+        agreed = pair.merged.agreed or {}
+        pending = {name: agreed[name] for name in pair.merged.to_mongo} if not pair.merged.delete else None
+        before = record.base.fields if record else {}
+        return digest, Record(Base(before, pending), record.version if record else self._version)
+
+    def _step(self, pair: Pair) -> Step:
+        merged, found = pair.merged, pair.found
+        operation: list[Any] = ["-", 0]
+        if merged.delete == "key":
+            operation = ["d", 1, found.type]
+        elif pair.changes_redis:
+            operation = self._plan.operation(pair.redis, pair.mongo or {}, merged.to_redis)
+        record: Record | str | None = None
+        digest, before = stored(found.known)
+        if merged.agreed is not None:
+            record = Record(Base(merged.agreed), self._version)
+            is_same = before is not None and before.base == record.base and digest == found.digest
+            record = "=" if is_same and not operation[1] else record
+        elif merged.keep or not found.known:
+            record = "="
+        return Step(pair.key, found.digest, pair.mark, record, operation)
+
+    def _records(self, pair: Pair) -> list[Document]:
+        """What people can ask MongoDB for: who said what, and who won. One a conflict, also where it is decided again,
+        after a crash or because a side has changed since."""
+        sync, ident = self._plan.contract.sync, encode_key_value(pair.id)
+        version = pair.record.version if pair.record else _digest_of(pair)
+        return [
+            {
+                "_id": f"{self._plan.name}/{ident}/{version}/{conflict.why}-{conflict.winner}",
+                "contract": self._plan.name,
+                "key": pair.key.decode(errors="backslashreplace"),
+                "document": pair.id,
+                "at": DatetimeMS(round(time.time() * 1000)),
+                "why": conflict.why,
+                "on_conflict": sync.on_conflict,
+                "winner": conflict.winner,
+                "fields": [
+                    {"field": name, **_said("mongo", pair.mongo, name), **_said("redis", pair.redis, name)}
+                    for name in self._plan.rules.fields
+                    if name in conflict.fields or not conflict.fields
+                ],
+            }
+            for conflict in pair.merged.conflicts
+        ]
+
+
+def _said(side: str, state: dict[str, Value] | None, name: str) -> dict[str, Any]:
+    return {side: state[name].content} if state and name in state else {}
+
+
+def _digest_of(pair: Pair) -> str:
+    said = repr((sorted((digests(pair.redis) or {}).items()), sorted((digests(pair.mongo) or {}).items())))
+    return "first-" + hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
+
+
+def _is_agreed(found: Found) -> bool:
+    """Whether the key is what both sides agreed on, and nothing is pending, so that MongoDB need not be asked."""
+    digest, record = stored(found.known)
+    return record is not None and record.base.pending == {} and found.is_there and digest == found.digest
+
+
+def _had_key(found: Found) -> bool:
+    _, record = stored(found.known)
+    return record is not None and any(record.base.fields.values())
+
+
+def _refused_by_redis(error: str) -> Refused:
+    if "NOPERM" in error or "ACL failure" in error:
+        raise FatalError("redis", f"Redis refuses us: {error[:200]}; mend the ACL of SYNCD_REDIS_URL's user")
+    return Refused("redis_refused", f"Redis refused the write: {error[:200]}")
+
+
+def _count(pair: Pair, outcome: Outcome) -> None:
+    merged = pair.merged
+    done = {
+        ("redis", "put"): bool(merged.to_redis),
+        ("mongo", "put"): pair.changes_mongo and not merged.delete,
+        ("redis", "delete"): merged.delete == "key",
+        ("mongo", "delete"): merged.delete == "document",
+    }
+    outcome.counts.update(what for what, is_done in done.items() if is_done)
+    if not any(done.values()):
+        outcome.counts["redis", "echo"] += 1

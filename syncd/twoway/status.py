@@ -1,0 +1,63 @@
+"""What a lane that goes both ways tells about itself."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from syncd import telemetry
+from syncd.inbound.status import LaneStatus
+from syncd.writebehind.group import Backlog
+
+
+class TwoWayStatus(LaneStatus):
+    """State of one lane. It is live once all that was there at its beginning has been merged."""
+
+    def __init__(self, contract: str, collection: str, freshness_s: float | None) -> None:
+        super().__init__(contract, collection, freshness_s)
+        self.marked = 0
+        """Keys that are to be merged because MongoDB told of their documents, about."""
+        self.conflicts = 0
+        self._backlog = Backlog(0, 0.0, "")
+        self._oldest = self._looked = 0.0
+        self.asked = self.drained = False
+        """Whether the stream has caught up, and whether all was merged since."""
+
+    def enter(self, state: str, *, error: str = "", **details: Any) -> None:
+        """Not live before the merger has come as far as the stream."""
+        if state == "live" and not self.drained:
+            self.asked = True
+            return
+        if state != "live":
+            self.asked = self.drained = False
+        super().enter(state, error=error, **details)
+
+    def looked(self, backlog: Backlog, marked: int, first_ms: int) -> None:
+        """What Redis says of changes that wait."""
+        self._backlog, self._looked = backlog, time.monotonic()
+        self.marked, self._oldest = marked, first_ms / 1000
+        self.measure()
+
+    def lag(self) -> float:
+        """Seconds that one side is behind the other: in the stream, in marks, or in what is captured."""
+        waits = 0.0
+        if self._backlog.entries:
+            waits = self._backlog.oldest + time.monotonic() - self._looked
+        if self.marked and self._oldest:
+            waits = max(waits, time.time() - self._oldest)
+        return max(waits, super().lag())
+
+    def measure(self) -> None:
+        """Bring the gauges up to date."""
+        super().measure()
+        telemetry.OUTBOX.labels(self.contract).set(self._backlog.entries)
+        telemetry.MARKED.labels(self.contract).set(self.marked)
+
+    def _more(self) -> dict[str, Any]:
+        return {
+            **super()._more(),
+            "waiting": self._backlog.entries,
+            "waiting_bytes": self._backlog.size,
+            "marked": self.marked,
+            "conflicts": self.conflicts,
+        }

@@ -1,0 +1,111 @@
+"""The Redis side of a merge: keys with what was agreed on of them, marks, and writes that compare first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from syncd.plan.state import Found
+from syncd.plan.twoway import Record, TwoWayPlan
+from syncd.stores.lease import Lease
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore, translated
+from syncd.stores.times import Moment, parse, readable
+from syncd.writebehind.state import MOST_BYTES, StateStore, found_key
+
+MARKS = 2048
+"""A mark is the epoch milliseconds of its change times this, and a count: see functions.lua."""
+CENTURY_MS = 10**12
+
+
+class Step(NamedTuple):
+    """What becomes of one key and of what is stored about it."""
+
+    key: bytes
+    expected: str
+    """The digest of the key as it was read; "" where there was none."""
+    mark: int | None
+    record: Record | str | None
+    """The new one; None where there is none any more, "=" where it stays."""
+    operation: list[Any] = ["-", 0]  # noqa: RUF012 - a tuple's default; nobody changes it
+
+
+class TwoWayStore(StateStore):
+    """Of one contract. All but the marks that the stream sets is the business of one thread."""
+
+    def __init__(self, redis: RedisStore, plan: TwoWayPlan, lease: Lease) -> None:
+        super().__init__(redis, plan.state, lease)
+        self._outbox = self._keys.outbox if plan.contract.sync.capture == "outbox" else None
+
+    def look(self, keys: Sequence[bytes]) -> list[Found]:
+        """The first of these keys as they are at one moment: all but where they are very large."""
+        first = [self._keys.lease, self._keys.position, self._keys.synced]
+        reply = self._call("syncd_read_state", first, [self._plan.type, MOST_BYTES, "merge"], keys)
+        return [found_key(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
+
+    def oldest_marks(self, count: int) -> list[bytes]:
+        """The keys that have been marked longest."""
+        with translated():
+            found: Any = self._redis.client.zrange(self._keys.marks, 0, count - 1)
+        return list(found)
+
+    def count_marks(self) -> tuple[int, int]:
+        """How many keys are marked, and the epoch milliseconds of the first change, 0 where unknown."""
+        with translated():
+            count: Any = self._redis.client.zcard(self._keys.marks)
+            first: Any = self._redis.client.zrangebyscore(
+                self._keys.marks, CENTURY_MS * MARKS, "+inf", start=0, num=1, withscores=True
+            )
+        return int(count), changed_at(int(first[0][1])) if first else 0
+
+    def marks(self, keys: Sequence[bytes]) -> list[int | None]:
+        """The marks of keys. What MongoDB is asked for afterwards is not older than these."""
+        with translated():
+            found: Any = self._redis.client.execute_command("ZMSCORE", self._keys.marks, *keys)
+        return [None if score is None else int(score) for score in found]
+
+    def latest_read(self) -> Moment | None:
+        """The latest time of a read of MongoDB that may show in Redis."""
+        with translated():
+            said: Any = self._redis.client.hget(self._keys.position, "merged")
+        return parse(said.decode()) if said else None
+
+    def has_newer_entry(self, last: str) -> bool:
+        """Whether the outbox has an entry behind this one."""
+        with translated():
+            return bool(self._redis.client.xrange(self._keys.outbox, f"({last}", count=1))
+
+    def keep(self, records: Mapping[bytes, tuple[str, Record]]) -> None:
+        """Store records, each with the digest that was stored before it, without a change of its key."""
+        args: list[Any] = [0]
+        for key, (digest, record) in records.items():
+            args += [key, digest.encode() + b" " + record.encoded()]
+        self._call("syncd_synced", [self._keys.lease, self._keys.position, self._keys.synced], args)
+
+    def merge(self, steps: Sequence[Step], time: Moment) -> tuple[int, list[int | str]]:
+        """How many marks are left, and of each step 1 where it is done, 0 where the key was another one by then, or why
+        Redis refuses it."""
+        args: list[Any] = [self._plan.type, readable(time)]
+        for step in steps:
+            record = step.record.encoded() if isinstance(step.record, Record) else step.record or ""
+            mark = "" if step.mark is None else step.mark
+            args += [step.expected, mark, record, *step.operation]
+        first = [self._keys.lease, self._keys.position, self._keys.marks, self._keys.synced]
+        reply = self._call("syncd_merge", first, args, [step.key for step in steps])
+        said = [one.decode(errors="replace") if isinstance(one, bytes) else int(one) for one in reply[2:]]
+        return int(reply[1]), said
+
+    def _ident(self, key: bytes) -> str:
+        before, after = self._plan.template.literals
+        return key.decode(errors="backslashreplace").removeprefix(before).removesuffix(after)
+
+
+def changed_at(mark: int | None) -> int:
+    """Epoch milliseconds of the change that a mark tells of; 0 where unknown."""
+    moment = (mark or 0) // MARKS
+    return moment if moment >= CENTURY_MS else 0
+
+
+def keys_of(plan: TwoWayPlan) -> ControlKeys:
+    """All of a contract that goes both ways is one partition."""
+    return ControlKeys(plan.name)

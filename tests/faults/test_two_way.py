@@ -1,0 +1,253 @@
+"""Both sides are written while everything on the way breaks (promises 1, 2, 5, 6, 7, 8 and 9)."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from syncd.embedded import RedisServer, ReplicaSet
+from tests.faults.conftest import Rig
+from tests.support.check import wait_until
+from tests.support.daemon import Daemon
+from tests.support.hold import Hold
+from tests.support.proxy import Proxy
+from tests.support.scene import Flow, Scene
+from tests.support.twoway import (
+    add_two_way,
+    conflicts,
+    documents,
+    hset,
+    wait_alike,
+    wait_document,
+)
+from tests.support.twoway_load import Load, film, is_doomed, writing
+
+SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
+COUNT, SECONDS, REST_S, RATE = (300, 6.0, 1.0, 60.0) if SCALE == 1 else (10_000, 120.0, 10.0, 150.0)
+LEASE = {"SYNCD_LEASE_TTL": "2"}
+
+
+def about(flow: Flow, *parts: bytes) -> tuple[bytes, ...]:
+    """What a call of a function for this contract has in it."""
+    return flow.names.control("lease").encode(), *parts
+
+
+def updating(flow: Flow) -> tuple[bytes, ...]:
+    """What the update of a document of this contract has in it."""
+    name = flow.collection.name.encode()
+    return b"\x02update\x00" + (len(name) + 1).to_bytes(4, "little") + name + b"\x00", b"$expr"
+
+
+POINTS: dict[str, Callable[[Rig, Flow], Hold]] = {
+    "nothing is read": lambda rig, flow: rig.redis_proxy.hold_request(*about(flow, b"syncd_read_state")),
+    "what is pending is not stored": lambda rig, flow: rig.redis_proxy.hold_request(
+        *about(flow, b"syncd_synced")
+    ),
+    "MongoDB is not written": lambda rig, flow: rig.mongo_proxy.hold_request(*updating(flow)),
+    "MongoDB is written, its reply not seen": lambda rig, flow: rig.mongo_proxy.hold_reply(*updating(flow)),
+    "Redis is not written": lambda rig, flow: rig.redis_proxy.hold_request(*about(flow, b"syncd_merge")),
+    "Redis is written, its reply not seen": lambda rig, flow: rig.redis_proxy.hold_reply(
+        *about(flow, b"syncd_merge")
+    ),
+    "the outbox is not emptied": lambda rig, flow: rig.redis_proxy.hold_request(
+        *about(flow, b"syncd_done_state")
+    ),
+}
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_kill_in_the_middle_of_a_merge(rig: Rig, point: str) -> None:
+    """nothing_lost, applied_once: killed at any point of a merge, and with a change of Redis before it comes back, each
+    side ends with what the other one changed, the conflict has one record, and nothing of it is a second conflict."""
+    flow = add_two_way(rig.scene, "kill", "outbox", documents=[film(1)])
+    rig.scene.start()
+    flow.wait_live()
+    wait_alike(flow)
+    rig.scene.daemon.terminate()
+    flow.collection.update_one({"_id": 1}, {"$set": {"a": "mongo", "c": "mongo"}})
+    hset(flow, 1, b="redis", c="redis")
+    hold = POINTS[point](rig, flow)
+    rig.scene.daemon.launch()
+    hold.wait()
+    rig.scene.daemon.kill()
+    hset(flow, 1, n=5)
+    rig.scene.start()
+    flow.wait_live()
+    wait_document(flow, 1, {"n": 5, "a": "mongo", "in": {"b": "redis"}, "c": "mongo"})
+    wait_alike(flow)
+    (conflict,) = conflicts(flow)
+    assert conflict["fields"] == [{"field": "c", "mongo": "mongo", "redis": "redis"}]
+
+
+def test_a_write_of_a_daemon_that_slept(rig: Rig) -> None:
+    """fenced: a write to MongoDB that was on its way for a whole lease is refused, though the document is again what
+    that daemon had read; and the daemon, revived, writes nothing more."""
+    flow = add_two_way(rig.scene, "slept", "outbox", documents=[film(1)])
+    first, second = rig.scene.another_daemon(**LEASE), rig.scene.another_daemon(**LEASE)
+    first.start()
+    wait_until(lambda: state_of(first) == "live", 20, first.process.log_tail)
+    wait_alike_without_status(flow)
+    second.start()
+    wait_until(lambda: state_of(second) == "standby", 20, second.process.log_tail)
+    hold = rig.mongo_proxy.hold_request(*updating(flow))
+    hset(flow, 1, b="late")
+    hold.wait()
+    first.pause()
+    wait_until(lambda: state_of(second) == "live", 20, second.process.log_tail)
+    wait_document_of(flow, "late")
+    hset(flow, 1, b="r0")
+    wait_document_of(flow, "r0")
+    hold.release()
+    first.resume()
+    wait_until(lambda: state_of(first) == "standby", 20, first.process.log_tail)
+    hset(flow, 1, c="after")
+    wait_until(
+        lambda: documents(flow)[1] == {**film_without_id(1), "c": "after"}, 20, lambda: documents(flow)
+    )
+    assert flow.hash(1)["b"] == "r0"
+    assert first.metric("syncd_writes_total", store="mongo", result="put") == 0
+
+
+def film_without_id(number: int) -> dict[str, object]:
+    return {name: value for name, value in film(number).items() if name != "_id"}
+
+
+def wait_document_of(flow: Flow, b: str) -> None:
+    wait_until(lambda: documents(flow)[1]["in"]["b"] == b, 20, lambda: documents(flow))
+
+
+def wait_alike_without_status(flow: Flow) -> None:
+    wait_until(lambda: len(flow.keys()) == flow.collection.count_documents({}), 20, flow.keys)
+
+
+def state_of(daemon: Daemon) -> str:
+    code, _ = daemon.get("/status")
+    return str(daemon.status()["lanes"][0]["state"]) if code == 200 else "down"
+
+
+@pytest.fixture(scope="module")
+def members(no_child_survives: None) -> Iterator[ReplicaSet]:
+    """One in CI, where the proxy cuts it off; three at scale, where they elect."""
+    with ReplicaSet(1 if SCALE == 1 else 3, test_commands=True) as mongo:
+        yield mongo
+
+
+@pytest.fixture
+def storm(members: ReplicaSet, redis_server: RedisServer, tmp_path: Path) -> Iterator[Rig]:
+    with (
+        Proxy(members.members[0].port) as mongo_proxy,
+        Proxy(redis_server.port) as redis_proxy,
+        Scene(
+            tmp_path,
+            "storm",
+            members.uri,
+            redis_server.url,
+            daemon_mongo=mongo_proxy.mongo_uri if SCALE == 1 else None,
+            daemon_redis=redis_proxy.redis_url,
+            env=LEASE,
+        ) as scene,
+    ):
+        scene.mongo.drop_database("storm")
+        scene.redis.flushall()
+        yield Rig(scene, members, redis_server, mongo_proxy, redis_proxy)
+
+
+def kill(rig: Rig) -> None:
+    rig.scene.daemon.kill()
+    rig.scene.start()
+
+
+def sleep_over_the_lease(rig: Rig) -> None:
+    rig.scene.daemon.pause()
+    time.sleep(2.5)
+    rig.scene.daemon.resume()
+
+
+def cut_redis(rig: Rig) -> None:
+    rig.redis_proxy.cut()
+    time.sleep(0.3)
+    rig.redis_proxy.restore()
+
+
+def cut_mongo(rig: Rig) -> None:
+    """Or an election."""
+    if SCALE == 1:
+        rig.mongo_proxy.cut()
+        time.sleep(0.3)
+        rig.mongo_proxy.restore()
+    else:
+        rig.mongo.step_down()
+        rig.mongo.wait_for_primary()
+
+
+FAULTS = (kill, cut_mongo, sleep_over_the_lease, cut_redis)
+
+
+@pytest.mark.parametrize("capture", ["outbox", "keyspace"])
+def test_both_sides_at_random(storm: Rig, capture: str) -> None:
+    """nothing_lost, no_echo, nothing_silent: four processes write both sides while the daemon is killed, put to sleep
+    and cut off. Afterwards both sides are alike, what one side alone wrote last is there, no field that one side alone
+    wrote was in a conflict, and at rest nothing is written or read any more."""
+    scene = storm.scene
+    flow = add_two_way(scene, capture, capture, documents=[film(n) for n in range(COUNT)])
+    scene.start()
+    flow.wait_live(60)
+    wait_alike(flow)
+    end, turn = time.monotonic() + SECONDS, 0
+    with writing(flow, COUNT, storm.mongo.uri, storm.redis.url, RATE, random.randrange(1000)) as load:
+        time.sleep(1.0)
+        while time.monotonic() < end or turn < len(FAULTS):
+            FAULTS[turn % len(FAULTS)](storm)
+            turn += 1
+            time.sleep(random.uniform(0.3, 1.0) if SCALE == 1 else random.uniform(1, 5))
+    flow.wait_live(60)
+    wait_alike(flow, 90)
+    check(flow, load)
+    at_rest(flow)
+    wait_alike(flow, 5)
+    print(f"{capture}: {load.writes} writes, {turn} faults, {len(conflicts(flow))} conflicts, {flow.lane()}")
+
+
+def check(flow: Flow, load: Load) -> None:
+    """What was acknowledged is there, and only what both sides changed was contested."""
+    found = documents(flow)
+    for number, value in load.mongo.items():
+        assert is_doomed(number) or found[number]["a"] == value, (
+            number,
+            found[number],
+            flow.hash(number),
+            value,
+        )
+    for number, value in load.redis.items():
+        assert is_doomed(number) or found[number]["in"]["b"] == value, (
+            number,
+            found[number],
+            flow.hash(number),
+            value,
+        )
+    records = conflicts(flow)
+    assert records, "nothing was contested"
+    for record in records:
+        said = {one["field"] for one in record["fields"]}
+        assert is_doomed(record["document"]) or said <= {"n", "c"}, record
+    assert not flow.dead_letters()
+
+
+def at_rest(flow: Flow) -> None:
+    """no_echo: nothing is counted any more, once the last of our own changes has come by."""
+
+    def counts() -> list[float]:
+        names = ("syncd_changes_total", "syncd_writes_total", "syncd_conflicts_total")
+        return [flow.metric(name) for name in names]
+
+    def still() -> bool:
+        before = counts()
+        time.sleep(REST_S)
+        return counts() == before
+
+    wait_until(still, 10 + 3 * REST_S, lambda: f"rest; {counts()}")

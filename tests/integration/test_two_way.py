@@ -1,0 +1,173 @@
+"""Changes of both sides go to the other one."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from typing import Any
+
+import pytest
+
+from tests.support.check import wait_until
+from tests.support.cli import syncd
+from tests.support.contracts import Names
+from tests.support.scene import Document, Flow, Scene
+from tests.support.twoway import (
+    add_two_way,
+    change_key,
+    conflicts,
+    hdel,
+    hset,
+    remove_key,
+    wait_alike,
+    wait_document,
+)
+
+
+def live(scene: Scene, short: str, *args: Any, **more: Any) -> Flow:
+    flow = add_two_way(scene, short, *args, **more)
+    if not scene.daemon.process.alive:
+        scene.start()
+    flow.wait_live()
+    return flow
+
+
+def without_id(document: Document) -> Document:
+    return {name: value for name, value in document.items() if name != "_id"}
+
+
+@pytest.mark.parametrize("capture", ["outbox", "keyspace"])
+def test_changes_of_both_sides(shared: Scene, capture: str) -> None:
+    """What was there on one side is copied; then each change goes over, deletions too; other fields are left alone."""
+    films = [{"_id": n, "n": n, "a": f"a{n}", "in": {"b": "b"}, "mine": 1} for n in range(3)]
+    key = Names(shared.token, f"plain-{capture}").prefix("card") + "7"
+    shared.redis.hset(key, mapping={"n": 7, "c": "from redis"})
+    flow = live(shared, f"plain-{capture}", capture, documents=films)
+    wait_alike(flow)
+    assert flow.hash(1) == {"n": "1", "a": "a1", "b": "b"}
+    wait_document(flow, 7, {"n": 7, "c": "from redis"})
+    hset(flow, 1, c="new", own="x")
+    wait_document(flow, 1, {"n": 1, "a": "a1", "in": {"b": "b"}, "mine": 1, "c": "new"})
+    flow.collection.update_one({"_id": 1}, {"$set": {"in.b": "other"}, "$unset": {"a": ""}})
+    flow.wait_hash(1, {"n": "1", "b": "other", "c": "new", "own": "x"})
+    hdel(flow, 1, "own", "c")
+    wait_document(flow, 1, {"n": 1, "in": {"b": "other"}, "mine": 1})
+    remove_key(flow, 0)
+    wait_document(flow, 0, None)
+    flow.collection.delete_one({"_id": 2})
+    flow.wait_gone(2)
+    wait_alike(flow)
+    assert conflicts(flow) == []
+
+
+def test_json(shared: Scene) -> None:
+    """Members are merged one by one, with their types; what the contract does not name stays."""
+    fields = {"at": {"from": "at", "type": "date"}, "tags": "tags", "deep": "x.deep", "odd name": "odd"}
+    film = {"_id": "a", "at": datetime.datetime(2026, 1, 2, 3, 4, 5), "tags": ["x"], "x": {"deep": None}}
+    flow = live(shared, "json", "outbox", fields, type="json", documents=[film])
+    whole = {"at": "2026-01-02T03:04:05.000Z", "tags": ["x"], "deep": None}
+    wait_until(lambda: flow.json("a") == whole, 20, lambda: (flow.json("a"), flow.lane()))
+    change_key(flow, "a", ("JSON.SET", "$.own", "1"), ("JSON.SET", '$["odd name"]', '{"b": 1.0}'))
+    wait_document(flow, "a", {**without_id(film), "odd": {"b": 1.0}})
+    flow.collection.update_one(
+        {"_id": "a"}, {"$set": {"tags": [1, {"y": 2}], "odd": 5}, "$unset": {"x.deep": ""}}
+    )
+    wanted = {"at": whole["at"], "tags": [1, {"y": 2}], "odd name": 5, "own": 1}
+    wait_until(lambda: flow.json("a") == wanted, 20, lambda: (flow.json("a"), flow.lane()))
+    change_key(flow, "a", ("JSON.DEL", "$.tags"))
+    wait_document(flow, "a", {"at": film["at"], "x": {}, "odd": 5})
+    change_key(flow, "b", ("JSON.SET", "$", '{"at": "2026-05-05T00:00:00Z"}'))
+    wait_document(flow, "b", {"at": datetime.datetime(2026, 5, 5)})
+    flow.collection.insert_one({"_id": "c"})
+    wait_until(lambda: flow.json("c") == {}, 20, flow.lane)
+    assert conflicts(flow) == []
+
+
+def test_a_string(shared: Scene) -> None:
+    """One value, both ways."""
+    flow = live(
+        shared, "string", "keyspace", None, type="string", shape={"value": {"from": "v", "type": "int"}}
+    )
+    flow.redis.set(flow.key(1), "5")
+    wait_document(flow, 1, {"v": 5})
+    flow.collection.update_one({"_id": 1}, {"$inc": {"v": 1}})
+    wait_until(lambda: flow.redis.get(flow.key(1)) == b"6", 20, flow.lane)
+    flow.redis.incr(flow.key(1))
+    wait_document(flow, 1, {"v": 7})
+    flow.redis.delete(flow.key(1))
+    wait_document(flow, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("rule", "merged"),
+    [
+        ("merge_fields", {"a": "redis", "c": "mongo", "n": "1", "b": "mongo"}),
+        ("mongo_wins", {"a": "old", "c": "mongo", "n": "1", "b": "mongo"}),
+        ("redis_wins", {"a": "redis", "b": "redis", "c": "old", "n": "1"}),
+        ("newest", {"a": "redis", "b": "redis", "c": "old", "n": "1"}),
+    ],
+)
+def test_conflicts(scene: Scene, rule: str, merged: dict[str, str]) -> None:
+    """nothing_silent: both sides changed while nobody watched. The rule decides, and MongoDB has a record of what both
+    sides said; under `merge_fields` only the field that both changed is lost on one side."""
+    film = {"_id": 1, "n": 1, "a": "old", "in": {"b": "old"}, "c": "old"}
+    flow = add_two_way(scene, rule.replace("_", "-"), "outbox", rule=rule, documents=[film])
+    scene.start()
+    flow.wait_live()
+    wait_alike(flow)
+    scene.daemon.terminate()
+    flow.collection.update_one({"_id": 1}, {"$set": {"in.b": "mongo", "c": "mongo"}})
+    time.sleep(0.01)  # so that `newest` has something to see
+    hset(flow, 1, a="redis", b="redis")
+    scene.start()
+    flow.wait_live()
+    flow.wait_hash(1, merged)
+    wait_alike(flow)
+    (conflict,) = conflicts(flow)
+    winner = "redis" if rule in ("redis_wins", "newest") else "mongo"
+    assert (conflict["why"], conflict["winner"], conflict["document"]) == ("both_changed", winner, 1)
+    assert {"field": "b", "mongo": "mongo", "redis": "redis"} in conflict["fields"]
+    assert len(conflict["fields"]) == (1 if rule == "merge_fields" else 3)
+    assert flow.metric("syncd_conflicts_total", resolution=winner) == 1
+    assert flow.lane()["conflicts"] == 1
+
+
+def test_authority(shared: Scene) -> None:
+    """A change on the side that has no say is undone, counted and recorded."""
+    authority = {"mongo": ["a"], "redis": ["n"]}
+    film = {"_id": 1, "n": 1, "a": "plan"}
+    flow = live(shared, "authority", "keyspace", sync={"authority": authority}, documents=[film])
+    flow.wait_hash(1, {"n": "1", "a": "plan"})
+    hset(flow, 1, n=2, a="mine")
+    wait_document(flow, 1, {"n": 2, "a": "plan"})
+    flow.wait_hash(1, {"n": "2", "a": "plan"})
+    flow.collection.update_one({"_id": 1}, {"$set": {"n": 9, "a": "other"}})
+    flow.wait_hash(1, {"n": "2", "a": "other"})
+    wait_document(flow, 1, {"n": 2, "a": "other"})
+    wait_until(lambda: flow.metric("syncd_conflicts_total", resolution="undone") == 2, 20, flow.lane)
+    assert [(one["why"], one["winner"]) for one in conflicts(flow)] == [
+        ("authority", "mongo"),
+        ("authority", "redis"),
+    ]
+
+
+def test_letters_and_replay(shared: Scene, redis_url: str) -> None:
+    """What one side cannot hold is parked, and a change that fits, or a replay, settles it."""
+    flow = live(shared, "letters", "outbox")
+    hset(flow, 1, n="many")
+    flow.collection.insert_one({"_id": 2, "n": "secret"})
+    flow.collection.insert_one({"_id": 3, "in": [{"b": 1}]})
+    wait_until(lambda: len(flow.dead_letters()) == 3, 20, lambda: (flow.dead_letters(), flow.lane()))
+    assert {letter["reason"] for letter in flow.dead_letters()} == {"cannot_convert"}
+    assert "secret" not in str(flow.dead_letters())
+    hset(flow, 1, n="5")
+    wait_document(flow, 1, {"n": 5})
+    flow.collection.update_one({"_id": 2}, {"$set": {"n": 6}})
+    flow.wait_hash(2, {"n": "6"})
+    wait_until(lambda: len(flow.dead_letters()) == 1, 20, flow.dead_letters)
+    ran = syncd("deadletters", "replay", flow.contract, "--all", SYNCD_REDIS_URL=redis_url)
+    assert ran.returncode == 0, ran.stderr
+    wait_until(lambda: [letter["id"] for letter in flow.dead_letters()] == ["3"], 20, flow.dead_letters)
+    flow.collection.update_one({"_id": 3}, {"$set": {"in": {"b": "x"}}})
+    flow.wait_hash(3, {"b": "x"})
+    wait_until(lambda: not flow.dead_letters(), 20, flow.dead_letters)
