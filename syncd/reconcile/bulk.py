@@ -28,11 +28,9 @@ from syncd.stores.mongo import MongoStore, without_secrets
 from syncd.stores.redis import RedisStore
 
 RANGE_DOCUMENTS = 50_000
-TRIES = 4
-"""Of one range; and of executors that break before any range is done."""
 TICK_S = 1.0
-PAUSE_S = 1.0
-"""Before a range is tried again."""
+PAUSES_S = (1.0, 4.0, 15.0)
+"""Before a range is tried again. As often another executor takes the place of one that broke with nothing done."""
 
 OpenExecutor: TypeAlias = Callable[[], contextlib.AbstractContextManager[Executor]]
 """Called again when an executor broke."""
@@ -69,6 +67,8 @@ class Bulk:
         self._jobs: dict[int, Job] = {}
         """Those that are left."""
         self._tries: Counter[int] = Counter()
+        self._later: list[tuple[float, Job]] = []
+        """When to try again what."""
         self._heard = time.monotonic()
         self._unsaved: dict[int, dict[str, Any]] = {}
         self._ended: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
@@ -76,27 +76,34 @@ class Bulk:
 
     def run(self) -> Report:
         """Look at all ranges that are left, and all keys. Raises StoreError."""
-        self._progress.take(self._stop)
         try:
-            self._prepare()
-            broken = 0
-            while self._jobs and not self._is_over():
-                left = len(self._jobs)
-                if self._round():
-                    broken = 1 if len(self._jobs) < left else broken + 1
-                if broken >= TRIES:
-                    raise FatalError(
-                        "workers", f"they died {TRIES} times, with nothing done; is there memory?"
-                    )
-            if not self._jobs:
-                self._progress.finish()
-            elif self._stop.is_set():
-                self._keep()
-                self.report.ended = "stopped; the same call goes on with the ranges that are left"
+            if self._progress.take(self._stop):
+                self._prepare()
+                self._rounds()
+                self._close()
+            else:
+                self.report.ended = STOPPED
         finally:
             self.report.finished = time.time()
             self._progress.release()
         return self.report
+
+    def _rounds(self) -> None:
+        broken = 0
+        while self._jobs and not self._is_over():
+            left = len(self._jobs)
+            if self._round():
+                broken = 1 if len(self._jobs) < left else broken + 1
+            if broken > len(PAUSES_S):
+                raise FatalError("workers", f"they died {broken} times, with nothing done; is there memory?")
+
+    def _close(self) -> None:
+        if not self._jobs:
+            self._progress.finish()
+            return
+        self._keep()
+        if self._stop.is_set():
+            self.report.ended = f"{STOPPED}; the same call goes on with the ranges that are left"
 
     def _is_over(self) -> bool:
         return self._stop.is_set() or bool(self.report.ended)
@@ -105,7 +112,7 @@ class Bulk:
         """Take up what an earlier call left, or begin."""
         found = self._progress.load()
         same = (self._plan.fingerprint, self._order.repair)
-        if found is None or (found.fingerprint, found.repair) != same:
+        if found is None or not found.done or (found.fingerprint, found.repair) != same:
             bounds = cut(self._mongo, self._plan, self._order.range_documents)
             found = Record(*same, self.report.started, bounds)
             self._progress.begin(found)
@@ -129,15 +136,17 @@ class Bulk:
 
     def _round(self) -> bool:
         """With one executor, until nothing is left, or told to stop; True when it broke."""
-        self._ended = queue.SimpleQueue()
+        self._ended, self._later = queue.SimpleQueue(), []
         with self._open() as executor:
             waiting: dict[Future[Outcome], Job] = {}
             try:
                 for job in self._jobs.values():
                     self._submit(executor, job, waiting)
-                while waiting and not self._is_over():
+                while (waiting or self._later) and not self._is_over():
                     self._keep()
-                    self._take_one(executor, waiting)
+                    for job in self._due():
+                        self._submit(executor, job, waiting)
+                    self._take_one(waiting)
             except BrokenExecutor:
                 return True
             finally:
@@ -152,7 +161,14 @@ class Bulk:
         waiting[future] = job
         future.add_done_callback(self._ended.put)
 
-    def _take_one(self, executor: Executor, waiting: dict[Future[Outcome], Job]) -> None:
+    def _due(self) -> list[Job]:
+        """What is to be tried again now."""
+        now = time.monotonic()
+        due = [job for when, job in self._later if when <= now]
+        self._later = [(when, job) for when, job in self._later if when > now]
+        return due
+
+    def _take_one(self, waiting: dict[Future[Outcome], Job]) -> None:
         """Wait a moment for a job to end."""
         try:
             future = self._ended.get(timeout=TICK_S)
@@ -164,11 +180,10 @@ class Bulk:
         trouble = self._take(future, job)
         if not trouble or self._is_over():
             return
-        self._tries[job.number] += 1
-        if self._tries[job.number] >= TRIES:
-            raise FatalError("workers", f"a part failed {TRIES} times, at last: {trouble}")
-        self._stop.wait(PAUSE_S)
-        self._submit(executor, job, waiting)
+        tried, self._tries[job.number] = self._tries[job.number], self._tries[job.number] + 1
+        if tried == len(PAUSES_S):
+            raise FatalError("workers", f"a part failed {tried + 1} times, at last: {trouble}")
+        self._later.append((time.monotonic() + PAUSES_S[tried], job))
 
     def _take(self, future: Future[Outcome], job: Job) -> str:
         """Count what a job found; or say what was wrong, where it may pass by itself."""

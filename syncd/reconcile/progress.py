@@ -57,17 +57,20 @@ class Progress:
         self._store, self._keys = store, ControlKeys(contract)
         self.run = secrets.token_hex(8)
 
-    def take(self, stop: threading.Event) -> None:
-        """Become the one that directs. Raises FatalError where another one goes on."""
+    def take(self, stop: threading.Event) -> bool:
+        """Become the one that directs; False when told to stop. Raises FatalError where another one goes on."""
         for _ in range(round(2 * RUN_TTL_S / LOOK_S)):
-            if self._set(only_new=True) or stop.wait(LOOK_S):
-                return
+            if self._set(only_new=True):
+                return True
+            if stop.wait(LOOK_S):
+                return False
         raise FatalError(
             "redis", f"another check of {self._keys.contract} in ranges runs; wait for it, or end it"
         )
 
     def renew(self) -> None:
         """Go on for a while. Raises FatalError where another one took over meanwhile."""
+        # Not in one step: two that direct would only compare the same, and the next look ends one of them.
         if not self._holds() and not self._set(only_new=True):
             raise FatalError("redis", f"another check of {self._keys.contract} in ranges took over")
         self._set(only_new=False)
@@ -165,7 +168,7 @@ class Pace:
         new, self._told = documents - self._told, documents
         with translated():
             pipe = self._store.client.pipeline(transaction=False)
-            pipe.incrby(self._name, new)
+            pipe.hincrby(self._name, "documents", new)
             pipe.pexpire(self._name, KEPT_S * 1000)
             total = int(pipe.execute()[0])
         return max(0.0, total / self._rate - (now_ms(self._store) - self._begun) / 1000)

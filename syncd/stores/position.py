@@ -100,7 +100,7 @@ class ControlKeys:
         return self._name("bulk:run")
 
     def bulk_pace(self, run: str) -> str:
-        """Counter: documents that the workers of such a check were allowed so far, where it has a rate limit."""
+        """Hash with one counter: documents that the workers of such a check compared, where it has a rate limit."""
         return self._name(f"bulk:pace:{run}")
 
     @property

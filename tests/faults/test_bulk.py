@@ -59,11 +59,11 @@ def here(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]  # it would end with us
 
 
-def bulk(rig: Rig, flow: Flow, where: OpenExecutor, stop: threading.Event | None = None) -> Report:
+def bulk(rig: Rig, flow: Flow, where: OpenExecutor, *, repair: bool = False) -> Report:
     mongo, redis = MongoStore(rig.mongo.uri), RedisStore(rig.redis.url)
     try:
-        order = BulkOrder(range_documents=RANGE, chunk=20)
-        return Bulk(plan_of(rig.scene, flow), mongo, redis, order, where, stop or threading.Event()).run()
+        order = BulkOrder(repair, range_documents=RANGE, chunk=20)
+        return Bulk(plan_of(rig.scene, flow), mongo, redis, order, where, threading.Event()).run()
     finally:
         mongo.close()
         redis.close()
@@ -198,8 +198,8 @@ def test_a_command_that_goes_on(rig: Rig) -> None:
 
 
 def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """nothing_silent: any executor will do. A job carries no address and no key; a worker that reaches other servers,
-    or has another key, says so and compares nothing."""
+    """nothing_silent: any executor will do, and ranges are repaired side by side. A job carries no address and no key;
+    a worker that reaches other servers says so and compares nothing."""
     flow, planted = begin(rig)
     jobs: list[Job] = []
 
@@ -210,6 +210,9 @@ def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
 
     report = bulk(rig, flow, partial(Threads, 2))
     assert drift_of(report) == planted
+    mended = bulk(rig, flow, partial(Threads, 2), repair=True)
+    assert (mended.result, mended.repaired) == ("repaired", PLANTED)
+    assert bulk(rig, flow, partial(Threads, 2)).result == "clean"
     held = b"".join(map(pickle.dumps, jobs)).decode(errors="replace") + str(jobs)
     assert not [value for name, value in settings_of(rig).items() if "U" in name[-3:] and value in held]
     assert "Range()" in str(jobs[1]), "bounds are data"
