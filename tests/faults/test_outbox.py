@@ -34,6 +34,7 @@ from tests.support.servers import start_again
 COUNT = 150
 """What MongoDB gets of them is one read of the proxy, which can tell then that a killed client is gone."""
 LEASE_S = 2
+EXPIRED = "keys were gone before they were read: expired or evicted; their documents stay as they were"
 
 
 def live(rig: Rig, short: str, **more: object) -> Flow:
@@ -122,8 +123,10 @@ class Writer(threading.Thread):
 def test_two_daemons_that_are_killed_in_turn(rig: Rig) -> None:
     """nothing_lost, no_ghosts: of two daemons the one that works is killed again and again while keys change and go;
     in the end every document is as its key."""
+    ttl = {"SYNCD_LEASE_TTL": str(LEASE_S)}
+    rig.scene.daemon = rig.scene.another_daemon(**ttl)
     flow = live(rig, "turns")
-    second = rig.scene.another_daemon()
+    second = rig.scene.another_daemon(**ttl)
     second.start()
     with Writer(flow) as writer:
         for turn in range(4):
@@ -134,6 +137,8 @@ def test_two_daemons_that_are_killed_in_turn(rig: Rig) -> None:
             wait_until(lambda: daemon.get("/status")[0] == 200, 20)  # noqa: B023 - called at once
     wait_like_redis(flow)
     assert flow.dead_letters() == []
+    # What was deleted between its note and its read was deleted, and has not expired.
+    assert not any(daemon.logs(event=EXPIRED) for daemon in (rig.scene.daemon, second))
 
 
 def state_of(daemon: Daemon) -> str:
