@@ -17,6 +17,7 @@ from syncd.stores.requests import snapshot_begins, wants_snapshot
 from syncd.writebehind.batch import Refused
 from syncd.writebehind.copy import KeyCopy
 from syncd.writebehind.keys import KeySync, Outcome
+from syncd.writebehind.missing import Missing
 from syncd.writebehind.outbox_functions import OutboxFunctions
 from syncd.writebehind.outbox_status import OutboxStatus, look
 from syncd.writebehind.positions import after, of_entry
@@ -45,6 +46,7 @@ class OutboxRun(StateRun):
         self._status = status
         self._sync = KeySync(self._plan, self._store, self._writer, means.settings.batch_writes)
         self._functions = OutboxFunctions(self._redis)
+        self._missing = Missing(self._plan.name)
         self._copy: KeyCopy | None = None
         self._kept = 0.0
 
@@ -61,6 +63,8 @@ class OutboxRun(StateRun):
                 self._status.enter("live")
             if entries:
                 self._apply(entries)
+            else:
+                self._missing.judge()
             if self._copy is not None:
                 self._copy_more(self._copy)
 
@@ -107,14 +111,15 @@ class OutboxRun(StateRun):
         outcome = self._sync.apply(keys)
         outcome.refused |= refused
         self._finish(outcome, len(entries), keep_from=after(entries[-1].id))
+        self._missing.forget(keys)
+        self._missing.note(outcome.gone, self._store.last)
+        self._missing.judge(of_entry(entries[-1].id))
         telemetry.BATCH.labels(self._plan.name).observe(time.monotonic() - began)
         self._status.took(len(entries), entries[-1].id)
         self.progressed = True
 
     def _finish(self, outcome: Outcome, entries: int, keep_from: str = "") -> None:
         parked = self._store.done(outcome.settled, outcome.refused, keep_from)
-        if outcome.gone:
-            telemetry.keys_gone(self._plan.name, len(outcome.gone))
         telemetry.state_written(self._plan.name, entries, outcome.put, outcome.deleted, parked)
 
     def _keep(self) -> None:

@@ -37,6 +37,8 @@ class StateStore:
         self._redis, self._plan, self._lease = redis, plan, lease
         self._keys = ControlKeys(plan.name)
         self._outbox = outbox
+        self.last = NEVER
+        """Of the outbox at the last read: whatever was noted before it lies at or before this position."""
         self.letters = 1
         """How many dead letters wait, at least where there are any."""
 
@@ -45,6 +47,7 @@ class StateStore:
         args: list[str | int] = [self._plan.type, MOST_BYTES, self._digests()]
         reply = self._call("syncd_read_state", self._first(), args, keys)
         last, seconds, micros, floor = reply[1:5]
+        self.last = of_entry(last.decode())
         position = of_entry(last.decode()) if self._outbox else of_time(int(seconds), int(micros))
         found = [found_key(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
         return Reading(max(position, floor.decode()), floor.decode() or NEVER, found)

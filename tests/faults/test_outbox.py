@@ -33,6 +33,7 @@ from tests.support.turns import Turns
 COUNT = 150
 """What MongoDB gets of them is one read of the proxy, which can tell then that a killed client is gone."""
 LEASE_S = 2
+EXPIRED = "keys were gone before they were read: expired or evicted; their documents stay as they were"
 
 
 def live(rig: Rig, short: str, **more: object) -> Flow:
@@ -96,8 +97,10 @@ def writing(flow: Flow) -> Turns:
 def test_two_daemons_that_are_killed_in_turn(rig: Rig) -> None:
     """nothing_lost, no_ghosts: of two daemons the one that works is killed again and again while keys change and go;
     in the end every document is as its key."""
+    ttl = {"SYNCD_LEASE_TTL": str(LEASE_S)}
+    rig.scene.daemon = rig.scene.another_daemon(**ttl)
     flow = live(rig, "turns")
-    second = rig.scene.another_daemon()
+    second = rig.scene.another_daemon(**ttl)
     second.start()
     with writing(flow) as writer:
         for turn in range(4):
@@ -108,6 +111,8 @@ def test_two_daemons_that_are_killed_in_turn(rig: Rig) -> None:
             wait_until(lambda: daemon.get("/status")[0] == 200, 20)  # noqa: B023 - called at once
     wait_like_redis(flow)
     assert flow.dead_letters() == []
+    # What was deleted between its note and its read was deleted, and has not expired.
+    assert not any(daemon.logs(event=EXPIRED) for daemon in (rig.scene.daemon, second))
 
 
 @pytest.mark.parametrize("way", ["on the way", "before the write"])
