@@ -30,6 +30,9 @@ class Settings(BaseSettings):
         "127.0.0.1:9399", description="Address of metrics, probes and status; port 0 picks one."
     )
     hmac_key: SecretStr | None = Field(None, description="Key of `mask: hmac`.")
+    token: SecretStr | None = Field(
+        None, description="What a caller must show to have something done over HTTP; without it nobody may."
+    )
     site: str = Field(
         "",
         max_length=64,

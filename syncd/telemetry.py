@@ -382,7 +382,9 @@ def keys_compared(contract: str, why: str, detail: str) -> None:
 def append_uncertain(contract: str, why: str, entries: int | None, up_to: str) -> None:
     """Nobody knows whether entries are in a time series: MongoDB's or Redis's memory of it is gone."""
     LOOKED_UP.labels(contract, why).inc()
-    _log.error(
+    # A Redis is restarted every now and then; a batch that waited for half an hour is nobody's plan.
+    tell = _log.warning if why in ("redis_restarted", "group_lost") else _log.error
+    tell(
         "not known whether entries were written; each is looked up in MongoDB first", contract=contract, why=why,
         entries=entries, up_to=up_to,
     )  # fmt: skip
@@ -517,6 +519,13 @@ def check_finished(contract: str, report: Mapping[str, Any]) -> None:
     said = {name: report[name] for name in _OF_A_REPORT}
     log = levels.get(report["result"], _log.info)
     log("check finished", contract=contract, see=f"syncd reconcile {contract} --history", **said)
+
+
+def check_known(contract: str, report: Mapping[str, Any]) -> None:
+    """What Redis says of the last check, by whichever daemon."""
+    if report["result"] != "incomplete":
+        RECONCILE_LAST.labels(contract).set(report["finished"])
+        DRIFT_LEFT.labels(contract).set(report["left"])
 
 
 def check_skipped(contract: str, why: str) -> None:

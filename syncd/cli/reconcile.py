@@ -72,7 +72,7 @@ def _plan_of(name: str, settings: Settings) -> Plan:
         typer.echo(f"no contract {name} in {settings.contracts}; there are: {known}", err=True)
         raise typer.Exit(USAGE)
     if contract.sync.direction != "mongo_to_redis":
-        typer.echo(f"contract {name} does not only go to Redis, which is not compared yet", err=True)
+        typer.echo(f"contract {name} has changes from Redis too, and is not compared yet", err=True)
         raise typer.Exit(USAGE)
     return compile_contract(
         contract, settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None

@@ -63,7 +63,8 @@ def run(
     runner: Runner = Workers(settings) if settings.workers > 1 else Supervisor(settings)
     try:
         plans = runner.compile(entry.contract for entry in loaded.contracts)
-        server = HttpServer(application(runner), settings.http_address)
+        token = settings.token.get_secret_value() if settings.token else ""
+        server = HttpServer(application(runner, token), settings.http_address)
         server.start()
         reloader = Reloader(settings.contracts, runner, stop, seen)
         reloader.start()

@@ -107,6 +107,9 @@ def nothing_else_is_asked(contracts: Sequence[LoadedContract]) -> Iterator[Probl
         if contract.contract.mongo.unique:
             what = "`unique` is for keys of documents"
             yield contract.problem_at_key(("mongo", "unique"), what, "leave it out")
+        if contract.contract.reconcile is not None:
+            what = "`reconcile` is for `direction: mongo_to_redis`"
+            yield contract.problem_at_key(("reconcile",), what, "leave it out")
     for contract in contracts:
         yield from _of_another_capture(contract)
 

@@ -22,8 +22,11 @@ from pydantic import (
     model_validator,
 )
 
+from syncd.contract.cron import parse_cron
+
 DURATION_PATTERN = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)"
 _DURATION = re.compile(DURATION_PATTERN)
+_HOURS = re.compile(r"([0-9]{2}):([0-9]{2})-([0-9]{2}):([0-9]{2})")
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
 
@@ -40,6 +43,12 @@ def check_path(path: str) -> str:
     if not all(parts) or any(part.startswith("$") for part in parts) or "\0" in path:
         raise ValueError("not a field path|write names joined by dots, such as release.year")
     return path
+
+
+def check_cron(line: str) -> str:
+    """A cron line, as it came; ValueError for anything else."""
+    parse_cron(line)
+    return line
 
 
 def _check_top(name: str) -> str:
@@ -465,6 +474,54 @@ class Slo(Model):
     freshness: DurationMs = Field(description="How old Redis may be; above it the daemon is not ready.")
 
 
+def check_hours(value: str) -> str:
+    """`22:00-06:00`, as it came; ValueError for anything else."""
+    parse_hours(value)
+    return value
+
+
+def parse_hours(value: str) -> tuple[int, int]:
+    """First minute of the day, and the minute after the last; the second is the smaller one over midnight."""
+    match = _HOURS.fullmatch(value)
+    hours = [int(part) for part in match.groups()] if match else [99]
+    if len(hours) != 4 or max(hours[0], hours[2]) > 24 or max(hours[1], hours[3]) > 59:
+        raise ValueError("not hours of the day|write them as 22:00-06:00, in UTC")
+    return 60 * hours[0] + hours[1], 60 * hours[2] + hours[3]
+
+
+class Reconcile(Model):
+    """When both sides are compared, and what is done then. Without `schedule` and `every`: when somebody asks."""
+
+    schedule: Annotated[str, AfterValidator(check_cron)] | None = Field(
+        None,
+        description='A cron line in UTC, such as "*/15 * * * *"; weekdays from 0, Sunday, or sun to sat.',
+    )
+    every: DurationMs | None = Field(None, description="Instead of `schedule`, the time from start to start.")
+    jitter: DurationMs | None = Field(
+        None, description="Begin up to so much later, by chance: not all contracts at once."
+    )
+    mode: Literal["report", "repair"] = Field(
+        "report", description="`report` tells what differs; `repair` has the lane write it anew."
+    )
+    max_documents_per_second: int = Field(
+        10_000, ge=1, description="The lane works in the same process, and MongoDB has others to serve."
+    )
+    quiet_hours: tuple[Annotated[str, AfterValidator(check_hours)], ...] = Field(
+        (), description='When no check runs, in UTC, such as ["06:00-09:30", "22:00-00:30"].'
+    )
+    read_preference: Literal["primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest"] = (
+        Field("primary", description="Where documents are read for the comparison.")
+    )
+
+    @model_validator(mode="after")
+    def _one_plan(self) -> Reconcile:
+        if self.schedule is not None and self.every is not None:
+            raise ValueError("both `schedule` and `every`|keep one of them")
+        if self.jitter is not None and self.schedule is None and self.every is None:
+            raise ValueError("`jitter` without a `schedule`|write `schedule` or `every`, or leave it out")
+        return self
+
+
 class Contract(Model):
     """One contract file."""
 
@@ -475,6 +532,7 @@ class Contract(Model):
     redis: tuple[Projection, ...] = Field(min_length=1, description="The shapes of each document in Redis.")
     sync: Sync = Sync()
     slo: Slo | None = Field(None, description="Freshness, as a metric and an alert.")
+    reconcile: Reconcile | None = Field(None, description="Comparison of both sides, and repair.")
 
     @property
     def captures_state(self) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from syncd import telemetry
 from syncd.contract.model import Contract
 from syncd.daemon.supervisor import STOP_TIMEOUT_S, Changes
-from syncd.daemon.worker import APPLY, ASK, HELLO, NOT_OURS, STOP, Report, work
+from syncd.daemon.worker import APPLY, ASK, CHECK, HELLO, NOT_OURS, STOP, Report, work
 from syncd.settings import Settings
 
 ASK_TIMEOUT_S = 3.0
@@ -153,6 +153,10 @@ class WorkerProcess(threading.Thread):
             answer.put(None)
             return answer
         return self._call(ASK, None)
+
+    def begin_check(self, contract: str, repair: bool | None) -> queue.SimpleQueue[str | None]:
+        """Have it compare one of its contracts."""
+        return self._call(CHECK, (contract, repair))
 
     def begin_stop(self) -> None:
         """Have it finish what is under way."""

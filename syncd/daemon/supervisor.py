@@ -12,6 +12,7 @@ from prometheus_client import generate_latest
 
 from syncd import telemetry
 from syncd.contract.model import Contract
+from syncd.daemon.checks import Checks
 from syncd.errors import SettingsError
 from syncd.inbound.hub import StreamHub
 from syncd.inbound.lane import Lane
@@ -64,6 +65,9 @@ class Runner(Protocol):
     def refuse(self, problems: list[str]) -> None:
         """Note that an edit did not pass; what runs goes on."""
 
+    def check(self, contract: str, repair: bool | None) -> str | None:
+        """Compare a contract's two sides now: see Checks.ask."""
+
     def stop(self) -> None:
         """Finish every batch under way and commit."""
 
@@ -90,6 +94,7 @@ class Supervisor:
         self.owner = new_owner()
         self.contracts = ContractsStatus()
         self._lanes: dict[str, BaseLane] = {}
+        self._checks = Checks(self._mongo, self._redis, settings, self._lanes.get)
         self._lock = threading.Lock()
         self._applied = False
 
@@ -123,6 +128,7 @@ class Supervisor:
                 lane = self._lane(wanted[name])
                 lane.start()
                 self._lanes[name] = lane
+            self._checks.follow(plan for plan in plans if type(plan) is Plan)
             self._applied = True
         return Changes(started, changed, stopped)
 
@@ -143,6 +149,10 @@ class Supervisor:
         self.contracts = ContractsStatus(False, problems)
         telemetry.reload_refused(problems)
 
+    def check(self, contract: str, repair: bool | None) -> str | None:
+        """Compare a contract's two sides now: see Checks.ask."""
+        return self._checks.ask(contract, repair)
+
     def _stop(self, names: list[str]) -> None:
         """Stop lanes, all at once; they stay listed, so that readiness does not claim what is not there."""
         lanes = [self._lanes[name] for name in names]
@@ -154,6 +164,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """Finish every batch under way and commit."""
+        self._checks.stop()
         with self._lock:
             self._stop(list(self._lanes))
         self._mongo.close()
@@ -216,4 +227,6 @@ def _compile(contract: Contract, secret: bytes | None) -> ContractPlan:
 
 
 def _same(a: ContractPlan, b: ContractPlan) -> bool:
-    return a.contract == b.contract and a.fingerprint == b.fingerprint
+    """Whether a lane would do the same. When it is compared is no matter of the lane."""
+    one, other = (plan.contract.model_copy(update={"reconcile": None}) for plan in (a, b))
+    return one == other and a.fingerprint == b.fingerprint

@@ -1,8 +1,8 @@
 """A worker process: runs the lanes of its share, and does what its parent says over a pipe.
 
-The parent sends `apply` with contracts, `ask`, and `stop`; each is answered, with the number that it came with. A pipe
-that ends means that the parent is gone, in whatever way: then the worker ends at once. That is no worse than a kill,
-and every promise holds through one.
+The parent sends `apply` with contracts, `ask`, `check` with the name of one, and `stop`; each is answered, with the
+number that it came with. A pipe that ends means that the parent is gone, in whatever way: then the worker ends at once.
+That is no worse than a kill, and every promise holds through one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from syncd.daemon.memory import spare_the_collector
 from syncd.daemon.supervisor import Supervisor, compile_set
 from syncd.settings import Settings
 
-APPLY, ASK, STOP, HELLO = "apply", "ask", "stop", "hello"
+APPLY, ASK, CHECK, STOP, HELLO = "apply", "ask", "check", "stop", "hello"
 ORPHANED, BROKEN = 1, 70
 """Exit codes."""
 NOT_OURS = (signal.SIGINT, signal.SIGTERM)
@@ -62,6 +62,8 @@ class _Worker:
                 word, number, content = self._pipe.recv()
                 if word == ASK:
                     self._send(ASK, number, self._report())
+                elif word == CHECK:
+                    self._send(CHECK, number, self._supervisor.check(*content))
                 else:
                     self._work.put((word, number, content))
         except (EOFError, OSError):

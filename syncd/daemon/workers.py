@@ -69,6 +69,16 @@ class Workers:
         self._status = ContractsStatus(False, problems)
         telemetry.reload_refused(problems)
 
+    def check(self, contract: str, repair: bool | None) -> str | None:
+        """Compare a contract's two sides now: see Checks.ask. Of one that is split, every worker compares its part."""
+        pairs = list(zip(self._workers, self._shares, strict=True))
+        asked = [worker for worker, share in pairs if any(c.name == contract for c in share)]
+        if not asked:
+            return None
+        answers = _gather([worker.begin_check(contract, repair) for worker in asked], ASK_TIMEOUT_S)
+        said = [why if why is not None else "its worker does not answer" for why in answers]
+        return max(said, key=len)
+
     def stop(self) -> None:
         """Finish every batch under way and commit; what has not ended by then is killed."""
         deadline = time.monotonic() + STOP_TIMEOUT_S + 2.0  # a worker has the same time for its lanes

@@ -28,6 +28,8 @@ class LaneStatus(BaseStatus):
         """`shared` while a quiet lane has its changes from a stream that others read too."""
         self.partitions: list[dict[str, Any]] = []
         """All partitions of the contract, where it is split, as Redis showed them when the lane last looked."""
+        self.check: dict[str, Any] | None = None
+        """What the last comparison of both sides by this daemon found, without the keys."""
         self._fresh_at: float | None = None
         self._position = Position()
         self._alarmed = False
@@ -88,4 +90,5 @@ class LaneStatus(BaseStatus):
             "position": readable(self._position.time),
             "snapshot": {"phase": self._position.phase, "copied": self._position.copied},
             "partitions": self.partitions,
+            "check": self.check,
         }

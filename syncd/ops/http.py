@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,8 +21,10 @@ from syncd.daemon.supervisor import Runner, lane_name
 from syncd.errors import SettingsError
 
 
-def application(runner: Runner) -> Starlette:
-    """The pages: /metrics, /livez, /readyz, /status and, for people, /."""
+def application(runner: Runner, token: str = "") -> Starlette:
+    """The pages: /metrics, /livez, /readyz, /status and, for people, /. With `token` there is something to do as well:
+    POST /reconcile/CONTRACT.
+    """
 
     def metrics(_: Request) -> Response:
         return Response(runner.metrics(), media_type=CONTENT_TYPE_LATEST)
@@ -41,8 +44,20 @@ def application(runner: Runner) -> Starlette:
     def page(_: Request) -> Response:
         return HTMLResponse(files("syncd.ops").joinpath("page.html").read_text(encoding="utf-8"))
 
+    def reconcile(request: Request) -> Response:
+        if refused := _refused(request, token):
+            return refused
+        contract, mode = request.path_params["contract"], request.query_params.get("mode")
+        if mode not in (None, "report", "repair"):
+            return JSONResponse({"error": "`mode` is report or repair"}, 400)
+        why = runner.check(contract, None if mode is None else mode == "repair")
+        if why is None:
+            return JSONResponse({"error": f"no contract {contract} that could be compared runs here"}, 404)
+        return JSONResponse({"error": why}, 409) if why else JSONResponse({"accepted": contract}, 202)
+
     return Starlette(
         routes=[
+            Route("/reconcile/{contract}", reconcile, methods=["POST"]),
             Route("/metrics", metrics),
             Route("/livez", livez),
             Route("/readyz", readyz),
@@ -50,6 +65,16 @@ def application(runner: Runner) -> Starlette:
             Route("/", page),
         ]
     )
+
+
+def _refused(request: Request, token: str) -> Response | None:
+    """The answer to somebody who may not; None to one who may."""
+    if not token:
+        return JSONResponse({"error": "set SYNCD_TOKEN to allow this"}, 403)
+    said = request.headers.get("authorization", "").encode(errors="surrogateescape")
+    if hmac.compare_digest(said, f"Bearer {token}".encode()):
+        return None
+    return JSONResponse({"error": "Authorization: Bearer SYNCD_TOKEN"}, 401, {"WWW-Authenticate": "Bearer"})
 
 
 class _Server(uvicorn.Server):

@@ -16,7 +16,7 @@ from syncd.plan.change import Drop, Retired
 from syncd.plan.compile import Plan
 from syncd.plan.keys import encode_key_value, parse_key
 from syncd.plan.partition import WHOLE, Partition
-from syncd.reconcile.compare import EXPIRED, EXTRA, NO_KEY
+from syncd.reconcile.compare import DEAD, EXPIRED, EXTRA, KINDS, NO_KEY
 from syncd.reconcile.lanes import Lanes
 from syncd.reconcile.look import Look, Mark
 from syncd.reconcile.reader import KeyReader
@@ -129,9 +129,9 @@ class Check:
 
     def _compare(self, documents: dict[str, Document], moment: Moment) -> None:
         for ident, sight in self._look.at(documents, moment).items():
-            expired = sum(mark.kind == EXPIRED for mark in sight.marks)
-            self.report.expired += expired
-            if expired < len(sight.marks):
+            self.report.expired += sum(mark.kind == EXPIRED for mark in sight.marks)
+            self.report.dead_letters += sum(mark.kind == DEAD for mark in sight.marks)
+            if any(mark.kind in KINDS for mark in sight.marks):
                 document_id = documents[ident]["_id"]
                 self._candidates[ident] = Candidate(ident, document_id, sight.wanted, moment)
 
@@ -187,16 +187,18 @@ class Check:
         ]
         real, open_ = self._settler.settle(again)
         # Whoever was not heard out is not repaired.
-        return sum(map(len, real.values())) + len(open_) + len(self._still_unowned(strays))
+        still = sum(mark.kind in KINDS for marks in real.values() for mark in marks)
+        return still + len(open_) + len(self._still_unowned(strays))
 
     def _without_parked(self, real: dict[str, list[Mark]]) -> dict[str, list[Mark]]:
         """What a dead letter or an expiry explains is no drift."""
-        pairs = [(mark.projection, ident) for ident, marks in real.items() for mark in marks]
+        drift = {ident: [mark for mark in marks if mark.kind in KINDS] for ident, marks in real.items()}
+        pairs = [(mark.projection, ident) for ident, marks in drift.items() for mark in marks]
         parked = self._reader.parked(pairs)
         self.report.dead_letters += len(parked)
         left = {
-            ident: [m for m in marks if m.kind != EXPIRED and (m.projection, ident) not in parked]
-            for ident, marks in real.items()
+            ident: [mark for mark in marks if (mark.projection, ident) not in parked]
+            for ident, marks in drift.items()
         }
         return {ident: marks for ident, marks in left.items() if marks}
 

@@ -15,6 +15,8 @@ KINDS = (MISSING, EXTRA, CONTENT, TTL)
 """Kinds of drift."""
 EXPIRED = "expired"
 """A key that is not there, of a projection whose keys expire: Redis cannot tell whether its time was up. No drift."""
+DEAD = "dead_letter"
+"""A document that does not fit: what its key should hold nobody can say. No drift."""
 TTL_TOLERANCE_MS = 1_000
 NO_KEY, NO_TTL = -2, -1
 """What PEXPIRETIME says of a key that is not there, or that never expires."""
@@ -74,14 +76,24 @@ def as_bytes(value: Any) -> bytes:
 def _hash(write: Put, content: list[bytes]) -> tuple[str, ...]:
     wanted = write.content
     if type(wanted) is tuple:
-        # The commonest: all fields are there, in the order in which they were written.
-        if content[1::2] == [as_bytes(value) for value in wanted] and content[::2] == write.shape.raw_names:
+        # The commonest: all fields are there. Small hashes keep the order in which they were written.
+        names, values = write.shape.raw_names, _all_as_bytes(wanted)
+        if content[1::2] == values and content[::2] == names:
+            return ()
+        if dict(zip(content[::2], content[1::2], strict=True)) == dict(zip(names, values, strict=True)):
             return ()
         wanted = dict(zip(write.shape.names, wanted, strict=True))
     assert isinstance(wanted, dict)
     there = dict(zip(content[::2], content[1::2], strict=True))
     differ = [name for name, value in wanted.items() if there.pop(as_bytes(name), None) != as_bytes(value)]
     return tuple(differ + [name.decode(errors="replace") for name in there])
+
+
+def _all_as_bytes(values: tuple[Any, ...]) -> list[bytes]:
+    try:
+        return [v.encode() if type(v) is str else v if type(v) is bytes else str(v).encode() for v in values]
+    except UnicodeEncodeError:
+        return [as_bytes(value) for value in values]
 
 
 def _json(wanted: Any, content: bytes) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ class Lanes:
         asked = 0.0
         while not self._stop.is_set():
             lanes = partitions_of(self._store, self._plan.name)
-            behind = [keys for keys in lanes if _reached(load_position(self._store, keys)) < moment]
+            behind = [keys for keys in lanes if self._reached(load_position(self._store, keys)) < moment]
             if not behind:
                 return True
             now = time.monotonic()
@@ -55,9 +55,10 @@ class Lanes:
             self._stop.wait(POLL_S)
         return False
 
-
-def _reached(position: Position) -> Moment:
-    """While a lane copies, a key may still be to come whatever the stream has passed."""
-    if position.token is None or position.phase != STREAM:
-        return ZERO
-    return max(position.time, token_time(position.token))
+    def _reached(self, position: Position) -> Moment:
+        """While a lane copies, a key may still be to come whatever the stream has passed; and a lane that has taken up
+        another version of the contract by now writes other keys."""
+        is_ours = position.fingerprint == self._plan.fingerprint
+        if position.token is None or position.phase != STREAM or not is_ours:
+            return ZERO
+        return max(position.time, token_time(position.token))

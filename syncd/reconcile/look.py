@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from syncd.plan.change import Drop, Put, Write
+from syncd.plan.change import Dead, Drop, Put, Write
 from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value
 from syncd.plan.project import Shape
-from syncd.reconcile.compare import CONTENT, EXTRA, Flaw, flaw
+from syncd.reconcile.compare import CONTENT, DEAD, EXTRA, Flaw, flaw
 from syncd.reconcile.reader import KeyReader
 from syncd.stores.mongo import Document
 
@@ -48,6 +48,9 @@ class Look:
         marks: dict[str, list[Mark]] = {}
         for write, key, (kind, fields) in flawed:
             marks.setdefault(write.ident, []).append(Mark(write.shape.name, key, kind, fields))
+        for dead in writes:
+            if isinstance(dead, Dead):
+                marks.setdefault(dead.ident, []).append(Mark(dead.projection, dead.key, DEAD, ()))
         wanted = _digests(writes, marks)
         return {ident: Sight(found, wanted[ident]) for ident, found in marks.items()}
 

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from pymongo import MongoClient, timeout
 from pymongo import errors as driver
+from pymongo.read_preferences import _ServerMode, make_read_preference, read_pref_mode_from_name
 
 from syncd import __version__
 from syncd.errors import (
@@ -129,6 +130,11 @@ class MongoStore:
     def close(self) -> None:
         """Close all connections."""
         self.client.close()
+
+
+def read_preference(mode: str) -> _ServerMode | None:
+    """`secondaryPreferred` and the like; None for the primary."""
+    return None if mode == "primary" else make_read_preference(read_pref_mode_from_name(mode), None)
 
 
 def without_secrets(text: str) -> str:

@@ -66,6 +66,8 @@ class DirtySet:
         self._read: OrderedDict[bytes, float] = OrderedDict()
         self._bytes = 0
         self._collapsed = 0
+        self._lost: float | None = None
+        """Since when the oldest of those waited that were forgotten."""
         self._ready = threading.Condition()
 
     def note(self, key: bytes, event: bytes) -> None:
@@ -96,6 +98,7 @@ class DirtySet:
     def _put(self, key: bytes, entry: _Entry) -> None:
         if len(self._entries) >= self._most or self._bytes + len(key) > MOST_BYTES:
             self._collapsed += len(self._entries) + 1
+            self._lost = self._oldest(entry.since)
             self._clear()
             return
         self._entries[key] = entry
@@ -143,10 +146,15 @@ class DirtySet:
         if pause > 0:
             time.sleep(pause)
 
+    @property
+    def has_collapsed(self) -> bool:
+        """Whether keys were forgotten since the last call of `collapsed`."""
+        return self._collapsed > 0
+
     def collapsed(self) -> int:
         """How many keys were forgotten since the last call; all keys have to be compared then."""
         with self._ready:
-            count, self._collapsed = self._collapsed, 0
+            count, self._collapsed, self._lost = self._collapsed, 0, None
             return count
 
     def clear(self) -> None:
@@ -164,8 +172,11 @@ class DirtySet:
         return len(self._entries)
 
     def oldest(self) -> float:
-        """Seconds that the oldest key has waited; 0 where none is there."""
+        """Seconds that the oldest key has waited, also one that was forgotten; 0 where none is there."""
         with self._ready:
-            if not self._entries:
-                return 0.0
-            return max(0.0, self._clock() - min(entry.since for entry in self._entries.values()))
+            now = self._clock()
+            return max(0.0, now - self._oldest(now))
+
+    def _oldest(self, default: float) -> float:
+        since = (entry.since for entry in self._entries.values())
+        return min(default if self._lost is None else self._lost, min(since, default=default))

@@ -71,7 +71,7 @@ class StateLane(BaseLane):
     def _fenced(self, error: FencedError) -> float:
         if not error.holder:
             # MongoDB may have seen a greater number: of a Redis whose clock was ahead, if the lease is ours again.
-            self._lead_us = max(FIRST_LEAD_US, 2 * self._lead_us)
+            self._lead_us = max(FIRST_LEAD_US, 4 * self._lead_us)
         return super()._fenced(error)
 
     def _interrupted(self, why: str, state: str, message: str, delay: float) -> float:

@@ -272,7 +272,7 @@ def test_keys_that_expire(rig: Rig) -> None:
         write(flow, range(6), 1)
         wait_known(flow, range(6))
         flow.redis.pexpire(flow.key(0), 1)
-        flow.redis.expire(flow.key(1), 1)
+        flow.redis.expire(flow.key(1), 3)
         flow.redis.expire(flow.key(2), 1000)
         wait_until(lambda: all(":-1" not in digests(flow)[end] for end in "12"), 10)  # noqa: B023
     rig.scene.daemon.kill()

@@ -57,6 +57,7 @@ def test_kill_at_every_point(rig: Rig) -> None:
     a key that cannot be written has one dead letter."""
     flow = live(rig, "point")
     points = {
+        "insert": lambda: rig.mongo_proxy.hold_request(command(flow, "insert")),
         "write": lambda: rig.mongo_proxy.hold_request(command(flow, "update")),
         "written": lambda: rig.mongo_proxy.hold_reply(command(flow, "update")),
         "acknowledge": lambda: rig.redis_proxy.hold_request(b"syncd_done_state"),

@@ -9,6 +9,7 @@ from syncd.embedded import RedisServer
 from syncd.outbox import Outbox
 from tests.support.check import wait_until
 from tests.support.contracts import projection
+from tests.support.keyspace import add_keyspace, wait_known, write
 from tests.support.outbox import add_outbox, documents, outbox, put, wait_functions
 from tests.support.scene import Scene
 from tests.support.servers import connect
@@ -18,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Path) -> None:
-    """A user with the commands of docs/how-to/rights.md, and keys of its own, can do all that a daemon does, also for
-    a contract that is split."""
+    """A user with the commands of docs/how-to/rights.md, and keys of its own, can do all that a daemon does, checks
+    with repairs, and a contract that is split, too."""
     commands = documented("rights.md")
     with RedisServer() as server:
         user = server.url.replace("redis://", "redis://syncd:secret@")
@@ -31,7 +32,8 @@ def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Pa
             slug = projection({"year": {"from": "year", "type": "int"}}, name="slug", key="{slug}", ttl="1h")
             index = {"name": f"{token}-films", "fields": [{"name": "title", "type": "tag"}]}
             card = projection(["title"], type="json", index=index)
-            flow = scene.add("film", card, slug, unique=[["slug"]], documents=films(50))
+            checks = {"every": "1s", "mode": "repair"}
+            flow = scene.add("film", card, slug, unique=[["slug"]], documents=films(50), reconcile=checks)
             for partition in ("1/1", "1/2"):
                 daemon = scene.another_daemon(SYNCD_PARTITION=partition)
                 daemon.start()
@@ -42,6 +44,10 @@ def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Pa
                 wait_until(
                     lambda: flow.dead_letters() and not flow.redis.exists(flow.key(3)), 20, flow.dead_letters
                 )
+                if partition == "1/1":
+                    flow.redis.delete(flow.key(4))
+                    wait_until(lambda: flow.redis.exists(flow.key(4)), 20, daemon.process.log_tail)
+                    wait_until(lambda: flow.redis.exists(flow.names.control("reports")), 20)
                 assert not daemon.logs(level="error")
                 assert daemon.terminate() == 0
 
@@ -86,6 +92,38 @@ def test_the_documented_rights_for_an_outbox(token: str, mongo_uri: str, tmp_pat
             put(flow, [4], 4)
             wait_until(lambda: 4 in documents(flow), 20, flow.lane)
             assert scene.daemon.logs(level="warning", contract=flow.contract)
+
+
+def test_the_documented_rights_for_keyspace_events(token: str, mongo_uri: str, tmp_path: Path) -> None:
+    """A daemon with the commands and channels of docs/how-to/keyspace.md, beside those of the other two pages, listens,
+    compares and judges what is gone; without CONFIG it works where somebody else has set the option."""
+    commands = documented("rights.md") + documented("outbox.md") + documented("keyspace.md")
+    with RedisServer() as server:
+        user = server.url.replace("redis://", "redis://syncd:secret@")
+        with Scene(tmp_path, token, mongo_uri, server.url, daemon_redis=user) as scene:
+            keys = [f"~{token}:*", "~syncd:*"]
+            rights = ["on", ">secret", "resetkeys", *keys, "resetchannels", *commands]
+            scene.redis.execute_command("ACL", "SETUSER", "syncd", *rights)
+            flow = add_keyspace(scene, "kept", sync={"on_expire": "delete"})
+            scene.start()
+            wait_until(lambda: "grant &__keyspace@0__" in flow.lane().get("error", ""), 20, flow.lane)
+            scene.daemon.kill()
+            channels = [f"&__keyspace@0__:{flow.key('*')}", "&__keyspace@0__:syncd:*"]
+            scene.redis.execute_command("ACL", "SETUSER", "syncd", *channels)
+            scene.start()
+            flow.wait_live()
+            write(flow, [1, 2, 3], 1)
+            wait_known(flow, [1, 2, 3])
+            scene.redis.hset(flow.key(4), "n", "none")
+            wait_until(lambda: len(flow.dead_letters()) == 1, 20, flow.lane)
+            scene.daemon.kill()
+            scene.redis.delete(flow.key(1))
+            scene.redis.execute_command("ACL", "SETUSER", "syncd", "-config")
+            scene.start()
+            wait_until(lambda: documents(flow).keys() == {2, 3}, 20, flow.lane)
+            write(flow, [2], 2)
+            wait_until(lambda: documents(flow)[2]["n"] == 2, 20, flow.lane)
+            assert len(scene.daemon.logs(level="error")) == 1
 
 
 def test_the_documented_rights_both_ways(token: str, mongo_uri: str, tmp_path: Path) -> None:

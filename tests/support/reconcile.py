@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
+
+from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 
 from syncd.contract.load import load_contract_set
 from syncd.plan.compile import Plan, compile_contract
@@ -33,6 +36,8 @@ EVERY_KIND = (
 )
 """Hash and JSON, with a TTL and without, and keys that move."""
 
+STEPS = 10
+"""Changes that are sent at once."""
 Drift: TypeAlias = set[tuple[str, str, str]]
 """Projection, key, kind."""
 
@@ -163,30 +168,29 @@ class Load:
 @contextmanager
 def changing(flow: Flow, numbers: Sequence[int], per_second: float) -> Iterator[Load]:
     """Changes of every kind to these documents: versions that count up, titles that go to and fro, keys that move."""
-    films, stop, load, chance = flow.collection, threading.Event(), Load(), random.Random(7)
+    stop, load, chance = threading.Event(), Load(), random.Random(7)
+    versions = itertools.count(1)
 
-    def step(version: int) -> None:
-        n, which = (number := chance.choice(numbers)), {"_id": number}
-        way = chance.randrange(8)
+    def step() -> list[Any]:
+        n, version, way = chance.choice(numbers), next(versions), chance.randrange(8)
+        which = {"_id": n}
         if way < 3:
-            films.update_one(which, {"$set": {"a": version, "b.deep": version}})
-        elif way < 5:  # to and fro: what was read before is there again
-            for title in ("to", f"film {n}"):
-                films.update_one(which, {"$set": {"title": title}})
-        elif way == 5:
-            films.update_one(which, {"$set": {"slug": f"s{n}v{version}"}})
-        elif way == 6:
-            films.replace_one(which, state(n, version), upsert=True)
-        else:
-            films.delete_one(which)
-            films.insert_one(state(n, version))
+            return [UpdateOne(which, {"$set": {"a": version, "b.deep": version}})]
+        if way < 5:  # what was read before is there again
+            return [UpdateOne(which, {"$set": {"title": title}}) for title in ("to", f"film {n}")]
+        if way == 5:
+            return [UpdateOne(which, {"$set": {"slug": f"s{n}v{version}"}})]
+        if way == 6:
+            return [ReplaceOne(which, state(n, version), upsert=True)]
+        return [DeleteOne(which), InsertOne(state(n, version))]
 
     def write() -> None:
         begun = time.monotonic()
         try:
             while not stop.is_set():
-                load.writes += 1
-                step(load.writes)
+                writes = [write for _ in range(STEPS) for write in step()]
+                flow.collection.bulk_write(writes)
+                load.writes += len(writes)
                 load.seconds = time.monotonic() - begun
                 stop.wait(max(0.0, load.writes / per_second - load.seconds))
         except BaseException as error:

@@ -95,9 +95,12 @@ def test_above_its_bound_it_forgets_all_and_says_so(dirty: DirtySet, clock: Cloc
     """bounded, nothing_silent: the sixth of five keys makes it forget all; it tells how many, once, and goes on."""
     for number in range(6):
         dirty.note(b"%d" % number, b"set")
+    clock.now += 1
     assert len(dirty) == 0
+    assert dirty.oldest() == pytest.approx(1)
     assert dirty.collapsed() == 6
     assert dirty.collapsed() == 0
+    assert dirty.oldest() == 0
     dirty.note(b"7", b"set")
     clock.now += 1
     assert keys(dirty.take(10)) == [b"7"]

@@ -1,0 +1,28 @@
+"""The clock of the checks, by APScheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC
+
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+
+def new_scheduler(skipped: Callable[[str], None]) -> BackgroundScheduler:
+    """One job at a time; the others wait. `skipped` hears the name of one that was due while it ran itself.
+
+    However late a job begins it is run, and once for all the times that it was due meanwhile.
+    """
+    scheduler = BackgroundScheduler(
+        timezone=UTC,
+        executors={"default": ThreadPoolExecutor(1)},
+        job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+    )
+
+    def told(event: JobSubmissionEvent) -> None:
+        skipped(event.job_id)
+
+    scheduler.add_listener(told, EVENT_JOB_MAX_INSTANCES)
+    return scheduler
