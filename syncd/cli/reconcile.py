@@ -11,8 +11,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -20,8 +21,14 @@ from syncd.cli.shared import DIFFERENCE, USAGE, Output, store_of
 
 if TYPE_CHECKING:
     from syncd.plan.compile import Plan
+    from syncd.reconcile.bulk import Bulk
+    from syncd.reconcile.check import Check
     from syncd.reconcile.report import Report
     from syncd.settings import Settings
+    from syncd.stores.mongo import MongoStore
+    from syncd.stores.redis import RedisStore
+
+    Make: TypeAlias = Callable[[MongoStore, RedisStore, threading.Event], Check | Bulk]
 
 SHOWN = 20
 """Differences that the text names; `-o json` has more."""
@@ -37,6 +44,17 @@ def reconcile(
         int, typer.Option("--rate", min=0, help="Documents a second at most; 0: as fast as it goes.")
     ] = 0,
     wait: Annotated[float, typer.Option("--wait", help="Seconds to wait for the daemon's lane.")] = 30.0,
+    processes: Annotated[
+        int | None,
+        typer.Option("--processes", min=1, max=256, help="Check ranges of documents in so many processes."),
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option("--dask", metavar="ADDRESS", help="Check ranges by the workers of this Dask scheduler."),
+    ] = None,
+    range_documents: Annotated[
+        int, typer.Option("--range", min=1, help="Documents of a range, about.")
+    ] = 50_000,
     history: Annotated[
         bool, typer.Option("--history", help="Show what earlier checks found, and check nothing.")
     ] = False,
@@ -46,14 +64,20 @@ def reconcile(
     output: Output = "text",
 ) -> None:
     """Compare every document with its keys, and every key with its document. Exit code 1 when they differ and were
-    not repaired, or when the check could not be finished. Ctrl-C ends it in order."""
+    not repaired, or when the check could not be finished. Ctrl-C ends it in order; with `--processes` or `--dask` the
+    same call goes on later with the ranges that are left."""
     from syncd.settings import Settings
 
     if history:
         _show_history(contract, output)
         return
     settings = Settings.from_environment(contracts=contracts)
-    report = _check(_plan_of(contract, settings), settings, repair=repair, rate=rate, wait=wait)
+    plan = _plan_of(contract, settings)
+    if processes or dask:
+        make = _bulk(plan, settings, repair, rate, wait, processes, dask, range_documents)
+    else:
+        make = _whole(plan, settings, repair, rate, wait)
+    report = _run(plan, settings, make)
     if output == "json":
         typer.echo(json.dumps(report.as_dict(), indent=2))
     else:
@@ -79,8 +103,35 @@ def _plan_of(name: str, settings: Settings) -> Plan:
     )
 
 
-def _check(plan: Plan, settings: Settings, *, repair: bool, rate: int, wait: float) -> Report:
+def _whole(plan: Plan, settings: Settings, repair: bool, rate: int, wait: float) -> Make:
     from syncd.reconcile.check import Check, Order
+
+    order = Order(repair=repair, chunk=settings.chunk_documents, rate=rate, wait_s=wait)
+    return lambda mongo, redis, stop: Check(plan, mongo, redis, order, stop)
+
+
+def _bulk(
+    plan: Plan,
+    settings: Settings,
+    repair: bool,
+    rate: int,
+    wait: float,
+    count: int | None,
+    address: str | None,
+    size: int,
+) -> Make:
+    from syncd.reconcile.bulk import Bulk, BulkOrder
+    from syncd.reconcile.executors import dask, processes
+
+    if count and address:
+        typer.echo("--processes and --dask are two places for the same work; give one of them", err=True)
+        raise typer.Exit(USAGE)
+    order = BulkOrder(repair, size, settings.chunk_documents, rate, wait)
+    where = partial(dask, address) if address else partial(processes, count or 1)
+    return lambda mongo, redis, stop: Bulk(plan, mongo, redis, order, where, stop)
+
+
+def _run(plan: Plan, settings: Settings, make: Make) -> Report:
     from syncd.reconcile.report import keep_report
     from syncd.stores.mongo import MongoStore, translated
     from syncd.stores.redis import RedisStore
@@ -93,8 +144,7 @@ def _check(plan: Plan, settings: Settings, *, repair: bool, rate: int, wait: flo
         database, collection = plan.namespace
         with translated():
             total = mongo.client[database][collection].estimated_document_count()
-        order = Order(repair=repair, chunk=settings.chunk_documents, rate=rate, wait_s=wait)
-        check = Check(plan, mongo, redis, order, stop)
+        check = make(mongo, redis, stop)
         with _progress(total, lambda: check.report.documents):
             report = check.run()
         keep_report(redis, report)
@@ -173,6 +223,8 @@ def _remarks(said: dict[str, Any]) -> Iterator[str]:
         yield f"{said['expired']} keys are not there, and may have expired"
     if said["unsettled"]:
         yield f"{said['unsettled']} documents could not be told: they changed all the time, or the lane did not come up"
+    if said["note"]:
+        yield said["note"]
     if said["ended"]:
         yield f"not finished: {said['ended']}"
 

@@ -19,6 +19,7 @@ from syncd.plan.partition import WHOLE, Partition
 from syncd.reconcile.compare import DEAD, EXPIRED, EXTRA, KINDS, NO_KEY
 from syncd.reconcile.lanes import Lanes
 from syncd.reconcile.look import Look, Mark
+from syncd.reconcile.ranges import ALL, Range
 from syncd.reconcile.reader import KeyReader
 from syncd.reconcile.repair import Repairer
 from syncd.reconcile.report import Report
@@ -35,6 +36,8 @@ Item = TypeVar("Item")
 
 MOST_CANDIDATES = 5_000
 """Differences that are kept before they are looked at again: memory does not grow with the drift."""
+STOPPED = "stopped"
+"""What a report says of a check that was told to end."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,10 @@ class Order:
     """How long to wait for a lane to come up, or to repair."""
     partition: Partition = WHOLE
     read_preference: _ServerMode | None = None
+    documents: Range | None = ALL
+    """Which documents to compare with their keys; None: none of them."""
+    keys: bool = True
+    """Whether to look for keys without a document."""
 
 
 class Check:
@@ -86,12 +93,12 @@ class Check:
             for _ in self._steps() if not self.report.ended else ():
                 if len(self._candidates) + len(self._strays) >= MOST_CANDIDATES:
                     self._settle()
-                self.report.ended = "stopped" if self._stop.is_set() else self._may_go_on()
+                self.report.ended = STOPPED if self._stop.is_set() else self._may_go_on()
                 if self.report.ended:
                     break
             self._settle()
             if self._stop.is_set():
-                self.report.ended = "stopped"
+                self.report.ended = STOPPED
         finally:
             self._reader.close()
             self.report.finished = time.time()
@@ -99,8 +106,9 @@ class Check:
 
     def _steps(self) -> Iterator[None]:
         """All there is to look at, a page at a time."""
-        yield from self._documents()
-        if self._plan.contract.sync.on_delete == "ignore":
+        if self._order.documents is not None:
+            yield from self._documents(self._order.documents)
+        if not self._order.keys or self._plan.contract.sync.on_delete == "ignore":
             return
         for shape in self._plan.shapes:
             retired = Retired(shape.name, shape.type, shape.template)
@@ -108,9 +116,9 @@ class Check:
             if not shape.by_id:
                 yield from self._unowned(retired)
 
-    def _documents(self) -> Iterator[None]:
+    def _documents(self, which: Range) -> Iterator[None]:
         started = time.monotonic()
-        for documents, time_of in _ahead(self._chunks()):
+        for documents, time_of in _ahead(self._chunks(which)):
             self._compare({encode_key_value(d["_id"]): d for d in documents}, time_of)
             self.report.documents += len(documents)
             yield
@@ -118,10 +126,11 @@ class Check:
                 ahead = self.report.documents / self._order.rate - (time.monotonic() - started)
                 self._stop.wait(max(0.0, ahead))
 
-    def _chunks(self) -> Iterator[tuple[list[Document], Moment]]:
-        cursor, time_of = None, ZERO
+    def _chunks(self, which: Range) -> Iterator[tuple[list[Document], Moment]]:
+        cursor, last = which.bounds
+        time_of = ZERO
         while True:
-            documents, time_of = self._lookup.chunk(cursor, self._order.chunk, time_of)
+            documents, time_of = self._lookup.chunk(cursor, self._order.chunk, time_of, last)
             if not documents:
                 return
             yield documents, time_of

@@ -69,6 +69,17 @@ class Report:
         """These keys differ."""
         for mark in marks:
             self.drift[mark.kind] += 1
+        self._show(marks)
+
+    def add(self, said: dict[str, Any]) -> None:
+        """What another report, `as_dict`, says of another part of the same contract."""
+        for name in ("documents", "keys", "repaired", "dead_letters", "expired", "unsettled"):
+            setattr(self, name, getattr(self, name) + said[name])
+        for kind, count in said["drift"].items():
+            self.drift[kind] += count
+        self._show([Mark(**example | {"fields": tuple(example["fields"])}) for example in said["examples"]])
+
+    def _show(self, marks: list[Mark]) -> None:
         self.examples += marks[: MOST_EXAMPLES - len(self.examples)]
 
     def as_dict(self) -> dict[str, Any]:

@@ -59,11 +59,14 @@ class Lookup:
         documents = {encode_key_value(document["_id"]): document for document in cursor["firstBatch"]}
         return Found(documents, _moment(reply), not cursor["id"])
 
-    def chunk(self, cursor: Document | None, size: int, after: Moment) -> tuple[list[Document], Moment]:
-        """The next documents in `_id` order behind `cursor`, at most `size` and 16 MB; none at the end."""
+    def chunk(
+        self, cursor: Document | None, size: int, after: Moment, last: Document | None = None
+    ) -> tuple[list[Document], Moment]:
+        """The next documents in `_id` order behind `cursor`, at most `size` and 16 MB; none at the end, or behind
+        `last`."""
         command: Document = {
             "find": self._collection,
-            "filter": self._behind(cursor),
+            "filter": self._between(cursor, last),
             "sort": {"_id": 1},
             # Without the hint a filter may pick another index and sort in memory, once a chunk.
             "hint": {"_id": 1},
@@ -76,11 +79,13 @@ class Lookup:
         reply = self._run(command, after)
         return reply["cursor"]["firstBatch"], _moment(reply)
 
-    def _behind(self, cursor: Document | None) -> Document:
+    def _between(self, cursor: Document | None, last: Document | None) -> Document:
         parts: list[Document] = []
+        # A bare {_id: {$gt: last}} compares within one BSON type and skips all others without a word.
         if cursor is not None:
-            # A bare {_id: {$gt: last}} compares within one BSON type and skips all others without a word.
             parts.append({"$expr": {"$gt": ["$_id", {"$literal": cursor["_id"]}]}})
+        if last is not None:
+            parts.append({"$expr": {"$lte": ["$_id", {"$literal": last["_id"]}]}})
         if self._filter is not None:
             parts.append(dict(self._filter))
         if not self._partition.is_whole:

@@ -90,6 +90,20 @@ class ControlKeys:
         return self._name("reports")
 
     @property
+    def bulk(self) -> str:
+        """Hash: how far a check in ranges is."""
+        return self._name("bulk")
+
+    @property
+    def bulk_run(self) -> str:
+        """String with a time to live: the check in ranges that runs."""
+        return self._name("bulk:run")
+
+    def bulk_pace(self, run: str) -> str:
+        """Hash with one counter: documents that the workers of such a check compared, where it has a rate limit."""
+        return self._name(f"bulk:pace:{run}")
+
+    @property
     def requests(self) -> str:
         """List of what is asked of the lane: "snapshot", "position"."""
         return self._own("requests")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from redis.exceptions import OutOfMemoryError
 
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.faults.conftest import Rig, killed_at
-from tests.faults.test_outbox import command, state_of
 from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.failpoint import failing
@@ -25,6 +23,7 @@ from tests.support.keyspace import (
 )
 from tests.support.outbox import documents, wait_documents
 from tests.support.scene import Flow, Scene
+from tests.support.turns import Turns
 
 COUNT = 150
 """What MongoDB gets of them is one read of the proxy, which can tell then that a killed client is gone."""
@@ -50,7 +49,7 @@ def test_kill_at_every_point(rig: Rig, point: str) -> None:
     wait_like_keys(flow)
     wait_known(flow, range(COUNT))
     hold = {
-        "write": lambda: rig.mongo_proxy.hold_request(command(flow, "update")),
+        "write": lambda: rig.mongo_proxy.hold_request(flow.command("update")),
         "remember": lambda: rig.redis_proxy.hold_request(b"syncd_synced"),
     }[point]()
     write(flow, range(40), 2)
@@ -78,36 +77,19 @@ def test_kill_at_a_deletion(rig: Rig) -> None:
     wait_known(flow, [0, *range(10, 20)])
 
 
-class Writer(threading.Thread):
-    """An application that changes, deletes and renames keys until it is told to stop."""
+def writing(flow: Flow) -> Turns:
+    """An application that changes, deletes, renames and copies keys."""
+    client, key = flow.redis, flow.key
 
-    def __init__(self, flow: Flow) -> None:
-        super().__init__(daemon=True)
-        self._flow, self._stop_it = flow, threading.Event()
-        self.turns = 0
+    def turn(number: int) -> None:
+        first = 7 * number % 200
+        write(flow, range(first, first + 20), number)
+        client.delete(key(first + 3))
+        client.rename(key(first + 5), key(first + 1000))
+        client.copy(key(first + 6), key(first + 2000), replace=True)
+        client.hincrby(key(first + 7), "n", 1)
 
-    def run(self) -> None:
-        client, key = self._flow.redis, self._flow.key
-        while not self._stop_it.wait(0.01):
-            first = 7 * self.turns % 200
-            write(self._flow, range(first, first + 20), self.turns)
-            client.delete(key(first + 3))
-            client.rename(key(first + 5), key(first + 1000))
-            client.copy(key(first + 6), key(first + 2000), replace=True)
-            client.hincrby(key(first + 7), "n", 1)
-            self.turns += 1
-
-    def wait_turns(self, count: int) -> None:
-        wanted = self.turns + count
-        wait_until(lambda: self.turns >= wanted, 30)
-
-    def __enter__(self) -> Writer:
-        self.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop_it.set()
-        self.join()
+    return Turns(turn)
 
 
 def test_two_daemons_that_are_killed_in_turn(rig: Rig) -> None:
@@ -116,7 +98,7 @@ def test_two_daemons_that_are_killed_in_turn(rig: Rig) -> None:
     flow = live(rig, "turns")
     second = rig.scene.another_daemon()
     second.start()
-    with Writer(flow) as writer:
+    with writing(flow) as writer:
         for turn in range(3):
             daemon = (rig.scene.daemon, second)[turn % 2]
             writer.wait_turns(10)
@@ -194,7 +176,7 @@ def test_mongodb_away(rig: Rig) -> None:
     flow = live(rig, "away")
     write(flow, [3], 1)
     wait_like_keys(flow)
-    with failing(flow.collection, "update", 10107):
+    with failing(flow.collection, "update insert", 10107):
         write(flow, range(20), 2)
         flow.wait_state("waiting", 40)
         wait_until(lambda: flow.metric("syncd_outbox_entries") == 20, 40, flow.lane)
@@ -203,7 +185,7 @@ def test_mongodb_away(rig: Rig) -> None:
         flow.redis.delete(flow.key(3))
     wait_like_keys(flow)
     assert flow.metric("syncd_keyspace_catchups_total") == 1
-    with failing(flow.collection, "update", 10107):
+    with failing(flow.collection, "update insert", 10107):
         write(flow, range(5000), 3)
         wait_until(lambda: 0 < flow.metric("syncd_outbox_entries") < 1000, 40, flow.lane)
     wait_until(lambda: flow.collection.count_documents({"n": 3}) == 5000, 60, flow.lane)
@@ -221,18 +203,18 @@ def test_a_daemon_that_slept(rig: Rig) -> None:
     wait_like_keys(flow)
     second = rig.scene.another_daemon(**ttl)
     second.start()
-    wait_until(lambda: state_of(second) == "standby", 20, second.process.log_tail)
-    hold = rig.mongo_proxy.hold_request(command(flow, "update"))
+    wait_until(lambda: second.lane_state() == "standby", 20, second.process.log_tail)
+    hold = rig.mongo_proxy.hold_request(flow.command("update"))
     write(flow, [1, 2, 3], 2)
     hold.wait()
     rig.scene.daemon.pause()
-    wait_until(lambda: state_of(second) == "live", 20, second.process.log_tail)
+    wait_until(lambda: second.lane_state() == "live", 20, second.process.log_tail)
     write(flow, [1], 3)
     flow.redis.delete(flow.key(2), flow.key(3))
     wait_like_keys(flow)
     hold.release()
     rig.scene.daemon.resume()
-    wait_until(lambda: state_of(rig.scene.daemon) == "standby", 20, rig.scene.daemon.process.log_tail)
+    wait_until(lambda: rig.scene.daemon.lane_state() == "standby", 20, rig.scene.daemon.process.log_tail)
     assert documents(flow) == {1: {"n": 3, "say": {"text": "version 3 of 1"}}}
     second.kill()
     write(flow, [4], 4)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from syncd.reconcile.reader import KeyReader
 from syncd.reconcile.report import Report, keep_report
 from syncd.stores.redis import RedisStore
 from tests.support.check import wait_until
@@ -237,3 +239,49 @@ def test_a_check_follows_the_contract_that_the_lane_has(shared: Scene, look: Any
     report = look(flow)
     assert (report.result, report.documents) == ("incomplete", 0)
     assert "another version" in report.ended
+
+
+def between_reads(
+    monkeypatch: pytest.MonkeyPatch, before: Callable[[int], object], after: Callable[[int], object]
+) -> None:
+    """Something happens in the middle of each look of a check: behind its read of documents, and behind that of keys.
+    Both are told the number of the look, from 1."""
+    read, looks = KeyReader.look, itertools.count(1)
+
+    def slow(reader: KeyReader, writes: Any) -> Any:
+        number = next(looks)
+        before(number)
+        found = read(reader, writes)
+        after(number)
+        return found
+
+    monkeypatch.setattr(KeyReader, "look", slow)
+    monkeypatch.setattr("syncd.reconcile.settle.PAUSES_S", (0.0, 0.0, 0.0))
+
+
+def retitle(flow: Flow, title: str) -> None:
+    flow.collection.update_one({"_id": 1}, {"$set": {"title": title}})
+    flow.wait_hash(1, {"title": title})
+
+
+def test_a_document_that_changes_between_two_reads(
+    shared: Scene, look: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that is ahead of what was read of its document is no drift, however often that happens."""
+    flow = shared.run("ahead", projection(["title"]), documents=FILMS[:20])
+    between_reads(monkeypatch, lambda number: retitle(flow, f"title {number}"), lambda number: None)
+    report = look(flow)
+    assert (report.found, report.unsettled, report.result) == (0, 1, "incomplete")
+
+
+def test_a_value_that_goes_to_and_fro(shared: Scene, look: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two reads of a document that are the same do not prove that it was the same in between."""
+    flow = shared.run("fro", projection(["title"]), documents=FILMS[:20])
+
+    def to(number: int) -> None:
+        if number <= 2:  # the first look, and the one that would settle it
+            retitle(flow, "for a moment")
+
+    between_reads(monkeypatch, to, lambda number: retitle(flow, "film 1"))
+    report = look(flow)
+    assert (report.found, report.unsettled, report.result) == (0, 0, "clean")

@@ -1,0 +1,222 @@
+"""A check of a large collection in ranges, by the workers of any `concurrent.futures.Executor`.
+
+A range is a whole check of its documents. Where it fails, or its worker dies, it is done again; its report counts once,
+when it has come. What has come is kept, see `progress`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from syncd.errors import FatalError, TransientError
+from syncd.plan.compile import Plan
+from syncd.reconcile.check import STOPPED
+from syncd.reconcile.job import Job, Outcome, identity, run_job
+from syncd.reconcile.progress import Progress, Record, now_ms
+from syncd.reconcile.ranges import cut, ranges_between
+from syncd.reconcile.report import MOST_EXAMPLES, Report
+from syncd.stores.mongo import MongoStore, without_secrets
+from syncd.stores.redis import RedisStore
+
+RANGE_DOCUMENTS = 50_000
+TICK_S = 1.0
+PAUSES_S = (1.0, 4.0, 15.0)
+"""Before a range is tried again. As often another executor takes the place of one that broke with nothing done."""
+
+OpenExecutor: TypeAlias = Callable[[], contextlib.AbstractContextManager[Executor]]
+"""Called again when an executor broke."""
+
+
+@dataclass(frozen=True)
+class BulkOrder:
+    """What a check in ranges is to do."""
+
+    repair: bool = False
+    range_documents: int = RANGE_DOCUMENTS
+    chunk: int = 2000
+    rate: float = 0.0
+    """Documents a second at most, of all workers together; 0: as fast as it goes."""
+    wait_s: float = 30.0
+
+
+class Bulk:
+    """One check, directed by one thread. `report` may be read at any time."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        mongo: MongoStore,
+        redis: RedisStore,
+        order: BulkOrder,
+        open_executor: OpenExecutor,
+        stop: threading.Event,
+    ) -> None:
+        self._plan, self._mongo, self._redis = plan, mongo, redis
+        self._order, self._stop = order, stop
+        self._open = open_executor
+        self._progress = Progress(redis, plan.name)
+        self._jobs: dict[int, Job] = {}
+        """Those that are left."""
+        self._tries: Counter[int] = Counter()
+        self._later: list[tuple[float, Job]] = []
+        """When to try again what."""
+        self._heard = time.monotonic()
+        self._unsaved: dict[int, dict[str, Any]] = {}
+        self._ended: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
+        self.report = Report(plan.name, "full", order.repair)
+
+    def run(self) -> Report:
+        """Look at all ranges that are left, and all keys. Raises StoreError."""
+        try:
+            if self._progress.take(self._stop):
+                self._prepare()
+                self._rounds()
+                self._close()
+            else:
+                self.report.ended = STOPPED
+        finally:
+            self.report.finished = time.time()
+            self._progress.release()
+        return self.report
+
+    def _rounds(self) -> None:
+        broken = 0
+        while self._jobs and not self._is_over():
+            left = len(self._jobs)
+            if self._round():
+                broken = 1 if len(self._jobs) < left else broken + 1
+            if broken > len(PAUSES_S):
+                raise FatalError("workers", f"they died {broken} times, with nothing done; is there memory?")
+
+    def _close(self) -> None:
+        if not self._jobs:
+            self._progress.finish()
+            return
+        self._keep()
+        if self._stop.is_set():
+            self.report.ended = f"{STOPPED}; the same call goes on with the ranges that are left"
+
+    def _is_over(self) -> bool:
+        return self._stop.is_set() or bool(self.report.ended)
+
+    def _prepare(self) -> None:
+        """Take up what an earlier call left, or begin."""
+        found = self._progress.load()
+        same = (self._plan.fingerprint, self._order.repair)
+        if found is None or not found.done or (found.fingerprint, found.repair) != same:
+            bounds = cut(self._mongo, self._plan, self._order.range_documents)
+            found = Record(*same, self.report.started, bounds)
+            self._progress.begin(found)
+        else:
+            self.report.started = found.started
+            when = datetime.fromtimestamp(found.started, UTC).isoformat(timespec="seconds")
+            self.report.note = f"goes on with a check of {when}; {len(found.done)} parts were done"
+        for report in found.done.values():
+            self.report.add(report)
+        self._jobs = {n: job for n, job in enumerate(self._all_jobs(found.bounds)) if n not in found.done}
+
+    def _all_jobs(self, bounds: list[bytes]) -> list[Job]:
+        """The keys come first: to look through them takes longest."""
+        mongo, begun = identity(self._mongo), now_ms(self._redis)
+        order = self._order
+        return [
+            Job(number, documents, self._plan.contract, self._plan.fingerprint, mongo, self._progress.run,
+                order.repair, order.chunk, order.wait_s, order.rate, begun)
+            for number, documents in enumerate([None, *ranges_between(bounds)])
+        ]  # fmt: skip
+
+    def _round(self) -> bool:
+        """With one executor, until nothing is left, or told to stop; True when it broke."""
+        self._ended, self._later = queue.SimpleQueue(), []
+        with self._open() as executor:
+            waiting: dict[Future[Outcome], Job] = {}
+            try:
+                for job in self._jobs.values():
+                    self._submit(executor, job, waiting)
+                while (waiting or self._later) and not self._is_over():
+                    self._keep()
+                    for job in self._due():
+                        self._submit(executor, job, waiting)
+                    self._take_one(waiting)
+            except BrokenExecutor:
+                return True
+            finally:
+                for future in waiting:
+                    future.cancel()
+                if self._is_over():  # before the executor waits for its workers
+                    self._progress.release()
+        return False
+
+    def _submit(self, executor: Executor, job: Job, waiting: dict[Future[Outcome], Job]) -> None:
+        future = executor.submit(run_job, job)
+        waiting[future] = job
+        future.add_done_callback(self._ended.put)
+
+    def _due(self) -> list[Job]:
+        """What is to be tried again now."""
+        now = time.monotonic()
+        due = [job for when, job in self._later if when <= now]
+        self._later = [(when, job) for when, job in self._later if when > now]
+        return due
+
+    def _take_one(self, waiting: dict[Future[Outcome], Job]) -> None:
+        """Wait a moment for a job to end."""
+        try:
+            future = self._ended.get(timeout=TICK_S)
+        except queue.Empty:
+            return
+        job = waiting.pop(future)
+        if future.cancelled():  # not by us
+            raise BrokenExecutor
+        trouble = self._take(future, job)
+        if not trouble or self._is_over():
+            return
+        tried, self._tries[job.number] = self._tries[job.number], self._tries[job.number] + 1
+        if tried == len(PAUSES_S):
+            raise FatalError("workers", f"a part failed {tried + 1} times, at last: {trouble}")
+        self._later.append((time.monotonic() + PAUSES_S[tried], job))
+
+    def _take(self, future: Future[Outcome], job: Job) -> str:
+        """Count what a job found; or say what was wrong, where it may pass by itself."""
+        error = future.exception()
+        if isinstance(error, BrokenExecutor):
+            raise error
+        if error is not None:  # a worker that dies again and again, or that cannot read the job
+            return f"{type(error).__name__}: {without_secrets(str(error))}"
+        number, said, trouble, passes = future.result()
+        if said is None:
+            if not passes:
+                raise FatalError("workers", trouble)
+            return trouble
+        if said["ended"] == STOPPED:
+            return "the worker lost sight of the command"
+        if said["ended"]:
+            self.report.ended = said["ended"]
+            return ""
+        said["examples"] = said["examples"][: MOST_EXAMPLES - len(self.report.examples)]
+        self.report.add(said)
+        self._unsaved[number] = said
+        del self._jobs[number]
+        return ""
+
+    def _keep(self) -> None:
+        """Hold the check, and keep what came. Redis may be away for a while."""
+        try:
+            self._progress.renew()
+            while self._unsaved:
+                number = next(iter(self._unsaved))
+                self._progress.note(number, self._unsaved[number])
+                del self._unsaved[number]
+            self._heard = time.monotonic()
+        except TransientError:
+            if time.monotonic() > self._heard + self._order.wait_s:
+                raise

@@ -1,0 +1,123 @@
+"""What a worker does of a check in ranges, in whichever process on whichever machine: one range, or all keys.
+
+A job is plain and small. It holds no address and no key of masks: a worker reaches the servers by the settings of its
+own environment, and proves that they are the same servers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from syncd import __version__
+from syncd.contract.model import Contract
+from syncd.errors import SettingsError, SyncdError, TransientError
+from syncd.plan.compile import Plan, compile_contract
+from syncd.reconcile.check import Check, Order
+from syncd.reconcile.progress import Pace, Watch, holds
+from syncd.reconcile.ranges import Range
+from syncd.reconcile.report import Report
+from syncd.settings import Settings
+from syncd.stores.mongo import MongoStore, translated
+from syncd.stores.redis import RedisStore
+
+
+@dataclass(frozen=True)
+class Job:
+    """One part of a check. What is logged of it are numbers."""
+
+    number: int
+    documents: Range | None
+    """None: the keys, which are looked through once for all ranges."""
+    contract: Contract = field(repr=False)
+    fingerprint: str
+    mongo: str = field(repr=False)
+    """Which MongoDB, see `identity`."""
+    run: str
+    repair: bool
+    chunk: int
+    wait_s: float
+    rate: float
+    """Of all workers together."""
+    begun_ms: int
+    version: str = __version__
+
+
+class Outcome(NamedTuple):
+    """How a job ended. Errors come as text: not every one can be sent from process to process."""
+
+    number: int
+    report: dict[str, Any] | None
+    trouble: str = ""
+    passes: bool = False
+    """Whether it may pass by itself."""
+
+
+def run_job(job: Job) -> Outcome:
+    """Look at one part. Opens its own connections, and closes them."""
+    try:
+        return Outcome(job.number, _check(job).as_dict())
+    except SyncdError as error:
+        return Outcome(
+            job.number, None, f"{socket.gethostname()}: {error}", isinstance(error, TransientError)
+        )
+
+
+def _check(job: Job) -> Report:
+    if job.version != __version__:
+        raise SettingsError(
+            f"this worker runs syncd {__version__}, the command {job.version}; use one version"
+        )
+    settings = Settings.from_environment()
+    plan = _plan(job, settings)
+    mongo = MongoStore(settings.mongo_uri.get_secret_value())
+    redis = RedisStore(settings.redis_url.get_secret_value())
+    stop = threading.Event()
+    with contextlib.closing(mongo), contextlib.closing(redis):
+        redis.connect()
+        _refuse_others(job, mongo, redis)
+        order = Order(
+            repair=job.repair, chunk=job.chunk, wait_s=job.wait_s,
+            documents=job.documents, keys=job.documents is None,
+        )  # fmt: skip
+        with Watch(redis, plan.name, job.run, stop):
+            pace = Pace(redis, plan.name, job.run, job.rate, job.begun_ms)
+
+            def wait() -> str:
+                stop.wait(pace.ahead(check.report.documents))
+                return ""  # no reason to end
+
+            check = Check(plan, mongo, redis, order, stop, wait)
+            return check.run()
+
+
+def _plan(job: Job, settings: Settings) -> Plan:
+    plan = compile_contract(
+        job.contract, settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None
+    )
+    if plan.fingerprint != job.fingerprint:
+        raise SettingsError("SYNCD_HMAC_KEY of this worker is not that of the command; set the same")
+    return plan
+
+
+def _refuse_others(job: Job, mongo: MongoStore, redis: RedisStore) -> None:
+    """To compare with other servers would find a difference at every document."""
+    if not holds(redis, job.contract.name, job.run):
+        raise TransientError(
+            "redis",
+            "the Redis of this worker does not know of the check; is its SYNCD_REDIS_URL the command's?",
+        )
+    if identity(mongo) != job.mongo:
+        raise TransientError(
+            "mongo", "this worker has another MongoDB than the command; set the same SYNCD_MONGO_URI"
+        )
+
+
+def identity(store: MongoStore) -> str:
+    """Members of the replica set by its own configuration, however we reach it; nothing where there is none."""
+    with translated():
+        hello = store.client.admin.command("hello")
+    return " ".join([hello.get("setName", ""), *sorted(hello.get("hosts", []))])

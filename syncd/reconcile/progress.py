@@ -1,0 +1,174 @@
+"""How far a check in ranges is, kept in the target Redis: a call that was ended goes on where it was.
+
+Who directs the check holds `run` and renews it. Workers look at it: where it is gone, so is who wanted their answer.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import secrets
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from syncd.errors import FatalError, TransientError
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore, translated
+
+RUN_TTL_S = 5.0
+"""After a director that was killed, the next one waits so long, and workers go on so long."""
+KEPT_S = 24 * 3600
+"""What was compared longer ago is compared again."""
+LOOK_S = 0.5
+_WHAT, _DONE = "what", "done:"
+
+
+@dataclass
+class Record:
+    """What a check is to do, and what of it is done."""
+
+    fingerprint: str
+    repair: bool
+    started: float
+    bounds: list[bytes] = field(repr=False)
+    done: dict[int, dict[str, Any]] = field(default_factory=dict, repr=False)
+    """Reports of the parts that were looked at, by number."""
+
+    def encoded(self) -> str:
+        """All but `done`, as JSON."""
+        bounds = [base64.b64encode(bound).decode() for bound in self.bounds]
+        said = {"fingerprint": self.fingerprint, "repair": self.repair, "started": self.started}
+        return json.dumps(said | {"bounds": bounds})
+
+
+def _decoded(raw: dict[bytes, bytes]) -> Record:
+    said = json.loads(raw.pop(_WHAT.encode()))
+    bounds = [base64.b64decode(text) for text in said.pop("bounds")]
+    done = {int(name.decode().removeprefix(_DONE)): json.loads(text) for name, text in raw.items()}
+    return Record(**said, bounds=bounds, done=done)
+
+
+class Progress:
+    """The record of one contract, for the one that directs."""
+
+    def __init__(self, store: RedisStore, contract: str) -> None:
+        self._store, self._keys = store, ControlKeys(contract)
+        self.run = secrets.token_hex(8)
+
+    def take(self, stop: threading.Event) -> bool:
+        """Become the one that directs; False when told to stop. Raises FatalError where another one goes on."""
+        for _ in range(round(2 * RUN_TTL_S / LOOK_S)):
+            if self._set(only_new=True):
+                return True
+            if stop.wait(LOOK_S):
+                return False
+        raise FatalError(
+            "redis", f"another check of {self._keys.contract} in ranges runs; wait for it, or end it"
+        )
+
+    def renew(self) -> None:
+        """Go on for a while. Raises FatalError where another one took over meanwhile."""
+        # Not in one step: two that direct would only compare the same, and the next look ends one of them.
+        if not self._holds() and not self._set(only_new=True):
+            raise FatalError("redis", f"another check of {self._keys.contract} in ranges took over")
+        self._set(only_new=False)
+
+    def release(self) -> None:
+        """Workers end at their next page."""
+        with contextlib.suppress(TransientError), translated():
+            if self._holds():
+                self._store.client.delete(self._keys.bulk_run, self._keys.bulk_pace(self.run))
+
+    def _holds(self) -> bool:
+        return holds(self._store, self._keys.contract, self.run)
+
+    def _set(self, *, only_new: bool) -> bool:
+        with translated():
+            ttl = round(RUN_TTL_S * 1000)
+            return bool(self._store.client.set(self._keys.bulk_run, self.run, px=ttl, nx=only_new))
+
+    def load(self) -> Record | None:
+        """What an earlier call left."""
+        with translated():
+            raw: Any = self._store.client.hgetall(self._keys.bulk)
+        return _decoded(raw) if _WHAT.encode() in raw else None
+
+    def begin(self, record: Record) -> None:
+        """Forget what there was, and keep this."""
+        with translated():
+            pipe = self._store.client.pipeline()
+            pipe.delete(self._keys.bulk)
+            pipe.hset(self._keys.bulk, _WHAT, record.encoded())
+            pipe.pexpire(self._keys.bulk, KEPT_S * 1000)
+            pipe.execute()
+
+    def note(self, number: int, report: dict[str, Any]) -> None:
+        """A part was looked at."""
+        with translated():
+            self._store.client.hset(self._keys.bulk, f"{_DONE}{number}", json.dumps(report))
+
+    def finish(self) -> None:
+        """Nothing is left."""
+        with translated():
+            self._store.client.delete(self._keys.bulk)
+
+
+def now_ms(store: RedisStore) -> int:
+    """The time of all who share a pace: Redis's clock."""
+    with translated():
+        seconds, micros = store.client.time()
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+def holds(store: RedisStore, contract: str, run: str) -> bool:
+    """Whether this check goes on."""
+    with translated():
+        return store.client.get(ControlKeys(contract).bulk_run) == run.encode()
+
+
+class Watch(threading.Thread):
+    """Sets `stop` when a check is over, for a worker. Use as a context manager."""
+
+    def __init__(self, store: RedisStore, contract: str, run: str, stop: threading.Event) -> None:
+        super().__init__(name="watch", daemon=True)
+        self._store, self._contract, self._run, self._over = store, contract, run, stop
+
+    def run(self) -> None:
+        """The thread."""
+        while not self._over.wait(LOOK_S):
+            try:
+                if not holds(self._store, self._contract, self._run):
+                    self._over.set()
+            except TransientError:
+                continue  # then the check itself has the same trouble, and says so
+
+    def __enter__(self) -> Watch:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self.join()
+
+
+class Pace:
+    """A rate limit that all workers of a check share: a counter in Redis says how many documents there were."""
+
+    def __init__(self, store: RedisStore, contract: str, run: str, rate: float, begun_ms: int) -> None:
+        self._store, self._rate, self._begun = store, rate, begun_ms
+        self._name = ControlKeys(contract).bulk_pace(run)
+        self._told = 0
+
+    def ahead(self, documents: int) -> float:
+        """Of which this worker has compared so many by now: how many seconds to wait."""
+        if not self._rate or documents == self._told:
+            return 0.0
+        new, self._told = documents - self._told, documents
+        with translated():
+            pipe = self._store.client.pipeline(transaction=False)
+            pipe.hincrby(self._name, "documents", new)
+            pipe.pexpire(self._name, KEPT_S * 1000)
+            total = int(pipe.execute()[0])
+        return max(0.0, total / self._rate - (now_ms(self._store) - self._begun) / 1000)

@@ -1,0 +1,63 @@
+"""Cuts a collection into ranges of `_id`, of about as many documents each. Needs no more than the right to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import bson
+
+from syncd.plan.codec import CODEC
+from syncd.plan.compile import Plan
+from syncd.stores.mongo import Document, MongoStore, translated
+
+MOST_RANGES = 5_000
+SAMPLES = 20
+"""Documents looked at for each range: it has twice as many as the average, or half, once in a thousand times."""
+LARGEST_SHARE = 25
+"""One document in so many is looked at, at most: above one in twenty MongoDB would read and sort all of them."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Documents with `after` < `_id` <= `upto` in MongoDB's order over all types; None: no bound.
+
+    Bounds are {"_id": value} as BSON. They are data, and stay out of what is logged.
+    """
+
+    after: bytes | None = field(default=None, repr=False)
+    upto: bytes | None = field(default=None, repr=False)
+
+    @property
+    def bounds(self) -> tuple[Document | None, Document | None]:
+        """Both, decoded."""
+        after, upto = (
+            None if bound is None else bson.decode(bound, CODEC) for bound in (self.after, self.upto)
+        )
+        return after, upto
+
+
+ALL = Range()
+
+
+def ranges_between(bounds: list[bytes]) -> list[Range]:
+    """What lies before, between and behind ascending bounds: each `_id` is in one of them."""
+    return [Range(after, upto) for after, upto in pairwise([None, *bounds, None])]
+
+
+def cut(store: MongoStore, plan: Plan, size: int) -> list[bytes]:
+    """Ascending bounds between ranges of about `size` documents. A filter is not looked at: it would cost a scan."""
+    database, collection = plan.namespace
+    with translated():
+        source = store.client[database].get_collection(collection, codec_options=CODEC)
+        count = source.estimated_document_count()
+        parts = min(MOST_RANGES, -(-count // size))
+        if parts < 2:
+            return []
+        stages: list[Document] = [
+            {"$sample": {"size": max(parts, min(parts * SAMPLES, count // LARGEST_SHARE))}},
+            {"$bucketAuto": {"groupBy": "$_id", "buckets": parts}},
+            {"$project": {"_id": "$_id.min"}},
+        ]
+        starts = [bson.encode(found, codec_options=CODEC) for found in source.aggregate(stages)]
+    return starts[1:]

@@ -1,0 +1,226 @@
+"""Checks in ranges by several workers, one of which is killed: the same report (promises 2, 4 and 8)."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from multiprocessing import resource_tracker
+from typing import Any
+
+import psutil
+import pytest
+
+from syncd.reconcile.bulk import Bulk, BulkOrder, OpenExecutor
+from syncd.reconcile.executors import dask, processes
+from syncd.reconcile.job import Job, run_job
+from syncd.reconcile.report import Report
+from syncd.stores.mongo import MongoStore
+from syncd.stores.redis import RedisStore
+from tests.faults.conftest import Rig
+from tests.support.check import wait_until
+from tests.support.cli import ROOT, syncd
+from tests.support.proxy import Proxy
+from tests.support.reconcile import Drift, add_every_kind, check, drift_of, plan_of, plant, running
+from tests.support.scene import Flow
+
+COUNT, PLANTED, RANGE = 600, 22, 100
+CHUNKS = b"\x02find\x00", b"hint"
+
+
+def begin(rig: Rig) -> tuple[Flow, Drift]:
+    flow = add_every_kind(rig.scene, COUNT)
+    rig.scene.start()
+    flow.wait_live()
+    return flow, plant(flow, range(PLANTED))
+
+
+def settings_of(rig: Rig, mongo: Proxy | None = None) -> dict[str, str]:
+    return {
+        "SYNCD_MONGO_URI": (mongo or rig.mongo_proxy).mongo_uri, "SYNCD_REDIS_URL": rig.redis_proxy.redis_url,
+        "SYNCD_CONTRACTS": str(rig.scene.contracts.path), "SYNCD_CHUNK_DOCUMENTS": "20",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def here(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process and those that it starts have the settings of a worker."""
+    for name, value in settings_of(rig).items():
+        monkeypatch.setenv(name, value)
+    yield
+    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]  # it would end with us
+
+
+def bulk(rig: Rig, flow: Flow, where: OpenExecutor, *, repair: bool = False) -> Report:
+    mongo, redis = MongoStore(rig.mongo.uri), RedisStore(rig.redis.url)
+    try:
+        order = BulkOrder(repair, range_documents=RANGE, chunk=20)
+        return Bulk(plan_of(rig.scene, flow), mongo, redis, order, where, threading.Event()).run()
+    finally:
+        mongo.close()
+        redis.close()
+
+
+def says(report: Report) -> dict[str, Any]:
+    """All but times, and in any order."""
+    said = report.as_dict()
+    for name in ("started", "finished", "seconds"):
+        del said[name]
+    said["examples"] = sorted(map(str, said["examples"]))
+    return said
+
+
+class Running(threading.Thread):
+    """A check beside the test."""
+
+    def __init__(self, look: Callable[[], Report]) -> None:
+        super().__init__()
+        self._look = look
+        self.report: Report | None = None
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.report = self._look()
+        except BaseException as error:
+            self.error = error
+
+    def result(self) -> Report:
+        self.join(60)
+        assert self.report is not None, self.error
+        return self.report
+
+
+@contextmanager
+def dask_worker(address: str, **env: str) -> Iterator[subprocess.Popen[str]]:
+    """One, of one thread, without anybody who would start it again."""
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", "1",
+               "--no-dashboard", "--host", "127.0.0.1"]  # fmt: skip
+    process = subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT), **env}, text=True, stderr=subprocess.STDOUT,
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+def test_a_dask_worker_is_killed(rig: Rig) -> None:
+    """nothing_silent: one of two workers of a Dask cluster is killed with a range in its hands: the other one does it,
+    and the report is that of a check by one process, and by processes of this machine."""
+    from distributed import LocalCluster
+
+    flow, planted = begin(rig)
+    with ExitStack() as stack:
+        cluster = stack.enter_context(
+            LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None, worker_dashboard_address=None)
+        )
+        own = stack.enter_context(Proxy(rig.mongo.members[0].port))
+        hold = own.hold_request(*CHUNKS, nth=3)
+        address = cluster.scheduler_address
+        victim = stack.enter_context(dask_worker(address, **settings_of(rig, own)))
+        stack.enter_context(dask_worker(address, **settings_of(rig)))
+        wait_until(lambda: len(cluster.scheduler.workers) == 2, 40)
+        looking = Running(lambda: bulk(rig, flow, partial(dask, address)))
+        hold.wait()
+        victim.kill()
+        victim.wait(20)
+        hold.release()
+        report = looking.result()
+    assert says(report) == says(check(rig.scene, flow, rig.mongo.uri, rig.redis.url))
+    assert drift_of(report) == planted
+    assert (report.result, report.documents) == ("drift", COUNT)
+
+
+def test_a_process_is_killed(rig: Rig, here: None) -> None:
+    """nothing_silent: one of two processes is killed with a range in its hands: others take their place, and the
+    report is that of a check by one process."""
+    flow, planted = begin(rig)
+    opened: list[Executor] = []
+
+    @contextmanager
+    def where() -> Iterator[Executor]:
+        with processes(2) as executor:
+            opened.append(executor)
+            yield executor
+
+    hold = rig.mongo_proxy.hold_request(*CHUNKS, nth=8)
+    looking = Running(lambda: bulk(rig, flow, where))
+    hold.wait(40)
+    assert isinstance(opened[0], ProcessPoolExecutor)
+    os.kill(next(iter(opened[0]._processes)), signal.SIGKILL)
+    report = looking.result()
+    assert len(opened) == 2
+    assert drift_of(report) == planted
+    assert says(report) == says(check(rig.scene, flow, rig.mongo.uri, rig.redis.url))
+
+
+def test_a_command_that_goes_on(rig: Rig) -> None:
+    """nothing_silent: a command that is killed or interrupted leaves no process behind; the same call takes up the
+    ranges that are left, says so, and finds all differences; nothing is kept when it has come to its end."""
+    flow, planted = begin(rig)
+    words = "--processes", "1", "--range", str(RANGE), "-o", "json"
+    record, done = flow.names.control("bulk"), 0
+
+    def more_than(parts: int) -> bool:
+        return flow.redis.hlen(record) - 1 > parts
+
+    for end, chunk in (signal.SIGKILL, 14), (signal.SIGINT, 12):
+        hold = rig.mongo_proxy.hold_request(*CHUNKS, nth=chunk)
+        with running(flow.contract, *words, **settings_of(rig)) as process:
+            hold.wait(40)
+            wait_until(partial(more_than, done), 20)
+            workers = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(end)
+            hold.release()
+            out, _ = process.communicate(timeout=30)
+            assert not psutil.wait_procs(workers, timeout=20)[1]
+        done = flow.redis.hlen(record) - 1
+    assert process.returncode == 1
+    assert json.loads(out)["ended"].startswith("stopped")
+    assert json.loads(out)["result"] == "drift"
+    again = json.loads(syncd("reconcile", flow.contract, *words, **settings_of(rig)).stdout)
+    assert f"{done} parts were done" in again["note"]
+    assert (again["documents"], again["ended"]) == (COUNT, "")
+    assert {(m["projection"], m["key"], m["kind"]) for m in again["examples"]} == planted
+    assert not flow.redis.keys(flow.names.control("bulk") + "*")
+
+
+def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nothing_silent: any executor will do, and ranges are repaired side by side. A job carries no address and no key;
+    a worker that reaches other servers says so and compares nothing."""
+    flow, planted = begin(rig)
+    jobs: list[Job] = []
+
+    class Threads(ThreadPoolExecutor):
+        def submit(self, function: Any, /, *arguments: Any, **more: Any) -> Any:
+            jobs.append(arguments[0])
+            return super().submit(function, *arguments, **more)
+
+    report = bulk(rig, flow, partial(Threads, 2))
+    assert drift_of(report) == planted
+    mended = bulk(rig, flow, partial(Threads, 2), repair=True)
+    assert (mended.result, mended.repaired) == ("repaired", PLANTED)
+    assert bulk(rig, flow, partial(Threads, 2)).result == "clean"
+    held = b"".join(map(pickle.dumps, jobs)).decode(errors="replace") + str(jobs)
+    assert not [value for name, value in settings_of(rig).items() if "U" in name[-3:] and value in held]
+    assert "Range()" in str(jobs[1]), "bounds are data"
+    gone = run_job(jobs[1])
+    assert gone.report is None
+    assert gone.passes
+    assert "SYNCD_REDIS_URL" in gone.trouble
+    monkeypatch.setattr("syncd.reconcile.job.holds", lambda *_: True)
+    monkeypatch.setattr("syncd.reconcile.job.identity", lambda _: "other localhost:1")
+    other = run_job(jobs[1])
+    assert "SYNCD_MONGO_URI" in other.trouble
