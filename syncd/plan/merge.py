@@ -36,6 +36,8 @@ class Base(NamedTuple):
 
     fields: Mapping[str, str]
     pending: Mapping[str, str] | None = {}
+    lost: bool = False
+    """Whether the key went since and nobody deleted it: what a new one lacks was not taken out of it."""
 
 
 class Conflict(NamedTuple):
@@ -58,22 +60,31 @@ class Merged:
     agreed: Mapping[str, str] | None = None
     """The new base; None where neither side has anything."""
     keep: bool = False
+    lost: bool = False
+    """With `keep`: the key is to be known as lost."""
     """The sides differ, and that is as it should be: the base stays."""
 
 
 def merge(
-    base: Base | None, redis: State, mongo: State, rules: Rules, *, deleted: bool, redis_is_newer: bool
+    base: Base | None,
+    redis: State,
+    mongo: State,
+    rules: Rules,
+    *,
+    deleted: bool,
+    redis_is_newer: bool,
+    restore: bool = True,
 ) -> Merged:
     """`deleted`: somebody said that the key was deleted; without that a key that is not there was only lost.
 
-    `redis_is_newer` decides for `newest`.
+    `redis_is_newer` decides for `newest`. `restore`: somebody asks for a lost key, or its document changed.
     """
     base = _settled(base, mongo)
     if redis is None and mongo is None:
         return Merged()
     if redis is None:
         assert mongo is not None
-        return _without_key(base, mongo, rules, deleted=deleted)
+        return _without_key(base, mongo, rules, deleted=deleted, restore=restore)
     if mongo is None:
         return _without_document(base, redis, rules)
     return _of_both(base, redis, mongo, rules, redis_is_newer=redis_is_newer)
@@ -86,19 +97,24 @@ def _settled(base: Base | None, mongo: State) -> Base | None:
     pending = {} if mongo is None else base.pending or {}
     done = {name: said for name, said in pending.items() if mongo is not None and mongo.get(name, "") == said}
     fields = {**base.fields, **done}
-    return Base(fields) if fields else None
+    return Base(fields, lost=base.lost) if fields else None
 
 
 def _changed(base: Base, state: Mapping[str, str], names: Iterable[str]) -> frozenset[str]:
     return frozenset(name for name in names if state.get(name, "") != base.fields.get(name))
 
 
-def _without_key(base: Base | None, mongo: Mapping[str, str], rules: Rules, *, deleted: bool) -> Merged:
+def _without_key(
+    base: Base | None, mongo: Mapping[str, str], rules: Rules, *, deleted: bool, restore: bool
+) -> Merged:
     copied = Merged(to_redis=frozenset(mongo), agreed=_whole(mongo, rules))
     had_key = base is not None and (not rules.empty_is_gone or any(base.fields.values()))
-    if base is None or not had_key or not deleted:
-        return copied  # never agreed on, or lost from Redis alone
-    if not _changed(base, mongo, rules.fields):
+    if base is None or not had_key:
+        return copied  # never agreed on
+    is_changed = bool(_changed(base, mongo, rules.fields))
+    if not deleted:  # expired, or evicted: to write it again at once would be no use to anybody
+        return copied if is_changed or restore else Merged(keep=True, lost=True)
+    if not is_changed:
         return Merged(delete="document") if rules.deletes else Merged(keep=True)
     if not rules.deletes:
         return copied
@@ -141,8 +157,9 @@ def _of_both(
     to_redis, to_mongo = differ & rules.mongo_only, differ & rules.redis_only
     conflicts = [*_undone(fields, redis, to_redis, "mongo"), *_undone(fields, mongo, to_mongo, "redis")]
     free = differ - to_redis - to_mongo
-    by_redis = frozenset(name for name in free if _moved(fields.get(name), redis.get(name, "")))
-    by_mongo = frozenset(name for name in free if _moved(fields.get(name), mongo.get(name, "")))
+    gone = frozenset(name for name in free if base is not None and base.lost and name not in redis)
+    by_redis = frozenset(name for name in free - gone if _moved(fields.get(name), redis.get(name, "")))
+    by_mongo = gone | frozenset(name for name in free if _moved(fields.get(name), mongo.get(name, "")))
     contested = by_redis & by_mongo if rules.on_conflict == "merge_fields" else free
     if contested and by_redis and by_mongo:
         winner = _winner(rules, redis_is_newer=redis_is_newer)

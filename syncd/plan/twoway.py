@@ -200,7 +200,7 @@ class Record:
     def encoded(self) -> bytes:
         """As text."""
         pending = self.base.pending
-        said = {"f": self.base.fields, "p": None if pending is None else pending, "v": self.version}
+        said = {"f": self.base.fields, "p": pending, "v": self.version, "l": self.base.lost}
         return orjson.dumps(said)
 
 
@@ -210,7 +210,7 @@ def stored(known: str) -> tuple[str, Record | None]:
     digest, _, text = known.partition(" ")
     try:
         said = orjson.loads(text)
-        return digest, Record(Base(said["f"], said["p"]), said["v"])
+        return digest, Record(Base(said["f"], said["p"], said["l"]), said["v"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return digest, None
 

@@ -38,6 +38,13 @@ class Word(NamedTuple):
     deleted: bool = False
     time: int = 0
     """Epoch milliseconds; 0 where unknown."""
+    lost: bool = False
+    """The key expired, or was evicted, and that is no deletion."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether somebody said why the key is not there."""
+        return self.deleted or self.lost
 
 
 class Taken(NamedTuple):
@@ -179,7 +186,7 @@ class KeyspaceCapture(Capture):
         dirty = taken.take(MOST_KEYS)
         mine = [one for one in dirty if self._plan.state.owns(one.key)]
         self._listening.foreign(len(dirty) - len(mine))
-        found |= {one.key: Word(self._deletes(one.gone), _wall(one.since)) for one in mine}
+        found |= {one.key: self._word(one.gone, _wall(one.since)) for one in mine}
         self.behind = self._catchup is not None or len(dirty) == MOST_KEYS
         return Taken(found, {})
 
@@ -192,7 +199,11 @@ class KeyspaceCapture(Capture):
             self._again = False
             if self._catchup is None:
                 self._listening.caught_up()
-        return {key: Word(self._deletes(words.get(key, Gone.NO_WORD))) for key in keys}
+        return {key: self._word(words.get(key, Gone.NO_WORD)) for key in keys}
+
+    def _word(self, gone: Gone, time: int = 0) -> Word:
+        deletes = self._deletes(gone)
+        return Word(deletes, time, not deletes and gone in (Gone.EXPIRED, Gone.EVICTED))
 
     def _deletes(self, gone: Gone) -> bool:
         sync = self._plan.contract.sync
@@ -205,7 +216,7 @@ class KeyspaceCapture(Capture):
             [
                 Dirty(
                     key,
-                    Gone.DELETED if word.deleted else Gone.NO_WORD,
+                    Gone.DELETED if word.deleted else Gone.EVICTED if word.lost else Gone.NO_WORD,
                     time.monotonic() - (now - word.time / 1000 if word.time else 0.0),
                 )
                 for key, word in taken.words.items()

@@ -140,7 +140,7 @@ class Merger:
         for key, found in read.items():
             document_id = self._plan.state.document_id(key)
             document = documents.get(encode_key_value(document_id))
-            if document is not None and not found.is_there and not words.get(key, Word()).deleted:
+            if document is not None and not found.is_there and not words.get(key, Word()).is_told:
                 silent[key] = found
             pairs.append((key, document_id, found, document))
         had = {key: found for key, found in silent.items() if _had_key(found)}
@@ -191,6 +191,7 @@ class Merger:
             self._plan.rules,
             deleted=word.deleted,
             redis_is_newer=redis_time > mongo_time,
+            restore=mark is not None,
         )
         return Pair(key, document_id, found, document, redis, mongo, record, mark, merged)
 
@@ -271,7 +272,8 @@ class Merger:
         agreed = pair.merged.agreed or {}
         pending = {name: agreed[name] for name in pair.merged.to_mongo} if not pair.merged.delete else None
         before = record.base.fields if record else {}
-        return digest, Record(Base(before, pending), record.version if record else self._version)
+        base = Base(before, pending, record.base.lost if record else False)
+        return digest, Record(base, record.version if record else self._version)
 
     def _step(self, pair: Pair) -> Step:
         merged, found = pair.merged, pair.found
@@ -286,6 +288,8 @@ class Merger:
             record = Record(Base(merged.agreed), self._version)
             is_same = before is not None and before.base == record.base and digest == found.digest
             record = "=" if is_same and not operation[1] else record
+        elif merged.lost and before is not None and not before.base.lost:
+            record = Record(before.base._replace(lost=True), before.version)
         elif merged.keep or not found.known:
             record = "="
         return Step(pair.key, found.digest, pair.mark, record, operation)
@@ -332,7 +336,7 @@ def _is_agreed(found: Found) -> bool:
 
 def _had_key(found: Found) -> bool:
     _, record = stored(found.known)
-    return record is not None and any(record.base.fields.values())
+    return record is not None and not record.base.lost and any(record.base.fields.values())
 
 
 def _refused_by_redis(error: str) -> Refused:

@@ -139,6 +139,34 @@ def test_conflicts(scene: Scene) -> None:
         assert flow.lane()["conflicts"] == 1
 
 
+def test_keys_that_expire(shared: Scene) -> None:
+    """That is no deletion: the key comes back with the next change of its document; one that the application makes anew
+    takes nothing out of it; and a key that was deleted while nobody listened was deleted."""
+    films = [{"_id": n, "n": n, "a": "a", "c": "c"} for n in range(4)]
+    flow = live(shared, "expire", "keyspace", documents=films)
+    wait_alike(flow)
+    for number in (0, 1):
+        flow.redis.pexpire(flow.key(number), 1)
+    flow.wait_gone(0)
+    flow.wait_gone(1)
+    synced = flow.names.control("synced")
+    wait_until(
+        lambda: all(b'"l":true' in flow.redis.hget(synced, flow.key(n)) for n in (0, 1)), 20, flow.lane
+    )
+    hset(flow, 1, a="new")
+    wait_document(flow, 1, {"n": 1, "a": "new", "c": "c"})
+    flow.wait_hash(1, {"n": "1", "a": "new", "c": "c"})
+    assert flow.keys() == {"1", "2", "3"}
+    flow.collection.update_one({"_id": 0}, {"$set": {"c": "changed"}})
+    flow.wait_hash(0, {"n": "0", "a": "a", "c": "changed"})
+    shared.daemon.terminate()
+    flow.redis.delete(flow.key(2))
+    shared.start()
+    wait_document(flow, 2, None)
+    wait_alike(flow)
+    assert conflicts(flow) == []
+
+
 def test_authority(shared: Scene) -> None:
     """A change on the side that has no say is undone, counted and recorded."""
     authority = {"mongo": ["a"], "redis": ["n"]}

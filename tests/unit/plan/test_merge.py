@@ -183,3 +183,14 @@ def test_deletions(
     merged = run(whole(a="1"), redis, mongo, Rules(FIELDS, rule), deleted=deleted)
     assert merged.delete == delete
     assert [(c.why, c.winner) for c in merged.conflicts] == ([(why, winner)] if why else [])
+
+
+def test_a_lost_key() -> None:
+    """It comes back with the next change of its document. A new one that lacks a field has not lost it."""
+    base = whole(a="1", b="1")
+    lost = merge(base, None, {"a": "1", "b": "1"}, MERGE, deleted=False, redis_is_newer=False, restore=False)
+    assert (lost.keep, lost.lost, lost.to_redis) == (True, True, frozenset())
+    back = merge(base, None, {"a": "2", "b": "1"}, MERGE, deleted=False, redis_is_newer=False, restore=False)
+    assert back.to_redis == {"a", "b"}
+    again = run(base._replace(lost=True), {"a": "3"}, {"a": "1", "b": "1"})
+    assert (again.to_mongo, again.to_redis, again.conflicts) == ({"a"}, {"b"}, ())
