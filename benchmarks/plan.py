@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from benchmarks.phases import BACKLOG, INSERTS, LATENCY, PHASES, SUSTAINED
+from benchmarks.ways import WAYS
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """Systems and their phases, and what else is measured: `idle`, `hot`, `variants`, `peers`, `growth`, `append`,
-    `series`."""
+    """Systems and their phases, and what else is measured: `idle`, `hot`, `variants`, `peers`, `growth`, and
+    the ways back to MongoDB."""
 
     systems: tuple[str, ...] = ()
     phases: tuple[str, ...] = ()
@@ -31,8 +32,7 @@ ROWS: dict[str, Needs] = {
     "variants": Needs(parts=("variants",)),
     "peers": Needs(("syncd",), PHASES, ("peers",)),
     "growth": Needs(parts=("growth",)),
-    "append": Needs(parts=("append",)),
-    "series": Needs(parts=("series",)),
+    **{way: Needs(parts=(way,)) for way in WAYS},
 }
 """By the name that `--only` takes."""
 

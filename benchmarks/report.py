@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.tables import number, table
 from benchmarks.targets import rows
+from benchmarks.ways import WAYS
 
 Figures = dict[str, float]
 
@@ -132,7 +133,7 @@ def markdown(results: Results) -> str:
     if limits:
         parts.append(_limits(limits))
     parts += [_part(part, document, _ALONE) for part in ("variants", "growth")]
-    parts += [_part(part, document, _BACK) for part in ("append", "series")]
+    parts += [_part(part, document, _BACK) for part in WAYS]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

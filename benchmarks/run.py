@@ -10,9 +10,8 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from benchmarks import many
-from benchmarks.back import caught_up, limit, syncd
+from benchmarks.back import caught_up, limit
 from benchmarks.check import Mismatch
-from benchmarks.entries import Events
 from benchmarks.install import NotInstalled
 from benchmarks.limits import measure
 from benchmarks.observe import Foreign
@@ -24,9 +23,9 @@ from benchmarks.resp import ReplyError
 from benchmarks.servers import Servers, with_modules
 from benchmarks.shapes import SHAPES
 from benchmarks.systems import SYSTEMS, Site, Syncd, System, SystemFailed
+from benchmarks.ways import WAYS, Way
 from benchmarks.workload import PLAIN, Shape
 
-SERIES = Events("series", timeseries=True)
 MOST_PEER_ENTRIES = 20_000
 """Of the product of others that appends: it takes a second for a few thousand."""
 FAILURES = (Mismatch, SystemFailed, TimeoutError, ReplyError)
@@ -51,7 +50,9 @@ class Run:
                     say(f"round {number + 1} of {self.options.rounds}: {name}")
                     self._system(name)
         for part in self.options.parts:
-            if part != "peers":
+            if part in WAYS:
+                self._back(WAYS[part])
+            elif part != "peers":
                 getattr(self, part)()
 
     def idle(self) -> None:
@@ -80,34 +81,24 @@ class Run:
         for size in self.options.sizes:
             self._part("growth", str(size), self._trial(self.running, size, PLAIN))
 
-    def append(self) -> None:
-        """A stream into an ordinary collection; the product of others takes part as elsewhere."""
+    def _back(self, way: Way) -> None:
+        """From Redis to MongoDB, beside the limit; of streams, a product of others takes part as elsewhere."""
         options = self.options
         for _ in range(options.rounds):
-            self._limit("append", Events())
-            self._back("append", "syncd", syncd(Events()), options.documents, options.latency_seconds)
-        if options.products and self._installed(BridgeBack):
+            self._part(way.name, "alone", lambda: self._limit(way))
+            self._part(way.name, "syncd", lambda: self._caught_up(way, None, options.documents))
+        if way.name == "append" and options.products and self._installed(BridgeBack):
             entries = min(options.documents, MOST_PEER_ENTRIES)
-            self._back("append", BridgeBack.name, BridgeBack, entries, options.latency_seconds)
+            self._part(way.name, BridgeBack.name, lambda: self._caught_up(way, BridgeBack, entries))
 
-    def series(self) -> None:
-        """A stream into a time series: nobody else writes each entry once there."""
-        for _ in range(self.options.rounds):
-            self._limit("series", SERIES)
-            self._back("series", "syncd", syncd(SERIES), self.options.documents, 0.0)
+    def _limit(self, way: Way) -> Figures:
+        running = self.running
+        return {"per_s": self.load.submit(limit, running.mongo_uri, self.options.documents, way).result()}
 
-    def _limit(self, part: str, events: Events) -> None:
-        running, count = self.running, self.options.documents
-
-        def run() -> Figures:
-            return {"per_s": self.load.submit(limit, running.mongo_uri, count, events.timeseries).result()}
-
-        self._part(part, "alone", run)
-
-    def _back(
-        self, part: str, name: str, make: Callable[[Site], System], entries: int, seconds: float
-    ) -> None:
-        self._part(part, name, lambda: caught_up(self.running, self.load, make, entries, seconds))
+    def _caught_up(self, way: Way, make: type[System] | None, changes: int) -> Figures:
+        # Nothing finds a document of a time series by its _id.
+        seconds = 0.0 if way.timeseries else self.options.latency_seconds
+        return caught_up(self.running, self.load, make, way, changes, seconds)
 
     def _trial(self, running: Servers, documents: int, shape: Shape) -> Callable[[], Figures]:
         """syncd through snapshot and backlog."""

@@ -238,22 +238,17 @@ _OF_TARGET: dict[str, dict[Any, tuple[tuple[str, ...], ...]]] = {
         **dict.fromkeys((OUTBOX, OUTBOX_BYTES, TRIMMED, WENT_BACK), _NONE),
     },
 }
+_OF_TARGET["both"] = _OF_TARGET["mongo"] | {CONFLICTS: _each("mongo", "redis", "undone"), MARKED: _NONE}
 """The values of every metric's second label, of those that every contract has and of those of one direction."""
 
 
 def contract_known(
-    contract: str,
-    freshness_s: float | None,
-    partitions: int = 1,
-    *,
-    store: str = "redis",
-    two_way: bool = False,
+    contract: str, freshness_s: float | None, partitions: int = 1, *, store: str = "redis"
 ) -> None:
-    """Every series of a contract exists from the start, at 0. `store` is one that it writes to."""
-    for resolution in ("mongo", "redis", "undone") if two_way else ():
-        CONFLICTS.labels(contract, resolution)
-    for result in _WRITE_RESULTS[store]:
-        WRITES.labels(contract, store, result)
+    """Every series of a contract exists from the start, at 0. `store` is the one that it writes to, or `both`."""
+    for written, results in _WRITE_RESULTS.items():
+        for result in results if store in (written, "both") else ():
+            WRITES.labels(contract, written, result)
     for metric, values in (_OF_ALL | _OF_TARGET[store]).items():
         for value in values:
             metric.labels(contract, *value)
@@ -267,7 +262,7 @@ def contract_gone(contract: str) -> None:
     """Take the series of a removed contract off the page."""
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
                    SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX, OUTBOX_BYTES,
-                   TRIMMED, WENT_BACK, CATCHUPS, LOOKED_UP, MARKED, CONFLICTS, DRIFT, RECONCILE_RUNS,
+                   TRIMMED, WENT_BACK, CATCHUPS, LOOKED_UP, DRIFT, RECONCILE_RUNS, MARKED, CONFLICTS,
                    *_OF_CHECKS):  # fmt: skip
         metric.remove_by_labels({"contract": contract})
 
@@ -387,7 +382,9 @@ def keys_compared(contract: str, why: str, detail: str) -> None:
 def append_uncertain(contract: str, why: str, entries: int | None, up_to: str) -> None:
     """Nobody knows whether entries are in a time series: MongoDB's or Redis's memory of it is gone."""
     LOOKED_UP.labels(contract, why).inc()
-    _log.error(
+    # A Redis is restarted every now and then; a batch that waited for half an hour is nobody's plan.
+    tell = _log.warning if why in ("redis_restarted", "group_lost") else _log.error
+    tell(
         "not known whether entries were written; each is looked up in MongoDB first", contract=contract, why=why,
         entries=entries, up_to=up_to,
     )  # fmt: skip
@@ -408,10 +405,10 @@ def merged(contract: str, noted: int, counts: Mapping[tuple[str, str], int], dea
     WRITES.labels(contract, "mongo", "dead").inc(dead)
 
 
-def conflict(contract: str, key: str, why: str, winner: str, fields: list[str]) -> None:
-    """Both sides changed since they last agreed. What they said is in MongoDB's record of it, never here."""
+def conflict(contract: str, why: str, winner: str, fields: list[str]) -> None:
+    """Both sides changed since they last agreed. Where, and what they said, is in MongoDB's record of it."""
     CONFLICTS.labels(contract, "undone" if why == "authority" else winner).inc()
-    _log.warning("conflict", contract=contract, key=key, why=why, winner=winner, fields=fields)
+    _log.warning("conflict", contract=contract, why=why, winner=winner, fields=fields)
 
 
 def keys_gone(contract: str, count: int) -> None:

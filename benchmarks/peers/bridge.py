@@ -48,10 +48,14 @@ def route(mongo_uri: str, redis_url: str, database: str, collection: str, folder
 
 
 def main(mongo_uri: str, redis_url: str, database: str, collection: str, folder: str, batch: str) -> None:
-    """Run the route until SIGTERM."""
+    """The route of the command line."""
+    serve(route(mongo_uri, redis_url, database, collection, folder, int(batch)))
+
+
+def serve(running: Any) -> None:
+    """Run a route until SIGTERM."""
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    running = route(mongo_uri, redis_url, database, collection, folder, int(batch))
     running.start()
     print("ready", flush=True)
     stopping.wait()

@@ -8,13 +8,13 @@ its authors advise so that a redelivery changes nothing. SIGTERM ends it, with e
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from typing import Any
 
 import mq_bridge  # type: ignore[import-not-found,unused-ignore]
 import mq_bridge_connect  # type: ignore[import-not-found,unused-ignore]
+
+from benchmarks.peers.bridge import serve
 
 STREAM = "bench:events"
 IDENT = f'"{STREAM}/" + meta("redis_stream")'
@@ -67,15 +67,8 @@ def route(mongo_uri: str, redis_url: str, database: str, collection: str, batch:
 
 
 def main(mongo_uri: str, redis_url: str, database: str, collection: str, _folder: str, batch: str) -> None:
-    """Run the route until SIGTERM."""
-    stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    running = route(mongo_uri, redis_url, database, collection, int(batch))
-    running.start()
-    print("ready", flush=True)
-    stopping.wait()
-    running.stop()
-    running.join()
+    """The route of the command line."""
+    serve(route(mongo_uri, redis_url, database, collection, int(batch)))
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def _line(summary: dict[str, Any]) -> str:
         f"{shape['type']} {shape['key']}" + (f" (index {shape['index']})" if shape["index"] else "")
         for shape in summary["projections"]
     ]
-    arrow = "<-" if summary["direction"] == "redis_to_mongo" else "->"
+    arrow = {"redis_to_mongo": "<-", "both": "<->"}.get(summary["direction"], "->")
     return f"{summary['name']} {summary['version']}: {summary['collection']} {arrow} {', '.join(shapes)}"
 
 

@@ -36,8 +36,8 @@ def directions_and_captures_agree(contracts: Sequence[LoadedContract]) -> Iterat
         sync = contract.contract.sync
         if sync.direction != "mongo_to_redis" and sync.capture is None:
             what = f"`direction: {sync.direction}` without a `capture`"
-            remedy = "write capture: outbox or keyspace" + (", or append" if sync.direction != "both" else "")
-            yield contract.problem(("sync", "direction"), what, remedy)
+            known = "outbox or keyspace" if sync.direction == "both" else "outbox, keyspace or append"
+            yield contract.problem(("sync", "direction"), what, f"write capture: {known}")
         elif sync.direction == "mongo_to_redis" and sync.capture is not None:
             what = "`capture` is for `direction: redis_to_mongo` and `both`"
             yield contract.problem_at_key(("sync", "capture"), what, "leave it out, or turn the direction")

@@ -36,6 +36,8 @@ def keys_can_be_turned(contracts: Sequence[LoadedContract]) -> Iterator[Problem]
 def expiries_can_be_kept(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """A key's time to live is the application's business; what can be kept is the moment."""
     for contract, at, projection in _projections(contracts):
+        if contract.contract.is_two_way:
+            continue  # such have no `ttl` at all
         if isinstance(projection.ttl, int):
             what = "a `ttl` of keys that the application writes"
             remedy = "write ttl: {field: expires_at} to keep the moment in the document, or leave it out"

@@ -42,7 +42,7 @@ def refused(problem: Problem, contract: str = "", *promises: str) -> Finding:
 
 def conditions(contracts: list[Contract], server: Capabilities) -> Iterator[Finding]:
     """Whatever Redis is set to that promises depend on."""
-    behind = [contract for contract in contracts if contract.sync.direction == "redis_to_mongo"]
+    behind = [contract for contract in contracts if contract.sync.direction != "mongo_to_redis"]
     inbound = [contract for contract in contracts if contract.sync.direction == "mongo_to_redis"]
     if not server.persistence:
         yield from _no_persistence(behind, inbound)

@@ -121,8 +121,9 @@ def _target(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
 
 def _collection(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
     contract = loaded.contract
-    if contract.sync.direction == "redis_to_mongo":
+    if contract.sync.direction != "mongo_to_redis":
         yield from _target(loaded, mongo)
+    if contract.sync.direction == "redis_to_mongo":
         return
     database, _, name = contract.mongo.collection.partition(".")
     with translated():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +23,17 @@ class EntryField:
 
     def value(self, raw: bytes) -> Any:
         """What Redis holds as text, as BSON. Raises ProjectionError, whose detail names the field and no value."""
-        with self._named():
+        try:
             return self._checked(from_hash(raw, self.spec.type or "string", self.spec.datatype))
+        except ProjectionError as error:
+            raise self._named(error) from None
 
     def value_of_json(self, value: Any) -> Any:
         """A member of a JSON document, as parsed; without a type as it is. Raises likewise."""
-        with self._named():
+        try:
             return self._checked(from_json(value, self.spec.type) if self.spec.type else value)
+        except ProjectionError as error:
+            raise self._named(error) from None
 
     def _checked(self, found: Any) -> Any:
         dims = self.spec.dims
@@ -41,12 +43,8 @@ class EntryField:
             _check_depth(found)
         return found
 
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        try:
-            yield
-        except ProjectionError as error:
-            raise ProjectionError(error.reason, f"field {self.name.decode()}: {error.detail}") from None
+    def _named(self, error: ProjectionError) -> ProjectionError:
+        return ProjectionError(error.reason, f"field {self.name.decode()}: {error.detail}")
 
 
 def _check_depth(value: Any) -> None:

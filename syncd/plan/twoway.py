@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -203,6 +204,7 @@ class Record:
         return orjson.dumps(said)
 
 
+@lru_cache(maxsize=4096)
 def stored(known: str) -> tuple[str, Record | None]:
     """The digest of the key and the record, from what is stored; a text that is none counts as nothing."""
     digest, _, text = known.partition(" ")

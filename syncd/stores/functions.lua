@@ -864,6 +864,8 @@ local function merge(keys, args)
 end
 
 redis.register_function('syncd_merge', merge)
+-- The same for keys that get nothing: a full memory must not keep an outbox from being emptied.
+redis.register_function{function_name = 'syncd_agree', callback = merge, flags = {'allow-oom'}}
 redis.register_function('syncd_apply', apply)
 redis.register_function('syncd_park', park)
 -- A full memory must not take the lease from a healthy daemon: these may run then.

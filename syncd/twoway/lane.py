@@ -45,8 +45,7 @@ class TwoWayLane(Lane):
         if plan.contract.sync.capture == "keyspace":
             self._listening = Listening(redis, plan.state, settings.dirty_keys)
         self._lead_us = 0
-        for store in ("redis", "mongo"):
-            telemetry.contract_known(plan.name, plan.freshness_s, store=store, two_way=True)
+        telemetry.contract_known(plan.name, plan.freshness_s, store="both")
 
     def _make_run(self, server: Capabilities, common: tuple[Any, ...]) -> LaneRun:
         with translated():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -28,6 +28,8 @@ from syncd.twoway.documents import DocumentWriter, Update
 from syncd.twoway.store import Step, TwoWayStore, changed_at
 from syncd.writebehind.batch import Refused
 
+MOST_KEYS = 1000
+"""Read and written together."""
 MOST_TURNS = 20
 """So often in a row somebody may change a key or a document between our read and our write."""
 
@@ -65,9 +67,11 @@ class Outcome:
     """By store and result; `echo`: key and document were alike already."""
     settled: list[bytes] = field(default_factory=list)
     refused: dict[bytes, Refused] = field(default_factory=dict)
-    conflicts: list[tuple[bytes, Conflict]] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
     waiting: set[bytes] = field(default_factory=set)
     """Keys of which nobody can tell yet why they are not there."""
+    full: TransientError | None = None
+    """Redis has no memory for what goes there."""
 
 
 class Merger:
@@ -81,11 +85,10 @@ class Merger:
         floors: Floors,
         writer: DocumentWriter,
         capture: Capture,
-        most_keys: int,
         number: int,
     ) -> None:
         self._plan, self._store, self._lookup, self._floors = plan, store, lookup, floors
-        self._writer, self._capture, self._most_keys = writer, capture, most_keys
+        self._writer, self._capture = writer, capture
         self._number, self._turns = number, 0
         self._time = max(floors.horizon(), store.latest_read() or floors.horizon())
         self.marks_left = 0
@@ -103,7 +106,7 @@ class Merger:
         for _ in range(MOST_TURNS):
             again: list[bytes] = []
             while todo:
-                looked, left = self._turn(todo[: self._most_keys], words, outcome)
+                looked, left = self._turn(todo[:MOST_KEYS], words, outcome)
                 again += left
                 todo = todo[looked:]
             if not again:
@@ -216,26 +219,38 @@ class Merger:
 
     def _take(self, steps: list[Step], pairs: Mapping[bytes, Pair], outcome: Outcome) -> list[bytes]:
         """The steps in Redis, and what became of them."""
-        steps = [step for step in steps if step.mark is not None or step.record != "=" or step.operation[1]]
-        again, refused = [], []
-        said: list[int | str] = []
-        if steps:
-            self.marks_left, said = self._store.merge(steps, self._time)
-        for step, result in zip(steps, said, strict=True):
+        done, again, refused = set(pairs), [], []
+        for step, result in self._results(steps, outcome):
+            if result != 1:
+                done.discard(step.key)
             if isinstance(result, str):
                 outcome.refused[step.key] = _refused_by_redis(result)
-                refused.append(Step(step.key, step.expected, step.mark, "="))
-            elif not result:
+                refused.append(step._replace(record="=", operation=["-", 0]))
+            elif result == 0:
                 again.append(step.key)
-        undone = {*again, *(step.key for step in refused)}
-        for key, pair in pairs.items():
-            if key not in undone:
-                _count(pair, outcome)
-                outcome.settled.append(key)
-                outcome.conflicts += [(key, conflict) for conflict in pair.merged.conflicts]
+        for key in done:
+            _count(pairs[key], outcome)
+            outcome.settled.append(key)
+            outcome.conflicts += pairs[key].merged.conflicts
         if refused:
             self._store.merge(refused, self._time)
         return again
+
+    def _results(self, steps: list[Step], outcome: Outcome) -> Iterator[tuple[Step, int | str | None]]:
+        """What Redis says to each step; None where its memory is full. Then the key, which is marked, is left alone."""
+        steps = [step for step in steps if step.mark is not None or step.record != "=" or step.operation[1]]
+        for part in ([s for s in steps if not s.needs_memory], [s for s in steps if s.needs_memory]):
+            if not part:
+                continue
+            try:
+                self.marks_left, said = self._store.merge(part, self._time)
+            except TransientError as error:
+                if not part[0].needs_memory or "maxmemory" not in str(error):
+                    raise
+                outcome.full = error
+                yield from ((step, None) for step in part)
+            else:
+                yield from zip(part, said, strict=True)
 
     def _update(self, pair: Pair) -> Update:
         if pair.merged.delete == "document":

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from syncd.plan.state import Found
 from syncd.plan.twoway import Record, TwoWayPlan
 from syncd.stores.lease import Lease
-from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
 from syncd.stores.times import Moment, parse, readable
 from syncd.writebehind.state import MOST_BYTES, StateStore, found_key
@@ -29,19 +28,33 @@ class Step(NamedTuple):
     """The new one; None where there is none any more, "=" where it stays."""
     operation: list[Any] = ["-", 0]  # noqa: RUF012 - a tuple's default; nobody changes it
 
+    @property
+    def needs_memory(self) -> bool:
+        """Whether the key gets anything."""
+        return self.operation[0] not in ("-", "d")
+
 
 class TwoWayStore(StateStore):
     """Of one contract. All but the marks that the stream sets is the business of one thread."""
 
-    def __init__(self, redis: RedisStore, plan: TwoWayPlan, lease: Lease) -> None:
+    def __init__(self, redis: RedisStore, plan: TwoWayPlan, lease: Lease, most_keys: int) -> None:
+        """`most_keys`: of one call, behind which the application's commands wait."""
         super().__init__(redis, plan.state, lease)
+        self._most_keys = most_keys
         self._outbox = self._keys.outbox if plan.contract.sync.capture == "outbox" else None
 
     def look(self, keys: Sequence[bytes]) -> list[Found]:
-        """The first of these keys as they are at one moment: all but where they are very large."""
+        """The first of these keys, each as it is at one moment: all but where they are very large."""
         first = [self._keys.lease, self._keys.position, self._keys.synced]
-        reply = self._call("syncd_read_state", first, [self._plan.type, MOST_BYTES, "merge"], keys)
-        return [found_key(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
+        found: list[Found] = []
+        for start in range(0, len(keys), self._most_keys):
+            part = keys[start : start + self._most_keys]
+            reply = self._call("syncd_read_state", first, [self._plan.type, MOST_BYTES, "merge"], part)
+            some = [found_key(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
+            found += some
+            if len(some) < len(part):
+                break
+        return found
 
     def oldest_marks(self, count: int) -> list[bytes]:
         """The keys that have been marked longest."""
@@ -84,14 +97,23 @@ class TwoWayStore(StateStore):
 
     def merge(self, steps: Sequence[Step], time: Moment) -> tuple[int, list[int | str]]:
         """How many marks are left, and of each step 1 where it is done, 0 where the key was another one by then, or why
-        Redis refuses it."""
+        Redis refuses it. Either all of them need memory or none does."""
+        left, said = 0, []
+        for start in range(0, len(steps), self._most_keys):
+            part = steps[start : start + self._most_keys]
+            left, some = self._merge(part, time)
+            said += some
+        return left, said
+
+    def _merge(self, steps: Sequence[Step], time: Moment) -> tuple[int, list[int | str]]:
         args: list[Any] = [self._plan.type, readable(time)]
         for step in steps:
             record = step.record.encoded() if isinstance(step.record, Record) else step.record or ""
             mark = "" if step.mark is None else step.mark
             args += [step.expected, mark, record, *step.operation]
         first = [self._keys.lease, self._keys.position, self._keys.marks, self._keys.synced]
-        reply = self._call("syncd_merge", first, args, [step.key for step in steps])
+        name = "syncd_merge" if steps[0].needs_memory else "syncd_agree"
+        reply = self._call(name, first, args, [step.key for step in steps])
         said = [one.decode(errors="replace") if isinstance(one, bytes) else int(one) for one in reply[2:]]
         return int(reply[1]), said
 
@@ -104,8 +126,3 @@ def changed_at(mark: int | None) -> int:
     """Epoch milliseconds of the change that a mark tells of; 0 where unknown."""
     moment = (mark or 0) // MARKS
     return moment if moment >= CENTURY_MS else 0
-
-
-def keys_of(plan: TwoWayPlan) -> ControlKeys:
-    """All of a contract that goes both ways is one partition."""
-    return ControlKeys(plan.name)

@@ -61,7 +61,7 @@ class AppendRun:
         self._status, self._requests, self._halt = status, requests, halt
         self._letters = Letters(redis, plan)
         self._control = ControlKeys(plan.name)
-        self._idle_s = settings.lease_ttl
+        self._idle_s, self._site = settings.lease_ttl, settings.site
         self._count = FIRST_ENTRIES
         self._kept = self._claimed = 0.0
         self._told = False
@@ -93,7 +93,8 @@ class AppendRun:
         if time_field is None:
             return PlainDelivery(self._plan, self._mongo, self._redis, self._group)
         self._lease.acquire()
-        return SeriesDelivery(self._plan, self._mongo, self._redis, self._group, self._lease, time_field)
+        stores = self._mongo, self._redis
+        return SeriesDelivery(self._plan, *stores, self._group, self._lease, time_field, self._site)
 
     def _step(self, reader: Reader) -> None:
         if not reader.is_asked:

@@ -14,6 +14,8 @@ DEBOUNCE_S = 0.05
 """So long a changed key waits for more changes: an application often writes in several commands."""
 AGAIN_S = 0.5
 """A key that changes on and on is read so often."""
+SLACK_S = 0.01
+"""A key that is due so soon goes along: what changed together is read together."""
 MOST_BYTES = 64 * 1024 * 1024
 """Of all names together; of an entry beside its name there are some 300 bytes."""
 
@@ -64,6 +66,8 @@ class DirtySet:
         self._read: OrderedDict[bytes, float] = OrderedDict()
         self._bytes = 0
         self._collapsed = 0
+        self._lost: float | None = None
+        """Since when the oldest of those waited that were forgotten."""
         self._ready = threading.Condition()
 
     def note(self, key: bytes, event: bytes) -> None:
@@ -94,6 +98,7 @@ class DirtySet:
     def _put(self, key: bytes, entry: _Entry) -> None:
         if len(self._entries) >= self._most or self._bytes + len(key) > MOST_BYTES:
             self._collapsed += len(self._entries) + 1
+            self._lost = self._oldest(entry.since)
             self._clear()
             return
         self._entries[key] = entry
@@ -106,7 +111,7 @@ class DirtySet:
             now = self._clock()
             found: list[Dirty] = []
             self._forget_reads(now)
-            while self._order and len(found) < count and self._order[0][0] <= now:
+            while self._order and len(found) < count and self._order[0][0] <= now + SLACK_S:
                 _, key = heapq.heappop(self._order)
                 entry = self._entries.pop(key)
                 self._bytes -= len(key)
@@ -141,10 +146,15 @@ class DirtySet:
         if pause > 0:
             time.sleep(pause)
 
+    @property
+    def has_collapsed(self) -> bool:
+        """Whether keys were forgotten since the last call of `collapsed`."""
+        return self._collapsed > 0
+
     def collapsed(self) -> int:
         """How many keys were forgotten since the last call; all keys have to be compared then."""
         with self._ready:
-            count, self._collapsed = self._collapsed, 0
+            count, self._collapsed, self._lost = self._collapsed, 0, None
             return count
 
     def clear(self) -> None:
@@ -162,8 +172,11 @@ class DirtySet:
         return len(self._entries)
 
     def oldest(self) -> float:
-        """Seconds that the oldest key has waited; 0 where none is there."""
+        """Seconds that the oldest key has waited, also one that was forgotten; 0 where none is there."""
         with self._ready:
-            if not self._entries:
-                return 0.0
-            return max(0.0, self._clock() - min(entry.since for entry in self._entries.values()))
+            now = self._clock()
+            return max(0.0, now - self._oldest(now))
+
+    def _oldest(self, default: float) -> float:
+        since = (entry.since for entry in self._entries.values())
+        return min(default if self._lost is None else self._lost, min(since, default=default))

@@ -11,7 +11,8 @@ from syncd.plan.state import Found, StatePlan
 from syncd.writebehind.batch import Refused
 from syncd.writebehind.positions import NEVER
 from syncd.writebehind.state import Reading, StateStore
-from syncd.writebehind.upsert import MOST_STATEMENTS, Change, StateWriter
+from syncd.writebehind.statements import Change
+from syncd.writebehind.upsert import MOST_STATEMENTS, StateWriter
 
 MOST_TURNS = 4
 """A Redis that went back once is as late as it is; more turns mean that somebody else writes these documents."""

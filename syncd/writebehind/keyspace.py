@@ -6,71 +6,41 @@ keys are compared with what was last synced.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 
 from syncd import telemetry
-from syncd.plan.state import StatePlan
-from syncd.settings import Settings
-from syncd.stores.deadletters import count_dead_letters, replays_done, requested_replays
-from syncd.stores.lease import Lease
-from syncd.stores.mongo import MongoStore
-from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore
-from syncd.stores.requests import RequestBoard, snapshot_begins, wants_snapshot
+from syncd.stores.requests import snapshot_begins, wants_snapshot
 from syncd.writebehind.catchup import CatchUp
 from syncd.writebehind.dirty import Dirty, Gone
 from syncd.writebehind.keyspace_status import KeyspaceStatus
 from syncd.writebehind.listening import Listening
 from syncd.writebehind.memory import FINGERPRINT, KeyspaceSync, Memory
 from syncd.writebehind.positions import NEVER
-from syncd.writebehind.session import ContractSession
-from syncd.writebehind.state import StateStore
-from syncd.writebehind.upsert import StateWriter
+from syncd.writebehind.state_run import Means, StateRun
 
 MOST_KEYS = 2000
 WAIT_S = 0.5
 EVERY_S = 1.0
-LOOK_AT_OPTION_S = 5.0
+LOOK_AT_OPTION_S = 2.0
 SUBSCRIBED_S = 10.0
 WORD_S = 2.0
 """So long a key that is not there waits for the event that says why: it is on its way, as a rule."""
-MOST_REPLAYED = 256
 
 
-class KeyspaceRun:
-    """Called by the lane's thread alone, which holds the lease."""
+class KeyspaceRun(StateRun):
+    """See StateRun."""
 
-    def __init__(
-        self,
-        plan: StatePlan,
-        mongo: MongoStore,
-        redis: RedisStore,
-        lease: Lease,
-        settings: Settings,
-        status: KeyspaceStatus,
-        requests: RequestBoard,
-        halt: threading.Event,
-        number: int,
-        listening: Listening,
-        policy: str,
-    ) -> None:
+    def __init__(self, means: Means, status: KeyspaceStatus, listening: Listening, policy: str) -> None:
         """`policy` is how Redis evicts keys."""
-        self._plan, self._redis, self._lease = plan, redis, lease
-        self._status, self._requests, self._halt = status, requests, halt
-        self._listening, self._dirty, self._policy = listening, listening.dirty, policy
-        self._control = ControlKeys(plan.name)
-        self._store = StateStore(redis, plan, lease)
-        self._memory = Memory(redis, plan, lease)
-        session = ContractSession(mongo, "state", plan.name, settings.site, plan.contract.mongo.collection)
-        self._writer = StateWriter(mongo, plan, session, settings.site, number)
-        self._sync = KeyspaceSync(plan, self._store, self._writer, settings.batch_writes)
+        super().__init__(means)
+        self._status, self._policy = status, policy
+        self._listening, self._dirty = listening, listening.dirty
+        self._memory = Memory(self._redis, self._plan, self._lease)
+        self._sync = KeyspaceSync(self._plan, self._store, self._writer, means.settings.batch_writes)
         self._catchup: CatchUp | None = None
         self._everything = self._again = False
         self._kept = self._looked = 0.0
-        self._told = False
-        self.progressed = False
 
     def run(self) -> None:
         """First what nobody heard, then what is heard, until stopped."""
@@ -199,11 +169,7 @@ class KeyspaceRun:
         self._writer.keep()
         if self._requests.has_any(self._control):
             self._answer()
-        waiting = count_dead_letters(self._redis, self._plan.name)
-        if waiting and not self._told:
-            telemetry.dead_letters_wait(self._plan.name, waiting)
-        self._told = True
-        self._status.looked(self._listening.backlog(), waiting)
+        self._status.looked(self._listening.backlog(), self._count_letters())
 
     def _answer(self) -> None:
         """What people have asked for."""
@@ -211,11 +177,10 @@ class KeyspaceRun:
             self._memory.note({}, {FINGERPRINT: ""})
             snapshot_begins(self._redis, self._control)
             self._everything, self._catchup = True, None
-        if letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED):
-            keys = [key.encode() for key in letters.values() if key]
-            long_ago = time.monotonic() - WORD_S
-            self._apply([Dirty(key, Gone.NO_WORD, long_ago) for key in keys], True)
-            # A person has seen to those of keys that are not there any more.
-            self._store.done([key for key, found in self._sync.read.items() if not found.is_there], {})
-            replays_done(self._redis, self._plan.name, list(letters))
-            telemetry.replayed(self._plan.name, len(letters))
+        self._replay(self._try_again)
+
+    def _try_again(self, keys: list[bytes]) -> None:
+        long_ago = time.monotonic() - WORD_S
+        self._apply([Dirty(key, Gone.NO_WORD, long_ago) for key in keys], True)
+        # A person has seen to those of keys that are not there any more.
+        self._store.done([key for key, found in self._sync.read.items() if not found.is_there], {})

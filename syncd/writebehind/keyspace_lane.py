@@ -34,19 +34,7 @@ class KeyspaceLane(StateLane):
         self._listening = Listening(redis, plan, settings.dirty_keys)
 
     def _make_run(self, number: int, server: Capabilities) -> KeyspaceRun:
-        return KeyspaceRun(
-            self.plan,
-            self._mongo,
-            self._redis,
-            self._lease,
-            self._settings,
-            self.status,
-            self._requests,
-            self._halt,
-            number,
-            self._listening,
-            server.maxmemory_policy,
-        )
+        return KeyspaceRun(self._means(number), self.status, self._listening, server.maxmemory_policy)
 
     def _look(self) -> None:
         self.status.looked(self._listening.backlog(), self.status.dead_letters)

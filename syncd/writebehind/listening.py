@@ -56,10 +56,11 @@ class Listening:
 
     def gap(self) -> str:
         """Why all keys have to be compared, once for each reason; once more what a run before has not finished."""
+        since = time.monotonic() - self.dirty.oldest() if self.dirty.has_collapsed else self._up
         why = self._new_gap() or (self._owed if self._repeat else "")
         self._repeat = False
         if why:
-            self._owed, self._behind = why, self._behind or time.monotonic()
+            self._owed, self._behind = why, self._behind or since
         return why
 
     def _new_gap(self) -> str:

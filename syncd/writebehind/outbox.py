@@ -6,35 +6,26 @@ with what has to be remembered of it. So there is no group and no cursor that co
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Any, NamedTuple
 
 from syncd import telemetry
 from syncd.errors import FatalError
-from syncd.plan.state import StatePlan
-from syncd.settings import Settings
-from syncd.stores.deadletters import count_dead_letters, replays_done, requested_replays
-from syncd.stores.lease import Lease
-from syncd.stores.mongo import MongoStore
 from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore, translated
-from syncd.stores.requests import RequestBoard, snapshot_begins, wants_snapshot
+from syncd.stores.redis import translated
+from syncd.stores.requests import snapshot_begins, wants_snapshot
 from syncd.writebehind.batch import Refused
 from syncd.writebehind.copy import KeyCopy
 from syncd.writebehind.keys import KeySync, Outcome
 from syncd.writebehind.outbox_functions import OutboxFunctions
 from syncd.writebehind.outbox_status import OutboxStatus, look
 from syncd.writebehind.positions import after, of_entry
-from syncd.writebehind.session import ContractSession
-from syncd.writebehind.state import StateStore
-from syncd.writebehind.upsert import StateWriter
+from syncd.writebehind.state_run import Means, StateRun
 
 MOST_ENTRIES = 2000
 BLOCK_MS = 500
 """How long a read waits for an entry: far below the time after which a connection is given up."""
 EVERY_S = 1.0
-MOST_REPLAYED = 256
 _NO_KEY = Refused("foreign_key", "the entry has no field `key`")
 
 
@@ -46,33 +37,16 @@ class Entry(NamedTuple):
     deletes: bool
 
 
-class OutboxRun:
-    """Called by the lane's thread alone, which holds the lease."""
+class OutboxRun(StateRun):
+    """See StateRun."""
 
-    def __init__(
-        self,
-        plan: StatePlan,
-        mongo: MongoStore,
-        redis: RedisStore,
-        lease: Lease,
-        settings: Settings,
-        status: OutboxStatus,
-        requests: RequestBoard,
-        halt: threading.Event,
-        number: int,
-    ) -> None:
-        self._plan, self._redis, self._lease = plan, redis, lease
-        self._status, self._requests, self._halt = status, requests, halt
-        self._control = ControlKeys(plan.name)
-        self._store = StateStore(redis, plan, lease, self._control.outbox)
-        session = ContractSession(mongo, "state", plan.name, settings.site, plan.contract.mongo.collection)
-        self._writer = StateWriter(mongo, plan, session, settings.site, number)
-        self._sync = KeySync(plan, self._store, self._writer, settings.batch_writes)
-        self._functions = OutboxFunctions(redis)
+    def __init__(self, means: Means, status: OutboxStatus) -> None:
+        super().__init__(means, ControlKeys(means.plan.name).outbox)
+        self._status = status
+        self._sync = KeySync(self._plan, self._store, self._writer, means.settings.batch_writes)
+        self._functions = OutboxFunctions(self._redis)
         self._copy: KeyCopy | None = None
         self._kept = 0.0
-        self._told = False
-        self.progressed = False
 
     def run(self) -> None:
         """First what is left of before, then what comes, until stopped."""
@@ -156,11 +130,8 @@ class OutboxRun:
             telemetry.entries_trimmed(self._plan.name, self._control.outbox, lost)
         if self._requests.has_any(self._control):
             self._answer()
-        waiting = self._store.letters = count_dead_letters(self._redis, self._plan.name)
-        if waiting and not self._told:
-            telemetry.dead_letters_wait(self._plan.name, waiting)
-        self._told = True
-        self._status.looked(look(self._redis, self._control.outbox, self._status.done), waiting)
+        backlog = look(self._redis, self._control.outbox, self._status.done)
+        self._status.looked(backlog, self._count_letters())
         self._status.heard()
 
     def _answer(self) -> None:
@@ -168,12 +139,12 @@ class OutboxRun:
         if self._copy is None and wants_snapshot(self._redis, self._control):
             self._copy = KeyCopy(self._redis, self._plan)
             telemetry.copy_started(self._plan.name)
-        if letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED):
-            outcome = self._sync.apply({key.encode(): "" for key in letters.values() if key})
-            outcome.settled += outcome.gone  # a person has seen to them
-            self._finish(outcome, 0)
-            replays_done(self._redis, self._plan.name, list(letters))
-            telemetry.replayed(self._plan.name, len(letters))
+        self._replay(self._try_again)
+
+    def _try_again(self, keys: list[bytes]) -> None:
+        outcome = self._sync.apply(dict.fromkeys(keys, ""))
+        outcome.settled += outcome.gone  # a person has seen to them
+        self._finish(outcome, 0)
 
     def _copy_more(self, copy: KeyCopy) -> None:
         """The next keys of all. The request stays until the last of them, so that a crash begins again."""

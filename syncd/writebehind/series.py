@@ -37,10 +37,12 @@ class SeriesDelivery:
         group: Group,
         lease: Lease,
         time_field: str,
+        site: str,
     ) -> None:
+        """`site`: tells this Redis from others that have a contract of the same name."""
         self._plan, self._group, self._lease = plan, group, lease
         self._ledger = Ledger(redis, plan, lease)
-        self._writer = SeriesWriter(mongo, plan, time_field)
+        self._writer = SeriesWriter(mongo, plan, time_field, site)
         self._doubt = (0, 0)
         """Up to here documents may be there that nobody remembers."""
 

@@ -29,10 +29,10 @@ _NOWHERE = 2**31 - 1
 class SeriesWriter:
     """A statement has the number of its batch and its place in it, and is run once. See ContractSession for errors."""
 
-    def __init__(self, mongo: MongoStore, plan: AppendPlan, time_field: str) -> None:
+    def __init__(self, mongo: MongoStore, plan: AppendPlan, time_field: str, site: str) -> None:
         self._mongo, self._time_field = mongo, time_field
         self._database, self._name = plan.namespace
-        self._session = ContractSession(mongo, plan.name, "", plan.contract.mongo.collection)
+        self._session = ContractSession(mongo, plan.name, site, plan.contract.mongo.collection)
 
     def write(
         self, number: int, documents: list[RawBSONDocument], places: list[int]

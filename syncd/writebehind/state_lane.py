@@ -17,6 +17,7 @@ from syncd.stores.redis import RedisStore, translated
 from syncd.stores.requests import RequestBoard
 from syncd.writebehind.outbox import OutboxRun
 from syncd.writebehind.outbox_status import OutboxStatus, look
+from syncd.writebehind.state_run import Means
 
 FIRST_LEAD_US = 1_000_000
 
@@ -58,17 +59,11 @@ class StateLane(BaseLane):
         return 0.0
 
     def _make_run(self, number: int, server: Capabilities) -> Run:
-        return OutboxRun(
-            self.plan,
-            self._mongo,
-            self._redis,
-            self._lease,
-            self._settings,
-            self.status,
-            self._requests,
-            self._halt,
-            number,
-        )
+        return OutboxRun(self._means(number), self.status)
+
+    def _means(self, number: int) -> Means:
+        stores = self._mongo, self._redis, self._lease
+        return Means(self.plan, *stores, self._settings, self._requests, self._halt, number)
 
     def _leave(self) -> None:
         self._lease.release()
@@ -76,7 +71,7 @@ class StateLane(BaseLane):
     def _fenced(self, error: FencedError) -> float:
         if not error.holder:
             # MongoDB may have seen a greater number: of a Redis whose clock was ahead, if the lease is ours again.
-            self._lead_us = max(FIRST_LEAD_US, 2 * self._lead_us)
+            self._lead_us = max(FIRST_LEAD_US, 4 * self._lead_us)
         return super()._fenced(error)
 
     def _interrupted(self, why: str, state: str, message: str, delay: float) -> float:

@@ -16,7 +16,7 @@ from syncd.stores.redis import RedisStore, translate
 from syncd.writebehind.notifications import HEARD_S, scratch, unheard
 
 PING_S = 1.0
-SILENT_S = 4.0
+SILENT_S = 3.0
 """A subscription that answers no PING for so long is dead, whatever the socket says."""
 LOOK_S = 0.25
 RETRY_S = (0.05, 0.2, 0.5, 1.0)
@@ -91,12 +91,20 @@ class Subscriber(threading.Thread):
                 with self._store.client.pubsub() as subscription:
                     self._listen(subscription)
             except driver.RedisError as error:
-                self.error = translate(error)
+                self.error = self._refused(error) or translate(error)
             except OSError as error:
                 self.error = TransientError("redis", f"no connection to Redis: {error}")
             self._up.clear()
             failures = failures + 1 if self.generation == before else 0
             self._halt.wait(RETRY_S[min(failures, len(RETRY_S) - 1)])
+
+    def _refused(self, error: driver.RedisError) -> FatalError | None:
+        """Channels have rights of their own, and a pattern has to be among them word for word."""
+        if not isinstance(error, driver.NoPermissionError):
+            return None
+        what = f"Redis refuses us events of changed keys: {error}"
+        rights = f"&{self._pattern} &{self._prefix}syncd:* +psubscribe +subscribe"
+        return FatalError("redis", f"{what}; grant {rights}, the first word for word")
 
     def _listen(self, subscription: PubSub) -> None:
         subscription.psubscribe(self._pattern)

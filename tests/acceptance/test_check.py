@@ -21,7 +21,8 @@ accounts.yaml:16:33: index field `balance`: a numeric index over a field that is
 project type: int, double, epoch or epoch_ms
 books.yaml:4:18: not YAML: while scanning a quoted scalar, found unexpected end of stream; close the quote
 cities.yaml:12:1: the key `mongo` again; keep one of the two (the first is at 5:1)
-devices.yaml:5:9: unknown key `colection`; did you mean `collection`? known keys are collection, filter, unique
+devices.yaml:5:9: unknown key `colection`; did you mean `collection`? \
+known keys are collection, filter, unique, timeseries
 devices.yaml:10:5: unknown key `colour`; known keys are projection, type, key, ttl, fields, value, index
 events.yaml:4:50: the variable `SYNCD_TEST_OWNER` is not set; \
 set SYNCD_TEST_OWNER in the environment, or give a default: ${SYNCD_TEST_OWNER:-...}
@@ -60,7 +61,7 @@ lamps.yaml:12:13: the index name `insects` again; \
 choose another name, for a projection of wrong_contracts/insects.yaml has this one
 lamps.yaml:14:31: index field `watts`: a tag index over a field that is of type int; \
 project a text, or index the field as numeric or vector
-lamps.yaml:15:19: `direction` cannot be `both`; write mongo_to_redis or redis_to_mongo
+lamps.yaml:15:19: `direction` cannot be `sideways`; allowed are mongo_to_redis, redis_to_mongo, both
 """
 
 

@@ -14,7 +14,7 @@ from syncd.contract.load import load_contract_set
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/run.py"))
 SAID = {
-    "chat-sessions": "each once, in order, typed; 3 kills, two step-downs",
+    "chat-sessions": "are in MongoDB, each once, in order, typed",
     "movies-search": "400 films copied and indexed",
     "profiles-hash": "ok: syncd ended by itself",
 }

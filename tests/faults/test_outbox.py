@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from redis.exceptions import OutOfMemoryError
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.faults.conftest import Rig, again, killed_at
 from tests.support.check import wait_until
-from tests.support.daemon import Daemon
 from tests.support.failpoint import failing
 from tests.support.memory import Memory
 from tests.support.outbox import (
@@ -30,6 +28,7 @@ from tests.support.outbox import (
 )
 from tests.support.scene import Flow, Scene
 from tests.support.servers import start_again
+from tests.support.turns import Turns
 
 COUNT = 150
 """What MongoDB gets of them is one read of the proxy, which can tell then that a killed client is gone."""
@@ -43,36 +42,30 @@ def live(rig: Rig, short: str, **more: object) -> Flow:
     return flow
 
 
-def command(flow: Flow, name: str) -> bytes:
-    """How a command of MongoDB on the contract's collection begins."""
-    collection = flow.collection.name.encode()
-    return (
-        b"\x02" + name.encode() + b"\x00" + (len(collection) + 1).to_bytes(4, "little") + collection + b"\x00"
-    )
-
-
-@pytest.mark.parametrize("point", ["write", "written", "acknowledge", "acknowledged"])
-def test_kill_at_every_point(rig: Rig, point: str) -> None:
-    """nothing_lost, applied_once: kill -9 before MongoDB gets the states, before it has answered, before Redis learns
-    of it, and before the daemon learns that Redis has; behind it every document is as its key."""
+def test_kill_at_every_point(rig: Rig) -> None:
+    """nothing_lost, applied_once, nothing_silent: kill -9 before MongoDB gets the states, before it has answered,
+    before Redis learns of it, and before the daemon learns that Redis has; each time every document is as its key, and
+    a key that cannot be written has one dead letter."""
     flow = live(rig, "point")
-    put(flow, range(50), 1)
-    wait_like_redis(flow)
-    hold = {
-        "write": lambda: rig.mongo_proxy.hold_request(command(flow, "update")),
-        "written": lambda: rig.mongo_proxy.hold_reply(command(flow, "update")),
+    points = {
+        "insert": lambda: rig.mongo_proxy.hold_request(flow.command("insert")),
+        "write": lambda: rig.mongo_proxy.hold_request(flow.command("update")),
+        "written": lambda: rig.mongo_proxy.hold_reply(flow.command("update")),
         "acknowledge": lambda: rig.redis_proxy.hold_request(b"syncd_done_state"),
         "acknowledged": lambda: rig.redis_proxy.hold_reply(b"syncd_done_state"),
-    }[point]()
-    pipe = rig.scene.redis.pipeline(transaction=True)
-    for n in range(COUNT):
-        pipe.hset(flow.key(n), mapping={"n": 2, "text": "second"})
-        pipe.xadd(outbox(flow), {"key": flow.key(n)})
-    pipe.execute()
-    with killed_at(rig, hold):
-        assert bool(rig.scene.redis.xlen(outbox(flow))) == (point != "acknowledged")
-    wait_like_redis(flow)
-    assert flow.dead_letters() == []
+    }
+    for turn, (point, hold_at) in enumerate(points.items()):
+        hold = hold_at()
+        pipe = rig.scene.redis.pipeline(transaction=True)
+        pipe.hset(flow.key("bad"), "n", "no number")
+        pipe.xadd(outbox(flow), {"key": flow.key("bad")})
+        put(flow, range(COUNT), turn, pipe)
+        with killed_at(rig, hold):
+            assert bool(rig.scene.redis.xlen(outbox(flow))) == (point != "acknowledged")
+        wait_empty(flow)
+        assert [letter["reason"] for letter in flow.dead_letters()] == ["cannot_convert"]
+        rig.scene.redis.delete(flow.key("bad"))
+        assert documents(flow) == hashes(flow)
 
 
 def test_kill_at_a_deletion(rig: Rig) -> None:
@@ -89,45 +82,15 @@ def test_kill_at_a_deletion(rig: Rig) -> None:
     assert documents(flow).keys() == {3, *range(10, 20)}
 
 
-def test_kill_between_dead_letter_and_its_reply(rig: Rig) -> None:
-    """nothing_silent, applied_once: kill -9 when a dead letter is stored and nobody knows; there is one letter."""
-    flow = live(rig, "letter")
-    hold = rig.redis_proxy.hold_reply(b"syncd_done_state")
-    rig.scene.redis.hset(flow.key(1), "n", "no number")
-    rig.scene.redis.xadd(outbox(flow), {"key": flow.key(1)})
-    with killed_at(rig, hold):
-        wait_until(lambda: len(flow.dead_letters()) == 1, 20)
-    put(flow, [2], 1)
-    wait_until(lambda: 2 in documents(flow), 20, flow.lane)
-    assert [letter["reason"] for letter in flow.dead_letters()] == ["cannot_convert"]
+def writing(flow: Flow) -> Turns:
+    """An application that changes and deletes keys, each time with a note."""
 
+    def turn(number: int) -> None:
+        first = 7 * number % 200
+        put(flow, range(first, first + 20), number)
+        remove(flow, [first + 3, first + 11])
 
-class Writer(threading.Thread):
-    """An application that changes and deletes keys, each time with a note, until it is told to stop."""
-
-    def __init__(self, flow: Flow) -> None:
-        super().__init__(daemon=True)
-        self._flow, self._stop_it = flow, threading.Event()
-        self.turns = 0
-
-    def run(self) -> None:
-        while not self._stop_it.wait(0.01):
-            first = 7 * self.turns % 200
-            put(self._flow, range(first, first + 20), self.turns)
-            remove(self._flow, [first + 3, first + 11])
-            self.turns += 1
-
-    def wait_turns(self, count: int) -> None:
-        wanted = self.turns + count
-        wait_until(lambda: self.turns >= wanted, 30)
-
-    def __enter__(self) -> Writer:
-        self.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop_it.set()
-        self.join()
+    return Turns(turn)
 
 
 def test_two_daemons_that_are_killed_in_turn(rig: Rig) -> None:
@@ -136,7 +99,7 @@ def test_two_daemons_that_are_killed_in_turn(rig: Rig) -> None:
     flow = live(rig, "turns")
     second = rig.scene.another_daemon()
     second.start()
-    with Writer(flow) as writer:
+    with writing(flow) as writer:
         for turn in range(4):
             daemon = (rig.scene.daemon, second)[turn % 2]
             writer.wait_turns(10)
@@ -145,11 +108,6 @@ def test_two_daemons_that_are_killed_in_turn(rig: Rig) -> None:
             wait_until(lambda: daemon.get("/status")[0] == 200, 20)  # noqa: B023 - called at once
     wait_like_redis(flow)
     assert flow.dead_letters() == []
-
-
-def state_of(daemon: Daemon) -> str:
-    code, _ = daemon.get("/status")
-    return str(daemon.status()["lanes"][0]["state"]) if code == 200 else "down"
 
 
 @pytest.mark.parametrize("way", ["on the way", "before the write"])
@@ -163,36 +121,26 @@ def test_a_daemon_that_slept(rig: Rig, way: str) -> None:
     wait_like_redis(flow)
     second = rig.scene.another_daemon(**ttl)
     second.start()
-    wait_until(lambda: state_of(second) == "standby", 20, second.process.log_tail)
+    wait_until(lambda: second.lane_state() == "standby", 20, second.process.log_tail)
     if way == "on the way":
-        hold = rig.mongo_proxy.hold_request(command(flow, "update"))
+        hold = rig.mongo_proxy.hold_request(flow.command("update"))
     else:
         hold = rig.redis_proxy.hold_reply(b"syncd_read_state")
     put(flow, [1, 2, 3], 2)
     hold.wait()
     rig.scene.daemon.pause()
-    wait_until(lambda: state_of(second) == "live", 20, second.process.log_tail)
+    wait_until(lambda: second.lane_state() == "live", 20, second.process.log_tail)
     put(flow, [1], 3)
     remove(flow, [2, 3])
     wait_like_redis(flow)
     hold.release()
     rig.scene.daemon.resume()
-    wait_until(lambda: state_of(rig.scene.daemon) == "standby", 20, rig.scene.daemon.process.log_tail)
+    wait_until(lambda: rig.scene.daemon.lane_state() == "standby", 20, rig.scene.daemon.process.log_tail)
     assert rig.scene.daemon.logs(event="lease lost")
     assert documents(flow) == {1: {"n": 3, "say": {"text": "version 3 of 1"}}}
     second.kill()
     put(flow, [4], 4)
     wait_like_redis(flow)
-
-
-def test_a_failing_write_is_repeated(rig: Rig) -> None:
-    """nothing_lost: MongoDB answers with an election's error, again and again."""
-    flow = live(rig, "codes")
-    with failing(flow.collection, "update", 10107, times=2):
-        put(flow, range(20), 1)
-        wait_like_redis(flow)
-    assert flow.metric("syncd_lane_restarts_total", why="transient") > 0
-    assert flow.dead_letters() == []
 
 
 def test_mongodb_away(rig: Rig) -> None:
@@ -221,6 +169,19 @@ def test_mongodb_away(rig: Rig) -> None:
     assert flow.metric("syncd_changes_total", op="update") == 30_015
 
 
+def test_memory_does_not_grow_with_large_keys(rig: Rig) -> None:
+    """bounded: 80 MB wait, in keys of 200 kB; the daemon does not hold more than some reads of 4 MB."""
+    flow = add_outbox(rig.scene, "large")
+    for n in range(400):
+        rig.scene.redis.hset(flow.key(n), mapping={"n": n, "text": "x" * 200_000})
+        rig.scene.redis.xadd(outbox(flow), {"key": flow.key(n)})
+    rig.scene.start()
+    with Memory(rig.scene.daemon.process.pid) as memory:
+        wait_empty(flow)
+    assert flow.collection.estimated_document_count() == 400
+    assert memory.most < 250
+
+
 def test_elections_in_the_middle(tmp_path: Path) -> None:
     """nothing_lost, no_ghosts: the primary is killed twice while keys change and go."""
     with (
@@ -231,7 +192,7 @@ def test_elections_in_the_middle(tmp_path: Path) -> None:
         flow = add_outbox(scene, "election")
         scene.start()
         flow.wait_live()
-        with Writer(flow) as writer:
+        with writing(flow) as writer:
             for _ in range(2):
                 wait_until(lambda: flow.lane().get("state") == "live", 60)
                 writer.wait_turns(5)

@@ -16,12 +16,14 @@ from tests.support.check import wait_until
 from tests.support.daemon import Daemon
 from tests.support.hold import Hold
 from tests.support.proxy import Proxy
-from tests.support.scene import Flow, Scene
+from tests.support.scene import Document, Flow, Scene
 from tests.support.twoway import (
     add_two_way,
+    as_hash,
     conflicts,
     documents,
     hset,
+    remove_key,
     wait_alike,
     wait_document,
 )
@@ -44,7 +46,6 @@ def updating(flow: Flow) -> tuple[bytes, ...]:
 
 
 POINTS: dict[str, Callable[[Rig, Flow], Hold]] = {
-    "nothing is read": lambda rig, flow: rig.redis_proxy.hold_request(*about(flow, b"syncd_read_state")),
     "what is pending is not stored": lambda rig, flow: rig.redis_proxy.hold_request(
         *about(flow, b"syncd_synced")
     ),
@@ -60,69 +61,149 @@ POINTS: dict[str, Callable[[Rig, Flow], Hold]] = {
 }
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_kill_in_the_middle_of_a_merge(rig: Rig, point: str) -> None:
+def test_kills_in_the_middle_of_a_merge(rig: Rig) -> None:
     """nothing_lost, applied_once: killed at any point of a merge, and with a change of Redis before it comes back, each
     side ends with what the other one changed, the conflict has one record, and nothing of it is a second conflict."""
-    flow = add_two_way(rig.scene, "kill", "outbox", documents=[film(1)])
+    flow = add_two_way(rig.scene, "kill", "outbox", documents=[film(n) for n in range(len(POINTS))])
+    rig.scene.start()
+    for number, hold_at in enumerate(POINTS.values()):
+        flow.wait_live()
+        wait_alike(flow)
+        rig.scene.daemon.pause()
+        flow.collection.update_one({"_id": number}, {"$set": {"a": "mongo", "c": "mongo"}})
+        hset(flow, number, b="redis", c="redis")
+        hold = hold_at(rig, flow)
+        rig.scene.daemon.resume()
+        hold.wait()
+        rig.scene.daemon.kill()
+        hset(flow, number, b="again")
+        rig.scene.start()
+    flow.wait_live()
+    wait_alike(flow)
+    wanted = {"n": 0, "a": "mongo", "in": {"b": "again"}, "c": "mongo"}
+    assert documents(flow) == dict.fromkeys(range(len(POINTS)), wanted)
+    records = {record["document"]: record["fields"] for record in conflicts(flow)}
+    assert all(fields == [{"field": "c", "mongo": "mongo", "redis": "redis"}] for fields in records.values())
+    assert len(conflicts(flow)) == len(POINTS)
+
+
+def test_changes_between_read_and_write(rig: Rig) -> None:
+    """nothing_lost, nothing_silent: what somebody changes between a read and the write that follows is merged too: in
+    the document, in the key, in the document while the key is written; and a deletion is none the less one."""
+    flow = add_two_way(rig.scene, "between", "outbox", documents=[film(n) for n in range(4)])
     rig.scene.start()
     flow.wait_live()
     wait_alike(flow)
-    rig.scene.daemon.terminate()
-    flow.collection.update_one({"_id": 1}, {"$set": {"a": "mongo", "c": "mongo"}})
-    hset(flow, 1, b="redis", c="redis")
-    hold = POINTS[point](rig, flow)
-    rig.scene.daemon.launch()
-    hold.wait()
-    rig.scene.daemon.kill()
-    hset(flow, 1, n=5)
+    held = rig.mongo_proxy.hold_request(*updating(flow))
+    hset(flow, 0, c="redis")
+    held.wait()
+    flow.collection.update_one({"_id": 0}, {"$set": {"c": "mongo"}})
+    held.release()
+    wait_document(flow, 0, without_id(film(0)) | {"c": "mongo"})
+    wait_until(lambda: flow.hash(0)["c"] == "mongo", 20, flow.lane)
+
+    held = rig.redis_proxy.hold_request(*about(flow, b"syncd_merge"))
+    flow.collection.update_one({"_id": 1}, {"$set": {"c": "mongo"}})
+    held.wait()
+    hset(flow, 1, c="redis", b="new")
+    held.release()
+    wait_document(flow, 1, without_id(film(1)) | {"c": "mongo", "in": {"b": "new"}})
+    wait_until(lambda: flow.hash(1)["c"] == "mongo", 20, flow.lane)
+    assert {one["document"]: one["fields"] for one in conflicts(flow)} == {
+        number: [{"field": "c", "mongo": "mongo", "redis": "redis"}] for number in (0, 1)
+    }
+
+    held = rig.redis_proxy.hold_request(*about(flow, b"syncd_merge"))
+    flow.collection.update_one({"_id": 2}, {"$set": {"a": "first"}})
+    held.wait()
+    marks = flow.names.control("marks")
+    before = flow.redis.zscore(marks, flow.key(2))
+    flow.collection.update_one({"_id": 2}, {"$set": {"a": "second"}})
+    wait_until(lambda: flow.redis.zscore(marks, flow.key(2)) != before, 20, flow.lane)
+    held.release()
+    wait_until(lambda: flow.hash(2)["a"] == "second", 20, lambda: (flow.hash(2), flow.lane()))
+
+    held = rig.redis_proxy.hold_request(*about(flow, b"syncd_read_state"))
+    flow.collection.update_one({"_id": 3}, {"$set": {"of_others": 1}})
+    held.wait()
+    remove_key(flow, 3)
+    held.release()
+    wait_document(flow, 3, None)
+    assert len(conflicts(flow)) == 2
+
+
+def test_a_redis_that_is_full(rig: Rig) -> None:
+    """nothing_lost, bounded: while Redis takes nothing, what the application noted still goes to MongoDB, and makes
+    room; what MongoDB changed goes to Redis as soon as there is memory."""
+    flow = add_two_way(rig.scene, "full", "outbox", documents=[film(n) for n in range(50)])
     rig.scene.start()
     flow.wait_live()
-    wait_document(flow, 1, {"n": 5, "a": "mongo", "in": {"b": "redis"}, "c": "mongo"})
     wait_alike(flow)
-    (conflict,) = conflicts(flow)
-    assert conflict["fields"] == [{"field": "c", "mongo": "mongo", "redis": "redis"}]
+    rig.scene.daemon.pause()
+    for number in range(40):
+        hset(flow, number, b="redis")
+    flow.collection.update_many({"_id": {"$gte": 30}}, {"$set": {"a": "mongo"}})
+    flow.redis.config_set("maxmemory", 1)
+    try:
+        rig.scene.daemon.resume()
+        wait_until(lambda: not flow.redis.xlen(flow.names.control("outbox")), 30, flow.lane)
+        assert {found["in"]["b"] for n, found in documents(flow).items() if n < 40} == {"redis"}
+        assert flow.hash(49)["a"] == "m0"
+    finally:
+        flow.redis.config_set("maxmemory", 0)
+    wait_alike(flow)
+    assert flow.hash(35) == {"n": "0", "a": "mongo", "b": "redis", "c": "x0"}
+    assert not conflicts(flow)
+    assert not flow.dead_letters()
 
 
-def test_a_write_of_a_daemon_that_slept(rig: Rig) -> None:
-    """fenced: a write to MongoDB that was on its way for a whole lease is refused, though the document is again what
-    that daemon had read; and the daemon, revived, writes nothing more."""
+@pytest.mark.parametrize("side", ["mongo", "redis"])
+def test_a_write_of_a_daemon_that_slept(rig: Rig, side: str) -> None:
+    """fenced: a write to either side that was on its way for a whole lease is refused, though document or key is
+    again what that daemon had read; and the daemon, revived, writes nothing more."""
     flow = add_two_way(rig.scene, "slept", "outbox", documents=[film(1)])
     first, second = rig.scene.another_daemon(**LEASE), rig.scene.another_daemon(**LEASE)
     first.start()
     wait_until(lambda: state_of(first) == "live", 20, first.process.log_tail)
-    wait_alike_without_status(flow)
+    wait_until(lambda: flow.hash(1) == as_hash(film(1)), 20, first.process.log_tail)
     second.start()
     wait_until(lambda: state_of(second) == "standby", 20, second.process.log_tail)
-    hold = rig.mongo_proxy.hold_request(*updating(flow))
-    hset(flow, 1, b="late")
+    if side == "mongo":
+        hold = rig.mongo_proxy.hold_request(*updating(flow))
+    else:
+        hold = rig.redis_proxy.hold_request(*about(flow, b"syncd_merge"))
+    write_other_side(flow, side, "late")
     hold.wait()
     first.pause()
     wait_until(lambda: state_of(second) == "live", 20, second.process.log_tail)
-    wait_document_of(flow, "late")
-    hset(flow, 1, b="r0")
-    wait_document_of(flow, "r0")
+    wait_until(lambda: shown(flow, side) == "late", 20, second.process.log_tail)
+    write_other_side(flow, side, "then")
+    wait_until(lambda: shown(flow, side) == "then", 20, second.process.log_tail)
+    write_other_side(flow, side, "x0")
+    wait_until(lambda: shown(flow, side) == "x0", 20, second.process.log_tail)
     hold.release()
     first.resume()
     wait_until(lambda: state_of(first) == "standby", 20, first.process.log_tail)
-    hset(flow, 1, c="after")
-    wait_until(
-        lambda: documents(flow)[1] == {**film_without_id(1), "c": "after"}, 20, lambda: documents(flow)
-    )
-    assert flow.hash(1)["b"] == "r0"
+    assert shown(flow, side) == "x0"  # before anything makes the second one look again
+    hset(flow, 1, n=5)
+    wait_until(lambda: documents(flow)[1]["n"] == 5, 20, second.process.log_tail)
+    assert shown(flow, side) == "x0"
     assert first.metric("syncd_writes_total", store="mongo", result="put") == 0
 
 
-def film_without_id(number: int) -> dict[str, object]:
-    return {name: value for name, value in film(number).items() if name != "_id"}
+def write_other_side(flow: Flow, side: str, c: str) -> None:
+    if side == "mongo":
+        hset(flow, 1, c=c)
+    else:
+        flow.collection.update_one({"_id": 1}, {"$set": {"c": c}})
 
 
-def wait_document_of(flow: Flow, b: str) -> None:
-    wait_until(lambda: documents(flow)[1]["in"]["b"] == b, 20, lambda: documents(flow))
+def shown(flow: Flow, side: str) -> str:
+    return str(documents(flow)[1]["c"]) if side == "mongo" else flow.hash(1)["c"]
 
 
-def wait_alike_without_status(flow: Flow) -> None:
-    wait_until(lambda: len(flow.keys()) == flow.collection.count_documents({}), 20, flow.keys)
+def without_id(document: Document) -> Document:
+    return {name: value for name, value in document.items() if name != "_id"}
 
 
 def state_of(daemon: Daemon) -> str:

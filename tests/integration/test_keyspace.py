@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 
 from syncd.contract.template import KeyTemplate
-from syncd.embedded import RedisServer
+from syncd.embedded import RedisServer, ValkeyServer
 from syncd.errors import CapabilityError
 from syncd.plan.keys import scan_pattern
 from syncd.stores.position import ControlKeys
@@ -19,9 +19,10 @@ from syncd.stores.redis import RedisStore
 from syncd.writebehind import notifications
 from syncd.writebehind.notifications import Setting
 from syncd.writebehind.subscriber import Subscriber
+from tests.support import redis70
 from tests.support.check import wait_until
 from tests.support.cli import syncd
-from tests.support.keyspace import add_keyspace, compared, digests, wait_known, write
+from tests.support.keyspace import add_keyspace, compared, digests, wait_known, wait_like_keys, write
 from tests.support.outbox import documents, wait_documents
 from tests.support.scene import Flow, Scene
 from tests.support.servers import connect
@@ -310,3 +311,41 @@ def test_keys_of_another_template(scene: Scene) -> None:
 def redis_of(flow: Flow) -> str:
     said = flow.redis.connection_pool.connection_kwargs
     return f"redis://{said['host']}:{said['port']}/0"
+
+
+@pytest.mark.parametrize("name", ["valkey", "redis70"])
+def test_servers_without_modules(
+    name: str, mongo_uri: str, token: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """nothing_lost: heard, unheard and gone, on the oldest Redis and on Valkey."""
+    request.getfixturevalue(f"{name}_url")  # skips, or fails, where that server cannot be had
+    found = redis70.find() if name == "redis70" else None
+    server = RedisServer(binary=found.binary, env=found.env) if found else ValkeyServer()
+    with server, Scene(tmp_path, token, mongo_uri, server.url) as scene:
+        flow = add_keyspace(scene, "old")
+        write(flow, [1, 2], 1)
+        scene.start()
+        wait_like_keys(flow)
+        write(flow, [2, 3], 2)
+        wait_like_keys(flow)
+        wait_known(flow, [1, 2, 3])
+        scene.daemon.terminate()
+        flow.redis.delete(flow.key(1))
+        write(flow, [3], 3)
+        scene.start()
+        wait_like_keys(flow)
+
+
+def test_an_edit_of_the_contract(scene: Scene) -> None:
+    """nothing_lost: under another form of the contract every key is written anew, though none has changed."""
+    flow = add_keyspace(scene, "edited")
+    scene.start()
+    flow.wait_live()
+    write(flow, [1, 2], 1)
+    wait_known(flow, [1, 2])
+    (said,) = flow.projections
+    edited = {**said, "fields": {**said["fields"], "text": "said"}}
+    flow.write(edited, sync={"direction": "redis_to_mongo", "capture": "keyspace"}, version="2.0.0")
+    wait_until(lambda: all(found.get("said") for found in documents(flow).values()), 20, flow.lane)
+    write(flow, [3], 3)
+    wait_until(lambda: documents(flow).get(3) == {"n": 3, "said": "version 3 of 3"}, 20, flow.lane)

@@ -142,6 +142,7 @@ def test_letters_and_replay(shared: Scene, redis_url: str) -> None:
     database.create_collection(flow.collection.name, validator=schema)
     call(flow, "hset", 1, "n", "many secrets")
     wait_letters(flow, ["cannot_convert"])
+    call(flow, "hset", 1, "n", "more secrets")
     put(flow, [2], 101)
     flow.redis.xadd(outbox(flow), {"key": "no:key:of:ours"})
     flow.redis.xadd(outbox(flow), {"mine": "1"})
@@ -249,6 +250,7 @@ def test_other_servers(
         flow = live(scene, "other", shape={"ttl": {"field": "expires_at"}})
         for n in range(5):
             call(flow, "hset", n, "n", n)
+        wait_documents(flow, {n: {"n": n} for n in range(5)})
         call(flow, "del", 0)
         call(flow, "hset", 1, "n", "none")
         wait_letters(flow, ["cannot_convert"])
@@ -268,7 +270,7 @@ def test_a_clock_that_was_ahead(scene: Scene, mongo_uri: str) -> None:
     about = ("state", flow.contract, "", flow.collection.full_name)
     store = MongoStore(mongo_uri)
     nothing = {"q": {"_id": 0}, "u": {"$set": {"n": 0}}}
-    ahead = round((time.time() + 3) * 1_000_000)
+    ahead = round((time.time() + 40) * 1_000_000)
     ContractSession(store, *about).write(
         flow.names.database, {"update": flow.names.collection, "updates": [nothing]}, ahead
     )
@@ -276,3 +278,15 @@ def test_a_clock_that_was_ahead(scene: Scene, mongo_uri: str) -> None:
     scene.start()
     wait_documents(flow, {1: {"n": 1, "say": {"text": "version 1 of 1"}}})
     assert scene.daemon.logs(event="lease lost")
+
+
+def test_workers_that_split_contracts(scene: Scene) -> None:
+    """A contract of keys is not split: one worker has it, the other stands by, and both are ready."""
+    scene.daemon = scene.another_daemon(SYNCD_WORKERS="2", SYNCD_SPLIT="true")
+    flow = add_outbox(scene, "split")
+    scene.start()
+    scene.daemon.wait_ready()
+    put(flow, range(20), 1)
+    wait_documents(flow, {n: {"n": 1, "say": {"text": f"version 1 of {n}"}} for n in range(20)})
+    lanes = [lane for lane in scene.daemon.status()["lanes"] if lane["contract"] == flow.contract]
+    assert sorted(lane["state"] for lane in lanes) == ["live", "standby"]

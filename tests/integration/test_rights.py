@@ -9,9 +9,11 @@ from syncd.embedded import RedisServer
 from syncd.outbox import Outbox
 from tests.support.check import wait_until
 from tests.support.contracts import projection
+from tests.support.keyspace import add_keyspace, wait_known, write
 from tests.support.outbox import add_outbox, documents, outbox, put, wait_functions
 from tests.support.scene import Scene
 from tests.support.servers import connect
+from tests.support.twoway import add_two_way, conflicts, hset, remove_key
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,6 +92,70 @@ def test_the_documented_rights_for_an_outbox(token: str, mongo_uri: str, tmp_pat
             put(flow, [4], 4)
             wait_until(lambda: 4 in documents(flow), 20, flow.lane)
             assert scene.daemon.logs(level="warning", contract=flow.contract)
+
+
+def test_the_documented_rights_for_keyspace_events(token: str, mongo_uri: str, tmp_path: Path) -> None:
+    """A daemon with the commands and channels of docs/how-to/keyspace.md, beside those of the other two pages, listens,
+    compares and judges what is gone; without CONFIG it works where somebody else has set the option."""
+    commands = documented("rights.md") + documented("outbox.md") + documented("keyspace.md")
+    with RedisServer() as server:
+        user = server.url.replace("redis://", "redis://syncd:secret@")
+        with Scene(tmp_path, token, mongo_uri, server.url, daemon_redis=user) as scene:
+            keys = [f"~{token}:*", "~syncd:*"]
+            rights = ["on", ">secret", "resetkeys", *keys, "resetchannels", *commands]
+            scene.redis.execute_command("ACL", "SETUSER", "syncd", *rights)
+            flow = add_keyspace(scene, "kept", sync={"on_expire": "delete"})
+            scene.start()
+            wait_until(lambda: "grant &__keyspace@0__" in flow.lane().get("error", ""), 20, flow.lane)
+            scene.daemon.kill()
+            channels = [f"&__keyspace@0__:{flow.key('*')}", "&__keyspace@0__:syncd:*"]
+            scene.redis.execute_command("ACL", "SETUSER", "syncd", *channels)
+            scene.start()
+            flow.wait_live()
+            write(flow, [1, 2, 3], 1)
+            wait_known(flow, [1, 2, 3])
+            scene.redis.hset(flow.key(4), "n", "none")
+            wait_until(lambda: len(flow.dead_letters()) == 1, 20, flow.lane)
+            scene.daemon.kill()
+            scene.redis.delete(flow.key(1))
+            scene.redis.execute_command("ACL", "SETUSER", "syncd", "-config")
+            scene.start()
+            wait_until(lambda: documents(flow).keys() == {2, 3}, 20, flow.lane)
+            write(flow, [2], 2)
+            wait_until(lambda: documents(flow)[2]["n"] == 2, 20, flow.lane)
+            assert len(scene.daemon.logs(level="error")) == 1
+
+
+def test_the_documented_rights_both_ways(token: str, mongo_uri: str, tmp_path: Path) -> None:
+    """A daemon with the commands of rights.md, outbox.md and two-way.md, on the keys of the contract, does all that
+    a contract both ways needs; also where functions are forbidden."""
+    commands = documented("rights.md") + documented("outbox.md") + documented("two-way.md")
+    with RedisServer() as server:
+        user = server.url.replace("redis://", "redis://syncd:secret@")
+        with Scene(tmp_path, token, mongo_uri, server.url, daemon_redis=user) as scene:
+            rights = ["on", ">secret", "resetkeys", f"~{token}:*", "~syncd:*", *commands]
+            scene.redis.execute_command("ACL", "SETUSER", "syncd", *rights)
+            film = {"_id": 1, "n": 1, "a": "x"}
+            flow = add_two_way(
+                scene, "both", "outbox", sync={"authority": {"mongo": ["a"]}}, documents=[film]
+            )
+            for turn, forbidden in enumerate(([], ["-function", "-fcall", "-fcall_ro"])):
+                scene.redis.execute_command("ACL", "SETUSER", "syncd", *forbidden)
+                scene.start()
+                flow.wait_live()
+                hset(flow, 1, a="mine", c=f"redis {turn}")
+                hset(flow, 2, n="none")
+                flow.collection.update_one({"_id": 1}, {"$set": {"in.b": f"mongo {turn}"}})
+                merged = {"n": "1", "a": "x", "b": f"mongo {turn}", "c": f"redis {turn}"}
+                flow.wait_hash(1, merged)
+                wait_until(lambda: flow.dead_letters() and len(conflicts(flow)) > 0, 20, flow.lane)
+                remove_key(flow, 2)
+                remove_key(flow, 1)
+                wait_until(lambda: not documents(flow), 20, flow.lane)
+                flow.collection.insert_one(film)
+                flow.wait_hash(1, {"n": "1", "a": "x"})
+                assert not scene.daemon.logs(level="error")
+                scene.daemon.terminate()
 
 
 def documented(page: str) -> list[str]:

@@ -98,38 +98,45 @@ def test_a_string(shared: Scene) -> None:
     wait_document(flow, 1, None)
 
 
-@pytest.mark.parametrize(
-    ("rule", "merged"),
-    [
-        ("merge_fields", {"a": "redis", "c": "mongo", "n": "1", "b": "mongo"}),
-        ("mongo_wins", {"a": "old", "c": "mongo", "n": "1", "b": "mongo"}),
-        ("redis_wins", {"a": "redis", "b": "redis", "c": "old", "n": "1"}),
-        ("newest", {"a": "redis", "b": "redis", "c": "old", "n": "1"}),
-    ],
-)
-def test_conflicts(scene: Scene, rule: str, merged: dict[str, str]) -> None:
+RULES = {
+    "merge_fields": ("mongo", {"a": "redis", "c": "mongo", "n": "1", "b": "mongo"}),
+    "mongo_wins": ("mongo", {"a": "old", "c": "mongo", "n": "1", "b": "mongo"}),
+    "redis_wins": ("redis", {"a": "redis", "b": "redis", "c": "old", "n": "1"}),
+    "newest": ("redis", {"a": "redis", "b": "redis", "c": "old", "n": "1"}),
+}
+"""Who wins, and what the hash holds then."""
+
+
+def test_conflicts(scene: Scene) -> None:
     """nothing_silent: both sides changed while nobody watched. The rule decides, and MongoDB has a record of what both
     sides said; under `merge_fields` only the field that both changed is lost on one side."""
     film = {"_id": 1, "n": 1, "a": "old", "in": {"b": "old"}, "c": "old"}
-    flow = add_two_way(scene, rule.replace("_", "-"), "outbox", rule=rule, documents=[film])
+    flows = {
+        rule: add_two_way(scene, rule.replace("_", "-"), "outbox", rule=rule, documents=[film])
+        for rule in RULES
+    }
     scene.start()
-    flow.wait_live()
-    wait_alike(flow)
+    for flow in flows.values():
+        flow.wait_live()
+        wait_alike(flow)
     scene.daemon.terminate()
-    flow.collection.update_one({"_id": 1}, {"$set": {"in.b": "mongo", "c": "mongo"}})
+    for flow in flows.values():
+        flow.collection.update_one({"_id": 1}, {"$set": {"in.b": "mongo", "c": "mongo"}})
     time.sleep(0.01)  # so that `newest` has something to see
-    hset(flow, 1, a="redis", b="redis")
+    for flow in flows.values():
+        hset(flow, 1, a="redis", b="redis")
     scene.start()
-    flow.wait_live()
-    flow.wait_hash(1, merged)
-    wait_alike(flow)
-    (conflict,) = conflicts(flow)
-    winner = "redis" if rule in ("redis_wins", "newest") else "mongo"
-    assert (conflict["why"], conflict["winner"], conflict["document"]) == ("both_changed", winner, 1)
-    assert {"field": "b", "mongo": "mongo", "redis": "redis"} in conflict["fields"]
-    assert len(conflict["fields"]) == (1 if rule == "merge_fields" else 3)
-    assert flow.metric("syncd_conflicts_total", resolution=winner) == 1
-    assert flow.lane()["conflicts"] == 1
+    for rule, flow in flows.items():
+        winner, merged = RULES[rule]
+        flow.wait_live()
+        flow.wait_hash(1, merged)
+        wait_alike(flow)
+        (conflict,) = conflicts(flow)
+        assert (conflict["why"], conflict["winner"], conflict["document"]) == ("both_changed", winner, 1)
+        assert {"field": "b", "mongo": "mongo", "redis": "redis"} in conflict["fields"]
+        assert len(conflict["fields"]) == (1 if rule == "merge_fields" else 3)
+        assert flow.metric("syncd_conflicts_total", resolution=winner) == 1
+        assert flow.lane()["conflicts"] == 1
 
 
 def test_authority(shared: Scene) -> None:

@@ -93,6 +93,11 @@ class Daemon:
         answer: dict[str, Any] = json.loads(body)
         return answer
 
+    def lane_state(self) -> str:
+        """Of its only lane; `down` while it does not answer."""
+        code, body = self.get("/status")
+        return str(json.loads(body)["lanes"][0]["state"]) if code == 200 else "down"
+
     def metrics(self) -> list[Sample]:
         code, body = self.get("/metrics")
         assert code == 200, body

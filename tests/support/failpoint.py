@@ -37,10 +37,11 @@ class FailPoint:
 def failing(
     collection: Collection[dict[str, Any]], command: str, code: int, *, times: int | None = None
 ) -> Iterator[FailPoint]:
-    """Commands of this name on this collection fail with this code: the next so many, or all of the block."""
+    """Commands of this name (or names, with spaces between) on this collection fail with this code: the next so many,
+    or all of the block."""
     client = collection.database.client
     point = FailPoint(client)
-    data = {"failCommands": [command], "errorCode": code, "namespace": collection.full_name}
+    data = {"failCommands": command.split(), "errorCode": code, "namespace": collection.full_name}
     mode: Any = "alwaysOn" if times is None else {"times": times}
     client.admin.command({"configureFailPoint": "failCommand", "mode": mode, "data": data})
     try:

@@ -46,21 +46,21 @@ def wait_functions(flow: Flow) -> None:
     wait_until(is_there, 20, flow.lane)
 
 
-def put(flow: Flow, ends: Iterable[object], n: int) -> None:
-    """Hashes in their second, third, ... version, as a MULTI that notes each."""
+def put(flow: Flow, ends: Iterable[object], n: int, pipe: Any = None) -> None:
+    """Hashes in version `n`, in one MULTI that notes each; `pipe` may hold what is done in it before."""
+    pipe = pipe or flow.redis.pipeline(transaction=True)
     for end in ends:
-        pipe = flow.redis.pipeline(transaction=True)
         pipe.hset(flow.key(end), mapping={"n": n, "text": f"version {n} of {end}"})
         pipe.xadd(outbox(flow), {"key": flow.key(end)})
-        pipe.execute()
+    pipe.execute()
 
 
 def remove(flow: Flow, ends: Iterable[object]) -> None:
+    pipe = flow.redis.pipeline(transaction=True)
     for end in ends:
-        pipe = flow.redis.pipeline(transaction=True)
         pipe.delete(flow.key(end))
         pipe.xadd(outbox(flow), {"key": flow.key(end), "op": "del"})
-        pipe.execute()
+    pipe.execute()
 
 
 def documents(flow: Flow) -> dict[Any, Any]:

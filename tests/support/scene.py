@@ -135,6 +135,12 @@ class Flow:
     def wait_live(self, timeout: float = TIMEOUT) -> None:
         self.wait_state("live", timeout)
 
+    def command(self, name: str) -> bytes:
+        """How a command of MongoDB on the collection begins, for a proxy."""
+        collection = self.collection.name.encode()
+        length = (len(collection) + 1).to_bytes(4, "little")
+        return b"\x02" + name.encode() + b"\x00" + length + collection + b"\x00"
+
     def key(self, end: object, projection: str = "card") -> str:
         return f"{self.names.prefix(projection)}{end}"
 

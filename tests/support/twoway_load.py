@@ -58,7 +58,7 @@ class Load:
 
 
 def film(number: int) -> Document:
-    return {"_id": number, "n": 0, "a": "m0", "in": {"b": "r0"}, "c": "c0"}
+    return {"_id": number, "n": 0, "a": "m0", "in": {"b": "r0"}, "c": "x0"}
 
 
 def is_doomed(number: int) -> bool:

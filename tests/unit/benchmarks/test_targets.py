@@ -12,7 +12,8 @@ from benchmarks.plan import ROWS
 from benchmarks.plot import svg
 from benchmarks.publish import BEGIN, END, replaced, section
 from benchmarks.shapes import SHAPES
-from benchmarks.targets import Row, rows
+from benchmarks.targets import BACK_MS, OF_ALONE, Row, rows
+from benchmarks.ways import WAYS
 
 SYNCD = {
     "snapshot_per_s": 100_000.0,
@@ -41,6 +42,12 @@ PEER = {
 }
 
 
+def back(share: float, name: str) -> dict[str, dict[str, float]]:
+    p50, p99 = BACK_MS.get(name, (0.0, 0.0))
+    own = {"per_s": 100_000.0 * share, "latency_p50_ms": p50, "latency_p99_ms": p99}
+    return {"alone": {"per_s": 100_000.0}, "syncd": own, "mq-bridge-back": {"per_s": 5_000.0}}
+
+
 @pytest.fixture
 def results() -> dict[str, Any]:
     """A run in which everything was measured and every target is met, if some only just."""
@@ -63,6 +70,7 @@ def results() -> dict[str, Any]:
                 "hot": {"quiet_p99_ms": 3.0, "beside_hot_p99_ms": 6.0, "beside_writing_p99_ms": 5.0},
             },
             "variants": {shape.name: PLAIN for shape in SHAPES},
+            **{name: back(OF_ALONE[name], name) for name in WAYS},
             "growth": {"10000": GROWN, "100000": GROWN, "1000000": {**GROWN, "snapshot_rss_mb": 109.0}},
         },
         "left_out": {},
@@ -101,6 +109,13 @@ def test_one_figure_beyond_its_bound(results: dict[str, Any], name: str, figure:
     """Each figure of syncd decides its own row."""
     results["medians"]["syncd"] = {**SYNCD, figure: value}
     assert "FAIL" in verdicts(results, name)
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_way_back_that_is_too_slow(results: dict[str, Any], name: str) -> None:
+    """Against what pymongo alone gets in, in the same run."""
+    results["parts"][name]["syncd"]["per_s"] -= 1_000.0
+    assert verdicts(results, name) == ["FAIL"]
 
 
 def test_nothing_measured(results: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ def test_a_stream_passes(tmp_path: Path) -> None:
 WRONG = {
     "no capture": (
         stream(sync="sync: {direction: redis_to_mongo}\n"),
-        "a.yaml:13:19: `direction: redis_to_mongo` without a `capture`; write capture: outbox or keyspace, or append",
+        "a.yaml:13:19: `direction: redis_to_mongo` without a `capture`; write capture: outbox, keyspace or append",
     ),
     "capture without the direction": (
         contract(projection("{a: a}") + "sync: {capture: append}\n"),

@@ -1,0 +1,103 @@
+"""The merger's thread: takes what changed on either side, has it merged, and keeps what is due."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from syncd import telemetry
+from syncd.plan.twoway import TwoWayPlan
+from syncd.stores.lease import Lease
+from syncd.twoway.capture import Capture, Taken, Word
+from syncd.twoway.documents import DocumentWriter
+from syncd.twoway.merger import Merger, Outcome
+from syncd.twoway.status import TwoWayStatus
+from syncd.twoway.store import TwoWayStore
+
+MOST_MARKS = 1000
+WAIT_S = 0.05
+"""How long a mark may wait for somebody who waits for Redis's own changes."""
+EVERY_S = 1.0
+
+
+class MergeLoop:
+    """`items` is for a thread of its own; the rest may be called by others."""
+
+    def __init__(
+        self,
+        plan: TwoWayPlan,
+        status: TwoWayStatus,
+        lease: Lease,
+        merger: Merger,
+        store: TwoWayStore,
+        writer: DocumentWriter,
+        capture: Capture,
+    ) -> None:
+        self._plan, self._status, self._lease = plan, status, lease
+        self._merger, self._store, self._writer, self._capture = merger, store, writer, capture
+        self._halt, self._rung = threading.Event(), threading.Event()
+        self._kept = 0.0
+        self._left = True
+        self.progressed = False
+        """Whether anything was merged."""
+
+    def stop(self) -> None:
+        """End after the merge under way."""
+        self._halt.set()
+
+    def ring(self) -> None:
+        """There are new marks."""
+        self._rung.set()
+
+    def items(self) -> Iterator[Any]:
+        """Works until told to stop; there are no items."""
+        while not self._halt.is_set():
+            if time.monotonic() - self._kept >= EVERY_S:
+                self._keep()
+            asked, is_rung = self._status.asked, self._rung.is_set()
+            self._rung.clear()
+            marked = self._store.oldest_marks(MOST_MARKS) if is_rung or self._left else []
+            taken = self._capture.take(0.0 if marked else WAIT_S)
+            self._apply(taken, marked)
+            if asked and len(marked) < MOST_MARKS and not self._capture.behind:
+                self._status.drained = True
+        yield from ()
+
+    def _apply(self, taken: Taken, marked: list[bytes]) -> None:
+        words = dict.fromkeys(marked, Word()) | taken.words
+        if not words and not taken.refused:
+            return
+        began = time.monotonic()
+        try:
+            outcome = self._merger.apply(words)
+            outcome.refused |= taken.refused
+            self._finish(outcome, taken, began)
+        except BaseException:
+            self._capture.put_back(taken)
+            raise
+        if outcome.full is not None:
+            raise outcome.full
+
+    def _finish(self, outcome: Outcome, taken: Taken, began: float) -> None:
+        parked = self._store.done(outcome.settled, outcome.refused, taken.keep_from)
+        self._capture.forget(outcome.settled)
+        self._left = self._merger.marks_left > 0
+        self._status.marked = self._merger.marks_left
+        self._status.conflicts += len(outcome.conflicts)
+        self.progressed = True
+        telemetry.BATCH.labels(self._plan.name).observe(time.monotonic() - began)
+        telemetry.merged(self._plan.name, len(taken.words), outcome.counts, parked)
+        for said in outcome.conflicts:
+            telemetry.conflict(self._plan.name, said.why, said.winner, sorted(said.fields))
+
+    def _keep(self) -> None:
+        """What is due once a second."""
+        self._kept = time.monotonic()
+        self._lease.renew()
+        self._writer.keep()
+        self._capture.keep()
+        marked, first = self._store.count_marks()
+        self._left = self._left or marked > 0
+        self._status.looked(self._capture.backlog(), marked, first)

@@ -1,0 +1,69 @@
+"""What runs of both captures of state share: what they work with, and what people ask of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+from syncd import telemetry
+from syncd.plan.state import StatePlan
+from syncd.settings import Settings
+from syncd.stores.deadletters import count_dead_letters, replays_done, requested_replays
+from syncd.stores.lease import Lease
+from syncd.stores.mongo import MongoStore
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore
+from syncd.stores.requests import RequestBoard
+from syncd.writebehind.session import ContractSession
+from syncd.writebehind.state import StateStore
+from syncd.writebehind.upsert import StateWriter
+
+MOST_REPLAYED = 256
+
+
+class Means(NamedTuple):
+    """What a lane gives to each of its runs."""
+
+    plan: StatePlan
+    mongo: MongoStore
+    redis: RedisStore
+    lease: Lease
+    settings: Settings
+    requests: RequestBoard
+    halt: threading.Event
+    number: int
+    """See StateWriter."""
+
+
+class StateRun:
+    """One run of a contract whose keys go to MongoDB. Called by the lane's thread alone, which holds the lease."""
+
+    def __init__(self, means: Means, outbox: str | None = None) -> None:
+        """`outbox`: see StateStore."""
+        plan, settings = means.plan, means.settings
+        self._plan, self._redis, self._lease = plan, means.redis, means.lease
+        self._requests, self._halt = means.requests, means.halt
+        self._control = ControlKeys(plan.name)
+        self._store = StateStore(means.redis, plan, means.lease, outbox)
+        about = "state", plan.name, settings.site, plan.contract.mongo.collection
+        session = ContractSession(means.mongo, *about)
+        self._writer = StateWriter(means.mongo, plan, session, settings.site, means.number)
+        self._told = False
+        self.progressed = False
+        """Whether any key got through."""
+
+    def _count_letters(self) -> int:
+        """Dead letters that wait; a run that finds some says so once."""
+        waiting = self._store.letters = count_dead_letters(self._redis, self._plan.name)
+        if waiting and not self._told:
+            telemetry.dead_letters_wait(self._plan.name, waiting)
+        self._told = True
+        return waiting
+
+    def _replay(self, apply: Callable[[list[bytes]], None]) -> None:
+        """Keys of dead letters that somebody wants tried again."""
+        if letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED):
+            apply([key.encode() for key in letters.values() if key])
+            replays_done(self._redis, self._plan.name, list(letters))
+            telemetry.replayed(self._plan.name, len(letters))
