@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from syncd import telemetry
 from syncd.contract.model import Reconcile
-from syncd.errors import StoreError
+from syncd.errors import StoreError, TransientError
 from syncd.inbound.lane import Lane
 from syncd.plan.compile import Plan
 from syncd.reconcile.check import Check, Order
@@ -27,7 +27,7 @@ COMING_UP = frozenset({"starting", "snapshot", "catching_up", "waiting"})
 """States of a lane after which there will be something to compare."""
 AWAY = frozenset({"standby", "paused", "failed", "stopped"})
 MISSED_AFTER_S = 5.0
-"""After a start, a check that was due meanwhile waits so long, and again so long while the lane is not live."""
+"""How long a check waits that was due before a start, or that an election ended; and again while the lane comes up."""
 STOP_S = 10.0
 _NOTHING_PLANNED = Reconcile()
 
@@ -105,13 +105,14 @@ class Checks:
         scheduler.add_job(
             self._run, trigger(wanted), args=(plan.name, SCHEDULE), id=plan.name, name=plan.name
         )
-        self._look_for_missed(scheduler, plan.name)
+        # Whether one was due while no daemon ran is in Redis, which may not answer yet.
+        _later(scheduler, plan.name, self._missed)
 
-    def _look_for_missed(self, scheduler: BackgroundScheduler, contract: str) -> None:
-        """Whether one was due while no daemon ran is in Redis, which may not answer yet: ask later."""
-        at = datetime.now(UTC) + timedelta(seconds=MISSED_AFTER_S)
-        scheduler.add_job(self._missed, "date", run_date=at, args=(contract,), id=f"{contract} missed",
-                          replace_existing=True)  # fmt: skip
+    def _again(self, contract: str, job: Callable[[str], None]) -> None:
+        """Come back to a contract after a while, unless it is gone by then."""
+        with self._lock:
+            if self._scheduler is not None and contract in self._plans:
+                _later(self._scheduler, contract, job)
 
     def _missed(self, contract: str) -> None:
         from syncd.reconcile.schedule import was_missed  # noqa: PLC0415
@@ -120,19 +121,23 @@ class Checks:
         if plan is None or lane is None or (wanted := plan.contract.reconcile) is None:
             return
         if lane.status.state in COMING_UP:
-            with self._lock:
-                if self._scheduler is not None and contract in self._plans:
-                    self._look_for_missed(self._scheduler, contract)
+            self._again(contract, self._missed)
             return
         try:
             before = reports(self._redis, contract, 1)
-        except StoreError as error:
-            telemetry.check_failed(contract, str(error))
+        except StoreError:
+            self._again(contract, self._missed)
             return
         if before:
             telemetry.check_known(contract, before[0])
             if was_missed(wanted, before[0]["started"], time.time()):
                 self._run(contract, MISSED)
+
+    def _make_up(self, contract: str) -> None:
+        if (lane := self._lane_of(contract)) is not None and lane.status.state in COMING_UP:
+            self._again(contract, self._make_up)
+        else:
+            self._run(contract, MISSED)
 
     def _forget(self, contract: str) -> None:
         if self._scheduler is not None:
@@ -164,6 +169,10 @@ class Checks:
             stop = self._stops[contract] = threading.Event()
         try:
             self._check(plan, wanted.mode == "repair" if repair is None else repair, reason, hours, stop)
+        except TransientError as error:
+            telemetry.check_failed(contract, str(error))
+            if reason != ASKED:  # an election or a restart: the next by schedule may be a week away
+                self._again(contract, self._make_up)
         except StoreError as error:
             telemetry.check_failed(contract, str(error))
         except Exception:  # noqa: BLE001 - a bug in a check must not end the schedule, nor go unseen
@@ -201,6 +210,13 @@ class Checks:
         lane.status.check = {name: value for name, value in said.items() if name != "examples"}
         keep_report(self._redis, report)
         telemetry.check_finished(plan.name, said)
+
+
+def _later(scheduler: BackgroundScheduler, contract: str, job: Callable[[str], None]) -> None:
+    at = datetime.now(UTC) + timedelta(seconds=MISSED_AFTER_S)
+    scheduler.add_job(
+        job, "date", run_date=at, args=(contract,), id=f"{contract} missed", replace_existing=True
+    )
 
 
 def _same(plan: Plan, other: Plan | None) -> bool:

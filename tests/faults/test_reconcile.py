@@ -13,6 +13,8 @@ import pytest
 
 from syncd.reconcile.report import Report
 from tests.faults.conftest import Rig
+from tests.support.check import wait_until
+from tests.support.contracts import projection
 from tests.support.reconcile import add_every_kind, changing, check, drift_of, plant, running
 from tests.support.recorder import Recorder
 from tests.support.scene import Flow
@@ -142,3 +144,21 @@ def test_a_daemon_that_is_killed_while_it_repairs(rig: Rig) -> None:
     thread.join(40)
     assert (drift_of(found[0]), found[0].repaired, found[0].left) == (planted, len(planted), 0)
     assert look(rig, flow).result == "clean"
+
+
+def test_a_daemon_that_is_stopped_while_it_checks(rig: Rig) -> None:
+    """nothing_silent: a stop does not wait for a check to come to its end, and leaves nothing unrepaired for good: the
+    next daemon checks again."""
+    checks = {"every": "1s", "mode": "repair", "max_documents_per_second": 50}
+    films = [{"_id": n, "title": f"film {n}"} for n in range(SMALL)]
+    flow = rig.scene.run("film", projection(["title"]), documents=films, reconcile=checks)
+    daemon = rig.scene.daemon
+    flow.redis.delete(flow.key(SMALL - 1))
+    wait_until(lambda: daemon.logs(event="check started"), 20)
+    wait_until(lambda: flow.metric("syncd_reconcile_documents_total") > 0, 20)
+    assert daemon.terminate() == 0
+    (line,) = daemon.logs(event="check finished")
+    assert (line["ended"], line["result"], line["documents"] < SMALL) == ("stopped", "incomplete", True)
+    flow.write(projection(["title"]), reconcile={**checks, "max_documents_per_second": 10_000})
+    rig.scene.start()
+    flow.wait_same()

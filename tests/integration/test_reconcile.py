@@ -21,9 +21,11 @@ from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection
 from tests.support.daemon import Daemon
+from tests.support.failpoint import failing
 from tests.support.reconcile import add_every_kind, check, drift_of, plant
 from tests.support.scene import Flow, Scene
 
+PRIMARY_STEPPED_DOWN = 189
 FILMS: list[dict[str, Any]] = [{"_id": n, "title": f"film {n}", "n": n} for n in range(120)]
 
 
@@ -209,7 +211,7 @@ def test_over_http(shared: Scene, scene: Scene) -> None:
 
 
 def test_a_check_that_was_missed(planned: Scene, redis_url: str) -> None:
-    """Is made up for, once, when a daemon runs again."""
+    """Is made up for, once, when a daemon runs again; one that an election ends is as well."""
     shape = projection(["title"])
     yearly = {"schedule": "0 0 1 1 *"}
     flow = planned.add("missed", shape, documents=FILMS, reconcile=yearly)
@@ -219,9 +221,10 @@ def test_a_check_that_was_missed(planned: Scene, redis_url: str) -> None:
     store.close()
     planned.start()
     flow.wait_live()
-    wait_until(lambda: flow.metric("syncd_reconcile_runs_total", result="clean") == 1, 20)
-    (line,) = planned.daemon.logs(event="check started")
-    assert line["reason"] == "missed"
+    with failing(flow.collection, "find", PRIMARY_STEPPED_DOWN, times=1):
+        wait_until(lambda: flow.metric("syncd_reconcile_runs_total", result="clean") == 1, 40)
+    assert flow.metric("syncd_reconcile_runs_total", result="failed") == 1
+    assert [line["reason"] for line in planned.daemon.logs(event="check started")] == ["missed", "missed"]
 
 
 def test_the_rate(shared: Scene, look: Any) -> None:

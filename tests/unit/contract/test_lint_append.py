@@ -34,6 +34,10 @@ def test_a_stream_passes(tmp_path: Path) -> None:
 
 
 WRONG = {
+    "a check": (
+        stream(sync=SYNC + "reconcile: {every: 1h}\n"),
+        "a.yaml:14:1: `reconcile` is for `direction: mongo_to_redis`; leave it out",
+    ),
     "no capture": (
         stream(sync="sync: {direction: redis_to_mongo}\n"),
         "a.yaml:13:19: `direction: redis_to_mongo` without a `capture`; write capture: outbox, keyspace or append",
