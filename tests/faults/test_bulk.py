@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from multiprocessing import resource_tracker
 from typing import Any
@@ -208,8 +209,9 @@ def test_a_command_that_goes_on(rig: Rig, here: None) -> None:
 
 
 def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """nothing_silent: any executor will do, and ranges are repaired side by side. A job carries no address and no key;
-    a worker that reaches other servers says so and compares nothing."""
+    """nothing_silent: any executor will do; a range whose connection is cut is tried again, and ranges are repaired
+    side by side. A job carries no address and no key; a worker that reaches other servers, or is of another version,
+    says so and compares nothing."""
     flow, planted = begin(rig)
     jobs: list[Job] = []
 
@@ -218,8 +220,12 @@ def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
             jobs.append(arguments[0])
             return super().submit(function, *arguments, **more)
 
+    cut = rig.redis_proxy.close_after_next_request(b"PEXPIRETIME")
     report = bulk(rig, flow, partial(Threads, 2))
     assert drift_of(report) == planted
+    assert report.documents == COUNT
+    assert cut.is_set()
+    assert len(jobs) == len({job.number for job in jobs}) + 1
     mended = bulk(rig, flow, partial(Threads, 2), repair=True)
     assert (mended.result, mended.repaired) == ("repaired", PLANTED)
     assert bulk(rig, flow, partial(Threads, 2)).result == "clean"
@@ -234,3 +240,7 @@ def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("syncd.reconcile.job.identity", lambda _: "other localhost:1")
     other = run_job(jobs[1])
     assert "SYNCD_MONGO_URI" in other.trouble
+    for changed, word in ({"version": "0.0.1"}, "one version"), ({"fingerprint": "other"}, "SYNCD_HMAC_KEY"):
+        refused = run_job(replace(jobs[1], **changed))
+        assert (refused.report, refused.passes) == (None, False)
+        assert word in refused.trouble
