@@ -52,6 +52,8 @@ def from_json(value: Any, field_type: FieldType) -> Any:
         return vector_list(value, len(value)) if type(value) is list else refuse(value, "vector")
     if type(value) is str:
         return _of_base64(value) if field_type == "binary" else _of_text(value, field_type)
+    if field_type == "json":
+        return value  # syncd writes a text here, an application writes what it means
     if field_type == "epoch" and type(value) in (int, float):
         return _of_seconds(repr(value))
     if field_type in ("int", "long", "double", "decimal", "bool", "epoch_ms"):
