@@ -8,17 +8,17 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import secrets
 import threading
 from dataclasses import dataclass, field
 from typing import Any
 
 from syncd.errors import FatalError, TransientError
+from syncd.stores.lease import is_dead, new_owner
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
 
 RUN_TTL_S = 5.0
-"""After a director that was killed, the next one waits so long, and workers go on so long."""
+"""After a director that was killed on another machine, the next one waits so long, and workers go on so long."""
 KEPT_S = 24 * 3600
 """What was compared longer ago is compared again."""
 LOOK_S = 0.5
@@ -55,18 +55,27 @@ class Progress:
 
     def __init__(self, store: RedisStore, contract: str) -> None:
         self._store, self._keys = store, ControlKeys(contract)
-        self.run = secrets.token_hex(8)
+        self.run = new_owner()
 
     def take(self, stop: threading.Event) -> bool:
         """Become the one that directs; False when told to stop. Raises FatalError where another one goes on."""
         for _ in range(round(2 * RUN_TTL_S / LOOK_S)):
             if self._set(only_new=True):
                 return True
-            if stop.wait(LOOK_S):
+            if not self._drop_dead() and stop.wait(LOOK_S):
                 return False
         raise FatalError(
             "redis", f"another check of {self._keys.contract} in ranges runs; wait for it, or end it"
         )
+
+    def _drop_dead(self) -> bool:
+        """A process of this machine that was killed need not be waited for."""
+        with translated():
+            holder: Any = self._store.client.get(self._keys.bulk_run)
+            if holder is None or not is_dead(f"{holder.decode()}:"):
+                return False
+            self._store.client.delete(self._keys.bulk_run)
+            return True
 
     def renew(self) -> None:
         """Go on for a while. Raises FatalError where another one took over meanwhile."""

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from multiprocessing import resource_tracker
 from typing import Any
@@ -27,7 +28,7 @@ from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore
 from tests.faults.conftest import Rig
 from tests.support.check import wait_until
-from tests.support.cli import ROOT, syncd
+from tests.support.cli import ROOT
 from tests.support.proxy import Proxy
 from tests.support.reconcile import Drift, add_every_kind, check, drift_of, plan_of, plant, running
 from tests.support.scene import Flow
@@ -116,16 +117,23 @@ def dask_worker(address: str, **env: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def test_a_dask_worker_is_killed(rig: Rig) -> None:
-    """nothing_silent: one of two workers of a Dask cluster is killed with a range in its hands: the other one does it,
-    and the report is that of a check by one process, and by processes of this machine."""
+def test_a_worker_is_killed(rig: Rig, here: None) -> None:
+    """nothing_silent: one of two workers of a Dask cluster, or one of two processes, is killed with a range in its
+    hands: another one does it, and the report is that of a check by one process."""
+    flow, planted = begin(rig)
+    by_dask, by_processes = dask_with_a_kill(rig, flow), processes_with_a_kill(rig, flow)
+    alone = check(rig.scene, flow, rig.mongo.uri, rig.redis.url)
+    assert drift_of(alone) == planted
+    assert (alone.result, alone.documents) == ("drift", COUNT)
+    assert says(by_dask) == says(alone)
+    assert says(by_processes) == says(alone)
+
+
+def dask_with_a_kill(rig: Rig, flow: Flow) -> Report:
     from distributed import LocalCluster
 
-    flow, planted = begin(rig)
     with ExitStack() as stack:
-        cluster = stack.enter_context(
-            LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None, worker_dashboard_address=None)
-        )
+        cluster = stack.enter_context(LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None))
         own = stack.enter_context(Proxy(rig.mongo.members[0].port))
         hold = own.hold_request(*CHUNKS, nth=3)
         address = cluster.scheduler_address
@@ -133,20 +141,14 @@ def test_a_dask_worker_is_killed(rig: Rig) -> None:
         stack.enter_context(dask_worker(address, **settings_of(rig)))
         wait_until(lambda: len(cluster.scheduler.workers) == 2, 40)
         looking = Running(lambda: bulk(rig, flow, partial(dask, address)))
-        hold.wait()
+        hold.wait(40)
         victim.kill()
         victim.wait(20)
         hold.release()
-        report = looking.result()
-    assert says(report) == says(check(rig.scene, flow, rig.mongo.uri, rig.redis.url))
-    assert drift_of(report) == planted
-    assert (report.result, report.documents) == ("drift", COUNT)
+        return looking.result()
 
 
-def test_a_process_is_killed(rig: Rig, here: None) -> None:
-    """nothing_silent: one of two processes is killed with a range in its hands: others take their place, and the
-    report is that of a check by one process."""
-    flow, planted = begin(rig)
+def processes_with_a_kill(rig: Rig, flow: Flow) -> Report:
     opened: list[Executor] = []
 
     @contextmanager
@@ -162,11 +164,20 @@ def test_a_process_is_killed(rig: Rig, here: None) -> None:
     os.kill(next(iter(opened[0]._processes)), signal.SIGKILL)
     report = looking.result()
     assert len(opened) == 2
-    assert drift_of(report) == planted
-    assert says(report) == says(check(rig.scene, flow, rig.mongo.uri, rig.redis.url))
+    return report
 
 
-def test_a_command_that_goes_on(rig: Rig) -> None:
+def are_gone(workers: list[psutil.Process]) -> bool:
+    def lives(process: psutil.Process) -> bool:
+        try:
+            return process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    return not any(map(lives, workers))
+
+
+def test_a_command_that_goes_on(rig: Rig, here: None) -> None:
     """nothing_silent: a command that is killed or interrupted leaves no process behind; the same call takes up the
     ranges that are left, says so, and finds all differences; nothing is kept when it has come to its end."""
     flow, planted = begin(rig)
@@ -185,21 +196,22 @@ def test_a_command_that_goes_on(rig: Rig) -> None:
             process.send_signal(end)
             hold.release()
             out, _ = process.communicate(timeout=30)
-            assert not psutil.wait_procs(workers, timeout=20)[1]
+            wait_until(partial(are_gone, workers), 20)
         done = flow.redis.hlen(record) - 1
     assert process.returncode == 1
     assert json.loads(out)["ended"].startswith("stopped")
     assert json.loads(out)["result"] == "drift"
-    again = json.loads(syncd("reconcile", flow.contract, *words, **settings_of(rig)).stdout)
-    assert f"{done} parts were done" in again["note"]
-    assert (again["documents"], again["ended"]) == (COUNT, "")
-    assert {(m["projection"], m["key"], m["kind"]) for m in again["examples"]} == planted
+    again = bulk(rig, flow, partial(ThreadPoolExecutor, 2))
+    assert f"{done} parts were done" in again.note
+    assert (again.documents, again.ended) == (COUNT, "")
+    assert drift_of(again) == planted
     assert not flow.redis.keys(flow.names.control("bulk") + "*")
 
 
 def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """nothing_silent: any executor will do, and ranges are repaired side by side. A job carries no address and no key;
-    a worker that reaches other servers says so and compares nothing."""
+    """nothing_silent: any executor will do; a range whose connection is cut is tried again, and ranges are repaired
+    side by side. A job carries no address and no key; a worker that reaches other servers, or is of another version,
+    says so and compares nothing."""
     flow, planted = begin(rig)
     jobs: list[Job] = []
 
@@ -208,8 +220,12 @@ def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
             jobs.append(arguments[0])
             return super().submit(function, *arguments, **more)
 
+    cut = rig.redis_proxy.close_after_next_request(b"PEXPIRETIME")
     report = bulk(rig, flow, partial(Threads, 2))
     assert drift_of(report) == planted
+    assert report.documents == COUNT
+    assert cut.is_set()
+    assert len(jobs) == len({job.number for job in jobs}) + 1
     mended = bulk(rig, flow, partial(Threads, 2), repair=True)
     assert (mended.result, mended.repaired) == ("repaired", PLANTED)
     assert bulk(rig, flow, partial(Threads, 2)).result == "clean"
@@ -224,3 +240,7 @@ def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("syncd.reconcile.job.identity", lambda _: "other localhost:1")
     other = run_job(jobs[1])
     assert "SYNCD_MONGO_URI" in other.trouble
+    for changed, word in ({"version": "0.0.1"}, "one version"), ({"fingerprint": "other"}, "SYNCD_HMAC_KEY"):
+        refused = run_job(replace(jobs[1], **changed))
+        assert (refused.report, refused.passes) == (None, False)
+        assert word in refused.trouble
