@@ -1,11 +1,11 @@
-"""`metrics.md`: from the metrics of `syncd.telemetry`."""
+"""`metrics.md`: from the metrics of `syncd.telemetry.metrics`."""
 
 from __future__ import annotations
 
 from prometheus_client.metrics import MetricWrapperBase
 
 from generator.text import code, head, table
-from syncd import telemetry
+from syncd.telemetry import metrics
 
 _METRICS_INTRO = """\
 `GET /metrics` shows them in the text format of Prometheus. Every series of a contract exists from the start, at 0, and
@@ -21,18 +21,18 @@ _CONTRACT = "movies"
 def metrics_page() -> str:
     """Every metric."""
     for store in ("redis", "mongo"):
-        telemetry.contract_known(_CONTRACT, 1.0, store=store)
+        metrics.contract_known(_CONTRACT, 1.0, store=store)
     try:
         rows = [_metric_row(metric) for metric in collectors()]
     finally:
-        telemetry.contract_gone(_CONTRACT)
-    text = head("Metrics", "`syncd/telemetry.py`") + _METRICS_INTRO
+        metrics.contract_gone(_CONTRACT)
+    text = head("Metrics", "`syncd/telemetry/metrics.py`") + _METRICS_INTRO
     return text + table(("metric", "type", "labels", "description"), rows)
 
 
 def collectors() -> list[MetricWrapperBase]:
     """The metrics in the order in which they are defined."""
-    return [value for value in vars(telemetry).values() if isinstance(value, MetricWrapperBase)]
+    return [value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)]
 
 
 def _metric_row(metric: MetricWrapperBase) -> tuple[str, ...]:

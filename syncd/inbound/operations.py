@@ -1,4 +1,4 @@
-"""Writes as the arguments of `syncd_apply` (see stores/functions.lua for the form)."""
+"""Writes as the arguments of `syncd_apply` (see stores/lua/apply.lua for the form)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Operations:
         self._rows: list[dict[str, Any]] = []
 
     def rows(self) -> bytes:
-        """What the operations refer to by number, from 1: see functions.lua."""
+        """What the operations refer to by number, from 1: see lua/."""
         return orjson.dumps(self._rows) if self._rows else b""
 
     def add(self, write: Write) -> None:

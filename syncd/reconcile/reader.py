@@ -58,7 +58,7 @@ class KeyReader:
         return self._members(self._control.keys_by_id(shape.name, shape.template.text), list(idents))
 
     def owners_of(self, shape: Shape | Retired, keys: Iterable[str]) -> dict[str, str]:
-        """key -> ident of the document that has it. The value in Redis is "time ident", see functions.lua."""
+        """key -> ident of the document that has it. The value in Redis is "time ident", see lua/."""
         name = self._control.ids_by_key(shape.name, shape.template.text)
         found = self._members(name, list(keys))
         return {key: said.partition(" ")[2] for key, said in found.items()}

@@ -1,4 +1,4 @@
-"""Loads and calls the Redis functions of `functions.lua`, as FUNCTION or, where that is forbidden, as EVALSHA."""
+"""Loads and calls the Redis functions of `lua/`, as FUNCTION or, where that is forbidden, as EVALSHA."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from syncd.errors import FatalError
 PROTOCOL = "3"
 """Version of the agreement between this code and the Lua; both sides check it on every call."""
 
+_PARTS = ("shared", "apply", "lease", "groups", "state", "merge")
+"""One library, in this order: each part may use those before it."""
 _OOM_SAFE = (
     "syncd_lease",
     "syncd_renew",
@@ -38,7 +40,8 @@ _OOM_SAFE = (
 @cache
 def library_source() -> str:
     """The library as FUNCTION LOAD takes it."""
-    return files("syncd.stores").joinpath("functions.lua").read_text(encoding="utf-8")
+    folder = files("syncd.stores").joinpath("lua")
+    return "\n".join(folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in _PARTS)
 
 
 @cache

@@ -50,7 +50,7 @@ def is_dead(lease: str) -> bool:
 
 
 class Lease:
-    """The right to write for one lane. The functions check it in every call (see functions.lua)."""
+    """The right to write for one lane. The functions check it in every call (see lua/)."""
 
     def __init__(self, store: RedisStore, keys: ControlKeys, owner: str, ttl_s: float) -> None:
         self._store, self._keys, self._owner = store, keys, owner

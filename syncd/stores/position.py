@@ -46,7 +46,7 @@ class ControlKeys:
 
     @property
     def layout(self) -> str:
-        """Hash: into how many partitions the contract is split, see functions.lua. Missing where it never was."""
+        """Hash: into how many partitions the contract is split, see lua/. Missing where it never was."""
         return self._name("layout")
 
     @property

@@ -13,7 +13,7 @@ from syncd.stores.times import Moment, parse, readable
 from syncd.writebehind.state import MOST_BYTES, StateStore, found_key
 
 MARKS = 2048
-"""A mark is the epoch milliseconds of its change times this, and a count: see functions.lua."""
+"""A mark is the epoch milliseconds of its change times this, and a count: see lua/."""
 CENTURY_MS = 10**12
 
 

@@ -1,0 +1,110 @@
+-- Streams that are appended: acknowledgements with what has to be remembered of them.
+
+-- Letters from `i` on, each entry, n, field, value, ... An entry that the group still waits for is acknowledged with
+-- its letter. One that waits no more has a letter already, which is replaced, or was settled by another daemon, and is
+-- left alone. Appends the entries of new letters to `reply`.
+local function park_all(dead, letters, stream, group, args, i, reply)
+  while i <= #args do
+    local entry, last = args[i], i + 1 + args[i + 1]
+    local name = letter_name(args, i + 2, last)
+    local before = redis.call('HGET', letters, name)
+    local waited = redis.call('XACK', stream, group, entry) == 1
+    if waited or before then
+      redis.call('HSET', letters, name, redis.call('XADD', dead, '*', unpack(args, i + 2, last)))
+      if before then redis.call('XDEL', dead, before) end
+      if waited then reply[#reply + 1] = entry end
+    end
+    i = last + 1
+  end
+  return reply
+end
+
+-- keys: dead letters, letters, stream. args: protocol, group, letters (see park_all).
+-- Replies {'ok', entry of a new letter, ...}.
+local function park(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  return park_all(keys[1], keys[2], keys[3], args[2], args, 3, {'ok'})
+end
+
+-- Acknowledge entries that are done. One that was replayed, or fits by now, has a letter that goes with it.
+local function acknowledge(keys, args, first, last)
+  local names, any = args[5] .. ' ', redis.call('HLEN', keys[4]) > 0
+  for at = first, last do
+    local letter = any and redis.call('HGET', keys[4], names .. args[at])
+    if letter then
+      redis.call('XDEL', keys[3], letter)
+      redis.call('HDEL', keys[4], names .. args[at])
+    end
+  end
+  for at = first, last, MAX_UNPACK do
+    redis.call('XACK', keys[5], args[4], unpack(args, at, math.min(at + MAX_UNPACK - 1, last)))
+  end
+end
+
+-- For a collection that takes a document twice: what is about to be written is noted before, under a number that MongoDB
+-- runs once. keys: lease, position, dead letters, letters, stream.
+-- args: protocol, lease, lease ttl ms, group, projection, number of the batch that is noted now ("" for none), batch that
+--       is noted from now on ("" for none), n, entry that is done, ..., letters (see park_all)
+-- Replies {'ok', number of the new batch or "", entry of a new letter, ...}; {'noted'}: another batch is, nothing was
+-- done; {'fenced', ...}; {'version', n}.
+-- A number is the time, so that no Redis that lost its data gives one twice, or one above it.
+local function advance(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  local said = redis.call('HMGET', keys[2], 'batch', 'number')
+  if (said[1] and said[2] or '') ~= args[6] then return {'noted'} end
+  local last = 8 + args[8]
+  acknowledge(keys, args, 9, last)
+  local number = ''
+  if args[7] == '' then
+    redis.call('HDEL', keys[2], 'batch')
+  else
+    local now = microseconds()
+    number = now
+    if said[2] and tonumber(said[2]) >= tonumber(now) then number = ('%.0f'):format(said[2] + 1) end
+    redis.call('HSET', keys[2], 'batch', args[7], 'number', number, 'since', now)
+  end
+  redis.call('PEXPIRE', keys[1], args[3])
+  return park_all(keys[3], keys[4], keys[5], args[4], args, last + 1, {'ok', number})
+end
+
+-- keys: stream. args: protocol, group. Replies {'ok', n}: entries that somebody removed before the group had read
+-- them. They are counted once: the group then counts as having read them. What was removed among those that the group
+-- has read can only make n too small.
+local function trimmed(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  local groups = redis.pcall('XINFO', 'GROUPS', keys[1])
+  if groups.err then return {'ok', 0} end -- the read that follows says why
+  for _, group in ipairs(groups) do
+    group = told(group)
+    local read = group['entries-read']
+    if group.name == args[2] and read then
+      local stream = told(redis.call('XINFO', 'STREAM', keys[1]))
+      local gone = stream['entries-added'] - stream.length - read
+      if gone > 0 then
+        redis.call('XGROUP', 'SETID', keys[1], args[2], group['last-delivered-id'], 'ENTRIESREAD', read + gone)
+        return {'ok', gone}
+      end
+    end
+  end
+  return {'ok', 0}
+end
+
+-- keys: stream. args: protocol, group, consumer. Takes a consumer off the list that has nothing pending: what it had
+-- would be lost. In one step, for a read of a dead process may still be on its way. Replies {'ok'}.
+local function leave(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', keys[1], args[2])) do
+    consumer = told(consumer)
+    if consumer.name == args[3] and consumer.pending == 0 then
+      redis.call('XGROUP', 'DELCONSUMER', keys[1], args[2], args[3])
+    end
+  end
+  return {'ok'}
+end
+
+redis.register_function('syncd_park', park)
+-- Where memory is full, entries must go on to MongoDB: then they may be trimmed.
+redis.register_function{function_name = 'syncd_advance', callback = advance, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_leave', callback = leave, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_trimmed', callback = trimmed, flags = {'allow-oom'}}

@@ -1,0 +1,200 @@
+-- Keys that go to MongoDB: read as they are, compared with what was last synced.
+
+-- State of keys that go to MongoDB. How to read each type as a whole; a JSON document as text.
+local whole = {
+  hash = function(key) return redis.call('HGETALL', key) end,
+  string = function(key) return redis.call('GET', key) end,
+  list = function(key) return redis.call('LRANGE', key, 0, -1) end,
+  set = function(key) return redis.call('SMEMBERS', key) end,
+  zset = function(key) return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end,
+  ['ReJSON-RL'] = function(key) return redis.call('JSON.GET', key) end,
+}
+
+local function weight(content)
+  if type(content) ~= 'table' then return content and #content or 0 end
+  local size = 0
+  for _, part in ipairs(content) do size = size + #part + 8 end
+  return size
+end
+
+-- Type of a key, and where it is the wanted one also its expiry (-1 never) and its content.
+local function look(key, wanted)
+  local found = redis.call('TYPE', key).ok
+  if found ~= wanted then return found, -1, false end
+  return found, redis.call('PEXPIRETIME', key), whole[found](key)
+end
+
+-- Type, content and expiry of a key as a short text. The same content has the same text on every server, whatever order
+-- it is kept in. Of a type that is not read only the type counts.
+local function digest(found, content, expires)
+  local parts = {}
+  if type(content) ~= 'table' then
+    parts[1] = content or ''
+  elseif found == 'hash' then
+    for at = 1, #content, 2 do
+      local name, value = content[at], content[at + 1]
+      parts[#parts + 1] = #name .. ':' .. #value .. ':' .. name .. value
+    end
+  else
+    for at, part in ipairs(content) do parts[at] = #part .. ':' .. part end
+  end
+  if found == 'hash' or found == 'set' then table.sort(parts) end
+  return redis.sha1hex(found .. ' ' .. table.concat(parts)):sub(1, 24) .. ':' .. ('%.0f'):format(expires)
+end
+
+-- What was last synced of a key, marked where the key is something else now: from here until `synced`, MongoDB may hold
+-- the one or the other, and a key that went back to what it was must not pass for known.
+local function mark(synced, key, short, mode, expires)
+  local known = redis.call('HGET', synced, key) or ''
+  local same = short == known
+  if mode == 'content' then same = short:match('^[^:]*') == known:match('^[^:]*') end
+  if short == '' then expires = known:match(':(.*)$') end
+  if not same then redis.call('HSET', synced, key, '?:' .. expires) end
+  return known
+end
+
+-- keys: lease, position, outbox or synced, key, ...
+-- args: protocol, lease, lease ttl ms, type, most bytes, "" or, where the third key is `synced`, what belongs to a state:
+--       "content", or "whole" with its expiry; "merge" only asks for what was synced.
+-- Replies {'ok', last id of the outbox or '', seconds, microseconds, floor or '', then of each key type, moment at which
+-- it expires in ms (-1 never), content or nil, its digest, what was synced before}. The last keys are left out once the
+-- reply has so many bytes.
+local function read_state(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  redis.call('PEXPIRE', keys[1], args[3])
+  local outbox, time = redis.pcall('XINFO', 'STREAM', keys[3]), redis.call('TIME')
+  local last = outbox.err and '' or told(outbox)['last-generated-id']
+  local reply = {'ok', last, time[1], time[2], redis.call('HGET', keys[2], 'floor') or ''}
+  local size, most = 0, tonumber(args[5])
+  for at = 4, #keys do
+    local found, expires, content = look(keys[at], args[4])
+    local short, known = '', ''
+    if args[6] ~= '' and found ~= 'none' then short = digest(found, content, expires) end
+    if args[6] == 'merge' then
+      known = redis.call('HGET', keys[3], keys[at]) or ''
+    elseif args[6] ~= '' then
+      known = mark(keys[3], keys[at], short, args[6], ('%.0f'):format(expires))
+    end
+    for _, part in ipairs{found, expires, content, short, known} do reply[#reply + 1] = part end
+    size = size + weight(content)
+    if size > most then break end
+  end
+  return reply
+end
+
+-- keys: lease, position, dead letters, letters, outbox (or the position once more)
+-- args: protocol, lease, lease ttl ms, first id of the outbox that stays or '', n, name of a letter that is settled, ...,
+--       then n, field, value, ... of each new letter. Replies {'ok', 1 or 0, ...}: whether each letter is a new one.
+local function done_state(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  redis.call('PEXPIRE', keys[1], args[3])
+  if args[4] ~= '' then
+    redis.call('HINCRBY', keys[2], 'removed', redis.call('XTRIM', keys[5], 'MINID', args[4]))
+  end
+  local i = 6 + args[5]
+  for at = 6, i - 1 do
+    local before = redis.call('HGET', keys[4], args[at])
+    if before then
+      redis.call('XDEL', keys[3], before)
+      redis.call('HDEL', keys[4], args[at])
+    end
+  end
+  local reply = {'ok'}
+  while i <= #args do
+    local last = i + args[i]
+    local name = letter_name(args, i + 1, last)
+    local before = redis.call('HGET', keys[4], name)
+    redis.call('HSET', keys[4], name, redis.call('XADD', keys[3], '*', unpack(args, i + 1, last)))
+    if before then redis.call('XDEL', keys[3], before) end
+    reply[#reply + 1] = before and 0 or 1
+    i = last + 1
+  end
+  return reply
+end
+
+-- keys: lease, position, outbox, requests. args: protocol, lease. Replies {'ok', n, 1 or 0}: entries that somebody else
+-- has removed, counted once, and whether the outbox is another one than before. Only a look at all keys can tell what
+-- they said, so it is asked for in the same step.
+local function lost_entries(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  local outbox = redis.pcall('XINFO', 'STREAM', keys[3])
+  local known = redis.call('HGET', keys[2], 'removed')
+  local removed, length = 0, 0
+  if not outbox.err then
+    outbox = told(outbox)
+    removed, length = outbox['entries-added'] - outbox.length, outbox.length
+  end
+  if known and removed == tonumber(known) then return {'ok', 0, 0} end
+  redis.call('HSET', keys[2], 'removed', removed)
+  if not known then return {'ok', 0, 0} end
+  redis.call('RPUSH', keys[4], 'snapshot')
+  local gone = removed - known
+  return {'ok', math.max(gone, 0), gone < 0 and 1 or 0}
+end
+
+-- keys: lease, position. args: protocol, lease, floor. Positions of reads are not below it from now on.
+local function raise_floor(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  if args[3] > (redis.call('HGET', keys[2], 'floor') or '') then redis.call('HSET', keys[2], 'floor', args[3]) end
+  return {'ok'}
+end
+
+-- keys: synced. args: protocol, cursor, pattern, count, type. One page of SCAN. Replies {'ok', next cursor, keys of the
+-- page, key, ...}: those that are not as they were last synced. Only reads.
+local function differs(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  local page = redis.call('SCAN', args[2], 'MATCH', args[3], 'COUNT', args[4])
+  local reply = {'ok', page[1], #page[2]}
+  for _, key in ipairs(page[2]) do
+    local found, expires, content = look(key, args[5])
+    local known = redis.call('HGET', keys[1], key)
+    if found ~= 'none' and (known and known:match('^%S*')) ~= digest(found, content, expires) then
+      reply[#reply + 1] = key
+    end
+  end
+  return reply
+end
+
+-- keys: synced. args: protocol, cursor, count. One page of what was synced. Replies {'ok', next cursor, keys of the page,
+-- key, ...}: those that are gone. Only reads.
+local function vanished(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  local page = redis.call('HSCAN', keys[1], args[2], 'COUNT', args[3])
+  local reply = {'ok', page[1], #page[2] / 2}
+  for at = 1, #page[2], 2 do
+    if redis.call('EXISTS', page[2][at]) == 0 then reply[#reply + 1] = page[2][at] end
+  end
+  return reply
+end
+
+-- keys: lease, position, synced. args: protocol, lease, lease ttl ms, n, position field, value, ..., then key, digest
+-- ("" forgets the key), ... Remembers what MongoDB holds of keys. A late call would do harm, for a key may be again what
+-- it was then. Replies {'ok'} or what `fenced` says.
+local function synced(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  local first = 5 + args[4]
+  if first > 5 then redis.call('HSET', keys[2], unpack(args, 5, first - 1)) end
+  for at = first, #args, 2 do
+    if args[at + 1] == '' then
+      redis.call('HDEL', keys[3], args[at])
+    else
+      redis.call('HSET', keys[3], args[at], args[at + 1])
+    end
+  end
+  redis.call('PEXPIRE', keys[1], args[3])
+  return {'ok'}
+end
+
+redis.register_function{function_name = 'syncd_differs', callback = differs, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_vanished', callback = vanished, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_synced', callback = synced, flags = {'allow-oom'}}
+-- An outbox that has filled the memory must be emptied.
+redis.register_function{function_name = 'syncd_read_state', callback = read_state, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_done_state', callback = done_state, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_lost_entries', callback = lost_entries, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_raise_floor', callback = raise_floor, flags = {'allow-oom'}}

@@ -1,0 +1,140 @@
+"""Events of lanes: what moves changes, whichever way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+from syncd.telemetry.metrics import (
+    DEAD_REASONS,
+    DEAD_TOTAL,
+    INDEX_FAILURES,
+    RESTARTS,
+    SNAPSHOT_DOCUMENTS,
+    show_state,
+)
+
+_log = structlog.stdlib.get_logger("syncd")
+
+
+def lane_state(contract: str, state: str, *, log: bool = True, **details: Any) -> None:
+    """A lane has come into another state."""
+    show_state(contract, state)
+    if log:
+        _log.info("lane " + state.replace("_", " "), contract=contract, **details)
+
+
+def lane_interrupted(contract: str, why: str, error: str, retry_s: float) -> None:
+    """A lane stopped at an error and will start again from its stored position."""
+    RESTARTS.labels(contract, why).inc()
+    log = _log.error if why in ("fatal", "bug") else _log.warning
+    log("lane interrupted", contract=contract, why=why, error=error, retry_seconds=round(retry_s, 2))
+
+
+def lane_fenced(contract: str, error: str) -> None:
+    """A lane that was writing has lost its lease."""
+    RESTARTS.labels(contract, "fenced").inc()
+    _log.warning("lease lost", contract=contract, error=error)
+
+
+def lane_bug(contract: str) -> None:
+    """A lane met an error that nobody expected; the traceback goes to the log."""
+    _log.exception("unexpected error in a lane; please report it", contract=contract)
+
+
+def position_lost(contract: str, error: str, action: str) -> None:
+    """MongoDB can no longer resume from the stored position."""
+    RESTARTS.labels(contract, "position_lost").inc()
+    log = _log.warning if action == "resnapshot" else _log.error
+    log("position lost", contract=contract, error=error, action=action)
+
+
+def shared_stream_ended(database: str, error: str, retry_s: float) -> None:
+    """Quiet lanes of a database go on with streams of their own, for a while or (infinite) for good."""
+    _log.warning(
+        "no shared stream, every lane has its own", database=database, error=error,
+        retry_seconds=retry_s if retry_s < float("inf") else None,
+    )  # fmt: skip
+
+
+def shared_stream_bug(database: str) -> None:
+    """A shared stream met an error that nobody expected; the traceback goes to the log."""
+    _log.exception("unexpected error in a shared stream; please report it", database=database)
+
+
+def layout_changed(contract: str, before: int, now: int) -> None:
+    """A contract is split in another way: all positions are gone, and each partition copies its documents anew."""
+    RESTARTS.labels(contract, "layout").inc()
+    _log.warning("layout changed", contract=contract, partitions_before=before, partitions=now)
+
+
+def oplog_window_short(contract: str, window_s: float, age_s: float) -> None:
+    """The stored position is about to fall out of the oplog."""
+    _log.error(
+        "the stored position nears the end of the oplog; let the lane catch up, or make the oplog larger",
+        contract=contract, position_age_seconds=round(age_s), oplog_window_seconds=round(window_s),
+    )  # fmt: skip
+
+
+def change_unknown(contract: str, op: str, count: int) -> None:
+    """MongoDB told of a kind of change that this version does not know; `syncd_changes_total` counts it as `other`."""
+    _log.warning("unknown change skipped", contract=contract, op=op, count=count)
+
+
+def dead_letters_wait(contract: str, count: int) -> None:
+    """A run found dead letters: also those that a daemon stored which did not live to tell."""
+    _log.warning(
+        "dead letters wait", contract=contract, count=count, see=f"syncd deadletters list {contract}"
+    )
+
+
+def replayed(contract: str, count: int) -> None:
+    """Dead letters were tried again."""
+    _log.info("dead letters replayed", contract=contract, count=count)
+
+
+def snapshot_started(contract: str, estimated: int, copied: int, reason: str) -> None:
+    """A snapshot begins, or goes on after `copied` documents."""
+    SNAPSHOT_DOCUMENTS.labels(contract, "estimated").set(estimated)
+    SNAPSHOT_DOCUMENTS.labels(contract, "applied").set(copied)
+    _log.info("snapshot started", contract=contract, estimated=estimated, copied=copied, reason=reason)
+
+
+def snapshot_progress(contract: str, copied: int) -> None:
+    """Documents that the snapshot has applied so far."""
+    SNAPSHOT_DOCUMENTS.labels(contract, "applied").set(copied)
+
+
+def snapshot_finished(contract: str, copied: int, seconds: float) -> None:
+    """All documents are in and all ghosts are out."""
+    _log.info("snapshot finished", contract=contract, copied=copied, seconds=round(seconds, 3))
+
+
+def dead_letter(contract: str, reason: str, projection: str, key: str, detail: str) -> None:
+    """A change was parked. Keys carry ids, so the key itself stays in the dead letter and out of the log."""
+    DEAD_TOTAL.labels(contract, reason if reason in DEAD_REASONS else "other").inc()
+    _log.warning(
+        "dead letter", contract=contract, reason=reason, projection=projection, detail=detail,
+        see=f"syncd deadletters list {contract}",
+    )  # fmt: skip
+
+
+def index_failures(contract: str, index: str, failures: int, error: str, before: int) -> None:
+    """A search index leaves documents out."""
+    INDEX_FAILURES.labels(contract, index).set(failures)
+    if failures > before:
+        _log.warning(
+            "index leaves documents out", contract=contract, index=index, failures=failures, error=error
+        )
+
+
+def index_created(contract: str, alias: str, real: str) -> None:
+    """A new generation of an index exists."""
+    INDEX_FAILURES.labels(contract, alias).set(0)
+    _log.info("index created", contract=contract, index=alias, real=real)
+
+
+def index_swapped(contract: str, alias: str, real: str, dropped: str) -> None:
+    """The alias moved to a new generation."""
+    _log.info("index swapped", contract=contract, index=alias, real=real, dropped=dropped)

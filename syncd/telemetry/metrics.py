@@ -1,0 +1,238 @@
+"""Every metric, and the series of a contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+from syncd import __version__
+
+LANE_STATES = (
+    "starting",
+    "standby",
+    "snapshot",
+    "catching_up",
+    "live",
+    "waiting",
+    "paused",
+    "failed",
+    "stopped",
+)
+CHANGE_OPS = ("insert", "update", "replace", "delete", "other")
+DEAD_REASONS = (
+    "vector_length", "vector_element", "cannot_convert", "key_field_missing", "key_field_type", "ttl_not_a_date",
+    "expression", "json_too_deep", "not_unicode", "number_too_large", "unsupported_type", "wrong_type",
+    "redis_refused", "document_too_large", "document_refused", "duplicate_key", "other_content", "entry_trimmed",
+    "foreign_key", "other",
+)  # fmt: skip
+DRIFT_KINDS = ("missing", "extra", "content", "ttl")
+CHECK_RESULTS = ("clean", "drift", "repaired", "incomplete", "failed", "skipped")
+_WRITE_RESULTS = {
+    "redis": ("put", "patch", "delete", "dead", "settled", "marked", "echo"),
+    "mongo": ("put", "repeated", "delete", "gone", "dead"),
+}
+"""`repeated`: a document that came again and was there already. `gone`: a key that was noted, is not there, and was not
+deleted: it expired, or was evicted, before it was read."""
+_LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+disable_created_metrics()
+REGISTRY = CollectorRegistry(auto_describe=True)
+LAG = Gauge(
+    "syncd_lag_seconds",
+    "Age of the newest state that Redis is known to show; of a stream, age of its oldest entry not acknowledged",
+    ["contract"],
+    registry=REGISTRY,
+)
+CHANGES = Counter(
+    "syncd_changes_total", "Changes read from the source", ["contract", "op"], registry=REGISTRY
+)
+WRITES = Counter(
+    "syncd_writes_total",
+    "Keys or documents written, by what was done",
+    ["contract", "store", "result"],
+    registry=REGISTRY,
+)
+BATCH = Histogram(
+    "syncd_batch_seconds", "Time from building a batch to its confirmation", ["contract"],
+    buckets=_LATENCY_BUCKETS, registry=REGISTRY,
+)  # fmt: skip
+END_TO_END = Histogram(
+    "syncd_end_to_end_seconds", "Oldest change of a batch: from its write in MongoDB to its confirmation by Redis",
+    ["contract"], buckets=_LATENCY_BUCKETS, registry=REGISTRY,
+)  # fmt: skip
+DEAD_TOTAL = Counter("syncd_dead_letters_total", "Changes parked", ["contract", "reason"], registry=REGISTRY)
+DEAD = Gauge(
+    "syncd_dead_letters_waiting", "Dead letters waiting for a person", ["contract"], registry=REGISTRY
+)
+SNAPSHOT_DOCUMENTS = Gauge(
+    "syncd_snapshot_documents", "Documents of the snapshot: applied, and estimated in all", ["contract", "state"],
+    registry=REGISTRY,
+)  # fmt: skip
+LANE_STATE = Gauge(
+    "syncd_lane_state", "1 for the state a lane is in", ["contract", "state"], registry=REGISTRY
+)
+PARTITIONS = Gauge(
+    "syncd_partitions", "Partitions that the contract is split into; 1 where it is not", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
+LEASE = Gauge("syncd_lease_held", "1 while this daemon holds the lease", ["contract"], registry=REGISTRY)
+POSITION_AGE = Gauge(
+    "syncd_position_age_seconds", "Age of the stored position's cluster time", ["contract"], registry=REGISTRY
+)
+OPLOG_WINDOW = Gauge(
+    "syncd_oplog_window_seconds", "Time from the oldest to the newest entry of the oplog", registry=REGISTRY
+)
+FRESHNESS = Gauge(
+    "syncd_slo_freshness_seconds", "The freshness that the contract promises", ["contract"], registry=REGISTRY
+)
+INDEX_FAILURES = Gauge(
+    "syncd_index_failures",
+    "Documents that a search index leaves out",
+    ["contract", "index"],
+    registry=REGISTRY,
+)
+OUTBOX = Gauge(
+    "syncd_outbox_entries", "Entries of a stream, or changed keys, that are not in MongoDB yet, at most", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
+TRIMMED = Counter(
+    "syncd_outbox_trimmed_total", "Entries of a stream that somebody removed before they were in MongoDB", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
+LOOK_UP_REASONS = ("session_expired", "history_truncated", "redis_restarted", "group_lost")
+LOOKED_UP = Counter(
+    "syncd_append_uncertain_total",
+    "Times that nobody knew whether entries are in a time series, so that each is looked up before it is written",
+    ["contract", "why"], registry=REGISTRY,
+)  # fmt: skip
+OUTBOX_BYTES = Gauge(
+    "syncd_outbox_bytes", "Memory that the outbox takes in Redis, about", ["contract"], registry=REGISTRY
+)
+WENT_BACK = Counter(
+    "syncd_redis_went_back_total", "Documents that were ahead of Redis, and took its state all the same", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
+MARKED = Gauge(
+    "syncd_marked_keys", "Keys of a two-way contract that MongoDB told of and that are not merged yet", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
+CONFLICTS = Counter(
+    "syncd_conflicts_total",
+    "Conflicts of a two-way contract, by the side that won; `undone`: a change on a side without authority",
+    ["contract", "resolution"], registry=REGISTRY,
+)  # fmt: skip
+CATCHUPS = Counter(
+    "syncd_keyspace_catchups_total", "Comparisons of all keys with what was last synced, by why",
+    ["contract", "why"], registry=REGISTRY,
+)  # fmt: skip
+RESTARTS = Counter(
+    "syncd_lane_restarts_total", "Lanes started again, by why", ["contract", "why"], registry=REGISTRY
+)
+DRIFT = Counter(
+    "syncd_drift_total", "Keys that a check found to differ from their document", ["contract", "kind"],
+    registry=REGISTRY,
+)  # fmt: skip
+DRIFT_LEFT = Gauge(
+    "syncd_reconcile_drift", "Keys that differed when the last whole check ended, and were not repaired", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
+REPAIRS = Counter(
+    "syncd_reconcile_repairs_total", "Documents and keys that the lane repaired", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
+RECONCILE_RUNS = Counter(
+    "syncd_reconcile_runs_total", "Checks, by how they ended", ["contract", "result"], registry=REGISTRY
+)
+RECONCILE_DOCUMENTS = Counter(
+    "syncd_reconcile_documents_total", "Documents compared with their keys", ["contract"], registry=REGISTRY
+)
+RECONCILE_SECONDS = Gauge(
+    "syncd_reconcile_seconds", "How long the last check took", ["contract"], registry=REGISTRY
+)
+RECONCILE_LAST = Gauge(
+    "syncd_reconcile_last_timestamp_seconds", "When the last whole check ended, in seconds since 1970", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
+RECONCILE_RUNNING = Gauge("syncd_reconcile_running", "1 while a check runs", ["contract"], registry=REGISTRY)
+WORKER_RESTARTS = Counter(
+    "syncd_worker_restarts_total", "Worker processes that died and were started again", registry=REGISTRY
+)
+WORKER_UP = Gauge("syncd_worker_up", "1 while a worker process answers", ["worker"], registry=REGISTRY)
+RELOADS = Counter(
+    "syncd_contract_reload_total", "Edits of the contract directory", ["result"], registry=REGISTRY
+)
+CONTRACTS_VALID = Gauge(
+    "syncd_contracts_valid", "0 while the directory holds a set that was refused", registry=REGISTRY
+)
+BUILD = Gauge("syncd_build_info", "Always 1", ["version"], registry=REGISTRY)
+BUILD.labels(__version__).set(1)
+for _result in ("applied", "refused"):
+    RELOADS.labels(_result)
+_OF_CHECKS: tuple[Gauge | Counter, ...] = (
+    DRIFT_LEFT,
+    REPAIRS,
+    RECONCILE_DOCUMENTS,
+    RECONCILE_SECONDS,
+    RECONCILE_LAST,
+    RECONCILE_RUNNING,
+)
+_NONE: tuple[tuple[str, ...], ...] = ((),)
+
+
+def _each(*values: str) -> tuple[tuple[str, ...], ...]:
+    return tuple((value,) for value in values)
+
+
+_OF_ALL: dict[Any, tuple[tuple[str, ...], ...]] = {
+    CHANGES: _each(*CHANGE_OPS),
+    DEAD_TOTAL: _each(*DEAD_REASONS),
+    SNAPSHOT_DOCUMENTS: _each("applied", "estimated"),
+    RESTARTS: _each("transient", "fatal", "fenced", "position_lost", "layout", "bug"),
+    **dict.fromkeys((LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE), _NONE),
+}
+_OF_TARGET: dict[str, dict[Any, tuple[tuple[str, ...], ...]]] = {
+    "redis": {
+        DRIFT: _each(*DRIFT_KINDS),
+        RECONCILE_RUNS: _each(*CHECK_RESULTS),
+        **dict.fromkeys(_OF_CHECKS, _NONE),
+    },
+    "mongo": {
+        CATCHUPS: _each("start", "subscription", "overflow", "setting", "request"),
+        LOOKED_UP: _each(*LOOK_UP_REASONS),
+        **dict.fromkeys((OUTBOX, OUTBOX_BYTES, TRIMMED, WENT_BACK), _NONE),
+    },
+}
+_OF_TARGET["both"] = _OF_TARGET["mongo"] | {CONFLICTS: _each("mongo", "redis", "undone"), MARKED: _NONE}
+"""The values of every metric's second label, of those that every contract has and of those of one direction."""
+
+
+def contract_known(
+    contract: str, freshness_s: float | None, partitions: int = 1, *, store: str = "redis"
+) -> None:
+    """Every series of a contract exists from the start, at 0. `store` is the one that it writes to, or `both`."""
+    for written, results in _WRITE_RESULTS.items():
+        for result in results if store in (written, "both") else ():
+            WRITES.labels(contract, written, result)
+    for metric, values in (_OF_ALL | _OF_TARGET[store]).items():
+        for value in values:
+            metric.labels(contract, *value)
+    if freshness_s is not None:
+        FRESHNESS.labels(contract).set(freshness_s)
+    PARTITIONS.labels(contract).set(partitions)
+    show_state(contract, "starting")
+
+
+def contract_gone(contract: str) -> None:
+    """Take the series of a removed contract off the page."""
+    for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
+                   SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX, OUTBOX_BYTES,
+                   TRIMMED, WENT_BACK, CATCHUPS, LOOKED_UP, DRIFT, RECONCILE_RUNS, MARKED, CONFLICTS,
+                   *_OF_CHECKS):  # fmt: skip
+        metric.remove_by_labels({"contract": contract})
+
+
+def show_state(contract: str, state: str) -> None:
+    """A lane is in this state and no other."""
+    for name in LANE_STATES:
+        LANE_STATE.labels(contract, name).set(name == state)
+    LEASE.labels(contract).set(state in ("snapshot", "catching_up", "live"))

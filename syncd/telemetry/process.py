@@ -1,0 +1,82 @@
+"""Events of the process: log, contracts, workers."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from syncd import __version__
+from syncd.telemetry.metrics import CONTRACTS_VALID, RELOADS, WORKER_RESTARTS, WORKER_UP
+
+_log = structlog.stdlib.get_logger("syncd")
+
+
+def configure_logging(level: str, form: str) -> None:
+    """Log to stderr: JSON lines, or text for people (`auto`: on a terminal)."""
+    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper(), logging.INFO)),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def worker_died(worker: int, exit_code: int | None, retry_s: float) -> None:
+    """A worker process ended without being asked to. Negative exit codes are signals."""
+    WORKER_RESTARTS.inc()
+    _log.error("worker died", worker=worker, exit_code=exit_code, retry_seconds=round(retry_s, 2))
+
+
+def worker_answers(worker: int, up: bool) -> None:
+    """Whether it did when the page was asked for. One that does not has no series of its contracts on the page."""
+    WORKER_UP.labels(str(worker)).set(up)
+
+
+def contracts_applied(
+    started: list[str], restarted: list[str], stopped: list[str], *, reloaded: bool
+) -> None:
+    """A set of contracts is in force: the first, or an edit of it."""
+    CONTRACTS_VALID.set(1)
+    if reloaded:
+        RELOADS.labels("applied").inc()
+        _log.info("contracts reloaded", started=started, restarted=restarted, stopped=stopped)
+
+
+def reload_failed() -> None:
+    """An edit met an error that nobody expected; the traceback goes to the log."""
+    RELOADS.labels("refused").inc()
+    _log.exception("unexpected error in a reload, the old set runs on; please report it")
+
+
+def reload_refused(problems: list[str]) -> None:
+    """An edit does not pass; the old set runs on."""
+    RELOADS.labels("refused").inc()
+    CONTRACTS_VALID.set(0)
+    _log.error("contracts refused, the old set runs on", problems=problems)
+
+
+def daemon_started(**details: Any) -> None:
+    """The daemon is up."""
+    CONTRACTS_VALID.set(1)
+    _log.info("syncd started", version=__version__, **details)
+
+
+def daemon_stopping(signal: str) -> None:
+    """The daemon was asked to stop."""
+    _log.info("stopping: finishing the batches under way", signal=signal)
+
+
+def daemon_stopped() -> None:
+    """Everything is committed."""
+    _log.info("stopped")
