@@ -3,6 +3,7 @@
 # ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -72,10 +73,17 @@ def run(
         runner.apply(plans)
         host = settings.http_address[0]
         telemetry.daemon_started(http=f"http://{host}:{server.port}", contracts=[plan.name for plan in plans])
-        telemetry.daemon_stopping(asked.get())
+        telemetry.daemon_stopping(_first(asked))
         stop.set()
         reloader.join(5)
     finally:
         runner.stop()
     server.stop()
     telemetry.daemon_stopped()
+
+
+def _first(asked: queue.SimpleQueue[str]) -> str:
+    """The first signal. One that comes right before the wait does not interrupt it, so the wait is no long one."""
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return asked.get(timeout=1.0)
