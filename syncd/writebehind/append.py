@@ -25,7 +25,7 @@ from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard, snapshot_begins, wants_snapshot
 from syncd.writebehind.batch import Batch, Delivery, Outcome, Refused, make_batch
 from syncd.writebehind.courier import Courier
-from syncd.writebehind.group import Entry, Group, entry_order
+from syncd.writebehind.group import Entries, Group, entry_order
 from syncd.writebehind.letters import Letters
 from syncd.writebehind.plain import PlainDelivery
 from syncd.writebehind.reader import Reader
@@ -147,21 +147,21 @@ class AppendRun:
         self._settle()
         after = "0-0"
         while entries := self._group.pending(self._count, after, consumer):
-            after = entries[-1].id
-            gone = [entry.id for entry in entries if not entry.said]
+            after = entries.ids[-1]
+            there, gone = entries.parted()
             self._trimmed(self._group.acknowledge(gone))
-            self._apply([entry for entry in entries if entry.said])
+            self._apply(there)
 
     def _trimmed(self, count: int) -> None:
         if count:
             telemetry.entries_trimmed(self._plan.name, self._plan.stream, count)
 
-    def _apply(self, entries: list[Entry]) -> None:
+    def _apply(self, entries: Entries) -> None:
         """Deliver, and wait for it."""
         self._send(entries)
         self._settle()
 
-    def _send(self, entries: list[Entry]) -> None:
+    def _send(self, entries: Entries) -> None:
         """Convert while the batch before is delivered; then it is this one's turn."""
         self._status.heard()
         if entries:
@@ -183,9 +183,8 @@ class AppendRun:
         self._status.took(len(batch.entries))
         self.progressed = True
 
-    def _measure(self, entries: list[Entry]) -> None:
-        size = sum(sum(map(len, said.values())) for _, said in entries)
-        fit = MOST_BYTES * len(entries) // max(1, size)
+    def _measure(self, entries: Entries) -> None:
+        fit = MOST_BYTES * len(entries) // max(1, entries.size())
         self._count = max(1, min(fit, 2 * self._count, MOST_ENTRIES))
 
     def _answer(self) -> None:
@@ -201,12 +200,12 @@ class AppendRun:
 
     def _replay(self, letters: dict[str, str]) -> None:
         """Dead letters by entry. One that still does not fit keeps a letter, with the reason of now."""
-        found = self._group.look_up(sorted(letters, key=entry_order))
+        there, gone = self._group.look_up(sorted(letters, key=entry_order)).parted()
         outcome = Outcome({})
-        if there := [entry for entry in found if entry.said]:
+        if there:
             outcome = self._delivery.deliver(make_batch(self._plan, there))
-        gone = Refused("entry_trimmed", "the entry is no longer in the stream; nothing can be replayed")
-        lost = {entry.id: gone for entry in found if not entry.said}
+        why = Refused("entry_trimmed", "the entry is no longer in the stream; nothing can be replayed")
+        lost = dict.fromkeys(gone, why)
         done = [
             letter for entry, letter in letters.items() if entry not in outcome.refused.keys() | lost.keys()
         ]

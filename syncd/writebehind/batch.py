@@ -8,9 +8,8 @@ from typing import NamedTuple, Protocol
 
 from bson.raw_bson import RawBSONDocument
 
-from syncd.errors import ProjectionError
 from syncd.plan.append import AppendPlan
-from syncd.writebehind.group import Entry
+from syncd.writebehind.group import Entries
 
 
 class Refused(NamedTuple):
@@ -74,16 +73,12 @@ class Delivery(Protocol):
         """Once a second. Raises FencedError where another daemon has the work."""
 
 
-def make_batch(plan: AppendPlan, entries: list[Entry]) -> Batch:
+def make_batch(plan: AppendPlan, entries: Entries) -> Batch:
     """The documents of entries. One that cannot be one is refused."""
-    batch = Batch([entry.id for entry in entries])
-    for place, (entry, said) in enumerate(entries):
-        if not said:
-            batch.gone += 1
-            continue
-        try:
-            batch.documents.append(plan.document(entry, said))
-            batch.places.append(place)
-        except ProjectionError as error:
-            batch.refused[entry] = Refused(error.reason, error.detail)
-    return batch
+    there, gone = entries.parted()
+    documents, refused = plan.documents(there.ids, there.said)
+    places = [at for at, said in enumerate(entries.said) if said] if gone else list(range(len(entries)))
+    if refused:
+        places = [place for at, place in enumerate(places) if at not in refused]
+    why = {there.ids[at]: Refused(error.reason, error.detail) for at, error in sorted(refused.items())}
+    return Batch(entries.ids, documents, places, why, len(gone))
