@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 
 from syncd import telemetry
 from syncd.plan.append import AppendPlan
@@ -24,7 +25,7 @@ from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard, snapshot_begins, wants_snapshot
 from syncd.writebehind.batch import Batch, Delivery, Outcome, Refused, make_batch
-from syncd.writebehind.courier import Courier
+from syncd.writebehind.courier import Couriers, Delivered
 from syncd.writebehind.group import Entries, Group, entry_order
 from syncd.writebehind.letters import Letters
 from syncd.writebehind.plain import PlainDelivery
@@ -66,7 +67,7 @@ class AppendRun:
         self._kept = self._claimed = 0.0
         self._told = False
         self._delivery: Delivery
-        self._courier: Courier
+        self._couriers: Couriers
         self.progressed = False
         """Whether any entry got through."""
 
@@ -78,8 +79,8 @@ class AppendRun:
         self._status.enter("catching_up")
         if (left := self._delivery.begin()) is not None:
             self._tell(*left)
-        deliver = self._delivery.deliver
-        with Courier(self._plan.name, deliver) as self._courier, Reader(self._redis, self._group) as reader:
+        couriers = Couriers(self._plan.name, self._delivery.deliver, self._delivery.at_once)
+        with couriers as self._couriers, Reader(self._redis, self._group) as reader:
             self._take_over("")
             self._keep()
             self._status.enter("live")
@@ -162,17 +163,20 @@ class AppendRun:
         self._settle()
 
     def _send(self, entries: Entries) -> None:
-        """Convert while the batch before is delivered; then it is this one's turn."""
+        """Convert while batches before are delivered; then it is this one's turn."""
         self._status.heard()
         if entries:
             batch = make_batch(self._plan, entries)
             self._measure(entries)
-            self._settle()
-            self._courier.send(batch)
+            self._delivered(self._couriers.room())
+            self._couriers.send(batch)
 
     def _settle(self) -> None:
-        """Wait for the batch that is on its way."""
-        if (done := self._courier.wait()) is not None:
+        """Wait for what is on its way."""
+        self._delivered(self._couriers.settle())
+
+    def _delivered(self, batches: Iterator[Delivered]) -> None:
+        for done in batches:
             telemetry.BATCH.labels(self._plan.name).observe(done.seconds)
             self._tell(done.batch, done.outcome)
 

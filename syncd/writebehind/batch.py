@@ -61,6 +61,8 @@ class Delivery(Protocol):
 
     alone: bool
     """Whether no other daemon delivers."""
+    at_once: int
+    """How many batches may be on their way."""
 
     def begin(self) -> tuple[Batch, Outcome] | None:
         """Before the first batch of a run: finish what a run before has left."""

@@ -15,6 +15,7 @@ class PlainDelivery:
     """See Delivery. Several daemons may work at once."""
 
     alone = False
+    at_once = 2
 
     def __init__(self, plan: AppendPlan, mongo: MongoStore, redis: RedisStore, group: Group) -> None:
         self._group = group

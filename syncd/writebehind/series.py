@@ -28,6 +28,7 @@ class SeriesDelivery:
     """See Delivery. One daemon at a time: it holds the lease."""
 
     alone = True
+    at_once = 1
 
     def __init__(
         self,
