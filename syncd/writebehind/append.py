@@ -168,17 +168,20 @@ class AppendRun:
         if entries:
             batch = make_batch(self._plan, entries)
             self._measure(entries)
-            self._delivered(self._couriers.room())
+            self._turn(self._couriers.room(), batch)
             self._couriers.send(batch)
 
     def _settle(self) -> None:
         """Wait for what is on its way."""
-        self._delivered(self._couriers.settle())
+        self._turn(self._couriers.settle(), None)
 
-    def _delivered(self, batches: Iterator[Delivered]) -> None:
-        for done in batches:
+    def _turn(self, delivered: Iterator[Delivered], following: Batch | None) -> None:
+        for done in delivered:
             telemetry.BATCH.labels(self._plan.name).observe(done.seconds)
-            self._tell(done.batch, done.outcome)
+            if done.outcome is not None:
+                self._tell(done.batch, done.outcome)
+        if (ended := self._delivery.turn(following)) is not None:
+            self._tell(*ended)
 
     def _tell(self, batch: Batch, outcome: Outcome) -> None:
         self._trimmed(batch.gone)
@@ -207,7 +210,7 @@ class AppendRun:
         there, gone = self._group.look_up(sorted(letters, key=entry_order)).parted()
         outcome = Outcome({})
         if there:
-            outcome = self._delivery.deliver(make_batch(self._plan, there))
+            outcome = self._delivery.deliver_alone(make_batch(self._plan, there))
         why = Refused("entry_trimmed", "the entry is no longer in the stream; nothing can be replayed")
         lost = dict.fromkeys(gone, why)
         done = [

@@ -67,9 +67,16 @@ class Delivery(Protocol):
     def begin(self) -> tuple[Batch, Outcome] | None:
         """Before the first batch of a run: finish what a run before has left."""
 
-    def deliver(self, batch: Batch) -> Outcome:
-        """Write the documents, acknowledge the entries, park what is refused. Raises StoreError where it is not known
-        what happened; then the run ends, and the next finds out."""
+    def turn(self, following: Batch | None) -> tuple[Batch, Outcome] | None:
+        """By the lane's thread, before each batch and behind the last. Where `at_once` is 1 no batch is on its way.
+        Returns one that has ended by it."""
+
+    def deliver(self, batch: Batch) -> Outcome | None:
+        """By any thread: write the documents, acknowledge the entries, park what is refused; None where the next `turn`
+        ends it. Raises StoreError where it is not known what happened; then the run ends, and the next finds out."""
+
+    def deliver_alone(self, batch: Batch) -> Outcome:
+        """By the lane's thread, when nothing else is on its way: all of it."""
 
     def keep(self) -> None:
         """Once a second. Raises FencedError where another daemon has the work."""

@@ -15,7 +15,7 @@ class Delivered(NamedTuple):
     """A batch that is done."""
 
     batch: Batch
-    outcome: Outcome
+    outcome: Outcome | None
     seconds: float
 
 
@@ -25,7 +25,7 @@ class Couriers:
     When the block ends none is on its way, also not one that failed.
     """
 
-    def __init__(self, name: str, deliver: Callable[[Batch], Outcome], most: int) -> None:
+    def __init__(self, name: str, deliver: Callable[[Batch], Outcome | None], most: int) -> None:
         self._deliver, self._most = deliver, most
         self._out: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._back: queue.SimpleQueue[Delivered | BaseException] = queue.SimpleQueue()

@@ -49,12 +49,16 @@ class Ledger:
         age_s = seconds + (micros - int(since)) / 1e6
         return Noted(int(number), batch.decode().split(" "), age_s)
 
-    def note(self, entries: list[str], done: Collection[str] = ()) -> int:
-        """These are written next; the number for it. `done` need not be written. Replaces the batch that is noted."""
-        return int(self._advance(entries, done, {})[0])
+    def turn(
+        self, entries: list[str], done: Collection[str], refused: Mapping[str, Refused]
+    ) -> tuple[int, int]:
+        """These are written next, `done` are written, `refused` never will be. The number for what is written next,
+        and how many letters are new. Replaces the batch that is noted."""
+        number, *stored = self._advance(entries, done, refused)
+        return int(number), self._letters.tell(refused, stored)
 
     def close(self, done: Collection[str], refused: Mapping[str, Refused]) -> int:
-        """The batch is written; how many letters are new."""
+        """The same where nothing is next; how many letters are new."""
         return self._letters.tell(refused, self._advance([], done, refused)[1:])
 
     def _advance(
