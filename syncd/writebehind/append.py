@@ -170,6 +170,7 @@ class AppendRun:
             self._measure(entries)
             self._turn(self._couriers.room(), batch)
             self._couriers.send(batch)
+            self._delivery.meanwhile()
 
     def _settle(self) -> None:
         """Wait for what is on its way."""

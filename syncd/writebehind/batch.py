@@ -71,6 +71,9 @@ class Delivery(Protocol):
         """By the lane's thread, before each batch and behind the last. Where `at_once` is 1 no batch is on its way.
         Returns one that has ended by it."""
 
+    def meanwhile(self) -> None:
+        """By the lane's thread, when a batch has been sent: what need not be done before."""
+
     def deliver(self, batch: Batch) -> Outcome | None:
         """By any thread: write the documents, acknowledge the entries, park what is refused; None where the next `turn`
         ends it. Raises StoreError where it is not known what happened; then the run ends, and the next finds out."""

@@ -29,6 +29,9 @@ class PlainDelivery:
     def turn(self, following: Batch | None) -> None:
         """Batches know nothing of each other."""
 
+    def meanwhile(self) -> None:
+        """A batch is acknowledged as soon as it is written."""
+
     def deliver(self, batch: Batch) -> Outcome:
         """Write, then acknowledge. What cannot be written becomes a dead letter with its acknowledgement."""
         written = self._writer.write(batch.documents)

@@ -31,11 +31,11 @@ class Written(NamedTuple):
 
     batch: Batch
     outcome: Outcome
-    done: list[str]
-    """Entries that are not acknowledged yet."""
+    done: list[str] | None
+    """Entries that are to be acknowledged; None for all that are noted."""
 
     @property
-    def ends(self) -> tuple[list[str], dict[str, Refused]]:
+    def ends(self) -> tuple[list[str] | None, dict[str, Refused]]:
         """What is to be acknowledged, and what is to be parked."""
         return self.done, self.outcome.refused
 
@@ -65,9 +65,12 @@ class SeriesDelivery:
         self._number = 0
         """Of the batch that is noted."""
         self._written: Written | None = None
+        self._owes = False
+        """Whether a batch that has ended is not acknowledged."""
 
     def begin(self) -> tuple[Batch, Outcome] | None:
         """Finish the batch that is noted."""
+        self._ledger.acknowledge()
         lost = self._group.was_lost
         doubt, news = self._ledger.doubt(self._group.newest(), group_lost=lost, group_new=self._group.is_new)
         self._doubt = entry_order(doubt)
@@ -106,7 +109,14 @@ class SeriesDelivery:
             return None if self._written is None else self._end()
         done, refused = ((), {}) if self._written is None else self._written.ends
         self._number, parked = self._ledger.turn(following.entries, done, refused)
+        self._owes = done is None
         return self._ended(parked)
+
+    def meanwhile(self) -> None:
+        """Acknowledge the entries of the batch that has ended: MongoDB need not wait for that."""
+        if self._owes:
+            self._ledger.acknowledge()
+            self._owes = False
 
     def _end(self) -> tuple[Batch, Outcome]:
         assert self._written is not None
@@ -138,7 +148,7 @@ class SeriesDelivery:
         there = {batch.entries[at] for at in self._writer.there(batch.documents, batch.places)}
         rest = batch.without(there)
         if not rest.entries:
-            return Written(batch, Outcome({}, len(there)), batch.entries)
+            return Written(batch, Outcome({}, len(there)), None)
         # What is left has other places, so it needs another number.
         written = self._write(self._ledger.turn(rest.entries, there, {})[0], rest)
         written.outcome.repeated += len(there)
@@ -147,8 +157,9 @@ class SeriesDelivery:
     def _write(self, number: int, batch: Batch) -> Written:
         refused, repeated = self._writer.write(number, batch.documents, batch.places)
         outcome = Outcome(batch.refused | {batch.entries[at]: why for at, why in refused.items()}, repeated)
-        done = [entry for entry in batch.entries if entry not in outcome.refused]
-        return Written(batch, outcome, done)
+        if not outcome.refused:
+            return Written(batch, outcome, None)
+        return Written(batch, outcome, [entry for entry in batch.entries if entry not in outcome.refused])
 
     def keep(self) -> None:
         """Hold on to the lease, and to the session."""
