@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
 from itertools import chain, groupby, repeat
+from operator import add
 from struct import Struct
 from typing import NamedTuple, TypeAlias
 
@@ -151,8 +153,11 @@ def _framed(pieces: Pieces) -> Pieces:
     fixed += sum(len(piece) for piece in pieces if isinstance(piece, bytes))
     if not sizes:
         return [_int32(fixed), *pieces, NUL]
-    whole = sizes[0] if len(sizes) == 1 else list(map(sum, zip(*sizes, strict=True)))
-    return [_lengths(whole, fixed), *pieces, NUL]
+    return [_lengths(reduce(_added, sizes), fixed), *pieces, NUL]
+
+
+def _added(some: list[int], others: list[int]) -> list[int]:
+    return list(map(add, some, others))
 
 
 def _lengths(sizes: list[int], more: int) -> Column:
@@ -180,6 +185,8 @@ def _quick(field: EntryField, name: str, values: Values) -> Pieces | None:
 
 def _texts(values: Values, head: bytes = b"") -> Pieces:
     sizes = list(map(len, values))
+    if len(set(sizes)) == 1:  # ids and codes mostly are
+        return [_int32(len(head) + sizes[0] + 1), head, Column(values, sizes[0]), NUL]
     return [_lengths(sizes, len(head) + 1), head, Column(values, sizes), NUL]
 
 

@@ -36,7 +36,7 @@ class Entries:
 
     def size(self) -> int:
         """Bytes of names and values."""
-        return sum(map(len, chain.from_iterable(self.said)))
+        return sum(map(len, map(b"".join, self.said)))
 
     def parted(self) -> tuple[Entries, list[str]]:
         """Those that are there, and the ids of the others."""
