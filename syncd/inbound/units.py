@@ -14,14 +14,16 @@ from syncd.errors import FatalError
 from syncd.inbound.floors import Floors
 from syncd.inbound.snapshot import Chunk, Ghosts
 from syncd.inbound.window import Window, WindowBuilder
-from syncd.plan.change import Dead, Drop, Ghost, Patch, Settled, Write
+from syncd.plan.change import Changed, Dead, Drop, Ghost, Hashed, Patch, Settled, Write
 from syncd.plan.compile import Plan
+from syncd.plan.digest import SOURCE
 from syncd.plan.keys import decode_key_value, encode_key_value
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document
 from syncd.stores.position import Position
 from syncd.stores.times import ZERO, Moment, token_time
 
+_OF_NO_KEY = (Dead, Settled, Changed, Hashed)
 _REASONS = {
     "type": (
         "wrong_type",
@@ -35,6 +37,8 @@ class Unit(ABC):
 
     size = 0
     op = ""
+    sources: dict[str, tuple[int | None, int]] | None = None
+    """Digest and bucket of documents as the last build has them, where they came with the read."""
 
     def __init__(self) -> None:
         self._parked: dict[tuple[str, str], tuple[str, str]] = {}
@@ -70,14 +74,14 @@ class Unit(ABC):
         return [self._park(write) for write in writes]
 
     def _park(self, write: Write) -> Write:
-        if isinstance(write, Dead | Settled):
+        if isinstance(write, _OF_NO_KEY):
             return write
         parked = self._parked.get((write.ident, write.shape.name))
         return self.dead(write, *parked) if parked else write
 
     def dead(self, write: Write, reason: str, detail: str) -> Dead:
         """A dead letter instead of a write."""
-        assert not isinstance(write, Dead | Settled)
+        assert not isinstance(write, _OF_NO_KEY)
         return Dead(
             write.shape.name, write.ident, write.key or "", reason, detail, self._change_of(write.ident)
         )
@@ -94,7 +98,7 @@ class Unit(ABC):
             raise FatalError(
                 "redis", f"Redis refuses us: {reason[:200]}; mend the ACL of SYNCD_REDIS_URL's user"
             )
-        if not isinstance(write, Dead | Settled):
+        if not isinstance(write, _OF_NO_KEY):
             said = _REASONS.get(reason, ("redis_refused", f"Redis refused the write: {reason[:200]}"))
             self._parked[write.ident, write.shape.name] = said
 
@@ -200,11 +204,14 @@ class SliceUnit(_Looked):
         super().__init__(floors, chunk.time)
         self._plan = plan
         self._documents = {encode_key_value(document["_id"]): document for document in documents}
-        self._cursor = {"_id": documents[-1]["_id"]}
+        self._sources = {i: d.pop(SOURCE) for i, d in self._documents.items() if SOURCE in d}
+        self._cursor = {"_id": documents[-1]["_id"]} if chunk.in_order else None
         self.size = len(documents)
 
     def _writes(self) -> list[Write]:
         chosen = self._choose(self._documents)
+        if self._sources:
+            self.sources = {ident: source for ident, source in self._sources.items() if ident in chosen}
         documents = self._documents
         if len(chosen) < len(documents):
             documents = {ident: document for ident, document in documents.items() if ident in chosen}
