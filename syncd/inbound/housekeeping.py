@@ -9,9 +9,9 @@ from syncd.inbound.digests import DigestKeeper
 from syncd.inbound.floors import Floors
 from syncd.inbound.index import Indexes
 from syncd.inbound.pipeline import Pipeline
-from syncd.inbound.repair import Repairs
+from syncd.inbound.repair import Repairs, ReplayUnit
 from syncd.inbound.status import LaneStatus
-from syncd.inbound.units import ReplayUnit, Step
+from syncd.inbound.units import Step
 from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value
 from syncd.stores.deadletters import count_dead_letters, replays_done, requested_replays

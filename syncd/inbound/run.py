@@ -22,7 +22,7 @@ from syncd.inbound.housekeeping import Housekeeper
 from syncd.inbound.hub import StreamHub
 from syncd.inbound.index import Indexes
 from syncd.inbound.pipeline import Pipeline
-from syncd.inbound.snapshot import Chunk, Ghosts, NextPhase, SnapshotReader
+from syncd.inbound.snapshot import Chunk, Ghosts, NextPhase, SnapshotReader, beginning
 from syncd.inbound.sources import Failure, Source
 from syncd.inbound.status import LaneStatus
 from syncd.inbound.stream import MAX_EVENTS, Batch, ChangeStream
@@ -36,7 +36,7 @@ from syncd.stores.digests import Digests, can_be_kept
 from syncd.stores.lease import Lease
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import MongoStore, translated
-from syncd.stores.position import DIGEST, SNAPSHOT, STREAM, SWEEP, ControlKeys, Position, load_position
+from syncd.stores.position import SNAPSHOT, STREAM, SWEEP, ControlKeys, Position, load_position
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard
 from syncd.stores.times import Moment, token_time
@@ -111,7 +111,7 @@ class LaneRun:
         reason = "no position" if position.token is None else "the contract changed" if fresh else "going on"
         first = stream.begin() if fresh else self._resume(stream, position)
         if fresh:
-            position = self._beginning(position, first)
+            position = beginning(self._plan, position, first, by_digests=self._by_digests)
             if position.phase == SNAPSHOT:
                 self._digests.forget()
             else:
@@ -154,19 +154,6 @@ class LaneRun:
     def _resume(stream: ChangeStream, position: Position) -> Batch:
         assert position.token is not None
         return stream.resume(position.token, position.event, max(position.time, position.mark))
-
-    def _beginning(self, old: Position, first: Batch) -> Position:
-        owned = self._plan.owned + [entry for entry in old.owned if entry not in self._plan.owned]
-        is_known = old.next == DIGEST and self._by_digests and old.fingerprint == self._plan.fingerprint
-        return Position(
-            token=first.token,
-            time=first.time,
-            mark=first.time,
-            phase=DIGEST if is_known else SNAPSHOT,
-            fingerprint=self._plan.fingerprint,
-            owned=owned,
-            next=SWEEP if old.next == DIGEST else old.next,
-        )
 
     def _start_snapshot(self, position: Position, reason: str) -> None:
         self._floors.recording = True

@@ -11,6 +11,7 @@ from syncd.contract.template import KeyTemplate
 from syncd.errors import TransientError
 from syncd.inbound.floors import Floors
 from syncd.inbound.index import Indexes
+from syncd.inbound.stream import Batch
 from syncd.plan.change import Drop, Ghost, Retired
 from syncd.plan.compile import Plan
 from syncd.plan.keys import encode_key_value, parse_key
@@ -57,6 +58,21 @@ class Pause:
 
 
 Item: TypeAlias = Chunk | Ghosts | NextPhase | Pause
+
+
+def beginning(plan: Plan, old: Position, first: Batch, *, by_digests: bool) -> Position:
+    """Where a copy begins, beside a stream that begins with `first`. `by_digests`: whether Redis may have them; then a
+    position that was lost costs what differs."""
+    is_known = old.next == DIGEST and by_digests and old.fingerprint == plan.fingerprint
+    return Position(
+        token=first.token,
+        time=first.time,
+        mark=first.time,
+        phase=DIGEST if is_known else SNAPSHOT,
+        fingerprint=plan.fingerprint,
+        owned=plan.owned + [entry for entry in old.owned if entry not in plan.owned],
+        next=SWEEP if old.next == DIGEST else old.next,
+    )
 
 
 class SnapshotReader:

@@ -78,5 +78,7 @@ class Digests:
 
     def forget(self) -> None:
         """Everything is about to be copied anew."""
-        with translated():
-            self._store.client.unlink(self._control.changed, *map(self._control.digests, self.buckets))
+        names = [self._control.changed, *map(self._control.digests, self.buckets)]
+        for some in paged(names, _BUCKETS_AT_ONCE):
+            with translated():
+                self._store.client.delete(*some)
