@@ -36,7 +36,7 @@ from syncd.writebehind.target import make_series
 
 MOST_ENTRIES = 4000
 FIRST_ENTRIES = 64
-MOST_BYTES = 16 * 1024 * 1024
+MOST_BYTES = 8 * 1024 * 1024
 """Of one batch, by the size of the entries before: Redis cannot be asked for so many bytes."""
 EVERY_S = 1.0
 MOST_REPLAYED = 256
