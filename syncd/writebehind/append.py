@@ -36,6 +36,8 @@ from syncd.writebehind.target import make_series
 
 MOST_ENTRIES = 4000
 FIRST_ENTRIES = 64
+FEWEST_BESIDE = 1000
+"""Smaller batches wait for all before them: then documents and dead letters come in the order of the stream."""
 MOST_BYTES = 8 * 1024 * 1024
 """Of one batch, by the size of the entries before: Redis cannot be asked for so many bytes."""
 EVERY_S = 1.0
@@ -168,7 +170,8 @@ class AppendRun:
         if entries:
             batch = make_batch(self._plan, entries)
             self._measure(entries)
-            self._turn(self._couriers.room(), batch)
+            is_large = len(entries) >= FEWEST_BESIDE
+            self._turn(self._couriers.room() if is_large else self._couriers.settle(), batch)
             self._couriers.send(batch)
             self._delivery.meanwhile()
 
