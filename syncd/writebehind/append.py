@@ -38,7 +38,7 @@ MOST_ENTRIES = 4000
 FIRST_ENTRIES = 64
 FEWEST_BESIDE = 1000
 """Smaller batches wait for all before them: then documents and dead letters come in the order of the stream."""
-MOST_BYTES = 8 * 1024 * 1024
+MOST_BYTES = 4 * 1024 * 1024
 """Of one batch, by the size of the entries before: Redis cannot be asked for so many bytes."""
 EVERY_S = 1.0
 MOST_REPLAYED = 256
