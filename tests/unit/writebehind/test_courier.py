@@ -45,8 +45,8 @@ def test_one_that_fails_takes_no_other_along() -> None:
     with Couriers("some", deliver, 3) as couriers:
         for name in ("a", "wrong", "b"):
             couriers.send(Batch([name]))
-        with pytest.raises(ValueError):  # noqa: PT011 - raised above
-            for one in couriers.room():
+        with pytest.raises(ValueError):
+            for one in couriers.settle():
                 told.append(one.batch)
         assert names(told) == [["a"], ["b"]]
         couriers.send(Batch(["last"]))
