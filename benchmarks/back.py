@@ -24,7 +24,7 @@ from benchmarks.latency import GRACE_S, PER_SECOND, PROBE_S
 from benchmarks.observe import POLL_S, wait
 from benchmarks.resp import Resp
 from benchmarks.servers import Servers
-from benchmarks.systems import Site, Syncd, System
+from benchmarks.systems import Site, Syncd, System, SystemFailed
 from benchmarks.ways import STREAM, Way
 from benchmarks.workload import DATABASE, Document
 
@@ -78,6 +78,8 @@ def caught_up(
             if latency_s:
                 figures |= _latency(running, load, way, documents, latency_s)
             system.stop()
+        except TimeoutError as error:
+            raise SystemFailed(f"{error}\n{system.log_tail()}") from error
         finally:
             system.kill()
     return {**figures, "rss_mb": system.peak_bytes / 1e6}
