@@ -63,9 +63,9 @@ def clear(redis: Redis) -> None:
 
 
 class Daemon:
-    """`syncd run` as a child process; its log goes to a file."""
+    """`syncd run` as a child process; its log goes to a file. More settings come by name: `SYNCD_SITE="hill"`."""
 
-    def __init__(self, where: Servers, contracts: Path) -> None:
+    def __init__(self, where: Servers, contracts: Path, **more: str) -> None:
         self._port = Port()
         self.address = f"{LOOPBACK}:{self._port.number}"
         self.contracts = contracts
@@ -79,7 +79,8 @@ class Daemon:
                     "SYNCD_REDIS_URL": where.redis_url,
                     "SYNCD_HTTP": self.address,
                     "SYNCD_LOG_FORMAT": "json",
-                },
+                }
+                | more,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
