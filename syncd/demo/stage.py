@@ -69,18 +69,20 @@ class Daemon:
         self._port = Port()
         self.address = f"{LOOPBACK}:{self._port.number}"
         self.contracts = contracts
+        self.environment = {
+            **os.environ,
+            "SYNCD_MONGO_URI": where.mongo_uri,
+            "SYNCD_REDIS_URL": where.redis_url,
+            "SYNCD_HTTP": self.address,
+            "SYNCD_LOG_FORMAT": "json",
+            **more,
+        }
+        """Variables of the daemon, and of any other verb about the same servers."""
         with tempfile.NamedTemporaryFile(prefix="syncd-demo-", suffix=".log", delete=False) as log:
             self.log = Path(log.name)
             self._process = subprocess.Popen(  # noqa: S603 - our own command
                 [sys.executable, "-m", "syncd", "run", "--contracts", str(contracts)],
-                env=os.environ
-                | {
-                    "SYNCD_MONGO_URI": where.mongo_uri,
-                    "SYNCD_REDIS_URL": where.redis_url,
-                    "SYNCD_HTTP": self.address,
-                    "SYNCD_LOG_FORMAT": "json",
-                }
-                | more,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
