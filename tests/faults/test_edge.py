@@ -202,3 +202,17 @@ def test_two_sites_on_one_directory(rig: Rig, harbour: Scene) -> None:
     hill.collection.update_one({"_id": 0}, {"$set": {"site": "harbour"}})
     hill.wait_gone(0)
     wait_until(lambda: flows["harbour"][0].hash(0), 20)
+
+
+def test_a_start_without_a_network(rig: Rig) -> None:
+    """nothing_silent: where not even the name of the centre can be looked up, a daemon that starts waits, says so, and
+    tells what the application writes meanwhile; it ends in order."""
+    rig.scene.daemon = rig.scene.another_daemon(SYNCD_MONGO_URI="mongodb+srv://user:secret@centre.invalid/")
+    orders = outbox.add_outbox(rig.scene, "order")
+    outbox.put(orders, range(10), 1)
+    rig.scene.start()
+    wait_until(lambda: "cannot be looked up" in waiting_for(rig).get(orders.contract, ""), 40, orders.lane)
+    wait_until(lambda: orders.metric("syncd_outbox_entries") == 10, 20, orders.lane)
+    assert orders.lane()["state"] == "waiting"
+    assert "secret" not in rig.scene.daemon.process.log.read_text()
+    assert rig.scene.daemon.terminate() == 0
