@@ -41,6 +41,12 @@ def reconcile(
     repair: Annotated[
         bool, typer.Option("--repair", help="Have the running daemon repair what differs.")
     ] = False,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--check", metavar="full|digest", help="How to compare; without it as the contract says."
+        ),
+    ] = None,
     rate: Annotated[
         int, typer.Option("--rate", min=0, help="Documents a second at most; 0: as fast as it goes.")
     ] = 0,
@@ -78,11 +84,15 @@ def reconcile(
         return
     settings = Settings.from_environment(contracts=contracts)
     plan = _plan_of(contract, settings)
+    if kind not in (None, "full", "digest"):
+        raise typer.BadParameter("`--check` is full or digest")
+    if kind == "digest" and (processes or dask):
+        raise typer.BadParameter("`--processes` and `--dask` compare in full; digests need no help")
     mode = read_preference or _preference(plan)
     if processes or dask:
         make = _bulk(plan, settings, repair, rate, wait, processes, dask, range_documents, mode)
     else:
-        make = _whole(plan, settings, repair, rate, wait, mode)
+        make = _whole(plan, settings, repair, _by_digest(kind, plan), rate, wait, mode)
     report = _run(plan, settings, make)
     if output == "json":
         typer.echo(json.dumps(report.as_dict(), indent=2))
@@ -110,20 +120,28 @@ def _plan_of(name: str, settings: Settings) -> Plan:
     )
 
 
+def _by_digest(kind: str | None, plan: Plan) -> bool:
+    planned = plan.contract.reconcile
+    return kind == "digest" or (kind is None and planned is not None and planned.check == "digest")
+
+
 def _preference(plan: Plan) -> str:
-    said = plan.contract.reconcile
-    return said.read_preference if said else "primary"
+    planned = plan.contract.reconcile
+    return planned.read_preference if planned else "primary"
 
 
-def _whole(plan: Plan, settings: Settings, repair: bool, rate: int, wait: float, mode: str) -> Make:
-    from syncd.reconcile.check import Check, Order
+def _whole(
+    plan: Plan, settings: Settings, repair: bool, by_digest: bool, rate: int, wait: float, mode: str
+) -> Make:
+    from syncd.reconcile.check import Order
+    from syncd.reconcile.digest import new_check
     from syncd.stores.mongo import read_preference
 
     order = Order(
-        repair=repair, chunk=settings.chunk_documents, rate=rate, wait_s=wait,
+        repair=repair, by_digest=by_digest, chunk=settings.chunk_documents, rate=rate, wait_s=wait,
         read_preference=read_preference(mode),
     )  # fmt: skip
-    return lambda mongo, redis, stop: Check(plan, mongo, redis, order, stop)
+    return lambda mongo, redis, stop: new_check(plan, mongo, redis, order, stop)
 
 
 def _bulk(
@@ -217,9 +235,11 @@ def _progress(total: int, done: Callable[[], int]) -> Iterator[None]:
 
 def _print(said: dict[str, Any]) -> None:
     drift = ", ".join(f"{count} {kind}" for kind, count in said["drift"].items() if count) or "no drift"
+    how = f"{said['keys']} keys scanned"
+    if said["check"] == "digest":
+        how = f"{said['compared']} of them in full"
     typer.echo(
-        f"{said['contract']}: {said['documents']} documents compared in {said['seconds']:.1f} s, "
-        f"{said['keys']} keys scanned: {drift}"
+        f"{said['contract']}: {said['documents']} documents compared in {said['seconds']:.1f} s, {how}: {drift}"
     )
     for example in said["examples"][:SHOWN]:
         fields = f" ({', '.join(example['fields'])})" if example["fields"] else ""

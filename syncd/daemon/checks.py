@@ -13,7 +13,8 @@ from syncd.contract.model import Reconcile
 from syncd.errors import StoreError, TransientError
 from syncd.inbound.lane import Lane
 from syncd.plan.compile import Plan
-from syncd.reconcile.check import Check, Order
+from syncd.reconcile.check import Order
+from syncd.reconcile.digest import new_check
 from syncd.reconcile.report import keep_report, reports
 from syncd.settings import Settings
 from syncd.stores.mongo import MongoStore, read_preference
@@ -187,6 +188,7 @@ class Checks:
         lane = self._lane_of(plan.name)
         order = Order(
             repair=repair,
+            by_digest=wanted.check == "digest",
             chunk=min(self._settings.chunk_documents, wanted.max_documents_per_second),
             rate=wanted.max_documents_per_second,
             partition=lane.status.partition,
@@ -202,7 +204,7 @@ class Checks:
                 return f"the lane is {state}"
             return _quiet(hours)
 
-        check = Check(plan, self._mongo, self._redis, order, stop, may_go_on)
+        check = new_check(plan, self._mongo, self._redis, order, stop, may_go_on)
         telemetry.check_started(plan.name, check.report.check, repair, reason)
         report = check.run()
         telemetry.check_progress(plan.name, report.documents - told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,12 +14,11 @@ from pymongo.read_preferences import _ServerMode
 from syncd.errors import TransientError
 from syncd.plan.change import Drop, Retired
 from syncd.plan.compile import Plan
-from syncd.plan.keys import encode_key_value, parse_key
+from syncd.plan.keys import decode_key_value, encode_key_value, parse_key
 from syncd.plan.partition import WHOLE, Partition
 from syncd.reconcile.compare import DEAD, EXPIRED, EXTRA, KINDS, NO_KEY
 from syncd.reconcile.lanes import Lanes
 from syncd.reconcile.look import Look, Mark
-from syncd.reconcile.ranges import ALL, Range
 from syncd.reconcile.reader import KeyReader
 from syncd.reconcile.repair import Repairer
 from syncd.reconcile.report import Report
@@ -27,6 +26,7 @@ from syncd.reconcile.settle import Candidate, Settler
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document, MongoStore
 from syncd.stores.position import ControlKeys
+from syncd.stores.ranges import ALL, Range
 from syncd.stores.redis import RedisStore
 from syncd.stores.repairs import of_document, of_key
 from syncd.stores.scan import KeyScan
@@ -45,6 +45,8 @@ class Order:
     """What a check is to do."""
 
     repair: bool = False
+    by_digest: bool = False
+    """Whether to compare in full only what differs by digests; see `digest`."""
     chunk: int = 2000
     """Documents read at once."""
     rate: float = 0.0
@@ -122,9 +124,12 @@ class Check:
             self._compare({encode_key_value(d["_id"]): d for d in documents}, time_of)
             self.report.documents += len(documents)
             yield
-            if self._order.rate:
-                ahead = self.report.documents / self._order.rate - (time.monotonic() - started)
-                self._stop.wait(max(0.0, ahead))
+            self._pace(self.report.documents, started)
+
+    def _pace(self, documents: int, started: float) -> None:
+        """Wait where so many documents since then are more than may be read."""
+        if self._order.rate:
+            self._stop.wait(max(0.0, documents / self._order.rate - (time.monotonic() - started)))
 
     def _chunks(self, which: Range) -> Iterator[tuple[list[Document], Moment]]:
         cursor, last = which.bounds
@@ -136,13 +141,15 @@ class Check:
             yield documents, time_of
             cursor = {"_id": documents[-1]["_id"]}
 
-    def _compare(self, documents: dict[str, Document], moment: Moment) -> None:
-        for ident, sight in self._look.at(documents, moment).items():
+    def _compare(self, documents: Mapping[str, Document | None], moment: Moment) -> Collection[str]:
+        """Returns those that are not as they should be."""
+        sights = self._look.at(documents, moment)
+        for ident, sight in sights.items():
             self.report.expired += sum(mark.kind == EXPIRED for mark in sight.marks)
             self.report.dead_letters += sum(mark.kind == DEAD for mark in sight.marks)
             if any(mark.kind in KINDS for mark in sight.marks):
-                document_id = documents[ident]["_id"]
-                self._candidates[ident] = Candidate(ident, document_id, sight.wanted, moment)
+                self._candidates[ident] = Candidate(ident, decode_key_value(ident), sight.wanted, moment)
+        return sights.keys()
 
     def _extra(self, shape: Retired) -> Iterator[None]:
         """Keys whose document is not there."""

@@ -19,7 +19,8 @@ from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 
 from syncd.contract.load import load_contract_set
 from syncd.plan.compile import Plan, compile_contract
-from syncd.reconcile.check import Check, Order
+from syncd.reconcile.check import Order
+from syncd.reconcile.digest import new_check
 from syncd.reconcile.report import Report
 from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore
@@ -73,7 +74,8 @@ def check(
     mongo, redis = MongoStore(mongo_uri), RedisStore(redis_url)
     try:
         asked = Order(**order)
-        return Check(plan_of(scene, flow), mongo, redis, asked, stop or threading.Event(), may_go_on).run()
+        run = new_check(plan_of(scene, flow), mongo, redis, asked, stop or threading.Event(), may_go_on)
+        return run.run()
     finally:
         mongo.close()
         redis.close()
