@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psutil
 
 from tests.faults.conftest import Rig
@@ -15,10 +17,10 @@ def films(site: str, numbers: range, n: int = 0) -> list[Document]:
     return [{"_id": number, "site": site, "n": n, "text": f"{number} {TEXT}"} for number in numbers]
 
 
-def add_films(scene: Scene, documents: list[Document] | None = None) -> Flow:
+def add_films(scene: Scene, documents: list[Document] | None = None, **more: Any) -> Flow:
     """What the daemon's site is to have of a collection that has more."""
     said = projection(["n", "text"])
-    return scene.add("film", said, documents=documents or [], filter={"site": "${SYNCD_SITE}"})
+    return scene.add("film", said, documents=documents or [], filter={"site": "${SYNCD_SITE}"}, **more)
 
 
 def sockets(rig: Rig) -> int:
