@@ -174,8 +174,9 @@ def harbour(rig: Rig, tmp_path: Path) -> Iterator[Scene]:
 
 def test_two_sites_on_one_directory(rig: Rig, harbour: Scene) -> None:
     """no_ghosts, applied_once, nothing_silent: each site has its documents and no others, and of what is masked nothing
-    is in its Redis, nor on the way from a daemon to it, which may be the link. What both write arrives, also where the numbers are the same, except that a document belongs to the
-    site that wrote it first: the other's is a dead letter, whoever comes first."""
+    is in its Redis, nor on the way from a daemon to it, which may be the link. What both write arrives, also where the
+    numbers are the same, except that a document belongs to the site that wrote it first: the other's is a dead letter,
+    whoever comes first."""
     sites = {SITE: rig.scene, "harbour": harbour}
     leak = rig.redis_proxy.hold_request(EMAIL.encode())
     shape = projection(
