@@ -20,15 +20,15 @@ import typer
 from syncd.cli.shared import DIFFERENCE, USAGE, Output, store_of
 
 if TYPE_CHECKING:
-    from syncd.plan.compile import Plan
+    from syncd.plan.base import ContractPlan
     from syncd.reconcile.bulk import Bulk
-    from syncd.reconcile.check import Check
+    from syncd.reconcile.kinds import AnyCheck
     from syncd.reconcile.report import Report
     from syncd.settings import Settings
     from syncd.stores.mongo import MongoStore
     from syncd.stores.redis import RedisStore
 
-    Make: TypeAlias = Callable[[MongoStore, RedisStore, threading.Event], Check | Bulk]
+    Make: TypeAlias = Callable[[MongoStore, RedisStore, threading.Event], AnyCheck | Bulk]
 
 SHOWN = 20
 """Differences that the text names; `-o json` has more."""
@@ -85,9 +85,10 @@ def reconcile(
     raise typer.Exit(0 if report.result in ("clean", "repaired") else DIFFERENCE)
 
 
-def _plan_of(name: str, settings: Settings) -> Plan:
+def _plan_of(name: str, settings: Settings) -> ContractPlan:
     from syncd.contract.load import load_contract_set
-    from syncd.plan.compile import compile_contract
+    from syncd.plan.kinds import compile_any
+    from syncd.reconcile.kinds import can_be_checked
 
     loaded = load_contract_set(settings.contracts, os.environ)
     contract = next((entry.contract for entry in loaded.contracts if entry.contract.name == name), None)
@@ -95,23 +96,24 @@ def _plan_of(name: str, settings: Settings) -> Plan:
         known = ", ".join(sorted(entry.contract.name for entry in loaded.contracts)) or "none"
         typer.echo(f"no contract {name} in {settings.contracts}; there are: {known}", err=True)
         raise typer.Exit(USAGE)
-    if contract.sync.direction != "mongo_to_redis":
-        typer.echo(f"contract {name} has changes from Redis too, and is not compared yet", err=True)
+    plan = compile_any(contract, settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None)
+    if not can_be_checked(plan):
+        what = f"contract {name} appends: a document is what its entry was, which may be gone from the stream"
+        typer.echo(f"{what}; there is nothing to compare", err=True)
         raise typer.Exit(USAGE)
-    return compile_contract(
-        contract, settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None
-    )
+    return plan
 
 
-def _whole(plan: Plan, settings: Settings, repair: bool, rate: int, wait: float) -> Make:
-    from syncd.reconcile.check import Check, Order
+def _whole(plan: ContractPlan, settings: Settings, repair: bool, rate: int, wait: float) -> Make:
+    from syncd.reconcile.check import Order
+    from syncd.reconcile.kinds import new_check
 
     order = Order(repair=repair, chunk=settings.chunk_documents, rate=rate, wait_s=wait)
-    return lambda mongo, redis, stop: Check(plan, mongo, redis, order, stop)
+    return lambda mongo, redis, stop: new_check(plan, mongo, redis, order, settings.site, stop)
 
 
 def _bulk(
-    plan: Plan,
+    plan: ContractPlan,
     settings: Settings,
     repair: bool,
     rate: int,
@@ -120,8 +122,13 @@ def _bulk(
     address: str | None,
     size: int,
 ) -> Make:
+    from syncd.plan.compile import Plan
     from syncd.reconcile.bulk import Bulk, BulkOrder
     from syncd.reconcile.executors import dask, processes
+
+    if type(plan) is not Plan:
+        typer.echo(f"contract {plan.name} has changes from Redis, and is compared by one process", err=True)
+        raise typer.Exit(USAGE)
 
     if count and address:
         typer.echo("--processes and --dask are two places for the same work; give one of them", err=True)
@@ -131,7 +138,7 @@ def _bulk(
     return lambda mongo, redis, stop: Bulk(plan, mongo, redis, order, where, stop)
 
 
-def _run(plan: Plan, settings: Settings, make: Make) -> Report:
+def _run(plan: ContractPlan, settings: Settings, make: Make) -> Report:
     from syncd.reconcile.report import keep_report
     from syncd.stores.mongo import MongoStore, translated
     from syncd.stores.redis import RedisStore

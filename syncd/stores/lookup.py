@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from pymongo.read_preferences import _ServerMode
 
 from syncd.errors import TransientError
 from syncd.plan.codec import CODEC
-from syncd.plan.compile import Plan
 from syncd.plan.keys import encode_key_value
 from syncd.plan.partition import WHOLE, Partition
 from syncd.stores.mongo import Document, MongoStore, translated
 from syncd.stores.times import ZERO, Moment, moment, timestamp
+
+
+class Readable(Protocol):
+    """Which documents, and what of them: a plan says it, or part of one."""
+
+    @property
+    def namespace(self) -> tuple[str, str]:
+        """Database and collection."""
+
+    @property
+    def filter(self) -> Any:
+        """A query that documents match; None for all."""
+
+    @property
+    def find_projection(self) -> Any:
+        """For `find`; None for whole documents."""
 
 
 class Found(NamedTuple):
@@ -34,7 +49,7 @@ class Lookup:
     def __init__(
         self,
         store: MongoStore,
-        plan: Plan,
+        plan: Readable,
         partition: Partition = WHOLE,
         read_preference: _ServerMode | None = None,
     ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,6 +83,12 @@ class StateWriter:
         left = [change for change in changes if change.key not in done]
         return left + self._send_all("insert", "documents", new, document, written)
 
+    def still_at(self, positions: Mapping[bytes, str]) -> list[bytes]:
+        """The keys whose documents are of these positions."""
+        ids = {key: self._plan.document_id(key) for key in positions if self._plan.owns(key)}
+        there = self._positions_of(list(ids.values())) if ids else {}
+        return [key for key, document_id in ids.items() if there.get(_name(document_id)) == positions[key]]
+
     def _update(self, changes: Sequence[Change], written: Written) -> list[Change]:
         """Returns those whose documents are there, and were left alone."""
         wanted = [change for change in changes if change.update is not None or self._tombstone]
@@ -142,8 +148,11 @@ class StateWriter:
 
     def _positions(self, changes: Sequence[Change], level: str = "majority") -> dict[str, str]:
         """Of the documents that are there, by the text of their `_id`."""
+        return self._positions_of([change.id for change in changes], level)
+
+    def _positions_of(self, ids: list[Any], level: str = "majority") -> dict[str, str]:
         collection = self._database.get_collection(self._name, read_concern=ReadConcern(level))
-        wanted = {"_id": {"$in": [change.id for change in changes]}}
+        wanted = {"_id": {"$in": ids}}
         with translated():
             found = list(collection.find(wanted, {"_syncd.pos": 1}))
         return {_name(document["_id"]): _position(document) for document in found}

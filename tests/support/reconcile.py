@@ -18,8 +18,9 @@ from typing import Any, TypeAlias
 from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 
 from syncd.contract.load import load_contract_set
-from syncd.plan.compile import Plan, compile_contract
-from syncd.reconcile.check import Check, Order
+from syncd.plan.kinds import compile_any
+from syncd.reconcile.check import Order
+from syncd.reconcile.kinds import new_check
 from syncd.reconcile.report import Report
 from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore
@@ -54,9 +55,9 @@ def add_every_kind(scene: Scene, count: int, short: str = "film") -> Flow:
     return scene.add(short, *EVERY_KIND, unique=[["slug"]], documents=films)
 
 
-def plan_of(scene: Scene, flow: Flow) -> Plan:
+def plan_of(scene: Scene, flow: Flow) -> Any:
     found = load_contract_set(scene.contracts.path, {}).contracts
-    return compile_contract(next(e.contract for e in found if e.contract.name == flow.contract))
+    return compile_any(next(e.contract for e in found if e.contract.name == flow.contract), None)
 
 
 def check(
@@ -72,8 +73,8 @@ def check(
     """One whole check, in this process."""
     mongo, redis = MongoStore(mongo_uri), RedisStore(redis_url)
     try:
-        asked = Order(**order)
-        return Check(plan_of(scene, flow), mongo, redis, asked, stop or threading.Event(), may_go_on).run()
+        asked, stop = Order(**order), stop or threading.Event()
+        return new_check(plan_of(scene, flow), mongo, redis, asked, "", stop, may_go_on).run()
     finally:
         mongo.close()
         redis.close()

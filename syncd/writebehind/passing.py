@@ -1,0 +1,54 @@
+"""Up to which moment all that Redis told of is done: only the lane knows, and a check has to."""
+
+from __future__ import annotations
+
+import time
+
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore, translated
+from syncd.stores.requests import RequestBoard, answers_heard
+from syncd.writebehind.listening import Listening
+from syncd.writebehind.memory import HEARD, Memory
+
+
+class Passing:
+    """Of one lane that listens, called by the thread that takes what was heard."""
+
+    def __init__(
+        self,
+        redis: RedisStore,
+        control: ControlKeys,
+        requests: RequestBoard,
+        listening: Listening,
+        memory: Memory,
+    ) -> None:
+        self._redis, self._control, self._requests = redis, control, requests
+        self._listening, self._memory = listening, memory
+        self._moment = 0
+        """Microseconds of Redis's clock that somebody asked for; 0: nobody did."""
+        self._asked = self._heard = 0.0
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return self._moment > 0
+
+    def look(self) -> None:
+        """Now and then: whether somebody asks."""
+        if self._requests.has_any(self._control) and answers_heard(self._redis, self._control):
+            with translated():
+                seconds, micros = self._redis.client.time()
+            self._moment, self._asked, self._heard = seconds * 1_000_000 + micros, time.monotonic(), 0.0
+            self._listening.hurry()
+
+    def answer(self) -> None:
+        """Between two batches, while nothing is under way and no keys are being compared."""
+        if not self._moment or not self._listening.has_heard(self._asked):
+            return
+        now, dirty = time.monotonic(), self._listening.dirty
+        self._heard = self._heard or now
+        # What was noted by then may have changed before; what came later is nobody's question.
+        if len(dirty) and dirty.oldest() >= now - self._heard:
+            return
+        self._memory.note({}, {HEARD: str(self._moment)})
+        self._moment = 0
