@@ -177,6 +177,7 @@ class KeyspaceCapture(Capture):
 
     def take(self, wait_s: float) -> Taken:
         """Keys of events, and, behind a gap, keys that are not as they were last agreed on."""
+        self._passing.look()
         if self._catchup is None:
             self._passing.answer()  # what was taken before is done
         if why := self._listening.gap():
@@ -258,7 +259,6 @@ class KeyspaceCapture(Capture):
     def keep(self) -> None:
         """Whether events still arrive."""
         self._listening.look()
-        self._passing.look()
         now = time.monotonic()
         if now - self._looked >= LOOK_AT_OPTION_S:
             self._looked = now

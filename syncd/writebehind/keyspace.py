@@ -63,6 +63,7 @@ class KeyspaceRun(StateRun):
                 self._status.enter("live")
                 self._dirty.wait(ASKED_S if self._passing.is_asked else WAIT_S)
             self._apply(self._dirty.take(MOST_KEYS))
+            self._passing.look()
             if self._catchup is None:
                 self._passing.answer()
             self._status.heard()
@@ -186,7 +187,6 @@ class KeyspaceRun(StateRun):
             self._everything, self._catchup = True, None
         self._replay(self._try_again)
         self._repair(self._look_again)
-        self._passing.look()
 
     def _look_again(self, keys: Mapping[bytes, bool]) -> None:
         now = time.monotonic()

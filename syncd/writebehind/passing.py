@@ -10,6 +10,10 @@ from syncd.stores.requests import RequestBoard, answers_heard
 from syncd.writebehind.listening import Listening
 from syncd.writebehind.memory import HEARD, Memory
 
+EVERY_S, SOON_S = 1.0, 0.1
+"""How often a lane looks whether somebody asks; and how often while a check goes on, which asks again and again."""
+GOES_ON_S = 5.0
+
 
 class Passing:
     """Of one lane that listens, called by the thread that takes what was heard."""
@@ -26,16 +30,22 @@ class Passing:
         self._listening, self._memory = listening, memory
         self._moment = 0
         """Microseconds of Redis's clock that somebody asked for; 0: nobody did."""
-        self._asked = self._heard = 0.0
+        self._asked = self._heard = self._looked = 0.0
 
     @property
     def is_asked(self) -> bool:
-        """Whether somebody waits for an answer."""
-        return self._moment > 0
+        """Whether a check goes on."""
+        return self._asked > 0 and time.monotonic() - self._asked < GOES_ON_S
 
     def look(self) -> None:
-        """Now and then: whether somebody asks."""
-        if self._requests.has_any(self._control) and answers_heard(self._redis, self._control):
+        """Whether somebody asks, now and then."""
+        now = time.monotonic()
+        if now - self._looked < (SOON_S if self.is_asked else EVERY_S):
+            return
+        self._looked = now
+        if not self.is_asked and not self._requests.has_any(self._control):
+            return
+        if answers_heard(self._redis, self._control):
             with translated():
                 seconds, micros = self._redis.client.time()
             self._moment, self._asked, self._heard = seconds * 1_000_000 + micros, time.monotonic(), 0.0

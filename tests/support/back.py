@@ -20,9 +20,11 @@ LASTS = 3
 """Every third key has a time to live."""
 
 
-def add_state(scene: Scene, capture: str, **more: Any) -> Flow:
+def add_state(scene: Scene, capture: str, *, short: str = "", **more: Any) -> Flow:
     """A contract from Redis to MongoDB that keeps the moment of expiry."""
-    return add_outbox(scene, capture, sync={"capture": capture}, shape={"ttl": {"field": "until"}}, **more)
+    return add_outbox(
+        scene, short or capture, sync={"capture": capture}, shape={"ttl": {"field": "until"}}, **more
+    )
 
 
 def film(number: int) -> Document:
