@@ -88,7 +88,6 @@ def reconcile(
 def _plan_of(name: str, settings: Settings) -> ContractPlan:
     from syncd.contract.load import load_contract_set
     from syncd.plan.kinds import compile_any
-    from syncd.reconcile.kinds import can_be_checked
 
     loaded = load_contract_set(settings.contracts, os.environ)
     contract = next((entry.contract for entry in loaded.contracts if entry.contract.name == name), None)
@@ -96,12 +95,7 @@ def _plan_of(name: str, settings: Settings) -> ContractPlan:
         known = ", ".join(sorted(entry.contract.name for entry in loaded.contracts)) or "none"
         typer.echo(f"no contract {name} in {settings.contracts}; there are: {known}", err=True)
         raise typer.Exit(USAGE)
-    plan = compile_any(contract, settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None)
-    if not can_be_checked(plan):
-        what = f"contract {name} appends: a document is what its entry was, which may be gone from the stream"
-        typer.echo(f"{what}; there is nothing to compare", err=True)
-        raise typer.Exit(USAGE)
-    return plan
+    return compile_any(contract, settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None)
 
 
 def _whole(plan: ContractPlan, settings: Settings, repair: bool, rate: int, wait: float) -> Make:
@@ -129,7 +123,6 @@ def _bulk(
     if type(plan) is not Plan:
         typer.echo(f"contract {plan.name} has changes from Redis, and is compared by one process", err=True)
         raise typer.Exit(USAGE)
-
     if count and address:
         typer.echo("--processes and --dask are two places for the same work; give one of them", err=True)
         raise typer.Exit(USAGE)

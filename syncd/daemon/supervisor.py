@@ -23,7 +23,7 @@ from syncd.plan.compile import Plan
 from syncd.plan.kinds import compile_any
 from syncd.plan.state import StatePlan
 from syncd.plan.twoway import TwoWayPlan
-from syncd.reconcile.kinds import can_be_checked
+from syncd.reconcile.kinds import has_checks
 from syncd.settings import Settings
 from syncd.stores.lease import new_owner
 from syncd.stores.mongo import MongoStore
@@ -130,7 +130,7 @@ class Supervisor:
                 lane = self._lane(wanted[name])
                 lane.start()
                 self._lanes[name] = lane
-            self._checks.follow(plan for plan in plans if can_be_checked(plan))
+            self._checks.follow(plan for plan in plans if has_checks(plan))
             self._applied = True
         return Changes(started, changed, stopped)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from syncd.reconcile.check import MOST_CANDIDATES, STOPPED, Order
-from syncd.reconcile.compare import EXPIRED, KINDS
+from syncd.reconcile.compare import DEAD, EXPIRED, KINDS
 from syncd.reconcile.gates import Gate
 from syncd.reconcile.reader import KeyReader
 from syncd.reconcile.repair import Repairer
@@ -90,6 +90,7 @@ class BackCheck:
     def _compare(self, keys: Sequence[bytes]) -> None:
         for key, sight in self._look(keys).items():
             self.report.expired += sight.mark.kind == EXPIRED
+            self.report.dead_letters += sight.mark.kind == DEAD
             if sight.mark.kind in KINDS:
                 self._candidates[key] = _Candidate(sight)
 
@@ -153,7 +154,8 @@ class BackCheck:
 
     def _repair(self, found: dict[bytes, Sight]) -> int:
         """Have these keys looked at by the lane; how many differ all the same."""
-        self._repairer.ask([self._sides.repair(key, sight) for key, sight in found.items()])
+        asked = [self._sides.repair(key, sight) for key, sight in found.items()]
+        self._repairer.ask([entry for entry in asked if entry])
         left: dict[bytes, _Candidate] = {}
         for page in _pages(list(found), PAGE):
             sights = self._look(page, is_first=False)

@@ -6,11 +6,12 @@ import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
-from syncd.errors import FatalError
+from syncd.plan.append import AppendPlan
 from syncd.plan.base import ContractPlan
 from syncd.plan.compile import Plan
 from syncd.plan.state import StatePlan
 from syncd.plan.twoway import TwoWayPlan
+from syncd.reconcile.append_sides import AppendGate, AppendSides
 from syncd.reconcile.back import BackCheck
 from syncd.reconcile.check import Check, Order
 from syncd.reconcile.gates import PairGate, StateGate
@@ -22,8 +23,8 @@ from syncd.stores.redis import RedisStore
 AnyCheck: TypeAlias = Check | BackCheck
 
 
-def can_be_checked(plan: ContractPlan) -> bool:
-    """Whether there is a check for it: what was appended to a stream has no key that could be compared."""
+def has_checks(plan: ContractPlan) -> bool:
+    """Whether a daemon checks it: of those that append all daemons work, and nobody leads."""
     return isinstance(plan, Plan | StatePlan)
 
 
@@ -45,6 +46,8 @@ def new_check(
         sides = StateSides(plan, mongo, redis, site, redis.connect().maxmemory_policy)
         waits = StateGate(redis, plan, stop, order.wait_s)
         return BackCheck(plan.name, redis, sides, waits, order, stop, may_go_on)
-    if isinstance(plan, Plan):
-        return Check(plan, mongo, redis, order, stop, may_go_on)
-    raise FatalError("redis", f"{plan.name} appends, and is not compared")
+    if isinstance(plan, AppendPlan):
+        entries = AppendSides(plan, mongo, redis)
+        return BackCheck(plan.name, redis, entries, AppendGate(mongo, redis, plan), order, stop, may_go_on)
+    assert isinstance(plan, Plan)
+    return Check(plan, mongo, redis, order, stop, may_go_on)

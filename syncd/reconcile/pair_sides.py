@@ -13,7 +13,7 @@ from syncd.plan.state import Found
 from syncd.plan.twoway import Record, TwoWayPlan, digests, stored
 from syncd.reconcile.compare import CONTENT, EXPIRED, EXTRA, MISSING, Flaw
 from syncd.reconcile.look import Mark
-from syncd.reconcile.sides import Looked, Sides, Sight
+from syncd.reconcile.sides import KeySides, Looked, Sight
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document, MongoStore
 from syncd.stores.redis import RedisStore
@@ -23,7 +23,7 @@ NO_KEY, NO_DOCUMENT, BASE = ("(key)",), ("(document)",), ("(base)",)
 """Which side is not there; or both are alike, and what was agreed on is something else."""
 
 
-class PairSides(Sides):
+class PairSides(KeySides):
     """Of a contract of `direction: both`."""
 
     def __init__(self, plan: TwoWayPlan, mongo: MongoStore, redis: RedisStore, policy: str) -> None:

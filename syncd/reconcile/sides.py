@@ -1,4 +1,4 @@
-"""What a look at both sides of some keys tells: for contracts whose application writes the keys.
+"""What a look at both sides of some keys tells: for contracts whose application writes what is in Redis.
 
 There the key is what counts, or both sides do. So what differs is asked of the two together, with what the lane
 remembers of them.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from syncd.plan.key_encode import encode_key_value
@@ -60,17 +61,26 @@ class Looked(NamedTuple):
     point: Point
 
 
+@dataclass(frozen=True)
+class Part:
+    """What is read of a collection."""
+
+    namespace: tuple[str, str]
+    filter: Any
+    find_projection: Any
+
+
 class Sides(ABC):
     """Both sides of one contract, for one thread. Only reads."""
 
-    def __init__(self, redis: RedisStore, state: StatePlan, lookup: Lookup) -> None:
-        self._state, self._lookup, self._states = state, lookup, KeyStates(redis, state)
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
         self._time = ZERO
         """Of the last read of documents: no later one may be of an earlier time, whichever member answers."""
 
+    @abstractmethod
     def pages(self) -> Iterator[list[bytes]]:
         """All keys of the contract, some at a time."""
-        return self._states.pages()
 
     @abstractmethod
     def chunks(self, size: int) -> Iterator[tuple[int, list[bytes]]]:
@@ -83,11 +93,32 @@ class Sides(ABC):
 
     @abstractmethod
     def repair(self, key: bytes, sight: Sight) -> str:
-        """What to ask of the lane, see stores/repairs.py."""
+        """What to ask of the lane, see stores/repairs.py; "" where it could do nothing."""
 
     @abstractmethod
     def letter(self, key: bytes) -> str:
         """What a dead letter of this key is called, behind the projection."""
+
+    def _documents(self, ids: list[Any]) -> dict[str, Document]:
+        """Documents by ident, as they are at `self._time` at the latest."""
+        found = self._lookup.by_ids(ids, self._time)
+        if found.complete or len(ids) == 1:
+            self._time = max(self._time, found.time)
+            return found.documents
+        middle = len(ids) // 2  # too large for one reply
+        return self._documents(ids[:middle]) | self._documents(ids[middle:])
+
+
+class KeySides(Sides):
+    """Where a key tells the `_id` of its document."""
+
+    def __init__(self, redis: RedisStore, state: StatePlan, lookup: Lookup) -> None:
+        super().__init__(lookup)
+        self._state, self._states = state, KeyStates(redis, state)
+
+    def pages(self) -> Iterator[list[bytes]]:
+        """All keys of the template."""
+        return self._states.pages()
 
     def _chunks(self, lookup: Lookup, size: int) -> Iterator[tuple[int, list[bytes]]]:
         cursor: Document | None = None
@@ -100,21 +131,13 @@ class Sides(ABC):
             cursor = {"_id": documents[-1]["_id"]}
 
     def _read(self, keys: Sequence[bytes]) -> dict[bytes, Document]:
-        """The documents of keys, as they are at `self._time` at the latest."""
+        """The documents of keys."""
         ids, names = [], {}
         for key in keys:
             document_id = self._state.document_id(key)
             ids.append(document_id)
             names[encode_key_value(document_id)] = key
         return {names[ident]: document for ident, document in self._documents(ids).items()}
-
-    def _documents(self, ids: list[Any]) -> dict[str, Document]:
-        found = self._lookup.by_ids(ids, self._time)
-        if found.complete or len(ids) == 1:
-            self._time = max(self._time, found.time)
-            return found.documents
-        middle = len(ids) // 2  # too large for one reply
-        return self._documents(ids[:middle]) | self._documents(ids[middle:])
 
     def _point(self, states: States) -> Point:
         first, _, second = states.last.partition("-")

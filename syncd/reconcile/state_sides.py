@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
-
-import bson
-from bson.errors import BSONError
 
 from syncd.errors import ProjectionError
 from syncd.plan.gone import Gone, why_gone
 from syncd.plan.paths import MISSING as NOTHING
 from syncd.plan.paths import getter, server_projection
 from syncd.plan.state import Found, StatePlan
-from syncd.reconcile.compare import CONTENT, EXPIRED, EXTRA, MISSING, TTL, TTL_TOLERANCE_MS, Flaw
+from syncd.reconcile.compare import CONTENT, EXPIRED, EXTRA, MISSING, TTL, TTL_TOLERANCE_MS, Flaw, same_value
 from syncd.reconcile.look import Mark
-from syncd.reconcile.sides import Looked, Sides, Sight
+from syncd.reconcile.sides import KeySides, Looked, Part, Sight
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document, MongoStore
 from syncd.stores.redis import RedisStore
@@ -26,16 +22,7 @@ DELETED = "_syncd.deleted"
 _NOT_KNOWN = -2
 
 
-@dataclass(frozen=True)
-class _Part:
-    """What is read of a collection."""
-
-    namespace: tuple[str, str]
-    filter: Any
-    find_projection: Any
-
-
-class StateSides(Sides):
+class StateSides(KeySides):
     """Of a contract of `capture: outbox` or `keyspace`."""
 
     def __init__(self, plan: StatePlan, mongo: MongoStore, redis: RedisStore, site: str, policy: str) -> None:
@@ -43,10 +30,10 @@ class StateSides(Sides):
         paths = [".".join(field.path) for field in (*plan.fields, *([plan.value] if plan.value else []))]
         paths += ["_syncd", *([plan.expires_at] if plan.expires_at else [])]
         wanted = server_projection(paths)
-        super().__init__(redis, plan, Lookup(mongo, _Part(plan.namespace, None, wanted)))
+        super().__init__(redis, plan, Lookup(mongo, Part(plan.namespace, None, wanted)))
         self._plan, self._site, self._policy = plan, site, policy
         own = {"_syncd.site": site, "_syncd.pos": {"$exists": True}, DELETED: {"$exists": False}}
-        self._own = Lookup(mongo, _Part(plan.namespace, own, {"_id": 1}))
+        self._own = Lookup(mongo, Part(plan.namespace, own, {"_id": 1}))
         self._get = {path: getter(path) for path in [*paths, DELETED]}
 
     def chunks(self, size: int) -> Iterator[tuple[int, list[bytes]]]:
@@ -99,7 +86,9 @@ class StateSides(Sides):
     def _differing(self, sets: Mapping[str, Any], unsets: list[str], document: Document) -> Flaw | None:
         there = {path: get(document) for path, get in self._get.items()}
         moment = self._plan.expires_at
-        names = [path for path, value in sets.items() if path != moment and not _same(value, there[path])]
+        names = [
+            path for path, value in sets.items() if path != moment and not same_value(value, there[path])
+        ]
         names += [p for p in [*unsets, DELETED] if p != moment and there[p] is not NOTHING]
         late = moment is not None and not _near(sets.get(moment, NOTHING), there[moment])
         if names:
@@ -135,22 +124,6 @@ class StateSides(Sides):
 def _position(document: Document | None) -> str:
     said = (document or {}).get("_syncd")
     return str(said.get("pos", "")) if isinstance(said, dict) else ""
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equal as BSON. What cannot be BSON raises ProjectionError, for no document can hold it."""
-    if other is NOTHING:
-        return False
-    if type(one) is str and type(other) is str:
-        return one == other
-    try:
-        wanted = bson.encode({"": one})
-    except (BSONError, OverflowError):
-        raise ProjectionError("unsupported_type", "no value of BSON") from None
-    try:
-        return wanted == bson.encode({"": other})
-    except (BSONError, UnicodeError):  # a text in MongoDB that is not UTF-8
-        return False
 
 
 def _near(one: Any, other: Any) -> bool:

@@ -205,7 +205,7 @@ def test_what_a_lane_has_not_heard_and_not_judged(rig: Rig) -> None:
     wait_states(flow)
 
 
-@pytest.mark.parametrize(("capture", "begin"), [("keyspace", begin_state), ("outbox", begin_both)])
+@pytest.mark.parametrize(("capture", "begin"), [("outbox", begin_state), ("outbox", begin_both)])
 def test_a_daemon_that_is_killed_while_it_repairs(rig: Rig, capture: str, begin: Begin) -> None:
     """nothing_lost, never_backwards: what was asked of a daemon that dies is done by the next; the check waits."""
     flow = begin(rig, capture, 20)

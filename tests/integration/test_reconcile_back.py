@@ -15,10 +15,10 @@ from syncd.stores.repairs import of_absent, of_key, request_repairs
 from tests.support.back import FAR, POSITION, add_state, change, key_states, set_state, states, wait_states
 from tests.support.check import wait_until
 from tests.support.cli import syncd
-from tests.support.contracts import projection
 from tests.support.outbox import add_outbox
 from tests.support.reconcile import check, drift_of
 from tests.support.scene import Flow, Scene
+from tests.support.stream import add_series, add_stream, append, key, wait_numbers
 
 
 @pytest.fixture
@@ -169,11 +169,8 @@ def test_a_repair_that_comes_late(shared: Scene, redis_url: str) -> None:
 
 
 def test_by_schedule_and_by_the_command(shared: Scene, mongo_uri: str, redis_url: str) -> None:
-    """The daemon checks such contracts as they say, and repairs; the command tells, and refuses what cannot be: ranges
-    of them, and contracts that append."""
+    """The daemon checks such contracts as they say, and repairs; the command tells, and refuses ranges of them."""
     flow = begin(shared, "planned", reconcile={"every": "1s", "mode": "repair"})
-    sync = {"direction": "redis_to_mongo", "capture": "append"}
-    added = shared.add("added", projection(["n"], type="stream", key="stream"), sync=sync)
     flow.collection.update_one({"_id": 1}, {"$set": {"until": FAR}})
     wait_until(lambda: flow.metric("syncd_reconcile_runs_total", result="repaired") == 1, 30, flow.lane)
     assert flow.metric("syncd_drift_total", kind="ttl") == 1
@@ -186,7 +183,40 @@ def test_by_schedule_and_by_the_command(shared: Scene, mongo_uri: str, redis_url
     }  # fmt: skip
     done = syncd("reconcile", flow.contract, **env)
     assert (done.returncode, "4 documents compared" in done.stdout) == (0, True)
-    for words, why in (((flow.contract, "--processes", "2"), "one process"), ((added.contract,), "appends")):
-        refused = syncd("reconcile", *words, **env)
-        assert (refused.returncode, why in refused.stderr) == (2, True)
+    refused = syncd("reconcile", flow.contract, "--processes", "2", **env)
+    assert (refused.returncode, "one process" in refused.stderr) == (2, True)
     assert drift_of(check(shared, flow, mongo_uri, redis_url)) == set()
+
+
+def test_entries_and_their_documents(shared: Scene, look: Callable[..., Report]) -> None:
+    """Of entries that are still there, and done, the documents are compared: one that is missing is written again, one
+    that is another by now is told and left alone; dead letters, trimmed entries and what somebody has added are no
+    drift."""
+    flow = add_stream(shared, "added")
+    flow.wait_live()
+    entries = append(flow, range(40))
+    append(flow, ["no number"])
+    wait_numbers(flow, range(40))
+    wait_until(flow.dead_letters, 20)
+    ids = [f"{key(flow)}/{entry}" for entry in entries]
+    flow.redis.xdel(key(flow), entries[0])
+    flow.collection.delete_many({"_id": {"$in": ids[:3]}})
+    flow.collection.update_one({"_id": ids[3]}, {"$set": {"say.text": "another"}})
+    flow.collection.update_one({"_id": ids[4]}, {"$set": {"say.more": 1, "more": 1}})
+    flow.collection.insert_one({"_id": "of no entry", "n": 99})
+    wanted = {("event", ids[1], "missing"), ("event", ids[2], "missing"), ("event", ids[3], "content")}
+    found = look(flow, chunk=7)
+    assert (drift_of(found), found.documents, found.dead_letters) == (wanted, 37, 1)
+    mended = look(flow, repair=True)
+    assert (drift_of(mended), mended.repaired, mended.left, mended.result) == (wanted, 2, 1, "drift")
+    after = look(flow, repair=True)
+    assert (drift_of(after), after.left) == ({("event", ids[3], "content")}, 1)
+    wait_numbers(flow, [*range(1, 40), 99])
+
+
+def test_a_time_series_cannot_be_compared(shared: Scene, look: Callable[..., Report]) -> None:
+    """Nor can anything be told of it; the check says why."""
+    series = add_series(shared, "series")
+    series.wait_live()
+    report = look(series)
+    assert (report.result, "is a time series" in report.ended) == ("incomplete", True)
