@@ -41,8 +41,8 @@ class AppendSides(Sides):
                 found: Any = self._redis.client.xrange(self._plan.stream, start, end, count=ENTRIES_A_PAGE)
             if not found:
                 return
-            self._page = dict(found)
-            yield list(self._page)
+            self._page |= dict(found)
+            yield [entry for entry, _ in found]
             start = f"({found[-1][0].decode()}"
 
     def chunks(self, size: int) -> Iterator[tuple[int, list[bytes]]]:

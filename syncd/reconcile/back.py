@@ -76,16 +76,27 @@ class BackCheck:
 
     def _steps(self) -> Iterator[None]:
         """All there is to look at, a page at a time: every key, then every document without one."""
-        for page in self._sides.pages():
-            for keys in _pages(page, self._order.chunk):
-                self._compare(keys)
-                self.report.keys += len(keys)
-                yield
-                self._pace(len(keys))
+        for keys in self._gathered():
+            self._compare(keys)
+            self.report.keys += len(keys)
+            yield
+            self._pace(len(keys))
         for read, keys in self._sides.chunks(self._order.chunk):
             self._compare(keys)
             yield
             self._pace(read)
+
+    def _gathered(self) -> Iterator[list[bytes]]:
+        """Keys, as many at once as are compared at once: among those of others a page may have few. None now and
+        then, while none are found."""
+        gathered: list[bytes] = []
+        for page in self._sides.pages():
+            gathered += page
+            while len(gathered) >= self._order.chunk:
+                yield gathered[: self._order.chunk]
+                gathered = gathered[self._order.chunk :]
+            yield []
+        yield gathered
 
     def _compare(self, keys: Sequence[bytes]) -> None:
         for key, sight in self._look(keys).items():

@@ -49,14 +49,13 @@ class KeyStates:
         return States(found, last.decode(), moment)
 
     def pages(self) -> Iterator[list[bytes]]:
-        """All keys of the template, as SCAN has it."""
+        """All keys of the template, as SCAN has it; also a page without any, so that the caller hears of it."""
         cursor = 0
         while True:
             with translated():
                 page: Any = self._redis.client.scan(cursor, match=self._plan.pattern, count=SCAN_COUNT)
             cursor, keys = int(page[0]), [key for key in page[1] if self._plan.owns(key)]
-            if keys:
-                yield keys
+            yield keys
             if cursor == 0:
                 return
 

@@ -21,6 +21,11 @@ from tests.support.scene import Flow, Scene
 from tests.support.stream import add_series, add_stream, append, key, wait_numbers
 
 
+@pytest.fixture(scope="module", autouse=True)
+def ready(shared: Scene) -> None:
+    begin(shared, "first")
+
+
 @pytest.fixture
 def look(shared: Scene, mongo_uri: str, redis_url: str) -> Callable[..., Report]:
     def once(flow: Flow, **more: Any) -> Report:
