@@ -90,15 +90,12 @@ def find_and_mend(rig: Rig, flow: Flow, planted: set[Any], writer: Turns) -> Rep
     """While the writer goes on: exactly what was planted is found, mended, and not found again."""
     with writer:
         writer.wait_turns(5)
-        found = look(rig, flow)
-        assert drift_of(found) == planted
-        assert (found.result, found.unsettled) == ("drift", 0)
         mended = look(rig, flow, repair=True)
         assert (drift_of(mended), mended.result, mended.left) == (planted, "repaired", 0)
         after = look(rig, flow)
         assert (after.result, after.found) == ("clean", 0)
         writer.wait_turns(5)  # it has met no error
-    return found
+    return mended
 
 
 @pytest.mark.parametrize("capture", CAPTURES)
@@ -123,9 +120,7 @@ def test_planted_differences_both_ways(rig: Rig, capture: str) -> None:
     flow = begin_both(rig, capture)
     planted = plant_both(flow, range(QUIET - 1))
     unheard(flow, ("DEL", flow.key(QUIET - 1)))
-    if (
-        capture == "keyspace"
-    ):  # it had no end, and a deletion would have been heard; of an outbox nobody can tell
+    if capture == "keyspace":  # a deletion would have been heard; of an outbox nobody can tell
         planted.add(("card", flow.key(QUIET - 1), "missing"))
     found = find_and_mend(rig, flow, planted, changing_both(flow))
     assert found.expired >= (capture == "outbox")
@@ -205,10 +200,9 @@ def test_what_a_lane_has_not_heard_and_not_judged(rig: Rig) -> None:
     wait_states(flow)
 
 
-@pytest.mark.parametrize(("capture", "begin"), [("outbox", begin_state), ("outbox", begin_both)])
-def test_a_daemon_that_is_killed_while_it_repairs(rig: Rig, capture: str, begin: Begin) -> None:
+def test_a_daemon_that_is_killed_while_it_repairs(rig: Rig) -> None:
     """nothing_lost, never_backwards: what was asked of a daemon that dies is done by the next; the check waits."""
-    flow = begin(rig, capture, 20)
+    flow = begin_state(rig, "outbox", 20)
     planted = set()
     for number in range(5):
         unheard(flow, ("HSET", flow.key(number), "n", 5))
