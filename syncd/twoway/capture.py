@@ -173,6 +173,7 @@ class KeyspaceCapture(Capture):
 
     def begin(self) -> None:
         """Listen."""
+        self._passing.begin()
         self._listening.begin(SUBSCRIBED_S)
 
     def take(self, wait_s: float) -> Taken:

@@ -52,6 +52,7 @@ class KeyspaceRun(StateRun):
         self._writer.begin()
         self._status.enter("catching_up")
         self._everything = not self._memory.begin()
+        self._passing.begin()
         self._listening.begin(SUBSCRIBED_S)
         while not self._halt.is_set():
             if time.monotonic() - self._kept >= EVERY_S:

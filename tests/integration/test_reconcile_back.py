@@ -78,6 +78,36 @@ def test_documents_without_a_key(
     assert left is None or ("deleted" in left["_syncd"]) == (kind == "extra")
 
 
+JSON_FIELDS = {"n": {"from": "n", "type": "long"}, "tags": {"from": "in.tags"}}
+
+
+@pytest.mark.parametrize(
+    ("type", "fields", "value", "command"),
+    [
+        ("json", JSON_FIELDS, None, ("JSON.SET", "$", '{"n": 5, "tags": {"a": [1, null, 2.5]}}')),
+        ("string", None, {"from": "in.tags", "type": "decimal"}, ("SET", "1.50")),
+        ("set", None, {"from": "in.tags"}, ("SADD", "b", "a")),
+        ("zset", None, {"from": "in.tags"}, ("ZADD", 1, "a", 2.5, "b")),
+        ("list", None, {"from": "in.tags", "type": "date"}, ("RPUSH", "2026-01-02T03:04:05Z")),
+    ],
+)
+def test_every_type_of_key(
+    shared: Scene, look: Callable[..., Report], type: str, fields: Any, value: Any, command: tuple[Any, ...]
+) -> None:
+    """Is compared as it is written: nothing differs at rest, and what somebody changed in the document does."""
+    shape = {} if value is None else {"value": value}
+    flow = add_outbox(shared, f"type-{type}", fields, type=type, shape=shape)
+    flow.wait_live()
+    change(flow, 1, command)
+    wait_until(lambda: flow.collection.count_documents({"_id": 1}) == 1, 20, flow.lane)
+    report = look(flow)
+    assert (report.result, report.documents) == ("clean", 1)
+    flow.collection.update_one({"_id": 1}, {"$set": {"in.tags": "another"}})
+    found = look(flow, repair=True)
+    assert [(mark.kind, mark.fields) for mark in found.examples] == [("content", ("in.tags",))]
+    assert (found.left, look(flow).result) == (0, "clean")
+
+
 def test_keys_that_do_not_fit(shared: Scene, look: Callable[..., Report]) -> None:
     """Are drift until the lane has met them, and dead letters then. No report holds what a key holds."""
     flow = begin(shared, "unfit")
