@@ -50,7 +50,7 @@ def idle(running: Servers, load: Executor) -> Figures:
     before = cpu_seconds(mongod)
     time.sleep(IDLE_S)
     alone = (cpu_seconds(mongod) - before) / IDLE_S
-    with _syncd(running, shapes) as system:
+    with serving(running, shapes) as system:
         time.sleep(REST_S)
         own, other = system.cpu_seconds(), cpu_seconds(mongod)
         time.sleep(IDLE_S)
@@ -87,12 +87,12 @@ def hot(running: Servers, load: Executor, documents: int, seconds: float) -> Fig
             found = load.submit(probe, running.mongo_uri, running.redis_url, places, version).result()
             return found, writing.result() / span
 
-        with _syncd(running, [PLAIN, *quiet]) as system:
+        with serving(running, [PLAIN, *quiet]) as system:
             alone = load.submit(probe, running.mongo_uri, running.redis_url, places, 2).result()
             busy, per_second = beside(3)
             for shape in (PLAIN, *quiet):
                 settle(running.mongo_uri, running.redis_url, shape, PATIENCE_S)
-        with _syncd(running, quiet):
+        with serving(running, quiet):
             unserved, _ = beside(4)
     return {
         **_centiles("quiet", alone),
@@ -104,7 +104,7 @@ def hot(running: Servers, load: Executor, documents: int, seconds: float) -> Fig
 
 
 @contextmanager
-def _syncd(running: Servers, shapes: Sequence[Shape]) -> Iterator[Syncd]:
+def serving(running: Servers, shapes: Sequence[Shape]) -> Iterator[Syncd]:
     """syncd with these contracts, ready; stopped at the end."""
     with tempfile.TemporaryDirectory(prefix="syncd-benchmark-") as folder:
         system = Syncd(Site(running.mongo_uri, running.redis_url, Path(folder)), shapes)

@@ -11,8 +11,8 @@ from benchmarks.ways import WAYS
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """Systems and their phases, and what else is measured: `idle`, `hot`, `variants`, `peers`, `growth`, and
-    the ways back to MongoDB."""
+    """Systems and their phases, and what else is measured: `idle`, `hot`, `variants`, `peers`, `growth`,
+    `compared`, and the ways back to MongoDB."""
 
     systems: tuple[str, ...] = ()
     phases: tuple[str, ...] = ()
@@ -32,6 +32,7 @@ ROWS: dict[str, Needs] = {
     "variants": Needs(parts=("variants",)),
     "peers": Needs(("syncd",), PHASES, ("peers",)),
     "growth": Needs(parts=("growth",)),
+    "compared": Needs(parts=("compared",)),
     **{way: Needs(parts=(way,)) for way in WAYS},
 }
 """By the name that `--only` takes."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks import many
 from benchmarks.back import caught_up, limit
 from benchmarks.check import Mismatch
+from benchmarks.compared import compared
 from benchmarks.install import NotInstalled
 from benchmarks.limits import measure
 from benchmarks.observe import Foreign
@@ -75,6 +76,13 @@ class Run:
         with with_modules(self.running) as running:
             for shape in SHAPES:
                 self._part("variants", shape.name, self._trial(running, self.options.documents, shape))
+
+    def compared(self) -> None:
+        """Both kinds of a check, once a round."""
+        for _ in range(self.options.rounds):
+            self._part(
+                "compared", "checks", lambda: compared(self.running, self.load, self.options.documents)
+            )
 
     def growth(self) -> None:
         """Snapshot and backlog at each size."""

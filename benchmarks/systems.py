@@ -172,7 +172,15 @@ class Syncd(System):
 
     def command(self) -> list[str]:
         """`syncd run`."""
-        return [sys.executable, "-m", "syncd", "run", "--contracts", str(self._contracts)]
+        return self.words("run")
+
+    def words(self, verb: str) -> list[str]:
+        """A command on the same contracts."""
+        return [sys.executable, "-m", "syncd", verb, "--contracts", str(self._contracts)]
+
+    def whole_environment(self) -> dict[str, str]:
+        """Variables of such a command."""
+        return {**os.environ, **self.environment()}
 
     def environment(self) -> dict[str, str]:
         """The three settings that have no usable default here."""

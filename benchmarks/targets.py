@@ -17,6 +17,7 @@ IDLE_CORES = 0.03
 PEAK_MB = 150.0
 CPU_US = 12.0
 BEHIND_S = 0.5
+FULL_PER_S = 40_000
 BACK = {
     "append": "a stream into a collection",
     "series": "a stream into a time series",
@@ -86,6 +87,7 @@ def _all(results: Mapping[str, Any]) -> list[Row]:
         *(_peer(title, names, systems, results["left_out"]) for title, names in PEERS.items()),
         _growth(parts.get("growth", {})),
         *(_back(name, title, parts.get(name, {})) for name, title in BACK.items()),
+        _compared(parts.get("compared", {}).get("checks", {})),
     ]
 
 
@@ -237,6 +239,20 @@ def _back(name: str, title: str, figures: Mapping[str, Figures]) -> Row:
         times = ratio(own.get("per_s"), peer.get("per_s"))
         checks.append(Check(_times(times, "x mq-bridge + Redpanda Connect"), times, 1.0))
     return _row(name, title, target, *checks)
+
+
+def _compared(figures: Figures) -> Row:
+    share = ratio(figures.get("digest_per_s"), figures.get("hashing_per_s"))
+    full, memory = figures.get("full_per_s"), figures.get("digest_rss_mb")
+    by_digest = f"by digests {_unit(figures.get('digest_per_s'), ',.0f', 'a second')}"
+    return _row(
+        "compared",
+        "a check of everything",
+        f">= 0.5 of MongoDB's own hashing; in full >= {FULL_PER_S:,} a second",
+        Check(f"{by_digest}, {_times(share, 'of hashing')}", share, 0.5),
+        Check(f"in full {_unit(full, ',.0f', 'a second')}", full, FULL_PER_S),
+        Check(_unit(memory, ",.0f", "MB"), memory, PEAK_MB, most=True),
+    )
 
 
 def _bend(growth: Mapping[str, Figures], sizes: list[str], name: str) -> float | None:

@@ -40,6 +40,12 @@ def reconcile(
     repair: Annotated[
         bool, typer.Option("--repair", help="Have the running daemon repair what differs.")
     ] = False,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--check", metavar="full|digest", help="How to compare; without it as the contract says."
+        ),
+    ] = None,
     rate: Annotated[
         int, typer.Option("--rate", min=0, help="Documents a second at most; 0: as fast as it goes.")
     ] = 0,
@@ -73,10 +79,14 @@ def reconcile(
         return
     settings = Settings.from_environment(contracts=contracts)
     plan = _plan_of(contract, settings)
+    if kind not in (None, "full", "digest"):
+        raise typer.BadParameter("`--check` is full or digest")
+    if kind == "digest" and (processes or dask):
+        raise typer.BadParameter("`--processes` and `--dask` compare in full; digests need no help")
     if processes or dask:
         make = _bulk(plan, settings, repair, rate, wait, processes, dask, range_documents)
     else:
-        make = _whole(plan, settings, repair, rate, wait)
+        make = _whole(plan, settings, repair, _by_digest(kind, plan), rate, wait)
     report = _run(plan, settings, make)
     if output == "json":
         typer.echo(json.dumps(report.as_dict(), indent=2))
@@ -98,11 +108,18 @@ def _plan_of(name: str, settings: Settings) -> ContractPlan:
     return compile_any(contract, settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None)
 
 
-def _whole(plan: ContractPlan, settings: Settings, repair: bool, rate: int, wait: float) -> Make:
+def _by_digest(kind: str | None, plan: ContractPlan) -> bool:
+    planned = plan.contract.reconcile
+    return kind == "digest" or (kind is None and planned is not None and planned.check == "digest")
+
+
+def _whole(
+    plan: ContractPlan, settings: Settings, repair: bool, by_digest: bool, rate: int, wait: float
+) -> Make:
     from syncd.reconcile.check import Order
     from syncd.reconcile.kinds import new_check
 
-    order = Order(repair=repair, chunk=settings.chunk_documents, rate=rate, wait_s=wait)
+    order = Order(repair=repair, by_digest=by_digest, chunk=settings.chunk_documents, rate=rate, wait_s=wait)
     return lambda mongo, redis, stop: new_check(plan, mongo, redis, order, settings.site, stop)
 
 
@@ -200,9 +217,11 @@ def _progress(total: int, done: Callable[[], int]) -> Iterator[None]:
 
 def _print(said: dict[str, Any]) -> None:
     drift = ", ".join(f"{count} {kind}" for kind, count in said["drift"].items() if count) or "no drift"
+    how = f"{said['keys']} keys scanned"
+    if said["check"] == "digest":
+        how = f"{said['compared']} of them in full"
     typer.echo(
-        f"{said['contract']}: {said['documents']} documents compared in {said['seconds']:.1f} s, "
-        f"{said['keys']} keys scanned: {drift}"
+        f"{said['contract']}: {said['documents']} documents compared in {said['seconds']:.1f} s, {how}: {drift}"
     )
     for example in said["examples"][:SHOWN]:
         fields = f" ({', '.join(example['fields'])})" if example["fields"] else ""

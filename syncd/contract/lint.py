@@ -15,6 +15,7 @@ from syncd.contract import (
     lint_index,
     lint_keys,
     lint_query,
+    lint_reconcile,
     lint_series,
     lint_state,
 )
@@ -58,6 +59,7 @@ RULES: tuple[Rule, ...] = (
     *lint_append.RULES,
     *lint_series.RULES,
     *lint_state.RULES,
+    *lint_reconcile.RULES,
     *lint_both.RULES,
 )
 

@@ -500,6 +500,10 @@ class Reconcile(Model):
     jitter: DurationMs | None = Field(
         None, description="Begin up to so much later, by chance: not all contracts at once."
     )
+    check: Literal["full", "digest"] = Field(
+        "full",
+        description="`full` reads every document and key; `digest` only those whose digests differ, see the guide.",
+    )
     mode: Literal["report", "repair"] = Field(
         "report", description="`report` tells what differs; `repair` has the lane write it anew."
     )

@@ -187,6 +187,7 @@ class Checks:
         lane = self._lane_of(plan.name)
         order = Order(
             repair=repair,
+            by_digest=wanted.check == "digest",
             chunk=min(self._settings.chunk_documents, wanted.max_documents_per_second),
             rate=wanted.max_documents_per_second,
             partition=lane.status.partition,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 
 from syncd import telemetry
+from syncd.inbound.digests import DigestKeeper
 from syncd.inbound.floors import Floors
 from syncd.inbound.index import Indexes
 from syncd.inbound.pipeline import Pipeline
-from syncd.inbound.repair import Repairs
+from syncd.inbound.repair import Repairs, ReplayUnit
 from syncd.inbound.status import LaneStatus
-from syncd.inbound.units import ReplayUnit, Step
+from syncd.inbound.units import Step
 from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value
 from syncd.stores.deadletters import count_dead_letters, replays_done, requested_replays
@@ -23,6 +24,7 @@ from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard, answers_position, wants_snapshot
 
 EVERY_S = 1.0
+SOON_S = 0.1
 IDLE_COMMIT_S = 60.0
 """How often the position of a lane without traffic is stored at least, so that it does not age out of the oplog."""
 LOOK_S = 15.0
@@ -46,10 +48,12 @@ class Housekeeper:
         floors: Floors,
         requests: RequestBoard,
         control: ControlKeys,
+        digests: DigestKeeper | None,
     ) -> None:
         self._plan, self._mongo, self._redis, self._lease = plan, mongo, redis, lease
         self._pipeline, self._indexes, self._status = pipeline, indexes, status
         self._lookup, self._floors, self._requests, self._control = lookup, floors, requests, control
+        self._digests = digests
         self._repairs = Repairs(plan, redis, control, pipeline, lookup, floors)
         self._renewed = time.monotonic()
         self._looked = self._next = 0.0
@@ -76,6 +80,9 @@ class Housekeeper:
             if answers_position(self._redis, self._control):
                 self._pipeline.apply(Step())
                 self._pipeline.settle()
+        is_live = self._status.state == "live"
+        if self._digests is not None and is_live and self._digests.keep(self._pipeline):
+            self._next = min(self._next, now + SOON_S)
         if now - self._looked > (EVERY_S if self._indexes.is_building else LOOK_S):
             self._looked = now
             self._indexes.check(ready=self._pipeline.position.phase != SNAPSHOT)

@@ -22,7 +22,7 @@ from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities, require
 from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
-from syncd.stores.position import KEEP, PAUSE, SWEEP, ControlKeys, load_position
+from syncd.stores.position import DIGEST, KEEP, PAUSE, SWEEP, ControlKeys, load_position
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard, snapshot_begins, wants_snapshot
 
@@ -148,7 +148,8 @@ class Lane(BaseLane):
                 telemetry.position_lost(self.plan.name, str(error), "stopped")
             self.status.enter("failed", error=f"{error}; {remedy}")
             return PAUSED_LOOK_S
-        return self._forget(error, SWEEP, "resnapshot")
+        # Whether digests can tell what differs is seen when the next run begins.
+        return self._forget(error, SWEEP if self.plan.source is None else DIGEST, "resnapshot")
 
     def _forget(self, error: StoreError, then: str, action: str) -> float:
         telemetry.position_lost(self.plan.name, str(error), action)

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from bson import json_util
 
-from syncd.plan.change import Dead, Drop, Ghost, Mark, Patch, Put, Retired, Settled, Write
+from syncd.plan.change import Changed, Dead, Drop, Ghost, Hashed, Mark, Patch, Put, Retired, Settled, Write
 from syncd.plan.codec import dump_json
 from syncd.plan.project import WIDEST_ROW, Shape
 from syncd.stores.position import ControlKeys
@@ -61,6 +61,10 @@ class Operations:
             self._emit(write, "y", self._control.letters, len(write.entries), *write.entries)
         elif isinstance(write, Dead):
             self._dead(write)
+        elif isinstance(write, Changed):
+            self._emit(write, "c", self._control.changed, len(write.idents), *write.idents)
+        elif isinstance(write, Hashed):
+            self._digests(write)
 
     def _emit(self, write: Write, *args: Any, key: str | None = None) -> None:
         self.writes.append(write)
@@ -147,6 +151,15 @@ class Operations:
             self._emit(write, "r", *self._map(shape), write.ident)
         elif write.key is not None:
             self._emit(write, "d", REDIS_TYPES[shape.type], key=write.key)
+
+    def _digests(self, write: Hashed) -> None:
+        digests = self._control.digests
+        said = [
+            part
+            for ident, (digest, bucket) in write.sources.items()
+            for part in (digests(bucket), ident, "" if digest is None else int(digest))
+        ]
+        self._emit(write, "b", self._control.changed, len(said), *said)
 
     def _dead(self, write: Dead) -> None:
         fields = {

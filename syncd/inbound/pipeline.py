@@ -16,12 +16,13 @@ from syncd.errors import FatalError, ProjectionError
 from syncd.inbound.operations import Operations, is_unicode
 from syncd.inbound.units import Unit, WindowUnit
 from syncd.inbound.writer import Writer
-from syncd.plan.change import Dead, Drop, Ghost, Mark, Patch, Put, Settled, Write
+from syncd.plan.change import Changed, Dead, Drop, Ghost, Hashed, Mark, Patch, Put, Settled, Write
 from syncd.plan.compile import Plan
 from syncd.stores.position import ControlKeys, Position
 
 _RESULTS = {
     Put: "put", Patch: "patch", Drop: "delete", Ghost: "delete", Dead: "dead", Settled: "settled", Mark: "marked",
+    Changed: "noted", Hashed: "noted",
 }  # fmt: skip
 
 _OF_LETTERS = (Dead, Settled)
@@ -59,9 +60,11 @@ class Pipeline:
         position: Position,
         most_writes: int,
         tell: Callable[[Unit], None],
+        also: Callable[[Unit, list[Write]], list[Write]] | None = None,
     ) -> None:
-        """`tell` hears of every unit that Redis confirmed."""
+        """`tell` hears of every unit that Redis confirmed; `also` gives its writes with those that they entail."""
         self._plan, self._control, self._writer, self._tell = plan, control, writer, tell
+        self._also = also
         self.position = self.confirmed = position
         self.confirmed_at = time.monotonic()
         self._most_writes = self.writes = most_writes
@@ -114,6 +117,9 @@ class Pipeline:
             if isinstance(write, Dead | Settled):
                 dead = self._control.dead
                 raise FatalError("redis", f"{dead} takes no dead letter ({reason[:200]}); remove that key")
+            if isinstance(write, Changed | Hashed):
+                changed = self._control.changed
+                raise FatalError("redis", f"{changed} takes no document ({reason[:200]}); remove that key")
             flying.unit.refuse(write, reason)
         self._again(flying)
         for unit in left_out:
@@ -139,6 +145,8 @@ class Pipeline:
 
     def _encode(self, unit: Unit) -> Operations | None:
         writes = unit.build()
+        if writes is not None and self._also is not None:
+            writes = self._also(unit, writes)
         return None if writes is None else self._operations(unit, writes)
 
     def _send(self, unit: Unit, operations: Operations, after: Position) -> Operations:

@@ -15,13 +15,14 @@ from typing import Any
 
 from syncd import telemetry
 from syncd.errors import CollectionGoneError
+from syncd.inbound.digests import DigestKeeper
 from syncd.inbound.feed import Feed
 from syncd.inbound.floors import Floors
 from syncd.inbound.housekeeping import Housekeeper
 from syncd.inbound.hub import StreamHub
 from syncd.inbound.index import Indexes
 from syncd.inbound.pipeline import Pipeline
-from syncd.inbound.snapshot import Chunk, Ghosts, NextPhase, SnapshotReader
+from syncd.inbound.snapshot import Chunk, Ghosts, NextPhase, SnapshotReader, beginning
 from syncd.inbound.sources import Failure, Source
 from syncd.inbound.status import LaneStatus
 from syncd.inbound.stream import MAX_EVENTS, Batch, ChangeStream
@@ -30,13 +31,15 @@ from syncd.inbound.window import DATA_OPS, Window, WindowBuilder
 from syncd.inbound.writer import Writer
 from syncd.plan.compile import Plan
 from syncd.settings import Settings
+from syncd.stores.differing import Differing
+from syncd.stores.digests import Digests, can_be_kept
 from syncd.stores.lease import Lease
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import MongoStore, translated
 from syncd.stores.position import SNAPSHOT, STREAM, SWEEP, ControlKeys, Position, load_position
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard
-from syncd.stores.times import token_time
+from syncd.stores.times import Moment, token_time
 
 DRAINED_LAG_S = 2.0
 """A stream that never pauses counts as caught up when its last change is no older than this."""
@@ -70,6 +73,7 @@ class LaneRun:
         self._hub, self._requests, self._control = hub, requests, control
         self._lookup = Lookup(mongo, plan, control.partition)
         self._indexes = Indexes(plan, redis, self._control)
+        self._digests = Digests(redis, control)
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._sources: list[Source] = []
         self._feed: Feed | None = None
@@ -107,7 +111,11 @@ class LaneRun:
         reason = "no position" if position.token is None else "the contract changed" if fresh else "going on"
         first = stream.begin() if fresh else self._resume(stream, position)
         if fresh:
-            position = self._beginning(position, first)
+            position = beginning(self._plan, position, first, by_digests=self._by_digests)
+            if position.phase == SNAPSHOT:
+                self._digests.forget()
+            else:
+                reason = "the position is lost, and digests say what differs"
         self._build(position)
         if fresh:
             # Before any document is read: what changes from here on is in the stream.
@@ -125,32 +133,27 @@ class LaneRun:
     def _build(self, position: Position) -> None:
         shown = max(position.time, position.mark)
         floors = self._floors = Floors(position.mark, shown)
+        keeper = DigestKeeper(self._digests, self._lookup, floors) if self._by_digests else None
+        self._keeper = keeper
         self._builder = WindowBuilder(self._plan, self._lookup, floors)
         self._pipeline = Pipeline(
-            self._plan, self._control, self._writer, position, self._settings.batch_writes, self._seen
-        )
+            self._plan, self._control, self._writer, position, self._settings.batch_writes, self._seen,
+            keeper.noted if keeper else None,
+        )  # fmt: skip
         self._live_at = position.mark
         self._house = Housekeeper(
             self._plan, self._mongo, self._redis, self._lease, self._pipeline, self._indexes, self._status,
-            self._lookup, floors, self._requests, self._control,
+            self._lookup, floors, self._requests, self._control, keeper,
         )  # fmt: skip
+
+    @property
+    def _by_digests(self) -> bool:
+        return self._plan.source is not None and can_be_kept(self._control.partition)
 
     @staticmethod
     def _resume(stream: ChangeStream, position: Position) -> Batch:
         assert position.token is not None
         return stream.resume(position.token, position.event, max(position.time, position.mark))
-
-    def _beginning(self, old: Position, first: Batch) -> Position:
-        owned = self._plan.owned + [entry for entry in old.owned if entry not in self._plan.owned]
-        return Position(
-            token=first.token,
-            time=first.time,
-            mark=first.time,
-            phase=SNAPSHOT,
-            fingerprint=self._plan.fingerprint,
-            owned=owned,
-            next=old.next,
-        )
 
     def _start_snapshot(self, position: Position, reason: str) -> None:
         self._floors.recording = True
@@ -160,12 +163,15 @@ class LaneRun:
         self._writer.also = ",".join(sorted({types.get(kind, kind) for _, _, kind in position.owned}))
         reader = SnapshotReader(
             self._plan, self._lookup, self._floors, self._redis, self._control, self._indexes,
-            self._settings.chunk_documents,
+            self._settings.chunk_documents, self._differing if self._by_digests else None,
         )  # fmt: skip
         self._snapshot_started = time.monotonic()
         self._status.enter("snapshot", reason=reason)
         telemetry.snapshot_started(self._plan.name, self._estimate(), position.copied, reason)
         self._fetch("snapshot", reader.items(position))
+
+    def _differing(self, after: Moment) -> Differing:
+        return Differing(self._mongo, self._plan, self._lookup, self._digests, after)
 
     def _estimate(self) -> int:
         database, collection = self._plan.namespace
@@ -249,6 +255,8 @@ class LaneRun:
         drained = not events or (len(events) < MAX_EVENTS and self._status.lag() < DRAINED_LAG_S)
         if not events:
             self._status.fresh_now()
+            if self._keeper is not None:
+                self._keeper.drained(batch.reached)
         if drained and self._status.state == "catching_up" and batch.reached >= self._live_at:
             self._pipeline.settle()
             self._status.enter("live")

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from syncd.contract.template import KeyTemplate
 from syncd.errors import TransientError
 from syncd.inbound.floors import Floors
 from syncd.inbound.index import Indexes
+from syncd.inbound.stream import Batch
 from syncd.plan.change import Drop, Ghost, Retired
 from syncd.plan.compile import Plan
-from syncd.plan.keys import parse_key
+from syncd.plan.keys import encode_key_value, parse_key
+from syncd.stores.differing import Differing
 from syncd.stores.layout import others_have_copied
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document
-from syncd.stores.position import SNAPSHOT, STREAM, SWEEP, ControlKeys, Position
+from syncd.stores.position import DIGEST, SNAPSHOT, STREAM, SWEEP, ControlKeys, Position
 from syncd.stores.redis import RedisStore
 from syncd.stores.scan import Candidate, KeyScan
 from syncd.stores.times import Moment
@@ -31,6 +33,8 @@ class Chunk:
 
     documents: list[Document]
     time: Moment
+    in_order: bool = True
+    """Whether all before the last of them are copied as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,21 @@ class Pause:
 Item: TypeAlias = Chunk | Ghosts | NextPhase | Pause
 
 
+def beginning(plan: Plan, old: Position, first: Batch, *, by_digests: bool) -> Position:
+    """Where a copy begins, beside a stream that begins with `first`. `by_digests`: whether Redis may have them; then a
+    position that was lost costs what differs."""
+    is_known = old.next == DIGEST and by_digests and old.fingerprint == plan.fingerprint
+    return Position(
+        token=first.token,
+        time=first.time,
+        mark=first.time,
+        phase=DIGEST if is_known else SNAPSHOT,
+        fingerprint=plan.fingerprint,
+        owned=plan.owned + [entry for entry in old.owned if entry not in plan.owned],
+        next=SWEEP if old.next == DIGEST else old.next,
+    )
+
+
 class SnapshotReader:
     """Yields chunks from the stored cursor on, then ghosts. Every read is at or after all that the stream wrote."""
 
@@ -68,23 +87,58 @@ class SnapshotReader:
         control: ControlKeys,
         indexes: Indexes,
         size: int,
+        differing: Callable[[Moment], Differing] | None,
     ) -> None:
-        """Reads and sweeps what belongs to the partition of `control`."""
+        """Reads and sweeps what belongs to the partition of `control`. `differing`: a search by digests, where Redis
+        has them."""
         self._plan, self._lookup, self._floors, self._indexes = plan, lookup, floors, indexes
         self._store, self._control, self._size = store, control, size
+        self._differing = differing
         self._scan = KeyScan(store, control)
         self._time = floors.horizon()
 
     def items(self, position: Position) -> Iterator[Item]:
         """Everything from `position` to the end of the snapshot."""
-        if position.phase == SNAPSHOT:
-            yield from self._chunks(position.cursor)
-            yield NextPhase(SWEEP)
-        if position.next == SWEEP and self._plan.contract.sync.on_delete == "delete":
-            yield from self._sweep()
+        if position.phase == DIGEST:
+            if not (yield from self._by_digests()):
+                yield NextPhase(SNAPSHOT)
+                yield from self._copy(position, None)
+        else:
+            yield from self._copy(position, position.cursor)
         if self._control.partition.leads:
             yield from self._retire(position)
         yield NextPhase(STREAM)
+
+    def _copy(self, position: Position, cursor: Document | None) -> Iterator[Item]:
+        if position.phase != SWEEP:
+            yield from self._chunks(cursor)
+            yield NextPhase(SWEEP)
+        if position.next == SWEEP and self._plan.contract.sync.on_delete == "delete":
+            yield from self._sweep()
+
+    def _by_digests(self) -> Generator[Item, None, bool]:
+        """What differs. False where that is so much that a copy of everything is cheaper."""
+        assert self._differing is not None
+        search = self._differing(self._after())
+        for ids in search.pages():
+            yield from self._looked_up(ids)
+        return not search.is_too_much
+
+    def _looked_up(self, ids: list[Any]) -> Iterator[Item]:
+        if not ids:
+            return
+        found = self._lookup.by_ids(ids, self._after(), digests=True)
+        if not found.complete and len(ids) > 1:
+            yield from self._looked_up(ids[: len(ids) // 2])
+            yield from self._looked_up(ids[len(ids) // 2 :])
+            return
+        self._time = found.time
+        if found.documents:
+            yield Chunk(list(found.documents.values()), found.time, in_order=False)
+        gone = {encode_key_value(i): i for i in ids if encode_key_value(i) not in found.documents}
+        drops = [d for ident, i in gone.items() for d in self._plan.drops(ident, i, deleted=False)]
+        if drops:
+            yield Ghosts([drop for drop in drops if isinstance(drop, Drop)], found.time)
 
     def _retire(self, position: Position) -> Iterator[Item]:
         present = {(shape.name, shape.template.text) for shape in self._plan.shapes}
@@ -108,7 +162,9 @@ class SnapshotReader:
 
     def _chunks(self, cursor: Document | None) -> Iterator[Chunk]:
         while True:
-            documents, self._time = self._lookup.chunk(cursor, self._size, self._after())
+            documents, self._time = self._lookup.chunk(
+                cursor, self._size, self._after(), digests=self._differing is not None
+            )
             if not documents:
                 return
             yield Chunk(documents, self._time)

@@ -6,7 +6,7 @@ A unit can be built again: when Redis refused a part of it, or when a read that 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -14,14 +14,15 @@ from syncd.errors import FatalError
 from syncd.inbound.floors import Floors
 from syncd.inbound.snapshot import Chunk, Ghosts
 from syncd.inbound.window import Window, WindowBuilder
-from syncd.plan.change import Dead, Drop, Ghost, Patch, Settled, Write
+from syncd.plan.change import Changed, Dead, Drop, Ghost, Hashed, Patch, Settled, Write
 from syncd.plan.compile import Plan
-from syncd.plan.keys import decode_key_value, encode_key_value
-from syncd.stores.lookup import Lookup
+from syncd.plan.digest import SOURCE
+from syncd.plan.keys import encode_key_value
 from syncd.stores.mongo import Document
 from syncd.stores.position import Position
-from syncd.stores.times import ZERO, Moment, token_time
+from syncd.stores.times import Moment, token_time
 
+_OF_NO_KEY = (Dead, Settled, Changed, Hashed)
 _REASONS = {
     "type": (
         "wrong_type",
@@ -35,6 +36,8 @@ class Unit(ABC):
 
     size = 0
     op = ""
+    sources: dict[str, tuple[int | None, int]] | None = None
+    """Digest and bucket of documents as the last build has them, where they came with the read."""
 
     def __init__(self) -> None:
         self._parked: dict[tuple[str, str], tuple[str, str]] = {}
@@ -70,14 +73,14 @@ class Unit(ABC):
         return [self._park(write) for write in writes]
 
     def _park(self, write: Write) -> Write:
-        if isinstance(write, Dead | Settled):
+        if isinstance(write, _OF_NO_KEY):
             return write
         parked = self._parked.get((write.ident, write.shape.name))
         return self.dead(write, *parked) if parked else write
 
     def dead(self, write: Write, reason: str, detail: str) -> Dead:
         """A dead letter instead of a write."""
-        assert not isinstance(write, Dead | Settled)
+        assert not isinstance(write, _OF_NO_KEY)
         return Dead(
             write.shape.name, write.ident, write.key or "", reason, detail, self._change_of(write.ident)
         )
@@ -94,7 +97,7 @@ class Unit(ABC):
             raise FatalError(
                 "redis", f"Redis refuses us: {reason[:200]}; mend the ACL of SYNCD_REDIS_URL's user"
             )
-        if not isinstance(write, Dead | Settled):
+        if not isinstance(write, _OF_NO_KEY):
             said = _REASONS.get(reason, ("redis_refused", f"Redis refused the write: {reason[:200]}"))
             self._parked[write.ident, write.shape.name] = said
 
@@ -200,11 +203,14 @@ class SliceUnit(_Looked):
         super().__init__(floors, chunk.time)
         self._plan = plan
         self._documents = {encode_key_value(document["_id"]): document for document in documents}
-        self._cursor = {"_id": documents[-1]["_id"]}
+        self._sources = {i: d.pop(SOURCE) for i, d in self._documents.items() if SOURCE in d}
+        self._cursor = {"_id": documents[-1]["_id"]} if chunk.in_order else None
         self.size = len(documents)
 
     def _writes(self) -> list[Write]:
         chosen = self._choose(self._documents)
+        if self._sources:
+            self.sources = {ident: source for ident, source in self._sources.items() if ident in chosen}
         documents = self._documents
         if len(chosen) < len(documents):
             documents = {ident: document for ident, document in documents.items() if ident in chosen}
@@ -241,65 +247,6 @@ class GhostsUnit(_Looked):
     def after(self, position: Position) -> Position:
         """The sweep has no cursor of its own: after a crash it starts again."""
         return replace(position, mark=max(position.mark, self._time))
-
-
-class ReplayUnit(Unit):
-    """Documents of dead letters, read again. One that still does not fit becomes a new dead letter."""
-
-    op = "replay"
-
-    def __init__(self, plan: Plan, lookup: Lookup, floors: Floors, letters: Mapping[str, str]) -> None:
-        """`letters`: entry -> ident."""
-        super().__init__()
-        self._plan, self._lookup, self._floors = plan, lookup, floors
-        self._letters = letters
-        self._idents = sorted(set(letters.values()))
-        self._time = ZERO
-        self.size = len(self._idents)
-
-    def _writes(self) -> list[Write] | None:
-        ids = {ident: decode_key_value(ident) for ident in self._idents}
-        found = self._lookup.by_ids(list(ids.values()), self._floors.horizon())
-        if not found.complete:
-            return None
-        self._time = found.time
-        self._floors.touch(self._idents, found.time)
-        writes: list[Write] = [Settled(list(self._letters))]
-        for ident, document_id in ids.items():
-            document = found.documents.get(ident)
-            if document is None:
-                writes += self._plan.drops(ident, document_id, deleted=False)
-            else:
-                writes += self._plan.puts(ident, document, self._time, self._change_of(ident))
-        return writes
-
-    def _change_of(self, ident: str) -> dict[str, Any]:
-        return {"operationType": "replay", "documentKey": {"_id": decode_key_value(ident)}}
-
-    @property
-    def moves_floors(self) -> bool:
-        """What was read gets a floor."""
-        return True
-
-    def confirmed(self) -> None:
-        """What was read has its floor from now on."""
-        self._floors.confirm_read(self._idents, self._time)
-
-    def after(self, position: Position) -> Position:
-        """Where it was; only the mark moves."""
-        return replace(position, mark=max(position.mark, self._time))
-
-    def split(self) -> list[Unit]:
-        """Two halves; a single document always fits one reply."""
-        entries = sorted(self._letters)
-        middle = len(entries) // 2
-        halves = entries[:middle], entries[middle:]
-        return [
-            ReplayUnit(
-                self._plan, self._lookup, self._floors, {entry: self._letters[entry] for entry in half}
-            )
-            for half in halves
-        ]
 
 
 class Step(Unit):

@@ -96,7 +96,20 @@ class Mark(NamedTuple):
     wall: int
 
 
-Write: TypeAlias = Put | Patch | Drop | Ghost | Dead | Settled | Mark
+class Changed(NamedTuple):
+    """Documents of which Redis shows another state from now on, so that their digests are not known any more."""
+
+    idents: list[str]
+
+
+class Hashed(NamedTuple):
+    """Digests of the documents that Redis shows. `sources`: ident -> digest, None for a document that is gone, and
+    bucket."""
+
+    sources: dict[str, tuple[int | None, int]]
+
+
+Write: TypeAlias = Put | Patch | Drop | Ghost | Dead | Settled | Mark | Changed | Hashed
 
 Delta: TypeAlias = "list[tuple[dict[str, Any], frozenset[str]]]"
 """One update of one document as the shapes see it: per shape the fields to set, and the names of those to remove."""

@@ -15,6 +15,7 @@ from syncd.errors import ProjectionError
 from syncd.plan.base import ContractPlan
 from syncd.plan.change import Dead, Delta, Drop, Patch, Put, Write
 from syncd.plan.delta import Deltas
+from syncd.plan.digest import digest_of
 from syncd.plan.paths import server_projection
 from syncd.plan.project import Shape
 
@@ -30,6 +31,8 @@ class Plan(ContractPlan):
     """Whether updates may go in as deltas."""
     deltas: Deltas
     """What updates mean, where they may."""
+    source: dict[str, Any] | None = None
+    """MongoDB's expression for the digest of what is read of a document, where the contract is checked by digests."""
 
     @property
     def filter(self) -> Mapping[str, Any] | None:
@@ -161,8 +164,21 @@ def compile_contract(contract: Contract, hmac_key: bytes | None = None) -> Plan:
         find_projection=None if paths is None else server_projection(paths),
         patchable=contract.mongo.filter is None and all(shape.deltas for shape in shapes),
         deltas=Deltas(shapes),
+        source=_source(contract, paths),
         fingerprint=_fingerprint(contract, hmac_key),
     )
+
+
+def _source(contract: Contract, paths: set[str] | None) -> dict[str, Any] | None:
+    if contract.reconcile is None or contract.reconcile.check != "digest":
+        return None
+    specs = [
+        spec
+        for shape in contract.redis
+        for spec in [*(shape.fields or {}).values(), *([shape.value] if shape.value else [])]
+    ]
+    vectors = {spec.from_ for spec in specs if spec.type == "vector" and spec.from_ is not None}
+    return digest_of(None if paths is None else server_projection(paths), vectors)
 
 
 def _fingerprint(contract: Contract, hmac_key: bytes | None) -> str:
@@ -176,6 +192,8 @@ def _fingerprint(contract: Contract, hmac_key: bytes | None) -> str:
         ],
         "on_delete": contract.sync.on_delete,
     }
+    if contract.reconcile is not None and contract.reconcile.check == "digest":
+        content["digests"] = True  # those of documents that were copied before are not known
     digest = hashlib.blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=16)
     if hmac_key is not None and any(_is_keyed(contract)):
         digest.update(hashlib.blake2b(hmac_key, digest_size=16).digest())

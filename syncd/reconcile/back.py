@@ -7,20 +7,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
-from syncd.reconcile.check import MOST_CANDIDATES, STOPPED, Order
+from syncd.reconcile.check import Order
 from syncd.reconcile.compare import DEAD, EXPIRED, KINDS
+from syncd.reconcile.course import Course
 from syncd.reconcile.gates import Gate
 from syncd.reconcile.reader import KeyReader
 from syncd.reconcile.repair import Repairer
 from syncd.reconcile.report import Report
 from syncd.reconcile.settle import LOOKS, PAGE, PAUSES_S
 from syncd.reconcile.sides import Point, Sides, Sight
+from syncd.stores.paging import paged
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
-
-Item = TypeVar("Item")
 
 
 @dataclass(slots=True)
@@ -32,8 +31,8 @@ class _Candidate:
     """How often it did so before, with the same source."""
 
 
-class BackCheck:
-    """One check, run once by one thread. `report` may be read at any time."""
+class BackCheck(Course):
+    """Of a contract whose application writes what is in Redis."""
 
     def __init__(
         self,
@@ -46,8 +45,8 @@ class BackCheck:
         may_go_on: Callable[[], str] = lambda: "",
     ) -> None:
         """`may_go_on` says why the check has to end, or nothing."""
-        self._sides, self._gate, self._order, self._stop = sides, gate, order, stop
-        self._may_go_on = may_go_on
+        super().__init__(stop, may_go_on)
+        self._sides, self._gate, self._order = sides, gate, order
         self._reader = KeyReader(redis, ControlKeys(contract))
         self._repairer = Repairer(redis, contract, stop, order.wait_s)
         self._candidates: dict[bytes, _Candidate] = {}
@@ -56,23 +55,12 @@ class BackCheck:
         self._begun, self._read = time.monotonic(), 0
         self.report = Report(contract, "full", order.repair, str(order.partition))
 
-    def run(self) -> Report:
-        """Compare everything, or as much as there is time for. Raises StoreError."""
-        try:
-            self.report.ended = self._gate.unready()
-            for _ in self._steps() if not self.report.ended else ():
-                if len(self._candidates) >= MOST_CANDIDATES:
-                    self._settle()
-                self.report.ended = STOPPED if self._stop.is_set() else self._may_go_on()
-                if self.report.ended:
-                    break
-            self._settle()
-            if self._stop.is_set():
-                self.report.ended = STOPPED
-        finally:
-            self._reader.close()
-            self.report.finished = time.time()
-        return self.report
+    def _unready(self) -> str:
+        return self._gate.unready()
+
+    @property
+    def _open(self) -> int:
+        return len(self._candidates)
 
     def _steps(self) -> Iterator[None]:
         """All there is to look at, a page at a time: every key, then every document without one."""
@@ -138,7 +126,7 @@ class BackCheck:
             if not self._gate.passed(self._point, is_done=is_done):
                 break
             left: dict[bytes, _Candidate] = {}
-            for page in _pages(list(candidates), PAGE):
+            for page in paged(candidates, PAGE):
                 left |= self._again({key: candidates[key] for key in page}, real)
             candidates = left
         return real, len(candidates)
@@ -168,13 +156,8 @@ class BackCheck:
         asked = [self._sides.repair(key, sight) for key, sight in found.items()]
         self._repairer.ask([entry for entry in asked if entry])
         left: dict[bytes, _Candidate] = {}
-        for page in _pages(list(found), PAGE):
+        for page in paged(found, PAGE):
             sights = self._look(page, is_first=False)
             left |= {key: _Candidate(sight) for key, sight in sights.items() if sight.mark.kind in KINDS}
         real, open_ = self._sort(left)
         return len(real) + open_  # whoever was not heard out is not repaired
-
-
-def _pages(items: list[Item], size: int) -> Iterator[list[Item]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

@@ -19,12 +19,12 @@ from typing import Any, TypeAlias
 
 from syncd.errors import FatalError, TransientError
 from syncd.plan.compile import Plan
-from syncd.reconcile.check import STOPPED
+from syncd.reconcile.course import STOPPED
 from syncd.reconcile.job import Job, Outcome, identity, run_job
 from syncd.reconcile.progress import Progress, Record, now_ms
-from syncd.reconcile.ranges import cut, ranges_between
 from syncd.reconcile.report import MOST_EXAMPLES, Report
 from syncd.stores.mongo import MongoStore, without_secrets
+from syncd.stores.ranges import cut, ranges_between
 from syncd.stores.redis import RedisStore
 
 RANGE_DOCUMENTS = 50_000

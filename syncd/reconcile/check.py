@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,12 +14,12 @@ from pymongo.read_preferences import _ServerMode
 from syncd.errors import TransientError
 from syncd.plan.change import Drop, Retired
 from syncd.plan.compile import Plan
-from syncd.plan.keys import encode_key_value, parse_key
+from syncd.plan.keys import decode_key_value, encode_key_value, parse_key
 from syncd.plan.partition import WHOLE, Partition
 from syncd.reconcile.compare import DEAD, EXPIRED, EXTRA, KINDS, NO_KEY
+from syncd.reconcile.course import Course
 from syncd.reconcile.lanes import Lanes
 from syncd.reconcile.look import Look, Mark
-from syncd.reconcile.ranges import ALL, Range
 from syncd.reconcile.reader import KeyReader
 from syncd.reconcile.repair import Repairer
 from syncd.reconcile.report import Report
@@ -27,6 +27,7 @@ from syncd.reconcile.settle import Candidate, Settler
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document, MongoStore
 from syncd.stores.position import ControlKeys
+from syncd.stores.ranges import ALL, Range
 from syncd.stores.redis import RedisStore
 from syncd.stores.repairs import of_document, of_key
 from syncd.stores.scan import KeyScan
@@ -34,17 +35,14 @@ from syncd.stores.times import ZERO, Moment
 
 Item = TypeVar("Item")
 
-MOST_CANDIDATES = 5_000
-"""Differences that are kept before they are looked at again: memory does not grow with the drift."""
-STOPPED = "stopped"
-"""What a report says of a check that was told to end."""
-
 
 @dataclass(frozen=True)
 class Order:
     """What a check is to do."""
 
     repair: bool = False
+    by_digest: bool = False
+    """Whether to compare in full only what differs by digests; see `digest`."""
     chunk: int = 2000
     """Documents read at once."""
     rate: float = 0.0
@@ -59,8 +57,8 @@ class Order:
     """Whether to look for keys without a document."""
 
 
-class Check:
-    """One check, run once by one thread. `report` may be read at any time."""
+class Check(Course):
+    """Of a contract from MongoDB to Redis."""
 
     def __init__(
         self,
@@ -72,8 +70,8 @@ class Check:
         may_go_on: Callable[[], str] = lambda: "",
     ) -> None:
         """`may_go_on` says why the check has to end, or nothing."""
-        self._plan, self._redis, self._order, self._stop = plan, redis, order, stop
-        self._may_go_on = may_go_on
+        super().__init__(stop, may_go_on)
+        self._plan, self._redis, self._order = plan, redis, order
         control = ControlKeys(plan.name, order.partition)
         self._lookup = Lookup(mongo, plan, order.partition, order.read_preference)
         self._reader = KeyReader(redis, control)
@@ -86,23 +84,12 @@ class Check:
         self._strays: dict[str, Mark] = {}
         self.report = Report(plan.name, "full", order.repair, str(order.partition))
 
-    def run(self) -> Report:
-        """Compare everything, or as much as there is time for. Raises StoreError."""
-        try:
-            self.report.ended = self._lanes.unready()
-            for _ in self._steps() if not self.report.ended else ():
-                if len(self._candidates) + len(self._strays) >= MOST_CANDIDATES:
-                    self._settle()
-                self.report.ended = STOPPED if self._stop.is_set() else self._may_go_on()
-                if self.report.ended:
-                    break
-            self._settle()
-            if self._stop.is_set():
-                self.report.ended = STOPPED
-        finally:
-            self._reader.close()
-            self.report.finished = time.time()
-        return self.report
+    def _unready(self) -> str:
+        return self._lanes.unready()
+
+    @property
+    def _open(self) -> int:
+        return len(self._candidates) + len(self._strays)
 
     def _steps(self) -> Iterator[None]:
         """All there is to look at, a page at a time."""
@@ -122,9 +109,12 @@ class Check:
             self._compare({encode_key_value(d["_id"]): d for d in documents}, time_of)
             self.report.documents += len(documents)
             yield
-            if self._order.rate:
-                ahead = self.report.documents / self._order.rate - (time.monotonic() - started)
-                self._stop.wait(max(0.0, ahead))
+            self._pace(self.report.documents, started)
+
+    def _pace(self, documents: int, started: float) -> None:
+        """Wait where so many documents since then are more than may be read."""
+        if self._order.rate:
+            self._stop.wait(max(0.0, documents / self._order.rate - (time.monotonic() - started)))
 
     def _chunks(self, which: Range) -> Iterator[tuple[list[Document], Moment]]:
         cursor, last = which.bounds
@@ -136,13 +126,15 @@ class Check:
             yield documents, time_of
             cursor = {"_id": documents[-1]["_id"]}
 
-    def _compare(self, documents: dict[str, Document], moment: Moment) -> None:
-        for ident, sight in self._look.at(documents, moment).items():
+    def _compare(self, documents: Mapping[str, Document | None], moment: Moment) -> Collection[str]:
+        """Returns those that are not as they should be."""
+        sights = self._look.at(documents, moment)
+        for ident, sight in sights.items():
             self.report.expired += sum(mark.kind == EXPIRED for mark in sight.marks)
             self.report.dead_letters += sum(mark.kind == DEAD for mark in sight.marks)
             if any(mark.kind in KINDS for mark in sight.marks):
-                document_id = documents[ident]["_id"]
-                self._candidates[ident] = Candidate(ident, document_id, sight.wanted, moment)
+                self._candidates[ident] = Candidate(ident, decode_key_value(ident), sight.wanted, moment)
+        return sights.keys()
 
     def _extra(self, shape: Retired) -> Iterator[None]:
         """Keys whose document is not there."""

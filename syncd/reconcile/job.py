@@ -18,10 +18,10 @@ from syncd.errors import SettingsError, SyncdError, TransientError
 from syncd.plan.compile import Plan, compile_contract
 from syncd.reconcile.check import Check, Order
 from syncd.reconcile.progress import Pace, Watch, holds
-from syncd.reconcile.ranges import Range
 from syncd.reconcile.report import Report
 from syncd.settings import Settings
 from syncd.stores.mongo import MongoStore, translated
+from syncd.stores.ranges import Range
 from syncd.stores.redis import RedisStore
 
 

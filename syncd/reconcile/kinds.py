@@ -14,8 +14,10 @@ from syncd.plan.twoway import TwoWayPlan
 from syncd.reconcile.append_sides import AppendGate, AppendSides
 from syncd.reconcile.back import BackCheck
 from syncd.reconcile.check import Check, Order
-from syncd.reconcile.gates import PairGate, StateGate
+from syncd.reconcile.digest import check_of_documents
+from syncd.reconcile.gates import Gate, PairGate, StateGate
 from syncd.reconcile.pair_sides import PairSides
+from syncd.reconcile.sides import Sides
 from syncd.reconcile.state_sides import StateSides
 from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore
@@ -38,16 +40,29 @@ def new_check(
     may_go_on: Callable[[], str] = lambda: "",
 ) -> AnyCheck:
     """`site` is SYNCD_SITE. Both stores are connected. Raises StoreError."""
-    if isinstance(plan, TwoWayPlan):
-        pairs = PairSides(plan, mongo, redis, redis.connect().maxmemory_policy)
-        gate = PairGate(redis, plan, stop, order.wait_s)
-        return BackCheck(plan.name, redis, pairs, gate, order, stop, may_go_on)
-    if isinstance(plan, StatePlan):
-        sides = StateSides(plan, mongo, redis, site, redis.connect().maxmemory_policy)
-        waits = StateGate(redis, plan, stop, order.wait_s)
-        return BackCheck(plan.name, redis, sides, waits, order, stop, may_go_on)
+    if not isinstance(plan, AppendPlan | StatePlan | TwoWayPlan):
+        assert isinstance(plan, Plan)
+        return check_of_documents(plan, mongo, redis, order, stop, may_go_on)
+    check = BackCheck(
+        plan.name, redis, *_both(plan, mongo, redis, site, stop, order.wait_s), order, stop, may_go_on
+    )
+    if order.by_digest:
+        check.report.note = "compared in full: MongoDB has no digest of what changes in Redis"
+    return check
+
+
+def _both(
+    plan: AppendPlan | StatePlan | TwoWayPlan,
+    mongo: MongoStore,
+    redis: RedisStore,
+    site: str,
+    stop: threading.Event,
+    wait_s: float,
+) -> tuple[Sides, Gate]:
+    """What looks, and what waits for the lane."""
     if isinstance(plan, AppendPlan):
-        entries = AppendSides(plan, mongo, redis)
-        return BackCheck(plan.name, redis, entries, AppendGate(mongo, redis, plan), order, stop, may_go_on)
-    assert isinstance(plan, Plan)
-    return Check(plan, mongo, redis, order, stop, may_go_on)
+        return AppendSides(plan, mongo, redis), AppendGate(mongo, redis, plan)
+    policy = redis.connect().maxmemory_policy
+    if isinstance(plan, TwoWayPlan):
+        return PairSides(plan, mongo, redis, policy), PairGate(redis, plan, stop, wait_s)
+    return StateSides(plan, mongo, redis, site, policy), StateGate(redis, plan, stop, wait_s)

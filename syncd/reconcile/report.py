@@ -31,7 +31,9 @@ class Report:
     started: float = field(default_factory=time.time)
     finished: float = 0.0
     documents: int = 0
-    """Compared with their keys."""
+    """Compared with their keys, or by their digests."""
+    compared: int = 0
+    """Of a check by digests: documents whose digests differ, or are not known, and that were compared in full."""
     keys: int = 0
     """Scanned for a document."""
     drift: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
@@ -73,7 +75,7 @@ class Report:
 
     def add(self, said: dict[str, Any]) -> None:
         """What another report, `as_dict`, says of another part of the same contract."""
-        for name in ("documents", "keys", "repaired", "dead_letters", "expired", "unsettled"):
+        for name in ("documents", "compared", "keys", "repaired", "dead_letters", "expired", "unsettled"):
             setattr(self, name, getattr(self, name) + said[name])
         for kind, count in said["drift"].items():
             self.drift[kind] += count
@@ -84,8 +86,9 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        names = ("contract", "partition", "check", "repair", "note", "started", "finished", "documents", "keys",
-                 "drift", "repaired", "dead_letters", "expired", "unsettled", "ended", "result", "left")  # fmt: skip
+        names = ("contract", "partition", "check", "repair", "note", "started", "finished", "documents", "compared",
+                 "keys", "drift", "repaired", "dead_letters", "expired", "unsettled", "ended", "result",
+                 "left")  # fmt: skip
         said = {name: getattr(self, name) for name in names}
         said["seconds"] = round(max(0.0, self.finished - self.started), 3)
         said["examples"] = [mark._asdict() for mark in self.examples]

@@ -10,15 +10,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from syncd.plan.keys import encode_key_value
 from syncd.reconcile.lanes import Lanes
 from syncd.reconcile.look import Look, Mark, Sight
 from syncd.stores.lookup import Found, Lookup
+from syncd.stores.paging import paged
 from syncd.stores.times import ZERO, Moment
-
-Item = TypeVar("Item")
 
 LOOKS = 2
 """How often a difference must be found again. Once would do, but for a value that goes to and fro."""
@@ -53,7 +52,7 @@ class Settler:
             if not self._lanes.passed(max(candidate.time for candidate in candidates)):
                 break
             left: list[Candidate] = []
-            for page in _pages(candidates):
+            for page in paged(candidates, PAGE):
                 left += self._again(page, real)
             candidates = left
         return real, candidates
@@ -83,7 +82,7 @@ class Settler:
 
     def read_pages(self, ids: list[Any]) -> Iterator[tuple[list[str], Found]]:
         """Documents by `_id`, with the idents that were asked for, a page at a time."""
-        for page in _pages(ids):
+        for page in paged(ids, PAGE):
             yield from self._read(page)
 
     def _read(self, ids: list[Any]) -> Iterator[tuple[list[str], Found]]:
@@ -97,8 +96,3 @@ class Settler:
         middle = len(ids) // 2
         yield from self._read(ids[:middle])
         yield from self._read(ids[middle:])
-
-
-def _pages(items: list[Item]) -> Iterator[list[Item]]:
-    for start in range(0, len(items), PAGE):
-        yield items[start : start + PAGE]

@@ -68,6 +68,7 @@ class Part:
     namespace: tuple[str, str]
     filter: Any
     find_projection: Any
+    source: Any = None
 
 
 class Sides(ABC):

@@ -13,7 +13,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from syncd.errors import FatalError
 
-PROTOCOL = "3"
+PROTOCOL = "4"
 """Version of the agreement between this code and the Lua; both sides check it on every call."""
 
 _PARTS = ("shared", "apply", "lease", "groups", "state", "merge")

@@ -9,10 +9,13 @@ from pymongo.read_preferences import _ServerMode
 
 from syncd.errors import TransientError
 from syncd.plan.codec import CODEC
+from syncd.plan.digest import SOURCE, bucket_of
 from syncd.plan.keys import encode_key_value
 from syncd.plan.partition import WHOLE, Partition
 from syncd.stores.mongo import Document, MongoStore, translated
 from syncd.stores.times import ZERO, Moment, moment, timestamp
+
+_WHOLE = "_syncd_whole"
 
 
 class Readable(Protocol):
@@ -29,6 +32,10 @@ class Readable(Protocol):
     @property
     def find_projection(self) -> Any:
         """For `find`; None for whole documents."""
+
+    @property
+    def source(self) -> Any:
+        """MongoDB's expression for the digest of a document; None where there are no digests."""
 
 
 class Found(NamedTuple):
@@ -54,34 +61,45 @@ class Lookup:
         read_preference: _ServerMode | None = None,
     ) -> None:
         """`read_preference`: where documents are read, if not at the primary."""
-        self._store, self._partition, self._preference = store, partition, read_preference
+        self._store, self._partition, self.read_preference = store, partition, read_preference
         self._database, self._collection = plan.namespace
         self._filter = plan.filter
         self._projection = plan.find_projection
+        self._source = plan.source
 
-    def by_ids(self, ids: list[Any], after: Moment, *, only_ids: bool = False) -> Found:
-        """The documents with these `_id` that match the filter, read at or after `after`."""
+    def by_ids(
+        self, ids: list[Any], after: Moment, *, only_ids: bool = False, digests: bool = False
+    ) -> Found:
+        """Documents by `_id` that match the filter, read at or after `after`. `digests`: each has SOURCE."""
         query: Document = {"_id": {"$in": ids}}
         if self._filter is not None:
             query = {"$and": [query, self._filter]}
         command: Document = {"find": self._collection, "filter": query, "batchSize": len(ids) + 1}
-        if only_ids or self._projection is not None:
-            command["projection"] = {"_id": 1} if only_ids else self._projection
+        if only_ids:
+            command["projection"] = {"_id": 1}
+        else:
+            self._ask_for(command, digests)
         reply = self._run(command, after)
         cursor = reply["cursor"]
         if cursor["id"]:
             self._kill(cursor["id"])
-        documents = {encode_key_value(document["_id"]): document for document in cursor["firstBatch"]}
+        documents = {encode_key_value(document["_id"]): document for document in self._unwrapped(cursor)}
         return Found(documents, _moment(reply), not cursor["id"])
 
     def chunk(
-        self, cursor: Document | None, size: int, after: Moment, last: Document | None = None
+        self,
+        cursor: Document | None,
+        size: int,
+        after: Moment,
+        last: Document | None = None,
+        *,
+        digests: bool = False,
     ) -> tuple[list[Document], Moment]:
         """The next documents in `_id` order behind `cursor`, at most `size` and 16 MB; none at the end, or behind
-        `last`."""
+        `last`. `digests`: each has SOURCE as well."""
         command: Document = {
             "find": self._collection,
-            "filter": self._between(cursor, last),
+            "filter": self.between(cursor, last),
             "sort": {"_id": 1},
             # Without the hint a filter may pick another index and sort in memory, once a chunk.
             "hint": {"_id": 1},
@@ -89,12 +107,53 @@ class Lookup:
             "batchSize": size,
             "singleBatch": True,
         }
-        if self._projection is not None:
-            command["projection"] = self._projection
+        self._ask_for(command, digests)
         reply = self._run(command, after)
-        return reply["cursor"]["firstBatch"], _moment(reply)
+        return self._unwrapped(reply["cursor"]), _moment(reply)
 
-    def _between(self, cursor: Document | None, last: Document | None) -> Document:
+    def _ask_for(self, command: Document, digests: bool) -> None:
+        if digests:
+            command["projection"] = {**(self._projection or {_WHOLE: "$$ROOT"}), SOURCE: self.source_of_each}
+        elif self._projection is not None:
+            command["projection"] = self._projection
+
+    @staticmethod
+    def _unwrapped(cursor: Document) -> list[Document]:
+        """A whole document cannot stand beside what is computed of it, so it is a field then."""
+        found: list[Document] = cursor["firstBatch"]
+        if found and found[0].keys() == {"_id", _WHOLE, SOURCE}:
+            return [{**entry[_WHOLE], SOURCE: entry[SOURCE]} for entry in found]
+        return found
+
+    @property
+    def source_of_each(self) -> list[Document | None]:
+        """MongoDB's expression for SOURCE."""
+        return [self._source, bucket_of("$_id")]
+
+    def sources(self, ids: list[Any], after: Moment) -> tuple[dict[str, tuple[int | None, int]], Moment]:
+        """Digest and bucket of these documents by ident, read at or after `after`; no digest where there is none."""
+        query: Document = {"_id": {"$in": ids}}
+        if self._filter is not None:
+            query = {"$and": [query, self._filter]}
+        command: Document = {
+            "find": self._collection,
+            "filter": query,
+            "projection": {SOURCE: self.source_of_each},
+        }
+        command["batchSize"] = len(ids) + 1
+        reply = self._run(command, after)
+        found = {encode_key_value(d["_id"]): d[SOURCE] for d in reply["cursor"]["firstBatch"]}
+        gone = [document_id for document_id in ids if encode_key_value(document_id) not in found]
+        if reply["cursor"]["id"]:  # long ids: then nothing is known of the others
+            self._kill(reply["cursor"]["id"])
+            gone = []
+        buckets = self._of_ids(gone, bucket_of("$$this")) if gone else []
+        sources = {ident: (digest, bucket) for ident, (digest, bucket) in found.items()}
+        sources |= {encode_key_value(i): (None, bucket) for i, bucket in zip(gone, buckets, strict=True)}
+        return sources, _moment(reply)
+
+    def between(self, cursor: Document | None, last: Document | None) -> Document:
+        """The query for all documents behind `cursor`, up to `last`."""
         parts: list[Document] = []
         # A bare {_id: {$gt: last}} compares within one BSON type and skips all others without a word.
         if cursor is not None:
@@ -111,20 +170,23 @@ class Lookup:
         """Which of these `_id` belong to the partition, whether there is a document or not."""
         if self._partition.is_whole or not ids:
             return [True] * len(ids)
+        return self._of_ids(ids, self._partition.holds("$$this"))
+
+    def _of_ids(self, ids: list[Any], said: Document) -> list[Any]:
+        """What MongoDB says of each of these `_id`."""
         # `$facet` gives one document from none. `$documents` would be plainer, and needs rights on the whole database.
-        ours = {"$map": {"input": {"$literal": ids}, "in": self._partition.holds("$$this")}}
         command: Document = {
             "aggregate": self._collection,
             "pipeline": [
                 {"$match": {"$expr": False}},
                 {"$facet": {"none": [{"$limit": 1}]}},
-                {"$project": {"own": ours}},
+                {"$project": {"said": {"$map": {"input": {"$literal": ids}, "in": said}}}},
             ],
             "cursor": {},
         }
         with translated():
             reply = self._store.client[self._database].command(command, codec_options=CODEC)
-        found = [own for document in reply["cursor"]["firstBatch"] for own in document["own"]]
+        found = [one for document in reply["cursor"]["firstBatch"] for one in document["said"]]
         if len(found) != len(ids):
             raise TransientError("mongo", "MongoDB did not hash every id; trying again")
         return found
@@ -136,7 +198,7 @@ class Lookup:
             command["readConcern"]["afterClusterTime"] = timestamp(after)
         with translated():
             database = self._store.client[self._database]
-            return database.command(command, codec_options=CODEC, read_preference=self._preference)
+            return database.command(command, codec_options=CODEC, read_preference=self.read_preference)
 
     def _kill(self, cursor: int) -> None:
         with translated():

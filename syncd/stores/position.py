@@ -19,7 +19,7 @@ from syncd.stores.mongo import Document
 from syncd.stores.redis import RedisStore, translated
 from syncd.stores.times import ZERO, Moment, parse, readable
 
-SNAPSHOT, SWEEP, STREAM = "snapshot", "sweep", "stream"
+SNAPSHOT, SWEEP, STREAM, DIGEST = "snapshot", "sweep", "stream", "digest"
 KEEP, PAUSE = "keep", "pause"
 
 
@@ -103,6 +103,15 @@ class ControlKeys:
         """Hash with one counter: documents that the workers of such a check compared, where it has a rate limit."""
         return self._name(f"bulk:pace:{run}")
 
+    def digests(self, bucket: int) -> str:
+        """Hash: _id -> MongoDB's digest of the document as this Redis shows it, where the contract asks for that."""
+        return self._name(f"digest:{bucket}")
+
+    @property
+    def changed(self) -> str:
+        """Set of documents, by _id, that changed since their digest was stored."""
+        return self._own("changed")
+
     @property
     def requests(self) -> str:
         """List of what is asked of the lane: "snapshot", "position"."""
@@ -169,7 +178,8 @@ class Position:
     owned: list[list[str]] = field(default_factory=list)
     """Projection, key template and type of everything this contract may have written."""
     next: str = SWEEP
-    """What a snapshot does after its last document: `sweep` or `keep` the keys without one. `pause`: none may begin."""
+    """What a snapshot does after its last document: `sweep` or `keep` the keys without one. `pause`: none may begin.
+    `digest`: only documents whose digests differ need be copied."""
 
     def encoded(self) -> list[str | bytes]:
         """Fields and values for the hash."""

@@ -17,9 +17,9 @@ from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan, compile_contract
 from syncd.plan.keys import encode_key_value
 from syncd.reconcile.progress import Pace, now_ms
-from syncd.reconcile.ranges import ALL, Range, cut, ranges_between
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import MongoStore
+from syncd.stores.ranges import ALL, Range, cut, ranges_between
 from syncd.stores.redis import RedisStore
 from syncd.stores.times import ZERO
 from tests.support.contracts import ContractDirectory, Names, projection

@@ -9,6 +9,7 @@ from syncd.embedded import RedisServer
 from syncd.outbox import Outbox
 from tests.support.check import wait_until
 from tests.support.contracts import projection
+from tests.support.digests import wait_known as wait_digests
 from tests.support.keyspace import add_keyspace, wait_known, write
 from tests.support.outbox import add_outbox, documents, outbox, put, wait_functions
 from tests.support.reconcile import check
@@ -35,6 +36,9 @@ def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Pa
             card = projection(["title"], type="json", index=index)
             checks = {"every": "1s", "mode": "repair"}
             flow = scene.add("film", card, slug, unique=[["slug"]], documents=films(50), reconcile=checks)
+            known = scene.add(
+                "known", projection(["title"]), documents=films(50), reconcile={"check": "digest"}
+            )
             for partition in ("1/1", "1/2"):
                 daemon = scene.another_daemon(SYNCD_PARTITION=partition)
                 daemon.start()
@@ -46,6 +50,8 @@ def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Pa
                     lambda: flow.dead_letters() and not flow.redis.exists(flow.key(3)), 20, flow.dead_letters
                 )
                 if partition == "1/1":
+                    known.collection.update_one({"_id": 1}, {"$set": {"title": "new"}})
+                    wait_digests(known, server.url)
                     flow.redis.delete(flow.key(4))
                     wait_until(lambda: flow.redis.exists(flow.key(4)), 20, daemon.process.log_tail)
                     wait_until(lambda: flow.redis.exists(flow.names.control("reports")), 20)

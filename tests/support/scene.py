@@ -105,6 +105,7 @@ class Flow:
     def __init__(self, scene: Scene, names: Names, collection: Collection[Document]) -> None:
         self._scene = scene
         self.names = names
+        self.contracts = scene.contracts
         self.contract = names.contract
         self.collection = collection
         self.redis = scene.redis
@@ -237,6 +238,7 @@ class Flow:
         database = self.collection.database
         database.command("profile", 0)
         whole = {"ns": self.collection.full_name, "command.projection": {"$ne": {"_id": 1}}}
+        whole["command.find"] = {"$exists": True}
         return sum(entry.get("nreturned", 0) for entry in database["system.profile"].find(whole))
 
     def metric(self, name: str, **labels: str) -> float:

@@ -176,13 +176,35 @@ write.t = function(_, args, i, _, keys)
   return i + 3, nil
 end
 
-local keyless = {r = true, t = true, x = true, y = true}
+-- c: documents whose digests are not known any more. changed, n, id, ... (takes no key)
+write.c = function(_, args, i)
+  local last = i + 1 + args[i + 1]
+  return last + 1, failed(call_in_parts('SADD', args[i], args, i + 2, last))
+end
+
+-- b: digests of documents. changed, 3 n, digests of a bucket, id, digest or "", ... (takes no key)
+write.b = function(_, args, i)
+  local changed, last, ids = args[i], i + 1 + args[i + 1], {}
+  for at = i + 2, last, 3 do
+    local digest = args[at + 2]
+    if digest == '' then
+      redis.call('HDEL', args[at], args[at + 1])
+    else
+      redis.call('HSET', args[at], args[at + 1], digest)
+    end
+    ids[#ids + 1] = args[at + 1]
+  end
+  if redis.call('EXISTS', changed) == 1 then call_in_parts('SREM', changed, ids, 1, #ids) end
+  return last + 1, nil
+end
+
+local keyless = {b = true, c = true, r = true, t = true, x = true, y = true}
 local needs = {h = 'hash', H = 'hash', j = 'ReJSON-RL', J = 'ReJSON-RL', s = 'string'}
 local partial = {H = true, J = true}
 
 -- How many arguments an operation has behind its code.
 local function width(code, args, i)
-  if code == 'h' or code == 'g' or code == 'y' then return 2 + args[i + 1] end
+  if code == 'h' or code == 'g' or code == 'y' or code == 'b' or code == 'c' then return 2 + args[i + 1] end
   if code == 'H' or code == 'J' then
     local sets = 2 + args[i + 1]
     return sets + 1 + args[i + sets]

@@ -48,6 +48,14 @@ def back(share: float, name: str) -> dict[str, dict[str, float]]:
     return {"alone": {"per_s": 100_000.0}, "syncd": own, "mq-bridge-back": {"per_s": 5_000.0}}
 
 
+COMPARED = {
+    "hashing_per_s": 400_000.0,
+    "digest_per_s": 200_000.0,
+    "digest_rss_mb": 150.0,
+    "full_per_s": 40_000.0,
+}
+
+
 @pytest.fixture
 def results() -> dict[str, Any]:
     """A run in which everything was measured and every target is met, if some only just."""
@@ -70,6 +78,7 @@ def results() -> dict[str, Any]:
                 "hot": {"quiet_p99_ms": 3.0, "beside_hot_p99_ms": 6.0, "beside_writing_p99_ms": 5.0},
             },
             "variants": {shape.name: PLAIN for shape in SHAPES},
+            "compared": {"checks": COMPARED},
             **{name: back(OF_ALONE[name], name) for name in WAYS},
             "growth": {"10000": GROWN, "100000": GROWN, "1000000": {**GROWN, "snapshot_rss_mb": 109.0}},
         },
@@ -84,6 +93,13 @@ def verdicts(results: dict[str, Any], name: str) -> list[str]:
 def only(results: dict[str, Any], name: str) -> Row:
     (row,) = (row for row in rows(results) if row.name == name)
     return row
+
+
+def test_checks(results: dict[str, Any]) -> None:
+    """Both kinds have to be fast enough."""
+    for name, slow in (("digest_per_s", 199_000.0), ("full_per_s", 39_000.0)):
+        results["parts"]["compared"]["checks"] = COMPARED | {name: slow}
+        assert verdicts(results, "compared") == ["FAIL"]
 
 
 def test_all_met(results: dict[str, Any]) -> None:

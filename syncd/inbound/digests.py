@@ -1,0 +1,86 @@
+"""Keeps MongoDB's digests of the documents that Redis shows, for contracts that are compared by them.
+
+A copy brings the digest with the document. A change does not, for an update says only what changed: so the document
+goes to a set of those whose digest is not known, in the step that writes it. In quiet moments MongoDB is asked for the
+digests of those, as of one moment; when the stream has passed that moment, and brought none of them, they are stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from syncd.inbound.floors import Floors
+from syncd.inbound.pipeline import Pipeline
+from syncd.inbound.units import Unit
+from syncd.plan.change import Changed, Dead, Drop, Hashed, Patch, Put, Write
+from syncd.plan.keys import decode_key_value
+from syncd.stores.digests import Digests
+from syncd.stores.lookup import Lookup
+from syncd.stores.position import Position
+from syncd.stores.times import ZERO, Moment, token_time
+
+AT_ONCE = 5_000
+_OF_DOCUMENTS = (Put, Patch, Drop, Dead)
+
+
+class DigestsUnit(Unit):
+    """Digests alone."""
+
+    op = "digest"
+
+    def __init__(self, sources: dict[str, tuple[int | None, int]]) -> None:
+        super().__init__()
+        self.sources = sources
+
+    def _writes(self) -> list[Write]:
+        return []
+
+    def after(self, position: Position) -> Position:
+        """Where it was."""
+        return replace(position)
+
+
+class DigestKeeper:
+    """Of one run of a lane, used by its thread."""
+
+    def __init__(self, digests: Digests, lookup: Lookup, floors: Floors) -> None:
+        self._digests, self._lookup, self._floors = digests, lookup, floors
+        self._asked: dict[str, tuple[int | None, int]] = {}
+        self._time = self._drained = ZERO
+
+    def drained(self, time: Moment) -> None:
+        """The stream had nothing more when it had looked at everything up to `time`."""
+        self._drained = time
+
+    def noted(self, unit: Unit, writes: list[Write]) -> list[Write]:
+        """The writes of a unit, and what they mean for digests."""
+        sources = unit.sources or {}
+        idents = {write.ident for write in writes if isinstance(write, _OF_DOCUMENTS)} - sources.keys()
+        if self._asked:
+            for ident in idents:
+                self._asked.pop(ident, None)
+        extra: list[Write] = [Changed(sorted(idents))] if idents else []
+        return [*writes, *extra, Hashed(sources)] if sources else [*writes, *extra]
+
+    def keep(self, pipeline: Pipeline) -> bool:
+        """Store what was asked for, or ask for more. Nothing may be in flight. Returns whether there is more to do."""
+        if self._asked:
+            if not self._has_passed(pipeline.position):
+                return True
+            pipeline.apply(DigestsUnit(self._asked))
+            pipeline.settle()
+            self._asked = {}
+        idents = self._digests.some_changed(AT_ONCE)
+        if idents:
+            ids = [decode_key_value(ident) for ident in idents]
+            self._asked, self._time = self._lookup.sources(ids, self._after(pipeline))
+        return bool(idents)
+
+    def _after(self, pipeline: Pipeline) -> Moment:
+        return max(self._floors.horizon(), pipeline.position.time)
+
+    def _has_passed(self, position: Position) -> bool:
+        """Whether every change was delivered up to when the digests were read."""
+        # Behind a change there may be more of its transaction, all of one time; behind an empty reply there is nothing.
+        reached = token_time(position.token) if position.token is not None else ZERO
+        return reached > self._time or self._drained >= self._time

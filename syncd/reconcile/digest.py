@@ -1,0 +1,89 @@
+"""Compares a contract's documents with their keys by MongoDB's digests: in full only those whose digests differ."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+
+from syncd.plan.compile import Plan
+from syncd.plan.partition import Partition
+from syncd.reconcile.check import Check, Order
+from syncd.stores.differing import Differing
+from syncd.stores.digests import Digests, can_be_kept
+from syncd.stores.layout import partitions_of
+from syncd.stores.lookup import Lookup
+from syncd.stores.mongo import MongoStore
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore
+
+NOT_KEPT = "compared in full: no digests are kept; `check: digest` in the contract makes the lane keep them"
+_UNEVEN = "compared in full: digests need a number of partitions that is a power of two, and there are %d"
+_TOO_MUCH = "compared in full: too many digests differ"
+
+
+def check_of_documents(
+    plan: Plan,
+    mongo: MongoStore,
+    redis: RedisStore,
+    order: Order,
+    stop: threading.Event,
+    may_go_on: Callable[[], str] = lambda: "",
+) -> Check:
+    """The check that `order` asks for."""
+    kind = DigestCheck if order.by_digest else Check
+    return kind(plan, mongo, redis, order, stop, may_go_on)
+
+
+class DigestCheck(Check):
+    """What it proves: the state that the lane applied last is the one that MongoDB has. A key that somebody changed or
+    removed by hand only a full check finds."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        mongo: MongoStore,
+        redis: RedisStore,
+        order: Order,
+        stop: threading.Event,
+        may_go_on: Callable[[], str] = lambda: "",
+    ) -> None:
+        super().__init__(plan, mongo, redis, order, stop, may_go_on)
+        self._mongo = mongo
+        self.report.check = "digest"
+
+    def _steps(self) -> Iterator[None]:
+        """Part by part, where the contract is split: each has its own set of documents that changed."""
+        part = self._order.partition
+        parts = (
+            [key.partition for key in partitions_of(self._redis, self._plan.name)]
+            if part.is_whole
+            else [part]
+        )
+        why = NOT_KEPT if self._plan.source is None else ""
+        if not can_be_kept(parts[0]):
+            why = _UNEVEN % parts[0].count
+        for one in parts if not why else ():
+            if not (yield from self._part(one)):
+                why = _TOO_MUCH
+                break
+        if why:
+            self.report.check, self.report.note = "full", why
+            self.report.documents = self.report.compared = 0
+            yield from super()._steps()
+
+    def _part(self, part: Partition) -> Generator[None, None, bool]:
+        """True when all was looked at."""
+        digests = Digests(self._redis, ControlKeys(self._plan.name, part))
+        lookup = Lookup(self._mongo, self._plan, part, self._order.read_preference)
+        search = Differing(self._mongo, self._plan, lookup, digests)
+        before, started, compared = self.report.documents, time.monotonic(), self.report.compared
+        for ids in search.pages():
+            self.report.documents = before + search.documents
+            for idents, found in self._settler.read_pages(ids):
+                flawed = self._compare(found.of(idents), found.time)
+                digests.ask_anew([ident for ident in idents if ident not in flawed])
+            self.report.compared += len(ids)
+            self._pace(self.report.compared - compared, started)
+            yield
+        return not search.is_too_much
