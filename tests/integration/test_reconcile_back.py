@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ from tests.support.back import FAR, POSITION, add_state, change, key_states, set
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.outbox import add_outbox
-from tests.support.reconcile import check, drift_of
+from tests.support.reconcile import between_reads, check, drift_of
 from tests.support.scene import Flow, Scene
 from tests.support.stream import add_series, add_stream, append, key, wait_numbers
 
@@ -137,24 +136,6 @@ def test_what_a_lane_is_not_ready_for(shared: Scene, look: Callable[..., Report]
     wait_until(lambda: not flow.redis.exists(requests), 20)
 
 
-def between_reads(
-    monkeypatch: pytest.MonkeyPatch, before: Callable[[int], object], after: Callable[[int], object]
-) -> None:
-    """Something happens in the middle of each look of a check: behind its read of documents, and behind that of keys.
-    Both are told the number of the look, from 1."""
-    read, looks = KeyStates.read, itertools.count(1)
-
-    def slow(states: KeyStates, keys: Any) -> Any:
-        number = next(looks)
-        before(number)
-        found = read(states, keys)
-        after(number)
-        return found
-
-    monkeypatch.setattr(KeyStates, "read", slow)
-    monkeypatch.setattr("syncd.reconcile.back.PAUSES_S", (0.0, 0.0, 0.0))
-
-
 def write(flow: Flow, version: int) -> None:
     set_state(flow, 1, version)
     wait_until(lambda: states(flow)[1][0] == version, 20)
@@ -165,7 +146,7 @@ def test_a_key_that_changes_between_two_reads(
 ) -> None:
     """A key that is ahead of what was read of its document is no drift, however often that happens."""
     flow = begin(shared, "ahead")
-    between_reads(monkeypatch, lambda number: write(flow, number), lambda number: None)
+    between_reads(monkeypatch, KeyStates, "read", lambda number: write(flow, number), lambda number: None)
     report = look(flow)
     assert (report.found, report.unsettled, report.result) == (0, 1, "incomplete")
 
@@ -181,7 +162,7 @@ def test_a_value_that_goes_to_and_fro(
         if number < 2:  # what the look reads of the document that would settle it
             write(flow, 7)
 
-    between_reads(monkeypatch, lambda number: write(flow, 0), fro)
+    between_reads(monkeypatch, KeyStates, "read", lambda number: write(flow, 0), fro)
     report = look(flow)
     assert (report.found, report.unsettled, report.result) == (0, 0, "clean")
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+import pytest
 from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 
 from syncd.contract.load import load_contract_set
@@ -78,6 +79,29 @@ def check(
     finally:
         mongo.close()
         redis.close()
+
+
+def between_reads(
+    monkeypatch: pytest.MonkeyPatch,
+    reader: type,
+    name: str,
+    before: Callable[[int], object],
+    after: Callable[[int], object],
+) -> None:
+    """Something happens in the middle of each look of a check: behind its read of documents, and behind that of keys,
+    which is this method. Both are told the number of the look, from 1."""
+    read, looks = getattr(reader, name), itertools.count(1)
+
+    def slow(self: Any, keys: Any) -> Any:
+        number = next(looks)
+        before(number)
+        found = read(self, keys)
+        after(number)
+        return found
+
+    monkeypatch.setattr(reader, name, slow)
+    for module in ("settle", "back"):
+        monkeypatch.setattr(f"syncd.reconcile.{module}.PAUSES_S", (0.0, 0.0, 0.0))
 
 
 def drift_of(report: Report) -> Drift:
