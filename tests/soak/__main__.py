@@ -124,6 +124,8 @@ class Run:
         self._checker.settle(SETTLE_S)
         time.sleep(QUIET_S)
         self._judge(self._checker.compare())
+        for said in self._checker.unknown_digests(SETTLE_S):
+            self._wrong("digests", said=said)
         self._look_after_daemons()
 
     def _judge(self, found: Comparison) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.soak.contracts import SHORTS, TOKEN, names
+from tests.soak.contracts import DIGESTED, SHORTS, STATUS, TOKEN, names
 from tests.soak.documents import Document
 from tests.soak.projection import ask, content, key, same, scan, understood
 from tests.soak.stage import Stage
+from tests.support.digests import unknown_of
 
 PAGE = 500
 LAST_VERSION = 1_000_000_000
@@ -103,6 +104,24 @@ class Checker:
             for name, reply in zip(page, pipe.execute(), strict=True):
                 there[name] = understood(short, reply)
         return there
+
+    def unknown_digests(self, timeout: float) -> list[str]:
+        """Contracts whose digests in Redis are not soon those of all documents, and what is wrong."""
+        deadline = time.monotonic() + timeout
+        while (found := self._unknown_digests()) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        return found
+
+    def _unknown_digests(self) -> list[str]:
+        stage = self._stage
+        said = {
+            short: unknown_of(
+                stage.contracts.path, names(short).contract, stage.mongo[TOKEN][short],
+                stage.redis_server.url, {"status": STATUS} if short == "shelf" else None,
+            )
+            for short in DIGESTED
+        }  # fmt: skip
+        return [f"{short}: {what}" for short, what in said.items() if what]
 
     def dead_letters(self) -> list[str]:
         """What the daemons said of each: their log outlives a FLUSHALL, the letters themselves do not."""

@@ -11,6 +11,9 @@ TOKEN = "soak"
 SHORTS = ("plain", "tree", "shelf", "page", "mixed")
 """Deltas into hashes; JSON; a filter; a key that moves; an expression, a mask, and `_id` of many types."""
 
+DIGESTED = ("plain", "tree", "shelf")
+"""Those that are compared by digests."""
+
 STATUS = "released"
 """What a document of `shelf` must be to have a key."""
 
@@ -52,6 +55,8 @@ def write(
         key="{slug}" if short == "page" else "{_id}",
     )
     more: dict[str, Any] = {}
+    if short in DIGESTED:
+        more["reconcile"] = {"check": "digest"}
     if short == "shelf":
         more["filter"] = {"status": STATUS}
     if short == "page":

@@ -14,6 +14,7 @@ VERDICTS = {
     "different": "keys with wrong content at the end",
     "backwards": "versions that went backwards",
     "torn": "torn keys",
+    "digests": "contracts with digests of other states",
     "dead_letters": "dead letters",
     "unexpected_errors": "unexpected errors in a daemon's log",
     "unexpected_exits": "daemons that ended by themselves",

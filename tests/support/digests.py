@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
+
+from pymongo.collection import Collection
 
 from syncd.contract.load import load_contract_set
 from syncd.plan.compile import Plan, compile_contract
@@ -16,21 +19,28 @@ from tests.support.check import wait_until
 from tests.support.scene import Flow
 
 
-def _plan(flow: Flow) -> Plan:
-    found = load_contract_set(flow.contracts.path, {}).contracts
-    return compile_contract(next(e.contract for e in found if e.contract.name == flow.contract))
+def _plan(directory: Path, contract: str) -> Plan:
+    found = load_contract_set(directory, {}).contracts
+    return compile_contract(next(e.contract for e in found if e.contract.name == contract))
 
 
 def unknown(flow: Flow, redis_url: str, query: Any = None) -> str:
     """What is wrong with the digests in Redis; empty where they are those of all documents."""
-    plan = _plan(flow)
+    return unknown_of(flow.contracts.path, flow.contract, flow.collection, redis_url, query)
+
+
+def unknown_of(
+    directory: Path, contract: str, collection: Collection[Any], redis_url: str, query: Any = None
+) -> str:
+    """The same of a contract in a directory."""
+    plan = _plan(directory, contract)
     wanted: dict[int, dict[str, int]] = {}
-    for found in flow.collection.find(query or {}, {SOURCE: [plan.source, bucket_of("$_id")]}):
+    for found in collection.find(query or {}, {SOURCE: [plan.source, bucket_of("$_id")]}):
         digest, bucket = found[SOURCE]
         wanted.setdefault(bucket, {})[encode_key_value(found["_id"])] = digest
     store = RedisStore(redis_url)
     try:
-        kept = Digests(store, ControlKeys(flow.contract))
+        kept = Digests(store, ControlKeys(contract))
         there = {bucket: entries for bucket, entries in kept.of_buckets(kept.buckets).items() if entries}
         changed = kept.some_changed(10)
     finally:
