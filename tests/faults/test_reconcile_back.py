@@ -24,7 +24,8 @@ from tests.support.back import (
     wait_states,
 )
 from tests.support.check import wait_until
-from tests.support.outbox import outbox
+from tests.support.keyspace import wait_known
+from tests.support.outbox import outbox, wait_empty
 from tests.support.reconcile import check, drift_of
 from tests.support.scene import Flow
 from tests.support.turns import Turns
@@ -47,6 +48,10 @@ def begin_state(rig: Rig, capture: str, count: int = COUNT) -> Flow:
     for number in range(count):
         set_state(flow, number, 0)
     wait_states(flow)
+    if capture == "outbox":
+        wait_empty(flow)  # what is written is taken away a moment later
+    else:
+        wait_known(flow, range(count))
     return flow
 
 
