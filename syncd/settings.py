@@ -36,7 +36,8 @@ class Settings(BaseSettings):
     site: str = Field(
         "",
         max_length=64,
-        description="Name of this Redis, where several write to one MongoDB; it stands in `_syncd.site` of documents.",
+        description="Name of this Redis, where several write to one MongoDB: in `_syncd.site` of documents, and "
+        "`${SYNCD_SITE}` in contracts.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least that is logged."
@@ -129,6 +130,15 @@ class Settings(BaseSettings):
                 for e in error.errors(include_input=False)
             ]
             raise SettingsError("; ".join(lines) + "; see the reference of settings") from None
+
+
+def contract_environment(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """What fills in `${VAR}` in contracts: the environment, with the name of the site also where a file holds it.
+    Raises SettingsError."""
+    env = os.environ if environment is None else environment
+    if path := env.get("SYNCD_SITE_FILE"):
+        return {**env, "SYNCD_SITE": _read_secret("SYNCD_SITE", path)}
+    return env
 
 
 def _read_secret(variable: str, path: str) -> str:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,9 +28,10 @@ def check(
     """Print every problem with its place and remedy (exit code 1), or one line a contract."""
     from syncd.contract.load import load_contract_set
     from syncd.errors import ContractError
+    from syncd.settings import contract_environment
 
     try:
-        contract_set = load_contract_set(directory, os.environ)
+        contract_set = load_contract_set(directory, contract_environment())
         if connect:
             _ask_servers(contract_set)
         contracts = contract_set.contracts

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,10 +39,10 @@ def _examine(directory: Path) -> Report:
     from syncd.errors import CapabilityError, ContractError
     from syncd.ops.conditions import Finding, refused
     from syncd.ops.preflight import Report, preflight
-    from syncd.settings import Settings
+    from syncd.settings import Settings, contract_environment
 
     try:
-        return preflight(load_contract_set(directory, os.environ), Settings.from_environment())
+        return preflight(load_contract_set(directory, contract_environment()), Settings.from_environment())
     except ContractError as error:
         return Report([], [refused(problem) for problem in error.problems])
     except CapabilityError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import sys
 import threading
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from syncd.stores.redis import RedisStore
 
     Make: TypeAlias = Callable[[MongoStore, RedisStore, threading.Event], AnyCheck | Bulk]
+
+Preference: TypeAlias = Literal["primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest"]
 
 SHOWN = 20
 """Differences that the text names; `-o json` has more."""
@@ -61,6 +62,10 @@ def reconcile(
     range_documents: Annotated[
         int, typer.Option("--range", min=1, help="Documents of a range, about.")
     ] = 50_000,
+    read_preference: Annotated[
+        Preference | None,
+        typer.Option("--read-preference", help="Where documents are read; without it as the contract says."),
+    ] = None,
     history: Annotated[
         bool, typer.Option("--history", help="Show what earlier checks found, and check nothing.")
     ] = False,
@@ -83,10 +88,11 @@ def reconcile(
         raise typer.BadParameter("`--check` is full or digest")
     if kind == "digest" and (processes or dask):
         raise typer.BadParameter("`--processes` and `--dask` compare in full; digests need no help")
+    mode = read_preference or _preference(plan)
     if processes or dask:
-        make = _bulk(plan, settings, repair, rate, wait, processes, dask, range_documents)
+        make = _bulk(plan, settings, repair, rate, wait, processes, dask, range_documents, mode)
     else:
-        make = _whole(plan, settings, repair, _by_digest(kind, plan), rate, wait)
+        make = _whole(plan, settings, repair, _by_digest(kind, plan), rate, wait, mode)
     report = _run(plan, settings, make)
     if output == "json":
         typer.echo(json.dumps(report.as_dict(), indent=2))
@@ -98,8 +104,9 @@ def reconcile(
 def _plan_of(name: str, settings: Settings) -> ContractPlan:
     from syncd.contract.load import load_contract_set
     from syncd.plan.kinds import compile_any
+    from syncd.settings import contract_environment
 
-    loaded = load_contract_set(settings.contracts, os.environ)
+    loaded = load_contract_set(settings.contracts, contract_environment())
     contract = next((entry.contract for entry in loaded.contracts if entry.contract.name == name), None)
     if contract is None:
         known = ", ".join(sorted(entry.contract.name for entry in loaded.contracts)) or "none"
@@ -113,13 +120,22 @@ def _by_digest(kind: str | None, plan: ContractPlan) -> bool:
     return kind == "digest" or (kind is None and planned is not None and planned.check == "digest")
 
 
+def _preference(plan: ContractPlan) -> str:
+    planned = plan.contract.reconcile
+    return planned.read_preference if planned else "primary"
+
+
 def _whole(
-    plan: ContractPlan, settings: Settings, repair: bool, by_digest: bool, rate: int, wait: float
+    plan: ContractPlan, settings: Settings, repair: bool, by_digest: bool, rate: int, wait: float, mode: str
 ) -> Make:
     from syncd.reconcile.check import Order
     from syncd.reconcile.kinds import new_check
+    from syncd.stores.mongo import read_preference
 
-    order = Order(repair=repair, by_digest=by_digest, chunk=settings.chunk_documents, rate=rate, wait_s=wait)
+    order = Order(
+        repair=repair, by_digest=by_digest, chunk=settings.chunk_documents, rate=rate, wait_s=wait,
+        read_preference=read_preference(mode),
+    )  # fmt: skip
     return lambda mongo, redis, stop: new_check(plan, mongo, redis, order, settings.site, stop)
 
 
@@ -132,6 +148,7 @@ def _bulk(
     count: int | None,
     address: str | None,
     size: int,
+    mode: str,
 ) -> Make:
     from syncd.plan.compile import Plan
     from syncd.reconcile.bulk import Bulk, BulkOrder
@@ -143,7 +160,7 @@ def _bulk(
     if count and address:
         typer.echo("--processes and --dask are two places for the same work; give one of them", err=True)
         raise typer.Exit(USAGE)
-    order = BulkOrder(repair, size, settings.chunk_documents, rate, wait)
+    order = BulkOrder(repair, size, settings.chunk_documents, rate, wait, mode)
     where = partial(dask, address) if address else partial(processes, count or 1)
     return lambda mongo, redis, stop: Bulk(plan, mongo, redis, order, where, stop)
 

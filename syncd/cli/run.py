@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import signal
 import threading
@@ -43,7 +42,7 @@ def run(
     from syncd.daemon.supervisor import Runner, Supervisor
     from syncd.daemon.workers import Workers
     from syncd.ops.http import HttpServer, application
-    from syncd.settings import Settings
+    from syncd.settings import Settings, contract_environment
 
     settings = Settings.from_environment(
         contracts=contracts, http=http, partition=partition, workers=workers, split=split
@@ -60,7 +59,7 @@ def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     seen = stamp(settings.contracts)
-    loaded = load_contract_set(settings.contracts, os.environ)
+    loaded = load_contract_set(settings.contracts, contract_environment())
     runner: Runner = Workers(settings) if settings.workers > 1 else Supervisor(settings)
     try:
         plans = runner.compile(entry.contract for entry in loaded.contracts)

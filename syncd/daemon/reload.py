@@ -13,6 +13,7 @@ from syncd import telemetry
 from syncd.contract.load import load_contract_set
 from syncd.daemon.supervisor import Runner
 from syncd.errors import ContractError, SettingsError
+from syncd.settings import contract_environment
 
 DEBOUNCE_MS = 300
 """An editor writes a file in several steps; wait until they have come to rest."""
@@ -78,7 +79,7 @@ class Reloader(threading.Thread):
         """Check the whole set, and take it or leave it."""
         self._seen = stamp(self._directory)
         try:
-            contracts = load_contract_set(self._directory, os.environ)
+            contracts = load_contract_set(self._directory, contract_environment())
             self._runner.apply(self._runner.compile(loaded.contract for loaded in contracts.contracts))
         except ContractError as error:
             self._runner.refuse([str(problem) for problem in error.problems])

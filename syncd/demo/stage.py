@@ -63,23 +63,26 @@ def clear(redis: Redis) -> None:
 
 
 class Daemon:
-    """`syncd run` as a child process; its log goes to a file."""
+    """`syncd run` as a child process; its log goes to a file. More settings come by name: `SYNCD_SITE="hill"`."""
 
-    def __init__(self, where: Servers, contracts: Path) -> None:
+    def __init__(self, where: Servers, contracts: Path, **more: str) -> None:
         self._port = Port()
         self.address = f"{LOOPBACK}:{self._port.number}"
         self.contracts = contracts
+        self.environment = {
+            **os.environ,
+            "SYNCD_MONGO_URI": where.mongo_uri,
+            "SYNCD_REDIS_URL": where.redis_url,
+            "SYNCD_HTTP": self.address,
+            "SYNCD_LOG_FORMAT": "json",
+            **more,
+        }
+        """Variables of the daemon, and of any other verb about the same servers."""
         with tempfile.NamedTemporaryFile(prefix="syncd-demo-", suffix=".log", delete=False) as log:
             self.log = Path(log.name)
             self._process = subprocess.Popen(  # noqa: S603 - our own command
                 [sys.executable, "-m", "syncd", "run", "--contracts", str(contracts)],
-                env=os.environ
-                | {
-                    "SYNCD_MONGO_URI": where.mongo_uri,
-                    "SYNCD_REDIS_URL": where.redis_url,
-                    "SYNCD_HTTP": self.address,
-                    "SYNCD_LOG_FORMAT": "json",
-                },
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

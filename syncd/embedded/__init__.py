@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from syncd.embedded.link import Link
 from syncd.embedded.mongo import Mongod
 from syncd.embedded.ports import LOOPBACK, Port
 from syncd.embedded.process import ChildProcess
 from syncd.embedded.redis import RedisServer, ValkeyServer
 from syncd.embedded.replica_set import ReplicaSet
 
-__all__ = ["LOOPBACK", "ChildProcess", "Mongod", "Port", "RedisServer", "ReplicaSet", "ValkeyServer"]
+__all__ = ["LOOPBACK", "ChildProcess", "Link", "Mongod", "Port", "RedisServer", "ReplicaSet", "ValkeyServer"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from syncd import telemetry
@@ -128,6 +129,15 @@ class Lane(BaseLane):
             "paused", error=f"the collection is gone; `syncd snapshot {name}` copies what is there now"
         )
         return True
+
+    def _interrupted(self, why: str, state: str, message: str, delay: float) -> float:
+        super()._interrupted(why, state, message, delay)
+        with contextlib.suppress(
+            StoreError
+        ):  # started while MongoDB was away: how long it has been, Redis knows
+            if not self.status.is_known:
+                self.status.known(load_position(self._redis, self._control))
+        return delay
 
     def _too_large(self, error: EventTooLargeError) -> float:
         """Take the stream without the fields of documents, once; where that does not help, the position is lost."""

@@ -8,7 +8,7 @@ from typing import Any
 from syncd import telemetry
 from syncd.lanes.status import BaseStatus
 from syncd.plan.partition import WHOLE, Partition
-from syncd.stores.position import Position
+from syncd.stores.position import STREAM, Position
 from syncd.stores.times import ZERO, readable, seconds
 
 OPLOG_CALM_S = 120
@@ -56,6 +56,16 @@ class LaneStatus(BaseStatus):
         """Redis holds everything up to `position`."""
         self._position = position
         telemetry.DEAD.labels(self.contract).set(self.dead_letters)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything is known of the state that Redis shows."""
+        return self._fresh_at is not None
+
+    def known(self, position: Position) -> None:
+        """What a daemon before has left. Redis shows the state of then, if all was copied."""
+        if position.time != ZERO and position.phase == STREAM:
+            self._position, self._fresh_at = position, seconds(position.time)
 
     def lag(self) -> float:
         """Seconds since the newest state that Redis is known to show; since the start before there is one."""

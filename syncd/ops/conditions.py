@@ -53,6 +53,18 @@ def conditions(contracts: list[Contract], server: Capabilities) -> Iterator[Find
         yield from _evicts_what_expires([one for one in behind if one.captures_state], policy)
 
 
+def shared_streams(contracts: list[Contract], site: str) -> Iterator[Finding]:
+    """Of a site: streams that have the same name at every other one."""
+    shared = [
+        contract for contract in contracts
+        if contract.sync.capture == "append" and site and site not in contract.redis[0].key
+    ]  # fmt: skip
+    if shared:
+        what = f"the key of the stream does not name the site, {site}: an entry of another one may get the same `_id`"
+        remedy = "write ${SYNCD_SITE} into the key"
+        yield Finding("promise", what, remedy, ("nothing_lost", "applied_once"), _names(shared))
+
+
 def _no_persistence(behind: list[Contract], inbound: list[Contract]) -> Iterator[Finding]:
     if behind:
         what = (

@@ -11,7 +11,7 @@ from syncd.contract.loaded import ContractSet, LoadedContract
 from syncd.contract.source import Path
 from syncd.contract.template import KeyTemplate
 from syncd.errors import CapabilityError, FatalError, Problem, SettingsError
-from syncd.ops.conditions import Finding, conditions, refused
+from syncd.ops.conditions import Finding, conditions, refused, shared_streams
 from syncd.plan.append import appends, compile_append
 from syncd.plan.compile import compile_contract
 from syncd.plan.keys import scan_pattern
@@ -59,7 +59,8 @@ def preflight(contracts: ContractSet, settings: Settings) -> Report:
             for loaded in contracts.contracts
             for problem in _events(loaded, redis)
         ]
-        findings += conditions([loaded.contract for loaded in contracts.contracts], server)
+        plain = [loaded.contract for loaded in contracts.contracts]
+        findings += [*conditions(plain, server), *shared_streams(plain, settings.site)]
         return Report([str(deployment), str(server)], findings)
     finally:
         mongo.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +13,7 @@ from bson.raw_bson import RawBSONDocument
 from syncd.contract.model import Contract
 from syncd.errors import ProjectionError
 from syncd.plan.base import ContractPlan
-from syncd.plan.elements import Encode, encoder
+from syncd.plan.columns import Columns, Said
 from syncd.plan.entry_field import EntryField, entry_field
 
 LARGEST_DOCUMENT = 16 * 1024 * 1024
@@ -33,21 +33,32 @@ class AppendPlan(ContractPlan):
         return f"{self.stream}/{entry}"
 
     @cached_property
-    def _encode(self) -> Encode:
-        return encoder(self.fields)
-
-    @cached_property
-    def _head(self) -> bytes:
-        return f"{self.stream}/".encode()
+    def _columns(self) -> Columns:
+        return Columns(self.fields, f"{self.stream}/".encode())
 
     def document(self, entry: str, said: Mapping[bytes, bytes]) -> RawBSONDocument:
         """The document of an entry. Raises ProjectionError where it cannot be one."""
-        encoded = self._encode(self._head + entry.encode(), said)
-        if len(encoded) > LARGEST_DOCUMENT:
-            raise ProjectionError(
-                "document_too_large", f"{len(encoded)} bytes, MongoDB takes {LARGEST_DOCUMENT}"
-            )
-        return RawBSONDocument(encoded)
+        documents, refused = self.documents([entry], [[part for pair in said.items() for part in pair]])
+        if refused:
+            raise refused[0]
+        return documents[0]
+
+    def documents(
+        self, entries: Sequence[str], said: Sequence[Said]
+    ) -> tuple[list[RawBSONDocument], dict[int, ProjectionError]]:
+        """The documents of entries, in their order. Those that cannot be one are left out, and told of by place."""
+        encoded, refused = self._columns.encoded(list(map(str.encode, entries)), said)
+        if max(map(len, encoded), default=0) > LARGEST_DOCUMENT:
+            refused |= {
+                at: _too_large(len(one)) for at, one in enumerate(encoded) if len(one) > LARGEST_DOCUMENT
+            }
+        if refused:
+            encoded = [one for at, one in enumerate(encoded) if at not in refused]
+        return list(map(RawBSONDocument, encoded)), refused
+
+
+def _too_large(size: int) -> ProjectionError:
+    return ProjectionError("document_too_large", f"{size} bytes, MongoDB takes {LARGEST_DOCUMENT}")
 
 
 def appends(contract: Contract) -> bool:

@@ -19,6 +19,8 @@ from syncd.errors import ProjectionError
 from syncd.plan.entry_field import EntryField
 
 Encode: TypeAlias = Callable[[bytes, Mapping[bytes, bytes]], bytes]
+Placed: TypeAlias = list[tuple[tuple[str, ...], EntryField]]
+"""Fields, each with its path from here on."""
 
 _INT = "{into}.append({head} + {pack}(int(raw)) if len(raw) <= {most} and raw.isdigit() else {slow}(raw))"
 _QUICK = {
@@ -31,14 +33,16 @@ _QUICK = {
     "bool": "{into}.append({head} + BOOLS[raw] if raw in BOOLS else {slow}(raw))",
 }
 _SLOW = "{into}.append({slow}(raw))"
-_MARKS = {
+MARKS = {
     "string": b"\x02", "int": b"\x10", "long": b"\x12", "epoch_ms": b"\x09", "double": b"\x01", "bool": b"\x08",
 }  # fmt: skip
-_DOCUMENT = b"\x03"
+DOCUMENT = b"\x03"
+ID, NUL = b"\x02_id\x00", b"\x00"
+BOOLS = {b"true": b"\x01", b"false": b"\x00", b"1": b"\x01", b"0": b"\x00"}
 _GLOBALS: dict[str, Any] = {
-    "ID": b"\x02_id\x00",
-    "NUL": b"\x00",
-    "BOOLS": {b"true": b"\x01", b"false": b"\x00", b"1": b"\x01", b"0": b"\x00"},
+    "ID": ID,
+    "NUL": NUL,
+    "BOOLS": BOOLS,
     "int32": Struct("<i").pack,
     "int64": Struct("<q").pack,
     "double": Struct("<d").pack,
@@ -65,13 +69,25 @@ def encoder(fields: Sequence[EntryField]) -> Encode:
     return made
 
 
-def _lines(
-    fields: list[tuple[tuple[str, ...], EntryField]], into: str, names: dict[str, Any]
-) -> Iterator[str]:
-    groups: dict[str, list[tuple[tuple[str, ...], EntryField]]] = {}
+def element_encoder(field: EntryField) -> Callable[[bytes], bytes]:
+    """What makes the element of one field. It raises ProjectionError."""
+    names = dict(_GLOBALS)
+    value = _value(field, field.path[-1], "parts", names)
+    exec(f"def made(raw):\n parts = []\n {value}\n return join(parts)", names)  # noqa: S102 - as above
+    made: Callable[[bytes], bytes] = names["made"]
+    return made
+
+
+def grouped(fields: Placed) -> Iterator[tuple[str, Placed]]:
+    """Fields by the first name of their paths, with what is left of these: nothing, unless it is an inner document."""
+    groups: dict[str, Placed] = {}
     for path, field in fields:
         groups.setdefault(path[0], []).append((path[1:], field))
-    for name, group in groups.items():
+    return iter(groups.items())
+
+
+def _lines(fields: Placed, into: str, names: dict[str, Any]) -> Iterator[str]:
+    for name, group in grouped(fields):
         if not group[0][0]:
             yield from _field(group[0][1], name, into, names)
             continue
@@ -81,20 +97,25 @@ def _lines(
         yield from _lines(group, inner, names)
         yield f"if {inner}:"
         yield f" body = join({inner})"
-        yield f" {into} += ({_element(_DOCUMENT, name)!r}, int32(len(body) + 5), body, NUL)"
+        yield f" {into} += ({element(DOCUMENT, name)!r}, int32(len(body) + 5), body, NUL)"
 
 
 def _field(field: EntryField, name: str, into: str, names: dict[str, Any]) -> Iterator[str]:
+    yield f"raw = get({field.name!r})"
+    yield "if raw is not None:"
+    yield " " + _value(field, name, into, names)
+
+
+def _value(field: EntryField, name: str, into: str, names: dict[str, Any]) -> str:
     kind = field.spec.type or "string"
     slow = f"slow{len(names)}"
     names[slow] = _slow(field, name)
-    head = repr(_element(_MARKS[kind], name)) if kind in _MARKS else ""
-    yield f"raw = get({field.name!r})"
-    yield "if raw is not None:"
-    yield " " + _QUICK.get(kind, _SLOW).format(into=into, head=head, slow=slow)
+    head = repr(element(MARKS[kind], name)) if kind in MARKS else ""
+    return _QUICK.get(kind, _SLOW).format(into=into, head=head, slow=slow)
 
 
-def _element(mark: bytes, name: str) -> bytes:
+def element(mark: bytes, name: str) -> bytes:
+    """How an element begins."""
     return mark + name.encode() + b"\x00"
 
 

@@ -46,6 +46,7 @@ class BulkOrder:
     rate: float = 0.0
     """Documents a second at most, of all workers together; 0: as fast as it goes."""
     wait_s: float = 30.0
+    read_preference: str = "primary"
 
 
 class Bulk:
@@ -130,7 +131,7 @@ class Bulk:
         order = self._order
         return [
             Job(number, documents, self._plan.contract, self._plan.fingerprint, mongo, self._progress.run,
-                order.repair, order.chunk, order.wait_s, order.rate, begun)
+                order.repair, order.chunk, order.wait_s, order.rate, begun, order.read_preference)
             for number, documents in enumerate([None, *ranges_between(bounds)])
         ]  # fmt: skip
 

@@ -20,7 +20,7 @@ from syncd.reconcile.check import Check, Order
 from syncd.reconcile.progress import Pace, Watch, holds
 from syncd.reconcile.report import Report
 from syncd.settings import Settings
-from syncd.stores.mongo import MongoStore, translated
+from syncd.stores.mongo import MongoStore, read_preference, translated
 from syncd.stores.ranges import Range
 from syncd.stores.redis import RedisStore
 
@@ -43,6 +43,7 @@ class Job:
     rate: float
     """Of all workers together."""
     begun_ms: int
+    read_preference: str = "primary"
     version: str = __version__
 
 
@@ -82,6 +83,7 @@ def _check(job: Job) -> Report:
         order = Order(
             repair=job.repair, chunk=job.chunk, wait_s=job.wait_s,
             documents=job.documents, keys=job.documents is None,
+            read_preference=read_preference(job.read_preference),
         )  # fmt: skip
         with Watch(redis, plan.name, job.run, stop):
             pace = Pace(redis, plan.name, job.run, job.rate, job.begun_ms)

@@ -26,6 +26,7 @@ _OOM_SAFE = (
     "syncd_drop",
     "syncd_leave",
     "syncd_advance",
+    "syncd_written",
     "syncd_trimmed",
     "syncd_differs",
     "syncd_vanished",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import time
@@ -30,6 +31,10 @@ Document: TypeAlias = dict[str, Any]
 HEARTBEAT_MS = 5_000
 OPLOG_CACHE_S = 5.0
 OPLOG_TIMEOUT_S = 2.0
+DNS_AGAIN_S = 1.0
+"""After which a name that was not found is looked up again: all lanes ask."""
+_OF_DNS = re.compile(r"DNS |nameserver|[Rr]esol")
+"""What the resolver's errors say, which the driver passes on as mistakes of the URI."""
 _OLDEST = (6, 0)
 _LOST = {
     260: "InvalidResumeToken",
@@ -67,11 +72,38 @@ class MongoStore:
     """One deployment, shared by all lanes. Thread-safe."""
 
     def __init__(self, uri: str, *, server_selection_timeout_s: float = 10.0) -> None:
+        self._uri, self._timeout_s = uri, server_selection_timeout_s
+        self._client_lock = threading.Lock()
+        self._client: MongoClient[Document] | None = None
+        self._unknown: tuple[float, TransientError] | None = None
+        self._oplog_lock = threading.Lock()
+        self._oplog_read = -OPLOG_CACHE_S
+        self._oplog_window: tuple[int, int] | None = None
+        with contextlib.suppress(TransientError):  # a daemon that starts without a network waits for it
+            self._open()
+
+    @property
+    def client(self) -> MongoClient[Document]:
+        """The driver's. Raises TransientError while the names of a `mongodb+srv` URI cannot be looked up."""
+        return self._client if self._client is not None else self._open()
+
+    def _open(self) -> MongoClient[Document]:
+        with self._client_lock:
+            if self._unknown is not None and time.monotonic() - self._unknown[0] < DNS_AGAIN_S:
+                raise self._unknown[1]
+            try:
+                self._client = self._client or self._new_client()
+            except TransientError as error:
+                self._unknown = time.monotonic(), error
+                raise
+            return self._client
+
+    def _new_client(self) -> MongoClient[Document]:
         try:
-            self.client: MongoClient[Document] = MongoClient(
-                uri,
+            return MongoClient(
+                self._uri,
                 appname=f"syncd {__version__}",
-                serverSelectionTimeoutMS=round(server_selection_timeout_s * 1000),
+                serverSelectionTimeoutMS=round(self._timeout_s * 1000),
                 connectTimeoutMS=5_000,
                 # A link that is half open gives no error of its own. The driver's monitor finds a server that does not
                 # answer after the sum of these two, and breaks what waits for it. No command has so short a limit:
@@ -82,12 +114,11 @@ class MongoStore:
                 tz_aware=True,
             )
         except (driver.ConfigurationError, driver.InvalidURI, ValueError) as error:
-            raise FatalError(
-                "mongo", f"SYNCD_MONGO_URI is not usable: {without_secrets(str(error))}"
-            ) from None
-        self._oplog_lock = threading.Lock()
-        self._oplog_read = -OPLOG_CACHE_S
-        self._oplog_window: tuple[int, int] | None = None
+            text = without_secrets(str(error))
+            if self._uri.startswith("mongodb+srv:") and _OF_DNS.search(text):
+                what = f"the name in SYNCD_MONGO_URI cannot be looked up: {text}; is the network up?"
+                raise TransientError("mongo", what) from None
+            raise FatalError("mongo", f"SYNCD_MONGO_URI is not usable: {text}") from None
 
     def connect(self) -> MongoCapabilities:
         """Ping, and refuse what is too old or has no change streams."""
@@ -129,7 +160,8 @@ class MongoStore:
 
     def close(self) -> None:
         """Close all connections."""
-        self.client.close()
+        if self._client is not None:
+            self._client.close()
 
 
 def read_preference(mode: str) -> _ServerMode | None:

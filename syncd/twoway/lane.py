@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from syncd import telemetry
-from syncd.errors import FencedError
+from syncd.errors import FencedError, StoreError
 from syncd.inbound.hub import StreamHub
 from syncd.inbound.lane import Lane
 from syncd.inbound.run import LaneRun
@@ -21,6 +22,7 @@ from syncd.twoway.status import TwoWayStatus
 from syncd.twoway.store import TwoWayStore
 from syncd.writebehind.listening import Listening
 from syncd.writebehind.memory import Memory
+from syncd.writebehind.outbox_status import look
 from syncd.writebehind.passing import Passing
 from syncd.writebehind.state_lane import FIRST_LEAD_US
 
@@ -63,6 +65,15 @@ class TwoWayLane(Lane):
         # Above all numbers of the daemons before: each began with this time, and counts its commands from there.
         number = seconds * 1_000_000 + micros + self._lead_us
         return TwoWayRun(*common, thin=self._is_thin, number=number, make_capture=make_capture)
+
+    def _interrupted(self, why: str, state: str, message: str, delay: float) -> float:
+        super()._interrupted(why, state, message, delay)
+        with contextlib.suppress(StoreError):  # what waits grows meanwhile, and people must see it
+            store = TwoWayStore(self._redis, self.plan, self._lease, self._settings.batch_writes)
+            listens, outbox = self._listening, self._control.outbox
+            backlog = listens.backlog() if listens is not None else look(self._redis, outbox, "")
+            self.status.looked(backlog, *store.count_marks())
+        return delay
 
     def _fenced(self, error: FencedError) -> float:
         if not error.holder:

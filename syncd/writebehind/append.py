@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 
 from syncd import telemetry
 from syncd.plan.append import AppendPlan
@@ -25,8 +26,8 @@ from syncd.stores.redis import RedisStore
 from syncd.stores.repairs import repairs_done, requested_repairs, split_repairs
 from syncd.stores.requests import RequestBoard, snapshot_begins, wants_snapshot
 from syncd.writebehind.batch import Batch, Delivery, Outcome, Refused, make_batch
-from syncd.writebehind.courier import Courier
-from syncd.writebehind.group import Entry, Group, entry_order
+from syncd.writebehind.courier import Couriers, Delivered
+from syncd.writebehind.group import Entries, Group, entry_order
 from syncd.writebehind.letters import Letters
 from syncd.writebehind.plain import PlainDelivery
 from syncd.writebehind.reader import Reader
@@ -36,7 +37,9 @@ from syncd.writebehind.target import make_series
 
 MOST_ENTRIES = 4000
 FIRST_ENTRIES = 64
-MOST_BYTES = 16 * 1024 * 1024
+FEWEST_BESIDE = 1000
+"""Smaller batches wait for all before them: then documents and dead letters come in the order of the stream."""
+MOST_BYTES = 4 * 1024 * 1024
 """Of one batch, by the size of the entries before: Redis cannot be asked for so many bytes."""
 EVERY_S = 1.0
 MOST_REPLAYED = 256
@@ -67,7 +70,7 @@ class AppendRun:
         self._kept = self._claimed = 0.0
         self._told = False
         self._delivery: Delivery
-        self._courier: Courier
+        self._couriers: Couriers
         self.progressed = False
         """Whether any entry got through."""
 
@@ -79,8 +82,8 @@ class AppendRun:
         self._status.enter("catching_up")
         if (left := self._delivery.begin()) is not None:
             self._tell(*left)
-        deliver = self._delivery.deliver
-        with Courier(self._plan.name, deliver) as self._courier, Reader(self._redis, self._group) as reader:
+        couriers = Couriers(self._plan.name, self._delivery.deliver, self._delivery.at_once)
+        with couriers as self._couriers, Reader(self._redis, self._group) as reader:
             self._take_over("")
             self._keep()
             self._status.enter("live")
@@ -148,34 +151,42 @@ class AppendRun:
         self._settle()
         after = "0-0"
         while entries := self._group.pending(self._count, after, consumer):
-            after = entries[-1].id
-            gone = [entry.id for entry in entries if not entry.said]
+            after = entries.ids[-1]
+            there, gone = entries.parted()
             self._trimmed(self._group.acknowledge(gone))
-            self._apply([entry for entry in entries if entry.said])
+            self._apply(there)
 
     def _trimmed(self, count: int) -> None:
         if count:
             telemetry.entries_trimmed(self._plan.name, self._plan.stream, count)
 
-    def _apply(self, entries: list[Entry]) -> None:
+    def _apply(self, entries: Entries) -> None:
         """Deliver, and wait for it."""
         self._send(entries)
         self._settle()
 
-    def _send(self, entries: list[Entry]) -> None:
-        """Convert while the batch before is delivered; then it is this one's turn."""
+    def _send(self, entries: Entries) -> None:
+        """Convert while batches before are delivered; then it is this one's turn."""
         self._status.heard()
         if entries:
             batch = make_batch(self._plan, entries)
             self._measure(entries)
-            self._settle()
-            self._courier.send(batch)
+            is_large = len(entries) >= FEWEST_BESIDE
+            self._turn(self._couriers.room() if is_large else self._couriers.settle(), batch)
+            self._couriers.send(batch)
+            self._delivery.meanwhile()
 
     def _settle(self) -> None:
-        """Wait for the batch that is on its way."""
-        if (done := self._courier.wait()) is not None:
+        """Wait for what is on its way."""
+        self._turn(self._couriers.settle(), None)
+
+    def _turn(self, delivered: Iterator[Delivered], following: Batch | None) -> None:
+        for done in delivered:
             telemetry.BATCH.labels(self._plan.name).observe(done.seconds)
-            self._tell(done.batch, done.outcome)
+            if done.outcome is not None:
+                self._tell(done.batch, done.outcome)
+        if (ended := self._delivery.turn(following)) is not None:
+            self._tell(*ended)
 
     def _tell(self, batch: Batch, outcome: Outcome) -> None:
         self._trimmed(batch.gone)
@@ -184,9 +195,8 @@ class AppendRun:
         self._status.took(len(batch.entries))
         self.progressed = True
 
-    def _measure(self, entries: list[Entry]) -> None:
-        size = sum(sum(map(len, said.values())) for _, said in entries)
-        fit = MOST_BYTES * len(entries) // max(1, size)
+    def _measure(self, entries: Entries) -> None:
+        fit = MOST_BYTES * len(entries) // max(1, entries.size())
         self._count = max(1, min(fit, 2 * self._count, MOST_ENTRIES))
 
     def _answer(self) -> None:
@@ -208,20 +218,20 @@ class AppendRun:
         if not self._delivery.alone:
             self._settle()
             entries = [entry for _, entry in split_repairs(wanted)[1]]
-            found = self._group.look_up(sorted(entries, key=entry_order))
-            outcome = self._delivery.deliver(make_batch(self._plan, [entry for entry in found if entry.said]))
+            there, _ = self._group.look_up(sorted(entries, key=entry_order)).parted()
+            outcome = self._delivery.deliver_alone(make_batch(self._plan, there)) if there else Outcome({})
             telemetry.appended(self._plan.name, 0, 0, outcome.repeated, outcome.parked)
+            telemetry.repairs_applied(self._plan.name, len(wanted))
         repairs_done(self._redis, self._plan.name, wanted)
-        telemetry.repairs_applied(self._plan.name, len(wanted))
 
     def _replay(self, letters: dict[str, str]) -> None:
         """Dead letters by entry. One that still does not fit keeps a letter, with the reason of now."""
-        found = self._group.look_up(sorted(letters, key=entry_order))
+        there, gone = self._group.look_up(sorted(letters, key=entry_order)).parted()
         outcome = Outcome({})
-        if there := [entry for entry in found if entry.said]:
-            outcome = self._delivery.deliver(make_batch(self._plan, there))
-        gone = Refused("entry_trimmed", "the entry is no longer in the stream; nothing can be replayed")
-        lost = {entry.id: gone for entry in found if not entry.said}
+        if there:
+            outcome = self._delivery.deliver_alone(make_batch(self._plan, there))
+        why = Refused("entry_trimmed", "the entry is no longer in the stream; nothing can be replayed")
+        lost = dict.fromkeys(gone, why)
         done = [
             letter for entry, letter in letters.items() if entry not in outcome.refused.keys() | lost.keys()
         ]

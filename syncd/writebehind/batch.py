@@ -8,9 +8,8 @@ from typing import NamedTuple, Protocol
 
 from bson.raw_bson import RawBSONDocument
 
-from syncd.errors import ProjectionError
 from syncd.plan.append import AppendPlan
-from syncd.writebehind.group import Entry
+from syncd.writebehind.group import Entries
 
 
 class Refused(NamedTuple):
@@ -62,28 +61,36 @@ class Delivery(Protocol):
 
     alone: bool
     """Whether no other daemon delivers."""
+    at_once: int
+    """How many batches may be on their way."""
 
     def begin(self) -> tuple[Batch, Outcome] | None:
         """Before the first batch of a run: finish what a run before has left."""
 
-    def deliver(self, batch: Batch) -> Outcome:
-        """Write the documents, acknowledge the entries, park what is refused. Raises StoreError where it is not known
-        what happened; then the run ends, and the next finds out."""
+    def turn(self, following: Batch | None) -> tuple[Batch, Outcome] | None:
+        """By the lane's thread, before each batch and behind the last. Where `at_once` is 1 no batch is on its way.
+        Returns one that has ended by it."""
+
+    def meanwhile(self) -> None:
+        """By the lane's thread, when a batch has been sent: what need not be done before."""
+
+    def deliver(self, batch: Batch) -> Outcome | None:
+        """By any thread: write the documents, acknowledge the entries, park what is refused; None where the next `turn`
+        ends it. Raises StoreError where it is not known what happened; then the run ends, and the next finds out."""
+
+    def deliver_alone(self, batch: Batch) -> Outcome:
+        """By the lane's thread, when nothing else is on its way: all of it."""
 
     def keep(self) -> None:
         """Once a second. Raises FencedError where another daemon has the work."""
 
 
-def make_batch(plan: AppendPlan, entries: list[Entry]) -> Batch:
+def make_batch(plan: AppendPlan, entries: Entries) -> Batch:
     """The documents of entries. One that cannot be one is refused."""
-    batch = Batch([entry.id for entry in entries])
-    for place, (entry, said) in enumerate(entries):
-        if not said:
-            batch.gone += 1
-            continue
-        try:
-            batch.documents.append(plan.document(entry, said))
-            batch.places.append(place)
-        except ProjectionError as error:
-            batch.refused[entry] = Refused(error.reason, error.detail)
-    return batch
+    there, gone = entries.parted()
+    documents, refused = plan.documents(there.ids, there.said)
+    places = [at for at, said in enumerate(entries.said) if said] if gone else list(range(len(entries)))
+    if refused:
+        places = [place for at, place in enumerate(places) if at not in refused]
+    why = {there.ids[at]: Refused(error.reason, error.detail) for at, error in sorted(refused.items())}
+    return Batch(entries.ids, documents, places, why, len(gone))

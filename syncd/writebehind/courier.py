@@ -1,11 +1,11 @@
-"""Delivers one batch while the lane reads and converts the next."""
+"""Deliver batches while the lane reads and converts the next."""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from syncd.writebehind.batch import Batch, Outcome
@@ -15,31 +15,36 @@ class Delivered(NamedTuple):
     """A batch that is done."""
 
     batch: Batch
-    outcome: Outcome
+    outcome: Outcome | None
     seconds: float
 
 
-class Courier:
-    """Use as a context manager, from one thread; deliveries run one after another in another one, as long as it lasts.
+class Couriers:
+    """Use as a context manager, from one thread; deliveries run in others, as long as it lasts, `most` at a time.
 
-    At most one is on its way. When the block ends none is, also not one that failed.
+    When the block ends none is on its way, also not one that failed.
     """
 
-    def __init__(self, name: str, deliver: Callable[[Batch], Outcome]) -> None:
-        self._deliver = deliver
+    def __init__(self, name: str, deliver: Callable[[Batch], Outcome | None], most: int) -> None:
+        self._deliver, self._most = deliver, most
         self._out: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._back: queue.SimpleQueue[Delivered | BaseException] = queue.SimpleQueue()
-        self._is_flying = False
-        # A daemon thread, as the lane's: a process that ends does not wait for a dead link.
-        self._thread = threading.Thread(target=self._run, name=f"courier-{name}", daemon=True)
+        self._flying = 0
+        # Daemon threads, as the lane's: a process that ends does not wait for a dead link.
+        self._threads = [
+            threading.Thread(target=self._run, name=f"courier-{name}", daemon=True) for _ in range(most)
+        ]
 
-    def __enter__(self) -> Courier:
-        self._thread.start()
+    def __enter__(self) -> Couriers:
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._out.put(None)
-        self._thread.join()
+        for _ in self._threads:
+            self._out.put(None)
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
         while (batch := self._out.get()) is not None:
@@ -50,17 +55,27 @@ class Courier:
                 self._back.put(error)
 
     def send(self, batch: Batch) -> None:
-        """Begin to deliver; `wait` for the one before first."""
-        assert not self._is_flying
-        self._is_flying = True
+        """Begin to deliver; see `room` first."""
+        assert self._flying < self._most
+        self._flying += 1
         self._out.put(batch)
 
-    def wait(self) -> Delivered | None:
-        """The batch on its way, when it is done; raises what its delivery raised. None where none is."""
-        if not self._is_flying:
-            return None
-        said = self._back.get()
-        self._is_flying = False
-        if isinstance(said, BaseException):
-            raise said
-        return said
+    def room(self) -> Iterator[Delivered]:
+        """Wait until another batch may be sent. Yields those that are done; raises as `settle`."""
+        return self._until(self._most - 1)
+
+    def settle(self) -> Iterator[Delivered]:
+        """Wait for all that are on their way. Where one fails, its error is raised behind the others."""
+        return self._until(0)
+
+    def _until(self, left: int) -> Iterator[Delivered]:
+        failed: BaseException | None = None
+        while self._flying > left:
+            said = self._back.get()
+            self._flying -= 1
+            if not isinstance(said, BaseException):
+                yield said
+            elif failed is None:
+                failed, left = said, 0
+        if failed is not None:
+            raise failed

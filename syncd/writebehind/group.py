@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 from redis import exceptions as driver
 
 from syncd.errors import FatalError, TransientError
 from syncd.plan.append import AppendPlan
+from syncd.plan.columns import Said
 from syncd.stores.lease import is_dead
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
@@ -20,17 +23,34 @@ FIRST_TIME_MS = 10**12
 """An id below it is no time of this century, but one that the application chose."""
 
 
-class Entry(NamedTuple):
-    """One entry of the stream. No entry is without fields, so `said` is empty where it was removed meanwhile."""
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Entries of the stream. There may be thousands, so they have no objects of their own."""
 
-    id: str
-    said: dict[bytes, bytes]
+    ids: list[str]
+    said: list[Said]
+    """Of each. No entry is without fields, so this is empty where it was removed meanwhile."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def size(self) -> int:
+        """Bytes of names and values."""
+        return sum(map(len, map(b"".join, self.said)))
+
+    def parted(self) -> tuple[Entries, list[str]]:
+        """Those that are there, and the ids of the others."""
+        if all(self.said):
+            return self, []
+        there = [at for at, said in enumerate(self.said) if said]
+        gone = [entry for entry, said in zip(self.ids, self.said, strict=True) if not said]
+        return Entries([self.ids[at] for at in there], [self.said[at] for at in there]), gone
 
 
 class Taken(NamedTuple):
     """Entries, and how many others are known to be gone."""
 
-    entries: list[Entry]
+    entries: Entries
     trimmed: int = 0
 
 
@@ -97,7 +117,7 @@ class Group:
             return {}
         return _texts(found)
 
-    def wait(self, count: int) -> list[Entry]:
+    def wait(self, count: int) -> Entries:
         """New entries, as soon as there are any."""
         with self.translated():
             found = self._store.client.execute_command(
@@ -109,7 +129,7 @@ class Group:
         """How a command begins that reads."""
         return ["XREADGROUP", "GROUP", self.name, consumer or self._consumer, "COUNT", count]
 
-    def pending(self, count: int, after: str, consumer: str = "") -> list[Entry]:
+    def pending(self, count: int, after: str, consumer: str = "") -> Entries:
         """What a consumer, this one or another, has taken and not acknowledged."""
         with self.translated():
             found = self._store.client.execute_command(
@@ -146,7 +166,7 @@ class Group:
                 self.stream, self.name, self._consumer, round(idle_s * 1000), "0-0", count=count
             )
         gone = found[2] if len(found) > 2 else []
-        return Taken([Entry(entry.decode(), said) for entry, said in found[1] if said], len(gone))
+        return Taken(_entries([(b"", found[1])]).parted()[0], len(gone))
 
     def acknowledge(self, entries: list[str]) -> int:
         """These are done; how many of them nobody had acknowledged before."""
@@ -155,16 +175,14 @@ class Group:
         with self.translated():
             return int(self._store.client.xack(self.stream, self.name, *entries))
 
-    def look_up(self, entries: list[str]) -> list[Entry]:
+    def look_up(self, entries: list[str]) -> Entries:
         """Entries by id, without fields where they are gone."""
         pipe = self._store.client.pipeline(transaction=False)
         for entry in entries:
             pipe.xrange(self.stream, entry, entry)
         with self.translated():
             replies = pipe.execute()
-        return [
-            Entry(entry, found[0][1] if found else {}) for entry, found in zip(entries, replies, strict=True)
-        ]
+        return Entries(entries, [_flat(found[0][1]) if found else [] for found in replies])
 
     def backlog(self) -> Backlog:
         """What is left to do; also stores how far the group is, for the day on which somebody destroys it."""
@@ -207,17 +225,23 @@ class Group:
             raise
 
 
-def entries_of(found: Any) -> list[Entry]:
-    """The entries of a reply whose fields stand in one list each."""
+def entries_of(found: Any) -> Entries:
+    """The entries of a reply as it is."""
     if not found:
-        return []
+        return Entries([], [])
     ((_, entries),) = found
-    pairs = ((entry.decode(), dict(zip(it := iter(said), it, strict=False))) for entry, said in entries)
-    return list(map(Entry._make, pairs))
+    ids = b" ".join([entry for entry, _ in entries]).decode().split(" ")
+    return Entries(ids, [said for _, said in entries])
 
 
-def _entries(found: Any) -> list[Entry]:
-    return [Entry(entry.decode(), said or {}) for _, entries in found or [] for entry, said in entries]
+def _entries(found: Any) -> Entries:
+    """The entries of a reply whose fields the driver has put into dictionaries."""
+    entries = [entry for _, entries in found or [] for entry in entries]
+    return Entries([entry.decode() for entry, _ in entries], [_flat(said or {}) for _, said in entries])
+
+
+def _flat(said: dict[bytes, bytes]) -> Said:
+    return list(chain.from_iterable(said.items()))
 
 
 def _texts(said: Any) -> dict[str, Any]:

@@ -33,7 +33,8 @@ class Ledger:
     def __init__(self, store: RedisStore, plan: AppendPlan, lease: Lease) -> None:
         self._store, self._plan, self._lease = store, plan, lease
         self._letters = Letters(store, plan)
-        self._keys = ControlKeys(plan.name)
+        keys = self._keys = ControlKeys(plan.name)
+        self._all_keys = [keys.lease, keys.position, keys.dead, keys.letters, plan.stream]
         self._now: int | str = ""
 
     def noted(self) -> Noted | None:
@@ -49,29 +50,44 @@ class Ledger:
         age_s = seconds + (micros - int(since)) / 1e6
         return Noted(int(number), batch.decode().split(" "), age_s)
 
-    def note(self, entries: list[str], done: Collection[str] = ()) -> int:
-        """These are written next; the number for it. `done` need not be written. Replaces the batch that is noted."""
-        return int(self._advance(entries, done, {})[0])
+    def turn(
+        self, entries: list[str], done: Collection[str] | None, refused: Mapping[str, Refused]
+    ) -> tuple[int, int]:
+        """These are written next, `done` are written, `refused` never will be. The number for what is written next,
+        and how many letters are new. Replaces the batch that is noted.
 
-    def close(self, done: Collection[str], refused: Mapping[str, Refused]) -> int:
-        """The batch is written; how many letters are new."""
+        None is done where all are that were noted. These are acknowledged by `acknowledge`, or by the next call.
+        """
+        number, *stored = self._advance(entries, done, refused)
+        return int(number), self._letters.tell(refused, stored)
+
+    def close(self, done: Collection[str] | None, refused: Mapping[str, Refused]) -> int:
+        """The same where nothing is next, and all is acknowledged at once; how many letters are new."""
         return self._letters.tell(refused, self._advance([], done, refused)[1:])
 
+    def acknowledge(self) -> None:
+        """The entries of a batch that is done, where they are not acknowledged yet."""
+        args = [self._lease.value, self._plan.name, self._plan.projection]
+        self._check(self._store.call("syncd_written", self._all_keys, args))
+
     def _advance(
-        self, entries: list[str], done: Collection[str], refused: Mapping[str, Refused]
+        self, entries: list[str], done: Collection[str] | None, refused: Mapping[str, Refused]
     ) -> list[bytes]:
-        keys = [self._keys.lease, self._keys.position, self._keys.dead, self._keys.letters, self._plan.stream]
         args = [self._lease.value, self._lease.ttl_ms, self._plan.name, self._plan.projection, self._now]
-        args += [" ".join(entries), len(done), *done, *self._letters.arguments(refused)]
-        reply: list[bytes] = self._store.call("syncd_advance", keys, args)
+        args += [" ".join(entries), *(["all"] if done is None else [len(done), *done])]
+        args += self._letters.arguments(refused)
+        reply: list[bytes] = self._check(self._store.call("syncd_advance", self._all_keys, args))
+        self._now = int(reply[1]) if entries else ""
+        return reply[1:]
+
+    def _check(self, reply: list[bytes]) -> list[bytes]:
         if reply[0] == b"version":
             raise newer_protocol(reply)
         if reply[0] == b"fenced":
             raise fenced(self._plan.name, reply)
         if reply[0] == b"noted":
             raise TransientError("redis", "another batch is noted than ours; the lane begins with that one")
-        self._now = int(reply[1]) if entries else ""
-        return reply[1:]
+        return reply
 
     def set_doubt(self, entry: str) -> None:
         """Up to this entry documents may be there of which nobody knows any more."""

@@ -15,6 +15,7 @@ class PlainDelivery:
     """See Delivery. Several daemons may work at once."""
 
     alone = False
+    at_once = 3
 
     def __init__(self, plan: AppendPlan, mongo: MongoStore, redis: RedisStore, group: Group) -> None:
         self._group = group
@@ -25,6 +26,12 @@ class PlainDelivery:
         """Nothing has to be known of before."""
         return None
 
+    def turn(self, following: Batch | None) -> None:
+        """Batches know nothing of each other."""
+
+    def meanwhile(self) -> None:
+        """A batch is acknowledged as soon as it is written."""
+
     def deliver(self, batch: Batch) -> Outcome:
         """Write, then acknowledge. What cannot be written becomes a dead letter with its acknowledgement."""
         written = self._writer.write(batch.documents)
@@ -33,6 +40,8 @@ class PlainDelivery:
         }
         self._group.acknowledge([entry for entry in batch.entries if entry not in refused])
         return Outcome(refused, len(written.repeated), self._letters.park(refused))
+
+    deliver_alone = deliver
 
     def keep(self) -> None:
         """Nothing runs out."""

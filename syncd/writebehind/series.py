@@ -9,13 +9,15 @@ writes. Where one of them is not to be had, each document is looked up before it
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from syncd import telemetry
 from syncd.errors import UncertainError
 from syncd.plan.append import AppendPlan
 from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore
-from syncd.writebehind.batch import Batch, Outcome, make_batch
+from syncd.writebehind.batch import Batch, Outcome, Refused, make_batch
 from syncd.writebehind.group import Group, entry_order
 from syncd.writebehind.ledger import Ledger, Noted
 from syncd.writebehind.series_writer import SeriesWriter
@@ -24,10 +26,25 @@ MARGIN_S = 120.0
 """Before MongoDB forgets a session: its own clock, and the way there."""
 
 
+class Written(NamedTuple):
+    """A batch that MongoDB has, and Redis does not know it yet."""
+
+    batch: Batch
+    outcome: Outcome
+    done: list[str] | None
+    """Entries that are to be acknowledged; None for all that are noted."""
+
+    @property
+    def ends(self) -> tuple[list[str] | None, dict[str, Refused]]:
+        """What is to be acknowledged, and what is to be parked."""
+        return self.done, self.outcome.refused
+
+
 class SeriesDelivery:
     """See Delivery. One daemon at a time: it holds the lease."""
 
     alone = True
+    at_once = 1
 
     def __init__(
         self,
@@ -45,9 +62,15 @@ class SeriesDelivery:
         self._writer = SeriesWriter(mongo, plan, time_field, site)
         self._doubt = (0, 0)
         """Up to here documents may be there that nobody remembers."""
+        self._number = 0
+        """Of the batch that is noted."""
+        self._written: Written | None = None
+        self._owes = False
+        """Whether a batch that has ended is not acknowledged."""
 
     def begin(self) -> tuple[Batch, Outcome] | None:
         """Finish the batch that is noted."""
+        self._ledger.acknowledge()
         lost = self._group.was_lost
         doubt, news = self._ledger.doubt(self._group.newest(), group_lost=lost, group_new=self._group.is_new)
         self._doubt = entry_order(doubt)
@@ -61,45 +84,82 @@ class SeriesDelivery:
     def _finish(self, noted: Noted) -> tuple[Batch, Outcome]:
         batch = make_batch(self._plan, self._group.look_up(noted.entries))
         if self._is_doubtful(batch):
-            return batch, self.deliver(batch)
+            return batch, self.deliver_alone(batch)
         if noted.age_s > self._writer.memory_s() - MARGIN_S:
             return batch, self._deliver_uncertain(batch, "session_expired")
         try:
-            return batch, self._write(noted.number, batch)
+            self._written = self._write(noted.number, batch)
         except UncertainError:
             return batch, self._deliver_uncertain(batch, "history_truncated")
+        return self._end()
 
     def _deliver_uncertain(self, batch: Batch, why: str) -> Outcome:
         last = max(batch.entries, key=entry_order)
         telemetry.append_uncertain(self._plan.name, why, len(batch.entries), last)
         self._ledger.set_doubt(last)
         self._doubt = entry_order(last)
-        return self.deliver(batch)
+        return self.deliver_alone(batch)
 
     def _is_doubtful(self, batch: Batch) -> bool:
         return entry_order(batch.entries[0]) <= self._doubt
 
-    def deliver(self, batch: Batch) -> Outcome:
-        """Note, write, and close the batch, which acknowledges its entries."""
-        if not self._is_doubtful(batch):
-            return self._write(self._ledger.note(batch.entries), batch)
+    def turn(self, following: Batch | None) -> tuple[Batch, Outcome] | None:
+        """End the batch that is written, which acknowledges its entries, and note the following: both in one step."""
+        if following is None:
+            return None if self._written is None else self._end()
+        done, refused = ((), {}) if self._written is None else self._written.ends
+        self._number, parked = self._ledger.turn(following.entries, done, refused)
+        self._owes = done is None
+        return self._ended(parked)
+
+    def meanwhile(self) -> None:
+        """Acknowledge the entries of the batch that has ended: MongoDB need not wait for that."""
+        if self._owes:
+            self._ledger.acknowledge()
+            self._owes = False
+
+    def _end(self) -> tuple[Batch, Outcome]:
+        assert self._written is not None
+        ended = self._ended(self._ledger.close(*self._written.ends))
+        assert ended is not None
+        return ended
+
+    def _ended(self, parked: int) -> tuple[Batch, Outcome] | None:
+        written, self._written = self._written, None
+        if written is None:
+            return None
+        written.outcome.parked = parked
+        return written.batch, written.outcome
+
+    def deliver(self, batch: Batch) -> None:
+        """Write the batch that is noted."""
+        deliver = self._write_the_rest if self._is_doubtful(batch) else self._write
+        self._written = deliver(self._number, batch)
+
+    def deliver_alone(self, batch: Batch) -> Outcome:
+        """Note, write, and end it."""
+        self.turn(batch)
+        self.deliver(batch)
+        return self._end()[1]
+
+    def _write_the_rest(self, number: int, batch: Batch) -> Written:
         # What is on its way from a daemon before must not arrive between the look and the write.
-        self._writer.fence(self._ledger.note(batch.entries))
+        self._writer.fence(number)
         there = {batch.entries[at] for at in self._writer.there(batch.documents, batch.places)}
         rest = batch.without(there)
         if not rest.entries:
-            self._ledger.close(there, {})
-            return Outcome({}, len(there))
-        outcome = self._write(self._ledger.note(rest.entries, there), rest)
-        outcome.repeated += len(there)
-        return outcome
+            return Written(batch, Outcome({}, len(there)), None)
+        # What is left has other places, so it needs another number.
+        written = self._write(self._ledger.turn(rest.entries, there, {})[0], rest)
+        written.outcome.repeated += len(there)
+        return written._replace(batch=batch)
 
-    def _write(self, number: int, batch: Batch) -> Outcome:
+    def _write(self, number: int, batch: Batch) -> Written:
         refused, repeated = self._writer.write(number, batch.documents, batch.places)
         outcome = Outcome(batch.refused | {batch.entries[at]: why for at, why in refused.items()}, repeated)
-        done = [entry for entry in batch.entries if entry not in outcome.refused]
-        outcome.parked = self._ledger.close(done, outcome.refused)
-        return outcome
+        if not outcome.refused:
+            return Written(batch, outcome, None)
+        return Written(batch, outcome, [entry for entry in batch.entries if entry not in outcome.refused])
 
     def keep(self) -> None:
         """Hold on to the lease, and to the session."""

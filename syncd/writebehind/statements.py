@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import bson
@@ -28,11 +29,17 @@ class Change(NamedTuple):
     """The position of the deletion: a document that was read behind it shows a key that came later."""
 
 
-def selection(change: Change) -> dict[str, Any]:
-    """The document, unless it is of a later read, or of one that came behind the deletion."""
+def selection(change: Change, site: str) -> dict[str, Any]:
+    """The document, unless it is another site's, of a later read, or of one that came behind the deletion."""
     told = change.update is None and change.deleted > NEVER
     behind = {"$gte": change.deleted} if told else {"$gt": change.position}
-    return {"_id": {"$eq": change.id}, "_syncd.pos": {"$not": behind}}
+    ours = {"$in": [None, *sorted({"", site})]}
+    return {"_id": {"$eq": change.id}, "_syncd.pos": {"$not": behind}, "_syncd.site": ours}
+
+
+def is_ours(document: Mapping[str, Any], site: str) -> bool:
+    """Whether no other site has written it. One that is not named belongs to nobody."""
+    return document.get("_syncd", {}).get("site") in (None, "", site)
 
 
 def statement(change: Change, site: str) -> RawBSONDocument:
@@ -44,7 +51,7 @@ def statement(change: Change, site: str) -> RawBSONDocument:
     else:
         gone = dict.fromkeys([*change.update.unset, "_syncd.deleted"], "")
         said = {"$set": {**change.update.set, **syncd}, "$unset": gone}
-    return _encoded({"q": selection(change), "u": said, "upsert": change.update is not None})
+    return _encoded({"q": selection(change, site), "u": said, "upsert": change.update is not None})
 
 
 def document(change: Change, site: str) -> RawBSONDocument:

@@ -16,7 +16,7 @@ from syncd.plan.state import StatePlan
 from syncd.stores.mongo import MongoStore, translated
 from syncd.writebehind.batch import Refused
 from syncd.writebehind.session import ContractSession
-from syncd.writebehind.statements import Change, document, selection, statement
+from syncd.writebehind.statements import Change, document, is_ours, selection, statement
 from syncd.writebehind.writer import refusal
 
 MOST_STATEMENTS = 1000
@@ -24,6 +24,7 @@ MANY = 16
 """So many states at once make it worth while to ask which documents are new."""
 MOST_BYTES = 16 * 1024 * 1024
 _DUPLICATE = {11000, 11001, 12582}
+_OTHER_SITE = Refused("other_site", "another site has written this document, see its `_syncd.site`")
 
 
 @dataclass(slots=True)
@@ -77,7 +78,7 @@ class StateWriter:
         states = [change for change in changes if change.update is not None]
         if len(states) < MANY:
             return list(changes)
-        known = self._positions(states, level="local")
+        known = self._there(states, level="local")
         new = [change for change in states if _name(change.id) not in known]
         done = {change.key for change in new}
         left = [change for change in changes if change.key not in done]
@@ -86,7 +87,9 @@ class StateWriter:
     def still_at(self, positions: Mapping[bytes, str]) -> list[bytes]:
         """The keys whose documents are of these positions."""
         ids = {key: self._plan.document_id(key) for key in positions if self._plan.owns(key)}
-        there = self._positions_of(list(ids.values())) if ids else {}
+        there = (
+            {name: _position(found) for name, found in self._found(list(ids.values())).items()} if ids else {}
+        )
         return [key for key, document_id in ids.items() if there.get(_name(document_id)) == positions[key]]
 
     def _update(self, changes: Sequence[Change], written: Written) -> list[Change]:
@@ -130,32 +133,41 @@ class StateWriter:
         removed = 0
         for start in range(0, 0 if self._tombstone else len(gone), MOST_STATEMENTS):
             part = gone[start : start + MOST_STATEMENTS]
-            statements = [{"q": selection(change), "limit": 1} for change in part]
+            statements = [{"q": selection(change, self._site), "limit": 1} for change in part]
             reply = self._send("delete", "deletes", statements)
             removed += reply["n"]
             for error in reply.get("writeErrors", ()):
                 written.refused[part[error["index"]].key] = refusal(int(error["code"]), error)
         if removed < len(gone):
-            there = self._positions(gone)
-            late = [change for change in gone if there.get(_name(change.id), "") > change.position]
-            written.late += late
+            there = self._there(gone)
+            written.late += [
+                change for change in gone
+                if (found := there.get(_name(change.id))) is not None
+                and (_position(found) > change.position or not is_ours(found, self._site))
+            ]  # fmt: skip
 
     def _look_ahead(self, written: Written) -> None:
-        there = self._positions(written.late)
+        """What is another site's stays so; it says nothing of the time of this Redis."""
+        there = self._there(written.late)
         if len(there) < len({_name(change.id) for change in written.late}):
             raise TransientError("mongo", "a document is there but not yet on a majority; waiting for it")
-        written.ahead = max(there.values())
+        ours = {name for name, found in there.items() if is_ours(found, self._site)}
+        written.refused |= {
+            change.key: _OTHER_SITE for change in written.late if _name(change.id) not in ours
+        }
+        written.late = [change for change in written.late if _name(change.id) in ours]
+        written.ahead = max((_position(there[name]) for name in ours), default="")
 
-    def _positions(self, changes: Sequence[Change], level: str = "majority") -> dict[str, str]:
-        """Of the documents that are there, by the text of their `_id`."""
-        return self._positions_of([change.id for change in changes], level)
+    def _there(self, changes: Sequence[Change], level: str = "majority") -> dict[str, dict[str, Any]]:
+        """What is syncd's of the documents that are there, by the text of their `_id`."""
+        return self._found([change.id for change in changes], level)
 
-    def _positions_of(self, ids: list[Any], level: str = "majority") -> dict[str, str]:
+    def _found(self, ids: list[Any], level: str = "majority") -> dict[str, dict[str, Any]]:
         collection = self._database.get_collection(self._name, read_concern=ReadConcern(level))
         wanted = {"_id": {"$in": ids}}
         with translated():
-            found = list(collection.find(wanted, {"_syncd.pos": 1}))
-        return {_name(document["_id"]): _position(document) for document in found}
+            found = list(collection.find(wanted, {"_syncd.pos": 1, "_syncd.site": 1}))
+        return {_name(document["_id"]): document for document in found}
 
     def _send(self, name: str, key: str, statements: list[Any]) -> dict[str, Any]:
         self._number += 1

@@ -15,10 +15,14 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/run.py"))
 SAID = {
     "chat-sessions": "are in MongoDB, each once, in order, typed",
+    "edge-site": "all equal",
     "movies-search": "400 films copied and indexed",
     "profiles-hash": "ok: syncd ended by itself",
 }
-SMALLER = {"chat-sessions": ["--sessions", "40", "--clients", "4", "--seconds", "6", "--kill-every", "2.5"]}
+SMALLER = {
+    "chat-sessions": ["--sessions", "40", "--clients", "4", "--seconds", "6", "--kill-every", "2.5"],
+    "edge-site": ["--products", "400", "--seconds", "2"],
+}
 LONGEST = 150  # seconds; a slow machine that loads a model and starts three servers
 
 
@@ -31,7 +35,7 @@ def test_every_example_is_known_here() -> None:
 def test_the_example_is_complete(example: Path) -> None:
     """A README that names the command, and contracts that pass the checks."""
     assert f"python examples/{example.name}/run.py" in (example / "README.md").read_text(encoding="utf-8")
-    assert load_contract_set(example / "contracts", {}).contracts
+    assert load_contract_set(example / "contracts", {"SYNCD_SITE": "hill"}).contracts
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)

@@ -23,7 +23,7 @@ from tests.support.stream import add_series, append_timed, wait_done, wait_numbe
 COUNT = 300
 SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
 """10: 200,000 entries instead of 20,000."""
-WRITE, NOTE = b"txnNumber", b"syncd_advance"
+WRITE, NOTE, WRITTEN = b"txnNumber", b"syncd_advance", b"syncd_written"
 
 
 def live(rig: Rig, short: str) -> Flow:
@@ -68,8 +68,18 @@ def test_telemetry(rig: Rig) -> None:
         lambda rig: rig.mongo_proxy.hold_reply(WRITE),
         lambda rig: rig.redis_proxy.hold_request(NOTE, nth=2),
         lambda rig: rig.redis_proxy.hold_reply(NOTE, nth=2),
+        lambda rig: rig.redis_proxy.hold_request(WRITTEN),
+        lambda rig: rig.redis_proxy.hold_reply(WRITTEN),
     ],
-    ids=["noted", "before the write", "written", "before the end of the batch", "ended"],
+    ids=[
+        "noted",
+        "before the write",
+        "written",
+        "before the end of the batch",
+        "ended",
+        "before the acknowledgement",
+        "acknowledged",
+    ],
 )
 def test_kill_at_each_step(rig: Rig, hold: Callable[[Rig], Hold]) -> None:
     """nothing_lost, applied_once: kill -9 at each step of a batch: noted, written, acknowledged."""

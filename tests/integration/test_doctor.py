@@ -45,9 +45,9 @@ def directory(tmp_path: Path) -> Path:
     return contracts.path
 
 
-def ask(directory: Path, mongo_uri: str, redis_url: str) -> Report:
-    settings = {"SYNCD_MONGO_URI": mongo_uri, "SYNCD_REDIS_URL": redis_url}
-    return preflight(load_contract_set(directory, {}), Settings.from_environment(settings))
+def ask(directory: Path, mongo_uri: str, redis_url: str, **more: str) -> Report:
+    settings = {"SYNCD_MONGO_URI": mongo_uri, "SYNCD_REDIS_URL": redis_url, **more}
+    return preflight(load_contract_set(directory, more), Settings.from_environment(settings))
 
 
 def short(report: Report) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
@@ -61,6 +61,17 @@ def test_all_is_well(directory: Path, mongo_uri: str, client: Redis, server: Red
     """A Redis that keeps its data, evicts nothing, and lets syncd set its option: nothing found, nothing changed."""
     assert ask(directory, mongo_uri, server.url).findings == []
     assert client.config_get("notify-keyspace-events") == {"notify-keyspace-events": ""}
+
+
+def test_a_stream_without_its_site(
+    directory: Path, mongo_uri: str, client: Redis, server: RedisServer
+) -> None:
+    """nothing_lost, applied_once: the same name of a stream at two sites gives the same `_id` to different entries."""
+    contracts = ContractDirectory(directory, "doctor")
+    shape = projection({"a": "a"}, name="event", type="stream", key="in:${SYNCD_SITE}")
+    contracts.write("named", shape, sync=APPEND)
+    found = short(ask(directory, mongo_uri, server.url, SYNCD_SITE="hill"))
+    assert found == [("promise", ("nothing_lost", "applied_once"), ("events",))]
 
 
 def test_a_redis_that_keeps_nothing(

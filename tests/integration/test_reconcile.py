@@ -140,6 +140,34 @@ def test_the_command(shared: Scene, mongo_uri: str, redis_url: str) -> None:
     assert run(flow.contract, SYNCD_REDIS_URL="redis://127.0.0.1:1/0")[0] == 3
 
 
+def test_where_documents_are_read(shared: Scene, mongo_uri: str, redis_url: str) -> None:
+    """As the contract says, or the command, which wins; also by processes."""
+    plan = {"read_preference": "secondaryPreferred"}
+    flow = shared.run("where", projection(["title"]), documents=FILMS, reconcile=plan)
+    env = {
+        "SYNCD_MONGO_URI": mongo_uri, "SYNCD_REDIS_URL": redis_url,
+        "SYNCD_CONTRACTS": str(shared.contracts.path),
+    }  # fmt: skip
+
+    def asked(*words: str) -> set[str]:
+        database = flow.collection.database
+        database.command("profile", 0)
+        database["system.profile"].drop()
+        flow.count_reads()
+        assert syncd("reconcile", flow.contract, *words, **env).returncode == 0
+        database.command("profile", 0)
+        chunks = {"ns": flow.collection.full_name, "command.sort": {"_id": 1}}
+        found = list(database["system.profile"].find(chunks))
+        assert sum(one["nreturned"] for one in found) >= len(FILMS)
+        return {one["command"].get("$readPreference", {}).get("mode", "primary") for one in found}
+
+    assert asked() == {"secondaryPreferred"}
+    assert asked("--read-preference", "primary") == {"primary"}
+    assert asked("--read-preference", "nearest", "--processes", "1") == {"nearest"}
+    wrong = syncd("reconcile", flow.contract, "--read-preference", "somewhere", **env)
+    assert wrong.returncode == 2
+
+
 @pytest.fixture
 def planned(scene: Scene) -> Iterator[Scene]:
     scene.daemon = scene.another_daemon(SYNCD_TOKEN="secret")

@@ -46,10 +46,10 @@ def write(mongo_uri: str, kept: Collection[Document]) -> Iterator[Write]:
     """`write(*changes, on_delete=...)`, as one daemon after another would."""
     store = MongoStore(mongo_uri)
 
-    def run(*changes: Change, on_delete: str = "delete") -> Written:
+    def run(*changes: Change, on_delete: str = "delete", site: str = "site") -> Written:
         shape = plan(kept, on_delete)
-        session = ContractSession(store, "tests", kept.full_name)
-        writer = StateWriter(store, shape, session, "site", time.time_ns() // 1000)
+        session = ContractSession(store, "tests", site, kept.full_name)
+        writer = StateWriter(store, shape, session, site, time.time_ns() // 1000)
         writer.begin()
         return writer.write(changes)
 
@@ -114,6 +114,36 @@ def test_a_tombstone(write: Write, kept: Collection[Document]) -> None:
     assert document["_syncd"]["deleted"].timestamp() == 0.55
     write(put(1, 6, at=601), on_delete="tombstone")
     assert "deleted" not in kept.find_one()["_syncd"]
+
+
+@pytest.mark.parametrize("on_delete", ["delete", "tombstone"])
+def test_a_document_of_another_site(write: Write, kept: Collection[Document], on_delete: str) -> None:
+    """Is neither written nor deleted, however old it is, and nobody takes it for a sign that Redis went back; one that
+    names no site is anybody's."""
+    kept.insert_one({"_id": 50, "n": 0})
+    write(put(51, 0, at=1), site="")
+    write(*(put(n, 1, at=900) for n in range(20)), site="hill")
+    for _ in range(2):
+        written = write(*(put(n, 2, at=500) for n in (*range(18, 40), 50, 51)), on_delete=on_delete)
+        assert {key: why.reason for key, why in written.refused.items()} == {
+            b"kept:18": "other_site",
+            b"kept:19": "other_site",
+        }
+        assert (written.late, written.ahead) == ([], "")
+    written = write(gone(1, at=1000), gone(18, at=400, told=390), gone(30, at=501), on_delete=on_delete)
+    assert written.refused.keys() == {b"kept:1", b"kept:18"}
+    assert not written.late
+    found = {
+        n: one["_syncd"]["site"]
+        for one in kept.find()
+        if "deleted" not in one["_syncd"]
+        for n in (one["_id"],)
+    }
+    left = {*range(20, 40), 50, 51} - {30}
+    assert found == {**dict.fromkeys(range(20), "hill"), **dict.fromkeys(left, "site")}
+    late = write(put(1, 3, at=899), put(18, 3, at=950), site="hill")
+    assert [change.id for change in late.late] == [1]
+    assert late.ahead == of_entry("900-0")
 
 
 def test_ids_that_mongodb_holds_equal(write: Write, kept: Collection[Document]) -> None:

@@ -4,68 +4,35 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from enum import Enum, auto
 
-from syncd.embedded import LOOPBACK, Port
+from syncd.embedded import Link
+from syncd.embedded.link import Pipe
 from tests.support.hold import Hold
 
-CHUNK_BYTES = 65_536
-CONNECT_TIMEOUT = 5.0  # seconds; a frozen server accepts until its backlog is full
 HOLD_POLL = 0.01  # seconds between two looks at whether held bytes may go on
 
 
 class Mode(Enum):
     OPEN = auto()
-    CUT = auto()
     HALF_OPEN = auto()
     BLACKHOLE = auto()
 
 
-class Proxy:
-    """Forwards to `port`, as a context manager; all modes may be set at any time and hold until `restore()`.
-
-    With MongoDB use `mongo_uri`: a driver that discovers the replica set goes past the proxy.
-    """
+class Proxy(Link):
+    """A link with more ways to break; all may be set at any time and hold until `restore()`."""
 
     def __init__(self, port: int) -> None:
-        self.target = (LOOPBACK, port)
-        self._port = Port()
         self.mode = Mode.OPEN
         self.latency = 0.0
-        self.bytes_to_server = 0
-        self.bytes_to_client = 0
-        self._lock = threading.Lock()
-        self._links: set[_Link] = set()
         self._trap: _Trap | None = None
         self._holds: list[Hold] = []
         self.words: Mapping[bytes, bytes] = {}
-        self._listener = socket.create_server((LOOPBACK, self.port))
-        self._acceptor = threading.Thread(target=self._accept, name=f"proxy-{self.port}", daemon=True)
-        self._acceptor.start()
+        super().__init__(port)
 
-    @property
-    def port(self) -> int:
-        return self._port.number
-
-    @property
-    def redis_url(self) -> str:
-        return f"redis://{LOOPBACK}:{self.port}/0"
-
-    @property
-    def mongo_uri(self) -> str:
-        return f"mongodb://{LOOPBACK}:{self.port}/?directConnection=true"
-
-    @property
-    def connections(self) -> int:
-        with self._lock:
-            return len(self._links)
-
-    def cut(self) -> None:
-        """Connections break, new ones too."""
-        self.mode = Mode.CUT
-        self._close_links()
+    def _pipe(self, client: socket.socket, server: socket.socket) -> _Pipe:
+        return _Pipe(self, client, server)
 
     def blackhole(self) -> None:
         """Nothing arrives, and nothing breaks. What was sent meanwhile arrives after `restore()`."""
@@ -81,12 +48,13 @@ class Proxy:
 
     def restore(self) -> None:
         """Everything forwards again, what was held too; connections that lost replies break."""
+        super().restore()
         self.mode = Mode.OPEN
         self.latency = 0.0
         self._trap = None
         self.words = {}
         self._let_go()
-        self._close_links(only_torn=True)
+        self._close_pipes(lambda pipe: isinstance(pipe, _Pipe) and pipe.torn)
 
     def close_after_next_request(self, containing: bytes = b"") -> threading.Event:
         """The server gets the next request (with these bytes in it) and answers, but the connection closes
@@ -112,56 +80,7 @@ class Proxy:
 
     def close(self) -> None:
         self._let_go()
-        self.mode = Mode.CUT
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the acceptor, which close() alone does not
-        self._listener.close()
-        self._acceptor.join()
-        self._close_links()
-        self._port.release()
-
-    def __enter__(self) -> Proxy:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return  # closed
-            server = self._reach_server()
-            if server is None:
-                client.close()
-                continue
-            link = _Link(self, client, server)
-            with self._lock:
-                self._links.add(link)
-            link.start()
-            if self._is_cut():  # while this one came up
-                link.close()
-
-    def _reach_server(self) -> socket.socket | None:
-        if self._is_cut():
-            return None
-        try:
-            server = socket.create_connection(self.target, timeout=CONNECT_TIMEOUT)
-        except OSError:
-            return None
-        server.settimeout(None)
-        return server
-
-    def _is_cut(self) -> bool:
-        return self.mode is Mode.CUT
-
-    def _close_links(self, only_torn: bool = False) -> None:
-        with self._lock:
-            links = [link for link in self._links if link.torn or not only_torn]
-        for link in links:
-            link.close()
-            link.join()
+        super().close()
 
     def take_trap(self, request: bytes) -> _Trap | None:
         with self._lock:
@@ -186,18 +105,9 @@ class Proxy:
     def _let_go(self) -> None:
         with self._lock:
             holds, self._holds = self._holds, []
-            holds += [link.held for link in self._links if link.held is not None]
+            holds += [pipe.held for pipe in self._pipes if isinstance(pipe, _Pipe) and pipe.held is not None]
         for hold in holds:
             hold.release()
-
-    def count(self, to_server: int = 0, to_client: int = 0) -> None:
-        with self._lock:
-            self.bytes_to_server += to_server
-            self.bytes_to_client += to_client
-
-    def forget(self, link: _Link) -> None:
-        with self._lock:
-            self._links.discard(link)
 
 
 class _Trap:
@@ -206,75 +116,40 @@ class _Trap:
         self.sprung = threading.Event()
 
 
-class _Link:
-    """One connection through the proxy: two threads, one a direction."""
-
+class _Pipe(Pipe):
     def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
+        super().__init__(proxy, client, server)
         self._proxy = proxy
-        self._client = client
-        self._server = server
-        self._closed = threading.Event()
         self._trap: _Trap | None = None
         self.held: Hold | None = None
         self.torn = False  # lost bytes: nothing that follows can be understood
-        self._threads = [
-            threading.Thread(target=self._run, args=(pump,), daemon=True)
-            for pump in (self._requests, self._replies)
-        ]
-        for end in (client, server):
-            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+    def _pass_request(self, data: bytes) -> bool:
+        self._travel()
+        self._trap = self._trap or self._proxy.take_trap(data)
+        self.held = self.held or self._proxy.take_hold(data)
+        if self.held and not self.held.is_reply:
+            if not self.held.keep(self._has_client_gone):
+                return False
+            self.held = None
+        return True
 
-    def join(self) -> None:
-        for thread in self._threads:
-            thread.join()
-
-    def close(self) -> None:
-        self._closed.set()
-        for end in (self._client, self._server):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)  # wakes a thread that reads from it
-            end.close()
-        self._proxy.forget(self)
-
-    def _run(self, pump: Callable[[], None]) -> None:
-        with suppress(OSError):  # either side may go at any time; that is what a proxy passes on
-            pump()
-        self.close()
-
-    def _requests(self) -> None:
-        while data := self._client.recv(CHUNK_BYTES):
-            self._travel()
-            self._trap = self._trap or self._proxy.take_trap(data)
-            self.held = self.held or self._proxy.take_hold(data)
-            if self.held and not self.held.is_reply:
-                if not self.held.keep(self._has_client_gone):
-                    return
-                self.held = None
-            self._proxy.count(to_server=len(data))
-            self._server.sendall(data)
-
-    def _replies(self) -> None:
-        while data := self._server.recv(CHUNK_BYTES):
-            self._travel()
-            if self.held and self.held.is_reply:
-                if not self.held.keep(self._closed.is_set):
-                    return
-                self.held = None
-            if self._trap is not None:
-                self.close()
-                self._trap.sprung.set()
-                return
-            if self._proxy.mode is Mode.HALF_OPEN:
-                self.torn = True
-                continue
-            for word, instead in self._proxy.words.items():
-                data = data.replace(word, instead)
-            self._proxy.count(to_client=len(data))  # before: whoever got the bytes may look at once
-            self._client.sendall(data)
+    def _pass_reply(self, data: bytes) -> bytes | None:
+        self._travel()
+        if self.held and self.held.is_reply:
+            if not self.held.keep(self._closed.is_set):
+                return None
+            self.held = None
+        if self._trap is not None:
+            self.close()
+            self._trap.sprung.set()
+            return None
+        if self._proxy.mode is Mode.HALF_OPEN:
+            self.torn = True
+            return b""
+        for word, instead in self._proxy.words.items():
+            data = data.replace(word, instead)
+        return data
 
     def _has_client_gone(self) -> bool:
         """While nobody reads from the client, only a look tells."""

@@ -168,7 +168,7 @@ def test_contracts_in_the_pages_pass_the_checks(path: Path, tmp_path: Path) -> N
         if language == "yaml" and re.match(r"(#.*\n)*apiVersion: syncd/", text):
             file = tmp_path / f"{number}.yaml"
             file.write_text(text, encoding="utf-8")
-            load_contract_set(file, {})
+            load_contract_set(file, {"SYNCD_SITE": "site"})
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -27,24 +27,36 @@ local function park(keys, args)
 end
 
 -- Acknowledge entries that are done. One that was replayed, or fits by now, has a letter that goes with it.
-local function acknowledge(keys, args, first, last)
-  local names, any = args[5] .. ' ', redis.call('HLEN', keys[4]) > 0
+local function acknowledge(keys, group, entries, first, last)
+  local names, any = group.projection .. ' ', redis.call('HLEN', keys[4]) > 0
   for at = first, last do
-    local letter = any and redis.call('HGET', keys[4], names .. args[at])
+    local letter = any and redis.call('HGET', keys[4], names .. entries[at])
     if letter then
       redis.call('XDEL', keys[3], letter)
-      redis.call('HDEL', keys[4], names .. args[at])
+      redis.call('HDEL', keys[4], names .. entries[at])
     end
   end
   for at = first, last, MAX_UNPACK do
-    redis.call('XACK', keys[5], args[4], unpack(args, at, math.min(at + MAX_UNPACK - 1, last)))
+    redis.call('XACK', keys[5], group.name, unpack(entries, at, math.min(at + MAX_UNPACK - 1, last)))
   end
+end
+
+-- The batch that MongoDB had when the next was noted.
+local function acknowledge_written(keys, group)
+  local written = redis.call('HGET', keys[2], 'written')
+  if not written then return end
+  local entries = {}
+  for entry in written:gmatch('%S+') do entries[#entries + 1] = entry end
+  acknowledge(keys, group, entries, 1, #entries)
+  redis.call('HDEL', keys[2], 'written')
 end
 
 -- For a collection that takes a document twice: what is about to be written is noted before, under a number that MongoDB
 -- runs once. keys: lease, position, dead letters, letters, stream.
 -- args: protocol, lease, lease ttl ms, group, projection, number of the batch that is noted now ("" for none), batch that
 --       is noted from now on ("" for none), n, entry that is done, ..., letters (see park_all)
+--       n may be "all": the whole batch that is noted now is done. MongoDB waits for nothing but the note, so these are
+--       only remembered as written, unless none is noted from now on.
 -- Replies {'ok', number of the new batch or "", entry of a new letter, ...}; {'noted'}: another batch is, nothing was
 -- done; {'fenced', ...}; {'version', n}.
 -- A number is the time, so that no Redis that lost its data gives one twice, or one above it.
@@ -53,10 +65,14 @@ local function advance(keys, args)
   if stop then return stop end
   local said = redis.call('HMGET', keys[2], 'batch', 'number')
   if (said[1] and said[2] or '') ~= args[6] then return {'noted'} end
-  local last = 8 + args[8]
-  acknowledge(keys, args, 9, last)
+  local group = {name = args[4], projection = args[5]}
+  local last = 8 + (tonumber(args[8]) or 0)
+  acknowledge_written(keys, group)
+  acknowledge(keys, group, args, 9, last)
+  if args[8] == 'all' and said[1] then redis.call('HSET', keys[2], 'written', said[1]) end
   local number = ''
   if args[7] == '' then
+    acknowledge_written(keys, group)
     redis.call('HDEL', keys[2], 'batch')
   else
     local now = microseconds()
@@ -66,6 +82,14 @@ local function advance(keys, args)
   end
   redis.call('PEXPIRE', keys[1], args[3])
   return park_all(keys[3], keys[4], keys[5], args[4], args, last + 1, {'ok', number})
+end
+
+-- keys: as `advance`. args: protocol, lease, group, projection. Acknowledges what is remembered as written. Replies {'ok'}.
+local function written(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  acknowledge_written(keys, {name = args[3], projection = args[4]})
+  return {'ok'}
 end
 
 -- keys: stream. args: protocol, group. Replies {'ok', n}: entries that somebody removed before the group had read
@@ -106,5 +130,6 @@ end
 redis.register_function('syncd_park', park)
 -- Where memory is full, entries must go on to MongoDB: then they may be trimmed.
 redis.register_function{function_name = 'syncd_advance', callback = advance, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_written', callback = written, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_leave', callback = leave, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_trimmed', callback = trimmed, flags = {'allow-oom'}}
