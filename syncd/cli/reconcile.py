@@ -19,15 +19,15 @@ import typer
 from syncd.cli.shared import DIFFERENCE, USAGE, Output, store_of
 
 if TYPE_CHECKING:
-    from syncd.plan.compile import Plan
+    from syncd.plan.base import ContractPlan
     from syncd.reconcile.bulk import Bulk
-    from syncd.reconcile.check import Check
+    from syncd.reconcile.kinds import AnyCheck
     from syncd.reconcile.report import Report
     from syncd.settings import Settings
     from syncd.stores.mongo import MongoStore
     from syncd.stores.redis import RedisStore
 
-    Make: TypeAlias = Callable[[MongoStore, RedisStore, threading.Event], Check | Bulk]
+    Make: TypeAlias = Callable[[MongoStore, RedisStore, threading.Event], AnyCheck | Bulk]
 
 Preference: TypeAlias = Literal["primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest"]
 
@@ -101,9 +101,9 @@ def reconcile(
     raise typer.Exit(0 if report.result in ("clean", "repaired") else DIFFERENCE)
 
 
-def _plan_of(name: str, settings: Settings) -> Plan:
+def _plan_of(name: str, settings: Settings) -> ContractPlan:
     from syncd.contract.load import load_contract_set
-    from syncd.plan.compile import compile_contract
+    from syncd.plan.kinds import compile_any
     from syncd.settings import contract_environment
 
     loaded = load_contract_set(settings.contracts, contract_environment())
@@ -112,40 +112,35 @@ def _plan_of(name: str, settings: Settings) -> Plan:
         known = ", ".join(sorted(entry.contract.name for entry in loaded.contracts)) or "none"
         typer.echo(f"no contract {name} in {settings.contracts}; there are: {known}", err=True)
         raise typer.Exit(USAGE)
-    if contract.sync.direction != "mongo_to_redis":
-        typer.echo(f"contract {name} has changes from Redis too, and is not compared yet", err=True)
-        raise typer.Exit(USAGE)
-    return compile_contract(
-        contract, settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None
-    )
+    return compile_any(contract, settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None)
 
 
-def _by_digest(kind: str | None, plan: Plan) -> bool:
+def _by_digest(kind: str | None, plan: ContractPlan) -> bool:
     planned = plan.contract.reconcile
     return kind == "digest" or (kind is None and planned is not None and planned.check == "digest")
 
 
-def _preference(plan: Plan) -> str:
+def _preference(plan: ContractPlan) -> str:
     planned = plan.contract.reconcile
     return planned.read_preference if planned else "primary"
 
 
 def _whole(
-    plan: Plan, settings: Settings, repair: bool, by_digest: bool, rate: int, wait: float, mode: str
+    plan: ContractPlan, settings: Settings, repair: bool, by_digest: bool, rate: int, wait: float, mode: str
 ) -> Make:
     from syncd.reconcile.check import Order
-    from syncd.reconcile.digest import new_check
+    from syncd.reconcile.kinds import new_check
     from syncd.stores.mongo import read_preference
 
     order = Order(
         repair=repair, by_digest=by_digest, chunk=settings.chunk_documents, rate=rate, wait_s=wait,
         read_preference=read_preference(mode),
     )  # fmt: skip
-    return lambda mongo, redis, stop: new_check(plan, mongo, redis, order, stop)
+    return lambda mongo, redis, stop: new_check(plan, mongo, redis, order, settings.site, stop)
 
 
 def _bulk(
-    plan: Plan,
+    plan: ContractPlan,
     settings: Settings,
     repair: bool,
     rate: int,
@@ -155,9 +150,13 @@ def _bulk(
     size: int,
     mode: str,
 ) -> Make:
+    from syncd.plan.compile import Plan
     from syncd.reconcile.bulk import Bulk, BulkOrder
     from syncd.reconcile.executors import dask, processes
 
+    if type(plan) is not Plan:
+        typer.echo(f"contract {plan.name} has changes from Redis, and is compared by one process", err=True)
+        raise typer.Exit(USAGE)
     if count and address:
         typer.echo("--processes and --dask are two places for the same work; give one of them", err=True)
         raise typer.Exit(USAGE)
@@ -166,7 +165,7 @@ def _bulk(
     return lambda mongo, redis, stop: Bulk(plan, mongo, redis, order, where, stop)
 
 
-def _run(plan: Plan, settings: Settings, make: Make) -> Report:
+def _run(plan: ContractPlan, settings: Settings, make: Make) -> Report:
     from syncd.reconcile.report import keep_report
     from syncd.stores.mongo import MongoStore, translated
     from syncd.stores.redis import RedisStore

@@ -107,8 +107,8 @@ def nothing_else_is_asked(contracts: Sequence[LoadedContract]) -> Iterator[Probl
         if contract.contract.mongo.unique:
             what = "`unique` is for keys of documents"
             yield contract.problem_at_key(("mongo", "unique"), what, "leave it out")
-        if contract.contract.reconcile is not None:
-            what = "`reconcile` is for `direction: mongo_to_redis`"
+        if contract.contract.reconcile is not None and contract.contract.sync.capture == "append":
+            what = "`reconcile` is for documents that have a key"
             yield contract.problem_at_key(("reconcile",), what, "leave it out")
     for contract in contracts:
         yield from _of_another_capture(contract)

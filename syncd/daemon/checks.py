@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from syncd import telemetry
 from syncd.contract.model import Reconcile
 from syncd.errors import StoreError, TransientError
-from syncd.inbound.lane import Lane
-from syncd.plan.compile import Plan
+from syncd.plan.base import ContractPlan
 from syncd.reconcile.check import Order
-from syncd.reconcile.digest import new_check
+from syncd.reconcile.kinds import new_check
 from syncd.reconcile.report import keep_report, reports
 from syncd.settings import Settings
 from syncd.stores.mongo import MongoStore, read_preference
@@ -40,12 +39,12 @@ class Checks:
         self, mongo: MongoStore, redis: RedisStore, settings: Settings, lane_of: Callable[[str], Any]
     ) -> None:
         self._mongo, self._redis, self._settings, self._lane_of = mongo, redis, settings, lane_of
-        self._plans: dict[str, Plan] = {}
+        self._plans: dict[str, ContractPlan] = {}
         self._stops: dict[str, threading.Event] = {}
         self._scheduler: BackgroundScheduler | None = None
         self._lock = threading.Lock()
 
-    def follow(self, plans: Iterable[Plan]) -> None:
+    def follow(self, plans: Iterable[ContractPlan]) -> None:
         """Check exactly these contracts from now on, each as it says."""
         wanted = {plan.name: plan for plan in plans}
         with self._lock:
@@ -66,7 +65,7 @@ class Checks:
         Returns why not, an empty text where it will be done, None for a contract that is not here.
         """
         with self._lock:
-            if contract not in self._plans or not isinstance(self._lane_of(contract), Lane):
+            if contract not in self._plans or self._lane_of(contract) is None:
                 return None
             if why := self._why_not(contract):
                 return why
@@ -97,7 +96,7 @@ class Checks:
             self._scheduler.start()
         return self._scheduler
 
-    def _plan(self, plan: Plan) -> None:
+    def _plan(self, plan: ContractPlan) -> None:
         from syncd.reconcile.schedule import trigger  # noqa: PLC0415
 
         wanted = plan.contract.reconcile
@@ -182,7 +181,7 @@ class Checks:
             self._stops.pop(contract, None)
 
     def _check(
-        self, plan: Plan, repair: bool, reason: str, hours: tuple[str, ...], stop: threading.Event
+        self, plan: ContractPlan, repair: bool, reason: str, hours: tuple[str, ...], stop: threading.Event
     ) -> None:
         wanted = plan.contract.reconcile or _NOTHING_PLANNED
         lane = self._lane_of(plan.name)
@@ -204,7 +203,8 @@ class Checks:
                 return f"the lane is {state}"
             return _quiet(hours)
 
-        check = new_check(plan, self._mongo, self._redis, order, stop, may_go_on)
+        stores = self._mongo, self._redis
+        check = new_check(plan, *stores, order, self._settings.site, stop, may_go_on)
         telemetry.check_started(plan.name, check.report.check, repair, reason)
         report = check.run()
         telemetry.check_progress(plan.name, report.documents - told)
@@ -221,11 +221,11 @@ def _later(scheduler: BackgroundScheduler, contract: str, job: Callable[[str], N
     )
 
 
-def _same(plan: Plan, other: Plan | None) -> bool:
+def _same(plan: ContractPlan, other: ContractPlan | None) -> bool:
     return other is not None and plan.contract == other.contract and plan.fingerprint == other.fingerprint
 
 
-def _planned(plan: Plan) -> bool:
+def _planned(plan: ContractPlan) -> bool:
     wanted = plan.contract.reconcile
     return wanted is not None and (wanted.schedule is not None or wanted.every is not None)
 

@@ -17,11 +17,13 @@ from syncd.errors import SettingsError
 from syncd.inbound.hub import StreamHub
 from syncd.inbound.lane import Lane
 from syncd.lanes.lane import BaseLane
-from syncd.plan.append import AppendPlan, appends, compile_append
+from syncd.plan.append import AppendPlan
 from syncd.plan.base import ContractPlan
-from syncd.plan.compile import Plan, compile_contract
-from syncd.plan.state import StatePlan, compile_state
-from syncd.plan.twoway import TwoWayPlan, compile_two_way
+from syncd.plan.compile import Plan
+from syncd.plan.kinds import compile_any
+from syncd.plan.state import StatePlan
+from syncd.plan.twoway import TwoWayPlan
+from syncd.reconcile.kinds import has_checks
 from syncd.settings import Settings
 from syncd.stores.lease import new_owner
 from syncd.stores.mongo import MongoStore
@@ -128,7 +130,7 @@ class Supervisor:
                 lane = self._lane(wanted[name])
                 lane.start()
                 self._lanes[name] = lane
-            self._checks.follow(plan for plan in plans if type(plan) is Plan)
+            self._checks.follow(plan for plan in plans if has_checks(plan))
             self._applied = True
         return Changes(started, changed, stopped)
 
@@ -212,18 +214,10 @@ def compile_set(contracts: Iterable[Contract], settings: Settings) -> list[Contr
     plans: list[ContractPlan] = []
     for contract in contracts:
         try:
-            plans.append(_compile(contract, secret))
+            plans.append(compile_any(contract, secret))
         except SettingsError as error:
             raise SettingsError(f"contract {contract.name}: {error}") from None
     return plans
-
-
-def _compile(contract: Contract, secret: bytes | None) -> ContractPlan:
-    if appends(contract):
-        return compile_append(contract)
-    if contract.is_two_way:
-        return compile_two_way(contract)
-    return compile_state(contract) if contract.captures_state else compile_contract(contract, secret)
 
 
 def _same(a: ContractPlan, b: ContractPlan) -> bool:

@@ -28,8 +28,6 @@ class LaneStatus(BaseStatus):
         """`shared` while a quiet lane has its changes from a stream that others read too."""
         self.partitions: list[dict[str, Any]] = []
         """All partitions of the contract, where it is split, as Redis showed them when the lane last looked."""
-        self.check: dict[str, Any] | None = None
-        """What the last comparison of both sides by this daemon found, without the keys."""
         self._fresh_at: float | None = None
         self._position = Position()
         self._alarmed = False

@@ -26,6 +26,8 @@ class BaseStatus:
         self.error = ""
         self.changes = 0
         self.dead_letters = 0
+        self.check: dict[str, Any] | None = None
+        """What the last comparison of both sides by this daemon found, without the keys."""
         self._heard = time.monotonic()
 
     def enter(self, state: str, *, error: str = "", **details: Any) -> None:

@@ -44,6 +44,16 @@ class Found(NamedTuple):
         return self.type != "none"
 
 
+def found_key(kind: bytes, expires: int, content: Any, digest: bytes, known: bytes) -> Found:
+    """One key of a reply of `syncd_read_state` or `syncd_look_state`."""
+    if kind == b"hash" and content is not None:
+        content = dict(zip(content[::2], content[1::2], strict=True))
+    elif kind == b"zset" and content is not None:
+        content = list(zip(content[::2], content[1::2], strict=True))
+    moment = None if expires < 0 else expires
+    return Found(kind.decode(), content, moment, digest.decode(), known.decode())
+
+
 class Update(NamedTuple):
     """What a document takes from its key, by path."""
 

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 from syncd.errors import FatalError, TransientError
 from syncd.plan.compile import Plan
-from syncd.reconcile.check import STOPPED
+from syncd.reconcile.course import STOPPED
 from syncd.reconcile.job import Job, Outcome, identity, run_job
 from syncd.reconcile.progress import Progress, Record, now_ms
 from syncd.reconcile.report import MOST_EXAMPLES, Report

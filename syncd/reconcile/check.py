@@ -17,6 +17,7 @@ from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value, encode_key_value, parse_key
 from syncd.plan.partition import WHOLE, Partition
 from syncd.reconcile.compare import DEAD, EXPIRED, EXTRA, KINDS, NO_KEY
+from syncd.reconcile.course import Course
 from syncd.reconcile.lanes import Lanes
 from syncd.reconcile.look import Look, Mark
 from syncd.reconcile.reader import KeyReader
@@ -33,11 +34,6 @@ from syncd.stores.scan import KeyScan
 from syncd.stores.times import ZERO, Moment
 
 Item = TypeVar("Item")
-
-MOST_CANDIDATES = 5_000
-"""Differences that are kept before they are looked at again: memory does not grow with the drift."""
-STOPPED = "stopped"
-"""What a report says of a check that was told to end."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +57,8 @@ class Order:
     """Whether to look for keys without a document."""
 
 
-class Check:
-    """One check, run once by one thread. `report` may be read at any time."""
+class Check(Course):
+    """Of a contract from MongoDB to Redis."""
 
     def __init__(
         self,
@@ -74,8 +70,8 @@ class Check:
         may_go_on: Callable[[], str] = lambda: "",
     ) -> None:
         """`may_go_on` says why the check has to end, or nothing."""
-        self._plan, self._redis, self._order, self._stop = plan, redis, order, stop
-        self._may_go_on = may_go_on
+        super().__init__(stop, may_go_on)
+        self._plan, self._redis, self._order = plan, redis, order
         control = ControlKeys(plan.name, order.partition)
         self._lookup = Lookup(mongo, plan, order.partition, order.read_preference)
         self._reader = KeyReader(redis, control)
@@ -88,23 +84,12 @@ class Check:
         self._strays: dict[str, Mark] = {}
         self.report = Report(plan.name, "full", order.repair, str(order.partition))
 
-    def run(self) -> Report:
-        """Compare everything, or as much as there is time for. Raises StoreError."""
-        try:
-            self.report.ended = self._lanes.unready()
-            for _ in self._steps() if not self.report.ended else ():
-                if len(self._candidates) + len(self._strays) >= MOST_CANDIDATES:
-                    self._settle()
-                self.report.ended = STOPPED if self._stop.is_set() else self._may_go_on()
-                if self.report.ended:
-                    break
-            self._settle()
-            if self._stop.is_set():
-                self.report.ended = STOPPED
-        finally:
-            self._reader.close()
-            self.report.finished = time.time()
-        return self.report
+    def _unready(self) -> str:
+        return self._lanes.unready()
+
+    @property
+    def _open(self) -> int:
+        return len(self._candidates) + len(self._strays)
 
     def _steps(self) -> Iterator[None]:
         """All there is to look at, a page at a time."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+import bson
 import orjson
+from bson.errors import BSONError
 
 from syncd.errors import ProjectionError
 from syncd.plan.change import Drop, Put
 from syncd.plan.codec import dump_json
+from syncd.plan.paths import MISSING as NOTHING
 
 MISSING, EXTRA, CONTENT, TTL = "missing", "extra", "content", "ttl"
 KINDS = (MISSING, EXTRA, CONTENT, TTL)
@@ -121,3 +124,19 @@ def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     return bool(one == other)
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Equal as BSON. What cannot be BSON raises ProjectionError, for no document can hold it."""
+    if one is NOTHING or other is NOTHING:
+        return one is other
+    if type(one) is str and type(other) is str:
+        return one == other
+    try:
+        wanted = bson.encode({"": one})
+    except (BSONError, OverflowError):
+        raise ProjectionError("unsupported_type", "no value of BSON") from None
+    try:
+        return wanted == bson.encode({"": other})
+    except (BSONError, UnicodeError):  # a text in MongoDB that is not UTF-8
+        return False

@@ -22,7 +22,7 @@ _UNEVEN = "compared in full: digests need a number of partitions that is a power
 _TOO_MUCH = "compared in full: too many digests differ"
 
 
-def new_check(
+def check_of_documents(
     plan: Plan,
     mongo: MongoStore,
     redis: RedisStore,

@@ -32,6 +32,7 @@ _OOM_SAFE = (
     "syncd_vanished",
     "syncd_synced",
     "syncd_read_state",
+    "syncd_look_state",
     "syncd_done_state",
     "syncd_lost_entries",
     "syncd_raise_floor",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from pymongo.read_preferences import _ServerMode
 
 from syncd.errors import TransientError
 from syncd.plan.codec import CODEC
-from syncd.plan.compile import Plan
 from syncd.plan.digest import SOURCE, bucket_of
 from syncd.plan.keys import encode_key_value
 from syncd.plan.partition import WHOLE, Partition
@@ -17,6 +16,26 @@ from syncd.stores.mongo import Document, MongoStore, translated
 from syncd.stores.times import ZERO, Moment, moment, timestamp
 
 _WHOLE = "_syncd_whole"
+
+
+class Readable(Protocol):
+    """Which documents, and what of them: a plan says it, or part of one."""
+
+    @property
+    def namespace(self) -> tuple[str, str]:
+        """Database and collection."""
+
+    @property
+    def filter(self) -> Any:
+        """A query that documents match; None for all."""
+
+    @property
+    def find_projection(self) -> Any:
+        """For `find`; None for whole documents."""
+
+    @property
+    def source(self) -> Any:
+        """MongoDB's expression for the digest of a document; None where there are no digests."""
 
 
 class Found(NamedTuple):
@@ -37,7 +56,7 @@ class Lookup:
     def __init__(
         self,
         store: MongoStore,
-        plan: Plan,
+        plan: Readable,
         partition: Partition = WHOLE,
         read_preference: _ServerMode | None = None,
     ) -> None:

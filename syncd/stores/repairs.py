@@ -10,7 +10,7 @@ from syncd.stores.redis import RedisStore, translated
 
 MOST_WANTED = 1000
 """Repairs that wait at once: who asks for more waits."""
-_DOCUMENT, _KEY = "d", "k"
+_DOCUMENT, _KEY, _ABSENT = "d", "k", "a"
 
 
 def of_document(ident: str) -> str:
@@ -19,8 +19,13 @@ def of_document(ident: str) -> str:
 
 
 def of_key(projection: str, key: str) -> str:
-    """Remove this key, unless a document has it by now."""
+    """Remove this key, unless a document has it by now. Of a contract from Redis: look at it again."""
     return f"{_KEY}{projection} {key}"
+
+
+def of_absent(key: str, position: str) -> str:
+    """This key counts as deleted, if it is still not there, and its document is of this position still."""
+    return f"{_ABSENT}{position} {key}"
 
 
 def split_repairs(entries: Iterable[str]) -> tuple[list[str], list[tuple[str, str]]]:
@@ -28,6 +33,12 @@ def split_repairs(entries: Iterable[str]) -> tuple[list[str], list[tuple[str, st
     idents = [entry[1:] for entry in entries if entry[0] == _DOCUMENT]
     keys = [entry[1:].partition(" ") for entry in entries if entry[0] == _KEY]
     return idents, [(projection, key) for projection, _, key in keys]
+
+
+def split_absent(entries: Iterable[str]) -> dict[str, str]:
+    """Keys that count as deleted, each with a position."""
+    found = [entry[1:].partition(" ") for entry in entries if entry[0] == _ABSENT]
+    return {key: position for position, _, key in found}
 
 
 def request_repairs(store: RedisStore, contract: str, entries: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from syncd.stores.redis import RedisStore, translated
 
 SNAPSHOT_REQUEST = b"snapshot"
 POSITION_REQUEST = b"position"
+HEARD_REQUEST = b"heard"
 LOOK_S = 1.0
 """How often Redis is asked whether anybody wants anything."""
 
@@ -81,3 +82,15 @@ def answers_position(store: RedisStore, keys: ControlKeys) -> bool:
     """Whether somebody asked for that; takes the requests off the list."""
     with translated():
         return bool(store.client.lrem(keys.requests, 0, POSITION_REQUEST))  # type: ignore[arg-type]
+
+
+def request_heard(store: RedisStore, keys: ControlKeys) -> None:
+    """Ask a lane that listens to say up to when all that happened in Redis is done."""
+    with translated():
+        store.client.rpush(keys.requests, HEARD_REQUEST)
+
+
+def answers_heard(store: RedisStore, keys: ControlKeys) -> bool:
+    """Whether somebody asked for that; takes the requests off the list."""
+    with translated():
+        return bool(store.client.lrem(keys.requests, 0, HEARD_REQUEST))  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from syncd import telemetry
 from syncd.errors import FatalError
+from syncd.plan.gone import Gone, why_gone
 from syncd.plan.state import Found
 from syncd.plan.twoway import TwoWayPlan
 from syncd.stores.position import ControlKeys
@@ -16,12 +17,12 @@ from syncd.stores.redis import RedisStore, translated
 from syncd.twoway.store import TwoWayStore
 from syncd.writebehind.batch import Refused
 from syncd.writebehind.catchup import CatchUp
-from syncd.writebehind.dirty import Dirty, Gone
+from syncd.writebehind.dirty import Dirty
 from syncd.writebehind.group import Backlog
 from syncd.writebehind.listening import Listening
-from syncd.writebehind.memory import why_gone
 from syncd.writebehind.outbox_functions import OutboxFunctions
 from syncd.writebehind.outbox_status import look
+from syncd.writebehind.passing import Passing
 from syncd.writebehind.positions import after, milliseconds, of_entry
 
 MOST_KEYS = 1000
@@ -159,9 +160,12 @@ class OutboxCapture(Capture):
 class KeyspaceCapture(Capture):
     """What Redis tells of changed keys: see writebehind/keyspace.py. `listening` outlives runs."""
 
-    def __init__(self, redis: RedisStore, plan: TwoWayPlan, listening: Listening, policy: str) -> None:
+    def __init__(
+        self, redis: RedisStore, plan: TwoWayPlan, listening: Listening, passing: Passing, policy: str
+    ) -> None:
         """`policy` is how Redis evicts keys."""
         self._redis, self._plan, self._listening, self._policy = redis, plan, listening, policy
+        self._passing = passing
         self._catchup: CatchUp | None = None
         self._again = False
         self._silent: dict[bytes, float] = {}
@@ -169,10 +173,14 @@ class KeyspaceCapture(Capture):
 
     def begin(self) -> None:
         """Listen."""
+        self._passing.begin()
         self._listening.begin(SUBSCRIBED_S)
 
     def take(self, wait_s: float) -> Taken:
         """Keys of events, and, behind a gap, keys that are not as they were last agreed on."""
+        self._passing.look()
+        if self._catchup is None:
+            self._passing.answer()  # what was taken before is done
         if why := self._listening.gap():
             telemetry.keys_compared(self._plan.name, why, self._listening.detail)
             self._again = self._catchup is not None

@@ -21,7 +21,9 @@ from syncd.twoway.run import TwoWayRun
 from syncd.twoway.status import TwoWayStatus
 from syncd.twoway.store import TwoWayStore
 from syncd.writebehind.listening import Listening
+from syncd.writebehind.memory import Memory
 from syncd.writebehind.outbox_status import look
+from syncd.writebehind.passing import Passing
 from syncd.writebehind.state_lane import FIRST_LEAD_US
 
 
@@ -56,7 +58,9 @@ class TwoWayLane(Lane):
         def make_capture(store: TwoWayStore) -> Capture:
             if self._listening is None:
                 return OutboxCapture(self._redis, self.plan, store)
-            return KeyspaceCapture(self._redis, self.plan, self._listening, server.maxmemory_policy)
+            memory = Memory(self._redis, self.plan.state, self._lease)
+            passing = Passing(self._redis, self._control, self._requests, self._listening, memory)
+            return KeyspaceCapture(self._redis, self.plan, self._listening, passing, server.maxmemory_policy)
 
         # Above all numbers of the daemons before: each began with this time, and counts its commands from there.
         number = seconds * 1_000_000 + micros + self._lead_us

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from syncd.plan.state import Found
+from syncd.plan.state import Found, found_key
 from syncd.plan.twoway import Record, TwoWayPlan
 from syncd.stores.lease import Lease
 from syncd.stores.redis import RedisStore, translated
 from syncd.stores.times import Moment, parse, readable
-from syncd.writebehind.state import MOST_BYTES, StateStore, found_key
+from syncd.writebehind.state import MOST_BYTES, StateStore
 
 MARKS = 2048
 """A mark is the epoch milliseconds of its change times this, and a count: see lua/."""

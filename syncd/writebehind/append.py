@@ -23,6 +23,7 @@ from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
+from syncd.stores.repairs import repairs_done, requested_repairs, split_repairs
 from syncd.stores.requests import RequestBoard, snapshot_begins, wants_snapshot
 from syncd.writebehind.batch import Batch, Delivery, Outcome, Refused, make_batch
 from syncd.writebehind.courier import Couriers, Delivered
@@ -203,11 +204,25 @@ class AppendRun:
         if wants_snapshot(self._redis, self._control):
             snapshot_begins(self._redis, self._control)
             telemetry.nothing_to_copy(self._plan.name)
+        self._repair()
         if letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED):
             self._settle()
             self._replay({ident: letter for letter, ident in letters.items() if ident})
             replays_done(self._redis, self._plan.name, list(letters))
             telemetry.replayed(self._plan.name, len(letters))
+
+    def _repair(self) -> None:
+        """Entries of which a check found no document, once more. A time series takes no entry twice, nor late."""
+        if not (wanted := requested_repairs(self._redis, self._plan.name)):
+            return
+        if not self._delivery.alone:
+            self._settle()
+            entries = [entry for _, entry in split_repairs(wanted)[1]]
+            there, _ = self._group.look_up(sorted(entries, key=entry_order)).parted()
+            outcome = self._delivery.deliver_alone(make_batch(self._plan, there)) if there else Outcome({})
+            telemetry.appended(self._plan.name, 0, 0, outcome.repeated, outcome.parked)
+            telemetry.repairs_applied(self._plan.name, len(wanted))
+        repairs_done(self._redis, self._plan.name, wanted)
 
     def _replay(self, letters: dict[str, str]) -> None:
         """Dead letters by entry. One that still does not fit keeps a letter, with the reason of now."""

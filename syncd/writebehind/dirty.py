@@ -7,8 +7,9 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from typing import NamedTuple
+
+from syncd.plan.gone import Gone
 
 DEBOUNCE_S = 0.05
 """So long a changed key waits for more changes: an application often writes in several commands."""
@@ -18,15 +19,6 @@ SLACK_S = 0.01
 """A key that is due so soon goes along: what changed together is read together."""
 MOST_BYTES = 64 * 1024 * 1024
 """Of all names together; of an entry beside its name there are some 300 bytes."""
-
-
-class Gone(StrEnum):
-    """The last word of Redis on why a key is not there."""
-
-    NO_WORD = ""
-    DELETED = "deleted"
-    EXPIRED = "expired"
-    EVICTED = "evicted"
 
 
 _GONE = {

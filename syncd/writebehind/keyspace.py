@@ -7,20 +7,24 @@ keys are compared with what was last synced.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from syncd import telemetry
+from syncd.plan.gone import Gone
 from syncd.stores.requests import snapshot_begins, wants_snapshot
 from syncd.writebehind.catchup import CatchUp
-from syncd.writebehind.dirty import Dirty, Gone
+from syncd.writebehind.dirty import Dirty
 from syncd.writebehind.keyspace_status import KeyspaceStatus
 from syncd.writebehind.listening import Listening
 from syncd.writebehind.memory import FINGERPRINT, KeyspaceSync, Memory
+from syncd.writebehind.passing import Passing
 from syncd.writebehind.positions import NEVER
 from syncd.writebehind.state_run import Means, StateRun
 
 MOST_KEYS = 2000
 WAIT_S = 0.5
+ASKED_S = 0.05
+"""The same while a check waits for a word."""
 EVERY_S = 1.0
 LOOK_AT_OPTION_S = 2.0
 SUBSCRIBED_S = 10.0
@@ -38,6 +42,7 @@ class KeyspaceRun(StateRun):
         self._listening, self._dirty = listening, listening.dirty
         self._memory = Memory(self._redis, self._plan, self._lease)
         self._sync = KeyspaceSync(self._plan, self._store, self._writer, means.settings.batch_writes)
+        self._passing = Passing(self._redis, self._control, means.requests, listening, self._memory)
         self._catchup: CatchUp | None = None
         self._everything = self._again = False
         self._kept = self._looked = 0.0
@@ -47,6 +52,7 @@ class KeyspaceRun(StateRun):
         self._writer.begin()
         self._status.enter("catching_up")
         self._everything = not self._memory.begin()
+        self._passing.begin()
         self._listening.begin(SUBSCRIBED_S)
         while not self._halt.is_set():
             if time.monotonic() - self._kept >= EVERY_S:
@@ -56,8 +62,11 @@ class KeyspaceRun(StateRun):
                 self._compare(self._catchup)
             else:
                 self._status.enter("live")
-                self._dirty.wait(WAIT_S)
+                self._dirty.wait(ASKED_S if self._passing.is_asked else WAIT_S)
             self._apply(self._dirty.take(MOST_KEYS))
+            self._passing.look()
+            if self._catchup is None:
+                self._passing.answer()
             self._status.heard()
 
     def _mind_gaps(self) -> None:
@@ -178,6 +187,12 @@ class KeyspaceRun(StateRun):
             snapshot_begins(self._redis, self._control)
             self._everything, self._catchup = True, None
         self._replay(self._try_again)
+        self._repair(self._look_again)
+
+    def _look_again(self, keys: Mapping[bytes, bool]) -> None:
+        now = time.monotonic()
+        gone = {True: Gone.DELETED, False: Gone.NO_WORD}
+        self._apply([Dirty(key, gone[deleted], now) for key, deleted in keys.items()], True)
 
     def _try_again(self, keys: list[bytes]) -> None:
         long_ago = time.monotonic() - WORD_S

@@ -84,6 +84,18 @@ class Listening:
         """All keys were compared."""
         self._owed, self._behind = "", 0.0
 
+    def hurry(self) -> None:
+        """Hear soon of all that happened before now."""
+        if self._subscriber is not None:
+            self._subscriber.hurry()
+
+    def has_heard(self, moment: float) -> bool:
+        """Whether all that changed before a monotonic time was noted, and nothing is owed."""
+        subscriber = self._subscriber
+        if subscriber is None or self._owed or self._was_off or self.dirty.has_collapsed:
+            return False
+        return subscriber.generation == self._generation and subscriber.heard_up_to > moment
+
     def look(self) -> None:
         """Once a second, when the lease was touched: whether events still arrive. Raises TransientError."""
         subscriber, now = self._subscriber, time.monotonic()

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from syncd.plan.gone import Gone, why_gone
 from syncd.plan.state import Found, StatePlan
 from syncd.stores.lease import Lease, fenced, newer_protocol
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
-from syncd.writebehind.dirty import Gone
 from syncd.writebehind.keys import KeySync
 from syncd.writebehind.state import StateStore
 from syncd.writebehind.upsert import StateWriter
 
-FINGERPRINT, OWNED = "fingerprint", "synced"
+FINGERPRINT, OWNED, HEARD = "fingerprint", "synced", "heard"
 
 
 class Memory:
@@ -63,14 +63,6 @@ class Memory:
             seconds, micros = self._redis.client.time()
         now = seconds * 1000 + micros // 1000
         return {key: why_gone(int(digest.partition(":")[2]), now, policy) for key, digest in digests.items()}
-
-
-def why_gone(expires: int, now: int, policy: str) -> Gone:
-    """`expires` and `now` in epoch milliseconds; -1 where the key had no expiry."""
-    if 0 <= expires <= now:
-        return Gone.EXPIRED
-    evicts = policy != "noeviction" and (expires >= 0 or not policy.startswith("volatile"))
-    return Gone.EVICTED if evicts else Gone.DELETED
 
 
 class KeyspaceSync(KeySync):

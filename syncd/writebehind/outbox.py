@@ -7,6 +7,7 @@ with what has to be remembered of it. So there is no group and no cursor that co
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from syncd import telemetry
@@ -17,10 +18,11 @@ from syncd.stores.requests import snapshot_begins, wants_snapshot
 from syncd.writebehind.batch import Refused
 from syncd.writebehind.copy import KeyCopy
 from syncd.writebehind.keys import KeySync, Outcome
+from syncd.writebehind.memory import FINGERPRINT, Memory
 from syncd.writebehind.missing import Missing
 from syncd.writebehind.outbox_functions import OutboxFunctions
 from syncd.writebehind.outbox_status import OutboxStatus, look
-from syncd.writebehind.positions import after, of_entry
+from syncd.writebehind.positions import NEVER, after, of_entry
 from syncd.writebehind.state_run import Means, StateRun
 
 MOST_ENTRIES = 2000
@@ -46,6 +48,7 @@ class OutboxRun(StateRun):
         self._status = status
         self._sync = KeySync(self._plan, self._store, self._writer, means.settings.batch_writes)
         self._functions = OutboxFunctions(self._redis)
+        self._memory = Memory(self._redis, self._plan, self._lease)
         self._missing = Missing(self._plan.name)
         self._copy: KeyCopy | None = None
         self._kept = 0.0
@@ -53,6 +56,7 @@ class OutboxRun(StateRun):
     def run(self) -> None:
         """First what is left of before, then what comes, until stopped."""
         self._writer.begin()
+        self._memory.note({}, {FINGERPRINT: self._plan.fingerprint})
         self._bound()
         self._status.enter("catching_up")
         while not self._halt.is_set():
@@ -145,6 +149,11 @@ class OutboxRun(StateRun):
             self._copy = KeyCopy(self._redis, self._plan)
             telemetry.copy_started(self._plan.name)
         self._replay(self._try_again)
+        self._repair(self._look_again)
+
+    def _look_again(self, keys: Mapping[bytes, bool]) -> None:
+        deleted = {True: NEVER, False: ""}
+        self._finish(self._sync.apply({key: deleted[gone] for key, gone in keys.items()}), 0)
 
     def _try_again(self, keys: list[bytes]) -> None:
         outcome = self._sync.apply(dict.fromkeys(keys, ""))

@@ -38,6 +38,7 @@ class OutboxStatus(AppendStatus):
             "stream": "outbox",
             "waiting_bytes": self._backlog.size,
             "snapshot": {"phase": "stream", "copied": self.copied},
+            "check": self.check,
         }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from syncd import telemetry
-from syncd.plan.state import Found, StatePlan
+from syncd.plan.state import Found, StatePlan, found_key
 from syncd.stores.lease import Lease, fenced, newer_protocol
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
@@ -117,16 +117,6 @@ class StateStore:
         if reply[0] == b"fenced":
             raise fenced(self._plan.name, reply)
         return reply
-
-
-def found_key(kind: bytes, expires: int, content: Any, digest: bytes, known: bytes) -> Found:
-    """One key of a reply of `syncd_read_state`."""
-    if kind == b"hash" and content is not None:
-        content = dict(zip(content[::2], content[1::2], strict=True))
-    elif kind == b"zset" and content is not None:
-        content = list(zip(content[::2], content[1::2], strict=True))
-    moment = None if expires < 0 else expires
-    return Found(kind.decode(), content, moment, digest.decode(), known.decode())
 
 
 def _text(key: bytes) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from syncd import telemetry
@@ -14,6 +14,7 @@ from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
+from syncd.stores.repairs import repairs_done, requested_repairs, split_absent, split_repairs
 from syncd.stores.requests import RequestBoard
 from syncd.writebehind.session import ContractSession
 from syncd.writebehind.state import StateStore
@@ -67,3 +68,16 @@ class StateRun:
             apply([key.encode() for key in letters.values() if key])
             replays_done(self._redis, self._plan.name, list(letters))
             telemetry.replayed(self._plan.name, len(letters))
+
+    def _repair(self, apply: Callable[[Mapping[bytes, bool]], None]) -> None:
+        """What a check wants repaired: keys that are to be looked at again, and whether each counts as deleted."""
+        entries = requested_repairs(self._redis, self._plan.name)
+        if not entries:
+            return
+        _, again = split_repairs(entries)
+        absent = {key.encode(): position for key, position in split_absent(entries).items()}
+        # A document that was written since shows a key that came since: its deletion would be another one.
+        unchanged = self._writer.still_at(absent)
+        apply({key.encode(): False for _, key in again} | dict.fromkeys(unchanged, True))
+        repairs_done(self._redis, self._plan.name, entries)
+        telemetry.repairs_applied(self._plan.name, len(entries))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,10 @@ class Subscriber(threading.Thread):
         """Why the last subscription ended, or why there is none."""
         self.event = time.monotonic()
         """When the last event came, of whatever key."""
+        self.heard_up_to = 0.0
+        """All events of before this monotonic time have been noted, but for those that a gap has swallowed."""
+        self._hurry = False
+        self._pings: deque[float] = deque()
 
     @property
     def is_up(self) -> bool:
@@ -59,6 +64,10 @@ class Subscriber(threading.Thread):
                     "redis", "no subscription to keyspace events; trying again"
                 )
         return self.generation
+
+    def hurry(self) -> None:
+        """Move `heard_up_to` beyond the present soon."""
+        self._hurry = True
 
     def restart(self, why: StoreError) -> None:
         """Give up this subscription for a new one."""
@@ -110,6 +119,7 @@ class Subscriber(threading.Thread):
         subscription.psubscribe(self._pattern)
         subscription.subscribe(*self._own)
         confirmed, heard, asked = 0, time.monotonic(), 0.0
+        self._pings.clear()
         while not self._again.is_set():
             said: Any = subscription.get_message(timeout=LOOK_S)
             now = time.monotonic()
@@ -122,9 +132,10 @@ class Subscriber(threading.Thread):
                     raise driver.ConnectionError("the subscription was made anew by the driver")
             elif now - heard > SILENT_S:
                 raise driver.TimeoutError(f"a subscription has answered nothing for {SILENT_S:g} s")
-            if now - asked > PING_S:
+            if self._hurry or now - asked > PING_S:
+                self._hurry, asked = False, time.monotonic()
+                self._pings.append(asked)
                 subscription.ping()
-                asked = now
 
     def _begin(self, now: float) -> None:
         self.event = now
@@ -141,6 +152,8 @@ class Subscriber(threading.Thread):
             self.event = now
             if said["channel"].endswith(b":probe"):
                 self._probed.add(said["data"])
+        elif kind == "pong":  # Redis answers behind all that it told before
+            self.heard_up_to = self._pings.popleft()
         return kind in ("psubscribe", "subscribe")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,6 +84,14 @@ class StateWriter:
         left = [change for change in changes if change.key not in done]
         return left + self._send_all("insert", "documents", new, document, written)
 
+    def still_at(self, positions: Mapping[bytes, str]) -> list[bytes]:
+        """The keys whose documents are of these positions."""
+        ids = {key: self._plan.document_id(key) for key in positions if self._plan.owns(key)}
+        there = (
+            {name: _position(found) for name, found in self._found(list(ids.values())).items()} if ids else {}
+        )
+        return [key for key, document_id in ids.items() if there.get(_name(document_id)) == positions[key]]
+
     def _update(self, changes: Sequence[Change], written: Written) -> list[Change]:
         """Returns those whose documents are there, and were left alone."""
         wanted = [change for change in changes if change.update is not None or self._tombstone]
@@ -152,8 +160,11 @@ class StateWriter:
 
     def _there(self, changes: Sequence[Change], level: str = "majority") -> dict[str, dict[str, Any]]:
         """What is syncd's of the documents that are there, by the text of their `_id`."""
+        return self._found([change.id for change in changes], level)
+
+    def _found(self, ids: list[Any], level: str = "majority") -> dict[str, dict[str, Any]]:
         collection = self._database.get_collection(self._name, read_concern=ReadConcern(level))
-        wanted = {"_id": {"$in": [change.id for change in changes]}}
+        wanted = {"_id": {"$in": ids}}
         with translated():
             found = list(collection.find(wanted, {"_syncd.pos": 1, "_syncd.site": 1}))
         return {_name(document["_id"]): document for document in found}

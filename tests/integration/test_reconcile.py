@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from tests.support.cli import syncd
 from tests.support.contracts import projection
 from tests.support.daemon import Daemon
 from tests.support.failpoint import failing
-from tests.support.reconcile import add_every_kind, check, drift_of, plant
+from tests.support.reconcile import add_every_kind, between_reads, check, drift_of, plant
 from tests.support.scene import Flow, Scene
 
 PRIMARY_STEPPED_DOWN = 189
@@ -105,7 +104,7 @@ def test_deleted_documents_that_keep_their_keys(shared: Scene, look: Any) -> Non
 
 def test_more_differences_than_are_kept(shared: Scene, look: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """All are counted and repaired, a part at a time."""
-    monkeypatch.setattr("syncd.reconcile.check.MOST_CANDIDATES", 20)
+    monkeypatch.setattr("syncd.reconcile.course.MOST_CANDIDATES", 20)
     monkeypatch.setattr("syncd.reconcile.repair.MOST_WANTED", 15)
     flow = shared.run("many", projection(["title"]), documents=FILMS)
     for n in range(0, 120, 2):
@@ -272,24 +271,6 @@ def test_a_check_follows_the_contract_that_the_lane_has(shared: Scene, look: Any
     assert "another version" in report.ended
 
 
-def between_reads(
-    monkeypatch: pytest.MonkeyPatch, before: Callable[[int], object], after: Callable[[int], object]
-) -> None:
-    """Something happens in the middle of each look of a check: behind its read of documents, and behind that of keys.
-    Both are told the number of the look, from 1."""
-    read, looks = KeyReader.look, itertools.count(1)
-
-    def slow(reader: KeyReader, writes: Any) -> Any:
-        number = next(looks)
-        before(number)
-        found = read(reader, writes)
-        after(number)
-        return found
-
-    monkeypatch.setattr(KeyReader, "look", slow)
-    monkeypatch.setattr("syncd.reconcile.settle.PAUSES_S", (0.0, 0.0, 0.0))
-
-
 def retitle(flow: Flow, title: str) -> None:
     flow.collection.update_one({"_id": 1}, {"$set": {"title": title}})
     flow.wait_hash(1, {"title": title})
@@ -300,7 +281,9 @@ def test_a_document_that_changes_between_two_reads(
 ) -> None:
     """A key that is ahead of what was read of its document is no drift, however often that happens."""
     flow = shared.run("ahead", projection(["title"]), documents=FILMS[:20])
-    between_reads(monkeypatch, lambda number: retitle(flow, f"title {number}"), lambda number: None)
+    between_reads(
+        monkeypatch, KeyReader, "look", lambda number: retitle(flow, f"title {number}"), lambda number: None
+    )
     report = look(flow)
     assert (report.found, report.unsettled, report.result) == (0, 1, "incomplete")
 
@@ -313,6 +296,6 @@ def test_a_value_that_goes_to_and_fro(shared: Scene, look: Any, monkeypatch: pyt
         if number <= 2:  # the first look, and the one that would settle it
             retitle(flow, "for a moment")
 
-    between_reads(monkeypatch, to, lambda number: retitle(flow, "film 1"))
+    between_reads(monkeypatch, KeyReader, "look", to, lambda number: retitle(flow, "film 1"))
     report = look(flow)
     assert (report.found, report.unsettled, report.result) == (0, 0, "clean")

@@ -12,6 +12,7 @@ from tests.support.contracts import projection
 from tests.support.digests import wait_known as wait_digests
 from tests.support.keyspace import add_keyspace, wait_known, write
 from tests.support.outbox import add_outbox, documents, outbox, put, wait_functions
+from tests.support.reconcile import check
 from tests.support.scene import Scene
 from tests.support.servers import connect
 from tests.support.twoway import add_two_way, conflicts, hset, remove_key
@@ -98,6 +99,8 @@ def test_the_documented_rights_for_an_outbox(token: str, mongo_uri: str, tmp_pat
             put(flow, [4], 4)
             wait_until(lambda: 4 in documents(flow), 20, flow.lane)
             assert scene.daemon.logs(level="warning", contract=flow.contract)
+            flow.collection.delete_one({"_id": 4})
+            assert check(scene, flow, mongo_uri, user, repair=True).repaired == 1
 
 
 def test_the_documented_rights_for_keyspace_events(token: str, mongo_uri: str, tmp_path: Path) -> None:
@@ -129,6 +132,8 @@ def test_the_documented_rights_for_keyspace_events(token: str, mongo_uri: str, t
             wait_until(lambda: documents(flow).keys() == {2, 3}, 20, flow.lane)
             write(flow, [2], 2)
             wait_until(lambda: documents(flow)[2]["n"] == 2, 20, flow.lane)
+            flow.collection.delete_one({"_id": 2})
+            assert check(scene, flow, mongo_uri, user, repair=True).repaired == 1
             assert len(scene.daemon.logs(level="error")) == 1
 
 
@@ -160,6 +165,8 @@ def test_the_documented_rights_both_ways(token: str, mongo_uri: str, tmp_path: P
                 wait_until(lambda: not documents(flow), 20, flow.lane)
                 flow.collection.insert_one(film)
                 flow.wait_hash(1, {"n": "1", "a": "x"})
+                scene.redis.hset(flow.key(1), "c", "without a note")
+                assert check(scene, flow, mongo_uri, user, repair=True).repaired == 1
                 assert not scene.daemon.logs(level="error")
                 scene.daemon.terminate()
 

@@ -15,12 +15,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+import pytest
 from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 
 from syncd.contract.load import load_contract_set
-from syncd.plan.compile import Plan, compile_contract
+from syncd.plan.kinds import compile_any
 from syncd.reconcile.check import Order
-from syncd.reconcile.digest import new_check
+from syncd.reconcile.kinds import new_check
 from syncd.reconcile.report import Report
 from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore
@@ -55,9 +56,9 @@ def add_every_kind(scene: Scene, count: int, short: str = "film") -> Flow:
     return scene.add(short, *EVERY_KIND, unique=[["slug"]], documents=films)
 
 
-def plan_of(scene: Scene, flow: Flow) -> Plan:
+def plan_of(scene: Scene, flow: Flow) -> Any:
     found = load_contract_set(scene.contracts.path, {}).contracts
-    return compile_contract(next(e.contract for e in found if e.contract.name == flow.contract))
+    return compile_any(next(e.contract for e in found if e.contract.name == flow.contract), None)
 
 
 def check(
@@ -73,12 +74,34 @@ def check(
     """One whole check, in this process."""
     mongo, redis = MongoStore(mongo_uri), RedisStore(redis_url)
     try:
-        asked = Order(**order)
-        run = new_check(plan_of(scene, flow), mongo, redis, asked, stop or threading.Event(), may_go_on)
-        return run.run()
+        asked, stop = Order(**order), stop or threading.Event()
+        return new_check(plan_of(scene, flow), mongo, redis, asked, "", stop, may_go_on).run()
     finally:
         mongo.close()
         redis.close()
+
+
+def between_reads(
+    monkeypatch: pytest.MonkeyPatch,
+    reader: type,
+    name: str,
+    before: Callable[[int], object],
+    after: Callable[[int], object],
+) -> None:
+    """Something happens in the middle of each look of a check: behind its read of documents, and behind that of keys,
+    which is this method. Both are told the number of the look, from 1."""
+    read, looks = getattr(reader, name), itertools.count(1)
+
+    def slow(self: Any, keys: Any) -> Any:
+        number = next(looks)
+        before(number)
+        found = read(self, keys)
+        after(number)
+        return found
+
+    monkeypatch.setattr(reader, name, slow)
+    for module in ("settle", "back"):
+        monkeypatch.setattr(f"syncd.reconcile.{module}.PAUSES_S", (0.0, 0.0, 0.0))
 
 
 def drift_of(report: Report) -> Drift:

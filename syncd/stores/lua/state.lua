@@ -53,6 +53,11 @@ local function mark(synced, key, short, mode, expires)
   return known
 end
 
+local function last_id(stream)
+  local found = redis.pcall('XINFO', 'STREAM', stream)
+  return found.err and '' or told(found)['last-generated-id']
+end
+
 -- keys: lease, position, outbox or synced, key, ...
 -- args: protocol, lease, lease ttl ms, type, most bytes, "" or, where the third key is `synced`, what belongs to a state:
 --       "content", or "whole" with its expiry; "merge" only asks for what was synced.
@@ -63,9 +68,8 @@ local function read_state(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end
   redis.call('PEXPIRE', keys[1], args[3])
-  local outbox, time = redis.pcall('XINFO', 'STREAM', keys[3]), redis.call('TIME')
-  local last = outbox.err and '' or told(outbox)['last-generated-id']
-  local reply = {'ok', last, time[1], time[2], redis.call('HGET', keys[2], 'floor') or ''}
+  local time = redis.call('TIME')
+  local reply = {'ok', last_id(keys[3]), time[1], time[2], redis.call('HGET', keys[2], 'floor') or ''}
   local size, most = 0, tonumber(args[5])
   for at = 4, #keys do
     local found, expires, content = look(keys[at], args[4])
@@ -79,6 +83,23 @@ local function read_state(keys, args)
     for _, part in ipairs{found, expires, content, short, known} do reply[#reply + 1] = part end
     size = size + weight(content)
     if size > most then break end
+  end
+  return reply
+end
+
+-- keys: synced, outbox, key, ... args: protocol, type, most bytes. Replies {'ok', last id of the outbox or '', seconds,
+-- microseconds, then of each key what `read_state` says of it}. For whoever compares: it only reads, and needs no lease.
+local function look_state(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  local time = redis.call('TIME')
+  local reply, size = {'ok', last_id(keys[2]), time[1], time[2]}, 0
+  for at = 3, #keys do
+    local found, expires, content = look(keys[at], args[2])
+    local short = found ~= 'none' and digest(found, content, expires) or ''
+    local known = redis.call('HGET', keys[1], keys[at]) or ''
+    for _, part in ipairs{found, expires, content, short, known} do reply[#reply + 1] = part end
+    size = size + weight(content)
+    if size > tonumber(args[3]) then break end
   end
   return reply
 end
@@ -193,6 +214,7 @@ end
 redis.register_function{function_name = 'syncd_differs', callback = differs, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_vanished', callback = vanished, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_synced', callback = synced, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_look_state', callback = look_state, flags = {'allow-oom'}}
 -- An outbox that has filled the memory must be emptied.
 redis.register_function{function_name = 'syncd_read_state', callback = read_state, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_done_state', callback = done_state, flags = {'allow-oom'}}

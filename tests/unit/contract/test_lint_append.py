@@ -36,7 +36,7 @@ def test_a_stream_passes(tmp_path: Path) -> None:
 WRONG = {
     "a check": (
         stream(sync=SYNC + "reconcile: {every: 1h}\n"),
-        "a.yaml:14:1: `reconcile` is for `direction: mongo_to_redis`; leave it out",
+        "a.yaml:14:1: `reconcile` is for documents that have a key; leave it out",
     ),
     "no capture": (
         stream(sync="sync: {direction: redis_to_mongo}\n"),

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from syncd.writebehind.dirty import AGAIN_S, DEBOUNCE_S, SLACK_S, Dirty, DirtySet, Gone
+from syncd.plan.gone import Gone
+from syncd.writebehind.dirty import AGAIN_S, DEBOUNCE_S, SLACK_S, Dirty, DirtySet
 
 
 class Clock:

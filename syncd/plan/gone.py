@@ -1,0 +1,23 @@
+"""Why a key is not there, as far as anybody can tell. Pure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Gone(StrEnum):
+    """The last word of Redis on why a key is not there."""
+
+    NO_WORD = ""
+    DELETED = "deleted"
+    EXPIRED = "expired"
+    EVICTED = "evicted"
+
+
+def why_gone(expires: int, now: int, policy: str) -> Gone:
+    """Of a key of which nobody has heard anything, by what it was. `expires` and `now` in epoch milliseconds; -1 where
+    the key had no expiry. `policy` is how this Redis evicts keys."""
+    if 0 <= expires <= now:
+        return Gone.EXPIRED
+    evicts = policy != "noeviction" and (expires >= 0 or not policy.startswith("volatile"))
+    return Gone.EVICTED if evicts else Gone.DELETED

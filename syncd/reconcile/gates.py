@@ -1,0 +1,106 @@
+"""How far lanes have come that take changes from Redis: what a check has to wait for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Protocol
+
+from syncd.plan.base import ContractPlan
+from syncd.plan.state import StatePlan
+from syncd.plan.twoway import TwoWayPlan
+from syncd.reconcile.lanes import ASK_AGAIN_S, POLL_S, Lanes
+from syncd.reconcile.sides import Point
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore, translated
+from syncd.stores.requests import request_heard, wants_snapshot
+
+
+class Gate(Protocol):
+    """One contract's lane; the check may be in any process."""
+
+    def unready(self) -> str:
+        """Why there is nothing to compare; empty where there is."""
+
+    def passed(self, point: Point, *, is_done: bool) -> bool:
+        """Wait until all up to this point is done. `is_done`: the lane is known to have done with all keys in question.
+        False: not in time, or told to stop."""
+
+
+class StateGate:
+    """Of a lane from Redis to MongoDB."""
+
+    def __init__(self, redis: RedisStore, plan: StatePlan, stop: threading.Event, wait_s: float) -> None:
+        self._redis, self._plan, self._keys = redis, plan, ControlKeys(plan.name)
+        self._passing = _Passing(redis, plan, stop, wait_s)
+
+    def unready(self) -> str:
+        """See Gate."""
+        with translated():
+            said: Any = self._redis.client.hget(self._keys.position, "fingerprint")
+        if said is None:
+            return f"no lane of {self._plan.name} has run yet; start `syncd run`"
+        if wants_snapshot(self._redis, self._keys):
+            return f"the lane of {self._plan.name} writes all keys at present"
+        if said.decode() != self._plan.fingerprint:
+            what = f"the lane of {self._plan.name} writes all keys at present, or works by another version"
+            return f"{what} of the contract; let it come to its end"
+        return ""
+
+    def passed(self, point: Point, *, is_done: bool) -> bool:
+        """See Gate."""
+        return (is_done or self._passing.wait(point)) and not self.unready()
+
+
+class PairGate:
+    """Of a lane that goes both ways. What the stream has brought waits as a mark of its key: a look tells that."""
+
+    def __init__(self, redis: RedisStore, plan: TwoWayPlan, stop: threading.Event, wait_s: float) -> None:
+        self._lanes = Lanes(redis, plan, stop, wait_s)
+        self._passing = _Passing(redis, plan, stop, wait_s)
+
+    def unready(self) -> str:
+        """See Gate."""
+        return self._lanes.unready()
+
+    def passed(self, point: Point, *, is_done: bool) -> bool:
+        """See Gate."""
+        return self._lanes.passed(point.mongo) and (is_done or self._passing.wait(point))
+
+
+class _Passing:
+    """Of changes in Redis."""
+
+    def __init__(self, redis: RedisStore, plan: ContractPlan, stop: threading.Event, wait_s: float) -> None:
+        self._redis, self._keys = redis, ControlKeys(plan.name)
+        self._stop, self._wait_s = stop, wait_s
+        self._listens = plan.contract.sync.capture == "keyspace"
+
+    def wait(self, point: Point) -> bool:
+        """Whether it came to that in time."""
+        end, asked = time.monotonic() + self._wait_s, 0.0
+        while not self._stop.is_set():
+            if self._heard(point.redis) if self._listens else self._taken(point.entry):
+                return True
+            now = time.monotonic()
+            if now > end:
+                return False
+            if self._listens and now > asked + ASK_AGAIN_S:
+                asked = now
+                request_heard(self._redis, self._keys)
+            self._stop.wait(POLL_S)
+        return False
+
+    def _taken(self, entry: tuple[int, int]) -> bool:
+        """What is done is taken away from an outbox."""
+        with translated():
+            first: Any = self._redis.client.xrange(self._keys.outbox, count=1)
+        if not first:
+            return True
+        milliseconds, _, number = first[0][0].partition(b"-")
+        return (int(milliseconds), int(number)) > entry
+
+    def _heard(self, moment: int) -> bool:
+        with translated():
+            said: Any = self._redis.client.hget(self._keys.position, "heard")
+        return said is not None and int(said) >= moment

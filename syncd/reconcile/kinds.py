@@ -1,0 +1,68 @@
+"""The check that fits a contract."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeAlias
+
+from syncd.plan.append import AppendPlan
+from syncd.plan.base import ContractPlan
+from syncd.plan.compile import Plan
+from syncd.plan.state import StatePlan
+from syncd.plan.twoway import TwoWayPlan
+from syncd.reconcile.append_sides import AppendGate, AppendSides
+from syncd.reconcile.back import BackCheck
+from syncd.reconcile.check import Check, Order
+from syncd.reconcile.digest import check_of_documents
+from syncd.reconcile.gates import Gate, PairGate, StateGate
+from syncd.reconcile.pair_sides import PairSides
+from syncd.reconcile.sides import Sides
+from syncd.reconcile.state_sides import StateSides
+from syncd.stores.mongo import MongoStore
+from syncd.stores.redis import RedisStore
+
+AnyCheck: TypeAlias = Check | BackCheck
+
+
+def has_checks(plan: ContractPlan) -> bool:
+    """Whether a daemon checks it: of those that append all daemons work, and nobody leads."""
+    return isinstance(plan, Plan | StatePlan)
+
+
+def new_check(
+    plan: ContractPlan,
+    mongo: MongoStore,
+    redis: RedisStore,
+    order: Order,
+    site: str,
+    stop: threading.Event,
+    may_go_on: Callable[[], str] = lambda: "",
+) -> AnyCheck:
+    """`site` is SYNCD_SITE. Both stores are connected. Raises StoreError."""
+    if not isinstance(plan, AppendPlan | StatePlan | TwoWayPlan):
+        assert isinstance(plan, Plan)
+        return check_of_documents(plan, mongo, redis, order, stop, may_go_on)
+    check = BackCheck(
+        plan.name, redis, *_both(plan, mongo, redis, site, stop, order.wait_s), order, stop, may_go_on
+    )
+    if order.by_digest:
+        check.report.note = "compared in full: MongoDB has no digest of what changes in Redis"
+    return check
+
+
+def _both(
+    plan: AppendPlan | StatePlan | TwoWayPlan,
+    mongo: MongoStore,
+    redis: RedisStore,
+    site: str,
+    stop: threading.Event,
+    wait_s: float,
+) -> tuple[Sides, Gate]:
+    """What looks, and what waits for the lane."""
+    if isinstance(plan, AppendPlan):
+        return AppendSides(plan, mongo, redis), AppendGate(mongo, redis, plan)
+    policy = redis.connect().maxmemory_policy
+    if isinstance(plan, TwoWayPlan):
+        return PairSides(plan, mongo, redis, policy), PairGate(redis, plan, stop, wait_s)
+    return StateSides(plan, mongo, redis, site, policy), StateGate(redis, plan, stop, wait_s)

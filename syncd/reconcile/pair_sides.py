@@ -1,0 +1,108 @@
+"""Keys and documents that go both ways: what the lane would do about them, had it to look at them now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from syncd.errors import ProjectionError
+from syncd.plan.gone import Gone, why_gone
+from syncd.plan.keys import encode_key_value
+from syncd.plan.merge import Base, Merged, merge
+from syncd.plan.state import Found
+from syncd.plan.twoway import Record, TwoWayPlan, digests, stored
+from syncd.reconcile.compare import CONTENT, EXPIRED, EXTRA, MISSING, Flaw
+from syncd.reconcile.look import Mark
+from syncd.reconcile.sides import KeySides, Looked, Sight
+from syncd.stores.lookup import Lookup
+from syncd.stores.mongo import Document, MongoStore
+from syncd.stores.redis import RedisStore
+from syncd.stores.repairs import of_document
+
+NO_KEY, NO_DOCUMENT, BASE = ("(key)",), ("(document)",), ("(base)",)
+"""Which side is not there; or both are alike, and what was agreed on is something else."""
+
+
+class PairSides(KeySides):
+    """Of a contract of `direction: both`."""
+
+    def __init__(self, plan: TwoWayPlan, mongo: MongoStore, redis: RedisStore, policy: str) -> None:
+        """`policy`: how Redis evicts keys."""
+        super().__init__(redis, plan.state, Lookup(mongo, plan.documents))
+        self._plan, self._policy = plan, policy
+        self._ids = Lookup(mongo, plan)
+
+    def chunks(self, size: int) -> Iterator[tuple[int, list[bytes]]]:
+        """All documents."""
+        return self._chunks(self._ids, size)
+
+    def look(self, keys: Sequence[bytes]) -> Looked:
+        """Compare these keys with their documents, and with what was agreed on."""
+        documents = self._read(keys)
+        marked = self._states.marked(keys)
+        states = self._states.read(keys)
+        sights = {}
+        for key, found in states.found.items():
+            flaw, source = self._flaw(found, documents.get(key), states.moment // 1000)
+            if flaw is not None:
+                mark = Mark(self._state.projection, key.decode(), *flaw)
+                sights[key] = Sight(mark, source, _is_done(found), waits=key in marked)
+        return Looked(sights, len(documents), self._point(states))
+
+    def repair(self, key: bytes, sight: Sight) -> str:
+        """To look at the key again, as if its document had changed."""
+        return of_document(self.letter(key))
+
+    def letter(self, key: bytes) -> str:
+        """The text of the `_id`."""
+        return encode_key_value(self._state.document_id(key))
+
+    def _flaw(self, found: Found, document: Document | None, now: int) -> tuple[Flaw | None, str]:
+        """What is wrong, and what it was judged by."""
+        _, record = stored(found.known)
+        content = found.digest.partition(":")[0]
+        try:
+            redis, mongo = digests(self._plan.of_key(found)), digests(self._plan.of_document(document))
+        except ProjectionError as error:  # a dead letter says the same, once the lane has met it
+            return (CONTENT, (f"({error.reason})",)), f"{content} {error.reason}"
+        source = f"{content} {record} {sorted(mongo.items()) if mongo is not None else None}"
+        if redis is None and mongo is None:
+            return None, source
+        merged = merge(
+            record.base if record else None, redis, mongo, self._plan.rules,
+            deleted=False, redis_is_newer=False, restore=False,
+        )  # fmt: skip
+        if redis is None:
+            return self._without_key(merged, record, found, now), source
+        if mongo is None:
+            return _without_document(merged), source
+        if names := merged.to_redis | merged.to_mongo:
+            return (CONTENT, tuple(sorted(names))), source
+        is_agreed = record is not None and record.base == Base(merged.agreed or {})
+        return None if is_agreed else (CONTENT, BASE), source
+
+    def _without_key(self, merged: Merged, record: Record | None, found: Found, now: int) -> Flaw | None:
+        if not merged.keep:
+            has_one = bool(merged.to_redis) or self._state.type not in ("hash", "string")
+            return (MISSING, NO_KEY) if has_one else None
+        if record is None or record.base.lost:
+            return EXPIRED, ()
+        # An outbox tells of no expiry, so a key may be gone that the lane knows without one.
+        listens = self._plan.contract.sync.capture == "keyspace" and self._plan.rules.deletes
+        expires = stored(found.known)[0].partition(":")[2]
+        if listens and expires and why_gone(int(expires), now, self._policy) == Gone.DELETED:
+            return MISSING, NO_KEY
+        return EXPIRED, ()
+
+
+def _without_document(merged: Merged) -> Flaw | None:
+    if merged.delete:
+        return EXTRA, ()
+    return None if merged.keep else (MISSING, NO_DOCUMENT)
+
+
+def _is_done(found: Found) -> bool:
+    """Whether the lane has agreed on the key as it is."""
+    digest, record = stored(found.known)
+    pending: Any = {} if record is None else record.base.pending
+    return record is not None and pending == {} and found.is_there and digest == found.digest

@@ -1,0 +1,139 @@
+"""Keys that go to MongoDB, and their documents: the key says what its document should be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from syncd.errors import ProjectionError
+from syncd.plan.gone import Gone, why_gone
+from syncd.plan.paths import MISSING as NOTHING
+from syncd.plan.paths import getter, server_projection
+from syncd.plan.state import Found, StatePlan
+from syncd.reconcile.compare import CONTENT, EXPIRED, EXTRA, MISSING, TTL, TTL_TOLERANCE_MS, Flaw, same_value
+from syncd.reconcile.look import Mark
+from syncd.reconcile.sides import KeySides, Looked, Part, Sight
+from syncd.stores.lookup import Lookup
+from syncd.stores.mongo import Document, MongoStore
+from syncd.stores.redis import RedisStore
+from syncd.stores.repairs import of_absent, of_key
+
+DELETED = "_syncd.deleted"
+_NOT_KNOWN = -2
+
+
+class StateSides(KeySides):
+    """Of a contract of `capture: outbox` or `keyspace`."""
+
+    def __init__(self, plan: StatePlan, mongo: MongoStore, redis: RedisStore, site: str, policy: str) -> None:
+        """`site`: whose documents these are. `policy`: how Redis evicts keys."""
+        paths = [".".join(field.path) for field in (*plan.fields, *([plan.value] if plan.value else []))]
+        paths += ["_syncd", *([plan.expires_at] if plan.expires_at else [])]
+        wanted = server_projection(paths)
+        super().__init__(redis, plan, Lookup(mongo, Part(plan.namespace, None, wanted)))
+        self._plan, self._site, self._policy = plan, site, policy
+        own = {"_syncd.site": site, "_syncd.pos": {"$exists": True}, DELETED: {"$exists": False}}
+        self._own = Lookup(mongo, Part(plan.namespace, own, {"_id": 1}))
+        self._get = {path: getter(path) for path in [*paths, DELETED]}
+
+    def chunks(self, size: int) -> Iterator[tuple[int, list[bytes]]]:
+        """Documents that a key of this site made; none where they stay whatever becomes of their keys."""
+        return iter(()) if self._plan.contract.sync.on_delete == "ignore" else self._chunks(self._own, size)
+
+    def look(self, keys: Sequence[bytes]) -> Looked:
+        """Compare these keys with their documents."""
+        documents = self._read(keys)
+        states = self._states.read(keys)
+        sights = {}
+        for key, found in states.found.items():
+            document = documents.get(key)
+            if (flaw := self._flaw(found, document, states.moment // 1000)) is not None:
+                mark = Mark(self._plan.projection, key.decode(), *flaw)
+                sights[key] = Sight(
+                    mark, self._content(found.digest), self._is_done(found), position=_position(document)
+                )
+        return Looked(sights, len(documents), self._point(states))
+
+    def repair(self, key: bytes, sight: Sight) -> str:
+        """To look at the key again; a document without one is to go."""
+        if sight.mark.kind == EXTRA:
+            return of_absent(sight.mark.key, sight.position)
+        return of_key(sight.mark.projection, sight.mark.key)
+
+    def letter(self, key: bytes) -> str:
+        """The key."""
+        return key.decode()
+
+    def _content(self, digest: str) -> str:
+        """What of a digest is about what MongoDB holds: an application may move the expiry all the time."""
+        return digest if self._plan.expires_at is not None else digest.partition(":")[0]
+
+    def _is_done(self, found: Found) -> bool:
+        """Whether the lane remembers that it has written this state. An outbox remembers nothing."""
+        return self._plan.contract.sync.capture == "keyspace" and self._content(
+            found.digest
+        ) == self._content(found.known)
+
+    def _flaw(self, found: Found, document: Document | None, now: int) -> Flaw | None:
+        if not found.is_there:
+            return None if document is None else self._without_key(found, document, now)
+        try:
+            update = self._plan.update(found)
+            return (MISSING, ()) if document is None else self._differing(update.set, update.unset, document)
+        except ProjectionError as error:  # a dead letter says the same, once the lane has met it
+            return CONTENT, (f"({error.reason})",)
+
+    def _differing(self, sets: Mapping[str, Any], unsets: list[str], document: Document) -> Flaw | None:
+        there = {path: get(document) for path, get in self._get.items()}
+        moment = self._plan.expires_at
+        names = [
+            path for path, value in sets.items() if path != moment and not same_value(value, there[path])
+        ]
+        names += [p for p in [*unsets, DELETED] if p != moment and there[p] is not NOTHING]
+        late = moment is not None and not _near(sets.get(moment, NOTHING), there[moment])
+        if names:
+            return CONTENT, (*names, moment) if late and moment else tuple(names)
+        return (TTL, (moment,)) if late and moment else None
+
+    def _without_key(self, found: Found, document: Document, now: int) -> Flaw | None:
+        """A document that a key made which is not there. What expired was not deleted, unless the contract says so;
+        and what may have expired nobody takes for deleted."""
+        sync, said = self._plan.contract.sync, document.get("_syncd")
+        if sync.on_delete == "ignore" or not isinstance(said, dict):
+            return None
+        if said.get("site") != self._site or "pos" not in said or "deleted" in said:
+            return None
+        expires = self._expiry(found, document)
+        if expires == _NOT_KNOWN:
+            is_sure = sync.on_expire == "delete" and self._policy == "noeviction"
+            return (EXTRA if is_sure else EXPIRED), ()
+        gone = why_gone(expires, now, self._policy)
+        deletes = gone == Gone.DELETED or (gone == Gone.EXPIRED and sync.on_expire == "delete")
+        return (EXTRA if deletes else EXPIRED), ()
+
+    def _expiry(self, found: Found, document: Document) -> int:
+        """When the key was to expire that is gone, by what the lane or the document remembers; -1 never."""
+        if found.known and self._plan.contract.sync.capture == "keyspace":
+            return int(found.known.partition(":")[2])
+        if self._plan.expires_at is None:
+            return _NOT_KNOWN
+        moment = self._get[self._plan.expires_at](document)
+        return -1 if moment is NOTHING else _milliseconds(moment)
+
+
+def _position(document: Document | None) -> str:
+    said = (document or {}).get("_syncd")
+    return str(said.get("pos", "")) if isinstance(said, dict) else ""
+
+
+def _near(one: Any, other: Any) -> bool:
+    if one is NOTHING or other is NOTHING:
+        return one is other
+    return abs(_milliseconds(one) - _milliseconds(other)) <= TTL_TOLERANCE_MS
+
+
+def _milliseconds(moment: Any) -> int:
+    try:
+        return int(moment)
+    except (TypeError, ValueError):  # somebody else has put something there
+        return _NOT_KNOWN
