@@ -69,7 +69,7 @@ class _Section(NamedTuple):
 def contract_page() -> str:
     """Every key of a contract."""
     schema = contract_schema()
-    text = head("Contracts", "the models in `syncd/contract/model.py`") + _CONTRACT_INTRO
+    text = head("Contracts", "the models in `syncd/contract/`") + _CONTRACT_INTRO
     text += "## All keys\n\n```yaml\n" + "".join(_outline(schema, schema, "")) + "```\n"
     for section in _sections(schema, _Section("", ()), set()):
         models = [schema["$defs"][name] for name in section.models] or [schema]

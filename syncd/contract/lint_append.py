@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from syncd.contract.loaded import LoadedContract
-from syncd.contract.model import ELEMENTS, FieldSpec, Projection
+from syncd.contract.projection import FieldSpec, Projection
 from syncd.contract.source import Path
+from syncd.contract.values import ELEMENTS
 from syncd.errors import Problem
 
 _ONLY_INBOUND = ("on_drop", "on_unresumable_position")

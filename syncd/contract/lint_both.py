@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from syncd.contract.loaded import LoadedContract
-from syncd.contract.model import ELEMENTS
+from syncd.contract.values import ELEMENTS
 from syncd.errors import Problem
 
 _ONLY_BOTH = ("on_conflict", "authority", "conflicts")

@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from syncd.contract.indexes import Index, IndexField, VectorField
 from syncd.contract.lint_keys import keys_of
 from syncd.contract.loaded import LoadedContract
-from syncd.contract.model import FieldSpec, Index, IndexField, Projection, VectorField
+from syncd.contract.projection import FieldSpec, Projection
 from syncd.contract.source import Path
 from syncd.contract.template import overlaps
 from syncd.errors import Problem

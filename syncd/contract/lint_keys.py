@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from syncd.contract.loaded import LoadedContract
-from syncd.contract.model import Projection
+from syncd.contract.projection import Projection
 from syncd.contract.source import Path
 from syncd.contract.template import KeyTemplate, TemplateError, overlaps
 from syncd.errors import Problem

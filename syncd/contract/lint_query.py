@@ -13,7 +13,7 @@ from jmespath.exceptions import JMESPathError, ParseError
 from jmespath.functions import Functions
 
 from syncd.contract.loaded import LoadedContract
-from syncd.contract.model import FieldSpec
+from syncd.contract.projection import FieldSpec
 from syncd.contract.source import Path
 from syncd.errors import Problem
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from syncd.contract.lint_append import appending
 from syncd.contract.loaded import LoadedContract
-from syncd.contract.model import FieldSpec
+from syncd.contract.projection import FieldSpec
 from syncd.errors import Problem
 
 _DATES = ("date", "epoch", "epoch_ms")

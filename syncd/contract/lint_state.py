@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from syncd.contract.lint_append import path_can_be_set
 from syncd.contract.lint_keys import keys_of
 from syncd.contract.loaded import LoadedContract
-from syncd.contract.model import FieldTtl, Projection
+from syncd.contract.projection import FieldTtl, Projection
 from syncd.errors import Problem
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from syncd.contract.model import Contract, Projection
+from syncd.contract.model import Contract
+from syncd.contract.projection import Projection
 from syncd.contract.source import Path, Place, Source
 from syncd.errors import Problem
 

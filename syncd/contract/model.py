@@ -6,83 +6,25 @@ A ValueError here reads `what|remedy` and never repeats a value, which may come 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
     Field,
-    Tag,
-    field_validator,
     model_validator,
 )
 
-from syncd.contract.cron import parse_cron
-
-DURATION_PATTERN = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)"
-_DURATION = re.compile(DURATION_PATTERN)
-_HOURS = re.compile(r"([0-9]{2}):([0-9]{2})-([0-9]{2}):([0-9]{2})")
-_UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-
-
-def parse_duration(value: Any) -> int:
-    """`30d`, `1.5h`, `500ms` -> milliseconds. A bare number is refused: its unit would be a guess."""
-    if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
-        return round(float(match[1]) * _UNIT_MS[match[2]])
-    raise ValueError("not a duration|write a number and a unit (ms, s, m, h, d, w), such as 30d")
-
-
-def check_path(path: str) -> str:
-    """A path of names joined by dots, as it came; ValueError for anything else."""
-    parts = path.split(".")
-    if not all(parts) or any(part.startswith("$") for part in parts) or "\0" in path:
-        raise ValueError("not a field path|write names joined by dots, such as release.year")
-    return path
-
-
-def check_cron(line: str) -> str:
-    """A cron line, as it came; ValueError for anything else."""
-    parse_cron(line)
-    return line
-
-
-def _check_top(name: str) -> str:
-    if "." in check_path(name):
-        raise ValueError("not a field at the top of the document|write one name, without dots")
-    return name
-
-
-def _positive(value: int) -> int:
-    if value <= 0:
-        raise ValueError("a duration of zero|leave the key out, or write a duration above zero")
-    return value
-
-
-DurationMs: TypeAlias = Annotated[
-    int, BeforeValidator(parse_duration, json_schema_input_type=str), AfterValidator(_positive)
-]
-Path: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(check_path)]
-TopName: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_check_top)]
-Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
-RedisType: TypeAlias = Literal["hash", "json", "string", "set", "zset", "list", "stream"]
-FieldType: TypeAlias = Literal[
-    "string", "int", "long", "double", "decimal", "bool", "date", "epoch", "epoch_ms",
-    "objectId", "uuid", "binary", "json", "vector", "geo",
-]  # fmt: skip
-ELEMENTS = frozenset({"set", "zset", "list"})
-"""Redis types that hold elements and no fields."""
-VectorType: TypeAlias = Literal["float32", "float16"]
-
-
-class Model(BaseModel):
-    """Frozen; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, strict=False)
+from syncd.contract.projection import Projection
+from syncd.contract.values import (
+    DurationMs,
+    Model,
+    Name,
+    Path,
+    TopName,
+    check_cron,
+    check_hours,
+)
 
 
 class Metadata(Model):
@@ -137,273 +79,6 @@ class Mongo(Model):
     timeseries: TimeSeries | None = Field(
         None, description="For `capture: append`: the collection is a time series. See how-to/append.md."
     )
-
-
-class FieldSpec(Model):
-    """One field of a projection. The short form `title: title` means `title: {from: title}`."""
-
-    from_: Path | None = Field(None, alias="from", description="Path in the document, such as release.year.")
-    expr: str | None = Field(
-        None, description="A JMESPath expression over the document, instead of `from`.", min_length=1
-    )
-    type: FieldType | None = Field(
-        None, description="Convert to this type; without it, the type table of the reference applies."
-    )
-    dims: int | None = Field(
-        None, ge=1, le=32_768, description="Length of the vector; any other length is a dead letter."
-    )
-    datatype: VectorType = Field("float32", description="Element type of a vector in a hash.")
-    mask: Literal["hmac", "redact", "last4"] | None = Field(
-        None,
-        description="`hmac`: keyed SHA-256 (SYNCD_HMAC_KEY); `redact`: a constant; `last4`: the last four "
-        "characters.",
-    )
-    null: Literal["keep", "omit"] | None = Field(
-        None,
-        description="What a null becomes. JSON keeps it and a hash leaves it out unless this says otherwise; "
-        "kept in a hash it is an empty string.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:
-        return {"from": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _consistent(self) -> FieldSpec:
-        if (self.from_ is None) == (self.expr is None):
-            raise ValueError(
-                "a field needs exactly one of `from` and `expr`|name a path, or give an expression"
-            )
-        if (self.type == "vector") != (self.dims is not None):
-            raise ValueError(
-                "`type: vector` and `dims` go together|write {from: path, type: vector, dims: 384}"
-            )
-        if self.type == "vector" and self.mask:
-            raise ValueError("a vector cannot be masked|leave out `mask`, or project another field")
-        return self
-
-
-class FieldTtl(Model):
-    """A moment in the document at which the key expires."""
-
-    field: Path = Field(
-        description="Path of a date; the key expires then. Without a date it does not expire."
-    )
-
-
-def _ttl_form(value: Any) -> str:
-    """Which form is meant decides which mistakes are told; a plain union would tell those of both."""
-    return "field" if isinstance(value, dict | FieldTtl) else "duration"
-
-
-Ttl: TypeAlias = Annotated[
-    Annotated[DurationMs, Tag("duration")] | Annotated[FieldTtl, Tag("field")], Discriminator(_ttl_form)
-]
-
-
-class TextAttrs(Model):
-    """Attributes of a text field."""
-
-    weight: float = Field(1.0, gt=0)
-    no_stem: bool = False
-    withsuffixtrie: bool = False
-    phonetic_matcher: Literal["dm:en", "dm:fr", "dm:pt", "dm:es"] | None = None
-    sortable: bool = False
-    unf: bool = False
-    no_index: bool = False
-    index_missing: bool = False
-    index_empty: bool = False
-
-
-class TagAttrs(Model):
-    """Attributes of a tag field."""
-
-    separator: str = Field(",", min_length=1, max_length=1)
-    case_sensitive: bool = False
-    withsuffixtrie: bool = False
-    sortable: bool = False
-    unf: bool = False
-    no_index: bool = False
-    index_missing: bool = False
-    index_empty: bool = False
-
-
-class NumericAttrs(Model):
-    """Attributes of a numeric field."""
-
-    sortable: bool = False
-    unf: bool = False
-    no_index: bool = False
-    index_missing: bool = False
-
-
-class GeoAttrs(Model):
-    """Attributes of a geo field."""
-
-    sortable: bool = False
-    no_index: bool = False
-    index_missing: bool = False
-
-
-class VectorAttrs(Model):
-    """Attributes of a vector field; the HNSW ones are refused on a flat index."""
-
-    dims: int = Field(ge=1, le=32_768)
-    algorithm: Literal["flat", "hnsw"] = "flat"
-    distance_metric: Literal["cosine", "l2", "ip"] = "cosine"
-    datatype: Literal["float16", "float32"] = "float32"
-    initial_cap: int | None = Field(None, ge=0)
-    block_size: int | None = Field(None, ge=1)
-    m: int | None = Field(None, ge=2)
-    ef_construction: int | None = Field(None, ge=1)
-    ef_runtime: int | None = Field(None, ge=1)
-    epsilon: float | None = Field(None, gt=0)
-    index_missing: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lower_case(cls, value: Any) -> Any:
-        words = ("algorithm", "distance_metric", "datatype")
-        if isinstance(value, dict):
-            return {k: v.lower() if k in words and isinstance(v, str) else v for k, v in value.items()}
-        return value
-
-    @model_validator(mode="after")
-    def _fits_algorithm(self) -> VectorAttrs:
-        hnsw = [n for n in ("m", "ef_construction", "ef_runtime", "epsilon") if getattr(self, n) is not None]
-        if self.algorithm == "flat" and hnsw:
-            names = ", ".join(f"`{name}`" for name in hnsw)
-            raise ValueError(f"{names} only with `algorithm: hnsw`|change the algorithm, or leave it out")
-        if self.algorithm == "hnsw" and self.block_size is not None:
-            raise ValueError("`block_size` only with `algorithm: flat`|change the algorithm, or leave it out")
-        return self
-
-
-class _IndexField(Model):
-    name: str = Field(min_length=1, description="Name in queries; in a hash index, the hash field itself.")
-    path: str | None = Field(None, description='JSON only: where the value is, such as "$.genres[*]".')
-
-
-class TextField(_IndexField):
-    """Full-text search."""
-
-    type: Literal["text"]
-    attrs: TextAttrs = TextAttrs()
-
-
-class TagField(_IndexField):
-    """Exact match on labels."""
-
-    type: Literal["tag"]
-    attrs: TagAttrs = TagAttrs()
-
-
-class NumericField(_IndexField):
-    """Ranges of numbers."""
-
-    type: Literal["numeric"]
-    attrs: NumericAttrs = NumericAttrs()
-
-
-class GeoField(_IndexField):
-    """Points by distance."""
-
-    type: Literal["geo"]
-    attrs: GeoAttrs = GeoAttrs()
-
-
-class VectorField(_IndexField):
-    """Nearest neighbours."""
-
-    type: Literal["vector"]
-    attrs: VectorAttrs
-
-
-IndexField: TypeAlias = Annotated[
-    TextField | TagField | NumericField | GeoField | VectorField, Field(discriminator="type")
-]
-
-
-class Index(Model):
-    """A search index over a projection, in RedisVL's vocabulary."""
-
-    name: str = Field(
-        min_length=1,
-        description="The name that applications use: an alias. The real index has a generation behind it.",
-    )
-    fields: tuple[IndexField, ...] = Field(min_length=1, description="What is searchable.")
-
-
-class Projection(Model):
-    """One shape of each document in Redis."""
-
-    projection: Name = Field(description="Name of the shape, unique in the contract.")
-    type: RedisType = Field(
-        description="What the key holds; `set`, `zset` and `list` only go to MongoDB, `stream` is for `append`."
-    )
-    key: str = Field(
-        min_length=1,
-        max_length=512,
-        description='Key template, such as "movie:{_id}"; of a stream, its key.',
-    )
-    ttl: Ttl | None = Field(
-        None,
-        description="A duration such as 30d, set again by every write, or {field: path} of a date. From Redis "
-        "to MongoDB only the latter: the moment at which the key expires goes to that path.",
-    )
-    fields: dict[str, FieldSpec] | None = Field(
-        None,
-        description="Redis field: path or details. Or a list of names, or `all` for the whole document. "
-        "Nothing that is not named here leaves MongoDB.",
-    )
-    whole: bool = Field(False, exclude=True, description="Set by `fields: all`.")
-    value: FieldSpec | None = Field(
-        None,
-        description="Instead of `fields`: the one value that a string holds, or what the elements of a set, a sorted "
-        "set or a list are. In the document these are an array, of a sorted set one of `{member, score}`.",
-    )
-    index: Index | None = Field(None, description="A search index over the keys of this projection.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _forms_of_fields(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict):
-            return raw
-        if "whole" in raw:
-            raise ValueError("unknown key `whole`|write `fields: all` for the whole document")
-        fields = raw.get("fields")
-        if fields == "all":
-            return {**raw, "fields": {}, "whole": True}
-        if isinstance(fields, list) and all(isinstance(name, str) for name in fields):
-            return {**raw, "fields": {name: {"from": name} for name in fields}}
-        return raw
-
-    @field_validator("fields", mode="before")
-    @classmethod
-    def _is_one_of_them(cls, value: Any) -> Any:
-        if value is None or isinstance(value, dict):
-            return value
-        raise ValueError("not a form of `fields`|write {title: title}, [title, year], or all")
-
-    @model_validator(mode="after")
-    def _has_content(self) -> Projection:
-        if self.type == "string":
-            if (self.fields is None) == (self.value is None):
-                raise ValueError("a string needs exactly one of `fields` and `value`|give one of them")
-        elif self.type in ELEMENTS:
-            if self.value is None or self.fields is not None:
-                remedy = "write value: {from: path, type: string}, and no `fields`"
-                raise ValueError(f"a {self.type} has elements, which are one `value`|{remedy}")
-        elif self.value is not None:
-            raise ValueError("`value` is for a string, a set, a zset or a list|name the `fields`")
-        elif self.fields is None:
-            raise ValueError("no `fields`|name them, or write `fields: all` for the whole document")
-        if not self.fields and not self.whole and self.value is None:
-            raise ValueError("`fields` is empty|name at least one field")
-        if self.type in {"string", *ELEMENTS} and self.index is not None:
-            raise ValueError(f"a {self.type} cannot be indexed|use `type: hash` or `type: json`")
-        return self
 
 
 class Authority(Model):
@@ -472,21 +147,6 @@ class Slo(Model):
     """What the contract promises its readers."""
 
     freshness: DurationMs = Field(description="How old Redis may be; above it the daemon is not ready.")
-
-
-def check_hours(value: str) -> str:
-    """`22:00-06:00`, as it came; ValueError for anything else."""
-    parse_hours(value)
-    return value
-
-
-def parse_hours(value: str) -> tuple[int, int]:
-    """First minute of the day, and the minute after the last; the second is the smaller one over midnight."""
-    match = _HOURS.fullmatch(value)
-    hours = [int(part) for part in match.groups()] if match else [99]
-    if len(hours) != 4 or max(hours[0], hours[2]) > 24 or max(hours[1], hours[3]) > 59:
-        raise ValueError("not hours of the day|write them as 22:00-06:00, in UTC")
-    return 60 * hours[0] + hours[1], 60 * hours[2] + hours[3]
 
 
 class Reconcile(Model):

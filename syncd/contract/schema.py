@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from syncd.contract.model import DURATION_PATTERN, Contract
+from syncd.contract.model import Contract
+from syncd.contract.values import DURATION_PATTERN
 
 Schema: TypeAlias = dict[str, Any]
 

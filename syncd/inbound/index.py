@@ -11,7 +11,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from syncd import telemetry
-from syncd.contract.model import Index, IndexField, VectorField
+from syncd.contract.indexes import Index, IndexField, VectorField
 from syncd.errors import TransientError
 from syncd.plan.compile import Plan
 from syncd.plan.project import Shape

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from bson.binary import Binary
 
-from syncd.contract.model import FieldSpec
+from syncd.contract.projection import FieldSpec
 from syncd.errors import ProjectionError, SettingsError
 from syncd.plan.bson_values import CODEC, Function, NoneType, Table, as_is, in_field, type_name
 from syncd.plan.convert import CONVERT, convert

@@ -15,7 +15,7 @@ from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from bson.objectid import ObjectId
 
-from syncd.contract.model import FieldType
+from syncd.contract.values import FieldType
 from syncd.errors import ProjectionError
 from syncd.plan.bson_values import UUID_SUBTYPE, Function, Table, as_is, is_uuid, uuid_text
 from syncd.plan.dates import parse_date

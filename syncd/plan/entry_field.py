@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from syncd.contract.model import FieldSpec
+from syncd.contract.projection import FieldSpec
 from syncd.errors import ProjectionError
 from syncd.plan.reverse import from_hash, from_json
 

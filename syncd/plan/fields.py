@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jmespath
 from jmespath.exceptions import JMESPathError
 
-from syncd.contract.model import FieldSpec
+from syncd.contract.projection import FieldSpec
 from syncd.errors import ProjectionError
 from syncd.plan.codec import OMIT, as_is, hash_field, json_field, to_json
 from syncd.plan.paths import MISSING, getter, walk

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeAlias
 from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 
-from syncd.contract.model import FieldType
+from syncd.contract.values import FieldType
 from syncd.errors import ProjectionError
 from syncd.plan.bson_values import Table, as_is, type_name
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bson.datetime_ms import DatetimeMS
 
-from syncd.contract.model import FieldTtl, Projection
+from syncd.contract.projection import FieldTtl, Projection
 from syncd.contract.template import KeyTemplate
 from syncd.errors import ProjectionError
 from syncd.plan.change import Content, Drop, Put

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from bson.datetime_ms import DatetimeMS
 
-from syncd.contract.model import FieldType, VectorType
+from syncd.contract.values import FieldType, VectorType
 from syncd.errors import ProjectionError
 from syncd.plan.bson_values import Function
 from syncd.plan.convert import convert

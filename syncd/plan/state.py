@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import orjson
 from bson.datetime_ms import DatetimeMS
 
-from syncd.contract.model import Contract, FieldTtl
+from syncd.contract.model import Contract
+from syncd.contract.projection import FieldTtl
 from syncd.contract.template import KeyTemplate
 from syncd.errors import ProjectionError
 from syncd.plan.base import ContractPlan

@@ -21,7 +21,7 @@ from bson.objectid import ObjectId
 from bson.regex import Regex
 from bson.timestamp import Timestamp
 
-from syncd.contract.model import FieldType
+from syncd.contract.values import FieldType
 from syncd.plan.bson_values import CODEC, VECTOR_SUBTYPE
 from syncd.plan.vectors import FLOAT32, INT8, PACKED_BIT
 

@@ -14,7 +14,8 @@ from typing import Any, get_args
 from bson.datetime_ms import DatetimeMS
 from bson.decimal128 import Decimal128
 
-from syncd.contract.model import FieldSpec, FieldType
+from syncd.contract.projection import FieldSpec
+from syncd.contract.values import FieldType
 from syncd.errors import ProjectionError
 from syncd.plan.codec import dump_json, hash_field, json_field
 from syncd.plan.keys import encode_key_value

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 from bson.binary import Binary
 from bson.int64 import Int64
 
-from syncd.contract.model import VectorType
+from syncd.contract.values import VectorType
 from syncd.errors import ProjectionError
 from syncd.plan.bson_values import VECTOR_SUBTYPE, type_name
 

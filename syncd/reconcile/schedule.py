@@ -11,7 +11,8 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from syncd.contract.cron import WEEKDAYS, Cron, parse_cron
-from syncd.contract.model import Reconcile, parse_hours
+from syncd.contract.model import Reconcile
+from syncd.contract.values import parse_hours
 
 
 def trigger(wanted: Reconcile) -> Any | None:

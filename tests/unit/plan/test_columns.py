@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.contract.model import FieldSpec, FieldType
+from syncd.contract.projection import FieldSpec
+from syncd.contract.values import FieldType
 from syncd.errors import ProjectionError
 from syncd.plan.columns import FEWEST, Columns, Said
 from syncd.plan.elements import encoder

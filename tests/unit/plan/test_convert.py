@@ -19,7 +19,7 @@ from bson.timestamp import Timestamp
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from syncd.contract.model import FieldType
+from syncd.contract.values import FieldType
 from syncd.errors import ProjectionError
 from syncd.plan.codec import convert, dump_json, from_hash, from_json, to_hash, to_json
 from tests.unit.plan.strategies import dates, decimals, doubles, identity, int64, text, uuids, values

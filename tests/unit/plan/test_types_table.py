@@ -9,7 +9,8 @@ import bson
 import pytest
 from bson.datetime_ms import DatetimeMS
 
-from syncd.contract.model import FieldSpec, FieldType
+from syncd.contract.projection import FieldSpec
+from syncd.contract.values import FieldType
 from syncd.plan.codec import CODEC, dump_json, from_hash, from_json, hash_field, json_field, to_json
 from syncd.plan.keys import decode_key_value, encode_key_value
 from syncd.plan.type_rows import ROWS, Row

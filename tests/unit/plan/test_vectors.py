@@ -14,7 +14,7 @@ from bson.int64 import Int64
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.contract.model import VectorType
+from syncd.contract.values import VectorType
 from syncd.errors import ProjectionError
 from syncd.plan.vectors import vector_bytes, vector_from_bytes, vector_list
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from syncd.contract.model import Projection
+from syncd.contract.projection import Projection
 from syncd.plan.change import Drop, Put
 from syncd.plan.project import Shape
 from syncd.reconcile.compare import NO_KEY, NO_TTL, TTL_TOLERANCE_MS, flaw

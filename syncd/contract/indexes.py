@@ -1,0 +1,147 @@
+"""A search index over a projection, in the words of RedisVL."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from syncd.contract.values import (
+    Model,
+)
+
+
+class TextAttrs(Model):
+    """Attributes of a text field."""
+
+    weight: float = Field(1.0, gt=0)
+    no_stem: bool = False
+    withsuffixtrie: bool = False
+    phonetic_matcher: Literal["dm:en", "dm:fr", "dm:pt", "dm:es"] | None = None
+    sortable: bool = False
+    unf: bool = False
+    no_index: bool = False
+    index_missing: bool = False
+    index_empty: bool = False
+
+
+class TagAttrs(Model):
+    """Attributes of a tag field."""
+
+    separator: str = Field(",", min_length=1, max_length=1)
+    case_sensitive: bool = False
+    withsuffixtrie: bool = False
+    sortable: bool = False
+    unf: bool = False
+    no_index: bool = False
+    index_missing: bool = False
+    index_empty: bool = False
+
+
+class NumericAttrs(Model):
+    """Attributes of a numeric field."""
+
+    sortable: bool = False
+    unf: bool = False
+    no_index: bool = False
+    index_missing: bool = False
+
+
+class GeoAttrs(Model):
+    """Attributes of a geo field."""
+
+    sortable: bool = False
+    no_index: bool = False
+    index_missing: bool = False
+
+
+class VectorAttrs(Model):
+    """Attributes of a vector field; the HNSW ones are refused on a flat index."""
+
+    dims: int = Field(ge=1, le=32_768)
+    algorithm: Literal["flat", "hnsw"] = "flat"
+    distance_metric: Literal["cosine", "l2", "ip"] = "cosine"
+    datatype: Literal["float16", "float32"] = "float32"
+    initial_cap: int | None = Field(None, ge=0)
+    block_size: int | None = Field(None, ge=1)
+    m: int | None = Field(None, ge=2)
+    ef_construction: int | None = Field(None, ge=1)
+    ef_runtime: int | None = Field(None, ge=1)
+    epsilon: float | None = Field(None, gt=0)
+    index_missing: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lower_case(cls, value: Any) -> Any:
+        words = ("algorithm", "distance_metric", "datatype")
+        if isinstance(value, dict):
+            return {k: v.lower() if k in words and isinstance(v, str) else v for k, v in value.items()}
+        return value
+
+    @model_validator(mode="after")
+    def _fits_algorithm(self) -> VectorAttrs:
+        hnsw = [n for n in ("m", "ef_construction", "ef_runtime", "epsilon") if getattr(self, n) is not None]
+        if self.algorithm == "flat" and hnsw:
+            names = ", ".join(f"`{name}`" for name in hnsw)
+            raise ValueError(f"{names} only with `algorithm: hnsw`|change the algorithm, or leave it out")
+        if self.algorithm == "hnsw" and self.block_size is not None:
+            raise ValueError("`block_size` only with `algorithm: flat`|change the algorithm, or leave it out")
+        return self
+
+
+class _IndexField(Model):
+    name: str = Field(min_length=1, description="Name in queries; in a hash index, the hash field itself.")
+    path: str | None = Field(None, description='JSON only: where the value is, such as "$.genres[*]".')
+
+
+class TextField(_IndexField):
+    """Full-text search."""
+
+    type: Literal["text"]
+    attrs: TextAttrs = TextAttrs()
+
+
+class TagField(_IndexField):
+    """Exact match on labels."""
+
+    type: Literal["tag"]
+    attrs: TagAttrs = TagAttrs()
+
+
+class NumericField(_IndexField):
+    """Ranges of numbers."""
+
+    type: Literal["numeric"]
+    attrs: NumericAttrs = NumericAttrs()
+
+
+class GeoField(_IndexField):
+    """Points by distance."""
+
+    type: Literal["geo"]
+    attrs: GeoAttrs = GeoAttrs()
+
+
+class VectorField(_IndexField):
+    """Nearest neighbours."""
+
+    type: Literal["vector"]
+    attrs: VectorAttrs
+
+
+IndexField: TypeAlias = Annotated[
+    TextField | TagField | NumericField | GeoField | VectorField, Field(discriminator="type")
+]
+
+
+class Index(Model):
+    """A search index over a projection, in RedisVL's vocabulary."""
+
+    name: str = Field(
+        min_length=1,
+        description="The name that applications use: an alias. The real index has a generation behind it.",
+    )
+    fields: tuple[IndexField, ...] = Field(min_length=1, description="What is searchable.")
