@@ -6,25 +6,23 @@ written to MongoDB, beside the key; so the next look sees what is there as it is
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
-
-from bson.datetime_ms import DatetimeMS
+from typing import Any
 
 from syncd.errors import FatalError, ProjectionError, TransientError
 from syncd.inbound.floors import Floors
 from syncd.plan.keys import encode_key_value
-from syncd.plan.merge import Base, Conflict, Merged, merge
+from syncd.plan.merge import Base, Conflict, merge
 from syncd.plan.state import Found
-from syncd.plan.twoway import Record, TwoWayPlan, Value, digests, stored
+from syncd.plan.twoway import Record, TwoWayPlan, digests, stored
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document
 from syncd.twoway.capture import Capture, Word
 from syncd.twoway.documents import DocumentWriter, Update
+from syncd.twoway.pair import Pair, had_key, is_agreed, records
 from syncd.twoway.store import Step, TwoWayStore, changed_at
 from syncd.writebehind.batch import Refused
 
@@ -32,31 +30,6 @@ MOST_KEYS = 1000
 """Read and written together."""
 MOST_TURNS = 20
 """So often in a row somebody may change a key or a document between our read and our write."""
-
-
-class Pair(NamedTuple):
-    """A key and its document, read one after the other."""
-
-    key: bytes
-    id: Any
-    found: Found
-    document: Document | None
-    redis: dict[str, Value] | None
-    mongo: dict[str, Value] | None
-    record: Record | None
-    mark: int | None
-    merged: Merged
-
-    @property
-    def changes_mongo(self) -> bool:
-        """Whether the document is written, made or deleted."""
-        is_made = self.document is None and self.merged.agreed is not None
-        return bool(self.merged.to_mongo) or self.merged.delete == "document" or is_made
-
-    @property
-    def changes_redis(self) -> bool:
-        """Whether the key is written or made."""
-        return bool(self.merged.to_redis) or (self.redis is None and self.merged.agreed is not None)
 
 
 @dataclass(slots=True)
@@ -122,7 +95,7 @@ class Merger:
         # Before MongoDB is asked: a change from here on makes another mark, which stays.
         marks = dict(zip(keys, self._store.marks(keys), strict=True))
         read = dict(zip(keys, self._store.look(keys), strict=False))
-        known = {key for key, found in read.items() if marks[key] is None and _is_agreed(found)}
+        known = {key for key, found in read.items() if marks[key] is None and is_agreed(found)}
         outcome.counts["redis", "echo"] += len(known)
         outcome.settled += known
         found = {key: one for key, one in read.items() if key not in known}
@@ -143,7 +116,7 @@ class Merger:
             if document is not None and not found.is_there and not words.get(key, Word()).is_told:
                 silent[key] = found
             pairs.append((key, document_id, found, document))
-        had = {key: found for key, found in silent.items() if _had_key(found)}
+        had = {key: found for key, found in silent.items() if had_key(found)}
         deleted, waiting = self._capture.decide(had) if had else (set(), set())
         outcome.waiting |= waiting
         merged = []
@@ -206,7 +179,7 @@ class Merger:
                     if pair.key in {update.key for update in updates}
                 }
             )
-        self._writer.record([record for pair in pairs for record in self._records(pair)])
+        self._writer.record([record for pair in pairs for record in records(self._plan, pair)])
         written = self._writer.write(updates)
         outcome.refused |= written.refused
         left: dict[bytes, Pair] = {}
@@ -293,50 +266,6 @@ class Merger:
         elif merged.keep or not found.known:
             record = "="
         return Step(pair.key, found.digest, pair.mark, record, operation)
-
-    def _records(self, pair: Pair) -> list[Document]:
-        """What people can ask MongoDB for: who said what, and who won. One a conflict, also where it is decided again,
-        after a crash or because a side has changed since."""
-        sync, ident = self._plan.contract.sync, encode_key_value(pair.id)
-        version = pair.record.version if pair.record else _digest_of(pair)
-        return [
-            {
-                "_id": f"{self._plan.name}/{ident}/{version}/{conflict.why}-{conflict.winner}",
-                "contract": self._plan.name,
-                "key": pair.key.decode(errors="backslashreplace"),
-                "document": pair.id,
-                "at": DatetimeMS(round(time.time() * 1000)),
-                "why": conflict.why,
-                "on_conflict": sync.on_conflict,
-                "winner": conflict.winner,
-                "fields": [
-                    {"field": name, **_said("mongo", pair.mongo, name), **_said("redis", pair.redis, name)}
-                    for name in self._plan.rules.fields
-                    if name in conflict.fields or not conflict.fields
-                ],
-            }
-            for conflict in pair.merged.conflicts
-        ]
-
-
-def _said(side: str, state: dict[str, Value] | None, name: str) -> dict[str, Any]:
-    return {side: state[name].content} if state and name in state else {}
-
-
-def _digest_of(pair: Pair) -> str:
-    said = repr((sorted((digests(pair.redis) or {}).items()), sorted((digests(pair.mongo) or {}).items())))
-    return "first-" + hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
-
-
-def _is_agreed(found: Found) -> bool:
-    """Whether the key is what both sides agreed on, and nothing is pending, so that MongoDB need not be asked."""
-    digest, record = stored(found.known)
-    return record is not None and record.base.pending == {} and found.is_there and digest == found.digest
-
-
-def _had_key(found: Found) -> bool:
-    _, record = stored(found.known)
-    return record is not None and not record.base.lost and any(record.base.fields.values())
 
 
 def _refused_by_redis(error: str) -> Refused:
