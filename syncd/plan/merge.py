@@ -100,6 +100,17 @@ def _settled(base: Base | None, mongo: State) -> Base | None:
     return Base(fields, lost=base.lost) if fields else None
 
 
+def pending(base: Base | None, mongo: State, merged: Merged) -> Base:
+    """What to remember before `merged` goes to MongoDB: what is agreed on, with what is about to be written.
+
+    What an earlier merge had written is agreed on by now, though its end was never remembered. Left out here, it would
+    look like a change of MongoDB's.
+    """
+    known, agreed = _settled(base, mongo), merged.agreed or {}
+    coming = None if merged.delete else {name: agreed[name] for name in merged.to_mongo}
+    return Base(known.fields if known else {}, coming, base.lost if base else False)
+
+
 def _changed(base: Base, state: Mapping[str, str], names: Iterable[str]) -> frozenset[str]:
     return frozenset(name for name in names if state.get(name, "") != base.fields.get(name))
 

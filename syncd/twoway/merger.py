@@ -15,7 +15,7 @@ from typing import Any
 from syncd.errors import FatalError, ProjectionError, TransientError
 from syncd.inbound.floors import Floors
 from syncd.plan.keys import encode_key_value
-from syncd.plan.merge import Base, Conflict, merge
+from syncd.plan.merge import Base, Conflict, merge, pending
 from syncd.plan.state import Found
 from syncd.plan.twoway import Record, TwoWayPlan, digests, stored
 from syncd.stores.lookup import Lookup
@@ -242,10 +242,7 @@ class Merger:
     def _pending(self, pair: Pair) -> tuple[str, Record]:
         """What was agreed on, with what is about to be written to MongoDB."""
         digest, record = stored(pair.found.known)
-        agreed = pair.merged.agreed or {}
-        pending = {name: agreed[name] for name in pair.merged.to_mongo} if not pair.merged.delete else None
-        before = record.base.fields if record else {}
-        base = Base(before, pending, record.base.lost if record else False)
+        base = pending(record.base if record else None, digests(pair.mongo), pair.merged)
         return digest, Record(base, record.version if record else self._version)
 
     def _step(self, pair: Pair) -> Step:

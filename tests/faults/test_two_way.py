@@ -88,6 +88,29 @@ def test_kills_in_the_middle_of_a_merge(rig: Rig) -> None:
     assert len(conflicts(flow)) == len(POINTS)
 
 
+def test_two_kills_before_redis_knows(rig: Rig) -> None:
+    """nothing_lost: what a first merge had written to MongoDB when it was killed is still known as agreed when a second
+    one, of another field, is killed too: a change of Redis behind both is no conflict."""
+    flow = add_two_way(rig.scene, "twice", "outbox", documents=[film(0)])
+    rig.scene.start()
+    flow.wait_live()
+    wait_alike(flow)
+    for change in ({"b": "first"}, {"n": 7}):
+        hold = rig.redis_proxy.hold_request(*about(flow, b"syncd_agree"))
+        hset(flow, 0, **change)
+        if not rig.scene.daemon.process.alive:
+            rig.scene.daemon.launch()
+        hold.wait()
+        rig.scene.daemon.kill()
+        hold.release()
+    hset(flow, 0, b="last")
+    rig.scene.start()
+    flow.wait_live()
+    wait_alike(flow)
+    assert documents(flow) == {0: without_id(film(0)) | {"n": 7, "in": {"b": "last"}}}
+    assert not conflicts(flow)
+
+
 def test_changes_between_read_and_write(rig: Rig) -> None:
     """nothing_lost, nothing_silent: what somebody changes between a read and the write that follows is merged too: in
     the document, in the key, in the document while the key is written; and a deletion is none the less one."""
@@ -298,30 +321,31 @@ def test_both_sides_at_random(storm: Rig, capture: str) -> None:
 def check(flow: Flow, load: Load) -> None:
     """What was acknowledged is there, and only what both sides changed was contested."""
     found = documents(flow)
-    for number, value in load.mongo.items():
-        assert is_doomed(number) or found[number]["a"] == value, (
-            number,
-            found[number],
-            flow.hash(number),
-            value,
-        )
-    for number, value in load.redis.items():
-        assert is_doomed(number) or found[number]["in"]["b"] == value, (
-            number,
-            found[number],
-            flow.hash(number),
-            value,
-        )
     records = conflicts(flow)
+
+    def told(number: int) -> object:
+        known = flow.redis.hget(flow.names.control("synced"), flow.key(number))
+        return (
+            number,
+            found[number],
+            flow.hash(number),
+            known,
+            [r for r in records if r["document"] == number],
+        )
+
+    for number, value in load.mongo.items():
+        assert is_doomed(number) or found[number]["a"] == value, (value, told(number))
+    for number, value in load.redis.items():
+        assert is_doomed(number) or found[number]["in"]["b"] == value, (value, told(number))
     assert records, "nothing was contested"
     for record in records:
         said = {one["field"] for one in record["fields"]}
         assert is_doomed(record["document"]) or said <= {"n", "c"}, record
     # Every value is written once, so that the same two values stand for the same conflict.
-    told = Counter(
+    recorded = Counter(
         (record["document"], str(record["fields"])) for record in records if not is_doomed(record["document"])
     )
-    assert not [one for one, times in told.items() if times > 1]
+    assert not [one for one, times in recorded.items() if times > 1]
     assert not flow.dead_letters()
 
 

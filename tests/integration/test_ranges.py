@@ -94,7 +94,7 @@ def test_a_cut_collection(
         lookup = Lookup(store, plan)
         parts = [read(lookup, which) for which in ranges_between(bounds)]
         middle = ranges_between(bounds)[1]
-        query = lookup._between(*middle.bounds)
+        query = lookup.between(*middle.bounds)
     finally:
         store.close()
     assert Counter(ident for part in parts for ident in part) == Counter(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.plan.merge import Base, Conflict, Merged, Rules, State, merge
+from syncd.plan.merge import Base, Conflict, Merged, Rules, State, merge, pending
 
 FIELDS = ("a", "b", "c", "d")
 NAMES = st.sampled_from(FIELDS)
@@ -106,6 +106,20 @@ def test_a_merge_converges(
         "",
         (),
     )
+
+
+@given(BASES, PENDING, STATES, STATES)
+def test_what_is_remembered_before_a_write(base: Base | None, coming: Any, redis: Any, mongo: Any) -> None:
+    """nothing_lost: whether the write then happens or not, the next merge takes the same fields for changed as if it
+    had been remembered to its end, or never begun; also behind an earlier write whose end was not remembered."""
+    base = None if base is None else Base(base.fields, coming)
+    merged = run(base, redis, mongo)
+    known = pending(base, mongo, merged)
+    assert run(known, redis, mongo) == merged
+    _, written = applied(merged, redis, mongo, MERGE)
+    again = run(known, redis, written)
+    contested, before = ({n for c in one.conflicts for n in c.fields} for one in (again, merged))
+    assert contested <= before and not again.to_mongo
 
 
 @given(BASES, STATES, RULES, st.booleans())
