@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     Make: TypeAlias = Callable[[MongoStore, RedisStore, threading.Event], AnyCheck | Bulk]
 
+Kind: TypeAlias = Literal["full", "digest"]
 Preference: TypeAlias = Literal["primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest"]
 
 SHOWN = 20
@@ -42,10 +43,7 @@ def reconcile(
         bool, typer.Option("--repair", help="Have the running daemon repair what differs.")
     ] = False,
     kind: Annotated[
-        str | None,
-        typer.Option(
-            "--check", metavar="full|digest", help="How to compare; without it as the contract says."
-        ),
+        Kind | None, typer.Option("--check", help="How to compare; without it as the contract says.")
     ] = None,
     rate: Annotated[
         int, typer.Option("--rate", min=0, help="Documents a second at most; 0: as fast as it goes.")
@@ -84,8 +82,6 @@ def reconcile(
         return
     settings = Settings.from_environment(contracts=contracts)
     plan = _plan_of(contract, settings)
-    if kind not in (None, "full", "digest"):
-        raise typer.BadParameter("`--check` is full or digest")
     if kind == "digest" and (processes or dask):
         raise typer.BadParameter("`--processes` and `--dask` compare in full; digests need no help")
     mode = read_preference or _preference(plan)
@@ -115,7 +111,7 @@ def _plan_of(name: str, settings: Settings) -> ContractPlan:
     return compile_any(contract, settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None)
 
 
-def _by_digest(kind: str | None, plan: ContractPlan) -> bool:
+def _by_digest(kind: Kind | None, plan: ContractPlan) -> bool:
     planned = plan.contract.reconcile
     return kind == "digest" or (kind is None and planned is not None and planned.check == "digest")
 

@@ -47,26 +47,33 @@ class DigestKeeper:
         self._digests, self._lookup, self._floors = digests, lookup, floors
         self._asked: dict[str, tuple[int | None, int]] = {}
         self._time = self._drained = ZERO
+        self._is_quiet = False
+        """Whether nothing has changed since the stream had nothing more."""
 
     def drained(self, time: Moment) -> None:
         """The stream had nothing more when it had looked at everything up to `time`."""
-        self._drained = time
+        self._drained, self._is_quiet = time, True
 
     def noted(self, unit: Unit, writes: list[Write]) -> list[Write]:
         """The writes of a unit, and what they mean for digests."""
         sources = unit.sources or {}
         idents = {write.ident for write in writes if isinstance(write, _OF_DOCUMENTS)} - sources.keys()
+        self._is_quiet = self._is_quiet and not idents
         if self._asked:
             for ident in idents:
                 self._asked.pop(ident, None)
-        extra: list[Write] = [Changed(sorted(idents))] if idents else []
-        return [*writes, *extra, Hashed(sources)] if sources else [*writes, *extra]
+        # First: where Redis ends a call in the middle, no key may show a state that its digest does not know.
+        changed: list[Write] = [Changed(sorted(idents))] if idents else []
+        return [*changed, *writes, Hashed(sources)] if sources else [*changed, *writes]
 
     def keep(self, pipeline: Pipeline) -> bool:
-        """Store what was asked for, or ask for more. Nothing may be in flight. Returns whether there is more to do."""
+        """Store what was asked for, or ask for more. Nothing may be in flight.
+
+        Returns whether there is more to do, and nothing else: while changes go on, once a second is often enough.
+        """
         if self._asked:
             if not self._has_passed(pipeline.position):
-                return True
+                return self._is_quiet
             pipeline.apply(DigestsUnit(self._asked))
             pipeline.settle()
             self._asked = {}
@@ -74,7 +81,7 @@ class DigestKeeper:
         if idents:
             ids = [decode_key_value(ident) for ident in idents]
             self._asked, self._time = self._lookup.sources(ids, self._after(pipeline))
-        return bool(idents)
+        return bool(idents) and self._is_quiet
 
     def _after(self, pipeline: Pipeline) -> Moment:
         return max(self._floors.horizon(), pipeline.position.time)

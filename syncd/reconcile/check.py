@@ -60,6 +60,8 @@ class Order:
 class Check(Course):
     """Of a contract from MongoDB to Redis."""
 
+    kind = "full"
+
     def __init__(
         self,
         plan: Plan,
@@ -71,7 +73,7 @@ class Check(Course):
     ) -> None:
         """`may_go_on` says why the check has to end, or nothing."""
         super().__init__(stop, may_go_on)
-        self._plan, self._redis, self._order = plan, redis, order
+        self._plan, self._mongo, self._redis, self._order = plan, mongo, redis, order
         control = ControlKeys(plan.name, order.partition)
         self._lookup = Lookup(mongo, plan, order.partition, order.read_preference)
         self._reader = KeyReader(redis, control)
@@ -82,7 +84,7 @@ class Check(Course):
         self._repairer = Repairer(redis, plan.name, stop, order.wait_s)
         self._candidates: dict[str, Candidate] = {}
         self._strays: dict[str, Mark] = {}
-        self.report = Report(plan.name, "full", order.repair, str(order.partition))
+        self.report = Report(plan.name, self.kind, order.repair, str(order.partition))
 
     def _unready(self) -> str:
         return self._lanes.unready()

@@ -2,55 +2,27 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 
-from syncd.plan.compile import Plan
 from syncd.plan.partition import Partition
-from syncd.reconcile.check import Check, Order
+from syncd.reconcile.check import Check
 from syncd.stores.differing import Differing
 from syncd.stores.digests import Digests, can_be_kept
 from syncd.stores.layout import partitions_of
 from syncd.stores.lookup import Lookup
-from syncd.stores.mongo import MongoStore
 from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore
 
 NOT_KEPT = "compared in full: no digests are kept; `check: digest` in the contract makes the lane keep them"
 _UNEVEN = "compared in full: digests need a number of partitions that is a power of two, and there are %d"
 _TOO_MUCH = "compared in full: too many digests differ"
 
 
-def check_of_documents(
-    plan: Plan,
-    mongo: MongoStore,
-    redis: RedisStore,
-    order: Order,
-    stop: threading.Event,
-    may_go_on: Callable[[], str] = lambda: "",
-) -> Check:
-    """The check that `order` asks for."""
-    kind = DigestCheck if order.by_digest else Check
-    return kind(plan, mongo, redis, order, stop, may_go_on)
-
-
 class DigestCheck(Check):
     """What it proves: the state that the lane applied last is the one that MongoDB has. A key that somebody changed or
     removed by hand only a full check finds."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        mongo: MongoStore,
-        redis: RedisStore,
-        order: Order,
-        stop: threading.Event,
-        may_go_on: Callable[[], str] = lambda: "",
-    ) -> None:
-        super().__init__(plan, mongo, redis, order, stop, may_go_on)
-        self._mongo = mongo
-        self.report.check = "digest"
+    kind = "digest"
 
     def _steps(self) -> Iterator[None]:
         """Part by part, where the contract is split: each has its own set of documents that changed."""

@@ -14,7 +14,7 @@ from syncd.plan.twoway import TwoWayPlan
 from syncd.reconcile.append_sides import AppendGate, AppendSides
 from syncd.reconcile.back import BackCheck
 from syncd.reconcile.check import Check, Order
-from syncd.reconcile.digest import check_of_documents
+from syncd.reconcile.digest import DigestCheck
 from syncd.reconcile.gates import Gate, PairGate, StateGate
 from syncd.reconcile.pair_sides import PairSides
 from syncd.reconcile.sides import Sides
@@ -42,7 +42,8 @@ def new_check(
     """`site` is SYNCD_SITE. Both stores are connected. Raises StoreError."""
     if not isinstance(plan, AppendPlan | StatePlan | TwoWayPlan):
         assert isinstance(plan, Plan)
-        return check_of_documents(plan, mongo, redis, order, stop, may_go_on)
+        kind = DigestCheck if order.by_digest else Check
+        return kind(plan, mongo, redis, order, stop, may_go_on)
     check = BackCheck(
         plan.name, redis, *_both(plan, mongo, redis, site, stop, order.wait_s), order, stop, may_go_on
     )

@@ -81,6 +81,28 @@ def test_a_digest_that_is_ahead_of_the_stream(rig: Rig) -> None:
     flow.assert_same()
 
 
+def test_a_call_that_ends_in_the_middle(rig: Rig) -> None:
+    """nothing_silent: where Redis ends a call in the middle, the digests of what it has written are known to be
+    unknown, though neither the rest of the call nor its position is there."""
+    flow = begin(rig)
+    wait_known(flow, rig.redis.url)
+    flow.redis.execute_command("ACL", "SETUSER", "default", "-hdel")
+    try:
+        with flow.collection.database.client.start_session() as session, session.start_transaction():
+            flow.collection.update_one({"_id": 1}, {"$set": {"title": "new"}}, session=session)
+            flow.collection.update_one({"_id": 2}, {"$unset": {"a": 1}}, session=session)
+        flow.wait_state("failed")
+        assert (flow.hash(1)["title"], flow.hash(2)["a"]) == ("new", "0")
+        assert flow.redis.smembers(flow.names.control("changed")) == {b"1", b"2"}
+    finally:
+        flow.redis.execute_command("ACL", "SETUSER", "default", "+hdel")
+    rig.scene.daemon.kill()
+    rig.scene.start()
+    flow.wait_live()
+    wait_known(flow, rig.redis.url)
+    flow.assert_same()
+
+
 def key_of(flow: Flow, number: int) -> bytes:
     return flow.key(number).encode() + b"\r\n"
 

@@ -22,7 +22,7 @@ from syncd.stores.redis import RedisStore
 from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.digests import assert_known, lose, wait_known
-from tests.support.reconcile import check, drift_of
+from tests.support.reconcile import changing, check, drift_of
 from tests.support.scene import Flow, Scene
 
 DIGEST = {"check": "digest"}
@@ -117,6 +117,21 @@ def test_a_lane_keeps_digests(shared: Scene, redis_url: str) -> None:
     flow.collection.insert_many([{"_id": n, "title": "new"} for n in range(200, 220)])
     flow.catch_up()
     wait_known(flow, redis_url)
+
+
+def test_while_changes_go_on(shared: Scene, redis_url: str) -> None:
+    """MongoDB is asked for digests once a second, not whenever some are not known; at rest all are soon."""
+    flow = shared.run("busy", projection(FIELDS), documents=FILMS, reconcile=DIGEST)
+    assert_known(flow, redis_url)
+    database = flow.collection.database
+    database.command("profile", 2, filter={"command.projection._syncd_source": {"$exists": True}})
+    with changing(flow, range(120), per_second=200) as load:
+        wait_until(lambda: load.seconds > 4, 20)
+    database.command("profile", 0)
+    of_ours = {"ns": flow.collection.full_name, "command.find": flow.collection.name}
+    assert 1 <= database["system.profile"].count_documents(of_ours) <= load.seconds + 3
+    wait_known(flow, redis_url)
+    flow.wait_same()
 
 
 @pytest.mark.parametrize(

@@ -228,7 +228,7 @@ local function refusals(keys, args, i, also, rows)
   local refused, at, count, types = {}, 5, 0, {}
   local any_stale = redis.call('EXISTS', keys[4]) == 1
   -- A copy into an empty Redis and a run of inserts meet no key at all, and one question tells.
-  local first_row = rows[args[i]]
+  local first_row = rows[args[args[i] == 'c' and i + 1 + width('c', args, i + 1) or i]]
   local nothing = first_row and first_row.whole and none_exists(keys)
   while i <= #args do
     local code = args[i]
