@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -24,6 +26,13 @@ from tests.support.servers import Servers, connect
 # How long an example takes says more of what else this machine does than of the code.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+# A run starts Python many hundred times. Where the environment forbids it to keep what it compiled (images often do),
+# that alone takes two thirds of the time of a start. So it is kept here, for this process and for all that it starts.
+BYTECODE = Path(__file__).parents[1] / ".cache" / "bytecode"
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(BYTECODE)
+sys.dont_write_bytecode = False
 
 
 @pytest.fixture(scope="session", autouse=True)
