@@ -27,19 +27,14 @@ def film(number: int, n: int = 0) -> dict[str, Any]:
     return {"_id": number, "title": f"film {number}", "n": n}
 
 
-def state_of(daemon: Daemon) -> str:
-    code, _ = daemon.get("/status")
-    return str(daemon.status()["lanes"][0]["state"]) if code == 200 else "down"
-
-
 def run_two(rig: Rig, count: int = 500, **env: str) -> tuple[Flow, Daemon, Daemon]:
     """A contract with a daemon that serves it, and one that stands by."""
     flow = rig.scene.add("film", projection(["title", "n"]), documents=[film(n) for n in range(count)])
     first, second = rig.scene.another_daemon(**env), rig.scene.another_daemon(**env)
     first.start()
-    wait_until(lambda: state_of(first) == "live", 20, first.process.log_tail)
+    wait_until(lambda: first.lane_state() == "live", 20, first.process.log_tail)
     second.start()
-    wait_until(lambda: state_of(second) == "standby", 20, second.process.log_tail)
+    wait_until(lambda: second.lane_state() == "standby", 20, second.process.log_tail)
     return flow, first, second
 
 
@@ -58,15 +53,15 @@ def test_a_standby_takes_over(rig: Rig) -> None:
     began = time.monotonic()
     flow.collection.update_many({}, {"$set": {"n": 2}})
     flow.wait_same(15)
-    wait_until(lambda: state_of(second) == "live", 15 - (time.monotonic() - began))
+    wait_until(lambda: second.lane_state() == "live", 15 - (time.monotonic() - began))
     assert flow.redis.get(flow.names.control("lease")) != holder
     assert not second.logs(event="snapshot started")
     first.start()
-    wait_until(lambda: state_of(first) == "standby")
+    wait_until(lambda: first.lane_state() == "standby")
     # Asked to stop, a daemon gives its lease back: the other need not wait until it runs out.
     assert second.terminate() == 0
     began = time.monotonic()
-    wait_until(lambda: state_of(first) in ("catching_up", "live"), 10)
+    wait_until(lambda: first.lane_state() in ("catching_up", "live"), 10)
     assert time.monotonic() - began < 5
     flow.collection.insert_one(film(1000))
     flow.wait_same()
@@ -106,13 +101,13 @@ def test_a_daemon_that_slept_writes_nothing(rig: Rig) -> None:
     first.pause()
     rig.redis_proxy.restore()
     assert flow.differences(), "it was paused too late, with nothing left to do"
-    wait_until(lambda: state_of(second) == "live", 20, second.process.log_tail)
+    wait_until(lambda: second.lane_state() == "live", 20, second.process.log_tail)
     flow.wait_same()
     flow.collection.update_many({}, {"$set": {"n": 2}})
     flow.wait_same()
     with monitored(rig.redis.url) as lines:
         first.resume()
-        wait_until(lambda: state_of(first) == "standby", 20, first.process.log_tail)
+        wait_until(lambda: first.lane_state() == "standby", 20, first.process.log_tail)
     calls = calls_of(lines, old)
     assert calls, "the revived daemon did not even try"
     assert {command for called in calls for command in called} <= READS
@@ -144,21 +139,21 @@ def test_a_daemon_that_was_cut_off_writes_nothing(rig: Rig) -> None:
     flow = rig.scene.add("film", projection(["title", "n"]), documents=[film(n) for n in range(200)])
     first = rig.scene.another_daemon(SYNCD_LEASE_TTL=str(LEASE_S))
     first.start()
-    wait_until(lambda: state_of(first) == "live", 20, first.process.log_tail)
+    wait_until(lambda: first.lane_state() == "live", 20, first.process.log_tail)
     second = rig.scene.another_daemon(SYNCD_LEASE_TTL=str(LEASE_S), SYNCD_REDIS_URL=rig.redis.url)
     second.start()
-    wait_until(lambda: state_of(second) == "standby", 20, second.process.log_tail)
+    wait_until(lambda: second.lane_state() == "standby", 20, second.process.log_tail)
     rig.redis_proxy.blackhole()
     flow.collection.update_many({}, {"$set": {"n": 1}})
-    wait_until(lambda: state_of(second) == "live", 20, second.process.log_tail)
+    wait_until(lambda: second.lane_state() == "live", 20, second.process.log_tail)
     flow.wait_same()
     flow.collection.update_many({}, {"$set": {"n": 2}})
     flow.wait_same()
     rig.redis_proxy.restore()
-    wait_until(lambda: state_of(first) in ("standby", "waiting"), 20, first.process.log_tail)
+    wait_until(lambda: first.lane_state() in ("standby", "waiting"), 20, first.process.log_tail)
     flow.assert_same()
-    wait_until(lambda: state_of(first) == "standby", 20, first.process.log_tail)
-    assert state_of(second) == "live"
+    wait_until(lambda: first.lane_state() == "standby", 20, first.process.log_tail)
+    assert second.lane_state() == "live"
     flow.assert_same()
 
 
@@ -173,7 +168,7 @@ def test_a_daemon_that_slept_over_one_call(rig: Rig, late: str) -> None:
     flow.collection.update_many({}, {"$set": {"n": 1}})
     held.wait()
     first.pause()
-    wait_until(lambda: state_of(second) == "live", 20, second.process.log_tail)
+    wait_until(lambda: second.lane_state() == "live", 20, second.process.log_tail)
     flow.wait_same()
     flow.collection.update_many({}, {"$set": {"n": 2}})
     flow.collection.delete_one({"_id": 49})
@@ -181,7 +176,7 @@ def test_a_daemon_that_slept_over_one_call(rig: Rig, late: str) -> None:
     with monitored(rig.redis.url) as lines:
         held.release()
         first.resume()
-        wait_until(lambda: state_of(first) == "standby", 20, first.process.log_tail)
+        wait_until(lambda: first.lane_state() == "standby", 20, first.process.log_tail)
     calls = calls_of(lines, old.decode())
     assert calls or late == "reply"
     assert {command for called in calls for command in called} <= READS

@@ -35,13 +35,8 @@ def daemon(rig: Rig, partition: str, **env: str) -> Daemon:
     return rig.scene.another_daemon(SYNCD_PARTITION=partition, **settings, **env)
 
 
-def state_of(daemon: Daemon) -> str:
-    code, _ = daemon.get("/status")
-    return str(daemon.status()["lanes"][0]["state"]) if code == 200 else "down"
-
-
 def wait_state(daemon: Daemon, state: str) -> None:
-    wait_until(lambda: state_of(daemon) == state, 40, daemon.process.log_tail)
+    wait_until(lambda: daemon.lane_state() == state, 40, daemon.process.log_tail)
 
 
 @contextmanager
@@ -179,7 +174,7 @@ def test_daemons_of_two_layouts(rig: Rig) -> None:
     # And back: the layout changes only when the one daemon is gone.
     flow.collection.update_many({}, {"$set": {"n": 3}})
     flow.wait_same()
-    assert [state_of(each) for each in (*halves, whole)] == ["standby", "standby", "live"]
+    assert [each.lane_state() for each in (*halves, whole)] == ["standby", "standby", "live"]
     with writing(flow):
         whole.kill()
         for each in halves:

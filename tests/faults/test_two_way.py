@@ -14,7 +14,6 @@ import pytest
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.faults.conftest import Rig
 from tests.support.check import wait_until
-from tests.support.daemon import Daemon
 from tests.support.hold import Hold
 from tests.support.proxy import Proxy
 from tests.support.scene import Document, Flow, Scene
@@ -188,10 +187,10 @@ def test_a_write_of_a_daemon_that_slept(rig: Rig, side: str) -> None:
     flow = add_two_way(rig.scene, "slept", "outbox", documents=[film(1)])
     first, second = rig.scene.another_daemon(**LEASE), rig.scene.another_daemon(**LEASE)
     first.start()
-    wait_until(lambda: state_of(first) == "live", 20, first.process.log_tail)
+    wait_until(lambda: first.lane_state() == "live", 20, first.process.log_tail)
     wait_until(lambda: flow.hash(1) == as_hash(film(1)), 20, first.process.log_tail)
     second.start()
-    wait_until(lambda: state_of(second) == "standby", 20, second.process.log_tail)
+    wait_until(lambda: second.lane_state() == "standby", 20, second.process.log_tail)
     if side == "mongo":
         hold = rig.mongo_proxy.hold_request(*updating(flow))
     else:
@@ -199,7 +198,7 @@ def test_a_write_of_a_daemon_that_slept(rig: Rig, side: str) -> None:
     write_other_side(flow, side, "late")
     hold.wait()
     first.pause()
-    wait_until(lambda: state_of(second) == "live", 20, second.process.log_tail)
+    wait_until(lambda: second.lane_state() == "live", 20, second.process.log_tail)
     wait_until(lambda: shown(flow, side) == "late", 20, second.process.log_tail)
     write_other_side(flow, side, "then")
     wait_until(lambda: shown(flow, side) == "then", 20, second.process.log_tail)
@@ -207,7 +206,7 @@ def test_a_write_of_a_daemon_that_slept(rig: Rig, side: str) -> None:
     wait_until(lambda: shown(flow, side) == "x0", 20, second.process.log_tail)
     hold.release()
     first.resume()
-    wait_until(lambda: state_of(first) == "standby", 20, first.process.log_tail)
+    wait_until(lambda: first.lane_state() == "standby", 20, first.process.log_tail)
     assert shown(flow, side) == "x0"  # before anything makes the second one look again
     hset(flow, 1, n=5)
     wait_until(lambda: documents(flow)[1]["n"] == 5, 20, second.process.log_tail)
@@ -228,11 +227,6 @@ def shown(flow: Flow, side: str) -> str:
 
 def without_id(document: Document) -> Document:
     return {name: value for name, value in document.items() if name != "_id"}
-
-
-def state_of(daemon: Daemon) -> str:
-    code, _ = daemon.get("/status")
-    return str(daemon.status()["lanes"][0]["state"]) if code == 200 else "down"
 
 
 @pytest.fixture(scope="module")

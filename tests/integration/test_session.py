@@ -40,6 +40,14 @@ def daemon(mongo_uri: str, database: str) -> Iterator[Open]:
         store.close()
 
 
+@pytest.fixture
+def proxy(mongo: MongoClient[Document]) -> Iterator[Proxy]:
+    """Name it before `daemon`: it has to outlive the connections that go through it, or their end waits for MongoDB."""
+    assert mongo.address
+    with Proxy(int(mongo.address[1])) as proxy:
+        yield proxy
+
+
 def upserts(collection: Collection[Document], *documents: Document) -> Document:
     updates = [
         {"q": {"_id": one["_id"]}, "u": {"$inc": {"n": one["n"]}}, "upsert": True} for one in documents
@@ -84,22 +92,20 @@ def test_an_older_number_is_refused(collection: Collection[Document], daemon: Op
     assert read(collection) == {1: 1, 2: 1}
 
 
-def test_a_lost_reply(mongo: MongoClient[Document], database: str, daemon: Open) -> None:
+def test_a_lost_reply(mongo: MongoClient[Document], database: str, proxy: Proxy, daemon: Open) -> None:
     """The server has written and its reply is lost, into a time-series collection, which has no unique `_id`; the
     same call again writes nothing more."""
-    assert mongo.address
     series = mongo[database].create_collection("written", timeseries={"timeField": "at"})
     moment = mongo.admin.command("hello")["localTime"]
     documents = [RawBSONDocument(bson.encode({"_id": n, "at": moment})) for n in range(100)]
     command = {"insert": "written", "documents": documents, "ordered": False}
-    with Proxy(int(mongo.address[1])) as proxy:
-        writer = daemon(proxy.mongo_uri)
-        closed = proxy.close_after_next_request(b"txnNumber")
-        with pytest.raises(TransientError):
-            writer.write(database, command, 1)
-        assert closed.wait(20)
-        assert writer.write(database, command, 1)["n"] == 100
-        writer.write(database, {**command, "documents": documents[:1]}, 2)
+    writer = daemon(proxy.mongo_uri)
+    closed = proxy.close_after_next_request(b"txnNumber")
+    with pytest.raises(TransientError):
+        writer.write(database, command, 1)
+    assert closed.wait(20)
+    assert writer.write(database, command, 1)["n"] == 100
+    writer.write(database, {**command, "documents": documents[:1]}, 2)
     assert series.count_documents({}) == 101
 
 

@@ -94,9 +94,10 @@ class Daemon:
         return answer
 
     def lane_state(self) -> str:
-        """Of its only lane; `down` while it does not answer."""
+        """Of its only lane; `down` while it does not answer, or answers before it has a lane."""
         code, body = self.get("/status")
-        return str(json.loads(body)["lanes"][0]["state"]) if code == 200 else "down"
+        lanes = json.loads(body)["lanes"] if code == 200 else []
+        return str(lanes[0]["state"]) if lanes else "down"
 
     def metrics(self) -> list[Sample]:
         code, body = self.get("/metrics")
