@@ -94,9 +94,9 @@ class Link:
                 client.close()
                 continue
             pipe = self._pipe(client, server)
-            with self._lock:
+            with self._lock:  # whoever finds it may join it, which needs threads that were started
                 self._pipes.add(pipe)
-            pipe.start()
+                pipe.start()
             if self._was_cut():  # while this one came up
                 pipe.close()
 
