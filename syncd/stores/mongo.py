@@ -31,6 +31,7 @@ Document: TypeAlias = dict[str, Any]
 HEARTBEAT_MS = 5_000
 OPLOG_CACHE_S = 5.0
 OPLOG_TIMEOUT_S = 2.0
+CLOSE_TIMEOUT_S = 2.0
 DNS_AGAIN_S = 1.0
 """After which a name that was not found is looked up again: all lanes ask."""
 _OF_DNS = re.compile(r"DNS |nameserver|[Rr]esol")
@@ -161,7 +162,9 @@ class MongoStore:
     def close(self) -> None:
         """Close all connections."""
         if self._client is not None:
-            self._client.close()
+            # It also ends its sessions, and would look for a MongoDB that is away as long as for any other call.
+            with timeout(CLOSE_TIMEOUT_S):
+                self._client.close()
 
 
 def read_preference(mode: str) -> _ServerMode | None:

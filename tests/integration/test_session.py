@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from pymongo.collection import Collection
 from syncd.errors import FencedError, TransientError
 from syncd.stores.mongo import MongoStore
 from syncd.writebehind.session import ContractSession, session_id
+from tests.support.check import wait_until
 from tests.support.proxy import Proxy
 
 Document = dict[str, Any]
@@ -107,6 +109,18 @@ def test_a_lost_reply(mongo: MongoClient[Document], database: str, proxy: Proxy,
     assert writer.write(database, command, 1)["n"] == 100
     writer.write(database, {**command, "documents": documents[:1]}, 2)
     assert series.count_documents({}) == 101
+
+
+def test_an_end_without_mongodb(collection: Collection[Document], proxy: Proxy) -> None:
+    """Sessions are ended on the server; but who stops does not wait for one that is away as for any other call."""
+    store = MongoStore(proxy.mongo_uri)
+    writer = ContractSession(store, collection.database.name, "", "written")
+    writer.write(collection.database.name, upserts(collection, ONE), 1)
+    proxy.cut()
+    wait_until(lambda: not store.client.nodes)
+    began = time.monotonic()
+    store.close()
+    assert time.monotonic() - began < 7
 
 
 def test_errors_of_single_statements(collection: Collection[Document], daemon: Open) -> None:
