@@ -27,10 +27,11 @@ from benchmarks.servers import Servers, servers
 from benchmarks.workload import COLLECTION, DATABASE, PLAIN, Document
 from benchmarks.writer import insert, update_all
 from syncd.contract.load import load_contract_set
+from syncd.inbound.copier import Chunk
+from syncd.inbound.copies import SliceUnit
 from syncd.inbound.floors import Floors
 from syncd.inbound.operations import Operations
-from syncd.inbound.snapshot import Chunk
-from syncd.inbound.units import SliceUnit, Unit, WindowUnit
+from syncd.inbound.units import Unit, WindowUnit
 from syncd.inbound.window import Window, WindowBuilder
 from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan, compile_contract

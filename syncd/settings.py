@@ -73,6 +73,17 @@ class Settings(BaseSettings):
     )
     split: bool = Field(False, description="Each worker takes a part of every contract, not all of some.")
 
+    snapshot_processes: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Processes that read and project documents while a snapshot runs; 0: its lane does it.",
+    )
+    dask: str = Field(
+        "",
+        description="`tcp://scheduler:8786`: the workers of this Dask cluster do it, where syncd[dask] is installed.",
+    )
+
     @field_validator("http")
     @classmethod
     def _address(cls, value: str) -> str:
@@ -96,6 +107,13 @@ class Settings(BaseSettings):
     def _split(cls, value: bool, info: ValidationInfo) -> bool:
         if value and (info.data.get("workers") == 1 or info.data.get("partition") != "1/1"):
             raise ValueError("needs SYNCD_WORKERS above 1, and goes without SYNCD_PARTITION")
+        return value
+
+    @field_validator("dask")
+    @classmethod
+    def _one_place(cls, value: str, info: ValidationInfo) -> str:
+        if value and info.data.get("snapshot_processes"):
+            raise ValueError("SYNCD_SNAPSHOT_PROCESSES is another place for the same work; give one of them")
         return value
 
     @property

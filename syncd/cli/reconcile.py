@@ -146,9 +146,9 @@ def _bulk(
     size: int,
     mode: str,
 ) -> Make:
+    from syncd.executors.places import dask, processes
     from syncd.plan.compile import Plan
     from syncd.reconcile.bulk import Bulk, BulkOrder
-    from syncd.reconcile.executors import dask, processes
 
     if type(plan) is not Plan:
         typer.echo(f"contract {plan.name} has changes from Redis, and is compared by one process", err=True)

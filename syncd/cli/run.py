@@ -33,6 +33,18 @@ def run(
     split: Annotated[
         bool | None, typer.Option("--split", help="Each worker takes a part of every contract (SYNCD_SPLIT).")
     ] = None,
+    snapshot_processes: Annotated[
+        int | None,
+        typer.Option(
+            "--snapshot-processes", help="Processes that read for snapshots (SYNCD_SNAPSHOT_PROCESSES)."
+        ),
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            "--dask", metavar="ADDRESS", help="A Dask cluster that reads for snapshots (SYNCD_DASK)."
+        ),
+    ] = None,
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT; batches under way are finished and committed first."""
     from syncd import telemetry
@@ -45,8 +57,9 @@ def run(
     from syncd.settings import Settings, contract_environment
 
     settings = Settings.from_environment(
-        contracts=contracts, http=http, partition=partition, workers=workers, split=split
-    )
+        contracts=contracts, http=http, partition=partition, workers=workers, split=split,
+        snapshot_processes=snapshot_processes, dask=dask,
+    )  # fmt: skip
     telemetry.configure_logging(settings.log_level, settings.log_format)
     stop = threading.Event()
     # A handler runs between any two steps of this thread. In the middle of `Event.wait` it would wait for ever for the

@@ -96,8 +96,9 @@ class WorkerProcess(threading.Thread):
     def _launch(self) -> SpawnProcess:
         context = get_context("spawn")
         ours, theirs = context.Pipe()
+        # Not a daemon in the sense of Python, which may have no processes of its own: those that read for a snapshot.
         process = context.Process(
-            target=work, args=(theirs, self.settings), name=f"syncd-worker-{self.number}", daemon=True
+            target=work, args=(theirs, self.settings), name=f"syncd-worker-{self.number}", daemon=False
         )
         process.start()
         # Now the worker alone has that end: the pipe ends when it does.

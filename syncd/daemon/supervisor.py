@@ -14,6 +14,7 @@ from syncd import telemetry
 from syncd.contract.model import Contract
 from syncd.daemon.checks import Checks
 from syncd.errors import SettingsError
+from syncd.executors.pool import pool_of
 from syncd.inbound.hub import StreamHub
 from syncd.inbound.lane import Lane
 from syncd.lanes.lane import BaseLane
@@ -93,6 +94,7 @@ class Supervisor:
         self._redis = RedisStore(settings.redis_url.get_secret_value())
         self._hub = StreamHub(self._mongo)
         self._requests = RequestBoard(self._redis)
+        self._pool = pool_of(settings)
         self.owner = new_owner()
         self.contracts = ContractsStatus()
         self._lanes: dict[str, BaseLane] = {}
@@ -144,7 +146,7 @@ class Supervisor:
         if isinstance(plan, TwoWayPlan):
             return TwoWayLane(plan, *common, self._hub, self._requests)
         assert isinstance(plan, Plan)
-        return Lane(plan, *common, self._hub, self._requests)
+        return Lane(plan, *common, self._hub, self._requests, self._pool)
 
     def refuse(self, problems: list[str]) -> None:
         """Note that an edit did not pass; what runs goes on."""
@@ -169,6 +171,8 @@ class Supervisor:
         self._checks.stop()
         with self._lock:
             self._stop(list(self._lanes))
+        if self._pool is not None:
+            self._pool.close()
         self._mongo.close()
         self._redis.close()
 

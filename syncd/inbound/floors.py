@@ -22,6 +22,8 @@ from syncd.stores.times import ZERO, Moment
 
 MOST_FLOORS = 50_000
 """Above this, floors become one blanket: it costs reads, not memory."""
+CROWDED = 200_000
+"""Above this, chunks that are still on their way are better read again."""
 
 
 class Verdict(Enum):
@@ -96,7 +98,12 @@ class Floors:
         touched = self._touched
         return {ident for ident in idents if touched.get(ident, ZERO) > time} if touched else set()
 
-    def chunk_applied(self, time: Moment) -> None:
-        """A chunk of this time is in; every chunk after it is later, so what was touched before matters no more."""
+    @property
+    def is_crowded(self) -> bool:
+        """Whether the stream has written very much since the oldest chunk was asked for."""
+        return len(self._touched) > CROWDED
+
+    def chunks_passed(self, time: Moment) -> None:
+        """Every chunk that is still to come is of this time or later, so what was touched before matters no more."""
         with self._lock:
             self._touched = {ident: at for ident, at in self._touched.items() if at > time}

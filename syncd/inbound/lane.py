@@ -13,6 +13,7 @@ from syncd.errors import (
     StoreError,
     SyncdError,
 )
+from syncd.executors.pool import Pool
 from syncd.inbound.hub import StreamHub
 from syncd.inbound.run import LaneRun
 from syncd.inbound.status import LaneStatus
@@ -48,13 +49,15 @@ class Lane(BaseLane):
         settings: Settings,
         hub: StreamHub,
         requests: RequestBoard,
+        pool: Pool | None = None,
         *,
         is_split: bool = True,
     ) -> None:
-        """`hub` and `requests` are shared by all lanes of a daemon. `is_split`: whether a partition is all it does."""
+        """`hub`, `requests` and `pool` are shared by all lanes of a daemon. `is_split`: whether a partition is all it
+        does."""
         control = ControlKeys(plan.name, Partition(*settings.partition_numbers) if is_split else WHOLE)
         super().__init__(str(control), mongo, redis, settings, requests)
-        self.plan, self._control, self._hub = plan, control, hub
+        self.plan, self._control, self._hub, self._pool = plan, control, hub, pool
         self.status = LaneStatus(
             plan.name, plan.contract.mongo.collection, plan.freshness_s, control.partition
         )
@@ -95,7 +98,7 @@ class Lane(BaseLane):
             return PAUSED_LOOK_S
         common = (
             self.plan, self._mongo, self._redis, self._lease, self._settings, self.status, self._halt, self._hub,
-            self._requests, self._control,
+            self._requests, self._control, self._pool,
         )  # fmt: skip
         self._run = self._make_run(server, common)
         self._run.run()

@@ -87,7 +87,7 @@ class Operations:
             self.args += content
             return
         if shape.type == "json":
-            body: Any = ("j", ttl, dump_json(content))
+            body: Any = ("j", ttl, content if type(content) is bytes else dump_json(content))
         elif shape.type == "hash":
             assert not isinstance(content, str | bytes)
             body = self._hash(shape, content, ttl)

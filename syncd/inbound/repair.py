@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from syncd import telemetry
+from syncd.inbound.copies import GhostsUnit
 from syncd.inbound.floors import Floors
 from syncd.inbound.pipeline import Pipeline
 from syncd.inbound.snapshot import Ghosts
-from syncd.inbound.units import GhostsUnit, Unit
+from syncd.inbound.units import Unit
 from syncd.plan.change import Ghost, Retired, Settled, Write
 from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value

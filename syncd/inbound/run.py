@@ -15,6 +15,9 @@ from typing import Any
 
 from syncd import telemetry
 from syncd.errors import CollectionGoneError
+from syncd.executors.pool import Pool
+from syncd.inbound.copier import Chunk, Copier, Cut, RangeEnd, Reads, Ready
+from syncd.inbound.copies import units_of
 from syncd.inbound.digests import DigestKeeper
 from syncd.inbound.feed import Feed
 from syncd.inbound.floors import Floors
@@ -22,11 +25,11 @@ from syncd.inbound.housekeeping import Housekeeper
 from syncd.inbound.hub import StreamHub
 from syncd.inbound.index import Indexes
 from syncd.inbound.pipeline import Pipeline
-from syncd.inbound.snapshot import Chunk, Ghosts, NextPhase, SnapshotReader, beginning
+from syncd.inbound.snapshot import Ghosts, NextPhase, SnapshotReader, beginning
 from syncd.inbound.sources import Failure, Source
 from syncd.inbound.status import LaneStatus
 from syncd.inbound.stream import MAX_EVENTS, Batch, ChangeStream
-from syncd.inbound.units import GhostsUnit, SliceUnit, Step, Unit, WindowUnit
+from syncd.inbound.units import Step, Unit, WindowUnit
 from syncd.inbound.window import DATA_OPS, Window, WindowBuilder
 from syncd.inbound.writer import Writer
 from syncd.plan.compile import Plan
@@ -65,12 +68,13 @@ class LaneRun:
         hub: StreamHub,
         requests: RequestBoard,
         control: ControlKeys,
+        pool: Pool | None,
         *,
         thin: bool,
     ) -> None:
         self._plan, self._mongo, self._redis = plan, mongo, redis
         self._lease, self._settings, self._status, self._stop = lease, settings, status, stop
-        self._hub, self._requests, self._control = hub, requests, control
+        self._hub, self._requests, self._control, self._pool = hub, requests, control, pool
         self._lookup = Lookup(mongo, plan, control.partition)
         self._indexes = Indexes(plan, redis, self._control)
         self._digests = Digests(redis, control)
@@ -161,9 +165,14 @@ class LaneRun:
         # Keys of a projection that changed its type hold the old type until their document comes by.
         types = {"json": "ReJSON-RL"}
         self._writer.also = ",".join(sorted({types.get(kind, kind) for _, _, kind in position.owned}))
+        reads = Reads(self._floors)
+        copier = Copier(
+            self._plan, self._mongo, self._lookup, self._control.partition, self._floors, reads, self._pool,
+            self._settings.chunk_documents, digests=self._by_digests,
+        )  # fmt: skip
         reader = SnapshotReader(
-            self._plan, self._lookup, self._floors, self._redis, self._control, self._indexes,
-            self._settings.chunk_documents, self._differing if self._by_digests else None,
+            self._plan, self._lookup, reads, copier, self._redis, self._control, self._indexes,
+            self._differing if self._by_digests else None,
         )  # fmt: skip
         self._snapshot_started = time.monotonic()
         self._status.enter("snapshot", reason=reason)
@@ -210,13 +219,11 @@ class LaneRun:
     def _handle(self, item: Any) -> None:
         if isinstance(item, Batch):
             self._take_batch(item)
-        elif isinstance(item, Chunk):
-            self._take_chunk(item)
-        elif isinstance(item, Ghosts):
-            for at in range(0, len(item.drops), self._settings.batch_writes):
-                part = item.drops[at : at + self._settings.batch_writes]
-                self._pipeline.apply(GhostsUnit(Ghosts(part, item.time), self._floors))
-            self._floors.chunk_applied(item.time)
+        elif isinstance(item, Chunk | Ready | Cut | RangeEnd | Ghosts):
+            for unit in units_of(self._plan, item, self._floors, lambda: self._documents_a_call):
+                self._pipeline.apply(unit)
+                self.progressed = self.progressed or not isinstance(item, Ghosts)
+            telemetry.snapshot_progress(self._plan.name, self._pipeline.position.copied)
         elif isinstance(item, NextPhase):
             self._next_phase(item.phase)
         elif isinstance(item, Failure):
@@ -274,19 +281,9 @@ class LaneRun:
                 telemetry.change_unknown(self._plan.name, op, count)
         self._status.took(events)
 
-    def _take_chunk(self, chunk: Chunk) -> None:
-        at = 0
-        while at < len(chunk.documents):
-            part = chunk.documents[at : at + self._documents_a_call]
-            at += len(part)
-            self._pipeline.apply(SliceUnit(self._plan, part, chunk, self._floors))
-            self.progressed = True
-        self._floors.chunk_applied(chunk.time)
-        telemetry.snapshot_progress(self._plan.name, self._pipeline.position.copied)
-
     def _next_phase(self, phase: str) -> None:
         if phase == STREAM:
-            self._pipeline.apply(Step(phase=phase, cursor=None, owned=self._plan.owned, next=SWEEP))
+            self._pipeline.apply(Step(phase=phase, left={}, owned=self._plan.owned, next=SWEEP))
             self._pipeline.settle()
             self._floors.recording = False
             self._builder.deltas_allowed = True

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from syncd.contract.template import KeyTemplate
 from syncd.errors import TransientError
-from syncd.inbound.floors import Floors
+from syncd.inbound.copier import Chunk, Copied, Copier, Pause, Reads
 from syncd.inbound.index import Indexes
 from syncd.inbound.stream import Batch
 from syncd.plan.change import Drop, Ghost, Retired
@@ -18,23 +18,12 @@ from syncd.plan.keys import encode_key_value, parse_key
 from syncd.stores.differing import Differing
 from syncd.stores.layout import others_have_copied
 from syncd.stores.lookup import Lookup
-from syncd.stores.mongo import Document
 from syncd.stores.position import DIGEST, SNAPSHOT, STREAM, SWEEP, ControlKeys, Position
 from syncd.stores.redis import RedisStore
 from syncd.stores.scan import Candidate, KeyScan
 from syncd.stores.times import Moment
 
 PAUSE_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Documents in `_id` order, all as they were at `time`."""
-
-    documents: list[Document]
-    time: Moment
-    in_order: bool = True
-    """Whether all before the last of them are copied as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +41,7 @@ class NextPhase:
     phase: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Nothing to do yet."""
-
-
-Item: TypeAlias = Chunk | Ghosts | NextPhase | Pause
+Item: TypeAlias = Copied | Ghosts | NextPhase
 
 
 def beginning(plan: Plan, old: Position, first: Batch, *, by_digests: bool) -> Position:
@@ -76,42 +60,41 @@ def beginning(plan: Plan, old: Position, first: Batch, *, by_digests: bool) -> P
 
 
 class SnapshotReader:
-    """Yields chunks from the stored cursor on, then ghosts. Every read is at or after all that the stream wrote."""
+    """Yields what is left to copy, then ghosts. Every read is at or after all that the stream wrote."""
 
     def __init__(
         self,
         plan: Plan,
         lookup: Lookup,
-        floors: Floors,
+        reads: Reads,
+        copier: Copier,
         store: RedisStore,
         control: ControlKeys,
         indexes: Indexes,
-        size: int,
         differing: Callable[[Moment], Differing] | None,
     ) -> None:
         """Reads and sweeps what belongs to the partition of `control`. `differing`: a search by digests, where Redis
         has them."""
-        self._plan, self._lookup, self._floors, self._indexes = plan, lookup, floors, indexes
-        self._store, self._control, self._size = store, control, size
+        self._plan, self._lookup, self._reads, self._copier = plan, lookup, reads, copier
+        self._store, self._control, self._indexes = store, control, indexes
         self._differing = differing
         self._scan = KeyScan(store, control)
-        self._time = floors.horizon()
 
     def items(self, position: Position) -> Iterator[Item]:
         """Everything from `position` to the end of the snapshot."""
         if position.phase == DIGEST:
             if not (yield from self._by_digests()):
                 yield NextPhase(SNAPSHOT)
-                yield from self._copy(position, None)
+                yield from self._copy(position)
         else:
-            yield from self._copy(position, position.cursor)
+            yield from self._copy(position)
         if self._control.partition.leads:
             yield from self._retire(position)
         yield NextPhase(STREAM)
 
-    def _copy(self, position: Position, cursor: Document | None) -> Iterator[Item]:
+    def _copy(self, position: Position) -> Iterator[Item]:
         if position.phase != SWEEP:
-            yield from self._chunks(cursor)
+            yield from self._copier.items(position.left)
             yield NextPhase(SWEEP)
         if position.next == SWEEP and self._plan.contract.sync.on_delete == "delete":
             yield from self._sweep()
@@ -119,7 +102,7 @@ class SnapshotReader:
     def _by_digests(self) -> Generator[Item, None, bool]:
         """What differs. False where that is so much that a copy of everything is cheaper."""
         assert self._differing is not None
-        search = self._differing(self._after())
+        search = self._differing(self._reads.after())
         for ids in search.pages():
             yield from self._looked_up(ids)
         return not search.is_too_much
@@ -127,14 +110,14 @@ class SnapshotReader:
     def _looked_up(self, ids: list[Any]) -> Iterator[Item]:
         if not ids:
             return
-        found = self._lookup.by_ids(ids, self._after(), digests=True)
+        found = self._lookup.by_ids(ids, self._reads.after(), digests=True)
         if not found.complete and len(ids) > 1:
             yield from self._looked_up(ids[: len(ids) // 2])
             yield from self._looked_up(ids[len(ids) // 2 :])
             return
-        self._time = found.time
+        self._reads.saw(found.time)
         if found.documents:
-            yield Chunk(list(found.documents.values()), found.time, in_order=False)
+            yield Chunk(list(found.documents.values()), found.time)
         gone = {encode_key_value(i): i for i in ids if encode_key_value(i) not in found.documents}
         drops = [d for ident, i in gone.items() for d in self._plan.drops(ident, i, deleted=False)]
         if drops:
@@ -156,20 +139,6 @@ class SnapshotReader:
             self._store, self._control, self._plan.fingerprint
         )
 
-    def _after(self) -> Moment:
-        self._time = max(self._time, self._floors.horizon())
-        return self._time
-
-    def _chunks(self, cursor: Document | None) -> Iterator[Chunk]:
-        while True:
-            documents, self._time = self._lookup.chunk(
-                cursor, self._size, self._after(), digests=self._differing is not None
-            )
-            if not documents:
-                return
-            yield Chunk(documents, self._time)
-            cursor = {"_id": documents[-1]["_id"]}
-
     def _sweep(self) -> Iterator[Ghosts]:
         for shape in self._plan.shapes:
             for candidates in self._scan.candidates(Retired(shape.name, shape.type, shape.template)):
@@ -177,11 +146,11 @@ class SnapshotReader:
 
     def _ghosts(self, candidates: list[Candidate]) -> Iterator[Ghosts]:
         found = self._lookup.by_ids(
-            [document_id for _, document_id in candidates], self._after(), only_ids=True
+            [document_id for _, document_id in candidates], self._reads.after(), only_ids=True
         )
         if not found.complete:
             raise TransientError("mongo", "a list of ids did not fit one reply; trying again")
-        self._time = found.time
+        self._reads.saw(found.time)
         gone = [entry for entry in candidates if entry[0].ident not in found.documents]
         own = self._lookup.own([document_id for _, document_id in gone])
         # Floors and changes of the others are not known here: their ghosts are theirs to remove.
@@ -201,9 +170,9 @@ class SnapshotReader:
                 if not any(parse_key(template, key.encode()) is not None for template in by_id)
             ]
             if ghosts:
-                yield Ghosts(ghosts, self._after())
+                yield Ghosts(ghosts, self._reads.after())
         if not shape.by_id:
-            yield Ghosts(self._retired_maps(shape), self._after())
+            yield Ghosts(self._retired_maps(shape), self._reads.after())
 
     def _retired_by_id(self, shape: Retired) -> Iterator[list[tuple[str, str]]]:
         for candidates in self._scan.by_id(shape):

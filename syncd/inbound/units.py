@@ -6,21 +6,16 @@ A unit can be built again: when Redis refused a part of it, or when a read that 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
 from syncd.errors import FatalError
 from syncd.inbound.floors import Floors
-from syncd.inbound.snapshot import Chunk, Ghosts
 from syncd.inbound.window import Window, WindowBuilder
-from syncd.plan.change import Changed, Dead, Drop, Ghost, Hashed, Patch, Settled, Write
-from syncd.plan.compile import Plan
-from syncd.plan.digest import SOURCE
+from syncd.plan.change import Changed, Dead, Hashed, Patch, Settled, Write
 from syncd.plan.keys import encode_key_value
-from syncd.stores.mongo import Document
 from syncd.stores.position import Position
-from syncd.stores.times import Moment, token_time
+from syncd.stores.times import token_time
 
 _OF_NO_KEY = (Dead, Settled, Changed, Hashed)
 _REASONS = {
@@ -161,92 +156,6 @@ class WindowUnit(Unit):
         first = Window(events[:middle], last["_id"], token_time(last["_id"]))
         second = Window(events[middle:], self.window.token, self.window.time)
         return [WindowUnit(part, self._builder, self._floors) for part in (first, second)]
-
-
-class _Looked(Unit):
-    """Work on what a read of many documents at `time` found, without those that the stream has written since."""
-
-    def __init__(self, floors: Floors, time: Moment) -> None:
-        super().__init__()
-        self._floors, self._time = floors, time
-        self._chosen: set[str] = set()
-        self._version = -1
-
-    def _choose(self, idents: Collection[str]) -> set[str]:
-        newer = self._floors.newer(idents, self._time)
-        self._version = self._floors.version
-        self._chosen = set(idents) - newer if newer else set(idents)
-        return self._chosen
-
-    def is_stale(self) -> bool:
-        """Whether the call before had to be made again, with reads that are newer than this look."""
-        if self._version == self._floors.version:
-            return False
-        return bool(self._floors.newer(self._chosen, self._time))
-
-    @property
-    def moves_floors(self) -> bool:
-        """Changes up to the time of the look have to be read."""
-        return True
-
-    def confirmed(self) -> None:
-        """Changes up to the time of the look may show."""
-        self._floors.confirm_range(self._time)
-
-
-class SliceUnit(_Looked):
-    """A part of a snapshot chunk."""
-
-    op = "snapshot"
-
-    def __init__(self, plan: Plan, documents: list[Document], chunk: Chunk, floors: Floors) -> None:
-        super().__init__(floors, chunk.time)
-        self._plan = plan
-        self._documents = {encode_key_value(document["_id"]): document for document in documents}
-        self._sources = {i: d.pop(SOURCE) for i, d in self._documents.items() if SOURCE in d}
-        self._cursor = {"_id": documents[-1]["_id"]} if chunk.in_order else None
-        self.size = len(documents)
-
-    def _writes(self) -> list[Write]:
-        chosen = self._choose(self._documents)
-        if self._sources:
-            self.sources = {ident: source for ident, source in self._sources.items() if ident in chosen}
-        documents = self._documents
-        if len(chosen) < len(documents):
-            documents = {ident: document for ident, document in documents.items() if ident in chosen}
-        return self._plan.copies(documents, self._time)
-
-    def _change_of(self, ident: str) -> dict[str, Any]:
-        return {"documentKey": self._documents[ident], "time": self._time}
-
-    def after(self, position: Position) -> Position:
-        """The cursor behind the last document."""
-        return replace(
-            position,
-            cursor=self._cursor,
-            copied=position.copied + self.size,
-            mark=max(position.mark, self._time),
-        )
-
-
-class GhostsUnit(_Looked):
-    """Keys that the sweep found without a document."""
-
-    op = "sweep"
-
-    def __init__(self, ghosts: Ghosts, floors: Floors) -> None:
-        super().__init__(floors, ghosts.time)
-        self._drops = ghosts.drops
-        self.size = len(ghosts.drops)
-
-    def _writes(self) -> list[Write]:
-        # The stream writes no key of a projection that is gone; all others it may have written since the look.
-        chosen = self._choose({drop.ident for drop in self._drops if isinstance(drop, Drop)})
-        return [drop for drop in self._drops if isinstance(drop, Ghost) or drop.ident in chosen]
-
-    def after(self, position: Position) -> Position:
-        """The sweep has no cursor of its own: after a crash it starts again."""
-        return replace(position, mark=max(position.mark, self._time))
 
 
 class Step(Unit):

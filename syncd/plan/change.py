@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from syncd.plan.project import Shape
 
 Content: TypeAlias = "dict[str, Any] | tuple[Any, ...] | str | bytes"
-"""Encoded fields by name (hash: text or bytes; JSON: values that dump), or the value of a string. A tuple holds all
-fields of a hash in the order of `Shape.names`: most documents have all, and it costs half of what a dictionary does."""
+"""Encoded fields by name (hash: text or bytes; JSON: values that dump), the value of a string, or JSON as bytes. A
+tuple holds all fields of a hash in the order of `Shape.names`: most documents have all, and it costs half of what a
+dictionary does."""
 
 
 class Put(NamedTuple):

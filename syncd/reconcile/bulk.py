@@ -6,21 +6,21 @@ when it has come. What has come is kept, see `progress`.
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any
 
 from syncd.errors import FatalError, TransientError
+from syncd.executors.places import OpenExecutor
+from syncd.executors.proof import identity
 from syncd.plan.compile import Plan
 from syncd.reconcile.course import STOPPED
-from syncd.reconcile.job import Job, Outcome, identity, run_job
+from syncd.reconcile.job import Job, Outcome, run_job
 from syncd.reconcile.progress import Progress, Record, now_ms
 from syncd.reconcile.report import MOST_EXAMPLES, Report
 from syncd.stores.mongo import MongoStore, without_secrets
@@ -31,9 +31,6 @@ RANGE_DOCUMENTS = 50_000
 TICK_S = 1.0
 PAUSES_S = (1.0, 4.0, 15.0)
 """Before a range is tried again. As often another executor takes the place of one that broke with nothing done."""
-
-OpenExecutor: TypeAlias = Callable[[], contextlib.AbstractContextManager[Executor]]
-"""Called again when an executor broke."""
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 from syncd import __version__
 from syncd.contract.model import Contract
-from syncd.errors import SettingsError, SyncdError, TransientError
-from syncd.plan.compile import Plan, compile_contract
+from syncd.errors import SyncdError, TransientError
+from syncd.executors.proof import same_mongo, same_plan
 from syncd.reconcile.check import Check, Order
 from syncd.reconcile.progress import Pace, Watch, holds
 from syncd.reconcile.report import Report
 from syncd.settings import Settings
-from syncd.stores.mongo import MongoStore, read_preference, translated
+from syncd.stores.mongo import MongoStore, read_preference
 from syncd.stores.ranges import Range
 from syncd.stores.redis import RedisStore
 
@@ -35,7 +35,7 @@ class Job:
     contract: Contract = field(repr=False)
     fingerprint: str
     mongo: str = field(repr=False)
-    """Which MongoDB, see `identity`."""
+    """Which MongoDB, see `proof`."""
     run: str
     repair: bool
     chunk: int
@@ -68,12 +68,8 @@ def run_job(job: Job) -> Outcome:
 
 
 def _check(job: Job) -> Report:
-    if job.version != __version__:
-        raise SettingsError(
-            f"this worker runs syncd {__version__}, the command {job.version}; use one version"
-        )
     settings = Settings.from_environment()
-    plan = _plan(job, settings)
+    plan = same_plan(job.contract, job.fingerprint, job.version, settings)
     mongo = MongoStore(settings.mongo_uri.get_secret_value())
     redis = RedisStore(settings.redis_url.get_secret_value())
     stop = threading.Event()
@@ -96,15 +92,6 @@ def _check(job: Job) -> Report:
             return check.run()
 
 
-def _plan(job: Job, settings: Settings) -> Plan:
-    plan = compile_contract(
-        job.contract, settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None
-    )
-    if plan.fingerprint != job.fingerprint:
-        raise SettingsError("SYNCD_HMAC_KEY of this worker is not that of the command; set the same")
-    return plan
-
-
 def _refuse_others(job: Job, mongo: MongoStore, redis: RedisStore) -> None:
     """To compare with other servers would find a difference at every document."""
     if not holds(redis, job.contract.name, job.run):
@@ -112,14 +99,4 @@ def _refuse_others(job: Job, mongo: MongoStore, redis: RedisStore) -> None:
             "redis",
             "the Redis of this worker does not know of the check; is its SYNCD_REDIS_URL the command's?",
         )
-    if identity(mongo) != job.mongo:
-        raise TransientError(
-            "mongo", "this worker has another MongoDB than the command; set the same SYNCD_MONGO_URI"
-        )
-
-
-def identity(store: MongoStore) -> str:
-    """Members of the replica set by its own configuration, however we reach it; nothing where there is none."""
-    with translated():
-        hello = store.client.admin.command("hello")
-    return " ".join([hello.get("setName", ""), *sorted(hello.get("hosts", []))])
+    same_mongo(mongo, job.mongo)

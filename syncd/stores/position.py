@@ -7,15 +7,16 @@ The braces make every control key of a contract share one slot.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import bson
 from bson import json_util
 
 from syncd.errors import FatalError
-from syncd.plan.codec import CODEC
 from syncd.plan.partition import WHOLE, Partition
 from syncd.stores.mongo import Document
+from syncd.stores.ranges import ALL, Range
 from syncd.stores.redis import RedisStore, translated
 from syncd.stores.times import ZERO, Moment, parse, readable
 
@@ -170,8 +171,8 @@ class Position:
     mark: Moment = ZERO
     """Latest time of any read that was applied: a change up to here may already show, see floors."""
     phase: str = STREAM
-    cursor: Document | None = None
-    """{"_id": last} of the snapshot's last applied document; None before the first."""
+    left: Mapping[int, Range] = field(default_factory=lambda: {0: ALL})
+    """What the snapshot has yet to copy: ranges by number, each behind its last applied document."""
     copied: int = 0
     """Documents that the snapshot has applied."""
     fingerprint: str = ""
@@ -189,7 +190,7 @@ class Position:
             "time", readable(self.time),
             "mark", readable(self.mark),
             "phase", self.phase,
-            "cursor", b"" if self.cursor is None else bson.encode(self.cursor),
+            "left", b"" if self.phase == STREAM else _encoded_ranges(self.left),
             "copied", str(self.copied),
             "fingerprint", self.fingerprint,
             "owned", json.dumps(self.owned),
@@ -202,6 +203,17 @@ def _decode_owned(text: bytes) -> list[list[str]]:
     if not (isinstance(owned, list) and all(isinstance(entry, list) and len(entry) == 3 for entry in owned)):
         raise ValueError("not a list of projection, template and type")
     return owned
+
+
+def _encoded_ranges(ranges: Mapping[int, Range]) -> bytes:
+    return bson.encode({"ranges": [[number, part.after, part.upto] for number, part in ranges.items()]})
+
+
+def _decode_ranges(raw: bytes) -> dict[int, Range]:
+    ranges = {number: Range(after, upto) for number, after, upto in bson.decode(raw)["ranges"]}
+    for part in ranges.values():
+        _ = part.bounds  # raises what `load_position` knows of
+    return ranges
 
 
 def load_position(store: RedisStore, keys: ControlKeys) -> Position:
@@ -229,6 +241,6 @@ def _decode(raw: dict[bytes, bytes]) -> Position:
     position.event = json_util.loads(raw[b"event"].decode()) if raw.get(b"event") else None
     position.time, position.mark = parse(raw[b"time"].decode()), parse(raw[b"mark"].decode())
     position.phase, position.copied = raw[b"phase"].decode(), int(raw[b"copied"])
-    if raw[b"cursor"]:
-        position.cursor = bson.decode(raw[b"cursor"], CODEC)
+    if raw.get(b"left"):
+        position.left = _decode_ranges(raw[b"left"])
     return position

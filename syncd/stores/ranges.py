@@ -45,13 +45,14 @@ def ranges_between(bounds: list[bytes]) -> list[Range]:
     return [Range(after, upto) for after, upto in pairwise([None, *bounds, None])]
 
 
-def cut(store: MongoStore, plan: Plan, size: int) -> list[bytes]:
-    """Ascending bounds between ranges of about `size` documents. A filter is not looked at: it would cost a scan."""
+def cut(store: MongoStore, plan: Plan, size: int, most: int = MOST_RANGES) -> list[bytes]:
+    """Ascending bounds between ranges of about `size` documents, more where that were more than `most` ranges. A filter
+    is not looked at: it would cost a scan."""
     database, collection = plan.namespace
     with translated():
         source = store.client[database].get_collection(collection, codec_options=CODEC)
         count = source.estimated_document_count()
-        parts = min(MOST_RANGES, -(-count // size))
+        parts = min(most, -(-count // size))
         if parts < 2:
             return []
         stages: list[Document] = [

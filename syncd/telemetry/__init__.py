@@ -31,8 +31,10 @@ from syncd.telemetry.lanes import replayed as replayed
 from syncd.telemetry.lanes import shared_stream_bug as shared_stream_bug
 from syncd.telemetry.lanes import shared_stream_ended as shared_stream_ended
 from syncd.telemetry.lanes import snapshot_finished as snapshot_finished
+from syncd.telemetry.lanes import snapshot_piece as snapshot_piece
 from syncd.telemetry.lanes import snapshot_progress as snapshot_progress
 from syncd.telemetry.lanes import snapshot_started as snapshot_started
+from syncd.telemetry.lanes import snapshot_worker_failed as snapshot_worker_failed
 from syncd.telemetry.metrics import BATCH as BATCH
 from syncd.telemetry.metrics import BUILD as BUILD
 from syncd.telemetry.metrics import CATCHUPS as CATCHUPS

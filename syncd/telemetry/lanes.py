@@ -12,6 +12,8 @@ from syncd.telemetry.metrics import (
     INDEX_FAILURES,
     RESTARTS,
     SNAPSHOT_DOCUMENTS,
+    SNAPSHOT_FAILURES,
+    SNAPSHOT_PIECES,
     show_state,
 )
 
@@ -104,6 +106,17 @@ def snapshot_started(contract: str, estimated: int, copied: int, reason: str) ->
 def snapshot_progress(contract: str, copied: int) -> None:
     """Documents that the snapshot has applied so far."""
     SNAPSHOT_DOCUMENTS.labels(contract, "applied").set(copied)
+
+
+def snapshot_piece(contract: str) -> None:
+    """A worker has read a piece."""
+    SNAPSHOT_PIECES.labels(contract).inc()
+
+
+def snapshot_worker_failed(why: str, pause_s: float) -> None:
+    """Workers did not read what they were to read. After `pause_s` they are asked again."""
+    SNAPSHOT_FAILURES.inc()
+    _log.warning("snapshot worker failed; the lane reads by itself", why=why, again_in_seconds=pause_s)
 
 
 def snapshot_finished(contract: str, copied: int, seconds: float) -> None:

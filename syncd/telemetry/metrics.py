@@ -68,6 +68,15 @@ SNAPSHOT_DOCUMENTS = Gauge(
     "syncd_snapshot_documents", "Documents of the snapshot: applied, and estimated in all", ["contract", "state"],
     registry=REGISTRY,
 )  # fmt: skip
+SNAPSHOT_PIECES = Counter(
+    "syncd_snapshot_pieces_total", "Pieces of snapshots that workers read; what else is copied, the lane itself read",
+    ["contract"], registry=REGISTRY,
+)  # fmt: skip
+SNAPSHOT_FAILURES = Counter(
+    "syncd_snapshot_worker_failures_total",
+    "Pieces of snapshots, or workers, that came to nothing",
+    registry=REGISTRY,
+)
 LANE_STATE = Gauge(
     "syncd_lane_state", "1 for the state a lane is in", ["contract", "state"], registry=REGISTRY
 )
@@ -187,6 +196,7 @@ _OF_ALL: dict[Any, tuple[tuple[str, ...], ...]] = {
     CHANGES: _each(*CHANGE_OPS),
     DEAD_TOTAL: _each(*DEAD_REASONS),
     SNAPSHOT_DOCUMENTS: _each("applied", "estimated"),
+    SNAPSHOT_PIECES: _NONE,
     RESTARTS: _each("transient", "fatal", "fenced", "position_lost", "layout", "bug"),
     **dict.fromkeys((LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE), _NONE),
 }
@@ -225,8 +235,8 @@ def contract_known(
 def contract_gone(contract: str) -> None:
     """Take the series of a removed contract off the page."""
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
-                   SNAPSHOT_DOCUMENTS, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX, OUTBOX_BYTES,
-                   TRIMMED, WENT_BACK, CATCHUPS, LOOKED_UP, DRIFT, RECONCILE_RUNS, MARKED, CONFLICTS,
+                   SNAPSHOT_DOCUMENTS, SNAPSHOT_PIECES, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX,
+                   OUTBOX_BYTES, TRIMMED, WENT_BACK, CATCHUPS, LOOKED_UP, DRIFT, RECONCILE_RUNS, MARKED, CONFLICTS,
                    *_OF_CHECKS):  # fmt: skip
         metric.remove_by_labels({"contract": contract})
 

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from syncd.inbound.copies import GhostsUnit
 from syncd.inbound.run import LaneRun
 from syncd.inbound.snapshot import Ghosts
 from syncd.inbound.sources import Source
-from syncd.inbound.units import GhostsUnit, Unit
+from syncd.inbound.units import Unit
 from syncd.inbound.window import DATA_OPS, Window, WindowBuilder
 from syncd.plan.change import Drop, Write
 from syncd.plan.keys import encode_key_value

@@ -6,8 +6,6 @@ import json
 import os
 import pickle
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -20,15 +18,15 @@ from typing import Any
 import psutil
 import pytest
 
-from syncd.reconcile.bulk import Bulk, BulkOrder, OpenExecutor
-from syncd.reconcile.executors import dask, processes
+from syncd.executors.places import OpenExecutor, dask, processes
+from syncd.reconcile.bulk import Bulk, BulkOrder
 from syncd.reconcile.job import Job, run_job
 from syncd.reconcile.report import Report
 from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore
 from tests.faults.conftest import Rig
 from tests.support.check import wait_until
-from tests.support.cli import ROOT
+from tests.support.dask import dask_cluster, dask_worker
 from tests.support.proxy import Proxy
 from tests.support.reconcile import Drift, add_every_kind, check, drift_of, plan_of, plant, running
 from tests.support.scene import Flow
@@ -101,22 +99,6 @@ class Running(threading.Thread):
         return self.report
 
 
-@contextmanager
-def dask_worker(address: str, **env: str) -> Iterator[subprocess.Popen[str]]:
-    """One, of one thread, without anybody who would start it again."""
-    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", "1",
-               "--no-dashboard", "--host", "127.0.0.1"]  # fmt: skip
-    process = subprocess.Popen(
-        command, env={**os.environ, "PYTHONPATH": str(ROOT), **env}, text=True, stderr=subprocess.STDOUT,
-        stdout=subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-
-
 def test_a_worker_is_killed(rig: Rig, here: None) -> None:
     """nothing_silent: one of two workers of a Dask cluster, or one of two processes, is killed with a range in its
     hands: another one does it, and the report is that of a check by one process."""
@@ -130,17 +112,14 @@ def test_a_worker_is_killed(rig: Rig, here: None) -> None:
 
 
 def dask_with_a_kill(rig: Rig, flow: Flow) -> Report:
-    from distributed import LocalCluster
-
     with ExitStack() as stack:
-        cluster = stack.enter_context(LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None))
+        cluster = stack.enter_context(dask_cluster())
         own = stack.enter_context(Proxy(rig.mongo.members[0].port))
         hold = own.hold_request(*CHUNKS, nth=3)
-        address = cluster.scheduler_address
-        victim = stack.enter_context(dask_worker(address, **settings_of(rig, own)))
-        stack.enter_context(dask_worker(address, **settings_of(rig)))
-        wait_until(lambda: len(cluster.scheduler.workers) == 2, 40)
-        looking = Running(lambda: bulk(rig, flow, partial(dask, address)))
+        victim = stack.enter_context(dask_worker(cluster, **settings_of(rig, own)))
+        stack.enter_context(dask_worker(cluster, **settings_of(rig)))
+        cluster.wait_for(2)
+        looking = Running(lambda: bulk(rig, flow, partial(dask, cluster.address)))
         hold.wait(40)
         victim.kill()
         victim.wait(20)
@@ -237,7 +216,7 @@ def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
     assert gone.passes
     assert "SYNCD_REDIS_URL" in gone.trouble
     monkeypatch.setattr("syncd.reconcile.job.holds", lambda *_: True)
-    monkeypatch.setattr("syncd.reconcile.job.identity", lambda _: "other localhost:1")
+    monkeypatch.setattr("syncd.executors.proof.identity", lambda _: "other localhost:1")
     other = run_job(jobs[1])
     assert "SYNCD_MONGO_URI" in other.trouble
     for changed, word in ({"version": "0.0.1"}, "one version"), ({"fingerprint": "other"}, "SYNCD_HMAC_KEY"):

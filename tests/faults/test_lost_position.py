@@ -285,7 +285,7 @@ NO_POSITIONS: dict[str, tuple[str, str | bytes | None]] = {
     "not-json": ("token", "{"),
     "not-a-time": ("time", "yesterday"),
     "not-a-number": ("copied", "many"),
-    "not-bson": ("cursor", "xyz"),
+    "not-bson": ("left", "xyz"),
     "not-utf8": ("phase", b"\xff"),
     "not-a-list": ("owned", "5"),
     "incomplete": ("mark", None),

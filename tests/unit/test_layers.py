@@ -19,7 +19,7 @@ ORDER = (
     {"contract"},
     {"plan"},
     {"stores"},
-    {"lanes"},
+    {"lanes", "executors"},
     {"inbound", "writebehind", "reconcile"},
     {"twoway"},
     {"daemon"},

@@ -1,0 +1,72 @@
+"""Where parts of large work are done: processes of this machine, or a Dask cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import TypeAlias
+
+from syncd.errors import FatalError, SettingsError
+
+OpenExecutor: TypeAlias = Callable[[], contextlib.AbstractContextManager[Executor]]
+"""Called again when an executor broke."""
+
+CONNECT_S = 10
+"""To find the scheduler, and a first worker."""
+
+
+@contextlib.contextmanager
+def processes(count: int) -> Iterator[Executor]:
+    """So many processes of this machine. At the end, or when this process dies, they do, whatever they are at."""
+    context = get_context("spawn")
+    theirs, ours = context.Pipe(duplex=False)
+    executor = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(theirs,))
+    try:
+        yield executor
+    finally:
+        ours.close()
+        for process in list((executor._processes or {}).values()):  # kill_workers() from Python 3.14 on
+            process.kill()  # also one that hangs: to wait for it would take for ever
+        executor.shutdown(cancel_futures=True)
+        theirs.close()
+
+
+def _begin(pipe: Connection) -> None:
+    """In a new process: what a terminal or a service manager sends to all reaches it too, but its parent decides."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(pipe,), name="parent", daemon=True).start()
+
+
+def _end_with(pipe: Connection) -> None:
+    """Nothing ever comes through this pipe but its end."""
+    with contextlib.suppress(EOFError, OSError):
+        pipe.recv()
+    os._exit(1)  # nobody waits for what it does, which only reads
+
+
+@contextlib.contextmanager
+def dask(address: str) -> Iterator[Executor]:
+    """The workers of a Dask cluster, as they come and go. What one that dies was at goes to another."""
+    try:
+        from distributed import Client  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise SettingsError("Dask is not installed; pip install 'syncd[dask]'") from None
+    try:
+        client = Client(address, timeout=CONNECT_S, set_as_default=False, name="syncd")
+    except (OSError, ValueError) as error:
+        raise FatalError("dask", f"no scheduler at {address}: {error}; is it up?") from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=CONNECT_S)
+        except TimeoutError:
+            raise FatalError("dask", f"the scheduler at {address} has no worker; start one") from None
+        # Not pure: the same part looked at again is another look.
+        with client.get_executor(pure=False) as executor:
+            yield executor

@@ -1,0 +1,126 @@
+"""The workers of a daemon, for all lanes of a process that copy: there for the first of them, gone after the last."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from functools import partial
+from importlib.util import find_spec
+
+from syncd import telemetry
+from syncd.errors import SettingsError
+from syncd.executors.places import OpenExecutor, dask, processes
+from syncd.settings import Settings
+from syncd.stores.mongo import without_secrets
+
+MOST_FAILURES = 3
+"""In a row, after which workers are left alone for a while."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+START_S, CLOSE_S = 60.0, 5.0
+
+
+class Pool:
+    """Opens an executor, and another when that breaks. Thread-safe. Nobody has to wait for it: who finds no executor
+    does the work himself."""
+
+    def __init__(self, open_executor: OpenExecutor) -> None:
+        self._open = open_executor
+        self._lock = threading.Lock()
+        self._users = self._failures = 0
+        self._pause, self._next = FIRST_PAUSE_S, 0.0
+        self._keeper: _Keeper | None = None
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[None]:
+        """While somebody has work."""
+        with self._lock:
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._let_go()
+
+    def executor(self) -> Executor | None:
+        """The one that is open; None while there is none, which the first call changes in a while."""
+        with self._lock:
+            if self._keeper is not None and self._keeper.error is not None:
+                self._give_up(self._keeper.error)
+            if self._keeper is None and self._users and time.monotonic() >= self._next:
+                self._keeper = _Keeper(self._open)
+                self._keeper.start()
+            return self._keeper.executor if self._keeper is not None else None
+
+    def failed(self, executor: Executor | None, why: str, *, at_once: bool) -> None:
+        """Work given to this executor came to nothing. `at_once`: the next would fare no better."""
+        with self._lock:
+            if self._keeper is None or self._keeper.executor is not executor:
+                return  # known
+            self._failures += 1
+            if at_once or self._failures >= MOST_FAILURES:
+                self._give_up(why)
+            else:
+                telemetry.snapshot_worker_failed(why, 0.0)
+
+    def worked(self) -> None:
+        """Work came back done."""
+        self._failures, self._pause = 0, FIRST_PAUSE_S
+
+    def _give_up(self, why: str) -> None:
+        self._let_go()
+        telemetry.snapshot_worker_failed(why, self._pause)
+        self._next = time.monotonic() + self._pause
+        self._pause = min(LONGEST_PAUSE_S, 2 * self._pause)
+        self._failures = 0
+
+    def _let_go(self) -> None:
+        if self._keeper is not None:
+            self._keeper.end.set()
+            self._keeper = None
+
+    def close(self) -> None:
+        """Leave no worker behind."""
+        with self._lock:
+            self._users, keeper = 0, self._keeper
+            self._let_go()
+        if keeper is not None:
+            keeper.join(CLOSE_S)
+
+
+class _Keeper(threading.Thread):
+    """Opens an executor and closes it: both may take a while."""
+
+    def __init__(self, open_executor: OpenExecutor) -> None:
+        super().__init__(name="snapshot-workers", daemon=True)
+        self._open = open_executor
+        self.executor: Executor | None = None
+        self.error: str | None = None
+        self.end = threading.Event()
+
+    def run(self) -> None:
+        """The whole life of an executor."""
+        try:
+            with self._open() as executor:
+                executor.submit(_nothing).result(START_S)  # a new process takes a second for its imports
+                self.executor = executor
+                self.end.wait()
+        except Exception as error:  # noqa: BLE001 - whatever a place for work says, a snapshot goes on without it
+            self.error = f"{type(error).__name__}: {without_secrets(str(error))}"
+
+
+def _nothing() -> None:
+    """What a first worker does when it is there."""
+
+
+def pool_of(settings: Settings) -> Pool | None:
+    """What the settings ask for; None: lanes read by themselves."""
+    if settings.dask:
+        if find_spec("distributed") is None:
+            raise SettingsError("SYNCD_DASK is set, and Dask is not installed; pip install 'syncd[dask]'")
+        return Pool(partial(dask, settings.dask))
+    return Pool(partial(processes, settings.snapshot_processes)) if settings.snapshot_processes else None

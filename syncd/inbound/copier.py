@@ -1,0 +1,254 @@
+"""Reads what a snapshot has yet to copy, range by range: itself, or by workers of a pool.
+
+Workers only read and project. All that reaches Redis comes from the lane, under its lease, behind the changes that the
+stream brought meanwhile. So a worker that dies, hangs or answers late harms nothing, and its piece is read again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import bson
+
+from syncd import telemetry
+from syncd.executors.pool import Pool
+from syncd.executors.proof import identity
+from syncd.inbound.floors import Floors
+from syncd.inbound.piece import Made, Piece, make
+from syncd.plan.compile import Plan
+from syncd.plan.parcel import Parcels, unpack
+from syncd.plan.partition import Partition
+from syncd.stores.lookup import Lookup
+from syncd.stores.mongo import Document, MongoStore, without_secrets
+from syncd.stores.ranges import ALL, Range, cut, ranges_between
+from syncd.stores.times import Moment
+
+AT_ONCE = 16
+"""Pieces under way: so many workers are more than one Redis can take the work of."""
+RANGES = 64
+CHUNKS_A_RANGE = 5
+"""At least: a small collection has fewer ranges."""
+FIRST_SIZE = 200
+SMALL, LARGE = 512 * 1024, 2 * 1024 * 1024
+"""Bytes of a piece's writes between which its size is right: AT_ONCE of them are in memory."""
+LATE_S = 30.0
+"""A piece takes some hundredths of a second."""
+TICK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Documents in `_id` order, all as they were at `time`."""
+
+    documents: list[Document]
+    time: Moment
+    number: int | None = None
+    """Of the range that they are the first of; None: they were looked up one by one."""
+    oldest: Moment | None = None
+    """No chunk that is still to come is older; None: than this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The same from a worker: writes by document."""
+
+    parcels: Parcels
+    sources: Mapping[str, tuple[int | None, int]]
+    time: Moment
+    number: int
+    end: bytes
+    oldest: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The collection is copied in these ranges."""
+
+    ranges: Mapping[int, Range]
+
+
+@dataclass(frozen=True, slots=True)
+class RangeEnd:
+    """All of a range was handed over."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing to do yet."""
+
+
+Copied: TypeAlias = Chunk | Ready | Cut | RangeEnd | Pause
+
+
+class Reads:
+    """Moments of reads. Each is at or after all that the stream wrote, and all that was read before."""
+
+    def __init__(self, floors: Floors) -> None:
+        self._floors, self._time = floors, floors.horizon()
+
+    def after(self) -> Moment:
+        """For the next read."""
+        self._time = max(self._time, self._floors.horizon())
+        return self._time
+
+    def saw(self, time: Moment) -> None:
+        """When a read happened."""
+        self._time = max(self._time, time)
+
+
+class Copier:
+    """Of one snapshot, used by one thread."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        mongo: MongoStore,
+        lookup: Lookup,
+        partition: Partition,
+        floors: Floors,
+        reads: Reads,
+        pool: Pool | None,
+        size: int,
+        *,
+        digests: bool,
+    ) -> None:
+        """`size`: documents of a chunk. `digests`: they come with theirs."""
+        self._plan, self._mongo, self._lookup, self._partition = plan, mongo, lookup, partition
+        self._floors, self._reads, self._pool = floors, reads, pool
+        self._size, self._digests = size, digests
+        self._piece_size = min(size, FIRST_SIZE)
+        self._left: dict[int, Range] = {}
+        self._idle: deque[int] = deque()
+        """Ranges that nobody reads at present, the next one first."""
+        self._executor: Executor | None = None
+        self._waiting: dict[Future[Made], tuple[Piece, float]] = {}
+        """Pieces that workers have, and since when."""
+        self._ended: queue.SimpleQueue[Future[Made]] = queue.SimpleQueue()
+        self._whose = ""
+
+    def items(self, left: Mapping[int, Range]) -> Iterator[Copied]:
+        """All that is left, chunk by chunk."""
+        self._left = dict(left)
+        if self._pool is not None and left == {0: ALL}:
+            self._left = self._cut()
+            yield Cut(self._left.copy())
+        self._idle = deque(self._left)
+        with self._pool.used() if self._pool is not None else contextlib.nullcontext():
+            while self._left:
+                self._give_out()
+                yield self._next()
+
+    def _cut(self) -> dict[int, Range]:
+        bounds = cut(self._mongo, self._plan, CHUNKS_A_RANGE * self._size, RANGES)
+        return dict(enumerate(ranges_between(bounds)))
+
+    def _next(self) -> Copied:
+        if not self._waiting:
+            return self._read(self._idle.popleft())
+        try:
+            future = self._ended.get(timeout=TICK_S)
+        except queue.Empty:
+            return Pause()
+        if future not in self._waiting:  # taken back before
+            return Pause()
+        piece, _ = self._waiting.pop(future)
+        return self._taken(future, piece) or self._read(piece.number)
+
+    def _read(self, number: int) -> Copied:
+        """By ourselves."""
+        part = self._left[number]
+        cursor, last = part.bounds
+        found, time_of = self._lookup.chunk(
+            cursor, self._size, self._reads.after(), last, digests=self._digests
+        )
+        if not found:
+            return self._end(number)
+        self._go_on(number, bson.encode({"_id": found[-1]["_id"]}), time_of)
+        return Chunk(found, time_of, number, self._oldest(time_of))
+
+    def _taken(self, future: Future[Made], piece: Piece) -> Copied | None:
+        """What a worker made; None where it made nothing."""
+        assert self._pool is not None
+        try:
+            made = future.result()
+        except Exception as error:  # noqa: BLE001 - of whichever kind an executor has
+            why = f"{type(error).__name__}: {without_secrets(str(error))}"
+            self._pool.failed(self._executor, why, at_once=isinstance(error, BrokenExecutor | CancelledError))
+            return None
+        if made.trouble:
+            self._pool.failed(self._executor, made.trouble, at_once=not made.passes)
+            return None
+        self._pool.worked()
+        if not made.size:
+            return self._end(piece.number)
+        self._adapt(len(made.writes))
+        self._go_on(piece.number, made.end, made.time)
+        telemetry.snapshot_piece(self._plan.name)
+        oldest = self._oldest(made.time)
+        return Ready(unpack(made.writes), made.sources or {}, made.time, piece.number, made.end, oldest)
+
+    def _end(self, number: int) -> RangeEnd:
+        del self._left[number]
+        return RangeEnd(number)
+
+    def _go_on(self, number: int, end: bytes, time_of: Moment) -> None:
+        self._left[number] = Range(end, self._left[number].upto)
+        self._idle.appendleft(number)
+        self._reads.saw(time_of)
+
+    def _oldest(self, time_of: Moment) -> Moment:
+        return min([time_of, *(piece.after for piece, _ in self._waiting.values())])
+
+    def _adapt(self, size: int) -> None:
+        if size > LARGE:
+            self._piece_size = max(1, self._piece_size // 2)
+        elif size < SMALL:
+            self._piece_size = min(self._size, 2 * self._piece_size)
+
+    def _give_out(self) -> None:
+        """Have workers read, if there are any."""
+        if self._pool is None:
+            return
+        if self._is_late():
+            self._pool.failed(self._executor, "no answer from a worker", at_once=True)
+        executor = self._pool.executor()
+        if executor is not self._executor:
+            self._take_back()
+            self._executor = executor
+        while executor is not None and self._idle and len(self._waiting) < AT_ONCE:
+            piece = self._piece(self._idle.popleft())
+            try:
+                future = executor.submit(make, piece)
+            except RuntimeError as error:  # it broke just now
+                self._idle.appendleft(piece.number)
+                self._pool.failed(executor, f"{type(error).__name__}: {error}", at_once=True)
+                return
+            self._waiting[future] = piece, time.monotonic()
+            future.add_done_callback(self._ended.put)
+
+    def _piece(self, number: int) -> Piece:
+        self._whose = self._whose or identity(self._mongo)
+        return Piece(
+            number, self._left[number], self._piece_size, self._reads.after(), self._plan.contract,
+            self._plan.fingerprint, self._whose, self._partition, self._digests,
+        )  # fmt: skip
+
+    def _is_late(self) -> bool:
+        """Whether the floors have to remember for too long what the stream writes meanwhile."""
+        since = next((since for _, since in self._waiting.values()), None)
+        return since is not None and (time.monotonic() > since + LATE_S or self._floors.is_crowded)
+
+    def _take_back(self) -> None:
+        for future, (piece, _) in self._waiting.items():
+            future.cancel()
+            self._idle.append(piece.number)
+        self._waiting.clear()

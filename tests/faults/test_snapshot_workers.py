@@ -1,0 +1,249 @@
+"""Snapshots that several workers read, which die, hang or are the wrong ones (promises 1, 2, 4, 8 and 9)."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import psutil
+import pytest
+
+from syncd.executors.pool import Pool
+from syncd.executors.proof import identity
+from syncd.inbound import copier as copying
+from syncd.inbound import piece as pieces
+from syncd.inbound.copier import Chunk, Copier, Cut, Reads, Ready
+from syncd.inbound.floors import Floors
+from syncd.inbound.piece import Made, Piece, make
+from syncd.plan.keys import encode_key_value
+from syncd.plan.partition import WHOLE
+from syncd.stores.lookup import Lookup
+from syncd.stores.mongo import MongoStore
+from syncd.stores.ranges import ALL
+from syncd.stores.times import ZERO
+from tests.faults.conftest import Rig
+from tests.support.check import wait_until
+from tests.support.contracts import projection
+from tests.support.dask import dask_cluster, dask_worker
+from tests.support.proxy import Proxy
+from tests.support.reconcile import plan_of
+from tests.support.recorder import Recorder, add_both, counting_up
+from tests.support.scene import Flow
+
+COUNT = 2400
+WATCHED = tuple(range(5, COUNT, 100))
+CHUNKS = b"\x02find\x00", b"hint"
+SMALL = {"SYNCD_CHUNK_DOCUMENTS": "100", "SYNCD_BATCH_WRITES": "20"}
+LOCAL = {"SYNCD_SNAPSHOT_PROCESSES": "2", **SMALL}
+
+
+def phase_of(flow: Flow) -> bytes | None:
+    return flow.position().get("phase")
+
+
+def workers_of(process: psutil.Process) -> list[psutil.Process]:
+    return [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+def are_gone(processes: list[psutil.Process]) -> bool:
+    return not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_kills_of_workers_and_daemon(rig: Rig) -> None:
+    """nothing_lost, never_backwards: while local processes read for a snapshot and the stream writes the same keys, a
+    worker is killed, and then the daemon: no key goes back, and what was copied is not read again. No process stays."""
+    rig.redis_proxy.delay(0.02)
+    flows = add_both(rig.scene, COUNT)
+    rig.scene.daemon = daemon = rig.scene.another_daemon(**LOCAL)
+
+    def read() -> float:
+        return daemon.metric("syncd_snapshot_pieces_total")
+
+    with Recorder(rig.redis.url, WATCHED, *flows) as recorder:
+        with counting_up(flows[0].collection, WATCHED, seed=5, ways="spr"):
+            daemon.start()
+            wait_until(lambda: read() > 3, 30)
+            process = psutil.Process(daemon.process.pid)
+            os.kill(workers_of(process)[0].pid, signal.SIGKILL)
+            wait_until(lambda: daemon.metric("syncd_snapshot_worker_failures_total") > 0, 20)
+            [failed, *_] = daemon.logs(event="snapshot worker failed; the lane reads by itself")
+            assert "terminated abruptly" in failed["why"]
+            before = read()
+            wait_until(lambda: read() > before, 30)
+            children = process.children(recursive=True)
+            daemon.kill()
+            wait_until(partial(are_gone, children), 20)
+            assert {phase_of(flow) for flow in flows} == {b"snapshot"}
+            copied = [flow.copied() for flow in flows]
+            rig.redis_proxy.delay(0.001)
+            daemon.start()
+            wait_until(lambda: all(phase_of(flow) == b"stream" for flow in flows), 60, flows[1].position)
+        rig.redis_proxy.restore()
+        for flow in flows:
+            wait_until(lambda flow=flow: not flow.differences(), 40, lambda flow=flow: flow.lane())
+    assert not recorder.wrong, f"{len(recorder.wrong)} times: {recorder.wrong[:5]}"
+    assert recorder.steps > 100
+    again = {said["contract"]: said["copied"] for said in daemon.logs(event="snapshot started")}
+    assert [again[flow.contract] for flow in flows] == copied
+    assert min(copied) > 0
+    assert [flow.copied() for flow in flows] == [COUNT, COUNT]
+    wait_until(lambda: not workers_of(psutil.Process(daemon.process.pid)), 20)
+
+
+def test_workers_that_hang_when_the_daemon_stops(rig: Rig) -> None:
+    """bounded: a daemon that is told to stop does not wait for workers that do not answer, and leaves none behind; the
+    copy goes on where it was."""
+    rig.redis_proxy.delay(0.02)
+    documents = ({"_id": n, "title": f"film {n}"} for n in range(COUNT))
+    flow = rig.scene.add("film", projection(["title"]), documents=documents)
+    rig.scene.daemon = daemon = rig.scene.another_daemon(**LOCAL)
+    daemon.start()
+    wait_until(lambda: daemon.metric("syncd_snapshot_pieces_total") > 3, 30)
+    workers = workers_of(psutil.Process(daemon.process.pid))
+    assert workers
+    for worker in workers:
+        worker.suspend()
+    assert daemon.terminate(15) == 0
+    wait_until(partial(are_gone, workers), 10)
+    assert 0 < flow.copied() < COUNT
+    rig.redis_proxy.restore()
+    daemon.start()
+    flow.catch_up()
+    flow.assert_same()
+
+
+def test_a_dask_worker_dies(rig: Rig) -> None:
+    """nothing_lost: one of two Dask workers is killed while it reads a piece; the other reads it, and all is copied.
+    What was deleted while a piece was on its way stays away."""
+    fields = projection(["title", "n"], name="card"), projection(["title", "n"], name="doc", type="json")
+    documents = [{"_id": n, "title": f"film {n}", "n": n} for n in range(COUNT)]
+    flow = rig.scene.add("film", *fields, documents=documents)
+    with ExitStack() as stack:
+        cluster = stack.enter_context(dask_cluster())
+        link = stack.enter_context(Proxy(rig.mongo.members[0].port))
+        hold = link.hold_request(*CHUNKS, nth=3)
+        victim = stack.enter_context(dask_worker(cluster, SYNCD_MONGO_URI=link.mongo_uri))
+        stack.enter_context(dask_worker(cluster, SYNCD_MONGO_URI=rig.mongo_proxy.mongo_uri))
+        cluster.wait_for(2)
+        rig.redis_proxy.delay(0.05)  # until there are workers
+        rig.scene.daemon = daemon = rig.scene.another_daemon(
+            SYNCD_DASK=cluster.address, SYNCD_CHUNK_DOCUMENTS="20"
+        )
+        daemon.start()
+        hold.wait(40)
+        rig.redis_proxy.delay(0.001)
+        flow.collection.delete_many({"_id": {"$mod": [9, 0]}})
+        flow.collection.update_many({"_id": {"$mod": [9, 1]}}, {"$set": {"n": -1}})
+        victim.kill()
+        victim.wait(20)
+        hold.release()
+        wait_until(lambda: phase_of(flow) == b"stream", 60, flow.position)
+        rig.redis_proxy.restore()
+        assert daemon.metric("syncd_snapshot_pieces_total") > 5
+    flow.catch_up()
+    flow.assert_same()
+
+
+@contextmanager
+def new_copier(rig: Rig, flow: Flow, pool: Pool | None, floors: Floors) -> Iterator[Copier]:
+    with closing(MongoStore(rig.mongo.uri)) as store:
+        plan = plan_of(rig.scene, flow)
+        yield Copier(plan, store, Lookup(store, plan), WHOLE, floors, Reads(floors), pool, 20, digests=False)
+
+
+def idents(items: list[Any]) -> list[str]:
+    """Of all documents that were handed over."""
+    found: list[str] = []
+    for item in items:
+        if isinstance(item, Chunk):
+            found += (encode_key_value(document["_id"]) for document in item.documents)
+        elif isinstance(item, Ready):
+            found += item.parcels
+    return sorted(found)
+
+
+@pytest.fixture
+def here(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Threads of this process are workers."""
+    monkeypatch.setenv("SYNCD_MONGO_URI", rig.mongo_proxy.mongo_uri)
+    monkeypatch.setenv("SYNCD_REDIS_URL", rig.redis_proxy.redis_url)
+    readers = pieces._Readers()
+    monkeypatch.setattr(pieces, "_READERS", readers)
+    yield
+    for store in readers._stores.values():
+        store.close()
+
+
+def test_a_worker_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nothing_lost, bounded: pieces that do not come back, or while which the stream writes very much, are taken back
+    and read again; what comes of them later is not used. Each document is handed over once."""
+    flow = rig.scene.add("film", projection(["n"]), documents=({"_id": n, "n": n} for n in range(COUNT)))
+    wanted = sorted(encode_key_value(n) for n in range(COUNT))
+    monkeypatch.setattr("syncd.executors.pool.FIRST_PAUSE_S", 0.1)
+    for crowded in False, True:
+        monkeypatch.setattr(copying, "LATE_S", 60.0 if crowded else 0.5)
+        floors, hold = Floors(ZERO, ZERO), rig.mongo_proxy.hold_request(*CHUNKS, nth=4)
+        floors.recording = True
+        pool, items = Pool(partial(ThreadPoolExecutor, 2)), []
+        with new_copier(rig, flow, pool, floors) as copier:
+            for item in copier.items({0: ALL}):
+                items.append(item)
+                if isinstance(item, Ready) and hold.arrived.is_set() and crowded:
+                    monkeypatch.setattr("syncd.inbound.floors.CROWDED", 0)
+                    floors.touch(["n"], "0" * 15 + "1")
+                if isinstance(item, Chunk):  # taken back: everybody may go on
+                    hold.release()
+                    monkeypatch.setattr("syncd.inbound.floors.CROWDED", 200_000)
+                    time.sleep(0.01)
+        pool.close()
+        assert isinstance(items[0], Cut)
+        assert len(items[0].ranges) > 4
+        assert [item for item in items if isinstance(item, Ready)]
+        assert [item for item in items if isinstance(item, Chunk)]
+        assert idents(items) == wanted
+
+
+def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nothing_silent: a piece carries no address and no key. A worker that reaches another MongoDB, has another key of
+    masks or another version says so and reads nothing; then the lane reads everything by itself."""
+    flow = rig.scene.add("film", projection(["n"]), documents=({"_id": n, "n": n} for n in range(200)))
+    plan = plan_of(rig.scene, flow)
+    with closing(MongoStore(rig.mongo.uri)) as store:
+        piece = Piece(0, ALL, 50, ZERO, plan.contract, plan.fingerprint, identity(store), WHOLE, False)
+    made = make(piece)
+    assert (made.size, made.trouble) == (50, "")
+    held = pickle.dumps(piece).decode(errors="replace") + str(piece)
+    assert not [said for said in (rig.mongo_proxy.mongo_uri, rig.redis_proxy.redis_url) if said in held]
+    refused = [
+        make(replace(piece, **changed))
+        for changed in ({"mongo": "other localhost:1"}, {"fingerprint": "other"}, {"version": "0.0.1"})
+    ]
+    assert [made.size for made in refused] == [0, 0, 0]
+    assert [made.passes for made in refused] == [True, False, False]
+    words = "SYNCD_MONGO_URI", "SYNCD_HMAC_KEY", "one version"
+    assert all(word in made.trouble for word, made in zip(words, refused, strict=True))
+    given: list[Piece] = []
+
+    def wrong(piece: Piece) -> Made:
+        given.append(piece)
+        return make(replace(piece, version="0.0.1"))
+
+    monkeypatch.setattr(copying, "make", wrong)
+    pool = Pool(partial(ThreadPoolExecutor, 2))
+    with new_copier(rig, flow, pool, Floors(ZERO, ZERO)) as copier:
+        items: list[Any] = []
+        for item in copier.items({0: ALL}):
+            items.append(item)
+            time.sleep(0.02)
+    pool.close()
+    assert given
+    assert not [item for item in items if isinstance(item, Ready)]
+    assert idents(items) == sorted(encode_key_value(n) for n in range(200))
