@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
 from tests.faults.conftest import Rig
-from tests.support.check import wait_until
+from tests.support.check import meanwhile, wait_until
 from tests.support.contracts import projection
 from tests.support.memory import Memory
 from tests.support.scene import Flow
@@ -43,24 +42,10 @@ def write_turn(flow: Flow, turn: int) -> None:
     flow.collection.update_many({}, {"$set": {"n": turn, "text": text(turn)}})
 
 
-@contextmanager
-def more_to_come(flow: Flow) -> Iterator[None]:
+def more_to_come(flow: Flow) -> AbstractContextManager[None]:
     """Every document changes about twice a second: something is left to do, however fast the daemon is meanwhile."""
-    stop = threading.Event()
-
-    def go_on() -> None:
-        turn = MANY
-        while not stop.wait(0.5):
-            turn += 1
-            write_turn(flow, turn)
-
-    thread = threading.Thread(target=go_on)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    turns = itertools.count(MANY + 1)
+    return meanwhile(lambda: write_turn(flow, next(turns)), 0.5)
 
 
 def memory(rig: Rig) -> Memory:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 from tests.faults.conftest import Rig
-from tests.support.check import wait_until
+from tests.support.check import meanwhile, wait_until
 from tests.support.contracts import projection
 from tests.support.scene import Flow
 
@@ -28,39 +27,27 @@ def add(rig: Rig, **more: Any) -> Flow:
     )
 
 
-@contextmanager
-def removing(flow: Flow, seed: int) -> Iterator[None]:
+def removing(flow: Flow, seed: int) -> AbstractContextManager[None]:
     """Deletes documents, takes them out of the filter, moves them to other keys, and brings some of them back."""
-    stop = threading.Event()
+    films, chance, turns = flow.collection, random.Random(seed), itertools.count(1)
 
     def write() -> None:
-        chance = random.Random(seed)
-        films = flow.collection
-        turn = 0
-        while not stop.wait(0.001):
-            turn += 1
-            number = chance.randrange(COUNT)
-            which = {"_id": number}
-            match chance.randrange(5):
-                case 0:
-                    films.delete_one(which)
-                case 1:
-                    films.update_one(which, {"$set": {"state": "draft"}})
-                case 2:
-                    films.update_one(which, {"$set": {"slug": f"moved{turn}"}})
-                case 3:
-                    films.replace_one(which, film(number) | {"slug": f"anew{turn}"}, upsert=True)
-                case 4:
-                    films.delete_one(which)
-                    films.insert_one(film(number) | {"slug": f"again{turn}"})
+        turn, number = next(turns), chance.randrange(COUNT)
+        which = {"_id": number}
+        match chance.randrange(5):
+            case 0:
+                films.delete_one(which)
+            case 1:
+                films.update_one(which, {"$set": {"state": "draft"}})
+            case 2:
+                films.update_one(which, {"$set": {"slug": f"moved{turn}"}})
+            case 3:
+                films.replace_one(which, film(number) | {"slug": f"anew{turn}"}, upsert=True)
+            case 4:
+                films.delete_one(which)
+                films.insert_one(film(number) | {"slug": f"again{turn}"})
 
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    return meanwhile(write, 0.001)
 
 
 def assert_no_ghosts(flow: Flow) -> None:

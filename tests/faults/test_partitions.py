@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import itertools
+from contextlib import AbstractContextManager
 from typing import Any
 
 from bson import ObjectId
 
 from tests.faults.conftest import Rig
 from tests.faults.test_fenced import LEASE_S, READS, calls_of, monitored
-from tests.support.check import wait_until
+from tests.support.check import meanwhile, wait_until
 from tests.support.contracts import projection
 from tests.support.daemon import Daemon
 from tests.support.scene import Flow
@@ -39,32 +38,23 @@ def wait_state(daemon: Daemon, state: str) -> None:
     wait_until(lambda: daemon.lane_state() == state, 40, daemon.process.log_tail)
 
 
-@contextmanager
-def writing(flow: Flow) -> Iterator[None]:
+def writing(flow: Flow) -> AbstractContextManager[None]:
     """Inserts, updates, replaces and deletes, as fast as one client can."""
-    stop = threading.Event()
+    films, turns = flow.collection, itertools.count(1)
+    ids = [film["_id"] for film in films.find({}, {"_id": 1})]
 
     def write() -> None:
-        films, turn = flow.collection, 0
-        ids = [film["_id"] for film in films.find({}, {"_id": 1})]
-        while not stop.wait(0.001):
-            turn += 1
-            which = {"_id": ids[turn * 7 % len(ids)]}
-            match turn % 5:
-                case 0:
-                    films.delete_one(which)
-                case 1:
-                    films.replace_one(which, {"title": f"turn {turn}", "n": turn}, upsert=True)
-                case _:
-                    films.update_one(which, {"$set": {"n": turn}})
+        turn = next(turns)
+        which = {"_id": ids[turn * 7 % len(ids)]}
+        match turn % 5:
+            case 0:
+                films.delete_one(which)
+            case 1:
+                films.replace_one(which, {"title": f"turn {turn}", "n": turn}, upsert=True)
+            case _:
+                films.update_one(which, {"$set": {"n": turn}})
 
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    return meanwhile(write, 0.001)
 
 
 def test_one_of_two_is_killed_again_and_again(rig: Rig) -> None:

@@ -1,9 +1,11 @@
-"""Waiting for facts instead of sleeping."""
+"""Waiting for facts instead of sleeping, and what goes on meanwhile."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 Value = TypeVar("Value")
@@ -28,3 +30,21 @@ def wait_until(
                 f"not within {timeout:g} s: {said or 'the condition'}; last answer: {answer!r}"
             )
         time.sleep(POLL)
+
+
+@contextmanager
+def meanwhile(step: Callable[[], object], pause: float) -> Iterator[None]:
+    """While the block runs, a thread takes one step after another, with a pause in seconds before each."""
+    stop = threading.Event()
+
+    def go_on() -> None:
+        while not stop.wait(pause):
+            step()
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
