@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from redis import Redis
 
 from syncd.embedded import binaries
 from syncd.embedded.ports import LOOPBACK
 from syncd.embedded.server import Server
 
 PING_TIMEOUT = 1.0  # seconds
+POLL = 0.02  # seconds between two looks at whether a file is written
+TORN = b"short read while loading the AOF"
 
 # Nothing is kept unless asked for, and nobody but this machine can connect, so that no password is needed.
 DEFAULTS: Mapping[str, str | int] = {
@@ -64,6 +69,22 @@ class RedisServer(Server):
         lines = [f"{name} {value}" for name, value in settings.items()]
         lines += [f'loadmodule "{module}"' for module in self._modules]
         return "\n".join(lines) + "\n"
+
+    def start(self) -> None:
+        read = self.log.stat().st_size if self.log.exists() else 0
+        super().start()
+        if TORN in self.log.read_bytes()[read:]:
+            self._write_anew()
+
+    def _write_anew(self) -> None:
+        """Its append-only file. Where a kill tore a transaction in the middle of a command, Redis leaves the beginning
+        of it in the file, writes on behind that, and throws all of it away, acknowledged or not, at the next start."""
+        with Redis.from_url(self.url) as client:
+            client.bgrewriteaof()
+            while any(
+                client.info("persistence")[f"aof_rewrite_{word}"] for word in ("scheduled", "in_progress")
+            ):
+                time.sleep(POLL)
 
     def answers(self) -> bool:
         # Any reply will do, also "password, please"; but a server that still reads its file is not there yet.

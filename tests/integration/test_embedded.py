@@ -163,6 +163,23 @@ def test_redis_with_appendonly_keeps_acknowledged_writes_through_kill_9() -> Non
                 assert again.get("key") == expected
 
 
+def test_redis_keeps_acknowledged_writes_behind_a_torn_transaction() -> None:
+    """A kill in the middle of a write to its file, then writes that are acknowledged, then another kill."""
+    with RedisServer(modules=False, appendonly=True) as server:
+        server.kill()
+        (file,) = server.directory.glob("appendonlydir/*.incr.aof")
+        with file.open("ab") as written:
+            written.write(b"*1\r\n$5\r\nMULTI\r\n*3\r\n$3\r\nSET\r\n$4\r\ntorn\r\n$1\r\n1\r\n*3\r\n$3\r\nSE")
+        server.start()
+        with connect(server.url) as client:
+            client.set("key", "1")
+        server.kill()
+        server.start()
+        with connect(server.url) as client:
+            assert client.get("key") == b"1"
+            assert client.get("torn") is None
+
+
 def test_a_frozen_redis_accepts_connections_and_answers_nothing() -> None:
     """And a frozen server can still be stopped gracefully."""
     with RedisServer(modules=False) as server:
