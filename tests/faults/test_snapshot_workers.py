@@ -216,12 +216,14 @@ def test_a_worker_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
         floors.recording = True
         pool, items = Pool(partial(ThreadPoolExecutor, 2)), []
         with new_copier(rig, flow, pool, floors) as copier:
+            end = time.monotonic() + 30
             for item in copier.items({0: ALL}):
                 items.append(item)
+                assert time.monotonic() < end, "nobody takes the piece back"
                 if isinstance(item, Ready) and hold.arrived.is_set() and crowded:
                     monkeypatch.setattr("syncd.inbound.floors.CROWDED", 0)
                     floors.touch(["n"], "0" * 15 + "1")
-                if isinstance(item, Chunk):  # taken back: everybody may go on
+                if isinstance(item, Chunk) and hold.arrived.is_set():  # taken back: everybody may go on
                     hold.release()
                     monkeypatch.setattr("syncd.inbound.floors.CROWDED", 200_000)
                     time.sleep(0.01)
