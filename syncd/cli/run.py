@@ -13,38 +13,40 @@ from typing import Annotated
 
 import typer
 
+Contracts = Annotated[
+    Path | None, typer.Option("--contracts", help="Directory of contracts (SYNCD_CONTRACTS).")
+]
+Http = Annotated[str | None, typer.Option("--http", help="Address of probes and metrics (SYNCD_HTTP).")]
+Partition = Annotated[
+    str | None,
+    typer.Option("--partition", help="2/4: the second of four parts of every contract (SYNCD_PARTITION)."),
+]
+WorkerCount = Annotated[
+    int | None, typer.Option("--workers", help="Processes that share the contracts (SYNCD_WORKERS).")
+]
+Split = Annotated[
+    bool | None, typer.Option("--split", help="Each worker takes a part of every contract (SYNCD_SPLIT).")
+]
+SnapshotProcesses = Annotated[
+    int | None,
+    typer.Option(
+        "--snapshot-processes", help="Processes that read for snapshots (SYNCD_SNAPSHOT_PROCESSES)."
+    ),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option("--dask", metavar="ADDRESS", help="A Dask cluster that reads for snapshots (SYNCD_DASK)."),
+]
+
 
 def run(
-    contracts: Annotated[
-        Path | None, typer.Option("--contracts", help="Directory of contracts (SYNCD_CONTRACTS).")
-    ] = None,
-    http: Annotated[
-        str | None, typer.Option("--http", help="Address of probes and metrics (SYNCD_HTTP).")
-    ] = None,
-    partition: Annotated[
-        str | None,
-        typer.Option(
-            "--partition", help="2/4: the second of four parts of every contract (SYNCD_PARTITION)."
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", help="Processes that share the contracts (SYNCD_WORKERS).")
-    ] = None,
-    split: Annotated[
-        bool | None, typer.Option("--split", help="Each worker takes a part of every contract (SYNCD_SPLIT).")
-    ] = None,
-    snapshot_processes: Annotated[
-        int | None,
-        typer.Option(
-            "--snapshot-processes", help="Processes that read for snapshots (SYNCD_SNAPSHOT_PROCESSES)."
-        ),
-    ] = None,
-    dask: Annotated[
-        str | None,
-        typer.Option(
-            "--dask", metavar="ADDRESS", help="A Dask cluster that reads for snapshots (SYNCD_DASK)."
-        ),
-    ] = None,
+    contracts: Contracts = None,
+    http: Http = None,
+    partition: Partition = None,
+    workers: WorkerCount = None,
+    split: Split = None,
+    snapshot_processes: SnapshotProcesses = None,
+    dask: Dask = None,
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT; batches under way are finished and committed first."""
     from syncd import telemetry

@@ -108,6 +108,7 @@ class _Keeper(threading.Thread):
             with self._open() as executor:
                 executor.submit(_nothing).result(START_S)  # a new process takes a second for its imports
                 self.executor = executor
+                telemetry.snapshot_workers_ready()
                 self.end.wait()
         except Exception as error:  # noqa: BLE001 - whatever a place for work says, a snapshot goes on without it
             self.error = f"{type(error).__name__}: {without_secrets(str(error))}"

@@ -141,6 +141,8 @@ class Copier:
         if self._pool is not None and left == {0: ALL}:
             self._left = self._cut()
             yield Cut(self._left.copy())
+        if len(self._left) == 1:
+            self._pool = None  # nothing to share
         self._idle = deque(self._left)
         with self._pool.used() if self._pool is not None else contextlib.nullcontext():
             while self._left:

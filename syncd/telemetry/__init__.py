@@ -35,6 +35,7 @@ from syncd.telemetry.lanes import snapshot_piece as snapshot_piece
 from syncd.telemetry.lanes import snapshot_progress as snapshot_progress
 from syncd.telemetry.lanes import snapshot_started as snapshot_started
 from syncd.telemetry.lanes import snapshot_worker_failed as snapshot_worker_failed
+from syncd.telemetry.lanes import snapshot_workers_ready as snapshot_workers_ready
 from syncd.telemetry.metrics import BATCH as BATCH
 from syncd.telemetry.metrics import BUILD as BUILD
 from syncd.telemetry.metrics import CATCHUPS as CATCHUPS

@@ -108,6 +108,11 @@ def snapshot_progress(contract: str, copied: int) -> None:
     SNAPSHOT_DOCUMENTS.labels(contract, "applied").set(copied)
 
 
+def snapshot_workers_ready() -> None:
+    """Workers take pieces from now on."""
+    _log.info("snapshot workers are ready")
+
+
 def snapshot_piece(contract: str) -> None:
     """A worker has read a piece."""
     SNAPSHOT_PIECES.labels(contract).inc()

@@ -32,21 +32,18 @@ from syncd.stores.times import ZERO
 from tests.faults.conftest import Rig
 from tests.support.check import wait_until
 from tests.support.contracts import projection
+from tests.support.daemon import Daemon
 from tests.support.dask import dask_cluster, dask_worker
 from tests.support.proxy import Proxy
 from tests.support.reconcile import plan_of
-from tests.support.recorder import Recorder, add_both, counting_up
+from tests.support.recorder import FIELDS, Recorder, counting_up, state
 from tests.support.scene import Flow
 
-COUNT = 2400
+COUNT, FEW = 4000, 1200
 WATCHED = tuple(range(5, COUNT, 100))
 CHUNKS = b"\x02find\x00", b"hint"
-SMALL = {"SYNCD_CHUNK_DOCUMENTS": "100", "SYNCD_BATCH_WRITES": "20"}
-LOCAL = {"SYNCD_SNAPSHOT_PROCESSES": "2", **SMALL}
-
-
-def phase_of(flow: Flow) -> bytes | None:
-    return flow.position().get("phase")
+LOCAL = {"SYNCD_SNAPSHOT_PROCESSES": "2", "SYNCD_CHUNK_DOCUMENTS": "100", "SYNCD_BATCH_WRITES": "60"}
+SHAPES = projection(FIELDS, name="card"), projection(FIELDS, name="doc", type="json")
 
 
 def workers_of(process: psutil.Process) -> list[psutil.Process]:
@@ -57,20 +54,32 @@ def are_gone(processes: list[psutil.Process]) -> bool:
     return not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
+@contextmanager
+def until_workers_are_ready(rig: Rig, daemon: Daemon) -> Iterator[None]:
+    """Starts the daemon. The body comes before anything is read by a worker, and almost all is copied after it."""
+    hold = rig.redis_proxy.hold_request(b"syncd_apply", nth=3)
+    daemon.start()
+    hold.wait(30)
+    wait_until(lambda: daemon.logs(event="snapshot workers are ready"), 30)
+    yield
+    hold.release()
+
+
 def test_kills_of_workers_and_daemon(rig: Rig) -> None:
     """nothing_lost, never_backwards: while local processes read for a snapshot and the stream writes the same keys, a
     worker is killed, and then the daemon: no key goes back, and what was copied is not read again. No process stays."""
-    rig.redis_proxy.delay(0.02)
-    flows = add_both(rig.scene, COUNT)
+    flow = rig.scene.add("film", *SHAPES, documents=(state(n, 0) for n in range(COUNT)))
     rig.scene.daemon = daemon = rig.scene.another_daemon(**LOCAL)
+    rig.redis_proxy.delay(0.02)
 
     def read() -> float:
         return daemon.metric("syncd_snapshot_pieces_total")
 
-    with Recorder(rig.redis.url, WATCHED, *flows) as recorder:
-        with counting_up(flows[0].collection, WATCHED, seed=5, ways="spr"):
-            daemon.start()
-            wait_until(lambda: read() > 3, 30)
+    with Recorder(rig.redis.url, WATCHED, flow) as recorder:
+        with counting_up(flow.collection, WATCHED, seed=5, ways="spr"):
+            with until_workers_are_ready(rig, daemon):
+                pass
+            wait_until(lambda: read() > 2, 30)
             process = psutil.Process(daemon.process.pid)
             os.kill(workers_of(process)[0].pid, signal.SIGKILL)
             wait_until(lambda: daemon.metric("syncd_snapshot_worker_failures_total") > 0, 20)
@@ -81,36 +90,53 @@ def test_kills_of_workers_and_daemon(rig: Rig) -> None:
             children = process.children(recursive=True)
             daemon.kill()
             wait_until(partial(are_gone, children), 20)
-            assert {phase_of(flow) for flow in flows} == {b"snapshot"}
-            copied = [flow.copied() for flow in flows]
+            assert flow.position()["phase"] == b"snapshot"
+            copied = flow.copied()
             rig.redis_proxy.delay(0.001)
             daemon.start()
-            wait_until(lambda: all(phase_of(flow) == b"stream" for flow in flows), 60, flows[1].position)
+            wait_until(lambda: flow.position()["phase"] == b"stream", 60, flow.position)
         rig.redis_proxy.restore()
-        for flow in flows:
-            wait_until(lambda flow=flow: not flow.differences(), 40, lambda flow=flow: flow.lane())
+        wait_until(lambda: not flow.differences(), 40, flow.lane)
     assert not recorder.wrong, f"{len(recorder.wrong)} times: {recorder.wrong[:5]}"
     assert recorder.steps > 100
-    again = {said["contract"]: said["copied"] for said in daemon.logs(event="snapshot started")}
-    assert [again[flow.contract] for flow in flows] == copied
-    assert min(copied) > 0
-    assert [flow.copied() for flow in flows] == [COUNT, COUNT]
+    assert [said["copied"] for said in daemon.logs(event="snapshot started")] == [0, copied]
+    assert 0 < copied < COUNT
+    assert flow.copied() == COUNT
     wait_until(lambda: not workers_of(psutil.Process(daemon.process.pid)), 20)
+
+
+def test_a_piece_that_comes_late(rig: Rig) -> None:
+    """never_backwards, no_ghosts: what a worker has read, and the stream then changes or removes, is left out of what
+    the worker brings, also when pieces that were read later came first."""
+    flow = rig.scene.add("film", *SHAPES, documents=(state(n, 0) for n in range(FEW)))
+    rig.scene.daemon = daemon = rig.scene.another_daemon(**LOCAL | {"SYNCD_CHUNK_DOCUMENTS": "20"})
+    with until_workers_are_ready(rig, daemon):
+        late = rig.mongo_proxy.hold_reply(*CHUNKS, nth=3)
+        rig.redis_proxy.delay(0.02)
+    late.wait(30)
+    with Recorder(rig.redis.url, range(0, FEW, 10), flow, may_vanish=True) as recorder:
+        flow.collection.delete_many({"_id": {"$mod": [9, 0]}})
+        flow.collection.update_many({}, {"$set": {"a": 1, "b.deep": 1}})
+        flow.wait_hash(FEW - 2, {"a": "1", "b": "1", "title": f"film {FEW - 2}"})
+        late.release()
+        wait_until(lambda: flow.position()["phase"] == b"stream", 60, flow.position)
+    wait_until(lambda: daemon.metric("syncd_snapshot_pieces_total") > 10)
+    assert not recorder.wrong, f"{len(recorder.wrong)} times: {recorder.wrong[:5]}"
+    flow.catch_up()
+    flow.assert_same()
 
 
 def test_workers_that_hang_when_the_daemon_stops(rig: Rig) -> None:
     """bounded: a daemon that is told to stop does not wait for workers that do not answer, and leaves none behind; the
     copy goes on where it was."""
-    rig.redis_proxy.delay(0.02)
-    documents = ({"_id": n, "title": f"film {n}"} for n in range(COUNT))
-    flow = rig.scene.add("film", projection(["title"]), documents=documents)
+    flow = rig.scene.add("film", *SHAPES, documents=(state(n, 0) for n in range(COUNT)))
     rig.scene.daemon = daemon = rig.scene.another_daemon(**LOCAL)
-    daemon.start()
-    wait_until(lambda: daemon.metric("syncd_snapshot_pieces_total") > 3, 30)
-    workers = workers_of(psutil.Process(daemon.process.pid))
-    assert workers
-    for worker in workers:
-        worker.suspend()
+    rig.redis_proxy.delay(0.02)
+    with until_workers_are_ready(rig, daemon):
+        workers = workers_of(psutil.Process(daemon.process.pid))
+        assert workers
+        for worker in workers:
+            worker.suspend()
     assert daemon.terminate(15) == 0
     wait_until(partial(are_gone, workers), 10)
     assert 0 < flow.copied() < COUNT
@@ -123,31 +149,27 @@ def test_workers_that_hang_when_the_daemon_stops(rig: Rig) -> None:
 def test_a_dask_worker_dies(rig: Rig) -> None:
     """nothing_lost: one of two Dask workers is killed while it reads a piece; the other reads it, and all is copied.
     What was deleted while a piece was on its way stays away."""
-    fields = projection(["title", "n"], name="card"), projection(["title", "n"], name="doc", type="json")
-    documents = [{"_id": n, "title": f"film {n}", "n": n} for n in range(COUNT)]
-    flow = rig.scene.add("film", *fields, documents=documents)
+    flow = rig.scene.add("film", *SHAPES, documents=(state(n, 0) for n in range(COUNT)))
     with ExitStack() as stack:
         cluster = stack.enter_context(dask_cluster())
         link = stack.enter_context(Proxy(rig.mongo.members[0].port))
-        hold = link.hold_request(*CHUNKS, nth=3)
+        piece = link.hold_request(*CHUNKS, nth=3)
         victim = stack.enter_context(dask_worker(cluster, SYNCD_MONGO_URI=link.mongo_uri))
         stack.enter_context(dask_worker(cluster, SYNCD_MONGO_URI=rig.mongo_proxy.mongo_uri))
         cluster.wait_for(2)
-        rig.redis_proxy.delay(0.05)  # until there are workers
         rig.scene.daemon = daemon = rig.scene.another_daemon(
             SYNCD_DASK=cluster.address, SYNCD_CHUNK_DOCUMENTS="20"
         )
-        daemon.start()
-        hold.wait(40)
-        rig.redis_proxy.delay(0.001)
+        with until_workers_are_ready(rig, daemon):
+            pass
+        piece.wait(40)
         flow.collection.delete_many({"_id": {"$mod": [9, 0]}})
-        flow.collection.update_many({"_id": {"$mod": [9, 1]}}, {"$set": {"n": -1}})
+        flow.collection.update_many({"_id": {"$mod": [9, 1]}}, {"$set": {"a": 1, "b.deep": 1}})
         victim.kill()
         victim.wait(20)
-        hold.release()
-        wait_until(lambda: phase_of(flow) == b"stream", 60, flow.position)
-        rig.redis_proxy.restore()
-        assert daemon.metric("syncd_snapshot_pieces_total") > 5
+        piece.release()
+        wait_until(lambda: flow.position()["phase"] == b"stream", 60, flow.position)
+        wait_until(lambda: daemon.metric("syncd_snapshot_pieces_total") > 5)
     flow.catch_up()
     flow.assert_same()
 
@@ -194,12 +216,14 @@ def test_a_worker_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
         floors.recording = True
         pool, items = Pool(partial(ThreadPoolExecutor, 2)), []
         with new_copier(rig, flow, pool, floors) as copier:
+            end = time.monotonic() + 30
             for item in copier.items({0: ALL}):
                 items.append(item)
+                assert time.monotonic() < end, "nobody takes the piece back"
                 if isinstance(item, Ready) and hold.arrived.is_set() and crowded:
                     monkeypatch.setattr("syncd.inbound.floors.CROWDED", 0)
                     floors.touch(["n"], "0" * 15 + "1")
-                if isinstance(item, Chunk):  # taken back: everybody may go on
+                if isinstance(item, Chunk) and hold.arrived.is_set():  # taken back: everybody may go on
                     hold.release()
                     monkeypatch.setattr("syncd.inbound.floors.CROWDED", 200_000)
                     time.sleep(0.01)
