@@ -78,7 +78,8 @@ class RedisServer(Server):
 
     def _write_anew(self) -> None:
         """Its append-only file. Where a kill tore a transaction in the middle of a command, Redis leaves the beginning
-        of it in the file, writes on behind that, and throws all of it away, acknowledged or not, at the next start."""
+        of it in the file, writes on behind that, and throws all of it away, acknowledged or not, at the next start.
+        Source: github.com/valkey-io/valkey/pull/4342, which mends it there."""
         with Redis.from_url(self.url) as client:
             client.bgrewriteaof()
             while any(
