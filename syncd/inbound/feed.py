@@ -16,10 +16,12 @@ from syncd.inbound.floors import Floors
 from syncd.inbound.hub import StreamHub
 from syncd.inbound.member import Member
 from syncd.inbound.status import LaneStatus
-from syncd.inbound.stream import Batch, ChangeStream
+from syncd.inbound.stream import AWAIT_MS, Batch, ChangeStream
 from syncd.plan.compile import Plan
 from syncd.stores.mongo import Document
 
+BRIEF_MS = 100
+"""How long a lane that is not live yet waits for a first event: who waits for it must not wait for nothing."""
 QUIET_S = 3.0
 QUIET_EVENTS = 20
 """A lane with no more changes than this within QUIET_S may share. Well below what makes it leave."""
@@ -72,7 +74,7 @@ class Feed:
             member = self._member = Member(self._plan, last.token, self._event, self._inbox)
             if self._hub.join(member):
                 return self._share(member)
-        return self._stream.next()
+        return self._stream.next(AWAIT_MS if self._status.state == "live" else BRIEF_MS)
 
     def _check_open(self) -> None:
         """What ends a stream is an event, and the run with it. A lane must not wait for one that never comes."""

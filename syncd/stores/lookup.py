@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
@@ -16,6 +17,13 @@ from syncd.stores.mongo import Document, MongoStore, translated
 from syncd.stores.times import ZERO, Moment, moment, timestamp
 
 _WHOLE = "_syncd_whole"
+_TOO_LONG = 50
+"""MaxTimeMSExpired."""
+LONGEST_CHUNK_MS = 10_000
+"""Well below the time after which the driver gives a connection up."""
+FIRST_STEP, LEAST_STEP, LARGEST_STEP = 100_000, 100, 1_000_000
+QUICK_S, SLOW_S = 0.5, 3.0
+"""Where a filter lets almost nothing through, or disks are slow, a chunk would look for minutes; see `chunk`."""
 
 
 class Readable(Protocol):
@@ -66,6 +74,8 @@ class Lookup:
         self._filter = plan.filter
         self._projection = plan.find_projection
         self._source = plan.source
+        self._step: int | None = None
+        """Documents that a chunk looks at, at most, whether they match or not: None as long as nothing takes long."""
 
     def by_ids(
         self, ids: list[Any], after: Moment, *, only_ids: bool = False, digests: bool = False
@@ -97,6 +107,23 @@ class Lookup:
     ) -> tuple[list[Document], Moment]:
         """The next documents in `_id` order behind `cursor`, at most `size` and 16 MB; none at the end, or behind
         `last`. `digests`: each has SOURCE as well."""
+        while True:
+            started = time.monotonic()
+            try:
+                upto = self._end_of_step(cursor, last, after)
+                reply = self._run(self._next(cursor, upto or last, size, digests), after)
+            except TransientError as error:
+                if getattr(error.__cause__, "code", None) != _TOO_LONG:
+                    raise
+                self._shorten()
+                continue
+            self._adapt(time.monotonic() - started)
+            found = self._unwrapped(reply["cursor"])
+            if found or upto is None:
+                return found, _moment(reply)
+            cursor, after = upto, _moment(reply)
+
+    def _next(self, cursor: Document | None, last: Document | None, size: int, digests: bool) -> Document:
         command: Document = {
             "find": self._collection,
             "filter": self.between(cursor, last),
@@ -106,10 +133,43 @@ class Lookup:
             "limit": size,
             "batchSize": size,
             "singleBatch": True,
+            "maxTimeMS": LONGEST_CHUNK_MS,
         }
         self._ask_for(command, digests)
-        reply = self._run(command, after)
-        return self._unwrapped(reply["cursor"]), _moment(reply)
+        return command
+
+    def _end_of_step(self, cursor: Document | None, last: Document | None, after: Moment) -> Document | None:
+        """Up to where the next chunk looks: None for to the end. From the index alone, whatever the filter says."""
+        if self._step is None:
+            return None
+        command: Document = {
+            "find": self._collection,
+            "filter": _behind(cursor, last),
+            "projection": {"_id": 1},
+            "sort": {"_id": 1},
+            "hint": {"_id": 1},
+            "skip": self._step - 1,
+            "limit": 1,
+            "singleBatch": True,
+        }
+        found: list[Document] = self._run(command, after)["cursor"]["firstBatch"]
+        return found[0] if found else None
+
+    def _shorten(self) -> None:
+        """It took MongoDB too long; the next attempt is about less."""
+        if self._step == LEAST_STEP:
+            what = f"does not look at {LEAST_STEP} documents in {LONGEST_CHUNK_MS / 1000:g} s"
+            raise TransientError(
+                "mongo", f"MongoDB {what}; is it overloaded, or is the contract's filter that slow?"
+            )
+        self._step = FIRST_STEP if self._step is None else max(LEAST_STEP, self._step // 4)
+
+    def _adapt(self, seconds: float) -> None:
+        if self._step is not None:
+            if seconds < QUICK_S:
+                self._step = min(LARGEST_STEP, 2 * self._step)
+            elif seconds > SLOW_S:
+                self._step = max(LEAST_STEP, self._step // 2)
 
     def _ask_for(self, command: Document, digests: bool) -> None:
         if digests:
@@ -155,11 +215,8 @@ class Lookup:
     def between(self, cursor: Document | None, last: Document | None) -> Document:
         """The query for all documents behind `cursor`, up to `last`."""
         parts: list[Document] = []
-        # A bare {_id: {$gt: last}} compares within one BSON type and skips all others without a word.
-        if cursor is not None:
-            parts.append({"$expr": {"$gt": ["$_id", {"$literal": cursor["_id"]}]}})
-        if last is not None:
-            parts.append({"$expr": {"$lte": ["$_id", {"$literal": last["_id"]}]}})
+        if bounds := _behind(cursor, last):
+            parts.append(bounds)
         if self._filter is not None:
             parts.append(dict(self._filter))
         if not self._partition.is_whole:
@@ -203,6 +260,17 @@ class Lookup:
     def _kill(self, cursor: int) -> None:
         with translated():
             self._store.client[self._database].command({"killCursors": self._collection, "cursors": [cursor]})
+
+
+def _behind(cursor: Document | None, last: Document | None) -> Document:
+    """The query for all `_id` behind the one and up to the other."""
+    # A bare {_id: {$gt: last}} compares within one BSON type and skips all others without a word.
+    parts: list[Document] = []
+    if cursor is not None:
+        parts.append({"$expr": {"$gt": ["$_id", {"$literal": cursor["_id"]}]}})
+    if last is not None:
+        parts.append({"$expr": {"$lte": ["$_id", {"$literal": last["_id"]}]}})
+    return {"$and": parts} if len(parts) > 1 else parts[0] if parts else {}
 
 
 def _moment(reply: Document) -> Moment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,19 @@ from hypothesis import strategies as st
 from pymongo import MongoClient
 
 from syncd.contract.load import load_contract_set
+from syncd.errors import TransientError
 from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan, compile_contract
 from syncd.plan.keys import encode_key_value
 from syncd.reconcile.progress import Pace, now_ms
+from syncd.stores import lookup as looking
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import MongoStore
 from syncd.stores.ranges import ALL, Range, cut, ranges_between
 from syncd.stores.redis import RedisStore
 from syncd.stores.times import ZERO
 from tests.support.contracts import ContractDirectory, Names, projection
+from tests.support.failpoint import failing
 from tests.unit.plan.strategies import key_values
 
 
@@ -31,9 +35,9 @@ def stored(value: Any) -> bool:
     return not isinstance(value, bson.Regex | list)
 
 
-def plan_for(token: str, folder: Path) -> Plan:
+def plan_for(token: str, folder: Path, **more: Any) -> Plan:
     directory = ContractDirectory(folder / "contracts", token)
-    directory.write("film", projection(["title"]))
+    directory.write("film", projection(["title"]), **more)
     return compile_contract(load_contract_set(directory.path, {}).contracts[0].contract)
 
 
@@ -59,7 +63,8 @@ def test_any_bounds_over_any_ids(
     mongo: MongoClient[dict[str, Any]],
     mongo_uri: str,
 ) -> None:
-    """Documents of all types of `_id`, cut at any of them: each is in exactly one range, in MongoDB's order."""
+    """Documents of all types of `_id`, cut at any of them: each is in exactly one range, in MongoDB's order; also where
+    a chunk looks at no more than two of them."""
     plan, names = plan_for(token, tmp_path), Names(token, "film")
     films = mongo[names.database].get_collection(names.collection, codec_options=CODEC)
     films.drop()
@@ -73,9 +78,14 @@ def test_any_bounds_over_any_ids(
         lookup = Lookup(store, plan)
         parts = [read(lookup, which) for which in ranges_between(bounds)]
         whole = read(lookup, ALL)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(looking, "LARGEST_STEP", 2)
+            lookup._step = 2
+            stepping = [read(lookup, which) for which in ranges_between(bounds)]
     finally:
         store.close()
     assert [ident for part in parts for ident in part] == whole
+    assert stepping == parts
     assert whole == [encode_key_value(document_id) for document_id in there]
 
 
@@ -106,6 +116,37 @@ def test_a_cut_collection(
         "explain", {"find": films.name, "filter": query, "hint": {"_id": 1}}, verbosity="executionStats"
     )
     assert said["executionStats"]["totalKeysExamined"] <= len(parts[1]) + 10
+
+
+def test_a_filter_that_lets_almost_nothing_through(
+    token: str,
+    tmp_path: Path,
+    mongo: MongoClient[dict[str, Any]],
+    mongo_uri: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """nothing_lost: where MongoDB does not find a chunk in time, it looks at so many documents at once, then at fewer,
+    and more again when that is quick; nothing is left out. Where it cannot be less, the error says so."""
+    for name, step in ("FIRST_STEP", 800), ("LEAST_STEP", 100), ("LARGEST_STEP", 400):
+        monkeypatch.setattr(looking, name, step)
+    plan, names = plan_for(token, tmp_path, filter={"title": "rare"}), Names(token, "film")
+    rare = [0, 1, 2999, 4001, 4002, 4003, 4999]
+    films = mongo[names.database][names.collection]
+    films.insert_many([{"_id": n, "title": "rare" if n in rare else "usual"} for n in range(5000)])
+    with closing(MongoStore(mongo_uri)) as store:
+        lookup = Lookup(store, plan)
+        with failing(films, "find", 50, times=1):
+            assert read(lookup, ALL) == list(map(str, rare))
+        assert lookup._step == 400
+        films.database.command({"profile": 2})
+        assert read(lookup, ALL) == list(map(str, rare))
+        films.database.command({"profile": 0})
+        seen = list(films.database["system.profile"].find({"command.find": films.name}))
+        assert sum(command["docsExamined"] for command in seen) >= len(rare)
+        assert max(command["docsExamined"] for command in seen) <= 400
+        with failing(films, "find", 50), pytest.raises(TransientError, match="100 documents"):
+            read(lookup, ALL)
+        assert lookup._step == 100
 
 
 @pytest.mark.parametrize("rate", [10.0, 1000.0])
