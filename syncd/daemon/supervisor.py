@@ -170,6 +170,9 @@ class Supervisor:
         """Finish every batch under way and commit."""
         self._checks.stop()
         with self._lock:
+            for lane in self._lanes.values():
+                lane.stop()
+            self._mongo.give_up()
             self._stop(list(self._lanes))
         if self._pool is not None:
             self._pool.close()

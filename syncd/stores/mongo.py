@@ -159,6 +159,11 @@ class MongoStore:
             return None
         return (first["ts"].time, last["ts"].time) if first and last else None
 
+    def give_up(self) -> None:
+        """For who wants to stop: where no member can be reached, whoever waits for one waits in vain."""
+        if self._client is not None and not self._client.topology_description.has_known_servers:
+            self.close()
+
     def close(self) -> None:
         """Close all connections."""
         if self._client is not None:
@@ -210,6 +215,8 @@ def translate(error: driver.PyMongoError) -> StoreError:
         return FatalError(
             "mongo", f"MongoDB refuses us: {text}; mend user, password or roles in SYNCD_MONGO_URI"
         )
+    if isinstance(error, driver.InvalidOperation) and "after close" in text:
+        return TransientError("mongo", "MongoDB cannot be reached, and the daemon stops")
     if isinstance(error, driver.ConnectionFailure | driver.CursorNotFound | driver.ExecutionTimeout):
         return TransientError(
             "mongo", f"no answer from MongoDB: {text}; is it up, and is SYNCD_MONGO_URI right?"

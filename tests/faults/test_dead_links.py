@@ -16,6 +16,8 @@ COUNT = 500
 SAID_S = 20.0
 GIVEN_UP_S = 12.0
 """After it was said that nothing is heard: by then a lane does not wait for the answer any more."""
+STOPPED_S = 6.0
+"""A search for a server alone takes ten."""
 
 
 def start(rig: Rig, **more: object) -> tuple[Flow, int]:
@@ -125,3 +127,20 @@ def test_freshness_decides_readiness(rig: Rig) -> None:
     assert not complaint(rig, flow)
     flow.assert_same()
     assert not rig.scene.daemon.logs(event="lane interrupted"), "it was late and nothing else"
+
+
+def test_a_stop_while_mongodb_is_away(rig: Rig) -> None:
+    """A daemon that is told to stop does not wait for a MongoDB that nobody answers for, and goes on later."""
+    flow, _ = start(rig)
+    daemon = rig.scene.daemon
+    rig.mongo_proxy.cut()
+    change(flow, 1)
+    wait_complaint(rig, flow, "no answer from MongoDB")
+    began = time.monotonic()
+    assert daemon.terminate() == 0
+    assert time.monotonic() - began < STOPPED_S
+    rig.mongo_proxy.restore()
+    daemon.start()
+    flow.catch_up()
+    flow.assert_same()
+    assert len(daemon.logs(event="snapshot started")) == 1

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import psutil
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
@@ -20,7 +21,8 @@ from tests.soak.stage import Stage
 
 COPIES_EVERY_S = 60.0
 """The least time between two faults that make every contract, or one of them, be copied anew."""
-COPIES = ("redis emptied", "position deleted")
+COPIES = ("redis emptied", "position deleted", "snapshot worker killed")
+WORKER_S = 4.0
 EVICTED = 40
 """Keys a time."""
 
@@ -62,6 +64,7 @@ class Faults:
             "redis emptied": self._flush,
             "keys evicted": self._evict,
             "position deleted": self._delete_position,
+            "snapshot worker killed": self._kill_snapshot_worker,
             "lease deleted": self._delete_lease,
             "functions deleted": self._delete_functions,
             "primary stepped down": self._step_down,
@@ -77,7 +80,7 @@ class Faults:
         self.done.append(fault)
         try:
             fault.said = self.kinds[fault.kind]()
-        except (RedisError, PyMongoError, PlatformError, OSError) as error:
+        except (RedisError, PyMongoError, PlatformError, OSError, psutil.Error) as error:
             # One that came while the effects of another lasted: it may miss, but leaves nothing broken.
             fault.said = f"missed: {type(error).__name__}: {str(error)[:200]}"
             self._stage.restore()
@@ -199,6 +202,21 @@ class Faults:
         short = self._chance.choice(contracts.SHORTS)
         self._stage.redis.delete(contracts.names(short).control("position"))
         return short
+
+    def _kill_snapshot_worker(self) -> str:
+        """Everything is copied anew, and one of those who read for it dies."""
+        for short in contracts.SHORTS:
+            self._stage.redis.delete(contracts.names(short).control("position"))
+        process = psutil.Process(self._stage.active().process.pid)
+        end = time.monotonic() + WORKER_S
+        while time.monotonic() < end:
+            for child in process.children():
+                if "spawn_main" in " ".join(child.cmdline()):
+                    self._some_time(0, 1)
+                    child.kill()
+                    return "every contract copied anew, a worker killed"
+            time.sleep(0.05)
+        return "every contract copied anew, without a worker"
 
     def _delete_lease(self) -> str:
         short = self._chance.choice(contracts.SHORTS)

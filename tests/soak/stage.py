@@ -64,7 +64,12 @@ class Stage:
             self.contracts.path,
             mongo_uri=self.replica_set.uri,
             redis_url=self.proxy.redis_url,
-            env={"SYNCD_LEASE_TTL": str(LEASE_S)},
+            env={
+                "SYNCD_LEASE_TTL": str(LEASE_S),
+                # So that a thousand documents are ranges enough to have workers read.
+                "SYNCD_CHUNK_DOCUMENTS": "20",
+                "SYNCD_SNAPSHOT_PROCESSES": "2",
+            },
         )
         stack.callback(daemon.close)
         return daemon
