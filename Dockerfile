@@ -4,7 +4,9 @@ WORKDIR /src
 RUN python -m venv --without-pip /opt/syncd
 COPY pyproject.toml README.md LICENSE ./
 COPY syncd ./syncd
-RUN pip --python /opt/syncd/bin/python install --no-cache-dir .
+# --build-arg EXTRAS=dask for --dask
+ARG EXTRAS=
+RUN pip --python /opt/syncd/bin/python install --no-cache-dir ".${EXTRAS:+[$EXTRAS]}"
 
 FROM python:3.12-slim
 LABEL org.opencontainers.image.title="syncd" \
