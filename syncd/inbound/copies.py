@@ -64,18 +64,16 @@ class _Looked(Unit):
         super().__init__()
         self._floors, self._time = floors, time
         self._chosen: set[str] = set()
-        self._version = -1
+        self._newer: set[str] = set()
 
     def _choose(self, idents: Collection[str]) -> set[str]:
-        newer = self._floors.newer(idents, self._time)
-        self._version = self._floors.version
-        self._chosen = set(idents) - newer if newer else set(idents)
+        # What was newer at the first build is so at the next, though the floors may have forgotten it by then.
+        self._newer |= self._floors.newer(idents, self._time)
+        self._chosen = set(idents) - self._newer if self._newer else set(idents)
         return self._chosen
 
     def is_stale(self) -> bool:
-        """Whether the call before had to be made again, with reads that are newer than this look."""
-        if self._version == self._floors.version:
-            return False
+        """Whether a call before had to be made again, with reads that are newer than this look."""
         return bool(self._floors.newer(self._chosen, self._time))
 
     @property

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 
 import pytest
 
+from syncd.inbound.copier import Chunk
+from syncd.inbound.copies import units_of
+from syncd.inbound.floors import Floors
+from syncd.inbound.pipeline import Pipeline
+from syncd.inbound.stream import ChangeStream
+from syncd.inbound.units import WindowUnit
+from syncd.inbound.window import Window, WindowBuilder
+from syncd.inbound.writer import Writer
+from syncd.plan.compile import Plan
+from syncd.stores.lease import Lease
+from syncd.stores.lookup import Lookup
+from syncd.stores.mongo import Document, MongoStore
+from syncd.stores.position import ControlKeys, Position
+from syncd.stores.redis import RedisStore
+from syncd.stores.times import ZERO, token_time
 from tests.faults.conftest import Rig
 from tests.support.check import wait_until
 from tests.support.contracts import projection
+from tests.support.reconcile import plan_of
 from tests.support.recorder import Recorder, add_both, counting_up
 from tests.support.scene import Flow
 
@@ -150,3 +167,75 @@ def test_a_transaction_that_is_longer_than_a_call(rig: Rig) -> None:
     wait_until(lambda: seen.append(flow.hash(1)) or flow.redis.exists(flow.key(399)))
     assert [state for state in seen if state] == [{"n": "3"}] * sum(map(bool, seen))
     flow.assert_same()
+
+
+@contextmanager
+def calls_of(rig: Rig, flow: Flow) -> Iterator[tuple[Plan, Lookup, Floors, Pipeline]]:
+    """What a run sends its calls with, while a snapshot runs."""
+    plan, control = plan_of(rig.scene, flow), ControlKeys(flow.contract)
+    with closing(MongoStore(rig.mongo.uri)) as mongo, closing(RedisStore(rig.redis.url)) as redis:
+        redis.connect()
+        lease = Lease(redis, control, "one", 30.0)
+        lease.acquire()
+        floors, writer = Floors(ZERO, ZERO), Writer(redis, control, lease)
+        floors.recording = True
+        pipeline = Pipeline(plan, control, writer, Position(), 100, lambda _: None)
+        yield plan, Lookup(mongo, plan), floors, pipeline
+        writer.close()
+
+
+def window(event: Document) -> Window:
+    return Window([event], event["_id"], token_time(event["_id"]))
+
+
+def test_a_chunk_that_is_sent_again(rig: Rig) -> None:
+    """What the stream wrote while a chunk was on its way is left out of it also where Redis refuses its call, and a
+    chunk that was read later has passed by then."""
+    flow = rig.scene.add(
+        "film", projection(["title"]), documents=({"_id": n, "title": "a"} for n in (1, 2, 3))
+    )
+    flow.redis.rpush(flow.key(2), "of the application")
+    with calls_of(rig, flow) as (plan, lookup, floors, pipeline):
+        stream = ChangeStream(lookup._store, plan)
+        stream.begin()
+        found, seen = lookup.chunk(None, 2, ZERO)
+        chunks = [Chunk(found, seen, 0, seen)]
+        flow.collection.replace_one({"_id": 1}, {"title": "b"})
+        [event] = stream.next().events
+        stream.close()
+        found, seen = lookup.chunk({"_id": 2}, 2, token_time(event["_id"]))
+        chunks.append(Chunk(found, seen, 0, seen))
+        builder = WindowBuilder(plan, lookup, floors)
+        builder.deltas_allowed = False
+        pipeline.apply(WindowUnit(window(event), builder, floors))
+        pipeline.settle()
+        for unit in (unit for chunk in chunks for unit in units_of(plan, chunk, floors, lambda: 10)):
+            pipeline.apply(unit)
+        pipeline.settle()
+    assert flow.hash(3) == {"title": "a"}
+    assert [letter["reason"] for letter in flow.dead_letters()] == ["wrong_type"]
+    assert flow.hash(1) == {"title": "b"}
+
+
+def test_a_read_that_is_made_again(rig: Rig) -> None:
+    """A chunk does not go over a read that Redis left out, behind a call that it refused, and that was made again later
+    than the chunk."""
+    flow = rig.scene.add("film", projection(["title"]), documents=[{"_id": 1, "title": "a"}])
+    flow.redis.rpush(flow.key(2), "of the application")
+    with calls_of(rig, flow) as (plan, lookup, floors, pipeline):
+        stream = ChangeStream(lookup._store, plan)
+        stream.begin()
+        flow.collection.insert_one({"_id": 2, "title": "a"})
+        flow.collection.update_one({"_id": 1}, {"$set": {"title": "b"}})
+        events = [event for _ in range(2) for event in stream.next(100).events]
+        stream.close()
+        builder = WindowBuilder(plan, lookup, floors)
+        builder.deltas_allowed = False
+        for event in events:
+            pipeline.apply(WindowUnit(window(event), builder, floors))
+        found, seen = lookup.chunk(None, 1, floors.horizon())
+        flow.collection.update_one({"_id": 1}, {"$set": {"title": "c"}})
+        for unit in units_of(plan, Chunk(found, seen, 0, seen), floors, lambda: 10):
+            pipeline.apply(unit)
+        pipeline.settle()
+    assert flow.hash(1) == {"title": "c"}
