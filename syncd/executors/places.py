@@ -68,5 +68,9 @@ def dask(address: str) -> Iterator[Executor]:
         except TimeoutError:
             raise FatalError("dask", f"the scheduler at {address} has no worker; start one") from None
         # Not pure: the same part looked at again is another look.
-        with client.get_executor(pure=False) as executor:
+        executor = client.get_executor(pure=False)
+        try:
             yield executor
+        finally:
+            with contextlib.suppress(Exception):  # of a client that lost its scheduler
+                executor.shutdown(wait=False)  # a worker that hangs would keep us for ever

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from functools import partial
 from importlib.util import find_spec
 
@@ -19,7 +19,7 @@ from syncd.stores.mongo import without_secrets
 MOST_FAILURES = 3
 """In a row, after which workers are left alone for a while."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
-START_S, CLOSE_S = 60.0, 5.0
+START_S, CLOSE_S, TICK_S = 60.0, 5.0, 0.1
 
 
 class Pool:
@@ -32,6 +32,8 @@ class Pool:
         self._users = self._failures = 0
         self._pause, self._next = FIRST_PAUSE_S, 0.0
         self._keeper: _Keeper | None = None
+        self._leaving: _Keeper | None = None
+        """The last one that was let go, which may take a while to close."""
 
     @contextlib.contextmanager
     def used(self) -> Iterator[None]:
@@ -81,15 +83,15 @@ class Pool:
     def _let_go(self) -> None:
         if self._keeper is not None:
             self._keeper.end.set()
-            self._keeper = None
+            self._leaving, self._keeper = self._keeper, None
 
     def close(self) -> None:
-        """Leave no worker behind."""
+        """Leave no worker behind, and start none for who has yet to notice."""
         with self._lock:
-            self._users, keeper = 0, self._keeper
+            self._next = float("inf")
             self._let_go()
-        if keeper is not None:
-            keeper.join(CLOSE_S)
+        if self._leaving is not None:
+            self._leaving.join(CLOSE_S)
 
 
 class _Keeper(threading.Thread):
@@ -106,12 +108,24 @@ class _Keeper(threading.Thread):
         """The whole life of an executor."""
         try:
             with self._open() as executor:
-                executor.submit(_nothing).result(START_S)  # a new process takes a second for its imports
-                self.executor = executor
-                telemetry.snapshot_workers_ready()
-                self.end.wait()
+                if self._is_up(executor.submit(_nothing)):
+                    self.executor = executor
+                    telemetry.snapshot_workers_ready()
+                    self.end.wait()
         except Exception as error:  # noqa: BLE001 - whatever a place for work says, a snapshot goes on without it
             self.error = f"{type(error).__name__}: {without_secrets(str(error))}"
+
+    def _is_up(self, first: Future[None]) -> bool:
+        """Whether a first worker is there; False where nobody wants one any more. Raises TimeoutError."""
+        started = time.monotonic()
+        while not self.end.is_set():
+            try:
+                first.result(TICK_S)  # a new process takes a second for its imports
+                return True
+            except TimeoutError:
+                if time.monotonic() > started + START_S:
+                    raise
+        return False
 
 
 def _nothing() -> None:

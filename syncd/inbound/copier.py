@@ -230,9 +230,10 @@ class Copier:
             piece = self._piece(self._idle.popleft())
             try:
                 future = executor.submit(make, piece)
-            except RuntimeError as error:  # it broke just now
+            except Exception as error:  # noqa: BLE001 - it broke just now, or there can be no more processes
                 self._idle.appendleft(piece.number)
-                self._pool.failed(executor, f"{type(error).__name__}: {error}", at_once=True)
+                why = f"{type(error).__name__}: {without_secrets(str(error))}"
+                self._pool.failed(executor, why, at_once=True)
                 return
             self._waiting[future] = piece, time.monotonic()
             future.add_done_callback(self._ended.put)

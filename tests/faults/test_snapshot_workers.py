@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import signal
+import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from syncd.executors.places import dask
 from syncd.executors.pool import Pool
 from syncd.executors.proof import identity
 from syncd.inbound import copier as copying
@@ -271,3 +274,63 @@ def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
     assert given
     assert not [item for item in items if isinstance(item, Ready)]
     assert idents(items) == sorted(encode_key_value(n) for n in range(200))
+
+
+def test_a_place_that_takes_no_more(rig: Rig, here: None) -> None:
+    """nothing_lost: where no piece can be given out, as on a machine that has no room for another process, the lane
+    reads everything by itself."""
+    flow = rig.scene.add("film", projection(["n"]), documents=({"_id": n, "n": n} for n in range(200)))
+    tried: list[Any] = []
+
+    class Full(ThreadPoolExecutor):
+        def submit(self, work: Any, /, *args: Any, **more: Any) -> Any:
+            if work is not make:
+                return super().submit(work, *args, **more)
+            tried.append(args)
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    pool = Pool(partial(Full, 1))
+    with new_copier(rig, flow, pool, Floors(ZERO, ZERO)) as copier:
+        items: list[Any] = []
+        for item in copier.items({0: ALL}):
+            items.append(item)
+            time.sleep(0.02)
+    pool.close()
+    assert tried
+    assert idents(items) == sorted(encode_key_value(n) for n in range(200))
+
+
+def test_a_pool_that_is_closed_while_its_workers_start() -> None:
+    """bounded: nobody waits for workers that are starting, and who has yet to notice the end starts no others."""
+    never, opened, closed = threading.Event(), threading.Event(), threading.Event()
+
+    @contextmanager
+    def stuck() -> Iterator[Executor]:
+        executor = ThreadPoolExecutor(1)
+        executor.submit(never.wait)
+        opened.set()
+        yield executor
+        closed.set()
+
+    pool = Pool(stuck)
+    with pool.used():
+        with pool.used():
+            assert pool.executor() is None
+            assert opened.wait(20)
+            pool.close()
+            assert closed.wait(20)
+        assert pool.executor() is None
+        assert pool._keeper is None
+    never.set()
+
+
+def test_a_dask_worker_that_hangs() -> None:
+    """bounded: workers that are let go are not waited for, whatever they are at: no thread and no connection stays."""
+    with dask_cluster() as cluster, dask_worker(cluster):
+        cluster.wait_for(1)
+        pool = Pool(partial(dask, cluster.address))
+        with pool.used():
+            executor = wait_until(pool.executor, 40)
+            hangs = executor.submit(time.sleep, 600)
+        wait_until(lambda: pool._leaving and not pool._leaving.is_alive(), 20)
+        wait_until(hangs.cancelled, 20)
