@@ -102,7 +102,9 @@ class _Readers:
         with self._lock:
             if key not in self._open:
                 plan = same_plan(piece.contract, piece.fingerprint, piece.version, settings)
-                store = self._stores.setdefault(uri, MongoStore(uri))
+                if uri not in self._stores:
+                    self._stores[uri] = MongoStore(uri)
+                store = self._stores[uri]
                 same_mongo(store, piece.mongo)
                 while len(self._open) >= MOST_OPEN:
                     del self._open[next(iter(self._open))]

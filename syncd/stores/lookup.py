@@ -139,7 +139,8 @@ class Lookup:
         return command
 
     def _end_of_step(self, cursor: Document | None, last: Document | None, after: Moment) -> Document | None:
-        """Up to where the next chunk looks: None for to the end. From the index alone, whatever the filter says."""
+        """Up to where the next chunk looks: None for to the end. By the index, whatever the filter says; but MongoDB
+        takes the documents as well, for `$expr`, and that may take too long too."""
         if self._step is None:
             return None
         command: Document = {
@@ -151,6 +152,7 @@ class Lookup:
             "skip": self._step - 1,
             "limit": 1,
             "singleBatch": True,
+            "maxTimeMS": LONGEST_CHUNK_MS,
         }
         found: list[Document] = self._run(command, after)["cursor"]["firstBatch"]
         return found[0] if found else None

@@ -240,11 +240,14 @@ def test_a_worker_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
 
 def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """nothing_silent: a piece carries no address and no key. A worker that reaches another MongoDB, has another key of
-    masks or another version says so and reads nothing; then the lane reads everything by itself."""
+    masks or another version says so and reads nothing, and opens no further connection for it; then the lane reads
+    everything by itself."""
     flow = rig.scene.add("film", projection(["n"]), documents=({"_id": n, "n": n} for n in range(200)))
     plan = plan_of(rig.scene, flow)
     with closing(MongoStore(rig.mongo.uri)) as store:
         piece = Piece(0, ALL, 50, ZERO, plan.contract, plan.fingerprint, identity(store), WHOLE, False)
+    opened: list[str] = []
+    monkeypatch.setattr(pieces, "MongoStore", lambda uri: opened.append(uri) or MongoStore(uri))
     made = make(piece)
     assert (made.size, made.trouble) == (50, "")
     held = pickle.dumps(piece).decode(errors="replace") + str(piece)
@@ -254,6 +257,7 @@ def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
         for changed in ({"mongo": "other localhost:1"}, {"fingerprint": "other"}, {"version": "0.0.1"})
     ]
     assert [made.size for made in refused] == [0, 0, 0]
+    assert opened == [rig.mongo_proxy.mongo_uri]
     assert [made.passes for made in refused] == [True, False, False]
     words = "SYNCD_MONGO_URI", "SYNCD_HMAC_KEY", "one version"
     assert all(word in made.trouble for word, made in zip(words, refused, strict=True))
