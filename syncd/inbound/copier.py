@@ -246,9 +246,12 @@ class Copier:
         )  # fmt: skip
 
     def _is_late(self) -> bool:
-        """Whether the floors have to remember for too long what the stream writes meanwhile."""
-        since = next((since for _, since in self._waiting.values()), None)
-        return since is not None and (time.monotonic() > since + LATE_S or self._floors.is_crowded)
+        """Whether a worker takes too long, or the floors have to remember too much meanwhile."""
+        if self._waiting and self._floors.is_crowded:
+            return True
+        # One that is done waits for us, perhaps because Redis is slow.
+        since = next((since for future, (_, since) in self._waiting.items() if not future.done()), None)
+        return since is not None and time.monotonic() > since + LATE_S
 
     def _take_back(self) -> None:
         for future, (piece, _) in self._waiting.items():

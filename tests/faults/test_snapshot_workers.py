@@ -238,6 +238,25 @@ def test_a_worker_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
         assert idents(items) == wanted
 
 
+def test_a_lane_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nothing_silent: where pieces that are done wait for the lane, as for a Redis that is slow, no worker is blamed."""
+    flow = rig.scene.add("film", projection(["n"]), documents=({"_id": n, "n": n} for n in range(800)))
+    monkeypatch.setattr(copying, "LATE_S", 2.0)
+    pool, blamed, waited = Pool(partial(ThreadPoolExecutor, 2)), [], False
+    monkeypatch.setattr(pool, "failed", lambda *said, **_: blamed.append(said))
+    with new_copier(rig, flow, pool, Floors(ZERO, ZERO)) as copier:
+        for item in copier.items({0: ALL}):
+            if isinstance(item, Chunk):
+                time.sleep(0.02)  # before workers are there
+            elif isinstance(item, Ready) and not waited:
+                wait_until(lambda: copier._waiting and all(future.done() for future in copier._waiting))
+                time.sleep(copying.LATE_S)
+                waited = True
+    pool.close()
+    assert waited
+    assert not blamed
+
+
 def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """nothing_silent: a piece carries no address and no key. A worker that reaches another MongoDB, has another key of
     masks or another version says so and reads nothing, and opens no further connection for it; then the lane reads
