@@ -239,7 +239,7 @@ def test_a_worker_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_lane_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """nothing_silent: where pieces that are done wait for the lane, as for a Redis that is slow, no worker is blamed."""
+    """nothing_silent: where pieces that are done wait for the lane, as for a slow Redis, no worker is blamed."""
     flow = rig.scene.add("film", projection(["n"]), documents=({"_id": n, "n": n} for n in range(800)))
     monkeypatch.setattr(copying, "LATE_S", 2.0)
     pool, blamed, waited = Pool(partial(ThreadPoolExecutor, 2)), [], False
