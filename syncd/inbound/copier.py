@@ -45,7 +45,7 @@ TICK_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Documents in `_id` order, all as they were at `time`."""
+    """Documents in `_id` order, all as they were at `time`; none where a filter let none through so far."""
 
     documents: list[Document]
     time: Moment
@@ -169,12 +169,13 @@ class Copier:
         """By ourselves."""
         part = self._left[number]
         cursor, last = part.bounds
-        found, time_of = self._lookup.chunk(
+        found, time_of, upto = self._lookup.step(
             cursor, self._size, self._reads.after(), last, digests=self._digests
         )
-        if not found:
+        end = found[-1] if found else upto
+        if end is None:
             return self._end(number)
-        self._go_on(number, bson.encode({"_id": found[-1]["_id"]}), time_of)
+        self._go_on(number, bson.encode({"_id": end["_id"]}), time_of)
         return Chunk(found, time_of, number, self._oldest(time_of))
 
     def _taken(self, future: Future[Made], piece: Piece) -> Copied | None:
@@ -190,12 +191,14 @@ class Copier:
             self._pool.failed(self._executor, made.trouble, at_once=not made.passes)
             return None
         self._pool.worked()
-        if not made.size:
+        if not made.end:
             return self._end(piece.number)
-        self._adapt(len(made.writes))
         self._go_on(piece.number, made.end, made.time)
-        telemetry.snapshot_piece(self._plan.name)
         oldest = self._oldest(made.time)
+        if not made.size:
+            return Chunk([], made.time, piece.number, oldest)
+        self._adapt(len(made.writes))
+        telemetry.snapshot_piece(self._plan.name)
         return Ready(unpack(made.writes), made.sources or {}, made.time, piece.number, made.end, oldest)
 
     def _end(self, number: int) -> RangeEnd:

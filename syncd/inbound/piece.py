@@ -59,12 +59,12 @@ class Made(NamedTuple):
     passes: bool = False
     """Whether it may pass by itself."""
     size: int = 0
-    """Documents; 0: the range has no more."""
+    """Documents."""
     writes: bytes = b""
     """See `parcel`."""
     sources: Mapping[str, tuple[int | None, int]] | None = None
     end: bytes = b""
-    """{"_id": last} as BSON."""
+    """{"_id": last} as BSON, of what was looked at; empty: the range has no more."""
     time: Moment = ZERO
 
 
@@ -73,11 +73,11 @@ def make(piece: Piece) -> Made:
     try:
         plan, lookup = _READERS.get(piece)
         cursor, last = piece.documents.bounds
-        found, time = lookup.chunk(cursor, piece.size, piece.after, last, digests=piece.digests)
+        found, time, upto = lookup.step(cursor, piece.size, piece.after, last, digests=piece.digests)
     except SyncdError as error:
         return Made(f"{socket.gethostname()}: {error}", isinstance(error, TransientError))
     if not found:
-        return Made(time=time)
+        return Made(time=time, end=bson.encode({"_id": upto["_id"]}) if upto is not None else b"")
     documents = {encode_key_value(document["_id"]): document for document in found}
     sources = (
         {ident: document.pop(SOURCE) for ident, document in documents.items()} if piece.digests else None

@@ -108,6 +108,22 @@ class Lookup:
         """The next documents in `_id` order behind `cursor`, at most `size` and 16 MB; none at the end, or behind
         `last`. `digests`: each has SOURCE as well."""
         while True:
+            found, at, upto = self.step(cursor, size, after, last, digests=digests)
+            if found or upto is None:
+                return found, at
+            cursor, after = upto, at
+
+    def step(
+        self,
+        cursor: Document | None,
+        size: int,
+        after: Moment,
+        last: Document | None = None,
+        *,
+        digests: bool = False,
+    ) -> tuple[list[Document], Moment, Document | None]:
+        """`chunk`, but no more than one look. Where that found nothing: up to where it was, None for to the end."""
+        while True:
             started = time.monotonic()
             try:
                 upto = self._end_of_step(cursor, last, after)
@@ -118,10 +134,7 @@ class Lookup:
                 self._shorten()
                 continue
             self._adapt(time.monotonic() - started)
-            found = self._unwrapped(reply["cursor"])
-            if found or upto is None:
-                return found, _moment(reply)
-            cursor, after = upto, _moment(reply)
+            return self._unwrapped(reply["cursor"]), _moment(reply), upto
 
     def _next(self, cursor: Document | None, last: Document | None, size: int, digests: bool) -> Document:
         command: Document = {

@@ -24,10 +24,12 @@ from syncd.executors.proof import identity
 from syncd.inbound import copier as copying
 from syncd.inbound import piece as pieces
 from syncd.inbound.copier import Chunk, Copier, Cut, Reads, Ready
+from syncd.inbound.copies import units_of
 from syncd.inbound.floors import Floors
 from syncd.inbound.piece import Made, Piece, make
 from syncd.plan.keys import encode_key_value
 from syncd.plan.partition import WHOLE
+from syncd.stores import lookup as looking
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import MongoStore
 from syncd.stores.ranges import ALL
@@ -43,6 +45,7 @@ from tests.support.recorder import FIELDS, Recorder, counting_up, state
 from tests.support.scene import Flow
 
 COUNT, FEW = 4000, 1200
+STEP = 20
 WATCHED = tuple(range(5, COUNT, 100))
 CHUNKS = b"\x02find\x00", b"hint"
 LOCAL = {"SYNCD_SNAPSHOT_PROCESSES": "2", "SYNCD_CHUNK_DOCUMENTS": "100", "SYNCD_BATCH_WRITES": "60"}
@@ -236,6 +239,41 @@ def test_a_worker_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
         assert [item for item in items if isinstance(item, Ready)]
         assert [item for item in items if isinstance(item, Chunk)]
         assert idents(items) == wanted
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_filter_that_lets_nothing_through(
+    rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """bounded, nothing_lost: where a filter lets almost nothing through, the copy gets on step by step: no worker is
+    late, and the floors remember what the stream wrote since a step, not since the last document that was found."""
+    monkeypatch.setattr(looking, "LARGEST_STEP", STEP)
+    monkeypatch.setattr(pieces, "Lookup", in_steps)
+    documents, wanted = ({"_id": n, "n": n} for n in range(COUNT)), COUNT - 5
+    flow = rig.scene.add("film", projection(["n"]), documents=documents, filter={"n": wanted})
+    pool = Pool(partial(ThreadPoolExecutor, workers)) if workers else None
+    floors, items, most = Floors(ZERO, ZERO), [], 0
+    floors.recording = True
+    with new_copier(rig, flow, pool, floors) as copier:
+        copier._lookup._step = STEP
+        for item in copier.items({0: ALL}):
+            items.append(item)
+            floors.touch([str(len(items))], copier._reads.after())
+            if isinstance(item, Chunk | Ready):
+                list(units_of(copier._plan, item, floors, lambda: 10))
+            most = max(most, len(floors._touched))
+            time.sleep(0.005)
+    if pool is not None:
+        pool.close()
+    assert idents(items) == [encode_key_value(wanted)]
+    assert len([item for item in items if isinstance(item, Chunk)]) > COUNT / STEP / 2
+    assert most < COUNT / STEP / 2
+
+
+def in_steps(*args: Any) -> Lookup:
+    found = Lookup(*args)
+    found._step = STEP
+    return found
 
 
 def test_a_lane_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
