@@ -133,6 +133,8 @@ class Copier:
         self._waiting: dict[Future[Made], tuple[Piece, float]] = {}
         """Pieces that workers have, and since when."""
         self._ended: queue.SimpleQueue[Future[Made]] = queue.SimpleQueue()
+        self._heard = 0.0
+        """When a worker answered last."""
         self._whose = ""
 
     def items(self, left: Mapping[int, Range]) -> Iterator[Copied]:
@@ -160,6 +162,7 @@ class Copier:
             future = self._ended.get(timeout=TICK_S)
         except queue.Empty:
             return Pause()
+        self._heard = time.monotonic()
         if future not in self._waiting:  # taken back before
             return Pause()
         piece, _ = self._waiting.pop(future)
@@ -223,12 +226,12 @@ class Copier:
         """Have workers read, if there are any."""
         if self._pool is None:
             return
-        if self._is_late():
-            self._pool.failed(self._executor, "no answer from a worker", at_once=True)
+        if why := self._too_late():
+            self._pool.failed(self._executor, why, at_once=True)
         executor = self._pool.executor()
         if executor is not self._executor:
             self._take_back()
-            self._executor = executor
+            self._executor, self._whose = executor, ""  # whose members may be others by now
         while executor is not None and self._idle and len(self._waiting) < AT_ONCE:
             piece = self._piece(self._idle.popleft())
             try:
@@ -248,13 +251,15 @@ class Copier:
             self._plan.fingerprint, self._whose, self._partition, self._digests,
         )  # fmt: skip
 
-    def _is_late(self) -> bool:
-        """Whether a worker takes too long, or the floors have to remember too much meanwhile."""
+    def _too_late(self) -> str:
+        """Why pieces are to be taken back, if they are."""
         if self._waiting and self._floors.is_crowded:
-            return True
-        # One that is done waits for us, perhaps because Redis is slow.
+            return "the stream writes too much while pieces are on their way"
+        # One that is done waits for us, perhaps because Redis is slow; others wait for a worker while that brings one.
         since = next((since for future, (_, since) in self._waiting.items() if not future.done()), None)
-        return since is not None and time.monotonic() > since + LATE_S
+        if since is not None and time.monotonic() > max(since, self._heard) + LATE_S:
+            return f"no answer from a worker in {LATE_S:g} s"
+        return ""
 
     def _take_back(self) -> None:
         for future, (piece, _) in self._waiting.items():

@@ -295,6 +295,30 @@ def test_a_lane_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch
     assert not blamed
 
 
+def test_one_worker_for_many_pieces(rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nothing_silent: a piece that waits for its turn, while the only worker brings one after another, is not late."""
+    flow = rig.scene.add("film", projection(["n"]), documents=({"_id": n, "n": n} for n in range(800)))
+    monkeypatch.setattr(copying, "LATE_S", 1.0)
+
+    def slowly(piece: Piece) -> Made:
+        time.sleep(0.2)
+        return make(piece)
+
+    monkeypatch.setattr(copying, "make", slowly)
+    pool, blamed, read = Pool(partial(ThreadPoolExecutor, 1)), [], 0
+    monkeypatch.setattr(pool, "failed", lambda *said, **_: blamed.append(said))
+    with new_copier(rig, flow, pool, Floors(ZERO, ZERO)) as copier:
+        for item in copier.items({0: ALL}):
+            read += isinstance(item, Ready)
+            if isinstance(item, Chunk):
+                time.sleep(0.02)  # before the worker is there
+            elif read > 8:
+                break
+    pool.close()
+    assert read > 8
+    assert not blamed
+
+
 def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """nothing_silent: a piece carries no address and no key. A worker that reaches another MongoDB, has another key of
     masks or another version says so and reads nothing, and opens no further connection for it; then the lane reads
