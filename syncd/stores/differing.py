@@ -1,7 +1,7 @@
 """Finds the documents that Redis does not show as MongoDB has them, by digests: some hundred kilobytes for any number.
 
 MongoDB adds up its digests by bucket, and of the buckets whose sums differ tells them one by one. A collection is
-looked at in ranges, so that each answer comes soon: a range costs a second, or twenty where disks are slow.
+looked at in ranges, so that each answer comes soon: a range costs some seconds.
 """
 
 from __future__ import annotations
@@ -11,18 +11,21 @@ from typing import Any
 
 from pymongo.read_concern import ReadConcern
 
+from syncd.errors import TransientError
 from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan
 from syncd.plan.digest import BUCKETS, SOURCE, bucket_of
 from syncd.plan.keys import decode_key_value, encode_key_value
 from syncd.stores.digests import Digests
 from syncd.stores.lookup import Lookup
-from syncd.stores.mongo import Document, MongoStore, translated
+from syncd.stores.mongo import Document, MongoStore, took_too_long, translated
 from syncd.stores.paging import paged
 from syncd.stores.ranges import ALL, Range, cut, ranges_between
 from syncd.stores.times import ZERO, Moment, timestamp
 
-RANGE_DOCUMENTS = 250_000
+RANGE_DOCUMENTS, FEWEST_DOCUMENTS = 1_000_000, 1_000
+LONGEST_RANGE_MS = 30_000
+"""Well below the time after which the driver gives a connection up. Where a range takes longer, ranges get smaller."""
 AT_ONCE = 100_000
 """Documents of the buckets that are told one by one in a pass over the collection."""
 MOST_PASSES = 8
@@ -44,11 +47,21 @@ class Differing:
 
     def pages(self) -> Iterator[list[Any]]:
         """`_id` of documents that differ or may differ. An empty page where there is nothing to tell yet."""
-        ranges = ranges_between(cut(self._mongo, self._plan, RANGE_DOCUMENTS))
         sums: dict[int, tuple[int, int]] = {}
-        for part in ranges:
-            self._add_up(part, sums)
-            yield []
+        ranges: list[Range] = []
+        size = RANGE_DOCUMENTS
+        while not ranges:
+            ranges = ranges_between(cut(self._mongo, self._plan, size))
+            try:
+                for part in ranges:
+                    self._add_up(part, sums)
+                    yield []
+            except TransientError as error:
+                if not took_too_long(error) or size <= FEWEST_DOCUMENTS:
+                    raise
+                size, self.documents = size // 10, 0
+                sums.clear()
+                ranges = []
         groups = self._groups(sums)
         self.is_too_much = len(groups) > MOST_PASSES
         if self.is_too_much:
@@ -109,7 +122,9 @@ class Differing:
         with translated(), self._mongo.client.start_session(causal_consistency=True) as session:
             if self._after > ZERO:
                 session.advance_operation_time(timestamp(self._after))
-            yield from collection.aggregate(stages, session, batchSize=BUCKETS, **options)
+            yield from collection.aggregate(
+                stages, session, batchSize=BUCKETS, maxTimeMS=LONGEST_RANGE_MS, **options
+            )
 
 
 def _is_known(found: Document, stored: dict[int, dict[str, int]]) -> bool:

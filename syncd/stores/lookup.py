@@ -13,12 +13,10 @@ from syncd.plan.codec import CODEC
 from syncd.plan.digest import SOURCE, bucket_of
 from syncd.plan.keys import encode_key_value
 from syncd.plan.partition import WHOLE, Partition
-from syncd.stores.mongo import Document, MongoStore, translated
+from syncd.stores.mongo import Document, MongoStore, took_too_long, translated
 from syncd.stores.times import ZERO, Moment, moment, timestamp
 
 _WHOLE = "_syncd_whole"
-_TOO_LONG = 50
-"""MaxTimeMSExpired."""
 LONGEST_CHUNK_MS = 10_000
 """Well below the time after which the driver gives a connection up."""
 FIRST_STEP, LEAST_STEP, LARGEST_STEP = 100_000, 100, 1_000_000
@@ -129,7 +127,7 @@ class Lookup:
                 upto = self._end_of_step(cursor, last, after)
                 reply = self._run(self._next(cursor, upto or last, size, digests), after)
             except TransientError as error:
-                if getattr(error.__cause__, "code", None) != _TOO_LONG:
+                if not took_too_long(error):
                     raise
                 self._shorten()
                 continue

@@ -47,6 +47,7 @@ _OPLOG_TOO_SHORT = 286
 _EVENT_TOO_LARGE = 10334
 _IS_A_VIEW = 166
 _AUTHENTICATION = {11, 13, 18}
+_TOO_LONG = 50
 SNAPSHOT_TOO_OLD = 239
 SNAPSHOT_UNAVAILABLE = 246
 _TRANSIENT = {
@@ -180,6 +181,11 @@ def read_preference(mode: str) -> _ServerMode | None:
 def without_secrets(text: str) -> str:
     """The same text without user and password of any URI in it."""
     return re.sub(r"(\w+://)[^@/\s]*@", r"\1***@", text)
+
+
+def took_too_long(error: StoreError) -> bool:
+    """Whether MongoDB gave a command up after its `maxTimeMS`."""
+    return getattr(error.__cause__, "code", None) == _TOO_LONG
 
 
 def is_transient_code(code: int) -> bool:

@@ -13,6 +13,7 @@ from bson import Binary, Decimal128, Int64, ObjectId
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
+from syncd.errors import TransientError
 from syncd.plan.digest import BUCKETS, bucket_of, digest_of
 from syncd.plan.partition import Partition
 from syncd.reconcile.report import Report
@@ -22,6 +23,7 @@ from syncd.stores.redis import RedisStore
 from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.digests import assert_known, lose, wait_known
+from tests.support.failpoint import failing
 from tests.support.reconcile import changing, check, drift_of
 from tests.support.scene import Flow, Scene
 
@@ -237,6 +239,18 @@ def test_several_passes_and_ranges(
         {n: partial(films.update_one, {"_id": n}, {"$set": {"title": "x"}}) for n in (3, 60, 110)},
     )
     assert drift_of(look(flow)) == {("card", flow.key(n), "content") for n in (3, 60, 110)}
+
+
+def test_ranges_that_take_too_long(shared: Scene, look: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nothing_lost: where MongoDB does not add a range up in time, ranges get smaller, and the check begins anew; where
+    they cannot, it says so instead of trying for ever."""
+    flow = shared.run("toolong", projection(FIELDS), documents=FILMS, reconcile=DIGEST)
+    with failing(flow.collection, "aggregate", 50, times=1):
+        report = look(flow)
+    assert (report.check, report.result, report.documents) == ("digest", "clean", len(FILMS))
+    monkeypatch.setattr("syncd.stores.differing.FEWEST_DOCUMENTS", 100_000)
+    with failing(flow.collection, "aggregate", 50), pytest.raises(TransientError):
+        look(flow)
 
 
 def test_turned_off_again(shared: Scene, redis_url: str) -> None:
