@@ -14,7 +14,7 @@ from syncd import telemetry
 from syncd.errors import SettingsError
 from syncd.executors.places import OpenExecutor, dask, processes
 from syncd.settings import Settings
-from syncd.stores.mongo import without_secrets
+from syncd.stores.mongo import described
 
 MOST_FAILURES = 3
 """In a row, after which workers are left alone for a while."""
@@ -113,7 +113,7 @@ class _Keeper(threading.Thread):
                     telemetry.snapshot_workers_ready()
                     self.end.wait()
         except Exception as error:  # noqa: BLE001 - whatever a place for work says, a snapshot goes on without it
-            self.error = f"{type(error).__name__}: {without_secrets(str(error))}"
+            self.error = described(error)
 
     def _is_up(self, first: Future[None]) -> bool:
         """Whether a first worker is there; False where nobody wants one any more. Raises TimeoutError."""

@@ -26,7 +26,7 @@ from syncd.plan.compile import Plan
 from syncd.plan.parcel import Parcels, unpack
 from syncd.plan.partition import Partition
 from syncd.stores.lookup import Lookup
-from syncd.stores.mongo import Document, MongoStore, without_secrets
+from syncd.stores.mongo import Document, MongoStore, described
 from syncd.stores.ranges import ALL, Range, cut, ranges_between
 from syncd.stores.times import Moment
 
@@ -187,8 +187,8 @@ class Copier:
         try:
             made = future.result()
         except Exception as error:  # noqa: BLE001 - of whichever kind an executor has
-            why = f"{type(error).__name__}: {without_secrets(str(error))}"
-            self._pool.failed(self._executor, why, at_once=isinstance(error, BrokenExecutor | CancelledError))
+            at_once = isinstance(error, BrokenExecutor | CancelledError)
+            self._pool.failed(self._executor, described(error), at_once=at_once)
             return None
         if made.trouble:
             self._pool.failed(self._executor, made.trouble, at_once=not made.passes)
@@ -238,8 +238,7 @@ class Copier:
                 future = executor.submit(make, piece)
             except Exception as error:  # noqa: BLE001 - it broke just now, or there can be no more processes
                 self._idle.appendleft(piece.number)
-                why = f"{type(error).__name__}: {without_secrets(str(error))}"
-                self._pool.failed(executor, why, at_once=True)
+                self._pool.failed(executor, described(error), at_once=True)
                 return
             self._waiting[future] = piece, time.monotonic()
             future.add_done_callback(self._ended.put)

@@ -23,7 +23,7 @@ from syncd.reconcile.course import STOPPED
 from syncd.reconcile.job import Job, Outcome, run_job
 from syncd.reconcile.progress import Progress, Record, now_ms
 from syncd.reconcile.report import MOST_EXAMPLES, Report
-from syncd.stores.mongo import MongoStore, without_secrets
+from syncd.stores.mongo import MongoStore, described
 from syncd.stores.ranges import cut, ranges_between
 from syncd.stores.redis import RedisStore
 
@@ -189,7 +189,7 @@ class Bulk:
         if isinstance(error, BrokenExecutor):
             raise error
         if error is not None:  # a worker that dies again and again, or that cannot read the job
-            return f"{type(error).__name__}: {without_secrets(str(error))}"
+            return described(error)
         number, said, trouble, passes = future.result()
         if said is None:
             if not passes:

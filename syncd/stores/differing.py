@@ -25,7 +25,8 @@ from syncd.stores.times import ZERO, Moment, timestamp
 
 RANGE_DOCUMENTS, FEWEST_DOCUMENTS = 1_000_000, 1_000
 LONGEST_RANGE_MS = 30_000
-"""Well below the time after which the driver gives a connection up. Where a range takes longer, ranges get smaller."""
+"""To add a range up; where it takes longer, ranges get smaller. To tell the documents of its buckets then fits into
+the time after which the driver gives a connection up."""
 AT_ONCE = 100_000
 """Documents of the buckets that are told one by one in a pass over the collection."""
 MOST_PASSES = 8
@@ -73,7 +74,7 @@ class Differing:
 
     def _add_up(self, part: Range, sums: dict[int, tuple[int, int]]) -> None:
         group = {"_id": bucket_of("$_id"), "n": {"$sum": 1}, "sum": {"$sum": self._plan.source}}
-        for found in self._aggregate(part, [{"$group": group}]):
+        for found in self._aggregate(part, [{"$group": group}], maxTimeMS=LONGEST_RANGE_MS):
             n, total = sums.get(found["_id"], (0, 0))
             sums[found["_id"]] = n + found["n"], total + found["sum"]
             self.documents += found["n"]
@@ -112,19 +113,18 @@ class Differing:
         for idents in paged((ident for left in stored.values() for ident in left), PAGE):
             yield [decode_key_value(ident) for ident in idents]
 
-    def _aggregate(self, part: Range, stages: list[Document]) -> Iterator[Document]:
+    def _aggregate(self, part: Range, stages: list[Document], **options: Any) -> Iterator[Document]:
         database, name = self._plan.namespace
         collection = self._mongo.client[database].get_collection(
             name, CODEC, self._lookup.read_preference, read_concern=ReadConcern("majority")
         )
-        options: dict[str, Any] = {} if part == ALL else {"hint": {"_id": 1}}
+        if part != ALL:
+            options["hint"] = {"_id": 1}
         stages = [{"$match": self._lookup.between(*part.bounds)}, *stages]
         with translated(), self._mongo.client.start_session(causal_consistency=True) as session:
             if self._after > ZERO:
                 session.advance_operation_time(timestamp(self._after))
-            yield from collection.aggregate(
-                stages, session, batchSize=BUCKETS, maxTimeMS=LONGEST_RANGE_MS, **options
-            )
+            yield from collection.aggregate(stages, session, batchSize=BUCKETS, **options)
 
 
 def _is_known(found: Document, stored: dict[int, dict[str, int]]) -> bool:

@@ -188,6 +188,11 @@ def took_too_long(error: StoreError) -> bool:
     return getattr(error.__cause__, "code", None) == _TOO_LONG
 
 
+def described(error: BaseException) -> str:
+    """An error of whichever kind, without secrets."""
+    return f"{type(error).__name__}: {without_secrets(str(error))}"
+
+
 def is_transient_code(code: int) -> bool:
     """Whether an error of the server passes by itself."""
     return code in _TRANSIENT

@@ -187,6 +187,15 @@ def new_copier(rig: Rig, flow: Flow, pool: Pool | None, floors: Floors) -> Itera
         yield Copier(plan, store, Lookup(store, plan), WHOLE, floors, Reads(floors), pool, 20, digests=False)
 
 
+def slowly_all(copier: Copier) -> list[Any]:
+    """All items, at a pace at which workers are there before the end."""
+    items: list[Any] = []
+    for item in copier.items({0: ALL}):
+        items.append(item)
+        time.sleep(0.02)
+    return items
+
+
 def idents(items: list[Any]) -> list[str]:
     """Of all documents that were handed over."""
     found: list[str] = []
@@ -351,10 +360,7 @@ def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(copying, "make", wrong)
     pool = Pool(partial(ThreadPoolExecutor, 2))
     with new_copier(rig, flow, pool, Floors(ZERO, ZERO)) as copier:
-        items: list[Any] = []
-        for item in copier.items({0: ALL}):
-            items.append(item)
-            time.sleep(0.02)
+        items = slowly_all(copier)
     pool.close()
     assert given
     assert not [item for item in items if isinstance(item, Ready)]
@@ -376,10 +382,7 @@ def test_a_place_that_takes_no_more(rig: Rig, here: None) -> None:
 
     pool = Pool(partial(Full, 1))
     with new_copier(rig, flow, pool, Floors(ZERO, ZERO)) as copier:
-        items: list[Any] = []
-        for item in copier.items({0: ALL}):
-            items.append(item)
-            time.sleep(0.02)
+        items = slowly_all(copier)
     pool.close()
     assert tried
     assert idents(items) == sorted(encode_key_value(n) for n in range(200))
