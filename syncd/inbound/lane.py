@@ -18,6 +18,7 @@ from syncd.inbound.hub import StreamHub
 from syncd.inbound.run import LaneRun
 from syncd.inbound.status import LaneStatus
 from syncd.lanes.lane import BaseLane
+from syncd.plan.claims import claims_of
 from syncd.plan.compile import Plan
 from syncd.plan.partition import WHOLE, Partition
 from syncd.settings import Settings
@@ -61,7 +62,7 @@ class Lane(BaseLane):
         self.status = LaneStatus(
             plan.name, plan.contract.mongo.collection, plan.freshness_s, control.partition
         )
-        self._lease = Lease(redis, control, owner, settings.lease_ttl)
+        self._lease = Lease(redis, control, owner, settings.lease_ttl, claims_of(plan))
         self._fruitless = 0
         self._run: LaneRun | None = None
         self._is_thin = self._thin = False

@@ -110,7 +110,7 @@ class BaseLane(threading.Thread):
 
     def _fenced(self, error: FencedError) -> float:
         """Stand by for another daemon. Where there is none nobody does the work: not ready, and again at once."""
-        if self._run is not None or not error.holder:
+        if self._run is not None or (not error.holder and str(error) != self.status.error):
             telemetry.lane_fenced(self.plan.name, str(error))
         self.status.enter("standby" if error.holder else "waiting", error=str(error))
         if error.holder:

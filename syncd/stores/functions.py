@@ -13,10 +13,10 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from syncd.errors import FatalError
 
-PROTOCOL = "4"
+PROTOCOL = "5"
 """Version of the agreement between this code and the Lua; both sides check it on every call."""
 
-_PARTS = ("shared", "apply", "lease", "groups", "state", "merge")
+_PARTS = ("shared", "claims", "apply", "lease", "groups", "state", "merge")
 """One library, in this order: each part may use those before it."""
 _OOM_SAFE = (
     "syncd_lease",
@@ -36,6 +36,9 @@ _OOM_SAFE = (
     "syncd_done_state",
     "syncd_lost_entries",
     "syncd_raise_floor",
+    "syncd_roster",
+    "syncd_remove_keys",
+    "syncd_remove_records",
 )
 
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
+from syncd import telemetry
 from syncd.errors import FatalError, FencedError
+from syncd.plan.claims import Claims
+from syncd.stores.claims import wish_of
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
 
@@ -49,39 +54,84 @@ def is_dead(lease: str) -> bool:
     return False
 
 
+OLDER_WAITS = 4
+"""Times the lease: so long a daemon with older contract files leaves a lease alone that one with newer files lost."""
+_CLAIMING = threading.Lock()
+"""Lanes of one process ask one after the other, or each would have to read the claims again for all before it."""
+
+
 class Lease:
     """The right to write for one lane. The functions check it in every call (see lua/)."""
 
-    def __init__(self, store: RedisStore, keys: ControlKeys, owner: str, ttl_s: float) -> None:
-        self._store, self._keys, self._owner = store, keys, owner
+    def __init__(
+        self, store: RedisStore, keys: ControlKeys, owner: str, ttl_s: float, claims: Claims
+    ) -> None:
+        self._store, self._keys, self._owner, self._claims = store, keys, owner, claims
         self.ttl_ms = round(ttl_s * 1000)
         self.value = ""
+        self._draw = 0
+        """How new the contract is, see lua/claims.lua; 0 until Redis has said it."""
+        self._waits_since: float | None = None
 
     def acquire(self) -> int:
-        """Take the lease with a new epoch. Returns how many partitions the contract had before.
+        """Take the lease with a new epoch, and what the contract claims. Returns how many partitions it had before.
 
-        Raises FencedError while another daemon holds it, or while one holds a lease of another layout.
+        Raises FencedError while another daemon holds it, or a lease of another layout, or one of a contract that has
+        the same keys; and while a daemon with newer contract files may come back.
         """
-        part = self._keys.partition
         dead: list[str] = []
         while True:
-            args = [self._owner, self.ttl_ms, part.number, part.count, *dead]
-            reply = self._call("syncd_lease", args)
-            if reply[0] == b"held":
-                self.value = reply[1].decode()
-                return int(reply[2])
-            holder = reply[1].decode()
-            if holder in dead or not is_dead(holder):
-                raise FencedError(self._why_not(reply[0], holder, reply), holder)
-            dead.append(holder)
+            reply = self._ask(dead)
+            word, holder, self._draw = reply[0], reply[1].decode(), int(reply[2])
+            if word == b"held":
+                self.value, self._waits_since = holder, None
+                self._tell_taken([part.decode() for part in reply[4:]])
+                return int(reply[3])
+            if word == b"again":
+                continue
+            if holder not in dead and is_dead(holder):
+                dead.append(holder)
+                continue
+            if word != b"newer":
+                self._waits_since = None
+            elif self._waits_since is None:
+                self._waits_since = time.monotonic()
+            raise FencedError(self._why_not(word, holder, reply), holder)
+
+    def _ask(self, dead: list[str]) -> list[bytes]:
+        part, ttl_s = self._keys.partition, self.ttl_ms / 1000
+        waited = time.monotonic() - self._waits_since if self._waits_since is not None else 0.0
+        with _CLAIMING:
+            wish = wish_of(self._store, self._keys.contract, self._claims)
+            said = wish.encoded(self._claims, self._draw, force=waited > OLDER_WAITS * ttl_s)
+            args = [self._owner, self.ttl_ms, part.number, part.count, said, *dead]
+            return self._call("syncd_lease", args)
+
+    def _tell_taken(self, taken: list[str]) -> None:
+        for name, contract in zip(taken[::2], taken[1::2], strict=True):
+            telemetry.claim_handed_over(self._keys.contract, name, contract)
 
     def _why_not(self, word: bytes, holder: str, reply: list[bytes]) -> str:
-        if word != b"layout":
-            return f"{holder} holds the lease of {self._keys}; standing by"
-        return (
-            f"{holder} works on {self._keys.contract} in {reply[2].decode()} partition(s), not in "
-            f"{self._keys.partition.count}; standing by until all daemons of the other kind have stopped"
-        )
+        name = self._keys.contract
+        if word == b"layout":
+            return (
+                f"{holder} works on {name} in {reply[3].decode()} partition(s), not in "
+                f"{self._keys.partition.count}; standing by until all daemons of the other kind have stopped"
+            )
+        if word == b"newer":
+            return (
+                f"a daemon with a newer version of contract {name} waits, or worked last and was not stopped in "
+                f"order; this one takes over when that has not come back for {OLDER_WAITS * self.ttl_ms // 1000} s"
+            )
+        if word == b"claimed":
+            what, other = reply[3].decode(), reply[4].decode()
+            if holder:
+                return f"`{what}` belongs to contract {other}, on which {holder} works; standing by until it lets go"
+            return (
+                f"`{what}` was taken over by contract {other}, from newer contract files, which nobody runs now; "
+                f"start a daemon with those files, or restart this one to make its own the newest"
+            )
+        return f"{holder} holds the lease of {self._keys}; standing by"
 
     def renew(self) -> None:
         """Hold on to the lease. Raises FencedError when it was lost."""

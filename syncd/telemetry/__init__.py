@@ -15,6 +15,8 @@ from syncd.telemetry.checks import check_skipped as check_skipped
 from syncd.telemetry.checks import check_started as check_started
 from syncd.telemetry.checks import repairs_applied as repairs_applied
 from syncd.telemetry.lanes import change_unknown as change_unknown
+from syncd.telemetry.lanes import claim_handed_over as claim_handed_over
+from syncd.telemetry.lanes import contract_left as contract_left
 from syncd.telemetry.lanes import dead_letter as dead_letter
 from syncd.telemetry.lanes import dead_letters_wait as dead_letters_wait
 from syncd.telemetry.lanes import index_created as index_created

@@ -71,6 +71,19 @@ def layout_changed(contract: str, before: int, now: int) -> None:
     _log.warning("layout changed", contract=contract, partitions_before=before, partitions=now)
 
 
+def claim_handed_over(contract: str, claim: str, before: str) -> None:
+    """A key template or an index passed from one contract to another; no key was removed."""
+    _log.warning("handed over", contract=contract, claim=claim, contract_before=before)
+
+
+def contract_left(contract: str) -> None:
+    """A contract is no longer among the contract files. Its keys and records stay."""
+    _log.warning(
+        "contract left; its keys stay: `syncd status --orphans` lists them, `syncd remove` clears them",
+        contract=contract,
+    )
+
+
 def oplog_window_short(contract: str, window_s: float, age_s: float) -> None:
     """The stored position is about to fall out of the oplog."""
     _log.error(

@@ -76,7 +76,7 @@ class TwoWayLane(Lane):
         return delay
 
     def _fenced(self, error: FencedError) -> float:
-        if not error.holder:
+        if not error.holder and self._run is not None:
             # MongoDB may have seen a greater number: of a Redis whose clock was ahead, if the lease is ours again.
             self._lead_us = max(FIRST_LEAD_US, 2 * self._lead_us)
         elif self._listening is not None:  # the other one listens, and compares everything first

@@ -12,6 +12,7 @@ from syncd import telemetry
 from syncd.errors import StoreError
 from syncd.lanes.lane import BaseLane
 from syncd.plan.append import AppendPlan
+from syncd.plan.claims import claims_of
 from syncd.settings import Settings
 from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
@@ -42,7 +43,7 @@ class AppendLane(BaseLane):
         self.plan = plan
         self.status = AppendStatus(plan.name, plan.contract.mongo.collection, plan.freshness_s)
         self._group = Group(redis, plan, owner)
-        self._lease = Lease(redis, ControlKeys(plan.name), owner, settings.lease_ttl)
+        self._lease = Lease(redis, ControlKeys(plan.name), owner, settings.lease_ttl, claims_of(plan))
         telemetry.contract_known(plan.name, plan.freshness_s, store="mongo")
 
     def _work(self) -> float:

@@ -7,6 +7,7 @@ import contextlib
 from syncd import telemetry
 from syncd.errors import FencedError, StoreError
 from syncd.lanes.lane import BaseLane, Run
+from syncd.plan.claims import claims_of
 from syncd.plan.state import StatePlan
 from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities, require
@@ -42,7 +43,7 @@ class StateLane(BaseLane):
         self.status = OutboxStatus(plan.name, plan.contract.mongo.collection, plan.freshness_s)
         # Of a daemon that splits contracts, whatever its partition: one of all has the lease.
         self._control = ControlKeys(plan.name)
-        self._lease = Lease(redis, self._control, owner, settings.lease_ttl)
+        self._lease = Lease(redis, self._control, owner, settings.lease_ttl, claims_of(plan))
         self._lead_us = 0
         telemetry.contract_known(plan.name, plan.freshness_s, store="mongo")
 
@@ -69,7 +70,7 @@ class StateLane(BaseLane):
         self._lease.release()
 
     def _fenced(self, error: FencedError) -> float:
-        if not error.holder:
+        if not error.holder and self._run is not None:
             # MongoDB may have seen a greater number: of a Redis whose clock was ahead, if the lease is ours again.
             self._lead_us = max(FIRST_LEAD_US, 4 * self._lead_us)
         return super()._fenced(error)

@@ -110,14 +110,15 @@ write.d = function(key, args, i)
   return i + 1, nil
 end
 
--- g: delete a key of a projection that the contract no longer has, unless another one took it over.
+-- g: delete a key of a projection that the contract no longer has, unless another projection or contract took it over.
 -- type, n, owners map, ...
-write.g = function(key, args, i)
+write.g = function(key, args, i, _, keys)
   local last = i + 1 + args[i + 1]
   for at = i + 2, last do
     if redis.call('HEXISTS', args[at], key) == 1 then return last + 1, nil end
   end
-  redis.call('DEL', key)
+  keys.foreign = keys.foreign or foreign_claims(contract_of(keys[1]))
+  if not is_claimed(keys.foreign, key) then redis.call('DEL', key) end
   return last + 1, nil
 end
 

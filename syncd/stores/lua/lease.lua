@@ -6,14 +6,6 @@ local function microseconds()
   return time[1] .. ('%06d'):format(time[2])
 end
 
--- The keys of all partitions of a layout.
-local function members(base, count)
-  if count == 1 then return {base} end
-  local found = {}
-  for at = 1, count do found[at] = base .. at .. 'of' .. count .. ':' end
-  return found
-end
-
 -- What the new partitions have to know of the old: everything that the contract may have written, and whether a
 -- person, or a collection that went, has a say in the next snapshot.
 local function legacy(base, old)
@@ -59,38 +51,92 @@ local function begin(position, base, at, now)
     'next', heir[2] or 'sweep')
 end
 
--- args: protocol, owner, ttl ms, number of the partition, how many there are, leases that are known to be dead, ...
--- Replies {'held', "owner:epoch", partitions before}, {'busy', holder} or, while a lease of another layout lives,
--- {'layout', holder, partitions now}.
+-- The number that says how new the contract files of a daemon are: see claims.lua.
+local function draw_of(position, wish)
+  if wish.draw > 0 then return wish.draw end
+  local said = redis.call('HMGET', position, 'version', 'draw')
+  if said[1] == wish.version and said[2] then return tonumber(said[2]) end
+  return redis.call('HINCRBY', CLAIMS, 'draws', 1)
+end
+
+-- Whether a daemon with newer files of another content waits for this lease, see `wait_for`.
+local function newer_waits(lease, draw, wish)
+  local said = redis.call('GET', lease .. ':waiting') or '0 '
+  local waiting, version = said:match('^(%d+) (.*)$')
+  return tonumber(waiting) > draw and version ~= wish.version
+end
+
+local function wait_for(lease, draw, wish, ttl)
+  if newer_waits(lease, draw, wish) then return end
+  redis.call('SET', lease .. ':waiting', ('%d %s'):format(draw, wish.version), 'PX', ttl)
+end
+
+-- Whether what worked last had newer files of another content, and did not give its lease back: it may come again.
+local function newer_worked(position, draw, wish)
+  local said = redis.call('HMGET', position, 'draw', 'released', 'version')
+  return tonumber(said[1] or '0') > draw and said[2] ~= '1' and said[3] ~= wish.version
+end
+
+-- Who holds a lease of another layout, and how many partitions that has.
+local function other_layout(base, now, count, dead)
+  local present = now and tonumber(now:match('^%d+')) or 1
+  if present == count then return nil, present end
+  for _, member in ipairs(members(base, present)) do
+    local holder = redis.call('GET', member .. 'lease')
+    if holder and not dead[holder] then return holder, present end
+  end
+  return nil, present
+end
+
+-- args: protocol, owner, ttl ms, number of the partition, how many there are, what the contract claims and how new its
+-- files are (JSON, see claims.lua), leases that are known to be dead, ...
+-- Replies, with the number that was drawn as the third value:
+--   {'held', "owner:epoch", draw, partitions before, name of a claim, contract that had it, ...}
+--   {'busy', holder, draw}; {'layout', holder, draw, partitions now}: a lease of another layout lives
+--   {'newer', '', draw}: a daemon with newer contract files waits, or worked and was not stopped in order
+--   {'claimed', holder or '', draw, name of the claim, contract}; {'again', '', draw}: the claims have changed meanwhile
 local function lease(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
   local base, at, count, dead = family(keys[1]), args[4], tonumber(args[5]), {}
-  for i = 6, #args do dead[args[i]] = true end
+  local wish = cjson.decode(args[6])
+  for i = 7, #args do dead[args[i]] = true end
+  local draw = draw_of(keys[2], wish)
   local now = redis.call('HGET', base .. 'layout', 'now')
-  local present = now and tonumber(now:match('^%d+')) or 1
+  local holder, present = other_layout(base, now, count, dead)
+  if holder then return {'layout', holder, draw, tostring(present)} end
+  local held = redis.call('GET', keys[1])
+  if held and not dead[held] and held:match('^(.*):%d+$') ~= args[2] then
+    wait_for(keys[1], draw, wish, args[3])
+    return {'busy', held, draw}
+  end
+  if newer_waits(keys[1], draw, wish) or (newer_worked(keys[2], draw, wish) and not wish.force) then
+    return {'newer', '', draw}
+  end
+  local refusal = claim_refusal(wish, draw, dead)
+  if refusal then
+    table.insert(refusal, 3, draw)
+    return refusal
+  end
   local before = present
   if present ~= count then
     -- The very first daemon changes nothing.
     if not now and redis.call('EXISTS', base .. 'position') == 0 then before = count end
-    for _, member in ipairs(members(base, present)) do
-      local holder = redis.call('GET', member .. 'lease')
-      if holder and not dead[holder] then return {'layout', holder, tostring(present)} end
-    end
     now = divide(base, present, count)
   end
-  local held = redis.call('GET', keys[1])
-  if held and not dead[held] and held:match('^(.*):%d+$') ~= args[2] then
-    return {'busy', held}
-  end
   if now and redis.call('HGET', keys[2], 'layout') ~= now then begin(keys[2], base, at, now) end
+  local is_old = redis.call('EXISTS', keys[2]) == 1 and redis.call('HEXISTS', keys[2], 'draw') == 0
+  local handed, latest = take_claims(contract_of(keys[1]), wish, draw, is_old)
+  settle_position(keys[2], base, wish, latest)
   -- An epoch must not come twice, or a call that was on its way through a FLUSHALL would pass: the first is the time.
   if redis.call('HEXISTS', keys[2], 'epoch') == 0 then redis.call('HSET', keys[2], 'epoch', microseconds()) end
   redis.call('HINCRBY', keys[2], 'epoch', 1)
-  redis.call('HDEL', keys[2], 'call')
+  redis.call('HDEL', keys[2], 'call', 'released')
+  redis.call('HSET', keys[2], 'draw', draw, 'version', wish.version, 'kind', wish.kind, 'claimed', latest)
+  redis.call('DEL', keys[1] .. ':waiting')
   -- Its reply is a double here, and would be rounded as text.
   local mine = args[2] .. ':' .. redis.call('HGET', keys[2], 'epoch')
   redis.call('SET', keys[1], mine, 'PX', args[3])
-  return {'held', mine, tostring(before)}
+  return {'held', mine, draw, tostring(before), unpack(handed)}
 end
 
 -- args: protocol, lease, ttl ms. Replies {'ok'} or what `fenced` says.
@@ -101,11 +147,12 @@ local function renew(keys, args)
   return {'ok'}
 end
 
--- args: protocol, lease. Gives the lease back.
+-- args: protocol, lease. Gives the lease back: a daemon with older contract files may go on.
 local function release_lease(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end
   redis.call('DEL', keys[1])
+  redis.call('HSET', keys[2], 'released', '1')
   return {'ok'}
 end
 

@@ -1,0 +1,97 @@
+"""What a contract claims in the target Redis: its key templates and the names of its indexes. Pure.
+
+A claim says who may remove the keys of a template. Claims of all contracts of a Redis are one record (see
+`stores/lua/claims.lua`), so that a template passes from one contract to another without a key being lost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from syncd.contract.template import KeyTemplate, overlaps
+from syncd.plan.append import AppendPlan
+from syncd.plan.base import ContractPlan
+from syncd.plan.compile import Plan
+from syncd.plan.state import StatePlan
+from syncd.plan.twoway import TwoWayPlan
+
+KEY, INDEX = "key ", "index "
+"""How the name of a claim begins: before the text of a template, or the name of an index."""
+MONGO, APPEND, BOTH = "mongo", "append", "both"
+"""Kinds of contracts; those that write keys to MongoDB are called by their capture, `outbox` or `keyspace`."""
+_MAGIC = re.compile(r"([\^$()%.\[\]*+\-?])")
+_VALUE = "[^:{}]*"
+
+
+class Claim(NamedTuple):
+    """One template or index name of one contract."""
+
+    name: str
+    """`key film:{_id}` or `index films`."""
+    projection: str
+    type: str
+    """The Redis type, as contracts call it."""
+    by_id: bool
+    """Whether a key follows from `_id` alone, so that no map is kept for it."""
+    pattern: str
+    """A Lua pattern that fits every key of the template; empty for an index."""
+
+    @property
+    def template(self) -> str | None:
+        """The text of the key template; None for an index."""
+        return self.name.removeprefix(KEY) if self.name.startswith(KEY) else None
+
+    def meets(self, other: str) -> bool:
+        """Whether the claim named `other` is about the same index, or about keys that both could have."""
+        if self.name == other:
+            return True
+        if self.template is None or not other.startswith(KEY):
+            return False
+        mine, theirs = KeyTemplate.parse(self.template), KeyTemplate.parse(other.removeprefix(KEY))
+        may_meet = mine.prefix.startswith(theirs.prefix) or theirs.prefix.startswith(mine.prefix)
+        return may_meet and overlaps(mine, theirs) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a contract claims, and in which form it is at present."""
+
+    kind: str
+    version: str
+    """Digest of the contract: daemons that have the same one do the same."""
+    claims: tuple[Claim, ...]
+
+    def encoded(self) -> dict[str, Any]:
+        """For `syncd_lease`."""
+        return {
+            "kind": self.kind,
+            "version": self.version,
+            "claims": [claim._asdict() for claim in self.claims],
+        }
+
+
+def claims_of(plan: ContractPlan) -> Claims:
+    """What a compiled contract claims. A stream that is appended is only read, and claimed by nobody."""
+    if isinstance(plan, AppendPlan):
+        return Claims(APPEND, plan.fingerprint, ())
+    if isinstance(plan, StatePlan):
+        claim = _claim_of(plan.template, plan.projection, plan.contract.redis[0].type)
+        return Claims(plan.contract.sync.capture or "", plan.fingerprint, (claim,))
+    assert isinstance(plan, Plan)
+    keys = (_claim_of(shape.template, shape.name, shape.type) for shape in plan.shapes)
+    kind = BOTH if isinstance(plan, TwoWayPlan) else MONGO
+    return Claims(kind, plan.fingerprint, (*keys, *_index_claims(plan)))
+
+
+def _claim_of(template: KeyTemplate, projection: str, kind: str) -> Claim:
+    pattern = _VALUE.join(_MAGIC.sub(r"%\1", literal) for literal in template.literals)
+    return Claim(KEY + template.text, projection, kind, template.by_id, f"^{pattern}$")
+
+
+def _index_claims(plan: Plan) -> Iterable[Claim]:
+    for projection in plan.contract.redis:
+        if projection.index is not None:
+            yield Claim(INDEX + projection.index.name, projection.projection, projection.type, True, "")

@@ -1,0 +1,69 @@
+"""The record of all contracts of a Redis: who claims which key templates and index names, and which contracts left.
+
+Read here, written by `lua/claims.lua` in the same step as a lease is taken or a key is removed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from syncd.plan.claims import Claims
+from syncd.stores.redis import RedisStore, translated
+
+CLAIMS, CONTRACTS = "syncd:claims", "syncd:contracts"
+_COUNTERS = (b"version", b"draws")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a contract asks for with its lease."""
+
+    seen: str
+    """Version of the record that this comes from; another one has to be read again."""
+    taken: list[str]
+    """Claims of other contracts that stand in the way."""
+    dropped: list[str]
+    """Claims that the contract has and no longer needs."""
+
+    def encoded(self, claims: Claims, draw: int, *, force: bool) -> str:
+        """For `syncd_lease`."""
+        said = {"seen": self.seen, "taken": self.taken, "dropped": self.dropped, "draw": draw, "force": force}
+        return json.dumps(said | claims.encoded())
+
+
+def read_claims(store: RedisStore) -> tuple[str, dict[str, dict[str, Any]]]:
+    """Version of the record, and each claim by its name."""
+    with translated():
+        raw: Any = store.client.hgetall(CLAIMS)
+    claims = {name.decode(): json.loads(said) for name, said in raw.items() if name not in _COUNTERS}
+    return raw.get(b"version", b"0").decode(), claims
+
+
+def wish_of(store: RedisStore, contract: str, claims: Claims) -> Wish:
+    """What the claims of a contract change in the record as it is now."""
+    version, present = read_claims(store)
+    wanted = {claim.name for claim in claims.claims}
+    return Wish(
+        seen=version,
+        taken=[
+            name for name, said in present.items() if said["contract"] != contract and _meets(claims, name)
+        ],
+        dropped=[
+            name for name, said in present.items() if said["contract"] == contract and name not in wanted
+        ],
+    )
+
+
+def _meets(claims: Claims, name: str) -> bool:
+    return any(claim.meets(name) for claim in claims.claims)
+
+
+def read_left(store: RedisStore) -> Mapping[str, float]:
+    """Contracts that are no longer part of any set, with the epoch seconds at which that was seen."""
+    with translated():
+        raw: Any = store.client.hgetall(CONTRACTS)
+    said = {name.decode(): json.loads(text) for name, text in raw.items() if not name.startswith(b"set ")}
+    return {name: record["left"] for name, record in said.items() if "left" in record}

@@ -1,0 +1,267 @@
+-- Which contract may remove the keys of which template: one record for all contracts of this Redis.
+--
+-- `syncd:claims` is a hash: the name of a claim ("key film:{_id}", "index films") -> JSON with
+--   contract, kind, draw, since, projection, type, by_id, pattern (a Lua pattern that fits every key of the template);
+-- field `version` grows with every change of it, field `draws` with every number that was drawn.
+-- A draw says which of two daemons has the newer contract files: the one that started, or reloaded, later.
+-- `since` is the version at which the contract gained the claim: a position that is older has to copy.
+-- `syncd:contracts` is a hash: contract -> JSON with place, set (a digest) and, for one that is no longer part of any
+-- set, left (epoch seconds); and "set DIGEST" -> JSON list of the names of that set.
+-- Neither has the slot of a contract's own keys; clusters are refused anyway.
+
+local CLAIMS, CONTRACTS = 'syncd:claims', 'syncd:contracts'
+-- What a position keeps when it has to begin again: numbers that must not come twice, and what the contract wrote.
+local LASTING = {
+  epoch = true, owned = true, layout = true, next = true, floor = true, removed = true, draw = true, version = true,
+  kind = true, claimed = true, orphaned = true,
+}
+
+local function base_of(contract)
+  return 'syncd:{' .. contract .. '}:'
+end
+
+local function contract_of(key)
+  return key:match('^syncd:{([^}]*)}:')
+end
+
+-- The keys of all partitions of a layout.
+local function members(base, count)
+  if count == 1 then return {base} end
+  local found = {}
+  for at = 1, count do found[at] = base .. at .. 'of' .. count .. ':' end
+  return found
+end
+
+local function present_members(base)
+  local now = redis.call('HGET', base .. 'layout', 'now')
+  return members(base, now and tonumber(now:match('^%d+')) or 1)
+end
+
+-- Who works on a contract now, or nil. `dead`: leases of processes that are known to be gone.
+local function holder_of(contract, dead)
+  for _, member in ipairs(present_members(base_of(contract))) do
+    local holder = redis.call('GET', member .. 'lease')
+    if holder and not (dead and dead[holder]) then return holder end
+  end
+end
+
+-- Whether the daemon that worked on a contract last gave its lease back.
+local function was_released(contract)
+  for _, member in ipairs(present_members(base_of(contract))) do
+    if redis.call('HGET', member .. 'position', 'released') ~= '1' then return false end
+  end
+  return true
+end
+
+local function claim_named(name)
+  local said = redis.call('HGET', CLAIMS, name)
+  return said and cjson.decode(said) or nil
+end
+
+-- Claims on keys of all contracts but one.
+local function foreign_claims(contract)
+  local found, all = {}, redis.call('HGETALL', CLAIMS)
+  for at = 1, #all, 2 do
+    if all[at]:sub(1, 4) == 'key ' then
+      local claim = cjson.decode(all[at + 1])
+      claim.template = all[at]:sub(5)
+      if claim.contract ~= contract then found[#found + 1] = claim end
+    end
+  end
+  return found
+end
+
+-- Whether a key that `contract` no longer has belongs to another one. Where that one keeps a map of its keys, a key
+-- that is not in it was left there by the contract before, and nobody else would remove it.
+local function is_claimed(claims, key)
+  for _, claim in ipairs(claims) do
+    if key:find(claim.pattern) then
+      local owners = base_of(claim.contract) .. 'owners:' .. claim.projection .. ':' .. claim.template
+      if claim.kind ~= 'mongo' or claim.by_id or redis.call('HEXISTS', owners, key) == 1 then return true end
+    end
+  end
+  return false
+end
+
+-- What stands against the claims of `contract`: {reason, holder, name of the claim, other contract}, or nil.
+-- wish: seen (version of the claims), draw, taken (names of claims of others that have to be taken over), ...
+local function claim_refusal(wish, draw, dead)
+  if (redis.call('HGET', CLAIMS, 'version') or '0') ~= wish.seen then return {'again', ''} end
+  for _, name in ipairs(wish.taken) do
+    local claim = claim_named(name)
+    if claim then
+      local holder = holder_of(claim.contract, dead)
+      if holder then return {'claimed', holder, name, claim.contract} end
+      if claim.draw > draw and not was_released(claim.contract) then
+        return {'claimed', '', name, claim.contract}
+      end
+    end
+  end
+end
+
+local function rename_over(old, new)
+  if redis.call('EXISTS', old) == 1 then redis.call('RENAME', old, new) end
+end
+
+-- The maps of a template, and the record of an index, go along with the claim.
+local function hand_over(name, claim, wanted, mine)
+  local theirs = base_of(claim.contract)
+  if name:sub(1, 6) == 'index ' then
+    local alias = name:sub(7)
+    local serving = redis.call('HGET', theirs .. 'indexes', 'serving:' .. alias)
+    if serving then redis.call('HSET', mine .. 'indexes', 'serving:' .. alias, serving) end
+    redis.call('HDEL', theirs .. 'indexes', 'serving:' .. alias)
+  elseif wanted and not claim.by_id then
+    local template = name:sub(5)
+    for _, map in ipairs{'keys:', 'owners:'} do
+      rename_over(theirs .. map .. claim.projection .. ':' .. template, mine .. map .. wanted.projection .. ':' .. template)
+    end
+  end
+end
+
+-- Forget what a position, and the memory of what was synced, say of keys. The next run copies, or compares everything.
+local function void(position, base)
+  for _, field in ipairs(redis.call('HKEYS', position)) do
+    if not LASTING[field] then redis.call('HDEL', position, field) end
+  end
+  redis.call('DEL', base .. 'synced', base .. 'marks')
+end
+
+-- Take the claims of `wish` for a contract. Returns the claims that were taken from others, as {name, contract, ...},
+-- and the latest `since` of its claims.
+local function take_claims(contract, wish, draw, is_old)
+  local base, changed, latest = base_of(contract), false, 0
+  local version, handed, taken, wanted = tonumber(wish.seen) + 1, {}, {}, {}
+  for _, claim in ipairs(wish.claims) do wanted[claim.name] = claim end
+  for _, name in ipairs(wish.taken) do
+    local claim = claim_named(name)
+    if claim then
+      hand_over(name, claim, wanted[name], base)
+      redis.call('HDEL', CLAIMS, name)
+      handed[#handed + 1] = name; handed[#handed + 1] = claim.contract
+      changed, taken[name] = true, true
+    end
+  end
+  for _, name in ipairs(wish.dropped) do
+    redis.call('HDEL', CLAIMS, name)
+    changed = true
+  end
+  for _, claim in ipairs(wish.claims) do
+    local before = claim_named(claim.name)
+    -- A position that was stored before there were claims goes on, unless another contract had the keys.
+    local since = before and before.since or (is_old and #handed == 0) and 0 or version
+    if not before or before.draw ~= draw or before.kind ~= wish.kind or before.projection ~= claim.projection then
+      changed = changed or not before
+      redis.call('HSET', CLAIMS, claim.name, cjson.encode{
+        contract = contract, kind = wish.kind, draw = draw, since = since, projection = claim.projection,
+        type = claim.type, by_id = claim.by_id, pattern = claim.pattern,
+      })
+    end
+    if claim.pattern ~= '' and since > latest then latest = since end
+  end
+  if changed then redis.call('HSET', CLAIMS, 'version', version) end
+  return handed, latest
+end
+
+-- Another direction, or a template that was another's meanwhile: what the position says is of no use any more.
+local function settle_position(position, base, wish, latest)
+  local said = redis.call('HMGET', position, 'kind', 'claimed', 'owned', 'draw')
+  local turned = said[1] and said[1] ~= wish.kind
+  if turned or (said[4] and latest > tonumber(said[2] or '0')) then void(position, base) end
+  if turned then
+    redis.call('HDEL', position, 'next', 'owned')
+    if said[3] and said[3] ~= '[]' then redis.call('HSET', position, 'orphaned', said[3]) end
+  end
+end
+
+-- Whether a contract was part of a set that `present` follows: it came from the same place, or beside one of these.
+local function is_of_set(record, place, present)
+  if record.place == place then return true end
+  local names = redis.call('HGET', CONTRACTS, 'set ' .. record.set)
+  for _, name in ipairs(names and cjson.decode(names) or {}) do
+    if present[name] then return true end
+  end
+  return false
+end
+
+-- Take all claims from a contract.
+local function drop_claims(contract)
+  local all, count = redis.call('HGETALL', CLAIMS), 0
+  for at = 1, #all, 2 do
+    if all[at]:find(' ', 1, true) and cjson.decode(all[at + 1]).contract == contract then
+      count = count + redis.call('HDEL', CLAIMS, all[at])
+    end
+  end
+  if count > 0 then redis.call('HINCRBY', CLAIMS, 'version', 1) end
+end
+
+-- args: protocol, place, digest of the set, JSON list of its names, epoch seconds. Notes which contracts a daemon runs.
+-- One that was part of such a set, is not among them, and that nobody works on, has left: it keeps its keys and records,
+-- and loses its claims, so that it copies if it comes back. Replies {'ok', name, ...} of those that have left now.
+local function roster(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  local names, present, in_use, reply = cjson.decode(args[4]), {}, {}, {'ok'}
+  for _, name in ipairs(names) do present[name] = true end
+  local known = redis.call('HGETALL', CONTRACTS)
+  for at = 1, #known, 2 do
+    local name = known[at]
+    if name:sub(1, 4) ~= 'set ' then
+      local record = cjson.decode(known[at + 1])
+      if present[name] then
+        record = {place = args[2], set = args[3]}
+      elseif not record.left and is_of_set(record, args[2], present) and not holder_of(name) then
+        record.left = tonumber(args[5])
+        redis.call('HSET', CONTRACTS, name, cjson.encode(record))
+        drop_claims(name)
+        reply[#reply + 1] = name
+      end
+      in_use[record.set] = true
+    end
+  end
+  for _, name in ipairs(names) do
+    redis.call('HSET', CONTRACTS, name, cjson.encode{place = args[2], set = args[3]})
+  end
+  if #names > 0 then
+    redis.call('HSET', CONTRACTS, 'set ' .. args[3], args[4])
+    in_use[args[3]] = true
+  end
+  for at = 1, #known, 2 do
+    if known[at]:sub(1, 4) == 'set ' and not in_use[known[at]:sub(5)] then redis.call('HDEL', CONTRACTS, known[at]) end
+  end
+  return reply
+end
+
+-- keys: key, ... args: protocol, contract, Redis type. Removes keys of a contract that nobody works on, but for those of
+-- another type and those that another contract claims. Replies {'ok', how many}, or {'held', holder}.
+local function remove_keys(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  local holder = holder_of(args[2])
+  if holder then return {'held', holder} end
+  local claims, count = foreign_claims(args[2]), 0
+  for _, key in ipairs(keys) do
+    if redis.call('TYPE', key).ok == args[3] and not is_claimed(claims, key) then
+      count = count + redis.call('DEL', key)
+    end
+  end
+  return {'ok', count}
+end
+
+-- keys: record, ... args: protocol, contract, "1" where that was the last of them. Removes what syncd keeps of a
+-- contract that nobody works on. Replies {'ok'}, or {'held', holder}.
+local function remove_records(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  local holder = holder_of(args[2])
+  if holder then return {'held', holder} end
+  for _, key in ipairs(keys) do
+    if contract_of(key) == args[2] then redis.call('DEL', key) end
+  end
+  if args[3] == '1' then
+    drop_claims(args[2])
+    redis.call('HDEL', CONTRACTS, args[2])
+  end
+  return {'ok'}
+end
+
+redis.register_function{function_name = 'syncd_roster', callback = roster, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_remove_keys', callback = remove_keys, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_remove_records', callback = remove_records, flags = {'allow-oom'}}
