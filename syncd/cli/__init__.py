@@ -17,6 +17,7 @@ from syncd.cli.check import check
 from syncd.cli.demo import demo
 from syncd.cli.doctor import doctor
 from syncd.cli.init import init
+from syncd.cli.orphans import remove
 from syncd.cli.reconcile import reconcile
 from syncd.cli.run import run
 from syncd.cli.schema import schema
@@ -25,7 +26,7 @@ from syncd.cli.snapshot import snapshot
 from syncd.cli.status import status
 from syncd.errors import CapabilityError, SettingsError, StoreError, SyncdError
 
-VERBS = (init, check, doctor, schema, run, status, snapshot, reconcile, demo)
+VERBS = (init, check, doctor, schema, run, status, snapshot, reconcile, remove, demo)
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 

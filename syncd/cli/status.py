@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from syncd.cli.orphans import show_orphans
+
 PIPE_COLUMNS = 240
 """A pipe has no width of its own; values must not be cut there."""
 
@@ -19,9 +21,15 @@ PIPE_COLUMNS = 240
 def status(
     http: Annotated[str | None, typer.Option("--http", help="Address of the daemon (SYNCD_HTTP).")] = None,
     output: Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="text or json")] = "text",
+    orphans: Annotated[
+        bool, typer.Option("--orphans", help="What contracts that left have left in Redis; asks no daemon.")
+    ] = False,
 ) -> None:
     """Show the lanes of the running daemon. Exit code 1 when it is not ready, 3 when it does not answer."""
     from syncd.settings import Settings
+
+    if orphans:
+        raise typer.Exit(show_orphans(output))
 
     host, port = Settings.from_environment(http=http).http_address
     url = f"http://[{host}]:{port}/status" if ":" in host else f"http://{host}:{port}/status"

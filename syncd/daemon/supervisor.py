@@ -13,6 +13,7 @@ from prometheus_client import generate_latest
 from syncd import telemetry
 from syncd.contract.model import Contract
 from syncd.daemon.checks import Checks
+from syncd.daemon.roster import Roster
 from syncd.errors import SettingsError
 from syncd.executors.pool import pool_of
 from syncd.inbound.hub import StreamHub
@@ -99,6 +100,7 @@ class Supervisor:
         self.contracts = ContractsStatus()
         self._lanes: dict[str, BaseLane] = {}
         self._checks = Checks(self._mongo, self._redis, settings, self._lanes.get)
+        self._roster = Roster(self._redis, settings.contracts)
         self._lock = threading.Lock()
         self._applied = False
 
@@ -110,6 +112,7 @@ class Supervisor:
         """Make exactly these plans run: stop what is gone, exchange what changed, start what is new."""
         reloaded = self._applied
         changes = self.exchange(plans)
+        self._roster.follow(plans)
         self.contracts = ContractsStatus()
         telemetry.contracts_applied(changes.started, changes.restarted, changes.stopped, reloaded=reloaded)
 
@@ -169,6 +172,7 @@ class Supervisor:
     def stop(self) -> None:
         """Finish every batch under way and commit."""
         self._checks.stop()
+        self._roster.stop()
         with self._lock:
             for lane in self._lanes.values():
                 lane.stop()

@@ -15,6 +15,7 @@ from syncd import telemetry
 from syncd.contract.model import Contract
 from syncd.daemon.pages import merged
 from syncd.daemon.process import APPLY_TIMEOUT_S, ASK_TIMEOUT_S, WorkerProcess
+from syncd.daemon.roster import Roster
 from syncd.daemon.supervisor import STOP_TIMEOUT_S, Changes, ContractsStatus, compile_set
 from syncd.daemon.worker import Report
 from syncd.inbound.status import LaneStatus
@@ -22,6 +23,7 @@ from syncd.plan.base import ContractPlan
 from syncd.plan.partition import Partition
 from syncd.settings import Settings
 from syncd.stores.lease import new_owner
+from syncd.stores.redis import RedisStore
 
 Answer = TypeVar("Answer")
 
@@ -34,6 +36,8 @@ class Workers:
         self._settings = settings
         self._workers = [WorkerProcess(at + 1, _part(settings, at + 1)) for at in range(settings.workers)]
         self._owner = new_owner()
+        self._redis = RedisStore(settings.redis_url.get_secret_value())
+        self._roster = Roster(self._redis, settings.contracts)
         self._places: dict[str, int] = {}
         self._shares: list[list[Contract]] = [[] for _ in self._workers]
         """What each worker runs; exchanged as a whole, for pages are made meanwhile."""
@@ -56,6 +60,7 @@ class Workers:
             waiting = [worker.begin_apply(share) for worker, share in pairs]
             answers = [said for said in _gather(waiting, APPLY_TIMEOUT_S) if said is not None]
             reloaded, self._applied = self._applied, True
+        self._roster.follow(plans)
         self._status = ContractsStatus()
         all_of = Changes(*(sorted({name for said in answers for name in said[kind]}) for kind in range(3)))
         telemetry.contracts_applied(all_of.started, all_of.restarted, all_of.stopped, reloaded=reloaded)
@@ -81,11 +86,13 @@ class Workers:
 
     def stop(self) -> None:
         """Finish every batch under way and commit; what has not ended by then is killed."""
+        self._roster.stop()
         deadline = time.monotonic() + STOP_TIMEOUT_S + 2.0  # a worker has the same time for its lanes
         for worker in self._workers:
             worker.begin_stop()
         for worker in self._workers:
             worker.end(deadline)
+        self._redis.close()
 
     def _ask(self) -> list[Report | None]:
         return _gather([worker.begin_ask() for worker in self._workers], ASK_TIMEOUT_S)

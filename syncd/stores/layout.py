@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from syncd.plan.partition import Partition
+from syncd.stores.claims import CONTRACTS
 from syncd.stores.position import SNAPSHOT, ControlKeys
 from syncd.stores.redis import RedisStore, translated
 
@@ -21,7 +22,8 @@ def is_known(store: RedisStore, contract: str) -> bool:
     """Whether a contract of this name has ever run on this Redis."""
     keys = ControlKeys(contract)
     with translated():
-        return bool(store.client.exists(keys.layout, keys.position))
+        ran = store.client.exists(keys.layout, keys.position)
+        return bool(ran or store.client.hexists(CONTRACTS, contract))
 
 
 def others_have_copied(store: RedisStore, keys: ControlKeys, fingerprint: str) -> bool:

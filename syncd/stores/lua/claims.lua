@@ -231,13 +231,14 @@ local function roster(keys, args)
   return reply
 end
 
--- keys: key, ... args: protocol, contract, Redis type. Removes keys of a contract that nobody works on, but for those of
--- another type and those that another contract claims. Replies {'ok', how many}, or {'held', holder}.
+-- keys: key, ... args: protocol, contract, Redis type, "turned" or "". Removes keys of a contract that nobody works on,
+-- or those that it had before it went another way, but for those of another type and those that a contract claims.
+-- Replies {'ok', how many}, or {'held', holder}.
 local function remove_keys(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
-  local holder = holder_of(args[2])
+  local holder = args[4] ~= 'turned' and holder_of(args[2])
   if holder then return {'held', holder} end
-  local claims, count = foreign_claims(args[2]), 0
+  local claims, count = foreign_claims(args[4] ~= 'turned' and args[2]), 0
   for _, key in ipairs(keys) do
     if redis.call('TYPE', key).ok == args[3] and not is_claimed(claims, key) then
       count = count + redis.call('DEL', key)

@@ -1,0 +1,123 @@
+"""What contracts left behind, for people: `syncd status --orphans` and `syncd remove`."""
+
+# ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from syncd.cli.shared import DIFFERENCE, DONE, USAGE
+
+if TYPE_CHECKING:
+    from syncd.stores.orphans import Orphan
+    from syncd.stores.redis import RedisStore
+
+
+def show_orphans(output: str) -> int:
+    """Print what is there. Returns the exit code: 1 where there is anything."""
+    from syncd.settings import Settings
+    from syncd.stores.orphans import find_orphans
+    from syncd.stores.redis import RedisStore
+
+    store = RedisStore(Settings.from_environment().redis_url.get_secret_value())
+    found = [_described(store, orphan) for orphan in find_orphans(store)]
+    if output == "json":
+        typer.echo(json.dumps(found, indent=2))
+    elif not found:
+        typer.echo("no contract left anything behind")
+    else:
+        for said in found:
+            _print(said)
+    return DIFFERENCE if found else DONE
+
+
+def _described(store: RedisStore, orphan: Orphan) -> dict[str, Any]:
+    from syncd.stores.orphans import keys_of
+
+    left = None if orphan.left is None else datetime.fromtimestamp(orphan.left, UTC).isoformat()
+    return {
+        "contract": orphan.contract,
+        "left": left,
+        "kind": orphan.kind,
+        "templates": [
+            {
+                "projection": shape.name,
+                "key": shape.template.text,
+                "type": shape.type,
+                "keys": sum(len(page) for page in keys_of(store, orphan.contract, shape)),
+            }
+            for shape in orphan.shapes
+        ],
+        "outbox_entries": orphan.outbox,
+        "dead_letters": orphan.dead_letters,
+    }
+
+
+def _print(said: dict[str, Any]) -> None:
+    when = f"left {said['left']}" if said["left"] else f"goes another way now ({said['kind']})"
+    typer.echo(f"{said['contract']}: {when}")
+    for shape in said["templates"]:
+        typer.echo(f"  {shape['key']} ({shape['type']}): {_number(shape['keys'], 'key')}")
+    if said["outbox_entries"]:
+        typer.echo(f"  {_number(said['outbox_entries'], 'change')} in its outbox did not reach MongoDB")
+    if said["dead_letters"]:
+        typer.echo(f"  {_number(said['dead_letters'], 'dead letter')}")
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def remove(
+    contract: Annotated[str, typer.Argument(help="Name of a contract that is no longer among the files.")],
+    keys: Annotated[bool, typer.Option("--keys", help="Also its keys and search indexes in Redis.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove what a contract left in Redis: its records and, with --keys, its keys and indexes. Nothing in MongoDB.
+
+    Keys that another contract has by now stay, and so do those that an application writes (direction redis_to_mongo
+    and both). Exit code 1 where a daemon still works on the contract.
+    """
+    from syncd.cli.shared import store_of
+    from syncd.stores.orphans import find_orphan
+
+    store = store_of(contract)
+    orphan = find_orphan(store, contract)
+    if not (orphan.has_left or orphan.shapes):
+        typer.echo(
+            f"contract {contract} has not left: a daemon had it among its files when it was last seen; "
+            "remove its file there, and wait some seconds",
+            err=True,
+        )
+        raise typer.Exit(DIFFERENCE)
+    _print(_described(store, orphan))
+    if not yes:
+        _ask(orphan, keys)
+    _remove(store, orphan, keys)
+
+
+def _ask(orphan: Orphan, keys: bool) -> None:
+    if not sys.stdin.isatty():
+        typer.echo("nothing was removed: nobody can be asked here; say --yes", err=True)
+        raise typer.Exit(USAGE)
+    what = "these keys, their indexes and all records" if keys else "all records, and leave the keys"
+    typer.confirm(f"remove {what} of contract {orphan.contract}?", abort=True)
+
+
+def _remove(store: RedisStore, orphan: Orphan, keys: bool) -> None:
+    from syncd.stores.orphans import forget_turned, remove_indexes, remove_keys, remove_records
+
+    store.connect()
+    removed, indexes = 0, []
+    if keys:
+        removed = sum(remove_keys(store, orphan, shape) for shape in orphan.shapes)
+        indexes = remove_indexes(store, orphan.contract) if orphan.has_left else []
+    records = remove_records(store, orphan.contract) if orphan.has_left else 0
+    if keys and not orphan.has_left:
+        forget_turned(store, orphan.contract)
+    parts = [_number(removed, "key"), *(f"index {name}" for name in indexes), _number(records, "record")]
+    typer.echo(f"removed {', '.join(parts)} of contract {orphan.contract}")

@@ -1,0 +1,160 @@
+"""What contracts left behind in Redis: keys that no contract has any more, and records. Finds and removes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from syncd.contract.template import KeyTemplate
+from syncd.errors import FencedError
+from syncd.plan.change import Retired
+from syncd.plan.claims import KEY, MONGO
+from syncd.plan.keys import parse_key
+from syncd.plan.state import TYPES
+from syncd.stores.claims import CONTRACTS, read_claims, read_left
+from syncd.stores.layout import partitions_of
+from syncd.stores.lease import newer_protocol
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore, translated
+from syncd.stores.scan import SCAN_COUNT, KeyScan
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A contract that left, or one that goes another way now and left the keys of before."""
+
+    contract: str
+    left: float | None
+    """Epoch seconds at which a daemon saw that it is gone; None where it is only turned round."""
+    kind: str
+    """See plan/claims; empty where it never ran."""
+    shapes: tuple[Retired, ...]
+    """Whose keys may still be there. Of a contract to MongoDB none: its keys are the application's."""
+    outbox: int
+    """Changes that did not reach MongoDB."""
+    dead_letters: int
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the contract as a whole is gone."""
+        return self.left is not None
+
+
+def find_orphans(store: RedisStore) -> list[Orphan]:
+    """All of this Redis, by name."""
+    left = read_left(store)
+    found = [_orphan(store, name, left.get(name)) for name in _contracts(store)]
+    return [orphan for orphan in found if orphan.has_left or orphan.shapes]
+
+
+def find_orphan(store: RedisStore, contract: str) -> Orphan:
+    """One contract, whether it left or not."""
+    return _orphan(store, contract, read_left(store).get(contract))
+
+
+def _contracts(store: RedisStore) -> list[str]:
+    with translated():
+        names: Any = store.client.hkeys(CONTRACTS)
+    return sorted(name.decode() for name in names if not name.startswith(b"set "))
+
+
+def _orphan(store: RedisStore, contract: str, left: float | None) -> Orphan:
+    keys = ControlKeys(contract)
+    shapes: dict[tuple[str, str], Retired] = {}
+    kinds = set()
+    for part in partitions_of(store, contract):
+        with translated():
+            said: Any = store.client.hmget(part.position, "kind", "owned", "orphaned")
+        kind, owned, turned = (text.decode() if text else "" for text in said)
+        kind = kind or (MONGO if owned else "")
+        kinds.add(kind)
+        entries = json.loads(turned or "[]")
+        if left is not None and kind == MONGO:
+            entries += json.loads(owned or "[]")
+        for name, template, redis_type in entries:
+            shapes[name, template] = Retired(name, redis_type, KeyTemplate.parse(template))
+    with translated():
+        outbox: Any = store.client.xlen(keys.outbox)
+        dead: Any = store.client.xlen(keys.dead)
+    return Orphan(contract, left, "/".join(sorted(kinds - {""})), tuple(shapes.values()), outbox, dead)
+
+
+def keys_of(store: RedisStore, contract: str, shape: Retired) -> Iterator[list[str]]:
+    """The keys of a shape, page by page, but for those of a contract that is there."""
+    scan = KeyScan(store, ControlKeys(contract))
+    _, claims = read_claims(store)
+    present = [
+        KeyTemplate.parse(name.removeprefix(KEY))
+        for name, said in claims.items()
+        # Of the others the map says which keys are theirs; the function that removes looks there.
+        if name.startswith(KEY) and (said["by_id"] or said["kind"] != MONGO)
+    ]
+    for page in _pages(scan, shape):
+        keys = [key for key in page if not any(parse_key(template, key) is not None for template in present)]
+        if keys:
+            yield [key.decode(errors="surrogateescape") for key in keys]
+
+
+def _pages(scan: KeyScan, shape: Retired) -> Iterator[Sequence[bytes]]:
+    if shape.by_id:
+        for keys in scan.keys(shape):
+            yield [key for key in keys if parse_key(shape.template, key) is not None]
+    else:
+        for entries in scan.maps(shape):
+            yield list(entries.values())
+
+
+def remove_keys(store: RedisStore, orphan: Orphan, shape: Retired) -> int:
+    """Remove the keys of a shape; how many there were. Raises FencedError where a daemon works on the contract."""
+    count = 0
+    for keys in keys_of(store, orphan.contract, shape):
+        args = [orphan.contract, TYPES.get(shape.type, shape.type), "" if orphan.has_left else "turned"]
+        raw = [key.encode(errors="surrogateescape") for key in keys]
+        count += int(_called(store, orphan.contract, "syncd_remove_keys", raw, args)[1])
+    return count
+
+
+def remove_indexes(store: RedisStore, contract: str) -> list[str]:
+    """Drop the search indexes of a contract, without their keys. Returns their names."""
+    registry = ControlKeys(contract).indexes
+    with translated():
+        raw: Any = store.client.hgetall(registry)
+        names = sorted({json.loads(said)["name"] for said in raw.values()})
+        present: Any = store.client.execute_command("FT._LIST") if names else []
+        dropped = [name for name in names if name.encode() in present]
+        for name in dropped:
+            store.client.execute_command("FT.DROPINDEX", name)
+    return dropped
+
+
+def remove_records(store: RedisStore, contract: str) -> int:
+    """Remove all that syncd keeps of a contract; how many keys that were."""
+    records: list[bytes] = []
+    with translated():
+        records.extend(store.client.scan_iter(match=f"syncd:{{{contract}}}:*", count=SCAN_COUNT))
+    for start in range(0, len(records) or 1, SCAN_COUNT):
+        is_last = "1" if start + SCAN_COUNT >= len(records) else ""
+        page = records[start : start + SCAN_COUNT]
+        _called(store, contract, "syncd_remove_records", page, [contract, is_last])
+    return len(records)
+
+
+def forget_turned(store: RedisStore, contract: str) -> None:
+    """The keys that a contract had before it went another way are gone."""
+    for part in partitions_of(store, contract):
+        with translated():
+            store.client.hdel(part.position, "orphaned")
+
+
+def _called(store: RedisStore, contract: str, name: str, keys: list[bytes], args: list[str]) -> list[Any]:
+    reply: list[Any] = store.call(name, keys, args)
+    if reply[0] == b"version":
+        raise newer_protocol(reply)
+    if reply[0] == b"held":
+        holder = reply[1].decode()
+        raise FencedError(
+            f"{holder} works on contract {contract}; remove its file, or stop that daemon, first", holder
+        )
+    return reply
