@@ -1,0 +1,548 @@
+"""Key templates that pass from one contract to another, by one daemon's edits (promises 1, 4, 6, 7 and 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from syncd.embedded import RedisServer, ReplicaSet
+from tests.support.check import wait_until
+from tests.support.handover import (
+    BOTH_KEYSPACE,
+    FROM_KEYS,
+    KEYSPACE,
+    Contract,
+    Contracts,
+    Node,
+    World,
+    contract,
+    shape,
+    world,
+)
+
+COUNT = 100
+FILM, SESS = shape("film:{_id}"), shape("sess:{_id}", name="sess")
+TOGETHER = {"films": contract("films", FILM, SESS)}
+UNIQUE: dict[str, Any] = {"unique": [["slug"]]}
+APART = {"films": contract("films", FILM), "sessions": contract("films", SESS)}
+
+WAYS = ("running", "down", "killed")
+"""How a daemon gets an edit: it reads it, or it was stopped, or killed, and finds it at its start."""
+
+
+@pytest.fixture
+def both(replica_set: ReplicaSet, redis_server: RedisServer) -> Iterator[World]:
+    with world(replica_set.uri, redis_server.url) as found:
+        found.fill("films", range(COUNT))
+        yield found
+
+
+@pytest.fixture
+def node(both: World, replica_set: ReplicaSet, redis_server: RedisServer, tmp_path: Path) -> Iterator[Node]:
+    one = Node(tmp_path / "contracts", replica_set.uri, redis_server.url)
+    yield one
+    one.daemon.close()
+
+
+def run(node: Node, both: World, contracts: Contracts) -> None:
+    node.start(contracts)
+    node.wait_serves()
+    both.wait_rest(contracts)
+
+
+def edit(node: Node, contracts: Contracts, way: str = "running") -> None:
+    """Returns when the whole set is live."""
+    if way == "running":
+        node.edit(contracts)
+    else:
+        node.daemon.terminate() if way == "down" else node.daemon.kill()
+        node.start(contracts)
+    node.wait_serves()
+
+
+def change(both: World, collection: str = "films", n: int = 1) -> None:
+    """Some documents change, one goes, and another comes."""
+    numbers = sorted(both.documents[collection])
+    both.set(collection, numbers[5:20], n=n, text=f"changed {n}")
+    both.delete(collection, numbers[:1])
+    both.fill(collection, [numbers[-1] + 1], n)
+
+
+def check(both: World, contracts: Contracts, *collections: str, left: Contracts | None = None) -> None:
+    """Everything is as it should be, and so it is when documents have changed: every lane works."""
+    both.wait_rest(contracts, left)
+    for collection in collections:
+        change(both, collection, n=7)
+    both.wait_rest(contracts, left)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", ["hash", "json", "string"])
+def test_a_projection_moves_to_a_file_of_its_own(both: World, node: Node, kind: str, way: str) -> None:
+    """nothing_lost: one edit moves a projection of each type into another contract, while the daemon runs, is stopped,
+    or was killed; its keys stay and follow their documents."""
+    film, sess = shape("film:{_id}", type=kind), shape("sess:{_id}", name="sess", type=kind)
+    run(node, both, {"films": contract("films", film, sess)})
+    apart = {"films": contract("films", film), "sessions": contract("films", sess)}
+    edit(node, apart, way)
+    check(both, apart, "films")
+
+
+def test_a_projection_moves_and_changes(both: World, node: Node) -> None:
+    """nothing_lost, no_ghosts: a projection moves with other fields, under a filter, to another type of Redis: its keys
+    are what the new contract says, and no dead letter is left of the old type."""
+    run(node, both, TOGETHER)
+    both.set("films", range(0, COUNT, 2), kind="series")
+    sess = shape("sess:{_id}", name="visit", type="json")
+    apart = {
+        "films": contract("films", shape("film:{_id}", fields={"n": "n"})),
+        "sessions": contract("films", sess, filter={"kind": "series"}),
+    }
+    edit(node, apart)
+    both.wait_rest(apart)
+    both.set("films", range(0, COUNT, 4), kind="film")
+    check(both, apart, "films")
+    assert not both.redis.keys("syncd:*:dead")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("capture", FROM_KEYS)
+def test_a_projection_becomes_an_applications(both: World, node: Node, capture: str, way: str) -> None:
+    """nothing_lost, no_echo: a projection moves into a contract under which an application owns the keys and deletions
+    delete documents: no key and no document goes. What the application then writes and deletes goes over."""
+    run(node, both, TOGETHER)
+    sessions = contract("films", SESS, sync=FROM_KEYS[capture])
+    apart = {"films": contract("films", FILM), "sessions": sessions}
+    edit(node, apart, way)
+    both.wait_rest(apart)
+    both.put("sessions", sessions, range(10, 30), 3)
+    both.put("sessions", sessions, range(500, 505), 3)
+    both.remove("sessions", sessions, range(40, 45))
+    both.wait_rest(apart)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("capture", FROM_KEYS)
+def test_an_applications_keys_become_a_projection(both: World, node: Node, capture: str, way: str) -> None:
+    """nothing_lost, no_ghosts, no_echo: keys that an application owned become a projection of another contract: no
+    document goes, keys without a document do, and what documents hold shows."""
+    sessions = contract("films", SESS, sync=FROM_KEYS[capture])
+    both.without = {f"sess:{number}" for number in range(COUNT)}
+    before = {"films": contract("films", FILM), "sessions": sessions}
+    node.start(before)
+    node.wait_serves()
+    both.without -= {f"sess:{number}" for number in range(50)}
+    both.put("sessions", sessions, range(50), 1)
+    if capture.startswith("both"):
+        both.without = set()
+    both.wait_rest(before)
+    both.without = set()
+    edit(node, TOGETHER, way)
+    check(both, TOGETHER, "films")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_two_contracts_swap_their_templates(both: World, node: Node, way: str) -> None:
+    """nothing_lost, no_ghosts: two contracts of different collections take each other's template: each key is what
+    its new contract says, and none without a document is left."""
+    both.fill("people", range(50, 50 + COUNT), 9)
+    before = {"a": contract("films", shape("x:{_id}")), "b": contract("people", shape("y:{_id}"))}
+    after = {"a": contract("films", shape("y:{_id}")), "b": contract("people", shape("x:{_id}"))}
+    run(node, both, before)
+    edit(node, after, way)
+    check(both, after, "films", "people")
+    edit(node, before, way)
+    check(both, before, "films", "people")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_three_contracts_pass_their_templates_round(both: World, node: Node, way: str) -> None:
+    """nothing_lost: templates go round a ring of three contracts of one collection, twice; every key is there."""
+    names, ring = ("a", "b", "c"), ["x:{_id}", "y:{_id}", "z:{_id}"]
+    for turn in range(3):
+        now = {name: contract("films", shape(ring[(at + turn) % 3])) for at, name in enumerate(names)}
+        run(node, both, now) if not turn else edit(node, now, way)
+    check(both, now, "films")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_name_that_is_used_again(both: World, node: Node, way: str) -> None:
+    """nothing_lost: a contract gets another name, and later another contract gets its old name: the records of the
+    first use remove no key of the contract that has its templates now."""
+    both.fill("people", range(COUNT), 5)
+    run(node, both, TOGETHER)
+    renamed = {"movies": TOGETHER["films"]}
+    edit(node, renamed, way)
+    check(both, renamed, "films")
+    again = {**renamed, "films": contract("people", shape("person:{_id}"))}
+    edit(node, again, way)
+    check(both, again, "films", "people")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_name_that_changes_its_direction(both: World, node: Node, way: str) -> None:
+    """nothing_lost, no_echo: one name goes from MongoDB to Redis, then from keys to MongoDB, then back, then once more,
+    and both sides change all the time: no document and no key goes but those that somebody deleted."""
+    forth = {"films": contract("films", FILM)}
+    back = {"films": contract("films", FILM, sync=KEYSPACE)}
+    run(node, both, forth)
+    for turn in (1, 2):
+        edit(node, back, way)
+        both.wait_rest(back)
+        both.put("films", back["films"], range(20, 30), 10 * turn)
+        both.remove("films", back["films"], [60 + turn])
+        both.wait_rest(back)
+        edit(node, forth, way)
+        check(both, forth, "films")
+
+
+def test_a_name_that_goes_through_all_directions(both: World, node: Node) -> None:
+    """nothing_lost, no_echo: one name, one template, and every direction after every other."""
+    kinds: dict[str, Contract] = {
+        kind: contract("films", FILM, sync=sync) for kind, sync in FROM_KEYS.items()
+    }
+    kinds["forth"] = contract("films", FILM)
+    order = [
+        "forth",
+        "outbox",
+        "both, outbox",
+        "forth",
+        "both, keyspace",
+        "keyspace",
+        "both, outbox",
+        "outbox",
+        "forth",
+    ]
+    run(node, both, {"films": kinds["forth"]})
+    for turn, kind in enumerate(order):
+        now = {"films": kinds[kind]}
+        if turn:
+            edit(node, now)
+        both.wait_rest(now)
+        if kind != "forth":
+            both.put("films", now["films"], range(turn, 90, 9), 100 + turn)
+        if kind not in ("outbox", "keyspace"):
+            both.set("films", range(91, 95), n=200 + turn)
+        both.wait_rest(now)
+
+
+@pytest.mark.parametrize("capture", ["keyspace", "both, keyspace"])
+@pytest.mark.parametrize("same", [True, False], ids=["one name", "two names"])
+def test_a_document_leaves_the_filter_meanwhile(both: World, node: Node, same: bool, capture: str) -> None:
+    """nothing_lost, no_echo: an application owned keys, then a contract with a filter had them and removed some; when
+    the application's contract has them again, their documents are not taken for deleted."""
+    both.set("films", range(COUNT), kind="film")
+    keys = {"a": contract("films", FILM, sync=FROM_KEYS[capture])}
+    filtered = contract("films", FILM, filter={"kind": "film"})
+    run(node, both, {"a": contract("films", FILM)})
+    edit(node, keys)
+    both.put("a", keys["a"], range(COUNT), 1)
+    both.wait_rest(keys)
+    between = {"a" if same else "b": filtered}
+    edit(node, between)
+    both.set("films", range(30), kind="series")
+    both.wait_rest(between)
+    edit(node, keys)
+    if capture == "keyspace":
+        both.without = {f"film:{number}" for number in range(30)}
+    both.wait_rest(keys)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_contract_that_comes_back_copies(both: World, node: Node, way: str) -> None:
+    """nothing_lost, no_ghosts: a contract was removed, its keys got a foreign field, and documents changed and went:
+    when it comes back it copies, and every key is as its document."""
+    both.fill("people", range(10))
+    other = {"people": contract("people", shape("person:{_id}"))}
+    run(node, both, {**TOGETHER, **other})
+    edit(node, other, way)
+    check(both, other, "people", left=TOGETHER)
+    for key in both.redis.scan_iter("sess:*"):
+        both.redis.hset(key, "foreign", "1")
+    both.delete("films", range(10))
+    both.set("films", range(50, 60), n=4)
+    edit(node, {**TOGETHER, **other}, way)
+    check(both, {**TOGETHER, **other}, "films", "people")
+
+
+@pytest.mark.parametrize("capture", FROM_KEYS)
+def test_a_contract_from_keys_that_comes_back(both: World, node: Node, capture: str) -> None:
+    """nothing_lost: a contract from keys was removed, and the application went on: what it wrote arrives when the
+    contract comes back. Deletions that nobody noted delete nothing: nobody was there to be told."""
+    both.fill("people", range(10))
+    other = {"people": contract("people", shape("person:{_id}"))}
+    films = contract("films", FILM, sync=FROM_KEYS[capture])
+    run(node, both, {**other, "films": contract("films", FILM)})
+    edit(node, {**other, "films": films})
+    both.put("films", films, range(COUNT), 1)
+    both.wait_rest({**other, "films": films})
+    edit(node, other)
+    both.put("films", films, range(50), 2)
+    edit(node, {**other, "films": films})
+    both.wait_rest({**other, "films": films})
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_removed_contract_left_is_adopted(both: World, node: Node, way: str) -> None:
+    """nothing_lost, no_ghosts: a contract goes, and stays away; another one takes its template for another collection,
+    and has its keys only. The first comes back with other keys, and removes none of the second's."""
+    both.fill("people", range(50, 50 + COUNT), 5)
+    other = {"people": contract("people", shape("person:{_id}"))}
+    run(node, both, {**TOGETHER, **other})
+    edit(node, other, way)
+    both.wait_rest(other, left=TOGETHER)
+    taken = {"people": contract("people", shape("person:{_id}"), SESS)}
+    left = {"films": contract("films", FILM)}
+    edit(node, taken, way)
+    check(both, taken, "people", left=left)
+    edit(node, {**taken, **left}, way)
+    check(both, {**taken, **left}, "people", "films")
+
+
+def test_a_projection_that_nobody_takes(both: World, node: Node) -> None:
+    """no_ghosts: a projection that is dropped and that no other contract takes leaves no key; nor does one whose keys
+    change, at the same time as another contract takes a third."""
+    third = shape("third:{_id}", name="third")
+    run(node, both, {"films": contract("films", FILM, SESS, third)})
+    after = {"films": contract("films", shape("movie:{_id}")), "sessions": contract("films", SESS)}
+    edit(node, after)
+    check(both, after, "films")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_keys_that_are_no_function_of_the_id(both: World, node: Node, way: str) -> None:
+    """nothing_lost, no_ghosts: a template by another field moves to another contract, which then knows which key each
+    document had: documents that move, before and behind, leave no old key."""
+    film, slug = shape("film:{_id}"), shape("slug:{slug}", name="slug")
+    run(node, both, {"films": contract("films", film, slug, **UNIQUE)})
+    both.set("films", [1], slug="moved1")
+    apart = {"films": contract("films", film), "slugs": contract("films", slug, **UNIQUE)}
+    edit(node, apart, way)
+    both.set("films", [2], slug="moved2")
+    both.delete("films", [3])
+    check(both, apart, "films")
+    together = {"films": contract("films", film, slug, **UNIQUE)}
+    edit(node, together, way)
+    both.set("films", [2], slug="moved again")
+    check(both, together, "films")
+
+
+def test_keys_by_a_field_go_to_another_collection(both: World, node: Node) -> None:
+    """no_ghosts: a template by another field passes to a contract of another collection: keys of the first that no
+    document of the second has are gone."""
+    both.fill("people", range(50, 50 + COUNT), 5)
+    slug = shape("slug:{slug}", name="slug")
+    run(node, both, {"films": contract("films", FILM, slug, **UNIQUE)})
+    after = {"films": contract("films", FILM), "people": contract("people", slug, **UNIQUE)}
+    edit(node, after)
+    check(both, after, "films", "people")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("a:{_id}", "a:{slug}"),
+        ("a:{slug}", "a:{_id}"),
+        ("film:{_id}", "{kind}:{_id}"),
+        ("{kind}:{_id}", "film:{_id}"),
+    ],
+    ids=["id to field", "field to id", "one to many", "many to one"],
+)
+def test_templates_that_meet(both: World, node: Node, first: str, second: str, way: str) -> None:
+    """nothing_lost, no_ghosts: a contract gives up a template, and another takes one that is not the same but may have
+    the same keys: each key that both may have is there, and none of the first alone is left."""
+    both.set("films", range(COUNT), kind="film")
+    both.set("films", range(40, COUNT), kind="show")
+    for number in range(30):  # a text of digits is escaped in keys; these look like other documents' numbers
+        both.set("films", [number], slug=number + 10)
+    film = shape("movie:{_id}")
+    run(node, both, {"films": contract("films", film, shape(first, name="other"), **UNIQUE)})
+    apart = {
+        "films": contract("films", film),
+        "others": contract("films", shape(second, name="other"), **UNIQUE),
+    }
+    edit(node, apart, way)
+    both.wait_rest(apart)
+    both.set("films", range(60, 80), n=8)
+    both.delete("films", range(5, 9))
+    both.wait_rest(apart)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_index_moves_with_its_projection(both: World, node: Node, way: str) -> None:
+    """nothing_lost: a projection with an index moves to another contract and back: the alias finds every document all
+    the time that all is live, and no index is left behind it."""
+    index = {
+        "name": "sessions-idx",
+        "fields": [{"name": "text", "type": "text"}, {"name": "n", "type": "numeric"}],
+    }
+    sess = {**SESS, "index": index}
+    together = {"films": contract("films", FILM, sess)}
+    apart = {"films": contract("films", FILM), "sessions": contract("films", sess)}
+    run(node, both, together)
+    for now in (apart, together):
+        edit(node, now, way)
+        check(both, now, "films")
+        wait_until(lambda: found(both) == len(both.documents["films"]), 20, lambda: f"{found(both)} found")
+
+
+def found(both: World) -> int:
+    return int(both.redis.execute_command("FT.SEARCH", "sessions-idx", "*", "LIMIT", 0, 0)[0])
+
+
+def test_an_index_changes_with_the_move(both: World, node: Node) -> None:
+    """nothing_lost: a projection moves, and its index gets another field on the way: the alias finds every document,
+    also by the new field."""
+    text, number = {"name": "text", "type": "text"}, {"name": "n", "type": "numeric"}
+    old = {**SESS, "index": {"name": "sessions-idx", "fields": [text]}}
+    new = {**SESS, "index": {"name": "sessions-idx", "fields": [text, number]}}
+    run(node, both, {"films": contract("films", FILM, old)})
+    apart = {"films": contract("films", FILM), "sessions": contract("films", new)}
+    edit(node, apart)
+    check(both, apart, "films")
+    asked = ("FT.SEARCH", "sessions-idx", "@n:[0 1000]", "LIMIT", 0, 0)
+    wait_until(lambda: both.redis.execute_command(*asked)[0] == len(both.documents["films"]), 20)
+
+
+def test_on_delete_ignore(both: World, node: Node) -> None:
+    """nothing_lost: contracts that leave keys of deleted documents alone give and take templates; no key goes."""
+    ignore = {"on_delete": "ignore"}
+    run(node, both, {"films": contract("films", FILM, SESS, sync=ignore)})
+    apart = {
+        "films": contract("films", FILM, sync=ignore), "sessions": contract("films", SESS, sync=ignore),
+    }  # fmt: skip
+    edit(node, apart)
+    both.wait_rest(apart)
+    both.mongo.get_database("faults").films.delete_many({"_id": {"$lt": 10}})
+    both.set("films", range(20, 30), n=3)
+    wait_until(lambda: both.keys() == both.wanted(apart), 20)
+
+
+def test_a_taker_that_cannot_work(both: World, node: Node) -> None:
+    """nothing_lost, nothing_silent: the contract that takes a template fails: its keys stay as they were, and the one
+    that gave it up works on. When the taker can work, it takes them over."""
+    both.mongo["faults"].command("create", "view", viewOn="films", pipeline=[])
+    run(node, both, TOGETHER)
+    node.edit({"films": contract("films", FILM), "sessions": contract("view", SESS)})
+    node.wait_state("sessions", "failed")
+    node.wait_state("films", "live")
+    both.wait_rest(TOGETHER)
+    edit(node, APART)
+    check(both, APART, "films")
+
+
+def test_a_projection_gets_another_name(both: World, node: Node) -> None:
+    """nothing_lost: a projection gets another name, and so does one whose keys follow another field; keys stay."""
+    slug = shape("slug:{slug}", name="slug")
+    run(node, both, {"films": contract("films", FILM, slug, **UNIQUE)})
+    after = {"films": contract("films", {**FILM, "projection": "b"}, {**slug, "projection": "c"}, **UNIQUE)}
+    edit(node, after)
+    both.set("films", [2], slug="moved")
+    check(both, after, "films")
+
+
+def test_a_key_template_that_was_text_with_variables(
+    both: World, replica_set: ReplicaSet, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """nothing_lost: a template with the name of the site and the same one written out are one template; a masked field
+    goes with it."""
+    masked = {"n": {"from": "n", "type": "int"}, "text": {"from": "text", "mask": "hmac"}}
+    with_site = shape("${SYNCD_SITE}:sess:{_id}", name="sess", fields=masked)
+    written = shape("berlin:sess:{_id}", name="sess", fields=masked)
+    node = Node(
+        tmp_path / "contracts",
+        replica_set.uri,
+        redis_server.url,
+        SYNCD_SITE="berlin",
+        SYNCD_HMAC_KEY="k" * 32,
+    )
+    try:
+        node.start({"films": contract("films", FILM, with_site)})
+        node.wait_serves()
+        before = both.keys()
+        assert sum(key.startswith("berlin:sess:") for key in before) == COUNT
+        apart = {"films": contract("films", FILM), "sessions": contract("films", written)}
+        edit(node, apart)
+        both.set("films", range(50, 60), n=3)
+        wait_until(lambda: both.redis.hget("berlin:sess:50", "n") == b"3", 20)
+        after = both.keys()
+        assert after.keys() == before.keys()
+        assert all(after[f"berlin:sess:{n}"] == before[f"berlin:sess:{n}"] for n in range(50))
+    finally:
+        node.daemon.close()
+
+
+def test_two_contracts_read_one_stream(both: World, node: Node) -> None:
+    """applied_once: a stream is no template with one owner: two contracts append its entries, one of them goes and
+    comes back under another name; each collection has every entry once."""
+    stream = {
+        "projection": "event",
+        "type": "stream",
+        "key": "events",
+        "fields": {"n": {"from": "n", "type": "int"}},
+    }
+    sync = {"direction": "redis_to_mongo", "capture": "append"}
+    one, two = contract("one", stream, sync=sync), contract("two", stream, sync=sync)
+    node.start({"one": one, "two": two})
+    node.wait_serves()
+    for number in range(50):
+        both.redis.xadd("events", {"n": number})
+    entries = both.mongo["faults"]
+    wait_until(lambda: entries.one.count_documents({}) == entries.two.count_documents({}) == 50, 20)
+    edit(node, {"one": one})
+    for number in range(50, 80):
+        both.redis.xadd("events", {"n": number})
+    edit(node, {"one": one, "second": two})
+    for collection in (entries.one, entries.two):
+        wait_until(
+            lambda c=collection: sorted(d["n"] for d in c.find()) == list(range(80)),  # type: ignore[misc]
+            20,
+            lambda c=collection: f"{c.name}: {c.count_documents({})}",  # type: ignore[misc]
+        )
+
+
+PROCESSES: dict[str, dict[str, str]] = {
+    "workers": {"SYNCD_WORKERS": "2"},
+    "split": {"SYNCD_WORKERS": "2", "SYNCD_SPLIT": "true"},
+    "executors": {"SYNCD_SNAPSHOT_PROCESSES": "2", "SYNCD_CHUNK_DOCUMENTS": "10"},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("how", PROCESSES)
+def test_several_processes(
+    both: World, replica_set: ReplicaSet, redis_server: RedisServer, tmp_path: Path, how: str, way: str
+) -> None:
+    """nothing_lost, no_echo: templates pass between contracts of several worker processes, of contracts in partitions,
+    and while processes read for a copy: to a file of their own, to another collection, to an application, and back."""
+    both.fill("people", range(50, 50 + COUNT), 5)
+    node = Node(tmp_path / "contracts", replica_set.uri, redis_server.url, **PROCESSES[how])
+    people = contract("people", shape("person:{_id}"))
+    try:
+        run(node, both, {**TOGETHER, "people": people})
+        edit(node, {**APART, "people": people}, way)
+        check(both, {**APART, "people": people}, "films")
+        swapped = {"films": contract("films", SESS), "people": contract("people", FILM)}
+        edit(node, swapped, way)
+        check(both, swapped, "films", "people")
+        keys = {"people": swapped["people"], "sessions": contract("films", SESS, sync=KEYSPACE)}
+        edit(node, keys, way)
+        both.wait_rest(keys)
+    finally:
+        node.daemon.close()
+
+
+def test_both_ways_take_over_what_differs(both: World, node: Node) -> None:
+    """nothing_lost: keys that differ from their documents pass to a contract both ways: it meets them without a base
+    and decides by its rule; nothing is deleted on either side."""
+    run(node, both, TOGETHER)
+    for number in range(10):
+        both.redis.hset(f"sess:{number}", "n", 99)
+    both.redis.delete(*(f"sess:{number}" for number in range(20, 30)))
+    apart = {"films": contract("films", FILM), "sessions": contract("films", SESS, sync=BOTH_KEYSPACE)}
+    edit(node, apart)
+    both.wait_rest(apart)
