@@ -52,7 +52,9 @@ def wish_of(store: RedisStore, contract: str, claims: Claims) -> Wish:
             name for name, said in present.items() if said["contract"] != contract and _meets(claims, name)
         ],
         dropped=[
-            name for name, said in present.items() if said["contract"] == contract and name not in wanted
+            name
+            for name, said in present.items()
+            if said["contract"] == contract and name not in wanted and not said.get("free")
         ],
     )
 

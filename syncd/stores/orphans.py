@@ -89,7 +89,7 @@ def keys_of(store: RedisStore, contract: str, shape: Retired) -> Iterator[list[s
         KeyTemplate.parse(name.removeprefix(KEY))
         for name, said in claims.items()
         # Of the others the map says which keys are theirs; the function that removes looks there.
-        if name.startswith(KEY) and (said["by_id"] or said["kind"] != MONGO)
+        if name.startswith(KEY) and not said.get("free") and (said["by_id"] or said["kind"] != MONGO)
     ]
     for page in _pages(scan, shape):
         keys = [key for key in page if not any(parse_key(template, key) is not None for template in present)]

@@ -1,7 +1,8 @@
 -- Which contract may remove the keys of which template: one record for all contracts of this Redis.
 --
 -- `syncd:claims` is a hash: the name of a claim ("key film:{_id}", "index films") -> JSON with
---   contract, kind, draw, since, projection, type, by_id, pattern (a Lua pattern that fits every key of the template);
+--   contract, kind, draw, since, projection, type, by_id, pattern (a Lua pattern that fits every key of the template), and
+--   free where the contract no longer has it: the next one that wants it takes it, with the maps of its keys;
 -- field `version` grows with every change of it, field `draws` with every number that was drawn.
 -- A draw says which of two daemons has the newer contract files: the one that started, or reloaded, later.
 -- `since` is the version at which the contract gained the claim: a position that is older has to copy.
@@ -65,7 +66,7 @@ local function foreign_claims(contract)
     if all[at]:sub(1, 4) == 'key ' then
       local claim = cjson.decode(all[at + 1])
       claim.template = all[at]:sub(5)
-      if claim.contract ~= contract then found[#found + 1] = claim end
+      if claim.contract ~= contract and not claim.free then found[#found + 1] = claim end
     end
   end
   return found
@@ -89,7 +90,7 @@ local function claim_refusal(wish, draw, dead)
   if (redis.call('HGET', CLAIMS, 'version') or '0') ~= wish.seen then return {'again', ''} end
   for _, name in ipairs(wish.taken) do
     local claim = claim_named(name)
-    if claim then
+    if claim and not claim.free then
       local holder = holder_of(claim.contract, dead)
       if holder then return {'claimed', holder, name, claim.contract} end
       if claim.draw > draw and not was_released(claim.contract) then
@@ -101,6 +102,14 @@ end
 
 local function rename_over(old, new)
   if redis.call('EXISTS', old) == 1 then redis.call('RENAME', old, new) end
+end
+
+-- What the keys of a template are that another contract wrote: the copy may replace this type, and what of it is not
+-- the taker's goes with what the taker itself has no longer.
+local function add_owned(position, name, claim)
+  local owned = cjson.decode(redis.call('HGET', position, 'owned') or '[]')
+  owned[#owned + 1] = {claim.projection, name:sub(5), claim.type}
+  redis.call('HSET', position, 'owned', cjson.encode(owned))
 end
 
 -- The maps of a template, and the record of an index, go along with the claim.
@@ -127,27 +136,35 @@ local function void(position, base)
   redis.call('DEL', base .. 'synced', base .. 'marks')
 end
 
+local function free_claim(name)
+  local claim = claim_named(name)
+  claim.free = true
+  redis.call('HSET', CLAIMS, name, cjson.encode(claim))
+end
+
 -- Take the claims of `wish` for a contract. Returns the claims that were taken from others, as {name, contract, ...},
 -- and the latest `since` of its claims.
-local function take_claims(contract, wish, draw, is_old)
+local function take_claims(contract, position, wish, draw, is_old)
   local base, changed, latest = base_of(contract), false, 0
-  local version, handed, taken, wanted = tonumber(wish.seen) + 1, {}, {}, {}
+  local version, handed, wanted = tonumber(wish.seen) + 1, {}, {}
   for _, claim in ipairs(wish.claims) do wanted[claim.name] = claim end
   for _, name in ipairs(wish.taken) do
     local claim = claim_named(name)
     if claim then
       hand_over(name, claim, wanted[name], base)
+      if claim.pattern ~= '' and wish.kind == 'mongo' then add_owned(position, name, claim) end
       redis.call('HDEL', CLAIMS, name)
       handed[#handed + 1] = name; handed[#handed + 1] = claim.contract
-      changed, taken[name] = true, true
+      changed = true
     end
   end
   for _, name in ipairs(wish.dropped) do
-    redis.call('HDEL', CLAIMS, name)
+    free_claim(name)
     changed = true
   end
   for _, claim in ipairs(wish.claims) do
     local before = claim_named(claim.name)
+    if before and before.free then before = nil end
     -- A position that was stored before there were claims goes on, unless another contract had the keys.
     local since = before and before.since or (is_old and #handed == 0) and 0 or version
     if not before or before.draw ~= draw or before.kind ~= wish.kind or before.projection ~= claim.projection then
@@ -184,20 +201,18 @@ local function is_of_set(record, place, present)
   return false
 end
 
--- Take all claims from a contract.
-local function drop_claims(contract)
-  local all, count = redis.call('HGETALL', CLAIMS), 0
+-- Free all claims of a contract, or remove them.
+local function drop_claims(contract, drop)
+  local all = redis.call('HGETALL', CLAIMS)
   for at = 1, #all, 2 do
-    if all[at]:find(' ', 1, true) and cjson.decode(all[at + 1]).contract == contract then
-      count = count + redis.call('HDEL', CLAIMS, all[at])
-    end
+    if all[at]:find(' ', 1, true) and cjson.decode(all[at + 1]).contract == contract then drop(all[at]) end
   end
-  if count > 0 then redis.call('HINCRBY', CLAIMS, 'version', 1) end
+  redis.call('HINCRBY', CLAIMS, 'version', 1)
 end
 
 -- args: protocol, place, digest of the set, JSON list of its names, epoch seconds. Notes which contracts a daemon runs.
 -- One that was part of such a set, is not among them, and that nobody works on, has left: it keeps its keys and records,
--- and loses its claims, so that it copies if it comes back. Replies {'ok', name, ...} of those that have left now.
+-- and its claims are free, so that it copies if it comes back. Replies {'ok', name, ...} of those that have left now.
 local function roster(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
   local names, present, in_use, reply = cjson.decode(args[4]), {}, {}, {'ok'}
@@ -212,7 +227,7 @@ local function roster(keys, args)
       elseif not record.left and is_of_set(record, args[2], present) and not holder_of(name) then
         record.left = tonumber(args[5])
         redis.call('HSET', CONTRACTS, name, cjson.encode(record))
-        drop_claims(name)
+        drop_claims(name, free_claim)
         reply[#reply + 1] = name
       end
       in_use[record.set] = true
@@ -257,7 +272,7 @@ local function remove_records(keys, args)
     if contract_of(key) == args[2] then redis.call('DEL', key) end
   end
   if args[3] == '1' then
-    drop_claims(args[2])
+    drop_claims(args[2], function(name) redis.call('HDEL', CLAIMS, name) end)
     redis.call('HDEL', CONTRACTS, args[2])
   end
   return {'ok'}
