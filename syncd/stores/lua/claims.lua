@@ -146,7 +146,9 @@ end
 -- and the latest `since` of its claims.
 local function take_claims(contract, position, wish, draw, is_old)
   local base, changed, latest = base_of(contract), false, 0
-  local version, handed, wanted = tonumber(wish.seen) + 1, {}, {}
+  local handed, wanted = {}, {}
+  -- Where the record is gone, numbers go on above all that it can have given.
+  local version = wish.seen == '0' and tonumber(redis.call('TIME')[1]) or tonumber(wish.seen) + 1
   for _, claim in ipairs(wish.claims) do wanted[claim.name] = claim end
   for _, name in ipairs(wish.taken) do
     local claim = claim_named(name)
