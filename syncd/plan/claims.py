@@ -78,17 +78,18 @@ def claims_of(plan: ContractPlan) -> Claims:
     if isinstance(plan, AppendPlan):
         return Claims(APPEND, plan.fingerprint, ())
     if isinstance(plan, StatePlan):
-        claim = _claim_of(plan.template, plan.projection, plan.contract.redis[0].type)
+        claim = key_claim(plan.template, plan.projection, plan.contract.redis[0].type)
         return Claims(plan.contract.sync.capture or "", plan.fingerprint, (claim,))
     assert isinstance(plan, Plan)
-    keys = (_claim_of(shape.template, shape.name, shape.type) for shape in plan.shapes)
+    keys = (key_claim(shape.template, shape.name, shape.type) for shape in plan.shapes)
     kind = BOTH if isinstance(plan, TwoWayPlan) else MONGO
     return Claims(kind, plan.fingerprint, (*keys, *_index_claims(plan)))
 
 
-def _claim_of(template: KeyTemplate, projection: str, kind: str) -> Claim:
+def key_claim(template: KeyTemplate, projection: str, redis_type: str) -> Claim:
+    """The claim on the keys of one template."""
     pattern = _VALUE.join(_MAGIC.sub(r"%\1", literal) for literal in template.literals)
-    return Claim(KEY + template.text, projection, kind, template.by_id, f"^{pattern}$")
+    return Claim(KEY + template.text, projection, redis_type, template.by_id, f"^{pattern}$")
 
 
 def _index_claims(plan: Plan) -> Iterable[Claim]:

@@ -65,6 +65,11 @@ class Servers:
                 _drop_indexes(client, token)
                 _delete(client, f"{token}*")
                 _delete(client, f"syncd:*{token}*")
+                for record in ("syncd:claims", "syncd:contracts"):
+                    said: Any = client.hgetall(record)
+                    gone = [name for name, text in said.items() if token.encode() in name + text]
+                    if gone:
+                        client.hdel(record, *gone)
 
     def __enter__(self) -> Servers:
         return self

@@ -1,0 +1,274 @@
+"""Which contract has which key template: the record in Redis, as lanes of several daemons ask for it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis import Redis
+
+from syncd.contract.template import KeyTemplate
+from syncd.errors import FencedError
+from syncd.plan.claims import INDEX, KEY, Claim, Claims, key_claim
+from syncd.plan.keys import render
+from syncd.stores.claims import CLAIMS, read_claims, read_left
+from syncd.stores.lease import OLDER_WAITS, Lease
+from syncd.stores.orphans import find_orphan, remove_keys, remove_records
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore
+from tests.unit.plan.strategies import key_values
+
+TTL_S = 0.2
+
+
+class Daemon:
+    """One of several, with the contracts that it is asked for."""
+
+    numbers = count(1)
+
+    def __init__(self, store: RedisStore, token: str) -> None:
+        self._store, self._token = store, token
+        self._owner = f"host/kernel/0/{next(self.numbers)}"
+        self._leases: dict[str, Lease] = {}
+
+    def take(
+        self, name: str, *templates: str, kind: str = "mongo", version: str = "1", ttl: float = 60
+    ) -> Lease:
+        """The lease of a contract with these templates, under the prefix of the test; `slug` has a map."""
+        claims = [key_claim(KeyTemplate.parse(f"{self._token}:{text}"), "card", "hash") for text in templates]
+        found = self._leases.get(name + version)
+        if found is None:
+            keys = ControlKeys(f"{self._token}-{name}")
+            found = self._leases[name + version] = Lease(
+                self._store, keys, self._owner, ttl, Claims(kind, version, tuple(claims))
+            )
+        found.acquire()
+        return found
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[RedisStore]:
+    store = RedisStore(redis_url)
+    store.connect()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def old(store: RedisStore, token: str) -> Daemon:
+    return Daemon(store, token)
+
+
+@pytest.fixture
+def new(store: RedisStore, token: str) -> Daemon:
+    return Daemon(store, token)
+
+
+def holders(store: RedisStore, token: str) -> dict[str, str]:
+    """Contract by template, without what is free."""
+    _, claims = read_claims(store)
+    return {
+        name.removeprefix(f"{KEY}{token}:"): said["contract"].removeprefix(f"{token}-")
+        for name, said in claims.items()
+        if name.startswith(f"{KEY}{token}:") and not said.get("free")
+    }
+
+
+def tell_roster(store: RedisStore, token: str, place: str, *names: str) -> list[str]:
+    """What a daemon says of its set. Returns the contracts that left."""
+    full = [f"{token}-{name}" for name in names]
+    digest = f"{token} {' '.join(names)}"
+    reply = store.call("syncd_roster", [], [f"{token}:{place}", digest, json.dumps(full), round(time.time())])
+    return [name.decode().removeprefix(f"{token}-") for name in reply[1:]]
+
+
+def test_a_template_has_one_contract(store: RedisStore, token: str, old: Daemon, new: Daemon) -> None:
+    """While a daemon works on a contract, another one that could have the same keys gets no lease; when it has stopped,
+    it gets lease and template in one step."""
+    lease = old.take("a", "x:{_id}")
+    for template in ("x:{_id}", "x:{slug}", "{slug}:7"):
+        with pytest.raises(FencedError, match="belongs to contract") as told:
+            new.take("b", template, version=template)
+        assert told.value.holder
+    assert holders(store, token) == {"x:{_id}": "a"}
+    lease.release()
+    new.take("b", "x:{slug}", version="x:{slug}")
+    assert holders(store, token) == {"x:{slug}": "b"}
+
+
+def test_a_template_that_was_let_go(store: RedisStore, token: str, old: Daemon, new: Daemon) -> None:
+    """A contract that has lost a template works on; who wants the template has it."""
+    old.take("a", "x:{_id}", "y:{_id}")
+    old.take("a", "y:{_id}", version="2")
+    new.take("b", "x:{_id}")
+    assert holders(store, token) == {"y:{_id}": "a", "x:{_id}": "b"}
+
+
+def test_maps_and_types_go_along(
+    store: RedisStore, redis: Redis, token: str, old: Daemon, new: Daemon
+) -> None:
+    """The map of keys of a template goes to the contract that takes it, and so does what type its keys have."""
+    old.take("a", "x:{slug}").release()
+    theirs, mine = ControlKeys(f"{token}-a"), ControlKeys(f"{token}-b")
+    redis.hset(theirs.keys_by_id("card", f"{token}:x:{{slug}}"), "1", f"{token}:x:one")
+    redis.hset(theirs.ids_by_key("card", f"{token}:x:{{slug}}"), f"{token}:x:one", "0000000000000001 1")
+    new.take("b", "x:{slug}")
+    assert redis.hgetall(mine.keys_by_id("card", f"{token}:x:{{slug}}")) == {b"1": f"{token}:x:one".encode()}
+    assert redis.exists(mine.ids_by_key("card", f"{token}:x:{{slug}}"))
+    assert json.loads(redis.hget(mine.position, "owned") or "") == [["card", f"{token}:x:{{slug}}", "hash"]]
+
+
+def test_a_position_is_void_when_another_contract_had_the_keys(
+    redis: Redis, token: str, old: Daemon, new: Daemon
+) -> None:
+    """A contract gets its template back, or goes another way: it begins again. A restart, or a version of
+    before there were claims, goes on."""
+    position = ControlKeys(f"{token}-a").position
+    redis.hset(position, mapping={"token": "old", "epoch": 5})
+    old.take("a", "x:{_id}").release()
+    old.take("a", "x:{_id}").release()
+    assert redis.hget(position, "token") == b"old"
+    new.take("b", "x:{_id}").release()
+    new.take("a", "x:{_id}").release()
+    assert redis.hget(position, "token") is None
+    assert int(redis.hget(position, "epoch") or 0) > 5
+    redis.hset(position, "token", "new")
+    new.take("a", "x:{_id}", kind="keyspace", version="2")
+    assert redis.hget(position, "token") is None
+
+
+def test_an_older_version_leaves_a_newer_one_time(
+    store: RedisStore, token: str, old: Daemon, new: Daemon
+) -> None:
+    """A daemon with newer files lost its lease by accident: one with older files waits some lease times, then goes on.
+    Where the newer one stopped in order, it goes on at once."""
+    old.take("a", "x:{_id}", ttl=TTL_S)
+    with pytest.raises(FencedError):
+        new.take("a", "x:{_id}", version="2", ttl=TTL_S)
+    time.sleep(1.5 * TTL_S)  # the lease runs out
+    new.take("a", "x:{_id}", version="2", ttl=TTL_S).release()
+    old.take("a", "x:{_id}", ttl=TTL_S)
+    time.sleep(1.5 * TTL_S)
+    new.take("a", "x:{_id}", version="2", ttl=TTL_S)
+    time.sleep(1.5 * TTL_S)
+    with pytest.raises(FencedError, match="newer version") as told:
+        old.take("a", "x:{_id}", ttl=TTL_S)
+    assert not told.value.holder
+    time.sleep(OLDER_WAITS * TTL_S + 0.05)
+    old.take("a", "x:{_id}", ttl=TTL_S)
+
+
+def test_an_older_contract_takes_nothing_back(
+    store: RedisStore, token: str, old: Daemon, new: Daemon
+) -> None:
+    """A contract of newer files took a template over and its daemon was killed: the older one says who has it, and
+    waits. A daemon that starts now has the newest files."""
+    old.take("a", "x:{_id}", ttl=TTL_S)
+    time.sleep(1.5 * TTL_S)
+    new.take("b", "x:{_id}", ttl=TTL_S)
+    time.sleep(1.5 * TTL_S)
+    with pytest.raises(FencedError, match="newer contract files, which nobody runs"):
+        old.take("a", "x:{_id}", ttl=TTL_S)
+    Daemon(store, token).take("a", "x:{_id}", version="again")
+    assert holders(store, token) == {"x:{_id}": "a"}
+
+
+def test_daemons_with_the_same_contract_are_equals(old: Daemon, new: Daemon) -> None:
+    """Two daemons with the same contract replace each other without a wait."""
+    old.take("a", "x:{_id}", ttl=TTL_S)
+    time.sleep(1.5 * TTL_S)
+    new.take("a", "x:{_id}", ttl=TTL_S)
+    time.sleep(1.5 * TTL_S)
+    old.take("a", "x:{_id}", ttl=TTL_S)
+
+
+def test_an_index_goes_along(redis: Redis, store: RedisStore, token: str, old: Daemon, new: Daemon) -> None:
+    """The record of the index that serves an alias goes to the contract that takes the alias."""
+    alias = Claim(f"{INDEX}{token}-films", "card", "hash", True, "")
+
+    def lease(name: str) -> Lease:
+        return Lease(
+            store, ControlKeys(f"{token}-{name}"), f"h/k/0/{name}", 60, Claims("mongo", "1", (alias,))
+        )
+
+    first = lease("a")
+    first.acquire()
+    redis.hset(ControlKeys(f"{token}-a").indexes, f"serving:{token}-films", "{}")
+    first.release()
+    lease("b").acquire()
+    assert redis.hgetall(ControlKeys(f"{token}-b").indexes) == {f"serving:{token}-films".encode(): b"{}"}
+    assert not redis.exists(ControlKeys(f"{token}-a").indexes)
+
+
+def test_a_contract_that_left(store: RedisStore, redis: Redis, token: str, old: Daemon, new: Daemon) -> None:
+    """A contract has left when a daemon of the same place, or of a set with others of it, runs without it and nobody
+    works on it. It begins again when it comes back."""
+    old.take("a", "x:{_id}").release()
+    lease = old.take("b", "y:{_id}")
+    assert tell_roster(store, token, "one", "a", "b") == []
+    assert tell_roster(store, token, "a third", "c") == []
+    assert tell_roster(store, token, "elsewhere", "a") == [], "somebody works on b"
+    lease.release()
+    assert tell_roster(store, token, "elsewhere", "a") == ["b"]
+    assert tell_roster(store, token, "one") == []
+    assert tell_roster(store, token, "elsewhere") == ["a"]
+    assert {f"{token}-a", f"{token}-b"} <= read_left(store).keys()
+    redis.hset(ControlKeys(f"{token}-a").position, "token", "old")
+    old.take("a", "x:{_id}")
+    assert redis.hget(ControlKeys(f"{token}-a").position, "token") is None
+
+
+def test_remove_spares_what_another_contract_has(
+    store: RedisStore, redis: Redis, token: str, old: Daemon, new: Daemon
+) -> None:
+    """Keys of a contract that left go where no other contract has them, and only of the type that it wrote; records go,
+    and while a daemon works on it nothing does."""
+    lease = old.take("a", "x:{_id}", "y:{_id}")
+    owned = [["card", f"{token}:{name}:{{_id}}", "hash"] for name in "xy"]
+    redis.hset(ControlKeys(f"{token}-a").position, "owned", json.dumps(owned))
+    for key in ("x:1", "y:1", "y:2"):
+        redis.hset(f"{token}:{key}", "a", "1")
+    redis.set(f"{token}:x:2", "a string")
+    tell_roster(store, token, "one", "a")
+    with pytest.raises(FencedError):
+        remove_records(store, f"{token}-a")
+    lease.release()
+    tell_roster(store, token, "one")
+    new.take("b", "y:{_id}", kind="keyspace")
+    orphan = find_orphan(store, f"{token}-a")
+    assert [remove_keys(store, orphan, shape) for shape in orphan.shapes] == [1, 0]
+    assert set(redis.keys(f"{token}:*")) == {f"{token}:{key}".encode() for key in ("y:1", "y:2", "x:2")}
+    assert remove_records(store, f"{token}-a") > 0
+    assert not redis.keys(f"syncd:{{{token}-a}}:*")
+    assert not [name for name in redis.hkeys(CLAIMS) if f"{token}:x".encode() in name]
+
+
+literals = st.text(st.sampled_from("ab^$()%.[]*+-? é/%1"), max_size=4)
+
+
+@given(
+    parts=st.lists(st.tuples(literals, key_values), min_size=1, max_size=3),
+    tail=literals,
+)
+def test_the_pattern_of_a_template_fits_its_keys(
+    redis_url: str, parts: list[tuple[str, Any]], tail: str
+) -> None:
+    """The Lua pattern by which a key is spared fits every key that the template can make, with values of every type."""
+    text = "".join(f"{literal}:{{f{at}}}" for at, (literal, _) in enumerate(parts)) + tail
+    template = KeyTemplate.parse(text)
+    try:
+        key = render(template)({f"f{at}": value for at, (_, value) in enumerate(parts)}).encode()
+    except Exception:
+        return
+    claim = key_claim(template, "card", "hash")
+    with Redis.from_url(redis_url) as client:
+        found: Any = client.eval("return ARGV[1]:find(ARGV[2]) and 1 or 0", 0, key, claim.pattern)  # type: ignore[no-untyped-call]
+        other: Any = client.eval("return ARGV[1]:find(ARGV[2]) and 1 or 0", 0, b"~" + key, claim.pattern)  # type: ignore[no-untyped-call]
+    assert found == 1
+    assert other == 0 or text.startswith(":")
