@@ -28,6 +28,8 @@ ASKED_S = 0.05
 EVERY_S = 1.0
 LOOK_AT_OPTION_S = 2.0
 SUBSCRIBED_S = 10.0
+DRAIN_S = 2.0
+"""A lane that stops goes on so long with what it has heard: the contract may go the other way next."""
 WORD_S = 2.0
 """So long a key that is not there waits for the event that says why: it is on its way, as a rule."""
 
@@ -68,6 +70,13 @@ class KeyspaceRun(StateRun):
             if self._catchup is None:
                 self._passing.answer()
             self._status.heard()
+        self._drain()
+
+    def _drain(self) -> None:
+        end = time.monotonic() + DRAIN_S
+        while time.monotonic() < end and self._listening.backlog().entries:
+            self._apply(self._dirty.take(MOST_KEYS))
+            self._dirty.wait(ASKED_S)
 
     def _mind_gaps(self) -> None:
         """Begin to compare all keys where events were lost; once more behind that, where it is going on."""

@@ -29,6 +29,8 @@ MOST_ENTRIES = 2000
 BLOCK_MS = 500
 """How long a read waits for an entry: far below the time after which a connection is given up."""
 EVERY_S = 1.0
+DRAIN_S = 3.0
+"""A lane that stops goes on so long with what waits: the contract may go the other way next."""
 _NO_KEY = Refused("foreign_key", "the entry has no field `key`")
 
 
@@ -71,6 +73,12 @@ class OutboxRun(StateRun):
                 self._missing.judge()
             if self._copy is not None:
                 self._copy_more(self._copy)
+        self._drain()
+
+    def _drain(self) -> None:
+        end = time.monotonic() + DRAIN_S
+        while time.monotonic() < end and (entries := self._take(block=False)):
+            self._apply(entries)
 
     def _bound(self) -> None:
         """Tell the functions how many entries may wait."""
@@ -82,13 +90,13 @@ class OutboxRun(StateRun):
             elif wanted is not None and present != str(wanted).encode():
                 client.set(self._control.outbox_max, wanted)
 
-    def _take(self) -> list[Entry]:
-        """The first entries of the outbox, as soon as there are any."""
-        block = [] if self._copy is not None else ["BLOCK", BLOCK_MS]
+    def _take(self, *, block: bool = True) -> list[Entry]:
+        """The first entries of the outbox; with `block` as soon as there are any."""
+        wait = ["BLOCK", BLOCK_MS] if block and self._copy is None else []
         try:
             with translated():
                 found: Any = self._redis.client.execute_command(
-                    "XREAD", "COUNT", MOST_ENTRIES, *block, "STREAMS", self._control.outbox, "0-0"
+                    "XREAD", "COUNT", MOST_ENTRIES, *wait, "STREAMS", self._control.outbox, "0-0"
                 )
         except FatalError as error:
             if "WRONGTYPE" not in str(error):
