@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from syncd import __version__
+from syncd import __version__, tracebacks
 from syncd.cli import deadletters
 from syncd.cli.check import check
 from syncd.cli.demo import demo
@@ -21,7 +21,7 @@ from syncd.cli.orphans import remove
 from syncd.cli.reconcile import reconcile
 from syncd.cli.run import run
 from syncd.cli.schema import schema
-from syncd.cli.shared import DIFFERENCE, UNREACHABLE, USAGE
+from syncd.cli.shared import DIFFERENCE, UNREACHABLE, USAGE, told
 from syncd.cli.snapshot import snapshot
 from syncd.cli.status import status
 from syncd.errors import CapabilityError, SettingsError, StoreError, SyncdError
@@ -54,10 +54,11 @@ app.add_typer(deadletters.app, name="deadletters")
 
 def main() -> None:
     """Run one verb, and turn the errors of syncd into a message and an exit code."""
+    tracebacks.guard()
     try:
         app(prog_name="syncd")
     except SyncdError as error:
-        typer.echo(f"syncd: {error}", err=True)
+        typer.echo(f"syncd: {told(error)}", err=True)
         sys.exit(exit_code(error))
 
 

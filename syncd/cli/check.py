@@ -3,17 +3,17 @@
 # ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from syncd.cli.shared import DIFFERENCE, Output
+from syncd.text import escaped, json_text
 
 if TYPE_CHECKING:
     from syncd.contract.loaded import ContractSet, LoadedContract
-    from syncd.errors import Problem
+    from syncd.errors import ContractError, Problem
 
 
 def check(
@@ -36,15 +36,13 @@ def check(
             _ask_servers(contract_set)
         contracts = contract_set.contracts
     except ContractError as error:
-        typer.echo(
-            _problems_as_json(error.problems) if output == "json" else _problems_as_text(error.problems)
-        )
+        typer.echo(_problems_as_json(error.problems) if output == "json" else _problems_as_text(error))
         raise typer.Exit(DIFFERENCE) from None
     summaries = [_summary(contract) for contract in contracts]
     if output == "json":
         typer.echo(_json({"ok": True, "contracts": summaries, "problems": []}))
     else:
-        typer.echo("\n".join(map(_line, summaries)))
+        typer.echo("\n".join(escaped(_line(summary)) for summary in summaries))
 
 
 def _ask_servers(contracts: ContractSet) -> None:
@@ -55,15 +53,14 @@ def _ask_servers(contracts: ContractSet) -> None:
 
     report = preflight(contracts, Settings.from_environment())
     told = [str(finding) for finding in report.findings if finding.problem is None]
-    typer.echo("\n".join([*report.servers, *told]), err=True)
+    typer.echo("\n".join(map(escaped, [*report.servers, *told])), err=True)
     if report.problems:
         raise ContractError(report.problems)
 
 
-def _problems_as_text(problems: list[Problem]) -> str:
-    files = len({problem.file for problem in problems})
-    count = f"{_counted(len(problems), 'problem')} in {_counted(files, 'file')}"
-    return "\n".join([*map(str, problems), count])
+def _problems_as_text(error: ContractError) -> str:
+    count = f"{_counted(error.count, 'problem')} in {_counted(error.files, 'file')}"
+    return "\n".join([*map(str, error.problems), count])
 
 
 def _counted(number: int, noun: str) -> str:
@@ -81,16 +78,16 @@ def _summary(loaded: LoadedContract) -> dict[str, Any]:
     return {
         "file": loaded.file,
         "name": contract.name,
-        "version": contract.metadata.version,
-        "owner": contract.metadata.owner,
-        "collection": contract.mongo.collection,
+        "version": loaded.written("metadata", "version"),
+        "owner": loaded.written("metadata", "owner"),
+        "collection": loaded.written("mongo", "collection"),
         "direction": contract.sync.direction,
         "projections": [
             {
-                "name": projection.projection,
+                "name": loaded.written("redis", at, "projection"),
                 "type": projection.type,
                 "key": loaded.written("redis", at, "key"),
-                "index": projection.index and projection.index.name,
+                "index": projection.index and loaded.written("redis", at, "index", "name"),
             }
             for at, projection in enumerate(contract.redis)
         ],
@@ -107,4 +104,4 @@ def _line(summary: dict[str, Any]) -> str:
 
 
 def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return json_text(value)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncd.cli.shared import DIFFERENCE, USAGE, Output, store_of
+from syncd.text import escaped
 
 if TYPE_CHECKING:
     from syncd.stores.deadletters import DeadLetter
@@ -39,9 +40,8 @@ def list_letters(contract: Contract, output: Output = "text") -> None:
     else:
         for letter in letters:
             where = letter.key or f"_id {letter.id}"
-            typer.echo(
-                f"{letter.entry}  {_moment(letter)}  {letter.projection}  {where}  {letter.reason}: {letter.detail}"
-            )
+            said = f"{letter.projection}  {where}  {letter.reason}: {letter.detail}"
+            typer.echo(escaped(f"{letter.entry}  {_moment(letter)}  {said}"))
     raise typer.Exit(DIFFERENCE if letters else 0)
 
 
@@ -55,7 +55,8 @@ def show(contract: Contract, entry: str) -> None:
             typer.echo(json.dumps(asdict(letter) | {"change": json.loads(letter.change)}, indent=2))
             return
     typer.echo(
-        f"contract {contract} has no dead letter {entry}; `syncd deadletters list {contract}`", err=True
+        f"contract {contract} has no dead letter {escaped(entry)}; `syncd deadletters list {contract}`",
+        err=True,
     )
     raise typer.Exit(DIFFERENCE)
 

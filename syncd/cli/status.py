@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from syncd.cli.orphans import show_orphans
+from syncd.text import escaped_all
 
 PIPE_COLUMNS = 240
 """A pipe has no width of its own; values must not be cut there."""
@@ -42,12 +43,13 @@ def status(
     if output == "json":
         typer.echo(json.dumps(said, indent=2))
     else:
-        _print_table(said)
+        _print_table(escaped_all(said))
     raise typer.Exit(0 if said["ready"] and said["contracts"]["valid"] else 1)
 
 
 def _print_table(said: dict[str, Any]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=f"syncd {said['version']}", title_justify="left", box=None, pad_edge=False)
@@ -57,8 +59,8 @@ def _print_table(said: dict[str, Any]) -> None:
         )
     for lane in said["lanes"]:
         table.add_row(
-            _name(lane), lane["collection"], lane["state"], f"{lane['lag_seconds']:.1f}", str(lane["changes"]),
-            str(lane["snapshot"]["copied"]), str(lane["dead_letters"]), lane["position"],
+            escape(_name(lane)), escape(lane["collection"]), lane["state"], f"{lane['lag_seconds']:.1f}",
+            str(lane["changes"]), str(lane["snapshot"]["copied"]), str(lane["dead_letters"]), escape(lane["position"]),
         )  # fmt: skip
     console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     console.print(table)

@@ -11,13 +11,16 @@ from redis import exceptions as driver
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from syncd.errors import CapabilityError, FatalError, StoreError, TransientError
+from syncd.errors import CapabilityError, FatalError, StoreError, TransientError, UriError
 from syncd.stores.capabilities import Capabilities, detect
 from syncd.stores.functions import Functions
+from syncd.stores.uri import read_uri
+from syncd.stores.words import of_redis
 
 SOCKET_TIMEOUT_S = 15.0
 """A call that takes longer is given up: the other end may be gone without a word."""
 
+_SCHEMES = ("redis", "rediss", "unix")
 _OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
 _TRANSIENT_CODES = (
     "OOM", "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "MOVED", "ASK", "NOREPLICAS",
@@ -32,6 +35,7 @@ class RedisStore:
         # The driver must not send again by itself: a lost reply does not mean a lost write. Lanes retry, from the
         # position they find.
         try:
+            self.address = read_uri(url, _SCHEMES)
             self.client = Redis.from_url(
                 url,
                 protocol=2,
@@ -43,10 +47,11 @@ class RedisStore:
                 health_check_interval=0,
                 client_name="syncd",
             )
-        except ValueError as error:
-            raise FatalError(
-                "redis", f"SYNCD_REDIS_URL is not usable: {error}; write redis://host:port/0"
-            ) from None
+        except UriError as error:
+            raise FatalError("redis", f"SYNCD_REDIS_URL is not usable: {error}") from None
+        except ValueError:  # the driver quotes parts of the URL
+            what = "the driver does not take it; write redis://user:password@host:port/0, percent-encoded"
+            raise FatalError("redis", f"SYNCD_REDIS_URL is not usable: {what}") from None
         self.functions = Functions()
 
     def connect(self) -> Capabilities:
@@ -96,7 +101,7 @@ def translated() -> Iterator[None]:
 
 def translate(error: driver.RedisError) -> StoreError:
     """One error of the driver as an error of syncd; what is unknown counts as fatal, so that it is seen."""
-    text = str(error)
+    text = of_redis(error)
     if isinstance(error, driver.AuthenticationError | driver.NoPermissionError):
         return FatalError(
             "redis", f"Redis refuses us: {text}; mend the user, password or ACL in SYNCD_REDIS_URL"

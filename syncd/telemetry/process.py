@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 
 from syncd import __version__
 from syncd.telemetry.metrics import CONTRACTS_VALID, RELOADS, WORKER_RESTARTS, WORKER_UP
+from syncd.text import escaped_all
+from syncd.tracebacks import guard, render_exception
 
 _log = structlog.stdlib.get_logger("syncd")
 
 
 def configure_logging(level: str, form: str) -> None:
     """Log to stderr: JSON lines, or text for people (`auto`: on a terminal)."""
+    guard()
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
     structlog.configure(
@@ -23,7 +27,8 @@ def configure_logging(level: str, form: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            render_exception,
+            *([_escape] if console else []),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper(), logging.INFO)),
@@ -31,6 +36,11 @@ def configure_logging(level: str, form: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def _escape(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """JSON has escapes of its own; text for people gets them here."""
+    return {name: value if name == "exception" else escaped_all(value) for name, value in event.items()}
 
 
 def worker_died(worker: int, exit_code: int | None, retry_s: float) -> None:

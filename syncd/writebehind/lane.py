@@ -41,7 +41,7 @@ class AppendLane(BaseLane):
     ) -> None:
         super().__init__(plan.name, mongo, redis, settings, requests)
         self.plan = plan
-        self.status = AppendStatus(plan.name, plan.contract.mongo.collection, plan.freshness_s)
+        self.status = AppendStatus(plan.name, plan.contract.shown_collection, plan.freshness_s)
         self._group = Group(redis, plan, owner)
         self._lease = Lease(redis, ControlKeys(plan.name), owner, settings.lease_ttl, claims_of(plan))
         telemetry.contract_known(plan.name, plan.freshness_s, store="mongo")
