@@ -31,8 +31,8 @@ def many(form: str, size: int = SIZE) -> str:
 HOSTILE = {
     "aliases": f"a: &a 1\nb: [{many('*a,')}]\n",
     "same_keys": HEAD + MONGO + "redis:\n" + many("- {projection: p#, type: hash, key: 'x:{_id}', fields: [a]}\n"),
-    "no_prefix": HEAD + MONGO + "redis:\n" + many("- {projection: p#, type: hash, key: '{_id}:#', fields: [a]}\n", 7000),
-    "long_keys": HEAD + MONGO + "redis:\n" + many(f"- {{projection: p#, type: hash, key: '{{_id}}:{'a{b}' * 100}#', fields: [a]}}\n", 50_000),
+    "no_prefix": HEAD + MONGO + "redis:\n" + many("- {projection: p#, type: hash, key: '{_id}:#', fields: [a]}\n", 7000),  # noqa: E501
+    "long_keys": HEAD + MONGO + "redis:\n" + many(f"- {{projection: p#, type: hash, key: '{{_id}}:{'a{b}' * 100}#', fields: [a]}}\n", 50_000),  # noqa: E501
     "wrong_entries": HEAD + MONGO + "redis:\n" + many("  - x\n"),
     "wrong_fields": HEAD + MONGO + WIDE % many("f#: {x: 1},"),
     "wrong_functions": HEAD + MONGO + WIDE % many('f#: {expr: "nofn(a#)"},'),
