@@ -35,6 +35,11 @@ class Settings(BaseSettings):
     http: str = Field(
         "127.0.0.1:9399", description="Address of metrics, probes and status; port 0 picks one."
     )
+    http_hosts: str = Field(
+        "",
+        description="Names, with commas between them, under which HTTP answers beside addresses, `localhost`, the name "
+        "of the machine or pod, names without a dot and those of a cluster or local network; `*`: any.",
+    )
     hmac_key: SecretStr | None = Field(None, description="Key of `mask: hmac`.")
     token: SecretStr | None = Field(
         None, description="What a caller must show to have something done over HTTP; without it nobody may."

@@ -55,6 +55,7 @@ def run(
     from syncd.daemon.reload import Reloader, stamp
     from syncd.daemon.supervisor import Runner, Supervisor
     from syncd.daemon.workers import Workers
+    from syncd.ops.connections import raise_descriptors
     from syncd.ops.http import HttpServer, application
     from syncd.settings import Settings, contract_environment
 
@@ -63,6 +64,7 @@ def run(
         snapshot_processes=snapshot_processes, dask=dask,
     )  # fmt: skip
     telemetry.configure_logging(settings.log_level, settings.log_format)
+    raise_descriptors()
     stop = threading.Event()
     # A handler runs between any two steps of this thread. In the middle of `Event.wait` it would wait for ever for the
     # lock that `Event.set` needs; `put` of this queue is made for that.
@@ -79,7 +81,7 @@ def run(
     try:
         plans = runner.compile(entry.contract for entry in loaded.contracts)
         token = settings.token.get_secret_value() if settings.token else ""
-        server = HttpServer(application(runner, token), settings.http_address)
+        server = HttpServer(application(runner, token, settings.http_hosts.split(",")), settings.http_address)
         server.start()
         reloader = Reloader(settings.contracts, runner, stop, seen)
         reloader.start()

@@ -6,12 +6,15 @@ import contextlib
 import hmac
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 
+import anyio
+import anyio.to_thread
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -19,18 +22,27 @@ from starlette.routing import Route
 from syncd import __version__
 from syncd.daemon.supervisor import Runner, lane_name
 from syncd.errors import SettingsError
+from syncd.ops.connections import KEEP_ALIVE_S, LARGEST_HEAD, Quiet, connection_class, most_connections
+from syncd.ops.shield import Shield
+
+BACKLOG = 64
+"""So many connections are taken at once before any of them is counted."""
+PROBES = 8
 
 
-def application(runner: Runner, token: str = "") -> Starlette:
+def application(runner: Runner, token: str = "", hosts: Iterable[str] = ()) -> Starlette:
     """The pages: /metrics, /livez, /readyz, /status and, for people, /. With `token` there is something to do as well:
-    POST /reconcile/CONTRACT.
+    POST /reconcile/CONTRACT. `hosts`: names that the daemon has, see Shield.
     """
+    people = files("syncd.ops").joinpath("page.html").read_text(encoding="utf-8")
+    # Of its own: whatever takes long for others, there is a thread that can say that the daemon lives.
+    probes = anyio.CapacityLimiter(PROBES)
 
     def metrics(_: Request) -> Response:
         return Response(runner.metrics(), media_type=CONTENT_TYPE_LATEST)
 
-    def livez(_: Request) -> Response:
-        alive = runner.alive
+    async def livez(_: Request) -> Response:
+        alive = await anyio.to_thread.run_sync(lambda: runner.alive, limiter=probes)
         return JSONResponse({"alive": alive}, 200 if alive else 500)
 
     def readyz(_: Request) -> Response:
@@ -42,7 +54,7 @@ def application(runner: Runner, token: str = "") -> Starlette:
         return JSONResponse({"version": __version__, **runner.as_dict()})
 
     def page(_: Request) -> Response:
-        return HTMLResponse(files("syncd.ops").joinpath("page.html").read_text(encoding="utf-8"))
+        return HTMLResponse(people)
 
     def reconcile(request: Request) -> Response:
         if refused := _refused(request, token):
@@ -63,7 +75,8 @@ def application(runner: Runner, token: str = "") -> Starlette:
             Route("/readyz", readyz),
             Route("/status", status),
             Route("/", page),
-        ]
+        ],
+        middleware=[Middleware(Shield, hosts, people)],
     )
 
 
@@ -91,14 +104,21 @@ class HttpServer:
         host, port = address
         try:
             self._socket = socket.create_server(
-                address, family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=64
+                address, family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
             )
         except OSError as error:
             raise SettingsError(
                 f"SYNCD_HTTP: cannot listen on {host}:{port} ({error.strerror}); choose another"
             ) from None
         self.port: int = self._socket.getsockname()[1]
-        self._server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+        Quiet().install()
+        self._server = _Server(
+            uvicorn.Config(
+                app, log_config=None, access_log=False, lifespan="off", loop="asyncio", ws="none",
+                http=connection_class(most_connections()), backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE_S,
+                h11_max_incomplete_event_size=LARGEST_HEAD, server_header=False, timeout_graceful_shutdown=2,
+            )
+        )  # fmt: skip
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="http", daemon=True
         )

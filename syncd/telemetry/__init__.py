@@ -89,6 +89,7 @@ from syncd.telemetry.process import contracts_applied as contracts_applied
 from syncd.telemetry.process import daemon_started as daemon_started
 from syncd.telemetry.process import daemon_stopped as daemon_stopped
 from syncd.telemetry.process import daemon_stopping as daemon_stopping
+from syncd.telemetry.process import http_trouble as http_trouble
 from syncd.telemetry.process import reload_failed as reload_failed
 from syncd.telemetry.process import reload_refused as reload_refused
 from syncd.telemetry.process import worker_answers as worker_answers

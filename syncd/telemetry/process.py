@@ -43,6 +43,11 @@ def _escape(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[
     return {name: value if name == "exception" else escaped_all(value) for name, value in event.items()}
 
 
+def http_trouble(what: str, error: BaseException | None, count: int) -> None:
+    """The HTTP server met something odd; `count` times since the line before, of which the last is told."""
+    _log.warning("trouble in the HTTP server", what=what, count=count, exc_info=error)
+
+
 def worker_died(worker: int, exit_code: int | None, retry_s: float) -> None:
     """A worker process ended without being asked to. Negative exit codes are signals."""
     WORKER_RESTARTS.inc()

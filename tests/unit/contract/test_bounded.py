@@ -20,6 +20,7 @@ CPU_S = 10.0
 HEAD = "apiVersion: syncd/v1\nkind: SyncContract\nmetadata: {name: n, version: 1.0.0, owner: o}\n"
 MONGO = "mongo: {collection: a.b}\n"
 ONE = 'redis:\n  - {projection: p, type: hash, key: "x:{_id}", fields: [a]}\n'
+KEY = "- {projection: p#, type: hash, key: '%s', fields: [a]}\n"
 WIDE = 'redis:\n  - {projection: p, type: json, key: "x:{_id}", fields: {%s}}\n'
 
 
@@ -30,9 +31,9 @@ def many(form: str, size: int = SIZE) -> str:
 
 HOSTILE = {
     "aliases": f"a: &a 1\nb: [{many('*a,')}]\n",
-    "same_keys": HEAD + MONGO + "redis:\n" + many("- {projection: p#, type: hash, key: 'x:{_id}', fields: [a]}\n"),
-    "no_prefix": HEAD + MONGO + "redis:\n" + many("- {projection: p#, type: hash, key: '{_id}:#', fields: [a]}\n", 7000),  # noqa: E501
-    "long_keys": HEAD + MONGO + "redis:\n" + many(f"- {{projection: p#, type: hash, key: '{{_id}}:{'a{b}' * 100}#', fields: [a]}}\n", 50_000),  # noqa: E501
+    "same_keys": HEAD + MONGO + "redis:\n" + many(KEY % "x:{_id}"),
+    "no_prefix": HEAD + MONGO + "redis:\n" + many(KEY % "{_id}:#", 7000),
+    "long_keys": HEAD + MONGO + "redis:\n" + many(KEY % ("{_id}:" + "a{b}" * 100 + "#"), 50_000),
     "wrong_entries": HEAD + MONGO + "redis:\n" + many("  - x\n"),
     "wrong_fields": HEAD + MONGO + WIDE % many("f#: {x: 1},"),
     "wrong_functions": HEAD + MONGO + WIDE % many('f#: {expr: "nofn(a#)"},'),
