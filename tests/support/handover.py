@@ -180,7 +180,7 @@ class World:
             new = document(number, n)
             key = template.replace("{_id}", str(number))
             pipe.hset(key, mapping={"n": n, "text": new["text"]})
-            _note(pipe, name, said, key)
+            note(pipe, name, said, key)
             old = self.documents.setdefault(collection, {}).get(number, {"_id": number})
             self.documents[collection][number] = {**old, "n": n, "text": new["text"]}
         pipe.execute()
@@ -192,7 +192,7 @@ class World:
         for number in ids:
             key = template.replace("{_id}", str(number))
             pipe.delete(key)
-            _note(pipe, name, said, key, op="del")
+            note(pipe, name, said, key, op="del")
             del self.documents[_collection(said)][number]
         pipe.execute()
 
@@ -200,7 +200,7 @@ class World:
         """What is not as it should be under a set; `left`: contracts that went, whose keys are to be there too."""
         return [
             *self._different_documents(),
-            *_compared("key", self.wanted({**(left or {}), **contracts}), self.keys()),
+            *compared("key", self.wanted({**(left or {}), **contracts}), self.keys()),
         ]
 
     def wait_rest(
@@ -249,7 +249,7 @@ class World:
     def _different_documents(self) -> Iterator[str]:
         for collection, wanted in self.documents.items():
             found = {one["_id"]: one for one in self.mongo[DATABASE][collection].find({}, {"_syncd": 0})}
-            yield from _compared(f"document of {collection}", wanted, found)
+            yield from compared(f"document of {collection}", wanted, found)
 
 
 def document(number: int, n: int = 0, **more: Any) -> Document:
@@ -282,7 +282,7 @@ def _understood(kind: bytes, reply: Any) -> Content:
     return {"?": f"{kind!r} {reply!r}"}
 
 
-def _compared(what: str, wanted: Mapping[Any, Any], found: Mapping[Any, Any]) -> list[str]:
+def compared(what: str, wanted: Mapping[Any, Any], found: Mapping[Any, Any]) -> list[str]:
     missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     wrong = sorted(key for key in wanted.keys() & found.keys() if wanted[key] != found[key])
     said = [
@@ -305,7 +305,7 @@ def _only_key(said: Contract) -> str:
     return str(projected["key"])
 
 
-def _note(pipe: Any, name: str, said: Contract, key: str, **more: str) -> None:
+def note(pipe: Any, name: str, said: Contract, key: str, **more: str) -> None:
     if said["sync"]["capture"] == "outbox":
         pipe.xadd(f"syncd:{{{name}}}:outbox", {"key": key, **more})
 
