@@ -50,7 +50,7 @@ def node(both: World, replica_set: ReplicaSet, redis_server: RedisServer, tmp_pa
 def run(node: Node, both: World, contracts: Contracts) -> None:
     node.start(contracts)
     node.wait_serves()
-    both.wait_rest(contracts)
+    assert not both.differences(contracts)
 
 
 def edit(node: Node, contracts: Contracts, way: str = "running") -> None:

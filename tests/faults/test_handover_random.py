@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from syncd.embedded import RedisServer, ReplicaSet
-from tests.support.check import meanwhile, wait_until
-from tests.support.handover import DATABASE, LEASE_S, Node, World, compared, document, note, world
+from tests.support.check import meanwhile
+from tests.support.handover import DATABASE, LEASE_S, Node, World, compared, document, note, until, world
 from tests.support.handover_model import COLLECTIONS, STABLE, Model, Said, Set, beginning, key_of
 
 SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
@@ -154,7 +154,7 @@ class Run:
                 self.check()
 
     def _wait_live(self, name: str) -> None:
-        wait_until(lambda: any(node.states(name) == {"live"} for node in self.nodes), 60, self._lanes)
+        until(lambda: any(node.states(name) == {"live"} for node in self.nodes), 60, self._lanes)
 
     def _put(self, name: str, said: Said) -> None:
         pipe = self.both.redis.pipeline(transaction=True)
@@ -166,7 +166,7 @@ class Run:
         pipe.execute()
 
     def _remove(self, name: str, said: Said) -> None:
-        there = sorted(n for n in self.model.keys[said.templates[0]] if n >= STABLE and n % 2 == 0)
+        there = sorted(n for n in self.model.ids(said, said.templates[0]) if n >= STABLE and n % 2 == 0)
         pipe = self.both.redis.pipeline(transaction=True)
         for number in there[: self.chance.randrange(4)]:
             key = key_of(said.templates[0], {"_id": number})
@@ -179,7 +179,7 @@ class Run:
     def check(self) -> None:
         """Both stores become what the model says, and stay so; nobody may write meanwhile."""
         with self._writer.paused():
-            wait_until(self._is_right, 60, lambda: f"{self.differences()}; {self._lanes()}")
+            until(self._is_right, 60, lambda: f"{self.differences()}; {self._lanes()}")
             time.sleep(REST_S)
             assert not (found := self.differences()), f"later: {found}"
         self.counts["checks"] += 1

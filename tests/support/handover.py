@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,15 @@ from typing import Any
 from pymongo import MongoClient
 from redis import Redis
 
-from tests.support.check import wait_until
+from tests.support.check import Value, wait_until
 from tests.support.daemon import Daemon
 from tests.support.servers import connect
 
 DATABASE = "faults"
-REST_S = 1.5
+REST_S = 1.0
 """How long everything must stay as it should be: what removes keys late removes them by then."""
+POLL_S = 0.1
+"""A look at everything costs more than one at a single fact."""
 TIMEOUT = 40.0
 LEASE_S = 2
 
@@ -57,6 +59,18 @@ def contract(collection: str, *shapes: Document, sync: Document | None = None, *
     """All of a contract but its name."""
     said = {"mongo": {"collection": f"{DATABASE}.{collection}", **mongo}, "redis": list(shapes)}
     return said if sync is None else {**said, "sync": sync}
+
+
+def until(look: Callable[[], Value], timeout: float, message: Callable[[], object]) -> Value:
+    """`wait_until`, at a slower pace."""
+
+    def step() -> Value:
+        answer = look()
+        if not answer:
+            time.sleep(POLL_S)
+        return answer
+
+    return wait_until(step, timeout, message)
 
 
 class Files:
@@ -105,7 +119,7 @@ class Node:
         """Returns when the daemon has taken the set."""
         before = self._reloads()
         self.files.write(contracts)
-        wait_until(
+        until(
             lambda: self._reloads() > before, TIMEOUT, lambda: f"a reload; {self.daemon.process.log_tail()}"
         )
 
@@ -125,7 +139,7 @@ class Node:
 
     def wait_state(self, name: str, state: str, timeout: float = TIMEOUT) -> dict[str, Any]:
         """Of all lanes of a contract; what the first tells."""
-        wait_until(lambda: self.states(name) == {state}, timeout, lambda: f"{name} {state}; {self.told()}")
+        until(lambda: self.states(name) == {state}, timeout, lambda: f"{name} {state}; {self.told()}")
         return self.lanes()[name][0]
 
     def serves(self) -> bool:
@@ -136,7 +150,7 @@ class Node:
         )
 
     def wait_serves(self, timeout: float = TIMEOUT) -> None:
-        wait_until(self.serves, timeout, lambda: f"all of {sorted(self.files.contracts)} live; {self.told()}")
+        until(self.serves, timeout, lambda: f"all of {sorted(self.files.contracts)} live; {self.told()}")
 
     def told(self) -> str:
         lanes = [lane for found in self.lanes().values() for lane in found]
@@ -207,7 +221,7 @@ class World:
         self, contracts: Contracts, left: Contracts | None = None, timeout: float = TIMEOUT
     ) -> None:
         """Until everything is as it should be; and so it must stay."""
-        wait_until(
+        until(
             lambda: not self.differences(contracts, left),
             timeout,
             lambda: "; ".join(self.differences(contracts, left)),

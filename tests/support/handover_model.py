@@ -73,7 +73,7 @@ class Model:
     documents: dict[str, dict[int, Document]] = field(default_factory=dict)
     contracts: Set = field(default_factory=dict)
     keys: dict[str, set[int]] = field(default_factory=dict)
-    """Of templates that an application owns: the ids that have a key."""
+    """Of templates that an application owns: the ids that have a key. Both ways, every document has one."""
     left: dict[str, Left] = field(default_factory=dict)
 
     @staticmethod
@@ -93,8 +93,7 @@ class Model:
     def held(self, said: Said, template: str) -> dict[str, Content]:
         """The keys of one template."""
         there = self.documents[said.collection]
-        if not said.forth:
-            there = {number: there[number] for number in self.keys[template]}
+        there = {number: there[number] for number in self.ids(said, template)}
         return {key_of(template, one): said.shown(one) for one in there.values()}
 
     # What may be written by whom.
@@ -291,7 +290,7 @@ class Model:
         old, self.contracts = self.contracts, new
         was, now = self._owners(old), self._owners(new)
         held = {text: self.held(said, text) for text, (_, said) in was.items()}
-        ids = {text: self._ids(said, text) for text, (_, said) in was.items()}
+        ids = {text: self.ids(said, text) for text, (_, said) in was.items()}
         for text, (_, said) in now.items():
             if text in self.left:
                 held[text] = dict(self.left.pop(text).keys)
@@ -304,8 +303,12 @@ class Model:
             if text not in now or now[text][1].forth:
                 self.keys.pop(text, None)
 
-    def _ids(self, said: Said, text: str) -> set[int]:
-        return set(self.documents[said.collection]) if said.forth else set(self.keys[text])
+    def ids(self, said: Said, text: str) -> set[int]:
+        return (
+            set(self.keys[text])
+            if said.way in ("outbox", "keyspace")
+            else set(self.documents[said.collection])
+        )
 
     def _adopt(self, said: Said, text: str, ids: set[int], held: dict[str, Content]) -> None:
         """An application owns these keys now: what has no document gets one. What differs, in another collection:
@@ -318,7 +321,7 @@ class Model:
                 there[number] = {"_id": number, **new}
             elif not said.two_way:
                 there[number] |= new
-        self.keys[text] = set(there) if said.two_way else set(ids)
+        self.keys[text] = set(ids)
 
     # Writes.
 
