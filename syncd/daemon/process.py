@@ -17,6 +17,7 @@ from syncd import telemetry
 from syncd.contract.model import Contract
 from syncd.daemon.supervisor import STOP_TIMEOUT_S, Changes
 from syncd.daemon.worker import APPLY, ASK, CHECK, HELLO, NOT_OURS, STOP, Report, work
+from syncd.plan.claims import Templates
 from syncd.settings import Settings
 
 ASK_TIMEOUT_S = 3.0
@@ -41,7 +42,7 @@ class WorkerProcess(threading.Thread):
         self.died = ""
         """How the last one ended, while no other runs in its place."""
         self.settings = settings
-        self._contracts: list[Contract] = []
+        self._content: tuple[list[Contract], Templates] = ([], ())
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
         self._answers: dict[int, queue.SimpleQueue[Any]] = {}
@@ -106,7 +107,7 @@ class WorkerProcess(threading.Thread):
         with self._lock:
             self._process, self._pipe, self.died = process, ours, ""
             with contextlib.suppress(OSError):  # the listener finds the same
-                ours.send((APPLY, 0, self._contracts))
+                ours.send((APPLY, 0, self._content))
                 if self._halt.is_set():  # asked before there was a pipe
                     ours.send((STOP, 0, None))
         return process
@@ -134,7 +135,7 @@ class WorkerProcess(threading.Thread):
         number = next(self._numbers)
         with self._lock:
             if word == APPLY:
-                self._contracts = content
+                self._content = content
             if self._pipe is None:
                 answer.put(None)
                 return answer
@@ -143,9 +144,11 @@ class WorkerProcess(threading.Thread):
                 self._pipe.send((word, number, content))
         return answer
 
-    def begin_apply(self, contracts: list[Contract]) -> queue.SimpleQueue[Changes | None]:
-        """Run these contracts, also in every process that follows this one."""
-        return self._call(APPLY, contracts)
+    def begin_apply(
+        self, contracts: list[Contract], templates: Templates
+    ) -> queue.SimpleQueue[Changes | None]:
+        """Run these contracts of a set with these templates, also in every process that follows this one."""
+        return self._call(APPLY, (contracts, templates))
 
     def begin_ask(self) -> queue.SimpleQueue[Report | None]:
         """Ask how it is. One that is about to start has no answer, nor has one that owes many."""

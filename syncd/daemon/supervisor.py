@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 from prometheus_client import generate_latest
@@ -21,6 +21,7 @@ from syncd.inbound.lane import Lane
 from syncd.lanes.lane import BaseLane
 from syncd.plan.append import AppendPlan
 from syncd.plan.base import ContractPlan
+from syncd.plan.claims import Templates, templates_of
 from syncd.plan.compile import Plan
 from syncd.plan.kinds import compile_any
 from syncd.plan.state import StatePlan
@@ -219,8 +220,11 @@ def lane_name(lane: dict[str, Any]) -> str:
     return str(lane["contract"] if lane["partition"] == "1/1" else f"{lane['contract']} {lane['partition']}")
 
 
-def compile_set(contracts: Iterable[Contract], settings: Settings) -> list[ContractPlan]:
-    """Compile contracts. Raises SettingsError, with the contract's name, where a setting is missing."""
+def compile_set(
+    contracts: Iterable[Contract], settings: Settings, templates: Templates | None = None
+) -> list[ContractPlan]:
+    """Compile contracts. `templates` are those of the whole set, where these are a part of it. Raises SettingsError,
+    with the contract's name, where a setting is missing."""
     secret = settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None
     plans: list[ContractPlan] = []
     for contract in contracts:
@@ -228,7 +232,8 @@ def compile_set(contracts: Iterable[Contract], settings: Settings) -> list[Contr
             plans.append(compile_any(contract, secret))
         except SettingsError as error:
             raise SettingsError(f"contract {contract.name}: {error}") from None
-    return plans
+    every = templates_of(plans) if templates is None else templates
+    return [replace(plan, templates=every) for plan in plans]
 
 
 def _same(a: ContractPlan, b: ContractPlan) -> bool:

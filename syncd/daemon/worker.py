@@ -75,7 +75,8 @@ class _Worker:
             while True:
                 word, number, content = self._work.get()
                 if word == APPLY:
-                    plans = compile_set(content, self._settings)
+                    contracts, templates = content
+                    plans = compile_set(contracts, self._settings, templates)
                     self._send(APPLY, number, self._supervisor.exchange(plans))
                 else:
                     self._supervisor.stop()

@@ -20,6 +20,7 @@ from syncd.daemon.supervisor import STOP_TIMEOUT_S, Changes, ContractsStatus, co
 from syncd.daemon.worker import Report
 from syncd.inbound.status import LaneStatus
 from syncd.plan.base import ContractPlan
+from syncd.plan.claims import templates_of
 from syncd.plan.partition import Partition
 from syncd.settings import Settings
 from syncd.stores.lease import new_owner
@@ -57,7 +58,8 @@ class Workers:
             self._places = place([plan.name for plan in plans], self._places, len(self._workers))
             self._shares = [self._share(plans, at) for at in range(len(self._workers))]
             pairs = zip(self._workers, self._shares, strict=True)
-            waiting = [worker.begin_apply(share) for worker, share in pairs]
+            templates = templates_of(plans)
+            waiting = [worker.begin_apply(share, templates) for worker, share in pairs]
             answers = [said for said in _gather(waiting, APPLY_TIMEOUT_S) if said is not None]
             reloaded, self._applied = self._applied, True
         self._roster.follow(plans)

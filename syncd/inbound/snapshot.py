@@ -13,6 +13,7 @@ from syncd.inbound.copier import Chunk, Copied, Copier, Pause, Reads
 from syncd.inbound.index import Indexes
 from syncd.inbound.stream import Batch
 from syncd.plan.change import Drop, Ghost, Retired
+from syncd.plan.claims import others_that_meet
 from syncd.plan.compile import Plan
 from syncd.plan.keys import encode_key_value, parse_key
 from syncd.stores.differing import Differing
@@ -125,7 +126,11 @@ class SnapshotReader:
 
     def _retire(self, position: Position) -> Iterator[Item]:
         present = {(shape.name, shape.template.text) for shape in self._plan.shapes}
-        retired = [entry for entry in position.owned if (entry[0], entry[1]) not in present]
+        # What another contract takes, with its map, is not ours to remove, also while that one has yet to begin.
+        given = {text for name, text in self._plan.templates if name != self._plan.name}
+        retired = [
+            entry for entry in position.owned if (entry[0], entry[1]) not in present and entry[1] not in given
+        ]
         while retired and not self._may_retire():
             yield Pause()
             time.sleep(PAUSE_S)
@@ -159,9 +164,11 @@ class SnapshotReader:
             yield Ghosts(drops, found.time)
 
     def _retired(self, shape: Retired) -> Iterator[Ghosts]:
-        """Keys of a projection that the contract no longer has, except those that another one took over."""
+        """Keys of a projection that the contract no longer has, except those that another projection has taken over, or
+        that another contract will take."""
         present = [Retired(s.name, s.type, s.template) for s in self._plan.shapes]
-        by_id = [s.template for s in present if s.by_id]
+        others = [template for template in others_that_meet(self._plan, shape.template) if template.by_id]
+        by_id = [*(s.template for s in present if s.by_id), *others]
         maps = tuple(s for s in present if not s.by_id)
         for keys in self._retired_by_id(shape) if shape.by_id else self._retired_by_map(shape):
             ghosts: list[Drop | Ghost] = [

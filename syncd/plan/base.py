@@ -14,6 +14,9 @@ class ContractPlan:
     contract: Contract
     fingerprint: str
     """Changes with everything that changes what is written."""
+    templates: tuple[tuple[str, str], ...] = ()
+    """Name of the contract and key template, of all contracts of the daemon's set: what one of them gives up may be
+    another's. Says nothing about this contract."""
 
     @property
     def name(self) -> str:

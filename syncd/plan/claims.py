@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from syncd.contract.template import KeyTemplate, overlaps
 from syncd.plan.append import AppendPlan
@@ -50,9 +50,7 @@ class Claim(NamedTuple):
             return True
         if self.template is None or not other.startswith(KEY):
             return False
-        mine, theirs = KeyTemplate.parse(self.template), KeyTemplate.parse(other.removeprefix(KEY))
-        may_meet = mine.prefix.startswith(theirs.prefix) or theirs.prefix.startswith(mine.prefix)
-        return may_meet and overlaps(mine, theirs) is not None
+        return _meet(KeyTemplate.parse(self.template), KeyTemplate.parse(other.removeprefix(KEY)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +69,26 @@ class Claims:
             "version": self.version,
             "claims": [claim._asdict() for claim in self.claims],
         }
+
+
+Templates: TypeAlias = tuple[tuple[str, str], ...]
+
+
+def templates_of(plans: Iterable[ContractPlan]) -> Templates:
+    """Name of the contract and key template, of a whole set."""
+    claims = ((plan.name, claim.template) for plan in plans for claim in claims_of(plan).claims)
+    return tuple((name, template) for name, template in claims if template is not None)
+
+
+def others_that_meet(plan: ContractPlan, template: KeyTemplate) -> list[KeyTemplate]:
+    """Templates of the other contracts of the set that may have a key of this one."""
+    others = (KeyTemplate.parse(text) for name, text in plan.templates if name != plan.name)
+    return [other for other in others if _meet(template, other)]
+
+
+def _meet(one: KeyTemplate, other: KeyTemplate) -> bool:
+    may_meet = one.prefix.startswith(other.prefix) or other.prefix.startswith(one.prefix)
+    return may_meet and overlaps(one, other) is not None
 
 
 def claims_of(plan: ContractPlan) -> Claims:

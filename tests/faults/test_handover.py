@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,25 @@ def both(replica_set: ReplicaSet, redis_server: RedisServer) -> Iterator[World]:
         yield found
 
 
+@contextmanager
+def daemon(folder: Path, mongo_uri: str, redis_url: str, **env: str) -> Iterator[Node]:
+    one = Node(folder, mongo_uri, redis_url, **env)
+    try:
+        yield one
+    finally:
+        one.daemon.close()
+
+
 @pytest.fixture
 def node(both: World, replica_set: ReplicaSet, redis_server: RedisServer, tmp_path: Path) -> Iterator[Node]:
-    one = Node(tmp_path / "contracts", replica_set.uri, redis_server.url)
-    yield one
-    one.daemon.close()
+    with daemon(tmp_path / "contracts", replica_set.uri, redis_server.url) as one:
+        yield one
 
 
 def run(node: Node, both: World, contracts: Contracts) -> None:
     node.start(contracts)
     node.wait_serves()
-    both.wait_rest(contracts)
+    assert not both.differences(contracts)
 
 
 def edit(node: Node, contracts: Contracts, way: str = "running") -> None:
@@ -91,9 +100,17 @@ def test_a_projection_moves_to_a_file_of_its_own(both: World, node: Node, kind: 
     check(both, apart, "films")
 
 
-def test_a_projection_moves_and_changes(both: World, node: Node) -> None:
+@pytest.mark.parametrize("env", [{}, {"SYNCD_WORKERS": "2", "SYNCD_SPLIT": "true"}], ids=["whole", "split"])
+def test_a_projection_moves_and_changes(
+    both: World, replica_set: ReplicaSet, redis_server: RedisServer, tmp_path: Path, env: dict[str, str]
+) -> None:
     """nothing_lost, no_ghosts: a projection moves with other fields, under a filter, to another type of Redis: its keys
-    are what the new contract says, and no dead letter is left of the old type."""
+    are what the new contract says, and no dead letter is left of the old type, in none of the parts of a contract."""
+    with daemon(tmp_path / "contracts", replica_set.uri, redis_server.url, **env) as node:
+        moves_and_changes(both, node)
+
+
+def moves_and_changes(both: World, node: Node) -> None:
     run(node, both, TOGETHER)
     both.set("films", range(0, COUNT, 2), kind="series")
     sess = shape("sess:{_id}", name="visit", type="json")
@@ -197,6 +214,23 @@ def test_a_name_that_changes_its_direction(both: World, node: Node, way: str) ->
         both.wait_rest(back)
         edit(node, forth, way)
         check(both, forth, "films")
+
+
+@pytest.mark.parametrize("also", [False, True], ids=["alone", "and another one"])
+def test_a_type_changes_with_the_direction(both: World, node: Node, also: bool) -> None:
+    """nothing_lost, nothing_silent: a contract from keys of one type becomes one from MongoDB of another type, alone or
+    while it takes a template of another contract: all keys are of the new type, without a letter."""
+    keys = {"films": contract("films", FILM, sync=KEYSPACE)}
+    other = {"others": contract("films", SESS)} if also else {}
+    run(node, both, {"films": contract("films", FILM), **other})
+    edit(node, {**keys, **other})
+    both.put("films", keys["films"], range(10), 1)
+    both.wait_rest({**keys, **other})
+    shapes = [{**said, "type": "json"} for said in ([FILM, SESS] if also else [FILM])]
+    now = {"films": contract("films", *shapes)}
+    edit(node, now)
+    check(both, now, "films")
+    assert not both.redis.keys("syncd:*:dead")
 
 
 def test_a_name_that_goes_through_all_directions(both: World, node: Node) -> None:
@@ -453,14 +487,8 @@ def test_a_key_template_that_was_text_with_variables(
     masked = {"n": {"from": "n", "type": "int"}, "text": {"from": "text", "mask": "hmac"}}
     with_site = shape("${SYNCD_SITE}:sess:{_id}", name="sess", fields=masked)
     written = shape("berlin:sess:{_id}", name="sess", fields=masked)
-    node = Node(
-        tmp_path / "contracts",
-        replica_set.uri,
-        redis_server.url,
-        SYNCD_SITE="berlin",
-        SYNCD_HMAC_KEY="k" * 32,
-    )
-    try:
+    settings = {"SYNCD_SITE": "berlin", "SYNCD_HMAC_KEY": "k" * 32}
+    with daemon(tmp_path / "contracts", replica_set.uri, redis_server.url, **settings) as node:
         node.start({"films": contract("films", FILM, with_site)})
         node.wait_serves()
         before = both.keys()
@@ -472,8 +500,6 @@ def test_a_key_template_that_was_text_with_variables(
         after = both.keys()
         assert after.keys() == before.keys()
         assert all(after[f"berlin:sess:{n}"] == before[f"berlin:sess:{n}"] for n in range(50))
-    finally:
-        node.daemon.close()
 
 
 def test_two_contracts_read_one_stream(both: World, node: Node) -> None:
@@ -520,9 +546,8 @@ def test_several_processes(
     """nothing_lost, no_echo: templates pass between contracts of several worker processes, of contracts in partitions,
     and while processes read for a copy: to a file of their own, to another collection, to an application, and back."""
     both.fill("people", range(50, 50 + COUNT), 5)
-    node = Node(tmp_path / "contracts", replica_set.uri, redis_server.url, **PROCESSES[how])
     people = contract("people", shape("person:{_id}"))
-    try:
+    with daemon(tmp_path / "contracts", replica_set.uri, redis_server.url, **PROCESSES[how]) as node:
         run(node, both, {**TOGETHER, "people": people})
         edit(node, {**APART, "people": people}, way)
         check(both, {**APART, "people": people}, "films")
@@ -532,8 +557,6 @@ def test_several_processes(
         keys = {"people": swapped["people"], "sessions": contract("films", SESS, sync=KEYSPACE)}
         edit(node, keys, way)
         both.wait_rest(keys)
-    finally:
-        node.daemon.close()
 
 
 def test_both_ways_take_over_what_differs(both: World, node: Node) -> None:

@@ -273,6 +273,28 @@ def test_a_call_that_removes_keys_comes_late(both: World, another: Nodes, redis_
 
 
 @pytest.mark.parametrize("taker", ["a file of its own", "an application's", "both ways"])
+def test_the_giver_is_the_faster_one(
+    both: World, another: Nodes, redis_server: RedisServer, taker: str
+) -> None:
+    """nothing_lost, no_echo: the call by which the taker asks for a template is on its way for seconds, while the giver
+    lets it go, copies, and looks for keys that nobody has: none goes."""
+    before, after = SETS[taker]
+    with Proxy(redis_server.port) as proxy:
+        node = another(proxy.redis_url)
+        node.start(before)
+        node.wait_serves()
+        hold = proxy.hold_request(b"syncd_lease", b"{sessions}")
+        node.files.write(after)
+        hold.wait()
+        time.sleep(LEASE_S)
+        gone = both.differences(before)
+        hold.release()
+        node.wait_serves()
+        both.wait_rest(after)
+        assert not gone
+
+
+@pytest.mark.parametrize("taker", ["a file of its own", "an application's", "both ways"])
 def test_every_call_of_a_handover_is_the_last(
     both: World, another: Nodes, redis_server: RedisServer, taker: str
 ) -> None:

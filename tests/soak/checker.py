@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.soak.contracts import DIGESTED, SHORTS, STATUS, TOKEN, names
+from tests.soak.contracts import DIGESTED, SHORTS, STATUS, TOKEN, names, prefix
 from tests.soak.documents import Document
 from tests.soak.projection import ask, content, key, same, scan, understood
 from tests.soak.stage import Stage
@@ -71,6 +71,10 @@ class Checker:
         result = Comparison()
         for short in SHORTS:
             self._compare(short, result)
+        known = tuple(prefix(short) for short in SHORTS)
+        for name in self._stage.redis.scan_iter(f"{TOKEN}:*", count=1000):
+            if not name.decode().startswith(known):
+                result.extra[name.decode()] = {"of": "a projection that no contract has"}
         return result
 
     def _compare(self, short: str, result: Comparison) -> None:
@@ -116,7 +120,7 @@ class Checker:
         stage = self._stage
         said = {
             short: unknown_of(
-                stage.contracts.path, names(short).contract, stage.mongo[TOKEN][short],
+                stage.directories[0].path, names(short).contract, stage.mongo[TOKEN][short],
                 stage.redis_server.url, {"status": STATUS} if short == "shelf" else None,
             )
             for short in DIGESTED

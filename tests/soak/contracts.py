@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from typing import Any
 
 from tests.support.contracts import ContractDirectory, Names, projection
@@ -45,12 +46,11 @@ def prefix(short: str) -> str:
     return names(short).prefix("card")
 
 
-def write(
-    directory: ContractDirectory, short: str, fields: Fields | None = None, version: str = "1.0.0"
-) -> None:
-    """Writes a contract's file: as it should be, or with other fields."""
+def text(short: str, fields: Fields | None = None, *, version: str = "1.0.0", name: str = "card") -> str:
+    """A contract's file: as it should be, with other fields, or with another projection of the same documents."""
     said = projection(
         fields or FIELDS[short],
+        name=name,
         type="json" if short == "tree" else "hash",
         key="{slug}" if short == "page" else "{_id}",
     )
@@ -61,7 +61,24 @@ def write(
         more["filter"] = {"status": STATUS}
     if short == "page":
         more["unique"] = [["slug"]]
-    directory.write(short, said, version=version, **more)
+    return ContractDirectory.text(names(short), [said], version=version, **more)
+
+
+def write(
+    directories: Iterable[ContractDirectory], short: str, fields: Fields | None = None, version: str = "1.0.0"
+) -> None:
+    """Writes a contract's file, for every daemon."""
+    for directory in directories:
+        directory.write_text(short, text(short, fields, version=version))
+
+
+def restore(directory: ContractDirectory) -> None:
+    """Every contract as it should be, and no other. What is too much goes last, so that every template has an owner."""
+    for short in SHORTS:
+        directory.write_text(short, text(short))
+    for file in directory.path.glob("*.yaml"):
+        if file.stem not in SHORTS:
+            file.unlink()
 
 
 def edited(short: str, chance: random.Random) -> Fields:

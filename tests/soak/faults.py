@@ -15,9 +15,10 @@ from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
 from syncd.errors import PlatformError
-from tests.soak import contracts
+from tests.soak import contracts, handovers
 from tests.soak.projection import scan
 from tests.soak.stage import Stage
+from tests.support.daemon import Daemon
 
 COPIES_EVERY_S = 60.0
 """The least time between two faults that make every contract, or one of them, be copied anew."""
@@ -72,6 +73,11 @@ class Faults:
             "secondary killed": self._kill_secondary,
             "contract edited": self._edit,
             "contract broken": self._break_contract,
+            "contract renamed": self._rename,
+            "projection moved": self._move,
+            "contracts swapped": self._swap,
+            "contract removed": self._remove,
+            "rolling update": self._roll,
         }
 
     def strike(self) -> Fault:
@@ -249,15 +255,65 @@ class Faults:
         self._stage.wait_daemons()
         short = self._chance.choice(contracts.SHORTS)
         fields = contracts.edited(short, self._chance)
-        contracts.write(self._stage.contracts, short, fields, version="1.1.0")
+        contracts.write(self._stage.directories, short, fields, version="1.1.0")
         seconds = self._some_time(1, 5)
-        contracts.write(self._stage.contracts, short)
+        contracts.write(self._stage.directories, short)
         return f"{short} has {', '.join(fields)} for {seconds:.1f} s"
 
     def _break_contract(self) -> str:
         self._stage.wait_daemons()  # a daemon that starts with such a contract rightly refuses to
         short = self._chance.choice(contracts.SHORTS)
-        self._stage.contracts.write_text(short, "redis: [")
+        for directory in self._stage.directories:
+            directory.write_text(short, "redis: [")
         time.sleep(2)
-        contracts.write(self._stage.contracts, short)
+        contracts.write(self._stage.directories, short)
         return f"{short} for 2 s"
+
+    def _rename(self) -> str:
+        short = self._chance.choice(contracts.SHORTS)
+        return f"{short} for {self._hand_over(handovers.renamed(short)):.1f} s"
+
+    def _move(self) -> str:
+        short = self._chance.choice(contracts.SHORTS)
+        return f"of {short} for {self._hand_over(handovers.moved(short)):.1f} s"
+
+    def _swap(self) -> str:
+        one, other = self._chance.sample(contracts.SHORTS, 2)
+        return f"{one} and {other} for {self._hand_over(handovers.swapped(one, other)):.1f} s"
+
+    def _remove(self) -> str:
+        short = self._chance.choice(contracts.SHORTS)
+        return f"{short} for {self._hand_over(handovers.removed(short)):.1f} s"
+
+    def _hand_over(self, edit: handovers.Edit) -> float:
+        """Both daemons get it at once, and it is undone after some seconds."""
+        self._stage.wait_daemons()
+        for directory in self._stage.directories:
+            edit(directory)
+        seconds = self._some_time(1, 5)
+        for directory in self._stage.directories:
+            contracts.restore(directory)
+        return seconds
+
+    def _roll(self) -> str:
+        """The daemons get an edit one after the other, by a reload or a start, and in the same way it is undone."""
+        self._stage.wait_daemons()
+        what, edit = handovers.any_of(self._chance)
+        said = []
+        for now in (edit, contracts.restore):
+            for number in self._chance.sample(range(len(self._stage.daemons)), len(self._stage.daemons)):
+                now(self._stage.directories[number])
+                how = self._chance.choice(("reloads", "is stopped", "is killed"))
+                self._take_files(self._stage.daemons[number], how)
+                said.append(f"daemon {number} {how}")
+                self._some_time(0.5, 4)
+        return f"{what}; {', '.join(said)}"
+
+    def _take_files(self, daemon: Daemon, how: str) -> None:
+        if how == "reloads":
+            return
+        if how == "is killed":
+            daemon.kill()
+        else:
+            daemon.terminate(30)
+        self._stage.start_daemon(daemon)

@@ -17,6 +17,7 @@ from tests.support.daemon import Daemon
 from tests.support.proxy import Proxy
 from tests.support.servers import connect, start_again
 
+DAEMONS = 2
 LEASE_S = 3
 OPLOG_MB = 990
 """The least that mongod takes; without a limit it is a part of the disk."""
@@ -29,7 +30,10 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self._stack = ExitStack()
         self.folder = folder
-        self.contracts = ContractDirectory(folder / "contracts", contracts.TOKEN)
+        self.directories = [
+            ContractDirectory(folder / f"contracts{n}", contracts.TOKEN) for n in range(DAEMONS)
+        ]
+        """Of contracts, one a daemon."""
 
     def __enter__(self) -> Stage:
         with ExitStack() as stack:
@@ -44,7 +48,7 @@ class Stage:
             self.redis = connect(self.redis_server.url)
             stack.callback(self.redis.close)
             self._fill()
-            self.daemons = [self._daemon(stack) for _ in range(2)]
+            self.daemons = [self._daemon(stack, directory) for directory in self.directories]
             for daemon in self.daemons:
                 self.start_daemon(daemon)
             self.wait_daemons()
@@ -55,13 +59,13 @@ class Stage:
         chance = random.Random("the beginning")
         database = self.mongo[contracts.TOKEN]
         for short in contracts.SHORTS:
-            contracts.write(self.contracts, short)
+            contracts.write(self.directories, short)
             database[short].insert_many([fresh(chance, short, n, n, slug(n)) for n in range(LIVE)])
         database["page"].create_index("slug", unique=True)
 
-    def _daemon(self, stack: ExitStack) -> Daemon:
+    def _daemon(self, stack: ExitStack, directory: ContractDirectory) -> Daemon:
         daemon = Daemon(
-            self.contracts.path,
+            directory.path,
             mongo_uri=self.replica_set.uri,
             redis_url=self.proxy.redis_url,
             env={
@@ -94,8 +98,8 @@ class Stage:
             self.start_member(number)
         if not self.redis_server.alive:
             self.redis_server.start()
-        for short in contracts.SHORTS:
-            contracts.write(self.contracts, short)
+        for directory in self.directories:
+            contracts.restore(directory)
         for daemon in self.daemons:
             if daemon.process.alive:
                 daemon.resume()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,15 @@ from typing import Any
 from pymongo import MongoClient
 from redis import Redis
 
-from tests.support.check import wait_until
+from tests.support.check import Value, wait_until
 from tests.support.daemon import Daemon
 from tests.support.servers import connect
 
 DATABASE = "faults"
-REST_S = 1.5
+REST_S = 1.0
 """How long everything must stay as it should be: what removes keys late removes them by then."""
+POLL_S = 0.1
+"""A look at everything costs more than one at a single fact."""
 TIMEOUT = 40.0
 LEASE_S = 2
 
@@ -57,6 +59,18 @@ def contract(collection: str, *shapes: Document, sync: Document | None = None, *
     """All of a contract but its name."""
     said = {"mongo": {"collection": f"{DATABASE}.{collection}", **mongo}, "redis": list(shapes)}
     return said if sync is None else {**said, "sync": sync}
+
+
+def until(look: Callable[[], Value], timeout: float, message: Callable[[], object]) -> Value:
+    """`wait_until`, at a slower pace."""
+
+    def step() -> Value:
+        answer = look()
+        if not answer:
+            time.sleep(POLL_S)
+        return answer
+
+    return wait_until(step, timeout, message)
 
 
 class Files:
@@ -105,7 +119,7 @@ class Node:
         """Returns when the daemon has taken the set."""
         before = self._reloads()
         self.files.write(contracts)
-        wait_until(
+        until(
             lambda: self._reloads() > before, TIMEOUT, lambda: f"a reload; {self.daemon.process.log_tail()}"
         )
 
@@ -125,7 +139,7 @@ class Node:
 
     def wait_state(self, name: str, state: str, timeout: float = TIMEOUT) -> dict[str, Any]:
         """Of all lanes of a contract; what the first tells."""
-        wait_until(lambda: self.states(name) == {state}, timeout, lambda: f"{name} {state}; {self.told()}")
+        until(lambda: self.states(name) == {state}, timeout, lambda: f"{name} {state}; {self.told()}")
         return self.lanes()[name][0]
 
     def serves(self) -> bool:
@@ -136,7 +150,7 @@ class Node:
         )
 
     def wait_serves(self, timeout: float = TIMEOUT) -> None:
-        wait_until(self.serves, timeout, lambda: f"all of {sorted(self.files.contracts)} live; {self.told()}")
+        until(self.serves, timeout, lambda: f"all of {sorted(self.files.contracts)} live; {self.told()}")
 
     def told(self) -> str:
         lanes = [lane for found in self.lanes().values() for lane in found]
@@ -180,7 +194,7 @@ class World:
             new = document(number, n)
             key = template.replace("{_id}", str(number))
             pipe.hset(key, mapping={"n": n, "text": new["text"]})
-            _note(pipe, name, said, key)
+            note(pipe, name, said, key)
             old = self.documents.setdefault(collection, {}).get(number, {"_id": number})
             self.documents[collection][number] = {**old, "n": n, "text": new["text"]}
         pipe.execute()
@@ -192,7 +206,7 @@ class World:
         for number in ids:
             key = template.replace("{_id}", str(number))
             pipe.delete(key)
-            _note(pipe, name, said, key, op="del")
+            note(pipe, name, said, key, op="del")
             del self.documents[_collection(said)][number]
         pipe.execute()
 
@@ -200,14 +214,14 @@ class World:
         """What is not as it should be under a set; `left`: contracts that went, whose keys are to be there too."""
         return [
             *self._different_documents(),
-            *_compared("key", self.wanted({**(left or {}), **contracts}), self.keys()),
+            *compared("key", self.wanted({**(left or {}), **contracts}), self.keys()),
         ]
 
     def wait_rest(
         self, contracts: Contracts, left: Contracts | None = None, timeout: float = TIMEOUT
     ) -> None:
         """Until everything is as it should be; and so it must stay."""
-        wait_until(
+        until(
             lambda: not self.differences(contracts, left),
             timeout,
             lambda: "; ".join(self.differences(contracts, left)),
@@ -249,7 +263,7 @@ class World:
     def _different_documents(self) -> Iterator[str]:
         for collection, wanted in self.documents.items():
             found = {one["_id"]: one for one in self.mongo[DATABASE][collection].find({}, {"_syncd": 0})}
-            yield from _compared(f"document of {collection}", wanted, found)
+            yield from compared(f"document of {collection}", wanted, found)
 
 
 def document(number: int, n: int = 0, **more: Any) -> Document:
@@ -282,7 +296,7 @@ def _understood(kind: bytes, reply: Any) -> Content:
     return {"?": f"{kind!r} {reply!r}"}
 
 
-def _compared(what: str, wanted: Mapping[Any, Any], found: Mapping[Any, Any]) -> list[str]:
+def compared(what: str, wanted: Mapping[Any, Any], found: Mapping[Any, Any]) -> list[str]:
     missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     wrong = sorted(key for key in wanted.keys() & found.keys() if wanted[key] != found[key])
     said = [
@@ -305,7 +319,7 @@ def _only_key(said: Contract) -> str:
     return str(projected["key"])
 
 
-def _note(pipe: Any, name: str, said: Contract, key: str, **more: str) -> None:
+def note(pipe: Any, name: str, said: Contract, key: str, **more: str) -> None:
     if said["sync"]["capture"] == "outbox":
         pipe.xadd(f"syncd:{{{name}}}:outbox", {"key": key, **more})
 

@@ -43,6 +43,12 @@ local function write_row(row, key, args, i, found)
   return i + width, failed(result)
 end
 
+-- Whether another contract has claimed this key of a call.
+local function is_foreign(keys, key)
+  keys.foreign = keys.foreign or foreign_claims(contract_of(keys[1]))
+  return is_claimed(keys.foreign, key)
+end
+
 -- Each operation: arguments from `i` (behind the code), the type that the key had, all keys of the call. Returns the
 -- next index and an error or nil.
 local write = {}
@@ -117,8 +123,7 @@ write.g = function(key, args, i, _, keys)
   for at = i + 2, last do
     if redis.call('HEXISTS', args[at], key) == 1 then return last + 1, nil end
   end
-  keys.foreign = keys.foreign or foreign_claims(contract_of(keys[1]))
-  if not is_claimed(keys.foreign, key) then redis.call('DEL', key) end
+  if not is_foreign(keys, key) then redis.call('DEL', key) end
   return last + 1, nil
 end
 
@@ -245,7 +250,7 @@ local function refusals(keys, args, i, also, rows)
         local stale = any_stale and part and redis.call('SISMEMBER', keys[4], keys[at]) == 1
         if found == 'none' or stale then
           if part then refused[#refused + 1] = count; refused[#refused + 1] = 'absent' end
-        elseif found ~= wanted and (part or not also[found]) then
+        elseif found ~= wanted and (part or not also[found]) and not (code == 'g' and is_foreign(keys, keys[at])) then
           refused[#refused + 1] = count; refused[#refused + 1] = 'type'
         end
       end

@@ -3,6 +3,7 @@
 -- `syncd:claims` is a hash: the name of a claim ("key film:{_id}", "index films") -> JSON with
 --   contract, kind, draw, since, projection, type, by_id, pattern (a Lua pattern that fits every key of the template), and
 --   free where the contract no longer has it: the next one that wants it takes it, with the maps of its keys;
+--   was: what keys of it may be by what was claimed before, as entries of `owned`;
 -- field `version` grows with every change of it, field `draws` with every number that was drawn.
 -- A draw says which of two daemons has the newer contract files: the one that started, or reloaded, later.
 -- `since` is the version at which the contract gained the claim: a position that is older has to copy.
@@ -104,11 +105,23 @@ local function rename_over(old, new)
   if redis.call('EXISTS', old) == 1 then redis.call('RENAME', old, new) end
 end
 
--- What the keys of a template are that another contract wrote: the copy may replace this type, and what of it is not
--- the taker's goes with what the taker itself has no longer.
-local function add_owned(position, name, claim)
+-- What keys of a claim are, or were before: entries of `owned`.
+local function entries_of(name, claim)
+  local found, seen = {}, {}
+  local function add(entry)
+    local text = cjson.encode(entry)
+    if not seen[text] then seen[text] = true; found[#found + 1] = entry end
+  end
+  for _, entry in ipairs(claim.was or {}) do add(entry) end
+  add{claim.projection, name:sub(5), claim.type}
+  return found
+end
+
+-- A copy may replace keys of the types that others wrote, and what of theirs is not the taker's goes at its end.
+local function add_owned(position, entries)
+  if #entries == 0 then return end
   local owned = cjson.decode(redis.call('HGET', position, 'owned') or '[]')
-  owned[#owned + 1] = {claim.projection, name:sub(5), claim.type}
+  for _, entry in ipairs(entries) do owned[#owned + 1] = entry end
   redis.call('HSET', position, 'owned', cjson.encode(owned))
 end
 
@@ -142,55 +155,75 @@ local function free_claim(name)
   redis.call('HSET', CLAIMS, name, cjson.encode(claim))
 end
 
--- Take the claims of `wish` for a contract. Returns the claims that were taken from others, as {name, contract, ...},
--- and the latest `since` of its claims.
-local function take_claims(contract, position, wish, draw, is_old)
-  local base, changed, latest = base_of(contract), false, 0
-  local handed, wanted = {}, {}
-  -- Where the record is gone, numbers go on above all that it can have given.
-  local version = wish.seen == '0' and tonumber(redis.call('TIME')[1]) or tonumber(wish.seen) + 1
-  for _, claim in ipairs(wish.claims) do wanted[claim.name] = claim end
+-- Take from others what stands in the way. Adds to `handed`; returns what keys of each claim were, by its name, and
+-- what those of claims were that are not the same but may meet ours.
+local function take_from_others(wish, base, wanted, handed)
+  local was, strays = {}, {}
   for _, name in ipairs(wish.taken) do
     local claim = claim_named(name)
     if claim then
       hand_over(name, claim, wanted[name], base)
-      if claim.pattern ~= '' and wish.kind == 'mongo' then add_owned(position, name, claim) end
+      if wanted[name] then
+        was[name] = entries_of(name, claim)
+      elseif claim.pattern ~= '' then
+        for _, entry in ipairs(entries_of(name, claim)) do strays[#strays + 1] = entry end
+      end
       redis.call('HDEL', CLAIMS, name)
       handed[#handed + 1] = name; handed[#handed + 1] = claim.contract
-      changed = true
     end
   end
-  for _, name in ipairs(wish.dropped) do
-    free_claim(name)
-    changed = true
-  end
+  return was, strays
+end
+
+-- Whether a claim, as it is written, does not say what it should.
+local function is_other(before, claim, kind, draw)
+  return not before or before.draw ~= draw or before.kind ~= kind or before.projection ~= claim.projection
+    or before.type ~= claim.type
+end
+
+-- Take the claims of `wish` for a contract. Returns the claims that were taken from others, as {name, contract, ...},
+-- the latest `since` of its claims, and what keys of them may be by what was claimed before.
+local function take_claims(contract, wish, draw, is_old)
+  local version, handed, wanted, latest, inherited = tonumber(wish.seen) + 1, {}, {}, 0, {}
+  for _, claim in ipairs(wish.claims) do wanted[claim.name] = claim end
+  local taken, strays = take_from_others(wish, base_of(contract), wanted, handed)
+  local changed = #handed > 0 or #wish.dropped > 0
+  for _, name in ipairs(wish.dropped) do free_claim(name) end
   for _, claim in ipairs(wish.claims) do
     local before = claim_named(claim.name)
+    local was = taken[claim.name] or before and before.was or {}
+    if before and is_other(before, claim, wish.kind, before.draw) then was = entries_of(claim.name, before) end
+    if claim.pattern ~= '' then
+      for _, entry in ipairs(strays) do was[#was + 1] = entry end
+      strays = {}
+      for _, entry in ipairs(was) do inherited[#inherited + 1] = entry end
+    end
     if before and before.free then before = nil end
     -- A position that was stored before there were claims goes on, unless another contract had the keys.
     local since = before and before.since or (is_old and #handed == 0) and 0 or version
-    if not before or before.draw ~= draw or before.kind ~= wish.kind or before.projection ~= claim.projection then
+    if is_other(before, claim, wish.kind, draw) then
       changed = changed or not before
       redis.call('HSET', CLAIMS, claim.name, cjson.encode{
         contract = contract, kind = wish.kind, draw = draw, since = since, projection = claim.projection,
-        type = claim.type, by_id = claim.by_id, pattern = claim.pattern,
+        type = claim.type, by_id = claim.by_id, pattern = claim.pattern, was = #was > 0 and was or nil,
       })
     end
     if claim.pattern ~= '' and since > latest then latest = since end
   end
   if changed then redis.call('HSET', CLAIMS, 'version', version) end
-  return handed, latest
+  return handed, latest, inherited
 end
 
 -- Another direction, or a template that was another's meanwhile: what the position says is of no use any more.
-local function settle_position(position, base, wish, latest)
+local function settle_position(position, base, wish, latest, inherited)
   local said = redis.call('HMGET', position, 'kind', 'claimed', 'owned', 'draw')
-  local turned = said[1] and said[1] ~= wish.kind
-  if turned or (said[4] and latest > tonumber(said[2] or '0')) then void(position, base) end
+  local turned, gained = said[1] and said[1] ~= wish.kind, latest > tonumber(said[2] or '0')
+  if turned or (said[4] and gained) then void(position, base) end
   if turned then
     redis.call('HDEL', position, 'next', 'owned')
     if said[3] and said[3] ~= '[]' then redis.call('HSET', position, 'orphaned', said[3]) end
   end
+  if (turned or gained) and wish.kind == 'mongo' then add_owned(position, inherited) end
 end
 
 -- Whether a contract was part of a set that `present` follows: it came from the same place, or beside one of these.
