@@ -13,6 +13,7 @@ from syncd.inbound.run import LaneRun
 from syncd.plan.twoway import TwoWayPlan
 from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities
+from syncd.stores.leases import Leases
 from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore, translated
 from syncd.stores.requests import RequestBoard
@@ -38,12 +39,12 @@ class TwoWayLane(Lane):
         plan: TwoWayPlan,
         mongo: MongoStore,
         redis: RedisStore,
-        owner: str,
+        leases: Leases,
         settings: Settings,
         hub: StreamHub,
         requests: RequestBoard,
     ) -> None:
-        super().__init__(plan, mongo, redis, owner, settings, hub, requests, is_split=False)
+        super().__init__(plan, mongo, redis, leases, settings, hub, requests, is_split=False)
         self.status = TwoWayStatus(plan.name, plan.contract.mongo.collection, plan.freshness_s)
         self._listening: Listening | None = None
         if plan.contract.sync.capture == "keyspace":

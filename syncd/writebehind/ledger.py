@@ -76,6 +76,7 @@ class Ledger:
         args = [self._lease.value, self._lease.ttl_ms, self._plan.name, self._plan.projection, self._now]
         args += [" ".join(entries), *(["all"] if done is None else [len(done), *done])]
         args += self._letters.arguments(refused)
+        self._lease.touch()
         reply: list[bytes] = self._check(self._store.call("syncd_advance", self._all_keys, args))
         self._now = int(reply[1]) if entries else ""
         return reply[1:]

@@ -162,6 +162,6 @@ class SeriesDelivery:
         return Written(batch, outcome, [entry for entry in batch.entries if entry not in outcome.refused])
 
     def keep(self) -> None:
-        """Hold on to the lease, and to the session."""
-        self._lease.renew()
+        """Say that the lane lives, and hold on to the session."""
+        self._lease.hold()
         self._writer.keep()

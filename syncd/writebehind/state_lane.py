@@ -11,7 +11,7 @@ from syncd.plan.claims import claims_of
 from syncd.plan.state import StatePlan
 from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities, require
-from syncd.stores.lease import Lease
+from syncd.stores.leases import Leases
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
@@ -34,7 +34,7 @@ class StateLane(BaseLane):
         plan: StatePlan,
         mongo: MongoStore,
         redis: RedisStore,
-        owner: str,
+        leases: Leases,
         settings: Settings,
         requests: RequestBoard,
     ) -> None:
@@ -43,7 +43,7 @@ class StateLane(BaseLane):
         self.status = OutboxStatus(plan.name, plan.contract.mongo.collection, plan.freshness_s)
         # Of a daemon that splits contracts, whatever its partition: one of all has the lease.
         self._control = ControlKeys(plan.name)
-        self._lease = Lease(redis, self._control, owner, settings.lease_ttl, claims_of(plan))
+        self._lease = leases.of(self._control, claims_of(plan))
         self._lead_us = 0
         telemetry.contract_known(plan.name, plan.freshness_s, store="mongo")
 

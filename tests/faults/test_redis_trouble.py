@@ -171,12 +171,12 @@ def test_an_epoch_from_before_a_flush(rig: Rig) -> None:
     store.connect()
     before, after = (Lease(store, ControlKeys("faults-epoch"), "one/owner", 10) for _ in range(2))
     before.acquire()
-    before.renew()
+    before.forget_position("sweep")
     rig.scene.redis.flushall()
     after.acquire()
-    after.renew()
+    after.forget_position("sweep")
     with pytest.raises(FencedError) as caught:
-        before.renew()
+        before.forget_position("sweep")
     assert caught.value.holder == after.value
     store.close()
 
