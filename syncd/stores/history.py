@@ -1,7 +1,7 @@
 """Which MongoDB this is, and whether its history is the one that a position comes from.
 
 A resume token that stands for no change fits any history, and the clock goes on after a restore. So a position names
-its deployment, and an entry of the oplog that a majority had before it: its time, its term and the clock at that moment.
+its deployment, and an entry of the oplog that a majority had before it: its time, its term and its wall clock.
 """
 
 from __future__ import annotations
