@@ -10,9 +10,11 @@ and may take minutes. That is for a thread that nobody waits for.
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import dataclass
 from typing import Any, Self
 
+from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.errors import PyMongoError
 
@@ -20,7 +22,7 @@ from syncd.errors import FatalError, OplogTooShortError, PositionLostError, Tran
 from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan
 from syncd.plan.partition import WHOLE, Partition
-from syncd.stores.mongo import Document, MongoStore, took_too_long, translated
+from syncd.stores.mongo import SOCKET_S, Document, MongoStore, took_too_long, translated
 from syncd.stores.times import ZERO, Moment, just_before, moment, seconds, timestamp, token_time
 
 AWAIT_MS = 1000
@@ -72,6 +74,7 @@ class RawStream:
         self._target: str | int = 1 if collection is None else collection
         self._cursor_of = "$cmd.aggregate" if collection is None else collection
         self._stages = stages
+        self._client: MongoClient[Document] | None = None
         self._session: ClientSession | None = None
         self._cursor: Any = 0
 
@@ -100,7 +103,8 @@ class RawStream:
         }
         with translated():
             # getMore must come in the session of its aggregate.
-            self._session = self._store.client.start_session(causal_consistency=False)
+            self._client = self._store.stream_client
+            self._session = self._client.start_session(causal_consistency=False)
             return self._run(command)
 
     def next(self, wait_ms: int = AWAIT_MS) -> Batch:
@@ -112,13 +116,18 @@ class RawStream:
             "maxTimeMS": wait_ms,
         }
         # Where this fails, `close` must not ask for the cursor over the same dead link: the error would wait for that.
-        self._cursor = 0
-        with translated():
-            return self._batch(self._run(command), "nextBatch")
+        self._cursor, began = 0, time.monotonic()
+        try:
+            with translated():
+                return self._batch(self._run(command), "nextBatch")
+        except TransientError:
+            if time.monotonic() - began >= SOCKET_S:
+                self._store.be_patient()
+            raise
 
     def _run(self, command: Document) -> Document:
-        database = self._store.client[self._database]
-        return database.command(command, codec_options=CODEC, session=self._session)
+        assert self._client is not None
+        return self._client[self._database].command(command, codec_options=CODEC, session=self._session)
 
     def _batch(self, reply: Document, name: str) -> Batch:
         cursor = reply["cursor"]
@@ -194,10 +203,10 @@ class ChangeStream(RawStream):
         time, and therefore times are compared. In another history the first change may be far, or there is none: then
         MongoDB gives up, again and again.
         """
-        time = token_time(event)
+        moment_of = token_time(event)
         for _ in range(LOOKS):
             try:
-                if self._first_at(time) == time:
+                if self._first_at(moment_of) == moment_of:
                     return
                 break
             except OplogTooShortError:
@@ -209,10 +218,10 @@ class ChangeStream(RawStream):
             "mongo", "the last change that was applied is not in MongoDB's history: the data were restored"
         )
 
-    def _first_at(self, time: Moment) -> Moment | None:
+    def _first_at(self, since: Moment) -> Moment | None:
         """The time of the first change from a time on."""
         try:
-            reply = self._open({"startAtOperationTime": timestamp(time)}, 1, maxTimeMS=LOOK_MS)
+            reply = self._open({"startAtOperationTime": timestamp(since)}, 1, maxTimeMS=LOOK_MS)
             events = self._batch(reply, "firstBatch").events
             return token_time(events[0]["_id"]) if events else None
         finally:
