@@ -10,16 +10,16 @@ import pytest
 from tests.faults.conftest import Rig
 from tests.support import keyspace, outbox, stream, twoway
 from tests.support.check import wait_until
-from tests.support.scene import Flow, Scene
+from tests.support.scene import Flow
 
 HOUR_US = 3_600_000_000
 SOON_S = 20
 """Of which a start takes most."""
 
-ADD: dict[str, Callable[[Scene, str], Flow]] = {
-    "outbox": lambda scene, name: outbox.add_outbox(scene, name),
-    "keyspace": lambda scene, name: keyspace.add_keyspace(scene, name),
-    "series": lambda scene, name: stream.add_series(scene, name),
+ADD: dict[str, Callable[..., Flow]] = {
+    "outbox": outbox.add_outbox,
+    "keyspace": keyspace.add_keyspace,
+    "series": stream.add_series,
     "both": lambda scene, name: twoway.add_two_way(scene, name, "keyspace"),
 }
 
