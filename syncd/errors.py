@@ -8,7 +8,8 @@ SyncdError
 ├── UriError                a connection string cannot be read; never leaves `syncd.stores`
 └── StoreError              a store answered, or failed to
     ├── TransientError      may pass by itself: the lane stops, waits and tries again
-    │   └── FencedError     the lease is lost: the lane stands by, or takes it again where nobody holds it
+    │   ├── FencedError     the lease is lost: the lane stands by, or takes it again where nobody holds it
+    │   └── LaterNumberError     MongoDB has seen a write of a later number: begin again above it
     ├── UncertainError      nobody knows any more whether a write was done
     ├── CapabilityError     the server lacks what the contract needs
     ├── PositionLostError   the stream cannot go on from the stored position: snapshot again
@@ -117,6 +118,18 @@ class FencedError(TransientError):
     def __init__(self, message: str, holder: str) -> None:
         self.holder = holder
         super().__init__("redis", message)
+
+
+class LaterNumberError(TransientError):
+    """MongoDB has seen a write with a later number than ours; nothing was written. `seen` is that number."""
+
+    def __init__(self, seen: int) -> None:
+        self.seen = seen
+        super().__init__(
+            "mongo",
+            "MongoDB has a write of this contract with a later number: of a daemon that took over, or from before the "
+            "clock or the data of Redis went back; nothing was written, the lane begins again above it",
+        )
 
 
 class UncertainError(StoreError):

@@ -29,6 +29,7 @@ from syncd.plan.twoway import TwoWayPlan
 from syncd.reconcile.kinds import has_checks
 from syncd.settings import Settings
 from syncd.stores.lease import new_owner
+from syncd.stores.leases import Leases
 from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard
@@ -97,13 +98,18 @@ class Supervisor:
         self._hub = StreamHub(self._mongo)
         self._requests = RequestBoard(self._redis)
         self._pool = pool_of(settings)
-        self.owner = new_owner()
+        self._leases = Leases(self._redis, new_owner(), settings.lease_ttl)
         self.contracts = ContractsStatus()
         self._lanes: dict[str, BaseLane] = {}
         self._checks = Checks(self._mongo, self._redis, settings, self._lanes.get)
         self._roster = Roster(self._redis, settings.contracts)
         self._lock = threading.Lock()
         self._applied = False
+
+    @property
+    def owner(self) -> str:
+        """The name of this process in leases."""
+        return self._leases.owner
 
     def compile(self, contracts: Iterable[Contract]) -> list[ContractPlan]:
         """Compile a set without touching what runs. Raises SettingsError where a setting is missing."""
@@ -141,7 +147,7 @@ class Supervisor:
         return Changes(started, changed, stopped)
 
     def _lane(self, plan: ContractPlan) -> BaseLane:
-        common = self._mongo, self._redis, self.owner, self._settings
+        common = self._mongo, self._redis, self._leases, self._settings
         if isinstance(plan, AppendPlan):
             return AppendLane(plan, *common, self._requests)
         if isinstance(plan, StatePlan):
@@ -169,6 +175,8 @@ class Supervisor:
         end = time.monotonic() + STOP_TIMEOUT_S
         for lane in lanes:
             lane.join(max(0.0, end - time.monotonic()))
+            if lane.is_alive():
+                lane.abandon()
 
     def stop(self) -> None:
         """Finish every batch under way and commit."""
@@ -181,6 +189,7 @@ class Supervisor:
             self._stop(list(self._lanes))
         if self._pool is not None:
             self._pool.close()
+        self._leases.close()
         self._mongo.close()
         self._redis.close()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from syncd.errors import TransientError
@@ -19,9 +19,13 @@ from syncd.inbound.status import LaneStatus
 from syncd.inbound.stream import AWAIT_MS, Batch, ChangeStream
 from syncd.plan.compile import Plan
 from syncd.stores.mongo import Document
+from syncd.stores.quiet import Quiet
+from syncd.stores.times import is_high_water_mark, mark_at, seconds, token_time
 
 BRIEF_MS = 100
 """How long a lane that is not live yet waits for a first event: who waits for it must not wait for nothing."""
+FAR_S = 5.0
+"""A position that is so old may have many changes of other collections behind it."""
 QUIET_S = 3.0
 QUIET_EVENTS = 20
 """A lane with no more changes than this within QUIET_S may share. Well below what makes it leave."""
@@ -39,9 +43,13 @@ class Feed:
         status: LaneStatus,
         hub: StreamHub | None,
         inbox: queue.SimpleQueue[Any],
+        quiet: Quiet | None,
+        check: Callable[[Document | None], None],
     ) -> None:
-        """`event`: token of the last change that was delivered; `hub`: None for a stream of its own in any case."""
+        """`event`: token of the last change that was delivered; `hub`: None for a stream of its own in any case;
+        `quiet`: how to find what can be left out; `check` raises where MongoDB's history is another one by now."""
         self._plan, self._stream, self._event = plan, stream, event
+        self._quiet, self._check = quiet, check
         self._floors, self._status, self._hub, self._inbox = floors, status, hub, inbox
         self._member: Member | None = None
         self._closed = False
@@ -49,14 +57,31 @@ class Feed:
         status.stream = "own"
 
     def items(self, first: Batch) -> Iterator[Batch]:
-        """All batches of its own stream, the first one given; a shared stream puts its own into the inbox."""
-        batch: Batch | None = first
+        """All batches of its own stream, which has just opened with `first`; a shared stream puts its own into the
+        inbox."""
         try:
+            yield from self._ahead(first.token)
+            batch: Batch | None = self._stream.next(BRIEF_MS)
             while batch is not None:
                 yield batch
                 batch = self._next(batch)
         finally:
             self._stream.close()
+
+    def _ahead(self, token: Document) -> Iterator[Batch]:
+        """What can be left out, piece by piece: nothing has happened to the collection until there."""
+        since, is_mark = token_time(token), is_high_water_mark(token)
+        if self._quiet is None or time.time() - seconds(since) < FAR_S:
+            return
+        mark = None
+        for upto in self._quiet.moments(since, inclusive=is_mark):
+            if self._closed:
+                return
+            mark = mark_at(token if is_mark else self._stream.any_mark(), upto)
+            yield Batch.of([], mark, is_proof=False)
+        if mark is not None:
+            self._stream.close()
+            self._stream.resume(mark, self._floors.horizon())
 
     def close(self) -> None:
         """End a wait for a shared stream."""
@@ -112,6 +137,7 @@ class Feed:
         self._status.stream = "own"
         self._event = member.event
         self._calm()
-        # After an error, MongoDB's history may be another one: then it is looked at as at a start.
-        event = self._event if member.failed else None
-        return self._stream.resume(member.token, event, self._floors.horizon())
+        # MongoDB may be another one by now, or have another history: that is looked at as at a start.
+        self._check(self._event)
+        self._stream.resume(member.token, self._floors.horizon())
+        return self._stream.next(BRIEF_MS)

@@ -1,8 +1,9 @@
-"""What a lane does beside moving changes: hold its lease, store an idle position, answer requests, look at indexes."""
+"""What a lane does beside moving changes: store an idle position, answer requests, look at indexes."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from syncd import telemetry
 from syncd.inbound.digests import DigestKeeper
@@ -15,18 +16,21 @@ from syncd.inbound.units import Step
 from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value
 from syncd.stores.deadletters import count_dead_letters, replays_done, requested_replays
+from syncd.stores.history import History, Witness
 from syncd.stores.layout import survey
-from syncd.stores.lease import Lease
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import SNAPSHOT, ControlKeys
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard, answers_position, wants_snapshot
+from syncd.stores.times import token_time
 
 EVERY_S = 1.0
 SOON_S = 0.1
 IDLE_COMMIT_S = 60.0
 """How often the position of a lane without traffic is stored at least, so that it does not age out of the oplog."""
+SCAN_COMMIT_S = 5.0
+"""The same of a lane that goes through what came since its position."""
 LOOK_S = 15.0
 """How often what changes slowly is looked at."""
 MOST_REPLAYED = 256
@@ -40,7 +44,6 @@ class Housekeeper:
         plan: Plan,
         mongo: MongoStore,
         redis: RedisStore,
-        lease: Lease,
         pipeline: Pipeline,
         indexes: Indexes,
         status: LaneStatus,
@@ -49,13 +52,14 @@ class Housekeeper:
         requests: RequestBoard,
         control: ControlKeys,
         digests: DigestKeeper | None,
+        history: History,
     ) -> None:
-        self._plan, self._mongo, self._redis, self._lease = plan, mongo, redis, lease
+        self._plan, self._mongo, self._redis = plan, mongo, redis
         self._pipeline, self._indexes, self._status = pipeline, indexes, status
         self._lookup, self._floors, self._requests, self._control = lookup, floors, requests, control
-        self._digests = digests
+        self._digests, self._history = digests, history
+        self._witness: Witness | None = None
         self._repairs = Repairs(plan, redis, control, pipeline, lookup, floors)
-        self._renewed = time.monotonic()
         self._looked = self._next = 0.0
         self._told = False
 
@@ -68,10 +72,8 @@ class Housekeeper:
         """Do what is due. Nothing may be in flight. Returns whether somebody wants a snapshot."""
         now = time.monotonic()
         self._next = now + EVERY_S
+        self._bear_witness()
         self._commit_idle(now)
-        if now - max(self._renewed, self._pipeline.confirmed_at) > self._lease.ttl_ms / 3000:
-            self._lease.renew()
-            self._renewed = now
         asked = self._requests.has_any(self._control)
         if asked:
             self._replay()
@@ -97,8 +99,18 @@ class Housekeeper:
             telemetry.dead_letters_wait(self._plan.name, waiting)
         self._told = True
 
+    def _bear_witness(self) -> None:
+        """Name an entry of the oplog that the position has passed: of one that it has not, a majority may not know."""
+        position, witness = self._pipeline.position, self._witness
+        if witness is None or position.token is None:
+            self._witness = self._history.latest()
+        elif witness.time <= token_time(position.token):
+            self._pipeline.position = replace(position, witness=str(witness))
+            self._witness = self._history.latest()
+
     def _commit_idle(self, now: float) -> None:
-        every = IDLE_COMMIT_S
+        # A restart must not go once more through what a long oplog holds of others.
+        every = SCAN_COMMIT_S if self._status.state == "catching_up" else IDLE_COMMIT_S
         if (window := self._mongo.oplog_window()) is not None:
             self._status.oplog(*window)
             # A quarter of a short window leaves time for a restart.

@@ -17,12 +17,13 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from syncd import telemetry
-from syncd.errors import FatalError, SyncdError
+from syncd.errors import FatalError, SyncdError, TransientError
 from syncd.inbound.member import Member, order
 from syncd.inbound.shared import stages, with_document
 from syncd.inbound.status import LaneStatus
 from syncd.inbound.stream import AWAIT_MS, MAX_EVENTS, Batch, RawStream
 from syncd.inbound.window import DATA_OPS
+from syncd.stores.history import History
 from syncd.stores.mongo import Document, MongoStore
 from syncd.stores.times import is_high_water_mark, just_before, mark_at, token_time
 
@@ -32,6 +33,8 @@ REOPEN_S = 1.0
 """How often newcomers may make it open anew."""
 RETRY_S = 30.0
 """After an error a database gets no shared stream for so long. Without the rights for it, none any more."""
+FIRST_MS = 10
+"""How long the first reply may wait: until then lanes have nothing from here."""
 DRAINED_S = 2.0
 """A reply whose last change is no older than this leaves nothing behind."""
 
@@ -40,7 +43,7 @@ class StreamHub:
     """The shared streams of one daemon. Thread-safe."""
 
     def __init__(self, store: MongoStore) -> None:
-        self._store = store
+        self._store, self.history = store, History(store)
         self._lock = threading.Lock()
         self._streams: dict[str, SharedStream] = {}
         self._not_before: dict[str, float] = {}
@@ -55,7 +58,9 @@ class StreamHub:
                 return False
             stream = self._streams.get(database)
             if stream is None or not stream.add(member):
-                stream = self._streams[database] = SharedStream(self._store, database, member, self._refuse)
+                stream = self._streams[database] = SharedStream(
+                    self._store, self.history, database, member, self._refuse
+                )
                 stream.start()
             return True
 
@@ -73,10 +78,15 @@ class SharedStream(threading.Thread):
     """One cursor over the collections of its members. Ends with the last of them, or with the first error."""
 
     def __init__(
-        self, store: MongoStore, database: str, first: Member, refuse: Callable[[str, Exception], None]
+        self,
+        store: MongoStore,
+        history: History,
+        database: str,
+        first: Member,
+        refuse: Callable[[str, Exception], None],
     ) -> None:
         super().__init__(name=f"shared-{database}", daemon=True)
-        self._store, self._database, self._refuse = store, database, refuse
+        self._store, self._history, self._database, self._refuse = store, history, database, refuse
         self._lock = threading.Lock()
         self._members = [first]
         self._joined = self._ended = False
@@ -85,6 +95,7 @@ class SharedStream(threading.Thread):
         self._mark: Document | None = None
         self._opened = self._proof = 0.0
         self._stale = False
+        self._server: str | None = None
 
     def add(self, member: Member) -> bool:
         """Take one more; False when the stream has ended."""
@@ -105,7 +116,7 @@ class SharedStream(threading.Thread):
             if members := self._end():
                 self._refuse(self._database, error)
             for member in members:
-                member.leave(failed=True)
+                member.leave()
 
     def _present(self) -> list[Member]:
         with self._lock:
@@ -129,15 +140,24 @@ class SharedStream(threading.Thread):
         stream = RawStream(self._store, self._database, None, stages(member.plan for member in members))
         try:
             latest = just_before(token_time(max(tokens, key=order)))
-            batch = stream.open({"startAfter": min(tokens, key=order)}, latest)
+            self._require_same_server()
+            stream.open({"startAfter": min(tokens, key=order)}, latest)
+            batch = stream.next(FIRST_MS)
             self._opened, self._stale = time.monotonic(), False
             for member in members:
                 member.covered.set()
-            self._pass_on(batch, proof=False)  # the reply that opens a stream may leave changes behind
+            self._pass_on(batch, proof=True)
             while not (self._stale or stream.is_exhausted or self._is_outdated()):
                 self._pass_on(stream.next(self._wait_ms()), proof=True)
         finally:
             stream.close()
+
+    def _require_same_server(self) -> None:
+        """Another process, or another election, may have another history. Each lane looks for itself."""
+        server = self._history.server()
+        if self._server not in (None, server):
+            raise TransientError("mongo", "MongoDB is another process, or was elected since")
+        self._server = server
 
     def _is_outdated(self) -> bool:
         return self._joined and time.monotonic() - self._opened > REOPEN_S
@@ -155,7 +175,7 @@ class SharedStream(threading.Thread):
                 self._give_back(event)
         for collection, events in changes.items():
             self._offer(self._by_collection[collection], events, mark)
-        if proof and time.monotonic() >= self._proof and _is_drained(batch.events):
+        if proof and time.monotonic() >= self._proof and _is_drained(batch):
             self._proof = time.monotonic() + AWAIT_MS / 1000
             for collection, members in self._by_collection.items():
                 if collection not in changes:
@@ -186,5 +206,8 @@ class SharedStream(threading.Thread):
         return None if self._mark is None else mark_at(self._mark, token_time(token))
 
 
-def _is_drained(events: list[Document]) -> bool:
-    return not events or (len(events) < MAX_EVENTS and LaneStatus.age_of(events[-1]) < DRAINED_S)
+def _is_drained(batch: Batch) -> bool:
+    events = batch.events
+    if not events:
+        return batch.is_proof
+    return len(events) < MAX_EVENTS and LaneStatus.age_of(events[-1]) < DRAINED_S

@@ -23,7 +23,7 @@ from syncd.plan.compile import Plan
 from syncd.plan.partition import WHOLE, Partition
 from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities, require
-from syncd.stores.lease import Lease
+from syncd.stores.leases import Leases
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import DIGEST, KEEP, PAUSE, SWEEP, ControlKeys, load_position
 from syncd.stores.redis import RedisStore
@@ -46,7 +46,7 @@ class Lane(BaseLane):
         plan: Plan,
         mongo: MongoStore,
         redis: RedisStore,
-        owner: str,
+        leases: Leases,
         settings: Settings,
         hub: StreamHub,
         requests: RequestBoard,
@@ -62,7 +62,7 @@ class Lane(BaseLane):
         self.status = LaneStatus(
             plan.name, plan.contract.shown_collection, plan.freshness_s, control.partition
         )
-        self._lease = Lease(redis, control, owner, settings.lease_ttl, claims_of(plan))
+        self._lease = leases.of(control, claims_of(plan))
         self._fruitless = 0
         self._run: LaneRun | None = None
         self._is_thin = self._thin = False

@@ -39,8 +39,6 @@ class Member:
         """Set when the shared stream delivers."""
         self.left = threading.Event()
         """Set when it does not, or no longer."""
-        self.failed = False
-        """Whether it was left because of an error."""
         self._inbox = inbox
         self._lock = threading.Lock()
         self._waiting = 0
@@ -58,17 +56,21 @@ class Member:
             at = self.token["_data"]
             events = [event for event in events if event["_id"]["_data"] > at]
             if not events and (not proof or self._waiting):
+                self._move(mark)  # else a lane that waits would make the shared stream begin far back
                 return True
             if self._is_busy(len(events)):
                 self.left.set()
                 return False
             if events:
                 self.token = self.event = events[-1]["_id"]
-            if mark is not None and mark["_data"] > self.token["_data"]:
-                self.token = mark
+            self._move(mark)
             self._waiting += 1
             self._inbox.put((self, Batch.of(events, self.token)))
             return True
+
+    def _move(self, mark: Document | None) -> None:
+        if mark is not None and mark["_data"] > self.token["_data"]:
+            self.token = mark
 
     def _is_busy(self, count: int) -> bool:
         now = time.monotonic()
@@ -82,12 +84,10 @@ class Member:
         with self._lock:
             self._waiting -= 1
 
-    def leave(self, *, failed: bool = False) -> None:
+    def leave(self) -> None:
         """Pass on nothing more, from now on."""
         with self._lock:
-            if not self.left.is_set():
-                self.failed = failed
-                self.left.set()
+            self.left.set()
 
     def rest(self, batch: Batch) -> Batch:
         """What of a batch of its own stream was not passed on when it left."""

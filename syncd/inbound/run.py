@@ -38,8 +38,9 @@ from syncd.stores.differing import Differing
 from syncd.stores.digests import Digests, can_be_kept
 from syncd.stores.lease import Lease
 from syncd.stores.lookup import Lookup
-from syncd.stores.mongo import MongoStore, translated
+from syncd.stores.mongo import Document, MongoStore, translated
 from syncd.stores.position import SNAPSHOT, STREAM, SWEEP, ControlKeys, Position, load_position
+from syncd.stores.quiet import Quiet
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard
 from syncd.stores.times import Moment, token_time
@@ -87,7 +88,7 @@ class LaneRun:
         self._snapshot_started = 0.0
         self.progressed = False
         """Whether this run moved the position at all."""
-        self.was_live = self._opened = False
+        self.was_live = False
 
     def run(self) -> None:
         """Work until `stop` is set (then everything is committed) or an error ends the run."""
@@ -113,13 +114,19 @@ class LaneRun:
         stream = ChangeStream(self._mongo, self._plan, self._control.partition, thin=self._thin)
         fresh = position.token is None or position.fingerprint != self._plan.fingerprint
         reason = "no position" if position.token is None else "the contract changed" if fresh else "going on"
-        first = stream.begin() if fresh else self._resume(stream, position)
+        deployment = self._hub.history.deployment()
         if fresh:
-            position = beginning(self._plan, position, first, by_digests=self._by_digests)
+            first = stream.begin()
+            position = beginning(self._plan, position, first, deployment, by_digests=self._by_digests)
             if position.phase == SNAPSHOT:
                 self._digests.forget()
             else:
                 reason = "the position is lost, and digests say what differs"
+        else:
+            assert position.token is not None
+            self._require(position, stream, position.event)
+            first = stream.resume(position.token, max(position.time, position.mark))
+            position.deployment = deployment
         self._build(position)
         if fresh:
             # Before any document is read: what changes from here on is in the stream.
@@ -131,7 +138,11 @@ class LaneRun:
             self._status.enter("catching_up", reason=reason)
         # The filter of a partition is its own stream's.
         hub = self._hub if self._control.partition.is_whole and not self._thin else None
-        self._feed = Feed(self._plan, stream, position.event, self._floors, self._status, hub, self._inbox)
+        quiet = None if fresh else Quiet(self._mongo, *self._plan.namespace)
+        self._feed = Feed(
+            self._plan, stream, position.event, self._floors, self._status, hub, self._inbox, quiet,
+            lambda event: self._require(self._pipeline.confirmed, stream, event),
+        )  # fmt: skip
         self._fetch("stream", self._feed.items(first))
 
     def _build(self, position: Position) -> None:
@@ -146,18 +157,21 @@ class LaneRun:
         )  # fmt: skip
         self._live_at = position.mark
         self._house = Housekeeper(
-            self._plan, self._mongo, self._redis, self._lease, self._pipeline, self._indexes, self._status,
-            self._lookup, floors, self._requests, self._control, keeper,
+            self._plan, self._mongo, self._redis, self._pipeline, self._indexes, self._status,
+            self._lookup, floors, self._requests, self._control, keeper, self._hub.history,
         )  # fmt: skip
 
     @property
     def _by_digests(self) -> bool:
         return self._plan.source is not None and can_be_kept(self._control.partition)
 
-    @staticmethod
-    def _resume(stream: ChangeStream, position: Position) -> Batch:
-        assert position.token is not None
-        return stream.resume(position.token, position.event, max(position.time, position.mark))
+    def _require(self, position: Position, stream: ChangeStream, event: Document | None) -> None:
+        """That MongoDB is the one of the position, with its history. `event`: token of the last change. Raises
+        PositionLostError."""
+        time_of = None if event is None else token_time(event)
+        is_sure = self._hub.history.require(position.deployment, position.witness, time_of)
+        if not is_sure and event is not None:
+            stream.require(event)
 
     def _start_snapshot(self, position: Position, reason: str) -> None:
         self._floors.recording = True
@@ -195,6 +209,7 @@ class LaneRun:
 
     def _step(self) -> None:
         """Handle one item; without one, settle what is in flight and wait for the next."""
+        self._lease.hold()
         try:
             source, item = self._inbox.get_nowait()
         except queue.Empty:
@@ -259,17 +274,20 @@ class LaneRun:
             self._pipeline.position = replace(
                 position, token=batch.token, time=max(batch.time, position.time)
             )
-        drained = not events or (len(events) < MAX_EVENTS and self._status.lag() < DRAINED_LAG_S)
+        drained = batch.is_proof if not events else self._is_at_the_end(events)
         if not events:
+            self._status.heard()
+        if not events and drained:
             self._status.fresh_now()
             if self._keeper is not None:
                 self._keeper.drained(batch.reached)
         if drained and self._status.state == "catching_up" and batch.reached >= self._live_at:
             self._pipeline.settle()
             self._status.enter("live")
-        # The reply that opens a stream proves little: a server that fails every getMore gives it as well.
-        self.was_live = self.was_live or (self._opened and self._status.state == "live")
-        self._opened = True
+        self.was_live = self.was_live or self._status.state == "live"
+
+    def _is_at_the_end(self, events: list[Document]) -> bool:
+        return len(events) < MAX_EVENTS and self._status.lag() < DRAINED_LAG_S
 
     def _seen(self, unit: Unit) -> None:
         if not isinstance(unit, WindowUnit):

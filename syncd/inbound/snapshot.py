@@ -45,9 +45,9 @@ class NextPhase:
 Item: TypeAlias = Copied | Ghosts | NextPhase
 
 
-def beginning(plan: Plan, old: Position, first: Batch, *, by_digests: bool) -> Position:
-    """Where a copy begins, beside a stream that begins with `first`. `by_digests`: whether Redis may have them; then a
-    position that was lost costs what differs."""
+def beginning(plan: Plan, old: Position, first: Batch, deployment: str, *, by_digests: bool) -> Position:
+    """Where a copy begins, beside a stream of `deployment` that begins with `first`. `by_digests`: whether Redis may
+    have them; then a position that was lost costs what differs."""
     is_known = old.next == DIGEST and by_digests and old.fingerprint == plan.fingerprint
     return Position(
         token=first.token,
@@ -57,6 +57,7 @@ def beginning(plan: Plan, old: Position, first: Batch, *, by_digests: bool) -> P
         fingerprint=plan.fingerprint,
         owned=plan.owned + [entry for entry in old.owned if entry not in plan.owned],
         next=SWEEP if old.next == DIGEST else old.next,
+        deployment=deployment,
     )
 
 

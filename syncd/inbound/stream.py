@@ -2,23 +2,28 @@
 
 `Collection.watch()` costs twice as much per change: it copies the resume token for every event. Here a batch is one
 reply, and it ends when the server has nothing more at once.
+
+A stream opens without a look at the oplog, in milliseconds: the first `getMore` goes through what came since the token,
+and may take minutes. That is for a thread that nobody waits for.
 """
 
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import dataclass
 from typing import Any, Self
 
+from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.errors import PyMongoError
 
-from syncd.errors import FatalError, OplogTooShortError, PositionLostError
+from syncd.errors import FatalError, OplogTooShortError, PositionLostError, TransientError
 from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan
 from syncd.plan.partition import WHOLE, Partition
-from syncd.stores.mongo import Document, MongoStore, translated
-from syncd.stores.times import ZERO, Moment, just_before, moment, timestamp, token_time
+from syncd.stores.mongo import SOCKET_S, Document, MongoStore, took_too_long, translated
+from syncd.stores.times import ZERO, Moment, just_before, moment, seconds, timestamp, token_time
 
 AWAIT_MS = 1000
 """How long the server waits for a first event; the pause in which an idle lane does its housekeeping."""
@@ -27,6 +32,11 @@ _NOT_A_TOKEN = frozenset({9, 14, 15, 40647, 40649})
 _OF_DOCUMENTS = ["insert", "update", "replace", "delete"]
 MAX_EVENTS = 2000
 """Events a reply; the server also ends it at 16 MB."""
+BEHIND_S = 10
+"""A reply without events whose token is further behind MongoDB's own time is no proof that there are none: a majority
+is missing, or the server has not come to the end."""
+LOOK_MS, LOOKS = 20_000, 3
+"""How long, and how often, a change is looked for that must be the first of a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +47,14 @@ class Batch:
     token: Document
     time: Moment
     """Every change up to here, inclusive, was delivered."""
+    is_proof: bool = True
+    """Where there are no events: whether MongoDB had none at this moment."""
 
     @classmethod
-    def of(cls, events: list[Document], token: Document) -> Self:
+    def of(cls, events: list[Document], token: Document, *, is_proof: bool = True) -> Self:
         """Everything up to `token`."""
         through = token_time(events[-1]["_id"]) if events else just_before(token_time(token))
-        return cls(events, token, through)
+        return cls(events, token, through, is_proof)
 
     @property
     def reached(self) -> Moment:
@@ -62,19 +74,18 @@ class RawStream:
         self._target: str | int = 1 if collection is None else collection
         self._cursor_of = "$cmd.aggregate" if collection is None else collection
         self._stages = stages
+        self._client: MongoClient[Document] | None = None
         self._session: ClientSession | None = None
         self._cursor: Any = 0
 
     def open(self, stage: Document, horizon: Moment) -> Batch:
-        """Open as `stage` of `$changeStream` says. `horizon`: the latest time that MongoDB must know of.
+        """Open as `stage` of `$changeStream` says. `horizon`: the latest time that MongoDB must know of. The batch is
+        empty, and proves nothing: its token is where the stream begins.
 
-        Raises PositionLostError when MongoDB's own time is before the horizon.
+        Raises PositionLostError when MongoDB's own time is before the horizon. What else speaks against the token comes
+        with the first batch.
         """
-        command = self._command(stage)
-        with translated():
-            # getMore must come in the session of its aggregate.
-            self._session = self._store.client.start_session(causal_consistency=False)
-            reply = self._run(command)
+        reply = self._open(stage, 0)
         if horizon > moment(reply["operationTime"]):
             raise PositionLostError(
                 "mongo",
@@ -82,13 +93,19 @@ class RawStream:
             )
         return self._batch(reply, "firstBatch")
 
-    def _command(self, stage: Document) -> Document:
-        return {
+    def _open(self, stage: Document, size: int, **more: Any) -> Document:
+        command = {
             "aggregate": self._target,
             "pipeline": [{"$changeStream": stage}, *self._stages],
-            "cursor": {"batchSize": MAX_EVENTS},
+            "cursor": {"batchSize": size},
             "readConcern": {"level": "majority"},
+            **more,
         }
+        with translated():
+            # getMore must come in the session of its aggregate.
+            self._client = self._store.stream_client
+            self._session = self._client.start_session(causal_consistency=False)
+            return self._run(command)
 
     def next(self, wait_ms: int = AWAIT_MS) -> Batch:
         """Wait for events, so long at most."""
@@ -99,18 +116,25 @@ class RawStream:
             "maxTimeMS": wait_ms,
         }
         # Where this fails, `close` must not ask for the cursor over the same dead link: the error would wait for that.
-        self._cursor = 0
-        with translated():
-            return self._batch(self._run(command), "nextBatch")
+        self._cursor, began = 0, time.monotonic()
+        try:
+            with translated():
+                return self._batch(self._run(command), "nextBatch")
+        except TransientError:
+            if time.monotonic() - began >= SOCKET_S:
+                self._store.be_patient()
+            raise
 
     def _run(self, command: Document) -> Document:
-        database = self._store.client[self._database]
-        return database.command(command, codec_options=CODEC, session=self._session)
+        assert self._client is not None
+        return self._client[self._database].command(command, codec_options=CODEC, session=self._session)
 
     def _batch(self, reply: Document, name: str) -> Batch:
         cursor = reply["cursor"]
         self._cursor = cursor["id"]
-        return Batch.of(cursor[name], cursor["postBatchResumeToken"])
+        token = cursor["postBatchResumeToken"]
+        is_behind = seconds(moment(reply["operationTime"])) - seconds(token_time(token)) > BEHIND_S
+        return Batch.of(cursor[name], token, is_proof=name == "nextBatch" and not is_behind)
 
     @property
     def is_exhausted(self) -> bool:
@@ -145,19 +169,15 @@ class ChangeStream(RawStream):
             ]
             stages.insert(0, {"$match": {"$or": ours}})
         super().__init__(store, *plan.namespace, stages)
+        self._namespace = plan.namespace
+        self._mark: Document | None = None
 
     def begin(self) -> Batch:
         """Open at the present moment."""
         return self.open({}, ZERO)
 
-    def resume(self, token: Document, event: Document | None, horizon: Moment) -> Batch:
-        """Open behind `token`. `event` is the token of the last change delivered, `horizon` the latest time that shows.
-
-        Raises PositionLostError when the server cannot resume, or when its history is not the one that the token comes
-        from: its data were restored to an earlier moment.
-        """
-        if event is not None and event != token:
-            self._check_history(event)
+    def resume(self, token: Document, horizon: Moment) -> Batch:
+        """Open behind `token`; `horizon` is the latest time that shows. Raises PositionLostError."""
         try:
             return self.open({"startAfter": token}, horizon)
         except FatalError as error:
@@ -165,21 +185,44 @@ class ChangeStream(RawStream):
                 raise PositionLostError("mongo", "the stored resume token is not one of MongoDB's") from error
             raise
 
-    def _check_history(self, event: Document) -> None:
-        """Any history accepts a token that stands for no event; the last event itself is known to its own alone.
+    def any_mark(self) -> Document:
+        """A token that stands for no change."""
+        if self._mark is None:
+            other = RawStream(self._store, *self._namespace, [])
+            try:
+                self._mark = other.open({}, ZERO).token
+            finally:
+                other.close()
+        return self._mark
+
+    def require(self, event: Document) -> None:
+        """That the history of MongoDB has this change, where the oplog itself may not be read. Raises
+        PositionLostError.
 
         Times are inclusive: the stream from the event's time begins with it. The changes of one transaction share a
-        time, and therefore times are compared.
+        time, and therefore times are compared. In another history the first change may be far, or there is none: then
+        MongoDB gives up, again and again.
         """
-        time = token_time(event)
+        moment_of = token_time(event)
+        for _ in range(LOOKS):
+            try:
+                if self._first_at(moment_of) == moment_of:
+                    return
+                break
+            except OplogTooShortError:
+                return  # it no longer reaches back to that event, and cannot tell
+            except TransientError as error:
+                if not took_too_long(error):
+                    raise
+        raise PositionLostError(
+            "mongo", "the last change that was applied is not in MongoDB's history: the data were restored"
+        )
+
+    def _first_at(self, since: Moment) -> Moment | None:
+        """The time of the first change from a time on."""
         try:
-            found = self.open({"startAtOperationTime": timestamp(time)}, ZERO).events or self.next().events
-        except OplogTooShortError:
-            return  # it no longer reaches back to that event, and cannot tell
+            reply = self._open({"startAtOperationTime": timestamp(since)}, 1, maxTimeMS=LOOK_MS)
+            events = self._batch(reply, "firstBatch").events
+            return token_time(events[0]["_id"]) if events else None
         finally:
             self.close()
-        if not found or token_time(found[0]["_id"]) != time:
-            raise PositionLostError(
-                "mongo",
-                "the last change that was applied is not in MongoDB's history: the data were restored",
-            )

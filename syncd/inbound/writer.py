@@ -63,6 +63,7 @@ class Writer:
 
     def send(self, operations: Operations, position: Position) -> None:
         """Send one call: all operations and the position behind them."""
+        self._lease.touch()
         number = self._number + 1
         fields = [*position.encoded(), "call", number]
         control = self._control

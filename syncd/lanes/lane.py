@@ -17,6 +17,7 @@ from syncd.errors import FencedError, StoreError, SyncdError, TransientError
 from syncd.lanes.status import BaseStatus
 from syncd.plan.base import ContractPlan
 from syncd.settings import Settings
+from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard
@@ -41,6 +42,7 @@ class BaseLane(threading.Thread):
     plan: ContractPlan
     status: BaseStatus
     _run: Run | None = None
+    _lease: Lease
 
     def __init__(
         self, name: str, mongo: MongoStore, redis: RedisStore, settings: Settings, requests: RequestBoard
@@ -82,6 +84,13 @@ class BaseLane(threading.Thread):
         except Exception as error:  # noqa: BLE001 - one lane's bug must not end the daemon, nor go unseen
             telemetry.lane_bug(self.plan.name)
             return self._interrupted("bug", "failed", f"unexpected {type(error).__name__}", FATAL_RETRY_S)
+        finally:
+            # A lane that cannot work, for whatever reason, must not keep others from it.
+            self._lease.rest()
+
+    def abandon(self) -> None:
+        """It did not stop in time, and is left behind."""
+        self._lease.rest()
 
     def _work(self) -> float:
         """Connect, make a run and run it. Returns the seconds to wait before the next."""

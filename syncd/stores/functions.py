@@ -39,6 +39,8 @@ _OOM_SAFE = (
     "syncd_roster",
     "syncd_remove_keys",
     "syncd_remove_records",
+    "syncd_number",
+    "syncd_number_above",
 )
 
 

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from syncd import telemetry
 from syncd.errors import FatalError, FencedError
@@ -58,20 +58,47 @@ OLDER_WAITS = 4
 """Times the lease: so long a daemon with older contract files leaves a lease alone that one with newer files lost."""
 _CLAIMING = threading.Lock()
 """Lanes of one process ask one after the other, or each would have to read the claims again for all before it."""
+SILENT_S = 300.0
+"""A lane gives a sign of life before and after whatever it asks of a store, and no store is waited for as long as
+this. One that gives none hangs, and its lease is not held for it any more."""
 
 
 class Lease:
-    """The right to write for one lane. The functions check it in every call (see lua/)."""
+    """The right to write for one lane. The functions check it in every call (see lua/).
+
+    Between `acquire` and `rest` or `release` it is renewed by a `Renewer`, whatever its lane waits for. Where it is
+    lost meanwhile, the next sign of life of the lane raises that.
+    """
 
     def __init__(
-        self, store: RedisStore, keys: ControlKeys, owner: str, ttl_s: float, claims: Claims
+        self,
+        store: RedisStore,
+        keys: ControlKeys,
+        owner: str,
+        ttl_s: float,
+        claims: Claims,
+        renewer: Renewer | None = None,
     ) -> None:
+        """Without a renewer it runs out."""
         self._store, self._keys, self._owner, self._claims = store, keys, owner, claims
+        self._renewer = renewer
         self.ttl_ms = round(ttl_s * 1000)
         self.value = ""
+        self._signs: dict[threading.Thread, float] = {}
+        self._lost: FencedError | FatalError | None = None
         self._draw = 0
         """How new the contract is, see lua/claims.lua; 0 until Redis has said it."""
         self._waits_since: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Contract and partition."""
+        return str(self._keys)
+
+    @property
+    def contract(self) -> str:
+        """Whose it is."""
+        return self._keys.contract
 
     def acquire(self) -> int:
         """Take the lease with a new epoch, and what the contract claims. Returns how many partitions it had before.
@@ -84,7 +111,8 @@ class Lease:
             reply = self._ask(dead)
             word, holder, self._draw = reply[0], reply[1].decode(), int(reply[2])
             if word == b"held":
-                self.value, self._waits_since = holder, None
+                self._waits_since = None
+                self._held(holder)
                 self._tell_taken([part.decode() for part in reply[4:]])
                 return int(reply[3])
             if word == b"again":
@@ -133,9 +161,50 @@ class Lease:
             )
         return f"{holder} holds the lease of {self._keys}; standing by"
 
-    def renew(self) -> None:
-        """Hold on to the lease. Raises FencedError when it was lost."""
-        self._check(self._call("syncd_renew", [self.value, self.ttl_ms]))
+    def _held(self, value: str) -> None:
+        self.value, self._lost, self._signs = value, None, {}
+        self.hold()
+        if self._renewer is not None:
+            self._renewer.add(self)
+
+    def hold(self) -> None:
+        """A sign of life of a thread of the lane, which gives one again and again from now on. Raises FencedError where
+        the lease was lost meanwhile."""
+        self._signs[threading.current_thread()] = time.monotonic()
+        if self._lost is not None:
+            raise self._lost
+
+    def touch(self) -> None:
+        """The same of whichever thread calls a function: only of one that `hold` has made known it means anything."""
+        if (thread := threading.current_thread()) in self._signs:
+            self._signs[thread] = time.monotonic()
+
+    def silence(self) -> float:
+        """Seconds since the last sign of life of the thread that has given none for longest."""
+        # A thread that ends has told its lane why, unless it is the lane's own: then none is left.
+        alive = [since for thread, since in self._signs.copy().items() if thread.is_alive()]
+        return time.monotonic() - min(alive) if alive else float("inf")
+
+    def renewal(self) -> list[Any]:
+        """The command that renews it."""
+        keys = [self._keys.lease, self._keys.position]
+        return self._store.functions.command("syncd_renew", keys, [self.value, self.ttl_ms])
+
+    def renewed(self, value: str, reply: list[bytes]) -> bool:
+        """Take the answer to the command made while the lease had this value. False where the lease is lost."""
+        if reply[0] == b"ok" or value != self.value:
+            return True
+        self.lose(newer_protocol(reply) if reply[0] == b"version" else fenced(self.name, reply))
+        return False
+
+    def lose(self, error: FencedError | FatalError) -> None:
+        """The lane is to hear of it."""
+        self._lost = error
+
+    def rest(self) -> None:
+        """Hold it no longer: it runs out, unless it is taken again before."""
+        if self._renewer is not None:
+            self._renewer.remove(self)
 
     def forget_position(self, then: str) -> None:
         """Give up the position. `then` is what the next start does: `sweep`, `keep` or `pause` (see Position.next)."""
@@ -143,9 +212,11 @@ class Lease:
 
     def release(self) -> None:
         """Give the lease back, so that a standby need not wait for it to run out."""
+        self.rest()
         self._call("syncd_release", [self.value])
 
     def _call(self, name: str, args: list[Any]) -> list[bytes]:
+        self.touch()
         try:
             reply: list[bytes] = self._store.call(name, [self._keys.lease, self._keys.position], args)
         except FatalError as error:
@@ -162,6 +233,16 @@ class Lease:
     def _check(self, reply: list[bytes]) -> None:
         if reply[0] == b"fenced":
             raise fenced(str(self._keys), reply)
+
+
+class Renewer(Protocol):
+    """Renews leases while they are held."""
+
+    def add(self, lease: Lease) -> None:
+        """From now on."""
+
+    def remove(self, lease: Lease) -> None:
+        """Not any more."""
 
 
 def fenced(contract: str, reply: list[bytes]) -> FencedError:

@@ -34,6 +34,8 @@ from syncd.stores.words import of_mongo, of_network
 Document: TypeAlias = dict[str, Any]
 
 HEARTBEAT_MS = 5_000
+SOCKET_S, PATIENT_S = 60.0, 3600.0
+"""How long a command may take; and the reply of a stream that has not come in that time before."""
 OPLOG_CACHE_S = 5.0
 OPLOG_TIMEOUT_S = 2.0
 CLOSE_TIMEOUT_S = 2.0
@@ -87,6 +89,7 @@ class MongoStore:
             raise FatalError("mongo", f"SYNCD_MONGO_URI is not usable: {error}") from None
         self._client_lock = threading.Lock()
         self._client: MongoClient[Document] | None = None
+        self._patient: MongoClient[Document] | None = None
         self._unknown: tuple[float, TransientError] | None = None
         self._oplog_lock = threading.Lock()
         self._oplog_read = -OPLOG_CACHE_S
@@ -99,6 +102,17 @@ class MongoStore:
         """The driver's. Raises TransientError while the names of a `mongodb+srv` URI cannot be looked up."""
         return self._client if self._client is not None else self._open()
 
+    @property
+    def stream_client(self) -> MongoClient[Document]:
+        """The driver's, for change streams."""
+        return self._patient or self.client
+
+    def be_patient(self) -> None:
+        """The reply of a stream took too long. MongoDB looks through its oplog for it, and would begin again: so the
+        next one has more time, on connections of its own. Dead links are found by the driver's monitor all the same."""
+        with self._client_lock:
+            self._patient = self._patient or self._new_client(PATIENT_S)
+
     def _open(self) -> MongoClient[Document]:
         with self._client_lock:
             if self._unknown is not None and time.monotonic() - self._unknown[0] < DNS_AGAIN_S:
@@ -110,12 +124,12 @@ class MongoStore:
                 raise
             return self._client
 
-    def _new_client(self) -> MongoClient[Document]:
+    def _new_client(self, socket_s: float = SOCKET_S) -> MongoClient[Document]:
         try:
             with warnings.catch_warnings():
                 # An option that the driver does not know or cannot read is else left out, with its value in a warning.
                 warnings.simplefilter("error", UserWarning)
-                return self._driver_client()
+                return self._driver_client(socket_s)
         except (driver.ConfigurationError, driver.InvalidURI, ValueError, UserWarning) as error:
             text = of_network(str(error))
             if self._uri.startswith("mongodb+srv:") and _OF_DNS.search(text):
@@ -123,7 +137,7 @@ class MongoStore:
                 raise TransientError("mongo", what) from None
             raise FatalError("mongo", f"SYNCD_MONGO_URI is not usable: {unusable(text, self._uri)}") from None
 
-    def _driver_client(self) -> MongoClient[Document]:
+    def _driver_client(self, socket_s: float) -> MongoClient[Document]:
         return MongoClient(
             self._uri,
             appname=f"syncd {__version__}",
@@ -133,7 +147,7 @@ class MongoStore:
             # answer after the sum of these two, and breaks what waits for it. No command has so short a limit:
             # to read a long oplog or a chunk under a filter may take its time.
             heartbeatFrequencyMS=HEARTBEAT_MS,
-            socketTimeoutMS=60_000,
+            socketTimeoutMS=round(socket_s * 1000),
             maxPoolSize=None,
             tz_aware=True,
         )
@@ -183,10 +197,11 @@ class MongoStore:
 
     def close(self) -> None:
         """Close all connections."""
-        if self._client is not None:
+        for client in (self._client, self._patient):
             # It also ends its sessions, and would look for a MongoDB that is away as long as for any other call.
-            with timeout(CLOSE_TIMEOUT_S):
-                self._client.close()
+            if client is not None:
+                with timeout(CLOSE_TIMEOUT_S):
+                    client.close()
 
 
 def read_preference(mode: str) -> _ServerMode | None:

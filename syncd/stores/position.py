@@ -181,6 +181,10 @@ class Position:
     next: str = SWEEP
     """What a snapshot does after its last document: `sweep` or `keep` the keys without one. `pause`: none may begin.
     `digest`: only documents whose digests differ need be copied."""
+    deployment: str = ""
+    """Of which MongoDB, see History; empty where a version before this one has stored the position."""
+    witness: str = ""
+    """An entry of MongoDB's oplog from before it; empty where none is known."""
 
     def encoded(self) -> list[str | bytes]:
         """Fields and values for the hash."""
@@ -195,6 +199,8 @@ class Position:
             "fingerprint", self.fingerprint,
             "owned", json.dumps(self.owned),
             "next", self.next,
+            "deployment", self.deployment,
+            "witness", self.witness,
         ]  # fmt: skip
 
 
@@ -241,6 +247,8 @@ def _decode(raw: dict[bytes, bytes]) -> Position:
     position.event = json_util.loads(raw[b"event"].decode()) if raw.get(b"event") else None
     position.time, position.mark = parse(raw[b"time"].decode()), parse(raw[b"mark"].decode())
     position.phase, position.copied = raw[b"phase"].decode(), int(raw[b"copied"])
+    position.deployment = raw.get(b"deployment", b"").decode()
+    position.witness = raw.get(b"witness", b"").decode()
     if raw.get(b"left"):
         position.left = _decode_ranges(raw[b"left"])
     return position

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 from redis import Redis
@@ -53,6 +54,18 @@ class RedisStore:
             what = "the driver does not take it; write redis://user:password@host:port/0, percent-encoded"
             raise FatalError("redis", f"SYNCD_REDIS_URL is not usable: {what}") from None
         self.functions = Functions()
+
+    def with_timeout(self, seconds: float) -> RedisStore:
+        """The same Redis by connections of its own, on which no call may take longer."""
+        other, pool = copy(self), self.client.connection_pool
+        limits = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+        kind = type(pool)
+        other.client = Redis(
+            connection_pool=kind(
+                connection_class=pool.connection_class, **{**pool.connection_kwargs, **limits}
+            )
+        )
+        return other
 
     def connect(self) -> Capabilities:
         """Ping, refuse what is too old, bring the functions. Returns what the server can do."""

@@ -19,11 +19,13 @@ from syncd.telemetry.lanes import claim_handed_over as claim_handed_over
 from syncd.telemetry.lanes import contract_left as contract_left
 from syncd.telemetry.lanes import dead_letter as dead_letter
 from syncd.telemetry.lanes import dead_letters_wait as dead_letters_wait
+from syncd.telemetry.lanes import history_hidden as history_hidden
 from syncd.telemetry.lanes import index_created as index_created
 from syncd.telemetry.lanes import index_failures as index_failures
 from syncd.telemetry.lanes import index_swapped as index_swapped
 from syncd.telemetry.lanes import lane_bug as lane_bug
 from syncd.telemetry.lanes import lane_fenced as lane_fenced
+from syncd.telemetry.lanes import lane_hangs as lane_hangs
 from syncd.telemetry.lanes import lane_interrupted as lane_interrupted
 from syncd.telemetry.lanes import lane_state as lane_state
 from syncd.telemetry.lanes import layout_changed as layout_changed

@@ -40,6 +40,15 @@ def lane_fenced(contract: str, error: str) -> None:
     _log.warning("lease lost", contract=contract, error=error)
 
 
+def lane_hangs(contract: str, lane: str, seconds: float) -> None:
+    """A lane has given no sign of life for long, so its lease is not renewed any more."""
+    RESTARTS.labels(contract, "hangs").inc()
+    _log.error(
+        "lane hangs, its lease is given up; restart the daemon, and please report it", contract=contract,
+        lane=lane, seconds=round(seconds) if seconds < float("inf") else None,
+    )  # fmt: skip
+
+
 def lane_bug(contract: str) -> None:
     """A lane met an error that nobody expected; the traceback goes to the log."""
     _log.exception("unexpected error in a lane; please report it", contract=contract)
@@ -50,6 +59,14 @@ def position_lost(contract: str, error: str, action: str) -> None:
     RESTARTS.labels(contract, "position_lost").inc()
     log = _log.warning if action == "resnapshot" else _log.error
     log("position lost", contract=contract, error=error, action=action)
+
+
+def history_hidden(collection: str) -> None:
+    """What tells one MongoDB, or one history of it, from another may not be read."""
+    _log.warning(
+        "a restored MongoDB may go unnoticed: no right to find there, see docs/how-to/rights.md",
+        collection=collection,
+    )
 
 
 def shared_stream_ended(database: str, error: str, retry_s: float) -> None:

@@ -108,7 +108,9 @@ TRIMMED = Counter(
     "syncd_outbox_trimmed_total", "Entries of a stream that somebody removed before they were in MongoDB", ["contract"],
     registry=REGISTRY,
 )  # fmt: skip
-LOOK_UP_REASONS = ("session_expired", "history_truncated", "redis_restarted", "group_lost")
+LOOK_UP_REASONS = (
+    "session_expired", "history_truncated", "redis_restarted", "redis_went_back", "group_lost",
+)  # fmt: skip
 LOOKED_UP = Counter(
     "syncd_append_uncertain_total",
     "Times that nobody knew whether entries are in a time series, so that each is looked up before it is written",

@@ -6,15 +6,16 @@ import contextlib
 from typing import Any
 
 from syncd import telemetry
-from syncd.errors import FencedError, StoreError
+from syncd.errors import FencedError, LaterNumberError, StoreError, SyncdError
 from syncd.inbound.hub import StreamHub
 from syncd.inbound.lane import Lane
 from syncd.inbound.run import LaneRun
 from syncd.plan.twoway import TwoWayPlan
 from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities
+from syncd.stores.leases import Leases
 from syncd.stores.mongo import MongoStore
-from syncd.stores.redis import RedisStore, translated
+from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard
 from syncd.twoway.capture import Capture, KeyspaceCapture, OutboxCapture
 from syncd.twoway.run import TwoWayRun
@@ -22,9 +23,9 @@ from syncd.twoway.status import TwoWayStatus
 from syncd.twoway.store import TwoWayStore
 from syncd.writebehind.listening import Listening
 from syncd.writebehind.memory import Memory
+from syncd.writebehind.numbers import Numbers
 from syncd.writebehind.outbox_status import look
 from syncd.writebehind.passing import Passing
-from syncd.writebehind.state_lane import FIRST_LEAD_US
 
 
 class TwoWayLane(Lane):
@@ -38,23 +39,20 @@ class TwoWayLane(Lane):
         plan: TwoWayPlan,
         mongo: MongoStore,
         redis: RedisStore,
-        owner: str,
+        leases: Leases,
         settings: Settings,
         hub: StreamHub,
         requests: RequestBoard,
     ) -> None:
-        super().__init__(plan, mongo, redis, owner, settings, hub, requests, is_split=False)
+        super().__init__(plan, mongo, redis, leases, settings, hub, requests, is_split=False)
         self.status = TwoWayStatus(plan.name, plan.contract.shown_collection, plan.freshness_s)
         self._listening: Listening | None = None
         if plan.contract.sync.capture == "keyspace":
             self._listening = Listening(redis, plan.state, settings.dirty_keys)
-        self._lead_us = 0
+        self._numbers = Numbers(redis, self._control, self._lease)
         telemetry.contract_known(plan.name, plan.freshness_s, store="both")
 
     def _make_run(self, server: Capabilities, common: tuple[Any, ...]) -> LaneRun:
-        with translated():
-            seconds, micros = self._redis.client.time()
-
         def make_capture(store: TwoWayStore) -> Capture:
             if self._listening is None:
                 return OutboxCapture(self._redis, self.plan, store)
@@ -62,9 +60,7 @@ class TwoWayLane(Lane):
             passing = Passing(self._redis, self._control, self._requests, self._listening, memory)
             return KeyspaceCapture(self._redis, self.plan, self._listening, passing, server.maxmemory_policy)
 
-        # Above all numbers of the daemons before: each began with this time, and counts its commands from there.
-        number = seconds * 1_000_000 + micros + self._lead_us
-        return TwoWayRun(*common, thin=self._is_thin, number=number, make_capture=make_capture)
+        return TwoWayRun(*common, thin=self._is_thin, number=self._numbers.next(), make_capture=make_capture)
 
     def _interrupted(self, why: str, state: str, message: str, delay: float) -> float:
         super()._interrupted(why, state, message, delay)
@@ -75,11 +71,14 @@ class TwoWayLane(Lane):
             self.status.looked(backlog, *store.count_marks())
         return delay
 
+    def _failed(self, error: SyncdError) -> float:
+        if isinstance(error, LaterNumberError):
+            self._numbers.learn(error)
+        return super()._failed(error)
+
     def _fenced(self, error: FencedError) -> float:
-        if not error.holder and self._run is not None:
-            # MongoDB may have seen a greater number: of a Redis whose clock was ahead, if the lease is ours again.
-            self._lead_us = max(FIRST_LEAD_US, 2 * self._lead_us)
-        elif self._listening is not None:  # the other one listens, and compares everything first
+        # The other one listens, and compares everything first.
+        if (error.holder or self._run is None) and self._listening is not None:
             self._listening.stop()
         return super()._fenced(error)
 

@@ -54,6 +54,7 @@ class MergeLoop:
     def items(self) -> Iterator[Any]:
         """Works until told to stop; there are no items."""
         while not self._halt.is_set():
+            self._lease.hold()
             if time.monotonic() - self._kept >= EVERY_S:
                 self._keep()
             asked, is_rung = self._status.asked, self._rung.is_set()
@@ -95,7 +96,6 @@ class MergeLoop:
     def _keep(self) -> None:
         """What is due once a second."""
         self._kept = time.monotonic()
-        self._lease.renew()
         self._writer.keep()
         self._capture.keep()
         marked, first = self._store.count_marks()

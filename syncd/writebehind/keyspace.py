@@ -57,6 +57,7 @@ class KeyspaceRun(StateRun):
         self._passing.begin()
         self._listening.begin(SUBSCRIBED_S)
         while not self._halt.is_set():
+            self._lease.hold()
             if time.monotonic() - self._kept >= EVERY_S:
                 self._keep()
             self._mind_gaps()
@@ -179,7 +180,6 @@ class KeyspaceRun(StateRun):
     def _keep(self) -> None:
         """What is due once a second."""
         now = self._kept = time.monotonic()
-        self._lease.renew()
         self._listening.look()
         if now - self._looked >= LOOK_AT_OPTION_S:
             self._looked = now

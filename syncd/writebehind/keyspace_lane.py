@@ -6,6 +6,7 @@ from syncd.errors import FencedError
 from syncd.plan.state import StatePlan
 from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities
+from syncd.stores.leases import Leases
 from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard
@@ -25,11 +26,11 @@ class KeyspaceLane(StateLane):
         plan: StatePlan,
         mongo: MongoStore,
         redis: RedisStore,
-        owner: str,
+        leases: Leases,
         settings: Settings,
         requests: RequestBoard,
     ) -> None:
-        super().__init__(plan, mongo, redis, owner, settings, requests)
+        super().__init__(plan, mongo, redis, leases, settings, requests)
         self.status = KeyspaceStatus(plan.name, plan.contract.shown_collection, plan.freshness_s)
         self._listening = Listening(redis, plan, settings.dirty_keys)
 

@@ -14,7 +14,7 @@ from syncd.lanes.lane import BaseLane
 from syncd.plan.append import AppendPlan
 from syncd.plan.claims import claims_of
 from syncd.settings import Settings
-from syncd.stores.lease import Lease
+from syncd.stores.leases import Leases
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
@@ -35,15 +35,15 @@ class AppendLane(BaseLane):
         plan: AppendPlan,
         mongo: MongoStore,
         redis: RedisStore,
-        owner: str,
+        leases: Leases,
         settings: Settings,
         requests: RequestBoard,
     ) -> None:
         super().__init__(plan.name, mongo, redis, settings, requests)
         self.plan = plan
         self.status = AppendStatus(plan.name, plan.contract.shown_collection, plan.freshness_s)
-        self._group = Group(redis, plan, owner)
-        self._lease = Lease(redis, ControlKeys(plan.name), owner, settings.lease_ttl, claims_of(plan))
+        self._group = Group(redis, plan, leases.owner)
+        self._lease = leases.of(ControlKeys(plan.name), claims_of(plan))
         telemetry.contract_known(plan.name, plan.freshness_s, store="mongo")
 
     def _work(self) -> float:

@@ -48,7 +48,8 @@ class Ledger:
         if not batch:
             return None
         age_s = seconds + (micros - int(since)) / 1e6
-        return Noted(int(number), batch.decode().split(" "), age_s)
+        # By a clock that went back since nobody can tell how long ago it was.
+        return Noted(int(number), batch.decode().split(" "), age_s if age_s >= 0 else float("inf"))
 
     def turn(
         self, entries: list[str], done: Collection[str] | None, refused: Mapping[str, Refused]
@@ -76,6 +77,7 @@ class Ledger:
         args = [self._lease.value, self._lease.ttl_ms, self._plan.name, self._plan.projection, self._now]
         args += [" ".join(entries), *(["all"] if done is None else [len(done), *done])]
         args += self._letters.arguments(refused)
+        self._lease.touch()
         reply: list[bytes] = self._check(self._store.call("syncd_advance", self._all_keys, args))
         self._now = int(reply[1]) if entries else ""
         return reply[1:]
@@ -88,6 +90,11 @@ class Ledger:
         if reply[0] == b"noted":
             raise TransientError("redis", "another batch is noted than ours; the lane begins with that one")
         return reply
+
+    def above(self, number: int) -> None:
+        """MongoDB has seen this number, and this Redis does not know it: its clock, or its data, went back."""
+        args = [self._lease.value, number]
+        self._check(self._store.call("syncd_number_above", self._all_keys[:2], args))
 
     def set_doubt(self, entry: str) -> None:
         """Up to this entry documents may be there of which nobody knows any more."""

@@ -17,7 +17,7 @@ from syncd.writebehind.subscriber import Subscriber
 DOWN_S = 5.0
 """A subscription that is away for longer ends the run, so that people see it."""
 MOST_MUTE = 5
-"""So often the lease may be touched, once a second, without an event that says so."""
+"""So often the lease may be renewed, once a second, without an event that says so."""
 
 
 class Listening:
@@ -97,7 +97,7 @@ class Listening:
         return subscriber.generation == self._generation and subscriber.heard_up_to > moment
 
     def look(self) -> None:
-        """Once a second, when the lease was touched: whether events still arrive. Raises TransientError."""
+        """Once a second, in which the lease was renewed: whether events still arrive. Raises TransientError."""
         subscriber, now = self._subscriber, time.monotonic()
         if subscriber is None:
             return

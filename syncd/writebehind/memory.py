@@ -45,6 +45,7 @@ class Memory:
         args: list[Any] = [self._lease.value, self._lease.ttl_ms, 2 * len(pairs)]
         args += [part for pair in (*pairs, *digests.items()) for part in pair]
         keys = [self._keys.lease, self._keys.position, self._keys.synced]
+        self._lease.touch()
         reply: list[Any] = self._redis.call("syncd_synced", keys, args)
         if reply[0] == b"version":
             raise newer_protocol(reply)

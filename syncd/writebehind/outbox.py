@@ -62,6 +62,7 @@ class OutboxRun(StateRun):
         self._bound()
         self._status.enter("catching_up")
         while not self._halt.is_set():
+            self._lease.hold()
             if time.monotonic() - self._kept >= EVERY_S:
                 self._keep()
             entries = self._take()
@@ -137,7 +138,6 @@ class OutboxRun(StateRun):
     def _keep(self) -> None:
         """What is due once a second."""
         self._kept = time.monotonic()
-        self._lease.renew()
         self._writer.keep()
         self._functions.ensure(self._plan.name)
         lost, another = self._store.lost()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from syncd import telemetry
-from syncd.errors import UncertainError
+from syncd.errors import LaterNumberError, UncertainError
 from syncd.plan.append import AppendPlan
 from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
@@ -91,6 +91,10 @@ class SeriesDelivery:
             self._written = self._write(noted.number, batch)
         except UncertainError:
             return batch, self._deliver_uncertain(batch, "history_truncated")
+        except LaterNumberError as error:
+            # The lease is ours, so nobody has taken over: it is this Redis that went back.
+            self._ledger.above(error.seen)
+            return batch, self._deliver_uncertain(batch, "redis_went_back")
         return self._end()
 
     def _deliver_uncertain(self, batch: Batch, why: str) -> Outcome:
@@ -162,6 +166,6 @@ class SeriesDelivery:
         return Written(batch, outcome, [entry for entry in batch.entries if entry not in outcome.refused])
 
     def keep(self) -> None:
-        """Hold on to the lease, and to the session."""
-        self._lease.renew()
+        """Say that the lane lives, and hold on to the session."""
+        self._lease.hold()
         self._writer.keep()

@@ -11,6 +11,7 @@ session belongs to the user that uses it: all daemons of a contract need the sam
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ from bson.int64 import Int64
 from pymongo import errors as driver
 from pymongo.client_session import ClientSession
 
-from syncd.errors import FatalError, FencedError, TransientError, UncertainError
+from syncd.errors import FatalError, LaterNumberError, TransientError, UncertainError
 from syncd.stores.mongo import MongoStore, is_transient_code, translated
 
 MAJORITY_TIMEOUT_MS = 10_000
@@ -31,6 +32,7 @@ REFRESH_S = 240.0
 """Well below the 30 minutes after which MongoDB forgets a session."""
 _TOO_OLD = 225
 _HISTORY_LOST = 217
+_NEWER = re.compile(r"newer \D*?(\d+)")
 _NAMESPACE = uuid.UUID("0d0f3b52-7a2e-5c35-9c39-6a1c0c9c1f5e")
 
 
@@ -54,8 +56,8 @@ class ContractSession:
         caller's business. A statement keeps its number in `statements` (0, 1, 2, ... by itself): the pair of both
         numbers is run once.
 
-        Raises FencedError where MongoDB has seen a greater number; UncertainError where it no longer knows what became
-        of this one; TransientError where the same call may be made again, and must be before a greater number.
+        Raises LaterNumberError where MongoDB has seen a greater number; UncertainError where it no longer knows what
+        became of this one; TransientError where the same call may be made again, and must be before a greater number.
         """
         said = {
             **command,
@@ -70,7 +72,7 @@ class ContractSession:
         except driver.InvalidOperation as error:  # a client that is closed under a lane that is left behind
             raise TransientError("mongo", f"no answer from MongoDB: {error}") from error
         except FatalError as error:
-            raise _told_by_code(_code(error)) or error from error
+            raise _told_by_code(_code(error), str(error)) or error from error
         _check(reply)
         return reply
 
@@ -108,9 +110,11 @@ def _code(error: FatalError) -> int | None:
     return cause.code if isinstance(cause, driver.OperationFailure) else None
 
 
-def _told_by_code(code: int | None) -> Exception | None:
+def _told_by_code(code: int | None, text: str) -> Exception | None:
     if code == _TOO_OLD:
-        return FencedError("another daemon has written to MongoDB since; nothing was written", "")
+        # "... because a newer retryable write with txnNumber 7 has already started on this session"
+        found = _NEWER.search(text)
+        return LaterNumberError(int(found[1]) if found else 0)
     if code == _HISTORY_LOST:
         return UncertainError("mongo", "MongoDB no longer knows whether a write was done (its oplog went on)")
     return None
@@ -118,9 +122,10 @@ def _told_by_code(code: int | None) -> Exception | None:
 
 def _check(reply: dict[str, Any]) -> None:
     """Raises where the whole of it has to be sent again, or nothing of it ever."""
-    codes = [int(error["code"]) for error in reply.get("writeErrors", ())]
-    for code in codes:
-        if told := _told_by_code(code):
+    errors = reply.get("writeErrors", ())
+    codes = [int(error["code"]) for error in errors]
+    for code, error in zip(codes, errors, strict=True):
+        if told := _told_by_code(code, str(error.get("errmsg"))):
             raise told
     for code in codes:
         if is_transient_code(code):

@@ -111,6 +111,7 @@ class StateStore:
         return self._checked(name, [*keys, *more], [self._lease.value, self._lease.ttl_ms, *args])
 
     def _checked(self, name: str, keys: list[Any], args: list[Any]) -> list[Any]:
+        self._lease.touch()
         reply: list[Any] = self._redis.call(name, keys, args)
         if reply[0] == b"version":
             raise newer_protocol(reply)

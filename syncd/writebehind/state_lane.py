@@ -5,22 +5,21 @@ from __future__ import annotations
 import contextlib
 
 from syncd import telemetry
-from syncd.errors import FencedError, StoreError
+from syncd.errors import LaterNumberError, StoreError, SyncdError
 from syncd.lanes.lane import BaseLane, Run
 from syncd.plan.claims import claims_of
 from syncd.plan.state import StatePlan
 from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities, require
-from syncd.stores.lease import Lease
+from syncd.stores.leases import Leases
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore, translated
+from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard
+from syncd.writebehind.numbers import Numbers
 from syncd.writebehind.outbox import OutboxRun
 from syncd.writebehind.outbox_status import OutboxStatus, look
 from syncd.writebehind.state_run import Means
-
-FIRST_LEAD_US = 1_000_000
 
 
 class StateLane(BaseLane):
@@ -34,7 +33,7 @@ class StateLane(BaseLane):
         plan: StatePlan,
         mongo: MongoStore,
         redis: RedisStore,
-        owner: str,
+        leases: Leases,
         settings: Settings,
         requests: RequestBoard,
     ) -> None:
@@ -43,8 +42,8 @@ class StateLane(BaseLane):
         self.status = OutboxStatus(plan.name, plan.contract.shown_collection, plan.freshness_s)
         # Of a daemon that splits contracts, whatever its partition: one of all has the lease.
         self._control = ControlKeys(plan.name)
-        self._lease = Lease(redis, self._control, owner, settings.lease_ttl, claims_of(plan))
-        self._lead_us = 0
+        self._lease = leases.of(self._control, claims_of(plan))
+        self._numbers = Numbers(redis, self._control, self._lease)
         telemetry.contract_known(plan.name, plan.freshness_s, store="mongo")
 
     def _work(self) -> float:
@@ -52,10 +51,7 @@ class StateLane(BaseLane):
         server = self._redis.connect()
         require(self.plan.contract, server)
         self._lease.acquire()
-        with translated():
-            seconds, micros = self._redis.client.time()
-        # Above all numbers of the daemons before: each began with this time, and counts its commands from there.
-        self._run = self._make_run(seconds * 1_000_000 + micros + self._lead_us, server)
+        self._run = self._make_run(self._numbers.next(), server)
         self._run.run()
         return 0.0
 
@@ -69,11 +65,10 @@ class StateLane(BaseLane):
     def _leave(self) -> None:
         self._lease.release()
 
-    def _fenced(self, error: FencedError) -> float:
-        if not error.holder and self._run is not None:
-            # MongoDB may have seen a greater number: of a Redis whose clock was ahead, if the lease is ours again.
-            self._lead_us = max(FIRST_LEAD_US, 4 * self._lead_us)
-        return super()._fenced(error)
+    def _failed(self, error: SyncdError) -> float:
+        if isinstance(error, LaterNumberError):
+            self._numbers.learn(error)
+        return super()._failed(error)
 
     def _interrupted(self, why: str, state: str, message: str, delay: float) -> float:
         super()._interrupted(why, state, message, delay)

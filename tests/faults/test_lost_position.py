@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pymongo import MongoClient
 
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.faults.conftest import Rig
@@ -381,3 +382,83 @@ def test_a_mongodb_restored_from_a_backup(
         flow.wait_same()
         assert snapshots(scene) == 2
         assert scene.daemon.logs(event="position lost", level="warning")
+
+
+@pytest.mark.parametrize("lane", ["own stream", "shared stream", "killed", "stopped"])
+def test_a_restore_that_no_change_follows(redis_server: RedisServer, tmp_path: Path, lane: str) -> None:
+    """no_ghosts: MongoDB's files restored to an earlier moment are noticed at the next start or reconnect, though the
+    collection does not change and MongoDB's time has passed the position."""
+    with ReplicaSet() as mongo, Scene(tmp_path, "faults", mongo.uri, redis_server.url) as scene:
+        scene.redis.flushall()
+        flow = scene.run("film", CARD, documents=films())
+        backup = Backup(mongo, tmp_path / "backup")
+        change_everything(flow)
+        flow.catch_up()
+        flow.assert_same()
+        if lane == "shared stream":
+            scene.add("other", CARD, documents=films(1))
+            wait_until(lambda: flow.lane()["stream"] == "shared", 30, flow.lane)
+        elif lane == "killed":
+            scene.daemon.kill()
+        elif lane == "stopped":
+            scene.mongo["faults"].more.insert_one({})
+            scene.daemon.terminate()
+        backup.restore()
+        scene.mongo["faults"].more.insert_one({})
+        if not scene.daemon.process.alive:
+            scene.start()
+        wait_until(lambda: scene.daemon.logs(event="position lost", contract=flow.contract), 40, flow.lane)
+        flow.wait_live()
+        flow.wait_same()
+
+
+def test_a_mongodb_that_only_restarts(redis_server: RedisServer, tmp_path: Path) -> None:
+    """nothing_silent: a MongoDB that restarts, or elects its primary again, has the same history: nothing is copied."""
+    with ReplicaSet() as mongo, Scene(tmp_path, "faults", mongo.uri, redis_server.url) as scene:
+        scene.redis.flushall()
+        flow = scene.run("film", CARD, documents=films())
+        change_everything(flow)
+        flow.catch_up()
+        wait_until(lambda: flow.position().get("witness"), 70, flow.position)
+        mongo.step_down()
+        flow.catch_up()
+        mongo.stop()
+        mongo.start()
+        flow.catch_up()
+        scene.daemon.terminate()
+        mongo.stop()
+        mongo.start()
+        scene.start()
+        flow.catch_up()
+        flow.assert_same()
+        assert snapshots(scene) == 1
+        assert not scene.daemon.logs(event="position lost")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_another_mongodb(redis_server: RedisServer, tmp_path: Path, known: bool) -> None:
+    """no_ghosts: where SYNCD_MONGO_URI names another replica set, its documents are copied, though none changes. A
+    position of a version before, which does not name its MongoDB, takes the present one."""
+    with (
+        ReplicaSet() as mongo,
+        ReplicaSet() as second,
+        Scene(tmp_path, "faults", mongo.uri, redis_server.url) as scene,
+        MongoClient(second.uri) as other,
+    ):
+        scene.redis.flushall()
+        flow = scene.run("film", CARD, documents=films())
+        scene.daemon.terminate()
+        position = flow.names.control("position")
+        if not known:
+            scene.redis.hdel(position, "deployment", "witness", "event")
+        other["faults"].film.insert_many(films(3))
+        daemon = scene.another_daemon(SYNCD_MONGO_URI=second.uri)
+        daemon.start()
+        wait_until(lambda: daemon.lane_state() == "live", 30, daemon.process.log_tail)
+        lost = daemon.logs(event="position lost", level="warning")
+        assert bool(lost) == known
+        if known:
+            assert "another MongoDB" in lost[0]["error"]
+            wait_until(lambda: flow.keys() == {"0", "1", "2"} or flow.keys(), 20)
+            assert len(flow.keys()) == 3
+        assert flow.position()["deployment"].startswith(b"rs/")

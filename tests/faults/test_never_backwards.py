@@ -16,6 +16,7 @@ from syncd.inbound.stream import ChangeStream
 from syncd.inbound.units import WindowUnit
 from syncd.inbound.window import Window, WindowBuilder
 from syncd.inbound.writer import Writer
+from syncd.plan.claims import claims_of
 from syncd.plan.compile import Plan
 from syncd.stores.lease import Lease
 from syncd.stores.lookup import Lookup
@@ -175,7 +176,7 @@ def calls_of(rig: Rig, flow: Flow) -> Iterator[tuple[Plan, Lookup, Floors, Pipel
     plan, control = plan_of(rig.scene, flow), ControlKeys(flow.contract)
     with closing(MongoStore(rig.mongo.uri)) as mongo, closing(RedisStore(rig.redis.url)) as redis:
         redis.connect()
-        lease = Lease(redis, control, "one", 30.0)
+        lease = Lease(redis, control, "one", 30.0, claims_of(plan))
         lease.acquire()
         floors, writer = Floors(ZERO, ZERO), Writer(redis, control, lease)
         floors.recording = True

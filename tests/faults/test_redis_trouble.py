@@ -13,6 +13,7 @@ import pytest
 
 from syncd.embedded import RedisServer
 from syncd.errors import FencedError
+from syncd.plan.claims import Claims
 from syncd.stores.lease import Lease
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
@@ -169,14 +170,16 @@ def test_an_epoch_from_before_a_flush(rig: Rig) -> None:
     """fenced: a call that was on its way through a FLUSHALL does not pass with the lease that was taken after it."""
     store = RedisStore(rig.redis.url)
     store.connect()
-    before, after = (Lease(store, ControlKeys("faults-epoch"), "one/owner", 10) for _ in range(2))
+    before, after = (
+        Lease(store, ControlKeys("faults-epoch"), "one/owner", 10, Claims("mongo", "1", ())) for _ in range(2)
+    )
     before.acquire()
-    before.renew()
+    before.forget_position("sweep")
     rig.scene.redis.flushall()
     after.acquire()
-    after.renew()
+    after.forget_position("sweep")
     with pytest.raises(FencedError) as caught:
-        before.renew()
+        before.forget_position("sweep")
     assert caught.value.holder == after.value
     store.close()
 

@@ -151,7 +151,7 @@ def test_a_position_beside_a_busier_neighbour(rig: Rig) -> None:
         other.wait_same()
         latest = other.position()["time"]
         time.sleep(0.1)
-    wait_until(lambda: quiet.lane()["position"] >= other.lane()["position"].split(":")[0])
+    wait_until(lambda: quiet.lane()["position"] >= other.lane()["position"].split(":")[0], 70)
     assert rig.scene.daemon.terminate() == 0
     assert quiet.position()["time"].split(b":")[0] >= latest.split(b":")[0]
     touch(quiet, other)

@@ -77,11 +77,23 @@ local function advance(keys, args)
   else
     local now = microseconds()
     number = now
-    if said[2] and tonumber(said[2]) >= tonumber(now) then number = ('%.0f'):format(said[2] + 1) end
+    -- The last one that was given, or that MongoDB is known to have: Redis's clock may go back.
+    local last = math.max(tonumber(said[2] or '0'), tonumber(redis.call('HGET', keys[2], 'above') or '0'))
+    if last >= tonumber(now) then number = ('%.0f'):format(last + 1) end
     redis.call('HSET', keys[2], 'batch', args[7], 'number', number, 'since', now)
   end
   redis.call('PEXPIRE', keys[1], args[3])
   return park_all(keys[3], keys[4], keys[5], args[4], args, last + 1, {'ok', number})
+end
+
+-- keys: lease, position. args: protocol, lease, a number that MongoDB has seen. Later batches have greater ones.
+local function above(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  if tonumber(args[3]) > tonumber(redis.call('HGET', keys[2], 'above') or '0') then
+    redis.call('HSET', keys[2], 'above', args[3])
+  end
+  return {'ok'}
 end
 
 -- keys: as `advance`. args: protocol, lease, group, projection. Acknowledges what is remembered as written. Replies {'ok'}.
@@ -130,6 +142,7 @@ end
 redis.register_function('syncd_park', park)
 -- Where memory is full, entries must go on to MongoDB: then they may be trimmed.
 redis.register_function{function_name = 'syncd_advance', callback = advance, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_number_above', callback = above, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_written', callback = written, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_leave', callback = leave, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_trimmed', callback = trimmed, flags = {'allow-oom'}}

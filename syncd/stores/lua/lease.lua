@@ -108,6 +108,8 @@ local function lease(keys, args)
   local held = redis.call('GET', keys[1])
   if held and not dead[held] and held:match('^(.*):%d+$') ~= args[2] then
     wait_for(keys[1], draw, wish, args[3])
+    -- Of a Redis whose clock went back, it would live for as long again. A holder that lives renews it.
+    if redis.call('PTTL', keys[1]) > tonumber(args[3]) then redis.call('PEXPIRE', keys[1], args[3]) end
     return {'busy', held, draw}
   end
   if newer_waits(keys[1], draw, wish) or (newer_worked(keys[2], draw, wish) and not wish.force) then

@@ -58,6 +58,28 @@ local function last_id(stream)
   return found.err and '' or told(found)['last-generated-id']
 end
 
+-- A field of the position that only grows: a number of microseconds, or what it is already. Redis's clock may go back.
+local function later(position, field, number)
+  local before = redis.call('HGET', position, field)
+  if before and tonumber(before) >= tonumber(number) then return before end
+  redis.call('HSET', position, field, number)
+  return number
+end
+
+-- keys: lease, position. args: protocol, lease, the greatest number that MongoDB is known to have seen.
+-- Replies {'ok', number}: above that, and above all that were given before, with room for the commands since.
+local ROOM = 1000000
+
+local function number(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  local least = math.max(tonumber(redis.call('HGET', keys[2], 'session') or '0'), tonumber(args[3])) + ROOM
+  local given = microseconds()
+  if least > tonumber(given) then given = ('%.0f'):format(least) end
+  redis.call('HSET', keys[2], 'session', given)
+  return {'ok', given}
+end
+
 -- keys: lease, position, outbox or synced, key, ...
 -- args: protocol, lease, lease ttl ms, type, most bytes, "" or, where the third key is `synced`, what belongs to a state:
 --       "content", or "whole" with its expiry; "merge" only asks for what was synced.
@@ -68,8 +90,8 @@ local function read_state(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end
   redis.call('PEXPIRE', keys[1], args[3])
-  local time = redis.call('TIME')
-  local reply = {'ok', last_id(keys[3]), time[1], time[2], redis.call('HGET', keys[2], 'floor') or ''}
+  local now = later(keys[2], 'clock', microseconds())
+  local reply = {'ok', last_id(keys[3]), now:sub(1, -7), now:sub(-6), redis.call('HGET', keys[2], 'floor') or ''}
   local size, most = 0, tonumber(args[5])
   for at = 4, #keys do
     local found, expires, content = look(keys[at], args[4])
@@ -219,4 +241,5 @@ redis.register_function{function_name = 'syncd_look_state', callback = look_stat
 redis.register_function{function_name = 'syncd_read_state', callback = read_state, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_done_state', callback = done_state, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_lost_entries', callback = lost_entries, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_number', callback = number, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_raise_floor', callback = raise_floor, flags = {'allow-oom'}}
