@@ -23,6 +23,7 @@ from syncd.plan.compile import Plan
 from syncd.plan.partition import WHOLE, Partition
 from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities, require
+from syncd.stores.collections import require_source
 from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import DIGEST, KEEP, PAUSE, SWEEP, ControlKeys, load_position
@@ -90,6 +91,7 @@ class Lane(BaseLane):
         self._is_thin, self._thin = self._thin, False
         self._mongo.connect()
         self._watch_oplog()
+        require_source(self._mongo, self.plan.namespace)
         server = self._redis.connect()
         require(self.plan.contract, server)
         before = self._lease.acquire()

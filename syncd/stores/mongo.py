@@ -26,8 +26,10 @@ from syncd.errors import (
     PositionLostError,
     StoreError,
     TransientError,
+    UnknownError,
     UriError,
 )
+from syncd.stores import codes
 from syncd.stores.uri import read_mongo_uri
 from syncd.stores.words import of_mongo, of_network
 
@@ -43,26 +45,11 @@ _OF_DNS = re.compile(r"DNS |nameserver|[Rr]esol")
 """What the resolver's errors say, which the driver passes on as mistakes of the URI."""
 _OLDEST = (6, 0)
 _OPTIONS = frozenset(name.lower() for name in VALIDATORS)
-_LOST = {
-    260: "InvalidResumeToken",
-    280: "ChangeStreamFatalError",
-    464: "ChangeStreamStartAfterNotFound",
-    50811: "the token names a moment that this server does not know",
-}
-_OPLOG_TOO_SHORT = 286
-_EVENT_TOO_LARGE = 10334
-_IS_A_VIEW = 166
-_AUTHENTICATION = {11, 13, 18}
-_TOO_LONG = 50
-SNAPSHOT_TOO_OLD = 239
-SNAPSHOT_UNAVAILABLE = 246
-_TRANSIENT = {
-    6, 7, 24, 43, 46, 50, 63, 64, 89, 91, 112, 117, 134, 136, 150, 175, 189, 202, 216, 237, 238, 262, 290, 317, 365,
-    SNAPSHOT_TOO_OLD, SNAPSHOT_UNAVAILABLE, 9001, 10058, 10107, 11600, 11602, 13435, 13436,
-}  # fmt: skip
-"""Server error codes that pass by themselves: elections, cursors and sessions that went with a node, timeouts.
-Source: `src/mongo/base/error_codes.yml` of the MongoDB server, categories RetriableError and NetworkError and the
-cursor errors."""
+OF_NO_STREAM = "a view or time series has no change stream: name the collection behind it"
+CAPPED = (
+    "a capped collection drops documents without an event, so their keys would stay: name an ordinary collection, "
+    "with a TTL index where documents have to go"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +183,7 @@ def read_preference(mode: str) -> _ServerMode | None:
 
 def took_too_long(error: StoreError) -> bool:
     """Whether MongoDB gave a command up after its `maxTimeMS`."""
-    return getattr(error.__cause__, "code", None) == _TOO_LONG
+    return getattr(error.__cause__, "code", None) == codes.TOO_LONG
 
 
 def unusable(text: str, uri: str) -> str:
@@ -213,7 +200,7 @@ def unusable(text: str, uri: str) -> str:
 
 def is_transient_code(code: int) -> bool:
     """Whether an error of the server passes by itself."""
-    return code in _TRANSIENT
+    return code in codes.TRANSIENT
 
 
 @contextmanager
@@ -226,21 +213,20 @@ def translated() -> Iterator[None]:
 
 
 def translate(error: driver.PyMongoError) -> StoreError:
-    """One error of the driver as an error of syncd; what is unknown counts as fatal, so that it is seen."""
+    """One error of the driver as an error of syncd; what is unknown is told as an error, and tried again soon."""
     text = of_mongo(error)
     code = error.code if isinstance(error, driver.OperationFailure) else None
-    if code in _LOST:
-        return PositionLostError("mongo", f"the stream cannot resume ({_LOST[code]}, {code}): {text}")
-    if code == _OPLOG_TOO_SHORT:
+    if code in codes.LOST:
+        return PositionLostError("mongo", f"the stream cannot resume ({codes.LOST[code]}, {code}): {text}")
+    if code == codes.OPLOG_TOO_SHORT:
         return OplogTooShortError("mongo", f"the stream cannot resume (ChangeStreamHistoryLost, 286): {text}")
-    if code == _EVENT_TOO_LARGE:
+    if code == codes.EVENT_TOO_LARGE:
         return EventTooLargeError(
             "mongo", f"a change is larger than the 16 MB that an event may have: {text}"
         )
-    if code == _IS_A_VIEW:
-        message = f"{text}; a view or time series has no change stream: name the collection behind it"
-        return CapabilityError("mongo", message)
-    if code in _AUTHENTICATION:
+    if refused := _of_the_collection(code, text):
+        return refused
+    if code in codes.AUTHENTICATION:
         return FatalError(
             "mongo", f"MongoDB refuses us: {text}; mend user, password or roles in SYNCD_MONGO_URI"
         )
@@ -250,6 +236,17 @@ def translate(error: driver.PyMongoError) -> StoreError:
         return TransientError(
             "mongo", f"no answer from MongoDB: {text}; is it up, and is SYNCD_MONGO_URI right?"
         )
-    if code in _TRANSIENT or error.has_error_label("ResumableChangeStreamError"):
+    if code in codes.TRANSIENT or any(map(error.has_error_label, codes.TRANSIENT_LABELS)):
         return TransientError("mongo", f"MongoDB is between two states: {text}; waiting for it")
-    return FatalError("mongo", f"MongoDB answered: {text}; see its log")
+    return UnknownError("mongo", f"MongoDB answered: {text}; see its log")
+
+
+def _of_the_collection(code: int | None, text: str) -> CapabilityError | None:
+    """Errors of a collection that is of another kind than a synced one may be."""
+    if code in codes.IS_A_VIEW or (code == codes.NOT_IN_AN_AGGREGATION and "in aggregation" in text):
+        return CapabilityError("mongo", f"{text}; {OF_NO_STREAM}")
+    if code == codes.SNAPSHOT_UNAVAILABLE and "capped" in text:
+        return CapabilityError("mongo", f"{text}; {CAPPED}")
+    if code == codes.INTERNAL_NAMESPACE:
+        return CapabilityError("mongo", f"{text}; name a collection of an application")
+    return None

@@ -11,7 +11,7 @@ from redis import exceptions as driver
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from syncd.errors import CapabilityError, FatalError, StoreError, TransientError, UriError
+from syncd.errors import CapabilityError, FatalError, StoreError, TransientError, UnknownError, UriError
 from syncd.stores.capabilities import Capabilities, detect
 from syncd.stores.functions import Functions
 from syncd.stores.uri import read_uri
@@ -100,7 +100,7 @@ def translated() -> Iterator[None]:
 
 
 def translate(error: driver.RedisError) -> StoreError:
-    """One error of the driver as an error of syncd; what is unknown counts as fatal, so that it is seen."""
+    """One error of the driver as an error of syncd; what is unknown is told as an error, and tried again soon."""
     text = of_redis(error)
     if isinstance(error, driver.AuthenticationError | driver.NoPermissionError):
         return FatalError(
@@ -116,4 +116,4 @@ def translate(error: driver.RedisError) -> StoreError:
         )
     if isinstance(error, driver.ReadOnlyError | driver.ClusterError) or text.startswith(_TRANSIENT_CODES):
         return TransientError("redis", f"Redis cannot take writes now: {text}; waiting for it")
-    return FatalError("redis", f"Redis answered: {text}; see its log")
+    return UnknownError("redis", f"Redis answered: {text}; see its log")

@@ -30,7 +30,7 @@ def lane_state(contract: str, state: str, *, log: bool = True, **details: Any) -
 def lane_interrupted(contract: str, why: str, error: str, retry_s: float) -> None:
     """A lane stopped at an error and will start again from its stored position."""
     RESTARTS.labels(contract, why).inc()
-    log = _log.error if why in ("fatal", "bug") else _log.warning
+    log = _log.error if why in ("fatal", "unknown", "bug") else _log.warning
     log("lane interrupted", contract=contract, why=why, error=error, retry_seconds=round(retry_s, 2))
 
 
