@@ -57,12 +57,14 @@ def run(
     from syncd.daemon.workers import Workers
     from syncd.ops.http import HttpServer, application
     from syncd.settings import Settings, contract_environment
+    from syncd.stores.connections import allow_many_files
 
     settings = Settings.from_environment(
         contracts=contracts, http=http, partition=partition, workers=workers, split=split,
         snapshot_processes=snapshot_processes, dask=dask,
     )  # fmt: skip
     telemetry.configure_logging(settings.log_level, settings.log_format)
+    allow_many_files()
     stop = threading.Event()
     # A handler runs between any two steps of this thread. In the middle of `Event.wait` it would wait for ever for the
     # lock that `Event.set` needs; `put` of this queue is made for that.

@@ -212,6 +212,7 @@ class LaneRun:
 
     def _look_around(self) -> None:
         self._pipeline.settle()
+        self._writer.rest()
         self._status.confirmed(self._pipeline.confirmed)
         if self._house.due:
             self._again = self._house.keep() or self._again

@@ -30,12 +30,17 @@ from syncd.errors import (
     UriError,
 )
 from syncd.stores import codes
+from syncd.stores.together import Together
 from syncd.stores.uri import read_mongo_uri
 from syncd.stores.words import of_mongo, of_network
 
 Document: TypeAlias = dict[str, Any]
 
 HEARTBEAT_MS = 5_000
+IDLE_MS = 30_000
+"""After which a connection is closed that only many lanes at once had needed."""
+KNOWN_S = 1.0
+"""How long it is known what a deployment is, for lanes that start together."""
 OPLOG_CACHE_S = 5.0
 OPLOG_TIMEOUT_S = 2.0
 CLOSE_TIMEOUT_S = 2.0
@@ -78,6 +83,7 @@ class MongoStore:
         self._oplog_lock = threading.Lock()
         self._oplog_read = -OPLOG_CACHE_S
         self._oplog_window: tuple[int, int] | None = None
+        self._known: Together[MongoCapabilities] = Together(KNOWN_S)
         with contextlib.suppress(TransientError):  # a daemon that starts without a network waits for it
             self._open()
 
@@ -122,11 +128,15 @@ class MongoStore:
             heartbeatFrequencyMS=HEARTBEAT_MS,
             socketTimeoutMS=60_000,
             maxPoolSize=None,
+            maxIdleTimeMS=IDLE_MS,
             tz_aware=True,
         )
 
     def connect(self) -> MongoCapabilities:
         """Ping, and refuse what is too old or has no change streams."""
+        return self._known.ask(self._connect)
+
+    def _connect(self) -> MongoCapabilities:
         with translated():
             hello = self.client.admin.command("hello")
             info = self.client.server_info()

@@ -13,10 +13,14 @@ from redis.retry import Retry
 
 from syncd.errors import CapabilityError, FatalError, StoreError, TransientError, UnknownError, UriError
 from syncd.stores.capabilities import Capabilities, detect
+from syncd.stores.connections import MOST_CONNECTIONS, SharedPool
 from syncd.stores.functions import Functions
+from syncd.stores.together import Together
 from syncd.stores.uri import read_uri
 from syncd.stores.words import of_redis
 
+KNOWN_S = 1.0
+"""How long it is known what a server is, for lanes that start together."""
 SOCKET_TIMEOUT_S = 15.0
 """A call that takes longer is given up: the other end may be gone without a word."""
 
@@ -36,7 +40,7 @@ class RedisStore:
         # position they find.
         try:
             self.address = read_uri(url, _SCHEMES)
-            self.client = Redis.from_url(
+            pool = SharedPool.from_url(
                 url,
                 protocol=2,
                 legacy_responses=True,
@@ -45,17 +49,23 @@ class RedisStore:
                 socket_connect_timeout=5.0,
                 socket_keepalive=True,
                 health_check_interval=0,
+                max_connections=MOST_CONNECTIONS,
                 client_name="syncd",
             )
+            self.client = Redis.from_pool(pool)
         except UriError as error:
             raise FatalError("redis", f"SYNCD_REDIS_URL is not usable: {error}") from None
         except ValueError:  # the driver quotes parts of the URL
             what = "the driver does not take it; write redis://user:password@host:port/0, percent-encoded"
             raise FatalError("redis", f"SYNCD_REDIS_URL is not usable: {what}") from None
         self.functions = Functions()
+        self._known: Together[Capabilities] = Together(KNOWN_S)
 
     def connect(self) -> Capabilities:
         """Ping, refuse what is too old, bring the functions. Returns what the server can do."""
+        return self._known.ask(self._connect)
+
+    def _connect(self) -> Capabilities:
         with translated():
             found = detect(self.client)
             oldest = _OLDEST[found.flavour]
