@@ -138,10 +138,10 @@ class Writer:
 
     def rest(self) -> None:
         """Give the connection back where it has not been used for a while: most lanes are quiet most of the time."""
-        if self._connection is not None and not self._under_way:
-            if time.monotonic() - max(self._answered, self._asked) > IDLE_S:
-                self._store.client.connection_pool.release(self._connection)
-                self._connection = None
+        is_idle = not self._under_way and time.monotonic() - max(self._answered, self._asked) > IDLE_S
+        if self._connection is not None and is_idle:
+            self._store.client.connection_pool.release(self._connection)
+            self._connection = None
 
     def close(self) -> None:
         """Give up the connection; a reply that is still on its way must not meet the next caller."""

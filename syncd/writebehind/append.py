@@ -27,12 +27,13 @@ from syncd.stores.repairs import repairs_done, requested_repairs, split_repairs
 from syncd.stores.requests import RequestBoard, snapshot_begins, wants_snapshot
 from syncd.writebehind.batch import Batch, Delivery, Outcome, Refused, make_batch
 from syncd.writebehind.courier import Couriers, Delivered
-from syncd.writebehind.group import Entries, Group, entry_order
+from syncd.writebehind.group import Entries, Group
 from syncd.writebehind.letters import Letters
 from syncd.writebehind.plain import PlainDelivery
 from syncd.writebehind.reader import Reader
 from syncd.writebehind.series import SeriesDelivery
 from syncd.writebehind.status import AppendStatus
+from syncd.writebehind.stream_history import entry_order
 from syncd.writebehind.target import make_series
 
 MOST_ENTRIES = 4000
@@ -129,6 +130,7 @@ class AppendRun:
             telemetry.dead_letters_wait(self._plan.name, waiting)
         self._told = True
         self._status.looked(self._group.backlog(), waiting)
+        self._group.check_history()
         self._status.heard()
 
     def _adopt(self) -> None:
