@@ -45,6 +45,15 @@ def lane_bug(contract: str) -> None:
     _log.exception("unexpected error in a lane; please report it", contract=contract)
 
 
+def maps_lost(contract: str, projection: str, count: int) -> None:
+    """Entries of the map from `_id` to key are gone: evicted, or removed by hand. The contract is copied again."""
+    RESTARTS.labels(contract, "maps_lost").inc()
+    _log.warning(
+        "the map of keys has lost entries, copying again; keep `syncd:*` from eviction", contract=contract,
+        projection=projection, missing=count,
+    )  # fmt: skip
+
+
 def position_lost(contract: str, error: str, action: str) -> None:
     """MongoDB can no longer resume from the stored position."""
     RESTARTS.labels(contract, "position_lost").inc()
