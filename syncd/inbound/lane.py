@@ -91,7 +91,7 @@ class Lane(BaseLane):
         self._is_thin, self._thin = self._thin, False
         self._mongo.connect()
         self._watch_oplog()
-        require_source(self._mongo, self.plan.namespace)
+        require_source(self._mongo, self.plan.namespace, self.plan.contract.mongo.unique)
         server = self._redis.connect()
         require(self.plan.contract, server)
         before = self._lease.acquire()

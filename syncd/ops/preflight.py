@@ -129,7 +129,7 @@ def _collection(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
     database, _, name = contract.mongo.collection.partition(".")
     if contract.sync.direction == "mongo_to_redis":
         try:
-            require_source(mongo, (database, name))
+            require_source(mongo, (database, name), contract.mongo.unique)
         except CapabilityError as error:
             what, _, remedy = str(error).partition("; ")
             yield loaded.problem(("mongo", "collection"), what, remedy)

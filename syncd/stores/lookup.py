@@ -76,6 +76,11 @@ class Lookup:
         self._step: int | None = None
         """Documents that a chunk looks at, at most, whether they match or not: None as long as nothing takes long."""
 
+    @property
+    def deletes_may_move(self) -> bool:
+        """Whether the deletion of a document may be its move to another shard, so that it has to be looked up."""
+        return self._store.is_sharded
+
     def by_ids(
         self, ids: list[Any], after: Moment, *, only_ids: bool = False, digests: bool = False
     ) -> Found:

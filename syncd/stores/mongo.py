@@ -83,6 +83,8 @@ class MongoStore:
         self._oplog_lock = threading.Lock()
         self._oplog_read = -OPLOG_CACHE_S
         self._oplog_window: tuple[int, int] | None = None
+        self.is_sharded = False
+        """Whether a mongos answers, as of the last `connect`."""
         self._known: Together[MongoCapabilities] = Together(KNOWN_S)
         with contextlib.suppress(TransientError):  # a daemon that starts without a network waits for it
             self._open()
@@ -143,7 +145,7 @@ class MongoStore:
         version = tuple(info["versionArray"][:3])
         if version < _OLDEST:
             raise CapabilityError("mongo", f"MongoDB {info['version']} is too old; syncd needs 6.0 or later")
-        sharded = hello.get("msg") == "isdbgrid"
+        sharded = self.is_sharded = hello.get("msg") == "isdbgrid"
         if not sharded and "setName" not in hello:
             raise CapabilityError(
                 "mongo",

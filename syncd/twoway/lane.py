@@ -13,6 +13,7 @@ from syncd.inbound.run import LaneRun
 from syncd.plan.twoway import TwoWayPlan
 from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities
+from syncd.stores.collections import require_target
 from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore, translated
 from syncd.stores.requests import RequestBoard
@@ -52,6 +53,7 @@ class TwoWayLane(Lane):
         telemetry.contract_known(plan.name, plan.freshness_s, store="both")
 
     def _make_run(self, server: Capabilities, common: tuple[Any, ...]) -> LaneRun:
+        require_target(self._mongo, self.plan.namespace)
         with translated():
             seconds, micros = self._redis.client.time()
 
