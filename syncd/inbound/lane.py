@@ -25,6 +25,7 @@ from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities, require
 from syncd.stores.collections import require_source
 from syncd.stores.lease import Lease
+from syncd.stores.lost_letters import restore_letters
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import DIGEST, KEEP, PAUSE, SWEEP, ControlKeys, load_position
 from syncd.stores.redis import RedisStore
@@ -97,6 +98,8 @@ class Lane(BaseLane):
         before = self._lease.acquire()
         if before != self._control.partition.count:
             telemetry.layout_changed(self.plan.name, before, self._control.partition.count)
+        if restored := restore_letters(self._redis, self._control):
+            telemetry.letters_restored(self.plan.name, restored)
         if self._is_paused():
             return PAUSED_LOOK_S
         common = (

@@ -6,7 +6,6 @@ Lanes share nothing but connections, so a slow or broken one does not stop the o
 from __future__ import annotations
 
 import contextlib
-import gc
 import threading
 from typing import Protocol
 
@@ -14,6 +13,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 
 from syncd import telemetry
 from syncd.errors import FencedError, StoreError, SyncdError, TransientError, UnknownError
+from syncd.lanes.garbage import GARBAGE
 from syncd.lanes.status import BaseStatus
 from syncd.plan.base import ContractPlan
 from syncd.settings import Settings
@@ -68,7 +68,8 @@ class BaseLane(threading.Thread):
         while not self._halt.is_set():
             delay = self._attempt()
             self._run = None
-            gc.collect()  # a run points at itself in circles, and may hold thousands of documents
+            if not self._halt.is_set():
+                GARBAGE.left()
             self._halt.wait(delay)
         with contextlib.suppress(StoreError):  # what cannot be given back runs out by itself
             self._leave()

@@ -45,6 +45,11 @@ def lane_bug(contract: str) -> None:
     _log.exception("unexpected error in a lane; please report it", contract=contract)
 
 
+def letters_restored(contract: str, count: int) -> None:
+    """Which document has which dead letter was gone from Redis: evicted, or removed by hand. It was read again."""
+    _log.warning("dead letters were not known by document, read again", contract=contract, count=count)
+
+
 def maps_lost(contract: str, projection: str, count: int) -> None:
     """Entries of the map from `_id` to key are gone: evicted, or removed by hand. The contract is copied again."""
     RESTARTS.labels(contract, "maps_lost").inc()

@@ -20,6 +20,7 @@ from syncd.stores.deadletters import (
     requested_replays,
 )
 from syncd.stores.lease import Lease
+from syncd.stores.lost_letters import restore_letters
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
@@ -78,6 +79,8 @@ class AppendRun:
     def run(self) -> None:
         """First what is left of before, then what comes, until stopped."""
         self._delivery = self._choose()
+        if restored := restore_letters(self._redis, self._control):
+            telemetry.letters_restored(self._plan.name, restored)
         if (start := self._group.ensure()) is not None:
             telemetry.group_lost(self._plan.name, self._plan.stream, start)
         self._status.enter("catching_up")

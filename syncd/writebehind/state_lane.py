@@ -12,6 +12,7 @@ from syncd.plan.state import StatePlan
 from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities, require
 from syncd.stores.lease import Lease
+from syncd.stores.lost_letters import restore_letters
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
@@ -52,6 +53,8 @@ class StateLane(BaseLane):
         server = self._redis.connect()
         require(self.plan.contract, server)
         self._lease.acquire()
+        if restored := restore_letters(self._redis, self._control):
+            telemetry.letters_restored(self.plan.name, restored)
         with translated():
             seconds, micros = self._redis.client.time()
         # Above all numbers of the daemons before: each began with this time, and counts its commands from there.

@@ -159,3 +159,22 @@ def test_a_map_of_another_type(rig: Rig, which: str) -> None:
     flow.collection.delete_many({"_id": {"$lt": 5}})
     flow.wait_live()
     flow.wait_same(60)
+
+
+def test_what_is_known_of_dead_letters(rig: Rig) -> None:
+    """never_torn, nothing_silent: `letters` and `stale` are gone while letters wait; a document still has one letter,
+    and an update does not go on top of the older state that its key shows"""
+    card = projection({"n": {"from": "n", "type": "int"}, "title": "title"})
+    flow = rig.scene.run("letters", card, documents=[{"_id": 1, "n": 1, "title": "first"}])
+    flow.collection.replace_one({"_id": 1}, {"_id": 1, "n": "no number", "title": "second"})
+    wait_until(lambda: len(flow.dead_letters()) == 1, 20, flow.lane)
+    rig.scene.daemon.kill()
+    rig.scene.redis.delete(flow.names.control("letters"), flow.names.control("stale"))
+    rig.scene.start()
+    flow.wait_live()
+    assert rig.scene.daemon.logs(event="dead letters were not known by document, read again", count=1)
+    first = flow.dead_letters()
+    flow.collection.update_one({"_id": 1}, {"$set": {"title": "third"}})
+    wait_until(lambda: flow.dead_letters() != first, 20, flow.lane)
+    assert len(flow.dead_letters()) == 1
+    assert flow.hash(1) == {"n": "1", "title": "first"}

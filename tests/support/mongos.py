@@ -14,7 +14,8 @@ from syncd.embedded import LOOPBACK
 _HEADER = struct.Struct("<iiii")
 _OP_REPLY, _OP_MSG = 1, 2013
 _OF_A_SET = {
-    "setName", "setVersion", "hosts", "primary", "me", "electionId", "secondary", "topologyVersion", "arbiters", "passives",
+    "setName", "setVersion", "hosts", "primary", "me", "electionId", "secondary", "topologyVersion", "arbiters",
+    "passives",
 }  # fmt: skip
 
 
