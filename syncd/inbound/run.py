@@ -115,10 +115,12 @@ class LaneRun:
         reason = "no position" if position.token is None else "the contract changed" if fresh else "going on"
         first = stream.begin() if fresh else self._resume(stream, position)
         if fresh:
+            # A contract that never had digests, and has none, need not name a thousand keys that are not there.
+            had_any = self._by_digests or position.token is not None
             position = beginning(self._plan, position, first, by_digests=self._by_digests)
-            if position.phase == SNAPSHOT:
+            if position.phase == SNAPSHOT and had_any:
                 self._digests.forget()
-            else:
+            elif position.phase != SNAPSHOT:
                 reason = "the position is lost, and digests say what differs"
         self._build(position)
         if fresh:
