@@ -17,6 +17,7 @@ SyncdError
     │   └── CollectionGoneError  the collection was dropped or renamed
     ├── EventTooLargeError  a change does not fit one event: read the document instead
     └── FatalError          a person must act (wrong password, no rights, wrong server)
+        └── UnknownError    nobody knows whether it passes: told like a fatal one, tried again with growing pauses
 """
 
 from __future__ import annotations
@@ -162,3 +163,7 @@ class EventTooLargeError(StoreError):
 
 class FatalError(StoreError):
     """Only a person can put this right."""
+
+
+class UnknownError(FatalError):
+    """An answer that syncd does not know: told as an error, but it may pass by itself."""

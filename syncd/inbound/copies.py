@@ -13,7 +13,7 @@ from syncd.inbound.copier import Chunk, Cut, RangeEnd, Ready
 from syncd.inbound.floors import Floors
 from syncd.inbound.snapshot import Ghosts
 from syncd.inbound.units import Step, Unit
-from syncd.plan.change import Drop, Ghost, Write
+from syncd.plan.change import Drop, Ghost, Orphan, Write
 from syncd.plan.compile import Plan
 from syncd.plan.digest import SOURCE
 from syncd.plan.keys import decode_key_value, encode_key_value
@@ -188,7 +188,7 @@ class GhostsUnit(_Looked):
     def _writes(self) -> list[Write]:
         # The stream writes no key of a projection that is gone; all others it may have written since the look.
         chosen = self._choose({drop.ident for drop in self._drops if isinstance(drop, Drop)})
-        return [drop for drop in self._drops if isinstance(drop, Ghost) or drop.ident in chosen]
+        return [drop for drop in self._drops if isinstance(drop, Ghost | Orphan) or drop.ident in chosen]
 
     def after(self, position: Position) -> Position:
         """The sweep has no cursor of its own: after a crash it starts again."""

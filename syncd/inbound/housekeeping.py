@@ -17,12 +17,13 @@ from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value
 from syncd.stores.deadletters import count_dead_letters, replays_done, requested_replays
 from syncd.stores.history import History, Witness
+from syncd.stores.key_maps import KeyMaps
 from syncd.stores.layout import survey
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import MongoStore
-from syncd.stores.position import SNAPSHOT, ControlKeys
+from syncd.stores.position import SNAPSHOT, STREAM, ControlKeys
 from syncd.stores.redis import RedisStore
-from syncd.stores.requests import RequestBoard, answers_position, wants_snapshot
+from syncd.stores.requests import RequestBoard, answers_position, request_snapshot, wants_snapshot
 from syncd.stores.times import token_time
 
 EVERY_S = 1.0
@@ -60,6 +61,7 @@ class Housekeeper:
         self._digests, self._history = digests, history
         self._witness: Witness | None = None
         self._repairs = Repairs(plan, redis, control, pipeline, lookup, floors)
+        self._maps = KeyMaps(redis, control)
         self._looked = self._next = 0.0
         self._told = False
 
@@ -89,9 +91,23 @@ class Housekeeper:
             self._looked = now
             self._indexes.check(ready=self._pipeline.position.phase != SNAPSHOT)
             self._count_dead_letters()
+            self._look_at_maps()
             if not self._control.partition.is_whole:
                 self._status.partitions = survey(self._redis, self._plan.name)
         return asked and wants_snapshot(self._redis, self._control)
+
+    def _look_at_maps(self) -> None:
+        """Each key of the one map has its document in the other, unless entries of that were lost: then a document that
+        goes leaves its key behind. Only a copy, with its sweep, makes the map again."""
+        if not self._control.partition.leads or self._pipeline.position.phase != STREAM:
+            return
+        for shape in self._plan.shapes:
+            if not shape.by_id:
+                keys, owners = self._maps.count(shape)
+                if keys < owners:
+                    telemetry.maps_lost(self._plan.name, shape.name, owners - keys)
+                    request_snapshot(self._redis, self._plan.name)
+                    return
 
     def _count_dead_letters(self) -> None:
         self._status.dead_letters = waiting = count_dead_letters(self._redis, self._plan.name)

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from syncd import telemetry
-from syncd.errors import FatalError, SyncdError, TransientError
+from syncd.errors import FatalError, SyncdError, TransientError, UnknownError
 from syncd.inbound.member import Member, order
 from syncd.inbound.shared import stages, with_document
 from syncd.inbound.status import LaneStatus
@@ -65,7 +65,8 @@ class StreamHub:
             return True
 
     def _refuse(self, database: str, error: Exception) -> None:
-        retry_s = float("inf") if isinstance(error, FatalError) else RETRY_S
+        for_good = isinstance(error, FatalError) and not isinstance(error, UnknownError)
+        retry_s = float("inf") if for_good else RETRY_S
         with self._lock:
             self._not_before[database] = time.monotonic() + retry_s
         if isinstance(error, SyncdError):

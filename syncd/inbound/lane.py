@@ -23,7 +23,9 @@ from syncd.plan.compile import Plan
 from syncd.plan.partition import WHOLE, Partition
 from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities, require
+from syncd.stores.collections import require_source
 from syncd.stores.leases import Leases
+from syncd.stores.lost_letters import restore_letters
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import DIGEST, KEEP, PAUSE, SWEEP, ControlKeys, load_position
 from syncd.stores.redis import RedisStore
@@ -90,11 +92,14 @@ class Lane(BaseLane):
         self._is_thin, self._thin = self._thin, False
         self._mongo.connect()
         self._watch_oplog()
+        require_source(self._mongo, self.plan.namespace, self.plan.contract.mongo.unique)
         server = self._redis.connect()
         require(self.plan.contract, server)
         before = self._lease.acquire()
         if before != self._control.partition.count:
             telemetry.layout_changed(self.plan.name, before, self._control.partition.count)
+        if restored := restore_letters(self._redis, self._control):
+            telemetry.letters_restored(self.plan.name, restored)
         if self._is_paused():
             return PAUSED_LOOK_S
         common = (

@@ -11,7 +11,20 @@ from typing import Any
 import orjson
 from bson import json_util
 
-from syncd.plan.change import Changed, Dead, Drop, Ghost, Hashed, Mark, Patch, Put, Retired, Settled, Write
+from syncd.plan.change import (
+    Changed,
+    Dead,
+    Drop,
+    Ghost,
+    Hashed,
+    Mark,
+    Orphan,
+    Patch,
+    Put,
+    Retired,
+    Settled,
+    Write,
+)
 from syncd.plan.codec import dump_json
 from syncd.plan.project import WIDEST_ROW, Shape
 from syncd.stores.position import ControlKeys
@@ -55,6 +68,9 @@ class Operations:
         elif isinstance(write, Ghost):
             maps = [self._map(shape)[1] for shape in write.maps]
             self._emit(write, "g", REDIS_TYPES[write.shape.type], len(maps), *maps, key=write.key)
+        elif isinstance(write, Orphan):
+            kind = REDIS_TYPES[write.shape.type]
+            self._emit(write, "o", kind, *self._map(write.shape), write.entry, key=write.key)
         elif isinstance(write, Mark):
             self._emit(write, "t", self._control.marks, write.key, write.wall)
         elif isinstance(write, Settled):

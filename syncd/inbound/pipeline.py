@@ -16,13 +16,13 @@ from syncd.errors import FatalError, ProjectionError
 from syncd.inbound.operations import Operations, is_unicode
 from syncd.inbound.units import Unit, WindowUnit
 from syncd.inbound.writer import Writer
-from syncd.plan.change import Changed, Dead, Drop, Ghost, Hashed, Mark, Patch, Put, Settled, Write
+from syncd.plan.change import Changed, Dead, Drop, Ghost, Hashed, Mark, Orphan, Patch, Put, Settled, Write
 from syncd.plan.compile import Plan
 from syncd.stores.position import ControlKeys, Position
 
 _RESULTS = {
-    Put: "put", Patch: "patch", Drop: "delete", Ghost: "delete", Dead: "dead", Settled: "settled", Mark: "marked",
-    Changed: "noted", Hashed: "noted",
+    Put: "put", Patch: "patch", Drop: "delete", Ghost: "delete", Orphan: "delete", Dead: "dead",
+    Settled: "settled", Mark: "marked", Changed: "noted", Hashed: "noted",
 }  # fmt: skip
 
 _OF_LETTERS = (Dead, Settled)

@@ -12,13 +12,21 @@ from syncd.inbound.floors import Floors
 from syncd.inbound.pipeline import Pipeline
 from syncd.inbound.snapshot import Ghosts
 from syncd.inbound.units import Unit
-from syncd.plan.change import Ghost, Retired, Settled, Write
+from syncd.plan.change import Orphan, Put, Retired, Settled, Write
 from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value
+from syncd.stores.key_maps import KeyMaps, holders
 from syncd.stores.lookup import Lookup
 from syncd.stores.position import ControlKeys, Position
 from syncd.stores.redis import RedisStore
-from syncd.stores.repairs import of_document, of_key, repairs_done, requested_repairs, split_repairs
+from syncd.stores.repairs import (
+    of_document,
+    of_key,
+    repairs_done,
+    request_repairs,
+    requested_repairs,
+    split_repairs,
+)
 from syncd.stores.times import ZERO
 
 MOST_REPAIRED = 256
@@ -89,12 +97,30 @@ class RepairUnit(ReplayUnit):
 
     op = "repair"
 
-    def __init__(self, plan: Plan, lookup: Lookup, floors: Floors, idents: list[str]) -> None:
+    def __init__(self, plan: Plan, lookup: Lookup, floors: Floors, idents: list[str], maps: KeyMaps) -> None:
         super().__init__(plan, lookup, floors, {ident: ident for ident in idents})
+        self._maps = maps
 
     def _writes(self) -> list[Write] | None:
         writes = super()._writes()
-        return None if writes is None else [write for write in writes if not isinstance(write, Settled)]
+        if writes is None:
+            return None
+        return [*self._false_holders(writes), *(one for one in writes if not isinstance(one, Settled))]
+
+    def _false_holders(self, writes: list[Write]) -> list[Write]:
+        """On keys that are about to be written: by documents that have other keys, as the maps themselves say."""
+        found: list[Write] = []
+        for shape in self._plan.shapes:
+            puts = {one.key: one.ident for one in writes if isinstance(one, Put) and one.shape is shape}
+            if shape.by_id or not puts:
+                continue
+            retired = Retired(shape.name, shape.type, shape.template)
+            found += [
+                Orphan(retired, "", held.key, held.said)
+                for held in self._maps.of(shape, list(puts))
+                if held.said and held.ident != puts[held.key] and not held.is_sound
+            ]
+        return found
 
     def _change_of(self, ident: str) -> dict[str, Any]:
         return {**super()._change_of(ident), "operationType": "repair"}
@@ -103,7 +129,8 @@ class RepairUnit(ReplayUnit):
         """Two halves; a single document always fits one reply."""
         middle = len(self._idents) // 2
         halves = self._idents[:middle], self._idents[middle:]
-        return [RepairUnit(self._plan, self._lookup, self._floors, half) for half in halves]
+        common = self._plan, self._lookup, self._floors
+        return [RepairUnit(*common, half, self._maps) for half in halves]
 
 
 class Repairs:
@@ -120,6 +147,7 @@ class Repairs:
     ) -> None:
         self._plan, self._store, self._control = plan, store, control
         self._pipeline, self._lookup, self._floors = pipeline, lookup, floors
+        self._maps = KeyMaps(store, control)
 
     def work_off(self) -> bool:
         """Some of what waits. Nothing may be in flight. Returns whether more of it may be this lane's."""
@@ -127,10 +155,11 @@ class Repairs:
         mine = self._own(idents)
         part = mine[:MOST_REPAIRED]
         if part:
-            self._pipeline.apply(RepairUnit(self._plan, self._lookup, self._floors, part))
+            common = self._plan, self._lookup, self._floors
+            self._pipeline.apply(RepairUnit(*common, part, self._maps))
         done = [of_document(ident) for ident in part]
         if keys and self._control.partition.leads:
-            self._pipeline.apply(GhostsUnit(Ghosts(self._strays(keys), self._floors.horizon()), self._floors))
+            self._remove(keys)
             done += [of_key(*pair) for pair in keys]
         self._pipeline.settle()
         repairs_done(self._store, self._plan.name, done)
@@ -142,6 +171,18 @@ class Repairs:
         own = self._lookup.own([decode_key_value(ident) for ident in idents])
         return [ident for ident, ours in zip(idents, own, strict=True) if ours]
 
-    def _strays(self, keys: list[tuple[str, str]]) -> list[Ghost]:
-        shapes = {s.name: Retired(s.name, s.type, s.template) for s in self._plan.shapes}
-        return [Ghost(shapes[name], "", key, (shapes[name],)) for name, key in keys if name in shapes]
+    def _remove(self, keys: list[tuple[str, str]]) -> None:
+        """Keys that have no document by the maps. One that has a document all the same is repaired with it."""
+        for shape in self._plan.shapes:
+            named = [key for name, key in keys if name == shape.name]
+            held_by = {held.key: held for held in self._maps.of(shape, named)}
+            for found in holders(self._lookup, shape, named, self._floors.horizon()):
+                owned = {ident for documents in found.by_key.values() for ident in documents}
+                request_repairs(self._store, self._plan.name, [of_document(ident) for ident in owned])
+                retired = Retired(shape.name, shape.type, shape.template)
+                orphans = [
+                    Orphan(retired, "", key, held_by[key].said)
+                    for key, documents in found.by_key.items() if not documents
+                ]  # fmt: skip
+                if orphans:
+                    self._pipeline.apply(GhostsUnit(Ghosts(orphans, found.time), self._floors))

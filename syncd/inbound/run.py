@@ -117,10 +117,12 @@ class LaneRun:
         deployment = self._hub.history.deployment()
         if fresh:
             first = stream.begin()
+            # A contract that never had digests, and has none, need not name a thousand keys that are not there.
+            had_any = self._by_digests or position.token is not None
             position = beginning(self._plan, position, first, deployment, by_digests=self._by_digests)
-            if position.phase == SNAPSHOT:
+            if position.phase == SNAPSHOT and had_any:
                 self._digests.forget()
-            else:
+            elif position.phase != SNAPSHOT:
                 reason = "the position is lost, and digests say what differs"
         else:
             assert position.token is not None
@@ -227,6 +229,7 @@ class LaneRun:
 
     def _look_around(self) -> None:
         self._pipeline.settle()
+        self._writer.rest()
         self._status.confirmed(self._pipeline.confirmed)
         if self._house.due:
             self._again = self._house.keep() or self._again

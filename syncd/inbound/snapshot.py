@@ -12,11 +12,13 @@ from syncd.errors import TransientError
 from syncd.inbound.copier import Chunk, Copied, Copier, Pause, Reads
 from syncd.inbound.index import Indexes
 from syncd.inbound.stream import Batch
-from syncd.plan.change import Drop, Ghost, Retired
+from syncd.plan.change import Drop, Ghost, Orphan, Retired
 from syncd.plan.claims import others_that_meet
 from syncd.plan.compile import Plan
 from syncd.plan.keys import encode_key_value, parse_key
+from syncd.plan.project import Shape
 from syncd.stores.differing import Differing
+from syncd.stores.key_maps import KeyMaps, holders
 from syncd.stores.layout import others_have_copied
 from syncd.stores.lookup import Lookup
 from syncd.stores.position import DIGEST, SNAPSHOT, STREAM, SWEEP, ControlKeys, Position
@@ -31,7 +33,7 @@ PAUSE_S = 0.1
 class Ghosts:
     """Keys that have to go: their documents were not there at `time`."""
 
-    drops: Sequence[Drop | Ghost]
+    drops: Sequence[Drop | Ghost | Orphan]
     time: Moment
 
 
@@ -81,6 +83,7 @@ class SnapshotReader:
         self._store, self._control, self._indexes = store, control, indexes
         self._differing = differing
         self._scan = KeyScan(store, control)
+        self._maps = KeyMaps(store, control)
 
     def items(self, position: Position) -> Iterator[Item]:
         """Everything from `position` to the end of the snapshot."""
@@ -147,8 +150,22 @@ class SnapshotReader:
 
     def _sweep(self) -> Iterator[Ghosts]:
         for shape in self._plan.shapes:
-            for candidates in self._scan.candidates(Retired(shape.name, shape.type, shape.template)):
+            retired = Retired(shape.name, shape.type, shape.template)
+            for candidates in self._scan.candidates(retired):
                 yield from self._ghosts(candidates)
+            if not shape.by_id and self._control.partition.leads:
+                yield from self._orphans(shape, retired)
+
+    def _orphans(self, shape: Shape, retired: Retired) -> Iterator[Ghosts]:
+        """Keys of which the maps do not tell whose they are, and MongoDB neither: entries of the maps were lost."""
+        for page in self._scan.keys(retired):
+            keys = [key.decode() for key in page if parse_key(shape.template, key) is not None]
+            held_by = {held.key: held for held in self._maps.of(retired, keys) if not held.is_sound}
+            for found in holders(self._lookup, shape, list(held_by), self._reads.after()):
+                self._reads.saw(found.time)
+                left = [held_by[key] for key, documents in found.by_key.items() if not documents]
+                if left:
+                    yield Ghosts([Orphan(retired, "", one.key, one.said) for one in left], found.time)
 
     def _ghosts(self, candidates: list[Candidate]) -> Iterator[Ghosts]:
         found = self._lookup.by_ids(
@@ -172,7 +189,7 @@ class SnapshotReader:
         by_id = [*(s.template for s in present if s.by_id), *others]
         maps = tuple(s for s in present if not s.by_id)
         for keys in self._retired_by_id(shape) if shape.by_id else self._retired_by_map(shape):
-            ghosts: list[Drop | Ghost] = [
+            ghosts: list[Drop | Ghost | Orphan] = [
                 Ghost(shape, ident, key, maps)
                 for ident, key in keys
                 if not any(parse_key(template, key.encode()) is not None for template in by_id)
@@ -190,7 +207,7 @@ class SnapshotReader:
         for entries in self._scan.maps(shape):
             yield [(ident.decode(), key.decode()) for ident, key in entries.items()]
 
-    def _retired_maps(self, shape: Retired) -> list[Drop | Ghost]:
+    def _retired_maps(self, shape: Retired) -> list[Drop | Ghost | Orphan]:
         """The maps themselves, which are hashes like any other."""
         name, template = shape.name, shape.template.text
         as_hash = Retired(name, "hash", shape.template)

@@ -113,6 +113,8 @@ class WindowBuilder:
         """The writes of a document with one change; None when it has to be read."""
         op, document_id = event["operationType"], event["documentKey"]["_id"]
         if op == "delete":
+            if self._lookup.deletes_may_move:
+                return None  # an update of the shard key is a deletion and an insert of one time
             return self._plan.drops(ident, document_id, deleted=True)
         if self._filtered:
             return None  # only MongoDB can say whether it matches

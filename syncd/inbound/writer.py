@@ -39,6 +39,8 @@ WAITED_S = 0.0003
 LONG_S = 0.005
 """A call that takes longer makes us ask how much of that is the way to Redis and back."""
 ASK_AGAIN_S = 5.0
+IDLE_S = 2.0
+"""After which a lane gives its connection back to those that all lanes share."""
 
 
 class Writer:
@@ -134,6 +136,13 @@ class Writer:
                 return translate(second)
             return TransientError("redis", "Redis had forgotten syncd's functions; they are loaded again")
         return translate(error)
+
+    def rest(self) -> None:
+        """Give the connection back where it has not been used for a while: most lanes are quiet most of the time."""
+        is_idle = not self._under_way and time.monotonic() - max(self._answered, self._asked) > IDLE_S
+        if self._connection is not None and is_idle:
+            self._store.client.connection_pool.release(self._connection)
+            self._connection = None
 
     def close(self) -> None:
         """Give up the connection; a reply that is still on its way must not meet the next caller."""

@@ -6,14 +6,14 @@ Lanes share nothing but connections, so a slow or broken one does not stop the o
 from __future__ import annotations
 
 import contextlib
-import gc
 import threading
 from typing import Protocol
 
 from redis.backoff import ExponentialWithJitterBackoff
 
 from syncd import telemetry
-from syncd.errors import FencedError, StoreError, SyncdError, TransientError
+from syncd.errors import FencedError, StoreError, SyncdError, TransientError, UnknownError
+from syncd.lanes.garbage import GARBAGE
 from syncd.lanes.status import BaseStatus
 from syncd.plan.base import ContractPlan
 from syncd.settings import Settings
@@ -24,6 +24,8 @@ from syncd.stores.requests import RequestBoard
 
 FATAL_RETRY_S = 30.0
 """Even what only a person can mend is tried again: then nobody has to restart the daemon after mending it."""
+UNKNOWN_RETRY_S = 1.0
+"""An error that syncd does not know may pass at once, or never: first so long, then twice that, and so on."""
 
 
 class Run(Protocol):
@@ -68,7 +70,8 @@ class BaseLane(threading.Thread):
         while not self._halt.is_set():
             delay = self._attempt()
             self._run = None
-            gc.collect()  # a run points at itself in circles, and may hold thousands of documents
+            if not self._halt.is_set():
+                GARBAGE.left()
             self._halt.wait(delay)
         with contextlib.suppress(StoreError):  # what cannot be given back runs out by itself
             self._leave()
@@ -110,12 +113,19 @@ class BaseLane(threading.Thread):
             return self._fenced(error)
         if isinstance(error, TransientError):
             return self._interrupted("transient", "waiting", str(error), self._pause())
+        if isinstance(error, UnknownError):
+            return self._interrupted("unknown", "failed", str(error), self._growing_pause())
         return self._interrupted("fatal", "failed", str(error), FATAL_RETRY_S)
 
     def _pause(self) -> float:
         """Seconds, more with every failure that follows a failure."""
         self._failures = 1 if self._progressed else self._failures + 1
         return self._backoff.compute(self._failures)
+
+    def _growing_pause(self) -> float:
+        """Seconds, doubled with every failure that follows a failure, up to those of a fatal error."""
+        self._failures = 1 if self._progressed else self._failures + 1
+        return min(FATAL_RETRY_S, UNKNOWN_RETRY_S * 2.0 ** min(self._failures - 1, 10))
 
     def _fenced(self, error: FencedError) -> float:
         """Stand by for another daemon. Where there is none nobody does the work: not ready, and again at once."""

@@ -18,13 +18,13 @@ from syncd.plan.keys import scan_pattern
 from syncd.plan.state import compile_state
 from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities, lacks
+from syncd.stores.collections import require_source, require_target
 from syncd.stores.mongo import MongoStore, translated
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
 from syncd.writebehind import notifications
 from syncd.writebehind.subscriber import Subscriber
 from syncd.writebehind.target import find_series
-from syncd.writebehind.upsert import require_collection
 
 SUBSCRIBED_S = 5.0
 
@@ -114,7 +114,7 @@ def _target(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
         if appends(loaded.contract):
             find_series(mongo, compile_append(loaded.contract))
         else:
-            require_collection(mongo, compile_state(loaded.contract))
+            require_target(mongo, compile_state(loaded.contract).namespace)
     except CapabilityError as error:
         what, _, remedy = str(error).rpartition("; ")
         yield loaded.problem(("mongo", "collection"), what, remedy)
@@ -127,6 +127,13 @@ def _collection(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
     if contract.sync.direction == "redis_to_mongo":
         return
     database, _, name = contract.mongo.collection.partition(".")
+    if contract.sync.direction == "mongo_to_redis":
+        try:
+            require_source(mongo, (database, name), contract.mongo.unique)
+        except CapabilityError as error:
+            what, _, remedy = str(error).partition("; ")
+            yield loaded.problem(("mongo", "collection"), what, remedy)
+            return
     with translated():
         try:
             indexes = list(mongo.client[database][name].list_indexes())

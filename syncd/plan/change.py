@@ -71,6 +71,16 @@ class Ghost(NamedTuple):
     maps: tuple[Retired, ...]
 
 
+class Orphan(NamedTuple):
+    """A key that no document has. It goes with its entry in the map from key to `_id`, unless that is another one by
+    now than `entry` ("" for none). `ident` is never a document's."""
+
+    shape: Retired
+    ident: str
+    key: str
+    entry: str
+
+
 class Dead(NamedTuple):
     """A change that cannot be applied. `detail` holds no values of the document; `change` is the event as it came."""
 
@@ -110,7 +120,7 @@ class Hashed(NamedTuple):
     sources: dict[str, tuple[int | None, int]]
 
 
-Write: TypeAlias = Put | Patch | Drop | Ghost | Dead | Settled | Mark | Changed | Hashed
+Write: TypeAlias = Put | Patch | Drop | Ghost | Orphan | Dead | Settled | Mark | Changed | Hashed
 
 Delta: TypeAlias = "list[tuple[dict[str, Any], frozenset[str]]]"
 """One update of one document as the shapes see it: per shape the fields to set, and the names of those to remove."""

@@ -16,6 +16,7 @@ from syncd.plan.change import Drop, Retired
 from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value, encode_key_value, parse_key
 from syncd.plan.partition import WHOLE, Partition
+from syncd.plan.project import Shape
 from syncd.reconcile.compare import DEAD, EXPIRED, EXTRA, KINDS, NO_KEY
 from syncd.reconcile.course import Course
 from syncd.reconcile.lanes import Lanes
@@ -24,6 +25,7 @@ from syncd.reconcile.reader import KeyReader
 from syncd.reconcile.repair import Repairer
 from syncd.reconcile.report import Report
 from syncd.reconcile.settle import Candidate, Settler
+from syncd.stores.key_maps import KeyMaps, holders
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document, MongoStore
 from syncd.stores.position import ControlKeys
@@ -79,6 +81,7 @@ class Check(Course):
         self._reader = KeyReader(redis, control)
         self._look = Look(plan, self._reader)
         self._scan = KeyScan(redis, control)
+        self._maps = KeyMaps(redis, control)
         self._lanes = Lanes(redis, plan, stop, order.wait_s)
         self._settler = Settler(self._lookup, self._look, self._lanes, stop)
         self._repairer = Repairer(redis, plan.name, stop, order.wait_s)
@@ -103,7 +106,7 @@ class Check(Course):
             retired = Retired(shape.name, shape.type, shape.template)
             yield from self._extra(retired)
             if not shape.by_id:
-                yield from self._unowned(retired)
+                yield from self._unheld(shape, retired)
 
     def _documents(self, which: Range) -> Iterator[None]:
         started = time.monotonic()
@@ -153,22 +156,29 @@ class Check(Course):
             self.report.keys += len(candidates)
             yield
 
-    def _unowned(self, shape: Retired) -> Iterator[None]:
-        """Keys that look like the template's, and that no document ever had by the map."""
+    def _unheld(self, shape: Shape, retired: Retired) -> Iterator[None]:
+        """Keys that look like the template's, and of which the maps do not tell whose they are. MongoDB does."""
         if not self._order.partition.leads:
             return
-        for page in self._scan.keys(shape):
+        for page in self._scan.keys(retired):
             keys = [key.decode() for key in page if parse_key(shape.template, key) is not None]
-            owners = self._reader.owners_of(shape, keys)
-            for key in keys:
-                if key not in owners:
-                    self._strays[key] = Mark(shape.name, key, EXTRA, ())
+            unsound = [held.key for held in self._maps.of(retired, keys) if not held.is_sound]
+            for found in holders(self._lookup, shape, unsound, ZERO):
+                for key, documents in found.by_key.items():
+                    self._note_unheld(shape, key, documents, found.time)
             self.report.keys += len(keys)
             yield
 
+    def _note_unheld(self, shape: Shape, key: str, documents: Mapping[str, Any], time_of: Moment) -> None:
+        if not documents:
+            self._strays[key] = Mark(shape.name, key, EXTRA, ())
+        for ident, document_id in documents.items():
+            # `wanted` of nothing: the document is read when the difference is confirmed.
+            self._candidates.setdefault(ident, Candidate(ident, document_id, b"", time_of))
+
     def _settle(self) -> None:
         """Tell the real differences from the others, and have them repaired."""
-        candidates, strays = self._candidates, self._still_unowned(list(self._strays.values()))
+        candidates, strays = self._candidates, self._still_unheld(list(self._strays.values()))
         self._candidates, self._strays = {}, {}
         real, unsettled = self._settler.settle(list(candidates.values()))
         self.report.unsettled += len(unsettled)
@@ -191,7 +201,7 @@ class Check(Course):
         real, open_ = self._settler.settle(again)
         # Whoever was not heard out is not repaired.
         still = sum(mark.kind in KINDS for marks in real.values() for mark in marks)
-        return still + len(open_) + len(self._still_unowned(strays))
+        return still + len(open_) + len(self._still_unheld(strays))
 
     def _without_parked(self, real: dict[str, list[Mark]]) -> dict[str, list[Mark]]:
         """What a dead letter or an expiry explains is no drift."""
@@ -205,16 +215,18 @@ class Check(Course):
         }
         return {ident: marks for ident, marks in left.items() if marks}
 
-    def _still_unowned(self, strays: list[Mark]) -> list[Mark]:
-        """The keys that are there and have no document by the map."""
+    def _still_unheld(self, strays: list[Mark]) -> list[Mark]:
+        """The keys that are there and have no document, by the maps nor by MongoDB."""
         found: list[Mark] = []
         for shape in self._plan.shapes:
-            marks = [mark for mark in strays if mark.projection == shape.name]
-            if marks:
-                there, _ = self._reader.look([Drop(shape, "", mark.key) for mark in marks])
-                owners = self._reader.owners_of(shape, [mark.key for mark in marks])
-                pairs = zip(marks, there, strict=True)
-                found += [m for m, (_, expires) in pairs if expires != NO_KEY and m.key not in owners]
+            marks = {mark.key: mark for mark in strays if mark.projection == shape.name}
+            if not marks:
+                continue
+            there, _ = self._reader.look([Drop(shape, "", key) for key in marks])
+            left = [key for key, (_, expires) in zip(marks, there, strict=True) if expires != NO_KEY]
+            unsound = [held.key for held in self._maps.of(shape, left) if not held.is_sound]
+            for page in holders(self._lookup, shape, unsound, ZERO):
+                found += [marks[key] for key, documents in page.by_key.items() if not documents]
         return found
 
 

@@ -15,6 +15,7 @@ from syncd.reconcile.reader import KeyReader
 from syncd.stores.mongo import Document
 
 _ANOTHER_KEY = ("(key)",)
+_NO_OWNER = ("(owner)",)
 
 
 class Mark(NamedTuple):
@@ -87,20 +88,25 @@ class Look:
         keys = self._reader.keys_of(shape, [write.ident for write in writes])
         puts = [write for write in writes if type(write) is Put]
         owners = self._reader.owners_of(shape, [write.key for write in puts])
+        # An entry counts where the other map says the same; a false one, or none, is a flaw of the key's own document.
+        has_key = self._reader.keys_of(shape, set(owners.values()))
+        sound = {key: owner for key, owner in owners.items() if has_key.get(owner) == key}
         found: list[tuple[Put | Drop, str, Flaw]] = []
         own: list[Put | Drop] = []
         for write in writes:
             has = keys.get(write.ident)
-            if type(write) is Put and owners.get(write.key, write.ident) == write.ident:
+            if type(write) is Put and sound.get(write.key, write.ident) == write.ident:
                 own.append(write)
             elif has is not None:  # it should have none: it is gone, or another document has the key by now
                 found.append((write, has, (EXTRA, ())))
-        found += wrong if (wrong := self._by_id(own)) else []
+        found += self._by_id(own)
         told = {write.ident for write, _, _ in found}
         found += [
-            (write, write.key or "", (CONTENT, _ANOTHER_KEY))
+            (write, write.key or "", (CONTENT, _ANOTHER_KEY if key != write.key else _NO_OWNER))
             for write in own
-            if keys.get(write.ident) != write.key and write.ident not in told
+            if write.ident not in told
+            and ((key := keys.get(write.ident)) != write.key or owners.get(write.key or "") != write.ident)
+            and (type(write) is Put)
         ]
         return found
 

@@ -19,6 +19,7 @@ from syncd.stores.times import ZERO, Moment, moment, timestamp
 _WHOLE = "_syncd_whole"
 LONGEST_CHUNK_MS = 10_000
 """Well below the time after which the driver gives a connection up."""
+MOST_HAVING = 5_000
 FIRST_STEP, LEAST_STEP, LARGEST_STEP = 100_000, 100, 1_000_000
 QUICK_S, SLOW_S = 0.5, 3.0
 """Where a filter lets almost nothing through, or disks are slow, a chunk would look for minutes; see `chunk`."""
@@ -75,6 +76,11 @@ class Lookup:
         self._step: int | None = None
         """Documents that a chunk looks at, at most, whether they match or not: None as long as nothing takes long."""
 
+    @property
+    def deletes_may_move(self) -> bool:
+        """Whether the deletion of a document may be its move to another shard, so that it has to be looked up."""
+        return self._store.is_sharded
+
     def by_ids(
         self, ids: list[Any], after: Moment, *, only_ids: bool = False, digests: bool = False
     ) -> Found:
@@ -87,6 +93,25 @@ class Lookup:
             command["projection"] = {"_id": 1}
         else:
             self._ask_for(command, digests)
+        reply = self._run(command, after)
+        cursor = reply["cursor"]
+        if cursor["id"]:
+            self._kill(cursor["id"])
+        documents = {encode_key_value(document["_id"]): document for document in self._unwrapped(cursor)}
+        return Found(documents, _moment(reply), not cursor["id"])
+
+    def having(self, values: list[Document], after: Moment) -> Found:
+        """Documents that match the filter and have all values of one of these, which are by path, as in a query."""
+        if not values:
+            return self.by_ids([], after)
+        query: Document = {"$or": values}
+        if self._filter is not None:
+            query = {"$and": [query, self._filter]}
+        # Where the values have no index, this reads the whole collection, and must not do so for ever.
+        command: Document = {
+            "find": self._collection, "filter": query, "batchSize": MOST_HAVING, "maxTimeMS": LONGEST_CHUNK_MS,
+        }  # fmt: skip
+        self._ask_for(command, digests=False)
         reply = self._run(command, after)
         cursor = reply["cursor"]
         if cursor["id"]:

@@ -26,8 +26,11 @@ from syncd.errors import (
     PositionLostError,
     StoreError,
     TransientError,
+    UnknownError,
     UriError,
 )
+from syncd.stores import codes
+from syncd.stores.together import Together
 from syncd.stores.uri import read_mongo_uri
 from syncd.stores.words import of_mongo, of_network
 
@@ -36,6 +39,10 @@ Document: TypeAlias = dict[str, Any]
 HEARTBEAT_MS = 5_000
 SOCKET_S, PATIENT_S = 60.0, 3600.0
 """How long a command may take; and the reply of a stream that has not come in that time before."""
+IDLE_MS = 30_000
+"""After which a connection is closed that only many lanes at once had needed."""
+KNOWN_S = 1.0
+"""How long it is known what a deployment is, for lanes that start together."""
 OPLOG_CACHE_S = 5.0
 OPLOG_TIMEOUT_S = 2.0
 CLOSE_TIMEOUT_S = 2.0
@@ -45,26 +52,11 @@ _OF_DNS = re.compile(r"DNS |nameserver|[Rr]esol")
 """What the resolver's errors say, which the driver passes on as mistakes of the URI."""
 _OLDEST = (6, 0)
 _OPTIONS = frozenset(name.lower() for name in VALIDATORS)
-_LOST = {
-    260: "InvalidResumeToken",
-    280: "ChangeStreamFatalError",
-    464: "ChangeStreamStartAfterNotFound",
-    50811: "the token names a moment that this server does not know",
-}
-_OPLOG_TOO_SHORT = 286
-_EVENT_TOO_LARGE = 10334
-_IS_A_VIEW = 166
-_AUTHENTICATION = {11, 13, 18}
-_TOO_LONG = 50
-SNAPSHOT_TOO_OLD = 239
-SNAPSHOT_UNAVAILABLE = 246
-_TRANSIENT = {
-    6, 7, 24, 43, 46, 50, 63, 64, 89, 91, 112, 117, 134, 136, 150, 175, 189, 202, 216, 237, 238, 262, 290, 317, 365,
-    SNAPSHOT_TOO_OLD, SNAPSHOT_UNAVAILABLE, 9001, 10058, 10107, 11600, 11602, 13435, 13436,
-}  # fmt: skip
-"""Server error codes that pass by themselves: elections, cursors and sessions that went with a node, timeouts.
-Source: `src/mongo/base/error_codes.yml` of the MongoDB server, categories RetriableError and NetworkError and the
-cursor errors."""
+OF_NO_STREAM = "a view or time series has no change stream: name the collection behind it"
+CAPPED = (
+    "a capped collection drops documents without an event, so their keys would stay: name an ordinary collection, "
+    "with a TTL index where documents have to go"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +86,9 @@ class MongoStore:
         self._oplog_lock = threading.Lock()
         self._oplog_read = -OPLOG_CACHE_S
         self._oplog_window: tuple[int, int] | None = None
+        self.is_sharded = False
+        """Whether a mongos answers, as of the last `connect`."""
+        self._known: Together[MongoCapabilities] = Together(KNOWN_S)
         with contextlib.suppress(TransientError):  # a daemon that starts without a network waits for it
             self._open()
 
@@ -149,18 +144,22 @@ class MongoStore:
             heartbeatFrequencyMS=HEARTBEAT_MS,
             socketTimeoutMS=round(socket_s * 1000),
             maxPoolSize=None,
+            maxIdleTimeMS=IDLE_MS,
             tz_aware=True,
         )
 
     def connect(self) -> MongoCapabilities:
         """Ping, and refuse what is too old or has no change streams."""
+        return self._known.ask(self._connect)
+
+    def _connect(self) -> MongoCapabilities:
         with translated():
             hello = self.client.admin.command("hello")
             info = self.client.server_info()
         version = tuple(info["versionArray"][:3])
         if version < _OLDEST:
             raise CapabilityError("mongo", f"MongoDB {info['version']} is too old; syncd needs 6.0 or later")
-        sharded = hello.get("msg") == "isdbgrid"
+        sharded = self.is_sharded = hello.get("msg") == "isdbgrid"
         if not sharded and "setName" not in hello:
             raise CapabilityError(
                 "mongo",
@@ -211,7 +210,7 @@ def read_preference(mode: str) -> _ServerMode | None:
 
 def took_too_long(error: StoreError) -> bool:
     """Whether MongoDB gave a command up after its `maxTimeMS`."""
-    return getattr(error.__cause__, "code", None) == _TOO_LONG
+    return getattr(error.__cause__, "code", None) == codes.TOO_LONG
 
 
 def unusable(text: str, uri: str) -> str:
@@ -228,7 +227,7 @@ def unusable(text: str, uri: str) -> str:
 
 def is_transient_code(code: int) -> bool:
     """Whether an error of the server passes by itself."""
-    return code in _TRANSIENT
+    return code in codes.TRANSIENT
 
 
 @contextmanager
@@ -241,21 +240,20 @@ def translated() -> Iterator[None]:
 
 
 def translate(error: driver.PyMongoError) -> StoreError:
-    """One error of the driver as an error of syncd; what is unknown counts as fatal, so that it is seen."""
+    """One error of the driver as an error of syncd; what is unknown is told as an error, and tried again soon."""
     text = of_mongo(error)
     code = error.code if isinstance(error, driver.OperationFailure) else None
-    if code in _LOST:
-        return PositionLostError("mongo", f"the stream cannot resume ({_LOST[code]}, {code}): {text}")
-    if code == _OPLOG_TOO_SHORT:
+    if code in codes.LOST:
+        return PositionLostError("mongo", f"the stream cannot resume ({codes.LOST[code]}, {code}): {text}")
+    if code == codes.OPLOG_TOO_SHORT:
         return OplogTooShortError("mongo", f"the stream cannot resume (ChangeStreamHistoryLost, 286): {text}")
-    if code == _EVENT_TOO_LARGE:
+    if code == codes.EVENT_TOO_LARGE:
         return EventTooLargeError(
             "mongo", f"a change is larger than the 16 MB that an event may have: {text}"
         )
-    if code == _IS_A_VIEW:
-        message = f"{text}; a view or time series has no change stream: name the collection behind it"
-        return CapabilityError("mongo", message)
-    if code in _AUTHENTICATION:
+    if refused := _of_the_collection(code, text):
+        return refused
+    if code in codes.AUTHENTICATION:
         return FatalError(
             "mongo", f"MongoDB refuses us: {text}; mend user, password or roles in SYNCD_MONGO_URI"
         )
@@ -265,6 +263,17 @@ def translate(error: driver.PyMongoError) -> StoreError:
         return TransientError(
             "mongo", f"no answer from MongoDB: {text}; is it up, and is SYNCD_MONGO_URI right?"
         )
-    if code in _TRANSIENT or error.has_error_label("ResumableChangeStreamError"):
+    if code in codes.TRANSIENT or any(map(error.has_error_label, codes.TRANSIENT_LABELS)):
         return TransientError("mongo", f"MongoDB is between two states: {text}; waiting for it")
-    return FatalError("mongo", f"MongoDB answered: {text}; see its log")
+    return UnknownError("mongo", f"MongoDB answered: {text}; see its log")
+
+
+def _of_the_collection(code: int | None, text: str) -> CapabilityError | None:
+    """Errors of a collection that is of another kind than a synced one may be."""
+    if code in codes.IS_A_VIEW or (code == codes.NOT_IN_AN_AGGREGATION and "in aggregation" in text):
+        return CapabilityError("mongo", f"{text}; {OF_NO_STREAM}")
+    if code == codes.SNAPSHOT_UNAVAILABLE and "capped" in text:
+        return CapabilityError("mongo", f"{text}; {CAPPED}")
+    if code == codes.INTERNAL_NAMESPACE:
+        return CapabilityError("mongo", f"{text}; name a collection of an application")
+    return None

@@ -12,12 +12,16 @@ from redis import exceptions as driver
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from syncd.errors import CapabilityError, FatalError, StoreError, TransientError, UriError
+from syncd.errors import CapabilityError, FatalError, StoreError, TransientError, UnknownError, UriError
 from syncd.stores.capabilities import Capabilities, detect
+from syncd.stores.connections import MOST_CONNECTIONS, SharedPool
 from syncd.stores.functions import Functions
+from syncd.stores.together import Together
 from syncd.stores.uri import read_uri
 from syncd.stores.words import of_redis
 
+KNOWN_S = 1.0
+"""How long it is known what a server is, for lanes that start together."""
 SOCKET_TIMEOUT_S = 15.0
 """A call that takes longer is given up: the other end may be gone without a word."""
 
@@ -37,7 +41,7 @@ class RedisStore:
         # position they find.
         try:
             self.address = read_uri(url, _SCHEMES)
-            self.client = Redis.from_url(
+            pool = SharedPool.from_url(
                 url,
                 protocol=2,
                 legacy_responses=True,
@@ -46,14 +50,17 @@ class RedisStore:
                 socket_connect_timeout=5.0,
                 socket_keepalive=True,
                 health_check_interval=0,
+                max_connections=MOST_CONNECTIONS,
                 client_name="syncd",
             )
+            self.client = Redis.from_pool(pool)
         except UriError as error:
             raise FatalError("redis", f"SYNCD_REDIS_URL is not usable: {error}") from None
         except ValueError:  # the driver quotes parts of the URL
             what = "the driver does not take it; write redis://user:password@host:port/0, percent-encoded"
             raise FatalError("redis", f"SYNCD_REDIS_URL is not usable: {what}") from None
         self.functions = Functions()
+        self._known: Together[Capabilities] = Together(KNOWN_S)
 
     def with_timeout(self, seconds: float) -> RedisStore:
         """The same Redis by connections of its own, on which no call may take longer."""
@@ -69,6 +76,9 @@ class RedisStore:
 
     def connect(self) -> Capabilities:
         """Ping, refuse what is too old, bring the functions. Returns what the server can do."""
+        return self._known.ask(self._connect)
+
+    def _connect(self) -> Capabilities:
         with translated():
             found = detect(self.client)
             oldest = _OLDEST[found.flavour]
@@ -113,7 +123,7 @@ def translated() -> Iterator[None]:
 
 
 def translate(error: driver.RedisError) -> StoreError:
-    """One error of the driver as an error of syncd; what is unknown counts as fatal, so that it is seen."""
+    """One error of the driver as an error of syncd; what is unknown is told as an error, and tried again soon."""
     text = of_redis(error)
     if isinstance(error, driver.AuthenticationError | driver.NoPermissionError):
         return FatalError(
@@ -129,4 +139,4 @@ def translate(error: driver.RedisError) -> StoreError:
         )
     if isinstance(error, driver.ReadOnlyError | driver.ClusterError) or text.startswith(_TRANSIENT_CODES):
         return TransientError("redis", f"Redis cannot take writes now: {text}; waiting for it")
-    return FatalError("redis", f"Redis answered: {text}; see its log")
+    return UnknownError("redis", f"Redis answered: {text}; see its log")

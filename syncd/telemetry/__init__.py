@@ -29,6 +29,8 @@ from syncd.telemetry.lanes import lane_hangs as lane_hangs
 from syncd.telemetry.lanes import lane_interrupted as lane_interrupted
 from syncd.telemetry.lanes import lane_state as lane_state
 from syncd.telemetry.lanes import layout_changed as layout_changed
+from syncd.telemetry.lanes import letters_restored as letters_restored
+from syncd.telemetry.lanes import maps_lost as maps_lost
 from syncd.telemetry.lanes import oplog_window_short as oplog_window_short
 from syncd.telemetry.lanes import position_lost as position_lost
 from syncd.telemetry.lanes import replayed as replayed

@@ -30,7 +30,7 @@ def lane_state(contract: str, state: str, *, log: bool = True, **details: Any) -
 def lane_interrupted(contract: str, why: str, error: str, retry_s: float) -> None:
     """A lane stopped at an error and will start again from its stored position."""
     RESTARTS.labels(contract, why).inc()
-    log = _log.error if why in ("fatal", "bug") else _log.warning
+    log = _log.error if why in ("fatal", "unknown", "bug") else _log.warning
     log("lane interrupted", contract=contract, why=why, error=error, retry_seconds=round(retry_s, 2))
 
 
@@ -52,6 +52,20 @@ def lane_hangs(contract: str, lane: str, seconds: float) -> None:
 def lane_bug(contract: str) -> None:
     """A lane met an error that nobody expected; the traceback goes to the log."""
     _log.exception("unexpected error in a lane; please report it", contract=contract)
+
+
+def letters_restored(contract: str, count: int) -> None:
+    """Which document has which dead letter was gone from Redis: evicted, or removed by hand. It was read again."""
+    _log.warning("dead letters were not known by document, read again", contract=contract, count=count)
+
+
+def maps_lost(contract: str, projection: str, count: int) -> None:
+    """Entries of the map from `_id` to key are gone: evicted, or removed by hand. The contract is copied again."""
+    RESTARTS.labels(contract, "maps_lost").inc()
+    _log.warning(
+        "the map of keys has lost entries, copying again; keep `syncd:*` from eviction", contract=contract,
+        projection=projection, missing=count,
+    )  # fmt: skip
 
 
 def position_lost(contract: str, error: str, action: str) -> None:

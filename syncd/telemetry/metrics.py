@@ -199,7 +199,7 @@ _OF_ALL: dict[Any, tuple[tuple[str, ...], ...]] = {
     DEAD_TOTAL: _each(*DEAD_REASONS),
     SNAPSHOT_DOCUMENTS: _each("applied", "estimated"),
     SNAPSHOT_PIECES: _NONE,
-    RESTARTS: _each("transient", "fatal", "fenced", "position_lost", "layout", "bug"),
+    RESTARTS: _each("transient", "fatal", "unknown", "fenced", "position_lost", "maps_lost", "layout", "bug"),
     **dict.fromkeys((LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE), _NONE),
 }
 _OF_TARGET: dict[str, dict[Any, tuple[tuple[str, ...], ...]]] = {

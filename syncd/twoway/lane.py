@@ -13,6 +13,7 @@ from syncd.inbound.run import LaneRun
 from syncd.plan.twoway import TwoWayPlan
 from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities
+from syncd.stores.collections import require_target
 from syncd.stores.leases import Leases
 from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore
@@ -53,6 +54,8 @@ class TwoWayLane(Lane):
         telemetry.contract_known(plan.name, plan.freshness_s, store="both")
 
     def _make_run(self, server: Capabilities, common: tuple[Any, ...]) -> LaneRun:
+        require_target(self._mongo, self.plan.namespace)
+
         def make_capture(store: TwoWayStore) -> Capture:
             if self._listening is None:
                 return OutboxCapture(self._redis, self.plan, store)

@@ -20,6 +20,7 @@ from syncd.stores.deadletters import (
     requested_replays,
 )
 from syncd.stores.lease import Lease
+from syncd.stores.lost_letters import restore_letters
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
@@ -27,12 +28,13 @@ from syncd.stores.repairs import repairs_done, requested_repairs, split_repairs
 from syncd.stores.requests import RequestBoard, snapshot_begins, wants_snapshot
 from syncd.writebehind.batch import Batch, Delivery, Outcome, Refused, make_batch
 from syncd.writebehind.courier import Couriers, Delivered
-from syncd.writebehind.group import Entries, Group, entry_order
+from syncd.writebehind.group import Entries, Group
 from syncd.writebehind.letters import Letters
 from syncd.writebehind.plain import PlainDelivery
 from syncd.writebehind.reader import Reader
 from syncd.writebehind.series import SeriesDelivery
 from syncd.writebehind.status import AppendStatus
+from syncd.writebehind.stream_history import entry_order
 from syncd.writebehind.target import make_series
 
 MOST_ENTRIES = 4000
@@ -77,6 +79,8 @@ class AppendRun:
     def run(self) -> None:
         """First what is left of before, then what comes, until stopped."""
         self._delivery = self._choose()
+        if restored := restore_letters(self._redis, self._control):
+            telemetry.letters_restored(self._plan.name, restored)
         if (start := self._group.ensure()) is not None:
             telemetry.group_lost(self._plan.name, self._plan.stream, start)
         self._status.enter("catching_up")
@@ -129,6 +133,7 @@ class AppendRun:
             telemetry.dead_letters_wait(self._plan.name, waiting)
         self._told = True
         self._status.looked(self._group.backlog(), waiting)
+        self._group.check_history()
         self._status.heard()
 
     def _adopt(self) -> None:

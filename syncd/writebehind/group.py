@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -16,6 +16,7 @@ from syncd.plan.columns import Said
 from syncd.stores.lease import is_dead
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
+from syncd.writebehind.stream_history import ZERO, History, Look, entry_order, proof_of
 
 BLOCK_MS = 500
 """How long a read waits for an entry: far below the time after which a connection is given up."""
@@ -72,41 +73,121 @@ class Group:
         self._store, self._consumer = store, consumer
         self.stream, self.name = plan.stream, plan.name
         self._keys = ControlKeys(plan.name)
+        self._history = History()
+        self._stored: dict[str, str] = {}
+        self._delivered = ""
+        self._reread = False
         self.is_new = self.was_lost = False
-        """Whether the last `ensure` has made the group, and whether there had been one."""
+        """Whether the last `ensure` has made the group, and whether there had been one, or the stream went back."""
 
     def ensure(self) -> str | None:
-        """Make the group where there is none. Returns where it begins, if there was one before and it got lost."""
+        """Make the group where there is none, or have it begin again where the stream went back. Returns where it
+        begins, if there was one before that got lost."""
         client, self.is_new, self.was_lost = self._store.client, False, False
         with self.translated():
-            known: Any = client.hget(self._keys.position, "acknowledged")
-            start = self._start(known.decode() if known else "0-0")
+            known = self._known()
+            start = self._start(known)
             try:
                 client.execute_command(
-                    "XGROUP CREATE", self.stream, self.name, start, "MKSTREAM", *self._read()
+                    "XGROUP CREATE", self.stream, self.name, start, "MKSTREAM", *self._read(start)
                 )
             except driver.ResponseError as error:
                 if "BUSYGROUP" not in str(error):
                     raise
-                return None
+                return self._begin_again() if self._reread or self._went_back() else None
             self.is_new, self.was_lost = True, bool(known)
-            if not known:
-                # Also the mark by which people's commands know that the contract runs on this Redis.
-                client.hset(self._keys.position, "acknowledged", start)
+            if start == ZERO:
+                self._history.begin_again(self._first_entry())
+            # Also the mark by which people's commands know that the contract runs on this Redis.
+            self._keep({"acknowledged": start, **self._history.fields()})
+            self._reread = False
         return start if known else None
 
-    def _start(self, known: str) -> str:
-        """A stream whose ids lie before the known position is another stream: from its beginning then."""
-        stream = self._stream_info()
-        newest = stream.get("last-generated-id", b"0-0").decode()
-        return known if entry_order(known) <= entry_order(newest) else "0-0"
+    def _known(self) -> str:
+        """Where the group was at the last look; "" where there was none."""
+        names = "acknowledged", "first", "proof"
+        said: Any = self._store.client.hmget(self._keys.position, names)
+        texts: dict[str, str] = {
+            name: value.decode() for name, value in zip(names, said, strict=True) if value
+        }
+        self._history.load(texts)
+        return texts.get("acknowledged", "")
 
-    def _read(self) -> list[Any]:
+    def _start(self, known: str) -> str:
+        """Where a group begins that has to be made: at its old position if this is provably the stream that it read."""
+        entry = self._history.proof_entry
+        if not known or not entry:
+            return ZERO
+        try:
+            found: Any = self._store.client.xrange(self.stream, entry, entry)
+        except driver.ResponseError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            return ZERO
+        return known if found and self._history.proves(entry, found[0][1]) else ZERO
+
+    def _begin_again(self) -> str:
+        """Read the stream from its first entry. What comes again is there already."""
+        read = self._read(ZERO)
+        self._store.client.execute_command("XGROUP SETID", self.stream, self.name, ZERO, *read)
+        self._history.begin_again(self._first_entry())
+        self._keep({"acknowledged": ZERO, **self._history.fields()})
+        self._reread, self.was_lost = False, True
+        return ZERO
+
+    def _first_entry(self) -> str:
+        first = self._stream_info().get("first-entry")
+        return _text(first[0]) if first else ""
+
+    def _read(self, start: str) -> list[Any]:
         """How many entries a group at the beginning has passed: those that were removed before it existed."""
-        stream = self._stream_info()
-        if self._store.client.hexists(self._keys.position, "acknowledged"):
+        if start != ZERO:
             return []  # somewhere in the middle, and Redis counts from where it can
-        return ["ENTRIESREAD", stream.get("entries-added", 0) - stream.get("length", 0)]
+        stream = self._stream_info()
+        return ["ENTRIESREAD", max(0, stream.get("entries-added", 0) - stream.get("length", 0))]
+
+    def _went_back(self) -> bool:
+        """Whether the stream holds entries at or below the group's position that it has not read."""
+        found: Any = self._store.client.xinfo_groups(self.stream)
+        mine = next((said for said in map(_texts, found) if said["name"].decode() == self.name), None)
+        return mine is not None and self._history.went_back(self._look(mine))
+
+    def _look(self, mine: dict[str, Any]) -> Look:
+        stream, delivered = self._stream_info(), mine["last-delivered-id"].decode()
+        first, last = stream.get("first-entry"), stream.get("last-entry")
+        is_read = not last or entry_order(_text(last[0])) <= entry_order(delivered)
+        return Look(
+            _text(stream.get("last-generated-id", ZERO)),
+            _text(first[0]) if first else "",
+            delivered,
+            int(mine.get("lag") or 0),
+            is_read,
+        )
+
+    def check_history(self) -> None:
+        """To be called once a second. Raises TransientError where the stream went back; `ensure` then has it read
+        again."""
+        with self.translated():
+            if not self._went_back():
+                self._prove()
+                return
+        self._reread = True
+        what = f"{self.stream} went back: it was made again, or its last id was set (XSETID)"
+        raise TransientError("redis", f"{what}; it is read again from its first entry")
+
+    def _prove(self) -> None:
+        """Remember an entry that the group has read."""
+        client, delivered = self._store.client, self._delivered
+        if delivered and self._history.proof_entry != delivered:
+            found: Any = client.xrange(self.stream, delivered, delivered)
+            if found:
+                self._history.proof = proof_of(delivered, found[0][1])
+        if self._history.fields() != self._stored:
+            self._stored = self._history.fields()
+            self._keep(self._stored)
+
+    def _keep(self, said: Mapping[str, str]) -> None:
+        self._store.client.hset(self._keys.position, mapping=said)  # type: ignore[arg-type]
 
     def _stream_info(self) -> dict[str, Any]:
         try:
@@ -197,7 +278,7 @@ class Group:
             mine = next((said for said in map(_texts, groups) if said["name"].decode() == self.name), None)
             if mine is None:
                 raise driver.ResponseError("NOGROUP")
-            delivered = mine["last-delivered-id"].decode()
+            delivered = self._delivered = mine["last-delivered-id"].decode()
             first: Any = client.xrange(self.stream, f"({delivered}", "+", count=1)
             oldest = [
                 entry for entry in (_text(pending["min"]), _text(first[0][0]) if first else "") if entry
@@ -250,12 +331,6 @@ def _texts(said: Any) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value or "")
-
-
-def entry_order(entry: str) -> tuple[int, int]:
-    """Ids of entries compare as these do."""
-    first, _, second = entry.partition("-")
-    return int(first), int(second or 0)
 
 
 def _is_time(entry: str) -> bool:

@@ -18,9 +18,10 @@ from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
 from syncd.stores.redis import RedisStore
 from syncd.writebehind.batch import Batch, Outcome, Refused, make_batch
-from syncd.writebehind.group import Group, entry_order
+from syncd.writebehind.group import Group
 from syncd.writebehind.ledger import Ledger, Noted
 from syncd.writebehind.series_writer import SeriesWriter
+from syncd.writebehind.stream_history import entry_order
 
 MARGIN_S = 120.0
 """Before MongoDB forgets a session: its own clock, and the way there."""

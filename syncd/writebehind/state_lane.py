@@ -12,6 +12,7 @@ from syncd.plan.state import StatePlan
 from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities, require
 from syncd.stores.leases import Leases
+from syncd.stores.lost_letters import restore_letters
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
@@ -51,6 +52,8 @@ class StateLane(BaseLane):
         server = self._redis.connect()
         require(self.plan.contract, server)
         self._lease.acquire()
+        if restored := restore_letters(self._redis, self._control):
+            telemetry.letters_restored(self.plan.name, restored)
         self._run = self._make_run(self._numbers.next(), server)
         self._run.run()
         return 0.0

@@ -10,9 +10,10 @@ from bson.min_key import MinKey
 from bson.raw_bson import RawBSONDocument
 from pymongo.read_concern import ReadConcern
 
-from syncd.errors import CapabilityError, ProjectionError, TransientError
+from syncd.errors import ProjectionError, TransientError
 from syncd.plan.key_encode import encode_key_value
 from syncd.plan.state import StatePlan
+from syncd.stores.collections import require_target
 from syncd.stores.mongo import MongoStore, translated
 from syncd.writebehind.batch import Refused
 from syncd.writebehind.session import ContractSession
@@ -52,7 +53,7 @@ class StateWriter:
 
     def begin(self) -> None:
         """Look at the collection, and fence off the daemons before. Raises CapabilityError, FencedError."""
-        require_collection(self._mongo, self._plan)
+        require_target(self._mongo, self._plan.namespace)
         # It matches nothing. Its number is what counts: smaller ones are refused from now on.
         nothing = {"q": {"_id": MinKey(), "_syncd": MinKey()}, "u": {"$set": {"_syncd": None}}}
         self._send("update", "updates", [nothing])
@@ -173,16 +174,6 @@ class StateWriter:
         self._number += 1
         command = {name: self._name, key: statements, "ordered": False}
         return self._session.write(self._database_name, command, self._number)
-
-
-def require_collection(mongo: MongoStore, plan: StatePlan) -> None:
-    """Raise CapabilityError where documents cannot be replaced."""
-    database, name = plan.namespace
-    with translated():
-        found = list(mongo.client[database].list_collections(filter={"name": name}))
-    if (kind := found[0].get("type") if found else "collection") != "collection":
-        what = f"{database}.{name} is a {kind}, whose documents cannot be replaced"
-        raise CapabilityError("mongo", f"{what}; name an ordinary collection")
 
 
 def _name(document_id: Any) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import os
 import resource
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -76,7 +76,7 @@ def test_a_flood_of_connections(shared: Scene, flow: Flow) -> None:
                 began = time.monotonic()
                 assert daemon.is_live()
                 assert time.monotonic() - began < 3
-        assert len(os.listdir(f"/proc/{daemon.process.pid}/fd")) < 450
+        assert len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir())) < 450
         other = shared.add("other", projection(["title"]), documents=[{"_id": 1, "title": "y"}])
         other.wait_live()
         flow.collection.update_one({"_id": 1}, {"$set": {"title": "new"}})

@@ -10,10 +10,11 @@ local function owner_of(owners, key)
   if said then return said:sub(TIME + 2), said:sub(1, TIME) end
 end
 
--- Delete the key that a document had before, unless another document has it by now.
+-- Delete the key that a document had before, unless another document has it by now. An owner that was lost (evicted, or
+-- removed by hand) counts as this document, or the key would stay for ever.
 local function release(map, owners, id, keep)
   local old = redis.call('HGET', map, id)
-  if old and old ~= keep and owner_of(owners, old) == id then
+  if old and old ~= keep and (owner_of(owners, old) or id) == id then
     redis.call('DEL', old)
     redis.call('HDEL', owners, old)
   end
@@ -127,6 +128,22 @@ write.g = function(key, args, i, _, keys)
   return last + 1, nil
 end
 
+-- o: delete a key that no document has, with its entry in `owners`, unless that is another one by now. A key of another
+-- type, or one that another contract claims, is not ours. type, map, owners, entry
+write.o = function(key, args, i, _, keys)
+  local map, owners, entry = args[i + 1], args[i + 2], args[i + 3]
+  if redis.call('TYPE', key).ok ~= args[i] or (redis.call('HGET', owners, key) or '') ~= entry then
+    return i + 4, nil
+  end
+  keys.foreign = keys.foreign or foreign_claims(contract_of(keys[1]))
+  if is_claimed(keys.foreign, key) then return i + 4, nil end
+  redis.call('DEL', key)
+  redis.call('HDEL', owners, key)
+  local id = entry:sub(TIME + 2)
+  if entry ~= '' and redis.call('HGET', map, id) == key then redis.call('HDEL', map, id) end
+  return i + 4, nil
+end
+
 -- m: this document's key is `key` from now on, as of a time; the one before goes. map, owners, id, time
 -- Where a later state has given the key to another document, this one has moved on, and its own later change says where
 -- to: then it has no key now, and the write that follows is left out (third result).
@@ -217,7 +234,7 @@ local function width(code, args, i)
   end
   if code == 'j' or code == 's' then return 2 end
   if code == 'd' then return 1 end
-  if code == 'm' then return 4 end
+  if code == 'm' or code == 'o' then return 4 end
   if code == 'r' or code == 't' then return 3 end
   return 3 + args[i + 2]
 end
@@ -242,7 +259,7 @@ local function refusals(keys, args, i, also, rows)
     if nothing and row and row.whole then
       at = at + 1
     elseif not keyless[code] then
-      if code ~= 'm' then
+      if code ~= 'm' and code ~= 'o' then
         local found = nothing and 'none' or redis.call('TYPE', keys[at]).ok
         types[at] = found
         local part, wanted = partial[code], needs[code] or args[i + 1]
@@ -284,7 +301,7 @@ local function write_all(keys, args, first, rows, types, any_stale, problems)
     else
       i, problem, skip = write[code](key, args, i + 1, found, keys)
       if key and needs[code] then written[key] = needs[code] end
-      if any_stale and key and code ~= 'm' and not problem then redis.call('SREM', keys[4], key) end
+      if any_stale and key and code ~= 'm' and code ~= 'o' and not problem then redis.call('SREM', keys[4], key) end
     end
     if problem then problems[#problems + 1] = count; problems[#problems + 1] = problem end
     count = count + 1

@@ -1,0 +1,37 @@
+"""What runs leave behind is collected once for all that end together."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+
+from syncd.lanes.garbage import Garbage
+from tests.support.check import wait_until
+
+
+class Run:
+    """Points at itself."""
+
+    def __init__(self) -> None:
+        self.own = self
+
+
+def collections() -> int:
+    return sum(generation["collections"] for generation in gc.get_stats())
+
+
+def test_many_runs_cost_two_collections() -> None:
+    """The first run is collected at once, those that end right behind it together, a moment later."""
+    garbage, left = Garbage(0.3), []
+    gc.disable()
+    try:
+        before = collections()
+        for _ in range(50):
+            left.append(weakref.ref(Run()))
+            garbage.left()
+        wait_until(lambda: not any(one() for one in left), 5)
+        assert collections() - before == 2
+    finally:
+        gc.enable()
+    wait_until(lambda: not any(isinstance(one, threading.Timer) for one in threading.enumerate()), 5)
