@@ -14,8 +14,12 @@ import typer
 
 from syncd.cli.orphans import show_orphans
 
-PIPE_COLUMNS = 240
+PIPE_COLUMNS = 2000
 """A pipe has no width of its own; values must not be cut there."""
+GAP = 2
+_OF_LITTLE_USE = ("position", "copied", "changes", "collection")
+"""Columns that a narrow terminal goes without, the first of them first."""
+_NUMBERS = ("lag s", "changes", "copied", "dead letters")
 
 
 def status(
@@ -48,20 +52,18 @@ def status(
 
 def _print_table(said: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(title=f"syncd {said['version']}", title_justify="left", box=None, pad_edge=False)
-    for name in ("contract", "collection", "state", "lag s", "changes", "copied", "dead letters", "position"):
-        table.add_column(
-            name, justify="right" if name in ("lag s", "changes", "copied", "dead letters") else "left"
-        )
-    for lane in said["lanes"]:
-        table.add_row(
-            _name(lane), lane["collection"], lane["state"], f"{lane['lag_seconds']:.1f}", str(lane["changes"]),
-            str(lane["snapshot"]["copied"]), str(lane["dead_letters"]), lane["position"],
-        )  # fmt: skip
     console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
-    console.print(table)
+    rows = [_row(lane) for lane in said["lanes"]]
+    columns = _columns(rows, console.width)
+    console.print(f"syncd {said['version']}", markup=False, highlight=False)
+    for line in _lines(rows, columns):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if rows and len(columns) < len(rows[0]):
+        left_out = ", ".join(name for name in rows[0] if name not in columns)
+        console.print(
+            f"left out for want of width: {left_out}; -o json has all", markup=False, highlight=False
+        )
     for lane in said["lanes"]:
         # A live lane that is late has no error; that a lane copies stands in the table.
         if (why := lane["error"] or lane["complaint"]) and why != lane["state"]:
@@ -70,6 +72,46 @@ def _print_table(said: dict[str, Any]) -> None:
         console.print(line, markup=False, highlight=False)
     for problem in said["contracts"]["problems"]:
         console.print(f"the last edit was refused: {problem}", markup=False, highlight=False)
+
+
+def _row(lane: dict[str, Any]) -> dict[str, str]:
+    """The cells of a lane. What nobody knows is a question mark."""
+    return {
+        "contract": _name(lane),
+        "collection": lane["collection"],
+        "state": lane["state"],
+        "lag s": _shown(lane["lag_seconds"], ".1f"),
+        "changes": _shown(lane["changes"]),
+        "copied": _shown(lane["snapshot"]["copied"]),
+        "dead letters": _shown(lane["dead_letters"]),
+        "position": _shown(lane["position"]),
+    }
+
+
+def _shown(value: Any, form: str = "") -> str:
+    return "?" if value is None else format(value, form)
+
+
+def _width(rows: list[dict[str, str]], column: str) -> int:
+    return max(len(column), *(len(row[column]) for row in rows))
+
+
+def _columns(rows: list[dict[str, str]], width: int) -> list[str]:
+    """Those that fit, whole."""
+    columns = list(rows[0]) if rows else []
+    for name in _OF_LITTLE_USE:
+        if sum(_width(rows, column) + GAP for column in columns) - GAP > width:
+            columns.remove(name)
+    return columns
+
+
+def _lines(rows: list[dict[str, str]], columns: list[str]) -> Iterator[str]:
+    for row in [{name: name for name in columns}, *rows] if rows else []:
+        cells = (
+            row[name].rjust(_width(rows, name)) if name in _NUMBERS else row[name].ljust(_width(rows, name))
+            for name in columns
+        )  # fmt: skip
+        yield (" " * GAP).join(cells).rstrip()
 
 
 def _name(lane: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from prometheus_client import generate_latest
 from syncd import telemetry
 from syncd.contract.model import Contract
 from syncd.daemon.checks import Checks
+from syncd.daemon.herald import Herald
 from syncd.daemon.roster import Roster
 from syncd.errors import SettingsError
 from syncd.executors.pool import pool_of
@@ -101,6 +102,8 @@ class Supervisor:
         self._lanes: dict[str, BaseLane] = {}
         self._checks = Checks(self._mongo, self._redis, settings, self._lanes.get)
         self._roster = Roster(self._redis, settings.contracts)
+        self._herald = Herald(self._redis, lambda: self.lanes, settings.lease_ttl)
+        self._herald.start()
         self._lock = threading.Lock()
         self._applied = False
 
@@ -173,6 +176,7 @@ class Supervisor:
         """Finish every batch under way and commit."""
         self._checks.stop()
         self._roster.stop()
+        self._herald.stop()
         with self._lock:
             for lane in self._lanes.values():
                 lane.stop()

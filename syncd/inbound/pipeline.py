@@ -69,6 +69,8 @@ class Pipeline:
         self.confirmed_at = time.monotonic()
         self._most_writes = self.writes = most_writes
         self._flying: deque[_InFlight] = deque()
+        self.letters_changed = False
+        """Whether Redis holds other dead letters than when somebody last set this to False."""
 
     def apply(self, unit: Unit) -> None:
         """Send a unit behind those in flight; returns when there is room for another."""
@@ -189,6 +191,8 @@ class Pipeline:
         for kind, count in Counter(map(type, flying.operations.writes)).items():
             telemetry.WRITES.labels(name, "redis", _RESULTS[kind]).inc(count)
         for write in flying.operations.writes:
+            if type(write) in _OF_LETTERS:
+                self.letters_changed = True
             if type(write) is Dead:
                 telemetry.dead_letter(name, write.reason, write.projection, write.key, write.detail)
 

@@ -109,6 +109,7 @@ class LaneRun:
 
     def _start(self) -> None:
         position = load_position(self._redis, self._control)
+        self._status.known(position)
         self._indexes.create()
         stream = ChangeStream(self._mongo, self._plan, self._control.partition, thin=self._thin)
         fresh = position.token is None or position.fingerprint != self._plan.fingerprint
@@ -132,6 +133,8 @@ class LaneRun:
         # The filter of a partition is its own stream's.
         hub = self._hub if self._control.partition.is_whole and not self._thin else None
         self._feed = Feed(self._plan, stream, position.event, self._floors, self._status, hub, self._inbox)
+        # What a person asked for meanwhile comes first: a lane may be here because its dead letters are too many.
+        self._look_around()
         self._fetch("stream", self._feed.items(first))
 
     def _build(self, position: Position) -> None:
@@ -213,6 +216,7 @@ class LaneRun:
     def _look_around(self) -> None:
         self._pipeline.settle()
         self._status.confirmed(self._pipeline.confirmed)
+        self._count_letters()
         if self._house.due:
             self._again = self._house.keep() or self._again
 
@@ -229,6 +233,13 @@ class LaneRun:
         elif isinstance(item, Failure):
             self._pipeline.settle()  # what is on its way is told, and counted, before the run ends
             raise item.error
+        self._count_letters()
+
+    def _count_letters(self) -> None:
+        """At the event: a person who looks at the page must not hear of it a quarter of a minute later."""
+        if self._pipeline.letters_changed:
+            self._pipeline.letters_changed = False
+            self._house.count_dead_letters()
 
     @property
     def _documents_a_call(self) -> int:
@@ -259,17 +270,28 @@ class LaneRun:
             self._pipeline.position = replace(
                 position, token=batch.token, time=max(batch.time, position.time)
             )
-        drained = not events or (len(events) < MAX_EVENTS and self._status.lag() < DRAINED_LAG_S)
-        if not events:
+        # The reply that opens a stream proves little: a server that fails every getMore, or has yet to look for a first
+        # change, gives it as well.
+        if not events and self._opened:
             self._status.fresh_now()
             if self._keeper is not None:
                 self._keeper.drained(batch.reached)
-        if drained and self._status.state == "catching_up" and batch.reached >= self._live_at:
+        if (
+            self._status.state == "catching_up"
+            and self._is_drained(events)
+            and batch.reached >= self._live_at
+        ):
             self._pipeline.settle()
+            self._lease.renew()  # it may have run out while the stream was opened, and then another daemon may serve
             self._status.enter("live")
-        # The reply that opens a stream proves little: a server that fails every getMore gives it as well.
         self.was_live = self.was_live or (self._opened and self._status.state == "live")
         self._opened = True
+
+    def _is_drained(self, events: list[Any]) -> bool:
+        if not events:
+            return self._opened
+        lag = self._status.lag()
+        return len(events) < MAX_EVENTS and lag is not None and lag < DRAINED_LAG_S
 
     def _seen(self, unit: Unit) -> None:
         if not isinstance(unit, WindowUnit):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import threading
 from typing import Protocol
 
@@ -17,10 +18,16 @@ from syncd.errors import FencedError, StoreError, SyncdError, TransientError
 from syncd.lanes.status import BaseStatus
 from syncd.plan.base import ContractPlan
 from syncd.settings import Settings
+from syncd.stores.deadletters import count_dead_letters
+from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
+from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard
+from syncd.stores.serving import why_not_served
 
+LOOK_AGAIN_S = 1.0
+"""How soon a lane that stands by looks again at a daemon that has not said that it serves."""
 FATAL_RETRY_S = 30.0
 """Even what only a person can mend is tried again: then nobody has to restart the daemon after mending it."""
 
@@ -41,6 +48,8 @@ class BaseLane(threading.Thread):
     plan: ContractPlan
     status: BaseStatus
     _run: Run | None = None
+    _lease: Lease
+    _control: ControlKeys
 
     def __init__(
         self, name: str, mongo: MongoStore, redis: RedisStore, settings: Settings, requests: RequestBoard
@@ -51,6 +60,12 @@ class BaseLane(threading.Thread):
         self._halt = threading.Event()
         self._backoff = ExponentialWithJitterBackoff(cap=10.0, base=0.2)
         self._failures = 0
+
+    @property
+    def word(self) -> tuple[Lease, str] | None:
+        """What to tell those that stand by: the lease, and why the lane is not ready. None where it does not work."""
+        holds = bool(self._lease.value) and self.status.state in ("snapshot", "catching_up", "live")
+        return (self._lease, self.status.complaint) if holds else None
 
     @property
     def is_stopping(self) -> bool:
@@ -115,13 +130,22 @@ class BaseLane(threading.Thread):
         self.status.enter("standby" if error.holder else "waiting", error=str(error))
         if error.holder:
             self.status.left()
-            return self._settings.lease_ttl / 4
+            self._look_at_peer()
+            return min(self._settings.lease_ttl / 4, LOOK_AGAIN_S if self.status.peer else math.inf)
         delay = self._pause()
         return delay if self._failures > 1 else 0.0
 
+    def _look_at_peer(self) -> None:
+        try:
+            self.status.peer = why_not_served(self._redis, self._control)
+        except StoreError as error:
+            self.status.peer = f"standing by, and the other daemon cannot be asked: {error}"
+
     def _interrupted(self, why: str, state: str, message: str, delay: float) -> float:
-        # The same trouble again and again needs one line, not one a retry.
-        if message != self.status.error:
-            telemetry.lane_interrupted(self.plan.name, why, message, delay)
+        # The same trouble again and again needs one line, not one a retry; what counts restarts counts each.
+        telemetry.lane_interrupted(self.plan.name, why, message, delay, log=message != self.status.error)
         self.status.enter(state, error=message)
+        if self.status.dead_letters is None:
+            with contextlib.suppress(StoreError):  # they wait whether or not the lane works
+                self.status.letters(count_dead_letters(self._redis, self.plan.name))
         return delay

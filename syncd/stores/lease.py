@@ -67,6 +67,7 @@ class Lease:
         self, store: RedisStore, keys: ControlKeys, owner: str, ttl_s: float, claims: Claims
     ) -> None:
         self._store, self._keys, self._owner, self._claims = store, keys, owner, claims
+        self.keys = keys
         self.ttl_ms = round(ttl_s * 1000)
         self.value = ""
         self._draw = 0

@@ -27,11 +27,13 @@ def lane_state(contract: str, state: str, *, log: bool = True, **details: Any) -
         _log.info("lane " + state.replace("_", " "), contract=contract, **details)
 
 
-def lane_interrupted(contract: str, why: str, error: str, retry_s: float) -> None:
-    """A lane stopped at an error and will start again from its stored position."""
+def lane_interrupted(contract: str, why: str, error: str, retry_s: float, *, log: bool = True) -> None:
+    """A lane stopped at an error and will start again from its stored position. `log`: whether that is news."""
     RESTARTS.labels(contract, why).inc()
-    log = _log.error if why in ("fatal", "bug") else _log.warning
-    log("lane interrupted", contract=contract, why=why, error=error, retry_seconds=round(retry_s, 2))
+    if not log:
+        return
+    tell = _log.error if why in ("fatal", "bug") else _log.warning
+    tell("lane interrupted", contract=contract, why=why, error=error, retry_seconds=round(retry_s, 2))
 
 
 def lane_fenced(contract: str, error: str) -> None:

@@ -186,6 +186,8 @@ _OF_CHECKS: tuple[Gauge | Counter, ...] = (
     RECONCILE_RUNNING,
 )
 _NONE: tuple[tuple[str, ...], ...] = ((),)
+_UNKNOWN_FIRST = (LAG, DEAD, POSITION_AGE, OUTBOX, OUTBOX_BYTES, MARKED)
+"""Figures of a moment: NaN until somebody has looked, and wherever another daemon knows them."""
 
 
 def _each(*values: str) -> tuple[tuple[str, ...], ...]:
@@ -219,13 +221,16 @@ _OF_TARGET["both"] = _OF_TARGET["mongo"] | {CONFLICTS: _each("mongo", "redis", "
 def contract_known(
     contract: str, freshness_s: float | None, partitions: int = 1, *, store: str = "redis"
 ) -> None:
-    """Every series of a contract exists from the start, at 0. `store` is the one that it writes to, or `both`."""
+    """Every series of a contract exists from the start, at 0 or, where 0 would be a claim, as NaN. `store` is the one
+    that it writes to, or `both`."""
     for written, results in _WRITE_RESULTS.items():
         for result in results if store in (written, "both") else ():
             WRITES.labels(contract, written, result)
     for metric, values in (_OF_ALL | _OF_TARGET[store]).items():
         for value in values:
-            metric.labels(contract, *value)
+            series = metric.labels(contract, *value)
+            if metric in _UNKNOWN_FIRST:
+                series.set(float("nan"))
     if freshness_s is not None:
         FRESHNESS.labels(contract).set(freshness_s)
     PARTITIONS.labels(contract).set(partitions)

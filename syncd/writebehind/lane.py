@@ -43,7 +43,8 @@ class AppendLane(BaseLane):
         self.plan = plan
         self.status = AppendStatus(plan.name, plan.contract.mongo.collection, plan.freshness_s)
         self._group = Group(redis, plan, owner)
-        self._lease = Lease(redis, ControlKeys(plan.name), owner, settings.lease_ttl, claims_of(plan))
+        self._control = ControlKeys(plan.name)
+        self._lease = Lease(redis, self._control, owner, settings.lease_ttl, claims_of(plan))
         telemetry.contract_known(plan.name, plan.freshness_s, store="mongo")
 
     def _work(self) -> float:
