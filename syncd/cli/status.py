@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from http.client import HTTPException
+from typing import Annotated, Any
 
 import typer
 
 from syncd.cli.orphans import show_orphans
+from syncd.cli.shared import DIFFERENCE, DONE, UNREACHABLE, Output
 
 PIPE_COLUMNS = 2000
 """A pipe has no width of its own; values must not be cut there."""
@@ -24,7 +26,7 @@ _NUMBERS = ("lag s", "changes", "copied", "dead letters")
 
 def status(
     http: Annotated[str | None, typer.Option("--http", help="Address of the daemon (SYNCD_HTTP).")] = None,
-    output: Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="text or json")] = "text",
+    output: Output = "text",
     orphans: Annotated[
         bool, typer.Option("--orphans", help="What contracts that left have left in Redis; asks no daemon.")
     ] = False,
@@ -40,38 +42,35 @@ def status(
     try:
         with urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310 - our own scheme
             said: dict[str, Any] = json.load(reply)
-    except (urllib.error.URLError, TimeoutError, ValueError) as error:
-        typer.echo(f"no daemon answers at {url} ({error}); start `syncd run`, or set SYNCD_HTTP", err=True)
-        raise typer.Exit(3) from None
+        if not (isinstance(said, dict) and {"lanes", "ready", "contracts"} <= said.keys()):
+            raise ValueError("something else does")
+    except (OSError, HTTPException, ValueError) as error:
+        why = getattr(error, "reason", None) or error
+        typer.echo(f"no daemon answers at {url} ({why}); start `syncd run`, or set SYNCD_HTTP", err=True)
+        raise typer.Exit(UNREACHABLE) from None
     if output == "json":
         typer.echo(json.dumps(said, indent=2))
     else:
         _print_table(said)
-    raise typer.Exit(0 if said["ready"] and said["contracts"]["valid"] else 1)
+    raise typer.Exit(DONE if said["ready"] and said["contracts"]["valid"] else DIFFERENCE)
 
 
 def _print_table(said: dict[str, Any]) -> None:
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_COLUMNS
     rows = [_row(lane) for lane in said["lanes"]]
-    columns = _columns(rows, console.width)
-    console.print(f"syncd {said['version']}", markup=False, highlight=False)
-    for line in _lines(rows, columns):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    columns = _columns(rows, width)
+    typer.echo("\n".join([f"syncd {said['version']}", *_lines(rows, columns)]))
     if rows and len(columns) < len(rows[0]):
         left_out = ", ".join(name for name in rows[0] if name not in columns)
-        console.print(
-            f"left out for want of width: {left_out}; -o json has all", markup=False, highlight=False
-        )
+        typer.echo(f"left out for want of width: {left_out}; -o json has all")
     for lane in said["lanes"]:
         # A live lane that is late has no error; that a lane copies stands in the table.
         if (why := lane["error"] or lane["complaint"]) and why != lane["state"]:
-            console.print(f"{_name(lane)}: {why}", markup=False, highlight=False)
+            typer.echo(f"{_name(lane)}: {why}")
     for line in _elsewhere(said["lanes"]):
-        console.print(line, markup=False, highlight=False)
+        typer.echo(line)
     for problem in said["contracts"]["problems"]:
-        console.print(f"the last edit was refused: {problem}", markup=False, highlight=False)
+        typer.echo(f"the last edit was refused: {problem}")
 
 
 def _row(lane: dict[str, Any]) -> dict[str, str]:

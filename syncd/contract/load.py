@@ -43,10 +43,14 @@ def load_contract_set(directory: Path, env: Mapping[str, str]) -> ContractSet:
 
 
 def _contract_files(directory: Path) -> list[Path]:
-    if directory.is_file():
-        return [directory]
     try:
+        if directory.is_file():
+            return [directory]
         entries = sorted(directory.iterdir())
+        # Kubernetes mounts a volume's files as links into a hidden directory beside them.
+        files = [
+            path for path in entries if path.suffix in _SUFFIXES and path.name[0] != "." and not path.is_dir()
+        ]
     except FileNotFoundError:
         raise _nothing(
             directory, "no such directory", "name a directory of contracts, or create it"
@@ -55,10 +59,6 @@ def _contract_files(directory: Path) -> list[Path]:
         raise _nothing(
             directory, f"cannot be read ({error.strerror})", "check the path and its permissions"
         ) from None
-    # Kubernetes mounts a volume's files as links into a hidden directory beside them.
-    files = [
-        path for path in entries if path.suffix in _SUFFIXES and path.name[0] != "." and not path.is_dir()
-    ]
     if not files:
         remedy = "put a contract there (`syncd init db.collection` drafts one), or name another directory"
         raise _nothing(directory, "no *.yaml or *.yml file here", remedy)

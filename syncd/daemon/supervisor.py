@@ -38,8 +38,11 @@ from syncd.writebehind.lane import AppendLane
 from syncd.writebehind.state_lane import StateLane
 
 STOP_TIMEOUT_S = 25.0
-"""Below the 30 s that Kubernetes and systemd give by default. A lane that is stuck in a dead link is left behind: its
-position says how far it got."""
+"""Below the 30 s that Kubernetes and systemd give by default, for a lane that has something to commit."""
+STUCK_S = 4.0
+"""A lane that has heard from no server for so long is stuck in a dead link, and cannot commit anything: it is left
+behind, and its position says how far it got."""
+LOOK_S = 0.05
 
 
 @dataclass(slots=True)
@@ -168,9 +171,12 @@ class Supervisor:
         lanes = [self._lanes[name] for name in names]
         for lane in lanes:
             lane.stop()
-        end = time.monotonic() + STOP_TIMEOUT_S
-        for lane in lanes:
-            lane.join(max(0.0, end - time.monotonic()))
+        asked = time.monotonic()
+        while (waited := time.monotonic() - asked) < STOP_TIMEOUT_S:
+            alive = [lane for lane in lanes if lane.is_alive()]
+            if not alive or (waited > STUCK_S and all(lane.status.silence > STUCK_S for lane in alive)):
+                return
+            alive[0].join(LOOK_S)
 
     def stop(self) -> None:
         """Finish every batch under way and commit."""

@@ -14,7 +14,7 @@ from typing import Protocol
 from redis.backoff import ExponentialWithJitterBackoff
 
 from syncd import telemetry
-from syncd.errors import FencedError, StoreError, SyncdError, TransientError
+from syncd.errors import FencedError, LettersFullError, StoreError, SyncdError, TransientError
 from syncd.lanes.status import BaseStatus
 from syncd.plan.base import ContractPlan
 from syncd.settings import Settings
@@ -26,6 +26,10 @@ from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard
 from syncd.stores.serving import why_not_served
 
+PAUSED_LOOK_S = 2.0
+"""How often a lane that waits for a person looks whether somebody came."""
+SOON_S = 1.0
+"""Longest pause at a Redis that is not up, or loads its data: readers wait for the lane behind it."""
 LOOK_AGAIN_S = 1.0
 """How soon a lane that stands by looks again at a daemon that has not said that it serves."""
 FATAL_RETRY_S = 30.0
@@ -60,6 +64,8 @@ class BaseLane(threading.Thread):
         self._halt = threading.Event()
         self._backoff = ExponentialWithJitterBackoff(cap=10.0, base=0.2)
         self._failures = 0
+        self._is_full = False
+        """Whether a run ended because the contract keeps no more dead letters."""
 
     @property
     def word(self) -> tuple[Lease, str] | None:
@@ -91,6 +97,9 @@ class BaseLane(threading.Thread):
         """One run. Returns the seconds to wait before the next."""
         self._run = None
         try:
+            if self._is_full and not self._has_room():
+                return PAUSED_LOOK_S
+            self._is_full = False
             return self._work()
         except SyncdError as error:
             return self._failed(error)
@@ -114,9 +123,28 @@ class BaseLane(threading.Thread):
         """What an error of a run, or of its beginning, means. Returns the seconds to wait."""
         if isinstance(error, FencedError):
             return self._fenced(error)
+        if isinstance(error, LettersFullError):
+            return self._full(error)
         if isinstance(error, TransientError):
-            return self._interrupted("transient", "waiting", str(error), self._pause())
+            longest = SOON_S if error.soon else math.inf
+            return self._interrupted("transient", "waiting", str(error), min(longest, self._pause()))
         return self._interrupted("fatal", "failed", str(error), FATAL_RETRY_S)
+
+    def _full(self, error: LettersFullError) -> float:
+        """Wait for a person. What a person asks for is done meanwhile: a replay makes room."""
+        if self.status.error != str(error):
+            telemetry.letters_full(self.plan.name, str(error))
+        self._is_full = True
+        self.status.enter("paused", error=str(error))
+        with contextlib.suppress(StoreError):
+            self._has_room()
+        return PAUSED_LOOK_S
+
+    def _has_room(self) -> bool:
+        """Whether there is room for another letter, or somebody wants something of the lane."""
+        waiting = count_dead_letters(self._redis, self.plan.name)
+        self.status.letters(waiting)
+        return waiting < self.plan.contract.sync.dead_letters.keep or self._requests.has_any(self._control)
 
     def _pause(self) -> float:
         """Seconds, more with every failure that follows a failure."""

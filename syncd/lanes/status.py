@@ -49,6 +49,11 @@ class BaseStatus:
         """A server has answered."""
         self._heard = time.monotonic()
 
+    @property
+    def silence(self) -> float:
+        """Seconds since a server answered."""
+        return time.monotonic() - self._heard
+
     def left(self) -> None:
         """Another daemon goes on with the work, and ours knows nothing of it any more."""
         self.dead_letters = None
@@ -82,7 +87,7 @@ class BaseStatus:
             )
         if self.state != "live":
             return self.error or self.state
-        lag, silence = self.lag(), time.monotonic() - self._heard
+        lag, silence = self.lag(), self.silence
         if silence > SILENT_S:
             return f"no word from MongoDB or Redis for {silence:.0f} s; are both up?"
         if lag is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from syncd.errors import (
     PositionLostError,
     StoreError,
     TransientError,
+    UnusableUriError,
 )
 
 Document: TypeAlias = dict[str, Any]
@@ -115,12 +117,17 @@ class MongoStore:
                 maxPoolSize=None,
                 tz_aware=True,
             )
-        except (driver.ConfigurationError, driver.InvalidURI, ValueError) as error:
+        except OSError as error:
+            raise UnusableUriError("mongo", f"SYNCD_MONGO_URI is not usable: {_of_file(error)}") from None
+        except (driver.PyMongoError, ValueError, TypeError, LookupError) as error:
             text = without_secrets(str(error))
             if self._uri.startswith("mongodb+srv:") and _OF_DNS.search(text):
                 what = f"the name in SYNCD_MONGO_URI cannot be looked up: {text}; is the network up?"
                 raise TransientError("mongo", what) from None
-            raise FatalError("mongo", f"SYNCD_MONGO_URI is not usable: {text}") from None
+            remedy = (
+                "write mongodb://host:27017/?replicaSet=rs0; a password has %23 %2F %3F %40 %25 for # / ? @ %"
+            )
+            raise UnusableUriError("mongo", f"SYNCD_MONGO_URI is not usable: {text}; {remedy}") from None
 
     def connect(self) -> MongoCapabilities:
         """Ping, and refuse what is too old or has no change streams."""
@@ -176,6 +183,15 @@ class MongoStore:
 def read_preference(mode: str) -> _ServerMode | None:
     """`secondaryPreferred` and the like; None for the primary."""
     return None if mode == "primary" else make_read_preference(read_pref_mode_from_name(mode), None)
+
+
+def _of_file(error: OSError) -> str:
+    """A certificate that is named and cannot be had."""
+    if isinstance(error, ssl.SSLError):
+        return "the file of tlsCAFile, tlsCertificateKeyFile or tlsCRLFile holds no PEM; name another"
+    return (
+        f"a file that it names cannot be read ({error.strerror}); check tlsCAFile and tlsCertificateKeyFile"
+    )
 
 
 def without_secrets(text: str) -> str:

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from redis import Redis
 from redis import exceptions as driver
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from syncd.errors import CapabilityError, FatalError, StoreError, TransientError
 from syncd.stores.capabilities import Capabilities, detect
 from syncd.stores.functions import Functions
+from syncd.stores.redis_url import redis_client
 
 SOCKET_TIMEOUT_S = 15.0
 """A call that takes longer is given up: the other end may be gone without a word."""
@@ -29,24 +27,7 @@ class RedisStore:
     """One Redis, shared by all lanes. Thread-safe; `client` pools its connections."""
 
     def __init__(self, url: str, *, socket_timeout: float = SOCKET_TIMEOUT_S) -> None:
-        # The driver must not send again by itself: a lost reply does not mean a lost write. Lanes retry, from the
-        # position they find.
-        try:
-            self.client = Redis.from_url(
-                url,
-                protocol=2,
-                legacy_responses=True,
-                retry=Retry(NoBackoff(), 0),
-                socket_timeout=socket_timeout,
-                socket_connect_timeout=5.0,
-                socket_keepalive=True,
-                health_check_interval=0,
-                client_name="syncd",
-            )
-        except ValueError as error:
-            raise FatalError(
-                "redis", f"SYNCD_REDIS_URL is not usable: {error}; write redis://host:port/0"
-            ) from None
+        self.client = redis_client(url, socket_timeout)
         self.functions = Functions()
 
     def connect(self) -> Capabilities:
@@ -105,10 +86,11 @@ def translate(error: driver.RedisError) -> StoreError:
         return TransientError(
             "redis", "Redis is at maxmemory; raise it, or let the application's keys expire"
         )
+    if isinstance(error, driver.BusyLoadingError):
+        return TransientError("redis", f"Redis cannot answer yet: {text}; waiting for it", soon=True)
     if isinstance(error, driver.ConnectionError | driver.TimeoutError):
-        return TransientError(
-            "redis", f"no connection to Redis: {text}; is it up, and is SYNCD_REDIS_URL right?"
-        )
+        message = f"no connection to Redis: {text}; is it up, and is SYNCD_REDIS_URL right?"
+        return TransientError("redis", message, soon=True)
     if isinstance(error, driver.ReadOnlyError | driver.ClusterError) or text.startswith(_TRANSIENT_CODES):
         return TransientError("redis", f"Redis cannot take writes now: {text}; waiting for it")
     return FatalError("redis", f"Redis answered: {text}; see its log")

@@ -64,6 +64,12 @@ DEAD_TOTAL = Counter("syncd_dead_letters_total", "Changes parked", ["contract", 
 DEAD = Gauge(
     "syncd_dead_letters_waiting", "Dead letters waiting for a person", ["contract"], registry=REGISTRY
 )
+DEAD_DROPPED = Counter(
+    "syncd_dead_letters_dropped_total",
+    "Dead letters that gave way to new ones, of a contract with `when_full: drop_oldest`",
+    ["contract"],
+    registry=REGISTRY,
+)
 SNAPSHOT_DOCUMENTS = Gauge(
     "syncd_snapshot_documents", "Documents of the snapshot: applied, and estimated in all", ["contract", "state"],
     registry=REGISTRY,
@@ -199,6 +205,7 @@ _OF_ALL: dict[Any, tuple[tuple[str, ...], ...]] = {
     DEAD_TOTAL: _each(*DEAD_REASONS),
     SNAPSHOT_DOCUMENTS: _each("applied", "estimated"),
     SNAPSHOT_PIECES: _NONE,
+    DEAD_DROPPED: _NONE,
     RESTARTS: _each("transient", "fatal", "fenced", "position_lost", "layout", "bug"),
     **dict.fromkeys((LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE), _NONE),
 }
@@ -242,7 +249,7 @@ def contract_gone(contract: str) -> None:
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
                    SNAPSHOT_DOCUMENTS, SNAPSHOT_PIECES, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX,
                    OUTBOX_BYTES, TRIMMED, WENT_BACK, CATCHUPS, LOOKED_UP, DRIFT, RECONCILE_RUNS, MARKED, CONFLICTS,
-                   *_OF_CHECKS):  # fmt: skip
+                   DEAD_DROPPED, *_OF_CHECKS):  # fmt: skip
         metric.remove_by_labels({"contract": contract})
 
 
