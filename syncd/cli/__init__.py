@@ -28,7 +28,6 @@ from syncd.cli.shared import CLOSED, DIFFERENCE, INTERRUPTED, UNREACHABLE, USAGE
 from syncd.cli.snapshot import snapshot
 from syncd.cli.status import status
 from syncd.errors import CapabilityError, SettingsError, StoreError, SyncdError
-from syncd.settings import unknown_variables
 
 VERBS = (init, check, doctor, schema, run, status, snapshot, reconcile, remove, demo)
 
@@ -53,6 +52,8 @@ def _options(
     ] = False,
 ) -> None:
     """Keep Redis and MongoDB in sync from YAML data contracts."""
+    from syncd.settings import unknown_variables  # noqa: PLC0415 - a help text needs none of it
+
     if context.invoked_subcommand != run.__name__:  # the daemon has a log for that
         for name, meant in unknown_variables().items():
             hint = f"did you mean {meant}?" if meant else "docs/reference/settings.md names all"

@@ -55,6 +55,7 @@ def run(
     from syncd.daemon.supervisor import Runner, Supervisor
     from syncd.daemon.workers import Workers
     from syncd.ops.http import HttpServer, application
+    from syncd.ops.settings import check_uris
     from syncd.settings import Settings, contract_environment, unknown_variables
 
     settings = Settings.from_environment(
@@ -74,6 +75,7 @@ def run(
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, on_signal)
+    check_uris(settings)
     seen = stamp(settings.contracts)
     loaded = load_contract_set(settings.contracts, contract_environment())
     runner: Runner = Workers(settings) if settings.workers > 1 else Supervisor(settings)

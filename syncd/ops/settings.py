@@ -16,16 +16,21 @@ from syncd.stores.redis import RedisStore
 
 def check_settings(contracts: ContractSet, settings: Settings) -> None:
     """Asks no server. Raises SettingsError, UnusableUriError, or ContractError with every problem."""
-    RedisStore(settings.redis_url.get_secret_value()).close()
-    uri = settings.mongo_uri.get_secret_value()
-    if not uri.startswith("mongodb+srv:"):  # that would ask for a name
-        MongoStore(uri).close()
+    check_uris(settings)
     if (pool := pool_of(settings)) is not None:
         pool.close()
     secret = settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None
     problems = [problem for loaded in contracts.contracts for problem in _problems(loaded, secret)]
     if problems:
         raise ContractError(problems)
+
+
+def check_uris(settings: Settings) -> None:
+    """Before anything starts: a process that is started again and again would not make them usable."""
+    RedisStore(settings.redis_url.get_secret_value()).close()
+    uri = settings.mongo_uri.get_secret_value()
+    if not uri.startswith("mongodb+srv:"):  # that would ask for a name
+        MongoStore(uri).close()
 
 
 def _problems(loaded: LoadedContract, secret: bytes | None) -> Iterator[Problem]:

@@ -103,6 +103,11 @@ class MongoStore:
             return self._client
 
     def _new_client(self) -> MongoClient[Document]:
+        if not self._uri.startswith(
+            ("mongodb://", "mongodb+srv://")
+        ):  # the driver takes it for the name of a host
+            why = "it does not begin with mongodb:// or mongodb+srv://"
+            raise UnusableUriError("mongo", f"SYNCD_MONGO_URI is not usable: {why}")
         try:
             return MongoClient(
                 self._uri,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
+
+import pytest
 
 from tests.faults.conftest import Rig
 from tests.support.check import wait_until
@@ -12,6 +15,7 @@ from tests.support.daemon import Daemon
 from tests.support.scene import Flow
 
 CARD = projection({"title": "title", "n": {"from": "n", "type": "int"}})
+STOP_S = 10.0
 SOON_S = 3.0
 """Far below the quarter of a minute in which everything is counted anyway."""
 
@@ -111,3 +115,30 @@ def test_a_standby_of_nobody(rig: Rig) -> None:
     assert not rig.scene.daemon.is_ready()
     flow.redis.delete(flow.names.control("lease"))
     flow.wait_live()
+
+
+@pytest.mark.parametrize("dead", ["redis", "mongo", "both"])
+def test_a_daemon_that_cannot_commit_ends_soon(rig: Rig, dead: str) -> None:
+    """bounded: SIGTERM at a daemon whose links are dead, and give no error, ends it within seconds."""
+    flow = rig.scene.run("film", CARD, documents=[film(n) for n in range(20)])
+    proxies = {"redis": rig.redis_proxy, "mongo": rig.mongo_proxy}
+    for name in proxies if dead == "both" else (dead,):
+        proxies[name].blackhole()
+    flow.collection.update_many({}, {"$set": {"n": 1}})
+    wait_until(lambda: not rig.scene.daemon.is_ready(), 20)
+    began = time.monotonic()
+    assert rig.scene.daemon.terminate(25) == 0
+    assert time.monotonic() - began < STOP_S
+
+
+def test_redis_loads_its_data(rig: Rig) -> None:
+    """nothing_lost: a Redis that was away for a while, and refuses everything while it loads, finds the lane back
+    within a second or two, however long it was away."""
+    flow = rig.scene.run("film", CARD, documents=[film(n) for n in range(20)])
+    rig.redis_proxy.cut()
+    flow.wait_state("waiting")
+    time.sleep(8)  # so many failures that the pauses had grown to their longest
+    rig.redis_proxy.restore()
+    began = time.monotonic()
+    flow.wait_live()
+    assert time.monotonic() - began < 3

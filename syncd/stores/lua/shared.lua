@@ -88,7 +88,9 @@ end
 -- a person is waited for, "-10000" that the oldest go, and "0" that there is no end.
 local function is_full(dead, keep, more)
   keep = tonumber(keep)
-  return keep > 0 and more > 0 and redis.call('XLEN', dead) + more > keep
+  if keep <= 0 or more <= 0 then return false end
+  local waiting = redis.pcall('XLEN', dead)
+  return type(waiting) == 'number' and waiting + more > keep -- what is no stream takes no letter, and says so itself
 end
 
 -- Remove the oldest letters above the bound; how many.
