@@ -89,10 +89,11 @@ class TransientError(StoreError):
 
 
 class FencedError(TransientError):
-    """The lease is lost; nothing was written. `holder` is who has it now; empty where nobody has."""
+    """The lease is lost; nothing was written. `holder` is who has it now; empty where nobody has. `contract`: whose
+    lease that is, where it is that of another contract with the same keys."""
 
-    def __init__(self, message: str, holder: str) -> None:
-        self.holder = holder
+    def __init__(self, message: str, holder: str, contract: str = "") -> None:
+        self.holder, self.contract = holder, contract
         super().__init__("redis", message)
 
 

@@ -151,7 +151,9 @@ class Sync(Model):
         description="For `mongo_to_redis`. What a drop or rename of the collection means: `purge` removes its keys, "
         "`keep` leaves them until new documents overwrite them, `pause` stops the lane until `syncd snapshot`.",
     )
-    dead_letters: DeadLetters = DeadLetters()
+    dead_letters: DeadLetters = Field(
+        DeadLetters(), description="How many changes that could not be applied are kept, and what happens then."
+    )
     on_unresumable_position: Literal["resnapshot", "fail"] = Field(
         "resnapshot",
         description="For `mongo_to_redis`. What to do when MongoDB can no longer resume from the stored position.",

@@ -59,7 +59,7 @@ class Shape:
     @property
     def how(self) -> str:
         """How such a value is written."""
-        if self.keys:
+        if self.keys and not (len(self._models) > 1 and self.choices):
             return f"write `key: value` lines; the keys are {', '.join(self.keys)}"
         if self.wanted == "a mapping" and self.choices:
             return f"write {{name: title, type: text}}; the types are {', '.join(self.choices)}"

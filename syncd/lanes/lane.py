@@ -158,14 +158,16 @@ class BaseLane(threading.Thread):
         self.status.enter("standby" if error.holder else "waiting", error=str(error))
         if error.holder:
             self.status.left()
-            self._look_at_peer()
+            self._look_at_peer(error.contract)
             return min(self._settings.lease_ttl / 4, LOOK_AGAIN_S if self.status.peer else math.inf)
         delay = self._pause()
         return delay if self._failures > 1 else 0.0
 
-    def _look_at_peer(self) -> None:
+    def _look_at_peer(self, contract: str) -> None:
+        """`contract`: the one that has our keys, where it is another one."""
         try:
-            self.status.peer = why_not_served(self._redis, self._control)
+            keys = ControlKeys(contract) if contract else self._control
+            self.status.peer = why_not_served(self._redis, keys)
         except StoreError as error:
             self.status.peer = f"standing by, and the other daemon cannot be asked: {error}"
 

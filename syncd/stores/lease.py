@@ -97,7 +97,8 @@ class Lease:
                 self._waits_since = None
             elif self._waits_since is None:
                 self._waits_since = time.monotonic()
-            raise FencedError(self._why_not(word, holder, reply), holder)
+            other = reply[4].decode() if word == b"claimed" else ""
+            raise FencedError(self._why_not(word, holder, reply), holder, other)
 
     def _ask(self, dead: list[str]) -> list[bytes]:
         part, ttl_s = self._keys.partition, self.ttl_ms / 1000
