@@ -5,6 +5,7 @@ SyncdError
 ├── SettingsError           a setting is missing or cannot be used
 ├── ProjectionError         one document cannot be projected: becomes a dead letter
 ├── PlatformError           no bundled server runs on this machine
+├── UriError                a connection string cannot be read; never leaves `syncd.stores`
 └── StoreError              a store answered, or failed to
     ├── TransientError      may pass by itself: the lane stops, waits and tries again
     │   └── FencedError     the lease is lost: the lane stands by, or takes it again where nobody holds it
@@ -23,6 +24,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from syncd.text import clipped, escaped
+
+MOST_PROBLEMS = 100
+"""That an error names. Who has more mends these first, and a log line has an end."""
+LONGEST_TEXT = 600
+"""Characters of what a problem says: a contract may hold words of any length."""
+
 
 class SyncdError(Exception):
     """Base of all errors of syncd."""
@@ -39,14 +47,32 @@ class Problem:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}: {self.what}; {self.remedy}"
+        return escaped(f"{self.file}:{self.line}:{self.column}: {self.what}; {self.remedy}")
+
+    def clipped(self) -> Problem:
+        """The same with an end to its texts."""
+        what, remedy = clipped(self.what, LONGEST_TEXT), clipped(self.remedy, LONGEST_TEXT)
+        return Problem(self.file, self.line, self.column, what, remedy)
 
 
 class ContractError(SyncdError):
-    """A set of contracts does not pass. `problems` holds all of them, in file order."""
+    """A set of contracts does not pass. `problems` holds all of them in file order; above MOST_PROBLEMS the last one
+    says how many more there are. `count` and `files` are of all."""
 
     def __init__(self, problems: list[Problem]) -> None:
-        self.problems = sorted(problems)
+        self.count, self.files = len(problems), len({problem.file for problem in problems})
+        self.problems = [problem.clipped() for problem in sorted(problems)[:MOST_PROBLEMS]]
+        if (more := self.count - MOST_PROBLEMS) > 0:
+            last = self.problems[-1]
+            self.problems.append(
+                Problem(
+                    last.file,
+                    last.line,
+                    last.column,
+                    f"and {more} more problems",
+                    "correct those above first",
+                )
+            )
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
@@ -69,6 +95,10 @@ class ProjectionError(SyncdError):
 
 class PlatformError(SyncdError):
     """No bundled server runs on this machine."""
+
+
+class UriError(SyncdError):
+    """A connection string cannot be read. The text is `what; remedy` and repeats no part of the string."""
 
 
 class StoreError(SyncdError):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, Self
@@ -13,9 +14,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from syncd.errors import SettingsError
 
+SITE = "SYNCD_SITE"
+VARIABLE_PREFIX = "SYNCD_VAR_"
+_ALLOWED = "SYNCD_CONTRACT_VARIABLES"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LONGEST_SECRET = 65_536
-NOT_SETTINGS = ("SYNCD_VAR_", "SYNCD_TEST_")
+NOT_SETTINGS = (VARIABLE_PREFIX, "SYNCD_TEST_")
 """Names for contracts, and for syncd's own tests."""
+
 MOST_PARTITIONS = 256
 """Each is a change stream of its own, in which MongoDB looks at every change."""
 
@@ -42,6 +48,11 @@ class Settings(BaseSettings):
         max_length=64,
         description="Name of this Redis, where several write to one MongoDB: in `_syncd.site` of documents, and "
         "`${SYNCD_SITE}` in contracts.",
+    )
+    contract_variables: str = Field(
+        "",
+        description="Names of variables, with commas between them, that contracts may read as `${NAME}` beside "
+        "`SYNCD_SITE` and those that begin with `SYNCD_VAR_`. None of them may hold a secret.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least that is logged."
@@ -94,6 +105,12 @@ class Settings(BaseSettings):
         host, separator, port = value.rpartition(":")
         if not (separator and host and port.isdigit() and int(port) < 65_536):
             raise ValueError("not host:port")
+        return value
+
+    @field_validator("contract_variables")
+    @classmethod
+    def _variables(cls, value: str) -> str:
+        names_of(value)
         return value
 
     @field_validator("partition")
@@ -154,13 +171,58 @@ class Settings(BaseSettings):
             raise SettingsError("; ".join(lines) + "; see the reference of settings") from None
 
 
-def contract_environment(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
-    """What fills in `${VAR}` in contracts: the environment, with the name of the site also where a file holds it.
-    Raises SettingsError."""
+class Variables(Mapping[str, str]):
+    """What contracts may read of the environment, and nothing else of it. Whoever may edit a contract may see what it
+    reads: it ends in keys, values and names of indexes."""
+
+    def __init__(self, values: Mapping[str, str], allowed: frozenset[str]) -> None:
+        self._allowed = allowed
+        self._values = {name: value for name, value in values.items() if self.may_read(name)}
+
+    def may_read(self, name: str) -> bool:
+        """Whether a contract may, also where the variable is not set."""
+        return name == SITE or name.startswith(VARIABLE_PREFIX) or name in self._allowed
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def names_of(text: str) -> frozenset[str]:
+    """The names of a list of variables. Raises ValueError."""
+    names = frozenset(filter(None, (name.strip() for name in text.split(","))))
+    if wrong := sorted(name for name in names if not _VARIABLE.fullmatch(name)):
+        raise ValueError(f"{', '.join(wrong)}: no name of a variable; write NAME,NAME")
+    if ours := sorted(
+        name
+        for name in names
+        if name.upper().startswith("SYNCD_") and not Variables({}, frozenset()).may_read(name)
+    ):
+        raise ValueError(
+            f"{', '.join(ours)}: a setting of syncd may be a secret; give it as SYNCD_VAR_NAME as well"
+        )
+    return names
+
+
+def contract_environment(environment: Mapping[str, str] | None = None) -> Variables:
+    """What fills in `${VAR}` in contracts: the name of the site, also where a file holds it, variables that begin with
+    SYNCD_VAR_, and those of SYNCD_CONTRACT_VARIABLES. Raises SettingsError."""
     env = os.environ if environment is None else environment
-    if path := env.get("SYNCD_SITE_FILE"):
-        return {**env, "SYNCD_SITE": _read_secret("SYNCD_SITE", path)}
-    return env
+    said = env.get(_ALLOWED, "")
+    if path := env.get(f"{_ALLOWED}_FILE"):
+        said = _read_secret(_ALLOWED, path)
+    try:
+        allowed = names_of(said)
+    except ValueError as error:
+        raise SettingsError(f"{_ALLOWED}: {error}") from None
+    if path := env.get(f"{SITE}_FILE"):
+        env = {**env, SITE: _read_secret(SITE, path)}
+    return Variables(env, allowed)
 
 
 def unknown_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from syncd import __version__
+from syncd import __version__, tracebacks
 from syncd.cli import deadletters
 from syncd.cli.check import check
 from syncd.cli.demo import demo
@@ -24,7 +24,7 @@ from syncd.cli.orphans import remove
 from syncd.cli.reconcile import reconcile
 from syncd.cli.run import run
 from syncd.cli.schema import schema
-from syncd.cli.shared import CLOSED, DIFFERENCE, INTERRUPTED, UNREACHABLE, USAGE
+from syncd.cli.shared import CLOSED, DIFFERENCE, INTERRUPTED, UNREACHABLE, USAGE, told
 from syncd.cli.snapshot import snapshot
 from syncd.cli.status import status
 from syncd.errors import CapabilityError, SettingsError, StoreError, SyncdError
@@ -75,6 +75,7 @@ app.add_typer(deadletters.app, name="deadletters")
 
 def main() -> None:
     """Run one verb, and turn errors that a person can put right into a message and an exit code."""
+    tracebacks.guard()
     try:
         app(prog_name="syncd")
     except SystemExit:
@@ -86,7 +87,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except SyncdError as error:
-        typer.echo(f"syncd: {error}", err=True)
+        typer.echo(f"syncd: {told(error)}", err=True)
         sys.exit(exit_code(error))
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""

@@ -3,16 +3,16 @@
 # ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from syncd.cli.shared import DIFFERENCE, Contracts, OldContracts, Output, counted, one_path
+from syncd.text import escaped, json_text
 
 if TYPE_CHECKING:
     from syncd.contract.loaded import ContractSet, LoadedContract
-    from syncd.errors import Problem
+    from syncd.errors import ContractError, Problem
     from syncd.settings import Settings
 
 
@@ -38,15 +38,13 @@ def check(
         if connect:
             _ask_servers(contract_set, settings)
     except ContractError as error:
-        typer.echo(
-            _problems_as_json(error.problems) if output == "json" else _problems_as_text(error.problems)
-        )
+        typer.echo(_problems_as_json(error.problems) if output == "json" else _problems_as_text(error))
         raise typer.Exit(DIFFERENCE) from None
     summaries = [_summary(contract) for contract in contract_set.contracts]
     if output == "json":
         typer.echo(_json({"ok": True, "contracts": summaries, "problems": []}))
     else:
-        typer.echo("\n".join(map(_line, summaries)))
+        typer.echo("\n".join(escaped(_line(summary)) for summary in summaries))
 
 
 def _ask_servers(contracts: ContractSet, settings: Settings) -> None:
@@ -56,15 +54,14 @@ def _ask_servers(contracts: ContractSet, settings: Settings) -> None:
 
     report = preflight(contracts, settings)
     told = [str(finding) for finding in report.findings if finding.problem is None]
-    typer.echo("\n".join([*report.servers, *told]), err=True)
+    typer.echo("\n".join(map(escaped, [*report.servers, *told])), err=True)
     if report.problems:
         raise ContractError(report.problems)
 
 
-def _problems_as_text(problems: list[Problem]) -> str:
-    files = len({problem.file for problem in problems})
-    count = f"{counted(len(problems), 'problem')} in {counted(files, 'file')}"
-    return "\n".join([*map(str, problems), count])
+def _problems_as_text(error: ContractError) -> str:
+    count = f"{counted(error.count, 'problem')} in {counted(error.files, 'file')}"
+    return "\n".join([*map(str, error.problems), count])
 
 
 def _problems_as_json(problems: list[Problem]) -> str:
@@ -78,16 +75,16 @@ def _summary(loaded: LoadedContract) -> dict[str, Any]:
     return {
         "file": loaded.file,
         "name": contract.name,
-        "version": contract.metadata.version,
-        "owner": contract.metadata.owner,
-        "collection": contract.mongo.collection,
+        "version": loaded.written("metadata", "version"),
+        "owner": loaded.written("metadata", "owner"),
+        "collection": loaded.written("mongo", "collection"),
         "direction": contract.sync.direction,
         "projections": [
             {
-                "name": projection.projection,
+                "name": loaded.written("redis", at, "projection"),
                 "type": projection.type,
                 "key": loaded.written("redis", at, "key"),
-                "index": projection.index and projection.index.name,
+                "index": projection.index and loaded.written("redis", at, "index", "name"),
             }
             for at, projection in enumerate(contract.redis)
         ],
@@ -104,4 +101,4 @@ def _line(summary: dict[str, Any]) -> str:
 
 
 def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return json_text(value)

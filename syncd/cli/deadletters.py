@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from syncd.cli.shared import DIFFERENCE, USAGE, Output, counted, store_of
+from syncd.text import escaped, json_text
 
 if TYPE_CHECKING:
     from syncd.stores.deadletters import DeadLetter
@@ -66,10 +67,10 @@ def list_letters(
 
     letters = list(dead_letters(store_of(contract), contract))
     if output == "json":
-        typer.echo(json.dumps([_as_dict(letter) for letter in letters], indent=2, ensure_ascii=False))
+        typer.echo(json_text([_as_dict(letter) for letter in letters]))
     else:
         for line in _grouped(letters, each=each):
-            typer.echo(line)
+            typer.echo(escaped(line))
     raise typer.Exit(DIFFERENCE if letters else 0)
 
 
@@ -97,15 +98,16 @@ def show(
     found = find_letters(store_of(contract), contract, [entry])
     if not found:
         typer.echo(
-            f"contract {contract} has no dead letter {entry}; `syncd deadletters list {contract}`", err=True
+            f"contract {contract} has no dead letter {escaped(entry)}; `syncd deadletters list {contract}`",
+            err=True,
         )
         raise typer.Exit(DIFFERENCE)
     said = _as_dict(found[0])
     if output == "json":
-        typer.echo(json.dumps(said, indent=2, ensure_ascii=False))
+        typer.echo(json_text(said))
     else:
         said["change"] = json.dumps(said["change"], ensure_ascii=False)
-        typer.echo("\n".join(f"{name}: {value}" for name, value in said.items()))
+        typer.echo("\n".join(escaped(f"{name}: {value}") for name, value in said.items()))
 
 
 def _chosen(store: RedisStore, contract: str, entries: list[str] | None, everything: bool) -> list[str]:

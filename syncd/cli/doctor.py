@@ -3,13 +3,13 @@
 # ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from syncd.cli.shared import DIFFERENCE, DONE, Contracts, OldContracts, Output, one_path
+from syncd.text import escaped, json_text
 
 if TYPE_CHECKING:
     from syncd.ops.conditions import Finding
@@ -25,9 +25,9 @@ def doctor(
     cannot run or a promise does not hold; advice alone leaves it at 0."""
     report = _examine(one_path(contracts, path))
     if output == "json":
-        typer.echo(json.dumps(_as_dict(report), indent=2, ensure_ascii=False))
+        typer.echo(json_text(_as_dict(report)))
     else:
-        lines = [*report.servers, *map(str, report.findings)]
+        lines = [escaped(str(line)) for line in (*report.servers, *report.findings)]
         typer.echo("\n".join([*lines, "" if report.findings else "every promise can be kept"]).strip())
     raise typer.Exit(DONE if _is_fine(report) else DIFFERENCE)
 

@@ -3,13 +3,13 @@
 # ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from syncd.cli.shared import DIFFERENCE, Output
+from syncd.text import json_text
 
 if TYPE_CHECKING:
     from syncd.contract.survey import Survey
@@ -41,9 +41,7 @@ def init(
         _write(out, text)
     if output == "json":
         about = {"name": name, "collection": collection, "documents": documents.total}
-        typer.echo(
-            json.dumps({**about, "file": out and str(out), "contract": text}, indent=2, ensure_ascii=False)
-        )
+        typer.echo(json_text({**about, "file": out and str(out), "contract": text}))
     elif out is None:
         typer.echo(text, nl=False)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 import typer
 
 from syncd.cli.shared import DIFFERENCE, USAGE, Contracts, Output, store_of
+from syncd.text import escaped, escaped_all
 
 if TYPE_CHECKING:
     from syncd.plan.base import ContractPlan
@@ -90,7 +91,7 @@ def reconcile(
     if output == "json":
         typer.echo(json.dumps(report.as_dict(), indent=2))
     else:
-        _print(report.as_dict())
+        _print(escaped_all(report.as_dict()))
     raise typer.Exit(0 if report.result in ("clean", "repaired") else DIFFERENCE)
 
 
@@ -103,7 +104,7 @@ def _plan_of(name: str, settings: Settings) -> ContractPlan:
     contract = next((entry.contract for entry in loaded.contracts if entry.contract.name == name), None)
     if contract is None:
         known = ", ".join(sorted(entry.contract.name for entry in loaded.contracts)) or "none"
-        typer.echo(f"no contract {name} in {settings.contracts}; there are: {known}", err=True)
+        typer.echo(escaped(f"no contract {name} in {settings.contracts}; there are: {known}"), err=True)
         raise typer.Exit(USAGE)
     return compile_any(contract, settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None)
 
@@ -265,7 +266,7 @@ def _show_history(contract: str, output: str) -> None:
     if output == "json":
         typer.echo(json.dumps(found, indent=2))
         return
-    for said in found:
+    for said in map(escaped_all, found):
         when = datetime.fromtimestamp(said["finished"], UTC).isoformat(timespec="seconds")
         drift = ", ".join(f"{count} {kind}" for kind, count in said["drift"].items() if count) or "no drift"
         part = "" if said["partition"] == "1/1" else f" {said['partition']}"

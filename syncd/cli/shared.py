@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
+from syncd.text import escaped
+
 if TYPE_CHECKING:
+    from syncd.errors import SyncdError
     from syncd.stores.redis import RedisStore
 
 DONE = 0
@@ -49,6 +52,13 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def told(error: SyncdError) -> str:
+    """An error on a terminal: a line, or one a problem of contracts."""
+    from syncd.errors import ContractError
+
+    return str(error) if isinstance(error, ContractError) else escaped(str(error))
+
+
 def store_of(contract: str) -> RedisStore:
     """The Redis of the settings. Ends with exit code 2 where the contract has never run on it."""
     from syncd.settings import Settings
@@ -57,6 +67,8 @@ def store_of(contract: str) -> RedisStore:
 
     store = RedisStore(Settings.from_environment().redis_url.get_secret_value())
     if not is_known(store, contract):
-        typer.echo(f"no contract {contract} has run on this Redis; `syncd status` lists the names", err=True)
+        typer.echo(
+            f"no contract {escaped(contract)} has run on this Redis; `syncd status` lists the names", err=True
+        )
         raise typer.Exit(USAGE)
     return store

@@ -15,6 +15,7 @@ import typer
 
 from syncd.cli.orphans import show_orphans
 from syncd.cli.shared import DIFFERENCE, DONE, UNREACHABLE, Output
+from syncd.text import escaped_all
 
 PIPE_COLUMNS = 2000
 """A pipe has no width of its own; values must not be cut there."""
@@ -51,7 +52,7 @@ def status(
     if output == "json":
         typer.echo(json.dumps(said, indent=2))
     else:
-        _print_table(said)
+        _print_table(escaped_all(said))
     raise typer.Exit(DONE if said["ready"] and said["contracts"]["valid"] else DIFFERENCE)
 
 

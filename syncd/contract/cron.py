@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_DIGITS = 5
+"""A number has fewer: Python refuses to read one of thousands."""
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _NAMED = {
@@ -53,7 +55,7 @@ def _values(name: str, field: str, first: int, last: int, names: tuple[str, ...]
     found: set[int] = set()
     for part in field.split(","):
         span, slash, step = part.partition("/")
-        if slash and not (step.isdecimal() and int(step) > 0):
+        if slash and not (step.isdecimal() and len(step) < _DIGITS and int(step) > 0):
             raise ValueError(f"the {name} of a cron line has a step that is no number|write such as */15")
         start, dash, end = span.partition("-")
         if span == "*":
@@ -72,6 +74,6 @@ def _values(name: str, field: str, first: int, last: int, names: tuple[str, ...]
 def _value(name: str, text: str, first: int, last: int, names: tuple[str, ...]) -> int:
     if text in names:
         return names.index(text) + first
-    if text.isdecimal() and first <= int(text) <= last:
+    if text.isdecimal() and len(text) < _DIGITS and first <= int(text) <= last:
         return int(text)
     raise ValueError(f"the {name} of a cron line cannot be read|write numbers from {first} to {last}")

@@ -107,6 +107,14 @@ def _too_long(mistake: Mistake, _: Source) -> Words:
     return f"{mistake.subject} is too long", f"write at most {limit} character{'s' if limit > 1 else ''}"
 
 
+def _too_many(mistake: Mistake, _: Source) -> Words:
+    limit, actual = mistake.context["max_length"], mistake.context["actual_length"]
+    return (
+        f"{mistake.subject} has {actual} entries",
+        f"write at most {limit}; the rest belongs into other contracts",
+    )
+
+
 def _out_of_range(mistake: Mistake, source: Source) -> Words:
     bounds = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
     bound = " ".join(f"{bounds[key]} {value:g}" for key, value in mistake.context.items() if key in bounds)
@@ -122,6 +130,7 @@ _WORDS: dict[str, Callable[[Mistake, Source], Words]] = {
     "string_too_short": _empty,
     "too_short": _empty,
     "string_too_long": _too_long,
+    "too_long": _too_many,
     "greater_than": _out_of_range,
     "greater_than_equal": _out_of_range,
     "less_than": _out_of_range,

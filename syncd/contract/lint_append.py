@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 from syncd.contract.loaded import LoadedContract
 from syncd.contract.projection import FieldSpec, Projection
@@ -175,17 +176,19 @@ def path_can_be_set(contract: LoadedContract, place: Path, path: str) -> Iterato
 
 def paths_do_not_meet(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """Of two fields on one path only one would be seen."""
-    seen: dict[tuple[str, Path], list[tuple[str, str]]] = {}
+    seen: dict[tuple[str, Path], tuple[dict[str, str], dict[str, str]]] = {}
     for contract, path, name, spec in _specs(contracts):
-        mine = f"{spec.from_ or name}."
-        others = seen.setdefault((contract.file, path[:2]), [])
-        for other, theirs in others:
-            if mine.startswith(theirs) or theirs.startswith(mine):
-                what = "its path is that of another field, or inside it"
-                shown = "" if contract.source.has_variable(*path) else f" (see `{other}`)"
-                yield contract.problem(path, what, f"give each field a path of its own{shown}")
-                break
-        others.append((name, mine))
+        mine = spec.from_ or name
+        around = list(accumulate(mine.split("."), "{}.{}".format))
+        whole, outer = seen.setdefault((contract.file, path[:2]), ({}, {}))
+        other = next((whole[one] for one in around if one in whole), outer.get(mine))
+        if other is not None:
+            what = "its path is that of another field, or inside it"
+            shown = "" if contract.source.has_variable(*path) else f" (see `{other}`)"
+            yield contract.problem(path, what, f"give each field a path of its own{shown}")
+        whole.setdefault(mine, name)
+        for one in around:
+            outer.setdefault(one, name)
 
 
 def entries_have_one_document(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:

@@ -61,13 +61,14 @@ def authorities_are_apart(contracts: Sequence[LoadedContract]) -> Iterator[Probl
         if authority is None or not contract.sound("redis"):
             continue
         known = {name for _, projection in contract.projections() for name in projection.fields or ("value",)}
+        of_mongo = frozenset(authority.mongo)
         for side, names in (("mongo", authority.mongo), ("redis", authority.redis)):
             for at, name in enumerate(names):
                 path = ("sync", "authority", side, at)
                 if name not in known:
                     what = "`authority` names a field that the contract has not"
                     yield contract.problem(path, what, "write the name that it has in Redis")
-                elif side == "redis" and name in authority.mongo:
+                elif side == "redis" and name in of_mongo:
                     yield contract.problem(
                         path, "both sides have authority over it", "give it to one of them"
                     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from syncd.contract.source import Path
 from syncd.contract.template import KeyTemplate, TemplateError, overlaps
 from syncd.errors import Problem
 
+MOST_COMPARED = 200_000
+"""Pairs of templates: some seconds. Those with prefixes of their own make none."""
+MOST_FOUND = 2_000
 CONTROL_PREFIX = "syncd:"
 """syncd keeps positions, leases and dead letters under it."""
 
@@ -104,21 +108,38 @@ def keys_leave_control_keys_alone(contracts: Sequence[LoadedContract]) -> Iterat
 
 def keys_have_one_owner(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """Two owners of one key delete each other's work."""
-    seen: list[Keys] = []
-    for keys in keys_of(contracts):
-        examples = {owner: key for owner in seen if (key := _shared_key(owner, keys)) is not None}
-        if examples:
-            yield _two_owners(keys, examples)
-        seen.append(keys)
+    everyone = list(keys_of(contracts))
+    examples: dict[int, dict[int, str]] = defaultdict(dict)
+    found = 0
+    for compared, (one, other) in enumerate(_may_meet(everyone)):
+        if compared > MOST_COMPARED or found > MOST_FOUND:
+            yield everyone[other].problem(
+                "too many keys that cannot be told apart by how they begin",
+                "give each template a prefix of its own",
+            )
+            break
+        key = _shared_key(everyone[one], everyone[other])
+        if key is not None:
+            found += 1
+            examples[other][one] = key
+    for at in sorted(examples):
+        yield _two_owners(everyone[at], {everyone[one]: key for one, key in sorted(examples[at].items())})
+
+
+def _may_meet(everyone: list[Keys]) -> Iterator[tuple[int, int]]:
+    """Pairs, the earlier one first, of which one begins as the other does. In order of their beginnings those that
+    begin a template are the last few before it: most pairs are never looked at."""
+    begun: list[int] = []
+    for at in sorted(range(len(everyone)), key=lambda at: (everyone[at].template.prefix, at)):
+        prefix = everyone[at].template.prefix
+        while begun and not prefix.startswith(everyone[begun[-1]].template.prefix):
+            begun.pop()
+        yield from ((min(at, other), max(at, other)) for other in begun)
+        begun.append(at)
 
 
 def _shared_key(one: Keys, other: Keys) -> str | None:
-    if one.is_stream and other.is_stream:
-        return None
-    a, b = one.template, other.template
-    # Most pairs differ in their first characters already.
-    may_meet = a.prefix.startswith(b.prefix) or b.prefix.startswith(a.prefix)
-    return overlaps(a, b) if may_meet else None
+    return None if one.is_stream and other.is_stream else overlaps(one.template, other.template)
 
 
 def _two_owners(keys: Keys, examples: dict[Keys, str]) -> Problem:

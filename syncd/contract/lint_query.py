@@ -33,6 +33,8 @@ _REFUSED = {
     "$rand": _RANDOM,
     "$sampleRate": _RANDOM,
 }
+_DEEPEST = 100
+"""Each level is some calls deep when a document is projected."""
 _CLOCK = ("$$NOW", "$$CLUSTER_TIME")
 _FUNCTIONS: Mapping[str, Mapping[str, Any]] = Functions.FUNCTION_TABLE
 
@@ -87,6 +89,10 @@ def expressions_compile(contracts: Sequence[LoadedContract]) -> Iterator[Problem
                 # An empty one, an index of thousands of digits, or hundreds of brackets.
                 yield contract.problem(path, "not a JMESPath expression", "see jmespath.org for the language")
             else:
+                if _depth(parsed) > _DEEPEST:
+                    what = f"a JMESPath expression of more than {_DEEPEST} steps one inside the other"
+                    yield contract.problem(path, what, "write it shorter, or project fields of their own")
+                    continue
                 for name in _unknown_functions(parsed):
                     yield _function_problem(contract, path, expression, name)
 
@@ -110,6 +116,15 @@ def _syntax_problem(contract: LoadedContract, path: Path, error: ParseError) -> 
     why = "it ends too early" if ended else f"character {at + 1}{token} is unexpected"
     remedy = "close brackets and quotes" if ended else "see jmespath.org for the language"
     return contract.problem(path, f"not a JMESPath expression: {why}", remedy, offset=at)
+
+
+def _depth(parsed: Mapping[str, Any]) -> int:
+    """Levels of a tree, without going down by itself: it may be deeper than the interpreter's stack."""
+    depth, level = 0, [parsed]
+    while level:
+        depth += 1
+        level = [child for node in level for child in node["children"]]
+    return depth
 
 
 def _unknown_functions(node: Mapping[str, Any]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from syncd.contract.explain import explain
 from syncd.contract.extjson import decode
+from syncd.contract.files import MOST_FILES, read_file
 from syncd.contract.lint import lint
 from syncd.contract.loaded import ContractSet, LoadedContract
 from syncd.contract.mistakes import mistakes
@@ -22,6 +23,8 @@ from syncd.errors import ContractError, Problem
 
 __all__ = ["ContractSet", "LoadedContract", "load_contract_set"]
 
+MOST_READ = 500
+"""Mistakes: above it no more files are read, and nothing is made of one that has more."""
 _SUFFIXES = (".yaml", ".yml")
 
 
@@ -36,6 +39,8 @@ def load_contract_set(directory: Path, env: Mapping[str, str]) -> ContractSet:
         contract, found = _load_file(path, env)
         problems += found
         loaded += [contract] if contract else []
+        if len(problems) > MOST_READ:
+            raise ContractError(problems)
     problems += lint(loaded)
     if problems:
         raise ContractError(problems)
@@ -44,7 +49,7 @@ def load_contract_set(directory: Path, env: Mapping[str, str]) -> ContractSet:
 
 def _contract_files(directory: Path) -> list[Path]:
     try:
-        if directory.is_file():
+        if not directory.is_dir() and directory.exists():
             return [directory]
         entries = sorted(directory.iterdir())
         # Kubernetes mounts a volume's files as links into a hidden directory beside them.
@@ -59,6 +64,9 @@ def _contract_files(directory: Path) -> list[Path]:
         raise _nothing(
             directory, f"cannot be read ({error.strerror})", "check the path and its permissions"
         ) from None
+    if len(files) > MOST_FILES:
+        what = f"{len(files)} files, and a set of contracts has at most {MOST_FILES}"
+        raise _nothing(directory, what, "is it the right directory? give contracts to several daemons")
     if not files:
         remedy = "put a contract there (`syncd init db.collection` drafts one), or name another directory"
         raise _nothing(directory, "no *.yaml or *.yml file here", remedy)
@@ -70,11 +78,9 @@ def _nothing(directory: Path, what: str, remedy: str) -> ContractError:
 
 
 def _load_file(path: Path, env: Mapping[str, str]) -> tuple[LoadedContract | None, list[Problem]]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        what = f"cannot be read ({error.strerror})"
-        return None, [Problem(str(path), 1, 1, what, "check its permissions, and where it links to")]
+    content = read_file(path)
+    if isinstance(content, Problem):
+        return None, [content]
     source, problems = read_source(str(path), content, env)
     if source is None:
         return None, problems
@@ -83,9 +89,19 @@ def _load_file(path: Path, env: Mapping[str, str]) -> tuple[LoadedContract | Non
     try:
         contract = Contract.model_validate(source.value, by_alias=True, by_name=False)
     except ValidationError as error:
+        if error.error_count() > MOST_READ:
+            return None, [*problems, _too_many(source, error.error_count())]
         problems += explain(mistakes(error, source), source)
         return salvage(source, error), problems
+    contract = contract.written_as(source.written("mongo", "collection"))
     return LoadedContract(contract, source, source.failed), problems
+
+
+def _too_many(source: Source, count: int) -> Problem:
+    what = f"{count} mistakes, more than are told one by one"
+    return Problem(
+        source.file, 1, 1, what, "`syncd schema` gives the format to an editor; begin with a draft"
+    )
 
 
 def _decode_filter(source: Source) -> tuple[Source, list[Problem]]:

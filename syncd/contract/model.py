@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     Field,
+    PrivateAttr,
     model_validator,
 )
 
@@ -152,7 +153,8 @@ class Sync(Model):
         "`keep` leaves them until new documents overwrite them, `pause` stops the lane until `syncd snapshot`.",
     )
     dead_letters: DeadLetters = Field(
-        DeadLetters(), description="How many changes that could not be applied are kept, and what happens then."
+        DeadLetters(),
+        description="How many changes that could not be applied are kept, and what happens then.",
     )
     on_unresumable_position: Literal["resnapshot", "fail"] = Field(
         "resnapshot",
@@ -210,10 +212,24 @@ class Contract(Model):
     kind: Literal["SyncContract"] = Field(description="Always SyncContract.")
     metadata: Metadata
     mongo: Mongo
-    redis: tuple[Projection, ...] = Field(min_length=1, description="The shapes of each document in Redis.")
+    redis: tuple[Projection, ...] = Field(
+        min_length=1, max_length=100, description="The shapes of each document in Redis, at most 100."
+    )
     sync: Sync = Sync()
     slo: Slo | None = Field(None, description="Freshness, as a metric and an alert.")
     reconcile: Reconcile | None = Field(None, description="Comparison of both sides, and repair.")
+
+    _collection_as_written: str = PrivateAttr("")
+
+    def written_as(self, collection: str | None) -> Contract:
+        """The same, with what its file has for the collection, before variables are filled in."""
+        self._collection_as_written = collection or ""
+        return self
+
+    @property
+    def shown_collection(self) -> str:
+        """The collection as its file names it: what is shown. What the environment holds is not."""
+        return self._collection_as_written or self.mongo.collection
 
     @property
     def captures_state(self) -> bool:

@@ -30,7 +30,10 @@ class FieldSpec(Model):
 
     from_: Path | None = Field(None, alias="from", description="Path in the document, such as release.year.")
     expr: str | None = Field(
-        None, description="A JMESPath expression over the document, instead of `from`.", min_length=1
+        None,
+        description="A JMESPath expression over the document, instead of `from`.",
+        min_length=1,
+        max_length=4096,
     )
     type: FieldType | None = Field(
         None, description="Convert to this type; without it, the type table of the reference applies."

@@ -7,6 +7,7 @@ something other than what it shows: duplicate keys, anchors, aliases, merge keys
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import yaml
@@ -18,6 +19,11 @@ from syncd.errors import Problem
 
 _DEEPEST = 50
 """Levels of nesting. MongoDB refuses queries beyond 100; some hundreds would end the interpreter's stack."""
+
+_MOST_REFUSED = 1000
+"""Of one file: who has so many aliases knows it."""
+_LARGEST_NUMBER = 2**63
+"""What neither store holds as an integer."""
 
 _REMEDIES = {
     "mapping values are not allowed in this context": "check the indentation; quote a value that holds `: `",
@@ -55,7 +61,7 @@ def _refused(file: str, text: str) -> list[Problem]:
     """Syntax errors, and what nodes no longer show: composing resolves aliases and forgets anchors."""
     problems = []
     try:
-        for event, what, remedy in _refusals(text):
+        for event, what, remedy in islice(_refusals(text), _MOST_REFUSED):
             problems.append(Problem(file, *place_of(event), what, remedy))
     except yaml.YAMLError as error:
         problems.append(_syntax_problem(file, text, error))
@@ -177,10 +183,15 @@ class _Walk:
 
     def _construct(self, node: yaml.ScalarNode, path: Path) -> Any:
         try:
-            return self._loader.construct_object(node)
-        except ValueError:
-            # Only a number of thousands of digits gets here.
-            self.failed.append(path)
-            remedy = "write a number of 64 bits, or quote the text"
-            self.problems.append(Problem(self._file, *place_of(node), "a number that is too long", remedy))
-            return None
+            value = self._loader.construct_object(node)
+        except ValueError:  # of thousands of digits
+            return self._too_long(node, path)
+        # A filter is looked at as a whole: MongoDB has wider numbers.
+        if isinstance(value, int) and abs(value) >= _LARGEST_NUMBER and path[:2] != ("mongo", "filter"):
+            return self._too_long(node, path)
+        return value
+
+    def _too_long(self, node: yaml.ScalarNode, path: Path) -> None:
+        self.failed.append(path)
+        remedy = "write a number of 64 bits, or quote the text"
+        self.problems.append(Problem(self._file, *place_of(node), "a number that is too long", remedy))

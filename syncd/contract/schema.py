@@ -9,7 +9,11 @@ from syncd.contract.values import DURATION_PATTERN
 
 Schema: TypeAlias = dict[str, Any]
 
-_VARIABLE = {"type": "string", "pattern": r"\$\{", "description": "A variable: ${VAR} or ${VAR:-default}."}
+_VARIABLE = {
+    "type": "string",
+    "pattern": r"\$\{",
+    "description": "A variable: ${SYNCD_VAR_NAME} or ${SYNCD_VAR_NAME:-default}.",
+}
 _NARROW = ("integer", "number", "boolean")
 _WORDS = ("description", "default")
 

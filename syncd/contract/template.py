@@ -8,14 +8,16 @@ whether a key tells its values apart.
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from syncd.contract.values import check_path
 
 _ESCAPED = ":{}"
+_SEPARATOR = re.compile(r"[:{}]")
+_FILLED = "1"
+"""What a placeholder holds in an example."""
 _PIECE = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]|[^{}]+")
 
 
@@ -84,57 +86,74 @@ def _placeholder(path: str, position: int) -> str:
         raise TemplateError(position, "not a field path in braces", remedy) from None
 
 
-class _Step(NamedTuple):
-    """One position of a pattern: a literal character, or a class of them when `literal` is None."""
-
-    literal: str | None = None
-    repeats: bool = False
-
-    def meets(self, other: _Step) -> str | None:
-        """A character that both accept."""
-        if self.literal is None and other.literal is None:
-            return "1"
-        char = self.literal if self.literal is not None else other.literal
-        return char if char is not None and self.accepts(char) and other.accepts(char) else None
-
-    def accepts(self, char: str) -> bool:
-        return char == self.literal if self.literal is not None else char not in _ESCAPED
-
-
-_Pattern: TypeAlias = list[_Step]
+_Segment: TypeAlias = tuple[str, ...]
+"""A stretch of a template without `:`, `{` and `}`: literals, and between each two of them a placeholder."""
 
 
 def overlaps(a: KeyTemplate, b: KeyTemplate) -> str | None:
-    """A key that both templates could produce, or None. Exact: searches the product of two small automata."""
-    # The first search finds the example that reads better; only the second one decides.
-    return _common_key(_pattern(a, least=1), _pattern(b, least=1)) or _common_key(_pattern(a), _pattern(b))
+    """A key that both templates could produce, or None. Exact, and one pass over both.
+
+    No placeholder holds `:`, `{` or `}`. So a key of both has these characters where both templates have them, and what
+    stands between two of them is a question of its own.
+    """
+    one, other = _segments(a), _segments(b)
+    if one.separators != other.separators:
+        return None
+    keys = [""]
+    for separator, x, y in zip(("", *one.separators), one.segments, other.segments, strict=True):
+        shared = _shared(x, y)
+        if shared is None:
+            return None
+        keys += [separator, shared]
+    return "".join(keys)
 
 
-def _pattern(template: KeyTemplate, least: int = 0) -> _Pattern:
-    steps = list(map(_Step, template.literals[0]))
-    for literal in template.literals[1:]:
-        steps += [_Step()] * least + [_Step(repeats=True)] + list(map(_Step, literal))
-    return steps
+class _Cut(NamedTuple):
+    """A template at its `:`, `{` and `}`: always one segment more than there are separators."""
+
+    separators: str
+    segments: list[_Segment]
 
 
-def _common_key(a: _Pattern, b: _Pattern) -> str | None:
-    seen = {(0, 0)}
-    queue = deque([(0, 0, "")])
-    while queue:
-        i, j, key = queue.popleft()
-        if i == len(a) and j == len(b):
-            return key
-        for next_i, next_j, char in _moves(a, i, b, j):
-            if (next_i, next_j) not in seen:
-                seen.add((next_i, next_j))
-                queue.append((next_i, next_j, key + char))
-    return None
+@lru_cache(4096)
+def _segments(template: KeyTemplate) -> _Cut:
+    separators: list[str] = []
+    segments: list[list[str]] = [[]]
+    for literal in template.literals:
+        first, *rest = _SEPARATOR.split(literal)
+        segments[-1].append(first)
+        separators += _SEPARATOR.findall(literal)
+        segments += [[piece] for piece in rest]
+    return _Cut("".join(separators), [tuple(segment) for segment in segments])
 
 
-def _moves(a: _Pattern, i: int, b: _Pattern, j: int) -> Iterator[tuple[int, int, str]]:
-    if i < len(a) and a[i].repeats:
-        yield i + 1, j, ""
-    if j < len(b) and b[j].repeats:
-        yield i, j + 1, ""
-    if i < len(a) and j < len(b) and (char := a[i].meets(b[j])) is not None:
-        yield i + (not a[i].repeats), j + (not b[j].repeats), char
+def _shared(a: _Segment, b: _Segment) -> str | None:
+    """A text that fits both segments; one without empty placeholders reads better."""
+    if len(a) == 1 or len(b) == 1:
+        plain, other = (a, b) if len(a) == 1 else (b, a)
+        return plain[0] if _fits(plain[0], other) else None
+    heads, tails = sorted((a[0], b[0]), key=len), sorted((a[-1], b[-1]), key=len)
+    if not (heads[1].startswith(heads[0]) and tails[1].endswith(tails[0])):
+        return None
+    # Both have placeholders, and what stands between them may stand inside one of the other's.
+    middles = sorted((a[1:-1], b[1:-1]))
+    short = sorted(
+        {heads[1] + tails[1], _FILLED.join(a), _FILLED.join(b)}, key=lambda text: (len(text), text)
+    )
+    reads_well = (text for text in short if _fits(text, a, 1) and _fits(text, b, 1))
+    return next(reads_well, _FILLED.join((heads[1], *middles[0], *middles[1], tails[1])))
+
+
+def _fits(text: str, segment: _Segment, least: int = 0) -> bool:
+    """Whether a text is made by a segment whose placeholders have `least` characters or more."""
+    if len(segment) == 1:
+        return text == segment[0]
+    at, end = len(segment[0]), len(text) - len(segment[-1])
+    if not (text.startswith(segment[0]) and text.endswith(segment[-1])):
+        return False
+    for literal in segment[1:-1]:
+        found = text.find(literal, at + least)
+        if found < 0:
+            return False
+        at = found + len(literal)
+    return at + least <= end

@@ -20,6 +20,8 @@ from syncd.contract.cron import parse_cron
 
 DURATION_PATTERN = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)"
 _DURATION = re.compile(DURATION_PATTERN)
+_DEEPEST = 100
+_LONGEST_MS = 36_525 * 86_400_000
 _HOURS = re.compile(r"([0-9]{2}):([0-9]{2})-([0-9]{2}):([0-9]{2})")
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
@@ -54,6 +56,8 @@ def check_path(path: str) -> str:
     parts = path.split(".")
     if not all(parts) or any(part.startswith("$") for part in parts) or "\0" in path:
         raise ValueError("not a field path|write names joined by dots, such as release.year")
+    if len(parts) > _DEEPEST:
+        raise ValueError(f"a field path of more than {_DEEPEST} names|MongoDB nests documents no deeper")
     return path
 
 
@@ -72,6 +76,8 @@ def _check_top(name: str) -> str:
 def _positive(value: int) -> int:
     if value <= 0:
         raise ValueError("a duration of zero|leave the key out, or write a duration above zero")
+    if value > _LONGEST_MS:
+        raise ValueError("a duration of more than 100 years|write a shorter one, or leave the key out")
     return value
 
 

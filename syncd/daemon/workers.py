@@ -158,7 +158,7 @@ def _unknown(contract: Contract, worker: WorkerProcess, silent: bool) -> dict[st
     """A lane whose worker does not answer, or has yet to start it."""
     freshness_s = contract.slo.freshness / 1000 if contract.slo else None
     status = LaneStatus(
-        contract.name, contract.mongo.collection, freshness_s, Partition(*worker.settings.partition_numbers)
+        contract.name, contract.shown_collection, freshness_s, Partition(*worker.settings.partition_numbers)
     )
     why = worker.died or f"worker {worker.number} {'does not answer' if silent else 'starts'}"
     return status.as_dict() | {

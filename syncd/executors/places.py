@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from typing import TypeAlias
 
 from syncd.errors import FatalError, SettingsError
+from syncd.text import host_of
 
 OpenExecutor: TypeAlias = Callable[[], contextlib.AbstractContextManager[Executor]]
 """Called again when an executor broke."""
@@ -58,15 +59,16 @@ def dask(address: str) -> Iterator[Executor]:
         from distributed import Client  # noqa: PLC0415 - an extra
     except ImportError:
         raise SettingsError("Dask is not installed; pip install 'syncd[dask]'") from None
+    shown = host_of(address)
     try:
         client = Client(address, timeout=CONNECT_S, set_as_default=False, name="syncd")
-    except (OSError, ValueError) as error:
-        raise FatalError("dask", f"no scheduler at {address}: {error}; is it up?") from None
+    except Exception as error:  # noqa: BLE001 - Dask has many kinds, and they quote the address
+        raise FatalError("dask", f"no scheduler at {shown}: {type(error).__name__}; is it up?") from None
     with client:
         try:
             client.wait_for_workers(1, timeout=CONNECT_S)
         except TimeoutError:
-            raise FatalError("dask", f"the scheduler at {address} has no worker; start one") from None
+            raise FatalError("dask", f"the scheduler at {shown} has no worker; start one") from None
         # Not pure: the same part looked at again is another look.
         executor = client.get_executor(pure=False)
         try:

@@ -26,9 +26,10 @@ from syncd.plan.compile import Plan
 from syncd.plan.parcel import Parcels, unpack
 from syncd.plan.partition import Partition
 from syncd.stores.lookup import Lookup
-from syncd.stores.mongo import Document, MongoStore, described
+from syncd.stores.mongo import Document, MongoStore
 from syncd.stores.ranges import ALL, Range, cut, ranges_between
 from syncd.stores.times import Moment
+from syncd.stores.words import described
 
 AT_ONCE = 16
 """Pieces under way: so many workers are more than one Redis can take the work of."""

@@ -58,7 +58,7 @@ class Lane(BaseLane):
         super().__init__(str(control), mongo, redis, settings, requests)
         self.plan, self._control, self._hub, self._pool = plan, control, hub, pool
         self.status = LaneStatus(
-            plan.name, plan.contract.mongo.collection, plan.freshness_s, control.partition
+            plan.name, plan.contract.shown_collection, plan.freshness_s, control.partition
         )
         self._lease = Lease(redis, control, owner, settings.lease_ttl, claims_of(plan))
         self._fruitless = 0

@@ -135,7 +135,7 @@ def _collection(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
             reason = (error.details or {}).get("codeName", error.code)
             yield loaded.problem(
                 place,
-                f"{contract.mongo.collection} cannot be read ({reason})",
+                f"{contract.shown_collection} cannot be read ({reason})",
                 "grant this user `find`, `changeStream` and `listIndexes` on it",
             )
             return
@@ -149,6 +149,6 @@ def _collection(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
         if "_id" not in paths and not any(fields <= paths for fields in unique):
             yield loaded.problem(
                 ("redis", at, "key"),
-                f"no unique index of {contract.mongo.collection} covers the fields of the key",
+                f"no unique index of {contract.shown_collection} covers the fields of the key",
                 f"create one over {', '.join(sorted(paths))}, or put {{_id}} into the key",
             )

@@ -23,9 +23,10 @@ from syncd.reconcile.course import STOPPED
 from syncd.reconcile.job import Job, Outcome, run_job
 from syncd.reconcile.progress import Progress, Record, now_ms
 from syncd.reconcile.report import MOST_EXAMPLES, Report
-from syncd.stores.mongo import MongoStore, described
+from syncd.stores.mongo import MongoStore
 from syncd.stores.ranges import cut, ranges_between
 from syncd.stores.redis import RedisStore
+from syncd.stores.words import described
 
 RANGE_DOCUMENTS = 50_000
 TICK_S = 1.0

@@ -80,7 +80,7 @@ def lacks(contract: Contract, server: Capabilities) -> Iterator[Lack]:
             what = f"{where}: `type: json` needs the JSON data type, which {server} lacks"
             yield Lack(at, "type", what, "use Redis 8, Redis Stack, or a hash")
         if projection.index is not None and not server.search:
-            what = f"{where}: index {projection.index.name} needs the search module, which {server} lacks"
+            what = f"{where}: its index needs the search module, which {server} lacks"
             yield Lack(at, "index", what, "use Redis 8, Redis Stack, or leave the index out")
 
 

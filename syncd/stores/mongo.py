@@ -7,6 +7,7 @@ import re
 import ssl
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any, TypeAlias
 
 from pymongo import MongoClient, timeout
 from pymongo import errors as driver
+from pymongo.common import VALIDATORS
 from pymongo.read_preferences import _ServerMode, make_read_preference, read_pref_mode_from_name
 
 from syncd import __version__
@@ -26,7 +28,10 @@ from syncd.errors import (
     StoreError,
     TransientError,
     UnusableUriError,
+    UriError,
 )
+from syncd.stores.uri import read_mongo_uri
+from syncd.stores.words import of_mongo, of_network
 
 Document: TypeAlias = dict[str, Any]
 
@@ -39,6 +44,7 @@ DNS_AGAIN_S = 1.0
 _OF_DNS = re.compile(r"DNS |nameserver|[Rr]esol")
 """What the resolver's errors say, which the driver passes on as mistakes of the URI."""
 _OLDEST = (6, 0)
+_OPTIONS = frozenset(name.lower() for name in VALIDATORS)
 _LOST = {
     260: "InvalidResumeToken",
     280: "ChangeStreamFatalError",
@@ -77,6 +83,10 @@ class MongoStore:
 
     def __init__(self, uri: str, *, server_selection_timeout_s: float = 10.0) -> None:
         self._uri, self._timeout_s = uri, server_selection_timeout_s
+        try:
+            self.address = read_mongo_uri(uri)
+        except UriError as error:
+            raise UnusableUriError("mongo", f"SYNCD_MONGO_URI is not usable: {error}") from None
         self._client_lock = threading.Lock()
         self._client: MongoClient[Document] | None = None
         self._unknown: tuple[float, TransientError] | None = None
@@ -103,36 +113,36 @@ class MongoStore:
             return self._client
 
     def _new_client(self) -> MongoClient[Document]:
-        if not self._uri.startswith(
-            ("mongodb://", "mongodb+srv://")
-        ):  # the driver takes it for the name of a host
-            why = "it does not begin with mongodb:// or mongodb+srv://"
-            raise UnusableUriError("mongo", f"SYNCD_MONGO_URI is not usable: {why}")
         try:
-            return MongoClient(
-                self._uri,
-                appname=f"syncd {__version__}",
-                serverSelectionTimeoutMS=round(self._timeout_s * 1000),
-                connectTimeoutMS=5_000,
-                # A link that is half open gives no error of its own. The driver's monitor finds a server that does not
-                # answer after the sum of these two, and breaks what waits for it. No command has so short a limit:
-                # to read a long oplog or a chunk under a filter may take its time.
-                heartbeatFrequencyMS=HEARTBEAT_MS,
-                socketTimeoutMS=60_000,
-                maxPoolSize=None,
-                tz_aware=True,
-            )
+            with warnings.catch_warnings():
+                # An option that the driver does not know or cannot read is else left out, with its value in a warning.
+                warnings.simplefilter("error", UserWarning)
+                return self._driver_client()
         except OSError as error:
             raise UnusableUriError("mongo", f"SYNCD_MONGO_URI is not usable: {_of_file(error)}") from None
-        except (driver.PyMongoError, ValueError, TypeError, LookupError) as error:
-            text = without_secrets(str(error))
+        except (driver.PyMongoError, ValueError, TypeError, LookupError, UserWarning) as error:
+            text = of_network(str(error))
             if self._uri.startswith("mongodb+srv:") and _OF_DNS.search(text):
                 what = f"the name in SYNCD_MONGO_URI cannot be looked up: {text}; is the network up?"
                 raise TransientError("mongo", what) from None
-            remedy = (
-                "write mongodb://host:27017/?replicaSet=rs0; a password has %23 %2F %3F %40 %25 for # / ? @ %"
-            )
-            raise UnusableUriError("mongo", f"SYNCD_MONGO_URI is not usable: {text}; {remedy}") from None
+            raise UnusableUriError(
+                "mongo", f"SYNCD_MONGO_URI is not usable: {unusable(text, self._uri)}"
+            ) from None
+
+    def _driver_client(self) -> MongoClient[Document]:
+        return MongoClient(
+            self._uri,
+            appname=f"syncd {__version__}",
+            serverSelectionTimeoutMS=round(self._timeout_s * 1000),
+            connectTimeoutMS=5_000,
+            # A link that is half open gives no error of its own. The driver's monitor finds a server that does not
+            # answer after the sum of these two, and breaks what waits for it. No command has so short a limit:
+            # to read a long oplog or a chunk under a filter may take its time.
+            heartbeatFrequencyMS=HEARTBEAT_MS,
+            socketTimeoutMS=60_000,
+            maxPoolSize=None,
+            tz_aware=True,
+        )
 
     def connect(self) -> MongoCapabilities:
         """Ping, and refuse what is too old or has no change streams."""
@@ -199,19 +209,21 @@ def _of_file(error: OSError) -> str:
     )
 
 
-def without_secrets(text: str) -> str:
-    """The same text without user and password of any URI in it."""
-    return re.sub(r"(\w+://)[^@/\s]*@", r"\1***@", text)
-
-
 def took_too_long(error: StoreError) -> bool:
     """Whether MongoDB gave a command up after its `maxTimeMS`."""
     return getattr(error.__cause__, "code", None) == _TOO_LONG
 
 
-def described(error: BaseException) -> str:
-    """An error of whichever kind, without secrets."""
-    return f"{type(error).__name__}: {without_secrets(str(error))}"
+def unusable(text: str, uri: str) -> str:
+    """What the driver has against a URI: only the name of an option that it knows is repeated from what it says."""
+    options = uri.lower().partition("?")[2]
+    named = re.findall(r"[A-Za-z]{3,}", text)
+    names = [name for name in named if name.lower() in _OPTIONS and f"{name.lower()}=" in options]
+    about = f" (about the option {names[0]})" if names else ""
+    return (
+        f"the driver does not take it{about}; write mongodb://user:password@host:port/?option=value with options that "
+        "it knows, and percent-encode user and password"
+    )
 
 
 def is_transient_code(code: int) -> bool:
@@ -230,7 +242,7 @@ def translated() -> Iterator[None]:
 
 def translate(error: driver.PyMongoError) -> StoreError:
     """One error of the driver as an error of syncd; what is unknown counts as fatal, so that it is seen."""
-    text = without_secrets(str(error)).split(", Topology Description")[0].split(", full error")[0][:400]
+    text = of_mongo(error)
     code = error.code if isinstance(error, driver.OperationFailure) else None
     if code in _LOST:
         return PositionLostError("mongo", f"the stream cannot resume ({_LOST[code]}, {code}): {text}")

@@ -8,14 +8,17 @@ from typing import Any
 
 from redis import exceptions as driver
 
-from syncd.errors import CapabilityError, FatalError, StoreError, TransientError
+from syncd.errors import CapabilityError, FatalError, StoreError, TransientError, UnusableUriError, UriError
 from syncd.stores.capabilities import Capabilities, detect
 from syncd.stores.functions import Functions
 from syncd.stores.redis_url import redis_client
+from syncd.stores.uri import read_uri
+from syncd.stores.words import of_redis
 
 SOCKET_TIMEOUT_S = 15.0
 """A call that takes longer is given up: the other end may be gone without a word."""
 
+_SCHEMES = ("redis", "rediss", "unix")
 _OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
 _TRANSIENT_CODES = (
     "OOM", "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "MOVED", "ASK", "NOREPLICAS",
@@ -27,6 +30,10 @@ class RedisStore:
     """One Redis, shared by all lanes. Thread-safe; `client` pools its connections."""
 
     def __init__(self, url: str, *, socket_timeout: float = SOCKET_TIMEOUT_S) -> None:
+        try:
+            self.address = read_uri(url, _SCHEMES)
+        except UriError as error:
+            raise UnusableUriError("redis", f"SYNCD_REDIS_URL is not usable: {error}") from None
         self.client = redis_client(url, socket_timeout)
         self.functions = Functions()
 
@@ -77,7 +84,7 @@ def translated() -> Iterator[None]:
 
 def translate(error: driver.RedisError) -> StoreError:
     """One error of the driver as an error of syncd; what is unknown counts as fatal, so that it is seen."""
-    text = str(error)
+    text = of_redis(error)
     if isinstance(error, driver.AuthenticationError | driver.NoPermissionError):
         return FatalError(
             "redis", f"Redis refuses us: {text}; mend the user, password or ACL in SYNCD_REDIS_URL"

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import sys
+from collections.abc import MutableMapping
 from typing import Any, TextIO
 
 import structlog
@@ -13,12 +14,15 @@ import structlog
 from syncd import __version__
 from syncd.telemetry.letters import tell_dead_letters
 from syncd.telemetry.metrics import CONTRACTS_VALID, RELOADS, WORKER_RESTARTS, WORKER_UP
+from syncd.text import escaped_all
+from syncd.tracebacks import guard, render_exception
 
 _log = structlog.stdlib.get_logger("syncd")
 
 
 def configure_logging(level: str, form: str) -> None:
     """Log to stderr: JSON lines, or text for people (`auto`: on a terminal)."""
+    guard()
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     colors = sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     renderer: Any = structlog.processors.JSONRenderer()
@@ -29,7 +33,8 @@ def configure_logging(level: str, form: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            render_exception,
+            *([_escape] if console else []),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper(), logging.INFO)),
@@ -37,6 +42,11 @@ def configure_logging(level: str, form: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(_Lenient(sys.stderr)),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
+
+
+def _escape(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """JSON has escapes of its own; text for people gets them here."""
+    return {name: value if name == "exception" else escaped_all(value) for name, value in event.items()}
 
 
 class _Lenient:

@@ -44,7 +44,7 @@ class TwoWayLane(Lane):
         requests: RequestBoard,
     ) -> None:
         super().__init__(plan, mongo, redis, owner, settings, hub, requests, is_split=False)
-        self.status = TwoWayStatus(plan.name, plan.contract.mongo.collection, plan.freshness_s)
+        self.status = TwoWayStatus(plan.name, plan.contract.shown_collection, plan.freshness_s)
         self._listening: Listening | None = None
         if plan.contract.sync.capture == "keyspace":
             self._listening = Listening(redis, plan.state, settings.dirty_keys)

@@ -30,7 +30,7 @@ class KeyspaceLane(StateLane):
         requests: RequestBoard,
     ) -> None:
         super().__init__(plan, mongo, redis, owner, settings, requests)
-        self.status = KeyspaceStatus(plan.name, plan.contract.mongo.collection, plan.freshness_s)
+        self.status = KeyspaceStatus(plan.name, plan.contract.shown_collection, plan.freshness_s)
         self._listening = Listening(redis, plan, settings.dirty_keys)
 
     def _make_run(self, number: int, server: Capabilities) -> KeyspaceRun:

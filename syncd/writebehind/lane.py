@@ -41,7 +41,7 @@ class AppendLane(BaseLane):
     ) -> None:
         super().__init__(plan.name, mongo, redis, settings, requests)
         self.plan = plan
-        self.status = AppendStatus(plan.name, plan.contract.mongo.collection, plan.freshness_s)
+        self.status = AppendStatus(plan.name, plan.contract.shown_collection, plan.freshness_s)
         self._group = Group(redis, plan, owner)
         self._control = ControlKeys(plan.name)
         self._lease = Lease(redis, self._control, owner, settings.lease_ttl, claims_of(plan))

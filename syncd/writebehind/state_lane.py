@@ -40,7 +40,7 @@ class StateLane(BaseLane):
     ) -> None:
         super().__init__(plan.name, mongo, redis, settings, requests)
         self.plan = plan
-        self.status = OutboxStatus(plan.name, plan.contract.mongo.collection, plan.freshness_s)
+        self.status = OutboxStatus(plan.name, plan.contract.shown_collection, plan.freshness_s)
         # Of a daemon that splits contracts, whatever its partition: one of all has the lease.
         self._control = ControlKeys(plan.name)
         self._lease = Lease(redis, self._control, owner, settings.lease_ttl, claims_of(plan))

@@ -24,8 +24,8 @@ cities.yaml:12:1: the key `mongo` again; keep one of the two (the first is at 5:
 devices.yaml:5:9: unknown key `colection`; did you mean `collection`? \
 known keys are collection, filter, unique, timeseries
 devices.yaml:10:5: unknown key `colour`; known keys are projection, type, key, ttl, fields, value, index
-events.yaml:4:50: the variable `SYNCD_TEST_OWNER` is not set; \
-set SYNCD_TEST_OWNER in the environment, or give a default: ${SYNCD_TEST_OWNER:-...}
+events.yaml:4:50: the variable `SYNCD_VAR_OWNER` is not set; \
+set SYNCD_VAR_OWNER in the environment, or give a default: ${SYNCD_VAR_OWNER:-...}
 events.yaml:10:10: not the name of a variable in `${...}`; \
 write ${VAR} or ${VAR:-default} with letters, digits and _, or $${ for the characters ${
 films.yaml:10:10: not a duration: `5 minutes`; write a number and a unit (ms, s, m, h, d, w), such as 30d
@@ -84,15 +84,18 @@ def test_the_same_as_json() -> None:
 
 
 def test_good_contracts_are_told_in_a_line_each(tmp_path: Path) -> None:
-    """With where they are, and what becomes of them."""
+    """With where they are, and what becomes of them; a value as it is written, with its variable."""
     (tmp_path / "movies.yaml").write_text(GOOD.read_text())
     (tmp_path / "users.yml").write_text(
-        GOOD.read_text().replace("movie", "user").replace("passage", "note").replace("1.2.0", "${VERSION}")
+        GOOD.read_text()
+        .replace("movie", "user")
+        .replace("passage", "note")
+        .replace("1.2.0", "${SYNCD_VAR_VERSION}")
     )
-    ran = syncd("check", "--contracts", tmp_path, VERSION="2.0.0", SYNCD_HMAC_KEY="key")
+    ran = syncd("check", "--contracts", tmp_path, SYNCD_VAR_VERSION="2.0.0", SYNCD_HMAC_KEY="key")
     assert ran.stdout.splitlines() == [
         "movies 1.2.0: catalog.movies -> hash movie:{_id}, json passage:{_id} (index passages)",
-        "users 2.0.0: catalog.users -> hash user:{_id}, json note:{_id} (index notes)",
+        "users ${SYNCD_VAR_VERSION}: catalog.users -> hash user:{_id}, json note:{_id} (index notes)",
     ]
     assert (ran.returncode, ran.stderr) == (0, "")
 
@@ -133,9 +136,9 @@ def test_the_contracts_of_this_repository_pass() -> None:
 
 def test_a_secret_does_not_come_out(tmp_path: Path) -> None:
     """Whether the contract passes or not."""
-    (tmp_path / "a.yaml").write_text(GOOD.read_text().replace("30d", "${HUSH}"))
-    ran = syncd("check", tmp_path, HUSH="sw0rdfish")
-    assert "not a duration: `${HUSH}`" in ran.stdout
+    (tmp_path / "a.yaml").write_text(GOOD.read_text().replace("30d", "${SYNCD_VAR_HUSH}"))
+    ran = syncd("check", tmp_path, SYNCD_VAR_HUSH="sw0rdfish")
+    assert "not a duration: `${SYNCD_VAR_HUSH}`" in ran.stdout
     assert "sw0rdfish" not in ran.stdout + ran.stderr
 
 

@@ -14,7 +14,9 @@ SYNCD = Path(__file__).parents[2] / "syncd"
 # Left may be imported by right, never the other way round, and never between two names of one row.
 ORDER = (
     {"__init__"},
+    {"text"},
     {"errors"},
+    {"tracebacks"},
     {"telemetry", "settings"},
     {"contract"},
     {"plan"},

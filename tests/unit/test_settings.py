@@ -34,3 +34,43 @@ def test_the_site_in_a_contract(tmp_path: Path) -> None:
         load_contract_set(tmp_path, contract_environment({}))
     with pytest.raises(SettingsError, match="SYNCD_SITE_FILE"):
         contract_environment({"SYNCD_SITE_FILE": str(tmp_path / "gone")})
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("SYNCD_MONGO_URI", "SYNCD_VAR_NAME"),
+        ("SYNCD_TOKEN", "SYNCD_VAR_NAME"),
+        ("AWS_SECRET_ACCESS_KEY", "add AWS_SECRET_ACCESS_KEY to SYNCD_CONTRACT_VARIABLES"),
+        ("PATH", "call it SYNCD_VAR_PATH"),
+        ("syncd_var_X", "SYNCD_VAR_syncd_var_X"),
+    ],
+)
+@pytest.mark.parametrize("form", ["${%s}", "${%s:-other}", "a-${%s}"])
+def test_a_contract_reads_no_other_variable(tmp_path: Path, name: str, remedy: str, form: str) -> None:
+    """Settings, cloud keys and whatever else is set: refused, also with a default, and the value is in no message."""
+    (tmp_path / "stock.yaml").write_text(CONTRACT.replace("${SYNCD_SITE}", form % name))
+    with pytest.raises(ContractError) as refused:
+        load_contract_set(tmp_path, contract_environment({name: "hush-hush"}))
+    assert f"a contract may not read the variable `{name}`" in str(refused.value)
+    assert remedy in str(refused.value)
+    assert "hush-hush" not in str(refused.value)
+
+
+def test_what_a_contract_may_read(tmp_path: Path) -> None:
+    """Variables with the prefix, and those that a setting lists, which may come from a file, too."""
+    (tmp_path / "names").write_text("REGION, ZONE\n")
+    listed = {"SYNCD_CONTRACT_VARIABLES": "ZONE,REGION", "REGION": "hill"}
+    from_file = {"SYNCD_CONTRACT_VARIABLES_FILE": str(tmp_path / "names"), "REGION": "hill"}
+    for name, env in (("SYNCD_VAR_X", {"SYNCD_VAR_X": "hill"}), ("REGION", listed), ("REGION", from_file)):
+        (tmp_path / "stock.yaml").write_text(CONTRACT.replace("SYNCD_SITE", name))
+        (loaded,) = load_contract_set(tmp_path, contract_environment(env)).contracts
+        assert loaded.contract.mongo.filter == {"site": "hill"}
+
+
+@pytest.mark.parametrize("names", ["SYNCD_TOKEN", "REGION,SYNCD_MONGO_URI", "syncd_redis_url", "A B", "*"])
+def test_the_list_holds_no_setting(names: str) -> None:
+    """A setting of syncd may be a secret, and a pattern is no name."""
+    for read in (contract_environment, Settings.from_environment):
+        with pytest.raises(SettingsError, match="SYNCD_CONTRACT_VARIABLES"):
+            read({"SYNCD_CONTRACT_VARIABLES": names})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,3 +70,18 @@ def test_any_text_expands_or_is_told(text: str) -> None:
     """Never an exception, and text without `${` stays as it is."""
     expansion = expand(text, {})
     assert "${" in text or expansion.text == text
+
+
+@pytest.mark.parametrize("text", ["${" * 100_000, "${N}" * 100_000, "${GONE}" * 100_000, "$${" * 100_000])
+def test_any_number_of_variables_takes_little_time(text: str) -> None:
+    """A file of references, closed or not, is read once from its beginning to its end."""
+    began = time.process_time()
+    expand(text, ENV)
+    assert time.process_time() - began < 1
+
+
+def test_what_is_filled_in_has_an_end() -> None:
+    """A long variable that is named often does not fill the memory."""
+    expansion = expand("${NAME}" * 10_000, {"NAME": "x" * 100_000})
+    assert len(expansion.text) < 300_000
+    assert "more than 65536 characters" in expansion.misuses[0].what

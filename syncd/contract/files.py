@@ -1,0 +1,32 @@
+"""Contract files as bytes: regular ones, up to a size. Whatever else has the name of one does not stop a reader."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from syncd.errors import Problem
+
+MOST_FILES = 2_000
+LARGEST = 256 * 1024
+"""Bytes of a file: some hundred times what a contract has. Checks take time in proportion."""
+
+
+def read_file(path: Path) -> bytes | Problem:
+    """What a file holds, or why it is not read."""
+    try:
+        # A pipe without a writer would not even open.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        what = f"cannot be read ({error.strerror})"
+        return Problem(str(path), 1, 1, what, "check its permissions, and where it links to")
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            what = "not a regular file, but a pipe, a socket or a device"
+            return Problem(str(path), 1, 1, what, "put a file here, and check where it links to")
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        what = f"larger than {LARGEST // 1024} kB"
+        return Problem(str(path), 1, 1, what, "is it a contract? split it, one contract a file")
+    return content
