@@ -15,9 +15,11 @@ SyncdError
     ├── PositionLostError   the stream cannot go on from the stored position: snapshot again
     │   ├── OplogTooShortError   the oplog no longer reaches back to it
     │   └── CollectionGoneError  the collection was dropped or renamed
+    ├── LettersFullError    the contract keeps no more dead letters: a person must see to those that wait
     ├── EventTooLargeError  a change does not fit one event: read the document instead
     └── FatalError          a person must act (wrong password, no rights, wrong server)
-        └── UnknownError    nobody knows whether it passes: told like a fatal one, tried again with growing pauses
+        ├── UnknownError         nobody knows whether it passes: told like a fatal one, tried again with growing pauses
+        └── UnusableUriError     the setting that says where the store is cannot be used: a SettingsError, too
 """
 
 from __future__ import annotations
@@ -110,14 +112,20 @@ class StoreError(SyncdError):
 
 
 class TransientError(StoreError):
-    """May pass by itself; the lane waits and tries again from its stored position."""
+    """May pass by itself; the lane waits and tries again from its stored position. `soon`: it costs little
+    to ask often, and whoever waits wants to go on at once."""
+
+    def __init__(self, store: str, message: str, *, soon: bool = False) -> None:
+        self.soon = soon
+        super().__init__(store, message)
 
 
 class FencedError(TransientError):
-    """The lease is lost; nothing was written. `holder` is who has it now; empty where nobody has."""
+    """The lease is lost; nothing was written. `holder` is who has it now; empty where nobody has. `contract`: whose
+    lease that is, where it is that of another contract with the same keys."""
 
-    def __init__(self, message: str, holder: str) -> None:
-        self.holder = holder
+    def __init__(self, message: str, holder: str, contract: str = "") -> None:
+        self.holder, self.contract = holder, contract
         super().__init__("redis", message)
 
 
@@ -157,6 +165,17 @@ class CollectionGoneError(PositionLostError):
         super().__init__("mongo", f"the collection is gone or another one ({operation} event)")
 
 
+class LettersFullError(StoreError):
+    """The contract keeps no more dead letters than wait already, and says that the lane pauses then."""
+
+    def __init__(self, contract: str, keep: int) -> None:
+        super().__init__(
+            "redis",
+            f"{keep} dead letters wait, and contract {contract} keeps no more (sync.dead_letters.keep): "
+            f"`syncd deadletters list {contract}`, then replay or drop them, or raise `keep`",
+        )
+
+
 class EventTooLargeError(StoreError):
     """A change with its fields is larger than one event may be."""
 
@@ -167,3 +186,7 @@ class FatalError(StoreError):
 
 class UnknownError(FatalError):
     """An answer that syncd does not know: told as an error, but it may pass by itself."""
+
+
+class UnusableUriError(FatalError, SettingsError):
+    """SYNCD_MONGO_URI or SYNCD_REDIS_URL cannot be used as it is, whatever the server is like."""

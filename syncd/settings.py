@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, Self
 
@@ -17,6 +18,9 @@ SITE = "SYNCD_SITE"
 VARIABLE_PREFIX = "SYNCD_VAR_"
 _ALLOWED = "SYNCD_CONTRACT_VARIABLES"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+LONGEST_SECRET = 65_536
+NOT_SETTINGS = (VARIABLE_PREFIX, "SYNCD_TEST_")
+"""Names for contracts, and for syncd's own tests."""
 
 MOST_PARTITIONS = 256
 """Each is a change stream of its own, in which MongoDB looks at every change."""
@@ -226,8 +230,34 @@ def contract_environment(environment: Mapping[str, str] | None = None) -> Variab
     return Variables(env, allowed)
 
 
+def unknown_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Variables that look like settings and are none, each with the setting that was meant, or ""."""
+    known = [f"SYNCD_{name.upper()}" for name in Settings.model_fields]
+    names = [*known, *(f"{name}_FILE" for name in known)]
+    env = os.environ if environment is None else environment
+    unknown = [
+        name for name in env
+        if name.upper().startswith("SYNCD_") and name not in names and not name.startswith(NOT_SETTINGS)
+    ]  # fmt: skip
+    return {name: next(iter(get_close_matches(name.upper(), names, 1)), "") for name in sorted(unknown)}
+
+
 def _read_secret(variable: str, path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        with Path(path).open("rb") as file:
+            text = file.read(LONGEST_SECRET + 1).decode().strip()
     except OSError as error:
-        raise SettingsError(f"{variable}_FILE: cannot read {path}: {error.strerror}; mend the path") from None
+        raise SettingsError(
+            f"{variable}_FILE: cannot read {path}: {error.strerror}; correct the path"
+        ) from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{variable}_FILE: {path} is not UTF-8; write the file as plain text") from None
+    except ValueError:
+        raise SettingsError(f"{variable}_FILE: no path of a file; correct it") from None
+    if not text:
+        raise SettingsError(f"{variable}_FILE: {path} is empty; write the value, or unset {variable}_FILE")
+    if len(text) > LONGEST_SECRET:
+        raise SettingsError(
+            f"{variable}_FILE: {path} is longer than {LONGEST_SECRET} bytes; name another file"
+        )
+    return text

@@ -13,6 +13,9 @@ Settings come from environment variables. Each may come from a file instead, who
 with `_FILE` behind it; the file wins, and white space around its content is left out. They are read once, at start: a
 changed setting or file needs a restart. `syncd run` takes some as options too; an option wins.
 
+A variable that begins with `SYNCD_` and is none of these is ignored, with a warning that names the setting that it
+resembles. Names that begin with `SYNCD_VAR_` are for contracts.
+
 """
 
 

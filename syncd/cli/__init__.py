@@ -6,8 +6,11 @@ Data goes to stdout; logs and errors go to stderr. Exit codes: 0 done, 1 found a
 
 from __future__ import annotations
 
+import inspect
+import os
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -21,14 +24,17 @@ from syncd.cli.orphans import remove
 from syncd.cli.reconcile import reconcile
 from syncd.cli.run import run
 from syncd.cli.schema import schema
-from syncd.cli.shared import DIFFERENCE, UNREACHABLE, USAGE, told
+from syncd.cli.shared import CLOSED, DIFFERENCE, INTERRUPTED, UNREACHABLE, USAGE, told
 from syncd.cli.snapshot import snapshot
 from syncd.cli.status import status
 from syncd.errors import CapabilityError, SettingsError, StoreError, SyncdError
 
 VERBS = (init, check, doctor, schema, run, status, snapshot, reconcile, remove, demo)
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+# Completion is the shell's business: typer's own option writes into .bashrc, whatever it is given.
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False
+)
 
 
 def _show_version(wanted: bool) -> None:
@@ -39,27 +45,54 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end."),
     ] = False,
 ) -> None:
-    """Keep Redis and MongoDB in step from YAML data contracts."""
+    """Keep Redis and MongoDB in sync from YAML data contracts."""
+    from syncd.settings import unknown_variables  # noqa: PLC0415 - a help text needs none of it
+
+    if context.invoked_subcommand != run.__name__:  # the daemon has a log for that
+        for name, meant in unknown_variables().items():
+            hint = f"did you mean {meant}?" if meant else "docs/reference/settings.md names all"
+            typer.echo(f"syncd: {name} is no setting, and is ignored; {hint}", err=True)
+
+
+def in_short(function: Callable[..., Any]) -> str:
+    """The first sentence of a verb's docstring: for lists, which would cut all of it off in the middle."""
+    text = " ".join((inspect.getdoc(function) or "").split())
+    return text.partition(". ")[0].rstrip(".") + "."
 
 
 for _verb in VERBS:
-    app.command(_verb.__name__)(_verb)
+    app.command(_verb.__name__, short_help=in_short(_verb))(_verb)
+for _command in deadletters.app.registered_commands:
+    _command.short_help = in_short(_command.callback) if _command.callback else None
 app.add_typer(deadletters.app, name="deadletters")
 
 
 def main() -> None:
-    """Run one verb, and turn the errors of syncd into a message and an exit code."""
+    """Run one verb, and turn errors that a person can put right into a message and an exit code."""
     tracebacks.guard()
     try:
         app(prog_name="syncd")
+    except SystemExit:
+        if (
+            type(sys.stdout).__name__ == "PacifyFlushWrapper"
+        ):  # click's mark of a pipe that nobody reads any more
+            os._exit(CLOSED)
+        raise
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except SyncdError as error:
         typer.echo(f"syncd: {told(error)}", err=True)
         sys.exit(exit_code(error))
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        typer.echo(f"syncd: {error.strerror or error}{where}; check the path, or the disk", err=True)
+        sys.exit(DIFFERENCE)
 
 
 def exit_code(error: SyncdError) -> int:

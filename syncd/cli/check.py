@@ -3,55 +3,56 @@
 # ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from syncd.cli.shared import DIFFERENCE, Output
+from syncd.cli.shared import DIFFERENCE, Contracts, OldContracts, Output, counted, one_path
 from syncd.text import escaped, json_text
 
 if TYPE_CHECKING:
     from syncd.contract.loaded import ContractSet, LoadedContract
     from syncd.errors import ContractError, Problem
+    from syncd.settings import Settings
 
 
 def check(
-    directory: Annotated[
-        Path, typer.Argument(envvar="SYNCD_CONTRACTS", help="Directory of contracts, or one file.")
-    ] = Path("contracts"),
+    path: OldContracts = None,
+    contracts: Contracts = None,
     connect: Annotated[
         bool, typer.Option("--connect", help="Also ask MongoDB and Redis whether they can hold it.")
     ] = False,
     output: Output = "text",
 ) -> None:
-    """Print every problem with its place and remedy (exit code 1), or one line a contract."""
+    """Print every problem with its place and remedy (exit code 1), or one line a contract. What passes here,
+    `syncd run` takes under the same settings."""
     from syncd.contract.load import load_contract_set
     from syncd.errors import ContractError
-    from syncd.settings import contract_environment
+    from syncd.ops.settings import check_settings
+    from syncd.settings import Settings, contract_environment
 
+    settings = Settings.from_environment(contracts=one_path(contracts, path))
     try:
-        contract_set = load_contract_set(directory, contract_environment())
+        contract_set = load_contract_set(settings.contracts, contract_environment())
+        check_settings(contract_set, settings)
         if connect:
-            _ask_servers(contract_set)
-        contracts = contract_set.contracts
+            _ask_servers(contract_set, settings)
     except ContractError as error:
         typer.echo(_problems_as_json(error.problems) if output == "json" else _problems_as_text(error))
         raise typer.Exit(DIFFERENCE) from None
-    summaries = [_summary(contract) for contract in contracts]
+    summaries = [_summary(contract) for contract in contract_set.contracts]
     if output == "json":
         typer.echo(_json({"ok": True, "contracts": summaries, "problems": []}))
     else:
         typer.echo("\n".join(escaped(_line(summary)) for summary in summaries))
 
 
-def _ask_servers(contracts: ContractSet) -> None:
+def _ask_servers(contracts: ContractSet, settings: Settings) -> None:
     """Say on stderr what the servers are. Raises ContractError with every problem that they have with a contract."""
     from syncd.errors import ContractError
     from syncd.ops.preflight import preflight
-    from syncd.settings import Settings
 
-    report = preflight(contracts, Settings.from_environment())
+    report = preflight(contracts, settings)
     told = [str(finding) for finding in report.findings if finding.problem is None]
     typer.echo("\n".join(map(escaped, [*report.servers, *told])), err=True)
     if report.problems:
@@ -59,12 +60,8 @@ def _ask_servers(contracts: ContractSet) -> None:
 
 
 def _problems_as_text(error: ContractError) -> str:
-    count = f"{_counted(error.count, 'problem')} in {_counted(error.files, 'file')}"
+    count = f"{counted(error.count, 'problem')} in {counted(error.files, 'file')}"
     return "\n".join([*map(str, error.problems), count])
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _problems_as_json(problems: list[Problem]) -> str:

@@ -5,60 +5,109 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from syncd.cli.shared import DIFFERENCE, USAGE, Output, store_of
-from syncd.text import escaped
+from syncd.cli.shared import DIFFERENCE, USAGE, Output, counted, store_of
+from syncd.text import escaped, json_text
 
 if TYPE_CHECKING:
     from syncd.stores.deadletters import DeadLetter
     from syncd.stores.redis import RedisStore
+
+    Kind: TypeAlias = tuple[str, str, str]
 
 app = typer.Typer(no_args_is_help=True, help="List, show, replay or drop changes that could not be applied.")
 Contract = Annotated[str, typer.Argument(help="Name of the contract.")]
 Entries = Annotated[list[str] | None, typer.Argument(help="Entries, as `list` shows them.")]
 Everything = Annotated[bool, typer.Option("--all", help="All of the contract's dead letters.")]
 POLL_S = 0.1
+MERGED_S = 0.3
+"""Of a contract that goes both ways: from the merge of a key to its new letter."""
+SHOWN = 10
+"""Letters of a kind that `list` names; `--each` and `-o json` name all."""
 
 
 def _moment(letter: DeadLetter) -> str:
     return datetime.fromtimestamp(letter.at / 1000, UTC).isoformat(timespec="seconds")
 
 
+def _kind(letter: DeadLetter) -> Kind:
+    """What is grouped: by reason and field of a projection."""
+    return letter.reason, letter.field, letter.projection
+
+
+def _as_dict(letter: DeadLetter) -> dict[str, Any]:
+    """The same for `list` and `show`."""
+    return asdict(letter) | {"field": letter.field, "change": json.loads(letter.change)}
+
+
+def _line(letter: DeadLetter) -> str:
+    where = letter.key or f"_id {letter.id}"
+    return (
+        f"{letter.entry}  {_moment(letter)}  {letter.projection}  {where}  {letter.reason}: {letter.detail}"
+    )
+
+
 @app.command("list")
-def list_letters(contract: Contract, output: Output = "text") -> None:
-    """One line a dead letter, oldest first. Exit code 1 when there are any."""
+def list_letters(
+    contract: Contract,
+    each: Annotated[
+        bool, typer.Option("--each", help=f"Every letter, not the first {SHOWN} of a kind.")
+    ] = False,
+    output: Output = "text",
+) -> None:
+    """The dead letters by reason and field, the most frequent first. Exit code 1 when there are any."""
     from syncd.stores.deadletters import dead_letters
 
     letters = list(dead_letters(store_of(contract), contract))
     if output == "json":
-        typer.echo(json.dumps([asdict(letter) for letter in letters], indent=2))
+        typer.echo(json_text([_as_dict(letter) for letter in letters]))
     else:
-        for letter in letters:
-            where = letter.key or f"_id {letter.id}"
-            said = f"{letter.projection}  {where}  {letter.reason}: {letter.detail}"
-            typer.echo(escaped(f"{letter.entry}  {_moment(letter)}  {said}"))
+        for line in _grouped(letters, each=each):
+            typer.echo(escaped(line))
     raise typer.Exit(DIFFERENCE if letters else 0)
 
 
-@app.command()
-def show(contract: Contract, entry: str) -> None:
-    """Everything about one dead letter, as JSON."""
-    from syncd.stores.deadletters import dead_letters
+def _grouped(letters: list[DeadLetter], *, each: bool) -> Iterator[str]:
+    kinds = [list(group) for _, group in groupby(sorted(letters, key=_kind), key=_kind)]
+    for group in sorted(kinds, key=lambda group: -len(group)):
+        reason, field, projection = _kind(group[0])
+        about = f"{reason}, field {field}" if field else reason
+        yield f"{counted(len(group), 'letter')}: {about}, projection {projection}"
+        shown = group if each else group[:SHOWN]
+        yield from (f"  {_line(letter)}" for letter in shown)
+        if len(shown) < len(group):
+            yield f"  and {len(group) - len(shown)} more; `--each` names them"
 
-    for letter in dead_letters(store_of(contract), contract):
-        if letter.entry == entry:
-            typer.echo(json.dumps(asdict(letter) | {"change": json.loads(letter.change)}, indent=2))
-            return
-    typer.echo(
-        f"contract {contract} has no dead letter {escaped(entry)}; `syncd deadletters list {contract}`",
-        err=True,
-    )
-    raise typer.Exit(DIFFERENCE)
+
+@app.command()
+def show(
+    contract: Contract,
+    entry: Annotated[str, typer.Argument(help="Entry, as `list` shows it.")],
+    output: Output = "json",
+) -> None:
+    """Everything about one dead letter. Exit code 1 when there is none of this name."""
+    from syncd.stores.deadletters import find_letters
+
+    found = find_letters(store_of(contract), contract, [entry])
+    if not found:
+        typer.echo(
+            f"contract {contract} has no dead letter {escaped(entry)}; `syncd deadletters list {contract}`",
+            err=True,
+        )
+        raise typer.Exit(DIFFERENCE)
+    said = _as_dict(found[0])
+    if output == "json":
+        typer.echo(json_text(said))
+    else:
+        said["change"] = json.dumps(said["change"], ensure_ascii=False)
+        typer.echo("\n".join(escaped(f"{name}: {value}") for name, value in said.items()))
 
 
 def _chosen(store: RedisStore, contract: str, entries: list[str] | None, everything: bool) -> list[str]:
@@ -67,7 +116,7 @@ def _chosen(store: RedisStore, contract: str, entries: list[str] | None, everyth
     if bool(entries) == everything:
         typer.echo("name entries, or say --all", err=True)
         raise typer.Exit(USAGE)
-    return entries or [letter.entry for letter in dead_letters(store, contract)]
+    return list(dict.fromkeys(entries or [letter.entry for letter in dead_letters(store, contract)]))
 
 
 @app.command()
@@ -75,33 +124,55 @@ def replay(
     contract: Contract,
     entries: Entries = None,
     everything: Everything = False,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for the daemon's answer.")] = 30.0,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the daemon's answer.")] = 30.0,
+    output: Output = "text",
 ) -> None:
-    """Have the running daemon read these documents again. Exit code 1 when some still do not fit."""
-    from syncd.stores.deadletters import count_dead_letters, request_replay, requested_replays
+    """Have the running daemon read these documents again. Exit code 1 when some still do not fit, or are not found."""
+    from syncd.stores.deadletters import find_letters, request_replay, still_parked
 
     store = store_of(contract)
     chosen = _chosen(store, contract, entries, everything)
-    if not chosen:
-        typer.echo("nothing to replay")
-        return
-    request_replay(store, contract, chosen)
+    letters = find_letters(store, contract, chosen)
+    if letters:
+        request_replay(store, contract, [letter.entry for letter in letters])
+        _wait_for_answer(store, contract, letters, wait)
+    failing = still_parked(store, contract, letters)
+    missing = len(chosen) - len(letters)
+    said = {"written": len(letters) - failing, "still_failing": failing, "not_found": missing}
+    if output == "json":
+        typer.echo(json.dumps({"contract": contract, **said}, indent=2))
+    else:
+        typer.echo(", ".join(f"{count} {word.replace('_', ' ')}" for word, count in said.items()))
+    raise typer.Exit(DIFFERENCE if failing or missing else 0)
+
+
+def _wait_for_answer(store: RedisStore, contract: str, letters: list[DeadLetter], wait: float) -> None:
+    from syncd.stores.deadletters import is_merging, requested_replays
+    from syncd.stores.serving import is_held
+
     end = time.monotonic() + wait
-    while requested_replays(store, contract, 1):
+    while requested_replays(store, contract, 1) or is_merging(store, contract, letters):
         if time.monotonic() > end:
-            typer.echo("the daemon has not answered yet; is the lane running? `syncd status` tells", err=True)
+            why = (
+                "is the lane running? `syncd status` tells"
+                if is_held(store, contract)
+                else "no daemon holds the lease of the contract, so nobody may be there to do it: `syncd run`"
+            )
+            typer.echo(f"asked for, and not answered after {wait:g} s; {why}", err=True)
             raise typer.Exit(DIFFERENCE)
         time.sleep(POLL_S)
-    left = count_dead_letters(store, contract)
-    typer.echo(f"replayed {len(chosen)}; {left} dead letters now")
-    raise typer.Exit(DIFFERENCE if left else 0)
+    if is_merging(store, contract, letters) is not None:
+        time.sleep(MERGED_S)
 
 
 @app.command()
 def drop(contract: Contract, entries: Entries = None, everything: Everything = False) -> None:
-    """Remove dead letters for good. The keys of their documents stay as they are."""
+    """Remove dead letters for good. The keys of their documents stay as they are. Exit code 1 when one is not found."""
     from syncd.stores.deadletters import drop_dead_letters
 
     store = store_of(contract)
     chosen = _chosen(store, contract, entries, everything)
-    typer.echo(f"dropped {drop_dead_letters(store, contract, chosen) if chosen else 0}")
+    dropped = drop_dead_letters(store, contract, chosen) if chosen else 0
+    missing = 0 if everything else len(chosen) - dropped
+    typer.echo(f"dropped {dropped}" + (f", {missing} not found" if missing else ""))
+    raise typer.Exit(DIFFERENCE if missing else 0)

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from syncd.cli.shared import DIFFERENCE, DONE, Output
+from syncd.cli.shared import DIFFERENCE, DONE, Contracts, OldContracts, Output, one_path
 from syncd.text import escaped, json_text
 
 if TYPE_CHECKING:
@@ -17,14 +17,13 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    directory: Annotated[
-        Path, typer.Argument(envvar="SYNCD_CONTRACTS", help="Directory of contracts, or one file.")
-    ] = Path("contracts"),
+    path: OldContracts = None,
+    contracts: Contracts = None,
     output: Output = "text",
 ) -> None:
     """Ask both servers, and name every promise that cannot be kept, why, and what to do. Exit code 1 where a contract
     cannot run or a promise does not hold; advice alone leaves it at 0."""
-    report = _examine(directory)
+    report = _examine(one_path(contracts, path))
     if output == "json":
         typer.echo(json_text(_as_dict(report)))
     else:
@@ -33,16 +32,20 @@ def doctor(
     raise typer.Exit(DONE if _is_fine(report) else DIFFERENCE)
 
 
-def _examine(directory: Path) -> Report:
+def _examine(contracts: Path | None) -> Report:
     """A server that syncd does not work with is a finding; one that cannot be reached is an error."""
     from syncd.contract.load import load_contract_set
     from syncd.errors import CapabilityError, ContractError
     from syncd.ops.conditions import Finding, refused
     from syncd.ops.preflight import Report, preflight
+    from syncd.ops.settings import check_settings
     from syncd.settings import Settings, contract_environment
 
+    settings = Settings.from_environment(contracts=contracts)
     try:
-        return preflight(load_contract_set(directory, contract_environment()), Settings.from_environment())
+        contract_set = load_contract_set(settings.contracts, contract_environment())
+        check_settings(contract_set, settings)
+        return preflight(contract_set, settings)
     except ContractError as error:
         return Report([], [refused(problem) for problem in error.problems])
     except CapabilityError as error:

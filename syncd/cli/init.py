@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -54,7 +54,9 @@ def _check(collection: str, name: str) -> None:
     try:
         Mongo(collection=collection)
     except ValidationError:
-        raise typer.BadParameter(f"{collection} is no collection; write database.collection") from None
+        shown = collection if len(collection) < 100 else f"{collection[:40]}..."
+        remedy = "write database.collection, of 63 and 255 bytes at most"
+        raise typer.BadParameter(f"{shown} is no collection; {remedy}") from None
     try:
         Metadata(name=name, version="0.1.0", owner="-")
     except ValidationError:
@@ -63,6 +65,8 @@ def _check(collection: str, name: str) -> None:
 
 
 def _survey(collection: str, sample: int) -> Survey:
+    from bson.codec_options import CodecOptions, DatetimeConversion
+
     from syncd.contract.survey import survey
     from syncd.settings import Settings
     from syncd.stores.mongo import MongoStore, translated
@@ -72,8 +76,12 @@ def _survey(collection: str, sample: int) -> Survey:
     store = MongoStore(uri, server_selection_timeout_s=_WAIT_S)
     try:
         with translated():
-            documents = store.client[database][in_database].aggregate(
-                [{"$sample": {"size": sample}}], maxTimeMS=_LONGEST_QUERY_MS
+            # A date of MongoDB's may lie beyond those of Python.
+            options = CodecOptions[dict[str, Any]](datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+            documents = (
+                store.client[database]
+                .get_collection(in_database, options)
+                .aggregate([{"$sample": {"size": sample}}], maxTimeMS=_LONGEST_QUERY_MS)
             )
             return survey(documents)
     finally:
@@ -86,4 +94,4 @@ def _write(out: Path, text: str) -> None:
             file.write(text)
     except OSError as error:
         raise typer.BadParameter(f"{out} cannot be written ({error.strerror})", param_hint="--out") from None
-    typer.echo(f"wrote {out}; read it, then run: syncd check {out}", err=True)
+    typer.echo(f"wrote {out}; read it, then run: syncd check --contracts {out}", err=True)

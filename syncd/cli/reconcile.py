@@ -11,12 +11,11 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from syncd.cli.shared import DIFFERENCE, USAGE, Output, store_of
+from syncd.cli.shared import DIFFERENCE, USAGE, Contracts, Output, store_of
 from syncd.text import escaped, escaped_all
 
 if TYPE_CHECKING:
@@ -68,14 +67,12 @@ def reconcile(
     history: Annotated[
         bool, typer.Option("--history", help="Show what earlier checks found, and check nothing.")
     ] = False,
-    contracts: Annotated[
-        Path | None, typer.Option("--contracts", help="Directory of contracts (SYNCD_CONTRACTS).")
-    ] = None,
+    contracts: Contracts = None,
     output: Output = "text",
 ) -> None:
-    """Compare every document with its keys, and every key with its document. Exit code 1 when they differ and were
-    not repaired, or when the check could not be finished. Ctrl-C ends it in order; with `--processes` or `--dask` the
-    same call goes on later with the ranges that are left."""
+    """Compare every document with its keys, and every key with its document. Exit code 1 when they differ and
+    were not repaired, or when the check could not be finished. Ctrl-C ends it in order; with `--processes` or `--dask`
+    the same call goes on later with the ranges that are left."""
     from syncd.settings import Settings
 
     if history:

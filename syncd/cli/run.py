@@ -7,15 +7,13 @@ import contextlib
 import queue
 import signal
 import threading
-from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import typer
 
-Contracts = Annotated[
-    Path | None, typer.Option("--contracts", help="Directory of contracts (SYNCD_CONTRACTS).")
-]
+from syncd.cli.shared import Contracts
+
 Http = Annotated[str | None, typer.Option("--http", help="Address of probes and metrics (SYNCD_HTTP).")]
 Partition = Annotated[
     str | None,
@@ -48,7 +46,8 @@ def run(
     snapshot_processes: SnapshotProcesses = None,
     dask: Dask = None,
 ) -> None:
-    """Run the daemon until SIGTERM or SIGINT; batches under way are finished and committed first."""
+    """Run the daemon until SIGTERM, SIGINT or SIGQUIT. Batches under way are finished and committed first, which
+    takes a moment, or some seconds where a server does not answer. SIGHUP reads the contracts again."""
     from syncd import telemetry
     from syncd.contract.load import load_contract_set
     from syncd.daemon.memory import spare_the_collector
@@ -57,7 +56,8 @@ def run(
     from syncd.daemon.workers import Workers
     from syncd.ops.connections import raise_descriptors
     from syncd.ops.http import HttpServer, application
-    from syncd.settings import Settings, contract_environment
+    from syncd.ops.settings import check_uris
+    from syncd.settings import Settings, contract_environment, unknown_variables
 
     settings = Settings.from_environment(
         contracts=contracts, http=http, partition=partition, workers=workers, split=split,
@@ -65,6 +65,8 @@ def run(
     )  # fmt: skip
     telemetry.configure_logging(settings.log_level, settings.log_format)
     raise_descriptors()
+    for name, meant in unknown_variables().items():
+        telemetry.setting_unknown(name, meant)
     stop = threading.Event()
     # A handler runs between any two steps of this thread. In the middle of `Event.wait` it would wait for ever for the
     # lock that `Event.set` needs; `put` of this queue is made for that.
@@ -73,8 +75,9 @@ def run(
     def on_signal(number: int, _: FrameType | None) -> None:
         asked.put(signal.Signals(number).name)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, on_signal)
+    check_uris(settings)
     seen = stamp(settings.contracts)
     loaded = load_contract_set(settings.contracts, contract_environment())
     runner: Runner = Workers(settings) if settings.workers > 1 else Supervisor(settings)
@@ -89,7 +92,9 @@ def run(
         runner.apply(plans)
         host = settings.http_address[0]
         telemetry.daemon_started(http=f"http://{host}:{server.port}", contracts=[plan.name for plan in plans])
-        telemetry.daemon_stopping(_first(asked))
+        while (name := _next(asked)) == signal.SIGHUP.name:
+            reloader.reload()
+        telemetry.daemon_stopping(name)
         stop.set()
         reloader.join(5)
     finally:
@@ -98,8 +103,8 @@ def run(
     telemetry.daemon_stopped()
 
 
-def _first(asked: queue.SimpleQueue[str]) -> str:
-    """The first signal. One that comes right before the wait does not interrupt it, so the wait is no long one."""
+def _next(asked: queue.SimpleQueue[str]) -> str:
+    """The next signal. One that comes right before the wait does not interrupt it, so the wait is no long one."""
     while True:
         with contextlib.suppress(queue.Empty):
             return asked.get(timeout=1.0)

@@ -3,6 +3,7 @@
 # ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
@@ -19,8 +20,36 @@ DIFFERENCE = 1
 USAGE = 2
 UNREACHABLE = 3
 """Cannot connect."""
+INTERRUPTED = 130
+"""Ctrl-C, as of a program that the signal ended."""
+CLOSED = 141
+"""Nobody reads the output any more, as of a program that SIGPIPE ended."""
 
 Output: TypeAlias = Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="text or json")]
+
+
+Contracts: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--contracts", metavar="PATH", help="Directory of contracts, or one file (SYNCD_CONTRACTS)."
+    ),
+]
+OldContracts: TypeAlias = Annotated[
+    Path | None,
+    typer.Argument(metavar="PATH", help="The old way to say `--contracts`; the next release has it no more."),
+]
+
+
+def one_path(contracts: Path | None, old: Path | None) -> Path | None:
+    """What `--contracts` or the argument before it says."""
+    if contracts is not None and old is not None:
+        raise typer.BadParameter("both a path and `--contracts`; write `--contracts` alone")
+    return contracts or old
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 letter`, `2 letters`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def told(error: SyncdError) -> str:

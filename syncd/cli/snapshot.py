@@ -3,16 +3,31 @@
 # ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 import typer
 
-from syncd.cli.shared import store_of
+from syncd.cli.shared import DIFFERENCE, store_of
+
+POLL_S = 0.1
+HEARD_S = 3.0
+"""A lane without a lease, of a contract that appends, takes a request within a second or two."""
 
 
 def snapshot(contract: Annotated[str, typer.Argument(help="Name of the contract.")]) -> None:
-    """Have the daemon copy all documents anew and remove keys without one. Readers see whole keys all the time."""
-    from syncd.stores.requests import request_snapshot
+    """Have the daemon copy all documents again and remove keys without one. Exit code 1 when no daemon serves the
+    contract: the next one that does so begins with it."""
+    from syncd.stores.requests import any_wants_snapshot, request_snapshot
+    from syncd.stores.serving import is_held
 
-    request_snapshot(store_of(contract), contract)
+    store = store_of(contract)
+    request_snapshot(store, contract)
+    end = time.monotonic() + HEARD_S
+    while not is_held(store, contract) and any_wants_snapshot(store, contract):
+        if time.monotonic() > end:
+            what = f"noted, but no daemon serves contract {contract}"
+            typer.echo(f"{what}; the next one that does so begins with it: start `syncd run`", err=True)
+            raise typer.Exit(DIFFERENCE)
+        time.sleep(POLL_S)
     typer.echo(f"asked for; `syncd status` shows how far it is (contract {contract})")

@@ -4,24 +4,30 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from http.client import HTTPException
+from typing import Annotated, Any
 
 import typer
 
 from syncd.cli.orphans import show_orphans
+from syncd.cli.shared import DIFFERENCE, DONE, UNREACHABLE, Output
 from syncd.text import escaped_all
 
-PIPE_COLUMNS = 240
+PIPE_COLUMNS = 2000
 """A pipe has no width of its own; values must not be cut there."""
+GAP = 2
+_OF_LITTLE_USE = ("position", "copied", "changes", "collection")
+"""Columns that a narrow terminal goes without, the first of them first."""
+_NUMBERS = ("lag s", "changes", "copied", "dead letters")
 
 
 def status(
     http: Annotated[str | None, typer.Option("--http", help="Address of the daemon (SYNCD_HTTP).")] = None,
-    output: Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="text or json")] = "text",
+    output: Output = "text",
     orphans: Annotated[
         bool, typer.Option("--orphans", help="What contracts that left have left in Redis; asks no daemon.")
     ] = False,
@@ -37,41 +43,75 @@ def status(
     try:
         with urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310 - our own scheme
             said: dict[str, Any] = json.load(reply)
-    except (urllib.error.URLError, TimeoutError, ValueError) as error:
-        typer.echo(f"no daemon answers at {url} ({error}); start `syncd run`, or set SYNCD_HTTP", err=True)
-        raise typer.Exit(3) from None
+        if not (isinstance(said, dict) and {"lanes", "ready", "contracts"} <= said.keys()):
+            raise ValueError("something else does")
+    except (OSError, HTTPException, ValueError) as error:
+        why = getattr(error, "reason", None) or error
+        typer.echo(f"no daemon answers at {url} ({why}); start `syncd run`, or set SYNCD_HTTP", err=True)
+        raise typer.Exit(UNREACHABLE) from None
     if output == "json":
         typer.echo(json.dumps(said, indent=2))
     else:
         _print_table(escaped_all(said))
-    raise typer.Exit(0 if said["ready"] and said["contracts"]["valid"] else 1)
+    raise typer.Exit(DONE if said["ready"] and said["contracts"]["valid"] else DIFFERENCE)
 
 
 def _print_table(said: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=f"syncd {said['version']}", title_justify="left", box=None, pad_edge=False)
-    for name in ("contract", "collection", "state", "lag s", "changes", "copied", "dead letters", "position"):
-        table.add_column(
-            name, justify="right" if name in ("lag s", "changes", "copied", "dead letters") else "left"
-        )
-    for lane in said["lanes"]:
-        table.add_row(
-            escape(_name(lane)), escape(lane["collection"]), lane["state"], f"{lane['lag_seconds']:.1f}",
-            str(lane["changes"]), str(lane["snapshot"]["copied"]), str(lane["dead_letters"]), escape(lane["position"]),
-        )  # fmt: skip
-    console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
-    console.print(table)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_COLUMNS
+    rows = [_row(lane) for lane in said["lanes"]]
+    columns = _columns(rows, width)
+    typer.echo("\n".join([f"syncd {said['version']}", *_lines(rows, columns)]))
+    if rows and len(columns) < len(rows[0]):
+        left_out = ", ".join(name for name in rows[0] if name not in columns)
+        typer.echo(f"left out for want of width: {left_out}; -o json has all")
     for lane in said["lanes"]:
         # A live lane that is late has no error; that a lane copies stands in the table.
         if (why := lane["error"] or lane["complaint"]) and why != lane["state"]:
-            console.print(f"{_name(lane)}: {why}", markup=False, highlight=False)
+            typer.echo(f"{_name(lane)}: {why}")
     for line in _elsewhere(said["lanes"]):
-        console.print(line, markup=False, highlight=False)
+        typer.echo(line)
     for problem in said["contracts"]["problems"]:
-        console.print(f"the last edit was refused: {problem}", markup=False, highlight=False)
+        typer.echo(f"the last edit was refused: {problem}")
+
+
+def _row(lane: dict[str, Any]) -> dict[str, str]:
+    """The cells of a lane. What nobody knows is a question mark."""
+    return {
+        "contract": _name(lane),
+        "collection": lane["collection"],
+        "state": lane["state"],
+        "lag s": _shown(lane["lag_seconds"], ".1f"),
+        "changes": _shown(lane["changes"]),
+        "copied": _shown(lane["snapshot"]["copied"]),
+        "dead letters": _shown(lane["dead_letters"]),
+        "position": _shown(lane["position"]),
+    }
+
+
+def _shown(value: Any, form: str = "") -> str:
+    return "?" if value is None else format(value, form)
+
+
+def _width(rows: list[dict[str, str]], column: str) -> int:
+    return max(len(column), *(len(row[column]) for row in rows))
+
+
+def _columns(rows: list[dict[str, str]], width: int) -> list[str]:
+    """Those that fit, whole."""
+    columns = list(rows[0]) if rows else []
+    for name in _OF_LITTLE_USE:
+        if sum(_width(rows, column) + GAP for column in columns) - GAP > width:
+            columns.remove(name)
+    return columns
+
+
+def _lines(rows: list[dict[str, str]], columns: list[str]) -> Iterator[str]:
+    for row in [{name: name for name in columns}, *rows] if rows else []:
+        cells = (
+            row[name].rjust(_width(rows, name)) if name in _NUMBERS else row[name].ljust(_width(rows, name))
+            for name in columns
+        )  # fmt: skip
+        yield (" " * GAP).join(cells).rstrip()
 
 
 def _name(lane: dict[str, Any]) -> str:

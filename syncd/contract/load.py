@@ -52,6 +52,10 @@ def _contract_files(directory: Path) -> list[Path]:
         if not directory.is_dir() and directory.exists():
             return [directory]
         entries = sorted(directory.iterdir())
+        # Kubernetes mounts a volume's files as links into a hidden directory beside them.
+        files = [
+            path for path in entries if path.suffix in _SUFFIXES and path.name[0] != "." and not path.is_dir()
+        ]
     except FileNotFoundError:
         raise _nothing(
             directory, "no such directory", "name a directory of contracts, or create it"
@@ -60,10 +64,6 @@ def _contract_files(directory: Path) -> list[Path]:
         raise _nothing(
             directory, f"cannot be read ({error.strerror})", "check the path and its permissions"
         ) from None
-    # Kubernetes mounts a volume's files as links into a hidden directory beside them.
-    files = [
-        path for path in entries if path.suffix in _SUFFIXES and path.name[0] != "." and not path.is_dir()
-    ]
     if len(files) > MOST_FILES:
         what = f"{len(files)} files, and a set of contracts has at most {MOST_FILES}"
         raise _nothing(directory, what, "is it the right directory? give contracts to several daemons")

@@ -21,6 +21,7 @@ from syncd.contract.values import (
     DurationMs,
     Model,
     Name,
+    Namespace,
     Path,
     TopName,
     check_cron,
@@ -64,9 +65,7 @@ class TimeSeries(Model):
 class Mongo(Model):
     """Where the documents live."""
 
-    collection: str = Field(
-        pattern=r'^[^\s/\\."$]+\.[^\x00$]+$', description="Database and collection, such as catalog.movies."
-    )
+    collection: Namespace = Field(description="Database and collection, such as catalog.movies.")
     filter: Mapping[str, Any] | None = Field(
         None,
         description="A MongoDB query; only documents that match are projected. MongoDB evaluates it. "
@@ -90,6 +89,22 @@ class Authority(Model):
     )
     redis: tuple[str, ...] = Field(
         (), description="Fields that Redis decides; a change in MongoDB is undone."
+    )
+
+
+class DeadLetters(Model):
+    """How many changes that could not be applied are kept for a person, and what happens with one more."""
+
+    keep: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Most dead letters that wait; one takes some 300 bytes of Redis.",
+    )
+    when_full: Literal["pause", "drop_oldest"] = Field(
+        "pause",
+        description="`pause` stops the lane until a person has replayed or dropped some: nothing is lost, and nothing "
+        "new shows. `drop_oldest` goes on, and forgets the oldest letters, with a warning and a metric.",
     )
 
 
@@ -122,9 +137,8 @@ class Sync(Model):
         "changed, and MongoDB's value of a field that both changed.",
     )
     authority: Authority | None = Field(None, description="For `both`: fields that belong to one side.")
-    conflicts: str | None = Field(
+    conflicts: Namespace | None = Field(
         None,
-        pattern=r'^[^\s/\\."$]+\.[^\x00$]+$',
         description="For `both`: the collection of the records of conflicts; `syncd_conflicts` in the database of "
         "the documents, where nothing is said.",
     )
@@ -137,6 +151,10 @@ class Sync(Model):
         "purge",
         description="For `mongo_to_redis`. What a drop or rename of the collection means: `purge` removes its keys, "
         "`keep` leaves them until new documents overwrite them, `pause` stops the lane until `syncd snapshot`.",
+    )
+    dead_letters: DeadLetters = Field(
+        DeadLetters(),
+        description="How many changes that could not be applied are kept, and what happens then.",
     )
     on_unresumable_position: Literal["resnapshot", "fail"] = Field(
         "resnapshot",

@@ -33,10 +33,13 @@ class Shape:
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys that a mapping may have here."""
-        if not _is_model(self.annotation):
-            return ()
         return tuple(
-            field.alias or name for name, field in self.annotation.model_fields.items() if not field.exclude
+            dict.fromkeys(
+                field.alias or name
+                for model in self._models
+                for name, field in model.model_fields.items()
+                if not field.exclude
+            )
         )
 
     @property
@@ -56,7 +59,7 @@ class Shape:
     @property
     def how(self) -> str:
         """How such a value is written."""
-        if self.keys:
+        if self.keys and not (len(self._models) > 1 and self.choices):
             return f"write `key: value` lines; the keys are {', '.join(self.keys)}"
         if self.wanted == "a mapping" and self.choices:
             return f"write {{name: title, type: text}}; the types are {', '.join(self.choices)}"
@@ -67,10 +70,15 @@ class Shape:
         """The description as the end of a sentence."""
         text = (
             self.description
-            or (self.annotation.__doc__ if self.keys else "")
+            or next((model.__doc__ for model in self._models if model.__doc__), "")
             or "see the reference of contracts"
         )
         return " ".join(text.split()).rstrip(".")
+
+    @property
+    def _models(self) -> list[type[BaseModel]]:
+        """What may stand here as a mapping: an optional part is a union with nothing."""
+        return [option for option in _options(self.annotation) if _is_model(option)]
 
     @property
     def _plain(self) -> Any:

@@ -33,6 +33,24 @@ def parse_duration(value: Any) -> int:
     raise ValueError("not a duration|write a number and a unit (ms, s, m, h, d, w), such as 30d")
 
 
+LONGEST_DATABASE, LONGEST_NAMESPACE = 63, 255
+"""Bytes that MongoDB allows."""
+
+
+def check_namespace(value: str) -> str:
+    """Database and collection."""
+    database = value.partition(".")[0]
+    if len(database.encode()) > LONGEST_DATABASE or len(value.encode()) > LONGEST_NAMESPACE:
+        remedy = f"MongoDB allows {LONGEST_DATABASE} bytes for the database and {LONGEST_NAMESPACE} for both"
+        raise ValueError(f"a name that is too long|{remedy}")
+    return value
+
+
+Namespace: TypeAlias = Annotated[
+    str, Field(pattern=r'^[^\s/\\."$]+\.[^\x00$]+$'), AfterValidator(check_namespace)
+]
+
+
 def check_path(path: str) -> str:
     """A path of names joined by dots, as it came; ValueError for anything else."""
     parts = path.split(".")

@@ -49,6 +49,7 @@ class Reloader(threading.Thread):
         """`seen`: the directory as it was before the set that runs was loaded."""
         super().__init__(name="reload", daemon=True)
         self._directory, self._runner, self._halt, self._seen = directory, runner, stop, seen
+        self._lock = threading.Lock()
 
     def run(self) -> None:
         """Wait for edits until told to stop."""
@@ -76,7 +77,11 @@ class Reloader(threading.Thread):
                 return
 
     def reload(self) -> None:
-        """Check the whole set, and take it or leave it."""
+        """Check the whole set, and take it or leave it. An edit and a SIGHUP may come together."""
+        with self._lock:
+            self._reload()
+
+    def _reload(self) -> None:
         self._seen = stamp(self._directory)
         try:
             contracts = load_contract_set(self._directory, contract_environment())

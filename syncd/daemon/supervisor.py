@@ -13,6 +13,7 @@ from prometheus_client import generate_latest
 from syncd import telemetry
 from syncd.contract.model import Contract
 from syncd.daemon.checks import Checks
+from syncd.daemon.herald import Herald
 from syncd.daemon.roster import Roster
 from syncd.errors import SettingsError
 from syncd.executors.pool import pool_of
@@ -39,8 +40,11 @@ from syncd.writebehind.lane import AppendLane
 from syncd.writebehind.state_lane import StateLane
 
 STOP_TIMEOUT_S = 25.0
-"""Below the 30 s that Kubernetes and systemd give by default. A lane that is stuck in a dead link is left behind: its
-position says how far it got."""
+"""Below the 30 s that Kubernetes and systemd give by default, for a lane that has something to commit."""
+STUCK_S = 4.0
+"""A lane that has heard from no server for so long is stuck in a dead link, and cannot commit anything: it is left
+behind, and its position says how far it got."""
+LOOK_S = 0.05
 
 
 @dataclass(slots=True)
@@ -103,6 +107,8 @@ class Supervisor:
         self._lanes: dict[str, BaseLane] = {}
         self._checks = Checks(self._mongo, self._redis, settings, self._lanes.get)
         self._roster = Roster(self._redis, settings.contracts)
+        self._herald = Herald(self._redis, lambda: self.lanes, settings.lease_ttl)
+        self._herald.start()
         self._lock = threading.Lock()
         self._applied = False
 
@@ -172,9 +178,13 @@ class Supervisor:
         lanes = [self._lanes[name] for name in names]
         for lane in lanes:
             lane.stop()
-        end = time.monotonic() + STOP_TIMEOUT_S
+        asked = time.monotonic()
+        while (waited := time.monotonic() - asked) < STOP_TIMEOUT_S:
+            alive = [lane for lane in lanes if lane.is_alive()]
+            if not alive or (waited > STUCK_S and all(lane.status.silence > STUCK_S for lane in alive)):
+                break
+            alive[0].join(LOOK_S)
         for lane in lanes:
-            lane.join(max(0.0, end - time.monotonic()))
             if lane.is_alive():
                 lane.abandon()
 
@@ -182,6 +192,7 @@ class Supervisor:
         """Finish every batch under way and commit."""
         self._checks.stop()
         self._roster.stop()
+        self._herald.stop()
         with self._lock:
             for lane in self._lanes.values():
                 lane.stop()

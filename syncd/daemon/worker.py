@@ -23,7 +23,7 @@ from syncd.settings import Settings
 APPLY, ASK, CHECK, STOP, HELLO = "apply", "ask", "check", "stop", "hello"
 ORPHANED, BROKEN = 1, 70
 """Exit codes."""
-NOT_OURS = (signal.SIGINT, signal.SIGTERM)
+NOT_OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 """Ctrl-C at a terminal and a service manager reach the whole group; the parent stops its workers in order."""
 
 
@@ -80,6 +80,7 @@ class _Worker:
                     self._send(APPLY, number, self._supervisor.exchange(plans))
                 else:
                     self._supervisor.stop()
+                    telemetry.tell_dead_letters()
                     self._send(STOP, number, None)
                     os._exit(0)
         except OSError:

@@ -32,17 +32,22 @@ def watch(daemon: Daemon, where: Servers, console: Console) -> None:
 
 def _lanes(said: dict[str, Any] | None, rate: float) -> Table:
     table = Table(title=f"lanes · {rate:,.0f} changes a second", title_justify="left", expand=True)
-    for name in ("contract", "state", "changes", "copied", "lag", "position", "dead letters"):
+    for name in ("contract", "state", "changes", "copied", "lag s", "position", "dead letters"):
         table.add_column(name)
     for lane in said["lanes"] if said else []:
         table.add_row(
             lane["contract"], lane["state"].replace("_", " "), f"{lane['changes']:,}",
-            f"{lane['snapshot']['copied']:,}", f"{lane['lag_seconds']:.2f} s", lane["position"],
-            str(lane["dead_letters"]),
+            shown(lane["snapshot"]["copied"], ","), shown(lane["lag_seconds"], ".2f"), shown(lane["position"]),
+            shown(lane["dead_letters"]),
         )  # fmt: skip
     if said:
         table.caption = "\n".join(said["contracts"]["problems"]) or None
     return table
+
+
+def shown(value: Any, form: str = "") -> str:
+    """A figure of a lane; what is not known is a question mark."""
+    return "?" if value is None else format(value, form)
 
 
 def _hints(daemon: Daemon, where: Servers) -> Panel:

@@ -90,7 +90,7 @@ class Housekeeper:
         if now - self._looked > (EVERY_S if self._indexes.is_building else LOOK_S):
             self._looked = now
             self._indexes.check(ready=self._pipeline.position.phase != SNAPSHOT)
-            self._count_dead_letters()
+            self.count_dead_letters()
             self._look_at_maps()
             if not self._control.partition.is_whole:
                 self._status.partitions = survey(self._redis, self._plan.name)
@@ -109,8 +109,10 @@ class Housekeeper:
                     request_snapshot(self._redis, self._plan.name)
                     return
 
-    def _count_dead_letters(self) -> None:
-        self._status.dead_letters = waiting = count_dead_letters(self._redis, self._plan.name)
+    def count_dead_letters(self) -> None:
+        """Say how many wait."""
+        waiting = count_dead_letters(self._redis, self._plan.name)
+        self._status.letters(waiting)
         if waiting and not self._told:
             telemetry.dead_letters_wait(self._plan.name, waiting)
         self._told = True

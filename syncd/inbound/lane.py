@@ -17,7 +17,7 @@ from syncd.executors.pool import Pool
 from syncd.inbound.hub import StreamHub
 from syncd.inbound.run import LaneRun
 from syncd.inbound.status import LaneStatus
-from syncd.lanes.lane import BaseLane
+from syncd.lanes.lane import PAUSED_LOOK_S, BaseLane
 from syncd.plan.claims import claims_of
 from syncd.plan.compile import Plan
 from syncd.plan.partition import WHOLE, Partition
@@ -31,8 +31,6 @@ from syncd.stores.position import DIGEST, KEEP, PAUSE, SWEEP, ControlKeys, load_
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard, snapshot_begins, wants_snapshot
 
-PAUSED_LOOK_S = 2.0
-"""How often a lane that waits for a person looks whether somebody came."""
 MAX_FRUITLESS = 3
 """Lost positions in a row without any progress, after which the lane stops loudly."""
 

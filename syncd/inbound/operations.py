@@ -39,8 +39,9 @@ _RELAXED = json_util.RELAXED_JSON_OPTIONS
 class Operations:
     """The operations of one call: `keys` and `args` as they go over the wire, `writes` by operation number."""
 
-    def __init__(self, control: ControlKeys, contract: str, version: str) -> None:
-        self._control = control
+    def __init__(self, control: ControlKeys, contract: str, version: str, keep_letters: int = 0) -> None:
+        """`keep_letters`: see ContractPlan."""
+        self._control, self._keep_letters = control, keep_letters
         self._contract, self._version = contract, version
         self.keys: list[str] = []
         self.args: list[Any] = []
@@ -190,7 +191,7 @@ class Operations:
             "change": json.dumps(describe(write.change)),
         }
         letter = chain.from_iterable(fields.items())
-        self._emit(write, "x", self._control.letters, write.key, 2 * len(fields), *letter)
+        self._emit(write, "x", self._control.letters, write.key, self._keep_letters, 2 * len(fields), *letter)
 
 
 def is_unicode(write: Write) -> bool:

@@ -10,14 +10,16 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 from syncd import telemetry
-from syncd.errors import FatalError, ProjectionError
+from syncd.errors import FatalError, LettersFullError, ProjectionError
 from syncd.inbound.operations import Operations, is_unicode
-from syncd.inbound.units import Unit, WindowUnit
+from syncd.inbound.units import LettersUnit, Unit, WindowUnit
 from syncd.inbound.writer import Writer
 from syncd.plan.change import Changed, Dead, Drop, Ghost, Hashed, Mark, Orphan, Patch, Put, Settled, Write
 from syncd.plan.compile import Plan
+from syncd.stores.deadletters import room_for
 from syncd.stores.position import ControlKeys, Position
 
 _RESULTS = {
@@ -69,6 +71,8 @@ class Pipeline:
         self.confirmed_at = time.monotonic()
         self._most_writes = self.writes = most_writes
         self._flying: deque[_InFlight] = deque()
+        self.letters_changed = False
+        """Whether Redis holds other dead letters than when somebody last set this to False."""
 
     def apply(self, unit: Unit) -> None:
         """Send a unit behind those in flight; returns when there is room for another."""
@@ -108,12 +112,15 @@ class Pipeline:
         flying = self._flying.popleft()
         outcome = self._writer.receive()
         if outcome.ok:
+            telemetry.letters_dropped(self._plan.name, outcome.dropped)
             self._confirm(flying)
             return
         left_out = self._leave_out()
         self.position = flying.before
         for index, reason in outcome.refused + outcome.failed:
             write = flying.operations.writes[index]
+            if reason == "full":
+                self._fill_letters(flying)
             if isinstance(write, Dead | Settled):
                 dead = self._control.dead
                 raise FatalError("redis", f"{dead} takes no dead letter ({reason[:200]}); remove that key")
@@ -124,6 +131,16 @@ class Pipeline:
         self._again(flying)
         for unit in left_out:
             self.apply(unit)
+
+    def _fill_letters(self, flying: _InFlight) -> NoReturn:
+        """Letters for which there is room are stored, so that a person sees what it is about; then the run ends."""
+        dead = [write for write in flying.operations.writes if type(write) is Dead]
+        names = [f"{write.projection} {write.ident}" for write in dead]
+        room = room_for(self._writer.store, self._plan.name, names, self._plan.keep_letters)
+        if room:
+            self.apply(LettersUnit([dead[at] for at in room]))
+            self.settle()
+        raise LettersFullError(self._plan.name, self._plan.keep_letters)
 
     def _leave_out(self) -> list[Unit]:
         """The units whose calls were behind one that was not applied."""
@@ -163,7 +180,9 @@ class Pipeline:
 
     def _operations(self, unit: Unit, writes: list[Write]) -> Operations:
         contract = self._plan.contract
-        operations = Operations(self._control, contract.name, contract.metadata.version)
+        operations = Operations(
+            self._control, contract.name, contract.metadata.version, self._plan.keep_letters
+        )
         # A dead letter must not be written twice when a call has to be made again, nor settled before all is written.
         dead: list[Write] = [write for write in writes if type(write) is Dead]
         settled: list[Write] = [write for write in writes if type(write) is Settled]
@@ -188,9 +207,11 @@ class Pipeline:
         telemetry.BATCH.labels(name).observe(self.confirmed_at - flying.started)
         for kind, count in Counter(map(type, flying.operations.writes)).items():
             telemetry.WRITES.labels(name, "redis", _RESULTS[kind]).inc(count)
-        for write in flying.operations.writes:
-            if type(write) is Dead:
-                telemetry.dead_letter(name, write.reason, write.projection, write.key, write.detail)
+        letters = [write for write in flying.operations.writes if type(write) in _OF_LETTERS]
+        self.letters_changed = self.letters_changed or bool(letters)
+        telemetry.dead_letters(
+            name, ((one.projection, one.reason, one.detail) for one in letters if isinstance(one, Dead))
+        )
 
     def _adapt(self, seconds: float | None, writes: int) -> None:
         if seconds is None or seconds < QUICK_CALL_S:

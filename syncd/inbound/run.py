@@ -110,6 +110,7 @@ class LaneRun:
 
     def _start(self) -> None:
         position = load_position(self._redis, self._control)
+        self._status.known(position)
         self._indexes.create()
         stream = ChangeStream(self._mongo, self._plan, self._control.partition, thin=self._thin)
         fresh = position.token is None or position.fingerprint != self._plan.fingerprint
@@ -145,6 +146,8 @@ class LaneRun:
             self._plan, stream, position.event, self._floors, self._status, hub, self._inbox, quiet,
             lambda event: self._require(self._pipeline.confirmed, stream, event),
         )  # fmt: skip
+        # What a person asked for meanwhile comes first: a lane may be here because its dead letters are too many.
+        self._look_around()
         self._fetch("stream", self._feed.items(first))
 
     def _build(self, position: Position) -> None:
@@ -231,6 +234,7 @@ class LaneRun:
         self._pipeline.settle()
         self._writer.rest()
         self._status.confirmed(self._pipeline.confirmed)
+        self._count_letters()
         if self._house.due:
             self._again = self._house.keep() or self._again
 
@@ -247,6 +251,13 @@ class LaneRun:
         elif isinstance(item, Failure):
             self._pipeline.settle()  # what is on its way is told, and counted, before the run ends
             raise item.error
+        self._count_letters()
+
+    def _count_letters(self) -> None:
+        """At the event: a person who looks at the page must not hear of it a quarter of a minute later."""
+        if self._pipeline.letters_changed:
+            self._pipeline.letters_changed = False
+            self._house.count_dead_letters()
 
     @property
     def _documents_a_call(self) -> int:
@@ -290,7 +301,8 @@ class LaneRun:
         self.was_live = self.was_live or self._status.state == "live"
 
     def _is_at_the_end(self, events: list[Document]) -> bool:
-        return len(events) < MAX_EVENTS and self._status.lag() < DRAINED_LAG_S
+        lag = self._status.lag()
+        return len(events) < MAX_EVENTS and lag is not None and lag < DRAINED_LAG_S
 
     def _seen(self, unit: Unit) -> None:
         if not isinstance(unit, WindowUnit):

@@ -6,10 +6,10 @@ import time
 from typing import Any
 
 from syncd import telemetry
-from syncd.lanes.status import BaseStatus
+from syncd.lanes.status import UNKNOWN, BaseStatus
 from syncd.plan.partition import WHOLE, Partition
 from syncd.stores.position import STREAM, Position
-from syncd.stores.times import ZERO, readable, seconds
+from syncd.stores.times import ZERO, Moment, readable, seconds
 
 OPLOG_CALM_S = 120
 """A young oplog is short without being full; an idle position is up to a minute old."""
@@ -29,7 +29,8 @@ class LaneStatus(BaseStatus):
         self.partitions: list[dict[str, Any]] = []
         """All partitions of the contract, where it is split, as Redis showed them when the lane last looked."""
         self._fresh_at: float | None = None
-        self._position = Position()
+        self._position: Position | None = None
+        """The one in Redis; None where nobody here knows it."""
         self._alarmed = False
 
     def took(self, events: list[dict[str, Any]]) -> None:
@@ -48,14 +49,13 @@ class LaneStatus(BaseStatus):
         return 0.0 if wall is None else time.time() - wall / 1000
 
     def fresh_now(self) -> None:
-        """MongoDB says that there is nothing more."""
+        """Redis has confirmed all that MongoDB had, and MongoDB says that there is nothing more."""
         self._fresh_at = time.time()
         self.heard()
 
     def confirmed(self, position: Position) -> None:
         """Redis holds everything up to `position`."""
         self._position = position
-        telemetry.DEAD.labels(self.contract).set(self.dead_letters)
 
     @property
     def is_known(self) -> bool:
@@ -63,23 +63,31 @@ class LaneStatus(BaseStatus):
         return self._fresh_at is not None
 
     def known(self, position: Position) -> None:
-        """What a daemon before has left. Redis shows the state of then, if all was copied."""
-        if position.time != ZERO and position.phase == STREAM:
-            self._position, self._fresh_at = position, seconds(position.time)
+        """What a run or a daemon before has left. Redis shows the state of then, if all was copied."""
+        self._position = position
+        if position.token is None or position.time == ZERO or position.phase != STREAM:
+            self._fresh_at = None
+        else:
+            self._fresh_at = max(self._fresh_at or 0.0, seconds(position.time))
 
-    def lag(self) -> float:
-        """Seconds since the newest state that Redis is known to show; since the start before there is one."""
-        return max(0.0, time.time() - (self._fresh_at or self.since))
+    def lag(self) -> float | None:
+        """Seconds since the newest state that Redis is known to show: that of the last change that it confirmed, or of
+        the moment at which MongoDB had no other. None before there is one, and during a copy."""
+        if self._fresh_at is None or self.state == "snapshot":
+            return None
+        return max(0.0, time.time() - self._fresh_at)
 
     def left(self) -> None:
         """The other daemon moves the position, and ours says nothing any more."""
-        self.confirmed(Position())
+        super().left()
+        self._position = self._fresh_at = None
 
     def oplog(self, first: int, last: int) -> None:
         """How far back the oplog reaches, in epoch seconds. Says so when the position has used up most of that."""
-        window, behind = last - first, last - seconds(self._position.time)
+        window, position = last - first, self._position
         telemetry.OPLOG_WINDOW.set(window)
-        alarm = behind > max(OPLOG_ALARM * window, OPLOG_CALM_S) and self._position.token is not None
+        behind = 0.0 if position is None or position.token is None else last - seconds(position.time)
+        alarm = behind > max(OPLOG_ALARM * window, OPLOG_CALM_S)
         if alarm and not self._alarmed:
             telemetry.oplog_window_short(self.contract, window, behind)
         self._alarmed = alarm
@@ -87,16 +95,24 @@ class LaneStatus(BaseStatus):
     def measure(self) -> None:
         """Bring the gauges up to date that grow while nothing happens."""
         super().measure()
-        if self._position.time != ZERO:
-            telemetry.POSITION_AGE.labels(self.contract).set(
-                max(0.0, time.time() - seconds(self._position.time))
-            )
+        moment = self._moment
+        age = UNKNOWN if moment is None else max(0.0, time.time() - seconds(moment))
+        telemetry.POSITION_AGE.labels(self.contract).set(age)
+
+    @property
+    def _moment(self) -> Moment | None:
+        known = self._position is not None and self._position.time != ZERO
+        return self._position.time if known and self._position is not None else None
 
     def _more(self) -> dict[str, Any]:
+        position, moment = self._position, self._moment
         return {
             "stream": self.stream,
-            "position": readable(self._position.time),
-            "snapshot": {"phase": self._position.phase, "copied": self._position.copied},
+            "position": None if moment is None else readable(moment),
+            "snapshot": {
+                "phase": None if position is None else position.phase,
+                "copied": None if position is None else position.copied,
+            },
             "partitions": self.partitions,
             "check": self.check,
         }

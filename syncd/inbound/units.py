@@ -158,6 +158,21 @@ class WindowUnit(Unit):
         return [WindowUnit(part, self._builder, self._floors) for part in (first, second)]
 
 
+class LettersUnit(Unit):
+    """Dead letters of a unit that is not applied: as many as a contract has room for."""
+
+    def __init__(self, letters: list[Dead]) -> None:
+        super().__init__()
+        self._letters = letters
+
+    def _writes(self) -> list[Write]:
+        return [*self._letters]
+
+    def after(self, position: Position) -> Position:
+        """Where it was."""
+        return position
+
+
 class Step(Unit):
     """A new position and nothing else."""
 

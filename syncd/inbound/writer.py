@@ -23,9 +23,11 @@ class Outcome:
     """What became of a call. Nothing in both lists: all is written, and the position with it."""
 
     refused: list[tuple[int, str]]
-    """Operation number and `absent` or `type`. Nothing was written."""
+    """Operation number and `absent`, `type` or, of a dead letter, `full`. Nothing was written."""
     failed: list[tuple[int, str]]
     """Operation number and Redis's error. The position was not moved; the call must be made again without them."""
+    dropped: int = 0
+    """Dead letters that gave way to new ones."""
     behind: bool = False
     """Nothing was written, because the call before was not applied."""
 
@@ -51,7 +53,7 @@ class Writer:
     """
 
     def __init__(self, store: RedisStore, control: ControlKeys, lease: Lease) -> None:
-        self._store, self._control, self._lease = store, control, lease
+        self.store, self._control, self._lease = store, control, lease
         self._connection: Connection | None = None
         self._under_way: deque[tuple[int, float]] = deque()
         """Number of each call without an answer, and when Redis can have begun with it."""
@@ -72,10 +74,10 @@ class Writer:
         keys = [control.lease, control.position, control.dead, control.stale, *operations.keys]
         head = [self._lease.value, self._lease.ttl_ms, self.also, operations.rows(), self._sent]
         head += [len(fields), *fields]
-        command = self._store.functions.command("syncd_apply", keys, head + operations.args)
+        command = self.store.functions.command("syncd_apply", keys, head + operations.args)
         try:
             if self._connection is None:
-                self._connection = self._store.client.connection_pool.get_connection()
+                self._connection = self.store.client.connection_pool.get_connection()
             # The driver's own packing looks at every argument in Python first, which costs more than hiredis itself.
             self._connection.send_packed_command([hiredis.pack_command(tuple(command))], check_health=False)
         except RedisError as error:
@@ -103,18 +105,16 @@ class Writer:
             raise fenced(self._control.contract, reply)
         if word == b"version":
             raise newer_protocol(reply)
+        if word == b"ok":
+            self._applied = number
+            return Outcome([], [], int(reply[1]))
         pairs = [
             (int(index), reason.decode(errors="replace"))
             for index, reason in zip(reply[1::2], reply[2::2], strict=True)
         ]
-        if word == b"ok":
-            self._applied = number
-        else:
-            self._sent = (
-                self._applied
-            )  # what was sent behind it is left out, and the next call follows this one
+        self._sent = self._applied  # what was sent behind it is left out, and the next call follows this one
         return Outcome(
-            pairs if word == b"refused" else [], pairs if word == b"failed" else [], word == b"behind"
+            pairs if word == b"refused" else [], pairs if word == b"failed" else [], behind=word == b"behind"
         )
 
     def _without_link(self, seconds: float) -> float:
@@ -129,9 +129,9 @@ class Writer:
         return max(0.0, seconds - self._link_s)
 
     def _explain(self, error: RedisError) -> StoreError:
-        if isinstance(error, ResponseError) and self._store.functions.is_missing(error):
+        if isinstance(error, ResponseError) and self.store.functions.is_missing(error):
             try:
-                self._store.functions.prepare(self._store.client)
+                self.store.functions.prepare(self.store.client)
             except RedisError as second:
                 return translate(second)
             return TransientError("redis", "Redis had forgotten syncd's functions; they are loaded again")
@@ -141,12 +141,12 @@ class Writer:
         """Give the connection back where it has not been used for a while: most lanes are quiet most of the time."""
         is_idle = not self._under_way and time.monotonic() - max(self._answered, self._asked) > IDLE_S
         if self._connection is not None and is_idle:
-            self._store.client.connection_pool.release(self._connection)
+            self.store.client.connection_pool.release(self._connection)
             self._connection = None
 
     def close(self) -> None:
         """Give up the connection; a reply that is still on its way must not meet the next caller."""
         if self._connection is not None:
             self._connection.disconnect()
-            self._store.client.connection_pool.release(self._connection)
+            self.store.client.connection_pool.release(self._connection)
             self._connection = None

@@ -10,6 +10,10 @@ from syncd.plan.partition import WHOLE, Partition
 
 SILENT_S = 5.0
 """A live lane hears from a server every second at least. One that is stuck in a dead link, on either side, does not."""
+LONG_SILENT_S = 30.0
+"""The same for a lane that stands by: it looks after a quarter of SYNCD_LEASE_TTL, and waits for MongoDB before."""
+UNKNOWN = float("nan")
+"""What a gauge shows while nobody knows."""
 
 
 class BaseStatus:
@@ -25,7 +29,10 @@ class BaseStatus:
         self.since = time.time()
         self.error = ""
         self.changes = 0
-        self.dead_letters = 0
+        self.dead_letters: int | None = None
+        """How many wait; None before they were counted, and while another daemon does the work."""
+        self.peer = "nobody has said yet that the other daemon works"
+        """For a lane that stands by: why the daemon that holds the lease does not serve; empty where it does."""
         self.check: dict[str, Any] | None = None
         """What the last comparison of both sides by this daemon found, without the keys."""
         self._heard = time.monotonic()
@@ -42,32 +49,49 @@ class BaseStatus:
         """A server has answered."""
         self._heard = time.monotonic()
 
+    @property
+    def silence(self) -> float:
+        """Seconds since a server answered."""
+        return time.monotonic() - self._heard
+
     def left(self) -> None:
         """Another daemon goes on with the work, and ours knows nothing of it any more."""
+        self.dead_letters = None
 
-    def lag(self) -> float:
-        """Seconds that the target is behind."""
+    def lag(self) -> float | None:
+        """Seconds that the target is behind; None where nobody here knows."""
         raise NotImplementedError
+
+    def letters(self, waiting: int) -> None:
+        """So many dead letters wait, says Redis."""
+        self.dead_letters = waiting
+        telemetry.DEAD.labels(self.contract).set(waiting)
 
     def measure(self) -> None:
         """Bring the gauges up to date that grow while nothing happens."""
-        telemetry.LAG.labels(self.contract).set(self.lag())
+        telemetry.LAG.labels(self.contract).set(known_or_nan(self.lag()))
+        telemetry.DEAD.labels(self.contract).set(known_or_nan(self.dead_letters))
 
     @property
     def ready(self) -> bool:
-        """Whether readers get what the contract promises. A standby is ready: its peer serves."""
+        """Whether readers get what the contract promises. A standby is ready while its peer says that it serves."""
         return not self.complaint
 
     @property
     def complaint(self) -> str:
         """Why the lane is not ready; empty when it is."""
         if self.state == "standby":
-            return ""
+            silence = time.monotonic() - self._heard
+            return (
+                self.peer if silence < LONG_SILENT_S else f"standing by, without a word for {silence:.0f} s"
+            )
         if self.state != "live":
             return self.error or self.state
-        lag, silence = self.lag(), time.monotonic() - self._heard
+        lag, silence = self.lag(), self.silence
         if silence > SILENT_S:
             return f"no word from MongoDB or Redis for {silence:.0f} s; are both up?"
+        if lag is None:
+            return "not known yet how old what shows is"
         if self.freshness_s is not None and lag > self.freshness_s:
             return f"{lag:.1f} s behind; slo.freshness is {self.freshness_s:g} s"
         return ""
@@ -77,7 +101,8 @@ class BaseStatus:
         raise NotImplementedError
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """For JSON. What is not known is None."""
+        lag = self.lag()
         return {
             "contract": self.contract,
             "partition": str(self.partition),
@@ -85,7 +110,7 @@ class BaseStatus:
             "state": self.state,
             "since": self.since,
             "ready": self.ready,
-            "lag_seconds": round(self.lag(), 3),
+            "lag_seconds": None if lag is None else round(lag, 3),
             "freshness_seconds": self.freshness_s,
             "changes": self.changes,
             "dead_letters": self.dead_letters,
@@ -93,3 +118,8 @@ class BaseStatus:
             "error": self.error,
             "complaint": self.complaint,
         }
+
+
+def known_or_nan(value: float | None) -> float:
+    """For a gauge."""
+    return UNKNOWN if value is None else value

@@ -156,7 +156,11 @@ _ELEMENTS: dict[str, Callable[[EntryField, Any], Any]] = {
 def compile_state(contract: Contract) -> StatePlan:
     """Compile a contract of `capture: outbox` or `keyspace` that passed its checks."""
     (projection,) = contract.redis
-    content = [contract.mongo.collection, projection.model_dump(mode="json"), contract.sync.model_dump()]
+    content = [
+        contract.mongo.collection,
+        projection.model_dump(mode="json"),
+        contract.sync.model_dump(exclude={"dead_letters"}),
+    ]
     digest = hashlib.blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=16)
     return StatePlan(
         contract=contract,

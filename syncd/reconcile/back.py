@@ -99,6 +99,7 @@ class BackCheck(Course):
         looked = self._sides.look(keys)
         self._point = self._point.up_to(looked.point)
         self.report.documents += looked.documents if is_first else 0
+        self.report.compared += looked.documents if is_first else 0
         return looked.sights
 
     def _pace(self, read: int) -> None:

@@ -113,6 +113,7 @@ class Check(Course):
         for documents, time_of in _ahead(self._chunks(which)):
             self._compare({encode_key_value(d["_id"]): d for d in documents}, time_of)
             self.report.documents += len(documents)
+            self.report.compared += len(documents)
             yield
             self._pace(self.report.documents, started)
 

@@ -33,7 +33,7 @@ class Report:
     documents: int = 0
     """Compared with their keys, or by their digests."""
     compared: int = 0
-    """Of a check by digests: documents whose digests differ, or are not known, and that were compared in full."""
+    """In full. Of a check by digests only documents whose digests differ, or are not known."""
     keys: int = 0
     """Scanned for a document."""
     drift: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))

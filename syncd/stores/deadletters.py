@@ -3,13 +3,16 @@ and projection only the newest is there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from syncd.stores.lease import newer_protocol
 from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore, translated
+from syncd.stores.redis import RedisStore, translate, translated
+from syncd.telemetry.letters import field_of
 
 PAGE = 500
 
@@ -28,6 +31,59 @@ class DeadLetter:
     version: str
     change: str
 
+    @property
+    def field(self) -> str:
+        """The field that `detail` names; empty where it names none."""
+        return field_of(self.detail)
+
+
+def find_letters(store: RedisStore, contract: str, entries: Sequence[str]) -> list[DeadLetter]:
+    """Those of these entries that wait."""
+    found: list[DeadLetter] = []
+    for start in range(0, len(entries), PAGE):
+        pipe = store.client.pipeline(transaction=False)
+        for entry in entries[start : start + PAGE]:
+            pipe.xrange(ControlKeys(contract).dead, min=entry, max=entry)
+        with translated():
+            replies: list[Any] = pipe.execute(raise_on_error=False)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                if "stream ID" in str(reply):  # not the name of any entry
+                    continue
+                raise translate(reply) if isinstance(reply, RedisError) else reply
+            found += [_decode(entry.decode(), _texts(raw)) for entry, raw in reply]
+    return found
+
+
+def still_parked(store: RedisStore, contract: str, letters: Sequence[DeadLetter]) -> int:
+    """Of how many of these letters the document still has one, whatever its entry is by now."""
+    count = 0
+    for start in range(0, len(letters), PAGE):
+        names = [f"{letter.projection} {letter.id}" for letter in letters[start : start + PAGE]]
+        with translated():
+            entries: Any = store.client.hmget(ControlKeys(contract).letters, names)
+        count += sum(entry is not None for entry in entries)
+    return count
+
+
+def is_merging(store: RedisStore, contract: str, letters: Sequence[DeadLetter]) -> bool | None:
+    """Of a contract that goes both ways, whether the keys of these letters have yet to be merged; None of any other."""
+    keys = ControlKeys(contract)
+    with translated():
+        if not store.client.hexists(keys.position, "merged"):
+            return None
+        marks: Any = store.client.execute_command("ZMSCORE", keys.marks, *(one.key for one in letters))
+    return any(mark is not None for mark in marks)
+
+
+def room_for(store: RedisStore, contract: str, names: Sequence[str], keep: int) -> list[int]:
+    """Where a contract keeps only so many letters: which of these ("projection id") have room, by their place. They are
+    new ones, each once; the others take the place of letters that wait."""
+    with translated():
+        waiting: Any = store.client.hmget(ControlKeys(contract).letters, list(names)) if names else []
+    first = {name: at for at, name in reversed(list(enumerate(names))) if waiting[at] is None}
+    return sorted(first.values())[: max(0, keep - count_dead_letters(store, contract))]
+
 
 def dead_letters(store: RedisStore, contract: str) -> Iterator[DeadLetter]:
     """All dead letters of a contract, oldest first."""
@@ -36,10 +92,14 @@ def dead_letters(store: RedisStore, contract: str) -> Iterator[DeadLetter]:
         with translated():
             page: Any = store.client.xrange(ControlKeys(contract).dead, min=start, count=PAGE)
         for entry, raw in page:
-            yield _decode(entry.decode(), {name.decode(): value.decode() for name, value in raw.items()})
+            yield _decode(entry.decode(), _texts(raw))
         if len(page) < PAGE:
             return
         start = f"({page[-1][0].decode()}"
+
+
+def _texts(raw: dict[bytes, bytes]) -> dict[str, str]:
+    return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in raw.items()}
 
 
 def _decode(entry: str, said: dict[str, str]) -> DeadLetter:

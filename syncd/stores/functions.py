@@ -22,6 +22,7 @@ _OOM_SAFE = (
     "syncd_lease",
     "syncd_renew",
     "syncd_release",
+    "syncd_say",
     "syncd_forget",
     "syncd_drop",
     "syncd_leave",

@@ -82,6 +82,7 @@ class Lease:
         """Without a renewer it runs out."""
         self._store, self._keys, self._owner, self._claims = store, keys, owner, claims
         self._renewer = renewer
+        self.keys = keys
         self.ttl_ms = round(ttl_s * 1000)
         self.value = ""
         self._signs: dict[threading.Thread, float] = {}
@@ -124,7 +125,8 @@ class Lease:
                 self._waits_since = None
             elif self._waits_since is None:
                 self._waits_since = time.monotonic()
-            raise FencedError(self._why_not(word, holder, reply), holder)
+            other = reply[4].decode() if word == b"claimed" else ""
+            raise FencedError(self._why_not(word, holder, reply), holder, other)
 
     def _ask(self, dead: list[str]) -> list[bytes]:
         part, ttl_s = self._keys.partition, self.ttl_ms / 1000

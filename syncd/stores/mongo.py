@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import ssl
 import threading
 import time
 import warnings
@@ -27,6 +28,7 @@ from syncd.errors import (
     StoreError,
     TransientError,
     UnknownError,
+    UnusableUriError,
     UriError,
 )
 from syncd.stores import codes
@@ -78,7 +80,7 @@ class MongoStore:
         try:
             self.address = read_mongo_uri(uri)
         except UriError as error:
-            raise FatalError("mongo", f"SYNCD_MONGO_URI is not usable: {error}") from None
+            raise UnusableUriError("mongo", f"SYNCD_MONGO_URI is not usable: {error}") from None
         self._client_lock = threading.Lock()
         self._client: MongoClient[Document] | None = None
         self._patient: MongoClient[Document] | None = None
@@ -125,12 +127,16 @@ class MongoStore:
                 # An option that the driver does not know or cannot read is else left out, with its value in a warning.
                 warnings.simplefilter("error", UserWarning)
                 return self._driver_client(socket_s)
-        except (driver.ConfigurationError, driver.InvalidURI, ValueError, UserWarning) as error:
+        except OSError as error:
+            raise UnusableUriError("mongo", f"SYNCD_MONGO_URI is not usable: {_of_file(error)}") from None
+        except (driver.PyMongoError, ValueError, TypeError, LookupError, UserWarning) as error:
             text = of_network(str(error))
             if self._uri.startswith("mongodb+srv:") and _OF_DNS.search(text):
                 what = f"the name in SYNCD_MONGO_URI cannot be looked up: {text}; is the network up?"
                 raise TransientError("mongo", what) from None
-            raise FatalError("mongo", f"SYNCD_MONGO_URI is not usable: {unusable(text, self._uri)}") from None
+            raise UnusableUriError(
+                "mongo", f"SYNCD_MONGO_URI is not usable: {unusable(text, self._uri)}"
+            ) from None
 
     def _driver_client(self, socket_s: float) -> MongoClient[Document]:
         return MongoClient(
@@ -206,6 +212,15 @@ class MongoStore:
 def read_preference(mode: str) -> _ServerMode | None:
     """`secondaryPreferred` and the like; None for the primary."""
     return None if mode == "primary" else make_read_preference(read_pref_mode_from_name(mode), None)
+
+
+def _of_file(error: OSError) -> str:
+    """A certificate that is named and cannot be had."""
+    if isinstance(error, ssl.SSLError):
+        return "the file of tlsCAFile, tlsCertificateKeyFile or tlsCRLFile holds no PEM; name another"
+    return (
+        f"a file that it names cannot be read ({error.strerror}); check tlsCAFile and tlsCertificateKeyFile"
+    )
 
 
 def took_too_long(error: StoreError) -> bool:

@@ -56,6 +56,11 @@ class ControlKeys:
         return self._own("lease")
 
     @property
+    def said(self) -> str:
+        """String with a time to live: what the holder of the lease says of itself, see `serving`."""
+        return self._own("said")
+
+    @property
     def position(self) -> str:
         """Hash, see Position."""
         return self._own("position")

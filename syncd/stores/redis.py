@@ -9,13 +9,19 @@ from typing import Any
 
 from redis import Redis
 from redis import exceptions as driver
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from syncd.errors import CapabilityError, FatalError, StoreError, TransientError, UnknownError, UriError
+from syncd.errors import (
+    CapabilityError,
+    FatalError,
+    StoreError,
+    TransientError,
+    UnknownError,
+    UnusableUriError,
+    UriError,
+)
 from syncd.stores.capabilities import Capabilities, detect
-from syncd.stores.connections import MOST_CONNECTIONS, SharedPool
 from syncd.stores.functions import Functions
+from syncd.stores.redis_url import redis_client
 from syncd.stores.together import Together
 from syncd.stores.uri import read_uri
 from syncd.stores.words import of_redis
@@ -37,28 +43,11 @@ class RedisStore:
     """One Redis, shared by all lanes. Thread-safe; `client` pools its connections."""
 
     def __init__(self, url: str, *, socket_timeout: float = SOCKET_TIMEOUT_S) -> None:
-        # The driver must not send again by itself: a lost reply does not mean a lost write. Lanes retry, from the
-        # position they find.
         try:
             self.address = read_uri(url, _SCHEMES)
-            pool = SharedPool.from_url(
-                url,
-                protocol=2,
-                legacy_responses=True,
-                retry=Retry(NoBackoff(), 0),
-                socket_timeout=socket_timeout,
-                socket_connect_timeout=5.0,
-                socket_keepalive=True,
-                health_check_interval=0,
-                max_connections=MOST_CONNECTIONS,
-                client_name="syncd",
-            )
-            self.client = Redis.from_pool(pool)
         except UriError as error:
-            raise FatalError("redis", f"SYNCD_REDIS_URL is not usable: {error}") from None
-        except ValueError:  # the driver quotes parts of the URL
-            what = "the driver does not take it; write redis://user:password@host:port/0, percent-encoded"
-            raise FatalError("redis", f"SYNCD_REDIS_URL is not usable: {what}") from None
+            raise UnusableUriError("redis", f"SYNCD_REDIS_URL is not usable: {error}") from None
+        self.client = redis_client(url, socket_timeout)
         self.functions = Functions()
         self._known: Together[Capabilities] = Together(KNOWN_S)
 
@@ -133,10 +122,11 @@ def translate(error: driver.RedisError) -> StoreError:
         return TransientError(
             "redis", "Redis is at maxmemory; raise it, or let the application's keys expire"
         )
+    if isinstance(error, driver.BusyLoadingError):
+        return TransientError("redis", f"Redis cannot answer yet: {text}; waiting for it", soon=True)
     if isinstance(error, driver.ConnectionError | driver.TimeoutError):
-        return TransientError(
-            "redis", f"no connection to Redis: {text}; is it up, and is SYNCD_REDIS_URL right?"
-        )
+        message = f"no connection to Redis: {text}; is it up, and is SYNCD_REDIS_URL right?"
+        return TransientError("redis", message, soon=True)
     if isinstance(error, driver.ReadOnlyError | driver.ClusterError) or text.startswith(_TRANSIENT_CODES):
         return TransientError("redis", f"Redis cannot take writes now: {text}; waiting for it")
     return UnknownError("redis", f"Redis answered: {text}; see its log")

@@ -66,6 +66,11 @@ def wants_snapshot(store: RedisStore, keys: ControlKeys) -> bool:
     return SNAPSHOT_REQUEST in waiting
 
 
+def any_wants_snapshot(store: RedisStore, contract: str) -> bool:
+    """Whether a partition of the contract has not begun yet."""
+    return any(wants_snapshot(store, keys) for keys in partitions_of(store, contract))
+
+
 def snapshot_begins(store: RedisStore, keys: ControlKeys) -> None:
     """Answer all requests for a snapshot."""
     with translated():

@@ -17,8 +17,6 @@ from syncd.telemetry.checks import repairs_applied as repairs_applied
 from syncd.telemetry.lanes import change_unknown as change_unknown
 from syncd.telemetry.lanes import claim_handed_over as claim_handed_over
 from syncd.telemetry.lanes import contract_left as contract_left
-from syncd.telemetry.lanes import dead_letter as dead_letter
-from syncd.telemetry.lanes import dead_letters_wait as dead_letters_wait
 from syncd.telemetry.lanes import history_hidden as history_hidden
 from syncd.telemetry.lanes import index_created as index_created
 from syncd.telemetry.lanes import index_failures as index_failures
@@ -33,7 +31,6 @@ from syncd.telemetry.lanes import letters_restored as letters_restored
 from syncd.telemetry.lanes import maps_lost as maps_lost
 from syncd.telemetry.lanes import oplog_window_short as oplog_window_short
 from syncd.telemetry.lanes import position_lost as position_lost
-from syncd.telemetry.lanes import replayed as replayed
 from syncd.telemetry.lanes import shared_stream_bug as shared_stream_bug
 from syncd.telemetry.lanes import shared_stream_ended as shared_stream_ended
 from syncd.telemetry.lanes import snapshot_finished as snapshot_finished
@@ -42,6 +39,12 @@ from syncd.telemetry.lanes import snapshot_progress as snapshot_progress
 from syncd.telemetry.lanes import snapshot_started as snapshot_started
 from syncd.telemetry.lanes import snapshot_worker_failed as snapshot_worker_failed
 from syncd.telemetry.lanes import snapshot_workers_ready as snapshot_workers_ready
+from syncd.telemetry.letters import dead_letters as dead_letters
+from syncd.telemetry.letters import dead_letters_wait as dead_letters_wait
+from syncd.telemetry.letters import letters_dropped as letters_dropped
+from syncd.telemetry.letters import letters_full as letters_full
+from syncd.telemetry.letters import replayed as replayed
+from syncd.telemetry.letters import tell_dead_letters as tell_dead_letters
 from syncd.telemetry.metrics import BATCH as BATCH
 from syncd.telemetry.metrics import BUILD as BUILD
 from syncd.telemetry.metrics import CATCHUPS as CATCHUPS
@@ -51,6 +54,7 @@ from syncd.telemetry.metrics import CHECK_RESULTS as CHECK_RESULTS
 from syncd.telemetry.metrics import CONFLICTS as CONFLICTS
 from syncd.telemetry.metrics import CONTRACTS_VALID as CONTRACTS_VALID
 from syncd.telemetry.metrics import DEAD as DEAD
+from syncd.telemetry.metrics import DEAD_DROPPED as DEAD_DROPPED
 from syncd.telemetry.metrics import DEAD_REASONS as DEAD_REASONS
 from syncd.telemetry.metrics import DEAD_TOTAL as DEAD_TOTAL
 from syncd.telemetry.metrics import DRIFT as DRIFT
@@ -96,6 +100,7 @@ from syncd.telemetry.process import daemon_stopping as daemon_stopping
 from syncd.telemetry.process import http_trouble as http_trouble
 from syncd.telemetry.process import reload_failed as reload_failed
 from syncd.telemetry.process import reload_refused as reload_refused
+from syncd.telemetry.process import setting_unknown as setting_unknown
 from syncd.telemetry.process import worker_answers as worker_answers
 from syncd.telemetry.process import worker_died as worker_died
 from syncd.telemetry.writebehind import append_uncertain as append_uncertain

@@ -7,8 +7,6 @@ from typing import Any
 import structlog
 
 from syncd.telemetry.metrics import (
-    DEAD_REASONS,
-    DEAD_TOTAL,
     INDEX_FAILURES,
     RESTARTS,
     SNAPSHOT_DOCUMENTS,
@@ -27,11 +25,13 @@ def lane_state(contract: str, state: str, *, log: bool = True, **details: Any) -
         _log.info("lane " + state.replace("_", " "), contract=contract, **details)
 
 
-def lane_interrupted(contract: str, why: str, error: str, retry_s: float) -> None:
-    """A lane stopped at an error and will start again from its stored position."""
+def lane_interrupted(contract: str, why: str, error: str, retry_s: float, *, log: bool = True) -> None:
+    """A lane stopped at an error and will start again from its stored position. `log`: whether that is news."""
     RESTARTS.labels(contract, why).inc()
-    log = _log.error if why in ("fatal", "unknown", "bug") else _log.warning
-    log("lane interrupted", contract=contract, why=why, error=error, retry_seconds=round(retry_s, 2))
+    if not log:
+        return
+    tell = _log.error if why in ("fatal", "unknown", "bug") else _log.warning
+    tell("lane interrupted", contract=contract, why=why, error=error, retry_seconds=round(retry_s, 2))
 
 
 def lane_fenced(contract: str, error: str) -> None:
@@ -128,18 +128,6 @@ def change_unknown(contract: str, op: str, count: int) -> None:
     _log.warning("unknown change skipped", contract=contract, op=op, count=count)
 
 
-def dead_letters_wait(contract: str, count: int) -> None:
-    """A run found dead letters: also those that a daemon stored which did not live to tell."""
-    _log.warning(
-        "dead letters wait", contract=contract, count=count, see=f"syncd deadletters list {contract}"
-    )
-
-
-def replayed(contract: str, count: int) -> None:
-    """Dead letters were tried again."""
-    _log.info("dead letters replayed", contract=contract, count=count)
-
-
 def snapshot_started(contract: str, estimated: int, copied: int, reason: str) -> None:
     """A snapshot begins, or goes on after `copied` documents."""
     SNAPSHOT_DOCUMENTS.labels(contract, "estimated").set(estimated)
@@ -171,15 +159,6 @@ def snapshot_worker_failed(why: str, pause_s: float) -> None:
 def snapshot_finished(contract: str, copied: int, seconds: float) -> None:
     """All documents are in and all ghosts are out."""
     _log.info("snapshot finished", contract=contract, copied=copied, seconds=round(seconds, 3))
-
-
-def dead_letter(contract: str, reason: str, projection: str, key: str, detail: str) -> None:
-    """A change was parked. Keys carry ids, so the key itself stays in the dead letter and out of the log."""
-    DEAD_TOTAL.labels(contract, reason if reason in DEAD_REASONS else "other").inc()
-    _log.warning(
-        "dead letter", contract=contract, reason=reason, projection=projection, detail=detail,
-        see=f"syncd deadletters list {contract}",
-    )  # fmt: skip
 
 
 def index_failures(contract: str, index: str, failures: int, error: str, before: int) -> None:

@@ -64,6 +64,12 @@ DEAD_TOTAL = Counter("syncd_dead_letters_total", "Changes parked", ["contract", 
 DEAD = Gauge(
     "syncd_dead_letters_waiting", "Dead letters waiting for a person", ["contract"], registry=REGISTRY
 )
+DEAD_DROPPED = Counter(
+    "syncd_dead_letters_dropped_total",
+    "Dead letters that gave way to new ones, of a contract with `when_full: drop_oldest`",
+    ["contract"],
+    registry=REGISTRY,
+)
 SNAPSHOT_DOCUMENTS = Gauge(
     "syncd_snapshot_documents", "Documents of the snapshot: applied, and estimated in all", ["contract", "state"],
     registry=REGISTRY,
@@ -188,6 +194,8 @@ _OF_CHECKS: tuple[Gauge | Counter, ...] = (
     RECONCILE_RUNNING,
 )
 _NONE: tuple[tuple[str, ...], ...] = ((),)
+_UNKNOWN_FIRST = (LAG, DEAD, POSITION_AGE, OUTBOX, OUTBOX_BYTES, MARKED)
+"""Figures of a moment: NaN until somebody has looked, and wherever another daemon knows them."""
 
 
 def _each(*values: str) -> tuple[tuple[str, ...], ...]:
@@ -199,6 +207,7 @@ _OF_ALL: dict[Any, tuple[tuple[str, ...], ...]] = {
     DEAD_TOTAL: _each(*DEAD_REASONS),
     SNAPSHOT_DOCUMENTS: _each("applied", "estimated"),
     SNAPSHOT_PIECES: _NONE,
+    DEAD_DROPPED: _NONE,
     RESTARTS: _each("transient", "fatal", "unknown", "fenced", "position_lost", "maps_lost", "layout", "bug"),
     **dict.fromkeys((LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE), _NONE),
 }
@@ -221,13 +230,16 @@ _OF_TARGET["both"] = _OF_TARGET["mongo"] | {CONFLICTS: _each("mongo", "redis", "
 def contract_known(
     contract: str, freshness_s: float | None, partitions: int = 1, *, store: str = "redis"
 ) -> None:
-    """Every series of a contract exists from the start, at 0. `store` is the one that it writes to, or `both`."""
+    """Every series of a contract exists from the start, at 0 or, where 0 would be a claim, as NaN. `store` is the one
+    that it writes to, or `both`."""
     for written, results in _WRITE_RESULTS.items():
         for result in results if store in (written, "both") else ():
             WRITES.labels(contract, written, result)
     for metric, values in (_OF_ALL | _OF_TARGET[store]).items():
         for value in values:
-            metric.labels(contract, *value)
+            series = metric.labels(contract, *value)
+            if metric in _UNKNOWN_FIRST:
+                series.set(float("nan"))
     if freshness_s is not None:
         FRESHNESS.labels(contract).set(freshness_s)
     PARTITIONS.labels(contract).set(partitions)
@@ -239,7 +251,7 @@ def contract_gone(contract: str) -> None:
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
                    SNAPSHOT_DOCUMENTS, SNAPSHOT_PIECES, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX,
                    OUTBOX_BYTES, TRIMMED, WENT_BACK, CATCHUPS, LOOKED_UP, DRIFT, RECONCILE_RUNS, MARKED, CONFLICTS,
-                   *_OF_CHECKS):  # fmt: skip
+                   DEAD_DROPPED, *_OF_CHECKS):  # fmt: skip
         metric.remove_by_labels({"contract": contract})
 
 

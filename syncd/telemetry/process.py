@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
 from syncd import __version__
+from syncd.telemetry.letters import tell_dead_letters
 from syncd.telemetry.metrics import CONTRACTS_VALID, RELOADS, WORKER_RESTARTS, WORKER_UP
 from syncd.text import escaped_all
 from syncd.tracebacks import guard, render_exception
@@ -21,7 +24,10 @@ def configure_logging(level: str, form: str) -> None:
     """Log to stderr: JSON lines, or text for people (`auto`: on a terminal)."""
     guard()
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    colors = sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    renderer: Any = structlog.processors.JSONRenderer()
+    if console:
+        renderer = structlog.dev.ConsoleRenderer(colors=colors)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -33,7 +39,7 @@ def configure_logging(level: str, form: str) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper(), logging.INFO)),
         # A line and its end in one write: the workers of a daemon share the stream.
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(_Lenient(sys.stderr)),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
 
@@ -46,6 +52,28 @@ def _escape(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[
 def http_trouble(what: str, error: BaseException | None, count: int) -> None:
     """The HTTP server met something odd; `count` times since the line before, of which the last is told."""
     _log.warning("trouble in the HTTP server", what=what, count=count, exc_info=error)
+
+
+class _Lenient:
+    """A log that nobody can write any more, as on a terminal that was closed or a full disk, must not stop a lane."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        if self._stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.write(text)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.flush()
+
+
+def setting_unknown(name: str, meant: str) -> None:
+    """A variable of the environment looks like a setting, and is none."""
+    _log.warning("unknown setting is ignored", name=name, meant=meant or None)
 
 
 def worker_died(worker: int, exit_code: int | None, retry_s: float) -> None:
@@ -95,4 +123,5 @@ def daemon_stopping(signal: str) -> None:
 
 def daemon_stopped() -> None:
     """Everything is committed."""
+    tell_dead_letters()
     _log.info("stopped")

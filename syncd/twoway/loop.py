@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from syncd import telemetry
+from syncd.errors import LettersFullError
 from syncd.plan.twoway import TwoWayPlan
 from syncd.stores.lease import Lease
 from syncd.twoway.capture import Capture, Taken, Word
@@ -20,6 +21,7 @@ MOST_MARKS = 1000
 WAIT_S = 0.05
 """How long a mark may wait for somebody who waits for Redis's own changes."""
 EVERY_S = 1.0
+GRACE_S = 3.0
 
 
 class MergeLoop:
@@ -39,6 +41,7 @@ class MergeLoop:
         self._merger, self._store, self._writer, self._capture = merger, store, writer, capture
         self._halt, self._rung = threading.Event(), threading.Event()
         self._kept = 0.0
+        self._letters, self._began = 0, time.monotonic()
         self._left = True
         self.progressed = False
         """Whether anything was merged."""
@@ -70,6 +73,9 @@ class MergeLoop:
         words = dict.fromkeys(marked, Word()) | taken.words
         if not words and not taken.refused:
             return
+        if self._is_full():
+            self._capture.put_back(taken)
+            raise LettersFullError(self._plan.name, self._plan.keep_letters)
         began = time.monotonic()
         try:
             outcome = self._merger.apply(words)
@@ -84,6 +90,9 @@ class MergeLoop:
     def _finish(self, outcome: Outcome, taken: Taken, began: float) -> None:
         parked = self._store.done(outcome.settled, outcome.refused, taken.keep_from)
         self._capture.forget(outcome.settled)
+        if parked:
+            self._letters = self._store.count_letters()
+            self._status.letters(self._letters)
         self._left = self._merger.marks_left > 0
         self._status.marked = self._merger.marks_left
         self._status.conflicts += len(outcome.conflicts)
@@ -93,6 +102,12 @@ class MergeLoop:
         for said in outcome.conflicts:
             telemetry.conflict(self._plan.name, said.why, said.winner, sorted(said.fields))
 
+    def _is_full(self) -> bool:
+        """Whether the contract keeps no more dead letters. Behind a start there is time for a replay, which makes room:
+        its keys are marked as others are."""
+        keep = self._plan.keep_letters
+        return 0 < keep <= self._letters and time.monotonic() - self._began > GRACE_S
+
     def _keep(self) -> None:
         """What is due once a second."""
         self._kept = time.monotonic()
@@ -100,4 +115,6 @@ class MergeLoop:
         self._capture.keep()
         marked, first = self._store.count_marks()
         self._left = self._left or marked > 0
+        self._letters = self._store.count_letters()
+        self._status.letters(self._letters)
         self._status.looked(self._capture.backlog(), marked, first)

@@ -7,6 +7,7 @@ from typing import Any
 
 from syncd import telemetry
 from syncd.inbound.status import LaneStatus
+from syncd.lanes.status import known_or_nan
 from syncd.writebehind.group import Backlog
 
 
@@ -18,7 +19,7 @@ class TwoWayStatus(LaneStatus):
         self.marked = 0
         """Keys that are to be merged because MongoDB told of their documents, about."""
         self.conflicts = 0
-        self._backlog = Backlog(0, 0.0, "")
+        self._backlog: Backlog | None = None
         self._oldest = self._looked = 0.0
         self.asked = self.drained = False
         """Whether the stream has caught up, and whether all was merged since."""
@@ -38,26 +39,33 @@ class TwoWayStatus(LaneStatus):
         self.marked, self._oldest = marked, first_ms / 1000
         self.measure()
 
-    def lag(self) -> float:
+    def left(self) -> None:
+        """The other daemon knows what waits."""
+        super().left()
+        self._backlog = None
+
+    def lag(self) -> float | None:
         """Seconds that one side is behind the other: in the stream, in marks, or in what is captured."""
-        waits = 0.0
+        stream, waits = super().lag(), 0.0
+        if stream is None or self._backlog is None:
+            return None
         if self._backlog.entries:
             waits = self._backlog.oldest + time.monotonic() - self._looked
         if self.marked and self._oldest:
             waits = max(waits, time.time() - self._oldest)
-        return max(waits, super().lag())
+        return max(waits, stream)
 
     def measure(self) -> None:
         """Bring the gauges up to date."""
         super().measure()
-        telemetry.OUTBOX.labels(self.contract).set(self._backlog.entries)
+        telemetry.OUTBOX.labels(self.contract).set(known_or_nan(self._backlog and self._backlog.entries))
         telemetry.MARKED.labels(self.contract).set(self.marked)
 
     def _more(self) -> dict[str, Any]:
         return {
             **super()._more(),
-            "waiting": self._backlog.entries,
-            "waiting_bytes": self._backlog.size,
-            "marked": self.marked,
+            "waiting": self._backlog and self._backlog.entries,
+            "waiting_bytes": self._backlog and self._backlog.size,
+            "marked": self.marked if self._backlog else None,
             "conflicts": self.conflicts,
         }

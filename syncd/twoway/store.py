@@ -41,6 +41,8 @@ class TwoWayStore(StateStore):
         """`most_keys`: of one call, behind which the application's commands wait."""
         super().__init__(redis, plan.state, lease)
         self._most_keys = most_keys
+        # The marks of what is refused are taken off before its letter is stored, which then must be. See MergeLoop.
+        self._keep_letters = min(0, plan.keep_letters)
         self._outbox = self._keys.outbox if plan.contract.sync.capture == "outbox" else None
 
     def look(self, keys: Sequence[bytes]) -> list[Found]:

@@ -88,6 +88,8 @@ class AppendRun:
             self._tell(*left)
         couriers = Couriers(self._plan.name, self._delivery.deliver, self._delivery.at_once)
         with couriers as self._couriers, Reader(self._redis, self._group) as reader:
+            if self._requests.has_any(self._control):
+                self._answer()  # a replay makes room for the letters of what is left, where these are full
             self._take_over("")
             self._keep()
             self._status.enter("live")
@@ -198,6 +200,8 @@ class AppendRun:
         put = len(batch.entries) - batch.gone - len(outcome.refused) - outcome.repeated
         telemetry.appended(self._plan.name, len(batch.entries), put, outcome.repeated, outcome.parked)
         self._status.took(len(batch.entries))
+        if outcome.parked:
+            self._status.letters(count_dead_letters(self._redis, self._plan.name))
         self.progressed = True
 
     def _measure(self, entries: Entries) -> None:

@@ -137,6 +137,8 @@ class KeyspaceRun(StateRun):
         parked = self._store.done(outcome.settled, outcome.refused)
         self._remember(waiting)
         telemetry.state_written(self._plan.name, len(taken), outcome.put, outcome.deleted, parked)
+        if parked:
+            self._status.letters(self._count_letters())
         self._tell_of({key: gone for key, gone in why.items() if key not in inferred}, len(inferred))
 
     def _tell_of(self, kept: dict[bytes, Gone], inferred: int) -> None:

@@ -10,10 +10,6 @@ from syncd.writebehind.outbox_status import OutboxStatus
 class KeyspaceStatus(OutboxStatus):
     """State of one lane that listens. What waits is in its own memory: nobody else can tell."""
 
-    def lag(self) -> float:
-        """Seconds since the oldest change that is not in MongoDB, or since events may have been missed."""
-        return 0.0 if self.state == "standby" else super().lag()
-
     def _more(self) -> dict[str, Any]:
         phase = "compare" if self.state == "catching_up" else "stream"
         return {**super()._more(), "stream": "keyspace", "snapshot": {"phase": phase, "copied": self.copied}}

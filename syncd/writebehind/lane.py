@@ -43,7 +43,8 @@ class AppendLane(BaseLane):
         self.plan = plan
         self.status = AppendStatus(plan.name, plan.contract.shown_collection, plan.freshness_s)
         self._group = Group(redis, plan, leases.owner)
-        self._lease = leases.of(ControlKeys(plan.name), claims_of(plan))
+        self._control = ControlKeys(plan.name)
+        self._lease = leases.of(self._control, claims_of(plan))
         telemetry.contract_known(plan.name, plan.freshness_s, store="mongo")
 
     def _work(self) -> float:

@@ -36,6 +36,8 @@ class Ledger:
         keys = self._keys = ControlKeys(plan.name)
         self._all_keys = [keys.lease, keys.position, keys.dead, keys.letters, plan.stream]
         self._now: int | str = ""
+        self.keep_letters = plan.keep_letters
+        """See ContractPlan."""
 
     def noted(self) -> Noted | None:
         """What a run before, here or elsewhere, has left. Later calls go on from it."""
@@ -74,11 +76,15 @@ class Ledger:
     def _advance(
         self, entries: list[str], done: Collection[str] | None, refused: Mapping[str, Refused]
     ) -> list[bytes]:
-        args = [self._lease.value, self._lease.ttl_ms, self._plan.name, self._plan.projection, self._now]
+        args = [self._lease.value, self._lease.ttl_ms, self._plan.name, self._plan.projection]
+        args += [self.keep_letters, self._now]
         args += [" ".join(entries), *(["all"] if done is None else [len(done), *done])]
         args += self._letters.arguments(refused)
         self._lease.touch()
-        reply: list[bytes] = self._check(self._store.call("syncd_advance", self._all_keys, args))
+        said: list[bytes] = self._store.call("syncd_advance", self._all_keys, args)
+        if said[0] == b"full":
+            self._letters.fill(refused)
+        reply = self._check(said)
         self._now = int(reply[1]) if entries else ""
         return reply[1:]
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from typing import NoReturn
 
 from syncd import telemetry
+from syncd.errors import LettersFullError
 from syncd.plan.append import AppendPlan
+from syncd.stores.deadletters import room_for
 from syncd.stores.lease import newer_protocol
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
@@ -26,10 +29,21 @@ class Letters:
         if not refused:
             return 0
         keys = [self._keys.dead, self._keys.letters, self._plan.stream]
-        reply = self._redis.call("syncd_park", keys, [self._plan.name, *self.arguments(refused)])
+        args = [self._plan.name, self._plan.keep_letters, *self.arguments(refused)]
+        reply = self._redis.call("syncd_park", keys, args)
         if reply[0] == b"version":
             raise newer_protocol(reply)
+        if reply[0] == b"full":
+            self.fill(refused)
         return self.tell(refused, reply[1:])
+
+    def fill(self, refused: Mapping[str, Refused]) -> NoReturn:
+        """Park those for which there is room, so that a person sees what it is about; then the run ends."""
+        entries, keep = list(refused), self._plan.keep_letters
+        names = [f"{self._plan.projection} {entry}" for entry in entries]
+        room = [entries[at] for at in room_for(self._redis, self._plan.name, names, keep)]
+        self.park({entry: refused[entry] for entry in room})
+        raise LettersFullError(self._plan.name, keep)
 
     def arguments(self, refused: Mapping[str, Refused]) -> list[str | int]:
         """The letters, as the functions take them."""
@@ -40,12 +54,15 @@ class Letters:
         return args
 
     def tell(self, refused: Mapping[str, Refused], stored: list[bytes]) -> int:
-        """Log and count the letters that are new, by the reply of a function; how many."""
-        new = {entry.decode() for entry in stored}
-        for entry, why in refused.items():
-            if entry in new:
-                where = self._plan.projection, self._plan.document_id(entry)
-                telemetry.dead_letter(self._plan.name, why.reason, *where, why.detail)
+        """Log and count the letters that are new, by the reply of a function: how many were dropped, and the entries of
+        the new ones. Returns how many are new."""
+        dropped, *entries = stored
+        new = {entry.decode() for entry in entries}
+        telemetry.letters_dropped(self._plan.name, int(dropped))
+        parked = [
+            (self._plan.projection, why.reason, why.detail) for entry, why in refused.items() if entry in new
+        ]
+        telemetry.dead_letters(self._plan.name, parked)
         return len(new)
 
     def _said(self, entry: str, why: Refused) -> list[str]:

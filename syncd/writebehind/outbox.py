@@ -134,6 +134,8 @@ class OutboxRun(StateRun):
     def _finish(self, outcome: Outcome, entries: int, keep_from: str = "") -> None:
         parked = self._store.done(outcome.settled, outcome.refused, keep_from)
         telemetry.state_written(self._plan.name, entries, outcome.put, outcome.deleted, parked)
+        if parked:
+            self._status.letters(self._count_letters())
 
     def _keep(self) -> None:
         """What is due once a second."""

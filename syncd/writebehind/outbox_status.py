@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from syncd import telemetry
+from syncd.lanes.status import known_or_nan
 from syncd.stores.redis import RedisStore, translated
 from syncd.writebehind.group import Backlog
 from syncd.writebehind.positions import milliseconds, of_entry
@@ -30,13 +31,13 @@ class OutboxStatus(AppendStatus):
     def measure(self) -> None:
         """Bring the gauges up to date."""
         super().measure()
-        telemetry.OUTBOX_BYTES.labels(self.contract).set(self._backlog.size)
+        telemetry.OUTBOX_BYTES.labels(self.contract).set(known_or_nan(self._backlog and self._backlog.size))
 
     def _more(self) -> dict[str, Any]:
         return {
             **super()._more(),
             "stream": "outbox",
-            "waiting_bytes": self._backlog.size,
+            "waiting_bytes": self._backlog and self._backlog.size,
             "snapshot": {"phase": "stream", "copied": self.copied},
             "check": self.check,
         }

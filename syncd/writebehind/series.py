@@ -80,7 +80,14 @@ class SeriesDelivery:
                 self._plan.name, "group_lost" if lost else "redis_restarted", None, doubt
             )
         noted = self._ledger.noted()
-        return None if noted is None else self._finish(noted)
+        if noted is None:
+            return None
+        # Its letters are stored in any case: until it has ended, nothing that makes room for them is done.
+        keep, self._ledger.keep_letters = self._ledger.keep_letters, min(0, self._ledger.keep_letters)
+        try:
+            return self._finish(noted)
+        finally:
+            self._ledger.keep_letters = keep
 
     def _finish(self, noted: Noted) -> tuple[Batch, Outcome]:
         batch = make_batch(self._plan, self._group.look_up(noted.entries))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from syncd import telemetry
+from syncd.errors import LettersFullError
 from syncd.plan.state import Found, StatePlan, found_key
+from syncd.stores.deadletters import count_dead_letters, room_for
 from syncd.stores.lease import Lease, fenced, newer_protocol
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
@@ -41,6 +43,7 @@ class StateStore:
         """Of the outbox at the last read: whatever was noted before it lies at or before this position."""
         self.letters = 1
         """How many dead letters wait, at least where there are any."""
+        self._keep_letters = plan.keep_letters
 
     def read(self, keys: Sequence[bytes]) -> Reading:
         """The content of keys. Raises FencedError, StoreError."""
@@ -66,18 +69,36 @@ class StateStore:
         # Nearly always there is no letter, and nothing to settle.
         names = [f"{self._plan.projection} {self._ident(key)}" for key in settled] if self.letters else []
         self.letters += len(refused)
-        args: list[str | int] = [keep_from, len(names), *names]
+        args: list[str | int] = [keep_from, self._keep_letters, len(names), *names]
         for key, why in refused.items():
             said = self._letter(_text(key), self._ident(key), why)
             args += [len(said), *said]
         keys = [self._keys.lease, self._keys.position, self._keys.dead, self._keys.letters]
-        new = self._call("syncd_done_state", [*keys, self._outbox or self._keys.position], args)[1:]
-        for (key, why), is_new in zip(refused.items(), new, strict=True):
-            if is_new:
-                telemetry.dead_letter(
-                    self._plan.name, why.reason, self._plan.projection, _text(key), why.detail
-                )
+        reply = self._call("syncd_done_state", [*keys, self._outbox or self._keys.position], args)
+        if reply[0] == b"full":
+            self._fill(settled, refused)
+        dropped, *new = reply[1:]
+        telemetry.letters_dropped(self._plan.name, dropped)
+        parked = [
+            (self._plan.projection, why.reason, why.detail)
+            for why, is_new in zip(refused.values(), new, strict=True) if is_new
+        ]  # fmt: skip
+        telemetry.dead_letters(self._plan.name, parked)
         return sum(new)
+
+    def _fill(self, settled: Sequence[bytes], refused: Mapping[bytes, Refused]) -> NoReturn:
+        """Letters for which there is room are stored, so that a person sees what it is about; then the run ends."""
+        self.done(settled, {})
+        keys = list(refused)
+        names = [f"{self._plan.projection} {self._ident(key)}" for key in keys]
+        room = [keys[at] for at in room_for(self._redis, self._plan.name, names, self._keep_letters)]
+        self.done([], {key: refused[key] for key in room})
+        raise LettersFullError(self._plan.name, self._keep_letters)
+
+    def count_letters(self) -> int:
+        """How many dead letters wait."""
+        self.letters = count_dead_letters(self._redis, self._plan.name)
+        return self.letters
 
     def _ident(self, key: bytes) -> str:
         """What a letter is called: of a contract that also reads documents, as those are."""

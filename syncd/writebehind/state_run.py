@@ -9,7 +9,7 @@ from typing import NamedTuple
 from syncd import telemetry
 from syncd.plan.state import StatePlan
 from syncd.settings import Settings
-from syncd.stores.deadletters import count_dead_letters, replays_done, requested_replays
+from syncd.stores.deadletters import replays_done, requested_replays
 from syncd.stores.lease import Lease
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import ControlKeys
@@ -56,7 +56,7 @@ class StateRun:
 
     def _count_letters(self) -> int:
         """Dead letters that wait; a run that finds some says so once."""
-        waiting = self._store.letters = count_dead_letters(self._redis, self._plan.name)
+        waiting = self._store.count_letters()
         if waiting and not self._told:
             telemetry.dead_letters_wait(self._plan.name, waiting)
         self._told = True

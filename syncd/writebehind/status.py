@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from syncd import telemetry
-from syncd.lanes.status import BaseStatus
+from syncd.lanes.status import BaseStatus, known_or_nan
 from syncd.writebehind.group import Backlog
 
 
@@ -15,40 +15,44 @@ class AppendStatus(BaseStatus):
 
     def __init__(self, contract: str, collection: str, freshness_s: float | None) -> None:
         super().__init__(contract, collection, freshness_s)
-        self._backlog = Backlog(0, 0.0, "")
+        self._backlog: Backlog | None = None
+        """None where nobody here knows what waits."""
         self._looked = time.monotonic()
 
     def left(self) -> None:
         """Another daemon works on the stream."""
-        self.looked(Backlog(0, 0.0, ""), self.dead_letters)
+        super().left()
+        self._backlog = None
+        self.measure()
 
     def took(self, entries: int) -> None:
         """Entries are done."""
         self.changes += entries
         self.heard()
 
-    def looked(self, backlog: Backlog, dead_letters: int) -> None:
+    def looked(self, backlog: Backlog, dead_letters: int | None) -> None:
         """What Redis says of the group."""
         self._backlog, self._looked, self.dead_letters = backlog, time.monotonic(), dead_letters
         self.measure()
 
-    def lag(self) -> float:
+    def lag(self) -> float | None:
         """Age in seconds of the oldest entry that is not acknowledged; it grows while nobody looks."""
-        if not self._backlog.entries and self.state in ("live", "standby"):
+        if self._backlog is None:
+            return None
+        if not self._backlog.entries and self.state == "live":
             return 0.0
         return self._backlog.oldest + time.monotonic() - self._looked
 
     def measure(self) -> None:
         """Bring the gauges up to date."""
         super().measure()
-        telemetry.OUTBOX.labels(self.contract).set(self._backlog.entries)
-        telemetry.DEAD.labels(self.contract).set(self.dead_letters)
+        telemetry.OUTBOX.labels(self.contract).set(known_or_nan(self._backlog and self._backlog.entries))
 
     def _more(self) -> dict[str, Any]:
         return {
             "stream": "group",
-            "waiting": self._backlog.entries,
-            "position": self._backlog.acknowledged,
+            "waiting": self._backlog and self._backlog.entries,
+            "position": (self._backlog and self._backlog.acknowledged) or None,
             "snapshot": {"phase": "stream", "copied": 0},
             "partitions": [],
         }

@@ -92,7 +92,7 @@ def test_good_contracts_are_told_in_a_line_each(tmp_path: Path) -> None:
         .replace("passage", "note")
         .replace("1.2.0", "${SYNCD_VAR_VERSION}")
     )
-    ran = syncd("check", tmp_path, SYNCD_VAR_VERSION="2.0.0")
+    ran = syncd("check", "--contracts", tmp_path, SYNCD_VAR_VERSION="2.0.0", SYNCD_HMAC_KEY="key")
     assert ran.stdout.splitlines() == [
         "movies 1.2.0: catalog.movies -> hash movie:{_id}, json passage:{_id} (index passages)",
         "users ${SYNCD_VAR_VERSION}: catalog.users -> hash user:{_id}, json note:{_id} (index notes)",
@@ -102,7 +102,7 @@ def test_good_contracts_are_told_in_a_line_each(tmp_path: Path) -> None:
 
 def test_good_contracts_as_json() -> None:
     """One file may be checked alone."""
-    ran = syncd("check", GOOD, "--output", "json")
+    ran = syncd("check", "--contracts", GOOD, "--output", "json", SYNCD_HMAC_KEY="key")
     assert json.loads(ran.stdout) == {
         "ok": True,
         "contracts": [

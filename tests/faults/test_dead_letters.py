@@ -61,16 +61,16 @@ def test_a_document_that_never_fits(rig: Rig) -> None:
     flow.catch_up()
     both = [("1", "card"), ("1", "doc"), ("2", "card"), ("2", "doc")]
     assert waiting(flow) == both
-    assert deadletters(rig, "replay", flow, "--all") == (1, "replayed 4; 4 dead letters now")
+    assert deadletters(rig, "replay", flow, "--all") == (1, "0 written, 4 still failing, 0 not found")
     assert waiting(flow) == both
     first = flow.redis.xrange(flow.names.control("dead"), count=1)[0][0].decode()
-    assert deadletters(rig, "drop", flow, first, "1-1") == (0, "dropped 1")
+    assert deadletters(rig, "drop", flow, first, "1-1") == (1, "dropped 1, 1 not found")
     assert len(waiting(flow)) == 3
     flow.collection.update_one({"_id": 1}, {"$set": {"title": "again"}})
     flow.catch_up()
     assert waiting(flow) == both
     flow.collection.update_many({}, {"$set": {"n": 5}})
-    assert deadletters(rig, "replay", flow, "--all") == (0, "replayed 4; 0 dead letters now")
+    assert deadletters(rig, "replay", flow, "--all") == (0, "4 written, 0 still failing, 0 not found")
     assert waiting(flow) == []
     assert not flow.redis.exists(flow.names.control("letters"))
     flow.projections = CARD, DOC
@@ -106,11 +106,11 @@ def test_a_key_that_somebody_overwrote(rig: Rig) -> None:
             assert flow.hash(number) == {"title": "title 20", "n": "21"}
         if number != 9:
             assert flow.json(number, "doc") == {"title": "title 20", "n": 21}
-    assert deadletters(rig, "replay", flow, "--all") == (1, "replayed 3; 3 dead letters now")
+    assert deadletters(rig, "replay", flow, "--all") == (1, "0 written, 3 still failing, 0 not found")
     flow.redis.delete(flow.key(7), flow.key(8), flow.key(9, "doc"))
     flow.collection.update_one({"_id": 8}, {"$set": {"n": 99}})
     flow.wait_hash(8, {"title": "title 20", "n": "99"})
-    assert deadletters(rig, "replay", flow, "--all") == (0, "replayed 3; 0 dead letters now")
+    assert deadletters(rig, "replay", flow, "--all") == (0, "3 written, 0 still failing, 0 not found")
     flow.wait_same()
     assert flow.metric("syncd_lane_restarts_total") == 0
     assert waiting(flow) == []

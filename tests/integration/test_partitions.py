@@ -150,7 +150,7 @@ def test_what_a_person_asks_reaches_the_right_partition(scene: Scene, mongo_uri:
     assert len(flow.dead_letters()) == 30
     flow.collection.update_many({"_id": {"$lt": 15}}, {"$set": {"year": 7}})
     said = syncd("deadletters", "replay", flow.contract, "--all", **env)
-    assert "replayed 30; 15 dead letters now" in said.stdout
+    assert "15 written, 15 still failing, 0 not found" in said.stdout
     assert {letter["id"] for letter in flow.dead_letters()} == {str(n) for n in range(15, 30)}
     assert syncd("snapshot", flow.contract, **env).returncode == 0
     wait_until(lambda: all(len(daemon.logs(event="snapshot finished")) == 2 for daemon in daemons), 20)

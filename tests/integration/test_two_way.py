@@ -201,7 +201,7 @@ def test_letters_and_replay(shared: Scene, redis_url: str) -> None:
     flow.wait_hash(2, {"n": "6"})
     wait_until(lambda: len(flow.dead_letters()) == 1, 20, flow.dead_letters)
     ran = syncd("deadletters", "replay", flow.contract, "--all", SYNCD_REDIS_URL=redis_url)
-    assert ran.stdout.startswith("replayed 1; "), ran.stderr  # the letter comes again behind the merge
+    assert ran.stdout.strip() == "0 written, 1 still failing, 0 not found", ran.stderr
     wait_until(lambda: [letter["id"] for letter in flow.dead_letters()] == ["3"], 20, flow.dead_letters)
     flow.collection.update_one({"_id": 3}, {"$set": {"in": {"b": "x"}}})
     flow.wait_hash(3, {"b": "x"})

@@ -54,7 +54,9 @@ class Monitor(threading.Thread):
         asked = self._now()
         lanes = [lane for daemon in self._daemons for lane in self._lanes(daemon)]
         live = {
-            lane["contract"] for lane in lanes if lane["state"] == "live" and lane["lag_seconds"] < FRESH_S
+            lane["contract"]
+            for lane in lanes
+            if lane["state"] == "live" and (lane["lag_seconds"] or 0.0) < FRESH_S
         }
         with self._lock:
             self.lanes = sorted(lanes, key=lambda lane: (lane["contract"], lane["state"] == "standby"))

@@ -80,19 +80,19 @@ def _from_debian() -> Redis70:
     CACHE.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE.parent) as folder:
         root = Path(folder) / "root"
-        _unpack(root, ["redis-server", "redis-tools"])
+        unpack(root, ["redis-server", "redis-tools"])
         found = _unpacked(root)
         missing = parse_ldd(_run(["ldd", found.binary], env=found.env))
         unknown = [name for name in missing if name not in LIBRARY_PACKAGES]
         if unknown:
             raise NotFound(f"no package known for {', '.join(unknown)}")
-        _unpack(root, sorted({LIBRARY_PACKAGES[name] for name in missing}))
+        unpack(root, sorted({LIBRARY_PACKAGES[name] for name in missing}))
         if not CACHE.exists():
             root.rename(CACHE)
     return _unpacked(CACHE)
 
 
-def _unpack(root: Path, packages: list[str]) -> None:
+def unpack(root: Path, packages: list[str]) -> None:
     if not packages:
         return
     root.mkdir(exist_ok=True)

@@ -168,17 +168,21 @@ write.r = function(_, args, i)
   return i + 3, nil
 end
 
--- x: a dead letter instead of the one before. letters, the key that goes stale or "", n, field, value, ...
--- (takes no key)
+-- Letters that the call under way has dropped.
+local dropped = 0
+
+-- x: a dead letter instead of the one before. letters, the key that goes stale or "", how many are kept (see is_full), n,
+-- field, value, ... (takes no key)
 write.x = function(_, args, i, _, keys)
-  local letters, stale, last = args[i], args[i + 1], i + 2 + args[i + 2]
-  local name = letter_name(args, i + 3, last)
+  local letters, stale, last = args[i], args[i + 1], i + 3 + args[i + 3]
+  local name = letter_name(args, i + 4, last)
   local before = redis.call('HGET', letters, name)
   if stale ~= '' then redis.call('SADD', keys[4], stale) end
-  local result = redis.pcall('XADD', keys[3], '*', unpack(args, i + 3, last))
+  local result = redis.pcall('XADD', keys[3], '*', unpack(args, i + 4, last))
   if failed(result) then return last + 1, failed(result) end
   redis.call('HSET', letters, name, result)
   if before then redis.call('XDEL', keys[3], before) end
+  dropped = dropped + drop_oldest(keys[3], letters, args[i + 2])
   return last + 1, nil
 end
 
@@ -236,7 +240,32 @@ local function width(code, args, i)
   if code == 'd' then return 1 end
   if code == 'm' or code == 'o' then return 4 end
   if code == 'r' or code == 't' then return 3 end
-  return 3 + args[i + 2]
+  return 4 + args[i + 3] -- x
+end
+
+-- Letters of a call by name: those that are new, and those that go.
+local function note_letter(noted, code, args, i, keys)
+  if code == 'x' then
+    local name = letter_name(args, i + 4, i + 3 + args[i + 3])
+    noted.keep, noted.known[name] = args[i + 2], true
+    if redis.call('HEXISTS', args[i], name) == 0 then noted.new[name] = true end
+  else
+    for at = i + 2, i + 1 + args[i + 1] do
+      local found = redis.call('XRANGE', keys[3], args[at], args[at])[1]
+      if found then noted.gone[letter_name(found[2], 1, #found[2])] = true end
+    end
+  end
+end
+
+-- Whether the contract keeps no more letters than it has.
+local function letters_are_full(noted, keys)
+  if not noted.keep then return false end
+  local more = 0
+  for _ in pairs(noted.new) do more = more + 1 end
+  for name in pairs(noted.gone) do
+    if not noted.known[name] then more = more - 1 end
+  end
+  return is_full(keys[3], noted.keep, more)
 end
 
 local function none_exists(keys)
@@ -249,6 +278,7 @@ end
 -- First pass, no writes: which operations cannot be done as they are? Also returns the type of every key.
 local function refusals(keys, args, i, also, rows)
   local refused, at, count, types = {}, 5, 0, {}
+  local noted, first_letter = {new = {}, known = {}, gone = {}}, nil
   local any_stale = redis.call('EXISTS', keys[4]) == 1
   -- A copy into an empty Redis and a run of inserts meet no key at all, and one question tells.
   local first_row = rows[args[args[i] == 'c' and i + 1 + width('c', args, i + 1) or i]]
@@ -272,10 +302,14 @@ local function refusals(keys, args, i, also, rows)
         end
       end
       at = at + 1
+    elseif code == 'x' or code == 'y' then
+      first_letter = first_letter or count
+      note_letter(noted, code, args, i + 1, keys)
     end
     i = i + 1 + (row and row.width or width(code, args, i + 1))
     count = count + 1
   end
+  if letters_are_full(noted, keys) then refused = {first_letter, 'full'} end
   return refused, types, any_stale
 end
 
@@ -329,8 +363,8 @@ end
 -- args: protocol, lease, lease ttl ms, further types that may be replaced ("" or "hash,string"),
 --       rows ("" or JSON: [{whole, ttl, names, removed}, ...]), number of the call before ("0": none since the lease),
 --       n, position field, value, ..., operations
--- Replies {'ok'}; {'behind'}: the call before was not applied, so nothing was written; {'refused', index, reason, ...}:
--- nothing was written; {'failed', index, error, ...}: the position was not moved, everything else can be written again;
+-- Replies {'ok', dead letters that were dropped for new ones}; {'behind'}: the call before was not applied, so nothing was
+-- written; {'refused', index, reason, ...}: nothing was written, by `absent`, `type` or, of a letter, `full`; {'failed', index, error, ...}: the position was not moved, everything else can be written again;
 -- {'fenced', word, holder}; {'version', n}. An error of Redis's own, as for a command without the right to it, may leave
 -- a part written as well.
 local function apply(keys, args)
@@ -346,6 +380,7 @@ local function apply(keys, args)
     return refused
   end
   local problems, done, raised = {'failed'}, nil, nil
+  dropped = 0
   done, raised = pcall(write_all, keys, args, first, rows, types, any_stale, problems)
   if not done or #problems > 1 then
     keep_mark(keys, args, first)
@@ -354,7 +389,7 @@ local function apply(keys, args)
   end
   if first > 8 then redis.call('HSET', keys[2], unpack(args, 8, first - 1)) end
   redis.call('PEXPIRE', keys[1], args[3])
-  return {'ok'}
+  return {'ok', dropped}
 end
 
 redis.register_function('syncd_apply', apply)

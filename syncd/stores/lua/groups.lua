@@ -2,8 +2,10 @@
 
 -- Letters from `i` on, each entry, n, field, value, ... An entry that the group still waits for is acknowledged with
 -- its letter. One that waits no more has a letter already, which is replaced, or was settled by another daemon, and is
--- left alone. Appends the entries of new letters to `reply`.
-local function park_all(dead, letters, stream, group, args, i, reply)
+-- left alone. Appends how many of the oldest were dropped for them, and the entries of new letters, to `reply`.
+local function park_all(dead, letters, stream, group, keep, args, i, reply)
+  local counted = #reply + 1
+  reply[counted] = 0
   while i <= #args do
     local entry, last = args[i], i + 1 + args[i + 1]
     local name = letter_name(args, i + 2, last)
@@ -16,14 +18,28 @@ local function park_all(dead, letters, stream, group, args, i, reply)
     end
     i = last + 1
   end
+  reply[counted] = drop_oldest(dead, letters, keep)
   return reply
 end
 
--- keys: dead letters, letters, stream. args: protocol, group, letters (see park_all).
--- Replies {'ok', entry of a new letter, ...}.
+-- Whether the contract keeps fewer letters than it has with these, from `i` on.
+local function parked_are_full(dead, letters, stream, group, keep, args, i)
+  local more = 0
+  while i <= #args do
+    local last = i + 1 + args[i + 1]
+    local waits = redis.pcall('XPENDING', stream, group, args[i], args[i], 1)
+    if #waits > 0 and redis.call('HEXISTS', letters, letter_name(args, i + 2, last)) == 0 then more = more + 1 end
+    i = last + 1
+  end
+  return is_full(dead, keep, more)
+end
+
+-- keys: dead letters, letters, stream. args: protocol, group, how many letters are kept (see is_full), letters (see
+-- park_all). Replies {'ok', letters dropped, entry of a new letter, ...}, or {'full'}: nothing was done.
 local function park(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
-  return park_all(keys[1], keys[2], keys[3], args[2], args, 3, {'ok'})
+  if parked_are_full(keys[1], keys[2], keys[3], args[2], args[3], args, 4) then return {'full'} end
+  return park_all(keys[1], keys[2], keys[3], args[2], args[3], args, 4, {'ok'})
 end
 
 -- Acknowledge entries that are done. One that was replayed, or fits by now, has a letter that goes with it.
@@ -53,25 +69,27 @@ end
 
 -- For a collection that takes a document twice: what is about to be written is noted before, under a number that MongoDB
 -- runs once. keys: lease, position, dead letters, letters, stream.
--- args: protocol, lease, lease ttl ms, group, projection, number of the batch that is noted now ("" for none), batch that
---       is noted from now on ("" for none), n, entry that is done, ..., letters (see park_all)
+-- args: protocol, lease, lease ttl ms, group, projection, how many letters are kept (see is_full), number of the batch that
+--       is noted now ("" for none), batch that is noted from now on ("" for none), n, entry that is done, ..., letters (see
+--       park_all)
 --       n may be "all": the whole batch that is noted now is done. MongoDB waits for nothing but the note, so these are
 --       only remembered as written, unless none is noted from now on.
--- Replies {'ok', number of the new batch or "", entry of a new letter, ...}; {'noted'}: another batch is, nothing was
--- done; {'fenced', ...}; {'version', n}.
+-- Replies {'ok', number of the new batch or "", letters dropped, entry of a new letter, ...}; {'noted'}: another batch is,
+-- nothing was done; {'full'}: neither; {'fenced', ...}; {'version', n}.
 -- A number is the time, so that no Redis that lost its data gives one twice, or one above it.
 local function advance(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end
   local said = redis.call('HMGET', keys[2], 'batch', 'number')
-  if (said[1] and said[2] or '') ~= args[6] then return {'noted'} end
+  if (said[1] and said[2] or '') ~= args[7] then return {'noted'} end
   local group = {name = args[4], projection = args[5]}
-  local last = 8 + (tonumber(args[8]) or 0)
+  local last = 9 + (tonumber(args[9]) or 0)
+  if parked_are_full(keys[3], keys[4], keys[5], args[4], args[6], args, last + 1) then return {'full'} end
   acknowledge_written(keys, group)
-  acknowledge(keys, group, args, 9, last)
-  if args[8] == 'all' and said[1] then redis.call('HSET', keys[2], 'written', said[1]) end
+  acknowledge(keys, group, args, 10, last)
+  if args[9] == 'all' and said[1] then redis.call('HSET', keys[2], 'written', said[1]) end
   local number = ''
-  if args[7] == '' then
+  if args[8] == '' then
     acknowledge_written(keys, group)
     redis.call('HDEL', keys[2], 'batch')
   else
@@ -80,10 +98,10 @@ local function advance(keys, args)
     -- The last one that was given, or that MongoDB is known to have: Redis's clock may go back.
     local last = math.max(tonumber(said[2] or '0'), tonumber(redis.call('HGET', keys[2], 'above') or '0'))
     if last >= tonumber(now) then number = ('%.0f'):format(last + 1) end
-    redis.call('HSET', keys[2], 'batch', args[7], 'number', number, 'since', now)
+    redis.call('HSET', keys[2], 'batch', args[8], 'number', number, 'since', now)
   end
   redis.call('PEXPIRE', keys[1], args[3])
-  return park_all(keys[3], keys[4], keys[5], args[4], args, last + 1, {'ok', number})
+  return park_all(keys[3], keys[4], keys[5], args[4], args[6], args, last + 1, {'ok', number})
 end
 
 -- keys: lease, position. args: protocol, lease, a number that MongoDB has seen. Later batches have greater ones.

@@ -150,6 +150,16 @@ local function renew(keys, args)
   return {'ok'}
 end
 
+-- keys: lease, position, what is said. args: protocol, lease, lease ttl ms, what the lane says of itself.
+-- For those that stand by. A daemon that has stopped says nothing more, so it is forgotten soon. Replies {'ok'} or what
+-- `fenced` says.
+local function say(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  redis.call('SET', keys[3], args[2] .. ' ' .. args[4], 'PX', args[3])
+  return {'ok'}
+end
+
 -- args: protocol, lease. Gives the lease back: a daemon with older contract files may go on.
 local function release_lease(keys, args)
   local stop = fenced(keys, args)
@@ -178,6 +188,7 @@ end
 -- A full memory must not take the lease from a healthy daemon: these may run then.
 redis.register_function{function_name = 'syncd_lease', callback = lease, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_renew', callback = renew, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_say', callback = say, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_release', callback = release_lease, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_forget', callback = forget, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_drop', callback = drop, flags = {'allow-oom'}}

@@ -84,6 +84,24 @@ local function settle(dead, letters, args, first, last)
   return count
 end
 
+-- How many letters a contract keeps goes along with each, as `keep`: "10000" means that more than these are refused, and
+-- a person is waited for, "-10000" that the oldest go, and "0" that there is no end.
+local function is_full(dead, keep, more)
+  keep = tonumber(keep)
+  if keep <= 0 or more <= 0 then return false end
+  local waiting = redis.pcall('XLEN', dead)
+  return type(waiting) == 'number' and waiting + more > keep -- what is no stream takes no letter, and says so itself
+end
+
+-- Remove the oldest letters above the bound; how many.
+local function drop_oldest(dead, letters, keep)
+  local above = tonumber(keep) < 0 and redis.call('XLEN', dead) + keep or 0
+  if above <= 0 then return 0 end
+  local entries = {}
+  for at, entry in ipairs(redis.call('XRANGE', dead, '-', '+', 'COUNT', above)) do entries[at] = entry[1] end
+  return settle(dead, letters, entries, 1, #entries)
+end
+
 -- A reply of XINFO by name.
 local function told(reply)
   local said = {}

@@ -127,24 +127,37 @@ local function look_state(keys, args)
 end
 
 -- keys: lease, position, dead letters, letters, outbox (or the position once more)
--- args: protocol, lease, lease ttl ms, first id of the outbox that stays or '', n, name of a letter that is settled, ...,
---       then n, field, value, ... of each new letter. Replies {'ok', 1 or 0, ...}: whether each letter is a new one.
+-- args: protocol, lease, lease ttl ms, first id of the outbox that stays or '', how many letters are kept (see is_full), n,
+--       name of a letter that is settled, ..., then n, field, value, ... of each new letter.
+-- Replies {'ok', letters dropped, 1 or 0, ...}: whether each letter is a new one; {'full'}: nothing was done.
 local function done_state(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end
+  local settled, more, i = {}, 0, 7 + args[6]
+  for at = 7, i - 1 do
+    settled[args[at]] = redis.call('HEXISTS', keys[4], args[at]) == 1
+    if settled[args[at]] then more = more - 1 end
+  end
+  local at = i
+  while at <= #args do
+    local last = at + args[at]
+    local name = letter_name(args, at + 1, last)
+    if settled[name] or redis.call('HEXISTS', keys[4], name) == 0 then more = more + 1 end
+    at = last + 1
+  end
+  if is_full(keys[3], args[5], more) then return {'full'} end
   redis.call('PEXPIRE', keys[1], args[3])
   if args[4] ~= '' then
     redis.call('HINCRBY', keys[2], 'removed', redis.call('XTRIM', keys[5], 'MINID', args[4]))
   end
-  local i = 6 + args[5]
-  for at = 6, i - 1 do
+  for at = 7, i - 1 do
     local before = redis.call('HGET', keys[4], args[at])
     if before then
       redis.call('XDEL', keys[3], before)
       redis.call('HDEL', keys[4], args[at])
     end
   end
-  local reply = {'ok'}
+  local reply = {'ok', 0}
   while i <= #args do
     local last = i + args[i]
     local name = letter_name(args, i + 1, last)
@@ -154,6 +167,7 @@ local function done_state(keys, args)
     reply[#reply + 1] = before and 0 or 1
     i = last + 1
   end
+  reply[2] = drop_oldest(keys[3], keys[4], args[5])
   return reply
 end
 

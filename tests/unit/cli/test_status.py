@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from syncd.cli.status import _print_table
+from syncd.cli.status import _columns, _lines, _print_table, _row
 from syncd.inbound.status import LaneStatus
 
 
@@ -34,3 +34,28 @@ def test_a_state_is_not_told_twice(capsys: pytest.CaptureFixture[str]) -> None:
     assert not shown(lane, capsys)
     lane.enter("waiting", error="no connection")
     assert shown(lane, capsys) == ["film: no connection"]
+
+
+def table(capsys: pytest.CaptureFixture[str], width: int, *lanes: dict[str, Any]) -> list[str]:
+    rows = [_row(lane) for lane in lanes]
+    return list(_lines(rows, _columns(rows, width)))
+
+
+def test_a_narrow_terminal_leaves_columns_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is cut: at 80 columns those of little use are left out, and a wide one shows all."""
+    lane = LaneStatus("a-contract-with-a-long-name", "catalog.films_of_all_times", 1.0)
+    lane.enter("live")
+    narrow, wide = (table(capsys, width, lane.as_dict()) for width in (80, 200))
+    assert max(map(len, narrow)) <= 80
+    assert "a-contract-with-a-long-name" in narrow[1]
+    assert narrow[0].split("  ")[0] == "contract"
+    assert "position" in wide[0]
+    assert "catalog.films_of_all_times" in wide[1]
+
+
+def test_what_is_not_known_is_a_question_mark(capsys: pytest.CaptureFixture[str]) -> None:
+    """nothing_silent: not a zero, which would be a claim."""
+    lane = LaneStatus("film", "catalog.films", 1.0)
+    assert table(capsys, 200, lane.as_dict())[1].split() == [
+        "film", "catalog.films", "starting", "?", "0", "?", "?", "?",
+    ]  # fmt: skip

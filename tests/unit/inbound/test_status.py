@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 from bson import Timestamp
 from structlog.testing import capture_logs
 
+from syncd import telemetry
 from syncd.inbound import status
 from syncd.inbound.status import OPLOG_CALM_S, LaneStatus
 from syncd.lanes import status as base
-from syncd.lanes.status import SILENT_S
+from syncd.lanes.status import LONG_SILENT_S, SILENT_S
 from syncd.stores.position import Position
 from syncd.stores.times import moment
 
@@ -107,11 +109,51 @@ def test_late_is_not_ready(clock: Clock) -> None:
     assert lane.ready
 
 
-def test_a_standby_is_ready(clock: Clock) -> None:
-    """Another daemon serves; an error that came before does not count."""
+def test_a_standby_is_ready_while_its_peer_serves(clock: Clock) -> None:
+    """nothing_silent: ready is what another daemon says, not what nobody denies; and no word is no yes."""
     lane = LaneStatus("film", "catalog.films", 1.0)
     lane.enter("standby", error="another daemon holds the lease")
-    clock.now += 100
+    assert lane.complaint == "nobody has said yet that the other daemon works"
+    lane.peer = ""
     assert lane.ready
+    clock.now += LONG_SILENT_S + 1
+    assert lane.complaint == "standing by, without a word for 31 s"
     lane.enter("waiting", error="no connection to Redis")
     assert lane.complaint == "no connection to Redis"
+
+
+def unknown(lane: LaneStatus) -> bool:
+    said = lane.as_dict()
+    figures = said["lag_seconds"], said["position"], said["dead_letters"], said["snapshot"]["copied"]
+    return figures == (None, None, None, None)
+
+
+def test_what_nobody_knows_is_not_zero(clock: Clock) -> None:
+    """nothing_silent: before a lane has looked, and once another daemon does its work, nothing is claimed: null on the
+    page, NaN in the metrics."""
+    lane = LaneStatus("unknown", "catalog.films", None)
+    assert unknown(lane)
+    lane.known(at(NOW))
+    lane.enter("live")
+    lane.letters(12)
+    assert not unknown(lane)
+    assert lane.as_dict()["position"] == f"{NOW}:1"
+    lane.left()
+    assert unknown(lane)
+    lane.measure()
+    for gauge in (telemetry.LAG, telemetry.DEAD, telemetry.POSITION_AGE):
+        assert math.isnan(gauge.labels("unknown")._value.get())
+
+
+def test_the_age_counts_from_what_was_applied(clock: Clock) -> None:
+    """nothing_silent: a lane that waits, or starts again, is as old as what Redis was last known to show."""
+    lane = LaneStatus("film", "catalog.films", None)
+    lane.enter("live")
+    lane.took([{"wallTime": clock.time() * 1000}])
+    for state in ("waiting", "catching_up", "waiting"):
+        clock.now += 100
+        lane.known(at(NOW + 900))
+        lane.enter(state)
+    assert lane.lag() == 300
+    lane.known(Position())
+    assert lane.lag() is None, "an empty Redis shows nothing"

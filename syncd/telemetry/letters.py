@@ -1,0 +1,144 @@
+"""Events of dead letters. One update of a collection may make thousands: the same trouble is one line, with a count."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import structlog
+
+from syncd.telemetry.metrics import DEAD_DROPPED, DEAD_REASONS, DEAD_TOTAL
+
+_log = structlog.stdlib.get_logger("syncd")
+INTERVAL_S = 10.0
+"""Of letters alike the first are told at once, and those of the interval behind them together, at its end."""
+_FIELD = re.compile(r"^field `?([^`]+?)`?(?:: | of key template )")
+
+
+def field_of(detail: str) -> str:
+    """The field that a letter's detail names; empty where it names none."""
+    found = _FIELD.match(detail)
+    return found[1] if found else ""
+
+
+class _Kind(NamedTuple):
+    """Letters that are alike."""
+
+    contract: str
+    projection: str
+    reason: str
+    field: str
+
+
+class Digest:
+    """Tells of letters, of each kind once in an interval. Thread-safe."""
+
+    def __init__(self, interval_s: float = INTERVAL_S) -> None:
+        self._interval_s = interval_s
+        self._lock = threading.Lock()
+        self._told: dict[_Kind, float] = {}
+        self._waiting: Counter[_Kind] = Counter()
+        self._details: dict[_Kind, str] = {}
+        self._timer: threading.Timer | None = None
+
+    def add(self, kinds: dict[_Kind, tuple[int, str]]) -> None:
+        """So many letters of each kind, and what one of them says."""
+        with self._lock:
+            now = time.monotonic()
+            for kind, (count, detail) in kinds.items():
+                if now < self._told.get(kind, 0.0):
+                    self._waiting[kind] += count
+                    self._details[kind] = detail
+                else:
+                    self._tell(kind, count, detail)
+                    self._told[kind] = now + self._interval_s
+            if self._told and self._timer is None:
+                self._wake_in(self._interval_s)
+
+    def flush(self) -> None:
+        """Tell what has been counted, all of it."""
+        with self._lock:
+            self._tell_waiting(list(self._waiting))
+            if self._timer is not None:
+                self._timer.cancel()
+            self._told, self._timer = {}, None
+
+    def _look(self) -> None:
+        """Intervals that have ended: a kind that came again gets another, one that did not is forgotten."""
+        with self._lock:
+            now, self._timer = time.monotonic(), None
+            ended = [kind for kind, end in self._told.items() if now >= end]
+            again = [kind for kind in ended if kind in self._waiting]
+            self._tell_waiting(again)
+            for kind in ended:
+                del self._told[kind]
+            self._told |= dict.fromkeys(again, now + self._interval_s)
+            if self._told:
+                self._wake_in(max(0.01, min(self._told.values()) - now))
+
+    def _wake_in(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._look)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _tell_waiting(self, kinds: list[_Kind]) -> None:
+        for kind in kinds:
+            self._tell(kind, self._waiting.pop(kind), self._details.pop(kind))
+
+    def _tell(self, kind: _Kind, count: int, detail: str) -> None:
+        _log.warning(
+            "dead letter", contract=kind.contract, reason=kind.reason, projection=kind.projection,
+            field=kind.field or None, count=count, detail=detail, see=f"syncd deadletters list {kind.contract}",
+        )  # fmt: skip
+
+
+_DIGEST = Digest()
+
+
+def dead_letters(contract: str, letters: Iterable[tuple[str, str, str]]) -> None:
+    """Changes were parked: projection, reason and detail of each. Keys carry ids, so they stay out of the log."""
+    kinds: dict[_Kind, tuple[int, str]] = {}
+    for projection, reason, detail in letters:
+        DEAD_TOTAL.labels(contract, reason if reason in DEAD_REASONS else "other").inc()
+        kind = _Kind(contract, projection, reason, field_of(detail))
+        kinds[kind] = kinds.get(kind, (0, ""))[0] + 1, detail
+    if kinds:
+        _DIGEST.add(kinds)
+
+
+def tell_dead_letters() -> None:
+    """Before the process ends, what has been counted and not told yet."""
+    _DIGEST.flush()
+
+
+def letters_dropped(contract: str, count: int) -> None:
+    """The oldest dead letters gave way to new ones, as the contract says."""
+    if count:
+        DEAD_DROPPED.labels(contract).inc(count)
+        _DIGEST.add({_Kind(contract, "", "dropped", ""): (count, _OLDEST)})
+
+
+_OLDEST = (
+    "the oldest letters were dropped for new ones (sync.dead_letters), nobody knows their documents any more"
+)
+
+
+def letters_full(contract: str, error: str) -> None:
+    """The contract keeps no more letters, and says that the lane pauses then."""
+    _log.error("lane paused, its dead letters are full", contract=contract, error=error)
+
+
+def dead_letters_wait(contract: str, count: int) -> None:
+    """A run found dead letters: also those that a daemon stored which did not live to tell."""
+    _log.warning(
+        "dead letters wait", contract=contract, count=count, see=f"syncd deadletters list {contract}"
+    )
+
+
+def replayed(contract: str, count: int) -> None:
+    """Dead letters were tried again."""
+    _log.info("dead letters replayed", contract=contract, count=count)
