@@ -13,7 +13,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from tests.faults.conftest import Rig
-from tests.support.check import wait_until
+from tests.support.check import PATIENCE_S, wait_until
 from tests.support.contracts import projection
 from tests.support.daemon import Daemon
 from tests.support.scene import Flow
@@ -88,7 +88,7 @@ def monitored(url: str) -> Iterator[list[list[str]]]:
         thread.start()
         yield lines
         client.connection_pool.disconnect()
-    thread.join(5)
+    thread.join(PATIENCE_S)
 
 
 def test_a_daemon_that_slept_writes_nothing(rig: Rig) -> None:

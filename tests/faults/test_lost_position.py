@@ -76,6 +76,7 @@ def test_a_history_that_is_lost(rig: Rig, code: int) -> None:
 @pytest.mark.parametrize("code", [280, 286])
 def test_a_history_that_is_lost_while_the_lane_is_live(rig: Rig, code: int) -> None:
     """nothing_lost, nothing_silent: readiness goes with the position and comes back with the copy."""
+    rig.keep_own_streams()
     flow = rig.scene.run("film", CARD, documents=films())
     rig.scene.daemon.wait_ready()
     rig.redis_proxy.delay(0.02)
@@ -208,6 +209,7 @@ def test_positions_lost_again_and_again(rig: Rig) -> None:
 
 def test_losses_that_were_mended_are_not_counted(rig: Rig) -> None:
     """nothing_silent: a loss of which the lane recovered is not held against it, without documents too."""
+    rig.keep_own_streams()
     flow = rig.scene.run("film", CARD)
     for turn in range(1, 6):
         with failing(flow.collection, "getMore", 286, times=1) as point:

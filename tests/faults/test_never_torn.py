@@ -12,7 +12,7 @@ import pytest
 
 from syncd.embedded import RedisServer
 from tests.faults.conftest import Rig
-from tests.support.check import wait_until
+from tests.support.check import PATIENCE_S, wait_until
 from tests.support.contracts import projection
 from tests.support.proxy import Proxy
 from tests.support.scene import Flow, Scene
@@ -98,7 +98,7 @@ def test_a_partial_update_that_loses_its_reply(small: Small, flow: Flow) -> None
     for number in range(5):
         lost = small.proxy.close_after_next_request(containing=b"syncd_apply")
         flow.collection.update_one({"_id": number}, {"$set": {"title": "one"}})
-        assert lost.wait(10)
+        assert lost.wait(PATIENCE_S)
         flow.redis.delete(flow.key(number), flow.key(number, "doc"))
         flow.collection.update_one({"_id": number}, {"$set": {"year": 2}})
         flow.wait_hash(number, {"title": "one", "year": "2", "text": "x" * 50})

@@ -35,7 +35,7 @@ from syncd.stores.mongo import MongoStore
 from syncd.stores.ranges import ALL
 from syncd.stores.times import ZERO
 from tests.faults.conftest import Rig
-from tests.support.check import wait_until
+from tests.support.check import PATIENCE_S, wait_until
 from tests.support.contracts import projection
 from tests.support.daemon import Daemon
 from tests.support.dask import dask_cluster, dask_worker
@@ -143,7 +143,7 @@ def test_workers_that_hang_when_the_daemon_stops(rig: Rig) -> None:
         assert workers
         for worker in workers:
             worker.suspend()
-    assert daemon.terminate(15) == 0
+    assert daemon.terminate() == 0
     wait_until(partial(are_gone, workers), 10)
     assert 0 < flow.copied() < COUNT
     rig.redis_proxy.restore()
@@ -404,9 +404,9 @@ def test_a_pool_that_is_closed_while_its_workers_start() -> None:
     with pool.used():
         with pool.used():
             assert pool.executor() is None
-            assert opened.wait(20)
+            assert opened.wait(PATIENCE_S)
             pool.close()
-            assert closed.wait(20)
+            assert closed.wait(PATIENCE_S)
         assert pool.executor() is None
         assert pool._keeper is None
     never.set()

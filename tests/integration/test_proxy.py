@@ -12,7 +12,7 @@ from pymongo import MongoClient
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.support.check import wait_until
+from tests.support.check import PATIENCE_S, wait_until
 from tests.support.proxy import Proxy
 
 
@@ -95,7 +95,7 @@ def test_close_after_next_request_applies_it_and_breaks(
     assert not sprung.is_set()
     with pytest.raises(redis_driver.ConnectionError):
         through.set(prefix, "the one")
-    assert sprung.wait(1)
+    assert sprung.wait(PATIENCE_S)
     assert redis.get(prefix) == b"the one"
     assert through.get(prefix) == b"the one"
 

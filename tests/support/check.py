@@ -10,15 +10,19 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 POLL = 0.02  # seconds
+PATIENCE_S = 60.0
+"""No wait gives up earlier: on a slow machine, or one that does other work too, everything takes longer. A test that
+passes waits for nothing longer than it takes."""
 
 
 def wait_until(
-    predicate: Callable[[], Value], timeout: float = 10, message: str | Callable[[], object] = ""
+    predicate: Callable[[], Value], timeout: float = PATIENCE_S, message: str | Callable[[], object] = ""
 ) -> Value:
-    """Returns the first truthy answer of `predicate`; fails after `timeout` seconds.
+    """Returns the first truthy answer of `predicate`; fails after `timeout` seconds, and not before PATIENCE_S.
 
     `message` may be a function, called only on failure, to say what was there instead.
     """
+    timeout = max(timeout, PATIENCE_S)
     deadline = time.monotonic() + timeout
     while True:
         answer = predicate()
