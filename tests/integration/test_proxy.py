@@ -59,7 +59,7 @@ def test_delay_is_added_in_each_direction(proxy: Proxy, through: redis_driver.Re
     proxy.delay(0.1)
     started = time.monotonic()
     through.ping()
-    assert 0.2 <= time.monotonic() - started < 0.3
+    assert time.monotonic() - started >= 0.2
 
 
 def test_half_open_applies_requests_and_loses_replies(

@@ -16,7 +16,7 @@ from pymongo.collection import Collection
 from syncd.errors import FencedError, TransientError
 from syncd.stores.mongo import MongoStore
 from syncd.writebehind.session import ContractSession, session_id
-from tests.support.check import PATIENCE_S, wait_until
+from tests.support.check import PATIENCE_S, SOON_S, wait_until
 from tests.support.proxy import Proxy
 
 Document = dict[str, Any]
@@ -120,7 +120,7 @@ def test_an_end_without_mongodb(collection: Collection[Document], proxy: Proxy) 
     wait_until(lambda: not store.client.nodes)
     began = time.monotonic()
     store.close()
-    assert time.monotonic() - began < 7
+    assert time.monotonic() - began < SOON_S
 
 
 def test_errors_of_single_statements(collection: Collection[Document], daemon: Open) -> None:

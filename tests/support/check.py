@@ -13,6 +13,9 @@ POLL = 0.02  # seconds
 PATIENCE_S = 60.0
 """No wait gives up earlier: on a slow machine, or one that does other work too, everything takes longer. A test that
 passes waits for nothing longer than it takes."""
+SOON_S = 20.0
+"""What happens at once has happened by then, on a machine that does other work too. Less than any time-out, and than
+the 25 s that a daemon which is told to stop waits for its lanes."""
 
 
 def wait_until(
