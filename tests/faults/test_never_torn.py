@@ -204,3 +204,12 @@ def test_what_readers_see_while_an_edited_contract_is_copied(rig: Rig) -> None:
     half.release()
     flow.wait_live()
     flow.assert_same()
+    # Under another key: both are there, until the sweep.
+    half = rig.redis_proxy.hold_request(b"syncd_apply", flow.key(f"second:{count // 2}").encode())
+    flow.write(projection(["title", "text"], key="second:{_id}"))
+    half.wait()
+    assert flow.hash("second:0") == flow.hash(0) == {"title": "film 0", "text": "x" * 50}
+    assert (flow.hash(f"second:{count - 1}"), len(flow.hash(count - 1))) == ({}, 2)
+    half.release()
+    flow.wait_live()
+    assert flow.keys() == {f"second:{n}" for n in range(count)}
