@@ -10,6 +10,8 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 POLL = 0.02  # seconds
+LONGEST_POLL = 0.1
+"""A long wait asks less and less often: each question costs CPU here and in whoever is asked, and other tests wait for it."""
 PATIENCE_S = 60.0
 """No wait gives up earlier: on a slow machine, or one that does other work too, everything takes longer. A test that
 passes waits for nothing longer than it takes."""
@@ -26,7 +28,7 @@ def wait_until(
     `message` may be a function, called only on failure, to say what was there instead.
     """
     timeout = max(timeout, PATIENCE_S)
-    deadline = time.monotonic() + timeout
+    deadline, pause = time.monotonic() + timeout, POLL
     while True:
         answer = predicate()
         if answer:
@@ -36,7 +38,8 @@ def wait_until(
             raise AssertionError(
                 f"not within {timeout:g} s: {said or 'the condition'}; last answer: {answer!r}"
             )
-        time.sleep(POLL)
+        time.sleep(pause)
+        pause = min(LONGEST_POLL, pause * 1.1)
 
 
 @contextmanager
