@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+ROUNDS ?= 3
 # Most fault tests wait: for an election, a lease, a timeout. Files run side by side, each with servers of its own.
 PARALLEL ?= -n 4 --dist loadfile
 VENV := .venv
@@ -10,7 +11,12 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak clean
+.PHONY: help demo test slow lint lock sbom bench soak clean
+
+# What is in the image, with hashes. No index is named: whoever installs it has one.
+COMPILE := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header
+LOCKS := deploy/lock
 
 help:  ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,10 +27,26 @@ demo: $(INSTALLED)  ## a MongoDB, a Redis and syncd between them, with real data
 test: lint  ## lint, then all tests, against real servers that come with the install
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
+slow: lint  ## all tests at half the speed of this machine, three times (ROUNDS=1 for once)
+	$(BIN)/python -m tests.support.slow --speed 0.5 --rounds $(ROUNDS) -- \
+		$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
 lint: $(INSTALLED)  ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+lock: $(INSTALLED)  ## deploy/lock: what the image installs, by hash (ARGS=--upgrade for newer versions)
+	$(COMPILE) pyproject.toml $(ARGS) -o $(LOCKS)/requirements.txt
+	$(COMPILE) pyproject.toml --extra dask $(ARGS) -o $(LOCKS)/requirements-dask.txt
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' | \
+		$(COMPILE) - $(ARGS) -o $(LOCKS)/build.txt
+
+sbom: $(INSTALLED)  ## dist/syncd.cdx.json: a bill of materials of the image (CycloneDX), out of the lock file
+	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python cyclonedx-bom
+	@mkdir -p dist
+	$(BIN)/cyclonedx-py requirements $(LOCKS)/requirements.txt --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --output-file dist/syncd.cdx.json
 
 bench: $(INSTALLED)  ## syncd against its targets, its peers and the limit of the servers (ARGS="--only backlog,cpu")
 	$(BIN)/python -m benchmarks $(ARGS)

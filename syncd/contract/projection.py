@@ -101,7 +101,8 @@ class Projection(Model):
     key: str = Field(
         min_length=1,
         max_length=512,
-        description='Key template, such as "movie:{_id}"; of a stream, its key.',
+        description='Key template, such as "movie:{_id}"; of a stream, its key. Towards Redis all keys of the template '
+        "belong to syncd: it overwrites what others write there, and deletes what has no document.",
     )
     ttl: Ttl | None = Field(
         None,

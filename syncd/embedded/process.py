@@ -54,7 +54,7 @@ class ChildProcess:
         log: Path,
         answers: Callable[[], bool],
         env: Mapping[str, str] | None = None,
-        timeout: float = 30.0,
+        timeout: float = 60.0,
         log_noise: str | None = None,
     ) -> None:
         self.command = [str(part) for part in command]

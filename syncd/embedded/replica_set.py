@@ -14,7 +14,7 @@ from syncd.embedded.mongo import Document, Mongod
 from syncd.errors import PlatformError
 
 POLL = 0.05  # seconds between two looks at a replica set
-PRIMARY_TIMEOUT = 30.0  # seconds
+PRIMARY_TIMEOUT = 60.0  # seconds
 ELECTION_TIMEOUT_MS = 1_000  # a primary that is gone is missed after this; MongoDB's default is 10 s
 HEARTBEAT_MS = 200
 ALREADY_INITIALIZED = 23

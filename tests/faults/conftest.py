@@ -15,6 +15,11 @@ from tests.support.hold import Hold
 from tests.support.proxy import Proxy
 from tests.support.scene import Scene
 
+OPEN_SHARED = b"\x10aggregate\x00\x01\x00\x00\x00"
+"""How a stream over a whole database begins: `aggregate: 1`, where others name their collection."""
+MOST_STREAMS = 50
+"""More than any test opens, trying again every half minute."""
+
 
 @dataclass(frozen=True)
 class Rig:
@@ -25,6 +30,12 @@ class Rig:
     redis: RedisServer
     mongo_proxy: Proxy
     redis_proxy: Proxy
+
+    def keep_own_streams(self) -> None:
+        """From now on no lane shares a stream: a quiet one would, after seconds, and ask for its changes in another
+        way. For tests that wait for the lane's own `getMore`. Lasts until the proxy is restored."""
+        for _ in range(MOST_STREAMS):
+            self.mongo_proxy.hold_request(OPEN_SHARED)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.faults.conftest import Rig, again, killed_at
-from tests.support.check import wait_until
+from tests.support.check import PATIENCE_S, wait_until
 from tests.support.failpoint import failing
 from tests.support.memory import Memory
 from tests.support.scene import Flow, Scene
@@ -107,6 +107,7 @@ def test_mongodb_away(rig: Rig) -> None:
     flow = live(rig, "away")
     append(flow, range(10))
     wait_numbers(flow, range(10))
+    wait_done(flow)  # a document is there a moment before its entry is acknowledged
     rig.mongo_proxy.cut()
     append(flow, range(10, COUNT))
     flow.wait_state("waiting", 40)
@@ -124,7 +125,7 @@ def test_a_lost_reply_of_redis(rig: Rig) -> None:
     flow = live(rig, "reply")
     closed = rig.redis_proxy.close_after_next_request(b"XREADGROUP")
     append(flow, range(COUNT))
-    assert closed.wait(20)
+    assert closed.wait(PATIENCE_S)
     append(flow, range(COUNT, 2 * COUNT))
     wait_numbers(flow, range(2 * COUNT))
     wait_done(flow)

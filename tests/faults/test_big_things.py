@@ -96,6 +96,7 @@ def test_an_id_that_is_larger_than_any_event(rig: Rig) -> None:
 
 def test_events_that_are_too_large_on_and_on(rig: Rig) -> None:
     """nothing_silent: a stream that answers "too large" whatever it is asked for does not keep the lane in a circle."""
+    rig.keep_own_streams()
     flow = rig.scene.run("film", projection(["n"]), documents=[{"_id": 1, "n": 1}])
     with failing(flow.collection, "getMore", EVENT_TOO_LARGE) as point:
         flow.collection.update_one({"_id": 1}, {"$set": {"n": 2}})

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.faults.conftest import Rig
-from tests.support.check import wait_until
+from tests.support.check import SOON_S, wait_until
 from tests.support.contracts import projection
 from tests.support.scene import Flow
 
@@ -16,7 +16,6 @@ COUNT = 500
 SAID_S = 20.0
 GIVEN_UP_S = 12.0
 """After it was said that nothing is heard: by then a lane does not wait for the answer any more."""
-STOPPED_S = 6.0
 """A search for a server alone takes ten."""
 
 
@@ -138,7 +137,7 @@ def test_a_stop_while_mongodb_is_away(rig: Rig) -> None:
     wait_complaint(rig, flow, "no answer from MongoDB")
     began = time.monotonic()
     assert daemon.terminate() == 0
-    assert time.monotonic() - began < STOPPED_S
+    assert time.monotonic() - began < SOON_S
     rig.mongo_proxy.restore()
     daemon.start()
     flow.catch_up()

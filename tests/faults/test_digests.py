@@ -28,6 +28,11 @@ def begin(rig: Rig, **more: Any) -> Flow:
     return rig.scene.run("film", CARD, documents=films, reconcile=DIGEST, **more)
 
 
+def asking(flow: Flow) -> tuple[bytes, bytes]:
+    """How the lane's own stream asks for changes."""
+    return b"getMore\x00", flow.collection.name.encode()
+
+
 def change_some(flow: Flow) -> None:
     """Fractions, a field that goes, documents that come and go, and one that comes back to what it was."""
     flow.collection.update_many({"_id": {"$lt": 20}}, {"$inc": {"score": 0.25}})
@@ -65,13 +70,18 @@ def test_a_lost_position_costs_what_differs(rig: Rig) -> None:
 def test_a_digest_that_is_ahead_of_the_stream(rig: Rig) -> None:
     """nothing_silent: a digest that MongoDB gave is not stored before the stream has come so far: a crash would leave
     it beside a key that shows an older state."""
+    rig.keep_own_streams()
     flow = begin(rig)
     wait_known(flow, rig.redis.url)
+    before = rig.mongo_proxy.hold_reply(*asking(flow))
+    before.wait()
+    # The stream asks for nothing until this reply is there: the next brings the change, and the one after it is held.
+    streamed = rig.mongo_proxy.hold_reply(*asking(flow), nth=2)
     asked = rig.mongo_proxy.hold_request(flow.command("find"), b"_syncd_source")
     flow.collection.update_one({"_id": 40}, {"$inc": {"score": 0.25}})
-    asked.wait()
-    streamed = rig.mongo_proxy.hold_reply(b"getMore\x00", flow.collection.name.encode())
+    before.release()
     streamed.wait()
+    asked.wait()
     flow.collection.update_one({"_id": 40}, {"$inc": {"score": 0.25}})
     asked.release()
     time.sleep(2.5)  # nothing happens, and that is what is to be seen

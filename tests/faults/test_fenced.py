@@ -13,7 +13,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from tests.faults.conftest import Rig
-from tests.support.check import wait_until
+from tests.support.check import PATIENCE_S, SOON_S, wait_until
 from tests.support.contracts import projection
 from tests.support.daemon import Daemon
 from tests.support.scene import Flow
@@ -39,11 +39,11 @@ def run_two(rig: Rig, count: int = 500, **env: str) -> tuple[Flow, Daemon, Daemo
 
 
 def test_a_standby_takes_over(rig: Rig) -> None:
-    """Of two daemons one works and both are ready. Within 15 s of a kill -9, and at once after a stop, the other goes
-    on without a snapshot."""
-    flow, first, second = run_two(rig)
-    assert first.is_ready()
-    assert second.is_ready()
+    """Of two daemons one works and both are ready. After a kill -9, and after a stop, the other does not wait for the
+    lease to run out, and goes on without a snapshot."""
+    flow, first, second = run_two(rig, SYNCD_LEASE_TTL=str(2 * SOON_S))
+    first.wait_ready()
+    second.wait_ready()
     assert (first.metric("syncd_lease_held"), second.metric("syncd_lease_held")) == (1, 0)
     holder = flow.redis.get(flow.names.control("lease"))
     flow.collection.update_many({}, {"$set": {"n": 1}})
@@ -52,8 +52,9 @@ def test_a_standby_takes_over(rig: Rig) -> None:
     first.kill()
     began = time.monotonic()
     flow.collection.update_many({}, {"$set": {"n": 2}})
-    flow.wait_same(15)
-    wait_until(lambda: second.lane_state() == "live", 15 - (time.monotonic() - began))
+    flow.wait_same()
+    wait_until(lambda: second.lane_state() == "live")
+    assert time.monotonic() - began < 2 * SOON_S, "it knew that the holder was dead"
     assert flow.redis.get(flow.names.control("lease")) != holder
     assert not second.logs(event="snapshot started")
     first.start()
@@ -62,7 +63,7 @@ def test_a_standby_takes_over(rig: Rig) -> None:
     assert second.terminate() == 0
     began = time.monotonic()
     wait_until(lambda: first.lane_state() in ("catching_up", "live"), 10)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < SOON_S
     flow.collection.insert_one(film(1000))
     flow.wait_same()
 
@@ -88,14 +89,14 @@ def monitored(url: str) -> Iterator[list[list[str]]]:
         thread.start()
         yield lines
         client.connection_pool.disconnect()
-    thread.join(5)
+    thread.join(PATIENCE_S)
 
 
 def test_a_daemon_that_slept_writes_nothing(rig: Rig) -> None:
     """A daemon frozen in the middle of its work and revived after another took over changes nothing any more."""
     flow, first, second = run_two(rig, 2000, SYNCD_LEASE_TTL=str(LEASE_S), SYNCD_BATCH_WRITES="20")
     old = flow.redis.get(flow.names.control("lease")).decode()
-    rig.redis_proxy.delay(0.01)
+    rig.redis_proxy.delay(0.05)
     flow.collection.update_many({}, {"$set": {"n": 1}})
     wait_until(lambda: flow.redis.hget(flow.key(200), "n") == b"1")
     first.pause()
@@ -113,7 +114,7 @@ def test_a_daemon_that_slept_writes_nothing(rig: Rig) -> None:
     assert {command for called in calls for command in called} <= READS
     flow.assert_same()
     assert first.metric("syncd_lease_held") == 0
-    assert first.is_ready()
+    first.wait_ready()
     second.kill()
     flow.collection.update_many({}, {"$set": {"n": 3}})
     flow.wait_same()
@@ -153,7 +154,7 @@ def test_a_daemon_that_was_cut_off_writes_nothing(rig: Rig) -> None:
     wait_until(lambda: first.lane_state() in ("standby", "waiting"), 20, first.process.log_tail)
     flow.assert_same()
     wait_until(lambda: first.lane_state() == "standby", 20, first.process.log_tail)
-    assert second.lane_state() == "live"
+    wait_until(lambda: second.lane_state() == "live", message=second.process.log_tail)
     flow.assert_same()
 
 

@@ -24,7 +24,7 @@ from tests.support.contracts import projection
 from tests.support.daemon import Daemon
 from tests.support.failpoint import failing
 from tests.support.scene import Flow, Scene
-from tests.support.slow import slowed
+from tests.support.slow_server import slowed
 
 SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
 """30: three million entries of other collections, and SYNCD_LEASE_TTL as it is by default."""

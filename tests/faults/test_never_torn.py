@@ -12,7 +12,7 @@ import pytest
 
 from syncd.embedded import RedisServer
 from tests.faults.conftest import Rig
-from tests.support.check import wait_until
+from tests.support.check import PATIENCE_S, wait_until
 from tests.support.contracts import projection
 from tests.support.proxy import Proxy
 from tests.support.scene import Flow, Scene
@@ -98,7 +98,7 @@ def test_a_partial_update_that_loses_its_reply(small: Small, flow: Flow) -> None
     for number in range(5):
         lost = small.proxy.close_after_next_request(containing=b"syncd_apply")
         flow.collection.update_one({"_id": number}, {"$set": {"title": "one"}})
-        assert lost.wait(10)
+        assert lost.wait(PATIENCE_S)
         flow.redis.delete(flow.key(number), flow.key(number, "doc"))
         flow.collection.update_one({"_id": number}, {"$set": {"year": 2}})
         flow.wait_hash(number, {"title": "one", "year": "2", "text": "x" * 50})
@@ -115,11 +115,13 @@ def test_an_update_of_a_key_that_is_older_than_the_stream(rig: Rig) -> None:
     flow.redis.delete(flow.names.control("position"))
     flow.collection.update_many({}, {"$set": {"title": "second"}})
     rig.redis_proxy.delay(0.002)
+    hold = rig.redis_proxy.hold_request(b"syncd_apply", nth=30)
     rig.scene.another_daemon(SYNCD_BATCH_WRITES="20", SYNCD_CHUNK_DOCUMENTS="100").start()
-    wait_until(lambda: flow.copied() > 0)
+    hold.wait()
     last = range(1950, 2000)
     flow.collection.update_many({"_id": {"$gte": last[0]}}, {"$set": {"year": 1}})
-    assert flow.copied() < last[0], "the snapshot was too fast"
+    assert 0 < flow.copied() < last[0]
+    hold.release()
     waiting = set(last)
     while waiting:
         for number in list(waiting):
@@ -182,3 +184,32 @@ def test_a_full_redis(rig: Rig, tmp_path: Path) -> None:
         flow.wait_same(30)
         assert not flow.dead_letters()
         assert wait_until(lambda: flow.lane()["state"] == "live")
+
+
+def test_what_readers_see_while_an_edited_contract_is_copied(rig: Rig) -> None:
+    """While the copy after an edit runs, each key has the whole of one shape, and the two stand side by side: keys that
+    the copy has reached in the new one, the others in the old."""
+    count, old, new = 400, projection(["title", "year"]), projection(["title", "text"])
+    env = {"SYNCD_BATCH_WRITES": "20", "SYNCD_CHUNK_DOCUMENTS": "100"}
+    flow = rig.scene.run("film", old, documents=[film(n) for n in range(count)], env=env)
+    half = rig.redis_proxy.hold_request(b"syncd_apply", flow.key(count // 2).encode())
+    flow.write(new)
+    half.wait()
+    seen = [flow.hash(n).keys() for n in range(count)]
+    kinds = {frozenset(shape) for shape in seen}
+    assert kinds == {frozenset({"title", "year"}), frozenset({"title", "text"})}
+    assert seen[0] == {"title", "text"}
+    assert seen[-1] == {"title", "year"}
+    assert not rig.scene.daemon.is_ready()
+    half.release()
+    flow.wait_live()
+    flow.assert_same()
+    # Under another key: both are there, until the sweep.
+    half = rig.redis_proxy.hold_request(b"syncd_apply", flow.key(f"second:{count // 2}").encode())
+    flow.write(projection(["title", "text"], key="second:{_id}"))
+    half.wait()
+    assert flow.hash("second:0") == flow.hash(0) == {"title": "film 0", "text": "x" * 50}
+    assert (flow.hash(f"second:{count - 1}"), len(flow.hash(count - 1))) == ({}, 2)
+    half.release()
+    flow.wait_live()
+    assert flow.keys() == {f"second:{n}" for n in range(count)}

@@ -13,7 +13,7 @@ from pymongo import DeleteOne, MongoClient, ReplaceOne, UpdateOne
 from pymongo.collection import Collection
 
 from tests.faults.conftest import Rig
-from tests.support.check import wait_until
+from tests.support.check import PATIENCE_S, wait_until
 from tests.support.contracts import projection
 from tests.support.scene import Flow
 
@@ -171,7 +171,7 @@ def test_a_lost_reply(rig: Rig) -> None:
     for number in range(10, 15):
         lost = rig.redis_proxy.close_after_next_request(containing=b"syncd_apply")
         flow.collection.insert_many([film(number), {"_id": number + 100, "n": "no number"}])
-        assert lost.wait(10)
+        assert lost.wait(PATIENCE_S)
         flow.wait_hash(number, {"title": f"film {number}", "n": "0"})
     flow.catch_up()
     assert sorted(letter["id"] for letter in flow.dead_letters()) == ["110", "111", "112", "113", "114"]

@@ -250,6 +250,7 @@ def started(rig: Rig) -> list[str]:
 
 def test_every_copy_says_why(rig: Rig) -> None:
     """Whatever makes a contract be copied anew has a line that says why, and a lost position a count beside it."""
+    rig.keep_own_streams()
     flow = rig.scene.run("film", CARD, documents=[film(1)], sync={"on_drop": "purge"})
     assert started(rig) == ["no position"]
     flow.write(projection(["title"]), sync={"on_drop": "purge"})
@@ -290,6 +291,7 @@ def assert_shown(rig: Rig, flow: Flow, state: str, *words: str) -> None:
 def test_a_lane_that_is_not_live(rig: Rig, state: str) -> None:
     """A lane in any state but live (or standby) makes the daemon not ready, and readiness, status and metrics name the
     same state, with the error where there is one."""
+    rig.keep_own_streams()
     flow = rig.scene.add("film", CARD, documents=[film(1)], sync={"on_drop": "pause"})
     end = {"snapshot": b"hint", "catching_up": b"getMore\x00"}.get(state)
     hold = rig.mongo_proxy.hold_request(end, b"\x00film\x00") if end else None

@@ -140,7 +140,7 @@ def test_daemons_of_two_layouts(rig: Rig) -> None:
     whole.start()
     wait_state(whole, "standby")
     olds = [flow.redis.get(flow.names.control(f"{number}of2:lease")).decode() for number in (1, 2)]
-    rig.redis_proxy.delay(0.01)
+    rig.redis_proxy.delay(0.05)
     flow.collection.update_many({}, {"$set": {"n": 1}})
     wait_until(lambda: sum(flow.redis.hget(key, "n") == b"1" for key in sample(flow)) > 3, 20)
     assert whole.metric("syncd_writes_total") == 0

@@ -13,7 +13,7 @@ import pytest
 
 from syncd.reconcile.report import Report
 from tests.faults.conftest import Rig
-from tests.support.check import wait_until
+from tests.support.check import PATIENCE_S, wait_until
 from tests.support.contracts import projection
 from tests.support.reconcile import add_every_kind, changing, check, drift_of, plant, running
 from tests.support.recorder import Recorder
@@ -90,7 +90,7 @@ def test_a_check_while_a_copy_runs(rig: Rig) -> None:
 
 def kill(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGKILL)
-    assert process.wait(20) == -signal.SIGKILL
+    assert process.wait(PATIENCE_S) == -signal.SIGKILL
 
 
 def interrupt(process: subprocess.Popen[str]) -> None:
@@ -141,7 +141,7 @@ def test_a_daemon_that_is_killed_while_it_repairs(rig: Rig) -> None:
     rig.scene.daemon.kill()
     assert flow.redis.scard(flow.names.control("repair")) == len(planted)
     rig.scene.start()
-    thread.join(40)
+    thread.join(PATIENCE_S)
     assert (drift_of(found[0]), found[0].repaired, found[0].left) == (planted, len(planted), 0)
     assert look(rig, flow).result == "clean"
 

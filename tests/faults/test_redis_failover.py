@@ -154,8 +154,7 @@ def test_an_old_primary_that_comes_back_as_a_replica(pair: Pair) -> None:
     follow(pair.first, pair.second.port)
     pair.point_at(pair.first)
     change(flow, 2)
-    wait_until(lambda: "cannot take writes now" in flow.lane()["error"], 20, flow.lane)
-    assert flow.lane()["state"] == "waiting"
+    wait_until(lambda: "cannot take writes now" in flow.wait_state("waiting")["error"], 20, flow.lane)
     assert not pair.scene.daemon.is_ready()
     assert flow.hash(1)["n"] == "1"
     pair.point_at(pair.second)

@@ -35,7 +35,7 @@ from syncd.stores.mongo import MongoStore
 from syncd.stores.ranges import ALL
 from syncd.stores.times import ZERO
 from tests.faults.conftest import Rig
-from tests.support.check import wait_until
+from tests.support.check import PATIENCE_S, wait_until
 from tests.support.contracts import projection
 from tests.support.daemon import Daemon
 from tests.support.dask import dask_cluster, dask_worker
@@ -143,7 +143,7 @@ def test_workers_that_hang_when_the_daemon_stops(rig: Rig) -> None:
         assert workers
         for worker in workers:
             worker.suspend()
-    assert daemon.terminate(15) == 0
+    assert daemon.terminate() == 0
     wait_until(partial(are_gone, workers), 10)
     assert 0 < flow.copied() < COUNT
     rig.redis_proxy.restore()
@@ -231,7 +231,7 @@ def test_a_worker_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
         floors.recording = True
         pool, items = Pool(partial(ThreadPoolExecutor, 2)), []
         with new_copier(rig, flow, pool, floors) as copier:
-            end = time.monotonic() + 30
+            end = time.monotonic() + PATIENCE_S
             for item in copier.items({0: ALL}):
                 items.append(item)
                 assert time.monotonic() < end, "nobody takes the piece back"
@@ -307,10 +307,10 @@ def test_a_lane_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch
 def test_one_worker_for_many_pieces(rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """nothing_silent: a piece that waits for its turn, while the only worker brings one after another, is not late."""
     flow = rig.scene.add("film", projection(["n"]), documents=({"_id": n, "n": n} for n in range(800)))
-    monkeypatch.setattr(copying, "LATE_S", 1.0)
+    monkeypatch.setattr(copying, "LATE_S", 2.5)
 
     def slowly(piece: Piece) -> Made:
-        time.sleep(0.2)
+        time.sleep(0.4)
         return make(piece)
 
     monkeypatch.setattr(copying, "make", slowly)
@@ -404,9 +404,9 @@ def test_a_pool_that_is_closed_while_its_workers_start() -> None:
     with pool.used():
         with pool.used():
             assert pool.executor() is None
-            assert opened.wait(20)
+            assert opened.wait(PATIENCE_S)
             pool.close()
-            assert closed.wait(20)
+            assert closed.wait(PATIENCE_S)
         assert pool.executor() is None
         assert pool._keeper is None
     never.set()

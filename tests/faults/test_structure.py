@@ -201,7 +201,7 @@ def test_what_is_not_there_yet_and_what_is_no_collection(rig: Rig) -> None:
     """nothing_lost, nothing_silent: a collection may come later; a view stops its lane with a clear error."""
     assert "faults" not in rig.scene.mongo.list_database_names()
     flow = rig.scene.run("film", CARD)
-    assert rig.scene.daemon.is_ready()
+    rig.scene.daemon.wait_ready()
     flow.collection.insert_many(films())
     flow.wait_same()
     later = rig.scene.run("later", CARD)

@@ -13,7 +13,7 @@ import pytest
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.faults.conftest import Rig
 from tests.faults.test_append import again, killed_at
-from tests.support.check import wait_until
+from tests.support.check import PATIENCE_S, wait_until
 from tests.support.hold import Hold
 from tests.support.proxy import Proxy
 from tests.support.scene import Flow, Scene
@@ -99,7 +99,7 @@ def test_lost_replies(rig: Rig) -> None:
         closed = proxy.close_after_next_request(word)
         append_timed(flow, range(written, written + COUNT))
         written += COUNT
-        assert closed.wait(20)
+        assert closed.wait(PATIENCE_S)
     wait_all(flow, written)
     assert flow.metric("syncd_lane_restarts_total", why="transient") > 0
 

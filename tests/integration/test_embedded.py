@@ -16,7 +16,7 @@ from pymongo import MongoClient
 
 from syncd.embedded import ChildProcess, RedisServer, ReplicaSet
 from syncd.errors import PlatformError
-from tests.support.check import wait_until
+from tests.support.check import PATIENCE_S, wait_until
 from tests.support.servers import connect
 
 Mongo = MongoClient[dict[str, Any]]
@@ -135,21 +135,19 @@ def test_data_in_a_given_directory_is_found_again(tmp_path: Path) -> None:
             client.shop.things.insert_one({"_id": expected})
 
 
-def test_three_members_elect_within_15_seconds() -> None:
+def test_three_members_elect() -> None:
     """Whether the primary steps down, freezes or is killed."""
     with ReplicaSet(3) as replica_set:
         first = replica_set.wait_for_primary()
         assert replica_set.step_down() is not first
         frozen = replica_set.wait_for_primary()
         frozen.pause()
-        started = time.monotonic()
-        replica_set.wait_for_primary(15, other_than=frozen)
+        replica_set.wait_for_primary(PATIENCE_S, other_than=frozen)
         frozen.resume()
         replica_set.start()
         killed = replica_set.wait_for_primary()
         killed.kill()
-        replica_set.wait_for_primary(15, other_than=killed)
-        assert time.monotonic() - started < 15
+        replica_set.wait_for_primary(PATIENCE_S, other_than=killed)
 
 
 def test_redis_with_appendonly_keeps_acknowledged_writes_through_kill_9() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import struct
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from bson import Binary, ObjectId
 
 from tests.support.check import wait_until
 from tests.support.contracts import projection
+from tests.support.proxy import Proxy
 from tests.support.scene import Scene
 
 FILMS = [
@@ -432,19 +435,24 @@ def test_changes_while_the_daemon_was_down(scene: Scene) -> None:
     assert len(flow.keys()) == 302
 
 
-def test_a_stop_in_the_middle_of_a_snapshot(scene: Scene) -> None:
+def test_a_stop_in_the_middle_of_a_snapshot(scene: Scene, redis_url: str) -> None:
     """A snapshot that was stopped goes on where it was: no document is written twice, and none is left out."""
     total, chunk = 12_000, 200
     documents = [{"_id": n, "title": f"film {n}", "text": "x" * 200} for n in range(total)]
     flow = scene.add("stop", projection(["title", "text"]), documents=documents)
-    slow = scene.another_daemon(SYNCD_CHUNK_DOCUMENTS=str(chunk), SYNCD_BATCH_WRITES="20")
     flow.count_reads()
-    slow.launch()
-    wait_until(lambda: flow.copied() > 1000, message="a part of the snapshot")
-    assert slow.terminate() == 0
+    with Proxy(urlsplit(redis_url).port or 0) as proxy:
+        env = {"SYNCD_CHUNK_DOCUMENTS": str(chunk), "SYNCD_BATCH_WRITES": "20"}
+        slow = scene.another_daemon(SYNCD_REDIS_URL=proxy.redis_url, **env)
+        middle = proxy.hold_request(b"syncd_apply", flow.key(total // 4).encode() + b"\r\n")
+        slow.launch()
+        middle.wait()
+        slow.process.signal(signal.SIGTERM)
+        middle.release()
+        assert slow.wait_exit() == 0
     first = flow.copied()
     position = flow.position()
-    assert position["phase"] == b"snapshot", "the snapshot was too fast to be stopped; make it slower"
+    assert position["phase"] == b"snapshot"
     assert len(flow.keys()) == first < total
     scene.start()
     flow.wait_live()
@@ -461,3 +469,17 @@ def test_a_collection_that_does_not_exist_yet(shared: Scene) -> None:
     assert flow.collection.name not in flow.collection.database.list_collection_names()
     flow.collection.insert_one({"_id": 1, "title": "first"})
     flow.wait_hash(1, {"title": "first"})
+
+
+def test_the_keys_of_a_template_belong_to_syncd(scene: Scene) -> None:
+    """The first copy overwrites what an application wrote under a key of the template, removes what has no document,
+    and leaves alone a key of another type, and one with a part more, which is no key of the template."""
+    flow = scene.add("mine", projection(["title"]), documents=FILMS)
+    flow.redis.hset(flow.key(2), mapping={"title": "the application's", "cart": "full"})
+    flow.redis.hset(flow.key(77), "cart", "full")
+    flow.redis.rpush(flow.key(78), "an entry")
+    flow.redis.set(flow.key("2:cart"), "full")
+    scene.start()
+    flow.wait_live()
+    assert flow.hash(2) == {"title": "M"}
+    assert flow.keys() == {"1", "2", "3", "78", "2:cart"}

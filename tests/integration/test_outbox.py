@@ -208,10 +208,8 @@ def test_a_burst_on_one_key_is_one_write(scene: Scene) -> None:
     flow = add_outbox(scene, "burst")
     put(flow, [1] * 3000, 1)
     put(flow, [1], 2)
-    began = time.monotonic()
     scene.start()
     wait_documents(flow, {1: {"n": 2, "say": {"text": "version 2 of 1"}}})
-    assert time.monotonic() - began < 30
     wait_empty(flow)
     assert flow.metric("syncd_changes_total", op="update") == 3001
     assert flow.metric("syncd_writes_total", store="mongo", result="put") < 10

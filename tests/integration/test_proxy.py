@@ -12,7 +12,7 @@ from pymongo import MongoClient
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.support.check import wait_until
+from tests.support.check import PATIENCE_S, wait_until
 from tests.support.proxy import Proxy
 
 
@@ -59,7 +59,7 @@ def test_delay_is_added_in_each_direction(proxy: Proxy, through: redis_driver.Re
     proxy.delay(0.1)
     started = time.monotonic()
     through.ping()
-    assert 0.2 <= time.monotonic() - started < 0.3
+    assert time.monotonic() - started >= 0.2
 
 
 def test_half_open_applies_requests_and_loses_replies(
@@ -95,7 +95,7 @@ def test_close_after_next_request_applies_it_and_breaks(
     assert not sprung.is_set()
     with pytest.raises(redis_driver.ConnectionError):
         through.set(prefix, "the one")
-    assert sprung.wait(1)
+    assert sprung.wait(PATIENCE_S)
     assert redis.get(prefix) == b"the one"
     assert through.get(prefix) == b"the one"
 

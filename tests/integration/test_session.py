@@ -16,7 +16,7 @@ from pymongo.collection import Collection
 from syncd.errors import FencedError, TransientError
 from syncd.stores.mongo import MongoStore
 from syncd.writebehind.session import ContractSession, session_id
-from tests.support.check import wait_until
+from tests.support.check import PATIENCE_S, SOON_S, wait_until
 from tests.support.proxy import Proxy
 
 Document = dict[str, Any]
@@ -105,7 +105,7 @@ def test_a_lost_reply(mongo: MongoClient[Document], database: str, proxy: Proxy,
     closed = proxy.close_after_next_request(b"txnNumber")
     with pytest.raises(TransientError):
         writer.write(database, command, 1)
-    assert closed.wait(20)
+    assert closed.wait(PATIENCE_S)
     assert writer.write(database, command, 1)["n"] == 100
     writer.write(database, {**command, "documents": documents[:1]}, 2)
     assert series.count_documents({}) == 101
@@ -120,7 +120,7 @@ def test_an_end_without_mongodb(collection: Collection[Document], proxy: Proxy) 
     wait_until(lambda: not store.client.nodes)
     began = time.monotonic()
     store.close()
-    assert time.monotonic() - began < 7
+    assert time.monotonic() - began < SOON_S
 
 
 def test_errors_of_single_statements(collection: Collection[Document], daemon: Open) -> None:

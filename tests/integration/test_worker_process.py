@@ -18,7 +18,7 @@ from syncd.daemon import workers
 from syncd.daemon.process import WorkerProcess
 from syncd.daemon.workers import Workers
 from syncd.settings import Settings
-from tests.support.check import wait_until
+from tests.support.check import PATIENCE_S, wait_until
 from tests.support.contracts import ContractDirectory, projection
 
 QUESTIONS = 5000
@@ -51,11 +51,11 @@ def test_questions_to_a_worker_that_hangs(worker: WorkerProcess) -> None:
     os.kill(worker.pid, signal.SIGSTOP)
     asking = threading.Thread(target=lambda: [worker.begin_ask() for _ in range(QUESTIONS)], daemon=True)
     asking.start()
-    asking.join(10)
+    asking.join(PATIENCE_S)
     assert not asking.is_alive()
     stopping = threading.Thread(target=worker.begin_stop, daemon=True)
     stopping.start()
-    stopping.join(10)
+    stopping.join(PATIENCE_S)
     assert not stopping.is_alive()
     worker.end(time.monotonic() + 0.5)
     assert worker.pid is None
@@ -69,7 +69,7 @@ def test_a_worker_that_hangs_answers_when_it_goes_on(worker: WorkerProcess) -> N
     for _ in range(QUESTIONS // 100):
         worker.begin_ask()
     os.kill(worker.pid, signal.SIGCONT)
-    wait_until(lambda: (report := worker.begin_ask().get(timeout=5)) is not None and report.alive)
+    wait_until(lambda: (report := worker.begin_ask().get(timeout=PATIENCE_S)) is not None and report.alive)
 
 
 def test_pages_while_contracts_are_exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

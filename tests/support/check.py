@@ -10,16 +10,25 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 POLL = 0.02  # seconds
+LONGEST_POLL = 0.1
+"""A long wait asks less and less often: each question costs CPU here and in whoever is asked, and other tests wait for it."""
+PATIENCE_S = 60.0
+"""No wait gives up earlier: on a slow machine, or one that does other work too, everything takes longer. A test that
+passes waits for nothing longer than it takes."""
+SOON_S = 20.0
+"""What happens at once has happened by then, on a machine that does other work too. Less than any time-out, and than
+the 25 s that a daemon which is told to stop waits for its lanes."""
 
 
 def wait_until(
-    predicate: Callable[[], Value], timeout: float = 10, message: str | Callable[[], object] = ""
+    predicate: Callable[[], Value], timeout: float = PATIENCE_S, message: str | Callable[[], object] = ""
 ) -> Value:
-    """Returns the first truthy answer of `predicate`; fails after `timeout` seconds.
+    """Returns the first truthy answer of `predicate`; fails after `timeout` seconds, and not before PATIENCE_S.
 
     `message` may be a function, called only on failure, to say what was there instead.
     """
-    deadline = time.monotonic() + timeout
+    timeout = max(timeout, PATIENCE_S)
+    deadline, pause = time.monotonic() + timeout, POLL
     while True:
         answer = predicate()
         if answer:
@@ -29,7 +38,8 @@ def wait_until(
             raise AssertionError(
                 f"not within {timeout:g} s: {said or 'the condition'}; last answer: {answer!r}"
             )
-        time.sleep(POLL)
+        time.sleep(pause)
+        pause = min(LONGEST_POLL, pause * 1.1)
 
 
 @contextmanager

@@ -16,10 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from syncd.embedded import LOOPBACK, ChildProcess, Port
-from tests.support.check import wait_until
+from tests.support.check import PATIENCE_S, wait_until
 
 ROOT = Path(__file__).parents[2]
-HTTP_TIMEOUT = 5.0  # seconds
+HTTP_TIMEOUT = 10.0  # seconds
 
 
 class Daemon:
@@ -122,7 +122,7 @@ class Daemon:
         """kill -9."""
         self.process.kill()
 
-    def terminate(self, timeout: float = 20) -> int:
+    def terminate(self, timeout: float = PATIENCE_S) -> int:
         """SIGTERM; returns the exit code, -9 when it had to be killed after `timeout` seconds."""
         code = self.process.stop(timeout)
         assert code is not None, "it was not running"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from tests.support.check import PATIENCE_S
+
 POLL = 0.01  # seconds between two looks at whether it may go on
 
 
@@ -24,9 +26,9 @@ class Hold:
         self._left -= 1
         return self._left == 0
 
-    def wait(self, timeout: float = 20) -> None:
+    def wait(self, timeout: float = PATIENCE_S) -> None:
         """Until the daemon, or the server, has come to this point."""
-        assert self.arrived.wait(timeout), f"nothing with {self._containing!r} came by"
+        assert self.arrived.wait(max(timeout, PATIENCE_S)), f"nothing with {self._containing!r} came by"
 
     def release(self) -> None:
         """Let it go on its way."""

@@ -20,7 +20,7 @@ from syncd.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-YAML_FILES = sorted(DEPLOY.rglob("*.yaml"))
+YAML_FILES = sorted(path for path in DEPLOY.rglob("*.yaml") if path.parent.name != "templates")
 SETTINGS = {f"SYNCD_{name.upper()}" for name in Settings.model_fields}
 PATHS = {route.path for route in application(None).routes}  # type: ignore[arg-type,attr-defined]
 PORT = 9399

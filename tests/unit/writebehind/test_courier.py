@@ -8,6 +8,7 @@ import pytest
 
 from syncd.writebehind.batch import Batch, Outcome
 from syncd.writebehind.courier import Couriers
+from tests.support.check import PATIENCE_S
 
 
 def names(batches: list[Batch]) -> list[list[str]]:
@@ -19,7 +20,7 @@ def test_at_most_so_many() -> None:
     meeting = threading.Barrier(2)
 
     def deliver(batch: Batch) -> Outcome:
-        meeting.wait(20)
+        meeting.wait(PATIENCE_S)
         return Outcome({})
 
     with Couriers("some", deliver, 2) as couriers:
