@@ -75,13 +75,15 @@ class Functions:
     """
 
     def __init__(self) -> None:
-        self.by_script = False
+        self.by_script: bool | None = None
+        """None before the server was asked."""
 
     def prepare(self, client: Redis) -> None:
         """Bring the library onto the server, unless it is there. Raises FatalError where a newer one is."""
         if not self.by_script:
             try:
                 self._load_library(client)
+                self.by_script = False
                 return
             except NoPermissionError:
                 self.by_script = True

@@ -89,6 +89,8 @@ class RedisStore:
     def call(self, name: str, keys: list[Any], args: list[Any]) -> Any:
         """Call one of syncd's functions, bringing the library where the server forgot it."""
         with translated():
+            if self.functions.by_script is None:
+                self.functions.prepare(self.client)
             try:
                 return self.client.execute_command(*self.functions.command(name, keys, args))
             except driver.ResponseError as error:

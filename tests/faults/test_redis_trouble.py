@@ -208,7 +208,7 @@ def make_trouble(rig: Rig, flow: Flow, moving: Flow, flush: str) -> None:
 
 @pytest.mark.parametrize(
     ("without", "flush"),
-    [("", "FUNCTION FLUSH"), ("+function +fcall", "SCRIPT FLUSH")],
+    [("", "FUNCTION FLUSH"), ("+function|list +function|load +fcall", "SCRIPT FLUSH")],
     ids=["functions", "scripts"],
 )
 def test_a_user_with_few_rights(rig: Rig, without: str, flush: str) -> None:

@@ -41,7 +41,7 @@ class Scene:
         self.contracts = ContractDirectory(folder / "contracts", token)
         self.mongo: MongoClient[Document] = MongoClient(mongo_uri)
         self.redis = connect(redis_url)
-        self._reach = {"mongo_uri": daemon_mongo or mongo_uri, "redis_url": daemon_redis or redis_url}
+        self.reach = {"mongo_uri": daemon_mongo or mongo_uri, "redis_url": daemon_redis or redis_url}
         self._env = dict(env or {})
         self._daemons: list[Daemon] = []
         self.daemon = self.another_daemon()
@@ -49,7 +49,7 @@ class Scene:
 
     def another_daemon(self, **env: str) -> Daemon:
         """One more daemon on the same contracts, not started."""
-        daemon = Daemon(self.contracts.path, env={**self._env, **env}, **self._reach)
+        daemon = Daemon(self.contracts.path, env={**self._env, **env}, **self.reach)
         self._daemons.append(daemon)
         return daemon
 

@@ -178,6 +178,7 @@ def test_pages_name_only_settings_that_exist(path: Path) -> None:
         "SYNCD_TEST_PROMTOOL",
         "SYNCD_TEST_REDIS70",
         "SYNCD_TEST_SCALE",
+        "SYNCD_TEST_SEED",
         "SYNCD_X",
     }
     text = re.sub(r"\bSYNCD_VAR_[A-Z0-9_]*", "", path.read_text(encoding="utf-8"))  # those are for contracts

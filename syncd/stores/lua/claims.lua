@@ -143,8 +143,9 @@ end
 
 -- Forget what a position, and the memory of what was synced, say of keys. The next run copies, or compares everything.
 local function void(position, base)
-  for _, field in ipairs(redis.call('HKEYS', position)) do
-    if not LASTING[field] then redis.call('HDEL', position, field) end
+  local fields = redis.call('HGETALL', position)
+  for at = 1, #fields, 2 do
+    if not LASTING[fields[at]] then redis.call('HDEL', position, fields[at]) end
   end
   redis.call('DEL', base .. 'synced', base .. 'marks')
 end

@@ -56,7 +56,7 @@ local function draw_of(position, wish)
   if wish.draw > 0 then return wish.draw end
   local said = redis.call('HMGET', position, 'version', 'draw')
   if said[1] == wish.version and said[2] then return tonumber(said[2]) end
-  redis.call('HSETNX', CLAIMS, 'draws', redis.call('TIME')[1])
+  if redis.call('HEXISTS', CLAIMS, 'draws') == 0 then redis.call('HSET', CLAIMS, 'draws', redis.call('TIME')[1]) end
   return redis.call('HINCRBY', CLAIMS, 'draws', 1)
 end
 

@@ -23,6 +23,7 @@ _CHECKS: dict[str, Callable[[Any, Any], bool]] = {
     "minLength": lambda want, value: not isinstance(value, str) or len(value) >= want,
     "maxLength": lambda want, value: not isinstance(value, str) or len(value) <= want,
     "minItems": lambda want, value: not isinstance(value, list) or len(value) >= want,
+    "maxItems": lambda want, value: not isinstance(value, list) or len(value) <= want,
     "minProperties": lambda want, value: not isinstance(value, dict) or len(value) >= want,
     "required": lambda want, value: not isinstance(value, dict) or set(want) <= value.keys(),
     "minimum": lambda want, value: not _TYPES["number"](value) or value >= want,

@@ -69,7 +69,7 @@ def entry(text: str) -> str:
                               "the keys are projection, type, key, ttl, fields, value, index"),
         (contract("  a: 1\n"), "9:3: `redis` must be a list, not a mapping; "
                                "begin every entry with `- `, or write them in [ ]"),
-        (contract("  []\n"), "9:3: `redis` is empty; expected: The shapes of each document in Redis"),
+        (contract("  []\n"), "9:3: `redis` is empty; expected: The shapes of each document in Redis, at most 100"),
         (contract(projection("al")), "12:13: not a form of `fields`: `al`; "
                                      "write {title: title}, [title, year], or all"),
         (contract(projection("[a, [b]]")), "12:13: not a form of `fields`; "
