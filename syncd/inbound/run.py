@@ -297,6 +297,7 @@ class LaneRun:
                 self._keeper.drained(batch.reached)
         if drained and self._status.state == "catching_up" and batch.reached >= self._live_at:
             self._pipeline.settle()
+            self._lease.confirm()  # it may have gone while the stream was opened
             self._status.enter("live")
         self.was_live = self.was_live or self._status.state == "live"
 

@@ -192,6 +192,10 @@ class Lease:
         keys = [self._keys.lease, self._keys.position]
         return self._store.functions.command("syncd_renew", keys, [self.value, self.ttl_ms])
 
+    def confirm(self) -> None:
+        """Ask Redis whether it is still held, after a wait. Raises FencedError where it is not."""
+        self._check(self._call("syncd_renew", [self.value, self.ttl_ms]))
+
     def renewed(self, value: str, reply: list[bytes]) -> bool:
         """Take the answer to the command made while the lease had this value. False where the lease is lost."""
         if reply[0] == b"ok" or value != self.value:

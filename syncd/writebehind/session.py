@@ -72,7 +72,7 @@ class ContractSession:
         except driver.InvalidOperation as error:  # a client that is closed under a lane that is left behind
             raise TransientError("mongo", f"no answer from MongoDB: {error}") from error
         except FatalError as error:
-            raise _told_by_code(_code(error), str(error)) or error from error
+            raise _told_by_code(*_said(error)) or error from error
         _check(reply)
         return reply
 
@@ -105,9 +105,10 @@ class ContractSession:
         self._refreshed = now
 
 
-def _code(error: FatalError) -> int | None:
+def _said(error: FatalError) -> tuple[int | None, str]:
+    """The code and the server's own words: in ours there are no long numbers."""
     cause = error.__cause__
-    return cause.code if isinstance(cause, driver.OperationFailure) else None
+    return (cause.code, str(cause)) if isinstance(cause, driver.OperationFailure) else (None, "")
 
 
 def _told_by_code(code: int | None, text: str) -> Exception | None:

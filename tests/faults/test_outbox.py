@@ -141,7 +141,9 @@ def test_a_daemon_that_slept(rig: Rig, way: str) -> None:
     hold.release()
     rig.scene.daemon.resume()
     wait_until(lambda: rig.scene.daemon.lane_state() == "standby", 20, rig.scene.daemon.process.log_tail)
-    assert rig.scene.daemon.logs(event="lease lost")
+    daemon = rig.scene.daemon
+    # Either the lease or MongoDB tells it, by the greater number of the other one's writes.
+    assert daemon.logs(event="lease lost") or daemon.logs(event="lane interrupted")
     assert documents(flow) == {1: {"n": 3, "say": {"text": "version 3 of 1"}}}
     second.kill()
     put(flow, [4], 4)

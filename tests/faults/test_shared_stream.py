@@ -295,6 +295,8 @@ def test_rights_on_single_collections(
             flow.wait_same()
             assert flow.lane()["stream"] == "own"
             assert restarts(flow) == 0
-        (entry,) = scene.daemon.logs(level="warning")
+        told = scene.daemon.logs(level="warning")
+        assert len(told) == 1, told
+        (entry,) = told
         assert "not authorized" in entry["error"]
         assert entry["retry_seconds"] is None

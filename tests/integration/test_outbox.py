@@ -275,7 +275,8 @@ def test_a_clock_that_was_ahead(scene: Scene, mongo_uri: str) -> None:
     store.close()
     scene.start()
     wait_documents(flow, {1: {"n": 1, "say": {"text": "version 1 of 1"}}})
-    assert scene.daemon.logs(event="lease lost")
+    (entry,) = scene.daemon.logs(event="lane interrupted")
+    assert "later number" in entry["error"]
 
 
 def test_workers_that_split_contracts(scene: Scene) -> None:

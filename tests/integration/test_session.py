@@ -13,7 +13,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from syncd.errors import FencedError, TransientError
+from syncd.errors import LaterNumberError, TransientError
 from syncd.stores.mongo import MongoStore
 from syncd.writebehind.session import ContractSession, session_id
 from tests.support.check import PATIENCE_S, SOON_S, wait_until
@@ -85,12 +85,13 @@ def test_statements_keep_their_numbers(collection: Collection[Document], daemon:
 
 
 def test_an_older_number_is_refused(collection: Collection[Document], daemon: Open) -> None:
-    """A writer whose successor has written writes nothing more."""
+    """A writer whose successor has written writes nothing more, and is told the number, however long that is."""
     late, successor = daemon(), daemon()
     late.write(collection.database.name, upserts(collection, ONE), 1)
-    successor.write(collection.database.name, upserts(collection, TWO), 5)
-    with pytest.raises(FencedError):
+    successor.write(collection.database.name, upserts(collection, TWO), 1_795_940_354_390_049)
+    with pytest.raises(LaterNumberError) as caught:
         late.write(collection.database.name, upserts(collection, ONE), 2)
+    assert caught.value.seen == 1_795_940_354_390_049
     assert read(collection) == {1: 1, 2: 1}
 
 
