@@ -9,12 +9,13 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from syncd import telemetry
 from syncd.errors import StoreError
 from syncd.plan.base import ContractPlan
 from syncd.plan.claims import claims_of
-from syncd.stores.lease import newer_protocol
+from syncd.stores.lease import is_dead, newer_protocol
 from syncd.stores.redis import RedisStore
 
 EVERY_S = 15.0
@@ -59,8 +60,17 @@ class Roster(threading.Thread):
     def _tell(self) -> None:
         names = json.dumps(self._names)
         digest = hashlib.blake2b(names.encode(), digest_size=8).hexdigest()
-        reply = self._store.call("syncd_roster", [], [self._place, digest, names, round(time.time())])
+        args = [self._place, digest, names, round(time.time())]
+        held = self._say(args)
+        # A contract whose daemon was killed has left as well, though its lease has not run out.
+        if dead := [lease for lease in held if is_dead(lease)]:
+            self._say([*args, *dead])
+
+    def _say(self, args: list[Any]) -> list[str]:
+        """Returns leases of contracts that are no longer in the set, and may have left."""
+        reply = self._store.call("syncd_roster", [], args)
         if reply[0] == b"version":
             raise newer_protocol(reply)
-        for name in reply[1:]:
+        for name in reply[1]:
             telemetry.contract_left(name.decode())
+        return [lease.decode() for lease in reply[2]]

@@ -85,7 +85,7 @@ def tell_roster(store: RedisStore, token: str, place: str, *names: str) -> list[
     full = [f"{token}-{name}" for name in names]
     digest = f"{token} {' '.join(names)}"
     reply = store.call("syncd_roster", [], [f"{token}:{place}", digest, json.dumps(full), round(time.time())])
-    return [name.decode().removeprefix(f"{token}-") for name in reply[1:]]
+    return [name.decode().removeprefix(f"{token}-") for name in reply[1]]
 
 
 def test_a_template_has_one_contract(store: RedisStore, token: str, old: Daemon, new: Daemon) -> None:

@@ -143,10 +143,10 @@ class Node:
         return self.lanes()[name][0]
 
     def serves(self) -> bool:
-        """Whether it runs exactly its set, all of it live."""
-        lanes = self.lanes()
+        """Whether it runs exactly its set, all of it live; of several workers one may stand by for another."""
+        lanes = {name: {lane["state"] for lane in found} for name, found in self.lanes().items()}
         return lanes.keys() == self.files.contracts.keys() and all(
-            lane["state"] == "live" for found in lanes.values() for lane in found
+            "live" in states and states <= {"live", "standby"} for states in lanes.values()
         )
 
     def wait_serves(self, timeout: float = TIMEOUT) -> None:

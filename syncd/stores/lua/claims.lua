@@ -17,6 +17,7 @@ local LASTING = {
   epoch = true, owned = true, layout = true, next = true, floor = true, removed = true, draw = true, version = true,
   kind = true, claimed = true, orphaned = true,
 }
+local OF_BASE = {synced = true, marks = true}
 
 local function base_of(contract)
   return 'syncd:{' .. contract .. '}:'
@@ -142,12 +143,13 @@ local function hand_over(name, claim, wanted, mine)
 end
 
 -- Forget what a position, and the memory of what was synced, say of keys. The next run copies, or compares everything.
-local function void(position, base)
+-- A base that both sides had in common stays one as long as nobody else had the keys.
+local function void(position, base, has_base)
   local fields = redis.call('HGETALL', position)
   for at = 1, #fields, 2 do
-    if not LASTING[fields[at]] then redis.call('HDEL', position, fields[at]) end
+    if not LASTING[fields[at]] and not (has_base and OF_BASE[fields[at]]) then redis.call('HDEL', position, fields[at]) end
   end
-  redis.call('DEL', base .. 'synced', base .. 'marks')
+  if not has_base then redis.call('DEL', base .. 'synced', base .. 'marks') end
 end
 
 local function free_claim(name)
@@ -183,12 +185,13 @@ local function is_other(before, claim, kind, draw)
 end
 
 -- Take the claims of `wish` for a contract. Returns the claims that were taken from others, as {name, contract, ...},
--- the latest `since` of its claims, and what keys of them may be by what was claimed before.
+-- the latest `since` of its claims, what keys of them may be by what was claimed before, and whether nobody else is known
+-- to have had any.
 local function take_claims(contract, wish, draw, is_old)
   local version, handed, wanted, latest, inherited = tonumber(wish.seen) + 1, {}, {}, 0, {}
   for _, claim in ipairs(wish.claims) do wanted[claim.name] = claim end
   local taken, strays = take_from_others(wish, base_of(contract), wanted, handed)
-  local changed = #handed > 0 or #wish.dropped > 0
+  local changed, is_own = #handed > 0 or #wish.dropped > 0, #handed == 0
   for _, name in ipairs(wish.dropped) do free_claim(name) end
   for _, claim in ipairs(wish.claims) do
     local before = claim_named(claim.name)
@@ -199,6 +202,7 @@ local function take_claims(contract, wish, draw, is_old)
       strays = {}
       for _, entry in ipairs(was) do inherited[#inherited + 1] = entry end
     end
+    is_own = is_own and before ~= nil and before.contract == contract
     if before and before.free then before = nil end
     -- A position that was stored before there were claims goes on, unless another contract had the keys.
     local since = before and before.since or (is_old and #handed == 0) and 0 or version
@@ -212,14 +216,14 @@ local function take_claims(contract, wish, draw, is_old)
     if claim.pattern ~= '' and since > latest then latest = since end
   end
   if changed then redis.call('HSET', CLAIMS, 'version', version) end
-  return handed, latest, inherited
+  return handed, latest, inherited, is_own
 end
 
 -- Another direction, or a template that was another's meanwhile: what the position says is of no use any more.
-local function settle_position(position, base, wish, latest, inherited)
+local function settle_position(position, base, wish, latest, inherited, is_own)
   local said = redis.call('HMGET', position, 'kind', 'claimed', 'owned', 'draw')
   local turned, gained = said[1] and said[1] ~= wish.kind, latest > tonumber(said[2] or '0')
-  if turned or (said[4] and gained) then void(position, base) end
+  if turned or (said[4] and gained) then void(position, base, is_own and not turned and wish.kind == 'both') end
   if turned then
     redis.call('HDEL', position, 'next', 'owned')
     if said[3] and said[3] ~= '[]' then redis.call('HSET', position, 'orphaned', said[3]) end
@@ -246,12 +250,15 @@ local function drop_claims(contract, drop)
   redis.call('HINCRBY', CLAIMS, 'version', 1)
 end
 
--- args: protocol, place, digest of the set, JSON list of its names, epoch seconds. Notes which contracts a daemon runs.
+-- args: protocol, place, digest of the set, JSON list of its names, epoch seconds, leases that are known to be dead, ...
+-- Notes which contracts a daemon runs.
 -- One that was part of such a set, is not among them, and that nobody works on, has left: it keeps its keys and records,
--- and its claims are free, so that it copies if it comes back. Replies {'ok', name, ...} of those that have left now.
+-- and its claims are free, so that it copies if it comes back. Replies {'ok', [name, ...] of those that have left now, [lease, ...] of
+-- those that somebody may still work on}.
 local function roster(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
-  local names, present, in_use, reply = cjson.decode(args[4]), {}, {}, {'ok'}
+  local names, present, in_use, left, held, dead = cjson.decode(args[4]), {}, {}, {}, {}, {}
+  for at = 6, #args do dead[args[at]] = true end
   for _, name in ipairs(names) do present[name] = true end
   local known = redis.call('HGETALL', CONTRACTS)
   for at = 1, #known, 2 do
@@ -260,11 +267,16 @@ local function roster(keys, args)
       local record = cjson.decode(known[at + 1])
       if present[name] then
         record = {place = args[2], set = args[3]}
-      elseif not record.left and is_of_set(record, args[2], present) and not holder_of(name) then
-        record.left = tonumber(args[5])
-        redis.call('HSET', CONTRACTS, name, cjson.encode(record))
-        drop_claims(name, free_claim)
-        reply[#reply + 1] = name
+      elseif not record.left and is_of_set(record, args[2], present) then
+        local holder = holder_of(name, dead)
+        if holder then
+          held[#held + 1] = holder
+        else
+          record.left = tonumber(args[5])
+          redis.call('HSET', CONTRACTS, name, cjson.encode(record))
+          drop_claims(name, free_claim)
+          left[#left + 1] = name
+        end
       end
       in_use[record.set] = true
     end
@@ -279,7 +291,7 @@ local function roster(keys, args)
   for at = 1, #known, 2 do
     if known[at]:sub(1, 4) == 'set ' and not in_use[known[at]:sub(5)] then redis.call('HDEL', CONTRACTS, known[at]) end
   end
-  return reply
+  return {'ok', left, held}
 end
 
 -- keys: key, ... args: protocol, contract, Redis type, "turned" or "". Removes keys of a contract that nobody works on,

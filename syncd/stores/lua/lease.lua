@@ -128,8 +128,8 @@ local function lease(keys, args)
   end
   if now and redis.call('HGET', keys[2], 'layout') ~= now then begin(keys[2], base, at, now) end
   local is_old = redis.call('EXISTS', keys[2]) == 1 and redis.call('HEXISTS', keys[2], 'draw') == 0
-  local handed, latest, inherited = take_claims(contract_of(keys[1]), wish, draw, is_old)
-  settle_position(keys[2], base, wish, latest, inherited)
+  local handed, latest, inherited, is_own = take_claims(contract_of(keys[1]), wish, draw, is_old)
+  settle_position(keys[2], base, wish, latest, inherited, is_own)
   -- An epoch must not come twice, or a call that was on its way through a FLUSHALL would pass: the first is the time.
   if redis.call('HEXISTS', keys[2], 'epoch') == 0 then redis.call('HSET', keys[2], 'epoch', microseconds()) end
   redis.call('HINCRBY', keys[2], 'epoch', 1)
