@@ -121,7 +121,7 @@ class Lease:
             if holder not in dead and is_dead(holder):
                 dead.append(holder)
                 continue
-            if word != b"newer":
+            if word != b"newer" and not (word == b"claimed" and not holder):
                 self._waits_since = None
             elif self._waits_since is None:
                 self._waits_since = time.monotonic()
@@ -148,18 +148,19 @@ class Lease:
                 f"{holder} works on {name} in {reply[3].decode()} partition(s), not in "
                 f"{self._keys.partition.count}; standing by until all daemons of the other kind have stopped"
             )
+        then = f"this one takes over when that has not come back for {OLDER_WAITS * self.ttl_ms // 1000} s"
         if word == b"newer":
             return (
                 f"a daemon with a newer version of contract {name} waits, or worked last and was not stopped in "
-                f"order; this one takes over when that has not come back for {OLDER_WAITS * self.ttl_ms // 1000} s"
+                f"order; {then}"
             )
         if word == b"claimed":
             what, other = reply[3].decode(), reply[4].decode()
             if holder:
                 return f"`{what}` belongs to contract {other}, on which {holder} works; standing by until it lets go"
             return (
-                f"`{what}` was taken over by contract {other}, from newer contract files, which nobody runs now; "
-                f"start a daemon with those files, or restart this one to make its own the newest"
+                f"`{what}` was taken over by contract {other} of a daemon with newer files, which was not stopped in "
+                f"order; {then}"
             )
         return f"{holder} holds the lease of {self._keys}; standing by"
 

@@ -95,7 +95,7 @@ local function claim_refusal(wish, draw, dead)
     if claim and not claim.free then
       local holder = holder_of(claim.contract, dead)
       if holder then return {'claimed', holder, name, claim.contract} end
-      if claim.draw > draw and not was_released(claim.contract) then
+      if claim.draw > draw and not was_released(claim.contract) and not wish.force then
         return {'claimed', '', name, claim.contract}
       end
     end
