@@ -179,6 +179,7 @@ def test_an_older_contract_takes_back_what_was_given_up(
     old.take("a", "x:{_id}", ttl=TTL_S)
     time.sleep(1.5 * TTL_S)
     new.take("b", "x:{_id}", ttl=TTL_S)
+    time.sleep(1.5 * TTL_S)
     Daemon(store, token).take("a", "x:{_id}", version="again")
     assert holders(store, token) == {"x:{_id}": "a"}
 
