@@ -5,7 +5,7 @@
 -- its name in small letters, with `_` for `.`. What fails changes nothing and notes nothing.
 --
 -- An entry has the field `key`, and `op` with `del` where the key was there and is no more. See docs/how-to/outbox.md.
-local VERSION = 1
+local VERSION = 2
 
 local COMMANDS = {
   'HSET', 'HSETNX', 'HDEL', 'HINCRBY', 'HINCRBYFLOAT', 'SET', 'GETSET', 'APPEND', 'INCR', 'INCRBY', 'INCRBYFLOAT', 'DECR',
@@ -14,6 +14,27 @@ local COMMANDS = {
   'ZREMRANGEBYRANK', 'ZREMRANGEBYSCORE', 'RPUSH', 'LPUSH', 'RPOP', 'LPOP', 'LSET', 'LINSERT', 'LREM', 'LTRIM', 'EXPIRE',
   'PEXPIRE', 'EXPIREAT', 'PEXPIREAT', 'PERSIST', 'DEL',
 }
+
+-- unpack() fails above 8,000 values (LUAI_MAXCSTACK). What these take one after the other they take in parts; `sum` adds
+-- up what the parts reply, `last` is what the last one says. All others refuse so many.
+local MOST = 7000
+local PARTS = {HSET = 'sum', HDEL = 'sum', SADD = 'sum', SREM = 'sum', ZREM = 'sum', RPUSH = 'last', LPUSH = 'last'}
+
+local function run(command, key, args)
+  if #args <= MOST then return redis.pcall(command, key, unpack(args)) end
+  local kind, reply = PARTS[command], 0
+  if not kind then
+    return redis.error_reply('ERR syncd takes ' .. MOST .. ' arguments of ' .. command .. ' at once; split the call')
+  end
+  if command == 'HSET' and #args % 2 == 1 then return redis.error_reply('ERR a field without a value') end
+  for start = 1, #args, MOST do
+    -- What can fail, a key of another type, fails at the first part.
+    local said = redis.pcall(command, key, unpack(args, start, math.min(start + MOST - 1, #args)))
+    if type(said) == 'table' then return said end
+    reply = kind == 'sum' and reply + said or said
+  end
+  return reply
+end
 
 local function refused(outbox)
   local most = redis.call('GET', outbox .. ':max')
@@ -28,7 +49,7 @@ local function noted(command)
     local full = refused(keys[2])
     if full then return full end
     local before = redis.call('EXISTS', keys[1])
-    local reply = redis.pcall(command, keys[1], unpack(args))
+    local reply = run(command, keys[1], args)
     if type(reply) == 'table' and reply.err then return reply end
     if redis.call('EXISTS', keys[1]) == 1 then
       redis.call('XADD', keys[2], '*', 'key', keys[1])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from bson.int64 import Int64
 from bson.objectid import ObjectId
+from redis import Redis, ResponseError
 from redis import asyncio as asyncio_redis
 
 from syncd.outbox import Outbox
@@ -165,6 +166,7 @@ def test_letters_and_replay(shared: Scene, redis_url: str) -> None:
 
 def test_functions_change_all_or_nothing(shared: Scene) -> None:
     """A command that fails notes nothing, and at the bound of the outbox no key is changed."""
+    add_outbox(shared, "beside")  # a set without any contract would be refused
     flow = live(shared, "functions", sync={"outbox_max": 5})
     flow.redis.set(flow.key(1), "a string")
     with pytest.raises(Exception, match="WRONGTYPE"):
@@ -178,6 +180,39 @@ def test_functions_change_all_or_nothing(shared: Scene) -> None:
     with pytest.raises(Exception, match="OUTBOXFULL"):
         call(flow, "hset", 7, "n", 7)
     assert not flow.redis.exists(flow.key(7))
+
+
+@pytest.mark.parametrize("count", [3999, 4000, 4001, 7001, 20_001])
+def test_functions_with_very_many_arguments(redis: Redis, token: str, shared: Scene, count: int) -> None:
+    """What takes its arguments one after the other takes as many as the command itself, and replies what that replies;
+    any other refuses more than 7,000, and changes nothing."""
+    wait_functions(live(shared, f"many-{count}"))
+    noted = f"{token}:outbox-{count}"
+
+    def call(command: str, key: str, *args: object) -> Any:
+        return redis.fcall(f"syncd_{command}", 2, f"{token}:{key}-{count}", noted, *args)
+
+    pairs = [part for n in range(count) for part in (f"f{n}", n)]
+    assert call("hset", "hash", *pairs) == count
+    assert redis.hgetall(f"{token}:hash-{count}") == {f"f{n}".encode(): str(n).encode() for n in range(count)}
+    assert call("hset", "hash", *pairs, "more", 1) == 1
+    assert call("hdel", "hash", *pairs[::2]) == count
+    assert call("sadd", "set", *range(count)) == count
+    assert call("srem", "set", *range(count)) == count
+    assert call("rpush", "list", *range(count)) == count
+    assert call("lpush", "list", *range(count)) == 2 * count
+    middle = redis.lrange(f"{token}:list-{count}", 0, -1)
+    assert [int(one) for one in middle] == [*reversed(range(count)), *range(count)]
+    before = redis.xlen(noted)
+    with pytest.raises(ResponseError):
+        call("hset", "hash", *pairs, "no value")
+    scores = [part for n in range(count) for part in (n, f"m{n}")]
+    if len(scores) > 7000:
+        with pytest.raises(ResponseError, match="takes 7000 arguments of ZADD at once"):
+            call("zadd", "zset", *scores)
+        assert redis.xlen(noted) == before
+    assert not redis.exists(f"{token}:zset-{count}")
+    assert redis.hlen(f"{token}:hash-{count}") == 1
 
 
 def test_a_snapshot_takes_keys_that_nobody_noted(shared: Scene, redis_url: str) -> None:
