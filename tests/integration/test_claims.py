@@ -130,13 +130,13 @@ def test_a_position_is_void_when_another_contract_had_the_keys(
     """A contract gets its template back, or goes another way: it begins again. A restart, or a version of
     before there were claims, goes on."""
     position = ControlKeys(f"{token}-a").position
-    redis.hset(position, mapping={"token": "old", "epoch": 5})
+    redis.hset(position, mapping={"token": "old", "fingerprint": "one", "epoch": 5})
     old.take("a", "x:{_id}").release()
     old.take("a", "x:{_id}").release()
-    assert redis.hget(position, "token") == b"old"
+    assert redis.hget(position, "fingerprint") == b"one"
     new.take("b", "x:{_id}").release()
     new.take("a", "x:{_id}").release()
-    assert redis.hget(position, "token") is None
+    assert redis.hget(position, "fingerprint") == b"", "as after an edit, it copies"
     assert int(redis.hget(position, "epoch") or 0) > 5
     redis.hset(position, "token", "new")
     new.take("a", "x:{_id}", kind="keyspace", version="2")
@@ -224,9 +224,9 @@ def test_a_contract_that_left(store: RedisStore, redis: Redis, token: str, old: 
     assert tell_roster(store, token, "one") == []
     assert tell_roster(store, token, "elsewhere") == ["a"]
     assert {f"{token}-a", f"{token}-b"} <= read_left(store).keys()
-    redis.hset(ControlKeys(f"{token}-a").position, "token", "old")
+    redis.hset(ControlKeys(f"{token}-a").position, "fingerprint", "one")
     old.take("a", "x:{_id}")
-    assert redis.hget(ControlKeys(f"{token}-a").position, "token") is None
+    assert redis.hget(ControlKeys(f"{token}-a").position, "fingerprint") == b""
 
 
 def test_remove_spares_what_another_contract_has(

@@ -223,7 +223,11 @@ end
 local function settle_position(position, base, wish, latest, inherited, is_own)
   local said = redis.call('HMGET', position, 'kind', 'claimed', 'owned', 'draw')
   local turned, gained = said[1] and said[1] ~= wish.kind, latest > tonumber(said[2] or '0')
-  if turned or (said[4] and gained) then void(position, base, is_own and not turned and wish.kind == 'both') end
+  if said[4] and gained and not turned and wish.kind == 'mongo' then
+    redis.call('HSET', position, 'fingerprint', '')  -- as that of a contract that was edited
+  elseif turned or (said[4] and gained) then
+    void(position, base, is_own and not turned and wish.kind == 'both')
+  end
   if turned then
     redis.call('HDEL', position, 'next', 'owned')
     if said[3] and said[3] ~= '[]' then redis.call('HSET', position, 'orphaned', said[3]) end
