@@ -3,7 +3,6 @@
 # ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
 from __future__ import annotations
 
-import json
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from syncd.cli.shared import DIFFERENCE, DONE, USAGE
+from syncd.text import escaped, json_text
 
 if TYPE_CHECKING:
     from syncd.stores.orphans import Orphan
@@ -26,7 +26,7 @@ def show_orphans(output: str) -> int:
     store = RedisStore(Settings.from_environment().redis_url.get_secret_value())
     found = [_described(store, orphan) for orphan in find_orphans(store)]
     if output == "json":
-        typer.echo(json.dumps(found, indent=2))
+        typer.echo(json_text(found))
     elif not found:
         typer.echo("no contract left anything behind")
     else:
@@ -59,9 +59,9 @@ def _described(store: RedisStore, orphan: Orphan) -> dict[str, Any]:
 
 def _print(said: dict[str, Any]) -> None:
     when = f"left {said['left']}" if said["left"] else f"goes another way now ({said['kind']})"
-    typer.echo(f"{said['contract']}: {when}")
+    typer.echo(f"{escaped(said['contract'])}: {when}")
     for shape in said["templates"]:
-        typer.echo(f"  {shape['key']} ({shape['type']}): {_number(shape['keys'], 'key')}")
+        typer.echo(f"  {escaped(shape['key'])} ({shape['type']}): {_number(shape['keys'], 'key')}")
     if said["outbox_entries"]:
         typer.echo(f"  {_number(said['outbox_entries'], 'change')} in its outbox did not reach MongoDB")
     if said["dead_letters"]:
@@ -119,5 +119,9 @@ def _remove(store: RedisStore, orphan: Orphan, keys: bool) -> None:
     records = remove_records(store, orphan.contract) if orphan.has_left else 0
     if keys and not orphan.has_left:
         forget_turned(store, orphan.contract)
-    parts = [_number(removed, "key"), *(f"index {name}" for name in indexes), _number(records, "record")]
+    parts = [
+        _number(removed, "key"),
+        *(f"index {escaped(name)}" for name in indexes),
+        _number(records, "record"),
+    ]
     typer.echo(f"removed {', '.join(parts)} of contract {orphan.contract}")

@@ -14,7 +14,6 @@ from typing import Any
 from syncd import telemetry
 from syncd.errors import StoreError
 from syncd.plan.base import ContractPlan
-from syncd.plan.claims import claims_of
 from syncd.stores.lease import is_dead, newer_protocol
 from syncd.stores.redis import RedisStore
 
@@ -35,8 +34,8 @@ class Roster(threading.Thread):
         self._halt, self._changed = threading.Event(), threading.Event()
 
     def follow(self, plans: Iterable[ContractPlan]) -> None:
-        """This is the set from now on. A contract that claims nothing leaves nothing behind, and is no part of it."""
-        self._names = sorted(plan.name for plan in plans if claims_of(plan).claims)
+        """This is the set from now on."""
+        self._names = sorted(plan.name for plan in plans)
         self._changed.set()
         if not self.is_alive() and not self._halt.is_set():
             self.start()

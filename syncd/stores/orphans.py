@@ -88,8 +88,9 @@ def keys_of(store: RedisStore, contract: str, shape: Retired) -> Iterator[list[s
     present = [
         KeyTemplate.parse(name.removeprefix(KEY))
         for name, said in claims.items()
-        # Of the others the map says which keys are theirs; the function that removes looks there.
-        if name.startswith(KEY) and not said.get("free") and (said["by_id"] or said["kind"] != MONGO)
+        # Keys of a contract to MongoDB are an application's, also where it left. Of the others the map says which keys
+        # are theirs; the function that removes looks there.
+        if name.startswith(KEY) and (said["kind"] != MONGO or (said["by_id"] and not said.get("free")))
     ]
     for page in _pages(scan, shape):
         keys = [key for key in page if not any(parse_key(template, key) is not None for template in present)]
@@ -154,7 +155,8 @@ def _called(store: RedisStore, contract: str, name: str, keys: list[bytes], args
         raise newer_protocol(reply)
     if reply[0] == b"held":
         holder = reply[1].decode()
-        raise FencedError(
-            f"{holder} works on contract {contract}; remove its file, or stop that daemon, first", holder
+        why = (
+            f"{holder} works on contract {contract}" if holder else f"contract {contract} came back meanwhile"
         )
+        raise FencedError(f"{why}; remove its file, or stop that daemon, first", holder)
     return reply

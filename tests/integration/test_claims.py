@@ -19,7 +19,7 @@ from syncd.plan.claims import INDEX, KEY, Claim, Claims, key_claim
 from syncd.plan.keys import render
 from syncd.stores.claims import CLAIMS, read_claims, read_left
 from syncd.stores.lease import OLDER_WAITS, Lease
-from syncd.stores.orphans import find_orphan, remove_keys, remove_records
+from syncd.stores.orphans import find_orphan, keys_of, remove_keys, remove_records
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
 from tests.unit.plan.strategies import key_values
@@ -229,6 +229,59 @@ def test_a_contract_that_left(store: RedisStore, redis: Redis, token: str, old: 
     assert redis.hget(ControlKeys(f"{token}-a").position, "fingerprint") == b""
 
 
+def has_run(redis: Redis, lease: Lease, token: str, *names: str) -> None:
+    """What a lane that wrote keys of these templates leaves behind."""
+    owned = [["card", f"{token}:{name}:{{_id}}", "hash"] for name in names]
+    redis.hset(ControlKeys(lease.contract).position, mapping={"owned": json.dumps(owned), "token": "one"})
+    for name in names:
+        redis.hset(f"{token}:{name}:1", "n", 1)
+    lease.release()
+
+
+@pytest.mark.parametrize("then", ["left", "another template", "taken over", "taken over, and removed"])
+def test_what_became_an_applications_is_no_orphans(
+    store: RedisStore, redis: Redis, token: str, old: Daemon, new: Daemon, then: str
+) -> None:
+    """Keys that syncd wrote and that passed to a contract to MongoDB are the application's, whoever of the contracts
+    leaves afterwards: they are not listed, and `remove --keys` leaves them."""
+    assert tell_roster(store, token, "one", "x", "z") == []
+    has_run(redis, old.take("x", "s:{_id}", "u:{_id}"), token, "s", "u")
+    if then.startswith("taken over"):
+        new.take("y", "s:{_id}", kind="keyspace").release()
+        tell_roster(store, token, "one", "y", "z")
+    else:
+        new.take("x", "s:{_id}", kind="keyspace", version="2").release()
+        if then == "another template":
+            new.take("x", "q:{_id}", kind="keyspace", version="3").release()
+    tell_roster(store, token, "one", "z")
+    if then == "taken over, and removed":
+        remove_records(store, f"{token}-y")
+    orphan = find_orphan(store, f"{token}-x")
+    listed = [
+        key for shape in orphan.shapes for page in keys_of(store, orphan.contract, shape) for key in page
+    ]
+    assert listed == [f"{token}:u:1"]
+    assert sum(remove_keys(store, orphan, shape) for shape in orphan.shapes) == 1
+    assert redis.exists(f"{token}:s:1")
+
+
+def test_a_contract_that_came_back_keeps_its_records(
+    store: RedisStore, redis: Redis, token: str, old: Daemon
+) -> None:
+    """Whoever is asked whether to remove it may answer late."""
+    tell_roster(store, token, "one", "x", "z")
+    has_run(redis, old.take("x", "s:{_id}"), token, "s")
+    tell_roster(store, token, "one", "z")
+    orphan = find_orphan(store, f"{token}-x")
+    tell_roster(store, token, "one", "x", "z")
+    with pytest.raises(FencedError, match="came back"):
+        remove_keys(store, orphan, orphan.shapes[0])
+    with pytest.raises(FencedError, match="came back"):
+        remove_records(store, orphan.contract)
+    assert redis.exists(f"{token}:s:1")
+    assert redis.exists(ControlKeys(orphan.contract).position)
+
+
 def test_remove_spares_what_another_contract_has(
     store: RedisStore, redis: Redis, token: str, old: Daemon, new: Daemon
 ) -> None:
@@ -247,7 +300,7 @@ def test_remove_spares_what_another_contract_has(
     tell_roster(store, token, "one")
     new.take("b", "y:{_id}", kind="keyspace")
     orphan = find_orphan(store, f"{token}-a")
-    assert [remove_keys(store, orphan, shape) for shape in orphan.shapes] == [1, 0]
+    assert [remove_keys(store, orphan, shape) for shape in orphan.shapes] == [1], "y is an application's now"
     assert set(redis.keys(f"{token}:*")) == {f"{token}:{key}".encode() for key in ("y:1", "y:2", "x:2")}
     assert remove_records(store, f"{token}-a") > 0
     assert not redis.keys(f"syncd:{{{token}-a}}:*")

@@ -61,14 +61,15 @@ local function claim_named(name)
   return said and cjson.decode(said) or nil
 end
 
--- Claims on keys of all contracts but one.
+-- Claims on keys of all contracts but one; and those of contracts to MongoDB, also where nobody has them any more: such keys
+-- are an application's.
 local function foreign_claims(contract)
   local found, all = {}, redis.call('HGETALL', CLAIMS)
   for at = 1, #all, 2 do
     if all[at]:sub(1, 4) == 'key ' then
       local claim = cjson.decode(all[at + 1])
       claim.template = all[at]:sub(5)
-      if claim.contract ~= contract and not claim.free then found[#found + 1] = claim end
+      if claim.kind ~= 'mongo' or (claim.contract ~= contract and not claim.free) then found[#found + 1] = claim end
     end
   end
   return found
@@ -126,6 +127,23 @@ local function add_owned(position, entries)
   redis.call('HSET', position, 'owned', cjson.encode(owned))
 end
 
+-- Keys of these claims are an application's from now on: a contract no longer says that it wrote them.
+local function disown(contract, names)
+  for _, member in ipairs(present_members(base_of(contract))) do
+    for _, field in ipairs{'owned', 'orphaned'} do
+      local kept = {}
+      for _, entry in ipairs(cjson.decode(redis.call('HGET', member .. 'position', field) or '[]')) do
+        if not names['key ' .. entry[2]] then kept[#kept + 1] = entry end
+      end
+      if #kept > 0 then
+        redis.call('HSET', member .. 'position', field, cjson.encode(kept))
+      else
+        redis.call('HDEL', member .. 'position', field)
+      end
+    end
+  end
+end
+
 -- The maps of a template, and the record of an index, go along with the claim.
 local function hand_over(name, claim, wanted, mine)
   local theirs = base_of(claim.contract)
@@ -166,6 +184,7 @@ local function take_from_others(wish, base, wanted, handed)
     local claim = claim_named(name)
     if claim then
       hand_over(name, claim, wanted[name], base)
+      if wish.kind ~= 'mongo' then disown(claim.contract, wanted) end
       if wanted[name] then
         was[name] = entries_of(name, claim)
       elseif claim.pattern ~= '' then
@@ -232,7 +251,13 @@ local function settle_position(position, base, wish, latest, inherited, is_own)
     redis.call('HDEL', position, 'next', 'owned')
     if said[3] and said[3] ~= '[]' then redis.call('HSET', position, 'orphaned', said[3]) end
   end
-  if (turned or gained) and wish.kind == 'mongo' then add_owned(position, inherited) end
+  if wish.kind ~= 'mongo' then
+    local names = {}
+    for _, claim in ipairs(wish.claims) do names[claim.name] = true end
+    disown(contract_of(position), names)
+  elseif turned or gained then
+    add_owned(position, inherited)
+  end
 end
 
 -- Whether a contract was part of a set that `present` follows: it came from the same place, or beside one of these.
@@ -298,13 +323,20 @@ local function roster(keys, args)
   return {'ok', left, held}
 end
 
+-- Why nothing of a contract may be removed, or nil: somebody works on it, or it came back meanwhile.
+local function is_present(contract)
+  local holder, said = holder_of(contract), redis.call('HGET', CONTRACTS, contract)
+  if holder then return {'held', holder} end
+  if said and not cjson.decode(said).left then return {'held', ''} end
+end
+
 -- keys: key, ... args: protocol, contract, Redis type, "turned" or "". Removes keys of a contract that nobody works on,
 -- or those that it had before it went another way, but for those of another type and those that a contract claims.
--- Replies {'ok', how many}, or {'held', holder}.
+-- Replies {'ok', how many}, or {'held', holder or ''}.
 local function remove_keys(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
-  local holder = args[4] ~= 'turned' and holder_of(args[2])
-  if holder then return {'held', holder} end
+  local present = args[4] ~= 'turned' and is_present(args[2])
+  if present then return present end
   local claims, count = foreign_claims(args[4] ~= 'turned' and args[2]), 0
   for _, key in ipairs(keys) do
     if redis.call('TYPE', key).ok == args[3] and not is_claimed(claims, key) then
@@ -315,11 +347,11 @@ local function remove_keys(keys, args)
 end
 
 -- keys: record, ... args: protocol, contract, "1" where that was the last of them. Removes what syncd keeps of a
--- contract that nobody works on. Replies {'ok'}, or {'held', holder}.
+-- contract that nobody works on. Replies {'ok'}, or {'held', holder or ''}.
 local function remove_records(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
-  local holder = holder_of(args[2])
-  if holder then return {'held', holder} end
+  local present = is_present(args[2])
+  if present then return present end
   for _, key in ipairs(keys) do
     if contract_of(key) == args[2] then redis.call('DEL', key) end
   end
