@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -76,6 +77,8 @@ app.add_typer(deadletters.app, name="deadletters")
 def main() -> None:
     """Run one verb, and turn errors that a person can put right into a message and an exit code."""
     tracebacks.guard()
+    if sys.argv[1:2] == ["run"]:  # before its own handler is there, there is nothing to read again
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         app(prog_name="syncd")
     except SystemExit:
