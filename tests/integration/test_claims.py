@@ -143,6 +143,19 @@ def test_a_position_is_void_when_another_contract_had_the_keys(
     assert redis.hget(position, "token") is None
 
 
+def test_a_record_that_is_gone(redis: Redis, token: str, old: Daemon, new: Daemon) -> None:
+    """The claims were evicted or deleted, and another contract had the template meanwhile: the first one copies."""
+    for name in ("c", "d", "e"):
+        old.take(name, f"{name}:{{_id}}").release()
+    old.take("a", "x:{_id}").release()
+    position = ControlKeys(f"{token}-a").position
+    redis.hset(position, "fingerprint", "one")
+    redis.delete(CLAIMS)
+    new.take("b", "x:{_id}").release()
+    new.take("a", "x:{_id}").release()
+    assert redis.hget(position, "fingerprint") == b""
+
+
 def test_an_older_version_leaves_a_newer_one_time(
     store: RedisStore, token: str, old: Daemon, new: Daemon
 ) -> None:

@@ -207,7 +207,10 @@ end
 -- the latest `since` of its claims, what keys of them may be by what was claimed before, and whether nobody else is known
 -- to have had any.
 local function take_claims(contract, wish, draw, is_old)
-  local version, handed, wanted, latest, inherited = tonumber(wish.seen) + 1, {}, {}, 0, {}
+  local handed, wanted, latest, inherited = {}, {}, 0, {}
+  -- Where the record is gone, numbers go on above all that it can have given: milliseconds, for JSON has 14 digits here.
+  local now = redis.call('TIME')
+  local version = wish.seen == '0' and now[1] * 1000 + math.floor(now[2] / 1000) or tonumber(wish.seen) + 1
   for _, claim in ipairs(wish.claims) do wanted[claim.name] = claim end
   local taken, strays = take_from_others(wish, base_of(contract), wanted, handed)
   local changed, is_own = #handed > 0 or #wish.dropped > 0, #handed == 0
@@ -276,14 +279,14 @@ local function drop_claims(contract, drop)
   for at = 1, #all, 2 do
     if all[at]:find(' ', 1, true) and cjson.decode(all[at + 1]).contract == contract then drop(all[at]) end
   end
-  redis.call('HINCRBY', CLAIMS, 'version', 1)
+  if #all > 0 then redis.call('HINCRBY', CLAIMS, 'version', 1) end
 end
 
 -- args: protocol, place, digest of the set, JSON list of its names, epoch seconds, leases that are known to be dead, ...
 -- Notes which contracts a daemon runs.
 -- One that was part of such a set, is not among them, and that nobody works on, has left: it keeps its keys and records,
--- and its claims are free, so that it copies if it comes back. Replies {'ok', [name, ...] of those that have left now, [lease, ...] of
--- those that somebody may still work on}.
+-- and its claims are free, so that it copies if it comes back.
+-- Replies {'ok', [name, ...] of those that have left now, [lease, ...] of those that somebody may still work on}.
 local function roster(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
   local names, present, in_use, left, held, dead = cjson.decode(args[4]), {}, {}, {}, {}, {}
