@@ -285,9 +285,8 @@ class LaneRun:
             self._pipeline.settle()
             # Nothing to write: the position moves in memory, and is stored with the next write or after a while.
             position = self._pipeline.position
-            self._pipeline.position = replace(
-                position, token=batch.token, time=max(batch.time, position.time)
-            )
+            position = replace(position, token=batch.token, time=max(batch.time, position.time))
+            self._pipeline.position = self._pipeline.confirmed = position
         drained = batch.is_proof if not events else self._is_at_the_end(events)
         if not events:
             self._status.heard()

@@ -90,6 +90,13 @@ def merge(
     return _of_both(base, redis, mongo, rules, redis_is_newer=redis_is_newer)
 
 
+def is_by_time(merged: Merged, rules: Rules) -> bool:
+    """Whether the time of the changes decided."""
+    return rules.on_conflict == "newest" and any(
+        conflict.why in ("both_changed", "no_base") for conflict in merged.conflicts
+    )
+
+
 def _settled(base: Base | None, mongo: State) -> Base | None:
     """The base, with what was pending where MongoDB has it."""
     if base is None or (base.pending is None and mongo is None):

@@ -26,6 +26,8 @@ from syncd.writebehind.passing import Passing
 from syncd.writebehind.positions import after, milliseconds, of_entry
 
 MOST_KEYS = 1000
+MOST_AHEAD = 200_000
+"""Keys of which is known when they change in entries behind those that were taken."""
 SUBSCRIBED_S = 10.0
 WORD_S = 2.0
 """So long a key that is not there waits for the event that says why: it is on its way, as a rule."""
@@ -41,6 +43,8 @@ class Word(NamedTuple):
     """Epoch milliseconds; 0 where unknown."""
     lost: bool = False
     """The key expired, or was evicted, and that is no deletion."""
+    entry: str = ""
+    """Of the outbox."""
 
     @property
     def is_told(self) -> bool:
@@ -55,6 +59,13 @@ class Taken(NamedTuple):
     refused: dict[bytes, Refused]
     keep_from: str = ""
     """The first entry of the outbox behind these."""
+
+    def only(self, keys: Collection[bytes]) -> Taken:
+        """What was taken of these keys."""
+        words = {key: word for key, word in self.words.items() if key in keys}
+        return Taken(
+            words, {}, min((word.entry for word in words.values()), key=of_entry, default=self.keep_from)
+        )
 
 
 class Capture(ABC):
@@ -74,6 +85,11 @@ class Capture(ABC):
     @abstractmethod
     def put_back(self, taken: Taken) -> None:
         """These were not done."""
+
+    def latest(self, key: bytes) -> int:
+        """Epoch milliseconds of the last change of a key that is told of behind what was taken; 0 where there is
+        none."""
+        return 0
 
     @abstractmethod
     def decide(self, gone: Mapping[bytes, Found]) -> tuple[set[bytes], set[bytes]]:
@@ -100,6 +116,8 @@ class OutboxCapture(Capture):
         self._control = ControlKeys(plan.name)
         self._functions = OutboxFunctions(redis)
         self._last = "0-0"
+        self._ahead: dict[bytes, int] = {}
+        self._ahead_to = "0-0"
 
     def begin(self) -> None:
         """Tell the functions how many entries may wait."""
@@ -132,12 +150,30 @@ class OutboxCapture(Capture):
             if key is None:
                 taken.refused[b"entry " + entry] = _NO_KEY
             else:
-                taken.words[key] = Word(said.get(b"op") == b"del", milliseconds(of_entry(self._last)))
+                time = milliseconds(of_entry(self._last))
+                taken.words[key] = Word(said.get(b"op") == b"del", time, entry=self._last)
+        if of_entry(self._last) >= of_entry(self._ahead_to):
+            self._ahead, self._ahead_to = {}, self._last
         self.behind = len(entries) == MOST_KEYS
         return taken._replace(keep_from="" if self._last == "0-0" else after(self._last))
 
     def put_back(self, taken: Taken) -> None:
         """They are still there."""
+
+    def latest(self, key: bytes) -> int:
+        """Reads ahead to the end of the outbox."""
+        while len(self._ahead) < MOST_AHEAD:
+            with translated():
+                entries: Any = self._redis.client.xrange(
+                    self._control.outbox, min=after(self._ahead_to), count=MOST_KEYS
+                )
+            for entry, said in entries:
+                self._ahead_to = entry.decode()
+                if key_said := said.get(b"key"):
+                    self._ahead[key_said] = milliseconds(of_entry(self._ahead_to))
+            if len(entries) < MOST_KEYS:
+                break
+        return self._ahead.get(key, 0)
 
     def decide(self, gone: Mapping[bytes, Found]) -> tuple[set[bytes], set[bytes]]:
         """A deletion has an entry, in the same step. With all entries read there is none for these: they were lost."""

@@ -64,15 +64,18 @@ class MergeLoop:
             self._rung.clear()
             marked = self._store.oldest_marks(MOST_MARKS) if is_rung or self._left else []
             taken = self._capture.take(0.0 if marked else WAIT_S)
-            self._apply(taken, marked)
-            if asked and len(marked) < MOST_MARKS and not self._capture.behind:
+            is_held = self._apply(taken, marked)
+            if is_held:
+                self._halt.wait(WAIT_S)
+            elif asked and len(marked) < MOST_MARKS and not self._capture.behind:
                 self._status.drained = True
         yield from ()
 
-    def _apply(self, taken: Taken, marked: list[bytes]) -> None:
+    def _apply(self, taken: Taken, marked: list[bytes]) -> bool:
+        """Whether keys have to wait until more is known of them."""
         words = dict.fromkeys(marked, Word()) | taken.words
         if not words and not taken.refused:
-            return
+            return False
         if self._is_full():
             self._capture.put_back(taken)
             raise LettersFullError(self._plan.name, self._plan.keep_letters)
@@ -86,9 +89,12 @@ class MergeLoop:
             raise
         if outcome.full is not None:
             raise outcome.full
+        return bool(outcome.held)
 
     def _finish(self, outcome: Outcome, taken: Taken, began: float) -> None:
-        parked = self._store.done(outcome.settled, outcome.refused, taken.keep_from)
+        held = taken.only(outcome.held)
+        self._capture.put_back(held)
+        parked = self._store.done(outcome.settled, outcome.refused, held.keep_from)
         self._capture.forget(outcome.settled)
         if parked:
             self._letters = self._store.count_letters()

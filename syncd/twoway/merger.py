@@ -6,7 +6,6 @@ written to MongoDB, beside the key; so the next look sees what is there as it is
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,19 +14,22 @@ from typing import Any
 from syncd.errors import FatalError, ProjectionError, TransientError
 from syncd.inbound.floors import Floors
 from syncd.plan.keys import encode_key_value
-from syncd.plan.merge import Base, Conflict, merge, pending
+from syncd.plan.merge import Base, Conflict, is_by_time, merge, pending
 from syncd.plan.state import Found
 from syncd.plan.twoway import Record, TwoWayPlan, digests, stored
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document
 from syncd.twoway.capture import Capture, Word
 from syncd.twoway.documents import DocumentWriter, Update
+from syncd.twoway.newest import Newest
 from syncd.twoway.pair import Pair, had_key, is_agreed, records
-from syncd.twoway.store import Step, TwoWayStore, changed_at
+from syncd.twoway.store import Step, TwoWayStore
 from syncd.writebehind.batch import Refused
 
 MOST_KEYS = 1000
 """Read and written together."""
+MOST_MARKED = 20_000
+"""Above this the stream waits for the merger, so that marks do not grow with a backlog."""
 MOST_TURNS = 20
 """So often in a row somebody may change a key or a document between our read and our write."""
 
@@ -43,6 +45,8 @@ class Outcome:
     conflicts: list[Conflict] = field(default_factory=list)
     waiting: set[bytes] = field(default_factory=set)
     """Keys of which nobody can tell yet why they are not there."""
+    held: set[bytes] = field(default_factory=set)
+    """Keys of which nobody can tell yet which side changed last."""
     full: TransientError | None = None
     """Redis has no memory for what goes there."""
 
@@ -58,10 +62,11 @@ class Merger:
         floors: Floors,
         writer: DocumentWriter,
         capture: Capture,
+        newest: Newest,
         number: int,
     ) -> None:
         self._plan, self._store, self._lookup, self._floors = plan, store, lookup, floors
-        self._writer, self._capture = writer, capture
+        self._writer, self._capture, self._newest = writer, capture, newest
         self._number, self._turns = number, 0
         self._time = max(floors.horizon(), store.latest_read() or floors.horizon())
         self.marks_left = 0
@@ -83,6 +88,7 @@ class Merger:
                 again += left
                 todo = todo[looked:]
             if not again:
+                self._newest.forget([*outcome.settled, *outcome.refused])
                 return outcome
             todo = again
         raise TransientError("mongo", f"{len(todo)} keys change faster than they can be merged; trying again")
@@ -92,6 +98,7 @@ class Merger:
     ) -> tuple[int, list[bytes]]:
         """How many of these keys were looked at, and which were changed meanwhile and have to be read again."""
         self._turns += 1
+        self._newest.begin()
         # Before MongoDB is asked: a change from here on makes another mark, which stays.
         marks = dict(zip(keys, self._store.marks(keys), strict=True))
         read = dict(zip(keys, self._store.look(keys), strict=False))
@@ -127,7 +134,11 @@ class Merger:
             if key in deleted:
                 word = word._replace(deleted=True)
             try:
-                merged.append(self._pair(key, document_id, found, document, marks[key], word))
+                pair = self._pair(key, document_id, found, document, marks[key], word)
+                if pair is None:
+                    outcome.held.add(key)
+                else:
+                    merged.append(pair)
             except ProjectionError as error:
                 outcome.refused[key] = Refused(error.reason, error.detail)
                 steps.append(Step(key, found.digest, marks[key], "="))
@@ -150,22 +161,22 @@ class Merger:
         document: Document | None,
         mark: int | None,
         word: Word,
-    ) -> Pair:
+    ) -> Pair | None:
+        """None where nobody can tell yet which side changed last."""
         redis, mongo = self._plan.of_key(found), self._plan.of_document(document)
         _, record = stored(found.known)
-        now = round(time.time() * 1000)
-        # What nobody has told of yet has just happened. Of two that never met nobody can say.
-        redis_time = word.time or (now if record else 0)
-        mongo_time = now if mark is None else changed_at(mark)
-        merged = merge(
-            record.base if record else None,
-            digests(redis),
-            digests(mongo),
-            self._plan.rules,
-            deleted=word.deleted,
-            redis_is_newer=redis_time > mongo_time,
-            restore=mark is not None,
-        )
+        base, of_redis, of_mongo = record.base if record else None, digests(redis), digests(mongo)
+        how = {"deleted": word.deleted, "restore": mark is not None}
+        merged = merge(base, of_redis, of_mongo, self._plan.rules, redis_is_newer=False, **how)
+        if is_by_time(merged, self._plan.rules):
+            # While the stream waits for the merger, nobody may wait for the stream.
+            is_held_up = self.marks_left > MOST_MARKED
+            newer = self._newest.is_redis(
+                key, word, mark, of_mongo or {}, self._time, had_base=record is not None, at_once=is_held_up
+            )
+            if newer is None:
+                return None
+            merged = merge(base, of_redis, of_mongo, self._plan.rules, redis_is_newer=newer, **how)
         return Pair(key, document_id, found, document, redis, mongo, record, mark, merged)
 
     def _write(self, pairs: list[Pair], steps: list[Step], outcome: Outcome) -> list[bytes]:

@@ -23,14 +23,12 @@ from syncd.stores.position import Position
 from syncd.twoway.capture import Capture
 from syncd.twoway.documents import DocumentWriter
 from syncd.twoway.loop import WAIT_S, MergeLoop
-from syncd.twoway.merger import Merger
+from syncd.twoway.merger import MOST_MARKED, Merger
+from syncd.twoway.newest import Newest
 from syncd.twoway.status import TwoWayStatus
 from syncd.twoway.store import TwoWayStore
 from syncd.writebehind.memory import Memory
 from syncd.writebehind.session import ContractSession
-
-MOST_MARKED = 20_000
-"""Above this the stream waits for the merger, so that marks do not grow with a backlog."""
 
 
 class MarkBuilder(WindowBuilder):
@@ -109,7 +107,8 @@ class TwoWayRun(LaneRun):
         capture.begin()
         super()._start()
         lookup = Lookup(self._mongo, self._plan.documents)
-        merger = Merger(self._plan, store, lookup, self._floors, writer, capture, self._number)
+        newest = Newest(capture, lambda: self._pipeline.confirmed.time)
+        merger = Merger(self._plan, store, lookup, self._floors, writer, capture, newest, self._number)
         self._loop = MergeLoop(self._plan, self._status, self._lease, merger, store, writer, capture)
         self._merging = Source(f"{self._plan.name}-merge", self._loop.items(), self._inbox)
         self._sources.append(self._merging)

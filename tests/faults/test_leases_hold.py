@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from tests.support import keyspace, outbox, stream, twoway
 from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.daemon import Daemon
-from tests.support.failpoint import failing
+from tests.support.failpoint import blocking, failing
 from tests.support.scene import Flow, Scene
 from tests.support.slow_server import slowed
 
@@ -103,19 +103,6 @@ def test_a_lane_that_is_killed_while_it_goes_through_a_long_oplog(
     flow.assert_same()
 
 
-@contextmanager
-def slow(flow: Flow, commands: str) -> Iterator[None]:
-    """MongoDB takes long for the next of these commands."""
-    admin = flow.collection.database.client.admin
-    data = {"failCommands": commands.split(), "blockConnection": True, "blockTimeMS": round(SLOW_S * 1000)}
-    said = {"configureFailPoint": "failCommand", "data": {**data, "namespace": flow.collection.full_name}}
-    admin.command({**said, "mode": {"times": 1}})
-    try:
-        yield
-    finally:
-        admin.command({"configureFailPoint": "failCommand", "mode": "off"})
-
-
 KINDS: dict[str, tuple[Callable[[Scene], Flow], str]] = {
     "outbox": (lambda scene: outbox.add_outbox(scene, "film"), "update insert"),
     "keyspace": (lambda scene: keyspace.add_keyspace(scene, "film"), "update insert"),
@@ -153,7 +140,7 @@ def test_a_store_that_takes_longer_than_the_lease(rig: Rig, kind: str) -> None:
     change(flow, kind, 1)
     wait_until(lambda: has_come(flow, 1), 20, first.process.log_tail)
     holder = flow.redis.get(flow.names.control("lease"))
-    with slow(flow, commands):
+    with blocking(flow.collection, commands, SLOW_S, times=1):
         change(flow, kind, 2)
         began = time.monotonic()
         wait_until(lambda: has_come(flow, 2), 40, first.process.log_tail)

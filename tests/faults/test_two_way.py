@@ -14,6 +14,7 @@ import pytest
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.faults.conftest import Rig
 from tests.support.check import wait_until
+from tests.support.failpoint import blocking
 from tests.support.hold import Hold
 from tests.support.proxy import Proxy
 from tests.support.scene import Document, Flow, Scene
@@ -59,6 +60,40 @@ POINTS: dict[str, Callable[[Rig, Flow], Hold]] = {
         *about(flow, b"syncd_done_state")
     ),
 }
+
+
+def test_the_newest_change_wins_though_the_stream_comes_late(rig: Rig) -> None:
+    """nothing_silent: after a pause the side that changed last wins, whichever side syncd hears of first: the stream is
+    slow, and entries of the outbox wait behind more than syncd reads at once."""
+    flow = add_two_way(rig.scene, "newest", "outbox", rule="newest", documents=[film(n) for n in range(6)])
+    rig.scene.start()
+    flow.wait_live()
+    wait_alike(flow)
+    rig.scene.daemon.terminate()
+    first, last = range(3), range(3, 6)
+
+    def in_mongo(numbers: range) -> None:
+        flow.collection.update_many({"_id": {"$in": [*numbers]}}, {"$set": {"a": "mongo"}})
+
+    def in_redis(numbers: range) -> None:
+        for n in numbers:
+            hset(flow, n, a="redis")
+
+    in_redis(range(6))  # then once more, far behind, those that are the last
+    in_mongo(first)
+    for n in range(1500):
+        hset(flow, 100 + n, a="other")
+    in_mongo(last)
+    time.sleep(0.01)
+    in_redis(last)
+    with blocking(flow.collection, "getMore", 2.0, times=2):
+        rig.scene.start()
+        flow.wait_live()
+        for n in range(6):
+            flow.wait_hash(n, {**as_hash(film(n)), "a": "mongo" if n in first else "redis"})
+    wait_alike(flow)
+    said = {one["document"]: one["winner"] for one in conflicts(flow)}
+    assert said == {n: "mongo" if n in first else "redis" for n in range(6)}
 
 
 def test_kills_in_the_middle_of_a_merge(rig: Rig) -> None:

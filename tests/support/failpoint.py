@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from pymongo import MongoClient
@@ -33,15 +33,28 @@ class FailPoint:
         wait_until(lambda: self.hits >= count, timeout, lambda: f"{count} failures; {self.hits} so far")
 
 
-@contextmanager
 def failing(
     collection: Collection[dict[str, Any]], command: str, code: int, *, times: int | None = None
-) -> Iterator[FailPoint]:
+) -> AbstractContextManager[FailPoint]:
     """Commands of this name (or names, with spaces between) on this collection fail with this code: the next so many,
     or all of the block."""
+    return _set(collection, command, {"errorCode": code}, times)
+
+
+def blocking(
+    collection: Collection[dict[str, Any]], command: str, seconds: float, *, times: int | None = None
+) -> AbstractContextManager[FailPoint]:
+    """The same, but they take so long."""
+    return _set(collection, command, {"blockConnection": True, "blockTimeMS": round(seconds * 1000)}, times)
+
+
+@contextmanager
+def _set(
+    collection: Collection[dict[str, Any]], command: str, how: dict[str, Any], times: int | None
+) -> Iterator[FailPoint]:
     client = collection.database.client
     point = FailPoint(client)
-    data = {"failCommands": command.split(), "errorCode": code, "namespace": collection.full_name}
+    data = {"failCommands": command.split(), "namespace": collection.full_name, **how}
     mode: Any = "alwaysOn" if times is None else {"times": times}
     client.admin.command({"configureFailPoint": "failCommand", "mode": mode, "data": data})
     try:
