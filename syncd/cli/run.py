@@ -68,15 +68,7 @@ def run(
     for name, meant in unknown_variables().items():
         telemetry.setting_unknown(name, meant)
     stop = threading.Event()
-    # A handler runs between any two steps of this thread. In the middle of `Event.wait` it would wait for ever for the
-    # lock that `Event.set` needs; `put` of this queue is made for that.
-    asked: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-    def on_signal(number: int, _: FrameType | None) -> None:
-        asked.put(signal.Signals(number).name)
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-        signal.signal(number, on_signal)
+    asked = _asked_by_signals()
     check_uris(settings)
     seen = stamp(settings.contracts)
     loaded = load_contract_set(settings.contracts, contract_environment())
@@ -101,6 +93,20 @@ def run(
         runner.stop()
     server.stop()
     telemetry.daemon_stopped()
+
+
+def _asked_by_signals() -> queue.SimpleQueue[str]:
+    """Names of the signals that come from now on."""
+    # A handler runs between any two steps of this thread. In the middle of `Event.wait` it would wait for ever for the
+    # lock that `Event.set` needs; `put` of this queue is made for that.
+    asked: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        asked.put(signal.Signals(number).name)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, on_signal)
+    return asked
 
 
 def _next(asked: queue.SimpleQueue[str]) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from tests.support.check import meanwhile
 
 TURN_S = 0.1
 
@@ -14,19 +16,11 @@ TURN_S = 0.1
 @contextmanager
 def slowed(pid: int, share: float) -> Iterator[None]:
     """This process runs for a part of each tenth of a second."""
-    stop = threading.Event()
 
-    def turn() -> None:
-        while not stop.wait(TURN_S * share):
-            os.kill(pid, signal.SIGSTOP)
-            stop.wait(TURN_S * (1 - share))
-            os.kill(pid, signal.SIGCONT)
-
-    thread = threading.Thread(target=turn, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    def stand_still() -> None:
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(TURN_S * (1 - share))
         os.kill(pid, signal.SIGCONT)
+
+    with meanwhile(stand_still, TURN_S * share):
+        yield

@@ -1,4 +1,4 @@
-"""Runs a command as on a slower machine: `python -m tests.support.slow --rounds 3 -- make test`.
+"""Runs a command as on a slower machine: `python -m tests.support.quota --rounds 3 -- make test`.
 
 A CPU quota for the command and all that it starts: by a control group of its own (version 1 or 2), or by systemd-run.
 Where none is to be had (no rights, no Linux control groups) busy loops run beside it, which slows it only about so
