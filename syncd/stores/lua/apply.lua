@@ -135,8 +135,7 @@ write.o = function(key, args, i, _, keys)
   if redis.call('TYPE', key).ok ~= args[i] or (redis.call('HGET', owners, key) or '') ~= entry then
     return i + 4, nil
   end
-  keys.foreign = keys.foreign or foreign_claims(contract_of(keys[1]))
-  if is_claimed(keys.foreign, key) then return i + 4, nil end
+  if is_foreign(keys, key) then return i + 4, nil end
   redis.call('DEL', key)
   redis.call('HDEL', owners, key)
   local id = entry:sub(TIME + 2)
