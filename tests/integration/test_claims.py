@@ -15,12 +15,15 @@ from redis import Redis
 
 from syncd.contract.template import KeyTemplate
 from syncd.errors import FencedError
+from syncd.inbound.operations import Operations
+from syncd.inbound.writer import Writer
+from syncd.plan.change import Ghost, Orphan, Retired
 from syncd.plan.claims import INDEX, KEY, Claim, Claims, key_claim
 from syncd.plan.keys import render
 from syncd.stores.claims import CLAIMS, read_claims, read_left
 from syncd.stores.lease import OLDER_WAITS, Lease
 from syncd.stores.orphans import find_orphan, keys_of, remove_keys, remove_records
-from syncd.stores.position import ControlKeys
+from syncd.stores.position import ControlKeys, Position
 from syncd.stores.redis import RedisStore
 from tests.unit.plan.strategies import key_values
 
@@ -108,6 +111,29 @@ def test_a_template_that_was_let_go(store: RedisStore, token: str, old: Daemon, 
     old.take("a", "y:{_id}", version="2")
     new.take("b", "x:{_id}")
     assert holders(store, token) == {"y:{_id}": "a", "x:{_id}": "b"}
+
+
+def test_a_removal_that_comes_late(
+    store: RedisStore, redis: Redis, token: str, old: Daemon, new: Daemon
+) -> None:
+    """no_ghosts, nothing_lost: a contract that has let a template go, and works on, removes no key that another one has
+    claimed since, whatever it decided before: the call that removes looks."""
+    old.take("a", "x:{_id}", "y:{_id}")
+    lease = old.take("a", "y:{_id}", version="2")
+    new.take("b", "x:{_id}")
+    keys = [f"{token}:{end}" for end in ("x:1", "x:2", "z:1", "z:2")]
+    for key in keys:
+        redis.hset(key, "a", "1")
+    control = ControlKeys(f"{token}-a")
+    operations = Operations(control, f"{token}-a", "2")
+    for key in keys:
+        gone = Retired("card", "hash", KeyTemplate.parse(key[:-1] + "{_id}"))
+        operations.add(Ghost(gone, "1", key, ()) if key.endswith("1") else Orphan(gone, "", key, ""))
+    writer = Writer(store, control, lease)
+    writer.send(operations, Position())
+    assert writer.receive().ok
+    writer.close()
+    assert [redis.exists(key) for key in keys] == [1, 1, 0, 0]
 
 
 def test_maps_and_types_go_along(
@@ -311,13 +337,16 @@ def test_remove_spares_what_another_contract_has(
         remove_records(store, f"{token}-a")
     lease.release()
     tell_roster(store, token, "one")
-    new.take("b", "y:{_id}", kind="keyspace")
+    redis.hset(f"{token}:x:own:1", "a", "1")
+    new.take("b", "y:{_id}", "x:own:{_id}", kind="keyspace")
     orphan = find_orphan(store, f"{token}-a")
     assert [remove_keys(store, orphan, shape) for shape in orphan.shapes] == [1], "y is an application's now"
-    assert set(redis.keys(f"{token}:*")) == {f"{token}:{key}".encode() for key in ("y:1", "y:2", "x:2")}
+    assert set(redis.keys(f"{token}:*")) == {
+        f"{token}:{key}".encode() for key in ("y:1", "y:2", "x:2", "x:own:1")
+    }
     assert remove_records(store, f"{token}-a") > 0
     assert not redis.keys(f"syncd:{{{token}-a}}:*")
-    assert not [name for name in redis.hkeys(CLAIMS) if f"{token}:x".encode() in name]
+    assert not [name for name in redis.hkeys(CLAIMS) if f"{token}:x:{{_id}}".encode() in name]
 
 
 literals = st.text(st.sampled_from("ab^$()%.[]*+-? é/%1"), max_size=4)
