@@ -337,12 +337,12 @@ def test_remove_spares_what_another_contract_has(
         remove_records(store, f"{token}-a")
     lease.release()
     tell_roster(store, token, "one")
-    redis.hset(f"{token}:x:own:1", "a", "1")
-    new.take("b", "y:{_id}", "x:own:{_id}", kind="keyspace")
+    redis.hset(f"{token}:x:o1", "a", "1")
+    new.take("b", "y:{_id}", "x:o{_id}", kind="keyspace")
     orphan = find_orphan(store, f"{token}-a")
     assert [remove_keys(store, orphan, shape) for shape in orphan.shapes] == [1], "y is an application's now"
     assert set(redis.keys(f"{token}:*")) == {
-        f"{token}:{key}".encode() for key in ("y:1", "y:2", "x:2", "x:own:1")
+        f"{token}:{key}".encode() for key in ("y:1", "y:2", "x:2", "x:o1")
     }
     assert remove_records(store, f"{token}-a") > 0
     assert not redis.keys(f"syncd:{{{token}-a}}:*")
