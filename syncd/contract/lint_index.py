@@ -20,7 +20,7 @@ from syncd.errors import Problem
 _MEMBER = re.compile(r"""(\$(?:\.([^.\[\]*'"\s]+)|\[(?:'([^']+)'|"([^"]+)")\]))(?:[.\[].*)?""")
 _ANY_MEMBER = re.compile(r"\$(?:\.\.|\.\*|\[\*|\[\?|$)")
 
-_NUMBERS = {"int", "long", "double", "epoch", "epoch_ms"}
+_NUMBERS = {"int", "long", "double", "epoch", "epoch_ms", "epoch_us"}
 _TEXTS = {"bool", "date", "objectId", "uuid", "binary", "json", "vector", "masked"}
 _UNFIT: dict[tuple[str, str], set[str]] = {
     ("hash", "text"): {"vector"},
@@ -38,7 +38,7 @@ _UNFIT: dict[tuple[str, str], set[str]] = {
 _FITTING = {
     "text": "a text, or index the field as numeric or vector",
     "tag": "a text, or index the field as numeric or vector",
-    "numeric": "type: int, double, epoch or epoch_ms",
+    "numeric": "type: int, double, epoch, epoch_ms or epoch_us",
     "geo": "type: geo",
 }
 

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from syncd.contract.lint_append import appending
 from syncd.contract.loaded import LoadedContract
 from syncd.contract.projection import FieldSpec
+from syncd.contract.values import DATES
 from syncd.errors import Problem
-
-_DATES = ("date", "epoch", "epoch_ms")
 
 
 def series_are_appended(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
@@ -34,9 +33,9 @@ def series_have_their_fields(contracts: Sequence[LoadedContract]) -> Iterator[Pr
         ):
             continue
         written = list(_written(contract))
-        if not any(path == series.time_field and spec.type in _DATES for path, spec in written):
+        if not any(path == series.time_field and spec.type in DATES for path, spec in written):
             what = "no field of the entry goes there as a date"
-            remedy = "write at: {from: at, type: date} among the fields (or epoch, epoch_ms)"
+            remedy = "write at: {from: at, type: date} among the fields (or epoch, epoch_ms, epoch_us)"
             yield contract.problem(("mongo", "timeseries", "time_field"), what, remedy)
         if series.meta_field and not any(path.split(".")[0] == series.meta_field for path, _ in written):
             remedy = "name one that some field goes to, or leave it out"

@@ -14,6 +14,7 @@ from pydantic import (
 
 from syncd.contract.indexes import Index
 from syncd.contract.values import (
+    DATES,
     ELEMENTS,
     DurationMs,
     FieldType,
@@ -42,6 +43,12 @@ class FieldSpec(Model):
         None, ge=1, le=32_768, description="Length of the vector; any other length is a dead letter."
     )
     datatype: VectorType = Field("float32", description="Element type of a vector in a hash.")
+    round: bool | None = Field(
+        None,
+        exclude_if=lambda said: said is None,
+        description="Of a moment, what is finer than a millisecond: cut off, as MongoDB's `$toDate` does, or with "
+        "`false` a dead letter.",
+    )
     mask: Literal["hmac", "redact", "last4"] | None = Field(
         None,
         description="`hmac`: keyed SHA-256 (SYNCD_HMAC_KEY); `redact`: a constant; `last4`: the last four "
@@ -67,6 +74,10 @@ class FieldSpec(Model):
         if (self.type == "vector") != (self.dims is not None):
             raise ValueError(
                 "`type: vector` and `dims` go together|write {from: path, type: vector, dims: 384}"
+            )
+        if self.round is not None and self.type not in DATES:
+            raise ValueError(
+                "`round` is for moments|leave it out, or write type: date, epoch, epoch_ms or epoch_us"
             )
         if self.type == "vector" and self.mask:
             raise ValueError("a vector cannot be masked|leave out `mask`, or project another field")

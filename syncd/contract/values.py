@@ -89,9 +89,11 @@ TopName: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_check_t
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
 RedisType: TypeAlias = Literal["hash", "json", "string", "set", "zset", "list", "stream"]
 FieldType: TypeAlias = Literal[
-    "string", "int", "long", "double", "decimal", "bool", "date", "epoch", "epoch_ms",
+    "string", "int", "long", "double", "decimal", "bool", "date", "epoch", "epoch_ms", "epoch_us",
     "objectId", "uuid", "binary", "json", "vector", "geo",
 ]  # fmt: skip
+DATES = frozenset({"date", "epoch", "epoch_ms", "epoch_us"})
+"""Types that are a moment in MongoDB."""
 ELEMENTS = frozenset({"set", "zset", "list"})
 """Redis types that hold elements and no fields."""
 VectorType: TypeAlias = Literal["float32", "float16"]

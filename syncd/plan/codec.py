@@ -12,9 +12,10 @@ from typing import Any, Final, TypeAlias
 from bson.binary import Binary
 
 from syncd.contract.projection import FieldSpec
+from syncd.contract.values import FieldType
 from syncd.errors import ProjectionError, SettingsError
 from syncd.plan.bson_values import CODEC, Function, NoneType, Table, as_is, in_field, type_name
-from syncd.plan.convert import CONVERT, convert
+from syncd.plan.convert import conversion, convert
 from syncd.plan.reverse import from_hash, from_json
 from syncd.plan.texts import HASH, JSON, JSON_DEPTH, dump_json, to_hash, to_json
 from syncd.plan.vectors import vector_bytes, vector_list, vector_packer
@@ -58,7 +59,7 @@ def hash_field(name: str, spec: FieldSpec, hmac_key: bytes | None) -> HashEncode
         return _guarded(name, Table({**HASH, NoneType: lambda value: null}, HASH.default))
     if spec.type == "vector":
         return _guarded(name, _vector(vector_packer(spec.dims or 0, spec.datatype), null))
-    return _guarded(name, _converted(CONVERT[spec.type], HASH, null))
+    return _guarded(name, _converted(_conversion(spec, spec.type), HASH, null))
 
 
 def json_field(name: str, spec: FieldSpec, hmac_key: bytes | None) -> JsonEncoder:
@@ -75,7 +76,11 @@ def json_field(name: str, spec: FieldSpec, hmac_key: bytes | None) -> JsonEncode
     if spec.type == "vector":
         dims = spec.dims or 0
         return _guarded(name, _vector(lambda value: vector_list(value, dims), null))
-    return _guarded(name, _converted(CONVERT[spec.type], JSON, null))
+    return _guarded(name, _converted(_conversion(spec, spec.type), JSON, null))
+
+
+def _conversion(spec: FieldSpec, field_type: FieldType) -> Table:
+    return conversion(field_type, exact=spec.round is False)
 
 
 def _plain(name: str, table: Table) -> HashEncoder:
@@ -127,7 +132,7 @@ def _masked(spec: FieldSpec, mask: Function, null: Any) -> Table:
     """Convert first, then mask what the hash would have shown. null has nothing to hide, and stays null."""
     if spec.type is None:
         return Table({NoneType: lambda value: null}, mask)
-    table = CONVERT[spec.type]
+    table = _conversion(spec, spec.type)
     return Table({NoneType: lambda value: null}, lambda value: mask(table[type(value)](value)))
 
 

@@ -54,8 +54,8 @@ Pieces: TypeAlias = list[bytes | Column]
 
 _int32, _int64, _double = Struct("<i").pack, Struct("<q").pack, Struct("<d").pack
 _LENGTHS = [_int32(length) for length in range(4096)]
-_MOST_DIGITS_32, _MOST_DIGITS_64 = 9, 18
-"""So many surely fit."""
+_MOST_DIGITS_32, _MOST_DIGITS_64, _MOST_DIGITS_MS = 9, 18, 14
+"""So many surely fit; as milliseconds, before the year 10000."""
 _MOST_DOUBLE = 17
 # A double gives back as many digits as this.
 _are_exact = re.compile(rb"(?:-?[0-9]{1,8}(?:\.[0-9]{1,7})?,)*+").fullmatch
@@ -214,6 +214,10 @@ def _int64s(values: Values) -> Pieces | None:
     return _ints(values, _MOST_DIGITS_64, _int64, 8)
 
 
+def _millis(values: Values) -> Pieces | None:
+    return _ints(values, _MOST_DIGITS_MS, _int64, 8)
+
+
 def _doubles(values: Values) -> Pieces | None:
     if max(map(len, values)) > _MOST_DOUBLE:
         return None
@@ -232,7 +236,7 @@ _QUICK: dict[str, Callable[[Values], Pieces | None]] = {
     "string": _strings,
     "int": _int32s,
     "long": _int64s,
-    "epoch_ms": _int64s,
+    "epoch_ms": _millis,
     "double": _doubles,
     "bool": _bools,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 import uuid
+from decimal import Decimal
 from typing import Any
 
 from bson.binary import Binary
@@ -16,11 +17,10 @@ from bson.int64 import Int64
 from bson.objectid import ObjectId
 
 from syncd.contract.values import FieldType
-from syncd.errors import ProjectionError
 from syncd.plan.bson_values import UUID_SUBTYPE, Function, Table, as_is, is_uuid, uuid_text
-from syncd.plan.dates import parse_date
 from syncd.plan.geo import GEO
-from syncd.plan.numeric import DECIMAL, DOUBLE, INT, refuse, refuser, to_bit
+from syncd.plan.moments import moment_in_redis, moment_of_iso, moment_of_number
+from syncd.plan.numeric import DECIMAL, DOUBLE, INT, INT64_MAX, INT64_MIN, refuse, refuser, to_bit
 from syncd.plan.texts import HASH, json_text
 from syncd.plan.vectors import vector_list, vector_numbers
 
@@ -32,10 +32,15 @@ _BOOLS = {"true": True, "false": False, "1": True, "0": False}
 def convert(value: Any, field_type: FieldType) -> Any:
     """The value as `field_type`, in a type that `to_hash` and `to_json` take. null stays null.
 
-    `epoch` and `epoch_ms` give numbers, `geo` gives `lon,lat`, `json` gives text. Raises ProjectionError
+    `epoch`, `epoch_ms` and `epoch_us` give numbers, `geo` gives `lon,lat`, `json` gives text. Raises ProjectionError
     (`cannot_convert`) where something would be lost; its detail names both types, never the value.
     """
     return None if value is None else CONVERT[field_type][type(value)](value)
+
+
+def conversion(field_type: FieldType, *, exact: bool) -> Table:
+    """`convert` by type given; `exact` refuses a moment that is finer than a millisecond, instead of cutting it off."""
+    return _EXACT.get(field_type, CONVERT[field_type]) if exact else CONVERT[field_type]
 
 
 def _utf8(value: bytes) -> str:
@@ -61,27 +66,19 @@ def _text_to_bool(value: str) -> bool:
     return _BOOLS[value] if value in _BOOLS else refuse(value, "bool", "the text is neither true nor false")
 
 
-def _text_to_date(value: str) -> DatetimeMS:
-    try:
-        return parse_date(value)
-    except ValueError as error:
-        refuse(value, "date", str(error))
-
-
-def _number_to_date(value: Any) -> DatetimeMS:
-    """A number is milliseconds since 1970, as for MongoDB's `$toDate`."""
-    try:
-        return DatetimeMS(INT[type(value)](value))
-    except ProjectionError:
-        refuse(value, "date", "it is no whole number of milliseconds")
-
-
 def _to_long(to_int: Function) -> Function:
     return lambda value: Int64(to_int(value))
 
 
 def _int_to_date(value: int) -> DatetimeMS:
     return DatetimeMS(int(value))
+
+
+def _micros(value: DatetimeMS) -> int:
+    micros = int(value) * 1000
+    return (
+        micros if INT64_MIN <= micros <= INT64_MAX else refuse(value, "epoch_us", "it does not fit 64 bits")
+    )
 
 
 def _seconds(value: DatetimeMS) -> int | float:
@@ -116,11 +113,29 @@ def _any_vector(value: Any) -> list[float]:
     return vector_list(value, len(vector_numbers(value)))
 
 
-def _through_date(finish: Function, wanted: FieldType) -> Table:
+def _dates(*, exact: bool = False, whole: bool = False) -> Table:
+    """A number is milliseconds since 1970, as for MongoDB's `$toDate`, also as text.
+
+    `whole`: of a type whose own unit is another one, a number of milliseconds has no fraction and is no text, or it
+    would be one of the other unit.
+    """
+
+    def of_number(value: Any) -> DatetimeMS:
+        number = value.to_decimal() if type(value) is Decimal128 else Decimal(value)
+        return moment_of_number(value, number, exact=exact or whole)
+
+    def of_text(value: str) -> DatetimeMS:
+        return moment_of_iso(value, exact=exact) if whole else moment_in_redis(value, "date", exact=exact)
+
+    numbers = dict.fromkeys((float, Decimal128), of_number)
+    return Table({**_MOMENTS, **numbers, str: of_text}, refuser("date"))
+
+
+def _through(dates: Table, finish: Function, wanted: FieldType) -> Table:
     def chain(to_date: Function) -> Function:
         return finish if to_date is as_is else lambda value: finish(to_date(value))
 
-    return Table({kind: chain(to_date) for kind, to_date in _DATE.items()}, refuser(wanted))
+    return Table({kind: chain(to_date) for kind, to_date in dates.items()}, refuser(wanted))
 
 
 _STRING = Table(
@@ -140,18 +155,12 @@ _BOOL = Table(
     {bool: as_is, int: to_bit, Int64: to_bit, float: to_bit, Decimal128: to_bit, str: _text_to_bool},
     refuser("bool"),
 )
-_DATE = Table(
-    {
-        DatetimeMS: as_is,
-        datetime.datetime: DatetimeMS,
-        int: _int_to_date,
-        Int64: _int_to_date,
-        float: _number_to_date,
-        Decimal128: _number_to_date,
-        str: _text_to_date,
-    },
-    refuser("date"),
-)
+_MOMENTS: dict[type, Function] = {
+    DatetimeMS: as_is,
+    datetime.datetime: DatetimeMS,
+    int: _int_to_date,
+    Int64: _int_to_date,
+}
 _LONG = Table({kind: _to_long(to_int) for kind, to_int in INT.items()}, refuser("long"))
 _OBJECT_ID = Table(
     {ObjectId: as_is, str: _text_to_object_id, bytes: _bytes_to_object_id}, refuser("objectId")
@@ -177,9 +186,10 @@ CONVERT: dict[FieldType, Table] = {
     "double": DOUBLE,
     "decimal": DECIMAL,
     "bool": _BOOL,
-    "date": _DATE,
-    "epoch": _through_date(_seconds, "epoch"),
-    "epoch_ms": _through_date(int, "epoch_ms"),
+    "date": _dates(),
+    "epoch": _through(_dates(whole=True), _seconds, "epoch"),
+    "epoch_ms": _through(_dates(), int, "epoch_ms"),
+    "epoch_us": _through(_dates(whole=True), _micros, "epoch_us"),
     "objectId": _OBJECT_ID,
     "uuid": _UUIDS,
     "binary": _BINARY,
@@ -188,3 +198,10 @@ CONVERT: dict[FieldType, Table] = {
     "geo": GEO,
 }
 """`convert` by type wanted and type given."""
+
+_EXACT: dict[FieldType, Table] = {
+    "date": _dates(exact=True),
+    "epoch": _through(_dates(exact=True, whole=True), _seconds, "epoch"),
+    "epoch_ms": _through(_dates(exact=True), int, "epoch_ms"),
+    "epoch_us": _through(_dates(exact=True, whole=True), _micros, "epoch_us"),
+}

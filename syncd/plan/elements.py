@@ -28,7 +28,8 @@ _QUICK = {
     # So many digits surely fit 32 and 64 bits.
     "int": _INT.replace("{pack}", "int32").replace("{most}", "9"),
     "long": _INT.replace("{pack}", "int64").replace("{most}", "18"),
-    "epoch_ms": _INT.replace("{pack}", "int64").replace("{most}", "18"),
+    # And so many lie before the year 10000.
+    "epoch_ms": _INT.replace("{pack}", "int64").replace("{most}", "14"),
     "double": "{into}.append({head} + double(float(raw)) if is_exact(raw) else {slow}(raw))",
     "bool": "{into}.append({head} + BOOLS[raw] if raw in BOOLS else {slow}(raw))",
 }

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bson.datetime_ms import DatetimeMS
+
 from syncd.contract.projection import FieldSpec
 from syncd.errors import ProjectionError
+from syncd.plan.dates import check_years
 from syncd.plan.reverse import from_hash, from_json
 
 DEEPEST = 100
@@ -24,16 +27,23 @@ class EntryField:
     def value(self, raw: bytes) -> Any:
         """What Redis holds as text, as BSON. Raises ProjectionError, whose detail names the field and no value."""
         try:
-            return self._checked(from_hash(raw, self.spec.type or "string", self.spec.datatype))
+            return self._checked(
+                from_hash(raw, self.spec.type or "string", self.spec.datatype, exact=self._exact)
+            )
         except ProjectionError as error:
             raise self._named(error) from None
 
     def value_of_json(self, value: Any) -> Any:
         """A member of a JSON document, as parsed; without a type as it is. Raises likewise."""
         try:
-            return self._checked(from_json(value, self.spec.type) if self.spec.type else value)
+            kind = self.spec.type
+            return self._checked(from_json(value, kind, exact=self._exact) if kind else value)
         except ProjectionError as error:
             raise self._named(error) from None
+
+    @property
+    def _exact(self) -> bool:
+        return self.spec.round is False
 
     def _checked(self, found: Any) -> Any:
         dims = self.spec.dims
@@ -41,6 +51,8 @@ class EntryField:
             raise ProjectionError("vector_length", f"{len(found)} elements, the contract says {dims}")
         if isinstance(found, dict | list) and dims is None:
             _check_depth(found)
+        elif isinstance(found, DatetimeMS):
+            check_years(found)
         return found
 
     def _named(self, error: ProjectionError) -> ProjectionError:

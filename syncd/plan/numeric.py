@@ -19,7 +19,7 @@ from syncd.plan.bson_values import Table, as_is, type_name
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,5})?")
+NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,5})?")
 _SPECIAL = {
     "nan": "NaN", "inf": "Infinity", "-inf": "-Infinity",
     "NaN": "NaN", "Infinity": "Infinity", "-Infinity": "-Infinity",
@@ -28,6 +28,7 @@ _NOUNS: dict[FieldType, str] = {
     "int": "an int",
     "epoch": "an epoch",
     "epoch_ms": "an epoch_ms",
+    "epoch_us": "an epoch_us",
     "objectId": "an objectId",
     "json": "JSON",
     "geo": "a point",
@@ -104,7 +105,7 @@ def _text_to_double(value: str) -> float:
 
 
 def _numeric_text(value: str, wanted: FieldType) -> str:
-    if _NUMBER.fullmatch(value):
+    if NUMBER.fullmatch(value):
         return value
     return _SPECIAL.get(value) or refuse(value, wanted, _NOT_NUMERIC)
 

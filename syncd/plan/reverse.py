@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import base64
 import binascii
-from decimal import Decimal
 from typing import Any
 
 import orjson
-from bson.datetime_ms import DatetimeMS
 
-from syncd.contract.values import FieldType, VectorType
+from syncd.contract.values import DATES, FieldType, VectorType
 from syncd.errors import ProjectionError
 from syncd.plan.bson_values import Function
 from syncd.plan.convert import convert
 from syncd.plan.geo import point_of_text
-from syncd.plan.numeric import INT64_MAX, INT64_MIN, refuse
+from syncd.plan.moments import moment_in_redis
+from syncd.plan.numeric import refuse
 from syncd.plan.vectors import vector_from_bytes, vector_list
 
 
-def from_hash(text: bytes, field_type: FieldType, datatype: VectorType = "float32") -> Any:
+def from_hash(
+    text: bytes, field_type: FieldType, datatype: VectorType = "float32", *, exact: bool = False
+) -> Any:
     """The value of a hash field, in the type that MongoDB is to hold.
 
-    `datatype` is the element type of a vector. `geo` gives a GeoJSON point, `epoch` and `epoch_ms` give
-    dates, `uuid` a binary of subtype 4.
+    `datatype` is the element type of a vector. `geo` gives a GeoJSON point, `epoch`, `epoch_ms` and `epoch_us` give
+    dates, `uuid` a binary of subtype 4. `exact` refuses a moment that is finer than a millisecond.
 
     Raises ProjectionError: `cannot_convert`, `not_unicode`, `vector_length`.
     """
@@ -36,12 +37,12 @@ def from_hash(text: bytes, field_type: FieldType, datatype: VectorType = "float3
     if field_type == "vector":
         return vector_from_bytes(text, datatype)
     try:
-        return _of_text(text.decode(), field_type)
+        return _of_text(text.decode(), field_type, exact=exact)
     except UnicodeDecodeError:
         raise ProjectionError("not_unicode", "the field's bytes are not UTF-8") from None
 
 
-def from_json(value: Any, field_type: FieldType) -> Any:
+def from_json(value: Any, field_type: FieldType, *, exact: bool = False) -> Any:
     """The same for a member of a JSON document, as parsed. null stays null.
 
     Raises ProjectionError: `cannot_convert`, `vector_element`.
@@ -51,30 +52,20 @@ def from_json(value: Any, field_type: FieldType) -> Any:
     if field_type == "vector":
         return vector_list(value, len(value)) if type(value) is list else refuse(value, "vector")
     if type(value) is str:
-        return _of_base64(value) if field_type == "binary" else _of_text(value, field_type)
+        return _of_base64(value) if field_type == "binary" else _of_text(value, field_type, exact=exact)
     if field_type == "json":
         return value  # syncd writes a text here, an application writes what it means
-    if field_type == "epoch" and type(value) in (int, float):
-        return _of_seconds(repr(value))
-    if field_type in ("int", "long", "double", "decimal", "bool", "epoch_ms"):
-        return convert(value, "date" if field_type == "epoch_ms" else field_type)
+    if field_type in DATES and type(value) in (int, float):
+        return moment_in_redis(value, field_type, exact=exact)
+    if field_type in ("int", "long", "double", "decimal", "bool"):
+        return convert(value, field_type)
     return refuse(value, field_type, "JSON holds it as text")
 
 
-def _of_text(text: str, field_type: FieldType) -> Any:
+def _of_text(text: str, field_type: FieldType, *, exact: bool) -> Any:
+    if field_type in DATES:
+        return moment_in_redis(text, field_type, exact=exact)
     return _SPECIAL[field_type](text) if field_type in _SPECIAL else convert(text, field_type)
-
-
-def _of_seconds(text: str) -> DatetimeMS:
-    number = convert(text, "decimal").to_decimal()
-    millis = number.scaleb(3) if number.is_finite() else Decimal("0.5")
-    if not INT64_MIN <= millis <= INT64_MAX or millis != millis.to_integral_value():
-        refuse(text, "epoch", "it is no whole number of milliseconds")
-    return DatetimeMS(int(millis))
-
-
-def _of_millis(text: str) -> DatetimeMS:
-    return DatetimeMS(convert(text, "int"))
 
 
 def _of_json(text: str) -> Any:
@@ -92,8 +83,6 @@ def _of_base64(text: str) -> bytes:
 
 
 _SPECIAL: dict[FieldType, Function] = {
-    "epoch": _of_seconds,
-    "epoch_ms": _of_millis,
     "json": _of_json,
     "geo": point_of_text,
 }

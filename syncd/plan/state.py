@@ -19,6 +19,8 @@ from syncd.contract.projection import FieldTtl
 from syncd.contract.template import KeyTemplate
 from syncd.errors import ProjectionError
 from syncd.plan.base import ContractPlan
+from syncd.plan.bson_values import in_field
+from syncd.plan.dates import check_years
 from syncd.plan.entry_field import EntryField, entry_field
 from syncd.plan.keys import key_parser, scan_pattern
 
@@ -108,10 +110,17 @@ class StatePlan(ContractPlan):
             else:
                 update.set[path] = value
         if self.expires_at is not None and found.expires is not None:
-            update.set[self.expires_at] = DatetimeMS(found.expires)
+            update.set[self.expires_at] = self._expiry(DatetimeMS(found.expires))
         elif self.expires_at is not None:
             update.unset.append(self.expires_at)
         return update
+
+    def _expiry(self, moment: DatetimeMS) -> DatetimeMS:
+        try:
+            check_years(moment)
+        except ProjectionError as error:
+            raise in_field(self.expires_at or "", error) from None
+        return moment
 
     def _values(self, content: Any) -> Iterator[tuple[str, Any]]:
         if self.value is not None:

@@ -40,11 +40,12 @@ CONVERSIONS: dict[FieldType, tuple[Any, str, str]] = {
     "bool": (1, "bools; the numbers 0 and 1; the texts `true`, `false`, `1`, `0`", "bool"),
     "date": (
         "2020-01-02T05:04:05+02:00",
-        "dates; whole numbers as milliseconds since 1970; ISO 8601 text, without a zone as UTC",
-        "Date",
+        "dates; numbers, also as text, as milliseconds since 1970; ISO 8601 text, without a zone as UTC",
+        "Date; a number as milliseconds",
     ),
-    "epoch": (DatetimeMS(1_577_934_245_678), "as `date`; gives seconds since 1970, with a fraction where needed", "Date"),
-    "epoch_ms": (DatetimeMS(1_577_934_245_678), "as `date`; gives milliseconds since 1970", "Date"),
+    "epoch": (DatetimeMS(1_577_934_245_678), "as `date`, numbers only as whole milliseconds; gives seconds since 1970, with a fraction where needed", "Date; a number, also as text, as seconds"),
+    "epoch_ms": (DatetimeMS(1_577_934_245_678), "as `date`; gives milliseconds since 1970", "Date; a number as milliseconds"),
+    "epoch_us": (DatetimeMS(1_577_934_245_678), "as `epoch`; gives microseconds since 1970", "Date; a number as microseconds"),
     "objectId": ("65A1B2C3D4E5F60718293A4B", "ObjectIds; 24 hex digits; 12 bytes", "ObjectId"),
     "uuid": ("12345678-1234-5678-1234-56781234567A", "Binary subtype 4; text in the form 8-4-4-4-12", "Binary subtype 4"),
     "binary": (b"\x01\x02\xff", "Binary of any subtype, with all its bytes", "Binary subtype 0"),
@@ -77,7 +78,7 @@ _AFTER_ROWS = """
   deeper document becomes a dead letter, `json_too_deep`.
 - A hash cannot hold null. `null: keep` writes the empty string, which cannot be told from an empty string.
 - RediSearch takes `inf` in a numeric field. For NaN or a text it leaves the whole key out of the index.
-- Dates outside the years 0 to 9999 have ECMAScript's signed years of at least six digits.
+- Dates outside the years 0 to 9999 have ECMAScript's signed years of at least six digits. They go to Redis only.
 
 ## With `type:`
 
@@ -87,6 +88,14 @@ and both types, never the value. null stays null.
 """
 
 _AFTER_CONVERSIONS = """
+- **Moments** come in ISO 8601, with any digits of a second (`2026-01-02T03:04:05.123456789Z`, a blank instead of `T`,
+  `+02`, `+0200`, ` UTC`, the name of a zone in brackets), or as a number. What a number counts is said by its type alone,
+  never guessed: coming from Redis seconds under `epoch` (Python's `time.time()`), microseconds under `epoch_us`,
+  milliseconds under `epoch_ms` and `date`; in a document always milliseconds, as for `$toDate`.
+- MongoDB holds milliseconds. What is finer is cut off towards 1970, as `$toDate` does; `round: false` makes a dead
+  letter of it.
+- Coming from Redis, a moment beyond the years 1 to 9999 is a dead letter: drivers cannot read it. So are microseconds
+  under `epoch_ms`.
 - A vector's numbers are rounded to its `datatype` in a hash, and stay as they are in JSON. Another length is a
   dead letter, `vector_length`; an element that is no number, not finite or too large is one, `vector_element`.
 - A point lies within 180 degrees of longitude and 85.05112878 of latitude. For any other, RediSearch would leave

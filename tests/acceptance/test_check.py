@@ -18,7 +18,7 @@ EXPECTED = """\
 accounts.yaml:9:10: the key `account:{country}` is not unique per document; \
 add {_id}, or state the unique index that covers it: mongo.unique: [[country]]
 accounts.yaml:16:33: index field `balance`: a numeric index over a field that is masked; \
-project type: int, double, epoch or epoch_ms
+project type: int, double, epoch, epoch_ms or epoch_us
 books.yaml:4:18: not YAML: while scanning a quoted scalar, found unexpected end of stream; close the quote
 cities.yaml:12:1: the key `mongo` again; keep one of the two (the first is at 5:1)
 devices.yaml:5:9: unknown key `colection`; did you mean `collection`? \
@@ -52,7 +52,7 @@ kites.yaml:4:34: `version` must be text, and `1.0` is not; put it in quotes: "1.
 kites.yaml:5:21: `kites` cannot be a `collection`; expected: Database and collection, such as catalog.movies
 kites.yaml:8:11: `type` cannot be `hsh`; did you mean `hash`? allowed are hash, json, string, set, zset, list, stream
 kites.yaml:11:36: `type` cannot be `integer`; did you mean `int`? allowed are string, int, long, double, decimal, \
-bool, date, epoch, epoch_ms, objectId, uuid, binary, json, vector, geo
+bool, date, epoch, epoch_ms, epoch_us, objectId, uuid, binary, json, vector, geo
 kites.yaml:12:39: `mask` cannot be `hide`; allowed are hmac, redact, last4
 kites.yaml:13:26: `type: vector` and `dims` go together; write {from: path, type: vector, dims: 384}
 lamps.yaml:4:18: the contract name `insects` again; \

@@ -83,14 +83,14 @@ def entry(text: str) -> str:
               "the keys are apiVersion, kind, metadata, mongo, redis, sync, slo, reconcile"),
         # Fields
         (field("5"), "12:17: `a` must be a mapping, not `5`; write `key: value` lines; "
-                     "the keys are from, expr, type, dims, datatype, mask, null"),
+                     "the keys are from, expr, type, dims, datatype, round, mask, null"),
         (field("x..y"), "12:17: not a field path: `x..y`; write names joined by dots, such as release.year"),
         (contract(projection("[a, b.$c]")),
          "12:17: not a field path: `b.$c`; write names joined by dots, such as release.year"),
         (field("{}"), "12:17: a field needs exactly one of `from` and `expr`; name a path, or give an expression"),
         (field("{from: a, type: txt}"), "12:33: `type` cannot be `txt`; "
-                                        "allowed are string, int, long, double, decimal, "
-                                        "bool, date, epoch, epoch_ms, objectId, uuid, binary, json, vector, geo"),
+                                        "allowed are string, int, long, double, decimal, bool, "
+                                        "date, epoch, epoch_ms, epoch_us, objectId, uuid, binary, json, vector, geo"),
         (field("{from: a, null: drop}"), "12:33: `null` cannot be `drop`; write keep or omit"),
         (field("{from: a, type: vector}"), "12:27: `type: vector` and `dims` go together; "
                                            "write {from: path, type: vector, dims: 384}"),

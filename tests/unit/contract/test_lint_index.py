@@ -54,13 +54,13 @@ def vector(name: str, attrs: str) -> str:
                                           "project a text, or index the field as numeric or vector"),
         (indexed("{name: v, type: numeric}"),
          "16:27: index field `v`: a numeric index over a field that is of type vector; "
-         "project type: int, double, epoch or epoch_ms"),
+         "project type: int, double, epoch, epoch_ms or epoch_us"),
         (indexed("{name: s, type: numeric}"),
          "16:27: index field `s`: a numeric index over a field that is of type string; "
-         "project type: int, double, epoch or epoch_ms"),
+         "project type: int, double, epoch, epoch_ms or epoch_us"),
         (indexed("{name: m, type: numeric}"),
          "16:27: index field `m`: a numeric index over a field that is masked; "
-         "project type: int, double, epoch or epoch_ms"),
+         "project type: int, double, epoch, epoch_ms or epoch_us"),
         (indexed("{name: n, type: geo}"), "16:27: index field `n`: a geo index over a field that is of type int; "
                                           "project type: geo"),
         (indexed("{name: n, type: text}", "json"),
@@ -68,7 +68,7 @@ def vector(name: str, attrs: str) -> str:
          "project a text, or index the field as numeric or vector"),
         (indexed("{name: d, type: numeric}", "json"),
          "16:27: index field `d`: a numeric index over a field that is of type decimal; "
-         "project type: int, double, epoch or epoch_ms"),
+         "project type: int, double, epoch, epoch_ms or epoch_us"),
     ],
 )  # fmt: skip
 def test_a_field_that_cannot_be_indexed_is_told(tmp_path: Path, text: str, problem: str) -> None:
