@@ -168,7 +168,9 @@ def test_letters_from_redis_are_bounded(rig: Rig, capture: str, when_full: str) 
     if when_full == "pause" and capture != "both":
         wait_paused(flow)
         assert letters(rig, "drop", flow, "--all")[0] == 0
-        wait_until(lambda: len(flow.dead_letters()) == KEEP, 20, flow.lane)
+        # A time series may keep a batch more: how many entries were in one is chance.
+        most = 20 - KEEP if capture == "series" else KEEP
+        wait_until(lambda: KEEP <= len(flow.dead_letters()) <= most, 20, flow.lane)
     elif when_full == "pause":
         more = itertools.count(20)
         wait_until(lambda: put(flow, capture, next(more), "none") or flow.lane()["state"] == "paused", 20)

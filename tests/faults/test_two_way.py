@@ -335,7 +335,7 @@ def test_both_sides_at_random(storm: Rig, capture: str) -> None:
     end, turn = time.monotonic() + SECONDS, 0
     with writing(flow, COUNT, storm.mongo.uri, storm.redis.url, RATE, random.randrange(1000)) as load:
         time.sleep(1.0)
-        while time.monotonic() < end or turn < len(FAULTS):
+        while time.monotonic() < end or turn < len(FAULTS) or not conflicts(flow):
             FAULTS[turn % len(FAULTS)](storm)
             turn += 1
             time.sleep(random.uniform(0.3, 1.0) if SCALE == 1 else random.uniform(1, 5))

@@ -77,6 +77,9 @@ def writing(flow: Flow, count: int, mongo_uri: str, redis_url: str, rate: float,
             job = Job(side, number, count, url, place, flow.key(""), outbox, rate, seed)
             command = [sys.executable, "-m", __name__, json.dumps(asdict(job))]
             running.append((side, subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)))
+    for _, process in running:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
     try:
         yield load
     finally:
@@ -99,6 +102,7 @@ def _write(job: Job) -> None:
     writer: Any = _MongoWriter(job) if job.side == "mongo" else _RedisWriter(job)
     done: dict[int, str] = {}
     writes = 0
+    print("ready", flush=True)
     while not stop.is_set():
         number = chance.randrange(job.count // WRITERS) * WRITERS + job.number
         writes += 1
