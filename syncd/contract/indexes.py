@@ -13,6 +13,12 @@ from syncd.contract.values import (
     Model,
 )
 
+Language: TypeAlias = Literal[
+    "arabic", "armenian", "basque", "catalan", "chinese", "danish", "dutch", "english", "finnish", "french",
+    "german", "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian",
+    "portuguese", "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish", "yiddish",
+]  # fmt: skip
+
 
 class TextAttrs(Model):
     """Attributes of a text field."""
@@ -31,7 +37,13 @@ class TextAttrs(Model):
 class TagAttrs(Model):
     """Attributes of a tag field."""
 
-    separator: str = Field(",", min_length=1, max_length=1)
+    separator: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description="Where a text is cut into labels: in a hash at commas, by which an array is joined, and in JSON, "
+        "which has arrays, nowhere, unless this says otherwise.",
+    )
     case_sensitive: bool = False
     withsuffixtrie: bool = False
     sortable: bool = False
@@ -145,3 +157,19 @@ class Index(Model):
         description="The name that applications use: an alias. The real index has a generation behind it.",
     )
     fields: tuple[IndexField, ...] = Field(min_length=1, description="What is searchable.")
+    stopwords: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
+        None,
+        max_length=1_000,
+        exclude_if=lambda said: said is None,
+        description="Words that a text field passes over, instead of RediSearch's own; `[]` is none.",
+    )
+    language: Language | None = Field(
+        None,
+        exclude_if=lambda said: said is None,
+        description="Language of the texts, for stemming; English where nothing is said.",
+    )
+
+
+def separator_of(field: TagField, kind: str) -> str | None:
+    """Where RediSearch cuts a text into labels, in a projection of this type; None where it does not."""
+    return field.attrs.separator or ("," if kind == "hash" else None)

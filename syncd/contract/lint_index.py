@@ -5,20 +5,17 @@ RediSearch leaves a document out of an index, without an error, over one field t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from syncd.contract.indexes import Index, IndexField, VectorField
+from syncd.contract.json_path import can_be_read, default_path, first_member
 from syncd.contract.lint_keys import keys_of
 from syncd.contract.loaded import LoadedContract
 from syncd.contract.projection import FieldSpec, Projection
 from syncd.contract.source import Path
 from syncd.contract.template import overlaps
 from syncd.errors import Problem
-
-_MEMBER = re.compile(r"""(\$(?:\.([^.\[\]*'"\s]+)|\[(?:'([^']+)'|"([^"]+)")\]))(?:[.\[].*)?""")
-_ANY_MEMBER = re.compile(r"\$(?:\.\.|\.\*|\[\*|\[\?|$)")
 
 _NUMBERS = {"int", "long", "double", "epoch", "epoch_ms", "epoch_us"}
 _TEXTS = {"bool", "date", "objectId", "uuid", "binary", "json", "vector", "masked"}
@@ -90,20 +87,14 @@ def indexed_fields(contracts: Sequence[LoadedContract]) -> Iterator[Indexed]:
     for one in indexes(contracts):
         for at, field in enumerate(one.index.fields):
             path = (*one.path, "fields", at)
-            member, exact = (field.name, True) if one.projection.type == "hash" else _first_member(field)
+            is_hash = one.projection.type == "hash"
+            member, exact = (field.name, True) if is_hash else first_member(_json_path(one.projection, field))
             if one.contract.sound(*path) and one.contract.sound(*path[:2], "fields", member or ""):
                 yield Indexed(one.contract, one.projection, field, path, member, exact)
 
 
-def _first_member(field: IndexField) -> tuple[str | None, bool]:
-    """The member of the JSON document at which a path begins, and whether it ends there."""
-    path = _json_path(field)
-    match = _MEMBER.fullmatch(path)
-    return (match[2] or match[3] or match[4], match[1] == path) if match else (None, False)
-
-
-def _json_path(field: IndexField) -> str:
-    return field.path or f"$.{field.name}"
+def _json_path(projection: Projection, field: IndexField) -> str:
+    return field.path or default_path(field.name, projection.fields or {})
 
 
 def index_names_are_unique(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
@@ -161,8 +152,14 @@ def paths_can_be_read(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
                 yield one.problem(
                     "a hash has no paths", "leave `path` out; the name is the hash field", "path"
                 )
-        elif one.member is None and not _ANY_MEMBER.match(_json_path(one.field)):
-            yield one.problem("not a JSON path", "write one from the root, such as path: $.genres[*]", "path")
+        elif not can_be_read(_json_path(one.projection, one.field)):
+            if one.field.path is None:
+                what = "RedisJSON cannot name a member that begins with a blank"
+                yield one.problem(what, "give the projected field another name", "name")
+                continue
+            remedy = "write one from the root, such as path: $.genres[*], and names beyond ASCII letters, "
+            remedy += 'digits and -_ in brackets, such as path: $["größe"]'
+            yield one.problem("not a JSON path that RedisJSON can read", remedy, "path")
 
 
 def projected_fields_back_the_index(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:

@@ -11,7 +11,8 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from syncd import telemetry
-from syncd.contract.indexes import Index, IndexField, VectorField
+from syncd.contract.indexes import Index, IndexField, TagField, VectorField, separator_of
+from syncd.contract.json_path import default_path
 from syncd.errors import TransientError
 from syncd.plan.compile import Plan
 from syncd.plan.project import Shape
@@ -88,8 +89,10 @@ class Indexes:
 
     def _create_one(self, alias: str, shape: Shape, index: Index) -> None:
         fields = schema(shape, index)
-        head = [shape.type.upper(), shape.template.prefix]
-        fingerprint = hashlib.blake2b(json.dumps([head, fields]).encode(), digest_size=16).hexdigest()
+        head, more = [shape.type.upper(), shape.template.prefix], options(index)
+        fingerprint = hashlib.blake2b(
+            json.dumps([[*head, *more], fields]).encode(), digest_size=16
+        ).hexdigest()
         serving, building = self._load(alias, "serving"), self._load(alias, "building")
         if building and building.fingerprint != fingerprint:
             self._drop(building.name)
@@ -104,7 +107,7 @@ class Indexes:
             building = _Generation(number, f"{alias}:{number}", fingerprint)
             self._drop(building.name)
             self._store.client.execute_command(
-                "FT.CREATE", building.name, "ON", head[0], "PREFIX", 1, head[1], "SCHEMA", *fields
+                "FT.CREATE", building.name, "ON", head[0], "PREFIX", 1, head[1], *more, "SCHEMA", *fields
             )
             telemetry.index_created(self._contract, alias, building.name)
         if serving is None:
@@ -193,12 +196,20 @@ def schema(shape: Shape, index: Index) -> list[str]:
     args: list[str] = []
     for field in index.fields:
         if shape.type == "json":
-            args += [field.path or f"$.{field.name}", "AS"]
-        args += [field.name, *_attributes(field)]
+            args += [field.path or default_path(field.name, shape.names), "AS"]
+        args += [field.name, *_attributes(field, shape.type)]
     return args
 
 
-def _attributes(field: IndexField) -> list[str]:
+def options(index: Index) -> list[str]:
+    """What FT.CREATE takes before SCHEMA, beside the keys."""
+    args = [] if index.language is None else ["LANGUAGE", index.language]
+    if index.stopwords is not None:
+        args += ["STOPWORDS", str(len(index.stopwords)), *index.stopwords]
+    return args
+
+
+def _attributes(field: IndexField, kind: str) -> list[str]:
     if isinstance(field, VectorField):
         return _vector(field)
     args = [field.type.upper()]
@@ -207,8 +218,7 @@ def _attributes(field: IndexField) -> list[str]:
         args += ["WEIGHT", str(weight)]
     if phonetic := getattr(attrs, "phonetic_matcher", None):
         args += ["PHONETIC", phonetic]
-    if separator := getattr(attrs, "separator", None):
-        # Always said, as RedisVL does: on JSON the server's own default is no separator at all.
+    if isinstance(field, TagField) and (separator := separator_of(field, kind)):
         args += ["SEPARATOR", separator]
     return args + [word for name, word in _FLAGS if getattr(attrs, name, False)]
 

@@ -16,6 +16,7 @@ from syncd.contract.values import FieldType
 from syncd.errors import ProjectionError, SettingsError
 from syncd.plan.bson_values import CODEC, Function, NoneType, Table, as_is, in_field, type_name
 from syncd.plan.convert import conversion, convert
+from syncd.plan.geo import GEO_JSON
 from syncd.plan.reverse import from_hash, from_json
 from syncd.plan.texts import HASH, JSON, JSON_DEPTH, dump_json, to_hash, to_json
 from syncd.plan.vectors import vector_bytes, vector_list, vector_packer
@@ -76,7 +77,8 @@ def json_field(name: str, spec: FieldSpec, hmac_key: bytes | None) -> JsonEncode
     if spec.type == "vector":
         dims = spec.dims or 0
         return _guarded(name, _vector(lambda value: vector_list(value, dims), null))
-    return _guarded(name, _converted(_conversion(spec, spec.type), JSON, null))
+    table = GEO_JSON if spec.type == "geo" else _conversion(spec, spec.type)
+    return _guarded(name, _converted(table, JSON, null))
 
 
 def _conversion(spec: FieldSpec, field_type: FieldType) -> Table:

@@ -16,7 +16,7 @@ from syncd.contract.values import DATES, FieldType, VectorType
 from syncd.errors import ProjectionError
 from syncd.plan.bson_values import Function
 from syncd.plan.convert import convert
-from syncd.plan.geo import point_of_text
+from syncd.plan.geo import point_of_text, points_of_json
 from syncd.plan.moments import moment_in_redis
 from syncd.plan.numeric import refuse
 from syncd.plan.vectors import vector_from_bytes, vector_list
@@ -57,6 +57,8 @@ def from_json(value: Any, field_type: FieldType, *, exact: bool = False) -> Any:
         return value  # syncd writes a text here, an application writes what it means
     if field_type in DATES and type(value) in (int, float):
         return moment_in_redis(value, field_type, exact=exact)
+    if field_type == "geo":
+        return points_of_json(value)
     if field_type in ("int", "long", "double", "decimal", "bool"):
         return convert(value, field_type)
     return refuse(value, field_type, "JSON holds it as text")

@@ -53,8 +53,9 @@ CONVERSIONS: dict[FieldType, tuple[Any, str, str]] = {
     "vector": ([0.5, -2], "arrays of `dims` finite numbers; Binary subtype 9 of FLOAT32 or INT8", "array of doubles"),
     "geo": (
         {"type": "Point", "coordinates": [13.4, 52.5]},
-        "GeoJSON points; documents with `lon`, `lng` or `longitude` and `lat` or `latitude`; `[lon, lat]`; `lon,lat`",
-        "GeoJSON point",
+        "GeoJSON points; documents with `lon`, `lng` or `longitude` and `lat` or `latitude`; `[lon, lat]`; `lon,lat`; "
+        "in JSON also arrays of these, and a MultiPoint",
+        "GeoJSON point, or an array of them",
     ),
 }  # fmt: skip
 """Of each `type:` an example, what it takes, and what comes back from Redis."""
@@ -98,6 +99,8 @@ _AFTER_CONVERSIONS = """
   under `epoch_ms`.
 - A vector's numbers are rounded to its `datatype` in a hash, and stay as they are in JSON. Another length is a
   dead letter, `vector_length`; an element that is no number, not finite or too large is one, `vector_element`.
+- A position may have an altitude as a third number (RFC 7946). Redis has no place for it: it is left out there, and
+  kept on the way to MongoDB. RediSearch takes several points in JSON, and one in a hash: there more are a dead letter.
 - A point lies within 180 degrees of longitude and 85.05112878 of latitude. For any other, RediSearch would leave
   the whole key out of the index.
 

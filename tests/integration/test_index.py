@@ -213,3 +213,25 @@ def test_documents_that_an_index_leaves_out_are_shown(shared: Scene, lame: Flow)
     assert (line["level"], line["index"], line["failures"]) == ("warning", alias, 1)
     assert "private" not in shared.daemon.process.log.read_text()
     assert lame.lane()["state"] == "live"
+
+
+def test_members_of_any_name_and_labels_with_commas(shared: Scene, lame: Flow) -> None:
+    """In JSON an index finds members whose names are not ASCII, and cuts no label at its comma; `stopwords` and
+    `language` reach RediSearch."""
+    alias = f"{shared.token}-names"
+    entries = [
+        {"name": "größe", "type": "numeric"},
+        {"name": "@type", "type": "tag"},
+        {"name": "名前", "type": "text"},
+    ]
+    index = {"name": alias, "fields": entries, "stopwords": ["der"], "language": "german"}
+    said = projection({"größe": "size", "@type": "kind", "名前": "text"}, type="json", index=index)
+    film = {"_id": 1, "size": 5, "kind": "Smith, John", "text": "und der"}
+    flow = shared.run("names", said, documents=[film])
+    wait_found(flow, alias, 1, "@größe:[5 5]")
+    assert found(flow, alias, r"@\@type:{Smith\, John}") == 1
+    assert found(flow, alias, r"@\@type:{Smith}") == 0
+    assert found(flow, alias, "@名前:und") == 1
+    told = info(flow, alias)
+    assert told["stopwords_list"] == [b"der"]
+    assert b"german" in told["index_definition"]

@@ -35,9 +35,17 @@ def vector(name: str, attrs: str) -> str:
         (indexed("{name: title, type: tag, path: $.title}"),
          "16:42: index field `title`: a hash has no paths; leave `path` out; the name is the hash field"),
         (indexed("{name: title, type: tag, path: title}", "json"),
-         "16:42: index field `title`: not a JSON path; write one from the root, such as path: $.genres[*]"),
+         "16:42: index field `title`: not a JSON path that RedisJSON can read; write one from the root, such as "
+         'path: $.genres[*], and names beyond ASCII letters, digits and -_ in brackets, such as path: $["größe"]'),
+        (indexed("{name: title, type: tag, path: $.größe}", "json"),
+         "16:42: index field `title`: not a JSON path that RedisJSON can read; write one from the root, such as "
+         'path: $.genres[*], and names beyond ASCII letters, digits and -_ in brackets, such as path: $["größe"]'),
+        (indexed("{name: ' a', type: tag}", "json", "{' a': a}"),
+         "16:18: index field ` a`: RedisJSON cannot name a member that begins with a blank; "
+         "give the projected field another name"),
         (indexed("{name: a b, type: tag}", "json"),
-         "16:11: index field `a b`: not a JSON path; write one from the root, such as path: $.genres[*]"),
+         "16:11: index field `a b`: no projected field writes `a b`; add it to `fields`, or index one of "
+         "title, n, at, tags, s, m, d, b, v, w"),
         (indexed(vector("title", "dims: 3")),
          "16:11: index field `title`: a vector index over a field that is not `type: vector`; "
          "write it as {from: ..., type: vector, dims: 3}"),
@@ -91,7 +99,7 @@ def test_a_field_that_cannot_be_indexed_is_told(tmp_path: Path, text: str, probl
         (vector("w", "dims: 3, datatype: float32, algorithm: HNSW"), "json"),
         ("{name: x, type: tag, path: '$.tags[*]'}\n{name: y, type: text, path: '$[\"title\"]'}", "json"),
         ("{name: x, type: tag, path: $..name}\n{name: y, type: tag, path: '$.*'}", "json"),
-        ("{name: x, type: text, path: $.n.name}\n{name: b, type: tag}", "json"),
+        ("{name: n.name, type: text}\n{name: b, type: tag}", "json"),
         (vector("x", "dims: 7").replace(", attrs", ", path: '$.tags[*].v', attrs"), "json"),
     ],
 )

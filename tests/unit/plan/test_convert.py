@@ -122,6 +122,8 @@ def test_conversion_is_whole_or_refused(value: Any, field_type: FieldType) -> No
         ({"lng": Decimal128("13.4"), "latitude": 52, "name": "x"}, "geo", "13.4,52"),
         ([-180, 85.05], "geo", "-180,85.05"),
         (" 13.4 , 52.50", "geo", "13.4,52.5"),
+        ({"type": "Point", "coordinates": [13.4, 52, 34.5]}, "geo", "13.4,52"),
+        ([13.4, 52, -1], "geo", "13.4,52"),
         (None, "int", None),
     ],
 )
@@ -176,7 +178,11 @@ def test_conversions(value: Any, field_type: FieldType, expected: Any) -> None:
             "geo",
             "array is not a point: longitude goes to 180 and latitude to 85.05112878 degrees",
         ),
-        ([1, 2, 3], "geo", "array is not a point: a position is two numbers"),
+        ([1, 2, 3, 4], "geo", "array is not a point: a position is two numbers, or three with an altitude"),
+        ([1, 2, "x"], "geo", "string is not a double: the text is no number"),
+        ([1, 2, math.inf], "geo", "array is not a point: an altitude is finite"),
+        ([[1, 2], [3, 4]], "geo", "array is not a point: several points, which only JSON can hold"),
+        ([], "geo", "array is not a point: several points, which only JSON can hold"),
         ([True, 2], "geo", "array is not a point: a bool is no coordinate"),
         (["a", 2], "geo", "string is not a double: the text is no number"),
         (
