@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import (
-    Field,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, model_validator
 
-from syncd.contract.values import (
-    Model,
-)
+from syncd.contract.values import Model, check_duration, parse_duration
 
 Language: TypeAlias = Literal[
     "arabic", "armenian", "basque", "catalan", "chinese", "danish", "dutch", "english", "finnish", "french",
@@ -149,13 +144,24 @@ IndexField: TypeAlias = Annotated[
 ]
 
 
+def _keep_old(value: Any) -> int | None:
+    if value == "until_dropped":
+        return None
+    try:
+        return check_duration(parse_duration(value))
+    except ValueError as error:
+        what, _, remedy = str(error).partition("|")
+        raise ValueError(f"{what}|{remedy}, or until_dropped") from None
+
+
+KeepOld: TypeAlias = Annotated[int | None, BeforeValidator(_keep_old, json_schema_input_type=str)]
+"""Milliseconds; None: until a person drops it."""
+
+
 class Index(Model):
     """A search index over a projection, in RedisVL's vocabulary."""
 
-    name: str = Field(
-        min_length=1,
-        description="The name that applications use: an alias. The real index has a generation behind it.",
-    )
+    name: str = Field(min_length=1, description="The name that applications use.")
     fields: tuple[IndexField, ...] = Field(min_length=1, description="What is searchable.")
     stopwords: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
         None,
@@ -168,6 +174,26 @@ class Index(Model):
         exclude_if=lambda said: said is None,
         description="Language of the texts, for stemming; English where nothing is said.",
     )
+    generations: Literal["alias", "in_place"] = Field(
+        "alias",
+        description="`alias`: the name is an alias, a changed index is built beside the old one, and takes the name "
+        "over without a gap. `in_place`: the name is the index itself, for clients that look for it with `FT._LIST`; "
+        "a changed one is dropped and made again, and searches find less until it is complete.",
+    )
+    keep_old: KeepOld = Field(
+        "7d",
+        validate_default=True,
+        description="With `alias`: how long an index that gave its name away stays, for clients that opened the real "
+        "one behind the alias. It costs memory, and time with every write. `until_dropped`: until somebody drops it.",
+    )
+
+    @model_validator(mode="after")
+    def _old_ones_are_behind_an_alias(self) -> Index:
+        if self.generations == "in_place" and "keep_old" in self.model_fields_set:
+            raise ValueError(
+                "`keep_old` only with `generations: alias`|leave it out: in place there is no old one"
+            )
+        return self
 
 
 def separator_of(field: TagField, kind: str) -> str | None:

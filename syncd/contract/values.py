@@ -73,7 +73,8 @@ def _check_top(name: str) -> str:
     return name
 
 
-def _positive(value: int) -> int:
+def check_duration(value: int) -> int:
+    """Milliseconds, as they came; ValueError where they are none, or too many."""
     if value <= 0:
         raise ValueError("a duration of zero|leave the key out, or write a duration above zero")
     if value > _LONGEST_MS:
@@ -82,7 +83,7 @@ def _positive(value: int) -> int:
 
 
 DurationMs: TypeAlias = Annotated[
-    int, BeforeValidator(parse_duration, json_schema_input_type=str), AfterValidator(_positive)
+    int, BeforeValidator(parse_duration, json_schema_input_type=str), AfterValidator(check_duration)
 ]
 Path: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(check_path)]
 TopName: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_check_top)]

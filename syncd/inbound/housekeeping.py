@@ -87,14 +87,20 @@ class Housekeeper:
         is_live = self._status.state == "live"
         if self._digests is not None and is_live and self._digests.keep(self._pipeline):
             self._next = min(self._next, now + SOON_S)
-        if now - self._looked > (EVERY_S if self._indexes.is_building else LOOK_S):
+        self._look_at_indexes()
+        if now - self._looked > LOOK_S:
             self._looked = now
-            self._indexes.check(ready=self._pipeline.position.phase != SNAPSHOT)
             self.count_dead_letters()
             self._look_at_maps()
             if not self._control.partition.is_whole:
                 self._status.partitions = survey(self._redis, self._plan.name)
         return asked and wants_snapshot(self._redis, self._control)
+
+    def _look_at_indexes(self) -> None:
+        if self._indexes.is_due:
+            ready = self._pipeline.position.phase != SNAPSHOT
+            self._indexes.look(self._pipeline.moved, ready=ready)
+            self._status.searched(self._indexes.as_dicts(), self._indexes.complaint)
 
     def _look_at_maps(self) -> None:
         """Each key of the one map has its document in the other, unless entries of that were lost: then a document that

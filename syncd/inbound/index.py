@@ -1,27 +1,27 @@
-"""Search indexes: made before the snapshot, behind an alias with a generation, rebuilt beside the old one."""
+"""The search indexes of a contract: made before the snapshot, and looked at every few seconds."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from dataclasses import dataclass
 from typing import Any
-
-from redis.exceptions import ResponseError
 
 from syncd import telemetry
 from syncd.contract.indexes import Index, IndexField, TagField, VectorField, separator_of
 from syncd.contract.json_path import default_path
-from syncd.errors import TransientError
+from syncd.inbound.generations import Generation, Generations
+from syncd.inbound.left_out import LeftOut
+from syncd.inbound.named_index import NamedIndex, Wanted
+from syncd.inbound.pipeline import Moved
 from syncd.plan.compile import Plan
 from syncd.plan.project import Shape
 from syncd.stores.layout import others_have_copied
 from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore, translated
+from syncd.stores.redis import RedisStore
+from syncd.stores.requests import request_snapshot
+from syncd.stores.search import Search
 
-GRACE_S = 300.0
-"""How long an old generation outlives the swap: RedisVL resolves an alias once, when an application opens it."""
+LOOK_S, LOOK_SOON_S = 2.0, 0.5
+"""How soon a person hears that a client took the name of an index; and that all is well again."""
 
 _FLAGS = (
     ("index_missing", "INDEXMISSING"), ("index_empty", "INDEXEMPTY"), ("no_stem", "NOSTEM"),
@@ -31,164 +31,108 @@ _FLAGS = (
 _VECTOR_OPTIONS = ("initial_cap", "block_size", "m", "ef_construction", "ef_runtime", "epsilon")
 
 
-@dataclass(frozen=True, slots=True)
-class _Generation:
-    """A real index behind an alias."""
-
-    number: int
-    name: str
-    fingerprint: str
-
-    def encoded(self) -> str:
-        return json.dumps({"generation": self.number, "name": self.name, "fingerprint": self.fingerprint})
-
-
 class Indexes:
-    """All indexes of one contract. `create` before a snapshot, `check` now and then.
+    """All indexes of one contract. `create` before a snapshot, `look` now and then.
 
     Of several partitions the first alone has anything to do here.
     """
 
     def __init__(self, plan: Plan, store: RedisStore, control: ControlKeys) -> None:
-        self._store, self._contract, self._registry = store, plan.name, control.indexes
-        self._control, self._fingerprint = control, plan.fingerprint
-        self._wanted = {
-            projection.index.name: (shape, projection.index)
+        self._plan, self._store, self._control = plan, store, control
+        self._search = Search(store)
+        self._generations = Generations(store, control)
+        # What other partitions remove is not known here, and both ways the application removes keys as well.
+        is_alone = control.partition.is_whole and plan.contract.sync.direction != "both"
+        self._named = {
+            projection.index.name: NamedIndex(
+                plan.name, _wanted(shape, projection.index, keys_stay=is_alone and projection.ttl is None),
+                self._search, self._generations, LeftOut(shape, store, control, self._search),
+            )
             for shape, projection in zip(plan.shapes, plan.contract.redis, strict=True)
             if projection.index is not None
-        }
-        self._serving: dict[str, _Generation] = {}
-        self._building: dict[str, _Generation] = {}
-        self._retired: dict[str, float] = {}
-        self._failures: dict[str, int] = {}
+        }  # fmt: skip
+        self._has_any = False
+        self._next = 0.0
 
     @property
     def is_building(self) -> bool:
         """Whether a new generation has not taken over yet."""
-        return bool(self._building)
+        return any(one.is_building for one in self._named.values())
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for another look."""
+        return self._has_any and time.monotonic() >= self._next
+
+    @property
+    def complaint(self) -> str:
+        """Why searches do not find what they should; empty where they do."""
+        return (
+            next((one.complaint for one in self._named.values() if one.complaint), "")
+            if self._has_any
+            else ""
+        )
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """For /status."""
+        return [one.as_dict() for one in self._named.values()] if self._has_any else []
 
     def create(self) -> None:
-        """Make what is missing. A changed index is built beside the old one, which serves until `check` swaps."""
+        """Make what is missing. A changed index behind an alias is built beside the old one, which serves until `look`
+        swaps."""
         if not self._control.partition.leads:
             return
-        with translated():
-            self._drop_unwanted()
-            for alias, (shape, index) in self._wanted.items():
-                self._create_one(alias, shape, index)
+        self._generations.load()
+        self._drop_unwanted()
+        self._has_any = bool(self._named or self._generations.old())
+        self._keep(Moved(), ready=False)
 
-    def _load(self, alias: str, slot: str) -> _Generation | None:
-        raw: Any = self._store.client.hget(self._registry, f"{slot}:{alias}")
-        if raw is None:
-            return None
-        said = json.loads(raw)
-        generation = _Generation(said["generation"], said["name"], said["fingerprint"])
-        return generation if self._exists(generation.name) else None
+    def look(self, moved: Moved, *, ready: bool) -> None:
+        """See whether all is still there under its name; let a finished generation take over once the lane is `ready`,
+        and every other partition has copied its documents too. `moved`: what the lane itself did to keys."""
+        if self.is_building:
+            ready = ready and others_have_copied(self._store, self._control, self._plan.fingerprint)
+        self._keep(moved, ready=ready)
+        for one in self._generations.old():
+            if one.until is not None and time.time() > one.until:
+                self._drop(one)
+                self._generations.drop(one)
 
-    def _exists(self, name: str) -> bool:
-        return name.encode() in self._store.client.execute_command("FT._LIST")
-
-    def _create_one(self, alias: str, shape: Shape, index: Index) -> None:
-        fields = schema(shape, index)
-        head, more = [shape.type.upper(), shape.template.prefix], options(index)
-        fingerprint = hashlib.blake2b(
-            json.dumps([[*head, *more], fields]).encode(), digest_size=16
-        ).hexdigest()
-        serving, building = self._load(alias, "serving"), self._load(alias, "building")
-        if building and building.fingerprint != fingerprint:
-            self._drop(building.name)
-            building = None
-        if serving is not None:
-            self._serving[alias] = serving
-            if serving.fingerprint == fingerprint:
-                self._point(alias, serving)
-                return
-        if building is None:
-            number = serving.number + 1 if serving else 1
-            building = _Generation(number, f"{alias}:{number}", fingerprint)
-            self._drop(building.name)
-            self._store.client.execute_command(
-                "FT.CREATE", building.name, "ON", head[0], "PREFIX", 1, head[1], *more, "SCHEMA", *fields
-            )
-            telemetry.index_created(self._contract, alias, building.name)
-        if serving is None:
-            self._take_over(alias, building)
-        else:
-            self._building[alias] = building
-            self._store.client.hset(self._registry, f"building:{alias}", building.encoded())
-
-    def _take_over(self, alias: str, generation: _Generation) -> None:
-        self._point(alias, generation)
-        self._store.client.hset(self._registry, f"serving:{alias}", generation.encoded())
-        self._store.client.hdel(self._registry, f"building:{alias}")
-        self._serving[alias] = generation
-        self._building.pop(alias, None)
-
-    def _point(self, alias: str, generation: _Generation) -> None:
-        self._store.client.execute_command("FT.ALIASUPDATE", alias, generation.name)
-
-    def _drop(self, name: str) -> None:
-        if self._exists(name):
-            self._store.client.execute_command("FT.DROPINDEX", name)
+    def _keep(self, moved: Moved, *, ready: bool) -> None:
+        self._next = time.monotonic() + LOOK_S
+        if not self._named:
+            return
+        names = self._search.names()
+        gone = [name for name, one in self._named.items() if one.keep(names, moved, ready=ready)]
+        if self.complaint or self.is_building:
+            self._next = time.monotonic() + LOOK_SOON_S
+        if gone:
+            telemetry.index_keys_gone(self._plan.name, gone)
+            request_snapshot(self._store, self._plan.name)
 
     def _drop_unwanted(self) -> None:
-        known: Any = self._store.client.hgetall(self._registry)
-        for slot, raw in known.items():
-            kind, _, alias = slot.decode().partition(":")
-            if alias not in self._wanted or kind == "retired":
-                self._drop(json.loads(raw)["name"])
-                self._store.client.hdel(self._registry, slot)
+        """Indexes that the contract no longer has. Old ones of an index that another contract took stay their time."""
+        unwanted = self._generations.aliases() - set(self._named)
+        for one in self._generations.every():
+            if one.alias in unwanted:
+                self._drop(one)
+                self._generations.drop(one)
 
-    def check(self, *, ready: bool) -> None:
-        """Show documents that an index leaves out; let a finished generation take over once the lane is `ready`, and
-        every other partition has copied its documents too."""
-        ready = ready and (
-            not self._building or others_have_copied(self._store, self._control, self._fingerprint)
-        )
-        with translated():
-            for alias, generation in list(self._serving.items()):
-                self._report(alias, self._info(generation.name))
-            for alias, generation in list(self._building.items()):
-                if ready and not int(self._info(generation.name)["indexing"]):
-                    old = self._serving[alias]
-                    self._store.client.hset(self._registry, f"retired:{alias}", old.encoded())
-                    self._take_over(alias, generation)
-                    self._retired[old.name] = time.monotonic() + GRACE_S
-                    telemetry.index_swapped(self._contract, alias, generation.name, old.name)
-            for name, end in list(self._retired.items()):
-                if time.monotonic() > end:
-                    self._drop(name)
-                    del self._retired[name]
-
-    def _info(self, name: str) -> dict[str, Any]:
-        try:
-            reply: Any = self._store.client.execute_command("FT.INFO", name)
-        except ResponseError as error:
-            # Dropped by somebody else. The next run makes it again, over the keys that are there.
-            raise TransientError("redis", f"the index {name} is gone ({error}); making it again") from error
-        return _pairs(reply)
-
-    def _report(self, alias: str, info: dict[str, Any]) -> None:
-        failures = int(info.get("hash_indexing_failures", 0))
-        errors = _pairs(info.get("Index Errors") or [])
-        telemetry.index_failures(
-            self._contract, alias, failures, _kind_of(errors), before=self._failures.get(alias, 0)
-        )
-        self._failures[alias] = failures
+    def _drop(self, one: Generation) -> None:
+        seen = self._search.look(one.name)
+        if seen is not None and seen.name == one.name and one.shape in ("", seen.shape):
+            self._search.drop(one.name)
+            telemetry.index_retired(self._plan.name, one.alias, one.name)
 
 
-def _pairs(reply: Any) -> dict[str, Any]:
-    if isinstance(reply, dict):
-        return {_text(name): value for name, value in reply.items()}
-    return {_text(name): value for name, value in zip(reply[::2], reply[1::2], strict=True)}
-
-
-def _text(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def _kind_of(errors: dict[str, Any]) -> str:
-    """The search module quotes the offending value in its message: only what stands before the quotation is told."""
-    return _text(errors.get("last indexing error", "")).split("`")[0].split("'")[0].strip()[:120]
+def _wanted(shape: Shape, index: Index, *, keys_stay: bool) -> Wanted:
+    places = [(_place(shape, field), field.name, str(field.type)) for field in index.fields]
+    return Wanted(
+        index.name, shape.type, shape.template.prefix, options(index), schema(shape, index), places,
+        in_place=index.generations == "in_place",
+        keep_old_s=None if index.keep_old is None else index.keep_old / 1000,
+        keys_stay=keys_stay,
+    )  # fmt: skip
 
 
 def schema(shape: Shape, index: Index) -> list[str]:
@@ -196,9 +140,15 @@ def schema(shape: Shape, index: Index) -> list[str]:
     args: list[str] = []
     for field in index.fields:
         if shape.type == "json":
-            args += [field.path or default_path(field.name, shape.names), "AS"]
+            args += [_place(shape, field), "AS"]
         args += [field.name, *_attributes(field, shape.type)]
     return args
+
+
+def _place(shape: Shape, field: IndexField) -> str:
+    if shape.type != "json":
+        return field.name
+    return field.path or default_path(field.name, shape.names)
 
 
 def options(index: Index) -> list[str]:

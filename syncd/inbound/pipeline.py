@@ -47,6 +47,23 @@ class _InFlight:
     started: float
 
 
+@dataclass(slots=True)
+class Moved:
+    """What Redis confirmed since the run began."""
+
+    written: int = 0
+    """Keys, as often as they were written as a whole."""
+    removed: int = 0
+    """Removals of keys, also of keys that were not there."""
+
+    def count(self, result: str, count: int) -> None:
+        """So many more."""
+        if result == "put":
+            self.written += count
+        elif result == "delete":
+            self.removed += count
+
+
 class Pipeline:
     """Keeps the position in step with what Redis confirmed.
 
@@ -73,6 +90,7 @@ class Pipeline:
         self._flying: deque[_InFlight] = deque()
         self.letters_changed = False
         """Whether Redis holds other dead letters than when somebody last set this to False."""
+        self.moved = Moved()
 
     def apply(self, unit: Unit) -> None:
         """Send a unit behind those in flight; returns when there is room for another."""
@@ -207,6 +225,7 @@ class Pipeline:
         telemetry.BATCH.labels(name).observe(self.confirmed_at - flying.started)
         for kind, count in Counter(map(type, flying.operations.writes)).items():
             telemetry.WRITES.labels(name, "redis", _RESULTS[kind]).inc(count)
+            self.moved.count(_RESULTS[kind], count)
         letters = [write for write in flying.operations.writes if type(write) in _OF_LETTERS]
         self.letters_changed = self.letters_changed or bool(letters)
         telemetry.dead_letters(

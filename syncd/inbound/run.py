@@ -112,6 +112,7 @@ class LaneRun:
         position = load_position(self._redis, self._control)
         self._status.known(position)
         self._indexes.create()
+        self._status.searched(self._indexes.as_dicts(), self._indexes.complaint)
         stream = ChangeStream(self._mongo, self._plan, self._control.partition, thin=self._thin)
         fresh = position.token is None or position.fingerprint != self._plan.fingerprint
         reason = "no position" if position.token is None else "the contract changed" if fresh else "going on"

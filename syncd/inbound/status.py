@@ -28,6 +28,9 @@ class LaneStatus(BaseStatus):
         """`shared` while a quiet lane has its changes from a stream that others read too."""
         self.partitions: list[dict[str, Any]] = []
         """All partitions of the contract, where it is split, as Redis showed them when the lane last looked."""
+        self.indexes: list[dict[str, Any]] = []
+        """Each search index, as it was when the lane last looked."""
+        self._unsearchable = ""
         self._fresh_at: float | None = None
         self._position: Position | None = None
         """The one in Redis; None where nobody here knows it."""
@@ -41,6 +44,15 @@ class LaneStatus(BaseStatus):
         if wall is not None:
             self._fresh_at = wall / 1000
             telemetry.END_TO_END.labels(self.contract).observe(max(0.0, self.age_of(events[0])))
+
+    def searched(self, indexes: list[dict[str, Any]], complaint: str) -> None:
+        """What the indexes are like; `complaint`: why searches do not find what they should."""
+        self.indexes, self._unsearchable = indexes, complaint
+
+    @property
+    def complaint(self) -> str:
+        """Why the lane is not ready; empty when it is."""
+        return super().complaint or (self._unsearchable if self.state == "live" else "")
 
     @staticmethod
     def age_of(event: dict[str, Any]) -> float:
@@ -114,5 +126,6 @@ class LaneStatus(BaseStatus):
                 "copied": None if position is None else position.copied,
             },
             "partitions": self.partitions,
+            "indexes": self.indexes,
             "check": self.check,
         }

@@ -19,6 +19,7 @@ from syncd.stores.lease import newer_protocol
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
 from syncd.stores.scan import SCAN_COUNT, KeyScan
+from syncd.stores.search import Search
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +119,19 @@ def remove_keys(store: RedisStore, orphan: Orphan, shape: Retired) -> int:
 
 
 def remove_indexes(store: RedisStore, contract: str) -> list[str]:
-    """Drop the search indexes of a contract, without their keys. Returns their names."""
-    registry = ControlKeys(contract).indexes
+    """Drop the search indexes of a contract, without their keys. Returns their names. One that somebody made under the
+    name of ours since then stays."""
     with translated():
-        raw: Any = store.client.hgetall(registry)
-        names = sorted({json.loads(said)["name"] for said in raw.values()})
-        present: Any = store.client.execute_command("FT._LIST") if names else []
-        dropped = [name for name in names if name.encode() in present]
-        for name in dropped:
-            store.client.execute_command("FT.DROPINDEX", name)
+        raw: Any = store.client.hgetall(ControlKeys(contract).indexes)
+    said = [json.loads(text) for text in raw.values()]
+    search = Search(store)
+    present = search.names() if said else set()
+    dropped = []
+    for name, shape in sorted({(one["name"], one.get("shape", "")) for one in said}):
+        seen = search.look(name) if name in present else None
+        if seen is not None and shape in ("", seen.shape):
+            search.drop(name)
+            dropped.append(name)
     return dropped
 
 

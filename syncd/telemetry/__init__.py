@@ -18,8 +18,14 @@ from syncd.telemetry.lanes import change_unknown as change_unknown
 from syncd.telemetry.lanes import claim_handed_over as claim_handed_over
 from syncd.telemetry.lanes import contract_left as contract_left
 from syncd.telemetry.lanes import history_hidden as history_hidden
+from syncd.telemetry.lanes import index_complete as index_complete
 from syncd.telemetry.lanes import index_created as index_created
 from syncd.telemetry.lanes import index_failures as index_failures
+from syncd.telemetry.lanes import index_keys_gone as index_keys_gone
+from syncd.telemetry.lanes import index_lost as index_lost
+from syncd.telemetry.lanes import index_made_again as index_made_again
+from syncd.telemetry.lanes import index_name as index_name
+from syncd.telemetry.lanes import index_retired as index_retired
 from syncd.telemetry.lanes import index_swapped as index_swapped
 from syncd.telemetry.lanes import lane_bug as lane_bug
 from syncd.telemetry.lanes import lane_fenced as lane_fenced
@@ -63,6 +69,8 @@ from syncd.telemetry.metrics import DRIFT_LEFT as DRIFT_LEFT
 from syncd.telemetry.metrics import END_TO_END as END_TO_END
 from syncd.telemetry.metrics import FRESHNESS as FRESHNESS
 from syncd.telemetry.metrics import INDEX_FAILURES as INDEX_FAILURES
+from syncd.telemetry.metrics import INDEX_LOST as INDEX_LOST
+from syncd.telemetry.metrics import INDEX_TAKEN as INDEX_TAKEN
 from syncd.telemetry.metrics import LAG as LAG
 from syncd.telemetry.metrics import LANE_STATE as LANE_STATE
 from syncd.telemetry.metrics import LANE_STATES as LANE_STATES

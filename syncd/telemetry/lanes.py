@@ -8,6 +8,8 @@ import structlog
 
 from syncd.telemetry.metrics import (
     INDEX_FAILURES,
+    INDEX_LOST,
+    INDEX_TAKEN,
     RESTARTS,
     SNAPSHOT_DOCUMENTS,
     SNAPSHOT_FAILURES,
@@ -161,12 +163,12 @@ def snapshot_finished(contract: str, copied: int, seconds: float) -> None:
     _log.info("snapshot finished", contract=contract, copied=copied, seconds=round(seconds, 3))
 
 
-def index_failures(contract: str, index: str, failures: int, error: str, before: int) -> None:
-    """A search index leaves documents out."""
-    INDEX_FAILURES.labels(contract, index).set(failures)
-    if failures > before:
+def index_failures(contract: str, index: str, left_out: int, error: str, before: int) -> None:
+    """So many keys are not in a search index now."""
+    INDEX_FAILURES.labels(contract, index).set(left_out)
+    if left_out > before:
         _log.warning(
-            "index leaves documents out", contract=contract, index=index, failures=failures, error=error
+            "index leaves documents out", contract=contract, index=index, failures=left_out, error=error
         )
 
 
@@ -176,6 +178,51 @@ def index_created(contract: str, alias: str, real: str) -> None:
     _log.info("index created", contract=contract, index=alias, real=real)
 
 
-def index_swapped(contract: str, alias: str, real: str, dropped: str) -> None:
+def index_swapped(contract: str, alias: str, real: str, before: str) -> None:
     """The alias moved to a new generation."""
-    _log.info("index swapped", contract=contract, index=alias, real=real, dropped=dropped)
+    _log.info("index swapped", contract=contract, index=alias, real=real, before=before)
+
+
+def index_retired(contract: str, alias: str, real: str) -> None:
+    """An index that the contract no longer needs was dropped, without its keys."""
+    _log.info("index dropped", contract=contract, index=alias, real=real)
+
+
+def index_name(contract: str, index: str, problem: str, before: str) -> None:
+    """Whether searches by the name of an index reach it. `problem`, `before`: why not, now and at the last look."""
+    INDEX_TAKEN.labels(contract, index).set(bool(problem))
+    if problem and problem != before:
+        _log.error("index name is taken", contract=contract, index=index, problem=problem)
+    if before and not problem:
+        _log.info("index name is free again", contract=contract, index=index)
+
+
+def index_lost(contract: str, index: str, real: str) -> None:
+    """A client dropped an index, or made another in its place."""
+    INDEX_LOST.labels(contract).inc()
+    _log.warning("index was dropped by another client", contract=contract, index=index, real=real)
+
+
+def index_made_again(contract: str, index: str, why: str) -> None:
+    """An index with `generations: in_place` begins from nothing, over the keys that are there."""
+    _log.warning(
+        "index is made again, searches find less until it is complete",
+        contract=contract,
+        index=index,
+        why=why,
+    )
+
+
+def index_complete(contract: str, index: str, seconds: float) -> None:
+    """The same, at its end."""
+    _log.info("index is complete again", contract=contract, index=index, seconds=round(seconds, 3))
+
+
+def index_keys_gone(contract: str, indexes: list[str]) -> None:
+    """Keys went with an index that a client dropped, or most keys of an index are gone. All documents are copied."""
+    RESTARTS.labels(contract, "keys_gone").inc()
+    _log.warning(
+        "index keys are gone, copying again",
+        contract=contract,
+        indexes=indexes,
+    )

@@ -102,10 +102,19 @@ FRESHNESS = Gauge(
 )
 INDEX_FAILURES = Gauge(
     "syncd_index_failures",
-    "Documents that a search index leaves out",
+    "Keys of documents that a search index leaves out now",
     ["contract", "index"],
     registry=REGISTRY,
 )
+INDEX_LOST = Counter(
+    "syncd_index_lost_total", "Times that another client dropped or replaced a search index", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
+INDEX_TAKEN = Gauge(
+    "syncd_index_taken",
+    "1 while the name of a search index is another client's, so that searches by it do not reach the documents",
+    ["contract", "index"], registry=REGISTRY,
+)  # fmt: skip
 OUTBOX = Gauge(
     "syncd_outbox_entries", "Entries of a stream, or changed keys, that are not in MongoDB yet, at most", ["contract"],
     registry=REGISTRY,
@@ -208,7 +217,18 @@ _OF_ALL: dict[Any, tuple[tuple[str, ...], ...]] = {
     SNAPSHOT_DOCUMENTS: _each("applied", "estimated"),
     SNAPSHOT_PIECES: _NONE,
     DEAD_DROPPED: _NONE,
-    RESTARTS: _each("transient", "fatal", "unknown", "fenced", "position_lost", "maps_lost", "layout", "bug"),
+    INDEX_LOST: _NONE,
+    RESTARTS: _each(
+        "transient",
+        "fatal",
+        "unknown",
+        "fenced",
+        "position_lost",
+        "maps_lost",
+        "layout",
+        "keys_gone",
+        "bug",
+    ),
     **dict.fromkeys((LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE), _NONE),
 }
 _OF_TARGET: dict[str, dict[Any, tuple[tuple[str, ...], ...]]] = {
@@ -249,9 +269,9 @@ def contract_known(
 def contract_gone(contract: str) -> None:
     """Take the series of a removed contract off the page."""
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
-                   SNAPSHOT_DOCUMENTS, SNAPSHOT_PIECES, LANE_STATE, INDEX_FAILURES, RESTARTS, PARTITIONS, OUTBOX,
-                   OUTBOX_BYTES, TRIMMED, WENT_BACK, CATCHUPS, LOOKED_UP, DRIFT, RECONCILE_RUNS, MARKED, CONFLICTS,
-                   DEAD_DROPPED, *_OF_CHECKS):  # fmt: skip
+                   SNAPSHOT_DOCUMENTS, SNAPSHOT_PIECES, LANE_STATE, INDEX_FAILURES, INDEX_LOST, INDEX_TAKEN, RESTARTS,
+                   PARTITIONS, OUTBOX, OUTBOX_BYTES, TRIMMED, WENT_BACK, CATCHUPS, LOOKED_UP, DRIFT, RECONCILE_RUNS,
+                   MARKED, CONFLICTS, DEAD_DROPPED, *_OF_CHECKS):  # fmt: skip
         metric.remove_by_labels({"contract": contract})
 
 

@@ -153,3 +153,18 @@ def test_an_index_is_not_judged_by_a_field_that_was_refused(tmp_path: Path) -> N
         "a.yaml:12:33: `type` cannot be `vectr`",
         "a.yaml:17:11: index field `x`: no projected field writes `x`",
     ]
+
+
+def test_what_becomes_of_an_index_after_an_edit(tmp_path: Path) -> None:
+    """`generations` and `keep_old` as documented; in place there is no old index that could be kept."""
+    text = indexed("{name: title, type: text}").replace("name: films", "name: films\n      {}")
+    for said in (
+        "generations: in_place",
+        "keep_old: until_dropped",
+        "generations: alias\n      keep_old: 7d",
+    ):
+        assert told(tmp_path, text.replace("{}", said)) == []
+    (problem,) = told(tmp_path, text.replace("{}", "generations: in_place\n      keep_old: 7d"))
+    assert "`keep_old` only with `generations: alias`; leave it out: in place there is no old one" in problem
+    for said in ("generations: swap", "keep_old: 7", "keep_old: 0s", "keep_old: never"):
+        assert len(told(tmp_path, text.replace("{}", said))) == 1
