@@ -95,6 +95,28 @@ class ProjectionError(SyncdError):
         super().__init__(f"{reason}: {detail}")
 
 
+def why_unfit(error: Exception) -> ProjectionError:
+    """Whatever an input raised, as what a dead letter says of it. The text of an unexpected error may hold values, so
+    only its kind and place are told."""
+    if isinstance(error, ProjectionError):
+        return error
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    at = (
+        f"{last.tb_frame.f_globals.get('__name__')}:{last.tb_lineno}"
+        if last is not None
+        else "an unknown place"
+    )
+    what = f"{type(error).__name__} in {at}: syncd did not expect this, please report it"
+    return ProjectionError("unexpected", what)
+
+
+def is_about_input(error: Exception) -> bool:
+    """Whether what is being worked on raised it, and not the work as a whole: a store, or a setting."""
+    return isinstance(error, ProjectionError) or not isinstance(error, SyncdError)
+
+
 class PlatformError(SyncdError):
     """No bundled server runs on this machine."""
 

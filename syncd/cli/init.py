@@ -65,25 +65,22 @@ def _check(collection: str, name: str) -> None:
 
 
 def _survey(collection: str, sample: int) -> Survey:
-    from bson.codec_options import CodecOptions, DatetimeConversion
-
     from syncd.contract.survey import survey
     from syncd.settings import Settings
     from syncd.stores.mongo import MongoStore, translated
+    from syncd.stores.replies import RAW_CODEC, document_in
 
     database, _, in_database = collection.partition(".")
     uri = Settings.from_environment().mongo_uri.get_secret_value()
     store = MongoStore(uri, server_selection_timeout_s=_WAIT_S)
     try:
         with translated():
-            # A date of MongoDB's may lie beyond those of Python.
-            options = CodecOptions[dict[str, Any]](datetime_conversion=DatetimeConversion.DATETIME_AUTO)
-            documents = (
+            documents: Any = (
                 store.client[database]
-                .get_collection(in_database, options)
+                .get_collection(in_database, RAW_CODEC)
                 .aggregate([{"$sample": {"size": sample}}], maxTimeMS=_LONGEST_QUERY_MS)
             )
-            return survey(documents)
+            return survey(map(document_in, documents))
     finally:
         store.close()
 

@@ -101,7 +101,7 @@ def _field_lines(documents: Survey) -> Iterator[str]:
     if len(documents.paths) > _MOST_FIELDS + 1:
         yield f"# and {len(documents.paths) - _MOST_FIELDS - 1} more paths"
     for path in sorted(documents.unreachable)[:_MOST_FIELDS]:
-        yield f"# no path can name {quoted(path)}: a dot, a $ or nothing stands in one of its names"
+        yield f"# no path can name {quoted(path)}: a dot, a $, nothing, or what is not UTF-8 stands in one of its names"
 
 
 def _names(documents: Survey) -> dict[str, str]:

@@ -35,6 +35,8 @@ _REFUSED = {
 }
 _DEEPEST = 100
 """Each level is some calls deep when a document is projected."""
+MOST_VALUES = 10_000
+"""That an expression may make of one, whatever the document holds."""
 _CLOCK = ("$$NOW", "$$CLUSTER_TIME")
 _FUNCTIONS: Mapping[str, Mapping[str, Any]] = Functions.FUNCTION_TABLE
 
@@ -93,6 +95,10 @@ def expressions_compile(contracts: Sequence[LoadedContract]) -> Iterator[Problem
                     what = f"a JMESPath expression of more than {_DEEPEST} steps one inside the other"
                     yield contract.problem(path, what, "write it shorter, or project fields of their own")
                     continue
+                if (count := _least_result(parsed)) > MOST_VALUES:
+                    what = f"the expression makes {count:,} values of one"
+                    yield contract.problem(path, what, "do not repeat a list of what it is given so often")
+                    continue
                 for name in _unknown_functions(parsed):
                     yield _function_problem(contract, path, expression, name)
 
@@ -125,6 +131,20 @@ def _depth(parsed: Mapping[str, Any]) -> int:
         depth += 1
         level = [child for node in level for child in node["children"]]
     return depth
+
+
+def _least_result(node: Mapping[str, Any], given: int = 1) -> int:
+    """How many values an expression makes at least of so many, where all that it names is there."""
+    kind, children = node["type"], node.get("children", [])
+    if kind in ("current", "identity"):
+        return given
+    if kind in ("subexpression", "pipe", "index_expression"):
+        for child in children:
+            given = _least_result(child, given)
+        return given
+    if kind in ("multi_select_list", "multi_select_dict", "key_val_pair"):
+        return sum(_least_result(child, given) for child in children)
+    return 1
 
 
 def _unknown_functions(node: Mapping[str, Any]) -> Iterator[str]:

@@ -16,6 +16,8 @@ from bson.objectid import ObjectId
 from bson.regex import Regex
 from bson.timestamp import Timestamp
 
+from syncd.text import escaped
+
 _DEEPEST = 4
 """Levels of subdocuments that are looked into."""
 
@@ -78,13 +80,17 @@ def _walk(
     document: Mapping[str, Any], prefix: str, depth: int, unreachable: set[str]
 ) -> Iterator[tuple[str, Any]]:
     for name, value in document.items():
-        if not name or "." in name or name.startswith("$") or "\0" in name:
-            unreachable.add(prefix + name)
+        if not name or "." in name or name.startswith("$") or "\0" in name or not _is_unicode(name):
+            unreachable.add(prefix + escaped(name))
             continue
         path = prefix + name
         yield path, value
         if isinstance(value, Mapping) and depth < _DEEPEST:
             yield from _walk(value, f"{path}.", depth + 1, unreachable)
+
+
+def _is_unicode(name: str) -> bool:
+    return name.isascii() or not any("\ud800" <= char <= "\udfff" for char in name)
 
 
 def _record(seen: Seen, value: Any) -> None:

@@ -15,8 +15,6 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import bson
-
 from syncd import telemetry
 from syncd.executors.pool import Pool
 from syncd.executors.proof import identity
@@ -25,6 +23,7 @@ from syncd.inbound.piece import Made, Piece, make
 from syncd.plan.compile import Plan
 from syncd.plan.parcel import Parcels, unpack
 from syncd.plan.partition import Partition
+from syncd.plan.raw import encode
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document, MongoStore
 from syncd.stores.ranges import ALL, Range, cut, ranges_between
@@ -179,7 +178,7 @@ class Copier:
         end = found[-1] if found else upto
         if end is None:
             return self._end(number)
-        self._go_on(number, bson.encode({"_id": end["_id"]}), time_of)
+        self._go_on(number, encode({"_id": end["_id"]}), time_of)
         return Chunk(found, time_of, number, self._oldest(time_of))
 
     def _taken(self, future: Future[Made], piece: Piece) -> Copied | None:

@@ -7,17 +7,17 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-import bson
-
+from syncd.errors import ProjectionError, why_unfit
 from syncd.inbound.copier import Chunk, Cut, RangeEnd, Ready
 from syncd.inbound.floors import Floors
 from syncd.inbound.snapshot import Ghosts
 from syncd.inbound.units import Step, Unit
-from syncd.plan.change import Drop, Ghost, Orphan, Write
+from syncd.plan.change import Dead, Drop, Ghost, Orphan, Write
 from syncd.plan.compile import Plan
 from syncd.plan.digest import SOURCE
 from syncd.plan.keys import decode_key_value, encode_key_value
 from syncd.plan.parcel import Sent, writes
+from syncd.plan.raw import encode
 from syncd.stores.mongo import Document
 from syncd.stores.position import Position
 from syncd.stores.ranges import Range
@@ -107,8 +107,16 @@ class _CopyUnit(_Looked, Generic[Found]):
         self._number, self._end = number, end
         self.size = self._copied = len(documents)
 
+        self._why: ProjectionError | None = None
+
     @abstractmethod
     def _copies(self, documents: dict[str, Found]) -> list[Write]: ...
+
+    def unfit(self, error: Exception) -> None:
+        """Its document becomes a dead letter."""
+        if self._why is not None:
+            raise error
+        self._why = why_unfit(error)
 
     def _writes(self) -> list[Write]:
         documents = self._documents
@@ -117,7 +125,14 @@ class _CopyUnit(_Looked, Generic[Found]):
             self.sources = {ident: source for ident, source in self._sources.items() if ident in chosen}
         if len(chosen) < len(documents):
             documents = {ident: document for ident, document in documents.items() if ident in chosen}
-        return self._copies(documents)
+        if self._why is None:
+            return self._copies(documents)
+        reason, detail = self._why.reason, self._why.detail
+        return [
+            Dead(shape.name, ident, "", reason, detail, self._change_of(ident))
+            for ident in documents
+            for shape in self._plan.shapes
+        ]
 
     def _change_of(self, ident: str) -> dict[str, Any]:
         return {"documentKey": {"_id": decode_key_value(ident)}, "time": self._time}
@@ -136,13 +151,22 @@ class SliceUnit(_CopyUnit[Document]):
     """A part of a chunk."""
 
     def __init__(self, plan: Plan, documents: list[Document], chunk: Chunk, floors: Floors) -> None:
+        self._all, self._chunk = documents, chunk
         found = {encode_key_value(document["_id"]): document for document in documents}
         sources = {ident: d.pop(SOURCE) for ident, d in found.items() if SOURCE in d}
-        end = bson.encode({"_id": documents[-1]["_id"]})
+        end = encode({"_id": documents[-1]["_id"]})
         super().__init__(plan, found, sources, chunk.time, floors, chunk.number, end)
 
     def _copies(self, documents: dict[str, Document]) -> list[Write]:
         return self._plan.copies(documents, self._time)
+
+    def split(self) -> list[Unit]:
+        """Two halves, each up to its last document."""
+        for ident, source in self._sources.items():
+            self._documents[ident][SOURCE] = source
+        middle = len(self._all) // 2
+        halves = self._all[:middle], self._all[middle:]
+        return [SliceUnit(self._plan, half, self._chunk, self._floors) for half in halves]
 
 
 class ReadyUnit(_CopyUnit[list[Sent]]):
@@ -150,6 +174,7 @@ class ReadyUnit(_CopyUnit[list[Sent]]):
 
     def __init__(self, plan: Plan, idents: list[str], ready: Ready, floors: Floors, *, last: bool) -> None:
         """`last`: whether there is no more of it."""
+        self._idents, self._ready, self._last = idents, ready, last
         found = {ident: ready.parcels[ident] for ident in idents}
         sources = {ident: ready.sources[ident] for ident in idents if ident in ready.sources}
         super().__init__(plan, found, sources, ready.time, floors, ready.number, ready.end if last else b"")
@@ -157,6 +182,15 @@ class ReadyUnit(_CopyUnit[list[Sent]]):
 
     def _copies(self, documents: dict[str, list[Sent]]) -> list[Write]:
         return writes(self._plan, documents.items(), self._time)
+
+    def split(self) -> list[Unit]:
+        """Two halves, of which the second may be the last."""
+        middle = len(self._idents) // 2
+        first, second = self._idents[:middle], self._idents[middle:]
+        return [
+            ReadyUnit(self._plan, first, self._ready, self._floors, last=False),
+            ReadyUnit(self._plan, second, self._ready, self._floors, last=self._last),
+        ]
 
 
 class RangeEndUnit(Unit):

@@ -14,7 +14,7 @@ from syncd.inbound.repair import Repairs, ReplayUnit
 from syncd.inbound.status import LaneStatus
 from syncd.inbound.units import Step
 from syncd.plan.compile import Plan
-from syncd.plan.keys import decode_key_value
+from syncd.plan.keys import decode_key_value, is_ident
 from syncd.stores.deadletters import count_dead_letters, replays_done, requested_replays
 from syncd.stores.history import History, Witness
 from syncd.stores.key_maps import KeyMaps
@@ -159,6 +159,7 @@ class Housekeeper:
         """The first of them that are for this partition; letters that are gone are for everybody."""
         start = 0
         while letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED, start):
+            letters = {entry: ident if is_ident(ident) else "" for entry, ident in letters.items()}
             ids = [decode_key_value(ident) if ident else None for ident in letters.values()]
             ours = self._lookup.own(ids)
             chosen = {e: i for (e, i), own in zip(letters.items(), ours, strict=True) if own or not i}

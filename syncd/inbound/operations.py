@@ -26,6 +26,7 @@ from syncd.plan.change import (
     Write,
 )
 from syncd.plan.codec import dump_json
+from syncd.plan.keys import encode_key_value
 from syncd.plan.project import WIDEST_ROW, Shape
 from syncd.stores.position import ControlKeys
 from syncd.stores.times import readable, token_time
@@ -216,10 +217,23 @@ def describe(event: Mapping[str, Any]) -> dict[str, Any]:
     """
     said: dict[str, Any] = {"op": event.get("operationType", "snapshot")}
     if "documentKey" in event:
-        said["id"] = json.loads(json_util.dumps(event["documentKey"]["_id"], json_options=_RELAXED))
+        said["id"] = _shown(event["documentKey"]["_id"])
     if time_of := event.get("time") or ("_id" in event and token_time(event["_id"])):
         said["time"] = readable(time_of)
-    if description := event.get("updateDescription"):
-        said["updated"] = list(description.get("updatedFields") or ())
-        said["removed"] = list(description.get("removedFields") or ())
+    description = event.get("updateDescription")
+    if isinstance(description, dict):
+        said["updated"] = _names(description.get("updatedFields"))
+        said["removed"] = _names(description.get("removedFields"))
     return said
+
+
+def _names(fields: Any) -> list[str]:
+    return list(fields) if isinstance(fields, dict | list) else []
+
+
+def _shown(document_id: Any) -> Any:
+    """As extended JSON, where it has such a form."""
+    try:
+        return json.loads(json_util.dumps(document_id, json_options=_RELAXED))
+    except (TypeError, ValueError, OverflowError):
+        return encode_key_value(document_id)

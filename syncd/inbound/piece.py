@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import bson
-
 from syncd import __version__
 from syncd.contract.model import Contract
 from syncd.errors import SyncdError, TransientError
@@ -22,6 +20,7 @@ from syncd.plan.digest import SOURCE
 from syncd.plan.keys import encode_key_value
 from syncd.plan.parcel import pack
 from syncd.plan.partition import Partition
+from syncd.plan.raw import encode
 from syncd.settings import Settings
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import MongoStore
@@ -77,12 +76,12 @@ def make(piece: Piece) -> Made:
     except SyncdError as error:
         return Made(f"{socket.gethostname()}: {error}", isinstance(error, TransientError))
     if not found:
-        return Made(time=time, end=bson.encode({"_id": upto["_id"]}) if upto is not None else b"")
+        return Made(time=time, end=encode({"_id": upto["_id"]}) if upto is not None else b"")
     documents = {encode_key_value(document["_id"]): document for document in found}
     sources = (
         {ident: document.pop(SOURCE) for ident, document in documents.items()} if piece.digests else None
     )
-    end = bson.encode({"_id": found[-1]["_id"]})
+    end = encode({"_id": found[-1]["_id"]})
     return Made("", False, len(found), pack(plan, documents, time), sources, end, time)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from syncd import telemetry
-from syncd.errors import FatalError, LettersFullError, ProjectionError
+from syncd.errors import FatalError, LettersFullError, is_about_input, why_unfit
 from syncd.inbound.operations import Operations, is_unicode
 from syncd.inbound.units import LettersUnit, Unit, WindowUnit
 from syncd.inbound.writer import Writer
@@ -179,6 +179,19 @@ class Pipeline:
         self._launch(flying.unit, operations, flying.before, flying.started)
 
     def _encode(self, unit: Unit) -> Operations | None:
+        """None where the unit has to be split: one read cannot hold it, or something in it raises an error. By halves
+        that is narrowed to the one that does, and this one becomes a dead letter."""
+        try:
+            return self._built(unit)
+        except Exception as error:
+            if unit.size < 1 or not is_about_input(error):
+                raise
+            if unit.size > 1:
+                return None
+            unit.unfit(error)
+            return self._encode(unit)
+
+    def _built(self, unit: Unit) -> Operations | None:
         writes = unit.build()
         if writes is not None and self._also is not None:
             writes = self._also(unit, writes)
@@ -209,8 +222,9 @@ class Pipeline:
         for write in writes:
             try:
                 operations.add(write)
-            except ProjectionError as error:
-                dead.append(unit.dead(write, error.reason, error.detail))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this write's
+                why = why_unfit(error)
+                dead.append(unit.dead(write, why.reason, why.detail))
         for letter in [*dead, *settled]:
             operations.add(letter)
         return operations

@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from syncd import telemetry
+from syncd.errors import ProjectionError, why_unfit
 from syncd.inbound.copies import GhostsUnit
 from syncd.inbound.floors import Floors
 from syncd.inbound.pipeline import Pipeline
 from syncd.inbound.snapshot import Ghosts
 from syncd.inbound.units import Unit
-from syncd.plan.change import Orphan, Put, Retired, Settled, Write
+from syncd.plan.change import Dead, Orphan, Put, Retired, Settled, Write
 from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value
 from syncd.stores.key_maps import KeyMaps, holders
@@ -42,19 +43,35 @@ class ReplayUnit(Unit):
         """`letters`: entry -> ident."""
         super().__init__()
         self._plan, self._lookup, self._floors = plan, lookup, floors
-        self._letters = letters
+        self._by_entry = letters
         self._idents = sorted(set(letters.values()))
         self._time = ZERO
+        self._why: ProjectionError | None = None
         self.size = len(self._idents)
 
+    def unfit(self, error: Exception) -> None:
+        """Its document becomes a dead letter."""
+        if self._why is not None:
+            raise error
+        self._why = why_unfit(error)
+
+    def _letters(self, why: ProjectionError) -> list[Write]:
+        return [
+            Dead(shape.name, ident, "", why.reason, why.detail, self._change_of(ident))
+            for ident in self._idents
+            for shape in self._plan.shapes
+        ]
+
     def _writes(self) -> list[Write] | None:
+        if self._why is not None:
+            return [Settled(list(self._by_entry)), *self._letters(self._why)]
         ids = {ident: decode_key_value(ident) for ident in self._idents}
         found = self._lookup.by_ids(list(ids.values()), self._floors.horizon())
         if not found.complete:
             return None
         self._time = found.time
         self._floors.touch(self._idents, found.time)
-        writes: list[Write] = [Settled(list(self._letters))]
+        writes: list[Write] = [Settled(list(self._by_entry))]
         for ident, document_id in ids.items():
             document = found.documents.get(ident)
             if document is None:
@@ -81,12 +98,12 @@ class ReplayUnit(Unit):
 
     def split(self) -> list[Unit]:
         """Two halves; a single document always fits one reply."""
-        entries = sorted(self._letters)
+        entries = sorted(self._by_entry)
         middle = len(entries) // 2
         halves = entries[:middle], entries[middle:]
         return [
             ReplayUnit(
-                self._plan, self._lookup, self._floors, {entry: self._letters[entry] for entry in half}
+                self._plan, self._lookup, self._floors, {entry: self._by_entry[entry] for entry in half}
             )
             for half in halves
         ]

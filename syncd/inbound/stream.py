@@ -14,15 +14,16 @@ import time
 from dataclasses import dataclass
 from typing import Any, Self
 
+from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.errors import PyMongoError
 
 from syncd.errors import FatalError, OplogTooShortError, PositionLostError, TransientError
-from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan
 from syncd.plan.partition import WHOLE, Partition
 from syncd.stores.mongo import SOCKET_S, Document, MongoStore, took_too_long, translated
+from syncd.stores.replies import RAW_CODEC, events_in
 from syncd.stores.times import ZERO, Moment, just_before, moment, seconds, timestamp, token_time
 
 AWAIT_MS = 1000
@@ -93,7 +94,7 @@ class RawStream:
             )
         return self._batch(reply, "firstBatch")
 
-    def _open(self, stage: Document, size: int, **more: Any) -> Document:
+    def _open(self, stage: Document, size: int, **more: Any) -> RawBSONDocument:
         command = {
             "aggregate": self._target,
             "pipeline": [{"$changeStream": stage}, *self._stages],
@@ -125,16 +126,19 @@ class RawStream:
                 self._store.be_patient()
             raise
 
-    def _run(self, command: Document) -> Document:
+    def _run(self, command: Document) -> RawBSONDocument:
         assert self._client is not None
-        return self._client[self._database].command(command, codec_options=CODEC, session=self._session)
+        found: RawBSONDocument = self._client[self._database].command(
+            command, codec_options=RAW_CODEC, session=self._session
+        )
+        return found
 
-    def _batch(self, reply: Document, name: str) -> Batch:
-        cursor = reply["cursor"]
+    def _batch(self, reply: RawBSONDocument, name: str) -> Batch:
+        cursor: Any = reply["cursor"]
         self._cursor = cursor["id"]
-        token = cursor["postBatchResumeToken"]
+        token = dict(cursor["postBatchResumeToken"])
         is_behind = seconds(moment(reply["operationTime"])) - seconds(token_time(token)) > BEHIND_S
-        return Batch.of(cursor[name], token, is_proof=name == "nextBatch" and not is_behind)
+        return Batch.of(events_in(reply, name), token, is_proof=name == "nextBatch" and not is_behind)
 
     @property
     def is_exhausted(self) -> bool:

@@ -57,6 +57,11 @@ class Unit(ABC):
         """Two smaller units, where `build` gave None."""
         raise NotImplementedError
 
+    def unfit(self, error: Exception) -> None:
+        """The build of the one change or document that this unit holds has raised an error: the next build is without
+        it. Raises the error where it holds none, or where this has helped nothing."""
+        raise error
+
     def confirmed(self) -> None:  # noqa: B027 - most units have nothing to tell
         """Redis holds what the last build gave."""
 
@@ -109,6 +114,10 @@ class WindowUnit(Unit):
 
     def _writes(self) -> list[Write] | None:
         return self._builder.build(self.window)
+
+    def unfit(self, error: Exception) -> None:
+        """What an event cannot say a read may; what is left then is a dead letter."""
+        self._builder.unfit(self.window, error)
 
     def _change_of(self, ident: str) -> dict[str, Any]:
         for event in reversed(self.window.events):

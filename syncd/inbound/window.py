@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from syncd.errors import ProjectionError, why_unfit
 from syncd.inbound.floors import Floors, Verdict
-from syncd.plan.change import Delta, Write
+from syncd.plan.change import Dead, Delta, Write
 from syncd.plan.compile import Plan
-from syncd.plan.key_encode import KEY
+from syncd.plan.key_encode import KEY, encode_key_value
+from syncd.plan.raw import RawId
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document
 from syncd.stores.times import ZERO, Moment, token_time
@@ -40,6 +42,8 @@ class Window:
     """Documents that the last build read, as of `read_time`."""
     read_time: Moment = ZERO
     floors_version: int = -1
+    why_unfit: ProjectionError | None = None
+    """Why its only change cannot be applied."""
 
 
 class WindowBuilder:
@@ -54,6 +58,8 @@ class WindowBuilder:
     def build(self, window: Window) -> list[Write] | None:
         """The writes of a window, or None when its documents are too big to be read at once: split it then."""
         window.floors_version = self._floors.version
+        if window.why_unfit is not None:
+            return self._letters(window, window.why_unfit)
         to_read: dict[str, Any] = {}
         by_document = window.by_document = self._group(window, to_read)
         writes: list[Write] = []
@@ -70,6 +76,23 @@ class WindowBuilder:
             self._floors.touch(by_document, max(window.time, window.read_time))
             writes += read
         return None if read is None else writes
+
+    def unfit(self, window: Window, error: Exception) -> None:
+        """A window of one change has raised an error: read the document next, or give it up where that was no help.
+        Raises the error where it has been given up."""
+        event = window.events[0]
+        if window.why_unfit is not None or event["operationType"] not in DATA_OPS:
+            raise error
+        ident = encode_key_value(event["documentKey"]["_id"])
+        if ident in window.must_read:
+            window.why_unfit = why_unfit(error)
+        window.must_read.add(ident)
+
+    def _letters(self, window: Window, why: ProjectionError) -> list[Write]:
+        window.read = []
+        event = window.events[0]
+        ident = encode_key_value(event["documentKey"]["_id"])
+        return [Dead(shape.name, ident, "", why.reason, why.detail, event) for shape in self._plan.shapes]
 
     def is_stale(self, window: Window) -> bool:
         """Whether a read was confirmed since the last build that covers a change taken from the events."""
@@ -101,7 +124,7 @@ class WindowBuilder:
             before = groups.get(ident)
             if before is None:
                 groups[ident] = event
-                if ident in must_read:
+                if ident in must_read or type(document_id) is RawId:
                     to_read[ident] = document_id
             elif isinstance(before, list):
                 before.append(event)

@@ -11,13 +11,14 @@ from typing import Any
 import orjson
 
 from syncd.contract.model import Contract
-from syncd.errors import ProjectionError
+from syncd.errors import why_unfit
 from syncd.plan.base import ContractPlan
 from syncd.plan.change import Dead, Delta, Drop, Patch, Put, Write
 from syncd.plan.delta import Deltas
 from syncd.plan.digest import digest_of
 from syncd.plan.paths import server_projection
 from syncd.plan.project import Shape
+from syncd.plan.raw import RAW
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ class Plan(ContractPlan):
         for shape in self.shapes:
             try:
                 writes.append(shape.put(ident, document, time))
-            except ProjectionError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, no other document is to suffer from it
                 dead = self._dead(shape, ident, document, error, change)
                 writes.append(dead)
                 if not dead.key and not shape.by_id:
@@ -82,8 +83,8 @@ class Plan(ContractPlan):
             put = self.shapes[0].put
             try:
                 return [put(ident, document, time) for ident, document in documents.items()]
-            except ProjectionError:
-                pass  # one of them does not fit: then one by one
+            except Exception:  # noqa: BLE001, S110 - one of them does not fit: then one by one
+                pass
         writes: list[Write] = []
         for ident, document in documents.items():
             writes += self.puts(ident, document, time, {"documentKey": document, "time": time})
@@ -94,14 +95,15 @@ class Plan(ContractPlan):
         shape: Shape,
         ident: str,
         document: Mapping[str, Any],
-        error: ProjectionError,
+        error: Exception,
         change: Mapping[str, Any],
     ) -> Dead:
         try:
             key = shape.key(document)
-        except ProjectionError:
+        except Exception:  # noqa: BLE001 - the same trouble
             key = ""
-        return Dead(shape.name, ident, key, error.reason, error.detail, change)
+        why = why_unfit(error)
+        return Dead(shape.name, ident, key, why.reason, why.detail, change)
 
     def drops(self, ident: str, document_id: Any, *, deleted: bool) -> list[Write]:
         """All writes for a document that is gone or no longer matches the filter.
@@ -110,6 +112,8 @@ class Plan(ContractPlan):
         """
         if self.contract.sync.on_delete == "ignore" and (deleted or self.filter is None):
             return []
+        if ident.startswith(RAW):  # of no key
+            return [shape.drop(ident, document_id) for shape in self.shapes if not shape.by_id]
         return [shape.drop(ident, document_id) for shape in self.shapes]
 
     def patches(self, ident: str, document_id: Any, deltas: list[Delta]) -> list[Write]:

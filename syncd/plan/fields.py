@@ -14,7 +14,9 @@ from jmespath.exceptions import JMESPathError
 
 from syncd.contract.projection import FieldSpec
 from syncd.errors import ProjectionError
+from syncd.plan.bson_values import in_field
 from syncd.plan.codec import OMIT, as_is, hash_field, json_field, to_json
+from syncd.plan.expressions import evaluate
 from syncd.plan.paths import MISSING, getter, walk
 
 Find: TypeAlias = Callable[[Mapping[str, Any]], Any]
@@ -46,14 +48,16 @@ def compile_field(name: str, spec: FieldSpec, hmac_key: bytes | None, *, as_json
 
 
 def _expression(name: str, spec: FieldSpec) -> tuple[Find, frozenset[str] | None]:
-    expression = jmespath.compile(spec.expr)
-    needed = _roots(expression.parsed)
+    parsed = jmespath.compile(spec.expr).parsed
+    needed = _roots(parsed)
 
     def find(document: Mapping[str, Any]) -> Any:
         names = document if needed is None else needed & document.keys()
         try:
-            result = expression.search({n: to_json(document[n]) for n in names})
-        except JMESPathError as error:
+            result = evaluate(parsed, {n: to_json(document[n]) for n in names})
+        except ProjectionError as error:
+            raise in_field(name, error) from None
+        except (JMESPathError, ArithmeticError, RecursionError, TypeError, ValueError) as error:
             detail = f"field `{name}`: the expression fails on this document ({type(error).__name__})"
             raise ProjectionError("expression", detail) from None
         # JMESPath gives null for what is missing.

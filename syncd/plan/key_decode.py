@@ -12,7 +12,7 @@ import bson
 from bson.binary import Binary
 from bson.code import Code
 from bson.datetime_ms import DatetimeMS
-from bson.errors import BSONError
+from bson.dbref import DBRef
 from bson.max_key import MaxKey
 from bson.min_key import MinKey
 from bson.objectid import ObjectId
@@ -23,8 +23,11 @@ from syncd.errors import ProjectionError
 from syncd.plan.bson_values import CODEC, UUID_SUBTYPE
 from syncd.plan.key_encode import FIRST_OF_TYPED, LOOKS_TYPED, NEVER_PLAIN, encode_key_value, narrowest
 from syncd.plan.numeric import INT64_MAX, INT64_MIN
+from syncd.plan.raw import RAW, RawId
 
 _ESCAPE_RUN = re.compile(r"(?:%[0-9A-F]{2})+")
+DEEPEST = 180
+"""Levels of a document that MongoDB stores."""
 _NO_TEXT = "not the text of a key value"
 
 
@@ -35,10 +38,12 @@ def decode_key_value(text: str) -> Any:
     """
     if "%" not in text:
         return _decode_plain(text)
+    if text.startswith(RAW):
+        return RawId.parse(text)
     value = _decode_tagged(text[2:]) if text.startswith("%~") else _unescape(text)
     try:
         spelled = encode_key_value(value)
-    except ProjectionError as error:
+    except (ProjectionError, RecursionError, ArithmeticError) as error:
         raise ValueError(_NO_TEXT) from error
     # A value has one text: any other spelling is of a key that syncd never wrote.
     if spelled != text:
@@ -69,7 +74,7 @@ def _decode_tagged(text: str) -> Any:
         if tag.startswith("bin"):
             return _decode_binary(int(tag[3:]), _unbase64(payload))
         return _DECODERS[tag](payload)
-    except (KeyError, ArithmeticError, BSONError) as error:
+    except Exception as error:  # whatever a payload does: anybody may have written that key
         raise ValueError(_NO_TEXT) from error
 
 
@@ -107,7 +112,27 @@ def _decode_regex(text: str) -> Regex[str]:
 
 
 def _decode_member(text: str) -> Any:
-    return bson.decode(_unbase64(text), CODEC)[""]
+    value = bson.decode(_unbase64(text), CODEC)[""]
+    if _depth(value) > DEEPEST:
+        raise ValueError("deeper than what MongoDB takes")
+    return value
+
+
+def _depth(value: Any) -> int:
+    """Levels, without going down by itself: a payload may have any number."""
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        level = [inner for one in level for inner in _parts(one)]
+    return depth
+
+
+def _parts(value: Any) -> list[Any]:
+    if isinstance(value, DBRef):
+        value = value.as_doc()
+    if isinstance(value, Code):
+        value = value.scope or {}
+    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
 
 
 _FLAG_BITS = {letter: Regex("", letter).flags for letter in "ilmsux"}

@@ -31,6 +31,7 @@ from bson.timestamp import Timestamp
 from syncd.errors import ProjectionError
 from syncd.plan.bson_values import CODEC, UUID_SUBTYPE, NoneType, Table, is_uuid, unsupported, uuid_text
 from syncd.plan.numeric import int_of_decimal, int_of_double
+from syncd.plan.raw import RawId
 from syncd.plan.texts import HASH, NOT_UNICODE, regex_flags
 
 LOOKS_TYPED = re.compile(
@@ -43,12 +44,19 @@ _ESCAPED = (*map(chr, range(0x21)), *"%:{}", *map(chr, range(0x7F, 0xA0)))
 _ESCAPES = {ord(char): "".join(f"%{byte:02X}" for byte in char.encode()) for char in _ESCAPED}
 NEVER_PLAIN = re.compile(f"[{re.escape(''.join(_ESCAPED))}]")
 
+ODD_ID = (
+    "`_id` has no text in a key: it is not UTF-8, names a member twice, or is of a type that drivers change"
+)
+
 _EXACT = Context(prec=1100)
 """Digits enough for any double, which needs 767 at most, so that no rounding makes two numbers one."""
 
 
 def encode_key_value(value: Any) -> str:
-    """The text of a value in a key. Raises ProjectionError: `key_field_type` (an array), `not_unicode`."""
+    """The text of a value in a key. Raises ProjectionError: `key_field_type` (an array), `not_unicode`.
+
+    A RawId has a text that names its document, and that no key has.
+    """
     text: str = KEY[type(value)](value)
     return text
 
@@ -182,7 +190,17 @@ KEY = Table(
         dict: _document,
         DBRef: _document,
         list: _array,
+        RawId: lambda value: value.text,
     },
     unsupported,
 )
 """`encode_key_value` by type."""
+
+
+def refuse_raw(value: RawId) -> NoReturn:
+    """No key has the text of a RawId."""
+    raise ProjectionError("odd_id", ODD_ID)
+
+
+PART = Table({**KEY, RawId: refuse_raw}, unsupported)
+"""The same for what becomes a part of a key."""

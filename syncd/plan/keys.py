@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 from syncd.contract.template import KeyTemplate
 from syncd.errors import ProjectionError
 from syncd.plan.key_decode import decode_key_value
-from syncd.plan.key_encode import KEY, encode_key_value
+from syncd.plan.key_encode import PART, encode_key_value
+from syncd.plan.raw import RAW
 
 __all__ = [
-    "decode_key_value", "encode_key_value", "key_parser", "parse_key", "render", "scan_pattern",
+    "decode_key_value", "encode_key_value", "is_ident", "key_parser", "parse_key", "render", "scan_pattern",
 ]  # fmt: skip
 
 _GLOB_SPECIAL = re.compile(r"([*?\[\]\\^])")
@@ -26,7 +27,7 @@ def render(template: KeyTemplate) -> Render:
     """A function from documents to keys. A path walks through subdocuments only.
 
     It raises ProjectionError: `key_field_missing`, `key_field_type` (an array, or a path through one),
-    `not_unicode`.
+    `not_unicode`, `odd_id`.
     """
     if len(template.paths) == 1 and "." not in template.paths[0]:
         return _render_member(template)
@@ -54,7 +55,7 @@ def _render_member(template: KeyTemplate) -> Render:
         except KeyError:
             raise _missing(path, template) from None
         try:
-            return f"{before}{KEY[type(value)](value)}{after}"
+            return f"{before}{PART[type(value)](value)}{after}"
         except ProjectionError as error:
             raise _in_template(path, template, error.reason, error.detail) from None
 
@@ -74,7 +75,7 @@ def _value_at(path: str, template: KeyTemplate) -> Render:
                 raise _in_template(path, template, "key_field_type", "leads through an array") from None
             raise _missing(path, template) from None
         try:
-            text: str = KEY[type(value)](value)
+            text: str = PART[type(value)](value)
         except ProjectionError as error:
             raise _in_template(path, template, error.reason, error.detail) from None
         return text
@@ -88,6 +89,15 @@ def _missing(path: str, template: KeyTemplate) -> ProjectionError:
 
 def _in_template(path: str, template: KeyTemplate, reason: str, what: str) -> ProjectionError:
     return ProjectionError(reason, f"field `{path}` of key template `{template.text}` {what}")
+
+
+def is_ident(text: str) -> bool:
+    """Whether this is the text of an `_id`: what waits in Redis may be of another contract of that name."""
+    try:
+        decode_key_value(text)
+    except ValueError:
+        return False
+    return True
 
 
 def parse_key(template: KeyTemplate, key: bytes) -> dict[str, Any] | None:
@@ -113,6 +123,8 @@ def key_parser(template: KeyTemplate) -> Parse:
         try:
             match = pattern.fullmatch(key.decode())
             if match is None or (repeats and not _agree(paths, match.groups())):
+                return None
+            if any(text.startswith(RAW) for text in match.groups()):
                 return None
             return {path: decode_key_value(text) for path, text in zip(paths, match.groups(), strict=True)}
         except ValueError:  # not UTF-8, or not the text of a value

@@ -17,6 +17,7 @@ from syncd.plan.delta import DeltaReader
 from syncd.plan.fields import Field, Find, collector, compile_field, row_reader
 from syncd.plan.keys import render
 from syncd.plan.paths import MISSING, getter
+from syncd.plan.raw import RAW
 
 WIDEST_ROW = 500
 """Fields that fit one call of a function in Lua, with room for more."""
@@ -74,8 +75,9 @@ class Shape:
         return self._render(document)
 
     def key_of(self, ident: str, document_id: Any) -> str:
-        """The key by `_id` alone, where `by_id`; `ident` is the `_id` as it stands in keys."""
-        if self._once is not None:
+        """The key by `_id` alone, where `by_id`; `ident` is the `_id` as it stands in keys. Raises ProjectionError
+        (`odd_id`) where it stands in none."""
+        if self._once is not None and not ident.startswith(RAW):
             return f"{self._once[0]}{ident}{self._once[1]}"
         return self._render({"_id": document_id})
 
@@ -109,7 +111,7 @@ class Shape:
         """The whole new content of the document's key. Redis cannot hold an empty hash: then the key goes."""
         row = self._row(document)
         content = self.content(document) if row is None else row
-        if self._once is not None:
+        if self._once is not None and not ident.startswith(RAW):
             key = f"{self._once[0]}{ident}{self._once[1]}"
         else:
             key = self.key_of(ident, document["_id"]) if self.by_id else self._render(document)

@@ -16,7 +16,7 @@ import orjson
 
 from syncd.contract.model import Contract
 from syncd.errors import ProjectionError
-from syncd.plan.change import Delta, Mark, Write
+from syncd.plan.change import Dead, Delta, Mark, Write
 from syncd.plan.codec import dump_json
 from syncd.plan.compile import Plan, compile_contract
 from syncd.plan.entry_field import EntryField
@@ -24,6 +24,7 @@ from syncd.plan.fields import Field, compile_field
 from syncd.plan.merge import Base, Rules
 from syncd.plan.paths import MISSING
 from syncd.plan.project import Shape
+from syncd.plan.raw import RAW
 from syncd.plan.state import Found, StatePlan, compile_state, members_of
 
 
@@ -73,22 +74,34 @@ class TwoWayPlan(Plan):
         return super().event_projection(thin=True)
 
     def mark(self, ident: str, document_id: Any, wall: int = 0) -> Mark:
-        """What makes somebody look at the key of a document."""
+        """What makes somebody look at the key of a document. Raises ProjectionError where it has none."""
         return Mark(self._shape, ident, self._shape.key_of(ident, document_id), wall)
 
     def puts(
         self, ident: str, document: Mapping[str, Any], time: str, change: Mapping[str, Any]
     ) -> list[Write]:
         """A mark."""
-        return [self.mark(ident, document["_id"])]
+        return [self.mark_or_letter(ident, document["_id"], change)]
 
     def copies(self, documents: Mapping[str, Mapping[str, Any]], time: str) -> list[Write]:
         """Marks."""
-        return [self.mark(ident, document["_id"]) for ident, document in documents.items()]
+        return [
+            self.mark_or_letter(ident, document["_id"], {"documentKey": document, "time": time})
+            for ident, document in documents.items()
+        ]
+
+    def mark_or_letter(
+        self, ident: str, document_id: Any, change: Mapping[str, Any], wall: int = 0
+    ) -> Mark | Dead:
+        """A mark; a dead letter for a document that can have no key."""
+        try:
+            return self.mark(ident, document_id, wall)
+        except ProjectionError as error:
+            return Dead(self._shape.name, ident, "", error.reason, error.detail, change)
 
     def drops(self, ident: str, document_id: Any, *, deleted: bool) -> list[Write]:
-        """A mark."""
-        return [self.mark(ident, document_id)]
+        """A mark; nothing for a document that had no key."""
+        return [] if ident.startswith(RAW) else [self.mark(ident, document_id)]
 
     def patches(self, ident: str, document_id: Any, deltas: list[Delta]) -> list[Write]:
         """A mark."""

@@ -77,3 +77,22 @@ INTERNAL_NAMESPACE = 73
 AUTHENTICATION = frozenset({11, 13, 18})
 TOO_LONG = 50
 SNAPSHOT_UNAVAILABLE = 246
+
+SCHEMA = 121
+OF_A_DOCUMENT = {
+    2: "BadValue", 9: "FailedToParse", 14: "TypeMismatch", 15: "Overflow", 16: "InvalidLength", 22: "InvalidBSON",
+    28: "PathNotViable", 40: "ConflictingUpdateOperators", 52: "DollarPrefixedFieldName", 53: "InvalidIdField",
+    54: "NotSingleValueField", 55: "InvalidDBRef", 56: "EmptyFieldName", 57: "DottedFieldName", 66: "ImmutableField",
+    67: "CannotCreateIndex", 171: "CannotIndexParallelArrays", 241: "ConversionFailure",
+    10334: "BSONObjectTooLarge", 13026: "no point", 13027: "a point out of range", 16755: "no geometry",
+    16804: "no point", 17280: "KeyTooLong",
+}  # fmt: skip
+"""Refusals that only this document meets. Source: `src/mongo/base/error_codes.yml`, and the geo indexes."""
+_LOCATION = 10_000
+"""From here on a code is a place in MongoDB's own code that did not like what it was given. What is refused to
+everybody has a smaller one, and a name."""
+
+
+def is_about_document(code: int) -> bool:
+    """Whether only what was written, or asked for, meets this error."""
+    return code in OF_A_DOCUMENT or code == SCHEMA or (code >= _LOCATION and code not in TRANSIENT)

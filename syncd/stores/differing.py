@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from bson.raw_bson import RawBSONDocument
 from pymongo.read_concern import ReadConcern
 
 from syncd.errors import TransientError
-from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan
 from syncd.plan.digest import BUCKETS, SOURCE, bucket_of
 from syncd.plan.keys import decode_key_value, encode_key_value
+from syncd.plan.raw import encode
 from syncd.stores.digests import Digests
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document, MongoStore, took_too_long, translated
 from syncd.stores.paging import paged
 from syncd.stores.ranges import ALL, Range, cut, ranges_between
+from syncd.stores.replies import RAW_CODEC, document_in
 from syncd.stores.times import ZERO, Moment, timestamp
 
 RANGE_DOCUMENTS, FEWEST_DOCUMENTS = 1_000_000, 1_000
@@ -115,16 +117,17 @@ class Differing:
 
     def _aggregate(self, part: Range, stages: list[Document], **options: Any) -> Iterator[Document]:
         database, name = self._plan.namespace
-        collection = self._mongo.client[database].get_collection(
-            name, CODEC, self._lookup.read_preference, read_concern=ReadConcern("majority")
+        collection: Any = self._mongo.client[database].get_collection(
+            name, RAW_CODEC, self._lookup.read_preference, read_concern=ReadConcern("majority")
         )
         if part != ALL:
             options["hint"] = {"_id": 1}
-        stages = [{"$match": self._lookup.between(*part.bounds)}, *stages]
+        within = RawBSONDocument(encode({"$match": self._lookup.between(*part.bounds)}))
+        wanted: Any = [within, *stages]
         with translated(), self._mongo.client.start_session(causal_consistency=True) as session:
             if self._after > ZERO:
                 session.advance_operation_time(timestamp(self._after))
-            yield from collection.aggregate(stages, session, batchSize=BUCKETS, **options)
+            yield from map(document_in, collection.aggregate(wanted, session, batchSize=BUCKETS, **options))
 
 
 def _is_known(found: Document, stored: dict[int, dict[str, int]]) -> bool:

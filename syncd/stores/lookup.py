@@ -6,17 +6,22 @@ import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
+from bson.errors import InvalidDocument
+from bson.raw_bson import RawBSONDocument
 from pymongo.read_preferences import _ServerMode
 
-from syncd.errors import TransientError
-from syncd.plan.codec import CODEC
+from syncd.errors import FatalError, TransientError
 from syncd.plan.digest import SOURCE, bucket_of
 from syncd.plan.keys import encode_key_value
-from syncd.plan.partition import WHOLE, Partition
-from syncd.stores.mongo import Document, MongoStore, took_too_long, translated
+from syncd.plan.partition import WHOLE as ALL
+from syncd.plan.partition import Partition
+from syncd.plan.raw import encode
+from syncd.stores.codes import is_about_document
+from syncd.stores.ids import among
+from syncd.stores.mongo import Document, MongoStore, code_of, took_too_long, translated
+from syncd.stores.replies import RAW_CODEC, WHOLE, documents_in
 from syncd.stores.times import ZERO, Moment, moment, timestamp
 
-_WHOLE = "_syncd_whole"
 LONGEST_CHUNK_MS = 10_000
 """Well below the time after which the driver gives a connection up."""
 MOST_HAVING = 5_000
@@ -64,7 +69,7 @@ class Lookup:
         self,
         store: MongoStore,
         plan: Readable,
-        partition: Partition = WHOLE,
+        partition: Partition = ALL,
         read_preference: _ServerMode | None = None,
     ) -> None:
         """`read_preference`: where documents are read, if not at the primary."""
@@ -84,8 +89,29 @@ class Lookup:
     def by_ids(
         self, ids: list[Any], after: Moment, *, only_ids: bool = False, digests: bool = False
     ) -> Found:
-        """Documents by `_id` that match the filter, read at or after `after`. `digests`: each has SOURCE."""
-        query: Document = {"_id": {"$in": ids}}
+        """Documents by `_id` that match the filter, read at or after `after`. `digests`: each has SOURCE. An `_id` that
+        MongoDB refuses to look for has no document."""
+        try:
+            return self._by_ids(ids, after, only_ids=only_ids, digests=digests)
+        except FatalError as error:
+            if not is_about_document(code_of(error)):
+                raise
+        return self._by_ids(self._askable(ids, after), after, only_ids=only_ids, digests=digests)
+
+    def _askable(self, ids: list[Any], after: Moment) -> list[Any]:
+        """Those that MongoDB does not refuse, by halves."""
+        try:
+            self._by_ids(ids, after, only_ids=True, digests=False)
+        except FatalError as error:
+            if not is_about_document(code_of(error)):
+                raise
+        else:
+            return ids
+        middle = len(ids) // 2
+        return self._askable(ids[:middle], after) + self._askable(ids[middle:], after) if middle else []
+
+    def _by_ids(self, ids: list[Any], after: Moment, *, only_ids: bool, digests: bool) -> Found:
+        query = among(ids)
         if self._filter is not None:
             query = {"$and": [query, self._filter]}
         command: Document = {"find": self._collection, "filter": query, "batchSize": len(ids) + 1}
@@ -97,14 +123,15 @@ class Lookup:
         cursor = reply["cursor"]
         if cursor["id"]:
             self._kill(cursor["id"])
-        documents = {encode_key_value(document["_id"]): document for document in self._unwrapped(cursor)}
+        documents = {encode_key_value(document["_id"]): document for document in self._unwrapped(reply)}
         return Found(documents, _moment(reply), not cursor["id"])
 
     def having(self, values: list[Document], after: Moment) -> Found:
         """Documents that match the filter and have all values of one of these, which are by path, as in a query."""
         if not values:
             return self.by_ids([], after)
-        query: Document = {"$or": values}
+        # As a value: what a key holds may look like a pattern, or like an operator.
+        query: Document = {"$or": [{path: {"$eq": one} for path, one in value.items()} for value in values]}
         if self._filter is not None:
             query = {"$and": [query, self._filter]}
         # Where the values have no index, this reads the whole collection, and must not do so for ever.
@@ -116,7 +143,7 @@ class Lookup:
         cursor = reply["cursor"]
         if cursor["id"]:
             self._kill(cursor["id"])
-        documents = {encode_key_value(document["_id"]): document for document in self._unwrapped(cursor)}
+        documents = {encode_key_value(document["_id"]): document for document in self._unwrapped(reply)}
         return Found(documents, _moment(reply), not cursor["id"])
 
     def chunk(
@@ -157,7 +184,7 @@ class Lookup:
                 self._shorten()
                 continue
             self._adapt(time.monotonic() - started)
-            return self._unwrapped(reply["cursor"]), _moment(reply), upto
+            return self._unwrapped(reply), _moment(reply), upto
 
     def _next(self, cursor: Document | None, last: Document | None, size: int, digests: bool) -> Document:
         command: Document = {
@@ -190,7 +217,7 @@ class Lookup:
             "singleBatch": True,
             "maxTimeMS": LONGEST_CHUNK_MS,
         }
-        found: list[Document] = self._run(command, after)["cursor"]["firstBatch"]
+        found = documents_in(self._run(command, after))
         return found[0] if found else None
 
     def _shorten(self) -> None:
@@ -211,16 +238,16 @@ class Lookup:
 
     def _ask_for(self, command: Document, digests: bool) -> None:
         if digests:
-            command["projection"] = {**(self._projection or {_WHOLE: "$$ROOT"}), SOURCE: self.source_of_each}
+            command["projection"] = {**(self._projection or {WHOLE: "$$ROOT"}), SOURCE: self.source_of_each}
         elif self._projection is not None:
             command["projection"] = self._projection
 
     @staticmethod
-    def _unwrapped(cursor: Document) -> list[Document]:
+    def _unwrapped(reply: RawBSONDocument) -> list[Document]:
         """A whole document cannot stand beside what is computed of it, so it is a field then."""
-        found: list[Document] = cursor["firstBatch"]
-        if found and found[0].keys() == {"_id", _WHOLE, SOURCE}:
-            return [{**entry[_WHOLE], SOURCE: entry[SOURCE]} for entry in found]
+        found = documents_in(reply)
+        if found and found[0].keys() == {"_id", WHOLE, SOURCE}:
+            return [{**entry[WHOLE], SOURCE: entry[SOURCE]} for entry in found]
         return found
 
     @property
@@ -230,7 +257,7 @@ class Lookup:
 
     def sources(self, ids: list[Any], after: Moment) -> tuple[dict[str, tuple[int | None, int]], Moment]:
         """Digest and bucket of these documents by ident, read at or after `after`; no digest where there is none."""
-        query: Document = {"_id": {"$in": ids}}
+        query = among(ids)
         if self._filter is not None:
             query = {"$and": [query, self._filter]}
         command: Document = {
@@ -240,7 +267,7 @@ class Lookup:
         }
         command["batchSize"] = len(ids) + 1
         reply = self._run(command, after)
-        found = {encode_key_value(d["_id"]): d[SOURCE] for d in reply["cursor"]["firstBatch"]}
+        found = {encode_key_value(d["_id"]): d[SOURCE] for d in documents_in(reply)}
         gone = [document_id for document_id in ids if encode_key_value(document_id) not in found]
         if reply["cursor"]["id"]:  # long ids: then nothing is known of the others
             self._kill(reply["cursor"]["id"])
@@ -280,20 +307,27 @@ class Lookup:
             "cursor": {},
         }
         with translated():
-            reply = self._store.client[self._database].command(command, codec_options=CODEC)
-        found = [one for document in reply["cursor"]["firstBatch"] for one in document["said"]]
+            reply = self._command(command)
+        found = [one for document in documents_in(reply) for one in document["said"]]
         if len(found) != len(ids):
             raise TransientError("mongo", "MongoDB did not hash every id; trying again")
         return found
 
-    def _run(self, command: Document, after: Moment) -> Document:
+    def _run(self, command: Document, after: Moment) -> RawBSONDocument:
         # Snapshot: one moment, majority-committed, and the reply says which. Not before `after`: causal.
         command["readConcern"] = {"level": "snapshot"}
         if after > ZERO:
             command["readConcern"]["afterClusterTime"] = timestamp(after)
         with translated():
-            database = self._store.client[self._database]
-            return database.command(command, codec_options=CODEC, read_preference=self.read_preference)
+            return self._command(command, read_preference=self.read_preference)
+
+    def _command(self, command: Document, **options: Any) -> RawBSONDocument:
+        database: Any = self._store.client[self._database]
+        try:
+            found: RawBSONDocument = database.command({**command}, codec_options=RAW_CODEC, **options)
+        except InvalidDocument:  # an `_id` that the driver cannot write
+            found = database.command(_raw(command), codec_options=RAW_CODEC, **options)
+        return found
 
     def _kill(self, cursor: int) -> None:
         with translated():
@@ -311,6 +345,17 @@ def _behind(cursor: Document | None, last: Document | None) -> Document:
     return {"$and": parts} if len(parts) > 1 else parts[0] if parts else {}
 
 
-def _moment(reply: Document) -> Moment:
+def _raw(command: Document) -> Document:
+    """With the parts that may hold an `_id` as bytes."""
+    said: Document = {
+        name: RawBSONDocument(encode(part)) if isinstance(part, dict) else part
+        for name, part in command.items()
+    }
+    if "pipeline" in said:
+        said["pipeline"] = [RawBSONDocument(encode(stage)) for stage in said["pipeline"]]
+    return said
+
+
+def _moment(reply: RawBSONDocument) -> Moment:
     """When the read happened. A collection that does not exist has no snapshot: then the time of the answer."""
     return moment(reply["cursor"].get("atClusterTime", reply["operationTime"]))

@@ -240,6 +240,12 @@ def unusable(text: str, uri: str) -> str:
     )
 
 
+def code_of(error: StoreError) -> int:
+    """MongoDB's code of a translated error; 0 where it has none."""
+    cause = error.__cause__
+    return (cause.code or 0) if isinstance(cause, driver.OperationFailure) else 0
+
+
 def is_transient_code(code: int) -> bool:
     """Whether an error of the server passes by itself."""
     return code in codes.TRANSIENT

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
-import bson
+from pymongo.collection import Collection
 
-from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan
+from syncd.plan.raw import read
 from syncd.stores.mongo import Document, MongoStore, translated
+from syncd.stores.replies import RAW_CODEC
 
 MOST_RANGES = 5_000
 SAMPLES = 20
@@ -31,9 +33,7 @@ class Range:
     @property
     def bounds(self) -> tuple[Document | None, Document | None]:
         """Both, decoded."""
-        after, upto = (
-            None if bound is None else bson.decode(bound, CODEC) for bound in (self.after, self.upto)
-        )
+        after, upto = (None if bound is None else read(bound) for bound in (self.after, self.upto))
         return after, upto
 
 
@@ -50,7 +50,7 @@ def cut(store: MongoStore, plan: Plan, size: int, most: int = MOST_RANGES) -> li
     is not looked at: it would cost a scan."""
     database, collection = plan.namespace
     with translated():
-        source = store.client[database].get_collection(collection, codec_options=CODEC)
+        source: Collection[Any] = store.client[database].get_collection(collection, codec_options=RAW_CODEC)
         count = source.estimated_document_count()
         parts = min(most, -(-count // size))
         if parts < 2:
@@ -60,5 +60,5 @@ def cut(store: MongoStore, plan: Plan, size: int, most: int = MOST_RANGES) -> li
             {"$bucketAuto": {"groupBy": "$_id", "buckets": parts}},
             {"$project": {"_id": "$_id.min"}},
         ]
-        starts = [bson.encode(found, codec_options=CODEC) for found in source.aggregate(stages)]
+        starts = [bytes(found.raw) for found in source.aggregate(stages)]
     return starts[1:]

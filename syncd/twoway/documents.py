@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,11 +18,12 @@ from syncd.plan.codec import CODEC
 from syncd.plan.keys import encode_key_value
 from syncd.plan.paths import MISSING
 from syncd.plan.twoway import TwoWayPlan
+from syncd.stores.ids import among
 from syncd.stores.mongo import Document, MongoStore, translated
 from syncd.writebehind.batch import Refused
 from syncd.writebehind.positions import of_time
 from syncd.writebehind.session import ContractSession
-from syncd.writebehind.writer import refusal
+from syncd.writebehind.writer import refusal, send_statements
 
 _DUPLICATE = {11000, 11001, 12582}
 
@@ -96,13 +97,13 @@ class DocumentWriter:
                 updates.remove(update)
         if not statements:
             return
-        reply = self._send(
-            self._database_name, {"update": self._name, "updates": statements, "ordered": False}
-        )
-        for refused in reply.get("writeErrors", ()):
-            self._not_written(updates[refused["index"]], refused, written)
-        if reply["n"] < len(updates):
-            wanted = {"_id": {"$in": [update.id for update in updates]}, "_syncd.pos": position}
+        count = 0
+        for at, reply in self._send_part("update", "updates", statements):
+            count += reply["n"]
+            for refused in reply.get("writeErrors", ()):
+                self._not_written(updates[at + refused["index"]], refused, written)
+        if count < len(updates):
+            wanted = {"$and": [among([update.id for update in updates]), {"_syncd.pos": position}]}
             done = self._ids(wanted)
             missed = {update.key for update in updates if encode_key_value(update.id) not in done}
             written.missed |= missed - written.refused.keys()
@@ -153,19 +154,25 @@ class DocumentWriter:
         if not updates:
             return
         statements = [{"q": self._as_read(update), "limit": 1} for update in updates]
-        reply = self._send(
-            self._database_name, {"delete": self._name, "deletes": statements, "ordered": False}
-        )
-        for error in reply.get("writeErrors", ()):
-            written.refused[updates[error["index"]].key] = refusal(int(error["code"]), error)
-        if reply["n"] < len(updates):
-            there = self._ids({"_id": {"$in": [update.id for update in updates]}})
+        removed = 0
+        for at, reply in self._send_part("delete", "deletes", statements):
+            removed += reply["n"]
+            for error in reply.get("writeErrors", ()):
+                written.refused[updates[at + error["index"]].key] = refusal(int(error["code"]), error)
+        if removed < len(updates):
+            there = self._ids(among([update.id for update in updates]))
             missed = {update.key for update in updates if encode_key_value(update.id) in there}
             written.missed |= missed - written.refused.keys()
 
     def _ids(self, query: Document) -> set[str]:
         with translated():
             return {encode_key_value(one["_id"]) for one in self._collection.find(query, {"_id": 1})}
+
+    def _send_part(self, name: str, key: str, statements: list[Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+        def send(part: list[Any]) -> dict[str, Any]:
+            return self._send(self._database_name, {name: self._name, key: part, "ordered": False})
+
+        return send_statements(send, statements)
 
     def _send(self, database: str, command: dict[str, Any]) -> dict[str, Any]:
         self._number += 1

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from syncd.errors import FatalError, ProjectionError, TransientError
+from syncd.errors import FatalError, ProjectionError, TransientError, is_about_input, why_unfit
 from syncd.inbound.floors import Floors
 from syncd.plan.keys import encode_key_value
 from syncd.plan.merge import Base, Conflict, is_by_time, merge, pending
@@ -50,6 +50,16 @@ class Outcome:
     full: TransientError | None = None
     """Redis has no memory for what goes there."""
 
+    def add(self, more: Outcome) -> None:
+        """What became of other keys."""
+        self.counts += more.counts
+        self.settled += more.settled
+        self.refused |= more.refused
+        self.conflicts += more.conflicts
+        self.waiting |= more.waiting
+        self.held |= more.held
+        self.full = self.full or more.full
+
 
 class Merger:
     """Of one contract, called by one thread, which holds the lease."""
@@ -72,7 +82,22 @@ class Merger:
         self.marks_left = 0
 
     def apply(self, words: Mapping[bytes, Word]) -> Outcome:
-        """Merge keys. Raises StoreError where it is not sure what is written, FencedError where nothing is."""
+        """Merge keys. Raises StoreError where it is not sure what is written, FencedError where nothing is. Any other
+        error is narrowed by halves to the key that raises it, which is refused."""
+        try:
+            return self._apply(words)
+        except Exception as error:
+            if not is_about_input(error):
+                raise
+            if len(words) == 1:
+                why = why_unfit(error)
+                return Outcome(refused=dict.fromkeys(words, Refused(why.reason, why.detail)))
+        outcome, listed = Outcome(), list(words)
+        for half in listed[: len(listed) // 2], listed[len(listed) // 2 :]:
+            outcome.add(self.apply({key: words[key] for key in half}))
+        return outcome
+
+    def _apply(self, words: Mapping[bytes, Word]) -> Outcome:
         outcome = Outcome()
         todo = []
         for key in words:

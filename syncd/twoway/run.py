@@ -17,6 +17,7 @@ from syncd.inbound.units import Unit
 from syncd.inbound.window import DATA_OPS, Window, WindowBuilder
 from syncd.plan.change import Drop, Write
 from syncd.plan.keys import encode_key_value
+from syncd.plan.raw import RAW
 from syncd.plan.twoway import TwoWayPlan
 from syncd.stores.lookup import Lookup
 from syncd.stores.position import Position
@@ -44,9 +45,9 @@ class MarkBuilder(WindowBuilder):
         self._floors.touch(window.by_document, window.time)
         plan: Any = self._plan
         return [
-            plan.mark(ident, event["documentKey"]["_id"], round(event.get("wallTime") or 0))
+            plan.mark_or_letter(ident, event["documentKey"]["_id"], event, round(event.get("wallTime") or 0))
             for ident, event in window.by_document.items()
-            if isinstance(event, dict)
+            if isinstance(event, dict) and not (event["operationType"] == "delete" and ident.startswith(RAW))
         ]
 
     def is_stale(self, window: Window) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from bson.raw_bson import RawBSONDocument
 
+from syncd.errors import ProjectionError, is_about_input, why_unfit
 from syncd.plan.append import AppendPlan
+from syncd.plan.columns import Said
 from syncd.writebehind.group import Entries
 
 
@@ -88,9 +90,26 @@ class Delivery(Protocol):
 def make_batch(plan: AppendPlan, entries: Entries) -> Batch:
     """The documents of entries. One that cannot be one is refused."""
     there, gone = entries.parted()
-    documents, refused = plan.documents(there.ids, there.said)
+    documents, refused = _documents(plan, there.ids, there.said)
     places = [at for at, said in enumerate(entries.said) if said] if gone else list(range(len(entries)))
     if refused:
         places = [place for at, place in enumerate(places) if at not in refused]
     why = {there.ids[at]: Refused(error.reason, error.detail) for at, error in sorted(refused.items())}
     return Batch(entries.ids, documents, places, why, len(gone))
+
+
+def _documents(
+    plan: AppendPlan, ids: list[str], said: Sequence[Said]
+) -> tuple[list[RawBSONDocument], dict[int, ProjectionError]]:
+    """`plan.documents`; any other error is narrowed by halves to the entry that raises it."""
+    try:
+        return plan.documents(ids, said)
+    except Exception as error:
+        if not is_about_input(error):
+            raise
+        if len(ids) == 1:
+            return [], {0: why_unfit(error)}
+    middle = len(ids) // 2
+    documents, refused = _documents(plan, ids[:middle], said[:middle])
+    more, others = _documents(plan, ids[middle:], said[middle:])
+    return documents + more, refused | {middle + at: why for at, why in others.items()}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from syncd import telemetry
-from syncd.errors import ProjectionError, TransientError
+from syncd.errors import ProjectionError, TransientError, is_about_input, why_unfit
 from syncd.plan.state import Found, StatePlan
 from syncd.writebehind.batch import Refused
 from syncd.writebehind.positions import NEVER
@@ -47,8 +47,25 @@ class KeySync:
     def apply(self, keys: Mapping[bytes, str]) -> Outcome:
         """The present state of keys, each with the position of a deletion that somebody told of, or "".
 
-        Raises StoreError where it is not sure what is written, FencedError where nothing is.
+        Raises StoreError where it is not sure what is written, FencedError where nothing is. Any other error is
+        narrowed by halves to the key that raises it, which is refused.
         """
+        try:
+            return self._apply(keys)
+        except Exception as error:
+            if not is_about_input(error):
+                raise
+            if len(keys) == 1:
+                why = why_unfit(error)
+                return Outcome(refused=dict.fromkeys(keys, Refused(why.reason, why.detail)))
+        outcome, listed = Outcome(), list(keys)
+        for half in listed[: len(listed) // 2], listed[len(listed) // 2 :]:
+            more = self.apply({key: keys[key] for key in half})
+            outcome.add(more)
+            outcome.gone += more.gone
+        return outcome
+
+    def _apply(self, keys: Mapping[bytes, str]) -> Outcome:
         outcome = Outcome()
         # A key of another template may be one that syncd has no right to read.
         owned = [key for key in keys if self._plan.owns(key)]

@@ -12,10 +12,11 @@ from pymongo.read_concern import ReadConcern
 
 from syncd.errors import EventTooLargeError, FatalError
 from syncd.plan.append import AppendPlan
-from syncd.stores.mongo import MongoStore, translated
+from syncd.stores.codes import is_about_document
+from syncd.stores.mongo import MongoStore, code_of, translated
 from syncd.writebehind.batch import Refused
 from syncd.writebehind.session import MAJORITY_TIMEOUT_MS, ContractSession
-from syncd.writebehind.writer import code_of, is_of_document, refusal
+from syncd.writebehind.writer import refusal
 
 MOST_BYTES = 16 * 1024 * 1024
 """Of one command: MongoDB takes three times as much."""
@@ -52,7 +53,7 @@ class SeriesWriter:
             reply = self._insert(number, documents, places)
         except (EventTooLargeError, FatalError) as error:
             code = code_of(error)
-            if not is_of_document(code):
+            if not is_about_document(code):
                 raise
             # A document that a bucket cannot hold fails the whole command.
             if len(documents) > 1:

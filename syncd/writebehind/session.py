@@ -72,7 +72,9 @@ class ContractSession:
         except driver.InvalidOperation as error:  # a client that is closed under a lane that is left behind
             raise TransientError("mongo", f"no answer from MongoDB: {error}") from error
         except FatalError as error:
-            raise _told_by_code(*_said(error)) or error from error
+            if told := _told_by_code(*_said(error)):
+                raise told from error
+            raise
         _check(reply)
         return reply
 

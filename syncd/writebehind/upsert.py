@@ -11,14 +11,16 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.read_concern import ReadConcern
 
 from syncd.errors import ProjectionError, TransientError
+from syncd.plan.codec import CODEC
 from syncd.plan.key_encode import encode_key_value
 from syncd.plan.state import StatePlan
 from syncd.stores.collections import require_target
+from syncd.stores.ids import among
 from syncd.stores.mongo import MongoStore, translated
 from syncd.writebehind.batch import Refused
 from syncd.writebehind.session import ContractSession
 from syncd.writebehind.statements import Change, document, is_ours, selection, statement
-from syncd.writebehind.writer import refusal
+from syncd.writebehind.writer import refusal, send_statements
 
 MOST_STATEMENTS = 1000
 MANY = 16
@@ -115,18 +117,26 @@ class StateWriter:
                 written.refused[change.key] = Refused(error.reason, error.detail)
         there: list[Change] = []
         for part in _parts(built):
-            reply = self._send(name, key, [one for _, one in part])
-            for said in reply.get("writeErrors", ()):
-                change, code = part[said["index"]][0], int(said["code"])
-                if code not in _DUPLICATE:
-                    written.refused[change.key] = refusal(code, said)
-                elif set(said.get("keyPattern", {"_id": 1})) == {"_id"}:
-                    there.append(change)
-                else:
-                    names = ", ".join(said["keyPattern"])
-                    detail = f"another document has the same {names}, and an index wants it unique"
-                    written.refused[change.key] = Refused("duplicate_key", detail)
+            for start, reply in self._send_part(name, key, [one for _, one in part]):
+                for said in reply.get("writeErrors", ()):
+                    change = part[start + said["index"]][0]
+                    if self._is_there(change, said, written):
+                        there.append(change)
         return there
+
+    @staticmethod
+    def _is_there(change: Change, said: dict[str, Any], written: Written) -> bool:
+        """Whether this error says that the `_id` is there already; any other one refuses the change."""
+        code = int(said["code"])
+        if code not in _DUPLICATE:
+            written.refused[change.key] = refusal(code, said)
+        elif set(said.get("keyPattern", {"_id": 1})) == {"_id"}:
+            return True
+        else:
+            names = ", ".join(said["keyPattern"])
+            detail = f"another document has the same {names}, and an index wants it unique"
+            written.refused[change.key] = Refused("duplicate_key", detail)
+        return False
 
     def _remove(self, gone: list[Change], written: Written) -> None:
         """Documents of keys that were deleted; tombstones are written by now. Some may be of a later time, as it seems:
@@ -135,10 +145,10 @@ class StateWriter:
         for start in range(0, 0 if self._tombstone else len(gone), MOST_STATEMENTS):
             part = gone[start : start + MOST_STATEMENTS]
             statements = [{"q": selection(change, self._site), "limit": 1} for change in part]
-            reply = self._send("delete", "deletes", statements)
-            removed += reply["n"]
-            for error in reply.get("writeErrors", ()):
-                written.refused[part[error["index"]].key] = refusal(int(error["code"]), error)
+            for at, reply in self._send_part("delete", "deletes", statements):
+                removed += reply["n"]
+                for error in reply.get("writeErrors", ()):
+                    written.refused[part[at + error["index"]].key] = refusal(int(error["code"]), error)
         if removed < len(gone):
             there = self._there(gone)
             written.late += [
@@ -164,11 +174,15 @@ class StateWriter:
         return self._found([change.id for change in changes], level)
 
     def _found(self, ids: list[Any], level: str = "majority") -> dict[str, dict[str, Any]]:
-        collection = self._database.get_collection(self._name, read_concern=ReadConcern(level))
-        wanted = {"_id": {"$in": ids}}
+        collection = self._database.get_collection(
+            self._name, codec_options=CODEC, read_concern=ReadConcern(level)
+        )
         with translated():
-            found = list(collection.find(wanted, {"_syncd.pos": 1, "_syncd.site": 1}))
+            found = list(collection.find(among(ids), {"_syncd.pos": 1, "_syncd.site": 1}))
         return {_name(document["_id"]): document for document in found}
+
+    def _send_part(self, name: str, key: str, statements: list[Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+        return send_statements(lambda part: self._send(name, key, part), statements)
 
     def _send(self, name: str, key: str, statements: list[Any]) -> dict[str, Any]:
         self._number += 1

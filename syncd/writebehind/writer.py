@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import bson
@@ -11,21 +12,14 @@ from pymongo import errors as driver
 from pymongo.collection import Collection
 from pymongo.read_concern import ReadConcern
 
-from syncd.errors import FatalError, StoreError, TransientError
+from syncd.errors import EventTooLargeError, FatalError, TransientError
 from syncd.plan.append import AppendPlan
-from syncd.stores.mongo import MongoStore, is_transient_code, translated
+from syncd.stores import codes
+from syncd.stores.mongo import MongoStore, code_of, is_transient_code, translated
 from syncd.writebehind.batch import Refused
 from syncd.writebehind.session import MAJORITY_TIMEOUT_MS
 
 _DUPLICATE = {11000, 11001, 12582}
-_SCHEMA = 121
-_OF_THE_DOCUMENT = {
-    2: "BadValue", 9: "FailedToParse", 14: "TypeMismatch", 15: "Overflow", 22: "InvalidBSON", 67: "CannotCreateIndex",
-    28: "PathNotViable", 52: "DollarPrefixedFieldName", 56: "EmptyFieldName", 57: "DottedFieldName",
-    171: "CannotIndexParallelArrays", 10334: "BSONObjectTooLarge", 16755: "no geometry", 16804: "no point",
-    17280: "KeyTooLong", 13026: "no point", 13027: "a point out of range",
-}  # fmt: skip
-"""Refusals that only this document meets. Source: `src/mongo/base/error_codes.yml`, and the geo indexes."""
 
 
 class Written(NamedTuple):
@@ -56,30 +50,45 @@ class Writer:
             return written
         try:
             with translated():
-                self._insert(documents, written)
+                self._insert(documents, range(len(documents)), written)
         except driver.InvalidOperation as error:  # a client that is closed under a lane that is left behind
             raise TransientError("mongo", f"no answer from MongoDB: {error}") from error
         return written
 
-    def _insert(self, documents: list[RawBSONDocument], written: Written) -> None:
+    def _insert(self, documents: list[RawBSONDocument], places: Sequence[int], written: Written) -> None:
+        """Those of these places."""
         try:
-            self._collection.insert_many(documents, ordered=False)
+            self._collection.insert_many([documents[at] for at in places], ordered=False)
         except driver.BulkWriteError as error:
             details = error.details or {}
             if concerns := details.get("writeConcernErrors"):
                 raise _unsure(concerns) from error
-            self._sort_out(documents, details["writeErrors"], written)
+            self._sort_out(documents, places, details["writeErrors"], written)
+        except driver.OperationFailure as error:  # one document may fail the whole command
+            code = error.code or 0
+            if not codes.is_about_document(code):
+                raise
+            if len(places) == 1:
+                written.refused[places[0]] = refusal(code, {})
+                return
+            middle = len(places) // 2
+            self._insert(documents, places[:middle], written)
+            self._insert(documents, places[middle:], written)
 
     def _sort_out(
-        self, documents: list[RawBSONDocument], errors: list[dict[str, Any]], written: Written
+        self,
+        documents: list[RawBSONDocument],
+        places: Sequence[int],
+        errors: list[dict[str, Any]],
+        written: Written,
     ) -> None:
         twice: dict[int, dict[str, Any]] = {}
         for error in errors:
-            code = int(error["code"])
+            code, at = int(error["code"]), places[int(error["index"])]
             if code in _DUPLICATE:
-                twice[int(error["index"])] = error
+                twice[at] = error
             else:
-                written.refused[int(error["index"])] = refusal(code, error)
+                written.refused[at] = refusal(code, error)
         if twice:
             self._compare(documents, twice, written)
 
@@ -121,25 +130,35 @@ def _unsure(concerns: list[dict[str, Any]]) -> TransientError:
     )
 
 
-def code_of(error: StoreError) -> int:
-    """MongoDB's code of a translated error; 0 where it has none."""
-    cause = error.__cause__
-    return (cause.code or 0) if isinstance(cause, driver.OperationFailure) else 0
-
-
-def is_of_document(code: int) -> bool:
-    """Whether only the document that is written meets this error."""
-    return code in _OF_THE_DOCUMENT or code == _SCHEMA
+def send_statements(
+    send: Callable[[list[Any]], dict[str, Any]], statements: list[Any], start: int = 0
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Sends the statements of a command, and by halves where one of them fails it as a whole. Each reply comes with the
+    place of its first statement; one that fails alone has a reply of its own, with its error."""
+    try:
+        reply = send(statements)
+    except (EventTooLargeError, FatalError) as error:
+        code, middle = code_of(error), len(statements) // 2
+        if not codes.is_about_document(code):
+            raise
+        if middle == 0:
+            reply = {"n": 0, "writeErrors": [{"index": 0, "code": code}]}
+        else:
+            yield from send_statements(send, statements[:middle], start)
+            yield from send_statements(send, statements[middle:], start + middle)
+            return
+    yield start, reply
 
 
 def refusal(code: int, error: dict[str, Any]) -> Refused:
     """Why one document is refused. Its message may hold values and stays away."""
-    if code == _SCHEMA:
+    if code == codes.SCHEMA:
         names = ", ".join(dict.fromkeys(_properties(error.get("errInfo", {}).get("details", {}))))
         about = f" over {names}" if names else ""
         return Refused("document_refused", f"the collection's schema validation refuses it (121){about}")
-    if code in _OF_THE_DOCUMENT:
-        return Refused("document_refused", f"MongoDB refuses it ({_OF_THE_DOCUMENT[code]}, {code})")
+    if codes.is_about_document(code):
+        said = f"{codes.OF_A_DOCUMENT[code]}, {code}" if code in codes.OF_A_DOCUMENT else f"code {code}"
+        return Refused("document_refused", f"MongoDB refuses it ({said})")
     if is_transient_code(code):
         raise TransientError("mongo", f"MongoDB is between two states (code {code}); waiting for it")
     raise FatalError("mongo", f"MongoDB refuses to write (code {code}); see its log")

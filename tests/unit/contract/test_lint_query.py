@@ -69,6 +69,8 @@ def test_a_filter_may_use_what_follows_from_the_document(tmp_path: Path, query: 
                  "see jmespath.org for the language"),
         ("\"join('-', [a\"", "12:37: not a JMESPath expression: it ends too early; close brackets and quotes"),
         ("'jion(a)'", "12:25: JMESPath has no function `jion`; did you mean join()?"),
+        (f"'a{'|[@,@]' * 36}'", "12:24: the expression makes 68,719,476,736 values of one; "
+                                "do not repeat a list of what it is given so often"),
         (f"'{'(' * 5000}'", "12:24: `expr` is too long; write at most 4096 characters"),
         (f"'{'(' * 3000}'", "12:24: not a JMESPath expression; see jmespath.org for the language"),
     ],

@@ -1,0 +1,75 @@
+"""JMESPath with bounds. Pure.
+
+A few characters double what they are given again and again: `a|[@,@]|[@,@]|...`. What that makes costs nothing while
+its parts are the same object, and everything when it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jmespath.visitor import TreeInterpreter
+
+from syncd.errors import ProjectionError
+
+LARGEST_RESULT = 16 * 1024 * 1024
+"""Bytes, about: as much as a document may have."""
+MOST_STEPS = 2_000_000
+"""About a second of them, or two."""
+_VALUE = 8
+"""What each value counts, beside the characters of its text."""
+_MAKES = frozenset(
+    {
+        "multi_select_list", "multi_select_dict", "flatten", "projection", "value_projection", "filter_projection",
+        "function_expression",
+    }
+)  # fmt: skip
+
+
+def evaluate(parsed: Mapping[str, Any], value: Any) -> Any:
+    """The result of an expression. Raises ProjectionError where it is too large, or takes too many steps."""
+    return _Bounded().visit(parsed, value)
+
+
+class _Bounded(TreeInterpreter):  # type: ignore[misc]
+    """Of one evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = MOST_STEPS
+
+    def visit(self, node: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        result = super().visit(node, *args, **kwargs)
+        self._spend(1)
+        if node["type"] in _MAKES and self._size(result, {}) > LARGEST_RESULT:
+            raise _beyond(f"makes more than {LARGEST_RESULT >> 20} MB of this document")
+        return result
+
+    def _spend(self, steps: int) -> None:
+        self._left -= steps
+        if self._left < 0:
+            raise _beyond(f"takes more than {MOST_STEPS:,} steps on this document")
+
+    def _size(self, value: Any, known: dict[int, int]) -> int:
+        """Of a value written out. A part that it has several times is looked at once."""
+        if isinstance(value, str):
+            return len(value) + _VALUE
+        if not isinstance(value, list | dict):
+            return _VALUE
+        if (size := known.get(id(value))) is not None:
+            return size
+        self._spend(len(value))
+        names = sum(map(len, value)) if isinstance(value, dict) else 0
+        size = _VALUE * (1 + len(value)) + names
+        for part in value.values() if isinstance(value, dict) else value:
+            if isinstance(part, str):
+                size += len(part)
+            elif isinstance(part, list | dict):
+                size += self._size(part, known)
+        known[id(value)] = size
+        return size
+
+
+def _beyond(what: str) -> ProjectionError:
+    return ProjectionError("expression", f"the expression {what}")

@@ -1,0 +1,29 @@
+"""Queries for documents by their `_id`, whatever that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bson.dbref import DBRef
+from bson.regex import Regex
+
+from syncd.plan.raw import RawId
+
+_NOT_IN_A_LIST = frozenset({Regex, DBRef, RawId})
+
+
+def among(ids: Sequence[Any]) -> dict[str, Any]:
+    """Documents that have one of these, each taken as a value: in `$in` a regular expression is a pattern, and a name
+    that begins with `$` an operator."""
+    alone = [one for one in ids if not _fits_a_list(one)]
+    if not alone:
+        return {"_id": {"$in": list(ids)}}
+    listed = [one for one in ids if _fits_a_list(one)]
+    return {"$or": [{"_id": {"$in": listed}}, *({"_id": {"$eq": one}} for one in alone)]}
+
+
+def _fits_a_list(document_id: Any) -> bool:
+    if type(document_id) is dict:
+        return not next(iter(document_id), "").startswith("$")
+    return type(document_id) not in _NOT_IN_A_LIST

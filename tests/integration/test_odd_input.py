@@ -1,0 +1,192 @@
+"""An input costs only itself: what one document, key or entry holds never stops those beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+from syncd.contract.template import KeyTemplate
+from syncd.embedded import RedisServer
+from syncd.plan.keys import key_parser
+from tests.support.check import wait_until
+from tests.support.contracts import projection
+from tests.support.keyspace import add_keyspace
+from tests.support.odd_bson import int32, odd_ids, put, raw, text
+from tests.support.odd_keys import ODD_ENDS
+from tests.support.outbox import add_outbox
+from tests.support.scene import Flow, Scene
+from tests.support.twoway import add_two_way
+
+SHAPES = [projection(["n"]), projection("all", name="doc", type="json")]
+
+
+def healthy(start: int) -> list[dict[str, Any]]:
+    return [{"_id": number, "n": number} for number in range(start, start + 30)]
+
+
+def wait_keys(flow: Flow, wanted: set[str], name: str = "card") -> None:
+    wait_until(lambda: flow.keys(name) == wanted, 60, lambda: (flow.lane(), flow.keys(name) ^ wanted))
+
+
+def test_an_id_that_no_driver_gives_back(scene: Scene) -> None:
+    """An `_id` that is not UTF-8, or that a driver changes, is a dead letter in snapshot, stream, update and deletion;
+    nothing beside it waits, and a snapshot ends behind it."""
+    flow = scene.add("film", projection(["n"]), documents=healthy(0))
+    films = flow.collection
+    odd = [raw(one, n=1) for number in (3, 4, 5) for one in odd_ids(number).values()]
+    assert put(films, *odd) == len(odd)
+    scene.daemon = scene.another_daemon(SYNCD_CHUNK_DOCUMENTS="10")
+    scene.start()
+    flow.wait_live()
+    wait_keys(flow, {str(n) for n in range(30)})
+    letters = flow.dead_letters()
+    assert {one["reason"] for one in letters} == {"odd_id"}
+    assert len({one["id"] for one in letters}) == len(letters) == len(odd)
+    films.update_many({"n": 1}, {"$set": {"seen": True, "n": 2}})
+    films.insert_many(healthy(100))
+    wait_keys(flow, {str(n) for n in [*range(30), *range(100, 130)]})
+    assert len(flow.dead_letters()) == len(odd)
+    films.delete_many({"seen": True, "_id": {"$not": {"$type": "int"}}})
+    films.insert_many(healthy(200))
+    wait_keys(flow, {str(n) for n in [*range(30), *range(100, 130), *range(200, 230)]})
+    assert flow.metric("syncd_lane_restarts_total") == 0
+
+
+ODD_VALUES = {
+    "a reference": raw(("$ref", 0x02, text(b"c")), ("$id", 0x10, int32(5)), n=1),
+    "half of a reference": raw(("$ref", 0x02, text(b"x")), n=1),
+    "a database of a reference": raw(
+        ("$db", 0x02, text(b"x")), ("$ref", 0x02, text(b"c")), ("$id", 0x0A, b""), n=1
+    ),
+    "a binary of a wrong length": raw(("b", 0x05, int32(3) + b"\x02abc"), n=1),
+    "one further in": raw(("b", 0x03, raw(("b", 0x05, int32(9) + b"\x02\xff\xff\xff\xffabcde"))), n=1),
+    "a name that is not UTF-8": raw(("a", 0x10, int32(1)), n=1).replace(b"\x10a\0", b"\x10\xff\0"),
+    "text that is not UTF-8": raw(("a", 0x02, text(b"\xff")), n=1),
+    "a text of nothing but zeros": raw(("a", 0x02, text(b"\0\0\0")), n=1),
+}
+
+
+REFERENCE: dict[str, Any] = {
+    "$setField": {
+        "field": {"$literal": "$ref"},
+        "value": "c",
+        "input": {"$setField": {"field": {"$literal": "$id"}, "value": 1, "input": "$$ROOT"}},
+    }
+}
+"""Makes a document look like a reference, by an update."""
+
+
+def with_id(document: bytes, document_id: int) -> bytes:
+    body = b"\x10_id\0" + int32(document_id) + document[4:]
+    return (len(body) + 4).to_bytes(4, "little") + body
+
+
+def test_a_value_that_no_driver_reads(scene: Scene) -> None:
+    """A reference where a document is, or BSON that no driver reads, costs that document alone: keys that hold it are
+    right or a dead letter, keys that do not are right; in snapshot and stream."""
+    shapes = [projection(["n"]), projection("all", name="doc", type="json"), projection("all", name="flat")]
+    flow = scene.add("film", *shapes, documents=healthy(0))
+    odd = [with_id(one, 100 + at) for at, one in enumerate(ODD_VALUES.values())]
+    assert put(flow.collection, *odd) == len(odd)
+    scene.start()
+    flow.wait_live()
+    check_odd(flow, range(100, 100 + len(odd)), range(30))
+    more = [with_id(one, 200 + at) for at, one in enumerate(ODD_VALUES.values())]
+    assert put(flow.collection, *more) == len(more)
+    flow.collection.insert_many(healthy(300))
+    check_odd(
+        flow, [*range(100, 100 + len(odd)), *range(200, 200 + len(odd))], [*range(30), *range(300, 330)]
+    )
+    flow.collection.update_many({"n": 1}, {"$set": {"seen": 1}})
+    flow.collection.update_many({"n": 1}, [{"$set": {"m": {"$literal": {"$ref": "c", "$id": 5}}}}])
+    flow.collection.update_one({"_id": 1}, [{"$replaceWith": REFERENCE}])
+    check_odd(
+        flow, [*range(100, 100 + len(odd)), *range(200, 200 + len(odd))], [*range(30), *range(300, 330)]
+    )
+    flow.catch_up()
+    assert flow.metric("syncd_lane_restarts_total") == 0
+
+
+def check_odd(flow: Flow, odd: Iterable[int], fine: Iterable[int]) -> None:
+    """Everything is in the keys that do not look at what is odd; the other projections have a key or a letter."""
+    every = {str(one) for one in [*odd, *fine]}
+    wait_keys(flow, every)
+    for name in ("doc", "flat"):
+        parked = {one["id"] for one in flow.dead_letters() if one["projection"] == name}
+        assert flow.keys(name) | parked == every
+        assert not flow.keys(name) & parked
+    assert flow.lane()["state"] == "live"
+
+
+def write_key(flow: Flow, end: bytes | str, n: int) -> None:
+    """A hash, and its entry where there is an outbox."""
+    key = flow.key("").encode() + (end if isinstance(end, bytes) else end.encode())
+    pipe = flow.redis.pipeline(transaction=True)
+    pipe.hset(key, mapping={"n": n})
+    pipe.xadd(flow.names.control("outbox"), {"key": key})
+    pipe.execute()
+
+
+def check_keys(flow: Flow, told: Collection[bytes], fine: Collection[str], before: int) -> None:
+    """The fine ones are documents, each odd one that is told is a document or has a letter."""
+
+    def is_done() -> bool:
+        there = flow.collection.count_documents({"_id": {"$in": list(fine)}})
+        odd = flow.collection.count_documents({"n": 1})
+        parked = len({one["id"] for one in flow.dead_letters()})
+        return there == len(fine) and odd + parked - before == len(told)
+
+    wait_until(
+        is_done, 60, lambda: (flow.lane(), flow.collection.count_documents({"n": 1}), flow.dead_letters())
+    )
+    assert flow.metric("syncd_lane_restarts_total") == 0
+
+
+def check_odd_keys(flow: Flow, told: Collection[bytes] = ODD_ENDS) -> None:
+    before = len(flow.dead_letters())
+    for number, end in enumerate(ODD_ENDS):
+        write_key(flow, end, 1)
+        write_key(flow, f"fine-{number}", 2)
+    fine = [f"fine-{number}" for number in range(len(ODD_ENDS))]
+    check_keys(flow, told, fine, before)
+    flow.collection.insert_one({"_id": "of mongo", "n": 3})
+    for end in ODD_ENDS:
+        flow.redis.delete(flow.key("").encode() + end)
+    for number in range(5):
+        write_key(flow, f"later-{number}", 2)
+    wait_until(lambda: flow.collection.count_documents({"_id": {"$regex": "^later"}}) == 5, 60, flow.lane)
+    assert flow.metric("syncd_lane_restarts_total") == 0
+
+
+def test_an_outbox_with_keys_that_mongodb_refuses(scene: Scene) -> None:
+    """Whatever stands in a key, only that key is parked: many at once, a few, when they go, and behind them."""
+    flow = add_outbox(scene, "film", {"n": {"from": "n", "type": "int"}})
+    scene.start()
+    flow.wait_live()
+    check_odd_keys(flow)
+
+
+def test_keyspace_events_with_keys_that_mongodb_refuses(scene: Scene, mongo_uri: str, tmp_path: Path) -> None:
+    """The same; a key that is none of the template is not even a letter."""
+    with RedisServer() as server, Scene(tmp_path / "own", scene.token, mongo_uri, server.url) as own:
+        flow = add_keyspace(own, "film", {"n": {"from": "n", "type": "int"}})
+        own.start()
+        flow.wait_live()
+        parse = key_parser(KeyTemplate.parse(flow.key("{_id}")))
+        check_odd_keys(flow, [end for end in ODD_ENDS if parse(flow.key("").encode() + end) is not None])
+
+
+def test_both_ways_with_keys_that_mongodb_refuses(scene: Scene) -> None:
+    """And with documents whose `_id` no key can have."""
+    flow = add_two_way(scene, "film", "outbox", {"n": {"from": "n", "type": "int"}})
+    odd = [raw(one) for one in odd_ids(3).values()]
+    assert put(flow.collection, *odd) == len(odd)
+    scene.start()
+    flow.wait_live()
+    wait_until(lambda: len(flow.dead_letters()) == len(odd), 60, flow.dead_letters)
+    assert {one["reason"] for one in flow.dead_letters()} == {"odd_id"}
+    assert put(flow.collection, *(raw(one) for one in odd_ids(4).values())) == len(odd)
+    wait_until(lambda: len(flow.dead_letters()) == 2 * len(odd), 60, flow.dead_letters)
+    flow.collection.delete_many({"_id": {"$type": ["object", "dbPointer", "javascript"]}})
+    check_odd_keys(flow)

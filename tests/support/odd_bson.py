@@ -1,0 +1,65 @@
+"""Documents that MongoDB stores and a driver cannot read, or reads as others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bson
+from bson.raw_bson import RawBSONDocument
+from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
+
+
+def raw(*members: tuple[str, int, bytes], **plain: Any) -> bytes:
+    """A document of members as they stand: name, type and value; then plain ones."""
+    body = b"".join(bytes([kind]) + name.encode() + b"\0" + value for name, kind, value in members)
+    body += bson.encode(plain)[4:-1]
+    return (len(body) + 5).to_bytes(4, "little") + body + b"\0"
+
+
+def text(value: bytes) -> bytes:
+    return (len(value) + 1).to_bytes(4, "little") + value + b"\0"
+
+
+def int32(value: int) -> bytes:
+    return value.to_bytes(4, "little", signed=True)
+
+
+def put(collection: Collection[Any], *documents: bytes) -> int:
+    """Inserts them as they are; how many MongoDB took."""
+    said = collection.database.command(
+        {
+            "insert": collection.name,
+            "documents": [RawBSONDocument(one) for one in documents],
+            "ordered": False,
+        }
+    )
+    return int(said["n"])
+
+
+def put_each(collection: Collection[Any], documents: list[bytes]) -> list[bytes]:
+    """Inserts them one by one; those that MongoDB took."""
+    taken = []
+    for one in documents:
+        try:
+            if put(collection, one):
+                taken.append(one)
+        except OperationFailure:
+            continue
+    return taken
+
+
+def odd_ids(number: int) -> dict[str, tuple[str, int, bytes]]:
+    """Each `_id` that a driver cannot read, or gives back as another one; other values for other numbers."""
+    digit, least = b"%d" % number, int32(number)
+    return {
+        "not UTF-8": ("_id", 0x02, text(b"caf\xe9" + digit)),
+        "not UTF-8 inside": ("_id", 0x03, raw(("a", 0x02, text(b"\xff" + digit)))),
+        "a name that is not UTF-8": ("_id", 0x03, b"\x0c\0\0\0\x10\xff\0" + least + b"\0"),
+        "DBPointer": ("_id", 0x0C, text(b"films") + b"12345678901" + digit),
+        "undefined inside": ("_id", 0x03, raw(("a", 0x06, b""), ("b", 0x10, least))),
+        "a name twice": ("_id", 0x03, raw(("a", 0x10, int32(1)), ("a", 0x10, least))),
+        "binary of a wrong length inside": ("_id", 0x03, raw(("a", 0x05, int32(3) + b"\x02ab" + digit))),
+        "code that is not UTF-8": ("_id", 0x0D, text(b"\xfe" + digit)),
+        "options of a regex": ("_id", 0x03, raw(("a", 0x0B, digit + b"\0q\0"))),
+    }
