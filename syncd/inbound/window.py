@@ -14,8 +14,8 @@ from syncd.errors import ProjectionError, why_unfit
 from syncd.inbound.floors import Floors, Verdict
 from syncd.plan.change import Dead, Delta, Write
 from syncd.plan.compile import Plan
-from syncd.plan.key_encode import KEY, encode_key_value
-from syncd.plan.raw import RawId
+from syncd.plan.key_encode import KEY, ODD_ID, encode_key_value
+from syncd.plan.raw import RAW, RawId
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document
 from syncd.stores.times import ZERO, Moment, token_time
@@ -92,6 +92,9 @@ class WindowBuilder:
         window.read = []
         event = window.events[0]
         ident = encode_key_value(event["documentKey"]["_id"])
+        return self._dead(ident, event, why)
+
+    def _dead(self, ident: str, event: Document, why: ProjectionError) -> list[Write]:
         return [Dead(shape.name, ident, "", why.reason, why.detail, event) for shape in self._plan.shapes]
 
     def is_stale(self, window: Window) -> bool:
@@ -185,7 +188,10 @@ class WindowBuilder:
         writes: list[Write] = []
         for ident, document_id in to_read.items():
             document, last = found.documents.get(ident), last_of(window.by_document[ident])
-            if document is None:
+            if document is None and ident.startswith(RAW) and last["operationType"] != "delete":
+                # A name that stands twice comes out of MongoDB's pipelines as another one: nobody can look for it.
+                writes += self._dead(ident, last, ProjectionError("odd_id", f"`_id` {ODD_ID}"))
+            elif document is None:
                 deleted = last["operationType"] == "delete"
                 writes += self._plan.drops(ident, document_id, deleted=deleted)
             else:

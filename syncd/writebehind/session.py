@@ -24,6 +24,7 @@ from pymongo import errors as driver
 from pymongo.client_session import ClientSession
 
 from syncd.errors import FatalError, LaterNumberError, TransientError, UncertainError
+from syncd.plan.codec import CODEC
 from syncd.stores.mongo import MongoStore, is_transient_code, translated
 
 MAJORITY_TIMEOUT_MS = 10_000
@@ -68,7 +69,9 @@ class ContractSession:
             said["stmtIds"] = list(statements)
         try:
             with translated(), self._session() as session:
-                reply: dict[str, Any] = self._mongo.client[database].command(said, session=session)
+                reply: dict[str, Any] = self._mongo.client[database].command(
+                    said, session=session, codec_options=CODEC
+                )
         except driver.InvalidOperation as error:  # a client that is closed under a lane that is left behind
             raise TransientError("mongo", f"no answer from MongoDB: {error}") from error
         except FatalError as error:

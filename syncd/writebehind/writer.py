@@ -14,6 +14,7 @@ from pymongo.read_concern import ReadConcern
 
 from syncd.errors import EventTooLargeError, FatalError, TransientError
 from syncd.plan.append import AppendPlan
+from syncd.plan.codec import CODEC
 from syncd.stores import codes
 from syncd.stores.mongo import MongoStore, code_of, is_transient_code, translated
 from syncd.writebehind.batch import Refused
@@ -37,7 +38,7 @@ class Writer:
         database, name = plan.namespace
         self._database, self._name = mongo.client[database], name
         self._collection = self._database.get_collection(
-            name, write_concern=WriteConcern("majority", wtimeout=MAJORITY_TIMEOUT_MS)
+            name, CODEC, write_concern=WriteConcern("majority", wtimeout=MAJORITY_TIMEOUT_MS)
         )
         self._there: Collection[RawBSONDocument] = self._database.with_options(
             DEFAULT_RAW_BSON_OPTIONS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from syncd.contract.template import KeyTemplate
 from syncd.embedded import RedisServer
 from syncd.plan.keys import key_parser
 from tests.support.check import wait_until
+from tests.support.cli import syncd
 from tests.support.contracts import projection
 from tests.support.keyspace import add_keyspace
 from tests.support.odd_bson import int32, odd_ids, put, raw, text
@@ -44,9 +46,12 @@ def test_an_id_that_no_driver_gives_back(scene: Scene) -> None:
     assert {one["reason"] for one in letters} == {"odd_id"}
     assert len({one["id"] for one in letters}) == len(letters) == len(odd)
     films.update_many({"n": 1}, {"$set": {"seen": True, "n": 2}})
+    assert put(films, *(raw(one, n=1, seen=True) for one in odd_ids(6).values())) == len(odd_ids(6))
     films.insert_many(healthy(100))
     wait_keys(flow, {str(n) for n in [*range(30), *range(100, 130)]})
-    assert len(flow.dead_letters()) == len(odd)
+    waiting = len(odd) + len(odd_ids(6))
+    assert len(flow.dead_letters()) >= waiting
+    assert len({one["id"] for one in flow.dead_letters()}) == len(flow.dead_letters())
     films.delete_many({"seen": True, "_id": {"$not": {"$type": "int"}}})
     films.insert_many(healthy(200))
     wait_keys(flow, {str(n) for n in [*range(30), *range(100, 130), *range(200, 230)]})
@@ -190,3 +195,45 @@ def test_both_ways_with_keys_that_mongodb_refuses(scene: Scene) -> None:
     wait_until(lambda: len(flow.dead_letters()) == 2 * len(odd), 60, flow.dead_letters)
     flow.collection.delete_many({"_id": {"$type": ["object", "dbPointer", "javascript"]}})
     check_odd_keys(flow)
+
+
+def test_commands_beside_odd_documents(scene: Scene, mongo_uri: str, redis_url: str) -> None:
+    """A check, by digests and in full, a replay, a new snapshot by workers and a draft come to an end; letters can be
+    read."""
+    shapes = [projection(["n"]), projection("all", name="doc", type="json")]
+    flow = scene.add("film", *shapes, documents=healthy(0), reconcile={"check": "digest"})
+    # Out of a pipeline of MongoDB's comes another one of a name twice, and a draft or a digest has one.
+    odd = [raw(one, n=1) for name, one in odd_ids(3).items() if name != "a name twice"]
+    odd += [with_id(one, 100 + at) for at, one in enumerate(ODD_VALUES.values())]
+    assert put(flow.collection, *odd) == len(odd)
+    scene.daemon = scene.another_daemon(SYNCD_SNAPSHOT_PROCESSES="2", SYNCD_CHUNK_DOCUMENTS="10")
+    scene.start()
+    flow.wait_live()
+    waiting = len(flow.dead_letters())
+    assert waiting > len(odd_ids(3))
+    at = {"SYNCD_MONGO_URI": mongo_uri, "SYNCD_REDIS_URL": redis_url}
+    for kind in ("digest", "full"):
+        chosen = ("--check", kind, "--contracts", scene.contracts.path, "-o", "json")
+        ran = syncd("reconcile", flow.contract, *chosen, **at)
+        assert ran.returncode in (0, 1), ran.stderr
+        assert "Traceback" not in ran.stderr
+        assert json.loads(ran.stdout)["drift"] == {"missing": 0, "extra": 0, "content": 0, "ttl": 0}, (
+            ran.stdout
+        )
+    listed = syncd("deadletters", "list", flow.contract, "-o", "json", **at)
+    assert len(json.loads(listed.stdout)) == waiting
+    before = {(one["projection"], one["id"], one["reason"]) for one in flow.dead_letters()}
+    replayed = json.loads(syncd("deadletters", "replay", flow.contract, "--all", "-o", "json", **at).stdout)
+    after = {(one["projection"], one["id"], one["reason"]) for one in flow.dead_letters()}
+    assert after == before
+    assert replayed == {"contract": flow.contract, "written": 0, "still_failing": waiting, "not_found": 0}
+    assert len(flow.dead_letters()) == waiting
+    assert syncd("snapshot", flow.contract, **at).returncode == 0
+    finished = {"event": "snapshot finished", "contract": flow.contract}
+    wait_until(
+        lambda: len(scene.daemon.logs(**finished)) == 2 and flow.lane()["state"] == "live", 60, flow.lane
+    )
+    assert len(flow.dead_letters()) == waiting
+    draft = syncd("init", flow.collection.full_name, **at)
+    assert (draft.returncode, draft.stderr) == (0, "")
+    assert flow.metric("syncd_lane_restarts_total") == 0

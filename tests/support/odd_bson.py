@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import bson
+from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
@@ -37,16 +38,15 @@ def put(collection: Collection[Any], *documents: bytes) -> int:
     return int(said["n"])
 
 
-def put_each(collection: Collection[Any], documents: list[bytes]) -> list[bytes]:
-    """Inserts them one by one; those that MongoDB took."""
-    taken = []
-    for one in documents:
-        try:
-            if put(collection, one):
-                taken.append(one)
-        except OperationFailure:
-            continue
-    return taken
+def put_all(collection: Collection[Any], documents: list[bytes]) -> int:
+    """The same for documents of which some make MongoDB refuse a command as a whole."""
+    try:
+        return put(collection, *documents)
+    except (OperationFailure, BSONError):  # which quotes what it refuses
+        middle = len(documents) // 2
+        if middle == 0:
+            return 0
+        return put_all(collection, documents[:middle]) + put_all(collection, documents[middle:])
 
 
 def odd_ids(number: int) -> dict[str, tuple[str, int, bytes]]:
