@@ -143,7 +143,9 @@ def _type(value: Schema) -> str:
     if "const" in value:
         return code(value["const"])
     if "enum" in value:
-        return ", ".join(map(code, value["enum"]))
+        return ", ".join(
+            code(one) for one in value["enum"] if one is not None
+        )  # YAML's null, beside the word
     return _plain_type(value)
 
 

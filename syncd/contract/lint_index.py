@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from syncd.contract.indexed import member_of, path_of
 from syncd.contract.indexes import Index, IndexField, VectorField
-from syncd.contract.json_path import can_be_read, default_path, first_member
+from syncd.contract.json_path import can_be_read
 from syncd.contract.lint_keys import keys_of
 from syncd.contract.loaded import LoadedContract
 from syncd.contract.projection import FieldSpec, Projection
@@ -87,14 +88,9 @@ def indexed_fields(contracts: Sequence[LoadedContract]) -> Iterator[Indexed]:
     for one in indexes(contracts):
         for at, field in enumerate(one.index.fields):
             path = (*one.path, "fields", at)
-            is_hash = one.projection.type == "hash"
-            member, exact = (field.name, True) if is_hash else first_member(_json_path(one.projection, field))
+            member, exact = member_of(one.projection, field)
             if one.contract.sound(*path) and one.contract.sound(*path[:2], "fields", member or ""):
                 yield Indexed(one.contract, one.projection, field, path, member, exact)
-
-
-def _json_path(projection: Projection, field: IndexField) -> str:
-    return field.path or default_path(field.name, projection.fields or {})
 
 
 def index_names_are_unique(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
@@ -152,7 +148,7 @@ def paths_can_be_read(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
                 yield one.problem(
                     "a hash has no paths", "leave `path` out; the name is the hash field", "path"
                 )
-        elif not can_be_read(_json_path(one.projection, one.field)):
+        elif not can_be_read(path_of(one.projection, one.field)):
             if one.field.path is None:
                 what = "RedisJSON cannot name a member that begins with a blank"
                 yield one.problem(what, "give the projected field another name", "name")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
+    BeforeValidator,
     Discriminator,
     Field,
     Tag,
@@ -24,6 +25,15 @@ from syncd.contract.values import (
     RedisType,
     VectorType,
 )
+
+OnError: TypeAlias = Annotated[
+    Literal["letter", "omit", "null"],
+    # YAML's null is the word that is meant.
+    BeforeValidator(
+        lambda said: "null" if said is None else said,
+        json_schema_input_type=Literal["letter", "omit", "null", None],
+    ),
+]
 
 
 class FieldSpec(Model):
@@ -48,6 +58,13 @@ class FieldSpec(Model):
         exclude_if=lambda said: said is None,
         description="Of a moment, what is finer than a millisecond: cut off, as MongoDB's `$toDate` does, or with "
         "`false` a dead letter.",
+    )
+    on_error: OnError = Field(
+        "letter",
+        exclude_if=lambda said: said == "letter",
+        description="What becomes of a value that does not fit its type. `letter`: all of its document, entry or key "
+        "is a dead letter. `omit`: the field is left out. `null`: it is null. The latter two are counted and logged, "
+        "and go for what a search index would not take as well.",
     )
     mask: Literal["hmac", "redact", "last4"] | None = Field(
         None,

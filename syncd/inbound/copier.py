@@ -202,6 +202,7 @@ class Copier:
             return Chunk([], made.time, piece.number, oldest)
         self._adapt(len(made.writes))
         telemetry.snapshot_piece(self._plan.name)
+        self._plan.misfits.add(made.misfits or {})
         return Ready(unpack(made.writes), made.sources or {}, made.time, piece.number, made.end, oldest)
 
     def _end(self, number: int) -> RangeEnd:

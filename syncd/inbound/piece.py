@@ -18,6 +18,7 @@ from syncd.executors.proof import same_mongo, same_plan
 from syncd.plan.compile import Plan
 from syncd.plan.digest import SOURCE
 from syncd.plan.keys import encode_key_value
+from syncd.plan.misfits import Misfit
 from syncd.plan.parcel import pack
 from syncd.plan.partition import Partition
 from syncd.plan.raw import encode
@@ -65,6 +66,7 @@ class Made(NamedTuple):
     end: bytes = b""
     """{"_id": last} as BSON, of what was looked at; empty: the range has no more."""
     time: Moment = ZERO
+    misfits: Mapping[Misfit, int] | None = None
 
 
 def make(piece: Piece) -> Made:
@@ -82,7 +84,8 @@ def make(piece: Piece) -> Made:
         {ident: document.pop(SOURCE) for ident, document in documents.items()} if piece.digests else None
     )
     end = encode({"_id": found[-1]["_id"]})
-    return Made("", False, len(found), pack(plan, documents, time), sources, end, time)
+    packed = pack(plan, documents, time)
+    return Made("", False, len(found), packed, sources, end, time, plan.misfits.taken())
 
 
 class _Readers:

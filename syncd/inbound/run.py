@@ -256,6 +256,7 @@ class LaneRun:
 
     def _count_letters(self) -> None:
         """At the event: a person who looks at the page must not hear of it a quarter of a minute later."""
+        telemetry.values_did_not_fit(self._plan.name, self._plan.misfits.taken().items())
         if self._pipeline.letters_changed:
             self._pipeline.letters_changed = False
             self._house.count_dead_letters()

@@ -15,6 +15,7 @@ from syncd.errors import ProjectionError
 from syncd.plan.base import ContractPlan
 from syncd.plan.columns import Columns, Said
 from syncd.plan.entry_field import EntryField, entry_field
+from syncd.plan.misfits import Misfits
 
 LARGEST_DOCUMENT = 16 * 1024 * 1024
 """Bytes of BSON that MongoDB takes."""
@@ -69,7 +70,11 @@ def appends(contract: Contract) -> bool:
 def compile_append(contract: Contract) -> AppendPlan:
     """Compile a contract of `capture: append` that passed its checks."""
     (projection,) = contract.redis
-    fields = tuple(entry_field(name, spec) for name, spec in (projection.fields or {}).items())
+    misfits = Misfits()
+    fields = tuple(
+        entry_field(name, spec, misfits.note(projection.projection, name))
+        for name, spec in (projection.fields or {}).items()
+    )
     content = [contract.mongo.collection, projection.model_dump(mode="json")]
     digest = hashlib.blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=16)
     return AppendPlan(
@@ -78,4 +83,5 @@ def compile_append(contract: Contract) -> AppendPlan:
         stream=projection.key,
         projection=projection.projection,
         fields=fields,
+        misfits=misfits,
     )

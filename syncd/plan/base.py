@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from syncd.contract.model import Contract
+from syncd.plan.misfits import Misfits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +15,8 @@ class ContractPlan:
     contract: Contract
     fingerprint: str
     """Changes with everything that changes what is written."""
+    misfits: Misfits = field(default_factory=Misfits, compare=False)
+    """What became of values that did not fit, where the contract says what."""
     templates: tuple[tuple[str, str], ...] = ()
     """Name of the contract and key template, of all contracts of the daemon's set: what one of them gives up may be
     another's. Says nothing about this contract."""

@@ -6,18 +6,21 @@ A builder decides at once what it can without a value. For each value there is l
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from bson.binary import Binary
 
+from syncd.contract.indexes import IndexField
 from syncd.contract.projection import FieldSpec
 from syncd.contract.values import FieldType
 from syncd.errors import ProjectionError, SettingsError
 from syncd.plan.bson_values import CODEC, Function, NoneType, Table, as_is, in_field, type_name
 from syncd.plan.convert import conversion, convert
 from syncd.plan.geo import GEO_JSON
+from syncd.plan.misfits import Note, unnoted
 from syncd.plan.reverse import from_hash, from_json
+from syncd.plan.searchable import joiner, label_separator, takes
 from syncd.plan.texts import HASH, JSON, JSON_DEPTH, dump_json, to_hash, to_json
 from syncd.plan.vectors import vector_bytes, vector_list, vector_packer
 
@@ -45,31 +48,98 @@ class _Omit:
 OMIT: Final = _Omit()
 
 
-def hash_field(name: str, spec: FieldSpec, hmac_key: bytes | None) -> HashEncoder:
+def hash_field(
+    name: str,
+    spec: FieldSpec,
+    hmac_key: bytes | None,
+    entries: Sequence[IndexField] = (),
+    note: Note = unnoted,
+) -> HashEncoder:
     """An encoder for a hash field or a plain string: the value found -> text, bytes, or None to leave it out.
 
-    null is left out, or the empty string under `null: keep`. The encoder raises ProjectionError, which names
-    the field; the builder raises SettingsError where `mask: hmac` has no key.
+    null is left out, or the empty string under `null: keep`. `entries` of a search index read the field. The encoder
+    raises ProjectionError, which names the field, unless `on_error` says otherwise; the builder raises SettingsError
+    where `mask: hmac` has no key.
     """
     null = "" if spec.null == "keep" else None
+    encode = _strict_hash_field(name, spec, hmac_key, null, _joins(spec, entries, note))
+    if spec.on_error == "letter":
+        return encode
+    return _lenient(encode, takes("hash", entries), None if spec.on_error == "omit" else null, spec, note)
+
+
+def _joins(spec: FieldSpec, entries: Sequence[IndexField], note: Note) -> dict[type, Function]:
+    """How an array becomes labels, where it does."""
+    separator = label_separator("hash", entries)
+    joined = separator is not None and spec.type in (None, "string") and not spec.mask
+    return {list: joiner(separator, note)} if joined and separator else {}
+
+
+def _strict_hash_field(
+    name: str, spec: FieldSpec, hmac_key: bytes | None, null: Any, joins: dict[type, Function]
+) -> HashEncoder:
     if spec.mask:
         return _guarded(name, _masked(spec, _mask(spec.mask, hmac_key), null))
     if spec.type is None and spec.from_ is not None:
-        return _plain(name, Table({**HASH, NoneType: lambda value: null}, HASH.default))
+        return _plain(name, Table({**HASH, **joins, NoneType: lambda value: null}, HASH.default))
     if spec.type is None:
-        return _guarded(name, Table({**HASH, NoneType: lambda value: null}, HASH.default))
+        return _guarded(name, Table({**HASH, **joins, NoneType: lambda value: null}, HASH.default))
     if spec.type == "vector":
         return _guarded(name, _vector(vector_packer(spec.dims or 0, spec.datatype), null))
-    return _guarded(name, _converted(_conversion(spec, spec.type), HASH, null))
+    table = _converted(_conversion(spec, spec.type), HASH, null)
+    return _guarded(name, Table({**table, **joins}, table.default))
 
 
-def json_field(name: str, spec: FieldSpec, hmac_key: bytes | None) -> JsonEncoder:
+def json_field(
+    name: str,
+    spec: FieldSpec,
+    hmac_key: bytes | None,
+    entries: Sequence[IndexField] = (),
+    note: Note = unnoted,
+) -> JsonEncoder:
     """An encoder for a member of a JSON document: the value found -> what `dump_json` takes, or OMIT.
 
     A field without `type` and `mask` stays as it is (the encoder is `as_is`, unless nulls are omitted), since
     `dump_json` writes every BSON value. Raises as `hash_field` does.
     """
     null = OMIT if spec.null == "omit" else None
+    encode = _strict_json_field(name, spec, hmac_key, null)
+    if spec.on_error == "letter":
+        return encode
+    instead = OMIT if spec.on_error == "omit" else null
+    return _lenient(_checked(name, encode), takes("json", entries), instead, spec, note)
+
+
+def _checked(name: str, encode: JsonEncoder) -> JsonEncoder:
+    """What cannot be written as JSON is found here, and not with the whole document."""
+
+    def run(value: Any) -> Any:
+        encoded = encode(value)
+        if encoded is not OMIT:
+            dump_json({name: encoded})
+        return encoded
+
+    return run
+
+
+def _lenient(encode: Function, fits: Function, instead: Any, spec: FieldSpec, note: Note) -> Function:
+    """`instead` of what does not fit, or what a search index would not take; null fits always."""
+    became = "omitted" if spec.on_error == "omit" else "null"
+
+    def run(value: Any) -> Any:
+        try:
+            encoded = encode(value)
+            if value is None or encoded is OMIT or fits(encoded):
+                return encoded
+        except ProjectionError:
+            pass
+        note(became)
+        return instead
+
+    return run
+
+
+def _strict_json_field(name: str, spec: FieldSpec, hmac_key: bytes | None, null: Any) -> JsonEncoder:
     if spec.mask:
         return _guarded(name, _masked(spec, _mask(spec.mask, hmac_key), null))
     if spec.type is None:

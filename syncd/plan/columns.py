@@ -69,14 +69,16 @@ class Columns:
         self._head = head
         self._fields: Placed = [(field.path, field) for field in fields]
         self._whole = encoder(fields)
-        self._elements = {field.name: element_encoder(field) for field in fields}
+        # What does not fit is seen here, and the entry is then done alone, where `on_error` counts.
+        self._elements = {field.name: element_encoder(field.strict) for field in fields}
+        self._is_strict = all(field.spec.on_error == "letter" for field in fields)
 
     def encoded(self, idents: Sequence[bytes], said: Sequence[Said]) -> Encoded:
         """The documents of entries, in their order, by the ends of their `_id`s."""
         if len(said) < FEWEST:
             return self._one_by_one(idents, said)
         if (values := _by_field(said)) is not None:
-            return self._alike(idents, values)
+            return self._spared(idents, said, *self._alike(idents, values))
         made = [b""] * len(said)
         refused: dict[int, ProjectionError] = {}
         for places in _kinds(said):
@@ -85,6 +87,22 @@ class Columns:
             for at, document in zip(places, documents, strict=True):
                 made[at] = document
         return made, refused
+
+    def _spared(
+        self,
+        idents: Sequence[bytes],
+        said: Sequence[Said],
+        made: list[bytes],
+        refused: dict[int, ProjectionError],
+    ) -> Encoded:
+        """Those that were refused once more, where `on_error` says what becomes of a field."""
+        if self._is_strict or not refused:
+            return made, refused
+        places = list(refused)
+        again, wrong = self._one_by_one([idents[at] for at in places], [said[at] for at in places])
+        for at, document in zip(places, again, strict=True):
+            made[at] = document
+        return made, {places[at]: error for at, error in wrong.items()}
 
     def _one_by_one(self, idents: Sequence[bytes], said: Sequence[Said]) -> Encoded:
         made: list[bytes] = []

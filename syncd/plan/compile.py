@@ -10,15 +10,19 @@ from typing import Any
 
 import orjson
 
+from syncd.contract.indexed import entries_of
 from syncd.contract.model import Contract
+from syncd.contract.projection import Projection
 from syncd.errors import why_unfit
 from syncd.plan.base import ContractPlan
 from syncd.plan.change import Dead, Delta, Drop, Patch, Put, Write
 from syncd.plan.delta import Deltas
 from syncd.plan.digest import digest_of
+from syncd.plan.misfits import Misfits
 from syncd.plan.paths import server_projection
 from syncd.plan.project import Shape
 from syncd.plan.raw import RAW
+from syncd.plan.searchable import label_separator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +162,8 @@ def _merge(at: int, deltas: list[Delta], fields: dict[str, Any]) -> tuple[dict[s
 
 def compile_contract(contract: Contract, hmac_key: bytes | None = None) -> Plan:
     """Compile a contract that passed its checks. Without `hmac_key`, `mask: hmac` raises SettingsError."""
-    shapes = tuple(Shape(projection, hmac_key) for projection in contract.redis)
+    misfits = Misfits()
+    shapes = tuple(Shape(projection, hmac_key, misfits) for projection in contract.redis)
     paths: set[str] | None = set()
     for shape in shapes:
         paths = None if paths is None or shape.reads is None else paths | shape.reads
@@ -170,6 +175,7 @@ def compile_contract(contract: Contract, hmac_key: bytes | None = None) -> Plan:
         deltas=Deltas(shapes),
         source=_source(contract, paths),
         fingerprint=_fingerprint(contract, hmac_key),
+        misfits=misfits,
     )
 
 
@@ -196,12 +202,26 @@ def _fingerprint(contract: Contract, hmac_key: bytes | None) -> str:
         ],
         "on_delete": contract.sync.on_delete,
     }
+    if searched := [said for projection in contract.redis for said in _searched(projection)]:
+        content["searched"] = searched
     if contract.reconcile is not None and contract.reconcile.check == "digest":
         content["digests"] = True  # those of documents that were copied before are not known
     digest = hashlib.blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=16)
     if hmac_key is not None and any(_is_keyed(contract)):
         digest.update(hashlib.blake2b(hmac_key, digest_size=16).digest())
     return digest.hexdigest()
+
+
+def _searched(projection: Projection) -> Iterable[list[str | None]]:
+    """Where a search index changes what is written of a field."""
+    for name, entries in entries_of(projection).items():
+        spec = (projection.fields or {}).get(name)
+        kind, separator = projection.type, label_separator(projection.type, entries)
+        joins = spec is None or (spec.type in (None, "string") and not spec.mask)
+        if joins and separator is not None:
+            yield [projection.projection, name, "labels", separator]
+        if spec is not None and spec.on_error != "letter":
+            yield [projection.projection, name, kind, *sorted(entry.type for entry in entries)]
 
 
 def _is_keyed(contract: Contract) -> Iterable[bool]:

@@ -17,6 +17,7 @@ from bson.errors import BSONError
 
 from syncd.errors import ProjectionError
 from syncd.plan.entry_field import EntryField
+from syncd.plan.paths import MISSING
 
 Encode: TypeAlias = Callable[[bytes, Mapping[bytes, bytes]], bytes]
 Placed: TypeAlias = list[tuple[tuple[str, ...], EntryField]]
@@ -96,8 +97,8 @@ def _lines(fields: Placed, into: str, names: dict[str, Any]) -> Iterator[str]:
         names[inner] = None  # taken
         yield f"{inner} = []"
         yield from _lines(group, inner, names)
-        yield f"if {inner}:"
-        yield f" body = join({inner})"
+        yield f"body = join({inner})"
+        yield "if body:"
         yield f" {into} += ({element(DOCUMENT, name)!r}, int32(len(body) + 5), body, NUL)"
 
 
@@ -122,10 +123,12 @@ def element(mark: bytes, name: str) -> bytes:
 
 def _slow(field: EntryField, name: str) -> Callable[[bytes], bytes]:
     def encode(raw: bytes) -> bytes:
+        value = field.taken(raw)
         try:
-            return bson.encode({name: field.value(raw)})[4:-1]
+            return b"" if value is MISSING else bson.encode({name: value})[4:-1]
         except (BSONError, OverflowError):
             detail = "JSON with an integer beyond 64 bits, or a name that BSON cannot hold"
-            raise ProjectionError("unsupported_type", detail) from None
+            instead = field.instead(ProjectionError("unsupported_type", detail))
+            return b"" if instead is MISSING else bson.encode({name: instead})[4:-1]
 
     return encode

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bson.datetime_ms import DatetimeMS
@@ -10,6 +10,8 @@ from bson.datetime_ms import DatetimeMS
 from syncd.contract.projection import FieldSpec
 from syncd.errors import ProjectionError
 from syncd.plan.dates import check_years
+from syncd.plan.misfits import Note, unnoted
+from syncd.plan.paths import MISSING
 from syncd.plan.reverse import from_hash, from_json
 
 DEEPEST = 100
@@ -23,6 +25,34 @@ class EntryField:
     name: bytes
     path: tuple[str, ...]
     spec: FieldSpec
+    note: Note = unnoted
+
+    def taken(self, raw: bytes) -> Any:
+        """As `value`; of what does not fit what `on_error` says, MISSING where that is nothing."""
+        try:
+            return self.value(raw)
+        except ProjectionError as error:
+            return self.instead(error)
+
+    def taken_of_json(self, value: Any) -> Any:
+        """As `value_of_json`, likewise."""
+        try:
+            return self.value_of_json(value)
+        except ProjectionError as error:
+            return self.instead(error)
+
+    def instead(self, error: ProjectionError) -> Any:
+        """Of a value that does not fit: MISSING or null. Raises the error where `on_error` says so."""
+        if self.spec.on_error == "letter":
+            raise error
+        is_null = self.spec.on_error == "null"
+        self.note("null" if is_null else "omitted")
+        return None if is_null else MISSING
+
+    @property
+    def strict(self) -> EntryField:
+        """The same, without what `on_error` says."""
+        return replace(self, spec=self.spec.model_copy(update={"on_error": "letter"}))
 
     def value(self, raw: bytes) -> Any:
         """What Redis holds as text, as BSON. Raises ProjectionError, whose detail names the field and no value."""
@@ -68,6 +98,6 @@ def _check_depth(value: Any) -> None:
         level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
 
 
-def entry_field(name: str, spec: FieldSpec) -> EntryField:
+def entry_field(name: str, spec: FieldSpec, note: Note = unnoted) -> EntryField:
     """A field as the contract names it."""
-    return EntryField(name.encode(), tuple((spec.from_ or name).split(".")), spec)
+    return EntryField(name.encode(), tuple((spec.from_ or name).split(".")), spec, note)

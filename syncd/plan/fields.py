@@ -6,17 +6,19 @@ encode costs three times as much per document, and this is most of what a snapsh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jmespath
 from jmespath.exceptions import JMESPathError
 
+from syncd.contract.indexes import IndexField
 from syncd.contract.projection import FieldSpec
 from syncd.errors import ProjectionError
 from syncd.plan.bson_values import in_field
 from syncd.plan.codec import OMIT, as_is, hash_field, json_field, to_json
 from syncd.plan.expressions import evaluate
+from syncd.plan.misfits import Note, unnoted
 from syncd.plan.paths import MISSING, getter, walk
 
 Find: TypeAlias = Callable[[Mapping[str, Any]], Any]
@@ -37,13 +39,23 @@ class Field(NamedTuple):
     reads: frozenset[str] | None
 
 
-def compile_field(name: str, spec: FieldSpec, hmac_key: bytes | None, *, as_json: bool) -> Field:
-    """Raises SettingsError where a mask lacks its key."""
-    encode = json_field(name, spec, hmac_key) if as_json else hash_field(name, spec, hmac_key)
+def compile_field(
+    name: str,
+    spec: FieldSpec,
+    hmac_key: bytes | None,
+    *,
+    as_json: bool,
+    entries: Sequence[IndexField] = (),
+    note: Note = unnoted,
+) -> Field:
+    """Raises SettingsError where a mask lacks its key. `entries` of a search index read the field."""
+    encode = (json_field if as_json else hash_field)(name, spec, hmac_key, entries, note)
     if spec.from_ is not None:
-        plain = spec.type is None and spec.mask is None
+        plain = spec.type is None and spec.mask is None and spec.on_error == "letter"
         return Field(name, spec.from_, getter(spec.from_), encode, plain, frozenset({spec.from_}))
     find, reads = _expression(name, spec)
+    if spec.on_error != "letter":
+        find = _lenient(find, None if spec.on_error == "null" else MISSING, note)
     return Field(name, None, find, encode, False, reads)
 
 
@@ -64,6 +76,17 @@ def _expression(name: str, spec: FieldSpec) -> tuple[Find, frozenset[str] | None
         return MISSING if result is None and spec.null != "keep" else result
 
     return find, needed
+
+
+def _lenient(find: Find, instead: Any, note: Note) -> Find:
+    def lenient(document: Mapping[str, Any]) -> Any:
+        try:
+            return find(document)
+        except ProjectionError:
+            note("omitted" if instead is MISSING else "null")
+            return instead
+
+    return lenient
 
 
 def _roots(node: Mapping[str, Any]) -> frozenset[str] | None:

@@ -91,6 +91,11 @@ GEO_JSON = Table({kind: lambda value: _one_or_more(value, _shown) for kind in _O
 """The same for JSON, where RediSearch takes several: an array of them."""
 
 
+def check_point(value: Any) -> None:
+    """Raise ProjectionError where this is no text `lon,lat`."""
+    _of_text(value) if type(value) is str else refuse(value, "geo")
+
+
 def _geojson(position: list[float]) -> dict[str, Any]:
     return {"type": "Point", "coordinates": position}
 

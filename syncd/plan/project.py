@@ -8,16 +8,19 @@ from typing import Any
 
 from bson.datetime_ms import DatetimeMS
 
-from syncd.contract.projection import FieldTtl, Projection
+from syncd.contract.indexed import entries_of
+from syncd.contract.projection import FieldSpec, FieldTtl, Projection
 from syncd.contract.template import KeyTemplate
 from syncd.errors import ProjectionError
 from syncd.plan.change import Content, Drop, Put
-from syncd.plan.codec import dump_json, to_hash, to_json
+from syncd.plan.codec import HashEncoder, dump_json, hash_field, to_hash, to_json
 from syncd.plan.delta import DeltaReader
 from syncd.plan.fields import Field, Find, collector, compile_field, row_reader
 from syncd.plan.keys import render
+from syncd.plan.misfits import Misfits
 from syncd.plan.paths import MISSING, getter
 from syncd.plan.raw import RAW
+from syncd.plan.searchable import label_separator
 
 WIDEST_ROW = 500
 """Fields that fit one call of a function in Lua, with room for more."""
@@ -28,10 +31,21 @@ def _no_row(_: Mapping[str, Any]) -> None:
     return None
 
 
+def _labels(projection: Projection, misfits: Misfits) -> dict[str, HashEncoder]:
+    """How fields of a whole document are written that a tag index reads."""
+    return {
+        name: hash_field(
+            name, FieldSpec(from_=name), None, entries, misfits.note(projection.projection, name)
+        )
+        for name, entries in entries_of(projection).items()
+        if label_separator(projection.type, entries)
+    }
+
+
 class Shape:
     """A compiled projection. `reads` are the paths it needs, or None for the whole document."""
 
-    def __init__(self, projection: Projection, hmac_key: bytes | None) -> None:
+    def __init__(self, projection: Projection, hmac_key: bytes | None, misfits: Misfits) -> None:
         self.name = projection.projection
         self.type = projection.type
         self.template = KeyTemplate.parse(projection.key)
@@ -44,12 +58,22 @@ class Shape:
         )
         as_json = self.type == "json" or (self.type == "string" and not self._single)
         specs = {"value": projection.value} if projection.value else projection.fields or {}
-        fields = [compile_field(name, spec, hmac_key, as_json=as_json) for name, spec in specs.items()]
+        entries = entries_of(projection)
+        fields = [
+            compile_field(
+                name, spec, hmac_key, as_json=as_json, entries=entries.get(name, ()),
+                note=misfits.note(self.name, name),
+            )
+            for name, spec in specs.items()
+        ]  # fmt: skip
         self.names = tuple(field.name for field in fields)
         """Of the fields of a hash, in the order in which a tuple holds them (see Content)."""
         self.raw_names = [name.encode() for name in self.names]
         self._collect = collector(fields, as_json=as_json)
-        has_row = self.type == "hash" and 0 < len(fields) <= WIDEST_ROW
+        # A row is tried first, and what is left out of one would be counted twice.
+        strict = all(spec.on_error == "letter" for spec in specs.values())
+        has_row = self.type == "hash" and 0 < len(fields) <= WIDEST_ROW and strict
+        self._labels = _labels(projection, misfits) if self._whole else {}
         self._row = row_reader(fields) if has_row else _no_row
         self.deltas = DeltaReader(fields, as_json=as_json) if self._is_patchable(fields) else None
         self.reads = self._all_reads(projection, fields)
@@ -103,7 +127,11 @@ class Shape:
 
     def _everything(self, document: Mapping[str, Any]) -> Content:
         if self.type == "hash":
-            return {name: to_hash(value) for name, value in document.items() if value is not None}
+            return {
+                name: self._labels.get(name, to_hash)(value)
+                for name, value in document.items()
+                if value is not None
+            }
         everything: dict[str, Any] = to_json(document)
         return everything if self.type == "json" else dump_json(everything)
 

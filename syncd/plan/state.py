@@ -7,8 +7,9 @@ list of bytes, of a sorted set a list of pairs, member and score.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -23,6 +24,8 @@ from syncd.plan.bson_values import in_field
 from syncd.plan.dates import check_years
 from syncd.plan.entry_field import EntryField, entry_field
 from syncd.plan.keys import key_parser, scan_pattern
+from syncd.plan.misfits import Misfits
+from syncd.plan.paths import MISSING
 
 TYPES = {"json": "ReJSON-RL"}
 """What Redis calls the types that it calls otherwise than contracts do."""
@@ -105,7 +108,7 @@ class StatePlan(ContractPlan):
             raise ProjectionError("wrong_type", f"the key is a {found.type}, the contract says {self.type}")
         update = Update({}, [])
         for path, value in self._values(found.content):
-            if value is _MISSING:
+            if value is MISSING:
                 update.unset.append(path)
             else:
                 update.set[path] = value
@@ -133,11 +136,8 @@ class StatePlan(ContractPlan):
 
     def _field(self, field: EntryField, members: Mapping[Any, Any], name: bytes | str) -> Any:
         if name not in members:
-            return _MISSING
-        return field.value(members[name]) if self.type == "hash" else field.value_of_json(members[name])
-
-
-_MISSING = object()
+            return MISSING
+        return field.taken(members[name]) if self.type == "hash" else field.taken_of_json(members[name])
 
 
 def members_of(text: bytes) -> dict[str, Any]:
@@ -151,20 +151,28 @@ def members_of(text: bytes) -> dict[str, Any]:
     return found
 
 
+def _elements(field: EntryField, content: Iterable[bytes]) -> list[Any]:
+    return [taken for element in content if (taken := field.taken(element)) is not MISSING]
+
+
 _ELEMENTS: dict[str, Callable[[EntryField, Any], Any]] = {
-    "string": lambda field, content: field.value(content),
-    "list": lambda field, content: [field.value(element) for element in content],
+    "string": lambda field, content: field.taken(content),
+    "list": _elements,
     # A set has no order: the same set makes the same array.
-    "set": lambda field, content: [field.value(element) for element in sorted(content)],
+    "set": lambda field, content: _elements(field, sorted(content)),
     "zset": lambda field, content: [
-        {"member": field.value(member), "score": float(score)} for member, score in content
+        {"member": taken, "score": float(score)}
+        for member, score in content
+        if (taken := field.taken(member)) is not MISSING
     ],
 }
 
 
-def compile_state(contract: Contract) -> StatePlan:
+def compile_state(contract: Contract, misfits: Misfits | None = None) -> StatePlan:
     """Compile a contract of `capture: outbox` or `keyspace` that passed its checks."""
     (projection,) = contract.redis
+    misfits = misfits or Misfits()
+    note = partial(misfits.note, projection.projection)
     content = [
         contract.mongo.collection,
         projection.model_dump(mode="json"),
@@ -177,7 +185,8 @@ def compile_state(contract: Contract) -> StatePlan:
         projection=projection.projection,
         type=TYPES.get(projection.type, projection.type),
         template=KeyTemplate.parse(projection.key),
-        fields=tuple(entry_field(name, spec) for name, spec in (projection.fields or {}).items()),
-        value=None if projection.value is None else entry_field("value", projection.value),
+        fields=tuple(entry_field(name, spec, note(name)) for name, spec in (projection.fields or {}).items()),
+        value=None if projection.value is None else entry_field("value", projection.value, note("value")),
+        misfits=misfits,
         expires_at=projection.ttl.field if isinstance(projection.ttl, FieldTtl) else None,
     )

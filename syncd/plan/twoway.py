@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from syncd.contract.indexed import entries_of
 from syncd.contract.model import Contract
 from syncd.errors import ProjectionError
 from syncd.plan.change import Dead, Delta, Mark, Write
-from syncd.plan.codec import dump_json
+from syncd.plan.codec import OMIT, dump_json
 from syncd.plan.compile import Plan, compile_contract
 from syncd.plan.entry_field import EntryField
 from syncd.plan.fields import Field, compile_field
@@ -123,7 +124,7 @@ class TwoWayPlan(Plan):
         for field in self.fields:
             name: Any = field.name if self._is_json else field.name.encode()
             if name in members:
-                back = field.back.value_of_json if self._is_json else field.back.value
+                back = field.back.taken_of_json if self._is_json else field.back.taken
                 self._add(values, field, back(members[name]))
         return values
 
@@ -144,7 +145,9 @@ class TwoWayPlan(Plan):
         return self._shape.type == "json"
 
     def _add(self, values: dict[str, Value], field: SyncedField, content: Any) -> None:
-        text = field.there.encode(content)
+        text = OMIT if content is MISSING else field.there.encode(content)
+        if text is OMIT:  # as though it were not there
+            return
         if self._is_json:
             text = dump_json(text)
             plain = orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS)
@@ -235,16 +238,24 @@ def digests(state: Mapping[str, Value] | None) -> dict[str, str] | None:
 
 def compile_two_way(contract: Contract) -> TwoWayPlan:
     """Compile a contract of `direction: both` that passed its checks."""
-    plan, state = compile_contract(contract), compile_state(contract)
+    plan = compile_contract(contract)
+    state = compile_state(contract, plan.misfits)
     (projection,) = contract.redis
     specs: dict[str, Any] = projection.fields or {"value": projection.value}
-    as_json = projection.type == "json"
+    as_json, entries = projection.type == "json", entries_of(projection)
     backs = [state.value] if state.value else state.fields
     synced = tuple(
         SyncedField(
             name,
             ".".join(back.path),
-            compile_field(name, _with_path(spec, back), None, as_json=as_json),
+            compile_field(
+                name,
+                _with_path(spec, back),
+                None,
+                as_json=as_json,
+                entries=entries.get(name, ()),
+                note=back.note,
+            ),
             back,
         )
         for (name, spec), back in zip(specs.items(), backs, strict=True)

@@ -74,7 +74,8 @@ empty, Redis keeps the content but not the type.
 """
 
 _AFTER_ROWS = """
-- A hash field or a string holds text, and raw bytes for binaries. A whole object or array is JSON text.
+- A hash field or a string holds text, and raw bytes for binaries. A whole object or array is JSON text; under a `tag`
+  index of a hash an array is its elements, joined by the index's `separator`.
 - JSON keeps the order of members. Objects and arrays nest up to 127 levels, the most that RedisJSON reads; a
   deeper document becomes a dead letter, `json_too_deep`.
 - A hash cannot hold null. `null: keep` writes the empty string, which cannot be told from an empty string.
@@ -84,7 +85,8 @@ _AFTER_ROWS = """
 ## With `type:`
 
 A value that cannot be converted without loss becomes a dead letter, `cannot_convert`. Its detail names the field
-and both types, never the value. null stays null.
+and both types, never the value. null stays null. `on_error: omit` or `null` of a field leaves such a value out, or
+makes it null, in either direction.
 
 """
 

@@ -51,6 +51,7 @@ from syncd.telemetry.letters import letters_dropped as letters_dropped
 from syncd.telemetry.letters import letters_full as letters_full
 from syncd.telemetry.letters import replayed as replayed
 from syncd.telemetry.letters import tell_dead_letters as tell_dead_letters
+from syncd.telemetry.letters import values_did_not_fit as values_did_not_fit
 from syncd.telemetry.metrics import BATCH as BATCH
 from syncd.telemetry.metrics import BUILD as BUILD
 from syncd.telemetry.metrics import CATCHUPS as CATCHUPS

@@ -6,12 +6,12 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import structlog
 
-from syncd.telemetry.metrics import DEAD_DROPPED, DEAD_REASONS, DEAD_TOTAL
+from syncd.telemetry.metrics import DEAD_DROPPED, DEAD_REASONS, DEAD_TOTAL, MISFITS
 
 _log = structlog.stdlib.get_logger("syncd")
 INTERVAL_S = 10.0
@@ -34,11 +34,27 @@ class _Kind(NamedTuple):
     field: str
 
 
+def _tell_letter(kind: _Kind, count: int, detail: str) -> None:
+    _log.warning(
+        "dead letter", contract=kind.contract, reason=kind.reason, projection=kind.projection,
+        field=kind.field or None, count=count, detail=detail, see=f"syncd deadletters list {kind.contract}",
+    )  # fmt: skip
+
+
+def _tell_misfit(kind: _Kind, count: int, detail: str) -> None:
+    _log.warning(
+        "values did not fit", contract=kind.contract, projection=kind.projection, field=kind.field, count=count,
+        became=kind.reason, detail=detail,
+    )  # fmt: skip
+
+
 class Digest:
     """Tells of letters, of each kind once in an interval. Thread-safe."""
 
-    def __init__(self, interval_s: float = INTERVAL_S) -> None:
-        self._interval_s = interval_s
+    def __init__(
+        self, interval_s: float = INTERVAL_S, tell: Callable[[_Kind, int, str], None] = _tell_letter
+    ) -> None:
+        self._interval_s, self._say = interval_s, tell
         self._lock = threading.Lock()
         self._told: dict[_Kind, float] = {}
         self._waiting: Counter[_Kind] = Counter()
@@ -54,7 +70,7 @@ class Digest:
                     self._waiting[kind] += count
                     self._details[kind] = detail
                 else:
-                    self._tell(kind, count, detail)
+                    self._say(kind, count, detail)
                     self._told[kind] = now + self._interval_s
             if self._told and self._timer is None:
                 self._wake_in(self._interval_s)
@@ -87,16 +103,22 @@ class Digest:
 
     def _tell_waiting(self, kinds: list[_Kind]) -> None:
         for kind in kinds:
-            self._tell(kind, self._waiting.pop(kind), self._details.pop(kind))
-
-    def _tell(self, kind: _Kind, count: int, detail: str) -> None:
-        _log.warning(
-            "dead letter", contract=kind.contract, reason=kind.reason, projection=kind.projection,
-            field=kind.field or None, count=count, detail=detail, see=f"syncd deadletters list {kind.contract}",
-        )  # fmt: skip
+            self._say(kind, self._waiting.pop(kind), self._details.pop(kind))
 
 
-_DIGEST = Digest()
+_DIGEST, _MISFITS = Digest(), Digest(tell=_tell_misfit)
+_BECAME = {
+    "omitted": "values that did not fit their type were left out, as `on_error` of the field says",
+    "null": "values that did not fit their type became null, as `on_error` of the field says",
+    "split": "a label holds the separator of its tag index, which cuts it there; choose another `separator`",
+}
+
+
+def values_did_not_fit(contract: str, found: Iterable[tuple[tuple[str, str, str], int]]) -> None:
+    """Values of fields were left out, made null, or will be cut: projection, field and what became of them."""
+    for (projection, field, became), count in found:
+        MISFITS.labels(contract, field, became).inc(count)
+        _MISFITS.add({_Kind(contract, projection, became, field): (count, _BECAME[became])})
 
 
 def dead_letters(contract: str, letters: Iterable[tuple[str, str, str]]) -> None:
@@ -113,6 +135,7 @@ def dead_letters(contract: str, letters: Iterable[tuple[str, str, str]]) -> None
 def tell_dead_letters() -> None:
     """Before the process ends, what has been counted and not told yet."""
     _DIGEST.flush()
+    _MISFITS.flush()
 
 
 def letters_dropped(contract: str, count: int) -> None:

@@ -70,6 +70,13 @@ DEAD_DROPPED = Counter(
     ["contract"],
     registry=REGISTRY,
 )
+MISFITS = Counter(
+    "syncd_field_misfits_total",
+    "Values that did not fit, by what became of them: `omitted` and `null` by `on_error` of the field, `split`: an "
+    "element of an array that holds the separator of its tag index",
+    ["contract", "field", "became"],
+    registry=REGISTRY,
+)
 SNAPSHOT_DOCUMENTS = Gauge(
     "syncd_snapshot_documents", "Documents of the snapshot: applied, and estimated in all", ["contract", "state"],
     registry=REGISTRY,
@@ -271,7 +278,7 @@ def contract_gone(contract: str) -> None:
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
                    SNAPSHOT_DOCUMENTS, SNAPSHOT_PIECES, LANE_STATE, INDEX_FAILURES, INDEX_LOST, INDEX_TAKEN, RESTARTS,
                    PARTITIONS, OUTBOX, OUTBOX_BYTES, TRIMMED, WENT_BACK, CATCHUPS, LOOKED_UP, DRIFT, RECONCILE_RUNS,
-                   MARKED, CONFLICTS, DEAD_DROPPED, *_OF_CHECKS):  # fmt: skip
+                   MARKED, CONFLICTS, DEAD_DROPPED, MISFITS, *_OF_CHECKS):  # fmt: skip
         metric.remove_by_labels({"contract": contract})
 
 

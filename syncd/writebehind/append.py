@@ -130,6 +130,7 @@ class AppendRun:
             self._adopt()
         if self._requests.has_any(self._control):
             self._answer()
+        telemetry.values_did_not_fit(self._plan.name, self._plan.misfits.taken().items())
         waiting = count_dead_letters(self._redis, self._plan.name)
         if waiting and not self._told:
             telemetry.dead_letters_wait(self._plan.name, waiting)

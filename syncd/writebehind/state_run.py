@@ -56,6 +56,7 @@ class StateRun:
 
     def _count_letters(self) -> int:
         """Dead letters that wait; a run that finds some says so once."""
+        telemetry.values_did_not_fit(self._plan.name, self._plan.misfits.taken().items())
         waiting = self._store.count_letters()
         if waiting and not self._told:
             telemetry.dead_letters_wait(self._plan.name, waiting)

@@ -83,7 +83,7 @@ def entry(text: str) -> str:
               "the keys are apiVersion, kind, metadata, mongo, redis, sync, slo, reconcile"),
         # Fields
         (field("5"), "12:17: `a` must be a mapping, not `5`; write `key: value` lines; "
-                     "the keys are from, expr, type, dims, datatype, round, mask, null"),
+                     "the keys are from, expr, type, dims, datatype, round, on_error, mask, null"),
         (field("x..y"), "12:17: not a field path: `x..y`; write names joined by dots, such as release.year"),
         (contract(projection("[a, b.$c]")),
          "12:17: not a field path: `b.$c`; write names joined by dots, such as release.year"),

@@ -27,8 +27,8 @@ COMMON: dict[str, Any] = {
 COMMON |= {"long": COMMON["int"], "epoch_ms": COMMON["int"]}
 
 
-def fields_of(kinds: list[FieldType | None]) -> list[EntryField]:
-    said = [{"from": path, "type": kind, **({"dims": 2} if kind == "vector" else {})}
+def fields_of(kinds: list[FieldType | None], rules: str = "letter") -> list[EntryField]:
+    said = [{"from": path, "type": kind, **({"dims": 2} if kind == "vector" else {}), "on_error": rules}
             for path, kind in zip(PATHS, kinds, strict=False)]  # fmt: skip
     return [entry_field(f"f{at}", FieldSpec.model_validate(one)) for at, one in enumerate(said)]
 
@@ -58,7 +58,8 @@ def entries(draw: Any, common: bool) -> tuple[list[EntryField], list[Said]]:
     some = whole if common else whole | st.lists(st.tuples(st.sampled_from(names), raws), max_size=5)
     count = draw(st.integers(FEWEST - 2, 3 * FEWEST))
     said = draw(st.lists(some, min_size=count, max_size=count))
-    return fields_of(kinds), [[part for pair in one for part in pair] for one in said]
+    fields = fields_of(kinds, draw(st.sampled_from(["letter", "omit", "null"])))
+    return fields, [[part for pair in one for part in pair] for one in said]
 
 
 @given(entries(common=True))
@@ -79,9 +80,10 @@ def test_whatever_comes(case: tuple[list[EntryField], list[Said]]) -> None:
     [b"", b"-1", b"1,2", b"1,", b"007", b"1e5", b"2147483648", b"\xff", b"1" * 400, b"+1", b" 1", b"-0"],
 )
 def test_one_odd_value(kind: FieldType, odd: bytes) -> None:
-    """It changes nothing for the values beside it."""
-    fields = fields_of([kind])
-    check(fields, [[b"f0", odd if at == 3 else b"1"] for at in range(2 * FEWEST)])
+    """It changes nothing for the values beside it, whatever becomes of it."""
+    for rule in ("letter", "omit", "null"):
+        fields = fields_of(["int", kind], rule)
+        check(fields, [[b"f0", b"1", b"f1", odd if at == 3 else b"1"] for at in range(2 * FEWEST)])
 
 
 def test_a_value_that_looks_like_a_name() -> None:
