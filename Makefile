@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint lock sbom bench soak clean
+.PHONY: help demo test slow clients lint lock sbom bench soak clean
 
 # What is in the image, with hashes. No index is named: whoever installs it has one.
 COMPILE := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -30,6 +30,13 @@ test: lint  ## lint, then all tests, against real servers that come with the ins
 slow: lint  ## all tests at half the speed of this machine, three times (ROUNDS=1 for once)
 	$(BIN)/python -m tests.support.quota --speed 0.5 --rounds $(ROUNDS) -- \
 		$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+clients: $(INSTALLED)  ## what the docs say of LangChain, LlamaIndex and redis-om, with these packages, in .cache/clients
+	for group in clients clients-llamaindex; do \
+		$(BIN)/python -m uv venv --quiet --allow-existing --python $(BIN)/python .cache/clients/$$group && \
+		$(BIN)/python -m uv pip install --quiet --python .cache/clients/$$group/bin/python --group $$group || exit 1; \
+	done
+	$(BIN)/python -m pytest tests/clients $(ARGS)
 
 lint: $(INSTALLED)  ## ruff and mypy --strict
 	$(BIN)/ruff check .
