@@ -81,7 +81,9 @@ def make(piece: Piece) -> Made:
         return Made(time=time, end=encode({"_id": upto["_id"]}) if upto is not None else b"")
     documents = {encode_key_value(document["_id"]): document for document in found}
     sources = (
-        {ident: document.pop(SOURCE) for ident, document in documents.items()} if piece.digests else None
+        {ident: document.pop(SOURCE) for ident, document in documents.items() if SOURCE in document}
+        if piece.digests
+        else None
     )
     end = encode({"_id": found[-1]["_id"]})
     packed = pack(plan, documents, time)

@@ -19,7 +19,7 @@ from syncd.plan.fields import Field, Find, collector, compile_field, row_reader
 from syncd.plan.keys import render
 from syncd.plan.misfits import Misfits
 from syncd.plan.paths import MISSING, getter
-from syncd.plan.raw import RAW
+from syncd.plan.raw import RAW, Unfit
 from syncd.plan.searchable import label_separator
 
 WIDEST_ROW = 500
@@ -137,6 +137,10 @@ class Shape:
 
     def put(self, ident: str, document: Mapping[str, Any], time: str) -> Put | Drop:
         """The whole new content of the document's key. Redis cannot hold an empty hash: then the key goes."""
+        if type(document) is Unfit:
+            raise ProjectionError(
+                "filter_fails", "MongoDB fails to compare the document with the contract's filter"
+            )
         row = self._row(document)
         content = self.content(document) if row is None else row
         if self._once is not None and not ident.startswith(RAW):

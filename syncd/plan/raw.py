@@ -79,6 +79,10 @@ class Unreadable:
     """In the place of a value that the driver cannot read."""
 
 
+class Unfit(dict[str, Any]):
+    """The `_id` of a document on which the contract's filter fails, so that nobody can say whether it matches."""
+
+
 def elements(document: bytes) -> Iterator[Element]:
     """The members of a document. Raises ValueError where it has no such form."""
     at, end = 4, len(document) - 1

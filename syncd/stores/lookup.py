@@ -15,7 +15,7 @@ from syncd.plan.digest import SOURCE, bucket_of
 from syncd.plan.keys import encode_key_value
 from syncd.plan.partition import WHOLE as ALL
 from syncd.plan.partition import Partition
-from syncd.plan.raw import encode
+from syncd.plan.raw import Unfit, encode
 from syncd.stores.codes import is_about_document
 from syncd.stores.ids import among
 from syncd.stores.mongo import Document, MongoStore, code_of, took_too_long, translated
@@ -89,37 +89,51 @@ class Lookup:
     def by_ids(
         self, ids: list[Any], after: Moment, *, only_ids: bool = False, digests: bool = False
     ) -> Found:
-        """Documents by `_id` that match the filter, read at or after `after`. `digests`: each has SOURCE. An `_id` that
-        MongoDB refuses to look for has no document."""
+        """Documents by `_id` that match the filter, read at or after `after`. `digests`: each has SOURCE. One on which
+        the filter fails is Unfit; an `_id` that MongoDB refuses to look for has no document."""
         try:
             return self._by_ids(ids, after, only_ids=only_ids, digests=digests)
         except FatalError as error:
             if not is_about_document(code_of(error)):
                 raise
-        return self._by_ids(self._askable(ids, after), after, only_ids=only_ids, digests=digests)
+        self._by_ids([], after)  # raises where the filter itself is refused
+        fine = self._askable(ids, after, self._filter)
+        found = self._by_ids(fine, after, only_ids=only_ids, digests=digests)
+        known = set(map(id, fine))
+        odd = [one for one in ids if id(one) not in known] if self._filter is not None else []
+        there = documents_in(self._among(self._askable(odd, after, None), after, None, {"_id": 1}))
+        unfit = {encode_key_value(one["_id"]): Unfit(one) for one in there}
+        return found._replace(documents=found.documents | unfit)
 
-    def _askable(self, ids: list[Any], after: Moment) -> list[Any]:
+    def _askable(self, ids: list[Any], after: Moment, query: Any) -> list[Any]:
         """Those that MongoDB does not refuse, by halves."""
         try:
-            self._by_ids(ids, after, only_ids=True, digests=False)
+            self._among(ids, after, query, {"_id": 1})
         except FatalError as error:
             if not is_about_document(code_of(error)):
                 raise
         else:
             return ids
         middle = len(ids) // 2
-        return self._askable(ids[:middle], after) + self._askable(ids[middle:], after) if middle else []
+        if not middle:
+            return []
+        return self._askable(ids[:middle], after, query) + self._askable(ids[middle:], after, query)
 
-    def _by_ids(self, ids: list[Any], after: Moment, *, only_ids: bool, digests: bool) -> Found:
-        query = among(ids)
-        if self._filter is not None:
-            query = {"$and": [query, self._filter]}
-        command: Document = {"find": self._collection, "filter": query, "batchSize": len(ids) + 1}
-        if only_ids:
-            command["projection"] = {"_id": 1}
+    def _among(
+        self, ids: list[Any], after: Moment, query: Any, wanted: Document | None, digests: bool = False
+    ) -> RawBSONDocument:
+        asked = among(ids) if query is None else {"$and": [among(ids), query]}
+        command: Document = {"find": self._collection, "filter": asked, "batchSize": len(ids) + 1}
+        if wanted is not None:
+            command["projection"] = wanted
         else:
             self._ask_for(command, digests)
-        reply = self._run(command, after)
+        return self._run(command, after)
+
+    def _by_ids(
+        self, ids: list[Any], after: Moment, *, only_ids: bool = False, digests: bool = False
+    ) -> Found:
+        reply = self._among(ids, after, self._filter, {"_id": 1} if only_ids else None, digests)
         cursor = reply["cursor"]
         if cursor["id"]:
             self._kill(cursor["id"])
@@ -183,8 +197,29 @@ class Lookup:
                     raise
                 self._shorten()
                 continue
+            except FatalError as error:
+                if self._filter is None or not is_about_document(code_of(error)):
+                    raise
+                return self._one_by_one(cursor, size, after, last, digests)
             self._adapt(time.monotonic() - started)
             return self._unwrapped(reply), _moment(reply), upto
+
+    def _one_by_one(
+        self, cursor: Document | None, size: int, after: Moment, last: Document | None, digests: bool
+    ) -> tuple[list[Document], Moment, Document | None]:
+        """`step` where the filter fails on one of the next documents: by their `_id`."""
+        command: Document = {
+            "find": self._collection, "filter": self._part(cursor, last), "projection": {"_id": 1}, "sort": {"_id": 1},
+            "hint": {"_id": 1}, "limit": size, "batchSize": size, "singleBatch": True, "maxTimeMS": LONGEST_CHUNK_MS,
+        }  # fmt: skip
+        reply = self._run(command, after)
+        ids = [document["_id"] for document in documents_in(reply)]
+        found = self.by_ids(ids, _moment(reply), digests=digests)
+        if not found.complete and len(ids) > 1:
+            return self._one_by_one(cursor, len(ids) // 2, after, last, digests)
+        idents = map(encode_key_value, ids)
+        documents = [found.documents[ident] for ident in idents if ident in found.documents]
+        return documents, found.time, {"_id": ids[-1]} if ids else None
 
     def _next(self, cursor: Document | None, last: Document | None, size: int, digests: bool) -> Document:
         command: Document = {
@@ -279,11 +314,16 @@ class Lookup:
 
     def between(self, cursor: Document | None, last: Document | None) -> Document:
         """The query for all documents behind `cursor`, up to `last`."""
+        part = self._part(cursor, last)
+        if self._filter is None:
+            return part
+        return {"$and": [part, dict(self._filter)]} if part else dict(self._filter)
+
+    def _part(self, cursor: Document | None, last: Document | None) -> Document:
+        """The same whether they match the filter or not."""
         parts: list[Document] = []
         if bounds := _behind(cursor, last):
             parts.append(bounds)
-        if self._filter is not None:
-            parts.append(dict(self._filter))
         if not self._partition.is_whole:
             parts.append({"$expr": self._partition.holds("$_id")})
         return {"$and": parts} if len(parts) > 1 else parts[0] if parts else {}

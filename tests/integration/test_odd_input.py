@@ -237,3 +237,28 @@ def test_commands_beside_odd_documents(scene: Scene, mongo_uri: str, redis_url: 
     draft = syncd("init", flow.collection.full_name, **at)
     assert (draft.returncode, draft.stderr) == (0, "")
     assert flow.metric("syncd_lane_restarts_total") == 0
+
+
+def test_a_filter_that_fails_on_a_document(scene: Scene) -> None:
+    """A document on which the filter raises an error is a dead letter, in snapshot and stream; one on which it no longer
+    does is there at once. A filter that MongoDB refuses as a whole stops the lane and makes no letter."""
+    ratio = {"$expr": {"$gt": [{"$divide": [10, "$n"]}, 1]}}
+    numbers = [{"_id": number, "n": number % 7} for number in range(35)]
+    flow = scene.add("film", projection(["n"]), documents=numbers, filter=ratio)
+    refused = scene.add("refused", projection(["n"]), source=flow, filter={"$expr": {"$nothing": 1}})
+    scene.daemon = scene.another_daemon(SYNCD_CHUNK_DOCUMENTS="10")
+    scene.start()
+    flow.wait_live()
+    wait_keys(flow, {str(one["_id"]) for one in numbers if one["n"]})
+    letters = flow.dead_letters()
+    assert {(one["id"], one["reason"]) for one in letters} == {
+        (str(one["_id"]), "filter_fails") for one in numbers if not one["n"]
+    }
+    assert len(letters) == 5
+    flow.collection.insert_many({"_id": number, "n": number % 7} for number in range(35, 70))
+    flow.collection.update_one({"_id": 0}, {"$set": {"n": 3}})
+    wait_keys(flow, {str(number) for number in range(70) if number % 7} | {"0"})
+    wait_until(lambda: len(flow.dead_letters()) == 10, 60, flow.dead_letters)
+    assert flow.metric("syncd_lane_restarts_total") == 0
+    refused.wait_state("failed")
+    assert refused.dead_letters() == []
