@@ -240,8 +240,8 @@ def test_commands_beside_odd_documents(scene: Scene, mongo_uri: str, redis_url: 
 
 
 def test_a_filter_that_fails_on_a_document(scene: Scene) -> None:
-    """A document on which the filter raises an error is a dead letter, in snapshot and stream; one on which it no longer
-    does is there at once. A filter that MongoDB refuses as a whole stops the lane and makes no letter."""
+    """A document on which the filter raises an error is a dead letter, in snapshot and stream; one on which it no
+    longer does is there at once. A filter that MongoDB refuses as a whole stops the lane and makes no letter."""
     ratio = {"$expr": {"$gt": [{"$divide": [10, "$n"]}, 1]}}
     numbers = [{"_id": number, "n": number % 7} for number in range(35)]
     flow = scene.add("film", projection(["n"]), documents=numbers, filter=ratio)
@@ -262,3 +262,21 @@ def test_a_filter_that_fails_on_a_document(scene: Scene) -> None:
     assert flow.metric("syncd_lane_restarts_total") == 0
     refused.wait_state("failed")
     assert refused.dead_letters() == []
+
+
+def test_an_expression_that_grows(scene: Scene) -> None:
+    """A document of which an expression makes too much is a dead letter, and the lane goes on."""
+    fields = {"n": "n", "many": {"expr": "a" + "|[@,@]" * 13}}
+    flow = scene.add(
+        "film", projection(fields, type="json"), documents=[{"_id": 1, "a": "x" * 5000}, {"_id": 2}]
+    )
+    scene.start()
+    flow.wait_live()
+    flow.collection.insert_many([{"_id": 3, "a": "y" * 5000}, {"_id": 4, "a": 1}])
+    wait_keys(flow, {"2", "4"})
+    wait_until(lambda: len(flow.dead_letters()) == 2, 60, flow.dead_letters)
+    assert {(one["id"], one["reason"]) for one in flow.dead_letters()} == {
+        ("1", "expression"),
+        ("3", "expression"),
+    }
+    assert flow.metric("syncd_lane_restarts_total") == 0
