@@ -16,6 +16,7 @@ SyncdError
     │   ├── OplogTooShortError   the oplog no longer reaches back to it
     │   └── CollectionGoneError  the collection was dropped or renamed
     ├── LettersFullError    the contract keeps no more dead letters: a person must see to those that wait
+    ├── SweepLimitError     a copy would remove more keys than `sync.sweep_limit`: a person must say whether it may
     ├── EventTooLargeError  a change does not fit one event: read the document instead
     └── FatalError          a person must act (wrong password, no rights, wrong server)
         ├── UnknownError         nobody knows whether it passes: told like a fatal one, tried again with growing pauses
@@ -195,6 +196,17 @@ class LettersFullError(StoreError):
             "redis",
             f"{keep} dead letters wait, and contract {contract} keeps no more (sync.dead_letters.keep): "
             f"`syncd deadletters list {contract}`, then replay or drop them, or raise `keep`",
+        )
+
+
+class SweepLimitError(StoreError):
+    """More keys have no document than a sweep may remove without being told to; nothing was removed."""
+
+    def __init__(self, contract: str, what: str) -> None:
+        super().__init__(
+            "redis",
+            f"{what}; nothing was removed: correct the contract (sync.sweep_limit says how many keys may go), or say "
+            f"`syncd snapshot {contract} --allow-removal`",
         )
 
 

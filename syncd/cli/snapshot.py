@@ -15,14 +15,24 @@ HEARD_S = 3.0
 """A lane without a lease, of a contract that appends, takes a request within a second or two."""
 
 
-def snapshot(contract: Annotated[str, typer.Argument(help="Name of the contract.")]) -> None:
+def snapshot(
+    contract: Annotated[str, typer.Argument(help="Name of the contract.")],
+    allow_removal: Annotated[
+        bool, typer.Option("--allow-removal", help="However many keys go, see sync.sweep_limit.")
+    ] = False,
+    adopt: Annotated[
+        bool,
+        typer.Option("--adopt", help="Also keys that were there before the contract, see sync.adopt."),
+    ] = False,
+) -> None:
     """Have the daemon copy all documents again and remove keys without one. Exit code 1 when no daemon serves the
     contract: the next one that does so begins with it."""
+    from syncd.stores.position import ADOPT, PURGE, SWEEP
     from syncd.stores.requests import any_wants_snapshot, request_snapshot
     from syncd.stores.serving import is_held
 
     store = store_of(contract)
-    request_snapshot(store, contract)
+    request_snapshot(store, contract, ADOPT if adopt else PURGE if allow_removal else SWEEP)
     end = time.monotonic() + HEARD_S
     while not is_held(store, contract) and any_wants_snapshot(store, contract):
         if time.monotonic() > end:

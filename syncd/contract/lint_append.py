@@ -11,7 +11,7 @@ from syncd.contract.source import Path
 from syncd.contract.values import ELEMENTS
 from syncd.errors import Problem
 
-_ONLY_INBOUND = ("on_drop", "on_unresumable_position")
+_ONLY_INBOUND = ("on_drop", "on_unresumable_position", "adopt", "sweep_limit")
 _ONLY_STATE = ("on_delete", "on_expire", "outbox_max")
 _TURNED = "from Redis to MongoDB"
 

@@ -23,6 +23,7 @@ from syncd.contract.values import (
     Name,
     Namespace,
     Path,
+    Percent,
     TopName,
     check_cron,
     check_hours,
@@ -151,6 +152,16 @@ class Sync(Model):
         "purge",
         description="For `mongo_to_redis`. What a drop or rename of the collection means: `purge` removes its keys, "
         "`keep` leaves them until new documents overwrite them, `pause` stops the lane until `syncd snapshot`.",
+    )
+    adopt: bool = Field(
+        False,
+        description="For `mongo_to_redis`. Whether keys that were there under the key templates before the contract "
+        "become its own, so that those without a document go. Without it they stay.",
+    )
+    sweep_limit: Percent = Field(
+        20.0,
+        description="For `mongo_to_redis`. How many of its keys, in percent, a copy may remove at its end for want of "
+        "a document. Where it would be more than that, and more than 100 keys, the lane pauses and removes none.",
     )
     dead_letters: DeadLetters = Field(
         DeadLetters(),

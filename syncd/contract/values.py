@@ -51,6 +51,20 @@ Namespace: TypeAlias = Annotated[
 ]
 
 
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%?")
+
+
+def parse_percent(value: Any) -> float:
+    """`20%`, or 20."""
+    text = str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    if (match := _PERCENT.fullmatch(text)) and (float(match[1]) == 0 or 1 <= float(match[1]) <= 100):
+        return float(match[1])
+    raise ValueError("not a percentage|write a number from 1 to 100 and %, or 0, such as 20%")
+
+
+Percent: TypeAlias = Annotated[float, BeforeValidator(parse_percent, json_schema_input_type=str | float)]
+
+
 def check_path(path: str) -> str:
     """A path of names joined by dots, as it came; ValueError for anything else."""
     parts = path.split(".")

@@ -44,7 +44,7 @@ def units_of(
         floors.chunks_passed(item.oldest)
     else:
         for drops, _ in _parts(item.drops, at_once):
-            yield GhostsUnit(Ghosts(drops, item.time), floors)
+            yield GhostsUnit(Ghosts(drops, item.time, item.why), floors)
         floors.chunks_passed(item.time)
 
 
@@ -212,10 +212,9 @@ class RangeEndUnit(Unit):
 class GhostsUnit(_Looked):
     """Keys that the sweep found without a document."""
 
-    op = "sweep"
-
     def __init__(self, ghosts: Ghosts, floors: Floors) -> None:
         super().__init__(floors, ghosts.time)
+        self.op = ghosts.why
         self._drops = ghosts.drops
         self.size = len(ghosts.drops)
 

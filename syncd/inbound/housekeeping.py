@@ -15,6 +15,7 @@ from syncd.inbound.status import LaneStatus
 from syncd.inbound.units import Step
 from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value, is_ident
+from syncd.stores.claims import count_foreign
 from syncd.stores.deadletters import count_dead_letters, replays_done, requested_replays
 from syncd.stores.history import History, Witness
 from syncd.stores.key_maps import KeyMaps
@@ -92,9 +93,10 @@ class Housekeeper:
             self._looked = now
             self.count_dead_letters()
             self._look_at_maps()
+            telemetry.keys_left_alone(self._plan.name, count_foreign(self._redis, self._control))
             if not self._control.partition.is_whole:
                 self._status.partitions = survey(self._redis, self._plan.name)
-        return asked and wants_snapshot(self._redis, self._control)
+        return asked and bool(wants_snapshot(self._redis, self._control))
 
     def _look_at_indexes(self) -> None:
         if self._indexes.is_due:

@@ -11,6 +11,7 @@ from syncd.errors import (
     EventTooLargeError,
     PositionLostError,
     StoreError,
+    SweepLimitError,
     SyncdError,
 )
 from syncd.executors.pool import Pool
@@ -27,7 +28,7 @@ from syncd.stores.collections import require_source
 from syncd.stores.leases import Leases
 from syncd.stores.lost_letters import restore_letters
 from syncd.stores.mongo import MongoStore
-from syncd.stores.position import DIGEST, KEEP, PAUSE, SWEEP, ControlKeys, load_position
+from syncd.stores.position import DIGEST, KEEP, PAUSE, PURGE, SWEEP, ControlKeys, allowed, load_position
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard, snapshot_begins, wants_snapshot
 
@@ -64,6 +65,8 @@ class Lane(BaseLane):
         )
         self._lease = leases.of(control, claims_of(plan))
         self._fruitless = 0
+        self._held_back = ""
+        """Why no key may be removed until somebody says so; the lane waits for that."""
         self._run: LaneRun | None = None
         self._is_thin = self._thin = False
         """Whether this run takes no fields of documents, and whether the next shall."""
@@ -116,7 +119,16 @@ class Lane(BaseLane):
             return self._too_large(error)
         if isinstance(error, PositionLostError):
             return self._lost(error)
+        if isinstance(error, SweepLimitError):
+            return self._hold_back(error)
         return super()._failed(error)
+
+    def _hold_back(self, error: SweepLimitError) -> float:
+        """Wait for a person: what would be removed may be there by a mistake of the contract's."""
+        self._held_back = str(error)
+        telemetry.sweep_held_back(self.plan.name, self._held_back)
+        self.status.enter("paused", error=self._held_back)
+        return PAUSED_LOOK_S
 
     def _watch_oplog(self) -> None:
         """The oplog moves on under a lane that cannot work, and a person must hear of it in time."""
@@ -126,16 +138,23 @@ class Lane(BaseLane):
     def _is_paused(self) -> bool:
         """Whether to wait for a person. Also begins the snapshot that somebody asked for."""
         name = self.plan.name
-        if wants_snapshot(self._redis, self._control):
-            self._lease.forget_position(SWEEP)
+        if then := wants_snapshot(self._redis, self._control):
+            self._lease.forget_position(self._allowed(then))
             snapshot_begins(self._redis, self._control)
+            self._held_back = ""
             return False
+        if self._held_back:
+            self.status.enter("paused", error=self._held_back)
+            return True
         if load_position(self._redis, self._control).next != PAUSE:
             return False
         self.status.enter(
             "paused", error=f"the collection is gone; `syncd snapshot {name}` copies what is there now"
         )
         return True
+
+    def _allowed(self, then: str) -> str:
+        return then if then == SWEEP else allowed(then, self.plan.fingerprint)
 
     def _interrupted(self, why: str, state: str, message: str, delay: float) -> float:
         super()._interrupted(why, state, message, delay)
@@ -156,7 +175,7 @@ class Lane(BaseLane):
     def _lost(self, error: StoreError) -> float:
         sync = self.plan.contract.sync
         if isinstance(error, CollectionGoneError):
-            then = {"purge": SWEEP, "keep": KEEP, "pause": PAUSE}[sync.on_drop]
+            then = {"purge": self._allowed(PURGE), "keep": KEEP, "pause": PAUSE}[sync.on_drop]
             return self._forget(error, then, "resnapshot" if sync.on_drop != "pause" else "paused")
         self._fruitless += 1
         if sync.on_unresumable_position == "fail" or self._fruitless > MAX_FRUITLESS:

@@ -28,6 +28,7 @@ _RESULTS = {
 }  # fmt: skip
 
 _OF_LETTERS = (Dead, Settled)
+_SWEEPS = ("sweep", "retired")
 
 SLOW_CALL_S = 0.008
 QUICK_CALL_S = 0.003
@@ -79,15 +80,18 @@ class Pipeline:
         position: Position,
         most_writes: int,
         tell: Callable[[Unit], None],
+        removals: telemetry.Removals,
         also: Callable[[Unit, list[Write]], list[Write]] | None = None,
     ) -> None:
         """`tell` hears of every unit that Redis confirmed; `also` gives its writes with those that they entail."""
         self._plan, self._control, self._writer, self._tell = plan, control, writer, tell
-        self._also = also
+        self._removals, self._also = removals, also
         self.position = self.confirmed = position
         self.confirmed_at = time.monotonic()
         self._most_writes = self.writes = most_writes
         self._flying: deque[_InFlight] = deque()
+        self.swept = 0
+        """Keys that went for want of a document, or of a template."""
         self.letters_changed = False
         """Whether Redis holds other dead letters than when somebody last set this to False."""
         self.moved = Moved()
@@ -131,6 +135,8 @@ class Pipeline:
         outcome = self._writer.receive()
         if outcome.ok:
             telemetry.letters_dropped(self._plan.name, outcome.dropped)
+            self._removals.add(flying.unit.op, outcome.removed)
+            self.swept += outcome.removed if flying.unit.op in _SWEEPS else 0
             self._confirm(flying)
             return
         left_out = self._leave_out()

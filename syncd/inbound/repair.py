@@ -202,4 +202,4 @@ class Repairs:
                     for key, documents in found.by_key.items() if not documents
                 ]  # fmt: skip
                 if orphans:
-                    self._pipeline.apply(GhostsUnit(Ghosts(orphans, found.time), self._floors))
+                    self._pipeline.apply(GhostsUnit(Ghosts(orphans, found.time, "repair"), self._floors))

@@ -28,6 +28,7 @@ from syncd.inbound.pipeline import Pipeline
 from syncd.inbound.snapshot import Ghosts, NextPhase, SnapshotReader, beginning
 from syncd.inbound.sources import Failure, Source
 from syncd.inbound.status import LaneStatus
+from syncd.inbound.strangers import Strangers
 from syncd.inbound.stream import MAX_EVENTS, Batch, ChangeStream
 from syncd.inbound.units import Step, Unit, WindowUnit
 from syncd.inbound.window import DATA_OPS, Window, WindowBuilder
@@ -39,7 +40,16 @@ from syncd.stores.digests import Digests, can_be_kept
 from syncd.stores.lease import Lease
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document, MongoStore, translated
-from syncd.stores.position import SNAPSHOT, STREAM, SWEEP, ControlKeys, Position, load_position
+from syncd.stores.position import (
+    ADOPT,
+    SNAPSHOT,
+    STREAM,
+    SWEEP,
+    ControlKeys,
+    Position,
+    allowed,
+    load_position,
+)
 from syncd.stores.quiet import Quiet
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard
@@ -83,6 +93,8 @@ class LaneRun:
         self._sources: list[Source] = []
         self._feed: Feed | None = None
         self._writer = Writer(redis, self._control, lease)
+        self._strangers = Strangers(plan, redis, control, lease)
+        self._removals = telemetry.Removals(plan.name)
         self._thin = thin
         self._again = False
         self._snapshot_started = 0.0
@@ -103,6 +115,7 @@ class LaneRun:
             if self._feed is not None:
                 self._feed.close()
             self._writer.close()
+            self._removals.tell(now=True)
 
     def wake(self) -> None:
         """Make a run that waits look at `stop` at once. Called by another thread."""
@@ -111,6 +124,7 @@ class LaneRun:
     def _start(self) -> None:
         position = load_position(self._redis, self._control)
         self._status.known(position)
+        self._look_at_strangers(position)
         self._indexes.create()
         self._status.searched(self._indexes.as_dicts(), self._indexes.complaint)
         stream = ChangeStream(self._mongo, self._plan, self._control.partition, thin=self._thin)
@@ -151,6 +165,17 @@ class LaneRun:
         self._look_around()
         self._fetch("stream", self._feed.items(first))
 
+    def _look_at_strangers(self, position: Position) -> None:
+        """Before anything is written: whose are the keys that are there?"""
+        sync = self._plan.contract.sync
+        if (
+            sync.adopt or position.next == allowed(ADOPT, self._plan.fingerprint)
+        ) and self._strangers.adopt():
+            # They go with the sweep of a copy.
+            position.token = None
+            position.next = allowed(ADOPT, self._plan.fingerprint)
+        self._strangers.note(position.owned, self._stop)
+
     def _build(self, position: Position) -> None:
         shown = max(position.time, position.mark)
         floors = self._floors = Floors(position.mark, shown)
@@ -159,7 +184,7 @@ class LaneRun:
         self._builder = WindowBuilder(self._plan, self._lookup, floors)
         self._pipeline = Pipeline(
             self._plan, self._control, self._writer, position, self._settings.batch_writes, self._seen,
-            keeper.noted if keeper else None,
+            self._removals, keeper.noted if keeper else None,
         )  # fmt: skip
         self._live_at = position.mark
         self._house = Housekeeper(
@@ -192,7 +217,7 @@ class LaneRun:
         )  # fmt: skip
         reader = SnapshotReader(
             self._plan, self._lookup, reads, copier, self._redis, self._control, self._indexes,
-            self._differing if self._by_digests else None,
+            self._differing if self._by_digests else None, self._strangers, self._estimate,
         )  # fmt: skip
         self._snapshot_started = time.monotonic()
         self._status.enter("snapshot", reason=reason)
@@ -236,6 +261,7 @@ class LaneRun:
         self._writer.rest()
         self._status.confirmed(self._pipeline.confirmed)
         self._count_letters()
+        self._removals.tell()
         if self._house.due:
             self._again = self._house.keep() or self._again
 
@@ -325,7 +351,9 @@ class LaneRun:
             self._writer.also = ""
             self._live_at = self._pipeline.position.mark
             seconds = time.monotonic() - self._snapshot_started
-            telemetry.snapshot_finished(self._plan.name, self._pipeline.position.copied, seconds)
+            telemetry.snapshot_finished(
+                self._plan.name, self._pipeline.position.copied, seconds, self._pipeline.swept
+            )
             self._status.enter("catching_up", reason="snapshot finished")
         else:
             self._pipeline.apply(Step(phase=phase))

@@ -31,6 +31,7 @@ class Unit(ABC):
 
     size = 0
     op = ""
+    """Why a key goes with it: a word of REMOVAL_REASONS."""
     sources: dict[str, tuple[int | None, int]] | None = None
     """Digest and bucket of documents as the last build has them, where they came with the read."""
 

@@ -28,6 +28,8 @@ class Outcome:
     """Operation number and Redis's error. The position was not moved; the call must be made again without them."""
     dropped: int = 0
     """Dead letters that gave way to new ones."""
+    removed: int = 0
+    """Keys that are gone."""
     behind: bool = False
     """Nothing was written, because the call before was not applied."""
 
@@ -107,7 +109,7 @@ class Writer:
             raise newer_protocol(reply)
         if word == b"ok":
             self._applied = number
-            return Outcome([], [], int(reply[1]))
+            return Outcome([], [], int(reply[1]), int(reply[2]))
         pairs = [
             (int(index), reason.decode(errors="replace"))
             for index, reason in zip(reply[1::2], reply[2::2], strict=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from syncd.plan.claims import Claims
+from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
 
 CLAIMS, CONTRACTS = "syncd:claims", "syncd:contracts"
@@ -40,6 +41,20 @@ def read_claims(store: RedisStore) -> tuple[str, dict[str, dict[str, Any]]]:
         raw: Any = store.client.hgetall(CLAIMS)
     claims = {name.decode(): json.loads(said) for name, said in raw.items() if name not in _COUNTERS}
     return raw.get(b"version", b"0").decode(), claims
+
+
+def new_claims(store: RedisStore, names: list[str]) -> list[str]:
+    """Those of these claims that no contract had before, and of which nobody has looked yet whose the keys are."""
+    with translated():
+        said: Any = store.client.hmget(CLAIMS, names)
+    return [name for name, text in zip(names, said, strict=True) if text and json.loads(text).get("new")]
+
+
+def count_foreign(store: RedisStore, keys: ControlKeys) -> int:
+    """Keys under the templates of a contract that it leaves alone, for they were there before it."""
+    with translated():
+        count: Any = store.client.scard(keys.foreign)
+    return int(count)
 
 
 def wish_of(store: RedisStore, contract: str, claims: Claims) -> Wish:

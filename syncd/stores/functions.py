@@ -13,7 +13,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from syncd.errors import FatalError
 
-PROTOCOL = "5"
+PROTOCOL = "6"
 """Version of the agreement between this code and the Lua; both sides check it on every call."""
 
 _PARTS = ("shared", "claims", "apply", "lease", "groups", "state", "merge")
@@ -25,6 +25,7 @@ _OOM_SAFE = (
     "syncd_say",
     "syncd_forget",
     "syncd_drop",
+    "syncd_foreign",
     "syncd_leave",
     "syncd_advance",
     "syncd_written",

@@ -7,6 +7,7 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -216,6 +217,12 @@ class Lease:
     def forget_position(self, then: str) -> None:
         """Give up the position. `then` is what the next start does: `sweep`, `keep` or `pause` (see Position.next)."""
         self._check(self._call("syncd_forget", [self.value, then]))
+
+    def note_foreign(self, template: str, word: str, keys: Sequence[bytes] = ()) -> str:
+        """Keys of a template that were there before any contract had it, see `lua/claims.lua`. Returns its word."""
+        reply = self._call("syncd_foreign", [self.value, self.ttl_ms, template, word, *keys])
+        self._check(reply)
+        return reply[0].decode()
 
     def release(self) -> None:
         """Give the lease back, so that a standby need not wait for it to run out."""

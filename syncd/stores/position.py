@@ -22,6 +22,13 @@ from syncd.stores.times import ZERO, Moment, parse, readable
 
 SNAPSHOT, SWEEP, STREAM, DIGEST = "snapshot", "sweep", "stream", "digest"
 KEEP, PAUSE = "keep", "pause"
+PURGE, ADOPT = "purge", "adopt"
+"""What a person, or a collection that went, allows the next sweep; said with the contract that it is about."""
+
+
+def allowed(word: str, fingerprint: str) -> str:
+    """`next` of a contract of this fingerprint: an edit takes the permission back."""
+    return f"{word} {fingerprint}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,11 @@ class ControlKeys:
     def stale(self) -> str:
         """Set of keys that show an older state, because the later change is a dead letter."""
         return self._name("stale")
+
+    @property
+    def foreign(self) -> str:
+        """Set of keys that an application had under the contract's templates before there was a contract."""
+        return self._name("foreign")
 
     @property
     def replay(self) -> str:
@@ -185,11 +197,21 @@ class Position:
     """Projection, key template and type of everything this contract may have written."""
     next: str = SWEEP
     """What a snapshot does after its last document: `sweep` or `keep` the keys without one. `pause`: none may begin.
-    `digest`: only documents whose digests differ need be copied."""
+    `digest`: only documents whose digests differ need be copied. `purge` and `adopt`, see `allowed`: `sweep`, however
+    many keys go; `adopt`: also those that were there before the contract."""
     deployment: str = ""
     """Of which MongoDB, see History; empty where a version before this one has stored the position."""
     witness: str = ""
     """An entry of MongoDB's oplog from before it; empty where none is known."""
+
+    def allows(self, word: str) -> bool:
+        """Whether the contract of this position may do what is meant by the word."""
+        return self.next == allowed(word, self.fingerprint)
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether keys without a document go."""
+        return self.next not in (KEEP, PAUSE)
 
     def encoded(self) -> list[str | bytes]:
         """Fields and values for the hash."""

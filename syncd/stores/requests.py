@@ -7,10 +7,11 @@ import time
 from typing import Any
 
 from syncd.stores.layout import partitions_of
-from syncd.stores.position import ControlKeys
+from syncd.stores.position import ADOPT, PURGE, SWEEP, ControlKeys
 from syncd.stores.redis import RedisStore, translated
 
-SNAPSHOT_REQUEST = b"snapshot"
+SNAPSHOT_REQUESTS = {ADOPT: b"snapshot adopt", PURGE: b"snapshot purge", SWEEP: b"snapshot"}
+"""By what the sweep behind it may do, the most first."""
 POSITION_REQUEST = b"position"
 HEARD_REQUEST = b"heard"
 LOOK_S = 1.0
@@ -52,29 +53,30 @@ class RequestBoard:
             self._asked = {lane for lane, some in keys.items() if self._store.client.exists(*some)}
 
 
-def request_snapshot(store: RedisStore, contract: str) -> None:
-    """Ask for all documents to be copied anew, by every partition."""
+def request_snapshot(store: RedisStore, contract: str, then: str = SWEEP) -> None:
+    """Ask for all documents to be copied anew, by every partition. `then`: a word of SNAPSHOT_REQUESTS."""
     for keys in partitions_of(store, contract):
         with translated():
-            store.client.rpush(keys.requests, SNAPSHOT_REQUEST)
+            store.client.rpush(keys.requests, SNAPSHOT_REQUESTS[then])
 
 
-def wants_snapshot(store: RedisStore, keys: ControlKeys) -> bool:
-    """Whether somebody asked for a snapshot that has not begun."""
+def wants_snapshot(store: RedisStore, keys: ControlKeys) -> str:
+    """What the sweep may do behind a snapshot that somebody asked for and that has not begun; "" where nobody has."""
     with translated():
         waiting: Any = store.client.lrange(keys.requests, 0, -1)
-    return SNAPSHOT_REQUEST in waiting
+    return next((then for then, asked in SNAPSHOT_REQUESTS.items() if asked in waiting), "")
 
 
 def any_wants_snapshot(store: RedisStore, contract: str) -> bool:
     """Whether a partition of the contract has not begun yet."""
-    return any(wants_snapshot(store, keys) for keys in partitions_of(store, contract))
+    return any(bool(wants_snapshot(store, keys)) for keys in partitions_of(store, contract))
 
 
 def snapshot_begins(store: RedisStore, keys: ControlKeys) -> None:
     """Answer all requests for a snapshot."""
     with translated():
-        store.client.lrem(keys.requests, 0, SNAPSHOT_REQUEST)  # type: ignore[arg-type]
+        for asked in SNAPSHOT_REQUESTS.values():
+            store.client.lrem(keys.requests, 0, asked)  # type: ignore[arg-type]
 
 
 def request_position(store: RedisStore, keys: ControlKeys) -> None:

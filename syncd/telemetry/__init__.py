@@ -68,10 +68,12 @@ from syncd.telemetry.metrics import DRIFT as DRIFT
 from syncd.telemetry.metrics import DRIFT_KINDS as DRIFT_KINDS
 from syncd.telemetry.metrics import DRIFT_LEFT as DRIFT_LEFT
 from syncd.telemetry.metrics import END_TO_END as END_TO_END
+from syncd.telemetry.metrics import FOREIGN_KEYS as FOREIGN_KEYS
 from syncd.telemetry.metrics import FRESHNESS as FRESHNESS
 from syncd.telemetry.metrics import INDEX_FAILURES as INDEX_FAILURES
 from syncd.telemetry.metrics import INDEX_LOST as INDEX_LOST
 from syncd.telemetry.metrics import INDEX_TAKEN as INDEX_TAKEN
+from syncd.telemetry.metrics import KEYS_REMOVED as KEYS_REMOVED
 from syncd.telemetry.metrics import LAG as LAG
 from syncd.telemetry.metrics import LANE_STATE as LANE_STATE
 from syncd.telemetry.metrics import LANE_STATES as LANE_STATES
@@ -112,6 +114,10 @@ from syncd.telemetry.process import reload_refused as reload_refused
 from syncd.telemetry.process import setting_unknown as setting_unknown
 from syncd.telemetry.process import worker_answers as worker_answers
 from syncd.telemetry.process import worker_died as worker_died
+from syncd.telemetry.removals import Removals as Removals
+from syncd.telemetry.removals import keys_left_alone as keys_left_alone
+from syncd.telemetry.removals import keys_of_others as keys_of_others
+from syncd.telemetry.removals import sweep_held_back as sweep_held_back
 from syncd.telemetry.writebehind import append_uncertain as append_uncertain
 from syncd.telemetry.writebehind import appended as appended
 from syncd.telemetry.writebehind import comparison_finished as comparison_finished

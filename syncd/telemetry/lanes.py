@@ -158,9 +158,11 @@ def snapshot_worker_failed(why: str, pause_s: float) -> None:
     _log.warning("snapshot worker failed; the lane reads by itself", why=why, again_in_seconds=pause_s)
 
 
-def snapshot_finished(contract: str, copied: int, seconds: float) -> None:
+def snapshot_finished(contract: str, copied: int, seconds: float, removed: int = 0) -> None:
     """All documents are in and all ghosts are out."""
-    _log.info("snapshot finished", contract=contract, copied=copied, seconds=round(seconds, 3))
+    _log.info(
+        "snapshot finished", contract=contract, copied=copied, removed=removed, seconds=round(seconds, 3)
+    )
 
 
 def index_failures(contract: str, index: str, left_out: int, error: str, before: int) -> None:

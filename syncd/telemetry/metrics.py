@@ -52,6 +52,19 @@ WRITES = Counter(
     ["contract", "store", "result"],
     registry=REGISTRY,
 )
+REMOVAL_REASONS = ("change", "snapshot", "sweep", "retired", "replay", "repair")
+KEYS_REMOVED = Counter(
+    "syncd_keys_removed_total",
+    "Keys that are gone from Redis, by why: a `change` of their document, a `sweep` or a `snapshot` that copied it, a "
+    "template that the contract has no more (`retired`), a `replay` or a `repair`",
+    ["contract", "reason"],
+    registry=REGISTRY,
+)
+FOREIGN_KEYS = Gauge(
+    "syncd_foreign_keys",
+    "Keys under the contract's templates that were there before it and have no document: they are left alone",
+    ["contract"], registry=REGISTRY,
+)  # fmt: skip
 BATCH = Histogram(
     "syncd_batch_seconds", "Time from building a batch to its confirmation", ["contract"],
     buckets=_LATENCY_BUCKETS, registry=REGISTRY,
@@ -235,6 +248,7 @@ _OF_ALL: dict[Any, tuple[tuple[str, ...], ...]] = {
         "layout",
         "keys_gone",
         "bug",
+        "sweep_limit",
     ),
     **dict.fromkeys((LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE), _NONE),
 }
@@ -242,6 +256,8 @@ _OF_TARGET: dict[str, dict[Any, tuple[tuple[str, ...], ...]]] = {
     "redis": {
         DRIFT: _each(*DRIFT_KINDS),
         RECONCILE_RUNS: _each(*CHECK_RESULTS),
+        KEYS_REMOVED: _each(*REMOVAL_REASONS),
+        FOREIGN_KEYS: _NONE,
         **dict.fromkeys(_OF_CHECKS, _NONE),
     },
     "mongo": {
@@ -278,7 +294,7 @@ def contract_gone(contract: str) -> None:
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
                    SNAPSHOT_DOCUMENTS, SNAPSHOT_PIECES, LANE_STATE, INDEX_FAILURES, INDEX_LOST, INDEX_TAKEN, RESTARTS,
                    PARTITIONS, OUTBOX, OUTBOX_BYTES, TRIMMED, WENT_BACK, CATCHUPS, LOOKED_UP, DRIFT, RECONCILE_RUNS,
-                   MARKED, CONFLICTS, DEAD_DROPPED, MISFITS, *_OF_CHECKS):  # fmt: skip
+                   MARKED, CONFLICTS, DEAD_DROPPED, MISFITS, KEYS_REMOVED, FOREIGN_KEYS, *_OF_CHECKS):  # fmt: skip
         metric.remove_by_labels({"contract": contract})
 
 

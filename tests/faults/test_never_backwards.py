@@ -24,6 +24,7 @@ from syncd.stores.mongo import Document, MongoStore
 from syncd.stores.position import ControlKeys, Position
 from syncd.stores.redis import RedisStore
 from syncd.stores.times import ZERO, token_time
+from syncd.telemetry import Removals
 from tests.faults.conftest import Rig
 from tests.support.check import wait_until
 from tests.support.contracts import projection
@@ -180,7 +181,7 @@ def calls_of(rig: Rig, flow: Flow) -> Iterator[tuple[Plan, Lookup, Floors, Pipel
         lease.acquire()
         floors, writer = Floors(ZERO, ZERO), Writer(redis, control, lease)
         floors.recording = True
-        pipeline = Pipeline(plan, control, writer, Position(), 100, lambda _: None)
+        pipeline = Pipeline(plan, control, writer, Position(), 100, lambda _: None, Removals(plan.name))
         yield plan, Lookup(mongo, plan), floors, pipeline
         writer.close()
 

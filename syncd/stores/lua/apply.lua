@@ -10,12 +10,15 @@ local function owner_of(owners, key)
   if said then return said:sub(TIME + 2), said:sub(1, TIME) end
 end
 
+-- Keys that the call under way has removed.
+local removed = 0
+
 -- Delete the key that a document had before, unless another document has it by now. An owner that was lost (evicted, or
 -- removed by hand) counts as this document, or the key would stay for ever.
 local function release(map, owners, id, keep)
   local old = redis.call('HGET', map, id)
   if old and old ~= keep and (owner_of(owners, old) or id) == id then
-    redis.call('DEL', old)
+    removed = removed + redis.call('DEL', old)
     redis.call('HDEL', owners, old)
   end
 end
@@ -48,6 +51,18 @@ end
 local function is_foreign(keys, key)
   keys.foreign = keys.foreign or foreign_claims(contract_of(keys[1]))
   return is_claimed(keys.foreign, key)
+end
+
+-- Keys of a call that the application had before there was a contract, see claims.lua: nothing removes one of these, and
+-- who writes one whole has it.
+local strangers
+
+local function is_strange(key)
+  return strangers and redis.call('SISMEMBER', strangers, key) == 1
+end
+
+local function remove(key)
+  if not is_strange(key) then removed = removed + redis.call('DEL', key) end
 end
 
 -- Each operation: arguments from `i` (behind the code), the type that the key had, all keys of the call. Returns the
@@ -112,8 +127,8 @@ write.s = function(key, args, i)
 end
 
 -- d: delete. type
-write.d = function(key, args, i)
-  redis.call('DEL', key)
+write.d = function(key, _, i)
+  remove(key)
   return i + 1, nil
 end
 
@@ -124,7 +139,7 @@ write.g = function(key, args, i, _, keys)
   for at = i + 2, last do
     if redis.call('HEXISTS', args[at], key) == 1 then return last + 1, nil end
   end
-  if not is_foreign(keys, key) then redis.call('DEL', key) end
+  if not is_foreign(keys, key) then remove(key) end
   return last + 1, nil
 end
 
@@ -135,8 +150,8 @@ write.o = function(key, args, i, _, keys)
   if redis.call('TYPE', key).ok ~= args[i] or (redis.call('HGET', owners, key) or '') ~= entry then
     return i + 4, nil
   end
-  if is_foreign(keys, key) then return i + 4, nil end
-  redis.call('DEL', key)
+  if is_foreign(keys, key) or is_strange(key) then return i + 4, nil end
+  remove(key)
   redis.call('HDEL', owners, key)
   local id = entry:sub(TIME + 2)
   if entry ~= '' and redis.call('HGET', map, id) == key then redis.call('HDEL', map, id) end
@@ -293,10 +308,12 @@ local function refusals(keys, args, i, also, rows)
         types[at] = found
         local part, wanted = partial[code], needs[code] or args[i + 1]
         if row then part, wanted = not row.whole, 'hash' end
-        local stale = any_stale and part and redis.call('SISMEMBER', keys[4], keys[at]) == 1
+        local strange = is_strange(keys[at])
+        local stale = part and (strange or (any_stale and redis.call('SISMEMBER', keys[4], keys[at]) == 1))
         if found == 'none' or stale then
           if part then refused[#refused + 1] = count; refused[#refused + 1] = 'absent' end
-        elseif found ~= wanted and (part or not also[found]) and not (code == 'g' and is_foreign(keys, keys[at])) then
+        elseif found ~= wanted and (part or not also[found]) and not ((code == 'd' or code == 'g') and strange)
+          and not (code == 'g' and is_foreign(keys, keys[at])) then
           refused[#refused + 1] = count; refused[#refused + 1] = 'type'
         end
       end
@@ -331,9 +348,13 @@ local function write_all(keys, args, first, rows, types, any_stale, problems)
       i, problem = write_row(row, key, args, i + 1, found)
       written[key] = 'hash'
       if any_stale and not problem then redis.call('SREM', keys[4], key) end
+      if strangers and not problem then redis.call('SREM', strangers, key) end
     else
       i, problem, skip = write[code](key, args, i + 1, found, keys)
-      if key and needs[code] then written[key] = needs[code] end
+      if key and needs[code] then
+        written[key] = needs[code]
+        if strangers and not problem then redis.call('SREM', strangers, key) end
+      end
       if any_stale and key and code ~= 'm' and code ~= 'o' and not problem then redis.call('SREM', keys[4], key) end
     end
     if problem then problems[#problems + 1] = count; problems[#problems + 1] = problem end
@@ -362,7 +383,7 @@ end
 -- args: protocol, lease, lease ttl ms, further types that may be replaced ("" or "hash,string"),
 --       rows ("" or JSON: [{whole, ttl, names, removed}, ...]), number of the call before ("0": none since the lease),
 --       n, position field, value, ..., operations
--- Replies {'ok', dead letters that were dropped for new ones}; {'behind'}: the call before was not applied, so nothing was
+-- Replies {'ok', dead letters that were dropped for new ones, keys that were removed}; {'behind'}: the call before was not applied, so nothing was
 -- written; {'refused', index, reason, ...}: nothing was written, by `absent`, `type` or, of a letter, `full`; {'failed', index, error, ...}: the position was not moved, everything else can be written again;
 -- {'fenced', word, holder}; {'version', n}. An error of Redis's own, as for a command without the right to it, may leave
 -- a part written as well.
@@ -373,13 +394,15 @@ local function apply(keys, args)
   local also = {}
   for name in args[4]:gmatch('[^,]+') do also[name] = true end
   local rows, first = decode_rows(args[5]), 8 + args[7]
+  strangers = family(keys[1]) .. 'foreign'
+  if redis.call('EXISTS', strangers) == 0 then strangers = nil end
   local refused, types, any_stale = refusals(keys, args, first, also, rows)
   if #refused > 0 then
     table.insert(refused, 1, 'refused')
     return refused
   end
   local problems, done, raised = {'failed'}, nil, nil
-  dropped = 0
+  dropped, removed = 0, 0
   done, raised = pcall(write_all, keys, args, first, rows, types, any_stale, problems)
   if not done or #problems > 1 then
     keep_mark(keys, args, first)
@@ -388,7 +411,7 @@ local function apply(keys, args)
   end
   if first > 8 then redis.call('HSET', keys[2], unpack(args, 8, first - 1)) end
   redis.call('PEXPIRE', keys[1], args[3])
-  return {'ok', dropped}
+  return {'ok', dropped, removed}
 end
 
 redis.register_function('syncd_apply', apply)

@@ -4,6 +4,7 @@
 --   contract, kind, draw, since, projection, type, by_id, pattern (a Lua pattern that fits every key of the template), and
 --   free where the contract no longer has it: the next one that wants it takes it, with the maps of its keys;
 --   was: what keys of it may be by what was claimed before, as entries of `owned`;
+--   new while nobody has looked whose keys are there: no contract had the template before;
 -- field `version` grows with every change of it, field `draws` with every number that was drawn.
 -- A draw says which of two daemons has the newer contract files: the one that started, or reloaded, later.
 -- `since` is the version at which the contract gained the claim: a position that is older has to copy.
@@ -103,6 +104,25 @@ local function claim_refusal(wish, draw, dead)
   end
 end
 
+-- Whether a contract says, in any of its positions, that it wrote keys of this template.
+local function has_owned(base, template)
+  for at, member in ipairs(present_members(base)) do
+    for _, said in ipairs{redis.call('HGET', member .. 'position', 'owned'), redis.call('HGET', base .. 'layout', 'owned:' .. at)} do
+      for _, entry in ipairs(said and cjson.decode(said) or {}) do
+        if entry[2] == template then return true end
+      end
+    end
+  end
+  return false
+end
+
+-- Keys that an application had before there was a contract stay its own, whichever contract has the template.
+local function share_foreign(theirs, mine)
+  if redis.call('EXISTS', theirs .. 'foreign') == 1 then
+    redis.call('SUNIONSTORE', mine .. 'foreign', mine .. 'foreign', theirs .. 'foreign')
+  end
+end
+
 local function rename_over(old, new)
   if redis.call('EXISTS', old) == 1 then redis.call('RENAME', old, new) end
 end
@@ -177,16 +197,18 @@ local function free_claim(name)
 end
 
 -- Take from others what stands in the way. Adds to `handed`; returns what keys of each claim were, by its name, and
--- what those of claims were that are not the same but may meet ours.
+-- what those of claims were that are not the same but may meet ours, and which of the claims were new.
 local function take_from_others(wish, base, wanted, handed)
-  local was, strays = {}, {}
+  local was, strays, new = {}, {}, {}
   for _, name in ipairs(wish.taken) do
     local claim = claim_named(name)
     if claim then
       hand_over(name, claim, wanted[name], base)
+      share_foreign(base_of(claim.contract), base)
       if wish.kind ~= 'mongo' then disown(claim.contract, wanted) end
       if wanted[name] then
         was[name] = entries_of(name, claim)
+        new[name] = claim.new
       elseif claim.pattern ~= '' then
         for _, entry in ipairs(entries_of(name, claim)) do strays[#strays + 1] = entry end
       end
@@ -194,7 +216,7 @@ local function take_from_others(wish, base, wanted, handed)
       handed[#handed + 1] = name; handed[#handed + 1] = claim.contract
     end
   end
-  return was, strays
+  return was, strays, new
 end
 
 -- Whether a claim, as it is written, does not say what it should.
@@ -212,7 +234,7 @@ local function take_claims(contract, wish, draw, is_old)
   local now = redis.call('TIME')
   local version = wish.seen == '0' and now[1] * 1000 + math.floor(now[2] / 1000) or tonumber(wish.seen) + 1
   for _, claim in ipairs(wish.claims) do wanted[claim.name] = claim end
-  local taken, strays = take_from_others(wish, base_of(contract), wanted, handed)
+  local taken, strays, new = take_from_others(wish, base_of(contract), wanted, handed)
   local changed, is_own = #handed > 0 or #wish.dropped > 0, #handed == 0
   for _, name in ipairs(wish.dropped) do free_claim(name) end
   for _, claim in ipairs(wish.claims) do
@@ -225,6 +247,12 @@ local function take_claims(contract, wish, draw, is_old)
       for _, entry in ipairs(was) do inherited[#inherited + 1] = entry end
     end
     is_own = is_own and before ~= nil and before.contract == contract
+    local is_new = new[claim.name]
+    if before then
+      is_new = before.new
+    elseif not taken[claim.name] then
+      is_new = wish.kind == 'mongo' and claim.pattern ~= '' and not has_owned(base_of(contract), claim.name:sub(5))
+    end
     if before and before.free then before = nil end
     -- A position that was stored before there were claims goes on, unless another contract had the keys.
     local since = before and before.since or (is_old and #handed == 0) and 0 or version
@@ -232,7 +260,7 @@ local function take_claims(contract, wish, draw, is_old)
       changed = changed or not before
       redis.call('HSET', CLAIMS, claim.name, cjson.encode{
         contract = contract, kind = wish.kind, draw = draw, since = since, projection = claim.projection,
-        type = claim.type, by_id = claim.by_id, pattern = claim.pattern, was = #was > 0 and was or nil,
+        type = claim.type, by_id = claim.by_id, pattern = claim.pattern, was = #was > 0 and was or nil, new = is_new or nil,
       })
     end
     if claim.pattern ~= '' and since > latest then latest = since end
@@ -340,9 +368,9 @@ local function remove_keys(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
   local present = args[4] ~= 'turned' and is_present(args[2])
   if present then return present end
-  local claims, count = foreign_claims(args[4] ~= 'turned' and args[2]), 0
+  local claims, foreign, count = foreign_claims(args[4] ~= 'turned' and args[2]), base_of(args[2]) .. 'foreign', 0
   for _, key in ipairs(keys) do
-    if redis.call('TYPE', key).ok == args[3] and not is_claimed(claims, key) then
+    if redis.call('TYPE', key).ok == args[3] and not is_claimed(claims, key) and redis.call('SISMEMBER', foreign, key) == 0 then
       count = count + redis.call('DEL', key)
     end
   end
@@ -365,6 +393,30 @@ local function remove_records(keys, args)
   return {'ok'}
 end
 
+-- keys: lease, position. args: protocol, lease, lease ttl ms, template, word, key, ... Keys that were there before any
+-- contract had the template are an application's. Word: "more"; "done" where those were the last; "adopt": the contract may
+-- have them all the same. Replies {'ok'}, {'known'} where somebody has looked before, or what `fenced` says.
+local function note_foreign(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  redis.call('PEXPIRE', keys[1], args[3])
+  local foreign, name = family(keys[1]) .. 'foreign', 'key ' .. args[4]
+  local claim = claim_named(name)
+  if args[5] == 'adopt' then
+    redis.call('DEL', foreign)
+  elseif not claim or not claim.new then
+    return {'known'}
+  elseif #args > 5 then
+    call_in_parts('SADD', foreign, args, 6, #args)
+  end
+  if claim and claim.new and args[5] ~= 'more' then
+    claim.new = nil
+    redis.call('HSET', CLAIMS, name, cjson.encode(claim))
+  end
+  return {'ok'}
+end
+
+redis.register_function{function_name = 'syncd_foreign', callback = note_foreign, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_roster', callback = roster, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_remove_keys', callback = remove_keys, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_remove_records', callback = remove_records, flags = {'allow-oom'}}

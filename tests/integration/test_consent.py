@@ -1,0 +1,145 @@
+"""What nobody asked to remove stays: keys of an application, and those that a mistake in a contract would remove."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.check import wait_until
+from tests.support.cli import syncd
+from tests.support.contracts import projection
+from tests.support.scene import Flow, Scene
+
+COUNT = 120
+CARD = projection(["title"])
+BY_SLUG = projection(["title"], key="{slug}")
+
+
+def films(count: int = COUNT) -> list[dict[str, Any]]:
+    return [{"_id": n, "title": f"film {n}", "slug": f"s{n}", "state": "public"} for n in range(count)]
+
+
+def say(scene: Scene, *words: str) -> str:
+    done = syncd(*words, SYNCD_REDIS_URL=scene.reach["redis_url"])
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def copied(scene: Scene, flow: Flow) -> int:
+    return len(scene.daemon.logs(event="snapshot finished", contract=flow.contract))
+
+
+def again(scene: Scene, flow: Flow, *options: str) -> None:
+    """A copy of everything, to its end."""
+    before = copied(scene, flow)
+    say(scene, "snapshot", flow.contract, *options)
+    wait_until(lambda: copied(scene, flow) > before, 20, flow.lane)
+    flow.wait_live()
+
+
+@pytest.mark.parametrize("card", [CARD, BY_SLUG], ids=["by_id", "by_map"])
+def test_keys_of_an_application_stay(shared: Scene, card: dict[str, Any]) -> None:
+    """Keys that were under a template before the contract stay through copies and changes, of any type and of
+    documents that the filter leaves out; a document with such a key takes it over, and `--adopt` takes them all."""
+    short = "own-" + ("id" if card is CARD else "map")
+    prefix = f"{shared.token}:{short}:card:"
+    shared.redis.hset(f"{prefix}mine", "cart", "7")
+    shared.redis.hset(f"{prefix}draft", "cart", "8")
+    shared.redis.set(f"{prefix}text", "9")
+    shared.redis.hset(f"{prefix}{'0' if card is CARD else 's0'}", "cart", "10")
+    draft = {"_id": "draft", "slug": "draft", "state": "draft", "title": "draft"}
+    more = {"filter": {"state": "public"}, "unique": [["slug"]]}
+    flow = shared.run(short, card, documents=[*films(5), draft], **more)
+    theirs = {"mine", "draft", "text"}
+
+    def assert_there() -> None:
+        assert flow.keys() & theirs == theirs
+        assert flow.hash("mine") == {"cart": "7"} and flow.hash("draft") == {"cart": "8"}
+
+    assert_there()
+    assert len(flow.keys()) == 5 + len(theirs)
+    (said,) = shared.daemon.logs(event="keys of an application are under the key template; those without a document "
+                                 "stay", contract=flow.contract)  # fmt: skip
+    assert said["count"] == 4
+    flow.collection.update_one({"_id": "draft"}, {"$set": {"title": "changed"}})
+    flow.collection.delete_one({"_id": "draft"})
+    flow.collection.delete_one({"_id": 4})
+    again(shared, flow)
+    assert_there()
+    flow.redis.delete(flow.names.control("position"))
+    again(shared, flow)
+    assert_there()
+    flow.collection.insert_one({"_id": "mine", "slug": "mine", "title": "taken", "state": "public"})
+    flow.wait_hash("mine", {"title": "taken"})
+    flow.collection.delete_one({"_id": "mine"})
+    flow.wait_gone("mine")
+    again(shared, flow, "--adopt")
+    wait_until(lambda: not flow.keys() & {"draft"}, 20, lambda: flow.keys())
+
+
+def test_a_contract_may_adopt(shared: Scene) -> None:
+    """With `adopt: true`, also by an edit, keys that were there before go where they have no document."""
+    for key in ("adopted:card:a", "later:card:a"):
+        shared.redis.hset(f"{shared.token}:{key}", "cart", "7")
+    flow = shared.run("adopted", CARD, documents=films(3), sync={"adopt": True})
+    flow.wait_same()
+    later = shared.run("later", CARD, documents=films(3))
+    assert "a" in later.keys()
+    later.write(CARD, sync={"adopt": True})
+    later.wait_same()
+
+
+@pytest.mark.parametrize("edit", ["collection", "filter", "template"])
+def test_a_mistake_removes_nothing(shared: Scene, edit: str) -> None:
+    """An edit to a collection that is not there, or to a filter that nothing matches, pauses the lane with what would
+    go and the command that allows it; corrected, it goes on, and all keys were there all the while."""
+    flow = shared.run(f"wrong-{edit}", CARD, documents=films())
+    mistakes: dict[str, dict[str, Any]] = {
+        "collection": {"collection": f"{shared.token}.moveis"},
+        "filter": {"filter": {"status": "public"}},
+        "template": {"collection": f"{shared.token}.moveis"},
+    }
+    card = projection(["title"], key="new:{_id}") if edit == "template" else CARD
+    flow.write(card, **mistakes[edit])
+    error = flow.wait_state("paused")["error"]
+    assert f"{COUNT} " in error and f"`syncd snapshot {flow.contract} --allow-removal`" in error
+    assert len(flow.keys()) == COUNT
+    assert shared.daemon.get("/readyz")[0] == 503
+    if edit == "template":
+        say(shared, "snapshot", flow.contract, "--allow-removal")
+        flow.wait_live()
+        assert not flow.keys()
+        return
+    flow.write(CARD)
+    flow.wait_live()
+    flow.wait_same()
+    flow.write(card, **mistakes[edit])
+    flow.wait_state("paused")
+    before = shared.daemon.metric("syncd_keys_removed_total", contract=flow.contract, reason="sweep")
+    say(shared, "snapshot", flow.contract, "--allow-removal")
+    flow.wait_live()
+    assert not flow.keys()
+    removed = shared.daemon.metric("syncd_keys_removed_total", contract=flow.contract, reason="sweep") - before
+    assert removed == COUNT
+    assert shared.daemon.logs(event="snapshot finished", contract=flow.contract)[-1]["removed"] == COUNT
+    wait_until(
+        lambda: shared.daemon.logs(event="keys removed", contract=flow.contract, reason="sweep"), 20, "a log line"
+    )
+
+
+@pytest.mark.parametrize(("limit", "goes"), [("20%", False), (60, True), (0, False)])
+def test_the_limit_is_the_contract_s(shared: Scene, limit: Any, goes: bool) -> None:
+    """A sweep of half of the keys goes or pauses as `sweep_limit` says; up to a hundred keys always go."""
+    sync = {"sweep_limit": limit}
+    flow = shared.run(f"limit-{int(goes)}-{len(str(limit))}", CARD, documents=films(240), sync=sync)
+    flow.collection.update_many({"_id": {"$lt": COUNT}}, {"$set": {"state": "draft"}})
+    flow.write(CARD, sync=sync, filter={"state": "public"})
+    if goes:
+        flow.wait_same()
+        return
+    flow.wait_state("paused")
+    assert len(flow.keys()) == 240
+    flow.collection.update_many({"_id": {"$lt": 20}}, {"$set": {"state": "public"}})
+    say(shared, "snapshot", flow.contract)
+    flow.wait_same()
