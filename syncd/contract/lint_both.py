@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from syncd.contract.lint_keys import keys_of
 from syncd.contract.loaded import LoadedContract
+from syncd.contract.template import CONTROL_PREFIX
 from syncd.contract.values import ELEMENTS
 from syncd.errors import Problem
 
@@ -74,4 +76,30 @@ def authorities_are_apart(contracts: Sequence[LoadedContract]) -> Iterator[Probl
                     )
 
 
-RULES = (conflicts_have_a_rule, both_ways_can_be_gone, authorities_are_apart)
+def conflicts_have_their_own_collection(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """A record of a conflict is no document of a contract."""
+    collections = {one.contract.mongo.collection for one in contracts if one.sound("mongo", "collection")}
+    for contract in _two_way(contracts):
+        if contract.contract.sync.conflicts in collections:
+            yield contract.problem(
+                ("sync", "conflicts"),
+                "`conflicts` is the collection of a contract, whose documents the records of conflicts would become",
+                "name another collection, or leave it out",
+            )
+
+
+def keys_are_never_control_keys(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """A mark of such a key would make syncd's own record a document."""
+    for keys in keys_of(list(_two_way(contracts))):
+        if keys.template.may_be_control:
+            what = f"an `_id` may make {keys.shown} a key that begins with `{CONTROL_PREFIX}`, which is syncd's own"
+            yield keys.problem(what, "begin the template with a prefix of its own, such as card:{_id}")
+
+
+RULES = (
+    keys_are_never_control_keys,
+    conflicts_have_their_own_collection,
+    conflicts_have_a_rule,
+    both_ways_can_be_gone,
+    authorities_are_apart,
+)

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from syncd.contract.loaded import LoadedContract
 from syncd.contract.projection import Projection
 from syncd.contract.source import Path
-from syncd.contract.template import KeyTemplate, TemplateError, overlaps
+from syncd.contract.template import CONTROL_PREFIX, KeyTemplate, TemplateError, overlaps
 from syncd.errors import Problem
 
 MOST_COMPARED = 200_000
 """Pairs of templates: some seconds. Those with prefixes of their own make none."""
 MOST_FOUND = 2_000
-CONTROL_PREFIX = "syncd:"
-"""syncd keeps positions, leases and dead letters under it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,6 +14,8 @@ from typing import NamedTuple, TypeAlias
 
 from syncd.contract.values import check_path
 
+CONTROL_PREFIX = "syncd:"
+"""syncd keeps positions, leases and dead letters under it."""
 _ESCAPED = ":{}"
 _SEPARATOR = re.compile(r"[:{}]")
 _FILLED = "1"
@@ -52,6 +54,11 @@ class KeyTemplate:
         """True if no two lists of values give one key: what no value holds stands between placeholders."""
         return all(any(char in literal for char in _ESCAPED) for literal in self.literals[1:-1])
 
+    @property
+    def may_be_control(self) -> bool:
+        """True if values decide whether a key begins with CONTROL_PREFIX."""
+        return _may_begin(self, CONTROL_PREFIX)
+
     @classmethod
     def parse(cls, text: str) -> KeyTemplate:
         """Read a template. Raises TemplateError, whose text is `what at character N|remedy`."""
@@ -88,6 +95,13 @@ def _placeholder(path: str, position: int) -> str:
 
 _Segment: TypeAlias = tuple[str, ...]
 """A stretch of a template without `:`, `{` and `}`: literals, and between each two of them a placeholder."""
+
+
+@lru_cache(4096)
+def _may_begin(template: KeyTemplate, prefix: str) -> bool:
+    """Whether a key may begin with this, which ends with its one separator."""
+    cut = _segments(template)
+    return cut.separators[:1] == prefix[-1] and _shared(cut.segments[0], (prefix[:-1],)) is not None
 
 
 def overlaps(a: KeyTemplate, b: KeyTemplate) -> str | None:

@@ -37,9 +37,18 @@ LONGEST_DATABASE, LONGEST_NAMESPACE = 63, 255
 """Bytes that MongoDB allows."""
 
 
+_OWN_DATABASES = frozenset({"admin", "local", "config"})
+
+
 def check_namespace(value: str) -> str:
     """Database and collection."""
-    database = value.partition(".")[0]
+    database, _, collection = value.partition(".")
+    if database.lower() in _OWN_DATABASES or "system" in collection.split(".")[:-1]:
+        raise ValueError("a collection of MongoDB's own|name one of an application: database.collection")
+    if "*" in value:
+        raise ValueError(
+            "`*` in the name of a collection|name one collection; each has a contract of its own"
+        )
     if len(database.encode()) > LONGEST_DATABASE or len(value.encode()) > LONGEST_NAMESPACE:
         remedy = f"MongoDB allows {LONGEST_DATABASE} bytes for the database and {LONGEST_NAMESPACE} for both"
         raise ValueError(f"a name that is too long|{remedy}")

@@ -11,8 +11,9 @@ from syncd.contract.template import KeyTemplate
 from syncd.errors import Problem
 from syncd.stores.capabilities import Capabilities
 
-Level: TypeAlias = Literal["refused", "promise", "advice"]
-"""`refused`: the contract does not run. `promise`: it runs, and a promise does not hold. `advice`: all hold."""
+Level: TypeAlias = Literal["refused", "promise", "data", "advice"]
+"""`refused`: the contract does not run. `promise`: it runs, and a promise does not hold. `data`: what is there is not
+what the contract seems to be about. `advice`: all is well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class Finding:
     def __str__(self) -> str:
         if self.problem is not None:
             return str(self.problem)
-        about = f" ({', '.join(self.promises)}; {', '.join(self.contracts)})" if self.promises else ""
+        parts = [", ".join(names) for names in (self.promises, self.contracts) if names]
+        about = f" ({'; '.join(parts)})" if parts else ""
         return f"{self.level}{about}: {self.what}; {self.remedy}"
 
 

@@ -12,6 +12,8 @@ from syncd.contract.source import Path
 from syncd.contract.template import KeyTemplate
 from syncd.errors import CapabilityError, FatalError, Problem, SettingsError
 from syncd.ops.conditions import Finding, conditions, refused, shared_streams
+from syncd.ops.documents import look_at_documents
+from syncd.ops.names import Names
 from syncd.plan.append import appends, compile_append
 from syncd.plan.compile import compile_contract
 from syncd.plan.keys import scan_pattern
@@ -61,10 +63,35 @@ def preflight(contracts: ContractSet, settings: Settings) -> Report:
         ]
         plain = [loaded.contract for loaded in contracts.contracts]
         findings += [*conditions(plain, server), *shared_streams(plain, settings.site)]
+        findings += _look(
+            contracts,
+            settings,
+            mongo,
+            redis,
+            server,
+            {name for one in findings for name in one.contracts if one.problem},
+        )
         return Report([str(deployment), str(server)], findings)
     finally:
         mongo.close()
         redis.close()
+
+
+def _look(
+    contracts: ContractSet, settings: Settings, mongo: MongoStore, redis: RedisStore, server: Capabilities,
+    refused: set[str],
+) -> Iterator[Finding]:  # fmt: skip
+    """At what is there, for contracts that can run."""
+    plain = [loaded.contract for loaded in contracts.contracts]
+    names = Names(redis, server, plain)
+    for contract in plain:
+        if contract.sync.direction == "mongo_to_redis" and contract.name not in refused:
+            yield from look_at_documents(contract, mongo, _hmac_key(settings))
+            yield from names.look(contract)
+
+
+def _hmac_key(settings: Settings) -> bytes | None:
+    return settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None
 
 
 def _events(loaded: LoadedContract, redis: RedisStore) -> Iterator[Problem]:
@@ -94,11 +121,10 @@ def _probe(loaded: LoadedContract, redis: RedisStore) -> None:
 
 
 def _settings(loaded: LoadedContract, settings: Settings) -> Iterator[Problem]:
-    key = settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None
     if loaded.contract.sync.direction == "redis_to_mongo":
         return  # nothing in it needs a setting
     try:
-        compile_contract(loaded.contract, key)
+        compile_contract(loaded.contract, _hmac_key(settings))
     except SettingsError as error:
         yield loaded.problem(("redis",), str(error), "set SYNCD_HMAC_KEY or SYNCD_HMAC_KEY_FILE")
 

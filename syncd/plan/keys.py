@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from syncd.contract.template import KeyTemplate
+from syncd.contract.template import CONTROL_PREFIX, KeyTemplate
 from syncd.errors import ProjectionError
 from syncd.plan.key_decode import decode_key_value
 from syncd.plan.key_encode import PART, encode_key_value
@@ -27,8 +27,28 @@ def render(template: KeyTemplate) -> Render:
     """A function from documents to keys. A path walks through subdocuments only.
 
     It raises ProjectionError: `key_field_missing`, `key_field_type` (an array, or a path through one),
-    `not_unicode`, `odd_id`.
+    `not_unicode`, `odd_id`, `control_key` (one of syncd's own).
     """
+    return _render_guarded(template) if template.may_be_control else _render(template)
+
+
+def _render_guarded(template: KeyTemplate) -> Render:
+    unguarded = _render(template)
+
+    def guarded(document: Mapping[str, Any]) -> str:
+        key = unguarded(document)
+        if key.startswith(CONTROL_PREFIX):
+            raise ProjectionError(
+                "control_key",
+                f"the values for key template `{template.text}` give a key that begins with `{CONTROL_PREFIX}`, which "
+                "are syncd's own",
+            )
+        return key
+
+    return guarded
+
+
+def _render(template: KeyTemplate) -> Render:
     if len(template.paths) == 1 and "." not in template.paths[0]:
         return _render_member(template)
     first = template.literals[0]
@@ -119,7 +139,11 @@ def key_parser(template: KeyTemplate) -> Parse:
     paths = template.paths
     repeats = len(set(paths)) < len(paths)
 
+    may_be_control, control = template.may_be_control, CONTROL_PREFIX.encode()
+
     def parse(key: bytes) -> dict[str, Any] | None:
+        if may_be_control and key.startswith(control):
+            return None
         try:
             match = pattern.fullmatch(key.decode())
             if match is None or (repeats and not _agree(paths, match.groups())):

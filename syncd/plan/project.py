@@ -79,7 +79,8 @@ class Shape:
         self.reads = self._all_reads(projection, fields)
         self._render = render(self.template)
         # Where the key is a function of _id alone, its text is known before any document is.
-        self._once = self.template.literals if self.template.paths == ("_id",) else None
+        is_plain = self.template.paths == ("_id",) and not self.template.may_be_control
+        self._once = self.template.literals if is_plain else None
 
     def _all_reads(self, projection: Projection, fields: list[Field]) -> set[str] | None:
         if self._whole or any(field.reads is None for field in fields):
@@ -91,7 +92,9 @@ class Shape:
         """Whether an update may go in field by field, without reading the document again."""
         plain = all(field.path and not any(p.isdigit() for p in field.path.split(".")) for field in fields)
         names_fit = self.type == "hash" or all(_PLAIN_NAME.fullmatch(field.name) for field in fields)
-        whole_key = self.by_id and self._ttl_at is None and not self._whole
+        whole_key = (
+            self.by_id and not self.template.may_be_control and self._ttl_at is None and not self._whole
+        )
         return plain and names_fit and whole_key and self.type in {"hash", "json"}
 
     def key(self, document: Mapping[str, Any]) -> str:
@@ -152,5 +155,10 @@ class Shape:
         return Put(self, ident, key, content, self.ttl(document) if self._ttl_at else self.ttl_ms, time)
 
     def drop(self, ident: str, document_id: Any) -> Drop:
-        """What removes the key of a document that is gone."""
-        return Drop(self, ident, self.key_of(ident, document_id) if self.by_id else None)
+        """What removes the key of a document that is gone, where it can have had one."""
+        if not self.by_id:
+            return Drop(self, ident, None)
+        try:
+            return Drop(self, ident, self.key_of(ident, document_id))
+        except ProjectionError:
+            return Drop(self, ident, None)

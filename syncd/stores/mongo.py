@@ -54,7 +54,10 @@ _OF_DNS = re.compile(r"DNS |nameserver|[Rr]esol")
 """What the resolver's errors say, which the driver passes on as mistakes of the URI."""
 _OLDEST = (6, 0)
 _OPTIONS = frozenset(name.lower() for name in VALIDATORS)
-OF_NO_STREAM = "a view or time series has no change stream: name the collection behind it"
+OF_NO_STREAM = (
+    "a view or time series has no change stream: name the collection behind the view, with its conditions as `filter`, "
+    "or an ordinary collection into which you $merge what Redis is to show"
+)
 CAPPED = (
     "a capped collection drops documents without an event, so their keys would stay: name an ordinary collection, "
     "with a TTL index where documents have to go"

@@ -24,7 +24,7 @@ DEAD_REASONS = (
     "vector_length", "vector_element", "cannot_convert", "key_field_missing", "key_field_type", "ttl_not_a_date",
     "expression", "json_too_deep", "not_unicode", "number_too_large", "unsupported_type", "wrong_type",
     "redis_refused", "document_too_large", "document_refused", "duplicate_key", "other_content", "entry_trimmed",
-    "foreign_key", "other_site", "odd_id", "filter_fails", "unexpected", "other",
+    "foreign_key", "control_key", "other_site", "odd_id", "filter_fails", "unexpected", "other",
 )  # fmt: skip
 DRIFT_KINDS = ("missing", "extra", "content", "ttl")
 CHECK_RESULTS = ("clean", "drift", "repaired", "incomplete", "failed", "skipped")

@@ -75,7 +75,7 @@ def test_keys_of_an_application_stay(shared: Scene, card: dict[str, Any]) -> Non
     flow.collection.delete_one({"_id": "mine"})
     flow.wait_gone("mine")
     again(shared, flow, "--adopt")
-    wait_until(lambda: not flow.keys() & {"draft"}, 20, lambda: flow.keys())
+    wait_until(lambda: not flow.keys() & {"draft"}, 20, flow.keys)
 
 
 def test_a_contract_may_adopt(shared: Scene) -> None:
@@ -85,7 +85,7 @@ def test_a_contract_may_adopt(shared: Scene) -> None:
     flow = shared.run("adopted", CARD, documents=films(3), sync={"adopt": True})
     flow.wait_same()
     later = shared.run("later", CARD, documents=films(3))
-    assert "a" in later.keys()
+    assert later.keys() >= {"a"}
     later.write(CARD, sync={"adopt": True})
     later.wait_same()
 
@@ -120,11 +120,15 @@ def test_a_mistake_removes_nothing(shared: Scene, edit: str) -> None:
     say(shared, "snapshot", flow.contract, "--allow-removal")
     flow.wait_live()
     assert not flow.keys()
-    removed = shared.daemon.metric("syncd_keys_removed_total", contract=flow.contract, reason="sweep") - before
+    removed = (
+        shared.daemon.metric("syncd_keys_removed_total", contract=flow.contract, reason="sweep") - before
+    )
     assert removed == COUNT
     assert shared.daemon.logs(event="snapshot finished", contract=flow.contract)[-1]["removed"] == COUNT
     wait_until(
-        lambda: shared.daemon.logs(event="keys removed", contract=flow.contract, reason="sweep"), 20, "a log line"
+        lambda: shared.daemon.logs(event="keys removed", contract=flow.contract, reason="sweep"),
+        20,
+        "a log line",
     )
 
 

@@ -63,6 +63,11 @@ WRONG = {
         both(fields="{plan: {expr: 'a'}}"),
         "a.yaml:12:27: `expr` has no way back into a document; leave it out",
     ),
+    "records among the documents": (
+        both(f"capture: outbox, {RULE}, conflicts: a.b"),
+        "a.yaml:13:80: `conflicts` is the collection of a contract, whose documents the records of conflicts would "
+        "become; name another collection, or leave it out",
+    ),
     "an unknown field": (
         both(f"capture: outbox, {RULE}, authority: {{mongo: [plant]}}"),
         "a.yaml:13:89: `authority` names a field that the contract has not; write the name that it has in Redis",

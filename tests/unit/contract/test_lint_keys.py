@@ -40,6 +40,37 @@ def test_a_key_that_cannot_be_kept_is_told(tmp_path: Path, text: str, problem: s
 
 
 @pytest.mark.parametrize(
+    ("collection", "what"),
+    [
+        ("admin.users", "a collection of MongoDB's own"),
+        ("local.oplog.rs", "a collection of MongoDB's own"),
+        ("config.chunks", "a collection of MongoDB's own"),
+        ("Config.chunks", "a collection of MongoDB's own"),
+        ("shop.system.views", "a collection of MongoDB's own"),
+        ("shop.a.system.b", "a collection of MongoDB's own"),
+        ("shop.*", "`*` in the name of a collection"),
+        ("shop.items-*", "`*` in the name of a collection"),
+    ],
+)
+def test_a_collection_is_one_of_an_application(tmp_path: Path, collection: str, what: str) -> None:
+    """What is MongoDB's own, and a pattern, is no source, target or place for conflicts, by a variable either."""
+    for text in (
+        contract(mongo=f"collection: '{collection}'"),
+        contract(mongo="collection: '${NAME}'"),
+        contract() + f"sync: {{conflicts: '{collection}'}}\n",
+    ):
+        assert any(what in problem for problem in told(tmp_path, text, env={"NAME": collection}))
+
+
+@pytest.mark.parametrize(
+    "collection", ["shop.items", "shop.systems", "administration.users", "shop.a.system"]
+)
+def test_other_names_are_free(tmp_path: Path, collection: str) -> None:
+    """Only those are MongoDB's own."""
+    assert load(tmp_path, contract(mongo=f"collection: {collection}"))
+
+
+@pytest.mark.parametrize(
     ("key", "unique"),
     [
         ("movie:{_id}", ""),

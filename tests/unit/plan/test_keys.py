@@ -174,6 +174,29 @@ def test_no_key_without_its_fields(template: str, document: dict[str, Any], reas
     assert (caught.value.reason, caught.value.detail) == (reason, detail)
 
 
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [("{t}:{{cart}}:{_id}", "syncd"), ("{t}:{_id}", "syncd"), ("s{t}:{_id}", "yncd"), ("{t}cd:{_id}", "syn")],
+)
+def test_no_key_is_one_of_syncd_s_own(template: str, value: str) -> None:
+    """Where values make one that begins with `syncd:`, there is no key, and no such key is a document's."""
+    with pytest.raises(ProjectionError) as caught:
+        _render(template, {"t": value, "_id": "lease"})
+    assert caught.value.reason == "control_key"
+    parsed = KeyTemplate.parse(template)
+    assert parse_key(parsed, template.format(t=value, _id="lease").encode()) is None
+    fine = _render(template, {"t": "x", "_id": "lease"})
+    assert parse_key(parsed, fine.encode()) == {"t": "x", "_id": "lease"}
+
+
+@pytest.mark.parametrize(
+    "template", ["film:{_id}", "{_id}", "{_id}-syncd:", "syncdata:{_id}", "{{syncd:{_id}}}"]
+)
+def test_most_templates_never_give_one(template: str) -> None:
+    """A key is looked at only where values can make one of syncd's own."""
+    assert not KeyTemplate.parse(template).may_be_control
+
+
 @given(key_values, key_values)
 def test_keys_come_back(one: Any, other: Any) -> None:
     """Every key of a template can be taken apart again."""

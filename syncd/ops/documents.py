@@ -1,0 +1,182 @@
+"""What a contract will find in its collection, by a look at a few documents: nothing, or others than it is about."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from bson.errors import BSONError
+from pymongo.errors import OperationFailure
+
+from syncd.contract.model import Contract
+from syncd.contract.projection import FieldTtl
+from syncd.contract.template import KeyTemplate
+from syncd.errors import ProjectionError, SettingsError
+from syncd.ops.conditions import Finding
+from syncd.plan.change import Dead
+from syncd.plan.codec import CODEC
+from syncd.plan.compile import compile_contract
+from syncd.plan.keys import encode_key_value
+from syncd.plan.paths import MISSING, getter
+from syncd.stores.collections import kind_of
+from syncd.stores.mongo import Document, MongoStore, translated
+
+SAMPLE = 100
+LONGEST_MS = 5_000
+"""For a filter without an index: a person waits."""
+
+
+def look_at_documents(contract: Contract, mongo: MongoStore, hmac_key: bytes | None) -> Iterator[Finding]:
+    """Whatever makes a contract from MongoDB to Redis copy nothing, or only a part."""
+    database, _, name = contract.mongo.collection.partition(".")
+    if kind_of(mongo, (database, name)) is None:
+        yield _finding(
+            contract,
+            f"there is no collection {contract.shown_collection}{_meant(name, _names(mongo, database))}",
+            "correct `mongo.collection`, or go on where it is yet to come",
+        )
+        return
+    sample = _sample(mongo, contract)
+    if sample is None:
+        return
+    if not sample:
+        yield from _nothing(contract, mongo)
+        return
+    yield from _missing_fields(contract, sample)
+    yield from _letters(contract, sample, hmac_key)
+
+
+def _finding(contract: Contract, what: str, remedy: str) -> Finding:
+    return Finding("data", what, remedy, (), (contract.name,))
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    close = get_close_matches(name, known, 1)
+    return f" (did you mean `{close[0]}`?)" if close else ""
+
+
+def _names(mongo: MongoStore, database: str) -> list[str]:
+    try:
+        with translated():
+            return list(
+                mongo.client[database].list_collection_names(authorizedCollections=True, nameOnly=True)
+            )
+    except Exception:  # noqa: BLE001 - a hint is not worth an error
+        return []
+
+
+def _sample(mongo: MongoStore, contract: Contract) -> list[Document] | None:
+    """None where MongoDB does not say, or not in time."""
+    database, _, name = contract.mongo.collection.partition(".")
+    collection = mongo.client[database].get_collection(name, CODEC)
+    with translated():
+        try:
+            return list(collection.find(contract.mongo.filter or {}, limit=SAMPLE, max_time_ms=LONGEST_MS))
+        except BSONError:
+            return None  # of a document that this driver cannot read
+        except OperationFailure as error:
+            if error.code != _TOO_LONG:
+                raise
+            return None
+
+
+_TOO_LONG = 50
+
+
+def _nothing(contract: Contract, mongo: MongoStore) -> Iterator[Finding]:
+    shown = contract.shown_collection
+    everything = contract.model_copy(update={"mongo": contract.mongo.model_copy(update={"filter": None})})
+    sample = _sample(mongo, everything) if contract.mongo.filter else []
+    if not sample:
+        yield _finding(contract, f"collection {shown} is empty", "correct `mongo.collection`, or go on")
+        return
+    known = _paths(sample)
+    unknown = [path for path in _filtered(contract.mongo.filter) if path not in known]
+    hint = "".join(f", and no document has `{path}`{_meant(path, sorted(known))}" for path in unknown[:3])
+    yield _finding(
+        contract, f"`filter` matches no document of {shown}{hint}", "correct `mongo.filter`, or go on"
+    )
+
+
+def _filtered(query: Any) -> Iterator[str]:
+    """The paths that a query is about, as far as they are plain."""
+    if isinstance(query, Mapping):
+        for name, value in query.items():
+            if name in ("$and", "$or", "$nor"):
+                for one in value:
+                    yield from _filtered(one)
+            elif not name.startswith("$"):
+                yield name
+
+
+def _paths(sample: Sequence[Document]) -> set[str]:
+    """All that these documents have, also below and in arrays."""
+    found: set[str] = set()
+    for document in sample:
+        _add_paths(document, "", found)
+    return found
+
+
+def _add_paths(value: Any, before: str, found: set[str]) -> None:
+    if isinstance(value, list):
+        for item in value:
+            _add_paths(item, before, found)
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            found.add(before + name)
+            _add_paths(member, f"{before}{name}.", found)
+
+
+def _missing_fields(contract: Contract, sample: Sequence[Document]) -> Iterator[Finding]:
+    known = sorted(_paths(sample))
+    for projection in contract.redis:
+        specs = {**(projection.fields or {}), **({"value": projection.value} if projection.value else {})}
+        named = [(spec.from_, f"field `{name}`") for name, spec in specs.items() if spec.from_ is not None]
+        if isinstance(projection.ttl, FieldTtl):
+            named.append((projection.ttl.field, "`ttl`"))
+        for path, whose in named:
+            if all(getter(path)(document) in (MISSING, []) for document in sample):
+                what = f"none of {len(sample)} documents of {contract.shown_collection} has `{path}`"
+                yield _finding(
+                    contract, f"{what}{_meant(path, known)}",
+                    f"correct {whose} of projection {projection.projection}, or go on",
+                )  # fmt: skip
+
+
+def _letters(contract: Contract, sample: Sequence[Document], hmac_key: bytes | None) -> Iterator[Finding]:
+    """Documents that would be dead letters."""
+    try:
+        plan = compile_contract(contract, hmac_key)
+    except SettingsError:
+        return  # told elsewhere
+    dead: Counter[tuple[str, str]] = Counter()
+    for document in sample:
+        try:
+            writes = plan.puts(encode_key_value(document["_id"]), document, "", {})
+        except ProjectionError as error:
+            dead["", str(error)] += 1
+            continue
+        dead.update(
+            (f" of projection {one.projection}", f"{one.reason}: {one.detail}")
+            for one in writes
+            if isinstance(one, Dead)
+        )
+    for (projection, detail), count in dead.items():
+        yield _finding(
+            contract,
+            f"{count} of {len(sample)} documents of {contract.shown_collection} would be dead letters{projection} "
+            f"({detail})",
+            _KEY_REMEDY if _is_of_key(contract, detail) else "see docs/how-to/dead-letters.md",
+        )
+
+
+_KEY_REMEDY = (
+    "build the key of fields that each document has, and that hold one value: no path leads through an array"
+)
+
+
+def _is_of_key(contract: Contract, detail: str) -> bool:
+    templates = (KeyTemplate.parse(one.key).text for one in contract.redis)
+    return any(f"key template `{text}`" in detail for text in templates)
