@@ -130,7 +130,8 @@ class Projection(Model):
         min_length=1,
         max_length=512,
         description='Key template, such as "movie:{_id}"; of a stream, its key. Towards Redis all keys of the template '
-        "belong to syncd: it overwrites what others write there, and deletes what has no document.",
+        "belong to syncd: it overwrites what others write there, and deletes what has no document; what was there "
+        "before the contract stays, see `sync.adopt`.",
     )
     ttl: Ttl | None = Field(
         None,

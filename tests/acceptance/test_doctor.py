@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pymongo import MongoClient
+from redis import Redis
 
 from syncd.embedded import RedisServer
 from tests.support.cli import syncd
@@ -47,3 +50,57 @@ def test_nobody_there(directory: Path, mongo_uri: str) -> None:
     said = syncd("doctor", directory, SYNCD_MONGO_URI=mongo_uri, SYNCD_REDIS_URL="redis://127.0.0.1:1/0")
     assert said.returncode == 3
     assert "no connection to Redis" in said.stderr
+
+
+def test_what_is_there_is_not_what_the_contract_is_about(
+    tmp_path: Path,
+    token: str,
+    mongo: MongoClient[dict[str, Any]],
+    redis: Redis,
+    mongo_uri: str,
+    redis_url: str,
+) -> None:
+    """It names a collection that is missing or empty, a filter that matches nothing, fields that no document has, keys
+    through an array, keys of an application with some of them, and names of indexes that are taken; what it may mean
+    is said. A check says the same and is content, and a contract over what is there has no finding."""
+    contracts, films = ContractDirectory(tmp_path / "contracts", token), mongo[token]["films"]
+    films.insert_many([{"_id": n, "title": f"film {n}", "cast": [{"name": "a"}]} for n in range(3)])
+    mongo[token].create_collection("empty")
+    redis.hset(f"{token}:foreign:card:mine", "cart", "1")
+    redis.execute_command("FT.CREATE", f"{token}-theirs", "PREFIX", 1, f"{token}-x:", "SCHEMA", "a", "TEXT")
+    redis.execute_command("FT.ALIASADD", f"{token}-alias", f"{token}-theirs")
+    card, name = projection(["title"]), films.full_name
+    contracts.write("fine", card, collection=name)
+    contracts.write("missing", card, collection=f"{token}.flims")
+    contracts.write("empty", card)
+    contracts.write("filter", card, collection=name, filter={"tilte": "film 1"})
+    contracts.write("field", projection({"title": "titel"}), collection=name)
+    contracts.write("array", projection(["title"], key="{cast.name}:{_id}"), collection=name)
+    contracts.write("foreign", card, collection=name)
+    for short in ("theirs", "alias"):
+        index = {"name": f"{token}-{short}", "fields": [{"name": "title", "type": "text"}]}
+        contracts.write(short, projection(["title"], index=index), collection=name)
+    env = {"SYNCD_MONGO_URI": mongo_uri, "SYNCD_REDIS_URL": redis_url}
+    found = syncd("doctor", contracts.path, "-o", "json", **env)
+    assert found.returncode == 1, found.stderr
+    findings = [one for one in json.loads(found.stdout)["findings"] if one["level"] == "data"]
+    said = {one["contracts"][0].removeprefix(f"{token}-"): one["what"] for one in findings}
+    assert len(said) == len(findings) == 8, findings
+    assert said["missing"] == f"there is no collection {token}.flims (did you mean `films`?)"
+    assert said["empty"] == f"collection {token}.empty is empty"
+    assert said["filter"] == (
+        f"`filter` matches no document of {name}, and no document has `tilte` (did you mean `title`?)"
+    )
+    assert said["field"] == f"none of 3 documents of {name} has `titel` (did you mean `title`?)"
+    assert said["array"].startswith(
+        f"3 of 3 documents of {name} would be dead letters of projection card (key_field_"
+    )
+    assert said["foreign"].startswith(
+        f"1 keys under `{token}:foreign:card:{{_id}}` were not written by syncd, such as"
+    )
+    assert f"`{token}:foreign:card:mine`" in said["foreign"]
+    assert said["theirs"] == f"the index `{token}-theirs` is there and not syncd's"
+    assert said["alias"].startswith(f"the alias `{token}-alias` is there and leads to `{token}-theirs`")
+    checked = syncd("check", "--connect", contracts.path, **env)
+    assert checked.returncode == 0
+    assert all(what in checked.stderr for what in said.values())
