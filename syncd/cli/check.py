@@ -24,9 +24,10 @@ def check(
     ] = False,
     output: Output = "text",
 ) -> None:
-    """Print every problem with its place and remedy (exit code 1), or one line a contract. What passes here,
-    `syncd run` takes under the same settings."""
+    """Print every problem with its place and remedy (exit code 1), or one line a contract, and on stderr what may leave
+    documents out of a search index. What passes here, `syncd run` takes under the same settings."""
     from syncd.contract.load import load_contract_set
+    from syncd.contract.warn_index import warnings
     from syncd.errors import ContractError
     from syncd.ops.settings import check_settings
     from syncd.settings import Settings, contract_environment
@@ -41,9 +42,13 @@ def check(
         typer.echo(_problems_as_json(error.problems) if output == "json" else _problems_as_text(error))
         raise typer.Exit(DIFFERENCE) from None
     summaries = [_summary(contract) for contract in contract_set.contracts]
+    warned = warnings(contract_set.contracts)
     if output == "json":
-        typer.echo(_json({"ok": True, "contracts": summaries, "problems": []}))
+        told = {"warnings": _rows(warned)} if warned else {}
+        typer.echo(_json({"ok": True, "contracts": summaries, "problems": [], **told}))
     else:
+        for problem in warned:
+            typer.echo(f"warning: {problem}", err=True)
         typer.echo("\n".join(escaped(_line(summary)) for summary in summaries))
 
 
@@ -65,9 +70,12 @@ def _problems_as_text(error: ContractError) -> str:
 
 
 def _problems_as_json(problems: list[Problem]) -> str:
+    return _json({"ok": False, "contracts": [], "problems": _rows(problems)})
+
+
+def _rows(problems: list[Problem]) -> list[dict[str, Any]]:
     names = ("file", "line", "column", "what", "remedy")
-    rows = [{name: getattr(problem, name) for name in names} for problem in problems]
-    return _json({"ok": False, "contracts": [], "problems": rows})
+    return [{name: getattr(problem, name) for name in names} for problem in problems]
 
 
 def _summary(loaded: LoadedContract) -> dict[str, Any]:

@@ -13,13 +13,17 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
+from bson.datetime_ms import DatetimeMS
 
 from syncd.contract.indexed import entries_of
 from syncd.contract.model import Contract
+from syncd.contract.values import DATES
 from syncd.errors import ProjectionError
+from syncd.plan.bson_values import in_field
 from syncd.plan.change import Dead, Delta, Mark, Write
 from syncd.plan.codec import OMIT, dump_json
 from syncd.plan.compile import Plan, compile_contract
+from syncd.plan.dates import check_years
 from syncd.plan.entry_field import EntryField
 from syncd.plan.fields import Field, compile_field
 from syncd.plan.merge import Base, Rules
@@ -137,6 +141,7 @@ class TwoWayPlan(Plan):
             _check_way(document, field)
             found = field.there.find(document)
             if found is not MISSING:
+                _check_years(found, field)
                 self._add(values, field, found)
         return values
 
@@ -193,6 +198,19 @@ def _json_name(name: str) -> bytes:
 
 def _json_path(name: str) -> str:
     return f"$[{orjson.dumps(name).decode()}]"
+
+
+def _check_years(value: Any, field: SyncedField) -> None:
+    """What would be a dead letter on its way back is one at once."""
+    if (
+        isinstance(value, DatetimeMS)
+        and field.back.spec.type in DATES
+        and field.back.spec.on_error == "letter"
+    ):
+        try:
+            check_years(value)
+        except ProjectionError as error:
+            raise in_field(field.name, error) from None
 
 
 def _check_way(document: Mapping[str, Any], field: SyncedField) -> None:

@@ -183,3 +183,28 @@ def test_help_imports_no_driver() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == ""
+
+
+def test_what_may_leave_documents_out_of_an_index_is_a_warning(tmp_path: Path) -> None:
+    """It passes; the warning has place and remedy, on stderr, or beside the contracts as JSON."""
+    (tmp_path / "a.yaml").write_text(
+        "\n".join(
+            [
+                "apiVersion: syncd/v1",
+                "kind: SyncContract",
+                "metadata: {name: films, version: 1.0.0, owner: team}",
+                "mongo: {collection: catalog.films}",
+                "redis:",
+                '  - {projection: card, type: json, key: "film:{_id}", fields: {price: price},',
+                "     index: {name: films, fields: [{name: price, type: numeric}]}}",
+            ]
+        )
+    )
+    ran = syncd("check", "a.yaml", cwd=tmp_path)
+    assert (ran.returncode, ran.stderr) == (
+        0,
+        "warning: a.yaml:7:56: index field `price`: a decimal, a date, a NaN or a text leaves its document out of the "
+        "index; give the projected field a type, or write on_error: null, or omit, on the projected field\n",
+    )
+    told = json.loads(syncd("check", "a.yaml", "-o", "json", cwd=tmp_path).stdout)
+    assert [(one["line"], one["column"]) for one in told["warnings"]] == [(7, 56)]

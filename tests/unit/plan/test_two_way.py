@@ -108,3 +108,10 @@ def test_what_is_stored() -> None:
     assert stored(f"abc:-1 {record.encoded().decode()}") == ("abc:-1", record)
     assert stored("abc:-1") == ("abc:-1", None)
     assert stored("") == ("", None)
+
+
+def test_a_date_that_drivers_cannot_read_goes_neither_way(tmp_path: Path) -> None:
+    """Written to Redis it could not come back, and the document would be stuck with its next change."""
+    compiled = plan(tmp_path, "{at: {from: at, type: date}}")
+    with pytest.raises(ProjectionError, match="field `at`: a date beyond the years"):
+        compiled.of_document({"at": DatetimeMS(253_402_300_800_000)})
