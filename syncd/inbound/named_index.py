@@ -261,6 +261,17 @@ class NamedIndex:
         self._is_lost = True
         self._tell_replaced()
 
+    def _share(self) -> None:
+        """A client that makes its index where it sees none may have been first: one over the same keys and fields will
+        do."""
+        wanted, seen = self._wanted, self._search.look(self._wanted.name)
+        if seen is not None and seen.shape == wanted.shape:
+            self._seen = seen
+            self._generations.put(
+                SERVING, Generation(0, wanted.name, wanted.fingerprint, seen.shape, wanted.name, 0)
+            )
+            telemetry.index_shared(self._contract, wanted.name)
+
     def _tell_replaced(self) -> None:
         name = self._wanted.name
         if self._seen is None and name in self._names:
@@ -273,6 +284,7 @@ class NamedIndex:
         """The first time, or `behind` an alias until now."""
         name = self._wanted.name
         if name in self._names:
+            self._share()
             self._tell_replaced()
             return
         meant = self._search.look(name)

@@ -26,6 +26,7 @@ from syncd.telemetry.lanes import index_lost as index_lost
 from syncd.telemetry.lanes import index_made_again as index_made_again
 from syncd.telemetry.lanes import index_name as index_name
 from syncd.telemetry.lanes import index_retired as index_retired
+from syncd.telemetry.lanes import index_shared as index_shared
 from syncd.telemetry.lanes import index_swapped as index_swapped
 from syncd.telemetry.lanes import lane_bug as lane_bug
 from syncd.telemetry.lanes import lane_fenced as lane_fenced

@@ -180,6 +180,11 @@ def index_created(contract: str, alias: str, real: str) -> None:
     _log.info("index created", contract=contract, index=alias, real=real)
 
 
+def index_shared(contract: str, index: str) -> None:
+    """An index that a client made is what the contract says, and is used as it is."""
+    _log.info("index was there already", contract=contract, index=index)
+
+
 def index_swapped(contract: str, alias: str, real: str, before: str) -> None:
     """The alias moved to a new generation."""
     _log.info("index swapped", contract=contract, index=alias, real=real, before=before)

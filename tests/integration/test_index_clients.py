@@ -243,3 +243,28 @@ def test_names_that_are_somebodys(shared: Scene) -> None:
         assert told(flow, said)["state"] == "taken"
     assert (real(one, name), real(one, f"{name}-alias")) == (name, f"{name}:1")
     assert told(one, name)["real"] == f"{name}:2"
+
+
+def test_in_place_and_a_client_that_was_first(shared: Scene) -> None:
+    """An index over the same keys and fields will do, whoever made it."""
+    name = f"{shared.token}-first"
+    prefix = f"{shared.token}:first:card:"
+    shared.redis.execute_command("FT.CREATE", name, "PREFIX", 1, prefix, "SCHEMA", "title", "TEXT")
+    flow = shared.run("first", indexed(name, generations="in_place"), documents=FILMS)
+    wait(flow, lambda: told(flow, name)["state"] == "complete" and found(flow, name) == COUNT)
+    assert flow.lane()["ready"]
+
+
+def test_what_happens_while_no_daemon_runs(shared: Scene) -> None:
+    """Keys that went with an index, and a record of the indexes that is lost, are seen at the next start."""
+    one, dropped = begin(shared, "down-dropped")
+    two, forgotten = begin(shared, "down-forgotten")
+    shared.daemon.kill()
+    one.redis.execute_command("FT.DROPINDEX", dropped, "DD")
+    two.redis.delete(two.names.control("indexes"))
+    shared.daemon.start()
+    for flow, name in ((one, dropped), (two, forgotten)):
+        flow.wait_same()
+        wait(flow, lambda flow=flow, name=name: flow.lane()["ready"] and found(flow, name) == COUNT)
+    assert told(two, forgotten)["real"] in (f"{forgotten}:1", f"{forgotten}:2")
+    assert len(shared.daemon.logs(event="snapshot started", contract=two.contract)) == 1
