@@ -7,8 +7,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from redis.exceptions import ResponseError
-
 from syncd.contract.model import Contract
 from syncd.contract.template import KeyTemplate
 from syncd.ops.conditions import Finding
@@ -20,6 +18,7 @@ from syncd.stores.claims import CONTRACTS, read_claims
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
 from syncd.stores.scan import KeyScan
+from syncd.stores.search import Search
 
 SAMPLES = 3
 LONGEST_S = 10.0
@@ -45,8 +44,6 @@ class Names:
                 yield from self._keys(contract, shape)
             if projection.index is not None:
                 yield from self._taken(contract, [INDEX + projection.index.name])
-                if self._server.search:
-                    yield from self._index(contract, projection.index.name)
 
     def _taken(self, contract: Contract, names: list[str]) -> Iterator[Finding]:
         """By a contract that is not of this set, and has not left."""
@@ -109,23 +106,30 @@ class Names:
                     written |= {template for _, template, _ in json.loads(said or b"[]")}
         return written
 
+    def indexes(self, contract: Contract) -> Iterator[Finding]:
+        """Of one contract that writes keys to Redis: names of indexes that are somebody's."""
+        for projection in contract.redis:
+            if projection.index is not None and self._server.search:
+                yield from self._index(contract, projection.index.name)
+
     def _index(self, contract: Contract, name: str) -> Iterator[Finding]:
+        seen = Search(self._redis).look(name)
+        if seen is None:
+            return
         with translated():
-            try:
-                raw: Any = self._redis.client.execute_command("FT.INFO", name)
-            except ResponseError:
-                return  # nothing of that name
             registered: Any = self._redis.client.hvals(ControlKeys(contract.name).indexes)
-        info = raw if isinstance(raw, dict) else dict(zip(raw[::2], raw[1::2], strict=False))
-        said = info.get(b"index_name", info.get("index_name", b""))
-        real = said.decode() if isinstance(said, bytes) else str(said)
-        ours = {json.loads(one)["name"] for one in registered}
-        claim = self._claims.get(INDEX + name)
-        if real not in ours and not (claim and real.rpartition(":")[0] == name):
-            what = (
-                f"the index `{name}` is there and not syncd's"
-                if real == name
-                else (f"the alias `{name}` is there and leads to `{real}`, which is not syncd's")
+        ours = {said["name"]: said.get("shape", "") for said in map(json.loads, registered)}
+        if ours.get(seen.name) in ("", seen.shape):
+            return
+        if seen.name == name:
+            what, command = (
+                f"the index `{name}` is there and not syncd's",
+                f"`FT.DROPINDEX {name}`, without DD",
             )
-            remedy = "choose another name for `index.name`; syncd leaves that one alone"
-            yield Finding("data", what, remedy, (), (contract.name,))
+        elif self._claims.get(INDEX + name) and seen.name.rpartition(":")[0] == name:
+            return
+        else:
+            what = f"the alias `{name}` is there and leads to `{seen.name}`, which is not syncd's"
+            command = f"`FT.ALIASDEL {name}`"
+        remedy = f"choose another `index.name`, or {command}, where no other client needs it; syncd leaves it alone"
+        yield Finding("data", what, remedy, (), (contract.name,))

@@ -88,6 +88,8 @@ def _look(
         if contract.sync.direction == "mongo_to_redis" and contract.name not in refused:
             yield from look_at_documents(contract, mongo, _hmac_key(settings))
             yield from names.look(contract)
+        if contract.sync.direction != "redis_to_mongo" and contract.name not in refused:
+            yield from names.indexes(contract)
 
 
 def _hmac_key(settings: Settings) -> bytes | None:

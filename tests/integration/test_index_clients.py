@@ -10,6 +10,7 @@ from redisvl.index import SearchIndex
 from redisvl.query import FilterQuery
 
 from tests.support.check import wait_until
+from tests.support.cli import syncd
 from tests.support.contracts import projection
 from tests.support.scene import Flow, Scene
 
@@ -72,6 +73,11 @@ def test_a_client_creates_an_index_where_the_alias_is(shared: Scene) -> None:
         assert name in text and f"FT.DROPINDEX {name}" in text
     assert flow.metric("syncd_index_taken", index=name) == 1
     assert not flow.lane()["ready"]
+    status = syncd("status", "--http", shared.daemon.url.removeprefix("http://"))
+    servers = {"SYNCD_MONGO_URI": shared.reach["mongo_uri"], "SYNCD_REDIS_URL": shared.reach["redis_url"]}
+    doctor = syncd("doctor", shared.contracts.path, **servers)
+    for said in (status.stdout, doctor.stdout):
+        assert f"FT.DROPINDEX {name}" in said
     shared.daemon.terminate()
     flow.collection.insert_one({"_id": 900, "title": "film", "year": 1})
     shared.daemon.start()
