@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from syncd.contract.template import KeyTemplate
-from syncd.errors import SweepLimitError, TransientError
+from syncd.errors import FatalError, SweepLimitError, TransientError
 from syncd.inbound.copier import Chunk, Copied, Copier, Pause, Reads, Ready
 from syncd.inbound.index import Indexes
 from syncd.inbound.strangers import Strangers
@@ -18,10 +18,12 @@ from syncd.plan.claims import others_that_meet
 from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value, encode_key_value, parse_key
 from syncd.plan.project import Shape
+from syncd.stores.codes import is_about_document
 from syncd.stores.differing import Differing
 from syncd.stores.key_maps import KeyMaps, holders
 from syncd.stores.layout import others_have_copied
 from syncd.stores.lookup import Lookup
+from syncd.stores.mongo import code_of
 from syncd.stores.paging import paged
 from syncd.stores.position import ADOPT, DIGEST, PURGE, SNAPSHOT, STREAM, SWEEP, ControlKeys, Position
 from syncd.stores.redis import RedisStore
@@ -150,11 +152,16 @@ class SnapshotReader:
 
     def _by_digests(self, position: Position) -> Generator[Item, None, bool]:
         """What differs. False where that is so much that a copy of everything is cheaper, or where so many documents
-        are gone that their keys have to be counted."""
+        are gone that their keys have to be counted, or where the filter fails on a document: a copy tells on which."""
         assert self._differing is not None
         search, gone = self._differing(self._reads.after()), Survey()
-        for ids in search.pages():
-            gone.found += yield from self._looked_up(ids)
+        try:
+            for ids in search.pages():
+                gone.found += yield from self._looked_up(ids)
+        except FatalError as error:
+            if not is_about_document(code_of(error)):
+                raise
+            return False
         gone.gone = len(gone.found)
         gone.keys = self._estimate() + gone.gone
         if search.is_too_much or not self._may(position, gone):

@@ -292,16 +292,13 @@ class Lookup:
 
     def sources(self, ids: list[Any], after: Moment) -> tuple[dict[str, tuple[int | None, int]], Moment]:
         """Digest and bucket of these documents by ident, read at or after `after`; no digest where there is none."""
-        query = among(ids)
-        if self._filter is not None:
-            query = {"$and": [query, self._filter]}
-        command: Document = {
-            "find": self._collection,
-            "filter": query,
-            "projection": {SOURCE: self.source_of_each},
-        }
-        command["batchSize"] = len(ids) + 1
-        reply = self._run(command, after)
+        wanted = {SOURCE: self.source_of_each}
+        try:
+            reply = self._among(ids, after, self._filter, wanted)
+        except FatalError as error:
+            if not is_about_document(code_of(error)):
+                raise
+            reply = self._among(self._askable(ids, after, self._filter), after, self._filter, wanted)
         found = {encode_key_value(d["_id"]): d[SOURCE] for d in documents_in(reply)}
         gone = [document_id for document_id in ids if encode_key_value(document_id) not in found]
         if reply["cursor"]["id"]:  # long ids: then nothing is known of the others

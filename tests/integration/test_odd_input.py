@@ -244,7 +244,8 @@ def test_a_filter_that_fails_on_a_document(scene: Scene) -> None:
     longer does is there at once. A filter that MongoDB refuses as a whole stops the lane and makes no letter."""
     ratio = {"$expr": {"$gt": [{"$divide": [10, "$n"]}, 1]}}
     numbers = [{"_id": number, "n": number % 7} for number in range(35)]
-    flow = scene.add("film", projection(["n"]), documents=numbers, filter=ratio)
+    how = {"filter": ratio, "reconcile": {"check": "digest"}}
+    flow = scene.add("film", projection(["n"]), documents=numbers, **how)
     refused = scene.add("refused", projection(["n"]), source=flow, filter={"$expr": {"$nothing": 1}})
     scene.daemon = scene.another_daemon(SYNCD_CHUNK_DOCUMENTS="10")
     scene.start()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import bson
+import pytest
 from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.datetime_ms import DatetimeMS
 
@@ -74,6 +75,7 @@ def mutated(rng: random.Random, whole: list[bytes]) -> Iterator[bytes]:
         yield bytes(document)
 
 
+@pytest.mark.timeout(180 + COUNT // 10)
 def test_documents(scene: Scene, mongo_uri: str, redis_url: str) -> None:
     """Every BSON type with its edge cases, and documents mutated as far as MongoDB takes them, in snapshot, stream and
     update: the healthy ones arrive, each odd one is right or has one letter."""

@@ -1,0 +1,54 @@
+"""BSON at the level of bytes: what a driver cannot read, or gives back as something else."""
+
+from __future__ import annotations
+
+import bson
+import pytest
+
+from syncd.contract.template import KeyTemplate
+from syncd.plan.keys import decode_key_value, encode_key_value, key_parser
+from syncd.plan.raw import RawId, Unreadable, encode, read
+from tests.support.odd_bson import int32, odd_ids, raw, text
+from tests.support.odd_keys import ODD_ENDS
+
+
+@pytest.mark.parametrize("name", odd_ids(3))
+def test_an_odd_id_keeps_its_bytes(name: str) -> None:
+    """Through the text that names its document, and back into a query; and no other `_id` has that text."""
+    document = raw(odd_ids(3)[name])
+    found = read(document)["_id"]
+    assert isinstance(found, RawId)
+    assert encode({"_id": found}) == document
+    assert decode_key_value(encode_key_value(found)) == found
+    assert encode_key_value(found) != encode_key_value(read(raw(odd_ids(4)[name]))["_id"])
+
+
+@pytest.mark.parametrize(
+    "value", [1, "größe", {"a": {"b": [1.5, None]}}, b"x", True, None, {"$ref": "c", "$id": 1}]
+)
+def test_other_ids_are_values(value: object) -> None:
+    """As the driver has them."""
+    document = bson.encode({"_id": value})
+    assert not isinstance(read(document)["_id"], RawId)
+    assert encode(read(document)) == document
+
+
+def test_a_value_that_no_driver_reads_costs_that_member() -> None:
+    """The others are read."""
+    found = read(raw(("b", 0x05, int32(3) + b"\x02abc"), ("t", 0x02, text(b"\xff")), n=1))
+    assert isinstance(found.pop("b"), Unreadable)
+    assert found == {"t": "\udcff", "n": 1}
+
+
+@pytest.mark.parametrize("end", ["Ag", "", "%%%", "AgYAAABjYWbp"])
+def test_what_is_no_text_of_an_id(end: str) -> None:
+    """Is refused, also where it is the text of bytes that have another end."""
+    with pytest.raises(ValueError, match=r"\w"):
+        RawId.parse(f"%~raw~{end}")
+
+
+@pytest.mark.parametrize("end", ODD_ENDS, ids=range(len(ODD_ENDS)))
+def test_any_key_is_one_of_a_template_or_none(end: bytes) -> None:
+    """Whatever stands in it, to look at it raises no error; and the text of a RawId is in none."""
+    said = key_parser(KeyTemplate.parse("film:{_id}"))(b"film:" + end)
+    assert said is None or not isinstance(said["_id"], RawId)
