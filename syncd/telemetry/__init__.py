@@ -82,6 +82,7 @@ from syncd.telemetry.metrics import LEASE as LEASE
 from syncd.telemetry.metrics import LOOK_UP_REASONS as LOOK_UP_REASONS
 from syncd.telemetry.metrics import LOOKED_UP as LOOKED_UP
 from syncd.telemetry.metrics import MARKED as MARKED
+from syncd.telemetry.metrics import MISFITS as MISFITS
 from syncd.telemetry.metrics import OPLOG_WINDOW as OPLOG_WINDOW
 from syncd.telemetry.metrics import OUTBOX as OUTBOX
 from syncd.telemetry.metrics import OUTBOX_BYTES as OUTBOX_BYTES
