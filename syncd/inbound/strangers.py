@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 from syncd import telemetry
 from syncd.contract.template import KeyTemplate
@@ -16,7 +15,7 @@ from syncd.plan.change import Retired
 from syncd.plan.claims import KEY
 from syncd.plan.compile import Plan
 from syncd.plan.keys import parse_key
-from syncd.stores.claims import new_claims
+from syncd.stores.claims import foreign_among, new_claims
 from syncd.stores.lease import Lease
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
@@ -74,8 +73,4 @@ class Strangers:
 
     def among(self, keys: list[str]) -> set[str]:
         """Which of these keys are an application's."""
-        if not keys:
-            return set()
-        with translated():
-            said: Any = self._store.client.smismember(self._control.foreign, keys)
-        return {key for key, is_one in zip(keys, said, strict=True) if is_one}
+        return foreign_among(self._store, self._control, keys)

@@ -25,6 +25,7 @@ from syncd.reconcile.reader import KeyReader
 from syncd.reconcile.repair import Repairer
 from syncd.reconcile.report import Report
 from syncd.reconcile.settle import Candidate, Settler
+from syncd.stores.claims import foreign_among
 from syncd.stores.key_maps import KeyMaps, holders
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document, MongoStore
@@ -32,6 +33,7 @@ from syncd.stores.position import ControlKeys
 from syncd.stores.ranges import ALL, Range
 from syncd.stores.redis import RedisStore
 from syncd.stores.repairs import of_document, of_key
+from syncd.stores.scan import Candidate as Scanned
 from syncd.stores.scan import KeyScan
 from syncd.stores.times import ZERO, Moment
 
@@ -76,7 +78,7 @@ class Check(Course):
         """`may_go_on` says why the check has to end, or nothing."""
         super().__init__(stop, may_go_on)
         self._plan, self._mongo, self._redis, self._order = plan, mongo, redis, order
-        control = ControlKeys(plan.name, order.partition)
+        control = self._control = ControlKeys(plan.name, order.partition)
         self._lookup = Lookup(mongo, plan, order.partition, order.read_preference)
         self._reader = KeyReader(redis, control)
         self._look = Look(plan, self._reader)
@@ -144,7 +146,8 @@ class Check(Course):
 
     def _extra(self, shape: Retired) -> Iterator[None]:
         """Keys whose document is not there."""
-        for candidates in _ahead(self._scan.candidates(shape)):
+        for scanned in _ahead(self._scan.candidates(shape)):
+            candidates = self._without_strangers(scanned)
             ids = [document_id for _, document_id in candidates]
             found = self._lookup.by_ids(ids, ZERO, only_ids=True)
             if not found.complete:
@@ -157,13 +160,21 @@ class Check(Course):
             self.report.keys += len(candidates)
             yield
 
+    def _without_strangers(self, candidates: list[Scanned]) -> list[Scanned]:
+        """Keys that were there before the contract differ from nothing."""
+        keys = [drop.key for drop, _ in candidates if drop.key is not None]
+        strange = foreign_among(self._redis, self._control, keys)
+        return [one for one in candidates if one[0].key not in strange]
+
     def _unheld(self, shape: Shape, retired: Retired) -> Iterator[None]:
         """Keys that look like the template's, and of which the maps do not tell whose they are. MongoDB does."""
         if not self._order.partition.leads:
             return
         for page in self._scan.keys(retired):
             keys = [key.decode() for key in page if parse_key(shape.template, key) is not None]
-            unsound = [held.key for held in self._maps.of(retired, keys) if not held.is_sound]
+            strange = foreign_among(self._redis, self._control, keys)
+            ours = [key for key in keys if key not in strange]
+            unsound = [held.key for held in self._maps.of(retired, ours) if not held.is_sound]
             for found in holders(self._lookup, shape, unsound, ZERO):
                 for key, documents in found.by_key.items():
                     self._note_unheld(shape, key, documents, found.time)

@@ -50,6 +50,15 @@ def new_claims(store: RedisStore, names: list[str]) -> list[str]:
     return [name for name, text in zip(names, said, strict=True) if text and json.loads(text).get("new")]
 
 
+def foreign_among(store: RedisStore, control: ControlKeys, keys: list[str]) -> set[str]:
+    """Which of these keys are an application's, for they were there before the contract."""
+    if not keys:
+        return set()
+    with translated():
+        said: Any = store.client.smismember(control.foreign, keys)
+    return {key for key, is_one in zip(keys, said, strict=True) if is_one}
+
+
 def count_foreign(store: RedisStore, keys: ControlKeys) -> int:
     """Keys under the templates of a contract that it leaves alone, for they were there before it."""
     with translated():

@@ -40,7 +40,7 @@ def again(scene: Scene, flow: Flow, *options: str) -> None:
 
 @pytest.mark.parametrize("card", [CARD, BY_SLUG], ids=["by_id", "by_map"])
 def test_keys_of_an_application_stay(shared: Scene, card: dict[str, Any]) -> None:
-    """Keys that were under a template before the contract stay through copies and changes, of any type and of
+    """Keys that were under a template before the contract stay through copies, changes and repairs, of any type and of
     documents that the filter leaves out; a document with such a key takes it over, and `--adopt` takes them all."""
     short = "own-" + ("id" if card is CARD else "map")
     prefix = f"{shared.token}:{short}:card:"
@@ -66,6 +66,10 @@ def test_keys_of_an_application_stay(shared: Scene, card: dict[str, Any]) -> Non
     flow.collection.delete_one({"_id": "draft"})
     flow.collection.delete_one({"_id": 4})
     again(shared, flow)
+    assert_there()
+    reach = {"SYNCD_REDIS_URL": shared.reach["redis_url"], "SYNCD_MONGO_URI": shared.reach["mongo_uri"]}
+    check = syncd("reconcile", flow.contract, "--repair", "--contracts", shared.contracts.path, **reach)
+    assert check.returncode == 0, check.stdout + check.stderr
     assert_there()
     flow.redis.delete(flow.names.control("position"))
     again(shared, flow)
