@@ -46,7 +46,7 @@ def _described(store: RedisStore, orphan: Orphan) -> dict[str, Any]:
         "templates": [
             {
                 "projection": shape.name,
-                "key": shape.template.text,
+                "key": shape.template.shown,
                 "type": shape.type,
                 "keys": sum(len(page) for page in keys_of(store, orphan.contract, shape)),
             }

@@ -68,10 +68,17 @@ def _print_table(said: dict[str, Any]) -> None:
         # A live lane that is late has no error; that a lane copies stands in the table.
         if (why := lane["error"] or lane["complaint"]) and why != lane["state"]:
             typer.echo(f"{_name(lane)}: {why}")
+        if (unfit := lane.get("unfit_keys")) and unfit["count"]:
+            typer.echo(_unfit(lane, unfit))
     for line in _elsewhere(said["lanes"]):
         typer.echo(line)
     for problem in said["contracts"]["problems"]:
         typer.echo(f"the last edit was refused: {problem}")
+
+
+def _unfit(lane: dict[str, Any], unfit: dict[str, Any]) -> str:
+    count = f"{unfit['count']} keys" if unfit["count"] > 1 else "1 key"
+    return f"{_name(lane)}: {count} left out, such as {unfit['example']}: {unfit['why']}"
 
 
 def _row(lane: dict[str, Any]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from syncd.contract.loaded import LoadedContract
 from syncd.contract.projection import Projection
 from syncd.contract.source import Path
-from syncd.contract.template import CONTROL_PREFIX, KeyTemplate, TemplateError, overlaps
+from syncd.contract.template import CONTROL_PREFIX, KeyTemplate, TemplateError, overlaps, template_of
 from syncd.errors import Problem
 
 MOST_COMPARED = 200_000
@@ -52,7 +52,7 @@ def keys_of(contracts: Sequence[LoadedContract]) -> Iterator[Keys]:
         for index, projection in contract.projections():
             if contract.sound("redis", index, "key"):
                 try:
-                    template = KeyTemplate.parse(projection.key)
+                    template = template_of(projection)
                 except TemplateError:
                     continue
                 yield Keys(contract, index, projection, template)
@@ -63,7 +63,7 @@ def templates_can_be_read(contracts: Sequence[LoadedContract]) -> Iterator[Probl
     for contract in contracts:
         for index, projection in contract.projections():
             try:
-                KeyTemplate.parse(projection.key)
+                template_of(projection)
             except TemplateError as error:
                 what, _, remedy = str(error).partition("|")
                 path = ("redis", index, "key")
@@ -82,10 +82,7 @@ def keys_are_unique_per_document(contracts: Sequence[LoadedContract]) -> Iterato
                 f"the key {keys.shown} has no placeholder", "add one that differs per document: {_id}"
             )
         elif not keys.template.separated:
-            what = (
-                f"two placeholders of {keys.shown} without a `:` between them, so that two documents can meet"
-            )
-            yield keys.problem(what, "put a `:` between the placeholders")
+            yield cannot_be_taken_apart(keys)
         elif (
             "_id" not in paths
             and keys.contract.sound("mongo", "unique")
@@ -94,6 +91,30 @@ def keys_are_unique_per_document(contracts: Sequence[LoadedContract]) -> Iterato
             names = ", ".join(sorted(paths))
             remedy = f"add {{_id}}, or state the unique index that covers it: mongo.unique: [[{names}]]"
             yield keys.problem(f"the key {keys.shown} is not unique per document", remedy)
+
+
+def cannot_be_taken_apart(keys: Keys) -> Problem:
+    """Of a key that could be read in two ways."""
+    if sum(one.starred for one in keys.template.placeholders) > 1:
+        what = f"two placeholders of {keys.shown} that may hold a `:`, so that two documents can meet"
+        return keys.problem(what, "star one of them at most")
+    what = f"two placeholders of {keys.shown} without a `:` between them, so that two documents can meet"
+    return keys.problem(what, "put a `:` between the placeholders")
+
+
+def what_is_said_of_keys_fits(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """`key_values` and `key_types` are about the placeholders of the key."""
+    for keys in keys_of(contracts):
+        for name in ("key_values", "key_types"):
+            place: Path = ("redis", keys.at, name)
+            if keys.is_stream and name in keys.projection.model_fields_set and keys.contract.sound(*place):
+                what = f"`{name}` is for keys with placeholders, and a stream is one key"
+                yield keys.contract.problem_at_key(place, what, "leave it out")
+        for path in () if keys.is_stream else keys.projection.key_types:
+            if path not in keys.template.paths and keys.contract.sound("redis", keys.at, "key_types"):
+                what = f"no placeholder of {keys.shown} has this path"
+                remedy = f"name one of {', '.join(dict.fromkeys(keys.template.paths))}, or leave it out"
+                yield keys.contract.problem_at_key(("redis", keys.at, "key_types", path), what, remedy)
 
 
 def keys_leave_control_keys_alone(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
@@ -157,6 +178,7 @@ def _two_owners(keys: Keys, examples: dict[Keys, str]) -> Problem:
 RULES = (
     templates_can_be_read,
     keys_are_unique_per_document,
+    what_is_said_of_keys_fits,
     keys_leave_control_keys_alone,
     keys_have_one_owner,
 )

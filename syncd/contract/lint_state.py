@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from syncd.contract.lint_append import path_can_be_set
-from syncd.contract.lint_keys import keys_of
+from syncd.contract.lint_keys import Keys, cannot_be_taken_apart, keys_of
 from syncd.contract.loaded import LoadedContract
 from syncd.contract.projection import FieldTtl, Projection
 from syncd.errors import Problem
@@ -25,12 +25,42 @@ def _projections(contracts: Sequence[LoadedContract]) -> Iterator[tuple[LoadedCo
 
 
 def keys_can_be_turned(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
-    """The key alone says which document it is."""
+    """The key alone says which document it is: by {_id}, or as a whole."""
     for keys in keys_of(list(_captured(contracts))):
         paths = keys.template.paths
-        if paths and paths != ("_id",) and not keys.is_stream:
-            what = f"the key {keys.shown} does not tell the `_id` of its document"
-            yield keys.problem(what, "write one placeholder, {_id}, and text around it")
+        if not paths or paths == ("_id",) or keys.is_stream:
+            continue
+        if keys.contract.contract.is_two_way:
+            what = (
+                f"the key {keys.shown} does not follow from the `_id` of its document, which both ways need"
+            )
+            yield keys.problem(what, "write one placeholder, {_id}, or {_id*} where it holds `:`")
+        elif "_id" in paths:
+            what = f"{{_id}} is not all of {keys.shown}, so that two keys could have one `_id`"
+            yield keys.problem(what, "give that part another name; without {_id} the `_id` is the whole key")
+        elif not keys.template.separated:
+            yield cannot_be_taken_apart(keys)
+        else:
+            yield from _parts_can_be_fields(keys)
+
+
+def _parts_can_be_fields(keys: Keys) -> Iterator[Problem]:
+    """Every placeholder goes to a path of its own."""
+    projection = keys.projection
+    specs = [*(projection.fields or {}).values(), *([projection.value] if projection.value else [])]
+    others = [spec.from_ for spec in specs if spec.from_]
+    others += [projection.ttl.field] if isinstance(projection.ttl, FieldTtl) else []
+    for path in dict.fromkeys(keys.template.paths):
+        yield from path_can_be_set(keys.contract, keys.path, path)
+        if any(
+            _meet(path, other) for other in (*others, *(one for one in keys.template.paths if one != path))
+        ):
+            what = f"the path of {{{path}}} in {keys.shown} is that of another field, or inside it"
+            yield keys.problem(what, "give each a path of its own")
+
+
+def _meet(one: str, other: str) -> bool:
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
 
 
 def expiries_can_be_kept(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
@@ -56,8 +86,7 @@ def expiries_can_be_kept(contracts: Sequence[LoadedContract]) -> Iterator[Proble
 def _meets_a_field(contract: LoadedContract, at: int, projection: Projection, path: str) -> Iterator[Problem]:
     specs = [*(projection.fields or {}).values(), *([projection.value] if projection.value else [])]
     for spec in specs:
-        mine, theirs = f"{path}.", f"{spec.from_}."
-        if spec.from_ and (mine.startswith(theirs) or theirs.startswith(mine)):
+        if spec.from_ and _meet(path, spec.from_):
             what = "its path is that of a field, or inside it"
             yield contract.problem(("redis", at, "ttl", "field"), what, "name a path of its own")
             return

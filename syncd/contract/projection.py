@@ -19,6 +19,8 @@ from syncd.contract.values import (
     ELEMENTS,
     DurationMs,
     FieldType,
+    KeyType,
+    KeyValues,
     Model,
     Name,
     Path,
@@ -131,7 +133,19 @@ class Projection(Model):
         max_length=512,
         description='Key template, such as "movie:{_id}"; of a stream, its key. Towards Redis all keys of the template '
         "belong to syncd: it overwrites what others write there, and deletes what has no document; what was there "
-        "before the contract stays, see `sync.adopt`.",
+        "before the contract stays, see `sync.adopt`. From Redis to MongoDB without {_id} every placeholder becomes a "
+        "field, and the whole key the `_id`. One placeholder, {path*}, may hold `:`.",
+    )
+    key_values: KeyValues = Field(
+        "encoded",
+        exclude_if=lambda said: said == "encoded",
+        description="How values stand in keys. `encoded`: typed, with `%XX` for what separates. `text`: as they stand, "
+        "always strings unless `key_types` says otherwise, as applications write keys.",
+    )
+    key_types: dict[str, KeyType] = Field(
+        default_factory=dict,
+        exclude_if=lambda said: not said,
+        description="Types of values in keys, by the path of the placeholder, such as {at: epoch}.",
     )
     ttl: Ttl | None = Field(
         None,

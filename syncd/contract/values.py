@@ -118,6 +118,12 @@ FieldType: TypeAlias = Literal[
 ]  # fmt: skip
 DATES = frozenset({"date", "epoch", "epoch_ms", "epoch_us"})
 """Types that are a moment in MongoDB."""
+KeyType: TypeAlias = Literal[
+    "string", "int", "long", "double", "decimal", "bool", "date", "epoch", "epoch_ms", "epoch_us",
+    "objectId", "uuid",
+]  # fmt: skip
+"""Types that one value in a key may have."""
+KeyValues: TypeAlias = Literal["encoded", "text"]
 ELEMENTS = frozenset({"set", "zset", "list"})
 """Redis types that hold elements and no fields."""
 VectorType: TypeAlias = Literal["float32", "float16"]

@@ -201,7 +201,7 @@ class SnapshotReader:
         # What another contract takes, with its map, is not ours to remove, also while that one has yet to begin.
         given = {text for name, text in self._plan.templates if name != self._plan.name}
         retired = [
-            Retired(name, kind, KeyTemplate.parse(template))
+            Retired(name, kind, KeyTemplate.recorded(template))
             for name, template, kind in position.owned
             if (name, template) not in present and template not in given
         ]
@@ -223,7 +223,7 @@ class SnapshotReader:
             if not self._may(position, found):
                 raise SweepLimitError(
                     self._plan.name,
-                    f"{found.keys} keys of `{shape.template.text}`, which the contract has no more, would go, and "
+                    f"{found.keys} keys of `{shape.template.shown}`, which the contract has no more, would go, and "
                     f"{self._shown_source} gives {self._copied} documents in their place",
                 )
 

@@ -32,7 +32,7 @@ class Strangers:
     def note(self, owned: list[list[str]], stop: threading.Event) -> None:
         """Look whose keys are there, under each template that no contract had before. `owned`: what this one wrote
         under others."""
-        before = [KeyTemplate.parse(template) for _, template, _ in owned]
+        before = [KeyTemplate.recorded(template) for _, template, _ in owned]
         for shape, template in self._new():
             count, word = 0, "ok"
             for keys in self._unowned(shape, [one for one in before if one.text != template]):

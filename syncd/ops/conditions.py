@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from syncd.contract.model import Contract
-from syncd.contract.template import KeyTemplate
+from syncd.contract.template import template_of
 from syncd.errors import Problem
 from syncd.stores.capabilities import Capabilities
 
@@ -109,7 +109,7 @@ def _evicts_what_expires(states: list[Contract], policy: str) -> Iterator[Findin
 
 def _moves(contract: Contract) -> bool:
     """Whether a key is no function of `_id`."""
-    return any(not KeyTemplate.parse(projection.key).by_id for projection in contract.redis)
+    return any(not template_of(projection).by_id for projection in contract.redis)
 
 
 def _names(contracts: list[Contract]) -> tuple[str, ...]:

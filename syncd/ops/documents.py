@@ -12,7 +12,7 @@ from pymongo.errors import OperationFailure
 
 from syncd.contract.model import Contract
 from syncd.contract.projection import FieldTtl
-from syncd.contract.template import KeyTemplate
+from syncd.contract.template import template_of
 from syncd.errors import ProjectionError, SettingsError
 from syncd.ops.conditions import Finding
 from syncd.plan.change import Dead
@@ -178,5 +178,5 @@ _KEY_REMEDY = (
 
 
 def _is_of_key(contract: Contract, detail: str) -> bool:
-    templates = (KeyTemplate.parse(one.key).text for one in contract.redis)
+    templates = (template_of(one).text for one in contract.redis)
     return any(f"key template `{text}`" in detail for text in templates)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from syncd.contract.model import Contract
-from syncd.contract.template import KeyTemplate
+from syncd.contract.template import KeyTemplate, template_of
 from syncd.ops.conditions import Finding
 from syncd.plan.change import Retired
 from syncd.plan.claims import INDEX, KEY, key_claim
@@ -36,7 +36,7 @@ class Names:
     def look(self, contract: Contract) -> Iterator[Finding]:
         """Of one contract from MongoDB to Redis."""
         for projection in contract.redis:
-            template = KeyTemplate.parse(projection.key)
+            template = template_of(projection)
             claim = key_claim(template, projection.projection, projection.type)
             yield from self._taken(contract, [name for name in self._claims if claim.meets(name)])
             shape = Retired(projection.projection, projection.type, template)
@@ -66,7 +66,7 @@ class Names:
             at_least = "" if whole else "at least "
             yield Finding(
                 "data",
-                f"{at_least}{count} keys under `{shape.template.text}` were not written by syncd, such as {shown}; "
+                f"{at_least}{count} keys under `{shape.template.shown}` were not written by syncd, such as {shown}; "
                 "they stay, unless a document has such a key, which then replaces what it holds",
                 "choose another prefix; or, where they may go, `sync: {adopt: true}` or `syncd snapshot NAME --adopt`",
                 (), (contract.name,),
@@ -82,7 +82,7 @@ class Names:
     def _found(self, shape: Retired) -> tuple[int, list[str], bool]:
         """How many, some of them, and whether that is all."""
         count, samples, end = 0, list[str](), time.monotonic() + LONGEST_S
-        before = [KeyTemplate.parse(text) for text in self._written()]
+        before = [KeyTemplate.recorded(text) for text in self._written()]
         for page in KeyScan(self._redis, ControlKeys("")).keys(shape):
             found = [
                 key for key in page

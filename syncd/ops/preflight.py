@@ -9,10 +9,11 @@ from pymongo.errors import OperationFailure
 
 from syncd.contract.loaded import ContractSet, LoadedContract
 from syncd.contract.source import Path
-from syncd.contract.template import KeyTemplate
+from syncd.contract.template import template_of
 from syncd.errors import CapabilityError, FatalError, Problem, SettingsError
 from syncd.ops.conditions import Finding, conditions, refused, shared_streams
 from syncd.ops.documents import look_at_documents
+from syncd.ops.fitting import fitting
 from syncd.ops.names import Names
 from syncd.plan.append import appends, compile_append
 from syncd.plan.compile import compile_contract
@@ -71,6 +72,7 @@ def preflight(contracts: ContractSet, settings: Settings) -> Report:
             server,
             {name for one in findings for name in one.contracts if one.problem},
         )
+        findings += fitting(contracts, redis)
         return Report([str(deployment), str(server)], findings)
     finally:
         mongo.close()
@@ -111,7 +113,7 @@ def _events(loaded: LoadedContract, redis: RedisStore) -> Iterator[Problem]:
 def _probe(loaded: LoadedContract, redis: RedisStore) -> None:
     """Where the option is hidden only an event tells."""
     projection = loaded.contract.redis[0]
-    pattern = scan_pattern(KeyTemplate.parse(projection.key))
+    pattern = scan_pattern(template_of(projection))
     subscriber = Subscriber(redis, ControlKeys(loaded.contract.name), pattern, lambda key, event: None)
     subscriber.start()
     try:
@@ -180,7 +182,7 @@ def _collection(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
         if index.get("unique") and "partialFilterExpression" not in index
     ]
     for at, projection in loaded.projections():
-        paths = set(KeyTemplate.parse(projection.key).paths)
+        paths = set(template_of(projection).paths)
         if "_id" not in paths and not any(fields <= paths for fields in unique):
             yield loaded.problem(
                 ("redis", at, "key"),

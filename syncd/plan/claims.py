@@ -23,7 +23,6 @@ KEY, INDEX = "key ", "index "
 MONGO, APPEND, BOTH = "mongo", "append", "both"
 """Kinds of contracts; those that write keys to MongoDB are called by their capture, `outbox` or `keyspace`."""
 _MAGIC = re.compile(r"([\^$()%.\[\]*+\-?])")
-_VALUE = "[^:{}]*"
 
 
 class Claim(NamedTuple):
@@ -50,7 +49,7 @@ class Claim(NamedTuple):
             return True
         if self.template is None or not other.startswith(KEY):
             return False
-        return _meet(KeyTemplate.parse(self.template), KeyTemplate.parse(other.removeprefix(KEY)))
+        return _meet(KeyTemplate.recorded(self.template), KeyTemplate.recorded(other.removeprefix(KEY)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ def templates_of(plans: Iterable[ContractPlan]) -> Templates:
 
 def others_that_meet(plan: ContractPlan, template: KeyTemplate) -> list[KeyTemplate]:
     """Templates of the other contracts of the set that may have a key of this one."""
-    others = (KeyTemplate.parse(text) for name, text in plan.templates if name != plan.name)
+    others = (KeyTemplate.recorded(text) for name, text in plan.templates if name != plan.name)
     return [other for other in others if _meet(template, other)]
 
 
@@ -106,7 +105,9 @@ def claims_of(plan: ContractPlan) -> Claims:
 
 def key_claim(template: KeyTemplate, projection: str, redis_type: str) -> Claim:
     """The claim on the keys of one template."""
-    pattern = _VALUE.join(_MAGIC.sub(r"%\1", literal) for literal in template.literals)
+    first, *literals = (_MAGIC.sub(r"%\1", literal) for literal in template.literals)
+    values = (f"[^{one.never_holds}]*" if one.never_holds else ".*" for one in template.placeholders)
+    pattern = first + "".join(value + literal for value, literal in zip(values, literals, strict=True))
     return Claim(KEY + template.text, projection, redis_type, template.by_id, f"^{pattern}$")
 
 

@@ -21,7 +21,6 @@ from syncd.plan.digest import digest_of
 from syncd.plan.misfits import Misfits
 from syncd.plan.paths import server_projection
 from syncd.plan.project import Shape
-from syncd.plan.raw import RAW
 from syncd.plan.searchable import label_separator
 
 
@@ -116,19 +115,19 @@ class Plan(ContractPlan):
         """
         if self.contract.sync.on_delete == "ignore" and (deleted or self.filter is None):
             return []
-        if ident.startswith(RAW):  # of no key
-            return [shape.drop(ident, document_id) for shape in self.shapes if not shape.by_id]
-        return [shape.drop(ident, document_id) for shape in self.shapes]
+        return [
+            shape.drop(ident, document_id)
+            for shape in self.shapes
+            if not shape.by_id or shape.key_if_any(ident, document_id) is not None
+        ]
 
     def patches(self, ident: str, document_id: Any, deltas: list[Delta]) -> list[Write]:
         """Several deltas of one document, oldest first, as one patch a shape; nothing for a shape untouched."""
         writes: list[Write] = []
         for at, shape in enumerate(self.shapes):
             sets, removed = deltas[0][at] if len(deltas) == 1 else _merge(at, deltas, {})
-            if sets or removed:
-                writes.append(
-                    Patch(shape, ident, shape.key_of(ident, document_id), sets, removed, shape.ttl_ms)
-                )
+            if (sets or removed) and (key := shape.key_if_any(ident, document_id)) is not None:
+                writes.append(Patch(shape, ident, key, sets, removed, shape.ttl_ms))
         return writes
 
     def patched(self, writes: list[Write], deltas: list[Delta]) -> list[Write] | None:

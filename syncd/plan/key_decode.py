@@ -40,7 +40,7 @@ def decode_key_value(text: str) -> Any:
         return _decode_plain(text)
     if text.startswith(RAW):
         return RawId.parse(text)
-    value = _decode_tagged(text[2:]) if text.startswith("%~") else _unescape(text)
+    value = _decode_tagged(text[2:]) if text.startswith("%~") else unescape(text)
     try:
         spelled = encode_key_value(value)
     except (ProjectionError, RecursionError, ArithmeticError) as error:
@@ -78,7 +78,8 @@ def _decode_tagged(text: str) -> Any:
         raise ValueError(_NO_TEXT) from error
 
 
-def _unescape(text: str) -> str:
+def unescape(text: str) -> str:
+    """Back. Raises ValueError for what is not UTF-8."""
     return _ESCAPE_RUN.sub(lambda run: bytes.fromhex(run[0].replace("%", "")).decode(), text)
 
 
@@ -108,7 +109,7 @@ def _decode_timestamp(text: str) -> Timestamp:
 
 def _decode_regex(text: str) -> Regex[str]:
     pattern, _, flags = text.rpartition("~")
-    return Regex(_unescape(pattern), sum(_FLAG_BITS[letter] for letter in flags))
+    return Regex(unescape(pattern), sum(_FLAG_BITS[letter] for letter in flags))
 
 
 def _decode_member(text: str) -> Any:
@@ -142,7 +143,7 @@ _DECODERS: dict[str, Callable[[str], Any]] = {
     "date": _decode_date,
     "ts": _decode_timestamp,
     "re": _decode_regex,
-    "js": lambda text: Code(_unescape(text)),
+    "js": lambda text: Code(unescape(text)),
     "jsw": _decode_member,
     "doc": _decode_member,
 }

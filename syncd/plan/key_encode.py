@@ -61,7 +61,8 @@ def encode_key_value(value: Any) -> str:
     return text
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """With `%XX` for what never stands in a key value."""
     return text.translate(_ESCAPES)
 
 
@@ -72,7 +73,7 @@ def _string(value: str) -> str:
             return f"%{ord(value[0]):02X}{value[1:]}"
     elif value.isalnum():
         return value
-    return _escape(HASH[str](value)) if NEVER_PLAIN.search(value) or not value.isascii() else value
+    return escape(HASH[str](value)) if NEVER_PLAIN.search(value) or not value.isascii() else value
 
 
 def _double(value: float) -> str:
@@ -107,12 +108,12 @@ def _base64(value: bytes) -> str:
 
 
 def _regex(value: Regex[Any]) -> str:
-    return f"%~re~{_escape(HASH[str](value.pattern))}~{regex_flags(value)}"
+    return f"%~re~{escape(HASH[str](value.pattern))}~{regex_flags(value)}"
 
 
 def _code(value: Code) -> str:
     if value.scope is None:
-        return f"%~js~{_escape(HASH[str](str(value)))}"
+        return f"%~js~{escape(HASH[str](str(value)))}"
     return f"%~jsw~{_bson(value)}"
 
 

@@ -7,20 +7,22 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from syncd.contract.template import CONTROL_PREFIX, KeyTemplate
+from syncd.contract.template import CONTROL_PREFIX, SEPARATOR, KeyTemplate, Placeholder, values_in
 from syncd.errors import ProjectionError
 from syncd.plan.key_decode import decode_key_value
 from syncd.plan.key_encode import PART, encode_key_value
-from syncd.plan.raw import RAW
+from syncd.plan.key_parts import text_of, value_of
 
 __all__ = [
-    "decode_key_value", "encode_key_value", "is_ident", "key_parser", "parse_key", "render", "scan_pattern",
+    "decode_key_value", "encode_key_value", "is_ident", "key_parser", "key_reader", "parse_key", "render",
+    "scan_pattern",
 ]  # fmt: skip
 
 _GLOB_SPECIAL = re.compile(r"([*?\[\]\\^])")
 
 Render: TypeAlias = Callable[[Mapping[str, Any]], str]
 Parse: TypeAlias = Callable[[bytes], dict[str, Any] | None]
+Read: TypeAlias = Callable[[bytes], dict[str, Any]]
 
 
 def render(template: KeyTemplate) -> Render:
@@ -40,7 +42,7 @@ def _render_guarded(template: KeyTemplate) -> Render:
         if key.startswith(CONTROL_PREFIX):
             raise ProjectionError(
                 "control_key",
-                f"the values for key template `{template.text}` give a key that begins with `{CONTROL_PREFIX}`, which "
+                f"the values for key template `{template.shown}` give a key that begins with `{CONTROL_PREFIX}`, which "
                 "are syncd's own",
             )
         return key
@@ -49,16 +51,16 @@ def _render_guarded(template: KeyTemplate) -> Render:
 
 
 def _render(template: KeyTemplate) -> Render:
-    if len(template.paths) == 1 and "." not in template.paths[0]:
+    if len(template.paths) == 1 and "." not in template.paths[0] and template.is_plain:
         return _render_member(template)
     first = template.literals[0]
-    values = [_value_at(path, template) for path in template.paths]
+    values = [_value_at(placeholder, template) for placeholder in template.placeholders]
     rest = tuple(zip(values, template.literals[1:], strict=True))
 
     def many(document: Mapping[str, Any]) -> str:
         key = first
-        for value_of, literal in rest:
-            key += value_of(document) + literal
+        for text_at, literal in rest:
+            key += text_at(document) + literal
         return key
 
     return many
@@ -82,7 +84,8 @@ def _render_member(template: KeyTemplate) -> Render:
     return one
 
 
-def _value_at(path: str, template: KeyTemplate) -> Render:
+def _value_at(placeholder: Placeholder, template: KeyTemplate) -> Render:
+    path, encode = placeholder.path, text_of(placeholder)
     parts = path.split(".")
 
     def encoded(document: Mapping[str, Any]) -> str:
@@ -95,10 +98,9 @@ def _value_at(path: str, template: KeyTemplate) -> Render:
                 raise _in_template(path, template, "key_field_type", "leads through an array") from None
             raise _missing(path, template) from None
         try:
-            text: str = PART[type(value)](value)
+            return encode(value)
         except ProjectionError as error:
             raise _in_template(path, template, error.reason, error.detail) from None
-        return text
 
     return encoded
 
@@ -108,7 +110,7 @@ def _missing(path: str, template: KeyTemplate) -> ProjectionError:
 
 
 def _in_template(path: str, template: KeyTemplate, reason: str, what: str) -> ProjectionError:
-    return ProjectionError(reason, f"field `{path}` of key template `{template.text}` {what}")
+    return ProjectionError(reason, f"field `{path}` of key template `{template.shown}` {what}")
 
 
 def is_ident(text: str) -> bool:
@@ -127,34 +129,69 @@ def parse_key(template: KeyTemplate, key: bytes) -> dict[str, Any] | None:
 
 @lru_cache(maxsize=256)
 def key_parser(template: KeyTemplate) -> Parse:
-    """`parse_key`, prepared for one template.
-
-    Raises ValueError for a template in which nothing separates two placeholders: its keys can be read in more
-    than one way.
-    """
-    if not template.separated:
-        raise ValueError(f"nothing separates the values in keys of template `{template.text}`")
-    pieces = map(re.escape, template.literals)
-    pattern = re.compile("([^:{}]*)".join(pieces), re.DOTALL)
-    paths = template.paths
-    repeats = len(set(paths)) < len(paths)
-
-    may_be_control, control = template.may_be_control, CONTROL_PREFIX.encode()
+    """`parse_key`, prepared for one template. Raises as `key_reader` does."""
+    read = key_reader(template)
 
     def parse(key: bytes) -> dict[str, Any] | None:
-        if may_be_control and key.startswith(control):
-            return None
         try:
-            match = pattern.fullmatch(key.decode())
-            if match is None or (repeats and not _agree(paths, match.groups())):
-                return None
-            if any(text.startswith(RAW) for text in match.groups()):
-                return None
-            return {path: decode_key_value(text) for path, text in zip(paths, match.groups(), strict=True)}
-        except ValueError:  # not UTF-8, or not the text of a value
+            return read(key)
+        except ProjectionError:
             return None
 
     return parse
+
+
+@lru_cache(maxsize=256)
+def key_reader(template: KeyTemplate, *, exact: bool = True) -> Read:
+    """A function from keys to their values, by path. It raises ProjectionError (`foreign_key`) for a key that does not
+    fit; the detail says why, without a value.
+
+    `exact`: a key is read only if `render` gives it for these values. Raises ValueError for a template whose keys can
+    be read in more than one way.
+    """
+    if not template.separated:
+        raise ValueError(f"nothing separates the values in keys of template `{template.shown}`")
+    paths = template.paths
+    values = [value_of(placeholder, exact=exact) for placeholder in template.placeholders]
+    repeats = len(set(paths)) < len(paths)
+    may_be_control, control = template.may_be_control, CONTROL_PREFIX.encode()
+
+    def read(key: bytes) -> dict[str, Any]:
+        if may_be_control and key.startswith(control):
+            raise _foreign(template, f"keys that begin with `{CONTROL_PREFIX}` are syncd's own")
+        try:
+            texts = values_in(template, key.decode())
+        except UnicodeDecodeError:
+            raise _foreign(template, "its bytes are not UTF-8") from None
+        if texts is None:
+            raise _foreign(template, _why_apart(template, key.decode()))
+        if repeats and not _agree(paths, texts):
+            raise _foreign(template, "a placeholder that stands twice has two values")
+        found = {}
+        for path, text, value in zip(paths, texts, values, strict=True):
+            try:
+                found[path] = value(text)
+            except ProjectionError as error:
+                raise _foreign(template, f"{path}: {error.detail}") from None
+        return found
+
+    return read
+
+
+def _foreign(template: KeyTemplate, why: str) -> ProjectionError:
+    return ProjectionError("foreign_key", f"does not fit the key template `{template.shown}`: {why}")
+
+
+def _why_apart(template: KeyTemplate, key: str) -> str:
+    """Of a key of another form."""
+    separators = sum(literal.count(SEPARATOR) for literal in template.literals)
+    if separators < key.count(SEPARATOR) and not any(one.starred for one in template.placeholders):
+        return "a value would hold a `:`; write a placeholder for each part, or {path*} for the one that may hold it"
+    if separators > key.count(SEPARATOR):
+        return "it has fewer parts"
+    if set("{}") & set(key) and not all(one.as_text for one in template.placeholders):
+        return "a value would hold a brace; `key_values: text` takes it as it stands"
+    return "the text between its values is another"
 
 
 def _agree(paths: tuple[str, ...], texts: tuple[str, ...]) -> bool:

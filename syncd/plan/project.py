@@ -10,7 +10,7 @@ from bson.datetime_ms import DatetimeMS
 
 from syncd.contract.indexed import entries_of
 from syncd.contract.projection import FieldSpec, FieldTtl, Projection
-from syncd.contract.template import KeyTemplate
+from syncd.contract.template import template_of
 from syncd.errors import ProjectionError
 from syncd.plan.change import Content, Drop, Put
 from syncd.plan.codec import HashEncoder, dump_json, hash_field, to_hash, to_json
@@ -48,7 +48,7 @@ class Shape:
     def __init__(self, projection: Projection, hmac_key: bytes | None, misfits: Misfits) -> None:
         self.name = projection.projection
         self.type = projection.type
-        self.template = KeyTemplate.parse(projection.key)
+        self.template = template_of(projection)
         self.by_id = self.template.by_id
         self._single = projection.value is not None
         self._whole = projection.whole
@@ -79,8 +79,10 @@ class Shape:
         self.reads = self._all_reads(projection, fields)
         self._render = render(self.template)
         # Where the key is a function of _id alone, its text is known before any document is.
-        is_plain = self.template.paths == ("_id",) and not self.template.may_be_control
-        self._once = self.template.literals if is_plain else None
+        is_once = (
+            self.template.paths == ("_id",) and self.template.is_plain and not self.template.may_be_control
+        )
+        self._once = self.template.literals if is_once else None
 
     def _all_reads(self, projection: Projection, fields: list[Field]) -> set[str] | None:
         if self._whole or any(field.reads is None for field in fields):
@@ -107,6 +109,13 @@ class Shape:
         if self._once is not None and not ident.startswith(RAW):
             return f"{self._once[0]}{ident}{self._once[1]}"
         return self._render({"_id": document_id})
+
+    def key_if_any(self, ident: str, document_id: Any) -> str | None:
+        """The same; None for an `_id` that has no key, whose document is a dead letter."""
+        try:
+            return self.key_of(ident, document_id)
+        except ProjectionError:
+            return None
 
     def ttl(self, document: Mapping[str, Any]) -> int:
         """0 none, > 0 milliseconds from now, < 0 minus a moment in epoch milliseconds."""

@@ -17,13 +17,13 @@ from bson.datetime_ms import DatetimeMS
 
 from syncd.contract.model import Contract
 from syncd.contract.projection import FieldTtl
-from syncd.contract.template import KeyTemplate
+from syncd.contract.template import KeyTemplate, template_of
 from syncd.errors import ProjectionError
 from syncd.plan.base import ContractPlan
 from syncd.plan.bson_values import in_field
 from syncd.plan.dates import check_years
 from syncd.plan.entry_field import EntryField, entry_field
-from syncd.plan.keys import key_parser, scan_pattern
+from syncd.plan.keys import Read, key_reader, render, scan_pattern
 from syncd.plan.misfits import Misfits
 from syncd.plan.paths import MISSING
 
@@ -86,24 +86,51 @@ class StatePlan(ContractPlan):
         """For SCAN: all keys of the contract, and perhaps others."""
         return scan_pattern(self.template)
 
+    @property
+    def key_paths(self) -> tuple[str, ...]:
+        """Where values of the key go in the document; none where the key holds the `_id` alone."""
+        return () if self.template.by_id else tuple(dict.fromkeys(self.template.paths))
+
+    @property
+    def _read(self) -> Read:
+        return key_reader(self.template, exact=self.template.by_id)
+
     def document_id(self, key: bytes) -> Any:
-        """The `_id` that a key stands for. Raises ProjectionError (`foreign_key`) for one of another template."""
-        said = key_parser(self.template)(key)
-        if said is None:
-            raise ProjectionError("foreign_key", f"no key of the template `{self.template.text}`")
-        return said["_id"]
+        """The `_id` that a key stands for. Raises ProjectionError (`foreign_key`) for one that does not fit."""
+        said = self._read(key)
+        return said["_id"] if self.template.by_id else key.decode()
 
     def owns(self, key: bytes) -> bool:
         """Whether a key stands for a document of the contract."""
-        return key_parser(self.template)(key) is not None
+        return not self.why_not(key)
 
-    def key(self, ident: str) -> str:
-        """The key whose `_id` has this text in keys."""
-        before, after = self.template.literals
-        return f"{before}{ident}{after}"
+    def why_not(self, key: bytes) -> str:
+        """Why a key stands for none; empty where it does."""
+        try:
+            self._read(key)
+        except ProjectionError as error:
+            return error.detail
+        return ""
+
+    def key(self, document_id: Any) -> bytes | None:
+        """The key of a document; None for an `_id` that no key has."""
+        if not self.template.by_id:
+            key = document_id.encode(errors="replace") if isinstance(document_id, str) else None
+            return key if key is not None and self.owns(key) else None
+        try:
+            return render(self.template)({"_id": document_id}).encode()
+        except ProjectionError:
+            return None
+
+    def update_of(self, key: bytes, found: Found) -> Update:
+        """What is to be written of a key that is there. Raises ProjectionError where something does not fit."""
+        update = self.update(found)
+        if self.key_paths:
+            update.set.update(self._read(key))
+        return update
 
     def update(self, found: Found) -> Update:
-        """What is to be written of a key that is there. Raises ProjectionError where something does not fit."""
+        """The same, of the content alone."""
         if found.type != self.type:
             raise ProjectionError("wrong_type", f"the key is a {found.type}, the contract says {self.type}")
         update = Update({}, [])
@@ -184,7 +211,7 @@ def compile_state(contract: Contract, misfits: Misfits | None = None) -> StatePl
         fingerprint=digest.hexdigest(),
         projection=projection.projection,
         type=TYPES.get(projection.type, projection.type),
-        template=KeyTemplate.parse(projection.key),
+        template=template_of(projection),
         fields=tuple(entry_field(name, spec, note(name)) for name, spec in (projection.fields or {}).items()),
         value=None if projection.value is None else entry_field("value", projection.value, note("value")),
         misfits=misfits,

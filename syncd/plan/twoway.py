@@ -29,7 +29,6 @@ from syncd.plan.fields import Field, compile_field
 from syncd.plan.merge import Base, Rules
 from syncd.plan.paths import MISSING
 from syncd.plan.project import Shape
-from syncd.plan.raw import RAW
 from syncd.plan.state import Found, StatePlan, compile_state, members_of
 
 
@@ -106,7 +105,8 @@ class TwoWayPlan(Plan):
 
     def drops(self, ident: str, document_id: Any, *, deleted: bool) -> list[Write]:
         """A mark; nothing for a document that had no key."""
-        return [] if ident.startswith(RAW) else [self.mark(ident, document_id)]
+        mark = self.mark_or_letter(ident, document_id, {})
+        return [mark] if isinstance(mark, Mark) else []
 
     def patches(self, ident: str, document_id: Any, deltas: list[Delta]) -> list[Write]:
         """A mark."""

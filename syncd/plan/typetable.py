@@ -135,6 +135,10 @@ same text exactly where MongoDB holds them equal, so a key belongs to one `_id`.
 
 - `:`, `{` and `}` never come out of a value, so what separates placeholders stays unambiguous, and no value makes
   a hash tag of Redis Cluster.
+- A placeholder with a star, `{path*}`, may hold `:`, which then stands as it is. One of a template may have one.
+- With `key_types` a value has the text that a hash field of that type has, escaped alike. With `key_values: text` nothing is
+  escaped, and values are strings unless `key_types` says otherwise; see [keys as applications write
+  them](../how-to/keys.md). A value that would not come back as it is has no key: `key_field_type`.
 - A path in a template leads through objects, never through arrays.
 - Equality is that of MongoDB's own index, without a collation. undefined, which MongoDB refuses as `_id`, is read
   as null.

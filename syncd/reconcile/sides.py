@@ -127,8 +127,8 @@ class KeySides(Sides):
             documents, self._time = lookup.chunk(cursor, size, self._time)
             if not documents:
                 return
-            keys = [self._state.key(encode_key_value(document["_id"])).encode() for document in documents]
-            yield len(documents), self._states.absent([key for key in keys if self._state.owns(key)])
+            keys = [self._state.key(document["_id"]) for document in documents]
+            yield len(documents), self._states.absent([key for key in keys if key is not None])
             cursor = {"_id": documents[-1]["_id"]}
 
     def _read(self, keys: Sequence[bytes]) -> dict[bytes, Document]:

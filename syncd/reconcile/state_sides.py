@@ -28,7 +28,7 @@ class StateSides(KeySides):
     def __init__(self, plan: StatePlan, mongo: MongoStore, redis: RedisStore, site: str, policy: str) -> None:
         """`site`: whose documents these are. `policy`: how Redis evicts keys."""
         paths = [".".join(field.path) for field in (*plan.fields, *([plan.value] if plan.value else []))]
-        paths += ["_syncd", *([plan.expires_at] if plan.expires_at else [])]
+        paths += [*plan.key_paths, "_syncd", *([plan.expires_at] if plan.expires_at else [])]
         wanted = server_projection(paths)
         super().__init__(redis, plan, Lookup(mongo, Part(plan.namespace, None, wanted)))
         self._plan, self._site, self._policy = plan, site, policy
@@ -47,7 +47,7 @@ class StateSides(KeySides):
         sights = {}
         for key, found in states.found.items():
             document = documents.get(key)
-            if (flaw := self._flaw(found, document, states.moment // 1000)) is not None:
+            if (flaw := self._flaw(key, found, document, states.moment // 1000)) is not None:
                 mark = Mark(self._plan.projection, key.decode(), *flaw)
                 sights[key] = Sight(
                     mark, self._content(found.digest), self._is_done(found), position=_position(document)
@@ -74,11 +74,11 @@ class StateSides(KeySides):
             found.digest
         ) == self._content(found.known)
 
-    def _flaw(self, found: Found, document: Document | None, now: int) -> Flaw | None:
+    def _flaw(self, key: bytes, found: Found, document: Document | None, now: int) -> Flaw | None:
         if not found.is_there:
             return None if document is None else self._without_key(found, document, now)
         try:
-            update = self._plan.update(found)
+            update = self._plan.update_of(key, found)
             return (MISSING, ()) if document is None else self._differing(update.set, update.unset, document)
         except ProjectionError as error:  # a dead letter says the same, once the lane has met it
             return CONTENT, (f"({error.reason})",)

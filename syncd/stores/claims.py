@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from syncd.plan.claims import Claims
+from syncd.contract.template import KeyTemplate
+from syncd.plan.claims import KEY, Claims
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
 
@@ -85,6 +86,16 @@ def wish_of(store: RedisStore, contract: str, claims: Claims) -> Wish:
 
 def _meets(claims: Claims, name: str) -> bool:
     return any(claim.meets(name) for claim in claims.claims)
+
+
+def claimed_by_others(store: RedisStore, contract: str) -> list[KeyTemplate]:
+    """The key templates that other contracts have."""
+    _, claims = read_claims(store)
+    return [
+        KeyTemplate.recorded(name.removeprefix(KEY))
+        for name, said in claims.items()
+        if name.startswith(KEY) and said["contract"] != contract and not said.get("free")
+    ]
 
 
 def read_left(store: RedisStore) -> Mapping[str, float]:

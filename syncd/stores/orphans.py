@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +75,7 @@ def _orphan(store: RedisStore, contract: str, left: float | None) -> Orphan:
         if left is not None and kind == MONGO:
             entries += json.loads(owned or "[]")
         for name, template, redis_type in entries:
-            shapes[name, template] = Retired(name, redis_type, KeyTemplate.parse(template))
+            shapes[name, template] = Retired(name, redis_type, KeyTemplate.recorded(template))
     with translated():
         outbox: Any = store.client.xlen(keys.outbox)
         dead: Any = store.client.xlen(keys.dead)
@@ -87,16 +87,21 @@ def keys_of(store: RedisStore, contract: str, shape: Retired) -> Iterator[list[s
     scan = KeyScan(store, ControlKeys(contract))
     _, claims = read_claims(store)
     present = [
-        KeyTemplate.parse(name.removeprefix(KEY))
+        _key_of(KeyTemplate.recorded(name.removeprefix(KEY)), said["kind"])
         for name, said in claims.items()
         # Keys of a contract to MongoDB are an application's, also where it left. Of the others the map says which keys
         # are theirs; the function that removes looks there.
         if name.startswith(KEY) and (said["kind"] != MONGO or (said["by_id"] and not said.get("free")))
     ]
     for page in _pages(scan, shape):
-        keys = [key for key in page if not any(parse_key(template, key) is not None for template in present)]
+        keys = [key for key in page if not any(is_key(key) for is_key in present)]
         if keys:
             yield [key.decode(errors="surrogateescape") for key in keys]
+
+
+def _key_of(template: KeyTemplate, kind: str) -> Callable[[bytes], bool]:
+    """Whether a key is one of a template. Of an application's keys also those that syncd cannot read stay."""
+    return template.fits if kind != MONGO else lambda key: parse_key(template, key) is not None
 
 
 def _pages(scan: KeyScan, shape: Retired) -> Iterator[Sequence[bytes]]:

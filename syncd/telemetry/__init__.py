@@ -130,6 +130,7 @@ from syncd.telemetry.writebehind import foreign_keys as foreign_keys
 from syncd.telemetry.writebehind import group_lost as group_lost
 from syncd.telemetry.writebehind import keys_compared as keys_compared
 from syncd.telemetry.writebehind import keys_gone as keys_gone
+from syncd.telemetry.writebehind import keys_unfit as keys_unfit
 from syncd.telemetry.writebehind import keys_vanished as keys_vanished
 from syncd.telemetry.writebehind import merged as merged
 from syncd.telemetry.writebehind import nothing_to_copy as nothing_to_copy

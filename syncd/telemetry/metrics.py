@@ -139,6 +139,11 @@ OUTBOX = Gauge(
     "syncd_outbox_entries", "Entries of a stream, or changed keys, that are not in MongoDB yet, at most", ["contract"],
     registry=REGISTRY,
 )  # fmt: skip
+KEYS_UNFIT = Gauge(
+    "syncd_keys_unfit",
+    "Keys that match the pattern of a contract and do not fit its template: they do not reach MongoDB; up to 10,000",
+    ["contract"], registry=REGISTRY,
+)  # fmt: skip
 TRIMMED = Counter(
     "syncd_outbox_trimmed_total", "Entries of a stream that somebody removed before they were in MongoDB", ["contract"],
     registry=REGISTRY,
@@ -263,7 +268,7 @@ _OF_TARGET: dict[str, dict[Any, tuple[tuple[str, ...], ...]]] = {
     "mongo": {
         CATCHUPS: _each("start", "subscription", "overflow", "setting", "request"),
         LOOKED_UP: _each(*LOOK_UP_REASONS),
-        **dict.fromkeys((OUTBOX, OUTBOX_BYTES, TRIMMED, WENT_BACK), _NONE),
+        **dict.fromkeys((KEYS_UNFIT, OUTBOX, OUTBOX_BYTES, TRIMMED, WENT_BACK), _NONE),
     },
 }
 _OF_TARGET["both"] = _OF_TARGET["mongo"] | {CONFLICTS: _each("mongo", "redis", "undone"), MARKED: _NONE}
@@ -294,7 +299,8 @@ def contract_gone(contract: str) -> None:
     for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
                    SNAPSHOT_DOCUMENTS, SNAPSHOT_PIECES, LANE_STATE, INDEX_FAILURES, INDEX_LOST, INDEX_TAKEN, RESTARTS,
                    PARTITIONS, OUTBOX, OUTBOX_BYTES, TRIMMED, WENT_BACK, CATCHUPS, LOOKED_UP, DRIFT, RECONCILE_RUNS,
-                   MARKED, CONFLICTS, DEAD_DROPPED, MISFITS, KEYS_REMOVED, FOREIGN_KEYS, *_OF_CHECKS):  # fmt: skip
+                   MARKED, CONFLICTS, DEAD_DROPPED, MISFITS, KEYS_REMOVED, FOREIGN_KEYS, KEYS_UNFIT,
+                   *_OF_CHECKS):  # fmt: skip
         metric.remove_by_labels({"contract": contract})
 
 

@@ -10,6 +10,7 @@ from syncd.telemetry.metrics import (
     CATCHUPS,
     CHANGES,
     CONFLICTS,
+    KEYS_UNFIT,
     LOOKED_UP,
     RESTARTS,
     TRIMMED,
@@ -140,11 +141,18 @@ def keys_vanished(contract: str, deleted: int, expired: int, evicted: int) -> No
         )  # fmt: skip
 
 
-def foreign_keys(contract: str, count: int, *, first: bool) -> None:
+def foreign_keys(contract: str, count: int) -> None:
     """Keys that match the contract's pattern and not its template; they are left out."""
     CHANGES.labels(contract, "other").inc(count)
-    if first:
-        _log.warning("keys of another template are left out, `other` counts them", contract=contract)
+
+
+def keys_unfit(contract: str, count: int, why: str) -> None:
+    """So many different keys match the pattern and fit no template. `why` where these are the first."""
+    KEYS_UNFIT.labels(contract).set(count)
+    if why:
+        _log.warning(
+            "keys match the pattern and do not reach MongoDB; status shows one", contract=contract, why=why
+        )
 
 
 def nothing_to_copy(contract: str) -> None:

@@ -24,6 +24,7 @@ from syncd.writebehind.outbox_functions import OutboxFunctions
 from syncd.writebehind.outbox_status import look
 from syncd.writebehind.passing import Passing
 from syncd.writebehind.positions import after, milliseconds, of_entry
+from syncd.writebehind.unfit import Unfit
 
 MOST_KEYS = 1000
 MOST_AHEAD = 200_000
@@ -197,10 +198,17 @@ class KeyspaceCapture(Capture):
     """What Redis tells of changed keys: see writebehind/keyspace.py. `listening` outlives runs."""
 
     def __init__(
-        self, redis: RedisStore, plan: TwoWayPlan, listening: Listening, passing: Passing, policy: str
+        self,
+        redis: RedisStore,
+        plan: TwoWayPlan,
+        listening: Listening,
+        passing: Passing,
+        policy: str,
+        unfit: Unfit,
     ) -> None:
         """`policy` is how Redis evicts keys."""
         self._redis, self._plan, self._listening, self._policy = redis, plan, listening, policy
+        self._unfit = unfit
         self._passing = passing
         self._catchup: CatchUp | None = None
         self._again = False
@@ -220,7 +228,9 @@ class KeyspaceCapture(Capture):
         if why := self._listening.gap():
             telemetry.keys_compared(self._plan.name, why, self._listening.detail)
             self._again = self._catchup is not None
-            self._catchup = self._catchup or CatchUp(self._redis, self._plan.state, everything=False)
+            self._catchup = self._catchup or CatchUp(
+                self._redis, self._plan.state, self._unfit, everything=False
+            )
         taken = self._listening.dirty
         found: dict[bytes, Word] = {}
         if self._catchup is not None:
@@ -228,18 +238,21 @@ class KeyspaceCapture(Capture):
         elif wait_s:
             taken.wait(wait_s)
         dirty = taken.take(MOST_KEYS)
-        mine = [one for one in dirty if self._plan.state.owns(one.key)]
-        self._listening.foreign(len(dirty) - len(mine))
+        fitting = set(self._unfit.sort(one.key for one in dirty))
+        mine = [one for one in dirty if one.key in fitting]
         found |= {one.key: self._word(one.gone, _wall(one.since)) for one in mine}
         self.behind = self._catchup is not None or len(dirty) == MOST_KEYS
         return Taken(found, {})
 
+    def _new_catchup(self) -> CatchUp:
+        return CatchUp(self._redis, self._plan.state, self._unfit, everything=False)
+
     def _compare(self, catchup: CatchUp) -> dict[bytes, Word]:
-        keys = [key for key in catchup.page() if self._plan.state.owns(key)]
+        keys = self._unfit.sort(catchup.page())
         words = self._listening.dirty.words(keys)
         if catchup.is_done:
             telemetry.comparison_finished(self._plan.name, catchup.compared, catchup.seconds)
-            self._catchup = CatchUp(self._redis, self._plan.state, everything=False) if self._again else None
+            self._catchup = self._new_catchup() if self._again else None
             self._again = False
             if self._catchup is None:
                 self._listening.caught_up()

@@ -27,6 +27,7 @@ from syncd.writebehind.memory import Memory
 from syncd.writebehind.numbers import Numbers
 from syncd.writebehind.outbox_status import look
 from syncd.writebehind.passing import Passing
+from syncd.writebehind.unfit import Unfit
 
 
 class TwoWayLane(Lane):
@@ -46,7 +47,9 @@ class TwoWayLane(Lane):
         requests: RequestBoard,
     ) -> None:
         super().__init__(plan, mongo, redis, leases, settings, hub, requests, is_split=False)
-        self.status = TwoWayStatus(plan.name, plan.contract.shown_collection, plan.freshness_s)
+        self.status = TwoWayStatus(
+            plan.name, plan.contract.shown_collection, plan.freshness_s, Unfit(redis, plan.state)
+        )
         self._listening: Listening | None = None
         if plan.contract.sync.capture == "keyspace":
             self._listening = Listening(redis, plan.state, settings.dirty_keys)
@@ -61,7 +64,9 @@ class TwoWayLane(Lane):
                 return OutboxCapture(self._redis, self.plan, store)
             memory = Memory(self._redis, self.plan.state, self._lease)
             passing = Passing(self._redis, self._control, self._requests, self._listening, memory)
-            return KeyspaceCapture(self._redis, self.plan, self._listening, passing, server.maxmemory_policy)
+            return KeyspaceCapture(
+                self._redis, self.plan, self._listening, passing, server.maxmemory_policy, self.status.unfit
+            )
 
         return TwoWayRun(*common, thin=self._is_thin, number=self._numbers.next(), make_capture=make_capture)
 

@@ -104,8 +104,7 @@ class Merger:
             if self._plan.state.owns(key):
                 todo.append(key)
             else:
-                detail = f"no key of the template `{self._plan.state.template.text}`"
-                outcome.refused[key] = Refused("foreign_key", detail)
+                outcome.refused[key] = Refused("foreign_key", self._plan.state.why_not(key))
         for _ in range(MOST_TURNS):
             again: list[bytes] = []
             while todo:

@@ -15,9 +15,8 @@ from syncd.inbound.snapshot import Ghosts
 from syncd.inbound.sources import Source
 from syncd.inbound.units import Unit
 from syncd.inbound.window import DATA_OPS, Window, WindowBuilder
-from syncd.plan.change import Drop, Write
+from syncd.plan.change import Drop, Mark, Write
 from syncd.plan.keys import encode_key_value
-from syncd.plan.raw import RAW
 from syncd.plan.twoway import TwoWayPlan
 from syncd.stores.lookup import Lookup
 from syncd.stores.position import Position
@@ -44,11 +43,17 @@ class MarkBuilder(WindowBuilder):
                 window.by_document[encode_key_value(event["documentKey"]["_id"])] = event
         self._floors.touch(window.by_document, window.time)
         plan: Any = self._plan
-        return [
-            plan.mark_or_letter(ident, event["documentKey"]["_id"], event, round(event.get("wallTime") or 0))
+        marks = [
+            (
+                event,
+                plan.mark_or_letter(
+                    ident, event["documentKey"]["_id"], event, round(event.get("wallTime") or 0)
+                ),
+            )
             for ident, event in window.by_document.items()
-            if isinstance(event, dict) and not (event["operationType"] == "delete" and ident.startswith(RAW))
+            if isinstance(event, dict)
         ]
+        return [mark for event, mark in marks if isinstance(mark, Mark) or event["operationType"] != "delete"]
 
     def is_stale(self, window: Window) -> bool:
         """Never."""

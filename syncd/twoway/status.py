@@ -9,13 +9,15 @@ from syncd import telemetry
 from syncd.inbound.status import LaneStatus
 from syncd.lanes.status import known_or_nan
 from syncd.writebehind.group import Backlog
+from syncd.writebehind.unfit import Unfit
 
 
 class TwoWayStatus(LaneStatus):
     """State of one lane. It is live once all that was there at its beginning has been merged."""
 
-    def __init__(self, contract: str, collection: str, freshness_s: float | None) -> None:
+    def __init__(self, contract: str, collection: str, freshness_s: float | None, unfit: Unfit) -> None:
         super().__init__(contract, collection, freshness_s)
+        self.unfit = unfit
         self.marked = 0
         """Keys that are to be merged because MongoDB told of their documents, about."""
         self.conflicts = 0
@@ -68,4 +70,5 @@ class TwoWayStatus(LaneStatus):
             "waiting_bytes": self._backlog and self._backlog.size,
             "marked": self.marked if self._backlog else None,
             "conflicts": self.conflicts,
+            "unfit_keys": self.unfit.told(),
         }

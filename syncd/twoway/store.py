@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from syncd.errors import ProjectionError
+from syncd.plan.key_encode import encode_key_value
 from syncd.plan.state import Found, found_key
 from syncd.plan.twoway import Record, TwoWayPlan
 from syncd.stores.lease import Lease
@@ -120,8 +122,10 @@ class TwoWayStore(StateStore):
         return int(reply[1]), said
 
     def _ident(self, key: bytes) -> str:
-        before, after = self._plan.template.literals
-        return key.decode(errors="backslashreplace").removeprefix(before).removesuffix(after)
+        try:
+            return encode_key_value(self._plan.document_id(key))
+        except ProjectionError:
+            return key.decode(errors="backslashreplace")
 
 
 def changed_at(mark: int | None) -> int:

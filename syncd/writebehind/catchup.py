@@ -10,6 +10,7 @@ from syncd.stores.lease import newer_protocol
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
 from syncd.writebehind.copy import KeyCopy
+from syncd.writebehind.unfit import Unfit
 
 AIM = 100
 """Keys of the pattern that one call should compare: it blocks Redis for a millisecond or two."""
@@ -23,9 +24,10 @@ class CatchUp:
     """One comparison, page by page: keys that are there first, then those that have gone. `everything`: all keys that
     are there, whether they differ or not."""
 
-    def __init__(self, redis: RedisStore, plan: StatePlan, *, everything: bool) -> None:
+    def __init__(self, redis: RedisStore, plan: StatePlan, unfit: Unfit, *, everything: bool) -> None:
         self._redis, self._plan, self._synced = redis, plan, ControlKeys(plan.name).synced
-        self._all = KeyCopy(redis, plan) if everything else None
+        unfit.forget()
+        self._all = KeyCopy(redis, plan, unfit) if everything else None
         self._cursor, self._count = b"0", AIM
         self._gone_next = self.is_done = False
         self._began = time.monotonic()

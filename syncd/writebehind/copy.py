@@ -7,6 +7,7 @@ from typing import Any
 
 from syncd.plan.state import StatePlan
 from syncd.stores.redis import RedisStore, translated
+from syncd.writebehind.unfit import Unfit
 
 KEYS_A_STEP = 1000
 
@@ -14,8 +15,8 @@ KEYS_A_STEP = 1000
 class KeyCopy:
     """One walk through the keys of Redis. What is there from its begin to its end is met at least once."""
 
-    def __init__(self, redis: RedisStore, plan: StatePlan) -> None:
-        self._redis, self._plan = redis, plan
+    def __init__(self, redis: RedisStore, plan: StatePlan, unfit: Unfit) -> None:
+        self._redis, self._plan, self._unfit = redis, plan, unfit
         self._cursor, self._began = 0, time.monotonic()
         self.copied = 0
         """Keys that were met so far."""
@@ -30,7 +31,7 @@ class KeyCopy:
         """Some keys; none does not mean that there are no more."""
         with translated():
             found: Any = self._redis.client.scan(self._cursor, match=self._plan.pattern, count=KEYS_A_STEP)
-        self._cursor, keys = int(found[0]), [key for key in found[1] if self._plan.owns(key)]
+        self._cursor, keys = int(found[0]), self._unfit.sort(found[1])
         self.is_done = self._cursor == 0
         self.copied += len(keys)
         return keys

@@ -69,9 +69,8 @@ class KeySync:
         outcome = Outcome()
         # A key of another template may be one that syncd has no right to read.
         owned = [key for key in keys if self._plan.owns(key)]
-        if len(owned) < len(keys):
-            foreign = Refused("foreign_key", f"no key of the template `{self._plan.template.text}`")
-            outcome.refused = {key: foreign for key in keys if not self._plan.owns(key)}
+        for key in keys.keys() - owned:
+            outcome.refused[key] = Refused("foreign_key", self._plan.why_not(key))
         for changes in self._look(owned, keys, outcome):
             self._write(changes, keys, outcome)
         return outcome
@@ -121,7 +120,7 @@ class KeySync:
     def _change(self, key: bytes, found: Found, deleted: str, reading: Reading) -> Change | None:
         document_id = self._plan.document_id(key)
         if found.is_there:
-            return Change(key, document_id, reading.position, self._plan.update(found))
+            return Change(key, document_id, reading.position, self._plan.update_of(key, found))
         if not deleted:
             return None
         # Below the floor a document's position may be of a time that Redis no longer knows, and says nothing.

@@ -90,7 +90,7 @@ class KeyspaceRun(StateRun):
         telemetry.keys_compared(self._plan.name, why, self._listening.detail)
         self._status.enter("catching_up")
         if self._catchup is None:
-            self._catchup = CatchUp(self._redis, self._plan, everything=self._everything)
+            self._catchup = CatchUp(self._redis, self._plan, self._status.unfit, everything=self._everything)
         else:
             self._again = True
 
@@ -108,15 +108,15 @@ class KeyspaceRun(StateRun):
         self._everything, self._catchup = False, None
         if self._again:
             self._again = False
-            self._catchup = CatchUp(self._redis, self._plan, everything=False)
+            self._catchup = CatchUp(self._redis, self._plan, self._status.unfit, everything=False)
         else:
             self._listening.caught_up()
 
     def _apply(self, taken: Sequence[Dirty], everything: bool = False) -> None:
         """The present state of keys. What fails comes again."""
         began = time.monotonic()
-        mine = [dirty for dirty in taken if self._plan.owns(dirty.key)]
-        self._listening.foreign(len(taken) - len(mine))
+        fitting = set(self._status.unfit.sort(dirty.key for dirty in taken))
+        mine = [dirty for dirty in taken if dirty.key in fitting]
         if not mine:
             return
         try:

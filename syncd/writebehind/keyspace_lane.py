@@ -14,6 +14,7 @@ from syncd.writebehind.keyspace import KeyspaceRun
 from syncd.writebehind.keyspace_status import KeyspaceStatus
 from syncd.writebehind.listening import Listening
 from syncd.writebehind.state_lane import StateLane
+from syncd.writebehind.unfit import Unfit
 
 
 class KeyspaceLane(StateLane):
@@ -31,7 +32,9 @@ class KeyspaceLane(StateLane):
         requests: RequestBoard,
     ) -> None:
         super().__init__(plan, mongo, redis, leases, settings, requests)
-        self.status = KeyspaceStatus(plan.name, plan.contract.shown_collection, plan.freshness_s)
+        self.status = KeyspaceStatus(
+            plan.name, plan.contract.shown_collection, plan.freshness_s, Unfit(redis, plan)
+        )
         self._listening = Listening(redis, plan, settings.dirty_keys)
 
     def _make_run(self, number: int, server: Capabilities) -> KeyspaceRun:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from syncd import telemetry
 from syncd.errors import TransientError
 from syncd.plan.state import StatePlan
 from syncd.stores.position import ControlKeys
@@ -35,7 +34,7 @@ class Listening:
         self._behind = 0.0
         """Since when; 0 where nothing is owed."""
         self._up = self._touched = 0.0
-        self._mute = self._foreign = 0
+        self._mute = 0
         self.detail = ""
         """What is known of the last gap."""
 
@@ -114,12 +113,6 @@ class Listening:
     def look_at_option(self) -> None:
         """Now and then: somebody may have turned it off."""
         self._was_off |= notifications.ensure(self._redis, self._plan.name)
-
-    def foreign(self, count: int) -> None:
-        """Keys that match the pattern, and are of another template: not this contract's."""
-        if count:
-            telemetry.foreign_keys(self._plan.name, count, first=not self._foreign)
-            self._foreign += count
 
     def backlog(self) -> Backlog:
         """Changed keys that wait, and since when the oldest, or all of them, may be behind."""

@@ -121,6 +121,7 @@ class OutboxRun(StateRun):
                 refused[f"entry {entry.id}".encode()] = _NO_KEY
             else:
                 keys[entry.key] = of_entry(entry.id) if entry.deletes else keys.get(entry.key, "")
+        self._status.unfit.sort(keys)
         outcome = self._sync.apply(keys)
         outcome.refused |= refused
         self._finish(outcome, len(entries), keep_from=after(entries[-1].id))
@@ -156,7 +157,7 @@ class OutboxRun(StateRun):
     def _answer(self) -> None:
         """What people have asked for."""
         if self._copy is None and wants_snapshot(self._redis, self._control):
-            self._copy = KeyCopy(self._redis, self._plan)
+            self._copy = KeyCopy(self._redis, self._plan, self._status.unfit)
             telemetry.copy_started(self._plan.name)
         self._replay(self._try_again)
         self._repair(self._look_again)

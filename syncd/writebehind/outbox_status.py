@@ -10,6 +10,7 @@ from syncd.stores.redis import RedisStore, translated
 from syncd.writebehind.group import Backlog
 from syncd.writebehind.positions import milliseconds, of_entry
 from syncd.writebehind.status import AppendStatus
+from syncd.writebehind.unfit import Unfit
 
 FIRST_TIME_MS = 10**12
 """An id below it is no time of this century, but one that the application chose."""
@@ -22,6 +23,10 @@ class OutboxStatus(AppendStatus):
     """Keys that the last copy of all has met."""
     done = ""
     """Entry up to which everything was written."""
+
+    def __init__(self, contract: str, collection: str, freshness_s: float | None, unfit: Unfit) -> None:
+        super().__init__(contract, collection, freshness_s)
+        self.unfit = unfit
 
     def took(self, entries: int, last: str = "") -> None:
         """Entries are done, up to `last`."""
@@ -40,6 +45,7 @@ class OutboxStatus(AppendStatus):
             "waiting_bytes": self._backlog and self._backlog.size,
             "snapshot": {"phase": "stream", "copied": self.copied},
             "check": self.check,
+            "unfit_keys": self.unfit.told(),
         }
 
 

@@ -21,6 +21,7 @@ from syncd.writebehind.numbers import Numbers
 from syncd.writebehind.outbox import OutboxRun
 from syncd.writebehind.outbox_status import OutboxStatus, look
 from syncd.writebehind.state_run import Means
+from syncd.writebehind.unfit import Unfit
 
 
 class StateLane(BaseLane):
@@ -40,7 +41,9 @@ class StateLane(BaseLane):
     ) -> None:
         super().__init__(plan.name, mongo, redis, settings, requests)
         self.plan = plan
-        self.status = OutboxStatus(plan.name, plan.contract.shown_collection, plan.freshness_s)
+        self.status = OutboxStatus(
+            plan.name, plan.contract.shown_collection, plan.freshness_s, Unfit(redis, plan)
+        )
         # Of a daemon that splits contracts, whatever its partition: one of all has the lease.
         self._control = ControlKeys(plan.name)
         self._lease = leases.of(self._control, claims_of(plan))

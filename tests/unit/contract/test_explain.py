@@ -29,12 +29,13 @@ def entry(text: str) -> str:
     [
         # Keys
         (member("tll: 3d"), "13:5: unknown key `tll`; did you mean `ttl`? "
-                            "known keys are projection, type, key, ttl, fields, value, index"),
+                            "known keys are projection, type, key, key_values, key_types, ttl, fields, value, index"),
         (member("whole: true"), "13:5: unknown key `whole`; write `fields: all` for the whole document"),
         (member("owner: x"), "13:5: unknown key `owner`; "
-                             "known keys are projection, type, key, ttl, fields, value, index"),
-        (contract(CARD.replace("key:", "kye:")), "11:5: unknown key `kye`; did you mean `key`? "
-                                                 "known keys are projection, type, key, ttl, fields, value, index"),
+                             "known keys are projection, type, key, key_values, key_types, ttl, fields, value, index"),
+        (contract(CARD.replace("key:", "kye:")),
+         "11:5: unknown key `kye`; did you mean `key`? "
+         "known keys are projection, type, key, key_values, key_types, ttl, fields, value, index"),
         (contract().replace("  owner: discovery-team\n", ""),
          "4:3: missing key `owner` in `metadata`; add it: The team to ask"),
         (contract(CARD.replace("    type: hash\n", "")),
@@ -66,7 +67,7 @@ def entry(text: str) -> str:
         (member("ttl: [1]"), "13:10: not a duration; write a number and a unit (ms, s, m, h, d, w), such as 30d"),
         # Shapes
         (contract("  - 5\n"), "9:5: an entry of `redis` must be a mapping, not `5`; write `key: value` lines; "
-                              "the keys are projection, type, key, ttl, fields, value, index"),
+                              "the keys are projection, type, key, key_values, key_types, ttl, fields, value, index"),
         (contract("  a: 1\n"), "9:3: `redis` must be a list, not a mapping; "
                                "begin every entry with `- `, or write them in [ ]"),
         (contract("  []\n"), "9:3: `redis` is empty; expected: The shapes of each document in Redis, at most 100"),

@@ -29,6 +29,45 @@ def value(type: str, said: str = "{from: items, type: int}") -> str:
     return contract(shape + SYNC)
 
 
+KEYS = {
+    "a field twice": (
+        "session:{user}:{nr}",
+        "",
+        "the path of {user} in `session:{user}:{nr}` is that of",
+    ),
+    "a type of nothing": (
+        "session:{nr}",
+        "{at: epoch}",
+        "no placeholder of `session:{nr}` has this path",
+    ),
+    "a type that is none": ("session:{nr}", "{nr: geo}", "allowed are string, int, long"),
+    "a place of syncd's": ("session:{_syncd}", "", "`_syncd` is where syncd keeps its position"),
+    "a number in a path": ("session:{a.0}", "", "a number in a path names an element of an array"),
+    "a part inside another": (
+        "session:{a}:{a.b}",
+        "",
+        "the path of {a.b} in `session:{a}:{a.b}` is that of",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_what_keys_cannot_be(name: str, tmp_path: Path) -> None:
+    """Every value of a key has a field of its own, and a type is about one of them."""
+    key, types, wanted = KEYS[name]
+    more = f"    key_types: {types}\n" if types else ""
+    (problem, *_) = told(tmp_path, state(key=key, more=more))
+    assert wanted in problem
+
+
+def test_keys_as_applications_write_them(tmp_path: Path) -> None:
+    """Parts with types, one that holds the separator, a key that is the `_id` as a whole or in its last part."""
+    more = "    key_values: text\n    key_types: {at: epoch}\n"
+    (loaded,) = load(tmp_path, state(key="support:{session*}:{at}:{nonce}", more=more))
+    assert loaded.contract.redis[0].key_types == {"at": "epoch"}
+    load(tmp_path, state(key="chat:{_id*}", more="    key_values: text\n"))
+
+
 def test_what_fits_passes(tmp_path: Path) -> None:
     """Every type, tombstones, the moment of expiry, a bound of the outbox."""
     sync = "sync: {direction: redis_to_mongo, capture: outbox, on_delete: tombstone, outbox_max: 1000}\n"
@@ -55,15 +94,24 @@ WRONG = {
         "a.yaml:9:5: a set has elements, which are one `value`; "
         "write value: {from: path, type: string}, and no `fields`",
     ),
-    "a key without the _id": (
-        state(key="session:{user.id}"),
-        "a.yaml:11:10: the key `session:{user.id}` does not tell the `_id` of its document; "
-        "write one placeholder, {_id}, and text around it",
-    ),
     "a key with more than the _id": (
         state(key="{shop}:session:{_id}"),
-        "a.yaml:11:10: the key `{shop}:session:{_id}` does not tell the `_id` of its document; "
-        "write one placeholder, {_id}, and text around it",
+        "a.yaml:11:10: {_id} is not all of `{shop}:session:{_id}`, so that two keys could have one `_id`; "
+        "give that part another name; without {_id} the `_id` is the whole key",
+    ),
+    "parts that nothing separates": (
+        state(key="session:{user}-{nr}"),
+        "a.yaml:11:10: two placeholders of `session:{user}-{nr}` without a `:` between them, so that two documents can "
+        "meet; put a `:` between the placeholders",
+    ),
+    "two parts that may hold the separator": (
+        state(key="session:{user*}:{nr*}"),
+        "a.yaml:11:10: two placeholders of `session:{user*}:{nr*}` that may hold a `:`, so that two documents can "
+        "meet; star one of them at most",
+    ),
+    "a part of the _id": (
+        state(key="session:{_id.user}:{nr}"),
+        "a.yaml:11:10: `_id` is made from the key; name another path",
     ),
     "a time to live": (
         state(more="    ttl: 30d\n"),

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncd.contract.template import KeyTemplate, TemplateError, overlaps
+from syncd.contract.values import KeyType
 
 pieces = st.one_of(st.text("ab:", min_size=1, max_size=3), st.sampled_from(["{_id}", "{a.b}", "{{", "}}"]))
 templates = st.lists(pieces, max_size=5).map("".join).map(KeyTemplate.parse)
@@ -116,6 +117,50 @@ def test_no_example_means_that_no_key_fits_both(a: KeyTemplate, b: KeyTemplate) 
     if overlaps(a, b) is None:
         one, other = pattern(a), pattern(b)
         assert not [key for key in SHORT_KEYS if one.fullmatch(key) and other.fullmatch(key)]
+
+
+free_pieces = st.one_of(
+    st.text("ab:{", min_size=1, max_size=3).map(lambda text: text.replace("{", "{{")),
+    st.sampled_from(["{_id}", "{a.b}", "{c*}", "}}"]),
+)
+free_templates = st.builds(
+    lambda text, values: KeyTemplate.parse(text).having(values, {}),
+    st.lists(free_pieces, max_size=5).map("".join),
+    st.sampled_from(["encoded", "text"]),
+)
+
+
+def free_pattern(template: KeyTemplate) -> re.Pattern[str]:
+    """An independent reading of a template whose values may hold more."""
+    values = {
+        (False, False): "[^:{}]*", (False, True): "[^:]*", (True, False): "[^{}]*", (True, True): ".*",
+    }  # fmt: skip
+    parts = [re.escape(template.literals[0])]
+    for one, literal in zip(template.placeholders, template.literals[1:], strict=True):
+        parts += [values[one.starred, one.as_text], re.escape(literal)]
+    return re.compile("".join(parts), re.DOTALL)
+
+
+@given(free_templates, free_templates)
+@settings(max_examples=150, deadline=None)
+def test_templates_whose_values_hold_more_meet_where_a_key_does(a: KeyTemplate, b: KeyTemplate) -> None:
+    """An example is a key of both, and without one no key of up to five characters is."""
+    example, one, other = overlaps(a, b), free_pattern(a), free_pattern(b)
+    if example is not None:
+        assert one.fullmatch(example)
+        assert other.fullmatch(example)
+        assert a.fits(example.encode())
+    else:
+        assert not [key for key in SHORT_KEYS if one.fullmatch(key) and other.fullmatch(key)]
+
+
+@given(free_templates, st.sampled_from(["int", "epoch", None]))
+def test_a_record_says_all_of_a_template(template: KeyTemplate, kind: KeyType | None) -> None:
+    """What is read of Redis is the template that a contract had, and another one is not taken for it."""
+    said = template.having("text", {} if kind is None else {"_id": kind})
+    for one in (template, said):
+        assert KeyTemplate.recorded(one.text) == one
+    assert (said.text == template.text) == (said == template)
 
 
 @given(
