@@ -21,12 +21,12 @@ from syncd.plan.geo import GEO_JSON
 from syncd.plan.misfits import Note, unnoted
 from syncd.plan.reverse import from_hash, from_json
 from syncd.plan.searchable import joiner, label_separator, takes
-from syncd.plan.texts import HASH, JSON, JSON_DEPTH, dump_json, to_hash, to_json
+from syncd.plan.texts import HASH, JSON, JSON_DEPTH, dump_json, json_text, to_hash, to_json
 from syncd.plan.vectors import vector_bytes, vector_list, vector_packer
 
 __all__ = [
     "CODEC", "JSON_DEPTH", "OMIT", "as_is", "convert", "dump_json", "from_hash", "from_json", "hash_field",
-    "json_field", "to_hash", "to_json", "type_name", "vector_bytes", "vector_list",
+    "json_field", "json_text", "to_hash", "to_json", "type_name", "vector_bytes", "vector_list",
 ]  # fmt: skip
 
 REDACTED = "[redacted]"

@@ -13,7 +13,7 @@ from syncd.contract.projection import FieldSpec, FieldTtl, Projection
 from syncd.contract.template import template_of
 from syncd.errors import ProjectionError
 from syncd.plan.change import Content, Drop, Put
-from syncd.plan.codec import HashEncoder, dump_json, hash_field, to_hash, to_json
+from syncd.plan.codec import HashEncoder, hash_field, json_text, to_hash, to_json
 from syncd.plan.delta import DeltaReader
 from syncd.plan.fields import Field, Find, collector, compile_field, row_reader
 from syncd.plan.keys import render
@@ -135,7 +135,7 @@ class Shape:
         fields = self._collect(document)
         if self.type != "string":
             return fields
-        return fields.get("value") if self._single else dump_json(fields)
+        return fields.get("value") if self._single else json_text(fields)
 
     def _everything(self, document: Mapping[str, Any]) -> Content:
         if self.type == "hash":
@@ -145,7 +145,7 @@ class Shape:
                 if value is not None
             }
         everything: dict[str, Any] = to_json(document)
-        return everything if self.type == "json" else dump_json(everything)
+        return everything if self.type == "json" else json_text(everything)
 
     def put(self, ident: str, document: Mapping[str, Any], time: str) -> Put | Drop:
         """The whole new content of the document's key. Redis cannot hold an empty hash: then the key goes."""

@@ -24,6 +24,7 @@ from bson.timestamp import Timestamp
 from syncd.errors import ProjectionError
 from syncd.plan.bson_values import NoneType, Table, is_uuid, unsupported, uuid_text
 from syncd.plan.dates import date_text
+from syncd.plan.redisjson import is_doubtful, readable
 from syncd.plan.vectors import stored_vector
 
 JSON_DEPTH = 127
@@ -51,7 +52,8 @@ def to_json(value: Any) -> Any:
 
 
 def dump_json(value: Any) -> bytes:
-    """JSON text for RedisJSON, of values from BSON or of what `to_json` returns. Keys keep their order.
+    """JSON text for RedisJSON, of values from BSON or of what `to_json` returns. Keys keep their order. Doubles have a
+    text that RedisJSON reads exactly, where there is one.
 
     Raises ProjectionError: `json_too_deep`, `not_unicode`, `number_too_large`, `unsupported_type`.
     """
@@ -60,11 +62,17 @@ def dump_json(value: Any) -> bytes:
         raise ProjectionError(
             "json_too_deep", f"nested deeper than the {JSON_DEPTH} levels that RedisJSON reads"
         )
-    return text
+    return _for_redisjson(value) if is_doubtful(text) else text
+
+
+def _for_redisjson(value: Any) -> bytes:
+    """Of what `json_text` takes. What an object of BSON is in JSON is looked at when it is made: a vector, say."""
+    plain = to_json(value) if _holds_non_finite(value) else value
+    return orjson.dumps(readable(plain), default=lambda inner: readable(to_json(inner)), option=_OPTIONS)
 
 
 def json_text(value: Any) -> bytes:
-    """As `dump_json`, for a hash field, where RedisJSON's limit does not hold."""
+    """As `dump_json`, for a hash field or a string, where RedisJSON's limits do not hold."""
     try:
         text = orjson.dumps(value, default=to_json, option=_OPTIONS)
         # orjson writes NaN and infinities as null without a word.

@@ -21,7 +21,7 @@ from syncd.contract.values import DATES
 from syncd.errors import ProjectionError
 from syncd.plan.bson_values import in_field
 from syncd.plan.change import Dead, Delta, Mark, Write
-from syncd.plan.codec import OMIT, dump_json
+from syncd.plan.codec import OMIT, dump_json, json_text
 from syncd.plan.compile import Plan, compile_contract
 from syncd.plan.dates import check_years
 from syncd.plan.entry_field import EntryField
@@ -29,6 +29,7 @@ from syncd.plan.fields import Field, compile_field
 from syncd.plan.merge import Base, Rules
 from syncd.plan.paths import MISSING
 from syncd.plan.project import Shape
+from syncd.plan.redisjson import as_read
 from syncd.plan.state import Found, StatePlan, compile_state, members_of
 
 
@@ -154,8 +155,9 @@ class TwoWayPlan(Plan):
         if text is OMIT:  # as though it were not there
             return
         if self._is_json:
+            # Of a double that no text says, both sides know what RedisJSON makes of it.
+            plain = orjson.dumps(as_read(orjson.loads(json_text(text))), option=orjson.OPT_SORT_KEYS)
             text = dump_json(text)
-            plain = orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS)
         elif text is None:  # null, which a hash leaves out
             return
         else:

@@ -10,8 +10,9 @@ from bson.errors import BSONError
 
 from syncd.errors import ProjectionError
 from syncd.plan.change import Drop, Put
-from syncd.plan.codec import dump_json
+from syncd.plan.codec import dump_json, json_text
 from syncd.plan.paths import MISSING as NOTHING
+from syncd.plan.redisjson import double_read
 
 MISSING, EXTRA, CONTENT, TTL = "missing", "extra", "content", "ttl"
 KINDS = (MISSING, EXTRA, CONTENT, TTL)
@@ -101,11 +102,12 @@ def _all_as_bytes(values: tuple[Any, ...]) -> list[bytes]:
 
 def _json(wanted: Any, content: bytes) -> tuple[str, ...]:
     try:
-        text = dump_json(wanted)
+        text = json_text(wanted)
+        if text == content:
+            return ()
+        dump_json(wanted)
     except ProjectionError as error:  # a dead letter says the same
         return (error.reason,)
-    if text == content:
-        return ()
     one, other = orjson.loads(text), orjson.loads(content)
     if not isinstance(one, dict) or not isinstance(other, dict):
         return () if _equal(one, other) else ("$",)
@@ -116,14 +118,14 @@ def _json(wanted: Any, content: bytes) -> tuple[str, ...]:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Equal as JSON: members in any order, numbers by value, and true is no number."""
+    """Equal as JSON: members in any order, numbers by value, or as RedisJSON reads them, and true is no number."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_equal(one[name], other[name]) for name in one)
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_equal, one, other))
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
-    return bool(one == other)
+    return bool(one == other) or (type(one) is float and double_read(one) == other)
 
 
 def same_value(one: Any, other: Any) -> bool:
