@@ -96,10 +96,24 @@ def keys_are_never_control_keys(contracts: Sequence[LoadedContract]) -> Iterator
             yield keys.problem(what, "begin the template with a prefix of its own, such as card:{_id}")
 
 
+def names_in_json_have_a_path(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """Members are written one by one. RedisJSON's paths have no escapes, so a name has to fit one kind of quotes."""
+    for contract in _two_way(contracts):
+        for at, projection in contract.projections():
+            if projection.type != "json" or not contract.sound("redis", at, "fields"):
+                continue
+            for name in projection.fields or ():
+                if "\\" in name or ("'" in name and '"' in name):
+                    what = "no path of RedisJSON leads to a member with such a name"
+                    remedy = "leave out the backslash, or one of the two kinds of quotes"
+                    yield contract.problem_at_key(("redis", at, "fields", name), what, remedy)
+
+
 RULES = (
     keys_are_never_control_keys,
     conflicts_have_their_own_collection,
     conflicts_have_a_rule,
     both_ways_can_be_gone,
     authorities_are_apart,
+    names_in_json_have_a_path,
 )

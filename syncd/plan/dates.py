@@ -92,7 +92,10 @@ def _day_number(year: int, month: int, day: int) -> int:
 def _offset_seconds(zone: str | None) -> int:
     if zone is None or zone in ("Z", "z", "UTC"):
         return 0
-    seconds = int(zone[1:3]) * 3600 + int(zone[3:].lstrip(":") or 0) * 60
+    hours, minutes = int(zone[1:3]), int(zone[3:].lstrip(":") or 0)
+    if hours > 23 or minutes > 59:
+        raise ValueError("there is no such time zone")
+    seconds = hours * 3600 + minutes * 60
     return -seconds if zone[0] == "-" else seconds
 
 

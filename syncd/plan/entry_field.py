@@ -14,8 +14,8 @@ from syncd.plan.misfits import Note, unnoted
 from syncd.plan.paths import MISSING
 from syncd.plan.reverse import from_hash, from_json
 
-DEEPEST = 100
-"""Levels of one JSON value: MongoDB's documentation names no more for a whole document."""
+DEEPEST = 180
+"""Levels of a document that MongoDB stores; a command with much deeper ones it does not even read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class EntryField:
         if dims is not None and found is not None and len(found) != dims:
             raise ProjectionError("vector_length", f"{len(found)} elements, the contract says {dims}")
         if isinstance(found, dict | list) and dims is None:
-            _check_depth(found)
+            _check_depth(found, DEEPEST - len(self.path))
         elif isinstance(found, DatetimeMS):
             check_years(found)
         return found
@@ -89,12 +89,14 @@ class EntryField:
         return ProjectionError(error.reason, f"field {self.name.decode()}: {error.detail}")
 
 
-def _check_depth(value: Any) -> None:
+def _check_depth(value: Any, deepest: int) -> None:
     level, depth = [value], 0
     while level := [one for one in level if isinstance(one, dict | list)]:
         depth += 1
-        if depth > DEEPEST:
-            raise ProjectionError("json_too_deep", f"more than {DEEPEST} levels of JSON")
+        if depth > deepest:
+            raise ProjectionError(
+                "json_too_deep", f"MongoDB stores no document of more than {DEEPEST} levels"
+            )
         level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
 
 

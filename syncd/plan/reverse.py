@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from typing import Any
 
 import orjson
@@ -18,7 +19,7 @@ from syncd.plan.bson_values import Function
 from syncd.plan.convert import convert
 from syncd.plan.geo import point_of_text, points_of_json
 from syncd.plan.moments import moment_in_redis
-from syncd.plan.numeric import refuse
+from syncd.plan.numeric import INT64_MAX, INT64_MIN, refuse
 from syncd.plan.vectors import vector_from_bytes, vector_list
 
 
@@ -30,7 +31,7 @@ def from_hash(
     `datatype` is the element type of a vector. `geo` gives a GeoJSON point, `epoch`, `epoch_ms` and `epoch_us` give
     dates, `uuid` a binary of subtype 4. `exact` refuses a moment that is finer than a millisecond.
 
-    Raises ProjectionError: `cannot_convert`, `not_unicode`, `vector_length`.
+    Raises ProjectionError: `cannot_convert`, `not_unicode`, `number_too_large`, `vector_element`, `vector_length`.
     """
     if field_type == "binary":
         return text
@@ -72,9 +73,21 @@ def _of_text(text: str, field_type: FieldType, *, exact: bool) -> Any:
 
 def _of_json(text: str) -> Any:
     try:
-        return orjson.loads(text)
+        found = orjson.loads(text)
     except orjson.JSONDecodeError:
         refuse(text, "json", "the text cannot be parsed")
+    if _MANY_DIGITS.search(text) and not all(map(_fits, _INTEGERS.finditer(text))):
+        raise ProjectionError("number_too_large", "an integer does not fit 64 bits")
+    return found
+
+
+# Of an integer that does not fit 64 bits, orjson makes a double without a word.
+_MANY_DIGITS = re.compile(r"[0-9]{19}")
+_INTEGERS = re.compile(r'"(?:[^"\\]|\\.)*"|[0-9]+[.eE][-+0-9.eE]*|(?P<integer>-?[0-9]+)')
+
+
+def _fits(match: re.Match[str]) -> bool:
+    return match["integer"] is None or INT64_MIN <= int(match["integer"]) <= INT64_MAX
 
 
 def _of_base64(text: str) -> bytes:

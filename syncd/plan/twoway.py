@@ -199,7 +199,9 @@ def _json_name(name: str) -> bytes:
 
 
 def _json_path(name: str) -> str:
-    return f"$[{orjson.dumps(name).decode()}]"
+    """RedisJSON takes a name between quotes as it stands; `names_in_json_have_a_path` refuses what has none."""
+    quote = "'" if '"' in name else '"'
+    return f"$[{quote}{name}{quote}]"
 
 
 def _check_years(value: Any, field: SyncedField) -> None:

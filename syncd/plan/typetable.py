@@ -77,9 +77,16 @@ _AFTER_ROWS = """
 - A hash field or a string holds text, and raw bytes for binaries. A whole object or array is JSON text; under a `tag`
   index of a hash an array is its elements, joined by the index's `separator`.
 - JSON keeps the order of members. Objects and arrays nest up to 127 levels, the most that RedisJSON reads; a
-  deeper document becomes a dead letter, `json_too_deep`.
+  deeper document becomes a dead letter, `json_too_deep`. On the way back a document nests up to 180 levels, the most
+  that MongoDB stores.
+- RedisJSON misreads one in eight doubles of 16 or 17 digits by a unit in the last place. syncd writes such a number in
+  another way, which it reads exactly. One double in a thousand has none: it is a neighbour in Redis (`0.46663110464745283`
+  becomes `0.4666311046474528`). A check takes the two as alike, and both ways that goes nowhere.
 - A hash cannot hold null. `null: keep` writes the empty string, which cannot be told from an empty string.
 - RediSearch takes `inf` in a numeric field. For NaN or a text it leaves the whole key out of the index.
+- What MongoDB stores and its drivers do not tell apart is lost: of a name that stands twice in an object the last counts,
+  of a regular expression flags other than `ilmsux` are left out, and an object with `$ref` and `$id` has these first, in
+  this order, and `$db` behind them.
 - Dates outside the years 0 to 9999 have ECMAScript's signed years of at least six digits. They go to Redis only.
 
 ## With `type:`
@@ -103,6 +110,9 @@ _AFTER_CONVERSIONS = """
   dead letter, `vector_length`; an element that is no number, not finite or too large is one, `vector_element`.
 - A position may have an altitude as a third number (RFC 7946). Redis has no place for it: it is left out there, and
   kept on the way to MongoDB. RediSearch takes several points in JSON, and one in a hash: there more are a dead letter.
+- On the way back, an element of a vector in a hash that is NaN or infinite is a dead letter as well; JSON text with an
+  integer beyond 64 bits is one, `number_too_large`. Other numbers in JSON are doubles, of names that stand twice in an
+  object the last counts, and RedisJSON itself makes doubles of larger integers.
 - A point lies within 180 degrees of longitude and 85.05112878 of latitude. For any other, RediSearch would leave
   the whole key out of the index.
 

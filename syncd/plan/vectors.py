@@ -75,11 +75,15 @@ def vector_list(value: Any, dims: int) -> list[float]:
 
 
 def vector_from_bytes(raw: bytes, datatype: VectorType = "float32") -> list[float]:
-    """The numbers of a vector in a hash. Raises ProjectionError where a part of an element is left."""
+    """The numbers of a vector in a hash. Raises ProjectionError where a part of an element is left, or one is no
+    number: NaN and infinities are refused the other way as well."""
     size = struct.calcsize(_FORMAT[datatype])
     if len(raw) % size:
         raise ProjectionError("vector_length", f"{len(raw)} bytes are no vector of {datatype}")
-    return list(struct.unpack(f"<{len(raw) // size}{_FORMAT[datatype]}", raw))
+    found = list(struct.unpack(f"<{len(raw) // size}{_FORMAT[datatype]}", raw))
+    if not all(map(math.isfinite, found)):
+        _check_each(found, datatype)
+    return found
 
 
 @lru_cache(maxsize=256)

@@ -22,6 +22,8 @@ SILENT_S = 3.0
 LOOK_S = 0.25
 RETRY_S = (0.05, 0.2, 0.5, 1.0)
 
+_FIELD_EXPIRED = b"hexpired"
+
 Note = Callable[[bytes, bytes], None]
 
 
@@ -40,6 +42,8 @@ class Subscriber(threading.Thread):
         self._own = [self._prefix + keys.lease, self._prefix + keys.probe]
         self._halt, self._again, self._up = threading.Event(), threading.Event(), threading.Event()
         self._probed: set[bytes] = set()
+        self._expired_field = b""
+        """The channel of the last message, where that was of fields that expired."""
         self.generation = 0
         self.error: StoreError | None = None
         """Why the last subscription ended, or why there is none."""
@@ -145,9 +149,10 @@ class Subscriber(threading.Thread):
     def _take(self, said: dict[str, Any], now: float) -> int:
         """One message; 1 for a confirmation."""
         kind = said["type"]
+        before, self._expired_field = self._expired_field, b""
         if kind == "pmessage":
             self.event = now
-            self._note(said["channel"][len(self._prefix) :], said["data"])
+            self._tell(said["channel"], said["data"], before)
         elif kind == "message":
             self.event = now
             if said["channel"].endswith(b":probe"):
@@ -155,6 +160,15 @@ class Subscriber(threading.Thread):
         elif kind == "pong":  # Redis answers behind all that it told before
             self.heard_up_to = self._pings.popleft()
         return kind in ("psubscribe", "subscribe")
+
+    def _tell(self, channel: bytes, event: bytes, expired_field: bytes) -> None:
+        """A hash whose last field expires goes with `hexpired` and, right behind it, `del`: an expiry, no deletion. The
+        answer to a PING tells a `del` that comes later apart from that."""
+        if event == _FIELD_EXPIRED:
+            self._expired_field, self._hurry = channel, True
+        elif event == b"del" and channel == expired_field:
+            event = b"expired"
+        self._note(channel[len(self._prefix) :], event)
 
 
 def channel_prefix(store: RedisStore) -> str:

@@ -26,6 +26,7 @@ from tests.support.keyspace import add_keyspace, compared, digests, wait_known, 
 from tests.support.outbox import documents, wait_documents
 from tests.support.scene import Flow, Scene
 from tests.support.servers import connect
+from tests.support.twoway import add_two_way
 
 Heard = list[tuple[bytes, bytes]]
 
@@ -351,3 +352,56 @@ def test_an_edit_of_the_contract(scene: Scene) -> None:
     wait_until(lambda: all(found.get("said") for found in documents(flow).values()), 20, flow.lane)
     write(flow, [3], 3)
     wait_until(lambda: documents(flow).get(3) == {"n": 3, "said": "version 3 of 3"}, 20, flow.lane)
+
+
+def test_fields_that_expire(scene: Scene) -> None:
+    """nothing_lost: a hash whose last fields expire has expired, one way and both ways, heard or unheard; a field that
+    expires beside others goes from the document; who deletes such a hash later deletes the document."""
+    fields = {"n": {"from": "n", "type": "int"}, "text": "text"}
+    flows = {policy: add_keyspace(scene, policy, fields, sync={"on_expire": policy}) for policy in GONE_BY}
+    flows["both"] = add_two_way(scene, "both", "keyspace", fields)
+    scene.start()
+    for flow in flows.values():
+        flow.wait_live()
+        for end in range(7):
+            flow.redis.hset(flow.key(end), mapping={"n": end, "text": "x"})
+        wait_until(lambda: len(documents(flow)) == 7, 20, flow.lane)  # noqa: B023
+        run = flow.redis.execute_command
+        run("HPEXPIRE", flow.key(0), 1, "FIELDS", 2, "n", "text")
+        run("HPEXPIRE", flow.key(1), 1, "FIELDS", 1, "text")
+        run("HPEXPIRE", flow.key(2), 1, "FIELDS", 1, "text")
+        run("HGETEX", flow.key(3), "PX", 1, "FIELDS", 1, "n")
+        run("HGETEX", flow.key(3), "PX", 300, "FIELDS", 1, "text")
+        run("HGETDEL", flow.key(4), "FIELDS", 2, "n", "text")
+        run("HPEXPIRE", flow.key(5), 4000, "FIELDS", 2, "n", "text")
+        wait_until(lambda: "text" not in documents(flow)[2], 20, lambda: documents(flow))  # noqa: B023
+        flow.redis.delete(flow.key(2))
+        wait_lost(flow, [0, 3], [1, 5, 6])
+        wait_until(lambda: not digests(flow)["5"].partition(" ")[0].endswith(":-1"), 20)  # noqa: B023
+    scene.daemon.kill()
+    for flow in flows.values():
+        wait_until(lambda: not flow.redis.exists(flow.key(5)), 20)  # noqa: B023
+    scene.daemon.start()
+    for name, flow in flows.items():
+        wait_lost(flow, [0, 3, 5], [1, 6])
+        left = documents(flow)
+        assert left.keys() == ({1, 6} if name == "delete" else {0, 1, 3, 5, 6}), name
+        assert left[1] == {"n": 1}, name
+        assert left[6] == {"n": 6, "text": "x"}, name
+
+
+GONE_BY = ("ignore", "delete")
+
+
+def wait_lost(flow: Flow, lost: list[int], there: list[int]) -> None:
+    """Until syncd knows that these keys have expired. Of a contract both ways it knows them still."""
+    if flow.sync["direction"] != "both":
+        wait_known(flow, there)
+        return
+
+    def is_known() -> bool:
+        found = digests(flow)
+        are_lost = all('"l":true' in found.get(str(end), "") for end in lost)
+        return are_lost and found.keys() == {str(end) for end in lost + there}
+
+    wait_until(is_known, 20, lambda: digests(flow))

@@ -4,14 +4,14 @@
 local function merge_key(keys, args, i, key, wanted)
   local expected, mark, base, code = args[i], args[i + 1], args[i + 2], args[i + 3]
   local found, expires, content = look(key, wanted)
-  local present = found ~= 'none' and digest(found, content, expires) or ''
+  local present = found ~= 'none' and digest(key, found, content, expires) or ''
   local last = i + 5 + args[i + 4]
   if present ~= expected then return last, 0 end
   if code ~= '-' then
     local _, problem = write[code](key, args, i + 5, found, keys)
     if problem then return last, problem end
     found, expires, content = look(key, wanted)
-    present = found ~= 'none' and digest(found, content, expires) or ''
+    present = found ~= 'none' and digest(key, found, content, expires) or ''
   end
   if base == '' then
     redis.call('HDEL', keys[4], key)

@@ -24,10 +24,38 @@ local function look(key, wanted)
   return found, redis.call('PEXPIRETIME', key), whole[found](key)
 end
 
+-- When these fields of a hash have all expired, in epoch ms; -1 where one of them stays, or Redis does not say.
+local function fields_expire(key, names)
+  local moments, last = redis.pcall('HPEXPIRETIME', key, 'FIELDS', #names, unpack(names)), -1
+  if moments.err then return -1 end
+  for _, moment in ipairs(moments) do
+    if moment < 0 then return -1 end
+    last = math.max(last, moment)
+  end
+  return last
+end
+
+-- When a hash without an expiry of its own is gone: with its last field, where all of them expire. One that does not is
+-- nearly always the first.
+local SOME_FIELDS = 1000
+
+local function hash_expires(key, content)
+  local last = fields_expire(key, {content[1]})
+  for from = 1, last < 0 and 0 or #content, 2 * SOME_FIELDS do
+    local names = {}
+    for at = from, math.min(from + 2 * SOME_FIELDS, #content) - 1, 2 do names[#names + 1] = content[at] end
+    local moment = fields_expire(key, names)
+    if moment < 0 then return -1 end
+    last = math.max(last, moment)
+  end
+  return last
+end
+
 -- Type, content and expiry of a key as a short text. The same content has the same text on every server, whatever order
 -- it is kept in. Of a type that is not read only the type counts.
-local function digest(found, content, expires)
+local function digest(key, found, content, expires)
   local parts = {}
+  if found == 'hash' and content and expires < 0 then expires = hash_expires(key, content) end
   if type(content) ~= 'table' then
     parts[1] = content or ''
   elseif found == 'hash' then
@@ -44,11 +72,11 @@ end
 
 -- What was last synced of a key, marked where the key is something else now: from here until `synced`, MongoDB may hold
 -- the one or the other, and a key that went back to what it was must not pass for known.
-local function mark(synced, key, short, mode, expires)
+local function mark(synced, key, short, mode)
   local known = redis.call('HGET', synced, key) or ''
   local same = short == known
   if mode == 'content' then same = short:match('^[^:]*') == known:match('^[^:]*') end
-  if short == '' then expires = known:match(':(.*)$') end
+  local expires = (short == '' and known or short):match(':(.*)$')
   if not same then redis.call('HSET', synced, key, '?:' .. expires) end
   return known
 end
@@ -96,11 +124,11 @@ local function read_state(keys, args)
   for at = 4, #keys do
     local found, expires, content = look(keys[at], args[4])
     local short, known = '', ''
-    if args[6] ~= '' and found ~= 'none' then short = digest(found, content, expires) end
+    if args[6] ~= '' and found ~= 'none' then short = digest(keys[at], found, content, expires) end
     if args[6] == 'merge' then
       known = redis.call('HGET', keys[3], keys[at]) or ''
     elseif args[6] ~= '' then
-      known = mark(keys[3], keys[at], short, args[6], ('%.0f'):format(expires))
+      known = mark(keys[3], keys[at], short, args[6])
     end
     for _, part in ipairs{found, expires, content, short, known} do reply[#reply + 1] = part end
     size = size + weight(content)
@@ -117,7 +145,7 @@ local function look_state(keys, args)
   local reply, size = {'ok', last_id(keys[2]), time[1], time[2]}, 0
   for at = 3, #keys do
     local found, expires, content = look(keys[at], args[2])
-    local short = found ~= 'none' and digest(found, content, expires) or ''
+    local short = found ~= 'none' and digest(keys[at], found, content, expires) or ''
     local known = redis.call('HGET', keys[1], keys[at]) or ''
     for _, part in ipairs{found, expires, content, short, known} do reply[#reply + 1] = part end
     size = size + weight(content)
@@ -209,7 +237,7 @@ local function differs(keys, args)
   for _, key in ipairs(page[2]) do
     local found, expires, content = look(key, args[5])
     local known = redis.call('HGET', keys[1], key)
-    if found ~= 'none' and (known and known:match('^%S*')) ~= digest(found, content, expires) then
+    if found ~= 'none' and (known and known:match('^%S*')) ~= digest(key, found, content, expires) then
       reply[#reply + 1] = key
     end
   end

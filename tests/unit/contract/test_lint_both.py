@@ -68,6 +68,11 @@ WRONG = {
         "a.yaml:13:80: `conflicts` is the collection of a contract, whose documents the records of conflicts would "
         "become; name another collection, or leave it out",
     ),
+    "a name in JSON with a backslash": (
+        both(fields="{'a\\b': plan}", type="json"),
+        "a.yaml:12:14: no path of RedisJSON leads to a member with such a name; "
+        "leave out the backslash, or one of the two kinds of quotes",
+    ),
     "an unknown field": (
         both(f"capture: outbox, {RULE}, authority: {{mongo: [plant]}}"),
         "a.yaml:13:89: `authority` names a field that the contract has not; write the name that it has in Redis",
