@@ -21,7 +21,10 @@ end
 local function look(key, wanted)
   local found = redis.call('TYPE', key).ok
   if found ~= wanted then return found, -1, false end
-  return found, redis.call('PEXPIRETIME', key), whole[found](key)
+  local content = whole[found](key)
+  -- All fields have expired, and Redis has not got round to removing them.
+  if found == 'hash' and #content == 0 then return 'none', -1, false end
+  return found, redis.call('PEXPIRETIME', key), content
 end
 
 -- When these fields of a hash have all expired, in epoch ms; -1 where one of them stays, or Redis does not say.
