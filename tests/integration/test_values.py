@@ -215,6 +215,8 @@ def test_both_ways(shared: Scene, kind: str) -> None:
         fields["note"] = "note"
     documents = made(kinds, 3, range(VALUES))
     flow = add_two_way(shared, f"both-{kind}", "outbox", fields, type=kind, shape=shape, documents=documents)
+    if not shared.daemon.process.alive:
+        shared.start()
     flow.wait_live()
     wait_until(lambda: len(flow.keys()) == VALUES, 60, flow.lane)
     change(flow, [[("COPY", flow.key(VALUES + at))] for at in range(VALUES)], VALUES)
