@@ -33,6 +33,7 @@ from syncd.inbound.floors import Floors
 from syncd.inbound.operations import Operations
 from syncd.inbound.units import Unit, WindowUnit
 from syncd.inbound.window import Window, WindowBuilder
+from syncd.plan.claims import claims_of
 from syncd.plan.codec import CODEC
 from syncd.plan.compile import Plan, compile_contract
 from syncd.stores.lease import Lease
@@ -112,7 +113,7 @@ def _show(name: str, running: Servers, plan: Plan, fetch: Callable[[], list[byte
     store = RedisStore(running.redis_url)
     store.connect()
     control = ControlKeys(plan.name)
-    lease = Lease(store, control, "bench/0/0/0", 600.0)
+    lease = Lease(store, control, "bench/0/0/0", 600.0, claims_of(plan))
     lease.acquire()
     pack, packed = _least(lambda: [_packed(store, control, lease, operations) for operations in calls])
     redis = psutil.Process(int(store.client.info()["process_id"]))
