@@ -8,6 +8,7 @@ import pytest
 
 from syncd.contract.projection import Projection
 from syncd.plan.change import Drop, Put
+from syncd.plan.misfits import Misfits
 from syncd.plan.project import Shape
 from syncd.reconcile.compare import NO_KEY, NO_TTL, TTL_TOLERANCE_MS, flaw
 
@@ -17,7 +18,7 @@ DOCUMENT = {"_id": 1, "t": "film", "n": 7, "x": 1.5, "none": None}
 
 def put(kind: str = "hash", ttl: int = 0, document: dict[str, Any] | None = None, **more: Any) -> Put:
     said = {"projection": "card", "type": kind, "key": "k:{_id}", "fields": ["t", "n", "x"], **more}
-    shape = Shape(Projection.model_validate(said), None)
+    shape = Shape(Projection.model_validate(said), None, Misfits())
     write = shape.put("1", document or DOCUMENT, "")
     assert isinstance(write, Put)
     return write._replace(ttl=ttl)
