@@ -103,9 +103,9 @@ def names_in_json_have_a_path(contracts: Sequence[LoadedContract]) -> Iterator[P
             if projection.type != "json" or not contract.sound("redis", at, "fields"):
                 continue
             for name in projection.fields or ():
-                if "\\" in name or ("'" in name and '"' in name):
+                if "\\" in name or ("'" in name and '"' in name) or name.startswith(" "):
                     what = "no path of RedisJSON leads to a member with such a name"
-                    remedy = "leave out the backslash, or one of the two kinds of quotes"
+                    remedy = "leave out the backslash, one of the two kinds of quotes, or the blank at the beginning"
                     yield contract.problem_at_key(("redis", at, "fields", name), what, remedy)
 
 

@@ -213,19 +213,32 @@ class SnapshotReader:
             yield from self._retired(shape)
 
     def _may_go(self, position: Position, retired: list[Retired]) -> Iterator[Item]:
-        """An edit replaces keys by others. Keys of which there are more than documents are not replaced."""
+        """An edit replaces keys by others. Those of which there are more than came in their place are not replaced."""
         for shape in retired:
             found = Survey()
             for ghosts in self._retired(shape):
                 found.keys += len(ghosts.drops)
                 yield Pause()
-            found.gone = found.keys - self._copied * self._control.partition.count
+            in_place, what = yield from self._in_place_of(shape)
+            found.gone = found.keys - in_place
             if not self._may(position, found):
                 raise SweepLimitError(
                     self._plan.name,
                     f"{found.keys} keys of `{shape.template.shown}`, which the contract has no more, would go, and "
-                    f"{self._shown_source} gives {self._copied} documents in their place",
+                    f"there are {in_place} {what} in their place",
                 )
+
+    def _in_place_of(self, retired: Retired) -> Generator[Item, None, tuple[int, str]]:
+        """How many there are now, and of what: keys of the projection, or documents where it is gone."""
+        shapes = [shape for shape in self._plan.shapes if shape.name == retired.name]
+        if not shapes:
+            return self._copied * self._control.partition.count, f"documents of {self._shown_source}"
+        found = Survey()
+        for shape in shapes:
+            for candidates in self._scan.candidates(Retired(shape.name, shape.type, shape.template)):
+                self._ours(candidates, found)
+                yield Pause()
+        return found.keys, f"keys of `{shapes[0].template.shown}`"
 
     @property
     def _shown_source(self) -> str:
@@ -245,7 +258,7 @@ class SnapshotReader:
         for ghosts in self._ghosts(found):
             found.add(ghosts)
             yield Pause()
-        found.keys //= self._control.partition.count
+        found.keys = max(found.keys // self._control.partition.count, found.gone)
         if not self._may(position, found):
             raise SweepLimitError(
                 self._plan.name,

@@ -42,9 +42,9 @@ def _each(
     try:
         found: list[Any] = bson.decode(reply.raw, CODEC)["cursor"][name]
     except BSONError:
-        return [_one(document.raw, is_exact, read_one) for document in raw[name]]
+        return [_one(bytes(document.raw), is_exact, read_one) for document in raw[name]]
     for at in [at for at, document in enumerate(found) if not is_exact(document)]:
-        found[at] = read_one(raw[name][at].raw)
+        found[at] = read_one(bytes(raw[name][at].raw))  # a memoryview, where it is large
     return found
 
 

@@ -23,7 +23,8 @@ books.yaml:4:18: not YAML: while scanning a quoted scalar, found unexpected end 
 cities.yaml:12:1: the key `mongo` again; keep one of the two (the first is at 5:1)
 devices.yaml:5:9: unknown key `colection`; did you mean `collection`? \
 known keys are collection, filter, unique, timeseries
-devices.yaml:10:5: unknown key `colour`; known keys are projection, type, key, ttl, fields, value, index
+devices.yaml:10:5: unknown key `colour`; \
+known keys are projection, type, key, key_values, key_types, ttl, fields, value, index
 events.yaml:4:50: the variable `SYNCD_VAR_OWNER` is not set; \
 set SYNCD_VAR_OWNER in the environment, or give a default: ${SYNCD_VAR_OWNER:-...}
 events.yaml:10:10: not the name of a variable in `${...}`; \

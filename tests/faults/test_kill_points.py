@@ -43,7 +43,8 @@ def add(rig: Rig, short: str) -> Flow:
     }
     films = [film(number) for number in range(COUNT)]
     rig.scene.daemon = rig.scene.another_daemon(SYNCD_CHUNK_DOCUMENTS=str(CHUNK))
-    return rig.scene.add(short, *shapes[short], documents=films, **more.get(short, {}))
+    sync = {"adopt": True}  # so that a key that was there before goes
+    return rig.scene.add(short, *shapes[short], documents=films, sync=sync, **more.get(short, {}))
 
 
 def change(flow: Flow, turn: int) -> int:

@@ -160,7 +160,7 @@ def test_an_idle_lane_keeps_up_with_a_small_oplog(
             roll_over(scene)
             # One that was stored in the middle of it may be gone already.
             end = scene.mongo.admin.command("ping")["$clusterTime"]["clusterTime"].time
-            wait_until(lambda end=end: reached(flow) >= end, 30, flow.position)
+            wait_until(lambda end=end: reached(flow) > end, 30, flow.position)
         scene.daemon.kill()
         change_everything(flow)
         scene.start()
@@ -461,7 +461,7 @@ def test_another_mongodb(redis_server: RedisServer, tmp_path: Path, known: bool)
         MongoClient(second.uri) as other,
     ):
         scene.redis.flushall()
-        flow = scene.run("film", CARD, documents=films())
+        flow = scene.run("film", CARD, documents=films(), sync={"sweep_limit": "100%"})
         scene.daemon.terminate()
         position = flow.names.control("position")
         if not known:

@@ -94,6 +94,23 @@ def test_a_contract_may_adopt(shared: Scene) -> None:
     later.wait_same()
 
 
+@pytest.mark.parametrize(
+    ("short", "card"),
+    [
+        ("no-field", projection(["title"], key="{slugg}:{_id}")),
+        ("no-text", projection(["title"], key="new:{_id}", key_values="text")),
+        ("no-int", projection({"title": {"from": "title", "type": "int"}}, key="new:{_id}")),
+        ("no-uuid", projection(["title"], key_types={"_id": "uuid"})),
+    ],
+)
+def test_keys_that_nothing_replaces_stay(shared: Scene, short: str, card: dict[str, Any]) -> None:
+    """An edit of a projection whose documents are all dead letters then pauses the lane, and the old keys stay."""
+    flow = shared.run(f"unreplaced-{short}", CARD, documents=films())
+    flow.write(card)
+    assert f"{COUNT} " in flow.wait_state("paused")["error"]
+    assert len(flow.keys()) == COUNT
+
+
 @pytest.mark.parametrize("edit", ["collection", "filter", "template"])
 def test_a_mistake_removes_nothing(shared: Scene, edit: str) -> None:
     """An edit to a collection that is not there, or to a filter that nothing matches, pauses the lane with what would

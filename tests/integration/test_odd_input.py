@@ -58,6 +58,26 @@ def test_an_id_that_no_driver_gives_back(scene: Scene) -> None:
     assert flow.metric("syncd_lane_restarts_total") == 0
 
 
+def test_large_documents_beside_an_odd_id(scene: Scene) -> None:
+    """The same where documents are large, and where the `_id` is an ordinary object: as bytes of a reply they are read
+    in another way than small ones."""
+    large = "x" * 5000
+    flow = scene.add("large", projection(["n", "text"]), documents=healthy(0))
+    films = flow.collection
+    films.insert_many([{"_id": {"a": 1}, "n": 1, "text": large}, {"_id": "z", "n": 1, "text": large}])
+    odd = [raw(one, n=1, text=large) for one in odd_ids(3).values()]
+    assert put(films, *odd) == len(odd)
+    scene.start()
+    flow.wait_live()
+    wait_until(lambda: len(flow.keys()) == 32, 60, lambda: (flow.lane(), flow.keys()))
+    films.update_many({"n": 1}, {"$set": {"n": 2, "text": large + "y"}})
+    films.insert_one({"_id": {"a": 2}, "n": 2, "text": large})
+    films.insert_one({"_id": 100, "n": 2})
+    wait_until(lambda: len(flow.keys()) == 34, 60, lambda: (flow.lane(), flow.keys()))
+    assert len(flow.dead_letters()) == len(odd)
+    assert flow.metric("syncd_lane_restarts_total") == 0
+
+
 ODD_VALUES = {
     "a reference": raw(("$ref", 0x02, text(b"c")), ("$id", 0x10, int32(5)), n=1),
     "half of a reference": raw(("$ref", 0x02, text(b"x")), n=1),

@@ -76,7 +76,7 @@ def test_two_daemons_share_a_collection(scene: Scene) -> None:
 
 def test_each_partition_sweeps_its_own_ghosts(scene: Scene) -> None:
     """A key without a document goes with the sweep of the partition that its `_id` belongs to, and with no other."""
-    flow = scene.add("film", projection(["title"]), documents=FILMS[:100])
+    flow = scene.add("film", projection(["title"]), documents=FILMS[:100], sync={"adopt": True})
     for number in range(100, 200):
         flow.redis.hset(flow.key(number), "title", "a ghost")
     second = launch(scene, "2/2")

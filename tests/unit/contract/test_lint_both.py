@@ -71,7 +71,12 @@ WRONG = {
     "a name in JSON with a backslash": (
         both(fields="{'a\\b': plan}", type="json"),
         "a.yaml:12:14: no path of RedisJSON leads to a member with such a name; "
-        "leave out the backslash, or one of the two kinds of quotes",
+        "leave out the backslash, one of the two kinds of quotes, or the blank at the beginning",
+    ),
+    "a name in JSON with a blank first": (
+        both(fields="{' b': plan}", type="json"),
+        "a.yaml:12:14: no path of RedisJSON leads to a member with such a name; "
+        "leave out the backslash, one of the two kinds of quotes, or the blank at the beginning",
     ),
     "an unknown field": (
         both(f"capture: outbox, {RULE}, authority: {{mongo: [plant]}}"),
