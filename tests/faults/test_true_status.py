@@ -111,7 +111,11 @@ def test_a_standby_of_nobody(rig: Rig) -> None:
     flow.redis.set(flow.names.control("lease"), "some/other/1/process:7")
     rig.scene.start()
     flow.wait_state("standby")
-    assert complaint(rig.scene.daemon).endswith("has not said that it works")
+    wait_until(
+        lambda: complaint(rig.scene.daemon).endswith("has not said that it works"),
+        20,
+        rig.scene.daemon.status,
+    )
     assert not rig.scene.daemon.is_ready()
     flow.redis.delete(flow.names.control("lease"))
     flow.wait_live()
