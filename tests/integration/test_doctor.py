@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pymongo import MongoClient
 from redis import Redis
 
 from syncd.contract.load import load_contract_set
@@ -37,7 +39,9 @@ def client(server: RedisServer) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Path:
+def directory(tmp_path: Path, mongo_uri: str) -> Path:
+    with MongoClient[dict[str, Any]](mongo_uri) as mongo:
+        mongo.doctor.films.replace_one({"_id": 1}, {"_id": 1, "a": "a"}, upsert=True)
     contracts = ContractDirectory(tmp_path / "contracts", "doctor")
     contracts.write("state", projection({"a": "a"}), sync=KEYSPACE)
     contracts.write("events", projection({"a": "a"}, name="event", type="stream", key="in"), sync=APPEND)
