@@ -26,7 +26,8 @@ def documents() -> list[dict[str, Any]]:
 
 
 def add(rig: Rig) -> Flow:
-    return rig.scene.add("film", projection(["title", "n"]), documents=documents())
+    sync = {"sweep_limit": "100%"}  # many documents go while nobody has a position
+    return rig.scene.add("film", projection(["title", "n"]), documents=documents(), sync=sync)
 
 
 def daemon(rig: Rig, partition: str, **env: str) -> Daemon:
