@@ -46,7 +46,7 @@ LONGEST_S = 120
 def mongo() -> Iterator[str]:
     """Where the passages are."""
     with ReplicaSet() as servers, MongoClient[dict[str, Any]](servers.uri) as client:
-        client.library.passages.insert_many(
+        client["library"].passages.insert_many(
             {
                 "_id": ident,
                 "text": text,
