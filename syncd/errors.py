@@ -21,6 +21,8 @@ SyncdError
     └── FatalError          a person must act (wrong password, no rights, wrong server)
         ├── UnknownError         nobody knows whether it passes: told like a fatal one, tried again with growing pauses
         └── UnusableUriError     the setting that says where the store is cannot be used: a SettingsError, too
+
+InvariantError              a bug of syncd's, found before it breaks a promise. Not a SyncdError: nobody handles it
 """
 
 from __future__ import annotations
@@ -37,6 +39,16 @@ LONGEST_TEXT = 600
 
 class SyncdError(Exception):
     """Base of all errors of syncd."""
+
+
+class InvariantError(Exception):
+    """What a promise rests on does not hold, which is a bug: the lane stops, and begins again from what is stored.
+
+    For this, `assert` would not do: `python -O` leaves it out.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}; this is a bug of syncd's, please report it")
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -114,8 +126,9 @@ def why_unfit(error: Exception) -> ProjectionError:
 
 
 def is_about_input(error: Exception) -> bool:
-    """Whether what is being worked on raised it, and not the work as a whole: a store, or a setting."""
-    return isinstance(error, ProjectionError) or not isinstance(error, SyncdError)
+    """Whether what is being worked on raised it, and not the work as a whole: a store, a setting, or a bug that no
+    input is to blame for."""
+    return isinstance(error, ProjectionError) or not isinstance(error, SyncdError | InvariantError)
 
 
 class PlatformError(SyncdError):
@@ -144,8 +157,9 @@ class TransientError(StoreError):
 
 
 class FencedError(TransientError):
-    """The lease is lost; nothing was written. `holder` is who has it now; empty where nobody has. `contract`: whose
-    lease that is, where it is that of another contract with the same keys."""
+    """The lease in Redis is lost; nothing was written. (MongoDB's fence is LaterNumberError.) `holder` is who has it
+    now; empty where nobody has. `contract`: whose lease that is, where it is that of another contract with the same
+    keys."""
 
     def __init__(self, message: str, holder: str, contract: str = "") -> None:
         self.holder, self.contract = holder, contract

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from syncd import telemetry
-from syncd.errors import FatalError, LettersFullError, is_about_input, why_unfit
+from syncd.errors import FatalError, InvariantError, LettersFullError, is_about_input, why_unfit
 from syncd.inbound.operations import Operations, is_unicode
 from syncd.inbound.units import LettersUnit, Unit, WindowUnit
 from syncd.inbound.writer import Writer
@@ -172,7 +172,8 @@ class Pipeline:
         self._flying.clear()
         for _ in units:
             outcome = self._writer.receive()
-            assert outcome.behind, "Redis applied a call without the one before"
+            if not outcome.behind:
+                raise InvariantError("Redis applied a call without the one before")
         return units
 
     def _again(self, flying: _InFlight) -> None:

@@ -11,7 +11,7 @@ import hiredis
 from redis.connection import Connection
 from redis.exceptions import RedisError, ResponseError
 
-from syncd.errors import StoreError, TransientError
+from syncd.errors import InvariantError, StoreError, TransientError
 from syncd.inbound.operations import Operations
 from syncd.stores.lease import Lease, fenced, newer_protocol
 from syncd.stores.position import ControlKeys, Position
@@ -90,7 +90,8 @@ class Writer:
 
     def receive(self) -> Outcome:
         """The answer to the first call without one. Raises FencedError when the lease is lost."""
-        assert self._connection is not None and self._under_way, "receive without send"
+        if self._connection is None or not self._under_way:
+            raise InvariantError("a reply of Redis is waited for, and no call is under way")
         asked = time.monotonic()
         try:
             reply: list[Any] = self._connection.read_response()

@@ -60,9 +60,9 @@ class Merged:
     agreed: Mapping[str, str] | None = None
     """The new base; None where neither side has anything."""
     keep: bool = False
+    """The sides differ, and that is as it should be: the base stays."""
     lost: bool = False
     """With `keep`: the key is to be known as lost."""
-    """The sides differ, and that is as it should be: the base stays."""
 
 
 def merge(

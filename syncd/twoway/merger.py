@@ -82,8 +82,8 @@ class Merger:
         self.marks_left = 0
 
     def apply(self, words: Mapping[bytes, Word]) -> Outcome:
-        """Merge keys. Raises StoreError where it is not sure what is written, FencedError where nothing is. Any other
-        error is narrowed by halves to the key that raises it, which is refused."""
+        """Merge keys. Raises StoreError where it is not sure what is written, FencedError or LaterNumberError where
+        nothing is. Any other error is narrowed by halves to the key that raises it, which is refused."""
         try:
             return self._apply(words)
         except Exception as error:

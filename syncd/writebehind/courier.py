@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from syncd.errors import InvariantError
 from syncd.writebehind.batch import Batch, Outcome
 
 
@@ -56,7 +57,8 @@ class Couriers:
 
     def send(self, batch: Batch) -> None:
         """Begin to deliver; see `room` first."""
-        assert self._flying < self._most
+        if self._flying >= self._most:
+            raise InvariantError("another batch is sent, and there is no room for it")
         self._flying += 1
         self._out.put(batch)
 

@@ -47,8 +47,8 @@ class KeySync:
     def apply(self, keys: Mapping[bytes, str]) -> Outcome:
         """The present state of keys, each with the position of a deletion that somebody told of, or "".
 
-        Raises StoreError where it is not sure what is written, FencedError where nothing is. Any other error is
-        narrowed by halves to the key that raises it, which is refused.
+        Raises StoreError where it is not sure what is written, FencedError or LaterNumberError where nothing is. Any
+        other error is narrowed by halves to the key that raises it, which is refused.
         """
         try:
             return self._apply(keys)

@@ -8,6 +8,7 @@ import hiredis
 from redis import exceptions as driver
 from redis.connection import Connection
 
+from syncd.errors import InvariantError
 from syncd.stores.redis import RedisStore
 from syncd.writebehind.group import Group, Taken, entries_of
 
@@ -52,7 +53,8 @@ class Reader:
 
     def take(self) -> Taken:
         """What was asked for. From now on it is this consumer's; none where none were there."""
-        assert self._connection is not None, "take without ask"
+        if self._connection is None:
+            raise InvariantError("entries are taken that nobody has asked for")
         self.is_asked = False
         with self._group.translated():
             for _ in range(3):

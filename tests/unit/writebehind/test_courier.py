@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from syncd.errors import InvariantError
 from syncd.writebehind.batch import Batch, Outcome
 from syncd.writebehind.courier import Couriers
 from tests.support.check import PATIENCE_S
@@ -52,3 +53,18 @@ def test_one_that_fails_takes_no_other_along() -> None:
         assert names(told) == [["a"], ["b"]]
         couriers.send(Batch(["last"]))
     assert names(ended) == [["a"], ["b"], ["last"]]
+
+
+def test_more_than_there_is_room_for_is_refused() -> None:
+    """A batch too many is a bug, and is told as one, also where Python leaves `assert` out."""
+    stay = threading.Event()
+
+    def deliver(batch: Batch) -> Outcome:
+        stay.wait(PATIENCE_S)
+        return Outcome({})
+
+    with Couriers("some", deliver, 1) as couriers:
+        couriers.send(Batch(["a"]))
+        with pytest.raises(InvariantError, match="no room"):
+            couriers.send(Batch(["b"]))
+        stay.set()
