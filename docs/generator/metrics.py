@@ -20,27 +20,19 @@ _CONTRACT = "movies"
 
 def metrics_page() -> str:
     """Every metric."""
-    for store in ("redis", "mongo"):
-        metrics.contract_known(_CONTRACT, 1.0, store=store)
+    metrics.contract_known(_CONTRACT, 1.0, store="both")
     try:
-        rows = [_metric_row(metric) for metric in collectors()]
+        rows = [_metric_row(metric) for metric in metrics.REGISTRY.metrics]
     finally:
         metrics.contract_gone(_CONTRACT)
     text = head("Metrics", "`syncd/telemetry/metrics.py`") + _METRICS_INTRO
     return text + table(("metric", "type", "labels", "description"), rows)
 
 
-def collectors() -> list[MetricWrapperBase]:
-    """The metrics in the order in which they are defined."""
-    return [value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)]
-
-
 def _metric_row(metric: MetricWrapperBase) -> tuple[str, ...]:
     family = next(iter(metric.collect()))
     name = family.name + ("_total" if family.type == "counter" else "")
-    values: dict[str, dict[str, None]] = {
-        label: {} for label in metric._labelnames
-    }  # the library has no other way
+    values: dict[str, dict[str, None]] = {label: {} for label in metrics.labels_of(metric)}
     for sample in family.samples:
         for label in values.keys() & sample.labels.keys():
             values[label][sample.labels[label]] = None

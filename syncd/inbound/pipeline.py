@@ -22,10 +22,11 @@ from syncd.plan.compile import Plan
 from syncd.stores.deadletters import room_for
 from syncd.stores.position import ControlKeys, Position
 
-_RESULTS = {
+RESULTS = {
     Put: "put", Patch: "patch", Drop: "delete", Ghost: "delete", Orphan: "delete", Dead: "dead",
     Settled: "settled", Mark: "marked", Changed: "noted", Hashed: "noted",
 }  # fmt: skip
+"""What `syncd_writes_total` calls each kind of write."""
 
 _OF_LETTERS = (Dead, Settled)
 _SWEEPS = ("sweep", "retired")
@@ -245,8 +246,8 @@ class Pipeline:
         name = self._plan.name
         telemetry.BATCH.labels(name).observe(self.confirmed_at - flying.started)
         for kind, count in Counter(map(type, flying.operations.writes)).items():
-            telemetry.WRITES.labels(name, "redis", _RESULTS[kind]).inc(count)
-            self.moved.count(_RESULTS[kind], count)
+            telemetry.WRITES.labels(name, "redis", RESULTS[kind]).inc(count)
+            self.moved.count(RESULTS[kind], count)
         letters = [write for write in flying.operations.writes if type(write) in _OF_LETTERS]
         self.letters_changed = self.letters_changed or bool(letters)
         telemetry.dead_letters(

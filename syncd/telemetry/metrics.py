@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import Collector
 
 from syncd import __version__
 
@@ -27,16 +27,38 @@ DEAD_REASONS = (
     "foreign_key", "control_key", "other_site", "odd_id", "filter_fails", "unexpected", "other",
 )  # fmt: skip
 DRIFT_KINDS = ("missing", "extra", "content", "ttl")
+RESTART_REASONS = (
+    "transient", "fatal", "unknown", "fenced", "hangs", "position_lost", "maps_lost", "layout", "keys_gone", "bug",
+    "sweep_limit",
+)  # fmt: skip
 CHECK_RESULTS = ("clean", "drift", "repaired", "incomplete", "failed", "skipped")
-_WRITE_RESULTS = {
-    "redis": ("put", "patch", "delete", "dead", "settled", "marked", "echo"),
+WRITE_RESULTS = {
+    "redis": ("put", "patch", "delete", "dead", "settled", "marked", "noted", "echo"),
     "mongo": ("put", "repeated", "delete", "gone", "dead"),
 }
-"""`repeated`: a document that came again and was there already. `gone`: a key that was noted, is not there, and was not
-deleted: it expired, or was evicted, before it was read."""
+"""`noted`: a digest of a document, or that it has none now. `repeated`: a document that came again and was there
+already. `gone`: a key that was noted, is not there, and was not deleted: it expired, or was evicted, before it was
+read."""
 _LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 disable_created_metrics()
-REGISTRY = CollectorRegistry(auto_describe=True)
+
+
+class Registry(CollectorRegistry):
+    """Whoever needs all metrics takes them from here: a list of them elsewhere would miss the next one."""
+
+    def __init__(self) -> None:
+        super().__init__(auto_describe=True)
+        self.metrics: list[MetricWrapperBase] = []
+        """In the order in which they are defined."""
+
+    def register(self, collector: Collector) -> None:
+        """One more."""
+        super().register(collector)
+        if isinstance(collector, MetricWrapperBase):
+            self.metrics.append(collector)
+
+
+REGISTRY = Registry()
 LAG = Gauge(
     "syncd_lag_seconds",
     "Age of the newest state that Redis is known to show; of a stream, age of its oldest entry not acknowledged",
@@ -219,60 +241,42 @@ BUILD = Gauge("syncd_build_info", "Always 1", ["version"], registry=REGISTRY)
 BUILD.labels(__version__).set(1)
 for _result in ("applied", "refused"):
     RELOADS.labels(_result)
-_OF_CHECKS: tuple[Gauge | Counter, ...] = (
-    DRIFT_LEFT,
-    REPAIRS,
-    RECONCILE_DOCUMENTS,
-    RECONCILE_SECONDS,
-    RECONCILE_LAST,
-    RECONCILE_RUNNING,
-)
-_NONE: tuple[tuple[str, ...], ...] = ((),)
+_VALUES: dict[MetricWrapperBase, tuple[str, ...]] = {
+    CHANGES: CHANGE_OPS,
+    DEAD_TOTAL: DEAD_REASONS,
+    KEYS_REMOVED: REMOVAL_REASONS,
+    SNAPSHOT_DOCUMENTS: ("applied", "estimated"),
+    LANE_STATE: LANE_STATES,
+    LOOKED_UP: LOOK_UP_REASONS,
+    CONFLICTS: ("mongo", "redis", "undone"),
+    CATCHUPS: ("start", "subscription", "overflow", "setting", "request"),
+    RESTARTS: RESTART_REASONS,
+    DRIFT: DRIFT_KINDS,
+    RECONCILE_RUNS: CHECK_RESULTS,
+}
+"""Of a second label."""
+_LATER = (FRESHNESS, INDEX_FAILURES, INDEX_TAKEN, MISFITS)
+"""Series that not every contract has: they begin with a promise, an index, or a value that did not fit."""
+_ONLY_OF: dict[MetricWrapperBase, tuple[str, ...]] = {
+    **dict.fromkeys((KEYS_REMOVED, FOREIGN_KEYS), ("redis", "both")),
+    **dict.fromkeys(
+        (CATCHUPS, LOOKED_UP, KEYS_UNFIT, OUTBOX, OUTBOX_BYTES, TRIMMED, WENT_BACK), ("mongo", "both")
+    ),
+    **dict.fromkeys((CONFLICTS, MARKED), ("both",)),
+}
+"""What only some contracts do, by where they write. Every other metric is of all contracts."""
 _UNKNOWN_FIRST = (LAG, DEAD, POSITION_AGE, OUTBOX, OUTBOX_BYTES, MARKED)
 """Figures of a moment: NaN until somebody has looked, and wherever another daemon knows them."""
 
 
-def _each(*values: str) -> tuple[tuple[str, ...], ...]:
-    return tuple((value,) for value in values)
+def labels_of(metric: MetricWrapperBase) -> tuple[str, ...]:
+    """The names of its labels, which the library itself tells nobody."""
+    return tuple(metric._labelnames)
 
 
-_OF_ALL: dict[Any, tuple[tuple[str, ...], ...]] = {
-    CHANGES: _each(*CHANGE_OPS),
-    DEAD_TOTAL: _each(*DEAD_REASONS),
-    SNAPSHOT_DOCUMENTS: _each("applied", "estimated"),
-    SNAPSHOT_PIECES: _NONE,
-    DEAD_DROPPED: _NONE,
-    INDEX_LOST: _NONE,
-    RESTARTS: _each(
-        "transient",
-        "fatal",
-        "unknown",
-        "fenced",
-        "position_lost",
-        "maps_lost",
-        "layout",
-        "keys_gone",
-        "bug",
-        "sweep_limit",
-    ),
-    **dict.fromkeys((LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE), _NONE),
-}
-_OF_TARGET: dict[str, dict[Any, tuple[tuple[str, ...], ...]]] = {
-    "redis": {
-        DRIFT: _each(*DRIFT_KINDS),
-        RECONCILE_RUNS: _each(*CHECK_RESULTS),
-        KEYS_REMOVED: _each(*REMOVAL_REASONS),
-        FOREIGN_KEYS: _NONE,
-        **dict.fromkeys(_OF_CHECKS, _NONE),
-    },
-    "mongo": {
-        CATCHUPS: _each("start", "subscription", "overflow", "setting", "request"),
-        LOOKED_UP: _each(*LOOK_UP_REASONS),
-        **dict.fromkeys((KEYS_UNFIT, OUTBOX, OUTBOX_BYTES, TRIMMED, WENT_BACK), _NONE),
-    },
-}
-_OF_TARGET["both"] = _OF_TARGET["mongo"] | {CONFLICTS: _each("mongo", "redis", "undone"), MARKED: _NONE}
-"""The values of every metric's second label, of those that every contract has and of those of one direction."""
+def of_a_contract() -> list[MetricWrapperBase]:
+    """The metrics that have series of each contract."""
+    return [metric for metric in REGISTRY.metrics if "contract" in labels_of(metric)]
 
 
 def contract_known(
@@ -280,13 +284,12 @@ def contract_known(
 ) -> None:
     """Every series of a contract exists from the start, at 0 or, where 0 would be a claim, as NaN. `store` is the one
     that it writes to, or `both`."""
-    for written, results in _WRITE_RESULTS.items():
-        for result in results if store in (written, "both") else ():
-            WRITES.labels(contract, written, result)
-    for metric, values in (_OF_ALL | _OF_TARGET[store]).items():
-        for value in values:
-            series = metric.labels(contract, *value)
-            if metric in _UNKNOWN_FIRST:
+    for metric in of_a_contract():
+        if metric in _LATER or store not in _ONLY_OF.get(metric, (store,)):
+            continue
+        for values in _values_of(metric, store):
+            series = metric.labels(contract, *values)
+            if metric in _UNKNOWN_FIRST and isinstance(series, Gauge):
                 series.set(float("nan"))
     if freshness_s is not None:
         FRESHNESS.labels(contract).set(freshness_s)
@@ -294,13 +297,17 @@ def contract_known(
     show_state(contract, "starting")
 
 
+def _values_of(metric: MetricWrapperBase, store: str) -> list[tuple[str, ...]]:
+    """Those of all labels but the contract."""
+    if metric is WRITES:
+        stores = tuple(WRITE_RESULTS) if store == "both" else (store,)
+        return [(written, result) for written in stores for result in WRITE_RESULTS[written]]
+    return [(value,) for value in _VALUES[metric]] if metric in _VALUES else [()]
+
+
 def contract_gone(contract: str) -> None:
     """Take the series of a removed contract off the page."""
-    for metric in (LAG, BATCH, END_TO_END, DEAD, LEASE, POSITION_AGE, FRESHNESS, CHANGES, WRITES, DEAD_TOTAL,
-                   SNAPSHOT_DOCUMENTS, SNAPSHOT_PIECES, LANE_STATE, INDEX_FAILURES, INDEX_LOST, INDEX_TAKEN, RESTARTS,
-                   PARTITIONS, OUTBOX, OUTBOX_BYTES, TRIMMED, WENT_BACK, CATCHUPS, LOOKED_UP, DRIFT, RECONCILE_RUNS,
-                   MARKED, CONFLICTS, DEAD_DROPPED, MISFITS, KEYS_REMOVED, FOREIGN_KEYS, KEYS_UNFIT,
-                   *_OF_CHECKS):  # fmt: skip
+    for metric in of_a_contract():
         metric.remove_by_labels({"contract": contract})
 
 

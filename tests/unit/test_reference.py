@@ -12,7 +12,6 @@ from typing import Any, get_args
 
 import pytest
 import typer
-from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 
 from syncd import telemetry
@@ -20,6 +19,7 @@ from syncd.cli import app
 from syncd.contract.load import load_contract_set
 from syncd.contract.model import Contract
 from syncd.settings import Settings
+from syncd.telemetry.metrics import labels_of
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -99,10 +99,9 @@ def test_every_metric_is_in_the_reference() -> None:
             (line for line in text.splitlines() if line.startswith(f"| `{name}` | {family.type} |")), ""
         )
         assert family.documentation in row, name
-    for metric in vars(telemetry).values():
-        if isinstance(metric, MetricWrapperBase):
-            for label in metric._labelnames:
-                assert f"`{label}`" in text
+    for metric in telemetry.REGISTRY.metrics:
+        for label in labels_of(metric):
+            assert f"`{label}`" in text
 
 
 def sections(text: str) -> dict[str, str]:
