@@ -32,6 +32,7 @@ _STAND_INS: dict[tuple[str, ...], Any] = {
     ("mongo", "collection"): "stand.in",
     ("mongo", "filter"): None,
     ("mongo", "unique"): (),
+    ("mongo", "timeseries"): None,
     ("redis",): [_PROJECTION],
     ("redis", "*"): _PROJECTION,
     ("redis", "*", "projection"): "stand-in",
@@ -46,9 +47,12 @@ _STAND_INS: dict[tuple[str, ...], Any] = {
     ("redis", "*", "index", "fields"): [{"name": "stand-in", "type": "text"}],
     ("redis", "*", "index", "fields", "*"): {"name": "stand-in", "type": "text"},
     ("sync",): {},
+    ("sync", "dead_letters"): {},
     ("slo",): None,
+    ("reconcile",): None,
 }
-"""By place, `*` for any entry. Nothing is ever taken out of a list: places of later entries would shift."""
+"""By place, `*` for any entry. A key without one takes that of what holds it. Nothing is ever taken out of a list:
+places of later entries would shift."""
 
 
 def salvage(source: Source, error: ValidationError) -> LoadedContract | None:

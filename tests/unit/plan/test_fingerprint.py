@@ -1,0 +1,223 @@
+"""Whether an edit of a contract copies its documents again: decided for every key that a contract may have."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import pytest
+
+from syncd.contract.model import Contract, Sync
+from syncd.plan.compile import compile_contract
+from syncd.plan.state import compile_state
+from tests.unit.contract.keys import Key, contract_keys, put
+
+CONTRACT: dict[str, Any] = {
+    "apiVersion": "syncd/v1",
+    "kind": "SyncContract",
+    "metadata": {"name": "films", "version": "1.0.0", "owner": "us"},
+    "mongo": {"collection": "shop.films", "timeseries": {"time_field": "at"}},
+    "redis": [
+        {
+            "projection": "card",
+            "type": "hash",
+            "key": "card:{_id}",
+            "ttl": {"field": "until"},
+            "fields": {"a": {"from": "a"}},
+            "index": {"name": "cards", "fields": [{"name": "a", "type": "text", "attrs": {}}]},
+        }
+    ],
+    "sync": {"authority": {}, "dead_letters": {}},
+    "slo": {"freshness": "5s"},
+    "reconcile": {"every": "1h"},
+}
+STRING = {"projection": "card", "type": "string", "key": "card:{_id}", "value": {"from": "a"}}
+
+
+class Edit(NamedTuple):
+    """A key gets another value."""
+
+    copies: bool
+    before: Any
+    """None: it is not there."""
+    after: Any
+    around: Any = None
+    """What holds the key, where it has to be another than that of the contract above."""
+
+
+def copies(before: Any, after: Any, around: Any = None) -> Edit:
+    return Edit(True, before, after, around)
+
+
+def stays(before: Any, after: Any, around: Any = None) -> Edit:
+    return Edit(False, before, after, around)
+
+
+def of_a_field(path: str) -> dict[str, Edit]:
+    """What a field, or a value, is made of shows in Redis: all of it."""
+    vector = {"from": "a", "type": "vector", "dims": 2}
+    return {
+        f"{path}.from": copies("a", "b"),
+        f"{path}.expr": copies("a", "b", {"expr": "a"}),
+        f"{path}.type": copies(None, "int"),
+        f"{path}.dims": copies(2, 3, vector),
+        f"{path}.datatype": copies("float32", "float16", vector),
+        f"{path}.round": copies(None, False, {"from": "a", "type": "date"}),
+        f"{path}.on_error": copies("letter", "omit"),
+        f"{path}.mask": copies(None, "redact"),
+        f"{path}.null": copies(None, "keep"),
+    }
+
+
+TAG, TEXT, VECTOR, HNSW = (
+    {"name": "a", "type": type, "attrs": attrs}
+    for type, attrs in (
+        ("tag", {}), ("text", {}), ("vector", {"dims": 2}), ("vector", {"dims": 2, "algorithm": "hnsw"}),
+    )
+)  # fmt: skip
+ENTRY = "redis.*.index.fields.*"
+
+
+def of_an_entry(entry: dict[str, Any], **edits: tuple[Any, Any]) -> dict[str, Edit]:
+    """An index is made beside the old one, over the keys that are there."""
+    return {f"{ENTRY}.attrs.{name}": stays(*edit, entry) for name, edit in edits.items()}
+
+
+EDITS: dict[str, Edit] = {
+    "metadata.name": stays("films", "movies"),  # it is then another contract, with a position of its own
+    "metadata.version": stays("1.0.0", "1.0.1"),
+    "metadata.owner": stays("us", "you"),
+    "metadata.description": stays("", "films"),
+    "mongo.collection": copies("shop.films", "shop.other"),
+    "mongo.filter": copies(None, {"a": 1}),
+    "mongo.unique": stays([], [["a"]]),
+    # Of `capture: append`, where nothing is copied.
+    "mongo.timeseries": stays(None, {"time_field": "at"}),
+    "mongo.timeseries.time_field": stays("at", "when"),
+    "mongo.timeseries.meta_field": stays(None, "who"),
+    "mongo.timeseries.granularity": stays(None, "hours"),
+    "mongo.timeseries.expire_after": stays(None, "1h"),
+    "redis.*.projection": copies("card", "other"),
+    "redis.*.type": copies("hash", "json"),
+    "redis.*.key": copies("card:{_id}", "other:{_id}"),
+    "redis.*.key_values": copies("encoded", "text"),
+    "redis.*.key_types": copies({}, {"_id": "int"}, CONTRACT["redis"][0] | {"key_values": "text"}),
+    "redis.*.ttl": copies("1h", "2h"),
+    "redis.*.ttl.field": copies("until", "later"),
+    "redis.*.fields": copies(["a"], "all"),
+    **of_a_field("redis.*.fields.*"),
+    "redis.*.value": copies({"from": "a"}, {"from": "b"}, STRING),
+    **of_a_field("redis.*.value"),
+    "redis.*.index": stays(None, CONTRACT["redis"][0]["index"]),
+    "redis.*.index.name": stays("cards", "films"),
+    "redis.*.index.fields": stays([TEXT], [TEXT | {"attrs": {"weight": 2}}]),
+    "redis.*.index.stopwords": stays(None, ["and"]),
+    "redis.*.index.language": stays(None, "german"),
+    "redis.*.index.generations": stays("alias", "in_place"),
+    "redis.*.index.keep_old": stays("7d", "8d"),
+    f"{ENTRY}.name": stays("a", "b"),
+    f"{ENTRY}.path": stays(None, "$.a"),
+    f"{ENTRY}.type": copies("text", "tag"),  # an array is one text, joined for a tag index
+    f"{ENTRY}.attrs": copies({}, {"separator": ";"}, TAG),
+    f"{ENTRY}.attrs.separator": copies(",", ";", TAG),
+    **of_an_entry(
+        TEXT, weight=(1.0, 2.0), no_stem=(False, True), withsuffixtrie=(False, True),
+        phonetic_matcher=(None, "dm:en"), sortable=(False, True), unf=(False, True), no_index=(False, True),
+        index_missing=(False, True), index_empty=(False, True),
+    ),
+    **of_an_entry(TAG, case_sensitive=(False, True)),
+    **of_an_entry(
+        VECTOR, dims=(2, 3), algorithm=("flat", "hnsw"), distance_metric=("cosine", "l2"),
+        datatype=("float32", "float16"), initial_cap=(None, 9), block_size=(None, 9),
+    ),
+    **of_an_entry(HNSW, m=(None, 9), ef_construction=(None, 9), ef_runtime=(None, 9), epsilon=(None, 0.1)),
+    # Which way data goes makes another kind of plan; from Redis to MongoDB the rest of `sync` has a test below.
+    "sync.direction": stays("mongo_to_redis", "both"),
+    "sync.capture": stays(None, "outbox"),
+    "sync.on_delete": copies("delete", "ignore"),
+    "sync.on_expire": stays("ignore", "delete"),
+    "sync.on_conflict": stays(None, "newest"),
+    "sync.authority": stays(None, {}),
+    "sync.authority.mongo": stays([], ["a"]),
+    "sync.authority.redis": stays([], ["a"]),
+    "sync.conflicts": stays(None, "shop.conflicts"),
+    "sync.outbox_max": stays(None, 9),
+    "sync.on_drop": stays("purge", "keep"),
+    "sync.adopt": stays(False, True),
+    "sync.sweep_limit": stays(20, 30),
+    "sync.dead_letters": stays({}, {"keep": 9}),
+    "sync.dead_letters.keep": stays(10, 9),
+    "sync.dead_letters.when_full": stays("pause", "drop_oldest"),
+    "sync.on_unresumable_position": stays("resnapshot", "fail"),
+    "slo": stays(None, {"freshness": "5s"}),
+    "slo.freshness": stays("5s", "6s"),
+    "reconcile": stays(None, {"every": "1h"}),
+    "reconcile.schedule": stays(None, "*/5 * * * *", {}),
+    "reconcile.every": stays("1h", "2h"),
+    "reconcile.jitter": stays(None, "1m"),
+    "reconcile.check": copies("full", "digest"),  # nobody knows the digests of what was copied before
+    "reconcile.mode": stays("report", "repair"),
+    "reconcile.max_documents_per_second": stays(10, 9),
+    "reconcile.quiet_hours": stays([], ["06:00-09:30"]),
+    "reconcile.read_preference": stays("primary", "nearest"),
+}  # fmt: skip
+OF_ONE_VALUE = {"apiVersion", "kind", "metadata", "mongo", "redis", "sync"}
+"""Keys that hold nothing but keys of their own, or the same in every contract."""
+
+
+def test_it_is_decided_for_every_key() -> None:
+    """A key that is new has its line above, for Redis to show what the contract says, and no copy for nothing."""
+    assert {".".join(key) for key in contract_keys()} == EDITS.keys() | OF_ONE_VALUE
+
+
+def edited(key: Key, edit: Edit, value: Any) -> Contract:
+    said = deepcopy(CONTRACT)
+    if key[:3] == ("redis", "*", "value"):
+        put(said, ("redis", "*"), deepcopy(STRING))
+    if edit.around is not None:
+        above = key[: -2 if "attrs" in key[:-1] else -1]
+        put(said, above, deepcopy(edit.around))
+    if value is not None:
+        put(said, key, value)
+    elif len(key) > 1 or key[0] in said:
+        holder = said
+        for part in key[:-1]:
+            holder = holder[0 if isinstance(holder, list) else next(iter(holder)) if part == "*" else part]
+        holder.pop(key[-1], None)
+    return Contract.model_validate(said, by_alias=True, by_name=False)
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_copies_again_or_does_not(name: str) -> None:
+    """As it is decided above."""
+    key, edit = tuple(name.split(".")), EDITS[name]
+    before, after = (edited(key, edit, value) for value in (edit.before, edit.after))
+    assert before != after, "the edit changes nothing"
+    same = compile_contract(before).fingerprint == compile_contract(after).fingerprint
+    assert same is not edit.copies
+
+
+OF_THE_COPY = {
+    "direction": "both", "capture": "keyspace", "on_delete": "ignore", "on_expire": "delete", "on_conflict": "newest",
+    "authority": {"mongo": ["a"]}, "conflicts": "shop.conflicts", "outbox_max": 9, "on_drop": "keep",
+    "on_unresumable_position": "fail",
+}  # fmt: skip
+OF_NO_COPY = {"adopt": True, "sweep_limit": 30, "dead_letters": {"keep": 9}}
+
+
+def test_it_is_decided_for_contracts_from_redis_too() -> None:
+    """Whether all keys are read again, or compared, after an edit of `sync`."""
+    assert Sync.model_fields.keys() == OF_THE_COPY.keys() | OF_NO_COPY.keys()
+
+
+@pytest.mark.parametrize("name", [*OF_THE_COPY, *OF_NO_COPY])
+def test_an_edit_of_sync_reads_keys_again_or_does_not(name: str) -> None:
+    """As it is decided above."""
+    sync = {"direction": "redis_to_mongo", "capture": "outbox"}
+    said = {**CONTRACT, "redis": [STRING], "mongo": {"collection": "shop.films"}, "sync": sync}
+    value = (OF_THE_COPY | OF_NO_COPY)[name]
+    plans = [
+        compile_state(Contract.model_validate(one, by_alias=True, by_name=False))
+        for one in (said, {**said, "sync": {**sync, name: value}})
+    ]
+    assert (plans[0].fingerprint != plans[1].fingerprint) is (name in OF_THE_COPY)
