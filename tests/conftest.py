@@ -20,6 +20,7 @@ from hypothesis import settings
 from pymongo import MongoClient
 from redis import Redis
 
+from tests.support import zygote
 from tests.support.redis70 import NotFound
 from tests.support.servers import Servers, connect
 
@@ -39,10 +40,13 @@ sys.dont_write_bytecode = False
 def no_child_survives() -> Iterator[None]:
     """Set up first, so that it looks last: every process that a test started has ended."""
     yield
-    _, alive = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=3)
+    own = zygote.processes()
+    children = [child for child in psutil.Process().children(recursive=True) if child.pid not in own]
+    _, alive = psutil.wait_procs(children, timeout=3)
     survivors = [f"{process.pid} {' '.join(process.cmdline())}" for process in alive]
     for process in alive:
         process.kill()
+    zygote.stop()
     assert not survivors, "processes left behind by tests:\n" + "\n".join(survivors)
 
 

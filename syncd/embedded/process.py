@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from syncd.errors import PlatformError
 
@@ -38,13 +38,30 @@ except OSError as error:
 """
 
 
+class Child(Protocol):
+    """What is asked of a process that was started; `subprocess.Popen` is one."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def kill(self) -> None: ...
+    def send_signal(self, sig: int) -> None: ...
+
+
+Popen = Callable[
+    [list[str], Path, "Mapping[str, str] | None"], Child
+]  # command, log, what to add to the environment
+
+
 class ChildProcess:
     """Starts `command` and waits until `answers()` is true.
 
     `answers` is called every few milliseconds from the thread that called `start`; it returns False, and
     does not raise, while the server is not there yet. Output is appended to `log`; lines that contain
-    `log_noise` are left out of error messages. `env` is added to the environment. A child never outlives this
-    process. Not for use from two threads at once.
+    `log_noise` are left out of error messages. `env` is added to the environment. `popen` starts the process,
+    in a thread that stays; by default `subprocess` does. A child never outlives this process. Not for use from
+    two threads at once.
     """
 
     def __init__(
@@ -56,6 +73,7 @@ class ChildProcess:
         env: Mapping[str, str] | None = None,
         timeout: float = 60.0,
         log_noise: str | None = None,
+        popen: Popen | None = None,
     ) -> None:
         self.command = [str(part) for part in command]
         self.name = Path(self.command[0]).name
@@ -64,7 +82,8 @@ class ChildProcess:
         self._env = env
         self._timeout = timeout
         self._log_noise = log_noise
-        self._child: subprocess.Popen[bytes] | None = None
+        self._popen = popen or _popen
+        self._child: Child | None = None
 
     @property
     def pid(self) -> int:
@@ -94,7 +113,7 @@ class ChildProcess:
             raise PlatformError(
                 f"{self.name} runs already (pid {self.pid}): stop it before it is started again"
             )
-        self._child = _spawn(lambda: _popen(self.command, self.log, self._env))
+        self._child = _spawn(lambda: self._popen(self.command, self.log, self._env))
 
     def wait_ready(self, timeout: float | None = None) -> None:
         patience = self._timeout if timeout is None else timeout
@@ -148,7 +167,7 @@ class ChildProcess:
         shown = "\n".join(line[:LOG_LINE_LENGTH] for line in lines[-LOG_TAIL_LINES:])
         return f"the end of {self.log}:\n{shown or '(empty)'}"
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> Child:
         if self._child is None:
             raise PlatformError(f"{self.name} was not started")
         return self._child
@@ -177,7 +196,7 @@ def _popen(command: list[str], log: Path, env: Mapping[str, str] | None) -> subp
         )
 
 
-_Start = Callable[[], "subprocess.Popen[bytes]"]
+_Start = Callable[[], Child]
 
 
 class _Spawner(threading.Thread):
@@ -189,10 +208,10 @@ class _Spawner(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(name="syncd-spawner", daemon=True)
-        self._work: queue.SimpleQueue[tuple[_Start, Future[subprocess.Popen[bytes]]]] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[tuple[_Start, Future[Child]]] = queue.SimpleQueue()
 
-    def submit(self, start: _Start) -> Future[subprocess.Popen[bytes]]:
-        result: Future[subprocess.Popen[bytes]] = Future()
+    def submit(self, start: _Start) -> Future[Child]:
+        result: Future[Child] = Future()
         self._work.put((start, result))
         return result
 
@@ -209,7 +228,7 @@ _spawner: _Spawner | None = None
 _spawner_lock = threading.Lock()
 
 
-def _spawn(start: _Start) -> subprocess.Popen[bytes]:
+def _spawn(start: _Start) -> Child:
     global _spawner  # noqa: PLW0603 - one a process is the point
     with _spawner_lock:
         if _spawner is None or not _spawner.is_alive():  # not alive: we are a fork of the process that had it

@@ -98,7 +98,7 @@ def _why(text: str) -> str:
 
 def _check_files(said: dict[str, Any]) -> None:
     """The driver looks at certificates at each connect, and calls a missing file a lost connection."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authorities = {"cafile": said.get("ssl_ca_certs"), "capath": said.get("ssl_ca_path")}
     try:
         name = "ssl_ca_certs"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import os
 import tempfile
 import urllib.error
 import urllib.request
@@ -17,9 +17,17 @@ from prometheus_client.samples import Sample
 
 from syncd.embedded import LOOPBACK, ChildProcess, Port
 from tests.support.check import PATIENCE_S, wait_until
+from tests.support.zygote import Forked, zygote
 
 ROOT = Path(__file__).parents[2]
 HTTP_TIMEOUT = 10.0  # seconds
+
+
+def _fork(arguments: list[str], log: Path, env: Mapping[str, str] | None) -> Forked:
+    with log.open("ab") as output:
+        return zygote().start(
+            arguments, env={**os.environ, **(env or {})}, cwd=Path.cwd(), stdout=output, stderr=output
+        )
 
 
 class Daemon:
@@ -44,10 +52,11 @@ class Daemon:
             **(env or {}),
         }
         self.process = ChildProcess(
-            [sys.executable, "-m", "syncd", "run", "--contracts", contracts],
+            ["run", "--contracts", contracts],
             log=Path(self._directory.name) / "daemon.log",
             answers=self.is_live,
             env=settings,
+            popen=_fork,
         )
 
     def start(self) -> None:
