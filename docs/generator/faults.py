@@ -1,4 +1,4 @@
-"""`faults.md`: from the docstrings of `tests/faults/`, read as text; nothing of it is imported or run."""
+"""`faults.md`: from the docstrings of tests, read as text; nothing of it is imported or run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 from generator.text import code, head, table
 
 ROOT = Path(__file__).parents[2]
-TESTS = ROOT / "tests" / "faults"
+FAULTS = ROOT / "tests" / "faults"
+PARTS = ROOT / "tests" / "integration"
 GUARDS = Path(__file__).parent / "guards.md"
 PROMISES = (
     "nothing_lost", "never_backwards", "never_torn", "no_ghosts", "fenced", "applied_once", "no_echo",
@@ -18,28 +19,45 @@ PROMISES = (
 )  # fmt: skip
 _FAULTS_INTRO = """\
 Every test of `tests/faults/`: the promise of [promises.md](promises.md) that it holds syncd to, the fault that it
-makes, and what it proves. All run against real servers. Tests that run once for each of several named cases have them
-listed below their table. At the end stands what the tests are worth: which of them fails when a guard is taken out of
-the code.
+makes, and what it proves. Behind them come those tests of `tests/integration/` that name a promise: of odd input, of
+values that must stay exact, of keys and indexes that others write, of mistakes in a contract. All run against real
+servers. Tests that run once for each of several named cases have them listed below their table. At the end stands what
+the tests are worth: which of them fails when a guard is taken out of the code.
 
 """
 _PREFIX = re.compile(rf"((?:{'|'.join(PROMISES)})(?:, (?:{'|'.join(PROMISES)}))*): (.*)", re.DOTALL)
 
 
 def faults_page() -> str:
-    """Every fault test by file, then the hand-kept table of guards."""
-    text = head("Faults", "`tests/faults/`") + _FAULTS_INTRO
-    for path in sorted(TESTS.glob("test_*.py")):
-        text += _section(path.stem, ast.parse(path.read_text(encoding="utf-8"))) + "\n"
+    """Every fault test by file, the tests of parts that name a promise, then the hand-kept table of guards."""
+    text = head("Faults", "`tests/faults/` and `tests/integration/`") + _FAULTS_INTRO
+    for path in sorted(FAULTS.glob("test_*.py")):
+        module = _parsed(path)
+        text += _section(path, module, _tests(module)) + "\n"
+    for path in sorted(PARTS.glob("test_*.py")):
+        module = _parsed(path)
+        if tests := [test for test in _tests(module) if _names_promise(test)]:
+            text += _section(path, module, tests) + "\n"
     return text + GUARDS.read_text(encoding="utf-8")
 
 
-def _section(name: str, module: ast.Module) -> str:
-    tests = [node for node in module.body if isinstance(node, ast.FunctionDef) and _is_test(node)]
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _tests(module: ast.Module) -> list[ast.FunctionDef]:
+    return [node for node in module.body if isinstance(node, ast.FunctionDef) and _is_test(node)]
+
+
+def _names_promise(test: ast.FunctionDef) -> bool:
+    return _PREFIX.fullmatch(" ".join((ast.get_docstring(test) or "").split())) is not None
+
+
+def _section(path: Path, module: ast.Module, tests: list[ast.FunctionDef]) -> str:
     named = _named_cases(module)
     cases = {test.name: found for test in tests if (found := list(_cases(test, named)))}
-    rows = [_row(name, module, test) for test in tests]
-    link = f"[`{name}.py`](../tests/faults/{name}.py)"
+    rows = [_row(path.stem, module, test) for test in tests]
+    link = f"[`{path.name}`](../{path.relative_to(ROOT)})"
     text = f"## {link}\n\n{_words(module)}\n\n" + table(("promise", "test", "fault and fact"), rows)
     for test, found in cases.items():
         text += f"\nCases of {code(test)}:\n\n" + "".join(f"- {case}\n" for case in found)
@@ -72,7 +90,7 @@ def _words(node: ast.Module | ast.FunctionDef) -> str:
     """The docstring in one line; raises where there is none."""
     said = ast.get_docstring(node)
     if not said:
-        raise ValueError(f"no docstring: {getattr(node, 'name', 'a file of tests/faults')}")
+        raise ValueError(f"no docstring: {getattr(node, 'name', 'a file of tests')}")
     return " ".join(said.split())
 
 

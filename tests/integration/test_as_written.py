@@ -65,8 +65,8 @@ def wait_counted(flow: Flow, became: str, count: int) -> None:
 
 @pytest.mark.parametrize("way", ["append", "hash", "json", "both"])
 def test_towards_mongodb(shared: Scene, way: str) -> None:
-    """Moments, a point with an altitude, and values that do not fit, by every way into MongoDB: no letter, and what was
-    left out or made null is counted and logged."""
+    """nothing_lost, nothing_silent: moments, a point with an altitude, and values that do not fit, by every way into
+    MongoDB: no letter, and what was left out or made null is counted and logged."""
     if way == "append":
         flow = add_stream(shared, "in-append", MOMENTS)
     elif way == "both":
@@ -124,8 +124,8 @@ def test_mongodb_agrees(shared: Scene) -> None:
 
 @pytest.mark.parametrize("kind", ["hash", "json"])
 def test_towards_redis(shared: Scene, kind: str) -> None:
-    """Under an index each document is found though values do not fit, by the snapshot and by the stream; labels of an
-    array are found one by one, and points by the distance of each."""
+    """nothing_lost, nothing_silent: under an index each document is found though values do not fit, by the snapshot and
+    by the stream; labels of an array are found one by one, and points by the distance of each."""
     alias = f"{shared.token}-{kind}-out"
     names = {"tags": "tag", "price": "numeric", "n": "numeric"} | (
         {"places": "geo"} if kind == "json" else {}

@@ -40,8 +40,9 @@ def again(scene: Scene, flow: Flow, *options: str) -> None:
 
 @pytest.mark.parametrize("card", [CARD, BY_SLUG], ids=["by_id", "by_map"])
 def test_keys_of_an_application_stay(shared: Scene, card: dict[str, Any]) -> None:
-    """Keys that were under a template before the contract stay through copies, changes and repairs, of any type and of
-    documents that the filter leaves out; a document with such a key takes it over, and `--adopt` takes them all."""
+    """nothing_lost: keys that were under a template before the contract stay through copies, changes and repairs, of
+    any type and of documents that the filter leaves out; a document with such a key takes it over, and `--adopt` takes
+    them all."""
     short = "own-" + ("id" if card is CARD else "map")
     prefix = f"{shared.token}:{short}:card:"
     shared.redis.hset(f"{prefix}mine", "cart", "7")
@@ -83,7 +84,7 @@ def test_keys_of_an_application_stay(shared: Scene, card: dict[str, Any]) -> Non
 
 
 def test_a_contract_may_adopt(shared: Scene) -> None:
-    """With `adopt: true`, also by an edit, keys that were there before go where they have no document."""
+    """no_ghosts: with `adopt: true`, also by an edit, keys that were there before go where they have no document."""
     for key in ("adopted:card:a", "later:card:a"):
         shared.redis.hset(f"{shared.token}:{key}", "cart", "7")
     flow = shared.run("adopted", CARD, documents=films(3), sync={"adopt": True})
@@ -104,7 +105,8 @@ def test_a_contract_may_adopt(shared: Scene) -> None:
     ],
 )
 def test_keys_that_nothing_replaces_stay(shared: Scene, short: str, card: dict[str, Any]) -> None:
-    """An edit of a projection whose documents are all dead letters then pauses the lane, and the old keys stay."""
+    """nothing_lost: an edit of a projection whose documents are all dead letters then pauses the lane, and the old keys
+    stay."""
     flow = shared.run(f"unreplaced-{short}", CARD, documents=films())
     flow.write(card)
     assert f"{COUNT} " in flow.wait_state("paused")["error"]
@@ -113,8 +115,9 @@ def test_keys_that_nothing_replaces_stay(shared: Scene, short: str, card: dict[s
 
 @pytest.mark.parametrize("edit", ["collection", "filter", "template"])
 def test_a_mistake_removes_nothing(shared: Scene, edit: str) -> None:
-    """An edit to a collection that is not there, or to a filter that nothing matches, pauses the lane with what would
-    go and the command that allows it; corrected, it goes on, and all keys were there all the while."""
+    """nothing_lost, nothing_silent: an edit to a collection that is not there, or to a filter that nothing matches,
+    pauses the lane with what would go and the command that allows it; corrected, it goes on, and all keys were there
+    all the while."""
     flow = shared.run(f"wrong-{edit}", CARD, documents=films())
     mistakes: dict[str, dict[str, Any]] = {
         "collection": {"collection": f"{shared.token}.moveis"},
@@ -155,7 +158,7 @@ def test_a_mistake_removes_nothing(shared: Scene, edit: str) -> None:
 
 @pytest.mark.parametrize(("limit", "goes"), [("20%", False), (60, True), (0, False)])
 def test_the_limit_is_the_contract_s(shared: Scene, limit: Any, goes: bool) -> None:
-    """A sweep of half of the keys goes or pauses as `sweep_limit` says; up to a hundred keys always go."""
+    """no_ghosts: a sweep of half of the keys goes or pauses as `sweep_limit` says; up to a hundred keys always go."""
     sync = {"sweep_limit": limit}
     flow = shared.run(f"limit-{int(goes)}-{len(str(limit))}", CARD, documents=films(240), sync=sync)
     flow.collection.update_many({"_id": {"$lt": COUNT}}, {"$set": {"state": "draft"}})

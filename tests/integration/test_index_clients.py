@@ -62,8 +62,8 @@ def begin(shared: Scene, short: str, *fields: dict[str, Any], **more: Any) -> tu
 
 
 def test_a_client_creates_an_index_where_the_alias_is(shared: Scene) -> None:
-    """Within a look it is told, with the name and the remedy, in status, log, metric and readiness; changes go on to be
-    copied, also after a restart; when the client's index is gone, the alias is what it was."""
+    """nothing_silent: within a look it is told, with the name and the remedy, in status, log, metric and readiness;
+    changes go on to be copied, also after a restart; when the client's index is gone, the alias is what it was."""
     flow, name = begin(shared, "shadow")
     client(flow, name, prefix="elsewhere").create()
     assert found(flow, name) == 0, "it hides the alias"
@@ -92,7 +92,7 @@ def test_a_client_creates_an_index_where_the_alias_is(shared: Scene) -> None:
 
 
 def test_an_edit_while_the_name_is_taken(shared: Scene) -> None:
-    """The next index is built, and takes the name as soon as it is free."""
+    """nothing_lost: the next index is built, and takes the name as soon as it is free."""
     flow, name = begin(shared, "edited")
     client(flow, name, prefix="elsewhere").create()
     wait(flow, lambda: told(flow, name)["state"] == "taken")
@@ -105,7 +105,7 @@ def test_an_edit_while_the_name_is_taken(shared: Scene) -> None:
 
 @pytest.mark.parametrize("generations", ["alias", "in_place"])
 def test_a_client_drops_the_index_with_its_keys(shared: Scene, generations: str) -> None:
-    """FT.DROPINDEX name DD: the index is made again, and every key is written again."""
+    """nothing_lost, nothing_silent: FT.DROPINDEX name DD: the index is made again, and every key is written again."""
     flow, name = begin(shared, f"dropped-{generations.replace('_', '-')}", generations=generations)
     flow.redis.execute_command("FT.DROPINDEX", name, "DD")
     assert not flow.keys()
@@ -116,8 +116,8 @@ def test_a_client_drops_the_index_with_its_keys(shared: Scene, generations: str)
 
 
 def test_a_client_creates_over_its_own_with_drop(shared: Scene) -> None:
-    """`create(overwrite=True, drop=True)` of an index that hides the alias removes the keys of both: they are written
-    again, for the index behind the alias has lost them."""
+    """nothing_lost: `create(overwrite=True, drop=True)` of an index that hides the alias removes the keys of both: they
+    are written again, for the index behind the alias has lost them."""
     flow, name = begin(shared, "overwrite")
     other = client(flow, name)
     other.create()
@@ -128,8 +128,8 @@ def test_a_client_creates_over_its_own_with_drop(shared: Scene) -> None:
 
 
 def test_a_client_clears_the_index(shared: Scene) -> None:
-    """Keys that a client removes by `clear()`, all of them, are written again; a deletion of most documents in MongoDB
-    is no reason for a copy."""
+    """nothing_lost: keys that a client removes by `clear()`, all of them, are written again; a deletion of most
+    documents in MongoDB is no reason for a copy."""
     flow, name = begin(shared, "clear")
     flow.collection.delete_many({"_id": {"$lt": COUNT - 4}})
     wait(flow, lambda: told(flow, name)["documents"] == 4)
@@ -140,7 +140,8 @@ def test_a_client_clears_the_index(shared: Scene) -> None:
 
 
 def test_a_client_drops_the_index_and_leaves_the_keys(shared: Scene) -> None:
-    """FT.DROPINDEX without DD: the index is made again under its old name, and nothing is copied."""
+    """nothing_lost, nothing_silent: FT.DROPINDEX without DD: the index is made again under its old name, and nothing is
+    copied."""
     flow, name = begin(shared, "left")
     flow.redis.execute_command("FT.DROPINDEX", name)
     wait(
@@ -171,8 +172,8 @@ def test_in_place(shared: Scene) -> None:
 
 
 def test_in_place_and_a_client_that_overwrites(shared: Scene) -> None:
-    """`create(overwrite=True, drop=True)` puts the client's index in place of ours: it is left alone and told, the keys
-    are written again, and once it is gone ours is made."""
+    """nothing_lost, nothing_silent: `create(overwrite=True, drop=True)` puts the client's index in place of ours: it is
+    left alone and told, the keys are written again, and once it is gone ours is made."""
     flow, name = begin(shared, "replaced", YEAR, generations="in_place")
     client(flow, name, prefix=flow.key("").rstrip(":")).create(overwrite=True, drop=True)
     wait(flow, lambda: told(flow, name)["state"] == "taken")
@@ -218,8 +219,8 @@ def test_a_client_that_opened_the_index_before_an_edit(shared: Scene) -> None:
 
 
 def test_the_number_of_documents_that_an_index_leaves_out(shared: Scene) -> None:
-    """`syncd_index_failures` is how many are not in the index now: one that is written ten times counts once, one that
-    is mended or deleted no longer."""
+    """nothing_silent: `syncd_index_failures` is how many are not in the index now: one that is written ten times counts
+    once, one that is mended or deleted no longer."""
     flow, name = begin(shared, "left-out", TITLE, YEAR)
     for attempt in range(10):
         flow.collection.update_many({"_id": {"$lt": 3}}, {"$set": {"year": f"a private word {attempt}"}})
@@ -235,8 +236,8 @@ def test_the_number_of_documents_that_an_index_leaves_out(shared: Scene) -> None
 
 
 def test_names_that_are_somebodys(shared: Scene) -> None:
-    """An index, and an alias, of the contract's name are left as they are, and so is an index called like the first one
-    behind an alias; the keys are copied."""
+    """nothing_silent: an index, and an alias, of the contract's name are left as they are, and so is an index called
+    like the first one behind an alias; the keys are copied."""
     name = f"{shared.token}-theirs"
     shared.redis.execute_command("FT.CREATE", name, "PREFIX", 1, "elsewhere:", "SCHEMA", "a", "TEXT")
     shared.redis.execute_command("FT.CREATE", f"{name}:1", "PREFIX", 1, "elsewhere:", "SCHEMA", "a", "TEXT")
@@ -262,7 +263,8 @@ def test_in_place_and_a_client_that_was_first(shared: Scene) -> None:
 
 
 def test_what_happens_while_no_daemon_runs(shared: Scene) -> None:
-    """Keys that went with an index, and a record of the indexes that is lost, are seen at the next start."""
+    """nothing_lost: keys that went with an index, and a record of the indexes that is lost, are seen at the next
+    start."""
     one, dropped = begin(shared, "down-dropped")
     two, forgotten = begin(shared, "down-forgotten")
     shared.daemon.kill()

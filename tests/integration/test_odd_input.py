@@ -32,8 +32,8 @@ def wait_keys(flow: Flow, wanted: set[str], name: str = "card") -> None:
 
 
 def test_an_id_that_no_driver_gives_back(scene: Scene) -> None:
-    """An `_id` that is not UTF-8, or that a driver changes, is a dead letter in snapshot, stream, update and deletion;
-    nothing beside it waits, and a snapshot ends behind it."""
+    """nothing_lost, nothing_silent: an `_id` that is not UTF-8, or that a driver changes, is a dead letter in snapshot,
+    stream, update and deletion; nothing beside it waits, and a snapshot ends behind it."""
     flow = scene.add("film", projection(["n"]), documents=healthy(0))
     films = flow.collection
     odd = [raw(one, n=1) for number in (3, 4, 5) for one in odd_ids(number).values()]
@@ -59,8 +59,8 @@ def test_an_id_that_no_driver_gives_back(scene: Scene) -> None:
 
 
 def test_large_documents_beside_an_odd_id(scene: Scene) -> None:
-    """The same where documents are large, and where the `_id` is an ordinary object: as bytes of a reply they are read
-    in another way than small ones."""
+    """nothing_lost: an odd `_id` costs only itself where documents are large, too, and where it is an ordinary object:
+    as bytes of a reply they are read in another way than small ones."""
     large = "x" * 5000
     flow = scene.add("large", projection(["n", "text"]), documents=healthy(0))
     films = flow.collection
@@ -108,8 +108,8 @@ def with_id(document: bytes, document_id: int) -> bytes:
 
 
 def test_a_value_that_no_driver_reads(scene: Scene) -> None:
-    """A reference where a document is, or BSON that no driver reads, costs that document alone: keys that hold it are
-    right or a dead letter, keys that do not are right; in snapshot and stream."""
+    """nothing_lost, nothing_silent: a reference where a document is, or BSON that no driver reads, costs that document
+    alone: keys that hold it are right or a dead letter, keys that do not are right; in snapshot and stream."""
     shapes = [projection(["n"]), projection("all", name="doc", type="json"), projection("all", name="flat")]
     flow = scene.add("film", *shapes, documents=healthy(0))
     odd = [with_id(one, 100 + at) for at, one in enumerate(ODD_VALUES.values())]
@@ -185,7 +185,8 @@ def check_odd_keys(flow: Flow, told: Collection[bytes] = ODD_ENDS) -> None:
 
 
 def test_an_outbox_with_keys_that_mongodb_refuses(scene: Scene) -> None:
-    """Whatever stands in a key, only that key is parked: many at once, a few, when they go, and behind them."""
+    """nothing_lost, nothing_silent: whatever stands in a key, only that key is parked: many at once, a few, when they
+    go, and behind them."""
     flow = add_outbox(scene, "film", {"n": {"from": "n", "type": "int"}})
     scene.start()
     flow.wait_live()
@@ -193,7 +194,8 @@ def test_an_outbox_with_keys_that_mongodb_refuses(scene: Scene) -> None:
 
 
 def test_keyspace_events_with_keys_that_mongodb_refuses(scene: Scene, mongo_uri: str, tmp_path: Path) -> None:
-    """The same; a key that is none of the template is not even a letter."""
+    """nothing_lost, nothing_silent: of keyspace events, too, only the odd key is parked; a key that is none of the
+    template is not even a letter."""
     with RedisServer() as server, Scene(tmp_path / "own", scene.token, mongo_uri, server.url) as own:
         flow = add_keyspace(own, "film", {"n": {"from": "n", "type": "int"}})
         own.start()
@@ -203,7 +205,8 @@ def test_keyspace_events_with_keys_that_mongodb_refuses(scene: Scene, mongo_uri:
 
 
 def test_both_ways_with_keys_that_mongodb_refuses(scene: Scene) -> None:
-    """And with documents whose `_id` no key can have."""
+    """nothing_lost, nothing_silent: both ways, too, only the odd key is parked, and a document whose `_id` no key can
+    have."""
     flow = add_two_way(scene, "film", "outbox", {"n": {"from": "n", "type": "int"}})
     odd = [raw(one) for one in odd_ids(3).values()]
     assert put(flow.collection, *odd) == len(odd)
@@ -218,8 +221,8 @@ def test_both_ways_with_keys_that_mongodb_refuses(scene: Scene) -> None:
 
 
 def test_commands_beside_odd_documents(scene: Scene, mongo_uri: str, redis_url: str) -> None:
-    """A check, by digests and in full, a replay, a new snapshot by workers and a draft come to an end; letters can be
-    read."""
+    """nothing_lost: a check, by digests and in full, a replay, a new snapshot by workers and a draft come to an end;
+    letters can be read."""
     shapes = [projection(["n"]), projection("all", name="doc", type="json")]
     flow = scene.add("film", *shapes, documents=healthy(0), reconcile={"check": "digest"})
     # Out of a pipeline of MongoDB's comes another one of a name twice, and a draft or a digest has one.
@@ -260,13 +263,17 @@ def test_commands_beside_odd_documents(scene: Scene, mongo_uri: str, redis_url: 
 
 
 def test_a_filter_that_fails_on_a_document(scene: Scene) -> None:
-    """A document on which the filter raises an error is a dead letter, in snapshot and stream; one on which it no
-    longer does is there at once. A filter that MongoDB refuses as a whole stops the lane and makes no letter."""
+    """nothing_lost, nothing_silent: a document on which the filter raises an error is a dead letter, in snapshot and
+    stream; one on which it no longer does is there at once. A filter that MongoDB refuses as a whole stops the lane and
+    makes no letter."""
     ratio = {"$expr": {"$gt": [{"$divide": [10, "$n"]}, 1]}}
     numbers = [{"_id": number, "n": number % 7} for number in range(35)]
     how = {"filter": ratio, "reconcile": {"check": "digest"}}
     flow = scene.add("film", projection(["n"]), documents=numbers, **how)
-    refused = scene.add("refused", projection(["n"]), source=flow, filter={"$expr": {"$nothing": 1}})
+    wrong = ({"$expr": {"$nothing": 1}}, {"$expr": {"$divide": [10, 0]}})
+    refused = [
+        scene.add(f"refused-{at}", projection(["n"]), source=flow, filter=one) for at, one in enumerate(wrong)
+    ]
     scene.daemon = scene.another_daemon(SYNCD_CHUNK_DOCUMENTS="10")
     scene.start()
     flow.wait_live()
@@ -281,12 +288,14 @@ def test_a_filter_that_fails_on_a_document(scene: Scene) -> None:
     wait_keys(flow, {str(number) for number in range(70) if number % 7} | {"0"})
     wait_until(lambda: len(flow.dead_letters()) == 10, 60, flow.dead_letters)
     assert flow.metric("syncd_lane_restarts_total") == 0
-    refused.wait_state("failed")
-    assert refused.dead_letters() == []
+    for one in refused:
+        one.wait_state("failed")
+        assert one.dead_letters() == []
 
 
 def test_an_expression_that_grows(scene: Scene) -> None:
-    """A document of which an expression makes too much is a dead letter, and the lane goes on."""
+    """bounded, nothing_silent: a document of which an expression makes too much is a dead letter, and the lane goes
+    on."""
     fields = {"n": "n", "many": {"expr": "a" + "|[@,@]" * 13}}
     flow = scene.add(
         "film", projection(fields, type="json"), documents=[{"_id": 1, "a": "x" * 5000}, {"_id": 2}]

@@ -155,8 +155,8 @@ def contents(flow: Flow, projection: str, ids: Iterable[int]) -> list[Any]:
 
 
 def test_mongodb_to_redis(shared: Scene) -> None:
-    """What a copy, the stream and its deltas make of every type, in a hash, in JSON and in a string: each value comes
-    back from Redis as it was, or is the text that the page of types names."""
+    """nothing_silent: what a copy, the stream and its deltas make of every type, in a hash, in JSON and in a string:
+    each value comes back from Redis as it was, or is the text that the page of types names."""
     fields = {"mark": "mark", **{name: {"from": name, "type": kind} for name, (kind, _) in BOTH.items()}}
     fields |= {name: name for name in ONE_WAY}
     kinds = {name: make for name, (_, make) in BOTH.items()} | ONE_WAY

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import bson
-from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
+
+from syncd.plan.raw import Element, document_of, elements
+from syncd.stores.replies import RAW_CODEC
 
 
 def raw(*members: tuple[str, int, bytes], **plain: Any) -> bytes:
@@ -33,7 +35,8 @@ def put(collection: Collection[Any], *documents: bytes) -> int:
             "insert": collection.name,
             "documents": [RawBSONDocument(one) for one in documents],
             "ordered": False,
-        }
+        },
+        codec_options=RAW_CODEC,  # errors quote what they are about
     )
     return int(said["n"])
 
@@ -42,11 +45,30 @@ def put_all(collection: Collection[Any], documents: list[bytes]) -> int:
     """The same for documents of which some make MongoDB refuse a command as a whole."""
     try:
         return put(collection, *documents)
-    except (OperationFailure, BSONError):  # which quotes what it refuses
+    except OperationFailure:
         middle = len(documents) // 2
         if middle == 0:
             return 0
         return put_all(collection, documents[:middle]) + put_all(collection, documents[middle:])
+
+
+def is_sound(document: bytes) -> bool:
+    """Whether it passes MongoDB's look at the form of BSON. What does not makes it refuse a whole command, so that it
+    costs one of its own to find out."""
+    try:
+        members = list(elements(document))
+    except ValueError:
+        return False
+    same = document_of([one.under(one.name) for one in members]) == document
+    return same and all(map(_is_sound_member, members))
+
+
+def _is_sound_member(one: Element) -> bool:
+    if one.kind in (0x03, 0x04):  # an object, an array
+        return is_sound(one.value)
+    if one.kind in (0x02, 0x0D, 0x0E):  # kinds of text
+        return len(one.value) > 4 and one.value[-1] == 0
+    return one.kind != 0x08 or one.value in (b"\0", b"\1")
 
 
 def odd_ids(number: int) -> dict[str, tuple[str, int, bytes]]:
