@@ -33,8 +33,8 @@ from tests.support.twoway import add_two_way
 
 COUNT = 400 * int(os.environ.get("SYNCD_TEST_SCALE", "1"))
 HEALTHY = 50
-LONG_S = 60.0 + COUNT / 20
-LIMIT_S = 180 + COUNT // 5
+LONG_S = 60.0 + COUNT / 5
+LIMIT_S = 180 + COUNT // 2
 
 VALUES: list[Any] = [
     None, True, 0, -1, 2**31 - 1, Int64(-(2**63)), 0.1, float("nan"), float("inf"), -0.0, 5e-324, "", "text",
@@ -88,7 +88,7 @@ def put_many(flow: Flow, odd: Iterator[bytes]) -> None:
     """Half of what MongoDB has to take."""
     taken = 0
     while taken < COUNT // 2:
-        taken += put_all(flow.collection, [next(odd) for _ in range(COUNT // 2)])
+        taken += put_all(flow.collection, [next(odd) for _ in range(COUNT // 8)])
 
 
 @pytest.mark.timeout(LIMIT_S)
