@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
 
@@ -10,7 +11,7 @@ import pytest
 from benchmarks.options import parse
 from benchmarks.plan import ROWS
 from benchmarks.plot import svg
-from benchmarks.publish import BEGIN, END, replaced, section
+from benchmarks.publish import BEGIN, END, full, replaced, short
 from benchmarks.shapes import SHAPES
 from benchmarks.targets import BACK_MS, OF_ALONE, Row, rows
 from benchmarks.ways import WAYS
@@ -204,7 +205,10 @@ def test_the_picture_is_xml(results: dict[str, Any]) -> None:
     ElementTree.fromstring(svg({**results, "medians": {}, "parts": {}}))
 
 
-def test_the_readme_keeps_what_is_outside_the_marks(results: dict[str, Any]) -> None:
+@pytest.mark.parametrize("section", [short, full])
+def test_a_page_keeps_what_is_outside_the_marks(
+    results: dict[str, Any], section: Callable[[dict[str, Any]], str]
+) -> None:
     """Only what stands between the two marks is replaced, as often as one likes."""
     text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
     new = replaced(text, section(results))
@@ -214,6 +218,13 @@ def test_the_readme_keeps_what_is_outside_the_marks(results: dict[str, Any]) -> 
     assert replaced(new, section(results)) == new
     with pytest.raises(ValueError, match="lacks the marks"):
         replaced("nothing", "x")
+
+
+def test_the_readme_shows_five_rows(results: dict[str, Any]) -> None:
+    """All rows, and what was missed, are in docs/performance.md."""
+    rows = [line for line in short(results).splitlines() if line.startswith("| ")]
+    assert len(rows) == 5 + 2, rows  # two lines of titles
+    assert set(rows) < set(full(results).splitlines())
 
 
 def test_rows_bring_what_they_need() -> None:
