@@ -99,7 +99,8 @@ class Settled(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Somebody has to look at the key of a document: of a contract that goes both ways. `wall` is 0 where unknown."""
+    """Somebody has to look at the key of a document: of a contract that goes both ways. `wall`: the epoch
+    milliseconds of its change; 0 where somebody asks, so that a lost key comes back."""
 
     shape: Shape
     ident: str

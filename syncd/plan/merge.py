@@ -77,7 +77,9 @@ def merge(
 ) -> Merged:
     """`deleted`: somebody said that the key was deleted; without that a key that is not there was only lost.
 
-    `redis_is_newer` decides for `newest`. `restore`: somebody asks for a lost key, or its document changed.
+    `redis_is_newer` decides for `newest`. `restore`: somebody asks for a lost key. Without that one comes back only
+    where the document is not what was agreed on: that MongoDB tells of a change says nothing, for it may be our own, or
+    one that the key had before it went.
     """
     base = _settled(base, mongo)
     if redis is None and mongo is None:
@@ -129,7 +131,8 @@ def _without_key(
     had_key = base is not None and (not rules.empty_is_gone or any(base.fields.values()))
     if base is None or not had_key:
         return copied  # never agreed on
-    is_changed = bool(_changed(base, mongo, rules.fields))
+    # Fields that were never agreed on say nothing: of a document that we made, the end of the merge may be missing.
+    is_changed = bool(_changed(base, mongo, rules.fields) & base.fields.keys())
     if not deleted:  # expired, or evicted: to write it again at once would be no use to anybody
         return copied if is_changed or restore else Merged(keep=True, lost=True)
     if not is_changed:

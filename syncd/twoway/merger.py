@@ -23,7 +23,7 @@ from syncd.twoway.capture import Capture, Word
 from syncd.twoway.documents import DocumentWriter, Update
 from syncd.twoway.newest import Newest
 from syncd.twoway.pair import Pair, had_key, is_agreed, records
-from syncd.twoway.store import Step, TwoWayStore
+from syncd.twoway.store import Step, TwoWayStore, is_asked
 from syncd.writebehind.batch import Refused
 
 MOST_KEYS = 1000
@@ -190,7 +190,7 @@ class Merger:
         redis, mongo = self._plan.of_key(found), self._plan.of_document(document)
         _, record = stored(found.known)
         base, of_redis, of_mongo = record.base if record else None, digests(redis), digests(mongo)
-        how = {"deleted": word.deleted, "restore": mark is not None}
+        how = {"deleted": word.deleted, "restore": is_asked(mark)}
         merged = merge(base, of_redis, of_mongo, self._plan.rules, redis_is_newer=False, **how)
         if is_by_time(merged, self._plan.rules):
             # While the stream waits for the merger, nobody may wait for the stream.

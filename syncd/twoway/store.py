@@ -15,7 +15,7 @@ from syncd.stores.times import Moment, parse, readable
 from syncd.writebehind.state import MOST_BYTES, StateStore
 
 MARKS = 2048
-"""A mark is the epoch milliseconds of its change times this, and a count: see lua/."""
+"""A mark is the epoch milliseconds of its change times this, and a count, odd where somebody asks: see lua/."""
 CENTURY_MS = 10**12
 
 
@@ -126,6 +126,11 @@ class TwoWayStore(StateStore):
             return encode_key_value(self._plan.document_id(key))
         except ProjectionError:
             return key.decode(errors="backslashreplace")
+
+
+def is_asked(mark: int | None) -> bool:
+    """Whether somebody asks for the key: a copy, a check, a replay. The stream tells of changes, and does not ask."""
+    return mark is not None and mark % 2 == 1
 
 
 def changed_at(mark: int | None) -> int:

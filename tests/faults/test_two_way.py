@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from tests.support.scene import Document, Flow, Scene
 from tests.support.twoway import (
     add_two_way,
     as_hash,
+    change_key,
     conflicts,
     documents,
     hset,
@@ -94,6 +96,100 @@ def test_the_newest_change_wins_though_the_stream_comes_late(rig: Rig) -> None:
     wait_alike(flow)
     said = {one["document"]: one["winner"] for one in conflicts(flow)}
     assert said == {n: "mongo" if n in first else "redis" for n in range(6)}
+
+
+EXPIRING: dict[str, tuple[str, dict[str, Any]]] = {
+    "hash": ("outbox", {}),
+    "json": ("outbox", {"type": "json"}),
+    "string": ("outbox", {"type": "string", "fields": None, "shape": {"value": "a"}}),
+    "heard": ("keyspace", {}),
+    "deletes": ("keyspace", {"sync": {"on_expire": "delete"}}),
+}
+MAKE = {"json": ("JSON.SET", "$", '{"a": "redis"}'), "string": ("SET", "redis")}
+
+
+def test_a_key_that_expires_before_the_stream_tells_of_our_own_write(rig: Rig) -> None:
+    """no_echo: what syncd wrote to MongoDB itself does not bring back a key that expired before the stream told of it,
+    nor does a change of fields that the contract has not; the document stays, or goes where the contract says so. A
+    change of one of its fields does bring it back, without a time to live."""
+    rig.keep_own_streams()
+    flows = {
+        name: add_two_way(rig.scene, name, capture, documents=[film(1)], **more)
+        for name, (capture, more) in EXPIRING.items()
+    }
+    rig.scene.start()
+    holds = {}
+    for name, flow in flows.items():
+        flow.wait_live()
+        holds[name] = rig.mongo_proxy.hold_request(b"getMore\x00", flow.collection.name.encode() + b"\x00")
+    for name, flow in flows.items():
+        holds[name].wait()
+        change_key(flow, "new", MAKE.get(name, ("HSET", "a", "redis")))
+    for flow in flows.values():
+        wait_document(flow, "new", {"a": "redis"})
+        is_agreed(flow, "new")
+    for flow in flows.values():
+        flow.redis.pexpire(flow.key("new"), 1)
+    wait_until(lambda: "new" not in documents(flows["deletes"]), 20, flows["deletes"].lane)
+    for name, flow in flows.items():
+        flow.wait_gone("new")
+        holds[name].release()
+        heard_of(flow, 2)
+        assert not flow.redis.exists(flow.key("new")), name
+        assert ("new" in documents(flow)) is (name != "deletes")
+    del flows["deletes"]
+    for name, flow in flows.items():
+        flow.collection.update_one({"_id": "new"}, {"$set": {"of_others": 1}})
+        heard_of(flow, 3)
+        assert not flow.redis.exists(flow.key("new")), name
+        flow.collection.update_one({"_id": "new"}, {"$set": {"a": "mongo"}})
+        wait_until(lambda flow=flow: flow.redis.exists(flow.key("new")), 20, flow.lane)  # type: ignore[misc]
+        assert flow.redis.ttl(flow.key("new")) == -1
+        assert not conflicts(flow)
+
+
+def is_agreed(flow: Flow, end: object) -> None:
+    """Wait until the merge is remembered to its end."""
+
+    def agreed() -> bool:
+        digest, _, record = (flow.redis.hget(flow.names.control("synced"), flow.key(end)) or b"").partition(
+            b" "
+        )
+        return digest not in (b"", b"?") and b'"p":{}' in record
+
+    wait_until(agreed, 20, lambda: flow.redis.hgetall(flow.names.control("synced")))
+
+
+def heard_of(flow: Flow, end: int) -> None:
+    """Make a document, and wait until all that the stream told up to it is merged."""
+    flow.collection.insert_one(film(end))
+    wait_until(lambda: flow.redis.exists(flow.key(end)), 20, flow.lane)
+    wait_until(lambda: not flow.redis.zcard(flow.names.control("marks")), 20, flow.lane)
+
+
+def test_a_key_that_expires_in_the_middle_of_a_merge(rig: Rig) -> None:
+    """no_echo: a new key that expires when its document is made, and before that is agreed on, stays away; one that
+    is deleted at that moment takes its document with it."""
+    flow = add_two_way(rig.scene, "middle", "outbox", documents=[film(1)])
+    rig.scene.start()
+    flow.wait_live()
+    wait_alike(flow)
+    for end in ("expires", "deleted"):
+        hold = rig.redis_proxy.hold_request(*about(flow, b"syncd_agree"))
+        hset(flow, end, a="redis")
+        hold.wait()
+        if end == "expires":
+            flow.redis.pexpire(flow.key(end), 1)
+        else:
+            remove_key(flow, end)
+        flow.wait_gone(end)
+        hold.release()
+    wait_document(flow, "deleted", None)
+    wait_until(lambda: not flow.redis.xlen(flow.names.control("outbox")), 20, flow.lane)
+    heard_of(flow, 2)
+    assert documents(flow)["expires"] == {"a": "redis"}
+    assert not flow.redis.exists(flow.key("expires"), flow.key("deleted"))
+    assert not conflicts(flow)
 
 
 def test_kills_in_the_middle_of_a_merge(rig: Rig) -> None:

@@ -208,12 +208,17 @@ write.y = function(_, args, i, _, keys)
 end
 
 -- t: somebody has to look at a key: of a contract that goes both ways. Each mark is another one than the mark before, so
--- that only what was seen is taken off. marks, key, epoch ms of the change or 0 (takes no key)
+-- that only what was seen is taken off. An odd one: a copy, a check or a replay asks for the key, also where it was lost;
+-- a change that is told of later does not take that back, nor does the question forget the time of a change.
+-- marks, key, epoch ms of the change or 0 where somebody asks (takes no key)
 local MARKS = 2048
 
 write.t = function(_, args, i, _, keys)
   local number = redis.call('HINCRBY', keys[2], 'marks', 1)
-  redis.call('ZADD', args[i], ('%.0f'):format(args[i + 2] * MARKS + number % MARKS), args[i + 1])
+  local before = tonumber(redis.call('ZSCORE', args[i], args[i + 1]) or '0')
+  local time, asked = tonumber(args[i + 2]), before % 2
+  if time == 0 then time, asked = math.floor(before / MARKS), 1 end
+  redis.call('ZADD', args[i], ('%.0f'):format(time * MARKS + number % (MARKS / 2) * 2 + asked), args[i + 1])
   return i + 3, nil
 end
 

@@ -199,6 +199,19 @@ def test_deletions(
     assert [(c.why, c.winner) for c in merged.conflicts] == ([(why, winner)] if why else [])
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_key_that_goes_before_its_first_agreement(deleted: bool) -> None:
+    """no_echo: the document that was just made of it is no change of MongoDB's: it stays, or goes with its key."""
+    redis = {"a": "1"}
+    known = pending(None, None, run(None, redis, None))
+    then = merge(known, None, redis, MERGE, deleted=deleted, redis_is_newer=False, restore=False)
+    assert (then.to_redis, then.delete, then.keep) == (
+        frozenset(),
+        "document" if deleted else "",
+        not deleted,
+    )
+
+
 def test_a_lost_key() -> None:
     """It comes back with the next change of its document. A new one that lacks a field has not lost it."""
     base = whole(a="1", b="1")
