@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from bson.binary import Binary
+from bson.int64 import Int64
 
 from syncd.contract.indexes import IndexField
 from syncd.contract.projection import FieldSpec
@@ -19,6 +20,7 @@ from syncd.plan.bson_values import CODEC, Function, NoneType, Table, as_is, in_f
 from syncd.plan.convert import conversion, convert
 from syncd.plan.geo import GEO_JSON
 from syncd.plan.misfits import Note, unnoted
+from syncd.plan.moments import looks_like_seconds
 from syncd.plan.reverse import from_hash, from_json
 from syncd.plan.searchable import joiner, label_separator, takes
 from syncd.plan.texts import HASH, JSON, JSON_DEPTH, dump_json, json_text, to_hash, to_json
@@ -62,7 +64,7 @@ def hash_field(
     where `mask: hmac` has no key.
     """
     null = "" if spec.null == "keep" else None
-    encode = _strict_hash_field(name, spec, hmac_key, null, _joins(spec, entries, note))
+    encode = _strict_hash_field(name, spec, hmac_key, null, _joins(spec, entries, note), note)
     if spec.on_error == "letter":
         return encode
     return _lenient(encode, takes("hash", entries), None if spec.on_error == "omit" else null, spec, note)
@@ -76,17 +78,17 @@ def _joins(spec: FieldSpec, entries: Sequence[IndexField], note: Note) -> dict[t
 
 
 def _strict_hash_field(
-    name: str, spec: FieldSpec, hmac_key: bytes | None, null: Any, joins: dict[type, Function]
+    name: str, spec: FieldSpec, hmac_key: bytes | None, null: Any, joins: dict[type, Function], note: Note
 ) -> HashEncoder:
     if spec.mask:
-        return _guarded(name, _masked(spec, _mask(spec.mask, hmac_key), null))
+        return _guarded(name, _masked(spec, _mask(spec.mask, hmac_key), null, note))
     if spec.type is None and spec.from_ is not None:
         return _plain(name, Table({**HASH, **joins, NoneType: lambda value: null}, HASH.default))
     if spec.type is None:
         return _guarded(name, Table({**HASH, **joins, NoneType: lambda value: null}, HASH.default))
     if spec.type == "vector":
         return _guarded(name, _vector(vector_packer(spec.dims or 0, spec.datatype), null))
-    table = _converted(_conversion(spec, spec.type), HASH, null)
+    table = _converted(_conversion(spec, spec.type, note), HASH, null)
     return _guarded(name, Table({**table, **joins}, table.default))
 
 
@@ -103,7 +105,7 @@ def json_field(
     `dump_json` writes every BSON value. Raises as `hash_field` does.
     """
     null = OMIT if spec.null == "omit" else None
-    encode = _strict_json_field(name, spec, hmac_key, null)
+    encode = _strict_json_field(name, spec, hmac_key, null, note)
     if spec.on_error == "letter":
         return encode
     instead = OMIT if spec.on_error == "omit" else null
@@ -139,20 +141,34 @@ def _lenient(encode: Function, fits: Function, instead: Any, spec: FieldSpec, no
     return run
 
 
-def _strict_json_field(name: str, spec: FieldSpec, hmac_key: bytes | None, null: Any) -> JsonEncoder:
+def _strict_json_field(
+    name: str, spec: FieldSpec, hmac_key: bytes | None, null: Any, note: Note
+) -> JsonEncoder:
     if spec.mask:
-        return _guarded(name, _masked(spec, _mask(spec.mask, hmac_key), null))
+        return _guarded(name, _masked(spec, _mask(spec.mask, hmac_key), null, note))
     if spec.type is None:
         return as_is if null is None else lambda value: OMIT if value is None else value
     if spec.type == "vector":
         dims = spec.dims or 0
         return _guarded(name, _vector(lambda value: vector_list(value, dims), null))
-    table = GEO_JSON if spec.type == "geo" else _conversion(spec, spec.type)
+    table = GEO_JSON if spec.type == "geo" else _conversion(spec, spec.type, note)
     return _guarded(name, _converted(table, JSON, null))
 
 
-def _conversion(spec: FieldSpec, field_type: FieldType) -> Table:
-    return conversion(field_type, exact=spec.round is False)
+def _conversion(spec: FieldSpec, field_type: FieldType, note: Note) -> Table:
+    table = conversion(field_type, exact=spec.round is False)
+    if field_type != "date":
+        return table
+
+    def noted(function: Function) -> Function:
+        def run(value: Any) -> Any:
+            if looks_like_seconds(value):
+                note("1970")
+            return function(value)
+
+        return run
+
+    return Table({**table, **{kind: noted(table[kind]) for kind in (int, Int64, str)}}, table.default)
 
 
 def _plain(name: str, table: Table) -> HashEncoder:
@@ -200,11 +216,11 @@ def _vector(encode: Function, null: Any) -> Table:
     return Table({NoneType: lambda value: null, list: encode, Binary: encode}, encode)
 
 
-def _masked(spec: FieldSpec, mask: Function, null: Any) -> Table:
+def _masked(spec: FieldSpec, mask: Function, null: Any, note: Note) -> Table:
     """Convert first, then mask what the hash would have shown. null has nothing to hide, and stays null."""
     if spec.type is None:
         return Table({NoneType: lambda value: null}, mask)
-    table = _conversion(spec, spec.type)
+    table = _conversion(spec, spec.type, note)
     return Table({NoneType: lambda value: null}, lambda value: mask(table[type(value)](value)))
 
 

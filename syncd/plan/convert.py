@@ -19,7 +19,13 @@ from bson.objectid import ObjectId
 from syncd.contract.values import FieldType
 from syncd.plan.bson_values import UUID_SUBTYPE, Function, Table, as_is, is_uuid, uuid_text
 from syncd.plan.geo import GEO
-from syncd.plan.moments import moment_in_redis, moment_of_iso, moment_of_number
+from syncd.plan.moments import (
+    in_millis,
+    is_in_seconds,
+    moment_in_redis,
+    moment_of_iso,
+    moment_of_number,
+)
 from syncd.plan.numeric import DECIMAL, DOUBLE, INT, INT64_MAX, INT64_MIN, refuse, refuser, to_bit
 from syncd.plan.texts import HASH, json_text
 from syncd.plan.vectors import vector_list, vector_numbers
@@ -114,14 +120,17 @@ def _any_vector(value: Any) -> list[float]:
 
 
 def _dates(*, exact: bool = False, whole: bool = False) -> Table:
-    """A number is milliseconds since 1970, as for MongoDB's `$toDate`, also as text.
+    """A number is milliseconds since 1970, as for MongoDB's `$toDate`, also as text; a small one with a fraction
+    is seconds.
 
     `whole`: of a type whose own unit is another one, a number of milliseconds has no fraction and is no text, or it
     would be one of the other unit.
     """
 
     def of_number(value: Any) -> DatetimeMS:
-        number = value.to_decimal() if type(value) is Decimal128 else Decimal(value)
+        number = value.to_decimal() if type(value) is Decimal128 else Decimal(repr(value))
+        if not whole and is_in_seconds(number) and number != number.to_integral_value():
+            number = in_millis(number)
         return moment_of_number(value, number, exact=exact or whole)
 
     def of_text(value: str) -> DatetimeMS:

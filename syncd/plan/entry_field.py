@@ -11,6 +11,7 @@ from syncd.contract.projection import FieldSpec
 from syncd.errors import ProjectionError
 from syncd.plan.dates import check_years
 from syncd.plan.misfits import Note, unnoted
+from syncd.plan.moments import looks_like_seconds
 from syncd.plan.paths import MISSING
 from syncd.plan.reverse import from_hash, from_json
 
@@ -56,6 +57,7 @@ class EntryField:
 
     def value(self, raw: bytes) -> Any:
         """What Redis holds as text, as BSON. Raises ProjectionError, whose detail names the field and no value."""
+        self._note_seconds(raw)
         try:
             return self._checked(
                 from_hash(raw, self.spec.type or "string", self.spec.datatype, exact=self._exact)
@@ -65,11 +67,16 @@ class EntryField:
 
     def value_of_json(self, value: Any) -> Any:
         """A member of a JSON document, as parsed; without a type as it is. Raises likewise."""
+        self._note_seconds(value)
         try:
             kind = self.spec.type
             return self._checked(from_json(value, kind, exact=self._exact) if kind else value)
         except ProjectionError as error:
             raise self._named(error) from None
+
+    def _note_seconds(self, value: Any) -> None:
+        if self.spec.type == "date" and looks_like_seconds(value):
+            self.note("1970")
 
     @property
     def _exact(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
 Note: TypeAlias = Callable[[str], None]
-"""Takes what became of a value: `omitted`, `null`, or `split` at a separator that it holds."""
+"""Takes what became of a value: `omitted`, `null`, `split` at a separator that it holds, or a moment in `1970`."""
 
 
 class Misfit(NamedTuple):

@@ -1,5 +1,6 @@
 """Numbers and texts as moments. A number counts from 1970, in milliseconds as for MongoDB's `$toDate`, or in the unit
-that its type names. What is finer than a millisecond is cut off towards 1970, as `$toDate` does, unless `exact`."""
+that its type names; under `date` a small one with a decimal point is seconds. What is finer than a millisecond is cut
+off towards 1970, as `$toDate` does, unless `exact`."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ from syncd.plan.numeric import INT64_MAX, INT64_MIN, NUMBER, refuse
 _UNITS: dict[FieldType, int] = {"date": 0, "epoch": 3, "epoch_ms": 0, "epoch_us": -3}
 """Of what Redis holds under a type: the power of ten that makes milliseconds of it."""
 _DOWN = Context(prec=1_000, rounding=ROUND_DOWN)
+_SECONDS_BELOW = 10**11
+"""Up to the year 5138 as seconds, before March 1973 as milliseconds."""
 
 
 def moment_in_redis(value: Any, wanted: FieldType, *, exact: bool = False) -> DatetimeMS:
@@ -24,8 +27,29 @@ def moment_in_redis(value: Any, wanted: FieldType, *, exact: bool = False) -> Da
     """
     if type(value) is str and not NUMBER.fullmatch(value):
         return moment_of_iso(value, wanted, exact=exact)
-    number = Decimal(value if type(value) is str else repr(value))
+    written = value if type(value) is str else repr(value)
+    number = Decimal(written)
+    if wanted == "date" and (type(value) is float or "." in written) and is_in_seconds(number):
+        return moment_of_number(value, in_millis(number), exact=exact)
     return moment_of_number(value, number.scaleb(_UNITS[wanted], _DOWN), wanted, exact=exact)
+
+
+def is_in_seconds(number: Decimal) -> bool:
+    """Of a number with a decimal point. Nobody writes milliseconds of the first years with a fraction, and Python's
+    `time.time()` always has one."""
+    return number.is_finite() and abs(number) < _SECONDS_BELOW
+
+
+def in_millis(seconds: Decimal) -> Decimal:
+    """So many seconds."""
+    return seconds.scaleb(3, _DOWN)
+
+
+def looks_like_seconds(value: Any) -> bool:
+    """Whether an integer, also as text, is hardly meant as milliseconds: these would be January to April 1970."""
+    if isinstance(value, bytes | str):
+        return len(value) == 10 and value.isdigit() and value[:1] not in (b"0", "0")
+    return isinstance(value, int) and 10**9 <= value < 10**10
 
 
 def moment_of_iso(value: str, wanted: FieldType = "date", *, exact: bool = False) -> DatetimeMS:

@@ -40,8 +40,8 @@ CONVERSIONS: dict[FieldType, tuple[Any, str, str]] = {
     "bool": (1, "bools; the numbers 0 and 1; the texts `true`, `false`, `1`, `0`", "bool"),
     "date": (
         "2020-01-02T05:04:05+02:00",
-        "dates; numbers, also as text, as milliseconds since 1970; ISO 8601 text, without a zone as UTC",
-        "Date; a number as milliseconds",
+        "dates; numbers, also as text, as milliseconds since 1970, small ones with a fraction as seconds; ISO 8601 text, without a zone as UTC",
+        "Date; a number as milliseconds, a small one with a decimal point as seconds",
     ),
     "epoch": (DatetimeMS(1_577_934_245_678), "as `date`, numbers only as whole milliseconds; gives seconds since 1970, with a fraction where needed", "Date; a number, also as text, as seconds"),
     "epoch_ms": (DatetimeMS(1_577_934_245_678), "as `date`; gives milliseconds since 1970", "Date; a number as milliseconds"),
@@ -99,9 +99,13 @@ makes it null, in either direction.
 
 _AFTER_CONVERSIONS = """
 - **Moments** come in ISO 8601, with any digits of a second (`2026-01-02T03:04:05.123456789Z`, a blank instead of `T`,
-  `+02`, `+0200`, ` UTC`, the name of a zone in brackets), or as a number. What a number counts is said by its type alone,
-  never guessed: coming from Redis seconds under `epoch` (Python's `time.time()`), microseconds under `epoch_us`,
-  milliseconds under `epoch_ms` and `date`; in a document always milliseconds, as for `$toDate`.
+  `+02`, `+0200`, ` UTC`, the name of a zone in brackets), or as a number. What a number counts is said by its type:
+  coming from Redis seconds under `epoch`, microseconds under `epoch_us`, milliseconds under `epoch_ms` and `date`; in a
+  document milliseconds, as for `$toDate`.
+- One exception: under `date`, a number with a decimal point below 10^11 is seconds, as Python's `time.time()` writes them
+  (`1795909780.2428308`); in a document under `date` and `epoch_ms`, a double or decimal that has a fraction. An integer
+  always is milliseconds: one between 10^9 and 10^10, which looks like seconds, is counted in `syncd_field_misfits_total`
+  (`1970`) and logged, and `type: epoch` is for it.
 - MongoDB holds milliseconds. What is finer is cut off towards 1970, as `$toDate` does; `round: false` makes a dead
   letter of it.
 - Coming from Redis, a moment beyond the years 1 to 9999 is a dead letter: drivers cannot read it. So are microseconds

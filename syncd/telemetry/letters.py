@@ -110,6 +110,7 @@ _DIGEST, _MISFITS = Digest(), Digest(tell=_tell_misfit)
 _BECAME = {
     "omitted": "values that did not fit their type were left out, as `on_error` of the field says",
     "null": "values that did not fit their type became null, as `on_error` of the field says",
+    "1970": "integers under `type: date` are milliseconds, and these became 1970; seconds have `type: epoch`",
     "split": "a label holds the separator of its tag index, which cuts it there; choose another `separator`",
 }
 

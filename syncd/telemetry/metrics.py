@@ -108,7 +108,8 @@ DEAD_DROPPED = Counter(
 MISFITS = Counter(
     "syncd_field_misfits_total",
     "Values that did not fit, by what became of them: `omitted` and `null` by `on_error` of the field, `split`: an "
-    "element of an array that holds the separator of its tag index",
+    "element of an array that holds the separator of its tag index, `1970`: an integer under `type: date` that looks "
+    "like seconds, and became January to April 1970",
     ["contract", "field", "became"],
     registry=REGISTRY,
 )

@@ -25,6 +25,8 @@ MOMENTS = {
     "micros": {"from": "micros", "type": "epoch_us"},
     "number": {"from": "number", "type": "date"},
     "iso": {"from": "iso", "type": "date"},
+    "now": {"from": "now", "type": "date"},
+    "early": {"from": "early", "type": "date"},
     "place": {"from": "place", "type": "geo"},
     "n": {"from": "n", "type": "int", "on_error": "null"},
     "left": {"from": "left", "type": "int", "on_error": "omit"},
@@ -35,13 +37,16 @@ ENTRY = {
     "micros": "1795909780242830",
     "number": "1795909780242",
     "iso": "2026-11-28 23:49:40.242830+00",
+    "now": NOW,
+    "early": "1795909780",
     "place": '{"type": "Point", "coordinates": [13.4, 52.5, 34]}',
     "n": "",
     "left": "5.0",
 }
 DATE = datetime(2026, 11, 28, 23, 49, 40, 242_000)
 DOCUMENT = {
-    **dict.fromkeys(("seconds", "millis", "micros", "number", "iso"), DATE),
+    **dict.fromkeys(("seconds", "millis", "micros", "number", "iso", "now"), DATE),
+    "early": datetime(1970, 1, 21, 18, 51, 49, 780_000),
     "place": {"type": "Point", "coordinates": [13.4, 52.5, 34.0]},
     "n": None,
 }
@@ -66,7 +71,7 @@ def wait_counted(flow: Flow, became: str, count: int) -> None:
 @pytest.mark.parametrize("way", ["append", "hash", "json", "both"])
 def test_towards_mongodb(shared: Scene, way: str) -> None:
     """nothing_lost, nothing_silent: moments, a point with an altitude, and values that do not fit, by every way into
-    MongoDB: no letter, and what was left out or made null is counted and logged."""
+    MongoDB: no letter, and what was left out, made null, or taken for milliseconds is counted and logged."""
     if way == "append":
         flow = add_stream(shared, "in-append", MOMENTS)
     elif way == "both":
@@ -83,6 +88,8 @@ def test_towards_mongodb(shared: Scene, way: str) -> None:
             **ENTRY,
             "seconds": float(NOW),
             "number": 1795909780242,
+            "now": float(NOW),
+            "early": 1795909780,
             "place": json.loads(ENTRY["place"]),
             "n": "x",
         }
@@ -94,15 +101,16 @@ def test_towards_mongodb(shared: Scene, way: str) -> None:
     assert flow.dead_letters() == []
     wait_counted(flow, "omitted", 1)
     wait_counted(flow, "null", 1)
+    wait_counted(flow, "1970", 1)
     assert {entry["field"] for entry in shared.daemon.logs(event="values did not fit", contract=flow.contract)} == {
-        "n", "left"
+        "n", "left", "early"
     }  # fmt: skip
 
 
 def test_mongodb_agrees(shared: Scene) -> None:
     """What is finer than a millisecond is cut off as MongoDB's `$toDate` does, on either side of 1970."""
     flow = add_stream(
-        shared, "agree", {"iso": {"from": "iso", "type": "date"}, "ms": {"from": "ms", "type": "date"}}
+        shared, "agree", {"iso": {"from": "iso", "type": "date"}, "ms": {"from": "ms", "type": "epoch_ms"}}
     )
     if not shared.daemon.process.alive:
         shared.start()

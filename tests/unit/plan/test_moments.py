@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 from bson.datetime_ms import DatetimeMS
+from bson.decimal128 import Decimal128
 from hypothesis import given
 from hypothesis import strategies as st
 
 from syncd.contract.projection import FieldSpec
 from syncd.contract.values import FieldType
 from syncd.errors import ProjectionError
+from syncd.plan.convert import convert
 from syncd.plan.entry_field import EntryField, entry_field
+from syncd.plan.fields import compile_field
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -35,7 +38,12 @@ def field(kind: FieldType, **more: Any) -> EntryField:
         ("epoch_us", "1795909780242830", 1_795_909_780_242),
         ("epoch_us", "1795909780242830.8", 1_795_909_780_242),
         ("date", "1795909780242", 1_795_909_780_242),
-        ("date", "1795909780.2428308", 1_795_909_780),
+        ("date", "1795909780.2428308", 1_795_909_780_242),
+        ("date", "1795909780.0", 1_795_909_780_000),
+        ("date", "-0.5", -500),
+        ("date", "99999999999.5", 99_999_999_999_500),
+        ("date", "100000000000.5", 100_000_000_000),
+        ("date", "1795909780", 1_795_909_780),
         ("date", "-1", -1),
         ("date", "2026-11-28 10:00:00.123456+00", 1_795_860_000_123),
         ("date", "2026-11-28T10:00:00.123456789Z", 1_795_860_000_123),
@@ -104,3 +112,54 @@ def test_whatever_python_writes(moment: datetime, offset: timedelta) -> None:
         return
     for text in (f"{local.isoformat()}{sign}", f"{local}{sign}"):
         assert field("date").value(text.encode()) == DatetimeMS(millis)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "shown"),
+    [
+        (1795909780.242, "date", 1_795_909_780_242),
+        (1795909780.242, "epoch_ms", 1_795_909_780_242),
+        (Decimal128("1795909780.2428308"), "date", 1_795_909_780_242),
+        ("1795909780.2428308", "date", 1_795_909_780_242),
+        (1795909780242.5, "date", 1_795_909_780_242),
+        (63_000_000_000.0, "date", 63_000_000_000),
+        (1795909780, "date", 1_795_909_780),
+        (Decimal128("1E+6000"), "date", None),
+    ],
+)
+def test_seconds_in_a_document(value: Any, kind: FieldType, shown: int | None) -> None:
+    """A small double with a fraction is seconds there too; a whole one, as JavaScript writes milliseconds, is not."""
+    if shown is None:
+        with pytest.raises(ProjectionError):
+            convert(value, kind)
+    else:
+        assert int(convert(value, kind)) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "is_noted"),
+    [
+        ("1795909780", True),
+        ("9999999999", True),
+        ("999999999", False),
+        ("10000000000", False),
+        ("0000000001", False),
+        ("1795909780.5", False),
+        ("1970-01-20", False),
+    ],
+)
+def test_integers_that_look_like_seconds_are_noted(text: str, is_noted: bool) -> None:
+    """nothing_silent: under `type: date` they are January to April 1970, in both directions and both kinds of keys."""
+    spec = FieldSpec.model_validate({"from": "at", "type": "date"})
+    noted: list[str] = []
+    there, back = (
+        compile_field("at", spec, None, as_json=False, note=noted.append),
+        entry_field("at", spec, noted.append),
+    )
+    back.value(text.encode())
+    back.value_of_json(int(text) if text.isdigit() else text)
+    there.encode(int(text) if text.isdigit() else text)
+    there.encode(text)
+    assert noted == ["1970"] * 4 * is_noted
+    entry_field("at", spec.model_copy(update={"type": "epoch"}), noted.append).value(b"1795909780")
+    assert len(noted) == 4 * is_noted
