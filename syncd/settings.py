@@ -19,6 +19,9 @@ VARIABLE_PREFIX = "SYNCD_VAR_"
 _ALLOWED = "SYNCD_CONTRACT_VARIABLES"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LONGEST_SECRET = 65_536
+_PREFIX = "SYNCD_"
+_NEAR = 0.7
+"""How alike a name must be for a setting to be meant: below it a guess misleads."""
 NOT_SETTINGS = (VARIABLE_PREFIX, "SYNCD_TEST_")
 """Names for contracts, and for syncd's own tests."""
 
@@ -29,7 +32,7 @@ MOST_PARTITIONS = 256
 class Settings(BaseSettings):
     """Every setting of the daemon and of the command line; field descriptions become the reference."""
 
-    model_config = SettingsConfigDict(env_prefix="SYNCD_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore")
 
     mongo_uri: SecretStr = Field(
         SecretStr("mongodb://127.0.0.1:27017"), description="Connection string of the replica set or mongos."
@@ -206,7 +209,7 @@ def names_of(text: str) -> frozenset[str]:
     if ours := sorted(
         name
         for name in names
-        if name.upper().startswith("SYNCD_") and not Variables({}, frozenset()).may_read(name)
+        if name.upper().startswith(_PREFIX) and not Variables({}, frozenset()).may_read(name)
     ):
         raise ValueError(
             f"{', '.join(ours)}: a setting of syncd may be a secret; give it as SYNCD_VAR_NAME as well"
@@ -232,14 +235,21 @@ def contract_environment(environment: Mapping[str, str] | None = None) -> Variab
 
 def unknown_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Variables that look like settings and are none, each with the setting that was meant, or ""."""
-    known = [f"SYNCD_{name.upper()}" for name in Settings.model_fields]
+    known = [f"{_PREFIX}{name.upper()}" for name in Settings.model_fields]
     names = [*known, *(f"{name}_FILE" for name in known)]
     env = os.environ if environment is None else environment
     unknown = [
         name for name in env
-        if name.upper().startswith("SYNCD_") and name not in names and not name.startswith(NOT_SETTINGS)
+        if name.upper().startswith(_PREFIX) and name not in names and not name.startswith(NOT_SETTINGS)
     ]  # fmt: skip
-    return {name: next(iter(get_close_matches(name.upper(), names, 1)), "") for name in sorted(unknown)}
+    return {name: _meant(name.upper(), names) for name in sorted(unknown)}
+
+
+def _meant(name: str, names: list[str]) -> str:
+    """The setting that a name is nearly, beside what they all have in common; or ""."""
+    rest = {known.removeprefix(_PREFIX): known for known in names}
+    near = get_close_matches(name.removeprefix(_PREFIX), rest, 1, _NEAR)
+    return rest[near[0]] if near else ""
 
 
 def _read_secret(variable: str, path: str) -> str:

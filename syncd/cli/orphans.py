@@ -13,8 +13,12 @@ from syncd.cli.shared import DIFFERENCE, DONE, USAGE
 from syncd.text import escaped, json_text
 
 if TYPE_CHECKING:
+    from syncd.plan.change import Retired
     from syncd.stores.orphans import Orphan
     from syncd.stores.redis import RedisStore
+
+_LONGEST_S = 10.0
+"""A template: a person waits."""
 
 
 def show_orphans(output: str) -> int:
@@ -36,24 +40,27 @@ def show_orphans(output: str) -> int:
 
 
 def _described(store: RedisStore, orphan: Orphan) -> dict[str, Any]:
-    from syncd.stores.orphans import keys_of
-
     left = None if orphan.left is None else datetime.fromtimestamp(orphan.left, UTC).isoformat()
     return {
         "contract": orphan.contract,
         "left": left,
         "kind": orphan.kind,
-        "templates": [
-            {
-                "projection": shape.name,
-                "key": shape.template.shown,
-                "type": shape.type,
-                "keys": sum(len(page) for page in keys_of(store, orphan.contract, shape)),
-            }
-            for shape in orphan.shapes
-        ],
+        "templates": [_template(store, orphan, shape) for shape in orphan.shapes],
         "outbox_entries": orphan.outbox,
         "dead_letters": orphan.dead_letters,
+    }
+
+
+def _template(store: RedisStore, orphan: Orphan, shape: Retired) -> dict[str, Any]:
+    from syncd.stores.orphans import count_keys
+
+    keys, are_all = count_keys(store, orphan, shape, _LONGEST_S)
+    return {
+        "projection": shape.name,
+        "key": shape.template.shown,
+        "type": shape.type,
+        "keys": keys,
+        "at_least": not are_all,
     }
 
 
@@ -61,7 +68,8 @@ def _print(said: dict[str, Any]) -> None:
     when = f"left {said['left']}" if said["left"] else f"goes another way now ({said['kind']})"
     typer.echo(f"{escaped(said['contract'])}: {when}")
     for shape in said["templates"]:
-        typer.echo(f"  {escaped(shape['key'])} ({shape['type']}): {_number(shape['keys'], 'key')}")
+        at_least = "at least " if shape["at_least"] else ""
+        typer.echo(f"  {escaped(shape['key'])} ({shape['type']}): {at_least}{_number(shape['keys'], 'key')}")
     if said["outbox_entries"]:
         typer.echo(f"  {_number(said['outbox_entries'], 'change')} in its outbox did not reach MongoDB")
     if said["dead_letters"]:

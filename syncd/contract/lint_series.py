@@ -33,6 +33,16 @@ def series_have_their_fields(contracts: Sequence[LoadedContract]) -> Iterator[Pr
         ):
             continue
         written = list(_written(contract))
+        for name, (path, spec) in zip(contract.contract.redis[0].fields or {}, written, strict=True):
+            if path == series.time_field and spec.on_error != "letter":
+                what = (
+                    f"`on_error: {spec.on_error}` leaves entries without a date, which a time series refuses"
+                )
+                yield contract.problem(
+                    ("redis", 0, "fields", name, "on_error"),
+                    what,
+                    "leave it out: such an entry is a dead letter",
+                )
         if not any(path == series.time_field and spec.type in DATES for path, spec in written):
             what = "no field of the entry goes there as a date"
             remedy = "write at: {from: at, type: date} among the fields (or epoch, epoch_ms, epoch_us)"

@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bson.binary import UUID_SUBTYPE, VECTOR_SUBTYPE, Binary
+from bson.code import Code
 from bson.datetime_ms import DatetimeMS
+from bson.dbref import DBRef
 from bson.decimal128 import Decimal128
 from bson.int64 import Int64
+from bson.max_key import MaxKey
+from bson.min_key import MinKey
 from bson.objectid import ObjectId
 from bson.regex import Regex
 from bson.timestamp import Timestamp
@@ -31,7 +35,8 @@ _FLOAT32 = 0x27
 _NAMES: dict[type, str] = {
     str: "string", bool: "bool", int: "int", Int64: "long", float: "double", Decimal128: "decimal",
     datetime.datetime: "date", DatetimeMS: "date", ObjectId: "objectId", bytes: "binData", type(None): "null",
-    Regex: "regex", Timestamp: "timestamp", dict: "object", list: "array",
+    Regex: "regex", Timestamp: "timestamp", dict: "object", list: "array", Code: "javascript", DBRef: "dbRef",
+    MinKey: "minKey", MaxKey: "maxKey",
 }  # fmt: skip
 """The names that MongoDB's `$type` uses."""
 
@@ -105,7 +110,7 @@ def type_name(value: Any) -> str:
     """MongoDB's name for the type of a value; `vector` and `uuid` for the binaries that are such."""
     if isinstance(value, Binary):
         return {UUID_SUBTYPE: "uuid", VECTOR_SUBTYPE: "vector"}.get(value.subtype, "binData")
-    return _NAMES.get(type(value)) or ("object" if isinstance(value, Mapping) else type(value).__name__)
+    return _NAMES.get(type(value)) or ("object" if isinstance(value, Mapping) else "unknown")
 
 
 def _vector_length(value: Any) -> int | None:

@@ -125,6 +125,15 @@ class Indexes:
             telemetry.index_retired(self._plan.name, one.alias, one.name)
 
 
+def wanted_indexes(plan: Plan) -> list[Wanted]:
+    """As the contract has them."""
+    return [
+        _wanted(shape, projection.index, keys_stay=False)
+        for shape, projection in zip(plan.shapes, plan.contract.redis, strict=True)
+        if projection.index is not None
+    ]
+
+
 def _wanted(shape: Shape, index: Index, *, keys_stay: bool) -> Wanted:
     places = [(_place(shape, field), field.name, str(field.type)) for field in index.fields]
     return Wanted(

@@ -22,9 +22,9 @@ from syncd import telemetry
 from syncd.inbound.generations import BUILDING, SERVING, Generation, Generations
 from syncd.inbound.left_out import LeftOut
 from syncd.inbound.pipeline import Moved
+from syncd.stores.index_names import taken
 from syncd.stores.search import Search, Seen, shape_of
 
-HELP = "see docs/how-to/ai-clients.md"
 SLACK = 0.05
 """Part of its keys that an index may lack without a word: a few come and go between two looks."""
 
@@ -53,6 +53,11 @@ class Wanted:
         digest = hashlib.blake2b(json.dumps([head, self.schema]).encode(), digest_size=16)
         object.__setattr__(self, "fingerprint", digest.hexdigest())
         object.__setattr__(self, "shape", shape_of(self.kind, [self.prefix], self.places))
+
+    def number_of(self, seen: Seen) -> int | None:
+        """The number of an index that has one behind our name, and our prefix and fields; None of any other."""
+        found = re.fullmatch(re.escape(self.name) + ":([0-9]{1,9})", seen.name)
+        return int(found[1]) if found and seen.shape == self.shape else None
 
 
 class NamedIndex:
@@ -163,12 +168,9 @@ class NamedIndex:
         """The record may be lost while the index is there: what has our number, our prefix and our fields is ours. Its
         options nobody knows, so that it is made again."""
         seen = None if self._wanted.name in self._names else self._search.look(self._wanted.name)
-        if seen is None or seen.shape != self._wanted.shape:
+        if seen is None or (number := self._wanted.number_of(seen)) is None:
             return None
-        numbered = re.fullmatch(re.escape(self._wanted.name) + ":([0-9]{1,9})", seen.name)
-        if numbered is None:
-            return None
-        found = Generation(int(numbered[1]), seen.name, "", seen.shape, self._wanted.name, 0)
+        found = Generation(number, seen.name, "", seen.shape, self._wanted.name, 0)
         self._generations.put(SERVING, found)
         return found
 
@@ -222,20 +224,16 @@ class NamedIndex:
         if serving.name == name:
             return
         if name in self._names:
-            self.problem = (
-                f"another client has made an index {name}, which hides the alias of that name: searches by it do not "
-                f"reach {serving.name}; `FT.DROPINDEX {name}`, without DD, and have the client open the index instead "
-                f"of creating it, or write `generations: in_place`; {HELP}"
-            )
+            self._tell_taken(name)
             return
         meant = self._search.look(name)
         if meant is None or (meant.name != serving.name and meant.name in self._generations.real_names()):
             self._search.point(name, serving.name)
         elif meant.name != serving.name:
-            self.problem = (
-                f"the alias {name} leads to {meant.name}, which is not syncd's: searches by it do not reach "
-                f"{serving.name}; `FT.ALIASDEL {name}`, or choose another index name; {HELP}"
-            )
+            self._tell_taken(meant.name)
+
+    def _tell_taken(self, real: str) -> None:
+        self.problem = str(taken(self._wanted.name, real, in_place=self._wanted.in_place))
 
     # In place
 
@@ -275,10 +273,7 @@ class NamedIndex:
     def _tell_replaced(self) -> None:
         name = self._wanted.name
         if self._seen is None and name in self._names:
-            self.problem = (
-                f"another client has made index {name} over other keys or fields than the contract says; "
-                f"`FT.DROPINDEX {name}`, without DD, and syncd makes its own; {HELP}"
-            )
+            self._tell_taken(name)
 
     def _begin_in_place(self, behind: Generation | None) -> None:
         """The first time, or `behind` an alias until now."""
@@ -289,10 +284,7 @@ class NamedIndex:
             return
         meant = self._search.look(name)
         if meant is not None and meant.name not in self._generations.real_names():
-            self.problem = (
-                f"{name} is an alias of {meant.name}, which is not syncd's, so that no index is made; "
-                f"`FT.ALIASDEL {name}`, or choose another index name; {HELP}"
-            )
+            self._tell_taken(meant.name)
             return
         if meant is not None:
             self._search.remove_alias(name)

@@ -4,25 +4,48 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from syncd.contract.model import Contract
 from syncd.contract.template import KeyTemplate, template_of
+from syncd.inbound.index import wanted_indexes
+from syncd.inbound.named_index import Wanted
 from syncd.ops.conditions import Finding
-from syncd.plan.change import Retired
+from syncd.ops.walk import LONGEST_S, Visitor
 from syncd.plan.claims import INDEX, KEY, key_claim
+from syncd.plan.compile import Plan
 from syncd.plan.keys import parse_key
 from syncd.stores.capabilities import Capabilities
 from syncd.stores.claims import CONTRACTS, read_claims
+from syncd.stores.index_names import taken
+from syncd.stores.layout import partitions_of
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
 from syncd.stores.scan import KeyScan
-from syncd.stores.search import Search
+from syncd.stores.search import Search, Seen
+from syncd.writebehind.unfit import shown
 
 SAMPLES = 3
-LONGEST_S = 10.0
-"""For a Redis with many keys: a person waits."""
+
+
+@dataclass(slots=True)
+class _Foreign:
+    """Keys under one template that syncd did not write."""
+
+    contract: str
+    template: KeyTemplate
+    count: int = 0
+    samples: list[bytes] = field(default_factory=list)
+    whole: bool | None = None
+    """Whether those are all; None: as the walk has it."""
+
+    def add(self, key: bytes) -> None:
+        self.count += 1
+        if len(self.samples) < SAMPLES:
+            self.samples.append(key)
 
 
 class Names:
@@ -32,16 +55,13 @@ class Names:
         self._redis, self._server = redis, server
         self._ours = {contract.name for contract in contracts}
         _, self._claims = read_claims(redis)
+        self._foreign: list[_Foreign] = []
 
     def look(self, contract: Contract) -> Iterator[Finding]:
-        """Of one contract from MongoDB to Redis."""
+        """Which names of one contract from MongoDB to Redis another contract has."""
         for projection in contract.redis:
-            template = template_of(projection)
-            claim = key_claim(template, projection.projection, projection.type)
+            claim = key_claim(template_of(projection), projection.projection, projection.type)
             yield from self._taken(contract, [name for name in self._claims if claim.meets(name)])
-            shape = Retired(projection.projection, projection.type, template)
-            if not contract.sync.adopt:
-                yield from self._keys(contract, shape)
             if projection.index is not None:
                 yield from self._taken(contract, [INDEX + projection.index.name])
 
@@ -55,81 +75,81 @@ class Names:
                 remedy = f"choose another name, or remove {other} from the files of its daemon; `syncd remove {other}`"
                 yield Finding("data", what, remedy, (), (contract.name,))
 
-    def _keys(self, contract: Contract, shape: Retired) -> Iterator[Finding]:
-        """Keys that were there before the contract."""
-        claim = self._claims.get(KEY + shape.template.text)
-        count, samples, whole = (
-            self._noted(contract) if claim and not claim.get("new") else self._found(shape)
-        )
-        if count:
-            shown = ", ".join(f"`{sample}`" for sample in samples)
-            at_least = "" if whole else "at least "
-            yield Finding(
-                "data",
-                f"{at_least}{count} keys under `{shape.template.shown}` were not written by syncd, such as {shown}; "
-                "they stay, unless a document has such a key, which then replaces what it holds",
-                "choose another prefix; or, where they may go, `sync: {adopt: true}` or `syncd snapshot NAME --adopt`",
-                (), (contract.name,),
-            )  # fmt: skip
+    def visitors(self, contract: Contract) -> Iterator[Visitor]:
+        """Of one contract from MongoDB to Redis: what wants to see keys that were there before it. See `keys`."""
+        for template in {template_of(one).text: template_of(one) for one in contract.redis}.values():
+            claim = self._claims.get(KEY + template.text)
+            found = _Foreign(contract.name, template)
+            self._foreign.append(found)
+            if claim and not claim.get("new"):
+                self._count_noted(found)
+            else:
+                yield template, self._visitor(found)
 
-    def _noted(self, contract: Contract) -> tuple[int, list[str], bool]:
-        key = ControlKeys(contract.name).foreign
-        with translated():
-            count: Any = self._redis.client.scard(key)
-            samples: Any = self._redis.client.srandmember(key, SAMPLES)
-        return int(count), [sample.decode(errors="replace") for sample in samples], True
+    def _visitor(self, found: _Foreign) -> Callable[[bytes], None]:
+        def visit(key: bytes) -> None:
+            if parse_key(found.template, key) is not None and not any(
+                parse_key(template, key) is not None for template in self._written
+            ):
+                found.add(key)
 
-    def _found(self, shape: Retired) -> tuple[int, list[str], bool]:
-        """How many, some of them, and whether that is all."""
-        count, samples, end = 0, list[str](), time.monotonic() + LONGEST_S
-        before = [KeyTemplate.recorded(text) for text in self._written()]
-        for page in KeyScan(self._redis, ControlKeys("")).keys(shape):
-            found = [
-                key for key in page
-                if parse_key(shape.template, key) is not None
-                and not any(parse_key(template, key) is not None for template in before)
-            ]  # fmt: skip
-            count += len(found)
-            samples += [key.decode(errors="replace") for key in found[: SAMPLES - len(samples)]]
+        return visit
+
+    def keys(self, *, whole: bool) -> Iterator[Finding]:
+        """Keys that were there before their contracts, as the visitors saw them. `whole`: they saw all of Redis."""
+        for found in self._foreign:
+            if found.count:
+                samples = ", ".join(f"`{shown(sample)}`" for sample in found.samples)
+                at_least = "" if (whole if found.whole is None else found.whole) else "at least "
+                yield Finding(
+                    "data",
+                    f"{at_least}{found.count} keys under `{found.template.shown}` were not written by syncd, such as "
+                    f"{samples}; they stay, unless a document has such a key, which then replaces what it holds",
+                    "choose another prefix; or, where they may go, `sync: {adopt: true}` or "
+                    "`syncd snapshot NAME --adopt`",
+                    (), (found.contract,),
+                )  # fmt: skip
+
+    def _count_noted(self, found: _Foreign) -> None:
+        """A daemon has looked already."""
+        end, found.whole = time.monotonic() + LONGEST_S, True
+        for keys in KeyScan(self._redis, ControlKeys(found.contract)).foreign(found.template):
+            for key in keys:
+                if parse_key(found.template, key) is not None:
+                    found.add(key)
             if time.monotonic() > end:
-                return count, samples, False
-        return count, samples, True
+                found.whole = False
+                return
 
-    def _written(self) -> set[str]:
+    @cached_property
+    def _written(self) -> list[KeyTemplate]:
         """Templates that contracts have or had."""
         written = {name.removeprefix(KEY) for name in self._claims if name.startswith(KEY)}
         with translated():
             known: Any = self._redis.client.hkeys(CONTRACTS)
-            for name in known:
-                if not name.startswith(b"set "):
-                    said: Any = self._redis.client.hget(ControlKeys(name.decode()).position, "owned")
-                    written |= {template for _, template, _ in json.loads(said or b"[]")}
-        return written
+        for name in known:
+            for part in () if name.startswith(b"set ") else partitions_of(self._redis, name.decode()):
+                with translated():
+                    said: Any = self._redis.client.hget(part.position, "owned")
+                written |= {template for _, template, _ in json.loads(said or b"[]")}
+        return [KeyTemplate.recorded(text) for text in written]
 
-    def indexes(self, contract: Contract) -> Iterator[Finding]:
+    def indexes(self, plan: Plan) -> Iterator[Finding]:
         """Of one contract that writes keys to Redis: names of indexes that are somebody's."""
-        for projection in contract.redis:
-            if projection.index is not None and self._server.search:
-                yield from self._index(contract, projection.index.name)
+        for wanted in wanted_indexes(plan) if self._server.search else ():
+            seen = Search(self._redis).look(wanted.name)
+            if seen is not None and not self._is_ours(plan.name, wanted, seen):
+                yield Finding(
+                    "data", *taken(wanted.name, seen.name, in_place=wanted.in_place), (), (plan.name,)
+                )
 
-    def _index(self, contract: Contract, name: str) -> Iterator[Finding]:
-        seen = Search(self._redis).look(name)
-        if seen is None:
-            return
+    def _is_ours(self, contract: str, wanted: Wanted, seen: Seen) -> bool:
+        """As the lane sees it: it is in the record, or it is as the lane would have made it."""
         with translated():
-            registered: Any = self._redis.client.hvals(ControlKeys(contract.name).indexes)
+            registered: Any = self._redis.client.hvals(ControlKeys(contract).indexes)
         ours = {said["name"]: said.get("shape", "") for said in map(json.loads, registered)}
         if ours.get(seen.name) in ("", seen.shape):
-            return
-        if seen.name == name:
-            what, command = (
-                f"the index `{name}` is there and not syncd's",
-                f"`FT.DROPINDEX {name}`, without DD",
-            )
-        elif self._claims.get(INDEX + name) and seen.name.rpartition(":")[0] == name:
-            return
-        else:
-            what = f"the alias `{name}` is there and leads to `{seen.name}`, which is not syncd's"
-            command = f"`FT.ALIASDEL {name}`"
-        remedy = f"choose another `index.name`, or {command}, where no other client needs it; syncd leaves it alone"
-        yield Finding("data", what, remedy, (), (contract.name,))
+            return True
+        if seen.name == wanted.name:
+            return wanted.in_place and seen.shape == wanted.shape
+        return wanted.number_of(seen) is not None

@@ -8,13 +8,15 @@ from typing import NamedTuple
 from pymongo.errors import OperationFailure
 
 from syncd.contract.loaded import ContractSet, LoadedContract
+from syncd.contract.model import Contract
 from syncd.contract.source import Path
 from syncd.contract.template import template_of
 from syncd.errors import CapabilityError, FatalError, Problem, SettingsError
 from syncd.ops.conditions import Finding, conditions, refused, shared_streams
 from syncd.ops.documents import look_at_documents
-from syncd.ops.fitting import fitting
+from syncd.ops.fitting import Fitting
 from syncd.ops.names import Names
+from syncd.ops.walk import walk
 from syncd.plan.append import appends, compile_append
 from syncd.plan.compile import compile_contract
 from syncd.plan.keys import scan_pattern
@@ -64,15 +66,8 @@ def preflight(contracts: ContractSet, settings: Settings) -> Report:
         ]
         plain = [loaded.contract for loaded in contracts.contracts]
         findings += [*conditions(plain, server), *shared_streams(plain, settings.site)]
-        findings += _look(
-            contracts,
-            settings,
-            mongo,
-            redis,
-            server,
-            {name for one in findings for name in one.contracts if one.problem},
-        )
-        findings += fitting(contracts, redis)
+        stopped = {name for one in findings for name in one.contracts if one.problem}
+        findings += _look(plain, stopped, settings, mongo, redis, server)
         return Report([str(deployment), str(server)], findings)
     finally:
         mongo.close()
@@ -80,18 +75,26 @@ def preflight(contracts: ContractSet, settings: Settings) -> Report:
 
 
 def _look(
-    contracts: ContractSet, settings: Settings, mongo: MongoStore, redis: RedisStore, server: Capabilities,
-    refused: set[str],
-) -> Iterator[Finding]:  # fmt: skip
-    """At what is there, for contracts that can run."""
-    plain = [loaded.contract for loaded in contracts.contracts]
-    names = Names(redis, server, plain)
-    for contract in plain:
-        if contract.sync.direction == "mongo_to_redis" and contract.name not in refused:
+    contracts: list[Contract],
+    stopped: set[str],
+    settings: Settings,
+    mongo: MongoStore,
+    redis: RedisStore,
+    server: Capabilities,
+) -> Iterator[Finding]:
+    """At what is there. Of contracts that are `stopped` only whether their keys fit."""
+    names, fitting = Names(redis, server, contracts), Fitting(contracts, redis)
+    visitors = [*fitting.visitors()]
+    for contract in (one for one in contracts if one.name not in stopped):
+        if contract.sync.direction == "mongo_to_redis":
             yield from look_at_documents(contract, mongo, _hmac_key(settings))
             yield from names.look(contract)
-        if contract.sync.direction != "redis_to_mongo" and contract.name not in refused:
-            yield from names.indexes(contract)
+            visitors += [] if contract.sync.adopt else names.visitors(contract)
+        if contract.sync.direction != "redis_to_mongo":
+            yield from names.indexes(compile_contract(contract, _hmac_key(settings)))
+    whole = walk(redis, visitors)
+    yield from names.keys(whole=whole)
+    yield from fitting.keys(whole=whole)
 
 
 def _hmac_key(settings: Settings) -> bytes | None:

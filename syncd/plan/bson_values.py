@@ -63,12 +63,23 @@ _NAMES: dict[type, str] = {
 }
 
 
+class Odd:
+    """In the place of a value that the driver cannot read, or reads as another one."""
+
+    @property
+    def bson_type(self) -> str:
+        """As `type_name`."""
+        raise NotImplementedError
+
+
 def type_name(value: Any) -> str:
-    """The name of the value's type as MongoDB's `$type` says it, or Python's name for what is not BSON."""
+    """The name of the value's type as MongoDB's `$type` says it: Python's names mean nothing to people."""
+    if isinstance(value, Odd):
+        return f"an unreadable {value.bson_type}"
     for kind in type(value).__mro__:
         if kind in _NAMES:
             return _NAMES[kind]
-    return type(value).__name__
+    return "a value of no BSON type"
 
 
 class Table(dict[type, Function]):
@@ -98,7 +109,7 @@ def as_is(value: Any) -> Any:
 
 def unsupported(value: Any) -> NoReturn:
     """The default of a table that covers every BSON type."""
-    raise ProjectionError("unsupported_type", f"{type(value).__name__} is not a BSON type")
+    raise ProjectionError("unsupported_type", f"{type_name(value)} cannot be copied")
 
 
 def in_field(name: str, error: ProjectionError) -> ProjectionError:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from jmespath.exceptions import JMESPathTypeError
+from jmespath.functions import REVERSE_TYPES_MAP, TYPES_MAP
 from jmespath.visitor import TreeInterpreter
 
 from syncd.errors import ProjectionError
@@ -30,6 +32,16 @@ _MAKES = frozenset(
 def evaluate(parsed: Mapping[str, Any], value: Any) -> Any:
     """The result of an expression. Raises ProjectionError where it is too large, or takes too many steps."""
     return _Bounded().visit(parsed, value)
+
+
+def why(error: Exception) -> str:
+    """What a failed evaluation says to a person, without the value that its own text quotes; perhaps nothing."""
+    if isinstance(error, JMESPathTypeError):
+        kind = TYPES_MAP.get(error.actual_type, error.actual_type)
+        return f": {error.function_name}() does not take {kind if kind in REVERSE_TYPES_MAP else 'this type'}"
+    if isinstance(error, RecursionError):
+        return ": it is nested too deep"
+    return ""
 
 
 class _Bounded(TreeInterpreter):  # type: ignore[misc]

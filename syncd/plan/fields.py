@@ -17,7 +17,7 @@ from syncd.contract.projection import FieldSpec
 from syncd.errors import ProjectionError
 from syncd.plan.bson_values import in_field
 from syncd.plan.codec import OMIT, as_is, hash_field, json_field, to_json
-from syncd.plan.expressions import evaluate
+from syncd.plan.expressions import evaluate, why
 from syncd.plan.misfits import Note, unnoted
 from syncd.plan.paths import MISSING, getter, walk
 
@@ -70,7 +70,7 @@ def _expression(name: str, spec: FieldSpec) -> tuple[Find, frozenset[str] | None
         except ProjectionError as error:
             raise in_field(name, error) from None
         except (JMESPathError, ArithmeticError, RecursionError, TypeError, ValueError) as error:
-            detail = f"field `{name}`: the expression fails on this document ({type(error).__name__})"
+            detail = f"field `{name}`: the expression fails on this document{why(error)}"
             raise ProjectionError("expression", detail) from None
         # JMESPath gives null for what is missing.
         return MISSING if result is None and spec.null != "keep" else result

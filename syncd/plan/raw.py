@@ -15,7 +15,7 @@ import bson
 from bson.code import Code
 from bson.dbref import DBRef
 
-from syncd.plan.bson_values import CODEC
+from syncd.plan.bson_values import CODEC, Odd
 
 RAW = "%~raw~"
 """How the text of a RawId begins. No key has such a part."""
@@ -33,6 +33,12 @@ _SIZES = {
     0x7F: 0,
     0xFF: 0,
 }
+_NAMES = {
+    0x01: "double", 0x02: "string", 0x03: "object", 0x04: "array", 0x05: "binData", 0x06: "undefined",
+    0x07: "objectId", 0x08: "bool", 0x09: "date", 0x0A: "null", 0x0B: "regex", 0x0C: "dbPointer", 0x0D: "javascript",
+    0x0E: "symbol", 0x0F: "javascriptWithScope", 0x10: "int", 0x11: "timestamp", 0x12: "long", 0x13: "decimal",
+    0x7F: "maxKey", 0xFF: "minKey",
+}  # fmt: skip
 _TEXTS = {0x02, 0x0D, 0x0E}
 DOCUMENT, _ARRAY = 0x03, 0x04
 _BINARY, _REGEX, _POINTER, _SCOPED = 0x05, 0x0B, 0x0C, 0x0F
@@ -53,11 +59,16 @@ class Element(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class RawId:
+class RawId(Odd):
     """An `_id` of which the driver's value would be another one, or that it cannot read at all."""
 
     kind: int
     value: bytes
+
+    @property
+    def bson_type(self) -> str:
+        """See Odd."""
+        return _NAMES[self.kind]
 
     @property
     def text(self) -> str:
@@ -75,8 +86,16 @@ class RawId:
         return found
 
 
-class Unreadable:
+@dataclass(frozen=True, slots=True)
+class Unreadable(Odd):
     """In the place of a value that the driver cannot read."""
+
+    kind: int
+
+    @property
+    def bson_type(self) -> str:
+        """See Odd."""
+        return _NAMES[self.kind]
 
 
 class Unfit(dict[str, Any]):
@@ -130,7 +149,7 @@ def _value(one: Element) -> Any:
     try:
         return bson.decode(document_of([one.under(b"")]), CODEC)[""]
     except Exception:  # noqa: BLE001 - whatever the driver has against it
-        return Unreadable()
+        return Unreadable(one.kind)
 
 
 def _exact_id(one: Element) -> Any:

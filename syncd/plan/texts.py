@@ -92,7 +92,7 @@ def _explain(value: Any, error: orjson.JSONEncodeError) -> NoReturn:
         raise ProjectionError("number_too_large", "an integer does not fit 64 bits") from None
     if "ecursion" in str(error):
         raise ProjectionError("json_too_deep", "nested deeper than JSON can be written") from None
-    raise ProjectionError("unsupported_type", f"a value cannot be written as JSON ({error})") from None
+    raise ProjectionError("unsupported_type", "a value cannot be written as JSON") from None
 
 
 def _holds_non_finite(value: Any) -> bool:

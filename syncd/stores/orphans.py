@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,6 +112,24 @@ def _pages(scan: KeyScan, shape: Retired) -> Iterator[Sequence[bytes]]:
     else:
         for entries in scan.maps(shape):
             yield list(entries.values())
+
+
+def count_keys(store: RedisStore, orphan: Orphan, shape: Retired, longest_s: float) -> tuple[int, bool]:
+    """How many keys of a shape are there that `remove_keys` would take, and whether those are all: it ends after a
+    while."""
+    count, end = 0, time.monotonic() + longest_s
+    control, kind = ControlKeys(orphan.contract), TYPES.get(shape.type, shape.type)
+    for keys in keys_of(store, orphan.contract, shape):
+        raw = [key.encode(errors="surrogateescape") for key in keys]
+        with translated(), store.client.pipeline(transaction=False) as pipe:
+            pipe.smismember(control.foreign, raw)
+            for key in raw:
+                pipe.type(key)
+            theirs, *kinds = pipe.execute()
+        count += sum(found == kind.encode() and not one for found, one in zip(kinds, theirs, strict=True))
+        if time.monotonic() > end:
+            return count, False
+    return count, True
 
 
 def remove_keys(store: RedisStore, orphan: Orphan, shape: Retired) -> int:

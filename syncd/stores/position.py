@@ -255,10 +255,10 @@ def load_position(store: RedisStore, keys: ControlKeys) -> Position:
         raw: dict[bytes, bytes] = store.client.hgetall(keys.position)  # type: ignore[assignment]
     try:
         return _decode(raw)
-    except (ValueError, KeyError, bson.errors.InvalidBSON) as error:
+    except (ValueError, KeyError, bson.errors.InvalidBSON):
         raise FatalError(
             "redis",
-            f"{keys.position} does not hold a position ({type(error).__name__}); delete that key for a new snapshot",
+            f"{keys.position} does not hold a position; delete that key for a new snapshot",
         ) from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from syncd.contract.template import KeyTemplate
 from syncd.plan.change import Drop, Retired
 from syncd.plan.keys import decode_key_value, encode_key_value, parse_key, scan_pattern
 from syncd.stores.position import ControlKeys
@@ -48,6 +49,13 @@ class KeyScan:
         """Every key that looks like one of the template."""
         pattern = scan_pattern(shape.template)
         return self._pages(lambda cursor: self._store.client.scan(cursor, match=pattern, count=SCAN_COUNT))
+
+    def foreign(self, template: KeyTemplate) -> Iterator[list[bytes]]:
+        """Those of an application's keys, see `inbound/strangers`, that look like one of the template."""
+        name, pattern = self._control.foreign, scan_pattern(template)
+        return self._pages(
+            lambda cursor: self._store.client.sscan(name, cursor, match=pattern, count=SCAN_COUNT)
+        )
 
     def maps(self, shape: Retired) -> Iterator[Mapping[bytes, bytes]]:
         """The map of a shape, `_id` to key."""

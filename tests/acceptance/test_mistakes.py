@@ -164,10 +164,12 @@ def test_an_unknown_key_of_an_optional_part(folder: Path, part: str, known: str)
 
 
 def test_a_variable_that_is_no_setting(folder: Path) -> None:
-    """It is told, with the one that was meant; what is for contracts is not."""
-    done = syncd("check", cwd=folder, SYNCD_CONTRACTS="good", SYNCD_MONGO_URL="x", SYNCD_VAR_STAGE="x")
+    """It is told, with the one that was meant where one is nearly the same; what is for contracts is not."""
+    said = {"SYNCD_MONGO_URL": "x", "SYNCD_BOGUS": "x", "SYNCD_VAR_STAGE": "x"}
+    done = syncd("check", cwd=folder, SYNCD_CONTRACTS="good", **said)
     assert (done.returncode, done.stderr) == (
-        0, "syncd: SYNCD_MONGO_URL is no setting, and is ignored; did you mean SYNCD_MONGO_URI?\n",
+        0, "syncd: SYNCD_BOGUS is no setting, and is ignored; docs/reference/settings.md names all\n"
+        "syncd: SYNCD_MONGO_URL is no setting, and is ignored; did you mean SYNCD_MONGO_URI?\n",
     )  # fmt: skip
 
 

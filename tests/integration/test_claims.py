@@ -22,7 +22,7 @@ from syncd.plan.claims import INDEX, KEY, Claim, Claims, key_claim
 from syncd.plan.keys import render
 from syncd.stores.claims import CLAIMS, read_claims, read_left
 from syncd.stores.lease import OLDER_WAITS, Lease
-from syncd.stores.orphans import find_orphan, keys_of, remove_keys, remove_records
+from syncd.stores.orphans import count_keys, find_orphan, keys_of, remove_keys, remove_records
 from syncd.stores.position import ControlKeys, Position
 from syncd.stores.redis import RedisStore
 from tests.unit.plan.strategies import key_values
@@ -302,6 +302,31 @@ def test_what_became_an_applications_is_no_orphans(
     assert listed == [f"{token}:u:1"]
     assert sum(remove_keys(store, orphan, shape) for shape in orphan.shapes) == 1
     assert redis.exists(f"{token}:s:1")
+
+
+def test_what_is_counted_is_there(store: RedisStore, redis: Redis, token: str, old: Daemon) -> None:
+    """Of what a contract left only keys that `remove --keys` would remove are counted, whatever the maps say: no key
+    that is gone, that an application has, or that holds another type. A count that takes too long says so."""
+    tell_roster(store, token, "one", "x", "z")
+    lease, control = old.take("x", "s:{_id}", "m:{slug}"), ControlKeys(f"{token}-x")
+    template = f"{token}:m:{{slug}}"
+    redis.hset(control.keys_by_id("card", template), mapping={f"i{n}": f"{token}:m:{n}" for n in range(5)})
+    has_run(redis, lease, token, "s")
+    redis.hset(
+        control.position,
+        "owned",
+        json.dumps([["card", template, "hash"], ["card", f"{token}:s:{{_id}}", "hash"]]),
+    )
+    redis.hset(f"{token}:m:1", "n", 1)
+    redis.set(f"{token}:m:2", "text")
+    redis.hset(f"{token}:s:mine", "n", 1)
+    redis.sadd(control.foreign, f"{token}:s:mine")
+    tell_roster(store, token, "one", "z")
+    orphan = find_orphan(store, f"{token}-x")
+    counted = {shape.template.text: count_keys(store, orphan, shape, 60) for shape in orphan.shapes}
+    assert counted == {template: (1, True), f"{token}:s:{{_id}}": (1, True)}
+    assert [count_keys(store, orphan, shape, -1)[1] for shape in orphan.shapes] == [False, False]
+    assert sum(remove_keys(store, orphan, shape) for shape in orphan.shapes) == 2
 
 
 def test_a_contract_that_came_back_keeps_its_records(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.support.check import wait_until
 from tests.support.cli import syncd
-from tests.support.contracts import projection
+from tests.support.contracts import ContractDirectory, projection
 from tests.support.scene import Flow, Scene
 
 COUNT = 120
@@ -81,6 +82,30 @@ def test_keys_of_an_application_stay(shared: Scene, card: dict[str, Any]) -> Non
     flow.wait_gone("mine")
     again(shared, flow, "--adopt")
     wait_until(lambda: not flow.keys() & {"draft"}, 20, flow.keys)
+
+
+def test_each_template_tells_its_own(shared: Scene) -> None:
+    """Doctor counts the keys of an application for each template by itself, with samples of that template, before the
+    contract has run and afterwards."""
+    prefix = f"{shared.token}:apart"
+    for key in ("card:a", "card:b", "note:x", "note:y", "note:z"):
+        shared.redis.hset(f"{prefix}:{key}", "cart", "7")
+    contract = ContractDirectory(shared.contracts.path.parent / "apart", shared.token)
+    contract.write("apart", CARD, projection(["title"], name="note"))
+
+    def told() -> list[str]:
+        reach = {"SYNCD_REDIS_URL": shared.reach["redis_url"], "SYNCD_MONGO_URI": shared.reach["mongo_uri"]}
+        found = json.loads(syncd("doctor", contract.path, "-o", "json", **reach).stdout)["findings"]
+        return [one["what"].partition("; ")[0] for one in found if "not written by syncd" in one["what"]]
+
+    def assert_apart() -> None:
+        cards, notes = told()
+        assert cards.startswith(f"2 keys under `{prefix}:card:{{_id}}` ") and ":note:" not in cards
+        assert notes.startswith(f"3 keys under `{prefix}:note:{{_id}}` ") and ":card:" not in notes
+
+    assert_apart()
+    shared.run("apart", CARD, projection(["title"], name="note"), documents=films(2))
+    assert_apart()
 
 
 def test_a_contract_may_adopt(shared: Scene) -> None:

@@ -54,16 +54,28 @@ def client(flow: Flow, name: str, *fields: dict[str, Any], prefix: str | None = 
     )
 
 
+def doctor(shared: Scene) -> str:
+    servers = {"SYNCD_MONGO_URI": shared.reach["mongo_uri"], "SYNCD_REDIS_URL": shared.reach["redis_url"]}
+    return syncd("doctor", shared.contracts.path, **servers).stdout
+
+
 def begin(shared: Scene, short: str, *fields: dict[str, Any], **more: Any) -> tuple[Flow, str]:
     name = f"{shared.token}-{short}"
     flow = shared.run(short, indexed(name, *fields, **more), documents=FILMS)
-    wait(flow, lambda: found(flow, name) == COUNT and told(flow, name)["state"] == "complete")
+    wait(
+        flow,
+        lambda: (
+            found(flow, name) == COUNT == told(flow, name)["documents"]
+            and told(flow, name)["state"] == "complete"
+        ),
+    )
     return flow, name
 
 
 def test_a_client_creates_an_index_where_the_alias_is(shared: Scene) -> None:
-    """nothing_silent: within a look it is told, with the name and the remedy, in status, log, metric and readiness;
-    changes go on to be copied, also after a restart; when the client's index is gone, the alias is what it was."""
+    """nothing_silent: within a look it is told, with the name and the remedy, in status, log, metric and readiness, and by
+    doctor in the same words; changes go on to be copied, also after a restart; when the client's index is gone, the
+    alias is what it was."""
     flow, name = begin(shared, "shadow")
     client(flow, name, prefix="elsewhere").create()
     assert found(flow, name) == 0, "it hides the alias"
@@ -74,10 +86,8 @@ def test_a_client_creates_an_index_where_the_alias_is(shared: Scene) -> None:
     assert flow.metric("syncd_index_taken", index=name) == 1
     assert not flow.lane()["ready"]
     status = syncd("status", "--http", shared.daemon.url.removeprefix("http://"))
-    servers = {"SYNCD_MONGO_URI": shared.reach["mongo_uri"], "SYNCD_REDIS_URL": shared.reach["redis_url"]}
-    doctor = syncd("doctor", shared.contracts.path, **servers)
-    for said in (status.stdout, doctor.stdout):
-        assert f"FT.DROPINDEX {name}" in said
+    assert f"FT.DROPINDEX {name}" in status.stdout
+    assert told(flow, name)["problem"] in doctor(shared)
     shared.daemon.terminate()
     flow.collection.insert_one({"_id": 900, "title": "film", "year": 1})
     shared.daemon.start()
@@ -179,6 +189,7 @@ def test_in_place_and_a_client_that_overwrites(shared: Scene) -> None:
     wait(flow, lambda: told(flow, name)["state"] == "taken")
     flow.wait_same()
     assert f"FT.DROPINDEX {name}" in told(flow, name)["problem"]
+    assert told(flow, name)["problem"] in doctor(shared)
     flow.redis.execute_command("FT.DROPINDEX", name)
     wait(flow, lambda: flow.lane()["ready"] and found(flow, name, "@year:[1900 1909]") == 10)
     assert len(shared.daemon.logs(event="snapshot started", contract=flow.contract)) == 2

@@ -32,6 +32,10 @@ WRONG = {
         "no field of the entry goes there as a date; write at: {from: at",
     ),
     "no date": (series("{time_field: at}", "{at: at}"), "no field of the entry goes there as a date"),
+    "no date now and then": (
+        series("{time_field: at}", "{moment: {from: at, type: date, on_error: omit}}"),
+        "`on_error: omit` leaves entries without a date, which a time series refuses; leave it out",
+    ),
     "no such meta": (
         series("{time_field: at, meta_field: device}"),
         "no field of the entry goes there; name one",

@@ -113,7 +113,7 @@ def test_types(value: Any, details: dict[str, Any], in_hash: str | bytes, in_jso
             {"type": "vector", "dims": 256},
             "vector_length: field `embedding`: 255 elements, the contract says 256",
         ),
-        ("x", {1}, {}, "unsupported_type: field `x`: set is not a BSON type"),
+        ("x", {1}, {}, "unsupported_type: field `x`: a value of no BSON type cannot be copied"),
         (
             "x",
             "a",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import bson
 import pytest
 
 from syncd.contract.template import KeyTemplate
+from syncd.errors import ProjectionError
+from syncd.plan import convert, geo, key_encode, numeric, texts
+from syncd.plan.bson_values import Table
 from syncd.plan.keys import decode_key_value, encode_key_value, key_parser
 from syncd.plan.raw import RawId, Unreadable, encode, read
 from tests.support.odd_bson import int32, odd_ids, raw, text
@@ -52,3 +57,23 @@ def test_any_key_is_one_of_a_template_or_none(end: bytes) -> None:
     """Whatever stands in it, to look at it raises no error; and the text of a RawId is in none."""
     said = key_parser(KeyTemplate.parse("film:{_id}"))(b"film:" + end)
     assert said is None or not isinstance(said["_id"], RawId)
+
+
+def test_messages_name_types_of_bson() -> None:
+    """Of what no driver reads, too: no conversion tells a person a name of Python's."""
+    tables = {
+        id(table): table
+        for module in (convert, geo, key_encode, numeric, texts)
+        for table in vars(module).values()
+        if isinstance(table, Table)
+    }
+    told = set()
+    for value in (RawId(0x0C, b"x"), Unreadable(0x02), {1}, (1,)):
+        for table in tables.values():
+            try:
+                table[type(value)](value)
+            except ProjectionError as error:
+                told.add(error.detail)
+    assert len(told) > 20
+    assert not [detail for detail in told if re.search(r"RawId|Unreadable|\b(set|tuple)\b", detail)]
+    assert "an unreadable string cannot be copied" in told

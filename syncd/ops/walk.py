@@ -1,0 +1,49 @@
+"""One walk through the keys of Redis, for all that want to see some of them."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+from syncd.contract.template import KeyTemplate
+from syncd.plan.keys import scan_pattern
+from syncd.stores.redis import RedisStore, translated
+from syncd.stores.scan import SCAN_COUNT
+
+LONGEST_S = 10.0
+"""For a Redis with many keys: a person waits."""
+Visitor: TypeAlias = tuple[KeyTemplate, Callable[[bytes], None]]
+"""Whoever wants to see the keys that begin as a template does."""
+
+
+def walk(redis: RedisStore, visitors: Iterable[Visitor]) -> bool:
+    """Show each key to those who want it. Returns whether that was all of Redis."""
+    by_prefix: dict[bytes, list[Callable[[bytes], None]]] = defaultdict(list)
+    for template, visit in visitors:
+        by_prefix[template.prefix.encode()].append(visit)
+    if not by_prefix:
+        return True
+    lengths = sorted({len(prefix) for prefix in by_prefix})
+    common = _common(min(by_prefix), max(by_prefix)).decode(errors="ignore")
+    pattern, end, cursor = scan_pattern(KeyTemplate("", (common, ""), ())), time.monotonic() + LONGEST_S, 0
+    while True:
+        with translated():
+            page: Any = redis.client.scan(cursor, match=pattern, count=SCAN_COUNT)
+        cursor = int(page[0])
+        for key in page[1]:
+            for length in lengths:
+                if length > len(key):
+                    break
+                for visit in by_prefix.get(key[:length], ()):
+                    visit(key)
+        if not cursor:
+            return True
+        if time.monotonic() > end:
+            return False
+
+
+def _common(first: bytes, last: bytes) -> bytes:
+    """How both begin, and with them all that stands between them."""
+    return next((first[:at] for at in range(len(first), 0, -1) if last.startswith(first[:at])), b"")
