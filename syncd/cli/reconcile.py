@@ -249,6 +249,9 @@ def _remarks(said: dict[str, Any]) -> Iterator[str]:
     if said["dead_letters"]:
         see = f"`syncd deadletters list {said['contract']}`"
         yield f"{said['dead_letters']} keys wait behind dead letters; {see}"
+    if fails := said["filter_fails"]:
+        more = f" and {len(fails) - SHOWN} more" if len(fails) > SHOWN else ""
+        yield f"the contract's filter fails on {', '.join(fails[:SHOWN])}{more}: nothing is known of their keys"
     if said["expired"]:
         yield f"{said['expired']} keys are not there, and may have expired"
     if said["unsettled"]:

@@ -17,6 +17,7 @@ from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value, encode_key_value, parse_key
 from syncd.plan.partition import WHOLE, Partition
 from syncd.plan.project import Shape
+from syncd.plan.raw import Unfit
 from syncd.reconcile.compare import DEAD, EXPIRED, EXTRA, KINDS, NO_KEY
 from syncd.reconcile.course import Course
 from syncd.reconcile.lanes import Lanes
@@ -136,6 +137,7 @@ class Check(Course):
 
     def _compare(self, documents: Mapping[str, Document | None], moment: Moment) -> Collection[str]:
         """Returns those that are not as they should be."""
+        self.report.note_unfit([ident for ident, one in documents.items() if isinstance(one, Unfit)])
         sights = self._look.at(documents, moment)
         for ident, sight in sights.items():
             self.report.expired += sum(mark.kind == EXPIRED for mark in sight.marks)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 
+from syncd.errors import FatalError
 from syncd.plan.partition import Partition
 from syncd.reconcile.check import Check
+from syncd.stores.codes import is_about_document
 from syncd.stores.differing import Differing
 from syncd.stores.digests import Digests, can_be_kept
 from syncd.stores.layout import partitions_of
 from syncd.stores.lookup import Lookup
+from syncd.stores.mongo import code_of
 from syncd.stores.position import ControlKeys
 
 NOT_KEPT = "compared in full: no digests are kept; `check: digest` in the contract makes the lane keep them"
 _UNEVEN = "compared in full: digests need a number of partitions that is a power of two, and there are %d"
 _TOO_MUCH = "compared in full: too many digests differ"
+_FAILS = "compared in full: the contract's filter fails on a document, and then MongoDB adds up no digests"
 
 
 class DigestCheck(Check):
@@ -35,13 +39,20 @@ class DigestCheck(Check):
         why = NOT_KEPT if self._plan.source is None else ""
         if not can_be_kept(parts[0]):
             why = _UNEVEN % parts[0].count
-        for one in parts if not why else ():
-            if not (yield from self._part(one)):
-                why = _TOO_MUCH
-                break
+        try:
+            for one in parts if not why else ():
+                if not (yield from self._part(one)):
+                    why = _TOO_MUCH
+                    break
+        except FatalError as error:
+            if self._plan.filter is None or not is_about_document(code_of(error)):
+                raise
+            why = _FAILS
         if why:
-            self.report.check, self.report.note = "full", why
-            self.report.documents = self.report.compared = 0
+            report = self.report
+            report.check, report.note = "full", why
+            report.documents = report.compared = report.dead_letters = report.expired = 0
+            report.filter_fails.clear()
             yield from super()._steps()
 
     def _part(self, part: Partition) -> Generator[None, None, bool]:

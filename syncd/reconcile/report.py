@@ -40,6 +40,8 @@ class Report:
     repaired: int = 0
     dead_letters: int = 0
     """Keys that differ because the change of their document waits for a person."""
+    filter_fails: list[str] = field(default_factory=list)
+    """Documents, by `_id`, on which the contract's filter fails, so that nobody can say what their keys should be."""
     expired: int = 0
     """Keys that are not there, and may have expired."""
     unsettled: int = 0
@@ -73,12 +75,17 @@ class Report:
             self.drift[mark.kind] += 1
         self._show(marks)
 
+    def note_unfit(self, idents: list[str]) -> None:
+        """The filter fails on these."""
+        self.filter_fails += idents[: MOST_EXAMPLES - len(self.filter_fails)]
+
     def add(self, said: dict[str, Any]) -> None:
         """What another report, `as_dict`, says of another part of the same contract."""
         for name in ("documents", "compared", "keys", "repaired", "dead_letters", "expired", "unsettled"):
             setattr(self, name, getattr(self, name) + said[name])
         for kind, count in said["drift"].items():
             self.drift[kind] += count
+        self.note_unfit(said["filter_fails"])
         self._show([Mark(**example | {"fields": tuple(example["fields"])}) for example in said["examples"]])
 
     def _show(self, marks: list[Mark]) -> None:
@@ -91,6 +98,7 @@ class Report:
                  "left")  # fmt: skip
         said = {name: getattr(self, name) for name in names}
         said["seconds"] = round(max(0.0, self.finished - self.started), 3)
+        said["filter_fails"] = list(self.filter_fails)
         said["examples"] = [mark._asdict() for mark in self.examples]
         return said
 
@@ -98,7 +106,8 @@ class Report:
 def keep_report(store: RedisStore, report: Report) -> None:
     """Put it in front of the others."""
     said = report.as_dict()
-    said["examples"] = said["examples"][:MOST_KEPT_EXAMPLES]
+    for name in ("examples", "filter_fails"):
+        said[name] = said[name][:MOST_KEPT_EXAMPLES]
     name = ControlKeys(report.contract).reports
     with translated():
         pipe = store.client.pipeline()

@@ -27,3 +27,14 @@ def _fits_a_list(document_id: Any) -> bool:
     if type(document_id) is dict:
         return not next(iter(document_id), "").startswith("$")
     return type(document_id) not in _NOT_IN_A_LIST
+
+
+def behind(cursor: dict[str, Any] | None, last: dict[str, Any] | None) -> dict[str, Any]:
+    """The query for all `_id` behind the one and up to the other."""
+    # A bare {_id: {$gt: last}} compares within one BSON type and skips all others without a word.
+    parts: list[dict[str, Any]] = []
+    if cursor is not None:
+        parts.append({"$expr": {"$gt": ["$_id", {"$literal": cursor["_id"]}]}})
+    if last is not None:
+        parts.append({"$expr": {"$lte": ["$_id", {"$literal": last["_id"]}]}})
+    return {"$and": parts} if len(parts) > 1 else parts[0] if parts else {}

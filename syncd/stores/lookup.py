@@ -17,7 +17,7 @@ from syncd.plan.partition import WHOLE as ALL
 from syncd.plan.partition import Partition
 from syncd.plan.raw import Unfit, encode
 from syncd.stores.codes import is_about_document
-from syncd.stores.ids import among
+from syncd.stores.ids import among, behind
 from syncd.stores.mongo import Document, MongoStore, code_of, took_too_long, translated
 from syncd.stores.replies import RAW_CODEC, WHOLE, documents_in
 from syncd.stores.times import ZERO, Moment, moment, timestamp
@@ -124,36 +124,42 @@ class Lookup:
     ) -> RawBSONDocument:
         asked = among(ids) if query is None else {"$and": [among(ids), query]}
         command: Document = {"find": self._collection, "filter": asked, "batchSize": len(ids) + 1}
-        if wanted is not None:
-            command["projection"] = wanted
-        else:
-            self._ask_for(command, digests)
+        self._ask_for(command, digests, wanted)
         return self._run(command, after)
 
     def _by_ids(
         self, ids: list[Any], after: Moment, *, only_ids: bool = False, digests: bool = False
     ) -> Found:
-        reply = self._among(ids, after, self._filter, {"_id": 1} if only_ids else None, digests)
-        cursor = reply["cursor"]
-        if cursor["id"]:
-            self._kill(cursor["id"])
-        documents = {encode_key_value(document["_id"]): document for document in self._unwrapped(reply)}
-        return Found(documents, _moment(reply), not cursor["id"])
+        return self._found(self._among(ids, after, self._filter, {"_id": 1} if only_ids else None, digests))
 
     def having(self, values: list[Document], after: Moment) -> Found:
-        """Documents that match the filter and have all values of one of these, which are by path, as in a query."""
+        """Documents that match the filter and have all values of one of these, which are by path, as in a query. One on
+        which the filter fails is left out: it has no key."""
         if not values:
             return self.by_ids([], after)
         # As a value: what a key holds may look like a pattern, or like an operator.
         query: Document = {"$or": [{path: {"$eq": one} for path, one in value.items()} for value in values]}
-        if self._filter is not None:
-            query = {"$and": [query, self._filter]}
+        if self._filter is None:
+            return self._found(self._having(query, after))
+        try:
+            return self._found(self._having({"$and": [query, self._filter]}, after))
+        except FatalError as error:
+            if not is_about_document(code_of(error)):
+                raise
+        found = self._found(self._having(query, after, {"_id": 1}))
+        matching = self.by_ids([one["_id"] for one in found.documents.values()], found.time)
+        fine = {ident: one for ident, one in matching.documents.items() if not isinstance(one, Unfit)}
+        return Found(fine, matching.time, found.complete and matching.complete)
+
+    def _having(self, query: Document, after: Moment, wanted: Document | None = None) -> RawBSONDocument:
         # Where the values have no index, this reads the whole collection, and must not do so for ever.
         command: Document = {
             "find": self._collection, "filter": query, "batchSize": MOST_HAVING, "maxTimeMS": LONGEST_CHUNK_MS,
         }  # fmt: skip
-        self._ask_for(command, digests=False)
-        reply = self._run(command, after)
+        self._ask_for(command, wanted=wanted)
+        return self._run(command, after)
+
+    def _found(self, reply: RawBSONDocument) -> Found:
         cursor = reply["cursor"]
         if cursor["id"]:
             self._kill(cursor["id"])
@@ -243,7 +249,7 @@ class Lookup:
             return None
         command: Document = {
             "find": self._collection,
-            "filter": _behind(cursor, last),
+            "filter": behind(cursor, last),
             "projection": {"_id": 1},
             "sort": {"_id": 1},
             "hint": {"_id": 1},
@@ -271,8 +277,10 @@ class Lookup:
             elif seconds > SLOW_S:
                 self._step = max(LEAST_STEP, self._step // 2)
 
-    def _ask_for(self, command: Document, digests: bool) -> None:
-        if digests:
+    def _ask_for(self, command: Document, digests: bool = False, wanted: Document | None = None) -> None:
+        if wanted is not None:
+            command["projection"] = wanted
+        elif digests:
             command["projection"] = {**(self._projection or {WHOLE: "$$ROOT"}), SOURCE: self.source_of_each}
         elif self._projection is not None:
             command["projection"] = self._projection
@@ -319,7 +327,7 @@ class Lookup:
     def _part(self, cursor: Document | None, last: Document | None) -> Document:
         """The same whether they match the filter or not."""
         parts: list[Document] = []
-        if bounds := _behind(cursor, last):
+        if bounds := behind(cursor, last):
             parts.append(bounds)
         if not self._partition.is_whole:
             parts.append({"$expr": self._partition.holds("$_id")})
@@ -369,17 +377,6 @@ class Lookup:
     def _kill(self, cursor: int) -> None:
         with translated():
             self._store.client[self._database].command({"killCursors": self._collection, "cursors": [cursor]})
-
-
-def _behind(cursor: Document | None, last: Document | None) -> Document:
-    """The query for all `_id` behind the one and up to the other."""
-    # A bare {_id: {$gt: last}} compares within one BSON type and skips all others without a word.
-    parts: list[Document] = []
-    if cursor is not None:
-        parts.append({"$expr": {"$gt": ["$_id", {"$literal": cursor["_id"]}]}})
-    if last is not None:
-        parts.append({"$expr": {"$lte": ["$_id", {"$literal": last["_id"]}]}})
-    return {"$and": parts} if len(parts) > 1 else parts[0] if parts else {}
 
 
 def _raw(command: Document) -> Document:

@@ -17,6 +17,7 @@ from tests.support.keyspace import add_keyspace
 from tests.support.odd_bson import int32, odd_ids, put, raw, text
 from tests.support.odd_keys import ODD_ENDS
 from tests.support.outbox import add_outbox
+from tests.support.reconcile import check
 from tests.support.scene import Flow, Scene
 from tests.support.twoway import add_two_way
 
@@ -291,6 +292,28 @@ def test_a_filter_that_fails_on_a_document(scene: Scene) -> None:
     for one in refused:
         one.wait_state("failed")
         assert one.dead_letters() == []
+
+
+def test_checks_beside_a_filter_that_fails(scene: Scene, mongo_uri: str, redis_url: str) -> None:
+    """A check, by digests and in full, names the documents on which the filter fails, compares and repairs the rest,
+    also keys of which the maps know nothing, where MongoDB has to be asked whose they are."""
+    ratio = {"$expr": {"$gt": [{"$divide": [10, "$n"]}, 1]}}
+    shapes = projection(["n"]), projection(["n"], name="slug", key="{slug}")
+    films = [{"_id": number, "n": number % 7, "slug": f"s{number}"} for number in range(35)]
+    how = {"filter": ratio, "unique": [["slug"]], "reconcile": {"check": "digest"}}
+    flow = scene.run("film", *shapes, documents=films, **how)
+    flow.redis.hset(flow.key(1), "n", "another")
+    flow.redis.delete(flow.key("s2", "slug"))
+    flow.redis.hset(flow.key("s7", "slug"), "n", "0")  # once it had a key, and the maps have lost it
+    flow.redis.delete(*flow.redis.keys(flow.names.control("owners:*")))
+    found = check(scene, flow, mongo_uri, redis_url, by_digest=True)
+    assert (found.check, found.note.partition(":")[0]) == ("full", "compared in full")
+    assert found.filter_fails == [str(number) for number in range(0, 35, 7)]
+    wrong = {mark.key for mark in found.examples}
+    assert {flow.key(1), flow.key("s2", "slug"), flow.key("s7", "slug")} <= wrong
+    repaired = check(scene, flow, mongo_uri, redis_url, repair=True)
+    assert (repaired.left, repaired.filter_fails) == (0, found.filter_fails)
+    assert flow.hash(1) == {"n": "1"} and not flow.redis.exists(flow.key("s7", "slug"))
 
 
 def test_an_expression_that_grows(scene: Scene) -> None:
