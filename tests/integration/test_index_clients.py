@@ -73,8 +73,8 @@ def begin(shared: Scene, short: str, *fields: dict[str, Any], **more: Any) -> tu
 
 
 def test_a_client_creates_an_index_where_the_alias_is(shared: Scene) -> None:
-    """nothing_silent: within a look it is told, with the name and the remedy, in status, log, metric and readiness, and by
-    doctor in the same words; changes go on to be copied, also after a restart; when the client's index is gone, the
+    """nothing_silent: within a look it is told, with the name and the remedy, in status, log, metric and readiness, and
+    by doctor in the same words; changes go on to be copied, also after a restart; when the client's index is gone, the
     alias is what it was."""
     flow, name = begin(shared, "shadow")
     client(flow, name, prefix="elsewhere").create()
