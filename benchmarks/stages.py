@@ -27,11 +27,12 @@ from benchmarks.servers import Servers, servers
 from benchmarks.workload import COLLECTION, DATABASE, PLAIN, Document
 from benchmarks.writer import insert, update_all
 from syncd.contract.load import load_contract_set
+from syncd.inbound.apply_log import Call
 from syncd.inbound.copier import Chunk
 from syncd.inbound.copies import SliceUnit
-from syncd.inbound.floors import Floors
 from syncd.inbound.operations import Operations
 from syncd.inbound.units import Unit, WindowUnit
+from syncd.inbound.watermarks import Watermarks
 from syncd.inbound.window import Window, WindowBuilder
 from syncd.plan.claims import claims_of
 from syncd.plan.codec import CODEC
@@ -41,7 +42,7 @@ from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import MongoStore
 from syncd.stores.position import ControlKeys, Position
 from syncd.stores.redis import RedisStore
-from syncd.stores.times import ZERO, token_time
+from syncd.stores.times import token_time
 
 DOCUMENTS = 50_000
 REPLY = 2_000
@@ -108,8 +109,8 @@ def _show(name: str, running: Servers, plan: Plan, fetch: Callable[[], list[byte
     replies = fetch()
     fetched = (_cpu(mongod) - before) / DOCUMENTS
     decode, batches = _least(lambda: [_batch(bson.decode(reply, CODEC)) for reply in replies])
-    build, built = _least(lambda: [(unit, unit.build()) for unit in _units(plan, batches)])
-    encode, calls = _least(lambda: [_encoded(plan, writes) for _, writes in built])
+    build, built = _least(lambda: [(unit, unit.build(Call(unit))) for unit in _units(plan, batches)])
+    encode, calls = _least(lambda: [_encoded(plan, draft.writes) for _, draft in built])
     store = RedisStore(running.redis_url)
     store.connect()
     control = ControlKeys(plan.name)
@@ -122,7 +123,7 @@ def _show(name: str, running: Servers, plan: Plan, fetch: Callable[[], list[byte
         for command in packed:
             wire.send(command)
             reply = wire.replies(1)[0]
-            assert reply == [b"ok"], reply[:3]
+            assert reply[0] == b"ok", reply[:3]
     applied = (_cpu(redis) - before) / DOCUMENTS
     figures = (fetched, *(seconds / DOCUMENTS for seconds in (decode, build, encode, pack)), applied)
     print(f"| {name} | " + " | ".join(f"{figure * 1e6:.2f}" for figure in figures) + " |", flush=True)
@@ -137,16 +138,16 @@ def _batch(reply: Any) -> list[Document]:
 
 
 def _units(plan: Plan, batches: list[list[Document]]) -> list[Unit]:
-    floors = Floors(ZERO, ZERO)
-    builder = WindowBuilder(plan, Lookup(MongoStore("mongodb://127.0.0.1:1"), plan), floors)
+    watermarks = Watermarks()
+    builder = WindowBuilder(plan, Lookup(MongoStore("mongodb://127.0.0.1:1"), plan), watermarks)
     units: list[Unit] = []
     for batch in batches:
         for part in (batch[at : at + CALL] for at in range(0, len(batch), CALL)):
             if "operationType" in part[0]:
                 last = part[-1]["_id"]
-                units.append(WindowUnit(Window(part, last, token_time(last)), builder, floors))
+                units.append(WindowUnit(Window(part, last, token_time(last)), builder))
             else:
-                units.append(SliceUnit(plan, part, Chunk(part, SOME_TIME), floors))
+                units.append(SliceUnit(plan, part, Chunk(part, SOME_TIME), watermarks))
     return units
 
 

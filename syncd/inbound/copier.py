@@ -18,8 +18,8 @@ from typing import TypeAlias
 from syncd import telemetry
 from syncd.executors.pool import Pool
 from syncd.executors.proof import identity
-from syncd.inbound.floors import Floors
 from syncd.inbound.piece import Made, Piece, make
+from syncd.inbound.watermarks import Watermarks
 from syncd.plan.compile import Plan
 from syncd.plan.parcel import Parcels, unpack
 from syncd.plan.partition import Partition
@@ -92,12 +92,12 @@ Copied: TypeAlias = Chunk | Ready | Cut | RangeEnd | Pause
 class Reads:
     """Moments of reads. Each is at or after all that the stream wrote, and all that was read before."""
 
-    def __init__(self, floors: Floors) -> None:
-        self._floors, self._time = floors, floors.horizon()
+    def __init__(self, watermarks: Watermarks) -> None:
+        self._watermarks, self._time = watermarks, watermarks.horizon
 
     def after(self) -> Moment:
         """For the next read."""
-        self._time = max(self._time, self._floors.horizon())
+        self._time = max(self._time, self._watermarks.horizon)
         return self._time
 
     def saw(self, time: Moment) -> None:
@@ -114,7 +114,7 @@ class Copier:
         mongo: MongoStore,
         lookup: Lookup,
         partition: Partition,
-        floors: Floors,
+        watermarks: Watermarks,
         reads: Reads,
         pool: Pool | None,
         size: int,
@@ -123,7 +123,7 @@ class Copier:
     ) -> None:
         """`size`: documents of a chunk. `digests`: they come with theirs."""
         self._plan, self._mongo, self._lookup, self._partition = plan, mongo, lookup, partition
-        self._floors, self._reads, self._pool = floors, reads, pool
+        self._watermarks, self._reads, self._pool = watermarks, reads, pool
         self._size, self._digests = size, digests
         self._piece_size = min(size, FIRST_SIZE)
         self._left: dict[int, Range] = {}
@@ -253,7 +253,7 @@ class Copier:
 
     def _too_late(self) -> str:
         """Why pieces are to be taken back, if they are."""
-        if self._waiting and self._floors.is_crowded:
+        if self._waiting and self._watermarks.is_crowded:
             return "the stream writes too much while pieces are on their way"
         # One that is done waits for us, perhaps because Redis is slow; others wait for a worker while that brings one.
         since = next((since for future, (_, since) in self._waiting.items() if not future.done()), None)

@@ -7,11 +7,9 @@ digests of those, as of one moment; when the stream has passed that moment, and 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from syncd.inbound.floors import Floors
 from syncd.inbound.pipeline import Pipeline
-from syncd.inbound.units import Unit
+from syncd.inbound.units import Draft, Sources, Unit, UnitCall
+from syncd.inbound.watermarks import Watermarks
 from syncd.plan.change import Changed, Dead, Drop, Hashed, Patch, Put, Write
 from syncd.plan.keys import decode_key_value
 from syncd.stores.digests import Digests
@@ -28,23 +26,18 @@ class DigestsUnit(Unit):
 
     op = "digest"
 
-    def __init__(self, sources: dict[str, tuple[int | None, int]]) -> None:
-        super().__init__()
-        self.sources = sources
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
 
-    def _writes(self) -> list[Write]:
-        return []
-
-    def after(self, position: Position) -> Position:
-        """Where it was."""
-        return replace(position)
+    def _draft(self, call: UnitCall) -> Draft:
+        return Draft([], sources=self._sources)
 
 
 class DigestKeeper:
     """Of one run of a lane, used by its thread."""
 
-    def __init__(self, digests: Digests, lookup: Lookup, floors: Floors) -> None:
-        self._digests, self._lookup, self._floors = digests, lookup, floors
+    def __init__(self, digests: Digests, lookup: Lookup, watermarks: Watermarks) -> None:
+        self._digests, self._lookup, self._watermarks = digests, lookup, watermarks
         self._asked: dict[str, tuple[int | None, int]] = {}
         self._time = self._drained = ZERO
         self._is_quiet = False
@@ -54,9 +47,9 @@ class DigestKeeper:
         """The stream had nothing more when it had looked at everything up to `time`."""
         self._drained, self._is_quiet = time, True
 
-    def noted(self, unit: Unit, writes: list[Write]) -> list[Write]:
-        """The writes of a unit, and what they mean for digests."""
-        sources = unit.sources or {}
+    def noted(self, draft: Draft) -> list[Write]:
+        """The writes of a call, and what they mean for digests."""
+        writes, sources = draft.writes, draft.sources
         idents = {write.ident for write in writes if isinstance(write, _OF_DOCUMENTS)} - sources.keys()
         self._is_quiet = self._is_quiet and not idents
         if self._asked:
@@ -67,7 +60,7 @@ class DigestKeeper:
         return [*changed, *writes, Hashed(sources)] if sources else [*changed, *writes]
 
     def keep(self, pipeline: Pipeline) -> bool:
-        """Store what was asked for, or ask for more. Nothing may be in flight.
+        """Store what was asked for, or ask for more.
 
         Returns whether there is more to do, and nothing else: while changes go on, once a second is often enough.
         """
@@ -75,7 +68,7 @@ class DigestKeeper:
             if not self._has_passed(pipeline.position):
                 return self._is_quiet
             pipeline.apply(DigestsUnit(self._asked))
-            pipeline.settle()
+            pipeline.drain()
             self._asked = {}
         idents = self._digests.some_changed(AT_ONCE)
         if idents:
@@ -84,7 +77,7 @@ class DigestKeeper:
         return bool(idents) and self._is_quiet
 
     def _after(self, pipeline: Pipeline) -> Moment:
-        return max(self._floors.horizon(), pipeline.position.time)
+        return max(self._watermarks.horizon, pipeline.position.time)
 
     def _has_passed(self, position: Position) -> bool:
         """Whether every change was delivered up to when the digests were read."""

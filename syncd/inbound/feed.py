@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from syncd.errors import TransientError
-from syncd.inbound.floors import Floors
 from syncd.inbound.hub import StreamHub
 from syncd.inbound.member import Member
 from syncd.inbound.status import LaneStatus
 from syncd.inbound.stream import AWAIT_MS, Batch, ChangeStream
+from syncd.inbound.watermarks import Watermarks
 from syncd.plan.compile import Plan
 from syncd.stores.mongo import Document
 from syncd.stores.quiet import Quiet
@@ -39,7 +39,7 @@ class Feed:
         plan: Plan,
         stream: ChangeStream,
         event: Document | None,
-        floors: Floors,
+        watermarks: Watermarks,
         status: LaneStatus,
         hub: StreamHub | None,
         inbox: queue.SimpleQueue[Any],
@@ -50,7 +50,7 @@ class Feed:
         `quiet`: how to find what can be left out; `check` raises where MongoDB's history is another one by now."""
         self._plan, self._stream, self._event = plan, stream, event
         self._quiet, self._check = quiet, check
-        self._floors, self._status, self._hub, self._inbox = floors, status, hub, inbox
+        self._watermarks, self._status, self._hub, self._inbox = watermarks, status, hub, inbox
         self._member: Member | None = None
         self._closed = False
         self._calm()
@@ -81,7 +81,7 @@ class Feed:
             yield Batch.of([], mark, is_proof=False)
         if mark is not None:
             self._stream.close()
-            self._stream.resume(mark, self._floors.horizon())
+            self._stream.resume(mark, self._watermarks.horizon)
 
     def close(self) -> None:
         """End a wait for a shared stream."""
@@ -139,5 +139,5 @@ class Feed:
         self._calm()
         # MongoDB may be another one by now, or have another history: that is looked at as at a start.
         self._check(self._event)
-        self._stream.resume(member.token, self._floors.horizon())
+        self._stream.resume(member.token, self._watermarks.horizon)
         return self._stream.next(BRIEF_MS)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 from syncd import telemetry
 from syncd.inbound.digests import DigestKeeper
-from syncd.inbound.floors import Floors
 from syncd.inbound.index import Indexes
 from syncd.inbound.pipeline import Pipeline
 from syncd.inbound.repair import Repairs, ReplayUnit
 from syncd.inbound.status import LaneStatus
 from syncd.inbound.units import Step
+from syncd.inbound.watermarks import Watermarks
 from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value, is_ident
 from syncd.stores.claims import count_foreign
@@ -50,7 +49,7 @@ class Housekeeper:
         indexes: Indexes,
         status: LaneStatus,
         lookup: Lookup,
-        floors: Floors,
+        watermarks: Watermarks,
         requests: RequestBoard,
         control: ControlKeys,
         digests: DigestKeeper | None,
@@ -58,10 +57,10 @@ class Housekeeper:
     ) -> None:
         self._plan, self._mongo, self._redis = plan, mongo, redis
         self._pipeline, self._indexes, self._status = pipeline, indexes, status
-        self._lookup, self._floors, self._requests, self._control = lookup, floors, requests, control
+        self._lookup, self._watermarks, self._requests, self._control = lookup, watermarks, requests, control
         self._digests, self._history = digests, history
         self._witness: Witness | None = None
-        self._repairs = Repairs(plan, redis, control, pipeline, lookup, floors)
+        self._repairs = Repairs(plan, redis, control, pipeline, lookup, watermarks)
         self._maps = KeyMaps(redis, control)
         self._looked = self._next = 0.0
         self._told = False
@@ -72,7 +71,7 @@ class Housekeeper:
         return time.monotonic() >= self._next
 
     def keep(self) -> bool:
-        """Do what is due. Nothing may be in flight. Returns whether somebody wants a snapshot."""
+        """Do what is due. Returns whether somebody wants a snapshot."""
         now = time.monotonic()
         self._next = now + EVERY_S
         self._bear_witness()
@@ -84,7 +83,7 @@ class Housekeeper:
                 self._next = 0.0
             if answers_position(self._redis, self._control):
                 self._pipeline.apply(Step())
-                self._pipeline.settle()
+                self._pipeline.drain()
         is_live = self._status.state == "live"
         if self._digests is not None and is_live and self._digests.keep(self._pipeline):
             self._next = min(self._next, now + SOON_S)
@@ -131,7 +130,7 @@ class Housekeeper:
         if witness is None or position.token is None:
             self._witness = self._history.latest()
         elif witness.time <= token_time(position.token):
-            self._pipeline.position = replace(position, witness=str(witness))
+            self._pipeline.log.witness(str(witness))
             self._witness = self._history.latest()
 
     def _commit_idle(self, now: float) -> None:
@@ -143,7 +142,7 @@ class Housekeeper:
             every = min(every, max(EVERY_S, (window[1] - window[0]) / 4))
         if now - self._pipeline.confirmed_at > every:
             self._pipeline.apply(Step())
-            self._pipeline.settle()
+            self._pipeline.drain()
 
     def _replay(self) -> None:
         """Dead letters that somebody wants tried again."""
@@ -152,8 +151,8 @@ class Housekeeper:
             return
         waiting = {entry: ident for entry, ident in letters.items() if ident}
         if waiting:
-            self._pipeline.apply(ReplayUnit(self._plan, self._lookup, self._floors, waiting))
-            self._pipeline.settle()
+            self._pipeline.apply(ReplayUnit(self._plan, self._lookup, self._watermarks, waiting))
+            self._pipeline.drain()
         replays_done(self._redis, self._plan.name, list(letters))
         telemetry.replayed(self._plan.name, len(waiting))
 

@@ -1,22 +1,24 @@
-"""Applies units one after another, with two calls in flight: the next is built while Redis works on the last.
+"""Drives the apply log: builds calls, sends them, reads the replies, and tells what came of it.
 
-With one, Redis would wait for us between two calls, and we for Redis. Redis itself keeps them in step: it leaves a call
-out when the one before was not applied.
+Two calls are in flight, and the next is built while Redis works on the last: with one, Redis would wait for us between
+two calls, and we for Redis. What may be done when is for the log to say.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from syncd import telemetry
-from syncd.errors import FatalError, InvariantError, LettersFullError, is_about_input, why_unfit
+from syncd.errors import LettersFullError, is_about_input, why_unfit
+from syncd.inbound.apply_log import Answer, ApplyLog, Call, Do
 from syncd.inbound.operations import Operations, is_unicode
-from syncd.inbound.units import LettersUnit, Unit, WindowUnit
-from syncd.inbound.writer import Writer
+from syncd.inbound.refusals import take_refusal
+from syncd.inbound.units import Draft, LettersUnit, Unit
+from syncd.inbound.writer import Outcome, Writer
 from syncd.plan.change import Changed, Dead, Drop, Ghost, Hashed, Mark, Orphan, Patch, Put, Settled, Write
 from syncd.plan.compile import Plan
 from syncd.stores.deadletters import room_for
@@ -36,17 +38,8 @@ QUICK_CALL_S = 0.003
 """The application's reads wait behind a call. Above the one the calls get smaller, below the other larger again: an
 insert into a vector index costs a hundred times what a plain hash does."""
 FEWEST_WRITES = 16
-IN_FLIGHT = 2
-"""Calls. A third would gain nothing more, and the application's reads wait behind all that are there at once."""
 
-
-@dataclass(slots=True)
-class _InFlight:
-    unit: Unit
-    operations: Operations
-    before: Position
-    after: Position
-    started: float
+SentCall: TypeAlias = "Call[Unit, Operations]"
 
 
 @dataclass(slots=True)
@@ -67,155 +60,126 @@ class Moved:
 
 
 class Pipeline:
-    """Keeps the position in step with what Redis confirmed.
-
-    `position` is behind everything that was sent, `confirmed` behind everything that Redis acknowledged. `writes` is
-    how many a call should hold at present.
-    """
+    """Has Redis apply units one after another. `writes` is how many a call should hold at present."""
 
     def __init__(
         self,
         plan: Plan,
         control: ControlKeys,
         writer: Writer,
-        position: Position,
+        log: ApplyLog[Unit, Operations],
         most_writes: int,
         tell: Callable[[Unit], None],
         removals: telemetry.Removals,
-        also: Callable[[Unit, list[Write]], list[Write]] | None = None,
+        also: Callable[[Draft], list[Write]] | None = None,
     ) -> None:
-        """`tell` hears of every unit that Redis confirmed; `also` gives its writes with those that they entail."""
+        """`tell` hears of every unit that Redis confirmed; `also` gives the writes of a draft with those that they
+        entail."""
         self._plan, self._control, self._writer, self._tell = plan, control, writer, tell
-        self._removals, self._also = removals, also
-        self.position = self.confirmed = position
+        self._removals, self._also, self.log = removals, also, log
         self.confirmed_at = time.monotonic()
         self._most_writes = self.writes = most_writes
-        self._flying: deque[_InFlight] = deque()
         self.swept = 0
         """Keys that went for want of a document, or of a template."""
         self.letters_changed = False
         """Whether Redis holds other dead letters than when somebody last set this to False."""
         self.moved = Moved()
 
+    @property
+    def position(self) -> Position:
+        """Behind everything that was sent."""
+        return self.log.position
+
+    @property
+    def confirmed(self) -> Position:
+        """Behind everything that Redis acknowledged."""
+        return self.log.confirmed
+
     def apply(self, unit: Unit) -> None:
         """Send a unit behind those in flight; returns when there is room for another."""
-        started = time.monotonic()
-        operations = self._encode(unit)
-        if operations is None:
-            for half in unit.split():
-                self.apply(half)
-            return
-        while self._has_to_wait(unit):
-            self._settle_first()
-        if unit.is_stale():
-            # What came before took a read: what was built from older changes may be behind it now.
-            self.apply(unit)
-            return
-        self._launch(unit, operations, self.position, started)
+        self.log.add(unit, time.monotonic())
+        self._work(drain=False)
 
-    def settle(self) -> None:
+    def drain(self) -> None:
         """Wait until all calls are confirmed."""
-        while self._flying:
-            self._settle_first()
+        self._work(drain=True)
 
-    def _has_to_wait(self, unit: Unit) -> bool:
-        """Whether there is no room, or a read in flight may cover changes that this unit takes from their events."""
-        if len(self._flying) >= IN_FLIGHT:
-            return True
-        return isinstance(unit, WindowUnit) and any(flying.unit.moves_floors for flying in self._flying)
+    def _work(self, *, drain: bool) -> None:
+        while (what := self.log.next(drain=drain)) is not None:
+            do, call = what
+            if do is Do.BUILD:
+                self._build(call)
+            elif do is Do.SEND:
+                self._send(call)
+            else:
+                self._receive()
 
-    def _launch(self, unit: Unit, operations: Operations, before: Position, started: float) -> None:
-        after = unit.after(before)
-        operations = self._send(unit, operations, after)
-        self._flying.append(_InFlight(unit, operations, before, after, started))
-        self.position = after
-
-    def _settle_first(self) -> None:
-        """Wait for the first call; where Redis refuses a part of it, make it again, and those behind it as well."""
-        flying = self._flying.popleft()
-        outcome = self._writer.receive()
-        if outcome.ok:
-            telemetry.letters_dropped(self._plan.name, outcome.dropped)
-            self._removals.add(flying.unit.op, outcome.removed)
-            self.swept += outcome.removed if flying.unit.op in _SWEEPS else 0
-            self._confirm(flying)
-            return
-        left_out = self._leave_out()
-        self.position = flying.before
-        for index, reason in outcome.refused + outcome.failed:
-            write = flying.operations.writes[index]
-            if reason == "full":
-                self._fill_letters(flying)
-            if isinstance(write, Dead | Settled):
-                dead = self._control.dead
-                raise FatalError("redis", f"{dead} takes no dead letter ({reason[:200]}); remove that key")
-            if isinstance(write, Changed | Hashed):
-                changed = self._control.changed
-                raise FatalError("redis", f"{changed} takes no document ({reason[:200]}); remove that key")
-            flying.unit.refuse(write, reason)
-        self._again(flying)
-        for unit in left_out:
-            self.apply(unit)
-
-    def _fill_letters(self, flying: _InFlight) -> NoReturn:
-        """Letters for which there is room are stored, so that a person sees what it is about; then the run ends."""
-        dead = [write for write in flying.operations.writes if type(write) is Dead]
-        names = [f"{write.projection} {write.ident}" for write in dead]
-        room = room_for(self._writer.store, self._plan.name, names, self._plan.keep_letters)
-        if room:
-            self.apply(LettersUnit([dead[at] for at in room]))
-            self.settle()
-        raise LettersFullError(self._plan.name, self._plan.keep_letters)
-
-    def _leave_out(self) -> list[Unit]:
-        """The units whose calls were behind one that was not applied."""
-        units = [flying.unit for flying in self._flying]
-        self._flying.clear()
-        for _ in units:
-            outcome = self._writer.receive()
-            if not outcome.behind:
-                raise InvariantError("Redis applied a call without the one before")
-        return units
-
-    def _again(self, flying: _InFlight) -> None:
-        """Nothing else is in flight. The unit is built anew, and may have to be split by now."""
-        operations = self._encode(flying.unit)
-        if operations is None:  # the reads are too big for one reply; nothing of it was applied yet
-            for half in flying.unit.split():
-                self.apply(half)
-            return
-        self._launch(flying.unit, operations, flying.before, flying.started)
-
-    def _encode(self, unit: Unit) -> Operations | None:
-        """None where the unit has to be split: one read cannot hold it, or something in it raises an error. By halves
-        that is narrowed to the one that does, and this one becomes a dead letter."""
+    def _build(self, call: SentCall) -> None:
+        """A unit that one read cannot hold is divided, and so is one in which something raises an error. By halves that
+        is narrowed to the change or document that does, and this one becomes a dead letter."""
+        unit = call.work
+        if call.refusals:
+            self._take_refusals(call)
         try:
-            return self._built(unit)
+            built = self._built(call)
         except Exception as error:
             if unit.size < 1 or not is_about_input(error):
                 raise
-            if unit.size > 1:
-                return None
-            unit.unfit(error)
-            return self._encode(unit)
+            if unit.size == 1:
+                unit.unfit(call, error)  # and it is built again
+                return
+            built = None
+        if built is None:
+            self.log.divided(call, unit.split())
+        else:
+            operations, draft = built
+            self.log.built(call, operations, draft.covers)
 
-    def _built(self, unit: Unit) -> Operations | None:
-        writes = unit.build()
-        if writes is not None and self._also is not None:
-            writes = self._also(unit, writes)
-        return None if writes is None else self._operations(unit, writes)
+    def _built(self, call: SentCall) -> tuple[Operations, Draft] | None:
+        draft = call.work.build(call)
+        if draft is None:
+            return None
+        writes = draft.writes if self._also is None else self._also(draft)
+        return self._operations(call.work, writes), draft
 
-    def _send(self, unit: Unit, operations: Operations, after: Position) -> Operations:
-        """Returns what was sent. Text that is not UTF-8 is only found by the packing: a look at every text before
-        would cost as much again."""
+    def _send(self, call: SentCall) -> None:
+        """Text that is not UTF-8 is only found by the packing: a look at every text before would cost as much again."""
+        after, operations = self.log.launched(call), call.payload
+        assert operations is not None
         try:
             self._writer.send(operations, after)
         except UnicodeEncodeError:
-            why = "not_unicode", "a field holds text that is not UTF-8"
+            unit, why = call.work, ("not_unicode", "a field holds text that is not UTF-8")
             writes = [write if is_unicode(write) else unit.dead(write, *why) for write in operations.writes]
-            operations = self._operations(unit, writes)
-            self._writer.send(operations, after)
-        return operations
+            call.payload = self._operations(unit, writes)
+            self._writer.send(call.payload, after)
+
+    def _receive(self) -> None:
+        outcome = self._writer.receive()
+        call = self.log.answered(_answer(outcome), outcome.refused + outcome.failed)
+        if outcome.ok:
+            self._confirmed(call, outcome)
+
+    def _take_refusals(self, call: SentCall) -> None:
+        """What Redis said to the last attempt. Nothing is in flight."""
+        attempted, refusals = call.payload, call.refusals
+        call.refusals = ()
+        assert attempted is not None
+        for number, reason in refusals:
+            if reason == "full":
+                self._fill_letters(attempted)
+            take_refusal(call, attempted.writes[number], reason, self._control)
+
+    def _fill_letters(self, operations: Operations) -> NoReturn:
+        """Letters for which there is room are stored, so that a person sees what it is about; then the run ends."""
+        dead = [write for write in operations.writes if type(write) is Dead]
+        names = [f"{write.projection} {write.ident}" for write in dead]
+        room = room_for(self._writer.store, self._plan.name, names, self._plan.keep_letters)
+        self.log.give_up()
+        if room:
+            self.apply(LettersUnit([dead[at] for at in room]))
+            self.drain()
+        raise LettersFullError(self._plan.name, self._plan.keep_letters)
 
     def _operations(self, unit: Unit, writes: list[Write]) -> Operations:
         contract = self._plan.contract
@@ -237,18 +201,20 @@ class Pipeline:
             operations.add(letter)
         return operations
 
-    def _confirm(self, flying: _InFlight) -> None:
-        flying.unit.confirmed()
-        self._tell(flying.unit)
-        self.confirmed = flying.after
+    def _confirmed(self, call: SentCall, outcome: Outcome) -> None:
+        unit, operations, name = call.work, call.payload, self._plan.name
+        assert operations is not None
+        telemetry.letters_dropped(name, outcome.dropped)
+        self._removals.add(unit.op, outcome.removed)
+        self.swept += outcome.removed if unit.op in _SWEEPS else 0
+        self._tell(unit)
         self.confirmed_at = time.monotonic()
-        self._adapt(self._writer.call_s, len(flying.operations.writes))
-        name = self._plan.name
-        telemetry.BATCH.labels(name).observe(self.confirmed_at - flying.started)
-        for kind, count in Counter(map(type, flying.operations.writes)).items():
+        self._adapt(self._writer.call_s, len(operations.writes))
+        telemetry.BATCH.labels(name).observe(self.confirmed_at - call.begun)
+        for kind, count in Counter(map(type, operations.writes)).items():
             telemetry.WRITES.labels(name, "redis", RESULTS[kind]).inc(count)
             self.moved.count(RESULTS[kind], count)
-        letters = [write for write in flying.operations.writes if type(write) in _OF_LETTERS]
+        letters = [write for write in operations.writes if type(write) in _OF_LETTERS]
         self.letters_changed = self.letters_changed or bool(letters)
         telemetry.dead_letters(
             name, ((one.projection, one.reason, one.detail) for one in letters if isinstance(one, Dead))
@@ -259,3 +225,11 @@ class Pipeline:
             self.writes = min(self._most_writes, self.writes + FEWEST_WRITES)
         elif seconds > SLOW_CALL_S and writes >= FEWEST_WRITES:
             self.writes = max(min(FEWEST_WRITES, self._most_writes), min(self.writes, writes) // 2)
+
+
+def _answer(outcome: Outcome) -> Answer:
+    if outcome.behind:
+        return Answer.LEFT_OUT
+    if outcome.failed:
+        return Answer.FAILED
+    return Answer.REFUSED if outcome.refused else Answer.APPLIED

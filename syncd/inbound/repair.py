@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from syncd import telemetry
 from syncd.errors import ProjectionError, why_unfit
 from syncd.inbound.copies import GhostsUnit
-from syncd.inbound.floors import Floors
 from syncd.inbound.pipeline import Pipeline
 from syncd.inbound.snapshot import Ghosts
-from syncd.inbound.units import Unit
+from syncd.inbound.units import Draft, Unit, UnitCall
+from syncd.inbound.watermarks import Coverage, Watermarks
 from syncd.plan.change import Dead, Orphan, Put, Retired, Settled, Write
 from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value
 from syncd.stores.key_maps import KeyMaps, holders
 from syncd.stores.lookup import Lookup
-from syncd.stores.position import ControlKeys, Position
+from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
 from syncd.stores.repairs import (
     of_document,
@@ -28,7 +27,6 @@ from syncd.stores.repairs import (
     requested_repairs,
     split_repairs,
 )
-from syncd.stores.times import ZERO
 
 MOST_REPAIRED = 256
 """Documents a step: a lane has its own work to do."""
@@ -39,21 +37,20 @@ class ReplayUnit(Unit):
 
     op = "replay"
 
-    def __init__(self, plan: Plan, lookup: Lookup, floors: Floors, letters: Mapping[str, str]) -> None:
+    def __init__(
+        self, plan: Plan, lookup: Lookup, watermarks: Watermarks, letters: Mapping[str, str]
+    ) -> None:
         """`letters`: entry -> ident."""
-        super().__init__()
-        self._plan, self._lookup, self._floors = plan, lookup, floors
+        self._plan, self._lookup, self._watermarks = plan, lookup, watermarks
         self._by_entry = letters
         self._idents = sorted(set(letters.values()))
-        self._time = ZERO
-        self._why: ProjectionError | None = None
         self.size = len(self._idents)
 
-    def unfit(self, error: Exception) -> None:
+    def unfit(self, call: UnitCall, error: Exception) -> None:
         """Its document becomes a dead letter."""
-        if self._why is not None:
+        if call.unfit is not None:
             raise error
-        self._why = why_unfit(error)
+        call.unfit = why_unfit(error)
 
     def _letters(self, why: ProjectionError) -> list[Write]:
         return [
@@ -62,39 +59,25 @@ class ReplayUnit(Unit):
             for shape in self._plan.shapes
         ]
 
-    def _writes(self) -> list[Write] | None:
-        if self._why is not None:
-            return [Settled(list(self._by_entry)), *self._letters(self._why)]
+    def _draft(self, call: UnitCall) -> Draft | None:
+        settled = Settled(list(self._by_entry))
+        if call.unfit is not None:
+            return Draft([settled, *self._letters(call.unfit)])
         ids = {ident: decode_key_value(ident) for ident in self._idents}
-        found = self._lookup.by_ids(list(ids.values()), self._floors.horizon())
+        found = self._lookup.by_ids(list(ids.values()), self._watermarks.horizon)
         if not found.complete:
             return None
-        self._time = found.time
-        self._floors.touch(self._idents, found.time)
-        writes: list[Write] = [Settled(list(self._by_entry))]
+        writes: list[Write] = [settled]
         for ident, document_id in ids.items():
             document = found.documents.get(ident)
             if document is None:
                 writes += self._plan.drops(ident, document_id, deleted=False)
             else:
-                writes += self._plan.puts(ident, document, self._time, self._change_of(ident))
-        return writes
+                writes += self._plan.puts(ident, document, found.time, self._change_of(ident))
+        return Draft(writes, Coverage(ids, found.time, ids, found.time))
 
     def _change_of(self, ident: str) -> dict[str, Any]:
         return {"operationType": "replay", "documentKey": {"_id": decode_key_value(ident)}}
-
-    @property
-    def moves_floors(self) -> bool:
-        """What was read gets a floor."""
-        return True
-
-    def confirmed(self) -> None:
-        """What was read has its floor from now on."""
-        self._floors.confirm_read(self._idents, self._time)
-
-    def after(self, position: Position) -> Position:
-        """Where it was; only the mark moves."""
-        return replace(position, mark=max(position.mark, self._time))
 
     def split(self) -> list[Unit]:
         """Two halves; a single document always fits one reply."""
@@ -103,7 +86,7 @@ class ReplayUnit(Unit):
         halves = entries[:middle], entries[middle:]
         return [
             ReplayUnit(
-                self._plan, self._lookup, self._floors, {entry: self._by_entry[entry] for entry in half}
+                self._plan, self._lookup, self._watermarks, {entry: self._by_entry[entry] for entry in half}
             )
             for half in halves
         ]
@@ -114,15 +97,20 @@ class RepairUnit(ReplayUnit):
 
     op = "repair"
 
-    def __init__(self, plan: Plan, lookup: Lookup, floors: Floors, idents: list[str], maps: KeyMaps) -> None:
-        super().__init__(plan, lookup, floors, {ident: ident for ident in idents})
+    def __init__(
+        self, plan: Plan, lookup: Lookup, watermarks: Watermarks, idents: list[str], maps: KeyMaps
+    ) -> None:
+        super().__init__(plan, lookup, watermarks, {ident: ident for ident in idents})
         self._maps = maps
 
-    def _writes(self) -> list[Write] | None:
-        writes = super()._writes()
-        if writes is None:
-            return None
-        return [*self._false_holders(writes), *(one for one in writes if not isinstance(one, Settled))]
+    def _draft(self, call: UnitCall) -> Draft | None:
+        draft = super()._draft(call)
+        if draft is not None:
+            writes = draft.writes
+            draft.writes = [
+                *self._false_holders(writes), *(one for one in writes if not isinstance(one, Settled))
+            ]  # fmt: skip
+        return draft
 
     def _false_holders(self, writes: list[Write]) -> list[Write]:
         """On keys that are about to be written: by documents that have other keys, as the maps themselves say."""
@@ -146,7 +134,7 @@ class RepairUnit(ReplayUnit):
         """Two halves; a single document always fits one reply."""
         middle = len(self._idents) // 2
         halves = self._idents[:middle], self._idents[middle:]
-        common = self._plan, self._lookup, self._floors
+        common = self._plan, self._lookup, self._watermarks
         return [RepairUnit(*common, half, self._maps) for half in halves]
 
 
@@ -160,25 +148,25 @@ class Repairs:
         control: ControlKeys,
         pipeline: Pipeline,
         lookup: Lookup,
-        floors: Floors,
+        watermarks: Watermarks,
     ) -> None:
         self._plan, self._store, self._control = plan, store, control
-        self._pipeline, self._lookup, self._floors = pipeline, lookup, floors
+        self._pipeline, self._lookup, self._watermarks = pipeline, lookup, watermarks
         self._maps = KeyMaps(store, control)
 
     def work_off(self) -> bool:
-        """Some of what waits. Nothing may be in flight. Returns whether more of it may be this lane's."""
+        """Some of what waits. Returns whether more of it may be this lane's."""
         idents, keys = split_repairs(requested_repairs(self._store, self._plan.name))
         mine = self._own(idents)
         part = mine[:MOST_REPAIRED]
         if part:
-            common = self._plan, self._lookup, self._floors
+            common = self._plan, self._lookup, self._watermarks
             self._pipeline.apply(RepairUnit(*common, part, self._maps))
         done = [of_document(ident) for ident in part]
         if keys and self._control.partition.leads:
             self._remove(keys)
             done += [of_key(*pair) for pair in keys]
-        self._pipeline.settle()
+        self._pipeline.drain()
         repairs_done(self._store, self._plan.name, done)
         if done:
             telemetry.repairs_applied(self._plan.name, len(done))
@@ -193,7 +181,7 @@ class Repairs:
         for shape in self._plan.shapes:
             named = [key for name, key in keys if name == shape.name]
             held_by = {held.key: held for held in self._maps.of(shape, named)}
-            for found in holders(self._lookup, shape, named, self._floors.horizon()):
+            for found in holders(self._lookup, shape, named, self._watermarks.horizon):
                 owned = {ident for documents in found.by_key.values() for ident in documents}
                 request_repairs(self._store, self._plan.name, [of_document(ident) for ident in owned])
                 retired = Retired(shape.name, shape.type, shape.template)
@@ -202,4 +190,4 @@ class Repairs:
                     for key, documents in found.by_key.items() if not documents
                 ]  # fmt: skip
                 if orphans:
-                    self._pipeline.apply(GhostsUnit(Ghosts(orphans, found.time, "repair"), self._floors))
+                    self._pipeline.apply(GhostsUnit(Ghosts(orphans, found.time, "repair"), self._watermarks))

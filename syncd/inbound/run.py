@@ -10,20 +10,20 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from syncd import telemetry
 from syncd.errors import CollectionGoneError
 from syncd.executors.pool import Pool
+from syncd.inbound.apply_log import ApplyLog
 from syncd.inbound.copier import Chunk, Copier, Cut, RangeEnd, Reads, Ready
 from syncd.inbound.copies import units_of
 from syncd.inbound.digests import DigestKeeper
 from syncd.inbound.feed import Feed
-from syncd.inbound.floors import Floors
 from syncd.inbound.housekeeping import Housekeeper
 from syncd.inbound.hub import StreamHub
 from syncd.inbound.index import Indexes
+from syncd.inbound.operations import Operations
 from syncd.inbound.pipeline import Pipeline
 from syncd.inbound.snapshot import Ghosts, NextPhase, SnapshotReader, beginning
 from syncd.inbound.sources import Failure, Source
@@ -149,7 +149,7 @@ class LaneRun:
         if fresh:
             # Before any document is read: what changes from here on is in the stream.
             self._pipeline.apply(Step())
-            self._pipeline.settle()
+            self._pipeline.drain()
         if position.phase != STREAM:
             self._start_snapshot(position, reason)
         else:
@@ -158,7 +158,7 @@ class LaneRun:
         hub = self._hub if self._control.partition.is_whole and not self._thin else None
         quiet = None if fresh else Quiet(self._mongo, *self._plan.namespace)
         self._feed = Feed(
-            self._plan, stream, position.event, self._floors, self._status, hub, self._inbox, quiet,
+            self._plan, stream, position.event, self._watermarks, self._status, hub, self._inbox, quiet,
             lambda event: self._require(self._pipeline.confirmed, stream, event),
         )  # fmt: skip
         # What a person asked for meanwhile comes first: a lane may be here because its dead letters are too many.
@@ -177,19 +177,20 @@ class LaneRun:
         self._strangers.note(position.owned, self._stop)
 
     def _build(self, position: Position) -> None:
-        shown = max(position.time, position.mark)
-        floors = self._floors = Floors(position.mark, shown)
-        keeper = DigestKeeper(self._digests, self._lookup, floors) if self._by_digests else None
+        log: ApplyLog[Unit, Operations] = ApplyLog(position)
+        self._log = log
+        watermarks = self._watermarks = log.watermarks
+        keeper = DigestKeeper(self._digests, self._lookup, watermarks) if self._by_digests else None
         self._keeper = keeper
-        self._builder = WindowBuilder(self._plan, self._lookup, floors)
+        self._builder = WindowBuilder(self._plan, self._lookup, watermarks)
         self._pipeline = Pipeline(
-            self._plan, self._control, self._writer, position, self._settings.batch_writes, self._seen,
+            self._plan, self._control, self._writer, log, self._settings.batch_writes, self._seen,
             self._removals, keeper.noted if keeper else None,
         )  # fmt: skip
         self._live_at = position.mark
         self._house = Housekeeper(
             self._plan, self._mongo, self._redis, self._pipeline, self._indexes, self._status,
-            self._lookup, floors, self._requests, self._control, keeper, self._hub.history,
+            self._lookup, watermarks, self._requests, self._control, keeper, self._hub.history,
         )  # fmt: skip
 
     @property
@@ -205,14 +206,12 @@ class LaneRun:
             stream.require(event)
 
     def _start_snapshot(self, position: Position, reason: str) -> None:
-        self._floors.recording = True
-        self._builder.deltas_allowed = False
         # Keys of a projection that changed its type hold the old type until their document comes by.
         types = {"json": "ReJSON-RL"}
         self._writer.also = ",".join(sorted({types.get(kind, kind) for _, _, kind in position.owned}))
-        reads = Reads(self._floors)
+        reads = Reads(self._watermarks)
         copier = Copier(
-            self._plan, self._mongo, self._lookup, self._control.partition, self._floors, reads, self._pool,
+            self._plan, self._mongo, self._lookup, self._control.partition, self._watermarks, reads, self._pool,
             self._settings.chunk_documents, digests=self._by_digests,
         )  # fmt: skip
         reader = SnapshotReader(
@@ -239,7 +238,7 @@ class LaneRun:
         source.start()
 
     def _step(self) -> None:
-        """Handle one item; without one, settle what is in flight and wait for the next."""
+        """Handle one item; without one, drain what is in flight and wait for the next."""
         self._lease.hold()
         try:
             source, item = self._inbox.get_nowait()
@@ -257,7 +256,7 @@ class LaneRun:
             self._look_around()
 
     def _look_around(self) -> None:
-        self._pipeline.settle()
+        self._pipeline.drain()
         self._writer.rest()
         self._status.confirmed(self._pipeline.confirmed)
         self._count_letters()
@@ -269,14 +268,14 @@ class LaneRun:
         if isinstance(item, Batch):
             self._take_batch(item)
         elif isinstance(item, Chunk | Ready | Cut | RangeEnd | Ghosts):
-            for unit in units_of(self._plan, item, self._floors, lambda: self._documents_a_call):
+            for unit in units_of(self._plan, item, self._log, lambda: self._documents_a_call):
                 self._pipeline.apply(unit)
                 self.progressed = self.progressed or not isinstance(item, Ghosts)
             telemetry.snapshot_progress(self._plan.name, self._pipeline.position.copied)
         elif isinstance(item, NextPhase):
             self._next_phase(item.phase)
         elif isinstance(item, Failure):
-            self._pipeline.settle()  # what is on its way is told, and counted, before the run ends
+            self._pipeline.drain()  # what is on its way is told, and counted, before the run ends
             raise item.error
         self._count_letters()
 
@@ -298,23 +297,21 @@ class LaneRun:
             gone = next((n for n, event in enumerate(part) if event["operationType"] in _STRUCTURE), None)
             if gone == 0:
                 # What came before is applied first: under `keep` and `pause` nothing would ever bring it again.
-                self._pipeline.settle()
+                self._pipeline.drain()
                 raise CollectionGoneError(part[0]["operationType"])
             part = part[:gone]
             at += len(part)
             last = part[-1]["_id"]
             whole = at == len(events)
             window = Window(part, batch.token if whole else last, batch.time if whole else token_time(last))
-            self._pipeline.apply(WindowUnit(window, self._builder, self._floors))
+            self._pipeline.apply(WindowUnit(window, self._builder))
             self.progressed = True
         if events and self._thin:
             self._again = True  # past the large change: back to events with their fields
         if not events:
-            self._pipeline.settle()
+            self._pipeline.drain()
             # Nothing to write: the position moves in memory, and is stored with the next write or after a while.
-            position = self._pipeline.position
-            position = replace(position, token=batch.token, time=max(batch.time, position.time))
-            self._pipeline.position = self._pipeline.confirmed = position
+            self._log.idle(batch.token, batch.time)
         drained = batch.is_proof if not events else self._is_at_the_end(events)
         if not events:
             self._status.heard()
@@ -323,7 +320,7 @@ class LaneRun:
             if self._keeper is not None:
                 self._keeper.drained(batch.reached)
         if drained and self._status.state == "catching_up" and batch.reached >= self._live_at:
-            self._pipeline.settle()
+            self._pipeline.drain()
             self._lease.confirm()  # it may have gone while the stream was opened
             self._status.enter("live")
         self.was_live = self.was_live or self._status.state == "live"
@@ -345,9 +342,7 @@ class LaneRun:
     def _next_phase(self, phase: str) -> None:
         if phase == STREAM:
             self._pipeline.apply(Step(phase=phase, left={}, owned=self._plan.owned, next=SWEEP))
-            self._pipeline.settle()
-            self._floors.recording = False
-            self._builder.deltas_allowed = True
+            self._pipeline.drain()
             self._writer.also = ""
             self._live_at = self._pipeline.position.mark
             seconds = time.monotonic() - self._snapshot_started
@@ -360,7 +355,7 @@ class LaneRun:
 
     def _finish(self) -> None:
         """Commit what is done, exactly: an unfinished snapshot stays unfinished."""
-        self._pipeline.settle()
+        self._pipeline.drain()
         self._pipeline.apply(Step())
-        self._pipeline.settle()
+        self._pipeline.drain()
         self._status.confirmed(self._pipeline.confirmed)

@@ -325,7 +325,7 @@ class SnapshotReader:
         self._reads.saw(found.time)
         gone = [entry for entry in candidates if entry[0].ident not in found.documents]
         own = self._lookup.own([document_id for _, document_id in gone])
-        # Floors and changes of the others are not known here: their ghosts are theirs to remove.
+        # Watermarks and changes of the others are not known here: their ghosts are theirs to remove.
         return Ghosts([drop for (drop, _), ours in zip(gone, own, strict=True) if ours], found.time)
 
     def _retired(self, shape: Retired) -> Iterator[Ghosts]:

@@ -186,7 +186,7 @@ class Position:
     time: Moment = ZERO
     """Cluster time of the token."""
     mark: Moment = ZERO
-    """Latest time of any read that was applied: a change up to here may already show, see floors."""
+    """Latest time of any read that was applied: a change up to here may already show, see watermarks."""
     phase: str = STREAM
     left: Mapping[int, Range] = field(default_factory=lambda: {0: ALL})
     """What the snapshot has yet to copy: ranges by number, each behind its last applied document."""
@@ -207,6 +207,11 @@ class Position:
     def allows(self, word: str) -> bool:
         """Whether the contract of this position may do what is meant by the word."""
         return self.next == allowed(word, self.fingerprint)
+
+    @property
+    def is_copying(self) -> bool:
+        """Whether a copy, or its sweep, is not finished."""
+        return self.phase != STREAM
 
     @property
     def sweeps(self) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from syncd.errors import FatalError, ProjectionError, TransientError, is_about_input, why_unfit
-from syncd.inbound.floors import Floors
+from syncd.inbound.watermarks import Watermarks
 from syncd.plan.keys import encode_key_value
 from syncd.plan.merge import Base, Conflict, is_by_time, merge, pending
 from syncd.plan.state import Found
@@ -69,16 +69,16 @@ class Merger:
         plan: TwoWayPlan,
         store: TwoWayStore,
         lookup: Lookup,
-        floors: Floors,
+        watermarks: Watermarks,
         writer: DocumentWriter,
         capture: Capture,
         newest: Newest,
         number: int,
     ) -> None:
-        self._plan, self._store, self._lookup, self._floors = plan, store, lookup, floors
+        self._plan, self._store, self._lookup, self._watermarks = plan, store, lookup, watermarks
         self._writer, self._capture, self._newest = writer, capture, newest
         self._number, self._turns = number, 0
-        self._time = max(floors.horizon(), store.latest_read() or floors.horizon())
+        self._time = max(watermarks.horizon, store.latest_read() or watermarks.horizon)
         self.marks_left = 0
 
     def apply(self, words: Mapping[bytes, Word]) -> Outcome:
@@ -170,7 +170,7 @@ class Merger:
 
     def _documents(self, ids: list[Any]) -> dict[str, Document]:
         """Documents by the text of their `_id`, read at or after all that was read, or seen in the stream, before."""
-        found = self._lookup.by_ids(ids, max(self._time, self._floors.horizon()))
+        found = self._lookup.by_ids(ids, max(self._time, self._watermarks.horizon))
         if not found.complete and len(ids) > 1:  # too large for one reply
             middle = len(ids) // 2
             return self._documents(ids[:middle]) | self._documents(ids[middle:])

@@ -6,14 +6,15 @@ The stream's side is that of any contract from MongoDB, with marks for writes. T
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from syncd.inbound.copies import GhostsUnit
 from syncd.inbound.run import LaneRun
 from syncd.inbound.snapshot import Ghosts
 from syncd.inbound.sources import Source
-from syncd.inbound.units import Unit
+from syncd.inbound.units import Draft, Unit, UnitCall
+from syncd.inbound.watermarks import Coverage, Watermarks
 from syncd.inbound.window import DATA_OPS, Window, WindowBuilder
 from syncd.plan.change import Drop, Mark, Write
 from syncd.plan.keys import encode_key_value
@@ -32,16 +33,15 @@ from syncd.writebehind.session import ContractSession
 
 
 class MarkBuilder(WindowBuilder):
-    """Turns windows into marks. Nothing is read, so nothing can be stale."""
+    """Turns windows into marks. Nothing is read."""
 
-    def build(self, window: Window) -> list[Write] | None:
+    def build(self, window: Window, must_read: Collection[str] = ()) -> tuple[list[Write], Coverage] | None:
         """A mark for each document, with the time of its last change."""
-        window.floors_version = self._floors.version
-        window.by_document, window.read = {}, []
-        for event in window.events:
-            if event["operationType"] in DATA_OPS:
-                window.by_document[encode_key_value(event["documentKey"]["_id"])] = event
-        self._floors.touch(window.by_document, window.time)
+        changes = {
+            encode_key_value(event["documentKey"]["_id"]): event
+            for event in window.events
+            if event["operationType"] in DATA_OPS
+        }
         plan: Any = self._plan
         marks = [
             (
@@ -50,27 +50,26 @@ class MarkBuilder(WindowBuilder):
                     ident, event["documentKey"]["_id"], event, round(event.get("wallTime") or 0)
                 ),
             )
-            for ident, event in window.by_document.items()
-            if isinstance(event, dict)
+            for ident, event in changes.items()
         ]
-        return [mark for event, mark in marks if isinstance(mark, Mark) or event["operationType"] != "delete"]
-
-    def is_stale(self, window: Window) -> bool:
-        """Never."""
-        return False
+        writes = [
+            mark for event, mark in marks if isinstance(mark, Mark) or event["operationType"] != "delete"
+        ]
+        return writes, Coverage(changes, window.time, passed=window.time)
 
 
 class _MarksUnit(GhostsUnit):
-    """Keys that the sweep found without a document: somebody has to look at them."""
+    """Keys that the sweep found without a document: the merger has to read them."""
 
-    def _writes(self) -> list[Write]:
+    def __init__(self, plan: TwoWayPlan, ghosts: Ghosts, watermarks: Watermarks) -> None:
+        super().__init__(ghosts, watermarks)
+        self._plan = plan
+
+    def _draft(self, call: UnitCall) -> Draft:
         plan: Any = self._plan
         drops = (drop for drop in self._drops if isinstance(drop, Drop))
-        return [plan.mark(drop.ident, plan.state.document_id((drop.key or "").encode())) for drop in drops]
-
-    def __init__(self, plan: TwoWayPlan, ghosts: Ghosts, floors: Any) -> None:
-        super().__init__(ghosts, floors)
-        self._plan = plan
+        marks = [plan.mark(drop.ident, plan.state.document_id((drop.key or "").encode())) for drop in drops]
+        return Draft(marks, self._covers)
 
 
 class TwoWayRun(LaneRun):
@@ -99,7 +98,7 @@ class TwoWayRun(LaneRun):
 
     def _build(self, position: Position) -> None:
         super()._build(position)
-        self._builder = MarkBuilder(self._plan, self._lookup, self._floors)
+        self._builder = MarkBuilder(self._plan, self._lookup, self._watermarks)
 
     def _start(self) -> None:
         # What was agreed on with another collection says nothing of this one.
@@ -114,7 +113,7 @@ class TwoWayRun(LaneRun):
         super()._start()
         lookup = Lookup(self._mongo, self._plan.documents)
         newest = Newest(capture, lambda: self._pipeline.confirmed.time)
-        merger = Merger(self._plan, store, lookup, self._floors, writer, capture, newest, self._number)
+        merger = Merger(self._plan, store, lookup, self._watermarks, writer, capture, newest, self._number)
         self._loop = MergeLoop(self._plan, self._status, self._lease, merger, store, writer, capture)
         self._merging = Source(f"{self._plan.name}-merge", self._loop.items(), self._inbox)
         self._sources.append(self._merging)
@@ -131,10 +130,11 @@ class TwoWayRun(LaneRun):
         if not isinstance(item, Ghosts):
             super()._handle(item)
             return
+        self._log.chunks_from(item.time)
         # Keys of another template may hold what MongoDB has not: they stay.
         for at in range(0, len(item.drops), self._settings.batch_writes):
             part = item.drops[at : at + self._settings.batch_writes]
-            self._pipeline.apply(_MarksUnit(self._plan, Ghosts(part, item.time), self._floors))
+            self._pipeline.apply(_MarksUnit(self._plan, Ghosts(part, item.time), self._watermarks))
 
     def _seen(self, unit: Unit) -> None:
         super()._seen(unit)

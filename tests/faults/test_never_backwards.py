@@ -8,9 +8,9 @@ from contextlib import closing, contextmanager
 
 import pytest
 
+from syncd.inbound.apply_log import ApplyLog
 from syncd.inbound.copier import Chunk
 from syncd.inbound.copies import units_of
-from syncd.inbound.floors import Floors
 from syncd.inbound.pipeline import Pipeline
 from syncd.inbound.stream import ChangeStream
 from syncd.inbound.units import WindowUnit
@@ -21,7 +21,7 @@ from syncd.plan.compile import Plan
 from syncd.stores.lease import Lease
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document, MongoStore
-from syncd.stores.position import ControlKeys, Position
+from syncd.stores.position import SNAPSHOT, ControlKeys, Position
 from syncd.stores.redis import RedisStore
 from syncd.stores.times import ZERO, token_time
 from syncd.telemetry import Removals
@@ -172,17 +172,19 @@ def test_a_transaction_that_is_longer_than_a_call(rig: Rig) -> None:
 
 
 @contextmanager
-def calls_of(rig: Rig, flow: Flow) -> Iterator[tuple[Plan, Lookup, Floors, Pipeline]]:
+def calls_of(rig: Rig, flow: Flow) -> Iterator[tuple[Plan, Lookup, Pipeline]]:
     """What a run sends its calls with, while a snapshot runs."""
     plan, control = plan_of(rig.scene, flow), ControlKeys(flow.contract)
     with closing(MongoStore(rig.mongo.uri)) as mongo, closing(RedisStore(rig.redis.url)) as redis:
         redis.connect()
         lease = Lease(redis, control, "one", 30.0, claims_of(plan))
         lease.acquire()
-        floors, writer = Floors(ZERO, ZERO), Writer(redis, control, lease)
-        floors.recording = True
-        pipeline = Pipeline(plan, control, writer, Position(), 100, lambda _: None, Removals(plan.name))
-        yield plan, Lookup(mongo, plan), floors, pipeline
+        log, writer = ApplyLog(Position(phase=SNAPSHOT)), Writer(redis, control, lease)
+        yield (
+            plan,
+            Lookup(mongo, plan),
+            Pipeline(plan, control, writer, log, 100, lambda _: None, Removals(plan.name)),
+        )
         writer.close()
 
 
@@ -197,7 +199,7 @@ def test_a_chunk_that_is_sent_again(rig: Rig) -> None:
         "film", projection(["title"]), documents=({"_id": n, "title": "a"} for n in (1, 2, 3))
     )
     flow.redis.rpush(flow.key(2), "of the application")
-    with calls_of(rig, flow) as (plan, lookup, floors, pipeline):
+    with calls_of(rig, flow) as (plan, lookup, pipeline):
         stream = ChangeStream(lookup._store, plan)
         stream.begin()
         found, seen = lookup.chunk(None, 2, ZERO)
@@ -207,13 +209,12 @@ def test_a_chunk_that_is_sent_again(rig: Rig) -> None:
         stream.close()
         found, seen = lookup.chunk({"_id": 2}, 2, token_time(event["_id"]))
         chunks.append(Chunk(found, seen, 0, seen))
-        builder = WindowBuilder(plan, lookup, floors)
-        builder.deltas_allowed = False
-        pipeline.apply(WindowUnit(window(event), builder, floors))
-        pipeline.settle()
-        for unit in (unit for chunk in chunks for unit in units_of(plan, chunk, floors, lambda: 10)):
+        builder = WindowBuilder(plan, lookup, pipeline.log.watermarks)
+        pipeline.apply(WindowUnit(window(event), builder))
+        pipeline.drain()
+        for unit in (unit for chunk in chunks for unit in units_of(plan, chunk, pipeline.log, lambda: 10)):
             pipeline.apply(unit)
-        pipeline.settle()
+        pipeline.drain()
     assert flow.hash(3) == {"title": "a"}
     assert [letter["reason"] for letter in flow.dead_letters()] == ["wrong_type"]
     assert flow.hash(1) == {"title": "b"}
@@ -224,20 +225,19 @@ def test_a_read_that_is_made_again(rig: Rig) -> None:
     than the chunk."""
     flow = rig.scene.add("film", projection(["title"]), documents=[{"_id": 1, "title": "a"}])
     flow.redis.rpush(flow.key(2), "of the application")
-    with calls_of(rig, flow) as (plan, lookup, floors, pipeline):
+    with calls_of(rig, flow) as (plan, lookup, pipeline):
         stream = ChangeStream(lookup._store, plan)
         stream.begin()
         flow.collection.insert_one({"_id": 2, "title": "a"})
         flow.collection.update_one({"_id": 1}, {"$set": {"title": "b"}})
         events = [event for _ in range(2) for event in stream.next(100).events]
         stream.close()
-        builder = WindowBuilder(plan, lookup, floors)
-        builder.deltas_allowed = False
+        builder = WindowBuilder(plan, lookup, pipeline.log.watermarks)
         for event in events:
-            pipeline.apply(WindowUnit(window(event), builder, floors))
-        found, seen = lookup.chunk(None, 1, floors.horizon())
+            pipeline.apply(WindowUnit(window(event), builder))
+        found, seen = lookup.chunk(None, 1, pipeline.log.watermarks.horizon)
         flow.collection.update_one({"_id": 1}, {"$set": {"title": "c"}})
-        for unit in units_of(plan, Chunk(found, seen, 0, seen), floors, lambda: 10):
+        for unit in units_of(plan, Chunk(found, seen, 0, seen), pipeline.log, lambda: 10):
             pipeline.apply(unit)
-        pipeline.settle()
+        pipeline.drain()
     assert flow.hash(1) == {"title": "c"}

@@ -23,15 +23,17 @@ from syncd.executors.pool import Pool
 from syncd.executors.proof import identity
 from syncd.inbound import copier as copying
 from syncd.inbound import piece as pieces
+from syncd.inbound.apply_log import ApplyLog
 from syncd.inbound.copier import Chunk, Copier, Cut, Reads, Ready
 from syncd.inbound.copies import units_of
-from syncd.inbound.floors import Floors
 from syncd.inbound.piece import Made, Piece, make
+from syncd.inbound.watermarks import Coverage, Watermarks
 from syncd.plan.keys import encode_key_value
 from syncd.plan.partition import WHOLE
 from syncd.stores import lookup as looking
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import MongoStore
+from syncd.stores.position import SNAPSHOT, Position
 from syncd.stores.ranges import ALL
 from syncd.stores.times import ZERO
 from tests.faults.conftest import Rig
@@ -181,10 +183,12 @@ def test_a_dask_worker_dies(rig: Rig) -> None:
 
 
 @contextmanager
-def new_copier(rig: Rig, flow: Flow, pool: Pool | None, floors: Floors) -> Iterator[Copier]:
+def new_copier(rig: Rig, flow: Flow, pool: Pool | None, watermarks: Watermarks) -> Iterator[Copier]:
     with closing(MongoStore(rig.mongo.uri)) as store:
         plan = plan_of(rig.scene, flow)
-        yield Copier(plan, store, Lookup(store, plan), WHOLE, floors, Reads(floors), pool, 20, digests=False)
+        yield Copier(
+            plan, store, Lookup(store, plan), WHOLE, watermarks, Reads(watermarks), pool, 20, digests=False
+        )
 
 
 def slowly_all(copier: Copier) -> list[Any]:
@@ -227,20 +231,19 @@ def test_a_worker_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("syncd.executors.pool.FIRST_PAUSE_S", 0.1)
     for crowded in False, True:
         monkeypatch.setattr(copying, "LATE_S", 60.0 if crowded else 0.5)
-        floors, hold = Floors(ZERO, ZERO), rig.mongo_proxy.hold_request(*CHUNKS, nth=4)
-        floors.recording = True
+        watermarks, hold = Watermarks(copying=True), rig.mongo_proxy.hold_request(*CHUNKS, nth=4)
         pool, items = Pool(partial(ThreadPoolExecutor, 2)), []
-        with new_copier(rig, flow, pool, floors) as copier:
+        with new_copier(rig, flow, pool, watermarks) as copier:
             end = time.monotonic() + PATIENCE_S
             for item in copier.items({0: ALL}):
                 items.append(item)
                 assert time.monotonic() < end, "nobody takes the piece back"
                 if isinstance(item, Ready) and hold.arrived.is_set() and crowded:
-                    monkeypatch.setattr("syncd.inbound.floors.CROWDED", 0)
-                    floors.touch(["n"], "0" * 15 + "1")
+                    monkeypatch.setattr("syncd.inbound.watermarks.CROWDED", 0)
+                    watermarks.sent(Coverage(["n"], "0" * 15 + "1"))
                 if isinstance(item, Chunk) and hold.arrived.is_set():  # taken back: everybody may go on
                     hold.release()
-                    monkeypatch.setattr("syncd.inbound.floors.CROWDED", 200_000)
+                    monkeypatch.setattr("syncd.inbound.watermarks.CROWDED", 200_000)
                     time.sleep(0.01)
         pool.close()
         assert isinstance(items[0], Cut)
@@ -255,22 +258,22 @@ def test_a_filter_that_lets_nothing_through(
     rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     """bounded, nothing_lost: where a filter lets almost nothing through, the copy gets on step by step: no worker is
-    late, and the floors remember what the stream wrote since a step, not since the last document that was found."""
+    late, and what is remembered is what the stream wrote since a step, not since the last document that was found."""
     monkeypatch.setattr(looking, "LARGEST_STEP", STEP)
     monkeypatch.setattr(pieces, "Lookup", in_steps)
     documents, wanted = ({"_id": n, "n": n} for n in range(COUNT)), COUNT - 5
     flow = rig.scene.add("film", projection(["n"]), documents=documents, filter={"n": wanted})
     pool = Pool(partial(ThreadPoolExecutor, workers)) if workers else None
-    floors, items, most = Floors(ZERO, ZERO), [], 0
-    floors.recording = True
-    with new_copier(rig, flow, pool, floors) as copier:
+    log, items, most = ApplyLog(Position(phase=SNAPSHOT)), [], 0
+    watermarks = log.watermarks
+    with new_copier(rig, flow, pool, watermarks) as copier:
         copier._lookup._step = STEP
         for item in copier.items({0: ALL}):
             items.append(item)
-            floors.touch([str(len(items))], copier._reads.after())
+            watermarks.sent(Coverage([str(len(items))], copier._reads.after()))
             if isinstance(item, Chunk | Ready):
-                list(units_of(copier._plan, item, floors, lambda: 10))
-            most = max(most, len(floors._touched))
+                list(units_of(copier._plan, item, log, lambda: 10))
+            most = max(most, len(watermarks._written))
             time.sleep(0.005)
     if pool is not None:
         pool.close()
@@ -291,7 +294,7 @@ def test_a_lane_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(copying, "LATE_S", 2.0)
     pool, blamed, waited = Pool(partial(ThreadPoolExecutor, 2)), [], False
     monkeypatch.setattr(pool, "failed", lambda *said, **_: blamed.append(said))
-    with new_copier(rig, flow, pool, Floors(ZERO, ZERO)) as copier:
+    with new_copier(rig, flow, pool, Watermarks()) as copier:
         for item in copier.items({0: ALL}):
             if isinstance(item, Chunk):
                 time.sleep(0.02)  # before workers are there
@@ -316,7 +319,7 @@ def test_one_worker_for_many_pieces(rig: Rig, here: None, monkeypatch: pytest.Mo
     monkeypatch.setattr(copying, "make", slowly)
     pool, blamed, read = Pool(partial(ThreadPoolExecutor, 1)), [], 0
     monkeypatch.setattr(pool, "failed", lambda *said, **_: blamed.append(said))
-    with new_copier(rig, flow, pool, Floors(ZERO, ZERO)) as copier:
+    with new_copier(rig, flow, pool, Watermarks()) as copier:
         for item in copier.items({0: ALL}):
             read += isinstance(item, Ready)
             if isinstance(item, Chunk):
@@ -359,7 +362,7 @@ def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(copying, "make", wrong)
     pool = Pool(partial(ThreadPoolExecutor, 2))
-    with new_copier(rig, flow, pool, Floors(ZERO, ZERO)) as copier:
+    with new_copier(rig, flow, pool, Watermarks()) as copier:
         items = slowly_all(copier)
     pool.close()
     assert given
@@ -381,7 +384,7 @@ def test_a_place_that_takes_no_more(rig: Rig, here: None) -> None:
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     pool = Pool(partial(Full, 1))
-    with new_copier(rig, flow, pool, Floors(ZERO, ZERO)) as copier:
+    with new_copier(rig, flow, pool, Watermarks()) as copier:
         items = slowly_all(copier)
     pool.close()
     assert tried
