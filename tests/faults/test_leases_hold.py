@@ -31,6 +31,7 @@ SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
 OTHERS = 100_000 * SCALE
 LEASE_S = 10.0 if SCALE >= 30 else 2.0
 HIDDEN = "a restored MongoDB may go unnoticed: no right to find there, see docs/how-to/rights.md"
+pytestmark = pytest.mark.timeout(180 * (1 + SCALE // 10))
 SLOW_S = 5.0
 """How long a store takes for one command: longer than the lease."""
 
