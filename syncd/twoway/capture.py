@@ -27,6 +27,8 @@ from syncd.writebehind.positions import after, milliseconds, of_entry
 from syncd.writebehind.unfit import Unfit
 
 MOST_KEYS = 1000
+MOST_HELD = 1000
+"""Keys that are put back, above which no more of the outbox is read."""
 MOST_AHEAD = 200_000
 """Keys of which is known when they change in entries behind those that were taken."""
 SUBSCRIBED_S = 10.0
@@ -58,15 +60,10 @@ class Taken(NamedTuple):
 
     words: dict[bytes, Word]
     refused: dict[bytes, Refused]
-    keep_from: str = ""
-    """The first entry of the outbox behind these."""
 
     def only(self, keys: Collection[bytes]) -> Taken:
         """What was taken of these keys."""
-        words = {key: word for key, word in self.words.items() if key in keys}
-        return Taken(
-            words, {}, min((word.entry for word in words.values()), key=of_entry, default=self.keep_from)
-        )
+        return Taken({key: word for key, word in self.words.items() if key in keys}, {})
 
 
 class Capture(ABC):
@@ -85,7 +82,12 @@ class Capture(ABC):
 
     @abstractmethod
     def put_back(self, taken: Taken) -> None:
-        """These were not done."""
+        """These were not done, and come again."""
+
+    @property
+    def keep_from(self) -> str:
+        """The first entry of the outbox that is not done, when all that was taken is done or put back; "" for all."""
+        return ""
 
     def latest(self, key: bytes) -> int:
         """Epoch milliseconds of the last change of a key that is told of behind what was taken; 0 where there is
@@ -117,6 +119,7 @@ class OutboxCapture(Capture):
         self._control = ControlKeys(plan.name)
         self._functions = OutboxFunctions(redis)
         self._last = "0-0"
+        self._held: dict[bytes, Word] = {}
         self._ahead: dict[bytes, int] = {}
         self._ahead_to = "0-0"
 
@@ -130,21 +133,13 @@ class OutboxCapture(Capture):
                 client.set(self._control.outbox_max, wanted)
 
     def take(self, wait_s: float) -> Taken:
-        """The first entries, each key once: the last of them counts."""
-        block = ["BLOCK", max(1, round(wait_s * 1000))] if wait_s else []
-        try:
-            with translated():
-                found: Any = self._redis.client.execute_command(
-                    "XREAD", "COUNT", MOST_KEYS, *block, "STREAMS", self._control.outbox, "0-0"
-                )
-        except FatalError as error:
-            if "WRONGTYPE" not in str(error):
-                raise
-            what = f"{self._control.outbox} is no stream; that key is syncd's: rename what is there"
-            raise FatalError("redis", what) from error
-        taken = Taken({}, {})
-        entries = found[0][1] if found else []
-        self._last = "0-0"
+        """The first entries, each key once: the last of them counts. Of those that were put back, which stay in the
+        outbox, nothing but the keys: what lies behind them is not read twice."""
+        held, self._held = self._held, {}
+        if not held:
+            self._last = "0-0"
+        taken = Taken(dict(held), {})
+        entries = self._read(0.0 if held else wait_s) if len(held) < MOST_HELD else []
         for entry, said in entries:
             self._last = entry.decode()
             key = said.get(b"key")
@@ -156,10 +151,32 @@ class OutboxCapture(Capture):
         if of_entry(self._last) >= of_entry(self._ahead_to):
             self._ahead, self._ahead_to = {}, self._last
         self.behind = len(entries) == MOST_KEYS
-        return taken._replace(keep_from="" if self._last == "0-0" else after(self._last))
+        return taken
+
+    def _read(self, wait_s: float) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        block = ["BLOCK", max(1, round(wait_s * 1000))] if wait_s else []
+        try:
+            with translated():
+                found: Any = self._redis.client.execute_command(
+                    "XREAD", "COUNT", MOST_KEYS, *block, "STREAMS", self._control.outbox, self._last
+                )
+        except FatalError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            what = f"{self._control.outbox} is no stream; that key is syncd's: rename what is there"
+            raise FatalError("redis", what) from error
+        return list(found[0][1]) if found else []
 
     def put_back(self, taken: Taken) -> None:
-        """They are still there."""
+        """Their entries stay, and so do those behind them, until these are done."""
+        self._held |= taken.words
+
+    @property
+    def keep_from(self) -> str:
+        """From the first that was put back."""
+        if self._held:
+            return min((word.entry for word in self._held.values()), key=of_entry)
+        return "" if self._last == "0-0" else after(self._last)
 
     def latest(self, key: bytes) -> int:
         """Reads ahead to the end of the outbox."""

@@ -65,9 +65,9 @@ class MergeLoop:
             marked = self._store.oldest_marks(MOST_MARKS) if is_rung or self._left else []
             taken = self._capture.take(0.0 if marked else WAIT_S)
             is_held = self._apply(taken, marked)
-            if is_held:
+            if is_held and not self._capture.behind:
                 self._halt.wait(WAIT_S)
-            elif asked and len(marked) < MOST_MARKS and not self._capture.behind:
+            elif not is_held and asked and len(marked) < MOST_MARKS and not self._capture.behind:
                 self._status.drained = True
         yield from ()
 
@@ -92,9 +92,8 @@ class MergeLoop:
         return bool(outcome.held)
 
     def _finish(self, outcome: Outcome, taken: Taken, began: float) -> None:
-        held = taken.only(outcome.held)
-        self._capture.put_back(held)
-        parked = self._store.done(outcome.settled, outcome.refused, held.keep_from)
+        self._capture.put_back(taken.only(outcome.held))
+        parked = self._store.done(outcome.settled, outcome.refused, self._capture.keep_from)
         self._capture.forget(outcome.settled)
         if parked:
             self._letters = self._store.count_letters()
@@ -104,7 +103,7 @@ class MergeLoop:
         self._status.conflicts += len(outcome.conflicts)
         self.progressed = True
         telemetry.BATCH.labels(self._plan.name).observe(time.monotonic() - began)
-        telemetry.merged(self._plan.name, len(taken.words), outcome.counts, parked)
+        telemetry.merged(self._plan.name, len(taken.words.keys() - outcome.held), outcome.counts, parked)
         for said in outcome.conflicts:
             telemetry.conflict(self._plan.name, said.why, said.winner, sorted(said.fields))
 

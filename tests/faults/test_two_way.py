@@ -98,6 +98,46 @@ def test_the_newest_change_wins_though_the_stream_comes_late(rig: Rig) -> None:
     assert said == {n: "mongo" if n in first else "redis" for n in range(6)}
 
 
+def test_only_the_key_in_doubt_waits(rig: Rig) -> None:
+    """nothing_silent: while nobody can tell which side changed last, entries behind that key are merged, each once: no
+    count grows, and a letter is written once."""
+    rig.keep_own_streams()
+    flow = add_two_way(rig.scene, "doubt", "outbox", rule="newest", documents=[film(0)])
+    rig.scene.start()
+    flow.wait_live()
+    wait_alike(flow)
+    hold = rig.mongo_proxy.hold_request(b"getMore\x00", flow.collection.name.encode() + b"\x00")
+    hold.wait()
+    flow.collection.update_one({"_id": 0}, {"$set": {"a": "mongo"}})
+    hset(flow, 0, a="redis")
+    flow.redis.xadd(flow.names.control("outbox"), {"of": "nobody"})
+    for n in range(1, 2500):
+        hset(flow, n, a="other")
+    wait_until(lambda: len(documents(flow)) == 2500, 60, flow.lane)
+
+    def counts() -> list[float]:
+        flow.lane()
+        letters = flow.redis.xinfo_stream(flow.names.control("dead"))["entries-added"]
+        echo = flow.metric("syncd_writes_total", store="redis", result="echo")
+        return [letters, echo, flow.metric("syncd_changes_total", op="update")]
+
+    wait_until(lambda: counts()[2] >= 2499, 20, counts)
+    before = counts()
+    assert (before[0], before[2]) == (1, 2499)
+    calls = flow.redis.info("commandstats")["cmdstat_fcall"]["calls"]
+    wait_until(lambda: flow.redis.info("commandstats")["cmdstat_fcall"]["calls"] > calls + 40, 60, flow.lane)
+    assert counts() == before
+    assert flow.hash(0)["a"] == "redis"
+    assert documents(flow)[0]["a"] == "mongo"
+    hold.release()
+    wait_until(lambda: not flow.redis.xlen(flow.names.control("outbox")), 20, flow.lane)
+    wait_document(flow, 0, without_id(film(0)) | {"a": "redis"})
+    assert [one["document"] for one in conflicts(flow)] == [0]
+    wait_until(
+        lambda: counts()[2] == 2502, 20, counts
+    )  # and of the stream the update, and what followed from it
+
+
 EXPIRING: dict[str, tuple[str, dict[str, Any]]] = {
     "hash": ("outbox", {}),
     "json": ("outbox", {"type": "json"}),
