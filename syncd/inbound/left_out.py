@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from syncd.plan.change import Retired
 from syncd.plan.keys import parse_key
 from syncd.plan.project import Shape
-from syncd.plan.state import TYPES
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
 from syncd.stores.scan import SCAN_COUNT, KeyScan
@@ -26,7 +25,7 @@ class LeftOut:
 
     def __init__(self, shape: Shape, store: RedisStore, control: ControlKeys, search: Search) -> None:
         self._shape, self._store, self._search = shape, store, search
-        self._type = TYPES.get(shape.type, shape.type).encode()
+        self._type = shape.redis_type.encode()
         self._scan = KeyScan(store, control)
         self._index = ""
         self._attempts = 0

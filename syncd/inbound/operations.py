@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -25,13 +25,11 @@ from syncd.plan.change import (
     Settled,
     Write,
 )
-from syncd.plan.codec import dump_json
 from syncd.plan.keys import encode_key_value
 from syncd.plan.project import WIDEST_ROW, Shape
 from syncd.stores.position import ControlKeys
 from syncd.stores.times import readable, token_time
 
-REDIS_TYPES = {"hash": "hash", "json": "ReJSON-RL", "string": "string"}
 MOST_ROWS = 16
 """Most writes of a call have the same few sets of fields, whose names then go over the wire once."""
 _RELAXED = json_util.RELAXED_JSON_OPTIONS
@@ -69,9 +67,9 @@ class Operations:
             self._drop(write)
         elif isinstance(write, Ghost):
             maps = [self._map(shape)[1] for shape in write.maps]
-            self._emit(write, "g", REDIS_TYPES[write.shape.type], len(maps), *maps, key=write.key)
+            self._emit(write, "g", write.shape.redis_type, len(maps), *maps, key=write.key)
         elif isinstance(write, Orphan):
-            kind = REDIS_TYPES[write.shape.type]
+            kind = write.shape.redis_type
             self._emit(write, "o", kind, *self._map(write.shape), write.entry, key=write.key)
         elif isinstance(write, Mark):
             self._emit(write, "t", self._control.marks, write.key, write.wall)
@@ -96,37 +94,24 @@ class Operations:
 
     def _put(self, write: Put) -> None:
         shape, ident, key, content, ttl, time_of_state = write
-        if (
-            type(content) is tuple and shape.by_id and (code := self._code_of(shape, ttl))
-        ):  # the commonest by far
+        body: Sequence[Any]
+        if type(content) is not tuple:
+            body = shape.form.put(content, ttl)
+        elif not (code := self._code_of(shape, ttl)):
+            body = shape.form.put(dict(zip(shape.names, content, strict=True)), ttl)
+        elif shape.by_id:  # the commonest by far
             self.writes.append(write)
             self.keys.append(key)
             self.args.append(code)
             self.args += content
             return
-        if shape.type == "json":
-            body: Any = ("j", ttl, content if type(content) is bytes else dump_json(content))
-        elif shape.type == "hash":
-            assert not isinstance(content, str | bytes)
-            body = self._hash(shape, content, ttl)
         else:
-            body = ("s", ttl, content)
+            body = (code, *content)
         if not shape.by_id:
             self._emit(write, "m", *self._map(shape), ident, time_of_state, key=key)
         self.writes.append(write)
         self.keys.append(key)
         self.args += body
-
-    def _hash(self, shape: Shape, content: dict[str, Any] | tuple[Any, ...], ttl: int) -> Any:
-        if isinstance(content, tuple):
-            code = self._code_of(shape, ttl)
-            if code:
-                return code, *content
-            content = dict(zip(shape.names, content, strict=True))
-        body: list[Any] = ["h", ttl, 2 * len(content)]
-        for pair in content.items():
-            body += pair
-        return body
 
     def _code_of(self, shape: Shape, ttl: int) -> str:
         """The row for whole hashes of a shape; empty when there are too many rows."""
@@ -142,33 +127,26 @@ class Operations:
 
     def _patch(self, write: Patch) -> None:
         shape, _, key, sets, removed, ttl = write
-        code = "J" if shape.type == "json" else "H"
-        row = ""
-        if code == "J":
-            sets = {f"$.{name}": dump_json(value) for name, value in sets.items()}
-            removed = frozenset(f"$.{name}" for name in removed)
-        elif len(sets) + len(removed) <= WIDEST_ROW:
+        row, body = "", None
+        if shape.form.has_rows and len(sets) + len(removed) <= WIDEST_ROW:
             names = (*sets, None, ttl, *removed)
             row = self._codes.get(names) or self._row(names, sets, removed, ttl, whole=False)
+        if not row:
+            body = shape.form.patch(sets, removed, ttl)
         self.writes.append(write)  # from here on nothing may raise, or keys and operations would not match
         self.keys.append(key)
-        args = self.args
-        if row:
-            args.append(row)
-            args += sets.values()
-            return
-        args += (code, ttl, 2 * len(sets))
-        for pair in sets.items():
-            args += pair
-        args.append(len(removed))
-        args += removed
+        if body is None:
+            self.args.append(row)
+            self.args += sets.values()
+        else:
+            self.args += body
 
     def _drop(self, write: Drop) -> None:
         shape = write.shape
         if not shape.by_id:
             self._emit(write, "r", *self._map(shape), write.ident)
         elif write.key is not None:
-            self._emit(write, "d", REDIS_TYPES[shape.type], key=write.key)
+            self._emit(write, "d", shape.redis_type, key=write.key)
 
     def _digests(self, write: Hashed) -> None:
         digests = self._control.digests

@@ -34,6 +34,7 @@ from syncd.inbound.units import Step, Unit, WindowUnit
 from syncd.inbound.window import DATA_OPS, Window, WindowBuilder
 from syncd.inbound.writer import Writer
 from syncd.plan.compile import Plan
+from syncd.plan.types import redis_type
 from syncd.settings import Settings
 from syncd.stores.differing import Differing
 from syncd.stores.digests import Digests, can_be_kept
@@ -207,8 +208,7 @@ class LaneRun:
 
     def _start_snapshot(self, position: Position, reason: str) -> None:
         # Keys of a projection that changed its type hold the old type until their document comes by.
-        types = {"json": "ReJSON-RL"}
-        self._writer.also = ",".join(sorted({types.get(kind, kind) for _, _, kind in position.owned}))
+        self._writer.also = ",".join(sorted({redis_type(kind) for _, _, kind in position.owned}))
         reads = Reads(self._watermarks)
         copier = Copier(
             self._plan, self._mongo, self._lookup, self._control.partition, self._watermarks, reads, self._pool,

@@ -21,6 +21,7 @@ from syncd.plan.append import appends, compile_append
 from syncd.plan.compile import compile_contract
 from syncd.plan.keys import scan_pattern
 from syncd.plan.state import compile_state
+from syncd.plan.types import TYPES
 from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities, lacks
 from syncd.stores.collections import require_source, require_target
@@ -121,7 +122,7 @@ def _probe(loaded: LoadedContract, redis: RedisStore) -> None:
     subscriber.start()
     try:
         subscriber.wait_up(SUBSCRIBED_S)
-        subscriber.probe(projection.type)
+        subscriber.probe(TYPES[projection.type].sample)
     finally:
         subscriber.stop()
         subscriber.join()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from syncd.contract.template import KeyTemplate
+from syncd.plan.types import redis_type
 
 if TYPE_CHECKING:
     from syncd.plan.project import Shape
@@ -47,6 +48,11 @@ class Retired(NamedTuple):
     name: str
     type: str
     template: KeyTemplate
+
+    @property
+    def redis_type(self) -> str:
+        """As `TYPE` says it."""
+        return redis_type(self.type)
 
     @property
     def by_id(self) -> bool:

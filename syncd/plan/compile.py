@@ -143,8 +143,8 @@ class Plan(ContractPlan):
             before = dict(zip(names, content, strict=True)) if isinstance(content, tuple) else dict(content)
             fields, _ = _merge(at, deltas, before)
             whole = write._replace(content=fields)
-            empty = not fields and write.shape.type == "hash"
-            result.append(Drop(write.shape, write.ident, write.key) if empty else whole)
+            stays = write.shape.form.can_hold(fields)
+            result.append(whole if stays else Drop(write.shape, write.ident, write.key))
         return result
 
 

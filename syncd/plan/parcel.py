@@ -9,9 +9,7 @@ import pickle
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-from syncd.errors import ProjectionError
-from syncd.plan.change import Content, Dead, Drop, Put, Write
-from syncd.plan.codec import dump_json
+from syncd.plan.change import Dead, Drop, Put, Write
 from syncd.plan.compile import Plan
 
 Sent: TypeAlias = tuple[Any, ...]
@@ -27,7 +25,8 @@ def pack(plan: Plan, documents: Mapping[str, Mapping[str, Any]], time: str) -> b
     for write in plan.copies(documents, time):
         if isinstance(write, Put):
             shape = write.shape
-            parcels[write.ident].append((numbers[id(shape)], write.key, _content(write), write.ttl))
+            content = shape.form.packed(write.content)
+            parcels[write.ident].append((numbers[id(shape)], write.key, content, write.ttl))
         elif isinstance(write, Drop):
             parcels[write.ident].append((numbers[id(write.shape)], write.key))
         else:
@@ -36,16 +35,6 @@ def pack(plan: Plan, documents: Mapping[str, Mapping[str, Any]], time: str) -> b
             change = {"documentKey": {"_id": documents[write.ident]["_id"]}, "time": time}
             parcels[write.ident].append(write._replace(change=change))
     return pickle.dumps(parcels, pickle.HIGHEST_PROTOCOL)
-
-
-def _content(write: Put) -> Content:
-    """JSON is made where the document was read: for a long vector that is most of the work."""
-    if write.shape.type != "json":
-        return write.content
-    try:
-        return dump_json(write.content)
-    except ProjectionError:  # whoever writes makes a dead letter of it
-        return write.content
 
 
 def unpack(data: bytes) -> Parcels:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from syncd.contract.projection import FieldSpec, FieldTtl, Projection
 from syncd.contract.template import template_of
 from syncd.errors import ProjectionError
 from syncd.plan.change import Content, Drop, Put
-from syncd.plan.codec import HashEncoder, hash_field, json_text, to_hash, to_json
+from syncd.plan.codec import HashEncoder, hash_field
 from syncd.plan.delta import DeltaReader
 from syncd.plan.fields import Field, Find, collector, compile_field, row_reader
 from syncd.plan.keys import render
@@ -21,10 +20,10 @@ from syncd.plan.misfits import Misfits
 from syncd.plan.paths import MISSING, getter
 from syncd.plan.raw import RAW, Unfit
 from syncd.plan.searchable import label_separator
+from syncd.plan.types import redis_type, written
 
 WIDEST_ROW = 500
 """Fields that fit one call of a function in Lua, with room for more."""
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def _no_row(_: Mapping[str, Any]) -> None:
@@ -48,15 +47,16 @@ class Shape:
     def __init__(self, projection: Projection, hmac_key: bytes | None, misfits: Misfits) -> None:
         self.name = projection.projection
         self.type = projection.type
+        self.redis_type = redis_type(projection.type)
+        self.form = written(projection)
         self.template = template_of(projection)
         self.by_id = self.template.by_id
-        self._single = projection.value is not None
         self._whole = projection.whole
         self.ttl_ms = projection.ttl if isinstance(projection.ttl, int) else 0
         self._ttl_at: Find | None = (
             getter(projection.ttl.field) if isinstance(projection.ttl, FieldTtl) else None
         )
-        as_json = self.type == "json" or (self.type == "string" and not self._single)
+        as_json = self.form.as_json
         specs = {"value": projection.value} if projection.value else projection.fields or {}
         entries = entries_of(projection)
         fields = [
@@ -72,7 +72,7 @@ class Shape:
         self._collect = collector(fields, as_json=as_json)
         # A row is tried first, and what is left out of one would be counted twice.
         strict = all(spec.on_error == "letter" for spec in specs.values())
-        has_row = self.type == "hash" and 0 < len(fields) <= WIDEST_ROW and strict
+        has_row = self.form.has_rows and 0 < len(fields) <= WIDEST_ROW and strict
         self._labels = _labels(projection, misfits) if self._whole else {}
         self._row = row_reader(fields) if has_row else _no_row
         self.deltas = DeltaReader(fields, as_json=as_json) if self._is_patchable(fields) else None
@@ -93,11 +93,10 @@ class Shape:
     def _is_patchable(self, fields: list[Field]) -> bool:
         """Whether an update may go in field by field, without reading the document again."""
         plain = all(field.path and not any(p.isdigit() for p in field.path.split(".")) for field in fields)
-        names_fit = self.type == "hash" or all(_PLAIN_NAME.fullmatch(field.name) for field in fields)
         whole_key = (
             self.by_id and not self.template.may_be_control and self._ttl_at is None and not self._whole
         )
-        return plain and names_fit and whole_key and self.type in {"hash", "json"}
+        return plain and whole_key and self.form.can_patch([field.name for field in fields])
 
     def key(self, document: Mapping[str, Any]) -> str:
         """The key of a document. Raises ProjectionError where a field of the template is missing."""
@@ -131,24 +130,11 @@ class Shape:
     def content(self, document: Mapping[str, Any]) -> Content | None:
         """The encoded fields of a document, or the value of a string; None when that value is missing."""
         if self._whole:
-            return self._everything(document)
-        fields = self._collect(document)
-        if self.type != "string":
-            return fields
-        return fields.get("value") if self._single else json_text(fields)
-
-    def _everything(self, document: Mapping[str, Any]) -> Content:
-        if self.type == "hash":
-            return {
-                name: self._labels.get(name, to_hash)(value)
-                for name, value in document.items()
-                if value is not None
-            }
-        everything: dict[str, Any] = to_json(document)
-        return everything if self.type == "json" else json_text(everything)
+            return self.form.everything(document, self._labels)
+        return self.form.content(self._collect(document))
 
     def put(self, ident: str, document: Mapping[str, Any], time: str) -> Put | Drop:
-        """The whole new content of the document's key. Redis cannot hold an empty hash: then the key goes."""
+        """The whole new content of the document's key; where there cannot be such a key, it goes."""
         if type(document) is Unfit:
             raise ProjectionError(
                 "filter_fails", "MongoDB fails to compare the document with the contract's filter"
@@ -159,8 +145,9 @@ class Shape:
             key = f"{self._once[0]}{ident}{self._once[1]}"
         else:
             key = self.key_of(ident, document["_id"]) if self.by_id else self._render(document)
-        if not content and (content is None or self.type == "hash"):
+        if not content and not self.form.can_hold(content):
             return Drop(self, ident, key)
+        assert content is not None
         return Put(self, ident, key, content, self.ttl(document) if self._ttl_at else self.ttl_ms, time)
 
     def drop(self, ident: str, document_id: Any) -> Drop:

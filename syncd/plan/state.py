@@ -1,13 +1,9 @@
-"""A contract whose keys go to MongoDB as they are: the present content of a key -> an update of its document. Pure.
-
-Content is as Redis gives it: of a hash a mapping of bytes, of a JSON document or a string bytes, of a set or a list a
-list of bytes, of a sorted set a list of pairs, member and score.
-"""
+"""A contract whose keys go to MongoDB as they are: the present content of a key -> an update of its document. Pure."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -26,9 +22,7 @@ from syncd.plan.entry_field import EntryField, entry_field
 from syncd.plan.keys import Read, key_reader, render, scan_pattern
 from syncd.plan.misfits import Misfits
 from syncd.plan.paths import MISSING
-
-TYPES = {"json": "ReJSON-RL"}
-"""What Redis calls the types that it calls otherwise than contracts do."""
+from syncd.plan.types import Captured, captured, redis_type
 
 
 class Found(NamedTuple):
@@ -37,6 +31,7 @@ class Found(NamedTuple):
     type: str
     """As `TYPE` says it; `none` where there is no key."""
     content: Any
+    """As `Captured.found` gives it; None of a key of another type."""
     expires: int | None
     """Epoch milliseconds at which the key expires; None where it does not."""
     digest: str = ""
@@ -48,16 +43,6 @@ class Found(NamedTuple):
     def is_there(self) -> bool:
         """Whether there was a key."""
         return self.type != "none"
-
-
-def found_key(kind: bytes, expires: int, content: Any, digest: bytes, known: bytes) -> Found:
-    """One key of a reply of `syncd_read_state` or `syncd_look_state`."""
-    if kind == b"hash" and content is not None:
-        content = dict(zip(content[::2], content[1::2], strict=True))
-    elif kind == b"zset" and content is not None:
-        content = list(zip(content[::2], content[1::2], strict=True))
-    moment = None if expires < 0 else expires
-    return Found(kind.decode(), content, moment, digest.decode(), known.decode())
 
 
 class Update(NamedTuple):
@@ -74,12 +59,25 @@ class StatePlan(ContractPlan):
     projection: str
     type: str
     """As `TYPE` says it."""
+    form: Captured
     template: KeyTemplate
     fields: tuple[EntryField, ...]
     value: EntryField | None
     """Instead of `fields`: what a string holds, or each element of a set, a sorted set or a list."""
     expires_at: str | None
     """Where the moment goes at which the key expires."""
+
+    @property
+    def all_fields(self) -> tuple[EntryField, ...]:
+        """The fields, or the one that the value is."""
+        return self.fields if self.value is None else (self.value,)
+
+    def found(self, kind: bytes, expires: int, content: Any, digest: bytes, known: bytes) -> Found:
+        """One key of a reply of `syncd_read_state` or `syncd_look_state`."""
+        if content is not None:
+            content = self.form.found(content)
+        moment = None if expires < 0 else expires
+        return Found(kind.decode(), content, moment, digest.decode(), known.decode())
 
     @property
     def pattern(self) -> str:
@@ -153,46 +151,10 @@ class StatePlan(ContractPlan):
         return moment
 
     def _values(self, content: Any) -> Iterator[tuple[str, Any]]:
-        if self.value is not None:
-            yield ".".join(self.value.path), _ELEMENTS[self.type](self.value, content)
-            return
-        members = content if self.type == "hash" else members_of(content)
-        for field in self.fields:
-            name = field.name if self.type == "hash" else field.name.decode()
-            yield ".".join(field.path), self._field(field, members, name)
-
-    def _field(self, field: EntryField, members: Mapping[Any, Any], name: bytes | str) -> Any:
-        if name not in members:
-            return MISSING
-        return field.taken(members[name]) if self.type == "hash" else field.taken_of_json(members[name])
-
-
-def members_of(text: bytes) -> dict[str, Any]:
-    """Of a JSON document. Raises ProjectionError where it has none."""
-    try:
-        found = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise ProjectionError("cannot_convert", "the text cannot be parsed as JSON") from None
-    if not isinstance(found, dict):
-        raise ProjectionError("cannot_convert", "the JSON is no object, so it has no fields")
-    return found
-
-
-def _elements(field: EntryField, content: Iterable[bytes]) -> list[Any]:
-    return [taken for element in content if (taken := field.taken(element)) is not MISSING]
-
-
-_ELEMENTS: dict[str, Callable[[EntryField, Any], Any]] = {
-    "string": lambda field, content: field.taken(content),
-    "list": _elements,
-    # A set has no order: the same set makes the same array.
-    "set": lambda field, content: _elements(field, sorted(content)),
-    "zset": lambda field, content: [
-        {"member": taken, "score": float(score)}
-        for member, score in content
-        if (taken := field.taken(member)) is not MISSING
-    ],
-}
+        members, form = self.form.members(content), self.form
+        for field in self.all_fields:
+            raw = members.get(form.name(field), MISSING)
+            yield ".".join(field.path), MISSING if raw is MISSING else form.taken(field, raw)
 
 
 def compile_state(contract: Contract, misfits: Misfits | None = None) -> StatePlan:
@@ -210,7 +172,8 @@ def compile_state(contract: Contract, misfits: Misfits | None = None) -> StatePl
         contract=contract,
         fingerprint=digest.hexdigest(),
         projection=projection.projection,
-        type=TYPES.get(projection.type, projection.type),
+        type=redis_type(projection.type),
+        form=captured(projection),
         template=template_of(projection),
         fields=tuple(entry_field(name, spec, note(name)) for name, spec in (projection.fields or {}).items()),
         value=None if projection.value is None else entry_field("value", projection.value, note("value")),

@@ -46,6 +46,14 @@ def to_hash(value: Any) -> str | bytes:
     return text
 
 
+def as_bytes(value: Any) -> bytes:
+    """A value of a hash or a string, as it goes to Redis, as Redis gives it back."""
+    if type(value) is bytes:
+        return value
+    # Text that is no Unicode never gets to Redis: then it differs, and a dead letter says why.
+    return (value if type(value) is str else str(value)).encode(errors="surrogatepass")
+
+
 def to_json(value: Any) -> Any:
     """The value in plain types that JSON has, at every level. Raises ProjectionError: `unsupported_type`."""
     return JSON[type(value)](value)

@@ -21,7 +21,7 @@ from syncd.contract.values import DATES
 from syncd.errors import ProjectionError
 from syncd.plan.bson_values import in_field
 from syncd.plan.change import Dead, Delta, Mark, Write
-from syncd.plan.codec import OMIT, dump_json, json_text
+from syncd.plan.codec import OMIT
 from syncd.plan.compile import Plan, compile_contract
 from syncd.plan.dates import check_years
 from syncd.plan.entry_field import EntryField
@@ -29,8 +29,8 @@ from syncd.plan.fields import Field, compile_field
 from syncd.plan.merge import Base, Rules
 from syncd.plan.paths import MISSING
 from syncd.plan.project import Shape
-from syncd.plan.redisjson import as_read
-from syncd.plan.state import Found, StatePlan, compile_state, members_of
+from syncd.plan.state import Found, StatePlan, compile_state
+from syncd.plan.types import Merged, merged
 
 
 class Value(NamedTuple):
@@ -60,6 +60,7 @@ class TwoWayPlan(Plan):
     documents: Plan
     """The same with the fields, for reads of documents."""
     state: StatePlan
+    form: Merged
     rules: Rules
     fields: tuple[SyncedField, ...]
 
@@ -121,16 +122,12 @@ class TwoWayPlan(Plan):
             raise ProjectionError(
                 "wrong_type", f"the key is a {found.type}, the contract says {self.state.type}"
             )
-        if found.type == "string":
-            members: Mapping[Any, Any] = {b"value": found.content}
-        else:
-            members = found.content if found.type == "hash" else members_of(found.content)
+        members, form = self.form.members(found.content), self.form
         values: dict[str, Value] = {}
         for field in self.fields:
-            name: Any = field.name if self._is_json else field.name.encode()
-            if name in members:
-                back = field.back.taken_of_json if self._is_json else field.back.taken
-                self._add(values, field, back(members[name]))
+            raw = members.get(form.name(field.back), MISSING)
+            if raw is not MISSING:
+                self._add(values, field, form.taken(field.back, raw))
         return values
 
     def of_document(self, document: Mapping[str, Any] | None) -> dict[str, Value] | None:
@@ -146,24 +143,12 @@ class TwoWayPlan(Plan):
                 self._add(values, field, found)
         return values
 
-    @property
-    def _is_json(self) -> bool:
-        return self._shape.type == "json"
-
     def _add(self, values: dict[str, Value], field: SyncedField, content: Any) -> None:
-        text = OMIT if content is MISSING else field.there.encode(content)
-        if text is OMIT:  # as though it were not there
-            return
-        if self._is_json:
-            # Of a double that no text says, both sides know what RedisJSON makes of it.
-            plain = orjson.dumps(as_read(orjson.loads(json_text(text))), option=orjson.OPT_SORT_KEYS)
-            text = dump_json(text)
-        elif text is None:  # null, which a hash leaves out
-            return
-        else:
-            text = text if isinstance(text, str | bytes) else str(text)
-            plain = text.encode() if isinstance(text, str) else text
-        values[field.name] = Value(content, text, hashlib.blake2b(plain, digest_size=8).hexdigest())
+        encoded = OMIT if content is MISSING else field.there.encode(content)
+        texts = None if encoded is OMIT else self.form.texts(encoded)
+        if texts is not None:  # else as though it were not there
+            text, plain = texts
+            values[field.name] = Value(content, text, hashlib.blake2b(plain, digest_size=8).hexdigest())
 
     def operation(
         self, state: Mapping[str, Value] | None, taken: Mapping[str, Value], names: frozenset[str]
@@ -171,37 +156,9 @@ class TwoWayPlan(Plan):
         """What brings these fields, as `taken` has them, to a key with this state: for `syncd_merge`."""
         sets = {name: taken[name].text for name in sorted(names) if name in taken}
         gone = sorted(name for name in names if name not in taken and name in (state or {}))
-        if not sets and not gone and (state is not None or not self._is_json):
+        if not sets and not gone and (state is not None or self.form.empty_is_gone):
             return ["-", 0]
-        if self._shape.type == "string":
-            return ["s", 2, "0", sets["value"]] if sets else ["d", 1, "string"]
-        if not self._is_json:
-            body: list[Any] = ["0", 2 * len(sets), *_flat(sets), len(gone), *gone]
-            return ["H", len(body), *body]
-        if state is None:
-            text = b"{" + b",".join(_json_name(n) + b":" + _bytes(t) for n, t in sets.items()) + b"}"
-            return ["j", 2, "0", text]
-        paths = {_json_path(name): text for name, text in sets.items()}
-        body = ["0", 2 * len(paths), *_flat(paths), len(gone), *map(_json_path, gone)]
-        return ["J", len(body), *body]
-
-
-def _flat(pairs: Mapping[str, Any]) -> list[Any]:
-    return [part for pair in pairs.items() for part in pair]
-
-
-def _bytes(text: str | bytes) -> bytes:
-    return text.encode() if isinstance(text, str) else text
-
-
-def _json_name(name: str) -> bytes:
-    return orjson.dumps(name)
-
-
-def _json_path(name: str) -> str:
-    """RedisJSON takes a name between quotes as it stands; `names_in_json_have_a_path` refuses what has none."""
-    quote = "'" if '"' in name else '"'
-    return f"$[{quote}{name}{quote}]"
+        return self.form.operation(sets, gone, is_there=state is not None)
 
 
 def _check_years(value: Any, field: SyncedField) -> None:
@@ -264,8 +221,7 @@ def compile_two_way(contract: Contract) -> TwoWayPlan:
     state = compile_state(contract, plan.misfits)
     (projection,) = contract.redis
     specs: dict[str, Any] = projection.fields or {"value": projection.value}
-    as_json, entries = projection.type == "json", entries_of(projection)
-    backs = [state.value] if state.value else state.fields
+    form, entries = merged(projection), entries_of(projection)
     synced = tuple(
         SyncedField(
             name,
@@ -274,13 +230,13 @@ def compile_two_way(contract: Contract) -> TwoWayPlan:
                 name,
                 _with_path(spec, back),
                 None,
-                as_json=as_json,
+                as_json=form.as_json,
                 entries=entries.get(name, ()),
                 note=back.note,
             ),
             back,
         )
-        for (name, spec), back in zip(specs.items(), backs, strict=True)
+        for (name, spec), back in zip(specs.items(), state.all_fields, strict=True)
     )
     sync = contract.sync
     assert sync.on_conflict is not None
@@ -290,11 +246,11 @@ def compile_two_way(contract: Contract) -> TwoWayPlan:
         frozenset(sync.authority.mongo if sync.authority else ()),
         frozenset(sync.authority.redis if sync.authority else ()),
         deletes=sync.on_delete == "delete",
-        empty_is_gone=not as_json,
+        empty_is_gone=form.empty_is_gone,
     )
     common = {field.name: getattr(plan, field.name) for field in fields(plan)}
     ids_only = {"find_projection": {"_id": 1}, "fingerprint": state.fingerprint, "patchable": False}
-    return TwoWayPlan(**common | ids_only, documents=plan, state=state, rules=rules, fields=synced)
+    return TwoWayPlan(**common | ids_only, documents=plan, state=state, form=form, rules=rules, fields=synced)
 
 
 def _with_path(spec: Any, back: EntryField) -> Any:

@@ -83,7 +83,7 @@ class PairSides(KeySides):
 
     def _without_key(self, merged: Merged, record: Record | None, found: Found, now: int) -> Flaw | None:
         if not merged.keep:
-            has_one = bool(merged.to_redis) or self._state.type not in ("hash", "string")
+            has_one = bool(merged.to_redis) or not self._plan.rules.empty_is_gone
             return (MISSING, NO_KEY) if has_one else None
         if record is None or record.base.lost:
             return EXPIRED, ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import hiredis
@@ -15,7 +16,6 @@ from syncd.plan.project import Shape
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translate
 
-_READ = {"hash": b"HGETALL", "json": b"JSON.GET", "string": b"GET"}
 _ANOTHER_TYPE = "WRONGTYPE", "wrong Redis type"
 _RECEIVE_BYTES = 1 << 18
 _TIME = b"*1\r\n$4\r\nTIME\r\n"
@@ -35,11 +35,12 @@ class KeyReader:
     def look(self, writes: Sequence[Put | Drop]) -> tuple[list[tuple[Any, int]], int]:
         """Content and time of expiry of each write's key, and Redis's own time in epoch milliseconds."""
         parts = [_TIME]
+        expires = _around((b"PEXPIRETIME",))
         for write in writes:
             key = (write.key or "").encode()
             if type(write) is Put:
-                parts.append(_command(_READ[write.shape.type], key))
-            parts.append(_command(b"PEXPIRETIME", key))
+                parts.append(_command(_around(write.shape.form.read), key))
+            parts.append(_command(expires, key))
         replies = self._ask(parts, 1 + len(writes) + sum(type(write) is Put for write in writes))
         seconds, micros = replies[0]
         found: list[tuple[Any, int]] = []
@@ -115,8 +116,17 @@ class KeyReader:
             self._connection = None
 
 
-def _command(name: bytes, key: bytes) -> bytes:
-    return b"*2\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(name), name, len(key), key)
+@cache
+def _around(words: tuple[bytes, ...]) -> tuple[bytes, bytes]:
+    """What goes over the wire before a key and behind it; the first word is the command."""
+    name, *behind = words
+    head = b"*%d\r\n$%d\r\n%b\r\n" % (1 + len(words), len(name), name)
+    return head, b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in behind)
+
+
+def _command(around: tuple[bytes, bytes], key: bytes) -> bytes:
+    head, tail = around
+    return b"%b$%d\r\n%b\r\n%b" % (head, len(key), key, tail)
 
 
 def _content(reply: Any) -> Any:

@@ -12,6 +12,9 @@ from redis import exceptions as driver
 
 from syncd.contract.model import Contract
 from syncd.errors import CapabilityError
+from syncd.plan.types import TYPES
+
+_SEARCH = "search"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +24,19 @@ class Capabilities:
     flavour: str
     """`redis` or `valkey`."""
     version: tuple[int, ...]
-    json: bool = False
-    search: bool = False
+    modules: frozenset[str] = frozenset()
+    """What it has beyond Redis itself, of what syncd can make use of: `json`, `search`."""
     cluster: bool = False
     persistence: bool = True
     maxmemory_policy: str = "unknown"
 
+    @property
+    def search(self) -> bool:
+        """Whether it can have search indexes."""
+        return _SEARCH in self.modules
+
     def __str__(self) -> str:
-        extras = [name for name in ("json", "search", "cluster") if getattr(self, name)]
+        extras = sorted(self.modules) + ["cluster"] * self.cluster
         return f"{self.flavour} {'.'.join(map(str, self.version))} ({', '.join(extras) or 'no modules'})"
 
 
@@ -37,22 +45,26 @@ def detect(client: Redis) -> Capabilities:
     info: dict[str, Any] = client.info()
     flavour = "valkey" if "valkey_version" in info or info.get("server_name") == "valkey" else "redis"
     version = str(info.get(f"{flavour}_version", info.get("redis_version", "0")))
-    commands: Any = client.execute_command("COMMAND INFO", "JSON.SET", "FT.CREATE")
+    commands = {need.command: need.name for one in TYPES.values() if (need := one.need)} | {
+        "FT.CREATE": _SEARCH
+    }
+    known: Any = client.execute_command("COMMAND INFO", *commands)
     return Capabilities(
         flavour=flavour,
         version=tuple(int(part) for part in re.findall(r"\d+", version)[:3]),
-        json=_known(commands, 0),
-        search=_known(commands, 1),
+        modules=frozenset(
+            name for at, (command, name) in enumerate(commands.items()) if _known(known, at, command)
+        ),
         cluster=bool(info.get("cluster_enabled")),
         persistence=bool(info.get("aof_enabled")) or _saves(client),
         maxmemory_policy=str(info.get("maxmemory_policy", "unknown")),
     )
 
 
-def _known(commands: Any, index: int) -> bool:
-    if isinstance(commands, dict):  # some versions of the driver turn the reply into a map by name
-        return ("json.set", "ft.create")[index] in {str(name).lower() for name in commands}
-    return bool(len(commands) > index and commands[index])
+def _known(known: Any, index: int, command: str) -> bool:
+    if isinstance(known, dict):  # some versions of the driver turn the reply into a map by name
+        return command.lower() in {str(name).lower() for name in known}
+    return bool(len(known) > index and known[index])
 
 
 def _saves(client: Redis) -> bool:
@@ -76,9 +88,10 @@ def lacks(contract: Contract, server: Capabilities) -> Iterator[Lack]:
     """Everything in the contract that this server cannot hold."""
     for at, projection in enumerate(contract.redis):
         where = f"contract {contract.name}, projection {projection.projection}"
-        if projection.type == "json" and not server.json:
-            what = f"{where}: `type: json` needs the JSON data type, which {server} lacks"
-            yield Lack(at, "type", what, "use Redis 8, Redis Stack, or a hash")
+        need = TYPES[projection.type].need
+        if need is not None and need.name not in server.modules:
+            what = f"{where}: `type: {projection.type}` needs {need.what}, which {server} lacks"
+            yield Lack(at, "type", what, need.remedy)
         if projection.index is not None and not server.search:
             what = f"{where}: its index needs the search module, which {server} lacks"
             yield Lack(at, "index", what, "use Redis 8, Redis Stack, or leave the index out")

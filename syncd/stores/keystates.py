@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from syncd.plan.state import Found, StatePlan, found_key
+from syncd.plan.state import Found, StatePlan
 from syncd.stores.lease import newer_protocol
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
@@ -43,7 +43,7 @@ class KeyStates:
             if reply[0] == b"version":
                 raise newer_protocol(reply)
             last, moment = reply[1], int(reply[2]) * 1_000_000 + int(reply[3])
-            some = [found_key(*reply[at : at + 5]) for at in range(4, len(reply), 5)]
+            some = [self._plan.found(*reply[at : at + 5]) for at in range(4, len(reply), 5)]
             found.update(zip(asked, some, strict=False))
             todo = todo[len(some) :]  # very large keys do not all fit one reply
         return States(found, last.decode(), moment)

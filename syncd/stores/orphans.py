@@ -13,7 +13,6 @@ from syncd.errors import FencedError
 from syncd.plan.change import Retired
 from syncd.plan.claims import KEY, MONGO
 from syncd.plan.keys import parse_key
-from syncd.plan.state import TYPES
 from syncd.stores.claims import CONTRACTS, read_claims, read_left
 from syncd.stores.layout import partitions_of
 from syncd.stores.lease import newer_protocol
@@ -118,7 +117,7 @@ def count_keys(store: RedisStore, orphan: Orphan, shape: Retired, longest_s: flo
     """How many keys of a shape are there that `remove_keys` would take, and whether those are all: it ends after a
     while."""
     count, end = 0, time.monotonic() + longest_s
-    control, kind = ControlKeys(orphan.contract), TYPES.get(shape.type, shape.type)
+    control, kind = ControlKeys(orphan.contract), shape.redis_type
     for keys in keys_of(store, orphan.contract, shape):
         raw = [key.encode(errors="surrogateescape") for key in keys]
         with translated(), store.client.pipeline(transaction=False) as pipe:
@@ -136,7 +135,7 @@ def remove_keys(store: RedisStore, orphan: Orphan, shape: Retired) -> int:
     """Remove the keys of a shape; how many there were. Raises FencedError where a daemon works on the contract."""
     count = 0
     for keys in keys_of(store, orphan.contract, shape):
-        args = [orphan.contract, TYPES.get(shape.type, shape.type), "" if orphan.has_left else "turned"]
+        args = [orphan.contract, shape.redis_type, "" if orphan.has_left else "turned"]
         raw = [key.encode(errors="surrogateescape") for key in keys]
         count += int(_called(store, orphan.contract, "syncd_remove_keys", raw, args)[1])
     return count

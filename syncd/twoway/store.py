@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from syncd.errors import ProjectionError
 from syncd.plan.key_encode import encode_key_value
-from syncd.plan.state import Found, found_key
+from syncd.plan.state import Found
 from syncd.plan.twoway import Record, TwoWayPlan
 from syncd.stores.lease import Lease
 from syncd.stores.redis import RedisStore, translated
@@ -54,7 +54,7 @@ class TwoWayStore(StateStore):
         for start in range(0, len(keys), self._most_keys):
             part = keys[start : start + self._most_keys]
             reply = self._call("syncd_read_state", first, [self._plan.type, MOST_BYTES, "merge"], part)
-            some = [found_key(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
+            some = [self._plan.found(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
             found += some
             if len(some) < len(part):
                 break

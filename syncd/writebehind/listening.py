@@ -6,6 +6,7 @@ import time
 
 from syncd.errors import TransientError
 from syncd.plan.state import StatePlan
+from syncd.plan.types import TYPES
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
 from syncd.writebehind import notifications
@@ -49,7 +50,7 @@ class Listening:
             self._subscriber.start()
         self._subscriber.wait_up(timeout)
         if notifications.is_hidden(self._redis):
-            self._subscriber.probe(self._plan.contract.redis[0].type)
+            self._subscriber.probe(TYPES[self._plan.contract.redis[0].type].sample)
         self._up = self._touched = time.monotonic()
         self._repeat, self._mute = True, 0
 

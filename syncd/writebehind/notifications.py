@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from redis import Redis
@@ -20,15 +21,6 @@ _ALL = "g$lshztxed"
 """What `A` stands for."""
 HEARD_S = 3.0
 """How long the events of a scratch key may take."""
-
-_SCRATCH: dict[str, tuple[str, ...]] = {
-    "hash": ("HSET", "a", "1"),
-    "json": ("JSON.SET", "$", "1"),
-    "string": ("SET", "1"),
-    "set": ("SADD", "1"),
-    "zset": ("ZADD", "1", "1"),
-    "list": ("RPUSH", "1"),
-}
 
 
 class Setting(NamedTuple):
@@ -100,9 +92,9 @@ def _refused(setting: Setting, why: str) -> CapabilityError:
     )
 
 
-def scratch(store: RedisStore, key: str, kind: str) -> set[bytes]:
-    """Writes a scratch key and lets it expire. Returns the events that tell of it."""
-    command, *rest = _SCRATCH[kind]
+def scratch(store: RedisStore, key: str, sample: Sequence[str]) -> set[bytes]:
+    """Writes a scratch key (see DataType) and lets it expire. Returns the events that tell of it."""
+    command, *rest = sample
     with translated():
         store.client.execute_command(command, key, *rest)
         store.client.pexpire(key, 1)

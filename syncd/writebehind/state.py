@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from syncd import telemetry
 from syncd.errors import LettersFullError
-from syncd.plan.state import Found, StatePlan, found_key
+from syncd.plan.state import Found, StatePlan
 from syncd.stores.deadletters import count_dead_letters, room_for
 from syncd.stores.lease import Lease, fenced, newer_protocol
 from syncd.stores.position import ControlKeys
@@ -52,7 +52,7 @@ class StateStore:
         last, seconds, micros, floor = reply[1:5]
         self.last = of_entry(last.decode())
         position = of_entry(last.decode()) if self._outbox else of_time(int(seconds), int(micros))
-        found = [found_key(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
+        found = [self._plan.found(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
         return Reading(max(position, floor.decode()), floor.decode() or NEVER, found)
 
     def _first(self) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis import exceptions as driver
@@ -84,10 +84,10 @@ class Subscriber(threading.Thread):
         self._halt.set()
         self._again.set()
 
-    def probe(self, kind: str) -> None:
-        """Whether events of a type arrive. Raises CapabilityError."""
+    def probe(self, sample: Sequence[str]) -> None:
+        """Whether events of a type arrive, by a scratch key (see DataType). Raises CapabilityError."""
         self._probed = set()
-        wanted = scratch(self._store, self._keys.probe, kind)
+        wanted = scratch(self._store, self._keys.probe, sample)
         end = time.monotonic() + HEARD_S
         while missing := wanted - self._probed:
             if time.monotonic() > end:

@@ -14,6 +14,7 @@ from syncd.contract.template import KeyTemplate
 from syncd.embedded import RedisServer, ValkeyServer
 from syncd.errors import CapabilityError
 from syncd.plan.keys import scan_pattern
+from syncd.plan.types import TYPES
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
 from syncd.writebehind import notifications
@@ -89,7 +90,7 @@ def test_every_write_is_heard(store: RedisStore, client: Redis, kind: str) -> No
     assert set(client.config_get("notify-keyspace-events")["notify-keyspace-events"]) == set("KEA")
     assert not notifications.ensure(store, "c")
     with listening(store) as (subscriber, heard):
-        subscriber.probe(kind)
+        subscriber.probe(TYPES[kind].sample)
         for number, command in enumerate(WRITES[kind], 1):
             before = len(heard)
             client.execute_command(*command)
@@ -164,9 +165,9 @@ def test_no_right_to_see_the_option(server: RedisServer, client: Redis) -> None:
     assert notifications.check(store) == Setting(None, "")
     client.config_set("notify-keyspace-events", "Kgx$")
     with listening(store) as (subscriber, _):
-        subscriber.probe("string")
+        subscriber.probe(TYPES["string"].sample)
         with pytest.raises(CapabilityError, match="no event hset of a scratch key"):
-            subscriber.probe("hash")
+            subscriber.probe(TYPES["hash"].sample)
     assert not client.exists("syncd:{c}:probe")
     store.close()
 

@@ -1,0 +1,55 @@
+"""The Redis types that syncd knows: a module each, and the one list of them.
+
+`docs/how-to/add-a-redis-type.md` says what belongs to a new one.
+"""
+
+from __future__ import annotations
+
+from syncd.contract.projection import Projection
+from syncd.plan.types.base import Captured, DataType, Form, Merged, Need, Written
+from syncd.plan.types.hash import HASH
+from syncd.plan.types.json import JSON
+from syncd.plan.types.list import LIST
+from syncd.plan.types.set import SET
+from syncd.plan.types.stream import STREAM
+from syncd.plan.types.string import STRING
+from syncd.plan.types.zset import ZSET
+
+__all__ = [
+    "TYPES", "Captured", "DataType", "Form", "Merged", "Need", "Written", "captured", "merged", "redis_type", "written",
+]  # fmt: skip
+
+TYPES = {one.name: one for one in (HASH, JSON, STRING, LIST, SET, ZSET, STREAM)}
+
+
+def redis_type(name: str) -> str:
+    """What `TYPE` says of keys of this type, by its name in contracts. Records of another version of syncd may hold a
+    name that this one does not know: then that."""
+    known = TYPES.get(name)
+    return known.redis if known else name
+
+
+def written(projection: Projection) -> Written:
+    """The form of keys that syncd writes, of a projection that passed its checks."""
+    form = _form(projection)
+    assert isinstance(form, Written), f"{projection.type} is not written"
+    return form
+
+
+def captured(projection: Projection) -> Captured:
+    """The same of keys that go to MongoDB."""
+    form = _form(projection)
+    assert isinstance(form, Captured), f"{projection.type} is not captured"
+    return form
+
+
+def merged(projection: Projection) -> Merged:
+    """The same of keys that go both ways."""
+    form = _form(projection)
+    assert isinstance(form, Merged), f"{projection.type} is not merged"
+    return form
+
+
+def _form(projection: Projection) -> Form | None:
+    one = TYPES[projection.type]
+    return one.fields if projection.value is None else one.value

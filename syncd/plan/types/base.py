@@ -1,0 +1,136 @@
+"""What a Redis type has to say for itself. One module a type implements it; everything else asks here. Pure.
+
+A type goes up to three ways. Towards Redis its keys are `Written`; towards MongoDB they are `Captured`, which means
+read as a whole; `Merged` are those of contracts that go both ways. A projection names `fields` or one `value`, and a
+type has a form for each that it allows: an object without state of its own, shared by all threads.
+
+A ProjectionError says what does not fit, and never what it is: its document becomes a dead letter, and the others go
+on. What a write does in Redis stands in `stores/lua/operations.lua`, and how a key is read there in
+`stores/lua/types.lua`. The time to live is the same for all types: it goes along with every write (see `Put`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+
+from syncd.plan.entry_field import EntryField
+
+if TYPE_CHECKING:
+    from syncd.plan.change import Content, Put
+
+Names: TypeAlias = tuple[str, ...]
+Labels: TypeAlias = Mapping[str, Callable[[Any], "str | bytes | None"]]
+
+
+class Need(NamedTuple):
+    """What a server must have beyond Redis 7.0, as `doctor` and the start of a lane check it."""
+
+    name: str
+    command: str
+    """A server that knows this command has it."""
+    what: str
+    remedy: str
+
+
+class Form:
+    """How keys of a type look, with `fields` or with a `value`."""
+
+
+class Written(Form, ABC):
+    """Keys that syncd writes. `content` and `everything` are called once a document, the rest once a write."""
+
+    as_json: ClassVar[bool] = False
+    """Whether fields are encoded as values of JSON, where null is one; else as text, where a null is left out."""
+    has_rows: ClassVar[bool] = False
+    """Whether writes with the same fields share a row of a call: for hashes (see stores/lua/operations.lua)."""
+    read: ClassVar[tuple[bytes, ...]]
+    """The command that reads a whole key: its name, and what stands behind the key."""
+
+    def can_patch(self, names: Sequence[str]) -> bool:
+        """Whether `patch` can change some of these fields and leave the others. Asked when a contract is compiled."""
+        return False
+
+    @abstractmethod
+    def content(self, fields: dict[str, Any]) -> Content | None:
+        """Of the encoded fields, `value` being the only one where the projection has one. None: no key."""
+
+    def everything(self, document: Mapping[str, Any], labels: Labels) -> Content:
+        """Of a whole document, for `fields: all`; `labels` encode those fields that a tag index reads. Only of a form
+        with fields."""
+        raise NotImplementedError
+
+    def can_hold(self, content: Content | None) -> bool:
+        """Whether there can be such a key; where not, the document has none."""
+        return content is not None
+
+    def packed(self, content: Content) -> Content:
+        """A content on its way to another process, from a worker that has time for what `put` would do."""
+        return content
+
+    @abstractmethod
+    def put(self, content: Content, ttl: int) -> Sequence[Any]:
+        """The operation that makes the key hold this and nothing else: code and operands, for the Lua."""
+
+    def patch(self, sets: Mapping[str, Any], removed: frozenset[str], ttl: int) -> Sequence[Any]:
+        """The operation that changes a key which is there; it is refused where it is not. Only where `can_patch`."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def differing(self, write: Put, found: Any) -> Names:
+        """Names of the fields in which a key differs from what a write makes of it; `found` is Redis's reply to `read`.
+        Never what they hold."""
+
+
+class Captured(Form, ABC):
+    """Keys that an application writes. Each is read in one step, and becomes an update of its document."""
+
+    def found(self, reply: Any) -> Any:
+        """What Redis says of a key (see stores/lua/types.lua), as `Found.content` has it."""
+        return reply
+
+    @abstractmethod
+    def members(self, content: Any) -> Mapping[Any, Any]:
+        """The raw value of each field. Raises ProjectionError where a key of the right type has none."""
+
+    def name(self, field: EntryField) -> Any:
+        """What a field is called in `members`."""
+        return field.name
+
+    def taken(self, field: EntryField, raw: Any) -> Any:
+        """A raw value as the document gets it; MISSING where it gets none. Raises ProjectionError, by `on_error`."""
+        return field.taken(raw)
+
+
+class Merged(Written, Captured):
+    """Keys that both sides write. Fields are compared and written one by one."""
+
+    empty_is_gone: ClassVar[bool] = True
+    """Whether a key without a field cannot be told from no key."""
+
+    @abstractmethod
+    def texts(self, encoded: Any) -> tuple[str | bytes, bytes] | None:
+        """An encoded field as it goes to Redis, and so that equal values have equal texts; None where there is none."""
+
+    @abstractmethod
+    def operation(self, sets: Mapping[str, Any], removed: Sequence[str], *, is_there: bool) -> list[Any]:
+        """What sets and removes fields of a key, for `syncd_merge`: code, number of operands, operands."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataType:
+    """One Redis type."""
+
+    name: str
+    """In contracts, and in what is recorded of them."""
+    redis: str
+    """As `TYPE` says it."""
+    sample: tuple[str, ...]
+    """The shortest command that makes such a key: its name, and what stands behind the key."""
+    fields: Form | None = None
+    """For a projection with `fields`; None where it must not have them."""
+    value: Form | None = None
+    """For one with a `value`."""
+    need: Need | None = None
