@@ -5,6 +5,7 @@ from __future__ import annotations
 from syncd.contract.indexes import IndexField
 from syncd.contract.json_path import default_path, first_member
 from syncd.contract.projection import Projection
+from syncd.contract.redis_types import TYPE_RULES
 
 
 def path_of(projection: Projection, field: IndexField) -> str:
@@ -14,7 +15,8 @@ def path_of(projection: Projection, field: IndexField) -> str:
 
 def member_of(projection: Projection, field: IndexField) -> tuple[str | None, bool]:
     """The projected field that the entry reads, and whether it reads just that; None where it may be any."""
-    if projection.type == "hash":
+    form = TYPE_RULES[projection.type].index
+    if form is None or form.is_text:
         return field.name, True
     return first_member(path_of(projection, field))
 

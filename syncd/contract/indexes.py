@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from syncd.contract.redis_types import IndexForm
 from syncd.contract.values import Model, check_duration, parse_duration
 
 Language: TypeAlias = Literal[
@@ -196,6 +197,6 @@ class Index(Model):
         return self
 
 
-def separator_of(field: TagField, kind: str) -> str | None:
-    """Where RediSearch cuts a text into labels, in a projection of this type; None where it does not."""
-    return field.attrs.separator or ("," if kind == "hash" else None)
+def separator_of(field: TagField, form: IndexForm) -> str | None:
+    """Where RediSearch cuts a text into labels; None where it does not."""
+    return field.attrs.separator or form.separator

@@ -7,8 +7,8 @@ from itertools import accumulate
 
 from syncd.contract.loaded import LoadedContract
 from syncd.contract.projection import FieldSpec, Projection
+from syncd.contract.redis_types import TYPE_RULES
 from syncd.contract.source import Path
-from syncd.contract.values import ELEMENTS
 from syncd.errors import Problem
 
 _ONLY_INBOUND = ("on_drop", "on_unresumable_position", "adopt", "sweep_limit")
@@ -26,7 +26,7 @@ def appending(contracts: Sequence[LoadedContract]) -> Iterator[LoadedContract]:
 def _streams(contracts: Sequence[LoadedContract]) -> Iterator[tuple[LoadedContract, int, Projection]]:
     for contract in appending(contracts):
         for at, projection in contract.projections():
-            if projection.type == "stream" and contract.sound("redis", at, "type"):
+            if TYPE_RULES[projection.type].appended and contract.sound("redis", at, "type"):
                 yield contract, at, projection
 
 
@@ -56,13 +56,15 @@ def types_fit_the_capture(contracts: Sequence[LoadedContract]) -> Iterator[Probl
             path: Path = ("redis", at, "type")
             if not contract.sound(*path):
                 continue
-            if projection.type == "stream" and not appends:
+            rules = TYPE_RULES[projection.type]
+            if rules.appended and not appends:
+                what = f"`type: {projection.type}` is for contracts that append"
                 remedy = "write sync: {direction: redis_to_mongo, capture: append}, or another type"
-                yield contract.problem(path, "`type: stream` is for contracts that append", remedy)
-            elif projection.type != "stream" and appends:
+                yield contract.problem(path, what, remedy)
+            elif not rules.appended and appends:
                 what = f"`type: {projection.type}` cannot be appended from"
                 yield contract.problem(path, what, "write type: stream, or capture: outbox or keyspace")
-            elif projection.type in ELEMENTS and inbound:
+            elif not rules.appended and not rules.to_redis and inbound:
                 what = f"`type: {projection.type}` only goes {_TURNED}"
                 yield contract.problem(path, what, "write type: json, which holds arrays")
 
@@ -141,7 +143,7 @@ def _specs(contracts: Sequence[LoadedContract]) -> Iterator[tuple[LoadedContract
     for contract in appending(contracts):
         for at, projection in contract.projections():
             named = {("fields", name): spec for name, spec in (projection.fields or {}).items()}
-            if projection.value is not None and projection.type != "stream":
+            if projection.value is not None and not TYPE_RULES[projection.type].appended:
                 named["value",] = projection.value  # type: ignore[index]
             for key, spec in named.items():
                 path: Path = ("redis", at, *key)

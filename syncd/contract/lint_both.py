@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from syncd.contract.lint_keys import keys_of
 from syncd.contract.loaded import LoadedContract
+from syncd.contract.redis_types import TYPE_RULES
 from syncd.contract.template import CONTROL_PREFIX
-from syncd.contract.values import ELEMENTS
 from syncd.errors import Problem
 
 _ONLY_BOTH = ("on_conflict", "authority", "conflicts")
@@ -49,7 +49,8 @@ def both_ways_can_be_gone(contracts: Sequence[LoadedContract]) -> Iterator[Probl
                 )
             if not contract.sound("redis", at, "type") or sync.capture == "append":
                 continue
-            if projection.type in ELEMENTS or (projection.type == "string" and projection.value is None):
+            rules = TYPE_RULES[projection.type]
+            if not rules.appended and rules.merged != ("fields" if projection.value is None else "value"):
                 what = f"`type: {projection.type}` of this form cannot be merged"
                 yield contract.problem(
                     ("redis", at, "type"), what, "write hash or json, or a string with a `value`"
@@ -100,10 +101,10 @@ def names_in_json_have_a_path(contracts: Sequence[LoadedContract]) -> Iterator[P
     """Members are written one by one. RedisJSON's paths have no escapes, so a name has to fit one kind of quotes."""
     for contract in _two_way(contracts):
         for at, projection in contract.projections():
-            if projection.type != "json" or not contract.sound("redis", at, "fields"):
+            if not contract.sound("redis", at, "fields"):
                 continue
             for name in projection.fields or ():
-                if "\\" in name or ("'" in name and '"' in name) or name.startswith(" "):
+                if TYPE_RULES[projection.type].no_member(name):
                     what = "no path of RedisJSON leads to a member with such a name"
                     remedy = "leave out the backslash, one of the two kinds of quotes, or the blank at the beginning"
                     yield contract.problem_at_key(("redis", at, "fields", name), what, remedy)

@@ -14,24 +14,10 @@ from syncd.contract.json_path import can_be_read
 from syncd.contract.lint_keys import keys_of
 from syncd.contract.loaded import LoadedContract
 from syncd.contract.projection import FieldSpec, Projection
+from syncd.contract.redis_types import TYPE_RULES, IndexForm
 from syncd.contract.source import Path
 from syncd.contract.template import overlaps
 from syncd.errors import Problem
-
-_NUMBERS = {"int", "long", "double", "epoch", "epoch_ms", "epoch_us"}
-_TEXTS = {"bool", "date", "objectId", "uuid", "binary", "json", "vector", "masked"}
-_UNFIT: dict[tuple[str, str], set[str]] = {
-    ("hash", "text"): {"vector"},
-    ("hash", "tag"): {"vector"},
-    ("hash", "numeric"): {*_TEXTS, "string", "geo"},
-    ("hash", "geo"): {*_TEXTS, *_NUMBERS, "decimal"},
-    ("json", "text"): {*_NUMBERS, "bool", "vector"},
-    ("json", "tag"): {*_NUMBERS, "vector"},
-    # A decimal is text in JSON, for a double would lose digits.
-    ("json", "numeric"): {*_TEXTS, "string", "geo", "decimal"},
-    ("json", "geo"): {*_TEXTS, *_NUMBERS, "decimal"},
-}
-"""What an index type cannot hold, by type of projection. A field without a type is up to the documents."""
 
 _FITTING = {
     "text": "a text, or index the field as numeric or vector",
@@ -51,6 +37,13 @@ class Indexed:
     path: Path
     member: str | None
     exact: bool
+
+    @property
+    def form(self) -> IndexForm:
+        """How the index reads keys of the projection."""
+        form = TYPE_RULES[self.projection.type].index
+        assert form is not None, "see `indexes`"
+        return form
 
     @property
     def spec(self) -> FieldSpec | None:
@@ -79,7 +72,7 @@ def indexes(contracts: Sequence[LoadedContract]) -> Iterator[Indexes]:
         for at, projection in contract.projections():
             path = ("redis", at, "index")
             fits = contract.sound(*path) and contract.sound("redis", at, "type")
-            if projection.index and fits and projection.type != "stream":
+            if projection.index and fits and TYPE_RULES[projection.type].index is not None:
                 yield Indexes(contract, path, projection, projection.index)
 
 
@@ -143,10 +136,12 @@ def index_fields_are_unique(contracts: Sequence[LoadedContract]) -> Iterator[Pro
 def paths_can_be_read(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """Only JSON has paths, and they begin at its root."""
     for one in indexed_fields(contracts):
-        if one.projection.type == "hash":
+        if one.form.is_text:
             if one.field.path is not None:
                 yield one.problem(
-                    "a hash has no paths", "leave `path` out; the name is the hash field", "path"
+                    f"a {one.projection.type} has no paths",
+                    "leave `path` out; the name is the hash field",
+                    "path",
                 )
         elif not can_be_read(path_of(one.projection, one.field)):
             if one.field.path is None:
@@ -190,7 +185,7 @@ def vectors_agree(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
         elif spec.dims != attrs.dims:
             what = f"dims {attrs.dims} differ from the {spec.dims} of the projected field"
             yield one.problem(what, "write the same number in both places", "attrs", "dims")
-        elif one.projection.type == "hash" and spec.datatype != attrs.datatype:
+        elif one.form.is_text and spec.datatype != attrs.datatype:
             what = f"datatype {attrs.datatype} differs from the {spec.datatype} of the projected field"
             yield one.problem(what, "write the same `datatype` in both places", "attrs", "datatype")
 
@@ -201,7 +196,7 @@ def types_fit_the_index(contracts: Sequence[LoadedContract]) -> Iterator[Problem
         if one.spec is None or isinstance(one.field, VectorField):
             continue
         held = "masked" if one.spec.mask else one.spec.type
-        if held in _UNFIT[one.projection.type, one.field.type]:
+        if held in one.form.unfit[one.field.type]:
             sort = "masked" if held == "masked" else f"of type {held}"
             what = f"a {one.field.type} index over a field that is {sort}"
             yield one.problem(what, f"project {_FITTING[one.field.type]}", "type")

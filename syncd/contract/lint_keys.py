@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from syncd.contract.loaded import LoadedContract
 from syncd.contract.projection import Projection
+from syncd.contract.redis_types import TYPE_RULES
 from syncd.contract.source import Path
 from syncd.contract.template import CONTROL_PREFIX, KeyTemplate, TemplateError, overlaps, template_of
 from syncd.errors import Problem
@@ -39,7 +40,7 @@ class Keys:
     @property
     def is_stream(self) -> bool:
         """Whether it is one key, which is read; several contracts may read it."""
-        return self.projection.type == "stream"
+        return TYPE_RULES[self.projection.type].appended
 
     def problem(self, what: str, remedy: str) -> Problem:
         """A problem of the template."""

@@ -8,6 +8,7 @@ from syncd.contract.lint_append import path_can_be_set
 from syncd.contract.lint_keys import Keys, cannot_be_taken_apart, keys_of
 from syncd.contract.loaded import LoadedContract
 from syncd.contract.projection import FieldTtl, Projection
+from syncd.contract.redis_types import TYPE_RULES
 from syncd.errors import Problem
 
 
@@ -20,7 +21,7 @@ def _captured(contracts: Sequence[LoadedContract]) -> Iterator[LoadedContract]:
 def _projections(contracts: Sequence[LoadedContract]) -> Iterator[tuple[LoadedContract, int, Projection]]:
     for contract in _captured(contracts):
         for at, projection in contract.projections():
-            if contract.sound("redis", at, "type") and projection.type != "stream":
+            if contract.sound("redis", at, "type") and not TYPE_RULES[projection.type].appended:
                 yield contract, at, projection
 
 

@@ -14,9 +14,9 @@ from pydantic import (
 )
 
 from syncd.contract.indexes import Index
+from syncd.contract.redis_types import INDEXED, TYPE_RULES, WITH_VALUE, RedisType
 from syncd.contract.values import (
     DATES,
-    ELEMENTS,
     DurationMs,
     FieldType,
     KeyType,
@@ -24,7 +24,6 @@ from syncd.contract.values import (
     Model,
     Name,
     Path,
-    RedisType,
     VectorType,
 )
 
@@ -188,19 +187,22 @@ class Projection(Model):
 
     @model_validator(mode="after")
     def _has_content(self) -> Projection:
-        if self.type == "string":
+        rules = TYPE_RULES[self.type]
+        if rules.content == "either":
             if (self.fields is None) == (self.value is None):
-                raise ValueError("a string needs exactly one of `fields` and `value`|give one of them")
-        elif self.type in ELEMENTS:
+                raise ValueError(f"a {self.type} needs exactly one of `fields` and `value`|give one of them")
+        elif rules.content == "value":
             if self.value is None or self.fields is not None:
                 remedy = "write value: {from: path, type: string}, and no `fields`"
                 raise ValueError(f"a {self.type} has elements, which are one `value`|{remedy}")
         elif self.value is not None:
-            raise ValueError("`value` is for a string, a set, a zset or a list|name the `fields`")
+            *some, last = WITH_VALUE
+            raise ValueError(f"`value` is for a {', a '.join(some)} or a {last}|name the `fields`")
         elif self.fields is None:
             raise ValueError("no `fields`|name them, or write `fields: all` for the whole document")
         if not self.fields and not self.whole and self.value is None:
             raise ValueError("`fields` is empty|name at least one field")
-        if self.type in {"string", *ELEMENTS} and self.index is not None:
-            raise ValueError(f"a {self.type} cannot be indexed|use `type: hash` or `type: json`")
+        if rules.index is None and not rules.appended and self.index is not None:
+            known = " or ".join(f"`type: {name}`" for name in INDEXED)
+            raise ValueError(f"a {self.type} cannot be indexed|use {known}")
         return self

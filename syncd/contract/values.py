@@ -111,7 +111,6 @@ DurationMs: TypeAlias = Annotated[
 Path: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(check_path)]
 TopName: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_check_top)]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
-RedisType: TypeAlias = Literal["hash", "json", "string", "set", "zset", "list", "stream"]
 FieldType: TypeAlias = Literal[
     "string", "int", "long", "double", "decimal", "bool", "date", "epoch", "epoch_ms", "epoch_us",
     "objectId", "uuid", "binary", "json", "vector", "geo",
@@ -124,8 +123,6 @@ KeyType: TypeAlias = Literal[
 ]  # fmt: skip
 """Types that one value in a key may have."""
 KeyValues: TypeAlias = Literal["encoded", "text"]
-ELEMENTS = frozenset({"set", "zset", "list"})
-"""Redis types that hold elements and no fields."""
 VectorType: TypeAlias = Literal["float32", "float16"]
 
 

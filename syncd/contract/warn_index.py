@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from syncd.contract.lint_index import Indexed, indexed_fields
 from syncd.contract.loaded import LoadedContract
 from syncd.contract.projection import FieldSpec
+from syncd.contract.redis_types import IndexForm
 from syncd.errors import Problem
 
 _RULE = "on_error: null, or omit, on the projected field"
@@ -18,26 +19,20 @@ def warnings(contracts: Sequence[LoadedContract]) -> list[Problem]:
 
 
 def _warnings(one: Indexed) -> Iterator[Problem]:
-    spec, kind = one.spec, one.projection.type
+    spec, form = one.spec, one.form
     if spec is None or one.field.type not in ("numeric", "geo", "vector"):
         return
-    if kind == "hash" and spec.null == "keep":
+    if form.is_text and spec.null == "keep":
         what = "a null, kept as an empty text, leaves its document out of the index"
         yield one.problem(what, "leave out null: keep of the projected field")
-    values = _unfit(one.field.type, spec, kind) if spec.on_error == "letter" else ""
+    values = _unfit(one.field.type, spec, form) if spec.on_error == "letter" else ""
     if values:
         remedy = f"write {_RULE}" if spec.type else f"give the projected field a type, or write {_RULE}"
         yield one.problem(f"{values} leaves its document out of the index", remedy, "type")
 
 
-def _unfit(entry: str, spec: FieldSpec, kind: str) -> str:
+def _unfit(entry: str, spec: FieldSpec, form: IndexForm) -> str:
     """Values that the field may hold and the entry of the index does not take."""
     if entry == "geo":
         return "" if spec.type else "what is no `lon,lat`"
-    if entry == "vector" or spec.type not in (None, "double", "decimal"):
-        return ""
-    if kind == "json":
-        return "a NaN or an infinity" if spec.type else "a decimal, a date, a NaN or a text"
-    if spec.type == "decimal":
-        return "a NaN, or a decimal beyond a double,"
-    return "a NaN" if spec.type else "a date, a NaN or a text"
+    return form.hides.get(spec.type, "") if entry == "numeric" else ""

@@ -8,6 +8,7 @@ from typing import Any
 from syncd import telemetry
 from syncd.contract.indexes import Index, IndexField, TagField, VectorField, separator_of
 from syncd.contract.json_path import default_path
+from syncd.contract.redis_types import TYPE_RULES, IndexForm
 from syncd.inbound.generations import Generation, Generations
 from syncd.inbound.left_out import LeftOut
 from syncd.inbound.named_index import NamedIndex, Wanted
@@ -135,9 +136,10 @@ def wanted_indexes(plan: Plan) -> list[Wanted]:
 
 
 def _wanted(shape: Shape, index: Index, *, keys_stay: bool) -> Wanted:
-    places = [(_place(shape, field), field.name, str(field.type)) for field in index.fields]
+    form = _form(shape)
+    places = [(_place(shape, form, field), field.name, str(field.type)) for field in index.fields]
     return Wanted(
-        index.name, shape.type, shape.template.prefix, options(index), schema(shape, index), places,
+        index.name, form.name, shape.template.prefix, options(index), schema(shape, index), places,
         in_place=index.generations == "in_place",
         keep_old_s=None if index.keep_old is None else index.keep_old / 1000,
         keys_stay=keys_stay,
@@ -147,15 +149,22 @@ def _wanted(shape: Shape, index: Index, *, keys_stay: bool) -> Wanted:
 def schema(shape: Shape, index: Index) -> list[str]:
     """The SCHEMA part of FT.CREATE. RedisVL reads it back: hash fields carry no AS."""
     args: list[str] = []
+    form = _form(shape)
     for field in index.fields:
-        if shape.type == "json":
-            args += [_place(shape, field), "AS"]
-        args += [field.name, *_attributes(field, shape.type)]
+        if not form.is_text:
+            args += [_place(shape, form, field), "AS"]
+        args += [field.name, *_attributes(field, form)]
     return args
 
 
-def _place(shape: Shape, field: IndexField) -> str:
-    if shape.type != "json":
+def _form(shape: Shape) -> IndexForm:
+    form = TYPE_RULES[shape.type].index
+    assert form is not None, f"no index reads a {shape.type}"
+    return form
+
+
+def _place(shape: Shape, form: IndexForm, field: IndexField) -> str:
+    if form.is_text:
         return field.name
     return field.path or default_path(field.name, shape.names)
 
@@ -168,7 +177,7 @@ def options(index: Index) -> list[str]:
     return args
 
 
-def _attributes(field: IndexField, kind: str) -> list[str]:
+def _attributes(field: IndexField, form: IndexForm) -> list[str]:
     if isinstance(field, VectorField):
         return _vector(field)
     args = [field.type.upper()]
@@ -177,7 +186,7 @@ def _attributes(field: IndexField, kind: str) -> list[str]:
         args += ["WEIGHT", str(weight)]
     if phonetic := getattr(attrs, "phonetic_matcher", None):
         args += ["PHONETIC", phonetic]
-    if isinstance(field, TagField) and (separator := separator_of(field, kind)):
+    if isinstance(field, TagField) and (separator := separator_of(field, form)):
         args += ["SEPARATOR", separator]
     return args + [word for name, word in _FLAGS if getattr(attrs, name, False)]
 

@@ -14,6 +14,7 @@ from bson.int64 import Int64
 
 from syncd.contract.indexes import IndexField
 from syncd.contract.projection import FieldSpec
+from syncd.contract.redis_types import IN_HASH
 from syncd.contract.values import FieldType
 from syncd.errors import ProjectionError, SettingsError
 from syncd.plan.bson_values import CODEC, Function, NoneType, Table, as_is, in_field, type_name
@@ -22,7 +23,7 @@ from syncd.plan.geo import GEO_JSON
 from syncd.plan.misfits import Note, unnoted
 from syncd.plan.moments import looks_like_seconds
 from syncd.plan.reverse import from_hash, from_json
-from syncd.plan.searchable import joiner, label_separator, takes
+from syncd.plan.searchable import joiner, label_separator, takes_json, takes_text
 from syncd.plan.texts import HASH, JSON, JSON_DEPTH, dump_json, json_text, to_hash, to_json
 from syncd.plan.vectors import vector_bytes, vector_list, vector_packer
 
@@ -67,12 +68,12 @@ def hash_field(
     encode = _strict_hash_field(name, spec, hmac_key, null, _joins(spec, entries, note), note)
     if spec.on_error == "letter":
         return encode
-    return _lenient(encode, takes("hash", entries), None if spec.on_error == "omit" else null, spec, note)
+    return _lenient(encode, takes_text(entries), None if spec.on_error == "omit" else null, spec, note)
 
 
 def _joins(spec: FieldSpec, entries: Sequence[IndexField], note: Note) -> dict[type, Function]:
     """How an array becomes labels, where it does."""
-    separator = label_separator("hash", entries)
+    separator = label_separator(IN_HASH, entries)
     joined = separator is not None and spec.type in (None, "string") and not spec.mask
     return {list: joiner(separator, note)} if joined and separator else {}
 
@@ -109,7 +110,7 @@ def json_field(
     if spec.on_error == "letter":
         return encode
     instead = OMIT if spec.on_error == "omit" else null
-    return _lenient(_checked(name, encode), takes("json", entries), instead, spec, note)
+    return _lenient(_checked(name, encode), takes_json(entries), instead, spec, note)
 
 
 def _checked(name: str, encode: JsonEncoder) -> JsonEncoder:

@@ -13,6 +13,7 @@ import orjson
 from syncd.contract.indexed import entries_of
 from syncd.contract.model import Contract
 from syncd.contract.projection import Projection
+from syncd.contract.redis_types import TYPE_RULES
 from syncd.errors import why_unfit
 from syncd.plan.base import ContractPlan
 from syncd.plan.change import Dead, Delta, Drop, Patch, Put, Write
@@ -215,7 +216,7 @@ def _searched(projection: Projection) -> Iterable[list[str | None]]:
     """Where a search index changes what is written of a field."""
     for name, entries in entries_of(projection).items():
         spec = (projection.fields or {}).get(name)
-        kind, separator = projection.type, label_separator(projection.type, entries)
+        kind, separator = projection.type, label_separator(TYPE_RULES[projection.type].index, entries)
         joins = spec is None or (spec.type in (None, "string") and not spec.mask)
         if joins and separator is not None:
             yield [projection.projection, name, "labels", separator]

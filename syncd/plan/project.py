@@ -9,6 +9,7 @@ from bson.datetime_ms import DatetimeMS
 
 from syncd.contract.indexed import entries_of
 from syncd.contract.projection import FieldSpec, FieldTtl, Projection
+from syncd.contract.redis_types import TYPE_RULES
 from syncd.contract.template import template_of
 from syncd.errors import ProjectionError
 from syncd.plan.change import Content, Drop, Put
@@ -37,7 +38,7 @@ def _labels(projection: Projection, misfits: Misfits) -> dict[str, HashEncoder]:
             name, FieldSpec(from_=name), None, entries, misfits.note(projection.projection, name)
         )
         for name, entries in entries_of(projection).items()
-        if label_separator(projection.type, entries)
+        if label_separator(TYPE_RULES[projection.type].index, entries)
     }
 
 

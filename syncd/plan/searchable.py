@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from syncd.contract.indexes import IndexField, TagField, separator_of
+from syncd.contract.redis_types import IndexForm
 from syncd.errors import ProjectionError
 from syncd.plan.geo import check_point
 from syncd.plan.misfits import Note
@@ -19,13 +20,15 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _INFINITY = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 
 
-def takes(kind: str, entries: Sequence[IndexField]) -> Takes:
-    """Whether all these entries of an index take a value, as it is in a projection of this type."""
-    checks = [
-        check for entry in entries if (check := (_OF_HASH if kind == "hash" else _OF_JSON).get(entry.type))
-    ]
-    if kind == "hash":
-        return lambda text: all(check(text) for check in checks)
+def takes_text(entries: Sequence[IndexField]) -> Takes:
+    """Whether all these entries of an index take a value as text."""
+    checks = [check for entry in entries if (check := _OF_TEXT.get(entry.type))]
+    return lambda text: all(check(text) for check in checks)
+
+
+def takes_json(entries: Sequence[IndexField]) -> Takes:
+    """Whether all these entries of an index take a value of JSON."""
+    checks = [check for entry in entries if (check := _OF_JSON.get(entry.type))]
     return lambda value: all(_each(check, to_json(value)) for check in checks)
 
 
@@ -60,7 +63,7 @@ def _is_point(text: Any) -> bool:
     return True
 
 
-_OF_HASH: dict[str, Takes] = {"numeric": _is_numeric_text, "geo": _is_point}
+_OF_TEXT: dict[str, Takes] = {"numeric": _is_numeric_text, "geo": _is_point}
 _OF_JSON: dict[str, Takes] = {
     "numeric": _is_number,
     "geo": _is_point,
@@ -69,10 +72,10 @@ _OF_JSON: dict[str, Takes] = {
 }
 
 
-def label_separator(kind: str, entries: Sequence[IndexField]) -> str | None:
+def label_separator(form: IndexForm | None, entries: Sequence[IndexField]) -> str | None:
     """By what an array is joined, so that a tag index finds each of its elements. JSON has arrays."""
     tags = [entry for entry in entries if isinstance(entry, TagField)]
-    return separator_of(tags[0], kind) if kind == "hash" and tags else None
+    return separator_of(tags[0], form) if form is not None and form.is_text and tags else None
 
 
 def joiner(separator: str, note: Note) -> Callable[[list[Any]], str | bytes]:

@@ -5,11 +5,11 @@ local function merge_key(keys, args, i, key, wanted)
   local expected, mark, base, code = args[i], args[i + 1], args[i + 2], args[i + 3]
   local found, expires, content = look(key, wanted)
   local present = found ~= 'none' and digest(key, found, content, expires) or ''
-  local last = i + 5 + args[i + 4]
-  if present ~= expected then return last, 0 end
+  local last = i + 4 + args[i + 4]
+  if present ~= expected then return last + 1, 0 end
   if code ~= '-' then
-    local _, problem = write[code](key, args, i + 5, found, keys)
-    if problem then return last, problem end
+    local problem = operations[code].write(key, args, i + 5, last, found, keys)
+    if problem then return last + 1, problem end
     found, expires, content = look(key, wanted)
     present = found ~= 'none' and digest(key, found, content, expires) or ''
   end
@@ -21,7 +21,7 @@ local function merge_key(keys, args, i, key, wanted)
   if mark ~= '' and tonumber(redis.call('ZSCORE', keys[3], key)) == tonumber(mark) then
     redis.call('ZREM', keys[3], key)
   end
-  return last, 1
+  return last + 1, 1
 end
 
 -- keys: lease, position, marks, synced, key, ...

@@ -1,15 +1,5 @@
 -- Keys that go to MongoDB: read as they are, compared with what was last synced.
 
--- State of keys that go to MongoDB. How to read each type as a whole; a JSON document as text.
-local whole = {
-  hash = function(key) return redis.call('HGETALL', key) end,
-  string = function(key) return redis.call('GET', key) end,
-  list = function(key) return redis.call('LRANGE', key, 0, -1) end,
-  set = function(key) return redis.call('SMEMBERS', key) end,
-  zset = function(key) return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end,
-  ['ReJSON-RL'] = function(key) return redis.call('JSON.GET', key) end,
-}
-
 local function weight(content)
   if type(content) ~= 'table' then return content and #content or 0 end
   local size = 0
@@ -21,55 +11,18 @@ end
 local function look(key, wanted)
   local found = redis.call('TYPE', key).ok
   if found ~= wanted then return found, -1, false end
-  local content = whole[found](key)
-  -- All fields have expired, and Redis has not got round to removing them.
-  if found == 'hash' and #content == 0 then return 'none', -1, false end
+  local content = types[found].read(key)
+  if not content then return 'none', -1, false end
   return found, redis.call('PEXPIRETIME', key), content
-end
-
--- When these fields of a hash have all expired, in epoch ms; -1 where one of them stays, or Redis does not say.
-local function fields_expire(key, names)
-  local moments, last = redis.pcall('HPEXPIRETIME', key, 'FIELDS', #names, unpack(names)), -1
-  if moments.err then return -1 end
-  for _, moment in ipairs(moments) do
-    if moment < 0 then return -1 end
-    last = math.max(last, moment)
-  end
-  return last
-end
-
--- When a hash without an expiry of its own is gone: with its last field, where all of them expire. One that does not is
--- nearly always the first.
-local SOME_FIELDS = 1000
-
-local function hash_expires(key, content)
-  local last = fields_expire(key, {content[1]})
-  for from = 1, last < 0 and 0 or #content, 2 * SOME_FIELDS do
-    local names = {}
-    for at = from, math.min(from + 2 * SOME_FIELDS, #content) - 1, 2 do names[#names + 1] = content[at] end
-    local moment = fields_expire(key, names)
-    if moment < 0 then return -1 end
-    last = math.max(last, moment)
-  end
-  return last
 end
 
 -- Type, content and expiry of a key as a short text. The same content has the same text on every server, whatever order
 -- it is kept in. Of a type that is not read only the type counts.
 local function digest(key, found, content, expires)
-  local parts = {}
-  if found == 'hash' and content and expires < 0 then expires = hash_expires(key, content) end
-  if type(content) ~= 'table' then
-    parts[1] = content or ''
-  elseif found == 'hash' then
-    for at = 1, #content, 2 do
-      local name, value = content[at], content[at + 1]
-      parts[#parts + 1] = #name .. ':' .. #value .. ':' .. name .. value
-    end
-  else
-    for at, part in ipairs(content) do parts[at] = #part .. ':' .. part end
-  end
-  if found == 'hash' or found == 'set' then table.sort(parts) end
+  local kind, parts = content and types[found], {}
+  if kind and kind.expires and expires < 0 then expires = kind.expires(key, content) end
+  if kind then parts = kind.parts(content) end
+  if kind and kind.unordered then table.sort(parts) end
   return redis.sha1hex(found .. ' ' .. table.concat(parts)):sub(1, 24) .. ':' .. ('%.0f'):format(expires)
 end
 

@@ -1,0 +1,96 @@
+"""What a contract may say of each Redis type. What becomes of it is `plan/types/`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+RedisType: TypeAlias = Literal["hash", "json", "string", "set", "zset", "list", "stream"]
+
+_NUMBERS = {"int", "long", "double", "epoch", "epoch_ms", "epoch_us"}
+_TEXTS = {"bool", "date", "objectId", "uuid", "binary", "json", "vector", "masked"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexForm:
+    """How RediSearch reads keys of a type, of which it knows two."""
+
+    name: str
+    """As FT.CREATE has it."""
+    is_text: bool
+    """Whether fields are text or bytes, found by name; else values of JSON, found by paths."""
+    separator: str | None
+    """Joins an array to labels, unless the contract says otherwise; None where there are arrays."""
+    unfit: Mapping[str, set[str]]
+    """What a type of index field cannot hold. A field without a type is up to the documents."""
+    hides: Mapping[str | None, str]
+    """Values of a field of such a type, or of none, over which a numeric index leaves out the document."""
+
+
+IN_HASH = IndexForm(
+    name="hash",
+    is_text=True,
+    separator=",",
+    unfit={
+        "text": {"vector"},
+        "tag": {"vector"},
+        "numeric": {*_TEXTS, "string", "geo"},
+        "geo": {*_TEXTS, *_NUMBERS, "decimal"},
+    },
+    hides={
+        None: "a date, a NaN or a text",
+        "double": "a NaN",
+        "decimal": "a NaN, or a decimal beyond a double,",
+    },
+)
+IN_JSON = IndexForm(
+    name="json",
+    is_text=False,
+    separator=None,
+    unfit={
+        "text": {*_NUMBERS, "bool", "vector"},
+        "tag": {*_NUMBERS, "vector"},
+        # A decimal is text in JSON, for a double would lose digits.
+        "numeric": {*_TEXTS, "string", "geo", "decimal"},
+        "geo": {*_TEXTS, *_NUMBERS, "decimal"},
+    },
+    hides={None: "a decimal, a date, a NaN or a text", "double": "a NaN or an infinity"},
+)
+
+
+def _has_no_path(name: str) -> bool:
+    """RedisJSON's paths have no escapes, so a name has to fit one kind of quotes."""
+    return "\\" in name or ("'" in name and '"' in name) or name.startswith(" ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TypeRules:
+    """What belongs to a projection of one type."""
+
+    content: Literal["fields", "value", "either"]
+    """What the contract must name."""
+    to_redis: bool = False
+    """Whether documents can become such keys."""
+    appended: bool = False
+    """Whether its entries become documents, one by one; else it is read as a whole."""
+    merged: Literal["fields", "value"] | None = None
+    """The form of it that can go both ways."""
+    index: IndexForm | None = None
+    no_member: Callable[[str], bool] = lambda name: False
+    """Whether a field of this name cannot be written alone."""
+
+
+TYPE_RULES: Mapping[RedisType, TypeRules] = {
+    "hash": TypeRules(content="fields", to_redis=True, merged="fields", index=IN_HASH),
+    "json": TypeRules(
+        content="fields", to_redis=True, merged="fields", index=IN_JSON, no_member=_has_no_path
+    ),
+    "string": TypeRules(content="either", to_redis=True, merged="value"),
+    "set": TypeRules(content="value"),
+    "zset": TypeRules(content="value"),
+    "list": TypeRules(content="value"),
+    "stream": TypeRules(content="fields", appended=True),
+}
+WITH_VALUE = [name for name, rules in TYPE_RULES.items() if rules.content != "fields"]
+INDEXED = [name for name, rules in TYPE_RULES.items() if rules.index is not None]
