@@ -1,6 +1,6 @@
 """The Redis types that syncd knows: a module each, and the one list of them.
 
-`docs/how-to/add-a-redis-type.md` says what belongs to a new one.
+CONTRIBUTING.md says what belongs to a new one.
 """
 
 from __future__ import annotations
