@@ -24,6 +24,7 @@ ALSO_OTHER_THINGS = {"string", "json"}
 """Types of fields are called so as well, and forms of output."""
 OTHER_THINGS = {"output", "spec.type", "field_type"}
 """What is compared with those names and is no Redis type."""
+_OF_A_TYPE = re.compile(r"syncd\.plan\.types\.(?!base$)")
 
 
 def branches(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -39,7 +40,7 @@ def branches(tree: ast.AST) -> Iterator[tuple[int, str]]:
             keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
             if keys and all(key in NAMES for key in keys):
                 yield node.lineno, ast.unparse(node)
-        elif isinstance(node, ast.ImportFrom) and re.match(r"syncd\.plan\.types\.(?!base$)", node.module or ""):
+        elif isinstance(node, ast.ImportFrom) and _OF_A_TYPE.match(node.module or ""):
             yield node.lineno, ast.unparse(node)
 
 

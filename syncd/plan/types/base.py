@@ -12,7 +12,7 @@ on. What a write does in Redis stands in `stores/lua/operations.lua`, and how a 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
@@ -117,6 +117,16 @@ class Merged(Written, Captured):
     @abstractmethod
     def operation(self, sets: Mapping[str, Any], removed: Sequence[str], *, is_there: bool) -> list[Any]:
         """What sets and removes fields of a key, for `syncd_merge`: code, number of operands, operands."""
+
+
+def change(code: str, ttl: Any, sets: Mapping[str, Any], removed: Collection[str]) -> list[Any]:
+    """An operation that changes a part of a key: code, ttl, n, name, value, ..., m, name, ..."""
+    body: list[Any] = [code, ttl, 2 * len(sets)]
+    for pair in sets.items():
+        body += pair
+    body.append(len(removed))
+    body += removed
+    return body
 
 
 @dataclass(frozen=True, kw_only=True)

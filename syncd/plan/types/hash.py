@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from syncd.plan.texts import as_bytes, to_hash
-from syncd.plan.types.base import DataType, Labels, Merged, Names
+from syncd.plan.types.base import DataType, Labels, Merged, Names, change
 
 if TYPE_CHECKING:
     from syncd.plan.change import Content, Put
@@ -46,7 +46,7 @@ class Hash(Merged):
 
     def patch(self, sets: Mapping[str, Any], removed: frozenset[str], ttl: int) -> Sequence[Any]:
         """Code, ttl, number of names and values, name, value, ..., number of names, name, ..."""
-        return _change(ttl, sets, removed)
+        return change("H", ttl, sets, removed)
 
     def differing(self, write: Put, found: Any) -> Names:
         """By the bytes of each field, in any order; a stale field differs as well."""
@@ -81,7 +81,7 @@ class Hash(Merged):
 
     def operation(self, sets: Mapping[str, Any], removed: Sequence[str], *, is_there: bool) -> list[Any]:
         """The same for a key that is there and for one that is not."""
-        code, *operands = _change("0", sets, removed)
+        code, *operands = change("H", "0", sets, removed)
         return [code, len(operands), *operands]
 
 
@@ -89,15 +89,6 @@ def as_text(encoded: Any) -> tuple[str | bytes, bytes]:
     """An encoded field, and its bytes."""
     text = encoded if isinstance(encoded, str | bytes) else str(encoded)
     return text, text.encode() if isinstance(text, str) else text
-
-
-def _change(ttl: Any, sets: Mapping[str, Any], removed: Any) -> list[Any]:
-    body: list[Any] = ["H", ttl, 2 * len(sets)]
-    for pair in sets.items():
-        body += pair
-    body.append(len(removed))
-    body += removed
-    return body
 
 
 def _by_name(reply: list[bytes]) -> dict[bytes, bytes]:

@@ -12,7 +12,7 @@ from syncd.errors import ProjectionError
 from syncd.plan.entry_field import EntryField
 from syncd.plan.redisjson import as_read, double_read
 from syncd.plan.texts import dump_json, json_text, to_json
-from syncd.plan.types.base import Captured, DataType, Labels, Merged, Names, Need
+from syncd.plan.types.base import Captured, DataType, Labels, Merged, Names, Need, change
 
 if TYPE_CHECKING:
     from syncd.plan.change import Content, Put
@@ -76,7 +76,7 @@ class Json(JsonMembers, Merged):
     def patch(self, sets: Mapping[str, Any], removed: frozenset[str], ttl: int) -> Sequence[Any]:
         """Code, ttl, number of paths and texts, path, text, ..., number of paths, path, ... Raises likewise."""
         texts = {f"$.{name}": dump_json(value) for name, value in sets.items()}
-        return ["J", *_change(ttl, texts, [f"$.{name}" for name in removed])]
+        return change("J", ttl, texts, [f"$.{name}" for name in removed])
 
     def differing(self, write: Put, found: Any) -> Names:
         """Member by member, see `_equal`."""
@@ -106,12 +106,8 @@ class Json(JsonMembers, Merged):
             members = (orjson.dumps(name) + b":" + _bytes(text) for name, text in sets.items())
             return ["j", 2, "0", b"{" + b",".join(members) + b"}"]
         paths = {_path(name): text for name, text in sets.items()}
-        body = _change("0", paths, list(map(_path, removed)))
-        return ["J", len(body), *body]
-
-
-def _change(ttl: Any, sets: Mapping[str, Any], removed: Sequence[str]) -> list[Any]:
-    return [ttl, 2 * len(sets), *(part for pair in sets.items() for part in pair), len(removed), *removed]
+        code, *operands = change("J", "0", paths, list(map(_path, removed)))
+        return [code, len(operands), *operands]
 
 
 def _bytes(text: str | bytes) -> bytes:
