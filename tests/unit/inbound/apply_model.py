@@ -6,6 +6,7 @@ by a reader as a promise broken raises AssertionError in the step that does it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from random import Random
 from types import SimpleNamespace
@@ -196,6 +197,9 @@ class World:
         self.taken = reached(stored)
         self.builder = WindowBuilder(self.plan, self.source, self.log.watermarks)  # type: ignore[arg-type]
         self.reads, self.inbox = Reads(self.log.watermarks), []
+        self.on_the_way: deque[tuple[Any, Any]] = deque()
+        """Calls without an answer, each with the one that it follows."""
+        self.sent = self.applied = None
         self.swept = stored.phase == STREAM
         self.cursor = stored.left[0].bounds[0] if 0 in stored.left else None
         self.is_read = 0 not in stored.left or stored.phase != SNAPSHOT
@@ -205,13 +209,22 @@ class World:
     def crash(self) -> None:
         """The daemon dies: what was sent before is applied as far as Redis got."""
         self.crashes += 1
-        for call in list(self.log._in_flight):
-            if self.random.random() < 0.5 or self._say(call)[0] is not Answer.APPLIED:
+        for _ in range(len(self.on_the_way)):
+            if self.random.random() < 0.5:
                 break
+            self._say()
         self.start()
 
-    def _say(self, call: Any) -> tuple[Answer, Any]:
-        return self.target.apply(call.payload, self._versions(call), call.after)
+    def _say(self) -> tuple[Answer, Any]:
+        """What Redis does with the first call that it has not answered."""
+        call, follows = self.on_the_way[0]
+        self.on_the_way.rotate(-1)
+        if follows is not self.applied:
+            return Answer.LEFT_OUT, ()
+        said = self.target.apply(call.payload, self._versions(call), call.after)
+        if said[0] is Answer.APPLIED:
+            self.applied = call
+        return said
 
     def _versions(self, call: Any) -> dict[str, int]:
         """What a removal shows, of each document of a call."""
@@ -239,20 +252,22 @@ class World:
                     self.log.built(call, draft.writes, draft.covers)
             elif do is Do.SEND:
                 self.log.launched(call)
+                self.on_the_way.append((call, self.sent))
+                self.sent = call
             else:
                 self._receive(call)
-            assert len(self.log._in_flight) <= MOST_IN_FLIGHT
+            assert len(self.on_the_way) <= MOST_IN_FLIGHT
             assert self.log.watermarks.horizon >= self.horizon, "the horizon went back"
             self.horizon = self.log.watermarks.horizon
 
     def _receive(self, call: Any) -> None:
-        if self.log._refused:
-            self.log.answered(Answer.LEFT_OUT)
-            return
-        answer, refusals = self._say(call)
+        answer, refusals = self._say()
+        self.on_the_way.pop()
         assert self.log.answered(answer, refusals) is call
         if answer is Answer.APPLIED:
             self._check_confirmed()
+        else:
+            self.sent = self.applied  # the next call follows this one
 
     def _check_confirmed(self) -> None:
         """nothing_lost: what is confirmed shows, or is a dead letter."""
