@@ -64,8 +64,10 @@ def types_fit_the_capture(contracts: Sequence[LoadedContract]) -> Iterator[Probl
             elif not rules.appended and appends:
                 what = f"`type: {projection.type}` cannot be appended from"
                 yield contract.problem(path, what, "write type: stream, or capture: outbox or keyspace")
-            elif not rules.appended and not rules.to_redis and inbound:
-                what = f"`type: {projection.type}` only goes {_TURNED}"
+            elif not appends and not (rules.to_redis if inbound else rules.captured):
+                what = (
+                    f"`type: {projection.type}` only goes {_TURNED if inbound else 'from MongoDB to Redis'}"
+                )
                 yield contract.problem(path, what, "write type: json, which holds arrays")
 
 

@@ -72,8 +72,10 @@ class TypeRules:
     """What the contract must name."""
     to_redis: bool = False
     """Whether documents can become such keys."""
+    captured: bool = False
+    """Whether such a key, read as a whole, can become a document."""
     appended: bool = False
-    """Whether its entries become documents, one by one; else it is read as a whole."""
+    """Whether its entries become documents, one by one."""
     merged: Literal["fields", "value"] | None = None
     """The form of it that can go both ways."""
     index: IndexForm | None = None
@@ -82,14 +84,14 @@ class TypeRules:
 
 
 TYPE_RULES: Mapping[RedisType, TypeRules] = {
-    "hash": TypeRules(content="fields", to_redis=True, merged="fields", index=IN_HASH),
+    "hash": TypeRules(content="fields", to_redis=True, captured=True, merged="fields", index=IN_HASH),
     "json": TypeRules(
-        content="fields", to_redis=True, merged="fields", index=IN_JSON, no_member=_has_no_path
+        content="fields", to_redis=True, captured=True, merged="fields", index=IN_JSON, no_member=_has_no_path
     ),
-    "string": TypeRules(content="either", to_redis=True, merged="value"),
-    "set": TypeRules(content="value"),
-    "zset": TypeRules(content="value"),
-    "list": TypeRules(content="value"),
+    "string": TypeRules(content="either", to_redis=True, captured=True, merged="value"),
+    "set": TypeRules(content="value", captured=True),
+    "zset": TypeRules(content="value", captured=True),
+    "list": TypeRules(content="value", captured=True),
     "stream": TypeRules(content="fields", appended=True),
 }
 WITH_VALUE = [name for name, rules in TYPE_RULES.items() if rules.content != "fields"]

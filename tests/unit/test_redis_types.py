@@ -115,7 +115,7 @@ def test_what_a_contract_may_say_has_a_form(name: str) -> None:
         assert (form is not None) is (rules.content in (content, "either"))
         if form is not None:
             assert isinstance(form, Written) is rules.to_redis
-            assert isinstance(form, Captured) is not rules.appended
+            assert isinstance(form, Captured) is rules.captured
             assert isinstance(form, Merged) is (rules.merged == content)
 
 

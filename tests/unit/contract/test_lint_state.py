@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from syncd.contract.redis_types import TYPE_RULES, TypeRules
 from tests.unit.contract.contracts import contract, load, projection, told
 
 SYNC = "sync: {direction: redis_to_mongo, capture: outbox}\n"
@@ -77,6 +80,13 @@ def test_what_fits_passes(tmp_path: Path) -> None:
     keyspace = "sync: {direction: redis_to_mongo, capture: keyspace, on_expire: delete}\n"
     (loaded,) = load(tmp_path, state(type="json", sync=keyspace))
     assert loaded.contract.captures_state
+
+
+def test_a_type_that_is_only_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A contract cannot take a type the way that it does not go."""
+    written = replace(TYPE_RULES["hash"], captured=False)
+    monkeypatch.setitem(cast("dict[str, TypeRules]", TYPE_RULES), "hash", written)
+    assert "a.yaml:10:11: `type: hash` only goes from MongoDB to Redis" in told(tmp_path, state())[0]
 
 
 WRONG = {
