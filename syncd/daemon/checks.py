@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from syncd import telemetry
 from syncd.contract.model import Reconcile
 from syncd.errors import StoreError, TransientError
+from syncd.lanes.situation import State
 from syncd.plan.base import ContractPlan
 from syncd.reconcile.check import Order
 from syncd.reconcile.kinds import new_check
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from apscheduler.schedulers.background import BackgroundScheduler
 
 SCHEDULE, MISSED, ASKED = "schedule", "missed", "asked"
-COMING_UP = frozenset({"starting", "snapshot", "catching_up", "waiting"})
-"""States of a lane after which there will be something to compare."""
-AWAY = frozenset({"standby", "paused", "failed", "stopped"})
 MISSED_AFTER_S = 5.0
 """How long a check waits that was due before a start, or that an election ended; and again while the lane comes up."""
 STOP_S = 10.0
@@ -120,7 +118,7 @@ class Checks:
         plan, lane = self._plans.get(contract), self._lane_of(contract)
         if plan is None or lane is None or (wanted := plan.contract.reconcile) is None:
             return
-        if lane.status.state in COMING_UP:
+        if lane.state.comes_up:
             self._again(contract, self._missed)
             return
         try:
@@ -134,7 +132,7 @@ class Checks:
                 self._run(contract, MISSED)
 
     def _make_up(self, contract: str) -> None:
-        if (lane := self._lane_of(contract)) is not None and lane.status.state in COMING_UP:
+        if (lane := self._lane_of(contract)) is not None and lane.state.comes_up:
             self._again(contract, self._make_up)
         else:
             self._run(contract, MISSED)
@@ -151,8 +149,8 @@ class Checks:
     def _why_not(self, contract: str) -> str:
         """Why a check would be of no use here; empty where it would."""
         lane = self._lane_of(contract)
-        state = lane.status.state if lane is not None else "stopped"
-        return "" if state == "live" else f"the lane of {contract} is {state}, not live"
+        state = lane.state if lane is not None else State.STOPPED
+        return "" if state is State.LIVE else f"the lane of {contract} is {state.shown}, not live"
 
     def _run(self, contract: str, reason: str, repair: bool | None = None) -> None:
         """A job: one check, whatever becomes of it."""
@@ -199,8 +197,8 @@ class Checks:
             nonlocal told
             telemetry.check_progress(plan.name, check.report.documents - told)
             told = check.report.documents
-            if (state := lane.status.state) in AWAY:
-                return f"the lane is {state}"
+            if (state := lane.state).is_away:
+                return f"the lane is {state.shown}"
             return _quiet(hours)
 
         stores = self._mongo, self._redis

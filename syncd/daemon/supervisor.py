@@ -19,12 +19,14 @@ from syncd.errors import SettingsError
 from syncd.executors.pool import pool_of
 from syncd.inbound.hub import StreamHub
 from syncd.inbound.lane import Lane
+from syncd.lanes.context import Common
 from syncd.lanes.lane import BaseLane
 from syncd.plan.append import AppendPlan
 from syncd.plan.base import ContractPlan
 from syncd.plan.claims import Templates, templates_of
 from syncd.plan.compile import Plan
 from syncd.plan.kinds import compile_any
+from syncd.plan.partition import Partition
 from syncd.plan.state import StatePlan
 from syncd.plan.twoway import TwoWayPlan
 from syncd.reconcile.kinds import has_checks
@@ -103,6 +105,7 @@ class Supervisor:
         self._requests = RequestBoard(self._redis)
         self._pool = pool_of(settings)
         self._leases = Leases(self._redis, new_owner(), settings.lease_ttl)
+        self._common = Common(self._mongo, self._redis, self._leases, settings, self._requests)
         self.contracts = ContractsStatus()
         self._lanes: dict[str, BaseLane] = {}
         self._checks = Checks(self._mongo, self._redis, settings, self._lanes.get)
@@ -153,16 +156,17 @@ class Supervisor:
         return Changes(started, changed, stopped)
 
     def _lane(self, plan: ContractPlan) -> BaseLane:
-        common = self._mongo, self._redis, self._leases, self._settings
+        common = self._common
         if isinstance(plan, AppendPlan):
-            return AppendLane(plan, *common, self._requests)
+            return AppendLane(plan, common)
         if isinstance(plan, StatePlan):
             listens = plan.contract.sync.capture == "keyspace"
-            return (KeyspaceLane if listens else StateLane)(plan, *common, self._requests)
+            return (KeyspaceLane if listens else StateLane)(plan, common)
         if isinstance(plan, TwoWayPlan):
-            return TwoWayLane(plan, *common, self._hub, self._requests)
+            return TwoWayLane(plan, common, self._hub)
         assert isinstance(plan, Plan)
-        return Lane(plan, *common, self._hub, self._requests, self._pool)
+        partition = Partition(*self._settings.partition_numbers)
+        return Lane(plan, common, self._hub, self._pool, partition)
 
     def refuse(self, problems: list[str]) -> None:
         """Note that an edit did not pass; what runs goes on."""

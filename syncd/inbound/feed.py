@@ -17,6 +17,7 @@ from syncd.inbound.member import Member
 from syncd.inbound.status import LaneStatus
 from syncd.inbound.stream import AWAIT_MS, Batch, ChangeStream
 from syncd.inbound.watermarks import Watermarks
+from syncd.lanes.state import LaneState
 from syncd.plan.compile import Plan
 from syncd.stores.mongo import Document
 from syncd.stores.quiet import Quiet
@@ -41,6 +42,7 @@ class Feed:
         event: Document | None,
         watermarks: Watermarks,
         status: LaneStatus,
+        state: LaneState,
         hub: StreamHub | None,
         inbox: queue.SimpleQueue[Any],
         quiet: Quiet | None,
@@ -50,7 +52,8 @@ class Feed:
         `quiet`: how to find what can be left out; `check` raises where MongoDB's history is another one by now."""
         self._plan, self._stream, self._event = plan, stream, event
         self._quiet, self._check = quiet, check
-        self._watermarks, self._status, self._hub, self._inbox = watermarks, status, hub, inbox
+        self._watermarks, self._status, self._state = watermarks, status, state
+        self._hub, self._inbox = hub, inbox
         self._member: Member | None = None
         self._closed = False
         self._calm()
@@ -99,7 +102,7 @@ class Feed:
             member = self._member = Member(self._plan, last.token, self._event, self._inbox)
             if self._hub.join(member):
                 return self._share(member)
-        return self._stream.next(AWAIT_MS if self._status.state == "live" else BRIEF_MS)
+        return self._stream.next(AWAIT_MS if self._state.is_live else BRIEF_MS)
 
     def _check_open(self) -> None:
         """What ends a stream is an event, and the run with it. A lane must not wait for one that never comes."""
@@ -111,7 +114,7 @@ class Feed:
 
     def _is_quiet(self, count: int) -> bool:
         self._count += count
-        if self._count > QUIET_EVENTS or self._status.state != "live":
+        if self._count > QUIET_EVENTS or not self._state.is_live:
             self._calm()
         return time.monotonic() - self._since > QUIET_S
 

@@ -5,25 +5,23 @@ from __future__ import annotations
 import time
 
 from syncd import telemetry
+from syncd.inbound.context import StreamContext
 from syncd.inbound.digests import DigestKeeper
 from syncd.inbound.index import Indexes
 from syncd.inbound.pipeline import Pipeline
 from syncd.inbound.repair import Repairs, ReplayUnit
-from syncd.inbound.status import LaneStatus
 from syncd.inbound.units import Step
 from syncd.inbound.watermarks import Watermarks
-from syncd.plan.compile import Plan
+from syncd.lanes.situation import State
 from syncd.plan.keys import decode_key_value, is_ident
 from syncd.stores.claims import count_foreign
 from syncd.stores.deadletters import count_dead_letters, replays_done, requested_replays
-from syncd.stores.history import History, Witness
+from syncd.stores.history import Witness
 from syncd.stores.key_maps import KeyMaps
 from syncd.stores.layout import survey
 from syncd.stores.lookup import Lookup
-from syncd.stores.mongo import MongoStore
-from syncd.stores.position import SNAPSHOT, STREAM, ControlKeys
-from syncd.stores.redis import RedisStore
-from syncd.stores.requests import RequestBoard, answers_position, request_snapshot, wants_snapshot
+from syncd.stores.position import SNAPSHOT, STREAM
+from syncd.stores.requests import answers_position, request_snapshot, wants_snapshot
 from syncd.stores.times import token_time
 
 EVERY_S = 1.0
@@ -42,23 +40,18 @@ class Housekeeper:
 
     def __init__(
         self,
-        plan: Plan,
-        mongo: MongoStore,
-        redis: RedisStore,
+        context: StreamContext,
         pipeline: Pipeline,
         indexes: Indexes,
-        status: LaneStatus,
         lookup: Lookup,
         watermarks: Watermarks,
-        requests: RequestBoard,
-        control: ControlKeys,
         digests: DigestKeeper | None,
-        history: History,
     ) -> None:
-        self._plan, self._mongo, self._redis = plan, mongo, redis
-        self._pipeline, self._indexes, self._status = pipeline, indexes, status
-        self._lookup, self._watermarks, self._requests, self._control = lookup, watermarks, requests, control
-        self._digests, self._history = digests, history
+        plan, redis, control = context.plan, context.redis, context.control
+        self._plan, self._mongo, self._redis, self._control = plan, context.mongo, redis, control
+        self._status, self._state, self._requests = context.status, context.state, context.requests
+        self._pipeline, self._indexes, self._lookup, self._watermarks = pipeline, indexes, lookup, watermarks
+        self._digests, self._history = digests, context.hub.history
         self._witness: Witness | None = None
         self._repairs = Repairs(plan, redis, control, pipeline, lookup, watermarks)
         self._maps = KeyMaps(redis, control)
@@ -84,8 +77,7 @@ class Housekeeper:
             if answers_position(self._redis, self._control):
                 self._pipeline.apply(Step())
                 self._pipeline.drain()
-        is_live = self._status.state == "live"
-        if self._digests is not None and is_live and self._digests.keep(self._pipeline):
+        if self._digests is not None and self._state.is_live and self._digests.keep(self._pipeline):
             self._next = min(self._next, now + SOON_S)
         self._look_at_indexes()
         if now - self._looked > LOOK_S:
@@ -135,7 +127,7 @@ class Housekeeper:
 
     def _commit_idle(self, now: float) -> None:
         # A restart must not go once more through what a long oplog holds of others.
-        every = SCAN_COMMIT_S if self._status.state == "catching_up" else IDLE_COMMIT_S
+        every = SCAN_COMMIT_S if self._state.state is State.CATCHING_UP else IDLE_COMMIT_S
         if (window := self._mongo.oplog_window()) is not None:
             self._status.oplog(*window)
             # A quarter of a short window leaves time for a restart.

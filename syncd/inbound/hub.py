@@ -20,8 +20,7 @@ from syncd import telemetry
 from syncd.errors import FatalError, SyncdError, TransientError, UnknownError
 from syncd.inbound.member import Member, order
 from syncd.inbound.shared import stages, with_document
-from syncd.inbound.status import LaneStatus
-from syncd.inbound.stream import AWAIT_MS, MAX_EVENTS, Batch, RawStream
+from syncd.inbound.stream import AWAIT_MS, Batch, RawStream, is_drained
 from syncd.inbound.window import DATA_OPS
 from syncd.stores.history import History
 from syncd.stores.mongo import Document, MongoStore
@@ -35,8 +34,6 @@ RETRY_S = 30.0
 """After an error a database gets no shared stream for so long. Without the rights for it, none any more."""
 FIRST_MS = 10
 """How long the first reply may wait: until then lanes have nothing from here."""
-DRAINED_S = 2.0
-"""A reply whose last change is no older than this leaves nothing behind."""
 
 
 class StreamHub:
@@ -176,7 +173,7 @@ class SharedStream(threading.Thread):
                 self._give_back(event)
         for collection, events in changes.items():
             self._offer(self._by_collection[collection], events, mark)
-        if proof and time.monotonic() >= self._proof and _is_drained(batch):
+        if proof and time.monotonic() >= self._proof and is_drained(batch):
             self._proof = time.monotonic() + AWAIT_MS / 1000
             for collection, members in self._by_collection.items():
                 if collection not in changes:
@@ -205,10 +202,3 @@ class SharedStream(threading.Thread):
             self._mark = token
             return token
         return None if self._mark is None else mark_at(self._mark, token_time(token))
-
-
-def _is_drained(batch: Batch) -> bool:
-    events = batch.events
-    if not events:
-        return batch.is_proof
-    return len(events) < MAX_EVENTS and LaneStatus.age_of(events[-1]) < DRAINED_S

@@ -6,7 +6,6 @@ Everything that matters is in Redis: a run begins by reading the position and ca
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,100 +13,81 @@ from typing import Any
 
 from syncd import telemetry
 from syncd.errors import CollectionGoneError
-from syncd.executors.pool import Pool
 from syncd.inbound.apply_log import ApplyLog
+from syncd.inbound.context import StreamContext
 from syncd.inbound.copier import Chunk, Copier, Cut, RangeEnd, Reads, Ready
 from syncd.inbound.copies import units_of
 from syncd.inbound.digests import DigestKeeper
 from syncd.inbound.feed import Feed
 from syncd.inbound.housekeeping import Housekeeper
-from syncd.inbound.hub import StreamHub
 from syncd.inbound.index import Indexes
 from syncd.inbound.operations import Operations
 from syncd.inbound.pipeline import Pipeline
 from syncd.inbound.snapshot import Ghosts, NextPhase, SnapshotReader, beginning
 from syncd.inbound.sources import Failure, Source
-from syncd.inbound.status import LaneStatus
 from syncd.inbound.strangers import Strangers
-from syncd.inbound.stream import MAX_EVENTS, Batch, ChangeStream
+from syncd.inbound.stream import Batch, ChangeStream, is_drained
 from syncd.inbound.units import Step, Unit, WindowUnit
 from syncd.inbound.window import DATA_OPS, Window, WindowBuilder
 from syncd.inbound.writer import Writer
-from syncd.plan.compile import Plan
-from syncd.plan.types import redis_type
-from syncd.settings import Settings
+from syncd.lanes.events import (
+    CaughtUp,
+    Confirm,
+    Confirmed,
+    Copied,
+    CopyAsked,
+    Entered,
+    LargeChangePassed,
+    SweepBegan,
+)
 from syncd.stores.differing import Differing
 from syncd.stores.digests import Digests, can_be_kept
-from syncd.stores.lease import Lease
 from syncd.stores.lookup import Lookup
-from syncd.stores.mongo import Document, MongoStore, translated
+from syncd.stores.mongo import Document, translated
 from syncd.stores.position import (
     ADOPT,
+    DIGEST,
     SNAPSHOT,
     STREAM,
     SWEEP,
-    ControlKeys,
     Position,
     allowed,
     load_position,
 )
 from syncd.stores.quiet import Quiet
-from syncd.stores.redis import RedisStore
-from syncd.stores.requests import RequestBoard
 from syncd.stores.times import Moment, token_time
 
-DRAINED_LAG_S = 2.0
-"""A stream that never pauses counts as caught up when its last change is no older than this."""
 _STRUCTURE = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
 
 
 class LaneRun:
     """Moves one contract's changes while the lease lasts. Used once, by one thread.
 
-    `thin`: take the stream without the fields of documents, until a change has passed that is larger than an event
-    may be.
+    What happens is told to the lane's state, which says when the lane is live, and when the run is over.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        mongo: MongoStore,
-        redis: RedisStore,
-        lease: Lease,
-        settings: Settings,
-        status: LaneStatus,
-        stop: threading.Event,
-        hub: StreamHub,
-        requests: RequestBoard,
-        control: ControlKeys,
-        pool: Pool | None,
-        *,
-        thin: bool,
-    ) -> None:
-        self._plan, self._mongo, self._redis = plan, mongo, redis
-        self._lease, self._settings, self._status, self._stop = lease, settings, status, stop
-        self._hub, self._requests, self._control, self._pool = hub, requests, control, pool
-        self._lookup = Lookup(mongo, plan, control.partition)
-        self._indexes = Indexes(plan, redis, self._control)
-        self._digests = Digests(redis, control)
+    def __init__(self, context: StreamContext) -> None:
+        self._context, self._plan, self._control = context, context.plan, context.control
+        self._mongo, self._redis, self._lease = context.mongo, context.redis, context.lease
+        self._settings, self._status, self._state = context.settings, context.status, context.state
+        self._hub = context.hub
+        self._lookup = Lookup(self._mongo, self._plan, self._control.partition)
+        self._indexes = Indexes(self._plan, self._redis, self._control)
+        self._digests = Digests(self._redis, self._control)
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._sources: list[Source] = []
         self._feed: Feed | None = None
-        self._writer = Writer(redis, self._control, lease)
-        self._strangers = Strangers(plan, redis, control, lease)
-        self._removals = telemetry.Removals(plan.name)
-        self._thin = thin
-        self._again = False
+        self._writer = Writer(self._redis, self._control, self._lease)
+        self._strangers = Strangers(self._plan, self._redis, self._control, self._lease)
+        self._removals = telemetry.Removals(self._plan.name)
+        self._thin = not self._state.now.takes_fields
         self._snapshot_started = 0.0
-        self.progressed = False
-        """Whether this run moved the position at all."""
-        self.was_live = False
 
     def run(self) -> None:
-        """Work until `stop` is set (then everything is committed) or an error ends the run."""
+        """Work until the lane is told to stop (then everything is committed), the run is over, or an error ends it."""
         try:
             self._start()
-            while not (self._stop.is_set() or self._again):
+            while not (self._context.halt.is_set() or self._state.is_over):
                 self._step()
             self._finish()
         finally:
@@ -119,7 +99,7 @@ class LaneRun:
             self._removals.tell(now=True)
 
     def wake(self) -> None:
-        """Make a run that waits look at `stop` at once. Called by another thread."""
+        """Make a run that waits see at once that it is to end. Called by another thread."""
         self._inbox.put((None, None))
 
     def _start(self) -> None:
@@ -151,15 +131,12 @@ class LaneRun:
             # Before any document is read: what changes from here on is in the stream.
             self._pipeline.apply(Step())
             self._pipeline.drain()
-        if position.phase != STREAM:
-            self._start_snapshot(position, reason)
-        else:
-            self._status.enter("catching_up", reason=reason)
+        self._enter(position, reason)
         # The filter of a partition is its own stream's.
         hub = self._hub if self._control.partition.is_whole and not self._thin else None
         quiet = None if fresh else Quiet(self._mongo, *self._plan.namespace)
         self._feed = Feed(
-            self._plan, stream, position.event, self._watermarks, self._status, hub, self._inbox, quiet,
+            self._plan, stream, position.event, self._watermarks, self._status, self._state, hub, self._inbox, quiet,
             lambda event: self._require(self._pipeline.confirmed, stream, event),
         )  # fmt: skip
         # What a person asked for meanwhile comes first: a lane may be here because its dead letters are too many.
@@ -175,7 +152,7 @@ class LaneRun:
             # They go with the sweep of a copy.
             position.token = None
             position.next = allowed(ADOPT, self._plan.fingerprint)
-        self._strangers.note(position.owned, self._stop)
+        self._strangers.note(position.owned, self._context.halt)
 
     def _build(self, position: Position) -> None:
         log: ApplyLog[Unit, Operations] = ApplyLog(position)
@@ -188,11 +165,9 @@ class LaneRun:
             self._plan, self._control, self._writer, log, self._settings.batch_writes, self._seen,
             self._removals, keeper.noted if keeper else None,
         )  # fmt: skip
-        self._live_at = position.mark
         self._house = Housekeeper(
-            self._plan, self._mongo, self._redis, self._pipeline, self._indexes, self._status,
-            self._lookup, watermarks, self._requests, self._control, keeper, self._hub.history,
-        )  # fmt: skip
+            self._context, self._pipeline, self._indexes, self._lookup, watermarks, keeper
+        )
 
     @property
     def _by_digests(self) -> bool:
@@ -206,22 +181,25 @@ class LaneRun:
         if not is_sure and event is not None:
             stream.require(event)
 
-    def _start_snapshot(self, position: Position, reason: str) -> None:
-        # Keys of a projection that changed its type hold the old type until their document comes by.
-        self._writer.also = ",".join(sorted({redis_type(kind) for _, _, kind in position.owned}))
+    def _enter(self, position: Position, reason: str) -> None:
+        phase = position.phase
+        self._state.tell(Entered(phase in (SNAPSHOT, DIGEST), phase == SWEEP, position.mark, reason))
+        if phase != STREAM:
+            self._snapshot_started = time.monotonic()
+            telemetry.snapshot_started(self._plan.name, self._estimate(), position.copied, reason)
+            self._fetch("snapshot", self._reader().items(position))
+
+    def _reader(self) -> SnapshotReader:
         reads = Reads(self._watermarks)
         copier = Copier(
-            self._plan, self._mongo, self._lookup, self._control.partition, self._watermarks, reads, self._pool,
+            self._plan, self._mongo, self._lookup, self._control.partition, self._watermarks, reads,
+            self._context.pool,
             self._settings.chunk_documents, digests=self._by_digests,
         )  # fmt: skip
-        reader = SnapshotReader(
+        return SnapshotReader(
             self._plan, self._lookup, reads, copier, self._redis, self._control, self._indexes,
             self._differing if self._by_digests else None, self._strangers, self._estimate,
         )  # fmt: skip
-        self._snapshot_started = time.monotonic()
-        self._status.enter("snapshot", reason=reason)
-        telemetry.snapshot_started(self._plan.name, self._estimate(), position.copied, reason)
-        self._fetch("snapshot", reader.items(position))
 
     def _differing(self, after: Moment) -> Differing:
         return Differing(self._mongo, self._plan, self._lookup, self._digests, after)
@@ -261,8 +239,8 @@ class LaneRun:
         self._status.confirmed(self._pipeline.confirmed)
         self._count_letters()
         self._removals.tell()
-        if self._house.due:
-            self._again = self._house.keep() or self._again
+        if self._house.due and self._house.keep():
+            self._state.tell(CopyAsked())
 
     def _handle(self, item: Any) -> None:
         if isinstance(item, Batch):
@@ -270,7 +248,8 @@ class LaneRun:
         elif isinstance(item, Chunk | Ready | Cut | RangeEnd | Ghosts):
             for unit in units_of(self._plan, item, self._log, lambda: self._documents_a_call):
                 self._pipeline.apply(unit)
-                self.progressed = self.progressed or not isinstance(item, Ghosts)
+                if not isinstance(item, Ghosts):
+                    self._state.progressed()
             telemetry.snapshot_progress(self._plan.name, self._pipeline.position.copied)
         elif isinstance(item, NextPhase):
             self._next_phase(item.phase)
@@ -305,29 +284,24 @@ class LaneRun:
             whole = at == len(events)
             window = Window(part, batch.token if whole else last, batch.time if whole else token_time(last))
             self._pipeline.apply(WindowUnit(window, self._builder))
-            self.progressed = True
+            self._state.progressed()
         if events and self._thin:
-            self._again = True  # past the large change: back to events with their fields
+            self._state.tell(LargeChangePassed())
         if not events:
             self._pipeline.drain()
             # Nothing to write: the position moves in memory, and is stored with the next write or after a while.
             self._log.idle(batch.token, batch.time)
-        drained = batch.is_proof if not events else self._is_at_the_end(events)
+        drained = is_drained(batch)
         if not events:
             self._status.heard()
         if not events and drained:
             self._status.fresh_now()
             if self._keeper is not None:
                 self._keeper.drained(batch.reached)
-        if drained and self._status.state == "catching_up" and batch.reached >= self._live_at:
+        if drained and Confirm() in self._state.tell(CaughtUp(batch.reached)).actions:
             self._pipeline.drain()
             self._lease.confirm()  # it may have gone while the stream was opened
-            self._status.enter("live")
-        self.was_live = self.was_live or self._status.state == "live"
-
-    def _is_at_the_end(self, events: list[Document]) -> bool:
-        lag = self._status.lag()
-        return len(events) < MAX_EVENTS and lag is not None and lag < DRAINED_LAG_S
+            self._state.tell(Confirmed())
 
     def _seen(self, unit: Unit) -> None:
         if not isinstance(unit, WindowUnit):
@@ -343,15 +317,15 @@ class LaneRun:
         if phase == STREAM:
             self._pipeline.apply(Step(phase=phase, left={}, owned=self._plan.owned, next=SWEEP))
             self._pipeline.drain()
-            self._writer.also = ""
-            self._live_at = self._pipeline.position.mark
             seconds = time.monotonic() - self._snapshot_started
             telemetry.snapshot_finished(
                 self._plan.name, self._pipeline.position.copied, seconds, self._pipeline.swept
             )
-            self._status.enter("catching_up", reason="snapshot finished")
-        else:
-            self._pipeline.apply(Step(phase=phase))
+            self._state.tell(Copied(self._pipeline.position.mark))
+            return
+        self._pipeline.apply(Step(phase=phase))
+        if phase == SWEEP:
+            self._state.tell(SweepBegan())
 
     def _finish(self) -> None:
         """Commit what is done, exactly: an unfinished snapshot stays unfinished."""

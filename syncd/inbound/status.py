@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from syncd import telemetry
+from syncd.inbound.stream import age_of
 from syncd.lanes.status import UNKNOWN, BaseStatus
 from syncd.plan.partition import WHOLE, Partition
 from syncd.stores.position import STREAM, Position
@@ -43,7 +44,7 @@ class LaneStatus(BaseStatus):
         wall = events[-1].get("wallTime")
         if wall is not None:
             self._fresh_at = wall / 1000
-            telemetry.END_TO_END.labels(self.contract).observe(max(0.0, self.age_of(events[0])))
+            telemetry.END_TO_END.labels(self.contract).observe(max(0.0, age_of(events[0])))
 
     def searched(self, indexes: list[dict[str, Any]], complaint: str) -> None:
         """What the indexes are like; `complaint`: why searches do not find what they should."""
@@ -53,12 +54,6 @@ class LaneStatus(BaseStatus):
     def complaint(self) -> str:
         """Why the lane is not ready; empty when it is."""
         return super().complaint or (self._unsearchable if self.state == "live" else "")
-
-    @staticmethod
-    def age_of(event: dict[str, Any]) -> float:
-        """Seconds since a change was written, by the two machines' clocks."""
-        wall = event.get("wallTime")
-        return 0.0 if wall is None else time.time() - wall / 1000
 
     def fresh_now(self) -> None:
         """Redis has confirmed all that MongoDB had, and MongoDB says that there is nothing more."""

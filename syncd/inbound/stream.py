@@ -36,6 +36,8 @@ MAX_EVENTS = 2000
 BEHIND_S = 10
 """A reply without events whose token is further behind MongoDB's own time is no proof that there are none: a majority
 is missing, or the server has not come to the end."""
+DRAINED_S = 2.0
+"""A stream that never pauses counts as read to its end when its last change is no older than this."""
 LOOK_MS, LOOKS = 20_000, 3
 """How long, and how often, a change is looked for that must be the first of a stream."""
 
@@ -61,6 +63,19 @@ class Batch:
     def reached(self) -> Moment:
         """The time that the server had looked at when it answered."""
         return token_time(self.token)
+
+
+def age_of(event: Document) -> float:
+    """Seconds since a change was written, by the two machines' clocks."""
+    wall = event.get("wallTime")
+    return 0.0 if wall is None else time.time() - wall / 1000
+
+
+def is_drained(batch: Batch) -> bool:
+    """Whether nothing, or nearly nothing, is behind it at present."""
+    if not batch.events:
+        return batch.is_proof
+    return len(batch.events) < MAX_EVENTS and age_of(batch.events[-1]) < DRAINED_S
 
 
 class RawStream:

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from syncd.errors import InvariantError, StoreError, TransientError
 from syncd.inbound.operations import Operations
+from syncd.plan.types import redis_type
 from syncd.stores.lease import Lease, fenced, newer_protocol
 from syncd.stores.position import ControlKeys, Position
 from syncd.stores.redis import RedisStore, translate
@@ -47,6 +48,14 @@ IDLE_S = 2.0
 """After which a lane gives its connection back to those that all lanes share."""
 
 
+def _also(position: Position) -> str:
+    """Further Redis types that a whole write may replace: while a copy runs, keys of a projection that changed its type
+    hold the old type until their document comes by."""
+    if not position.is_copying:
+        return ""
+    return ",".join(sorted({redis_type(kind) for _, _, kind in position.owned}))
+
+
 class Writer:
     """Sends batches. Each `send` has its `receive`, in the same order, so that work can be done while Redis answers.
 
@@ -64,8 +73,6 @@ class Writer:
         self._asked = self._answered = self._link_s = 0.0
         self.call_s: float | None = None
         """How long Redis took for the last call, without the way; None where the reply was there before we looked."""
-        self.also = ""
-        """Further Redis types that a whole write may replace, while a projection changes its type."""
 
     def send(self, operations: Operations, position: Position) -> None:
         """Send one call: all operations and the position behind them."""
@@ -74,7 +81,7 @@ class Writer:
         fields = [*position.encoded(), "call", number]
         control = self._control
         keys = [control.lease, control.position, control.dead, control.stale, *operations.keys]
-        head = [self._lease.value, self._lease.ttl_ms, self.also, operations.rows(), self._sent]
+        head = [self._lease.value, self._lease.ttl_ms, _also(position), operations.rows(), self._sent]
         head += [len(fields), *fields]
         command = self.store.functions.command("syncd_apply", keys, head + operations.args)
         try:

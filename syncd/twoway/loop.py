@@ -9,6 +9,8 @@ from typing import Any
 
 from syncd import telemetry
 from syncd.errors import LettersFullError
+from syncd.lanes.events import Merged
+from syncd.lanes.state import LaneState
 from syncd.plan.twoway import TwoWayPlan
 from syncd.stores.lease import Lease
 from syncd.twoway.capture import Capture, Taken, Word
@@ -31,28 +33,34 @@ class MergeLoop:
         self,
         plan: TwoWayPlan,
         status: TwoWayStatus,
+        state: LaneState,
         lease: Lease,
         merger: Merger,
         store: TwoWayStore,
         writer: DocumentWriter,
         capture: Capture,
     ) -> None:
-        self._plan, self._status, self._lease = plan, status, lease
+        self._plan, self._status, self._state, self._lease = plan, status, state, lease
         self._merger, self._store, self._writer, self._capture = merger, store, writer, capture
         self._halt, self._rung = threading.Event(), threading.Event()
         self._kept = 0.0
         self._letters, self._began = 0, time.monotonic()
         self._left = True
-        self.progressed = False
-        """Whether anything was merged."""
+        self.marked = 0
+        """Keys that are to be merged because MongoDB told of their documents, about."""
 
     def stop(self) -> None:
         """End after the merge under way."""
         self._halt.set()
 
-    def ring(self) -> None:
-        """There are new marks."""
+    def ring(self, count: int) -> None:
+        """There are so many new marks."""
+        self._note(self.marked + count)
         self._rung.set()
+
+    def _note(self, marked: int) -> None:
+        self.marked = marked
+        self._status.noted(marked)
 
     def items(self) -> Iterator[Any]:
         """Works until told to stop; there are no items."""
@@ -60,15 +68,15 @@ class MergeLoop:
             self._lease.hold()
             if time.monotonic() - self._kept >= EVERY_S:
                 self._keep()
-            asked, is_rung = self._status.asked, self._rung.is_set()
+            awaited, is_rung = self._state.awaits_merge, self._rung.is_set()
             self._rung.clear()
             marked = self._store.oldest_marks(MOST_MARKS) if is_rung or self._left else []
             taken = self._capture.take(0.0 if marked else WAIT_S)
             is_held = self._apply(taken, marked)
             if is_held and not self._capture.behind:
                 self._halt.wait(WAIT_S)
-            elif not is_held and asked and len(marked) < MOST_MARKS and not self._capture.behind:
-                self._status.drained = True
+            elif not is_held and awaited and len(marked) < MOST_MARKS and not self._capture.behind:
+                self._state.tell(Merged())
         yield from ()
 
     def _apply(self, taken: Taken, marked: list[bytes]) -> bool:
@@ -99,9 +107,9 @@ class MergeLoop:
             self._letters = self._store.count_letters()
             self._status.letters(self._letters)
         self._left = self._merger.marks_left > 0
-        self._status.marked = self._merger.marks_left
+        self._note(self._merger.marks_left)
         self._status.conflicts += len(outcome.conflicts)
-        self.progressed = True
+        self._state.progressed()
         telemetry.BATCH.labels(self._plan.name).observe(time.monotonic() - began)
         telemetry.merged(self._plan.name, len(taken.words.keys() - outcome.held), outcome.counts, parked)
         for said in outcome.conflicts:
@@ -122,4 +130,5 @@ class MergeLoop:
         self._left = self._left or marked > 0
         self._letters = self._store.count_letters()
         self._status.letters(self._letters)
+        self.marked = marked
         self._status.looked(self._capture.backlog(), marked, first)

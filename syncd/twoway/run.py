@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
+from syncd.inbound.context import StreamContext
 from syncd.inbound.copies import GhostsUnit
 from syncd.inbound.run import LaneRun
 from syncd.inbound.snapshot import Ghosts
@@ -79,9 +80,9 @@ class TwoWayRun(LaneRun):
     _status: TwoWayStatus
 
     def __init__(
-        self, *common: Any, thin: bool, number: int, make_capture: Callable[[TwoWayStore], Capture]
+        self, context: StreamContext, number: int, make_capture: Callable[[TwoWayStore], Capture]
     ) -> None:
-        super().__init__(*common, thin=thin)
+        super().__init__(context)
         self._number, self._make_capture = number, make_capture
         self._loop: MergeLoop | None = None
         self._merging: Source | None = None
@@ -94,7 +95,6 @@ class TwoWayRun(LaneRun):
             if self._loop is not None and self._merging is not None:
                 self._loop.stop()
                 self._merging.join()  # the next run has a merger of its own
-                self.progressed = self.progressed or self._loop.progressed
 
     def _build(self, position: Position) -> None:
         super()._build(position)
@@ -114,13 +114,16 @@ class TwoWayRun(LaneRun):
         lookup = Lookup(self._mongo, self._plan.documents)
         newest = Newest(capture, lambda: self._pipeline.confirmed.time)
         merger = Merger(self._plan, store, lookup, self._watermarks, writer, capture, newest, self._number)
-        self._loop = MergeLoop(self._plan, self._status, self._lease, merger, store, writer, capture)
+        self._loop = MergeLoop(
+            self._plan, self._status, self._state, self._lease, merger, store, writer, capture
+        )
         self._merging = Source(f"{self._plan.name}-merge", self._loop.items(), self._inbox)
         self._sources.append(self._merging)
         self._merging.start()
 
     def _step(self) -> None:
-        if self._status.marked > MOST_MARKED and self._merging is not None and self._merging.is_alive():
+        is_merging = self._merging is not None and self._merging.is_alive()
+        if is_merging and self._loop is not None and self._loop.marked > MOST_MARKED:
             self._look_around()
             time.sleep(WAIT_S)
             return
@@ -138,6 +141,5 @@ class TwoWayRun(LaneRun):
 
     def _seen(self, unit: Unit) -> None:
         super()._seen(unit)
-        self._status.marked += unit.size
         if self._loop is not None:
-            self._loop.ring()
+            self._loop.ring(unit.size)

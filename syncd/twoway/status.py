@@ -13,7 +13,7 @@ from syncd.writebehind.unfit import Unfit
 
 
 class TwoWayStatus(LaneStatus):
-    """State of one lane. It is live once all that was there at its beginning has been merged."""
+    """State of one lane."""
 
     def __init__(self, contract: str, collection: str, freshness_s: float | None, unfit: Unfit) -> None:
         super().__init__(contract, collection, freshness_s)
@@ -23,17 +23,10 @@ class TwoWayStatus(LaneStatus):
         self.conflicts = 0
         self._backlog: Backlog | None = None
         self._oldest = self._looked = 0.0
-        self.asked = self.drained = False
-        """Whether the stream has caught up, and whether all was merged since."""
 
-    def enter(self, state: str, *, error: str = "", **details: Any) -> None:
-        """Not live before the merger has come as far as the stream."""
-        if state == "live" and not self.drained:
-            self.asked = True
-            return
-        if state != "live":
-            self.asked = self.drained = False
-        super().enter(state, error=error, **details)
+    def noted(self, marked: int) -> None:
+        """So many keys are to be merged."""
+        self.marked = marked
 
     def looked(self, backlog: Backlog, marked: int, first_ms: int) -> None:
         """What Redis says of changes that wait."""

@@ -6,26 +6,22 @@ stays with the group, and comes again after whatever happens. While one batch is
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 
 from syncd import telemetry
+from syncd.lanes.context import LaneContext
+from syncd.lanes.events import Confirmed, Entered
 from syncd.plan.append import AppendPlan
-from syncd.settings import Settings
 from syncd.stores.deadletters import (
     count_dead_letters,
     drop_dead_letters,
     replays_done,
     requested_replays,
 )
-from syncd.stores.lease import Lease
 from syncd.stores.lost_letters import restore_letters
-from syncd.stores.mongo import MongoStore
-from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore
 from syncd.stores.repairs import repairs_done, requested_repairs, split_repairs
-from syncd.stores.requests import RequestBoard, snapshot_begins, wants_snapshot
+from syncd.stores.requests import snapshot_begins, wants_snapshot
 from syncd.writebehind.batch import Batch, Delivery, Outcome, Refused, make_batch
 from syncd.writebehind.courier import Couriers, Delivered
 from syncd.writebehind.group import Entries, Group
@@ -50,31 +46,19 @@ MOST_REPLAYED = 256
 class AppendRun:
     """Called by the lane's thread alone."""
 
-    def __init__(
-        self,
-        plan: AppendPlan,
-        mongo: MongoStore,
-        redis: RedisStore,
-        group: Group,
-        lease: Lease,
-        settings: Settings,
-        status: AppendStatus,
-        requests: RequestBoard,
-        halt: threading.Event,
-    ) -> None:
-        """`lease` is taken where only one daemon may write."""
-        self._plan, self._mongo, self._redis, self._group, self._lease = plan, mongo, redis, group, lease
-        self._status, self._requests, self._halt = status, requests, halt
-        self._letters = Letters(redis, plan)
-        self._control = ControlKeys(plan.name)
-        self._idle_s, self._site = settings.lease_ttl, settings.site
+    def __init__(self, context: LaneContext[AppendPlan, AppendStatus], group: Group) -> None:
+        """Its lease is taken where only one daemon may write."""
+        self._plan, self._mongo, self._redis = context.plan, context.mongo, context.redis
+        self._group, self._lease, self._control = group, context.lease, context.control
+        self._status, self._state = context.status, context.state
+        self._requests, self._halt = context.requests, context.halt
+        self._letters = Letters(context.redis, context.plan)
+        self._idle_s, self._site = context.settings.lease_ttl, context.settings.site
         self._count = FIRST_ENTRIES
         self._kept = self._claimed = 0.0
         self._told = False
         self._delivery: Delivery
         self._couriers: Couriers
-        self.progressed = False
-        """Whether any entry got through."""
 
     def run(self) -> None:
         """First what is left of before, then what comes, until stopped."""
@@ -83,7 +67,7 @@ class AppendRun:
             telemetry.letters_restored(self._plan.name, restored)
         if (start := self._group.ensure()) is not None:
             telemetry.group_lost(self._plan.name, self._plan.stream, start)
-        self._status.enter("catching_up")
+        self._state.tell(Entered())
         if (left := self._delivery.begin()) is not None:
             self._tell(*left)
         couriers = Couriers(self._plan.name, self._delivery.deliver, self._delivery.at_once)
@@ -92,7 +76,7 @@ class AppendRun:
                 self._answer()  # a replay makes room for the letters of what is left, where these are full
             self._take_over("")
             self._keep()
-            self._status.enter("live")
+            self._state.tell(Confirmed())
             while not self._halt.is_set() or reader.is_asked:
                 self._step(reader)
             self._settle()
@@ -203,7 +187,7 @@ class AppendRun:
         self._status.took(len(batch.entries))
         if outcome.parked:
             self._status.letters(count_dead_letters(self._redis, self._plan.name))
-        self.progressed = True
+        self._state.progressed()
 
     def _measure(self, entries: Entries) -> None:
         fit = MOST_BYTES * len(entries) // max(1, entries.size())

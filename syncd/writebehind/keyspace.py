@@ -10,7 +10,10 @@ import time
 from collections.abc import Mapping, Sequence
 
 from syncd import telemetry
+from syncd.lanes.context import LaneContext
+from syncd.lanes.events import Confirmed, Entered, FellBehind
 from syncd.plan.gone import Gone
+from syncd.plan.state import StatePlan
 from syncd.stores.requests import snapshot_begins, wants_snapshot
 from syncd.writebehind.catchup import CatchUp
 from syncd.writebehind.dirty import Dirty
@@ -19,7 +22,7 @@ from syncd.writebehind.listening import Listening
 from syncd.writebehind.memory import FINGERPRINT, KeyspaceSync, Memory
 from syncd.writebehind.passing import Passing
 from syncd.writebehind.positions import NEVER
-from syncd.writebehind.state_run import Means, StateRun
+from syncd.writebehind.state_run import StateRun
 
 MOST_KEYS = 2000
 WAIT_S = 0.5
@@ -37,14 +40,16 @@ WORD_S = 2.0
 class KeyspaceRun(StateRun):
     """See StateRun."""
 
-    def __init__(self, means: Means, status: KeyspaceStatus, listening: Listening, policy: str) -> None:
+    def __init__(
+        self, context: LaneContext[StatePlan, KeyspaceStatus], number: int, listening: Listening, policy: str
+    ) -> None:
         """`policy` is how Redis evicts keys."""
-        super().__init__(means)
-        self._status, self._policy = status, policy
+        super().__init__(context, number)
+        self._status, self._policy = context.status, policy
         self._listening, self._dirty = listening, listening.dirty
         self._memory = Memory(self._redis, self._plan, self._lease)
-        self._sync = KeyspaceSync(self._plan, self._store, self._writer, means.settings.batch_writes)
-        self._passing = Passing(self._redis, self._control, means.requests, listening, self._memory)
+        self._sync = KeyspaceSync(self._plan, self._store, self._writer, context.settings.batch_writes)
+        self._passing = Passing(self._redis, self._control, context.requests, listening, self._memory)
         self._catchup: CatchUp | None = None
         self._everything = self._again = False
         self._kept = self._looked = 0.0
@@ -52,7 +57,7 @@ class KeyspaceRun(StateRun):
     def run(self) -> None:
         """First what nobody heard, then what is heard, until stopped."""
         self._writer.begin()
-        self._status.enter("catching_up")
+        self._state.tell(Entered())
         self._everything = not self._memory.begin()
         self._passing.begin()
         self._listening.begin(SUBSCRIBED_S)
@@ -64,7 +69,7 @@ class KeyspaceRun(StateRun):
             if self._catchup is not None:
                 self._compare(self._catchup)
             else:
-                self._status.enter("live")
+                self._state.tell(Confirmed())
                 self._dirty.wait(ASKED_S if self._passing.is_asked else WAIT_S)
             self._apply(self._dirty.take(MOST_KEYS))
             self._passing.look()
@@ -88,7 +93,7 @@ class KeyspaceRun(StateRun):
 
     def _begin_comparing(self, why: str) -> None:
         telemetry.keys_compared(self._plan.name, why, self._listening.detail)
-        self._status.enter("catching_up")
+        self._state.tell(FellBehind())
         if self._catchup is None:
             self._catchup = CatchUp(self._redis, self._plan, self._status.unfit, everything=self._everything)
         else:
@@ -126,7 +131,7 @@ class KeyspaceRun(StateRun):
             raise
         telemetry.BATCH.labels(self._plan.name).observe(time.monotonic() - began)
         self._status.took(len(mine))
-        self.progressed = True
+        self._state.progressed()
 
     def _write(self, taken: list[Dirty], everything: bool) -> None:
         self._sync.begin(everything=everything)

@@ -2,52 +2,35 @@
 
 from __future__ import annotations
 
-from syncd.errors import FencedError
+from syncd.lanes.context import Common
 from syncd.plan.state import StatePlan
-from syncd.settings import Settings
 from syncd.stores.capabilities import Capabilities
-from syncd.stores.leases import Leases
-from syncd.stores.mongo import MongoStore
-from syncd.stores.redis import RedisStore
-from syncd.stores.requests import RequestBoard
+from syncd.writebehind.group import Backlog
 from syncd.writebehind.keyspace import KeyspaceRun
 from syncd.writebehind.keyspace_status import KeyspaceStatus
 from syncd.writebehind.listening import Listening
 from syncd.writebehind.state_lane import StateLane
-from syncd.writebehind.unfit import Unfit
 
 
 class KeyspaceLane(StateLane):
-    """Runs one plan until `stop`. `status` may be read from any thread."""
+    """Runs one plan until `stop`. `status` and `state` may be read from any thread."""
 
     status: KeyspaceStatus
+    status_type = KeyspaceStatus
 
-    def __init__(
-        self,
-        plan: StatePlan,
-        mongo: MongoStore,
-        redis: RedisStore,
-        leases: Leases,
-        settings: Settings,
-        requests: RequestBoard,
-    ) -> None:
-        super().__init__(plan, mongo, redis, leases, settings, requests)
-        self.status = KeyspaceStatus(
-            plan.name, plan.contract.shown_collection, plan.freshness_s, Unfit(redis, plan)
-        )
-        self._listening = Listening(redis, plan, settings.dirty_keys)
+    def __init__(self, plan: StatePlan, common: Common) -> None:
+        super().__init__(plan, common)
+        self._listening = Listening(common.redis, plan, common.settings.dirty_keys)
 
     def _make_run(self, number: int, server: Capabilities) -> KeyspaceRun:
-        return KeyspaceRun(self._means(number), self.status, self._listening, server.maxmemory_policy)
+        return KeyspaceRun(self._context, number, self._listening, server.maxmemory_policy)
 
-    def _look(self) -> None:
-        self.status.looked(self._listening.backlog(), self.status.dead_letters)
+    def _backlog(self) -> Backlog:
+        return self._listening.backlog()
 
-    def _fenced(self, error: FencedError) -> float:
-        if error.holder:  # the other one listens, and compares everything first
-            self._listening.stop()
-        return super()._fenced(error)
+    def _stop_listening(self) -> None:
+        self._listening.stop()
 
     def _leave(self) -> None:
-        self._listening.stop()
+        self._stop_listening()
         super()._leave()

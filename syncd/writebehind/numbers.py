@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from syncd.errors import LaterNumberError
 from syncd.stores.lease import Lease, fenced, newer_protocol
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
@@ -21,9 +20,9 @@ class Numbers:
         self._redis, self._keys, self._lease = redis, keys, lease
         self._seen = 0
 
-    def learn(self, error: LaterNumberError) -> None:
+    def learn(self, seen: int) -> None:
         """MongoDB knows a later number."""
-        self._seen = max(self._seen, error.seen)
+        self._seen = max(self._seen, seen)
 
     def next(self) -> int:
         """For a run that begins. Raises FencedError."""

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 from syncd import telemetry
 from syncd.errors import FatalError
-from syncd.stores.position import ControlKeys
+from syncd.lanes.context import LaneContext
+from syncd.lanes.events import Confirmed, Entered
+from syncd.plan.state import StatePlan
 from syncd.stores.redis import translated
 from syncd.stores.requests import snapshot_begins, wants_snapshot
 from syncd.writebehind.batch import Refused
@@ -23,7 +25,7 @@ from syncd.writebehind.missing import Missing
 from syncd.writebehind.outbox_functions import OutboxFunctions
 from syncd.writebehind.outbox_status import OutboxStatus, look
 from syncd.writebehind.positions import NEVER, after, of_entry
-from syncd.writebehind.state_run import Means, StateRun
+from syncd.writebehind.state_run import StateRun
 
 MOST_ENTRIES = 2000
 BLOCK_MS = 500
@@ -45,10 +47,10 @@ class Entry(NamedTuple):
 class OutboxRun(StateRun):
     """See StateRun."""
 
-    def __init__(self, means: Means, status: OutboxStatus) -> None:
-        super().__init__(means, ControlKeys(means.plan.name).outbox)
-        self._status = status
-        self._sync = KeySync(self._plan, self._store, self._writer, means.settings.batch_writes)
+    def __init__(self, context: LaneContext[StatePlan, OutboxStatus], number: int) -> None:
+        super().__init__(context, number, context.control.outbox)
+        self._status = context.status
+        self._sync = KeySync(self._plan, self._store, self._writer, context.settings.batch_writes)
         self._functions = OutboxFunctions(self._redis)
         self._memory = Memory(self._redis, self._plan, self._lease)
         self._missing = Missing(self._plan.name)
@@ -60,14 +62,14 @@ class OutboxRun(StateRun):
         self._writer.begin()
         self._memory.note({}, {FINGERPRINT: self._plan.fingerprint})
         self._bound()
-        self._status.enter("catching_up")
+        self._state.tell(Entered())
         while not self._halt.is_set():
             self._lease.hold()
             if time.monotonic() - self._kept >= EVERY_S:
                 self._keep()
             entries = self._take()
             if len(entries) < MOST_ENTRIES:
-                self._status.enter("live")
+                self._state.tell(Confirmed())
             if entries:
                 self._apply(entries)
             else:
@@ -130,7 +132,7 @@ class OutboxRun(StateRun):
         self._missing.judge(of_entry(entries[-1].id))
         telemetry.BATCH.labels(self._plan.name).observe(time.monotonic() - began)
         self._status.took(len(entries), entries[-1].id)
-        self.progressed = True
+        self._state.progressed()
 
     def _finish(self, outcome: Outcome, entries: int, keep_from: str = "") -> None:
         parked = self._store.done(outcome.settled, outcome.refused, keep_from)

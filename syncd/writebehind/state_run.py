@@ -1,21 +1,15 @@
-"""What runs of both captures of state share: what they work with, and what people ask of them."""
+"""What runs of both captures of state share: what people ask of them."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from syncd import telemetry
+from syncd.lanes.context import LaneContext
+from syncd.lanes.status import BaseStatus
 from syncd.plan.state import StatePlan
-from syncd.settings import Settings
 from syncd.stores.deadletters import replays_done, requested_replays
-from syncd.stores.lease import Lease
-from syncd.stores.mongo import MongoStore
-from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore
 from syncd.stores.repairs import repairs_done, requested_repairs, split_absent, split_repairs
-from syncd.stores.requests import RequestBoard
 from syncd.writebehind.session import ContractSession
 from syncd.writebehind.state import StateStore
 from syncd.writebehind.upsert import StateWriter
@@ -23,36 +17,25 @@ from syncd.writebehind.upsert import StateWriter
 MOST_REPLAYED = 256
 
 
-class Means(NamedTuple):
-    """What a lane gives to each of its runs."""
-
-    plan: StatePlan
-    mongo: MongoStore
-    redis: RedisStore
-    lease: Lease
-    settings: Settings
-    requests: RequestBoard
-    halt: threading.Event
-    number: int
-    """See StateWriter."""
-
-
 class StateRun:
     """One run of a contract whose keys go to MongoDB. Called by the lane's thread alone, which holds the lease."""
 
-    def __init__(self, means: Means, outbox: str | None = None) -> None:
-        """`outbox`: see StateStore."""
-        plan, settings = means.plan, means.settings
-        self._plan, self._redis, self._lease = plan, means.redis, means.lease
-        self._requests, self._halt = means.requests, means.halt
-        self._control = ControlKeys(plan.name)
-        self._store = StateStore(means.redis, plan, means.lease, outbox)
-        about = "state", plan.name, settings.site, plan.contract.mongo.collection
-        session = ContractSession(means.mongo, *about)
-        self._writer = StateWriter(means.mongo, plan, session, settings.site, means.number)
+    def __init__(
+        self, context: LaneContext[StatePlan, BaseStatus], number: int, outbox: str | None = None
+    ) -> None:
+        """`number`: see StateWriter; `outbox`: see StateStore."""
+        plan, site = context.plan, context.settings.site
+        self._plan, self._redis, self._lease = plan, context.redis, context.lease
+        self._requests, self._halt = context.requests, context.halt
+        self._control, self._state = context.control, context.state
+        self._store = StateStore(context.redis, plan, context.lease, outbox)
+        session = ContractSession(context.mongo, "state", plan.name, site, plan.contract.mongo.collection)
+        self._writer = StateWriter(context.mongo, plan, session, site, number)
         self._told = False
-        self.progressed = False
-        """Whether any key got through."""
+
+    def run(self) -> None:
+        """Work until the lane is told to stop; raises what ends it."""
+        raise NotImplementedError
 
     def _count_letters(self) -> int:
         """Dead letters that wait; a run that finds some says so once."""

@@ -1,0 +1,50 @@
+"""What a lane works with: handed to the lane, and by it to each of its runs, as one value."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from syncd.lanes.state import LaneState
+from syncd.lanes.status import BaseStatus
+from syncd.plan.base import ContractPlan
+from syncd.settings import Settings
+from syncd.stores.lease import Lease
+from syncd.stores.leases import Leases
+from syncd.stores.mongo import MongoStore
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore
+from syncd.stores.requests import RequestBoard
+
+PlanT_co = TypeVar("PlanT_co", bound=ContractPlan, covariant=True)
+StatusT_co = TypeVar("StatusT_co", bound=BaseStatus, covariant=True)
+
+
+@dataclass(frozen=True)
+class Common:
+    """What all lanes of a daemon share."""
+
+    mongo: MongoStore
+    redis: RedisStore
+    leases: Leases
+    settings: Settings
+    requests: RequestBoard
+
+
+@dataclass(frozen=True)
+class LaneContext(Generic[PlanT_co, StatusT_co]):
+    """Of one lane; its runs share it."""
+
+    plan: PlanT_co
+    control: ControlKeys
+    status: StatusT_co
+    """Records; nothing is decided by it."""
+    state: LaneState
+    lease: Lease
+    halt: threading.Event
+    """Set when the lane is told to stop."""
+    mongo: MongoStore
+    redis: RedisStore
+    settings: Settings
+    requests: RequestBoard

@@ -1,0 +1,370 @@
+"""What a lane does next. Pure: it knows no clock, no server, and no chance but the one that it is given.
+
+A lane makes one run after another, each from the lease to the first error. The chain of a run:
+
+    starting -> snapshot -> sweep -> catching_up -> live
+
+A run goes straight to `catching_up` where the position says that all is copied, and always from Redis to MongoDB. A gap
+in keyspace events takes the lane from `live` back to `catching_up`. An error ends the run, and leaves the lane in
+
+    waiting    it may pass by itself: tried again with growing pauses, from the stored position
+    standby    another daemon holds the lease: the lane looks again soon
+    paused     a person must say how to go on: the lane looks every PAUSED_LOOK_S whether one has
+    failed     a person must repair something; tried again all the same, so that nobody has to restart the daemon
+
+and `stopped` is the end. Only what the position in Redis holds is durable: `snapshot` and `sweep` are its phase, and
+`paused` because the collection is gone is its `next`. All else is in memory. A lane that starts again is `starting`,
+the position says where in the chain it goes on, and `live` is earned anew by every run.
+
+A copy during which Redis goes away, and then the oplog moves on too far:
+
+    event                                  state          delay     fruitless  what the lane is told to do
+    Tried, Held, Started                   starting       -         0          Work
+    Entered(copies)                        snapshot       -         0
+    Failed(TransientError)                 waiting        < 0.4 s   0          Look
+    Tried, Held, Started, Entered          snapshot       -         0          the ranges that are left
+    Failed(OplogTooShortError)             waiting        0         1          ForgetPosition(digest)
+    Tried, Held, Started, Entered          snapshot       -         1          what differs
+    SweepBegan, Copied(goal 7)             catching_up    -         1
+    CaughtUp(reached 6)                    catching_up    -         1          (reads of the copy are newer than that)
+    CaughtUp(reached 7)                    catching_up    -         1          Confirm
+    Confirmed                              live           -         1
+    Failed(PositionLostError)              waiting        0         0          ForgetPosition(digest)
+
+Two daemons, and a sweep that would remove too much:
+
+    Tried, Failed(FencedError of b)        standby        2.5 s     0          AskPeer
+    PeerSaid("copies")                     standby        1 s       0          (looks sooner while b does not serve)
+    Tried, Held, Started, ..., SweepBegan  sweep          -         0
+    Failed(SweepLimitError)                paused         2 s       0          nothing was removed
+    Tried, Held                            paused         2 s       0          for as long as nobody asks for a copy
+    Tried, Held(asked)                     paused         -         0          Work
+    Started, Entered                       snapshot       -         0
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from syncd.errors import (
+    CollectionGoneError,
+    EventTooLargeError,
+    FencedError,
+    LaterNumberError,
+    LettersFullError,
+    PositionLostError,
+    SweepLimitError,
+    SyncdError,
+    TransientError,
+    UnknownError,
+)
+from syncd.lanes import events
+from syncd.lanes.events import Event
+from syncd.lanes.situation import Decision, Hold, Rules, Run, Situation, State
+from syncd.stores.position import DIGEST, KEEP, PAUSE, PURGE, SWEEP, allowed
+
+PAUSED_LOOK_S = 2.0
+"""How often a lane that waits for a person looks whether one came."""
+PEER_LOOK_S = 1.0
+"""How soon a lane that stands by looks again at a daemon that has not said that it serves."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.4, 10.0
+"""Behind an error that may pass: up to so long after the first, twice that after the next, and so on. Each pause is
+drawn by chance, so that lanes that failed together do not come back together."""
+SOON_S = 1.0
+"""Longest pause at a Redis that is not up, or loads its data: readers wait for the lane behind it."""
+UNKNOWN_RETRY_S = 1.0
+"""An error that syncd does not know may pass at once, or never: first so long, then twice that, and so on."""
+FATAL_RETRY_S = 30.0
+"""Even what only a person can repair is tried again: then nobody has to restart the daemon after that."""
+MOST_DOUBLED = 16
+"""So often a pause is doubled: behind a long outage the power of two would not fit a number."""
+MOST_FRUITLESS = 3
+"""Lost positions in a row without having been live, after which the lane stops loudly."""
+
+
+def decide(now: Situation, event: Event, rules: Rules) -> Decision:
+    """The one place where it is decided what a lane does next."""
+    if now.state is State.STOPPED:
+        return Decision(now)
+    decider: Callable[[Situation, Any, Rules], Decision] = _DECIDERS[type(event)]
+    return decider(now, event, rules)
+
+
+def _enter(now: Situation, state: State, error: str = "", **changes: Any) -> Situation:
+    return replace(now, state=state, error=error, **changes)
+
+
+# An attempt, up to its run.
+
+
+def _tried(now: Situation, event: events.Tried, rules: Rules) -> Decision:
+    is_full = now.hold is Hold.LETTERS
+    return Decision(replace(now, run=None), actions=(events.AskForRoom() if is_full else events.Work(),))
+
+
+def _room(now: Situation, event: events.Room, rules: Rules) -> Decision:
+    if event.is_there:
+        return Decision(replace(now, hold=Hold.NOTHING, why_held=""), actions=(events.Work(),))
+    return _paused(now, now.why_held)
+
+
+def _held(now: Situation, event: events.Held, rules: Rules) -> Decision:
+    if event.asked:
+        now = replace(now, hold=Hold.NOTHING, why_held="", takes_fields=True)
+    elif now.hold is Hold.SWEEP:
+        return _paused(now, now.why_held)
+    elif event.is_gone:
+        remedy = f"`syncd snapshot {rules.contract}` copies what is there now"
+        return _paused(now, f"the collection is gone; {remedy}")
+    return Decision(now, actions=(events.Work(),))
+
+
+def _paused(now: Situation, why: str) -> Decision:
+    return Decision(_enter(now, State.PAUSED, why), PAUSED_LOOK_S, enters=True)
+
+
+def _peer_said(now: Situation, event: events.PeerSaid, rules: Rules) -> Decision:
+    return Decision(now, min(rules.lease_ttl_s / 4, PEER_LOOK_S if event.complaint else math.inf))
+
+
+def _stopped(now: Situation, event: events.Stopped, rules: Rules) -> Decision:
+    return Decision(_enter(now, State.STOPPED, run=None), enters=True)
+
+
+# A run.
+
+
+def _started(now: Situation, event: events.Started, rules: Rules) -> Decision:
+    return Decision(replace(now, run=Run()))
+
+
+def _entered(now: Situation, event: events.Entered, rules: Rules) -> Decision:
+    state = State.SNAPSHOT if event.copies else State.SWEEP if event.sweeps else State.CATCHING_UP
+    return Decision(_enter(_noted(now, goal=event.goal), state), enters=True, reason=event.reason)
+
+
+def _sweep_began(now: Situation, event: events.SweepBegan, rules: Rules) -> Decision:
+    return Decision(_enter(now, State.SWEEP) if now.state is State.SNAPSHOT else now)
+
+
+def _copied(now: Situation, event: events.Copied, rules: Rules) -> Decision:
+    if now.state not in (State.SNAPSHOT, State.SWEEP):
+        return Decision(now)
+    return Decision(_behind(now, goal=event.goal), enters=True, reason="snapshot finished")
+
+
+def _fell_behind(now: Situation, event: events.FellBehind, rules: Rules) -> Decision:
+    is_there = now.state in (State.CATCHING_UP, State.LIVE)
+    return Decision(_behind(now), enters=True) if is_there else Decision(now)
+
+
+def _behind(now: Situation, **changes: Any) -> Situation:
+    now = _noted(now, awaits_merge=False, is_merged=False, **changes)
+    return _enter(now, State.CATCHING_UP)
+
+
+def _caught_up(now: Situation, event: events.CaughtUp, rules: Rules) -> Decision:
+    is_there = now.state is State.CATCHING_UP and now.run is not None and event.reached >= now.run.goal
+    return Decision(now, actions=(events.Confirm(),) if is_there else ())
+
+
+def _confirmed(now: Situation, event: events.Confirmed, rules: Rules) -> Decision:
+    if now.run is None or now.state not in (State.CATCHING_UP, State.LIVE):
+        return Decision(now)
+    if rules.merges and not now.run.is_merged:
+        return Decision(_noted(now, awaits_merge=True))
+    return Decision(_enter(_noted(now, was_live=True), State.LIVE), enters=True)
+
+
+def _merged(now: Situation, event: events.Merged, rules: Rules) -> Decision:
+    awaited = now.run is not None and now.run.awaits_merge
+    return Decision(_noted(now, is_merged=True) if awaited else now)
+
+
+def _progressed(now: Situation, event: events.Progressed, rules: Rules) -> Decision:
+    return Decision(_noted(now, progressed=True))
+
+
+def _copy_asked(now: Situation, event: events.CopyAsked, rules: Rules) -> Decision:
+    return Decision(_noted(now, is_over=True))
+
+
+def _large_change_passed(now: Situation, event: events.LargeChangePassed, rules: Rules) -> Decision:
+    return Decision(replace(_noted(now, is_over=True), takes_fields=True))
+
+
+def _ended(now: Situation, event: events.Ended, rules: Rules) -> Decision:
+    return Decision(_left(now))
+
+
+def _noted(now: Situation, **changes: Any) -> Situation:
+    """Of the run under way."""
+    return now if now.run is None else replace(now, run=replace(now.run, **changes))
+
+
+def _left(now: Situation) -> Situation:
+    """What is left of a run. A copy that has to begin again has not got anywhere, however far it came."""
+    was_live = now.run is not None and now.run.was_live
+    return replace(now, run=None, fruitless=0 if was_live else now.fruitless)
+
+
+# An error, and when to try again.
+
+
+def _failed(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+    """As the nearest class of the error says that has an answer."""
+    is_of_stream = isinstance(event.error, PositionLostError | EventTooLargeError | SweepLimitError)
+    if is_of_stream and not rules.has_position:
+        return _fatal(now, event, rules)
+    answer = next(ANSWERS[kind] for kind in type(event.error).__mro__ if kind in ANSWERS)
+    return answer(now, event, rules)
+
+
+def _transient(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+    now = _counted(now)
+    is_soon = isinstance(event.error, TransientError) and event.error.soon
+    longest_s = SOON_S if is_soon else LONGEST_PAUSE_S
+    pause_s = min(longest_s, event.chance * _doubled(FIRST_PAUSE_S, now.failures))
+    return _interrupted(now, "transient", State.WAITING, str(event.error), pause_s)
+
+
+def _later_number(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+    assert isinstance(event.error, LaterNumberError)
+    decision = _transient(now, event, rules)
+    return decision._replace(actions=(events.LearnNumber(event.error.seen), *decision.actions))
+
+
+def _unknown(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+    now = _counted(now)
+    pause_s = min(FATAL_RETRY_S, _doubled(UNKNOWN_RETRY_S, now.failures))
+    return _interrupted(now, "unknown", State.FAILED, str(event.error), pause_s)
+
+
+def _fatal(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+    return _interrupted(now, "fatal", State.FAILED, str(event.error), FATAL_RETRY_S)
+
+
+def _bug(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+    message = f"unexpected {type(event.error).__name__}"
+    return _interrupted(now, "bug", State.FAILED, message, FATAL_RETRY_S)
+
+
+def _interrupted(now: Situation, why: str, state: State, message: str, delay_s: float) -> Decision:
+    """The same trouble again and again needs one line, not one a retry; what counts restarts counts each."""
+    said = events.Interrupted(why, message, is_news=message != now.error)
+    return Decision(_enter(_left(now), state, message), delay_s, (events.Look(),), (said,), enters=True)
+
+
+def _counted(now: Situation) -> Situation:
+    """One more failure, in a row unless the run got anywhere."""
+    progressed = now.run is not None and now.run.progressed
+    return replace(now, failures=1 if progressed else now.failures + 1)
+
+
+def _doubled(first_s: float, failures: int) -> float:
+    return first_s * 2.0 ** min(failures - 1, MOST_DOUBLED)
+
+
+def _fenced(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+    """Stand by for another daemon. Where there is none nobody does the work: not ready, and again at once."""
+    error = event.error
+    assert isinstance(error, FencedError)
+    message, had_lease = str(error), now.run is not None
+    is_said = had_lease or (not error.holder and message != now.error)
+    said = (events.LeaseLost(message),) if is_said else ()
+    # Whoever holds the lease, or will come back for it, listens, and compares everything first.
+    stop = () if had_lease and not error.holder else (events.StopListening(),)
+    if error.holder:
+        ask = events.AskPeer(error.contract)
+        standby = _enter(_left(now), State.STANDBY, message)
+        return Decision(standby, rules.lease_ttl_s / 4, (*stop, ask), said, enters=True)
+    now = _counted(now)
+    pause_s = min(LONGEST_PAUSE_S, event.chance * _doubled(FIRST_PAUSE_S, now.failures))
+    waiting = _enter(_left(now), State.WAITING, message)
+    return Decision(waiting, pause_s if now.failures > 1 else 0.0, stop, said, enters=True)
+
+
+def _letters_full(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+    """Wait for a person. What a person asks for is done meanwhile: a replay makes room."""
+    message = str(event.error)
+    said = () if message == now.error else (events.LettersFull(message),)
+    held = _enter(_left(now), State.PAUSED, message, hold=Hold.LETTERS, why_held=message)
+    return Decision(held, PAUSED_LOOK_S, (events.CountLetters(),), said, enters=True)
+
+
+def _sweep_limit(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+    """Wait for a person: what would be removed may be there by a mistake of the contract's."""
+    message = str(event.error)
+    held = _enter(_left(now), State.PAUSED, message, hold=Hold.SWEEP, why_held=message)
+    return Decision(held, PAUSED_LOOK_S, said=(events.SweepHeldBack(message),), enters=True)
+
+
+def _event_too_large(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+    """Take the stream without the fields of documents; where that does not help, the position is lost."""
+    if not now.takes_fields:
+        return _position_lost(now, event, rules)
+    return _interrupted(replace(now, takes_fields=False), "transient", State.WAITING, str(event.error), 0.0)
+
+
+def _collection_gone(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+    words = {"purge": allowed(PURGE, rules.fingerprint), "keep": KEEP, "pause": PAUSE}
+    action = "paused" if rules.on_drop == "pause" else "resnapshot"
+    return _forgotten(_left(now), event, words[rules.on_drop], action)
+
+
+def _position_lost(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+    was_live = now.run is not None and now.run.was_live
+    left = replace(_left(now), fruitless=0 if was_live else now.fruitless + 1)
+    if rules.on_lost_position != "fail" and left.fruitless <= MOST_FRUITLESS:
+        # Whether digests can tell what differs is seen when the next run begins.
+        return _forgotten(left, event, DIGEST if rules.by_digests else SWEEP, "resnapshot")
+    said = () if now.state is State.FAILED else (events.PositionLost(str(event.error), "stopped"),)
+    message = f"{event.error}; `syncd snapshot {rules.contract}` copies everything anew"
+    return Decision(_enter(left, State.FAILED, message), PAUSED_LOOK_S, said=said, enters=True)
+
+
+def _forgotten(now: Situation, event: events.Failed, then: str, action: str) -> Decision:
+    message = str(event.error)
+    waiting = _enter(now, State.WAITING, message, takes_fields=True)
+    said = (events.PositionLost(message, action),)
+    return Decision(waiting, 0.0, (events.ForgetPosition(then),), said, enters=True)
+
+
+ANSWERS: dict[type[BaseException], Callable[[Situation, events.Failed, Rules], Decision]] = {
+    FencedError: _fenced,
+    LaterNumberError: _later_number,
+    TransientError: _transient,
+    CollectionGoneError: _collection_gone,
+    PositionLostError: _position_lost,
+    LettersFullError: _letters_full,
+    SweepLimitError: _sweep_limit,
+    EventTooLargeError: _event_too_large,
+    UnknownError: _unknown,
+    SyncdError: _fatal,
+    Exception: _bug,
+}
+"""What follows from an error, by its nearest class that is here."""
+
+_DECIDERS: dict[type, Callable[[Situation, Any, Rules], Decision]] = {
+    events.Tried: _tried,
+    events.Room: _room,
+    events.Held: _held,
+    events.Started: _started,
+    events.Entered: _entered,
+    events.SweepBegan: _sweep_began,
+    events.Copied: _copied,
+    events.Progressed: _progressed,
+    events.CaughtUp: _caught_up,
+    events.Merged: _merged,
+    events.Confirmed: _confirmed,
+    events.FellBehind: _fell_behind,
+    events.CopyAsked: _copy_asked,
+    events.LargeChangePassed: _large_change_passed,
+    events.Ended: _ended,
+    events.Failed: _failed,
+    events.PeerSaid: _peer_said,
+    events.Stopped: _stopped,
+}
