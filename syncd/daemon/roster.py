@@ -14,7 +14,7 @@ from typing import Any
 from syncd import telemetry
 from syncd.errors import StoreError
 from syncd.plan.base import ContractPlan
-from syncd.stores.lease import is_dead, newer_protocol
+from syncd.stores.lease import is_dead
 from syncd.stores.redis import RedisStore
 
 EVERY_S = 15.0
@@ -68,8 +68,6 @@ class Roster(threading.Thread):
     def _say(self, args: list[Any]) -> list[str]:
         """Returns leases of contracts that are no longer in the set, and may have left."""
         reply = self._store.call("syncd_roster", [], args)
-        if reply[0] == b"version":
-            raise newer_protocol(reply)
         for name in reply[1]:
             telemetry.contract_left(name.decode())
         return [lease.decode() for lease in reply[2]]

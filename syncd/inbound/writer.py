@@ -14,7 +14,7 @@ from redis.exceptions import RedisError, ResponseError
 from syncd.errors import InvariantError, StoreError, TransientError
 from syncd.inbound.operations import Operations
 from syncd.plan.types import redis_type
-from syncd.stores.lease import Lease, fenced, newer_protocol
+from syncd.stores.lease import Lease
 from syncd.stores.position import ControlKeys, Position
 from syncd.stores.redis import RedisStore, translate
 
@@ -101,7 +101,7 @@ class Writer:
             raise InvariantError("a reply of Redis is waited for, and no call is under way")
         asked = time.monotonic()
         try:
-            reply: list[Any] = self._connection.read_response()
+            said: list[Any] = self._connection.read_response()
             number, sent = self._under_way.popleft()
             since, self._answered = max(sent, self._answered), time.monotonic()
             # A reply that was there already says only that the call took less than what we did meanwhile.
@@ -110,17 +110,13 @@ class Writer:
         except RedisError as error:
             self.close()
             raise self._explain(error) from error
-        word = reply[0]
-        if word == b"fenced":
-            raise fenced(self._control.contract, reply)
-        if word == b"version":
-            raise newer_protocol(reply)
+        word, *reply = self._lease.check(said)
         if word == b"ok":
             self._applied = number
-            return Outcome([], [], int(reply[1]), int(reply[2]))
+            return Outcome([], [], int(reply[0]), int(reply[1]))
         pairs = [
             (int(index), reason.decode(errors="replace"))
-            for index, reason in zip(reply[1::2], reply[2::2], strict=True)
+            for index, reason in zip(reply[::2], reply[1::2], strict=True)
         ]
         self._sent = self._applied  # what was sent behind it is left out, and the next call follows this one
         return Outcome(

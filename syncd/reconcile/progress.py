@@ -126,9 +126,7 @@ class Progress:
 
 def now_ms(store: RedisStore) -> int:
     """The time of all who share a pace: Redis's clock."""
-    with translated():
-        seconds, micros = store.client.time()
-    return int(seconds) * 1000 + int(micros) // 1000
+    return store.clock_us() // 1000
 
 
 def holds(store: RedisStore, contract: str, run: str) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from syncd.stores.lease import newer_protocol
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translate, translated
 from syncd.telemetry.letters import field_of
@@ -123,8 +122,6 @@ def drop_dead_letters(store: RedisStore, contract: str, entries: list[str]) -> i
         store.functions.prepare(store.client)
     for start in range(0, len(entries), PAGE):
         reply = store.call("syncd_drop", [keys.dead, keys.letters], entries[start : start + PAGE])
-        if reply[0] == b"version":
-            raise newer_protocol(reply)
         count += int(reply[1])
     return count
 

@@ -123,6 +123,15 @@ class Functions:
         return "Function not found" in text or "NOSCRIPT" in text or "No matching script" in text
 
 
+def require_protocol(reply: list[Any]) -> list[Any]:
+    """The reply of a function. Raises FatalError where the functions are another syncd's, and did nothing."""
+    if reply[0] == b"version":
+        raise FatalError(
+            "redis", f"another syncd loaded functions of protocol {reply[1].decode()}; upgrade this daemon"
+        )
+    return reply
+
+
 def _code_of(listed: Any) -> str:
     """The source in a FUNCTION LIST reply of RESP2 (flat pairs) or RESP3 (a map); empty when there is none."""
     if not listed:

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from syncd.plan.state import Found, StatePlan
-from syncd.stores.lease import newer_protocol
 from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore, translated
+from syncd.stores.redis import RedisStore, clock_us, translated
 
 KEYS_A_CALL = 200
 SCAN_COUNT = 1000
@@ -39,10 +38,8 @@ class KeyStates:
         while todo:
             asked = todo[:KEYS_A_CALL]
             names = [self._keys.synced, self._keys.outbox, *asked]
-            reply: list[Any] = self._redis.call("syncd_look_state", names, [self._plan.type, MOST_BYTES])
-            if reply[0] == b"version":
-                raise newer_protocol(reply)
-            last, moment = reply[1], int(reply[2]) * 1_000_000 + int(reply[3])
+            reply = self._redis.call("syncd_look_state", names, [self._plan.type, MOST_BYTES])
+            last, moment = reply[1], clock_us(reply[2:4])
             some = [self._plan.found(*reply[at : at + 5]) for at in range(4, len(reply), 5)]
             found.update(zip(asked, some, strict=False))
             todo = todo[len(some) :]  # very large keys do not all fit one reply

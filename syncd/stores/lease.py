@@ -15,6 +15,7 @@ from syncd import telemetry
 from syncd.errors import FatalError, FencedError
 from syncd.plan.claims import Claims
 from syncd.stores.claims import wish_of
+from syncd.stores.functions import require_protocol
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
 
@@ -196,13 +197,16 @@ class Lease:
 
     def confirm(self) -> None:
         """Ask Redis whether it is still held, after a wait. Raises FencedError where it is not."""
-        self._check(self._call("syncd_renew", [self.value, self.ttl_ms]))
+        self.check(self._call("syncd_renew", [self.value, self.ttl_ms]))
 
     def renewed(self, value: str, reply: list[bytes]) -> bool:
         """Take the answer to the command made while the lease had this value. False where the lease is lost."""
         if reply[0] == b"ok" or value != self.value:
             return True
-        self.lose(newer_protocol(reply) if reply[0] == b"version" else fenced(self.name, reply))
+        try:
+            self.check(reply)
+        except (FencedError, FatalError) as error:
+            self.lose(error)
         return False
 
     def lose(self, error: FencedError | FatalError) -> None:
@@ -216,23 +220,35 @@ class Lease:
 
     def forget_position(self, then: str) -> None:
         """Give up the position. `then` is what the next start does: `sweep`, `keep` or `pause` (see Position.next)."""
-        self._check(self._call("syncd_forget", [self.value, then]))
+        self.check(self._call("syncd_forget", [self.value, then]))
 
     def note_foreign(self, template: str, word: str, keys: Sequence[bytes] = ()) -> str:
         """Keys of a template that were there before any contract had it, see `lua/claims.lua`. Returns its word."""
-        reply = self._call("syncd_foreign", [self.value, self.ttl_ms, template, word, *keys])
-        self._check(reply)
-        return reply[0].decode()
+        reply = self.check(self._call("syncd_foreign", [self.value, self.ttl_ms, template, word, *keys]))
+        return str(reply[0].decode())
 
     def release(self) -> None:
         """Give the lease back, so that a standby need not wait for it to run out."""
         self.rest()
         self._call("syncd_release", [self.value])
 
+    def call(self, name: str, keys: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+        """Call a function that checks the lease first. `keys` and `args` are those behind the lease, the position and
+        the lease's value. Raises FencedError where the lease is lost; nothing was done then."""
+        self.touch()
+        named = [self._keys.lease, self._keys.position, *keys]
+        return self.check(self._store.call(name, named, [self.value, *args]))
+
+    def check(self, reply: list[Any]) -> list[Any]:
+        """The reply of a function that checks the lease. Raises FencedError, and FatalError as `RedisStore.call`."""
+        if require_protocol(reply)[0] == b"fenced":
+            raise _fenced(self.name, reply)
+        return reply
+
     def _call(self, name: str, args: list[Any]) -> list[bytes]:
         self.touch()
         try:
-            reply: list[bytes] = self._store.call(name, [self._keys.lease, self._keys.position], args)
+            return self._store.call(name, [self._keys.lease, self._keys.position], args)
         except FatalError as error:
             if "WRONGTYPE" not in str(error):
                 raise
@@ -240,13 +256,6 @@ class Lease:
             raise FatalError(
                 "redis", f"{where} holds another Redis type; delete that key for a new snapshot"
             ) from error
-        if reply[0] == b"version":
-            raise newer_protocol(reply)
-        return reply
-
-    def _check(self, reply: list[bytes]) -> None:
-        if reply[0] == b"fenced":
-            raise fenced(str(self._keys), reply)
 
 
 class Renewer(Protocol):
@@ -259,8 +268,7 @@ class Renewer(Protocol):
         """Not any more."""
 
 
-def fenced(contract: str, reply: list[bytes]) -> FencedError:
-    """The error for a `fenced` reply."""
+def _fenced(contract: str, reply: list[bytes]) -> FencedError:
     word, holder = reply[1].decode(), reply[2].decode()
     if word == "held":
         return FencedError(f"{holder} took the lease of {contract}; nothing was written", holder)
@@ -268,11 +276,4 @@ def fenced(contract: str, reply: list[bytes]) -> FencedError:
         f"the {word} of {contract} is gone from Redis, and nobody else works (it ran out, or was flushed, deleted "
         "or evicted); nothing was written, the lane takes up the lease again",
         "",
-    )
-
-
-def newer_protocol(reply: list[bytes]) -> FatalError:
-    """The error for a `version` reply."""
-    return FatalError(
-        "redis", f"another syncd loaded functions of protocol {reply[1].decode()}; upgrade this daemon"
     )

@@ -15,7 +15,6 @@ from syncd.plan.claims import KEY, MONGO
 from syncd.plan.keys import parse_key
 from syncd.stores.claims import CONTRACTS, read_claims, read_left
 from syncd.stores.layout import partitions_of
-from syncd.stores.lease import newer_protocol
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
 from syncd.stores.scan import SCAN_COUNT, KeyScan
@@ -178,9 +177,7 @@ def forget_turned(store: RedisStore, contract: str) -> None:
 
 
 def _called(store: RedisStore, contract: str, name: str, keys: list[bytes], args: list[str]) -> list[Any]:
-    reply: list[Any] = store.call(name, keys, args)
-    if reply[0] == b"version":
-        raise newer_protocol(reply)
+    reply = store.call(name, keys, args)
     if reply[0] == b"held":
         holder = reply[1].decode()
         why = (

@@ -20,7 +20,7 @@ from syncd.errors import (
     UriError,
 )
 from syncd.stores.capabilities import Capabilities, detect
-from syncd.stores.functions import Functions
+from syncd.stores.functions import Functions, require_protocol
 from syncd.stores.redis_url import redis_client
 from syncd.stores.together import Together
 from syncd.stores.uri import read_uri
@@ -86,22 +86,39 @@ class RedisStore:
             self.functions.prepare(self.client)
             return found
 
-    def call(self, name: str, keys: list[Any], args: list[Any]) -> Any:
-        """Call one of syncd's functions, bringing the library where the server forgot it."""
+    def call(self, name: str, keys: list[Any], args: list[Any]) -> list[Any]:
+        """Call one of syncd's functions, bringing the library where the server forgot it. Returns a word and what goes
+        with it. Raises FatalError where the functions are of another protocol. See `Lease.call` for those that check
+        the lease."""
         with translated():
             if self.functions.by_script is None:
                 self.functions.prepare(self.client)
             try:
-                return self.client.execute_command(*self.functions.command(name, keys, args))
+                return require_protocol(self._called(name, keys, args))
             except driver.ResponseError as error:
                 if not self.functions.is_missing(error):
                     raise
                 self.functions.prepare(self.client)
-                return self.client.execute_command(*self.functions.command(name, keys, args))
+                return require_protocol(self._called(name, keys, args))
+
+    def _called(self, name: str, keys: list[Any], args: list[Any]) -> list[Any]:
+        reply: list[Any] = self.client.execute_command(*self.functions.command(name, keys, args))
+        return reply
+
+    def clock_us(self) -> int:
+        """Microseconds since 1970, by Redis's clock."""
+        with translated():
+            return clock_us(self.client.time())
 
     def close(self) -> None:
         """Close all connections."""
         self.client.close()
+
+
+def clock_us(reply: Any) -> int:
+    """The same, of the reply to a TIME that was asked together with something else."""
+    seconds, micros = reply
+    return int(seconds) * 1_000_000 + int(micros)
 
 
 @contextmanager

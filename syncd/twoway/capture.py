@@ -308,9 +308,7 @@ class KeyspaceCapture(Capture):
         decided = {key: found for key, found in gone.items() if key not in waiting}
         if not decided:
             return set(), waiting
-        with translated():
-            seconds, micros = self._redis.client.time()
-        moment = seconds * 1000 + micros // 1000
+        moment = self._redis.clock_us() // 1000
         deleted = set()
         for key, found in decided.items():
             expires = found.known.partition(" ")[0].partition(":")[2]

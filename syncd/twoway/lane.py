@@ -34,7 +34,7 @@ class TwoWayLane(Lane):
         self._listening: Listening | None = None
         if plan.contract.sync.capture == "keyspace":
             self._listening = Listening(common.redis, plan.state, common.settings.dirty_keys)
-        self._numbers = Numbers(common.redis, self._control, self._lease)
+        self._numbers = Numbers(self._lease)
 
     def _make_run(self, server: Capabilities) -> LaneRun:
         require_target(self._mongo, self.plan.namespace)

@@ -49,11 +49,11 @@ class TwoWayStore(StateStore):
 
     def look(self, keys: Sequence[bytes]) -> list[Found]:
         """The first of these keys, each as it is at one moment: all but where they are very large."""
-        first = [self._keys.lease, self._keys.position, self._keys.synced]
         found: list[Found] = []
         for start in range(0, len(keys), self._most_keys):
             part = keys[start : start + self._most_keys]
-            reply = self._call("syncd_read_state", first, [self._plan.type, MOST_BYTES, "merge"], part)
+            names: list[str | bytes] = [self._keys.synced, *part]
+            reply = self._call("syncd_read_state", names, [self._plan.type, MOST_BYTES, "merge"])
             some = [self._plan.found(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
             found += some
             if len(some) < len(part):
@@ -97,7 +97,7 @@ class TwoWayStore(StateStore):
         args: list[Any] = [0]
         for key, (digest, record) in records.items():
             args += [key, digest.encode() + b" " + record.encoded()]
-        self._call("syncd_synced", [self._keys.lease, self._keys.position, self._keys.synced], args)
+        self._call("syncd_synced", [self._keys.synced], args)
 
     def merge(self, steps: Sequence[Step], time: Moment) -> tuple[int, list[int | str]]:
         """How many marks are left, and of each step 1 where it is done, 0 where the key was another one by then, or why
@@ -115,9 +115,9 @@ class TwoWayStore(StateStore):
             record = step.record.encoded() if isinstance(step.record, Record) else step.record or ""
             mark = "" if step.mark is None else step.mark
             args += [step.expected, mark, record, *step.operation]
-        first = [self._keys.lease, self._keys.position, self._keys.marks, self._keys.synced]
         name = "syncd_merge" if steps[0].needs_memory else "syncd_agree"
-        reply = self._call(name, first, args, [step.key for step in steps])
+        keys: list[str | bytes] = [self._keys.marks, self._keys.synced, *(step.key for step in steps)]
+        reply = self._call(name, keys, args)
         said = [one.decode(errors="replace") if isinstance(one, bytes) else int(one) for one in reply[2:]]
         return int(reply[1]), said
 

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 from syncd.plan.state import StatePlan
-from syncd.stores.lease import newer_protocol
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
 from syncd.writebehind.copy import KeyCopy
@@ -63,7 +62,4 @@ class CatchUp:
         return found
 
     def _call(self, name: str, args: list[Any]) -> list[Any]:
-        reply: list[Any] = self._redis.call(name, [self._synced], args)
-        if reply[0] == b"version":
-            raise newer_protocol(reply)
-        return reply
+        return self._redis.call(name, [self._synced], args)

@@ -15,7 +15,7 @@ from syncd.plan.append import AppendPlan
 from syncd.plan.columns import Said
 from syncd.stores.lease import is_dead
 from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore, translated
+from syncd.stores.redis import RedisStore, clock_us, translated
 from syncd.writebehind.stream_history import ZERO, History, Look, entry_order, proof_of
 
 BLOCK_MS = 500
@@ -286,7 +286,7 @@ class Group:
             acknowledged = _before(_text(pending["min"])) if pending["pending"] else delivered
             client.hset(self._keys.position, "acknowledged", acknowledged)
         unread = 0 if not first else length if mine.get("lag") is None else int(mine["lag"])
-        ages = [now[0] + now[1] / 1e6 - entry_order(entry)[0] / 1000 for entry in oldest if _is_time(entry)]
+        ages = [clock_us(now) / 1e6 - entry_order(entry)[0] / 1000 for entry in oldest if _is_time(entry)]
         return Backlog(int(pending["pending"]) + unread, max([0.0, *ages]), acknowledged)
 
     @contextmanager

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from syncd.errors import TransientError
 from syncd.plan.append import AppendPlan
-from syncd.stores.lease import Lease, fenced, newer_protocol
+from syncd.stores.lease import Lease
 from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore, translated
+from syncd.stores.redis import RedisStore, clock_us, translated
 from syncd.writebehind.batch import Refused
 from syncd.writebehind.letters import Letters
 
@@ -34,7 +34,7 @@ class Ledger:
         self._store, self._plan, self._lease = store, plan, lease
         self._letters = Letters(store, plan)
         keys = self._keys = ControlKeys(plan.name)
-        self._all_keys = [keys.lease, keys.position, keys.dead, keys.letters, plan.stream]
+        self._more_keys = [keys.dead, keys.letters, plan.stream]
         self._now: int | str = ""
         self.keep_letters = plan.keep_letters
         """See ContractPlan."""
@@ -45,11 +45,11 @@ class Ledger:
         pipe.hmget(self._keys.position, "batch", "number", "since")
         pipe.time()
         with translated():
-            (batch, number, since), (seconds, micros) = pipe.execute()
+            (batch, number, since), now = pipe.execute()
         self._now = int(number) if batch else ""
         if not batch:
             return None
-        age_s = seconds + (micros - int(since)) / 1e6
+        age_s = (clock_us(now) - int(since)) / 1e6
         # By a clock that went back since nobody can tell how long ago it was.
         return Noted(int(number), batch.decode().split(" "), age_s if age_s >= 0 else float("inf"))
 
@@ -70,37 +70,30 @@ class Ledger:
 
     def acknowledge(self) -> None:
         """The entries of a batch that is done, where they are not acknowledged yet."""
-        args = [self._lease.value, self._plan.name, self._plan.projection]
-        self._check(self._store.call("syncd_written", self._all_keys, args))
+        self._call("syncd_written", self._more_keys, [self._plan.name, self._plan.projection])
 
     def _advance(
         self, entries: list[str], done: Collection[str] | None, refused: Mapping[str, Refused]
     ) -> list[bytes]:
-        args = [self._lease.value, self._lease.ttl_ms, self._plan.name, self._plan.projection]
+        args = [self._lease.ttl_ms, self._plan.name, self._plan.projection]
         args += [self.keep_letters, self._now]
         args += [" ".join(entries), *(["all"] if done is None else [len(done), *done])]
         args += self._letters.arguments(refused)
-        self._lease.touch()
-        said: list[bytes] = self._store.call("syncd_advance", self._all_keys, args)
-        if said[0] == b"full":
+        reply = self._call("syncd_advance", self._more_keys, args)
+        if reply[0] == b"full":
             self._letters.fill(refused)
-        reply = self._check(said)
         self._now = int(reply[1]) if entries else ""
         return reply[1:]
 
-    def _check(self, reply: list[bytes]) -> list[bytes]:
-        if reply[0] == b"version":
-            raise newer_protocol(reply)
-        if reply[0] == b"fenced":
-            raise fenced(self._plan.name, reply)
+    def _call(self, name: str, keys: list[str], args: list[Any]) -> list[bytes]:
+        reply = self._lease.call(name, keys, args)
         if reply[0] == b"noted":
             raise TransientError("redis", "another batch is noted than ours; the lane begins with that one")
         return reply
 
     def above(self, number: int) -> None:
         """MongoDB has seen this number, and this Redis does not know it: its clock, or its data, went back."""
-        args = [self._lease.value, number]
-        self._check(self._store.call("syncd_number_above", self._all_keys[:2], args))
+        self._call("syncd_number_above", [], [number])
 
     def set_doubt(self, entry: str) -> None:
         """Up to this entry documents may be there of which nobody knows any more."""

@@ -11,7 +11,6 @@ from syncd import telemetry
 from syncd.errors import LettersFullError
 from syncd.plan.append import AppendPlan
 from syncd.stores.deadletters import room_for
-from syncd.stores.lease import newer_protocol
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
 from syncd.writebehind.batch import Refused
@@ -31,8 +30,6 @@ class Letters:
         keys = [self._keys.dead, self._keys.letters, self._plan.stream]
         args = [self._plan.name, self._plan.keep_letters, *self.arguments(refused)]
         reply = self._redis.call("syncd_park", keys, args)
-        if reply[0] == b"version":
-            raise newer_protocol(reply)
         if reply[0] == b"full":
             self.fill(refused)
         return self.tell(refused, reply[1:])

@@ -7,7 +7,7 @@ from typing import Any
 
 from syncd.plan.gone import Gone, why_gone
 from syncd.plan.state import Found, StatePlan
-from syncd.stores.lease import Lease, fenced, newer_protocol
+from syncd.stores.lease import Lease
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
 from syncd.writebehind.keys import KeySync
@@ -42,15 +42,9 @@ class Memory:
     def note(self, digests: Mapping[bytes, str], fields: Mapping[str, str] | None = None) -> None:
         """MongoDB holds this of these keys; of "" it holds nothing any more. `fields` go to the position."""
         pairs: list[tuple[Any, str]] = [*(fields or {}).items()]
-        args: list[Any] = [self._lease.value, self._lease.ttl_ms, 2 * len(pairs)]
+        args: list[Any] = [self._lease.ttl_ms, 2 * len(pairs)]
         args += [part for pair in (*pairs, *digests.items()) for part in pair]
-        keys = [self._keys.lease, self._keys.position, self._keys.synced]
-        self._lease.touch()
-        reply: list[Any] = self._redis.call("syncd_synced", keys, args)
-        if reply[0] == b"version":
-            raise newer_protocol(reply)
-        if reply[0] == b"fenced":
-            raise fenced(self._plan.name, reply)
+        self._lease.call("syncd_synced", [self._keys.synced], args)
 
     def why_gone(self, digests: Mapping[bytes, str], policy: str) -> dict[bytes, Gone]:
         """Why keys are not there that went while nobody listened, by what they were when they were last synced.
@@ -60,9 +54,7 @@ class Memory:
         """
         if not digests:
             return {}
-        with translated():
-            seconds, micros = self._redis.client.time()
-        now = seconds * 1000 + micros // 1000
+        now = self._redis.clock_us() // 1000
         return {key: why_gone(int(digest.partition(":")[2]), now, policy) for key, digest in digests.items()}
 
 

@@ -6,18 +6,14 @@ that, MongoDB refuses the first write, and says what it has seen.
 
 from __future__ import annotations
 
-from typing import Any
-
-from syncd.stores.lease import Lease, fenced, newer_protocol
-from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore
+from syncd.stores.lease import Lease
 
 
 class Numbers:
     """Of one contract, called by its lane's thread, which holds the lease."""
 
-    def __init__(self, redis: RedisStore, keys: ControlKeys, lease: Lease) -> None:
-        self._redis, self._keys, self._lease = redis, keys, lease
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
         self._seen = 0
 
     def learn(self, seen: int) -> None:
@@ -26,11 +22,4 @@ class Numbers:
 
     def next(self) -> int:
         """For a run that begins. Raises FencedError."""
-        self._lease.touch()
-        keys = [self._keys.lease, self._keys.position]
-        reply: Any = self._redis.call("syncd_number", keys, [self._lease.value, self._seen])
-        if reply[0] == b"version":
-            raise newer_protocol(reply)
-        if reply[0] == b"fenced":
-            raise fenced(self._keys.contract, reply)
-        return int(reply[1])
+        return int(self._lease.call("syncd_number", [], [self._seen])[1])

@@ -6,7 +6,7 @@ from typing import Any
 
 from syncd import telemetry
 from syncd.lanes.status import known_or_nan
-from syncd.stores.redis import RedisStore, translated
+from syncd.stores.redis import RedisStore, clock_us, translated
 from syncd.writebehind.group import Backlog
 from syncd.writebehind.positions import milliseconds, of_entry
 from syncd.writebehind.status import AppendStatus
@@ -59,5 +59,5 @@ def look(redis: RedisStore, outbox: str, done: str) -> Backlog:
     with translated():
         length, first, size, now = pipe.execute()
     oldest = milliseconds(of_entry(first[0][0].decode())) if first else 0
-    age = now[0] + now[1] / 1e6 - oldest / 1000 if oldest >= FIRST_TIME_MS else 0.0
+    age = clock_us(now) / 1e6 - oldest / 1000 if oldest >= FIRST_TIME_MS else 0.0
     return Backlog(int(length), max(0.0, age), done, int(size or 0))

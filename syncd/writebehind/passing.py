@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore, translated
+from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard, answers_heard
 from syncd.writebehind.listening import Listening
 from syncd.writebehind.memory import HEARD, Memory
@@ -50,9 +50,7 @@ class Passing:
         if not self.is_asked and not self._requests.has_any(self._control):
             return
         if answers_heard(self._redis, self._control):
-            with translated():
-                seconds, micros = self._redis.client.time()
-            self._moment, self._asked, self._heard = seconds * 1_000_000 + micros, time.monotonic(), 0.0
+            self._moment, self._asked, self._heard = self._redis.clock_us(), time.monotonic(), 0.0
             self._listening.hurry()
 
     def answer(self) -> None:

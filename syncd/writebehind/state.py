@@ -11,7 +11,7 @@ from syncd import telemetry
 from syncd.errors import LettersFullError
 from syncd.plan.state import Found, StatePlan
 from syncd.stores.deadletters import count_dead_letters, room_for
-from syncd.stores.lease import Lease, fenced, newer_protocol
+from syncd.stores.lease import Lease
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
 from syncd.writebehind.batch import Refused
@@ -48,15 +48,16 @@ class StateStore:
     def read(self, keys: Sequence[bytes]) -> Reading:
         """The content of keys. Raises FencedError, StoreError."""
         args: list[str | int] = [self._plan.type, MOST_BYTES, self._digests()]
-        reply = self._call("syncd_read_state", self._first(), args, keys)
+        reply = self._call("syncd_read_state", [self._order_key, *keys], args)
         last, seconds, micros, floor = reply[1:5]
         self.last = of_entry(last.decode())
         position = of_entry(last.decode()) if self._outbox else of_time(int(seconds), int(micros))
         found = [self._plan.found(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
         return Reading(max(position, floor.decode()), floor.decode() or NEVER, found)
 
-    def _first(self) -> list[str]:
-        return [self._keys.lease, self._keys.position, self._outbox or self._keys.synced]
+    @property
+    def _order_key(self) -> str:
+        return self._outbox or self._keys.synced
 
     def _digests(self) -> str:
         if self._outbox:
@@ -73,8 +74,8 @@ class StateStore:
         for key, why in refused.items():
             said = self._letter(_text(key), self._ident(key), why)
             args += [len(said), *said]
-        keys = [self._keys.lease, self._keys.position, self._keys.dead, self._keys.letters]
-        reply = self._call("syncd_done_state", [*keys, self._outbox or self._keys.position], args)
+        keys = [self._keys.dead, self._keys.letters, self._outbox or self._keys.position]
+        reply = self._call("syncd_done_state", keys, args)
         if reply[0] == b"full":
             self._fill(settled, refused)
         dropped, *new = reply[1:]
@@ -118,27 +119,16 @@ class StateStore:
 
     def raise_floor(self, position: str) -> None:
         """Reads are at or behind this position from now on: documents are, so this Redis went back in time."""
-        self._checked("syncd_raise_floor", self._first()[:2], [self._lease.value, position])
+        self._lease.call("syncd_raise_floor", [], [position])
 
     def lost(self) -> tuple[int, bool]:
         """Entries of the outbox that somebody else removed since the last look, and whether it is another stream."""
-        keys = [*self._first(), self._keys.requests]
-        reply = self._checked("syncd_lost_entries", keys, [self._lease.value])
+        keys = [self._order_key, self._keys.requests]
+        reply = self._lease.call("syncd_lost_entries", keys, [])
         return int(reply[1]), bool(reply[2])
 
-    def _call(
-        self, name: str, keys: list[str], args: list[str | int], more: Sequence[bytes] = ()
-    ) -> list[Any]:
-        return self._checked(name, [*keys, *more], [self._lease.value, self._lease.ttl_ms, *args])
-
-    def _checked(self, name: str, keys: list[Any], args: list[Any]) -> list[Any]:
-        self._lease.touch()
-        reply: list[Any] = self._redis.call(name, keys, args)
-        if reply[0] == b"version":
-            raise newer_protocol(reply)
-        if reply[0] == b"fenced":
-            raise fenced(self._plan.name, reply)
-        return reply
+    def _call(self, name: str, keys: Sequence[str | bytes], args: list[str | int]) -> list[Any]:
+        return self._lease.call(name, keys, [self._lease.ttl_ms, *args])
 
 
 def _text(key: bytes) -> str:

@@ -34,7 +34,7 @@ class StateLane(BaseLane):
         rules = Rules(plan.name, common.settings.lease_ttl)
         # Of a daemon that splits contracts, whatever its partition: one of all has the lease.
         super().__init__(common, ControlKeys(plan.name), plan, status, rules)
-        self._numbers = Numbers(common.redis, self._control, self._lease)
+        self._numbers = Numbers(self._lease)
         self._context: LaneContext[StatePlan, Any] = LaneContext(
             plan, self._control, status, self._state, self._lease, self._halt, common.mongo, common.redis,
             common.settings, common.requests,
