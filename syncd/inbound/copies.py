@@ -7,13 +7,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from syncd.errors import ProjectionError, why_unfit
 from syncd.inbound.apply_log import ApplyLog
 from syncd.inbound.copier import Chunk, Cut, RangeEnd, Ready
 from syncd.inbound.snapshot import Ghosts
-from syncd.inbound.units import Draft, Step, Unit, UnitCall
+from syncd.inbound.units import DocumentsUnit, Draft, Step, Unit, UnitCall
 from syncd.inbound.watermarks import Coverage, Watermarks
-from syncd.plan.change import Dead, Drop, Ghost, Orphan, Write
+from syncd.plan.change import Drop, Ghost, Orphan, Write
 from syncd.plan.compile import Plan
 from syncd.plan.digest import SOURCE
 from syncd.plan.keys import decode_key_value, encode_key_value
@@ -77,7 +76,7 @@ class _RangeUnit(Unit):
         return Coverage(range_time=self._time)
 
 
-class _CopyUnit(_RangeUnit, Generic[Found]):
+class _CopyUnit(_RangeUnit, DocumentsUnit, Generic[Found]):
     """Documents of a snapshot by ident, in `_id` order. `end`: {"_id": last} of them as BSON, when all of the range up
     to there is copied with them."""
 
@@ -101,12 +100,6 @@ class _CopyUnit(_RangeUnit, Generic[Found]):
     @abstractmethod
     def _copies(self, documents: dict[str, Found]) -> list[Write]: ...
 
-    def unfit(self, call: UnitCall, error: Exception) -> None:
-        """Its document becomes a dead letter."""
-        if call.unfit is not None:
-            raise error
-        call.unfit = why_unfit(error)
-
     def _draft(self, call: UnitCall) -> Draft:
         documents, sources = self._documents, self._sources
         chosen = self._choose(documents)
@@ -116,13 +109,6 @@ class _CopyUnit(_RangeUnit, Generic[Found]):
         if call.unfit is not None:
             return Draft(self._letters(documents, call.unfit), self._covers, sources)
         return Draft(self._copies(documents), self._covers, sources)
-
-    def _letters(self, idents: Collection[str], why: ProjectionError) -> list[Write]:
-        return [
-            Dead(shape.name, ident, "", why.reason, why.detail, self._change_of(ident))
-            for ident in idents
-            for shape in self._plan.shapes
-        ]
 
     def _change_of(self, ident: str) -> dict[str, Any]:
         return {"documentKey": {"_id": decode_key_value(ident)}, "time": self._time}

@@ -12,10 +12,11 @@ from syncd.inbound.pipeline import Pipeline
 from syncd.inbound.repair import Repairs, ReplayUnit
 from syncd.inbound.units import Step
 from syncd.inbound.watermarks import Watermarks
+from syncd.lanes.letters import WaitingLetters
 from syncd.lanes.situation import State
 from syncd.plan.keys import decode_key_value, is_ident
 from syncd.stores.claims import count_foreign
-from syncd.stores.deadletters import count_dead_letters, replays_done, requested_replays
+from syncd.stores.deadletters import replays_done, requested_replays
 from syncd.stores.history import Witness
 from syncd.stores.key_maps import KeyMaps
 from syncd.stores.layout import survey
@@ -56,7 +57,7 @@ class Housekeeper:
         self._repairs = Repairs(plan, redis, control, pipeline, lookup, watermarks)
         self._maps = KeyMaps(redis, control)
         self._looked = self._next = 0.0
-        self._told = False
+        self._waiting = WaitingLetters(redis, plan.name)
 
     @property
     def due(self) -> bool:
@@ -110,11 +111,7 @@ class Housekeeper:
 
     def count_dead_letters(self) -> None:
         """Say how many wait."""
-        waiting = count_dead_letters(self._redis, self._plan.name)
-        self._status.letters(waiting)
-        if waiting and not self._told:
-            telemetry.dead_letters_wait(self._plan.name, waiting)
-        self._told = True
+        self._status.letters(self._waiting.count())
 
     def _bear_witness(self) -> None:
         """Name an entry of the oplog that the position has passed: of one that it has not, a majority may not know."""

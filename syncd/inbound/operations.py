@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 import orjson
@@ -27,6 +25,7 @@ from syncd.plan.change import (
 )
 from syncd.plan.keys import encode_key_value
 from syncd.plan.project import WIDEST_ROW, Shape
+from syncd.stores.deadletters import new_letter
 from syncd.stores.position import ControlKeys
 from syncd.stores.times import readable, token_time
 
@@ -158,19 +157,11 @@ class Operations:
         self._emit(write, "b", self._control.changed, len(said), *said)
 
     def _dead(self, write: Dead) -> None:
-        fields = {
-            "contract": self._contract,
-            "version": self._version,
-            "projection": write.projection,
-            "key": write.key,
-            "id": write.ident,
-            "reason": write.reason,
-            "detail": write.detail,
-            "at": str(round(time.time() * 1000)),
-            "change": json.dumps(describe(write.change)),
-        }
-        letter = chain.from_iterable(fields.items())
-        self._emit(write, "x", self._control.letters, write.key, self._keep_letters, 2 * len(fields), *letter)
+        letter = new_letter(
+            self._contract, self._version, projection=write.projection, key=write.key, ident=write.ident, why=write,
+            change=describe(write.change),
+        )  # fmt: skip
+        self._emit(write, "x", self._control.letters, write.key, self._keep_letters, len(letter), *letter)
 
 
 def is_unicode(write: Write) -> bool:

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from syncd import telemetry
-from syncd.errors import ProjectionError, why_unfit
 from syncd.inbound.copies import GhostsUnit
 from syncd.inbound.pipeline import Pipeline
 from syncd.inbound.snapshot import Ghosts
-from syncd.inbound.units import Draft, Unit, UnitCall
+from syncd.inbound.units import DocumentsUnit, Draft, Unit, UnitCall
 from syncd.inbound.watermarks import Coverage, Watermarks
-from syncd.plan.change import Dead, Orphan, Put, Retired, Settled, Write
+from syncd.plan.change import Orphan, Put, Retired, Settled, Write
 from syncd.plan.compile import Plan
 from syncd.plan.keys import decode_key_value
 from syncd.stores.key_maps import KeyMaps, holders
@@ -32,7 +31,7 @@ MOST_REPAIRED = 256
 """Documents a step: a lane has its own work to do."""
 
 
-class ReplayUnit(Unit):
+class ReplayUnit(DocumentsUnit):
     """Documents of dead letters, read again. One that still does not fit becomes a new dead letter."""
 
     op = "replay"
@@ -46,23 +45,10 @@ class ReplayUnit(Unit):
         self._idents = sorted(set(letters.values()))
         self.size = len(self._idents)
 
-    def unfit(self, call: UnitCall, error: Exception) -> None:
-        """Its document becomes a dead letter."""
-        if call.unfit is not None:
-            raise error
-        call.unfit = why_unfit(error)
-
-    def _letters(self, why: ProjectionError) -> list[Write]:
-        return [
-            Dead(shape.name, ident, "", why.reason, why.detail, self._change_of(ident))
-            for ident in self._idents
-            for shape in self._plan.shapes
-        ]
-
     def _draft(self, call: UnitCall) -> Draft | None:
         settled = Settled(list(self._by_entry))
         if call.unfit is not None:
-            return Draft([settled, *self._letters(call.unfit)])
+            return Draft([settled, *self._letters(self._idents, call.unfit)])
         ids = {ident: decode_key_value(ident) for ident in self._idents}
         found = self._lookup.by_ids(list(ids.values()), self._watermarks.horizon)
         if not found.complete:

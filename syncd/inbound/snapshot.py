@@ -173,22 +173,17 @@ class SnapshotReader:
 
     def _looked_up(self, ids: list[Any], *, drop: bool = False) -> Generator[Item, None, list[Any]]:
         """Copies what is there. Returns the `_id` of those that are not; `drop`: has their keys removed."""
-        if not ids:
-            return []
-        found = self._lookup.by_ids(ids, self._reads.after(), digests=True)
-        if not found.complete and len(ids) > 1:
-            middle = len(ids) // 2
-            before = yield from self._looked_up(ids[:middle], drop=drop)
-            behind = yield from self._looked_up(ids[middle:], drop=drop)
-            return before + behind
-        self._reads.saw(found.time)
-        if found.documents:
-            yield Chunk(list(found.documents.values()), found.time)
-        gone = {encode_key_value(i): i for i in ids if encode_key_value(i) not in found.documents}
-        drops = [d for ident, i in gone.items() for d in self._plan.drops(ident, i, deleted=False)]
-        if drop and drops:
-            yield Ghosts([one for one in drops if isinstance(one, Drop)], found.time)
-        return list(gone.values())
+        left: list[Any] = []
+        for part, found in self._lookup.in_parts(ids, self._reads.after, digests=True) if ids else ():
+            self._reads.saw(found.time)
+            if found.documents:
+                yield Chunk(list(found.documents.values()), found.time)
+            gone = {encode_key_value(i): i for i in part if encode_key_value(i) not in found.documents}
+            drops = [d for ident, i in gone.items() for d in self._plan.drops(ident, i, deleted=False)]
+            if drop and drops:
+                yield Ghosts([one for one in drops if isinstance(one, Drop)], found.time)
+            left += gone.values()
+        return left
 
     def _may(self, position: Position, found: Survey) -> bool:
         """Whether so many keys may go."""

@@ -7,14 +7,16 @@ begins with that: a unit is built again when Redis refused a part of it, or a ca
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from syncd.errors import why_unfit
+from syncd.errors import ProjectionError, why_unfit
 from syncd.inbound.apply_log import NOTHING, Call
 from syncd.inbound.watermarks import Coverage
 from syncd.inbound.window import DATA_OPS, Window, WindowBuilder
 from syncd.plan.change import Changed, Dead, Hashed, Settled, Write
+from syncd.plan.compile import Plan
 from syncd.plan.keys import encode_key_value
 from syncd.stores.position import Position
 from syncd.stores.times import token_time
@@ -79,6 +81,23 @@ class Unit(ABC):
 
     def _change_of(self, ident: str) -> dict[str, Any]:
         return {}
+
+
+class DocumentsUnit(Unit):
+    """Whole documents. Instead of one that raises an error its dead letters are stored."""
+
+    _plan: Plan
+
+    def unfit(self, call: UnitCall, error: Exception) -> None:
+        """The one document is given up; not twice, for then it was not the document."""
+        if call.unfit is not None:
+            raise error
+        call.unfit = why_unfit(error)
+
+    def _letters(self, idents: Iterable[str], why: ProjectionError) -> list[Write]:
+        return [
+            letter for ident in idents for letter in self._plan.letters(ident, why, self._change_of(ident))
+        ]
 
 
 class WindowUnit(Unit):

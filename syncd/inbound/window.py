@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from syncd.errors import ProjectionError
 from syncd.inbound.watermarks import Coverage, Verdict, Watermarks
-from syncd.plan.change import Dead, Delta, Write
+from syncd.plan.change import Delta, Write
 from syncd.plan.compile import Plan
 from syncd.plan.key_encode import KEY, ODD_ID, encode_key_value
 from syncd.plan.raw import RAW, RawId
@@ -71,10 +71,7 @@ class WindowBuilder:
     def letters(self, window: Window, why: ProjectionError) -> list[Write]:
         """Dead letters instead of the only change of a window."""
         event = window.events[0]
-        return self._dead(encode_key_value(event["documentKey"]["_id"]), event, why)
-
-    def _dead(self, ident: str, event: Document, why: ProjectionError) -> list[Write]:
-        return [Dead(shape.name, ident, "", why.reason, why.detail, event) for shape in self._plan.shapes]
+        return self._plan.letters(encode_key_value(event["documentKey"]["_id"]), why, event)
 
     def _group(
         self, window: Window, must_read: Collection[str], to_read: dict[str, Any]
@@ -160,7 +157,7 @@ class WindowBuilder:
             document, last = found.documents.get(ident), last_of(by_document[ident])
             if document is None and ident.startswith(RAW) and last["operationType"] != "delete":
                 # A name that stands twice comes out of MongoDB's pipelines as another one: nobody can look for it.
-                writes += self._dead(ident, last, ProjectionError("odd_id", f"`_id` {ODD_ID}"))
+                writes += self._plan.letters(ident, ProjectionError("odd_id", f"`_id` {ODD_ID}"), last)
             elif document is None:
                 deleted = last["operationType"] == "delete"
                 writes += self._plan.drops(ident, document_id, deleted=deleted)

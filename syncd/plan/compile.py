@@ -14,7 +14,7 @@ from syncd.contract.indexed import entries_of
 from syncd.contract.model import Contract
 from syncd.contract.projection import Projection
 from syncd.contract.redis_types import TYPE_RULES
-from syncd.errors import why_unfit
+from syncd.errors import ProjectionError, why_unfit
 from syncd.plan.base import ContractPlan
 from syncd.plan.change import Dead, Delta, Drop, Patch, Put, Write
 from syncd.plan.delta import Deltas
@@ -108,6 +108,10 @@ class Plan(ContractPlan):
             key = ""
         why = why_unfit(error)
         return Dead(shape.name, ident, key, why.reason, why.detail, change)
+
+    def letters(self, ident: str, why: ProjectionError, change: Mapping[str, Any]) -> list[Write]:
+        """A dead letter a shape, of a document whose keys are not known."""
+        return [Dead(shape.name, ident, "", why.reason, why.detail, change) for shape in self.shapes]
 
     def drops(self, ident: str, document_id: Any, *, deleted: bool) -> list[Write]:
         """All writes for a document that is gone or no longer matches the filter.

@@ -210,6 +210,12 @@ def stored(known: str) -> tuple[str, Record | None]:
         return digest, None
 
 
+def is_agreed(found: Found) -> bool:
+    """Whether the key is what both sides agreed on, and nothing is pending, so that MongoDB need not be asked."""
+    digest, record = stored(found.known)
+    return record is not None and record.base.pending == {} and found.is_there and digest == found.digest
+
+
 def digests(state: Mapping[str, Value] | None) -> dict[str, str] | None:
     """For `merge`."""
     return None if state is None else {name: value.digest for name, value in state.items()}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from syncd.errors import ProjectionError
 from syncd.plan.gone import Gone, why_gone
 from syncd.plan.keys import encode_key_value
 from syncd.plan.merge import Base, Merged, merge
 from syncd.plan.state import Found
-from syncd.plan.twoway import Record, TwoWayPlan, digests, stored
+from syncd.plan.twoway import Record, TwoWayPlan, digests, is_agreed, stored
 from syncd.reconcile.compare import CONTENT, EXPIRED, EXTRA, MISSING, Flaw
 from syncd.reconcile.look import Mark
 from syncd.reconcile.sides import KeySides, Looked, Sight
@@ -46,7 +45,7 @@ class PairSides(KeySides):
             flaw, source = self._flaw(found, documents.get(key), states.moment // 1000)
             if flaw is not None:
                 mark = Mark(self._state.projection, key.decode(), *flaw)
-                sights[key] = Sight(mark, source, _is_done(found), waits=key in marked)
+                sights[key] = Sight(mark, source, is_agreed(found), waits=key in marked)
         return Looked(sights, len(documents), self._point(states))
 
     def repair(self, key: bytes, sight: Sight) -> str:
@@ -78,8 +77,8 @@ class PairSides(KeySides):
             return _without_document(merged), source
         if names := merged.to_redis | merged.to_mongo:
             return (CONTENT, tuple(sorted(names))), source
-        is_agreed = record is not None and record.base == Base(merged.agreed or {})
-        return None if is_agreed else (CONTENT, BASE), source
+        is_known = record is not None and record.base == Base(merged.agreed or {})
+        return None if is_known else (CONTENT, BASE), source
 
     def _without_key(self, merged: Merged, record: Record | None, found: Found, now: int) -> Flaw | None:
         if not merged.keep:
@@ -99,10 +98,3 @@ def _without_document(merged: Merged) -> Flaw | None:
     if merged.delete:
         return EXTRA, ()
     return None if merged.keep else (MISSING, NO_DOCUMENT)
-
-
-def _is_done(found: Found) -> bool:
-    """Whether the lane has agreed on the key as it is."""
-    digest, record = stored(found.known)
-    pending: Any = {} if record is None else record.base.pending
-    return record is not None and pending == {} and found.is_there and digest == found.digest

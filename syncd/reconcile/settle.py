@@ -87,12 +87,5 @@ class Settler:
 
     def _read(self, ids: list[Any]) -> Iterator[tuple[list[str], Found]]:
         """In parts where one reply does not hold them all."""
-        if not ids:
-            return
-        found = self._lookup.by_ids(ids, ZERO)
-        if found.complete or len(ids) == 1:
-            yield [encode_key_value(document_id) for document_id in ids], found
-            return
-        middle = len(ids) // 2
-        yield from self._read(ids[:middle])
-        yield from self._read(ids[middle:])
+        for part, found in self._lookup.in_parts(ids, lambda: ZERO) if ids else ():
+            yield [encode_key_value(document_id) for document_id in part], found

@@ -102,12 +102,11 @@ class Sides(ABC):
 
     def _documents(self, ids: list[Any]) -> dict[str, Document]:
         """Documents by ident, as they are at `self._time` at the latest."""
-        found = self._lookup.by_ids(ids, self._time)
-        if found.complete or len(ids) == 1:
+        documents: dict[str, Document] = {}
+        for _, found in self._lookup.in_parts(ids, lambda: self._time):
             self._time = max(self._time, found.time)
-            return found.documents
-        middle = len(ids) // 2  # too large for one reply
-        return self._documents(ids[:middle]) | self._documents(ids[middle:])
+            documents |= found.documents
+        return documents
 
 
 class KeySides(Sides):

@@ -3,9 +3,11 @@ and projection only the newest is there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from redis.exceptions import RedisError
 
@@ -14,6 +16,18 @@ from syncd.stores.redis import RedisStore, translate, translated
 from syncd.telemetry.letters import field_of
 
 PAGE = 500
+
+
+class Reason(Protocol):
+    """Why something is parked: see ProjectionError."""
+
+    @property
+    def reason(self) -> str:
+        """A word of DEAD_REASONS."""
+
+    @property
+    def detail(self) -> str:
+        """The field and what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +48,31 @@ class DeadLetter:
     def field(self) -> str:
         """The field that `detail` names; empty where it names none."""
         return field_of(self.detail)
+
+
+def new_letter(
+    contract: str,
+    version: str,
+    *,
+    projection: str,
+    key: str,
+    ident: str,
+    why: Reason,
+    change: Mapping[str, Any],
+) -> list[str]:
+    """Fields and values of a letter, as the functions of syncd take one. `change` is dumped, and holds no values of the
+    document."""
+    return [
+        "contract", contract,
+        "version", version,
+        "projection", projection,
+        "key", key,
+        "id", ident,
+        "reason", why.reason,
+        "detail", why.detail,
+        "at", str(round(time.time() * 1000)),
+        "change", json.dumps(change),
+    ]  # fmt: skip
 
 
 def find_letters(store: RedisStore, contract: str, entries: Sequence[str]) -> list[DeadLetter]:

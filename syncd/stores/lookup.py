@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from bson.errors import InvalidDocument
@@ -104,6 +104,19 @@ class Lookup:
         there = documents_in(self._among(self._askable(odd, after, None), after, None, {"_id": 1}))
         unfit = {encode_key_value(one["_id"]): Unfit(one) for one in there}
         return found._replace(documents=found.documents | unfit)
+
+    def in_parts(
+        self, ids: list[Any], after: Callable[[], Moment], *, digests: bool = False
+    ) -> Iterator[tuple[list[Any], Found]]:
+        """`by_ids` in as many parts as one reply each can hold, by halves: the ids of each, and what was found of
+        them. `after` is asked again for each part."""
+        found = self.by_ids(ids, after(), digests=digests)
+        if found.complete or len(ids) == 1:
+            yield ids, found
+            return
+        middle = len(ids) // 2
+        yield from self.in_parts(ids[:middle], after, digests=digests)
+        yield from self.in_parts(ids[middle:], after, digests=digests)
 
     def _askable(self, ids: list[Any], after: Moment, query: Any) -> list[Any]:
         """Those that MongoDB does not refuse, by halves."""

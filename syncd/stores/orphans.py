@@ -14,6 +14,7 @@ from syncd.plan.change import Retired
 from syncd.plan.claims import KEY, MONGO
 from syncd.plan.keys import parse_key
 from syncd.stores.claims import CONTRACTS, read_claims, read_left
+from syncd.stores.deadletters import count_dead_letters
 from syncd.stores.layout import partitions_of
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore, translated
@@ -77,7 +78,7 @@ def _orphan(store: RedisStore, contract: str, left: float | None) -> Orphan:
             shapes[name, template] = Retired(name, redis_type, KeyTemplate.recorded(template))
     with translated():
         outbox: Any = store.client.xlen(keys.outbox)
-        dead: Any = store.client.xlen(keys.dead)
+    dead = count_dead_letters(store, contract)
     return Orphan(contract, left, "/".join(sorted(kinds - {""})), tuple(shapes.values()), outbox, dead)
 
 

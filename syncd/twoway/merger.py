@@ -11,20 +11,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from syncd.errors import FatalError, ProjectionError, TransientError, is_about_input, why_unfit
+from syncd.errors import FatalError, ProjectionError, TransientError
 from syncd.inbound.watermarks import Watermarks
 from syncd.plan.keys import encode_key_value
 from syncd.plan.merge import Base, Conflict, is_by_time, merge, pending
 from syncd.plan.state import Found
-from syncd.plan.twoway import Record, TwoWayPlan, digests, stored
+from syncd.plan.twoway import Record, TwoWayPlan, digests, is_agreed, stored
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document
 from syncd.twoway.capture import Capture, Word
 from syncd.twoway.documents import DocumentWriter, Update
 from syncd.twoway.newest import Newest
-from syncd.twoway.pair import Pair, had_key, is_agreed, records
+from syncd.twoway.pair import Pair, had_key, records
 from syncd.twoway.store import Step, TwoWayStore, is_asked
 from syncd.writebehind.batch import Refused
+from syncd.writebehind.narrowed import narrowed
 
 MOST_KEYS = 1000
 """Read and written together."""
@@ -84,17 +85,12 @@ class Merger:
     def apply(self, words: Mapping[bytes, Word]) -> Outcome:
         """Merge keys. Raises StoreError where it is not sure what is written, FencedError or LaterNumberError where
         nothing is. Any other error is narrowed by halves to the key that raises it, which is refused."""
-        try:
-            return self._apply(words)
-        except Exception as error:
-            if not is_about_input(error):
-                raise
-            if len(words) == 1:
-                why = why_unfit(error)
-                return Outcome(refused=dict.fromkeys(words, Refused(why.reason, why.detail)))
-        outcome, listed = Outcome(), list(words)
-        for half in listed[: len(listed) // 2], listed[len(listed) // 2 :]:
-            outcome.add(self.apply({key: words[key] for key in half}))
+        outcome = Outcome()
+        for part, more in narrowed(lambda some: self._apply({key: words[key] for key in some}), list(words)):
+            if isinstance(more, ProjectionError):
+                outcome.refused[part[0]] = Refused(more.reason, more.detail)
+            else:
+                outcome.add(more)
         return outcome
 
     def _apply(self, words: Mapping[bytes, Word]) -> Outcome:
@@ -170,12 +166,11 @@ class Merger:
 
     def _documents(self, ids: list[Any]) -> dict[str, Document]:
         """Documents by the text of their `_id`, read at or after all that was read, or seen in the stream, before."""
-        found = self._lookup.by_ids(ids, max(self._time, self._watermarks.horizon))
-        if not found.complete and len(ids) > 1:  # too large for one reply
-            middle = len(ids) // 2
-            return self._documents(ids[:middle]) | self._documents(ids[middle:])
-        self._time = found.time
-        return found.documents
+        documents: dict[str, Document] = {}
+        for _, found in self._lookup.in_parts(ids, lambda: max(self._time, self._watermarks.horizon)):
+            self._time = found.time
+            documents |= found.documents
+        return documents
 
     def _pair(
         self,

@@ -74,12 +74,6 @@ def _digest_of(pair: Pair) -> str:
     return "first-" + hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
 
 
-def is_agreed(found: Found) -> bool:
-    """Whether the key is what both sides agreed on, and nothing is pending, so that MongoDB need not be asked."""
-    digest, record = stored(found.known)
-    return record is not None and record.base.pending == {} and found.is_there and digest == found.digest
-
-
 def had_key(found: Found) -> bool:
     """Whether there was a key when both sides last agreed."""
     _, record = stored(found.known)

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from syncd import telemetry
 from syncd.lanes.context import LaneContext
 from syncd.lanes.events import Confirmed, Entered
+from syncd.lanes.letters import WaitingLetters
 from syncd.plan.append import AppendPlan
 from syncd.stores.deadletters import (
-    count_dead_letters,
     drop_dead_letters,
     replays_done,
     requested_replays,
@@ -56,7 +56,7 @@ class AppendRun:
         self._idle_s, self._site = context.settings.lease_ttl, context.settings.site
         self._count = FIRST_ENTRIES
         self._kept = self._claimed = 0.0
-        self._told = False
+        self._waiting = WaitingLetters(context.redis, context.plan.name)
         self._delivery: Delivery
         self._couriers: Couriers
 
@@ -115,11 +115,7 @@ class AppendRun:
         if self._requests.has_any(self._control):
             self._answer()
         telemetry.values_did_not_fit(self._plan.name, self._plan.misfits.taken().items())
-        waiting = count_dead_letters(self._redis, self._plan.name)
-        if waiting and not self._told:
-            telemetry.dead_letters_wait(self._plan.name, waiting)
-        self._told = True
-        self._status.looked(self._group.backlog(), waiting)
+        self._status.looked(self._group.backlog(), self._waiting.count())
         self._group.check_history()
         self._status.heard()
 
@@ -186,7 +182,7 @@ class AppendRun:
         telemetry.appended(self._plan.name, len(batch.entries), put, outcome.repeated, outcome.parked)
         self._status.took(len(batch.entries))
         if outcome.parked:
-            self._status.letters(count_dead_letters(self._redis, self._plan.name))
+            self._status.letters(self._waiting.count())
         self._state.progressed()
 
     def _measure(self, entries: Entries) -> None:

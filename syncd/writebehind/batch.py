@@ -8,10 +8,11 @@ from typing import NamedTuple, Protocol
 
 from bson.raw_bson import RawBSONDocument
 
-from syncd.errors import ProjectionError, is_about_input, why_unfit
+from syncd.errors import ProjectionError
 from syncd.plan.append import AppendPlan
 from syncd.plan.columns import Said
 from syncd.writebehind.group import Entries
+from syncd.writebehind.narrowed import narrowed
 
 
 class Refused(NamedTuple):
@@ -102,14 +103,17 @@ def _documents(
     plan: AppendPlan, ids: list[str], said: Sequence[Said]
 ) -> tuple[list[RawBSONDocument], dict[int, ProjectionError]]:
     """`plan.documents`; any other error is narrowed by halves to the entry that raises it."""
-    try:
-        return plan.documents(ids, said)
-    except Exception as error:
-        if not is_about_input(error):
-            raise
-        if len(ids) == 1:
-            return [], {0: why_unfit(error)}
-    middle = len(ids) // 2
-    documents, refused = _documents(plan, ids[:middle], said[:middle])
-    more, others = _documents(plan, ids[middle:], said[middle:])
-    return documents + more, refused | {middle + at: why for at, why in others.items()}
+
+    def work(part: Sequence[int]) -> tuple[list[RawBSONDocument], dict[int, ProjectionError]]:
+        places = slice(part[0], part[-1] + 1) if part else slice(0)
+        return plan.documents(ids[places], said[places])
+
+    documents: list[RawBSONDocument] = []
+    refused: dict[int, ProjectionError] = {}
+    for part, made in narrowed(work, range(len(ids))):
+        if isinstance(made, ProjectionError):
+            refused[part[0]] = made
+        else:
+            documents += made[0]
+            refused |= {part[at]: why for at, why in made[1].items()}
+    return documents, refused

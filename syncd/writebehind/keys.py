@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from syncd import telemetry
-from syncd.errors import ProjectionError, TransientError, is_about_input, why_unfit
+from syncd.errors import ProjectionError, TransientError
 from syncd.plan.state import Found, StatePlan
 from syncd.writebehind.batch import Refused
+from syncd.writebehind.narrowed import narrowed
 from syncd.writebehind.positions import NEVER
 from syncd.writebehind.state import Reading, StateStore
 from syncd.writebehind.statements import Change
@@ -50,19 +51,13 @@ class KeySync:
         Raises StoreError where it is not sure what is written, FencedError or LaterNumberError where nothing is. Any
         other error is narrowed by halves to the key that raises it, which is refused.
         """
-        try:
-            return self._apply(keys)
-        except Exception as error:
-            if not is_about_input(error):
-                raise
-            if len(keys) == 1:
-                why = why_unfit(error)
-                return Outcome(refused=dict.fromkeys(keys, Refused(why.reason, why.detail)))
-        outcome, listed = Outcome(), list(keys)
-        for half in listed[: len(listed) // 2], listed[len(listed) // 2 :]:
-            more = self.apply({key: keys[key] for key in half})
-            outcome.add(more)
-            outcome.gone += more.gone
+        outcome = Outcome()
+        for part, more in narrowed(lambda some: self._apply({key: keys[key] for key in some}), list(keys)):
+            if isinstance(more, ProjectionError):
+                outcome.refused[part[0]] = Refused(more.reason, more.detail)
+            else:
+                outcome.add(more)
+                outcome.gone += more.gone
         return outcome
 
     def _apply(self, keys: Mapping[bytes, str]) -> Outcome:

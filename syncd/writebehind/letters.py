@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Mapping
 from typing import NoReturn
 
 from syncd import telemetry
 from syncd.errors import LettersFullError
 from syncd.plan.append import AppendPlan
-from syncd.stores.deadletters import room_for
+from syncd.stores.deadletters import new_letter, room_for
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
 from syncd.writebehind.batch import Refused
@@ -63,14 +61,13 @@ class Letters:
         return len(new)
 
     def _said(self, entry: str, why: Refused) -> list[str]:
-        change = {"stream": self._plan.stream, "entry": entry}
-        return [
-            "projection", self._plan.projection,
-            "key", self._plan.document_id(entry),
-            "id", entry,
-            "reason", why.reason,
-            "detail", why.detail,
-            "at", str(round(time.time() * 1000)),
-            "version", self._plan.contract.metadata.version,
-            "change", json.dumps(change),
-        ]  # fmt: skip
+        plan = self._plan
+        return new_letter(
+            plan.name,
+            plan.contract.metadata.version,
+            projection=plan.projection,
+            key=plan.document_id(entry),
+            ident=entry,
+            why=why,
+            change={"stream": plan.stream, "entry": entry},
+        )

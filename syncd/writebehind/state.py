@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from syncd import telemetry
 from syncd.errors import LettersFullError
 from syncd.plan.state import Found, StatePlan
-from syncd.stores.deadletters import count_dead_letters, room_for
+from syncd.stores.deadletters import count_dead_letters, new_letter, room_for
 from syncd.stores.lease import Lease
 from syncd.stores.position import ControlKeys
 from syncd.stores.redis import RedisStore
@@ -106,16 +104,16 @@ class StateStore:
         return _text(key)
 
     def _letter(self, key: str, ident: str, why: Refused) -> list[str]:
-        return [
-            "projection", self._plan.projection,
-            "key", key,
-            "id", ident,
-            "reason", why.reason,
-            "detail", why.detail,
-            "at", str(round(time.time() * 1000)),
-            "version", self._plan.contract.metadata.version,
-            "change", json.dumps({"key": key}),
-        ]  # fmt: skip
+        plan = self._plan
+        return new_letter(
+            plan.name,
+            plan.contract.metadata.version,
+            projection=plan.projection,
+            key=key,
+            ident=ident,
+            why=why,
+            change={"key": key},
+        )
 
     def raise_floor(self, position: str) -> None:
         """Reads are at or behind this position from now on: documents are, so this Redis went back in time."""

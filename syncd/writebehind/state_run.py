@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from syncd import telemetry
 from syncd.lanes.context import LaneContext
+from syncd.lanes.letters import WaitingLetters
 from syncd.lanes.status import BaseStatus
 from syncd.plan.state import StatePlan
 from syncd.stores.deadletters import replays_done, requested_replays
@@ -31,20 +32,17 @@ class StateRun:
         self._store = StateStore(context.redis, plan, context.lease, outbox)
         session = ContractSession(context.mongo, "state", plan.name, site, plan.contract.mongo.collection)
         self._writer = StateWriter(context.mongo, plan, session, site, number)
-        self._told = False
+        self._waiting = WaitingLetters(context.redis, plan.name)
 
     def run(self) -> None:
         """Work until the lane is told to stop; raises what ends it."""
         raise NotImplementedError
 
     def _count_letters(self) -> int:
-        """Dead letters that wait; a run that finds some says so once."""
+        """Dead letters that wait."""
         telemetry.values_did_not_fit(self._plan.name, self._plan.misfits.taken().items())
-        waiting = self._store.count_letters()
-        if waiting and not self._told:
-            telemetry.dead_letters_wait(self._plan.name, waiting)
-        self._told = True
-        return waiting
+        self._store.letters = self._waiting.count()
+        return self._store.letters
 
     def _replay(self, apply: Callable[[list[bytes]], None]) -> None:
         """Keys of dead letters that somebody wants tried again."""

@@ -1,0 +1,23 @@
+"""How many dead letters of a contract wait for a person."""
+
+from __future__ import annotations
+
+from syncd import telemetry
+from syncd.stores.deadletters import count_dead_letters
+from syncd.stores.redis import RedisStore
+
+
+class WaitingLetters:
+    """Of one run, called by one thread."""
+
+    def __init__(self, redis: RedisStore, contract: str) -> None:
+        self._redis, self._contract = redis, contract
+        self._is_told = False
+
+    def count(self) -> int:
+        """So many wait. A run that finds some at its first look says so in the log."""
+        waiting = count_dead_letters(self._redis, self._contract)
+        if waiting and not self._is_told:
+            telemetry.dead_letters_wait(self._contract, waiting)
+        self._is_told = True
+        return waiting
