@@ -22,7 +22,7 @@ from syncd.stores.capabilities import Capabilities
 from syncd.stores.claims import CONTRACTS, read_claims
 from syncd.stores.index_names import taken
 from syncd.stores.layout import partitions_of
-from syncd.stores.position import ControlKeys
+from syncd.stores.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis import RedisStore, translated
 from syncd.stores.scan import KeyScan
 from syncd.stores.search import Search, Seen
@@ -129,9 +129,8 @@ class Names:
             known: Any = self._redis.client.hkeys(CONTRACTS)
         for name in known:
             for part in () if name.startswith(b"set ") else partitions_of(self._redis, name.decode()):
-                with translated():
-                    said: Any = self._redis.client.hget(part.position, "owned")
-                written |= {template for _, template, _ in json.loads(said or b"[]")}
+                (said,) = read_fields(self._redis, part, Fields.OWNED)
+                written |= {template for _, template, _ in json.loads(said or "[]")}
         return [KeyTemplate.recorded(text) for text in written]
 
     def indexes(self, plan: Plan) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from syncd.plan.state import StatePlan
 from syncd.plan.twoway import TwoWayPlan
 from syncd.reconcile.lanes import ASK_AGAIN_S, POLL_S, Lanes
 from syncd.reconcile.sides import Point
-from syncd.stores.position import ControlKeys
+from syncd.stores.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis import RedisStore, translated
 from syncd.stores.requests import request_heard, wants_snapshot
 
@@ -37,7 +37,7 @@ class StateGate:
     def unready(self) -> str:
         """See Gate."""
         with translated():
-            said: Any = self._redis.client.hget(self._keys.position, "fingerprint")
+            said: Any = self._redis.client.hget(self._keys.position, Fields.FINGERPRINT)
         if said is None:
             return f"no lane of {self._plan.name} has run yet; start `syncd run`"
         if wants_snapshot(self._redis, self._keys):
@@ -101,6 +101,5 @@ class _Passing:
         return (int(milliseconds), int(number)) > entry
 
     def _heard(self, moment: int) -> bool:
-        with translated():
-            said: Any = self._redis.client.hget(self._keys.position, "heard")
-        return said is not None and int(said) >= moment
+        (said,) = read_fields(self._redis, self._keys, Fields.HEARD)
+        return bool(said) and int(said) >= moment

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from redis.exceptions import RedisError
 
-from syncd.stores.position import ControlKeys
+from syncd.stores.position import ControlKeys, Fields
 from syncd.stores.redis import RedisStore, translate, translated
 from syncd.telemetry.letters import field_of
 
@@ -108,7 +108,7 @@ def is_merging(store: RedisStore, contract: str, letters: Sequence[DeadLetter]) 
     """Of a contract that goes both ways, whether the keys of these letters have yet to be merged; None of any other."""
     keys = ControlKeys(contract)
     with translated():
-        if not store.client.hexists(keys.position, "merged"):
+        if not store.client.hexists(keys.position, Fields.MERGED):
             return None
         marks: Any = store.client.execute_command("ZMSCORE", keys.marks, *(one.key for one in letters))
     return any(mark is not None for mark in marks)

@@ -6,7 +6,7 @@ from typing import Any
 
 from syncd.plan.partition import Partition
 from syncd.stores.claims import CONTRACTS
-from syncd.stores.position import SNAPSHOT, ControlKeys
+from syncd.stores.position import SNAPSHOT, ControlKeys, Fields, read_fields
 from syncd.stores.redis import RedisStore, translated
 
 
@@ -32,9 +32,7 @@ def others_have_copied(store: RedisStore, keys: ControlKeys, fingerprint: str) -
         if number == keys.partition.number:
             continue
         other = ControlKeys(keys.contract, Partition(number, keys.partition.count))
-        with translated():
-            said: Any = store.client.hmget(other.position, "token", "phase", "fingerprint")
-        token, phase, theirs = (text.decode() if text else "" for text in said)
+        token, phase, theirs = read_fields(store, other, Fields.TOKEN, Fields.PHASE, Fields.FINGERPRINT)
         if not token or phase == SNAPSHOT or theirs != fingerprint:
             return False
     return True
@@ -46,8 +44,8 @@ def survey(store: RedisStore, contract: str) -> list[dict[str, Any]]:
     for keys in partitions_of(store, contract):
         with translated():
             lease: Any = store.client.get(keys.lease)
-            said: Any = store.client.hmget(keys.position, "token", "phase", "copied", "time")
-        token, phase, copied, time = (text.decode() if text else "" for text in said)
+        names = Fields.TOKEN, Fields.PHASE, Fields.COPIED, Fields.TIME
+        token, phase, copied, time = read_fields(store, keys, *names)
         found.append(
             {
                 "partition": str(keys.partition),

@@ -16,7 +16,7 @@ from syncd.plan.keys import parse_key
 from syncd.stores.claims import CONTRACTS, read_claims, read_left
 from syncd.stores.deadletters import count_dead_letters
 from syncd.stores.layout import partitions_of
-from syncd.stores.position import ControlKeys
+from syncd.stores.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis import RedisStore, translated
 from syncd.stores.scan import SCAN_COUNT, KeyScan
 from syncd.stores.search import Search
@@ -66,9 +66,7 @@ def _orphan(store: RedisStore, contract: str, left: float | None) -> Orphan:
     shapes: dict[tuple[str, str], Retired] = {}
     kinds = set()
     for part in partitions_of(store, contract):
-        with translated():
-            said: Any = store.client.hmget(part.position, "kind", "owned", "orphaned")
-        kind, owned, turned = (text.decode() if text else "" for text in said)
+        kind, owned, turned = read_fields(store, part, Fields.KIND, Fields.OWNED, Fields.ORPHANED)
         kind = kind or (MONGO if owned else "")
         kinds.add(kind)
         entries = json.loads(turned or "[]")
@@ -174,7 +172,7 @@ def forget_turned(store: RedisStore, contract: str) -> None:
     """The keys that a contract had before it went another way are gone."""
     for part in partitions_of(store, contract):
         with translated():
-            store.client.hdel(part.position, "orphaned")
+            store.client.hdel(part.position, Fields.ORPHANED)
 
 
 def _called(store: RedisStore, contract: str, name: str, keys: list[bytes], args: list[str]) -> list[Any]:

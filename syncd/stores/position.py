@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import bson
 from bson import json_util
@@ -24,6 +25,24 @@ SNAPSHOT, SWEEP, STREAM, DIGEST = "snapshot", "sweep", "stream", "digest"
 KEEP, PAUSE = "keep", "pause"
 PURGE, ADOPT = "purge", "adopt"
 """What a person, or a collection that went, allows the next sweep; said with the contract that it is about."""
+
+
+class Fields:
+    """Names in the hash `ControlKeys.position`, of whichever kind of contract. lua/ has more, which it alone knows."""
+
+    TOKEN, PHASE, COPIED, TIME = "token", "phase", "copied", "time"
+    FINGERPRINT, OWNED = "fingerprint", "owned"
+    """These, and those above: see Position."""
+    KIND, ORPHANED = "kind", "orphaned"
+    """Which way the contract goes, and the shapes of the keys that it left behind when it turned."""
+    ACKNOWLEDGED, FIRST, PROOF = "acknowledged", "first", "proof"
+    """Up to where a stream is done, and which stream it is."""
+    BATCH, NUMBER, SINCE, SERVER, DOUBT = "batch", "number", "since", "server", "doubt"
+    """What is being written into a time series, and up to where nobody knows any more."""
+    SYNCED, HEARD = "synced", "heard"
+    """Of which keys the digests are, and up to when their events are."""
+    MERGED = "merged"
+    """The latest time of a read of MongoDB that a merge used."""
 
 
 def allowed(word: str, fingerprint: str) -> str:
@@ -265,6 +284,13 @@ def load_position(store: RedisStore, keys: ControlKeys) -> Position:
             "redis",
             f"{keys.position} does not hold a position; delete that key for a new snapshot",
         ) from None
+
+
+def read_fields(store: RedisStore, keys: ControlKeys, *names: str) -> list[str]:
+    """These fields of the position, each "" where it is not there."""
+    with translated():
+        said: Any = store.client.hmget(keys.position, names)
+    return [text.decode() if text else "" for text in said]
 
 
 def _decode(raw: dict[bytes, bytes]) -> Position:

@@ -10,6 +10,7 @@ from syncd.plan.key_encode import encode_key_value
 from syncd.plan.state import Found
 from syncd.plan.twoway import Record, TwoWayPlan
 from syncd.stores.lease import Lease
+from syncd.stores.position import Fields, read_fields
 from syncd.stores.redis import RedisStore, translated
 from syncd.stores.times import Moment, parse, readable
 from syncd.writebehind.state import MOST_BYTES, StateStore
@@ -83,9 +84,8 @@ class TwoWayStore(StateStore):
 
     def latest_read(self) -> Moment | None:
         """The latest time of a read of MongoDB that may show in Redis."""
-        with translated():
-            said: Any = self._redis.client.hget(self._keys.position, "merged")
-        return parse(said.decode()) if said else None
+        (said,) = read_fields(self._redis, self._keys, Fields.MERGED)
+        return parse(said) if said else None
 
     def has_newer_entry(self, last: str) -> bool:
         """Whether the outbox has an entry behind this one."""

@@ -14,7 +14,7 @@ from syncd.errors import FatalError, TransientError
 from syncd.plan.append import AppendPlan
 from syncd.plan.columns import Said
 from syncd.stores.lease import is_dead
-from syncd.stores.position import ControlKeys
+from syncd.stores.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis import RedisStore, clock_us, translated
 from syncd.writebehind.stream_history import ZERO, History, Look, entry_order, proof_of
 
@@ -99,19 +99,17 @@ class Group:
             if start == ZERO:
                 self._history.begin_again(self._first_entry())
             # Also the mark by which people's commands know that the contract runs on this Redis.
-            self._keep({"acknowledged": start, **self._history.fields()})
+            self._keep({Fields.ACKNOWLEDGED: start, **self._history.fields()})
             self._reread = False
         return start if known else None
 
     def _known(self) -> str:
         """Where the group was at the last look; "" where there was none."""
-        names = "acknowledged", "first", "proof"
-        said: Any = self._store.client.hmget(self._keys.position, names)
-        texts: dict[str, str] = {
-            name: value.decode() for name, value in zip(names, said, strict=True) if value
-        }
+        names = Fields.ACKNOWLEDGED, Fields.FIRST, Fields.PROOF
+        said = read_fields(self._store, self._keys, *names)
+        texts = {name: text for name, text in zip(names, said, strict=True) if text}
         self._history.load(texts)
-        return texts.get("acknowledged", "")
+        return texts.get(Fields.ACKNOWLEDGED, "")
 
     def _start(self, known: str) -> str:
         """Where a group begins that has to be made: at its old position if this is provably the stream that it read."""
@@ -284,7 +282,7 @@ class Group:
                 entry for entry in (_text(pending["min"]), _text(first[0][0]) if first else "") if entry
             ]
             acknowledged = _before(_text(pending["min"])) if pending["pending"] else delivered
-            client.hset(self._keys.position, "acknowledged", acknowledged)
+            client.hset(self._keys.position, Fields.ACKNOWLEDGED, acknowledged)
         unread = 0 if not first else length if mine.get("lag") is None else int(mine["lag"])
         ages = [clock_us(now) / 1e6 - entry_order(entry)[0] / 1000 for entry in oldest if _is_time(entry)]
         return Backlog(int(pending["pending"]) + unread, max([0.0, *ages]), acknowledged)

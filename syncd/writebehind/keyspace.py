@@ -14,12 +14,13 @@ from syncd.lanes.context import LaneContext
 from syncd.lanes.events import Confirmed, Entered, FellBehind
 from syncd.plan.gone import Gone
 from syncd.plan.state import StatePlan
+from syncd.stores.position import Fields
 from syncd.stores.requests import snapshot_begins, wants_snapshot
 from syncd.writebehind.catchup import CatchUp
 from syncd.writebehind.dirty import Dirty
 from syncd.writebehind.keyspace_status import KeyspaceStatus
 from syncd.writebehind.listening import Listening
-from syncd.writebehind.memory import FINGERPRINT, KeyspaceSync, Memory
+from syncd.writebehind.memory import KeyspaceSync, Memory
 from syncd.writebehind.passing import Passing
 from syncd.writebehind.positions import NEVER
 from syncd.writebehind.state_run import StateRun
@@ -109,7 +110,7 @@ class KeyspaceRun(StateRun):
             return
         telemetry.comparison_finished(self._plan.name, catchup.compared, catchup.seconds)
         if self._everything:
-            self._memory.note({}, {FINGERPRINT: self._plan.fingerprint})
+            self._memory.note({}, {Fields.FINGERPRINT: self._plan.fingerprint})
         self._everything, self._catchup = False, None
         if self._again:
             self._again = False
@@ -199,7 +200,7 @@ class KeyspaceRun(StateRun):
     def _answer(self) -> None:
         """What people have asked for."""
         if wants_snapshot(self._redis, self._control):
-            self._memory.note({}, {FINGERPRINT: ""})
+            self._memory.note({}, {Fields.FINGERPRINT: ""})
             snapshot_begins(self._redis, self._control)
             self._everything, self._catchup = True, None
         self._replay(self._try_again)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from syncd.errors import TransientError
 from syncd.plan.append import AppendPlan
 from syncd.stores.lease import Lease
-from syncd.stores.position import ControlKeys
+from syncd.stores.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis import RedisStore, clock_us, translated
 from syncd.writebehind.batch import Refused
 from syncd.writebehind.letters import Letters
@@ -42,7 +42,7 @@ class Ledger:
     def noted(self) -> Noted | None:
         """What a run before, here or elsewhere, has left. Later calls go on from it."""
         pipe = self._store.client.pipeline(transaction=True)
-        pipe.hmget(self._keys.position, "batch", "number", "since")
+        pipe.hmget(self._keys.position, Fields.BATCH, Fields.NUMBER, Fields.SINCE)
         pipe.time()
         with translated():
             (batch, number, since), now = pipe.execute()
@@ -97,9 +97,9 @@ class Ledger:
 
     def set_doubt(self, entry: str) -> None:
         """Up to this entry documents may be there of which nobody knows any more."""
-        self._set(doubt=entry)
+        self._set({Fields.DOUBT: entry})
 
-    def _set(self, **said: str) -> None:
+    def _set(self, said: dict[str, str]) -> None:
         with translated():
             self._store.client.hset(self._keys.position, mapping=said)  # type: ignore[arg-type]
 
@@ -111,10 +111,10 @@ class Ledger:
         """
         with translated():
             info: Any = self._store.client.info("server")
-            said: Any = self._store.client.hmget(self._keys.position, "server", "doubt")
-        server, before = (value.decode() if value else "0-0" for value in said)
+        server, before = read_fields(self._store, self._keys, Fields.SERVER, Fields.DOUBT)
+        before = before or "0-0"
         if server == info["run_id"] and not group_lost:
             return before, False
         news = group_lost or not group_new
-        self._set(server=info["run_id"], doubt=newest if news else before)
+        self._set({Fields.SERVER: info["run_id"], Fields.DOUBT: newest if news else before})
         return (newest if news else before), news

@@ -8,13 +8,11 @@ from typing import Any
 from syncd.plan.gone import Gone, why_gone
 from syncd.plan.state import Found, StatePlan
 from syncd.stores.lease import Lease
-from syncd.stores.position import ControlKeys
+from syncd.stores.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis import RedisStore, translated
 from syncd.writebehind.keys import KeySync
 from syncd.writebehind.state import StateStore
 from syncd.writebehind.upsert import StateWriter
-
-FINGERPRINT, OWNED, HEARD = "fingerprint", "synced", "heard"
 
 
 class Memory:
@@ -29,14 +27,12 @@ class Memory:
         """Whether every key was written under the present form of the contract. What belongs to other keys, or to
         another collection, says nothing and is forgotten."""
         wanted = f"{self._plan.contract.mongo.collection} {self._plan.template.text}"
-        with translated():
-            said: Any = self._redis.client.hmget(self._keys.position, FINGERPRINT, OWNED)
-        fingerprint, owned = (text.decode() if text else "" for text in said)
+        fingerprint, owned = read_fields(self._redis, self._keys, Fields.FINGERPRINT, Fields.SYNCED)
         if owned == wanted:
             return bool(fingerprint == self._plan.fingerprint)
         with translated():
             self._redis.client.unlink(self._keys.synced)
-        self.note({}, {FINGERPRINT: "", OWNED: wanted})
+        self.note({}, {Fields.FINGERPRINT: "", Fields.SYNCED: wanted})
         return False
 
     def note(self, digests: Mapping[bytes, str], fields: Mapping[str, str] | None = None) -> None:

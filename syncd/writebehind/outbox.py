@@ -15,12 +15,13 @@ from syncd.errors import FatalError
 from syncd.lanes.context import LaneContext
 from syncd.lanes.events import Confirmed, Entered
 from syncd.plan.state import StatePlan
+from syncd.stores.position import Fields
 from syncd.stores.redis import translated
 from syncd.stores.requests import snapshot_begins, wants_snapshot
 from syncd.writebehind.batch import Refused
 from syncd.writebehind.copy import KeyCopy
 from syncd.writebehind.keys import KeySync, Outcome
-from syncd.writebehind.memory import FINGERPRINT, Memory
+from syncd.writebehind.memory import Memory
 from syncd.writebehind.missing import Missing
 from syncd.writebehind.outbox_functions import OutboxFunctions
 from syncd.writebehind.outbox_status import OutboxStatus, look
@@ -60,7 +61,7 @@ class OutboxRun(StateRun):
     def run(self) -> None:
         """First what is left of before, then what comes, until stopped."""
         self._writer.begin()
-        self._memory.note({}, {FINGERPRINT: self._plan.fingerprint})
+        self._memory.note({}, {Fields.FINGERPRINT: self._plan.fingerprint})
         self._bound()
         self._state.tell(Entered())
         while not self._halt.is_set():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from syncd.stores.position import ControlKeys
+from syncd.stores.position import ControlKeys, Fields
 from syncd.stores.redis import RedisStore
 from syncd.stores.requests import RequestBoard, answers_heard
 from syncd.writebehind.listening import Listening
-from syncd.writebehind.memory import HEARD, Memory
+from syncd.writebehind.memory import Memory
 
 EVERY_S, SOON_S = 1.0, 0.1
 """How often a lane looks whether somebody asks; and how often while a check goes on, which asks again and again."""
@@ -39,7 +39,7 @@ class Passing:
 
     def begin(self) -> None:
         """A word of before may be by the clock of another Redis, whose place this one took."""
-        self._memory.note({}, {HEARD: "0"})
+        self._memory.note({}, {Fields.HEARD: "0"})
 
     def look(self) -> None:
         """Whether somebody asks, now and then."""
@@ -62,5 +62,5 @@ class Passing:
         # What was noted by then may have changed before; what came later is nobody's question.
         if len(dirty) and dirty.oldest() >= now - self._heard:
             return
-        self._memory.note({}, {HEARD: str(self._moment)})
+        self._memory.note({}, {Fields.HEARD: str(self._moment)})
         self._moment = 0

@@ -17,6 +17,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from syncd.stores.position import Fields
+
 ZERO = "0-0"
 MOST_LOOKS = 3
 """The count of what is left to read may be wrong for a moment, after entries were removed."""
@@ -53,13 +55,13 @@ class History:
 
     def load(self, said: Mapping[str, str]) -> None:
         """Take what Redis has kept."""
-        self.first = said.get("first") or ZERO
-        self.proof = said.get("proof") or ""
+        self.first = said.get(Fields.FIRST) or ZERO
+        self.proof = said.get(Fields.PROOF) or ""
         self._unread = 0
 
     def fields(self) -> dict[str, str]:
         """For the position."""
-        return {"first": self.first, "proof": self.proof}
+        return {Fields.FIRST: self.first, Fields.PROOF: self.proof}
 
     def went_back(self, look: Look) -> bool:
         """Whether there are, or will be, entries at or below the group's position that it has not read."""
