@@ -169,6 +169,16 @@ def test_a_position_is_void_when_another_contract_had_the_keys(
     assert redis.hget(position, "token") is None
 
 
+def test_what_a_contract_had_is_known_without_its_position(redis: Redis, token: str, old: Daemon) -> None:
+    """no_ghosts: where the position was evicted, and the contract edited meanwhile, the claims tell under which
+    templates it may have keys that it no longer has: they go at the end of the copy."""
+    position = ControlKeys(f"{token}-a").position
+    old.take("a", "x:{_id}", "y:{_id}").release()
+    redis.delete(position)
+    old.take("a", "y:{_id}", version="2")
+    assert json.loads(redis.hget(position, "owned") or "[]") == [["card", f"{token}:x:{{_id}}", "hash"]]
+
+
 def test_a_record_that_is_gone(redis: Redis, token: str, old: Daemon, new: Daemon) -> None:
     """The claims were evicted or deleted, and another contract had the template meanwhile: the first one copies."""
     for name in ("c", "d", "e"):

@@ -269,6 +269,21 @@ local function take_claims(contract, wish, draw, is_old)
   return handed, latest, inherited, is_own
 end
 
+-- What a contract wrote under templates that it no longer has, where its position, which says so, was evicted or deleted:
+-- as far as the claims know.
+local function owned_before(contract, wish)
+  local wanted, found, all = {}, {}, redis.call('HGETALL', CLAIMS)
+  for _, claim in ipairs(wish.claims) do wanted[claim.name] = true end
+  for at = 1, #all, 2 do
+    local name = all[at]
+    local claim = name:sub(1, 4) == 'key ' and not wanted[name] and claim_named(name)
+    if claim and claim.contract == contract and claim.kind == 'mongo' then
+      for _, entry in ipairs(entries_of(name, claim)) do found[#found + 1] = entry end
+    end
+  end
+  return found
+end
+
 -- Another direction, or a template that was another's meanwhile: what the position says is of no use any more.
 local function settle_position(position, base, wish, latest, inherited, is_own)
   local said = redis.call('HMGET', position, 'kind', 'claimed', 'owned', 'draw')
@@ -289,6 +304,7 @@ local function settle_position(position, base, wish, latest, inherited, is_own)
   elseif turned or gained then
     add_owned(position, inherited)
   end
+  if wish.kind == 'mongo' and not said[3] then add_owned(position, owned_before(contract_of(position), wish)) end
 end
 
 -- Whether a contract was part of a set that `present` follows: it came from the same place, or beside one of these.
