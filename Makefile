@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow clients lint lock sbom bench soak clean
+.PHONY: help demo test slow simulate clients lint lock sbom bench soak clean
 
 # What is in the image, with hashes. No index is named: whoever installs it has one.
 COMPILE := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -19,7 +19,7 @@ COMPILE := $(BIN)/python -m uv pip compile --quiet --universal --python-version 
 LOCKS := deploy/lock
 
 help:  ## what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED)  ## a MongoDB, a Redis and syncd between them, with real data (ARGS=--once ends by itself)
 	$(BIN)/syncd demo $(ARGS)
@@ -30,6 +30,9 @@ test: lint  ## lint, then all tests, against real servers that come with the ins
 slow: lint  ## all tests at half the speed of this machine, three times (ROUNDS=1 for once)
 	$(BIN)/python -m tests.support.quota --speed 0.5 --rounds $(ROUNDS) -- \
 		$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+simulate: $(INSTALLED)  ## the lanes over models of both stores, one random schedule a seed (ARGS="--seeds 100000")
+	$(BIN)/python -m tests.simulation $(ARGS)
 
 clients: $(INSTALLED)  ## what the docs say of LangChain, LlamaIndex and redis-om, with these packages, in .cache/clients
 	for group in clients clients-llamaindex; do \

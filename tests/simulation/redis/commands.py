@@ -7,21 +7,16 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeAlias
 
-import orjson
-
 from tests.simulation.redis.data import (
     HASH,
-    JSON,
     LIST,
     OK,
     SET,
-    STREAM,
     STRING,
     ZSET,
     Data,
     ReplyError,
     Status,
-    Stream,
 )
 
 Args: TypeAlias = list[bytes]
@@ -355,97 +350,3 @@ def _zrange(data: Data, args: Args) -> Any:
     if b"WITHSCORES" not in upper:
         return [member for member, _ in ordered]
     return [part for member, score in ordered for part in (member, _score(score))]
-
-
-def stream_id(text: bytes, missing: int = 0) -> tuple[int, int]:
-    """An id as numbers."""
-    if text == b"-":
-        return (0, 0)
-    if text == b"+":
-        return (2**64, 0)
-    first, _, second = text.partition(b"-")
-    return int(first), int(second) if second else missing
-
-
-@command("XADD")
-def _xadd(data: Data, args: Args) -> Any:
-    if args[1] != b"*":
-        raise ReplyError("ERR the model takes no ids")
-    stream: Stream = data.change(args[0], STREAM)
-    milliseconds, sequence = stream.last
-    stream.last = (data.now, 0) if data.now > milliseconds else (milliseconds, sequence + 1)
-    stream.added += 1
-    name = b"%d-%d" % stream.last
-    stream.entries[name] = args[2:]
-    return name
-
-
-@command("XLEN")
-def _xlen(data: Data, args: Args) -> Any:
-    stream = data.of(args[0], STREAM)
-    return 0 if stream is None else len(stream.entries)
-
-
-@command("XDEL")
-def _xdel(data: Data, args: Args) -> Any:
-    if data.of(args[0], STREAM) is None:
-        return 0
-    stream = data.change(args[0], STREAM)
-    return sum(stream.entries.pop(entry, None) is not None for entry in args[1:])
-
-
-@command("XRANGE")
-def _xrange(data: Data, args: Args) -> Any:
-    stream = data.of(args[0], STREAM)
-    if stream is None:
-        return []
-    first = stream_id(args[1].lstrip(b"("))
-    last = stream_id(args[2], 2**64)
-    found = [
-        [name, fields]
-        for name, fields in stream.entries.items()
-        if first <= stream_id(name) <= last and not (args[1][:1] == b"(" and stream_id(name) == first)
-    ]
-    return found[: int(args[4])] if len(args) > 4 else found
-
-
-def _json_path(path: bytes) -> list[str]:
-    return path.decode().removeprefix("$").lstrip(".").split(".") if path not in (b"$", b".") else []
-
-
-@command("JSON.SET")
-def _json_set(data: Data, args: Args) -> Any:
-    value, path = orjson.loads(args[2]), _json_path(args[1])
-    document = data.of(args[0], JSON)
-    if not path:
-        entry = data.find(args[0])
-        data.put(args[0], JSON, value, None if entry is None else entry.expires)
-        return OK
-    if document is None:
-        raise ReplyError("ERR new objects must be created at the root")
-    document = data.change(args[0], JSON)
-    for name in path[:-1]:
-        document = document.get(name) if isinstance(document, dict) else None
-    if not isinstance(document, dict):
-        return None
-    document[path[-1]] = value
-    return OK
-
-
-@command("JSON.DEL")
-def _json_del(data: Data, args: Args) -> Any:
-    path = _json_path(args[1]) if len(args) > 1 else []
-    if data.of(args[0], JSON) is None:
-        return 0
-    if not path:
-        return data.remove(args[0])
-    document = data.change(args[0], JSON)
-    for name in path[:-1]:
-        document = document.get(name) if isinstance(document, dict) else None
-    return int(isinstance(document, dict) and document.pop(path[-1], None) is not None)
-
-
-@command("JSON.GET")
-def _json_get(data: Data, args: Args) -> Any:
-    document = data.of(args[0], JSON)
-    return None if document is None else orjson.dumps(document)

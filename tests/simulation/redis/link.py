@@ -10,9 +10,21 @@ from redis._parsers.base import BaseParser
 from redis.connection import Connection
 from redis.exceptions import ConnectionError as LinkError
 
-from tests.simulation.loop import Process, Ticket, current
+from tests.simulation.loop import Killed, Process, Ticket, current
 from tests.simulation.redis.data import ReplyError, Status
 from tests.simulation.redis.server import RedisModel
+
+
+class Sender(Protocol):
+    """What has sent something."""
+
+    sent: deque[list[bytes]]
+    held_until: float
+    """Nothing of it arrives before."""
+    process: Process
+
+    def arrive(self) -> None:
+        """The server takes the next command."""
 
 
 class Network(Protocol):
@@ -28,7 +40,7 @@ class Network(Protocol):
     def loses(self) -> bool:
         """Whether the connection breaks at this moment."""
 
-    def send(self, connection: ModelConnection) -> None:
+    def send(self, sender: Sender) -> None:
         """Something is on its way to Redis, and arrives some time."""
 
 
@@ -44,7 +56,9 @@ class ModelConnection(Connection):
         self._replies: deque[Any] = deque()
         self._requests = hiredis.Reader()
         self._reader: Ticket | None = None
-        self.is_open = False
+        self.is_open = self._is_broken = False
+        """Broken: the process does not know it yet."""
+        self.held_until = 0.0
         self._run = 0
         """Which process of Redis it is open to."""
         self._queued: list[Any] | None = None
@@ -58,7 +72,7 @@ class ModelConnection(Connection):
             raise LinkError("Error 111 connecting to the model. Connection refused.")
         self.is_open, self._run = True, self._network.redis.run
         self.sent.clear()
-        self._queued = None
+        self._queued, self._is_broken = None, False
 
     def on_connect(self) -> None:
         """The model needs no greeting."""
@@ -70,21 +84,26 @@ class ModelConnection(Connection):
 
     def disconnect(self, *args: Any, **options: Any) -> None:
         """Close. What was sent may arrive all the same."""
-        self.is_open = False
+        if self.is_open and self.sent and not self.process.is_dead:
+            self._network.send(Remainder(self._network, self, self.sent, self._run))
+            self.sent = deque()
+        self.is_open = self._is_broken = False
         self._replies.clear()
 
     def fail(self) -> None:
         """The link breaks."""
-        self.is_open = False
+        self._is_broken = True
         if self._reader is not None:
             current().wake(self._reader)
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Send, without waiting for anything."""
+        if self.process.is_dead:
+            raise Killed
         current().let_others()
         if not self.is_open:
             self.connect()
-        if self._network.is_cut(self.process) or self._network.loses():
+        if self._is_broken or self._network.is_cut(self.process) or self._network.loses():
             self.fail()
             raise LinkError("Error 104 while writing to socket. Connection reset by peer.")
         for part in command if isinstance(command, list | tuple) else [command]:
@@ -101,7 +120,7 @@ class ModelConnection(Connection):
             self.fail()
             return  # that one is gone
         reply = self._answer(server, command)
-        if self.is_open and not self.process.is_dead:
+        if self.is_open and not self._is_broken and not self.process.is_dead:
             self._replies.append(reply)
             if self._reader is not None:
                 current().wake(self._reader)
@@ -126,11 +145,13 @@ class ModelConnection(Connection):
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         """The next reply, when it is there."""
+        if self.process.is_dead:
+            raise Killed
         loop = current()
         loop.let_others()
         while not self._replies:
-            if not self.is_open or self._run != self._network.redis.run:
-                self.is_open = False
+            if not self.is_open or self._is_broken or self._run != self._network.redis.run:
+                self.fail()
                 raise LinkError("Connection closed by server.")
             if self._network.is_cut(self.process) or self._network.loses():
                 self.fail()
@@ -145,6 +166,21 @@ class ModelConnection(Connection):
         if isinstance(reply, ReplyError):
             raise error_of(str(reply))
         return bytes(reply) if type(reply) is Status else _plain(reply)
+
+
+class Remainder:
+    """What a connection had sent when it was closed: it may arrive when nobody waits for it any more."""
+
+    def __init__(self, network: Network, sender: ModelConnection, sent: deque[list[bytes]], run: int) -> None:
+        self._network, self._run = network, run
+        self.sent, self.process = sent, sender.process
+        self.held_until = current().clock + current().random.choice([0.0, 0.001, 0.3, 5.0])
+
+    def arrive(self) -> None:
+        """The server takes the next command, unless it is another one by now."""
+        command = self.sent.popleft()
+        if self._network.redis.run == self._run:
+            self._network.redis.execute(command)
 
 
 def _plain(reply: Any) -> Any:

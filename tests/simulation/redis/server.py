@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.simulation.redis.commands import COMMANDS
 from tests.simulation.redis.data import OK, Data, Entry, ReplyError
 from tests.simulation.redis.scripts import ALLOWED_WHEN_FULL, READS, Library, library
+from tests.simulation.redis.streams import COMMANDS
 
 Watch = Callable[[bytes, list[bytes], Any, dict[bytes, Entry | None]], None]
 Refusal = Callable[[bytes, list[bytes]], str | None]

@@ -1,0 +1,113 @@
+"""The contracts of a run, in two versions: what a document becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import orjson
+
+from syncd.contract.model import Contract
+from syncd.plan.change import Dead, Put
+from syncd.plan.compile import Plan, compile_contract
+from syncd.plan.keys import encode_key_value
+from tests.simulation.mongo.server import DATABASE
+
+NAME = "films"
+COLLECTION = "films"
+CARD = {
+    "projection": "card", "type": "hash", "key": "card:{_id}",
+    "fields": {"v": "v", "title": "title", "n": {"from": "n", "type": "int"}},
+}  # fmt: skip
+TREE = {"projection": "tree", "type": "json", "key": "tree:{_id}", "fields": {"v": "v", "title": "title"}}
+TEXT = {"projection": "text", "type": "string", "key": "text:{_id}", "value": {"from": "v"}}
+SLUG = {"projection": "slug", "type": "hash", "key": "slug:{slug}", "fields": {"v": "v", "title": "title"}}
+BRIEF = {"projection": "brief", "type": "hash", "key": "brief:{_id}", "fields": {"v": "v", "title": "title"}}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A contract, and what it becomes by an edit."""
+
+    projections: tuple[dict[str, Any], ...]
+    edited: tuple[dict[str, Any], ...]
+    filter: dict[str, Any] | None = None
+
+
+KINDS: dict[str, Kind] = {
+    "hash": Kind((CARD,), (CARD | {"fields": {**CARD["fields"], "slug": "slug"}},)),
+    "json": Kind((TREE,), (TREE | {"fields": {**TREE["fields"], "slug": "slug"}},)),
+    "moving": Kind((SLUG,), (SLUG, BRIEF)),
+    "filtered": Kind((CARD,), (BRIEF,), {"on": True}),
+    "several": Kind((CARD, TREE, TEXT), (BRIEF, TREE)),
+    "types": Kind((BRIEF,), ({**BRIEF, "type": "json"},)),
+    "moving and more": Kind((SLUG, CARD), (SLUG,)),
+}
+
+
+@cache
+def contract(kind: str, version: int) -> Contract:
+    """One version of a kind."""
+    said = KINDS[kind]
+    mongo: dict[str, Any] = {"collection": f"{DATABASE}.{COLLECTION}", "unique": [["slug"]]}
+    if said.filter is not None:
+        mongo["filter"] = said.filter
+    return Contract.model_validate({
+        "apiVersion": "syncd/v1", "kind": "SyncContract",
+        "metadata": {"name": NAME, "version": f"{version}.0.0", "owner": "tests"},
+        "mongo": mongo, "redis": list(said.projections if version == 1 else said.edited),
+    })  # fmt: skip
+
+
+def plan_of(kind: str, version: int) -> Plan:
+    """A plan of its own for each daemon."""
+    return compile_contract(contract(kind, version))
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a document is in Redis."""
+
+    contents: dict[str, Any]
+    """By key."""
+    letters: frozenset[str]
+    """Keys of which nothing new can be shown."""
+
+
+class Expectation:
+    """What documents become under one version. Without state."""
+
+    def __init__(self, kind: str, version: int) -> None:
+        self._plan = plan_of(kind, version)
+        self._filter = KINDS[kind].filter
+        self.prefixes = tuple(shape.template.text.partition("{")[0] for shape in self._plan.shapes)
+
+    def of(self, document: dict[str, Any] | None) -> Shown:
+        """All keys of a document."""
+        if document is None or (self._filter and any(document.get(n) != v for n, v in self._filter.items())):
+            return Shown({}, frozenset())
+        ident = encode_key_value(document["_id"])
+        contents, letters = {}, set()
+        for write in self._plan.puts(ident, document, "", {}):
+            if isinstance(write, Put):
+                contents[write.key] = content_of(write)
+            elif isinstance(write, Dead):
+                letters.add(f"{write.projection}:{document['_id']}")
+        return Shown(contents, frozenset(letters))
+
+
+def content_of(write: Put) -> Any:
+    """As the model holds it."""
+    content = write.content
+    if write.shape.type == "json":
+        return orjson.loads(content) if isinstance(content, bytes) else orjson.loads(orjson.dumps(content))
+    if write.shape.type == "string":
+        return as_bytes(content)
+    pairs = zip(write.shape.names, content, strict=True) if isinstance(content, tuple) else content.items()
+    return {as_bytes(name): as_bytes(value) for name, value in pairs}
+
+
+def as_bytes(value: Any) -> bytes:
+    """As a driver sends it."""
+    return value if isinstance(value, bytes) else str(value).encode()

@@ -1,0 +1,1 @@
+"""A model of a MongoDB replica set: documents by moment, an oplog with a majority, change streams, and its commands."""

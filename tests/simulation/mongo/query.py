@@ -1,0 +1,133 @@
+"""The part of MongoDB's query and expression language that syncd uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Document = dict[str, Any]
+MISSING = object()
+
+
+def sort_key(value: Any) -> tuple[int, Any]:
+    """MongoDB's order: numbers, then text."""
+    return (1, value) if isinstance(value, str) else (0, value)
+
+
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "$eq": lambda value, wanted: bool(value == wanted),
+    "$ne": lambda value, wanted: bool(value != wanted),
+    "$in": lambda value, wanted: any(value == one for one in wanted),
+    "$nin": lambda value, wanted: all(value != one for one in wanted),
+    "$gt": lambda value, wanted: value is not MISSING and bool(sort_key(value) > sort_key(wanted)),
+    "$gte": lambda value, wanted: value is not MISSING and bool(sort_key(value) >= sort_key(wanted)),
+    "$lt": lambda value, wanted: value is not MISSING and bool(sort_key(value) < sort_key(wanted)),
+    "$lte": lambda value, wanted: value is not MISSING and bool(sort_key(value) <= sort_key(wanted)),
+    "$exists": lambda value, wanted: (value is not MISSING) == wanted,
+}
+
+
+def at_path(document: Any, path: str) -> Any:
+    """What a path leads to; MISSING where there is nothing."""
+    for name in path.split("."):
+        if not isinstance(document, Mapping) or name not in document:
+            return MISSING
+        document = document[name]
+    return document
+
+
+def matches(document: Mapping[str, Any], query: Mapping[str, Any]) -> bool:
+    """Whether a query finds a document."""
+    for name, wanted in query.items():
+        if name == "$and":
+            said = all(matches(document, part) for part in wanted)
+        elif name == "$or":
+            said = any(matches(document, part) for part in wanted)
+        elif name == "$nor":
+            said = not any(matches(document, part) for part in wanted)
+        elif name == "$expr":
+            said = bool(value_of(wanted, document))
+        else:
+            said = _fits(at_path(document, name), wanted)
+        if not said:
+            return False
+    return True
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, Mapping) and next(iter(wanted), "").startswith("$"):
+        return all(_OPERATORS[name](value, part) for name, part in wanted.items())
+    if wanted is None:
+        return value is None or value is MISSING
+    return bool(value == wanted)
+
+
+def value_of(expression: Any, document: Any) -> Any:
+    """What an aggregation expression gives."""
+    if isinstance(expression, str) and expression.startswith("$"):
+        return MISSING if expression == "$$REMOVE" else at_path(document, expression[1:])
+    if not isinstance(expression, Mapping):
+        return expression
+    ((name, parts),) = expression.items()
+    if name == "$literal":
+        return parts
+    if name == "$toDouble":
+        return float(value_of(parts, document))
+    if name == "$cond":
+        condition, then, other = parts
+        return value_of(then if value_of(condition, document) else other, document)
+    first, second = (value_of(part, document) for part in parts)
+    return _OPERATORS[name](first, second)
+
+
+def projected(document: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> Document:
+    """What a projection leaves."""
+    if wanted is None:
+        return dict(document)
+    found: Document = {}
+    if wanted.get("_id", 1) and "_id" in document:
+        found["_id"] = document["_id"]
+    for path, said in wanted.items():
+        if path == "_id":
+            continue
+        value = at_path(document, path) if said == 1 else value_of(said, document)
+        if value is not MISSING:
+            _put(found, path, value)
+    # A document of which nothing is wanted that it has is an empty one, and not missing.
+    for path in wanted:
+        head = path.partition(".")[0]
+        if head != path and isinstance(document.get(head), Mapping):
+            found.setdefault(head, {})
+    return found
+
+
+def _put(document: Document, path: str, value: Any) -> None:
+    *heads, last = path.split(".")
+    for head in heads:
+        document = document.setdefault(head, {})
+    document[last] = value
+
+
+def staged(event: Document, stages: list[Mapping[str, Any]]) -> Document | None:
+    """An event behind the stages of a change stream; None where they leave it out."""
+    for stage in stages:
+        ((name, said),) = stage.items()
+        if name == "$match":
+            if not matches(event, said):
+                return None
+        elif name == "$set":
+            event = _with(event, said)
+        else:
+            event = projected(event, said)
+    return event
+
+
+def _with(event: Document, said: Mapping[str, Any]) -> Document:
+    changed = dict(event)
+    for name, expression in said.items():
+        value = value_of(expression, event)
+        if value is MISSING:
+            changed.pop(name, None)
+        else:
+            changed[name] = value
+    return changed

@@ -1,0 +1,71 @@
+"""The simulation as a part of every test run: some hundred seeds, those that found something once, and the guards."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.guards import GUARDS, Guard
+
+pytestmark = pytest.mark.timeout(900)
+
+ROOT = Path(__file__).parents[2]
+FIRST, COUNT = 1_000_000, 150
+"""Seeds of each of the two parts; their numbers are far from those of a long run."""
+REGRESSIONS = (146, 201, 246, 262, 311, 401, 452, 496, 515)
+"""What each found is in docs/simulation.md."""
+_ROW = re.compile(r"^\| (?P<name>[^|]+) \| (?P<seed>\d+) \| (?P<promise>\w+) \|$", re.MULTILINE)
+
+
+def simulate(*options: str) -> str:
+    """What it prints. A process of its own: syncd's modules get other threads and another clock there."""
+    command = [sys.executable, "-m", "tests.simulation", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_promises_hold(part: int) -> None:
+    """nothing_lost, never_backwards, never_torn, no_ghosts, fenced, bounded: under random writes, elections, kills,
+    pauses, cut links, fail-overs, evictions and edits, after every command that Redis takes."""
+    simulate("--first", str(FIRST + part * COUNT), "--seeds", str(COUNT))
+
+
+def test_seeds_that_found_something() -> None:
+    """nothing_lost, no_ghosts: what once broke a promise breaks none any more. A seed is another run after any change
+    of the order in which things are done: these are about the code as it was, and stay as examples."""
+    simulate("--only-seeds", ",".join(map(str, REGRESSIONS)))
+
+
+def test_one_seed_is_one_run() -> None:
+    """A seed does the same every time, whatever ran before it."""
+    told = [simulate("--first", str(first), "--seeds", str(8 - first), "--verbose") for first in (7, 4)]
+    alone, behind = (re.findall(r"^seed 7: .*$", text, re.MULTILINE) for text in told)
+    assert alone
+    assert alone == behind
+
+
+@pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
+def test_the_code_has_each_guard(guard: Guard) -> None:
+    """What the simulation takes out is there to be taken out."""
+    guard.library()
+    with guard.taken_out():
+        pass
+
+
+def test_a_guard_that_is_missing_is_found() -> None:
+    """Without any one of them its seed, or one of some others, breaks the promise that the table names. Where a change
+    of the code makes other runs of all seeds, `make simulate ARGS="--guards --search"` says which to write down."""
+    simulate("--guards", "--search", "--seeds", "150")
+
+
+def test_the_docs_have_the_table() -> None:
+    """docs/simulation.md tells each guard with its seed and promise."""
+    text = (ROOT / "docs" / "simulation.md").read_text(encoding="utf-8")
+    rows = {found["name"].strip(): (int(found["seed"]), found["promise"]) for found in _ROW.finditer(text)}
+    assert rows == {guard.name: (guard.seed, guard.promise) for guard in GUARDS}
