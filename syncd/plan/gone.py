@@ -14,6 +14,11 @@ class Gone(StrEnum):
     EVICTED = "evicted"
 
 
+def is_deletion(gone: Gone, on_expire: str) -> bool:
+    """Whether the document of such a key goes as well. `on_expire` as the contract says it."""
+    return gone == Gone.DELETED or (gone == Gone.EXPIRED and on_expire == "delete")
+
+
 def why_gone(expires: int, now: int, policy: str) -> Gone:
     """Of a key of which nobody has heard anything, by what it was. `expires` and `now` in epoch milliseconds; -1 where
     the key had no expiry. `policy` is how this Redis evicts keys."""

@@ -5,37 +5,30 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from syncd import telemetry
-from syncd.errors import FatalError
-from syncd.plan.gone import Gone, why_gone
+from syncd.plan.gone import Gone, is_deletion
 from syncd.plan.state import Found
-from syncd.plan.twoway import TwoWayPlan
+from syncd.plan.twoway import TwoWayPlan, stored
 from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore, translated
+from syncd.stores.redis import RedisStore
+from syncd.stores.requests import RequestBoard
 from syncd.twoway.store import TwoWayStore
 from syncd.writebehind.batch import Refused
-from syncd.writebehind.catchup import CatchUp
+from syncd.writebehind.comparison import Comparison
 from syncd.writebehind.dirty import Dirty
 from syncd.writebehind.group import Backlog
-from syncd.writebehind.listening import Listening
-from syncd.writebehind.outbox_functions import OutboxFunctions
-from syncd.writebehind.outbox_status import look
+from syncd.writebehind.listening import MOST_TAKEN, WORD_AGAIN_S, WORD_S, Listening
+from syncd.writebehind.memory import Memory
+from syncd.writebehind.outbox_queue import MOST_ENTRIES, OutboxQueue, without_key
 from syncd.writebehind.passing import Passing
 from syncd.writebehind.positions import after, milliseconds, of_entry
 from syncd.writebehind.unfit import Unfit
 
-MOST_KEYS = 1000
 MOST_HELD = 1000
 """Keys that are put back, above which no more of the outbox is read."""
 MOST_AHEAD = 200_000
 """Keys of which is known when they change in entries behind those that were taken."""
-SUBSCRIBED_S = 10.0
-WORD_S = 2.0
-"""So long a key that is not there waits for the event that says why: it is on its way, as a rule."""
-LOOK_AT_OPTION_S = 5.0
-_NO_KEY = Refused("foreign_key", "the entry has no field `key`")
 
 
 class Word(NamedTuple):
@@ -112,12 +105,10 @@ class Capture(ABC):
 
 
 class OutboxCapture(Capture):
-    """The entries of a contract's outbox: see writebehind/outbox.py."""
+    """The entries of a contract's outbox."""
 
-    def __init__(self, redis: RedisStore, plan: TwoWayPlan, store: TwoWayStore) -> None:
-        self._redis, self._plan, self._store = redis, plan, store
-        self._control = ControlKeys(plan.name)
-        self._functions = OutboxFunctions(redis)
+    def __init__(self, queue: OutboxQueue, store: TwoWayStore) -> None:
+        self._queue, self._store = queue, store
         self._last = "0-0"
         self._held: dict[bytes, Word] = {}
         self._ahead: dict[bytes, int] = {}
@@ -125,47 +116,24 @@ class OutboxCapture(Capture):
 
     def begin(self) -> None:
         """Tell the functions how many entries may wait."""
-        wanted, client = self._plan.contract.sync.outbox_max, self._redis.client
-        with translated():
-            if wanted is None:
-                client.delete(self._control.outbox_max)
-            else:
-                client.set(self._control.outbox_max, wanted)
+        self._queue.begin()
 
     def take(self, wait_s: float) -> Taken:
         """The first entries, each key once: the last of them counts. Of those that were put back, which stay in the
         outbox, nothing but the keys: what lies behind them is not read twice."""
-        held, self._held = self._held, {}
-        if not held:
+        words, self._held = self._held, {}
+        if not words:
             self._last = "0-0"
-        taken = Taken(dict(held), {})
-        entries = self._read(0.0 if held else wait_s) if len(held) < MOST_HELD else []
-        for entry, said in entries:
-            self._last = entry.decode()
-            key = said.get(b"key")
-            if key is None:
-                taken.refused[b"entry " + entry] = _NO_KEY
-            else:
-                time = milliseconds(of_entry(self._last))
-                taken.words[key] = Word(said.get(b"op") == b"del", time, entry=self._last)
+        has_room, wait_s = len(words) < MOST_HELD, 0.0 if words else wait_s
+        entries = self._queue.take(wait_s, behind=self._last) if has_room else []
+        for entry in entries:
+            self._last = entry.id
+            if entry.key is not None:
+                words[entry.key] = Word(entry.deletes, milliseconds(of_entry(entry.id)), entry=entry.id)
         if of_entry(self._last) >= of_entry(self._ahead_to):
             self._ahead, self._ahead_to = {}, self._last
-        self.behind = len(entries) == MOST_KEYS
-        return taken
-
-    def _read(self, wait_s: float) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        block = ["BLOCK", max(1, round(wait_s * 1000))] if wait_s else []
-        try:
-            with translated():
-                found: Any = self._redis.client.execute_command(
-                    "XREAD", "COUNT", MOST_KEYS, *block, "STREAMS", self._control.outbox, self._last
-                )
-        except FatalError as error:
-            if "WRONGTYPE" not in str(error):
-                raise
-            what = f"{self._control.outbox} is no stream; that key is syncd's: rename what is there"
-            raise FatalError("redis", what) from error
-        return list(found[0][1]) if found else []
+        self.behind = len(entries) == MOST_ENTRIES
+        return Taken(words, without_key(entries))
 
     def put_back(self, taken: Taken) -> None:
         """Their entries stay, and so do those behind them, until these are done."""
@@ -181,15 +149,12 @@ class OutboxCapture(Capture):
     def latest(self, key: bytes) -> int:
         """Reads ahead to the end of the outbox."""
         while len(self._ahead) < MOST_AHEAD:
-            with translated():
-                entries: Any = self._redis.client.xrange(
-                    self._control.outbox, min=after(self._ahead_to), count=MOST_KEYS
-                )
-            for entry, said in entries:
-                self._ahead_to = entry.decode()
-                if key_said := said.get(b"key"):
-                    self._ahead[key_said] = milliseconds(of_entry(self._ahead_to))
-            if len(entries) < MOST_KEYS:
+            entries = self._queue.take(behind=self._ahead_to)
+            for entry in entries:
+                self._ahead_to = entry.id
+                if entry.key:
+                    self._ahead[entry.key] = milliseconds(of_entry(entry.id))
+            if len(entries) < MOST_ENTRIES:
                 break
         return self._ahead.get(key, 0)
 
@@ -198,17 +163,12 @@ class OutboxCapture(Capture):
         return set(), set(gone) if self._store.has_newer_entry(self._last) else set()
 
     def keep(self) -> None:
-        """The functions stay loaded, and entries that somebody removed are told."""
-        self._functions.ensure(self._plan.name)
-        lost, another = self._store.lost()
-        if another:
-            telemetry.outbox_replaced(self._plan.name)
-        elif lost:
-            telemetry.entries_trimmed(self._plan.name, self._control.outbox, lost)
+        """What is due for the outbox."""
+        self._queue.keep()
 
     def backlog(self) -> Backlog:
         """All entries wait."""
-        return look(self._redis, self._control.outbox, "")
+        return self._queue.backlog()
 
 
 class KeyspaceCapture(Capture):
@@ -219,60 +179,46 @@ class KeyspaceCapture(Capture):
         redis: RedisStore,
         plan: TwoWayPlan,
         listening: Listening,
-        passing: Passing,
+        memory: Memory,
+        requests: RequestBoard,
         policy: str,
         unfit: Unfit,
     ) -> None:
         """`policy` is how Redis evicts keys."""
-        self._redis, self._plan, self._listening, self._policy = redis, plan, listening, policy
+        self._plan, self._listening, self._memory, self._policy = plan, listening, memory, policy
         self._unfit = unfit
-        self._passing = passing
-        self._catchup: CatchUp | None = None
-        self._again = False
+        self._passing = Passing(redis, ControlKeys(plan.name), requests, listening, memory)
+        self._comparison = Comparison(redis, plan.state, listening, unfit)
         self._silent: dict[bytes, float] = {}
-        self._looked = 0.0
 
     def begin(self) -> None:
         """Listen."""
         self._passing.begin()
-        self._listening.begin(SUBSCRIBED_S)
+        self._listening.begin()
 
     def take(self, wait_s: float) -> Taken:
         """Keys of events, and, behind a gap, keys that are not as they were last agreed on."""
         self._passing.look()
-        if self._catchup is None:
-            self._passing.answer()  # what was taken before is done
-        if why := self._listening.gap():
-            telemetry.keys_compared(self._plan.name, why, self._listening.detail)
-            self._again = self._catchup is not None
-            self._catchup = self._catchup or CatchUp(
-                self._redis, self._plan.state, self._unfit, everything=False
-            )
+        self._comparison.page_is_done()  # as all that was taken before
+        if not self._comparison.is_under_way:
+            self._passing.answer()
+        self._comparison.look()
         taken = self._listening.dirty
         found: dict[bytes, Word] = {}
-        if self._catchup is not None:
-            found = self._compare(self._catchup)
+        if self._comparison.is_under_way:
+            found = self._compare()
         elif wait_s:
             taken.wait(wait_s)
-        dirty = taken.take(MOST_KEYS)
+        dirty = taken.take(MOST_TAKEN)
         fitting = set(self._unfit.sort(one.key for one in dirty))
         mine = [one for one in dirty if one.key in fitting]
         found |= {one.key: self._word(one.gone, _wall(one.since)) for one in mine}
-        self.behind = self._catchup is not None or len(dirty) == MOST_KEYS
+        self.behind = self._comparison.is_under_way or len(dirty) == MOST_TAKEN
         return Taken(found, {})
 
-    def _new_catchup(self) -> CatchUp:
-        return CatchUp(self._redis, self._plan.state, self._unfit, everything=False)
-
-    def _compare(self, catchup: CatchUp) -> dict[bytes, Word]:
-        keys = self._unfit.sort(catchup.page())
+    def _compare(self) -> dict[bytes, Word]:
+        keys = self._unfit.sort(self._comparison.page())
         words = self._listening.dirty.words(keys)
-        if catchup.is_done:
-            telemetry.comparison_finished(self._plan.name, catchup.compared, catchup.seconds)
-            self._catchup = self._new_catchup() if self._again else None
-            self._again = False
-            if self._catchup is None:
-                self._listening.caught_up()
         return {key: self._word(words.get(key, Gone.NO_WORD)) for key in keys}
 
     def _word(self, gone: Gone, time: int = 0) -> Word:
@@ -280,8 +226,7 @@ class KeyspaceCapture(Capture):
         return Word(deletes, time, not deletes and gone in (Gone.EXPIRED, Gone.EVICTED))
 
     def _deletes(self, gone: Gone) -> bool:
-        sync = self._plan.contract.sync
-        return gone == Gone.DELETED or (gone == Gone.EXPIRED and sync.on_expire == "delete")
+        return is_deletion(gone, self._plan.contract.sync.on_expire)
 
     def put_back(self, taken: Taken) -> None:
         """They come again, with what is known of them."""
@@ -303,18 +248,12 @@ class KeyspaceCapture(Capture):
         waiting = {key for key in gone if now - self._silent.setdefault(key, now) < WORD_S}
         waiting |= self._listening.dirty.words(list(gone)).keys()  # that word comes with the key
         self._listening.dirty.put_back(
-            [Dirty(key, Gone.NO_WORD, self._silent[key]) for key in waiting], delay_s=WORD_S / 10
+            [Dirty(key, Gone.NO_WORD, self._silent[key]) for key in waiting], delay_s=WORD_AGAIN_S
         )
-        decided = {key: found for key, found in gone.items() if key not in waiting}
-        if not decided:
-            return set(), waiting
-        moment = self._redis.clock_us() // 1000
-        deleted = set()
-        for key, found in decided.items():
-            expires = found.known.partition(" ")[0].partition(":")[2]
-            if expires and self._deletes(why_gone(int(expires), moment, self._policy)):
-                deleted.add(key)
-        return deleted, waiting
+        known = {key: stored(found.known)[0] for key, found in gone.items() if key not in waiting}
+        said = {key: digest for key, digest in known.items() if digest.partition(":")[2]}
+        why = self._memory.why_gone(said, self._policy)
+        return {key for key, word in why.items() if self._deletes(word)}, waiting
 
     def forget(self, keys: Collection[bytes]) -> None:
         """These are done."""
@@ -324,10 +263,6 @@ class KeyspaceCapture(Capture):
     def keep(self) -> None:
         """Whether events still arrive."""
         self._listening.look()
-        now = time.monotonic()
-        if now - self._looked >= LOOK_AT_OPTION_S:
-            self._looked = now
-            self._listening.look_at_option()
 
     def backlog(self) -> Backlog:
         """Keys that wait."""

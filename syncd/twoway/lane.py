@@ -16,8 +16,8 @@ from syncd.twoway.store import TwoWayStore
 from syncd.writebehind.listening import Listening
 from syncd.writebehind.memory import Memory
 from syncd.writebehind.numbers import Numbers
+from syncd.writebehind.outbox_queue import OutboxQueue
 from syncd.writebehind.outbox_status import look
-from syncd.writebehind.passing import Passing
 from syncd.writebehind.unfit import Unfit
 
 
@@ -41,11 +41,11 @@ class TwoWayLane(Lane):
 
         def make_capture(store: TwoWayStore) -> Capture:
             if self._listening is None:
-                return OutboxCapture(self._redis, self.plan, store)
+                return OutboxCapture(OutboxQueue(self._redis, self.plan, store), store)
             memory = Memory(self._redis, self.plan.state, self._lease)
-            passing = Passing(self._redis, self._control, self._common.requests, self._listening, memory)
+            policy, unfit = server.maxmemory_policy, self.status.unfit
             return KeyspaceCapture(
-                self._redis, self.plan, self._listening, passing, server.maxmemory_policy, self.status.unfit
+                self._redis, self.plan, self._listening, memory, self._common.requests, policy, unfit
             )
 
         return TwoWayRun(self._context, self._numbers.next(), make_capture)

@@ -18,11 +18,11 @@ from syncd.twoway.documents import DocumentWriter
 from syncd.twoway.merger import Merger, Outcome
 from syncd.twoway.status import TwoWayStatus
 from syncd.twoway.store import TwoWayStore
+from syncd.writebehind.state_run import EVERY_S
 
 MOST_MARKS = 1000
 WAIT_S = 0.05
 """How long a mark may wait for somebody who waits for Redis's own changes."""
-EVERY_S = 1.0
 GRACE_S = 3.0
 
 

@@ -12,30 +12,22 @@ from collections.abc import Mapping, Sequence
 from syncd import telemetry
 from syncd.lanes.context import LaneContext
 from syncd.lanes.events import Confirmed, Entered, FellBehind
-from syncd.plan.gone import Gone
+from syncd.plan.gone import Gone, is_deletion
 from syncd.plan.state import StatePlan
 from syncd.stores.position import Fields
 from syncd.stores.requests import snapshot_begins, wants_snapshot
-from syncd.writebehind.catchup import CatchUp
+from syncd.writebehind.comparison import Comparison
 from syncd.writebehind.dirty import Dirty
 from syncd.writebehind.keyspace_status import KeyspaceStatus
-from syncd.writebehind.listening import Listening
+from syncd.writebehind.listening import MOST_TAKEN, WORD_AGAIN_S, WORD_S, Listening
 from syncd.writebehind.memory import KeyspaceSync, Memory
 from syncd.writebehind.passing import Passing
 from syncd.writebehind.positions import NEVER
-from syncd.writebehind.state_run import StateRun
+from syncd.writebehind.state_run import DRAIN_S, EVERY_S, StateRun
 
-MOST_KEYS = 2000
 WAIT_S = 0.5
 ASKED_S = 0.05
 """The same while a check waits for a word."""
-EVERY_S = 1.0
-LOOK_AT_OPTION_S = 2.0
-SUBSCRIBED_S = 10.0
-DRAIN_S = 2.0
-"""A lane that stops goes on so long with what it has heard: the contract may go the other way next."""
-WORD_S = 2.0
-"""So long a key that is not there waits for the event that says why: it is on its way, as a rule."""
 
 
 class KeyspaceRun(StateRun):
@@ -51,30 +43,31 @@ class KeyspaceRun(StateRun):
         self._memory = Memory(self._redis, self._plan, self._lease)
         self._sync = KeyspaceSync(self._plan, self._store, self._writer, context.settings.batch_writes)
         self._passing = Passing(self._redis, self._control, context.requests, listening, self._memory)
-        self._catchup: CatchUp | None = None
-        self._everything = self._again = False
-        self._kept = self._looked = 0.0
+        self._comparison = Comparison(self._redis, self._plan, listening, context.status.unfit)
+        self._kept = 0.0
 
     def run(self) -> None:
         """First what nobody heard, then what is heard, until stopped."""
         self._writer.begin()
         self._state.tell(Entered())
-        self._everything = not self._memory.begin()
+        if not self._memory.begin():
+            self._comparison.ask_for_everything()
         self._passing.begin()
-        self._listening.begin(SUBSCRIBED_S)
+        self._listening.begin()
         while not self._halt.is_set():
             self._lease.hold()
             if time.monotonic() - self._kept >= EVERY_S:
                 self._keep()
-            self._mind_gaps()
-            if self._catchup is not None:
-                self._compare(self._catchup)
+            if self._comparison.look():
+                self._state.tell(FellBehind())
+            if self._comparison.is_under_way:
+                self._compare()
             else:
                 self._state.tell(Confirmed())
                 self._dirty.wait(ASKED_S if self._passing.is_asked else WAIT_S)
-            self._apply(self._dirty.take(MOST_KEYS))
+            self._apply(self._dirty.take(MOST_TAKEN))
             self._passing.look()
-            if self._catchup is None:
+            if not self._comparison.is_under_way:
                 self._passing.answer()
             self._status.heard()
         self._drain()
@@ -82,41 +75,17 @@ class KeyspaceRun(StateRun):
     def _drain(self) -> None:
         end = time.monotonic() + DRAIN_S
         while time.monotonic() < end and self._listening.backlog().entries:
-            self._apply(self._dirty.take(MOST_KEYS))
+            self._apply(self._dirty.take(MOST_TAKEN))
             self._dirty.wait(ASKED_S)
 
-    def _mind_gaps(self) -> None:
-        """Begin to compare all keys where events were lost; once more behind that, where it is going on."""
-        if why := self._listening.gap():
-            self._begin_comparing(why)
-        elif self._everything and self._catchup is None:
-            self._begin_comparing("request")
-
-    def _begin_comparing(self, why: str) -> None:
-        telemetry.keys_compared(self._plan.name, why, self._listening.detail)
-        self._state.tell(FellBehind())
-        if self._catchup is None:
-            self._catchup = CatchUp(self._redis, self._plan, self._status.unfit, everything=self._everything)
-        else:
-            self._again = True
-
-    def _compare(self, catchup: CatchUp) -> None:
-        """The next page. What was missed counts as done at the end, so that a crash begins again."""
-        keys = catchup.page()
+    def _compare(self) -> None:
+        """The next page."""
+        keys, everything = self._comparison.page(), self._comparison.everything
         words, long_ago = self._dirty.words(keys), time.monotonic() - WORD_S
-        self._apply([Dirty(key, words.get(key, Gone.NO_WORD), long_ago) for key in keys], self._everything)
-        self._status.copied = catchup.compared
-        if not catchup.is_done:
-            return
-        telemetry.comparison_finished(self._plan.name, catchup.compared, catchup.seconds)
-        if self._everything:
+        self._apply([Dirty(key, words.get(key, Gone.NO_WORD), long_ago) for key in keys], everything)
+        self._status.copied = self._comparison.compared
+        if self._comparison.page_is_done() and everything:
             self._memory.note({}, {Fields.FINGERPRINT: self._plan.fingerprint})
-        self._everything, self._catchup = False, None
-        if self._again:
-            self._again = False
-            self._catchup = CatchUp(self._redis, self._plan, self._status.unfit, everything=False)
-        else:
-            self._listening.caught_up()
 
     def _apply(self, taken: Sequence[Dirty], everything: bool = False) -> None:
         """The present state of keys. What fails comes again."""
@@ -158,9 +127,7 @@ class KeyspaceRun(StateRun):
 
     def _told_of(self, gone: Gone) -> str:
         """The position of a deletion, for KeySync: not known, so that of the read counts."""
-        sync = self._plan.contract.sync
-        deletes = gone == Gone.DELETED or (gone == Gone.EXPIRED and sync.on_expire == "delete")
-        return NEVER if deletes else ""
+        return NEVER if is_deletion(gone, self._plan.contract.sync.on_expire) else ""
 
     def _why_gone(self, taken: list[Dirty], gone: list[bytes]) -> tuple[dict[bytes, Gone], set[bytes]]:
         """What became of keys that are not there, and those whose event may be on its way: they come again."""
@@ -169,7 +136,7 @@ class KeyspaceRun(StateRun):
         silent = [dirty for dirty in missing if dirty.gone == Gone.NO_WORD]
         now = time.monotonic()
         waiting = [dirty for dirty in silent if now - dirty.since < WORD_S]
-        self._dirty.put_back(waiting, delay_s=WORD_S / 10)
+        self._dirty.put_back(waiting, delay_s=WORD_AGAIN_S)
         later = {dirty.key for dirty in waiting}
         digests = {dirty.key: self._sync.read[dirty.key].known for dirty in silent if dirty.key not in later}
         said = {dirty.key: dirty.gone for dirty in missing if dirty.gone != Gone.NO_WORD}
@@ -187,11 +154,8 @@ class KeyspaceRun(StateRun):
 
     def _keep(self) -> None:
         """What is due once a second."""
-        now = self._kept = time.monotonic()
+        self._kept = time.monotonic()
         self._listening.look()
-        if now - self._looked >= LOOK_AT_OPTION_S:
-            self._looked = now
-            self._listening.look_at_option()
         self._writer.keep()
         if self._requests.has_any(self._control):
             self._answer()
@@ -202,7 +166,7 @@ class KeyspaceRun(StateRun):
         if wants_snapshot(self._redis, self._control):
             self._memory.note({}, {Fields.FINGERPRINT: ""})
             snapshot_begins(self._redis, self._control)
-            self._everything, self._catchup = True, None
+            self._comparison.ask_for_everything()
         self._replay(self._try_again)
         self._repair(self._look_again)
 

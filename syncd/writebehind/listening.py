@@ -16,6 +16,17 @@ from syncd.writebehind.subscriber import Subscriber
 
 DOWN_S = 5.0
 """A subscription that is away for longer ends the run, so that people see it."""
+SUBSCRIBED_S = 10.0
+"""How long a run waits for its subscription."""
+WORD_S = 2.0
+"""So long a key that is not there waits for the event that says why: it is on its way, as a rule."""
+WORD_AGAIN_S = WORD_S / 10
+"""So often it is looked at meanwhile."""
+LOOK_AT_OPTION_S = 2.0
+"""How often Redis is asked whether it still tells. While it does not, nothing that changes gets through; asking is one
+CONFIG GET."""
+MOST_TAKEN = 2000
+"""Changed keys that are taken at once. They are read in smaller parts, behind which the application waits."""
 MOST_MUTE = 5
 """So often the lease may be renewed, once a second, without an event that says so."""
 
@@ -34,12 +45,12 @@ class Listening:
         self._repeat = self._was_off = False
         self._behind = 0.0
         """Since when; 0 where nothing is owed."""
-        self._up = self._touched = 0.0
+        self._up = self._touched = self._looked = 0.0
         self._mute = 0
         self.detail = ""
         """What is known of the last gap."""
 
-    def begin(self, timeout: float) -> None:
+    def begin(self) -> None:
         """Listen, from now on at the latest. Raises CapabilityError, StoreError."""
         self._was_off |= notifications.ensure(self._redis, self._plan.name)
         if self._subscriber is None or not self._subscriber.is_alive():
@@ -48,7 +59,7 @@ class Listening:
             self._subscriber = Subscriber(self._redis, keys, self._plan.pattern, self.dirty.note)
             self._generation = 0
             self._subscriber.start()
-        self._subscriber.wait_up(timeout)
+        self._subscriber.wait_up(SUBSCRIBED_S)
         if notifications.is_hidden(self._redis):
             self._subscriber.probe(TYPES[self._plan.contract.redis[0].type].sample)
         self._up = self._touched = time.monotonic()
@@ -98,6 +109,12 @@ class Listening:
 
     def look(self) -> None:
         """Once a second, in which the lease was renewed: whether events still arrive. Raises TransientError."""
+        self._look_at_subscription()
+        if (now := time.monotonic()) - self._looked >= LOOK_AT_OPTION_S:
+            self._looked = now
+            self._was_off |= notifications.ensure(self._redis, self._plan.name)
+
+    def _look_at_subscription(self) -> None:
         subscriber, now = self._subscriber, time.monotonic()
         if subscriber is None:
             return
@@ -110,10 +127,6 @@ class Listening:
         if self._mute > MOST_MUTE:
             self._mute = 0
             subscriber.restart(TransientError("redis", "no keyspace events arrive, not even of the lease"))
-
-    def look_at_option(self) -> None:
-        """Now and then: somebody may have turned it off."""
-        self._was_off |= notifications.ensure(self._redis, self._plan.name)
 
     def backlog(self) -> Backlog:
         """Changed keys that wait, and since when the oldest, or all of them, may be behind."""

@@ -1,48 +1,27 @@
-"""One run of `capture: outbox`: keys that the application noted, into their documents, until stopped or a store fails.
-
-The outbox is a queue of syncd's own: it is read from its beginning, and what is in MongoDB is taken away in one step
-with what has to be remembered of it. So there is no group and no cursor that could be lost.
-"""
+"""One run of `capture: outbox`: keys that the application noted, into their documents, until it is stopped."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 from syncd import telemetry
-from syncd.errors import FatalError
 from syncd.lanes.context import LaneContext
 from syncd.lanes.events import Confirmed, Entered
 from syncd.plan.state import StatePlan
 from syncd.stores.position import Fields
-from syncd.stores.redis import translated
 from syncd.stores.requests import snapshot_begins, wants_snapshot
-from syncd.writebehind.batch import Refused
 from syncd.writebehind.copy import KeyCopy
 from syncd.writebehind.keys import KeySync, Outcome
 from syncd.writebehind.memory import Memory
 from syncd.writebehind.missing import Missing
-from syncd.writebehind.outbox_functions import OutboxFunctions
-from syncd.writebehind.outbox_status import OutboxStatus, look
+from syncd.writebehind.outbox_queue import MOST_ENTRIES, Entry, OutboxQueue, without_key
+from syncd.writebehind.outbox_status import OutboxStatus
 from syncd.writebehind.positions import NEVER, after, of_entry
-from syncd.writebehind.state_run import StateRun
+from syncd.writebehind.state_run import DRAIN_S, EVERY_S, StateRun
 
-MOST_ENTRIES = 2000
-BLOCK_MS = 500
+WAIT_S = 0.5
 """How long a read waits for an entry: far below the time after which a connection is given up."""
-EVERY_S = 1.0
-DRAIN_S = 3.0
-"""A lane that stops goes on so long with what waits: the contract may go the other way next."""
-_NO_KEY = Refused("foreign_key", "the entry has no field `key`")
-
-
-class Entry(NamedTuple):
-    """One entry of the outbox."""
-
-    id: str
-    key: bytes | None
-    deletes: bool
 
 
 class OutboxRun(StateRun):
@@ -52,7 +31,7 @@ class OutboxRun(StateRun):
         super().__init__(context, number, context.control.outbox)
         self._status = context.status
         self._sync = KeySync(self._plan, self._store, self._writer, context.settings.batch_writes)
-        self._functions = OutboxFunctions(self._redis)
+        self._queue = OutboxQueue(self._redis, self._plan, self._store)
         self._memory = Memory(self._redis, self._plan, self._lease)
         self._missing = Missing(self._plan.name)
         self._copy: KeyCopy | None = None
@@ -62,13 +41,14 @@ class OutboxRun(StateRun):
         """First what is left of before, then what comes, until stopped."""
         self._writer.begin()
         self._memory.note({}, {Fields.FINGERPRINT: self._plan.fingerprint})
-        self._bound()
+        self._queue.begin()
         self._state.tell(Entered())
         while not self._halt.is_set():
             self._lease.hold()
             if time.monotonic() - self._kept >= EVERY_S:
                 self._keep()
-            entries = self._take()
+            entries = self._queue.take(WAIT_S if self._copy is None else 0.0)
+            self._status.heard()
             if len(entries) < MOST_ENTRIES:
                 self._state.tell(Confirmed())
             if entries:
@@ -81,52 +61,19 @@ class OutboxRun(StateRun):
 
     def _drain(self) -> None:
         end = time.monotonic() + DRAIN_S
-        while time.monotonic() < end and (entries := self._take(block=False)):
+        while time.monotonic() < end and (entries := self._queue.take()):
             self._apply(entries)
-
-    def _bound(self) -> None:
-        """Tell the functions how many entries may wait."""
-        wanted, client = self._plan.contract.sync.outbox_max, self._redis.client
-        with translated():
-            present: Any = client.get(self._control.outbox_max)
-            if wanted is None and present is not None:
-                client.delete(self._control.outbox_max)
-            elif wanted is not None and present != str(wanted).encode():
-                client.set(self._control.outbox_max, wanted)
-
-    def _take(self, *, block: bool = True) -> list[Entry]:
-        """The first entries of the outbox; with `block` as soon as there are any."""
-        wait = ["BLOCK", BLOCK_MS] if block and self._copy is None else []
-        try:
-            with translated():
-                found: Any = self._redis.client.execute_command(
-                    "XREAD", "COUNT", MOST_ENTRIES, *wait, "STREAMS", self._control.outbox, "0-0"
-                )
-        except FatalError as error:
-            if "WRONGTYPE" not in str(error):
-                raise
-            what = f"{self._control.outbox} is no stream; that key is syncd's: rename what is there"
-            raise FatalError("redis", what) from error
-        self._status.heard()
-        return [
-            Entry(entry.decode(), said.get(b"key"), said.get(b"op") == b"del")
-            for _, entries in found or []
-            for entry, said in entries
-        ]
 
     def _apply(self, entries: list[Entry]) -> None:
         """The keys that entries name, each once, as they are now; then the entries go."""
         began = time.monotonic()
         keys: dict[bytes, str] = {}
-        refused = {}
         for entry in entries:
-            if entry.key is None:
-                refused[f"entry {entry.id}".encode()] = _NO_KEY
-            else:
+            if entry.key is not None:
                 keys[entry.key] = of_entry(entry.id) if entry.deletes else keys.get(entry.key, "")
         self._status.unfit.sort(keys)
         outcome = self._sync.apply(keys)
-        outcome.refused |= refused
+        outcome.refused |= without_key(entries)
         self._finish(outcome, len(entries), keep_from=after(entries[-1].id))
         self._missing.forget(keys)
         self._missing.note(outcome.gone, self._store.last)
@@ -145,16 +92,10 @@ class OutboxRun(StateRun):
         """What is due once a second."""
         self._kept = time.monotonic()
         self._writer.keep()
-        self._functions.ensure(self._plan.name)
-        lost, another = self._store.lost()
-        if another:
-            telemetry.outbox_replaced(self._plan.name)
-        elif lost:
-            telemetry.entries_trimmed(self._plan.name, self._control.outbox, lost)
+        self._queue.keep()
         if self._requests.has_any(self._control):
             self._answer()
-        backlog = look(self._redis, self._control.outbox, self._status.done)
-        self._status.looked(backlog, self._count_letters())
+        self._status.looked(self._queue.backlog(self._status.done), self._count_letters())
         self._status.heard()
 
     def _answer(self) -> None:

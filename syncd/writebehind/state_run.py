@@ -16,6 +16,11 @@ from syncd.writebehind.state import StateStore
 from syncd.writebehind.upsert import StateWriter
 
 MOST_REPLAYED = 256
+EVERY_S = 1.0
+"""How often a run does what is due."""
+DRAIN_S = 3.0
+"""A lane that stops goes on so long with what waits: the contract may go the other way next. A daemon that stops waits
+far longer for its lanes."""
 
 
 class StateRun:
