@@ -63,7 +63,7 @@ class Comparison:
         return [] if self._catchup is None else self._catchup.page()
 
     def page_is_done(self) -> bool:
-        """What `page` gave last is in step. Whether that were all keys."""
+        """What `page` gave last is in sync. Whether that were all keys."""
         catchup = self._catchup
         if catchup is None or not catchup.is_done:
             return False
