@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from bson.dbref import DBRef
+from bson.raw_bson import RawBSONDocument
 from bson.regex import Regex
 
-from syncd.plan.raw import RawId
+from syncd.plan.raw import RawId, encode
 
 _NOT_IN_A_LIST = frozenset({Regex, DBRef, RawId})
 
@@ -38,3 +39,14 @@ def behind(cursor: dict[str, Any] | None, last: dict[str, Any] | None) -> dict[s
     if last is not None:
         parts.append({"$expr": {"$lte": ["$_id", {"$literal": last["_id"]}]}})
     return {"$and": parts} if len(parts) > 1 else parts[0] if parts else {}
+
+
+def raw_command(command: dict[str, Any]) -> dict[str, Any]:
+    """A command with the parts that may hold an `_id` as bytes: the driver cannot write every one."""
+    said: dict[str, Any] = {
+        name: RawBSONDocument(encode(part)) if isinstance(part, dict) else part
+        for name, part in command.items()
+    }
+    if "pipeline" in said:
+        said["pipeline"] = [RawBSONDocument(encode(stage)) for stage in said["pipeline"]]
+    return said

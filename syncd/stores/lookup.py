@@ -15,9 +15,9 @@ from syncd.plan.digest import SOURCE, bucket_of
 from syncd.plan.keys import encode_key_value
 from syncd.plan.partition import WHOLE as ALL
 from syncd.plan.partition import Partition
-from syncd.plan.raw import Unfit, encode
+from syncd.plan.raw import Unfit
 from syncd.stores.codes import is_about_document
-from syncd.stores.ids import among, behind
+from syncd.stores.ids import among, behind, raw_command
 from syncd.stores.mongo import Document, MongoStore, code_of, took_too_long, translated
 from syncd.stores.replies import RAW_CODEC, WHOLE, documents_in
 from syncd.stores.times import ZERO, Moment, moment, timestamp
@@ -384,23 +384,12 @@ class Lookup:
         try:
             found: RawBSONDocument = database.command({**command}, codec_options=RAW_CODEC, **options)
         except InvalidDocument:  # an `_id` that the driver cannot write
-            found = database.command(_raw(command), codec_options=RAW_CODEC, **options)
+            found = database.command(raw_command(command), codec_options=RAW_CODEC, **options)
         return found
 
     def _kill(self, cursor: int) -> None:
         with translated():
             self._store.client[self._database].command({"killCursors": self._collection, "cursors": [cursor]})
-
-
-def _raw(command: Document) -> Document:
-    """With the parts that may hold an `_id` as bytes."""
-    said: Document = {
-        name: RawBSONDocument(encode(part)) if isinstance(part, dict) else part
-        for name, part in command.items()
-    }
-    if "pipeline" in said:
-        said["pipeline"] = [RawBSONDocument(encode(stage)) for stage in said["pipeline"]]
-    return said
 
 
 def _moment(reply: RawBSONDocument) -> Moment:
