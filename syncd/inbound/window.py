@@ -15,8 +15,8 @@ from syncd.errors import ProjectionError
 from syncd.inbound.watermarks import Coverage, Verdict, Watermarks
 from syncd.plan.change import Delta, Write
 from syncd.plan.compile import Plan
-from syncd.plan.key_encode import KEY, ODD_ID, encode_key_value
-from syncd.plan.raw import RAW, RawId
+from syncd.plan.key_encode import KEY, encode_key_value
+from syncd.plan.raw import ODD_ID, RAW, RawId
 from syncd.stores.lookup import Lookup
 from syncd.stores.mongo import Document
 from syncd.stores.times import Moment, token_time

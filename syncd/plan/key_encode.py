@@ -31,7 +31,7 @@ from bson.timestamp import Timestamp
 from syncd.errors import ProjectionError
 from syncd.plan.bson_values import CODEC, UUID_SUBTYPE, NoneType, Table, is_uuid, unsupported, uuid_text
 from syncd.plan.numeric import int_of_decimal, int_of_double
-from syncd.plan.raw import RawId
+from syncd.plan.raw import ODD_ID, RawId
 from syncd.plan.texts import HASH, NOT_UNICODE, regex_flags
 
 LOOKS_TYPED = re.compile(
@@ -43,10 +43,6 @@ FIRST_OF_TYPED = frozenset("-0123456789abcdef")
 _ESCAPED = (*map(chr, range(0x21)), *"%:{}", *map(chr, range(0x7F, 0xA0)))
 _ESCAPES = {ord(char): "".join(f"%{byte:02X}" for byte in char.encode()) for char in _ESCAPED}
 NEVER_PLAIN = re.compile(f"[{re.escape(''.join(_ESCAPED))}]")
-
-ODD_ID = (
-    "`_id` has no text in a key: it is not UTF-8, names a member twice, or is of a type that drivers change"
-)
 
 _EXACT = Context(prec=1100)
 """Digits enough for any double, which needs 767 at most, so that no rounding makes two numbers one."""

@@ -19,6 +19,7 @@ from syncd.plan.bson_values import CODEC, Odd
 
 RAW = "%~raw~"
 """How the text of a RawId begins. No key has such a part."""
+ODD_ID = "has no text in a key: it is not UTF-8, names a member twice, or is of a type that drivers change"
 _SIZES = {
     0x01: 8,
     0x06: 0,

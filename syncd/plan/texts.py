@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import json
 import math
 import uuid
 from typing import Any, NoReturn
@@ -30,8 +31,10 @@ from syncd.plan.vectors import stored_vector
 JSON_DEPTH = 127
 """Levels of arrays and objects that RedisJSON reads; it refuses the 128th (seen with RedisJSON 2.8)."""
 
-# orjson writes subclasses by itself, and a Code, a subclass of str, would lose its scope that way.
-_OPTIONS = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATETIME
+# orjson writes subclasses and dataclasses by itself: a Code, a subclass of str, would lose its scope that way.
+_OPTIONS = (
+    orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+)
 _FLAGS = tuple((letter, Regex("", letter).flags) for letter in "ilmsux")
 NOT_UNICODE = "holds half of a surrogate pair, which UTF-8 cannot carry"
 
@@ -179,7 +182,7 @@ def regex_flags(value: Regex[Any]) -> str:
 
 
 def _regex_text(value: Regex[Any]) -> str:
-    return f"/{value.pattern}/{regex_flags(value)}"
+    return _text(f"/{value.pattern}/{regex_flags(value)}")
 
 
 def _timestamp_text(value: Timestamp) -> str:
@@ -191,11 +194,12 @@ def _code_json(value: Code) -> Any:
         return str(value)
     from bson import json_util  # noqa: PLC0415 - slow to import, and almost never needed
 
-    return orjson.loads(json_util.dumps(value, json_options=json_util.CANONICAL_JSON_OPTIONS))
+    # Not by orjson: halves of surrogate pairs are told where the whole is written.
+    return json.loads(json_util.dumps(value, json_options=json_util.CANONICAL_JSON_OPTIONS))
 
 
 def _code_hash(value: Code) -> str | bytes:
-    return str(value) if value.scope is None else json_text(value)
+    return _text(str(value)) if value.scope is None else json_text(value)
 
 
 def _dict_json(value: dict[str, Any]) -> dict[str, Any]:

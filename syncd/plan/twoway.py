@@ -141,7 +141,13 @@ class TwoWayPlan(Plan):
             if found is not MISSING:
                 _check_years(found, field)
                 self._add(values, field, found)
+                self._check_bytes(values.get(field.name), field)
         return values
+
+    def _check_bytes(self, value: Value | None, field: SyncedField) -> None:
+        """Bytes that could not be read back would be written once and never again. Raises ProjectionError."""
+        if value is not None and isinstance(value.text, bytes) and not self.form.as_json:
+            self.form.taken(field.back, value.text)
 
     def _add(self, values: dict[str, Value], field: SyncedField, content: Any) -> None:
         encoded = OMIT if content is MISSING else field.there.encode(content)

@@ -7,7 +7,7 @@ from typing import Any
 
 import bson
 
-from syncd.errors import FatalError, ProjectionError
+from syncd.errors import FatalError, is_about_input
 from syncd.plan.append import AppendPlan
 from syncd.plan.codec import CODEC
 from syncd.plan.paths import getter, server_projection
@@ -83,7 +83,9 @@ class AppendSides(Sides):
     def _flaw(self, entry: str, said: Mapping[bytes, bytes], document: Document | None) -> Flaw | None:
         try:
             wanted = bson.decode(self._plan.document(entry, said).raw, CODEC)
-        except ProjectionError:  # a dead letter, or one that somebody has dropped
+        except Exception as error:  # a dead letter, or one that somebody has dropped
+            if not is_about_input(error):
+                raise
             return DEAD, ()
         if document is None:
             return MISSING, ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from syncd.errors import ProjectionError
+from syncd.errors import is_about_input, why_unfit
 from syncd.plan.gone import Gone, why_gone
 from syncd.plan.keys import encode_key_value
 from syncd.plan.merge import Base, Merged, merge
@@ -62,8 +62,11 @@ class PairSides(KeySides):
         content = found.digest.partition(":")[0]
         try:
             redis, mongo = digests(self._plan.of_key(found)), digests(self._plan.of_document(document))
-        except ProjectionError as error:  # a dead letter says the same, once the lane has met it
-            return (CONTENT, (f"({error.reason})",)), f"{content} {error.reason}"
+        except Exception as error:  # a dead letter says the same, once the lane has met it
+            if not is_about_input(error):
+                raise
+            reason = why_unfit(error).reason
+            return (CONTENT, (f"({reason})",)), f"{content} {reason}"
         source = f"{content} {record} {sorted(mongo.items()) if mongo is not None else None}"
         if redis is None and mongo is None:
             return None, source

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from syncd.errors import ProjectionError
+from syncd.errors import is_about_input, why_unfit
 from syncd.plan.gone import Gone, why_gone
 from syncd.plan.paths import MISSING as NOTHING
 from syncd.plan.paths import getter, server_projection
@@ -80,8 +80,10 @@ class StateSides(KeySides):
         try:
             update = self._plan.update_of(key, found)
             return (MISSING, ()) if document is None else self._differing(update.set, update.unset, document)
-        except ProjectionError as error:  # a dead letter says the same, once the lane has met it
-            return CONTENT, (f"({error.reason})",)
+        except Exception as error:  # a dead letter says the same, once the lane has met it
+            if not is_about_input(error):
+                raise
+            return CONTENT, (f"({why_unfit(error).reason})",)
 
     def _differing(self, sets: Mapping[str, Any], unsets: list[str], document: Document) -> Flaw | None:
         there = {path: get(document) for path, get in self._get.items()}

@@ -221,6 +221,39 @@ def test_both_ways_with_keys_that_mongodb_refuses(scene: Scene) -> None:
     check_odd_keys(flow)
 
 
+def regex(pattern: bytes) -> bytes:
+    return pattern + b"\0\0"
+
+
+NO_WAY_BACK = {
+    "text that is not UTF-8": ("a", 0x02, text(b"\xff")),
+    "a regular expression that is not": ("a", 0x0B, regex(b"\xff")),
+    "code that is not": ("a", 0x0D, text(b"\xff")),
+    "code that is not, with a scope": ("a", 0x0F, int32(15) + text(b"\xff") + int32(5) + b"\0"),
+    "bytes that are no text": ("a", 0x05, int32(2) + b"\0\xff\xfe"),
+}
+
+
+def test_both_ways_with_values_that_have_no_way_back(scene: Scene, mongo_uri: str, redis_url: str) -> None:
+    """nothing_lost, nothing_silent: a value that a key could not give back is a dead letter with a reason of its own
+    before it is written, not once it is there, and a check comes to an end beside it."""
+    flow = add_two_way(scene, "film", "keyspace", {"a": "a", "n": "n"}, documents=healthy(0))
+    odd = [with_id(raw(one), 100 + at) for at, one in enumerate(NO_WAY_BACK.values())]
+    assert put(flow.collection, *odd) == len(odd)
+    scene.start()
+    flow.wait_live()
+    wait_until(lambda: len(flow.dead_letters()) == len(odd), 60, flow.dead_letters)
+    assert {one["reason"] for one in flow.dead_letters()} == {"not_unicode"}
+    wait_keys(flow, {str(n) for n in range(30)})
+    at = {"SYNCD_MONGO_URI": mongo_uri, "SYNCD_REDIS_URL": redis_url}
+    ran = syncd("reconcile", flow.contract, "--contracts", scene.contracts.path, "-o", "json", **at)
+    assert (json.loads(ran.stdout)["drift"]["content"], ran.stderr) == (0, "")
+    flow.collection.delete_many({"_id": {"$gte": 100}})
+    flow.collection.insert_one({"_id": 30, "n": 30})
+    wait_keys(flow, {str(n) for n in range(31)})
+    assert flow.collection.count_documents({}) == 31
+
+
 def test_commands_beside_odd_documents(scene: Scene, mongo_uri: str, redis_url: str) -> None:
     """nothing_lost: a check, by digests and in full, a replay, a new snapshot by workers and a draft come to an end;
     letters can be read."""

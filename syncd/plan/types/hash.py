@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from syncd.plan.texts import as_bytes, to_hash
+from syncd.errors import ProjectionError
+from syncd.plan.texts import NOT_UNICODE, as_bytes, to_hash
 from syncd.plan.types.base import DataType, Labels, Merged, Names, change
 
 if TYPE_CHECKING:
@@ -86,9 +87,12 @@ class Hash(Merged):
 
 
 def as_text(encoded: Any) -> tuple[str | bytes, bytes]:
-    """An encoded field, and its bytes."""
+    """An encoded field, and its bytes. Raises ProjectionError: `not_unicode`."""
     text = encoded if isinstance(encoded, str | bytes) else str(encoded)
-    return text, text.encode() if isinstance(text, str) else text
+    try:
+        return text, text.encode() if isinstance(text, str) else text
+    except UnicodeEncodeError:
+        raise ProjectionError("not_unicode", NOT_UNICODE) from None
 
 
 def _by_name(reply: list[bytes]) -> dict[bytes, bytes]:

@@ -16,6 +16,7 @@ from bson.datetime_ms import DatetimeMS
 from bson.dbref import DBRef
 from bson.decimal128 import Decimal128
 from bson.int64 import Int64
+from bson.regex import Regex
 from bson.son import SON
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from syncd.errors import ProjectionError
 from syncd.plan.codec import JSON_DEPTH, dump_json, to_hash, to_json
 from syncd.plan.dates import date_text, parse_date
+from syncd.plan.raw import RawId
 from syncd.plan.texts import json_text
 from tests.unit.plan.strategies import dates, decoded, doubles, values
 
@@ -173,6 +175,10 @@ def test_json_depth() -> None:
     [
         ({"a": "\ud800"}, "not_unicode"),
         ({"\ud800": 1}, "not_unicode"),
+        (Code("\udcff", {}), "not_unicode"),
+        ([Code("f", {"a": "\udcff"})], "not_unicode"),
+        ({"a": Regex("\udcff")}, "not_unicode"),
+        ({"a": RawId(2, b"\x02\0\0\0\xff\0")}, "unsupported_type"),
         ([2**64], "number_too_large"),
         ([DBRef("c", {1, 2})], "unsupported_type"),
         ([1 + 2j], "unsupported_type"),
@@ -187,8 +193,9 @@ def test_what_json_cannot_hold(value: Any, reason: str) -> None:
 
 
 def test_what_a_hash_cannot_hold() -> None:
-    """Half of a surrogate pair and a foreign type are refused."""
-    with pytest.raises(ProjectionError, match="not_unicode"):
-        to_hash("\ud800")
+    """Half of a surrogate pair, wherever it stands, and a foreign type are refused."""
+    for half in ("\ud800", Regex("\udcff"), Code("\udcff"), Code("\udcff", {}), Code("f", {"\udcff": 1})):
+        with pytest.raises(ProjectionError, match="not_unicode"):
+            to_hash(half)
     with pytest.raises(ProjectionError, match="unsupported_type: a value of no BSON type cannot be copied"):
         to_hash({1})
