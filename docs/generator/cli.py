@@ -48,7 +48,7 @@ def verbs(group: typer.Typer, before: str = "") -> Iterator[tuple[str, Callable[
 
 def _options(function: Callable[..., Any] | None) -> str:
     parameters = inspect.signature(function, eval_str=True).parameters.values() if function else ()
-    rows = list(map(_option_row, parameters))
+    rows = [_option_row(one) for one in parameters if one.annotation is not typer.Context]
     return table(("argument or option", "value", "default", "description"), rows) if rows else "No options.\n"
 
 

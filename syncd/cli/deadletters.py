@@ -124,7 +124,10 @@ def replay(
     contract: Contract,
     entries: Entries = None,
     everything: Everything = False,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the daemon's answer.")] = 30.0,
+    wait: Annotated[
+        float,
+        typer.Option(min=0, help="Seconds to wait for the daemon's answer, again after each part of it."),
+    ] = 30.0,
     output: Output = "text",
 ) -> None:
     """Have the running daemon read these documents again. Exit code 1 when some still do not fit, or are not found."""
@@ -151,7 +154,10 @@ def _wait_for_answer(store: RedisStore, contract: str, letters: list[DeadLetter]
     from syncd.stores.serving import is_held
 
     end = time.monotonic() + wait
-    while requested_replays(store, contract, 1) or is_merging(store, contract, letters):
+    before: dict[str, str] = {}
+    while (waiting := requested_replays(store, contract, 1)) or is_merging(store, contract, letters):
+        if waiting != before:  # the lane is at it; thousands take longer than one answer may
+            end, before = time.monotonic() + wait, waiting
         if time.monotonic() > end:
             why = (
                 "is the lane running? `syncd status` tells"

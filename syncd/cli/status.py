@@ -29,7 +29,11 @@ def status(
     http: Annotated[str | None, typer.Option("--http", help="Address of the daemon (SYNCD_HTTP).")] = None,
     output: Output = "text",
     orphans: Annotated[
-        bool, typer.Option("--orphans", help="What contracts that left have left in Redis; asks no daemon.")
+        bool,
+        typer.Option(
+            "--orphans",
+            help="What contracts that left have left in Redis; asks no daemon. Exit code 1 where there is any.",
+        ),
     ] = False,
 ) -> None:
     """Show the lanes of the running daemon. Exit code 1 when it is not ready, 3 when it does not answer."""

@@ -19,7 +19,7 @@ from syncd.plan.claims import INDEX, KEY, key_claim
 from syncd.plan.compile import Plan
 from syncd.plan.keys import parse_key
 from syncd.stores.capabilities import Capabilities
-from syncd.stores.claims import CONTRACTS, read_claims
+from syncd.stores.claims import read_claims, read_contracts
 from syncd.stores.index_names import taken
 from syncd.stores.layout import partitions_of
 from syncd.stores.position import ControlKeys, Fields, read_fields
@@ -125,10 +125,8 @@ class Names:
     def _written(self) -> list[KeyTemplate]:
         """Templates that contracts have or had."""
         written = {name.removeprefix(KEY) for name in self._claims if name.startswith(KEY)}
-        with translated():
-            known: Any = self._redis.client.hkeys(CONTRACTS)
-        for name in known:
-            for part in () if name.startswith(b"set ") else partitions_of(self._redis, name.decode()):
+        for name in read_contracts(self._redis):
+            for part in partitions_of(self._redis, name):
                 (said,) = read_fields(self._redis, part, Fields.OWNED)
                 written |= {template for _, template, _ in json.loads(said or "[]")}
         return [KeyTemplate.recorded(text) for text in written]

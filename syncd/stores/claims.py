@@ -100,7 +100,11 @@ def claimed_by_others(store: RedisStore, contract: str) -> list[KeyTemplate]:
 
 def read_left(store: RedisStore) -> Mapping[str, float]:
     """Contracts that are no longer part of any set, with the epoch seconds at which that was seen."""
+    return {name: record["left"] for name, record in read_contracts(store).items() if "left" in record}
+
+
+def read_contracts(store: RedisStore) -> Mapping[str, Mapping[str, Any]]:
+    """What is recorded of each contract that runs, or ran, on this Redis."""
     with translated():
         raw: Any = store.client.hgetall(CONTRACTS)
-    said = {name.decode(): json.loads(text) for name, text in raw.items() if not name.startswith(b"set ")}
-    return {name: record["left"] for name, record in said.items() if "left" in record}
+    return {name.decode(): json.loads(text) for name, text in raw.items() if not name.startswith(b"set ")}

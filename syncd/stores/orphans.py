@@ -13,7 +13,7 @@ from syncd.errors import FencedError
 from syncd.plan.change import Retired
 from syncd.plan.claims import KEY, MONGO
 from syncd.plan.keys import parse_key
-from syncd.stores.claims import CONTRACTS, read_claims, read_left
+from syncd.stores.claims import read_claims, read_contracts, read_left
 from syncd.stores.deadletters import count_dead_letters
 from syncd.stores.layout import partitions_of
 from syncd.stores.position import ControlKeys, Fields, read_fields
@@ -46,19 +46,13 @@ class Orphan:
 def find_orphans(store: RedisStore) -> list[Orphan]:
     """All of this Redis, by name."""
     left = read_left(store)
-    found = [_orphan(store, name, left.get(name)) for name in _contracts(store)]
+    found = [_orphan(store, name, left.get(name)) for name in sorted(read_contracts(store))]
     return [orphan for orphan in found if orphan.has_left or orphan.shapes]
 
 
 def find_orphan(store: RedisStore, contract: str) -> Orphan:
     """One contract, whether it left or not."""
     return _orphan(store, contract, read_left(store).get(contract))
-
-
-def _contracts(store: RedisStore) -> list[str]:
-    with translated():
-        names: Any = store.client.hkeys(CONTRACTS)
-    return sorted(name.decode() for name in names if not name.startswith(b"set "))
 
 
 def _orphan(store: RedisStore, contract: str, left: float | None) -> Orphan:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
+import typer
 
+from syncd.cli.deadletters import _wait_for_answer
+from syncd.stores.deadletters import request_replay, requested_replays
+from syncd.stores.position import ControlKeys
+from syncd.stores.redis import RedisStore
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection
@@ -53,6 +59,27 @@ def test_list_and_show_tell_what_is_wrong_without_values(dead: Dead) -> None:
     code, out, _ = dead.ask("deadletters", "show", flow.contract, letter["entry"])
     assert code == 0
     assert json.loads(out)["change"] == {"op": "snapshot", "id": 2, "time": json.loads(out)["change"]["time"]}
+
+
+def test_replay_waits_as_long_as_letters_are_answered(
+    token: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--wait` is for one answer: a lane that takes longer for thousands of letters is not given up while it works,
+    and one that does nothing is."""
+    store, now = RedisStore(redis_url), [0.0]
+    requested = [f"{number}-0" for number in range(1, 21)]
+    request_replay(store, token, requested)
+
+    def sleep(_: float) -> None:
+        now[0] += 20
+        if now[0] < 300:
+            store.client.lpop(ControlKeys(token).replay)
+
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
+    monkeypatch.setattr("syncd.cli.deadletters.time", clock)
+    with pytest.raises(typer.Exit):
+        _wait_for_answer(store, token, [], 30.0)
+    assert (now[0], len(requested_replays(store, token, 20))) == (320.0, 6)
 
 
 def test_replay_reads_the_mended_document_again(dead: Dead) -> None:

@@ -134,6 +134,40 @@ def test_the_documented_rights_for_a_handover(token: str, mongo_uri: str, tmp_pa
         assert not scene.daemon.logs(level="error")
 
 
+def test_the_documented_rights_for_a_standby_and_for_the_commands(
+    token: str, mongo_uri: str, tmp_path: Path
+) -> None:
+    """The same user, asked for nothing beside: a standby knows whether somebody serves, and every command answers."""
+    with narrow(tmp_path, token, mongo_uri, "rights.md") as scene:
+        scene.redis.hset(f"{token}:film:card:foreign", "title", "somebody's")
+        flow = scene.add("film", projection(["title"]), documents=films(20))
+        gone = scene.add("gone", projection(["title"]), documents=films(20))
+        scene.start()
+        flow.wait_live()
+        gone.wait_live()
+        other = scene.another_daemon()
+        other.start()
+        other.wait_ready()
+        assert {lane["state"] for lane in other.status()["lanes"]} == {"standby"}
+        other.terminate()
+        scene.contracts.remove("gone")
+        env = {
+            "SYNCD_REDIS_URL": scene.reach["redis_url"],
+            "SYNCD_MONGO_URI": mongo_uri,
+            "SYNCD_CONTRACTS": str(scene.contracts.path),
+            "SYNCD_HTTP": scene.daemon.url.removeprefix("http://"),
+        }
+        wait_until(lambda: gone.contract in syncd("status", "--orphans", **env).stdout, 20)
+        for words in (
+            ("status",), ("check", "--connect"), ("doctor",), ("snapshot", flow.contract),
+            ("reconcile", flow.contract, "--repair"), ("reconcile", flow.contract, "--history"),
+            ("deadletters", "list", flow.contract), ("deadletters", "replay", flow.contract, "--all"),
+            ("remove", gone.contract, "--keys", "--yes"),
+        ):  # fmt: skip
+            said = syncd(*words, **env)
+            assert said.returncode in (0, 1), (words, said.stdout, said.stderr)
+
+
 @pytest.mark.parametrize("series", [False, True], ids=["collection", "time series"])
 def test_the_documented_rights_to_append(token: str, mongo_uri: str, tmp_path: Path, series: bool) -> None:
     """A daemon with the commands of rights.md and append.md moves entries, and those that were pending when it died,
