@@ -29,6 +29,8 @@ from tests.support.slow_server import slowed
 SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
 """30: three million entries of other collections, and SYNCD_LEASE_TTL as it is by default."""
 OTHERS = 100_000 * SCALE
+OPENING_S = 60 + 30 * SCALE
+"""MongoDB goes through three million entries in half a minute; the server is slowed to a tenth."""
 LEASE_S = 10.0 if SCALE >= 30 else 2.0
 HIDDEN = "a restored MongoDB may go unnoticed: no right to find there, see docs/how-to/rights.md"
 pytestmark = pytest.mark.timeout(180 * (1 + SCALE // 10))
@@ -55,18 +57,19 @@ def long_oplog(redis_server: RedisServer, tmp_path: Path) -> Iterator[tuple[Repl
         yield mongo, flow, scene
 
 
-def assert_held(flow: Flow, daemons: list[Daemon]) -> None:
-    """The change shows, one lane is live, and none has lost its lease or its position."""
+def assert_held(flow: Flow, daemons: list[Daemon], interruptions: int = 0) -> None:
+    """The change shows, one lane is live, and none has lost its lease or its position, or was interrupted more often
+    than so."""
 
     def one_is_live() -> bool:
         return "live" in [daemon.lane_state() for daemon in daemons]
 
-    wait_until(one_is_live, 60 + 10 * SCALE, lambda: [daemon.process.log_tail() for daemon in daemons])
+    wait_until(one_is_live, OPENING_S, lambda: [daemon.process.log_tail() for daemon in daemons])
     flow.wait_same()
     for daemon in daemons:
         assert not daemon.logs(event="lease lost")
         assert not daemon.logs(event="position lost")
-        assert not daemon.logs(event="lane interrupted")
+        assert len(daemon.logs(event="lane interrupted")) <= interruptions
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -82,7 +85,8 @@ def test_a_long_oplog_on_a_slow_server(
     with failing(oplog, "find", 13) if hidden else nullcontext(), slowed(mongo.members[0].pid, 0.1):
         for daemon in daemons:
             daemon.start()
-        assert_held(flow, daemons)
+        # Without the right one command of MongoDB goes through all, and the lane waits a minute, then an hour for it.
+        assert_held(flow, daemons, interruptions=1 if hidden and SCALE >= 30 else 0)
     assert [said["collection"] for said in scene.daemon.logs(event=HIDDEN)] == ["local.oplog.rs"] * hidden
 
 
@@ -94,7 +98,7 @@ def test_a_lane_that_is_killed_while_it_goes_through_a_long_oplog(
     began = flow.position()["time"]
     with slowed(mongo.members[0].pid, 0.02):
         scene.daemon.start()
-        wait_until(lambda: flow.position()["time"] != began, 60 + 10 * SCALE, flow.position)
+        wait_until(lambda: flow.position()["time"] != began, OPENING_S, flow.position)
         if flow.redis.hget(flow.key(1), "n") != b"1":
             scene.daemon.kill()
             assert flow.position()["time"] > began
