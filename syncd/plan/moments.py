@@ -1,6 +1,6 @@
 """Numbers and texts as moments. A number counts from 1970, in milliseconds as for MongoDB's `$toDate`, or in the unit
-that its type names; under `date` a small one with a decimal point is seconds. What is finer than a millisecond is cut
-off towards 1970, as `$toDate` does, unless `exact`."""
+that its type names; under `date` and `epoch_ms` a small one with a decimal point is seconds. What is finer than a
+millisecond is cut off towards 1970, as `$toDate` does, unless `exact`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def moment_in_redis(value: Any, wanted: FieldType, *, exact: bool = False) -> Da
         return moment_of_iso(value, wanted, exact=exact)
     written = value if type(value) is str else repr(value)
     number = Decimal(written)
-    if wanted == "date" and (type(value) is float or "." in written) and is_in_seconds(number):
+    if wanted in ("date", "epoch_ms") and (type(value) is float or "." in written) and is_in_seconds(number):
         return moment_of_number(value, in_millis(number), exact=exact)
     return moment_of_number(value, number.scaleb(_UNITS[wanted], _DOWN), wanted, exact=exact)
 

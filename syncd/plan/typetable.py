@@ -102,9 +102,9 @@ _AFTER_CONVERSIONS = """
   `+02`, `+0200`, ` UTC`, the name of a zone in brackets), or as a number. What a number counts is said by its type:
   coming from Redis seconds under `epoch`, microseconds under `epoch_us`, milliseconds under `epoch_ms` and `date`; in a
   document milliseconds, as for `$toDate`.
-- One exception: under `date`, a number with a decimal point below 10^11 is seconds, as Python's `time.time()` writes them
-  (`1795909780.2428308`); in a document under `date` and `epoch_ms`, a double or decimal that has a fraction. An integer
-  always is milliseconds: one between 10^9 and 10^10, which looks like seconds, is counted in `syncd_field_misfits_total`
+- One exception: under `date` and `epoch_ms`, a number with a decimal point below 10^11 is seconds, as Python's
+  `time.time()` writes them (`1795909780.2428308`); in a document, a double or decimal that has a fraction. An integer
+  always is milliseconds: under `date` one between 10^9 and 10^10, which looks like seconds, is counted in `syncd_field_misfits_total`
   (`1970`) and logged, and `type: epoch` is for it.
 - MongoDB holds milliseconds. What is finer is cut off towards 1970, as `$toDate` does; `round: false` makes a dead
   letter of it.
