@@ -148,7 +148,8 @@ EXPIRING: dict[str, tuple[str, dict[str, Any]]] = {
 MAKE = {"json": ("JSON.SET", "$", '{"a": "redis"}'), "string": ("SET", "redis")}
 
 
-def test_a_key_that_expires_before_the_stream_tells_of_our_own_write(rig: Rig) -> None:
+@pytest.mark.parametrize("kind", EXPIRING)
+def test_a_key_that_expires_before_the_stream_tells_of_our_own_write(rig: Rig, kind: str) -> None:
     """no_echo: what syncd wrote to MongoDB itself does not bring back a key that expired before the stream told of it,
     nor does a change of fields that the contract has not; the document stays, or goes where the contract says so. A
     change of one of its fields does bring it back, without a time to live."""
@@ -156,6 +157,7 @@ def test_a_key_that_expires_before_the_stream_tells_of_our_own_write(rig: Rig) -
     flows = {
         name: add_two_way(rig.scene, name, capture, documents=[film(1)], **more)
         for name, (capture, more) in EXPIRING.items()
+        if name == kind
     }
     rig.scene.start()
     holds = {}
@@ -170,14 +172,15 @@ def test_a_key_that_expires_before_the_stream_tells_of_our_own_write(rig: Rig) -
         is_agreed(flow, "new")
     for flow in flows.values():
         flow.redis.pexpire(flow.key("new"), 1)
-    wait_until(lambda: "new" not in documents(flows["deletes"]), 20, flows["deletes"].lane)
+    if kind == "deletes":
+        wait_until(lambda: "new" not in documents(flows[kind]), 20, flows[kind].lane)
     for name, flow in flows.items():
         flow.wait_gone("new")
         holds[name].release()
         heard_of(flow, 2)
         assert not flow.redis.exists(flow.key("new")), name
         assert ("new" in documents(flow)) is (name != "deletes")
-    del flows["deletes"]
+    flows.pop("deletes", None)
     for name, flow in flows.items():
         flow.collection.update_one({"_id": "new"}, {"$set": {"of_others": 1}})
         heard_of(flow, 3)
