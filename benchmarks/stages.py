@@ -26,23 +26,23 @@ from benchmarks.resp import Resp
 from benchmarks.servers import Servers, servers
 from benchmarks.workload import COLLECTION, DATABASE, PLAIN, Document
 from benchmarks.writer import insert, update_all
-from syncd.contract.load import load_contract_set
-from syncd.inbound.apply_log import Call
-from syncd.inbound.copier import Chunk
-from syncd.inbound.copies import SliceUnit
-from syncd.inbound.operations import Operations
-from syncd.inbound.units import Unit, WindowUnit
-from syncd.inbound.watermarks import Watermarks
-from syncd.inbound.window import Window, WindowBuilder
+from syncd.contract.read.load import load_contract_set
 from syncd.plan.claims import claims_of
-from syncd.plan.codec import CODEC
-from syncd.plan.compile import Plan, compile_contract
-from syncd.stores.lease import Lease
-from syncd.stores.lookup import Lookup
-from syncd.stores.mongo import MongoStore
-from syncd.stores.position import ControlKeys, Position
-from syncd.stores.redis import RedisStore
-from syncd.stores.times import token_time
+from syncd.plan.to_redis.compile import Plan, compile_contract
+from syncd.plan.values.codec import CODEC
+from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.store import MongoStore
+from syncd.stores.mongo.times import token_time
+from syncd.stores.redis.lease import Lease
+from syncd.stores.redis.position import ControlKeys, Position
+from syncd.stores.redis.store import RedisStore
+from syncd.to_redis.apply.apply_log import Call
+from syncd.to_redis.apply.operations import Operations
+from syncd.to_redis.apply.units import Unit, WindowUnit
+from syncd.to_redis.apply.watermarks import Watermarks
+from syncd.to_redis.copy.copier import Chunk
+from syncd.to_redis.copy.units import SliceUnit
+from syncd.to_redis.stream.window import Window, WindowBuilder
 
 DOCUMENTS = 50_000
 REPLY = 2_000

@@ -15,8 +15,8 @@ from generator.faults import faults_page
 from generator.metrics import metrics_page
 from generator.settings import settings_page
 
-from syncd.contract.schema import contract_schema
-from syncd.plan.typetable import markdown as types_page
+from syncd.contract.model.schema import contract_schema
+from syncd.plan.values.type_table import markdown as types_page
 
 DOCS = Path(__file__).parent
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from generator.text import code, head, table
-from syncd.contract.schema import contract_schema
+from syncd.contract.model.schema import contract_schema
 
 Schema: TypeAlias = dict[str, Any]
 

@@ -11,7 +11,7 @@ from syncd.cli.shared import DIFFERENCE, Contracts, OldContracts, Output, counte
 from syncd.text import escaped, json_text
 
 if TYPE_CHECKING:
-    from syncd.contract.loaded import ContractSet, LoadedContract
+    from syncd.contract.read.loaded import ContractSet, LoadedContract
     from syncd.errors import ContractError, Problem
     from syncd.settings import Settings
 
@@ -26,8 +26,8 @@ def check(
 ) -> None:
     """Print every problem with its place and remedy (exit code 1), or one line a contract, and on stderr what may leave
     documents out of a search index. What passes here, `syncd run` takes under the same settings."""
-    from syncd.contract.load import load_contract_set
-    from syncd.contract.warn_index import warnings
+    from syncd.contract.lint.index_warnings import warnings
+    from syncd.contract.read.load import load_contract_set
     from syncd.errors import ContractError
     from syncd.ops.settings import check_settings
     from syncd.settings import Settings, contract_environment

@@ -34,7 +34,7 @@ def doctor(
 
 def _examine(contracts: Path | None) -> Report:
     """A server that syncd does not work with is a finding; one that cannot be reached is an error."""
-    from syncd.contract.load import load_contract_set
+    from syncd.contract.read.load import load_contract_set
     from syncd.errors import CapabilityError, ContractError
     from syncd.ops.conditions import Finding, refused
     from syncd.ops.preflight import Report, preflight

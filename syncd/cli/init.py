@@ -12,7 +12,7 @@ from syncd.cli.shared import DIFFERENCE, Output
 from syncd.text import json_text
 
 if TYPE_CHECKING:
-    from syncd.contract.survey import Survey
+    from syncd.contract.draft.survey import Survey
 
 _WAIT_S = 5.0
 _LONGEST_QUERY_MS = 60_000
@@ -26,7 +26,7 @@ def init(
     output: Output = "text",
 ) -> None:
     """Draft a contract from a sample of a collection (SYNCD_MONGO_URI): paths and types, never values."""
-    from syncd.contract.draft import contract_name, draft
+    from syncd.contract.draft.draft import contract_name, draft
 
     name = name or contract_name(collection.partition(".")[2])
     _check(collection, name)
@@ -49,7 +49,7 @@ def init(
 def _check(collection: str, name: str) -> None:
     from pydantic import ValidationError
 
-    from syncd.contract.model import Metadata, Mongo
+    from syncd.contract.model.contract import Metadata, Mongo
 
     try:
         Mongo(collection=collection)
@@ -65,10 +65,10 @@ def _check(collection: str, name: str) -> None:
 
 
 def _survey(collection: str, sample: int) -> Survey:
-    from syncd.contract.survey import survey
+    from syncd.contract.draft.survey import survey
     from syncd.settings import Settings
-    from syncd.stores.mongo import MongoStore, translated
-    from syncd.stores.replies import RAW_CODEC, document_in
+    from syncd.stores.mongo.replies import RAW_CODEC, document_in
+    from syncd.stores.mongo.store import MongoStore, translated
 
     database, _, in_database = collection.partition(".")
     uri = Settings.from_environment().mongo_uri.get_secret_value()

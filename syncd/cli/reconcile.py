@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from syncd.reconcile.kinds import AnyCheck
     from syncd.reconcile.report import Report
     from syncd.settings import Settings
-    from syncd.stores.mongo import MongoStore
-    from syncd.stores.redis import RedisStore
+    from syncd.stores.mongo.store import MongoStore
+    from syncd.stores.redis.store import RedisStore
 
     Make: TypeAlias = Callable[[MongoStore, RedisStore, threading.Event], AnyCheck | Bulk]
 
@@ -96,7 +96,7 @@ def reconcile(
 
 
 def _plan_of(name: str, settings: Settings) -> ContractPlan:
-    from syncd.contract.load import load_contract_set
+    from syncd.contract.read.load import load_contract_set
     from syncd.plan.kinds import compile_any
     from syncd.settings import contract_environment
 
@@ -124,7 +124,7 @@ def _whole(
 ) -> Make:
     from syncd.reconcile.check import Order
     from syncd.reconcile.kinds import new_check
-    from syncd.stores.mongo import read_preference
+    from syncd.stores.mongo.store import read_preference
 
     order = Order(
         repair=repair, by_digest=by_digest, chunk=settings.chunk_documents, rate=rate, wait_s=wait,
@@ -145,7 +145,7 @@ def _bulk(
     mode: str,
 ) -> Make:
     from syncd.executors.places import dask, processes
-    from syncd.plan.compile import Plan
+    from syncd.plan.to_redis.compile import Plan
     from syncd.reconcile.bulk import Bulk, BulkOrder
 
     if type(plan) is not Plan:
@@ -161,8 +161,8 @@ def _bulk(
 
 def _run(plan: ContractPlan, settings: Settings, make: Make) -> Report:
     from syncd.reconcile.report import keep_report
-    from syncd.stores.mongo import MongoStore, translated
-    from syncd.stores.redis import RedisStore
+    from syncd.stores.mongo.store import MongoStore, translated
+    from syncd.stores.redis.store import RedisStore
 
     mongo = MongoStore(settings.mongo_uri.get_secret_value())
     redis = RedisStore(settings.redis_url.get_secret_value())

@@ -49,7 +49,7 @@ def run(
     """Run the daemon until SIGTERM, SIGINT or SIGQUIT. Batches under way are finished and committed first, which
     takes a moment, or some seconds where a server does not answer. SIGHUP reads the contracts again."""
     from syncd import telemetry
-    from syncd.contract.load import load_contract_set
+    from syncd.contract.read.load import load_contract_set
     from syncd.daemon.memory import spare_the_collector
     from syncd.daemon.reload import Reloader, stamp
     from syncd.daemon.supervisor import Runner, Supervisor

@@ -12,6 +12,6 @@ from syncd.cli.shared import Output
 
 def schema(output: Output = "json") -> None:
     """Print the JSON Schema of a contract, for editors. It is JSON in either form."""
-    from syncd.contract.schema import contract_schema
+    from syncd.contract.model.schema import contract_schema
 
     typer.echo(json.dumps(contract_schema(), indent=None if output == "json" else 2, ensure_ascii=False))

@@ -12,7 +12,7 @@ from syncd.text import escaped
 
 if TYPE_CHECKING:
     from syncd.errors import SyncdError
-    from syncd.stores.redis import RedisStore
+    from syncd.stores.redis.store import RedisStore
 
 DONE = 0
 DIFFERENCE = 1
@@ -62,8 +62,8 @@ def told(error: SyncdError) -> str:
 def store_of(contract: str) -> RedisStore:
     """The Redis of the settings. Ends with exit code 2 where the contract has never run on it."""
     from syncd.settings import Settings
-    from syncd.stores.layout import is_known
-    from syncd.stores.redis import RedisStore
+    from syncd.stores.redis.layout import is_known
+    from syncd.stores.redis.store import RedisStore
 
     store = RedisStore(Settings.from_environment().redis_url.get_secret_value())
     if not is_known(store, contract):

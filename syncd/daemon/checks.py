@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from syncd import telemetry
-from syncd.contract.model import Reconcile
+from syncd.contract.model.contract import Reconcile
 from syncd.errors import StoreError, TransientError
 from syncd.lanes.situation import State
 from syncd.plan.base import ContractPlan
@@ -17,8 +17,8 @@ from syncd.reconcile.check import Order
 from syncd.reconcile.kinds import new_check
 from syncd.reconcile.report import keep_report, reports
 from syncd.settings import Settings
-from syncd.stores.mongo import MongoStore, read_preference
-from syncd.stores.redis import RedisStore
+from syncd.stores.mongo.store import MongoStore, read_preference
+from syncd.stores.redis.store import RedisStore
 
 if TYPE_CHECKING:
     from apscheduler.schedulers.background import BackgroundScheduler

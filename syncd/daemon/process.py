@@ -14,7 +14,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from syncd import telemetry
-from syncd.contract.model import Contract
+from syncd.contract.model.contract import Contract
 from syncd.daemon.supervisor import STOP_TIMEOUT_S, Changes
 from syncd.daemon.worker import APPLY, ASK, CHECK, HELLO, NOT_OURS, STOP, Report, work
 from syncd.plan.claims import Templates

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from watchfiles import watch
 
 from syncd import telemetry
-from syncd.contract.load import load_contract_set
+from syncd.contract.read.load import load_contract_set
 from syncd.daemon.supervisor import Runner
 from syncd.errors import ContractError, SettingsError
 from syncd.settings import contract_environment

@@ -11,35 +11,35 @@ from typing import Any, NamedTuple, Protocol
 from prometheus_client import generate_latest
 
 from syncd import telemetry
-from syncd.contract.model import Contract
+from syncd.both.lane import TwoWayLane
+from syncd.contract.model.contract import Contract
 from syncd.daemon.checks import Checks
-from syncd.daemon.herald import Herald
-from syncd.daemon.roster import Roster
+from syncd.daemon.contract_set import Roster
+from syncd.daemon.serving_reports import Herald
 from syncd.errors import SettingsError
 from syncd.executors.pool import pool_of
-from syncd.inbound.hub import StreamHub
-from syncd.inbound.lane import Lane
 from syncd.lanes.context import Common
 from syncd.lanes.lane import BaseLane
-from syncd.plan.append import AppendPlan
 from syncd.plan.base import ContractPlan
+from syncd.plan.both.plan import TwoWayPlan
 from syncd.plan.claims import Templates, templates_of
-from syncd.plan.compile import Plan
 from syncd.plan.kinds import compile_any
 from syncd.plan.partition import Partition
-from syncd.plan.state import StatePlan
-from syncd.plan.twoway import TwoWayPlan
+from syncd.plan.to_mongo.append import AppendPlan
+from syncd.plan.to_mongo.state import StatePlan
+from syncd.plan.to_redis.compile import Plan
 from syncd.reconcile.kinds import has_checks
 from syncd.settings import Settings
-from syncd.stores.lease import new_owner
-from syncd.stores.leases import Leases
-from syncd.stores.mongo import MongoStore
-from syncd.stores.redis import RedisStore
-from syncd.stores.requests import RequestBoard
-from syncd.twoway.lane import TwoWayLane
-from syncd.writebehind.keyspace_lane import KeyspaceLane
-from syncd.writebehind.lane import AppendLane
-from syncd.writebehind.state_lane import StateLane
+from syncd.stores.mongo.store import MongoStore
+from syncd.stores.redis.lease import new_owner
+from syncd.stores.redis.leases import Leases
+from syncd.stores.redis.requests import RequestBoard
+from syncd.stores.redis.store import RedisStore
+from syncd.to_mongo.append.lane import AppendLane
+from syncd.to_mongo.keyspace.lane import KeyspaceLane
+from syncd.to_mongo.state.lane import StateLane
+from syncd.to_redis.lane import Lane
+from syncd.to_redis.stream.hub import StreamHub
 
 STOP_TIMEOUT_S = 25.0
 """Below the 30 s that Kubernetes and systemd give by default, for a lane that has something to commit."""

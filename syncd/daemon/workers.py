@@ -12,19 +12,19 @@ from typing import Any, TypeVar
 from prometheus_client import generate_latest
 
 from syncd import telemetry
-from syncd.contract.model import Contract
+from syncd.contract.model.contract import Contract
+from syncd.daemon.contract_set import Roster
 from syncd.daemon.pages import merged
 from syncd.daemon.process import APPLY_TIMEOUT_S, ASK_TIMEOUT_S, WorkerProcess
-from syncd.daemon.roster import Roster
 from syncd.daemon.supervisor import STOP_TIMEOUT_S, Changes, ContractsStatus, compile_set
 from syncd.daemon.worker import Report
-from syncd.inbound.status import LaneStatus
 from syncd.plan.base import ContractPlan
 from syncd.plan.claims import templates_of
 from syncd.plan.partition import Partition
 from syncd.settings import Settings
-from syncd.stores.lease import new_owner
-from syncd.stores.redis import RedisStore
+from syncd.stores.redis.lease import new_owner
+from syncd.stores.redis.store import RedisStore
+from syncd.to_redis.status import LaneStatus
 
 Answer = TypeVar("Answer")
 

@@ -14,7 +14,7 @@ from syncd import telemetry
 from syncd.errors import SettingsError
 from syncd.executors.places import OpenExecutor, dask, processes
 from syncd.settings import Settings
-from syncd.stores.words import described
+from syncd.stores.messages import described
 
 MOST_FAILURES = 3
 """In a row, after which workers are left alone for a while."""

@@ -5,11 +5,11 @@ to the same servers and give the same results.
 from __future__ import annotations
 
 from syncd import __version__
-from syncd.contract.model import Contract
+from syncd.contract.model.contract import Contract
 from syncd.errors import SettingsError, TransientError
-from syncd.plan.compile import Plan, compile_contract
+from syncd.plan.to_redis.compile import Plan, compile_contract
 from syncd.settings import Settings
-from syncd.stores.mongo import MongoStore, translated
+from syncd.stores.mongo.store import MongoStore, translated
 
 
 def same_plan(contract: Contract, fingerprint: str, version: str, settings: Settings) -> Plan:

@@ -10,12 +10,12 @@ from syncd.lanes.state import LaneState
 from syncd.lanes.status import BaseStatus
 from syncd.plan.base import ContractPlan
 from syncd.settings import Settings
-from syncd.stores.lease import Lease
-from syncd.stores.leases import Leases
-from syncd.stores.mongo import MongoStore
-from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore
-from syncd.stores.requests import RequestBoard
+from syncd.stores.mongo.store import MongoStore
+from syncd.stores.redis.lease import Lease
+from syncd.stores.redis.leases import Leases
+from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.requests import RequestBoard
+from syncd.stores.redis.store import RedisStore
 
 PlanT_co = TypeVar("PlanT_co", bound=ContractPlan, covariant=True)
 StatusT_co = TypeVar("StatusT_co", bound=BaseStatus, covariant=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from syncd.stores.times import ZERO, Moment
+from syncd.stores.mongo.times import ZERO, Moment
 
 # What happens.
 

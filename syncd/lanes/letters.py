@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from syncd import telemetry
-from syncd.stores.deadletters import count_dead_letters
-from syncd.stores.redis import RedisStore
+from syncd.stores.redis.dead_letters import count_dead_letters
+from syncd.stores.redis.store import RedisStore
 
 
 class WaitingLetters:

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from syncd.lanes.events import Action, Said
-from syncd.stores.times import ZERO, Moment
+from syncd.stores.mongo.times import ZERO, Moment
 
 
 class State(Enum):

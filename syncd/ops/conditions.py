@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from syncd.contract.model import Contract
-from syncd.contract.template import template_of
+from syncd.contract.model.contract import Contract
+from syncd.contract.model.template import template_of
 from syncd.errors import Problem
-from syncd.stores.capabilities import Capabilities
+from syncd.stores.redis.capabilities import Capabilities
 
 Level: TypeAlias = Literal["refused", "promise", "data", "advice"]
 """`refused`: the contract does not run. `promise`: it runs, and a promise does not hold. `data`: what is there is not

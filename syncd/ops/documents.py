@@ -10,18 +10,18 @@ from typing import Any
 from bson.errors import BSONError
 from pymongo.errors import OperationFailure
 
-from syncd.contract.model import Contract
-from syncd.contract.projection import FieldTtl
-from syncd.contract.template import template_of
+from syncd.contract.model.contract import Contract
+from syncd.contract.model.projection import FieldTtl
+from syncd.contract.model.template import template_of
 from syncd.errors import ProjectionError, SettingsError
 from syncd.ops.conditions import Finding
-from syncd.plan.change import Dead
-from syncd.plan.codec import CODEC
-from syncd.plan.compile import compile_contract
-from syncd.plan.keys import encode_key_value
-from syncd.plan.paths import MISSING, getter
-from syncd.stores.collections import kind_of
-from syncd.stores.mongo import Document, MongoStore, translated
+from syncd.plan.keys.templates import encode_key_value
+from syncd.plan.to_redis.change import Dead
+from syncd.plan.to_redis.compile import compile_contract
+from syncd.plan.values.codec import CODEC
+from syncd.plan.values.paths import MISSING, getter
+from syncd.stores.mongo.collections import kind_of
+from syncd.stores.mongo.store import Document, MongoStore, translated
 
 SAMPLE = 100
 LONGEST_MS = 5_000

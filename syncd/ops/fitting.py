@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from syncd.contract.model import Contract
-from syncd.contract.template import CONTROL_PREFIX, KeyTemplate, template_of
+from syncd.contract.model.contract import Contract
+from syncd.contract.model.template import CONTROL_PREFIX, KeyTemplate, template_of
 from syncd.ops.conditions import Finding
 from syncd.ops.walk import Visitor
-from syncd.plan.state import StatePlan, compile_state
-from syncd.stores.claims import claimed_by_others
-from syncd.stores.redis import RedisStore
-from syncd.writebehind.unfit import shown
+from syncd.plan.to_mongo.state import StatePlan, compile_state
+from syncd.stores.redis.claims import claimed_by_others
+from syncd.stores.redis.store import RedisStore
+from syncd.to_mongo.state.unfit_keys import shown
 
 _REMEDY = (
     "write the template as the application writes its keys, with `key_values: text` where nothing is escaped"

@@ -9,24 +9,24 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from syncd.contract.model import Contract
-from syncd.contract.template import KeyTemplate, template_of
-from syncd.inbound.index import wanted_indexes
-from syncd.inbound.named_index import Wanted
+from syncd.contract.model.contract import Contract
+from syncd.contract.model.template import KeyTemplate, template_of
 from syncd.ops.conditions import Finding
 from syncd.ops.walk import LONGEST_S, Visitor
 from syncd.plan.claims import INDEX, KEY, key_claim
-from syncd.plan.compile import Plan
-from syncd.plan.keys import parse_key
-from syncd.stores.capabilities import Capabilities
-from syncd.stores.claims import read_claims, read_contracts
-from syncd.stores.index_names import taken
-from syncd.stores.layout import partitions_of
-from syncd.stores.position import ControlKeys, Fields, read_fields
-from syncd.stores.redis import RedisStore, translated
-from syncd.stores.scan import KeyScan
-from syncd.stores.search import Search, Seen
-from syncd.writebehind.unfit import shown
+from syncd.plan.keys.templates import parse_key
+from syncd.plan.to_redis.compile import Plan
+from syncd.stores.redis.capabilities import Capabilities
+from syncd.stores.redis.claims import read_claims, read_contracts
+from syncd.stores.redis.index_names import taken
+from syncd.stores.redis.layout import partitions_of
+from syncd.stores.redis.position import ControlKeys, Fields, read_fields
+from syncd.stores.redis.scan import KeyScan
+from syncd.stores.redis.search import Search, Seen
+from syncd.stores.redis.store import RedisStore, translated
+from syncd.to_mongo.state.unfit_keys import shown
+from syncd.to_redis.indexes.indexes import wanted_indexes
+from syncd.to_redis.indexes.named_index import Wanted
 
 SAMPLES = 3
 

@@ -7,30 +7,30 @@ from typing import NamedTuple
 
 from pymongo.errors import OperationFailure
 
-from syncd.contract.loaded import ContractSet, LoadedContract
-from syncd.contract.model import Contract
-from syncd.contract.source import Path
-from syncd.contract.template import template_of
+from syncd.contract.model.contract import Contract
+from syncd.contract.model.template import template_of
+from syncd.contract.read.loaded import ContractSet, LoadedContract
+from syncd.contract.read.source import Path
 from syncd.errors import CapabilityError, FatalError, Problem, SettingsError
 from syncd.ops.conditions import Finding, conditions, refused, shared_streams
 from syncd.ops.documents import look_at_documents
 from syncd.ops.fitting import Fitting
 from syncd.ops.names import Names
 from syncd.ops.walk import walk
-from syncd.plan.append import appends, compile_append
-from syncd.plan.compile import compile_contract
-from syncd.plan.keys import scan_pattern
-from syncd.plan.state import compile_state
+from syncd.plan.keys.templates import scan_pattern
+from syncd.plan.to_mongo.append import appends, compile_append
+from syncd.plan.to_mongo.state import compile_state
+from syncd.plan.to_redis.compile import compile_contract
 from syncd.plan.types import TYPES
 from syncd.settings import Settings
-from syncd.stores.capabilities import Capabilities, lacks
-from syncd.stores.collections import require_source, require_target
-from syncd.stores.mongo import MongoStore, translated
-from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore
-from syncd.writebehind import notifications
-from syncd.writebehind.subscriber import Subscriber
-from syncd.writebehind.target import find_series
+from syncd.stores.mongo.collections import require_source, require_target
+from syncd.stores.mongo.store import MongoStore, translated
+from syncd.stores.redis.capabilities import Capabilities, lacks
+from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.store import RedisStore
+from syncd.to_mongo.append.target import find_series
+from syncd.to_mongo.keyspace import notifications
+from syncd.to_mongo.keyspace.subscriber import Subscriber
 
 SUBSCRIBED_S = 5.0
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from syncd.contract.loaded import ContractSet, LoadedContract
-from syncd.contract.source import Path
+from syncd.contract.read.loaded import ContractSet, LoadedContract
+from syncd.contract.read.source import Path
 from syncd.errors import ContractError, Problem, SettingsError
 from syncd.executors.pool import pool_of
 from syncd.plan.kinds import compile_any
 from syncd.settings import Settings
-from syncd.stores.mongo import MongoStore
-from syncd.stores.redis import RedisStore
+from syncd.stores.mongo.store import MongoStore
+from syncd.stores.redis.store import RedisStore
 
 
 def check_settings(contracts: ContractSet, settings: Settings) -> None:

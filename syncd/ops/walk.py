@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
-from syncd.contract.template import KeyTemplate
-from syncd.plan.keys import scan_pattern
-from syncd.stores.redis import RedisStore, translated
-from syncd.stores.scan import SCAN_COUNT
+from syncd.contract.model.template import KeyTemplate
+from syncd.plan.keys.templates import scan_pattern
+from syncd.stores.redis.scan import SCAN_COUNT
+from syncd.stores.redis.store import RedisStore, translated
 
 LONGEST_S = 10.0
 """For a Redis with many keys: a person waits."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from syncd.contract.model import Contract
-from syncd.plan.misfits import Misfits
+from syncd.contract.model.contract import Contract
+from syncd.plan.values.misfits import Misfits
 
 
 @dataclass(frozen=True, kw_only=True)

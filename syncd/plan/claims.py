@@ -1,7 +1,7 @@
 """What a contract claims in the target Redis: its key templates and the names of its indexes. Pure.
 
 A claim says who may remove the keys of a template. Claims of all contracts of a Redis are one record (see
-`stores/lua/claims.lua`), so that a template passes from one contract to another without a key being lost.
+`stores/redis/lua/claims.lua`), so that a template passes from one contract to another without a key being lost.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from syncd.contract.template import KeyTemplate, overlaps
-from syncd.plan.append import AppendPlan
+from syncd.contract.model.template import KeyTemplate, overlaps
 from syncd.plan.base import ContractPlan
-from syncd.plan.compile import Plan
-from syncd.plan.state import StatePlan
-from syncd.plan.twoway import TwoWayPlan
+from syncd.plan.both.plan import TwoWayPlan
+from syncd.plan.to_mongo.append import AppendPlan
+from syncd.plan.to_mongo.state import StatePlan
+from syncd.plan.to_redis.compile import Plan
 
 KEY, INDEX = "key ", "index "
 """How the name of a claim begins: before the text of a template, or the name of an index."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from syncd.contract.model import Contract
-from syncd.plan.append import appends, compile_append
+from syncd.contract.model.contract import Contract
 from syncd.plan.base import ContractPlan
-from syncd.plan.compile import compile_contract
-from syncd.plan.state import compile_state
-from syncd.plan.twoway import compile_two_way
+from syncd.plan.both.plan import compile_two_way
+from syncd.plan.to_mongo.append import appends, compile_append
+from syncd.plan.to_mongo.state import compile_state
+from syncd.plan.to_redis.compile import compile_contract
 
 
 def compile_any(contract: Contract, secret: bytes | None) -> ContractPlan:

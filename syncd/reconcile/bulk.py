@@ -18,15 +18,15 @@ from typing import Any
 from syncd.errors import FatalError, TransientError
 from syncd.executors.places import OpenExecutor
 from syncd.executors.proof import identity
-from syncd.plan.compile import Plan
-from syncd.reconcile.course import STOPPED
+from syncd.plan.to_redis.compile import Plan
+from syncd.reconcile.base import STOPPED
 from syncd.reconcile.job import Job, Outcome, run_job
 from syncd.reconcile.progress import Progress, Record, now_ms
 from syncd.reconcile.report import MOST_EXAMPLES, Report
-from syncd.stores.mongo import MongoStore
-from syncd.stores.ranges import cut, ranges_between
-from syncd.stores.redis import RedisStore
-from syncd.stores.words import described
+from syncd.stores.messages import described
+from syncd.stores.mongo.ranges import cut, ranges_between
+from syncd.stores.mongo.store import MongoStore
+from syncd.stores.redis.store import RedisStore
 
 RANGE_DOCUMENTS = 50_000
 TICK_S = 1.0

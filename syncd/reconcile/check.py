@@ -12,31 +12,31 @@ from typing import Any, TypeVar
 from pymongo.read_preferences import _ServerMode
 
 from syncd.errors import TransientError
-from syncd.plan.change import Drop, Retired
-from syncd.plan.compile import Plan
-from syncd.plan.keys import decode_key_value, encode_key_value, parse_key
+from syncd.plan.keys.templates import decode_key_value, encode_key_value, parse_key
 from syncd.plan.partition import WHOLE, Partition
-from syncd.plan.project import Shape
-from syncd.plan.raw import Unfit
+from syncd.plan.to_redis.change import Drop, Retired
+from syncd.plan.to_redis.compile import Plan
+from syncd.plan.to_redis.shape import Shape
+from syncd.plan.values.raw import Unfit
+from syncd.reconcile.base import Course
 from syncd.reconcile.compare import DEAD, EXPIRED, EXTRA, KINDS, NO_KEY
-from syncd.reconcile.course import Course
+from syncd.reconcile.confirm import Candidate, Settler
+from syncd.reconcile.documents import Look, Mark
 from syncd.reconcile.lanes import Lanes
-from syncd.reconcile.look import Look, Mark
 from syncd.reconcile.reader import KeyReader
 from syncd.reconcile.repair import Repairer
 from syncd.reconcile.report import Report
-from syncd.reconcile.settle import Candidate, Settler
-from syncd.stores.claims import foreign_among
-from syncd.stores.key_maps import KeyMaps, holders
-from syncd.stores.lookup import Lookup
-from syncd.stores.mongo import Document, MongoStore
-from syncd.stores.position import ControlKeys
-from syncd.stores.ranges import ALL, Range
-from syncd.stores.redis import RedisStore
-from syncd.stores.repairs import of_document, of_key
-from syncd.stores.scan import Candidate as Scanned
-from syncd.stores.scan import KeyScan
-from syncd.stores.times import ZERO, Moment
+from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.ranges import ALL, Range
+from syncd.stores.mongo.store import Document, MongoStore
+from syncd.stores.mongo.times import ZERO, Moment
+from syncd.stores.redis.claims import foreign_among
+from syncd.stores.redis.key_maps import KeyMaps, holders
+from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.repairs import of_document, of_key
+from syncd.stores.redis.scan import Candidate as Scanned
+from syncd.stores.redis.scan import KeyScan
+from syncd.stores.redis.store import RedisStore
 
 Item = TypeVar("Item")
 

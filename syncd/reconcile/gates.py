@@ -7,13 +7,13 @@ import time
 from typing import Any, Protocol
 
 from syncd.plan.base import ContractPlan
-from syncd.plan.state import StatePlan
-from syncd.plan.twoway import TwoWayPlan
+from syncd.plan.both.plan import TwoWayPlan
+from syncd.plan.to_mongo.state import StatePlan
 from syncd.reconcile.lanes import ASK_AGAIN_S, POLL_S, Lanes
-from syncd.reconcile.sides import Point
-from syncd.stores.position import ControlKeys, Fields, read_fields
-from syncd.stores.redis import RedisStore, translated
-from syncd.stores.requests import request_heard, wants_snapshot
+from syncd.reconcile.two_sides import Point
+from syncd.stores.redis.position import ControlKeys, Fields, read_fields
+from syncd.stores.redis.requests import request_heard, wants_snapshot
+from syncd.stores.redis.store import RedisStore, translated
 
 
 class Gate(Protocol):

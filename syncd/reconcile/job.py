@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from syncd import __version__
-from syncd.contract.model import Contract
+from syncd.contract.model.contract import Contract
 from syncd.errors import SyncdError, TransientError
 from syncd.executors.proof import same_mongo, same_plan
 from syncd.reconcile.check import Check, Order
 from syncd.reconcile.progress import Pace, Watch, holds
 from syncd.reconcile.report import Report
 from syncd.settings import Settings
-from syncd.stores.mongo import MongoStore, read_preference
-from syncd.stores.ranges import Range
-from syncd.stores.redis import RedisStore
+from syncd.stores.mongo.ranges import Range
+from syncd.stores.mongo.store import MongoStore, read_preference
+from syncd.stores.redis.store import RedisStore
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,21 @@ import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
-from syncd.plan.append import AppendPlan
 from syncd.plan.base import ContractPlan
-from syncd.plan.compile import Plan
-from syncd.plan.state import StatePlan
-from syncd.plan.twoway import TwoWayPlan
+from syncd.plan.both.plan import TwoWayPlan
+from syncd.plan.to_mongo.append import AppendPlan
+from syncd.plan.to_mongo.state import StatePlan
+from syncd.plan.to_redis.compile import Plan
 from syncd.reconcile.append_sides import AppendGate, AppendSides
-from syncd.reconcile.back import BackCheck
 from syncd.reconcile.check import Check, Order
 from syncd.reconcile.digest import DigestCheck
 from syncd.reconcile.gates import Gate, PairGate, StateGate
 from syncd.reconcile.pair_sides import PairSides
-from syncd.reconcile.sides import Sides
 from syncd.reconcile.state_sides import StateSides
-from syncd.stores.mongo import MongoStore
-from syncd.stores.redis import RedisStore
+from syncd.reconcile.two_sided_check import BackCheck
+from syncd.reconcile.two_sides import Sides
+from syncd.stores.mongo.store import MongoStore
+from syncd.stores.redis.store import RedisStore
 
 AnyCheck: TypeAlias = Check | BackCheck
 

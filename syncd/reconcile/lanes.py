@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import time
 
-from syncd.plan.compile import Plan
-from syncd.stores.layout import partitions_of
-from syncd.stores.position import STREAM, Position, load_position
-from syncd.stores.redis import RedisStore
-from syncd.stores.requests import request_position
-from syncd.stores.times import ZERO, Moment, token_time
+from syncd.plan.to_redis.compile import Plan
+from syncd.stores.mongo.times import ZERO, Moment, token_time
+from syncd.stores.redis.layout import partitions_of
+from syncd.stores.redis.position import STREAM, Position, load_position
+from syncd.stores.redis.requests import request_position
+from syncd.stores.redis.store import RedisStore
 
 POLL_S = 0.05
 ASK_AGAIN_S = 2.0

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from syncd.errors import is_about_input, why_unfit
-from syncd.plan.gone import Gone, why_gone
-from syncd.plan.keys import encode_key_value
-from syncd.plan.merge import Base, Merged, merge
-from syncd.plan.state import Found
-from syncd.plan.twoway import Record, TwoWayPlan, digests, is_agreed, stored
+from syncd.plan.both.merge import Base, Merged, merge
+from syncd.plan.both.plan import Record, TwoWayPlan, digests, is_agreed, stored
+from syncd.plan.keys.templates import encode_key_value
+from syncd.plan.to_mongo.gone import Gone, why_gone
+from syncd.plan.to_mongo.state import Found
 from syncd.reconcile.compare import CONTENT, EXPIRED, EXTRA, MISSING, Flaw
-from syncd.reconcile.look import Mark
-from syncd.reconcile.sides import KeySides, Looked, Sight
-from syncd.stores.lookup import Lookup
-from syncd.stores.mongo import Document, MongoStore
-from syncd.stores.redis import RedisStore
-from syncd.stores.repairs import of_document
+from syncd.reconcile.documents import Mark
+from syncd.reconcile.two_sides import KeySides, Looked, Sight
+from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.store import Document, MongoStore
+from syncd.stores.redis.repairs import of_document
+from syncd.stores.redis.store import RedisStore
 
 NO_KEY, NO_DOCUMENT, BASE = ("(key)",), ("(document)",), ("(base)",)
 """Which side is not there; or both are alike, and what was agreed on is something else."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from syncd.errors import FatalError, TransientError
-from syncd.stores.lease import is_dead, new_owner
-from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore, translated
+from syncd.stores.redis.lease import is_dead, new_owner
+from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.store import RedisStore, translated
 
 RUN_TTL_S = 5.0
 """After a director that was killed on another machine, the next one waits so long, and workers go on so long."""

@@ -11,10 +11,10 @@ from redis.connection import Connection
 from redis.exceptions import RedisError, ResponseError
 
 from syncd.errors import TransientError
-from syncd.plan.change import Drop, Put, Retired
-from syncd.plan.project import Shape
-from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore, translate
+from syncd.plan.to_redis.change import Drop, Put, Retired
+from syncd.plan.to_redis.shape import Shape
+from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.store import RedisStore, translate
 
 _ANOTHER_TYPE = "WRONGTYPE", "wrong Redis type"
 _RECEIVE_BYTES = 1 << 18

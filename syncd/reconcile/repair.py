@@ -6,8 +6,8 @@ import threading
 import time
 from collections.abc import Sequence
 
-from syncd.stores.redis import RedisStore
-from syncd.stores.repairs import MOST_WANTED, repairs_waiting, request_repairs
+from syncd.stores.redis.repairs import MOST_WANTED, repairs_waiting, request_repairs
+from syncd.stores.redis.store import RedisStore
 
 POLL_S = 0.05
 

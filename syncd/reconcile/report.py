@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from syncd.reconcile.compare import KINDS
-from syncd.reconcile.look import Mark
-from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore, translated
+from syncd.reconcile.documents import Mark
+from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.store import RedisStore, translated
 
 MOST_EXAMPLES = 1000
 """Differences that a report names; the numbers count all."""

@@ -10,9 +10,9 @@ from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from syncd.contract.cron import WEEKDAYS, Cron, parse_cron
-from syncd.contract.model import Reconcile
-from syncd.contract.values import parse_hours
+from syncd.contract.model.contract import Reconcile
+from syncd.contract.model.cron import WEEKDAYS, Cron, parse_cron
+from syncd.contract.model.values import parse_hours
 
 
 def trigger(wanted: Reconcile) -> Any | None:

@@ -12,9 +12,9 @@ import pytest
 import typer
 
 from syncd.cli.deadletters import _wait_for_answer
-from syncd.stores.deadletters import request_replay, requested_replays
-from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore
+from syncd.stores.redis.dead_letters import request_replay, requested_replays
+from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.store import RedisStore
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from syncd.contract.load import load_contract_set
+from syncd.contract.read.load import load_contract_set
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/run.py"))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from syncd.contract.load import load_contract_set
+from syncd.contract.read.load import load_contract_set
 from tests.support.cli import syncd
 
 SECRET = "Metropolis"

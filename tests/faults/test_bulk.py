@@ -22,8 +22,8 @@ from syncd.executors.places import OpenExecutor, dask, processes
 from syncd.reconcile.bulk import Bulk, BulkOrder
 from syncd.reconcile.job import Job, run_job
 from syncd.reconcile.report import Report
-from syncd.stores.mongo import MongoStore
-from syncd.stores.redis import RedisStore
+from syncd.stores.mongo.store import MongoStore
+from syncd.stores.redis.store import RedisStore
 from tests.faults.conftest import Rig
 from tests.support.check import wait_until
 from tests.support.dask import dask_cluster, dask_worker

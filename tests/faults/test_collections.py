@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from syncd.stores.codes import LOST, OPLOG_TOO_SHORT, TRANSIENT
+from syncd.stores.mongo.codes import LOST, OPLOG_TOO_SHORT, TRANSIENT
 from tests.faults.conftest import Rig
 from tests.support import cli
 from tests.support.check import wait_until

@@ -13,10 +13,10 @@ import pytest
 
 from syncd.embedded import RedisServer, ReplicaSet
 from syncd.plan.claims import Claims
-from syncd.stores import leases as module
-from syncd.stores.leases import Leases
-from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore
+from syncd.stores.redis import leases as module
+from syncd.stores.redis.leases import Leases
+from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.store import RedisStore
 from tests.faults.conftest import Rig
 from tests.support import keyspace, outbox, stream, twoway
 from tests.support.check import wait_until

@@ -8,23 +8,23 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from syncd.inbound.apply_log import ApplyLog
-from syncd.inbound.copier import Chunk
-from syncd.inbound.copies import units_of
-from syncd.inbound.pipeline import Pipeline
-from syncd.inbound.stream import ChangeStream
-from syncd.inbound.units import WindowUnit
-from syncd.inbound.window import Window, WindowBuilder
-from syncd.inbound.writer import Writer
 from syncd.plan.claims import claims_of
-from syncd.plan.compile import Plan
-from syncd.stores.lease import Lease
-from syncd.stores.lookup import Lookup
-from syncd.stores.mongo import Document, MongoStore
-from syncd.stores.position import SNAPSHOT, ControlKeys, Position
-from syncd.stores.redis import RedisStore
-from syncd.stores.times import ZERO, token_time
+from syncd.plan.to_redis.compile import Plan
+from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.store import Document, MongoStore
+from syncd.stores.mongo.times import ZERO, token_time
+from syncd.stores.redis.lease import Lease
+from syncd.stores.redis.position import SNAPSHOT, ControlKeys, Position
+from syncd.stores.redis.store import RedisStore
 from syncd.telemetry import Removals
+from syncd.to_redis.apply.apply_log import ApplyLog
+from syncd.to_redis.apply.pipeline import Pipeline
+from syncd.to_redis.apply.units import WindowUnit
+from syncd.to_redis.apply.writer import Writer
+from syncd.to_redis.copy.copier import Chunk
+from syncd.to_redis.copy.units import units_of
+from syncd.to_redis.stream.change_stream import ChangeStream
+from syncd.to_redis.stream.window import Window, WindowBuilder
 from tests.faults.conftest import Rig
 from tests.support.check import wait_until
 from tests.support.contracts import projection

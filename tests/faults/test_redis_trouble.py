@@ -14,9 +14,9 @@ import pytest
 from syncd.embedded import RedisServer
 from syncd.errors import FencedError
 from syncd.plan.claims import Claims
-from syncd.stores.lease import Lease
-from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore
+from syncd.stores.redis.lease import Lease
+from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.store import RedisStore
 from tests.faults.conftest import Rig
 from tests.support import cli
 from tests.support.check import wait_until

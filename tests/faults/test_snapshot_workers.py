@@ -21,21 +21,21 @@ import pytest
 from syncd.executors.places import dask
 from syncd.executors.pool import Pool
 from syncd.executors.proof import identity
-from syncd.inbound import copier as copying
-from syncd.inbound import piece as pieces
-from syncd.inbound.apply_log import ApplyLog
-from syncd.inbound.copier import Chunk, Copier, Cut, Reads, Ready
-from syncd.inbound.copies import units_of
-from syncd.inbound.piece import Made, Piece, make
-from syncd.inbound.watermarks import Coverage, Watermarks
-from syncd.plan.keys import encode_key_value
+from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.partition import WHOLE
-from syncd.stores import lookup as looking
-from syncd.stores.lookup import Lookup
-from syncd.stores.mongo import MongoStore
-from syncd.stores.position import SNAPSHOT, Position
-from syncd.stores.ranges import ALL
-from syncd.stores.times import ZERO
+from syncd.stores.mongo import lookup as looking
+from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.ranges import ALL
+from syncd.stores.mongo.store import MongoStore
+from syncd.stores.mongo.times import ZERO
+from syncd.stores.redis.position import SNAPSHOT, Position
+from syncd.to_redis.apply.apply_log import ApplyLog
+from syncd.to_redis.apply.watermarks import Coverage, Watermarks
+from syncd.to_redis.copy import copier as copying
+from syncd.to_redis.copy import piece as pieces
+from syncd.to_redis.copy.copier import Chunk, Copier, Cut, Reads, Ready
+from syncd.to_redis.copy.piece import Made, Piece, make
+from syncd.to_redis.copy.units import units_of
 from tests.faults.conftest import Rig
 from tests.support.check import PATIENCE_S, wait_until
 from tests.support.contracts import projection
@@ -239,11 +239,11 @@ def test_a_worker_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
                 items.append(item)
                 assert time.monotonic() < end, "nobody takes the piece back"
                 if isinstance(item, Ready) and hold.arrived.is_set() and crowded:
-                    monkeypatch.setattr("syncd.inbound.watermarks.CROWDED", 0)
+                    monkeypatch.setattr("syncd.to_redis.apply.watermarks.CROWDED", 0)
                     watermarks.sent(Coverage(["n"], "0" * 15 + "1"))
                 if isinstance(item, Chunk) and hold.arrived.is_set():  # taken back: everybody may go on
                     hold.release()
-                    monkeypatch.setattr("syncd.inbound.watermarks.CROWDED", 200_000)
+                    monkeypatch.setattr("syncd.to_redis.apply.watermarks.CROWDED", 200_000)
                     time.sleep(0.01)
         pool.close()
         assert isinstance(items[0], Cut)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from syncd.writebehind.stream_history import MOST_LOOKS, History, Look, proof_of
+from syncd.to_mongo.append.stream_history import MOST_LOOKS, History, Look, proof_of
 from tests.faults.conftest import Rig
 from tests.support.check import wait_until
 from tests.support.scene import Flow

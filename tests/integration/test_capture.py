@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from syncd.contract.model import Contract
+from syncd.contract.model.contract import Contract
 from syncd.embedded import RedisServer
 from syncd.plan.claims import claims_of
-from syncd.plan.state import StatePlan, compile_state
-from syncd.stores.lease import Lease
-from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore
-from syncd.writebehind.comparison import Comparison
-from syncd.writebehind.listening import Listening
-from syncd.writebehind.outbox_queue import MOST_ENTRIES, Entry, OutboxQueue, without_key
-from syncd.writebehind.state import StateStore
-from syncd.writebehind.unfit import Unfit
+from syncd.plan.to_mongo.state import StatePlan, compile_state
+from syncd.stores.redis.lease import Lease
+from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.store import RedisStore
+from syncd.to_mongo.keyspace.listening import Listening
+from syncd.to_mongo.outbox.queue import MOST_ENTRIES, Entry, OutboxQueue, without_key
+from syncd.to_mongo.state.comparison import Comparison
+from syncd.to_mongo.state.store import StateStore
+from syncd.to_mongo.state.unfit_keys import Unfit
 from tests.support.servers import connect
 
 MOST_KEYS = 2

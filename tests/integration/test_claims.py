@@ -13,18 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
-from syncd.contract.template import KeyTemplate
+from syncd.contract.model.template import KeyTemplate
 from syncd.errors import FencedError
-from syncd.inbound.operations import Operations
-from syncd.inbound.writer import Writer
-from syncd.plan.change import Ghost, Orphan, Retired
 from syncd.plan.claims import INDEX, KEY, Claim, Claims, key_claim
-from syncd.plan.keys import render
-from syncd.stores.claims import CLAIMS, read_claims, read_left
-from syncd.stores.lease import OLDER_WAITS, Lease
-from syncd.stores.orphans import count_keys, find_orphan, keys_of, remove_keys, remove_records
-from syncd.stores.position import ControlKeys, Position
-from syncd.stores.redis import RedisStore
+from syncd.plan.keys.templates import render
+from syncd.plan.to_redis.change import Ghost, Orphan, Retired
+from syncd.stores.redis.claims import CLAIMS, read_claims, read_left
+from syncd.stores.redis.lease import OLDER_WAITS, Lease
+from syncd.stores.redis.orphans import count_keys, find_orphan, keys_of, remove_keys, remove_records
+from syncd.stores.redis.position import ControlKeys, Position
+from syncd.stores.redis.store import RedisStore
+from syncd.to_redis.apply.operations import Operations
+from syncd.to_redis.apply.writer import Writer
 from tests.unit.plan.strategies import key_values
 
 TTL_S = 0.2

@@ -14,12 +14,12 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from syncd.errors import TransientError
-from syncd.plan.digest import BUCKETS, bucket_of, digest_of
 from syncd.plan.partition import Partition
+from syncd.plan.to_redis.digest import BUCKETS, bucket_of, digest_of
 from syncd.reconcile.report import Report
-from syncd.stores.digests import Digests
-from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore
+from syncd.stores.redis.digests import Digests
+from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.store import RedisStore
 from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.digests import assert_known, lose, wait_known
@@ -216,7 +216,7 @@ def test_without_digests(shared: Scene, look: Any) -> None:
 def test_too_much_that_differs(shared: Scene, look: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then all of it is compared in full."""
     flow = shared.run("much", projection(FIELDS), documents=FILMS, reconcile=DIGEST)
-    monkeypatch.setattr("syncd.stores.differing.AT_ONCE", 1)
+    monkeypatch.setattr("syncd.stores.mongo.differing.AT_ONCE", 1)
     for key in flow.redis.scan_iter(flow.names.control("digest:*")):
         flow.redis.delete(key)
     report = look(flow)
@@ -229,8 +229,8 @@ def test_several_passes_and_ranges(
 ) -> None:
     """However it is cut, each document is looked at once."""
     flow = shared.run("cut", projection(FIELDS), documents=FILMS, reconcile=DIGEST)
-    monkeypatch.setattr("syncd.stores.differing.AT_ONCE", 2)
-    monkeypatch.setattr("syncd.stores.differing.RANGE_DOCUMENTS", 20)
+    monkeypatch.setattr("syncd.stores.mongo.differing.AT_ONCE", 2)
+    monkeypatch.setattr("syncd.stores.mongo.differing.RANGE_DOCUMENTS", 20)
     assert (look(flow).documents, look(flow).compared) == (120, 0)
     films = flow.collection
     lose(
@@ -248,7 +248,7 @@ def test_ranges_that_take_too_long(shared: Scene, look: Any, monkeypatch: pytest
     with failing(flow.collection, "aggregate", 50, times=1):
         report = look(flow)
     assert (report.check, report.result, report.documents) == ("digest", "clean", len(FILMS))
-    monkeypatch.setattr("syncd.stores.differing.FEWEST_DOCUMENTS", 100_000)
+    monkeypatch.setattr("syncd.stores.mongo.differing.FEWEST_DOCUMENTS", 100_000)
     with failing(flow.collection, "aggregate", 50), pytest.raises(TransientError):
         look(flow)
 

@@ -10,7 +10,7 @@ import pytest
 from pymongo import MongoClient
 from redis import Redis
 
-from syncd.contract.load import load_contract_set
+from syncd.contract.read.load import load_contract_set
 from syncd.embedded import RedisServer
 from syncd.ops.preflight import Report, preflight
 from syncd.settings import Settings

@@ -12,10 +12,10 @@ import pytest
 import yaml
 from bson.datetime_ms import DatetimeMS
 
-from syncd.contract.load import load_contract_set
+from syncd.contract.read.load import load_contract_set
 from syncd.embedded import RedisServer
 from syncd.ops.preflight import preflight
-from syncd.plan.state import StatePlan, compile_state
+from syncd.plan.to_mongo.state import StatePlan, compile_state
 from syncd.settings import Settings
 from tests.support.check import wait_until
 from tests.support.cli import ROOT, syncd

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from syncd.contract.template import KeyTemplate
+from syncd.contract.model.template import KeyTemplate
 from syncd.embedded import RedisServer, ValkeyServer
 from syncd.errors import CapabilityError
-from syncd.plan.keys import scan_pattern
+from syncd.plan.keys.templates import scan_pattern
 from syncd.plan.types import TYPES
-from syncd.stores.position import ControlKeys
-from syncd.stores.redis import RedisStore
-from syncd.writebehind import notifications
-from syncd.writebehind.notifications import Setting
-from syncd.writebehind.subscriber import Subscriber
+from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.store import RedisStore
+from syncd.to_mongo.keyspace import notifications
+from syncd.to_mongo.keyspace.notifications import Setting
+from syncd.to_mongo.keyspace.subscriber import Subscriber
 from tests.support import redis70
 from tests.support.check import wait_until
 from tests.support.cli import syncd

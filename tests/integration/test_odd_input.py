@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from syncd.contract.template import KeyTemplate
+from syncd.contract.model.template import KeyTemplate
 from syncd.embedded import RedisServer
-from syncd.plan.keys import key_parser
+from syncd.plan.keys.templates import key_parser
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection

@@ -17,10 +17,10 @@ import pytest
 from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.datetime_ms import DatetimeMS
 
-from syncd.contract.template import KeyTemplate
+from syncd.contract.model.template import KeyTemplate
 from syncd.embedded import RedisServer
-from syncd.plan.keys import encode_key_value, key_parser
-from syncd.stores.replies import RAW_CODEC, document_in
+from syncd.plan.keys.templates import encode_key_value, key_parser
+from syncd.stores.mongo.replies import RAW_CODEC, document_in
 from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.odd_bson import int32, is_sound, odd_ids, put_all, raw, text

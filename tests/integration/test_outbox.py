@@ -14,8 +14,8 @@ from redis import Redis, ResponseError
 from redis import asyncio as asyncio_redis
 
 from syncd.outbox import Outbox
-from syncd.stores.mongo import MongoStore
-from syncd.writebehind.session import ContractSession
+from syncd.stores.mongo.store import MongoStore
+from syncd.to_mongo.session import ContractSession
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.outbox import (

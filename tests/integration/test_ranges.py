@@ -13,18 +13,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo import MongoClient
 
-from syncd.contract.load import load_contract_set
+from syncd.contract.read.load import load_contract_set
 from syncd.errors import TransientError
-from syncd.plan.codec import CODEC
-from syncd.plan.compile import Plan, compile_contract
-from syncd.plan.keys import encode_key_value
+from syncd.plan.keys.templates import encode_key_value
+from syncd.plan.to_redis.compile import Plan, compile_contract
+from syncd.plan.values.codec import CODEC
 from syncd.reconcile.progress import Pace, now_ms
-from syncd.stores import lookup as looking
-from syncd.stores.lookup import Lookup
-from syncd.stores.mongo import MongoStore
-from syncd.stores.ranges import ALL, Range, cut, ranges_between
-from syncd.stores.redis import RedisStore
-from syncd.stores.times import ZERO
+from syncd.stores.mongo import lookup as looking
+from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.ranges import ALL, Range, cut, ranges_between
+from syncd.stores.mongo.store import MongoStore
+from syncd.stores.mongo.times import ZERO
+from syncd.stores.redis.store import RedisStore
 from tests.support.contracts import ContractDirectory, Names, projection
 from tests.support.failpoint import failing
 from tests.unit.plan.strategies import key_values

@@ -15,7 +15,7 @@ import pytest
 
 from syncd.reconcile.reader import KeyReader
 from syncd.reconcile.report import Report, keep_report
-from syncd.stores.redis import RedisStore
+from syncd.stores.redis.store import RedisStore
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection
@@ -104,7 +104,7 @@ def test_deleted_documents_that_keep_their_keys(shared: Scene, look: Any) -> Non
 
 def test_more_differences_than_are_kept(shared: Scene, look: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """All are counted and repaired, a part at a time."""
-    monkeypatch.setattr("syncd.reconcile.course.MOST_CANDIDATES", 20)
+    monkeypatch.setattr("syncd.reconcile.base.MOST_CANDIDATES", 20)
     monkeypatch.setattr("syncd.reconcile.repair.MOST_WANTED", 15)
     flow = shared.run("many", projection(["title"]), documents=FILMS)
     for n in range(0, 120, 2):

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from syncd.reconcile.report import Report
-from syncd.stores.keystates import KeyStates
-from syncd.stores.redis import RedisStore
-from syncd.stores.repairs import of_absent, of_key, request_repairs
+from syncd.stores.redis.key_states import KeyStates
+from syncd.stores.redis.repairs import of_absent, of_key, request_repairs
+from syncd.stores.redis.store import RedisStore
 from tests.support.back import FAR, POSITION, add_state, change, key_states, set_state, states, wait_states
 from tests.support.check import wait_until
 from tests.support.cli import syncd

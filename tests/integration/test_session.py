@@ -14,8 +14,8 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from syncd.errors import LaterNumberError, TransientError
-from syncd.stores.mongo import MongoStore
-from syncd.writebehind.session import ContractSession, session_id
+from syncd.stores.mongo.store import MongoStore
+from syncd.to_mongo.session import ContractSession, session_id
 from tests.support.check import PATIENCE_S, SOON_S, wait_until
 from tests.support.proxy import Proxy
 

@@ -11,13 +11,13 @@ from bson.int64 import Int64
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from syncd.contract.model import Contract
-from syncd.plan.state import StatePlan, Update, compile_state
-from syncd.stores.mongo import MongoStore
-from syncd.writebehind.positions import NEVER, of_entry
-from syncd.writebehind.session import ContractSession
-from syncd.writebehind.statements import Change
-from syncd.writebehind.upsert import StateWriter, Written
+from syncd.contract.model.contract import Contract
+from syncd.plan.to_mongo.state import StatePlan, Update, compile_state
+from syncd.stores.mongo.store import MongoStore
+from syncd.to_mongo.session import ContractSession
+from syncd.to_mongo.state.positions import NEVER, of_entry
+from syncd.to_mongo.state.state_writer import StateWriter, Written
+from syncd.to_mongo.state.statements import Change
 
 Document = dict[str, Any]
 Write = Callable[..., Written]

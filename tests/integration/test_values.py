@@ -25,8 +25,8 @@ from bson.regex import Regex
 from bson.timestamp import Timestamp
 from redis import Redis
 
-from syncd.plan.codec import CODEC, dump_json, from_hash, from_json, to_hash, to_json
-from syncd.plan.redisjson import as_read, double_read
+from syncd.plan.values.codec import CODEC, dump_json, from_hash, from_json, to_hash, to_json
+from syncd.plan.values.redisjson import as_read, double_read
 from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.scene import Document, Flow, Scene

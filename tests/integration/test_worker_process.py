@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from syncd.contract.load import load_contract_set
+from syncd.contract.read.load import load_contract_set
 from syncd.daemon import workers
 from syncd.daemon.process import WorkerProcess
 from syncd.daemon.workers import Workers

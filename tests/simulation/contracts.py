@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 
-from syncd.contract.model import Contract
-from syncd.plan.change import Dead, Put
-from syncd.plan.compile import Plan, compile_contract
-from syncd.plan.keys import encode_key_value
+from syncd.contract.model.contract import Contract
+from syncd.plan.keys.templates import encode_key_value
+from syncd.plan.to_redis.change import Dead, Put
+from syncd.plan.to_redis.compile import Plan, compile_contract
 from tests.simulation.mongo.server import DATABASE
 
 NAME = "films"

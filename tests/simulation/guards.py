@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from syncd.stores.functions import library_source
+from syncd.stores.redis.functions import library_source
 from tests.simulation.redis.scripts import Library, library
 
 
@@ -111,18 +111,18 @@ GUARDS = (
     ),
     Guard(
         "a change is asked for what was read before", 9, "never_backwards",
-        python="syncd.inbound.watermarks:Watermarks.verdict", instead=_first_verdict,
+        python="syncd.to_redis.apply.watermarks:Watermarks.verdict", instead=_first_verdict,
     ),
     Guard(
         "a chunk leaves out what the stream wrote later", 19, "never_backwards",
-        python="syncd.inbound.watermarks:Watermarks.newer", instead=_always(set()),
+        python="syncd.to_redis.apply.watermarks:Watermarks.newer", instead=_always(set()),
     ),
     Guard(
         "a read is later than the changes that it answers", 3, "nothing_lost",
-        python="syncd.stores.lookup:Lookup.by_ids", instead=_lagging,
+        python="syncd.stores.mongo.lookup:Lookup.by_ids", instead=_lagging,
     ),
     Guard(
         "the sweep", 18, "no_ghosts",
-        python="syncd.inbound.snapshot:SnapshotReader._sweep", instead=_without_sweep,
+        python="syncd.to_redis.copy.snapshot:SnapshotReader._sweep", instead=_without_sweep,
     ),
 )  # fmt: skip

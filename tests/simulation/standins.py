@@ -20,7 +20,7 @@ from typing import Any
 from tests.simulation.loop import CURRENT, Process, Task, Ticket, current
 
 PACKAGES = (
-    "syncd.plan", "syncd.stores", "syncd.lanes", "syncd.inbound", "syncd.twoway", "syncd.writebehind",
+    "syncd.plan", "syncd.stores", "syncd.lanes", "syncd.to_redis", "syncd.both", "syncd.to_mongo",
     "syncd.telemetry", "syncd.executors",
 )  # fmt: skip
 
@@ -308,7 +308,7 @@ def import_syncd() -> None:
                 importlib.import_module(found.name)
     from tests.simulation.mongo.client import client_of
 
-    importlib.import_module("syncd.stores.mongo").MongoClient = client_of  # type: ignore[attr-defined]
+    importlib.import_module("syncd.stores.mongo.store").MongoClient = client_of  # type: ignore[attr-defined]
 
 
 @contextmanager

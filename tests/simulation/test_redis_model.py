@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from redis import Redis, ResponseError
 
 from syncd.embedded import RedisServer
-from syncd.stores.functions import PROTOCOL, library_source
+from syncd.stores.redis.functions import PROTOCOL, library_source
 from tests.simulation.redis.server import RedisModel
 from tests.support.servers import connect
 

@@ -142,14 +142,14 @@ class World:
 
     def start(self, version: int) -> Daemon:
         """One more daemon."""
-        from syncd.inbound.hub import StreamHub
-        from syncd.inbound.lane import Lane
         from syncd.lanes.context import Common
         from syncd.settings import Settings
-        from syncd.stores.leases import Leases
-        from syncd.stores.mongo import MongoStore
-        from syncd.stores.redis import RedisStore
-        from syncd.stores.requests import RequestBoard
+        from syncd.stores.mongo.store import MongoStore
+        from syncd.stores.redis.leases import Leases
+        from syncd.stores.redis.requests import RequestBoard
+        from syncd.stores.redis.store import RedisStore
+        from syncd.to_redis.lane import Lane
+        from syncd.to_redis.stream.hub import StreamHub
 
         self._numbers += 1
         process = Process(f"daemon-{self._numbers}")

@@ -9,8 +9,8 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
-from syncd.plan.raw import Element, document_of, elements
-from syncd.stores.replies import RAW_CODEC
+from syncd.plan.values.raw import Element, document_of, elements
+from syncd.stores.mongo.replies import RAW_CODEC
 
 
 def raw(*members: tuple[str, int, bytes], **plain: Any) -> bytes:

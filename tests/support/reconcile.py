@@ -18,13 +18,13 @@ from typing import Any, TypeAlias
 import pytest
 from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 
-from syncd.contract.load import load_contract_set
+from syncd.contract.read.load import load_contract_set
 from syncd.plan.kinds import compile_any
 from syncd.reconcile.check import Order
 from syncd.reconcile.kinds import new_check
 from syncd.reconcile.report import Report
-from syncd.stores.mongo import MongoStore
-from syncd.stores.redis import RedisStore
+from syncd.stores.mongo.store import MongoStore
+from syncd.stores.redis.store import RedisStore
 from tests.support.cli import ROOT
 from tests.support.contracts import projection
 from tests.support.scene import Flow, Scene

@@ -13,7 +13,7 @@ import yaml
 
 from syncd import telemetry
 from syncd.cli import VERBS
-from syncd.contract.load import load_contract_set
+from syncd.contract.read.load import load_contract_set
 from syncd.ops.http import application
 from syncd.settings import Settings
 from syncd.telemetry.metrics import labels_of

@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from syncd.contract.load import load_contract_set
+from syncd.contract.read.load import load_contract_set
 from syncd.settings import Settings
 from tests.unit.test_deploy import DEPLOY, PATHS, PORT, SETTINGS, documents, manifest
 

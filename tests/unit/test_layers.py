@@ -22,8 +22,8 @@ ORDER = (
     {"plan"},
     {"stores"},
     {"lanes", "executors"},
-    {"inbound", "writebehind", "reconcile"},
-    {"twoway"},
+    {"to_redis", "to_mongo", "reconcile"},
+    {"both"},
     {"daemon"},
     {"ops"},
     {"demo"},
@@ -156,9 +156,9 @@ def called_name(call: ast.Call) -> str | None:
     [
         ("plan", "contract", True),
         ("contract", "plan", False),
-        ("inbound", "reconcile", False),
+        ("to_redis", "reconcile", False),
         ("outbox", "errors", False),
-        ("inbound", "stores", True),
+        ("to_redis", "stores", True),
         ("embedded", "errors", True),
         ("embedded", "settings", False),
         ("daemon", "embedded", False),
@@ -175,7 +175,7 @@ def test_the_rule_itself(importer: str, imported: str, allowed: bool) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("import syncd.plan.keys", ["plan"]),
+        ("import syncd.plan.keys.templates", ["plan"]),
         ("from syncd import errors, settings", ["errors", "settings"]),
         ("from syncd.plan import keys", ["plan"]),
         ("from ..plan.keys import render", ["plan"]),

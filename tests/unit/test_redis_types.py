@@ -10,13 +10,13 @@ from typing import get_args
 
 import pytest
 
-from syncd.contract.redis_types import TYPE_RULES, RedisType
+from syncd.contract.model.redis_types import TYPE_RULES, RedisType
 from syncd.plan.types import TYPES, Captured, Merged, Written
 from syncd.plan.types.base import Form
 
 SYNCD = Path(__file__).parents[2] / "syncd"
-LUA = SYNCD / "stores" / "lua"
-HOMES = (SYNCD / "plan" / "types", SYNCD / "contract" / "redis_types.py")
+LUA = SYNCD / "stores" / "redis" / "lua"
+HOMES = (SYNCD / "plan" / "types", SYNCD / "contract" / "model" / "redis_types.py")
 LUA_HOMES = {"operations.lua", "types.lua"}
 
 NAMES = {*TYPES, *(one.redis for one in TYPES.values())}

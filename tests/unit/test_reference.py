@@ -16,8 +16,8 @@ from pydantic import BaseModel
 
 from syncd import telemetry
 from syncd.cli import app
-from syncd.contract.load import load_contract_set
-from syncd.contract.model import Contract
+from syncd.contract.model.contract import Contract
+from syncd.contract.read.load import load_contract_set
 from syncd.settings import Settings
 from syncd.telemetry.metrics import labels_of
 

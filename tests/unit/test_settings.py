@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from syncd.contract.load import load_contract_set
+from syncd.contract.read.load import load_contract_set
 from syncd.errors import ContractError, SettingsError
 from syncd.settings import Settings, contract_environment
 

@@ -5,7 +5,7 @@ CONTRIBUTING.md says what belongs to a new one.
 
 from __future__ import annotations
 
-from syncd.contract.projection import Projection
+from syncd.contract.model.projection import Projection
 from syncd.plan.types.base import Captured, DataType, Form, Merged, Need, Written
 from syncd.plan.types.hash import HASH
 from syncd.plan.types.json import JSON

@@ -5,8 +5,8 @@ read as a whole; `Merged` are those of contracts that go both ways. A projection
 type has a form for each that it allows: an object without state of its own, shared by all threads.
 
 A ProjectionError says what does not fit, and never what it is: its document becomes a dead letter, and the others go
-on. What a write does in Redis stands in `stores/lua/operations.lua`, and how a key is read there in
-`stores/lua/types.lua`. The time to live is the same for all types: it goes along with every write (see `Put`).
+on. What a write does in Redis stands in `stores/redis/lua/operations.lua`, and how a key is read there in
+`stores/redis/lua/types.lua`. The time to live is the same for all types: it goes along with every write (see `Put`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
-from syncd.plan.entry_field import EntryField
+from syncd.plan.to_mongo.entry_field import EntryField
 
 if TYPE_CHECKING:
-    from syncd.plan.change import Content, Put
+    from syncd.plan.to_redis.change import Content, Put
 
 Names: TypeAlias = tuple[str, ...]
 Labels: TypeAlias = Mapping[str, Callable[[Any], "str | bytes | None"]]
@@ -45,7 +45,7 @@ class Written(Form, ABC):
     as_json: ClassVar[bool] = False
     """Whether fields are encoded as values of JSON, where null is one; else as text, where a null is left out."""
     has_rows: ClassVar[bool] = False
-    """Whether writes with the same fields share a row of a call: for hashes (see stores/lua/operations.lua)."""
+    """Whether writes with the same fields share a row of a call: for hashes (see stores/redis/lua/operations.lua)."""
     read: ClassVar[tuple[bytes, ...]]
     """The command that reads a whole key: its name, and what stands behind the key."""
 
@@ -88,7 +88,7 @@ class Captured(Form, ABC):
     """Keys that an application writes. Each is read in one step, and becomes an update of its document."""
 
     def found(self, reply: Any) -> Any:
-        """What Redis says of a key (see stores/lua/types.lua), as `Found.content` has it."""
+        """What Redis says of a key (see stores/redis/lua/types.lua), as `Found.content` has it."""
         return reply
 
     @abstractmethod

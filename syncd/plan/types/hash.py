@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from syncd.errors import ProjectionError
-from syncd.plan.texts import NOT_UNICODE, as_bytes, to_hash
 from syncd.plan.types.base import DataType, Labels, Merged, Names, change
+from syncd.plan.values.texts import NOT_UNICODE, as_bytes, to_hash
 
 if TYPE_CHECKING:
-    from syncd.plan.change import Content, Put
+    from syncd.plan.to_redis.change import Content, Put
 
 
 class Hash(Merged):

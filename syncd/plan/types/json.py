@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from syncd.errors import ProjectionError
-from syncd.plan.entry_field import EntryField
-from syncd.plan.redisjson import as_read, double_read
-from syncd.plan.texts import dump_json, json_text, to_json
+from syncd.plan.to_mongo.entry_field import EntryField
 from syncd.plan.types.base import Captured, DataType, Labels, Merged, Names, Need, change
+from syncd.plan.values.redisjson import as_read, double_read
+from syncd.plan.values.texts import dump_json, json_text, to_json
 
 if TYPE_CHECKING:
-    from syncd.plan.change import Content, Put
+    from syncd.plan.to_redis.change import Content, Put
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 

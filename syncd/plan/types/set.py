@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from syncd.plan.entry_field import EntryField
+from syncd.plan.to_mongo.entry_field import EntryField
 from syncd.plan.types.base import DataType
 from syncd.plan.types.list import Elements, elements
 

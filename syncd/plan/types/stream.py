@@ -1,4 +1,4 @@
-"""Streams. They are taken entry by entry, never as a whole: `plan/append.py` makes a document of each."""
+"""Streams. They are taken entry by entry, never as a whole: `plan/to_mongo/append.py` makes a document of each."""
 
 from __future__ import annotations
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from syncd.plan.texts import as_bytes, json_text, to_json
 from syncd.plan.types.base import DataType, Labels, Merged, Names, Written
 from syncd.plan.types.hash import as_text
 from syncd.plan.types.json import JsonMembers
+from syncd.plan.values.texts import as_bytes, json_text, to_json
 
 if TYPE_CHECKING:
-    from syncd.plan.change import Content, Put
+    from syncd.plan.to_redis.change import Content, Put
 
 
 class _String(Written):

@@ -10,7 +10,7 @@ from typing import Any
 
 from bson.timestamp import Timestamp
 
-from syncd.stores.times import Moment, moment, timestamp
+from syncd.stores.mongo.times import Moment, moment, timestamp
 from tests.simulation.mongo.query import sort_key
 
 Document = dict[str, Any]

@@ -10,7 +10,7 @@ from typing import Any
 from bson.objectid import ObjectId
 from pymongo.errors import CursorNotFound, OperationFailure
 
-from syncd.stores.times import Moment, moment, timestamp
+from syncd.stores.mongo.times import Moment, moment, timestamp
 from tests.simulation.loop import Ticket, current
 from tests.simulation.mongo.oplog import Change, Document, Oplog, event_of, high_water_mark
 from tests.simulation.mongo.query import matches, projected, staged, value_of

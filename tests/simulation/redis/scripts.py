@@ -10,8 +10,8 @@ from typing import Any
 
 from lupa.lua51 import LuaRuntime, lua_type
 
-from syncd.stores.functions import _OOM_SAFE as OOM_SAFE
-from syncd.stores.functions import library_source
+from syncd.stores.redis.functions import _OOM_SAFE as OOM_SAFE
+from syncd.stores.redis.functions import library_source
 from tests.simulation.redis.data import ReplyError, Status
 
 _SERVER = b"""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from syncd.cli.status import _columns, _lines, _print_table, _row
-from syncd.inbound.status import LaneStatus
+from syncd.to_redis.status import LaneStatus
 
 
 def shown(lane: LaneStatus, capsys: pytest.CaptureFixture[str], **said: Any) -> list[str]:

@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from syncd.contract.load import load_contract_set
-from syncd.contract.loaded import LoadedContract
+from syncd.contract.read.load import load_contract_set
+from syncd.contract.read.loaded import LoadedContract
 from syncd.errors import ContractError, Problem
 
 CARD = """\

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from syncd.contract.model import Contract
+from syncd.contract.model.contract import Contract
 
 Key = tuple[str, ...]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from syncd.contract.files import LARGEST, MOST_FILES
-from syncd.contract.load import load_contract_set
+from syncd.contract.read.files import LARGEST, MOST_FILES
+from syncd.contract.read.load import load_contract_set
 from syncd.errors import LONGEST_TEXT, MOST_PROBLEMS, ContractError
 
 SIZE = 200_000

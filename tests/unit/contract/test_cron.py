@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from syncd.contract.cron import parse_cron
+from syncd.contract.model.cron import parse_cron
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ from bson.binary import BinaryVectorDtype
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from syncd.contract.draft import contract_name, draft, quoted
-from syncd.contract.load import load_contract_set
-from syncd.contract.loaded import LoadedContract
-from syncd.contract.read import read_source
-from syncd.contract.survey import survey
+from syncd.contract.draft.draft import contract_name, draft, quoted
+from syncd.contract.draft.survey import survey
+from syncd.contract.read.load import load_contract_set
+from syncd.contract.read.loaded import LoadedContract
+from syncd.contract.read.yaml import read_source
 
 FILM = {
     "_id": 1,

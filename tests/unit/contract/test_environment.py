@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.contract.environment import expand
+from syncd.contract.read.environment import expand
 
 ENV = {"NAME": "movies", "EMPTY": "", "N": "5"}
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 
-from syncd.contract.extjson import decode
+from syncd.contract.model.extjson import decode
 
 UTC = datetime.UTC
 

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from syncd.contract.redis_types import TYPE_RULES, TypeRules
+from syncd.contract.model.redis_types import TYPE_RULES, TypeRules
 from tests.unit.contract.contracts import contract, load, projection, told
 
 SYNC = "sync: {direction: redis_to_mongo, capture: outbox}\n"

@@ -9,7 +9,7 @@ from bson import ObjectId
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from syncd.contract.load import load_contract_set
+from syncd.contract.read.load import load_contract_set
 from syncd.errors import ContractError
 from tests.unit.contract.contracts import CARD, contract, load, projection, told
 

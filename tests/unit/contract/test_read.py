@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from syncd.contract.read import read_source
-from syncd.contract.source import Source
+from syncd.contract.read.source import Source
+from syncd.contract.read.yaml import read_source
 
 
 def read(text: str | bytes, **env: str) -> Source:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from syncd.contract.model import Contract
-from syncd.contract.read import read_source
-from syncd.contract.schema import contract_schema
+from syncd.contract.model.contract import Contract
+from syncd.contract.model.schema import contract_schema
+from syncd.contract.read.yaml import read_source
 from tests.unit.contract.json_schema import valid
 
 EXAMPLE = Path(__file__).with_name("example.yaml")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from syncd.contract.warn_index import warnings
+from syncd.contract.lint.index_warnings import warnings
 from tests.unit.contract.contracts import contract, load, projection
 
 REMEDY = "write on_error: null, or omit, on the projected field"

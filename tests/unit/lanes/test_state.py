@@ -9,11 +9,11 @@ from structlog.testing import capture_logs
 
 from syncd import telemetry
 from syncd.errors import FencedError, TransientError
-from syncd.inbound.status import LaneStatus
 from syncd.lanes.events import Confirmed, Copied, Entered, Failed, Held, Merged, Started, SweepBegan, Tried
 from syncd.lanes.situation import Rules, State
 from syncd.lanes.state import LaneState
-from syncd.stores.times import ZERO
+from syncd.stores.mongo.times import ZERO
+from syncd.to_redis.status import LaneStatus
 
 
 def lane(contract: str, *, merges: bool = False) -> tuple[LaneState, LaneStatus]:

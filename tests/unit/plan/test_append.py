@@ -7,9 +7,9 @@ from typing import Any
 import bson
 import pytest
 
-from syncd.contract.model import Contract
+from syncd.contract.model.contract import Contract
 from syncd.errors import ProjectionError
-from syncd.plan.append import AppendPlan, compile_append
+from syncd.plan.to_mongo.append import AppendPlan, compile_append
 
 
 def plan(fields: Any) -> AppendPlan:

@@ -17,9 +17,9 @@ from bson.objectid import ObjectId
 from bson.timestamp import Timestamp
 from hypothesis import given
 
-from syncd.contract.projection import FieldSpec
+from syncd.contract.model.projection import FieldSpec
 from syncd.errors import ProjectionError, SettingsError
-from syncd.plan.codec import OMIT, as_is, dump_json, hash_field, json_field, to_hash, type_name
+from syncd.plan.values.codec import OMIT, as_is, dump_json, hash_field, json_field, to_hash, type_name
 from tests.unit.plan.strategies import decoded, values
 
 KEY = b"a secret"

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.contract.projection import FieldSpec
-from syncd.contract.values import FieldType
+from syncd.contract.model.projection import FieldSpec
+from syncd.contract.model.values import FieldType
 from syncd.errors import ProjectionError
-from syncd.plan.columns import FEWEST, Columns, Said
-from syncd.plan.elements import encoder
-from syncd.plan.entry_field import EntryField, entry_field
+from syncd.plan.to_mongo.columns import FEWEST, Columns, Said
+from syncd.plan.to_mongo.elements import encoder
+from syncd.plan.to_mongo.entry_field import EntryField, entry_field
 from tests.unit.plan.test_elements import PATHS, raws, types
 
 HEAD = b"in/"

@@ -19,9 +19,9 @@ from bson.timestamp import Timestamp
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from syncd.contract.values import FieldType
+from syncd.contract.model.values import FieldType
 from syncd.errors import ProjectionError
-from syncd.plan.codec import convert, dump_json, from_hash, from_json, to_hash, to_json
+from syncd.plan.values.codec import convert, dump_json, from_hash, from_json, to_hash, to_json
 from tests.unit.plan.strategies import dates, decimals, doubles, identity, int64, text, uuids, values
 
 OID = ObjectId("65a1b2c3d4e5f60718293a4b")

@@ -9,11 +9,11 @@ from bson.errors import BSONError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.contract.projection import FieldSpec
-from syncd.contract.values import FieldType
+from syncd.contract.model.projection import FieldSpec
+from syncd.contract.model.values import FieldType
 from syncd.errors import ProjectionError
-from syncd.plan.elements import encoder
-from syncd.plan.entry_field import EntryField, entry_field
+from syncd.plan.to_mongo.elements import encoder
+from syncd.plan.to_mongo.entry_field import EntryField, entry_field
 
 PATHS = ["a", "b.c", "b.e.f", "b.e.g", "d", "h"]
 numbers = st.one_of(

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from syncd.contract.model import Contract, Sync
-from syncd.plan.compile import compile_contract
-from syncd.plan.state import compile_state
+from syncd.contract.model.contract import Contract, Sync
+from syncd.plan.to_mongo.state import compile_state
+from syncd.plan.to_redis.compile import compile_contract
 from tests.unit.contract.keys import Key, contract_keys, put
 
 CONTRACT: dict[str, Any] = {

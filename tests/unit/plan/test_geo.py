@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from syncd.contract.projection import FieldSpec
+from syncd.contract.model.projection import FieldSpec
 from syncd.errors import ProjectionError
-from syncd.plan.codec import from_hash, from_json, json_field
+from syncd.plan.values.codec import from_hash, from_json, json_field
 
 BERLIN, PARIS = [13.4, 52.5], [2.35, 48.85]
 POINTS: list[Any] = [

@@ -10,12 +10,12 @@ from bson.datetime_ms import DatetimeMS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from syncd.contract.template import KeyTemplate
-from syncd.contract.values import KeyType
+from syncd.contract.model.template import KeyTemplate
+from syncd.contract.model.values import KeyType
 from syncd.errors import ProjectionError
-from syncd.plan.key_encode import encode_key_value
-from syncd.plan.keys import parse_key, render
-from syncd.plan.state import Found, StatePlan
+from syncd.plan.keys.encode import encode_key_value
+from syncd.plan.keys.templates import parse_key, render
+from syncd.plan.to_mongo.state import Found, StatePlan
 from tests.unit.plan.strategies import decoded, identity, key_values, like_another_type, text
 from tests.unit.plan.test_state import plan
 

@@ -16,9 +16,16 @@ from bson.objectid import ObjectId
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from syncd.contract.template import KeyTemplate
+from syncd.contract.model.template import KeyTemplate
 from syncd.errors import ProjectionError
-from syncd.plan.keys import decode_key_value, encode_key_value, key_parser, parse_key, render, scan_pattern
+from syncd.plan.keys.templates import (
+    decode_key_value,
+    encode_key_value,
+    key_parser,
+    parse_key,
+    render,
+    scan_pattern,
+)
 from tests.unit.plan.strategies import decoded, identity, key_values, like_another_type, numbers, text
 
 OID = ObjectId("65a1b2c3d4e5f60718293a4b")

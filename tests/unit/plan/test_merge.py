@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.plan.merge import Base, Conflict, Merged, Rules, State, merge, pending
+from syncd.plan.both.merge import Base, Conflict, Merged, Rules, State, merge, pending
 
 FIELDS = ("a", "b", "c", "d")
 NAMES = st.sampled_from(FIELDS)

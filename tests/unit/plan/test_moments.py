@@ -11,12 +11,12 @@ from bson.decimal128 import Decimal128
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.contract.projection import FieldSpec
-from syncd.contract.values import FieldType
+from syncd.contract.model.projection import FieldSpec
+from syncd.contract.model.values import FieldType
 from syncd.errors import ProjectionError
-from syncd.plan.convert import convert
-from syncd.plan.entry_field import EntryField, entry_field
-from syncd.plan.fields import compile_field
+from syncd.plan.to_mongo.entry_field import EntryField, entry_field
+from syncd.plan.to_redis.fields import compile_field
+from syncd.plan.values.convert import convert
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -10,13 +10,13 @@ from bson.datetime_ms import DatetimeMS
 from bson.decimal128 import Decimal128
 from bson.objectid import ObjectId
 
-from syncd.contract.model import Contract
+from syncd.contract.model.contract import Contract
 from syncd.errors import ProjectionError
-from syncd.plan.append import compile_append
-from syncd.plan.change import Put
-from syncd.plan.compile import compile_contract
-from syncd.plan.state import Found, compile_state
-from syncd.plan.twoway import compile_two_way
+from syncd.plan.both.plan import compile_two_way
+from syncd.plan.to_mongo.append import compile_append
+from syncd.plan.to_mongo.state import Found, compile_state
+from syncd.plan.to_redis.change import Put
+from syncd.plan.to_redis.compile import compile_contract
 
 
 def contract(

@@ -7,12 +7,13 @@ import re
 import bson
 import pytest
 
-from syncd.contract.template import KeyTemplate
+from syncd.contract.model.template import KeyTemplate
 from syncd.errors import ProjectionError
-from syncd.plan import convert, geo, key_encode, numeric, texts
-from syncd.plan.bson_values import Table
-from syncd.plan.keys import decode_key_value, encode_key_value, key_parser
-from syncd.plan.raw import RawId, Unreadable, encode, read
+from syncd.plan.keys import encode as key_encode
+from syncd.plan.keys.templates import decode_key_value, encode_key_value, key_parser
+from syncd.plan.values import convert, geo, numeric, texts
+from syncd.plan.values.bson_values import Table
+from syncd.plan.values.raw import RawId, Unreadable, encode, read
 from tests.support.odd_bson import int32, odd_ids, raw, text
 from tests.support.odd_keys import ODD_ENDS
 

@@ -10,8 +10,8 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.plan.redisjson import as_read, double_read, is_doubtful, readable
-from syncd.plan.texts import dump_json
+from syncd.plan.values.redisjson import as_read, double_read, is_doubtful, readable
+from syncd.plan.values.texts import dump_json
 
 MISREAD = 0.37331193139504204
 """By one unit in the last place, as its shortest text."""

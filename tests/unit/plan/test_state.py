@@ -9,11 +9,11 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 from bson.objectid import ObjectId
 
-from syncd.contract.model import Contract
+from syncd.contract.model.contract import Contract
 from syncd.errors import ProjectionError
-from syncd.plan.codec import dump_json, hash_field, json_field
-from syncd.plan.state import Found, StatePlan, compile_state
-from syncd.plan.type_rows import ROWS, Row
+from syncd.plan.to_mongo.state import Found, StatePlan, compile_state
+from syncd.plan.values.codec import dump_json, hash_field, json_field
+from syncd.plan.values.type_rows import ROWS, Row
 from tests.unit.plan.strategies import identity
 
 

@@ -22,10 +22,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from syncd.errors import ProjectionError
-from syncd.plan.codec import JSON_DEPTH, dump_json, to_hash, to_json
-from syncd.plan.dates import date_text, parse_date
-from syncd.plan.raw import RawId
-from syncd.plan.texts import json_text
+from syncd.plan.values.codec import JSON_DEPTH, dump_json, to_hash, to_json
+from syncd.plan.values.dates import date_text, parse_date
+from syncd.plan.values.raw import RawId
+from syncd.plan.values.texts import json_text
 from tests.unit.plan.strategies import dates, decoded, doubles, values
 
 DATE = datetime.datetime(2020, 1, 2, 3, 4, 5, 678000, tzinfo=datetime.UTC)

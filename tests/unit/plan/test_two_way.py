@@ -14,9 +14,9 @@ from bson.int64 import Int64
 from bson.objectid import ObjectId
 
 from syncd.errors import ProjectionError
-from syncd.plan.merge import Base
-from syncd.plan.state import Found
-from syncd.plan.twoway import Record, TwoWayPlan, compile_two_way, digests, stored
+from syncd.plan.both.merge import Base
+from syncd.plan.both.plan import Record, TwoWayPlan, compile_two_way, digests, stored
+from syncd.plan.to_mongo.state import Found
 from tests.unit.contract.contracts import contract, load, projection
 
 SYNC = "sync: {direction: both, capture: outbox, on_conflict: merge_fields}\n"

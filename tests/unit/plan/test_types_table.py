@@ -9,12 +9,12 @@ import bson
 import pytest
 from bson.datetime_ms import DatetimeMS
 
-from syncd.contract.projection import FieldSpec
-from syncd.contract.values import FieldType
-from syncd.plan.codec import CODEC, dump_json, from_hash, from_json, hash_field, json_field, to_json
-from syncd.plan.keys import decode_key_value, encode_key_value
-from syncd.plan.type_rows import ROWS, Row
-from syncd.plan.typetable import CONVERSIONS, conversion_spec, markdown
+from syncd.contract.model.projection import FieldSpec
+from syncd.contract.model.values import FieldType
+from syncd.plan.keys.templates import decode_key_value, encode_key_value
+from syncd.plan.values.codec import CODEC, dump_json, from_hash, from_json, hash_field, json_field, to_json
+from syncd.plan.values.type_rows import ROWS, Row
+from syncd.plan.values.type_table import CONVERSIONS, conversion_spec, markdown
 from tests.unit.plan.strategies import identity
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "types.md"
@@ -32,7 +32,7 @@ def _name(row: Row) -> str:
 def test_the_page_is_up_to_date() -> None:
     """docs/reference/types.md is what the code prints."""
     assert PAGE.read_text(encoding="utf-8") == markdown(), (
-        "run python -m syncd.plan.typetable > docs/reference/types.md"
+        "run python -m syncd.plan.values.type_table > docs/reference/types.md"
     )
 
 

@@ -14,9 +14,9 @@ from bson.int64 import Int64
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.contract.values import VectorType
+from syncd.contract.model.values import VectorType
 from syncd.errors import ProjectionError
-from syncd.plan.vectors import vector_bytes, vector_from_bytes, vector_list
+from syncd.plan.values.vectors import vector_bytes, vector_from_bytes, vector_list
 
 FLOAT32 = BinaryVectorDtype.FLOAT32
 INT8 = BinaryVectorDtype.INT8

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from syncd.contract.model import Reconcile
+from syncd.contract.model.contract import Reconcile
 from syncd.reconcile.schedule import is_quiet, trigger, was_missed
 
 MONDAY = datetime(2026, 6, 1, tzinfo=UTC)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from pymongo.errors import OperationFailure
 
 from syncd.errors import UnusableUriError, UriError
-from syncd.stores.redis import RedisStore
+from syncd.stores.messages import of_mongo
+from syncd.stores.redis.store import RedisStore
 from syncd.stores.uri import read_mongo_uri, read_uri
-from syncd.stores.words import of_mongo
 from syncd.text import escaped, without_secrets
 
 SCHEMES = ("redis", "rediss", "unix")

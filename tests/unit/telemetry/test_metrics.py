@@ -11,9 +11,9 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 from syncd import telemetry
-from syncd.inbound.pipeline import RESULTS
 from syncd.telemetry import metrics
 from syncd.telemetry.metrics import WRITE_RESULTS, labels_of, of_a_contract
+from syncd.to_redis.apply.pipeline import RESULTS
 
 NAME = "films"
 SYNCD = Path(metrics.__file__).parents[1]

@@ -1,0 +1,186 @@
+"""The MongoDB side of a merge: a document is changed only where it is still what was read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import bson
+from bson.errors import BSONError
+from bson.min_key import MinKey
+from bson.raw_bson import RawBSONDocument
+from pymongo.read_concern import ReadConcern
+
+from syncd.errors import ProjectionError
+from syncd.plan.both.plan import TwoWayPlan
+from syncd.plan.keys.templates import encode_key_value
+from syncd.plan.to_mongo.append import LARGEST_DOCUMENT
+from syncd.plan.values.codec import CODEC
+from syncd.plan.values.paths import MISSING
+from syncd.stores.mongo.ids import among
+from syncd.stores.mongo.store import Document, MongoStore, translated
+from syncd.to_mongo.append.batch import Refused
+from syncd.to_mongo.append.writer import refusal, send_statements
+from syncd.to_mongo.session import ContractSession
+from syncd.to_mongo.state.positions import of_time
+
+_DUPLICATE = {11000, 11001, 12582}
+
+
+class Update(NamedTuple):
+    """What becomes of one document."""
+
+    key: bytes
+    id: Any
+    read: Document | None
+    """The document as it was read; None where there was none."""
+    sets: Mapping[str, Any]
+    unsets: Sequence[str]
+    delete: bool = False
+
+
+@dataclass(slots=True)
+class Written:
+    """What did not become of updates, by key."""
+
+    missed: set[bytes] = field(default_factory=set)
+    """The document was another one by now."""
+    refused: dict[bytes, Refused] = field(default_factory=dict)
+
+
+class DocumentWriter:
+    """Of one contract. `number` is larger than any that a daemon before has used."""
+
+    def __init__(
+        self, mongo: MongoStore, plan: TwoWayPlan, session: ContractSession, site: str, number: int
+    ) -> None:
+        self._plan, self._session, self._site, self._number = plan, session, site, number
+        self._database_name, self._name = plan.namespace
+        self._collection = mongo.client[self._database_name].get_collection(
+            self._name, codec_options=CODEC, read_concern=ReadConcern("majority")
+        )
+
+    def begin(self) -> None:
+        """Writes of daemons before come too late from here on."""
+        nothing = {"q": {"_id": MinKey(), "_syncd": MinKey()}, "u": {"$set": {"_syncd": None}}}
+        self._send(self._database_name, {"update": self._name, "updates": [nothing]})
+
+    def keep(self) -> None:
+        """Once a second."""
+        self._session.keep()
+
+    def write(self, updates: Sequence[Update]) -> Written:
+        """All of them, of different documents. Raises TransientError where it is not sure."""
+        written = Written()
+        self._update([update for update in updates if not update.delete], written)
+        self._delete([update for update in updates if update.delete], written)
+        return written
+
+    def record(self, conflicts: Sequence[Document]) -> None:
+        """Store records of conflicts, each in the place of one of the same `_id`."""
+        database, name = self._plan.conflicts
+        statements = [{"q": {"_id": one["_id"]}, "u": _fitting(one), "upsert": True} for one in conflicts]
+        if statements:
+            reply = self._send(database, {"update": name, "updates": statements, "ordered": False})
+            for refused in reply.get("writeErrors", ()):
+                refusal(int(refused["code"]), refused)  # of a transient kind it raises
+
+    def _update(self, updates: list[Update], written: Written) -> None:
+        position = of_time(0, self._number + 1)
+        statements = []
+        for update in list(updates):
+            try:
+                statements.append(self._statement(update, position))
+            except ProjectionError as error:
+                written.refused[update.key] = Refused(error.reason, error.detail)
+                updates.remove(update)
+        if not statements:
+            return
+        count = 0
+        for at, reply in self._send_part("update", "updates", statements):
+            count += reply["n"]
+            for refused in reply.get("writeErrors", ()):
+                self._not_written(updates[at + refused["index"]], refused, written)
+        if count < len(updates):
+            wanted = {"$and": [among([update.id for update in updates]), {"_syncd.pos": position}]}
+            done = self._ids(wanted)
+            missed = {update.key for update in updates if encode_key_value(update.id) not in done}
+            written.missed |= missed - written.refused.keys()
+
+    def _not_written(self, update: Update, error: dict[str, Any], written: Written) -> None:
+        code = int(error["code"])
+        if code not in _DUPLICATE:
+            written.refused[update.key] = refusal(code, error)
+        elif set(error.get("keyPattern", {"_id": 1})) == {"_id"}:
+            written.missed.add(update.key)  # somebody has made it since
+        else:
+            names = ", ".join(error["keyPattern"])
+            detail = f"another document has the same {names}, and an index wants it unique"
+            written.refused[update.key] = Refused("duplicate_key", detail)
+
+    def _statement(self, update: Update, position: str) -> RawBSONDocument:
+        said: dict[str, Any] = {"$set": {**update.sets, "_syncd.pos": position, "_syncd.site": self._site}}
+        if update.unsets and update.read is not None:
+            said["$unset"] = dict.fromkeys(update.unsets, "")
+        query = self._as_read(update)
+        if update.read is None:
+            # An upsert that matches nothing: where a document is there, its `_id` is a duplicate.
+            query = {"_id": {"$eq": update.id}, "_syncd": {"$in": []}}
+        try:
+            encoded = bson.encode({"q": query, "u": said, "upsert": update.read is None})
+        except (BSONError, OverflowError):
+            detail = "an integer beyond 64 bits, or a name that BSON cannot hold"
+            raise ProjectionError("unsupported_type", detail) from None
+        if len(encoded) > LARGEST_DOCUMENT:
+            raise ProjectionError(
+                "document_too_large", f"{len(encoded)} bytes, MongoDB takes {LARGEST_DOCUMENT}"
+            )
+        return RawBSONDocument(encoded)
+
+    def _as_read(self, update: Update) -> Document:
+        """The document, while its fields are what was read."""
+        tests: list[Any] = []
+        for synced in self._plan.fields:
+            found = synced.there.find(update.read or {})
+            path = f"${synced.path}"
+            if found is MISSING:
+                tests.append({"$eq": [{"$type": path}, "missing"]})
+            else:
+                tests.append({"$eq": [path, {"$literal": found}]})
+        return {"_id": {"$eq": update.id}, "$expr": {"$and": tests}}
+
+    def _delete(self, updates: list[Update], written: Written) -> None:
+        if not updates:
+            return
+        statements = [{"q": self._as_read(update), "limit": 1} for update in updates]
+        removed = 0
+        for at, reply in self._send_part("delete", "deletes", statements):
+            removed += reply["n"]
+            for error in reply.get("writeErrors", ()):
+                written.refused[updates[at + error["index"]].key] = refusal(int(error["code"]), error)
+        if removed < len(updates):
+            there = self._ids(among([update.id for update in updates]))
+            missed = {update.key for update in updates if encode_key_value(update.id) in there}
+            written.missed |= missed - written.refused.keys()
+
+    def _ids(self, query: Document) -> set[str]:
+        with translated():
+            return {encode_key_value(one["_id"]) for one in self._collection.find(query, {"_id": 1})}
+
+    def _send_part(self, name: str, key: str, statements: list[Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+        def send(part: list[Any]) -> dict[str, Any]:
+            return self._send(self._database_name, {name: self._name, key: part, "ordered": False})
+
+        return send_statements(send, statements)
+
+    def _send(self, database: str, command: dict[str, Any]) -> dict[str, Any]:
+        self._number += 1
+        return self._session.write(database, command, self._number)
+
+
+def _fitting(record: Document) -> Document:
+    """A record of two very large states leaves them out."""
+    if len(bson.encode(record)) <= LARGEST_DOCUMENT:
+        return record
+    return {**record, "mongo": None, "redis": None, "left_out": "the values are too large for one document"}

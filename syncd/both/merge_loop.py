@@ -1,0 +1,134 @@
+"""The merger's thread: takes what changed on either side, has it merged, and keeps what is due."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from syncd import telemetry
+from syncd.both.capture import Capture, Taken, Word
+from syncd.both.document_writer import DocumentWriter
+from syncd.both.merger import Merger, Outcome
+from syncd.both.status import TwoWayStatus
+from syncd.both.store import TwoWayStore
+from syncd.errors import LettersFullError
+from syncd.lanes.events import Merged
+from syncd.lanes.state import LaneState
+from syncd.plan.both.plan import TwoWayPlan
+from syncd.stores.redis.lease import Lease
+from syncd.to_mongo.state.run import EVERY_S
+
+MOST_MARKS = 1000
+WAIT_S = 0.05
+"""How long a mark may wait for somebody who waits for Redis's own changes."""
+GRACE_S = 3.0
+
+
+class MergeLoop:
+    """`items` is for a thread of its own; the rest may be called by others."""
+
+    def __init__(
+        self,
+        plan: TwoWayPlan,
+        status: TwoWayStatus,
+        state: LaneState,
+        lease: Lease,
+        merger: Merger,
+        store: TwoWayStore,
+        writer: DocumentWriter,
+        capture: Capture,
+    ) -> None:
+        self._plan, self._status, self._state, self._lease = plan, status, state, lease
+        self._merger, self._store, self._writer, self._capture = merger, store, writer, capture
+        self._halt, self._rung = threading.Event(), threading.Event()
+        self._kept = 0.0
+        self._letters, self._began = 0, time.monotonic()
+        self._left = True
+        self.marked = 0
+        """Keys that are to be merged because MongoDB told of their documents, about."""
+
+    def stop(self) -> None:
+        """End after the merge under way."""
+        self._halt.set()
+
+    def ring(self, count: int) -> None:
+        """There are so many new marks."""
+        self._note(self.marked + count)
+        self._rung.set()
+
+    def _note(self, marked: int) -> None:
+        self.marked = marked
+        self._status.noted(marked)
+
+    def items(self) -> Iterator[Any]:
+        """Works until told to stop; there are no items."""
+        while not self._halt.is_set():
+            self._lease.hold()
+            if time.monotonic() - self._kept >= EVERY_S:
+                self._keep()
+            awaited, is_rung = self._state.awaits_merge, self._rung.is_set()
+            self._rung.clear()
+            marked = self._store.oldest_marks(MOST_MARKS) if is_rung or self._left else []
+            taken = self._capture.take(0.0 if marked else WAIT_S)
+            is_held = self._apply(taken, marked)
+            if is_held and not self._capture.behind:
+                self._halt.wait(WAIT_S)
+            elif not is_held and awaited and len(marked) < MOST_MARKS and not self._capture.behind:
+                self._state.tell(Merged())
+        yield from ()
+
+    def _apply(self, taken: Taken, marked: list[bytes]) -> bool:
+        """Whether keys have to wait until more is known of them."""
+        words = dict.fromkeys(marked, Word()) | taken.words
+        if not words and not taken.refused:
+            return False
+        if self._is_full():
+            self._capture.put_back(taken)
+            raise LettersFullError(self._plan.name, self._plan.keep_letters)
+        began = time.monotonic()
+        try:
+            outcome = self._merger.apply(words)
+            outcome.refused |= taken.refused
+            self._finish(outcome, taken, began)
+        except BaseException:
+            self._capture.put_back(taken)
+            raise
+        if outcome.full is not None:
+            raise outcome.full
+        return bool(outcome.held)
+
+    def _finish(self, outcome: Outcome, taken: Taken, began: float) -> None:
+        self._capture.put_back(taken.only(outcome.held))
+        parked = self._store.done(outcome.settled, outcome.refused, self._capture.keep_from)
+        self._capture.forget(outcome.settled)
+        if parked:
+            self._letters = self._store.count_letters()
+            self._status.letters(self._letters)
+        self._left = self._merger.marks_left > 0
+        self._note(self._merger.marks_left)
+        self._status.conflicts += len(outcome.conflicts)
+        self._state.progressed()
+        telemetry.BATCH.labels(self._plan.name).observe(time.monotonic() - began)
+        telemetry.merged(self._plan.name, len(taken.words.keys() - outcome.held), outcome.counts, parked)
+        for said in outcome.conflicts:
+            telemetry.conflict(self._plan.name, said.why, said.winner, sorted(said.fields))
+
+    def _is_full(self) -> bool:
+        """Whether the contract keeps no more dead letters. Behind a start there is time for a replay, which makes room:
+        its keys are marked as others are."""
+        keep = self._plan.keep_letters
+        return 0 < keep <= self._letters and time.monotonic() - self._began > GRACE_S
+
+    def _keep(self) -> None:
+        """What is due once a second."""
+        self._kept = time.monotonic()
+        self._writer.keep()
+        self._capture.keep()
+        marked, first = self._store.count_marks()
+        self._left = self._left or marked > 0
+        self._letters = self._store.count_letters()
+        self._status.letters(self._letters)
+        self.marked = marked
+        self._status.looked(self._capture.backlog(), marked, first)

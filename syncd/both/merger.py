@@ -1,0 +1,314 @@
+"""Brings keys and documents together: reads both, merges, and writes where they are still what was read.
+
+Nothing is decided by what an event said. A crash at any point leaves what was agreed on, and what was about to be
+written to MongoDB, beside the key; so the next look sees what is there as it is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from syncd.both.capture import Capture, Word
+from syncd.both.document_writer import DocumentWriter, Update
+from syncd.both.newest import Newest
+from syncd.both.pair import Pair, had_key, records
+from syncd.both.store import Step, TwoWayStore, is_asked
+from syncd.errors import FatalError, ProjectionError, TransientError
+from syncd.plan.both.merge import Base, Conflict, is_by_time, merge, pending
+from syncd.plan.both.plan import Record, TwoWayPlan, digests, is_agreed, stored
+from syncd.plan.keys.templates import encode_key_value
+from syncd.plan.to_mongo.state import Found
+from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.store import Document
+from syncd.to_mongo.append.batch import Refused
+from syncd.to_mongo.narrowed import narrowed
+from syncd.to_redis.apply.watermarks import Watermarks
+
+MOST_KEYS = 1000
+"""Read and written together."""
+MOST_MARKED = 20_000
+"""Above this the stream waits for the merger, so that marks do not grow with a backlog."""
+MOST_TURNS = 20
+"""So often in a row somebody may change a key or a document between our read and our write."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of keys."""
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By store and result; `echo`: key and document were alike already."""
+    settled: list[bytes] = field(default_factory=list)
+    refused: dict[bytes, Refused] = field(default_factory=dict)
+    conflicts: list[Conflict] = field(default_factory=list)
+    waiting: set[bytes] = field(default_factory=set)
+    """Keys of which nobody can tell yet why they are not there."""
+    held: set[bytes] = field(default_factory=set)
+    """Keys of which nobody can tell yet which side changed last."""
+    full: TransientError | None = None
+    """Redis has no memory for what goes there."""
+
+    def add(self, more: Outcome) -> None:
+        """What became of other keys."""
+        self.counts += more.counts
+        self.settled += more.settled
+        self.refused |= more.refused
+        self.conflicts += more.conflicts
+        self.waiting |= more.waiting
+        self.held |= more.held
+        self.full = self.full or more.full
+
+
+class Merger:
+    """Of one contract, called by one thread, which holds the lease."""
+
+    def __init__(
+        self,
+        plan: TwoWayPlan,
+        store: TwoWayStore,
+        lookup: Lookup,
+        watermarks: Watermarks,
+        writer: DocumentWriter,
+        capture: Capture,
+        newest: Newest,
+        number: int,
+    ) -> None:
+        self._plan, self._store, self._lookup, self._watermarks = plan, store, lookup, watermarks
+        self._writer, self._capture, self._newest = writer, capture, newest
+        self._number, self._turns = number, 0
+        self._time = max(watermarks.horizon, store.latest_read() or watermarks.horizon)
+        self.marks_left = 0
+
+    def apply(self, words: Mapping[bytes, Word]) -> Outcome:
+        """Merge keys. Raises StoreError where it is not sure what is written, FencedError or LaterNumberError where
+        nothing is. Any other error is narrowed by halves to the key that raises it, which is refused."""
+        outcome = Outcome()
+        for part, more in narrowed(lambda some: self._apply({key: words[key] for key in some}), list(words)):
+            if isinstance(more, ProjectionError):
+                outcome.refused[part[0]] = Refused(more.reason, more.detail)
+            else:
+                outcome.add(more)
+        return outcome
+
+    def _apply(self, words: Mapping[bytes, Word]) -> Outcome:
+        outcome = Outcome()
+        todo = []
+        for key in words:
+            if self._plan.state.owns(key):
+                todo.append(key)
+            else:
+                outcome.refused[key] = Refused("foreign_key", self._plan.state.why_not(key))
+        for _ in range(MOST_TURNS):
+            again: list[bytes] = []
+            while todo:
+                looked, left = self._turn(todo[:MOST_KEYS], words, outcome)
+                again += left
+                todo = todo[looked:]
+            if not again:
+                self._newest.forget([*outcome.settled, *outcome.refused])
+                return outcome
+            todo = again
+        raise TransientError("mongo", f"{len(todo)} keys change faster than they can be merged; trying again")
+
+    def _turn(
+        self, keys: Sequence[bytes], words: Mapping[bytes, Word], outcome: Outcome
+    ) -> tuple[int, list[bytes]]:
+        """How many of these keys were looked at, and which were changed meanwhile and have to be read again."""
+        self._turns += 1
+        self._newest.begin()
+        # Before MongoDB is asked: a change from here on makes another mark, which stays.
+        marks = dict(zip(keys, self._store.marks(keys), strict=True))
+        read = dict(zip(keys, self._store.look(keys), strict=False))
+        known = {key for key, found in read.items() if marks[key] is None and is_agreed(found)}
+        outcome.counts["redis", "echo"] += len(known)
+        outcome.settled += known
+        found = {key: one for key, one in read.items() if key not in known}
+        return len(read), self._merge(found, marks, words, outcome) if found else []
+
+    def _merge(
+        self,
+        read: dict[bytes, Found],
+        marks: Mapping[bytes, int | None],
+        words: Mapping[bytes, Word],
+        outcome: Outcome,
+    ) -> list[bytes]:
+        documents = self._documents([self._plan.state.document_id(key) for key in read])
+        silent, pairs, steps = {}, [], []
+        for key, found in read.items():
+            document_id = self._plan.state.document_id(key)
+            document = documents.get(encode_key_value(document_id))
+            if document is not None and not found.is_there and not words.get(key, Word()).is_told:
+                silent[key] = found
+            pairs.append((key, document_id, found, document))
+        had = {key: found for key, found in silent.items() if had_key(found)}
+        deleted, waiting = self._capture.decide(had) if had else (set(), set())
+        outcome.waiting |= waiting
+        merged = []
+        for key, document_id, found, document in pairs:
+            if key in waiting:
+                continue
+            word = words.get(key, Word())
+            if key in deleted:
+                word = word._replace(deleted=True)
+            try:
+                pair = self._pair(key, document_id, found, document, marks[key], word)
+                if pair is None:
+                    outcome.held.add(key)
+                else:
+                    merged.append(pair)
+            except ProjectionError as error:
+                outcome.refused[key] = Refused(error.reason, error.detail)
+                steps.append(Step(key, found.digest, marks[key], "="))
+        return self._write(merged, steps, outcome)
+
+    def _documents(self, ids: list[Any]) -> dict[str, Document]:
+        """Documents by the text of their `_id`, read at or after all that was read, or seen in the stream, before."""
+        documents: dict[str, Document] = {}
+        for _, found in self._lookup.in_parts(ids, lambda: max(self._time, self._watermarks.horizon)):
+            self._time = found.time
+            documents |= found.documents
+        return documents
+
+    def _pair(
+        self,
+        key: bytes,
+        document_id: Any,
+        found: Found,
+        document: Document | None,
+        mark: int | None,
+        word: Word,
+    ) -> Pair | None:
+        """None where nobody can tell yet which side changed last."""
+        redis, mongo = self._plan.of_key(found), self._plan.of_document(document)
+        _, record = stored(found.known)
+        base, of_redis, of_mongo = record.base if record else None, digests(redis), digests(mongo)
+        how = {"deleted": word.deleted, "restore": is_asked(mark)}
+        merged = merge(base, of_redis, of_mongo, self._plan.rules, redis_is_newer=False, **how)
+        if is_by_time(merged, self._plan.rules):
+            # While the stream waits for the merger, nobody may wait for the stream.
+            is_held_up = self.marks_left > MOST_MARKED
+            newer = self._newest.is_redis(
+                key, word, mark, of_mongo or {}, self._time, had_base=record is not None, at_once=is_held_up
+            )
+            if newer is None:
+                return None
+            merged = merge(base, of_redis, of_mongo, self._plan.rules, redis_is_newer=newer, **how)
+        return Pair(key, document_id, found, document, redis, mongo, record, mark, merged)
+
+    def _write(self, pairs: list[Pair], steps: list[Step], outcome: Outcome) -> list[bytes]:
+        """First what goes to MongoDB, then what goes to Redis. Returns keys that have to be read again."""
+        updates = [self._update(pair) for pair in pairs if pair.changes_mongo]
+        if updates:
+            self._store.keep(
+                {
+                    pair.key: self._pending(pair)
+                    for pair in pairs
+                    if pair.key in {update.key for update in updates}
+                }
+            )
+        self._writer.record([record for pair in pairs for record in records(self._plan, pair)])
+        written = self._writer.write(updates)
+        outcome.refused |= written.refused
+        left: dict[bytes, Pair] = {}
+        for pair in pairs:
+            if pair.key in written.refused:
+                steps.append(Step(pair.key, pair.found.digest, pair.mark, "="))
+            elif pair.key not in written.missed:
+                left[pair.key] = pair
+                steps.append(self._step(pair))
+        return [*written.missed, *self._take(steps, left, outcome)]
+
+    def _take(self, steps: list[Step], pairs: Mapping[bytes, Pair], outcome: Outcome) -> list[bytes]:
+        """The steps in Redis, and what became of them."""
+        done, again, refused = set(pairs), [], []
+        for step, result in self._results(steps, outcome):
+            if result != 1:
+                done.discard(step.key)
+            if isinstance(result, str):
+                outcome.refused[step.key] = _refused_by_redis(result)
+                refused.append(step._replace(record="=", operation=["-", 0]))
+            elif result == 0:
+                again.append(step.key)
+        for key in done:
+            _count(pairs[key], outcome)
+            outcome.settled.append(key)
+            outcome.conflicts += pairs[key].merged.conflicts
+        if refused:
+            self._store.merge(refused, self._time)
+        return again
+
+    def _results(self, steps: list[Step], outcome: Outcome) -> Iterator[tuple[Step, int | str | None]]:
+        """What Redis says to each step; None where its memory is full. Then the key, which is marked, is left alone."""
+        steps = [step for step in steps if step.mark is not None or step.record != "=" or step.operation[1]]
+        for part in ([s for s in steps if not s.needs_memory], [s for s in steps if s.needs_memory]):
+            if not part:
+                continue
+            try:
+                self.marks_left, said = self._store.merge(part, self._time)
+            except TransientError as error:
+                if not part[0].needs_memory or "maxmemory" not in str(error):
+                    raise
+                outcome.full = error
+                yield from ((step, None) for step in part)
+            else:
+                yield from zip(part, said, strict=True)
+
+    def _update(self, pair: Pair) -> Update:
+        if pair.merged.delete == "document":
+            return Update(pair.key, pair.id, pair.document, {}, (), delete=True)
+        redis, paths = pair.redis or {}, {field.name: field.path for field in self._plan.fields}
+        sets = {paths[name]: redis[name].content for name in pair.merged.to_mongo if name in redis}
+        unsets = [paths[name] for name in pair.merged.to_mongo if name not in redis]
+        return Update(pair.key, pair.id, pair.document, sets, unsets)
+
+    @property
+    def _version(self) -> str:
+        """Of an agreement: no other one has it."""
+        return f"{self._number:x}.{self._turns}"
+
+    def _pending(self, pair: Pair) -> tuple[str, Record]:
+        """What was agreed on, with what is about to be written to MongoDB."""
+        digest, record = stored(pair.found.known)
+        base = pending(record.base if record else None, digests(pair.mongo), pair.merged)
+        return digest, Record(base, record.version if record else self._version)
+
+    def _step(self, pair: Pair) -> Step:
+        merged, found = pair.merged, pair.found
+        operation: list[Any] = ["-", 0]
+        if merged.delete == "key":
+            operation = ["d", 1, found.type]
+        elif pair.changes_redis:
+            operation = self._plan.operation(pair.redis, pair.mongo or {}, merged.to_redis)
+        record: Record | str | None = None
+        digest, before = stored(found.known)
+        if merged.agreed is not None:
+            record = Record(Base(merged.agreed), self._version)
+            is_same = before is not None and before.base == record.base and digest == found.digest
+            record = "=" if is_same and not operation[1] else record
+        elif merged.lost and before is not None and not before.base.lost:
+            record = Record(before.base._replace(lost=True), before.version)
+        elif merged.keep or not found.known:
+            record = "="
+        return Step(pair.key, found.digest, pair.mark, record, operation)
+
+
+def _refused_by_redis(error: str) -> Refused:
+    if "NOPERM" in error or "ACL failure" in error:
+        raise FatalError("redis", f"Redis refuses us: {error[:200]}; mend the ACL of SYNCD_REDIS_URL's user")
+    return Refused("redis_refused", f"Redis refused the write: {error[:200]}")
+
+
+def _count(pair: Pair, outcome: Outcome) -> None:
+    merged = pair.merged
+    done = {
+        ("redis", "put"): bool(merged.to_redis),
+        ("mongo", "put"): pair.changes_mongo and not merged.delete,
+        ("redis", "delete"): merged.delete == "key",
+        ("mongo", "delete"): merged.delete == "document",
+    }
+    outcome.counts.update(what for what, is_done in done.items() if is_done)
+    if not any(done.values()):
+        outcome.counts["redis", "echo"] += 1

@@ -1,0 +1,60 @@
+"""Which of two changes is the later one: of the contracts whose conflicts go to the `newest`.
+
+A key and its document are read as they are, and may show changes of which nobody has told yet: the stream and the
+outbox come behind, for minutes after a start. So a conflict waits until the stream has told of everything up to a first
+look at it, and the outbox is read to its end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from syncd.both.capture import Capture, Word
+from syncd.both.store import changed_at
+from syncd.stores.mongo.times import Moment
+
+
+class Newest:
+    """Of one contract's run. Called by the merger's thread."""
+
+    def __init__(self, capture: Capture, passed: Callable[[], Moment]) -> None:
+        """`passed`: up to where the stream has told of changes."""
+        self._capture, self._passed = capture, passed
+        self._told_to = ""
+        self._looks: dict[bytes, tuple[Moment, Mapping[str, str]]] = {}
+
+    def begin(self) -> None:
+        """Before marks are read: all up to here have one by now."""
+        self._told_to = self._passed()
+
+    def is_redis(
+        self,
+        key: bytes,
+        word: Word,
+        mark: int | None,
+        mongo: Mapping[str, str],
+        read_at: Moment,
+        *,
+        had_base: bool,
+        at_once: bool,
+    ) -> bool | None:
+        """Whether Redis's change is the later one; None where that cannot be told yet. `mongo` was read at `read_at`,
+        after the mark. `at_once`: then by what is known."""
+        first, known = self._looks.get(key, (read_at, mongo))
+        if self._told_to < first and not at_once:
+            self._looks[key] = first, known
+            return None
+        self._looks.pop(key, None)
+        now = round(time.time() * 1000)
+        # Read before the mark came, or changed since the first look: of such a change nobody can have told.
+        mongo_time = changed_at(mark) if known == mongo and self._told_to >= first else now
+        # Of two that never met nobody can say; else a change without a word has just happened.
+        redis_time = max(word.time, self._capture.latest(key)) or (now if had_base else 0)
+        return redis_time > mongo_time
+
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """These keys are settled."""
+        if self._looks:
+            for key in keys:
+                self._looks.pop(key, None)

@@ -1,0 +1,67 @@
+"""What a lane that goes both ways tells about itself."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from syncd import telemetry
+from syncd.lanes.status import known_or_nan
+from syncd.to_mongo.append.group import Backlog
+from syncd.to_mongo.state.unfit_keys import Unfit
+from syncd.to_redis.status import LaneStatus
+
+
+class TwoWayStatus(LaneStatus):
+    """State of one lane."""
+
+    def __init__(self, contract: str, collection: str, freshness_s: float | None, unfit: Unfit) -> None:
+        super().__init__(contract, collection, freshness_s)
+        self.unfit = unfit
+        self.marked = 0
+        """Keys that are to be merged because MongoDB told of their documents, about."""
+        self.conflicts = 0
+        self._backlog: Backlog | None = None
+        self._oldest = self._looked = 0.0
+
+    def noted(self, marked: int) -> None:
+        """So many keys are to be merged."""
+        self.marked = marked
+
+    def looked(self, backlog: Backlog, marked: int, first_ms: int) -> None:
+        """What Redis says of changes that wait."""
+        self._backlog, self._looked = backlog, time.monotonic()
+        self.marked, self._oldest = marked, first_ms / 1000
+        self.measure()
+
+    def left(self) -> None:
+        """The other daemon knows what waits."""
+        super().left()
+        self._backlog = None
+
+    def lag(self) -> float | None:
+        """Seconds that one side is behind the other: in the stream, in marks, or in what is captured."""
+        stream, waits = super().lag(), 0.0
+        if stream is None or self._backlog is None:
+            return None
+        if self._backlog.entries:
+            waits = self._backlog.oldest + time.monotonic() - self._looked
+        if self.marked and self._oldest:
+            waits = max(waits, time.time() - self._oldest)
+        return max(waits, stream)
+
+    def measure(self) -> None:
+        """Bring the gauges up to date."""
+        super().measure()
+        telemetry.OUTBOX.labels(self.contract).set(known_or_nan(self._backlog and self._backlog.entries))
+        telemetry.MARKED.labels(self.contract).set(self.marked)
+
+    def _more(self) -> dict[str, Any]:
+        return {
+            **super()._more(),
+            "waiting": self._backlog and self._backlog.entries,
+            "waiting_bytes": self._backlog and self._backlog.size,
+            "marked": self.marked if self._backlog else None,
+            "conflicts": self.conflicts,
+            "unfit_keys": self.unfit.told(),
+        }

@@ -1,0 +1,139 @@
+"""The Redis side of a merge: keys with what was agreed on of them, marks, and writes that compare first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from syncd.errors import ProjectionError
+from syncd.plan.both.plan import Record, TwoWayPlan
+from syncd.plan.keys.encode import encode_key_value
+from syncd.plan.to_mongo.state import Found
+from syncd.stores.mongo.times import Moment, parse, readable
+from syncd.stores.redis.lease import Lease
+from syncd.stores.redis.position import Fields, read_fields
+from syncd.stores.redis.store import RedisStore, translated
+from syncd.to_mongo.state.store import MOST_BYTES, StateStore
+
+MARKS = 2048
+"""A mark is the epoch milliseconds of its change times this, and a count, odd where somebody asks: see lua/."""
+CENTURY_MS = 10**12
+
+
+class Step(NamedTuple):
+    """What becomes of one key and of what is stored about it."""
+
+    key: bytes
+    expected: str
+    """The digest of the key as it was read; "" where there was none."""
+    mark: int | None
+    record: Record | str | None
+    """The new one; None where there is none any more, "=" where it stays."""
+    operation: list[Any] = ["-", 0]  # noqa: RUF012 - a tuple's default; nobody changes it
+
+    @property
+    def needs_memory(self) -> bool:
+        """Whether the key gets anything."""
+        return self.operation[0] not in ("-", "d")
+
+
+class TwoWayStore(StateStore):
+    """Of one contract. All but the marks that the stream sets is the business of one thread."""
+
+    def __init__(self, redis: RedisStore, plan: TwoWayPlan, lease: Lease, most_keys: int) -> None:
+        """`most_keys`: of one call, behind which the application's commands wait."""
+        super().__init__(redis, plan.state, lease)
+        self._most_keys = most_keys
+        # The marks of what is refused are taken off before its letter is stored, which then must be. See MergeLoop.
+        self._keep_letters = min(0, plan.keep_letters)
+        self._outbox = self._keys.outbox if plan.contract.sync.capture == "outbox" else None
+
+    def look(self, keys: Sequence[bytes]) -> list[Found]:
+        """The first of these keys, each as it is at one moment: all but where they are very large."""
+        found: list[Found] = []
+        for start in range(0, len(keys), self._most_keys):
+            part = keys[start : start + self._most_keys]
+            names: list[str | bytes] = [self._keys.synced, *part]
+            reply = self._call("syncd_read_state", names, [self._plan.type, MOST_BYTES, "merge"])
+            some = [self._plan.found(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
+            found += some
+            if len(some) < len(part):
+                break
+        return found
+
+    def oldest_marks(self, count: int) -> list[bytes]:
+        """The keys that have been marked longest."""
+        with translated():
+            found: Any = self._redis.client.zrange(self._keys.marks, 0, count - 1)
+        return list(found)
+
+    def count_marks(self) -> tuple[int, int]:
+        """How many keys are marked, and the epoch milliseconds of the first change, 0 where unknown."""
+        with translated():
+            count: Any = self._redis.client.zcard(self._keys.marks)
+            first: Any = self._redis.client.zrangebyscore(
+                self._keys.marks, CENTURY_MS * MARKS, "+inf", start=0, num=1, withscores=True
+            )
+        return int(count), changed_at(int(first[0][1])) if first else 0
+
+    def marks(self, keys: Sequence[bytes]) -> list[int | None]:
+        """The marks of keys. What MongoDB is asked for afterwards is not older than these."""
+        with translated():
+            found: Any = self._redis.client.execute_command("ZMSCORE", self._keys.marks, *keys)
+        return [None if score is None else int(score) for score in found]
+
+    def latest_read(self) -> Moment | None:
+        """The latest time of a read of MongoDB that may show in Redis."""
+        (said,) = read_fields(self._redis, self._keys, Fields.MERGED)
+        return parse(said) if said else None
+
+    def has_newer_entry(self, last: str) -> bool:
+        """Whether the outbox has an entry behind this one."""
+        with translated():
+            return bool(self._redis.client.xrange(self._keys.outbox, f"({last}", count=1))
+
+    def keep(self, records: Mapping[bytes, tuple[str, Record]]) -> None:
+        """Store records, each with the digest that was stored before it, without a change of its key."""
+        args: list[Any] = [0]
+        for key, (digest, record) in records.items():
+            args += [key, digest.encode() + b" " + record.encoded()]
+        self._call("syncd_synced", [self._keys.synced], args)
+
+    def merge(self, steps: Sequence[Step], time: Moment) -> tuple[int, list[int | str]]:
+        """How many marks are left, and of each step 1 where it is done, 0 where the key was another one by then, or why
+        Redis refuses it. Either all of them need memory or none does."""
+        left, said = 0, []
+        for start in range(0, len(steps), self._most_keys):
+            part = steps[start : start + self._most_keys]
+            left, some = self._merge(part, time)
+            said += some
+        return left, said
+
+    def _merge(self, steps: Sequence[Step], time: Moment) -> tuple[int, list[int | str]]:
+        args: list[Any] = [self._plan.type, readable(time)]
+        for step in steps:
+            record = step.record.encoded() if isinstance(step.record, Record) else step.record or ""
+            mark = "" if step.mark is None else step.mark
+            args += [step.expected, mark, record, *step.operation]
+        name = "syncd_merge" if steps[0].needs_memory else "syncd_agree"
+        keys: list[str | bytes] = [self._keys.marks, self._keys.synced, *(step.key for step in steps)]
+        reply = self._call(name, keys, args)
+        said = [one.decode(errors="replace") if isinstance(one, bytes) else int(one) for one in reply[2:]]
+        return int(reply[1]), said
+
+    def _ident(self, key: bytes) -> str:
+        try:
+            return encode_key_value(self._plan.document_id(key))
+        except ProjectionError:
+            return key.decode(errors="backslashreplace")
+
+
+def is_asked(mark: int | None) -> bool:
+    """Whether somebody asks for the key: a copy, a check, a replay. The stream tells of changes, and does not ask."""
+    return mark is not None and mark % 2 == 1
+
+
+def changed_at(mark: int | None) -> int:
+    """Epoch milliseconds of the change that a mark tells of; 0 where unknown."""
+    moment = (mark or 0) // MARKS
+    return moment if moment >= CENTURY_MS else 0

@@ -1,0 +1,83 @@
+"""What the model cannot see: mistakes between the parts of a contract, and between contracts.
+
+A rule takes all contracts and yields the problems it finds. It speaks only about what is sound (see
+`salvage.py`), so that one mistake is told once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+from syncd.contract.lint import (
+    append as lint_append,
+)
+from syncd.contract.lint import (
+    both as lint_both,
+)
+from syncd.contract.lint import (
+    indexes as lint_index,
+)
+from syncd.contract.lint import (
+    keys as lint_keys,
+)
+from syncd.contract.lint import (
+    query as lint_query,
+)
+from syncd.contract.lint import (
+    reconcile as lint_reconcile,
+)
+from syncd.contract.lint import (
+    series as lint_series,
+)
+from syncd.contract.lint import (
+    state as lint_state,
+)
+from syncd.contract.read.loaded import LoadedContract
+from syncd.errors import Problem
+
+Rule: TypeAlias = Callable[[Sequence[LoadedContract]], Iterator[Problem]]
+
+
+def contract_names_are_unique(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """Positions, leases and metrics go by the contract's name."""
+    first: dict[str, LoadedContract] = {}
+    path = ("metadata", "name")
+    for contract in contracts:
+        if not contract.sound(*path):
+            continue
+        other = first.setdefault(contract.contract.name, contract)
+        if other is not contract:
+            what = f"the contract name `{contract.written(*path)}` again"
+            yield contract.problem(path, what, f"choose another name, for {other.file} has this one")
+
+
+def projection_names_are_unique(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """A projection's name tells its keys, its index and its dead letters apart."""
+    for contract in contracts:
+        names: set[str] = set()
+        for index, projection in contract.projections():
+            path = ("redis", index, "projection")
+            if contract.sound(*path) and projection.projection in names:
+                what = f"the projection name `{contract.written(*path)}` again"
+                yield contract.problem(path, what, "choose another name in this contract")
+            names.add(projection.projection)
+
+
+RULES: tuple[Rule, ...] = (
+    contract_names_are_unique,
+    projection_names_are_unique,
+    *lint_keys.RULES,
+    *lint_query.RULES,
+    *lint_index.RULES,
+    *lint_append.RULES,
+    *lint_series.RULES,
+    *lint_state.RULES,
+    *lint_reconcile.RULES,
+    *lint_both.RULES,
+)
+
+
+def lint(contracts: Sequence[LoadedContract]) -> list[Problem]:
+    """Every problem that any rule finds."""
+    return [problem for rule in RULES for problem in rule(contracts)]

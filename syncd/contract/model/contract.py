@@ -1,0 +1,258 @@
+"""The contract as checked, frozen values. What YAML may say is said here; everything else derives from it.
+
+Field descriptions become the reference (`docs/reference/contract.md`) and the JSON Schema for editors.
+A ValueError here reads `what|remedy` and never repeats a value, which may come from the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    PrivateAttr,
+    model_validator,
+)
+
+from syncd.contract.model.projection import Projection
+from syncd.contract.model.values import (
+    DurationMs,
+    Model,
+    Name,
+    Namespace,
+    Path,
+    Percent,
+    TopName,
+    check_cron,
+    check_hours,
+)
+
+
+class Metadata(Model):
+    """Who owns the contract and which version of it this is."""
+
+    name: Name = Field(description="Unique among all contracts: lower-case letters, digits and hyphens.")
+    version: str = Field(
+        pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$",
+        description="Semantic version of the contract, such as 1.2.0.",
+    )
+    owner: str = Field(min_length=1, description="The team to ask.")
+    description: str = Field("", description="What the projection is for, in a sentence.")
+
+
+class TimeSeries(Model):
+    """A time-series collection, which is made where there is none of its name."""
+
+    time_field: TopName = Field(
+        description="Field of the document with the time; an entry without is a dead letter."
+    )
+    meta_field: TopName | None = Field(
+        None, description="Field that tells series apart: one that seldom changes, such as the device."
+    )
+    granularity: Literal["seconds", "minutes", "hours"] | None = Field(
+        None, description="How far apart the entries of one series are."
+    )
+    expire_after: DurationMs | None = Field(None, description="MongoDB removes what is older.")
+
+    @model_validator(mode="after")
+    def _are_two_fields(self) -> TimeSeries:
+        if self.meta_field == self.time_field:
+            raise ValueError("`meta_field` is the time field|name another field, or leave it out")
+        return self
+
+
+class Mongo(Model):
+    """Where the documents live."""
+
+    collection: Namespace = Field(description="Database and collection, such as catalog.movies.")
+    filter: Mapping[str, Any] | None = Field(
+        None,
+        description="A MongoDB query; only documents that match are projected. MongoDB evaluates it. "
+        "`$where`, `$function` and `$accumulator` are refused.",
+    )
+    unique: tuple[tuple[Path, ...], ...] = Field(
+        (),
+        description="Field lists that a unique index of the collection covers. A key template that does not "
+        "hold `{_id}` must be covered by one of them.",
+    )
+    timeseries: TimeSeries | None = Field(
+        None, description="For `capture: append`: the collection is a time series. See how-to/append.md."
+    )
+
+
+class Authority(Model):
+    """Fields that only one side may change, by their names in Redis."""
+
+    mongo: tuple[str, ...] = Field(
+        (), description="Fields that MongoDB decides; a change in Redis is undone."
+    )
+    redis: tuple[str, ...] = Field(
+        (), description="Fields that Redis decides; a change in MongoDB is undone."
+    )
+
+
+class DeadLetters(Model):
+    """How many changes that could not be applied are kept for a person, and what happens with one more."""
+
+    keep: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Most dead letters that wait; one takes some 300 bytes of Redis.",
+    )
+    when_full: Literal["pause", "drop_oldest"] = Field(
+        "pause",
+        description="`pause` stops the lane until a person has replayed or dropped some: nothing is lost, and nothing "
+        "new shows. `drop_oldest` goes on, and forgets the oldest letters, with a warning and a metric.",
+    )
+
+
+class Sync(Model):
+    """Which way data flows, and what a deletion means."""
+
+    direction: Literal["mongo_to_redis", "redis_to_mongo", "both"] = Field(
+        "mongo_to_redis", description="Where changes come from."
+    )
+    capture: Literal["append", "outbox", "keyspace"] | None = Field(
+        None,
+        description="For `redis_to_mongo` and `both`, how changes in Redis are found. `append`: each entry of a "
+        "stream becomes a document. "
+        "`outbox`: the application notes each key that it changes in a stream. `keyspace`: Redis tells of keys that "
+        "changed.",
+    )
+    on_delete: Literal["delete", "tombstone", "ignore"] = Field(
+        "delete",
+        description="`delete` removes what belongs to what was deleted; `ignore` leaves it. `tombstone`, from Redis to "
+        "MongoDB: the document stays, with the date at `_syncd.deleted`.",
+    )
+    on_expire: Literal["ignore", "delete"] = Field(
+        "ignore",
+        description="For `capture: keyspace`: whether a key that expires is a deletion. One that is evicted never is.",
+    )
+    on_conflict: Literal["mongo_wins", "redis_wins", "newest", "merge_fields"] | None = Field(
+        None,
+        description="For `both`: what happens where both sides changed since they last agreed. `mongo_wins`, "
+        "`redis_wins` and `newest` take all of one side; `merge_fields` takes from each side the fields that it "
+        "changed, and MongoDB's value of a field that both changed.",
+    )
+    authority: Authority | None = Field(None, description="For `both`: fields that belong to one side.")
+    conflicts: Namespace | None = Field(
+        None,
+        description="For `both`: the collection of the records of conflicts; `syncd_conflicts` in the database of "
+        "the documents, where nothing is said.",
+    )
+    outbox_max: int | None = Field(
+        None,
+        ge=1,
+        description="For `capture: outbox`: as long as so many entries wait, syncd's functions refuse to change a key.",
+    )
+    on_drop: Literal["purge", "keep", "pause"] = Field(
+        "purge",
+        description="For `mongo_to_redis`. What a drop or rename of the collection means: `purge` removes its keys, "
+        "`keep` leaves them until new documents overwrite them, `pause` stops the lane until `syncd snapshot`.",
+    )
+    adopt: bool = Field(
+        False,
+        description="For `mongo_to_redis`. Whether keys that were there under the key templates before the contract "
+        "become its own, so that those without a document go. Without it they stay.",
+    )
+    sweep_limit: Percent = Field(
+        20.0,
+        description="For `mongo_to_redis`. How many of its keys, in percent, a copy may remove at its end for want of "
+        "a document. Where it would be more than that, and more than 100 keys, the lane pauses and removes none.",
+    )
+    dead_letters: DeadLetters = Field(
+        DeadLetters(),
+        description="How many changes that could not be applied are kept, and what happens then.",
+    )
+    on_unresumable_position: Literal["resnapshot", "fail"] = Field(
+        "resnapshot",
+        description="For `mongo_to_redis`. What to do when MongoDB can no longer resume from the stored position.",
+    )
+
+
+class Slo(Model):
+    """What the contract promises its readers."""
+
+    freshness: DurationMs = Field(description="How old Redis may be; above it the daemon is not ready.")
+
+
+class Reconcile(Model):
+    """When both sides are compared, and what is done then. Without `schedule` and `every`: when somebody asks."""
+
+    schedule: Annotated[str, AfterValidator(check_cron)] | None = Field(
+        None,
+        description='A cron line in UTC, such as "*/15 * * * *"; weekdays from 0, Sunday, or sun to sat.',
+    )
+    every: DurationMs | None = Field(None, description="Instead of `schedule`, the time from start to start.")
+    jitter: DurationMs | None = Field(
+        None, description="Begin up to so much later, by chance: not all contracts at once."
+    )
+    check: Literal["full", "digest"] = Field(
+        "full",
+        description="`full` reads every document and key; `digest` only those whose digests differ, see the guide.",
+    )
+    mode: Literal["report", "repair"] = Field(
+        "report", description="`report` tells what differs; `repair` has the lane write it anew."
+    )
+    max_documents_per_second: int = Field(
+        10_000, ge=1, description="The lane works in the same process, and MongoDB has others to serve."
+    )
+    quiet_hours: tuple[Annotated[str, AfterValidator(check_hours)], ...] = Field(
+        (), description='When no check runs, in UTC, such as ["06:00-09:30", "22:00-00:30"].'
+    )
+    read_preference: Literal["primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest"] = (
+        Field("primary", description="Where documents are read for the comparison.")
+    )
+
+    @model_validator(mode="after")
+    def _one_plan(self) -> Reconcile:
+        if self.schedule is not None and self.every is not None:
+            raise ValueError("both `schedule` and `every`|keep one of them")
+        if self.jitter is not None and self.schedule is None and self.every is None:
+            raise ValueError("`jitter` without a `schedule`|write `schedule` or `every`, or leave it out")
+        return self
+
+
+class Contract(Model):
+    """One contract file."""
+
+    api_version: Literal["syncd/v1"] = Field(alias="apiVersion", description="Version of the format.")
+    kind: Literal["SyncContract"] = Field(description="Always SyncContract.")
+    metadata: Metadata
+    mongo: Mongo
+    redis: tuple[Projection, ...] = Field(
+        min_length=1, max_length=100, description="The shapes of each document in Redis, at most 100."
+    )
+    sync: Sync = Sync()
+    slo: Slo | None = Field(None, description="Freshness, as a metric and an alert.")
+    reconcile: Reconcile | None = Field(None, description="Comparison of both sides, and repair.")
+
+    _collection_as_written: str = PrivateAttr("")
+
+    def written_as(self, collection: str | None) -> Contract:
+        """The same, with what its file has for the collection, before variables are filled in."""
+        self._collection_as_written = collection or ""
+        return self
+
+    @property
+    def shown_collection(self) -> str:
+        """The collection as its file names it: what is shown. What the environment holds is not."""
+        return self._collection_as_written or self.mongo.collection
+
+    @property
+    def captures_state(self) -> bool:
+        """Whether the present content of keys goes to MongoDB, not entries of a stream."""
+        return self.sync.direction != "mongo_to_redis" and self.sync.capture in ("outbox", "keyspace")
+
+    @property
+    def is_two_way(self) -> bool:
+        """Whether changes of both sides go to the other."""
+        return self.sync.direction == "both"
+
+    @property
+    def name(self) -> str:
+        """The contract's unique name."""
+        return self.metadata.name

@@ -1,0 +1,208 @@
+"""How one shape of a document looks in Redis."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+from syncd.contract.model.indexes import Index
+from syncd.contract.model.redis_types import INDEXED, TYPE_RULES, WITH_VALUE, RedisType
+from syncd.contract.model.values import (
+    DATES,
+    DurationMs,
+    FieldType,
+    KeyType,
+    KeyValues,
+    Model,
+    Name,
+    Path,
+    VectorType,
+)
+
+OnError: TypeAlias = Annotated[
+    Literal["letter", "omit", "null"],
+    # YAML's null is the word that is meant.
+    BeforeValidator(
+        lambda said: "null" if said is None else said,
+        json_schema_input_type=Literal["letter", "omit", "null", None],
+    ),
+]
+
+
+class FieldSpec(Model):
+    """One field of a projection. The short form `title: title` means `title: {from: title}`."""
+
+    from_: Path | None = Field(None, alias="from", description="Path in the document, such as release.year.")
+    expr: str | None = Field(
+        None,
+        description="A JMESPath expression over the document, instead of `from`.",
+        min_length=1,
+        max_length=4096,
+    )
+    type: FieldType | None = Field(
+        None, description="Convert to this type; without it, the type table of the reference applies."
+    )
+    dims: int | None = Field(
+        None, ge=1, le=32_768, description="Length of the vector; any other length is a dead letter."
+    )
+    datatype: VectorType = Field("float32", description="Element type of a vector in a hash.")
+    round: bool | None = Field(
+        None,
+        exclude_if=lambda said: said is None,
+        description="Of a moment, what is finer than a millisecond: cut off, as MongoDB's `$toDate` does, or with "
+        "`false` a dead letter.",
+    )
+    on_error: OnError = Field(
+        "letter",
+        exclude_if=lambda said: said == "letter",
+        description="What becomes of a value that does not fit its type. `letter`: all of its document, entry or key "
+        "is a dead letter. `omit`: the field is left out. `null`: it is null. The latter two are counted and logged, "
+        "and go for what a search index would not take as well.",
+    )
+    mask: Literal["hmac", "redact", "last4"] | None = Field(
+        None,
+        description="`hmac`: keyed SHA-256 (SYNCD_HMAC_KEY); `redact`: a constant; `last4`: the last four "
+        "characters.",
+    )
+    null: Literal["keep", "omit"] | None = Field(
+        None,
+        description="What a null becomes. JSON keeps it and a hash leaves it out unless this says otherwise; "
+        "kept in a hash it is an empty string.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"from": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FieldSpec:
+        if (self.from_ is None) == (self.expr is None):
+            raise ValueError(
+                "a field needs exactly one of `from` and `expr`|name a path, or give an expression"
+            )
+        if (self.type == "vector") != (self.dims is not None):
+            raise ValueError(
+                "`type: vector` and `dims` go together|write {from: path, type: vector, dims: 384}"
+            )
+        if self.round is not None and self.type not in DATES:
+            raise ValueError(
+                "`round` is for moments|leave it out, or write type: date, epoch, epoch_ms or epoch_us"
+            )
+        if self.type == "vector" and self.mask:
+            raise ValueError("a vector cannot be masked|leave out `mask`, or project another field")
+        return self
+
+
+class FieldTtl(Model):
+    """A moment in the document at which the key expires."""
+
+    field: Path = Field(
+        description="Path of a date; the key expires then. Without a date it does not expire."
+    )
+
+
+def _ttl_form(value: Any) -> str:
+    """Which form is meant decides which mistakes are told; a plain union would tell those of both."""
+    return "field" if isinstance(value, dict | FieldTtl) else "duration"
+
+
+Ttl: TypeAlias = Annotated[
+    Annotated[DurationMs, Tag("duration")] | Annotated[FieldTtl, Tag("field")], Discriminator(_ttl_form)
+]
+
+
+class Projection(Model):
+    """One shape of each document in Redis."""
+
+    projection: Name = Field(description="Name of the shape, unique in the contract.")
+    type: RedisType = Field(
+        description="What the key holds; `set`, `zset` and `list` only go to MongoDB, `stream` is for `append`."
+    )
+    key: str = Field(
+        min_length=1,
+        max_length=512,
+        description='Key template, such as "movie:{_id}"; of a stream, its key. Towards Redis all keys of the template '
+        "belong to syncd: it overwrites what others write there, and deletes what has no document; what was there "
+        "before the contract stays, see `sync.adopt`. From Redis to MongoDB without {_id} every placeholder becomes a "
+        "field, and the whole key the `_id`. One placeholder, {path*}, may hold `:`.",
+    )
+    key_values: KeyValues = Field(
+        "encoded",
+        exclude_if=lambda said: said == "encoded",
+        description="How values stand in keys. `encoded`: typed, with `%XX` for what separates. `text`: as they stand, "
+        "always strings unless `key_types` says otherwise, as applications write keys.",
+    )
+    key_types: dict[str, KeyType] = Field(
+        default_factory=dict,
+        exclude_if=lambda said: not said,
+        description="Types of values in keys, by the path of the placeholder, such as {at: epoch}.",
+    )
+    ttl: Ttl | None = Field(
+        None,
+        description="A duration such as 30d, set again by every write, or {field: path} of a date. From Redis "
+        "to MongoDB only the latter: the moment at which the key expires goes to that path.",
+    )
+    fields: dict[str, FieldSpec] | None = Field(
+        None,
+        description="Redis field: path or details. Or a list of names, or `all` for the whole document. "
+        "Nothing that is not named here leaves MongoDB.",
+    )
+    whole: bool = Field(False, exclude=True, description="Set by `fields: all`.")
+    value: FieldSpec | None = Field(
+        None,
+        description="Instead of `fields`: the one value that a string holds, or what the elements of a set, a sorted "
+        "set or a list are. In the document these are an array, of a sorted set one of `{member, score}`.",
+    )
+    index: Index | None = Field(None, description="A search index over the keys of this projection.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _forms_of_fields(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        if "whole" in raw:
+            raise ValueError("unknown key `whole`|write `fields: all` for the whole document")
+        fields = raw.get("fields")
+        if fields == "all":
+            return {**raw, "fields": {}, "whole": True}
+        if isinstance(fields, list) and all(isinstance(name, str) for name in fields):
+            return {**raw, "fields": {name: {"from": name} for name in fields}}
+        return raw
+
+    @field_validator("fields", mode="before")
+    @classmethod
+    def _is_one_of_them(cls, value: Any) -> Any:
+        if value is None or isinstance(value, dict):
+            return value
+        raise ValueError("not a form of `fields`|write {title: title}, [title, year], or all")
+
+    @model_validator(mode="after")
+    def _has_content(self) -> Projection:
+        rules = TYPE_RULES[self.type]
+        if rules.content == "either":
+            if (self.fields is None) == (self.value is None):
+                raise ValueError(f"a {self.type} needs exactly one of `fields` and `value`|give one of them")
+        elif rules.content == "value":
+            if self.value is None or self.fields is not None:
+                remedy = "write value: {from: path, type: string}, and no `fields`"
+                raise ValueError(f"a {self.type} has elements, which are one `value`|{remedy}")
+        elif self.value is not None:
+            *some, last = WITH_VALUE
+            raise ValueError(f"`value` is for a {', a '.join(some)} or a {last}|name the `fields`")
+        elif self.fields is None:
+            raise ValueError("no `fields`|name them, or write `fields: all` for the whole document")
+        if not self.fields and not self.whole and self.value is None:
+            raise ValueError("`fields` is empty|name at least one field")
+        if rules.index is None and not rules.appended and self.index is not None:
+            known = " or ".join(f"`type: {name}`" for name in INDEXED)
+            raise ValueError(f"a {self.type} cannot be indexed|use {known}")
+        return self

@@ -1,0 +1,351 @@
+"""The grammar of key templates: literal text and `{path}` placeholders, such as `{tenant}:user:{_id.nr}`.
+
+`{{` and `}}` stand for one literal brace. A placeholder holds no `:`, so that a key can be taken apart in one way only;
+one of a template may be starred, `{path*}`, and does. The key encoder escapes `{` and `}` as well, unless values stand
+in keys as they are (`key_values: text`). Two facts of this module rest on that: which templates can meet, and whether a
+key tells its values apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias, cast, get_args
+
+from syncd.contract.model.projection import Projection
+from syncd.contract.model.values import KeyType, KeyValues, check_path
+
+SEPARATOR = ":"
+CONTROL_PREFIX = "syncd:"
+"""syncd keeps positions, leases and dead letters under it."""
+_ESCAPED = ":{}"
+_SEPARATOR = re.compile(r"[:{}]")
+_FILLED = "1"
+"""What a placeholder holds in an example."""
+_PIECE = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]|[^{}]+")
+_WORDS = re.compile(r" (text)?(?::([A-Za-z0-9_]+))? (.*)", re.DOTALL)
+"""How a record writes what a contract says of a placeholder beside its template. No template of a contract has a space
+there."""
+
+
+class TemplateError(ValueError):
+    """A template that cannot be read; never leaves `syncd.contract`. `position` counts from 0."""
+
+    def __init__(self, position: int, what: str, remedy: str) -> None:
+        self.position = position
+        super().__init__(f"{what} at character {position + 1}|{remedy}")
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """One value of a key."""
+
+    path: str
+    starred: bool = False
+    """Whether it may hold the separator."""
+    as_text: bool = False
+    """Whether the value stands in the key as it is, without escapes."""
+    type: KeyType | None = None
+    """What the text means, where the contract says so."""
+
+    @property
+    def shown(self) -> str:
+        """As contracts write it."""
+        return f"{{{self.path}{'*' if self.starred else ''}}}"
+
+    @property
+    def recorded(self) -> str:
+        """With all that the contract says of it."""
+        words = ("text" if self.as_text else "") + (f":{self.type}" if self.type else "")
+        return f"{{ {words} {self.shown[1:]}" if words else self.shown
+
+    @property
+    def never_holds(self) -> str:
+        """Characters."""
+        return ("" if self.starred else SEPARATOR) + ("" if self.as_text else "{}")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTemplate:
+    """A parsed template: `literals[0] placeholders[0] literals[1] ... literals[n]`."""
+
+    text: str
+    """As records in Redis have it: with all that the contract says of its placeholders."""
+    literals: tuple[str, ...]
+    placeholders: tuple[Placeholder, ...]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Of the placeholders."""
+        return tuple(one.path for one in self.placeholders)
+
+    @property
+    def prefix(self) -> str:
+        """What every key of the template begins with."""
+        return self.literals[0]
+
+    @property
+    def shown(self) -> str:
+        """As contracts write it."""
+        return _written(self.literals, [one.shown for one in self.placeholders])
+
+    @property
+    def by_id(self) -> bool:
+        """True if the key follows from `_id` alone, so that a deletion names its key."""
+        return bool(self.paths) and all(path == "_id" for path in self.paths)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every value stands in keys as the encoder writes it, and nothing else is said of it."""
+        return all(one == Placeholder(one.path) for one in self.placeholders)
+
+    @property
+    def separated(self) -> bool:
+        """True if no two lists of values give one key: what no value holds stands between placeholders."""
+        between = _ESCAPED if not any(one.starred or one.as_text for one in self.placeholders) else SEPARATOR
+        is_one_open = sum(one.starred for one in self.placeholders) <= 1
+        return is_one_open and all(
+            any(char in literal for char in between) for literal in self.literals[1:-1]
+        )
+
+    def having(self, values: KeyValues, types: Mapping[str, KeyType]) -> KeyTemplate:
+        """The template with what a contract says of its placeholders beside it."""
+        placeholders = tuple(
+            Placeholder(one.path, one.starred, values == "text", types.get(one.path))
+            for one in self.placeholders
+        )
+        text = _written(self.literals, [one.recorded for one in placeholders])
+        return KeyTemplate(text, self.literals, placeholders)
+
+    def fits(self, key: bytes) -> bool:
+        """Whether a key has the form of the template, whatever its values are."""
+        return _form(self).fullmatch(key.decode(errors="surrogateescape")) is not None
+
+    @property
+    def may_be_control(self) -> bool:
+        """True if values decide whether a key begins with CONTROL_PREFIX."""
+        return _may_be_control(self)
+
+    @classmethod
+    def parse(cls, text: str) -> KeyTemplate:
+        """Read a template. Raises TemplateError, whose text is `what at character N|remedy`."""
+        return cls(text, *_read(text, _placeholder))
+
+    @classmethod
+    def recorded(cls, text: str) -> KeyTemplate:
+        """Read the `text` of a template."""
+        return cls(text, *_read(text, _recorded))
+
+
+def _read(
+    text: str, read_placeholder: Callable[[str, int], Placeholder]
+) -> tuple[tuple[str, ...], tuple[Placeholder, ...]]:
+    literals, placeholders = [""], []
+    for match in _PIECE.finditer(text):
+        piece = match[0]
+        if piece in ("{{", "}}"):
+            literals[-1] += piece[0]
+        elif len(piece) > 1 and piece[0] == "{":
+            placeholders.append(read_placeholder(piece[1:-1], match.start()))
+            literals.append("")
+        elif piece == "{":
+            raise TemplateError(
+                match.start(), "a `{` that is not closed", "write {path}, or {{ for a literal brace"
+            )
+        elif piece == "}":
+            raise TemplateError(
+                match.start(), "a `}` without its `{`", "write {path}, or }} for a literal brace"
+            )
+        else:
+            literals[-1] += piece
+    return tuple(literals), tuple(placeholders)
+
+
+def _written(literals: tuple[str, ...], placeholders: list[str]) -> str:
+    doubled = [literal.replace("{", "{{").replace("}", "}}") for literal in literals]
+    return doubled[0] + "".join(
+        placeholder + literal for placeholder, literal in zip(placeholders, doubled[1:], strict=True)
+    )
+
+
+def _placeholder(inside: str, position: int) -> Placeholder:
+    path = inside.removesuffix("*")
+    if path != path.strip():
+        raise TemplateError(position, "a space inside the braces", "write the path alone, such as {_id}")
+    try:
+        return Placeholder(check_path(path), starred=path != inside)
+    except ValueError:
+        remedy = "write a path of the document between the braces, such as {_id} or {release.year}"
+        raise TemplateError(position, "not a field path in braces", remedy) from None
+
+
+def _recorded(inside: str, position: int) -> Placeholder:
+    words = _WORDS.fullmatch(inside)
+    if words is None:
+        return _placeholder(inside, position)
+    said, path = words[2], _placeholder(words[3], position)
+    known = cast("KeyType", said) if said in get_args(KeyType) else None
+    return Placeholder(path.path, path.starred, words[1] is not None, known)
+
+
+@lru_cache(maxsize=1024)
+def _form(template: KeyTemplate) -> re.Pattern[str]:
+    """As a regular expression: a group a placeholder."""
+    groups = [
+        f"([^{re.escape(one.never_holds)}]*)" if one.never_holds else "(.*)" for one in template.placeholders
+    ]
+    literals = [re.escape(literal) for literal in template.literals]
+    rest = "".join(group + literal for group, literal in zip(groups, literals[1:], strict=True))
+    return re.compile(literals[0] + rest, re.DOTALL)
+
+
+def values_in(template: KeyTemplate, key: str) -> tuple[str, ...] | None:
+    """The texts of the placeholders of a key; None for one of another form."""
+    match = _form(template).fullmatch(key)
+    return None if match is None else match.groups()
+
+
+_Segment: TypeAlias = tuple[str, ...]
+"""A stretch of a template without `:`, `{` and `}`: literals, and between each two of them a placeholder."""
+
+
+@lru_cache(4096)
+def _may_be_control(template: KeyTemplate) -> bool:
+    return overlaps(template, KeyTemplate.parse(f"{CONTROL_PREFIX}{{any*}}").having("text", {})) is not None
+
+
+def overlaps(a: KeyTemplate, b: KeyTemplate) -> str | None:
+    """A key that both templates could produce, or None. Exact; nearly always one pass over both."""
+    if not all(one.never_holds == _ESCAPED for one in (*a.placeholders, *b.placeholders)):
+        one, other = _letters(a), _letters(b)
+        return _walk(_filled(one), _filled(other)) or _walk(one, other)
+    return _meeting(a, b)
+
+
+def _meeting(a: KeyTemplate, b: KeyTemplate) -> str | None:
+    """Where no placeholder holds `:`, `{` or `}`: a key of both has these characters where both templates have them,
+    and what stands between two of them is a question of its own."""
+    one, other = _segments(a), _segments(b)
+    if one.separators != other.separators:
+        return None
+    keys = [""]
+    for separator, x, y in zip(("", *one.separators), one.segments, other.segments, strict=True):
+        shared = _shared(x, y)
+        if shared is None:
+            return None
+        keys += [separator, shared]
+    return "".join(keys)
+
+
+_Letter: TypeAlias = str | Placeholder
+"""A character, or any number of characters that a placeholder holds."""
+
+
+def _letters(template: KeyTemplate) -> tuple[_Letter, ...]:
+    found: list[_Letter] = [*template.literals[0]]
+    for placeholder, literal in zip(template.placeholders, template.literals[1:], strict=True):
+        found += [placeholder, *literal]
+    return tuple(found)
+
+
+def _filled(letters: tuple[_Letter, ...]) -> tuple[_Letter, ...]:
+    """With something in every placeholder: an example that reads better."""
+    return tuple(
+        one for letter in letters for one in ((letter,) if isinstance(letter, str) else (_FILLED, letter))
+    )
+
+
+def _walk(a: tuple[_Letter, ...], b: tuple[_Letter, ...]) -> str | None:
+    """A text of both, or None. Each pair of places is visited once."""
+    seen = {(0, 0)}
+    todo = [(0, 0, "")]
+    while todo:
+        i, j, text = todo.pop()
+        if (i, j) == (len(a), len(b)):
+            return text
+        for step in _steps(a[i : i + 1], b[j : j + 1]):
+            place = i + step.a, j + step.b
+            if place not in seen:
+                seen.add(place)
+                todo.append((*place, text + step.text))
+    return None
+
+
+class _Step(NamedTuple):
+    """So many letters further in both templates, and the character that both have there."""
+
+    a: int
+    b: int
+    text: str
+
+
+def _steps(a: tuple[_Letter, ...], b: tuple[_Letter, ...]) -> Iterator[_Step]:
+    one, other = a[0] if a else None, b[0] if b else None
+    if isinstance(one, Placeholder):
+        yield _Step(1, 0, "")
+        if isinstance(other, str) and other not in one.never_holds:
+            yield _Step(0, 1, other)
+    if isinstance(other, Placeholder):
+        yield _Step(0, 1, "")
+        if isinstance(one, str) and one not in other.never_holds:
+            yield _Step(1, 0, one)
+    if isinstance(one, str) and one == other:
+        yield _Step(1, 1, one)
+
+
+class _Cut(NamedTuple):
+    """A template at its `:`, `{` and `}`: always one segment more than there are separators."""
+
+    separators: str
+    segments: list[_Segment]
+
+
+@lru_cache(4096)
+def _segments(template: KeyTemplate) -> _Cut:
+    separators: list[str] = []
+    segments: list[list[str]] = [[]]
+    for literal in template.literals:
+        first, *rest = _SEPARATOR.split(literal)
+        segments[-1].append(first)
+        separators += _SEPARATOR.findall(literal)
+        segments += [[piece] for piece in rest]
+    return _Cut("".join(separators), [tuple(segment) for segment in segments])
+
+
+def _shared(a: _Segment, b: _Segment) -> str | None:
+    """A text that fits both segments; one without empty placeholders reads better."""
+    if len(a) == 1 or len(b) == 1:
+        plain, other = (a, b) if len(a) == 1 else (b, a)
+        return plain[0] if _fits(plain[0], other) else None
+    heads, tails = sorted((a[0], b[0]), key=len), sorted((a[-1], b[-1]), key=len)
+    if not (heads[1].startswith(heads[0]) and tails[1].endswith(tails[0])):
+        return None
+    # Both have placeholders, and what stands between them may stand inside one of the other's.
+    middles = sorted((a[1:-1], b[1:-1]))
+    short = sorted(
+        {heads[1] + tails[1], _FILLED.join(a), _FILLED.join(b)}, key=lambda text: (len(text), text)
+    )
+    reads_well = (text for text in short if _fits(text, a, 1) and _fits(text, b, 1))
+    return next(reads_well, _FILLED.join((heads[1], *middles[0], *middles[1], tails[1])))
+
+
+def _fits(text: str, segment: _Segment, least: int = 0) -> bool:
+    """Whether a text is made by a segment whose placeholders have `least` characters or more."""
+    if len(segment) == 1:
+        return text == segment[0]
+    at, end = len(segment[0]), len(text) - len(segment[-1])
+    if not (text.startswith(segment[0]) and text.endswith(segment[-1])):
+        return False
+    for literal in segment[1:-1]:
+        found = text.find(literal, at + least)
+        if found < 0:
+            return False
+        at = found + len(literal)
+    return at + least <= end
+
+
+def template_of(projection: Projection) -> KeyTemplate:
+    """The template of a projection, with all that it says of keys. Raises TemplateError."""
+    return KeyTemplate.parse(projection.key).having(projection.key_values, projection.key_types)

@@ -1,0 +1,118 @@
+"""A directory of contracts to checked values: all of them, or every problem of every file at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from syncd.contract.lint.rules import lint
+from syncd.contract.model.contract import Contract
+from syncd.contract.model.extjson import decode
+from syncd.contract.read.explain import explain
+from syncd.contract.read.files import MOST_FILES, read_file
+from syncd.contract.read.loaded import ContractSet, LoadedContract
+from syncd.contract.read.mistakes import mistakes
+from syncd.contract.read.salvage import salvage
+from syncd.contract.read.source import Path as Steps
+from syncd.contract.read.source import Source
+from syncd.contract.read.yaml import read_source
+from syncd.errors import ContractError, Problem
+
+__all__ = ["ContractSet", "LoadedContract", "load_contract_set"]
+
+MOST_READ = 500
+"""Mistakes: above it no more files are read, and nothing is made of one that has more."""
+_SUFFIXES = (".yaml", ".yml")
+
+
+def load_contract_set(directory: Path, env: Mapping[str, str]) -> ContractSet:
+    """Load `*.yaml` and `*.yml` of a directory (not of those below it), or one file.
+
+    `env` fills in `${VAR}`. Raises ContractError with the problems of all files.
+    """
+    problems: list[Problem] = []
+    loaded: list[LoadedContract] = []
+    for path in _contract_files(directory):
+        contract, found = _load_file(path, env)
+        problems += found
+        loaded += [contract] if contract else []
+        if len(problems) > MOST_READ:
+            raise ContractError(problems)
+    problems += lint(loaded)
+    if problems:
+        raise ContractError(problems)
+    return ContractSet(tuple(loaded))
+
+
+def _contract_files(directory: Path) -> list[Path]:
+    try:
+        if not directory.is_dir() and directory.exists():
+            return [directory]
+        entries = sorted(directory.iterdir())
+        # Kubernetes mounts a volume's files as links into a hidden directory beside them.
+        files = [
+            path for path in entries if path.suffix in _SUFFIXES and path.name[0] != "." and not path.is_dir()
+        ]
+    except FileNotFoundError:
+        raise _nothing(
+            directory, "no such directory", "name a directory of contracts, or create it"
+        ) from None
+    except OSError as error:
+        raise _nothing(
+            directory, f"cannot be read ({error.strerror})", "check the path and its permissions"
+        ) from None
+    if len(files) > MOST_FILES:
+        what = f"{len(files)} files, and a set of contracts has at most {MOST_FILES}"
+        raise _nothing(directory, what, "is it the right directory? give contracts to several daemons")
+    if not files:
+        remedy = "put a contract there (`syncd init db.collection` drafts one), or name another directory"
+        raise _nothing(directory, "no *.yaml or *.yml file here", remedy)
+    return files
+
+
+def _nothing(directory: Path, what: str, remedy: str) -> ContractError:
+    return ContractError([Problem(str(directory), 1, 1, what, remedy)])
+
+
+def _load_file(path: Path, env: Mapping[str, str]) -> tuple[LoadedContract | None, list[Problem]]:
+    content = read_file(path)
+    if isinstance(content, Problem):
+        return None, [content]
+    source, problems = read_source(str(path), content, env)
+    if source is None:
+        return None, problems
+    source, found = _decode_filter(source)
+    problems += found
+    try:
+        contract = Contract.model_validate(source.value, by_alias=True, by_name=False)
+    except ValidationError as error:
+        if error.error_count() > MOST_READ:
+            return None, [*problems, _too_many(source, error.error_count())]
+        problems += explain(mistakes(error, source), source)
+        return salvage(source, error), problems
+    contract = contract.written_as(source.written("mongo", "collection"))
+    return LoadedContract(contract, source, source.failed), problems
+
+
+def _too_many(source: Source, count: int) -> Problem:
+    what = f"{count} mistakes, more than are told one by one"
+    return Problem(
+        source.file, 1, 1, what, "`syncd schema` gives the format to an editor; begin with a draft"
+    )
+
+
+def _decode_filter(source: Source) -> tuple[Source, list[Problem]]:
+    """Extended JSON belongs to the filter alone, so nothing else of the file is looked at."""
+    value, problems, failed = source.value, list[Problem](), list[Steps]()
+
+    def report(path: Steps, what: str, remedy: str) -> None:
+        failed.append(path)
+        problems.append(Problem(source.file, *source.locate_key(*path), what, remedy))
+
+    if isinstance(value, dict) and isinstance(mongo := value.get("mongo"), dict) and "filter" in mongo:
+        query = decode(mongo["filter"], ("mongo", "filter"), report)
+        value = {**value, "mongo": {**mongo, "filter": query}}
+    return replace(source, value=value, failed=source.failed | frozenset(failed)), problems

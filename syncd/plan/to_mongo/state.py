@@ -1,0 +1,182 @@
+"""A contract whose keys go to MongoDB as they are: the present content of a key -> an update of its document. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import orjson
+from bson.datetime_ms import DatetimeMS
+
+from syncd.contract.model.contract import Contract
+from syncd.contract.model.projection import FieldTtl
+from syncd.contract.model.template import KeyTemplate, template_of
+from syncd.errors import ProjectionError
+from syncd.plan.base import ContractPlan
+from syncd.plan.keys.templates import Read, key_reader, render, scan_pattern
+from syncd.plan.to_mongo.entry_field import EntryField, entry_field
+from syncd.plan.types import Captured, captured, redis_type
+from syncd.plan.values.bson_values import in_field
+from syncd.plan.values.dates import check_years
+from syncd.plan.values.misfits import Misfits
+from syncd.plan.values.paths import MISSING
+
+
+class Found(NamedTuple):
+    """A key as it was at one moment."""
+
+    type: str
+    """As `TYPE` says it; `none` where there is no key."""
+    content: Any
+    """As `Captured.found` gives it; None of a key of another type."""
+    expires: int | None
+    """Epoch milliseconds at which the key expires; None where it does not."""
+    digest: str = ""
+    """Of type, content and expiry; where it was asked for, and there is a key."""
+    known: str = ""
+    """The digest of what was last synced."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there was a key."""
+        return self.type != "none"
+
+
+class Update(NamedTuple):
+    """What a document takes from its key, by path."""
+
+    set: dict[str, Any]
+    unset: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatePlan(ContractPlan):
+    """One contract of `capture: outbox` or `keyspace`. Compiled by `compile_state`."""
+
+    projection: str
+    type: str
+    """As `TYPE` says it."""
+    form: Captured
+    template: KeyTemplate
+    fields: tuple[EntryField, ...]
+    value: EntryField | None
+    """Instead of `fields`: what a string holds, or each element of a set, a sorted set or a list."""
+    expires_at: str | None
+    """Where the moment goes at which the key expires."""
+
+    @property
+    def all_fields(self) -> tuple[EntryField, ...]:
+        """The fields, or the one that the value is."""
+        return self.fields if self.value is None else (self.value,)
+
+    def found(self, kind: bytes, expires: int, content: Any, digest: bytes, known: bytes) -> Found:
+        """One key of a reply of `syncd_read_state` or `syncd_look_state`."""
+        if content is not None:
+            content = self.form.found(content)
+        moment = None if expires < 0 else expires
+        return Found(kind.decode(), content, moment, digest.decode(), known.decode())
+
+    @property
+    def pattern(self) -> str:
+        """For SCAN: all keys of the contract, and perhaps others."""
+        return scan_pattern(self.template)
+
+    @property
+    def key_paths(self) -> tuple[str, ...]:
+        """Where values of the key go in the document; none where the key holds the `_id` alone."""
+        return () if self.template.by_id else tuple(dict.fromkeys(self.template.paths))
+
+    @property
+    def _read(self) -> Read:
+        return key_reader(self.template, exact=self.template.by_id)
+
+    def document_id(self, key: bytes) -> Any:
+        """The `_id` that a key stands for. Raises ProjectionError (`foreign_key`) for one that does not fit."""
+        said = self._read(key)
+        return said["_id"] if self.template.by_id else key.decode()
+
+    def owns(self, key: bytes) -> bool:
+        """Whether a key stands for a document of the contract."""
+        return not self.why_not(key)
+
+    def why_not(self, key: bytes) -> str:
+        """Why a key stands for none; empty where it does."""
+        try:
+            self._read(key)
+        except ProjectionError as error:
+            return error.detail
+        return ""
+
+    def key(self, document_id: Any) -> bytes | None:
+        """The key of a document; None for an `_id` that no key has."""
+        if not self.template.by_id:
+            key = document_id.encode(errors="replace") if isinstance(document_id, str) else None
+            return key if key is not None and self.owns(key) else None
+        try:
+            return render(self.template)({"_id": document_id}).encode()
+        except ProjectionError:
+            return None
+
+    def update_of(self, key: bytes, found: Found) -> Update:
+        """What is to be written of a key that is there. Raises ProjectionError where something does not fit."""
+        update = self.update(found)
+        if self.key_paths:
+            update.set.update(self._read(key))
+        return update
+
+    def update(self, found: Found) -> Update:
+        """The same, of the content alone."""
+        if found.type != self.type:
+            raise ProjectionError("wrong_type", f"the key is a {found.type}, the contract says {self.type}")
+        update = Update({}, [])
+        for path, value in self._values(found.content):
+            if value is MISSING:
+                update.unset.append(path)
+            else:
+                update.set[path] = value
+        if self.expires_at is not None and found.expires is not None:
+            update.set[self.expires_at] = self._expiry(DatetimeMS(found.expires))
+        elif self.expires_at is not None:
+            update.unset.append(self.expires_at)
+        return update
+
+    def _expiry(self, moment: DatetimeMS) -> DatetimeMS:
+        try:
+            check_years(moment)
+        except ProjectionError as error:
+            raise in_field(self.expires_at or "", error) from None
+        return moment
+
+    def _values(self, content: Any) -> Iterator[tuple[str, Any]]:
+        members, form = self.form.members(content), self.form
+        for field in self.all_fields:
+            raw = members.get(form.name(field), MISSING)
+            yield ".".join(field.path), MISSING if raw is MISSING else form.taken(field, raw)
+
+
+def compile_state(contract: Contract, misfits: Misfits | None = None) -> StatePlan:
+    """Compile a contract of `capture: outbox` or `keyspace` that passed its checks."""
+    (projection,) = contract.redis
+    misfits = misfits or Misfits()
+    note = partial(misfits.note, projection.projection)
+    content = [
+        contract.mongo.collection,
+        projection.model_dump(mode="json"),
+        contract.sync.model_dump(exclude={"dead_letters", "adopt", "sweep_limit"}),
+    ]
+    digest = hashlib.blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=16)
+    return StatePlan(
+        contract=contract,
+        fingerprint=digest.hexdigest(),
+        projection=projection.projection,
+        type=redis_type(projection.type),
+        form=captured(projection),
+        template=template_of(projection),
+        fields=tuple(entry_field(name, spec, note(name)) for name, spec in (projection.fields or {}).items()),
+        value=None if projection.value is None else entry_field("value", projection.value, note("value")),
+        misfits=misfits,
+        expires_at=projection.ttl.field if isinstance(projection.ttl, FieldTtl) else None,
+    )

@@ -1,0 +1,133 @@
+"""The values that cross from the plan to those who write: what is to happen to which key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from syncd.contract.model.template import KeyTemplate
+from syncd.plan.types import redis_type
+
+if TYPE_CHECKING:
+    from syncd.plan.to_redis.shape import Shape
+
+Content: TypeAlias = "dict[str, Any] | tuple[Any, ...] | str | bytes"
+"""Encoded fields by name (hash: text or bytes; JSON: values that dump), the value of a string, or JSON as bytes. A
+tuple holds all fields of a hash in the order of `Shape.names`: most documents have all, and it costs half of what a
+dictionary does."""
+
+
+class Put(NamedTuple):
+    """A key gets a whole new content. `ttl`: 0 none, > 0 milliseconds from now, < 0 minus a moment in epoch ms.
+
+    `time` is the cluster time of the state that the content comes from.
+    """
+
+    shape: Shape
+    ident: str
+    key: str
+    content: Content
+    ttl: int
+    time: str
+
+
+class Patch(NamedTuple):
+    """A key that is there gets some fields anew and loses others."""
+
+    shape: Shape
+    ident: str
+    key: str
+    sets: dict[str, Any]
+    removed: frozenset[str]
+    ttl: int
+
+
+class Retired(NamedTuple):
+    """As much of a shape as it takes to remove its keys."""
+
+    name: str
+    type: str
+    template: KeyTemplate
+
+    @property
+    def redis_type(self) -> str:
+        """As `TYPE` says it."""
+        return redis_type(self.type)
+
+    @property
+    def by_id(self) -> bool:
+        """Whether a key is a function of `_id` alone."""
+        return self.template.by_id
+
+
+class Drop(NamedTuple):
+    """A document has no key in this shape any more. `key` is None where only the map knows it."""
+
+    shape: Shape | Retired
+    ident: str
+    key: str | None
+
+
+class Ghost(NamedTuple):
+    """A key of a projection that the contract no longer has; it goes unless a shape of `maps` took it over."""
+
+    shape: Retired
+    ident: str
+    key: str
+    maps: tuple[Retired, ...]
+
+
+class Orphan(NamedTuple):
+    """A key that no document has. It goes with its entry in the map from key to `_id`, unless that is another one by
+    now than `entry` ("" for none). `ident` is never a document's."""
+
+    shape: Retired
+    ident: str
+    key: str
+    entry: str
+
+
+class Dead(NamedTuple):
+    """A change that cannot be applied. `detail` holds no values of the document; `change` is the event as it came."""
+
+    projection: str
+    ident: str
+    key: str
+    reason: str
+    detail: str
+    change: Mapping[str, Any]
+
+
+class Settled(NamedTuple):
+    """Dead letters, by entry, that this call answers."""
+
+    entries: list[str]
+
+
+class Mark(NamedTuple):
+    """Somebody has to look at the key of a document: of a contract that goes both ways. `wall`: the epoch
+    milliseconds of its change; 0 where somebody asks, so that a lost key comes back."""
+
+    shape: Shape
+    ident: str
+    key: str
+    wall: int
+
+
+class Changed(NamedTuple):
+    """Documents of which Redis shows another state from now on, so that their digests are not known any more."""
+
+    idents: list[str]
+
+
+class Hashed(NamedTuple):
+    """Digests of the documents that Redis shows. `sources`: ident -> digest, None for a document that is gone, and
+    bucket."""
+
+    sources: dict[str, tuple[int | None, int]]
+
+
+Write: TypeAlias = Put | Patch | Drop | Ghost | Orphan | Dead | Settled | Mark | Changed | Hashed
+
+Delta: TypeAlias = "list[tuple[dict[str, Any], frozenset[str]]]"
+"""One update of one document as the shapes see it: per shape the fields to set, and the names of those to remove."""

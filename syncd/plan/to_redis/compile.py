@@ -1,0 +1,240 @@
+"""A contract compiled: what to ask MongoDB for, and functions from documents to writes. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from syncd.contract.model.contract import Contract
+from syncd.contract.model.indexed import entries_of
+from syncd.contract.model.projection import Projection
+from syncd.contract.model.redis_types import TYPE_RULES
+from syncd.errors import ProjectionError, why_unfit
+from syncd.plan.base import ContractPlan
+from syncd.plan.to_redis.change import Dead, Delta, Drop, Patch, Put, Write
+from syncd.plan.to_redis.delta import Deltas
+from syncd.plan.to_redis.digest import digest_of
+from syncd.plan.to_redis.shape import Shape
+from syncd.plan.values.misfits import Misfits
+from syncd.plan.values.paths import server_projection
+from syncd.plan.values.searchable import label_separator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(ContractPlan):
+    """One contract from MongoDB to Redis. Another fingerprint needs a new snapshot. Compiled by `compile_contract`."""
+
+    shapes: tuple[Shape, ...]
+    find_projection: dict[str, int] | None
+    """What a read asks for; None is the whole document."""
+    patchable: bool
+    """Whether updates may go in as deltas."""
+    deltas: Deltas
+    """What updates mean, where they may."""
+    source: dict[str, Any] | None = None
+    """MongoDB's expression for the digest of what is read of a document, where the contract is checked by digests."""
+
+    @property
+    def filter(self) -> Mapping[str, Any] | None:
+        """The contract's filter, which only MongoDB evaluates."""
+        return self.contract.mongo.filter
+
+    @property
+    def owned(self) -> list[list[str]]:
+        """What this contract writes: projection, key template, Redis type."""
+        return [[shape.name, shape.template.text, shape.type] for shape in self.shapes]
+
+    def event_projection(self, *, thin: bool = False) -> dict[str, Any]:
+        """The `$project` behind `$changeStream`: only what this plan looks at; `thin`: no field of a document."""
+        # The time is in the token; a double decodes ten times as fast as a date.
+        wanted: dict[str, Any] = {
+            "_id": 1,
+            "operationType": 1,
+            "documentKey": 1,
+            "wallTime": {"$toDouble": "$wallTime"},
+        }
+        if thin or self.filter is not None:
+            return wanted  # every change is resolved by a read
+        if self.patchable:
+            wanted["updateDescription"] = 1
+        if self.find_projection is None:
+            return wanted | {"fullDocument": 1}
+        return wanted | {f"fullDocument.{path}": 1 for path in self.find_projection}
+
+    def puts(
+        self, ident: str, document: Mapping[str, Any], time: str, change: Mapping[str, Any]
+    ) -> list[Write]:
+        """All writes for a document as it was at `time`. A shape that does not fit gives a dead letter instead."""
+        writes: list[Write] = []
+        for shape in self.shapes:
+            try:
+                writes.append(shape.put(ident, document, time))
+            except Exception as error:  # noqa: BLE001 - whatever it is, no other document is to suffer from it
+                dead = self._dead(shape, ident, document, error, change)
+                writes.append(dead)
+                if not dead.key and not shape.by_id:
+                    writes.append(Drop(shape, ident, None))  # the key that it had is no longer its own
+        return writes
+
+    def copies(self, documents: Mapping[str, Mapping[str, Any]], time: str) -> list[Write]:
+        """`puts` for documents by ident, as a snapshot read them at `time`."""
+        if len(self.shapes) == 1:
+            put = self.shapes[0].put
+            try:
+                return [put(ident, document, time) for ident, document in documents.items()]
+            except Exception:  # noqa: BLE001, S110 - one of them does not fit: then one by one
+                pass
+        writes: list[Write] = []
+        for ident, document in documents.items():
+            writes += self.puts(ident, document, time, {"documentKey": document, "time": time})
+        return writes
+
+    @staticmethod
+    def _dead(
+        shape: Shape,
+        ident: str,
+        document: Mapping[str, Any],
+        error: Exception,
+        change: Mapping[str, Any],
+    ) -> Dead:
+        try:
+            key = shape.key(document)
+        except Exception:  # noqa: BLE001 - the same trouble
+            key = ""
+        why = why_unfit(error)
+        return Dead(shape.name, ident, key, why.reason, why.detail, change)
+
+    def letters(self, ident: str, why: ProjectionError, change: Mapping[str, Any]) -> list[Write]:
+        """A dead letter a shape, of a document whose keys are not known."""
+        return [Dead(shape.name, ident, "", why.reason, why.detail, change) for shape in self.shapes]
+
+    def drops(self, ident: str, document_id: Any, *, deleted: bool) -> list[Write]:
+        """All writes for a document that is gone or no longer matches the filter.
+
+        Without a filter a document that a read does not find was deleted; with one, only a delete event tells.
+        """
+        if self.contract.sync.on_delete == "ignore" and (deleted or self.filter is None):
+            return []
+        return [
+            shape.drop(ident, document_id)
+            for shape in self.shapes
+            if not shape.by_id or shape.key_if_any(ident, document_id) is not None
+        ]
+
+    def patches(self, ident: str, document_id: Any, deltas: list[Delta]) -> list[Write]:
+        """Several deltas of one document, oldest first, as one patch a shape; nothing for a shape untouched."""
+        writes: list[Write] = []
+        for at, shape in enumerate(self.shapes):
+            sets, removed = deltas[0][at] if len(deltas) == 1 else _merge(at, deltas, {})
+            if (sets or removed) and (key := shape.key_if_any(ident, document_id)) is not None:
+                writes.append(Patch(shape, ident, key, sets, removed, shape.ttl_ms))
+        return writes
+
+    def patched(self, writes: list[Write], deltas: list[Delta]) -> list[Write] | None:
+        """Whole writes of a document, as `puts` gave them, brought forward by deltas that came after it.
+
+        None when one of them cannot take a delta (an empty hash, a dead letter): the document must be read then.
+        """
+        result: list[Write] = []
+        for at, write in enumerate(writes):
+            if not isinstance(write, Put) or isinstance(write.content, str | bytes):
+                return None
+            content, names = write.content, write.shape.names
+            before = dict(zip(names, content, strict=True)) if isinstance(content, tuple) else dict(content)
+            fields, _ = _merge(at, deltas, before)
+            whole = write._replace(content=fields)
+            stays = write.shape.form.can_hold(fields)
+            result.append(whole if stays else Drop(write.shape, write.ident, write.key))
+        return result
+
+
+def _merge(at: int, deltas: list[Delta], fields: dict[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
+    removed: frozenset[str] = frozenset()
+    for delta in deltas:
+        sets, gone = delta[at]
+        for name in gone:
+            fields.pop(name, None)
+        fields.update(sets)
+        removed = (removed | gone) - sets.keys()
+    return fields, removed
+
+
+def compile_contract(contract: Contract, hmac_key: bytes | None = None) -> Plan:
+    """Compile a contract that passed its checks. Without `hmac_key`, `mask: hmac` raises SettingsError."""
+    misfits = Misfits()
+    shapes = tuple(Shape(projection, hmac_key, misfits) for projection in contract.redis)
+    paths: set[str] | None = set()
+    for shape in shapes:
+        paths = None if paths is None or shape.reads is None else paths | shape.reads
+    return Plan(
+        contract=contract,
+        shapes=shapes,
+        find_projection=None if paths is None else server_projection(paths),
+        patchable=contract.mongo.filter is None and all(shape.deltas for shape in shapes),
+        deltas=Deltas(shapes),
+        source=_source(contract, paths),
+        fingerprint=_fingerprint(contract, hmac_key),
+        misfits=misfits,
+    )
+
+
+def _source(contract: Contract, paths: set[str] | None) -> dict[str, Any] | None:
+    if contract.reconcile is None or contract.reconcile.check != "digest":
+        return None
+    specs = [
+        spec
+        for shape in contract.redis
+        for spec in [*(shape.fields or {}).values(), *([shape.value] if shape.value else [])]
+    ]
+    vectors = {spec.from_ for spec in specs if spec.type == "vector" and spec.from_ is not None}
+    return digest_of(None if paths is None else server_projection(paths), vectors)
+
+
+def _fingerprint(contract: Contract, hmac_key: bytes | None) -> str:
+    """Digest of the collection, the filter, every projection but its index, and the masking key."""
+    content = {
+        "collection": contract.mongo.collection,
+        "filter": json.loads(_text_of_filter(contract.mongo.filter)),
+        "redis": [
+            shape.model_dump(mode="json", exclude={"index"}) | {"whole": shape.whole}
+            for shape in contract.redis
+        ],
+        "on_delete": contract.sync.on_delete,
+    }
+    if searched := [said for projection in contract.redis for said in _searched(projection)]:
+        content["searched"] = searched
+    if contract.reconcile is not None and contract.reconcile.check == "digest":
+        content["digests"] = True  # those of documents that were copied before are not known
+    digest = hashlib.blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=16)
+    if hmac_key is not None and any(_is_keyed(contract)):
+        digest.update(hashlib.blake2b(hmac_key, digest_size=16).digest())
+    return digest.hexdigest()
+
+
+def _searched(projection: Projection) -> Iterable[list[str | None]]:
+    """Where a search index changes what is written of a field."""
+    for name, entries in entries_of(projection).items():
+        spec = (projection.fields or {}).get(name)
+        kind, separator = projection.type, label_separator(TYPE_RULES[projection.type].index, entries)
+        joins = spec is None or (spec.type in (None, "string") and not spec.mask)
+        if joins and separator is not None:
+            yield [projection.projection, name, "labels", separator]
+        if spec is not None and spec.on_error != "letter":
+            yield [projection.projection, name, kind, *sorted(entry.type for entry in entries)]
+
+
+def _is_keyed(contract: Contract) -> Iterable[bool]:
+    for projection in contract.redis:
+        specs = list((projection.fields or {}).values()) + ([projection.value] if projection.value else [])
+        yield any(spec.mask == "hmac" for spec in specs)
+
+
+def _text_of_filter(query: Mapping[str, Any] | None) -> str:
+    from bson import json_util  # noqa: PLC0415 - slow to import, needed once a contract
+
+    return json_util.dumps(query, json_options=json_util.CANONICAL_JSON_OPTIONS)

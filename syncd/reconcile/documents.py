@@ -1,0 +1,123 @@
+"""A look at some documents and their keys: what the plan wants, what is there, and how it differs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from syncd.plan.keys.templates import decode_key_value
+from syncd.plan.to_redis.change import Dead, Drop, Put, Write
+from syncd.plan.to_redis.compile import Plan
+from syncd.plan.to_redis.shape import Shape
+from syncd.reconcile.compare import CONTENT, DEAD, EXTRA, Flaw, flaw
+from syncd.reconcile.reader import KeyReader
+from syncd.stores.mongo.store import Document
+
+_ANOTHER_KEY = ("(key)",)
+_NO_OWNER = ("(owner)",)
+
+
+class Mark(NamedTuple):
+    """One key that differs."""
+
+    projection: str
+    key: str
+    kind: str
+    fields: tuple[str, ...]
+
+
+class Sight(NamedTuple):
+    """What a look found wrong with a document's keys. `wanted` changes when what they should hold does."""
+
+    marks: list[Mark]
+    wanted: bytes
+
+
+class Look:
+    """Compares documents of one plan with their keys, for one thread."""
+
+    def __init__(self, plan: Plan, reader: KeyReader) -> None:
+        self._plan, self._reader = plan, reader
+        self._plain = all(shape.by_id for shape in plan.shapes)
+
+    def at(self, documents: Mapping[str, Document | None], time: str) -> dict[str, Sight]:
+        """Documents by ident, None where there is none. Those whose keys are as they should be are left out."""
+        writes = self._wanted(documents, time)
+        keys = [write for write in writes if isinstance(write, Put | Drop)]
+        flawed = self._by_id(keys) if self._plain else self._mixed(keys)
+        marks: dict[str, list[Mark]] = {}
+        for write, key, (kind, fields) in flawed:
+            marks.setdefault(write.ident, []).append(Mark(write.shape.name, key, kind, fields))
+        for dead in writes:
+            if isinstance(dead, Dead):
+                marks.setdefault(dead.ident, []).append(Mark(dead.projection, dead.key, DEAD, ()))
+        wanted = _digests(writes, marks)
+        return {ident: Sight(found, wanted[ident]) for ident, found in marks.items()}
+
+    def wanted(self, documents: Mapping[str, Document | None], time: str) -> dict[str, bytes]:
+        """What the keys of these documents should hold, as `Sight.wanted` has it."""
+        return _digests(self._wanted(documents, time), documents)
+
+    def _wanted(self, documents: Mapping[str, Document | None], time: str) -> list[Write]:
+        there = {ident: document for ident, document in documents.items() if document is not None}
+        writes = self._plan.copies(there, time)
+        for ident, document in documents.items():
+            if document is None:
+                writes += self._plan.drops(ident, decode_key_value(ident), deleted=False)
+        return writes
+
+    def _by_id(self, writes: list[Put | Drop]) -> list[tuple[Put | Drop, str, Flaw]]:
+        answers, now = self._reader.look(writes)
+        found: list[tuple[Put | Drop, str, Flaw]] = []
+        for write, (content, expires) in zip(writes, answers, strict=True):
+            wrong = flaw(write, content, expires, now)
+            if wrong is not None:
+                found.append((write, write.key or "", wrong))
+        return found
+
+    def _mixed(self, writes: list[Put | Drop]) -> list[tuple[Put | Drop, str, Flaw]]:
+        found = self._by_id([write for write in writes if write.shape.by_id])
+        for shape in self._plan.shapes:
+            if not shape.by_id:
+                found += self._mapped(shape, [write for write in writes if write.shape is shape])
+        return found
+
+    def _mapped(self, shape: Shape, writes: list[Put | Drop]) -> list[tuple[Put | Drop, str, Flaw]]:
+        """Where only a map tells which document has which key."""
+        keys = self._reader.keys_of(shape, [write.ident for write in writes])
+        puts = [write for write in writes if type(write) is Put]
+        owners = self._reader.owners_of(shape, [write.key for write in puts])
+        # An entry counts where the other map says the same; a false one, or none, is a flaw of the key's own document.
+        has_key = self._reader.keys_of(shape, set(owners.values()))
+        sound = {key: owner for key, owner in owners.items() if has_key.get(owner) == key}
+        found: list[tuple[Put | Drop, str, Flaw]] = []
+        own: list[Put | Drop] = []
+        for write in writes:
+            has = keys.get(write.ident)
+            if type(write) is Put and sound.get(write.key, write.ident) == write.ident:
+                own.append(write)
+            elif has is not None:  # it should have none: it is gone, or another document has the key by now
+                found.append((write, has, (EXTRA, ())))
+        found += self._by_id(own)
+        told = {write.ident for write, _, _ in found}
+        found += [
+            (write, write.key or "", (CONTENT, _ANOTHER_KEY if key != write.key else _NO_OWNER))
+            for write in own
+            if write.ident not in told
+            and ((key := keys.get(write.ident)) != write.key or owners.get(write.key or "") != write.ident)
+            and (type(write) is Put)
+        ]
+        return found
+
+
+def _digests(writes: Iterable[Write], idents: Iterable[str]) -> dict[str, bytes]:
+    texts: dict[str, list[Any]] = {ident: [] for ident in idents}
+    for write in writes:
+        if isinstance(write, Put | Drop) and write.ident in texts:
+            content = (write.content, write.ttl) if type(write) is Put else None
+            texts[write.ident].append((write.shape.name, write.key, content))
+    return {
+        ident: hashlib.blake2b(repr(said).encode(errors="surrogatepass"), digest_size=16).digest()
+        for ident, said in texts.items()
+    }

@@ -1,0 +1,52 @@
+"""Queries for documents by their `_id`, whatever that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bson.dbref import DBRef
+from bson.raw_bson import RawBSONDocument
+from bson.regex import Regex
+
+from syncd.plan.values.raw import RawId, encode
+
+_NOT_IN_A_LIST = frozenset({Regex, DBRef, RawId})
+
+
+def among(ids: Sequence[Any]) -> dict[str, Any]:
+    """Documents that have one of these, each taken as a value: in `$in` a regular expression is a pattern, and a name
+    that begins with `$` an operator."""
+    alone = [one for one in ids if not _fits_a_list(one)]
+    if not alone:
+        return {"_id": {"$in": list(ids)}}
+    listed = [one for one in ids if _fits_a_list(one)]
+    return {"$or": [{"_id": {"$in": listed}}, *({"_id": {"$eq": one}} for one in alone)]}
+
+
+def _fits_a_list(document_id: Any) -> bool:
+    if type(document_id) is dict:
+        return not next(iter(document_id), "").startswith("$")
+    return type(document_id) not in _NOT_IN_A_LIST
+
+
+def behind(cursor: dict[str, Any] | None, last: dict[str, Any] | None) -> dict[str, Any]:
+    """The query for all `_id` behind the one and up to the other."""
+    # A bare {_id: {$gt: last}} compares within one BSON type and skips all others without a word.
+    parts: list[dict[str, Any]] = []
+    if cursor is not None:
+        parts.append({"$expr": {"$gt": ["$_id", {"$literal": cursor["_id"]}]}})
+    if last is not None:
+        parts.append({"$expr": {"$lte": ["$_id", {"$literal": last["_id"]}]}})
+    return {"$and": parts} if len(parts) > 1 else parts[0] if parts else {}
+
+
+def raw_command(command: dict[str, Any]) -> dict[str, Any]:
+    """A command with the parts that may hold an `_id` as bytes: the driver cannot write every one."""
+    said: dict[str, Any] = {
+        name: RawBSONDocument(encode(part)) if isinstance(part, dict) else part
+        for name, part in command.items()
+    }
+    if "pipeline" in said:
+        said["pipeline"] = [RawBSONDocument(encode(stage)) for stage in said["pipeline"]]
+    return said

@@ -1,0 +1,397 @@
+"""Reads of documents at one moment that is known afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+from bson.errors import InvalidDocument
+from bson.raw_bson import RawBSONDocument
+from pymongo.read_preferences import _ServerMode
+
+from syncd.errors import FatalError, TransientError
+from syncd.plan.keys.templates import encode_key_value
+from syncd.plan.partition import WHOLE as ALL
+from syncd.plan.partition import Partition
+from syncd.plan.to_redis.digest import SOURCE, bucket_of
+from syncd.plan.values.raw import Unfit
+from syncd.stores.mongo.codes import is_about_document
+from syncd.stores.mongo.ids import among, behind, raw_command
+from syncd.stores.mongo.replies import RAW_CODEC, WHOLE, documents_in
+from syncd.stores.mongo.store import Document, MongoStore, code_of, took_too_long, translated
+from syncd.stores.mongo.times import ZERO, Moment, moment, timestamp
+
+LONGEST_CHUNK_MS = 10_000
+"""Well below the time after which the driver gives a connection up."""
+MOST_HAVING = 5_000
+FIRST_STEP, LEAST_STEP, LARGEST_STEP = 100_000, 100, 1_000_000
+QUICK_S, SLOW_S = 0.5, 3.0
+"""Where a filter lets almost nothing through, or disks are slow, a chunk would look for minutes; see `chunk`."""
+
+
+class Readable(Protocol):
+    """Which documents, and what of them: a plan says it, or part of one."""
+
+    @property
+    def namespace(self) -> tuple[str, str]:
+        """Database and collection."""
+
+    @property
+    def filter(self) -> Any:
+        """A query that documents match; None for all."""
+
+    @property
+    def find_projection(self) -> Any:
+        """For `find`; None for whole documents."""
+
+    @property
+    def source(self) -> Any:
+        """MongoDB's expression for the digest of a document; None where there are no digests."""
+
+
+class Found(NamedTuple):
+    """Documents by ident, as they were at `time`. `complete` is False when one reply could not hold all of them."""
+
+    documents: dict[str, Document]
+    time: Moment
+    complete: bool
+
+    def of(self, idents: Iterable[str]) -> dict[str, Document | None]:
+        """These documents, None where there is none."""
+        return {ident: self.documents.get(ident) for ident in idents}
+
+
+class Lookup:
+    """Finds documents of one contract, chunks only of one partition. Thread-safe."""
+
+    def __init__(
+        self,
+        store: MongoStore,
+        plan: Readable,
+        partition: Partition = ALL,
+        read_preference: _ServerMode | None = None,
+    ) -> None:
+        """`read_preference`: where documents are read, if not at the primary."""
+        self._store, self._partition, self.read_preference = store, partition, read_preference
+        self._database, self._collection = plan.namespace
+        self._filter = plan.filter
+        self._projection = plan.find_projection
+        self._source = plan.source
+        self._step: int | None = None
+        """Documents that a chunk looks at, at most, whether they match or not: None as long as nothing takes long."""
+
+    @property
+    def deletes_may_move(self) -> bool:
+        """Whether the deletion of a document may be its move to another shard, so that it has to be looked up."""
+        return self._store.is_sharded
+
+    def by_ids(
+        self, ids: list[Any], after: Moment, *, only_ids: bool = False, digests: bool = False
+    ) -> Found:
+        """Documents by `_id` that match the filter, read at or after `after`. `digests`: each has SOURCE. One on which
+        the filter fails is Unfit; an `_id` that MongoDB refuses to look for has no document."""
+        try:
+            return self._by_ids(ids, after, only_ids=only_ids, digests=digests)
+        except FatalError as error:
+            if not is_about_document(code_of(error)):
+                raise
+        self._by_ids([], after)  # raises where the filter itself is refused
+        fine = self._askable(ids, after, self._filter)
+        found = self._by_ids(fine, after, only_ids=only_ids, digests=digests)
+        known = set(map(id, fine))
+        odd = [one for one in ids if id(one) not in known] if self._filter is not None else []
+        there = documents_in(self._among(self._askable(odd, after, None), after, None, {"_id": 1}))
+        unfit = {encode_key_value(one["_id"]): Unfit(one) for one in there}
+        return found._replace(documents=found.documents | unfit)
+
+    def in_parts(
+        self, ids: list[Any], after: Callable[[], Moment], *, digests: bool = False
+    ) -> Iterator[tuple[list[Any], Found]]:
+        """`by_ids` in as many parts as one reply each can hold, by halves: the ids of each, and what was found of
+        them. `after` is asked again for each part."""
+        found = self.by_ids(ids, after(), digests=digests)
+        if found.complete or len(ids) == 1:
+            yield ids, found
+            return
+        middle = len(ids) // 2
+        yield from self.in_parts(ids[:middle], after, digests=digests)
+        yield from self.in_parts(ids[middle:], after, digests=digests)
+
+    def _askable(self, ids: list[Any], after: Moment, query: Any) -> list[Any]:
+        """Those that MongoDB does not refuse, by halves."""
+        try:
+            self._among(ids, after, query, {"_id": 1})
+        except FatalError as error:
+            if not is_about_document(code_of(error)):
+                raise
+        else:
+            return ids
+        middle = len(ids) // 2
+        if not middle:
+            return []
+        return self._askable(ids[:middle], after, query) + self._askable(ids[middle:], after, query)
+
+    def _among(
+        self, ids: list[Any], after: Moment, query: Any, wanted: Document | None, digests: bool = False
+    ) -> RawBSONDocument:
+        asked = among(ids) if query is None else {"$and": [among(ids), query]}
+        command: Document = {"find": self._collection, "filter": asked, "batchSize": len(ids) + 1}
+        self._ask_for(command, digests, wanted)
+        return self._run(command, after)
+
+    def _by_ids(
+        self, ids: list[Any], after: Moment, *, only_ids: bool = False, digests: bool = False
+    ) -> Found:
+        return self._found(self._among(ids, after, self._filter, {"_id": 1} if only_ids else None, digests))
+
+    def having(self, values: list[Document], after: Moment) -> Found:
+        """Documents that match the filter and have all values of one of these, which are by path, as in a query. One on
+        which the filter fails is left out: it has no key."""
+        if not values:
+            return self.by_ids([], after)
+        # As a value: what a key holds may look like a pattern, or like an operator.
+        query: Document = {"$or": [{path: {"$eq": one} for path, one in value.items()} for value in values]}
+        if self._filter is None:
+            return self._found(self._having(query, after))
+        try:
+            return self._found(self._having({"$and": [query, self._filter]}, after))
+        except FatalError as error:
+            if not is_about_document(code_of(error)):
+                raise
+        found = self._found(self._having(query, after, {"_id": 1}))
+        matching = self.by_ids([one["_id"] for one in found.documents.values()], found.time)
+        fine = {ident: one for ident, one in matching.documents.items() if not isinstance(one, Unfit)}
+        return Found(fine, matching.time, found.complete and matching.complete)
+
+    def _having(self, query: Document, after: Moment, wanted: Document | None = None) -> RawBSONDocument:
+        # Where the values have no index, this reads the whole collection, and must not do so for ever.
+        command: Document = {
+            "find": self._collection, "filter": query, "batchSize": MOST_HAVING, "maxTimeMS": LONGEST_CHUNK_MS,
+        }  # fmt: skip
+        self._ask_for(command, wanted=wanted)
+        return self._run(command, after)
+
+    def _found(self, reply: RawBSONDocument) -> Found:
+        cursor = reply["cursor"]
+        if cursor["id"]:
+            self._kill(cursor["id"])
+        documents = {encode_key_value(document["_id"]): document for document in self._unwrapped(reply)}
+        return Found(documents, _moment(reply), not cursor["id"])
+
+    def chunk(
+        self,
+        cursor: Document | None,
+        size: int,
+        after: Moment,
+        last: Document | None = None,
+        *,
+        digests: bool = False,
+    ) -> tuple[list[Document], Moment]:
+        """The next documents in `_id` order behind `cursor`, at most `size` and 16 MB; none at the end, or behind
+        `last`. `digests`: each has SOURCE as well."""
+        while True:
+            found, at, upto = self.step(cursor, size, after, last, digests=digests)
+            if found or upto is None:
+                return found, at
+            cursor, after = upto, at
+
+    def step(
+        self,
+        cursor: Document | None,
+        size: int,
+        after: Moment,
+        last: Document | None = None,
+        *,
+        digests: bool = False,
+    ) -> tuple[list[Document], Moment, Document | None]:
+        """`chunk`, but no more than one look. Where that found nothing: up to where it was, None for to the end."""
+        while True:
+            started = time.monotonic()
+            try:
+                upto = self._end_of_step(cursor, last, after)
+                reply = self._run(self._next(cursor, upto or last, size, digests), after)
+            except TransientError as error:
+                if not took_too_long(error):
+                    raise
+                self._shorten()
+                continue
+            except FatalError as error:
+                if self._filter is None or not is_about_document(code_of(error)):
+                    raise
+                return self._one_by_one(cursor, size, after, last, digests)
+            self._adapt(time.monotonic() - started)
+            return self._unwrapped(reply), _moment(reply), upto
+
+    def _one_by_one(
+        self, cursor: Document | None, size: int, after: Moment, last: Document | None, digests: bool
+    ) -> tuple[list[Document], Moment, Document | None]:
+        """`step` where the filter fails on one of the next documents: by their `_id`."""
+        command: Document = {
+            "find": self._collection, "filter": self._part(cursor, last), "projection": {"_id": 1}, "sort": {"_id": 1},
+            "hint": {"_id": 1}, "limit": size, "batchSize": size, "singleBatch": True, "maxTimeMS": LONGEST_CHUNK_MS,
+        }  # fmt: skip
+        reply = self._run(command, after)
+        ids = [document["_id"] for document in documents_in(reply)]
+        found = self.by_ids(ids, _moment(reply), digests=digests)
+        if not found.complete and len(ids) > 1:
+            return self._one_by_one(cursor, len(ids) // 2, after, last, digests)
+        idents = map(encode_key_value, ids)
+        documents = [found.documents[ident] for ident in idents if ident in found.documents]
+        return documents, found.time, {"_id": ids[-1]} if ids else None
+
+    def _next(self, cursor: Document | None, last: Document | None, size: int, digests: bool) -> Document:
+        command: Document = {
+            "find": self._collection,
+            "filter": self.between(cursor, last),
+            "sort": {"_id": 1},
+            # Without the hint a filter may pick another index and sort in memory, once a chunk.
+            "hint": {"_id": 1},
+            "limit": size,
+            "batchSize": size,
+            "singleBatch": True,
+            "maxTimeMS": LONGEST_CHUNK_MS,
+        }
+        self._ask_for(command, digests)
+        return command
+
+    def _end_of_step(self, cursor: Document | None, last: Document | None, after: Moment) -> Document | None:
+        """Up to where the next chunk looks: None for to the end. By the index, whatever the filter says; but MongoDB
+        takes the documents as well, for `$expr`, and that may take too long too."""
+        if self._step is None:
+            return None
+        command: Document = {
+            "find": self._collection,
+            "filter": behind(cursor, last),
+            "projection": {"_id": 1},
+            "sort": {"_id": 1},
+            "hint": {"_id": 1},
+            "skip": self._step - 1,
+            "limit": 1,
+            "singleBatch": True,
+            "maxTimeMS": LONGEST_CHUNK_MS,
+        }
+        found = documents_in(self._run(command, after))
+        return found[0] if found else None
+
+    def _shorten(self) -> None:
+        """It took MongoDB too long; the next attempt is about less."""
+        if self._step == LEAST_STEP:
+            what = f"does not look at {LEAST_STEP} documents in {LONGEST_CHUNK_MS / 1000:g} s"
+            raise TransientError(
+                "mongo", f"MongoDB {what}; is it overloaded, or is the contract's filter that slow?"
+            )
+        self._step = FIRST_STEP if self._step is None else max(LEAST_STEP, self._step // 4)
+
+    def _adapt(self, seconds: float) -> None:
+        if self._step is not None:
+            if seconds < QUICK_S:
+                self._step = min(LARGEST_STEP, 2 * self._step)
+            elif seconds > SLOW_S:
+                self._step = max(LEAST_STEP, self._step // 2)
+
+    def _ask_for(self, command: Document, digests: bool = False, wanted: Document | None = None) -> None:
+        if wanted is not None:
+            command["projection"] = wanted
+        elif digests:
+            command["projection"] = {**(self._projection or {WHOLE: "$$ROOT"}), SOURCE: self.source_of_each}
+        elif self._projection is not None:
+            command["projection"] = self._projection
+
+    @staticmethod
+    def _unwrapped(reply: RawBSONDocument) -> list[Document]:
+        """A whole document cannot stand beside what is computed of it, so it is a field then."""
+        found = documents_in(reply)
+        if found and found[0].keys() == {"_id", WHOLE, SOURCE}:
+            return [{**entry[WHOLE], SOURCE: entry[SOURCE]} for entry in found]
+        return found
+
+    @property
+    def source_of_each(self) -> list[Document | None]:
+        """MongoDB's expression for SOURCE."""
+        return [self._source, bucket_of("$_id")]
+
+    def sources(self, ids: list[Any], after: Moment) -> tuple[dict[str, tuple[int | None, int]], Moment]:
+        """Digest and bucket of these documents by ident, read at or after `after`; no digest where there is none."""
+        wanted = {SOURCE: self.source_of_each}
+        try:
+            reply = self._among(ids, after, self._filter, wanted)
+        except FatalError as error:
+            if not is_about_document(code_of(error)):
+                raise
+            reply = self._among(self._askable(ids, after, self._filter), after, self._filter, wanted)
+        found = {encode_key_value(d["_id"]): d[SOURCE] for d in documents_in(reply)}
+        gone = [document_id for document_id in ids if encode_key_value(document_id) not in found]
+        if reply["cursor"]["id"]:  # long ids: then nothing is known of the others
+            self._kill(reply["cursor"]["id"])
+            gone = []
+        buckets = self._of_ids(gone, bucket_of("$$this")) if gone else []
+        sources = {ident: (digest, bucket) for ident, (digest, bucket) in found.items()}
+        sources |= {encode_key_value(i): (None, bucket) for i, bucket in zip(gone, buckets, strict=True)}
+        return sources, _moment(reply)
+
+    def between(self, cursor: Document | None, last: Document | None) -> Document:
+        """The query for all documents behind `cursor`, up to `last`."""
+        part = self._part(cursor, last)
+        if self._filter is None:
+            return part
+        return {"$and": [part, dict(self._filter)]} if part else dict(self._filter)
+
+    def _part(self, cursor: Document | None, last: Document | None) -> Document:
+        """The same whether they match the filter or not."""
+        parts: list[Document] = []
+        if bounds := behind(cursor, last):
+            parts.append(bounds)
+        if not self._partition.is_whole:
+            parts.append({"$expr": self._partition.holds("$_id")})
+        return {"$and": parts} if len(parts) > 1 else parts[0] if parts else {}
+
+    def own(self, ids: list[Any]) -> list[bool]:
+        """Which of these `_id` belong to the partition, whether there is a document or not."""
+        if self._partition.is_whole or not ids:
+            return [True] * len(ids)
+        return self._of_ids(ids, self._partition.holds("$$this"))
+
+    def _of_ids(self, ids: list[Any], said: Document) -> list[Any]:
+        """What MongoDB says of each of these `_id`."""
+        # `$facet` gives one document from none. `$documents` would be plainer, and needs rights on the whole database.
+        command: Document = {
+            "aggregate": self._collection,
+            "pipeline": [
+                {"$match": {"$expr": False}},
+                {"$facet": {"none": [{"$limit": 1}]}},
+                {"$project": {"said": {"$map": {"input": {"$literal": ids}, "in": said}}}},
+            ],
+            "cursor": {},
+        }
+        with translated():
+            reply = self._command(command)
+        found = [one for document in documents_in(reply) for one in document["said"]]
+        if len(found) != len(ids):
+            raise TransientError("mongo", "MongoDB did not hash every id; trying again")
+        return found
+
+    def _run(self, command: Document, after: Moment) -> RawBSONDocument:
+        # Snapshot: one moment, majority-committed, and the reply says which. Not before `after`: causal.
+        command["readConcern"] = {"level": "snapshot"}
+        if after > ZERO:
+            command["readConcern"]["afterClusterTime"] = timestamp(after)
+        with translated():
+            return self._command(command, read_preference=self.read_preference)
+
+    def _command(self, command: Document, **options: Any) -> RawBSONDocument:
+        database: Any = self._store.client[self._database]
+        try:
+            found: RawBSONDocument = database.command({**command}, codec_options=RAW_CODEC, **options)
+        except InvalidDocument:  # an `_id` that the driver cannot write
+            found = database.command(raw_command(command), codec_options=RAW_CODEC, **options)
+        return found
+
+    def _kill(self, cursor: int) -> None:
+        with translated():
+            self._store.client[self._database].command({"killCursors": self._collection, "cursors": [cursor]})
+
+
+def _moment(reply: RawBSONDocument) -> Moment:
+    """When the read happened. A collection that does not exist has no snapshot: then the time of the answer."""
+    return moment(reply["cursor"].get("atClusterTime", reply["operationTime"]))

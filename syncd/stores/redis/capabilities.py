@@ -1,0 +1,104 @@
+"""What a Redis can do, as detected, and what a contract asks for beyond that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from redis import Redis
+from redis import exceptions as driver
+
+from syncd.contract.model.contract import Contract
+from syncd.errors import CapabilityError
+from syncd.plan.types import TYPES
+
+_SEARCH = "search"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What one server can do, as detected."""
+
+    flavour: str
+    """`redis` or `valkey`."""
+    version: tuple[int, ...]
+    modules: frozenset[str] = frozenset()
+    """What it has beyond Redis itself, of what syncd can make use of: `json`, `search`."""
+    cluster: bool = False
+    persistence: bool = True
+    maxmemory_policy: str = "unknown"
+
+    @property
+    def search(self) -> bool:
+        """Whether it can have search indexes."""
+        return _SEARCH in self.modules
+
+    def __str__(self) -> str:
+        extras = sorted(self.modules) + ["cluster"] * self.cluster
+        return f"{self.flavour} {'.'.join(map(str, self.version))} ({', '.join(extras) or 'no modules'})"
+
+
+def detect(client: Redis) -> Capabilities:
+    """Ask the server what it is and what it can do."""
+    info: dict[str, Any] = client.info()
+    flavour = "valkey" if "valkey_version" in info or info.get("server_name") == "valkey" else "redis"
+    version = str(info.get(f"{flavour}_version", info.get("redis_version", "0")))
+    commands = {need.command: need.name for one in TYPES.values() if (need := one.need)} | {
+        "FT.CREATE": _SEARCH
+    }
+    known: Any = client.execute_command("COMMAND INFO", *commands)
+    return Capabilities(
+        flavour=flavour,
+        version=tuple(int(part) for part in re.findall(r"\d+", version)[:3]),
+        modules=frozenset(
+            name for at, (command, name) in enumerate(commands.items()) if _known(known, at, command)
+        ),
+        cluster=bool(info.get("cluster_enabled")),
+        persistence=bool(info.get("aof_enabled")) or _saves(client),
+        maxmemory_policy=str(info.get("maxmemory_policy", "unknown")),
+    )
+
+
+def _known(known: Any, index: int, command: str) -> bool:
+    if isinstance(known, dict):  # some versions of the driver turn the reply into a map by name
+        return command.lower() in {str(name).lower() for name in known}
+    return bool(len(known) > index and known[index])
+
+
+def _saves(client: Redis) -> bool:
+    """Whether snapshots to disk are on; a service that hides CONFIG keeps its data by its own means."""
+    try:
+        return bool(client.config_get("save").get("save"))
+    except driver.ResponseError:
+        return True
+
+
+class Lack(NamedTuple):
+    """Something that a projection needs and the server has not. `key` is the contract key that asks for it."""
+
+    projection: int
+    key: str
+    what: str
+    remedy: str
+
+
+def lacks(contract: Contract, server: Capabilities) -> Iterator[Lack]:
+    """Everything in the contract that this server cannot hold."""
+    for at, projection in enumerate(contract.redis):
+        where = f"contract {contract.name}, projection {projection.projection}"
+        need = TYPES[projection.type].need
+        if need is not None and need.name not in server.modules:
+            what = f"{where}: `type: {projection.type}` needs {need.what}, which {server} lacks"
+            yield Lack(at, "type", what, need.remedy)
+        if projection.index is not None and not server.search:
+            what = f"{where}: its index needs the search module, which {server} lacks"
+            yield Lack(at, "index", what, "use Redis 8, Redis Stack, or leave the index out")
+
+
+def require(contract: Contract, server: Capabilities) -> None:
+    """Raise CapabilityError where this server cannot hold what the contract asks for."""
+    missing = [f"{lack.what}; {lack.remedy}" for lack in lacks(contract, server)]
+    if missing:
+        raise CapabilityError("redis", ". ".join(missing))

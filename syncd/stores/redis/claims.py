@@ -1,0 +1,110 @@
+"""The record of all contracts of a Redis: who claims which key templates and index names, and which contracts left.
+
+Read here, written by `lua/claims.lua` in the same step as a lease is taken or a key is removed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from syncd.contract.model.template import KeyTemplate
+from syncd.plan.claims import KEY, Claims
+from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.store import RedisStore, translated
+
+CLAIMS, CONTRACTS = "syncd:claims", "syncd:contracts"
+_COUNTERS = (b"version", b"draws")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a contract asks for with its lease."""
+
+    seen: str
+    """Version of the record that this comes from; another one has to be read again."""
+    taken: list[str]
+    """Claims of other contracts that stand in the way."""
+    dropped: list[str]
+    """Claims that the contract has and no longer needs."""
+
+    def encoded(self, claims: Claims, draw: int, *, force: bool) -> str:
+        """For `syncd_lease`."""
+        said = {"seen": self.seen, "taken": self.taken, "dropped": self.dropped, "draw": draw, "force": force}
+        return json.dumps(said | claims.encoded())
+
+
+def read_claims(store: RedisStore) -> tuple[str, dict[str, dict[str, Any]]]:
+    """Version of the record, and each claim by its name."""
+    with translated():
+        raw: Any = store.client.hgetall(CLAIMS)
+    claims = {name.decode(): json.loads(said) for name, said in raw.items() if name not in _COUNTERS}
+    return raw.get(b"version", b"0").decode(), claims
+
+
+def new_claims(store: RedisStore, names: list[str]) -> list[str]:
+    """Those of these claims that no contract had before, and of which nobody has looked yet whose the keys are."""
+    with translated():
+        said: Any = store.client.hmget(CLAIMS, names)
+    return [name for name, text in zip(names, said, strict=True) if text and json.loads(text).get("new")]
+
+
+def foreign_among(store: RedisStore, control: ControlKeys, keys: list[str]) -> set[str]:
+    """Which of these keys are an application's, for they were there before the contract."""
+    if not keys:
+        return set()
+    with translated():
+        said: Any = store.client.smismember(control.foreign, keys)
+    return {key for key, is_one in zip(keys, said, strict=True) if is_one}
+
+
+def count_foreign(store: RedisStore, keys: ControlKeys) -> int:
+    """Keys under the templates of a contract that it leaves alone, for they were there before it."""
+    with translated():
+        count: Any = store.client.scard(keys.foreign)
+    return int(count)
+
+
+def wish_of(store: RedisStore, contract: str, claims: Claims) -> Wish:
+    """What the claims of a contract change in the record as it is now."""
+    version, present = read_claims(store)
+    wanted = {claim.name for claim in claims.claims}
+    return Wish(
+        seen=version,
+        taken=[
+            name for name, said in present.items() if said["contract"] != contract and _meets(claims, name)
+        ],
+        dropped=[
+            name
+            for name, said in present.items()
+            if said["contract"] == contract and name not in wanted and not said.get("free")
+        ],
+    )
+
+
+def _meets(claims: Claims, name: str) -> bool:
+    return any(claim.meets(name) for claim in claims.claims)
+
+
+def claimed_by_others(store: RedisStore, contract: str) -> list[KeyTemplate]:
+    """The key templates that other contracts have."""
+    _, claims = read_claims(store)
+    return [
+        KeyTemplate.recorded(name.removeprefix(KEY))
+        for name, said in claims.items()
+        if name.startswith(KEY) and said["contract"] != contract and not said.get("free")
+    ]
+
+
+def read_left(store: RedisStore) -> Mapping[str, float]:
+    """Contracts that are no longer part of any set, with the epoch seconds at which that was seen."""
+    return {name: record["left"] for name, record in read_contracts(store).items() if "left" in record}
+
+
+def read_contracts(store: RedisStore) -> Mapping[str, Mapping[str, Any]]:
+    """What is recorded of each contract that runs, or ran, on this Redis."""
+    with translated():
+        raw: Any = store.client.hgetall(CONTRACTS)
+    return {name.decode(): json.loads(text) for name, text in raw.items() if not name.startswith(b"set ")}

@@ -1,0 +1,199 @@
+"""Dead letters: changes that could not be applied, in a Redis stream a contract. None goes by itself; of one document
+and projection only the newest is there."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from redis.exceptions import RedisError
+
+from syncd.stores.redis.position import ControlKeys, Fields
+from syncd.stores.redis.store import RedisStore, translate, translated
+from syncd.telemetry.letters import field_of
+
+PAGE = 500
+
+
+class Reason(Protocol):
+    """Why something is parked: see ProjectionError."""
+
+    @property
+    def reason(self) -> str:
+        """A word of DEAD_REASONS."""
+
+    @property
+    def detail(self) -> str:
+        """The field and what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One parked change. `id` is the document's `_id` as it stands in keys, `at` epoch milliseconds."""
+
+    entry: str
+    projection: str
+    key: str
+    id: str
+    reason: str
+    detail: str
+    at: int
+    version: str
+    change: str
+
+    @property
+    def field(self) -> str:
+        """The field that `detail` names; empty where it names none."""
+        return field_of(self.detail)
+
+
+def new_letter(
+    contract: str,
+    version: str,
+    *,
+    projection: str,
+    key: str,
+    ident: str,
+    why: Reason,
+    change: Mapping[str, Any],
+) -> list[str]:
+    """Fields and values of a letter, as the functions of syncd take one. `change` is dumped, and holds no values of the
+    document."""
+    return [
+        "contract", contract,
+        "version", version,
+        "projection", projection,
+        "key", key,
+        "id", ident,
+        "reason", why.reason,
+        "detail", why.detail,
+        "at", str(round(time.time() * 1000)),
+        "change", json.dumps(change),
+    ]  # fmt: skip
+
+
+def find_letters(store: RedisStore, contract: str, entries: Sequence[str]) -> list[DeadLetter]:
+    """Those of these entries that wait."""
+    found: list[DeadLetter] = []
+    for start in range(0, len(entries), PAGE):
+        pipe = store.client.pipeline(transaction=False)
+        for entry in entries[start : start + PAGE]:
+            pipe.xrange(ControlKeys(contract).dead, min=entry, max=entry)
+        with translated():
+            replies: list[Any] = pipe.execute(raise_on_error=False)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                if "stream ID" in str(reply):  # not the name of any entry
+                    continue
+                raise translate(reply) if isinstance(reply, RedisError) else reply
+            found += [_decode(entry.decode(), _texts(raw)) for entry, raw in reply]
+    return found
+
+
+def still_parked(store: RedisStore, contract: str, letters: Sequence[DeadLetter]) -> int:
+    """Of how many of these letters the document still has one, whatever its entry is by now."""
+    count = 0
+    for start in range(0, len(letters), PAGE):
+        names = [f"{letter.projection} {letter.id}" for letter in letters[start : start + PAGE]]
+        with translated():
+            entries: Any = store.client.hmget(ControlKeys(contract).letters, names)
+        count += sum(entry is not None for entry in entries)
+    return count
+
+
+def is_merging(store: RedisStore, contract: str, letters: Sequence[DeadLetter]) -> bool | None:
+    """Of a contract that goes both ways, whether the keys of these letters have yet to be merged; None of any other."""
+    keys = ControlKeys(contract)
+    with translated():
+        if not store.client.hexists(keys.position, Fields.MERGED):
+            return None
+        marks: Any = store.client.execute_command("ZMSCORE", keys.marks, *(one.key for one in letters))
+    return any(mark is not None for mark in marks)
+
+
+def room_for(store: RedisStore, contract: str, names: Sequence[str], keep: int) -> list[int]:
+    """Where a contract keeps only so many letters: which of these ("projection id") have room, by their place. They are
+    new ones, each once; the others take the place of letters that wait."""
+    with translated():
+        waiting: Any = store.client.hmget(ControlKeys(contract).letters, list(names)) if names else []
+    first = {name: at for at, name in reversed(list(enumerate(names))) if waiting[at] is None}
+    return sorted(first.values())[: max(0, keep - count_dead_letters(store, contract))]
+
+
+def dead_letters(store: RedisStore, contract: str) -> Iterator[DeadLetter]:
+    """All dead letters of a contract, oldest first."""
+    start = "-"
+    while True:
+        with translated():
+            page: Any = store.client.xrange(ControlKeys(contract).dead, min=start, count=PAGE)
+        for entry, raw in page:
+            yield _decode(entry.decode(), _texts(raw))
+        if len(page) < PAGE:
+            return
+        start = f"({page[-1][0].decode()}"
+
+
+def _texts(raw: dict[bytes, bytes]) -> dict[str, str]:
+    return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in raw.items()}
+
+
+def _decode(entry: str, said: dict[str, str]) -> DeadLetter:
+    return DeadLetter(
+        entry=entry,
+        projection=said.get("projection", ""),
+        key=said.get("key", ""),
+        id=said.get("id", ""),
+        reason=said.get("reason", ""),
+        detail=said.get("detail", ""),
+        at=int(said.get("at", 0)),
+        version=said.get("version", ""),
+        change=said.get("change", "{}"),
+    )
+
+
+def drop_dead_letters(store: RedisStore, contract: str, entries: list[str]) -> int:
+    """Remove dead letters by entry; how many there were."""
+    keys, count = ControlKeys(contract), 0
+    with translated():
+        store.functions.prepare(store.client)
+    for start in range(0, len(entries), PAGE):
+        reply = store.call("syncd_drop", [keys.dead, keys.letters], entries[start : start + PAGE])
+        count += int(reply[1])
+    return count
+
+
+def request_replay(store: RedisStore, contract: str, entries: list[str]) -> None:
+    """Ask the lane to read these documents again; it answers by removing the dead letters."""
+    with translated():
+        store.client.rpush(ControlKeys(contract).replay, *entries)
+
+
+def requested_replays(store: RedisStore, contract: str, most: int, start: int = 0) -> dict[str, str]:
+    """Entries that wait to be tried again, with the ident of each document; "" where the letter is gone.
+
+    Those from `start` on, `most` of them.
+    """
+    keys = ControlKeys(contract)
+    with translated():
+        entries: Any = store.client.lrange(keys.replay, start, start + most - 1)
+        letters: dict[str, str] = {}
+        for entry in entries:
+            found: Any = store.client.xrange(keys.dead, min=entry, max=entry)
+            letters[entry.decode()] = found[0][1][b"id"].decode() if found else ""
+    return letters
+
+
+def replays_done(store: RedisStore, contract: str, entries: list[str]) -> None:
+    """Take answered requests off the list."""
+    with translated():
+        for entry in entries:
+            store.client.lrem(ControlKeys(contract).replay, 0, entry)
+
+
+def count_dead_letters(store: RedisStore, contract: str) -> int:
+    """How many wait."""
+    with translated():
+        return int(store.client.xlen(ControlKeys(contract).dead))

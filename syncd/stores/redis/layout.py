@@ -1,0 +1,58 @@
+"""Into how many partitions a contract is split at present, and how far each of them is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from syncd.plan.partition import Partition
+from syncd.stores.redis.claims import CONTRACTS
+from syncd.stores.redis.position import SNAPSHOT, ControlKeys, Fields, read_fields
+from syncd.stores.redis.store import RedisStore, translated
+
+
+def partitions_of(store: RedisStore, contract: str) -> list[ControlKeys]:
+    """All partitions of the present layout; one, the whole, where the contract was never split."""
+    with translated():
+        now: Any = store.client.hget(ControlKeys(contract).layout, "now")
+    count = int(now.partition(b":")[0]) if now else 1
+    return [ControlKeys(contract, Partition(number, count)) for number in range(1, count + 1)]
+
+
+def is_known(store: RedisStore, contract: str) -> bool:
+    """Whether a contract of this name has ever run on this Redis."""
+    keys = ControlKeys(contract)
+    with translated():
+        ran = store.client.exists(keys.layout, keys.position)
+        return bool(ran or store.client.hexists(CONTRACTS, contract))
+
+
+def others_have_copied(store: RedisStore, keys: ControlKeys, fingerprint: str) -> bool:
+    """Whether every other partition has copied its documents under the same contract."""
+    for number in range(1, keys.partition.count + 1):
+        if number == keys.partition.number:
+            continue
+        other = ControlKeys(keys.contract, Partition(number, keys.partition.count))
+        token, phase, theirs = read_fields(store, other, Fields.TOKEN, Fields.PHASE, Fields.FINGERPRINT)
+        if not token or phase == SNAPSHOT or theirs != fingerprint:
+            return False
+    return True
+
+
+def survey(store: RedisStore, contract: str) -> list[dict[str, Any]]:
+    """Each partition for people: who holds its lease, and how far it is."""
+    found = []
+    for keys in partitions_of(store, contract):
+        with translated():
+            lease: Any = store.client.get(keys.lease)
+        names = Fields.TOKEN, Fields.PHASE, Fields.COPIED, Fields.TIME
+        token, phase, copied, time = read_fields(store, keys, *names)
+        found.append(
+            {
+                "partition": str(keys.partition),
+                "holder": lease.decode().rpartition(":")[0] if lease else "",
+                "phase": phase if token else "",
+                "copied": int(copied or 0),
+                "position": time,
+            }
+        )
+    return found

@@ -1,0 +1,279 @@
+"""The right to write for one lane: a lease with an epoch in the target Redis."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from syncd import telemetry
+from syncd.errors import FatalError, FencedError
+from syncd.plan.claims import Claims
+from syncd.stores.redis.claims import wish_of
+from syncd.stores.redis.functions import require_protocol
+from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.store import RedisStore
+
+
+def _kernel() -> str:
+    """Names this boot of this machine and this process namespace: only within one can a process id be looked up."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = Path("/proc/self/ns/pid").readlink().name.strip("pid:[]")
+    except OSError:
+        return secrets.token_hex(8)
+    return f"{boot}.{namespace}"
+
+
+def new_owner() -> str:
+    """A name for this process that no other one ever has."""
+    return f"{socket.gethostname()}/{_kernel()}/{os.getpid()}/{secrets.token_hex(4)}"
+
+
+def is_dead(lease: str) -> bool:
+    """Whether the holder is known to be gone: a process of this kernel that no longer runs.
+
+    Then its lease need not run out first, and a daemon that was killed goes on at once when it is started again.
+    """
+    owner, _, _ = lease.rpartition(":")
+    parts = owner.rsplit("/", 3)
+    if len(parts) != 4 or parts[1] != _kernel() or not parts[2].isdigit():
+        return False
+    process = int(parts[2])
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)  # signal 0 only asks; /proc may hide the processes of others
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+OLDER_WAITS = 4
+"""Times the lease: so long a daemon with older contract files leaves a lease alone that one with newer files lost."""
+_CLAIMING = threading.Lock()
+"""Lanes of one process ask one after the other, or each would have to read the claims again for all before it."""
+SILENT_S = 300.0
+"""A lane gives a sign of life before and after whatever it asks of a store, and no store is waited for as long as
+this. One that gives none hangs, and its lease is not held for it any more."""
+
+
+class Lease:
+    """The right to write for one lane. The functions check it in every call (see lua/).
+
+    Between `acquire` and `rest` or `release` it is renewed by a `Renewer`, whatever its lane waits for. Where it is
+    lost meanwhile, the next sign of life of the lane raises that.
+    """
+
+    def __init__(
+        self,
+        store: RedisStore,
+        keys: ControlKeys,
+        owner: str,
+        ttl_s: float,
+        claims: Claims,
+        renewer: Renewer | None = None,
+    ) -> None:
+        """Without a renewer it runs out."""
+        self._store, self._keys, self._owner, self._claims = store, keys, owner, claims
+        self._renewer = renewer
+        self.keys = keys
+        self.ttl_ms = round(ttl_s * 1000)
+        self.value = ""
+        self._signs: dict[threading.Thread, float] = {}
+        self._lost: FencedError | FatalError | None = None
+        self._draw = 0
+        """How new the contract is, see lua/claims.lua; 0 until Redis has said it."""
+        self._waits_since: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Contract and partition."""
+        return str(self._keys)
+
+    @property
+    def contract(self) -> str:
+        """Whose it is."""
+        return self._keys.contract
+
+    def acquire(self) -> int:
+        """Take the lease with a new epoch, and what the contract claims. Returns how many partitions it had before.
+
+        Raises FencedError while another daemon holds it, or a lease of another layout, or one of a contract that has
+        the same keys; and while a daemon with newer contract files may come back.
+        """
+        dead: list[str] = []
+        while True:
+            reply = self._ask(dead)
+            word, holder, self._draw = reply[0], reply[1].decode(), int(reply[2])
+            if word == b"held":
+                self._waits_since = None
+                self._held(holder)
+                self._tell_taken([part.decode() for part in reply[4:]])
+                return int(reply[3])
+            if word == b"again":
+                continue
+            if holder not in dead and is_dead(holder):
+                dead.append(holder)
+                continue
+            if word != b"newer" and not (word == b"claimed" and not holder):
+                self._waits_since = None
+            elif self._waits_since is None:
+                self._waits_since = time.monotonic()
+            other = reply[4].decode() if word == b"claimed" else ""
+            raise FencedError(self._why_not(word, holder, reply), holder, other)
+
+    def _ask(self, dead: list[str]) -> list[bytes]:
+        part, ttl_s = self._keys.partition, self.ttl_ms / 1000
+        waited = time.monotonic() - self._waits_since if self._waits_since is not None else 0.0
+        with _CLAIMING:
+            wish = wish_of(self._store, self._keys.contract, self._claims)
+            said = wish.encoded(self._claims, self._draw, force=waited > OLDER_WAITS * ttl_s)
+            args = [self._owner, self.ttl_ms, part.number, part.count, said, *dead]
+            return self._call("syncd_lease", args)
+
+    def _tell_taken(self, taken: list[str]) -> None:
+        for name, contract in zip(taken[::2], taken[1::2], strict=True):
+            telemetry.claim_handed_over(self._keys.contract, name, contract)
+
+    def _why_not(self, word: bytes, holder: str, reply: list[bytes]) -> str:
+        name = self._keys.contract
+        if word == b"layout":
+            return (
+                f"{holder} works on {name} in {reply[3].decode()} partition(s), not in "
+                f"{self._keys.partition.count}; standing by until all daemons of the other kind have stopped"
+            )
+        then = f"this one takes over when that has not come back for {OLDER_WAITS * self.ttl_ms // 1000} s"
+        if word == b"newer":
+            return (
+                f"a daemon with a newer version of contract {name} waits, or worked last and was not stopped in "
+                f"order; {then}"
+            )
+        if word == b"claimed":
+            what, other = reply[3].decode(), reply[4].decode()
+            if holder:
+                return f"`{what}` belongs to contract {other}, on which {holder} works; standing by until it lets go"
+            return (
+                f"`{what}` was taken over by contract {other} of a daemon with newer files, which was not stopped in "
+                f"order; {then}"
+            )
+        return f"{holder} holds the lease of {self._keys}; standing by"
+
+    def _held(self, value: str) -> None:
+        self.value, self._lost, self._signs = value, None, {}
+        self.hold()
+        if self._renewer is not None:
+            self._renewer.add(self)
+
+    def hold(self) -> None:
+        """A sign of life of a thread of the lane, which gives one again and again from now on. Raises FencedError where
+        the lease was lost meanwhile."""
+        self._signs[threading.current_thread()] = time.monotonic()
+        if self._lost is not None:
+            raise self._lost
+
+    def touch(self) -> None:
+        """The same of whichever thread calls a function: only of one that `hold` has made known it means anything."""
+        if (thread := threading.current_thread()) in self._signs:
+            self._signs[thread] = time.monotonic()
+
+    def silence(self) -> float:
+        """Seconds since the last sign of life of the thread that has given none for longest."""
+        # A thread that ends has told its lane why, unless it is the lane's own: then none is left.
+        alive = [since for thread, since in self._signs.copy().items() if thread.is_alive()]
+        return time.monotonic() - min(alive) if alive else float("inf")
+
+    def renewal(self) -> list[Any]:
+        """The command that renews it."""
+        keys = [self._keys.lease, self._keys.position]
+        return self._store.functions.command("syncd_renew", keys, [self.value, self.ttl_ms])
+
+    def confirm(self) -> None:
+        """Ask Redis whether it is still held, after a wait. Raises FencedError where it is not."""
+        self.check(self._call("syncd_renew", [self.value, self.ttl_ms]))
+
+    def renewed(self, value: str, reply: list[bytes]) -> bool:
+        """Take the answer to the command made while the lease had this value. False where the lease is lost."""
+        if reply[0] == b"ok" or value != self.value:
+            return True
+        try:
+            self.check(reply)
+        except (FencedError, FatalError) as error:
+            self.lose(error)
+        return False
+
+    def lose(self, error: FencedError | FatalError) -> None:
+        """The lane is to hear of it."""
+        self._lost = error
+
+    def rest(self) -> None:
+        """Hold it no longer: it runs out, unless it is taken again before."""
+        if self._renewer is not None:
+            self._renewer.remove(self)
+
+    def forget_position(self, then: str) -> None:
+        """Give up the position. `then` is what the next start does: `sweep`, `keep` or `pause` (see Position.next)."""
+        self.check(self._call("syncd_forget", [self.value, then]))
+
+    def note_foreign(self, template: str, word: str, keys: Sequence[bytes] = ()) -> str:
+        """Keys of a template that were there before any contract had it, see `lua/claims.lua`. Returns its word."""
+        reply = self.check(self._call("syncd_foreign", [self.value, self.ttl_ms, template, word, *keys]))
+        return str(reply[0].decode())
+
+    def release(self) -> None:
+        """Give the lease back, so that a standby need not wait for it to run out."""
+        self.rest()
+        self._call("syncd_release", [self.value])
+
+    def call(self, name: str, keys: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+        """Call a function that checks the lease first. `keys` and `args` are those behind the lease, the position and
+        the lease's value. Raises FencedError where the lease is lost; nothing was done then."""
+        self.touch()
+        named = [self._keys.lease, self._keys.position, *keys]
+        return self.check(self._store.call(name, named, [self.value, *args]))
+
+    def check(self, reply: list[Any]) -> list[Any]:
+        """The reply of a function that checks the lease. Raises FencedError, and FatalError as `RedisStore.call`."""
+        if require_protocol(reply)[0] == b"fenced":
+            raise _fenced(self.name, reply)
+        return reply
+
+    def _call(self, name: str, args: list[Any]) -> list[bytes]:
+        self.touch()
+        try:
+            return self._store.call(name, [self._keys.lease, self._keys.position], args)
+        except FatalError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            where = f"{self._keys.lease} or {self._keys.position}"
+            raise FatalError(
+                "redis", f"{where} holds another Redis type; delete that key for a new snapshot"
+            ) from error
+
+
+class Renewer(Protocol):
+    """Renews leases while they are held."""
+
+    def add(self, lease: Lease) -> None:
+        """From now on."""
+
+    def remove(self, lease: Lease) -> None:
+        """Not any more."""
+
+
+def _fenced(contract: str, reply: list[bytes]) -> FencedError:
+    word, holder = reply[1].decode(), reply[2].decode()
+    if word == "held":
+        return FencedError(f"{holder} took the lease of {contract}; nothing was written", holder)
+    return FencedError(
+        f"the {word} of {contract} is gone from Redis, and nobody else works (it ran out, or was flushed, deleted "
+        "or evicted); nothing was written, the lane takes up the lease again",
+        "",
+    )

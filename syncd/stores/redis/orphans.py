@@ -1,0 +1,180 @@
+"""What contracts left behind in Redis: keys that no contract has any more, and records. Finds and removes it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from syncd.contract.model.template import KeyTemplate
+from syncd.errors import FencedError
+from syncd.plan.claims import KEY, MONGO
+from syncd.plan.keys.templates import parse_key
+from syncd.plan.to_redis.change import Retired
+from syncd.stores.redis.claims import read_claims, read_contracts, read_left
+from syncd.stores.redis.dead_letters import count_dead_letters
+from syncd.stores.redis.layout import partitions_of
+from syncd.stores.redis.position import ControlKeys, Fields, read_fields
+from syncd.stores.redis.scan import SCAN_COUNT, KeyScan
+from syncd.stores.redis.search import Search
+from syncd.stores.redis.store import RedisStore, translated
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A contract that left, or one that goes another way now and left the keys of before."""
+
+    contract: str
+    left: float | None
+    """Epoch seconds at which a daemon saw that it is gone; None where it is only turned round."""
+    kind: str
+    """See plan/claims; empty where it never ran."""
+    shapes: tuple[Retired, ...]
+    """Whose keys may still be there. Of a contract to MongoDB none: its keys are the application's."""
+    outbox: int
+    """Changes that did not reach MongoDB."""
+    dead_letters: int
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the contract as a whole is gone."""
+        return self.left is not None
+
+
+def find_orphans(store: RedisStore) -> list[Orphan]:
+    """All of this Redis, by name."""
+    left = read_left(store)
+    found = [_orphan(store, name, left.get(name)) for name in sorted(read_contracts(store))]
+    return [orphan for orphan in found if orphan.has_left or orphan.shapes]
+
+
+def find_orphan(store: RedisStore, contract: str) -> Orphan:
+    """One contract, whether it left or not."""
+    return _orphan(store, contract, read_left(store).get(contract))
+
+
+def _orphan(store: RedisStore, contract: str, left: float | None) -> Orphan:
+    keys = ControlKeys(contract)
+    shapes: dict[tuple[str, str], Retired] = {}
+    kinds = set()
+    for part in partitions_of(store, contract):
+        kind, owned, turned = read_fields(store, part, Fields.KIND, Fields.OWNED, Fields.ORPHANED)
+        kind = kind or (MONGO if owned else "")
+        kinds.add(kind)
+        entries = json.loads(turned or "[]")
+        if left is not None and kind == MONGO:
+            entries += json.loads(owned or "[]")
+        for name, template, redis_type in entries:
+            shapes[name, template] = Retired(name, redis_type, KeyTemplate.recorded(template))
+    with translated():
+        outbox: Any = store.client.xlen(keys.outbox)
+    dead = count_dead_letters(store, contract)
+    return Orphan(contract, left, "/".join(sorted(kinds - {""})), tuple(shapes.values()), outbox, dead)
+
+
+def keys_of(store: RedisStore, contract: str, shape: Retired) -> Iterator[list[str]]:
+    """The keys of a shape, page by page, but for those of a contract that is there."""
+    scan = KeyScan(store, ControlKeys(contract))
+    _, claims = read_claims(store)
+    present = [
+        _key_of(KeyTemplate.recorded(name.removeprefix(KEY)), said["kind"])
+        for name, said in claims.items()
+        # Keys of a contract to MongoDB are an application's, also where it left. Of the others the map says which keys
+        # are theirs; the function that removes looks there.
+        if name.startswith(KEY) and (said["kind"] != MONGO or (said["by_id"] and not said.get("free")))
+    ]
+    for page in _pages(scan, shape):
+        keys = [key for key in page if not any(is_key(key) for is_key in present)]
+        if keys:
+            yield [key.decode(errors="surrogateescape") for key in keys]
+
+
+def _key_of(template: KeyTemplate, kind: str) -> Callable[[bytes], bool]:
+    """Whether a key is one of a template. Of an application's keys also those that syncd cannot read stay."""
+    return template.fits if kind != MONGO else lambda key: parse_key(template, key) is not None
+
+
+def _pages(scan: KeyScan, shape: Retired) -> Iterator[Sequence[bytes]]:
+    if shape.by_id:
+        for keys in scan.keys(shape):
+            yield [key for key in keys if parse_key(shape.template, key) is not None]
+    else:
+        for entries in scan.maps(shape):
+            yield list(entries.values())
+
+
+def count_keys(store: RedisStore, orphan: Orphan, shape: Retired, longest_s: float) -> tuple[int, bool]:
+    """How many keys of a shape are there that `remove_keys` would take, and whether those are all: it ends after a
+    while."""
+    count, end = 0, time.monotonic() + longest_s
+    control, kind = ControlKeys(orphan.contract), shape.redis_type
+    for keys in keys_of(store, orphan.contract, shape):
+        raw = [key.encode(errors="surrogateescape") for key in keys]
+        with translated(), store.client.pipeline(transaction=False) as pipe:
+            pipe.smismember(control.foreign, raw)
+            for key in raw:
+                pipe.type(key)
+            theirs, *kinds = pipe.execute()
+        count += sum(found == kind.encode() and not one for found, one in zip(kinds, theirs, strict=True))
+        if time.monotonic() > end:
+            return count, False
+    return count, True
+
+
+def remove_keys(store: RedisStore, orphan: Orphan, shape: Retired) -> int:
+    """Remove the keys of a shape; how many there were. Raises FencedError where a daemon works on the contract."""
+    count = 0
+    for keys in keys_of(store, orphan.contract, shape):
+        args = [orphan.contract, shape.redis_type, "" if orphan.has_left else "turned"]
+        raw = [key.encode(errors="surrogateescape") for key in keys]
+        count += int(_called(store, orphan.contract, "syncd_remove_keys", raw, args)[1])
+    return count
+
+
+def remove_indexes(store: RedisStore, contract: str) -> list[str]:
+    """Drop the search indexes of a contract, without their keys. Returns their names. One that somebody made under the
+    name of ours since then stays."""
+    with translated():
+        raw: Any = store.client.hgetall(ControlKeys(contract).indexes)
+    said = [json.loads(text) for text in raw.values()]
+    search = Search(store)
+    present = search.names() if said else set()
+    dropped = []
+    for name, shape in sorted({(one["name"], one.get("shape", "")) for one in said}):
+        seen = search.look(name) if name in present else None
+        if seen is not None and shape in ("", seen.shape):
+            search.drop(name)
+            dropped.append(name)
+    return dropped
+
+
+def remove_records(store: RedisStore, contract: str) -> int:
+    """Remove all that syncd keeps of a contract; how many keys that were."""
+    records: list[bytes] = []
+    with translated():
+        records.extend(store.client.scan_iter(match=f"syncd:{{{contract}}}:*", count=SCAN_COUNT))
+    for start in range(0, len(records) or 1, SCAN_COUNT):
+        is_last = "1" if start + SCAN_COUNT >= len(records) else ""
+        page = records[start : start + SCAN_COUNT]
+        _called(store, contract, "syncd_remove_records", page, [contract, is_last])
+    return len(records)
+
+
+def forget_turned(store: RedisStore, contract: str) -> None:
+    """The keys that a contract had before it went another way are gone."""
+    for part in partitions_of(store, contract):
+        with translated():
+            store.client.hdel(part.position, Fields.ORPHANED)
+
+
+def _called(store: RedisStore, contract: str, name: str, keys: list[bytes], args: list[str]) -> list[Any]:
+    reply = store.call(name, keys, args)
+    if reply[0] == b"held":
+        holder = reply[1].decode()
+        why = (
+            f"{holder} works on contract {contract}" if holder else f"contract {contract} came back meanwhile"
+        )
+        raise FencedError(f"{why}; remove its file, or stop that daemon, first", holder)
+    return reply

@@ -1,0 +1,74 @@
+"""Finds keys in Redis by what a contract writes: by their template, or by the map from `_id` to key. Only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from syncd.contract.model.template import KeyTemplate
+from syncd.plan.keys.templates import decode_key_value, encode_key_value, parse_key, scan_pattern
+from syncd.plan.to_redis.change import Drop, Retired
+from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.store import RedisStore, translated
+
+SCAN_COUNT = 1000
+
+Candidate: TypeAlias = tuple[Drop, Any]
+"""What would remove a key, and the `_id` of the document that the key says it belongs to."""
+
+
+class KeyScan:
+    """Pages of what is there; a key that comes or goes meanwhile may be in or not, as SCAN has it."""
+
+    def __init__(self, store: RedisStore, control: ControlKeys) -> None:
+        self._store, self._control = store, control
+
+    def candidates(self, shape: Retired) -> Iterator[list[Candidate]]:
+        """Every key of a shape with its document."""
+        return self.by_id(shape) if shape.by_id else self.by_map(shape)
+
+    def by_id(self, shape: Retired) -> Iterator[list[Candidate]]:
+        """Where a key tells its `_id`."""
+        for keys in self.keys(shape):
+            candidates = []
+            for key in keys:
+                values = parse_key(shape.template, key)
+                if values is not None:
+                    ident = encode_key_value(values["_id"])
+                    candidates.append((Drop(shape, ident, key.decode()), values["_id"]))
+            if candidates:
+                yield candidates
+
+    def by_map(self, shape: Retired) -> Iterator[list[Candidate]]:
+        """Where the map tells which document has a key."""
+        for entries in self.maps(shape):
+            idents = [ident.decode() for ident in entries]
+            yield [(Drop(shape, ident, None), decode_key_value(ident)) for ident in idents]
+
+    def keys(self, shape: Retired) -> Iterator[list[bytes]]:
+        """Every key that looks like one of the template."""
+        pattern = scan_pattern(shape.template)
+        return self._pages(lambda cursor: self._store.client.scan(cursor, match=pattern, count=SCAN_COUNT))
+
+    def foreign(self, template: KeyTemplate) -> Iterator[list[bytes]]:
+        """Those of an application's keys, see `to_redis/copy/foreign_keys`, that look like one of the template."""
+        name, pattern = self._control.foreign, scan_pattern(template)
+        return self._pages(
+            lambda cursor: self._store.client.sscan(name, cursor, match=pattern, count=SCAN_COUNT)
+        )
+
+    def maps(self, shape: Retired) -> Iterator[Mapping[bytes, bytes]]:
+        """The map of a shape, `_id` to key."""
+        name = self._control.keys_by_id(shape.name, shape.template.text)
+        return self._pages(lambda cursor: self._store.client.hscan(name, cursor, count=SCAN_COUNT))
+
+    @staticmethod
+    def _pages(scan: Callable[[int], Any]) -> Iterator[Any]:
+        cursor = 0
+        while True:
+            with translated():
+                cursor, page = scan(cursor)
+            if page:
+                yield page
+            if cursor == 0:
+                return

@@ -1,0 +1,151 @@
+"""The Redis side: connect, find out what the server can do, translate its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
+from typing import Any
+
+from redis import Redis
+from redis import exceptions as driver
+
+from syncd.errors import (
+    CapabilityError,
+    FatalError,
+    StoreError,
+    TransientError,
+    UnknownError,
+    UnusableUriError,
+    UriError,
+)
+from syncd.stores.messages import of_redis
+from syncd.stores.redis.capabilities import Capabilities, detect
+from syncd.stores.redis.functions import Functions, require_protocol
+from syncd.stores.redis.url import redis_client
+from syncd.stores.together import Together
+from syncd.stores.uri import read_uri
+
+KNOWN_S = 1.0
+"""How long it is known what a server is, for lanes that start together."""
+SOCKET_TIMEOUT_S = 15.0
+"""A call that takes longer is given up: the other end may be gone without a word."""
+
+_SCHEMES = ("redis", "rediss", "unix")
+_OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
+_TRANSIENT_CODES = (
+    "OOM", "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "MOVED", "ASK", "NOREPLICAS",
+    "MISCONF", "UNBLOCKED", "max number of clients",
+)  # fmt: skip
+
+
+class RedisStore:
+    """One Redis, shared by all lanes. Thread-safe; `client` pools its connections."""
+
+    def __init__(self, url: str, *, socket_timeout: float = SOCKET_TIMEOUT_S) -> None:
+        try:
+            self.address = read_uri(url, _SCHEMES)
+        except UriError as error:
+            raise UnusableUriError("redis", f"SYNCD_REDIS_URL is not usable: {error}") from None
+        self.client = redis_client(url, socket_timeout)
+        self.functions = Functions()
+        self._known: Together[Capabilities] = Together(KNOWN_S)
+
+    def with_timeout(self, seconds: float) -> RedisStore:
+        """The same Redis by connections of its own, on which no call may take longer."""
+        other, pool = copy(self), self.client.connection_pool
+        limits = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+        kind = type(pool)
+        other.client = Redis(
+            connection_pool=kind(
+                connection_class=pool.connection_class, **{**pool.connection_kwargs, **limits}
+            )
+        )
+        return other
+
+    def connect(self) -> Capabilities:
+        """Ping, refuse what is too old, bring the functions. Returns what the server can do."""
+        return self._known.ask(self._connect)
+
+    def _connect(self) -> Capabilities:
+        with translated():
+            found = detect(self.client)
+            oldest = _OLDEST[found.flavour]
+            if found.version < oldest:
+                raise CapabilityError(
+                    "redis",
+                    f"{found.flavour} {'.'.join(map(str, found.version))} is too old; "
+                    f"syncd needs {found.flavour} {oldest[0]}.{oldest[1]} or later",
+                )
+            if found.cluster:
+                raise CapabilityError(
+                    "redis",
+                    "this is a Redis Cluster node, and one atomic step cannot span its slots; "
+                    "point SYNCD_REDIS_URL at a standalone Redis or a replication group",
+                )
+            self.functions.prepare(self.client)
+            return found
+
+    def call(self, name: str, keys: list[Any], args: list[Any]) -> list[Any]:
+        """Call one of syncd's functions, bringing the library where the server forgot it. Returns a word and what goes
+        with it. Raises FatalError where the functions are of another protocol. See `Lease.call` for those that check
+        the lease."""
+        with translated():
+            if self.functions.by_script is None:
+                self.functions.prepare(self.client)
+            try:
+                return require_protocol(self._called(name, keys, args))
+            except driver.ResponseError as error:
+                if not self.functions.is_missing(error):
+                    raise
+                self.functions.prepare(self.client)
+                return require_protocol(self._called(name, keys, args))
+
+    def _called(self, name: str, keys: list[Any], args: list[Any]) -> list[Any]:
+        reply: list[Any] = self.client.execute_command(*self.functions.command(name, keys, args))
+        return reply
+
+    def clock_us(self) -> int:
+        """Microseconds since 1970, by Redis's clock."""
+        with translated():
+            return clock_us(self.client.time())
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.client.close()
+
+
+def clock_us(reply: Any) -> int:
+    """The same, of the reply to a TIME that was asked together with something else."""
+    seconds, micros = reply
+    return int(seconds) * 1_000_000 + int(micros)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn errors of the driver into errors of syncd."""
+    try:
+        yield
+    except driver.RedisError as error:
+        raise translate(error) from error
+
+
+def translate(error: driver.RedisError) -> StoreError:
+    """One error of the driver as an error of syncd; what is unknown is told as an error, and tried again soon."""
+    text = of_redis(error)
+    if isinstance(error, driver.AuthenticationError | driver.NoPermissionError):
+        return FatalError(
+            "redis", f"Redis refuses us: {text}; mend the user, password or ACL in SYNCD_REDIS_URL"
+        )
+    if isinstance(error, driver.OutOfMemoryError) or text.startswith("OOM"):
+        return TransientError(
+            "redis", "Redis is at maxmemory; raise it, or let the application's keys expire"
+        )
+    if isinstance(error, driver.BusyLoadingError):
+        return TransientError("redis", f"Redis cannot answer yet: {text}; waiting for it", soon=True)
+    if isinstance(error, driver.ConnectionError | driver.TimeoutError):
+        message = f"no connection to Redis: {text}; is it up, and is SYNCD_REDIS_URL right?"
+        return TransientError("redis", message, soon=True)
+    if isinstance(error, driver.ReadOnlyError | driver.ClusterError) or text.startswith(_TRANSIENT_CODES):
+        return TransientError("redis", f"Redis cannot take writes now: {text}; waiting for it")
+    return UnknownError("redis", f"Redis answered: {text}; see its log")

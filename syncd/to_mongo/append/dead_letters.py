@@ -1,0 +1,73 @@
+"""Dead letters of entries: each is stored in the same step as the entry's acknowledgement, so that there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NoReturn
+
+from syncd import telemetry
+from syncd.errors import LettersFullError
+from syncd.plan.to_mongo.append import AppendPlan
+from syncd.stores.redis.dead_letters import new_letter, room_for
+from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.store import RedisStore
+from syncd.to_mongo.append.batch import Refused
+
+
+class Letters:
+    """Of one contract. A letter holds the id of its entry, never what the entry says."""
+
+    def __init__(self, redis: RedisStore, plan: AppendPlan) -> None:
+        self._redis, self._plan = redis, plan
+        self._keys = ControlKeys(plan.name)
+
+    def park(self, refused: Mapping[str, Refused]) -> int:
+        """A letter for each entry, acknowledged with it; how many are new. Another daemon's letter is replaced."""
+        if not refused:
+            return 0
+        keys = [self._keys.dead, self._keys.letters, self._plan.stream]
+        args = [self._plan.name, self._plan.keep_letters, *self.arguments(refused)]
+        reply = self._redis.call("syncd_park", keys, args)
+        if reply[0] == b"full":
+            self.fill(refused)
+        return self.tell(refused, reply[1:])
+
+    def fill(self, refused: Mapping[str, Refused]) -> NoReturn:
+        """Park those for which there is room, so that a person sees what it is about; then the run ends."""
+        entries, keep = list(refused), self._plan.keep_letters
+        names = [f"{self._plan.projection} {entry}" for entry in entries]
+        room = [entries[at] for at in room_for(self._redis, self._plan.name, names, keep)]
+        self.park({entry: refused[entry] for entry in room})
+        raise LettersFullError(self._plan.name, keep)
+
+    def arguments(self, refused: Mapping[str, Refused]) -> list[str | int]:
+        """The letters, as the functions take them."""
+        args: list[str | int] = []
+        for entry, why in refused.items():
+            said = self._said(entry, why)
+            args += [entry, len(said), *said]
+        return args
+
+    def tell(self, refused: Mapping[str, Refused], stored: list[bytes]) -> int:
+        """Log and count the letters that are new, by the reply of a function: how many were dropped, and the entries of
+        the new ones. Returns how many are new."""
+        dropped, *entries = stored
+        new = {entry.decode() for entry in entries}
+        telemetry.letters_dropped(self._plan.name, int(dropped))
+        parked = [
+            (self._plan.projection, why.reason, why.detail) for entry, why in refused.items() if entry in new
+        ]
+        telemetry.dead_letters(self._plan.name, parked)
+        return len(new)
+
+    def _said(self, entry: str, why: Refused) -> list[str]:
+        plan = self._plan
+        return new_letter(
+            plan.name,
+            plan.contract.metadata.version,
+            projection=plan.projection,
+            key=plan.document_id(entry),
+            ident=entry,
+            why=why,
+            change={"stream": plan.stream, "entry": entry},
+        )

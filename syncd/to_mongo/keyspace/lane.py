@@ -1,0 +1,36 @@
+"""The lane of a contract that listens to keyspace events. One daemon has the lease and listens; the others stand by."""
+
+from __future__ import annotations
+
+from syncd.lanes.context import Common
+from syncd.plan.to_mongo.state import StatePlan
+from syncd.stores.redis.capabilities import Capabilities
+from syncd.to_mongo.append.group import Backlog
+from syncd.to_mongo.keyspace.listening import Listening
+from syncd.to_mongo.keyspace.run import KeyspaceRun
+from syncd.to_mongo.keyspace.status import KeyspaceStatus
+from syncd.to_mongo.state.lane import StateLane
+
+
+class KeyspaceLane(StateLane):
+    """Runs one plan until `stop`. `status` and `state` may be read from any thread."""
+
+    status: KeyspaceStatus
+    status_type = KeyspaceStatus
+
+    def __init__(self, plan: StatePlan, common: Common) -> None:
+        super().__init__(plan, common)
+        self._listening = Listening(common.redis, plan, common.settings.dirty_keys)
+
+    def _make_run(self, number: int, server: Capabilities) -> KeyspaceRun:
+        return KeyspaceRun(self._context, number, self._listening, server.maxmemory_policy)
+
+    def _backlog(self) -> Backlog:
+        return self._listening.backlog()
+
+    def _stop_listening(self) -> None:
+        self._listening.stop()
+
+    def _leave(self) -> None:
+        self._stop_listening()
+        super()._leave()

@@ -1,0 +1,66 @@
+"""Up to which moment all that Redis told of is done: only the lane knows, and a check has to."""
+
+from __future__ import annotations
+
+import time
+
+from syncd.stores.redis.position import ControlKeys, Fields
+from syncd.stores.redis.requests import RequestBoard, answers_heard
+from syncd.stores.redis.store import RedisStore
+from syncd.to_mongo.keyspace.listening import Listening
+from syncd.to_mongo.state.memory import Memory
+
+EVERY_S, SOON_S = 1.0, 0.1
+"""How often a lane looks whether somebody asks; and how often while a check goes on, which asks again and again."""
+GOES_ON_S = 5.0
+
+
+class Passing:
+    """Of one lane that listens, called by the thread that takes what was heard."""
+
+    def __init__(
+        self,
+        redis: RedisStore,
+        control: ControlKeys,
+        requests: RequestBoard,
+        listening: Listening,
+        memory: Memory,
+    ) -> None:
+        self._redis, self._control, self._requests = redis, control, requests
+        self._listening, self._memory = listening, memory
+        self._moment = 0
+        """Microseconds of Redis's clock that somebody asked for; 0: nobody did."""
+        self._asked = self._heard = self._looked = 0.0
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a check goes on."""
+        return self._asked > 0 and time.monotonic() - self._asked < GOES_ON_S
+
+    def begin(self) -> None:
+        """A word of before may be by the clock of another Redis, whose place this one took."""
+        self._memory.note({}, {Fields.HEARD: "0"})
+
+    def look(self) -> None:
+        """Whether somebody asks, now and then."""
+        now = time.monotonic()
+        if now - self._looked < (SOON_S if self.is_asked else EVERY_S):
+            return
+        self._looked = now
+        if not self.is_asked and not self._requests.has_any(self._control):
+            return
+        if answers_heard(self._redis, self._control):
+            self._moment, self._asked, self._heard = self._redis.clock_us(), time.monotonic(), 0.0
+            self._listening.hurry()
+
+    def answer(self) -> None:
+        """Between two batches, while nothing is under way and no keys are being compared."""
+        if not self._moment or not self._listening.has_heard(self._asked):
+            return
+        now, dirty = time.monotonic(), self._listening.dirty
+        self._heard = self._heard or now
+        # What was noted by then may have changed before; what came later is nobody's question.
+        if len(dirty) and dirty.oldest() >= now - self._heard:
+            return
+        self._memory.note({}, {Fields.HEARD: str(self._moment)})
+        self._moment = 0

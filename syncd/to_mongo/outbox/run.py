@@ -1,0 +1,126 @@
+"""One run of `capture: outbox`: keys that the application noted, into their documents, until it is stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from syncd import telemetry
+from syncd.lanes.context import LaneContext
+from syncd.lanes.events import Confirmed, Entered
+from syncd.plan.to_mongo.state import StatePlan
+from syncd.stores.redis.position import Fields
+from syncd.stores.redis.requests import snapshot_begins, wants_snapshot
+from syncd.to_mongo.outbox.queue import MOST_ENTRIES, Entry, OutboxQueue, without_key
+from syncd.to_mongo.outbox.status import OutboxStatus
+from syncd.to_mongo.state.key_copy import KeyCopy
+from syncd.to_mongo.state.key_sync import KeySync, Outcome
+from syncd.to_mongo.state.memory import Memory
+from syncd.to_mongo.state.missing import Missing
+from syncd.to_mongo.state.positions import NEVER, after, of_entry
+from syncd.to_mongo.state.run import DRAIN_S, EVERY_S, StateRun
+
+WAIT_S = 0.5
+"""How long a read waits for an entry: far below the time after which a connection is given up."""
+
+
+class OutboxRun(StateRun):
+    """See StateRun."""
+
+    def __init__(self, context: LaneContext[StatePlan, OutboxStatus], number: int) -> None:
+        super().__init__(context, number, context.control.outbox)
+        self._status = context.status
+        self._sync = KeySync(self._plan, self._store, self._writer, context.settings.batch_writes)
+        self._queue = OutboxQueue(self._redis, self._plan, self._store)
+        self._memory = Memory(self._redis, self._plan, self._lease)
+        self._missing = Missing(self._plan.name)
+        self._copy: KeyCopy | None = None
+        self._kept = 0.0
+
+    def run(self) -> None:
+        """First what is left of before, then what comes, until stopped."""
+        self._writer.begin()
+        self._memory.note({}, {Fields.FINGERPRINT: self._plan.fingerprint})
+        self._queue.begin()
+        self._state.tell(Entered())
+        while not self._halt.is_set():
+            self._lease.hold()
+            if time.monotonic() - self._kept >= EVERY_S:
+                self._keep()
+            entries = self._queue.take(WAIT_S if self._copy is None else 0.0)
+            self._status.heard()
+            if len(entries) < MOST_ENTRIES:
+                self._state.tell(Confirmed())
+            if entries:
+                self._apply(entries)
+            else:
+                self._missing.judge()
+            if self._copy is not None:
+                self._copy_more(self._copy)
+        self._drain()
+
+    def _drain(self) -> None:
+        end = time.monotonic() + DRAIN_S
+        while time.monotonic() < end and (entries := self._queue.take()):
+            self._apply(entries)
+
+    def _apply(self, entries: list[Entry]) -> None:
+        """The keys that entries name, each once, as they are now; then the entries go."""
+        began = time.monotonic()
+        keys: dict[bytes, str] = {}
+        for entry in entries:
+            if entry.key is not None:
+                keys[entry.key] = of_entry(entry.id) if entry.deletes else keys.get(entry.key, "")
+        self._status.unfit.sort(keys)
+        outcome = self._sync.apply(keys)
+        outcome.refused |= without_key(entries)
+        self._finish(outcome, len(entries), keep_from=after(entries[-1].id))
+        self._missing.forget(keys)
+        self._missing.note(outcome.gone, self._store.last)
+        self._missing.judge(of_entry(entries[-1].id))
+        telemetry.BATCH.labels(self._plan.name).observe(time.monotonic() - began)
+        self._status.took(len(entries), entries[-1].id)
+        self._state.progressed()
+
+    def _finish(self, outcome: Outcome, entries: int, keep_from: str = "") -> None:
+        parked = self._store.done(outcome.settled, outcome.refused, keep_from)
+        telemetry.state_written(self._plan.name, entries, outcome.put, outcome.deleted, parked)
+        if parked:
+            self._status.letters(self._count_letters())
+
+    def _keep(self) -> None:
+        """What is due once a second."""
+        self._kept = time.monotonic()
+        self._writer.keep()
+        self._queue.keep()
+        if self._requests.has_any(self._control):
+            self._answer()
+        self._status.looked(self._queue.backlog(self._status.done), self._count_letters())
+        self._status.heard()
+
+    def _answer(self) -> None:
+        """What people have asked for."""
+        if self._copy is None and wants_snapshot(self._redis, self._control):
+            self._copy = KeyCopy(self._redis, self._plan, self._status.unfit)
+            telemetry.copy_started(self._plan.name)
+        self._replay(self._try_again)
+        self._repair(self._look_again)
+
+    def _look_again(self, keys: Mapping[bytes, bool]) -> None:
+        deleted = {True: NEVER, False: ""}
+        self._finish(self._sync.apply({key: deleted[gone] for key, gone in keys.items()}), 0)
+
+    def _try_again(self, keys: list[bytes]) -> None:
+        outcome = self._sync.apply(dict.fromkeys(keys, ""))
+        outcome.settled += outcome.gone  # a person has seen to them
+        self._finish(outcome, 0)
+
+    def _copy_more(self, copy: KeyCopy) -> None:
+        """The next keys of all. The request stays until the last of them, so that a crash begins again."""
+        keys = copy.next()
+        self._finish(self._sync.apply(dict.fromkeys(keys, "")), 0)
+        self._status.copied = copy.copied
+        if copy.is_done:
+            snapshot_begins(self._redis, self._control)
+            telemetry.snapshot_finished(self._plan.name, copy.copied, copy.seconds)
+            self._copy = None

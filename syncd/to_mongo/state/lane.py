@@ -1,0 +1,70 @@
+"""The lane of a contract whose keys go to MongoDB. One daemon has the lease and works; the others stand by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from syncd import telemetry
+from syncd.lanes.context import Common, LaneContext
+from syncd.lanes.events import Ended, Started
+from syncd.lanes.lane import BaseLane
+from syncd.lanes.situation import Decision, Rules
+from syncd.plan.to_mongo.state import StatePlan
+from syncd.stores.redis.capabilities import Capabilities, require
+from syncd.stores.redis.lost_dead_letters import restore_letters
+from syncd.stores.redis.position import ControlKeys
+from syncd.to_mongo.append.group import Backlog
+from syncd.to_mongo.outbox.run import OutboxRun
+from syncd.to_mongo.outbox.status import OutboxStatus, look
+from syncd.to_mongo.state.run import StateRun
+from syncd.to_mongo.state.run_numbers import Numbers
+from syncd.to_mongo.state.unfit_keys import Unfit
+
+
+class StateLane(BaseLane):
+    """Runs one plan until `stop`. `status` and `state` may be read from any thread."""
+
+    plan: StatePlan
+    status: OutboxStatus
+    status_type: type[OutboxStatus] = OutboxStatus
+
+    def __init__(self, plan: StatePlan, common: Common) -> None:
+        unfit = Unfit(common.redis, plan)
+        status = self.status_type(plan.name, plan.contract.shown_collection, plan.freshness_s, unfit)
+        rules = Rules(plan.name, common.settings.lease_ttl)
+        # Of a daemon that splits contracts, whatever its partition: one of all has the lease.
+        super().__init__(common, ControlKeys(plan.name), plan, status, rules)
+        self._numbers = Numbers(self._lease)
+        self._context: LaneContext[StatePlan, Any] = LaneContext(
+            plan, self._control, status, self._state, self._lease, self._halt, common.mongo, common.redis,
+            common.settings, common.requests,
+        )  # fmt: skip
+        telemetry.contract_known(plan.name, plan.freshness_s, store="mongo")
+
+    def _work(self) -> Decision:
+        self._mongo.connect()
+        server = self._redis.connect()
+        require(self.plan.contract, server)
+        self._lease.acquire()
+        if restored := restore_letters(self._redis, self._control):
+            telemetry.letters_restored(self.plan.name, restored)
+        run = self._make_run(self._numbers.next(), server)
+        self._state.tell(Started())
+        run.run()
+        return self._state.tell(Ended())
+
+    def _make_run(self, number: int, server: Capabilities) -> StateRun:
+        return OutboxRun(self._context, number)
+
+    def _leave(self) -> None:
+        self._lease.release()
+
+    def _learn_number(self, seen: int) -> None:
+        self._numbers.learn(seen)
+
+    def _look(self) -> None:
+        self.status.looked(self._backlog(), self.status.dead_letters)
+        super()._look()
+
+    def _backlog(self) -> Backlog:
+        return look(self._redis, self._control.outbox, self.status.done)

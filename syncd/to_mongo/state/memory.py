@@ -1,0 +1,80 @@
+"""What was last synced of each key, and so what a key was that is not there any more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from syncd.plan.to_mongo.gone import Gone, why_gone
+from syncd.plan.to_mongo.state import Found, StatePlan
+from syncd.stores.redis.lease import Lease
+from syncd.stores.redis.position import ControlKeys, Fields, read_fields
+from syncd.stores.redis.store import RedisStore, translated
+from syncd.to_mongo.state.key_sync import KeySync
+from syncd.to_mongo.state.state_writer import StateWriter
+from syncd.to_mongo.state.store import StateStore
+
+
+class Memory:
+    """Of one contract: a digest a key, and under which form of the contract all keys were written. Written under the
+    lease."""
+
+    def __init__(self, redis: RedisStore, plan: StatePlan, lease: Lease) -> None:
+        self._redis, self._plan, self._lease = redis, plan, lease
+        self._keys = ControlKeys(plan.name)
+
+    def begin(self) -> bool:
+        """Whether every key was written under the present form of the contract. What belongs to other keys, or to
+        another collection, says nothing and is forgotten."""
+        wanted = f"{self._plan.contract.mongo.collection} {self._plan.template.text}"
+        fingerprint, owned = read_fields(self._redis, self._keys, Fields.FINGERPRINT, Fields.SYNCED)
+        if owned == wanted:
+            return bool(fingerprint == self._plan.fingerprint)
+        with translated():
+            self._redis.client.unlink(self._keys.synced)
+        self.note({}, {Fields.FINGERPRINT: "", Fields.SYNCED: wanted})
+        return False
+
+    def note(self, digests: Mapping[bytes, str], fields: Mapping[str, str] | None = None) -> None:
+        """MongoDB holds this of these keys; of "" it holds nothing any more. `fields` go to the position."""
+        pairs: list[tuple[Any, str]] = [*(fields or {}).items()]
+        args: list[Any] = [self._lease.ttl_ms, 2 * len(pairs)]
+        args += [part for pair in (*pairs, *digests.items()) for part in pair]
+        self._lease.call("syncd_synced", [self._keys.synced], args)
+
+    def why_gone(self, digests: Mapping[bytes, str], policy: str) -> dict[bytes, Gone]:
+        """Why keys are not there that went while nobody listened, by what they were when they were last synced.
+
+        A key that had no expiry, or one that has not come yet, was deleted, unless this Redis evicts such keys: then
+        nobody can tell, and nothing is taken for a deletion.
+        """
+        if not digests:
+            return {}
+        now = self._redis.clock_us() // 1000
+        return {key: why_gone(int(digest.partition(":")[2]), now, policy) for key, digest in digests.items()}
+
+
+class KeyspaceSync(KeySync):
+    """Leaves out what MongoDB holds already, and tells the digests of what was read."""
+
+    def __init__(self, plan: StatePlan, store: StateStore, writer: StateWriter, most_keys: int) -> None:
+        super().__init__(plan, store, writer, most_keys)
+        self._everything = False
+        self.read: dict[bytes, Found] = {}
+        """What keys were at their last read."""
+
+    def begin(self, *, everything: bool) -> None:
+        """Other keys now; `everything`: also those that MongoDB holds already."""
+        self._everything = everything
+        self.read = {}
+
+    def _is_known(self, key: bytes, found: Found) -> bool:
+        # The content has gone by now, or is in a change.
+        known = self.read[key].known if key in self.read else found.known
+        self.read[key] = found._replace(content=None, known=known)
+        if self._everything or not found.is_there:
+            return False
+        if self._plan.expires_at is not None:
+            return found.digest == found.known
+        # An application that only moves the expiry, again and again, has changed nothing that MongoDB holds.
+        return found.digest.partition(":")[0] == found.known.partition(":")[0]

@@ -1,0 +1,133 @@
+"""Reads keys as they are, and notes what is done: for contracts whose keys go to MongoDB. Under the lease, always."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+from syncd import telemetry
+from syncd.errors import LettersFullError
+from syncd.plan.to_mongo.state import Found, StatePlan
+from syncd.stores.redis.dead_letters import count_dead_letters, new_letter, room_for
+from syncd.stores.redis.lease import Lease
+from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.store import RedisStore
+from syncd.to_mongo.append.batch import Refused
+from syncd.to_mongo.state.positions import NEVER, of_entry, of_time
+
+MOST_BYTES = 4 * 1024 * 1024
+"""Of one read: behind it the application's commands wait."""
+
+
+class Reading(NamedTuple):
+    """Keys as they were at one moment."""
+
+    position: str
+    """See positions.py. Every entry that was in the outbox at that moment lies at or before it."""
+    floor: str
+    """Positions up to it may be those of another time, before Redis went back."""
+    found: list[Found]
+    """Of the first keys that were asked for, in their order; all but where they are very large."""
+
+
+class StateStore:
+    """The keys of one contract, and its records. `outbox` is the stream whose ids order reads; without it time does."""
+
+    def __init__(self, redis: RedisStore, plan: StatePlan, lease: Lease, outbox: str | None = None) -> None:
+        self._redis, self._plan, self._lease = redis, plan, lease
+        self._keys = ControlKeys(plan.name)
+        self._outbox = outbox
+        self.last = NEVER
+        """Of the outbox at the last read: whatever was noted before it lies at or before this position."""
+        self.letters = 1
+        """How many dead letters wait, at least where there are any."""
+        self._keep_letters = plan.keep_letters
+
+    def read(self, keys: Sequence[bytes]) -> Reading:
+        """The content of keys. Raises FencedError, StoreError."""
+        args: list[str | int] = [self._plan.type, MOST_BYTES, self._digests()]
+        reply = self._call("syncd_read_state", [self._order_key, *keys], args)
+        last, seconds, micros, floor = reply[1:5]
+        self.last = of_entry(last.decode())
+        position = of_entry(last.decode()) if self._outbox else of_time(int(seconds), int(micros))
+        found = [self._plan.found(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
+        return Reading(max(position, floor.decode()), floor.decode() or NEVER, found)
+
+    @property
+    def _order_key(self) -> str:
+        return self._outbox or self._keys.synced
+
+    def _digests(self) -> str:
+        if self._outbox:
+            return ""
+        return "content" if self._plan.expires_at is None else "whole"
+
+    def done(self, settled: Sequence[bytes], refused: Mapping[bytes, Refused], keep_from: str = "") -> int:
+        """These keys are in MongoDB, and those never will be: a dead letter for each, instead of the one before.
+        `keep_from` is the id of the outbox below which everything is done. Returns how many letters are new."""
+        # Nearly always there is no letter, and nothing to settle.
+        names = [f"{self._plan.projection} {self._ident(key)}" for key in settled] if self.letters else []
+        self.letters += len(refused)
+        args: list[str | int] = [keep_from, self._keep_letters, len(names), *names]
+        for key, why in refused.items():
+            said = self._letter(_text(key), self._ident(key), why)
+            args += [len(said), *said]
+        keys = [self._keys.dead, self._keys.letters, self._outbox or self._keys.position]
+        reply = self._call("syncd_done_state", keys, args)
+        if reply[0] == b"full":
+            self._fill(settled, refused)
+        dropped, *new = reply[1:]
+        telemetry.letters_dropped(self._plan.name, dropped)
+        parked = [
+            (self._plan.projection, why.reason, why.detail)
+            for why, is_new in zip(refused.values(), new, strict=True) if is_new
+        ]  # fmt: skip
+        telemetry.dead_letters(self._plan.name, parked)
+        return sum(new)
+
+    def _fill(self, settled: Sequence[bytes], refused: Mapping[bytes, Refused]) -> NoReturn:
+        """Letters for which there is room are stored, so that a person sees what it is about; then the run ends."""
+        self.done(settled, {})
+        keys = list(refused)
+        names = [f"{self._plan.projection} {self._ident(key)}" for key in keys]
+        room = [keys[at] for at in room_for(self._redis, self._plan.name, names, self._keep_letters)]
+        self.done([], {key: refused[key] for key in room})
+        raise LettersFullError(self._plan.name, self._keep_letters)
+
+    def count_letters(self) -> int:
+        """How many dead letters wait."""
+        self.letters = count_dead_letters(self._redis, self._plan.name)
+        return self.letters
+
+    def _ident(self, key: bytes) -> str:
+        """What a letter is called: of a contract that also reads documents, as those are."""
+        return _text(key)
+
+    def _letter(self, key: str, ident: str, why: Refused) -> list[str]:
+        plan = self._plan
+        return new_letter(
+            plan.name,
+            plan.contract.metadata.version,
+            projection=plan.projection,
+            key=key,
+            ident=ident,
+            why=why,
+            change={"key": key},
+        )
+
+    def raise_floor(self, position: str) -> None:
+        """Reads are at or behind this position from now on: documents are, so this Redis went back in time."""
+        self._lease.call("syncd_raise_floor", [], [position])
+
+    def lost(self) -> tuple[int, bool]:
+        """Entries of the outbox that somebody else removed since the last look, and whether it is another stream."""
+        keys = [self._order_key, self._keys.requests]
+        reply = self._lease.call("syncd_lost_entries", keys, [])
+        return int(reply[1]), bool(reply[2])
+
+    def _call(self, name: str, keys: Sequence[str | bytes], args: list[str | int]) -> list[Any]:
+        return self._lease.call(name, keys, [self._lease.ttl_ms, *args])
+
+
+def _text(key: bytes) -> str:
+    return key.decode(errors="backslashreplace")

@@ -1,0 +1,208 @@
+"""Writes as the arguments of `syncd_apply` (see stores/redis/lua/apply.lua for the form)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+from bson import json_util
+
+from syncd.plan.keys.templates import encode_key_value
+from syncd.plan.to_redis.change import (
+    Changed,
+    Dead,
+    Drop,
+    Ghost,
+    Hashed,
+    Mark,
+    Orphan,
+    Patch,
+    Put,
+    Retired,
+    Settled,
+    Write,
+)
+from syncd.plan.to_redis.shape import WIDEST_ROW, Shape
+from syncd.stores.mongo.times import readable, token_time
+from syncd.stores.redis.dead_letters import new_letter
+from syncd.stores.redis.position import ControlKeys
+
+MOST_ROWS = 16
+"""Most writes of a call have the same few sets of fields, whose names then go over the wire once."""
+_RELAXED = json_util.RELAXED_JSON_OPTIONS
+
+
+class Operations:
+    """The operations of one call: `keys` and `args` as they go over the wire, `writes` by operation number."""
+
+    def __init__(self, control: ControlKeys, contract: str, version: str, keep_letters: int = 0) -> None:
+        """`keep_letters`: see ContractPlan."""
+        self._control, self._keep_letters = control, keep_letters
+        self._contract, self._version = contract, version
+        self.keys: list[str] = []
+        self.args: list[Any] = []
+        self.writes: list[Write] = []
+        self._codes: dict[Any, str] = {}
+        self._rows: list[dict[str, Any]] = []
+
+    def rows(self) -> bytes:
+        """What the operations refer to by number, from 1: see lua/."""
+        return orjson.dumps(self._rows) if self._rows else b""
+
+    def add(self, write: Write) -> None:
+        """Append one write, or nothing at all: raises ProjectionError where JSON cannot hold the content."""
+        kind = type(write)
+        if kind is Patch:
+            self._patch(write)  # type: ignore[arg-type]
+        elif kind is Put:
+            self._put(write)  # type: ignore[arg-type]
+        else:
+            self._add_other(write)
+
+    def _add_other(self, write: Write) -> None:
+        if isinstance(write, Drop):
+            self._drop(write)
+        elif isinstance(write, Ghost):
+            maps = [self._map(shape)[1] for shape in write.maps]
+            self._emit(write, "g", write.shape.redis_type, len(maps), *maps, key=write.key)
+        elif isinstance(write, Orphan):
+            kind = write.shape.redis_type
+            self._emit(write, "o", kind, *self._map(write.shape), write.entry, key=write.key)
+        elif isinstance(write, Mark):
+            self._emit(write, "t", self._control.marks, write.key, write.wall)
+        elif isinstance(write, Settled):
+            self._emit(write, "y", self._control.letters, len(write.entries), *write.entries)
+        elif isinstance(write, Dead):
+            self._dead(write)
+        elif isinstance(write, Changed):
+            self._emit(write, "c", self._control.changed, len(write.idents), *write.idents)
+        elif isinstance(write, Hashed):
+            self._digests(write)
+
+    def _emit(self, write: Write, *args: Any, key: str | None = None) -> None:
+        self.writes.append(write)
+        if key is not None:
+            self.keys.append(key)
+        self.args += args
+
+    def _map(self, shape: Shape | Retired) -> tuple[str, str]:
+        name, template = shape.name, shape.template.text
+        return self._control.keys_by_id(name, template), self._control.ids_by_key(name, template)
+
+    def _put(self, write: Put) -> None:
+        shape, ident, key, content, ttl, time_of_state = write
+        body: Sequence[Any]
+        if type(content) is not tuple:
+            body = shape.form.put(content, ttl)
+        elif not (code := self._code_of(shape, ttl)):
+            body = shape.form.put(dict(zip(shape.names, content, strict=True)), ttl)
+        elif shape.by_id:  # the commonest by far
+            self.writes.append(write)
+            self.keys.append(key)
+            self.args.append(code)
+            self.args += content
+            return
+        else:
+            body = (code, *content)
+        if not shape.by_id:
+            self._emit(write, "m", *self._map(shape), ident, time_of_state, key=key)
+        self.writes.append(write)
+        self.keys.append(key)
+        self.args += body
+
+    def _code_of(self, shape: Shape, ttl: int) -> str:
+        """The row for whole hashes of a shape; empty when there are too many rows."""
+        return self._codes.get((shape, ttl)) or self._row((shape, ttl), shape.names, (), ttl, whole=True)
+
+    def _row(self, key: Any, names: Iterable[str], removed: Iterable[str], ttl: int, *, whole: bool) -> str:
+        """The code of a new row; empty when there are too many already."""
+        if len(self._rows) == MOST_ROWS:
+            return ""
+        self._rows.append({"whole": whole, "ttl": str(ttl), "names": list(names), "removed": list(removed)})
+        code = self._codes[key] = f"={len(self._rows)}"
+        return code
+
+    def _patch(self, write: Patch) -> None:
+        shape, _, key, sets, removed, ttl = write
+        row, body = "", None
+        if shape.form.has_rows and len(sets) + len(removed) <= WIDEST_ROW:
+            names = (*sets, None, ttl, *removed)
+            row = self._codes.get(names) or self._row(names, sets, removed, ttl, whole=False)
+        if not row:
+            body = shape.form.patch(sets, removed, ttl)
+        self.writes.append(write)  # from here on nothing may raise, or keys and operations would not match
+        self.keys.append(key)
+        if body is None:
+            self.args.append(row)
+            self.args += sets.values()
+        else:
+            self.args += body
+
+    def _drop(self, write: Drop) -> None:
+        shape = write.shape
+        if not shape.by_id:
+            self._emit(write, "r", *self._map(shape), write.ident)
+        elif write.key is not None:
+            self._emit(write, "d", shape.redis_type, key=write.key)
+
+    def _digests(self, write: Hashed) -> None:
+        digests = self._control.digests
+        said = [
+            part
+            for ident, (digest, bucket) in write.sources.items()
+            for part in (digests(bucket), ident, "" if digest is None else int(digest))
+        ]
+        self._emit(write, "b", self._control.changed, len(said), *said)
+
+    def _dead(self, write: Dead) -> None:
+        letter = new_letter(
+            self._contract, self._version, projection=write.projection, key=write.key, ident=write.ident, why=write,
+            change=describe(write.change),
+        )  # fmt: skip
+        self._emit(write, "x", self._control.letters, write.key, self._keep_letters, len(letter), *letter)
+
+
+def is_unicode(write: Write) -> bool:
+    """Whether UTF-8 can carry every text that is written."""
+    content = write.content if isinstance(write, Put) else write.sets if isinstance(write, Patch) else {}
+    texts: Iterable[Any] = content if isinstance(content, tuple) else [content]
+    if isinstance(content, dict):
+        texts = [*content, *content.values()]
+    try:
+        for text in texts:
+            if isinstance(text, str):
+                text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def describe(event: Mapping[str, Any]) -> dict[str, Any]:
+    """A change as a dead letter keeps it: which document, which fields, when; never what they hold.
+
+    A masked field must not reach Redis by this way, and a replay reads the document anyway.
+    """
+    said: dict[str, Any] = {"op": event.get("operationType", "snapshot")}
+    if "documentKey" in event:
+        said["id"] = _shown(event["documentKey"]["_id"])
+    if time_of := event.get("time") or ("_id" in event and token_time(event["_id"])):
+        said["time"] = readable(time_of)
+    description = event.get("updateDescription")
+    if isinstance(description, dict):
+        said["updated"] = _names(description.get("updatedFields"))
+        said["removed"] = _names(description.get("removedFields"))
+    return said
+
+
+def _names(fields: Any) -> list[str]:
+    return list(fields) if isinstance(fields, dict | list) else []
+
+
+def _shown(document_id: Any) -> Any:
+    """As extended JSON, where it has such a form."""
+    try:
+        return json.loads(json_util.dumps(document_id, json_options=_RELAXED))
+    except (TypeError, ValueError, OverflowError):
+        return encode_key_value(document_id)

@@ -1,0 +1,247 @@
+"""Drives the apply log: builds calls, sends them, reads the replies, and tells what came of it.
+
+Two calls are in flight, and the next is built while Redis works on the last: with one, Redis would wait for us between
+two calls, and we for Redis. What may be done when is for the log to say.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn, TypeAlias
+
+from syncd import telemetry
+from syncd.errors import LettersFullError, is_about_input, why_unfit
+from syncd.plan.to_redis.change import (
+    Changed,
+    Dead,
+    Drop,
+    Ghost,
+    Hashed,
+    Mark,
+    Orphan,
+    Patch,
+    Put,
+    Settled,
+    Write,
+)
+from syncd.plan.to_redis.compile import Plan
+from syncd.stores.redis.dead_letters import room_for
+from syncd.stores.redis.position import ControlKeys, Position
+from syncd.to_redis.apply.apply_log import Answer, ApplyLog, Call, Do
+from syncd.to_redis.apply.operations import Operations, is_unicode
+from syncd.to_redis.apply.refusals import take_refusal
+from syncd.to_redis.apply.units import Draft, LettersUnit, Unit
+from syncd.to_redis.apply.writer import Outcome, Writer
+
+RESULTS = {
+    Put: "put", Patch: "patch", Drop: "delete", Ghost: "delete", Orphan: "delete", Dead: "dead",
+    Settled: "settled", Mark: "marked", Changed: "noted", Hashed: "noted",
+}  # fmt: skip
+"""What `syncd_writes_total` calls each kind of write."""
+
+_OF_LETTERS = (Dead, Settled)
+_SWEEPS = ("sweep", "retired")
+
+SLOW_CALL_S = 0.008
+QUICK_CALL_S = 0.003
+"""The application's reads wait behind a call. Above the one the calls get smaller, below the other larger again: an
+insert into a vector index costs a hundred times what a plain hash does."""
+FEWEST_WRITES = 16
+
+SentCall: TypeAlias = "Call[Unit, Operations]"
+
+
+@dataclass(slots=True)
+class Moved:
+    """What Redis confirmed since the run began."""
+
+    written: int = 0
+    """Keys, as often as they were written as a whole."""
+    removed: int = 0
+    """Removals of keys, also of keys that were not there."""
+
+    def count(self, result: str, count: int) -> None:
+        """So many more."""
+        if result == "put":
+            self.written += count
+        elif result == "delete":
+            self.removed += count
+
+
+class Pipeline:
+    """Has Redis apply units one after another. `writes` is how many a call should hold at present."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        control: ControlKeys,
+        writer: Writer,
+        log: ApplyLog[Unit, Operations],
+        most_writes: int,
+        tell: Callable[[Unit], None],
+        removals: telemetry.Removals,
+        also: Callable[[Draft], list[Write]] | None = None,
+    ) -> None:
+        """`tell` hears of every unit that Redis confirmed; `also` gives the writes of a draft with those that they
+        entail."""
+        self._plan, self._control, self._writer, self._tell = plan, control, writer, tell
+        self._removals, self._also, self.log = removals, also, log
+        self.confirmed_at = time.monotonic()
+        self._most_writes = self.writes = most_writes
+        self.swept = 0
+        """Keys that went for want of a document, or of a template."""
+        self.letters_changed = False
+        """Whether Redis holds other dead letters than when somebody last set this to False."""
+        self.moved = Moved()
+
+    @property
+    def position(self) -> Position:
+        """Behind everything that was sent."""
+        return self.log.position
+
+    @property
+    def confirmed(self) -> Position:
+        """Behind everything that Redis acknowledged."""
+        return self.log.confirmed
+
+    def apply(self, unit: Unit) -> None:
+        """Send a unit behind those in flight; returns when there is room for another."""
+        self.log.add(unit, time.monotonic())
+        self._work(drain=False)
+
+    def drain(self) -> None:
+        """Wait until all calls are confirmed."""
+        self._work(drain=True)
+
+    def _work(self, *, drain: bool) -> None:
+        while (what := self.log.next(drain=drain)) is not None:
+            do, call = what
+            if do is Do.BUILD:
+                self._build(call)
+            elif do is Do.SEND:
+                self._send(call)
+            else:
+                self._receive()
+
+    def _build(self, call: SentCall) -> None:
+        """A unit that one read cannot hold is divided, and so is one in which something raises an error. By halves that
+        is narrowed to the change or document that does, and this one becomes a dead letter."""
+        unit = call.work
+        if call.refusals:
+            self._take_refusals(call)
+        try:
+            built = self._built(call)
+        except Exception as error:
+            if unit.size < 1 or not is_about_input(error):
+                raise
+            if unit.size == 1:
+                unit.unfit(call, error)  # and it is built again
+                return
+            built = None
+        if built is None:
+            self.log.divided(call, unit.split())
+        else:
+            operations, draft = built
+            self.log.built(call, operations, draft.covers)
+
+    def _built(self, call: SentCall) -> tuple[Operations, Draft] | None:
+        draft = call.work.build(call)
+        if draft is None:
+            return None
+        writes = draft.writes if self._also is None else self._also(draft)
+        return self._operations(call.work, writes), draft
+
+    def _send(self, call: SentCall) -> None:
+        """Text that is not UTF-8 is only found by the packing: a look at every text before would cost as much again."""
+        after, operations = self.log.launched(call), call.payload
+        assert operations is not None
+        try:
+            self._writer.send(operations, after)
+        except UnicodeEncodeError:
+            unit, why = call.work, ("not_unicode", "a field holds text that is not UTF-8")
+            writes = [write if is_unicode(write) else unit.dead(write, *why) for write in operations.writes]
+            call.payload = self._operations(unit, writes)
+            self._writer.send(call.payload, after)
+
+    def _receive(self) -> None:
+        outcome = self._writer.receive()
+        call = self.log.answered(_answer(outcome), outcome.refused + outcome.failed)
+        if outcome.ok:
+            self._confirmed(call, outcome)
+
+    def _take_refusals(self, call: SentCall) -> None:
+        """What Redis said to the last attempt. Nothing is in flight."""
+        attempted, refusals = call.payload, call.refusals
+        call.refusals = ()
+        assert attempted is not None
+        for number, reason in refusals:
+            if reason == "full":
+                self._fill_letters(attempted)
+            take_refusal(call, attempted.writes[number], reason, self._control)
+
+    def _fill_letters(self, operations: Operations) -> NoReturn:
+        """Letters for which there is room are stored, so that a person sees what it is about; then the run ends."""
+        dead = [write for write in operations.writes if type(write) is Dead]
+        names = [f"{write.projection} {write.ident}" for write in dead]
+        room = room_for(self._writer.store, self._plan.name, names, self._plan.keep_letters)
+        self.log.give_up()
+        if room:
+            self.apply(LettersUnit([dead[at] for at in room]))
+            self.drain()
+        raise LettersFullError(self._plan.name, self._plan.keep_letters)
+
+    def _operations(self, unit: Unit, writes: list[Write]) -> Operations:
+        contract = self._plan.contract
+        operations = Operations(
+            self._control, contract.name, contract.metadata.version, self._plan.keep_letters
+        )
+        # A dead letter must not be written twice when a call has to be made again, nor settled before all is written.
+        dead: list[Write] = [write for write in writes if type(write) is Dead]
+        settled: list[Write] = [write for write in writes if type(write) is Settled]
+        if dead or settled:
+            writes = [write for write in writes if type(write) not in _OF_LETTERS]
+        for write in writes:
+            try:
+                operations.add(write)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this write's
+                why = why_unfit(error)
+                dead.append(unit.dead(write, why.reason, why.detail))
+        for letter in [*dead, *settled]:
+            operations.add(letter)
+        return operations
+
+    def _confirmed(self, call: SentCall, outcome: Outcome) -> None:
+        unit, operations, name = call.work, call.payload, self._plan.name
+        assert operations is not None
+        telemetry.letters_dropped(name, outcome.dropped)
+        self._removals.add(unit.op, outcome.removed)
+        self.swept += outcome.removed if unit.op in _SWEEPS else 0
+        self._tell(unit)
+        self.confirmed_at = time.monotonic()
+        self._adapt(self._writer.call_s, len(operations.writes))
+        telemetry.BATCH.labels(name).observe(self.confirmed_at - call.begun)
+        for kind, count in Counter(map(type, operations.writes)).items():
+            telemetry.WRITES.labels(name, "redis", RESULTS[kind]).inc(count)
+            self.moved.count(RESULTS[kind], count)
+        letters = [write for write in operations.writes if type(write) in _OF_LETTERS]
+        self.letters_changed = self.letters_changed or bool(letters)
+        telemetry.dead_letters(
+            name, ((one.projection, one.reason, one.detail) for one in letters if isinstance(one, Dead))
+        )
+
+    def _adapt(self, seconds: float | None, writes: int) -> None:
+        if seconds is None or seconds < QUICK_CALL_S:
+            self.writes = min(self._most_writes, self.writes + FEWEST_WRITES)
+        elif seconds > SLOW_CALL_S and writes >= FEWEST_WRITES:
+            self.writes = max(min(FEWEST_WRITES, self._most_writes), min(self.writes, writes) // 2)
+
+
+def _answer(outcome: Outcome) -> Answer:
+    if outcome.behind:
+        return Answer.LEFT_OUT
+    if outcome.failed:
+        return Answer.FAILED
+    return Answer.REFUSED if outcome.refused else Answer.APPLIED

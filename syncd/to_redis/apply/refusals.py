@@ -1,0 +1,33 @@
+"""What follows when Redis refuses a write: the document is read, or becomes a dead letter, or a person must act."""
+
+from __future__ import annotations
+
+from syncd.errors import FatalError
+from syncd.plan.to_redis.change import Changed, Dead, Hashed, Settled, Write
+from syncd.stores.redis.position import ControlKeys
+from syncd.to_redis.apply.units import OF_NO_KEY, UnitCall
+
+_WRONG_TYPE = (
+    "wrong_type",
+    "the key holds another Redis type, which syncd did not write; remove that key and replay",
+)
+
+
+def take_refusal(call: UnitCall, write: Write, reason: str, control: ControlKeys) -> None:
+    """Note in the call what its next build does with this write.
+
+    Raises FatalError where the fault is not the document's but a right that we lack, or a record of our own.
+    """
+    if isinstance(write, Dead | Settled):
+        raise FatalError("redis", f"{control.dead} takes no dead letter ({reason[:200]}); remove that key")
+    if isinstance(write, Changed | Hashed):
+        raise FatalError("redis", f"{control.changed} takes no document ({reason[:200]}); remove that key")
+    if "NOPERM" in reason or "ACL failure" in reason:
+        raise FatalError("redis", f"Redis refuses us: {reason[:200]}; mend the ACL of SYNCD_REDIS_URL's user")
+    if reason == "absent":
+        call.must_read.add(write.ident)
+    elif not isinstance(write, OF_NO_KEY):
+        why = (
+            _WRONG_TYPE if reason == "type" else ("redis_refused", f"Redis refused the write: {reason[:200]}")
+        )
+        call.letters[write.ident, write.shape.name] = why

@@ -1,0 +1,76 @@
+"""Keys that an application had under the templates of a contract before there was a contract: they stay its own.
+
+They are noted before a first copy writes anything. What removes keys leaves those out (see `lua/apply.lua`); a document
+that comes by with the same key takes it over.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from syncd import telemetry
+from syncd.contract.model.template import KeyTemplate
+from syncd.plan.claims import KEY
+from syncd.plan.keys.templates import parse_key
+from syncd.plan.to_redis.change import Retired
+from syncd.plan.to_redis.compile import Plan
+from syncd.stores.redis.claims import foreign_among, new_claims
+from syncd.stores.redis.lease import Lease
+from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.scan import KeyScan
+from syncd.stores.redis.store import RedisStore, translated
+
+
+class Strangers:
+    """Of one contract."""
+
+    def __init__(self, plan: Plan, store: RedisStore, control: ControlKeys, lease: Lease) -> None:
+        self._plan, self._store, self._control, self._lease = plan, store, control, lease
+        self._scan = KeyScan(store, control)
+
+    def note(self, owned: list[list[str]], stop: threading.Event) -> None:
+        """Look whose keys are there, under each template that no contract had before. `owned`: what this one wrote
+        under others."""
+        before = [KeyTemplate.recorded(template) for _, template, _ in owned]
+        for shape, template in self._new():
+            count, word = 0, "ok"
+            for keys in self._unowned(shape, [one for one in before if one.text != template]):
+                self._lease.hold()
+                if stop.is_set():
+                    return
+                count += len(keys)
+                word = self._lease.note_foreign(template, "more", keys)
+                if word != "ok":  # another partition was quicker, and writes by now
+                    break
+            if word == "ok" and self._lease.note_foreign(template, "done") == "ok" and count:
+                telemetry.keys_of_others(self._plan.name, shape.name, count)
+
+    def adopt(self) -> bool:
+        """Take them all. Returns whether there may be any."""
+        new = self._new()
+        with translated():
+            any_noted = bool(self._store.client.exists(self._control.foreign))
+        for shape in self._plan.shapes if new or any_noted else ():
+            self._lease.note_foreign(shape.template.text, "adopt")
+        return bool(new) or any_noted
+
+    def _new(self) -> list[tuple[Retired, str]]:
+        texts = {
+            shape.template.text: Retired(shape.name, shape.type, shape.template)
+            for shape in self._plan.shapes
+        }
+        new = new_claims(self._store, [KEY + text for text in texts])
+        return [(texts[name.removeprefix(KEY)], name.removeprefix(KEY)) for name in new]
+
+    def _unowned(self, shape: Retired, before: list[KeyTemplate]) -> Iterator[list[bytes]]:
+        for page in self._scan.keys(shape):
+            yield [
+                key for key in page
+                if parse_key(shape.template, key) is not None
+                and not any(parse_key(template, key) is not None for template in before)
+            ]  # fmt: skip
+
+    def among(self, keys: list[str]) -> set[str]:
+        """Which of these keys are an application's."""
+        return foreign_among(self._store, self._control, keys)

@@ -1,0 +1,179 @@
+"""Documents that are read again and written whole: those of dead letters, and what a check wants repaired."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from syncd import telemetry
+from syncd.plan.keys.templates import decode_key_value
+from syncd.plan.to_redis.change import Orphan, Put, Retired, Settled, Write
+from syncd.plan.to_redis.compile import Plan
+from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.redis.key_maps import KeyMaps, holders
+from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.repairs import (
+    of_document,
+    of_key,
+    repairs_done,
+    request_repairs,
+    requested_repairs,
+    split_repairs,
+)
+from syncd.stores.redis.store import RedisStore
+from syncd.to_redis.apply.pipeline import Pipeline
+from syncd.to_redis.apply.units import DocumentsUnit, Draft, Unit, UnitCall
+from syncd.to_redis.apply.watermarks import Coverage, Watermarks
+from syncd.to_redis.copy.snapshot import Ghosts
+from syncd.to_redis.copy.units import GhostsUnit
+
+MOST_REPAIRED = 256
+"""Documents a step: a lane has its own work to do."""
+
+
+class ReplayUnit(DocumentsUnit):
+    """Documents of dead letters, read again. One that still does not fit becomes a new dead letter."""
+
+    op = "replay"
+
+    def __init__(
+        self, plan: Plan, lookup: Lookup, watermarks: Watermarks, letters: Mapping[str, str]
+    ) -> None:
+        """`letters`: entry -> ident."""
+        self._plan, self._lookup, self._watermarks = plan, lookup, watermarks
+        self._by_entry = letters
+        self._idents = sorted(set(letters.values()))
+        self.size = len(self._idents)
+
+    def _draft(self, call: UnitCall) -> Draft | None:
+        settled = Settled(list(self._by_entry))
+        if call.unfit is not None:
+            return Draft([settled, *self._letters(self._idents, call.unfit)])
+        ids = {ident: decode_key_value(ident) for ident in self._idents}
+        found = self._lookup.by_ids(list(ids.values()), self._watermarks.horizon)
+        if not found.complete:
+            return None
+        writes: list[Write] = [settled]
+        for ident, document_id in ids.items():
+            document = found.documents.get(ident)
+            if document is None:
+                writes += self._plan.drops(ident, document_id, deleted=False)
+            else:
+                writes += self._plan.puts(ident, document, found.time, self._change_of(ident))
+        return Draft(writes, Coverage(ids, found.time, ids, found.time))
+
+    def _change_of(self, ident: str) -> dict[str, Any]:
+        return {"operationType": "replay", "documentKey": {"_id": decode_key_value(ident)}}
+
+    def split(self) -> list[Unit]:
+        """Two halves; a single document always fits one reply."""
+        entries = sorted(self._by_entry)
+        middle = len(entries) // 2
+        halves = entries[:middle], entries[middle:]
+        return [
+            ReplayUnit(
+                self._plan, self._lookup, self._watermarks, {entry: self._by_entry[entry] for entry in half}
+            )
+            for half in halves
+        ]
+
+
+class RepairUnit(ReplayUnit):
+    """Documents, read again. One that does not fit becomes a dead letter, one that is gone loses its keys."""
+
+    op = "repair"
+
+    def __init__(
+        self, plan: Plan, lookup: Lookup, watermarks: Watermarks, idents: list[str], maps: KeyMaps
+    ) -> None:
+        super().__init__(plan, lookup, watermarks, {ident: ident for ident in idents})
+        self._maps = maps
+
+    def _draft(self, call: UnitCall) -> Draft | None:
+        draft = super()._draft(call)
+        if draft is not None:
+            writes = draft.writes
+            draft.writes = [
+                *self._false_holders(writes), *(one for one in writes if not isinstance(one, Settled))
+            ]  # fmt: skip
+        return draft
+
+    def _false_holders(self, writes: list[Write]) -> list[Write]:
+        """On keys that are about to be written: by documents that have other keys, as the maps themselves say."""
+        found: list[Write] = []
+        for shape in self._plan.shapes:
+            puts = {one.key: one.ident for one in writes if isinstance(one, Put) and one.shape is shape}
+            if shape.by_id or not puts:
+                continue
+            retired = Retired(shape.name, shape.type, shape.template)
+            found += [
+                Orphan(retired, "", held.key, held.said)
+                for held in self._maps.of(shape, list(puts))
+                if held.said and held.ident != puts[held.key] and not held.is_sound
+            ]
+        return found
+
+    def _change_of(self, ident: str) -> dict[str, Any]:
+        return {**super()._change_of(ident), "operationType": "repair"}
+
+    def split(self) -> list[Unit]:
+        """Two halves; a single document always fits one reply."""
+        middle = len(self._idents) // 2
+        halves = self._idents[:middle], self._idents[middle:]
+        common = self._plan, self._lookup, self._watermarks
+        return [RepairUnit(*common, half, self._maps) for half in halves]
+
+
+class Repairs:
+    """The repairs of one lane."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: RedisStore,
+        control: ControlKeys,
+        pipeline: Pipeline,
+        lookup: Lookup,
+        watermarks: Watermarks,
+    ) -> None:
+        self._plan, self._store, self._control = plan, store, control
+        self._pipeline, self._lookup, self._watermarks = pipeline, lookup, watermarks
+        self._maps = KeyMaps(store, control)
+
+    def work_off(self) -> bool:
+        """Some of what waits. Returns whether more of it may be this lane's."""
+        idents, keys = split_repairs(requested_repairs(self._store, self._plan.name))
+        mine = self._own(idents)
+        part = mine[:MOST_REPAIRED]
+        if part:
+            common = self._plan, self._lookup, self._watermarks
+            self._pipeline.apply(RepairUnit(*common, part, self._maps))
+        done = [of_document(ident) for ident in part]
+        if keys and self._control.partition.leads:
+            self._remove(keys)
+            done += [of_key(*pair) for pair in keys]
+        self._pipeline.drain()
+        repairs_done(self._store, self._plan.name, done)
+        if done:
+            telemetry.repairs_applied(self._plan.name, len(done))
+        return len(mine) > len(part)
+
+    def _own(self, idents: list[str]) -> list[str]:
+        own = self._lookup.own([decode_key_value(ident) for ident in idents])
+        return [ident for ident, ours in zip(idents, own, strict=True) if ours]
+
+    def _remove(self, keys: list[tuple[str, str]]) -> None:
+        """Keys that have no document by the maps. One that has a document all the same is repaired with it."""
+        for shape in self._plan.shapes:
+            named = [key for name, key in keys if name == shape.name]
+            held_by = {held.key: held for held in self._maps.of(shape, named)}
+            for found in holders(self._lookup, shape, named, self._watermarks.horizon):
+                owned = {ident for documents in found.by_key.values() for ident in documents}
+                request_repairs(self._store, self._plan.name, [of_document(ident) for ident in owned])
+                retired = Retired(shape.name, shape.type, shape.template)
+                orphans = [
+                    Orphan(retired, "", key, held_by[key].said)
+                    for key, documents in found.by_key.items() if not documents
+                ]  # fmt: skip
+                if orphans:
+                    self._pipeline.apply(GhostsUnit(Ghosts(orphans, found.time, "repair"), self._watermarks))

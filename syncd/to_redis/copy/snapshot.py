@@ -1,0 +1,359 @@
+"""Reads a whole collection in chunks, then finds keys whose documents are gone (the sweep). Only reads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from syncd.contract.model.template import KeyTemplate
+from syncd.errors import FatalError, SweepLimitError, TransientError
+from syncd.plan.claims import others_that_meet
+from syncd.plan.keys.templates import decode_key_value, encode_key_value, parse_key
+from syncd.plan.to_redis.change import Drop, Ghost, Orphan, Retired
+from syncd.plan.to_redis.compile import Plan
+from syncd.plan.to_redis.shape import Shape
+from syncd.stores.mongo.codes import is_about_document
+from syncd.stores.mongo.differing import Differing
+from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.store import code_of
+from syncd.stores.mongo.times import Moment
+from syncd.stores.paging import paged
+from syncd.stores.redis.key_maps import KeyMaps, holders
+from syncd.stores.redis.layout import others_have_copied
+from syncd.stores.redis.position import ADOPT, DIGEST, PURGE, SNAPSHOT, STREAM, SWEEP, ControlKeys, Position
+from syncd.stores.redis.scan import SCAN_COUNT, Candidate, KeyScan
+from syncd.stores.redis.store import RedisStore
+from syncd.to_redis.copy.copier import Chunk, Copied, Copier, Pause, Reads, Ready
+from syncd.to_redis.copy.foreign_keys import Strangers
+from syncd.to_redis.indexes.indexes import Indexes
+from syncd.to_redis.stream.change_stream import Batch
+
+PAUSE_S = 0.1
+FEW = 100
+"""Keys that may always go."""
+MOST_HELD = 20_000
+"""Keys to remove that are remembered from the count; more are looked for a second time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ghosts:
+    """Keys that have to go: their documents were not there at `time`."""
+
+    drops: Sequence[Drop | Ghost | Orphan]
+    time: Moment
+    why: str = "sweep"
+    """A word of REMOVAL_REASONS."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextPhase:
+    """All of the phase before was handed over."""
+
+    phase: str
+
+
+@dataclass(slots=True)
+class Survey:
+    """What a sweep would do."""
+
+    keys: int = 0
+    """That the contract has, without those of an application."""
+    gone: int = 0
+    """Of these, without a document."""
+    found: list[Any] = field(default_factory=list)
+    """They, as long as they are not too many for memory."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether `found` has all of them."""
+        return len(self.found) == self.gone
+
+    def add(self, ghosts: Ghosts) -> None:
+        """Some more."""
+        if self.is_whole and self.gone + len(ghosts.drops) <= MOST_HELD:
+            self.found += ghosts.drops
+        else:
+            self.found.clear()
+        self.gone += len(ghosts.drops)
+
+    def is_above(self, percent: float) -> bool:
+        """Whether that is more than may go without a word."""
+        return self.gone > FEW and self.gone * 100 // max(1, self.keys) > percent
+
+
+Item: TypeAlias = Copied | Ghosts | NextPhase
+
+
+def beginning(plan: Plan, old: Position, first: Batch, deployment: str, *, by_digests: bool) -> Position:
+    """Where a copy begins, beside a stream of `deployment` that begins with `first`. `by_digests`: whether Redis may
+    have them; then a position that was lost costs what differs."""
+    is_known = old.next == DIGEST and by_digests and old.fingerprint == plan.fingerprint
+    return Position(
+        token=first.token,
+        time=first.time,
+        mark=first.time,
+        phase=DIGEST if is_known else SNAPSHOT,
+        fingerprint=plan.fingerprint,
+        owned=plan.owned + [entry for entry in old.owned if entry not in plan.owned],
+        next=SWEEP if old.next == DIGEST else old.next,
+        deployment=deployment,
+    )
+
+
+class SnapshotReader:
+    """Yields what is left to copy, then ghosts. Every read is at or after all that the stream wrote."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        lookup: Lookup,
+        reads: Reads,
+        copier: Copier,
+        store: RedisStore,
+        control: ControlKeys,
+        indexes: Indexes,
+        differing: Callable[[Moment], Differing] | None,
+        strangers: Strangers,
+        estimate: Callable[[], int],
+    ) -> None:
+        """Reads and sweeps what belongs to the partition of `control`. `differing`: a search by digests, where Redis
+        has them. `estimate`: how many documents there are, about."""
+        self._plan, self._lookup, self._reads, self._copier = plan, lookup, reads, copier
+        self._store, self._control, self._indexes = store, control, indexes
+        self._differing, self._strangers, self._estimate = differing, strangers, estimate
+        self._scan = KeyScan(store, control)
+        self._maps = KeyMaps(store, control)
+        self._copied = 0
+
+    def items(self, position: Position) -> Iterator[Item]:
+        """Everything from `position` to the end of the snapshot. Raises SweepLimitError."""
+        self._copied = position.copied
+        if position.phase == DIGEST:
+            if not (yield from self._by_digests(position)):
+                yield NextPhase(SNAPSHOT)
+                yield from self._copy(position)
+        else:
+            yield from self._copy(position)
+        if self._control.partition.leads:
+            yield from self._retire(position)
+        yield NextPhase(STREAM)
+
+    def _copy(self, position: Position) -> Iterator[Item]:
+        if position.phase != SWEEP:
+            for item in self._copier.items(position.left):
+                if isinstance(item, Chunk | Ready):
+                    self._copied += len(item.documents if isinstance(item, Chunk) else item.parcels)
+                yield item
+            yield NextPhase(SWEEP)
+        if position.sweeps and self._plan.contract.sync.on_delete == "delete":
+            yield from self._sweep(position)
+
+    def _by_digests(self, position: Position) -> Generator[Item, None, bool]:
+        """What differs. False where that is so much that a copy of everything is cheaper, or where so many documents
+        are gone that their keys have to be counted, or where the filter fails on a document: a copy tells on which."""
+        assert self._differing is not None
+        search, gone = self._differing(self._reads.after()), Survey()
+        try:
+            for ids in search.pages():
+                gone.found += yield from self._looked_up(ids)
+        except FatalError as error:
+            if not is_about_document(code_of(error)):
+                raise
+            return False
+        gone.gone = len(gone.found)
+        gone.keys = self._estimate() + gone.gone
+        if search.is_too_much or not self._may(position, gone):
+            return False
+        self._copied = self._estimate()
+        for ids in paged(gone.found, SCAN_COUNT):
+            yield from self._looked_up(ids, drop=True)
+        return True
+
+    def _looked_up(self, ids: list[Any], *, drop: bool = False) -> Generator[Item, None, list[Any]]:
+        """Copies what is there. Returns the `_id` of those that are not; `drop`: has their keys removed."""
+        left: list[Any] = []
+        for part, found in self._lookup.in_parts(ids, self._reads.after, digests=True) if ids else ():
+            self._reads.saw(found.time)
+            if found.documents:
+                yield Chunk(list(found.documents.values()), found.time)
+            gone = {encode_key_value(i): i for i in part if encode_key_value(i) not in found.documents}
+            drops = [d for ident, i in gone.items() for d in self._plan.drops(ident, i, deleted=False)]
+            if drop and drops:
+                yield Ghosts([one for one in drops if isinstance(one, Drop)], found.time)
+            left += gone.values()
+        return left
+
+    def _may(self, position: Position, found: Survey) -> bool:
+        """Whether so many keys may go."""
+        # Both ways, a key without a document may be one that MongoDB has yet to get.
+        is_allowed = self._plan.contract.is_two_way or position.allows(PURGE) or position.allows(ADOPT)
+        return is_allowed or not found.is_above(self._plan.contract.sync.sweep_limit)
+
+    def _retire(self, position: Position) -> Iterator[Item]:
+        present = {(shape.name, shape.template.text) for shape in self._plan.shapes}
+        # What another contract takes, with its map, is not ours to remove, also while that one has yet to begin.
+        given = {text for name, text in self._plan.templates if name != self._plan.name}
+        retired = [
+            Retired(name, kind, KeyTemplate.recorded(template))
+            for name, template, kind in position.owned
+            if (name, template) not in present and template not in given
+        ]
+        while retired and not self._may_retire():
+            yield Pause()
+            time.sleep(PAUSE_S)
+        yield from self._may_go(position, retired)
+        for shape in retired:
+            yield from self._retired(shape)
+
+    def _may_go(self, position: Position, retired: list[Retired]) -> Iterator[Item]:
+        """An edit replaces keys by others. Those of which there are more than came in their place are not replaced."""
+        for shape in retired:
+            found = Survey()
+            for ghosts in self._retired(shape):
+                found.keys += len(ghosts.drops)
+                yield Pause()
+            in_place, what = yield from self._in_place_of(shape)
+            found.gone = found.keys - in_place
+            if not self._may(position, found):
+                raise SweepLimitError(
+                    self._plan.name,
+                    f"{found.keys} keys of `{shape.template.shown}`, which the contract has no more, would go, and "
+                    f"there are {in_place} {what} in their place",
+                )
+
+    def _in_place_of(self, retired: Retired) -> Generator[Item, None, tuple[int, str]]:
+        """How many there are now, and of what: keys of the projection, or documents where it is gone."""
+        shapes = [shape for shape in self._plan.shapes if shape.name == retired.name]
+        if not shapes:
+            return self._copied * self._control.partition.count, f"documents of {self._shown_source}"
+        found = Survey()
+        for shape in shapes:
+            for candidates in self._scan.candidates(Retired(shape.name, shape.type, shape.template)):
+                self._ours(candidates, found)
+                yield Pause()
+        return found.keys, f"keys of `{shapes[0].template.shown}`"
+
+    @property
+    def _shown_source(self) -> str:
+        matching = " with this filter" if self._plan.filter is not None else ""
+        return f"{self._plan.contract.shown_collection}{matching}"
+
+    def _may_retire(self) -> bool:
+        """Not while queries still go to the old generation of an index, which finds nothing but these keys; nor while
+        another partition has yet to write its new ones."""
+        return not self._indexes.is_building and others_have_copied(
+            self._store, self._control, self._plan.fingerprint
+        )
+
+    def _sweep(self, position: Position) -> Iterator[Item]:
+        """First what would go, and only then, where that is not too much, removes it."""
+        found = Survey()
+        for ghosts in self._ghosts(found):
+            found.add(ghosts)
+            yield Pause()
+        found.keys = max(found.keys // self._control.partition.count, found.gone)
+        if not self._may(position, found):
+            raise SweepLimitError(
+                self._plan.name,
+                f"{found.gone} of {found.keys} keys would be removed, for which {self._shown_source} has no document",
+            )
+        for drops in paged(found.found, SCAN_COUNT) if found.is_whole else ():
+            yield from self._gone_still(drops)
+        if not found.is_whole:
+            yield from (ghosts for ghosts in self._ghosts(Survey()) if ghosts.drops)
+
+    def _ghosts(self, survey: Survey) -> Iterator[Ghosts]:
+        """Keys without a document, page by page, also where a page has none. `survey` learns how many there are."""
+        for shape in self._plan.shapes:
+            retired = Retired(shape.name, shape.type, shape.template)
+            for candidates in self._scan.candidates(retired):
+                yield self._gone(self._ours(candidates, survey))
+            if not shape.by_id and self._control.partition.leads:
+                yield from self._orphans(shape, retired)
+
+    def _ours(self, candidates: list[Candidate], survey: Survey) -> list[Candidate]:
+        """Without the keys of an application."""
+        strange = self._strangers.among([drop.key for drop, _ in candidates if drop.key is not None])
+        found = [one for one in candidates if one[0].key not in strange]
+        survey.keys += len(found)
+        return found
+
+    def _gone_still(self, drops: list[Drop | Ghost | Orphan]) -> Iterator[Ghosts]:
+        """What was found a while ago is looked at once more."""
+        orphans = [drop for drop in drops if isinstance(drop, Orphan)]
+        for shape in self._plan.shapes:
+            mine = [orphan for orphan in orphans if orphan.shape.template.text == shape.template.text]
+            yield from self._without_holder(shape, {one.key: one for one in mine})
+        rest = [(drop, decode_key_value(drop.ident)) for drop in drops if isinstance(drop, Drop)]
+        ghosts = self._gone(rest)
+        if ghosts.drops:
+            yield ghosts
+
+    def _orphans(self, shape: Shape, retired: Retired) -> Iterator[Ghosts]:
+        """Keys of which the maps do not tell whose they are, and MongoDB neither: entries of the maps were lost."""
+        for page in self._scan.keys(retired):
+            keys = [key.decode() for key in page if parse_key(shape.template, key) is not None]
+            strange = self._strangers.among(keys)
+            held = self._maps.of(retired, [key for key in keys if key not in strange])
+            yield from self._without_holder(
+                shape, {one.key: Orphan(retired, "", one.key, one.said) for one in held if not one.is_sound}
+            )
+
+    def _without_holder(self, shape: Shape, orphans: dict[str, Orphan]) -> Iterator[Ghosts]:
+        for found in holders(self._lookup, shape, list(orphans), self._reads.after()):
+            self._reads.saw(found.time)
+            left: list[Drop | Ghost | Orphan] = [
+                orphans[key] for key, documents in found.by_key.items() if not documents
+            ]
+            if left:
+                yield Ghosts(left, found.time)
+
+    def _gone(self, candidates: list[Candidate]) -> Ghosts:
+        """Those without a document."""
+        found = self._lookup.by_ids(
+            [document_id for _, document_id in candidates], self._reads.after(), only_ids=True
+        )
+        if not found.complete:
+            raise TransientError("mongo", "a list of ids did not fit one reply; trying again")
+        self._reads.saw(found.time)
+        gone = [entry for entry in candidates if entry[0].ident not in found.documents]
+        own = self._lookup.own([document_id for _, document_id in gone])
+        # Watermarks and changes of the others are not known here: their ghosts are theirs to remove.
+        return Ghosts([drop for (drop, _), ours in zip(gone, own, strict=True) if ours], found.time)
+
+    def _retired(self, shape: Retired) -> Iterator[Ghosts]:
+        """Keys of a projection that the contract no longer has, except those that another projection has taken over, or
+        that another contract will take."""
+        present = [Retired(s.name, s.type, s.template) for s in self._plan.shapes]
+        others = [template for template in others_that_meet(self._plan, shape.template) if template.by_id]
+        by_id = [*(s.template for s in present if s.by_id), *others]
+        maps = tuple(s for s in present if not s.by_id)
+        for keys in self._retired_by_id(shape) if shape.by_id else self._retired_by_map(shape):
+            strange = self._strangers.among([key for _, key in keys])
+            ghosts: list[Drop | Ghost | Orphan] = [
+                Ghost(shape, ident, key, maps)
+                for ident, key in keys
+                if key not in strange
+                and not any(parse_key(template, key.encode()) is not None for template in by_id)
+            ]
+            if ghosts:
+                yield Ghosts(ghosts, self._reads.after(), "retired")
+        if not shape.by_id:
+            yield Ghosts(self._retired_maps(shape), self._reads.after(), "retired")
+
+    def _retired_by_id(self, shape: Retired) -> Iterator[list[tuple[str, str]]]:
+        for candidates in self._scan.by_id(shape):
+            yield [(drop.ident, drop.key) for drop, _ in candidates if drop.key is not None]
+
+    def _retired_by_map(self, shape: Retired) -> Iterator[list[tuple[str, str]]]:
+        for entries in self._scan.maps(shape):
+            yield [(ident.decode(), key.decode()) for ident, key in entries.items()]
+
+    def _retired_maps(self, shape: Retired) -> list[Drop | Ghost | Orphan]:
+        """The maps themselves, which are hashes like any other."""
+        name, template = shape.name, shape.template.text
+        as_hash = Retired(name, "hash", shape.template)
+        names = (self._control.keys_by_id(name, template), self._control.ids_by_key(name, template))
+        return [Ghost(as_hash, "", key, ()) for key in names]

@@ -1,0 +1,204 @@
+"""Units of a snapshot: what is copied, and what is found without its document."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+from syncd.plan.keys.templates import decode_key_value, encode_key_value
+from syncd.plan.to_redis.change import Drop, Ghost, Orphan, Write
+from syncd.plan.to_redis.compile import Plan
+from syncd.plan.to_redis.digest import SOURCE
+from syncd.plan.to_redis.encoded_writes import Sent, writes
+from syncd.plan.values.raw import encode
+from syncd.stores.mongo.ranges import Range
+from syncd.stores.mongo.store import Document
+from syncd.stores.mongo.times import Moment
+from syncd.stores.redis.position import Position
+from syncd.to_redis.apply.apply_log import ApplyLog
+from syncd.to_redis.apply.units import DocumentsUnit, Draft, Step, Unit, UnitCall
+from syncd.to_redis.apply.watermarks import Coverage, Watermarks
+from syncd.to_redis.copy.copier import Chunk, Cut, RangeEnd, Ready
+from syncd.to_redis.copy.snapshot import Ghosts
+
+Found = TypeVar("Found")
+
+
+def units_of(
+    plan: Plan,
+    item: Chunk | Ready | Cut | RangeEnd | Ghosts,
+    log: ApplyLog[Unit, Any],
+    at_once: Callable[[], int],
+) -> Iterator[Unit]:
+    """The calls that an item takes. `at_once`: documents of the next one."""
+    watermarks = log.watermarks
+    if isinstance(item, Cut):
+        yield Step(left=item.ranges)
+    elif isinstance(item, RangeEnd):
+        yield RangeEndUnit(item.number)
+    elif isinstance(item, Chunk):
+        log.chunks_from(item.oldest or item.time)
+        for part, _ in _parts(item.documents, at_once):
+            yield SliceUnit(plan, part, item, watermarks)
+    elif isinstance(item, Ready):
+        log.chunks_from(item.oldest)
+        for idents, last in _parts(list(item.parcels), at_once):
+            yield ReadyUnit(plan, idents, item, watermarks, last=last)
+    else:
+        log.chunks_from(item.time)
+        for drops, _ in _parts(item.drops, at_once):
+            yield GhostsUnit(Ghosts(drops, item.time, item.why), watermarks)
+
+
+def _parts(found: Sequence[Found], at_once: Callable[[], int]) -> Iterator[tuple[list[Found], bool]]:
+    """All of it in parts, and whether a part is the last. The size of a part is asked for when its turn comes."""
+    at = 0
+    while at < len(found):
+        part = list(found[at : at + at_once()])
+        at += len(part)
+        yield part, at == len(found)
+
+
+class _RangeUnit(Unit):
+    """What a read of many documents at `time` found, without those that the stream has written since."""
+
+    def __init__(self, watermarks: Watermarks, time: Moment) -> None:
+        self._watermarks, self._time = watermarks, time
+
+    def _choose(self, idents: Collection[str]) -> set[str]:
+        newer = self._watermarks.newer(idents, self._time)
+        return set(idents) - newer if newer else set(idents)
+
+    @property
+    def _covers(self) -> Coverage:
+        return Coverage(range_time=self._time)
+
+
+class _CopyUnit(_RangeUnit, DocumentsUnit, Generic[Found]):
+    """Documents of a snapshot by ident, in `_id` order. `end`: {"_id": last} of them as BSON, when all of the range up
+    to there is copied with them."""
+
+    op = "snapshot"
+
+    def __init__(
+        self,
+        plan: Plan,
+        documents: dict[str, Found],
+        sources: dict[str, tuple[int | None, int]],
+        time: Moment,
+        watermarks: Watermarks,
+        number: int | None,
+        end: bytes,
+    ) -> None:
+        super().__init__(watermarks, time)
+        self._plan, self._documents, self._sources = plan, documents, sources
+        self._number, self._end = number, end
+        self.size = self._copied = len(documents)
+
+    @abstractmethod
+    def _copies(self, documents: dict[str, Found]) -> list[Write]: ...
+
+    def _draft(self, call: UnitCall) -> Draft:
+        documents, sources = self._documents, self._sources
+        chosen = self._choose(documents)
+        if len(chosen) < len(documents):
+            documents = {ident: document for ident, document in documents.items() if ident in chosen}
+            sources = {ident: source for ident, source in sources.items() if ident in chosen}
+        if call.unfit is not None:
+            return Draft(self._letters(documents, call.unfit), self._covers, sources)
+        return Draft(self._copies(documents), self._covers, sources)
+
+    def _change_of(self, ident: str) -> dict[str, Any]:
+        return {"documentKey": {"_id": decode_key_value(ident)}, "time": self._time}
+
+    def after(self, position: Position) -> Position:
+        """What is left begins behind the last document."""
+        left = position.left
+        if self._number is not None and self._end:
+            left = {**left, self._number: Range(self._end, left[self._number].upto)}
+        return replace(position, left=left, copied=position.copied + self._copied)
+
+
+class SliceUnit(_CopyUnit[Document]):
+    """A part of a chunk."""
+
+    def __init__(self, plan: Plan, documents: list[Document], chunk: Chunk, watermarks: Watermarks) -> None:
+        self._all, self._chunk = documents, chunk
+        found = {encode_key_value(document["_id"]): document for document in documents}
+        sources = {ident: d.pop(SOURCE) for ident, d in found.items() if SOURCE in d}
+        end = encode({"_id": documents[-1]["_id"]})
+        super().__init__(plan, found, sources, chunk.time, watermarks, chunk.number, end)
+
+    def _copies(self, documents: dict[str, Document]) -> list[Write]:
+        return self._plan.copies(documents, self._time)
+
+    def split(self) -> list[Unit]:
+        """Two halves, each up to its last document."""
+        for ident, source in self._sources.items():
+            self._documents[ident][SOURCE] = source
+        middle = len(self._all) // 2
+        halves = self._all[:middle], self._all[middle:]
+        return [SliceUnit(self._plan, half, self._chunk, self._watermarks) for half in halves]
+
+
+class ReadyUnit(_CopyUnit[list[Sent]]):
+    """A part of what a worker made."""
+
+    def __init__(
+        self, plan: Plan, idents: list[str], ready: Ready, watermarks: Watermarks, *, last: bool
+    ) -> None:
+        """`last`: whether there is no more of it."""
+        self._idents, self._ready, self._last = idents, ready, last
+        found = {ident: ready.parcels[ident] for ident in idents}
+        sources = {ident: ready.sources[ident] for ident in idents if ident in ready.sources}
+        super().__init__(
+            plan, found, sources, ready.time, watermarks, ready.number, ready.end if last else b""
+        )
+        self._copied = len(ready.parcels) if last else 0
+
+    def _copies(self, documents: dict[str, list[Sent]]) -> list[Write]:
+        return writes(self._plan, documents.items(), self._time)
+
+    def split(self) -> list[Unit]:
+        """Two halves, of which the second may be the last."""
+        middle = len(self._idents) // 2
+        first, second = self._idents[:middle], self._idents[middle:]
+        return [
+            ReadyUnit(self._plan, first, self._ready, self._watermarks, last=False),
+            ReadyUnit(self._plan, second, self._ready, self._watermarks, last=self._last),
+        ]
+
+
+class RangeEndUnit(Unit):
+    """A range has nothing left."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def _draft(self, call: UnitCall) -> Draft:
+        return Draft([])
+
+    def after(self, position: Position) -> Position:
+        """Without that range."""
+        left = {number: part for number, part in position.left.items() if number != self._number}
+        return replace(position, left=left)
+
+
+class GhostsUnit(_RangeUnit):
+    """Keys that the sweep found without a document. It has no cursor of its own: after a crash it starts again."""
+
+    def __init__(self, ghosts: Ghosts, watermarks: Watermarks) -> None:
+        super().__init__(watermarks, ghosts.time)
+        self.op = ghosts.why
+        self._drops = ghosts.drops
+        self.size = len(ghosts.drops)
+
+    def _draft(self, call: UnitCall) -> Draft:
+        # The stream writes no key of a projection that is gone; all others it may have written since the read.
+        chosen = self._choose({drop.ident for drop in self._drops if isinstance(drop, Drop)})
+        return Draft(
+            [drop for drop in self._drops if isinstance(drop, Ghost | Orphan) or drop.ident in chosen],
+            self._covers,
+        )

@@ -1,0 +1,159 @@
+"""What a lane does beside moving changes: store an idle position, answer requests, look at indexes."""
+
+from __future__ import annotations
+
+import time
+
+from syncd import telemetry
+from syncd.lanes.letters import WaitingLetters
+from syncd.lanes.situation import State
+from syncd.plan.keys.templates import decode_key_value, is_ident
+from syncd.stores.mongo.history import Witness
+from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.times import token_time
+from syncd.stores.redis.claims import count_foreign
+from syncd.stores.redis.dead_letters import replays_done, requested_replays
+from syncd.stores.redis.key_maps import KeyMaps
+from syncd.stores.redis.layout import survey
+from syncd.stores.redis.position import SNAPSHOT, STREAM
+from syncd.stores.redis.requests import answers_position, request_snapshot, wants_snapshot
+from syncd.to_redis.apply.digests import DigestKeeper
+from syncd.to_redis.apply.pipeline import Pipeline
+from syncd.to_redis.apply.units import Step
+from syncd.to_redis.apply.watermarks import Watermarks
+from syncd.to_redis.context import StreamContext
+from syncd.to_redis.copy.repair import Repairs, ReplayUnit
+from syncd.to_redis.indexes.indexes import Indexes
+
+EVERY_S = 1.0
+SOON_S = 0.1
+IDLE_COMMIT_S = 60.0
+"""How often the position of a lane without traffic is stored at least, so that it does not age out of the oplog."""
+SCAN_COMMIT_S = 5.0
+"""The same of a lane that goes through what came since its position."""
+LOOK_S = 15.0
+"""How often what changes slowly is looked at."""
+MOST_REPLAYED = 256
+
+
+class Housekeeper:
+    """Called by the lane's thread between two items, whenever it is `due`."""
+
+    def __init__(
+        self,
+        context: StreamContext,
+        pipeline: Pipeline,
+        indexes: Indexes,
+        lookup: Lookup,
+        watermarks: Watermarks,
+        digests: DigestKeeper | None,
+    ) -> None:
+        plan, redis, control = context.plan, context.redis, context.control
+        self._plan, self._mongo, self._redis, self._control = plan, context.mongo, redis, control
+        self._status, self._state, self._requests = context.status, context.state, context.requests
+        self._pipeline, self._indexes, self._lookup, self._watermarks = pipeline, indexes, lookup, watermarks
+        self._digests, self._history = digests, context.hub.history
+        self._witness: Witness | None = None
+        self._repairs = Repairs(plan, redis, control, pipeline, lookup, watermarks)
+        self._maps = KeyMaps(redis, control)
+        self._looked = self._next = 0.0
+        self._waiting = WaitingLetters(redis, plan.name)
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time again."""
+        return time.monotonic() >= self._next
+
+    def keep(self) -> bool:
+        """Do what is due. Returns whether somebody wants a snapshot."""
+        now = time.monotonic()
+        self._next = now + EVERY_S
+        self._bear_witness()
+        self._commit_idle(now)
+        asked = self._requests.has_any(self._control)
+        if asked:
+            self._replay()
+            if self._repairs.work_off():
+                self._next = 0.0
+            if answers_position(self._redis, self._control):
+                self._pipeline.apply(Step())
+                self._pipeline.drain()
+        if self._digests is not None and self._state.is_live and self._digests.keep(self._pipeline):
+            self._next = min(self._next, now + SOON_S)
+        self._look_at_indexes()
+        if now - self._looked > LOOK_S:
+            self._looked = now
+            self.count_dead_letters()
+            self._look_at_maps()
+            telemetry.keys_left_alone(self._plan.name, count_foreign(self._redis, self._control))
+            if not self._control.partition.is_whole:
+                self._status.partitions = survey(self._redis, self._plan.name)
+        return asked and bool(wants_snapshot(self._redis, self._control))
+
+    def _look_at_indexes(self) -> None:
+        if self._indexes.is_due:
+            ready = self._pipeline.position.phase != SNAPSHOT
+            self._indexes.look(self._pipeline.moved, ready=ready)
+            self._status.searched(self._indexes.as_dicts(), self._indexes.complaint)
+
+    def _look_at_maps(self) -> None:
+        """Each key of the one map has its document in the other, unless entries of that were lost: then a document that
+        goes leaves its key behind. Only a copy, with its sweep, makes the map again."""
+        if not self._control.partition.leads or self._pipeline.position.phase != STREAM:
+            return
+        for shape in self._plan.shapes:
+            if not shape.by_id:
+                keys, owners = self._maps.count(shape)
+                if keys < owners:
+                    telemetry.maps_lost(self._plan.name, shape.name, owners - keys)
+                    request_snapshot(self._redis, self._plan.name)
+                    return
+
+    def count_dead_letters(self) -> None:
+        """Say how many wait."""
+        self._status.letters(self._waiting.count())
+
+    def _bear_witness(self) -> None:
+        """Name an entry of the oplog that the position has passed: of one that it has not, a majority may not know."""
+        position, witness = self._pipeline.position, self._witness
+        if witness is None or position.token is None:
+            self._witness = self._history.latest()
+        elif witness.time <= token_time(position.token):
+            self._pipeline.log.witness(str(witness))
+            self._witness = self._history.latest()
+
+    def _commit_idle(self, now: float) -> None:
+        # A restart must not go once more through what a long oplog holds of others.
+        every = SCAN_COMMIT_S if self._state.state is State.CATCHING_UP else IDLE_COMMIT_S
+        if (window := self._mongo.oplog_window()) is not None:
+            self._status.oplog(*window)
+            # A quarter of a short window leaves time for a restart.
+            every = min(every, max(EVERY_S, (window[1] - window[0]) / 4))
+        if now - self._pipeline.confirmed_at > every:
+            self._pipeline.apply(Step())
+            self._pipeline.drain()
+
+    def _replay(self) -> None:
+        """Dead letters that somebody wants tried again."""
+        letters = self._own_letters()
+        if not letters:
+            return
+        waiting = {entry: ident for entry, ident in letters.items() if ident}
+        if waiting:
+            self._pipeline.apply(ReplayUnit(self._plan, self._lookup, self._watermarks, waiting))
+            self._pipeline.drain()
+        replays_done(self._redis, self._plan.name, list(letters))
+        telemetry.replayed(self._plan.name, len(waiting))
+
+    def _own_letters(self) -> dict[str, str]:
+        """The first of them that are for this partition; letters that are gone are for everybody."""
+        start = 0
+        while letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED, start):
+            letters = {entry: ident if is_ident(ident) else "" for entry, ident in letters.items()}
+            ids = [decode_key_value(ident) if ident else None for ident in letters.values()]
+            ours = self._lookup.own(ids)
+            chosen = {e: i for (e, i), own in zip(letters.items(), ours, strict=True) if own or not i}
+            if chosen:
+                return chosen
+            start += MOST_REPLAYED
+        return {}

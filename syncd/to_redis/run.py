@@ -1,0 +1,335 @@
+"""One run of a lane: from the lease to the first error, or until it is told to stop.
+
+Everything that matters is in Redis: a run begins by reading the position and can end anywhere.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from syncd import telemetry
+from syncd.errors import CollectionGoneError
+from syncd.lanes.events import (
+    CaughtUp,
+    Confirm,
+    Confirmed,
+    Copied,
+    CopyAsked,
+    Entered,
+    LargeChangePassed,
+    SweepBegan,
+)
+from syncd.stores.mongo.differing import Differing
+from syncd.stores.mongo.last_change import Quiet
+from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.store import Document, translated
+from syncd.stores.mongo.times import Moment, token_time
+from syncd.stores.redis.digests import Digests, can_be_kept
+from syncd.stores.redis.position import (
+    ADOPT,
+    DIGEST,
+    SNAPSHOT,
+    STREAM,
+    SWEEP,
+    Position,
+    allowed,
+    load_position,
+)
+from syncd.to_redis.apply.apply_log import ApplyLog
+from syncd.to_redis.apply.digests import DigestKeeper
+from syncd.to_redis.apply.operations import Operations
+from syncd.to_redis.apply.pipeline import Pipeline
+from syncd.to_redis.apply.units import Step, Unit, WindowUnit
+from syncd.to_redis.apply.writer import Writer
+from syncd.to_redis.context import StreamContext
+from syncd.to_redis.copy.copier import Chunk, Copier, Cut, RangeEnd, Reads, Ready
+from syncd.to_redis.copy.foreign_keys import Strangers
+from syncd.to_redis.copy.snapshot import Ghosts, NextPhase, SnapshotReader, beginning
+from syncd.to_redis.copy.units import units_of
+from syncd.to_redis.housekeeping import Housekeeper
+from syncd.to_redis.indexes.indexes import Indexes
+from syncd.to_redis.sources import Failure, Source
+from syncd.to_redis.stream.change_stream import Batch, ChangeStream, is_drained
+from syncd.to_redis.stream.feed import Feed
+from syncd.to_redis.stream.window import DATA_OPS, Window, WindowBuilder
+
+_STRUCTURE = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
+
+
+class LaneRun:
+    """Moves one contract's changes while the lease lasts. Used once, by one thread.
+
+    What happens is told to the lane's state, which says when the lane is live, and when the run is over.
+    """
+
+    def __init__(self, context: StreamContext) -> None:
+        self._context, self._plan, self._control = context, context.plan, context.control
+        self._mongo, self._redis, self._lease = context.mongo, context.redis, context.lease
+        self._settings, self._status, self._state = context.settings, context.status, context.state
+        self._hub = context.hub
+        self._lookup = Lookup(self._mongo, self._plan, self._control.partition)
+        self._indexes = Indexes(self._plan, self._redis, self._control)
+        self._digests = Digests(self._redis, self._control)
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._sources: list[Source] = []
+        self._feed: Feed | None = None
+        self._writer = Writer(self._redis, self._control, self._lease)
+        self._strangers = Strangers(self._plan, self._redis, self._control, self._lease)
+        self._removals = telemetry.Removals(self._plan.name)
+        self._thin = not self._state.now.takes_fields
+        self._snapshot_started = 0.0
+
+    def run(self) -> None:
+        """Work until the lane is told to stop (then everything is committed), the run is over, or an error ends it."""
+        try:
+            self._start()
+            while not (self._context.halt.is_set() or self._state.is_over):
+                self._step()
+            self._finish()
+        finally:
+            for source in self._sources:
+                source.close()
+            if self._feed is not None:
+                self._feed.close()
+            self._writer.close()
+            self._removals.tell(now=True)
+
+    def wake(self) -> None:
+        """Make a run that waits see at once that it is to end. Called by another thread."""
+        self._inbox.put((None, None))
+
+    def _start(self) -> None:
+        position = load_position(self._redis, self._control)
+        self._status.known(position)
+        self._look_at_strangers(position)
+        self._indexes.create()
+        self._status.searched(self._indexes.as_dicts(), self._indexes.complaint)
+        stream = ChangeStream(self._mongo, self._plan, self._control.partition, thin=self._thin)
+        fresh = position.token is None or position.fingerprint != self._plan.fingerprint
+        reason = "no position" if position.token is None else "the contract changed" if fresh else "going on"
+        deployment = self._hub.history.deployment()
+        if fresh:
+            first = stream.begin()
+            # A contract that never had digests, and has none, need not name a thousand keys that are not there.
+            had_any = self._by_digests or position.token is not None
+            position = beginning(self._plan, position, first, deployment, by_digests=self._by_digests)
+            if position.phase == SNAPSHOT and had_any:
+                self._digests.forget()
+            elif position.phase != SNAPSHOT:
+                reason = "the position is lost, and digests say what differs"
+        else:
+            assert position.token is not None
+            self._require(position, stream, position.event)
+            first = stream.resume(position.token, max(position.time, position.mark))
+            position.deployment = deployment
+        self._build(position)
+        if fresh:
+            # Before any document is read: what changes from here on is in the stream.
+            self._pipeline.apply(Step())
+            self._pipeline.drain()
+        self._enter(position, reason)
+        # The filter of a partition is its own stream's.
+        hub = self._hub if self._control.partition.is_whole and not self._thin else None
+        quiet = None if fresh else Quiet(self._mongo, *self._plan.namespace)
+        self._feed = Feed(
+            self._plan, stream, position.event, self._watermarks, self._status, self._state, hub, self._inbox, quiet,
+            lambda event: self._require(self._pipeline.confirmed, stream, event),
+        )  # fmt: skip
+        # What a person asked for meanwhile comes first: a lane may be here because its dead letters are too many.
+        self._look_around()
+        self._fetch("stream", self._feed.items(first))
+
+    def _look_at_strangers(self, position: Position) -> None:
+        """Before anything is written: whose are the keys that are there?"""
+        sync = self._plan.contract.sync
+        if (
+            sync.adopt or position.next == allowed(ADOPT, self._plan.fingerprint)
+        ) and self._strangers.adopt():
+            # They go with the sweep of a copy.
+            position.token = None
+            position.next = allowed(ADOPT, self._plan.fingerprint)
+        self._strangers.note(position.owned, self._context.halt)
+
+    def _build(self, position: Position) -> None:
+        log: ApplyLog[Unit, Operations] = ApplyLog(position)
+        self._log = log
+        watermarks = self._watermarks = log.watermarks
+        keeper = DigestKeeper(self._digests, self._lookup, watermarks) if self._by_digests else None
+        self._keeper = keeper
+        self._builder = WindowBuilder(self._plan, self._lookup, watermarks)
+        self._pipeline = Pipeline(
+            self._plan, self._control, self._writer, log, self._settings.batch_writes, self._seen,
+            self._removals, keeper.noted if keeper else None,
+        )  # fmt: skip
+        self._house = Housekeeper(
+            self._context, self._pipeline, self._indexes, self._lookup, watermarks, keeper
+        )
+
+    @property
+    def _by_digests(self) -> bool:
+        return self._plan.source is not None and can_be_kept(self._control.partition)
+
+    def _require(self, position: Position, stream: ChangeStream, event: Document | None) -> None:
+        """That MongoDB is the one of the position, with its history. `event`: token of the last change. Raises
+        PositionLostError."""
+        time_of = None if event is None else token_time(event)
+        is_sure = self._hub.history.require(position.deployment, position.witness, time_of)
+        if not is_sure and event is not None:
+            stream.require(event)
+
+    def _enter(self, position: Position, reason: str) -> None:
+        phase = position.phase
+        self._state.tell(Entered(phase in (SNAPSHOT, DIGEST), phase == SWEEP, position.mark, reason))
+        if phase != STREAM:
+            self._snapshot_started = time.monotonic()
+            telemetry.snapshot_started(self._plan.name, self._estimate(), position.copied, reason)
+            self._fetch("snapshot", self._reader().items(position))
+
+    def _reader(self) -> SnapshotReader:
+        reads = Reads(self._watermarks)
+        copier = Copier(
+            self._plan, self._mongo, self._lookup, self._control.partition, self._watermarks, reads,
+            self._context.pool,
+            self._settings.chunk_documents, digests=self._by_digests,
+        )  # fmt: skip
+        return SnapshotReader(
+            self._plan, self._lookup, reads, copier, self._redis, self._control, self._indexes,
+            self._differing if self._by_digests else None, self._strangers, self._estimate,
+        )  # fmt: skip
+
+    def _differing(self, after: Moment) -> Differing:
+        return Differing(self._mongo, self._plan, self._lookup, self._digests, after)
+
+    def _estimate(self) -> int:
+        database, collection = self._plan.namespace
+        with translated():
+            whole = self._mongo.client[database][collection].estimated_document_count()
+        return whole // self._control.partition.count
+
+    def _fetch(self, what: str, items: Iterator[Any]) -> None:
+        source = Source(f"{self._plan.name}-{what}", items, self._inbox)
+        self._sources.append(source)
+        source.start()
+
+    def _step(self) -> None:
+        """Handle one item; without one, drain what is in flight and wait for the next."""
+        self._lease.hold()
+        try:
+            source, item = self._inbox.get_nowait()
+        except queue.Empty:
+            self._look_around()
+            try:
+                source, item = self._inbox.get(timeout=1.0)
+            except queue.Empty:
+                return
+        if source is None:
+            return
+        self._handle(item)
+        source.done()
+        if self._house.due:
+            self._look_around()
+
+    def _look_around(self) -> None:
+        self._pipeline.drain()
+        self._writer.rest()
+        self._status.confirmed(self._pipeline.confirmed)
+        self._count_letters()
+        self._removals.tell()
+        if self._house.due and self._house.keep():
+            self._state.tell(CopyAsked())
+
+    def _handle(self, item: Any) -> None:
+        if isinstance(item, Batch):
+            self._take_batch(item)
+        elif isinstance(item, Chunk | Ready | Cut | RangeEnd | Ghosts):
+            for unit in units_of(self._plan, item, self._log, lambda: self._documents_a_call):
+                self._pipeline.apply(unit)
+                if not isinstance(item, Ghosts):
+                    self._state.progressed()
+            telemetry.snapshot_progress(self._plan.name, self._pipeline.position.copied)
+        elif isinstance(item, NextPhase):
+            self._next_phase(item.phase)
+        elif isinstance(item, Failure):
+            self._pipeline.drain()  # what is on its way is told, and counted, before the run ends
+            raise item.error
+        self._count_letters()
+
+    def _count_letters(self) -> None:
+        """At the event: a person who looks at the page must not hear of it a quarter of a minute later."""
+        telemetry.values_did_not_fit(self._plan.name, self._plan.misfits.taken().items())
+        if self._pipeline.letters_changed:
+            self._pipeline.letters_changed = False
+            self._house.count_dead_letters()
+
+    @property
+    def _documents_a_call(self) -> int:
+        return max(1, self._pipeline.writes // len(self._plan.shapes))
+
+    def _take_batch(self, batch: Batch) -> None:
+        events, at = batch.events, 0
+        while at < len(events):
+            part = events[at : at + self._documents_a_call]
+            gone = next((n for n, event in enumerate(part) if event["operationType"] in _STRUCTURE), None)
+            if gone == 0:
+                # What came before is applied first: under `keep` and `pause` nothing would ever bring it again.
+                self._pipeline.drain()
+                raise CollectionGoneError(part[0]["operationType"])
+            part = part[:gone]
+            at += len(part)
+            last = part[-1]["_id"]
+            whole = at == len(events)
+            window = Window(part, batch.token if whole else last, batch.time if whole else token_time(last))
+            self._pipeline.apply(WindowUnit(window, self._builder))
+            self._state.progressed()
+        if events and self._thin:
+            self._state.tell(LargeChangePassed())
+        if not events:
+            self._pipeline.drain()
+            # Nothing to write: the position moves in memory, and is stored with the next write or after a while.
+            self._log.idle(batch.token, batch.time)
+        drained = is_drained(batch)
+        if not events:
+            self._status.heard()
+        if not events and drained:
+            self._status.fresh_now()
+            if self._keeper is not None:
+                self._keeper.drained(batch.reached)
+        if drained and Confirm() in self._state.tell(CaughtUp(batch.reached)).actions:
+            self._pipeline.drain()
+            self._lease.confirm()  # it may have gone while the stream was opened
+            self._state.tell(Confirmed())
+
+    def _seen(self, unit: Unit) -> None:
+        if not isinstance(unit, WindowUnit):
+            return
+        events = unit.window.events
+        for op, count in Counter(event["operationType"] for event in events).items():
+            telemetry.CHANGES.labels(self._plan.name, op if op in DATA_OPS else "other").inc(count)
+            if op not in DATA_OPS:
+                telemetry.change_unknown(self._plan.name, op, count)
+        self._status.took(events)
+
+    def _next_phase(self, phase: str) -> None:
+        if phase == STREAM:
+            self._pipeline.apply(Step(phase=phase, left={}, owned=self._plan.owned, next=SWEEP))
+            self._pipeline.drain()
+            seconds = time.monotonic() - self._snapshot_started
+            telemetry.snapshot_finished(
+                self._plan.name, self._pipeline.position.copied, seconds, self._pipeline.swept
+            )
+            self._state.tell(Copied(self._pipeline.position.mark))
+            return
+        self._pipeline.apply(Step(phase=phase))
+        if phase == SWEEP:
+            self._state.tell(SweepBegan())
+
+    def _finish(self) -> None:
+        """Commit what is done, exactly: an unfinished snapshot stays unfinished."""
+        self._pipeline.drain()
+        self._pipeline.apply(Step())
+        self._pipeline.drain()
+        self._status.confirmed(self._pipeline.confirmed)

@@ -1,0 +1,126 @@
+"""What a lane from MongoDB to Redis tells about itself."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from syncd import telemetry
+from syncd.lanes.status import UNKNOWN, BaseStatus
+from syncd.plan.partition import WHOLE, Partition
+from syncd.stores.mongo.times import ZERO, Moment, readable, seconds
+from syncd.stores.redis.position import STREAM, Position
+from syncd.to_redis.stream.change_stream import age_of
+
+OPLOG_CALM_S = 120
+"""A young oplog is short without being full; an idle position is up to a minute old."""
+OPLOG_ALARM = 0.6
+"""Part of the oplog window that a lane may be behind before a person is told."""
+
+
+class LaneStatus(BaseStatus):
+    """State of one lane from MongoDB to Redis."""
+
+    def __init__(
+        self, contract: str, collection: str, freshness_s: float | None, partition: Partition = WHOLE
+    ) -> None:
+        super().__init__(contract, collection, freshness_s, partition)
+        self.stream = "own"
+        """`shared` while a quiet lane has its changes from a stream that others read too."""
+        self.partitions: list[dict[str, Any]] = []
+        """All partitions of the contract, where it is split, as Redis showed them when the lane last looked."""
+        self.indexes: list[dict[str, Any]] = []
+        """Each search index, as it was when the lane last looked."""
+        self._unsearchable = ""
+        self._fresh_at: float | None = None
+        self._position: Position | None = None
+        """The one in Redis; None where nobody here knows it."""
+        self._alarmed = False
+
+    def took(self, events: list[dict[str, Any]]) -> None:
+        """Redis confirmed these changes."""
+        self.changes += len(events)
+        self.heard()
+        wall = events[-1].get("wallTime")
+        if wall is not None:
+            self._fresh_at = wall / 1000
+            telemetry.END_TO_END.labels(self.contract).observe(max(0.0, age_of(events[0])))
+
+    def searched(self, indexes: list[dict[str, Any]], complaint: str) -> None:
+        """What the indexes are like; `complaint`: why searches do not find what they should."""
+        self.indexes, self._unsearchable = indexes, complaint
+
+    @property
+    def complaint(self) -> str:
+        """Why the lane is not ready; empty when it is."""
+        return super().complaint or (self._unsearchable if self.state == "live" else "")
+
+    def fresh_now(self) -> None:
+        """Redis has confirmed all that MongoDB had, and MongoDB says that there is nothing more."""
+        self._fresh_at = time.time()
+        self.heard()
+
+    def confirmed(self, position: Position) -> None:
+        """Redis holds everything up to `position`."""
+        self._position = position
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything is known of the state that Redis shows."""
+        return self._fresh_at is not None
+
+    def known(self, position: Position) -> None:
+        """What a run or a daemon before has left. Redis shows the state of then, if all was copied."""
+        self._position = position
+        if position.token is None or position.time == ZERO or position.phase != STREAM:
+            self._fresh_at = None
+        else:
+            self._fresh_at = max(self._fresh_at or 0.0, seconds(position.time))
+
+    def lag(self) -> float | None:
+        """Seconds since the newest state that Redis is known to show: that of the last change that it confirmed, or of
+        the moment at which MongoDB had no other. None before there is one, and during a copy."""
+        if self._fresh_at is None or self.state == "snapshot":
+            return None
+        return max(0.0, time.time() - self._fresh_at)
+
+    def left(self) -> None:
+        """The other daemon moves the position, and ours says nothing any more."""
+        super().left()
+        self._position = self._fresh_at = None
+
+    def oplog(self, first: int, last: int) -> None:
+        """How far back the oplog reaches, in epoch seconds. Says so when the position has used up most of that."""
+        window, position = last - first, self._position
+        telemetry.OPLOG_WINDOW.set(window)
+        behind = 0.0 if position is None or position.token is None else last - seconds(position.time)
+        alarm = behind > max(OPLOG_ALARM * window, OPLOG_CALM_S)
+        if alarm and not self._alarmed:
+            telemetry.oplog_window_short(self.contract, window, behind)
+        self._alarmed = alarm
+
+    def measure(self) -> None:
+        """Bring the gauges up to date that grow while nothing happens."""
+        super().measure()
+        moment = self._moment
+        age = UNKNOWN if moment is None else max(0.0, time.time() - seconds(moment))
+        telemetry.POSITION_AGE.labels(self.contract).set(age)
+
+    @property
+    def _moment(self) -> Moment | None:
+        known = self._position is not None and self._position.time != ZERO
+        return self._position.time if known and self._position is not None else None
+
+    def _more(self) -> dict[str, Any]:
+        position, moment = self._position, self._moment
+        return {
+            "stream": self.stream,
+            "position": None if moment is None else readable(moment),
+            "snapshot": {
+                "phase": None if position is None else position.phase,
+                "copied": None if position is None else position.copied,
+            },
+            "partitions": self.partitions,
+            "indexes": self.indexes,
+            "check": self.check,
+        }

@@ -1,0 +1,247 @@
+"""A MongoDB change stream by raw `aggregate` and `getMore`.
+
+`Collection.watch()` costs twice as much per change: it copies the resume token for every event. Here a batch is one
+reply, and it ends when the server has nothing more at once.
+
+A stream opens without a look at the oplog, in milliseconds: the first `getMore` goes through what came since the token,
+and may take minutes. That is for a thread that nobody waits for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import Any, Self
+
+from bson.raw_bson import RawBSONDocument
+from pymongo import MongoClient
+from pymongo.client_session import ClientSession
+from pymongo.errors import PyMongoError
+
+from syncd.errors import FatalError, OplogTooShortError, PositionLostError, TransientError
+from syncd.plan.partition import WHOLE, Partition
+from syncd.plan.to_redis.compile import Plan
+from syncd.stores.mongo.replies import RAW_CODEC, events_in
+from syncd.stores.mongo.store import SOCKET_S, Document, MongoStore, took_too_long, translated
+from syncd.stores.mongo.times import ZERO, Moment, just_before, moment, seconds, timestamp, token_time
+
+AWAIT_MS = 1000
+"""How long the server waits for a first event; the pause in which an idle lane does its housekeeping."""
+_NOT_A_TOKEN = frozenset({9, 14, 15, 40647, 40649})
+"""What MongoDB answers to a token that it cannot read: FailedToParse, TypeMismatch, Overflow and two of its own."""
+_OF_DOCUMENTS = ["insert", "update", "replace", "delete"]
+MAX_EVENTS = 2000
+"""Events a reply; the server also ends it at 16 MB."""
+BEHIND_S = 10
+"""A reply without events whose token is further behind MongoDB's own time is no proof that there are none: a majority
+is missing, or the server has not come to the end."""
+DRAINED_S = 2.0
+"""A stream that never pauses counts as read to its end when its last change is no older than this."""
+LOOK_MS, LOOKS = 20_000, 3
+"""How long, and how often, a change is looked for that must be the first of a stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One reply: events in order, and the token from which the stream can go on after all of them."""
+
+    events: list[Document]
+    token: Document
+    time: Moment
+    """Every change up to here, inclusive, was delivered."""
+    is_proof: bool = True
+    """Where there are no events: whether MongoDB had none at this moment."""
+
+    @classmethod
+    def of(cls, events: list[Document], token: Document, *, is_proof: bool = True) -> Self:
+        """Everything up to `token`."""
+        through = token_time(events[-1]["_id"]) if events else just_before(token_time(token))
+        return cls(events, token, through, is_proof)
+
+    @property
+    def reached(self) -> Moment:
+        """The time that the server had looked at when it answered."""
+        return token_time(self.token)
+
+
+def age_of(event: Document) -> float:
+    """Seconds since a change was written, by the two machines' clocks."""
+    wall = event.get("wallTime")
+    return 0.0 if wall is None else time.time() - wall / 1000
+
+
+def is_drained(batch: Batch) -> bool:
+    """Whether nothing, or nearly nothing, is behind it at present."""
+    if not batch.events:
+        return batch.is_proof
+    return len(batch.events) < MAX_EVENTS and age_of(batch.events[-1]) < DRAINED_S
+
+
+class RawStream:
+    """One cursor with the given stages behind `$changeStream`. Not thread-safe."""
+
+    def __init__(
+        self, store: MongoStore, database: str, collection: str | None, stages: list[Document]
+    ) -> None:
+        """`collection`: None for all of the database."""
+        self._store = store
+        self._database = database
+        self._target: str | int = 1 if collection is None else collection
+        self._cursor_of = "$cmd.aggregate" if collection is None else collection
+        self._stages = stages
+        self._client: MongoClient[Document] | None = None
+        self._session: ClientSession | None = None
+        self._cursor: Any = 0
+
+    def open(self, stage: Document, horizon: Moment) -> Batch:
+        """Open as `stage` of `$changeStream` says. `horizon`: the latest time that MongoDB must know of. The batch is
+        empty, and proves nothing: its token is where the stream begins.
+
+        Raises PositionLostError when MongoDB's own time is before the horizon. What else speaks against the token comes
+        with the first batch.
+        """
+        reply = self._open(stage, 0)
+        if horizon > moment(reply["operationTime"]):
+            raise PositionLostError(
+                "mongo",
+                "the stored position is later than MongoDB's own time: the data were restored to an earlier moment",
+            )
+        return self._batch(reply, "firstBatch")
+
+    def _open(self, stage: Document, size: int, **more: Any) -> RawBSONDocument:
+        command = {
+            "aggregate": self._target,
+            "pipeline": [{"$changeStream": stage}, *self._stages],
+            "cursor": {"batchSize": size},
+            "readConcern": {"level": "majority"},
+            **more,
+        }
+        with translated():
+            # getMore must come in the session of its aggregate.
+            self._client = self._store.stream_client
+            self._session = self._client.start_session(causal_consistency=False)
+            return self._run(command)
+
+    def next(self, wait_ms: int = AWAIT_MS) -> Batch:
+        """Wait for events, so long at most."""
+        command = {
+            "getMore": self._cursor,
+            "collection": self._cursor_of,
+            "batchSize": MAX_EVENTS,
+            "maxTimeMS": wait_ms,
+        }
+        # Where this fails, `close` must not ask for the cursor over the same dead link: the error would wait for that.
+        self._cursor, began = 0, time.monotonic()
+        try:
+            with translated():
+                return self._batch(self._run(command), "nextBatch")
+        except TransientError:
+            if time.monotonic() - began >= SOCKET_S:
+                self._store.be_patient()
+            raise
+
+    def _run(self, command: Document) -> RawBSONDocument:
+        assert self._client is not None
+        found: RawBSONDocument = self._client[self._database].command(
+            command, codec_options=RAW_CODEC, session=self._session
+        )
+        return found
+
+    def _batch(self, reply: RawBSONDocument, name: str) -> Batch:
+        cursor: Any = reply["cursor"]
+        self._cursor = cursor["id"]
+        token = dict(cursor["postBatchResumeToken"])
+        is_behind = seconds(moment(reply["operationTime"])) - seconds(token_time(token)) > BEHIND_S
+        return Batch.of(events_in(reply, name), token, is_proof=name == "nextBatch" and not is_behind)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the server closed the cursor (after `invalidate`)."""
+        return bool(self._cursor == 0)
+
+    def close(self) -> None:
+        """Drop the cursor on the server, if it can still be reached."""
+        if self._session is None:
+            return
+        if self._cursor:
+            with contextlib.suppress(PyMongoError):
+                self._run({"killCursors": self._cursor_of, "cursors": [self._cursor]})
+        self._session.end_session()
+        self._session, self._cursor = None, 0
+
+
+class ChangeStream(RawStream):
+    """The stream of one plan's collection, or of a partition of it."""
+
+    def __init__(
+        self, store: MongoStore, plan: Plan, partition: Partition = WHOLE, *, thin: bool = False
+    ) -> None:
+        """`thin`: deliver no fields, for changes that are larger than an event may be."""
+        stages: list[Document] = [{"$project": plan.event_projection(thin=thin)}]
+        if not partition.is_whole:
+            # What happens to the whole collection concerns every partition. MongoDB asks this of the oplog's entries,
+            # before it makes events of them; `documentKey: {$exists: false}` would say the same and take twice as long.
+            ours = [
+                {"operationType": {"$nin": _OF_DOCUMENTS}},
+                {"$expr": partition.holds("$documentKey._id")},
+            ]
+            stages.insert(0, {"$match": {"$or": ours}})
+        super().__init__(store, *plan.namespace, stages)
+        self._namespace = plan.namespace
+        self._mark: Document | None = None
+
+    def begin(self) -> Batch:
+        """Open at the present moment."""
+        return self.open({}, ZERO)
+
+    def resume(self, token: Document, horizon: Moment) -> Batch:
+        """Open behind `token`; `horizon` is the latest time that shows. Raises PositionLostError."""
+        try:
+            return self.open({"startAfter": token}, horizon)
+        except FatalError as error:
+            if getattr(error.__cause__, "code", None) in _NOT_A_TOKEN:
+                raise PositionLostError("mongo", "the stored resume token is not one of MongoDB's") from error
+            raise
+
+    def any_mark(self) -> Document:
+        """A token that stands for no change."""
+        if self._mark is None:
+            other = RawStream(self._store, *self._namespace, [])
+            try:
+                self._mark = other.open({}, ZERO).token
+            finally:
+                other.close()
+        return self._mark
+
+    def require(self, event: Document) -> None:
+        """That the history of MongoDB has this change, where the oplog itself may not be read. Raises
+        PositionLostError.
+
+        Times are inclusive: the stream from the event's time begins with it. The changes of one transaction share a
+        time, and therefore times are compared. In another history the first change may be far, or there is none: then
+        MongoDB gives up, again and again.
+        """
+        moment_of = token_time(event)
+        for _ in range(LOOKS):
+            try:
+                if self._first_at(moment_of) == moment_of:
+                    return
+                break
+            except OplogTooShortError:
+                return  # it no longer reaches back to that event, and cannot tell
+            except TransientError as error:
+                if not took_too_long(error):
+                    raise
+        raise PositionLostError(
+            "mongo", "the last change that was applied is not in MongoDB's history: the data were restored"
+        )
+
+    def _first_at(self, since: Moment) -> Moment | None:
+        """The time of the first change from a time on."""
+        try:
+            reply = self._open({"startAtOperationTime": timestamp(since)}, 1, maxTimeMS=LOOK_MS)
+            events = self._batch(reply, "firstBatch").events
+            return token_time(events[0]["_id"]) if events else None
+        finally:
+            self.close()

@@ -1,0 +1,204 @@
+"""Change streams that quiet lanes share: one a database, in one thread each.
+
+A shared stream matches the collections of its members, which MongoDB does within its scan of the oplog: what happens
+in other collections costs little. Members come and go by opening it anew, at the earliest position of all; each drops
+what it had before. A lane gets, as its position, only tokens that its own stream can begin behind: of its own changes,
+or high-water marks.
+
+Nothing is handled here. At any error, and at anything that happens to a collection as a whole, members go back to
+streams of their own, which meet the same and know what to do.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+from syncd import telemetry
+from syncd.errors import FatalError, SyncdError, TransientError, UnknownError
+from syncd.stores.mongo.history import History
+from syncd.stores.mongo.store import Document, MongoStore
+from syncd.stores.mongo.times import is_high_water_mark, just_before, mark_at, token_time
+from syncd.to_redis.stream.change_stream import AWAIT_MS, Batch, RawStream, is_drained
+from syncd.to_redis.stream.member import Member, order
+from syncd.to_redis.stream.shared_stages import stages, with_document
+from syncd.to_redis.stream.window import DATA_OPS
+
+GATHER_S = 0.3
+"""Lanes become quiet together: the first one waits so long for the others."""
+REOPEN_S = 1.0
+"""How often newcomers may make it open anew."""
+RETRY_S = 30.0
+"""After an error a database gets no shared stream for so long. Without the rights for it, none any more."""
+FIRST_MS = 10
+"""How long the first reply may wait: until then lanes have nothing from here."""
+
+
+class StreamHub:
+    """The shared streams of one daemon. Thread-safe."""
+
+    def __init__(self, store: MongoStore) -> None:
+        self._store, self.history = store, History(store)
+        self._lock = threading.Lock()
+        self._streams: dict[str, SharedStream] = {}
+        self._not_before: dict[str, float] = {}
+
+    def join(self, member: Member) -> bool:
+        """Cover `member` soon, which sets `covered` or `left`. False where there is no shared stream to be had."""
+        database = member.database
+        if member.collection.startswith("system."):
+            return False  # a stream over a database leaves those out
+        with self._lock:
+            if time.monotonic() < self._not_before.get(database, 0.0):
+                return False
+            stream = self._streams.get(database)
+            if stream is None or not stream.add(member):
+                stream = self._streams[database] = SharedStream(
+                    self._store, self.history, database, member, self._refuse
+                )
+                stream.start()
+            return True
+
+    def _refuse(self, database: str, error: Exception) -> None:
+        for_good = isinstance(error, FatalError) and not isinstance(error, UnknownError)
+        retry_s = float("inf") if for_good else RETRY_S
+        with self._lock:
+            self._not_before[database] = time.monotonic() + retry_s
+        if isinstance(error, SyncdError):
+            telemetry.shared_stream_ended(database, str(error), retry_s)
+        else:
+            telemetry.shared_stream_bug(database)
+
+
+class SharedStream(threading.Thread):
+    """One cursor over the collections of its members. Ends with the last of them, or with the first error."""
+
+    def __init__(
+        self,
+        store: MongoStore,
+        history: History,
+        database: str,
+        first: Member,
+        refuse: Callable[[str, Exception], None],
+    ) -> None:
+        super().__init__(name=f"shared-{database}", daemon=True)
+        self._store, self._history, self._database, self._refuse = store, history, database, refuse
+        self._lock = threading.Lock()
+        self._members = [first]
+        self._joined = self._ended = False
+        self._by_collection: dict[str, list[Member]] = {}
+        self._stream: RawStream | None = None
+        self._mark: Document | None = None
+        self._opened = self._proof = 0.0
+        self._stale = False
+        self._server: str | None = None
+
+    def add(self, member: Member) -> bool:
+        """Take one more; False when the stream has ended."""
+        with self._lock:
+            if self._ended:
+                return False
+            self._members.append(member)
+            self._joined = True
+            return True
+
+    def run(self) -> None:
+        """Deliver until nobody is left."""
+        try:
+            time.sleep(GATHER_S)
+            while members := self._present():
+                self._deliver(members)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the members go on with streams of their own
+            if members := self._end():
+                self._refuse(self._database, error)
+            for member in members:
+                member.leave()
+
+    def _present(self) -> list[Member]:
+        with self._lock:
+            self._members = [member for member in self._members if not member.left.is_set()]
+            self._joined, self._ended = False, not self._members
+            return self._members.copy()
+
+    def _end(self) -> list[Member]:
+        with self._lock:
+            self._ended = True
+            return [member for member in self._members if not member.left.is_set()]
+
+    def _deliver(self, members: list[Member]) -> None:
+        """Open a stream for these members, and read it until there are others."""
+        tokens = [member.token for member in members]
+        for token in filter(is_high_water_mark, tokens):
+            self._mark = token
+        self._by_collection = defaultdict(list)
+        for member in members:
+            self._by_collection[member.collection].append(member)
+        stream = RawStream(self._store, self._database, None, stages(member.plan for member in members))
+        try:
+            latest = just_before(token_time(max(tokens, key=order)))
+            self._require_same_server()
+            stream.open({"startAfter": min(tokens, key=order)}, latest)
+            batch = stream.next(FIRST_MS)
+            self._opened, self._stale = time.monotonic(), False
+            for member in members:
+                member.covered.set()
+            self._pass_on(batch, proof=True)
+            while not (self._stale or stream.is_exhausted or self._is_outdated()):
+                self._pass_on(stream.next(self._wait_ms()), proof=True)
+        finally:
+            stream.close()
+
+    def _require_same_server(self) -> None:
+        """Another process, or another election, may have another history. Each lane looks for itself."""
+        server = self._history.server()
+        if self._server not in (None, server):
+            raise TransientError("mongo", "MongoDB is another process, or was elected since")
+        self._server = server
+
+    def _is_outdated(self) -> bool:
+        return self._joined and time.monotonic() - self._opened > REOPEN_S
+
+    def _wait_ms(self) -> int:
+        """Until members want to hear again that there is nothing."""
+        return max(10, min(AWAIT_MS, round((self._proof - time.monotonic()) * 1000)))
+
+    def _pass_on(self, batch: Batch, *, proof: bool) -> None:
+        mark, changes = self._mark_of(batch.token), defaultdict(list)
+        for event in batch.events:
+            if event["operationType"] in DATA_OPS:
+                changes[event["ns"]["coll"]].append(with_document(event))
+            else:
+                self._give_back(event)
+        for collection, events in changes.items():
+            self._offer(self._by_collection[collection], events, mark)
+        if proof and time.monotonic() >= self._proof and is_drained(batch):
+            self._proof = time.monotonic() + AWAIT_MS / 1000
+            for collection, members in self._by_collection.items():
+                if collection not in changes:
+                    self._offer(members, [], mark)
+
+    def _offer(self, members: list[Member], events: list[Document], mark: Document | None) -> None:
+        for member in members:
+            if not member.offer(events, mark, proof=True):
+                self._stale = True
+
+    def _give_back(self, event: Document) -> None:
+        """Something happened to a collection, or to all of them: its lane looks for itself what that was."""
+        names = {event.get(field, {}).get("coll") for field in ("ns", "to")} - {None}
+        for collection, members in self._by_collection.items():
+            if not names or collection in names:
+                self._stale = True
+                for member in members:
+                    member.leave()
+
+    def _mark_of(self, token: Document) -> Document | None:
+        """A high-water mark behind everything before `token`. A mark of any time can be made from one that was seen.
+
+        The token itself may be that of a change, behind which no stream but its own collection's can begin.
+        """
+        if is_high_water_mark(token):
+            self._mark = token
+            return token
+        return None if self._mark is None else mark_at(self._mark, token_time(token))
