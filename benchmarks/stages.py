@@ -33,8 +33,8 @@ from syncd.plan.values.codec import CODEC
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.mongo.times import token_time
-from syncd.stores.redis.lease import Lease
-from syncd.stores.redis.position import ControlKeys, Position
+from syncd.stores.redis.records.lease import Lease
+from syncd.stores.redis.records.position import ControlKeys, Position
 from syncd.stores.redis.store import RedisStore
 from syncd.to_redis.apply.apply_log import Call
 from syncd.to_redis.apply.operations import Operations

@@ -11,8 +11,8 @@ from syncd.both.store import TwoWayStore
 from syncd.plan.both.plan import TwoWayPlan, stored
 from syncd.plan.to_mongo.gone import Gone, is_deletion
 from syncd.plan.to_mongo.state import Found
-from syncd.stores.redis.position import ControlKeys
-from syncd.stores.redis.requests import RequestBoard
+from syncd.stores.redis.records.position import ControlKeys
+from syncd.stores.redis.records.requests import RequestBoard
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.append.group import Backlog

@@ -15,9 +15,9 @@ from pymongo.read_concern import ReadConcern
 from syncd.errors import ProjectionError
 from syncd.plan.both.plan import TwoWayPlan
 from syncd.plan.keys.templates import encode_key_value
+from syncd.plan.paths import MISSING
 from syncd.plan.to_mongo.append import LARGEST_DOCUMENT
 from syncd.plan.values.codec import CODEC
-from syncd.plan.values.paths import MISSING
 from syncd.stores.mongo.ids import among
 from syncd.stores.mongo.store import Document, MongoStore, translated
 from syncd.to_mongo.append.batch import Refused

@@ -17,7 +17,7 @@ from syncd.errors import LettersFullError
 from syncd.lanes.events import Merged
 from syncd.lanes.state import LaneState
 from syncd.plan.both.plan import TwoWayPlan
-from syncd.stores.redis.lease import Lease
+from syncd.stores.redis.records.lease import Lease
 from syncd.to_mongo.state.run import EVERY_S
 
 MOST_MARKS = 1000

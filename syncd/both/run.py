@@ -20,7 +20,7 @@ from syncd.plan.both.plan import TwoWayPlan
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_redis.change import Drop, Mark, Write
 from syncd.stores.mongo.lookup import Lookup
-from syncd.stores.redis.position import Position
+from syncd.stores.redis.records.position import Position
 from syncd.to_mongo.session import ContractSession
 from syncd.to_mongo.state.memory import Memory
 from syncd.to_redis.apply.units import Draft, Unit, UnitCall

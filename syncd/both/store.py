@@ -10,8 +10,8 @@ from syncd.plan.both.plan import Record, TwoWayPlan
 from syncd.plan.keys.encode import encode_key_value
 from syncd.plan.to_mongo.state import Found
 from syncd.stores.mongo.times import Moment, parse, readable
-from syncd.stores.redis.lease import Lease
-from syncd.stores.redis.position import Fields, read_fields
+from syncd.stores.redis.records.lease import Lease
+from syncd.stores.redis.records.position import Fields, read_fields
 from syncd.stores.redis.store import RedisStore, translated
 from syncd.to_mongo.state.store import MOST_BYTES, StateStore
 

@@ -17,7 +17,7 @@ from syncd.cli.shared import DIFFERENCE, USAGE, Output, counted, store_of
 from syncd.text import escaped, json_text
 
 if TYPE_CHECKING:
-    from syncd.stores.redis.dead_letters import DeadLetter
+    from syncd.stores.redis.records.dead_letters import DeadLetter
     from syncd.stores.redis.store import RedisStore
 
     Kind: TypeAlias = tuple[str, str, str]
@@ -63,7 +63,7 @@ def list_letters(
     output: Output = "text",
 ) -> None:
     """The dead letters by reason and field, the most frequent first. Exit code 1 when there are any."""
-    from syncd.stores.redis.dead_letters import dead_letters
+    from syncd.stores.redis.records.dead_letters import dead_letters
 
     letters = list(dead_letters(store_of(contract), contract))
     if output == "json":
@@ -93,7 +93,7 @@ def show(
     output: Output = "json",
 ) -> None:
     """Everything about one dead letter. Exit code 1 when there is none of this name."""
-    from syncd.stores.redis.dead_letters import find_letters
+    from syncd.stores.redis.records.dead_letters import find_letters
 
     found = find_letters(store_of(contract), contract, [entry])
     if not found:
@@ -111,7 +111,7 @@ def show(
 
 
 def _chosen(store: RedisStore, contract: str, entries: list[str] | None, everything: bool) -> list[str]:
-    from syncd.stores.redis.dead_letters import dead_letters
+    from syncd.stores.redis.records.dead_letters import dead_letters
 
     if bool(entries) == everything:
         typer.echo("name entries, or say --all", err=True)
@@ -131,7 +131,7 @@ def replay(
     output: Output = "text",
 ) -> None:
     """Have the running daemon read these documents again. Exit code 1 when some still do not fit, or are not found."""
-    from syncd.stores.redis.dead_letters import find_letters, request_replay, still_parked
+    from syncd.stores.redis.records.dead_letters import find_letters, request_replay, still_parked
 
     store = store_of(contract)
     chosen = _chosen(store, contract, entries, everything)
@@ -150,8 +150,8 @@ def replay(
 
 
 def _wait_for_answer(store: RedisStore, contract: str, letters: list[DeadLetter], wait: float) -> None:
-    from syncd.stores.redis.dead_letters import is_merging, requested_replays
-    from syncd.stores.redis.serving import is_held
+    from syncd.stores.redis.records.dead_letters import is_merging, requested_replays
+    from syncd.stores.redis.records.serving import is_held
 
     end = time.monotonic() + wait
     before: dict[str, str] = {}
@@ -174,7 +174,7 @@ def _wait_for_answer(store: RedisStore, contract: str, letters: list[DeadLetter]
 @app.command()
 def drop(contract: Contract, entries: Entries = None, everything: Everything = False) -> None:
     """Remove dead letters for good. The keys of their documents stay as they are. Exit code 1 when one is not found."""
-    from syncd.stores.redis.dead_letters import drop_dead_letters
+    from syncd.stores.redis.records.dead_letters import drop_dead_letters
 
     store = store_of(contract)
     chosen = _chosen(store, contract, entries, everything)

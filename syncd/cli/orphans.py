@@ -14,7 +14,7 @@ from syncd.text import escaped, json_text
 
 if TYPE_CHECKING:
     from syncd.plan.to_redis.change import Retired
-    from syncd.stores.redis.orphans import Orphan
+    from syncd.stores.redis.records.orphans import Orphan
     from syncd.stores.redis.store import RedisStore
 
 _LONGEST_S = 10.0
@@ -24,7 +24,7 @@ _LONGEST_S = 10.0
 def show_orphans(output: str) -> int:
     """Print what is there. Returns the exit code: 1 where there is anything."""
     from syncd.settings import Settings
-    from syncd.stores.redis.orphans import find_orphans
+    from syncd.stores.redis.records.orphans import find_orphans
     from syncd.stores.redis.store import RedisStore
 
     store = RedisStore(Settings.from_environment().redis_url.get_secret_value())
@@ -52,7 +52,7 @@ def _described(store: RedisStore, orphan: Orphan) -> dict[str, Any]:
 
 
 def _template(store: RedisStore, orphan: Orphan, shape: Retired) -> dict[str, Any]:
-    from syncd.stores.redis.orphans import count_keys
+    from syncd.stores.redis.records.orphans import count_keys
 
     keys, are_all = count_keys(store, orphan, shape, _LONGEST_S)
     return {
@@ -91,7 +91,7 @@ def remove(
     and both). Exit code 1 where a daemon still works on the contract.
     """
     from syncd.cli.shared import store_of
-    from syncd.stores.redis.orphans import find_orphan
+    from syncd.stores.redis.records.orphans import find_orphan
 
     store = store_of(contract)
     orphan = find_orphan(store, contract)
@@ -117,7 +117,7 @@ def _ask(orphan: Orphan, keys: bool) -> None:
 
 
 def _remove(store: RedisStore, orphan: Orphan, keys: bool) -> None:
-    from syncd.stores.redis.orphans import forget_turned, remove_indexes, remove_keys, remove_records
+    from syncd.stores.redis.records.orphans import forget_turned, remove_indexes, remove_keys, remove_records
 
     store.connect()
     removed, indexes = 0, []

@@ -20,8 +20,8 @@ from syncd.text import escaped, escaped_all
 
 if TYPE_CHECKING:
     from syncd.plan.base import ContractPlan
-    from syncd.reconcile.bulk import Bulk
     from syncd.reconcile.kinds import AnyCheck
+    from syncd.reconcile.ranges.bulk import Bulk
     from syncd.reconcile.report import Report
     from syncd.settings import Settings
     from syncd.stores.mongo.store import MongoStore
@@ -146,7 +146,7 @@ def _bulk(
 ) -> Make:
     from syncd.executors.places import dask, processes
     from syncd.plan.to_redis.compile import Plan
-    from syncd.reconcile.bulk import Bulk, BulkOrder
+    from syncd.reconcile.ranges.bulk import Bulk, BulkOrder
 
     if type(plan) is not Plan:
         typer.echo(f"contract {plan.name} has changes from Redis, and is compared by one process", err=True)

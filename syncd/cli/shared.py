@@ -62,7 +62,7 @@ def told(error: SyncdError) -> str:
 def store_of(contract: str) -> RedisStore:
     """The Redis of the settings. Ends with exit code 2 where the contract has never run on it."""
     from syncd.settings import Settings
-    from syncd.stores.redis.layout import is_known
+    from syncd.stores.redis.records.layout import is_known
     from syncd.stores.redis.store import RedisStore
 
     store = RedisStore(Settings.from_environment().redis_url.get_secret_value())

@@ -27,9 +27,9 @@ def snapshot(
 ) -> None:
     """Have the daemon copy all documents again and remove keys without one. Exit code 1 when no daemon serves the
     contract: the next one that does so begins with it."""
-    from syncd.stores.redis.position import ADOPT, PURGE, SWEEP
-    from syncd.stores.redis.requests import any_wants_snapshot, request_snapshot
-    from syncd.stores.redis.serving import is_held
+    from syncd.stores.redis.records.position import ADOPT, PURGE, SWEEP
+    from syncd.stores.redis.records.requests import any_wants_snapshot, request_snapshot
+    from syncd.stores.redis.records.serving import is_held
 
     store = store_of(contract)
     request_snapshot(store, contract, ADOPT if adopt else PURGE if allow_removal else SWEEP)

@@ -14,7 +14,7 @@ from typing import Any
 from syncd import telemetry
 from syncd.errors import StoreError
 from syncd.plan.base import ContractPlan
-from syncd.stores.redis.lease import is_dead
+from syncd.stores.redis.records.lease import is_dead
 from syncd.stores.redis.store import RedisStore
 
 EVERY_S = 15.0

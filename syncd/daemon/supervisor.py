@@ -31,9 +31,9 @@ from syncd.plan.to_redis.compile import Plan
 from syncd.reconcile.kinds import has_checks
 from syncd.settings import Settings
 from syncd.stores.mongo.store import MongoStore
-from syncd.stores.redis.lease import new_owner
-from syncd.stores.redis.leases import Leases
-from syncd.stores.redis.requests import RequestBoard
+from syncd.stores.redis.records.lease import new_owner
+from syncd.stores.redis.records.leases import Leases
+from syncd.stores.redis.records.requests import RequestBoard
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.append.lane import AppendLane
 from syncd.to_mongo.keyspace.lane import KeyspaceLane

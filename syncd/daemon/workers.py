@@ -22,7 +22,7 @@ from syncd.plan.base import ContractPlan
 from syncd.plan.claims import templates_of
 from syncd.plan.partition import Partition
 from syncd.settings import Settings
-from syncd.stores.redis.lease import new_owner
+from syncd.stores.redis.records.lease import new_owner
 from syncd.stores.redis.store import RedisStore
 from syncd.to_redis.status import LaneStatus
 

@@ -11,10 +11,10 @@ from syncd.lanes.status import BaseStatus
 from syncd.plan.base import ContractPlan
 from syncd.settings import Settings
 from syncd.stores.mongo.store import MongoStore
-from syncd.stores.redis.lease import Lease
-from syncd.stores.redis.leases import Leases
-from syncd.stores.redis.position import ControlKeys
-from syncd.stores.redis.requests import RequestBoard
+from syncd.stores.redis.records.lease import Lease
+from syncd.stores.redis.records.leases import Leases
+from syncd.stores.redis.records.position import ControlKeys
+from syncd.stores.redis.records.requests import RequestBoard
 from syncd.stores.redis.store import RedisStore
 
 PlanT_co = TypeVar("PlanT_co", bound=ContractPlan, covariant=True)

@@ -33,10 +33,10 @@ from syncd.lanes.state import LaneState
 from syncd.lanes.status import BaseStatus
 from syncd.plan.base import ContractPlan
 from syncd.plan.claims import claims_of
-from syncd.stores.redis.dead_letters import count_dead_letters
-from syncd.stores.redis.lease import Lease
-from syncd.stores.redis.position import ControlKeys
-from syncd.stores.redis.serving import why_not_served
+from syncd.stores.redis.records.dead_letters import count_dead_letters
+from syncd.stores.redis.records.lease import Lease
+from syncd.stores.redis.records.position import ControlKeys
+from syncd.stores.redis.records.serving import why_not_served
 
 
 class BaseLane(threading.Thread):

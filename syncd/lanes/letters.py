@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from syncd import telemetry
-from syncd.stores.redis.dead_letters import count_dead_letters
+from syncd.stores.redis.records.dead_letters import count_dead_letters
 from syncd.stores.redis.store import RedisStore
 
 

@@ -64,7 +64,7 @@ from syncd.errors import (
 from syncd.lanes import events
 from syncd.lanes.events import Event
 from syncd.lanes.situation import Decision, Hold, Rules, Run, Situation, State
-from syncd.stores.redis.position import DIGEST, KEEP, PAUSE, PURGE, SWEEP, allowed
+from syncd.stores.redis.records.position import DIGEST, KEEP, PAUSE, PURGE, SWEEP, allowed
 
 PAUSED_LOOK_S = 2.0
 """How often a lane that waits for a person looks whether one came."""

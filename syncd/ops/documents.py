@@ -16,10 +16,10 @@ from syncd.contract.model.template import template_of
 from syncd.errors import ProjectionError, SettingsError
 from syncd.ops.conditions import Finding
 from syncd.plan.keys.templates import encode_key_value
+from syncd.plan.paths import MISSING, getter
 from syncd.plan.to_redis.change import Dead
 from syncd.plan.to_redis.compile import compile_contract
 from syncd.plan.values.codec import CODEC
-from syncd.plan.values.paths import MISSING, getter
 from syncd.stores.mongo.collections import kind_of
 from syncd.stores.mongo.store import Document, MongoStore, translated
 

@@ -12,7 +12,7 @@ from syncd.contract.model.template import CONTROL_PREFIX, KeyTemplate, template_
 from syncd.ops.conditions import Finding
 from syncd.ops.walk import Visitor
 from syncd.plan.to_mongo.state import StatePlan, compile_state
-from syncd.stores.redis.claims import claimed_by_others
+from syncd.stores.redis.records.claims import claimed_by_others
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.state.unfit_keys import shown
 

@@ -17,10 +17,10 @@ from syncd.plan.claims import INDEX, KEY, key_claim
 from syncd.plan.keys.templates import parse_key
 from syncd.plan.to_redis.compile import Plan
 from syncd.stores.redis.capabilities import Capabilities
-from syncd.stores.redis.claims import read_claims, read_contracts
 from syncd.stores.redis.index_names import taken
-from syncd.stores.redis.layout import partitions_of
-from syncd.stores.redis.position import ControlKeys, Fields, read_fields
+from syncd.stores.redis.records.claims import read_claims, read_contracts
+from syncd.stores.redis.records.layout import partitions_of
+from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis.scan import KeyScan
 from syncd.stores.redis.search import Search, Seen
 from syncd.stores.redis.store import RedisStore, translated

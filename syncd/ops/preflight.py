@@ -26,7 +26,7 @@ from syncd.settings import Settings
 from syncd.stores.mongo.collections import require_source, require_target
 from syncd.stores.mongo.store import MongoStore, translated
 from syncd.stores.redis.capabilities import Capabilities, lacks
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.append.target import find_series
 from syncd.to_mongo.keyspace import notifications

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from syncd.contract.model.contract import Contract
-from syncd.plan.values.misfits import Misfits
+from syncd.plan.misfits import Misfits
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ import bson
 from bson.errors import BSONError
 
 from syncd.errors import ProjectionError
+from syncd.plan.paths import MISSING as NOTHING
 from syncd.plan.to_redis.change import Drop, Put
-from syncd.plan.values.paths import MISSING as NOTHING
 
 MISSING, EXTRA, CONTENT, TTL = "missing", "extra", "content", "ttl"
 KINDS = (MISSING, EXTRA, CONTENT, TTL)

@@ -12,9 +12,9 @@ from syncd.stores.mongo.codes import is_about_document
 from syncd.stores.mongo.differing import Differing
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import code_of
-from syncd.stores.redis.digests import Digests, can_be_kept
-from syncd.stores.redis.layout import partitions_of
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.digests import Digests, can_be_kept
+from syncd.stores.redis.records.layout import partitions_of
+from syncd.stores.redis.records.position import ControlKeys
 
 NOT_KEPT = "compared in full: no digests are kept; `check: digest` in the contract makes the lane keep them"
 _UNEVEN = "compared in full: digests need a number of partitions that is a power of two, and there are %d"

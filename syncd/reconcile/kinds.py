@@ -11,14 +11,14 @@ from syncd.plan.both.plan import TwoWayPlan
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.plan.to_redis.compile import Plan
-from syncd.reconcile.append_sides import AppendGate, AppendSides
 from syncd.reconcile.check import Check, Order
 from syncd.reconcile.digest import DigestCheck
-from syncd.reconcile.gates import Gate, PairGate, StateGate
-from syncd.reconcile.pair_sides import PairSides
-from syncd.reconcile.state_sides import StateSides
-from syncd.reconcile.two_sided_check import BackCheck
-from syncd.reconcile.two_sides import Sides
+from syncd.reconcile.two_sided.append_sides import AppendGate, AppendSides
+from syncd.reconcile.two_sided.check import BackCheck
+from syncd.reconcile.two_sided.gates import Gate, PairGate, StateGate
+from syncd.reconcile.two_sided.pair_sides import PairSides
+from syncd.reconcile.two_sided.sides import Sides
+from syncd.reconcile.two_sided.state_sides import StateSides
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.redis.store import RedisStore
 

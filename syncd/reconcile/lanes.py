@@ -7,9 +7,9 @@ import time
 
 from syncd.plan.to_redis.compile import Plan
 from syncd.stores.mongo.times import ZERO, Moment, token_time
-from syncd.stores.redis.layout import partitions_of
-from syncd.stores.redis.position import STREAM, Position, load_position
-from syncd.stores.redis.requests import request_position
+from syncd.stores.redis.records.layout import partitions_of
+from syncd.stores.redis.records.position import STREAM, Position, load_position
+from syncd.stores.redis.records.requests import request_position
 from syncd.stores.redis.store import RedisStore
 
 POLL_S = 0.05

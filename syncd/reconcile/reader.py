@@ -13,7 +13,7 @@ from redis.exceptions import RedisError, ResponseError
 from syncd.errors import TransientError
 from syncd.plan.to_redis.change import Drop, Put, Retired
 from syncd.plan.to_redis.shape import Shape
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translate
 
 _ANOTHER_TYPE = "WRONGTYPE", "wrong Redis type"

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from syncd.stores.redis.repairs import MOST_WANTED, repairs_waiting, request_repairs
+from syncd.stores.redis.records.repairs import MOST_WANTED, repairs_waiting, request_repairs
 from syncd.stores.redis.store import RedisStore
 
 POLL_S = 0.05

@@ -9,7 +9,7 @@ from typing import Any
 
 from syncd.reconcile.compare import KINDS
 from syncd.reconcile.documents import Mark
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 
 MOST_EXAMPLES = 1000

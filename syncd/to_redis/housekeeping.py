@@ -11,12 +11,12 @@ from syncd.plan.keys.templates import decode_key_value, is_ident
 from syncd.stores.mongo.history import Witness
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.times import token_time
-from syncd.stores.redis.claims import count_foreign
-from syncd.stores.redis.dead_letters import replays_done, requested_replays
-from syncd.stores.redis.key_maps import KeyMaps
-from syncd.stores.redis.layout import survey
-from syncd.stores.redis.position import SNAPSHOT, STREAM
-from syncd.stores.redis.requests import answers_position, request_snapshot, wants_snapshot
+from syncd.stores.redis.records.claims import count_foreign
+from syncd.stores.redis.records.dead_letters import replays_done, requested_replays
+from syncd.stores.redis.records.key_maps import KeyMaps
+from syncd.stores.redis.records.layout import survey
+from syncd.stores.redis.records.position import SNAPSHOT, STREAM
+from syncd.stores.redis.records.requests import answers_position, request_snapshot, wants_snapshot
 from syncd.to_redis.apply.digests import DigestKeeper
 from syncd.to_redis.apply.pipeline import Pipeline
 from syncd.to_redis.apply.units import Step

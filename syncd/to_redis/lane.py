@@ -13,9 +13,9 @@ from syncd.plan.to_redis.compile import Plan
 from syncd.settings import Settings
 from syncd.stores.mongo.collections import require_source
 from syncd.stores.redis.capabilities import Capabilities, require
-from syncd.stores.redis.lost_dead_letters import restore_letters
-from syncd.stores.redis.position import PAUSE, SWEEP, ControlKeys, allowed, load_position
-from syncd.stores.redis.requests import snapshot_begins, wants_snapshot
+from syncd.stores.redis.records.lost_dead_letters import restore_letters
+from syncd.stores.redis.records.position import PAUSE, SWEEP, ControlKeys, allowed, load_position
+from syncd.stores.redis.records.requests import snapshot_begins, wants_snapshot
 from syncd.to_redis.context import StreamContext
 from syncd.to_redis.run import LaneRun
 from syncd.to_redis.status import LaneStatus

@@ -28,8 +28,8 @@ from syncd.stores.mongo.last_change import Quiet
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import Document, translated
 from syncd.stores.mongo.times import Moment, token_time
-from syncd.stores.redis.digests import Digests, can_be_kept
-from syncd.stores.redis.position import (
+from syncd.stores.redis.records.digests import Digests, can_be_kept
+from syncd.stores.redis.records.position import (
     ADOPT,
     DIGEST,
     SNAPSHOT,

@@ -9,7 +9,7 @@ from syncd import telemetry
 from syncd.lanes.status import UNKNOWN, BaseStatus
 from syncd.plan.partition import WHOLE, Partition
 from syncd.stores.mongo.times import ZERO, Moment, readable, seconds
-from syncd.stores.redis.position import STREAM, Position
+from syncd.stores.redis.records.position import STREAM, Position
 from syncd.to_redis.stream.change_stream import age_of
 
 OPLOG_CALM_S = 120

@@ -12,8 +12,8 @@ import pytest
 import typer
 
 from syncd.cli.deadletters import _wait_for_answer
-from syncd.stores.redis.dead_letters import request_replay, requested_replays
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.dead_letters import request_replay, requested_replays
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from tests.support.check import wait_until
 from tests.support.cli import syncd

@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from syncd.executors.places import OpenExecutor, dask, processes
-from syncd.reconcile.bulk import Bulk, BulkOrder
-from syncd.reconcile.job import Job, run_job
+from syncd.reconcile.ranges.bulk import Bulk, BulkOrder
+from syncd.reconcile.ranges.job import Job, run_job
 from syncd.reconcile.report import Report
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.redis.store import RedisStore
@@ -215,7 +215,7 @@ def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
     assert gone.report is None
     assert gone.passes
     assert "SYNCD_REDIS_URL" in gone.trouble
-    monkeypatch.setattr("syncd.reconcile.job.holds", lambda *_: True)
+    monkeypatch.setattr("syncd.reconcile.ranges.job.holds", lambda *_: True)
     monkeypatch.setattr("syncd.executors.proof.identity", lambda _: "other localhost:1")
     other = run_job(jobs[1])
     assert "SYNCD_MONGO_URI" in other.trouble

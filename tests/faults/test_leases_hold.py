@@ -13,9 +13,9 @@ import pytest
 
 from syncd.embedded import RedisServer, ReplicaSet
 from syncd.plan.claims import Claims
-from syncd.stores.redis import leases as module
-from syncd.stores.redis.leases import Leases
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records import leases as module
+from syncd.stores.redis.records.leases import Leases
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from tests.faults.conftest import Rig
 from tests.support import keyspace, outbox, stream, twoway

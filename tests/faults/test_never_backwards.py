@@ -13,8 +13,8 @@ from syncd.plan.to_redis.compile import Plan
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import Document, MongoStore
 from syncd.stores.mongo.times import ZERO, token_time
-from syncd.stores.redis.lease import Lease
-from syncd.stores.redis.position import SNAPSHOT, ControlKeys, Position
+from syncd.stores.redis.records.lease import Lease
+from syncd.stores.redis.records.position import SNAPSHOT, ControlKeys, Position
 from syncd.stores.redis.store import RedisStore
 from syncd.telemetry import Removals
 from syncd.to_redis.apply.apply_log import ApplyLog

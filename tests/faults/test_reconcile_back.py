@@ -166,7 +166,7 @@ def test_a_check_writes_nothing(rig: Rig, capture: str, begin: Begin) -> None:
 def test_what_the_stream_has_brought_and_nobody_has_merged(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """nothing_silent: of keys that are marked and not merged yet, or that the stream has yet to mark, a check says that
     it cannot tell."""
-    monkeypatch.setattr("syncd.reconcile.two_sided_check.PAUSES_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("syncd.reconcile.two_sided.check.PAUSES_S", (0.0, 0.0, 0.0))
     flow = begin_both(rig, "outbox", 20)
     hold = rig.redis_proxy.hold_request(b"syncd_merge", flow.key(0).encode() + b"\r\n")
     flow.collection.update_one({"_id": 0}, {"$set": {"a": "held"}})

@@ -14,8 +14,8 @@ import pytest
 from syncd.embedded import RedisServer
 from syncd.errors import FencedError
 from syncd.plan.claims import Claims
-from syncd.stores.redis.lease import Lease
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.lease import Lease
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from tests.faults.conftest import Rig
 from tests.support import cli

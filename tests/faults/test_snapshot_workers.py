@@ -28,7 +28,7 @@ from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.ranges import ALL
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.mongo.times import ZERO
-from syncd.stores.redis.position import SNAPSHOT, Position
+from syncd.stores.redis.records.position import SNAPSHOT, Position
 from syncd.to_redis.apply.apply_log import ApplyLog
 from syncd.to_redis.apply.watermarks import Coverage, Watermarks
 from syncd.to_redis.copy import copier as copying

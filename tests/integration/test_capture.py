@@ -12,8 +12,8 @@ from syncd.contract.model.contract import Contract
 from syncd.embedded import RedisServer
 from syncd.plan.claims import claims_of
 from syncd.plan.to_mongo.state import StatePlan, compile_state
-from syncd.stores.redis.lease import Lease
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.lease import Lease
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.keyspace.listening import Listening
 from syncd.to_mongo.outbox.queue import MOST_ENTRIES, Entry, OutboxQueue, without_key

@@ -18,10 +18,10 @@ from syncd.errors import FencedError
 from syncd.plan.claims import INDEX, KEY, Claim, Claims, key_claim
 from syncd.plan.keys.templates import render
 from syncd.plan.to_redis.change import Ghost, Orphan, Retired
-from syncd.stores.redis.claims import CLAIMS, read_claims, read_left
-from syncd.stores.redis.lease import OLDER_WAITS, Lease
-from syncd.stores.redis.orphans import count_keys, find_orphan, keys_of, remove_keys, remove_records
-from syncd.stores.redis.position import ControlKeys, Position
+from syncd.stores.redis.records.claims import CLAIMS, read_claims, read_left
+from syncd.stores.redis.records.lease import OLDER_WAITS, Lease
+from syncd.stores.redis.records.orphans import count_keys, find_orphan, keys_of, remove_keys, remove_records
+from syncd.stores.redis.records.position import ControlKeys, Position
 from syncd.stores.redis.store import RedisStore
 from syncd.to_redis.apply.operations import Operations
 from syncd.to_redis.apply.writer import Writer

@@ -17,8 +17,8 @@ from syncd.errors import TransientError
 from syncd.plan.partition import Partition
 from syncd.plan.to_redis.digest import BUCKETS, bucket_of, digest_of
 from syncd.reconcile.report import Report
-from syncd.stores.redis.digests import Digests
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.digests import Digests
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from tests.support.check import wait_until
 from tests.support.contracts import projection

@@ -15,7 +15,7 @@ from syncd.embedded import RedisServer, ValkeyServer
 from syncd.errors import CapabilityError
 from syncd.plan.keys.templates import scan_pattern
 from syncd.plan.types import TYPES
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.keyspace import notifications
 from syncd.to_mongo.keyspace.notifications import Setting

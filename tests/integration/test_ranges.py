@@ -18,7 +18,7 @@ from syncd.errors import TransientError
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_redis.compile import Plan, compile_contract
 from syncd.plan.values.codec import CODEC
-from syncd.reconcile.progress import Pace, now_ms
+from syncd.reconcile.ranges.progress import Pace, now_ms
 from syncd.stores.mongo import lookup as looking
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.ranges import ALL, Range, cut, ranges_between

@@ -9,7 +9,7 @@ import pytest
 
 from syncd.reconcile.report import Report
 from syncd.stores.redis.key_states import KeyStates
-from syncd.stores.redis.repairs import of_absent, of_key, request_repairs
+from syncd.stores.redis.records.repairs import of_absent, of_key, request_repairs
 from syncd.stores.redis.store import RedisStore
 from tests.support.back import FAR, POSITION, add_state, change, key_states, set_state, states, wait_states
 from tests.support.check import wait_until

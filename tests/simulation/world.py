@@ -145,8 +145,8 @@ class World:
         from syncd.lanes.context import Common
         from syncd.settings import Settings
         from syncd.stores.mongo.store import MongoStore
-        from syncd.stores.redis.leases import Leases
-        from syncd.stores.redis.requests import RequestBoard
+        from syncd.stores.redis.records.leases import Leases
+        from syncd.stores.redis.records.requests import RequestBoard
         from syncd.stores.redis.store import RedisStore
         from syncd.to_redis.lane import Lane
         from syncd.to_redis.stream.hub import StreamHub

@@ -12,8 +12,8 @@ from syncd.contract.read.load import load_contract_set
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_redis.compile import Plan, compile_contract
 from syncd.plan.to_redis.digest import SOURCE, bucket_of
-from syncd.stores.redis.digests import Digests
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.digests import Digests
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from tests.support.check import wait_until
 from tests.support.scene import Flow

@@ -9,30 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
-from syncd.contract.lint import (
-    append as lint_append,
-)
-from syncd.contract.lint import (
-    both as lint_both,
-)
-from syncd.contract.lint import (
-    indexes as lint_index,
-)
-from syncd.contract.lint import (
-    keys as lint_keys,
-)
-from syncd.contract.lint import (
-    query as lint_query,
-)
-from syncd.contract.lint import (
-    reconcile as lint_reconcile,
-)
-from syncd.contract.lint import (
-    series as lint_series,
-)
-from syncd.contract.lint import (
-    state as lint_state,
-)
+from syncd.contract.lint import append as lint_append
+from syncd.contract.lint import both as lint_both
+from syncd.contract.lint import indexes as lint_index
+from syncd.contract.lint import keys as lint_keys
+from syncd.contract.lint import query as lint_query
+from syncd.contract.lint import reconcile as lint_reconcile
+from syncd.contract.lint import series as lint_series
+from syncd.contract.lint import state as lint_state
 from syncd.contract.read.loaded import LoadedContract
 from syncd.errors import Problem
 

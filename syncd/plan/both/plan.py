@@ -20,6 +20,7 @@ from syncd.contract.model.indexed import entries_of
 from syncd.contract.model.values import DATES
 from syncd.errors import ProjectionError
 from syncd.plan.both.merge import Base, Rules
+from syncd.plan.paths import MISSING
 from syncd.plan.to_mongo.entry_field import EntryField
 from syncd.plan.to_mongo.state import Found, StatePlan, compile_state
 from syncd.plan.to_redis.change import Dead, Delta, Mark, Write
@@ -30,7 +31,6 @@ from syncd.plan.types import Merged, merged
 from syncd.plan.values.bson_values import in_field
 from syncd.plan.values.codec import OMIT
 from syncd.plan.values.dates import check_years
-from syncd.plan.values.paths import MISSING
 
 
 class Value(NamedTuple):

@@ -13,9 +13,9 @@ from bson.raw_bson import RawBSONDocument
 from syncd.contract.model.contract import Contract
 from syncd.errors import ProjectionError
 from syncd.plan.base import ContractPlan
+from syncd.plan.misfits import Misfits
 from syncd.plan.to_mongo.columns import Columns, Said
 from syncd.plan.to_mongo.entry_field import EntryField, entry_field
-from syncd.plan.values.misfits import Misfits
 
 LARGEST_DOCUMENT = 16 * 1024 * 1024
 """Bytes of BSON that MongoDB takes."""

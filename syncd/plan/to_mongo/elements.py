@@ -16,8 +16,8 @@ import bson
 from bson.errors import BSONError
 
 from syncd.errors import ProjectionError
+from syncd.plan.paths import MISSING
 from syncd.plan.to_mongo.entry_field import EntryField
-from syncd.plan.values.paths import MISSING
 
 Encode: TypeAlias = Callable[[bytes, Mapping[bytes, bytes]], bytes]
 Placed: TypeAlias = list[tuple[tuple[str, ...], EntryField]]

@@ -9,11 +9,11 @@ from bson.datetime_ms import DatetimeMS
 
 from syncd.contract.model.projection import FieldSpec
 from syncd.errors import ProjectionError
+from syncd.plan.misfits import Note, unnoted
+from syncd.plan.paths import MISSING
 from syncd.plan.to_mongo.reverse import from_hash, from_json
 from syncd.plan.values.dates import check_years
-from syncd.plan.values.misfits import Note, unnoted
 from syncd.plan.values.moments import looks_like_seconds
-from syncd.plan.values.paths import MISSING
 
 DEEPEST = 180
 """Levels of a document that MongoDB stores; a command with much deeper ones it does not even read."""

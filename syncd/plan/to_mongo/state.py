@@ -17,12 +17,12 @@ from syncd.contract.model.template import KeyTemplate, template_of
 from syncd.errors import ProjectionError
 from syncd.plan.base import ContractPlan
 from syncd.plan.keys.templates import Read, key_reader, render, scan_pattern
+from syncd.plan.misfits import Misfits
+from syncd.plan.paths import MISSING
 from syncd.plan.to_mongo.entry_field import EntryField, entry_field
 from syncd.plan.types import Captured, captured, redis_type
 from syncd.plan.values.bson_values import in_field
 from syncd.plan.values.dates import check_years
-from syncd.plan.values.misfits import Misfits
-from syncd.plan.values.paths import MISSING
 
 
 class Found(NamedTuple):

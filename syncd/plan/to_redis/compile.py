@@ -16,12 +16,12 @@ from syncd.contract.model.projection import Projection
 from syncd.contract.model.redis_types import TYPE_RULES
 from syncd.errors import ProjectionError, why_unfit
 from syncd.plan.base import ContractPlan
+from syncd.plan.misfits import Misfits
+from syncd.plan.paths import server_projection
 from syncd.plan.to_redis.change import Dead, Delta, Drop, Patch, Put, Write
 from syncd.plan.to_redis.delta import Deltas
 from syncd.plan.to_redis.digest import digest_of
 from syncd.plan.to_redis.shape import Shape
-from syncd.plan.values.misfits import Misfits
-from syncd.plan.values.paths import server_projection
 from syncd.plan.values.searchable import label_separator
 
 

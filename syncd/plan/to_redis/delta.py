@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from syncd.errors import ProjectionError
+from syncd.plan.paths import prefixes
 from syncd.plan.to_redis.change import Delta
 from syncd.plan.to_redis.fields import Encode, Field
 from syncd.plan.values.codec import OMIT
-from syncd.plan.values.paths import prefixes
 
 if TYPE_CHECKING:
     from syncd.plan.to_redis.shape import Shape

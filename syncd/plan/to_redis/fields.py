@@ -15,11 +15,11 @@ from jmespath.exceptions import JMESPathError
 from syncd.contract.model.indexes import IndexField
 from syncd.contract.model.projection import FieldSpec
 from syncd.errors import ProjectionError
+from syncd.plan.expressions import evaluate, why
+from syncd.plan.misfits import Note, unnoted
+from syncd.plan.paths import MISSING, getter, walk
 from syncd.plan.values.bson_values import in_field
 from syncd.plan.values.codec import OMIT, as_is, hash_field, json_field, to_json
-from syncd.plan.values.expressions import evaluate, why
-from syncd.plan.values.misfits import Note, unnoted
-from syncd.plan.values.paths import MISSING, getter, walk
 
 Find: TypeAlias = Callable[[Mapping[str, Any]], Any]
 Encode: TypeAlias = Callable[[Any], Any]

@@ -13,13 +13,13 @@ from syncd.contract.model.redis_types import TYPE_RULES
 from syncd.contract.model.template import template_of
 from syncd.errors import ProjectionError
 from syncd.plan.keys.templates import render
+from syncd.plan.misfits import Misfits
+from syncd.plan.paths import MISSING, getter
 from syncd.plan.to_redis.change import Content, Drop, Put
 from syncd.plan.to_redis.delta import DeltaReader
 from syncd.plan.to_redis.fields import Field, Find, collector, compile_field, row_reader
 from syncd.plan.types import redis_type, written
 from syncd.plan.values.codec import HashEncoder, hash_field
-from syncd.plan.values.misfits import Misfits
-from syncd.plan.values.paths import MISSING, getter
 from syncd.plan.values.raw import RAW, Unfit
 from syncd.plan.values.searchable import label_separator
 

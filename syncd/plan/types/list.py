@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from syncd.plan.paths import MISSING
 from syncd.plan.to_mongo.entry_field import EntryField
 from syncd.plan.types.base import Captured, DataType
-from syncd.plan.values.paths import MISSING
 
 
 class Elements(Captured):

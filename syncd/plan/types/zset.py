@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from syncd.plan.paths import MISSING
 from syncd.plan.to_mongo.entry_field import EntryField
 from syncd.plan.types.base import DataType
 from syncd.plan.types.list import Elements
-from syncd.plan.values.paths import MISSING
 
 
 class SortedSet(Elements):

@@ -17,11 +17,11 @@ from syncd.contract.model.projection import FieldSpec
 from syncd.contract.model.redis_types import IN_HASH
 from syncd.contract.model.values import FieldType
 from syncd.errors import ProjectionError, SettingsError
+from syncd.plan.misfits import Note, unnoted
 from syncd.plan.to_mongo.reverse import from_hash, from_json
 from syncd.plan.values.bson_values import CODEC, Function, NoneType, Table, as_is, in_field, type_name
 from syncd.plan.values.convert import conversion, convert
 from syncd.plan.values.geo import GEO_JSON
-from syncd.plan.values.misfits import Note, unnoted
 from syncd.plan.values.moments import looks_like_seconds
 from syncd.plan.values.searchable import joiner, label_separator, takes_json, takes_text
 from syncd.plan.values.texts import HASH, JSON, JSON_DEPTH, dump_json, json_text, to_hash, to_json

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 from syncd.contract.model.indexes import IndexField, TagField, separator_of
 from syncd.contract.model.redis_types import IndexForm
 from syncd.errors import ProjectionError
+from syncd.plan.misfits import Note
 from syncd.plan.values.geo import check_point
-from syncd.plan.values.misfits import Note
 from syncd.plan.values.texts import HASH, to_json
 
 Takes: TypeAlias = Callable[[Any], bool]

@@ -23,7 +23,7 @@ from syncd.stores.mongo.replies import RAW_CODEC, document_in
 from syncd.stores.mongo.store import Document, MongoStore, took_too_long, translated
 from syncd.stores.mongo.times import ZERO, Moment, timestamp
 from syncd.stores.paging import paged
-from syncd.stores.redis.digests import Digests
+from syncd.stores.redis.records.digests import Digests
 
 RANGE_DOCUMENTS, FEWEST_DOCUMENTS = 1_000_000, 1_000
 LONGEST_RANGE_MS = 30_000

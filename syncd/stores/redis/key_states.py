@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from syncd.plan.to_mongo.state import Found, StatePlan
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, clock_us, translated
 
 KEYS_A_CALL = 200

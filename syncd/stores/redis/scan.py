@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from syncd.contract.model.template import KeyTemplate
 from syncd.plan.keys.templates import decode_key_value, encode_key_value, parse_key, scan_pattern
 from syncd.plan.to_redis.change import Drop, Retired
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 
 SCAN_COUNT = 1000

@@ -8,8 +8,8 @@ from typing import NoReturn
 from syncd import telemetry
 from syncd.errors import LettersFullError
 from syncd.plan.to_mongo.append import AppendPlan
-from syncd.stores.redis.dead_letters import new_letter, room_for
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.dead_letters import new_letter, room_for
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.append.batch import Refused
 

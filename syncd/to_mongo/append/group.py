@@ -13,8 +13,8 @@ from redis import exceptions as driver
 from syncd.errors import FatalError, TransientError
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.plan.to_mongo.columns import Said
-from syncd.stores.redis.lease import is_dead
-from syncd.stores.redis.position import ControlKeys, Fields, read_fields
+from syncd.stores.redis.records.lease import is_dead
+from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis.store import RedisStore, clock_us, translated
 from syncd.to_mongo.append.stream_history import ZERO, History, Look, entry_order, proof_of
 

@@ -12,7 +12,7 @@ from syncd.lanes.events import Ended, Started
 from syncd.lanes.lane import BaseLane
 from syncd.lanes.situation import Decision, Rules
 from syncd.plan.to_mongo.append import AppendPlan
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.to_mongo.append.group import Group
 from syncd.to_mongo.append.run import AppendRun
 from syncd.to_mongo.append.status import AppendStatus

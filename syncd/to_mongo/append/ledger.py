@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from syncd.errors import TransientError
 from syncd.plan.to_mongo.append import AppendPlan
-from syncd.stores.redis.lease import Lease
-from syncd.stores.redis.position import ControlKeys, Fields, read_fields
+from syncd.stores.redis.records.lease import Lease
+from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis.store import RedisStore, clock_us, translated
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.append.dead_letters import Letters

@@ -14,10 +14,10 @@ from syncd.lanes.context import LaneContext
 from syncd.lanes.events import Confirmed, Entered
 from syncd.lanes.letters import WaitingLetters
 from syncd.plan.to_mongo.append import AppendPlan
-from syncd.stores.redis.dead_letters import drop_dead_letters, replays_done, requested_replays
-from syncd.stores.redis.lost_dead_letters import restore_letters
-from syncd.stores.redis.repairs import repairs_done, requested_repairs, split_repairs
-from syncd.stores.redis.requests import snapshot_begins, wants_snapshot
+from syncd.stores.redis.records.dead_letters import drop_dead_letters, replays_done, requested_replays
+from syncd.stores.redis.records.lost_dead_letters import restore_letters
+from syncd.stores.redis.records.repairs import repairs_done, requested_repairs, split_repairs
+from syncd.stores.redis.records.requests import snapshot_begins, wants_snapshot
 from syncd.to_mongo.append.batch import Batch, Delivery, Outcome, Refused, make_batch
 from syncd.to_mongo.append.collection_delivery import PlainDelivery
 from syncd.to_mongo.append.dead_letters import Letters

@@ -15,7 +15,7 @@ from syncd import telemetry
 from syncd.errors import LaterNumberError, UncertainError
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.stores.mongo.store import MongoStore
-from syncd.stores.redis.lease import Lease
+from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.append.batch import Batch, Outcome, Refused, make_batch
 from syncd.to_mongo.append.group import Group

@@ -17,7 +17,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from syncd.stores.redis.position import Fields
+from syncd.stores.redis.records.position import Fields
 
 ZERO = "0-0"
 MOST_LOOKS = 3

@@ -7,7 +7,7 @@ import time
 from syncd.errors import TransientError
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.plan.types import TYPES
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.append.group import Backlog
 from syncd.to_mongo.keyspace import notifications

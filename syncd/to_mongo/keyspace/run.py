@@ -14,8 +14,8 @@ from syncd.lanes.context import LaneContext
 from syncd.lanes.events import Confirmed, Entered, FellBehind
 from syncd.plan.to_mongo.gone import Gone, is_deletion
 from syncd.plan.to_mongo.state import StatePlan
-from syncd.stores.redis.position import Fields
-from syncd.stores.redis.requests import snapshot_begins, wants_snapshot
+from syncd.stores.redis.records.position import Fields
+from syncd.stores.redis.records.requests import snapshot_begins, wants_snapshot
 from syncd.to_mongo.keyspace.listening import MOST_TAKEN, WORD_AGAIN_S, WORD_S, Listening
 from syncd.to_mongo.keyspace.passing import Passing
 from syncd.to_mongo.keyspace.status import KeyspaceStatus

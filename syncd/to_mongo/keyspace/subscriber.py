@@ -12,7 +12,7 @@ from redis import exceptions as driver
 from redis.client import PubSub
 
 from syncd.errors import FatalError, StoreError, TransientError
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translate
 from syncd.to_mongo.keyspace.notifications import HEARD_S, scratch, unheard
 

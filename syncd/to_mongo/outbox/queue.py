@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from syncd import telemetry
 from syncd.errors import FatalError
 from syncd.plan.base import ContractPlan
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.append.group import Backlog

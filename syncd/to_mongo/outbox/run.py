@@ -9,8 +9,8 @@ from syncd import telemetry
 from syncd.lanes.context import LaneContext
 from syncd.lanes.events import Confirmed, Entered
 from syncd.plan.to_mongo.state import StatePlan
-from syncd.stores.redis.position import Fields
-from syncd.stores.redis.requests import snapshot_begins, wants_snapshot
+from syncd.stores.redis.records.position import Fields
+from syncd.stores.redis.records.requests import snapshot_begins, wants_snapshot
 from syncd.to_mongo.outbox.queue import MOST_ENTRIES, Entry, OutboxQueue, without_key
 from syncd.to_mongo.outbox.status import OutboxStatus
 from syncd.to_mongo.state.key_copy import KeyCopy

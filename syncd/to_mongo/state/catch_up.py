@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from syncd.plan.to_mongo.state import StatePlan
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.state.key_copy import KeyCopy
 from syncd.to_mongo.state.unfit_keys import Unfit

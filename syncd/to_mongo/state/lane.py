@@ -11,8 +11,8 @@ from syncd.lanes.lane import BaseLane
 from syncd.lanes.situation import Decision, Rules
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.stores.redis.capabilities import Capabilities, require
-from syncd.stores.redis.lost_dead_letters import restore_letters
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.lost_dead_letters import restore_letters
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.to_mongo.append.group import Backlog
 from syncd.to_mongo.outbox.run import OutboxRun
 from syncd.to_mongo.outbox.status import OutboxStatus, look

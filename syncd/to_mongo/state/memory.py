@@ -7,8 +7,8 @@ from typing import Any
 
 from syncd.plan.to_mongo.gone import Gone, why_gone
 from syncd.plan.to_mongo.state import Found, StatePlan
-from syncd.stores.redis.lease import Lease
-from syncd.stores.redis.position import ControlKeys, Fields, read_fields
+from syncd.stores.redis.records.lease import Lease
+from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis.store import RedisStore, translated
 from syncd.to_mongo.state.key_sync import KeySync
 from syncd.to_mongo.state.state_writer import StateWriter

@@ -9,8 +9,8 @@ from syncd.lanes.context import LaneContext
 from syncd.lanes.letters import WaitingLetters
 from syncd.lanes.status import BaseStatus
 from syncd.plan.to_mongo.state import StatePlan
-from syncd.stores.redis.dead_letters import replays_done, requested_replays
-from syncd.stores.redis.repairs import repairs_done, requested_repairs, split_absent, split_repairs
+from syncd.stores.redis.records.dead_letters import replays_done, requested_replays
+from syncd.stores.redis.records.repairs import repairs_done, requested_repairs, split_absent, split_repairs
 from syncd.to_mongo.session import ContractSession
 from syncd.to_mongo.state.state_writer import StateWriter
 from syncd.to_mongo.state.store import StateStore

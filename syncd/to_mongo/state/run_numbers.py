@@ -6,7 +6,7 @@ that, MongoDB refuses the first write, and says what it has seen.
 
 from __future__ import annotations
 
-from syncd.stores.redis.lease import Lease
+from syncd.stores.redis.records.lease import Lease
 
 
 class Numbers:

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, NoReturn
 from syncd import telemetry
 from syncd.errors import LettersFullError
 from syncd.plan.to_mongo.state import Found, StatePlan
-from syncd.stores.redis.dead_letters import count_dead_letters, new_letter, room_for
-from syncd.stores.redis.lease import Lease
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.dead_letters import count_dead_letters, new_letter, room_for
+from syncd.stores.redis.records.lease import Lease
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.state.positions import NEVER, of_entry, of_time

@@ -12,7 +12,7 @@ import xxhash
 from syncd import telemetry
 from syncd.contract.model.template import CONTROL_PREFIX, KeyTemplate
 from syncd.plan.to_mongo.state import StatePlan
-from syncd.stores.redis.claims import claimed_by_others
+from syncd.stores.redis.records.claims import claimed_by_others
 from syncd.stores.redis.store import RedisStore
 from syncd.text import clipped, escaped
 

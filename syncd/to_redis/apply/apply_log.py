@@ -58,7 +58,7 @@ from syncd.to_redis.apply.watermarks import Coverage, Watermarks
 
 if TYPE_CHECKING:
     from syncd.stores.mongo.store import Document
-    from syncd.stores.redis.position import Position
+    from syncd.stores.redis.records.position import Position
 
 MOST_IN_FLIGHT = 2
 """Calls. A third would gain nothing more, and the application's reads wait behind all that are there at once."""

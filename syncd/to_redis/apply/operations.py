@@ -26,8 +26,8 @@ from syncd.plan.to_redis.change import (
 )
 from syncd.plan.to_redis.shape import WIDEST_ROW, Shape
 from syncd.stores.mongo.times import readable, token_time
-from syncd.stores.redis.dead_letters import new_letter
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.dead_letters import new_letter
+from syncd.stores.redis.records.position import ControlKeys
 
 MOST_ROWS = 16
 """Most writes of a call have the same few sets of fields, whose names then go over the wire once."""

@@ -28,8 +28,8 @@ from syncd.plan.to_redis.change import (
     Write,
 )
 from syncd.plan.to_redis.compile import Plan
-from syncd.stores.redis.dead_letters import room_for
-from syncd.stores.redis.position import ControlKeys, Position
+from syncd.stores.redis.records.dead_letters import room_for
+from syncd.stores.redis.records.position import ControlKeys, Position
 from syncd.to_redis.apply.apply_log import Answer, ApplyLog, Call, Do
 from syncd.to_redis.apply.operations import Operations, is_unicode
 from syncd.to_redis.apply.refusals import take_refusal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from syncd.errors import FatalError
 from syncd.plan.to_redis.change import Changed, Dead, Hashed, Settled, Write
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.to_redis.apply.units import OF_NO_KEY, UnitCall
 
 _WRONG_TYPE = (

@@ -16,7 +16,7 @@ from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_redis.change import Changed, Dead, Hashed, Settled, Write
 from syncd.plan.to_redis.compile import Plan
 from syncd.stores.mongo.times import token_time
-from syncd.stores.redis.position import Position
+from syncd.stores.redis.records.position import Position
 from syncd.to_redis.apply.apply_log import NOTHING, Call
 from syncd.to_redis.apply.watermarks import Coverage
 from syncd.to_redis.stream.window import DATA_OPS, Window, WindowBuilder

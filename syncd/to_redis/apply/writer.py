@@ -13,8 +13,8 @@ from redis.exceptions import RedisError, ResponseError
 
 from syncd.errors import InvariantError, StoreError, TransientError
 from syncd.plan.types import redis_type
-from syncd.stores.redis.lease import Lease
-from syncd.stores.redis.position import ControlKeys, Position
+from syncd.stores.redis.records.lease import Lease
+from syncd.stores.redis.records.position import ControlKeys, Position
 from syncd.stores.redis.store import RedisStore, translate
 from syncd.to_redis.apply.operations import Operations
 

@@ -15,9 +15,9 @@ from syncd.plan.claims import KEY
 from syncd.plan.keys.templates import parse_key
 from syncd.plan.to_redis.change import Retired
 from syncd.plan.to_redis.compile import Plan
-from syncd.stores.redis.claims import foreign_among, new_claims
-from syncd.stores.redis.lease import Lease
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.claims import foreign_among, new_claims
+from syncd.stores.redis.records.lease import Lease
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.scan import KeyScan
 from syncd.stores.redis.store import RedisStore, translated
 

@@ -16,11 +16,11 @@ from syncd.contract.model.contract import Contract
 from syncd.errors import SyncdError, TransientError
 from syncd.executors.proof import same_mongo, same_plan
 from syncd.plan.keys.templates import encode_key_value
+from syncd.plan.misfits import Misfit
 from syncd.plan.partition import Partition
 from syncd.plan.to_redis.compile import Plan
 from syncd.plan.to_redis.digest import SOURCE
 from syncd.plan.to_redis.encoded_writes import pack
-from syncd.plan.values.misfits import Misfit
 from syncd.plan.values.raw import encode
 from syncd.settings import Settings
 from syncd.stores.mongo.lookup import Lookup

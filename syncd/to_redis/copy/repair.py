@@ -10,9 +10,9 @@ from syncd.plan.keys.templates import decode_key_value
 from syncd.plan.to_redis.change import Orphan, Put, Retired, Settled, Write
 from syncd.plan.to_redis.compile import Plan
 from syncd.stores.mongo.lookup import Lookup
-from syncd.stores.redis.key_maps import KeyMaps, holders
-from syncd.stores.redis.position import ControlKeys
-from syncd.stores.redis.repairs import (
+from syncd.stores.redis.records.key_maps import KeyMaps, holders
+from syncd.stores.redis.records.position import ControlKeys
+from syncd.stores.redis.records.repairs import (
     of_document,
     of_key,
     repairs_done,

@@ -20,9 +20,18 @@ from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import code_of
 from syncd.stores.mongo.times import Moment
 from syncd.stores.paging import paged
-from syncd.stores.redis.key_maps import KeyMaps, holders
-from syncd.stores.redis.layout import others_have_copied
-from syncd.stores.redis.position import ADOPT, DIGEST, PURGE, SNAPSHOT, STREAM, SWEEP, ControlKeys, Position
+from syncd.stores.redis.records.key_maps import KeyMaps, holders
+from syncd.stores.redis.records.layout import others_have_copied
+from syncd.stores.redis.records.position import (
+    ADOPT,
+    DIGEST,
+    PURGE,
+    SNAPSHOT,
+    STREAM,
+    SWEEP,
+    ControlKeys,
+    Position,
+)
 from syncd.stores.redis.scan import SCAN_COUNT, Candidate, KeyScan
 from syncd.stores.redis.store import RedisStore
 from syncd.to_redis.copy.copier import Chunk, Copied, Copier, Pause, Reads, Ready

@@ -16,7 +16,7 @@ from syncd.plan.values.raw import encode
 from syncd.stores.mongo.ranges import Range
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import Moment
-from syncd.stores.redis.position import Position
+from syncd.stores.redis.records.position import Position
 from syncd.to_redis.apply.apply_log import ApplyLog
 from syncd.to_redis.apply.units import DocumentsUnit, Draft, Step, Unit, UnitCall
 from syncd.to_redis.apply.watermarks import Coverage, Watermarks

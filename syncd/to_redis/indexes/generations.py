@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 
 SERVING, BUILDING, OLD = "serving", "building", "old"

@@ -11,9 +11,9 @@ from syncd.contract.model.json_path import default_path
 from syncd.contract.model.redis_types import TYPE_RULES, IndexForm
 from syncd.plan.to_redis.compile import Plan
 from syncd.plan.to_redis.shape import Shape
-from syncd.stores.redis.layout import others_have_copied
-from syncd.stores.redis.position import ControlKeys
-from syncd.stores.redis.requests import request_snapshot
+from syncd.stores.redis.records.layout import others_have_copied
+from syncd.stores.redis.records.position import ControlKeys
+from syncd.stores.redis.records.requests import request_snapshot
 from syncd.stores.redis.search import Search
 from syncd.stores.redis.store import RedisStore
 from syncd.to_redis.apply.pipeline import Moved

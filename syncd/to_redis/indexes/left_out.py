@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from syncd.plan.keys.templates import parse_key
 from syncd.plan.to_redis.change import Retired
 from syncd.plan.to_redis.shape import Shape
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.scan import SCAN_COUNT, KeyScan
 from syncd.stores.redis.search import Search, Seen
 from syncd.stores.redis.store import RedisStore, translated

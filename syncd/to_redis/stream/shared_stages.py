@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from syncd.plan.paths import server_projection
 from syncd.plan.to_redis.compile import Plan
-from syncd.plan.values.paths import server_projection
 from syncd.stores.mongo.store import Document
 
 _PART = "document"

@@ -8,8 +8,8 @@ import jmespath
 import pytest
 
 from syncd.errors import ProjectionError
-from syncd.plan.values import expressions
-from syncd.plan.values.expressions import evaluate
+from syncd.plan import expressions
+from syncd.plan.expressions import evaluate
 
 DOCUMENT = {"a": "x" * 10, "many": [{"n": n, "t": ["x"]} for n in range(2000)], "text": "y" * 1000}
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from syncd.contract.model.projection import Projection
+from syncd.plan.misfits import Misfits
 from syncd.plan.to_redis.change import Drop, Put
 from syncd.plan.to_redis.shape import Shape
-from syncd.plan.values.misfits import Misfits
 from syncd.reconcile.compare import NO_KEY, NO_TTL, TTL_TOLERANCE_MS, flaw
 
 NOW = 1_700_000_000_000

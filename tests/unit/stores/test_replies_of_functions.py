@@ -10,8 +10,8 @@ import pytest
 from syncd.errors import FatalError, FencedError
 from syncd.plan.claims import MONGO, Claims
 from syncd.stores.redis.functions import require_protocol
-from syncd.stores.redis.lease import Lease
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.lease import Lease
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 
 SYNCD = Path(__file__).parents[3] / "syncd"
@@ -29,9 +29,9 @@ def places_of(word: bytes) -> set[str]:
 
 def test_a_lost_lease_and_another_protocol_are_seen_in_one_place() -> None:
     """A call that forgets to look would go on without its lease; so no caller has to."""
-    assert places_of(b"fenced") == {"stores/redis/lease.py"}
+    assert places_of(b"fenced") == {"stores/redis/records/lease.py"}
     # The record of claims has a field of that name.
-    assert places_of(b"version") == {"stores/redis/functions.py", "stores/redis/claims.py"}
+    assert places_of(b"version") == {"stores/redis/functions.py", "stores/redis/records/claims.py"}
 
 
 def test_another_protocol_stops_the_lane() -> None:

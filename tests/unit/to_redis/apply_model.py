@@ -16,7 +16,7 @@ from syncd.plan.keys.templates import decode_key_value, encode_key_value
 from syncd.plan.to_redis.change import Dead, Drop, Patch, Put, Settled, Write
 from syncd.stores.mongo.lookup import Found
 from syncd.stores.mongo.times import ZERO, Moment, token_time
-from syncd.stores.redis.position import SNAPSHOT, STREAM, SWEEP, ControlKeys, Position
+from syncd.stores.redis.records.position import SNAPSHOT, STREAM, SWEEP, ControlKeys, Position
 from syncd.to_redis.apply.apply_log import MOST_IN_FLIGHT, Answer, ApplyLog, Do
 from syncd.to_redis.apply.refusals import take_refusal
 from syncd.to_redis.apply.units import Step, Unit, WindowUnit

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import syncd.to_redis.apply.apply_log as module
 from syncd.errors import InvariantError
-from syncd.stores.redis.position import STREAM, SWEEP, Position
+from syncd.stores.redis.records.position import STREAM, SWEEP, Position
 from syncd.to_redis.apply.apply_log import NOTHING, Answer, ApplyLog, Call, Do
 from syncd.to_redis.apply.units import Step, Unit
 from syncd.to_redis.apply.watermarks import Coverage, Verdict, Watermarks

@@ -12,7 +12,7 @@ from syncd.contract.read.load import load_contract_set
 from syncd.errors import ProjectionError
 from syncd.plan.to_redis.change import Patch, Put
 from syncd.plan.to_redis.compile import Plan, compile_contract
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.to_redis.apply.operations import Operations
 
 CONTRACT = """

@@ -16,7 +16,7 @@ from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_redis.change import Dead
 from syncd.plan.to_redis.compile import Plan, compile_contract
 from syncd.plan.to_redis.encoded_writes import pack, unpack, writes
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.to_redis.apply.operations import Operations
 from tests.unit.plan.strategies import values
 

@@ -11,7 +11,7 @@ from syncd import telemetry
 from syncd.lanes import status as base
 from syncd.lanes.status import LONG_SILENT_S, SILENT_S
 from syncd.stores.mongo.times import moment
-from syncd.stores.redis.position import Position
+from syncd.stores.redis.records.position import Position
 from syncd.to_redis import status
 from syncd.to_redis.status import OPLOG_CALM_S, LaneStatus
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from syncd.plan.partition import Partition
-from syncd.stores.redis.claims import CONTRACTS
-from syncd.stores.redis.position import SNAPSHOT, ControlKeys, Fields, read_fields
+from syncd.stores.redis.records.claims import CONTRACTS
+from syncd.stores.redis.records.position import SNAPSHOT, ControlKeys, Fields, read_fields
 from syncd.stores.redis.store import RedisStore, translated
 
 

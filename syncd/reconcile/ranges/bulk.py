@@ -20,8 +20,8 @@ from syncd.executors.places import OpenExecutor
 from syncd.executors.proof import identity
 from syncd.plan.to_redis.compile import Plan
 from syncd.reconcile.base import STOPPED
-from syncd.reconcile.job import Job, Outcome, run_job
-from syncd.reconcile.progress import Progress, Record, now_ms
+from syncd.reconcile.ranges.job import Job, Outcome, run_job
+from syncd.reconcile.ranges.progress import Progress, Record, now_ms
 from syncd.reconcile.report import MOST_EXAMPLES, Report
 from syncd.stores.messages import described
 from syncd.stores.mongo.ranges import cut, ranges_between

@@ -6,8 +6,8 @@ import threading
 import time
 from typing import Any
 
-from syncd.stores.redis.layout import partitions_of
-from syncd.stores.redis.position import ADOPT, PURGE, SWEEP, ControlKeys
+from syncd.stores.redis.records.layout import partitions_of
+from syncd.stores.redis.records.position import ADOPT, PURGE, SWEEP, ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 
 SNAPSHOT_REQUESTS = {ADOPT: b"snapshot adopt", PURGE: b"snapshot purge", SWEEP: b"snapshot"}

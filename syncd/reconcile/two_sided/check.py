@@ -12,13 +12,13 @@ from syncd.reconcile.base import Course
 from syncd.reconcile.check import Order
 from syncd.reconcile.compare import DEAD, EXPIRED, KINDS
 from syncd.reconcile.confirm import LOOKS, PAGE, PAUSES_S
-from syncd.reconcile.gates import Gate
 from syncd.reconcile.reader import KeyReader
 from syncd.reconcile.repair import Repairer
 from syncd.reconcile.report import Report
-from syncd.reconcile.two_sides import Point, Sides, Sight
+from syncd.reconcile.two_sided.gates import Gate
+from syncd.reconcile.two_sided.sides import Point, Sides, Sight
 from syncd.stores.paging import paged
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from syncd.stores.redis.layout import partitions_of
-from syncd.stores.redis.lease import Lease
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.layout import partitions_of
+from syncd.stores.redis.records.lease import Lease
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 
 SERVES = "serves"

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from syncd.errors import FatalError, TransientError
-from syncd.stores.redis.lease import is_dead, new_owner
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.lease import is_dead, new_owner
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 
 RUN_TTL_S = 5.0

@@ -12,10 +12,10 @@ from syncd.plan.to_mongo.gone import Gone, why_gone
 from syncd.plan.to_mongo.state import Found
 from syncd.reconcile.compare import CONTENT, EXPIRED, EXTRA, MISSING, Flaw
 from syncd.reconcile.documents import Mark
-from syncd.reconcile.two_sides import KeySides, Looked, Sight
+from syncd.reconcile.two_sided.sides import KeySides, Looked, Sight
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import Document, MongoStore
-from syncd.stores.redis.repairs import of_document
+from syncd.stores.redis.records.repairs import of_document
 from syncd.stores.redis.store import RedisStore
 
 NO_KEY, NO_DOCUMENT, BASE = ("(key)",), ("(document)",), ("(base)",)

@@ -10,9 +10,9 @@ from syncd.plan.base import ContractPlan
 from syncd.plan.both.plan import TwoWayPlan
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.reconcile.lanes import ASK_AGAIN_S, POLL_S, Lanes
-from syncd.reconcile.two_sides import Point
-from syncd.stores.redis.position import ControlKeys, Fields, read_fields
-from syncd.stores.redis.requests import request_heard, wants_snapshot
+from syncd.reconcile.two_sided.sides import Point
+from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
+from syncd.stores.redis.records.requests import request_heard, wants_snapshot
 from syncd.stores.redis.store import RedisStore, translated
 
 

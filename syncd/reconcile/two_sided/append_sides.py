@@ -8,16 +8,16 @@ from typing import Any
 import bson
 
 from syncd.errors import FatalError, is_about_input
+from syncd.plan.paths import getter, server_projection
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.plan.values.codec import CODEC
-from syncd.plan.values.paths import getter, server_projection
 from syncd.reconcile.compare import CONTENT, DEAD, MISSING, Flaw, same_value
 from syncd.reconcile.documents import Mark
-from syncd.reconcile.two_sides import Looked, Part, Point, Sides, Sight
+from syncd.reconcile.two_sided.sides import Looked, Part, Point, Sides, Sight
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import Document, MongoStore
 from syncd.stores.mongo.store import translated as asked
-from syncd.stores.redis.repairs import of_key
+from syncd.stores.redis.records.repairs import of_key
 from syncd.stores.redis.store import RedisStore, translated
 
 ENTRIES_A_PAGE = 1000

@@ -8,7 +8,7 @@ from typing import Any
 from syncd.plan.partition import Partition
 from syncd.plan.to_redis.digest import BUCKETS
 from syncd.stores.paging import paged
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 
 _BUCKETS_AT_ONCE = 128

@@ -17,7 +17,7 @@ from syncd.contract.model.contract import Contract
 from syncd.errors import SyncdError, TransientError
 from syncd.executors.proof import same_mongo, same_plan
 from syncd.reconcile.check import Check, Order
-from syncd.reconcile.progress import Pace, Watch, holds
+from syncd.reconcile.ranges.progress import Pace, Watch, holds
 from syncd.reconcile.report import Report
 from syncd.settings import Settings
 from syncd.stores.mongo.ranges import Range

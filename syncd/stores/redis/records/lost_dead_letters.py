@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 
 PAGE = 1000

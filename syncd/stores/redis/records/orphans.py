@@ -13,10 +13,10 @@ from syncd.errors import FencedError
 from syncd.plan.claims import KEY, MONGO
 from syncd.plan.keys.templates import parse_key
 from syncd.plan.to_redis.change import Retired
-from syncd.stores.redis.claims import read_claims, read_contracts, read_left
-from syncd.stores.redis.dead_letters import count_dead_letters
-from syncd.stores.redis.layout import partitions_of
-from syncd.stores.redis.position import ControlKeys, Fields, read_fields
+from syncd.stores.redis.records.claims import read_claims, read_contracts, read_left
+from syncd.stores.redis.records.dead_letters import count_dead_letters
+from syncd.stores.redis.records.layout import partitions_of
+from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis.scan import SCAN_COUNT, KeyScan
 from syncd.stores.redis.search import Search
 from syncd.stores.redis.store import RedisStore, translated

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from syncd.errors import is_about_input, why_unfit
+from syncd.plan.paths import MISSING as NOTHING
+from syncd.plan.paths import getter, server_projection
 from syncd.plan.to_mongo.gone import Gone, why_gone
 from syncd.plan.to_mongo.state import Found, StatePlan
-from syncd.plan.values.paths import MISSING as NOTHING
-from syncd.plan.values.paths import getter, server_projection
 from syncd.reconcile.compare import CONTENT, EXPIRED, EXTRA, MISSING, TTL, TTL_TOLERANCE_MS, Flaw, same_value
 from syncd.reconcile.documents import Mark
-from syncd.reconcile.two_sides import KeySides, Looked, Part, Sight
+from syncd.reconcile.two_sided.sides import KeySides, Looked, Part, Sight
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import Document, MongoStore
-from syncd.stores.redis.repairs import of_absent, of_key
+from syncd.stores.redis.records.repairs import of_absent, of_key
 from syncd.stores.redis.store import RedisStore
 
 DELETED = "_syncd.deleted"

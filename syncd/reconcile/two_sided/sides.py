@@ -94,7 +94,7 @@ class Sides(ABC):
 
     @abstractmethod
     def repair(self, key: bytes, sight: Sight) -> str:
-        """What to ask of the lane, see stores/redis/repairs.py; "" where it could do nothing."""
+        """What to ask of the lane, see stores/redis/records/repairs.py; "" where it could do nothing."""
 
     @abstractmethod
     def letter(self, key: bytes) -> str:

@@ -15,8 +15,8 @@ from redis.exceptions import RedisError, ResponseError
 from syncd import telemetry
 from syncd.errors import FencedError
 from syncd.plan.claims import Claims
-from syncd.stores.redis.lease import SILENT_S, Lease
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.lease import SILENT_S, Lease
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 
 EVERY_S = 1.0

@@ -12,7 +12,7 @@ from typing import Any
 
 from syncd.contract.model.template import KeyTemplate
 from syncd.plan.claims import KEY, Claims
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 
 CLAIMS, CONTRACTS = "syncd:claims", "syncd:contracts"

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from syncd import telemetry
 from syncd.errors import FatalError, FencedError
 from syncd.plan.claims import Claims
-from syncd.stores.redis.claims import wish_of
 from syncd.stores.redis.functions import require_protocol
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.claims import wish_of
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from redis.exceptions import RedisError
 
-from syncd.stores.redis.position import ControlKeys, Fields
+from syncd.stores.redis.records.position import ControlKeys, Fields
 from syncd.stores.redis.store import RedisStore, translate, translated
 from syncd.telemetry.letters import field_of
 

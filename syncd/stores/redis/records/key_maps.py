@@ -16,7 +16,7 @@ from syncd.plan.to_redis.shape import Shape
 from syncd.stores.mongo.lookup import Found, Lookup
 from syncd.stores.mongo.times import Moment
 from syncd.stores.paging import paged
-from syncd.stores.redis.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 
 KEYS_A_QUERY = 100
