@@ -25,6 +25,9 @@ _NEAR = 0.7
 NOT_SETTINGS = (VARIABLE_PREFIX, "SYNCD_TEST_")
 """Names for contracts, and for syncd's own tests."""
 
+DASK_SCHEMES = ("tcp", "tls", "ws", "wss", "ucx")
+"""Of Dask's own; `inproc` would be this process."""
+
 MOST_PARTITIONS = 256
 """Each is a change stream of its own, in which MongoDB looks at every change."""
 
@@ -143,7 +146,7 @@ class Settings(BaseSettings):
     def _one_place(cls, value: str, info: ValidationInfo) -> str:
         if value and info.data.get("snapshot_processes"):
             raise ValueError("SYNCD_SNAPSHOT_PROCESSES is another place for the same work; give one of them")
-        return value
+        return dask_address(value) if value else value
 
     @property
     def partition_numbers(self) -> tuple[int, int]:
@@ -243,6 +246,15 @@ def unknown_variables(environment: Mapping[str, str] | None = None) -> dict[str,
         if name.upper().startswith(_PREFIX) and name not in names and not name.startswith(NOT_SETTINGS)
     ]  # fmt: skip
     return {name: _meant(name.upper(), names) for name in sorted(unknown)}
+
+
+def dask_address(address: str) -> str:
+    """The same address; ValueError where no scheduler of Dask can be there."""
+    scheme, separator, rest = address.rpartition("://")
+    host, _, port = rest.rstrip("/").rpartition(":")
+    if (separator and scheme not in DASK_SCHEMES) or not (host and port.isdecimal() and int(port) < 65_536):
+        raise ValueError(f"not SCHEME://host:port with one of the schemes {', '.join(DASK_SCHEMES)}")
+    return address
 
 
 def _meant(name: str, names: list[str]) -> str:

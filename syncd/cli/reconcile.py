@@ -147,6 +147,7 @@ def _bulk(
     from syncd.executors.places import dask, processes
     from syncd.plan.to_redis.compile import Plan
     from syncd.reconcile.ranges.bulk import Bulk, BulkOrder
+    from syncd.settings import dask_address
 
     if type(plan) is not Plan:
         typer.echo(f"contract {plan.name} has changes from Redis, and is compared by one process", err=True)
@@ -154,8 +155,11 @@ def _bulk(
     if count and address:
         typer.echo("--processes and --dask are two places for the same work; give one of them", err=True)
         raise typer.Exit(USAGE)
+    try:
+        where = partial(dask, dask_address(address)) if address else partial(processes, count or 1)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--dask") from None
     order = BulkOrder(repair, size, settings.chunk_documents, rate, wait, mode)
-    where = partial(dask, address) if address else partial(processes, count or 1)
     return lambda mongo, redis, stop: Bulk(plan, mongo, redis, order, where, stop)
 
 

@@ -74,3 +74,18 @@ def test_the_list_holds_no_setting(names: str) -> None:
     for read in (contract_environment, Settings.from_environment):
         with pytest.raises(SettingsError, match="SYNCD_CONTRACT_VARIABLES"):
             read({"SYNCD_CONTRACT_VARIABLES": names})
+
+
+@pytest.mark.parametrize(
+    "address", ["http://x", "http://x:8786", "x", "tcp://x", "tcp://x:port", "://x:1", "inproc://x:1"]
+)
+def test_an_address_where_no_scheduler_can_be(address: str) -> None:
+    """Refused before anything runs: Dask would look for it again and again."""
+    with pytest.raises(SettingsError, match="SYNCD_DASK"):
+        Settings.from_environment({"SYNCD_DASK": address})
+
+
+@pytest.mark.parametrize("address", ["tcp://x:8786", "tls://[::1]:8786", "x:8786", "ws://x.y:80/"])
+def test_an_address_of_a_scheduler(address: str) -> None:
+    """In the forms that Dask has."""
+    assert Settings.from_environment({"SYNCD_DASK": address}).dask == address
