@@ -60,8 +60,9 @@ def contract(kind: str, version: int) -> Contract:
     })  # fmt: skip
 
 
+@cache
 def plan_of(kind: str, version: int) -> Plan:
-    """A plan of its own for each daemon."""
+    """A plan: it has no state but a count of values that did not fit, and here none is counted."""
     return compile_contract(contract(kind, version))
 
 

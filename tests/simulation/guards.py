@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from syncd.stores.mongo.times import ZERO
 from syncd.stores.redis.functions import library_source
 from tests.simulation.redis.scripts import Library, library
 
@@ -78,6 +79,11 @@ def _lagging(before: Any) -> Any:
     return lambda self, ids, after, **options: before(self, ids, "", **options)
 
 
+def _nothing_was_read(before: Any) -> Any:
+    """A position says nothing of reads."""
+    return lambda raw: replace(before(raw), mark=ZERO)
+
+
 def _without_sweep(before: Any) -> Any:
     return lambda self, position: iter(())
 
@@ -106,7 +112,7 @@ GUARDS = (
         lua=(("if owner and owner ~= id and since > time then", "if false then"),),
     ),
     Guard(
-        "a document that moved leaves a key alone that another one has by now", 13, "nothing_lost",
+        "a document that moved leaves a key alone that another one has by now", 30, "nothing_lost",
         lua=(("if old and old ~= keep and (owner_of(owners, old) or id) == id then", "if old and old ~= keep then"),),
     ),
     Guard(
@@ -124,5 +130,17 @@ GUARDS = (
     Guard(
         "the sweep", 18, "no_ghosts",
         python="syncd.to_redis.copy.snapshot:SnapshotReader._sweep", instead=_without_sweep,
+    ),
+    Guard(
+        "a run knows how late the states are that runs before it have read", 378, "never_backwards",
+        python="syncd.stores.redis.records.position:_decode", instead=_nothing_was_read,
+    ),
+    Guard(
+        "a part of a key is written only where the key is", 203, "never_torn",
+        lua=(("'none' or stale then return operation.partial and 'absent' end", "'none' then return end"),),
+    ),
+    Guard(
+        "every lease has an epoch of its own", 6, "fenced",
+        lua=(("  redis.call('HINCRBY', keys[2], 'epoch', 1)\n", ""),),
     ),
 )  # fmt: skip

@@ -306,9 +306,16 @@ def import_syncd() -> None:
             module = importlib.import_module(package)
             for found in pkgutil.walk_packages(module.__path__, f"{package}."):
                 importlib.import_module(found.name)
+    _read_once(importlib.import_module("redis.utils"), "get_lib_version")
     from tests.simulation.mongo.client import client_of
 
     importlib.import_module("syncd.stores.mongo.store").MongoClient = client_of  # type: ignore[attr-defined]
+
+
+def _read_once(module: ModuleType, name: str) -> None:
+    """What a function says, without its asking the disk each time."""
+    said = getattr(module, name)()
+    setattr(module, name, lambda: said)
 
 
 @contextmanager

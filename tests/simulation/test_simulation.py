@@ -14,7 +14,7 @@ from tests.simulation.guards import GUARDS, Guard
 pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).parents[2]
-FIRST, COUNT = 1_000_000, 150
+FIRST, COUNT = 1_000_000, 250
 """Seeds of each of the two parts; their numbers are far from those of a long run."""
 REGRESSIONS = (146, 201, 246, 262, 311, 401, 452, 496, 515)
 """What each found is in docs/simulation.md."""
@@ -61,7 +61,7 @@ def test_the_code_has_each_guard(guard: Guard) -> None:
 def test_a_guard_that_is_missing_is_found() -> None:
     """Without any one of them its seed, or one of some others, breaks the promise that the table names. Where a change
     of the code makes other runs of all seeds, `make simulate ARGS="--guards --search"` says which to write down."""
-    simulate("--guards", "--search", "--seeds", "150")
+    simulate("--guards", "--search", "--seeds", "1000")
 
 
 def test_the_docs_have_the_table() -> None:

@@ -30,7 +30,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 def at_path(document: Any, path: str) -> Any:
     """What a path leads to; MISSING where there is nothing."""
     for name in path.split("."):
-        if not isinstance(document, Mapping) or name not in document:
+        if not isinstance(document, dict) or name not in document:
             return MISSING
         document = document[name]
     return document
@@ -55,7 +55,7 @@ def matches(document: Mapping[str, Any], query: Mapping[str, Any]) -> bool:
 
 
 def _fits(value: Any, wanted: Any) -> bool:
-    if isinstance(wanted, Mapping) and next(iter(wanted), "").startswith("$"):
+    if isinstance(wanted, dict) and next(iter(wanted), "").startswith("$"):
         return all(_OPERATORS[name](value, part) for name, part in wanted.items())
     if wanted is None:
         return value is None or value is MISSING
@@ -66,7 +66,7 @@ def value_of(expression: Any, document: Any) -> Any:
     """What an aggregation expression gives."""
     if isinstance(expression, str) and expression.startswith("$"):
         return MISSING if expression == "$$REMOVE" else at_path(document, expression[1:])
-    if not isinstance(expression, Mapping):
+    if not isinstance(expression, dict):
         return expression
     ((name, parts),) = expression.items()
     if name == "$literal":
@@ -96,7 +96,7 @@ def projected(document: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> 
     # A document of which nothing is wanted that it has is an empty one, and not missing.
     for path in wanted:
         head = path.partition(".")[0]
-        if head != path and isinstance(document.get(head), Mapping):
+        if head != path and isinstance(document.get(head), dict):
             found.setdefault(head, {})
     return found
 
