@@ -20,6 +20,7 @@ from syncd.contract.model.indexed import entries_of
 from syncd.contract.model.values import DATES
 from syncd.errors import ProjectionError
 from syncd.plan.both.merge import Base, Rules
+from syncd.plan.keys.decode import check_moments
 from syncd.plan.paths import MISSING
 from syncd.plan.to_mongo.entry_field import EntryField
 from syncd.plan.to_mongo.state import Found, StatePlan, compile_state
@@ -80,7 +81,12 @@ class TwoWayPlan(Plan):
         return super().event_projection(thin=True)
 
     def mark(self, ident: str, document_id: Any, wall: int = 0) -> Mark:
-        """What makes somebody look at the key of a document. Raises ProjectionError where it has none."""
+        """What makes somebody look at the key of a document. Raises ProjectionError where it has none, or one that has
+        no way back."""
+        try:
+            check_moments(document_id)
+        except ProjectionError as error:
+            raise in_field("_id", error) from None
         return Mark(self._shape, ident, self._shape.key_of(ident, document_id), wall)
 
     def puts(

@@ -22,6 +22,7 @@ from bson.timestamp import Timestamp
 from syncd.errors import ProjectionError
 from syncd.plan.keys.encode import FIRST_OF_TYPED, LOOKS_TYPED, NEVER_PLAIN, encode_key_value, narrowest
 from syncd.plan.values.bson_values import CODEC, UUID_SUBTYPE
+from syncd.plan.values.dates import check_years
 from syncd.plan.values.numeric import INT64_MAX, INT64_MIN
 from syncd.plan.values.raw import RAW, RawId
 
@@ -117,6 +118,18 @@ def _decode_member(text: str) -> Any:
     if _depth(value) > DEEPEST:
         raise ValueError("deeper than what MongoDB takes")
     return value
+
+
+def check_moments(value: Any) -> None:
+    """Raise `cannot_convert` where a value of a key is, or holds, a date that drivers cannot read."""
+    if isinstance(value, str | int):  # nearly always
+        return
+    level = [value]
+    while level:
+        for one in level:
+            if isinstance(one, DatetimeMS):
+                check_years(one)
+        level = [inner for one in level for inner in _parts(one)]
 
 
 def _depth(value: Any) -> int:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from syncd.contract.model.template import CONTROL_PREFIX, SEPARATOR, KeyTemplate, Placeholder, values_in
 from syncd.errors import ProjectionError
-from syncd.plan.keys.decode import decode_key_value
+from syncd.plan.keys.decode import check_moments, decode_key_value
 from syncd.plan.keys.encode import PART, encode_key_value
 from syncd.plan.keys.parts import text_of, value_of
 
@@ -142,12 +142,12 @@ def key_parser(template: KeyTemplate) -> Parse:
 
 
 @lru_cache(maxsize=256)
-def key_reader(template: KeyTemplate, *, exact: bool = True) -> Read:
+def key_reader(template: KeyTemplate, *, exact: bool = True, stored: bool = False) -> Read:
     """A function from keys to their values, by path. It raises ProjectionError (`foreign_key`) for a key that does not
     fit; the detail says why, without a value.
 
-    `exact`: a key is read only if `render` gives it for these values. Raises ValueError for a template whose keys can
-    be read in more than one way.
+    `exact`: a key is read only if `render` gives it for these values. `stored`: and if MongoDB's drivers can read them.
+    Raises ValueError for a template whose keys can be read in more than one way.
     """
     if not template.separated:
         raise ValueError(f"nothing separates the values in keys of template `{template.shown}`")
@@ -171,6 +171,8 @@ def key_reader(template: KeyTemplate, *, exact: bool = True) -> Read:
         for path, text, value in zip(paths, texts, values, strict=True):
             try:
                 found[path] = value(text)
+                if stored:
+                    check_moments(found[path])
             except ProjectionError as error:
                 raise _foreign(template, f"{path}: {error.detail}") from None
         return found

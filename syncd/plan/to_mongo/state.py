@@ -91,7 +91,7 @@ class StatePlan(ContractPlan):
 
     @property
     def _read(self) -> Read:
-        return key_reader(self.template, exact=self.template.by_id)
+        return key_reader(self.template, exact=self.template.by_id, stored=True)
 
     def document_id(self, key: bytes) -> Any:
         """The `_id` that a key stands for. Raises ProjectionError (`foreign_key`) for one that does not fit."""

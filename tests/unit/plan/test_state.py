@@ -11,6 +11,7 @@ from bson.objectid import ObjectId
 
 from syncd.contract.model.contract import Contract
 from syncd.errors import ProjectionError
+from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_mongo.state import Found, StatePlan, compile_state
 from syncd.plan.values.codec import dump_json, hash_field, json_field
 from syncd.plan.values.type_rows import ROWS, Row
@@ -48,6 +49,30 @@ def test_another_key_is_refused(key: bytes) -> None:
     """It stands for no document of the contract."""
     with pytest.raises(ProjectionError) as caught:
         plan(fields=["a"]).document_id(key)
+    assert caught.value.reason == "foreign_key"
+
+
+FAR = 253402300800000  # milliseconds: the first of the year 10000
+
+
+@pytest.mark.parametrize(
+    ("template", "more", "key"),
+    [
+        ("session:{_id}", {}, b"session:%%~date~%d" % FAR),
+        ("session:{_id}", {}, b"session:" + encode_key_value({"a": [{"b": DatetimeMS(FAR)}]}).encode()),
+        ("session:{_id}", {"key_types": {"_id": "epoch_ms"}}, b"session:%d" % FAR),
+        ("session:{at}:{n}", {"key_values": "text", "key_types": {"at": "date"}}, b"session:%d:1" % FAR),
+        ("session:{at}:{n}", {"key_values": "text", "key_types": {"at": "epoch"}}, b"session:1e12:1"),
+    ],
+)
+def test_a_key_with_a_date_that_drivers_cannot_read_is_refused(
+    template: str, more: dict[str, Any], key: bytes
+) -> None:
+    """Whoever may write a key would keep Python and others from reading the collection."""
+    shape = plan(key=template, fields=["a"], **more)
+    assert "beyond the years 1 to 9999" in shape.why_not(key)
+    with pytest.raises(ProjectionError) as caught:
+        shape.document_id(key)
     assert caught.value.reason == "foreign_key"
 
 
