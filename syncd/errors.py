@@ -224,6 +224,13 @@ class SweepLimitError(StoreError):
         )
 
 
+FOREIGN_LOST = (
+    "Redis has lost the record of the keys that were there before the contract (maxmemory-policy allkeys-* may evict "
+    "it), so a key without a document may be an application's"
+)
+"""Why no copy or repair removes one, nor `syncd remove --keys`; `syncd doctor` says it too."""
+
+
 class EventTooLargeError(StoreError):
     """A change with its fields is larger than one event may be."""
 

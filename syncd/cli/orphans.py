@@ -84,6 +84,13 @@ def remove(
     contract: Annotated[str, typer.Argument(help="Name of a contract that is no longer among the files.")],
     keys: Annotated[bool, typer.Option("--keys", help="Also its keys and search indexes in Redis.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    allow_removal: Annotated[
+        bool,
+        typer.Option(
+            "--allow-removal",
+            help="With --keys: also where Redis has lost which keys were there before the contract.",
+        ),
+    ] = False,
 ) -> None:
     """Remove what a contract left in Redis: its records and, with --keys, its keys and indexes. Nothing in MongoDB.
 
@@ -91,6 +98,8 @@ def remove(
     and both). Exit code 1 where a daemon still works on the contract.
     """
     from syncd.cli.shared import store_of
+    from syncd.errors import FOREIGN_LOST
+    from syncd.stores.redis.records.foreign_keys import has_lost_foreign
     from syncd.stores.redis.records.orphans import find_orphan
 
     store = store_of(contract)
@@ -103,6 +112,9 @@ def remove(
         )
         raise typer.Exit(DIFFERENCE)
     _print(_described(store, orphan))
+    if keys and not allow_removal and has_lost_foreign(store, contract):
+        typer.echo(f"{FOREIGN_LOST}; nothing was removed: say --allow-removal, or leave out --keys", err=True)
+        raise typer.Exit(DIFFERENCE)
     if not yes:
         _ask(orphan, keys)
     _remove(store, orphan, keys)

@@ -92,7 +92,10 @@ def _evicts_everything(behind: list[Contract], inbound: list[Contract], policy: 
         what = f"maxmemory-policy {policy} may evict dead letters, and the marks of keys that wait behind one"
         yield Finding("promise", what, remedy, ("never_torn", "nothing_silent"), _names(inbound))
     if inbound or not behind:
-        what = f"maxmemory-policy {policy} may evict positions, and then a contract is copied anew"
+        what = (
+            f"maxmemory-policy {policy} may evict positions and claims, and then a contract is copied anew; and which "
+            "keys were there before a contract, and then no copy removes a key until a person allows it"
+        )
         yield Finding("advice", what, remedy)
 
 

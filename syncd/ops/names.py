@@ -11,6 +11,7 @@ from typing import Any
 
 from syncd.contract.model.contract import Contract
 from syncd.contract.model.template import KeyTemplate, template_of
+from syncd.errors import FOREIGN_LOST
 from syncd.ops.conditions import Finding
 from syncd.ops.walk import LONGEST_S, Visitor
 from syncd.plan.claims import INDEX, KEY, key_claim
@@ -19,6 +20,7 @@ from syncd.plan.to_redis.compile import Plan
 from syncd.stores.redis.capabilities import Capabilities
 from syncd.stores.redis.index_names import taken
 from syncd.stores.redis.records.claims import read_claims, read_contracts
+from syncd.stores.redis.records.foreign_keys import has_lost_foreign
 from syncd.stores.redis.records.layout import partitions_of
 from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis.scan import KeyScan
@@ -64,6 +66,13 @@ class Names:
             yield from self._taken(contract, [name for name in self._claims if claim.meets(name)])
             if projection.index is not None:
                 yield from self._taken(contract, [INDEX + projection.index.name])
+
+    def lost(self, contract: Contract) -> Iterator[Finding]:
+        """Where Redis has lost which keys were there before one contract from MongoDB to Redis."""
+        if has_lost_foreign(self._redis, contract.name):
+            what = f"{FOREIGN_LOST}; no copy or repair removes any"
+            remedy = f"`syncd snapshot {contract.name} --allow-removal` removes all keys without a document"
+            yield Finding("promise", what, remedy, ("no_ghosts",), (contract.name,))
 
     def _taken(self, contract: Contract, names: list[str]) -> Iterator[Finding]:
         """By a contract that is not of this set, and has not left."""

@@ -90,7 +90,9 @@ def _look(
         if contract.sync.direction == "mongo_to_redis":
             yield from look_at_documents(contract, mongo, _hmac_key(settings))
             yield from names.look(contract)
-            visitors += [] if contract.sync.adopt else names.visitors(contract)
+            if not contract.sync.adopt:
+                visitors += names.visitors(contract)
+                yield from names.lost(contract)
         if contract.sync.direction != "redis_to_mongo":
             yield from names.indexes(compile_contract(contract, _hmac_key(settings)))
     whole = walk(redis, visitors)

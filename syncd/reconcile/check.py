@@ -30,7 +30,7 @@ from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.ranges import ALL, Range
 from syncd.stores.mongo.store import Document, MongoStore
 from syncd.stores.mongo.times import ZERO, Moment
-from syncd.stores.redis.records.claims import foreign_among
+from syncd.stores.redis.records.foreign_keys import foreign_among
 from syncd.stores.redis.records.key_maps import KeyMaps, holders
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.records.repairs import of_document, of_key

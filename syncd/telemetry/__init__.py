@@ -14,6 +14,7 @@ from syncd.telemetry.checks import check_progress as check_progress
 from syncd.telemetry.checks import check_skipped as check_skipped
 from syncd.telemetry.checks import check_started as check_started
 from syncd.telemetry.checks import repairs_applied as repairs_applied
+from syncd.telemetry.checks import repairs_held_back as repairs_held_back
 from syncd.telemetry.lanes import change_unknown as change_unknown
 from syncd.telemetry.lanes import claim_handed_over as claim_handed_over
 from syncd.telemetry.lanes import contract_left as contract_left

@@ -32,6 +32,11 @@ def repairs_applied(contract: str, count: int) -> None:
     _log.info("repaired", contract=contract, count=count)
 
 
+def repairs_held_back(contract: str, why: str) -> None:
+    """A lane writes what a check asked for, and removes nothing."""
+    _log.warning("no key is removed by a repair", contract=contract, why=why)
+
+
 def check_started(contract: str, check: str, repair: bool, reason: str) -> None:
     """A comparison of both sides begins. `reason`: `schedule`, `missed` or `asked`."""
     RECONCILE_RUNNING.labels(contract).set(1)

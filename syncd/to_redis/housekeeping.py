@@ -11,8 +11,8 @@ from syncd.plan.keys.templates import decode_key_value, is_ident
 from syncd.stores.mongo.history import Witness
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.times import token_time
-from syncd.stores.redis.records.claims import count_foreign
 from syncd.stores.redis.records.dead_letters import replays_done, requested_replays
+from syncd.stores.redis.records.foreign_keys import count_foreign
 from syncd.stores.redis.records.key_maps import KeyMaps
 from syncd.stores.redis.records.layout import survey
 from syncd.stores.redis.records.position import SNAPSHOT, STREAM
@@ -85,7 +85,7 @@ class Housekeeper:
             self._looked = now
             self.count_dead_letters()
             self._look_at_maps()
-            telemetry.keys_left_alone(self._plan.name, count_foreign(self._redis, self._control))
+            telemetry.keys_left_alone(self._plan.name, count_foreign(self._redis, self._plan.name))
             if not self._control.partition.is_whole:
                 self._status.partitions = survey(self._redis, self._plan.name)
         return asked and bool(wants_snapshot(self._redis, self._control))

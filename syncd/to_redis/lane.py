@@ -14,7 +14,7 @@ from syncd.settings import Settings
 from syncd.stores.mongo.collections import require_source
 from syncd.stores.redis.capabilities import Capabilities, require
 from syncd.stores.redis.records.lost_dead_letters import restore_letters
-from syncd.stores.redis.records.position import PAUSE, SWEEP, ControlKeys, allowed, load_position
+from syncd.stores.redis.records.position import PAUSE, PURGE, SWEEP, ControlKeys, allowed, load_position
 from syncd.stores.redis.records.requests import snapshot_begins, wants_snapshot
 from syncd.to_redis.context import StreamContext
 from syncd.to_redis.run import LaneRun
@@ -90,6 +90,8 @@ class Lane(BaseLane):
     def _answer(self) -> Decision:
         """Whether the lane has to wait for a person. Also begins the snapshot that one asked for."""
         if then := wants_snapshot(self._redis, self._control):
+            if then == PURGE:
+                self._lease.allow_removal()
             self._lease.forget_position(then if then == SWEEP else allowed(then, self.plan.fingerprint))
             snapshot_begins(self._redis, self._control)
             return self._state.tell(Held(asked=True))

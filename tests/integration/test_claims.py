@@ -19,12 +19,14 @@ from syncd.plan.claims import INDEX, KEY, Claim, Claims, key_claim
 from syncd.plan.keys.templates import render
 from syncd.plan.to_redis.change import Ghost, Orphan, Retired
 from syncd.stores.redis.records.claims import CLAIMS, read_claims, read_left
+from syncd.stores.redis.records.foreign_keys import count_foreign, has_lost_foreign
 from syncd.stores.redis.records.lease import OLDER_WAITS, Lease
 from syncd.stores.redis.records.orphans import count_keys, find_orphan, keys_of, remove_keys, remove_records
 from syncd.stores.redis.records.position import ControlKeys, Position
 from syncd.stores.redis.store import RedisStore
 from syncd.to_redis.apply.operations import Operations
 from syncd.to_redis.apply.writer import Writer
+from tests.support.cli import syncd
 from tests.unit.plan.strategies import key_values
 
 TTL_S = 0.2
@@ -407,3 +409,50 @@ def test_the_pattern_of_a_template_fits_its_keys(
         other: Any = client.eval("return ARGV[1]:find(ARGV[2]) and 1 or 0", 0, b"~" + key, claim.pattern)  # type: ignore[no-untyped-call]
     assert found == 1
     assert other == 0 or text.startswith(":")
+
+
+def test_a_record_of_an_older_version_is_whole(
+    store: RedisStore, redis: Redis, token: str, old: Daemon
+) -> None:
+    """nothing_lost: what a version noted that could not tell whether it is whole counts as whole; from the first lease
+    on its loss is seen, by what the position says also where the claims went along, and by a contract that takes the
+    template over."""
+    lease, control = old.take("a", "x:{_id}"), ControlKeys(f"{token}-a")
+    assert lease.note_foreign(f"{token}:x:{{_id}}", "done") == "ok"
+    assert not has_lost_foreign(store, control.contract) and not redis.exists(control.foreign)
+    redis.sadd(control.foreign, f"{token}:x:mine")
+    old.take("a", "x:{_id}")
+    assert count_foreign(store, control.contract) == 1 and not has_lost_foreign(store, control.contract)
+    redis.delete(control.foreign)
+    assert has_lost_foreign(store, control.contract)
+    redis.hdel(CLAIMS, f"{KEY}{token}:x:{{_id}}")
+    assert has_lost_foreign(store, control.contract)
+    redis.hset(control.position, "owned", json.dumps([["card", f"{token}:x:{{_id}}", "hash"]]))
+    old.take("a", "x:{_id}").release()
+    assert has_lost_foreign(store, control.contract)
+    taken = old.take("b", "x:{_id}")
+    assert has_lost_foreign(store, f"{token}-b")
+    taken.allow_removal()
+    assert not has_lost_foreign(store, f"{token}-b")
+
+
+def test_remove_keeps_keys_that_may_be_an_application_s(
+    store: RedisStore, redis: Redis, redis_url: str, token: str, old: Daemon
+) -> None:
+    """nothing_lost: where Redis has lost which keys were there before a contract, `remove --keys` removes nothing until
+    `--allow-removal`."""
+    name, mine = f"{token}-x", f"{token}:s:mine"
+    tell_roster(store, token, "one", "x", "z")
+    lease = old.take("x", "s:{_id}")
+    redis.hset(mine, "n", 1)
+    assert lease.note_foreign(f"{token}:s:{{_id}}", "done", [mine.encode()]) == "ok"
+    has_run(redis, lease, token, "s")
+    tell_roster(store, token, "one", "z")
+    redis.delete(ControlKeys(name).foreign)
+    words = ("remove", name, "--keys", "--yes")
+    refused = syncd(*words, SYNCD_REDIS_URL=redis_url)
+    assert refused.returncode == 1
+    assert "lost the record" in refused.stderr
+    assert redis.exists(mine, f"{token}:s:1", ControlKeys(name).position) == 3
+    assert syncd(*words, "--allow-removal", SYNCD_REDIS_URL=redis_url).returncode == 0
+    assert not redis.exists(mine, f"{token}:s:1", ControlKeys(name).position)

@@ -196,3 +196,91 @@ def test_the_limit_is_the_contract_s(shared: Scene, limit: Any, goes: bool) -> N
     flow.collection.update_many({"_id": {"$lt": 20}}, {"$set": {"state": "public"}})
     say(shared, "snapshot", flow.contract)
     flow.wait_same()
+
+
+def with_keys_of_an_application(scene: Scene, short: str, card: dict[str, Any] = CARD) -> Flow:
+    """A live contract with some documents, and two keys that were there before it."""
+    for name in ("mine", "yours"):
+        scene.redis.hset(f"{scene.token}:{short}:card:{name}", "cart", "7")
+    flow = scene.run(short, card, documents=films(5), unique=[["slug"]])
+    flow.collection.create_index("slug", unique=True)
+    return flow
+
+
+def reconciled(scene: Scene, flow: Flow) -> int:
+    """Exit code of a check with repair."""
+    reach = {"SYNCD_REDIS_URL": scene.reach["redis_url"], "SYNCD_MONGO_URI": scene.reach["mongo_uri"]}
+    return syncd(
+        "reconcile", flow.contract, "--repair", "--contracts", scene.contracts.path, **reach
+    ).returncode
+
+
+def told_lost(scene: Scene, flow: Flow) -> bool:
+    """Whether doctor says that the record of an application's keys is lost."""
+    reach = {"SYNCD_REDIS_URL": scene.reach["redis_url"], "SYNCD_MONGO_URI": scene.reach["mongo_uri"]}
+    found = json.loads(syncd("doctor", scene.contracts.path, "-o", "json", **reach).stdout)["findings"]
+    return any("lost the record" in one["what"] and flow.contract in one["contracts"] for one in found)
+
+
+@pytest.mark.parametrize("card", [CARD, BY_SLUG], ids=["by_id", "by_map"])
+def test_a_lost_record_of_an_application_s_keys(shared: Scene, card: dict[str, Any]) -> None:
+    """nothing_lost, nothing_silent: where Redis has lost which keys were there before the contract, no copy and no
+    repair removes a key; the lane pauses until `--allow-removal`, doctor says why, and deletions of documents go on."""
+    flow = with_keys_of_an_application(shared, "lost-" + ("id" if card is CARD else "map"), card)
+    theirs = {"mine", "yours"}
+    assert not told_lost(shared, flow)
+    flow.redis.delete(flow.names.control("foreign"))
+    assert told_lost(shared, flow)
+    first, second = ("0", "1") if card is CARD else ("s0", "s1")
+    flow.redis.delete(flow.key(first))
+    assert reconciled(shared, flow) == 1
+    assert flow.hash(first) == {"title": "film 0"}
+    assert flow.keys() >= theirs
+    flow.collection.delete_one({"_id": 1})
+    flow.wait_gone(second)
+    say(shared, "snapshot", flow.contract)
+    assert "lost the record" in flow.wait_state("paused")["error"]
+    assert flow.keys() >= theirs
+    say(shared, "snapshot", flow.contract, "--allow-removal")
+    flow.wait_live()
+    flow.wait_same()
+    assert not told_lost(shared, flow)
+
+
+def test_a_lost_record_is_noticed_in_the_step_that_removes(shared: Scene) -> None:
+    """nothing_lost: a sweep that knew whose the keys are removes none where that is lost before its call."""
+    flow = with_keys_of_an_application(shared, "blind")
+    other = with_keys_of_an_application(shared, "sighted")
+    position = flow.names.control("position")
+    shared.daemon.pause()
+    flow.redis.delete(flow.names.control("foreign"))
+    flow.redis.hset(position, "phase", "sweep")
+    flow.collection.delete_one({"_id": 1})
+    shared.daemon.resume()
+    assert "lost the record" in flow.wait_state("paused")["error"]
+    assert flow.keys() == {"mine", "yours", *map(str, range(5))}
+    other.collection.delete_one({"_id": 1})
+    other.wait_gone(1)
+
+
+@pytest.mark.parametrize("also", [False, True], ids=["claims", "claims_and_record"])
+def test_lost_claims_are_taken_again(shared: Scene, also: bool) -> None:
+    """nothing_lost: a daemon whose claims Redis has lost takes them again while it works; an application's keys stay,
+    also where the record of these is lost with them."""
+    flow = with_keys_of_an_application(shared, f"claims-{also:d}")
+    before = copied(shared, flow)
+    shared.daemon.pause()
+    flow.redis.delete("syncd:claims", *([flow.names.control("foreign")] if also else []))
+    shared.daemon.resume()
+    flow.collection.update_one({"_id": 0}, {"$set": {"title": "changed"}})
+    if also:
+        assert "lost the record" in flow.wait_state("paused")["error"]
+    else:
+        wait_until(lambda: copied(shared, flow) > before, 20, flow.lane)
+        flow.wait_live()
+    flow.wait_hash("0", {"title": "changed"})
+    assert flow.keys() == {"mine", "yours", *map(str, range(5))}
+    claims = [
+        json.loads(text) for name, text in flow.redis.hgetall("syncd:claims").items() if b"key " in name
+    ]
+    assert flow.contract in {claim["contract"] for claim in claims}

@@ -90,7 +90,7 @@ def _without_sweep(before: Any) -> Any:
 
 GUARDS = (
     Guard(
-        "`syncd_apply` looks at the lease, and at the call before (either one stops most late calls)", 74, "fenced",
+        "`syncd_apply` looks at the lease, and at the call before (either one stops most late calls)", 69, "fenced",
         lua=(
             ("  if held ~= args[2] then\n", "  if not held then\n"),
             ("~= args[6] then return {'behind'} end", "== nil then return {'behind'} end"),
@@ -101,14 +101,14 @@ GUARDS = (
         lua=(("~= args[6] then return {'behind'} end", "== nil then return {'behind'} end"),),
     ),
     Guard(
-        "a whole write deletes the hash before it writes it", 0, "never_torn",
+        "a whole write deletes the hash before it writes it", 18, "never_torn",
         lua=(
             ("    if whole and found ~= 'none' then redis.call('DEL', key) end\n", ""),
             ("  if found ~= 'none' then redis.call('DEL', key) end\n", ""),
         ),
     ),
     Guard(
-        "a claim of a moving key carries the time of its state", 9, "never_backwards",
+        "a claim of a moving key carries the time of its state", 97, "never_backwards",
         lua=(("if owner and owner ~= id and since > time then", "if false then"),),
     ),
     Guard(
@@ -116,11 +116,11 @@ GUARDS = (
         lua=(("if old and old ~= keep and (owner_of(owners, old) or id) == id then", "if old and old ~= keep then"),),
     ),
     Guard(
-        "a change is asked for what was read before", 9, "never_backwards",
+        "a change is asked for what was read before", 23, "never_backwards",
         python="syncd.to_redis.apply.watermarks:Watermarks.verdict", instead=_first_verdict,
     ),
     Guard(
-        "a chunk leaves out what the stream wrote later", 19, "never_backwards",
+        "a chunk leaves out what the stream wrote later", 168, "never_backwards",
         python="syncd.to_redis.apply.watermarks:Watermarks.newer", instead=_always(set()),
     ),
     Guard(
@@ -128,15 +128,15 @@ GUARDS = (
         python="syncd.stores.mongo.lookup:Lookup.by_ids", instead=_lagging,
     ),
     Guard(
-        "the sweep", 18, "no_ghosts",
+        "the sweep", 24, "no_ghosts",
         python="syncd.to_redis.copy.snapshot:SnapshotReader._sweep", instead=_without_sweep,
     ),
     Guard(
-        "a run knows how late the states are that runs before it have read", 378, "never_backwards",
+        "a run knows how late the states are that runs before it have read", 14, "never_backwards",
         python="syncd.stores.redis.records.position:_decode", instead=_nothing_was_read,
     ),
     Guard(
-        "a part of a key is written only where the key is", 203, "never_torn",
+        "a part of a key is written only where the key is", 77, "never_torn",
         lua=(("'none' or stale then return operation.partial and 'absent' end", "'none' then return end"),),
     ),
     Guard(

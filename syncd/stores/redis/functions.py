@@ -16,7 +16,10 @@ from syncd.errors import FatalError
 PROTOCOL = "6"
 """Version of the agreement between this code and the Lua; both sides check it on every call."""
 
-_PARTS = ("shared", "claims", "operations", "apply", "lease", "groups", "types", "state", "merge")
+_PARTS = (
+    "shared", "claims", "foreign", "handover", "contracts", "operations", "apply", "lease", "groups", "types", "state",
+    "merge",
+)  # fmt: skip
 """One library, in this order: each part may use those before it."""
 _OOM_SAFE = (
     "syncd_lease",

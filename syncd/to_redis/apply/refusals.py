@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from syncd.errors import FatalError
+from syncd.errors import FOREIGN_LOST, FatalError, SweepLimitError
 from syncd.plan.to_redis.change import Changed, Dead, Hashed, Settled, Write
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.to_redis.apply.units import OF_NO_KEY, UnitCall
@@ -16,8 +16,11 @@ _WRONG_TYPE = (
 def take_refusal(call: UnitCall, write: Write, reason: str, control: ControlKeys) -> None:
     """Note in the call what its next build does with this write.
 
-    Raises FatalError where the fault is not the document's but a right that we lack, or a record of our own.
+    Raises FatalError where the fault is not the document's but a right that we lack, or a record of our own, and
+    SweepLimitError where nobody knows whose the keys are that a sweep would remove.
     """
+    if reason == "lost":
+        raise SweepLimitError(control.contract, FOREIGN_LOST)
     if isinstance(write, Dead | Settled):
         raise FatalError("redis", f"{control.dead} takes no dead letter ({reason[:200]}); remove that key")
     if isinstance(write, Changed | Hashed):

@@ -15,11 +15,12 @@ from syncd.plan.claims import KEY
 from syncd.plan.keys.templates import parse_key
 from syncd.plan.to_redis.change import Retired
 from syncd.plan.to_redis.compile import Plan
-from syncd.stores.redis.records.claims import foreign_among, new_claims
+from syncd.stores.redis.records.claims import new_claims
+from syncd.stores.redis.records.foreign_keys import count_foreign, foreign_among, has_lost_foreign
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.scan import KeyScan
-from syncd.stores.redis.store import RedisStore, translated
+from syncd.stores.redis.store import RedisStore
 
 
 class Strangers:
@@ -46,11 +47,16 @@ class Strangers:
             if word == "ok" and self._lease.note_foreign(template, "done") == "ok" and count:
                 telemetry.keys_of_others(self._plan.name, shape.name, count)
 
+    @property
+    def are_lost(self) -> bool:
+        """Whether a key without a document may be an application's, for nobody knows any more which were noted. Both
+        ways such a key is merged, not removed."""
+        return not self._plan.contract.is_two_way and has_lost_foreign(self._store, self._plan.name)
+
     def adopt(self) -> bool:
         """Take them all. Returns whether there may be any."""
         new = self._new()
-        with translated():
-            any_noted = bool(self._store.client.exists(self._control.foreign))
+        any_noted = self.are_lost or count_foreign(self._store, self._plan.name) > 0
         for shape in self._plan.shapes if new or any_noted else ():
             self._lease.note_foreign(shape.template.text, "adopt")
         return bool(new) or any_noted

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from syncd import telemetry
+from syncd.errors import FOREIGN_LOST
 from syncd.plan.keys.templates import decode_key_value
-from syncd.plan.to_redis.change import Orphan, Put, Retired, Settled, Write
+from syncd.plan.to_redis.change import Drop, Orphan, Put, Retired, Settled, Write
 from syncd.plan.to_redis.compile import Plan
 from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.redis.records.foreign_keys import has_lost_foreign
 from syncd.stores.redis.records.key_maps import KeyMaps, holders
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.records.repairs import (
@@ -79,24 +81,34 @@ class ReplayUnit(DocumentsUnit):
 
 
 class RepairUnit(ReplayUnit):
-    """Documents, read again. One that does not fit becomes a dead letter, one that is gone loses its keys."""
+    """Documents, read again. One that does not fit becomes a dead letter, one that is gone loses its keys, unless these
+    may be an application's."""
 
     op = "repair"
 
     def __init__(
-        self, plan: Plan, lookup: Lookup, watermarks: Watermarks, idents: list[str], maps: KeyMaps
+        self,
+        plan: Plan,
+        lookup: Lookup,
+        watermarks: Watermarks,
+        idents: list[str],
+        maps: KeyMaps,
+        *,
+        removes: bool,
     ) -> None:
         super().__init__(plan, lookup, watermarks, {ident: ident for ident in idents})
-        self._maps = maps
+        self._maps, self._removes = maps, removes
 
     def _draft(self, call: UnitCall) -> Draft | None:
         draft = super()._draft(call)
         if draft is not None:
-            writes = draft.writes
-            draft.writes = [
-                *self._false_holders(writes), *(one for one in writes if not isinstance(one, Settled))
-            ]  # fmt: skip
+            writes = [one for one in draft.writes if not (isinstance(one, Settled) or self._is_kept(one))]
+            draft.writes = [*self._false_holders(draft.writes), *writes]
         return draft
+
+    def _is_kept(self, write: Write) -> bool:
+        """Of a key that a map names it is known that syncd wrote it."""
+        return not self._removes and isinstance(write, Drop) and write.key is not None
 
     def _false_holders(self, writes: list[Write]) -> list[Write]:
         """On keys that are about to be written: by documents that have other keys, as the maps themselves say."""
@@ -121,7 +133,7 @@ class RepairUnit(ReplayUnit):
         middle = len(self._idents) // 2
         halves = self._idents[:middle], self._idents[middle:]
         common = self._plan, self._lookup, self._watermarks
-        return [RepairUnit(*common, half, self._maps) for half in halves]
+        return [RepairUnit(*common, half, self._maps, removes=self._removes) for half in halves]
 
 
 class Repairs:
@@ -145,12 +157,15 @@ class Repairs:
         idents, keys = split_repairs(requested_repairs(self._store, self._plan.name))
         mine = self._own(idents)
         part = mine[:MOST_REPAIRED]
+        removes = self._plan.contract.is_two_way or not has_lost_foreign(self._store, self._plan.name)
+        if (part or keys) and not removes:
+            telemetry.repairs_held_back(self._plan.name, FOREIGN_LOST)
         if part:
             common = self._plan, self._lookup, self._watermarks
-            self._pipeline.apply(RepairUnit(*common, part, self._maps))
+            self._pipeline.apply(RepairUnit(*common, part, self._maps, removes=removes))
         done = [of_document(ident) for ident in part]
         if keys and self._control.partition.leads:
-            self._remove(keys)
+            self._remove(keys, removes=removes)
             done += [of_key(*pair) for pair in keys]
         self._pipeline.drain()
         repairs_done(self._store, self._plan.name, done)
@@ -162,7 +177,7 @@ class Repairs:
         own = self._lookup.own([decode_key_value(ident) for ident in idents])
         return [ident for ident, ours in zip(idents, own, strict=True) if ours]
 
-    def _remove(self, keys: list[tuple[str, str]]) -> None:
+    def _remove(self, keys: list[tuple[str, str]], *, removes: bool) -> None:
         """Keys that have no document by the maps. One that has a document all the same is repaired with it."""
         for shape in self._plan.shapes:
             named = [key for name, key in keys if name == shape.name]
@@ -175,5 +190,5 @@ class Repairs:
                     Orphan(retired, "", key, held_by[key].said)
                     for key, documents in found.by_key.items() if not documents
                 ]  # fmt: skip
-                if orphans:
+                if orphans and removes:
                     self._pipeline.apply(GhostsUnit(Ghosts(orphans, found.time, "repair"), self._watermarks))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from syncd.contract.model.template import KeyTemplate
-from syncd.errors import FatalError, SweepLimitError, TransientError
+from syncd.errors import FOREIGN_LOST, FatalError, SweepLimitError, TransientError
 from syncd.plan.claims import others_that_meet
 from syncd.plan.keys.templates import decode_key_value, encode_key_value, parse_key
 from syncd.plan.to_redis.change import Drop, Ghost, Orphan, Retired
@@ -196,9 +196,15 @@ class SnapshotReader:
 
     def _may(self, position: Position, found: Survey) -> bool:
         """Whether so many keys may go."""
+        if found.gone > 0 and self._strangers.are_lost:
+            return False
         # Both ways, a key without a document may be one that MongoDB has yet to get.
         is_allowed = self._plan.contract.is_two_way or position.allows(PURGE) or position.allows(ADOPT)
         return is_allowed or not found.is_above(self._plan.contract.sync.sweep_limit)
+
+    def _refuse(self, what: str) -> NoReturn:
+        why = f"; {FOREIGN_LOST}" if self._strangers.are_lost else ""
+        raise SweepLimitError(self._plan.name, what + why)
 
     def _retire(self, position: Position) -> Iterator[Item]:
         present = {(shape.name, shape.template.text) for shape in self._plan.shapes}
@@ -225,11 +231,10 @@ class SnapshotReader:
                 yield Pause()
             in_place, what = yield from self._in_place_of(shape)
             found.gone = found.keys - in_place
-            if not self._may(position, found):
-                raise SweepLimitError(
-                    self._plan.name,
+            if (found.keys and self._strangers.are_lost) or not self._may(position, found):
+                self._refuse(
                     f"{found.keys} keys of `{shape.template.shown}`, which the contract has no more, would go, and "
-                    f"there are {in_place} {what} in their place",
+                    f"there are {in_place} {what} in their place"
                 )
 
     def _in_place_of(self, retired: Retired) -> Generator[Item, None, tuple[int, str]]:
@@ -264,9 +269,8 @@ class SnapshotReader:
             yield Pause()
         found.keys = max(found.keys // self._control.partition.count, found.gone)
         if not self._may(position, found):
-            raise SweepLimitError(
-                self._plan.name,
-                f"{found.gone} of {found.keys} keys would be removed, for which {self._shown_source} has no document",
+            self._refuse(
+                f"{found.gone} of {found.keys} keys would be removed, for which {self._shown_source} has no document"
             )
         for drops in paged(found.found, SCAN_COUNT) if found.is_whole else ():
             yield from self._gone_still(drops)

@@ -11,6 +11,12 @@ local function letters_are_full(noted, keys)
   return is_full(keys[3], noted.keep, more)
 end
 
+-- Whether a sweep is under way, and it is not known any more which keys are an application's, see foreign.lua.
+local function sweeps_blindly(keys)
+  local phase = redis.call('HGET', keys[2], 'phase')
+  return (phase == 'sweep' or phase == 'digest') and has_lost_foreign(contract_of(keys[1]))
+end
+
 local function none_exists(keys)
   for start = 5, #keys, MAX_UNPACK do
     if redis.call('EXISTS', unpack(keys, start, math.min(start + MAX_UNPACK - 1, #keys))) > 0 then return false end
@@ -34,10 +40,12 @@ local function refusals(all, keys, args, i, also)
   local any_stale = redis.call('EXISTS', keys[4]) == 1
   -- A copy into an empty Redis and a run of inserts meet no key at all, and one question tells.
   local first = all[args[args[i] == 'c' and i + 1 + operations.c.width(args, i + 1) or i]]
-  local nothing = first and first.whole and none_exists(keys)
+  local nothing, is_blind = first and first.whole and none_exists(keys), nil
   while i <= #args do
     local operation, last = all[args[i]], nil
     i, last = i + 1, i + operation.width(args, i + 1)
+    if operation.removes and is_blind == nil then is_blind = sweeps_blindly(keys) end
+    if operation.removes and is_blind then return {count, 'lost'} end
     if nothing and operation.whole then
       at = at + 1
     elseif operation.note then
@@ -108,19 +116,21 @@ end
 --       rows ("" or JSON: [{whole, ttl, names, removed}, ...]), number of the call before ("0": none since the lease),
 --       n, position field, value, ..., operations
 -- Replies {'ok', dead letters that were dropped for new ones, keys that were removed}; {'behind'}: the call before was
--- not applied, so nothing was written; {'refused', index, reason, ...}: nothing was written, by `absent`, `type` or, of a
--- letter, `full`; {'failed', index, error, ...}: the position was not moved, everything else can be written again;
--- {'fenced', word, holder}; {'version', n}. An error of Redis's own, as for a command without the right to it, may leave
--- a part written as well.
+-- not applied, so nothing was written; {'refused', index, reason, ...}: nothing was written, by `absent`, `type`, of a
+-- letter `full`, or in a sweep `lost`; {'failed', index, error, ...}: the position was not moved, everything else can be
+-- written again; {'fenced', word, holder}; {'version', n}. An error of Redis's own, as for a command without the right to
+-- it, may leave a part written as well.
 local function apply(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end
+  if redis.call('EXISTS', CLAIMS) == 0 then return {'fenced', 'claims', ''} end
   if (redis.call('HGET', keys[2], 'call') or '0') ~= args[6] then return {'behind'} end
   local also = {}
   for name in args[4]:gmatch('[^,]+') do also[name] = true end
   local all, first = with_rows(args[5]), 8 + args[7]
   strangers = family(keys[1]) .. 'foreign'
-  if redis.call('EXISTS', strangers) == 0 then strangers = nil end
+  local noted = redis.call('SCARD', strangers)
+  if noted == 0 or (noted == 1 and is_whole(family(keys[1]))) then strangers = nil end
   local refused, types, any_stale = refusals(all, keys, args, first, also)
   if #refused > 0 then
     table.insert(refused, 1, 'refused')

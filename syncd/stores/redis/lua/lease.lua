@@ -134,7 +134,8 @@ local function lease(keys, args)
   if redis.call('HEXISTS', keys[2], 'epoch') == 0 then redis.call('HSET', keys[2], 'epoch', microseconds()) end
   redis.call('HINCRBY', keys[2], 'epoch', 1)
   redis.call('HDEL', keys[2], 'call', 'released')
-  redis.call('HSET', keys[2], 'draw', draw, 'version', wish.version, 'kind', wish.kind, 'claimed', latest)
+  redis.call('HSET', keys[2], 'draw', draw, 'version', wish.version, 'kind', wish.kind, 'claimed', latest,
+    'noted', has_noted(contract_of(keys[1])) and '1' or '')
   redis.call('DEL', keys[1] .. ':waiting')
   -- Its reply is a double here, and would be rounded as text.
   local mine = args[2] .. ':' .. redis.call('HGET', keys[2], 'epoch')
@@ -142,10 +143,14 @@ local function lease(keys, args)
   return {'held', mine, draw, tostring(before), unpack(handed)}
 end
 
--- args: protocol, lease, ttl ms. Replies {'ok'} or what `fenced` says.
+-- args: protocol, lease, ttl ms, claim, ... Replies {'ok'} or what `fenced` says; 'claims' where one is not in the record
+-- any more: it was evicted or removed, and the lane has to claim again what it works on.
 local function renew(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end
+  for at = 4, #args do
+    if redis.call('HEXISTS', CLAIMS, args[at]) == 0 then return {'fenced', 'claims', ''} end
+  end
   redis.call('PEXPIRE', keys[1], args[3])
   return {'ok'}
 end

@@ -8,6 +8,7 @@
 -- partial  changes a key that is there, and is refused where it is not, or where it shows an older state
 -- spares   whether a key of another type is one that `write` leaves alone, and no reason to refuse
 -- any      the key may have any type, and is not what is written
+-- removes  the key goes: refused in a sweep that does not know whose it is
 -- keyless  takes no key
 -- note     it is about dead letters: which are new and which go, before anything is written
 local operations = {}
@@ -56,7 +57,7 @@ local function is_foreign(keys, key)
   return is_claimed(keys.foreign, key)
 end
 
--- Keys of a call that the application had before there was a contract, see claims.lua: nothing removes one of these, and
+-- Keys of a call that the application had before there was a contract, see foreign.lua: nothing removes one of these, and
 -- who writes one whole has it.
 local strangers
 
@@ -151,6 +152,7 @@ end}
 
 -- Delete. type
 operations.d = {
+  removes = true,
   width = fixed(1),
   spares = function(_, key) return is_strange(key) end,
   write = function(key) remove(key) end,
@@ -159,6 +161,7 @@ operations.d = {
 -- Delete a key of a projection that the contract no longer has, unless another projection or contract took it over.
 -- type, n, owners map, ...
 operations.g = {
+  removes = true,
   width = counted(2),
   spares = function(keys, key) return is_strange(key) or is_foreign(keys, key) end,
   write = function(key, args, i, last, _, keys)
@@ -171,7 +174,7 @@ operations.g = {
 
 -- Delete a key that no document has, with its entry in `owners`, unless that is another one by now. A key of another
 -- type, or one that another contract claims, is not ours. type, map, owners, entry
-operations.o = {any = true, width = fixed(4), write = function(key, args, i, _, _, keys)
+operations.o = {removes = true, any = true, width = fixed(4), write = function(key, args, i, _, _, keys)
   local map, owners, entry = args[i + 1], args[i + 2], args[i + 3]
   if redis.call('TYPE', key).ok ~= args[i] or (redis.call('HGET', owners, key) or '') ~= entry then return end
   if is_foreign(keys, key) or is_strange(key) then return end

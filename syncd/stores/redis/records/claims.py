@@ -1,6 +1,6 @@
 """The record of all contracts of a Redis: who claims which key templates and index names, and which contracts left.
 
-Read here, written by `lua/claims.lua` in the same step as a lease is taken or a key is removed.
+Read here, written by the functions of `lua/` in the same step as a lease is taken or a key is removed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 from syncd.contract.model.template import KeyTemplate
 from syncd.plan.claims import KEY, Claims
-from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 
 CLAIMS, CONTRACTS = "syncd:claims", "syncd:contracts"
@@ -49,22 +48,6 @@ def new_claims(store: RedisStore, names: list[str]) -> list[str]:
     with translated():
         said: Any = store.client.hmget(CLAIMS, names)
     return [name for name, text in zip(names, said, strict=True) if text and json.loads(text).get("new")]
-
-
-def foreign_among(store: RedisStore, control: ControlKeys, keys: list[str]) -> set[str]:
-    """Which of these keys are an application's, for they were there before the contract."""
-    if not keys:
-        return set()
-    with translated():
-        said: Any = store.client.smismember(control.foreign, keys)
-    return {key for key, is_one in zip(keys, said, strict=True) if is_one}
-
-
-def count_foreign(store: RedisStore, keys: ControlKeys) -> int:
-    """Keys under the templates of a contract that it leaves alone, for they were there before it."""
-    with translated():
-        count: Any = store.client.scard(keys.foreign)
-    return int(count)
 
 
 def wish_of(store: RedisStore, contract: str, claims: Claims) -> Wish:

@@ -193,11 +193,15 @@ class Lease:
     def renewal(self) -> list[Any]:
         """The command that renews it."""
         keys = [self._keys.lease, self._keys.position]
-        return self._store.functions.command("syncd_renew", keys, [self.value, self.ttl_ms])
+        return self._store.functions.command("syncd_renew", keys, self._renew)
+
+    @property
+    def _renew(self) -> list[Any]:
+        return [self.value, self.ttl_ms, *(claim.name for claim in self._claims.claims)]
 
     def confirm(self) -> None:
         """Ask Redis whether it is still held, after a wait. Raises FencedError where it is not."""
-        self.check(self._call("syncd_renew", [self.value, self.ttl_ms]))
+        self.check(self._call("syncd_renew", self._renew))
 
     def renewed(self, value: str, reply: list[bytes]) -> bool:
         """Take the answer to the command made while the lease had this value. False where the lease is lost."""
@@ -223,9 +227,13 @@ class Lease:
         self.check(self._call("syncd_forget", [self.value, then]))
 
     def note_foreign(self, template: str, word: str, keys: Sequence[bytes] = ()) -> str:
-        """Keys of a template that were there before any contract had it, see `lua/claims.lua`. Returns its word."""
+        """Keys of a template that were there before any contract had it, see `lua/foreign.lua`. Returns its word."""
         reply = self.check(self._call("syncd_foreign", [self.value, self.ttl_ms, template, word, *keys]))
         return str(reply[0].decode())
+
+    def allow_removal(self) -> None:
+        """A person said that keys without a document may go, also where nobody knows any more whose they are."""
+        self.note_foreign("", "allow")
 
     def release(self) -> None:
         """Give the lease back, so that a standby need not wait for it to run out."""
@@ -272,6 +280,11 @@ def _fenced(contract: str, reply: list[bytes]) -> FencedError:
     word, holder = reply[1].decode(), reply[2].decode()
     if word == "held":
         return FencedError(f"{holder} took the lease of {contract}; nothing was written", holder)
+    if word == "claims":
+        return FencedError(
+            f"claims of {contract} are gone from syncd:claims in Redis (evicted or deleted); the lane takes them again",
+            "",
+        )
     return FencedError(
         f"the {word} of {contract} is gone from Redis, and nobody else works (it ran out, or was flushed, deleted "
         "or evicted); nothing was written, the lane takes up the lease again",

@@ -35,6 +35,8 @@ class Fields:
     """These, and those above: see Position."""
     KIND, ORPHANED = "kind", "orphaned"
     """Which way the contract goes, and the shapes of the keys that it left behind when it turned."""
+    NOTED = "noted"
+    """"1" where there were keys of an application, see `foreign`."""
     ACKNOWLEDGED, FIRST, PROOF = "acknowledged", "first", "proof"
     """Up to where a stream is done, and which stream it is."""
     BATCH, NUMBER, SINCE, SERVER, DOUBT = "batch", "number", "since", "server", "doubt"

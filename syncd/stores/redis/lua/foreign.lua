@@ -1,0 +1,76 @@
+-- Keys that were under a template before any contract had it are an application's. They are in the set `foreign` of the
+-- contract, and nothing removes one; see also operations.lua.
+
+-- A member of `foreign` that is no key, there as long as the set is. Redis evicts a set as a whole: where this is missing,
+-- nobody knows any more which keys were an application's, whatever else came into the set since.
+local WHOLE = 'syncd:'
+
+local function is_whole(base)
+  return redis.call('SISMEMBER', base .. 'foreign', WHOLE) == 1
+end
+
+-- Whether a contract has ever noted keys of an application. Claims and position both say it, for either may be evicted too.
+local function has_noted(contract)
+  local all = redis.call('HGETALL', CLAIMS)
+  for at = 1, #all, 2 do
+    if all[at]:sub(1, 4) == 'key ' then
+      local claim = cjson.decode(all[at + 1])
+      if claim.contract == contract and claim.noted then return true end
+    end
+  end
+  for _, member in ipairs(present_members(base_of(contract))) do
+    if redis.call('HGET', member .. 'position', 'noted') == '1' then return true end
+  end
+  return false
+end
+
+local function has_lost_foreign(contract)
+  return not is_whole(base_of(contract)) and has_noted(contract)
+end
+
+-- Of a contract that has its claims now. What a version without the member has noted is whole, for all that is known.
+-- Returns whether it has noted anything.
+local function look_at_foreign(base, is_lost)
+  local any = redis.call('EXISTS', base .. 'foreign') == 1
+  if is_lost then
+    redis.call('SREM', base .. 'foreign', WHOLE)
+  elseif any then
+    redis.call('SADD', base .. 'foreign', WHOLE)
+  end
+  return is_lost or any
+end
+
+-- Keys that an application had before there was a contract stay its own, whichever contract has the template.
+local function share_foreign(theirs, mine)
+  redis.call('SUNIONSTORE', mine .. 'foreign', mine .. 'foreign', theirs .. 'foreign')
+end
+
+-- keys: lease, position. args: protocol, lease, lease ttl ms, template, word, key, ... Notes keys. Word: "more"; "done"
+-- where those were the last; "adopt": the contract may have them all the same; "allow": a person said that keys without a
+-- document may go, so that nothing need be known of them.
+-- Replies {'ok'}, {'known'} where somebody has looked before, or what `fenced` says.
+local function note_foreign(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  redis.call('PEXPIRE', keys[1], args[3])
+  local foreign, name, contract = family(keys[1]) .. 'foreign', 'key ' .. args[4], contract_of(keys[1])
+  local claim = claim_named(name)
+  if args[5] == 'adopt' or args[5] == 'allow' then
+    if args[5] == 'adopt' then redis.call('DEL', foreign) end
+    if has_noted(contract) then redis.call('SADD', foreign, WHOLE) end
+  elseif not claim or not claim.new then
+    return {'known'}
+  elseif #args > 5 then
+    if not has_lost_foreign(contract) then redis.call('SADD', foreign, WHOLE) end
+    call_in_parts('SADD', foreign, args, 6, #args)
+    redis.call('HSET', keys[2], 'noted', '1')
+    claim.noted = true
+  end
+  if claim and (claim.new or claim.noted) then
+    if args[5] ~= 'more' then claim.new = nil end
+    redis.call('HSET', CLAIMS, name, cjson.encode(claim))
+  end
+  return {'ok'}
+end
+
+redis.register_function{function_name = 'syncd_foreign', callback = note_foreign, flags = {'allow-oom'}}

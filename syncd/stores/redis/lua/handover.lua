@@ -1,0 +1,204 @@
+-- With its lease a contract takes its claims, from other contracts where they stand in the way, see claims.lua; and its
+-- position learns what follows from that.
+
+-- What a position keeps when it has to begin again: numbers that must not come twice, and what the contract wrote.
+local LASTING = {
+  epoch = true, owned = true, noted = true, layout = true, next = true, floor = true, removed = true, draw = true,
+  version = true, kind = true, claimed = true, orphaned = true,
+}
+local OF_BASE = {synced = true, marks = true}
+
+-- Whether a contract says, in any of its positions, that it wrote keys of this template.
+local function has_owned(base, template)
+  for at, member in ipairs(present_members(base)) do
+    for _, said in ipairs{redis.call('HGET', member .. 'position', 'owned'), redis.call('HGET', base .. 'layout', 'owned:' .. at)} do
+      for _, entry in ipairs(said and cjson.decode(said) or {}) do
+        if entry[2] == template then return true end
+      end
+    end
+  end
+  return false
+end
+
+local function rename_over(old, new)
+  if redis.call('EXISTS', old) == 1 then redis.call('RENAME', old, new) end
+end
+
+-- What keys of a claim are, or were before: entries of `owned`.
+local function entries_of(name, claim)
+  local found, seen = {}, {}
+  local function add(entry)
+    local text = cjson.encode(entry)
+    if not seen[text] then seen[text] = true; found[#found + 1] = entry end
+  end
+  for _, entry in ipairs(claim.was or {}) do add(entry) end
+  add{claim.projection, name:sub(5), claim.type}
+  return found
+end
+
+-- A copy may replace keys of the types that others wrote, and what of theirs is not the taker's goes at its end.
+local function add_owned(position, entries)
+  if #entries == 0 then return end
+  local owned = cjson.decode(redis.call('HGET', position, 'owned') or '[]')
+  for _, entry in ipairs(entries) do owned[#owned + 1] = entry end
+  redis.call('HSET', position, 'owned', cjson.encode(owned))
+end
+
+-- Keys of these claims are an application's from now on: a contract no longer says that it wrote them.
+local function disown(contract, names)
+  for _, member in ipairs(present_members(base_of(contract))) do
+    for _, field in ipairs{'owned', 'orphaned'} do
+      local kept = {}
+      for _, entry in ipairs(cjson.decode(redis.call('HGET', member .. 'position', field) or '[]')) do
+        if not names['key ' .. entry[2]] then kept[#kept + 1] = entry end
+      end
+      if #kept > 0 then
+        redis.call('HSET', member .. 'position', field, cjson.encode(kept))
+      else
+        redis.call('HDEL', member .. 'position', field)
+      end
+    end
+  end
+end
+
+-- The maps of a template, and the record of an index, go along with the claim.
+local function hand_over(name, claim, wanted, mine)
+  local theirs = base_of(claim.contract)
+  if name:sub(1, 6) == 'index ' then
+    local alias = name:sub(7)
+    local serving = redis.call('HGET', theirs .. 'indexes', 'serving:' .. alias)
+    if serving then redis.call('HSET', mine .. 'indexes', 'serving:' .. alias, serving) end
+    redis.call('HDEL', theirs .. 'indexes', 'serving:' .. alias)
+  elseif wanted and not claim.by_id then
+    local template = name:sub(5)
+    for _, map in ipairs{'keys:', 'owners:'} do
+      rename_over(theirs .. map .. claim.projection .. ':' .. template, mine .. map .. wanted.projection .. ':' .. template)
+    end
+  end
+end
+
+-- Forget what a position, and the memory of what was synced, say of keys. The next run copies, or compares everything.
+-- A base that both sides had in common stays one as long as nobody else had the keys.
+local function void(position, base, has_base)
+  local fields = redis.call('HGETALL', position)
+  for at = 1, #fields, 2 do
+    if not LASTING[fields[at]] and not (has_base and OF_BASE[fields[at]]) then redis.call('HDEL', position, fields[at]) end
+  end
+  if not has_base then redis.call('DEL', base .. 'synced', base .. 'marks') end
+end
+
+-- Take from others what stands in the way. Adds to `handed`; returns what keys of each claim were, by its name, and
+-- what those of claims were that are not the same but may meet ours, which of the claims were new, and whether the record
+-- of foreign keys of one of these contracts is lost.
+local function take_from_others(wish, base, wanted, handed)
+  local was, strays, new, is_lost = {}, {}, {}, false
+  for _, name in ipairs(wish.taken) do
+    local claim = claim_named(name)
+    if claim then
+      hand_over(name, claim, wanted[name], base)
+      is_lost = is_lost or has_lost_foreign(claim.contract)
+      share_foreign(base_of(claim.contract), base)
+      if wish.kind ~= 'mongo' then disown(claim.contract, wanted) end
+      if wanted[name] then
+        was[name] = entries_of(name, claim)
+        new[name] = claim.new
+      elseif claim.pattern ~= '' then
+        for _, entry in ipairs(entries_of(name, claim)) do strays[#strays + 1] = entry end
+      end
+      redis.call('HDEL', CLAIMS, name)
+      handed[#handed + 1] = name; handed[#handed + 1] = claim.contract
+    end
+  end
+  return was, strays, new, is_lost
+end
+
+-- Whether a claim, as it is written, does not say what it should.
+local function is_other(before, claim, kind, draw)
+  return not before or before.draw ~= draw or before.kind ~= kind or before.projection ~= claim.projection
+    or before.type ~= claim.type
+end
+
+-- Take the claims of `wish` for a contract. Returns the claims that were taken from others, as {name, contract, ...},
+-- the latest `since` of its claims, what keys of them may be by what was claimed before, and whether nobody else is known
+-- to have had any.
+local function take_claims(contract, wish, draw, is_old)
+  local handed, wanted, latest, inherited = {}, {}, 0, {}
+  -- Where the record is gone, numbers go on above all that it can have given: milliseconds, for JSON has 14 digits here.
+  local now = redis.call('TIME')
+  local version = wish.seen == '0' and now[1] * 1000 + math.floor(now[2] / 1000) or tonumber(wish.seen) + 1
+  for _, claim in ipairs(wish.claims) do wanted[claim.name] = claim end
+  local base, is_lost = base_of(contract), has_lost_foreign(contract)
+  local taken, strays, new, is_theirs_lost = take_from_others(wish, base, wanted, handed)
+  local is_noted = look_at_foreign(base, is_lost or is_theirs_lost) or nil
+  local changed, is_own = #handed > 0 or #wish.dropped > 0, #handed == 0
+  for _, name in ipairs(wish.dropped) do free_claim(name) end
+  for _, claim in ipairs(wish.claims) do
+    local before = claim_named(claim.name)
+    local was = taken[claim.name] or before and before.was or {}
+    if before and is_other(before, claim, wish.kind, before.draw) then was = entries_of(claim.name, before) end
+    if claim.pattern ~= '' then
+      for _, entry in ipairs(strays) do was[#was + 1] = entry end
+      strays = {}
+      for _, entry in ipairs(was) do inherited[#inherited + 1] = entry end
+    end
+    is_own = is_own and before ~= nil and before.contract == contract
+    local is_new = new[claim.name]
+    if before then
+      is_new = before.new
+    elseif not taken[claim.name] then
+      is_new = wish.kind == 'mongo' and claim.pattern ~= '' and not has_owned(base, claim.name:sub(5))
+    end
+    if before and before.free then before = nil end
+    -- A position that was stored before there were claims goes on, unless another contract had the keys.
+    local since = before and before.since or (is_old and #handed == 0) and 0 or version
+    if is_other(before, claim, wish.kind, draw) or before.noted ~= is_noted then
+      changed = changed or not before
+      redis.call('HSET', CLAIMS, claim.name, cjson.encode{
+        contract = contract, kind = wish.kind, draw = draw, since = since, projection = claim.projection,
+        type = claim.type, by_id = claim.by_id, pattern = claim.pattern, was = #was > 0 and was or nil, new = is_new or nil,
+        noted = is_noted,
+      })
+    end
+    if claim.pattern ~= '' and since > latest then latest = since end
+  end
+  if changed then redis.call('HSET', CLAIMS, 'version', version) end
+  return handed, latest, inherited, is_own
+end
+
+-- What a contract wrote under templates that it no longer has, where its position, which says so, was evicted or deleted:
+-- as far as the claims know.
+local function owned_before(contract, wish)
+  local wanted, found, all = {}, {}, redis.call('HGETALL', CLAIMS)
+  for _, claim in ipairs(wish.claims) do wanted[claim.name] = true end
+  for at = 1, #all, 2 do
+    local name = all[at]
+    local claim = name:sub(1, 4) == 'key ' and not wanted[name] and claim_named(name)
+    if claim and claim.contract == contract and claim.kind == 'mongo' then
+      for _, entry in ipairs(entries_of(name, claim)) do found[#found + 1] = entry end
+    end
+  end
+  return found
+end
+
+-- Another direction, or a template that was another's meanwhile: what the position says is of no use any more.
+local function settle_position(position, base, wish, latest, inherited, is_own)
+  local said = redis.call('HMGET', position, 'kind', 'claimed', 'owned', 'draw')
+  local turned, gained = said[1] and said[1] ~= wish.kind, latest > tonumber(said[2] or '0')
+  if said[4] and gained and not turned and wish.kind == 'mongo' then
+    redis.call('HSET', position, 'fingerprint', '')  -- as that of a contract that was edited
+  elseif turned or (said[4] and gained) then
+    void(position, base, is_own and not turned and wish.kind == 'both')
+  end
+  if turned then
+    redis.call('HDEL', position, 'next', 'owned')
+    if said[3] and said[3] ~= '[]' then redis.call('HSET', position, 'orphaned', said[3]) end
+  end
+  if wish.kind ~= 'mongo' then
+    local names = {}
+    for _, claim in ipairs(wish.claims) do names[claim.name] = true end
+    disown(contract_of(position), names)
+  elseif turned or gained then
+    add_owned(position, inherited)
+  end
+  if wish.kind == 'mongo' and not said[3] then add_owned(position, owned_before(contract_of(position), wish)) end
+end
