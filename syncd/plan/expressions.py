@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jmespath.exceptions import JMESPathTypeError
-from jmespath.functions import REVERSE_TYPES_MAP, TYPES_MAP
-from jmespath.visitor import TreeInterpreter
+from jmespath.functions import REVERSE_TYPES_MAP, TYPES_MAP, Functions, signature
+from jmespath.visitor import Options, TreeInterpreter
 
 from syncd.errors import ProjectionError
 
@@ -44,18 +44,32 @@ def why(error: Exception) -> str:
     return ""
 
 
+class _Functions(Functions):  # type: ignore[misc]
+    """Each makes at most some times of what it is given, and that is bounded; but for one."""
+
+    @signature({"types": ["string"]}, {"types": ["array-string"]})  # type: ignore[untyped-decorator]
+    def _func_join(self, separator: str, array: list[str]) -> str:
+        # A long separator between many texts: looked at before it is made.
+        if len(separator) * len(array) > LARGEST_RESULT:
+            raise _too_large()
+        return separator.join(array)
+
+
+_FUNCTIONS = _Functions()
+
+
 class _Bounded(TreeInterpreter):  # type: ignore[misc]
     """Of one evaluation."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(Options(custom_functions=_FUNCTIONS))
         self._left = MOST_STEPS
 
     def visit(self, node: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         result = super().visit(node, *args, **kwargs)
         self._spend(1)
         if node["type"] in _MAKES and self._size(result, {}) > LARGEST_RESULT:
-            raise _beyond(f"makes more than {LARGEST_RESULT >> 20} MB of this document")
+            raise _too_large()
         return result
 
     def _spend(self, steps: int) -> None:
@@ -81,6 +95,10 @@ class _Bounded(TreeInterpreter):  # type: ignore[misc]
                 size += self._size(part, known)
         known[id(value)] = size
         return size
+
+
+def _too_large() -> ProjectionError:
+    return _beyond(f"makes more than {LARGEST_RESULT >> 20} MB of this document")
 
 
 def _beyond(what: str) -> ProjectionError:

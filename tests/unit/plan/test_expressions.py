@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import jmespath
 import pytest
@@ -40,6 +41,17 @@ def test_what_grows_without_end_is_refused(monkeypatch: pytest.MonkeyPatch, expr
     with pytest.raises(ProjectionError, match="expression"):
         evaluate(jmespath.compile(expression).parsed, DOCUMENT)
     assert time.process_time() - began < 20
+
+
+def test_a_long_separator_is_looked_at_before_it_is_put_between_many_texts() -> None:
+    """Of a document of 16 MB it would make terabytes, and the daemon would end with every contract in it."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProjectionError, match="more than 16 MB"):
+            evaluate(jmespath.compile("join(a, b)").parsed, {"a": "x" * 20_000, "b": ["y"] * 20_000})
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_work_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
