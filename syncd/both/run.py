@@ -68,8 +68,8 @@ class _MarksUnit(GhostsUnit):
 
     def _draft(self, call: UnitCall) -> Draft:
         plan: Any = self._plan
-        drops = (drop for drop in self._drops if isinstance(drop, Drop))
-        marks = [plan.mark(drop.ident, plan.state.document_id((drop.key or "").encode())) for drop in drops]
+        keys = ((drop.ident, (drop.key or "").encode()) for drop in self._drops if isinstance(drop, Drop))
+        marks = [plan.mark(ident, plan.state.document_id(key)) for ident, key in keys if plan.state.owns(key)]
         return Draft(marks, self._covers)
 
 

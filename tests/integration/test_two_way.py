@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from bson.datetime_ms import DatetimeMS
 
 from tests.support.check import wait_until
 from tests.support.cli import syncd
@@ -206,3 +207,20 @@ def test_letters_and_replay(shared: Scene, redis_url: str) -> None:
     flow.collection.update_one({"_id": 3}, {"$set": {"in": {"b": "x"}}})
     flow.wait_hash(3, {"b": "x"})
     wait_until(lambda: not flow.dead_letters(), 20, flow.dead_letters)
+
+
+def test_an_id_that_drivers_cannot_read_goes_neither_way(
+    shared: Scene, mongo_uri: str, redis_url: str
+) -> None:
+    """A document with a date beyond the year 9999 for its `_id` is a letter, a key with one is left out, and a copy, a
+    check and all others go on."""
+    far, key = DatetimeMS(10**15), Names(shared.token, "far").prefix("card") + f"%~date~{2 * 10**15}"
+    shared.redis.hset(key, mapping={"n": 7})
+    flow = live(shared, "far", "keyspace", documents=[{"_id": 1, "n": 1}, {"_id": far, "n": 2}])
+    flow.wait_hash(1, {"n": "1"})
+    wait_until(lambda: flow.lane()["unfit_keys"]["count"] == 1, 20, flow.lane)
+    assert [letter["reason"] for letter in flow.dead_letters()] == ["cannot_convert"]
+    assert flow.collection.count_documents({}) == 2
+    env = {"SYNCD_MONGO_URI": mongo_uri, "SYNCD_REDIS_URL": redis_url}
+    ran = syncd("reconcile", flow.contract, "--contracts", shared.contracts.path, **env)
+    assert ran.returncode == 0, ran.stdout + ran.stderr

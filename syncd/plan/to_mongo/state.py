@@ -116,9 +116,10 @@ class StatePlan(ContractPlan):
             key = document_id.encode(errors="replace") if isinstance(document_id, str) else None
             return key if key is not None and self.owns(key) else None
         try:
-            return render(self.template)({"_id": document_id}).encode()
+            key = render(self.template)({"_id": document_id}).encode()
         except ProjectionError:
             return None
+        return key if self.owns(key) else None
 
     def update_of(self, key: bytes, found: Found) -> Update:
         """What is to be written of a key that is there. Raises ProjectionError where something does not fit."""
