@@ -8,7 +8,7 @@ from syncd.both.status import TwoWayStatus
 from syncd.both.store import TwoWayStore
 from syncd.lanes.context import Common
 from syncd.plan.both.plan import TwoWayPlan
-from syncd.stores.mongo.collections import require_target
+from syncd.stores.mongo.collections import require_records, require_target
 from syncd.stores.redis.capabilities import Capabilities
 from syncd.to_mongo.keyspace.listening import Listening
 from syncd.to_mongo.outbox.queue import OutboxQueue
@@ -38,6 +38,7 @@ class TwoWayLane(Lane):
 
     def _make_run(self, server: Capabilities) -> LaneRun:
         require_target(self._mongo, self.plan.namespace)
+        require_records(self._mongo, self.plan.conflicts)
 
         def make_capture(store: TwoWayStore) -> Capture:
             if self._listening is None:

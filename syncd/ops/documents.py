@@ -13,13 +13,15 @@ from pymongo.errors import OperationFailure
 from syncd.contract.model.contract import Contract
 from syncd.contract.model.projection import FieldTtl
 from syncd.contract.model.template import template_of
-from syncd.errors import ProjectionError, SettingsError
+from syncd.errors import FatalError, ProjectionError, SettingsError
 from syncd.ops.conditions import Finding
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.paths import MISSING, getter
 from syncd.plan.to_redis.change import Dead
 from syncd.plan.to_redis.compile import compile_contract
 from syncd.plan.values.codec import CODEC
+from syncd.stores.messages import of_mongo
+from syncd.stores.mongo.codes import is_about_document
 from syncd.stores.mongo.collections import kind_of
 from syncd.stores.mongo.store import Document, MongoStore, translated
 
@@ -38,7 +40,19 @@ def look_at_documents(contract: Contract, mongo: MongoStore, hmac_key: bytes | N
             "correct `mongo.collection`, or go on where it is yet to come",
         )
         return
-    sample = _sample(mongo, contract)
+    try:
+        sample = _sample(mongo, contract)
+    except FatalError as error:
+        cause = error.__cause__
+        if not isinstance(cause, OperationFailure) or not is_about_document(cause.code or 0):
+            raise
+        yield _finding(
+            contract,
+            f"`filter` fails on documents of {contract.shown_collection}, which would be dead letters "
+            f"({of_mongo(cause)})",
+            "guard it ($cond, $type), or mend the documents",
+        )
+        return
     if sample is None:
         return
     if not sample:

@@ -17,13 +17,16 @@ from syncd.ops.documents import look_at_documents
 from syncd.ops.fitting import Fitting
 from syncd.ops.names import Names
 from syncd.ops.walk import walk
+from syncd.plan.both.plan import compile_two_way
 from syncd.plan.keys.templates import scan_pattern
 from syncd.plan.to_mongo.append import appends, compile_append
 from syncd.plan.to_mongo.state import compile_state
 from syncd.plan.to_redis.compile import compile_contract
 from syncd.plan.types import TYPES
 from syncd.settings import Settings
-from syncd.stores.mongo.collections import require_source, require_target
+from syncd.stores.messages import of_mongo
+from syncd.stores.mongo import codes
+from syncd.stores.mongo.collections import require_records, require_source, require_target
 from syncd.stores.mongo.store import MongoStore, translated
 from syncd.stores.redis.capabilities import Capabilities, lacks
 from syncd.stores.redis.records.position import ControlKeys
@@ -58,6 +61,7 @@ def preflight(contracts: ContractSet, settings: Settings) -> Report:
             for loaded in contracts.contracts
             for problem in (
                 *_settings(loaded, settings), *_capabilities(loaded, server), *_collection(loaded, mongo),
+                *_filter(loaded, mongo), *_records(loaded, mongo),
             )
         ]  # fmt: skip
         findings += [
@@ -154,6 +158,38 @@ def _target(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
     except CapabilityError as error:
         what, _, remedy = str(error).rpartition("; ")
         yield loaded.problem(("mongo", "collection"), what, remedy)
+
+
+def _filter(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
+    """Whether MongoDB can read the filter; on which documents it then fails, the lane finds out."""
+    contract = loaded.contract
+    if contract.mongo.filter is None:
+        return
+    database, _, name = contract.mongo.collection.partition(".")
+    of_nothing = {"$and": [{"_id": {"$in": []}}, contract.mongo.filter]}
+    with translated():
+        try:
+            mongo.client[database][name].find_one(of_nothing)
+        except OperationFailure as error:
+            if error.code in codes.TRANSIENT:
+                raise
+            if error.code not in codes.AUTHENTICATION:  # that is told of the collection
+                what, remedy = (
+                    f"MongoDB refuses the filter: {of_mongo(error)}",
+                    "write it as MongoDB reads a query",
+                )
+                yield loaded.problem(("mongo", "filter"), what, remedy)
+
+
+def _records(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
+    """Whether the records of conflicts can be written."""
+    if loaded.contract.sync.direction != "both":
+        return
+    try:
+        require_records(mongo, compile_two_way(loaded.contract).conflicts)
+    except CapabilityError as error:
+        what, _, remedy = str(error).rpartition("; ")
+        yield loaded.problem(("sync", "conflicts"), what, remedy)
 
 
 def _collection(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:

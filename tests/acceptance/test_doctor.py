@@ -106,3 +106,31 @@ def test_what_is_there_is_not_what_the_contract_is_about(
     checked = syncd("check", "--connect", contracts.path, **env)
     assert checked.returncode == 0
     assert all(what in checked.stderr for what in said.values())
+
+
+def test_what_mongodb_refuses_of_a_contract(
+    tmp_path: Path, token: str, mongo: MongoClient[dict[str, Any]], mongo_uri: str, redis_url: str
+) -> None:
+    """A filter that it cannot read, and a view for the records of conflicts, are problems of their contracts, with a
+    place; a filter that fails on documents is told, with what becomes of them. No contract hides what is wrong with
+    another one."""
+    contracts, both = ContractDirectory(tmp_path / "contracts", token), mongo[token]["both"]
+    films = mongo[token]["films"]
+    films.insert_one({"_id": 1, "title": "film", "n": 0})
+    both.insert_one({"_id": 1, "title": "film"})
+    mongo[token].command("create", "view", viewOn="films", pipeline=[])
+    card, name = projection(["title"]), films.full_name
+    contracts.write("unknown", card, collection=name, filter={"title": {"$foo": 1}})
+    contracts.write("regex", card, collection=name, filter={"title": {"$regex": "("}})
+    contracts.write("fails", card, collection=name, filter={"$expr": {"$gt": [{"$divide": [1, "$n"]}, 0]}})
+    records = {"on_conflict": "merge_fields", "conflicts": f"{token}.view"}
+    contracts.write("both", card, sync={"direction": "both", "capture": "outbox", **records})
+    env = {"SYNCD_MONGO_URI": mongo_uri, "SYNCD_REDIS_URL": redis_url}
+    checked = syncd("check", "--connect", contracts.path, **env)
+    assert checked.returncode == 1, checked.stderr
+    assert f"`filter` fails on documents of {name}, which would be dead letters (" in checked.stderr
+    problems = {line.split(":")[0].split("/")[-1]: line for line in checked.stdout.splitlines()[:-1]}
+    assert problems.keys() == {"unknown.yaml", "regex.yaml", "both.yaml"}
+    assert "MongoDB refuses the filter: unknown operator: $foo" in problems["unknown.yaml"]
+    assert "MongoDB refuses the filter: Regular expression is invalid" in problems["regex.yaml"]
+    assert f"{token}.view is a view, which takes no records of conflicts" in problems["both.yaml"]

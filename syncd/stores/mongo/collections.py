@@ -72,6 +72,14 @@ def require_target(mongo: MongoStore, namespace: tuple[str, str]) -> None:
         raise CapabilityError("mongo", f"{what}; shard it by `_id`, or name another collection")
 
 
+def require_records(mongo: MongoStore, namespace: tuple[str, str]) -> None:
+    """Raise CapabilityError where no records of conflicts can be kept."""
+    kind, name = kind_of(mongo, namespace), ".".join(namespace)
+    if kind is not None and kind.type != "collection":
+        what = f"{name} is a {kind.type}, which takes no records of conflicts"
+        raise CapabilityError("mongo", f"{what}; name an ordinary collection")
+
+
 def _other_shard_key(mongo: MongoStore, namespace: tuple[str, str]) -> str:
     """The shard key of a collection where that is not `_id` alone; "" where `_id` is unique."""
     query = {"_id": ".".join(namespace), "dropped": {"$ne": True}, "unsplittable": {"$ne": True}}
