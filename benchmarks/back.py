@@ -1,6 +1,6 @@
 """The way from Redis to MongoDB, beside what pymongo alone gets in and beside a product of others.
 
-A backlog waits, the system is started, and the rate is that from the first document to the last. Of keys that nobody
+A backlog waits, the system is started, and the rate is that from the first document to the last. Of keys that no client
 notes, the changes are made while the system runs. The limit writes the same documents in batches as large, from memory,
 and does nothing else: `insert_many`, or `bulk_write` of upserts.
 """

@@ -32,7 +32,7 @@ def places(documents: int, seconds: float) -> list[Place]:
 
 
 def probe(mongo_uri: str, redis_url: str, targets: Sequence[Place], version: int) -> list[float]:
-    """Milliseconds from acknowledgement to sight, one for each target; 0 where it was seen even before.
+    """Milliseconds from acknowledgement to visibility, one for each target; 0 where it was seen even before.
 
     One thread updates `PER_SECOND` targets a second, each to `version`; another asks Redis for those not
     yet seen, every 0.3 ms, over a connection of its own. To be run in a process of its own.
@@ -65,7 +65,7 @@ def _update(
 def _watch(
     redis_url: str, targets: Sequence[Place], sent: list[int], version: int, timeout_s: float
 ) -> dict[int, float]:
-    """When each was first seen. Looks from the moment of sending, so that nothing early is missed."""
+    """When each was first seen. It reads from the moment of sending, so that nothing early is missed."""
     seen: dict[int, float] = {}
     waiting: list[int] = []
     taken = 0

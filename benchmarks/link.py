@@ -270,7 +270,7 @@ def has(compression: str) -> bool:
 
 
 def say(text: str) -> None:
-    """To whoever waits."""
+    """To the user who waits."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -32,7 +32,7 @@ IDLE_S = 20.0
 REST_S = 3.0
 """Between being ready and counting, for what a start leaves to do."""
 AHEAD_S = 1.0
-"""The hot collection is written for so long before the first look at a quiet one, and after the last."""
+"""The hot collection is written for so long before the first read of a quiet one, and after the last."""
 PATIENCE_S = 60.0
 
 

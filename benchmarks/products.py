@@ -55,7 +55,7 @@ class Bridge(Product):
 
 
 class QuickBridge(Bridge):
-    """The same in batches of 16, for a short way from a change to its sight."""
+    """The same in batches of 16, for a short time from a change until it is visible."""
 
     name = "mq-bridge-16"
     batch = 16

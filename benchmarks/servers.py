@@ -49,7 +49,7 @@ class Servers:
 
 @contextmanager
 def servers() -> Iterator[Servers]:
-    """Start both, and end them whatever happens."""
+    """Start both, and end them in any case."""
     with (
         ReplicaSet(cache_gb=MONGO_CACHE_GB, oplog_mb=OPLOG_MB) as mongo,
         RedisServer(modules=False) as redis,

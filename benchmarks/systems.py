@@ -1,6 +1,6 @@
 """The systems under test, each a process of its own behind one small interface.
 
-To add one: subclass `System`, say how it is started and how it tells that it is ready, and put it into
+To add one: subclass `System`, say how it is started and how it reports that it is ready, and put it into
 `SYSTEMS`. `products` has those that must be installed first.
 """
 
@@ -39,7 +39,7 @@ class SystemFailed(Exception):
 
 
 class System(ABC):
-    """One way to keep Redis in step, for one round.
+    """One way to keep Redis in sync, for one round.
 
     `start` and `stop` alternate; what must survive a stop lives in Redis, in MongoDB or in the site's folder.
     """

@@ -27,7 +27,7 @@ BACK = {
 ALONE = {"append": "insert_many", "series": "insert_many", "outbox": "bulk_write", "keyspace": "bulk_write"}
 OF_ALONE = {"append": 0.8, "series": 0.8, "outbox": 0.5, "keyspace": 0.5}
 BACK_MS = {"append": (5.0, 20.0), "outbox": (10.0, 30.0), "keyspace": (80.0, 150.0)}
-"""p50 and p99 at 200 changes a second. A key that nobody notes waits 50 ms for more changes of it."""
+"""p50 and p99 at 200 changes a second. A key that is not noted waits 50 ms for more changes of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ DOCS = Path(__file__).parent
 
 
 def main(arguments: list[str]) -> int:
-    """Write the pages, or only look. Returns the exit code."""
+    """Write the pages, or only compare them. Returns the exit code."""
     if arguments not in ([], ["--check"]):
         sys.stderr.write(f"{__doc__}\n")
         return 2

@@ -72,7 +72,7 @@ class Tuned:
                 pipe.execute()
 
     def follow(self, stream: ChangeStream[Document]) -> None:
-        """Apply batches until told to stop."""
+        """Apply batches until asked to stop."""
         while not self.stopping:
             batch = list(next_batch(stream))
             if batch:

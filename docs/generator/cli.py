@@ -22,7 +22,7 @@ Data goes to stdout; logs and errors go to stderr. [Settings](settings.md) come 
 | 2 | wrong usage, or a setting that cannot be used |
 | 3 | cannot connect, or a server refused |
 
-Ctrl-C gives 130, and an output that nobody reads any more 141, as of other programs.
+Ctrl-C gives 130, and an output whose reader has ended 141, as with other programs.
 
 """
 

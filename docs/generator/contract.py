@@ -14,18 +14,18 @@ Schema: TypeAlias = dict[str, Any]
 _CONTRACT_INTRO = """\
 One file, one contract. The files are all `*.yaml` and `*.yml` of the directory that SYNCD_CONTRACTS names, without its
 subdirectories. [`contract.schema.json`](contract.schema.json) says the same to an editor; `syncd check` knows more
-than both, for it also compares the parts of a contract, and contracts with each other.
+than both, because it also compares the parts of a contract, and contracts with each other.
 
 - YAML 1.2: `NO` and `on` are text. Unknown keys, duplicate keys, anchors, aliases, tags and a second document are
   errors.
 - `${VAR}` and `${VAR:-default}` in a value come from the environment of `syncd`; `$${` is a literal `${`. A
   contract may read `SYNCD_SITE`, what begins with `SYNCD_VAR_`, and the names in `SYNCD_CONTRACT_VARIABLES`: no other
-  variable, for what it reads ends in keys, values and names of indexes. Messages show a value as it is
+  variable, because what it reads appears in keys, values and names of indexes. Messages show a value as it is
   written, with its variable.
 - A duration is a number and a unit: `ms`, `s`, `m`, `h`, `d` or `w`, as in `30d` or `1.5h`.
 - A path is names joined by dots, such as `release.year`. It walks into documents; through an array of documents it
   collects from each (`cast.name`), and a number picks one element (`cast.0.name`).
-- `mongo.filter` may hold MongoDB's Extended JSON: `{$oid: ...}`, `{$date: ...}`, `{$numberDecimal: ...}` and their kin.
+- `mongo.filter` may hold MongoDB's Extended JSON: `{$oid: ...}`, `{$date: ...}`, `{$numberDecimal: ...}` and others.
 
 """
 

@@ -9,8 +9,8 @@ from syncd.telemetry import metrics
 
 _METRICS_INTRO = """\
 `GET /metrics` shows them in the text format of Prometheus. Every series of a contract exists from the start, at 0, and
-goes when its contract is removed; series of `syncd_index_failures` and `syncd_index_taken` exist once their index does,
-one of `syncd_field_misfits_total` once a value did not fit. A histogram has `_bucket`, `_sum` and `_count`.
+disappears when its contract is removed; series of `syncd_index_failures` and `syncd_index_taken` exist once their index
+does, one of `syncd_field_misfits_total` once a value did not fit. A histogram has `_bucket`, `_sum` and `_count`.
 
 `syncd_lag_seconds` and `syncd_end_to_end_seconds` compare the clock of MongoDB's host with that of syncd's host.
 
