@@ -3,7 +3,8 @@
 start-up -> snapshot -> backlog of updates -> sustained load -> latency -> backlog of inserts
 
 The system is stopped and started where a phase needs it. What a system does not claim to do
-(`System.snapshots`, `System.resumes`) is left out, and the harness fills Redis for it. So are phases that were not asked for.
+(`System.snapshots`, `System.resumes`) is left out, and the harness fills Redis for it. So are phases that were not
+asked for.
 """
 
 from __future__ import annotations

@@ -18,11 +18,11 @@ PROMISES = (
     "nothing_silent", "bounded",
 )  # fmt: skip
 _FAULTS_INTRO = """\
-Every test of `tests/faults/`: the promise of [promises.md](promises.md) that it tests, the fault that it makes, and what it
-proves. After them come those tests of `tests/integration/` that name a promise: odd input, values that must stay exact,
-keys and indexes that others write, mistakes in a contract. All run against real servers. Where a test runs once for
-each of several named cases, these are listed below its table. The end shows what the tests are worth: which of them
-fails when a guard is taken out of the code.
+Every test of `tests/faults/`: the promise of [promises.md](promises.md) that it tests, the fault that it makes, and
+what it proves. After them come those tests of `tests/integration/` that name a promise: odd input, values that must
+stay exact, keys and indexes that others write, mistakes in a contract. All run against real servers. Where a test runs
+once for each of several named cases, these are listed below its table. The end shows what the tests are worth: which of
+them fails when a guard is taken out of the code.
 
 """
 _PREFIX = re.compile(rf"((?:{'|'.join(PROMISES)})(?:, (?:{'|'.join(PROMISES)}))*): (.*)", re.DOTALL)

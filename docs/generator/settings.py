@@ -9,9 +9,9 @@ from generator.text import code, head, table
 from syncd.settings import Settings
 
 _SETTINGS_INTRO = """\
-Settings come from environment variables. Each may come from a file instead: the same variable with
-`_FILE` at its end has the file's name. The file wins, and white space around its content is left out. They are read once, at start: a
-changed setting or file needs a restart. `syncd run` takes some as options too; an option wins.
+Settings come from environment variables. Each may come from a file instead: the same variable with `_FILE` at its end
+has the file's name. The file wins, and white space around its content is left out. syncd reads settings once, at start:
+a changed setting or file needs a restart. `syncd run` takes some as options too; an option wins.
 
 A variable that begins with `SYNCD_` and is none of these is ignored, with a warning that names the setting that it
 resembles. Names that begin with `SYNCD_VAR_` are for contracts.
