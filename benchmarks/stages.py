@@ -37,12 +37,13 @@ from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import ControlKeys, Position
 from syncd.stores.redis.store import RedisStore
 from syncd.to_redis.apply.apply_log import Call
+from syncd.to_redis.apply.key_builder import KeyBuilder
 from syncd.to_redis.apply.operations import Operations
 from syncd.to_redis.apply.units import Unit, WindowUnit
 from syncd.to_redis.apply.watermarks import Watermarks
 from syncd.to_redis.copy.copier import Chunk
 from syncd.to_redis.copy.units import SliceUnit
-from syncd.to_redis.stream.window import Window, WindowBuilder
+from syncd.to_redis.stream.window import Window
 
 DOCUMENTS = 50_000
 REPLY = 2_000
@@ -139,7 +140,7 @@ def _batch(reply: Any) -> list[Document]:
 
 def _units(plan: Plan, batches: list[list[Document]]) -> list[Unit]:
     watermarks = Watermarks()
-    builder = WindowBuilder(plan, Lookup(MongoStore("mongodb://127.0.0.1:1"), plan), watermarks)
+    builder = KeyBuilder(plan, Lookup(MongoStore("mongodb://127.0.0.1:1"), plan), watermarks)
     units: list[Unit] = []
     for batch in batches:
         for part in (batch[at : at + CALL] for at in range(0, len(batch), CALL)):
@@ -147,7 +148,7 @@ def _units(plan: Plan, batches: list[list[Document]]) -> list[Unit]:
                 last = part[-1]["_id"]
                 units.append(WindowUnit(Window(part, last, token_time(last)), builder))
             else:
-                units.append(SliceUnit(plan, part, Chunk(part, SOME_TIME), watermarks))
+                units.append(SliceUnit(builder, part, Chunk(part, SOME_TIME)))
     return units
 
 

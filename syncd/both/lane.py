@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from syncd.both.capture import Capture, KeyspaceCapture, OutboxCapture
-from syncd.both.run import TwoWayRun
 from syncd.both.status import TwoWayStatus
 from syncd.both.store import TwoWayStore
+from syncd.both.target import MergeTarget
 from syncd.lanes.context import Common
 from syncd.plan.both.plan import TwoWayPlan
 from syncd.stores.mongo.collections import require_records, require_target
@@ -16,12 +16,11 @@ from syncd.to_mongo.outbox.status import look
 from syncd.to_mongo.state.memory import Memory
 from syncd.to_mongo.state.run_numbers import Numbers
 from syncd.to_mongo.state.unfit_keys import Unfit
-from syncd.to_redis.lane import Lane
-from syncd.to_redis.run import LaneRun
 from syncd.to_redis.stream.hub import StreamHub
+from syncd.to_redis.stream_lane import StreamLane
 
 
-class TwoWayLane(Lane):
+class TwoWayLane(StreamLane):
     """Runs one plan until `stop`. `status` and `state` may be read from any thread."""
 
     plan: TwoWayPlan
@@ -36,7 +35,7 @@ class TwoWayLane(Lane):
             self._listening = Listening(common.redis, plan.state, common.settings.dirty_keys)
         self._numbers = Numbers(self._lease)
 
-    def _make_run(self, server: Capabilities) -> LaneRun:
+    def _make_target(self, server: Capabilities) -> MergeTarget:
         require_target(self._mongo, self.plan.namespace)
         require_records(self._mongo, self.plan.conflicts)
 
@@ -49,7 +48,7 @@ class TwoWayLane(Lane):
                 self._redis, self.plan, self._listening, memory, self._common.requests, policy, unfit
             )
 
-        return TwoWayRun(self._context, self._numbers.next(), make_capture)
+        return MergeTarget(self._context, self.plan, self.status, self._numbers.next(), make_capture)
 
     def _look(self) -> None:
         super()._look()

@@ -8,15 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from syncd import telemetry
-from syncd.both.capture import Capture, Taken, Word
-from syncd.both.document_writer import DocumentWriter
+from syncd.both.capture import Taken, Word
+from syncd.both.context import MergeContext
 from syncd.both.merger import Merger, Outcome
 from syncd.both.status import TwoWayStatus
-from syncd.both.store import TwoWayStore
 from syncd.errors import LettersFullError
 from syncd.lanes.events import Merged
 from syncd.lanes.state import LaneState
-from syncd.plan.both.plan import TwoWayPlan
 from syncd.stores.redis.records.lease import Lease
 from syncd.to_mongo.state.run import EVERY_S
 
@@ -29,19 +27,10 @@ GRACE_S = 3.0
 class MergeLoop:
     """`items` is for a thread of its own; the rest may be called by others."""
 
-    def __init__(
-        self,
-        plan: TwoWayPlan,
-        status: TwoWayStatus,
-        state: LaneState,
-        lease: Lease,
-        merger: Merger,
-        store: TwoWayStore,
-        writer: DocumentWriter,
-        capture: Capture,
-    ) -> None:
-        self._plan, self._status, self._state, self._lease = plan, status, state, lease
-        self._merger, self._store, self._writer, self._capture = merger, store, writer, capture
+    def __init__(self, merge: MergeContext, status: TwoWayStatus, state: LaneState, lease: Lease) -> None:
+        self._plan, self._status, self._state, self._lease = merge.plan, status, state, lease
+        self._store, self._writer, self._capture = merge.store, merge.writer, merge.capture
+        self._merger = Merger(merge)
         self._halt, self._rung = threading.Event(), threading.Event()
         self._kept = 0.0
         self._letters, self._began = 0, time.monotonic()

@@ -11,21 +11,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from syncd.both.capture import Capture, Word
-from syncd.both.document_writer import DocumentWriter, Update
-from syncd.both.newest import Newest
+from syncd.both.capture import Word
+from syncd.both.context import MergeContext
+from syncd.both.document_writer import Update
 from syncd.both.pair import Pair, had_key, records
-from syncd.both.store import Step, TwoWayStore, is_asked
+from syncd.both.store import Step, is_asked
 from syncd.errors import FatalError, ProjectionError, TransientError
 from syncd.plan.both.merge import Base, Conflict, is_by_time, merge, pending
-from syncd.plan.both.plan import Record, TwoWayPlan, digests, is_agreed, stored
+from syncd.plan.both.plan import Record, digests, is_agreed, stored
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_mongo.state import Found
-from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import Document
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.narrowed import narrowed
-from syncd.to_redis.apply.watermarks import Watermarks
 
 MOST_KEYS = 1000
 """Read and written together."""
@@ -65,21 +63,13 @@ class Outcome:
 class Merger:
     """Of one contract, called by one thread, which holds the lease."""
 
-    def __init__(
-        self,
-        plan: TwoWayPlan,
-        store: TwoWayStore,
-        lookup: Lookup,
-        watermarks: Watermarks,
-        writer: DocumentWriter,
-        capture: Capture,
-        newest: Newest,
-        number: int,
-    ) -> None:
-        self._plan, self._store, self._lookup, self._watermarks = plan, store, lookup, watermarks
-        self._writer, self._capture, self._newest = writer, capture, newest
-        self._number, self._turns = number, 0
-        self._time = max(watermarks.horizon, store.latest_read() or watermarks.horizon)
+    def __init__(self, context: MergeContext) -> None:
+        self._plan, self._store, self._writer = context.plan, context.store, context.writer
+        self._lookup, self._watermarks = context.lookup, context.watermarks
+        self._capture, self._newest = context.capture, context.newest
+        self._number, self._turns = context.number, 0
+        horizon = self._watermarks.horizon
+        self._time = max(horizon, self._store.latest_read() or horizon)
         self.marks_left = 0
 
     def apply(self, words: Mapping[bytes, Word]) -> Outcome:

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, TypeAlias
 from syncd.contract.model.template import KeyTemplate, overlaps
 from syncd.plan.base import ContractPlan
 from syncd.plan.both.plan import TwoWayPlan
+from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.plan.to_mongo.state import StatePlan
-from syncd.plan.to_redis.compile import Plan
 
 KEY, INDEX = "key ", "index "
 """How the name of a claim begins: before the text of a template, or the name of an index."""
@@ -97,7 +97,7 @@ def claims_of(plan: ContractPlan) -> Claims:
     if isinstance(plan, StatePlan):
         claim = key_claim(plan.template, plan.projection, plan.contract.redis[0].type)
         return Claims(plan.contract.sync.capture or "", plan.fingerprint, (claim,))
-    assert isinstance(plan, Plan)
+    assert isinstance(plan, StreamPlan)
     keys = (key_claim(shape.template, shape.name, shape.type) for shape in plan.shapes)
     kind = BOTH if isinstance(plan, TwoWayPlan) else MONGO
     return Claims(kind, plan.fingerprint, (*keys, *_index_claims(plan)))
@@ -111,7 +111,7 @@ def key_claim(template: KeyTemplate, projection: str, redis_type: str) -> Claim:
     return Claim(KEY + template.text, projection, redis_type, template.by_id, f"^{pattern}$")
 
 
-def _index_claims(plan: Plan) -> Iterable[Claim]:
+def _index_claims(plan: StreamPlan) -> Iterable[Claim]:
     for projection in plan.contract.redis:
         if projection.index is not None:
             yield Claim(INDEX + projection.index.name, projection.projection, projection.type, True, "")

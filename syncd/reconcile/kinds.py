@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from syncd.plan.base import ContractPlan
 from syncd.plan.both.plan import TwoWayPlan
+from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.plan.to_redis.compile import Plan
@@ -27,7 +28,7 @@ AnyCheck: TypeAlias = Check | BackCheck
 
 def has_checks(plan: ContractPlan) -> bool:
     """Whether a daemon checks it: of those that append all daemons work, and nobody leads."""
-    return isinstance(plan, Plan | StatePlan)
+    return isinstance(plan, StreamPlan | StatePlan)
 
 
 def new_check(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from syncd.plan.to_redis.compile import Plan
+from syncd.plan.stream_plan import StreamPlan
 from syncd.stores.mongo.times import ZERO, Moment, token_time
 from syncd.stores.redis.records.layout import partitions_of
 from syncd.stores.redis.records.position import STREAM, Position, load_position
@@ -19,7 +19,7 @@ ASK_AGAIN_S = 2.0
 class Lanes:
     """All partitions of one contract; a check runs in any process, also in one without lanes."""
 
-    def __init__(self, store: RedisStore, plan: Plan, stop: threading.Event, wait_s: float) -> None:
+    def __init__(self, store: RedisStore, plan: StreamPlan, stop: threading.Event, wait_s: float) -> None:
         self._store, self._plan, self._stop, self._wait_s = store, plan, stop, wait_s
 
     def unready(self) -> str:

@@ -9,7 +9,6 @@ from syncd.lanes.letters import WaitingLetters
 from syncd.lanes.situation import State
 from syncd.plan.keys.templates import decode_key_value, is_ident
 from syncd.stores.mongo.history import Witness
-from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.times import token_time
 from syncd.stores.redis.records.dead_letters import replays_done, requested_replays
 from syncd.stores.redis.records.foreign_keys import count_foreign
@@ -20,10 +19,8 @@ from syncd.stores.redis.records.requests import answers_position, request_snapsh
 from syncd.to_redis.apply.digests import DigestKeeper
 from syncd.to_redis.apply.pipeline import Pipeline
 from syncd.to_redis.apply.units import Step
-from syncd.to_redis.apply.watermarks import Watermarks
-from syncd.to_redis.context import StreamContext
+from syncd.to_redis.context import RunContext
 from syncd.to_redis.copy.repair import Repairs, ReplayUnit
-from syncd.to_redis.indexes.indexes import Indexes
 
 EVERY_S = 1.0
 SOON_S = 0.1
@@ -39,22 +36,15 @@ MOST_REPLAYED = 256
 class Housekeeper:
     """Called by the lane's thread between two items, whenever it is `due`."""
 
-    def __init__(
-        self,
-        context: StreamContext,
-        pipeline: Pipeline,
-        indexes: Indexes,
-        lookup: Lookup,
-        watermarks: Watermarks,
-        digests: DigestKeeper | None,
-    ) -> None:
-        plan, redis, control = context.plan, context.redis, context.control
-        self._plan, self._mongo, self._redis, self._control = plan, context.mongo, redis, control
-        self._status, self._state, self._requests = context.status, context.state, context.requests
-        self._pipeline, self._indexes, self._lookup, self._watermarks = pipeline, indexes, lookup, watermarks
-        self._digests, self._history = digests, context.hub.history
+    def __init__(self, run: RunContext, pipeline: Pipeline, digests: DigestKeeper | None) -> None:
+        lane = run.lane
+        plan, redis, control = lane.plan, lane.redis, lane.control
+        self._plan, self._mongo, self._redis, self._control = plan, lane.mongo, redis, control
+        self._status, self._state, self._requests = lane.status, lane.state, lane.requests
+        self._pipeline, self._indexes, self._builder = pipeline, run.indexes, run.builder
+        self._digests, self._history = digests, lane.hub.history
         self._witness: Witness | None = None
-        self._repairs = Repairs(plan, redis, control, pipeline, lookup, watermarks)
+        self._repairs = Repairs(run, pipeline)
         self._maps = KeyMaps(redis, control)
         self._looked = self._next = 0.0
         self._waiting = WaitingLetters(redis, plan.name)
@@ -140,7 +130,7 @@ class Housekeeper:
             return
         waiting = {entry: ident for entry, ident in letters.items() if ident}
         if waiting:
-            self._pipeline.apply(ReplayUnit(self._plan, self._lookup, self._watermarks, waiting))
+            self._pipeline.apply(ReplayUnit(self._builder, waiting))
             self._pipeline.drain()
         replays_done(self._redis, self._plan.name, list(letters))
         telemetry.replayed(self._plan.name, len(waiting))
@@ -151,7 +141,7 @@ class Housekeeper:
         while letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED, start):
             letters = {entry: ident if is_ident(ident) else "" for entry, ident in letters.items()}
             ids = [decode_key_value(ident) if ident else None for ident in letters.values()]
-            ours = self._lookup.own(ids)
+            ours = self._builder.lookup.own(ids)
             chosen = {e: i for (e, i), own in zip(letters.items(), ours, strict=True) if own or not i}
             if chosen:
                 return chosen

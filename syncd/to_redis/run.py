@@ -45,7 +45,7 @@ from syncd.to_redis.apply.operations import Operations
 from syncd.to_redis.apply.pipeline import Pipeline
 from syncd.to_redis.apply.units import Step, Unit, WindowUnit
 from syncd.to_redis.apply.writer import Writer
-from syncd.to_redis.context import StreamContext
+from syncd.to_redis.context import RunContext, StreamContext
 from syncd.to_redis.copy.copier import Chunk, Copier, Cut, RangeEnd, Reads, Ready
 from syncd.to_redis.copy.foreign_keys import Strangers
 from syncd.to_redis.copy.snapshot import Ghosts, NextPhase, SnapshotReader, beginning
@@ -55,8 +55,10 @@ from syncd.to_redis.indexes.indexes import Indexes
 from syncd.to_redis.sources import Failure, Source
 from syncd.to_redis.stream.change_stream import Batch, ChangeStream, is_drained
 from syncd.to_redis.stream.feed import Feed
-from syncd.to_redis.stream.window import DATA_OPS, Window, WindowBuilder
+from syncd.to_redis.stream.window import DATA_OPS, Window
+from syncd.to_redis.target import Target
 
+HELD_UP_S = 0.05
 _STRUCTURE = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
 
 
@@ -66,8 +68,9 @@ class LaneRun:
     What happens is told to the lane's state, which says when the lane is live, and when the run is over.
     """
 
-    def __init__(self, context: StreamContext) -> None:
+    def __init__(self, context: StreamContext, target: Target) -> None:
         self._context, self._plan, self._control = context, context.plan, context.control
+        self._target = target
         self._mongo, self._redis, self._lease = context.mongo, context.redis, context.lease
         self._settings, self._status, self._state = context.settings, context.status, context.state
         self._hub = context.hub
@@ -76,6 +79,7 @@ class LaneRun:
         self._digests = Digests(self._redis, self._control)
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._sources: list[Source] = []
+        self._beside: Source | None = None
         self._feed: Feed | None = None
         self._writer = Writer(self._redis, self._control, self._lease)
         self._strangers = Strangers(self._plan, self._redis, self._control, self._lease)
@@ -86,15 +90,19 @@ class LaneRun:
     def run(self) -> None:
         """Work until the lane is told to stop (then everything is committed), the run is over, or an error ends it."""
         try:
+            self._target.begin()
             self._start()
             while not (self._context.halt.is_set() or self._state.is_over):
                 self._step()
             self._finish()
         finally:
+            self._target.end()
             for source in self._sources:
                 source.close()
             if self._feed is not None:
                 self._feed.close()
+            if self._beside is not None:
+                self._beside.join()  # the next run has one of its own
             self._writer.close()
             self._removals.tell(now=True)
 
@@ -136,12 +144,14 @@ class LaneRun:
         hub = self._hub if self._control.partition.is_whole and not self._thin else None
         quiet = None if fresh else Quiet(self._mongo, *self._plan.namespace)
         self._feed = Feed(
-            self._plan, stream, position.event, self._watermarks, self._status, self._state, hub, self._inbox, quiet,
+            self._run, stream, position.event, hub, self._inbox, quiet,
             lambda event: self._require(self._pipeline.confirmed, stream, event),
         )  # fmt: skip
         # What a person asked for meanwhile comes first: a lane may be here because its dead letters are too many.
         self._look_around()
         self._fetch("stream", self._feed.items(first))
+        if (work := self._target.beside(self._log)) is not None:
+            self._beside = self._fetch("merge", work)
 
     def _look_at_strangers(self, position: Position) -> None:
         """Before anything is written: whose are the keys that are there?"""
@@ -156,18 +166,16 @@ class LaneRun:
 
     def _build(self, position: Position) -> None:
         log: ApplyLog[Unit, Operations] = ApplyLog(position)
-        self._log = log
-        watermarks = self._watermarks = log.watermarks
-        keeper = DigestKeeper(self._digests, self._lookup, watermarks) if self._by_digests else None
+        builder = self._target.builder(self._lookup, log.watermarks)
+        self._log, self._builder = log, builder
+        self._run = RunContext(self._context, log, self._lookup, builder, self._indexes, self._strangers)
+        keeper = DigestKeeper(self._digests, self._lookup, log.watermarks) if self._by_digests else None
         self._keeper = keeper
-        self._builder = WindowBuilder(self._plan, self._lookup, watermarks)
         self._pipeline = Pipeline(
             self._plan, self._control, self._writer, log, self._settings.batch_writes, self._seen,
             self._removals, keeper.noted if keeper else None,
         )  # fmt: skip
-        self._house = Housekeeper(
-            self._context, self._pipeline, self._indexes, self._lookup, watermarks, keeper
-        )
+        self._house = Housekeeper(self._run, self._pipeline, keeper)
 
     @property
     def _by_digests(self) -> bool:
@@ -190,16 +198,14 @@ class LaneRun:
             self._fetch("snapshot", self._reader().items(position))
 
     def _reader(self) -> SnapshotReader:
-        reads = Reads(self._watermarks)
+        watermarks = self._run.watermarks
+        reads = Reads(watermarks)
         copier = Copier(
-            self._plan, self._mongo, self._lookup, self._control.partition, self._watermarks, reads,
-            self._context.pool,
+            self._plan, self._mongo, self._lookup, self._control.partition, watermarks, reads, self._context.pool,
             self._settings.chunk_documents, digests=self._by_digests,
         )  # fmt: skip
-        return SnapshotReader(
-            self._plan, self._lookup, reads, copier, self._redis, self._control, self._indexes,
-            self._differing if self._by_digests else None, self._strangers, self._estimate,
-        )  # fmt: skip
+        differing = self._differing if self._by_digests else None
+        return SnapshotReader(self._run, reads, copier, differing, self._estimate)
 
     def _differing(self, after: Moment) -> Differing:
         return Differing(self._mongo, self._plan, self._lookup, self._digests, after)
@@ -210,14 +216,19 @@ class LaneRun:
             whole = self._mongo.client[database][collection].estimated_document_count()
         return whole // self._control.partition.count
 
-    def _fetch(self, what: str, items: Iterator[Any]) -> None:
+    def _fetch(self, what: str, items: Iterator[Any]) -> Source:
         source = Source(f"{self._plan.name}-{what}", items, self._inbox)
         self._sources.append(source)
         source.start()
+        return source
 
     def _step(self) -> None:
         """Handle one item; without one, drain what is in flight and wait for the next."""
         self._lease.hold()
+        if self._is_held_up:
+            self._look_around()
+            time.sleep(HELD_UP_S)
+            return
         try:
             source, item = self._inbox.get_nowait()
         except queue.Empty:
@@ -233,6 +244,11 @@ class LaneRun:
         if self._house.due:
             self._look_around()
 
+    @property
+    def _is_held_up(self) -> bool:
+        """Whether the work beside has to get on first. Where it has ended, the inbox says why."""
+        return self._beside is not None and self._beside.is_alive() and self._target.is_full
+
     def _look_around(self) -> None:
         self._pipeline.drain()
         self._writer.rest()
@@ -246,7 +262,7 @@ class LaneRun:
         if isinstance(item, Batch):
             self._take_batch(item)
         elif isinstance(item, Chunk | Ready | Cut | RangeEnd | Ghosts):
-            for unit in units_of(self._plan, item, self._log, lambda: self._documents_a_call):
+            for unit in units_of(self._builder, item, self._log, lambda: self._documents_a_call):
                 self._pipeline.apply(unit)
                 if not isinstance(item, Ghosts):
                     self._state.progressed()
@@ -304,6 +320,7 @@ class LaneRun:
             self._state.tell(Confirmed())
 
     def _seen(self, unit: Unit) -> None:
+        self._target.applied(unit.size)
         if not isinstance(unit, WindowUnit):
             return
         events = unit.window.events

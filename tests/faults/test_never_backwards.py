@@ -18,13 +18,14 @@ from syncd.stores.redis.records.position import SNAPSHOT, ControlKeys, Position
 from syncd.stores.redis.store import RedisStore
 from syncd.telemetry import Removals
 from syncd.to_redis.apply.apply_log import ApplyLog
+from syncd.to_redis.apply.key_builder import KeyBuilder
 from syncd.to_redis.apply.pipeline import Pipeline
 from syncd.to_redis.apply.units import WindowUnit
 from syncd.to_redis.apply.writer import Writer
 from syncd.to_redis.copy.copier import Chunk
 from syncd.to_redis.copy.units import units_of
 from syncd.to_redis.stream.change_stream import ChangeStream
-from syncd.to_redis.stream.window import Window, WindowBuilder
+from syncd.to_redis.stream.window import Window
 from tests.faults.conftest import Rig
 from tests.support.check import wait_until
 from tests.support.contracts import projection
@@ -209,10 +210,10 @@ def test_a_chunk_that_is_sent_again(rig: Rig) -> None:
         stream.close()
         found, seen = lookup.chunk({"_id": 2}, 2, token_time(event["_id"]))
         chunks.append(Chunk(found, seen, 0, seen))
-        builder = WindowBuilder(plan, lookup, pipeline.log.watermarks)
+        builder = KeyBuilder(plan, lookup, pipeline.log.watermarks)
         pipeline.apply(WindowUnit(window(event), builder))
         pipeline.drain()
-        for unit in (unit for chunk in chunks for unit in units_of(plan, chunk, pipeline.log, lambda: 10)):
+        for unit in (unit for chunk in chunks for unit in units_of(builder, chunk, pipeline.log, lambda: 10)):
             pipeline.apply(unit)
         pipeline.drain()
     assert flow.hash(3) == {"title": "a"}
@@ -232,12 +233,12 @@ def test_a_read_that_is_made_again(rig: Rig) -> None:
         flow.collection.update_one({"_id": 1}, {"$set": {"title": "b"}})
         events = [event for _ in range(2) for event in stream.next(100).events]
         stream.close()
-        builder = WindowBuilder(plan, lookup, pipeline.log.watermarks)
+        builder = KeyBuilder(plan, lookup, pipeline.log.watermarks)
         for event in events:
             pipeline.apply(WindowUnit(window(event), builder))
         found, seen = lookup.chunk(None, 1, pipeline.log.watermarks.horizon)
         flow.collection.update_one({"_id": 1}, {"$set": {"title": "c"}})
-        for unit in units_of(plan, Chunk(found, seen, 0, seen), pipeline.log, lambda: 10):
+        for unit in units_of(builder, Chunk(found, seen, 0, seen), pipeline.log, lambda: 10):
             pipeline.apply(unit)
         pipeline.drain()
     assert flow.hash(1) == {"title": "c"}

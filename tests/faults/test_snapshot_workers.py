@@ -30,6 +30,7 @@ from syncd.stores.mongo.store import MongoStore
 from syncd.stores.mongo.times import ZERO
 from syncd.stores.redis.records.position import SNAPSHOT, Position
 from syncd.to_redis.apply.apply_log import ApplyLog
+from syncd.to_redis.apply.key_builder import KeyBuilder
 from syncd.to_redis.apply.watermarks import Coverage, Watermarks
 from syncd.to_redis.copy import copier as copying
 from syncd.to_redis.copy import piece as pieces
@@ -268,11 +269,12 @@ def test_a_filter_that_lets_nothing_through(
     watermarks = log.watermarks
     with new_copier(rig, flow, pool, watermarks) as copier:
         copier._lookup._step = STEP
+        builder = KeyBuilder(copier._plan, copier._lookup, watermarks)
         for item in copier.items({0: ALL}):
             items.append(item)
             watermarks.sent(Coverage([str(len(items))], copier._reads.after()))
             if isinstance(item, Chunk | Ready):
-                list(units_of(copier._plan, item, log, lambda: 10))
+                list(units_of(builder, item, log, lambda: 10))
             most = max(most, len(watermarks._written))
             time.sleep(0.005)
     if pool is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -22,12 +22,12 @@ from syncd.errors import ProjectionError
 from syncd.plan.both.merge import Base, Rules
 from syncd.plan.keys.decode import check_moments
 from syncd.plan.paths import MISSING
+from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_mongo.entry_field import EntryField
 from syncd.plan.to_mongo.state import Found, StatePlan, compile_state
-from syncd.plan.to_redis.change import Dead, Delta, Mark, Write
+from syncd.plan.to_redis.change import Dead, Mark
 from syncd.plan.to_redis.compile import Plan, compile_contract
 from syncd.plan.to_redis.fields import Field, compile_field
-from syncd.plan.to_redis.shape import Shape
 from syncd.plan.types import Merged, merged
 from syncd.plan.values.bson_values import in_field
 from syncd.plan.values.codec import OMIT
@@ -55,8 +55,8 @@ class SyncedField(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwoWayPlan(Plan):
-    """One contract of `direction: both`. Compiled by `compile_two_way`."""
+class TwoWayPlan(StreamPlan):
+    """One contract of `direction: both`. Compiled by `compile_two_way`. Its stream reads no field of a document."""
 
     documents: Plan
     """The same with the fields, for reads of documents."""
@@ -66,19 +66,11 @@ class TwoWayPlan(Plan):
     fields: tuple[SyncedField, ...]
 
     @property
-    def _shape(self) -> Shape:
-        return self.shapes[0]
-
-    @property
     def conflicts(self) -> tuple[str, str]:
         """Database and collection of the records of conflicts."""
         said = self.contract.sync.conflicts or f"{self.namespace[0]}.syncd_conflicts"
         database, _, collection = said.partition(".")
         return database, collection
-
-    def event_projection(self, *, thin: bool = False) -> dict[str, Any]:
-        """No field of a document is looked at."""
-        return super().event_projection(thin=True)
 
     def mark(self, ident: str, document_id: Any, wall: int = 0) -> Mark:
         """What makes somebody look at the key of a document. Raises ProjectionError where it has none, or one that has
@@ -87,20 +79,8 @@ class TwoWayPlan(Plan):
             check_moments(document_id)
         except ProjectionError as error:
             raise in_field("_id", error) from None
-        return Mark(self._shape, ident, self._shape.key_of(ident, document_id), wall)
-
-    def puts(
-        self, ident: str, document: Mapping[str, Any], time: str, change: Mapping[str, Any]
-    ) -> list[Write]:
-        """A mark."""
-        return [self.mark_or_letter(ident, document["_id"], change)]
-
-    def copies(self, documents: Mapping[str, Mapping[str, Any]], time: str) -> list[Write]:
-        """Marks."""
-        return [
-            self.mark_or_letter(ident, document["_id"], {"documentKey": document, "time": time})
-            for ident, document in documents.items()
-        ]
+        (shape,) = self.shapes
+        return Mark(shape, ident, shape.key_of(ident, document_id), wall)
 
     def mark_or_letter(
         self, ident: str, document_id: Any, change: Mapping[str, Any], wall: int = 0
@@ -109,16 +89,7 @@ class TwoWayPlan(Plan):
         try:
             return self.mark(ident, document_id, wall)
         except ProjectionError as error:
-            return Dead(self._shape.name, ident, "", error.reason, error.detail, change)
-
-    def drops(self, ident: str, document_id: Any, *, deleted: bool) -> list[Write]:
-        """A mark; nothing for a document that had no key."""
-        mark = self.mark_or_letter(ident, document_id, {})
-        return [mark] if isinstance(mark, Mark) else []
-
-    def patches(self, ident: str, document_id: Any, deltas: list[Delta]) -> list[Write]:
-        """A mark."""
-        return [self.mark(ident, document_id)]
+            return Dead(self.shapes[0].name, ident, "", error.reason, error.detail, change)
 
     def of_key(self, found: Found) -> dict[str, Value] | None:
         """The fields of a key; None where there is none. Raises ProjectionError where one has no way back."""
@@ -266,9 +237,19 @@ def compile_two_way(contract: Contract) -> TwoWayPlan:
         deletes=sync.on_delete == "delete",
         empty_is_gone=form.empty_is_gone,
     )
-    common = {field.name: getattr(plan, field.name) for field in fields(plan)}
-    ids_only = {"find_projection": {"_id": 1}, "fingerprint": state.fingerprint, "patchable": False}
-    return TwoWayPlan(**common | ids_only, documents=plan, state=state, form=form, rules=rules, fields=synced)
+    return TwoWayPlan(
+        contract=contract,
+        fingerprint=state.fingerprint,
+        misfits=plan.misfits,
+        shapes=plan.shapes,
+        find_projection={"_id": 1},
+        event_fields={},
+        documents=plan,
+        state=state,
+        form=form,
+        rules=rules,
+        fields=synced,
+    )
 
 
 def _with_path(spec: Any, back: EntryField) -> Any:

@@ -14,10 +14,10 @@ from syncd.contract.model.contract import Contract
 from syncd.contract.model.indexed import entries_of
 from syncd.contract.model.projection import Projection
 from syncd.contract.model.redis_types import TYPE_RULES
-from syncd.errors import ProjectionError, why_unfit
-from syncd.plan.base import ContractPlan
+from syncd.errors import why_unfit
 from syncd.plan.misfits import Misfits
 from syncd.plan.paths import server_projection
+from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import Dead, Delta, Drop, Patch, Put, Write
 from syncd.plan.to_redis.delta import Deltas
 from syncd.plan.to_redis.digest import digest_of
@@ -26,45 +26,11 @@ from syncd.plan.values.searchable import label_separator
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan(ContractPlan):
-    """One contract from MongoDB to Redis. Another fingerprint needs a new snapshot. Compiled by `compile_contract`."""
+class Plan(StreamPlan):
+    """One contract from MongoDB to Redis. Compiled by `compile_contract`."""
 
-    shapes: tuple[Shape, ...]
-    find_projection: dict[str, int] | None
-    """What a read asks for; None is the whole document."""
-    patchable: bool
-    """Whether updates may go in as deltas."""
     deltas: Deltas
-    """What updates mean, where they may."""
-    source: dict[str, Any] | None = None
-    """MongoDB's expression for the digest of what is read of a document, where the contract is checked by digests."""
-
-    @property
-    def filter(self) -> Mapping[str, Any] | None:
-        """The contract's filter, which only MongoDB evaluates."""
-        return self.contract.mongo.filter
-
-    @property
-    def owned(self) -> list[list[str]]:
-        """What this contract writes: projection, key template, Redis type."""
-        return [[shape.name, shape.template.text, shape.type] for shape in self.shapes]
-
-    def event_projection(self, *, thin: bool = False) -> dict[str, Any]:
-        """The `$project` behind `$changeStream`: only what this plan looks at; `thin`: no field of a document."""
-        # The time is in the token; a double decodes ten times as fast as a date.
-        wanted: dict[str, Any] = {
-            "_id": 1,
-            "operationType": 1,
-            "documentKey": 1,
-            "wallTime": {"$toDouble": "$wallTime"},
-        }
-        if thin or self.filter is not None:
-            return wanted  # every change is resolved by a read
-        if self.patchable:
-            wanted["updateDescription"] = 1
-        if self.find_projection is None:
-            return wanted | {"fullDocument": 1}
-        return wanted | {f"fullDocument.{path}": 1 for path in self.find_projection}
+    """What updates mean, where they may go in as such."""
 
     def puts(
         self, ident: str, document: Mapping[str, Any], time: str, change: Mapping[str, Any]
@@ -108,10 +74,6 @@ class Plan(ContractPlan):
             key = ""
         why = why_unfit(error)
         return Dead(shape.name, ident, key, why.reason, why.detail, change)
-
-    def letters(self, ident: str, why: ProjectionError, change: Mapping[str, Any]) -> list[Write]:
-        """A dead letter a shape, of a document whose keys are not known."""
-        return [Dead(shape.name, ident, "", why.reason, why.detail, change) for shape in self.shapes]
 
     def drops(self, ident: str, document_id: Any, *, deleted: bool) -> list[Write]:
         """All writes for a document that is gone or no longer matches the filter.
@@ -171,16 +133,28 @@ def compile_contract(contract: Contract, hmac_key: bytes | None = None) -> Plan:
     paths: set[str] | None = set()
     for shape in shapes:
         paths = None if paths is None or shape.reads is None else paths | shape.reads
+    find_projection = None if paths is None else server_projection(paths)
     return Plan(
         contract=contract,
         shapes=shapes,
-        find_projection=None if paths is None else server_projection(paths),
-        patchable=contract.mongo.filter is None and all(shape.deltas for shape in shapes),
+        find_projection=find_projection,
+        event_fields=_event_fields(contract, shapes, find_projection),
         deltas=Deltas(shapes),
         source=_source(contract, paths),
         fingerprint=_fingerprint(contract, hmac_key),
         misfits=misfits,
     )
+
+
+def _event_fields(
+    contract: Contract, shapes: Iterable[Shape], find_projection: dict[str, int] | None
+) -> dict[str, Any]:
+    if contract.mongo.filter is not None:
+        return {}  # every change is resolved by a read
+    wanted: dict[str, Any] = {"updateDescription": 1} if all(shape.deltas for shape in shapes) else {}
+    if find_projection is None:
+        return wanted | {"fullDocument": 1}
+    return wanted | {f"fullDocument.{path}": 1 for path in find_projection}
 
 
 def _source(contract: Contract, paths: set[str] | None) -> dict[str, Any] | None:

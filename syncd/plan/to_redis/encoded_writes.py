@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
+from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import Dead, Drop, Put, Write
 from syncd.plan.to_redis.compile import Plan
 
@@ -43,7 +44,7 @@ def unpack(data: bytes) -> Parcels:
     return parcels
 
 
-def writes(plan: Plan, parcels: Iterable[tuple[str, list[Sent]]], time: str) -> list[Write]:
+def writes(plan: StreamPlan, parcels: Iterable[tuple[str, list[Sent]]], time: str) -> list[Write]:
     """The writes of some documents."""
     shapes = plan.shapes
     found: list[Write] = []

@@ -14,7 +14,7 @@ from pymongo.read_concern import ReadConcern
 
 from syncd.errors import TransientError
 from syncd.plan.keys.templates import decode_key_value, encode_key_value
-from syncd.plan.to_redis.compile import Plan
+from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.digest import BUCKETS, SOURCE, bucket_of
 from syncd.plan.values.raw import encode
 from syncd.stores.mongo.lookup import Lookup
@@ -39,7 +39,7 @@ class Differing:
     """One search, for one thread. `documents` is how many MongoDB has added up so far."""
 
     def __init__(
-        self, mongo: MongoStore, plan: Plan, lookup: Lookup, digests: Digests, after: Moment = ZERO
+        self, mongo: MongoStore, plan: StreamPlan, lookup: Lookup, digests: Digests, after: Moment = ZERO
     ) -> None:
         """Nothing is read as it was before `after`."""
         self._mongo, self._plan, self._lookup, self._digests = mongo, plan, lookup, digests

@@ -8,7 +8,7 @@ from typing import Any
 
 from pymongo.collection import Collection
 
-from syncd.plan.to_redis.compile import Plan
+from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.values.raw import read
 from syncd.stores.mongo.replies import RAW_CODEC
 from syncd.stores.mongo.store import Document, MongoStore, translated
@@ -45,7 +45,7 @@ def ranges_between(bounds: list[bytes]) -> list[Range]:
     return [Range(after, upto) for after, upto in pairwise([None, *bounds, None])]
 
 
-def cut(store: MongoStore, plan: Plan, size: int, most: int = MOST_RANGES) -> list[bytes]:
+def cut(store: MongoStore, plan: StreamPlan, size: int, most: int = MOST_RANGES) -> list[bytes]:
     """Ascending bounds between ranges of about `size` documents, more where that were more than `most` ranges. A filter
     is not looked at: it would cost a scan."""
     database, collection = plan.namespace

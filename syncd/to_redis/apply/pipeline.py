@@ -14,6 +14,7 @@ from typing import NoReturn, TypeAlias
 
 from syncd import telemetry
 from syncd.errors import LettersFullError, is_about_input, why_unfit
+from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import (
     Changed,
     Dead,
@@ -27,7 +28,6 @@ from syncd.plan.to_redis.change import (
     Settled,
     Write,
 )
-from syncd.plan.to_redis.compile import Plan
 from syncd.stores.redis.records.dead_letters import room_for
 from syncd.stores.redis.records.position import ControlKeys, Position
 from syncd.to_redis.apply.apply_log import Answer, ApplyLog, Call, Do
@@ -76,7 +76,7 @@ class Pipeline:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: StreamPlan,
         control: ControlKeys,
         writer: Writer,
         log: ApplyLog[Unit, Operations],

@@ -14,12 +14,12 @@ from typing import Any, TypeAlias
 from syncd.errors import ProjectionError, why_unfit
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_redis.change import Changed, Dead, Hashed, Settled, Write
-from syncd.plan.to_redis.compile import Plan
 from syncd.stores.mongo.times import token_time
 from syncd.stores.redis.records.position import Position
 from syncd.to_redis.apply.apply_log import NOTHING, Call
+from syncd.to_redis.apply.builder import Builder
 from syncd.to_redis.apply.watermarks import Coverage
-from syncd.to_redis.stream.window import DATA_OPS, Window, WindowBuilder
+from syncd.to_redis.stream.window import DATA_OPS, Window
 
 OF_NO_KEY = (Dead, Settled, Changed, Hashed)
 Sources: TypeAlias = "dict[str, tuple[int | None, int]]"
@@ -86,7 +86,7 @@ class Unit(ABC):
 class DocumentsUnit(Unit):
     """Whole documents. Instead of one that raises an error its dead letters are stored."""
 
-    _plan: Plan
+    _builder: Builder
 
     def unfit(self, call: UnitCall, error: Exception) -> None:
         """The one document is given up; not twice, for then it was not the document."""
@@ -95,9 +95,8 @@ class DocumentsUnit(Unit):
         call.unfit = why_unfit(error)
 
     def _letters(self, idents: Iterable[str], why: ProjectionError) -> list[Write]:
-        return [
-            letter for ident in idents for letter in self._plan.letters(ident, why, self._change_of(ident))
-        ]
+        letters = self._builder.plan.letters
+        return [letter for ident in idents for letter in letters(ident, why, self._change_of(ident))]
 
 
 class WindowUnit(Unit):
@@ -105,14 +104,14 @@ class WindowUnit(Unit):
 
     op = "change"
 
-    def __init__(self, window: Window, builder: WindowBuilder) -> None:
+    def __init__(self, window: Window, builder: Builder) -> None:
         self.window, self._builder = window, builder
         self.size = len(window.events)
 
     def _draft(self, call: UnitCall) -> Draft | None:
         if call.unfit is not None:
             return Draft(self._builder.letters(self.window, call.unfit), Coverage(passed=self.window.time))
-        built = self._builder.build(self.window, call.must_read)
+        built = self._builder.window(self.window, call.must_read)
         return None if built is None else Draft(*built)
 
     def unfit(self, call: UnitCall, error: Exception) -> None:

@@ -19,7 +19,7 @@ from syncd import telemetry
 from syncd.executors.pool import Pool
 from syncd.executors.proof import identity
 from syncd.plan.partition import Partition
-from syncd.plan.to_redis.compile import Plan
+from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.encoded_writes import Parcels, unpack
 from syncd.plan.values.raw import encode
 from syncd.stores.messages import described
@@ -110,7 +110,7 @@ class Copier:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: StreamPlan,
         mongo: MongoStore,
         lookup: Lookup,
         partition: Partition,

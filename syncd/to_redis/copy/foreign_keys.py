@@ -13,8 +13,8 @@ from syncd import telemetry
 from syncd.contract.model.template import KeyTemplate
 from syncd.plan.claims import KEY
 from syncd.plan.keys.templates import parse_key
+from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import Retired
-from syncd.plan.to_redis.compile import Plan
 from syncd.stores.redis.records.claims import new_claims
 from syncd.stores.redis.records.foreign_keys import count_foreign, foreign_among, has_lost_foreign
 from syncd.stores.redis.records.lease import Lease
@@ -26,7 +26,7 @@ from syncd.stores.redis.store import RedisStore
 class Strangers:
     """Of one contract."""
 
-    def __init__(self, plan: Plan, store: RedisStore, control: ControlKeys, lease: Lease) -> None:
+    def __init__(self, plan: StreamPlan, store: RedisStore, control: ControlKeys, lease: Lease) -> None:
         self._plan, self._store, self._control, self._lease = plan, store, control, lease
         self._scan = KeyScan(store, control)
 

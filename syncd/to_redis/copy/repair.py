@@ -9,11 +9,8 @@ from syncd import telemetry
 from syncd.errors import FOREIGN_LOST
 from syncd.plan.keys.templates import decode_key_value
 from syncd.plan.to_redis.change import Drop, Orphan, Put, Retired, Settled, Write
-from syncd.plan.to_redis.compile import Plan
-from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.redis.records.foreign_keys import has_lost_foreign
 from syncd.stores.redis.records.key_maps import KeyMaps, holders
-from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.records.repairs import (
     of_document,
     of_key,
@@ -22,10 +19,11 @@ from syncd.stores.redis.records.repairs import (
     requested_repairs,
     split_repairs,
 )
-from syncd.stores.redis.store import RedisStore
+from syncd.to_redis.apply.builder import Builder
 from syncd.to_redis.apply.pipeline import Pipeline
 from syncd.to_redis.apply.units import DocumentsUnit, Draft, Unit, UnitCall
-from syncd.to_redis.apply.watermarks import Coverage, Watermarks
+from syncd.to_redis.apply.watermarks import Coverage
+from syncd.to_redis.context import RunContext
 from syncd.to_redis.copy.snapshot import Ghosts
 from syncd.to_redis.copy.units import GhostsUnit
 
@@ -38,11 +36,9 @@ class ReplayUnit(DocumentsUnit):
 
     op = "replay"
 
-    def __init__(
-        self, plan: Plan, lookup: Lookup, watermarks: Watermarks, letters: Mapping[str, str]
-    ) -> None:
+    def __init__(self, builder: Builder, letters: Mapping[str, str]) -> None:
         """`letters`: entry -> ident."""
-        self._plan, self._lookup, self._watermarks = plan, lookup, watermarks
+        self._builder = builder
         self._by_entry = letters
         self._idents = sorted(set(letters.values()))
         self.size = len(self._idents)
@@ -52,16 +48,17 @@ class ReplayUnit(DocumentsUnit):
         if call.unfit is not None:
             return Draft([settled, *self._letters(self._idents, call.unfit)])
         ids = {ident: decode_key_value(ident) for ident in self._idents}
-        found = self._lookup.by_ids(list(ids.values()), self._watermarks.horizon)
+        builder = self._builder
+        found = builder.lookup.by_ids(list(ids.values()), builder.watermarks.horizon)
         if not found.complete:
             return None
         writes: list[Write] = [settled]
         for ident, document_id in ids.items():
             document = found.documents.get(ident)
             if document is None:
-                writes += self._plan.drops(ident, document_id, deleted=False)
+                writes += builder.missing(ident, document_id)
             else:
-                writes += self._plan.puts(ident, document, found.time, self._change_of(ident))
+                writes += builder.found(ident, document, found.time, self._change_of(ident))
         return Draft(writes, Coverage(ids, found.time, ids, found.time))
 
     def _change_of(self, ident: str) -> dict[str, Any]:
@@ -73,10 +70,7 @@ class ReplayUnit(DocumentsUnit):
         middle = len(entries) // 2
         halves = entries[:middle], entries[middle:]
         return [
-            ReplayUnit(
-                self._plan, self._lookup, self._watermarks, {entry: self._by_entry[entry] for entry in half}
-            )
-            for half in halves
+            ReplayUnit(self._builder, {entry: self._by_entry[entry] for entry in half}) for half in halves
         ]
 
 
@@ -86,17 +80,8 @@ class RepairUnit(ReplayUnit):
 
     op = "repair"
 
-    def __init__(
-        self,
-        plan: Plan,
-        lookup: Lookup,
-        watermarks: Watermarks,
-        idents: list[str],
-        maps: KeyMaps,
-        *,
-        removes: bool,
-    ) -> None:
-        super().__init__(plan, lookup, watermarks, {ident: ident for ident in idents})
+    def __init__(self, builder: Builder, idents: list[str], maps: KeyMaps, *, removes: bool) -> None:
+        super().__init__(builder, {ident: ident for ident in idents})
         self._maps, self._removes = maps, removes
 
     def _draft(self, call: UnitCall) -> Draft | None:
@@ -113,7 +98,7 @@ class RepairUnit(ReplayUnit):
     def _false_holders(self, writes: list[Write]) -> list[Write]:
         """On keys that are about to be written: by documents that have other keys, as the maps themselves say."""
         found: list[Write] = []
-        for shape in self._plan.shapes:
+        for shape in self._builder.plan.shapes:
             puts = {one.key: one.ident for one in writes if isinstance(one, Put) and one.shape is shape}
             if shape.by_id or not puts:
                 continue
@@ -132,25 +117,16 @@ class RepairUnit(ReplayUnit):
         """Two halves; a single document always fits one reply."""
         middle = len(self._idents) // 2
         halves = self._idents[:middle], self._idents[middle:]
-        common = self._plan, self._lookup, self._watermarks
-        return [RepairUnit(*common, half, self._maps, removes=self._removes) for half in halves]
+        return [RepairUnit(self._builder, half, self._maps, removes=self._removes) for half in halves]
 
 
 class Repairs:
     """The repairs of one lane."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        store: RedisStore,
-        control: ControlKeys,
-        pipeline: Pipeline,
-        lookup: Lookup,
-        watermarks: Watermarks,
-    ) -> None:
-        self._plan, self._store, self._control = plan, store, control
-        self._pipeline, self._lookup, self._watermarks = pipeline, lookup, watermarks
-        self._maps = KeyMaps(store, control)
+    def __init__(self, run: RunContext, pipeline: Pipeline) -> None:
+        self._plan, self._store, self._control = run.lane.plan, run.lane.redis, run.lane.control
+        self._builder, self._pipeline = run.builder, pipeline
+        self._maps = KeyMaps(self._store, self._control)
 
     def work_off(self) -> bool:
         """Some of what waits. Returns whether more of it may be this lane's."""
@@ -161,8 +137,7 @@ class Repairs:
         if (part or keys) and not removes:
             telemetry.repairs_held_back(self._plan.name, FOREIGN_LOST)
         if part:
-            common = self._plan, self._lookup, self._watermarks
-            self._pipeline.apply(RepairUnit(*common, part, self._maps, removes=removes))
+            self._pipeline.apply(RepairUnit(self._builder, part, self._maps, removes=removes))
         done = [of_document(ident) for ident in part]
         if keys and self._control.partition.leads:
             self._remove(keys, removes=removes)
@@ -174,15 +149,16 @@ class Repairs:
         return len(mine) > len(part)
 
     def _own(self, idents: list[str]) -> list[str]:
-        own = self._lookup.own([decode_key_value(ident) for ident in idents])
+        own = self._builder.lookup.own([decode_key_value(ident) for ident in idents])
         return [ident for ident, ours in zip(idents, own, strict=True) if ours]
 
     def _remove(self, keys: list[tuple[str, str]], *, removes: bool) -> None:
         """Keys that have no document by the maps. One that has a document all the same is repaired with it."""
+        builder = self._builder
         for shape in self._plan.shapes:
             named = [key for name, key in keys if name == shape.name]
             held_by = {held.key: held for held in self._maps.of(shape, named)}
-            for found in holders(self._lookup, shape, named, self._watermarks.horizon):
+            for found in holders(builder.lookup, shape, named, builder.watermarks.horizon):
                 owned = {ident for documents in found.by_key.values() for ident in documents}
                 request_repairs(self._store, self._plan.name, [of_document(ident) for ident in owned])
                 retired = Retired(shape.name, shape.type, shape.template)
@@ -191,4 +167,4 @@ class Repairs:
                     for key, documents in found.by_key.items() if not documents
                 ]  # fmt: skip
                 if orphans and removes:
-                    self._pipeline.apply(GhostsUnit(Ghosts(orphans, found.time, "repair"), self._watermarks))
+                    self._pipeline.apply(GhostsUnit(builder, Ghosts(orphans, found.time, "repair")))

@@ -11,32 +11,20 @@ from syncd.contract.model.template import KeyTemplate
 from syncd.errors import FOREIGN_LOST, FatalError, SweepLimitError, TransientError
 from syncd.plan.claims import others_that_meet
 from syncd.plan.keys.templates import decode_key_value, encode_key_value, parse_key
+from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import Drop, Ghost, Orphan, Retired
-from syncd.plan.to_redis.compile import Plan
 from syncd.plan.to_redis.shape import Shape
 from syncd.stores.mongo.codes import is_about_document
 from syncd.stores.mongo.differing import Differing
-from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import code_of
 from syncd.stores.mongo.times import Moment
 from syncd.stores.paging import paged
 from syncd.stores.redis.records.key_maps import KeyMaps, holders
 from syncd.stores.redis.records.layout import others_have_copied
-from syncd.stores.redis.records.position import (
-    ADOPT,
-    DIGEST,
-    PURGE,
-    SNAPSHOT,
-    STREAM,
-    SWEEP,
-    ControlKeys,
-    Position,
-)
+from syncd.stores.redis.records.position import ADOPT, DIGEST, PURGE, SNAPSHOT, STREAM, SWEEP, Position
 from syncd.stores.redis.scan import SCAN_COUNT, Candidate, KeyScan
-from syncd.stores.redis.store import RedisStore
+from syncd.to_redis.context import RunContext
 from syncd.to_redis.copy.copier import Chunk, Copied, Copier, Pause, Reads, Ready
-from syncd.to_redis.copy.foreign_keys import Strangers
-from syncd.to_redis.indexes.indexes import Indexes
 from syncd.to_redis.stream.change_stream import Batch
 
 PAUSE_S = 0.1
@@ -95,7 +83,9 @@ class Survey:
 Item: TypeAlias = Copied | Ghosts | NextPhase
 
 
-def beginning(plan: Plan, old: Position, first: Batch, deployment: str, *, by_digests: bool) -> Position:
+def beginning(
+    plan: StreamPlan, old: Position, first: Batch, deployment: str, *, by_digests: bool
+) -> Position:
     """Where a copy begins, beside a stream of `deployment` that begins with `first`. `by_digests`: whether Redis may
     have them; then a position that was lost costs what differs."""
     is_known = old.next == DIGEST and by_digests and old.fingerprint == plan.fingerprint
@@ -116,24 +106,20 @@ class SnapshotReader:
 
     def __init__(
         self,
-        plan: Plan,
-        lookup: Lookup,
+        run: RunContext,
         reads: Reads,
         copier: Copier,
-        store: RedisStore,
-        control: ControlKeys,
-        indexes: Indexes,
         differing: Callable[[Moment], Differing] | None,
-        strangers: Strangers,
         estimate: Callable[[], int],
     ) -> None:
-        """Reads and sweeps what belongs to the partition of `control`. `differing`: a search by digests, where Redis
-        has them. `estimate`: how many documents there are, about."""
-        self._plan, self._lookup, self._reads, self._copier = plan, lookup, reads, copier
-        self._store, self._control, self._indexes = store, control, indexes
-        self._differing, self._strangers, self._estimate = differing, strangers, estimate
-        self._scan = KeyScan(store, control)
-        self._maps = KeyMaps(store, control)
+        """Reads and sweeps what belongs to the partition of the lane. `differing`: a search by digests, where Redis has
+        them. `estimate`: how many documents there are, about."""
+        self._plan, self._store, self._control = run.lane.plan, run.lane.redis, run.lane.control
+        self._lookup, self._builder, self._reads, self._copier = run.lookup, run.builder, reads, copier
+        self._indexes, self._strangers = run.indexes, run.strangers
+        self._differing, self._estimate = differing, estimate
+        self._scan = KeyScan(self._store, self._control)
+        self._maps = KeyMaps(self._store, self._control)
         self._copied = 0
 
     def items(self, position: Position) -> Iterator[Item]:
@@ -188,7 +174,7 @@ class SnapshotReader:
             if found.documents:
                 yield Chunk(list(found.documents.values()), found.time)
             gone = {encode_key_value(i): i for i in part if encode_key_value(i) not in found.documents}
-            drops = [d for ident, i in gone.items() for d in self._plan.drops(ident, i, deleted=False)]
+            drops = [d for ident, i in gone.items() for d in self._builder.missing(ident, i)]
             if drop and drops:
                 yield Ghosts([one for one in drops if isinstance(one, Drop)], found.time)
             left += gone.values()

@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from syncd.plan.keys.templates import decode_key_value, encode_key_value
-from syncd.plan.to_redis.change import Drop, Ghost, Orphan, Write
-from syncd.plan.to_redis.compile import Plan
+from syncd.plan.to_redis.change import Drop, Write
 from syncd.plan.to_redis.digest import SOURCE
 from syncd.plan.to_redis.encoded_writes import Sent, writes
 from syncd.plan.values.raw import encode
@@ -18,8 +17,9 @@ from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import Moment
 from syncd.stores.redis.records.position import Position
 from syncd.to_redis.apply.apply_log import ApplyLog
-from syncd.to_redis.apply.units import DocumentsUnit, Draft, Step, Unit, UnitCall
-from syncd.to_redis.apply.watermarks import Coverage, Watermarks
+from syncd.to_redis.apply.builder import Builder
+from syncd.to_redis.apply.units import DocumentsUnit, Draft, Sources, Step, Unit, UnitCall
+from syncd.to_redis.apply.watermarks import Coverage
 from syncd.to_redis.copy.copier import Chunk, Cut, RangeEnd, Ready
 from syncd.to_redis.copy.snapshot import Ghosts
 
@@ -27,13 +27,12 @@ Found = TypeVar("Found")
 
 
 def units_of(
-    plan: Plan,
+    builder: Builder,
     item: Chunk | Ready | Cut | RangeEnd | Ghosts,
     log: ApplyLog[Unit, Any],
     at_once: Callable[[], int],
 ) -> Iterator[Unit]:
     """The calls that an item takes. `at_once`: documents of the next one."""
-    watermarks = log.watermarks
     if isinstance(item, Cut):
         yield Step(left=item.ranges)
     elif isinstance(item, RangeEnd):
@@ -41,15 +40,15 @@ def units_of(
     elif isinstance(item, Chunk):
         log.chunks_from(item.oldest or item.time)
         for part, _ in _parts(item.documents, at_once):
-            yield SliceUnit(plan, part, item, watermarks)
+            yield SliceUnit(builder, part, item)
     elif isinstance(item, Ready):
         log.chunks_from(item.oldest)
         for idents, last in _parts(list(item.parcels), at_once):
-            yield ReadyUnit(plan, idents, item, watermarks, last=last)
+            yield ReadyUnit(builder, idents, item, last=last)
     else:
         log.chunks_from(item.time)
         for drops, _ in _parts(item.drops, at_once):
-            yield GhostsUnit(Ghosts(drops, item.time, item.why), watermarks)
+            yield GhostsUnit(builder, Ghosts(drops, item.time, item.why))
 
 
 def _parts(found: Sequence[Found], at_once: Callable[[], int]) -> Iterator[tuple[list[Found], bool]]:
@@ -64,11 +63,11 @@ def _parts(found: Sequence[Found], at_once: Callable[[], int]) -> Iterator[tuple
 class _RangeUnit(Unit):
     """What a read of many documents at `time` found, without those that the stream has written since."""
 
-    def __init__(self, watermarks: Watermarks, time: Moment) -> None:
-        self._watermarks, self._time = watermarks, time
+    def __init__(self, builder: Builder, time: Moment) -> None:
+        self._builder, self._time = builder, time
 
     def _choose(self, idents: Collection[str]) -> set[str]:
-        newer = self._watermarks.newer(idents, self._time)
+        newer = self._builder.watermarks.newer(idents, self._time)
         return set(idents) - newer if newer else set(idents)
 
     @property
@@ -83,18 +82,11 @@ class _CopyUnit(_RangeUnit, DocumentsUnit, Generic[Found]):
     op = "snapshot"
 
     def __init__(
-        self,
-        plan: Plan,
-        documents: dict[str, Found],
-        sources: dict[str, tuple[int | None, int]],
-        time: Moment,
-        watermarks: Watermarks,
-        number: int | None,
-        end: bytes,
+        self, builder: Builder, documents: dict[str, Found], sources: Sources, item: Chunk | Ready, end: bytes
     ) -> None:
-        super().__init__(watermarks, time)
-        self._plan, self._documents, self._sources = plan, documents, sources
-        self._number, self._end = number, end
+        super().__init__(builder, item.time)
+        self._documents, self._sources = documents, sources
+        self._number, self._end = item.number, end
         self.size = self._copied = len(documents)
 
     @abstractmethod
@@ -124,15 +116,14 @@ class _CopyUnit(_RangeUnit, DocumentsUnit, Generic[Found]):
 class SliceUnit(_CopyUnit[Document]):
     """A part of a chunk."""
 
-    def __init__(self, plan: Plan, documents: list[Document], chunk: Chunk, watermarks: Watermarks) -> None:
+    def __init__(self, builder: Builder, documents: list[Document], chunk: Chunk) -> None:
         self._all, self._chunk = documents, chunk
         found = {encode_key_value(document["_id"]): document for document in documents}
         sources = {ident: d.pop(SOURCE) for ident, d in found.items() if SOURCE in d}
-        end = encode({"_id": documents[-1]["_id"]})
-        super().__init__(plan, found, sources, chunk.time, watermarks, chunk.number, end)
+        super().__init__(builder, found, sources, chunk, encode({"_id": documents[-1]["_id"]}))
 
     def _copies(self, documents: dict[str, Document]) -> list[Write]:
-        return self._plan.copies(documents, self._time)
+        return self._builder.copies(documents, self._time)
 
     def split(self) -> list[Unit]:
         """Two halves, each up to its last document."""
@@ -140,34 +131,30 @@ class SliceUnit(_CopyUnit[Document]):
             self._documents[ident][SOURCE] = source
         middle = len(self._all) // 2
         halves = self._all[:middle], self._all[middle:]
-        return [SliceUnit(self._plan, half, self._chunk, self._watermarks) for half in halves]
+        return [SliceUnit(self._builder, half, self._chunk) for half in halves]
 
 
 class ReadyUnit(_CopyUnit[list[Sent]]):
     """A part of what a worker made."""
 
-    def __init__(
-        self, plan: Plan, idents: list[str], ready: Ready, watermarks: Watermarks, *, last: bool
-    ) -> None:
+    def __init__(self, builder: Builder, idents: list[str], ready: Ready, *, last: bool) -> None:
         """`last`: whether there is no more of it."""
         self._idents, self._ready, self._last = idents, ready, last
         found = {ident: ready.parcels[ident] for ident in idents}
         sources = {ident: ready.sources[ident] for ident in idents if ident in ready.sources}
-        super().__init__(
-            plan, found, sources, ready.time, watermarks, ready.number, ready.end if last else b""
-        )
+        super().__init__(builder, found, sources, ready, ready.end if last else b"")
         self._copied = len(ready.parcels) if last else 0
 
     def _copies(self, documents: dict[str, list[Sent]]) -> list[Write]:
-        return writes(self._plan, documents.items(), self._time)
+        return writes(self._builder.plan, documents.items(), self._time)
 
     def split(self) -> list[Unit]:
         """Two halves, of which the second may be the last."""
         middle = len(self._idents) // 2
         first, second = self._idents[:middle], self._idents[middle:]
         return [
-            ReadyUnit(self._plan, first, self._ready, self._watermarks, last=False),
-            ReadyUnit(self._plan, second, self._ready, self._watermarks, last=self._last),
+            ReadyUnit(self._builder, first, self._ready, last=False),
+            ReadyUnit(self._builder, second, self._ready, last=self._last),
         ]
 
 
@@ -189,16 +176,12 @@ class RangeEndUnit(Unit):
 class GhostsUnit(_RangeUnit):
     """Keys that the sweep found without a document. It has no cursor of its own: after a crash it starts again."""
 
-    def __init__(self, ghosts: Ghosts, watermarks: Watermarks) -> None:
-        super().__init__(watermarks, ghosts.time)
+    def __init__(self, builder: Builder, ghosts: Ghosts) -> None:
+        super().__init__(builder, ghosts.time)
         self.op = ghosts.why
         self._drops = ghosts.drops
         self.size = len(ghosts.drops)
 
     def _draft(self, call: UnitCall) -> Draft:
-        # The stream writes no key of a projection that is gone; all others it may have written since the read.
-        chosen = self._choose({drop.ident for drop in self._drops if isinstance(drop, Drop)})
-        return Draft(
-            [drop for drop in self._drops if isinstance(drop, Ghost | Orphan) or drop.ident in chosen],
-            self._covers,
-        )
+        current = self._choose({drop.ident for drop in self._drops if isinstance(drop, Drop)})
+        return Draft(self._builder.ghosts(self._drops, current), self._covers)

@@ -9,7 +9,7 @@ from syncd import telemetry
 from syncd.contract.model.indexes import Index, IndexField, TagField, VectorField, separator_of
 from syncd.contract.model.json_path import default_path
 from syncd.contract.model.redis_types import TYPE_RULES, IndexForm
-from syncd.plan.to_redis.compile import Plan
+from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.shape import Shape
 from syncd.stores.redis.records.layout import others_have_copied
 from syncd.stores.redis.records.position import ControlKeys
@@ -38,7 +38,7 @@ class Indexes:
     Of several partitions the first alone has anything to do here.
     """
 
-    def __init__(self, plan: Plan, store: RedisStore, control: ControlKeys) -> None:
+    def __init__(self, plan: StreamPlan, store: RedisStore, control: ControlKeys) -> None:
         self._plan, self._store, self._control = plan, store, control
         self._search = Search(store)
         self._generations = Generations(store, control)
@@ -126,7 +126,7 @@ class Indexes:
             telemetry.index_retired(self._plan.name, one.alias, one.name)
 
 
-def wanted_indexes(plan: Plan) -> list[Wanted]:
+def wanted_indexes(plan: StreamPlan) -> list[Wanted]:
     """As the contract has them."""
     return [
         _wanted(shape, projection.index, keys_stay=False)

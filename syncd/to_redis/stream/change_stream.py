@@ -21,7 +21,7 @@ from pymongo.errors import PyMongoError
 
 from syncd.errors import FatalError, OplogTooShortError, PositionLostError, TransientError
 from syncd.plan.partition import WHOLE, Partition
-from syncd.plan.to_redis.compile import Plan
+from syncd.plan.stream_plan import StreamPlan
 from syncd.stores.mongo.replies import RAW_CODEC, events_in
 from syncd.stores.mongo.store import SOCKET_S, Document, MongoStore, took_too_long, translated
 from syncd.stores.mongo.times import ZERO, Moment, just_before, moment, seconds, timestamp, token_time
@@ -175,7 +175,7 @@ class ChangeStream(RawStream):
     """The stream of one plan's collection, or of a partition of it."""
 
     def __init__(
-        self, store: MongoStore, plan: Plan, partition: Partition = WHOLE, *, thin: bool = False
+        self, store: MongoStore, plan: StreamPlan, partition: Partition = WHOLE, *, thin: bool = False
     ) -> None:
         """`thin`: deliver no fields, for changes that are larger than an event may be."""
         stages: list[Document] = [{"$project": plan.event_projection(thin=thin)}]

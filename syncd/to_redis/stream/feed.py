@@ -12,13 +12,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from syncd.errors import TransientError
-from syncd.lanes.state import LaneState
-from syncd.plan.to_redis.compile import Plan
 from syncd.stores.mongo.last_change import Quiet
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import is_high_water_mark, mark_at, seconds, token_time
-from syncd.to_redis.apply.watermarks import Watermarks
-from syncd.to_redis.status import LaneStatus
+from syncd.to_redis.context import RunContext
 from syncd.to_redis.stream.change_stream import AWAIT_MS, Batch, ChangeStream
 from syncd.to_redis.stream.hub import StreamHub
 from syncd.to_redis.stream.member import Member
@@ -37,12 +34,9 @@ class Feed:
 
     def __init__(
         self,
-        plan: Plan,
+        run: RunContext,
         stream: ChangeStream,
         event: Document | None,
-        watermarks: Watermarks,
-        status: LaneStatus,
-        state: LaneState,
         hub: StreamHub | None,
         inbox: queue.SimpleQueue[Any],
         quiet: Quiet | None,
@@ -50,14 +44,14 @@ class Feed:
     ) -> None:
         """`event`: token of the last change that was delivered; `hub`: None for a stream of its own in any case;
         `quiet`: how to find what can be left out; `check` raises where MongoDB's history is another one by now."""
-        self._plan, self._stream, self._event = plan, stream, event
+        self._plan, self._stream, self._event = run.lane.plan, stream, event
         self._quiet, self._check = quiet, check
-        self._watermarks, self._status, self._state = watermarks, status, state
+        self._watermarks, self._status, self._state = run.watermarks, run.lane.status, run.lane.state
         self._hub, self._inbox = hub, inbox
         self._member: Member | None = None
         self._closed = False
         self._calm()
-        status.stream = "own"
+        self._status.stream = "own"
 
     def items(self, first: Batch) -> Iterator[Batch]:
         """All batches of its own stream, which has just opened with `first`; a shared stream puts its own into the

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from syncd.plan.to_redis.compile import Plan
+from syncd.plan.stream_plan import StreamPlan
 from syncd.stores.mongo.store import Document
 from syncd.to_redis.stream.change_stream import Batch
 
@@ -27,7 +27,7 @@ class Member:
     """
 
     def __init__(
-        self, plan: Plan, token: Document, event: Document | None, inbox: queue.SimpleQueue[Any]
+        self, plan: StreamPlan, token: Document, event: Document | None, inbox: queue.SimpleQueue[Any]
     ) -> None:
         self.plan = plan
         self.database, self.collection = plan.namespace

@@ -7,20 +7,20 @@ from collections.abc import Iterable
 from typing import Any
 
 from syncd.plan.paths import server_projection
-from syncd.plan.to_redis.compile import Plan
+from syncd.plan.stream_plan import StreamPlan
 from syncd.stores.mongo.store import Document
 
 _PART = "document"
 _WHOLE: tuple[str, ...] = ()
 
 
-def stages(plans: Iterable[Plan]) -> list[Document]:
+def stages(plans: Iterable[StreamPlan]) -> list[Document]:
     """What comes behind `$changeStream` for the collections of these plans, all of one database.
 
     Of each collection only the fields that its own plans read leave MongoDB, so documents go into a field a set of
     paths; `with_document` puts them back.
     """
-    by_collection: dict[str, list[Plan]] = defaultdict(list)
+    by_collection: dict[str, list[StreamPlan]] = defaultdict(list)
     for plan in plans:
         by_collection[plan.namespace[1]].append(plan)
     database = plan.namespace[0]
@@ -28,7 +28,11 @@ def stages(plans: Iterable[Plan]) -> list[Document]:
     for collection, readers in by_collection.items():
         if (paths := _paths(readers)) is not None:
             parts[paths].append(collection)
-    patched = [name for name, readers in by_collection.items() if any(plan.patchable for plan in readers)]
+    patched = [
+        name
+        for name, readers in by_collection.items()
+        if any("updateDescription" in plan.event_fields for plan in readers)
+    ]
     moved: Document = {"updateDescription": _only(patched, "$updateDescription")}
     wanted: Document = {
         "_id": 1,
@@ -53,15 +57,14 @@ def _match(database: str, collections: list[str]) -> Document:
     return {"$match": {"$or": [{"ns": namespaces}, {"to": namespaces}, {"operationType": whole}]}}
 
 
-def _paths(plans: list[Plan]) -> tuple[str, ...] | None:
+def _paths(plans: list[StreamPlan]) -> tuple[str, ...] | None:
     """The fields of documents that any of the plans takes from a change; none at all where all of them read."""
     paths: set[str] = set()
     for plan in plans:
-        projection = plan.event_projection()
-        if "fullDocument" in projection:
+        if "fullDocument" in plan.event_fields:
             return _WHOLE
         start = "fullDocument."
-        paths |= {path.removeprefix(start) for path in projection if path.startswith(start)}
+        paths |= {path.removeprefix(start) for path in plan.event_fields if path.startswith(start)}
     return tuple(server_projection(paths)) if paths else None
 
 

@@ -1,4 +1,4 @@
-"""Some consecutive changes of a stream, coalesced to one state a document.
+"""Some consecutive changes of a stream.
 
 A window is what one atomic call applies, together with the position behind its last change. Coalescing never reaches
 across windows: a crash leaves either all of a window or nothing of it, so no key can show a state that the stored
@@ -7,25 +7,12 @@ position has not reached, except through reads, and those are in the read waterm
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
-from syncd.errors import ProjectionError
-from syncd.plan.keys.encode import KEY, encode_key_value
-from syncd.plan.to_redis.change import Delta, Write
-from syncd.plan.to_redis.compile import Plan
-from syncd.plan.values.raw import ODD_ID, RAW, RawId
-from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import Document
-from syncd.stores.mongo.times import Moment, token_time
-from syncd.to_redis.apply.watermarks import Coverage, Verdict, Watermarks
+from syncd.stores.mongo.times import Moment
 
 DATA_OPS = frozenset({"insert", "update", "replace", "delete"})
-
-
-Changes: TypeAlias = "Document | list[Document]"
-"""What a window says of one document: mostly a single event, else several in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,137 +22,3 @@ class Window:
     events: list[Document]
     token: Document
     time: Moment
-
-
-class WindowBuilder:
-    """Turns windows of one contract into writes."""
-
-    def __init__(self, plan: Plan, lookup: Lookup, watermarks: Watermarks) -> None:
-        self._plan, self._lookup, self._watermarks = plan, lookup, watermarks
-        self._filtered = plan.filter is not None
-
-    def build(self, window: Window, must_read: Collection[str] = ()) -> tuple[list[Write], Coverage] | None:
-        """The writes of a window and what they cover, or None when its documents are too big to be read at once: split
-        it then. `must_read`: documents of which the events do not say enough."""
-        to_read: dict[str, Any] = {}
-        by_document = self._group(window, must_read, to_read)
-        writes: list[Write] = []
-        single, several = self._single, self._several
-        for ident, changes in by_document.items():
-            if ident not in to_read:
-                direct = several(ident, changes) if isinstance(changes, list) else single(ident, changes)
-                if direct is None:
-                    to_read[ident] = last_of(changes)["documentKey"]["_id"]
-                else:
-                    writes += direct
-        if not to_read:
-            return writes, Coverage(by_document, window.time, passed=window.time)
-        read = self._read(window, by_document, to_read)
-        if read is None:
-            return None
-        more, read_time = read
-        # What was not read shows an earlier state, and its later changes come with the stream.
-        time = max(window.time, read_time)
-        return writes + more, Coverage(by_document, time, to_read, read_time, passed=window.time)
-
-    def letters(self, window: Window, why: ProjectionError) -> list[Write]:
-        """Dead letters instead of the only change of a window."""
-        event = window.events[0]
-        return self._plan.letters(encode_key_value(event["documentKey"]["_id"]), why, event)
-
-    def _group(
-        self, window: Window, must_read: Collection[str], to_read: dict[str, Any]
-    ) -> dict[str, Changes]:
-        """The changes of a window by document. Those that a read covers are left out, or have to be read."""
-        groups: dict[str, Changes] = {}
-        verdict = self._watermarks.verdict
-        # Mostly no read covers any of these changes: then there is nothing to ask event by event.
-        clear = self._watermarks.is_clear(token_time(window.events[0]["_id"])) if window.events else True
-        for event in window.events:
-            if event["operationType"] not in DATA_OPS:
-                continue
-            document_id = event["documentKey"]["_id"]
-            ident = KEY[type(document_id)](document_id)
-            if not clear:
-                what = verdict(ident, token_time(event["_id"]))
-                if what is Verdict.SKIP:
-                    continue
-                if what is Verdict.READ:
-                    to_read[ident] = document_id
-            before = groups.get(ident)
-            if before is None:
-                groups[ident] = event
-                if ident in must_read or type(document_id) is RawId:
-                    to_read[ident] = document_id
-            elif isinstance(before, list):
-                before.append(event)
-            else:
-                groups[ident] = [before, event]
-        return groups
-
-    def _single(self, ident: str, event: Document) -> list[Write] | None:
-        """The writes of a document with one change; None when it has to be read."""
-        op, document_id = event["operationType"], event["documentKey"]["_id"]
-        if op == "delete":
-            if self._lookup.deletes_may_move:
-                return None  # an update of the shard key is a deletion and an insert of one time
-            return self._plan.drops(ident, document_id, deleted=True)
-        if self._filtered:
-            return None  # only MongoDB can say whether it matches
-        if op == "update":
-            delta = self._delta(event)
-            return None if delta is None else self._plan.patches(ident, document_id, [delta])
-        document = event.get("fullDocument")
-        return None if document is None else self._plan.puts(ident, document, token_time(event["_id"]), event)
-
-    def _several(self, ident: str, events: list[Document]) -> list[Write] | None:
-        """The same for several changes: from the last that says all, with the updates behind it."""
-        start = len(events) - 1
-        while start > 0 and events[start]["operationType"] == "update":
-            start -= 1
-        if events[start]["operationType"] != "update":
-            whole, events = self._single(ident, events[start]), events[start + 1 :]
-            if whole is None or not events:
-                return whole
-        else:
-            whole = None
-        if self._filtered:
-            return None
-        deltas = [delta for event in events if (delta := self._delta(event)) is not None]
-        if len(deltas) < len(events):
-            return None
-        if whole is None:
-            return self._plan.patches(ident, events[0]["documentKey"]["_id"], deltas)
-        return self._plan.patched(whole, deltas)
-
-    def _delta(self, event: Document) -> Delta | None:
-        if self._watermarks.copying:
-            return None  # the key may be older than the change
-        description = event.get("updateDescription")
-        return None if description is None else self._plan.deltas.read(description)
-
-    def _read(
-        self, window: Window, by_document: dict[str, Changes], to_read: dict[str, Any]
-    ) -> tuple[list[Write], Moment] | None:
-        """The writes of documents that have to be read, and when that was; None when one reply could not hold them."""
-        # Later than anything that shows: a new primary may be behind what it has confirmed itself.
-        found = self._lookup.by_ids(list(to_read.values()), max(window.time, self._watermarks.horizon))
-        if not found.complete and len(window.events) > 1:
-            return None
-        writes: list[Write] = []
-        for ident, document_id in to_read.items():
-            document, last = found.documents.get(ident), last_of(by_document[ident])
-            if document is None and ident.startswith(RAW) and last["operationType"] != "delete":
-                # A name that stands twice comes out of MongoDB's pipelines as another one: nobody can look for it.
-                writes += self._plan.letters(ident, ProjectionError("odd_id", f"`_id` {ODD_ID}"), last)
-            elif document is None:
-                deleted = last["operationType"] == "delete"
-                writes += self._plan.drops(ident, document_id, deleted=deleted)
-            else:
-                writes += self._plan.puts(ident, document, found.time, last)
-        return writes, found.time
-
-
-def last_of(changes: Changes) -> Document:
-    """The latest change."""
-    return changes[-1] if isinstance(changes, list) else changes

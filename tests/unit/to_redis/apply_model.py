@@ -18,13 +18,14 @@ from syncd.stores.mongo.lookup import Found
 from syncd.stores.mongo.times import ZERO, Moment, token_time
 from syncd.stores.redis.records.position import SNAPSHOT, STREAM, SWEEP, ControlKeys, Position
 from syncd.to_redis.apply.apply_log import MOST_IN_FLIGHT, Answer, ApplyLog, Do
+from syncd.to_redis.apply.key_builder import KeyBuilder
 from syncd.to_redis.apply.refusals import take_refusal
 from syncd.to_redis.apply.units import Step, Unit, WindowUnit
 from syncd.to_redis.copy.copier import Chunk, Reads
 from syncd.to_redis.copy.repair import ReplayUnit
 from syncd.to_redis.copy.snapshot import Ghosts
 from syncd.to_redis.copy.units import units_of
-from syncd.to_redis.stream.window import Window, WindowBuilder
+from syncd.to_redis.stream.window import Window
 
 SHAPE: Any = SimpleNamespace(name="card", by_id=True)
 CONTROL = ControlKeys("model")
@@ -195,7 +196,7 @@ class World:
         stored = self.target.position
         self.log: ApplyLog[Unit, Any] = ApplyLog(stored)
         self.taken = reached(stored)
-        self.builder = WindowBuilder(self.plan, self.source, self.log.watermarks)  # type: ignore[arg-type]
+        self.builder = KeyBuilder(self.plan, self.source, self.log.watermarks)  # type: ignore[arg-type]
         self.reads, self.inbox = Reads(self.log.watermarks), []
         self.on_the_way: deque[tuple[Any, Any]] = deque()
         """Calls without an answer, each with the one that it follows."""
@@ -316,7 +317,7 @@ class World:
     def hand_over(self) -> None:
         if self.inbox:
             item = self.inbox.pop(0)
-            for unit in units_of(self.plan, item, self.log, lambda: self.random.randint(1, 3)):
+            for unit in units_of(self.builder, item, self.log, lambda: self.random.randint(1, 3)):
                 self.log.add(unit)
                 self.drive()
         elif self.log.position.phase == SNAPSHOT and self.is_read:
@@ -329,7 +330,7 @@ class World:
     def replay(self) -> None:
         idents = self.random.sample([encode_key_value(number) for number in self.source.ids], 2)
         entries = {f"{n}-0": ident for n, ident in enumerate(idents)}
-        self.log.add(ReplayUnit(self.plan, self.source, self.log.watermarks, entries))  # type: ignore[arg-type]
+        self.log.add(ReplayUnit(self.builder, entries))
         self.drive()
 
     def step(self) -> None:

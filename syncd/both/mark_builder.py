@@ -1,0 +1,63 @@
+"""What documents and their changes become of a contract that goes both ways: marks. Nothing is read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from syncd.plan.both.plan import TwoWayPlan
+from syncd.plan.keys.templates import encode_key_value
+from syncd.plan.to_redis.change import Drop, Ghost, Mark, Orphan, Write
+from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.store import Document
+from syncd.stores.mongo.times import Moment
+from syncd.to_redis.apply.builder import Builder, Built
+from syncd.to_redis.apply.watermarks import Coverage, Watermarks
+from syncd.to_redis.stream.window import DATA_OPS, Window
+
+
+class MarkBuilder(Builder):
+    """A mark a document. Only what the stream tells has a time: all else is asked for."""
+
+    def __init__(self, plan: TwoWayPlan, lookup: Lookup, watermarks: Watermarks) -> None:
+        super().__init__(plan, lookup, watermarks)
+        self._plan = plan
+
+    def window(self, window: Window, must_read: Collection[str] = ()) -> Built:
+        """With the time of the last change. A document that is gone, and had no key, needs no letter."""
+        changes = {
+            encode_key_value(event["documentKey"]["_id"]): event
+            for event in window.events
+            if event["operationType"] in DATA_OPS
+        }
+        writes: list[Write] = []
+        for ident, event in changes.items():
+            wall = round(event.get("wallTime") or 0)
+            mark = self._plan.mark_or_letter(ident, event["documentKey"]["_id"], event, wall)
+            if isinstance(mark, Mark) or event["operationType"] != "delete":
+                writes.append(mark)
+        return writes, Coverage(changes, window.time, passed=window.time)
+
+    def copies(self, documents: Mapping[str, Document], time: Moment) -> list[Write]:
+        """A letter for a document that can have no key."""
+        return [
+            self._plan.mark_or_letter(ident, document["_id"], {"documentKey": document, "time": time})
+            for ident, document in documents.items()
+        ]
+
+    def found(self, ident: str, document: Document, time: Moment, change: Document) -> list[Write]:
+        """The same."""
+        return [self._plan.mark_or_letter(ident, document["_id"], change)]
+
+    def missing(self, ident: str, document_id: Any) -> list[Write]:
+        """Nothing for a document that had no key."""
+        mark = self._plan.mark_or_letter(ident, document_id, {})
+        return [mark] if isinstance(mark, Mark) else []
+
+    def ghosts(self, drops: Sequence[Drop | Ghost | Orphan], current: Collection[str]) -> list[Write]:
+        """Keys of another template may hold what MongoDB has not: they stay. What the stream has told of since has a
+        mark."""
+        plan = self._plan
+        ours = [drop for drop in drops if isinstance(drop, Drop) and drop.ident in current]
+        keys = [(drop.ident, (drop.key or "").encode()) for drop in ours]
+        return [plan.mark(ident, plan.state.document_id(key)) for ident, key in keys if plan.state.owns(key)]

@@ -1,0 +1,45 @@
+"""What a lane that reads a change stream has to know of a contract, whatever becomes of the changes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from syncd.errors import ProjectionError
+from syncd.plan.base import ContractPlan
+from syncd.plan.to_redis.change import Dead, Write
+from syncd.plan.to_redis.shape import Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamPlan(ContractPlan):
+    """One contract whose documents are read from MongoDB. Another fingerprint needs a new snapshot."""
+
+    shapes: tuple[Shape, ...]
+    find_projection: dict[str, int] | None
+    """What a read asks for; None is the whole document."""
+    event_fields: dict[str, Any]
+    """For `$project`: what is looked at of a change, beside which document it is of."""
+    source: dict[str, Any] | None = None
+    """MongoDB's expression for the digest of what is read of a document, where the contract is checked by digests."""
+
+    @property
+    def filter(self) -> Mapping[str, Any] | None:
+        """The contract's filter, which only MongoDB evaluates."""
+        return self.contract.mongo.filter
+
+    @property
+    def owned(self) -> list[list[str]]:
+        """What this contract writes: projection, key template, Redis type."""
+        return [[shape.name, shape.template.text, shape.type] for shape in self.shapes]
+
+    def event_projection(self, *, thin: bool = False) -> dict[str, Any]:
+        """The `$project` behind `$changeStream`: only what this plan looks at; `thin`: no field of a document."""
+        # The time is in the token; a double decodes ten times as fast as a date.
+        wanted = {"_id": 1, "operationType": 1, "documentKey": 1, "wallTime": {"$toDouble": "$wallTime"}}
+        return wanted if thin else wanted | self.event_fields
+
+    def letters(self, ident: str, why: ProjectionError, change: Mapping[str, Any]) -> list[Write]:
+        """A dead letter a shape, of a document whose keys are not known."""
+        return [Dead(shape.name, ident, "", why.reason, why.detail, change) for shape in self.shapes]

@@ -1,0 +1,57 @@
+"""What a lane writes of documents and their changes: writes of keys, or marks for a merger."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from syncd.errors import ProjectionError
+from syncd.plan.keys.encode import encode_key_value
+from syncd.plan.stream_plan import StreamPlan
+from syncd.plan.to_redis.change import Drop, Ghost, Orphan, Write
+from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.store import Document
+from syncd.stores.mongo.times import Moment
+from syncd.to_redis.apply.watermarks import Coverage, Watermarks
+from syncd.to_redis.stream.window import Window
+
+Built: TypeAlias = tuple[list[Write], Coverage]
+"""Writes, and what shows when they are applied."""
+
+
+class Builder(ABC):
+    """Of one run, called by its thread. Nothing here writes, and everything may be built several times: a call is built
+    again when Redis refused it, or a call before it.
+
+    An error that is about a document or change is narrowed down to it, and this one becomes its `letters`.
+    """
+
+    def __init__(self, plan: StreamPlan, lookup: Lookup, watermarks: Watermarks) -> None:
+        self.plan, self.lookup, self.watermarks = plan, lookup, watermarks
+
+    @abstractmethod
+    def window(self, window: Window, must_read: Collection[str] = ()) -> Built | None:
+        """The writes of a window and what they cover, or None when its documents are too big to be read at once: split
+        it then. `must_read`: documents of which the events do not say enough."""
+
+    @abstractmethod
+    def copies(self, documents: Mapping[str, Document], time: Moment) -> list[Write]:
+        """Of documents by ident, as a copy read them at `time`."""
+
+    @abstractmethod
+    def found(self, ident: str, document: Document, time: Moment, change: Document) -> list[Write]:
+        """Of one document that was looked up; `change`: what a dead letter says of the reason."""
+
+    @abstractmethod
+    def missing(self, ident: str, document_id: Any) -> list[Write]:
+        """Of one that was looked up, and is not there."""
+
+    @abstractmethod
+    def ghosts(self, drops: Sequence[Drop | Ghost | Orphan], current: Collection[str]) -> list[Write]:
+        """Of keys that were found without their documents; `current`: idents that the stream has not written since."""
+
+    def letters(self, window: Window, why: ProjectionError) -> list[Write]:
+        """Dead letters instead of the only change of a window."""
+        event = window.events[0]
+        return self.plan.letters(encode_key_value(event["documentKey"]["_id"]), why, event)

@@ -1,0 +1,165 @@
+"""What documents and their changes become where MongoDB alone writes the keys."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from syncd.errors import ProjectionError
+from syncd.plan.keys.encode import KEY
+from syncd.plan.to_redis.change import Delta, Drop, Ghost, Orphan, Write
+from syncd.plan.to_redis.compile import Plan
+from syncd.plan.values.raw import ODD_ID, RAW, RawId
+from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.store import Document
+from syncd.stores.mongo.times import Moment, token_time
+from syncd.to_redis.apply.builder import Builder, Built
+from syncd.to_redis.apply.watermarks import Coverage, Verdict, Watermarks
+from syncd.to_redis.stream.window import DATA_OPS, Window
+
+Changes: TypeAlias = "Document | list[Document]"
+"""What a window says of one document: mostly a single event, else several in order."""
+
+
+class KeyBuilder(Builder):
+    """Writes of keys. A window is coalesced to one state a document."""
+
+    def __init__(self, plan: Plan, lookup: Lookup, watermarks: Watermarks) -> None:
+        super().__init__(plan, lookup, watermarks)
+        self._plan, self._filtered = plan, plan.filter is not None
+
+    def copies(self, documents: Mapping[str, Document], time: Moment) -> list[Write]:
+        """Keys as a whole."""
+        return self._plan.copies(documents, time)
+
+    def found(self, ident: str, document: Document, time: Moment, change: Document) -> list[Write]:
+        """The same."""
+        return self._plan.puts(ident, document, time, change)
+
+    def missing(self, ident: str, document_id: Any) -> list[Write]:
+        """The keys that it may have had go."""
+        return self._plan.drops(ident, document_id, deleted=False)
+
+    def ghosts(self, drops: Sequence[Drop | Ghost | Orphan], current: Collection[str]) -> list[Write]:
+        """The stream writes no key of a projection that is gone; all others it may have written since the read."""
+        return [drop for drop in drops if isinstance(drop, Ghost | Orphan) or drop.ident in current]
+
+    def window(self, window: Window, must_read: Collection[str] = ()) -> Built | None:
+        """Where a document has to be read, all that have are read at once."""
+        to_read: dict[str, Any] = {}
+        by_document = self._group(window, must_read, to_read)
+        writes: list[Write] = []
+        single, several = self._single, self._several
+        for ident, changes in by_document.items():
+            if ident not in to_read:
+                direct = several(ident, changes) if isinstance(changes, list) else single(ident, changes)
+                if direct is None:
+                    to_read[ident] = last_of(changes)["documentKey"]["_id"]
+                else:
+                    writes += direct
+        if not to_read:
+            return writes, Coverage(by_document, window.time, passed=window.time)
+        read = self._read(window, by_document, to_read)
+        if read is None:
+            return None
+        more, read_time = read
+        # What was not read shows an earlier state, and its later changes come with the stream.
+        time = max(window.time, read_time)
+        return writes + more, Coverage(by_document, time, to_read, read_time, passed=window.time)
+
+    def _group(
+        self, window: Window, must_read: Collection[str], to_read: dict[str, Any]
+    ) -> dict[str, Changes]:
+        """The changes of a window by document. Those that a read covers are left out, or have to be read."""
+        groups: dict[str, Changes] = {}
+        verdict = self.watermarks.verdict
+        # Mostly no read covers any of these changes: then there is nothing to ask event by event.
+        clear = self.watermarks.is_clear(token_time(window.events[0]["_id"])) if window.events else True
+        for event in window.events:
+            if event["operationType"] not in DATA_OPS:
+                continue
+            document_id = event["documentKey"]["_id"]
+            ident = KEY[type(document_id)](document_id)
+            if not clear:
+                what = verdict(ident, token_time(event["_id"]))
+                if what is Verdict.SKIP:
+                    continue
+                if what is Verdict.READ:
+                    to_read[ident] = document_id
+            before = groups.get(ident)
+            if before is None:
+                groups[ident] = event
+                if ident in must_read or type(document_id) is RawId:
+                    to_read[ident] = document_id
+            elif isinstance(before, list):
+                before.append(event)
+            else:
+                groups[ident] = [before, event]
+        return groups
+
+    def _single(self, ident: str, event: Document) -> list[Write] | None:
+        """The writes of a document with one change; None when it has to be read."""
+        op, document_id = event["operationType"], event["documentKey"]["_id"]
+        if op == "delete":
+            if self.lookup.deletes_may_move:
+                return None  # an update of the shard key is a deletion and an insert of one time
+            return self._plan.drops(ident, document_id, deleted=True)
+        if self._filtered:
+            return None  # only MongoDB can say whether it matches
+        if op == "update":
+            delta = self._delta(event)
+            return None if delta is None else self._plan.patches(ident, document_id, [delta])
+        document = event.get("fullDocument")
+        return None if document is None else self._plan.puts(ident, document, token_time(event["_id"]), event)
+
+    def _several(self, ident: str, events: list[Document]) -> list[Write] | None:
+        """The same for several changes: from the last that says all, with the updates behind it."""
+        start = len(events) - 1
+        while start > 0 and events[start]["operationType"] == "update":
+            start -= 1
+        if events[start]["operationType"] != "update":
+            whole, events = self._single(ident, events[start]), events[start + 1 :]
+            if whole is None or not events:
+                return whole
+        else:
+            whole = None
+        if self._filtered:
+            return None
+        deltas = [delta for event in events if (delta := self._delta(event)) is not None]
+        if len(deltas) < len(events):
+            return None
+        if whole is None:
+            return self._plan.patches(ident, events[0]["documentKey"]["_id"], deltas)
+        return self._plan.patched(whole, deltas)
+
+    def _delta(self, event: Document) -> Delta | None:
+        if self.watermarks.copying:
+            return None  # the key may be older than the change
+        description = event.get("updateDescription")
+        return None if description is None else self._plan.deltas.read(description)
+
+    def _read(
+        self, window: Window, by_document: dict[str, Changes], to_read: dict[str, Any]
+    ) -> tuple[list[Write], Moment] | None:
+        """The writes of documents that have to be read, and when that was; None when one reply could not hold them."""
+        # Later than anything that shows: a new primary may be behind what it has confirmed itself.
+        found = self.lookup.by_ids(list(to_read.values()), max(window.time, self.watermarks.horizon))
+        if not found.complete and len(window.events) > 1:
+            return None
+        writes: list[Write] = []
+        for ident, document_id in to_read.items():
+            document, last = found.documents.get(ident), last_of(by_document[ident])
+            if document is None and ident.startswith(RAW) and last["operationType"] != "delete":
+                # A name that stands twice comes out of MongoDB's pipelines as another one: nobody can look for it.
+                writes += self._plan.letters(ident, ProjectionError("odd_id", f"`_id` {ODD_ID}"), last)
+            elif document is None:
+                deleted = last["operationType"] == "delete"
+                writes += self._plan.drops(ident, document_id, deleted=deleted)
+            else:
+                writes += self._plan.puts(ident, document, found.time, last)
+        return writes, found.time
+
+
+def last_of(changes: Changes) -> Document:
+    """The latest change."""
+    return changes[-1] if isinstance(changes, list) else changes

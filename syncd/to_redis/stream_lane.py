@@ -1,0 +1,119 @@
+"""A lane that reads a change stream: started again after every error, from the position in Redis."""
+
+from __future__ import annotations
+
+from syncd import telemetry
+from syncd.executors.pool import Pool
+from syncd.lanes.context import Common
+from syncd.lanes.events import Ended, Held, Started, Work
+from syncd.lanes.lane import BaseLane
+from syncd.lanes.situation import Decision, Rules
+from syncd.plan.partition import WHOLE, Partition
+from syncd.plan.stream_plan import StreamPlan
+from syncd.settings import Settings
+from syncd.stores.mongo.collections import require_source
+from syncd.stores.redis.capabilities import Capabilities, require
+from syncd.stores.redis.records.lost_dead_letters import restore_letters
+from syncd.stores.redis.records.position import PAUSE, PURGE, SWEEP, ControlKeys, allowed, load_position
+from syncd.stores.redis.records.requests import snapshot_begins, wants_snapshot
+from syncd.to_redis.context import StreamContext
+from syncd.to_redis.run import LaneRun
+from syncd.to_redis.status import LaneStatus
+from syncd.to_redis.stream.hub import StreamHub
+from syncd.to_redis.target import Target
+
+
+class StreamLane(BaseLane):
+    """Runs one plan until `stop`. `status` and `state` may be read from any thread."""
+
+    plan: StreamPlan
+    status: LaneStatus
+
+    def __init__(
+        self,
+        plan: StreamPlan,
+        common: Common,
+        hub: StreamHub,
+        pool: Pool | None = None,
+        partition: Partition = WHOLE,
+        status: LaneStatus | None = None,
+    ) -> None:
+        """`hub` and `pool` are shared by all lanes of a daemon. `partition`: all that this lane does."""
+        control = ControlKeys(plan.name, partition)
+        status = status or LaneStatus(plan.name, plan.contract.shown_collection, plan.freshness_s, partition)
+        super().__init__(common, control, plan, status, _rules(plan, common.settings))
+        self._context = StreamContext(
+            plan, control, status, self._state, self._lease, self._halt, common.mongo, common.redis,
+            common.settings, common.requests, hub, pool,
+        )  # fmt: skip
+        self._run: LaneRun | None = None
+        store = "both" if plan.contract.is_two_way else "redis"
+        telemetry.contract_known(plan.name, plan.freshness_s, partition.count, store=store)
+
+    def stop(self) -> None:
+        """Ask the lane to finish its batch and commit; `join` waits for it."""
+        super().stop()
+        if (run := self._run) is not None:
+            run.wake()
+
+    def _leave(self) -> None:
+        self._lease.release()
+
+    def _work(self) -> Decision:
+        self._mongo.connect()
+        self._watch_oplog()
+        require_source(self._mongo, self.plan.namespace, self.plan.contract.mongo.unique)
+        server = self._redis.connect()
+        require(self.plan.contract, server)
+        before = self._lease.acquire()
+        if before != self._control.partition.count:
+            telemetry.layout_changed(self.plan.name, before, self._control.partition.count)
+        if restored := restore_letters(self._redis, self._control):
+            telemetry.letters_restored(self.plan.name, restored)
+        if Work() not in (decision := self._answer()).actions:
+            return decision
+        self._run = LaneRun(self._context, self._make_target(server))
+        self._state.tell(Started())
+        try:
+            self._run.run()
+        finally:
+            self._run = None
+        return self._state.tell(Ended())
+
+    def _make_target(self, server: Capabilities) -> Target:
+        """For one run."""
+        raise NotImplementedError
+
+    def _watch_oplog(self) -> None:
+        """The oplog moves on under a lane that cannot work, and a person must hear of it in time."""
+        if (window := self._mongo.oplog_window()) is not None:
+            self.status.oplog(*window)
+
+    def _answer(self) -> Decision:
+        """Whether the lane has to wait for a person. Also begins the snapshot that one asked for."""
+        if then := wants_snapshot(self._redis, self._control):
+            if then == PURGE:
+                self._lease.allow_removal()
+            self._lease.forget_position(then if then == SWEEP else allowed(then, self.plan.fingerprint))
+            snapshot_begins(self._redis, self._control)
+            return self._state.tell(Held(asked=True))
+        return self._state.tell(Held(is_gone=load_position(self._redis, self._control).next == PAUSE))
+
+    def _look(self) -> None:
+        super()._look()
+        if not self.status.is_known:  # started while MongoDB was away: how long it has been, Redis knows
+            self.status.known(load_position(self._redis, self._control))
+
+
+def _rules(plan: StreamPlan, settings: Settings) -> Rules:
+    sync = plan.contract.sync
+    return Rules(
+        plan.name,
+        settings.lease_ttl,
+        has_position=True,
+        fingerprint=plan.fingerprint,
+        on_drop=sync.on_drop,
+        on_lost_position=sync.on_unresumable_position,
+        by_digests=plan.source is not None,
+        merges=plan.contract.is_two_way,
+    )
