@@ -132,7 +132,7 @@ class LaneRun:
         else:
             assert position.token is not None
             self._require(position, stream, position.event)
-            first = stream.resume(position.token, max(position.time, position.mark))
+            first = stream.resume(position.token, max(position.time, position.read_watermark))
             position.deployment = deployment
         self._build(position)
         if fresh:
@@ -191,7 +191,9 @@ class LaneRun:
 
     def _enter(self, position: Position, reason: str) -> None:
         phase = position.phase
-        self._state.tell(Entered(phase in (SNAPSHOT, DIGEST), phase == SWEEP, position.mark, reason))
+        self._state.tell(
+            Entered(phase in (SNAPSHOT, DIGEST), phase == SWEEP, position.read_watermark, reason)
+        )
         if phase != STREAM:
             self._snapshot_started = time.monotonic()
             telemetry.snapshot_started(self._plan.name, self._estimate(), position.copied, reason)
@@ -338,7 +340,7 @@ class LaneRun:
             telemetry.snapshot_finished(
                 self._plan.name, self._pipeline.position.copied, seconds, self._pipeline.swept
             )
-            self._state.tell(Copied(self._pipeline.position.mark))
+            self._state.tell(Copied(self._pipeline.position.read_watermark))
             return
         self._pipeline.apply(Step(phase=phase))
         if phase == SWEEP:

@@ -22,7 +22,7 @@ Invariants:
     it was built on may be read again, later.
  5. What a call covers counts from when it is sent: nothing older is built behind it (see watermarks). It is entered
     before anything is on the wire, so who reads the horizon because of what Redis shows finds it there.
- 6. The read watermark of the position, `mark`, never goes back, and moves with the read that it is of.
+ 6. The read watermark of the position never goes back, and moves with the read that it is of.
  7. At most MOST_IN_FLIGHT calls are in flight. What waits is one piece of work, what a refusal takes back, and halves.
 
 A copy beside a stream. Document `a` changes at 3 and at 9.
@@ -34,13 +34,13 @@ A copy beside a stream. Document `a` changes at 3 and at 9.
     window answers: left out                 position back before the chunk, range watermark back; horizon stays
     chunk                   BUILD again      `a` was written at 9 > 5: left out. The refused key: a dead letter
     launched, window BUILD again, launched   in the order of before
-    both applied                             confirmed: behind 9, mark 5
+    both applied                             confirmed: behind 9, read watermark 5
 
 A crash between two calls. The window of 4..6 is answered by a read at 8; the one of 7 follows.
 
-    window 4..6 applied                      Redis holds position 6, mark 8, and documents as of 8
+    window 4..6 applied                      Redis holds position 6, read watermark 8, documents as of 8
     window 7 was sent, the daemon dies       it may be applied or not: Redis knows, in one step with its position
-    next run, not applied                    position 6, mark 8 = its range watermark
+    next run, not applied                    position 6, read watermark 8 = its range watermark
     change 7 comes again    BUILD            7 <= 8: what shows may be later, so it is read, at or after 8
 """
 
@@ -138,7 +138,7 @@ class ApplyLog(Generic[W, P]):
 
     def __init__(self, position: Position) -> None:
         """`position`: as it is stored."""
-        self.watermarks = Watermarks(position.mark, position.time, copying=position.is_copying)
+        self.watermarks = Watermarks(position.read_watermark, position.time, copying=position.is_copying)
         self.position = self.confirmed = position
         """Behind everything that was sent, and behind everything that Redis applied."""
         self._waiting: deque[Call[W, P]] = deque()
@@ -182,8 +182,8 @@ class ApplyLog(Generic[W, P]):
         self._expect(Do.SEND, call)
         before = self.position
         after = call.work.after(before)
-        if (read := call.covers.latest_read) > after.mark:
-            after = replace(after, mark=read)
+        if (read := call.covers.latest_read) > after.read_watermark:
+            after = replace(after, read_watermark=read)
         call.before, call.after, call.state = before, after, State.IN_FLIGHT
         self.position = after
         self._waiting.popleft()
@@ -204,18 +204,18 @@ class ApplyLog(Generic[W, P]):
         call.refusals = refusals
         self._refused.append(call)
         if answer is Answer.FAILED:
-            self._keep_mark(call)
+            self._keep_watermark(call)
         if not self._in_flight:
             self._take_back()
         return call
 
-    def _keep_mark(self, call: Call[W, P]) -> None:
+    def _keep_watermark(self, call: Call[W, P]) -> None:
         """A part of a call is written perhaps. Redis keeps how late that may be as its read watermark, and so do we."""
         before, after = call.before, call.after
         if before is None or after is None:
             raise InvariantError("a call has failed that was not sent")
-        latest = max(after.time, after.mark)
-        call.before = replace(before, mark=latest)
+        latest = max(after.time, after.read_watermark)
+        call.before = replace(before, read_watermark=latest)
         self.watermarks.may_show(latest)
 
     def _confirm(self, call: Call[W, P]) -> None:

@@ -92,7 +92,7 @@ def beginning(
     return Position(
         token=first.token,
         time=first.time,
-        mark=first.time,
+        read_watermark=first.time,
         phase=DIGEST if is_known else SNAPSHOT,
         fingerprint=plan.fingerprint,
         owned=plan.owned + [entry for entry in old.owned if entry not in plan.owned],

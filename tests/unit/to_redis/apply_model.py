@@ -143,11 +143,11 @@ class Target:
                 if n != failing and not isinstance(write, Dead | Settled) and self.random.random() < 0.7:
                     self._write(write, versions)
             # syncd_apply remembers how late the states are that may show.
-            self.position.mark = max(after.time, after.mark, self.position.mark)
+            self.position.read_watermark = max(after.time, after.read_watermark, self.position.read_watermark)
             return Answer.FAILED, [(failing, "ERR of some kind")]
         for write in writes:
             self._write(write, versions)
-        assert after.mark >= self.position.mark, "the read watermark went back"
+        assert after.read_watermark >= self.position.read_watermark, "the read watermark went back"
         assert reached(after) >= reached(self.position), "the position went back"
         self.position = after
         return Answer.APPLIED, ()
@@ -186,7 +186,9 @@ class World:
         self.source = Source(random, ids=6)
         self.target = Target(self.source, random)
         first = {"_data": f"82{at(self.source.now)}", "n": 0}
-        begun = Position(token=first, time=at(self.source.now), mark=at(self.source.now), phase=SNAPSHOT)
+        begun = Position(
+            token=first, time=at(self.source.now), read_watermark=at(self.source.now), phase=SNAPSHOT
+        )
         self.target.position = begun
         self.crashes = 0
         self.start()

@@ -130,10 +130,10 @@ def test_a_read_in_flight_counts() -> None:
     marks = log.watermarks
     launched(log, Coverage(["a"], at(8), {"a": 1}, at(8)))
     assert marks.verdict("a", at(8)).name == "SKIP"
-    assert log.position.mark == at(8)
+    assert log.position.read_watermark == at(8)
     log.answered(Answer.REFUSED)
     assert marks.verdict("a", at(8)).name == "APPLY"
-    assert log.position.mark == at(0)
+    assert log.position.read_watermark == at(0)
     assert marks.horizon == at(8), "whoever read the horizon meanwhile has read that late"
 
 
@@ -142,7 +142,7 @@ def test_a_call_of_which_a_part_was_written() -> None:
     log = log_of(Step(time=at(6)))
     launched(log, Coverage(["a"], at(6), passed=at(6)))
     log.answered(Answer.FAILED)
-    assert log.position.mark == at(6)
+    assert log.position.read_watermark == at(6)
     assert log.watermarks.verdict("a", at(6)).name == "READ"
     assert log.watermarks.verdict("a", at(7)).name == "APPLY"
 

@@ -206,8 +206,9 @@ class Position:
     """Token of the last change that was applied; `token` may be later, and stand for no change."""
     time: Moment = ZERO
     """Cluster time of the token."""
-    mark: Moment = ZERO
-    """Latest time of any read that was applied: a change up to here may already show, see watermarks."""
+    read_watermark: Moment = ZERO
+    """Latest time of any read that was applied: a change up to here may already show, see watermarks. In Redis it is
+    called `mark`."""
     phase: str = STREAM
     left: Mapping[int, Range] = field(default_factory=lambda: {0: ALL})
     """What the snapshot has yet to copy: ranges by number, each behind its last applied document."""
@@ -245,7 +246,7 @@ class Position:
             "token", "" if self.token is None else json_util.dumps(self.token),
             "event", "" if self.event is None else json_util.dumps(self.event),
             "time", readable(self.time),
-            "mark", readable(self.mark),
+            "mark", readable(self.read_watermark),
             "phase", self.phase,
             "left", b"" if self.phase == STREAM else _encoded_ranges(self.left),
             "copied", str(self.copied),
@@ -305,7 +306,7 @@ def _decode(raw: dict[bytes, bytes]) -> Position:
         return position
     position.token = json_util.loads(raw[b"token"].decode())
     position.event = json_util.loads(raw[b"event"].decode()) if raw.get(b"event") else None
-    position.time, position.mark = parse(raw[b"time"].decode()), parse(raw[b"mark"].decode())
+    position.time, position.read_watermark = parse(raw[b"time"].decode()), parse(raw[b"mark"].decode())
     position.phase, position.copied = raw[b"phase"].decode(), int(raw[b"copied"])
     position.deployment = raw.get(b"deployment", b"").decode()
     position.witness = raw.get(b"witness", b"").decode()
