@@ -185,7 +185,7 @@ class Supervisor:
         asked = time.monotonic()
         while (waited := time.monotonic() - asked) < STOP_TIMEOUT_S:
             alive = [lane for lane in lanes if lane.is_alive()]
-            if not alive or (waited > STUCK_S and all(lane.status.silence > STUCK_S for lane in alive)):
+            if not alive or (waited > STUCK_S and all(lane.pulse.silence > STUCK_S for lane in alive)):
                 break
             alive[0].join(LOOK_S)
         for lane in lanes:

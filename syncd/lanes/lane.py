@@ -53,6 +53,7 @@ class BaseLane(threading.Thread):
         self._redis, self._mongo = common.redis, common.mongo
         self._lease = common.leases.of(control, claims_of(plan))
         self._state = LaneState(rules, status)
+        self.pulse = status.pulse
         self._halt = threading.Event()
 
     @property

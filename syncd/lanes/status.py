@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from syncd import telemetry
+from syncd.lanes.pulse import Pulse
 from syncd.plan.partition import WHOLE, Partition
 
 SILENT_S = 5.0
@@ -35,7 +36,8 @@ class BaseStatus:
         """For a lane that stands by: why the daemon that holds the lease does not serve; empty where it does."""
         self.check: dict[str, Any] | None = None
         """What the last comparison of both sides by this daemon found, without the keys."""
-        self._heard = time.monotonic()
+        self.pulse = Pulse()
+        """Shared with the lane, which decides by it; here it is told."""
 
     def enter(self, state: str, *, error: str = "", **details: Any) -> None:
         """Come into another state; `error` says why when that is not a good one."""
@@ -47,12 +49,7 @@ class BaseStatus:
 
     def heard(self) -> None:
         """A server has answered."""
-        self._heard = time.monotonic()
-
-    @property
-    def silence(self) -> float:
-        """Seconds since a server answered."""
-        return time.monotonic() - self._heard
+        self.pulse.heard()
 
     def left(self) -> None:
         """Another daemon goes on with the work, and ours knows nothing of it any more."""
@@ -80,14 +77,13 @@ class BaseStatus:
     @property
     def complaint(self) -> str:
         """Why the lane is not ready; empty when it is."""
+        silence = self.pulse.silence
         if self.state == "standby":
-            silence = time.monotonic() - self._heard
-            return (
-                self.peer if silence < LONG_SILENT_S else f"standing by, without a word for {silence:.0f} s"
-            )
+            is_heard = silence < LONG_SILENT_S
+            return self.peer if is_heard else f"standing by, without a word for {silence:.0f} s"
         if self.state != "live":
             return self.error or self.state
-        lag, silence = self.lag(), self.silence
+        lag = self.lag()
         if silence > SILENT_S:
             return f"no word from MongoDB or Redis for {silence:.0f} s; are both up?"
         if lag is None:

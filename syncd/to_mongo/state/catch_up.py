@@ -25,6 +25,7 @@ class CatchUp:
 
     def __init__(self, redis: RedisStore, plan: StatePlan, unfit: Unfit, *, everything: bool) -> None:
         self._redis, self._plan, self._synced = redis, plan, ControlKeys(plan.name).synced
+        self.everything = everything
         unfit.forget()
         self._all = KeyCopy(redis, plan, unfit) if everything else None
         self._cursor, self._count = b"0", AIM

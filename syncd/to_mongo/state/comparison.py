@@ -3,13 +3,15 @@
 Events may be lost, so behind every gap in them all keys are compared; a gap that comes meanwhile means: once more, from
 the beginning. What was missed counts as done when the last page is done, so a run that ends before begins again.
 
-    nothing to compare --gap, or all keys asked for--> under way --last page is done--> nothing to compare
-                                                        |    ^ from the first page
-                                                     gap v    | last page is done
-                                                    under way, once more behind it
+    NOTHING --gap----------------------> UNDER_WAY --last page is done--> NOTHING
+    NOTHING --all keys asked for--> ASKED --look--> UNDER_WAY
+    UNDER_WAY --gap--> REPEATS --last page is done--> UNDER_WAY, from the first page
+    UNDER_WAY, REPEATS --all keys asked for--> ASKED
 """
 
 from __future__ import annotations
+
+from enum import Enum, auto
 
 from syncd import telemetry
 from syncd.plan.to_mongo.state import StatePlan
@@ -19,15 +21,27 @@ from syncd.to_mongo.state.catch_up import CatchUp
 from syncd.to_mongo.state.unfit_keys import Unfit
 
 
+class Stage(Enum):
+    """How far a comparison is."""
+
+    NOTHING = auto()
+    """There is none."""
+    ASKED = auto()
+    """One of everything begins with the next look."""
+    UNDER_WAY = auto()
+    """There are pages to come, or one whose end is not told yet."""
+    REPEATS = auto()
+    """The same, and since it began events were lost."""
+
+
 class Comparison:
     """Of one run, called by the thread that takes what `listening` has heard."""
 
     def __init__(self, redis: RedisStore, plan: StatePlan, listening: Listening, unfit: Unfit) -> None:
         self._redis, self._plan, self._listening, self._unfit = redis, plan, listening, unfit
+        self._stage = Stage.NOTHING
         self._catchup: CatchUp | None = None
-        self._again = False
-        self.everything = False
-        """Whether the next keys are all that are there, also those that are as they were last synced."""
+        """Of the stages UNDER_WAY and REPEATS."""
 
     @property
     def is_under_way(self) -> bool:
@@ -35,28 +49,36 @@ class Comparison:
         return self._catchup is not None
 
     @property
+    def everything(self) -> bool:
+        """Whether the next keys are all that are there, also those that are as they were last synced."""
+        return self._catchup is not None and self._catchup.everything
+
+    @property
     def compared(self) -> int:
         """Keys that were looked at."""
         return self._catchup.compared if self._catchup is not None else 0
 
+    def _enter(self, stage: Stage) -> None:
+        """Come into another stage: all that is known of one is set here."""
+        if stage is Stage.UNDER_WAY:
+            everything = self._stage is Stage.ASKED
+            self._catchup = CatchUp(self._redis, self._plan, self._unfit, everything=everything)
+        elif stage is not Stage.REPEATS:
+            self._catchup = None
+        self._stage = stage
+
     def ask_for_everything(self) -> None:
         """All keys, from the first one."""
-        self.everything, self._catchup = True, None
+        self._enter(Stage.ASKED)
 
     def look(self) -> bool:
         """Begin where events were lost, or somebody asked for all keys. Whether one began, or has to once more."""
         why = self._listening.gap()
-        if not why and (not self.everything or self._catchup is not None):
+        if not why and self._stage is not Stage.ASKED:
             return False
         telemetry.keys_compared(self._plan.name, why or "request", self._listening.detail)
-        if self._catchup is None:
-            self._begin()
-        else:
-            self._again = True
+        self._enter(Stage.REPEATS if self.is_under_way else Stage.UNDER_WAY)
         return True
-
-    def _begin(self) -> None:
-        self._catchup = CatchUp(self._redis, self._plan, self._unfit, everything=self.everything)
 
     def page(self) -> list[bytes]:
         """Some more keys that have to be looked at; often none."""
@@ -68,10 +90,9 @@ class Comparison:
         if catchup is None or not catchup.is_done:
             return False
         telemetry.comparison_finished(self._plan.name, catchup.compared, catchup.seconds)
-        self.everything, self._catchup = False, None
-        if self._again:
-            self._again = False
-            self._begin()
+        if self._stage is Stage.REPEATS:
+            self._enter(Stage.UNDER_WAY)
         else:
+            self._enter(Stage.NOTHING)
             self._listening.caught_up()
         return True

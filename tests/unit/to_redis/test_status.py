@@ -8,6 +8,7 @@ from bson import Timestamp
 from structlog.testing import capture_logs
 
 from syncd import telemetry
+from syncd.lanes import pulse
 from syncd.lanes import status as base
 from syncd.lanes.status import LONG_SILENT_S, SILENT_S
 from syncd.stores.mongo.times import moment
@@ -79,7 +80,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (base, status):
+    for module in (base, pulse, status):
         monkeypatch.setattr(module, "time", clock)
     return clock
 
