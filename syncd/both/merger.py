@@ -23,7 +23,7 @@ from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_mongo.state import Found
 from syncd.stores.mongo.store import Document
 from syncd.to_mongo.append.batch import Refused
-from syncd.to_mongo.narrowed import narrowed
+from syncd.to_mongo.state.became import Became, each
 
 MOST_KEYS = 1000
 """Read and written together."""
@@ -33,14 +33,12 @@ MOST_TURNS = 20
 """So often in a row somebody may change a key or a document between our read and our write."""
 
 
-@dataclass(slots=True)
-class Outcome:
+@dataclass
+class Outcome(Became):
     """What became of keys."""
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By store and result; `echo`: key and document were alike already."""
-    settled: list[bytes] = field(default_factory=list)
-    refused: dict[bytes, Refused] = field(default_factory=dict)
     conflicts: list[Conflict] = field(default_factory=list)
     waiting: set[bytes] = field(default_factory=set)
     """Keys of which nobody can tell yet why they are not there."""
@@ -50,10 +48,9 @@ class Outcome:
     """Redis has no memory for what goes there."""
 
     def add(self, more: Outcome) -> None:
-        """What became of other keys."""
+        """See Became."""
+        super().add(more)
         self.counts += more.counts
-        self.settled += more.settled
-        self.refused |= more.refused
         self.conflicts += more.conflicts
         self.waiting |= more.waiting
         self.held |= more.held
@@ -75,13 +72,7 @@ class Merger:
     def apply(self, words: Mapping[bytes, Word]) -> Outcome:
         """Merge keys. Raises StoreError where it is not sure what is written, FencedError or LaterNumberError where
         nothing is. Any other error is narrowed by halves to the key that raises it, which is refused."""
-        outcome = Outcome()
-        for part, more in narrowed(lambda some: self._apply({key: words[key] for key in some}), list(words)):
-            if isinstance(more, ProjectionError):
-                outcome.refused[part[0]] = Refused(more.reason, more.detail)
-            else:
-                outcome.add(more)
-        return outcome
+        return each(self._apply, words, Outcome())
 
     def _apply(self, words: Mapping[bytes, Word]) -> Outcome:
         outcome = Outcome()

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
+from syncd.embedded import RedisServer
+from syncd.stores.redis.store import RedisStore
 from tests.support.scene import Scene
-from tests.support.servers import Servers
+from tests.support.servers import Servers, connect
 
 
 @pytest.fixture(scope="module")
@@ -29,3 +32,28 @@ def scene(token: str, mongo_uri: str, redis_url: str, tmp_path: Path) -> Iterato
     """A daemon of this test's own, not started yet."""
     with Scene(tmp_path, token, mongo_uri, redis_url) as scene:
         yield scene
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    """A Redis of a module's own, whose options its tests may change."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: RedisServer) -> Iterator[Redis]:
+    """Of that one, empty, and as it was at its start."""
+    with connect(server.url) as client:
+        client.config_set("maxmemory", 0)
+        client.config_set("notify-keyspace-events", "")
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def store(server: RedisServer, client: Redis) -> Iterator[RedisStore]:
+    """The same, as lanes have it; not connected yet."""
+    store = RedisStore(server.url)
+    yield store
+    store.close()

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from syncd.contract.model.contract import Contract
-from syncd.embedded import RedisServer
 from syncd.plan.claims import claims_of
 from syncd.plan.to_mongo.state import StatePlan, compile_state
 from syncd.stores.redis.records.lease import Lease
@@ -20,49 +18,21 @@ from syncd.to_mongo.outbox.queue import MOST_ENTRIES, Entry, OutboxQueue, withou
 from syncd.to_mongo.state.comparison import Comparison
 from syncd.to_mongo.state.store import StateStore
 from syncd.to_mongo.state.unfit_keys import Unfit
-from tests.support.servers import connect
+from tests.support.contracts import from_redis, model, projection
 
 MOST_KEYS = 2
 """Changed keys that are remembered: one more is a gap."""
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
 @pytest.fixture
-def client(server: RedisServer) -> Iterator[Redis]:
-    with connect(server.url) as client:
-        client.flushall()
-        yield client
-        client.config_set("maxmemory", 0)
-
-
-@pytest.fixture
-def redis(server: RedisServer, client: Redis) -> Iterator[RedisStore]:
-    store = RedisStore(server.url)
+def redis(store: RedisStore) -> RedisStore:
     store.connect()
-    yield store
-    store.close()
+    return store
 
 
 def plan(capture: str, **sync: Any) -> StatePlan:
-    return compile_state(
-        Contract.model_validate(
-            {
-                "apiVersion": "syncd/v1",
-                "kind": "SyncContract",
-                "metadata": {"name": "users", "version": "1.0.0", "owner": "us"},
-                "mongo": {"collection": "shop.users"},
-                "redis": [{"projection": "user", "type": "hash", "key": "user:{_id}", "fields": {"n": "n"}}],
-                "sync": {"direction": "redis_to_mongo", "capture": capture, **sync},
-            },
-            by_alias=True,
-            by_name=False,
-        )
-    )
+    shape = projection({"n": "n"}, name="user", key="user:{_id}")
+    return compile_state(model(shape, sync=from_redis(capture, **sync)))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from bson.datetime_ms import DatetimeMS
+from redis import Redis
 
 from syncd.contract.read.load import load_contract_set
 from syncd.embedded import RedisServer
@@ -19,12 +20,11 @@ from syncd.plan.to_mongo.state import StatePlan, compile_state
 from syncd.settings import Settings
 from tests.support.check import wait_until
 from tests.support.cli import ROOT, syncd
-from tests.support.contracts import projection
+from tests.support.contracts import from_redis, projection, said
 from tests.support.keyspace import add_keyspace
 from tests.support.outbox import add_outbox, outbox
 from tests.support.reconcile import check
 from tests.support.scene import Flow, Scene
-from tests.support.servers import connect
 from tests.support.twoway import add_two_way, hset
 
 CONTENT: dict[str, tuple[Any, ...]] = {
@@ -38,16 +38,8 @@ ROW = re.compile(r"^\| (.+?) \| (\w+) \| `(.+?)` \| `(.+?)` \| (?:`(.+?)` )?\|$"
 LAYOUTS = ROW.findall((ROOT / "docs/how-to/keys.md").read_text())
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
-
-
 @pytest.fixture
-def scene(server: RedisServer, mongo_uri: str, token: str, tmp_path: Path) -> Iterator[Scene]:
-    with connect(server.url) as client:
-        client.flushall()
+def scene(server: RedisServer, client: Redis, mongo_uri: str, token: str, tmp_path: Path) -> Iterator[Scene]:
     with Scene(tmp_path, token, mongo_uri, server.url) as scene:
         yield scene
 
@@ -57,15 +49,9 @@ def _layout(number: int, key: str, type: str, types: str, token: str) -> dict[st
     if types:
         shape["key_types"] = yaml.safe_load(types)
     has_fields = type in ("hash", "json")
-    said = {"fields": {"role": "role"}} if has_fields else {"value": {"from": "role", "type": "string"}}
-    return {
-        "apiVersion": "syncd/v1",
-        "kind": "SyncContract",
-        "metadata": {"name": f"{token}-{number}", "version": "1.0.0", "owner": "tests"},
-        "mongo": {"collection": f"{token}.c{number}"},
-        "redis": [{**shape, **said}],
-        "sync": {"direction": "redis_to_mongo", "capture": "keyspace"},
-    }
+    content = {"fields": {"role": "role"}} if has_fields else {"value": {"from": "role", "type": "string"}}
+    names = {"name": f"{token}-{number}", "collection": f"{token}.c{number}"}
+    return said(shape | content, sync=from_redis("keyspace"), **names)
 
 
 def test_layouts_of_ai_clients(scene: Scene) -> None:

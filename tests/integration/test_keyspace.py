@@ -26,7 +26,6 @@ from tests.support.cli import syncd
 from tests.support.keyspace import add_keyspace, compared, digests, wait_known, wait_like_keys, write
 from tests.support.outbox import documents, wait_documents
 from tests.support.scene import Flow, Scene
-from tests.support.servers import connect
 from tests.support.twoway import add_two_way
 
 Heard = list[tuple[bytes, bytes]]
@@ -45,28 +44,6 @@ WRITES: dict[str, list[tuple[Any, ...]]] = {
     "zset": [("ZADD", "k", 1, 1), ("ZINCRBY", "k", 1, 1), ("ZPOPMIN", "k")],
     "list": [("RPUSH", "k", 1), ("LSET", "k", 0, 2), ("LPUSH", "k", 1), ("LTRIM", "k", 0, 0), ("LPOP", "k")],
 }
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    """Its option is changed by these tests."""
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[Redis]:
-    with connect(server.url) as client:
-        client.flushall()
-        client.config_set("notify-keyspace-events", "")
-        yield client
-
-
-@pytest.fixture
-def store(server: RedisServer, client: Redis) -> Iterator[RedisStore]:
-    store = RedisStore(server.url)
-    yield store
-    store.close()
 
 
 @contextmanager

@@ -11,28 +11,21 @@ from bson.int64 import Int64
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from syncd.contract.model.contract import Contract
 from syncd.plan.to_mongo.state import StatePlan, Update, compile_state
 from syncd.stores.mongo.store import MongoStore
 from syncd.to_mongo.session import ContractSession
 from syncd.to_mongo.state.positions import NEVER, of_entry
 from syncd.to_mongo.state.state_writer import StateWriter, Written
 from syncd.to_mongo.state.statements import Change
+from tests.support.contracts import from_redis, model, projection
 
 Document = dict[str, Any]
 Write = Callable[..., Written]
 
 
 def plan(collection: Collection[Document], on_delete: str = "delete") -> StatePlan:
-    said = {
-        "apiVersion": "syncd/v1",
-        "kind": "SyncContract",
-        "metadata": {"name": "kept", "version": "1.0.0", "owner": "tests"},
-        "mongo": {"collection": collection.full_name},
-        "redis": [{"projection": "card", "type": "hash", "key": "kept:{_id}", "fields": ["n"]}],
-        "sync": {"direction": "redis_to_mongo", "capture": "outbox", "on_delete": on_delete},
-    }
-    return compile_state(Contract.model_validate(said))
+    shape, sync = projection(["n"], key="kept:{_id}"), from_redis("outbox", on_delete=on_delete)
+    return compile_state(model(shape, name="kept", collection=collection.full_name, sync=sync))
 
 
 @pytest.fixture

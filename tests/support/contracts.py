@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from syncd.contract.model.contract import Contract
+
 Fields = Mapping[str, Any] | Sequence[str] | str
 
 
@@ -15,8 +17,32 @@ def projection(
     fields: Fields | None = None, *, name: str = "card", type: str = "hash", key: str = "{_id}", **more: Any
 ) -> dict[str, Any]:
     """One projection, as YAML has it. `key` is what follows the prefix that the directory gives it."""
-    said = {"projection": name, "type": type, "key": key, **more}
-    return said if fields is None else {**said, "fields": fields}
+    projection = {"projection": name, "type": type, "key": key, **more}
+    return projection if fields is None else {**projection, "fields": fields}
+
+
+def said(
+    *projections: Mapping[str, Any], name: str = "users", collection: str = "shop.users", **more: Any
+) -> dict[str, Any]:
+    """A contract, as YAML has it. `more`: as `sync`, or instead of what is here."""
+    return {
+        "apiVersion": "syncd/v1",
+        "kind": "SyncContract",
+        "metadata": {"name": name, "version": "1.0.0", "owner": "tests"},
+        "mongo": {"collection": collection},
+        "redis": list(projections),
+        **more,
+    }
+
+
+def model(*projections: Mapping[str, Any], **more: Any) -> Contract:
+    """The same as the model has it, unchecked by lint."""
+    return Contract.model_validate(said(*projections, **more), by_alias=True, by_name=False)
+
+
+def from_redis(capture: str, **sync: Any) -> dict[str, Any]:
+    """`sync` of a contract whose keys go to MongoDB."""
+    return {"direction": "redis_to_mongo", "capture": capture, **sync}
 
 
 @dataclass(frozen=True)
@@ -80,16 +106,9 @@ class ContractDirectory:
             mongo["unique"] = unique
         if timeseries is not None:
             mongo["timeseries"] = timeseries
-        redis = [{**said, "key": names.prefix(said["projection"]) + said["key"]} for said in projections]
-        contract = {
-            "apiVersion": "syncd/v1",
-            "kind": "SyncContract",
-            "metadata": {"name": names.contract, "version": version, "owner": "tests"},
-            "mongo": mongo,
-            "redis": redis,
-            **more,
-        }
-        return json.dumps(contract, indent=2)
+        redis = [{**one, "key": names.prefix(one["projection"]) + one["key"]} for one in projections]
+        metadata = {"name": names.contract, "version": version, "owner": "tests"}
+        return json.dumps(said(*redis, metadata=metadata, mongo=mongo, **more), indent=2)
 
     def file(self, short: str) -> Path:
         return self.path / f"{short}.yaml"

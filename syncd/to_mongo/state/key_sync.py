@@ -9,7 +9,7 @@ from syncd import telemetry
 from syncd.errors import ProjectionError, TransientError
 from syncd.plan.to_mongo.state import Found, StatePlan
 from syncd.to_mongo.append.batch import Refused
-from syncd.to_mongo.narrowed import narrowed
+from syncd.to_mongo.state.became import Became, each
 from syncd.to_mongo.state.positions import NEVER
 from syncd.to_mongo.state.state_writer import MOST_STATEMENTS, StateWriter
 from syncd.to_mongo.state.statements import Change
@@ -19,24 +19,21 @@ MOST_TURNS = 4
 """A Redis that went back once is as late as it is; more turns mean that somebody else writes these documents."""
 
 
-@dataclass(slots=True)
-class Outcome:
+@dataclass
+class Outcome(Became):
     """What became of keys."""
 
     put: int = 0
     deleted: int = 0
     gone: list[bytes] = field(default_factory=list)
     """Keys that are not there, though nobody said that they were deleted: expired, or evicted."""
-    refused: dict[bytes, Refused] = field(default_factory=dict)
-    settled: list[bytes] = field(default_factory=list)
-    """Keys whose state is in MongoDB now, so that a dead letter of before is moot."""
 
     def add(self, more: Outcome) -> None:
-        """What became of the same keys, or others, later."""
+        """See Became."""
+        super().add(more)
         self.put += more.put
         self.deleted += more.deleted
-        self.settled += more.settled
-        self.refused |= more.refused
+        self.gone += more.gone
 
 
 class KeySync:
@@ -51,14 +48,7 @@ class KeySync:
         Raises StoreError where it is not sure what is written, FencedError or LaterNumberError where nothing is. Any
         other error is narrowed by halves to the key that raises it, which is refused.
         """
-        outcome = Outcome()
-        for part, more in narrowed(lambda some: self._apply({key: keys[key] for key in some}), list(keys)):
-            if isinstance(more, ProjectionError):
-                outcome.refused[part[0]] = Refused(more.reason, more.detail)
-            else:
-                outcome.add(more)
-                outcome.gone += more.gone
-        return outcome
+        return each(self._apply, keys, Outcome())
 
     def _apply(self, keys: Mapping[bytes, str]) -> Outcome:
         outcome = Outcome()

@@ -9,8 +9,26 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from syncd.contract.model.contract import Contract
+from tests.support.contracts import said
 
 Key = tuple[str, ...]
+
+CARD: dict[str, Any] = {
+    "projection": "card",
+    "type": "hash",
+    "key": "card:{_id}",
+    "ttl": {"field": "until"},
+    "fields": {"a": {"from": "a"}},
+    "index": {"name": "cards", "fields": [{"name": "a", "type": "text", "attrs": {}}]},
+}
+CONTRACT = said(
+    CARD,
+    mongo={"collection": "shop.films", "timeseries": {"time_field": "at"}},
+    sync={"authority": {}, "dead_letters": {}},
+    slo={"freshness": "5s"},
+    reconcile={"every": "1h"},
+)
+"""With whatever holds further keys, but a `value`."""
 
 
 def contract_keys() -> list[Key]:

@@ -10,26 +10,14 @@ import pytest
 import yaml
 
 from tests.unit.contract.contracts import told
-from tests.unit.contract.keys import Key, contract_keys, put
+from tests.unit.contract.keys import CARD, Key, contract_keys, put
+from tests.unit.contract.keys import CONTRACT as WHOLE
 
 CONTRACT: dict[str, Any] = {
-    "apiVersion": "syncd/v1",
-    "kind": "SyncContract",
-    "metadata": {"name": "films", "version": "1.0.0", "owner": "us"},
+    **WHOLE,
     "mongo": {"collection": "shop.films", "filter": {"$where": "1"}},
-    "redis": [
-        {
-            "projection": "card",
-            "type": "hash",
-            "key": "card:{_id}",
-            "ttl": {"field": "until"},
-            "fields": {"a": {"from": "a"}},
-            "index": {"name": "cards", "fields": [{"name": "a", "type": "text", "attrs": {}}]},
-        },
-        {"projection": "other", "type": "hash", "key": "other:{_id", "fields": ["a"]},
-    ],
+    "redis": [CARD, {"projection": "other", "type": "hash", "key": "other:{_id", "fields": ["a"]}],
     "sync": {"dead_letters": {}},
-    "slo": {"freshness": "5s"},
     "reconcile": {},
 }
 """With two mistakes that only the checks find."""

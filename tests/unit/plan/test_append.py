@@ -7,21 +7,14 @@ from typing import Any
 import bson
 import pytest
 
-from syncd.contract.model.contract import Contract
 from syncd.errors import ProjectionError
 from syncd.plan.to_mongo.append import AppendPlan, compile_append
+from tests.support.contracts import from_redis, model, projection
 
 
 def plan(fields: Any) -> AppendPlan:
-    said = {
-        "apiVersion": "syncd/v1",
-        "kind": "SyncContract",
-        "metadata": {"name": "events", "version": "1.0.0", "owner": "tests"},
-        "mongo": {"collection": "a.b.c"},
-        "redis": [{"projection": "event", "type": "stream", "key": "in", "fields": fields}],
-        "sync": {"direction": "redis_to_mongo", "capture": "append"},
-    }
-    return compile_append(Contract.model_validate(said))
+    shape = projection(fields, name="event", type="stream", key="in")
+    return compile_append(model(shape, collection="a.b.c", sync=from_redis("append")))
 
 
 def document(fields: Any, said: dict[bytes, bytes]) -> dict[str, Any]:

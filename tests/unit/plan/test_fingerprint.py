@@ -10,27 +10,8 @@ import pytest
 from syncd.contract.model.contract import Contract, Sync
 from syncd.plan.to_mongo.state import compile_state
 from syncd.plan.to_redis.compile import compile_contract
-from tests.unit.contract.keys import Key, contract_keys, put
+from tests.unit.contract.keys import CARD, CONTRACT, Key, contract_keys, put
 
-CONTRACT: dict[str, Any] = {
-    "apiVersion": "syncd/v1",
-    "kind": "SyncContract",
-    "metadata": {"name": "films", "version": "1.0.0", "owner": "us"},
-    "mongo": {"collection": "shop.films", "timeseries": {"time_field": "at"}},
-    "redis": [
-        {
-            "projection": "card",
-            "type": "hash",
-            "key": "card:{_id}",
-            "ttl": {"field": "until"},
-            "fields": {"a": {"from": "a"}},
-            "index": {"name": "cards", "fields": [{"name": "a", "type": "text", "attrs": {}}]},
-        }
-    ],
-    "sync": {"authority": {}, "dead_letters": {}},
-    "slo": {"freshness": "5s"},
-    "reconcile": {"every": "1h"},
-}
 STRING = {"projection": "card", "type": "string", "key": "card:{_id}", "value": {"from": "a"}}
 
 
@@ -101,14 +82,14 @@ EDITS: dict[str, Edit] = {
     "redis.*.type": copies("hash", "json"),
     "redis.*.key": copies("card:{_id}", "other:{_id}"),
     "redis.*.key_values": copies("encoded", "text"),
-    "redis.*.key_types": copies({}, {"_id": "int"}, CONTRACT["redis"][0] | {"key_values": "text"}),
+    "redis.*.key_types": copies({}, {"_id": "int"}, CARD | {"key_values": "text"}),
     "redis.*.ttl": copies("1h", "2h"),
     "redis.*.ttl.field": copies("until", "later"),
     "redis.*.fields": copies(["a"], "all"),
     **of_a_field("redis.*.fields.*"),
     "redis.*.value": copies({"from": "a"}, {"from": "b"}, STRING),
     **of_a_field("redis.*.value"),
-    "redis.*.index": stays(None, CONTRACT["redis"][0]["index"]),
+    "redis.*.index": stays(None, CARD["index"]),
     "redis.*.index.name": stays("cards", "films"),
     "redis.*.index.fields": stays([TEXT], [TEXT | {"attrs": {"weight": 2}}]),
     "redis.*.index.stopwords": stays(None, ["and"]),

@@ -17,20 +17,17 @@ from syncd.plan.to_mongo.append import compile_append
 from syncd.plan.to_mongo.state import Found, compile_state
 from syncd.plan.to_redis.change import Put
 from syncd.plan.to_redis.compile import compile_contract
+from tests.support.contracts import model
 
 
 def contract(
     fields: Any, *, type: str = "hash", index: Any = None, key: str = "k:{_id}", **sync: Any
 ) -> Contract:
     content = {"value": fields} if type in ("string", "list", "set", "zset") else {"fields": fields}
-    projection = {"projection": "p", "type": type, "key": key, **content}
+    shape = {"projection": "p", "type": type, "key": key, **content}
     if index:
-        projection["index"] = {"name": "i", "fields": index}
-    return Contract.model_validate(
-        {"apiVersion": "syncd/v1", "kind": "SyncContract",
-         "metadata": {"name": "c", "version": "1.0.0", "owner": "tests"},
-         "mongo": {"collection": "d.c"}, "redis": [projection], **({"sync": sync} if sync else {})}
-    )  # fmt: skip
+        shape["index"] = {"name": "i", "fields": index}
+    return model(shape, **({"sync": sync} if sync else {}))
 
 
 def into_redis(said: Contract, document: dict[str, Any]) -> tuple[Any, dict[str, int]]:

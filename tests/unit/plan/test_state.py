@@ -9,25 +9,18 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 from bson.objectid import ObjectId
 
-from syncd.contract.model.contract import Contract
 from syncd.errors import ProjectionError
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_mongo.state import Found, StatePlan, compile_state
 from syncd.plan.values.codec import dump_json, hash_field, json_field
 from syncd.plan.values.type_rows import ROWS, Row
+from tests.support.contracts import from_redis, model, projection
 from tests.unit.plan.strategies import identity
 
 
 def plan(type: str = "hash", key: str = "session:{_id}", **more: Any) -> StatePlan:
-    said = {
-        "apiVersion": "syncd/v1",
-        "kind": "SyncContract",
-        "metadata": {"name": "sessions", "version": "1.0.0", "owner": "tests"},
-        "mongo": {"collection": "shop.sessions"},
-        "redis": [{"projection": "session", "type": type, "key": key, **more}],
-        "sync": {"direction": "redis_to_mongo", "capture": "outbox"},
-    }
-    return compile_state(Contract.model_validate(said))
+    shape = projection(name="session", type=type, key=key, **more)
+    return compile_state(model(shape, name="sessions", collection="shop.sessions", sync=from_redis("outbox")))
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,15 @@ import pytest
 from syncd.both import merger
 from syncd.errors import TransientError
 from syncd.to_mongo.state import key_sync as keys
+from syncd.to_mongo.state.became import Became
 
 KEYS = [b"%d" % number for number in range(9)]
 
 
-class OneWay(keys.KeySync):
-    """Of a lane from keys. Asked for an odd key it fails with `error`, whatever else it was asked for."""
+class Failing:
+    """Asked for an odd key it fails with `error`, whatever else it was asked for."""
+
+    outcome: type[Became]
 
     def __init__(self, error: Exception, odd: Collection[bytes]) -> None:
         self.error, self.odd, self.asked = error, odd, 0
@@ -24,20 +27,19 @@ class OneWay(keys.KeySync):
         self.asked += 1
         if not words.keys().isdisjoint(self.odd):
             raise self.error
-        return keys.Outcome(settled=list(words))
+        return self.outcome(settled=list(words))
 
 
-class BothWays(merger.Merger):
-    """The same of one both ways."""
+class OneWay(Failing, keys.KeySync):
+    """Of a lane from keys."""
 
-    def __init__(self, error: Exception, odd: Collection[bytes]) -> None:
-        self.error, self.odd, self.asked = error, odd, 0
+    outcome = keys.Outcome
 
-    def _apply(self, words: Any) -> Any:
-        self.asked += 1
-        if not words.keys().isdisjoint(self.odd):
-            raise self.error
-        return merger.Outcome(settled=list(words))
+
+class BothWays(Failing, merger.Merger):
+    """Of one both ways."""
+
+    outcome = merger.Outcome
 
 
 @pytest.mark.parametrize("kind", [OneWay, BothWays])
