@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar, dataclass_transform
 
 from syncd.stores.mongo.times import ZERO, Moment
+
+Kind = TypeVar("Kind")
+
+
+@dataclass_transform(frozen_default=True)
+def _value(kind: type[Kind]) -> type[Kind]:
+    """Two of a kind that say the same are equal."""
+    return dataclass(frozen=True, slots=True)(kind)
+
 
 # What happens.
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class Tried:
     """The lane begins an attempt."""
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class Room:
     """The answer to AskForRoom: whether another dead letter may be kept, or a person asks for something."""
 
     is_there: bool
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class Held:
     """The lease is ours. `asked`: a person wants a copy; `is_gone`: the position says that the collection is gone, and
     that nothing may begin before a person asks."""
@@ -31,12 +40,12 @@ class Held:
     is_gone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class Started:
     """A run begins."""
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class Entered:
     """The run knows what is to be done: a copy, where `copies`, or the sweep of one, where `sweeps`; else what came
     since the position. `goal`: how far the source has to be read before the lane is live."""
@@ -47,61 +56,61 @@ class Entered:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class SweepBegan:
     """All documents are copied."""
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class Copied:
     """The copy is done, its sweep too. `goal`: see Entered."""
 
     goal: Moment
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class Progressed:
     """Something new is in the target."""
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class CaughtUp:
     """The source has nothing more at present, and was read up to `reached`."""
 
     reached: Moment
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class Merged:
     """Of a contract that goes both ways: all is merged that waited when the stream had caught up."""
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class Confirmed:
     """All that the source had is in the target, and the lease is still ours."""
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class FellBehind:
     """There is a gap in what the source told."""
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class CopyAsked:
     """A person, or the lane itself, wants a copy: the run has to end for it."""
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class LargeChangePassed:
     """A run without the fields of documents is past the change that was too large with them."""
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class Ended:
     """The run ended without an error."""
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class Failed:
     """An error ended the attempt, in its run or before it. `chance`: from 0 to below 1, so that lanes that fail
     together do not come back together."""
@@ -110,14 +119,14 @@ class Failed:
     chance: float
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class PeerSaid:
     """The answer to AskPeer: why the other daemon does not serve; empty where it does."""
 
     complaint: str
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class Stopped:
     """The lane was told to stop, and has."""
 
@@ -131,53 +140,53 @@ Event: TypeAlias = (
 # What the lane is to do.
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class Work:
     """Go on with the attempt."""
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class AskForRoom:
     """Count the dead letters, and look for requests, before anything else."""
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class Confirm:
     """Wait for what is on its way to the target, and ask whether the lease is still ours."""
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class ForgetPosition:
     """Give the position up. `then`: see Position.next."""
 
     then: str
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class AskPeer:
     """Ask whether the daemon that holds the lease serves. `contract`: whose lease it is, where it is another one's."""
 
     contract: str
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class StopListening:
     """Another daemon listens to keyspace events, or did last: what was heard is of no more use."""
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class LearnNumber:
     """MongoDB has seen a write of this number."""
 
     seen: int
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class CountLetters:
     """See how many dead letters wait."""
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class Look:
     """See what waits, so that people see it while the lane cannot work."""
 
@@ -190,7 +199,7 @@ Action: TypeAlias = (
 # What is logged and counted.
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class Interrupted:
     """The run ended, and another one follows. `is_news`: whether it is not the same trouble as before."""
 
@@ -199,28 +208,28 @@ class Interrupted:
     is_news: bool
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class LeaseLost:
     """The lease was ours, or nobody has it."""
 
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class LettersFull:
     """No more dead letters are kept."""
 
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class SweepHeldBack:
     """A sweep would have removed too much."""
 
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@_value
 class PositionLost:
     """MongoDB cannot go on from the position. `action`: what becomes of the lane."""
 
