@@ -56,7 +56,7 @@ def _names_promise(test: ast.FunctionDef) -> bool:
 def _section(path: Path, module: ast.Module, tests: list[ast.FunctionDef]) -> str:
     named = _named_cases(module)
     cases = {test.name: found for test in tests if (found := list(_cases(test, named)))}
-    rows = [_row(path.stem, module, test) for test in tests]
+    rows = [_row(module, test) for test in tests]
     link = f"[`{path.name}`](../{path.relative_to(ROOT)})"
     text = f"## {link}\n\n{_words(module)}\n\n" + table(("promise", "test", "fault and fact"), rows)
     for test, found in cases.items():
@@ -68,22 +68,19 @@ def _is_test(node: ast.FunctionDef) -> bool:
     return node.name.startswith("test_")
 
 
-def _row(file: str, module: ast.Module, test: ast.FunctionDef) -> tuple[str, ...]:
+def _row(module: ast.Module, test: ast.FunctionDef) -> tuple[str, ...]:
     said = _words(test)
     match = _PREFIX.fullmatch(said)
-    promises = match[1] if match else _promises_of_file(file, module)
+    promises = match[1] if match else _promises_of_file(module)
     said = match[2] if match else said
     return promises, code(test.name), said[0].upper() + said[1:]
 
 
-def _promises_of_file(file: str, module: ast.Module) -> str:
-    """A file is named after its promise, or says their numbers in its docstring."""
-    if (name := file.removeprefix("test_")) in PROMISES:
-        return name
-    said = re.search(r"promises? ([\d, and]+)", _words(module), re.IGNORECASE)
-    if said is None:
-        raise ValueError(f"{file}.py names no promise, neither in its docstring nor in those of its tests")
-    return ", ".join(PROMISES[int(number) - 1] for number in re.findall(r"\d+", said[1]))
+def _promises_of_file(module: ast.Module) -> str:
+    """What its docstring begins with, or else all that it names."""
+    if match := _PREFIX.fullmatch(_words(module)):
+        return match[1]
+    return ", ".join(re.findall(rf"\b(?:{'|'.join(PROMISES)})\b", _words(module)))
 
 
 def _words(node: ast.Module | ast.FunctionDef) -> str:

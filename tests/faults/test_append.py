@@ -1,4 +1,6 @@
-"""Entries of a stream into documents, while everything on the way breaks."""
+"""Entries of a stream into documents, while everything on the way breaks (nothing_lost, applied_once, nothing_silent,
+bounded).
+"""
 
 from __future__ import annotations
 

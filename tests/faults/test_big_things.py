@@ -1,4 +1,6 @@
-"""What is large, deep or many: it arrives, and the daemon stays small (promises 1, 8 and 9)."""
+"""What is large, deep or many: it arrives, and the daemon stays small (nothing_lost, never_backwards, never_torn,
+nothing_silent, bounded).
+"""
 
 from __future__ import annotations
 

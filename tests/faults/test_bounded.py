@@ -1,4 +1,4 @@
-"""Promise 9: memory does not grow with the backlog or the length of an outage, and the lane says that it is behind."""
+"""bounded: memory does not grow with the backlog or the length of an outage, and the lane says that it is behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Checks in ranges by several workers, one of which is killed: the same report (promises 2, 4 and 8)."""
+"""Checks in ranges by several workers, one of which is killed: the same report (never_backwards, no_ghosts,
+nothing_silent).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Collections of other kinds, and errors of MongoDB that pass by themselves (promises 1, 4 and 8)."""
+"""Collections of other kinds, and errors of MongoDB that pass by themselves (nothing_lost, no_ghosts,
+nothing_silent).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Documents that cannot be applied, changed on and on, and keys that somebody else wrote (promises 1, 8 and 9)."""
+"""Documents that cannot be applied, changed on and on, and keys that somebody else wrote (nothing_lost, never_torn,
+nothing_silent, bounded).
+"""
 
 from __future__ import annotations
 

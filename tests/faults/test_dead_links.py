@@ -1,4 +1,6 @@
-"""Promises 1 and 8: a link that died without a word, or a server that froze, is found out, said and outlived."""
+"""nothing_lost, nothing_silent: a link that died without a word, or a server that froze, is found out, said and
+outlived.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Digests of documents through crashes, and a lost position that they answer (promises 1, 2, 4 and 8)."""
+"""Digests of documents through crashes, and a lost position that they answer (nothing_lost, never_backwards, no_ghosts,
+nothing_silent).
+"""
 
 from __future__ import annotations
 

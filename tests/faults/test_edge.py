@@ -1,4 +1,6 @@
-"""A site at the edge, whose link to the centre is cut for long (promises 1, 4, 6, 8 and 9)."""
+"""A site at the edge, whose link to the centre is cut for long (nothing_lost, no_ghosts, applied_once, nothing_silent,
+bounded).
+"""
 
 from __future__ import annotations
 

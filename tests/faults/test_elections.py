@@ -1,4 +1,4 @@
-"""Promises 1 and 2 through the elections of a replica set of three: nothing is lost, and no key goes back."""
+"""nothing_lost, never_backwards: elections of a replica set of three lose nothing, and let no key go back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promise 5: a daemon that lost its lease writes nothing more."""
+"""fenced: a daemon that lost its lease writes nothing more."""
 
 from __future__ import annotations
 

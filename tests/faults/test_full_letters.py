@@ -1,4 +1,6 @@
-"""Thousands of changes that do not fit: what is told, how many letters are kept, and what a replay says of them."""
+"""Thousands of changes that do not fit: what is told, how many letters are kept, and what a replay says of them
+(nothing_lost, nothing_silent, bounded).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Key templates that pass from one contract to another, by one daemon's edits (promises 1, 4, 6, 7 and 8)."""
+"""Key templates that pass from one contract to another, by one daemon's edits (nothing_lost, no_ghosts, applied_once,
+no_echo, nothing_silent).
+"""
 
 from __future__ import annotations
 

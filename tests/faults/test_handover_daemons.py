@@ -1,4 +1,6 @@
-"""Daemons with other contract files: rolling updates, canaries, daemons that wake up late (promises 1, 4, 5 and 7)."""
+"""Daemons with other contract files: rolling updates, canaries, daemons that wake up late (nothing_lost, no_ghosts,
+fenced, no_echo, nothing_silent).
+"""
 
 from __future__ import annotations
 

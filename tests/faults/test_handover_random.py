@@ -1,4 +1,6 @@
-"""Random contracts, edits, kills and two daemons; then every key and every document (promises 1, 4, 5, 6 and 7)."""
+"""Random contracts, edits, kills and two daemons; then every key and every document (nothing_lost, no_ghosts, fenced,
+applied_once, no_echo).
+"""
 
 from __future__ import annotations
 

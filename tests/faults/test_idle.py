@@ -1,4 +1,6 @@
-"""Promises 1 and 8: a lane without traffic keeps its place in MongoDB's oplog, and a person hears when one does not."""
+"""nothing_lost, nothing_silent: a lane without traffic keeps its place in MongoDB's oplog, and a person hears when one
+does not.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A daemon that ends at a chosen moment: on the way between it and a server something is held until it is dead."""
+"""A daemon that ends at a chosen moment: on the way between it and a server something is held until it is dead
+(nothing_lost, never_backwards, no_ghosts).
+"""
 
 from __future__ import annotations
 

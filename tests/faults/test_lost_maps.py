@@ -1,4 +1,6 @@
-"""Maps between documents and keys that are lost, in whole or in part (promises 1, 4 and 8)."""
+"""Maps between documents and keys that are lost, in whole or in part (nothing_lost, never_torn, no_ghosts,
+nothing_silent).
+"""
 
 from __future__ import annotations
 

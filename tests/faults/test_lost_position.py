@@ -1,4 +1,6 @@
-"""What becomes of a position from which MongoDB cannot, or does not want to, go on (promises 1, 4 and 8)."""
+"""What becomes of a position from which MongoDB cannot, or does not want to, go on (nothing_lost, no_ghosts,
+nothing_silent).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hundreds of contracts in one daemon (promises 1 and 9)."""
+"""Hundreds of contracts in one daemon (nothing_lost, bounded)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Promise 2: a key always shows one real state of its document, and never an older one after a newer one."""
+"""never_backwards: a key always shows one real state of its document (never_torn), and never an older one after a newer
+one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promise 3: no key ever holds a part of a document."""
+"""never_torn: no key ever holds a part of a document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promise 4: a key whose document is gone, no longer matches, or moved to another key, is gone."""
+"""no_ghosts: a key whose document is gone, no longer matches, or moved to another key, is gone."""
 
 from __future__ import annotations
 

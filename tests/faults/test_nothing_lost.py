@@ -1,4 +1,4 @@
-"""Promise 1: every change that MongoDB acknowledged is in Redis once the lane has caught up."""
+"""nothing_lost: every change that MongoDB acknowledged is in Redis once the lane has caught up."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Promise 8: nothing is dropped, skipped, coerced or copied anew without a log line, a metric and, for data, a dead
-letter."""
+"""nothing_silent: nothing is dropped, skipped, coerced or copied anew without a log line, a metric and, for data, a
+dead letter.
+"""
 
 from __future__ import annotations
 

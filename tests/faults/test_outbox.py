@@ -1,4 +1,6 @@
-"""Keys of an outbox into documents, while everything on the way breaks (promises 1, 2, 4, 5, 6, 7, 8 and 9)."""
+"""Keys of an outbox into documents, while everything on the way breaks (nothing_lost, never_backwards, no_ghosts,
+fenced, applied_once, no_echo, nothing_silent, bounded).
+"""
 
 from __future__ import annotations
 

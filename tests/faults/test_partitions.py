@@ -1,4 +1,6 @@
-"""A contract that is split over daemons: each is killed or replaced while the others go on (promises 1, 2, 4 and 5)."""
+"""A contract that is split over daemons: each is killed or replaced while the others go on (nothing_lost,
+never_backwards, no_ghosts, fenced).
+"""
 
 from __future__ import annotations
 

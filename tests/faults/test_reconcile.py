@@ -1,4 +1,6 @@
-"""Checks beside a daemon under load, ended in the middle: no false alarm, nothing harmed (promises 2, 4 and 8)."""
+"""Checks beside a daemon under load, ended in the middle: no false alarm, nothing harmed (nothing_lost,
+never_backwards, no_ghosts, nothing_silent).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Checks of contracts with changes from Redis, under load and through kills (promises 1, 2, 4, 7 and 8)."""
+"""Checks of contracts with changes from Redis, under load and through kills (nothing_lost, never_backwards, no_ghosts,
+no_echo, nothing_silent).
+"""
 
 from __future__ import annotations
 

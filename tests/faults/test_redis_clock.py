@@ -1,4 +1,4 @@
-"""Promises 1 and 2: Redis's clock goes back, and lanes go on at once."""
+"""nothing_lost, never_backwards: Redis's clock goes back, and lanes go on at once."""
 
 from __future__ import annotations
 

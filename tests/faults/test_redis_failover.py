@@ -1,4 +1,6 @@
-"""A primary of Redis that dies while its replica is behind, and comes back as a replica (promises 1, 2 and 8)."""
+"""A primary of Redis that dies while its replica is behind, and comes back as a replica (nothing_lost, never_backwards,
+nothing_silent).
+"""
 
 from __future__ import annotations
 

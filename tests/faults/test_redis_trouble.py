@@ -1,4 +1,6 @@
-"""A Redis that evicts, forgets, fails over or holds what is not ours (promises 1, 3, 5, 8 and 9)."""
+"""A Redis that evicts, forgets, fails over or holds what is not ours (nothing_lost, never_torn, fenced, nothing_silent,
+bounded).
+"""
 
 from __future__ import annotations
 

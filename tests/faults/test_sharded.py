@@ -1,4 +1,6 @@
-"""Guards before a sharded MongoDB, shown before a replica set that says it is one (promises 1, 2 and 4)."""
+"""Guards before a sharded MongoDB, shown before a replica set that says it is one (nothing_lost, never_backwards,
+no_ghosts, nothing_silent).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Quiet lanes share a change stream, and what they are promised holds as before (promises 1, 4, 5, 8 and 9)."""
+"""Quiet lanes share a change stream, and what they are promised holds as before (nothing_lost, no_ghosts, fenced,
+nothing_silent, bounded).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Snapshots that several workers read, which die, hang or are the wrong ones (promises 1, 2, 4, 8 and 9)."""
+"""Snapshots that several workers read, which die, hang or are the wrong ones (nothing_lost, never_backwards, no_ghosts,
+nothing_silent, bounded).
+"""
 
 from __future__ import annotations
 

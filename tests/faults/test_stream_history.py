@@ -1,4 +1,4 @@
-"""Streams that lose their order: emptied and set back, or made again (promises 1, 6 and 8)."""
+"""Streams that lose their order: emptied and set back, or made again (nothing_lost, applied_once, nothing_silent)."""
 
 from __future__ import annotations
 

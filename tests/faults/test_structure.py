@@ -1,4 +1,6 @@
-"""Collections that are dropped, renamed and created anew, and what is done to them (promises 1, 4 and 8)."""
+"""Collections that are dropped, renamed and created anew, and what is done to them (nothing_lost, no_ghosts,
+nothing_silent).
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Entries of a stream into a time series, which takes the same one twice, while everything breaks (promises 1, 5, 6
-and 8)."""
+"""Entries of a stream into a time series, which takes the same one twice, while everything breaks (nothing_lost,
+fenced, applied_once, nothing_silent).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Pages, probes and metrics while lanes are in trouble: unknown is unknown, and ready means that somebody serves."""
+"""Pages, probes and metrics while lanes are in trouble: unknown is unknown, and ready means that somebody serves
+(nothing_lost, fenced, nothing_silent, bounded).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Both sides are written while everything on the way breaks (promises 1, 2, 5, 6, 7, 8 and 9)."""
+"""Both sides are written while everything on the way breaks (nothing_lost, never_backwards, fenced, applied_once,
+no_echo, nothing_silent, bounded).
+"""
 
 from __future__ import annotations
 
