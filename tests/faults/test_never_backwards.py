@@ -11,7 +11,6 @@ from contextlib import closing, contextmanager
 import pytest
 
 from syncd.plan.claims import claims_of
-from syncd.plan.to_redis.compile import Plan
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import Document, MongoStore
 from syncd.stores.mongo.times import ZERO, token_time
@@ -175,7 +174,7 @@ def test_a_transaction_that_is_longer_than_a_call(rig: Rig) -> None:
 
 
 @contextmanager
-def calls_of(rig: Rig, flow: Flow) -> Iterator[tuple[Plan, Lookup, Pipeline]]:
+def calls_of(rig: Rig, flow: Flow) -> Iterator[tuple[MongoStore, KeyBuilder, Pipeline]]:
     """What a run sends its calls with, while a snapshot runs."""
     plan, control = plan_of(rig.scene, flow), ControlKeys(flow.contract)
     with closing(MongoStore(rig.mongo.uri)) as mongo, closing(RedisStore(rig.redis.url)) as redis:
@@ -184,8 +183,8 @@ def calls_of(rig: Rig, flow: Flow) -> Iterator[tuple[Plan, Lookup, Pipeline]]:
         lease.acquire()
         log, writer = ApplyLog(Position(phase=SNAPSHOT)), Writer(redis, control, lease)
         yield (
-            plan,
-            Lookup(mongo, plan),
+            mongo,
+            KeyBuilder(plan, Lookup(mongo, plan), log.watermarks),
             Pipeline(plan, control, writer, log, 100, lambda _: None, Removals(plan.name)),
         )
         writer.close()
@@ -202,8 +201,8 @@ def test_a_chunk_that_is_sent_again(rig: Rig) -> None:
         "film", projection(["title"]), documents=({"_id": n, "title": "a"} for n in (1, 2, 3))
     )
     flow.redis.rpush(flow.key(2), "of the application")
-    with calls_of(rig, flow) as (plan, lookup, pipeline):
-        stream = ChangeStream(lookup._store, plan)
+    with calls_of(rig, flow) as (mongo, builder, pipeline):
+        lookup, stream = builder.lookup, ChangeStream(mongo, builder.plan)
         stream.begin()
         found, seen = lookup.chunk(None, 2, ZERO)
         chunks = [Chunk(found, seen, 0, seen)]
@@ -212,7 +211,6 @@ def test_a_chunk_that_is_sent_again(rig: Rig) -> None:
         stream.close()
         found, seen = lookup.chunk({"_id": 2}, 2, token_time(event["_id"]))
         chunks.append(Chunk(found, seen, 0, seen))
-        builder = KeyBuilder(plan, lookup, pipeline.log.watermarks)
         pipeline.apply(WindowUnit(window(event), builder))
         pipeline.drain()
         for unit in (unit for chunk in chunks for unit in units_of(builder, chunk, pipeline.log, lambda: 10)):
@@ -228,14 +226,13 @@ def test_a_read_that_is_made_again(rig: Rig) -> None:
     than the chunk."""
     flow = rig.scene.add("film", projection(["title"]), documents=[{"_id": 1, "title": "a"}])
     flow.redis.rpush(flow.key(2), "of the application")
-    with calls_of(rig, flow) as (plan, lookup, pipeline):
-        stream = ChangeStream(lookup._store, plan)
+    with calls_of(rig, flow) as (mongo, builder, pipeline):
+        lookup, stream = builder.lookup, ChangeStream(mongo, builder.plan)
         stream.begin()
         flow.collection.insert_one({"_id": 2, "title": "a"})
         flow.collection.update_one({"_id": 1}, {"$set": {"title": "b"}})
         events = [event for _ in range(2) for event in stream.next(100).events]
         stream.close()
-        builder = KeyBuilder(plan, lookup, pipeline.log.watermarks)
         for event in events:
             pipeline.apply(WindowUnit(window(event), builder))
         found, seen = lookup.chunk(None, 1, pipeline.log.watermarks.horizon)

@@ -15,7 +15,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
@@ -185,13 +185,21 @@ def test_a_dask_worker_dies(rig: Rig) -> None:
     flow.assert_same()
 
 
+class Parts(NamedTuple):
+    """A copier, and what it works with."""
+
+    copier: Copier
+    builder: KeyBuilder
+    reads: Reads
+
+
 @contextmanager
-def new_copier(rig: Rig, flow: Flow, pool: Pool | None, watermarks: Watermarks) -> Iterator[Copier]:
+def new_copier(rig: Rig, flow: Flow, pool: Pool | None, watermarks: Watermarks) -> Iterator[Parts]:
     with closing(MongoStore(rig.mongo.uri)) as store:
-        plan = plan_of(rig.scene, flow)
-        yield Copier(
-            plan, store, Lookup(store, plan), WHOLE, watermarks, Reads(watermarks), pool, 20, digests=False
-        )
+        plan, reads = plan_of(rig.scene, flow), Reads(watermarks)
+        lookup = Lookup(store, plan)
+        copier = Copier(plan, store, lookup, WHOLE, watermarks, reads, pool, 20, digests=False)
+        yield Parts(copier, KeyBuilder(plan, lookup, watermarks), reads)
 
 
 def slowly_all(copier: Copier) -> list[Any]:
@@ -219,11 +227,10 @@ def here(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Threads of this process are workers."""
     monkeypatch.setenv("SYNCD_MONGO_URI", rig.mongo_proxy.mongo_uri)
     monkeypatch.setenv("SYNCD_REDIS_URL", rig.redis_proxy.redis_url)
-    readers = pieces._Readers()
-    monkeypatch.setattr(pieces, "_READERS", readers)
+    readers = pieces.Readers()
+    monkeypatch.setattr(pieces, "READERS", readers)
     yield
-    for store in readers._stores.values():
-        store.close()
+    readers.close()
 
 
 def test_a_worker_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +243,7 @@ def test_a_worker_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(copying, "LATE_S", 60.0 if crowded else 0.5)
         watermarks, hold = Watermarks(copying=True), rig.mongo_proxy.hold_request(*CHUNKS, nth=4)
         pool, items = Pool(partial(ThreadPoolExecutor, 2)), []
-        with new_copier(rig, flow, pool, watermarks) as copier:
+        with new_copier(rig, flow, pool, watermarks) as (copier, *_):
             end = time.monotonic() + PATIENCE_S
             for item in copier.items({0: ALL}):
                 items.append(item)
@@ -269,12 +276,11 @@ def test_a_filter_that_lets_nothing_through(
     pool = Pool(partial(ThreadPoolExecutor, workers)) if workers else None
     log, items, most = ApplyLog(Position(phase=SNAPSHOT)), [], 0
     watermarks = log.watermarks
-    with new_copier(rig, flow, pool, watermarks) as copier:
-        copier._lookup._step = STEP
-        builder = KeyBuilder(copier._plan, copier._lookup, watermarks)
+    with new_copier(rig, flow, pool, watermarks) as (copier, builder, reads):
+        builder.lookup.looks_at = STEP
         for item in copier.items({0: ALL}):
             items.append(item)
-            watermarks.sent(Coverage([str(len(items))], copier._reads.after()))
+            watermarks.sent(Coverage([str(len(items))], reads.after()))
             if isinstance(item, Chunk | Ready):
                 list(units_of(builder, item, log, lambda: 10))
             most = max(most, len(watermarks._written))
@@ -288,7 +294,7 @@ def test_a_filter_that_lets_nothing_through(
 
 def in_steps(*args: Any) -> Lookup:
     found = Lookup(*args)
-    found._step = STEP
+    found.looks_at = STEP
     return found
 
 
@@ -298,7 +304,7 @@ def test_a_lane_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(copying, "LATE_S", 2.0)
     pool, blamed, waited = Pool(partial(ThreadPoolExecutor, 2)), [], False
     monkeypatch.setattr(pool, "failed", lambda *said, **_: blamed.append(said))
-    with new_copier(rig, flow, pool, Watermarks()) as copier:
+    with new_copier(rig, flow, pool, Watermarks()) as (copier, *_):
         for item in copier.items({0: ALL}):
             if isinstance(item, Chunk):
                 time.sleep(0.02)  # before workers are there
@@ -323,7 +329,7 @@ def test_one_worker_for_many_pieces(rig: Rig, here: None, monkeypatch: pytest.Mo
     monkeypatch.setattr(copying, "make", slowly)
     pool, blamed, read = Pool(partial(ThreadPoolExecutor, 1)), [], 0
     monkeypatch.setattr(pool, "failed", lambda *said, **_: blamed.append(said))
-    with new_copier(rig, flow, pool, Watermarks()) as copier:
+    with new_copier(rig, flow, pool, Watermarks()) as (copier, *_):
         for item in copier.items({0: ALL}):
             read += isinstance(item, Ready)
             if isinstance(item, Chunk):
@@ -366,7 +372,7 @@ def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(copying, "make", wrong)
     pool = Pool(partial(ThreadPoolExecutor, 2))
-    with new_copier(rig, flow, pool, Watermarks()) as copier:
+    with new_copier(rig, flow, pool, Watermarks()) as (copier, *_):
         items = slowly_all(copier)
     pool.close()
     assert given
@@ -388,7 +394,7 @@ def test_a_place_that_takes_no_more(rig: Rig, here: None) -> None:
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     pool = Pool(partial(Full, 1))
-    with new_copier(rig, flow, pool, Watermarks()) as copier:
+    with new_copier(rig, flow, pool, Watermarks()) as (copier, *_):
         items = slowly_all(copier)
     pool.close()
     assert tried

@@ -78,7 +78,7 @@ class Lookup:
         self._filter = plan.filter
         self._projection = plan.find_projection
         self._source = plan.source
-        self._step: int | None = None
+        self.looks_at: int | None = None
         """Documents that a chunk looks at, at most, whether they match or not: None as long as nothing takes long."""
 
     @property
@@ -258,7 +258,7 @@ class Lookup:
     def _end_of_step(self, cursor: Document | None, last: Document | None, after: Moment) -> Document | None:
         """Up to where the next chunk looks: None for to the end. By the index, whatever the filter says; but MongoDB
         takes the documents as well, for `$expr`, and that may take too long too."""
-        if self._step is None:
+        if self.looks_at is None:
             return None
         command: Document = {
             "find": self._collection,
@@ -266,7 +266,7 @@ class Lookup:
             "projection": {"_id": 1},
             "sort": {"_id": 1},
             "hint": {"_id": 1},
-            "skip": self._step - 1,
+            "skip": self.looks_at - 1,
             "limit": 1,
             "singleBatch": True,
             "maxTimeMS": LONGEST_CHUNK_MS,
@@ -276,19 +276,19 @@ class Lookup:
 
     def _shorten(self) -> None:
         """It took MongoDB too long; the next attempt is about less."""
-        if self._step == LEAST_STEP:
+        if self.looks_at == LEAST_STEP:
             what = f"does not look at {LEAST_STEP} documents in {LONGEST_CHUNK_MS / 1000:g} s"
             raise TransientError(
                 "mongo", f"MongoDB {what}; is it overloaded, or is the contract's filter that slow?"
             )
-        self._step = FIRST_STEP if self._step is None else max(LEAST_STEP, self._step // 4)
+        self.looks_at = FIRST_STEP if self.looks_at is None else max(LEAST_STEP, self.looks_at // 4)
 
     def _adapt(self, seconds: float) -> None:
-        if self._step is not None:
+        if self.looks_at is not None:
             if seconds < QUICK_S:
-                self._step = min(LARGEST_STEP, 2 * self._step)
+                self.looks_at = min(LARGEST_STEP, 2 * self.looks_at)
             elif seconds > SLOW_S:
-                self._step = max(LEAST_STEP, self._step // 2)
+                self.looks_at = max(LEAST_STEP, self.looks_at // 2)
 
     def _ask_for(self, command: Document, digests: bool = False, wanted: Document | None = None) -> None:
         if wanted is not None:

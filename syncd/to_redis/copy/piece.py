@@ -72,7 +72,7 @@ class Made(NamedTuple):
 def make(piece: Piece) -> Made:
     """Read and project. Connections stay open for the next piece."""
     try:
-        plan, lookup = _READERS.get(piece)
+        plan, lookup = READERS.get(piece)
         cursor, last = piece.documents.bounds
         found, time, upto = lookup.step(cursor, piece.size, piece.after, last, digests=piece.digests)
     except SyncdError as error:
@@ -90,7 +90,7 @@ def make(piece: Piece) -> Made:
     return Made("", False, len(found), packed, sources, end, time, plan.misfits.taken())
 
 
-class _Readers:
+class Readers:
     """Plans, and what reads for them, of this process. Thread-safe: a Dask worker may have many threads."""
 
     def __init__(self) -> None:
@@ -115,5 +115,10 @@ class _Readers:
                 self._open[key] = plan, Lookup(store, plan, piece.partition)
             return self._open[key]
 
+    def close(self) -> None:
+        """Give up all connections."""
+        for store in self._stores.values():
+            store.close()
 
-_READERS = _Readers()
+
+READERS = Readers()
