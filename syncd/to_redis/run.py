@@ -59,6 +59,7 @@ from syncd.to_redis.stream.window import DATA_OPS, Window
 from syncd.to_redis.target import Target
 
 HELD_UP_S = 0.05
+"""How long a run waits for the work beside it, at a time."""
 _STRUCTURE = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
 
 
