@@ -81,7 +81,7 @@ def _lagging(before: Any) -> Any:
 
 def _nothing_was_read(before: Any) -> Any:
     """A position says nothing of reads."""
-    return lambda raw: replace(before(raw), mark=ZERO)
+    return lambda raw: replace(before(raw), read_watermark=ZERO)
 
 
 def _without_sweep(before: Any) -> Any:
