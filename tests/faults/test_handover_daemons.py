@@ -109,7 +109,7 @@ def test_a_rolling_update(both: World, another: Nodes, sets: str, end: str) -> N
     both.wait_rest(before)
     new.start(after)
     new.daemon.wait_ready()
-    time.sleep(LEASE_S + 1)
+    new.wait_asks(both.redis, 3)
     assert not both.differences(before)
     if end == "stopped":
         old.daemon.terminate()
@@ -121,7 +121,7 @@ def test_a_rolling_update(both: World, another: Nodes, sets: str, end: str) -> N
     both.wait_rest(after)
     if end == "paused":
         old.daemon.resume()
-        time.sleep(LEASE_S)
+        old.wait_asks(both.redis)
         old.daemon.terminate()
         new.wait_serves()
     change(both, after, 3)
@@ -198,7 +198,7 @@ def test_an_older_one_is_started_again(both: World, another: Nodes, sets: str) -
     new.wait_serves()
     for turn in range(2):
         old.start()
-        time.sleep(2 * LEASE_S)
+        old.wait_asks(both.redis, 3)
         change(both, after, turn + 1)
         both.wait_rest(after)
         assert new.serves(), new.told()
@@ -222,7 +222,9 @@ def test_daemons_with_other_files_do_not_fight(both: World, another: Nodes, sets
         change(both, before, next(numbers))
 
     with meanwhile(write, 0.1):
-        time.sleep(4 * LEASE_S)
+        end = time.monotonic() + 4 * LEASE_S
+        while time.monotonic() < end:
+            new.wait_asks(both.redis)
     assert old.serves(), old.told()
     both.wait_rest(before)
     for node in (old, new):

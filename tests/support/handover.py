@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -151,6 +152,19 @@ class Node:
 
     def wait_serves(self, timeout: float = TIMEOUT) -> None:
         until(self.serves, timeout, lambda: f"all of {sorted(self.files.contracts)} live; {self.told()}")
+
+    def wait_asks(self, redis: Redis, times: int = 2) -> None:
+        """Until each of its lanes has asked for its lease so often from here on: it is at work, and stands by."""
+        until(self.lanes, TIMEOUT, self.told)
+        owner = json.loads(self.daemon.get("/status")[1])["owner"]
+        wanted, asked = self.files.contracts.keys(), Counter[str]()
+        end = time.monotonic() + TIMEOUT
+        with redis.monitor() as monitor:
+            while any(asked[name] < times for name in wanted):
+                said = monitor.next_command()["command"]
+                if "syncd_lease" in said and owner in said:
+                    asked.update(name for name in wanted if f"syncd:{{{name}}}:lease" in said)
+                assert time.monotonic() < end, f"asked {dict(asked)}; {self.told()}"
 
     def told(self) -> str:
         lanes = [lane for found in self.lanes().values() for lane in found]
