@@ -149,7 +149,7 @@ def _bulk(
     from syncd.reconcile.ranges.bulk import Bulk, BulkOrder
     from syncd.settings import dask_address
 
-    if type(plan) is not Plan:
+    if not isinstance(plan, Plan):
         typer.echo(f"contract {plan.name} has changes from Redis, and is compared by one process", err=True)
         raise typer.Exit(USAGE)
     if count and address:

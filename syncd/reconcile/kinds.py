@@ -41,10 +41,10 @@ def new_check(
     may_go_on: Callable[[], str] = lambda: "",
 ) -> AnyCheck:
     """`site` is SYNCD_SITE. Both stores are connected. Raises StoreError."""
-    if not isinstance(plan, AppendPlan | StatePlan | TwoWayPlan):
-        assert isinstance(plan, Plan)
+    if isinstance(plan, Plan):
         kind = DigestCheck if order.by_digest else Check
         return kind(plan, mongo, redis, order, stop, may_go_on)
+    assert isinstance(plan, AppendPlan | StatePlan | TwoWayPlan)
     check = BackCheck(
         plan.name, redis, *_both(plan, mongo, redis, site, stop, order.wait_s), order, stop, may_go_on
     )
