@@ -20,7 +20,7 @@ from benchmarks.run import Run, say
 from benchmarks.servers import busy_share, machine, servers
 
 QUIET = 0.05
-"""Share of the cores that may be busy before a run without a word about it."""
+"""Share of the cores that may be busy before a run without a warning about it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -50,7 +50,9 @@ def check(mongo_uri: str, redis_url: str, shape: Shape = PLAIN) -> Verdict:
         return Verdict(total + len(batch), tuple(wrong), _count(redis, shape) - keys)
 
 
-def settle(mongo_uri: str, redis_url: str, shape: Shape = PLAIN, patience_s: float = 20.0) -> float | None:
+def wait_until_right(
+    mongo_uri: str, redis_url: str, shape: Shape = PLAIN, patience_s: float = 20.0
+) -> float | None:
     """Check until it is right; `Mismatch` when it stays wrong.
 
     None when the first check passed, else the monotonic time at which the one that passed began.

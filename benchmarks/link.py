@@ -30,7 +30,7 @@ from syncd.outbox import Outbox
 
 SITE = "hill"
 TIMEOUT_S = 300.0
-SETTLE_S = 1.5
+STILL_COMING_S = 1.5
 """For what is still on its way when everything is visible."""
 DIFFERENT = (0, 10, 1_000)
 MODULES = {
@@ -122,9 +122,9 @@ class Edge:
         """What goes over the link in this block is a row of the table."""
         before, began = self.link.bytes, time.monotonic()
         yield
-        time.sleep(SETTLE_S)
+        time.sleep(STILL_COMING_S)
         self.table[what] = self.link.bytes - before
-        say(f"  {what}: {self.table[what]:,} bytes, {time.monotonic() - began - SETTLE_S:.1f} s")
+        say(f"  {what}: {self.table[what]:,} bytes, {time.monotonic() - began - STILL_COMING_S:.1f} s")
 
     def outage(self, what: str, meanwhile: Callable[[], None], over: Callable[[], bool]) -> None:
         """Something happens while the link is cut; what it costs when the link is back."""
@@ -162,7 +162,7 @@ def measure(documents: int, changes: int, idle_s: float, compression: str) -> Ta
         with edge.counted(f"snapshot of {documents:,} documents"):
             edge.start()
         with edge.counted("a minute at rest"):
-            time.sleep(idle_s - SETTLE_S)
+            time.sleep(idle_s - STILL_COMING_S)
         edge.table["a minute at rest"] = round(edge.table["a minute at rest"] * 60 / idle_s)
         _outages(edge)
         _checks(edge)
@@ -199,7 +199,7 @@ def _checks(edge: Edge) -> None:
     with edge.counted("check in full, no difference"):
         edge.reconcile("--check", "full")
     for count in DIFFERENT:
-        settled(edge)
+        wait_for_digests(edge)
         spoil(edge, edge.numbers(count))
         with edge.counted(f"check by digests and repair, {count:,} differences"):
             report = edge.reconcile("--check", "digest", "--repair")
@@ -217,14 +217,14 @@ def spoil(edge: Edge, numbers: Sequence[int]) -> None:
             edge.redis.hset(f"doc:{ident}", "v", "0")
 
 
-def settled(edge: Edge) -> None:
-    """Until the lane has asked for the digests of all that changed."""
+def wait_for_digests(edge: Edge) -> None:
+    """Wait until the lane has asked for the digests of all that changed."""
     edge.wait(lambda: not edge.redis.exists("syncd:{docs}:changed"), "all digests are known")
 
 
 def _lost(edge: Edge) -> None:
     for count in DIFFERENT:
-        settled(edge)
+        wait_for_digests(edge)
         edge.stop()
         edge.change(edge.numbers(count) if count else [])
         edge.redis.hset("syncd:{docs}:position", "token", '{"_data": "lost"}')

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 
-from benchmarks.check import settle
+from benchmarks.check import wait_until_right
 from benchmarks.latency import PER_SECOND, Place, probe
 from benchmarks.observe import cpu_seconds
 from benchmarks.servers import Servers
@@ -56,7 +56,7 @@ def idle(running: Servers, load: Executor) -> Figures:
         time.sleep(IDLE_S)
         own, other = system.cpu_seconds() - own, cpu_seconds(mongod) - other
         for shape in shapes:
-            settle(running.mongo_uri, running.redis_url, shape)
+            wait_until_right(running.mongo_uri, running.redis_url, shape)
     return {
         "idle_cores": own / IDLE_S,
         "idle_mongod_cores": other / IDLE_S,
@@ -91,7 +91,7 @@ def hot(running: Servers, load: Executor, documents: int, seconds: float) -> Fig
             alone = load.submit(probe, running.mongo_uri, running.redis_url, places, 2).result()
             busy, per_second = beside(3)
             for shape in (PLAIN, *quiet):
-                settle(running.mongo_uri, running.redis_url, shape, PATIENCE_S)
+                wait_until_right(running.mongo_uri, running.redis_url, shape, PATIENCE_S)
         with serving(running, quiet):
             unserved, _ = beside(4)
     return {

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from benchmarks.check import settle
+from benchmarks.check import wait_until_right
 from benchmarks.latency import places, probe
 from benchmarks.limits import write_hashes
 from benchmarks.observe import POLL_S, Sentinels, wait
@@ -155,7 +155,7 @@ class Trial:
         centiles = statistics.quantiles(milliseconds, n=100, method="inclusive")
         self.figures |= {"latency_p50_ms": centiles[49], "latency_p99_ms": centiles[98]}
         self.figures["latency_max_ms"] = max(milliseconds)
-        settle(site.mongo_uri, site.redis_url)
+        wait_until_right(site.mongo_uri, site.redis_url)
         if self.system.usage is not None:
             self.figures["end_rss_mb"] = self.system.usage.last_bytes / 1e6
 
@@ -190,7 +190,7 @@ class Trial:
         cpu = system.cpu_seconds()
         seen_last = wait(last, "the last change is visible", 60.0 + changes / 500, system.check_alive)
         cpu = system.cpu_seconds() - cpu
-        late = settle(site.mongo_uri, site.redis_url, self.shape)
+        late = wait_until_right(site.mongo_uri, site.redis_url, self.shape)
         return Caught(seen_first, late or seen_last, cpu)
 
     def _rates(self, phase: str, start: float, caught: Caught, changes: int) -> None:

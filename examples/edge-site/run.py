@@ -52,7 +52,7 @@ def main() -> None:
         over(hill)
         hill.link.restore()
         say("the link of hill is back")
-        settle(database, sites)
+        wait_until_equal(database, sites)
         say(f"  it took {over(hill)}")
         check(all(site.stop() == 0 for site in sites), "both daemons ended by themselves")
     say(f"all equal: {turn} rounds of work at the centre and at both sites")
@@ -70,7 +70,7 @@ def work(centre: Centre, sites: list[Site], turn: int, seconds: float) -> int:
     return turn
 
 
-def settle(database: Database[Document], sites: list[Site]) -> None:
+def wait_until_equal(database: Database[Document], sites: list[Site]) -> None:
     """Wait until everything is equal, and say what there is."""
     end = time.monotonic() + PATIENCE_S
     while (found := differences(database, sites)) and time.monotonic() < end:
