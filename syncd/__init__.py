@@ -1,3 +1,3 @@
-"""syncd keeps Redis and MongoDB in step from YAML data contracts."""
+"""syncd keeps Redis and MongoDB in sync from YAML data contracts."""
 
 __version__ = "0.1.0"

@@ -8,21 +8,21 @@ SyncdError
 ├── UriError                a connection string cannot be read; never leaves `syncd.stores`
 └── StoreError              a store answered, or failed to
     ├── TransientError      may pass by itself: the lane stops, waits and tries again
-    │   ├── FencedError     the lease is lost: the lane stands by, or takes it again where nobody holds it
+    │   ├── FencedError     the lease is lost: the lane stands by, or takes it again where no daemon holds it
     │   └── LaterNumberError     MongoDB has seen a write of a later number: begin again above it
-    ├── UncertainError      nobody knows any more whether a write was done
+    ├── UncertainError      it is not known any more whether a write was done
     ├── CapabilityError     the server lacks what the contract needs
     ├── PositionLostError   the stream cannot go on from the stored position: snapshot again
     │   ├── OplogTooShortError   the oplog no longer reaches back to it
     │   └── CollectionGoneError  the collection was dropped or renamed
-    ├── LettersFullError    the contract keeps no more dead letters: a person must see to those that wait
-    ├── SweepLimitError     a copy would remove more keys than `sync.sweep_limit`: a person must say whether it may
+    ├── LettersFullError    the contract keeps no more dead letters: a person must replay or drop those that wait
+    ├── SweepLimitError     a copy would remove more keys than `sync.sweep_limit`: a person must allow it
     ├── EventTooLargeError  a change does not fit one event: read the document instead
     └── FatalError          a person must act (wrong password, no rights, wrong server)
-        ├── UnknownError         nobody knows whether it passes: told like a fatal one, tried again with growing pauses
+        ├── UnknownError         an answer that is not known: logged like a fatal one, tried again with growing pauses
         └── UnusableUriError     the setting that says where the store is cannot be used: a SettingsError, too
 
-InvariantError              a bug of syncd's, found before it breaks a promise. Not a SyncdError: nobody handles it
+InvariantError              a bug of syncd's, found before it breaks a promise. Not a SyncdError: no code handles it
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from syncd.text import clipped, escaped
 
 MOST_PROBLEMS = 100
-"""That an error names. Who has more mends these first, and a log line has an end."""
+"""An error names at most these, so that a log line has an end; the rest shows once they are fixed."""
 LONGEST_TEXT = 600
 """Characters of what a problem says: a contract may hold words of any length."""
 
@@ -42,10 +42,8 @@ class SyncdError(Exception):
 
 
 class InvariantError(Exception):
-    """What a promise rests on does not hold, which is a bug: the lane stops, and begins again from what is stored.
-
-    For this, `assert` would not do: `python -O` leaves it out.
-    """
+    """A condition that a promise needs does not hold, which is a bug: the lane stops, and begins again from what is
+    stored. Not an `assert`, which `python -O` leaves out."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what}; this is a bug of syncd's, please report it")
@@ -65,7 +63,7 @@ class Problem:
         return escaped(f"{self.file}:{self.line}:{self.column}: {self.what}; {self.remedy}")
 
     def clipped(self) -> Problem:
-        """The same with an end to its texts."""
+        """The same with shortened texts."""
         what, remedy = clipped(self.what, LONGEST_TEXT), clipped(self.remedy, LONGEST_TEXT)
         return Problem(self.file, self.line, self.column, what, remedy)
 
@@ -85,7 +83,7 @@ class ContractError(SyncdError):
                     last.line,
                     last.column,
                     f"and {more} more problems",
-                    "correct those above first",
+                    "fix those above first",
                 )
             )
         super().__init__("\n".join(str(problem) for problem in self.problems))
@@ -109,8 +107,8 @@ class ProjectionError(SyncdError):
 
 
 def why_unfit(error: Exception) -> ProjectionError:
-    """Whatever an input raised, as what a dead letter says of it. The text of an unexpected error may hold values, so
-    only its kind and place are told."""
+    """Reason and detail of a dead letter, for an error that an input raised. The text of an unexpected error may hold
+    values, so only its kind and place are kept."""
     if isinstance(error, ProjectionError):
         return error
     last = error.__traceback__
@@ -126,8 +124,7 @@ def why_unfit(error: Exception) -> ProjectionError:
 
 
 def is_about_input(error: Exception) -> bool:
-    """Whether what is being worked on raised it, and not the work as a whole: a store, a setting, or a bug that no
-    input is to blame for."""
+    """Whether the input caused it, not a store, a setting, or a bug that has nothing to do with the input."""
     return isinstance(error, ProjectionError) or not isinstance(error, SyncdError | InvariantError)
 
 
@@ -148,8 +145,8 @@ class StoreError(SyncdError):
 
 
 class TransientError(StoreError):
-    """May pass by itself; the lane waits and tries again from its stored position. `soon`: it costs little
-    to ask often, and whoever waits wants to go on at once."""
+    """May pass by itself; the lane waits and tries again from its stored position. `soon`: to ask often costs little,
+    so the lane waits a short time only."""
 
     def __init__(self, store: str, message: str, *, soon: bool = False) -> None:
         self.soon = soon
@@ -157,9 +154,8 @@ class TransientError(StoreError):
 
 
 class FencedError(TransientError):
-    """The lease in Redis is lost; nothing was written. (MongoDB's fence is LaterNumberError.) `holder` is who has it
-    now; empty where nobody has. `contract`: whose lease that is, where it is that of another contract with the same
-    keys."""
+    """The lease in Redis is lost; nothing was written. (MongoDB's fence is LaterNumberError.) `holder` has it now,
+    or is empty. `contract`: the one of the lease, where that is another contract with the same keys."""
 
     def __init__(self, message: str, holder: str, contract: str = "") -> None:
         self.holder, self.contract = holder, contract
@@ -203,7 +199,7 @@ class CollectionGoneError(PositionLostError):
 
 
 class LettersFullError(StoreError):
-    """The contract keeps no more dead letters than wait already, and says that the lane pauses then."""
+    """The contract keeps no more dead letters than wait already, and has `when_full: pause`."""
 
     def __init__(self, contract: str, keep: int) -> None:
         super().__init__(
@@ -214,13 +210,13 @@ class LettersFullError(StoreError):
 
 
 class SweepLimitError(StoreError):
-    """More keys have no document than a sweep may remove without being told to; nothing was removed."""
+    """More keys have no document than a sweep may remove by itself; nothing was removed."""
 
     def __init__(self, contract: str, what: str) -> None:
         super().__init__(
             "redis",
-            f"{what}; nothing was removed: correct the contract (sync.sweep_limit says how many keys may go), or say "
-            f"`syncd snapshot {contract} --allow-removal`",
+            f"{what}; nothing was removed: fix the contract (sync.sweep_limit says how many keys may be removed), or "
+            f"run `syncd snapshot {contract} --allow-removal`",
         )
 
 
@@ -236,12 +232,12 @@ class EventTooLargeError(StoreError):
 
 
 class FatalError(StoreError):
-    """Only a person can put this right."""
+    """Only a person can fix this."""
 
 
 class UnknownError(FatalError):
-    """An answer that syncd does not know: told as an error, but it may pass by itself."""
+    """An answer that syncd does not know: logged as an error, but it may pass by itself."""
 
 
 class UnusableUriError(FatalError, SettingsError):
-    """SYNCD_MONGO_URI or SYNCD_REDIS_URL cannot be used as it is, whatever the server is like."""
+    """SYNCD_MONGO_URI or SYNCD_REDIS_URL cannot be used with any server."""

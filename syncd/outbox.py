@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from typing import Any
 
 FULL = "OUTBOXFULL"
-"""How the error begins that Redis answers with while the outbox holds as many entries as the contract allows."""
+"""The beginning of Redis's error while the outbox holds as many entries as the contract allows."""
 
 
 class Outbox:
@@ -38,7 +38,7 @@ class Outbox:
         return self._client.fcall(name, 2, key, self.stream, *args)
 
     def note(self, pipe: Any, *keys: str | bytes, deleted: bool = False) -> None:
-        """Into a MULTI, that these keys were changed in it, or deleted."""
+        """Note in a MULTI that these keys were changed, or deleted, in it."""
         for key in keys:
             pipe.xadd(self.stream, {"key": key, "op": "del"} if deleted else {"key": key})
 

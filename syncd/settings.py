@@ -21,7 +21,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LONGEST_SECRET = 65_536
 _PREFIX = "SYNCD_"
 _NEAR = 0.7
-"""How alike a name must be for a setting to be meant: below it a guess misleads."""
+"""How similar a name must be to a setting for a hint: below it a guess misleads."""
 NOT_SETTINGS = (VARIABLE_PREFIX, "SYNCD_TEST_")
 """Names for contracts, and for syncd's own tests."""
 
@@ -29,7 +29,7 @@ DASK_SCHEMES = ("tcp", "tls", "ws", "wss", "ucx")
 """Of Dask's own; `inproc` would be this process."""
 
 MOST_PARTITIONS = 256
-"""Each is a change stream of its own, in which MongoDB looks at every change."""
+"""Each is a change stream of its own, in which MongoDB reads every change."""
 
 
 class Settings(BaseSettings):
@@ -52,7 +52,8 @@ class Settings(BaseSettings):
     )
     hmac_key: SecretStr | None = Field(None, description="Key of `mask: hmac`.")
     token: SecretStr | None = Field(
-        None, description="What a caller must show to have something done over HTTP; without it nobody may."
+        None,
+        description="Token that a caller over HTTP must send to start an action; without it no caller may.",
     )
     site: str = Field(
         "",
@@ -66,13 +67,13 @@ class Settings(BaseSettings):
         "`SYNCD_SITE` and those that begin with `SYNCD_VAR_`. None of them may hold a secret.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least that is logged."
+        "info", description="The lowest level that is logged."
     )
     log_format: Literal["json", "console", "auto"] = Field(
         "auto", description="`auto`: console on a terminal."
     )
     lease_ttl: float = Field(
-        10.0, gt=1, description="Seconds after which a standby takes over from a daemon that has gone."
+        10.0, gt=1, description="Seconds after which a standby takes over from a daemon that is gone."
     )
     batch_writes: int = Field(
         256,
@@ -85,8 +86,8 @@ class Settings(BaseSettings):
         100_000,
         ge=100,
         le=10_000_000,
-        description="Changed keys of a contract with `capture: keyspace` that are remembered, at some 400 bytes each; "
-        "above it they are forgotten, and all keys are compared.",
+        description="Changed keys of a contract with `capture: keyspace` that are kept in memory, at about 400 bytes "
+        "each; above it they are dropped, and all keys are compared.",
     )
     workers: int = Field(
         1,
@@ -162,7 +163,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, **overrides: object) -> Self:
-        """Read settings; `SYNCD_X_FILE` names a file that holds X. Raises SettingsError with every mistake."""
+        """Read all settings; `SYNCD_X_FILE` names a file that holds X. Raises SettingsError with every mistake."""
         env = os.environ if environment is None else environment
         values: dict[str, object] = {}
         for name in cls.model_fields:
@@ -183,15 +184,15 @@ class Settings(BaseSettings):
 
 
 class Variables(Mapping[str, str]):
-    """What contracts may read of the environment, and nothing else of it. Whoever may edit a contract may see what it
-    reads: it ends in keys, values and names of indexes."""
+    """The variables of the environment that contracts may read. A person who may edit a contract may see what it reads:
+    it shows in keys, values and names of indexes."""
 
     def __init__(self, values: Mapping[str, str], allowed: frozenset[str]) -> None:
         self._allowed = allowed
         self._values = {name: value for name, value in values.items() if self.may_read(name)}
 
     def may_read(self, name: str) -> bool:
-        """Whether a contract may, also where the variable is not set."""
+        """Whether a contract may read the variable, also where it is not set."""
         return name == SITE or name.startswith(VARIABLE_PREFIX) or name in self._allowed
 
     def __getitem__(self, name: str) -> str:
@@ -221,7 +222,7 @@ def names_of(text: str) -> frozenset[str]:
 
 
 def contract_environment(environment: Mapping[str, str] | None = None) -> Variables:
-    """What fills in `${VAR}` in contracts: the name of the site, also where a file holds it, variables that begin with
+    """The values of `${VAR}` in contracts: the name of the site, also where a file holds it, variables that begin with
     SYNCD_VAR_, and those of SYNCD_CONTRACT_VARIABLES. Raises SettingsError."""
     env = os.environ if environment is None else environment
     said = env.get(_ALLOWED, "")
@@ -237,7 +238,7 @@ def contract_environment(environment: Mapping[str, str] | None = None) -> Variab
 
 
 def unknown_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Variables that look like settings and are none, each with the setting that was meant, or ""."""
+    """Variables with the prefix of settings that are none, each with the setting that was meant, or ""."""
     known = [f"{_PREFIX}{name.upper()}" for name in Settings.model_fields]
     names = [*known, *(f"{name}_FILE" for name in known)]
     env = os.environ if environment is None else environment
@@ -258,7 +259,7 @@ def dask_address(address: str) -> str:
 
 
 def _meant(name: str, names: list[str]) -> str:
-    """The setting that a name is nearly, beside what they all have in common; or ""."""
+    """The setting with a similar name, apart from the prefix of all; or ""."""
     rest = {known.removeprefix(_PREFIX): known for known in names}
     near = get_close_matches(name.removeprefix(_PREFIX), rest, 1, _NEAR)
     return rest[near[0]] if near else ""
@@ -269,13 +270,11 @@ def _read_secret(variable: str, path: str) -> str:
         with Path(path).open("rb") as file:
             text = file.read(LONGEST_SECRET + 1).decode().strip()
     except OSError as error:
-        raise SettingsError(
-            f"{variable}_FILE: cannot read {path}: {error.strerror}; correct the path"
-        ) from None
+        raise SettingsError(f"{variable}_FILE: cannot read {path}: {error.strerror}; fix the path") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{variable}_FILE: {path} is not UTF-8; write the file as plain text") from None
     except ValueError:
-        raise SettingsError(f"{variable}_FILE: no path of a file; correct it") from None
+        raise SettingsError(f"{variable}_FILE: no path of a file; fix it") from None
     if not text:
         raise SettingsError(f"{variable}_FILE: {path} is empty; write the value, or unset {variable}_FILE")
     if len(text) > LONGEST_SECRET:

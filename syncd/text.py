@@ -1,4 +1,4 @@
-"""Text from documents, keys, files and servers, made safe to show: on a terminal it does nothing but appear."""
+"""Text from documents, keys, files and servers, made safe to show on a terminal."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def clipped(text: str, most: int) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """The same text without user and password of any URI in it, whatever they hold."""
+    """The same text without user and password of any URI in it."""
     return _URI.sub(r"\1***@", text)
 
 
 def host_of(address: str) -> str:
-    """Of an address such as tcp://host:port nothing but host and port, also where a password breaks its form."""
+    """Host and port of an address such as tcp://host:port, also where a password breaks its form."""
     rest = address.rpartition("://")[2].rpartition("@")[2]
     return escaped(re.split(r"[/?#]", rest, maxsplit=1)[0])

@@ -20,7 +20,7 @@ _PLAIN = (AttributeError, NameError, ImportError, TypeError, NotImplementedError
 
 
 def described_traceback(error: BaseException) -> str:
-    """All of a chain of errors, the cause first, as Python prints it."""
+    """A whole chain of errors, the cause first, as Python prints it."""
     return "\n\nwhich led to\n\n".join(_one(link) for link in reversed(list(_chain(error))))
 
 
@@ -59,7 +59,7 @@ def render_exception(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutabl
 
 
 def guard() -> None:
-    """From now on what nobody catches is printed in this way, too."""
+    """Print uncaught errors in this way, too."""
     sys.excepthook = _hook
     threading.excepthook = lambda said: _hook(said.exc_type, said.exc_value, said.exc_traceback)
 

@@ -179,11 +179,11 @@ def _outline(model: Schema, schema: Schema, indent: str) -> Iterator[str]:
     """The keys as a file would hold them, required ones marked."""
     for key, value in model["properties"].items():
         steps, models = _models_in(value)
-        mark = "   # required" if key in model.get("required", ()) else ""
+        comment = "   # required" if key in model.get("required", ()) else ""
         if key == "attrs":
             yield f"{indent}{key}:   # by type, see below\n"
             continue
-        yield f"{indent}{key}:{mark}\n"
+        yield f"{indent}{key}:{comment}\n"
         deeper = indent + "  "
         if steps == ".NAME":
             yield f"{deeper}NAME:\n"

@@ -105,6 +105,8 @@ def _named_cases(module: ast.Module) -> dict[str, list[str]]:
 
 
 def _cases(test: ast.FunctionDef, named: dict[str, list[str]]) -> Iterator[str]:
-    names = [n.id for mark in test.decorator_list for n in ast.walk(mark) if isinstance(n, ast.Name)]
+    names = [
+        n.id for decorator in test.decorator_list for n in ast.walk(decorator) if isinstance(n, ast.Name)
+    ]
     for name in dict.fromkeys(names):
         yield from named.get(name, ())

@@ -33,7 +33,7 @@ class MarkBuilder(Builder):
         writes: list[Write] = []
         for ident, event in changes.items():
             wall = round(event.get("wallTime") or 0)
-            mark = self._plan.mark_or_letter(ident, event["documentKey"]["_id"], event, wall)
+            mark = self._plan.merge_request_or_dead_letter(ident, event["documentKey"]["_id"], event, wall)
             if isinstance(mark, Mark) or event["operationType"] != "delete":
                 writes.append(mark)
         return writes, Coverage(changes, window.time, passed=window.time)
@@ -41,17 +41,19 @@ class MarkBuilder(Builder):
     def copies(self, documents: Mapping[str, Document], time: Moment) -> list[Write]:
         """A letter for a document that can have no key."""
         return [
-            self._plan.mark_or_letter(ident, document["_id"], {"documentKey": document, "time": time})
+            self._plan.merge_request_or_dead_letter(
+                ident, document["_id"], {"documentKey": document, "time": time}
+            )
             for ident, document in documents.items()
         ]
 
     def found(self, ident: str, document: Document, time: Moment, change: Document) -> list[Write]:
         """The same."""
-        return [self._plan.mark_or_letter(ident, document["_id"], change)]
+        return [self._plan.merge_request_or_dead_letter(ident, document["_id"], change)]
 
     def missing(self, ident: str, document_id: Any) -> list[Write]:
         """Nothing for a document that had no key."""
-        mark = self._plan.mark_or_letter(ident, document_id, {})
+        mark = self._plan.merge_request_or_dead_letter(ident, document_id, {})
         return [mark] if isinstance(mark, Mark) else []
 
     def ghosts(self, drops: Sequence[Drop | Ghost | Orphan], current: Collection[str]) -> list[Write]:
@@ -60,4 +62,8 @@ class MarkBuilder(Builder):
         plan = self._plan
         ours = [drop for drop in drops if isinstance(drop, Drop) and drop.ident in current]
         keys = [(drop.ident, (drop.key or "").encode()) for drop in ours]
-        return [plan.mark(ident, plan.state.document_id(key)) for ident, key in keys if plan.state.owns(key)]
+        return [
+            plan.merge_request(ident, plan.state.document_id(key))
+            for ident, key in keys
+            if plan.state.owns(key)
+        ]

@@ -25,14 +25,14 @@ from syncd.cli.orphans import remove
 from syncd.cli.reconcile import reconcile
 from syncd.cli.run import run
 from syncd.cli.schema import schema
-from syncd.cli.shared import CLOSED, DIFFERENCE, INTERRUPTED, UNREACHABLE, USAGE, told
+from syncd.cli.shared import CLOSED, DIFFERENCE, INTERRUPTED, UNREACHABLE, USAGE, shown
 from syncd.cli.snapshot import snapshot
 from syncd.cli.status import status
 from syncd.errors import CapabilityError, SettingsError, StoreError, SyncdError
 
 VERBS = (init, check, doctor, schema, run, status, snapshot, reconcile, remove, demo)
 
-# Completion is the shell's business: typer's own option writes into .bashrc, whatever it is given.
+# No option for completion: typer's own one writes into .bashrc with any argument.
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False
 )
@@ -75,22 +75,22 @@ app.add_typer(deadletters.app, name="deadletters")
 
 
 def main() -> None:
-    """Run one verb, and turn errors that a person can put right into a message and an exit code."""
+    """Run one verb, and turn errors that a person can fix into a message and an exit code."""
     tracebacks.guard()
-    if sys.argv[1:2] == ["run"]:  # before its own handler is there, there is nothing to read again
+    if sys.argv[1:2] == ["run"]:  # until its own handler is installed, there is nothing to read again
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         app(prog_name="syncd")
     except SystemExit:
         if (
             type(sys.stdout).__name__ == "PacifyFlushWrapper"
-        ):  # click's mark of a pipe that nobody reads any more
+        ):  # what click puts in place of a pipe that is closed
             os._exit(CLOSED)
         raise
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except SyncdError as error:
-        typer.echo(f"syncd: {told(error)}", err=True)
+        typer.echo(f"syncd: {shown(error)}", err=True)
         sys.exit(exit_code(error))
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
@@ -99,7 +99,7 @@ def main() -> None:
 
 
 def exit_code(error: SyncdError) -> int:
-    """The exit code that tells a script what sort of error it was."""
+    """The exit code that shows a script the kind of error."""
     if isinstance(error, SettingsError):
         return USAGE
     return (

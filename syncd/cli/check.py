@@ -20,12 +20,13 @@ def check(
     path: OldContracts = None,
     contracts: Contracts = None,
     connect: Annotated[
-        bool, typer.Option("--connect", help="Also ask MongoDB and Redis whether they can hold it.")
+        bool,
+        typer.Option("--connect", help="Also check that MongoDB and Redis have what the contracts need."),
     ] = False,
     output: Output = "text",
 ) -> None:
     """Print every problem with its place and remedy (exit code 1), or one line a contract, and on stderr what may leave
-    documents out of a search index. What passes here, `syncd run` takes under the same settings."""
+    documents out of a search index. `syncd run` accepts what passes here under the same settings."""
     from syncd.contract.lint.index_warnings import warnings
     from syncd.contract.read.load import load_contract_set
     from syncd.errors import ContractError
@@ -44,8 +45,8 @@ def check(
     summaries = [_summary(contract) for contract in contract_set.contracts]
     warned = warnings(contract_set.contracts)
     if output == "json":
-        told = {"warnings": _rows(warned)} if warned else {}
-        typer.echo(_json({"ok": True, "contracts": summaries, "problems": [], **told}))
+        more = {"warnings": _rows(warned)} if warned else {}
+        typer.echo(_json({"ok": True, "contracts": summaries, "problems": [], **more}))
     else:
         for problem in warned:
             typer.echo(f"warning: {problem}", err=True)
@@ -53,13 +54,13 @@ def check(
 
 
 def _ask_servers(contracts: ContractSet, settings: Settings) -> None:
-    """Say on stderr what the servers are. Raises ContractError with every problem that they have with a contract."""
+    """Print on stderr what the servers are. Raises ContractError with every problem that they have with a contract."""
     from syncd.errors import ContractError
     from syncd.ops.preflight import preflight
 
     report = preflight(contracts, settings)
-    told = [str(finding) for finding in report.findings if finding.problem is None]
-    typer.echo("\n".join(map(escaped, [*report.servers, *told])), err=True)
+    advice = [str(finding) for finding in report.findings if finding.problem is None]
+    typer.echo("\n".join(map(escaped, [*report.servers, *advice])), err=True)
     if report.problems:
         raise ContractError(report.problems)
 

@@ -28,60 +28,58 @@ Entries = Annotated[list[str] | None, typer.Argument(help="Entries, as `list` sh
 Everything = Annotated[bool, typer.Option("--all", help="All of the contract's dead letters.")]
 POLL_S = 0.1
 MERGED_S = 0.3
-"""Of a contract that goes both ways: from the merge of a key to its new letter."""
+"""Of a contract that goes both ways: from the merge of a key to its new dead letter."""
 SHOWN = 10
-"""Letters of a kind that `list` names; `--each` and `-o json` name all."""
+"""Dead letters of a kind that `list` names; `--each` and `-o json` name all."""
 
 
-def _moment(letter: DeadLetter) -> str:
-    return datetime.fromtimestamp(letter.at / 1000, UTC).isoformat(timespec="seconds")
+def _moment(dead: DeadLetter) -> str:
+    return datetime.fromtimestamp(dead.at / 1000, UTC).isoformat(timespec="seconds")
 
 
-def _kind(letter: DeadLetter) -> Kind:
-    """What is grouped: by reason and field of a projection."""
-    return letter.reason, letter.field, letter.projection
+def _kind(dead: DeadLetter) -> Kind:
+    """Dead letters are grouped by reason and field of a projection."""
+    return dead.reason, dead.field, dead.projection
 
 
-def _as_dict(letter: DeadLetter) -> dict[str, Any]:
+def _as_dict(dead: DeadLetter) -> dict[str, Any]:
     """The same for `list` and `show`."""
-    return asdict(letter) | {"field": letter.field, "change": json.loads(letter.change)}
+    return asdict(dead) | {"field": dead.field, "change": json.loads(dead.change)}
 
 
-def _line(letter: DeadLetter) -> str:
-    where = letter.key or f"_id {letter.id}"
-    return (
-        f"{letter.entry}  {_moment(letter)}  {letter.projection}  {where}  {letter.reason}: {letter.detail}"
-    )
+def _line(dead: DeadLetter) -> str:
+    where = dead.key or f"_id {dead.id}"
+    return f"{dead.entry}  {_moment(dead)}  {dead.projection}  {where}  {dead.reason}: {dead.detail}"
 
 
 @app.command("list")
-def list_letters(
+def list_dead_letters(
     contract: Contract,
     each: Annotated[
-        bool, typer.Option("--each", help=f"Every letter, not the first {SHOWN} of a kind.")
+        bool, typer.Option("--each", help=f"Every dead letter, not the first {SHOWN} of a kind.")
     ] = False,
     output: Output = "text",
 ) -> None:
     """The dead letters by reason and field, the most frequent first. Exit code 1 when there are any."""
     from syncd.stores.redis.records.dead_letters import dead_letters
 
-    letters = list(dead_letters(store_of(contract), contract))
+    found = list(dead_letters(store_of(contract), contract))
     if output == "json":
-        typer.echo(json_text([_as_dict(letter) for letter in letters]))
+        typer.echo(json_text([_as_dict(dead) for dead in found]))
     else:
-        for line in _grouped(letters, each=each):
+        for line in _grouped(found, each=each):
             typer.echo(escaped(line))
-    raise typer.Exit(DIFFERENCE if letters else 0)
+    raise typer.Exit(DIFFERENCE if found else 0)
 
 
-def _grouped(letters: list[DeadLetter], *, each: bool) -> Iterator[str]:
-    kinds = [list(group) for _, group in groupby(sorted(letters, key=_kind), key=_kind)]
+def _grouped(found: list[DeadLetter], *, each: bool) -> Iterator[str]:
+    kinds = [list(group) for _, group in groupby(sorted(found, key=_kind), key=_kind)]
     for group in sorted(kinds, key=lambda group: -len(group)):
         reason, field, projection = _kind(group[0])
         about = f"{reason}, field {field}" if field else reason
-        yield f"{counted(len(group), 'letter')}: {about}, projection {projection}"
+        yield f"{counted(len(group), 'dead letter')}: {about}, projection {projection}"
         shown = group if each else group[:SHOWN]
-        yield from (f"  {_line(letter)}" for letter in shown)
+        yield from (f"  {_line(dead)}" for dead in shown)
         if len(shown) < len(group):
             yield f"  and {len(group) - len(shown)} more; `--each` names them"
 
@@ -93,9 +91,9 @@ def show(
     output: Output = "json",
 ) -> None:
     """Everything about one dead letter. Exit code 1 when there is none of this name."""
-    from syncd.stores.redis.records.dead_letters import find_letters
+    from syncd.stores.redis.records.dead_letters import find_dead_letters
 
-    found = find_letters(store_of(contract), contract, [entry])
+    found = find_dead_letters(store_of(contract), contract, [entry])
     if not found:
         typer.echo(
             f"contract {contract} has no dead letter {escaped(entry)}; `syncd deadletters list {contract}`",
@@ -114,9 +112,9 @@ def _chosen(store: RedisStore, contract: str, entries: list[str] | None, everyth
     from syncd.stores.redis.records.dead_letters import dead_letters
 
     if bool(entries) == everything:
-        typer.echo("name entries, or say --all", err=True)
+        typer.echo("name entries, or give --all", err=True)
         raise typer.Exit(USAGE)
-    return list(dict.fromkeys(entries or [letter.entry for letter in dead_letters(store, contract)]))
+    return list(dict.fromkeys(entries or [dead.entry for dead in dead_letters(store, contract)]))
 
 
 @app.command()
@@ -131,17 +129,17 @@ def replay(
     output: Output = "text",
 ) -> None:
     """Have the running daemon read these documents again. Exit code 1 when some still do not fit, or are not found."""
-    from syncd.stores.redis.records.dead_letters import find_letters, request_replay, still_parked
+    from syncd.stores.redis.records.dead_letters import find_dead_letters, request_replay, still_parked
 
     store = store_of(contract)
     chosen = _chosen(store, contract, entries, everything)
-    letters = find_letters(store, contract, chosen)
-    if letters:
-        request_replay(store, contract, [letter.entry for letter in letters])
-        _wait_for_answer(store, contract, letters, wait)
-    failing = still_parked(store, contract, letters)
-    missing = len(chosen) - len(letters)
-    said = {"written": len(letters) - failing, "still_failing": failing, "not_found": missing}
+    found = find_dead_letters(store, contract, chosen)
+    if found:
+        request_replay(store, contract, [dead.entry for dead in found])
+        _wait_for_answer(store, contract, found, wait)
+    failing = still_parked(store, contract, found)
+    missing = len(chosen) - len(found)
+    said = {"written": len(found) - failing, "still_failing": failing, "not_found": missing}
     if output == "json":
         typer.echo(json.dumps({"contract": contract, **said}, indent=2))
     else:
@@ -149,31 +147,32 @@ def replay(
     raise typer.Exit(DIFFERENCE if failing or missing else 0)
 
 
-def _wait_for_answer(store: RedisStore, contract: str, letters: list[DeadLetter], wait: float) -> None:
+def _wait_for_answer(store: RedisStore, contract: str, found: list[DeadLetter], wait: float) -> None:
     from syncd.stores.redis.records.dead_letters import is_merging, requested_replays
     from syncd.stores.redis.records.serving import is_held
 
     end = time.monotonic() + wait
     before: dict[str, str] = {}
-    while (waiting := requested_replays(store, contract, 1)) or is_merging(store, contract, letters):
-        if waiting != before:  # the lane is at it; thousands take longer than one answer may
+    while (waiting := requested_replays(store, contract, 1)) or is_merging(store, contract, found):
+        if waiting != before:  # the lane makes progress; thousands take longer than `wait`
             end, before = time.monotonic() + wait, waiting
         if time.monotonic() > end:
             why = (
-                "is the lane running? `syncd status` tells"
+                "is the lane running? `syncd status` shows it"
                 if is_held(store, contract)
-                else "no daemon holds the lease of the contract, so nobody may be there to do it: `syncd run`"
+                else "no daemon holds the lease of the contract: start `syncd run`"
             )
             typer.echo(f"asked for, and not answered after {wait:g} s; {why}", err=True)
             raise typer.Exit(DIFFERENCE)
         time.sleep(POLL_S)
-    if is_merging(store, contract, letters) is not None:
+    if is_merging(store, contract, found) is not None:
         time.sleep(MERGED_S)
 
 
 @app.command()
 def drop(contract: Contract, entries: Entries = None, everything: Everything = False) -> None:
-    """Remove dead letters for good. The keys of their documents stay as they are. Exit code 1 when one is not found."""
+    """Remove dead letters permanently. The keys of their documents stay as they are. Exit code 1 when one is not
+    found."""
     from syncd.stores.redis.records.dead_letters import drop_dead_letters
 
     store = store_of(contract)

@@ -12,13 +12,14 @@ import typer
 
 def demo(
     once: Annotated[
-        bool, typer.Option("--once", help="Check the whole round without a person, and end.")
+        bool, typer.Option("--once", help="Check everything once without a person, and end.")
     ] = False,
     contracts: Annotated[
         Path, typer.Option("--contracts", metavar="PATH", help="Directory that holds movies.yaml.")
     ] = Path("contracts"),
 ) -> None:
-    """Start MongoDB, Redis and syncd, load 17,472 films, and show them flow. Exit code 0 when all checks hold."""
+    """Start MongoDB, Redis and syncd, load 17,472 films, and show their changes in Redis. Exit code 0 when all checks
+    hold."""
     from pymongo import MongoClient
     from redis import Redis
     from rich.console import Console

@@ -1,4 +1,4 @@
-"""`syncd doctor`: which promises the servers, as they are set, do not let syncd keep."""
+"""`syncd doctor`: which promises syncd cannot keep with the settings of the servers."""
 
 # ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
 from __future__ import annotations
@@ -21,7 +21,7 @@ def doctor(
     contracts: Contracts = None,
     output: Output = "text",
 ) -> None:
-    """Ask both servers, and name every promise that cannot be kept, why, and what to do. Exit code 1 where a contract
+    """Check both servers, and name every promise that cannot be kept, why, and what to do. Exit code 1 where a contract
     cannot run or a promise does not hold; advice alone leaves it at 0."""
     report = _examine(one_path(contracts, path))
     if output == "json":

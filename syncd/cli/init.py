@@ -1,4 +1,4 @@
-"""`syncd init`: the draft of a contract, from a look at a collection."""
+"""`syncd init`: the draft of a contract, from a sample of a collection."""
 
 # ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LONGEST_QUERY_MS = 60_000
 def init(
     collection: Annotated[str, typer.Argument(metavar="DB.COLLECTION", help="Where the documents are.")],
     name: Annotated[str | None, typer.Option("--name", help="Name of the contract.")] = None,
-    sample: Annotated[int, typer.Option("--sample", min=1, max=10_000, help="Documents to look at.")] = 200,
+    sample: Annotated[int, typer.Option("--sample", min=1, max=10_000, help="Documents to read.")] = 200,
     out: Annotated[Path | None, typer.Option("--out", help="A new file; otherwise stdout.")] = None,
     output: Output = "text",
 ) -> None:

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from syncd.stores.redis.store import RedisStore
 
 _LONGEST_S = 10.0
-"""A template: a person waits."""
+"""Per template: a person waits."""
 
 
 def show_orphans(output: str) -> int:
-    """Print what is there. Returns the exit code: 1 where there is anything."""
+    """Print what contracts left behind. Returns the exit code: 1 where there is anything."""
     from syncd.settings import Settings
     from syncd.stores.redis.records.orphans import find_orphans
     from syncd.stores.redis.store import RedisStore
@@ -65,7 +65,7 @@ def _template(store: RedisStore, orphan: Orphan, shape: Retired) -> dict[str, An
 
 
 def _print(said: dict[str, Any]) -> None:
-    when = f"left {said['left']}" if said["left"] else f"goes another way now ({said['kind']})"
+    when = f"left {said['left']}" if said["left"] else f"has another direction now ({said['kind']})"
     typer.echo(f"{escaped(said['contract'])}: {when}")
     for shape in said["templates"]:
         at_least = "at least " if shape["at_least"] else ""
@@ -122,7 +122,7 @@ def remove(
 
 def _ask(orphan: Orphan, keys: bool) -> None:
     if not sys.stdin.isatty():
-        typer.echo("nothing was removed: nobody can be asked here; say --yes", err=True)
+        typer.echo("nothing was removed: there is no terminal to ask on; give --yes", err=True)
         raise typer.Exit(USAGE)
     what = "these keys, their indexes and all records" if keys else "all records, and leave the keys"
     typer.confirm(f"remove {what} of contract {orphan.contract}?", abort=True)

@@ -1,4 +1,4 @@
-"""`syncd reconcile`: compare both sides of a contract, and have what differs repaired."""
+"""`syncd reconcile`: compare both sides of a contract, and have the lane repair what differs."""
 
 # ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
 from __future__ import annotations
@@ -34,7 +34,7 @@ Preference: TypeAlias = Literal["primary", "primaryPreferred", "secondary", "sec
 
 SHOWN = 20
 """Differences that the text names; `-o json` has more."""
-_LOOK_S = 0.2
+_REFRESH_S = 0.2
 
 
 def reconcile(
@@ -81,7 +81,9 @@ def reconcile(
     settings = Settings.from_environment(contracts=contracts)
     plan = _plan_of(contract, settings)
     if kind == "digest" and (processes or dask):
-        raise typer.BadParameter("`--processes` and `--dask` compare in full; digests need no help")
+        raise typer.BadParameter(
+            "`--processes` and `--dask` compare in full; leave them out with `--check digest`"
+        )
     mode = read_preference or _preference(plan)
     if processes or dask:
         make = _bulk(plan, settings, repair, rate, wait, processes, dask, range_documents, mode)
@@ -185,7 +187,7 @@ def _run(plan: ContractPlan, settings: Settings, make: Make) -> Report:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[threading.Event]:
-    """Set by the first Ctrl-C; the second one has its usual effect, and harms nothing either."""
+    """Set by the first Ctrl-C; the second one has its usual effect, and does no harm either."""
     stop = threading.Event()
     asked: list[int] = []
 
@@ -206,7 +208,7 @@ def _interruptible() -> Iterator[threading.Event]:
 
 @contextlib.contextmanager
 def _progress(total: int, done: Callable[[], int]) -> Iterator[None]:
-    """A bar on a terminal, nothing elsewhere."""
+    """A progress bar, where stderr is a terminal."""
     if not sys.stderr.isatty():
         yield
         return
@@ -218,7 +220,7 @@ def _progress(total: int, done: Callable[[], int]) -> Iterator[None]:
         task, end = bar.add_task("", total=total), threading.Event()
 
         def follow() -> None:
-            while not end.wait(_LOOK_S):
+            while not end.wait(_REFRESH_S):
                 bar.update(task, completed=done(), total=max(total, done()))
 
         thread = threading.Thread(target=follow, name="progress", daemon=True)
@@ -259,7 +261,7 @@ def _remarks(said: dict[str, Any]) -> Iterator[str]:
     if said["expired"]:
         yield f"{said['expired']} keys are not there, and may have expired"
     if said["unsettled"]:
-        yield f"{said['unsettled']} documents could not be told: they changed all the time, or the lane did not come up"
+        yield f"{said['unsettled']} documents are undecided: they changed all the time, or the lane did not come up"
     if said["note"]:
         yield said["note"]
     if said["ended"]:

@@ -96,9 +96,9 @@ def run(
 
 
 def _asked_by_signals() -> queue.SimpleQueue[str]:
-    """Names of the signals that come from now on."""
-    # A handler runs between any two steps of this thread. In the middle of `Event.wait` it would wait for ever for the
-    # lock that `Event.set` needs; `put` of this queue is made for that.
+    """A queue that gets the name of each signal from now on."""
+    # A handler runs between any two steps of this thread. In the middle of `Event.wait` it would wait forever for the
+    # lock that `Event.set` needs; `put` of this queue needs none.
     asked: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def on_signal(number: int, _: FrameType | None) -> None:
@@ -110,7 +110,7 @@ def _asked_by_signals() -> queue.SimpleQueue[str]:
 
 
 def _next(asked: queue.SimpleQueue[str]) -> str:
-    """The next signal. One that comes right before the wait does not interrupt it, so the wait is no long one."""
+    """The next signal. One that comes right before the wait does not interrupt it, so the wait is short."""
     while True:
         with contextlib.suppress(queue.Empty):
             return asked.get(timeout=1.0)

@@ -1,4 +1,4 @@
-"""What every verb shares: exit codes, the `-o` option, and the Redis that holds the contracts' state."""
+"""What all verbs share: exit codes, the `-o` option, and the Redis that holds the contracts' state."""
 
 # ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
 from __future__ import annotations
@@ -21,9 +21,9 @@ USAGE = 2
 UNREACHABLE = 3
 """Cannot connect."""
 INTERRUPTED = 130
-"""Ctrl-C, as of a program that the signal ended."""
+"""Ctrl-C: the code of a program that the signal ended."""
 CLOSED = 141
-"""Nobody reads the output any more, as of a program that SIGPIPE ended."""
+"""The reader of the output has gone: the code of a program that SIGPIPE ended."""
 
 Output: TypeAlias = Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="text or json")]
 
@@ -36,24 +36,24 @@ Contracts: TypeAlias = Annotated[
 ]
 OldContracts: TypeAlias = Annotated[
     Path | None,
-    typer.Argument(metavar="PATH", help="The old way to say `--contracts`; the next release has it no more."),
+    typer.Argument(metavar="PATH", help="The old form of `--contracts`; the next release removes it."),
 ]
 
 
 def one_path(contracts: Path | None, old: Path | None) -> Path | None:
-    """What `--contracts` or the argument before it says."""
+    """The path of `--contracts`, or of the argument that it replaces."""
     if contracts is not None and old is not None:
         raise typer.BadParameter("both a path and `--contracts`; write `--contracts` alone")
     return contracts or old
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 letter`, `2 letters`."""
+    """`1 problem`, `2 problems`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def told(error: SyncdError) -> str:
-    """An error on a terminal: a line, or one a problem of contracts."""
+def shown(error: SyncdError) -> str:
+    """The text of an error for a terminal: one line, or one line per problem of contracts."""
     from syncd.errors import ContractError
 
     return str(error) if isinstance(error, ContractError) else escaped(str(error))

@@ -1,4 +1,4 @@
-"""`syncd snapshot`: copy all documents of a contract anew."""
+"""`syncd snapshot`: copy all documents of a contract again."""
 
 # ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
 from __future__ import annotations
@@ -12,21 +12,21 @@ from syncd.cli.shared import DIFFERENCE, store_of
 
 POLL_S = 0.1
 HEARD_S = 3.0
-"""A lane without a lease, of a contract that appends, takes a request within a second or two."""
+"""A lane without a lease, of a contract that appends, sees a request within a second or two."""
 
 
 def snapshot(
     contract: Annotated[str, typer.Argument(help="Name of the contract.")],
     allow_removal: Annotated[
-        bool, typer.Option("--allow-removal", help="However many keys go, see sync.sweep_limit.")
+        bool, typer.Option("--allow-removal", help="Remove any number of keys, see sync.sweep_limit.")
     ] = False,
     adopt: Annotated[
         bool,
-        typer.Option("--adopt", help="Also keys that were there before the contract, see sync.adopt."),
+        typer.Option("--adopt", help="Also remove keys that were there before the contract, see sync.adopt."),
     ] = False,
 ) -> None:
     """Have the daemon copy all documents again and remove keys without one. Exit code 1 when no daemon serves the
-    contract: the next one that does so begins with it."""
+    contract: the next one that does begins with the snapshot."""
     from syncd.stores.redis.records.position import ADOPT, PURGE, SWEEP
     from syncd.stores.redis.records.requests import any_wants_snapshot, request_snapshot
     from syncd.stores.redis.records.serving import is_held
@@ -37,7 +37,7 @@ def snapshot(
     while not is_held(store, contract) and any_wants_snapshot(store, contract):
         if time.monotonic() > end:
             what = f"noted, but no daemon serves contract {contract}"
-            typer.echo(f"{what}; the next one that does so begins with it: start `syncd run`", err=True)
+            typer.echo(f"{what}; the next one that does begins with it: start `syncd run`", err=True)
             raise typer.Exit(DIFFERENCE)
         time.sleep(POLL_S)
     typer.echo(f"asked for; `syncd status` shows how far it is (contract {contract})")

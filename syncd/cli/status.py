@@ -1,4 +1,4 @@
-"""`syncd status`: what the running daemon says of itself."""
+"""`syncd status`: the state of the running daemon."""
 
 # ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
 from __future__ import annotations
@@ -18,10 +18,10 @@ from syncd.cli.shared import DIFFERENCE, DONE, UNREACHABLE, Output
 from syncd.text import escaped_all
 
 PIPE_COLUMNS = 2000
-"""A pipe has no width of its own; values must not be cut there."""
+"""A pipe has no width; values must not be cut there."""
 GAP = 2
 _OF_LITTLE_USE = ("position", "copied", "changes", "collection")
-"""Columns that a narrow terminal goes without, the first of them first."""
+"""Columns that a narrow terminal leaves out, in this order."""
 _NUMBERS = ("lag s", "changes", "copied", "dead letters")
 
 
@@ -32,7 +32,7 @@ def status(
         bool,
         typer.Option(
             "--orphans",
-            help="What contracts that left have left in Redis; asks no daemon. Exit code 1 where there is any.",
+            help="What removed contracts have left in Redis; asks no daemon. Exit code 1 where there is any.",
         ),
     ] = False,
 ) -> None:
@@ -67,9 +67,9 @@ def _print_table(said: dict[str, Any]) -> None:
     typer.echo("\n".join([f"syncd {said['version']}", *_lines(rows, columns)]))
     if rows and len(columns) < len(rows[0]):
         left_out = ", ".join(name for name in rows[0] if name not in columns)
-        typer.echo(f"left out for want of width: {left_out}; -o json has all")
+        typer.echo(f"left out, the terminal is too narrow: {left_out}; -o json has all")
     for lane in said["lanes"]:
-        # A live lane that is late has no error; that a lane copies stands in the table.
+        # A live lane that is late has no error; the table shows that a lane copies.
         if (why := lane["error"] or lane["complaint"]) and why != lane["state"]:
             typer.echo(f"{_name(lane)}: {why}")
         if (unfit := lane.get("unfit_keys")) and unfit["count"]:
@@ -86,7 +86,7 @@ def _unfit(lane: dict[str, Any], unfit: dict[str, Any]) -> str:
 
 
 def _row(lane: dict[str, Any]) -> dict[str, str]:
-    """The cells of a lane. What nobody knows is a question mark."""
+    """The cells of a lane. A question mark stands for what is not known."""
     return {
         "contract": _name(lane),
         "collection": lane["collection"],
@@ -108,7 +108,7 @@ def _width(rows: list[dict[str, str]], column: str) -> int:
 
 
 def _columns(rows: list[dict[str, str]], width: int) -> list[str]:
-    """Those that fit, whole."""
+    """The columns that fit without being cut."""
     columns = list(rows[0]) if rows else []
     for name in _OF_LITTLE_USE:
         if sum(_width(rows, column) + GAP for column in columns) - GAP > width:
@@ -132,8 +132,8 @@ def _name(lane: dict[str, Any]) -> str:
 def _elsewhere(lanes: list[dict[str, Any]]) -> Iterator[str]:
     """The partitions that this daemon does not work on."""
     here = {(lane["contract"], lane["partition"]) for lane in lanes}
-    told = {(lane["contract"], part["partition"]): part for lane in lanes for part in lane["partitions"]}
-    for (contract, partition), part in sorted(told.items()):
+    all_parts = {(lane["contract"], part["partition"]): part for lane in lanes for part in lane["partitions"]}
+    for (contract, partition), part in sorted(all_parts.items()):
         if (contract, partition) not in here:
-            holder = f"held by {part['holder']}" if part["holder"] else "NOBODY works on it"
+            holder = f"held by {part['holder']}" if part["holder"] else "NO DAEMON works on it"
             yield f"{contract} {partition}: {holder}, {part['phase'] or 'not begun'}, {part['position']}"

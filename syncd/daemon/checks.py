@@ -1,4 +1,4 @@
-"""Checks of the contracts of one process: as planned, or when somebody asks. One at a time, beside the lanes."""
+"""Checks of the contracts of one process: by schedule, or on request. One at a time, beside the lanes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SCHEDULE, MISSED, ASKED = "schedule", "missed", "asked"
 MISSED_AFTER_S = 5.0
-"""How long a check waits that was due before a start, or that an election ended; and again while the lane comes up."""
+"""The wait before a check that was due before a start, or that an election ended; again while the lane comes up."""
 STOP_S = 10.0
 _NOTHING_PLANNED = Reconcile()
 
@@ -43,7 +43,7 @@ class Checks:
         self._lock = threading.Lock()
 
     def follow(self, plans: Iterable[ContractPlan]) -> None:
-        """Check exactly these contracts from now on, each as it says."""
+        """Check exactly these contracts from now on, as each says."""
         wanted = {plan.name: plan for plan in plans}
         with self._lock:
             changed = [name for name, plan in self._plans.items() if not _same(plan, wanted.get(name))]
@@ -60,7 +60,7 @@ class Checks:
     def ask(self, contract: str, repair: bool | None) -> str | None:
         """Check now, or after the check that runs. `repair`: None as the contract says.
 
-        Returns why not, an empty text where it will be done, None for a contract that is not here.
+        Returns why not, an empty text where it will be done, None for a contract that does not run here.
         """
         with self._lock:
             if contract not in self._plans or self._lane_of(contract) is None:
@@ -74,7 +74,7 @@ class Checks:
             return ""
 
     def stop(self) -> None:
-        """End what runs, in order."""
+        """End the checks that run, in order."""
         with self._lock:
             for stop in self._stops.values():
                 stop.set()
@@ -86,7 +86,7 @@ class Checks:
             time.sleep(0.02)
 
     def _started(self) -> BackgroundScheduler:
-        """The scheduler, which costs nothing before the first check is planned."""
+        """The scheduler; it is not imported before the first check is planned."""
         if self._scheduler is None:
             from syncd.daemon.scheduler import new_scheduler  # noqa: PLC0415
 
@@ -103,11 +103,11 @@ class Checks:
         scheduler.add_job(
             self._run, trigger(wanted), args=(plan.name, SCHEDULE), id=plan.name, name=plan.name
         )
-        # Whether one was due while no daemon ran is in Redis, which may not answer yet.
+        # Redis knows whether a check was due while no daemon ran, but may not answer yet.
         _later(scheduler, plan.name, self._missed)
 
     def _again(self, contract: str, job: Callable[[str], None]) -> None:
-        """Come back to a contract after a while, unless it is gone by then."""
+        """Run a job for a contract after MISSED_AFTER_S, unless the contract is gone by then."""
         with self._lock:
             if self._scheduler is not None and contract in self._plans:
                 _later(self._scheduler, contract, job)
@@ -147,19 +147,19 @@ class Checks:
         telemetry.check_skipped(job.partition(" ")[0], "the one before still runs")
 
     def _why_not(self, contract: str) -> str:
-        """Why a check would be of no use here; empty where it would."""
+        """The reason a check would be of no use here, or an empty string."""
         lane = self._lane_of(contract)
         state = lane.state if lane is not None else State.STOPPED
         return "" if state is State.LIVE else f"the lane of {contract} is {state.shown}, not live"
 
     def _run(self, contract: str, reason: str, repair: bool | None = None) -> None:
-        """A job: one check, whatever becomes of it."""
+        """A job: one check. Errors are logged."""
         with self._lock:
             plan = self._plans.get(contract)
             if plan is None or contract in self._stops:
                 return
             wanted = plan.contract.reconcile or _NOTHING_PLANNED
-            # What a person asks for is done also in quiet hours.
+            # A check that a person asks for runs also in quiet hours.
             hours = wanted.quiet_hours if reason != ASKED else ()
             if why := self._why_not(contract) or _quiet(hours):
                 telemetry.check_skipped(contract, why)
@@ -191,12 +191,12 @@ class Checks:
             partition=lane.status.partition,
             read_preference=read_preference(wanted.read_preference),
         )
-        told = 0
+        counted = 0
 
         def may_go_on() -> str:
-            nonlocal told
-            telemetry.check_progress(plan.name, check.report.documents - told)
-            told = check.report.documents
+            nonlocal counted
+            telemetry.check_progress(plan.name, check.report.documents - counted)
+            counted = check.report.documents
             if (state := lane.state).is_away:
                 return f"the lane is {state.shown}"
             return _quiet(hours)
@@ -205,7 +205,7 @@ class Checks:
         check = new_check(plan, *stores, order, self._settings.site, stop, may_go_on)
         telemetry.check_started(plan.name, check.report.check, repair, reason)
         report = check.run()
-        telemetry.check_progress(plan.name, report.documents - told)
+        telemetry.check_progress(plan.name, report.documents - counted)
         said = report.as_dict()
         lane.status.check = {name: value for name, value in said.items() if name != "examples"}
         keep_report(self._redis, report)

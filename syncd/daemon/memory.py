@@ -1,4 +1,4 @@
-"""How the interpreter's memory is looked after in a process that runs lanes."""
+"""Settings of the garbage collector for a process that runs lanes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ NEW_OBJECTS = 200_000
 
 
 def spare_the_collector() -> None:
-    """Look for cycles seldom: what is decoded has none, and searching through it took half of all CPU.
+    """Search for cycles seldom: decoded documents have none, and searching through them took half of all CPU.
 
-    Lanes collect by themselves what a run leaves behind (see `Lane.run`).
+    A lane collects by itself what a run leaves behind (see `Lane.run`).
     """
     gc.collect()
     gc.freeze()

@@ -11,8 +11,8 @@ OPLOG = "syncd_oplog_window_seconds"
 def merged(own: str, pages: Iterable[tuple[str, str]]) -> str:
     """The parent's page with the series of contracts from its workers' pages.
 
-    `pages`: text, and what further labels its series get ("" or `partition="1/2"`). Each contract, or each partition
-    of it, is in one worker alone, so no series comes twice.
+    `pages`: text, and the labels that its series get beside their own ("" or `partition="1/2"`). Each contract, or each
+    partition of it, is in one worker alone, so no series comes twice.
     """
     families = _families(own)
     oplog = families[OPLOG][1]

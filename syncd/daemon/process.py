@@ -1,4 +1,4 @@
-"""One worker process as its parent sees it: started, asked, started again when it dies."""
+"""The parent's side of one worker process: starts it, sends requests, starts it again when it dies."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from syncd.plan.claims import Templates
 from syncd.settings import Settings
 
 ASK_TIMEOUT_S = 3.0
-"""Below the time that a probe gives us."""
+"""Below the timeout of a probe."""
 APPLY_TIMEOUT_S = STOP_TIMEOUT_S + 10.0
 START_TIMEOUT_S = 60.0
-"""Above this a worker that has not said a word is stuck."""
+"""A worker that has sent nothing for longer is stuck."""
 LONGEST_PAUSE_S = 30.0
 CALM_S = 60.0
 """A worker that ran longer is started again at once."""
 MOST_ASKED = 16
-"""Questions to a worker that answers none: its pipe must not fill up, or who asks next waits for ever."""
+"""Requests to a worker that answers none: its pipe must not fill up, or the next request waits forever."""
 
 
 class WorkerProcess(threading.Thread):
@@ -40,7 +40,7 @@ class WorkerProcess(threading.Thread):
         self.number = number
         self.owner = ""
         self.died = ""
-        """How the last one ended, while no other runs in its place."""
+        """How the last process ended, while no other runs in its place."""
         self.settings = settings
         self._content: tuple[list[Contract], Templates] = ([], ())
         self._process: SpawnProcess | None = None
@@ -53,24 +53,24 @@ class WorkerProcess(threading.Thread):
 
     @property
     def pid(self) -> int | None:
-        """Of the process that runs now."""
+        """The id of the process that runs now."""
         return self._process.pid if self._process is not None and self._process.is_alive() else None
 
     @property
     def is_watched(self) -> bool:
-        """Whether it would be started again, or is not to be."""
+        """Whether the process would be started again when it dies, or is to stop."""
         return self.is_alive() or self._halt.is_set()
 
     @property
     def is_stuck(self) -> bool:
-        """Whether it has not come up, though it had the time."""
+        """Whether the process has not come up in START_TIMEOUT_S."""
         silent = not self.owner and not self.died and not self._halt.is_set()
         return silent and time.monotonic() - self._began > START_TIMEOUT_S
 
     def run(self) -> None:
-        """Start it, listen until it ends, and start it again."""
-        # A process inherits the mask: what the whole group gets must not end one that has yet to ignore it. The tracker
-        # comes first, for Python lifts the mask again when it starts that.
+        """Start the process, read its answers until it ends, and start it again."""
+        # A process inherits the mask: a signal to the whole group must not end one that has yet to ignore it. The
+        # tracker comes first, for Python lifts the mask again when it starts that.
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, NOT_OURS)
         pause = 0.0
@@ -102,7 +102,7 @@ class WorkerProcess(threading.Thread):
             target=work, args=(theirs, self.settings), name=f"syncd-worker-{self.number}", daemon=False
         )
         process.start()
-        # Now the worker alone has that end: the pipe ends when it does.
+        # Now the worker alone has that end: the pipe is closed when it dies.
         theirs.close()
         with self._lock:
             self._process, self._pipe, self.died = process, ours, ""
@@ -130,7 +130,7 @@ class WorkerProcess(threading.Thread):
             self._answers.clear()
 
     def _call(self, word: str, content: Any) -> queue.SimpleQueue[Any]:
-        """Send, and return where the answer comes: None where it ends before it answers."""
+        """Send a request, and return the queue for the answer: None where the process ends before it answers."""
         answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
         number = next(self._numbers)
         with self._lock:
@@ -147,11 +147,11 @@ class WorkerProcess(threading.Thread):
     def begin_apply(
         self, contracts: list[Contract], templates: Templates
     ) -> queue.SimpleQueue[Changes | None]:
-        """Run these contracts of a set with these templates, also in every process that follows this one."""
+        """Run these contracts of a set with these templates, also in every process that replaces this one."""
         return self._call(APPLY, (contracts, templates))
 
     def begin_ask(self) -> queue.SimpleQueue[Report | None]:
-        """Ask how it is. One that is about to start has no answer, nor has one that owes many."""
+        """Request a report. A process that is about to start gives no answer, and neither does one that owes many."""
         if not self.owner or len(self._answers) >= MOST_ASKED:
             answer: queue.SimpleQueue[Report | None] = queue.SimpleQueue()
             answer.put(None)
@@ -159,17 +159,17 @@ class WorkerProcess(threading.Thread):
         return self._call(ASK, None)
 
     def begin_check(self, contract: str, repair: bool | None) -> queue.SimpleQueue[str | None]:
-        """Have it compare one of its contracts."""
+        """Have the process check one of its contracts."""
         return self._call(CHECK, (contract, repair))
 
     def begin_stop(self) -> None:
-        """Have it finish what is under way."""
+        """Have the process finish the batches under way."""
         self._halt.set()
-        # Nobody waits for one that hangs, and takes nothing more: `end` ends it.
+        # In a thread, for a process that hangs may take nothing from its pipe: `end` ends it.
         threading.Thread(target=self._call, args=(STOP, None), name="stop", daemon=True).start()
 
     def end(self, deadline: float) -> None:
-        """Wait for it to end, and end it then."""
+        """Wait until the process ends; kill it after `deadline`."""
         process = self._process
         if process is not None:
             process.join(max(0.0, deadline - time.monotonic()))

@@ -1,4 +1,4 @@
-"""Watches the contract directory: a set that passes replaces the old one as a whole, any other changes nothing."""
+"""Watches the contract directory: a set without problems replaces the old one as a whole, any other is refused."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from syncd.errors import ContractError, SettingsError
 from syncd.settings import contract_environment
 
 DEBOUNCE_MS = 300
-"""An editor writes a file in several steps; wait until they have come to rest."""
+"""An editor writes a file in several steps; wait until it is done."""
 AGAIN_S = 1.0
-"""How often a directory that is not there is looked for."""
+"""Pause between searches for a directory that is not there."""
 
 
 Stamp: TypeAlias = dict[str, tuple[int, int]]
@@ -34,7 +34,7 @@ def stamp(directory: Path) -> Stamp:
 
 
 def _identity(directory: Path) -> tuple[int, int] | None:
-    """Which directory it is, through links; None where there is none."""
+    """Device and inode of the directory, through links; None where there is none."""
     try:
         stat = directory.stat()
     except OSError:
@@ -43,24 +43,24 @@ def _identity(directory: Path) -> tuple[int, int] | None:
 
 
 class Reloader(threading.Thread):
-    """Applies edits to what runs."""
+    """Applies edits of the directory to the lanes that run."""
 
     def __init__(self, directory: Path, runner: Runner, stop: threading.Event, seen: Stamp) -> None:
-        """`seen`: the directory as it was before the set that runs was loaded."""
+        """`seen`: the stamp from before the set that runs was loaded."""
         super().__init__(name="reload", daemon=True)
         self._directory, self._runner, self._halt, self._seen = directory, runner, stop, seen
         self._lock = threading.Lock()
 
     def run(self) -> None:
-        """Wait for edits until told to stop."""
+        """Apply edits until `stop` is set."""
         while not self._halt.is_set():
             try:
                 self._watch()
-            except OSError:  # nothing is there to watch; the set that runs was refused, or is about to be
+            except OSError:  # there is no directory to watch
                 self._halt.wait(AGAIN_S)
 
     def _watch(self) -> None:
-        """Until another directory stands in the place of this one: a watch would stay with the one that is gone."""
+        """Ends when another directory takes the place of this one: a watch would stay with the one that is gone."""
         place, watching = _identity(self._directory), False
         for edits in watch(
             self._directory,
@@ -69,7 +69,7 @@ class Reloader(threading.Thread):
             rust_timeout=1000,
             yield_on_timeout=True,
         ):
-            # An edit between the last load and the beginning of the watch is seen by nobody else.
+            # The watch does not see an edit between the last load and its own beginning.
             if edits or (not watching and stamp(self._directory) != self._seen):
                 self.reload()
             watching = True
@@ -77,7 +77,7 @@ class Reloader(threading.Thread):
                 return
 
     def reload(self) -> None:
-        """Check the whole set, and take it or leave it. An edit and a SIGHUP may come together."""
+        """Check the whole set, and apply or refuse it. An edit and a SIGHUP may come together."""
         with self._lock:
             self._reload()
 
@@ -90,5 +90,5 @@ class Reloader(threading.Thread):
             self._runner.refuse([str(problem) for problem in error.problems])
         except SettingsError as error:
             self._runner.refuse([str(error)])
-        except Exception:  # noqa: BLE001 - a dead thread would ignore every later edit without a word
+        except Exception:  # noqa: BLE001 - a dead thread would ignore every later edit silently
             telemetry.reload_failed()

@@ -1,4 +1,4 @@
-"""The clock of the checks, by APScheduler."""
+"""The scheduler of checks, by APScheduler."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 
 def new_scheduler(skipped: Callable[[str], None]) -> BackgroundScheduler:
-    """One job at a time; the others wait. `skipped` hears the name of one that was due while it ran itself.
+    """One job at a time; the others wait. `skipped` is called with the name of a job that was due while it ran.
 
-    However late a job begins it is run, and once for all the times that it was due meanwhile.
+    A job runs however late it begins, and once for all the times that it was due meanwhile.
     """
     scheduler = BackgroundScheduler(
         timezone=UTC,
@@ -21,8 +21,8 @@ def new_scheduler(skipped: Callable[[str], None]) -> BackgroundScheduler:
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
     )
 
-    def told(event: JobSubmissionEvent) -> None:
+    def on_skip(event: JobSubmissionEvent) -> None:
         skipped(event.job_id)
 
-    scheduler.add_listener(told, EVENT_JOB_MAX_INSTANCES)
+    scheduler.add_listener(on_skip, EVENT_JOB_MAX_INSTANCES)
     return scheduler

@@ -14,8 +14,8 @@ from syncd import telemetry
 from syncd.both.lane import TwoWayLane
 from syncd.contract.model.contract import Contract
 from syncd.daemon.checks import Checks
-from syncd.daemon.contract_set import Roster
-from syncd.daemon.serving_reports import Herald
+from syncd.daemon.contract_registration import ContractRegistration
+from syncd.daemon.serving_reports import ServingReports
 from syncd.errors import SettingsError
 from syncd.executors.pool import pool_of
 from syncd.lanes.context import Common
@@ -44,21 +44,21 @@ from syncd.to_redis.stream.hub import StreamHub
 STOP_TIMEOUT_S = 25.0
 """Below the 30 s that Kubernetes and systemd give by default, for a lane that has something to commit."""
 STUCK_S = 4.0
-"""A lane that has heard from no server for so long is stuck in a dead link, and cannot commit anything: it is left
-behind, and its position says how far it got."""
-LOOK_S = 0.05
+"""A lane that has heard from no server for so long is stuck in a dead link, and cannot commit anything: it is
+abandoned, and its position says how far it got."""
+POLL_S = 0.05
 
 
 @dataclass(slots=True)
 class ContractsStatus:
-    """What became of the last edit of the contract directory."""
+    """The result of the last edit of the contract directory."""
 
     valid: bool = True
     problems: list[str] = field(default_factory=list)
 
 
 class Changes(NamedTuple):
-    """What became of a set of contracts, by name."""
+    """Names of the contracts that a new set started, restarted and stopped."""
 
     started: list[str]
     restarted: list[str]
@@ -66,16 +66,16 @@ class Changes(NamedTuple):
 
 
 class Runner(Protocol):
-    """What runs the contracts of a daemon: a Supervisor in this process, or Workers."""
+    """Runs the contracts of a daemon: a Supervisor in this process, or Workers."""
 
     def compile(self, contracts: Iterable[Contract]) -> list[ContractPlan]:
-        """Compile a set without touching what runs. Raises SettingsError where a setting is missing."""
+        """Compile a set without touching the lanes that run. Raises SettingsError where a setting is missing."""
 
     def apply(self, plans: list[ContractPlan]) -> None:
         """Make exactly these plans run."""
 
     def refuse(self, problems: list[str]) -> None:
-        """Note that an edit did not pass; what runs goes on."""
+        """Note that an edit was refused; the lanes go on."""
 
     def check(self, contract: str, repair: bool | None) -> str | None:
         """Compare a contract's two sides now: see Checks.ask."""
@@ -85,7 +85,7 @@ class Runner(Protocol):
 
     @property
     def alive(self) -> bool:
-        """Whether a restart would mend nothing."""
+        """Whether a restart would fix nothing."""
 
     def as_dict(self) -> dict[str, Any]:
         """`ready`, `contracts` and `lanes`, for JSON."""
@@ -109,9 +109,9 @@ class Supervisor:
         self.contracts = ContractsStatus()
         self._lanes: dict[str, BaseLane] = {}
         self._checks = Checks(self._mongo, self._redis, settings, self._lanes.get)
-        self._roster = Roster(self._redis, settings.contracts)
-        self._herald = Herald(self._redis, lambda: self.lanes, settings.lease_ttl)
-        self._herald.start()
+        self._registration = ContractRegistration(self._redis, settings.contracts)
+        self._serving_reports = ServingReports(self._redis, lambda: self.lanes, settings.lease_ttl)
+        self._serving_reports.start()
         self._lock = threading.Lock()
         self._applied = False
 
@@ -121,19 +121,19 @@ class Supervisor:
         return self._leases.owner
 
     def compile(self, contracts: Iterable[Contract]) -> list[ContractPlan]:
-        """Compile a set without touching what runs. Raises SettingsError where a setting is missing."""
+        """Compile a set without touching the lanes that run. Raises SettingsError where a setting is missing."""
         return compile_set(contracts, self._settings)
 
     def apply(self, plans: list[ContractPlan]) -> None:
         """Make exactly these plans run: stop what is gone, exchange what changed, start what is new."""
         reloaded = self._applied
         changes = self.exchange(plans)
-        self._roster.follow(plans)
+        self._registration.follow(plans)
         self.contracts = ContractsStatus()
         telemetry.contracts_applied(changes.started, changes.restarted, changes.stopped, reloaded=reloaded)
 
     def exchange(self, plans: list[ContractPlan]) -> Changes:
-        """`apply` without a word to the outside."""
+        """`apply` without log and metrics."""
         with self._lock:
             wanted = {plan.name: plan for plan in plans}
             stopped = [name for name in self._lanes if name not in wanted]
@@ -169,7 +169,7 @@ class Supervisor:
         return Lane(plan, common, self._hub, self._pool, partition)
 
     def refuse(self, problems: list[str]) -> None:
-        """Note that an edit did not pass; what runs goes on."""
+        """Note that an edit was refused; the lanes go on."""
         self.contracts = ContractsStatus(False, problems)
         telemetry.reload_refused(problems)
 
@@ -178,7 +178,7 @@ class Supervisor:
         return self._checks.ask(contract, repair)
 
     def _stop(self, names: list[str]) -> None:
-        """Stop lanes, all at once; they stay listed, so that readiness does not claim what is not there."""
+        """Stop lanes, all at once; they stay listed, so that the daemon is not ready without them."""
         lanes = [self._lanes[name] for name in names]
         for lane in lanes:
             lane.stop()
@@ -187,7 +187,7 @@ class Supervisor:
             alive = [lane for lane in lanes if lane.is_alive()]
             if not alive or (waited > STUCK_S and all(lane.pulse.silence > STUCK_S for lane in alive)):
                 break
-            alive[0].join(LOOK_S)
+            alive[0].join(POLL_S)
         for lane in lanes:
             if lane.is_alive():
                 lane.abandon()
@@ -195,8 +195,8 @@ class Supervisor:
     def stop(self) -> None:
         """Finish every batch under way and commit."""
         self._checks.stop()
-        self._roster.stop()
-        self._herald.stop()
+        self._registration.stop()
+        self._serving_reports.stop()
         with self._lock:
             for lane in self._lanes.values():
                 lane.stop()
@@ -215,7 +215,7 @@ class Supervisor:
 
     @property
     def alive(self) -> bool:
-        """Whether every lane's thread runs, whatever state it is in, unless it was asked to stop."""
+        """Whether every lane's thread runs, in any state, unless it was asked to stop."""
         return all(lane.is_alive() or lane.is_stopping for lane in self.lanes)
 
     @property
@@ -240,15 +240,15 @@ class Supervisor:
 
 
 def lane_name(lane: dict[str, Any]) -> str:
-    """What people call a lane of `as_dict`."""
+    """The name of a lane of `as_dict`, for people."""
     return str(lane["contract"] if lane["partition"] == "1/1" else f"{lane['contract']} {lane['partition']}")
 
 
 def compile_set(
     contracts: Iterable[Contract], settings: Settings, templates: Templates | None = None
 ) -> list[ContractPlan]:
-    """Compile contracts. `templates` are those of the whole set, where these are a part of it. Raises SettingsError,
-    with the contract's name, where a setting is missing."""
+    """Compile contracts. `templates` are those of the whole set, where `contracts` are a part of it. Raises
+    SettingsError, with the contract's name, where a setting is missing."""
     secret = settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None
     plans: list[ContractPlan] = []
     for contract in contracts:
@@ -261,6 +261,6 @@ def compile_set(
 
 
 def _same(a: ContractPlan, b: ContractPlan) -> bool:
-    """Whether a lane would do the same. When it is compared is no matter of the lane."""
+    """Whether a lane would do the same by both plans; `reconcile` does not change what a lane does."""
     one, other = (plan.contract.model_copy(update={"reconcile": None}) for plan in (a, b))
     return one == other and a.fingerprint == b.fingerprint

@@ -1,8 +1,8 @@
-"""A worker process: runs the lanes of its share, and does what its parent says over a pipe.
+"""A worker process: runs the lanes of its share, and carries out what its parent requests over a pipe.
 
-The parent sends `apply` with contracts, `ask`, `check` with the name of one, and `stop`; each is answered, with the
-number that it came with. A pipe that ends means that the parent is gone, in whatever way: then the worker ends at once.
-That is no worse than a kill, and every promise holds through one.
+The parent sends `apply` with contracts, `ask`, `check` with the name of one, and `stop`; each is answered with the
+number of the request. When the pipe is closed the parent is gone, and the worker ends at once. That is no worse than a
+kill, and every promise holds through one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NOT_OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a worker says of itself."""
+    """The state of a worker."""
 
     alive: bool
     lanes: list[dict[str, Any]]
@@ -70,7 +70,7 @@ class _Worker:
             os._exit(ORPHANED)
 
     def _do(self) -> None:
-        """What takes long, in a thread of its own: questions are answered meanwhile."""
+        """Requests that take long, in a thread of their own: `ask` and `check` are answered meanwhile."""
         try:
             while True:
                 word, number, content = self._work.get()
@@ -80,7 +80,7 @@ class _Worker:
                     self._send(APPLY, number, self._supervisor.exchange(plans))
                 else:
                     self._supervisor.stop()
-                    telemetry.tell_dead_letters()
+                    telemetry.flush_dead_letters()
                     self._send(STOP, number, None)
                     os._exit(0)
         except OSError:

@@ -13,7 +13,7 @@ from prometheus_client import generate_latest
 
 from syncd import telemetry
 from syncd.contract.model.contract import Contract
-from syncd.daemon.contract_set import Roster
+from syncd.daemon.contract_registration import ContractRegistration
 from syncd.daemon.pages import merged
 from syncd.daemon.process import APPLY_TIMEOUT_S, ASK_TIMEOUT_S, WorkerProcess
 from syncd.daemon.supervisor import STOP_TIMEOUT_S, Changes, ContractsStatus, compile_set
@@ -30,18 +30,18 @@ Answer = TypeVar("Answer")
 
 
 class Workers:
-    """What a Supervisor is, over processes. Each contract has its worker as long as it is there; or, where contracts
-    are split, each worker has its partition of all contracts."""
+    """A Supervisor over processes. Each contract keeps its worker; or, where contracts are split, each worker has its
+    partition of all contracts."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._workers = [WorkerProcess(at + 1, _part(settings, at + 1)) for at in range(settings.workers)]
         self._owner = new_owner()
         self._redis = RedisStore(settings.redis_url.get_secret_value())
-        self._roster = Roster(self._redis, settings.contracts)
+        self._registration = ContractRegistration(self._redis, settings.contracts)
         self._places: dict[str, int] = {}
         self._shares: list[list[Contract]] = [[] for _ in self._workers]
-        """What each worker runs; exchanged as a whole, for pages are made meanwhile."""
+        """The contracts of each worker; replaced as a whole, for pages are made meanwhile."""
         self._status = ContractsStatus()
         self._lock = threading.Lock()
         self._applied = False
@@ -49,11 +49,11 @@ class Workers:
             worker.start()
 
     def compile(self, contracts: Iterable[Contract]) -> list[ContractPlan]:
-        """Compile a set without touching what runs. Raises SettingsError where a setting is missing."""
+        """Compile a set without touching the lanes that run. Raises SettingsError where a setting is missing."""
         return compile_set(contracts, self._settings)
 
     def apply(self, plans: list[ContractPlan]) -> None:
-        """Make exactly these plans run, and say what became of them when every worker has answered."""
+        """Make exactly these plans run, and log the result when every worker has answered."""
         with self._lock:
             self._places = place([plan.name for plan in plans], self._places, len(self._workers))
             self._shares = [self._share(plans, at) for at in range(len(self._workers))]
@@ -62,7 +62,7 @@ class Workers:
             waiting = [worker.begin_apply(share, templates) for worker, share in pairs]
             answers = [said for said in _gather(waiting, APPLY_TIMEOUT_S) if said is not None]
             reloaded, self._applied = self._applied, True
-        self._roster.follow(plans)
+        self._registration.follow(plans)
         self._status = ContractsStatus()
         all_of = Changes(*(sorted({name for said in answers for name in said[kind]}) for kind in range(3)))
         telemetry.contracts_applied(all_of.started, all_of.restarted, all_of.stopped, reloaded=reloaded)
@@ -72,12 +72,12 @@ class Workers:
         return [plan.contract for plan in plans if everywhere or self._places[plan.name] == at]
 
     def refuse(self, problems: list[str]) -> None:
-        """Note that an edit did not pass; what runs goes on."""
+        """Note that an edit was refused; the lanes go on."""
         self._status = ContractsStatus(False, problems)
         telemetry.reload_refused(problems)
 
     def check(self, contract: str, repair: bool | None) -> str | None:
-        """Compare a contract's two sides now: see Checks.ask. Of one that is split, every worker compares its part."""
+        """Compare a contract's two sides now: see Checks.ask. Of a split one, every worker checks its part."""
         pairs = list(zip(self._workers, self._shares, strict=True))
         asked = [worker for worker, share in pairs if any(c.name == contract for c in share)]
         if not asked:
@@ -87,8 +87,8 @@ class Workers:
         return max(said, key=len)
 
     def stop(self) -> None:
-        """Finish every batch under way and commit; what has not ended by then is killed."""
-        self._roster.stop()
+        """Finish every batch under way and commit; a worker that has not ended in time is killed."""
+        self._registration.stop()
         deadline = time.monotonic() + STOP_TIMEOUT_S + 2.0  # a worker has the same time for its lanes
         for worker in self._workers:
             worker.begin_stop()
@@ -112,10 +112,10 @@ class Workers:
         """For JSON."""
         lanes: list[dict[str, Any]] = []
         for worker, report, share in zip(self._workers, self._ask(), self._shares, strict=True):
-            told = {lane["contract"]: lane for lane in report.lanes} if report is not None else {}
+            known = {lane["contract"]: lane for lane in report.lanes} if report is not None else {}
             silent = report is None and bool(worker.owner)
             lanes += [
-                (told.get(contract.name) or _unknown(contract, worker, silent)) | {"worker": worker.number}
+                (known.get(contract.name) or _unknown(contract, worker, silent)) | {"worker": worker.number}
                 for contract in share
             ]
         lanes.sort(key=lambda lane: (lane["contract"], lane["partition"]))
@@ -146,7 +146,7 @@ def _part(settings: Settings, number: int) -> Settings:
 
 
 def place(names: list[str], before: dict[str, int], count: int) -> dict[str, int]:
-    """A worker for each name: the one that it has, or the one with the fewest."""
+    """A worker for each name: the one that it has, or the one with the fewest contracts."""
     places = {name: before[name] for name in names if name in before}
     load = Counter(places.values())
     for name in sorted(names):
@@ -171,7 +171,7 @@ def _unknown(contract: Contract, worker: WorkerProcess, silent: bool) -> dict[st
 
 
 def _gather(waiting: list[queue.SimpleQueue[Answer | None]], timeout: float) -> list[Answer | None]:
-    """All answers, None where one did not come in time."""
+    """All answers, None for one that did not come in time."""
     deadline = time.monotonic() + timeout
     found: list[Answer | None] = []
     for answer in waiting:

@@ -19,7 +19,7 @@ SAMPLES = 500
 
 
 class CheckFailed(Exception):
-    """What was seen is not what was promised."""
+    """A check of the demo failed."""
 
 
 def expect(truth: bool, what: str) -> None:
@@ -38,7 +38,7 @@ def seen_within(seconds: float, condition: Callable[[], bool], what: str) -> flo
 
 
 def whole_round(mongo: MongoClient[dict[str, Any]], redis: Redis, embed: Embed, say: Say) -> None:
-    """Check a Redis that the daemon has filled. Raises CheckFailed at the first thing that is not as it should be."""
+    """Check a Redis that the daemon has filled. Raises CheckFailed at the first check that fails."""
     films = mongo["catalog"]["movies"]
     count = _counts(films, redis)
     say(f"snapshot: {count} films are there as hash and as JSON")

@@ -1,4 +1,4 @@
-"""What the demonstration runs on: servers, films, and the daemon as a process of its own."""
+"""Servers, films and the daemon process of the demonstration."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Servers:
 
 @contextlib.contextmanager
 def servers() -> Iterator[Servers]:
-    """Those of SYNCD_MONGO_URI and SYNCD_REDIS_URL where they are set, else fresh ones that end with the demo."""
+    """The servers of SYNCD_MONGO_URI and SYNCD_REDIS_URL where they are set, else new ones that end with the demo."""
     mongo_uri, redis_url = os.environ.get("SYNCD_MONGO_URI"), os.environ.get("SYNCD_REDIS_URL")
     with contextlib.ExitStack() as stack:
         if not mongo_uri:
@@ -56,7 +56,7 @@ def load_films(mongo: MongoClient[dict[str, Any]], embed: Embed) -> int:
 
 
 def clear(redis: Redis) -> None:
-    """Remove what an earlier demo left in a Redis of one's own."""
+    """Remove what an earlier demo left in a Redis that goes on running."""
     for pattern in ("movie:*", "passage:*", "syncd:{movies}:*"):
         for key in redis.scan_iter(match=pattern, count=5000):
             redis.delete(key)
@@ -95,7 +95,7 @@ class Daemon:
         return self._process.pid
 
     def status(self) -> dict[str, Any] | None:
-        """What /status says; None while it does not answer."""
+        """The reply of /status; None while the daemon does not answer."""
         try:
             with urllib.request.urlopen(f"http://{self.address}/status", timeout=2) as reply:
                 said: dict[str, Any] = json.load(reply)

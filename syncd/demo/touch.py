@@ -1,4 +1,4 @@
-"""The lines to paste of the demonstration: `python -m syncd.demo.touch MONGO REDIS title ID TEXT | search TEXT`."""
+"""Commands of the demonstration to paste: `python -m syncd.demo.touch MONGO REDIS title ID TEXT | search TEXT`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ USAGE = 2
 
 
 def main(arguments: list[str]) -> int:
-    """Run one of the two. Returns the exit code."""
+    """Run one of the commands. Returns the exit code."""
     match arguments:
         case [mongo_uri, redis_url, "title", film, text]:
             return _title(mongo_uri, redis_url, int(film), text)

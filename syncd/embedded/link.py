@@ -51,7 +51,7 @@ class Link:
 
     @property
     def bytes(self) -> int:
-        """Of both directions together."""
+        """Count the bytes of both directions."""
         with self._lock:
             return self.bytes_to_server + self.bytes_to_client
 
@@ -94,7 +94,7 @@ class Link:
                 client.close()
                 continue
             pipe = self._pipe(client, server)
-            with self._lock:  # whoever finds it may join it, which needs threads that were started
+            with self._lock:  # `close` may join it, which needs threads that were started
                 self._pipes.add(pipe)
                 pipe.start()
             if self._was_cut():  # while this one came up
@@ -121,13 +121,13 @@ class Link:
             pipe.join()
 
     def count(self, to_server: int = 0, to_client: int = 0) -> None:
-        """What a pipe passes on."""
+        """Count what a pipe passes on."""
         with self._lock:
             self.bytes_to_server += to_server
             self.bytes_to_client += to_client
 
     def forget(self, pipe: Pipe) -> None:
-        """A pipe that is closed."""
+        """Forget a pipe that is closed."""
         with self._lock:
             self._pipes.discard(pipe)
 
@@ -180,7 +180,9 @@ class Pipe:
             passed = self._pass_reply(data)
             if passed is None:
                 return
-            self._link.count(to_client=len(passed))  # before: whoever got the bytes may look at once
+            self._link.count(
+                to_client=len(passed)
+            )  # before: a test may read the count as soon as bytes arrive
             self._client.sendall(passed)
 
     def _pass_request(self, data: bytes) -> bool:

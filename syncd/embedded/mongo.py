@@ -58,7 +58,7 @@ class Mongod(Server):
 
     @property
     def uri(self) -> str:
-        """This member and no other, whatever its role."""
+        """This member and no other, in any role."""
         return f"mongodb://{self.address}/?directConnection=true"
 
     def _command(self) -> Sequence[str | Path]:
@@ -80,7 +80,7 @@ class Mongod(Server):
         return [self._binary, "--nounixsocket", "--quiet", *words]
 
     def answers(self) -> bool:
-        # The driver waits half a second after a refused connection; look first whether there is anybody.
+        # The driver waits half a second after a refused connection; check first whether the port is open.
         try:
             socket.create_connection((LOOPBACK, self.port), timeout=1).close()
         except OSError:

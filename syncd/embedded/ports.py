@@ -1,6 +1,6 @@
 """Loopback ports that stay ours.
 
-Asking the kernel for "any free port" has two traps. Between the answer and the server's bind somebody else
+Asking the kernel for "any free port" has two traps. Between the answer and the server's bind another process
 may take it. And it comes from the range of outgoing connections: while a server is down for a restart, a
 client that keeps knocking can be given the server's own port as its source, connect to itself, and keep the
 server out.
@@ -56,7 +56,7 @@ def _first_outgoing_port() -> int:
 
 
 def _claim(number: int) -> socket.socket | None:
-    """Takes a name that only one process can hold, then looks whether anything else listens on the port."""
+    """Takes a name that only one process can hold, then checks whether anything else listens on the port."""
     claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         claim.bind(f"\0syncd-port-{number}")  # an abstract name: no file, gone with its process

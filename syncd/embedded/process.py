@@ -17,7 +17,7 @@ from typing import Protocol, Self
 
 from syncd.errors import PlatformError
 
-POLL = 0.01  # seconds between two looks at a process
+POLL = 0.01  # seconds between two checks of a process
 STOP_TIMEOUT = 20.0  # seconds a server may take to end by itself
 LOG_TAIL_BYTES = 64_000
 LOG_TAIL_LINES = 15
@@ -39,7 +39,7 @@ except OSError as error:
 
 
 class Child(Protocol):
-    """What is asked of a process that was started; `subprocess.Popen` is one."""
+    """The interface of a process that was started; `subprocess.Popen` has it."""
 
     @property
     def pid(self) -> int: ...
@@ -158,7 +158,7 @@ class ChildProcess:
         self._running().send_signal(number)
 
     def log_tail(self) -> str:
-        """What goes into an error message."""
+        """The end of the log, for an error message."""
         try:
             text = self.log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
         except FileNotFoundError:

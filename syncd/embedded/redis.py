@@ -14,10 +14,10 @@ from syncd.embedded.ports import LOOPBACK
 from syncd.embedded.server import Server
 
 PING_TIMEOUT = 1.0  # seconds
-POLL = 0.02  # seconds between two looks at whether a file is written
+POLL = 0.02  # seconds between two checks whether a file is written
 TORN = b"short read while loading the AOF"
 
-# Nothing is kept unless asked for, and nobody but this machine can connect, so that no password is needed.
+# Nothing is kept unless asked for, and only this machine can connect, so that no password is needed.
 DEFAULTS: Mapping[str, str | int] = {
     "bind": LOOPBACK,
     "protected-mode": "no",
@@ -29,7 +29,7 @@ DEFAULTS: Mapping[str, str | int] = {
 
 
 class RedisServer(Server):
-    """Redis 8.2 with RediSearch and RedisJSON, unless told otherwise.
+    """Redis 8.2 with RediSearch and RedisJSON by default.
 
     `config` is what `redis.conf` would say, values verbatim (`{"maxmemory": "50mb"}`), and wins over
     everything. `binary` runs another server; `modules` is about the bundled one only. With `appendonly` an
@@ -74,12 +74,12 @@ class RedisServer(Server):
         read = self.log.stat().st_size if self.log.exists() else 0
         super().start()
         if TORN in self.log.read_bytes()[read:]:
-            self._write_anew()
+            self._rewrite()
 
-    def _write_anew(self) -> None:
-        """Its append-only file. Where a kill tore a transaction in the middle of a command, Redis leaves the beginning
-        of it in the file, writes on behind that, and throws all of it away, acknowledged or not, at the next start.
-        Source: github.com/valkey-io/valkey/pull/4342, which mends it there."""
+    def _rewrite(self) -> None:
+        """Write the append-only file again. Where a kill tore a transaction in the middle of a command, Redis leaves
+        the beginning of it in the file, writes on behind that, and throws all of it away, acknowledged or not, at the
+        next start. Source: github.com/valkey-io/valkey/pull/4342, which fixes it there."""
         with Redis.from_url(self.url) as client:
             client.bgrewriteaof()
             while any(

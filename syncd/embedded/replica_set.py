@@ -1,4 +1,4 @@
-"""Replica sets: what change streams and transactions need, and what elections happen in."""
+"""Replica sets: change streams and transactions need one, and elections happen in one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure
 from syncd.embedded.mongo import Document, Mongod
 from syncd.errors import PlatformError
 
-POLL = 0.05  # seconds between two looks at a replica set
+POLL = 0.05  # seconds between two checks of a replica set
 PRIMARY_TIMEOUT = 60.0  # seconds
 ELECTION_TIMEOUT_MS = 1_000  # a primary that is gone is missed after this; MongoDB's default is 10 s
 HEARTBEAT_MS = 200
@@ -48,7 +48,7 @@ class ReplicaSet:
         return f"mongodb://{hosts}/?replicaSet={self.name}&directConnection=false"
 
     def start(self) -> None:
-        """Starts what does not run, and waits until every member serves and one is primary."""
+        """Starts members that do not run, and waits until every member serves and one is primary."""
         stopped = [member for member in self.members if not member.alive]
         for member in stopped:
             member.process.launch()
@@ -78,7 +78,7 @@ class ReplicaSet:
             self._reconfigure(config)
 
     def _reconfigure(self, config: Document) -> None:
-        """Data of an earlier process: its members had other ports, and would wait for those for ever."""
+        """Data of an earlier process: its members had other ports, and would wait for those forever."""
         first = self.members[0]
         present = first.command("replSetGetConfig")["config"]
         if [m["host"] for m in present["members"]] != [m["host"] for m in config["members"]]:

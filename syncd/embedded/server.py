@@ -1,4 +1,4 @@
-"""What mongod and redis-server have in common here: a port, a directory and a life."""
+"""What mongod and redis-server have in common here: a port, a directory, start and stop."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Server(ABC):
         self.process.resume()
 
     def close(self) -> None:
-        """Ends the server for good. One with temporary data is killed: nobody needs what it would save."""
+        """Ends the server permanently. One with temporary data is killed: what it would save is not needed."""
         if self._temporary is None:
             self.stop()
         else:

@@ -1,1 +1,1 @@
-"""Work that other processes and machines can do as well: where they are, and that they are the right ones."""
+"""Work that other processes and machines can do as well: how they are reached, and the proof that they fit."""

@@ -24,7 +24,7 @@ CONNECT_S = 10
 
 @contextlib.contextmanager
 def processes(count: int) -> Iterator[Executor]:
-    """So many processes of this machine. At the end, or when this process dies, they do, whatever they are at."""
+    """`count` processes of this machine. They are killed at the end, or when this process dies."""
     context = get_context("spawn")
     theirs, ours = context.Pipe(duplex=False)
     executor = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(theirs,))
@@ -33,28 +33,28 @@ def processes(count: int) -> Iterator[Executor]:
     finally:
         ours.close()
         for process in list((executor._processes or {}).values()):  # kill_workers() from Python 3.14 on
-            process.kill()  # also one that hangs: to wait for it would take for ever
+            process.kill()  # also one that hangs: to wait for it would take forever
         executor.shutdown(cancel_futures=True)
         theirs.close()
 
 
 def _begin(pipe: Connection) -> None:
-    """In a new process: what a terminal or a service manager sends to all reaches it too, but its parent decides."""
+    """In a new process: ignore the signals that a terminal or a service manager sends to all; the parent decides."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(pipe,), name="parent", daemon=True).start()
 
 
 def _end_with(pipe: Connection) -> None:
-    """Nothing ever comes through this pipe but its end."""
+    """End this process when the pipe is closed; nothing is sent through it."""
     with contextlib.suppress(EOFError, OSError):
         pipe.recv()
-    os._exit(1)  # nobody waits for what it does, which only reads
+    os._exit(1)  # its work is only reading
 
 
 @contextlib.contextmanager
 def dask(address: str) -> Iterator[Executor]:
-    """The workers of a Dask cluster, as they come and go. What one that dies was at goes to another."""
+    """The workers of a Dask cluster, as they come and go. Work of one that dies goes to another."""
     try:
         from distributed import Client  # noqa: PLC0415 - an extra
     except ImportError:
@@ -69,10 +69,10 @@ def dask(address: str) -> Iterator[Executor]:
             client.wait_for_workers(1, timeout=CONNECT_S)
         except TimeoutError:
             raise FatalError("dask", f"the scheduler at {shown} has no worker; start one") from None
-        # Not pure: the same part looked at again is another look.
+        # Not pure: the same call may have another result later.
         executor = client.get_executor(pure=False)
         try:
             yield executor
         finally:
             with contextlib.suppress(Exception):  # of a client that lost its scheduler
-                executor.shutdown(wait=False)  # a worker that hangs would keep us for ever
+                executor.shutdown(wait=False)  # a worker that hangs would block forever

@@ -1,4 +1,4 @@
-"""The workers of a daemon, for all lanes of a process that copy: there for the first of them, gone after the last."""
+"""The workers of a daemon, for all lanes of a process that copy: opened for the first lane, closed after the last."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from syncd.settings import Settings
 from syncd.stores.messages import described
 
 MOST_FAILURES = 3
-"""In a row, after which workers are left alone for a while."""
+"""In a row, after which no work is given to workers for a while."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 START_S, CLOSE_S, TICK_S = 60.0, 5.0, 0.1
 
 
 class Pool:
-    """Opens an executor, and another when that breaks. Thread-safe. Nobody has to wait for it: who finds no executor
-    does the work himself."""
+    """Opens an executor, and another when that breaks. Thread-safe. No lane waits for it: a lane that finds no executor
+    does the work itself."""
 
     def __init__(self, open_executor: OpenExecutor) -> None:
         self._open = open_executor
@@ -33,11 +33,11 @@ class Pool:
         self._pause, self._next = FIRST_PAUSE_S, 0.0
         self._keeper: _Keeper | None = None
         self._leaving: _Keeper | None = None
-        """The last one that was let go, which may take a while to close."""
+        """The last one that was dropped, which may take a while to close."""
 
     @contextlib.contextmanager
     def used(self) -> Iterator[None]:
-        """While somebody has work."""
+        """Keep the executor open while a lane has work."""
         with self._lock:
             self._users += 1
         try:
@@ -49,7 +49,7 @@ class Pool:
                     self._let_go()
 
     def executor(self) -> Executor | None:
-        """The one that is open; None while there is none, which the first call changes in a while."""
+        """The executor that is open; None while there is none. The first call begins to open one."""
         with self._lock:
             if self._keeper is not None and self._keeper.error is not None:
                 self._give_up(self._keeper.error)
@@ -59,7 +59,7 @@ class Pool:
             return self._keeper.executor if self._keeper is not None else None
 
     def failed(self, executor: Executor | None, why: str, *, at_once: bool) -> None:
-        """Work given to this executor came to nothing. `at_once`: the next would fare no better."""
+        """Work given to this executor failed. `at_once`: other work would fail as well."""
         with self._lock:
             if self._keeper is None or self._keeper.executor is not executor:
                 return  # known
@@ -70,7 +70,7 @@ class Pool:
                 telemetry.snapshot_worker_failed(why, 0.0)
 
     def worked(self) -> None:
-        """Work came back done."""
+        """Work was done."""
         self._failures, self._pause = 0, FIRST_PAUSE_S
 
     def _give_up(self, why: str) -> None:
@@ -86,7 +86,7 @@ class Pool:
             self._leaving, self._keeper = self._keeper, None
 
     def close(self) -> None:
-        """Leave no worker behind, and start none for who has yet to notice."""
+        """End all workers, and start none for a lane that asks later."""
         with self._lock:
             self._next = float("inf")
             self._let_go()
@@ -112,11 +112,11 @@ class _Keeper(threading.Thread):
                     self.executor = executor
                     telemetry.snapshot_workers_ready()
                     self.end.wait()
-        except Exception as error:  # noqa: BLE001 - whatever a place for work says, a snapshot goes on without it
+        except Exception as error:  # noqa: BLE001 - a snapshot goes on without workers, after any error
             self.error = described(error)
 
     def _is_up(self, first: Future[None]) -> bool:
-        """Whether a first worker is there; False where nobody wants one any more. Raises TimeoutError."""
+        """Whether a first worker is there; False when the pool is closed meanwhile. Raises TimeoutError."""
         started = time.monotonic()
         while not self.end.is_set():
             try:
@@ -129,11 +129,11 @@ class _Keeper(threading.Thread):
 
 
 def _nothing() -> None:
-    """What a first worker does when it is there."""
+    """The first work, which shows that a worker is there."""
 
 
 def pool_of(settings: Settings) -> Pool | None:
-    """What the settings ask for; None: lanes read by themselves."""
+    """The pool of the settings; None: lanes read by themselves."""
     if settings.dask:
         if find_spec("distributed") is None:
             raise SettingsError("SYNCD_DASK is set, and Dask is not installed; pip install 'syncd[dask]'")

@@ -1,5 +1,5 @@
-"""That a worker is the right one: it takes addresses and keys from its own environment, and has to show that they lead
-to the same servers and give the same results.
+"""Proof that a worker fits: it takes addresses and keys from its own environment, and has to show that they lead to
+the same servers and give the same results.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from syncd.stores.mongo.store import MongoStore, translated
 
 
 def same_plan(contract: Contract, fingerprint: str, version: str, settings: Settings) -> Plan:
-    """The plan that whoever gave us the work has. Raises SettingsError where ours would be another."""
+    """The plan of the process that sent the work. Raises SettingsError where the plan of this process would differ."""
     if version != __version__:
         raise SettingsError(f"this worker runs syncd {__version__}, not {version}; use one version")
     plan = compile_contract(
@@ -25,7 +25,7 @@ def same_plan(contract: Contract, fingerprint: str, version: str, settings: Sett
 
 
 def same_mongo(store: MongoStore, expected: str) -> None:
-    """Raises TransientError where `store` is another MongoDB: it may be that the set was changed just now."""
+    """Raises TransientError where `store` is another MongoDB: the replica set may have been changed just now."""
     if identity(store) != expected:
         raise TransientError(
             "mongo", "this worker has another MongoDB; set the same SYNCD_MONGO_URI everywhere"
@@ -33,7 +33,7 @@ def same_mongo(store: MongoStore, expected: str) -> None:
 
 
 def identity(store: MongoStore) -> str:
-    """Members of the replica set by its own configuration, however we reach it; nothing where there is none."""
+    """Name and members of the replica set by its own configuration; empty where there is none."""
     with translated():
         hello = store.client.admin.command("hello")
     return " ".join([hello.get("setName", ""), *sorted(hello.get("hosts", []))])

@@ -87,7 +87,7 @@ class LaneState:
             case LeaseLost():
                 telemetry.lane_fenced(name, said.message)
             case LettersFull():
-                telemetry.letters_full(name, said.message)
+                telemetry.dead_letters_full(name, said.message)
             case SweepHeldBack():
                 telemetry.sweep_held_back(name, said.message)
             case PositionLost():

@@ -1,4 +1,4 @@
-"""What a Redis is like, against what the promises need: which of them it cannot keep, for which contract, and why."""
+"""Compares the settings of a Redis with what the promises need: which cannot be kept, for which contract, and why."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from syncd.errors import Problem
 from syncd.stores.redis.capabilities import Capabilities
 
 Level: TypeAlias = Literal["refused", "promise", "data", "advice"]
-"""`refused`: the contract does not run. `promise`: it runs, and a promise does not hold. `data`: what is there is not
-what the contract seems to be about. `advice`: all is well."""
+"""`refused`: the contract does not run. `promise`: it runs, and a promise does not hold. `data`: documents, keys or
+names are not those that the contract seems to expect. `advice`: all promises hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it should be."""
+    """One problem, or one piece of advice."""
 
     level: Level
     what: str
@@ -26,7 +26,7 @@ class Finding:
     promises: tuple[str, ...] = ()
     contracts: tuple[str, ...] = ()
     problem: Problem | None = None
-    """Where in a contract file it is, when it is refused."""
+    """Its place in a contract file, when the contract is refused."""
 
     def __str__(self) -> str:
         if self.problem is not None:
@@ -43,7 +43,7 @@ def refused(problem: Problem, contract: str = "", *promises: str) -> Finding:
 
 
 def conditions(contracts: list[Contract], server: Capabilities) -> Iterator[Finding]:
-    """Whatever Redis is set to that promises depend on."""
+    """Settings of Redis that promises depend on."""
     behind = [contract for contract in contracts if contract.sync.direction != "mongo_to_redis"]
     inbound = [contract for contract in contracts if contract.sync.direction == "mongo_to_redis"]
     if not server.persistence:
@@ -56,7 +56,7 @@ def conditions(contracts: list[Contract], server: Capabilities) -> Iterator[Find
 
 
 def shared_streams(contracts: list[Contract], site: str) -> Iterator[Finding]:
-    """Of a site: streams that have the same name at every other one."""
+    """Streams of a site that have the same name at every other site."""
     shared = [
         contract for contract in contracts
         if contract.sync.capture == "append" and site and site not in contract.redis[0].key
@@ -75,8 +75,8 @@ def _no_persistence(behind: list[Contract], inbound: list[Contract]) -> Iterator
         )
         yield Finding("promise", what, "set appendonly yes", ("nothing_lost",), _names(behind))
     if inbound or not behind:
-        what = "this Redis keeps nothing on disk: after its restart every contract is copied anew"
-        yield Finding("advice", what, "set appendonly yes to go on where it stood")
+        what = "this Redis keeps nothing on disk: after its restart every contract is copied again"
+        yield Finding("advice", what, "set appendonly yes to go on from the stored position")
 
 
 def _evicts_everything(behind: list[Contract], inbound: list[Contract], policy: str) -> Iterator[Finding]:
@@ -89,18 +89,20 @@ def _evicts_everything(behind: list[Contract], inbound: list[Contract], policy: 
         what = f"maxmemory-policy {policy} may evict the map from `_id` to key, and then old keys stay"
         yield Finding("promise", what, remedy, ("no_ghosts",), _names(maps))
     if inbound:
-        what = f"maxmemory-policy {policy} may evict dead letters, and the marks of keys that wait behind one"
+        what = (
+            f"maxmemory-policy {policy} may evict dead letters, and the records of keys that wait behind one"
+        )
         yield Finding("promise", what, remedy, ("never_torn", "nothing_silent"), _names(inbound))
     if inbound or not behind:
         what = (
-            f"maxmemory-policy {policy} may evict positions and claims, and then a contract is copied anew; and which "
+            f"maxmemory-policy {policy} may evict positions and claims, and then a contract is copied again; and which "
             "keys were there before a contract, and then no copy removes a key until a person allows it"
         )
         yield Finding("advice", what, remedy)
 
 
 def _evicts_what_expires(states: list[Contract], policy: str) -> Iterator[Finding]:
-    """Keys without a TTL stay; whether keys have one is the application's business, unless the contract asks for it."""
+    """Keys without a TTL stay. The application decides which keys have one, unless the contract asks for it."""
     remedy = "set maxmemory-policy noeviction, or give no TTL to keys whose writes must not be lost"
     what = f"maxmemory-policy {policy} may evict a key with a TTL before MongoDB holds its last change"
     expiring = [contract for contract in states if contract.redis[0].ttl is not None]

@@ -1,7 +1,7 @@
-"""Connections of the HTTP server, few and short: whatever connects, lanes have descriptors left and probes an answer.
+"""Connections of the HTTP server, few and short, so that lanes always have descriptors and probes an answer.
 
-Above the limit a new connection takes the place of the oldest that waits for a request, so that a probe comes through a
-crowd of connections that say nothing. A request, from its first byte to the last of its answer, has a time limit.
+Above the limit a new connection takes the place of the oldest that waits for a request, so that a probe gets through
+many idle connections. A request, from its first byte to the last of its answer, has a time limit.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ REQUEST_S = 10.0
 KEEP_ALIVE_S = 5
 LARGEST_HEAD = 16 * 1024
 MOST_DESCRIPTORS = 65_536
-"""Asked for: some systems would give a thousand million, and a new process looks at each."""
-TOLD_EVERY_S = 60.0
+"""The limit to ask for: some systems would allow a thousand million, and a new process checks each."""
+LOG_EVERY_S = 60.0
 
 
 def raise_descriptors() -> int:
-    """Take as many descriptors as the system lets us have. Returns how many that is."""
+    """Raise the limit of descriptors as far as the system allows. Returns the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -42,14 +42,14 @@ def most_connections() -> int:
 
 
 class Gate:
-    """Who is connected, the longest first. Used by the thread of the event loop alone."""
+    """The open connections, the oldest first. Used by the thread of the event loop alone."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._present: dict[Connection, None] = {}
 
     def enter(self, connection: Connection) -> None:
-        """Let it in, in place of another where it is crowded; or turn it away."""
+        """Accept a connection, at the limit in place of an idle one; or cut it."""
         if len(self._present) >= self._most:
             oldest = next((one for one in self._present if not one.is_busy), None)
             (oldest or connection).cut()
@@ -59,23 +59,23 @@ class Gate:
         self._present[connection] = None
 
     def leave(self, connection: Connection) -> None:
-        """It has gone."""
+        """Forget a connection that is closed."""
         self._present.pop(connection, None)
 
 
 class Connection(H11Protocol):
-    """One connection with an end to its patience."""
+    """One connection with a time limit for each request."""
 
     gate: ClassVar[Gate]
     _deadline: asyncio.TimerHandle | None = None
 
     @property
     def is_busy(self) -> bool:
-        """Whether a whole request head has come, and no whole answer has gone."""
+        """Whether a whole request head has come, and its answer is not complete."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def cut(self) -> None:
-        """End it at once."""
+        """Close the connection at once."""
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -91,12 +91,12 @@ class Connection(H11Protocol):
         super().data_received(data)
 
     def on_response_complete(self) -> None:
-        """The answer is out."""
+        """The answer has been sent."""
         self._wait_no_more()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It has ended."""
+        """The connection is closed."""
         self._wait_no_more()
         self.gate.leave(self)
         super().connection_lost(exc)
@@ -113,24 +113,24 @@ def connection_class(most: int) -> type[Connection]:
 
 
 class Quiet(logging.Handler):
-    """What the HTTP server and its event loop log, as one line a minute with a count: anybody can make them log."""
+    """Logs errors of the HTTP server and its event loop, which any client can cause, as one line a minute."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._told = -TOLD_EVERY_S
+        self._logged = -LOG_EVERY_S
         self._count = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Count it, and tell of it where the last time is long ago."""
+        """Count a record, and log it when the last line is older than LOG_EVERY_S."""
         self._count += 1
-        if time.monotonic() - self._told < TOLD_EVERY_S:
+        if time.monotonic() - self._logged < LOG_EVERY_S:
             return
         error: Any = record.exc_info[1] if record.exc_info else None
         telemetry.http_trouble(clipped(escaped(str(record.msg)), 120), error, self._count)
-        self._told, self._count = time.monotonic(), 0
+        self._logged, self._count = time.monotonic(), 0
 
     def install(self) -> None:
-        """In place of what would print every line."""
+        """Take the place of the handlers that would print every line."""
         for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi", "asyncio"):
             logger = logging.getLogger(name)
             logger.handlers, logger.propagate = [self], False

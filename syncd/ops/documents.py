@@ -1,4 +1,4 @@
-"""What a contract will find in its collection, by a look at a few documents: nothing, or others than it is about."""
+"""Reads a few documents of a collection, and warns where they are not those that the contract seems to expect."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ LONGEST_MS = 5_000
 """For a filter without an index: a person waits."""
 
 
-def look_at_documents(contract: Contract, mongo: MongoStore, hmac_key: bytes | None) -> Iterator[Finding]:
-    """Whatever makes a contract from MongoDB to Redis copy nothing, or only a part."""
+def examine_documents(contract: Contract, mongo: MongoStore, hmac_key: bytes | None) -> Iterator[Finding]:
+    """Reasons why a contract from MongoDB to Redis would copy nothing, or only a part."""
     database, _, name = contract.mongo.collection.partition(".")
     if kind_of(mongo, (database, name)) is None:
         yield _finding(
@@ -50,7 +50,7 @@ def look_at_documents(contract: Contract, mongo: MongoStore, hmac_key: bytes | N
             contract,
             f"`filter` fails on documents of {contract.shown_collection}, which would be dead letters "
             f"({of_mongo(cause)})",
-            "guard it ($cond, $type), or mend the documents",
+            "guard it ($cond, $type), or fix the documents",
         )
         return
     if sample is None:
@@ -59,7 +59,7 @@ def look_at_documents(contract: Contract, mongo: MongoStore, hmac_key: bytes | N
         yield from _nothing(contract, mongo)
         return
     yield from _missing_fields(contract, sample)
-    yield from _letters(contract, sample, hmac_key)
+    yield from _dead_letters(contract, sample, hmac_key)
 
 
 def _finding(contract: Contract, what: str, remedy: str) -> Finding:
@@ -115,7 +115,7 @@ def _nothing(contract: Contract, mongo: MongoStore) -> Iterator[Finding]:
 
 
 def _filtered(query: Any) -> Iterator[str]:
-    """The paths that a query is about, as far as they are plain."""
+    """The plain paths of a query."""
     if isinstance(query, Mapping):
         for name, value in query.items():
             if name in ("$and", "$or", "$nor"):
@@ -126,7 +126,7 @@ def _filtered(query: Any) -> Iterator[str]:
 
 
 def _paths(sample: Sequence[Document]) -> set[str]:
-    """All that these documents have, also below and in arrays."""
+    """All paths of these documents, also of subdocuments and in arrays."""
     found: set[str] = set()
     for document in sample:
         _add_paths(document, "", found)
@@ -159,12 +159,14 @@ def _missing_fields(contract: Contract, sample: Sequence[Document]) -> Iterator[
                 )  # fmt: skip
 
 
-def _letters(contract: Contract, sample: Sequence[Document], hmac_key: bytes | None) -> Iterator[Finding]:
+def _dead_letters(
+    contract: Contract, sample: Sequence[Document], hmac_key: bytes | None
+) -> Iterator[Finding]:
     """Documents that would be dead letters."""
     try:
         plan = compile_contract(contract, hmac_key)
     except SettingsError:
-        return  # told elsewhere
+        return  # the preflight reports it
     dead: Counter[tuple[str, str]] = Counter()
     for document in sample:
         try:

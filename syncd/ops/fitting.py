@@ -1,4 +1,4 @@
-"""Whether the keys that an application writes fit the template of their contract: of others nothing arrives."""
+"""Whether the keys that an application writes fit the template of their contract: others do not reach MongoDB."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _REMEDY = (
 
 @dataclass(slots=True)
 class _Keys:
-    """What a walk found of one contract."""
+    """The keys of one contract that a walk found."""
 
     plan: StatePlan
     others: list[KeyTemplate]
-    """What other contracts have is their business."""
+    """Templates of other contracts; their keys do not count here."""
     fitting: int = 0
     unfit: int = 0
-    """Keys that match the pattern under which the lane looks for them."""
+    """Keys that match the pattern by which the lane searches."""
     beside: int = 0
     """Keys that only begin as the template does."""
     example: bytes = b""
     """The first of `unfit`, or of `beside` where there is none."""
 
     def see(self, key: bytes) -> None:
-        """A key that begins as the template does."""
+        """Count a key that begins as the template does."""
         if self.plan.owns(key):
             self.fitting += 1
         elif key.startswith(CONTROL_PREFIX.encode()) or any(other.fits(key) for other in self.others):
@@ -56,7 +56,7 @@ def _matches(template: KeyTemplate) -> re.Pattern[bytes]:
 
 
 class Fitting:
-    """Of contracts whose keys go to MongoDB as they are."""
+    """Counts the keys of contracts of `capture: outbox` and `keyspace`."""
 
     def __init__(self, contracts: Sequence[Contract], redis: RedisStore) -> None:
         templates = {one.name: [template_of(projection) for projection in one.redis] for one in contracts}
@@ -73,7 +73,7 @@ class Fitting:
             yield found.plan.template, found.see
 
     def keys(self, *, whole: bool) -> Iterator[Finding]:
-        """Keys that do not arrive, as the visitors saw them. `whole`: they saw all of Redis."""
+        """Keys that do not reach MongoDB, as the visitors saw them. `whole`: they saw all of Redis."""
         for found in self._found:
             yield from _findings(found, "" if whole else "at least ")
 

@@ -26,16 +26,16 @@ from syncd.ops.connections import KEEP_ALIVE_S, LARGEST_HEAD, Quiet, connection_
 from syncd.ops.shield import Shield
 
 BACKLOG = 64
-"""So many connections are taken at once before any of them is counted."""
+"""Connections that the kernel accepts before any of them is counted."""
 PROBES = 8
 
 
 def application(runner: Runner, token: str = "", hosts: Iterable[str] = ()) -> Starlette:
-    """The pages: /metrics, /livez, /readyz, /status and, for people, /. With `token` there is something to do as well:
-    POST /reconcile/CONTRACT. `hosts`: names that the daemon has, see Shield.
+    """The pages: /metrics, /livez, /readyz, /status and, for people, /. With `token` also POST /reconcile/CONTRACT.
+    `hosts`: names of the daemon, see Shield.
     """
     people = files("syncd.ops").joinpath("page.html").read_text(encoding="utf-8")
-    # Of its own: whatever takes long for others, there is a thread that can say that the daemon lives.
+    # Threads of their own, so that other requests do not keep a probe from its answer.
     probes = anyio.CapacityLimiter(PROBES)
 
     def metrics(_: Request) -> Response:
@@ -81,7 +81,7 @@ def application(runner: Runner, token: str = "", hosts: Iterable[str] = ()) -> S
 
 
 def _refused(request: Request, token: str) -> Response | None:
-    """The answer to somebody who may not; None to one who may."""
+    """The answer to a caller without the token; None for one with it."""
     if not token:
         return JSONResponse({"error": "set SYNCD_TOKEN to allow this"}, 403)
     said = request.headers.get("authorization", "").encode(errors="surrogateescape")
@@ -93,7 +93,7 @@ def _refused(request: Request, token: str) -> Response | None:
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals belong to the daemon."""
+        """Leave signals to the daemon."""
         yield
 
 

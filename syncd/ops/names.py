@@ -1,4 +1,4 @@
-"""What of a contract's names is somebody else's in Redis: keys under its templates, templates, indexes, aliases."""
+"""Names of a contract that others use in Redis already: keys under its templates, templates, indexes, aliases."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Foreign:
     count: int = 0
     samples: list[bytes] = field(default_factory=list)
     whole: bool | None = None
-    """Whether those are all; None: as the walk has it."""
+    """Whether these are all; None: that depends on the walk."""
 
     def add(self, key: bytes) -> None:
         self.count += 1
@@ -51,7 +51,7 @@ class _Foreign:
 
 
 class Names:
-    """Of one Redis, for a set of contracts."""
+    """Checks the names of a set of contracts in one Redis."""
 
     def __init__(self, redis: RedisStore, server: Capabilities, contracts: list[Contract]) -> None:
         self._redis, self._server = redis, server
@@ -59,8 +59,8 @@ class Names:
         _, self._claims = read_claims(redis)
         self._foreign: list[_Foreign] = []
 
-    def look(self, contract: Contract) -> Iterator[Finding]:
-        """Which names of one contract from MongoDB to Redis another contract has."""
+    def claimed(self, contract: Contract) -> Iterator[Finding]:
+        """Names of one contract from MongoDB to Redis that belong to another contract."""
         for projection in contract.redis:
             claim = key_claim(template_of(projection), projection.projection, projection.type)
             yield from self._taken(contract, [name for name in self._claims if claim.meets(name)])
@@ -75,7 +75,7 @@ class Names:
             yield Finding("promise", what, remedy, ("no_ghosts",), (contract.name,))
 
     def _taken(self, contract: Contract, names: list[str]) -> Iterator[Finding]:
-        """By a contract that is not of this set, and has not left."""
+        """Names that belong to a contract that is not of this set, and has not left."""
         for name in names:
             claim = self._claims.get(name)
             if claim and not claim.get("free") and claim["contract"] not in self._ours:
@@ -85,7 +85,7 @@ class Names:
                 yield Finding("data", what, remedy, (), (contract.name,))
 
     def visitors(self, contract: Contract) -> Iterator[Visitor]:
-        """Of one contract from MongoDB to Redis: what wants to see keys that were there before it. See `keys`."""
+        """Visitors that count keys that were there before a contract from MongoDB to Redis. See `keys`."""
         for template in {template_of(one).text: template_of(one) for one in contract.redis}.values():
             claim = self._claims.get(KEY + template.text)
             found = _Foreign(contract.name, template)
@@ -120,7 +120,7 @@ class Names:
                 )  # fmt: skip
 
     def _count_noted(self, found: _Foreign) -> None:
-        """A daemon has looked already."""
+        """Count the foreign keys that a daemon has noted."""
         end, found.whole = time.monotonic() + LONGEST_S, True
         for keys in KeyScan(self._redis, ControlKeys(found.contract)).foreign(found.template):
             for key in keys:
@@ -132,7 +132,7 @@ class Names:
 
     @cached_property
     def _written(self) -> list[KeyTemplate]:
-        """Templates that contracts have or had."""
+        """Templates of contracts, those that they have now and those that they had."""
         written = {name.removeprefix(KEY) for name in self._claims if name.startswith(KEY)}
         for name in read_contracts(self._redis):
             for part in partitions_of(self._redis, name):
@@ -141,7 +141,7 @@ class Names:
         return [KeyTemplate.recorded(text) for text in written]
 
     def indexes(self, plan: Plan) -> Iterator[Finding]:
-        """Of one contract that writes keys to Redis: names of indexes that are somebody's."""
+        """Names of indexes of one contract that belong to another client."""
         for wanted in wanted_indexes(plan) if self._server.search else ():
             seen = Search(self._redis).look(wanted.name)
             if seen is not None and not self._is_ours(plan.name, wanted, seen):
@@ -150,7 +150,7 @@ class Names:
                 )
 
     def _is_ours(self, contract: str, wanted: Wanted, seen: Seen) -> bool:
-        """As the lane sees it: it is in the record, or it is as the lane would have made it."""
+        """Decided as the lane does: the index is in the record, or it is as the lane would have made it."""
         with translated():
             registered: Any = self._redis.client.hvals(ControlKeys(contract).indexes)
         ours = {said["name"]: said.get("shape", "") for said in map(json.loads, registered)}

@@ -1,4 +1,4 @@
-"""Contracts against real servers, before anything runs: what `syncd check --connect` and `syncd doctor` tell."""
+"""Checks contracts against real servers, before anything runs: for `syncd check --connect` and `syncd doctor`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from syncd.contract.read.loaded import ContractSet, LoadedContract
 from syncd.contract.read.source import Path
 from syncd.errors import CapabilityError, FatalError, Problem, SettingsError
 from syncd.ops.conditions import Finding, conditions, refused, shared_streams
-from syncd.ops.documents import look_at_documents
+from syncd.ops.documents import examine_documents
 from syncd.ops.fitting import Fitting
 from syncd.ops.names import Names
 from syncd.ops.walk import walk
@@ -39,19 +39,19 @@ SUBSCRIBED_S = 5.0
 
 
 class Report(NamedTuple):
-    """What the servers are, and everything that is not as it should be."""
+    """The servers, and all findings."""
 
     servers: list[str]
     findings: list[Finding]
 
     @property
     def problems(self) -> list[Problem]:
-        """Why contracts cannot run."""
+        """Problems because of which contracts cannot run."""
         return [finding.problem for finding in self.findings if finding.problem is not None]
 
 
 def preflight(contracts: ContractSet, settings: Settings) -> Report:
-    """Ask both servers. Raises StoreError when one cannot be reached, or is none that syncd works with."""
+    """Check both servers. Raises StoreError when one cannot be reached, or is of a kind that syncd does not support."""
     mongo = MongoStore(settings.mongo_uri.get_secret_value())
     redis = RedisStore(settings.redis_url.get_secret_value())
     try:
@@ -72,14 +72,14 @@ def preflight(contracts: ContractSet, settings: Settings) -> Report:
         plain = [loaded.contract for loaded in contracts.contracts]
         findings += [*conditions(plain, server), *shared_streams(plain, settings.site)]
         stopped = {name for one in findings for name in one.contracts if one.problem}
-        findings += _look(plain, stopped, settings, mongo, redis, server)
+        findings += _examine(plain, stopped, settings, mongo, redis, server)
         return Report([str(deployment), str(server)], findings)
     finally:
         mongo.close()
         redis.close()
 
 
-def _look(
+def _examine(
     contracts: list[Contract],
     stopped: set[str],
     settings: Settings,
@@ -87,13 +87,13 @@ def _look(
     redis: RedisStore,
     server: Capabilities,
 ) -> Iterator[Finding]:
-    """At what is there. Of contracts that are `stopped` only whether their keys fit."""
+    """Read documents and keys. Of contracts that are `stopped` only check whether their keys fit."""
     names, fitting = Names(redis, server, contracts), Fitting(contracts, redis)
     visitors = [*fitting.visitors()]
     for contract in (one for one in contracts if one.name not in stopped):
         if contract.sync.direction == "mongo_to_redis":
-            yield from look_at_documents(contract, mongo, _hmac_key(settings))
-            yield from names.look(contract)
+            yield from examine_documents(contract, mongo, _hmac_key(settings))
+            yield from names.claimed(contract)
             if not contract.sync.adopt:
                 visitors += names.visitors(contract)
                 yield from names.lost(contract)
@@ -109,7 +109,7 @@ def _hmac_key(settings: Settings) -> bytes | None:
 
 
 def _events(loaded: LoadedContract, redis: RedisStore) -> Iterator[Problem]:
-    """Whether Redis tells of changed keys, or lets syncd ask for it."""
+    """Whether Redis publishes events of changed keys, or lets syncd turn that on."""
     if loaded.contract.sync.capture != "keyspace":
         return
     try:
@@ -121,7 +121,7 @@ def _events(loaded: LoadedContract, redis: RedisStore) -> Iterator[Problem]:
 
 
 def _probe(loaded: LoadedContract, redis: RedisStore) -> None:
-    """Where the option is hidden only an event tells."""
+    """Wait for an event, where the option cannot be read."""
     projection = loaded.contract.redis[0]
     pattern = scan_pattern(template_of(projection))
     subscriber = Subscriber(redis, ControlKeys(loaded.contract.name), pattern, lambda key, event: None)
@@ -136,7 +136,7 @@ def _probe(loaded: LoadedContract, redis: RedisStore) -> None:
 
 def _settings(loaded: LoadedContract, settings: Settings) -> Iterator[Problem]:
     if loaded.contract.sync.direction == "redis_to_mongo":
-        return  # nothing in it needs a setting
+        return  # such a contract needs no setting
     try:
         compile_contract(loaded.contract, _hmac_key(settings))
     except SettingsError as error:
@@ -173,7 +173,7 @@ def _filter(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
         except OperationFailure as error:
             if error.code in codes.TRANSIENT:
                 raise
-            if error.code not in codes.AUTHENTICATION:  # that is told of the collection
+            if error.code not in codes.AUTHENTICATION:  # reported for the collection
                 what, remedy = (
                     f"MongoDB refuses the filter: {of_mongo(error)}",
                     "write it as MongoDB reads a query",

@@ -1,4 +1,4 @@
-"""Whether `syncd run` would take these contracts under these settings: what it refuses, a check must not pass."""
+"""Whether `syncd run` would accept these contracts under these settings: a check must not pass what it refuses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_settings(contracts: ContractSet, settings: Settings) -> None:
 
 
 def check_uris(settings: Settings) -> None:
-    """Before anything starts: a process that is started again and again would not make them usable."""
+    """Check both URIs before anything starts: restarts would not make them usable."""
     RedisStore(settings.redis_url.get_secret_value()).close()
     uri = settings.mongo_uri.get_secret_value()
     if not uri.startswith("mongodb+srv:"):  # that would ask for a name
@@ -42,7 +42,7 @@ def _problems(loaded: LoadedContract, secret: bytes | None) -> Iterator[Problem]
 
 
 def _masked(loaded: LoadedContract) -> Path:
-    """Where the first keyed mask stands."""
+    """The place of the first keyed mask."""
     for at, shape in enumerate(loaded.contract.redis):
         if shape.value is not None and shape.value.mask == "hmac":
             return ("redis", at, "value", "mask")

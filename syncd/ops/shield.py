@@ -1,4 +1,4 @@
-"""What every request passes and every answer carries: names that are ours, no foreign page, no frame, no guess."""
+"""Protects the HTTP server: requests by its own names only, none from foreign pages; headers that forbid frames."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _PRIVATE = (".localhost", ".local", ".internal", ".svc", ".cluster.local")
-"""No public name ends so: nobody else's page can be served under one, and then turn to this machine."""
+"""No public name ends so: no foreign page can be served under one, and then send requests to this machine."""
 _PORT = re.compile(r":[0-9]{1,5}$")
 _FOREIGN = {"cross-site", "same-site"}
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 
 
 def policy(page: str) -> str:
-    """The Content-Security-Policy: of scripts and styles what this very page holds, and nothing else from anywhere."""
+    """The Content-Security-Policy: the scripts and styles of this page, and no others."""
     script, style = (_hashes(page, tag) for tag in ("script", "style"))
     return (
         f"default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; base-uri 'none'; "
@@ -37,7 +37,7 @@ def _hashes(page: str, tag: str) -> str:
 
 
 class Shield:
-    """Around an application. `names` are hosts beside those that need no list; `*` for any."""
+    """Wraps an application. `names` are hosts beside those that need no list; `*` for any."""
 
     def __init__(self, app: ASGIApp, names: Iterable[str], page: str) -> None:
         self._app = app
@@ -76,7 +76,7 @@ class Shield:
         return None
 
     def _is_ours(self, host: str) -> bool:
-        """Names of the public DNS are not, unless they are listed: their owner may point them at this machine."""
+        """Whether a host is the daemon's. Names of the public DNS only if listed: their owner may point them here."""
         name = _PORT.sub("", host.strip().lower()).rstrip(".")
         if not name or "*" in self._names or name in self._names or name.endswith(_PRIVATE):
             return True

@@ -1,4 +1,4 @@
-"""One walk through the keys of Redis, for all that want to see some of them."""
+"""One walk through the keys of Redis, for several checks of keys at once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from syncd.stores.redis.store import RedisStore, translated
 LONGEST_S = 10.0
 """For a Redis with many keys: a person waits."""
 Visitor: TypeAlias = tuple[KeyTemplate, Callable[[bytes], None]]
-"""Whoever wants to see the keys that begin as a template does."""
+"""A template, and what is called with each key that begins as it does."""
 
 
 def walk(redis: RedisStore, visitors: Iterable[Visitor]) -> bool:
-    """Show each key to those who want it. Returns whether that was all of Redis."""
+    """Call the visitors with their keys. Returns whether the walk saw all of Redis."""
     by_prefix: dict[bytes, list[Callable[[bytes], None]]] = defaultdict(list)
     for template, visit in visitors:
         by_prefix[template.prefix.encode()].append(visit)
@@ -45,5 +45,5 @@ def walk(redis: RedisStore, visitors: Iterable[Visitor]) -> bool:
 
 
 def _common(first: bytes, last: bytes) -> bytes:
-    """How both begin, and with them all that stands between them."""
+    """The common beginning of both, and of all that sort between them."""
     return next((first[:at] for at in range(len(first), 0, -1) if last.startswith(first[:at])), b"")

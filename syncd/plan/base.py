@@ -16,10 +16,10 @@ class ContractPlan:
     fingerprint: str
     """Changes with everything that changes what is written."""
     misfits: Misfits = field(default_factory=Misfits, compare=False)
-    """What became of values that did not fit, where the contract says what."""
+    """Counts of values that did not fit, of fields with `on_error`."""
     templates: tuple[tuple[str, str], ...] = ()
-    """Name of the contract and key template, of all contracts of the daemon's set: what one of them gives up may be
-    another's. Says nothing about this contract."""
+    """Name of the contract and key template, of all contracts of the daemon's set: a template that one of them gives up
+    may belong to another. No part of this contract."""
 
     @property
     def name(self) -> str:

@@ -91,7 +91,7 @@ def _meet(one: KeyTemplate, other: KeyTemplate) -> bool:
 
 
 def claims_of(plan: ContractPlan) -> Claims:
-    """What a compiled contract claims. A stream that is appended is only read, and claimed by nobody."""
+    """What a compiled contract claims. A stream that is appended is only read, so that no contract claims it."""
     if isinstance(plan, AppendPlan):
         return Claims(APPEND, plan.fingerprint, ())
     if isinstance(plan, StatePlan):

@@ -35,7 +35,7 @@ def evaluate(parsed: Mapping[str, Any], value: Any) -> Any:
 
 
 def why(error: Exception) -> str:
-    """What a failed evaluation says to a person, without the value that its own text quotes; perhaps nothing."""
+    """The text of a failed evaluation without the value that it quotes; perhaps empty."""
     if isinstance(error, JMESPathTypeError):
         kind = TYPES_MAP.get(error.actual_type, error.actual_type)
         return f": {error.function_name}() does not take {kind if kind in REVERSE_TYPES_MAP else 'this type'}"
@@ -49,7 +49,7 @@ class _Functions(Functions):  # type: ignore[misc]
 
     @signature({"types": ["string"]}, {"types": ["array-string"]})  # type: ignore[untyped-decorator]
     def _func_join(self, separator: str, array: list[str]) -> str:
-        # A long separator between many texts: looked at before it is made.
+        # A long separator between many texts: measured before it is made.
         if len(separator) * len(array) > LARGEST_RESULT:
             raise _too_large()
         return separator.join(array)
@@ -78,7 +78,7 @@ class _Bounded(TreeInterpreter):  # type: ignore[misc]
             raise _beyond(f"takes more than {MOST_STEPS:,} steps on this document")
 
     def _size(self, value: Any, known: dict[int, int]) -> int:
-        """Of a value written out. A part that it has several times is looked at once."""
+        """The size of a value written out. A part that it holds several times is measured once."""
         if isinstance(value, str):
             return len(value) + _VALUE
         if not isinstance(value, list | dict):

@@ -1,4 +1,4 @@
-"""Values that did not fit, of fields where a contract says what becomes of such: counted here, told by the lane."""
+"""Counts of values that did not fit, of fields with `on_error`; the lane logs them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
 Note: TypeAlias = Callable[[str], None]
-"""Takes what became of a value: `omitted`, `null`, `split` at a separator that it holds, or a moment in `1970`."""
+"""Called with what a value became: `omitted`, `null`, `split` at a separator that it holds, or a moment in `1970`."""
 
 
 class Misfit(NamedTuple):
-    """What became of values of a field."""
+    """What values of a field became."""
 
     projection: str
     field: str
@@ -25,7 +25,7 @@ class Misfits:
         self._found: Counter[Misfit] = Counter()
 
     def note(self, projection: str, field: str) -> Note:
-        """What counts the values of one field."""
+        """A function that counts the values of one field."""
 
         def note(became: str) -> None:
             self._found[Misfit(projection, field, became)] += 1
@@ -33,11 +33,11 @@ class Misfits:
         return note
 
     def add(self, found: Mapping[Misfit, int]) -> None:
-        """What another process counted."""
+        """Add the counts of another process."""
         self._found.update(found)
 
     def taken(self) -> dict[Misfit, int]:
-        """What was counted since the last time."""
+        """The counts since the last call."""
         if not self._found:
             return {}
         found, self._found = self._found, Counter()
@@ -45,4 +45,4 @@ class Misfits:
 
 
 def unnoted(became: str) -> None:
-    """A Note for where nobody asks."""
+    """A Note that counts nothing."""

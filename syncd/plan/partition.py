@@ -1,7 +1,7 @@
 """A part of a contract's documents, so that several daemons can share one collection.
 
 MongoDB itself says which documents belong to it, by the hash of their `_id` that its hashed indexes use too: in the
-change stream, in a snapshot, and of ids whose documents are gone. So nobody can disagree about it.
+change stream, in a snapshot, and of ids whose documents are gone. So all daemons agree about it.
 """
 
 from __future__ import annotations

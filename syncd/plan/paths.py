@@ -1,4 +1,4 @@
-"""Field paths in documents: look up, relate, and reduce to what MongoDB must send."""
+"""Field paths in documents: find, relate, and reduce to what MongoDB must send."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class StreamPlan(ContractPlan):
     find_projection: dict[str, int] | None
     """What a read asks for; None is the whole document."""
     event_fields: dict[str, Any]
-    """For `$project`: what is looked at of a change, beside which document it is of."""
+    """For `$project`: what is read of a change, beside which document it is of."""
     source: dict[str, Any] | None = None
     """MongoDB's expression for the digest of what is read of a document, where the contract is checked by digests."""
 
@@ -35,11 +35,11 @@ class StreamPlan(ContractPlan):
         return [[shape.name, shape.template.text, shape.type] for shape in self.shapes]
 
     def event_projection(self, *, thin: bool = False) -> dict[str, Any]:
-        """The `$project` behind `$changeStream`: only what this plan looks at; `thin`: no field of a document."""
+        """The `$project` behind `$changeStream`: only what this plan reads; `thin`: no field of a document."""
         # The time is in the token; a double decodes ten times as fast as a date.
         wanted = {"_id": 1, "operationType": 1, "documentKey": 1, "wallTime": {"$toDouble": "$wallTime"}}
         return wanted if thin else wanted | self.event_fields
 
-    def letters(self, ident: str, why: ProjectionError, change: Mapping[str, Any]) -> list[Write]:
+    def dead_letters(self, ident: str, why: ProjectionError, change: Mapping[str, Any]) -> list[Write]:
         """A dead letter a shape, of a document whose keys are not known."""
         return [Dead(shape.name, ident, "", why.reason, why.detail, change) for shape in self.shapes]

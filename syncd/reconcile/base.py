@@ -1,4 +1,4 @@
-"""The course of a check: step by step, what differs settled whenever there is much of it, and an end in order."""
+"""The course that every check takes: compare a page at a time, confirm differences when there are many, report."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from syncd.reconcile.reader import KeyReader
 from syncd.reconcile.report import Report
 
 MOST_CANDIDATES = 5_000
-"""Differences that are kept before they are looked at again: memory does not grow with the drift."""
+"""Differences that are kept before they are confirmed: memory does not grow with the drift."""
 STOPPED = "stopped"
-"""What a report says of a check that was told to end."""
+"""What a report says of a check that was stopped."""
 
 
-class Course(ABC):
+class BaseCheck(ABC):
     """One check, run once by one thread. `report` may be read at any time."""
 
     report: Report
     _reader: KeyReader
 
     def __init__(self, stop: threading.Event, may_go_on: Callable[[], str]) -> None:
-        """`may_go_on` says why the check has to end, or nothing."""
+        """`may_go_on` returns the reason the check has to end, or an empty string."""
         self._stop, self._may_go_on = stop, may_go_on
 
     def run(self) -> Report:
-        """Compare everything, or as much as there is time for. Raises StoreError."""
+        """Compare everything, or as much as may be compared until the check has to end. Raises StoreError."""
         try:
             self.report.ended = self._unready()
             for _ in self._steps() if not self.report.ended else ():
                 if self._open >= MOST_CANDIDATES:
-                    self._settle()
+                    self._confirm()
                 self.report.ended = STOPPED if self._stop.is_set() else self._may_go_on()
                 if self.report.ended:
                     break
-            self._settle()
+            self._confirm()
             if self._stop.is_set():
                 self.report.ended = STOPPED
         finally:
@@ -46,17 +46,17 @@ class Course(ABC):
 
     @abstractmethod
     def _unready(self) -> str:
-        """Why there is nothing to compare; empty where there is."""
+        """The reason the contract cannot be compared yet, or an empty string."""
 
     @abstractmethod
     def _steps(self) -> Iterator[None]:
-        """All there is to look at, a page at a time."""
+        """Compare everything, a page at a time."""
 
     @property
     @abstractmethod
     def _open(self) -> int:
-        """Differences that are not settled."""
+        """How many differences are not confirmed yet."""
 
     @abstractmethod
-    def _settle(self) -> None:
-        """Tell the real differences from the others, and have them repaired."""
+    def _confirm(self) -> None:
+        """Report the differences that a second comparison confirms, and have the lane repair them if asked for."""

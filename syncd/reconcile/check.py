@@ -1,4 +1,4 @@
-"""Compares a contract's documents with their keys, all of both. Only reads; what is to be repaired the lane does."""
+"""Compares all documents of a contract with all its keys. Only reads; the lane does the repairs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from syncd.plan.to_redis.change import Drop, Retired
 from syncd.plan.to_redis.compile import Plan
 from syncd.plan.to_redis.shape import Shape
 from syncd.plan.values.raw import Unfit
-from syncd.reconcile.base import Course
+from syncd.reconcile.base import BaseCheck
 from syncd.reconcile.compare import DEAD, EXPIRED, EXTRA, KINDS, NO_KEY
-from syncd.reconcile.confirm import Candidate, Settler
-from syncd.reconcile.documents import Look, Mark
+from syncd.reconcile.confirmation import Candidate, Confirmation
+from syncd.reconcile.document_comparison import Difference, DocumentComparison
 from syncd.reconcile.lanes import Lanes
 from syncd.reconcile.reader import KeyReader
 from syncd.reconcile.repair import Repairer
@@ -59,10 +59,10 @@ class Order:
     documents: Range | None = ALL
     """Which documents to compare with their keys; None: none of them."""
     keys: bool = True
-    """Whether to look for keys without a document."""
+    """Whether to search for keys without a document."""
 
 
-class Check(Course):
+class Check(BaseCheck):
     """Of a contract from MongoDB to Redis."""
 
     kind = "full"
@@ -76,20 +76,20 @@ class Check(Course):
         stop: threading.Event,
         may_go_on: Callable[[], str] = lambda: "",
     ) -> None:
-        """`may_go_on` says why the check has to end, or nothing."""
+        """`may_go_on` returns the reason the check has to end, or an empty string."""
         super().__init__(stop, may_go_on)
         self._plan, self._mongo, self._redis, self._order = plan, mongo, redis, order
         control = self._control = ControlKeys(plan.name, order.partition)
         self._lookup = Lookup(mongo, plan, order.partition, order.read_preference)
         self._reader = KeyReader(redis, control)
-        self._look = Look(plan, self._reader)
+        self._comparison = DocumentComparison(plan, self._reader)
         self._scan = KeyScan(redis, control)
         self._maps = KeyMaps(redis, control)
         self._lanes = Lanes(redis, plan, stop, order.wait_s)
-        self._settler = Settler(self._lookup, self._look, self._lanes, stop)
+        self._confirmation = Confirmation(self._lookup, self._comparison, self._lanes, stop)
         self._repairer = Repairer(redis, plan.name, stop, order.wait_s)
         self._candidates: dict[str, Candidate] = {}
-        self._strays: dict[str, Mark] = {}
+        self._orphans: dict[str, Difference] = {}
         self.report = Report(plan.name, self.kind, order.repair, str(order.partition))
 
     def _unready(self) -> str:
@@ -97,10 +97,10 @@ class Check(Course):
 
     @property
     def _open(self) -> int:
-        return len(self._candidates) + len(self._strays)
+        return len(self._candidates) + len(self._orphans)
 
     def _steps(self) -> Iterator[None]:
-        """All there is to look at, a page at a time."""
+        """Compare everything, a page at a time."""
         if self._order.documents is not None:
             yield from self._documents(self._order.documents)
         if not self._order.keys or self._plan.contract.sync.on_delete == "ignore":
@@ -121,7 +121,7 @@ class Check(Course):
             self._pace(self.report.documents, started)
 
     def _pace(self, documents: int, started: float) -> None:
-        """Wait where so many documents since then are more than may be read."""
+        """Wait where so many documents since `started` are more than the rate allows."""
         if self._order.rate:
             self._stop.wait(max(0.0, documents / self._order.rate - (time.monotonic() - started)))
 
@@ -136,20 +136,20 @@ class Check(Course):
             cursor = {"_id": documents[-1]["_id"]}
 
     def _compare(self, documents: Mapping[str, Document | None], moment: Moment) -> Collection[str]:
-        """Returns those that are not as they should be."""
+        """Returns the idents of documents whose keys differ."""
         self.report.note_unfit([ident for ident, one in documents.items() if isinstance(one, Unfit)])
-        sights = self._look.at(documents, moment)
-        for ident, sight in sights.items():
-            self.report.expired += sum(mark.kind == EXPIRED for mark in sight.marks)
-            self.report.dead_letters += sum(mark.kind == DEAD for mark in sight.marks)
-            if any(mark.kind in KINDS for mark in sight.marks):
-                self._candidates[ident] = Candidate(ident, decode_key_value(ident), sight.wanted, moment)
-        return sights.keys()
+        differing = self._comparison.differing(documents, moment)
+        for ident, found in differing.items():
+            self.report.expired += sum(difference.kind == EXPIRED for difference in found.differences)
+            self.report.dead_letters += sum(difference.kind == DEAD for difference in found.differences)
+            if any(difference.kind in KINDS for difference in found.differences):
+                self._candidates[ident] = Candidate(ident, decode_key_value(ident), found.wanted, moment)
+        return differing.keys()
 
     def _extra(self, shape: Retired) -> Iterator[None]:
-        """Keys whose document is not there."""
+        """Keys whose document is gone."""
         for scanned in _ahead(self._scan.candidates(shape)):
-            candidates = self._without_strangers(scanned)
+            candidates = self._without_foreign(scanned)
             ids = [document_id for _, document_id in candidates]
             found = self._lookup.by_ids(ids, ZERO, only_ids=True)
             if not found.complete:
@@ -157,25 +157,25 @@ class Check(Course):
             gone = {drop.ident: i for drop, i in candidates if drop.ident not in found.documents}
             own = self._lookup.own(list(gone.values()))
             lost = {ident: i for (ident, i), ours in zip(gone.items(), own, strict=True) if ours}
-            for ident, wanted in self._look.wanted(dict.fromkeys(lost), found.time).items():
+            for ident, wanted in self._comparison.wanted(dict.fromkeys(lost), found.time).items():
                 self._candidates.setdefault(ident, Candidate(ident, lost[ident], wanted, found.time))
             self.report.keys += len(candidates)
             yield
 
-    def _without_strangers(self, candidates: list[Scanned]) -> list[Scanned]:
-        """Keys that were there before the contract differ from nothing."""
+    def _without_foreign(self, candidates: list[Scanned]) -> list[Scanned]:
+        """Foreign keys, those that were there before the contract, are not compared."""
         keys = [drop.key for drop, _ in candidates if drop.key is not None]
-        strange = foreign_among(self._redis, self._control, keys)
-        return [one for one in candidates if one[0].key not in strange]
+        foreign = foreign_among(self._redis, self._control, keys)
+        return [one for one in candidates if one[0].key not in foreign]
 
     def _unheld(self, shape: Shape, retired: Retired) -> Iterator[None]:
-        """Keys that look like the template's, and of which the maps do not tell whose they are. MongoDB does."""
+        """Keys of the template's form that the maps assign to no document; MongoDB is asked whose they are."""
         if not self._order.partition.leads:
             return
         for page in self._scan.keys(retired):
             keys = [key.decode() for key in page if parse_key(shape.template, key) is not None]
-            strange = foreign_among(self._redis, self._control, keys)
-            ours = [key for key in keys if key not in strange]
+            foreign = foreign_among(self._redis, self._control, keys)
+            ours = [key for key in keys if key not in foreign]
             unsound = [held.key for held in self._maps.of(retired, ours) if not held.is_sound]
             for found in holders(self._lookup, shape, unsound, ZERO):
                 for key, documents in found.by_key.items():
@@ -185,67 +185,74 @@ class Check(Course):
 
     def _note_unheld(self, shape: Shape, key: str, documents: Mapping[str, Any], time_of: Moment) -> None:
         if not documents:
-            self._strays[key] = Mark(shape.name, key, EXTRA, ())
+            self._orphans[key] = Difference(shape.name, key, EXTRA, ())
         for ident, document_id in documents.items():
             # `wanted` of nothing: the document is read when the difference is confirmed.
             self._candidates.setdefault(ident, Candidate(ident, document_id, b"", time_of))
 
-    def _settle(self) -> None:
-        """Tell the real differences from the others, and have them repaired."""
-        candidates, strays = self._candidates, self._still_unheld(list(self._strays.values()))
-        self._candidates, self._strays = {}, {}
-        real, unsettled = self._settler.settle(list(candidates.values()))
-        self.report.unsettled += len(unsettled)
-        marks = self._without_parked(real)
-        found = [mark for of_one in marks.values() for mark in of_one] + strays
+    def _confirm(self) -> None:
+        """Report the differences that a second comparison confirms, and have the lane repair them if asked for."""
+        candidates, orphans = self._candidates, self._still_unheld(list(self._orphans.values()))
+        self._candidates, self._orphans = {}, {}
+        real, unconfirmed = self._confirmation.confirm(list(candidates.values()))
+        self.report.unsettled += len(unconfirmed)
+        drift = self._without_dead_letters(real)
+        found = [difference for of_one in drift.values() for difference in of_one] + orphans
         self.report.note_drift(found)
         if self._order.repair and found:
-            left = self._repair({ident: candidates[ident].id for ident in marks}, strays)
+            left = self._repair({ident: candidates[ident].id for ident in drift}, orphans)
             self.report.repaired += max(0, len(found) - left)
 
-    def _repair(self, ids: dict[str, Any], strays: list[Mark]) -> int:
-        """Have these documents and keys repaired; how many keys differ all the same."""
+    def _repair(self, ids: dict[str, Any], orphans: list[Difference]) -> int:
+        """Have the lane repair these documents and keys; returns how many keys still differ."""
         entries = [of_document(ident) for ident in ids]
-        self._repairer.ask(entries + [of_key(mark.projection, mark.key) for mark in strays])
+        self._repairer.ask(
+            entries + [of_key(difference.projection, difference.key) for difference in orphans]
+        )
         again = [
-            Candidate(ident, ids[ident], sight.wanted, found.time)
-            for idents, found in self._settler.read_pages(list(ids.values()))
-            for ident, sight in self._look.at(found.of(idents), found.time).items()
+            Candidate(ident, ids[ident], one.wanted, found.time)
+            for idents, found in self._confirmation.read_pages(list(ids.values()))
+            for ident, one in self._comparison.differing(found.of(idents), found.time).items()
         ]
-        real, open_ = self._settler.settle(again)
-        # Whoever was not heard out is not repaired.
-        still = sum(mark.kind in KINDS for marks in real.values() for mark in marks)
-        return still + len(open_) + len(self._still_unheld(strays))
+        real, open_ = self._confirmation.confirm(again)
+        # One that could not be confirmed does not count as repaired.
+        still = sum(difference.kind in KINDS for of_one in real.values() for difference in of_one)
+        return still + len(open_) + len(self._still_unheld(orphans))
 
-    def _without_parked(self, real: dict[str, list[Mark]]) -> dict[str, list[Mark]]:
-        """What a dead letter or an expiry explains is no drift."""
-        drift = {ident: [mark for mark in marks if mark.kind in KINDS] for ident, marks in real.items()}
-        pairs = [(mark.projection, ident) for ident, marks in drift.items() for mark in marks]
-        parked = self._reader.parked(pairs)
-        self.report.dead_letters += len(parked)
-        left = {
-            ident: [mark for mark in marks if (mark.projection, ident) not in parked]
-            for ident, marks in drift.items()
+    def _without_dead_letters(self, real: dict[str, list[Difference]]) -> dict[str, list[Difference]]:
+        """A difference that a dead letter or an expiry explains is no drift."""
+        drift = {
+            ident: [difference for difference in of_one if difference.kind in KINDS]
+            for ident, of_one in real.items()
         }
-        return {ident: marks for ident, marks in left.items() if marks}
+        pairs = [(difference.projection, ident) for ident, of_one in drift.items() for difference in of_one]
+        dead = self._reader.with_dead_letter(pairs)
+        self.report.dead_letters += len(dead)
+        left = {
+            ident: [difference for difference in of_one if (difference.projection, ident) not in dead]
+            for ident, of_one in drift.items()
+        }
+        return {ident: of_one for ident, of_one in left.items() if of_one}
 
-    def _still_unheld(self, strays: list[Mark]) -> list[Mark]:
-        """The keys that are there and have no document, by the maps nor by MongoDB."""
-        found: list[Mark] = []
+    def _still_unheld(self, orphans: list[Difference]) -> list[Difference]:
+        """The keys that are there and have a document neither by the maps nor by MongoDB."""
+        found: list[Difference] = []
         for shape in self._plan.shapes:
-            marks = {mark.key: mark for mark in strays if mark.projection == shape.name}
-            if not marks:
+            by_key = {
+                difference.key: difference for difference in orphans if difference.projection == shape.name
+            }
+            if not by_key:
                 continue
-            there, _ = self._reader.look([Drop(shape, "", key) for key in marks])
-            left = [key for key, (_, expires) in zip(marks, there, strict=True) if expires != NO_KEY]
+            there, _ = self._reader.read([Drop(shape, "", key) for key in by_key])
+            left = [key for key, (_, expires) in zip(by_key, there, strict=True) if expires != NO_KEY]
             unsound = [held.key for held in self._maps.of(shape, left) if not held.is_sound]
             for page in holders(self._lookup, shape, unsound, ZERO):
-                found += [marks[key] for key, documents in page.by_key.items() if not documents]
+                found += [by_key[key] for key, documents in page.by_key.items() if not documents]
         return found
 
 
 def _ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same; a server looks for the next one while the last one is worked on."""
+    """The same items; the next one is fetched while the last one is worked on."""
     with ThreadPoolExecutor(1, "ahead") as thread:
         coming = thread.submit(next, items, None)
         while (item := coming.result()) is not None:

@@ -1,4 +1,4 @@
-"""Whether a key is what its document says. Pure: what the plan wants, what Redis answered, and the difference."""
+"""How a key differs from what its document says. Pure: from what the plan wants and what Redis answered."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MISSING, EXTRA, CONTENT, TTL = "missing", "extra", "content", "ttl"
 KINDS = (MISSING, EXTRA, CONTENT, TTL)
 """Kinds of drift."""
 EXPIRED = "expired"
-"""A key that is not there, of a projection whose keys expire: Redis cannot tell whether its time was up. No drift."""
+"""A key that is not there, of a projection whose keys expire: Redis does not say whether it expired. No drift."""
 DEAD = "dead_letter"
-"""A document that does not fit: what its key should hold nobody can say. No drift."""
+"""A document that does not fit: what its key should hold is not known. No drift."""
 TTL_TOLERANCE_MS = 1_000
 NO_KEY, NO_TTL = -2, -1
 """What PEXPIRETIME says of a key that is not there, or that never expires."""

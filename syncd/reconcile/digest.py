@@ -23,13 +23,13 @@ _FAILS = "compared in full: the contract's filter fails on a document, and then 
 
 
 class DigestCheck(Check):
-    """What it proves: the state that the lane applied last is the one that MongoDB has. A key that somebody changed or
-    removed by hand only a full check finds."""
+    """Proves that the state that the lane applied last is the one that MongoDB has. A key that another client changed
+    or removed is found by a full check only."""
 
     kind = "digest"
 
     def _steps(self) -> Iterator[None]:
-        """Part by part, where the contract is split: each has its own set of documents that changed."""
+        """Partition by partition: each has its own set of documents that changed."""
         part = self._order.partition
         parts = (
             [key.partition for key in partitions_of(self._redis, self._plan.name)]
@@ -56,16 +56,16 @@ class DigestCheck(Check):
             yield from super()._steps()
 
     def _part(self, part: Partition) -> Generator[None, None, bool]:
-        """True when all was looked at."""
+        """True when all was compared."""
         digests = Digests(self._redis, ControlKeys(self._plan.name, part))
         lookup = Lookup(self._mongo, self._plan, part, self._order.read_preference)
         search = Differing(self._mongo, self._plan, lookup, digests)
         before, started, compared = self.report.documents, time.monotonic(), self.report.compared
         for ids in search.pages():
             self.report.documents = before + search.documents
-            for idents, found in self._settler.read_pages(ids):
-                flawed = self._compare(found.of(idents), found.time)
-                digests.ask_anew([ident for ident in idents if ident not in flawed])
+            for idents, found in self._confirmation.read_pages(ids):
+                differing = self._compare(found.of(idents), found.time)
+                digests.ask_again([ident for ident in idents if ident not in differing])
             self.report.compared += len(ids)
             self._pace(self.report.compared - compared, started)
             yield

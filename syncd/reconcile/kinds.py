@@ -15,7 +15,7 @@ from syncd.plan.to_redis.compile import Plan
 from syncd.reconcile.check import Check, Order
 from syncd.reconcile.digest import DigestCheck
 from syncd.reconcile.two_sided.append_sides import AppendGate, AppendSides
-from syncd.reconcile.two_sided.check import BackCheck
+from syncd.reconcile.two_sided.check import TwoSidedCheck
 from syncd.reconcile.two_sided.gates import Gate, PairGate, StateGate
 from syncd.reconcile.two_sided.pair_sides import PairSides
 from syncd.reconcile.two_sided.sides import Sides
@@ -23,11 +23,11 @@ from syncd.reconcile.two_sided.state_sides import StateSides
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.redis.store import RedisStore
 
-AnyCheck: TypeAlias = Check | BackCheck
+AnyCheck: TypeAlias = Check | TwoSidedCheck
 
 
 def has_checks(plan: ContractPlan) -> bool:
-    """Whether a daemon checks it: of those that append all daemons work, and nobody leads."""
+    """Whether a daemon checks it. Not a contract that appends: all daemons work for it, and none of them leads."""
     return isinstance(plan, StreamPlan | StatePlan)
 
 
@@ -45,7 +45,7 @@ def new_check(
         kind = DigestCheck if order.by_digest else Check
         return kind(plan, mongo, redis, order, stop, may_go_on)
     assert isinstance(plan, AppendPlan | StatePlan | TwoWayPlan)
-    check = BackCheck(
+    check = TwoSidedCheck(
         plan.name, redis, *_both(plan, mongo, redis, site, stop, order.wait_s), order, stop, may_go_on
     )
     if order.by_digest:
@@ -61,7 +61,7 @@ def _both(
     stop: threading.Event,
     wait_s: float,
 ) -> tuple[Sides, Gate]:
-    """What looks, and what waits for the lane."""
+    """What compares both sides, and what waits for the lane."""
     if isinstance(plan, AppendPlan):
         return AppendSides(plan, mongo, redis), AppendGate(mongo, redis, plan)
     policy = redis.connect().maxmemory_policy

@@ -1,4 +1,4 @@
-"""How far the lanes of a contract have come, as Redis tells: what a check has to wait for."""
+"""How far the lanes of a contract have come, by their positions in Redis: what a check has to wait for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Lanes:
         self._store, self._plan, self._stop, self._wait_s = store, plan, stop, wait_s
 
     def unready(self) -> str:
-        """Why there is nothing to compare; empty where there is."""
+        """The reason the contract cannot be compared yet, or an empty string."""
         for keys in partitions_of(self._store, self._plan.name):
             position = load_position(self._store, keys)
             if position.token is None:
@@ -37,7 +37,7 @@ class Lanes:
         return ""
 
     def passed(self, moment: Moment) -> bool:
-        """Wait until every change up to `moment` has been applied. False: not in time, or told to stop."""
+        """Wait until every change up to `moment` has been applied. False: not in time, or the check is to stop."""
         end = time.monotonic() + self._wait_s
         asked = 0.0
         while not self._stop.is_set():
@@ -56,8 +56,8 @@ class Lanes:
         return False
 
     def _reached(self, position: Position) -> Moment:
-        """While a lane copies, a key may still be to come whatever the stream has passed; and a lane that has taken up
-        another version of the contract by now writes other keys."""
+        """ZERO while a lane copies, for then a key may be missing that the stream has passed; and ZERO for a lane that
+        works by another version of the contract, which writes other keys."""
         is_ours = position.fingerprint == self._plan.fingerprint
         if position.token is None or position.phase != STREAM or not is_ours:
             return ZERO

@@ -32,7 +32,7 @@ class KeyReader:
         self._store, self._control = store, control
         self._connection: Connection | None = None
 
-    def look(self, writes: Sequence[Put | Drop]) -> tuple[list[tuple[Any, int]], int]:
+    def read(self, writes: Sequence[Put | Drop]) -> tuple[list[tuple[Any, int]], int]:
         """Content and time of expiry of each write's key, and Redis's own time in epoch milliseconds."""
         parts = [_TIME]
         expires = _around((b"PEXPIRETIME",))
@@ -55,7 +55,7 @@ class KeyReader:
         return found, int(seconds) * 1000 + int(micros) // 1000
 
     def keys_of(self, shape: Shape | Retired, idents: Iterable[str]) -> dict[str, str]:
-        """ident -> key, as the map of a shape has it, whose key is no function of `_id`."""
+        """ident -> key, by the map of a shape whose key is no function of `_id`."""
         return self._members(self._control.keys_by_id(shape.name, shape.template.text), list(idents))
 
     def owners_of(self, shape: Shape | Retired, keys: Iterable[str]) -> dict[str, str]:
@@ -64,7 +64,7 @@ class KeyReader:
         found = self._members(name, list(keys))
         return {key: said.partition(" ")[2] for key, said in found.items()}
 
-    def parked(self, pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    def with_dead_letter(self, pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         """Which of these (projection, ident) have a dead letter."""
         names = [f"{projection} {ident}" for projection, ident in pairs]
         found = self._members(self._control.letters, names)

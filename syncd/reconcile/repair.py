@@ -19,9 +19,9 @@ class Repairer:
         self._store, self._contract, self._stop, self._wait_s = store, contract, stop, wait_s
 
     def ask(self, entries: Sequence[str]) -> bool:
-        """Returns when all are done; False when the lane did not get on for so long, or told to stop.
+        """Returns when all are done; False when the lane made no progress for `wait_s`, or the check is to stop.
 
-        What was asked for stays asked for: to repair it later, or twice, does no harm.
+        The requests stay: to repair later, or twice, does no harm.
         """
         for start in range(0, len(entries), MOST_WANTED):
             request_repairs(self._store, self._contract, entries[start : start + MOST_WANTED])

@@ -1,4 +1,4 @@
-"""What a check found, for people and programs, and the history of it in Redis. Keys and names of fields, no values."""
+"""The report of a check, for people and programs, and its history in Redis. Keys and names of fields, no values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from syncd.reconcile.compare import KINDS
-from syncd.reconcile.documents import Mark
+from syncd.reconcile.document_comparison import Difference
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 
@@ -41,14 +41,14 @@ class Report:
     dead_letters: int = 0
     """Keys that differ because the change of their document waits for a person."""
     filter_fails: list[str] = field(default_factory=list)
-    """Documents, by `_id`, on which the contract's filter fails, so that nobody can say what their keys should be."""
+    """Documents, by `_id`, on which the contract's filter fails, so that it is not known what their keys should be."""
     expired: int = 0
     """Keys that are not there, and may have expired."""
     unsettled: int = 0
-    """Documents that changed whenever they were looked at, or that the lane did not pass in time."""
+    """Documents that changed whenever they were compared, or that the lane did not pass in time."""
     ended: str = ""
-    """Why it ended before its time; empty where everything was looked at."""
-    examples: list[Mark] = field(default_factory=list)
+    """Why it ended before its time; empty where everything was compared."""
+    examples: list[Difference] = field(default_factory=list)
 
     @property
     def found(self) -> int:
@@ -62,21 +62,21 @@ class Report:
 
     @property
     def result(self) -> str:
-        """`clean`, `repaired`, `drift`, or `incomplete`: what was looked at is in step, and that was not all."""
+        """`clean`, `repaired`, `drift`, or `incomplete`: what was compared is in sync, and that was not all."""
         if self.left:
             return "drift"
         if self.ended or self.unsettled:
             return "incomplete"
         return "repaired" if self.repaired else "clean"
 
-    def note_drift(self, marks: list[Mark]) -> None:
+    def note_drift(self, differences: list[Difference]) -> None:
         """These keys differ."""
-        for mark in marks:
-            self.drift[mark.kind] += 1
-        self._show(marks)
+        for difference in differences:
+            self.drift[difference.kind] += 1
+        self._show(differences)
 
     def note_unfit(self, idents: list[str]) -> None:
-        """The filter fails on these."""
+        """The filter fails on these documents."""
         self.filter_fails += idents[: MOST_EXAMPLES - len(self.filter_fails)]
 
     def add(self, said: dict[str, Any]) -> None:
@@ -86,10 +86,12 @@ class Report:
         for kind, count in said["drift"].items():
             self.drift[kind] += count
         self.note_unfit(said["filter_fails"])
-        self._show([Mark(**example | {"fields": tuple(example["fields"])}) for example in said["examples"]])
+        self._show(
+            [Difference(**example | {"fields": tuple(example["fields"])}) for example in said["examples"]]
+        )
 
-    def _show(self, marks: list[Mark]) -> None:
-        self.examples += marks[: MOST_EXAMPLES - len(self.examples)]
+    def _show(self, differences: list[Difference]) -> None:
+        self.examples += differences[: MOST_EXAMPLES - len(self.examples)]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -99,7 +101,7 @@ class Report:
         said = {name: getattr(self, name) for name in names}
         said["seconds"] = round(max(0.0, self.finished - self.started), 3)
         said["filter_fails"] = list(self.filter_fails)
-        said["examples"] = [mark._asdict() for mark in self.examples]
+        said["examples"] = [difference._asdict() for difference in self.examples]
         return said
 
 

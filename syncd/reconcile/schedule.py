@@ -1,4 +1,4 @@
-"""When checks are due: contracts' words as triggers of APScheduler, and the hours in which none runs."""
+"""When checks are due: what contracts say as triggers of APScheduler, and the hours in which none runs."""
 
 from __future__ import annotations
 

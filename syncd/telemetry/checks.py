@@ -27,7 +27,7 @@ _OF_A_REPORT = (
 
 
 def repairs_applied(contract: str, count: int) -> None:
-    """A lane wrote anew, or removed, what a check asked for."""
+    """A lane wrote again, or removed, what a check asked for."""
     REPAIRS.labels(contract).inc(count)
     _log.info("repaired", contract=contract, count=count)
 
@@ -65,7 +65,7 @@ def check_finished(contract: str, report: Mapping[str, Any]) -> None:
 
 
 def check_known(contract: str, report: Mapping[str, Any]) -> None:
-    """What Redis says of the last check, by whichever daemon."""
+    """The last check, of any daemon, as Redis holds it."""
     if report["result"] != "incomplete":
         RECONCILE_LAST.labels(contract).set(report["finished"])
         DRIFT_LEFT.labels(contract).set(report["left"])
@@ -85,7 +85,7 @@ def check_failed(contract: str, error: str) -> None:
 
 
 def check_bug(contract: str) -> None:
-    """A check met an error that nobody expected; the traceback goes to the log."""
+    """A check met an unexpected error; the traceback goes to the log."""
     RECONCILE_RUNNING.labels(contract).set(0)
     RECONCILE_RUNS.labels(contract, "failed").inc()
     _log.exception("unexpected error in a check; please report it", contract=contract)

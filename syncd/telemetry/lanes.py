@@ -1,4 +1,4 @@
-"""Events of lanes: what moves changes, whichever way."""
+"""Events of lanes, of every direction."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _log = structlog.stdlib.get_logger("syncd")
 
 
 def lane_state(contract: str, state: str, *, log: bool = True, **details: Any) -> None:
-    """A lane has come into another state."""
+    """A lane has changed its state."""
     show_state(contract, state)
     if log:
         _log.info("lane " + state.replace("_", " "), contract=contract, **details)
 
 
 def lane_interrupted(contract: str, why: str, error: str, retry_s: float, *, log: bool = True) -> None:
-    """A lane stopped at an error and will start again from its stored position. `log`: whether that is news."""
+    """A lane stopped at an error and will start again from its stored position. `log`: whether to log it."""
     RESTARTS.labels(contract, why).inc()
     if not log:
         return
-    tell = _log.error if why in ("fatal", "unknown", "bug") else _log.warning
-    tell("lane interrupted", contract=contract, why=why, error=error, retry_seconds=round(retry_s, 2))
+    write = _log.error if why in ("fatal", "unknown", "bug") else _log.warning
+    write("lane interrupted", contract=contract, why=why, error=error, retry_seconds=round(retry_s, 2))
 
 
 def lane_fenced(contract: str, error: str) -> None:
@@ -43,7 +43,7 @@ def lane_fenced(contract: str, error: str) -> None:
 
 
 def lane_hangs(contract: str, lane: str, seconds: float) -> None:
-    """A lane has given no sign of life for long, so its lease is not renewed any more."""
+    """A lane has shown no progress for long, so its lease is not renewed any more."""
     RESTARTS.labels(contract, "hangs").inc()
     _log.error(
         "lane hangs, its lease is given up; restart the daemon, and please report it", contract=contract,
@@ -52,17 +52,18 @@ def lane_hangs(contract: str, lane: str, seconds: float) -> None:
 
 
 def lane_bug(contract: str) -> None:
-    """A lane met an error that nobody expected; the traceback goes to the log."""
+    """A lane met an unexpected error; the traceback goes to the log."""
     _log.exception("unexpected error in a lane; please report it", contract=contract)
 
 
-def letters_restored(contract: str, count: int) -> None:
-    """Which document has which dead letter was gone from Redis: evicted, or removed by hand. It was read again."""
+def dead_letters_restored(contract: str, count: int) -> None:
+    """The record of which document has which dead letter was gone from Redis: evicted, or removed by a person. It was
+    built again."""
     _log.warning("dead letters were not known by document, read again", contract=contract, count=count)
 
 
 def maps_lost(contract: str, projection: str, count: int) -> None:
-    """Entries of the map from `_id` to key are gone: evicted, or removed by hand. The contract is copied again."""
+    """Entries of the map from `_id` to key are gone: evicted, or removed by a person. The contract is copied again."""
     RESTARTS.labels(contract, "maps_lost").inc()
     _log.warning(
         "the map of keys has lost entries, copying again; keep `syncd:*` from eviction", contract=contract,
@@ -78,7 +79,7 @@ def position_lost(contract: str, error: str, action: str) -> None:
 
 
 def history_hidden(collection: str) -> None:
-    """What tells one MongoDB, or one history of it, from another may not be read."""
+    """syncd may not read what distinguishes one MongoDB, or one history of it, from another."""
     _log.warning(
         "a restored MongoDB may go unnoticed: no right to find there, see docs/how-to/rights.md",
         collection=collection,
@@ -86,7 +87,7 @@ def history_hidden(collection: str) -> None:
 
 
 def shared_stream_ended(database: str, error: str, retry_s: float) -> None:
-    """Quiet lanes of a database go on with streams of their own, for a while or (infinite) for good."""
+    """Quiet lanes of a database go on with streams of their own, for `retry_s`; infinite: permanently."""
     _log.warning(
         "no shared stream, every lane has its own", database=database, error=error,
         retry_seconds=retry_s if retry_s < float("inf") else None,
@@ -94,12 +95,12 @@ def shared_stream_ended(database: str, error: str, retry_s: float) -> None:
 
 
 def shared_stream_bug(database: str) -> None:
-    """A shared stream met an error that nobody expected; the traceback goes to the log."""
+    """A shared stream met an unexpected error; the traceback goes to the log."""
     _log.exception("unexpected error in a shared stream; please report it", database=database)
 
 
 def layout_changed(contract: str, before: int, now: int) -> None:
-    """A contract is split in another way: all positions are gone, and each partition copies its documents anew."""
+    """A contract is split in another way: all positions are gone, and each partition copies its documents again."""
     RESTARTS.labels(contract, "layout").inc()
     _log.warning("layout changed", contract=contract, partitions_before=before, partitions=now)
 
@@ -126,7 +127,7 @@ def oplog_window_short(contract: str, window_s: float, age_s: float) -> None:
 
 
 def change_unknown(contract: str, op: str, count: int) -> None:
-    """MongoDB told of a kind of change that this version does not know; `syncd_changes_total` counts it as `other`."""
+    """MongoDB sent a kind of change that this version does not know; `syncd_changes_total` counts it as `other`."""
     _log.warning("unknown change skipped", contract=contract, op=op, count=count)
 
 
@@ -153,20 +154,20 @@ def snapshot_piece(contract: str) -> None:
 
 
 def snapshot_worker_failed(why: str, pause_s: float) -> None:
-    """Workers did not read what they were to read. After `pause_s` they are asked again."""
+    """Workers did not read their pieces. After `pause_s` they are asked again."""
     SNAPSHOT_FAILURES.inc()
     _log.warning("snapshot worker failed; the lane reads by itself", why=why, again_in_seconds=pause_s)
 
 
 def snapshot_finished(contract: str, copied: int, seconds: float, removed: int = 0) -> None:
-    """All documents are in and all ghosts are out."""
+    """All documents are copied and all orphaned keys are removed."""
     _log.info(
         "snapshot finished", contract=contract, copied=copied, removed=removed, seconds=round(seconds, 3)
     )
 
 
 def index_failures(contract: str, index: str, left_out: int, error: str, before: int) -> None:
-    """So many keys are not in a search index now."""
+    """The number of keys that a search index leaves out now."""
     INDEX_FAILURES.labels(contract, index).set(left_out)
     if left_out > before:
         _log.warning(
@@ -196,7 +197,7 @@ def index_retired(contract: str, alias: str, real: str) -> None:
 
 
 def index_name(contract: str, index: str, problem: str, before: str) -> None:
-    """Whether searches by the name of an index reach it. `problem`, `before`: why not, now and at the last look."""
+    """Whether searches by the name of an index reach it. `problem`, `before`: why not, now and at the last check."""
     INDEX_TAKEN.labels(contract, index).set(bool(problem))
     if problem and problem != before:
         _log.error("index name is taken", contract=contract, index=index, problem=problem)
@@ -211,7 +212,7 @@ def index_lost(contract: str, index: str, real: str) -> None:
 
 
 def index_made_again(contract: str, index: str, why: str) -> None:
-    """An index with `generations: in_place` begins from nothing, over the keys that are there."""
+    """An index with `generations: in_place` is built again, over the keys that are there."""
     _log.warning(
         "index is made again, searches find less until it is complete",
         contract=contract,
@@ -221,12 +222,12 @@ def index_made_again(contract: str, index: str, why: str) -> None:
 
 
 def index_complete(contract: str, index: str, seconds: float) -> None:
-    """The same, at its end."""
+    """An index that was made again has all keys."""
     _log.info("index is complete again", contract=contract, index=index, seconds=round(seconds, 3))
 
 
 def index_keys_gone(contract: str, indexes: list[str]) -> None:
-    """Keys went with an index that a client dropped, or most keys of an index are gone. All documents are copied."""
+    """A client dropped an index with its keys, or most keys of an index are gone. All documents are copied."""
     RESTARTS.labels(contract, "keys_gone").inc()
     _log.warning(
         "index keys are gone, copying again",

@@ -44,7 +44,7 @@ disable_created_metrics()
 
 
 class Registry(CollectorRegistry):
-    """Whoever needs all metrics takes them from here: a list of them elsewhere would miss the next one."""
+    """The one list of all metrics: a list of them elsewhere would miss the next one."""
 
     def __init__(self) -> None:
         super().__init__(auto_describe=True)
@@ -52,7 +52,7 @@ class Registry(CollectorRegistry):
         """In the order in which they are defined."""
 
     def register(self, collector: Collector) -> None:
-        """One more."""
+        """Add a metric."""
         super().register(collector)
         if isinstance(collector, MetricWrapperBase):
             self.metrics.append(collector)
@@ -95,13 +95,15 @@ END_TO_END = Histogram(
     "syncd_end_to_end_seconds", "Oldest change of a batch: from its write in MongoDB to its confirmation by Redis",
     ["contract"], buckets=_LATENCY_BUCKETS, registry=REGISTRY,
 )  # fmt: skip
-DEAD_TOTAL = Counter("syncd_dead_letters_total", "Changes parked", ["contract", "reason"], registry=REGISTRY)
+DEAD_TOTAL = Counter(
+    "syncd_dead_letters_total", "Changes that became dead letters", ["contract", "reason"], registry=REGISTRY
+)
 DEAD = Gauge(
     "syncd_dead_letters_waiting", "Dead letters waiting for a person", ["contract"], registry=REGISTRY
 )
 DEAD_DROPPED = Counter(
     "syncd_dead_letters_dropped_total",
-    "Dead letters that gave way to new ones, of a contract with `when_full: drop_oldest`",
+    "Dead letters that were dropped for new ones, of a contract with `when_full: drop_oldest`",
     ["contract"],
     registry=REGISTRY,
 )
@@ -123,7 +125,7 @@ SNAPSHOT_PIECES = Counter(
 )  # fmt: skip
 SNAPSHOT_FAILURES = Counter(
     "syncd_snapshot_worker_failures_total",
-    "Pieces of snapshots, or workers, that came to nothing",
+    "Pieces of snapshots, or workers, that failed",
     registry=REGISTRY,
 )
 LANE_STATE = Gauge(
@@ -168,7 +170,7 @@ KEYS_UNFIT = Gauge(
     ["contract"], registry=REGISTRY,
 )  # fmt: skip
 TRIMMED = Counter(
-    "syncd_outbox_trimmed_total", "Entries of a stream that somebody removed before they were in MongoDB", ["contract"],
+    "syncd_outbox_trimmed_total", "Entries of a stream that were removed before they were in MongoDB", ["contract"],
     registry=REGISTRY,
 )  # fmt: skip
 LOOK_UP_REASONS = (
@@ -176,7 +178,7 @@ LOOK_UP_REASONS = (
 )  # fmt: skip
 LOOKED_UP = Counter(
     "syncd_append_uncertain_total",
-    "Times that nobody knew whether entries are in a time series, so that each is looked up before it is written",
+    "Times that it was not known whether entries are in a time series, so that each is looked up before it is written",
     ["contract", "why"], registry=REGISTRY,
 )  # fmt: skip
 OUTBOX_BYTES = Gauge(
@@ -187,7 +189,7 @@ WENT_BACK = Counter(
     registry=REGISTRY,
 )  # fmt: skip
 MARKED = Gauge(
-    "syncd_marked_keys", "Keys of a two-way contract that MongoDB told of and that are not merged yet", ["contract"],
+    "syncd_marked_keys", "Keys of a two-way contract that MongoDB reported and that are not merged yet", ["contract"],
     registry=REGISTRY,
 )  # fmt: skip
 CONFLICTS = Counter(
@@ -267,11 +269,11 @@ _ONLY_OF: dict[MetricWrapperBase, tuple[str, ...]] = {
 }
 """What only some contracts do, by where they write. Every other metric is of all contracts."""
 _UNKNOWN_FIRST = (LAG, DEAD, POSITION_AGE, OUTBOX, OUTBOX_BYTES, MARKED)
-"""Figures of a moment: NaN until somebody has looked, and wherever another daemon knows them."""
+"""Figures of a moment: NaN until they are first read, and where another daemon holds the lease."""
 
 
 def labels_of(metric: MetricWrapperBase) -> tuple[str, ...]:
-    """The names of its labels, which the library itself tells nobody."""
+    """The names of its labels, for which the library has no public attribute."""
     return tuple(metric._labelnames)
 
 
@@ -283,8 +285,8 @@ def of_a_contract() -> list[MetricWrapperBase]:
 def contract_known(
     contract: str, freshness_s: float | None, partitions: int = 1, *, store: str = "redis"
 ) -> None:
-    """Every series of a contract exists from the start, at 0 or, where 0 would be a claim, as NaN. `store` is the one
-    that it writes to, or `both`."""
+    """Create every series of a contract, at 0 or, where 0 would be a statement, as NaN. `store` is the one that it
+    writes to, or `both`."""
     for metric in of_a_contract():
         if metric in _LATER or store not in _ONLY_OF.get(metric, (store,)):
             continue
@@ -299,7 +301,7 @@ def contract_known(
 
 
 def _values_of(metric: MetricWrapperBase, store: str) -> list[tuple[str, ...]]:
-    """Those of all labels but the contract."""
+    """The values of all labels but the contract."""
     if metric is WRITES:
         stores = tuple(WRITE_RESULTS) if store == "both" else (store,)
         return [(written, result) for written in stores for result in WRITE_RESULTS[written]]

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import structlog
 
 from syncd import __version__
-from syncd.telemetry.letters import tell_dead_letters
+from syncd.telemetry.dead_letters import flush_dead_letters
 from syncd.telemetry.metrics import CONTRACTS_VALID, RELOADS, WORKER_RESTARTS, WORKER_UP
 from syncd.text import escaped_all
 from syncd.tracebacks import guard, render_exception
@@ -50,12 +50,12 @@ def _escape(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[
 
 
 def http_trouble(what: str, error: BaseException | None, count: int) -> None:
-    """The HTTP server met something odd; `count` times since the line before, of which the last is told."""
+    """The HTTP server met errors: `count` since the line before, of which the last is logged."""
     _log.warning("trouble in the HTTP server", what=what, count=count, exc_info=error)
 
 
 class _Lenient:
-    """A log that nobody can write any more, as on a terminal that was closed or a full disk, must not stop a lane."""
+    """A log that cannot be written any more, as on a terminal that was closed or a full disk, must not stop a lane."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -72,7 +72,7 @@ class _Lenient:
 
 
 def setting_unknown(name: str, meant: str) -> None:
-    """A variable of the environment looks like a setting, and is none."""
+    """A variable of the environment has the prefix of settings, and is none."""
     _log.warning("unknown setting is ignored", name=name, meant=meant or None)
 
 
@@ -83,7 +83,8 @@ def worker_died(worker: int, exit_code: int | None, retry_s: float) -> None:
 
 
 def worker_answers(worker: int, up: bool) -> None:
-    """Whether it did when the page was asked for. One that does not has no series of its contracts on the page."""
+    """Whether a worker answered when the page was requested. Without an answer the page lacks the series of its
+    contracts."""
     WORKER_UP.labels(str(worker)).set(up)
 
 
@@ -98,13 +99,13 @@ def contracts_applied(
 
 
 def reload_failed() -> None:
-    """An edit met an error that nobody expected; the traceback goes to the log."""
+    """An edit met an unexpected error; the traceback goes to the log."""
     RELOADS.labels("refused").inc()
     _log.exception("unexpected error in a reload, the old set runs on; please report it")
 
 
 def reload_refused(problems: list[str]) -> None:
-    """An edit does not pass; the old set runs on."""
+    """An edit has problems; the old set runs on."""
     RELOADS.labels("refused").inc()
     CONTRACTS_VALID.set(0)
     _log.error("contracts refused, the old set runs on", problems=problems)
@@ -123,5 +124,5 @@ def daemon_stopping(signal: str) -> None:
 
 def daemon_stopped() -> None:
     """Everything is committed."""
-    tell_dead_letters()
+    flush_dead_letters()
     _log.info("stopped")

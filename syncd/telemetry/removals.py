@@ -1,4 +1,4 @@
-"""Events of keys that are removed, and of keys that are not removed although nothing asks for them."""
+"""Events of keys that are removed, and of keys without a document that are not removed."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Removals:
             KEYS_REMOVED.labels(self._contract, reason).inc(count)
             self._waiting[reason] += count
 
-    def tell(self, *, now: bool = False) -> None:
-        """What was not told yet, where it is time; `now`: in any case."""
+    def log(self, *, now: bool = False) -> None:
+        """Log what was counted, at most once per INTERVAL_S; `now`: in any case."""
         if self._waiting and (now or time.monotonic() >= self._next):
             for reason, count in self._waiting.items():
                 _log.info("keys removed", contract=self._contract, reason=reason, count=count)
@@ -38,7 +38,7 @@ class Removals:
 
 
 def sweep_held_back(contract: str, error: str) -> None:
-    """A copy found more keys to remove than it may. It removed none, and a person has to say whether it may."""
+    """A copy found more keys to remove than it may. It removed none; a person has to allow it."""
     RESTARTS.labels(contract, "sweep_limit").inc()
     _log.error("lane paused, too many keys would be removed", contract=contract, error=error)
 
@@ -52,5 +52,5 @@ def keys_of_others(contract: str, projection: str, count: int) -> None:
 
 
 def keys_left_alone(contract: str, count: int) -> None:
-    """So many of them are left alone at present."""
+    """The number of foreign keys that are left alone now."""
     FOREIGN_KEYS.labels(contract).set(count)

@@ -1,4 +1,4 @@
-"""Events on the way from Redis to MongoDB, and of merging both."""
+"""Events of lanes from Redis to MongoDB, and of lanes that merge both."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def appended(contract: str, read: int, put: int, repeated: int, dead: int) -> No
 
 
 def group_lost(contract: str, stream: str, start: str) -> None:
-    """Somebody destroyed the consumer group, or the stream with it."""
+    """Another client destroyed the consumer group, or the stream with it."""
     RESTARTS.labels(contract, "position_lost").inc()
     _log.warning("consumer group was gone, made again", contract=contract, stream=stream, start=start)
 
 
 def entries_trimmed(contract: str, stream: str, count: int) -> None:
-    """Somebody removed entries that were not in MongoDB yet: they are lost."""
+    """Another client removed entries that were not in MongoDB yet: they are lost."""
     TRIMMED.labels(contract).inc(count)
     _log.error(
         "entries were removed before they were in MongoDB; let the stream keep more", contract=contract, stream=stream,
@@ -44,7 +44,7 @@ def entries_trimmed(contract: str, stream: str, count: int) -> None:
 
 
 def notifications_set(contract: str, before: str, now: str) -> None:
-    """Redis did not tell of changed keys; now it does, until its restart."""
+    """Redis did not publish events of changed keys; now it does, until its restart."""
     _log.warning(
         "notify-keyspace-events was set; put it into redis.conf as well",
         contract=contract,
@@ -54,18 +54,18 @@ def notifications_set(contract: str, before: str, now: str) -> None:
 
 
 def keys_compared(contract: str, why: str, detail: str) -> None:
-    """Nobody can tell which keys have changed, so all are compared with what was last synced."""
+    """It is not known which keys have changed, so all are compared with what was last synced."""
     CATCHUPS.labels(contract, why).inc()
     log = _log.info if why in ("start", "request") else _log.warning
     log("comparing all keys", contract=contract, why=why, detail=detail)
 
 
 def append_uncertain(contract: str, why: str, entries: int | None, up_to: str) -> None:
-    """Nobody knows whether entries are in a time series: MongoDB's or Redis's memory of it is gone."""
+    """It is not known whether entries are in a time series: the record of it in MongoDB or Redis is gone."""
     LOOKED_UP.labels(contract, why).inc()
-    # A Redis is restarted every now and then; a batch that waited for half an hour is nobody's plan.
-    tell = _log.warning if why in ("redis_restarted", "group_lost") else _log.error
-    tell(
+    # A restart of Redis is ordinary; a batch that waited for half an hour is not.
+    write = _log.warning if why in ("redis_restarted", "group_lost") else _log.error
+    write(
         "not known whether entries were written; each is looked up in MongoDB first", contract=contract, why=why,
         entries=entries, up_to=up_to,
     )  # fmt: skip
@@ -79,7 +79,7 @@ def state_written(contract: str, read: int, put: int, deleted: int, dead: int) -
 
 
 def merged(contract: str, noted: int, counts: Mapping[tuple[str, str], int], dead: int) -> None:
-    """Keys and documents were brought together. `noted`: changes that Redis told of; `counts`: by store and result."""
+    """Keys and documents were merged. `noted`: changes that Redis reported; `counts`: by store and result."""
     CHANGES.labels(contract, "update").inc(noted)
     for (store, result), count in counts.items():
         WRITES.labels(contract, store, result).inc(count)
@@ -87,13 +87,13 @@ def merged(contract: str, noted: int, counts: Mapping[tuple[str, str], int], dea
 
 
 def conflict(contract: str, why: str, winner: str, fields: list[str]) -> None:
-    """Both sides changed since they last agreed. Where, and what they said, is in MongoDB's record of it."""
+    """Both sides changed since they last agreed. MongoDB holds a record with the key and both values."""
     CONFLICTS.labels(contract, "undone" if why == "authority" else winner).inc()
     _log.warning("conflict", contract=contract, why=why, winner=winner, fields=fields)
 
 
 def keys_gone(contract: str, count: int) -> None:
-    """Keys that somebody noted were not there when they were read, and nobody said that they were deleted."""
+    """Keys that the application noted were gone when they were read, and it did not note that they were deleted."""
     WRITES.labels(contract, "mongo", "gone").inc(count)
     _log.warning(
         "keys were gone before they were read: expired or evicted; their documents stay as they were",
@@ -108,18 +108,18 @@ def redis_went_back(contract: str, count: int) -> None:
 
 
 def outbox_replaced(contract: str) -> None:
-    """Somebody deleted the outbox. What it held is not known; all keys are looked at instead."""
+    """Another client deleted the outbox. What it held is not known, so all keys are read."""
     TRIMMED.labels(contract).inc()
-    _log.error("the outbox was deleted, all keys are looked at", contract=contract)
+    _log.error("the outbox was deleted, all keys are read", contract=contract)
 
 
 def copy_started(contract: str) -> None:
-    """All keys of a contract go to MongoDB: somebody asked for it, or entries were lost."""
+    """All keys of a contract go to MongoDB: a person asked for it, or entries were lost."""
     _log.info("snapshot started", contract=contract, reason="asked for")
 
 
 def outbox_functions_missing(contract: str) -> None:
-    """Redis does not let us load the functions for applications: they write in MULTI."""
+    """syncd may not load the functions for applications: they have to write in MULTI."""
     _log.warning(
         "no functions for applications, for FUNCTION LOAD is not allowed; use MULTI, see the outbox's page",
         contract=contract,
@@ -127,27 +127,27 @@ def outbox_functions_missing(contract: str) -> None:
 
 
 def comparison_finished(contract: str, compared: int, seconds: float) -> None:
-    """All keys are as they were last synced, or have been synced again."""
+    """All keys hold what was last synced, or have been synced again."""
     _log.info("all keys compared", contract=contract, compared=compared, seconds=round(seconds, 3))
 
 
 def keys_vanished(contract: str, deleted: int, expired: int, evicted: int) -> None:
-    """Keys that are not there, and nobody said that they were deleted; what is known of some says that they were."""
+    """Keys are gone without an event that says so. Some are taken for deleted, by what is known of them."""
     WRITES.labels(contract, "mongo", "gone").inc(expired + evicted)
     if deleted or evicted:
         _log.warning(
-            "keys are gone: deleted while nobody listened, or evicted", contract=contract, taken_for_deleted=deleted,
+            "keys are gone: deleted while no daemon listened, or evicted", contract=contract, taken_for_deleted=deleted,
             evicted_or_unknown_and_kept=evicted,
         )  # fmt: skip
 
 
 def foreign_keys(contract: str, count: int) -> None:
-    """Keys that match the contract's pattern and not its template; they are left out."""
+    """Keys match the contract's pattern and not its template; they are left out."""
     CHANGES.labels(contract, "other").inc(count)
 
 
 def keys_unfit(contract: str, count: int, why: str) -> None:
-    """So many different keys match the pattern and fit no template. `why` where these are the first."""
+    """The number of keys that match the pattern and fit no template. `why` where these are the first."""
     KEYS_UNFIT.labels(contract).set(count)
     if why:
         _log.warning(
@@ -156,5 +156,5 @@ def keys_unfit(contract: str, count: int, why: str) -> None:
 
 
 def nothing_to_copy(contract: str) -> None:
-    """Somebody asked for a snapshot of a contract that goes from Redis to MongoDB."""
+    """A person asked for a snapshot of a contract that appends."""
     _log.warning("no snapshot: this contract appends, and a stream is read once", contract=contract)

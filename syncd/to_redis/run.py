@@ -105,7 +105,7 @@ class LaneRun:
             if self._beside is not None:
                 self._beside.join()  # the next run has one of its own
             self._writer.close()
-            self._removals.tell(now=True)
+            self._removals.log(now=True)
 
     def wake(self) -> None:
         """Make a run that waits see at once that it is to end. Called by another thread."""
@@ -257,7 +257,7 @@ class LaneRun:
         self._writer.rest()
         self._status.confirmed(self._pipeline.confirmed)
         self._count_letters()
-        self._removals.tell()
+        self._removals.log()
         if self._house.due and self._house.keep():
             self._state.tell(CopyAsked())
 

@@ -69,7 +69,7 @@ class StreamLane(BaseLane):
         if before != self._control.partition.count:
             telemetry.layout_changed(self.plan.name, before, self._control.partition.count)
         if restored := restore_letters(self._redis, self._control):
-            telemetry.letters_restored(self.plan.name, restored)
+            telemetry.dead_letters_restored(self.plan.name, restored)
         if Work() not in (decision := self._answer()).actions:
             return decision
         self._run = LaneRun(self._context, self._make_target(server))

@@ -71,9 +71,9 @@ def test_one_update_of_many_documents(rig: Rig) -> None:
     code, text = letters(rig, "list", flow)
     lines = text.splitlines()
     assert code == 1
-    assert lines[0] == f"{COUNT - 3} letters: cannot_convert, field n, projection card"
+    assert lines[0] == f"{COUNT - 3} dead letters: cannot_convert, field n, projection card"
     assert lines[11] == f"  and {COUNT - 13} more; `--each` names them"
-    assert lines[12] == "3 letters: cannot_convert, field year, projection card"
+    assert lines[12] == "3 dead letters: cannot_convert, field year, projection card"
     assert len(lines) == 16
     assert len(letters(rig, "list", flow, "--each")[1].splitlines()) == COUNT + 2
     listed = json.loads(letters(rig, "list", flow, "-o", "json")[1])

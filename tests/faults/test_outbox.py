@@ -272,7 +272,7 @@ def test_entries_that_somebody_removed(rig: Rig) -> None:
     pipe.delete(outbox(flow))
     pipe.execute()
     wait_documents(flow, hashes(flow))
-    assert rig.scene.daemon.logs(event="the outbox was deleted, all keys are looked at")
+    assert rig.scene.daemon.logs(event="the outbox was deleted, all keys are read")
     put(flow, [8], 4)
     wait_like_redis(flow)
 

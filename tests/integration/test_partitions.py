@@ -168,7 +168,7 @@ def test_status_shows_the_partitions_elsewhere(scene: Scene) -> None:
     said = syncd("status", SYNCD_HTTP=first.url.removeprefix("http://")).stdout
     assert f"{flow.contract} 1/3 " in said
     assert f"{flow.contract} 2/3: held by " in said
-    assert f"{flow.contract} 3/3: NOBODY works on it, not begun" in said
+    assert f"{flow.contract} 3/3: NO DAEMON works on it, not begun" in said
 
 
 def test_keys_that_go_from_one_partition_to_another(scene: Scene) -> None:

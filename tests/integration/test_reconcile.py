@@ -282,7 +282,7 @@ def test_a_document_that_changes_between_two_reads(
     """A key that is ahead of what was read of its document is no drift, however often that happens."""
     flow = shared.run("ahead", projection(["title"]), documents=FILMS[:20])
     between_reads(
-        monkeypatch, KeyReader, "look", lambda number: retitle(flow, f"title {number}"), lambda number: None
+        monkeypatch, KeyReader, "read", lambda number: retitle(flow, f"title {number}"), lambda number: None
     )
     report = look(flow)
     assert (report.found, report.unsettled, report.result) == (0, 1, "incomplete")
@@ -296,6 +296,6 @@ def test_a_value_that_goes_to_and_fro(shared: Scene, look: Any, monkeypatch: pyt
         if number <= 2:  # the first look, and the one that would settle it
             retitle(flow, "for a moment")
 
-    between_reads(monkeypatch, KeyReader, "look", to, lambda number: retitle(flow, "film 1"))
+    between_reads(monkeypatch, KeyReader, "read", to, lambda number: retitle(flow, "film 1"))
     report = look(flow)
     assert (report.found, report.unsettled, report.result) == (0, 0, "clean")

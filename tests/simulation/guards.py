@@ -90,7 +90,7 @@ def _without_sweep(before: Any) -> Any:
 
 GUARDS = (
     Guard(
-        "`syncd_apply` looks at the lease, and at the call before (either one stops most late calls)", 69, "fenced",
+        "`syncd_apply` checks the lease, and the call before (either one stops most late calls)", 69, "fenced",
         lua=(
             ("  if held ~= args[2] then\n", "  if not held then\n"),
             ("~= args[6] then return {'behind'} end", "== nil then return {'behind'} end"),

@@ -100,7 +100,7 @@ def between_reads(
         return found
 
     monkeypatch.setattr(reader, name, slow)
-    for module in ("settle", "back"):
+    for module in ("confirmation", "two_sided.check"):
         monkeypatch.setattr(f"syncd.reconcile.{module}.PAUSES_S", (0.0, 0.0, 0.0))
 
 

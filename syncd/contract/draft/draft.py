@@ -57,7 +57,7 @@ _TAIL = """
 
 
 def draft(name: str, collection: str, documents: Survey) -> str:
-    """The text of a contract called `name` for a collection that looks like this."""
+    """The text of a contract called `name` for a collection with such documents."""
     head = _HEAD.format(
         name=name,
         collection=quoted(collection),
@@ -101,7 +101,7 @@ def _field_lines(documents: Survey) -> Iterator[str]:
     if len(documents.paths) > _MOST_FIELDS + 1:
         yield f"# and {len(documents.paths) - _MOST_FIELDS - 1} more paths"
     for path in sorted(documents.unreachable)[:_MOST_FIELDS]:
-        yield f"# no path can name {quoted(path)}: a dot, a $, nothing, or what is not UTF-8 stands in one of its names"
+        yield f"# no path can name {quoted(path)}: a name in it is empty, or holds a dot, a $, or no UTF-8"
 
 
 def _names(documents: Survey) -> dict[str, str]:

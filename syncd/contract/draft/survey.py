@@ -1,4 +1,4 @@
-"""What some documents of a collection look like: paths and types, never values."""
+"""The paths and types of some documents of a collection, never values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bson.timestamp import Timestamp
 from syncd.text import escaped
 
 _DEEPEST = 4
-"""Levels of subdocuments that are looked into."""
+"""Levels of subdocuments that are read."""
 
 _MOST_MEMBERS = 30
 """A subdocument with more names than this over all documents is a map: its names are data."""
@@ -43,7 +43,7 @@ _NAMES: dict[type, str] = {
 
 @dataclass(slots=True)
 class Seen:
-    """What was seen at one path: documents by type, types of an array's elements, lengths of vectors."""
+    """What one path holds: documents by type, types of an array's elements, lengths of vectors."""
 
     types: Counter[str] = field(default_factory=Counter)
     elements: set[str] = field(default_factory=set)
@@ -51,18 +51,18 @@ class Seen:
 
     @property
     def dims(self) -> int | None:
-        """The length of the vectors here, if there is nothing else and they agree."""
+        """The length of the vectors here, if there are only vectors, of one length."""
         return next(iter(self.lengths)) if len(self.lengths) == 1 else None
 
     @property
     def nested(self) -> bool:
-        """True if an array or a subdocument was among it."""
+        """True if an array or a subdocument was among the values."""
         return "array" in self.types or "object" in self.types
 
 
 @dataclass(slots=True)
 class Survey:
-    """All paths of `total` documents in the order in which they came; names that no path can hold apart."""
+    """All paths of `total` documents in the order in which they came; names that no path can hold are apart."""
 
     total: int = 0
     paths: dict[str, Seen] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Survey:
 
 
 def survey(documents: Iterable[Mapping[str, Any]]) -> Survey:
-    """Look at every document once."""
+    """Read every document once."""
     result = Survey()
     for document in documents:
         result.total += 1
@@ -107,7 +107,7 @@ def _record(seen: Seen, value: Any) -> None:
 
 
 def type_name(value: Any) -> str:
-    """MongoDB's name for the type of a value; `vector` and `uuid` for the binaries that are such."""
+    """MongoDB's name for the type of a value; `vector` and `uuid` for binaries of these kinds."""
     if isinstance(value, Binary):
         return {UUID_SUBTYPE: "uuid", VECTOR_SUBTYPE: "vector"}.get(value.subtype, "binData")
     return _NAMES.get(type(value)) or ("object" if isinstance(value, Mapping) else "unknown")

@@ -46,7 +46,7 @@ def directions_and_captures_agree(contracts: Sequence[LoadedContract]) -> Iterat
 
 
 def types_fit_the_capture(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
-    """A stream is read entry by entry, every other shape as a whole; and some shapes are only read."""
+    """A stream is read entry by entry, every other type as a whole; and some types are only read."""
     for contract in contracts:
         if not contract.sound("sync") or _lacks_capture(contract):
             continue
@@ -94,7 +94,7 @@ def stream_keys_are_plain(contracts: Sequence[LoadedContract]) -> Iterator[Probl
 
 
 def nothing_else_is_asked(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
-    """What has no meaning in this direction must not look as if it had an effect."""
+    """A key without effect in this direction is refused, so that it does not seem to have one."""
     for contract, at, projection in _streams(contracts):
         for key in ("ttl", "value"):
             if getattr(projection, key) is not None:

@@ -20,7 +20,7 @@ def _two_way(contracts: Sequence[LoadedContract]) -> Iterator[LoadedContract]:
 
 
 def conflicts_have_a_rule(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
-    """Who wins is a decision about data, so it has to be said."""
+    """The winner of a conflict is a decision about data, so there is no default."""
     for contract in _two_way(contracts):
         if contract.contract.sync.on_conflict is None:
             remedy = "write on_conflict: merge_fields, mongo_wins, redis_wins or newest"
@@ -33,7 +33,7 @@ def conflicts_have_a_rule(contracts: Sequence[LoadedContract]) -> Iterator[Probl
 
 
 def both_ways_can_be_gone(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
-    """What has no meaning, or no way back, where both sides are written."""
+    """Keys without effect, or without a way back, where both sides are written."""
     for contract in _two_way(contracts):
         sync = contract.contract.sync
         if sync.capture == "append":
@@ -78,7 +78,7 @@ def authorities_are_apart(contracts: Sequence[LoadedContract]) -> Iterator[Probl
 
 
 def conflicts_have_their_own_collection(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
-    """A record of a conflict is no document of a contract."""
+    """Records of conflicts must not become documents of a contract."""
     collections = {one.contract.mongo.collection for one in contracts if one.sound("mongo", "collection")}
     for contract in _two_way(contracts):
         if contract.contract.sync.conflicts in collections:
@@ -90,7 +90,7 @@ def conflicts_have_their_own_collection(contracts: Sequence[LoadedContract]) -> 
 
 
 def keys_are_never_control_keys(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
-    """A mark of such a key would make syncd's own record a document."""
+    """A merge of such a key would make syncd's own record a document."""
     for keys in keys_of(list(_two_way(contracts))):
         if keys.template.may_be_control:
             what = f"an `_id` may make {keys.shown} a key that begins with `{CONTROL_PREFIX}`, which is syncd's own"

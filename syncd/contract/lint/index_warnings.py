@@ -1,4 +1,4 @@
-"""What passes, and lets values through that would leave their whole document out of a search index."""
+"""Warnings about values that would leave their whole document out of a search index."""
 
 from __future__ import annotations
 

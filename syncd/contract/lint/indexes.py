@@ -98,7 +98,7 @@ def index_names_are_unique(contracts: Sequence[LoadedContract]) -> Iterator[Prob
 
 
 def indexes_cover_their_own_keys(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
-    """RediSearch indexes every key with the prefix that has the right type, whoever wrote it."""
+    """RediSearch indexes every key with the prefix that has the right type, of any client."""
     everyone = list(keys_of(contracts))
     for keys in everyone:
         prefix, projection = keys.template.prefix, keys.projection
@@ -154,7 +154,7 @@ def paths_can_be_read(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
 
 
 def projected_fields_back_the_index(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
-    """An index field that nothing writes finds nothing, for ever."""
+    """An index field that no projected field writes never finds anything."""
     for one in indexed_fields(contracts):
         fields = one.projection.fields or {}
         if one.member is not None and not one.projection.whole and one.member not in fields:

@@ -134,7 +134,7 @@ def keys_have_one_owner(contracts: Sequence[LoadedContract]) -> Iterator[Problem
     for compared, (one, other) in enumerate(_may_meet(everyone)):
         if compared > MOST_COMPARED or found > MOST_FOUND:
             yield everyone[other].problem(
-                "too many keys that cannot be told apart by how they begin",
+                "too many keys that cannot be distinguished by how they begin",
                 "give each template a prefix of its own",
             )
             break
@@ -148,7 +148,7 @@ def keys_have_one_owner(contracts: Sequence[LoadedContract]) -> Iterator[Problem
 
 def _may_meet(everyone: list[Keys]) -> Iterator[tuple[int, int]]:
     """Pairs, the earlier one first, of which one begins as the other does. In order of their beginnings those that
-    begin a template are the last few before it: most pairs are never looked at."""
+    begin a template are the last few before it: most pairs are never compared."""
     begun: list[int] = []
     for at in sorted(range(len(everyone)), key=lambda at: (everyone[at].template.prefix, at)):
         prefix = everyone[at].template.prefix

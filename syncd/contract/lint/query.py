@@ -1,4 +1,4 @@
-"""Rules about what is asked of a document: the filter that MongoDB evaluates, and JMESPath expressions."""
+"""Rules about queries: the filter that MongoDB evaluates, and JMESPath expressions."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _REFUSED = {
 _DEEPEST = 100
 """Each level is some calls deep when a document is projected."""
 MOST_VALUES = 10_000
-"""That an expression may make of one, whatever the document holds."""
+"""Values that an expression may make of one, in any document."""
 _CLOCK = ("$$NOW", "$$CLUSTER_TIME")
 _FUNCTIONS: Mapping[str, Mapping[str, Any]] = Functions.FUNCTION_TABLE
 
 
 def filters_hold_no_refused_operator(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
-    """What a filter says of a document must follow from the document alone, at any time."""
+    """Whether a filter matches a document must follow from the document alone, at any time."""
     for contract in contracts:
         for path, value in _walk(contract.contract.mongo.filter, ("mongo", "filter")):
             operator = path[-1]

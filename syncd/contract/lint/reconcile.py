@@ -9,7 +9,7 @@ from syncd.errors import Problem
 
 
 def digests_are_of_documents(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
-    """A digest is MongoDB's, of a document that only MongoDB changes."""
+    """MongoDB makes the digests, so only changes in MongoDB may count."""
     for contract in contracts:
         if not contract.sound("reconcile") or not contract.sound("sync"):
             continue

@@ -1,7 +1,7 @@
 """What the model cannot see: mistakes between the parts of a contract, and between contracts.
 
-A rule takes all contracts and yields the problems it finds. It speaks only about what is sound (see
-`salvage.py`), so that one mistake is told once.
+A rule takes all contracts and yields the problems it finds. It reports only on values that are sound (see
+`salvage.py`), so that one mistake is reported once.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def contract_names_are_unique(contracts: Sequence[LoadedContract]) -> Iterator[P
 
 
 def projection_names_are_unique(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
-    """A projection's name tells its keys, its index and its dead letters apart."""
+    """A projection's name identifies its keys, its index and its dead letters."""
     for contract in contracts:
         names: set[str] = set()
         for index, projection in contract.projections():

@@ -12,7 +12,7 @@ from syncd.errors import Problem
 
 
 def series_are_appended(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
-    """Documents of a time series cannot be changed one by one, nor watched."""
+    """Documents of a time series can be neither changed one by one nor watched."""
     for contract in contracts:
         if not contract.sound("sync") or contract.contract.mongo.timeseries is None:
             continue

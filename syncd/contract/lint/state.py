@@ -65,7 +65,7 @@ def _meet(one: str, other: str) -> bool:
 
 
 def expiries_can_be_kept(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
-    """A key's time to live is the application's business; what can be kept is the moment."""
+    """The application sets a key's time to live; a contract can only keep the moment."""
     for contract, at, projection in _projections(contracts):
         if contract.contract.is_two_way:
             continue  # such have no `ttl` at all
@@ -79,7 +79,7 @@ def expiries_can_be_kept(contracts: Sequence[LoadedContract]) -> Iterator[Proble
             yield from _meets_a_field(contract, at, projection, projection.ttl.field)
     for contract in _captured(contracts):
         if contract.contract.sync.capture == "outbox" and contract.contract.sync.on_expire == "delete":
-            what = "nobody notes in an outbox that a key has expired"
+            what = "an outbox has no entry for a key that expires"
             remedy = "write ttl: {field: expires_at}, and give the collection a TTL index on it"
             yield contract.problem(("sync", "on_expire"), what, remedy)
 

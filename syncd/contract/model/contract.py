@@ -1,4 +1,4 @@
-"""The contract as checked, frozen values. What YAML may say is said here; everything else derives from it.
+"""The contract as checked, frozen values. What YAML may say is defined here; everything else derives from it.
 
 Field descriptions become the reference (`docs/reference/contract.md`) and the JSON Schema for editors.
 A ValueError here reads `what|remedy` and never repeats a value, which may come from the environment.
@@ -49,7 +49,7 @@ class TimeSeries(Model):
         description="Field of the document with the time; an entry without is a dead letter."
     )
     meta_field: TopName | None = Field(
-        None, description="Field that tells series apart: one that seldom changes, such as the device."
+        None, description="Field that identifies a series: one that seldom changes, such as the device."
     )
     granularity: Literal["seconds", "minutes", "hours"] | None = Field(
         None, description="How far apart the entries of one series are."
@@ -105,12 +105,12 @@ class DeadLetters(Model):
     when_full: Literal["pause", "drop_oldest"] = Field(
         "pause",
         description="`pause` stops the lane until a person has replayed or dropped some: nothing is lost, and nothing "
-        "new shows. `drop_oldest` goes on, and forgets the oldest letters, with a warning and a metric.",
+        "new shows. `drop_oldest` goes on, and drops the oldest dead letters, with a warning and a metric.",
     )
 
 
 class Sync(Model):
-    """Which way data flows, and what a deletion means."""
+    """The direction of data, and what a deletion means."""
 
     direction: Literal["mongo_to_redis", "redis_to_mongo", "both"] = Field(
         "mongo_to_redis", description="Where changes come from."
@@ -119,13 +119,13 @@ class Sync(Model):
         None,
         description="For `redis_to_mongo` and `both`, how changes in Redis are found. `append`: each entry of a "
         "stream becomes a document. "
-        "`outbox`: the application notes each key that it changes in a stream. `keyspace`: Redis tells of keys that "
+        "`outbox`: the application notes each key that it changes in a stream. `keyspace`: Redis publishes keys that "
         "changed.",
     )
     on_delete: Literal["delete", "tombstone", "ignore"] = Field(
         "delete",
-        description="`delete` removes what belongs to what was deleted; `ignore` leaves it. `tombstone`, from Redis to "
-        "MongoDB: the document stays, with the date at `_syncd.deleted`.",
+        description="`delete` removes the other side of what was deleted; `ignore` leaves it. `tombstone`, from Redis "
+        "to MongoDB: the document stays, with the date at `_syncd.deleted`.",
     )
     on_expire: Literal["ignore", "delete"] = Field(
         "ignore",
@@ -180,7 +180,7 @@ class Slo(Model):
 
 
 class Reconcile(Model):
-    """When both sides are compared, and what is done then. Without `schedule` and `every`: when somebody asks."""
+    """When both sides are compared, and what is done then. Without `schedule` and `every`: on request."""
 
     schedule: Annotated[str, AfterValidator(check_cron)] | None = Field(
         None,
@@ -195,7 +195,7 @@ class Reconcile(Model):
         description="`full` reads every document and key; `digest` only those whose digests differ, see the guide.",
     )
     mode: Literal["report", "repair"] = Field(
-        "report", description="`report` tells what differs; `repair` has the lane write it anew."
+        "report", description="`report` reports what differs; `repair` has the lane write it again."
     )
     max_documents_per_second: int = Field(
         10_000, ge=1, description="The lane works in the same process, and MongoDB has others to serve."
@@ -233,13 +233,13 @@ class Contract(Model):
     _collection_as_written: str = PrivateAttr("")
 
     def written_as(self, collection: str | None) -> Contract:
-        """The same, with what its file has for the collection, before variables are filled in."""
+        """This contract with the collection as its file has it, before variables are filled in."""
         self._collection_as_written = collection or ""
         return self
 
     @property
     def shown_collection(self) -> str:
-        """The collection as its file names it: what is shown. What the environment holds is not."""
+        """The collection as its file names it, to be shown: values of the environment are not."""
         return self._collection_as_written or self.mongo.collection
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _DIGITS = 5
-"""A number has fewer: Python refuses to read one of thousands."""
+"""Digits of a number at most: Python refuses to read one of thousands."""
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _NAMED = {
@@ -30,7 +30,7 @@ class Cron:
     weekdays: tuple[int, ...]
     """0 is Sunday."""
     either_day: bool
-    """Whether a day is meant that fits `days` or `weekdays`; otherwise both must fit."""
+    """Whether a day must fit `days` or `weekdays`; otherwise both."""
 
 
 def parse_cron(text: str) -> Cron:
@@ -66,7 +66,9 @@ def _values(name: str, field: str, first: int, last: int, names: tuple[str, ...]
         if names is WEEKDAYS and dash and high < low:
             high += 7  # sat-sun, and fri-mon
         if high < low:
-            raise ValueError(f"the {name} of a cron line has a range that runs backwards|turn it round")
+            raise ValueError(
+                f"the {name} of a cron line has a range that runs backwards|write the smaller one first"
+            )
         found.update(range(low, high + 1, int(step) if slash else 1))
     return tuple(sorted(found))
 

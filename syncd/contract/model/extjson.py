@@ -1,4 +1,4 @@
-"""MongoDB Extended JSON in `mongo.filter`: `{$oid: ...}`, `{$date: ...}` and their kin."""
+"""MongoDB Extended JSON in `mongo.filter`: `{$oid: ...}`, `{$date: ...}` and the like."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, OverflowError
 """What `bson.json_util` raises over values of the wrong shape."""
 
 Report = Callable[[Path, str, str], None]
-"""Takes the path of a mistake, what it is and how to put it right."""
+"""Takes the path of a mistake, what it is and how to fix it."""
 
 
 def decode(value: Any, path: Path, report: Report) -> Any:
-    """The same value with every `{$oid: ...}` and its kin replaced by what it stands for."""
+    """The same value with every `{$oid: ...}` and the like replaced by what it stands for."""
     if isinstance(value, list):
         return [decode(item, (*path, index), report) for index, item in enumerate(value)]
     if not isinstance(value, dict):

@@ -178,14 +178,14 @@ class Index(Model):
     generations: Literal["alias", "in_place"] = Field(
         "alias",
         description="`alias`: the name is an alias, a changed index is built beside the old one, and takes the name "
-        "over without a gap. `in_place`: the name is the index itself, for clients that look for it with `FT._LIST`; "
+        "over without a gap. `in_place`: the name is the index itself, for clients that search for it with `FT._LIST`; "
         "a changed one is dropped and made again, and searches find less until it is complete.",
     )
     keep_old: KeepOld = Field(
         "7d",
         validate_default=True,
         description="With `alias`: how long an index that gave its name away stays, for clients that opened the real "
-        "one behind the alias. It costs memory, and time with every write. `until_dropped`: until somebody drops it.",
+        "one behind the alias. It costs memory, and time with every write. `until_dropped`: until a person drops it.",
     )
 
     @model_validator(mode="after")

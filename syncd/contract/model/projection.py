@@ -1,4 +1,4 @@
-"""How one shape of a document looks in Redis."""
+"""The model of one shape of a document in Redis."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class FieldSpec(Model):
         "letter",
         exclude_if=lambda said: said == "letter",
         description="What becomes of a value that does not fit its type. `letter`: all of its document, entry or key "
-        "is a dead letter. `omit`: the field is left out. `null`: it is null. The latter two are counted and logged, "
+        "is a dead letter. `omit`: the field is left out. `null`: it is null. Both are counted and logged, "
         "and go for what a search index would not take as well.",
     )
     mask: Literal["hmac", "redact", "last4"] | None = Field(
@@ -111,7 +111,7 @@ class FieldTtl(Model):
 
 
 def _ttl_form(value: Any) -> str:
-    """Which form is meant decides which mistakes are told; a plain union would tell those of both."""
+    """The form decides which mistakes are reported; a plain union would report those of both forms."""
     return "field" if isinstance(value, dict | FieldTtl) else "duration"
 
 
@@ -131,9 +131,9 @@ class Projection(Model):
         min_length=1,
         max_length=512,
         description='Key template, such as "movie:{_id}"; of a stream, its key. Towards Redis all keys of the template '
-        "belong to syncd: it overwrites what others write there, and deletes what has no document; what was there "
-        "before the contract stays, see `sync.adopt`. From Redis to MongoDB without {_id} every placeholder becomes a "
-        "field, and the whole key the `_id`. One placeholder, {path*}, may hold `:`.",
+        "belong to syncd: it overwrites what other clients write there, and deletes keys without a document; keys that "
+        "were there before the contract stay, see `sync.adopt`. From Redis to MongoDB without {_id} every placeholder "
+        "becomes a field, and the whole key the `_id`. One placeholder, {path*}, may hold `:`.",
     )
     key_values: KeyValues = Field(
         "encoded",

@@ -1,4 +1,4 @@
-"""What a contract may say of each Redis type. What becomes of it is `plan/types/`."""
+"""What a contract may say of each Redis type. `plan/types/` implements them."""
 
 from __future__ import annotations
 

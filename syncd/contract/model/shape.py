@@ -1,4 +1,4 @@
-"""What the model says of one place in a contract: known keys, allowed values, and its description."""
+"""The model of one place in a contract: known keys, allowed values, and its description."""
 
 from __future__ import annotations
 

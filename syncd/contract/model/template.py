@@ -2,8 +2,8 @@
 
 `{{` and `}}` stand for one literal brace. A placeholder holds no `:`, so that a key can be taken apart in one way only;
 one of a template may be starred, `{path*}`, and does. The key encoder escapes `{` and `}` as well, unless values stand
-in keys as they are (`key_values: text`). Two facts of this module rest on that: which templates can meet, and whether a
-key tells its values apart.
+in keys as they are (`key_values: text`). Two results of this module depend on that: which templates can overlap, and
+whether the values of a key are unambiguous.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class KeyTemplate:
     """A parsed template: `literals[0] placeholders[0] literals[1] ... literals[n]`."""
 
     text: str
-    """As records in Redis have it: with all that the contract says of its placeholders."""
+    """The text in records in Redis: with all that the contract says of its placeholders."""
     literals: tuple[str, ...]
     placeholders: tuple[Placeholder, ...]
 
@@ -98,7 +98,7 @@ class KeyTemplate:
 
     @property
     def is_plain(self) -> bool:
-        """Whether every value stands in keys as the encoder writes it, and nothing else is said of it."""
+        """Whether every value stands in keys as the encoder writes it, without `key_values` or `key_types`."""
         return all(one == Placeholder(one.path) for one in self.placeholders)
 
     @property
@@ -120,7 +120,7 @@ class KeyTemplate:
         return KeyTemplate(text, self.literals, placeholders)
 
     def fits(self, key: bytes) -> bool:
-        """Whether a key has the form of the template, whatever its values are."""
+        """Whether a key has the form of the template, with any values."""
         return _form(self).fullmatch(key.decode(errors="surrogateescape")) is not None
 
     @property
@@ -219,14 +219,14 @@ def _may_be_control(template: KeyTemplate) -> bool:
 def overlaps(a: KeyTemplate, b: KeyTemplate) -> str | None:
     """A key that both templates could produce, or None. Exact; nearly always one pass over both."""
     if not all(one.never_holds == _ESCAPED for one in (*a.placeholders, *b.placeholders)):
-        one, other = _letters(a), _letters(b)
+        one, other = _characters(a), _characters(b)
         return _walk(_filled(one), _filled(other)) or _walk(one, other)
     return _meeting(a, b)
 
 
 def _meeting(a: KeyTemplate, b: KeyTemplate) -> str | None:
-    """Where no placeholder holds `:`, `{` or `}`: a key of both has these characters where both templates have them,
-    and what stands between two of them is a question of its own."""
+    """For templates whose placeholders hold no `:`, `{` or `}`: a key of both has these characters where both templates
+    have them, and each part between two of them is compared by itself."""
     one, other = _segments(a), _segments(b)
     if one.separators != other.separators:
         return None
@@ -239,25 +239,27 @@ def _meeting(a: KeyTemplate, b: KeyTemplate) -> str | None:
     return "".join(keys)
 
 
-_Letter: TypeAlias = str | Placeholder
+_Character: TypeAlias = str | Placeholder
 """A character, or any number of characters that a placeholder holds."""
 
 
-def _letters(template: KeyTemplate) -> tuple[_Letter, ...]:
-    found: list[_Letter] = [*template.literals[0]]
+def _characters(template: KeyTemplate) -> tuple[_Character, ...]:
+    found: list[_Character] = [*template.literals[0]]
     for placeholder, literal in zip(template.placeholders, template.literals[1:], strict=True):
         found += [placeholder, *literal]
     return tuple(found)
 
 
-def _filled(letters: tuple[_Letter, ...]) -> tuple[_Letter, ...]:
+def _filled(characters: tuple[_Character, ...]) -> tuple[_Character, ...]:
     """With something in every placeholder: an example that reads better."""
     return tuple(
-        one for letter in letters for one in ((letter,) if isinstance(letter, str) else (_FILLED, letter))
+        one
+        for character in characters
+        for one in ((character,) if isinstance(character, str) else (_FILLED, character))
     )
 
 
-def _walk(a: tuple[_Letter, ...], b: tuple[_Letter, ...]) -> str | None:
+def _walk(a: tuple[_Character, ...], b: tuple[_Character, ...]) -> str | None:
     """A text of both, or None. Each pair of places is visited once."""
     seen = {(0, 0)}
     todo = [(0, 0, "")]
@@ -274,14 +276,14 @@ def _walk(a: tuple[_Letter, ...], b: tuple[_Letter, ...]) -> str | None:
 
 
 class _Step(NamedTuple):
-    """So many letters further in both templates, and the character that both have there."""
+    """Steps forward in both templates, and the character that both have there."""
 
     a: int
     b: int
     text: str
 
 
-def _steps(a: tuple[_Letter, ...], b: tuple[_Letter, ...]) -> Iterator[_Step]:
+def _steps(a: tuple[_Character, ...], b: tuple[_Character, ...]) -> Iterator[_Step]:
     one, other = a[0] if a else None, b[0] if b else None
     if isinstance(one, Placeholder):
         yield _Step(1, 0, "")

@@ -1,4 +1,4 @@
-"""Mistakes in the words of one who edits a contract: what is wrong, where, and how to put it right.
+"""Explains mistakes to a person who edits a contract: what is wrong, where, and how to fix it.
 
 Values are shown as the file has them, so that what came from the environment stays there.
 """

@@ -1,4 +1,4 @@
-"""Contract files as bytes: regular ones, up to a size. Whatever else has the name of one does not stop a reader."""
+"""Contract files as bytes: regular files up to a size. A pipe or device of such a name does not block the reader."""
 
 from __future__ import annotations
 

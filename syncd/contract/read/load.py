@@ -98,14 +98,14 @@ def _load_file(path: Path, env: Mapping[str, str]) -> tuple[LoadedContract | Non
 
 
 def _too_many(source: Source, count: int) -> Problem:
-    what = f"{count} mistakes, more than are told one by one"
+    what = f"{count} mistakes, more than are reported one by one"
     return Problem(
         source.file, 1, 1, what, "`syncd schema` gives the format to an editor; begin with a draft"
     )
 
 
 def _decode_filter(source: Source) -> tuple[Source, list[Problem]]:
-    """Extended JSON belongs to the filter alone, so nothing else of the file is looked at."""
+    """Extended JSON belongs to the filter alone, so the rest of the file is left as it is."""
     value, problems, failed = source.value, list[Problem](), list[Steps]()
 
     def report(path: Steps, what: str, remedy: str) -> None:

@@ -1,4 +1,4 @@
-"""What pydantic found wrong, as places in the file. A mistake counts once, without what follows from it."""
+"""The errors of pydantic as places in the file. A mistake counts once, without what follows from it."""
 
 from __future__ import annotations
 

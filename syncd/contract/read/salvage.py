@@ -1,6 +1,6 @@
 """Makes a contract with mistakes whole enough to be checked further, so that one run finds every mistake.
 
-Stand-ins take the place of what the model refused. They are remembered: no rule speaks about them, and such a
+Stand-ins take the place of what the model refused. They are remembered: no rule reports on them, and such a
 contract never leaves the loader.
 """
 
@@ -17,7 +17,7 @@ from syncd.contract.read.mistakes import document_path, own_errors, value_at
 from syncd.contract.read.source import Path, Source
 
 _ROUNDS = 4
-"""A value that was mended may show the mistakes around it; the model is no deeper than this."""
+"""A stand-in may reveal mistakes around it; the model is no deeper than this."""
 
 _PROJECTION = {"projection": "stand-in", "type": "hash", "key": "stand-in:{_id}", "fields": "all"}
 _STAND_INS: dict[tuple[str, ...], Any] = {
@@ -51,7 +51,7 @@ _STAND_INS: dict[tuple[str, ...], Any] = {
     ("slo",): None,
     ("reconcile",): None,
 }
-"""By place, `*` for any entry. A key without one takes that of what holds it. Nothing is ever taken out of a list:
+"""By place, `*` for any entry. A key without a stand-in takes that of its mapping. No entry of a list is removed, for
 places of later entries would shift."""
 
 
@@ -62,14 +62,14 @@ def salvage(source: Source, error: ValidationError) -> LoadedContract | None:
     for path in source.failed:
         # A filter is whole with any value in it.
         if path[:2] != ("mongo", "filter"):
-            stand_ins |= _mend(value, path)
+            stand_ins |= _put_stand_in(value, path)
     for _ in range(_ROUNDS):
         for details in own_errors(error):
             path = document_path(details["loc"], value)
             if details["type"] == "extra_forbidden":
                 _drop(value, path)
             else:
-                stand_ins |= _mend(value, path)
+                stand_ins |= _put_stand_in(value, path)
         try:
             contract = Contract.model_validate(value, by_alias=True, by_name=False)
         except ValidationError as next_error:
@@ -79,8 +79,8 @@ def salvage(source: Source, error: ValidationError) -> LoadedContract | None:
     return None
 
 
-def _mend(value: Any, path: Path) -> set[Path]:
-    """Put a stand-in at `path`, or at the nearest place above that has one; tells where it stands."""
+def _put_stand_in(value: Any, path: Path) -> set[Path]:
+    """Put a stand-in at `path`, or at the nearest place above that has one; returns its place."""
     for length in range(len(path), 0, -1):
         here = path[:length]
         holder = value_at(value, here[:-1])

@@ -77,5 +77,5 @@ class Source:
 
 def place_of(marked: yaml.Node | yaml.Event) -> Place:
     """Where a node or an event begins."""
-    mark = marked.start_mark
-    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    place = marked.start_mark
+    return (place.line + 1, place.column + 1) if place else (1, 1)

@@ -1,7 +1,7 @@
 """YAML 1.2 text to a `Source`.
 
-`NO` and `on` are text, and keys are always text (`null:` names a field). Refused is whatever lets a file mean
-something other than what it shows: duplicate keys, anchors, aliases, merge keys, tags, a second document.
+`NO` and `on` are text, and keys are always text (`null:` names a field). What would let a file mean something other
+than it shows is refused: duplicate keys, anchors, aliases, merge keys, tags, a second document.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DEEPEST = 50
 """Levels of nesting. MongoDB refuses queries beyond 100; some hundreds would end the interpreter's stack."""
 
 _MOST_REFUSED = 1000
-"""Of one file: who has so many aliases knows it."""
+"""Aliases of one file that are reported."""
 _LARGEST_NUMBER = 2**63
 """What neither store holds as an integer."""
 
@@ -109,9 +109,9 @@ def _syntax_problem(file: str, text: str, error: yaml.YAMLError) -> Problem:
 def _place_of_mistake(text: str, found: yaml.Mark, began: yaml.Mark | None) -> Place:
     """What is never closed shows at the end of the file; where it began, or the last character, says more."""
     end = len(text.rstrip())
-    for mark in (found, began):
-        if mark is not None and mark.index < end:
-            return mark.line + 1, mark.column + 1
+    for place in (found, began):
+        if place is not None and place.index < end:
+            return place.line + 1, place.column + 1
     return _place_at(text[: max(end - 1, 0)])
 
 
@@ -186,7 +186,7 @@ class _Walk:
             value = self._loader.construct_object(node)
         except ValueError:  # of thousands of digits
             return self._too_long(node, path)
-        # A filter is looked at as a whole: MongoDB has wider numbers.
+        # A filter is checked as a whole: MongoDB has wider numbers.
         if isinstance(value, int) and abs(value) >= _LARGEST_NUMBER and path[:2] != ("mongo", "filter"):
             return self._too_long(node, path)
         return value

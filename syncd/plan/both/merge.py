@@ -1,4 +1,4 @@
-"""Two states of one thing, and what they last agreed on: which fields go where, and where both sides differ for good.
+"""The merge of two states and their base: which fields go to which side, and which differences stay.
 
 A state is a digest a field, or None where there is no key or no document. Pure.
 """
@@ -31,13 +31,13 @@ class Rules:
 
 class Base(NamedTuple):
     """What both sides last agreed on. A name that is not in `fields` was never agreed on, "" is a field that is not
-    there. `pending`: what was about to be written to MongoDB, which may have been done; None of it: the document goes.
+    there. `pending`: what was about to be written to MongoDB, and may have been written; None: a deletion.
     """
 
     fields: Mapping[str, str]
     pending: Mapping[str, str] | None = {}
     lost: bool = False
-    """Whether the key went since and nobody deleted it: what a new one lacks was not taken out of it."""
+    """Whether the key was lost since, not deleted: fields that a new key lacks were not removed by the application."""
 
 
 class Conflict(NamedTuple):
@@ -50,7 +50,7 @@ class Conflict(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What is to be done. Nothing in it: both sides agree."""
+    """What is to be written. Empty: both sides agree."""
 
     to_redis: frozenset[str] = frozenset()
     """Fields of which MongoDB's value, or its absence, goes to Redis."""
@@ -60,9 +60,9 @@ class Merged:
     agreed: Mapping[str, str] | None = None
     """The new base; None where neither side has anything."""
     keep: bool = False
-    """The sides differ, and that is as it should be: the base stays."""
+    """The sides differ, and are to stay so: the base stays."""
     lost: bool = False
-    """With `keep`: the key is to be known as lost."""
+    """With `keep`: note in the base that the key was lost."""
 
 
 def merge(
@@ -75,13 +75,13 @@ def merge(
     redis_is_newer: bool,
     restore: bool = True,
 ) -> Merged:
-    """`deleted`: somebody said that the key was deleted; without that a key that is not there was only lost.
+    """`deleted`: an event or entry says that the key was deleted; otherwise a key that is not there was only lost.
 
-    `redis_is_newer` decides for `newest`. `restore`: somebody asks for a lost key. Without that one comes back only
-    where the document is not what was agreed on: that MongoDB tells of a change says nothing, for it may be our own, or
-    one that the key had before it went.
+    `redis_is_newer` decides for `newest`. `restore`: write a lost key again in any case. Without it only where the
+    document differs from the base: a change event proves nothing, for it may be syncd's own, or one that the key had
+    before it was lost.
     """
-    base = _settled(base, mongo)
+    base = _with_pending(base, mongo)
     if redis is None and mongo is None:
         return Merged()
     if redis is None:
@@ -99,8 +99,8 @@ def is_by_time(merged: Merged, rules: Rules) -> bool:
     )
 
 
-def _settled(base: Base | None, mongo: State) -> Base | None:
-    """The base, with what was pending where MongoDB has it."""
+def _with_pending(base: Base | None, mongo: State) -> Base | None:
+    """The base with pending fields, where MongoDB has them."""
     if base is None or (base.pending is None and mongo is None):
         return None
     pending = {} if mongo is None else base.pending or {}
@@ -110,12 +110,12 @@ def _settled(base: Base | None, mongo: State) -> Base | None:
 
 
 def pending(base: Base | None, mongo: State, merged: Merged) -> Base:
-    """What to remember before `merged` goes to MongoDB: what is agreed on, with what is about to be written.
+    """The base to store before `merged` is written to MongoDB: what is agreed on, with what is about to be written.
 
-    What an earlier merge had written is agreed on by now, though its end was never remembered. Left out here, it would
-    look like a change of MongoDB's.
+    What an earlier merge wrote is agreed on by now, also where that merge was cut off before it stored it. Without it
+    here, it would seem to be a change of MongoDB.
     """
-    known, agreed = _settled(base, mongo), merged.agreed or {}
+    known, agreed = _with_pending(base, mongo), merged.agreed or {}
     coming = None if merged.delete else {name: agreed[name] for name in merged.to_mongo}
     return Base(known.fields if known else {}, coming, base.lost if base else False)
 
@@ -131,9 +131,9 @@ def _without_key(
     had_key = base is not None and (not rules.empty_is_gone or any(base.fields.values()))
     if base is None or not had_key:
         return copied  # never agreed on
-    # Fields that were never agreed on say nothing: of a document that we made, the end of the merge may be missing.
+    # Fields that were never agreed on do not count: the merge that made the document may have been cut off.
     is_changed = bool(_changed(base, mongo, rules.fields) & base.fields.keys())
-    if not deleted:  # expired, or evicted: to write it again at once would be no use to anybody
+    if not deleted:  # expired or evicted: written again, it would only be lost again
         return copied if is_changed or restore else Merged(keep=True, lost=True)
     if not is_changed:
         return Merged(delete="document") if rules.deletes else Merged(keep=True)
@@ -202,7 +202,7 @@ def _undone(
 
 
 def _moved(agreed: str | None, present: str) -> bool:
-    """Whether a side changed a field. Of one that was never agreed on, whoever has it brings it."""
+    """Whether a side changed a field. A field that was never agreed on comes from the side that has it."""
     return present != "" if agreed is None else present != agreed
 
 

@@ -1,7 +1,6 @@
 """A contract that goes both ways: a key and a document as states that can be compared and merged. Pure.
 
-What MongoDB tells of a document is only that somebody has to look at its key: what both sides hold is read then, and
-merged in one place.
+A change event of a document only makes a merge request for its key: both sides are read then, and merged in one place.
 """
 
 from __future__ import annotations
@@ -72,9 +71,9 @@ class TwoWayPlan(StreamPlan):
         database, _, collection = said.partition(".")
         return database, collection
 
-    def mark(self, ident: str, document_id: Any, wall: int = 0) -> Mark:
-        """What makes somebody look at the key of a document. Raises ProjectionError where it has none, or one that has
-        no way back."""
+    def merge_request(self, ident: str, document_id: Any, wall: int = 0) -> Mark:
+        """The request to merge the key of a document. Raises ProjectionError where it has none, or one that has no way
+        back."""
         try:
             check_moments(document_id)
         except ProjectionError as error:
@@ -82,12 +81,12 @@ class TwoWayPlan(StreamPlan):
         (shape,) = self.shapes
         return Mark(shape, ident, shape.key_of(ident, document_id), wall)
 
-    def mark_or_letter(
+    def merge_request_or_dead_letter(
         self, ident: str, document_id: Any, change: Mapping[str, Any], wall: int = 0
     ) -> Mark | Dead:
-        """A mark; a dead letter for a document that can have no key."""
+        """A merge request; a dead letter for a document that can have no key."""
         try:
-            return self.mark(ident, document_id, wall)
+            return self.merge_request(ident, document_id, wall)
         except ProjectionError as error:
             return Dead(self.shapes[0].name, ident, "", error.reason, error.detail, change)
 
@@ -194,7 +193,7 @@ def stored(known: str) -> tuple[str, Record | None]:
 
 
 def is_agreed(found: Found) -> bool:
-    """Whether the key is what both sides agreed on, and nothing is pending, so that MongoDB need not be asked."""
+    """Whether the key is what both sides agreed on, and nothing is pending, so that MongoDB need not be read."""
     digest, record = stored(found.known)
     return record is not None and record.base.pending == {} and found.is_there and digest == found.digest
 

@@ -75,7 +75,7 @@ def _decode_tagged(text: str) -> Any:
         if tag.startswith("bin"):
             return _decode_binary(int(tag[3:]), _unbase64(payload))
         return _DECODERS[tag](payload)
-    except Exception as error:  # whatever a payload does: anybody may have written that key
+    except Exception as error:  # any error of a payload: any client may have written that key
         raise ValueError(_NO_TEXT) from error
 
 
@@ -110,7 +110,7 @@ def _decode_timestamp(text: str) -> Timestamp:
 
 def _decode_regex(text: str) -> Regex[str]:
     pattern, _, flags = text.rpartition("~")
-    return Regex(unescape(pattern), sum(_FLAG_BITS[letter] for letter in flags))
+    return Regex(unescape(pattern), sum(_FLAG_BITS[flag] for flag in flags))
 
 
 def _decode_member(text: str) -> Any:
@@ -149,7 +149,7 @@ def _parts(value: Any) -> list[Any]:
     return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
 
 
-_FLAG_BITS = {letter: Regex("", letter).flags for letter in "ilmsux"}
+_FLAG_BITS = {flag: Regex("", flag).flags for flag in "ilmsux"}
 _CONSTANTS: dict[str, Any] = {"true": True, "false": False, "null": None, "min": MinKey(), "max": MaxKey()}
 _DECODERS: dict[str, Callable[[str], Any]] = {
     "n": _decode_number,

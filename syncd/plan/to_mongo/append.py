@@ -47,7 +47,8 @@ class AppendPlan(ContractPlan):
     def documents(
         self, entries: Sequence[str], said: Sequence[Said]
     ) -> tuple[list[RawBSONDocument], dict[int, ProjectionError]]:
-        """The documents of entries, in their order. Those that cannot be one are left out, and told of by place."""
+        """The documents of entries, in their order. Entries that cannot become one are left out; their places are
+        returned."""
         encoded, refused = self._columns.encoded(list(map(str.encode, entries)), said)
         if max(map(len, encoded), default=0) > LARGEST_DOCUMENT:
             refused |= {

@@ -1,7 +1,7 @@
 """Many entries straight to BSON, a field of all of them at a time. Pure.
 
 An entry alone costs a dozen steps of the interpreter a field. Here a field costs a few for all entries of the same
-fields, and what is done for each entry is a loop in C: all texts are looked at in one call, and one `join` makes a
+fields, and what is done for each entry is a loop in C: all texts are checked in one call, and one `join` makes a
 document of its pieces. A field where one value is not of the most common form goes value by value (see elements).
 """
 
@@ -20,8 +20,8 @@ from syncd.plan.to_mongo.elements import (
     BOOLS,
     DOCUMENT,
     ID,
-    MARKS,
     NUL,
+    TYPE_BYTES,
     Placed,
     element,
     element_encoder,
@@ -198,7 +198,7 @@ def _quick(field: EntryField, name: str, values: Values) -> Pieces | None:
     """Elements whose values are all of the most common form of their type."""
     kind = field.spec.type or "string"
     found = _QUICK[kind](values) if kind in _QUICK else None
-    return None if found is None else [element(MARKS[kind], name), *found]
+    return None if found is None else [element(TYPE_BYTES[kind], name), *found]
 
 
 def _texts(values: Values, head: bytes = b"") -> Pieces:

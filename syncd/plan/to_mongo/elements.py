@@ -35,7 +35,7 @@ _QUICK = {
     "bool": "{into}.append({head} + BOOLS[raw] if raw in BOOLS else {slow}(raw))",
 }
 _SLOW = "{into}.append({slow}(raw))"
-MARKS = {
+TYPE_BYTES = {
     "string": b"\x02", "int": b"\x10", "long": b"\x12", "epoch_ms": b"\x09", "double": b"\x01", "bool": b"\x08",
 }  # fmt: skip
 DOCUMENT = b"\x03"
@@ -112,13 +112,13 @@ def _value(field: EntryField, name: str, into: str, names: dict[str, Any]) -> st
     kind = field.spec.type or "string"
     slow = f"slow{len(names)}"
     names[slow] = _slow(field, name)
-    head = repr(element(MARKS[kind], name)) if kind in MARKS else ""
+    head = repr(element(TYPE_BYTES[kind], name)) if kind in TYPE_BYTES else ""
     return _QUICK.get(kind, _SLOW).format(into=into, head=head, slow=slow)
 
 
-def element(mark: bytes, name: str) -> bytes:
+def element(type_byte: bytes, name: str) -> bytes:
     """How an element begins."""
-    return mark + name.encode() + b"\x00"
+    return type_byte + name.encode() + b"\x00"
 
 
 def _slow(field: EntryField, name: str) -> Callable[[bytes], bytes]:

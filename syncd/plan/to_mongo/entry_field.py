@@ -16,7 +16,7 @@ from syncd.plan.values.dates import check_years
 from syncd.plan.values.moments import looks_like_seconds
 
 DEEPEST = 180
-"""Levels of a document that MongoDB stores; a command with much deeper ones it does not even read."""
+"""Levels of a document that MongoDB stores; it does not even read a command with much deeper ones."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Why a key is not there, as far as anybody can tell. Pure."""
+"""Why a key is not there, as far as it can be known. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Gone(StrEnum):
-    """The last word of Redis on why a key is not there."""
+    """The last event of Redis about a key that is not there."""
 
     NO_WORD = ""
     DELETED = "deleted"
@@ -20,8 +20,8 @@ def is_deletion(gone: Gone, on_expire: str) -> bool:
 
 
 def why_gone(expires: int, now: int, policy: str) -> Gone:
-    """Of a key of which nobody has heard anything, by what it was. `expires` and `now` in epoch milliseconds; -1 where
-    the key had no expiry. `policy` is how this Redis evicts keys."""
+    """For a key without an event, decided by its last state. `expires` and `now` in epoch milliseconds; -1 where the
+    key had no expiry. `policy` is how this Redis evicts keys."""
     if 0 <= expires <= now:
         return Gone.EXPIRED
     evicts = policy != "noeviction" and (expires >= 0 or not policy.startswith("volatile"))

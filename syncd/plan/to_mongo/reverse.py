@@ -81,7 +81,7 @@ def _of_json(text: str) -> Any:
     return found
 
 
-# Of an integer that does not fit 64 bits, orjson makes a double without a word.
+# orjson makes a double of an integer that does not fit 64 bits, without an error.
 _MANY_DIGITS = re.compile(r"[0-9]{19}")
 _INTEGERS = re.compile(r'"(?:[^"\\]|\\.)*"|[0-9]+[.eE][-+0-9.eE]*|(?P<integer>-?[0-9]+)')
 

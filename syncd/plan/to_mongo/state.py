@@ -103,7 +103,7 @@ class StatePlan(ContractPlan):
         return not self.why_not(key)
 
     def why_not(self, key: bytes) -> str:
-        """Why a key stands for none; empty where it does."""
+        """The reason a key stands for no document, or an empty string."""
         try:
             self._read(key)
         except ProjectionError as error:

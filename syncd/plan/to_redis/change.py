@@ -1,4 +1,4 @@
-"""The values that cross from the plan to those who write: what is to happen to which key."""
+"""The values that the plan gives to the writers: what is to happen to which key."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Put(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """A key that is there gets some fields anew and loses others."""
+    """A key that is there gets new values of some fields and loses others."""
 
     shape: Shape
     ident: str
@@ -43,7 +43,7 @@ class Patch(NamedTuple):
 
 
 class Retired(NamedTuple):
-    """As much of a shape as it takes to remove its keys."""
+    """The part of a shape that is needed to remove its keys."""
 
     name: str
     type: str
@@ -69,7 +69,7 @@ class Drop(NamedTuple):
 
 
 class Ghost(NamedTuple):
-    """A key of a projection that the contract no longer has; it goes unless a shape of `maps` took it over."""
+    """A key of a projection that the contract no longer has; it is removed unless a shape of `maps` took it over."""
 
     shape: Retired
     ident: str
@@ -78,8 +78,8 @@ class Ghost(NamedTuple):
 
 
 class Orphan(NamedTuple):
-    """A key that no document has. It goes with its entry in the map from key to `_id`, unless that is another one by
-    now than `entry` ("" for none). `ident` is never a document's."""
+    """A key that no document has. It is removed with its entry in the map from key to `_id`, unless that is another one
+    by now than `entry` ("" for none). `ident` is never a document's."""
 
     shape: Retired
     ident: str
@@ -105,8 +105,8 @@ class Settled(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Somebody has to look at the key of a document: of a contract that goes both ways. `wall`: the epoch
-    milliseconds of its change; 0 where somebody asks, so that a lost key comes back."""
+    """A merge request: read and merge the key of a document, of a contract that goes both ways. `wall`: the epoch
+    milliseconds of its change; 0 for a request that writes a lost key again."""
 
     shape: Shape
     ident: str
@@ -115,7 +115,7 @@ class Mark(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """Documents of which Redis shows another state from now on, so that their digests are not known any more."""
+    """Documents whose state in Redis changes with this call, so that their digests are not known any more."""
 
     idents: list[str]
 

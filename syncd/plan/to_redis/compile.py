@@ -40,7 +40,7 @@ class Plan(StreamPlan):
         for shape in self.shapes:
             try:
                 writes.append(shape.put(ident, document, time))
-            except Exception as error:  # noqa: BLE001 - whatever it is, no other document is to suffer from it
+            except Exception as error:  # noqa: BLE001 - no error of one document may stop the others
                 dead = self._dead(shape, ident, document, error, change)
                 writes.append(dead)
                 if not dead.key and not shape.by_id:
@@ -78,7 +78,7 @@ class Plan(StreamPlan):
     def drops(self, ident: str, document_id: Any, *, deleted: bool) -> list[Write]:
         """All writes for a document that is gone or no longer matches the filter.
 
-        Without a filter a document that a read does not find was deleted; with one, only a delete event tells.
+        Without a filter a document that a read does not find was deleted; with one, only a delete event shows that.
         """
         if self.contract.sync.on_delete == "ignore" and (deleted or self.filter is None):
             return []

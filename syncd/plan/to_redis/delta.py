@@ -50,7 +50,7 @@ class DeltaReader:
         self._prefixes = {prefix for path in self._by_path for prefix in prefixes(path)}
 
     def recipe(self, updated: Iterable[str], removed: Iterable[str]) -> Recipe | None:
-        """What to do when these paths have new values and those are gone; None where only a read tells."""
+        """What to do when these paths have new values and those are gone; None where a read is needed."""
         steps: list[Step] = []
         gone: list[Step] = []
         for paths, found in ((updated, steps), (removed, gone)):
@@ -66,7 +66,7 @@ class DeltaReader:
         return self._targets(path) == []
 
     def _targets(self, path: str) -> list[Step] | None:
-        """The fields that a change of `path` sets: none if it does not matter, None if only a read can tell."""
+        """The fields that a change of `path` sets: none if it does not matter, None if a read is needed."""
         # An element of an array changes every path that walks through the array.
         plain = ".".join(part for part in path.split(".") if not part.isdigit())
         through_array = plain != path and plain in self._by_path
@@ -103,7 +103,7 @@ class Deltas:
         try:
             return [_follow(recipe, updated) for recipe in recipes]
         except ProjectionError:
-            return None  # the read that follows tells which field it is
+            return None  # the read that follows shows which field it is
 
     def _remember(self, paths: tuple[str | None, ...], recipes: Recipes | None) -> None:
         if len(self._remembered) >= _MAX_REMEMBERED:

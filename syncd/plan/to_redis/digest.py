@@ -66,7 +66,8 @@ def _number(value: str) -> Expression:
 
 
 def _double(value: str) -> Expression:
-    """Whole numbers are told from integers, for they look different in Redis. Two steps of 62 bits behind the point."""
+    """Whole doubles are distinguished from integers, for their texts in Redis differ. Two steps of 62 bits behind the
+    point."""
     finer = {"$multiply": [{"$mod": ["$$fine", 1]}, _UP]}
     fraction = {"$multiply": [{"$mod": [value, 1]}, _UP]}
     parts = {"$let": {"vars": {"fine": fraction}, "in": [value, "$$fine", finer]}}

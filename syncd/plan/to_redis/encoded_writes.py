@@ -15,40 +15,40 @@ from syncd.plan.to_redis.compile import Plan
 
 Sent: TypeAlias = tuple[Any, ...]
 """A write: number of the shape, key, content and time to live; or number and key; or a Dead."""
-Parcels: TypeAlias = dict[str, list[Sent]]
+EncodedWrites: TypeAlias = dict[str, list[Sent]]
 """Writes by ident, in the order of the documents."""
 
 
 def pack(plan: Plan, documents: Mapping[str, Mapping[str, Any]], time: str) -> bytes:
     """The writes of documents by ident, as a snapshot read them at `time`."""
-    parcels: Parcels = {ident: [] for ident in documents}
+    by_ident: EncodedWrites = {ident: [] for ident in documents}
     numbers = {id(shape): number for number, shape in enumerate(plan.shapes)}
     for write in plan.copies(documents, time):
         if isinstance(write, Put):
             shape = write.shape
             content = shape.form.packed(write.content)
-            parcels[write.ident].append((numbers[id(shape)], write.key, content, write.ttl))
+            by_ident[write.ident].append((numbers[id(shape)], write.key, content, write.ttl))
         elif isinstance(write, Drop):
-            parcels[write.ident].append((numbers[id(write.shape)], write.key))
+            by_ident[write.ident].append((numbers[id(write.shape)], write.key))
         else:
             assert isinstance(write, Dead)
             # All that a dead letter keeps of the document.
             change = {"documentKey": {"_id": documents[write.ident]["_id"]}, "time": time}
-            parcels[write.ident].append(write._replace(change=change))
-    return pickle.dumps(parcels, pickle.HIGHEST_PROTOCOL)
+            by_ident[write.ident].append(write._replace(change=change))
+    return pickle.dumps(by_ident, pickle.HIGHEST_PROTOCOL)
 
 
-def unpack(data: bytes) -> Parcels:
-    """What `pack` packed."""
-    parcels: Parcels = pickle.loads(data)  # noqa: S301 - from our own workers, to which we sent code
-    return parcels
+def unpack(data: bytes) -> EncodedWrites:
+    """The encoded writes of `pack`."""
+    by_ident: EncodedWrites = pickle.loads(data)  # noqa: S301 - from our own workers, to which we sent code
+    return by_ident
 
 
-def writes(plan: StreamPlan, parcels: Iterable[tuple[str, list[Sent]]], time: str) -> list[Write]:
+def writes(plan: StreamPlan, by_ident: Iterable[tuple[str, list[Sent]]], time: str) -> list[Write]:
     """The writes of some documents."""
     shapes = plan.shapes
     found: list[Write] = []
-    for ident, sent in parcels:
+    for ident, sent in by_ident:
         for one in sent:
             if type(one) is Dead:
                 found.append(one)

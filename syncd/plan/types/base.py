@@ -1,4 +1,4 @@
-"""What a Redis type has to say for itself. One module a type implements it; everything else asks here. Pure.
+"""The interface of a Redis type. One module a type implements it; other code uses types only through it. Pure.
 
 A type goes up to three ways. Towards Redis its keys are `Written`; towards MongoDB they are `Captured`, which means
 read as a whole; `Merged` are those of contracts that go both ways. A projection names `fields` or one `value`, and a
@@ -36,7 +36,7 @@ class Need(NamedTuple):
 
 
 class Form:
-    """How keys of a type look, with `fields` or with a `value`."""
+    """The form of keys of a type, with `fields` or with a `value`."""
 
 
 class Written(Form, ABC):
@@ -72,7 +72,7 @@ class Written(Form, ABC):
 
     @abstractmethod
     def put(self, content: Content, ttl: int) -> Sequence[Any]:
-        """The operation that makes the key hold this and nothing else: code and operands, for the Lua."""
+        """The operation that makes this the whole content of the key: code and operands, for the Lua."""
 
     def patch(self, sets: Mapping[str, Any], removed: frozenset[str], ttl: int) -> Sequence[Any]:
         """The operation that changes a key which is there; it is refused where it is not. Only where `can_patch`."""
@@ -108,7 +108,7 @@ class Merged(Written, Captured):
     """Keys that both sides write. Fields are compared and written one by one."""
 
     empty_is_gone: ClassVar[bool] = True
-    """Whether a key without a field cannot be told from no key."""
+    """Whether a key without a field is the same as no key."""
 
     @abstractmethod
     def texts(self, encoded: Any) -> tuple[str | bytes, bytes] | None:

@@ -66,7 +66,7 @@ class Json(JsonMembers, Merged):
         """The text: of a long vector that is most of the work."""
         try:
             return dump_json(content)
-        except ProjectionError:  # whoever writes makes a dead letter of it
+        except ProjectionError:  # the lane makes a dead letter of it
             return content
 
     def put(self, content: Content, ttl: int) -> Sequence[Any]:

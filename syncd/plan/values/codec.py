@@ -1,6 +1,6 @@
 """Encoders of fields, built once a contract; and the door to all that turns BSON values into those of Redis.
 
-A builder decides at once what it can without a value. For each value there is left one look-up by its type.
+A builder decides at once what it can without a value. What is left for each value is one look-up by its type.
 """
 
 from __future__ import annotations

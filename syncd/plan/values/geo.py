@@ -15,7 +15,7 @@ from syncd.plan.values.texts import double_text
 
 LON_MAX = 180.0
 LAT_MAX = 85.05112878
-"""RediSearch 2.10 leaves a document with a point beyond these out of its index, and tells no one."""
+"""RediSearch 2.10 leaves a document with a point beyond these out of its index, without an error."""
 
 _LON = ("lon", "lng", "longitude")
 _LAT = ("lat", "latitude")

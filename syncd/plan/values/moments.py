@@ -35,8 +35,8 @@ def moment_in_redis(value: Any, wanted: FieldType, *, exact: bool = False) -> Da
 
 
 def is_in_seconds(number: Decimal) -> bool:
-    """Of a number with a decimal point. Nobody writes milliseconds of the first years with a fraction, and Python's
-    `time.time()` always has one."""
+    """A number with a decimal point. Milliseconds of the first years with a fraction do not occur, and Python's
+    `time.time()` always has a fraction."""
     return number.is_finite() and abs(number) < _SECONDS_BELOW
 
 

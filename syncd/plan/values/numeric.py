@@ -48,12 +48,12 @@ def refuse(value: Any, wanted: FieldType, why: str = "") -> NoReturn:
 
 
 def refuser(wanted: FieldType) -> Refuse:
-    """The default of a table: refuses whatever type it does not list."""
+    """The default of a table: refuses every type that it does not list."""
     return lambda value: refuse(value, wanted)
 
 
 def int_of_decimal(number: Decimal) -> int | None:
-    """The number as 64-bit integer if it is one. Looks at the range first: 1E+6000 is never written out."""
+    """The number as 64-bit integer if it is one. Checks the range first: 1E+6000 is never written out."""
     if not number.is_finite() or not INT64_MIN <= number <= INT64_MAX:
         return None
     return int(number) if number == number.to_integral_value() else None

@@ -1,7 +1,7 @@
 """BSON at the level of bytes, for what the driver cannot read, or would not give back byte for byte. Pure.
 
-MongoDB stores what it does not look into: text that is not UTF-8, binaries with a wrong length inside, a name twice.
-One such value must not take the documents beside it along, and an `_id` has to come back exactly as it was.
+MongoDB stores some values unchecked: text that is not UTF-8, binaries with a wrong length inside, a name twice. One
+such value must not stop the documents beside it, and an `_id` has to come back exactly as it was.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Unreadable(Odd):
 
 
 class Unfit(dict[str, Any]):
-    """The `_id` of a document on which the contract's filter fails, so that nobody can say whether it matches."""
+    """The `_id` of a document on which the contract's filter fails, so that it is not known whether it matches."""
 
 
 def elements(document: bytes) -> Iterator[Element]:
@@ -149,7 +149,7 @@ def read(document: bytes) -> dict[str, Any]:
 def _value(one: Element) -> Any:
     try:
         return bson.decode(document_of([one.under(b"")]), CODEC)[""]
-    except Exception:  # noqa: BLE001 - whatever the driver has against it
+    except Exception:  # noqa: BLE001 - the driver has many kinds of errors
         return Unreadable(one.kind)
 
 

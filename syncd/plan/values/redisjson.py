@@ -2,8 +2,7 @@
 
 RedisJSON takes the digits of a number as an integer, rounds that to a double, and divides it by a power of ten, or
 multiplies it, which rounds once more. So one in eight doubles of 16 or 17 digits is read as a neighbour. Nearly every
-such double has another text that is read exactly. One in a thousand has none, and is known as what RedisJSON makes of
-it.
+such double has another text that is read exactly. One in a thousand has none, and is compared as RedisJSON reads it.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import orjson
 
 _POWERS = tuple(float(f"1e{power}") for power in range(309))
 _EXACT_POWERS = 22
-"""Up to here a power of ten is a double, and a text is read alike by whoever reads exactly."""
+"""Up to here a power of ten is a double, and every exact reader reads a text alike."""
 _MOST, _LOG_MOST = 2.0**64, math.log10(2.0**64)
 """RedisJSON counts digits in 64 bits, and leaves out what follows."""
 _LONG = 17
@@ -27,7 +26,7 @@ _LONG = 17
 _LARGE = 1e15
 """From here on orjson may write other zeros than `repr`."""
 _MANY = 16
-"""So many numbers in a list are worth a look at all at once."""
+"""Lists of at least this length are checked in one call."""
 
 # A search for one literal is ten times as fast as any other, so there are three.
 _LONG_FRACTION = re.compile(rb"\.[0-9]{13}").search
@@ -51,12 +50,12 @@ def readable(value: Any) -> Any:
 
 def as_read(value: Any) -> Any:
     """What RedisJSON makes of `readable`; nearly always the value itself."""
-    return _replaced(value, _read_anew)
+    return _replaced(value, _as_read)
 
 
 def double_read(value: float) -> float:
     """What RedisJSON makes of a double."""
-    return _read_anew(value) if _is_misread(value) else value
+    return _as_read(value) if _is_misread(value) else value
 
 
 def _is_misread(value: float) -> bool:
@@ -69,7 +68,7 @@ def _written(value: float) -> Any:
     return orjson.Fragment(_best_text(value))
 
 
-def _read_anew(value: float) -> float:
+def _as_read(value: float) -> float:
     return _read(*_parts(_best_text(value)))
 
 

@@ -35,7 +35,7 @@ JSON_DEPTH = 127
 _OPTIONS = (
     orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 )
-_FLAGS = tuple((letter, Regex("", letter).flags) for letter in "ilmsux")
+_FLAGS = tuple((flag, Regex("", flag).flags) for flag in "ilmsux")
 NOT_UNICODE = "holds half of a surrogate pair, which UTF-8 cannot carry"
 
 
@@ -77,7 +77,7 @@ def dump_json(value: Any) -> bytes:
 
 
 def _for_redisjson(value: Any) -> bytes:
-    """Of what `json_text` takes. What an object of BSON is in JSON is looked at when it is made: a vector, say."""
+    """For what `json_text` takes. Objects of BSON, such as vectors, are checked when their JSON is made."""
     plain = to_json(value) if _holds_non_finite(value) else value
     return orjson.dumps(readable(plain), default=lambda inner: readable(to_json(inner)), option=_OPTIONS)
 
@@ -86,7 +86,7 @@ def json_text(value: Any) -> bytes:
     """As `dump_json`, for a hash field or a string, where RedisJSON's limits do not hold."""
     try:
         text = orjson.dumps(value, default=to_json, option=_OPTIONS)
-        # orjson writes NaN and infinities as null without a word.
+        # orjson writes NaN and infinities as null, without an error.
         if b"null" in text and _holds_non_finite(value):
             text = orjson.dumps(to_json(value))
     except orjson.JSONEncodeError as error:
@@ -110,7 +110,7 @@ def _holds_non_finite(value: Any) -> bool:
     kind = type(value)
     if kind is list:
         try:
-            # In C, so that a long vector costs little. Too large a sum only leads to the exact look below.
+            # In C, so that a long vector costs little. Too large a sum only leads to the exact check below.
             if math.isfinite(sum(value)):
                 return False
         except (TypeError, OverflowError):
@@ -178,7 +178,7 @@ def base64_text(value: bytes) -> str:
 
 def regex_flags(value: Regex[Any]) -> str:
     """BSON's letters of the flags, in BSON's order."""
-    return "".join(letter for letter, bit in _FLAGS if value.flags & bit)
+    return "".join(flag for flag, bit in _FLAGS if value.flags & bit)
 
 
 def _regex_text(value: Regex[Any]) -> str:
@@ -194,7 +194,7 @@ def _code_json(value: Code) -> Any:
         return str(value)
     from bson import json_util  # noqa: PLC0415 - slow to import, and almost never needed
 
-    # Not by orjson: halves of surrogate pairs are told where the whole is written.
+    # Not by orjson: halves of surrogate pairs are reported where the whole document is written.
     return json.loads(json_util.dumps(value, json_options=json_util.CANONICAL_JSON_OPTIONS))
 
 

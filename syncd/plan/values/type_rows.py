@@ -1,4 +1,4 @@
-"""An example of every type that BSON has, as bytes off the wire. `typetable` makes the reference of them."""
+"""An example of every type that BSON has, as bytes off the wire. `type_table` makes the reference of them."""
 
 # ruff: noqa: E501 - a row a line reads as a table
 

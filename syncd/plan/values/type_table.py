@@ -1,6 +1,6 @@
 """The reference of types, `docs/reference/types.md`, out of the code that it describes.
 
-`python -m syncd.plan.values.type_table > docs/reference/types.md` writes it anew.
+`python -m syncd.plan.values.type_table > docs/reference/types.md` writes it again.
 """
 
 # ruff: noqa: E501 - Markdown cannot break the lines of a table
@@ -63,7 +63,7 @@ CONVERSIONS: dict[FieldType, tuple[Any, str, str]] = {
 _HEAD = """\
 # Types
 
-How every BSON type looks in Redis. Printed by `python -m syncd.plan.values.type_table` with the code that does it; a test
+The form of every BSON type in Redis. Printed by `python -m syncd.plan.values.type_table` with the code that does it; a test
 fails when the two differ.
 
 ## Without `type:`
@@ -82,9 +82,9 @@ _AFTER_ROWS = """
 - RedisJSON misreads one in eight doubles of 16 or 17 digits by a unit in the last place. syncd writes such a number in
   another way, which it reads exactly. One double in a thousand has none: it is a neighbour in Redis (`0.46663110464745283`
   becomes `0.4666311046474528`). A check takes the two as alike, and both ways that goes nowhere.
-- A hash cannot hold null. `null: keep` writes the empty string, which cannot be told from an empty string.
+- A hash cannot hold null. `null: keep` writes the empty string, which cannot be distinguished from an empty string of the document.
 - RediSearch takes `inf` in a numeric field. For NaN or a text it leaves the whole key out of the index.
-- What MongoDB stores and its drivers do not tell apart is lost: of a name that stands twice in an object the last counts,
+- What MongoDB stores and its drivers do not distinguish is lost: of a name that stands twice in an object the last counts,
   of a regular expression flags other than `ilmsux` are left out, and an object with `$ref` and `$id` has these first, in
   this order, and `$db` behind them.
 - Dates outside the years 0 to 9999 have ECMAScript's signed years of at least six digits. They go to Redis only.

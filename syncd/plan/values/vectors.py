@@ -99,8 +99,8 @@ def vector_packer(dims: int, datatype: VectorType = "float32") -> Packer:
             packed = pack(*value)
         except (struct.error, OverflowError):
             _explain(value, dims, datatype)
-        # The packer takes NaN, infinities and bools without a word, and a look at every element in Python costs
-        # more than the packing. The packed bytes tell, in C, that there is none of them, or leave a doubt.
+        # The packer accepts NaN, infinities and bools without an error, and a check of every element in Python costs
+        # more than the packing. The packed bytes show, in C, that there is none of them, or leave a doubt.
         bools = (zero in packed or one in packed) and not _NUMBERS.issuperset(map(type, value))
         if bools or may_be_infinite(packed):
             _check_each(value, datatype)

@@ -1,7 +1,7 @@
 """A check of a large collection in ranges, by the workers of any `concurrent.futures.Executor`.
 
-A range is a whole check of its documents. Where it fails, or its worker dies, it is done again; its report counts once,
-when it has come. What has come is kept, see `progress`.
+A range is a whole check of its documents. Where it fails, or its worker dies, it is done again; its report counts
+once. Reports are kept until the check is complete, see `progress`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from syncd.stores.redis.store import RedisStore
 RANGE_DOCUMENTS = 50_000
 TICK_S = 1.0
 PAUSES_S = (1.0, 4.0, 15.0)
-"""Before a range is tried again. As often another executor takes the place of one that broke with nothing done."""
+"""Before a range is tried again. An executor that breaks with nothing done is replaced as many times."""
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,17 @@ class Bulk:
         self._open = open_executor
         self._progress = Progress(redis, plan.name)
         self._jobs: dict[int, Job] = {}
-        """Those that are left."""
+        """The jobs that are left."""
         self._tries: Counter[int] = Counter()
         self._later: list[tuple[float, Job]] = []
-        """When to try again what."""
+        """Jobs to try again, each with the time."""
         self._heard = time.monotonic()
         self._unsaved: dict[int, dict[str, Any]] = {}
         self._ended: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
         self.report = Report(plan.name, "full", order.repair)
 
     def run(self) -> Report:
-        """Look at all ranges that are left, and all keys. Raises StoreError."""
+        """Compare all ranges that are left, and all keys. Raises StoreError."""
         try:
             if self._progress.take(self._stop):
                 self._prepare()
@@ -108,7 +108,7 @@ class Bulk:
         return self._stop.is_set() or bool(self.report.ended)
 
     def _prepare(self) -> None:
-        """Take up what an earlier call left, or begin."""
+        """Go on with what an earlier call left, or begin."""
         found = self._progress.load()
         same = (self._plan.fingerprint, self._order.repair)
         if found is None or not found.done or (found.fingerprint, found.repair) != same:
@@ -124,7 +124,7 @@ class Bulk:
         self._jobs = {n: job for n, job in enumerate(self._all_jobs(found.bounds)) if n not in found.done}
 
     def _all_jobs(self, bounds: list[bytes]) -> list[Job]:
-        """The keys come first: to look through them takes longest."""
+        """The keys come first: to scan them takes longest."""
         mongo, begun = identity(self._mongo), now_ms(self._redis)
         order = self._order
         return [
@@ -134,7 +134,7 @@ class Bulk:
         ]  # fmt: skip
 
     def _round(self) -> bool:
-        """With one executor, until nothing is left, or told to stop; True when it broke."""
+        """With one executor, until nothing is left or the check is to stop; True when the executor broke."""
         self._ended, self._later = queue.SimpleQueue(), []
         with self._open() as executor:
             waiting: dict[Future[Outcome], Job] = {}
@@ -161,7 +161,7 @@ class Bulk:
         future.add_done_callback(self._ended.put)
 
     def _due(self) -> list[Job]:
-        """What is to be tried again now."""
+        """Jobs that are to be tried again now."""
         now = time.monotonic()
         due = [job for when, job in self._later if when <= now]
         self._later = [(when, job) for when, job in self._later if when > now]
@@ -185,7 +185,7 @@ class Bulk:
         self._later.append((time.monotonic() + PAUSES_S[tried], job))
 
     def _take(self, future: Future[Outcome], job: Job) -> str:
-        """Count what a job found; or say what was wrong, where it may pass by itself."""
+        """Count what a job found; or return what was wrong, where it may pass by itself."""
         error = future.exception()
         if isinstance(error, BrokenExecutor):
             raise error
@@ -197,7 +197,7 @@ class Bulk:
                 raise FatalError("workers", trouble)
             return trouble
         if said["ended"] == STOPPED:
-            return "the worker lost sight of the command"
+            return "the worker lost contact with the command"
         if said["ended"]:
             self.report.ended = said["ended"]
             return ""
@@ -208,7 +208,7 @@ class Bulk:
         return ""
 
     def _keep(self) -> None:
-        """Hold the check, and keep what came. Redis may be away for a while."""
+        """Renew the hold on the check, and store reports. Redis may be away for a while."""
         try:
             self._progress.renew()
             while self._unsaved:

@@ -1,4 +1,4 @@
-"""What a worker does of a check in ranges, in whichever process on whichever machine: one range, or all keys.
+"""What one worker does of a check in ranges, in any process on any machine: one range, or all keys.
 
 A job is plain and small. It holds no address and no key of masks: a worker reaches the servers by the settings of its
 own environment, and proves that they are the same servers.
@@ -31,7 +31,7 @@ class Job:
 
     number: int
     documents: Range | None
-    """None: the keys, which are looked through once for all ranges."""
+    """None: the keys, which are scanned once for all ranges."""
     contract: Contract = field(repr=False)
     fingerprint: str
     mongo: str = field(repr=False)
@@ -58,7 +58,7 @@ class Outcome(NamedTuple):
 
 
 def run_job(job: Job) -> Outcome:
-    """Look at one part. Opens its own connections, and closes them."""
+    """Check one part. Opens its own connections, and closes them."""
     try:
         return Outcome(job.number, _check(job).as_dict())
     except SyncdError as error:
@@ -93,7 +93,7 @@ def _check(job: Job) -> Report:
 
 
 def _refuse_others(job: Job, mongo: MongoStore, redis: RedisStore) -> None:
-    """To compare with other servers would find a difference at every document."""
+    """On other servers the check would find a difference at every document."""
     if not holds(redis, job.contract.name, job.run):
         raise TransientError(
             "redis",

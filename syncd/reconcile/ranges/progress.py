@@ -1,6 +1,6 @@
-"""How far a check in ranges is, kept in the target Redis: a call that was ended goes on where it was.
+"""How far a check in ranges is, kept in the target Redis: a call goes on where an earlier one was ended.
 
-Who directs the check holds `run` and renews it. Workers look at it: where it is gone, so is who wanted their answer.
+The command that directs the check holds `run` and renews it. Workers read it: they end when it is gone.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 
 RUN_TTL_S = 5.0
-"""After a director that was killed on another machine, the next one waits so long, and workers go on so long."""
+"""After a command was killed on another machine, the next one waits so long, and workers go on so long."""
 KEPT_S = 24 * 3600
-"""What was compared longer ago is compared again."""
-LOOK_S = 0.5
+"""Parts that were compared longer ago are compared again."""
+POLL_S = 0.5
 _WHAT, _DONE = "what", "done:"
 
 
 @dataclass
 class Record:
-    """What a check is to do, and what of it is done."""
+    """What a check is to do, and which parts are done."""
 
     fingerprint: str
     repair: bool
     started: float
     bounds: list[bytes] = field(repr=False)
     done: dict[int, dict[str, Any]] = field(default_factory=dict, repr=False)
-    """Reports of the parts that were looked at, by number."""
+    """Reports of the parts that were compared, by number."""
 
     def encoded(self) -> str:
         """All but `done`, as JSON."""
@@ -51,25 +51,26 @@ def _decoded(raw: dict[bytes, bytes]) -> Record:
 
 
 class Progress:
-    """The record of one contract, for the one that directs."""
+    """The record of one contract, for the command that directs the check."""
 
     def __init__(self, store: RedisStore, contract: str) -> None:
         self._store, self._keys = store, ControlKeys(contract)
         self.run = new_owner()
 
     def take(self, stop: threading.Event) -> bool:
-        """Become the one that directs; False when told to stop. Raises FatalError where another one goes on."""
-        for _ in range(round(2 * RUN_TTL_S / LOOK_S)):
+        """Take the right to direct the check; False when it is to stop. Raises FatalError where another command holds
+        it."""
+        for _ in range(round(2 * RUN_TTL_S / POLL_S)):
             if self._set(only_new=True):
                 return True
-            if not self._drop_dead() and stop.wait(LOOK_S):
+            if not self._drop_dead() and stop.wait(POLL_S):
                 return False
         raise FatalError(
             "redis", f"another check of {self._keys.contract} in ranges runs; wait for it, or end it"
         )
 
     def _drop_dead(self) -> bool:
-        """A process of this machine that was killed need not be waited for."""
+        """Drop the hold of a process of this machine that was killed."""
         with translated():
             holder: Any = self._store.client.get(self._keys.bulk_run)
             if holder is None or not is_dead(f"{holder.decode()}:"):
@@ -78,8 +79,8 @@ class Progress:
             return True
 
     def renew(self) -> None:
-        """Go on for a while. Raises FatalError where another one took over meanwhile."""
-        # Not in one step: two that direct would only compare the same, and the next look ends one of them.
+        """Hold on for another RUN_TTL_S. Raises FatalError where another command took over meanwhile."""
+        # Not in one step: two commands would only compare the same, and the next renewal ends one of them.
         if not self._holds() and not self._set(only_new=True):
             raise FatalError("redis", f"another check of {self._keys.contract} in ranges took over")
         self._set(only_new=False)
@@ -99,13 +100,13 @@ class Progress:
             return bool(self._store.client.set(self._keys.bulk_run, self.run, px=ttl, nx=only_new))
 
     def load(self) -> Record | None:
-        """What an earlier call left."""
+        """The record that an earlier call left."""
         with translated():
             raw: Any = self._store.client.hgetall(self._keys.bulk)
         return _decoded(raw) if _WHAT.encode() in raw else None
 
     def begin(self, record: Record) -> None:
-        """Forget what there was, and keep this."""
+        """Replace any earlier record by this one."""
         with translated():
             pipe = self._store.client.pipeline()
             pipe.delete(self._keys.bulk)
@@ -114,7 +115,7 @@ class Progress:
             pipe.execute()
 
     def note(self, number: int, report: dict[str, Any]) -> None:
-        """A part was looked at."""
+        """A part was compared."""
         with translated():
             self._store.client.hset(self._keys.bulk, f"{_DONE}{number}", json.dumps(report))
 
@@ -144,7 +145,7 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         """The thread."""
-        while not self._over.wait(LOOK_S):
+        while not self._over.wait(POLL_S):
             try:
                 if not holds(self._store, self._contract, self._run):
                     self._over.set()
@@ -166,13 +167,13 @@ class Pace:
     def __init__(self, store: RedisStore, contract: str, run: str, rate: float, begun_ms: int) -> None:
         self._store, self._rate, self._begun = store, rate, begun_ms
         self._name = ControlKeys(contract).bulk_pace(run)
-        self._told = 0
+        self._counted = 0
 
     def ahead(self, documents: int) -> float:
-        """Of which this worker has compared so many by now: how many seconds to wait."""
-        if not self._rate or documents == self._told:
+        """How many seconds to wait, when this worker has compared so many documents by now."""
+        if not self._rate or documents == self._counted:
             return 0.0
-        new, self._told = documents - self._told, documents
+        new, self._counted = documents - self._counted, documents
         with translated():
             pipe = self._store.client.pipeline(transaction=False)
             pipe.hincrby(self._name, "documents", new)

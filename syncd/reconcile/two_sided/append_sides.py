@@ -12,8 +12,8 @@ from syncd.plan.paths import getter, server_projection
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.plan.values.codec import CODEC
 from syncd.reconcile.compare import CONTENT, DEAD, MISSING, Flaw, same_value
-from syncd.reconcile.documents import Mark
-from syncd.reconcile.two_sided.sides import Looked, Part, Point, Sides, Sight
+from syncd.reconcile.document_comparison import Difference
+from syncd.reconcile.two_sided.sides import Comparison, KeyDifference, Part, Point, Sides
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import Document, MongoStore
 from syncd.stores.mongo.store import translated as asked
@@ -24,7 +24,7 @@ ENTRIES_A_PAGE = 1000
 
 
 class AppendSides(Sides):
-    """Of a contract of `capture: append` into an ordinary collection. What stands for a key is the id of an entry."""
+    """Of a contract of `capture: append` into an ordinary collection. The id of an entry takes the place of a key."""
 
     def __init__(self, plan: AppendPlan, mongo: MongoStore, redis: RedisStore) -> None:
         paths = [".".join(field.path) for field in plan.fields]
@@ -49,22 +49,24 @@ class AppendSides(Sides):
         """None: a document stays when its entry is trimmed."""
         return iter(())
 
-    def look(self, keys: Sequence[bytes]) -> Looked:
-        """Compare the documents of these entries with them. Those that are trimmed by now are left out."""
+    def compare(self, keys: Sequence[bytes]) -> Comparison:
+        """Compare these entries with their documents. Entries that are trimmed by now are left out."""
         documents = self._documents([self._plan.document_id(entry.decode()) for entry in keys])
         by_id = {document["_id"]: document for document in documents.values()}
-        sights = {}
+        differing = {}
         for key, said in self._entries(keys).items():
             name = self._plan.document_id(key.decode())
             if (flaw := self._flaw(key.decode(), said, by_id.get(name))) is not None:
-                sights[key] = Sight(Mark(self._plan.projection, name, *flaw), "", is_done=True)
-        return Looked(sights, len(by_id), Point())
+                differing[key] = KeyDifference(
+                    Difference(self._plan.projection, name, *flaw), "", is_done=True
+                )
+        return Comparison(differing, len(by_id), Point())
 
-    def repair(self, key: bytes, sight: Sight) -> str:
+    def repair(self, key: bytes, found: KeyDifference) -> str:
         """To deliver the entry once more. A document that is there is never overwritten."""
-        return of_key(self._plan.projection, key.decode()) if sight.mark.kind == MISSING else ""
+        return of_key(self._plan.projection, key.decode()) if found.difference.kind == MISSING else ""
 
-    def letter(self, key: bytes) -> str:
+    def dead_letter(self, key: bytes) -> str:
         """The entry."""
         return key.decode()
 
@@ -83,7 +85,7 @@ class AppendSides(Sides):
     def _flaw(self, entry: str, said: Mapping[bytes, bytes], document: Document | None) -> Flaw | None:
         try:
             wanted = bson.decode(self._plan.document(entry, said).raw, CODEC)
-        except Exception as error:  # a dead letter, or one that somebody has dropped
+        except Exception as error:  # a dead letter, or one that a person has dropped
             if not is_about_input(error):
                 raise
             return DEAD, ()
@@ -94,7 +96,7 @@ class AppendSides(Sides):
 
 
 class AppendGate:
-    """See Gate. What a look is about was done before it began."""
+    """See Gate. All entries that are compared were done before the comparison began."""
 
     def __init__(self, mongo: MongoStore, redis: RedisStore, plan: AppendPlan) -> None:
         self._mongo, self._redis, self._plan = mongo, redis, plan
@@ -108,7 +110,7 @@ class AppendGate:
             return f"{database}.{name} is a time series, where no entry can be found by its `_id`"
         if done_up_to(self._redis, self._plan):
             return ""
-        return f"nobody has read {self._plan.stream} for {self._plan.name} yet; start `syncd run`"
+        return f"no daemon has read {self._plan.stream} for {self._plan.name} yet; start `syncd run`"
 
     def passed(self, point: Point, *, is_done: bool) -> bool:
         """See Gate."""

@@ -1,4 +1,4 @@
-"""How far lanes have come that take changes from Redis: what a check has to wait for."""
+"""How far lanes that take changes from Redis have come: what a check has to wait for."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Gate(Protocol):
     """One contract's lane; the check may be in any process."""
 
     def unready(self) -> str:
-        """Why there is nothing to compare; empty where there is."""
+        """The reason the contract cannot be compared yet, or an empty string."""
 
     def passed(self, point: Point, *, is_done: bool) -> bool:
-        """Wait until all up to this point is done. `is_done`: the lane is known to have done with all keys in question.
-        False: not in time, or told to stop."""
+        """Wait until all up to this point is done. `is_done`: the lane is known to have written all keys in question.
+        False: not in time, or the check is to stop."""
 
 
 class StateGate:
@@ -53,7 +53,8 @@ class StateGate:
 
 
 class PairGate:
-    """Of a lane that goes both ways. What the stream has brought waits as a mark of its key: a look tells that."""
+    """Of a lane that goes both ways. What the stream has brought waits as a merge request of its key, and the
+    comparison reads those."""
 
     def __init__(self, redis: RedisStore, plan: TwoWayPlan, stop: threading.Event, wait_s: float) -> None:
         self._lanes = Lanes(redis, plan, stop, wait_s)
@@ -69,7 +70,7 @@ class PairGate:
 
 
 class _Passing:
-    """Of changes in Redis."""
+    """Waits until the lane has passed changes in Redis."""
 
     def __init__(self, redis: RedisStore, plan: ContractPlan, stop: threading.Event, wait_s: float) -> None:
         self._redis, self._keys = redis, ControlKeys(plan.name)
@@ -77,7 +78,7 @@ class _Passing:
         self._listens = plan.contract.sync.capture == "keyspace"
 
     def wait(self, point: Point) -> bool:
-        """Whether it came to that in time."""
+        """Whether the lane passed the point in time."""
         end, asked = time.monotonic() + self._wait_s, 0.0
         while not self._stop.is_set():
             if self._heard(point.redis) if self._listens else self._taken(point.entry):
@@ -92,7 +93,7 @@ class _Passing:
         return False
 
     def _taken(self, entry: tuple[int, int]) -> bool:
-        """What is done is taken away from an outbox."""
+        """Entries that are done are removed from an outbox."""
         with translated():
             first: Any = self._redis.client.xrange(self._keys.outbox, count=1)
         if not first:

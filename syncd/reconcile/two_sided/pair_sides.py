@@ -1,4 +1,4 @@
-"""Keys and documents that go both ways: what the lane would do about them, had it to look at them now."""
+"""Keys and documents that go both ways: what the lane would write, if it read them now."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_mongo.gone import Gone, why_gone
 from syncd.plan.to_mongo.state import Found
 from syncd.reconcile.compare import CONTENT, EXPIRED, EXTRA, MISSING, Flaw
-from syncd.reconcile.documents import Mark
-from syncd.reconcile.two_sided.sides import KeySides, Looked, Sight
+from syncd.reconcile.document_comparison import Difference
+from syncd.reconcile.two_sided.sides import Comparison, KeyDifference, KeySides
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import Document, MongoStore
 from syncd.stores.redis.records.repairs import of_document
 from syncd.stores.redis.store import RedisStore
 
 NO_KEY, NO_DOCUMENT, BASE = ("(key)",), ("(document)",), ("(base)",)
-"""Which side is not there; or both are alike, and what was agreed on is something else."""
+"""Which side is not there; or both sides are alike, and the base is not."""
 
 
 class PairSides(KeySides):
@@ -35,29 +35,29 @@ class PairSides(KeySides):
         """All documents."""
         return self._chunks(self._ids, size)
 
-    def look(self, keys: Sequence[bytes]) -> Looked:
-        """Compare these keys with their documents, and with what was agreed on."""
+    def compare(self, keys: Sequence[bytes]) -> Comparison:
+        """Compare these keys with their documents, and both with the base."""
         documents = self._read(keys)
         marked = self._states.marked(keys)
         states = self._states.read(keys)
-        sights = {}
+        differing = {}
         for key, found in states.found.items():
             flaw, source = self._flaw(found, documents.get(key), states.moment // 1000)
             if flaw is not None:
-                mark = Mark(self._state.projection, key.decode(), *flaw)
-                sights[key] = Sight(mark, source, is_agreed(found), waits=key in marked)
-        return Looked(sights, len(documents), self._point(states))
+                difference = Difference(self._state.projection, key.decode(), *flaw)
+                differing[key] = KeyDifference(difference, source, is_agreed(found), waits=key in marked)
+        return Comparison(differing, len(documents), self._point(states))
 
-    def repair(self, key: bytes, sight: Sight) -> str:
-        """To look at the key again, as if its document had changed."""
-        return of_document(self.letter(key))
+    def repair(self, key: bytes, found: KeyDifference) -> str:
+        """To merge the key again, as if its document had changed."""
+        return of_document(self.dead_letter(key))
 
-    def letter(self, key: bytes) -> str:
+    def dead_letter(self, key: bytes) -> str:
         """The text of the `_id`."""
         return encode_key_value(self._state.document_id(key))
 
     def _flaw(self, found: Found, document: Document | None, now: int) -> tuple[Flaw | None, str]:
-        """What is wrong, and what it was judged by."""
+        """What differs, and what that was decided by."""
         _, record = stored(found.known)
         content = found.digest.partition(":")[0]
         try:
@@ -89,7 +89,7 @@ class PairSides(KeySides):
             return (MISSING, NO_KEY) if has_one else None
         if record is None or record.base.lost:
             return EXPIRED, ()
-        # An outbox tells of no expiry, so a key may be gone that the lane knows without one.
+        # No entry of an outbox says that a key expired, so a key may be gone that the lane knows without an expiry.
         listens = self._plan.contract.sync.capture == "keyspace" and self._plan.rules.deletes
         expires = stored(found.known)[0].partition(":")[2]
         if listens and expires and why_gone(int(expires), now, self._policy) == Gone.DELETED:

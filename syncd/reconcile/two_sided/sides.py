@@ -1,7 +1,6 @@
-"""What a look at both sides of some keys tells: for contracts whose application writes what is in Redis.
+"""Compares both sides of some keys, of contracts whose application writes what is in Redis.
 
-There the key is what counts, or both sides do. So what differs is asked of the two together, with what the lane
-remembers of them.
+There the key is what counts, or both sides do. So both are compared together with what the lane remembers of them.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 
 from syncd.plan.keys.encode import encode_key_value
 from syncd.plan.to_mongo.state import StatePlan
-from syncd.reconcile.documents import Mark
+from syncd.reconcile.document_comparison import Difference
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import ZERO, Moment
@@ -24,7 +23,7 @@ NO_ENTRY = (0, 0)
 
 
 class Point(NamedTuple):
-    """How far a lane has to be, to have seen all that a look saw."""
+    """How far a lane has to be, to have seen all that a comparison saw."""
 
     mongo: Moment = ZERO
     entry: tuple[int, int] = NO_ENTRY
@@ -37,27 +36,26 @@ class Point(NamedTuple):
         return Point(max(self.mongo, other.mongo), max(self.entry, other.entry), max(self.redis, other.redis))
 
 
-class Sight(NamedTuple):
+class KeyDifference(NamedTuple):
     """One key that differs from its document."""
 
-    mark: Mark
+    difference: Difference
     source: str
-    """Another one when what the lane goes by has changed: a difference counts while it has not."""
+    """Changes when what the lane decides by has changed: a difference counts while it has not."""
     is_done: bool = False
-    """Whether the lane is known to have written this very state, so that nobody need ask it."""
+    """Whether the lane is known to have written this very state, so that there is no need to wait for it."""
     waits: bool = False
-    """Whether the lane has yet to come to this key."""
+    """Whether the lane has yet to handle this key."""
     position: str = ""
     """`_syncd.pos` of the document."""
 
 
-class Looked(NamedTuple):
-    """What some keys are like."""
+class Comparison(NamedTuple):
+    """The result for some keys."""
 
-    sights: dict[bytes, Sight]
-    """Those that differ."""
+    differing: dict[bytes, KeyDifference]
     documents: int
-    """How many of them have a document."""
+    """How many of the keys have a document."""
     point: Point
 
 
@@ -77,7 +75,7 @@ class Sides(ABC):
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
         self._time = ZERO
-        """Of the last read of documents: no later one may be of an earlier time, whichever member answers."""
+        """Of the last read of documents: no later read may be of an earlier time, whichever member answers."""
 
     @abstractmethod
     def pages(self) -> Iterator[list[bytes]]:
@@ -85,20 +83,20 @@ class Sides(ABC):
 
     @abstractmethod
     def chunks(self, size: int) -> Iterator[tuple[int, list[bytes]]]:
-        """All documents that should have a key, so many at a time: how many these are, and the keys that are not
-        there."""
+        """All documents that should have a key, `size` at a time: how many these are, and those of their keys that are
+        not there."""
 
     @abstractmethod
-    def look(self, keys: Sequence[bytes]) -> Looked:
+    def compare(self, keys: Sequence[bytes]) -> Comparison:
         """Compare these keys with their documents."""
 
     @abstractmethod
-    def repair(self, key: bytes, sight: Sight) -> str:
-        """What to ask of the lane, see stores/redis/records/repairs.py; "" where it could do nothing."""
+    def repair(self, key: bytes, found: KeyDifference) -> str:
+        """The request to the lane, see stores/redis/records/repairs.py; "" where the lane could do nothing."""
 
     @abstractmethod
-    def letter(self, key: bytes) -> str:
-        """What a dead letter of this key is called, behind the projection."""
+    def dead_letter(self, key: bytes) -> str:
+        """The name of a dead letter of this key, behind the projection."""
 
     def _documents(self, ids: list[Any]) -> dict[str, Document]:
         """Documents by ident, as they are at `self._time` at the latest."""
@@ -110,7 +108,7 @@ class Sides(ABC):
 
 
 class KeySides(Sides):
-    """Where a key tells the `_id` of its document."""
+    """Where a key holds the `_id` of its document."""
 
     def __init__(self, redis: RedisStore, state: StatePlan, lookup: Lookup) -> None:
         super().__init__(lookup)

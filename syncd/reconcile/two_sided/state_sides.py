@@ -1,4 +1,4 @@
-"""Keys that go to MongoDB, and their documents: the key says what its document should be."""
+"""Compares keys that go to MongoDB with their documents: the key says what its document should be."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from syncd.plan.paths import getter, server_projection
 from syncd.plan.to_mongo.gone import Gone, why_gone
 from syncd.plan.to_mongo.state import Found, StatePlan
 from syncd.reconcile.compare import CONTENT, EXPIRED, EXTRA, MISSING, TTL, TTL_TOLERANCE_MS, Flaw, same_value
-from syncd.reconcile.documents import Mark
-from syncd.reconcile.two_sided.sides import KeySides, Looked, Part, Sight
+from syncd.reconcile.document_comparison import Difference
+from syncd.reconcile.two_sided.sides import Comparison, KeyDifference, KeySides, Part
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import Document, MongoStore
 from syncd.stores.redis.records.repairs import of_absent, of_key
@@ -37,35 +37,38 @@ class StateSides(KeySides):
         self._get = {path: getter(path) for path in [*paths, DELETED]}
 
     def chunks(self, size: int) -> Iterator[tuple[int, list[bytes]]]:
-        """Documents that a key of this site made; none where they stay whatever becomes of their keys."""
+        """Documents that were made of a key of this site; none where `on_delete: ignore` keeps them."""
         return iter(()) if self._plan.contract.sync.on_delete == "ignore" else self._chunks(self._own, size)
 
-    def look(self, keys: Sequence[bytes]) -> Looked:
+    def compare(self, keys: Sequence[bytes]) -> Comparison:
         """Compare these keys with their documents."""
         documents = self._read(keys)
         states = self._states.read(keys)
-        sights = {}
+        differing = {}
         for key, found in states.found.items():
             document = documents.get(key)
             if (flaw := self._flaw(key, found, document, states.moment // 1000)) is not None:
-                mark = Mark(self._plan.projection, key.decode(), *flaw)
-                sights[key] = Sight(
-                    mark, self._content(found.digest), self._is_done(found), position=_position(document)
+                difference = Difference(self._plan.projection, key.decode(), *flaw)
+                differing[key] = KeyDifference(
+                    difference,
+                    self._content(found.digest),
+                    self._is_done(found),
+                    position=_position(document),
                 )
-        return Looked(sights, len(documents), self._point(states))
+        return Comparison(differing, len(documents), self._point(states))
 
-    def repair(self, key: bytes, sight: Sight) -> str:
-        """To look at the key again; a document without one is to go."""
-        if sight.mark.kind == EXTRA:
-            return of_absent(sight.mark.key, sight.position)
-        return of_key(sight.mark.projection, sight.mark.key)
+    def repair(self, key: bytes, found: KeyDifference) -> str:
+        """To sync the key again; a document without a key is to be deleted."""
+        if found.difference.kind == EXTRA:
+            return of_absent(found.difference.key, found.position)
+        return of_key(found.difference.projection, found.difference.key)
 
-    def letter(self, key: bytes) -> str:
+    def dead_letter(self, key: bytes) -> str:
         """The key."""
         return key.decode()
 
     def _content(self, digest: str) -> str:
-        """What of a digest is about what MongoDB holds: an application may move the expiry all the time."""
+        """The part of a digest that MongoDB holds too: an application may move the expiry all the time."""
         return digest if self._plan.expires_at is not None else digest.partition(":")[0]
 
     def _is_done(self, found: Found) -> bool:
@@ -98,8 +101,8 @@ class StateSides(KeySides):
         return (TTL, (moment,)) if late and moment else None
 
     def _without_key(self, found: Found, document: Document, now: int) -> Flaw | None:
-        """A document that a key made which is not there. What expired was not deleted, unless the contract says so;
-        and what may have expired nobody takes for deleted."""
+        """Of a document whose key is not there. A key that expired was not deleted, unless the contract says so;
+        and one that may have expired is not taken for deleted."""
         sync, said = self._plan.contract.sync, document.get("_syncd")
         if sync.on_delete == "ignore" or not isinstance(said, dict):
             return None
@@ -114,7 +117,7 @@ class StateSides(KeySides):
         return (EXTRA if deletes else EXPIRED), ()
 
     def _expiry(self, found: Found, document: Document) -> int:
-        """When the key was to expire that is gone, by what the lane or the document remembers; -1 never."""
+        """When the key that is gone was to expire, by what the lane or the document remembers; -1 never."""
         if found.known and self._plan.contract.sync.capture == "keyspace":
             return int(found.known.partition(":")[2])
         if self._plan.expires_at is None:
@@ -137,5 +140,5 @@ def _near(one: Any, other: Any) -> bool:
 def _milliseconds(moment: Any) -> int:
     try:
         return int(moment)
-    except (TypeError, ValueError):  # somebody else has put something there
+    except (TypeError, ValueError):  # another client has put something there
         return _NOT_KNOWN

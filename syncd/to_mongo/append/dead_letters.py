@@ -53,11 +53,11 @@ class Letters:
         the new ones. Returns how many are new."""
         dropped, *entries = stored
         new = {entry.decode() for entry in entries}
-        telemetry.letters_dropped(self._plan.name, int(dropped))
+        telemetry.dead_letters_dropped(self._plan.name, int(dropped))
         parked = [
             (self._plan.projection, why.reason, why.detail) for entry, why in refused.items() if entry in new
         ]
-        telemetry.dead_letters(self._plan.name, parked)
+        telemetry.dead_letters_stored(self._plan.name, parked)
         return len(new)
 
     def _said(self, entry: str, why: Refused) -> list[str]:

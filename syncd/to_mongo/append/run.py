@@ -60,7 +60,7 @@ class AppendRun:
         """First what is left of before, then what comes, until stopped."""
         self._delivery = self._choose()
         if restored := restore_letters(self._redis, self._control):
-            telemetry.letters_restored(self._plan.name, restored)
+            telemetry.dead_letters_restored(self._plan.name, restored)
         if (start := self._group.ensure()) is not None:
             telemetry.group_lost(self._plan.name, self._plan.stream, start)
         self._state.tell(Entered())

@@ -47,7 +47,7 @@ class StateLane(BaseLane):
         require(self.plan.contract, server)
         self._lease.acquire()
         if restored := restore_letters(self._redis, self._control):
-            telemetry.letters_restored(self.plan.name, restored)
+            telemetry.dead_letters_restored(self.plan.name, restored)
         run = self._make_run(self._numbers.next(), server)
         self._state.tell(Started())
         run.run()

@@ -77,12 +77,12 @@ class StateStore:
         if reply[0] == b"full":
             self._fill(settled, refused)
         dropped, *new = reply[1:]
-        telemetry.letters_dropped(self._plan.name, dropped)
+        telemetry.dead_letters_dropped(self._plan.name, dropped)
         parked = [
             (self._plan.projection, why.reason, why.detail)
             for why, is_new in zip(refused.values(), new, strict=True) if is_new
         ]  # fmt: skip
-        telemetry.dead_letters(self._plan.name, parked)
+        telemetry.dead_letters_stored(self._plan.name, parked)
         return sum(new)
 
     def _fill(self, settled: Sequence[bytes], refused: Mapping[bytes, Refused]) -> NoReturn:

@@ -54,4 +54,4 @@ class Builder(ABC):
     def letters(self, window: Window, why: ProjectionError) -> list[Write]:
         """Dead letters instead of the only change of a window."""
         event = window.events[0]
-        return self.plan.letters(encode_key_value(event["documentKey"]["_id"]), why, event)
+        return self.plan.dead_letters(encode_key_value(event["documentKey"]["_id"]), why, event)

@@ -151,7 +151,7 @@ class KeyBuilder(Builder):
             document, last = found.documents.get(ident), last_of(by_document[ident])
             if document is None and ident.startswith(RAW) and last["operationType"] != "delete":
                 # A name that stands twice comes out of MongoDB's pipelines as another one: nobody can look for it.
-                writes += self._plan.letters(ident, ProjectionError("odd_id", f"`_id` {ODD_ID}"), last)
+                writes += self._plan.dead_letters(ident, ProjectionError("odd_id", f"`_id` {ODD_ID}"), last)
             elif document is None:
                 deleted = last["operationType"] == "delete"
                 writes += self._plan.drops(ident, document_id, deleted=deleted)

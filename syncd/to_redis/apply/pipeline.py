@@ -216,7 +216,7 @@ class Pipeline:
     def _confirmed(self, call: SentCall, outcome: Outcome) -> None:
         unit, operations, name = call.work, call.payload, self._plan.name
         assert operations is not None
-        telemetry.letters_dropped(name, outcome.dropped)
+        telemetry.dead_letters_dropped(name, outcome.dropped)
         self._removals.add(unit.op, outcome.removed)
         self.swept += outcome.removed if unit.op in _SWEEPS else 0
         self._tell(unit)
@@ -228,7 +228,7 @@ class Pipeline:
             self.moved.count(RESULTS[kind], count)
         letters = [write for write in operations.writes if type(write) in _OF_LETTERS]
         self.letters_changed = self.letters_changed or bool(letters)
-        telemetry.dead_letters(
+        telemetry.dead_letters_stored(
             name, ((one.projection, one.reason, one.detail) for one in letters if isinstance(one, Dead))
         )
 

@@ -95,7 +95,7 @@ class DocumentsUnit(Unit):
         call.unfit = why_unfit(error)
 
     def _letters(self, idents: Iterable[str], why: ProjectionError) -> list[Write]:
-        letters = self._builder.plan.letters
+        letters = self._builder.plan.dead_letters
         return [letter for ident in idents for letter in letters(ident, why, self._change_of(ident))]
 
 

@@ -20,7 +20,7 @@ from syncd.executors.pool import Pool
 from syncd.executors.proof import identity
 from syncd.plan.partition import Partition
 from syncd.plan.stream_plan import StreamPlan
-from syncd.plan.to_redis.encoded_writes import Parcels, unpack
+from syncd.plan.to_redis.encoded_writes import EncodedWrites, unpack
 from syncd.plan.values.raw import encode
 from syncd.stores.messages import described
 from syncd.stores.mongo.lookup import Lookup
@@ -59,7 +59,7 @@ class Chunk:
 class Ready:
     """The same from a worker: writes by document."""
 
-    parcels: Parcels
+    parcels: EncodedWrites
     sources: Mapping[str, tuple[int | None, int]]
     time: Moment
     number: int

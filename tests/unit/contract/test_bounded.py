@@ -83,7 +83,7 @@ def test_many_contracts_that_could_meet(tmp_path: Path) -> None:
         text = HEAD.replace("name: n", f"name: n{at}") + MONGO + "redis:\n" + projections
         (tmp_path / f"{at}.yaml").write_text(text)
     began = time.process_time()
-    with pytest.raises(ContractError, match="too many keys that cannot be told apart"):
+    with pytest.raises(ContractError, match="too many keys that cannot be distinguished"):
         load_contract_set(tmp_path, {})
     assert time.process_time() - began < 2 * CPU_S
 

@@ -134,7 +134,7 @@ WRONG = {
     ),
     "a deletion by expiry that nobody notes": (
         state(sync="sync: {direction: redis_to_mongo, capture: outbox, on_expire: delete}\n"),
-        "a.yaml:13:63: nobody notes in an outbox that a key has expired; "
+        "a.yaml:13:63: an outbox has no entry for a key that expires; "
         "write ttl: {field: expires_at}, and give the collection a TTL index on it",
     ),
     "a bound without an outbox": (

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from syncd.stores.redis.records.position import ControlKeys, Fields
 from syncd.stores.redis.store import RedisStore, translate, translated
-from syncd.telemetry.letters import field_of
+from syncd.telemetry.dead_letters import field_of
 
 PAGE = 500
 
@@ -75,7 +75,7 @@ def new_letter(
     ]  # fmt: skip
 
 
-def find_letters(store: RedisStore, contract: str, entries: Sequence[str]) -> list[DeadLetter]:
+def find_dead_letters(store: RedisStore, contract: str, entries: Sequence[str]) -> list[DeadLetter]:
     """Those of these entries that wait."""
     found: list[DeadLetter] = []
     for start in range(0, len(entries), PAGE):

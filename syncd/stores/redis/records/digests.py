@@ -70,7 +70,7 @@ class Digests:
             if cursor == 0:
                 return
 
-    def ask_anew(self, idents: Sequence[str]) -> None:
+    def ask_again(self, idents: Sequence[str]) -> None:
         """Have the lane ask for these digests again: the keys are as they should be, and the digests are not."""
         for some in paged(idents, _PAGE):
             with translated():

@@ -1,8 +1,8 @@
-"""Which of the differences that a look found are real: those that are still there when the lane has passed them.
+"""Which differences are real: those that are still there when the lane has passed them.
 
 A key may be ahead of what was read of its document, or behind it, while changes go on. So a difference counts when
-the lane has applied every change up to the read, and two further looks, a moment apart, find it again while what the
-document's keys should hold has not changed. A document that changed meanwhile is looked at again, after a pause.
+the lane has applied every change up to the read, and two further comparisons, a moment apart, find it again while what
+the document's keys should hold has not changed. A document that changed meanwhile is compared again, after a pause.
 """
 
 from __future__ import annotations
@@ -13,39 +13,41 @@ from dataclasses import dataclass
 from typing import Any
 
 from syncd.plan.keys.templates import encode_key_value
-from syncd.reconcile.documents import Look, Mark, Sight
+from syncd.reconcile.document_comparison import Difference, DocumentComparison, DocumentDifferences
 from syncd.reconcile.lanes import Lanes
 from syncd.stores.mongo.lookup import Found, Lookup
 from syncd.stores.mongo.times import ZERO, Moment
 from syncd.stores.paging import paged
 
-LOOKS = 2
-"""How often a difference must be found again. Once would do, but for a value that goes to and fro."""
+CONFIRMATIONS = 2
+"""How often a difference must be found again. Once would do, but for a value that changes back and forth."""
 PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Before each further look."""
+"""Before each further comparison."""
 PAGE = 500
 
 
 @dataclass(slots=True)
 class Candidate:
-    """A document whose keys differed when it was read at `time`, when they should have held `wanted`."""
+    """A document whose keys did not hold `wanted`, as they should have when it was read at `time`."""
 
     ident: str
     id: Any
     wanted: bytes
     time: Moment
-    looks: int = 0
+    confirmations: int = 0
 
 
-class Settler:
-    """Sorts candidates."""
+class Confirmation:
+    """Compares candidates again, behind the lane."""
 
-    def __init__(self, lookup: Lookup, look: Look, lanes: Lanes, stop: threading.Event) -> None:
-        self._lookup, self._look, self._lanes, self._stop = lookup, look, lanes, stop
+    def __init__(
+        self, lookup: Lookup, comparison: DocumentComparison, lanes: Lanes, stop: threading.Event
+    ) -> None:
+        self._lookup, self._comparison, self._lanes, self._stop = lookup, comparison, lanes, stop
 
-    def settle(self, candidates: list[Candidate]) -> tuple[dict[str, list[Mark]], list[Candidate]]:
-        """By ident what really differs, and those of which it could not be told."""
-        real: dict[str, list[Mark]] = {}
+    def confirm(self, candidates: list[Candidate]) -> tuple[dict[str, list[Difference]], list[Candidate]]:
+        """The real differences by ident, and the candidates that could be neither confirmed nor dismissed."""
+        real: dict[str, list[Difference]] = {}
         for pause in PAUSES_S:
             if not candidates or self._stop.wait(pause):
                 break
@@ -57,27 +59,27 @@ class Settler:
             candidates = left
         return real, candidates
 
-    def _again(self, page: list[Candidate], real: dict[str, list[Mark]]) -> list[Candidate]:
-        """Look again; returns those that are still open."""
+    def _again(self, page: list[Candidate], real: dict[str, list[Difference]]) -> list[Candidate]:
+        """Compare again; returns those that are still open."""
         known = {candidate.ident: candidate for candidate in page}
-        sights: dict[str, Sight] = {}
+        differing: dict[str, DocumentDifferences] = {}
         for idents, found in self._read([candidate.id for candidate in page]):
-            sights.update(self._look.at(found.of(idents), found.time))
+            differing.update(self._comparison.differing(found.of(idents), found.time))
         # The keys were read behind the documents: one that changed in between shows its next state.
         after: dict[str, tuple[bytes, Moment]] = {}
-        for idents, found in self._read([known[ident].id for ident in sights]):
-            wanted = self._look.wanted(found.of(idents), found.time)
+        for idents, found in self._read([known[ident].id for ident in differing]):
+            wanted = self._comparison.wanted(found.of(idents), found.time)
             after.update({ident: (said, found.time) for ident, said in wanted.items()})
         left: list[Candidate] = []
-        for ident, sight in sights.items():
+        for ident, found_again in differing.items():
             candidate = known[ident]
             said, candidate.time = after[ident]
-            same = candidate.wanted == sight.wanted == said
-            candidate.looks, candidate.wanted = (candidate.looks + 1 if same else 0), said
-            if candidate.looks < LOOKS:
+            same = candidate.wanted == found_again.wanted == said
+            candidate.confirmations, candidate.wanted = (candidate.confirmations + 1 if same else 0), said
+            if candidate.confirmations < CONFIRMATIONS:
                 left.append(candidate)
             else:
-                real[ident] = sight.marks
+                real[ident] = found_again.differences
         return left
 
     def read_pages(self, ids: list[Any]) -> Iterator[tuple[list[str], Found]]:

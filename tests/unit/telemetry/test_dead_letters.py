@@ -6,14 +6,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from syncd import telemetry
-from syncd.telemetry.letters import Digest, _Kind, field_of
+from syncd.telemetry.dead_letters import RepeatedWarnings, _Kind, field_of
 
 CARD = _Kind("film", "card", "cannot_convert", "n")
 
 
 def test_letters_alike_are_told_once_and_counted() -> None:
     """nothing_silent: the first at once, the rest of the interval together; another kind has a line of its own."""
-    digest = Digest(3600)
+    digest = RepeatedWarnings(3600)
     with capture_logs() as entries:
         for _ in range(5000):
             digest.add({CARD: (1, "field `n`: string is not an int")})
@@ -25,7 +25,7 @@ def test_letters_alike_are_told_once_and_counted() -> None:
 
 def test_an_interval_ends_by_itself() -> None:
     """Nobody has to come by for the count to be told."""
-    digest = Digest(0.05)
+    digest = RepeatedWarnings(0.05)
     with capture_logs() as entries:
         digest.add({CARD: (1, "")})
         digest.add({CARD: (7, "")})

@@ -1,4 +1,4 @@
-"""Events of dead letters. One update of a collection may make thousands: the same trouble is one line, with a count."""
+"""Events of dead letters. One update of a collection may make thousands: those alike are one line, with a count."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from syncd.telemetry.metrics import DEAD_DROPPED, DEAD_REASONS, DEAD_TOTAL, MISF
 
 _log = structlog.stdlib.get_logger("syncd")
 INTERVAL_S = 10.0
-"""Of letters alike the first are told at once, and those of the interval behind them together, at its end."""
+"""Of dead letters alike the first are logged at once, and those of the interval behind them together, at its end."""
 _FIELD = re.compile(r"^field `?([^`]+?)`?(?:: | of key template )")
 
 
 def field_of(detail: str) -> str:
-    """The field that a letter's detail names; empty where it names none."""
+    """The field that the detail of a dead letter names, or an empty string."""
     found = _FIELD.match(detail)
     return found[1] if found else ""
 
 
 class _Kind(NamedTuple):
-    """Letters that are alike."""
+    """What dead letters alike have in common."""
 
     contract: str
     projection: str
@@ -34,79 +34,79 @@ class _Kind(NamedTuple):
     field: str
 
 
-def _tell_letter(kind: _Kind, count: int, detail: str) -> None:
+def _log_dead_letter(kind: _Kind, count: int, detail: str) -> None:
     _log.warning(
         "dead letter", contract=kind.contract, reason=kind.reason, projection=kind.projection,
         field=kind.field or None, count=count, detail=detail, see=f"syncd deadletters list {kind.contract}",
     )  # fmt: skip
 
 
-def _tell_misfit(kind: _Kind, count: int, detail: str) -> None:
+def _log_misfit(kind: _Kind, count: int, detail: str) -> None:
     _log.warning(
         "values did not fit", contract=kind.contract, projection=kind.projection, field=kind.field, count=count,
         became=kind.reason, detail=detail,
     )  # fmt: skip
 
 
-class Digest:
-    """Tells of letters, of each kind once in an interval. Thread-safe."""
+class RepeatedWarnings:
+    """Logs dead letters, each kind once in an interval. Thread-safe."""
 
     def __init__(
-        self, interval_s: float = INTERVAL_S, tell: Callable[[_Kind, int, str], None] = _tell_letter
+        self, interval_s: float = INTERVAL_S, log: Callable[[_Kind, int, str], None] = _log_dead_letter
     ) -> None:
-        self._interval_s, self._say = interval_s, tell
+        self._interval_s, self._log_line = interval_s, log
         self._lock = threading.Lock()
-        self._told: dict[_Kind, float] = {}
+        self._logged: dict[_Kind, float] = {}
         self._waiting: Counter[_Kind] = Counter()
         self._details: dict[_Kind, str] = {}
         self._timer: threading.Timer | None = None
 
     def add(self, kinds: dict[_Kind, tuple[int, str]]) -> None:
-        """So many letters of each kind, and what one of them says."""
+        """The number of dead letters of each kind, and the detail of one of them."""
         with self._lock:
             now = time.monotonic()
             for kind, (count, detail) in kinds.items():
-                if now < self._told.get(kind, 0.0):
+                if now < self._logged.get(kind, 0.0):
                     self._waiting[kind] += count
                     self._details[kind] = detail
                 else:
-                    self._say(kind, count, detail)
-                    self._told[kind] = now + self._interval_s
-            if self._told and self._timer is None:
+                    self._log_line(kind, count, detail)
+                    self._logged[kind] = now + self._interval_s
+            if self._logged and self._timer is None:
                 self._wake_in(self._interval_s)
 
     def flush(self) -> None:
-        """Tell what has been counted, all of it."""
+        """Log everything that has been counted."""
         with self._lock:
-            self._tell_waiting(list(self._waiting))
+            self._log_waiting(list(self._waiting))
             if self._timer is not None:
                 self._timer.cancel()
-            self._told, self._timer = {}, None
+            self._logged, self._timer = {}, None
 
-    def _look(self) -> None:
-        """Intervals that have ended: a kind that came again gets another, one that did not is forgotten."""
+    def _end_intervals(self) -> None:
+        """End intervals that are over: a kind that came again gets another one, a kind that did not is forgotten."""
         with self._lock:
             now, self._timer = time.monotonic(), None
-            ended = [kind for kind, end in self._told.items() if now >= end]
+            ended = [kind for kind, end in self._logged.items() if now >= end]
             again = [kind for kind in ended if kind in self._waiting]
-            self._tell_waiting(again)
+            self._log_waiting(again)
             for kind in ended:
-                del self._told[kind]
-            self._told |= dict.fromkeys(again, now + self._interval_s)
-            if self._told:
-                self._wake_in(max(0.01, min(self._told.values()) - now))
+                del self._logged[kind]
+            self._logged |= dict.fromkeys(again, now + self._interval_s)
+            if self._logged:
+                self._wake_in(max(0.01, min(self._logged.values()) - now))
 
     def _wake_in(self, seconds: float) -> None:
-        self._timer = threading.Timer(seconds, self._look)
+        self._timer = threading.Timer(seconds, self._end_intervals)
         self._timer.daemon = True
         self._timer.start()
 
-    def _tell_waiting(self, kinds: list[_Kind]) -> None:
+    def _log_waiting(self, kinds: list[_Kind]) -> None:
         for kind in kinds:
-            self._say(kind, self._waiting.pop(kind), self._details.pop(kind))
+            self._log_line(kind, self._waiting.pop(kind), self._details.pop(kind))
 
 
-_DIGEST, _MISFITS = Digest(), Digest(tell=_tell_misfit)
+_DEAD_LETTERS, _MISFITS = RepeatedWarnings(), RepeatedWarnings(log=_log_misfit)
 _BECAME = {
     "omitted": "values that did not fit their type were left out, as `on_error` of the field says",
     "null": "values that did not fit their type became null, as `on_error` of the field says",
@@ -122,42 +122,43 @@ def values_did_not_fit(contract: str, found: Iterable[tuple[tuple[str, str, str]
         _MISFITS.add({_Kind(contract, projection, became, field): (count, _BECAME[became])})
 
 
-def dead_letters(contract: str, letters: Iterable[tuple[str, str, str]]) -> None:
-    """Changes were parked: projection, reason and detail of each. Keys carry ids, so they stay out of the log."""
+def dead_letters_stored(contract: str, stored: Iterable[tuple[str, str, str]]) -> None:
+    """Changes became dead letters: projection, reason and detail of each. Keys carry ids, so they are not logged."""
     kinds: dict[_Kind, tuple[int, str]] = {}
-    for projection, reason, detail in letters:
+    for projection, reason, detail in stored:
         DEAD_TOTAL.labels(contract, reason if reason in DEAD_REASONS else "other").inc()
         kind = _Kind(contract, projection, reason, field_of(detail))
         kinds[kind] = kinds.get(kind, (0, ""))[0] + 1, detail
     if kinds:
-        _DIGEST.add(kinds)
+        _DEAD_LETTERS.add(kinds)
 
 
-def tell_dead_letters() -> None:
-    """Before the process ends, what has been counted and not told yet."""
-    _DIGEST.flush()
+def flush_dead_letters() -> None:
+    """Log what has been counted and not logged yet, before the process ends."""
+    _DEAD_LETTERS.flush()
     _MISFITS.flush()
 
 
-def letters_dropped(contract: str, count: int) -> None:
-    """The oldest dead letters gave way to new ones, as the contract says."""
+def dead_letters_dropped(contract: str, count: int) -> None:
+    """The oldest dead letters were dropped for new ones, as the contract says."""
     if count:
         DEAD_DROPPED.labels(contract).inc(count)
-        _DIGEST.add({_Kind(contract, "", "dropped", ""): (count, _OLDEST)})
+        _DEAD_LETTERS.add({_Kind(contract, "", "dropped", ""): (count, _OLDEST)})
 
 
 _OLDEST = (
-    "the oldest letters were dropped for new ones (sync.dead_letters), nobody knows their documents any more"
+    "the oldest dead letters were dropped for new ones (sync.dead_letters): it is not known any more which documents "
+    "they were of"
 )
 
 
-def letters_full(contract: str, error: str) -> None:
-    """The contract keeps no more letters, and says that the lane pauses then."""
+def dead_letters_full(contract: str, error: str) -> None:
+    """The contract keeps no more dead letters, and says that the lane pauses then."""
     _log.error("lane paused, its dead letters are full", contract=contract, error=error)
 
 
 def dead_letters_wait(contract: str, count: int) -> None:
-    """A run found dead letters: also those that a daemon stored which did not live to tell."""
+    """A run found dead letters, also those of a daemon that ended before it logged them."""
     _log.warning(
         "dead letters wait", contract=contract, count=count, see=f"syncd deadletters list {contract}"
     )

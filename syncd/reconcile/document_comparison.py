@@ -1,4 +1,4 @@
-"""A look at some documents and their keys: what the plan wants, what is there, and how it differs."""
+"""Compares some documents with their keys: what the plan wants, what Redis holds, and how they differ."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ANOTHER_KEY = ("(key)",)
 _NO_OWNER = ("(owner)",)
 
 
-class Mark(NamedTuple):
+class Difference(NamedTuple):
     """One key that differs."""
 
     projection: str
@@ -27,36 +27,38 @@ class Mark(NamedTuple):
     fields: tuple[str, ...]
 
 
-class Sight(NamedTuple):
-    """What a look found wrong with a document's keys. `wanted` changes when what they should hold does."""
+class DocumentDifferences(NamedTuple):
+    """The keys of one document that differ. `wanted` is a digest of what they should hold."""
 
-    marks: list[Mark]
+    differences: list[Difference]
     wanted: bytes
 
 
-class Look:
+class DocumentComparison:
     """Compares documents of one plan with their keys, for one thread."""
 
     def __init__(self, plan: Plan, reader: KeyReader) -> None:
         self._plan, self._reader = plan, reader
         self._plain = all(shape.by_id for shape in plan.shapes)
 
-    def at(self, documents: Mapping[str, Document | None], time: str) -> dict[str, Sight]:
-        """Documents by ident, None where there is none. Those whose keys are as they should be are left out."""
+    def differing(
+        self, documents: Mapping[str, Document | None], time: str
+    ) -> dict[str, DocumentDifferences]:
+        """Documents by ident, None for one that is gone. Those whose keys hold what they should are left out."""
         writes = self._wanted(documents, time)
         keys = [write for write in writes if isinstance(write, Put | Drop)]
         flawed = self._by_id(keys) if self._plain else self._mixed(keys)
-        marks: dict[str, list[Mark]] = {}
+        differences: dict[str, list[Difference]] = {}
         for write, key, (kind, fields) in flawed:
-            marks.setdefault(write.ident, []).append(Mark(write.shape.name, key, kind, fields))
+            differences.setdefault(write.ident, []).append(Difference(write.shape.name, key, kind, fields))
         for dead in writes:
             if isinstance(dead, Dead):
-                marks.setdefault(dead.ident, []).append(Mark(dead.projection, dead.key, DEAD, ()))
-        wanted = _digests(writes, marks)
-        return {ident: Sight(found, wanted[ident]) for ident, found in marks.items()}
+                differences.setdefault(dead.ident, []).append(Difference(dead.projection, dead.key, DEAD, ()))
+        wanted = _digests(writes, differences)
+        return {ident: DocumentDifferences(found, wanted[ident]) for ident, found in differences.items()}
 
     def wanted(self, documents: Mapping[str, Document | None], time: str) -> dict[str, bytes]:
-        """What the keys of these documents should hold, as `Sight.wanted` has it."""
+        """What the keys of these documents should hold, as digests; see `DocumentDifferences`."""
         return _digests(self._wanted(documents, time), documents)
 
     def _wanted(self, documents: Mapping[str, Document | None], time: str) -> list[Write]:
@@ -68,7 +70,7 @@ class Look:
         return writes
 
     def _by_id(self, writes: list[Put | Drop]) -> list[tuple[Put | Drop, str, Flaw]]:
-        answers, now = self._reader.look(writes)
+        answers, now = self._reader.read(writes)
         found: list[tuple[Put | Drop, str, Flaw]] = []
         for write, (content, expires) in zip(writes, answers, strict=True):
             wrong = flaw(write, content, expires, now)
@@ -84,11 +86,11 @@ class Look:
         return found
 
     def _mapped(self, shape: Shape, writes: list[Put | Drop]) -> list[tuple[Put | Drop, str, Flaw]]:
-        """Where only a map tells which document has which key."""
+        """Where only a map says which document has which key."""
         keys = self._reader.keys_of(shape, [write.ident for write in writes])
         puts = [write for write in writes if type(write) is Put]
         owners = self._reader.owners_of(shape, [write.key for write in puts])
-        # An entry counts where the other map says the same; a false one, or none, is a flaw of the key's own document.
+        # An entry counts where the other map agrees; a false one, or none, is a flaw of the key's own document.
         has_key = self._reader.keys_of(shape, set(owners.values()))
         sound = {key: owner for key, owner in owners.items() if has_key.get(owner) == key}
         found: list[tuple[Put | Drop, str, Flaw]] = []
@@ -97,14 +99,16 @@ class Look:
             has = keys.get(write.ident)
             if type(write) is Put and sound.get(write.key, write.ident) == write.ident:
                 own.append(write)
-            elif has is not None:  # it should have none: it is gone, or another document has the key by now
+            elif (
+                has is not None
+            ):  # it should have none: the document is gone, or another one has the key by now
                 found.append((write, has, (EXTRA, ())))
         found += self._by_id(own)
-        told = {write.ident for write, _, _ in found}
+        noted = {write.ident for write, _, _ in found}
         found += [
             (write, write.key or "", (CONTENT, _ANOTHER_KEY if key != write.key else _NO_OWNER))
             for write in own
-            if write.ident not in told
+            if write.ident not in noted
             and ((key := keys.get(write.ident)) != write.key or owners.get(write.key or "") != write.ident)
             and (type(write) is Put)
         ]
