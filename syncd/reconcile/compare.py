@@ -10,6 +10,7 @@ from bson.errors import BSONError
 from syncd.errors import ProjectionError
 from syncd.plan.paths import MISSING as NOTHING
 from syncd.plan.to_redis.change import Drop, Put
+from syncd.plan.values.bson_values import CODEC
 
 MISSING, EXTRA, CONTENT, TTL = "missing", "extra", "content", "ttl"
 KINDS = (MISSING, EXTRA, CONTENT, TTL)
@@ -66,6 +67,15 @@ def same_value(one: Any, other: Any) -> bool:
     except (BSONError, OverflowError):
         raise ProjectionError("unsupported_type", "no value of BSON") from None
     try:
-        return wanted == bson.encode({"": other})
+        there = bson.encode({"": other})
     except (BSONError, UnicodeError):  # a text in MongoDB that is not UTF-8
         return False
+    return wanted == there or _as_read(wanted) == there
+
+
+def _as_read(document: bytes) -> bytes:
+    """As the driver gives it back: of an object with `$ref` and `$id` it changes the order."""
+    try:
+        return bson.encode(bson.decode(document, CODEC))
+    except (BSONError, TypeError):
+        return document

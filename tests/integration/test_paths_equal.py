@@ -11,6 +11,7 @@ from bson import Decimal128, Int64, ObjectId
 from pymongo import DeleteOne, ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
+from syncd.plan.values.codec import JSON_DEPTH
 from tests.support.contracts import projection
 from tests.support.scene import Flow, Scene
 
@@ -122,3 +123,18 @@ def test_deltas_and_reads_give_the_same(shared: Scene, seed: int) -> None:
     assert fast.metric("syncd_writes_total", result="patch") > 50
     assert plain.metric("syncd_writes_total", result="patch") == 0
     assert not fast.dead_letters() + plain.dead_letters()
+
+
+def test_json_is_as_deep_by_a_delta(shared: Scene) -> None:
+    """What a copy refuses for its depth, the object of the key included, no delta writes."""
+    deep: Any = 1
+    for _ in range(JSON_DEPTH):
+        deep = {"a": deep}
+    shape = projection(["a", "n"], type="json")
+    documents = [{"_id": 1, "a": 1, "n": 0}, {"_id": 2, "a": 1, "n": 0}]
+    fast = shared.run("depth", shape, documents=documents)
+    fast.collection.update_one({"_id": 1}, {"$set": {"a": deep}})
+    fast.collection.update_one({"_id": 2}, {"$set": {"a": deep["a"]}})
+    fast.catch_up()
+    assert [(one["id"], one["reason"]) for one in fast.dead_letters()] == [("1", "json_too_deep")]
+    assert (fast.json(1), fast.json(2)) == ({"a": 1, "n": 0}, {"a": deep["a"], "n": 0})

@@ -84,6 +84,8 @@ JSON_FIELDS = {"n": {"from": "n", "type": "long"}, "tags": {"from": "in.tags"}}
     ("type", "fields", "value", "command"),
     [
         ("json", JSON_FIELDS, None, ("JSON.SET", "$", '{"n": 5, "tags": {"a": [1, null, 2.5]}}')),
+        # The driver reads these two in the other order.
+        ("hash", {"j": {"from": "in.tags", "type": "json"}}, None, ("HSET", "j", '{"$id": 1, "$ref": "c"}')),
         ("string", None, {"from": "in.tags", "type": "decimal"}, ("SET", "1.50")),
         ("set", None, {"from": "in.tags"}, ("SADD", "b", "a")),
         ("zset", None, {"from": "in.tags"}, ("ZADD", 1, "a", 2.5, "b")),

@@ -75,7 +75,7 @@ class Json(JsonMembers, Merged):
 
     def patch(self, sets: Mapping[str, Any], removed: frozenset[str], ttl: int) -> Sequence[Any]:
         """Code, ttl, number of paths and texts, path, text, ..., number of paths, path, ... Raises likewise."""
-        texts = {f"$.{name}": dump_json(value) for name, value in sets.items()}
+        texts = {f"$.{name}": dump_json(value, under=1) for name, value in sets.items()}
         return change("J", ttl, texts, [f"$.{name}" for name in removed])
 
     def differing(self, write: Put, found: Any) -> Names:
@@ -98,7 +98,7 @@ class Json(JsonMembers, Merged):
     def texts(self, encoded: Any) -> tuple[str | bytes, bytes] | None:
         """JSON; of a double that no text says, both sides know what RedisJSON makes of it."""
         plain = orjson.dumps(as_read(orjson.loads(json_text(encoded))), option=orjson.OPT_SORT_KEYS)
-        return dump_json(encoded), plain
+        return dump_json(encoded, under=1), plain
 
     def operation(self, sets: Mapping[str, Any], removed: Sequence[str], *, is_there: bool) -> list[Any]:
         """A new document, or a change of one that is there."""

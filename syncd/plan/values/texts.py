@@ -62,14 +62,14 @@ def to_json(value: Any) -> Any:
     return JSON[type(value)](value)
 
 
-def dump_json(value: Any) -> bytes:
+def dump_json(value: Any, *, under: int = 0) -> bytes:
     """JSON text for RedisJSON, of values from BSON or of what `to_json` returns. Keys keep their order. Doubles have a
-    text that RedisJSON reads exactly, where there is one.
+    text that RedisJSON reads exactly, where there is one. `under`: how many levels are above it in the key.
 
     Raises ProjectionError: `json_too_deep`, `not_unicode`, `number_too_large`, `unsupported_type`.
     """
-    text = json_text(value)
-    if text.count(b"[") + text.count(b"{") > JSON_DEPTH and _depth(orjson.loads(text)) > JSON_DEPTH:
+    text, deepest = json_text(value), JSON_DEPTH - under
+    if text.count(b"[") + text.count(b"{") > deepest and _depth(orjson.loads(text)) > deepest:
         raise ProjectionError(
             "json_too_deep", f"nested deeper than the {JSON_DEPTH} levels that RedisJSON reads"
         )

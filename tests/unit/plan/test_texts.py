@@ -165,6 +165,8 @@ def test_json_depth() -> None:
     with pytest.raises(ProjectionError) as caught:
         dump_json(_nested(JSON_DEPTH + 1))
     assert caught.value.reason == "json_too_deep"
+    with pytest.raises(ProjectionError, match="json_too_deep"):
+        dump_json(_nested(JSON_DEPTH), under=1)
     assert json.loads(to_hash(_nested(200))) == _nested(200)
     with pytest.raises(ProjectionError, match="json_too_deep"):
         json_text(_nested(300))
