@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import bson
 from bson.errors import BSONError
@@ -18,12 +18,17 @@ from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.paths import MISSING
 from syncd.plan.to_mongo.append import LARGEST_DOCUMENT
 from syncd.plan.values.codec import CODEC
+from syncd.plan.values.raw import RawId, element_at, encode, read
 from syncd.stores.mongo.ids import among
+from syncd.stores.mongo.replies import RAW_CODEC
 from syncd.stores.mongo.store import Document, MongoStore, translated
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.append.writer import refusal, send_statements
 from syncd.to_mongo.session import ContractSession
 from syncd.to_mongo.state.positions import of_time
+
+Stored: TypeAlias = Mapping[str, RawId]
+"""Members of a document by their paths, byte for byte."""
 
 _DUPLICATE = {11000, 11001, 12582}
 
@@ -73,9 +78,46 @@ class DocumentWriter:
     def write(self, updates: Sequence[Update]) -> Written:
         """All of them, of different documents. Raises TransientError where it is not sure."""
         written = Written()
-        self._update([update for update in updates if not update.delete], written)
-        self._delete([update for update in updates if update.delete], written)
+        self._write(updates, written, {})
+        missed = [update for update in updates if update.key in written.missed and update.read is not None]
+        if missed and (stored := self._stored(missed)):
+            # MongoDB keeps what the driver does not tell apart, such as a name twice, or `$id` before `$ref`.
+            written.missed -= stored.keys()
+            self._write([update for update in missed if update.key in stored], written, stored)
         return written
+
+    def _write(self, updates: Sequence[Update], written: Written, stored: Mapping[bytes, Stored]) -> None:
+        self._update([update for update in updates if not update.delete], written, stored)
+        self._delete([update for update in updates if update.delete], written, stored)
+
+    def _stored(self, updates: Sequence[Update]) -> dict[bytes, Stored]:
+        """The fields of documents as MongoDB holds them, where the driver still reads them as they were read."""
+        raw = self._collection.with_options(RAW_CODEC)
+        with translated():
+            found = [bytes(one.raw) for one in raw.find(among([update.id for update in updates]))]
+        there = {
+            encode_key_value(document["_id"]): (document, data) for data in found for document in [read(data)]
+        }
+        stored: dict[bytes, Stored] = {}
+        for update in updates:
+            document, data = there.get(encode_key_value(update.id), ({}, b""))
+            if data and self._are_alike(document, update.read or {}):
+                stored[update.key] = {
+                    one.path: RawId(member.kind, member.value)
+                    for one in self._plan.fields
+                    if (member := element_at(data, one.path.split("."))) is not None
+                }
+        return stored
+
+    def _are_alike(self, one: Document, other: Document) -> bool:
+        try:
+            fields = [
+                {s.path: found for s in self._plan.fields if (found := s.there.find(each)) is not MISSING}
+                for each in (one, other)
+            ]
+            return bson.encode(fields[0], codec_options=CODEC) == bson.encode(fields[1], codec_options=CODEC)
+        except (BSONError, OverflowError, UnicodeError):
+            return False
 
     def record(self, conflicts: Sequence[Document]) -> None:
         """Store records of conflicts, each in the place of one of the same `_id`."""
@@ -86,12 +128,12 @@ class DocumentWriter:
             for refused in reply.get("writeErrors", ()):
                 refusal(int(refused["code"]), refused)  # of a transient kind it raises
 
-    def _update(self, updates: list[Update], written: Written) -> None:
+    def _update(self, updates: list[Update], written: Written, stored: Mapping[bytes, Stored]) -> None:
         position = of_time(0, self._number + 1)
         statements = []
         for update in list(updates):
             try:
-                statements.append(self._statement(update, position))
+                statements.append(self._statement(update, position, stored.get(update.key)))
             except ProjectionError as error:
                 written.refused[update.key] = Refused(error.reason, error.detail)
                 updates.remove(update)
@@ -119,16 +161,16 @@ class DocumentWriter:
             detail = f"another document has the same {names}, and an index wants it unique"
             written.refused[update.key] = Refused("duplicate_key", detail)
 
-    def _statement(self, update: Update, position: str) -> RawBSONDocument:
+    def _statement(self, update: Update, position: str, stored: Stored | None) -> RawBSONDocument:
         said: dict[str, Any] = {"$set": {**update.sets, "_syncd.pos": position, "_syncd.site": self._site}}
         if update.unsets and update.read is not None:
             said["$unset"] = dict.fromkeys(update.unsets, "")
-        query = self._as_read(update)
+        query = self._as_read(update, stored)
         if update.read is None:
             # An upsert that matches nothing: where a document is there, its `_id` is a duplicate.
             query = {"_id": {"$eq": update.id}, "_syncd": {"$in": []}}
         try:
-            encoded = bson.encode({"q": query, "u": said, "upsert": update.read is None})
+            encoded = _encoded({"q": query, "u": said, "upsert": update.read is None}, stored)
         except (BSONError, OverflowError):
             detail = "an integer beyond 64 bits, or a name that BSON cannot hold"
             raise ProjectionError("unsupported_type", detail) from None
@@ -138,11 +180,13 @@ class DocumentWriter:
             )
         return RawBSONDocument(encoded)
 
-    def _as_read(self, update: Update) -> Document:
-        """The document, while its fields are what was read."""
+    def _as_read(self, update: Update, stored: Stored | None) -> Document:
+        """The document, while its fields are what was read, or `stored`."""
         tests: list[Any] = []
         for synced in self._plan.fields:
-            found = synced.there.find(update.read or {})
+            found = (
+                synced.there.find(update.read or {}) if stored is None else stored.get(synced.path, MISSING)
+            )
             path = f"${synced.path}"
             if found is MISSING:
                 tests.append({"$eq": [{"$type": path}, "missing"]})
@@ -150,10 +194,13 @@ class DocumentWriter:
                 tests.append({"$eq": [path, {"$literal": found}]})
         return {"_id": {"$eq": update.id}, "$expr": {"$and": tests}}
 
-    def _delete(self, updates: list[Update], written: Written) -> None:
+    def _delete(self, updates: list[Update], written: Written, stored: Mapping[bytes, Stored]) -> None:
         if not updates:
             return
-        statements = [{"q": self._as_read(update), "limit": 1} for update in updates]
+        statements = []
+        for update in updates:
+            query = self._as_read(update, stored.get(update.key))
+            statements.append(RawBSONDocument(_encoded({"q": query, "limit": 1}, stored.get(update.key))))
         removed = 0
         for at, reply in self._send_part("delete", "deletes", statements):
             removed += reply["n"]
@@ -177,6 +224,14 @@ class DocumentWriter:
     def _send(self, database: str, command: dict[str, Any]) -> dict[str, Any]:
         self._number += 1
         return self._session.write(database, command, self._number)
+
+
+def _encoded(statement: Document, stored: Stored | None) -> bytes:
+    if stored is None:
+        return bson.encode(statement)
+    if "u" in statement:  # what is new is the driver's business
+        statement = {**statement, "u": RawBSONDocument(bson.encode(statement["u"]))}
+    return encode(statement)
 
 
 def _fitting(record: Document) -> Document:

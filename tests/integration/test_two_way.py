@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from bson.datetime_ms import DatetimeMS
 
+from syncd.plan.values.raw import element_at
+from syncd.stores.mongo.replies import RAW_CODEC
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import Names
+from tests.support.odd_bson import int32, put, raw, text
 from tests.support.scene import Document, Flow, Scene
 from tests.support.twoway import (
     add_two_way,
@@ -224,3 +227,37 @@ def test_an_id_that_drivers_cannot_read_goes_neither_way(
     env = {"SYNCD_MONGO_URI": mongo_uri, "SYNCD_REDIS_URL": redis_url}
     ran = syncd("reconcile", flow.contract, "--contracts", shared.contracts.path, **env)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+ODD: dict[str, tuple[int, bytes]] = {
+    "reference": (0x03, raw(("$id", 0x10, int32(1)), ("$ref", 0x02, text(b"c")))),
+    "twice": (0x03, raw(("a", 0x10, int32(1)), ("a", 0x10, int32(2)))),
+    "undefined": (0x06, b""),
+    "option": (0x0B, b"a\0zq\0"),
+    "pointer": (0x0C, text(b"c") + bytes(range(12))),
+}
+"""By name: type and bytes of values that MongoDB keeps, and that its driver gives back as others."""
+
+
+@pytest.mark.parametrize("type", ["hash", "json"])
+def test_what_the_driver_reads_as_another_value_holds_nobody_up(shared: Scene, type: str) -> None:
+    """Another field of the document is changed and the value stays as it is, byte by byte; the document can be deleted
+    by its key; and changes of other keys go on."""
+    fields = {"n": {"from": "n", "type": "int"}, "odd": "odd"}
+    flow = live(shared, f"odd-{type}", "outbox", fields, type=type)
+    documents = {
+        name: raw(("_id", 0x02, text(name.encode())), ("odd", *odd), ("n", 0x10, int32(0)))
+        for name, odd in ODD.items()
+    }
+    assert put(flow.collection, *documents.values()) == len(ODD)
+    wait_until(lambda: flow.keys("card") == set(ODD), 20, lambda: (flow.keys("card"), flow.lane()))
+    for name in ODD:
+        change_key(flow, name, ("JSON.SET", "$.n", "5") if type == "json" else ("HSET", "n", "5"))
+    stored = flow.collection.with_options(RAW_CODEC)
+    for name, (kind, value) in ODD.items():
+        wait_until(lambda name=name: stored.find_one({"_id": name, "n": 5}), 20, flow.lane)
+        found: Any = stored.find_one({"_id": name})
+        assert element_at(bytes(found.raw), ["odd"]) == (b"odd", kind, value)
+        remove_key(flow, name)
+        wait_until(lambda name=name: not stored.find_one({"_id": name}, {"_id": 1}), 20, flow.lane)
+    assert not flow.dead_letters()

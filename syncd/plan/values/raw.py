@@ -7,7 +7,7 @@ such value must not stop the documents beside it, and an `_id` has to come back 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -112,6 +112,17 @@ def elements(document: bytes) -> Iterator[Element]:
         size = _size(kind, document, start)
         yield Element(document[at + 1 : name_end], kind, document[start : start + size])
         at = start + size
+
+
+def element_at(document: bytes, path: Sequence[str]) -> Element | None:
+    """The member at a path through objects; of several of one name the last, as the driver has it."""
+    found = None
+    for at, name in enumerate(path):
+        if at and (found is None or found.kind != DOCUMENT):
+            return None
+        inside = document if found is None else found.value
+        found = next((one for one in reversed([*elements(inside)]) if one.name == name.encode()), None)
+    return found
 
 
 def _size(kind: int, data: bytes, at: int) -> int:
