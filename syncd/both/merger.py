@@ -29,8 +29,8 @@ MOST_KEYS = 1000
 """Read and written together."""
 MOST_MARKED = 20_000
 """Above this the stream waits for the merger, so that marks do not grow with a backlog."""
-MOST_TURNS = 20
-"""So often in a row somebody may change a key or a document between our read and our write."""
+MOST_TURNS = 3
+"""So often in a row somebody may change a key or a document between our read and our write, before it waits."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Outcome(Became):
     waiting: set[bytes] = field(default_factory=set)
     """Keys of which nobody can tell yet why they are not there."""
     held: set[bytes] = field(default_factory=set)
-    """Keys of which nobody can tell yet which side changed last."""
+    """Keys of which nobody can tell yet which side changed last, and those that change faster than they are merged."""
     full: TransientError | None = None
     """Redis has no memory for what goes there."""
 
@@ -88,11 +88,13 @@ class Merger:
                 looked, left = self._turn(todo[:MOST_KEYS], words, outcome)
                 again += left
                 todo = todo[looked:]
-            if not again:
-                self._newest.forget([*outcome.settled, *outcome.refused])
-                return outcome
             todo = again
-        raise TransientError("mongo", f"{len(todo)} keys change faster than they can be merged; trying again")
+            if not todo:
+                break
+        # Whoever changes a key all the time holds up that key alone.
+        outcome.held |= set(todo)
+        self._newest.forget([*outcome.settled, *outcome.refused])
+        return outcome
 
     def _turn(
         self, keys: Sequence[bytes], words: Mapping[bytes, Word], outcome: Outcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import threading
 import time
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.support.cli import syncd
 from tests.support.contracts import Names
 from tests.support.odd_bson import int32, put, raw, text
 from tests.support.scene import Document, Flow, Scene
+from tests.support.servers import connect
 from tests.support.twoway import (
     add_two_way,
     change_key,
@@ -261,3 +263,34 @@ def test_what_the_driver_reads_as_another_value_holds_nobody_up(shared: Scene, t
         remove_key(flow, name)
         wait_until(lambda name=name: not stored.find_one({"_id": name}, {"_id": 1}), 20, flow.lane)
     assert not flow.dead_letters()
+
+
+def test_a_key_that_changes_all_the_time_holds_up_itself_alone(scene: Scene, redis_url: str) -> None:
+    """Whatever is read of it is old when it is written. The lane goes on, other keys arrive, and so does the last state
+    once it rests."""
+    flow = live(scene, "hot", "keyspace")
+    hset(flow, 1, n="0")
+    wait_document(flow, 1, {"n": 0})
+    ends, changed = threading.Event(), 0
+
+    def change() -> None:
+        nonlocal changed
+        with connect(redis_url) as client:
+            while not ends.is_set():
+                pipe = client.pipeline(transaction=False)
+                for _ in range(200):
+                    changed += 1
+                    pipe.hset(flow.key(1), "n", changed)
+                pipe.execute()
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for number in range(2, 8):
+            hset(flow, number, n="1")
+            wait_document(flow, number, {"n": 1})
+    finally:
+        ends.set()
+        thread.join()
+    wait_document(flow, 1, {"n": changed})
+    assert flow.metric("syncd_lane_restarts_total") == 0
