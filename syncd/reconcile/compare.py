@@ -76,6 +76,7 @@ def same_value(one: Any, other: Any) -> bool:
 def _as_read(document: bytes) -> bytes:
     """As the driver gives it back: of an object with `$ref` and `$id` it changes the order."""
     try:
-        return bson.encode(bson.decode(document, CODEC))
+        found: Any = bson.decode(document, CODEC)
+        return bson.encode(found)
     except (BSONError, TypeError):
         return document
