@@ -1,7 +1,7 @@
 -- `syncd_apply`: the writes of one batch of changes, and the position behind them, in one step.
 
--- Whether the contract keeps no more letters than it has.
-local function letters_are_full(noted, keys)
+-- Whether the contract keeps no more dead letters than it has.
+local function dead_letters_are_full(noted, keys)
   if not noted.keep then return false end
   local more = 0
   for _ in pairs(noted.new) do more = more + 1 end
@@ -27,7 +27,7 @@ end
 -- Why an operation cannot be done as it is, and the type of its key; `also` are types that a whole write may replace.
 local function refusal(operation, keys, key, found, wanted, also, any_stale)
   local stale = operation.partial
-    and (is_strange(key) or (any_stale and redis.call('SISMEMBER', keys[4], key) == 1))
+    and (is_foreign_key(key) or (any_stale and redis.call('SISMEMBER', keys[4], key) == 1))
   if found == 'none' or stale then return operation.partial and 'absent' end
   if found == wanted or (not operation.partial and also[found]) then return nil end
   return not (operation.spares and operation.spares(keys, key)) and 'type'
@@ -36,9 +36,9 @@ end
 -- First pass, no writes: which operations cannot be done as they are? Also returns the type of every key.
 local function refusals(all, keys, args, i, also)
   local refused, at, count, types = {}, 5, 0, {}
-  local noted, first_letter = {new = {}, known = {}, gone = {}}, nil
+  local noted, first_dead_letter = {new = {}, known = {}, gone = {}}, nil
   local any_stale = redis.call('EXISTS', keys[4]) == 1
-  -- A copy into an empty Redis and a run of inserts meet no key at all, and one question tells.
+  -- A copy into an empty Redis and a run of inserts meet no key at all, and one question shows that.
   local first = all[args[args[i] == 'c' and i + 1 + operations.c.width(args, i + 1) or i]]
   local nothing, is_blind = first and first.whole and none_exists(keys), nil
   while i <= #args do
@@ -49,7 +49,7 @@ local function refusals(all, keys, args, i, also)
     if nothing and operation.whole then
       at = at + 1
     elseif operation.note then
-      first_letter = first_letter or count
+      first_dead_letter = first_dead_letter or count
       operation.note(noted, args, i, last, keys)
     elseif not operation.keyless then
       if not operation.any then
@@ -62,7 +62,7 @@ local function refusals(all, keys, args, i, also)
     end
     i, count = last + 1, count + 1
   end
-  if letters_are_full(noted, keys) then refused = {first_letter, 'full'} end
+  if dead_letters_are_full(noted, keys) then refused = {first_dead_letter, 'full'} end
   return refused, types, any_stale
 end
 
@@ -77,7 +77,7 @@ local function write_all(all, keys, args, i, types, any_stale, problems)
       found = written[key] or types[at] or 'none'
       at = at + 1
     end
-    -- Everything but a dead letter can be written a second time, and one that is settled too early is lost.
+    -- Everything but a dead letter can be written a second time, and one that is removed too early is lost.
     if skip or (operation.note and #problems > 1) then
       skip = false
     else
@@ -86,7 +86,7 @@ local function write_all(all, keys, args, i, types, any_stale, problems)
       if problem then problems[#problems + 1] = count; problems[#problems + 1] = problem end
       if operation.needs then written[key] = operation.needs end
       if key and not operation.any and not problem then
-        if strangers and operation.needs then redis.call('SREM', strangers, key) end
+        if foreign_keys and operation.needs then redis.call('SREM', foreign_keys, key) end
         if any_stale then redis.call('SREM', keys[4], key) end
       end
     end
@@ -102,9 +102,9 @@ local function is_later(one, other)
   return tonumber(seconds) > tonumber(since)
 end
 
--- A part of a call is written, and the position stays: if nobody comes to make the call again, the next run has to know
--- how late the states are that may show.
-local function keep_mark(keys, args, first)
+-- A part of a call is written, and the position stays: if the call is not repeated, the next run has to know how late the
+-- states are that may show. The field `mark` holds the read watermark.
+local function keep_read_watermark(keys, args, first)
   local said = {}
   for at = 8, first - 1, 2 do said[args[at]] = args[at + 1] end
   if said.time and said.mark then
@@ -117,9 +117,9 @@ end
 --       n, position field, value, ..., operations
 -- Replies {'ok', dead letters that were dropped for new ones, keys that were removed}; {'behind'}: the call before was
 -- not applied, so nothing was written; {'refused', index, reason, ...}: nothing was written, by `absent`, `type`, of a
--- letter `full`, or in a sweep `lost`; {'failed', index, error, ...}: the position was not moved, everything else can be
--- written again; {'fenced', word, holder}; {'version', n}. An error of Redis's own, as for a command without the right to
--- it, may leave a part written as well.
+-- dead letter `full`, or in a sweep `lost`; {'failed', index, error, ...}: the position was not moved, everything else
+-- can be written again; {'fenced', word, holder}; {'version', n}. An error of Redis's own, as for a command without the
+-- right to it, may leave a part written as well.
 local function apply(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end
@@ -128,9 +128,9 @@ local function apply(keys, args)
   local also = {}
   for name in args[4]:gmatch('[^,]+') do also[name] = true end
   local all, first = with_rows(args[5]), 8 + args[7]
-  strangers = family(keys[1]) .. 'foreign'
-  local noted = redis.call('SCARD', strangers)
-  if noted == 0 or (noted == 1 and is_whole(family(keys[1]))) then strangers = nil end
+  foreign_keys = family(keys[1]) .. 'foreign'
+  local noted = redis.call('SCARD', foreign_keys)
+  if noted == 0 or (noted == 1 and is_whole(family(keys[1]))) then foreign_keys = nil end
   local refused, types, any_stale = refusals(all, keys, args, first, also)
   if #refused > 0 then
     table.insert(refused, 1, 'refused')
@@ -140,7 +140,7 @@ local function apply(keys, args)
   dropped, removed = 0, 0
   done, raised = pcall(write_all, all, keys, args, first, types, any_stale, problems)
   if not done or #problems > 1 then
-    keep_mark(keys, args, first)
+    keep_read_watermark(keys, args, first)
     if done then return problems end
     return type(raised) == 'table' and raised or redis.error_reply('ERR ' .. tostring(raised))
   end

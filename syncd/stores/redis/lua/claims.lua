@@ -4,7 +4,7 @@
 --   contract, kind, draw, since, projection, type, by_id, pattern (a Lua pattern that fits every key of the template), and
 --   free where the contract no longer has it: the next one that wants it takes it, with the maps of its keys;
 --   was: what keys of it may be by what was claimed before, as entries of `owned`;
---   new while nobody has looked whose keys are there: no contract had the template before;
+--   new until the lane has checked whose keys are there: no contract had the template before;
 --   noted where the contract has noted keys of an application in `foreign`, under whichever template;
 -- field `version` grows with every change of it, field `draws` with every number that was drawn.
 -- A draw says which of two daemons has the newer contract files: the one that started, or reloaded, later.
@@ -55,8 +55,8 @@ local function claim_named(name)
   return said and cjson.decode(said) or nil
 end
 
--- Claims on keys of all contracts but one; and those of contracts to MongoDB, also where nobody has them any more: such keys
--- are an application's.
+-- Claims on keys of all contracts but one; and those of contracts to MongoDB, also where no contract has them any more: such
+-- keys are an application's.
 local function foreign_claims(contract)
   local found, all = {}, redis.call('HGETALL', CLAIMS)
   for at = 1, #all, 2 do
@@ -70,7 +70,7 @@ local function foreign_claims(contract)
 end
 
 -- Whether a key that `contract` no longer has belongs to another one. Where that one keeps a map of its keys, a key
--- that is not in it was left there by the contract before, and nobody else would remove it.
+-- that is not in it was left there by the contract before, and no other contract would remove it.
 local function is_claimed(claims, key)
   for _, claim in ipairs(claims) do
     if key:find(claim.pattern) then

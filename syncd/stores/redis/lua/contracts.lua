@@ -17,9 +17,9 @@ end
 
 -- args: protocol, place, digest of the set, JSON list of its names, epoch seconds, leases that are known to be dead, ...
 -- Notes which contracts a daemon runs.
--- One that was part of such a set, is not among them, and that nobody works on, has left: it keeps its keys and records,
--- and its claims are free, so that it copies if it comes back.
--- Replies {'ok', [name, ...] of those that have left now, [lease, ...] of those that somebody may still work on}.
+-- One that was part of such a set, is not among them, and that no daemon works on, has left: it keeps its keys and
+-- records, and its claims are free, so that it copies if it comes back.
+-- Replies {'ok', [name, ...] of those that have left now, [lease, ...] of those that a daemon may still work on}.
 local function roster(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
   local names, present, in_use, left, held, dead = cjson.decode(args[4]), {}, {}, {}, {}, {}
@@ -59,14 +59,14 @@ local function roster(keys, args)
   return {'ok', left, held}
 end
 
--- Why nothing of a contract may be removed, or nil: somebody works on it, or it came back meanwhile.
+-- Why nothing of a contract may be removed, or nil: a daemon works on it, or it came back meanwhile.
 local function is_present(contract)
   local holder, said = holder_of(contract), redis.call('HGET', CONTRACTS, contract)
   if holder then return {'held', holder} end
   if said and not cjson.decode(said).left then return {'held', ''} end
 end
 
--- keys: key, ... args: protocol, contract, Redis type, "turned" or "". Removes keys of a contract that nobody works on,
+-- keys: key, ... args: protocol, contract, Redis type, "turned" or "". Removes keys of a contract that no daemon works on,
 -- or those that it had before it went another way, but for those of another type and those that a contract claims.
 -- Replies {'ok', how many}, or {'held', holder or ''}.
 local function remove_keys(keys, args)
@@ -83,7 +83,7 @@ local function remove_keys(keys, args)
 end
 
 -- keys: record, ... args: protocol, contract, "1" where that was the last of them. Removes what syncd keeps of a
--- contract that nobody works on. Replies {'ok'}, or {'held', holder or ''}.
+-- contract that no daemon works on. Replies {'ok'}, or {'held', holder or ''}.
 local function remove_records(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
   local present = is_present(args[2])

@@ -2,7 +2,7 @@
 -- contract, and nothing removes one; see also operations.lua.
 
 -- A member of `foreign` that is no key, there as long as the set is. Redis evicts a set as a whole: where this is missing,
--- nobody knows any more which keys were an application's, whatever else came into the set since.
+-- it is not known any more which keys were an application's, whatever else came into the set since.
 local WHOLE = 'syncd:'
 
 local function is_whole(base)
@@ -30,7 +30,7 @@ end
 
 -- Of a contract that has its claims now. What a version without the member has noted is whole, for all that is known.
 -- Returns whether it has noted anything.
-local function look_at_foreign(base, is_lost)
+local function check_foreign(base, is_lost)
   local any = redis.call('EXISTS', base .. 'foreign') == 1
   if is_lost then
     redis.call('SREM', base .. 'foreign', WHOLE)
@@ -48,7 +48,7 @@ end
 -- keys: lease, position. args: protocol, lease, lease ttl ms, template, word, key, ... Notes keys. Word: "more"; "done"
 -- where those were the last; "adopt": the contract may have them all the same; "allow": a person said that keys without a
 -- document may go, so that nothing need be known of them.
--- Replies {'ok'}, {'known'} where somebody has looked before, or what `fenced` says.
+-- Replies {'ok'}, {'known'} where the keys were checked before, or what `fenced` says.
 local function note_foreign(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end

@@ -1,54 +1,55 @@
 -- Streams that are appended: acknowledgements with what has to be remembered of them.
 
--- Letters from `i` on, each entry, n, field, value, ... An entry that the group still waits for is acknowledged with
--- its letter. One that waits no more has a letter already, which is replaced, or was settled by another daemon, and is
--- left alone. Appends how many of the oldest were dropped for them, and the entries of new letters, to `reply`.
-local function park_all(dead, letters, stream, group, keep, args, i, reply)
+-- Dead letters from `i` on, each entry, n, field, value, ... An entry that is still pending in the group is acknowledged
+-- with its dead letter. One that is no longer pending has a dead letter already, which is replaced, or another daemon is
+-- done with it, and it is left alone. Appends how many of the oldest were dropped for them, and the entries of new dead
+-- letters, to `reply`.
+local function park_all(dead, by_name, stream, group, keep, args, i, reply)
   local counted = #reply + 1
   reply[counted] = 0
   while i <= #args do
     local entry, last = args[i], i + 1 + args[i + 1]
-    local name = letter_name(args, i + 2, last)
-    local before = redis.call('HGET', letters, name)
+    local name = dead_letter_name(args, i + 2, last)
+    local before = redis.call('HGET', by_name, name)
     local waited = redis.call('XACK', stream, group, entry) == 1
     if waited or before then
-      redis.call('HSET', letters, name, redis.call('XADD', dead, '*', unpack(args, i + 2, last)))
+      redis.call('HSET', by_name, name, redis.call('XADD', dead, '*', unpack(args, i + 2, last)))
       if before then redis.call('XDEL', dead, before) end
       if waited then reply[#reply + 1] = entry end
     end
     i = last + 1
   end
-  reply[counted] = drop_oldest(dead, letters, keep)
+  reply[counted] = drop_oldest(dead, by_name, keep)
   return reply
 end
 
--- Whether the contract keeps fewer letters than it has with these, from `i` on.
-local function parked_are_full(dead, letters, stream, group, keep, args, i)
+-- Whether the contract keeps fewer dead letters than it has with these, from `i` on.
+local function parked_are_full(dead, by_name, stream, group, keep, args, i)
   local more = 0
   while i <= #args do
     local last = i + 1 + args[i + 1]
     local waits = redis.pcall('XPENDING', stream, group, args[i], args[i], 1)
-    if #waits > 0 and redis.call('HEXISTS', letters, letter_name(args, i + 2, last)) == 0 then more = more + 1 end
+    if #waits > 0 and redis.call('HEXISTS', by_name, dead_letter_name(args, i + 2, last)) == 0 then more = more + 1 end
     i = last + 1
   end
   return is_full(dead, keep, more)
 end
 
--- keys: dead letters, letters, stream. args: protocol, group, how many letters are kept (see is_full), letters (see
--- park_all). Replies {'ok', letters dropped, entry of a new letter, ...}, or {'full'}: nothing was done.
+-- keys: dead letters, `letters`, stream. args: protocol, group, how many dead letters are kept (see is_full), dead letters
+-- (see park_all). Replies {'ok', dead letters dropped, entry of a new one, ...}, or {'full'}: nothing was done.
 local function park(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
   if parked_are_full(keys[1], keys[2], keys[3], args[2], args[3], args, 4) then return {'full'} end
   return park_all(keys[1], keys[2], keys[3], args[2], args[3], args, 4, {'ok'})
 end
 
--- Acknowledge entries that are done. One that was replayed, or fits by now, has a letter that goes with it.
+-- Acknowledge entries that are done. One that was replayed, or fits by now, has a dead letter that goes with it.
 local function acknowledge(keys, group, entries, first, last)
   local names, any = group.projection .. ' ', redis.call('HLEN', keys[4]) > 0
   for at = first, last do
-    local letter = any and redis.call('HGET', keys[4], names .. entries[at])
-    if letter then
-      redis.call('XDEL', keys[3], letter)
+    local dead_letter = any and redis.call('HGET', keys[4], names .. entries[at])
+    if dead_letter then
+      redis.call('XDEL', keys[3], dead_letter)
       redis.call('HDEL', keys[4], names .. entries[at])
     end
   end
@@ -68,13 +69,13 @@ local function acknowledge_written(keys, group)
 end
 
 -- For a collection that takes a document twice: what is about to be written is noted before, under a number that MongoDB
--- runs once. keys: lease, position, dead letters, letters, stream.
--- args: protocol, lease, lease ttl ms, group, projection, how many letters are kept (see is_full), number of the batch that
---       is noted now ("" for none), batch that is noted from now on ("" for none), n, entry that is done, ..., letters (see
---       park_all)
+-- runs once. keys: lease, position, dead letters, `letters`, stream.
+-- args: protocol, lease, lease ttl ms, group, projection, how many dead letters are kept (see is_full), number of the batch
+--       that is noted now ("" for none), batch that is noted from now on ("" for none), n, entry that is done, ..., dead
+--       letters (see park_all)
 --       n may be "all": the whole batch that is noted now is done. MongoDB waits for nothing but the note, so these are
 --       only remembered as written, unless none is noted from now on.
--- Replies {'ok', number of the new batch or "", letters dropped, entry of a new letter, ...}; {'noted'}: another batch is,
+-- Replies {'ok', number of the new batch or "", dead letters dropped, entry of a new one, ...}; {'noted'}: another batch is,
 -- nothing was done; {'full'}: neither; {'fenced', ...}; {'version', n}.
 -- A number is the time, so that no Redis that lost its data gives one twice, or one above it.
 local function advance(keys, args)
@@ -122,8 +123,8 @@ local function written(keys, args)
   return {'ok'}
 end
 
--- keys: stream. args: protocol, group. Replies {'ok', n}: entries that somebody removed before the group had read
--- them. They are counted once: the group then counts as having read them. What was removed among those that the group
+-- keys: stream. args: protocol, group. Replies {'ok', n}: entries that were removed before the group had read them.
+-- They are counted once: the group then counts as having read them. What was removed among those that the group
 -- has read can only make n too small.
 local function trimmed(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end

@@ -78,7 +78,7 @@ local function hand_over(name, claim, wanted, mine)
 end
 
 -- Forget what a position, and the memory of what was synced, say of keys. The next run copies, or compares everything.
--- A base that both sides had in common stays one as long as nobody else had the keys.
+-- A base that both sides had in common stays one as long as no other contract had the keys.
 local function void(position, base, has_base)
   local fields = redis.call('HGETALL', position)
   for at = 1, #fields, 2 do
@@ -119,8 +119,8 @@ local function is_other(before, claim, kind, draw)
 end
 
 -- Take the claims of `wish` for a contract. Returns the claims that were taken from others, as {name, contract, ...},
--- the latest `since` of its claims, what keys of them may be by what was claimed before, and whether nobody else is known
--- to have had any.
+-- the latest `since` of its claims, what keys of them may be by what was claimed before, and whether no other contract is
+-- known to have had any.
 local function take_claims(contract, wish, draw, is_old)
   local handed, wanted, latest, inherited = {}, {}, 0, {}
   -- Where the record is gone, numbers go on above all that it can have given: milliseconds, for JSON has 14 digits here.
@@ -129,7 +129,7 @@ local function take_claims(contract, wish, draw, is_old)
   for _, claim in ipairs(wish.claims) do wanted[claim.name] = claim end
   local base, is_lost = base_of(contract), has_lost_foreign(contract)
   local taken, strays, new, is_theirs_lost = take_from_others(wish, base, wanted, handed)
-  local is_noted = look_at_foreign(base, is_lost or is_theirs_lost) or nil
+  local is_noted = check_foreign(base, is_lost or is_theirs_lost) or nil
   local changed, is_own = #handed > 0 or #wish.dropped > 0, #handed == 0
   for _, name in ipairs(wish.dropped) do free_claim(name) end
   for _, claim in ipairs(wish.claims) do
@@ -181,7 +181,7 @@ local function owned_before(contract, wish)
 end
 
 -- Another direction, or a template that was another's meanwhile: what the position says is of no use any more.
-local function settle_position(position, base, wish, latest, inherited, is_own)
+local function adjust_position(position, base, wish, latest, inherited, is_own)
   local said = redis.call('HMGET', position, 'kind', 'claimed', 'owned', 'draw')
   local turned, gained = said[1] and said[1] ~= wish.kind, latest > tonumber(said[2] or '0')
   if said[4] and gained and not turned and wish.kind == 'mongo' then

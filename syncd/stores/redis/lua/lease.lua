@@ -129,7 +129,7 @@ local function lease(keys, args)
   if now and redis.call('HGET', keys[2], 'layout') ~= now then begin(keys[2], base, at, now) end
   local is_old = redis.call('EXISTS', keys[2]) == 1 and redis.call('HEXISTS', keys[2], 'draw') == 0
   local handed, latest, inherited, is_own = take_claims(contract_of(keys[1]), wish, draw, is_old)
-  settle_position(keys[2], base, wish, latest, inherited, is_own)
+  adjust_position(keys[2], base, wish, latest, inherited, is_own)
   -- An epoch must not come twice, or a call that was on its way through a FLUSHALL would pass: the first is the time.
   if redis.call('HEXISTS', keys[2], 'epoch') == 0 then redis.call('HSET', keys[2], 'epoch', microseconds()) end
   redis.call('HINCRBY', keys[2], 'epoch', 1)
@@ -174,7 +174,7 @@ local function release_lease(keys, args)
   return {'ok'}
 end
 
--- args: protocol, lease, what the next start does: "sweep" (copy anew, remove ghosts), "keep" (copy anew, remove
+-- args: protocol, lease, what the next start does: "sweep" (copy again, remove orphans), "keep" (copy again, remove
 -- nothing) or "pause" (wait for a person). Forgets the position; keeps epoch and what the contract owns.
 local function forget(keys, args)
   local stop = fenced(keys, args)
@@ -184,10 +184,10 @@ local function forget(keys, args)
   return {'ok'}
 end
 
--- keys: dead letters, letters. args: protocol, entry, ... Replies {'ok', how many there were}. For people: no lease.
+-- keys: dead letters, `letters`. args: protocol, entry, ... Replies {'ok', how many there were}. For people: no lease.
 local function drop(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
-  return {'ok', settle(keys[1], keys[2], args, 2, #args)}
+  return {'ok', remove_dead_letters(keys[1], keys[2], args, 2, #args)}
 end
 
 -- A full memory must not take the lease from a healthy daemon: these may run then.

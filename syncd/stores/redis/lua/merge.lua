@@ -2,15 +2,15 @@
 
 -- One key of `merge`: whether it is as it was read, and what Redis says against the change.
 local function merge_key(keys, args, i, key, wanted)
-  local expected, mark, base, code = args[i], args[i + 1], args[i + 2], args[i + 3]
-  local found, expires, content = look(key, wanted)
+  local expected, request, base, code = args[i], args[i + 1], args[i + 2], args[i + 3]
+  local found, expires, content = read_key(key, wanted)
   local present = found ~= 'none' and digest(key, found, content, expires) or ''
   local last = i + 4 + args[i + 4]
   if present ~= expected then return last + 1, 0 end
   if code ~= '-' then
     local problem = operations[code].write(key, args, i + 5, last, found, keys)
     if problem then return last + 1, problem end
-    found, expires, content = look(key, wanted)
+    found, expires, content = read_key(key, wanted)
     present = found ~= 'none' and digest(key, found, content, expires) or ''
   end
   if base == '' then
@@ -18,18 +18,18 @@ local function merge_key(keys, args, i, key, wanted)
   elseif base ~= '=' then
     redis.call('HSET', keys[4], key, present .. ' ' .. base)
   end
-  if mark ~= '' and tonumber(redis.call('ZSCORE', keys[3], key)) == tonumber(mark) then
+  if request ~= '' and tonumber(redis.call('ZSCORE', keys[3], key)) == tonumber(request) then
     redis.call('ZREM', keys[3], key)
   end
   return last + 1, 1
 end
 
--- keys: lease, position, marks, synced, key, ...
+-- keys: lease, position, `marks`, synced, key, ...
 -- args: protocol, lease, lease ttl ms, type, latest time of a read of MongoDB, then of each key its digest as it was read
---       ("" no key), its mark or '', the new base ("" none, "=" as it is), and the operation as in `apply`, with the
---       number of its arguments before them ("-", 0 for none).
--- Replies {'ok', n, 1 / 0 / error, ...}: marks that are left; then of each key whether it is done, or was another one by
--- now and is left alone.
+--       ("" no key), its merge request or '', the new base ("" none, "=" as it is), and the operation as in `apply`, with
+--       the number of its arguments before them ("-", 0 for none).
+-- Replies {'ok', n, 1 / 0 / error, ...}: merge requests that are left; then of each key whether it is done, or was another
+-- one by now and is left alone.
 local function merge(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end

@@ -38,7 +38,7 @@ local function owner_of(owners, key)
   if said then return said:sub(TIME + 2), said:sub(1, TIME) end
 end
 
--- Keys that the call under way has removed, and letters that it has dropped.
+-- Keys that the call under way has removed, and dead letters that it has dropped.
 local removed, dropped = 0, 0
 
 -- Delete the key that a document had before, unless another document has it by now. An owner that was lost (evicted, or
@@ -52,21 +52,21 @@ local function release(map, owners, id, keep)
 end
 
 -- Whether another contract has claimed this key of a call.
-local function is_foreign(keys, key)
+local function is_claimed_by_another(keys, key)
   keys.foreign = keys.foreign or foreign_claims(contract_of(keys[1]))
   return is_claimed(keys.foreign, key)
 end
 
 -- Keys of a call that the application had before there was a contract, see foreign.lua: nothing removes one of these, and
--- who writes one whole has it.
-local strangers
+-- a contract that writes one whole has it.
+local foreign_keys
 
-local function is_strange(key)
-  return strangers and redis.call('SISMEMBER', strangers, key) == 1
+local function is_foreign_key(key)
+  return foreign_keys and redis.call('SISMEMBER', foreign_keys, key) == 1
 end
 
 local function remove(key)
-  if not is_strange(key) then removed = removed + redis.call('DEL', key) end
+  if not is_foreign_key(key) then removed = removed + redis.call('DEL', key) end
 end
 
 -- Rows: what many writes of a call have in common, sent once. The code `=1` stands for the first row, and behind it come
@@ -154,7 +154,7 @@ end}
 operations.d = {
   removes = true,
   width = fixed(1),
-  spares = function(_, key) return is_strange(key) end,
+  spares = function(_, key) return is_foreign_key(key) end,
   write = function(key) remove(key) end,
 }
 
@@ -163,12 +163,12 @@ operations.d = {
 operations.g = {
   removes = true,
   width = counted(2),
-  spares = function(keys, key) return is_strange(key) or is_foreign(keys, key) end,
+  spares = function(keys, key) return is_foreign_key(key) or is_claimed_by_another(keys, key) end,
   write = function(key, args, i, last, _, keys)
     for at = i + 2, last do
       if redis.call('HEXISTS', args[at], key) == 1 then return end
     end
-    if not is_foreign(keys, key) then remove(key) end
+    if not is_claimed_by_another(keys, key) then remove(key) end
   end,
 }
 
@@ -177,7 +177,7 @@ operations.g = {
 operations.o = {removes = true, any = true, width = fixed(4), write = function(key, args, i, _, _, keys)
   local map, owners, entry = args[i + 1], args[i + 2], args[i + 3]
   if redis.call('TYPE', key).ok ~= args[i] or (redis.call('HGET', owners, key) or '') ~= entry then return end
-  if is_foreign(keys, key) or is_strange(key) then return end
+  if is_claimed_by_another(keys, key) or is_foreign_key(key) then return end
   remove(key)
   redis.call('HDEL', owners, key)
   local id = entry:sub(TIME + 2)
@@ -205,53 +205,53 @@ operations.r = {keyless = true, width = fixed(3), write = function(_, args, i)
   redis.call('HDEL', args[i], args[i + 2])
 end}
 
--- A dead letter instead of the one before. letters, the key that goes stale or "", how many are kept (see is_full), n,
+-- A dead letter instead of the one before. `letters`, the key that goes stale or "", how many are kept (see is_full), n,
 -- field, value, ...
 operations.x = {
   keyless = true,
   width = counted(4),
   note = function(noted, args, i, last)
-    local name = letter_name(args, i + 4, last)
+    local name = dead_letter_name(args, i + 4, last)
     noted.keep, noted.known[name] = args[i + 2], true
     if redis.call('HEXISTS', args[i], name) == 0 then noted.new[name] = true end
   end,
   write = function(_, args, i, last, _, keys)
-    local letters, stale, name = args[i], args[i + 1], letter_name(args, i + 4, last)
-    local before = redis.call('HGET', letters, name)
+    local by_name, stale, name = args[i], args[i + 1], dead_letter_name(args, i + 4, last)
+    local before = redis.call('HGET', by_name, name)
     if stale ~= '' then redis.call('SADD', keys[4], stale) end
     local result = redis.pcall('XADD', keys[3], '*', unpack(args, i + 4, last))
     if failed(result) then return failed(result) end
-    redis.call('HSET', letters, name, result)
+    redis.call('HSET', by_name, name, result)
     if before then redis.call('XDEL', keys[3], before) end
-    dropped = dropped + drop_oldest(keys[3], letters, args[i + 2])
+    dropped = dropped + drop_oldest(keys[3], by_name, args[i + 2])
   end,
 }
 
--- Dead letters that are settled. letters, n, entry, ...
+-- Dead letters that are done with. `letters`, n, entry, ...
 operations.y = {
   keyless = true,
   width = counted(2),
   note = function(noted, args, i, last, keys)
     for at = i + 2, last do
       local found = redis.call('XRANGE', keys[3], args[at], args[at])[1]
-      if found then noted.gone[letter_name(found[2], 1, #found[2])] = true end
+      if found then noted.gone[dead_letter_name(found[2], 1, #found[2])] = true end
     end
   end,
-  write = function(_, args, i, last, _, keys) settle(keys[3], args[i], args, i + 2, last) end,
+  write = function(_, args, i, last, _, keys) remove_dead_letters(keys[3], args[i], args, i + 2, last) end,
 }
 
--- Somebody has to look at a key: of a contract that goes both ways. Each mark is another one than the mark before, so
--- that only what was seen is taken off. An odd one: a copy, a check or a replay asks for the key, also where it was lost;
--- a change that is told of later does not take that back, nor does the question forget the time of a change.
--- marks, key, epoch ms of the change or 0 where somebody asks
-local MARKS = 2048
+-- A request to merge a key, of a contract that goes both ways. No request has the number of the one before, so that only
+-- the request that was read is taken off. An odd one: a copy, a check or a replay asks for the key, also where it was
+-- lost; a change that is reported later does not take that back, and the question does not forget the time of a change.
+-- `marks`, key, epoch ms of the change or 0 for a question
+local REQUESTS = 2048
 
 operations.t = {keyless = true, width = fixed(3), write = function(_, args, i, _, _, keys)
   local number = redis.call('HINCRBY', keys[2], 'marks', 1)
   local before = tonumber(redis.call('ZSCORE', args[i], args[i + 1]) or '0')
   local time, asked = tonumber(args[i + 2]), before % 2
-  if time == 0 then time, asked = math.floor(before / MARKS), 1 end
-  redis.call('ZADD', args[i], ('%.0f'):format(time * MARKS + number % (MARKS / 2) * 2 + asked), args[i + 1])
+  if time == 0 then time, asked = math.floor(before / REQUESTS), 1 end
+  redis.call('ZADD', args[i], ('%.0f'):format(time * REQUESTS + number % (REQUESTS / 2) * 2 + asked), args[i + 1])
 end}
 
 -- Documents whose digests are not known any more. changed, n, id, ...

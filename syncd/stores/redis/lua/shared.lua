@@ -19,7 +19,7 @@ local function family(key)
 end
 
 -- Replies {'fenced', 'held', holder}, or {'fenced', 'lease', 'position' or 'layout', ''}: that key is gone, or another
--- one, and nobody else works.
+-- one, and no other daemon works.
 local function fenced(keys, args)
   if args[1] ~= PROTOCOL then
     return {'version', PROTOCOL}
@@ -64,42 +64,42 @@ end
 
 -- A document that changes on and on and never fits has one dead letter a projection, the last: `letters` is
 -- "projection _id" -> entry.
-local function letter_name(letter, first, last)
+local function dead_letter_name(fields, first, last)
   local said = {}
-  for at = first, last, 2 do said[letter[at]] = letter[at + 1] end
+  for at = first, last, 2 do said[fields[at]] = fields[at + 1] end
   return (said.projection or '') .. ' ' .. (said.id or '')
 end
 
 -- Remove dead letters; how many there were.
-local function settle(dead, letters, args, first, last)
+local function remove_dead_letters(dead, by_name, args, first, last)
   local count = 0
   for at = first, last do
     local found = redis.call('XRANGE', dead, args[at], args[at])[1]
     if found then
-      local name = letter_name(found[2], 1, #found[2])
-      if redis.call('HGET', letters, name) == args[at] then redis.call('HDEL', letters, name) end
+      local name = dead_letter_name(found[2], 1, #found[2])
+      if redis.call('HGET', by_name, name) == args[at] then redis.call('HDEL', by_name, name) end
       count = count + redis.call('XDEL', dead, args[at])
     end
   end
   return count
 end
 
--- How many letters a contract keeps goes along with each, as `keep`: "10000" means that more than these are refused, and
--- a person is waited for, "-10000" that the oldest go, and "0" that there is no end.
+-- How many dead letters a contract keeps goes along with each, as `keep`: "10000" means that more than these are refused,
+-- and the lane waits for a person, "-10000" that the oldest go, and "0" that there is no end.
 local function is_full(dead, keep, more)
   keep = tonumber(keep)
   if keep <= 0 or more <= 0 then return false end
   local waiting = redis.pcall('XLEN', dead)
-  return type(waiting) == 'number' and waiting + more > keep -- what is no stream takes no letter, and says so itself
+  return type(waiting) == 'number' and waiting + more > keep -- what is no stream takes none, and says so itself
 end
 
--- Remove the oldest letters above the bound; how many.
-local function drop_oldest(dead, letters, keep)
+-- Remove the oldest dead letters above the bound; how many.
+local function drop_oldest(dead, by_name, keep)
   local above = tonumber(keep) < 0 and redis.call('XLEN', dead) + keep or 0
   if above <= 0 then return 0 end
   local entries = {}
   for at, entry in ipairs(redis.call('XRANGE', dead, '-', '+', 'COUNT', above)) do entries[at] = entry[1] end
-  return settle(dead, letters, entries, 1, #entries)
+  return remove_dead_letters(dead, by_name, entries, 1, #entries)
 end
 
 -- A reply of XINFO by name.

@@ -8,7 +8,7 @@ local function weight(content)
 end
 
 -- Type of a key, and where it is the wanted one also its expiry (-1 never) and its content.
-local function look(key, wanted)
+local function read_key(key, wanted)
   local found = redis.call('TYPE', key).ok
   if found ~= wanted then return found, -1, false end
   local content = types[found].read(key)
@@ -26,9 +26,9 @@ local function digest(key, found, content, expires)
   return redis.sha1hex(found .. ' ' .. table.concat(parts)):sub(1, 24) .. ':' .. ('%.0f'):format(expires)
 end
 
--- What was last synced of a key, marked where the key is something else now: from here until `synced`, MongoDB may hold
--- the one or the other, and a key that went back to what it was must not pass for known.
-local function mark(synced, key, short, mode)
+-- What was last synced of a key, with a flag where the key is something else now: from here until `synced`, MongoDB may
+-- hold the one or the other, and a key that went back to what it was must not pass for known.
+local function flag_changed(synced, key, short, mode)
   local known = redis.call('HGET', synced, key) or ''
   local same = short == known
   if mode == 'content' then same = short:match('^[^:]*') == known:match('^[^:]*') end
@@ -67,7 +67,7 @@ end
 -- keys: lease, position, outbox or synced, key, ...
 -- args: protocol, lease, lease ttl ms, type, most bytes, "" or, where the third key is `synced`, what belongs to a state:
 --       "content", or "whole" with its expiry; "merge" only asks for what was synced.
--- Replies {'ok', last id of the outbox or '', seconds, microseconds, floor or '', then of each key type, moment at which
+-- Replies {'ok', last id of the outbox or '', seconds, microseconds, `floor` or '', then of each key type, moment at which
 -- it expires in ms (-1 never), content or nil, its digest, what was synced before}. The last keys are left out once the
 -- reply has so many bytes.
 local function read_state(keys, args)
@@ -78,13 +78,13 @@ local function read_state(keys, args)
   local reply = {'ok', last_id(keys[3]), now:sub(1, -7), now:sub(-6), redis.call('HGET', keys[2], 'floor') or ''}
   local size, most = 0, tonumber(args[5])
   for at = 4, #keys do
-    local found, expires, content = look(keys[at], args[4])
+    local found, expires, content = read_key(keys[at], args[4])
     local short, known = '', ''
     if args[6] ~= '' and found ~= 'none' then short = digest(keys[at], found, content, expires) end
     if args[6] == 'merge' then
       known = redis.call('HGET', keys[3], keys[at]) or ''
     elseif args[6] ~= '' then
-      known = mark(keys[3], keys[at], short, args[6])
+      known = flag_changed(keys[3], keys[at], short, args[6])
     end
     for _, part in ipairs{found, expires, content, short, known} do reply[#reply + 1] = part end
     size = size + weight(content)
@@ -94,13 +94,13 @@ local function read_state(keys, args)
 end
 
 -- keys: synced, outbox, key, ... args: protocol, type, most bytes. Replies {'ok', last id of the outbox or '', seconds,
--- microseconds, then of each key what `read_state` says of it}. For whoever compares: it only reads, and needs no lease.
-local function look_state(keys, args)
+-- microseconds, then of each key what `read_state` says of it}. For a check: it only reads, and needs no lease.
+local function check_state(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
   local time = redis.call('TIME')
   local reply, size = {'ok', last_id(keys[2]), time[1], time[2]}, 0
   for at = 3, #keys do
-    local found, expires, content = look(keys[at], args[2])
+    local found, expires, content = read_key(keys[at], args[2])
     local short = found ~= 'none' and digest(keys[at], found, content, expires) or ''
     local known = redis.call('HGET', keys[1], keys[at]) or ''
     for _, part in ipairs{found, expires, content, short, known} do reply[#reply + 1] = part end
@@ -110,23 +110,23 @@ local function look_state(keys, args)
   return reply
 end
 
--- keys: lease, position, dead letters, letters, outbox (or the position once more)
--- args: protocol, lease, lease ttl ms, first id of the outbox that stays or '', how many letters are kept (see is_full), n,
---       name of a letter that is settled, ..., then n, field, value, ... of each new letter.
--- Replies {'ok', letters dropped, 1 or 0, ...}: whether each letter is a new one; {'full'}: nothing was done.
+-- keys: lease, position, dead letters, `letters`, outbox (or the position once more)
+-- args: protocol, lease, lease ttl ms, first id of the outbox that stays or '', how many dead letters are kept (see
+--       is_full), n, name of a dead letter that is done with, ..., then n, field, value, ... of each new dead letter.
+-- Replies {'ok', dead letters dropped, 1 or 0, ...}: whether each is a new one; {'full'}: nothing was done.
 local function done_state(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end
-  local settled, more, i = {}, 0, 7 + args[6]
+  local is_done, more, i = {}, 0, 7 + args[6]
   for at = 7, i - 1 do
-    settled[args[at]] = redis.call('HEXISTS', keys[4], args[at]) == 1
-    if settled[args[at]] then more = more - 1 end
+    is_done[args[at]] = redis.call('HEXISTS', keys[4], args[at]) == 1
+    if is_done[args[at]] then more = more - 1 end
   end
   local at = i
   while at <= #args do
     local last = at + args[at]
-    local name = letter_name(args, at + 1, last)
-    if settled[name] or redis.call('HEXISTS', keys[4], name) == 0 then more = more + 1 end
+    local name = dead_letter_name(args, at + 1, last)
+    if is_done[name] or redis.call('HEXISTS', keys[4], name) == 0 then more = more + 1 end
     at = last + 1
   end
   if is_full(keys[3], args[5], more) then return {'full'} end
@@ -144,7 +144,7 @@ local function done_state(keys, args)
   local reply = {'ok', 0}
   while i <= #args do
     local last = i + args[i]
-    local name = letter_name(args, i + 1, last)
+    local name = dead_letter_name(args, i + 1, last)
     local before = redis.call('HGET', keys[4], name)
     redis.call('HSET', keys[4], name, redis.call('XADD', keys[3], '*', unpack(args, i + 1, last)))
     if before then redis.call('XDEL', keys[3], before) end
@@ -155,9 +155,9 @@ local function done_state(keys, args)
   return reply
 end
 
--- keys: lease, position, outbox, requests. args: protocol, lease. Replies {'ok', n, 1 or 0}: entries that somebody else
--- has removed, counted once, and whether the outbox is another one than before. Only a look at all keys can tell what
--- they said, so it is asked for in the same step.
+-- keys: lease, position, outbox, requests. args: protocol, lease. Replies {'ok', n, 1 or 0}: entries that another client
+-- has removed, counted once, and whether the outbox is another one than before. Only a comparison of all keys can find
+-- what they said, so it is asked for in the same step.
 local function lost_entries(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end
@@ -176,8 +176,8 @@ local function lost_entries(keys, args)
   return {'ok', math.max(gone, 0), gone < 0 and 1 or 0}
 end
 
--- keys: lease, position. args: protocol, lease, floor. Positions of reads are not below it from now on.
-local function raise_floor(keys, args)
+-- keys: lease, position. args: protocol, lease, watermark. Positions of reads are not below it (`floor`) from now on.
+local function raise_watermark(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end
   if args[3] > (redis.call('HGET', keys[2], 'floor') or '') then redis.call('HSET', keys[2], 'floor', args[3]) end
@@ -191,7 +191,7 @@ local function differs(keys, args)
   local page = redis.call('SCAN', args[2], 'MATCH', args[3], 'COUNT', args[4])
   local reply = {'ok', page[1], #page[2]}
   for _, key in ipairs(page[2]) do
-    local found, expires, content = look(key, args[5])
+    local found, expires, content = read_key(key, args[5])
     local known = redis.call('HGET', keys[1], key)
     if found ~= 'none' and (known and known:match('^%S*')) ~= digest(key, found, content, expires) then
       reply[#reply + 1] = key
@@ -234,10 +234,10 @@ end
 redis.register_function{function_name = 'syncd_differs', callback = differs, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_vanished', callback = vanished, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_synced', callback = synced, flags = {'allow-oom'}}
-redis.register_function{function_name = 'syncd_look_state', callback = look_state, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_look_state', callback = check_state, flags = {'allow-oom'}}
 -- An outbox that has filled the memory must be emptied.
 redis.register_function{function_name = 'syncd_read_state', callback = read_state, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_done_state', callback = done_state, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_lost_entries', callback = lost_entries, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_number', callback = number, flags = {'allow-oom'}}
-redis.register_function{function_name = 'syncd_raise_floor', callback = raise_floor, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_raise_floor', callback = raise_watermark, flags = {'allow-oom'}}
