@@ -60,7 +60,7 @@ def of_network(text: str) -> str:
 
 
 def described(error: BaseException) -> str:
-    """An error of whichever kind in a line. What an unknown one says may hold values, so its name must do."""
+    """An error of any kind in a line. What an unknown one says may hold values, so its name must do."""
     if isinstance(error, SyncdError):
         return f"{type(error).__name__}: {escaped(str(error))}"
     if isinstance(error, mongo.PyMongoError):

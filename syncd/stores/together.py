@@ -11,7 +11,7 @@ Answer = TypeVar("Answer")
 
 
 class Together(Generic[Answer]):
-    """Thread-safe. An answer is kept for `keep_s`; an error is told only to those who waited for it."""
+    """Thread-safe. An answer is kept for `keep_s`; an error reaches only those who waited for it."""
 
     def __init__(self, keep_s: float) -> None:
         self._keep_s = keep_s
@@ -21,7 +21,7 @@ class Together(Generic[Answer]):
         self._error: Exception | None = None
 
     def ask(self, question: Callable[[], Answer]) -> Answer:
-        """The answer to the question. Whoever comes while it is asked waits for the same answer, or error."""
+        """The answer to the question. A caller that comes while it is asked waits for the same answer, or error."""
         came = time.monotonic()
         with self._lock:
             waited = self._ended > came

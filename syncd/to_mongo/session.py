@@ -1,11 +1,11 @@
 """Writes under a session that is the contract's own: MongoDB runs each statement once, and refuses older writers.
 
-A driver marks its retryable writes with a session id and a number, so that the server knows a repetition. Its session
+A driver sends its retryable writes with a session id and a number, so that the server knows a repetition. Its session
 ends with the process. Here both belong to the contract: a daemon that takes over sends what its predecessor may have
-sent, under the same number, and what was done already is not done again. Whatever has a smaller number is refused,
+sent, under the same number, and what was done already is not done again. A write with a smaller number is refused,
 however late it arrives.
 
-MongoDB forgets a session that nobody uses for `logicalSessionTimeoutMinutes`, and with it its numbers: see `keep`. A
+MongoDB forgets a session that is not used for `logicalSessionTimeoutMinutes`, and with it its numbers: see `keep`. A
 session belongs to the user that uses it: all daemons of a contract need the same user.
 """
 
@@ -38,7 +38,7 @@ _NAMESPACE = uuid.UUID("0d0f3b52-7a2e-5c35-9c39-6a1c0c9c1f5e")
 
 
 def session_id(*about: str) -> uuid.UUID:
-    """The same for the same contract, site and collection, in whatever process."""
+    """The same for the same contract, site and collection, in every process."""
     return uuid.uuid5(_NAMESPACE, "\0".join(about))
 
 

@@ -1,8 +1,8 @@
-"""Error codes of the MongoDB server, by what they mean for whoever asked.
+"""Error codes of the MongoDB server, by what they mean for the caller.
 
 Source: `src/mongo/base/error_codes.yml` of the server, versions 6.0 to 8.2, and the change-stream and retryable-writes
-specifications of the drivers. A label that the server attaches counts as much as a code; one that is in no list is told
-as an error, and tried again with growing pauses.
+specifications of the drivers. A label that the server attaches counts as much as a code; one that is in no list is
+reported as an error, and tried again with growing pauses.
 """
 
 from __future__ import annotations

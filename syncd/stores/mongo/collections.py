@@ -32,7 +32,7 @@ def kind_of(mongo: MongoStore, namespace: tuple[str, str]) -> Kind | None:
         except driver.OperationFailure as error:
             if error.code not in codes.AUTHENTICATION:
                 raise
-            # Whoever may read a collection may ask for its name and type, though not for its options.
+            # A user that may read a collection may ask for its name and type, though not for its options.
             reply = mongo.client[database].command({**asked, "nameOnly": True, "authorizedCollections": True})
     found = reply["cursor"]["firstBatch"]
     if not found:

@@ -1,7 +1,7 @@
 """Finds the documents that Redis does not show as MongoDB has them, by digests: some hundred kilobytes for any number.
 
-MongoDB adds up its digests by bucket, and of the buckets whose sums differ tells them one by one. A collection is
-looked at in ranges, so that each answer comes soon: a range costs some seconds.
+MongoDB adds up its digests by bucket, and of the buckets whose sums differ returns them one by one. A collection is
+read in ranges, so that each answer comes soon: a range costs some seconds.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from syncd.stores.redis.records.digests import Digests
 
 RANGE_DOCUMENTS, FEWEST_DOCUMENTS = 1_000_000, 1_000
 LONGEST_RANGE_MS = 30_000
-"""To add a range up; where it takes longer, ranges get smaller. To tell the documents of its buckets then fits into
+"""To add a range up; where it takes longer, ranges get smaller. To return the documents of its buckets then fits into
 the time after which the driver gives a connection up."""
 AT_ONCE = 100_000
-"""Documents of the buckets that are told one by one in a pass over the collection."""
+"""Documents of the buckets that are returned one by one in a pass over the collection."""
 MOST_PASSES = 8
 PAGE = 1_000
 
@@ -49,7 +49,7 @@ class Differing:
         """Whether so much differs that to compare everything is cheaper. Then nothing was named."""
 
     def pages(self) -> Iterator[list[Any]]:
-        """`_id` of documents that differ or may differ. An empty page where there is nothing to tell yet."""
+        """`_id` of documents that differ or may differ. An empty page where there is nothing to report yet."""
         sums: dict[int, tuple[int, int]] = {}
         ranges: list[Range] = []
         size = RANGE_DOCUMENTS

@@ -66,7 +66,7 @@ class History:
         self._refused: dict[str, float] = {}
 
     def deployment(self) -> str:
-        """Name and id of the replica set or the cluster; the name alone where nobody may ask for the id."""
+        """Name and id of the replica set or the cluster; the name alone where we may not ask for the id."""
         hello = self._hello()
         if _is_sharded(hello):
             name, found = _SHARDED, self._allowed("config.version", "clusterId")
@@ -98,7 +98,7 @@ class History:
     def require(self, deployment: str, witness: str, event: Moment | None) -> bool:
         """That a position is of this deployment, and of its history. `event` is the time of its last change.
 
-        Raises PositionLostError. False where the oplog cannot be looked at: then the event is still in question.
+        Raises PositionLostError. False where the oplog cannot be read: then the event is still in question.
         """
         here = self.deployment()
         if not is_same(deployment, here):
@@ -120,7 +120,7 @@ class History:
     def _has(self, time_of: Moment, wanted: Witness | None) -> bool | None:
         """Whether the oplog has an entry, None where it does not reach back to it, or may not be read."""
 
-        def look() -> bool | None:
+        def read() -> bool | None:
             # By equality: MongoDB goes to the entry at once, however long the oplog is.
             found = self._oplog().find_one({"ts": timestamp(time_of)}, _ENTRY, max_time_ms=LOOK_MS)
             if found is not None:
@@ -128,7 +128,7 @@ class History:
             first = self._oplog().find_one({}, {"ts": 1}, sort=[("$natural", 1)], max_time_ms=LOOK_MS)
             return None if first is None or moment(first["ts"]) > time_of else False
 
-        answer: bool | None = self._look("local.oplog.rs", look)
+        answer: bool | None = self._if_allowed("local.oplog.rs", read)
         return answer
 
     def latest(self) -> Witness | None:
@@ -153,13 +153,13 @@ class History:
             name, read_preference=ReadPreference.PRIMARY, read_concern=ReadConcern(level)
         )
 
-    def _look(self, what: str, look: Any) -> Any:
-        """What `look` returns; None where we may not look, which is said once."""
+    def _if_allowed(self, what: str, read: Any) -> Any:
+        """What `read` returns; None where we may not read, which is logged once."""
         if time.monotonic() < self._refused.get(what, 0.0):
             return None
         try:
             with translated():
-                answer = look()
+                answer = read()
         except Exception as error:
             if not isinstance(error.__cause__, driver.OperationFailure) or not _is_refusal(error.__cause__):
                 raise

@@ -1,4 +1,4 @@
-"""Queries for documents by their `_id`, whatever that is."""
+"""Queries for documents by their `_id`, of any type."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _fits_a_list(document_id: Any) -> bool:
 
 def behind(cursor: dict[str, Any] | None, last: dict[str, Any] | None) -> dict[str, Any]:
     """The query for all `_id` behind the one and up to the other."""
-    # A bare {_id: {$gt: last}} compares within one BSON type and skips all others without a word.
+    # A bare {_id: {$gt: last}} compares within one BSON type and skips all others without an error.
     parts: list[dict[str, Any]] = []
     if cursor is not None:
         parts.append({"$expr": {"$gt": ["$_id", {"$literal": cursor["_id"]}]}})

@@ -1,4 +1,4 @@
-"""How far back to a position nothing has happened to a collection, by a look at MongoDB's oplog.
+"""How far back to a position nothing has happened to a collection, by a read of MongoDB's oplog.
 
 A change stream answers when it has found a change, or come to the end: behind millions of entries of others that takes
 minutes on a slow server, nothing is known until then, and a restart begins again. The oplog itself can be read in
@@ -35,7 +35,7 @@ def concerning(database: str, collection: str) -> Document:
     name, commands = f"{database}.{collection}", f"{database}.$cmd"
     others: list[Document] = [{f"o.{word}": {"$exists": True, "$ne": collection}} for word in _OF_ANOTHER]
     others.append({"o.renameCollection": {"$exists": True, "$ne": name}, "o.to": {"$ne": name}})
-    # A transaction of several entries is told of at its last one.
+    # A transaction of several entries is reported at its last one.
     transactions: list[Document] = [
         {"o.applyOps": {"$exists": False}},
         {"o.applyOps.ns": {"$in": [name, commands]}},
@@ -66,7 +66,7 @@ class Quiet:
         try:
             if inclusive or self._is_single(since):
                 yield from self._moments(since, "$gte" if inclusive else "$gt")
-        except driver.PyMongoError:  # the stream meets it as well, or nobody may look
+        except driver.PyMongoError:  # the stream meets it as well, or we may not read it
             return
 
     def _is_single(self, time_of: Moment) -> bool:

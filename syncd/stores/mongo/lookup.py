@@ -27,7 +27,7 @@ LONGEST_CHUNK_MS = 10_000
 MOST_HAVING = 5_000
 FIRST_STEP, LEAST_STEP, LARGEST_STEP = 100_000, 100, 1_000_000
 QUICK_S, SLOW_S = 0.5, 3.0
-"""Where a filter lets almost nothing through, or disks are slow, a chunk would look for minutes; see `chunk`."""
+"""Where a filter lets almost nothing through, or disks are slow, a chunk would search for minutes; see `chunk`."""
 
 
 class Readable(Protocol):
@@ -79,7 +79,7 @@ class Lookup:
         self._projection = plan.find_projection
         self._source = plan.source
         self.looks_at: int | None = None
-        """Documents that a chunk looks at, at most, whether they match or not: None as long as nothing takes long."""
+        """Documents that a chunk reads, at most, whether they match or not: None as long as nothing takes long."""
 
     @property
     def deletes_may_move(self) -> bool:
@@ -205,7 +205,7 @@ class Lookup:
         *,
         digests: bool = False,
     ) -> tuple[list[Document], Moment, Document | None]:
-        """`chunk`, but no more than one look. Where that found nothing: up to where it was, None for to the end."""
+        """`chunk`, but no more than one read. Where that found nothing: up to where it was, None for to the end."""
         while True:
             started = time.monotonic()
             try:
@@ -256,7 +256,7 @@ class Lookup:
         return command
 
     def _end_of_step(self, cursor: Document | None, last: Document | None, after: Moment) -> Document | None:
-        """Up to where the next chunk looks: None for to the end. By the index, whatever the filter says; but MongoDB
+        """Up to where the next chunk reads: None for to the end. By the index, whatever the filter says; but MongoDB
         takes the documents as well, for `$expr`, and that may take too long too."""
         if self.looks_at is None:
             return None
@@ -277,7 +277,7 @@ class Lookup:
     def _shorten(self) -> None:
         """It took MongoDB too long; the next attempt is about less."""
         if self.looks_at == LEAST_STEP:
-            what = f"does not look at {LEAST_STEP} documents in {LONGEST_CHUNK_MS / 1000:g} s"
+            what = f"does not read {LEAST_STEP} documents in {LONGEST_CHUNK_MS / 1000:g} s"
             raise TransientError(
                 "mongo", f"MongoDB {what}; is it overloaded, or is the contract's filter that slow?"
             )

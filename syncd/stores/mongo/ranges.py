@@ -15,9 +15,9 @@ from syncd.stores.mongo.store import Document, MongoStore, translated
 
 MOST_RANGES = 5_000
 SAMPLES = 20
-"""Documents looked at for each range: it has twice as many as the average, or half, once in a thousand times."""
+"""Documents read for each range: it has twice as many as the average, or half, once in a thousand times."""
 LARGEST_SHARE = 25
-"""One document in so many is looked at, at most: above one in twenty MongoDB would read and sort all of them."""
+"""One document in so many is read, at most: above one in twenty MongoDB would read and sort all of them."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def ranges_between(bounds: list[bytes]) -> list[Range]:
 
 def cut(store: MongoStore, plan: StreamPlan, size: int, most: int = MOST_RANGES) -> list[bytes]:
     """Ascending bounds between ranges of about `size` documents, more where that were more than `most` ranges. A filter
-    is not looked at: it would cost a scan."""
+    is not checked: it would cost a scan."""
     database, collection = plan.namespace
     with translated():
         source: Collection[Any] = store.client[database].get_collection(collection, codec_options=RAW_CODEC)

@@ -178,7 +178,7 @@ class MongoStore:
         return MongoCapabilities(version, sharded)
 
     def oplog_window(self) -> tuple[int, int] | None:
-        """Epoch seconds of the oldest and the newest entry of the oplog; None where we may not or cannot look.
+        """Epoch seconds of the oldest and the newest entry of the oplog; None where we may not or cannot read it.
 
         Asked for by every lane, so the answer is kept for a while.
         """
@@ -191,7 +191,7 @@ class MongoStore:
     def _read_oplog_window(self) -> tuple[int, int] | None:
         oplog = self.client["local"]["oplog.rs"]
         try:
-            # A lane must not wait for this at a dead link, where it has a lease to renew and an error to tell.
+            # A lane must not wait for this at a dead link, where it has a lease to renew and an error to report.
             with timeout(OPLOG_TIMEOUT_S):
                 first, last = (oplog.find_one({}, {"ts": 1}, sort=[("$natural", way)]) for way in (1, -1))
         except driver.PyMongoError:  # no right to read `local`, or a mongos: the metric stays away
@@ -199,7 +199,7 @@ class MongoStore:
         return (first["ts"].time, last["ts"].time) if first and last else None
 
     def give_up(self) -> None:
-        """For who wants to stop: where no member can be reached, whoever waits for one waits in vain."""
+        """For a caller that wants to stop: where no member can be reached, a thread would wait for one in vain."""
         if self._client is not None and not self._client.topology_description.has_known_servers:
             self.close()
 
@@ -264,7 +264,7 @@ def translated() -> Iterator[None]:
 
 
 def translate(error: driver.PyMongoError) -> StoreError:
-    """One error of the driver as an error of syncd; what is unknown is told as an error, and tried again soon."""
+    """One error of the driver as an error of syncd; what is unknown is reported as an error, and tried again soon."""
     text = of_mongo(error)
     code = error.code if isinstance(error, driver.OperationFailure) else None
     if code in codes.LOST:
@@ -279,7 +279,7 @@ def translate(error: driver.PyMongoError) -> StoreError:
         return refused
     if code in codes.AUTHENTICATION:
         return FatalError(
-            "mongo", f"MongoDB refuses us: {text}; mend user, password or roles in SYNCD_MONGO_URI"
+            "mongo", f"MongoDB refuses us: {text}; fix user, password or roles in SYNCD_MONGO_URI"
         )
     if isinstance(error, driver.InvalidOperation) and "after close" in text:
         return TransientError("mongo", "MongoDB cannot be reached, and the daemon stops")

@@ -1,4 +1,4 @@
-"""What the lane and `syncd doctor` say where the name of a search index is somebody else's: one text for both."""
+"""What the lane and `syncd doctor` say where the name of a search index is not the contract's: one text for both."""
 
 from __future__ import annotations
 

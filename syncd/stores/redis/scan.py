@@ -28,7 +28,7 @@ class KeyScan:
         return self.by_id(shape) if shape.by_id else self.by_map(shape)
 
     def by_id(self, shape: Retired) -> Iterator[list[Candidate]]:
-        """Where a key tells its `_id`."""
+        """Where a key holds its `_id`."""
         for keys in self.keys(shape):
             candidates = []
             for key in keys:
@@ -40,7 +40,7 @@ class KeyScan:
                 yield candidates
 
     def by_map(self, shape: Retired) -> Iterator[list[Candidate]]:
-        """Where the map tells which document has a key."""
+        """Where the map says which document has a key."""
         for entries in self.maps(shape):
             idents = [ident.decode() for ident in entries]
             yield [(Drop(shape, ident, None), decode_key_value(ident)) for ident in idents]

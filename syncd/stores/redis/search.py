@@ -91,10 +91,10 @@ class Search:
 
 def shape_of(kind: str, prefixes: Sequence[str], fields: Sequence[Sequence[str]]) -> str:
     """The digest of an index over these fields: place, name and type of each."""
-    told = json.dumps(
+    text = json.dumps(
         [kind.upper(), list(prefixes), sorted([*field[:2], field[2].upper()] for field in fields)]
     )
-    return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _seen(info: dict[str, Any]) -> Seen:
@@ -125,5 +125,5 @@ def _text(value: Any) -> str:
 
 
 def _kind_of(errors: dict[str, Any]) -> str:
-    """The search module quotes the offending value in its message: only what stands before the quotation is told."""
+    """The search module quotes the offending value in its message: only what stands before the quotation is shown."""
     return _text(errors.get("last indexing error", "")).split("`")[0].split("'")[0].strip()[:120]

@@ -29,7 +29,7 @@ from syncd.stores.uri import read_uri
 KNOWN_S = 1.0
 """How long it is known what a server is, for lanes that start together."""
 SOCKET_TIMEOUT_S = 15.0
-"""A call that takes longer is given up: the other end may be gone without a word."""
+"""A call that takes longer is given up: the other end may be gone without an error."""
 
 _SCHEMES = ("redis", "rediss", "unix")
 _OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
@@ -131,11 +131,11 @@ def translated() -> Iterator[None]:
 
 
 def translate(error: driver.RedisError) -> StoreError:
-    """One error of the driver as an error of syncd; what is unknown is told as an error, and tried again soon."""
+    """One error of the driver as an error of syncd; what is unknown is reported as an error, and tried again soon."""
     text = of_redis(error)
     if isinstance(error, driver.AuthenticationError | driver.NoPermissionError):
         return FatalError(
-            "redis", f"Redis refuses us: {text}; mend the user, password or ACL in SYNCD_REDIS_URL"
+            "redis", f"Redis refuses us: {text}; fix the user, password or ACL in SYNCD_REDIS_URL"
         )
     if isinstance(error, driver.OutOfMemoryError) or text.startswith("OOM"):
         return TransientError(

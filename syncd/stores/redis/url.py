@@ -1,4 +1,4 @@
-"""SYNCD_REDIS_URL to a client: what cannot be used is told before anything connects, and without a word of the URL."""
+"""SYNCD_REDIS_URL to a client: what cannot be used is reported before anything connects, and no part of the URL."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def redis_client(url: str, socket_timeout: float) -> Redis:
         ours |= {"socket_connect_timeout": 5.0, "socket_keepalive": True}
     try:
         client = Redis.from_pool(SharedPool.from_url(url, **ours))
-        client.connection_pool.make_connection()  # it does not connect, but looks at what it is given
+        client.connection_pool.make_connection()  # it does not connect, but checks what it is given
     except (ValueError, TypeError, AttributeError, OSError, driver.RedisError) as error:
         raise _unusable(_why(str(error))) from None
     _check_files(client.connection_pool.connection_kwargs)
@@ -58,7 +58,7 @@ def _unusable(why: str) -> UnusableUriError:
 
 
 def _check(url: str) -> str:
-    """What the driver takes without a word. Returns the scheme."""
+    """What the driver takes without an error. Returns the scheme."""
     try:
         parts = urlparse(url)
     except ValueError:
@@ -97,7 +97,7 @@ def _why(text: str) -> str:
 
 
 def _check_files(said: dict[str, Any]) -> None:
-    """The driver looks at certificates at each connect, and calls a missing file a lost connection."""
+    """The driver reads certificates at each connect, and calls a missing file a lost connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authorities = {"cafile": said.get("ssl_ca_certs"), "capath": said.get("ssl_ca_path")}
     try:

@@ -32,7 +32,7 @@ class Batch:
     refused: dict[str, Refused] = field(default_factory=dict)
     """By entry: those that cannot be documents."""
     gone: int = 0
-    """Entries that somebody has removed from the stream meanwhile."""
+    """Entries that another client has removed from the stream meanwhile."""
 
     def without(self, entries: Collection[str]) -> Batch:
         """The others, in places of their own."""

@@ -15,14 +15,14 @@ from syncd.to_mongo.append.batch import Refused
 
 
 class Letters:
-    """Of one contract. A letter holds the id of its entry, never what the entry says."""
+    """Of one contract. A dead letter holds the id of its entry, never what the entry says."""
 
     def __init__(self, redis: RedisStore, plan: AppendPlan) -> None:
         self._redis, self._plan = redis, plan
         self._keys = ControlKeys(plan.name)
 
     def park(self, refused: Mapping[str, Refused]) -> int:
-        """A letter for each entry, acknowledged with it; how many are new. Another daemon's letter is replaced."""
+        """A dead letter for each entry, acknowledged with it; how many are new. Another daemon's is replaced."""
         if not refused:
             return 0
         keys = [self._keys.dead, self._keys.letters, self._plan.stream]
@@ -41,7 +41,7 @@ class Letters:
         raise LettersFullError(self._plan.name, keep)
 
     def arguments(self, refused: Mapping[str, Refused]) -> list[str | int]:
-        """The letters, as the functions take them."""
+        """The dead letters, as the functions take them."""
         args: list[str | int] = []
         for entry, why in refused.items():
             said = self._said(entry, why)
@@ -49,8 +49,8 @@ class Letters:
         return args
 
     def tell(self, refused: Mapping[str, Refused], stored: list[bytes]) -> int:
-        """Log and count the letters that are new, by the reply of a function: how many were dropped, and the entries of
-        the new ones. Returns how many are new."""
+        """Log and count the dead letters that are new, by the reply of a function: how many were dropped, and the
+        entries of the new ones. Returns how many are new."""
         dropped, *entries = stored
         new = {entry.decode() for entry in entries}
         telemetry.dead_letters_dropped(self._plan.name, int(dropped))

@@ -33,7 +33,7 @@ class Couriers:
         self._flying = 0
         # Daemon threads, as the lane's: a process that ends does not wait for a dead link.
         self._threads = [
-            threading.Thread(target=self._run, name=f"courier-{name}", daemon=True) for _ in range(most)
+            threading.Thread(target=self._run, name=f"delivery-{name}", daemon=True) for _ in range(most)
         ]
 
     def __enter__(self) -> Couriers:
@@ -63,7 +63,7 @@ class Couriers:
         self._out.put(batch)
 
     def room(self) -> Iterator[Delivered]:
-        """Wait until another batch may be sent. Yields those that are done; raises as `settle`."""
+        """Wait until another batch may be sent. Yields those that are done; raises as `drain`."""
         return self._until(self._most - 1)
 
     def settle(self) -> Iterator[Delivered]:

@@ -63,7 +63,7 @@ class Backlog(NamedTuple):
     acknowledged: str
     """Everything up to this id is in MongoDB, or a dead letter."""
     size: int = 0
-    """Bytes that the stream takes in Redis, about; 0 where nobody asked."""
+    """Bytes that the stream takes in Redis, about; 0 where Redis was not asked."""
 
 
 class Group:
@@ -98,13 +98,13 @@ class Group:
             self.is_new, self.was_lost = True, bool(known)
             if start == ZERO:
                 self._history.begin_again(self._first_entry())
-            # Also the mark by which people's commands know that the contract runs on this Redis.
+            # Also the sign by which people's commands know that the contract runs on this Redis.
             self._keep({Fields.ACKNOWLEDGED: start, **self._history.fields()})
             self._reread = False
         return start if known else None
 
     def _known(self) -> str:
-        """Where the group was at the last look; "" where there was none."""
+        """Where the group was at the last check; "" where there was none."""
         names = Fields.ACKNOWLEDGED, Fields.FIRST, Fields.PROOF
         said = read_fields(self._store, self._keys, *names)
         texts = {name: text for name, text in zip(names, said, strict=True) if text}
@@ -248,7 +248,7 @@ class Group:
         return Taken(_entries([(b"", found[1])]).parted()[0], len(gone))
 
     def acknowledge(self, entries: list[str]) -> int:
-        """These are done; how many of them nobody had acknowledged before."""
+        """These are done; how many of them were not acknowledged before."""
         if not entries:
             return 0
         with self.translated():
@@ -264,7 +264,7 @@ class Group:
         return Entries(entries, [_flat(found[0][1]) if found else [] for found in replies])
 
     def backlog(self) -> Backlog:
-        """What is left to do; also stores how far the group is, for the day on which somebody destroys it."""
+        """What is left to do; also stores how far the group is, for the day on which a person destroys it."""
         client = self._store.client
         pipe = client.pipeline(transaction=True)
         pipe.xpending(self.stream, self.name)

@@ -1,7 +1,7 @@
 """What a daemon is about to write into a time series, noted in Redis before it is written.
 
-In one step with the end of a batch its entries are acknowledged, its letters parked, and the note goes. So a daemon
-that takes over finds either a batch that may be written, under its number, or none. Each step checks the lease.
+In one step with the end of a batch its entries are acknowledged, its dead letters parked, and the note goes. So a
+daemon that takes over finds either a batch that may be written, under its number, or none. Each step checks the lease.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ class Ledger:
         if not batch:
             return None
         age_s = (clock_us(now) - int(since)) / 1e6
-        # By a clock that went back since nobody can tell how long ago it was.
+        # By a clock that went back since it is not known how long ago it was.
         return Noted(int(number), batch.decode().split(" "), age_s if age_s >= 0 else float("inf"))
 
     def turn(
         self, entries: list[str], done: Collection[str] | None, refused: Mapping[str, Refused]
     ) -> tuple[int, int]:
         """These are written next, `done` are written, `refused` never will be. The number for what is written next,
-        and how many letters are new. Replaces the batch that is noted.
+        and how many dead letters are new. Replaces the batch that is noted.
 
         None is done where all are that were noted. These are acknowledged by `acknowledge`, or by the next call.
         """
@@ -65,7 +65,7 @@ class Ledger:
         return int(number), self._letters.tell(refused, stored)
 
     def close(self, done: Collection[str] | None, refused: Mapping[str, Refused]) -> int:
-        """The same where nothing is next, and all is acknowledged at once; how many letters are new."""
+        """The same where nothing is next, and all is acknowledged at once; how many dead letters are new."""
         return self._letters.tell(refused, self._advance([], done, refused)[1:])
 
     def acknowledge(self) -> None:
@@ -96,7 +96,7 @@ class Ledger:
         self._call("syncd_number_above", [], [number])
 
     def set_doubt(self, entry: str) -> None:
-        """Up to this entry documents may be there of which nobody knows any more."""
+        """Up to this entry documents may be there that Redis no longer knows."""
         self._set({Fields.DOUBT: entry})
 
     def _set(self, said: dict[str, str]) -> None:
@@ -106,8 +106,8 @@ class Ledger:
     def doubt(self, newest: str, *, group_lost: bool, group_new: bool) -> tuple[str, bool]:
         """Up to which entry documents may be there of which this Redis knows nothing, and whether that is news.
 
-        A Redis may come back without its last writes. That it is another process than at the last look tells. `newest`
-        is the last entry of the stream, and the group is lost, or new, as of this run.
+        A Redis may come back without its last writes: then it is another process than at the last check. `newest` is
+        the last entry of the stream, and the group is lost, or new, as of this run.
         """
         with translated():
             info: Any = self._store.client.info("server")

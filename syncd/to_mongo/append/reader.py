@@ -54,7 +54,7 @@ class Reader:
     def take(self) -> Taken:
         """What was asked for. From now on it is this consumer's; none where none were there."""
         if self._connection is None:
-            raise InvariantError("entries are taken that nobody has asked for")
+            raise InvariantError("entries are taken that were not asked for")
         self.is_asked = False
         with self._group.translated():
             for _ in range(3):

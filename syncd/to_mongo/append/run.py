@@ -1,7 +1,7 @@
 """One run of `capture: append`: entries of a stream into documents, until it is stopped or a store fails.
 
 An entry is acknowledged only when a majority of MongoDB has its document, or its dead letter is stored. Until then it
-stays with the group, and comes again after whatever happens. While one batch is delivered, the next is read.
+stays with the group, and comes again after every failure. While one batch is delivered, the next is read.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class AppendRun:
         couriers = Couriers(self._plan.name, self._delivery.deliver, self._delivery.at_once)
         with couriers as self._couriers, Reader(self._redis, self._group) as reader:
             if self._requests.has_any(self._control):
-                self._answer()  # a replay makes room for the letters of what is left, where these are full
+                self._answer()  # a replay makes room for the dead letters of what is left, where these are full
             self._take_over("")
             self._keep()
             self._state.tell(Confirmed())
@@ -211,7 +211,7 @@ class AppendRun:
         repairs_done(self._redis, self._plan.name, wanted)
 
     def _replay(self, letters: dict[str, str]) -> None:
-        """Dead letters by entry. One that still does not fit keeps a letter, with the reason of now."""
+        """Dead letters by entry. One that still does not fit stays, with the reason of now."""
         there, gone = self._group.look_up(sorted(letters, key=entry_order)).parted()
         outcome = Outcome({})
         if there:

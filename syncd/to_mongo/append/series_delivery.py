@@ -4,7 +4,7 @@ A batch is noted in Redis before it is written (see ledger), and written under t
 After a crash the same statements go again under the same number, and MongoDB runs those that it has not run.
 
 That rests on two memories. MongoDB forgets a session after half an hour, and a Redis may come back without its last
-writes. Where one of them is not to be had, each document is looked up before it is written, with a word.
+writes. Where one of them is not to be had, each document is looked up before it is written, with a warning.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ class SeriesDelivery:
         time_field: str,
         site: str,
     ) -> None:
-        """`site`: tells this Redis from others that have a contract of the same name."""
+        """`site`: names this Redis among others that have a contract of the same name."""
         self._plan, self._group, self._lease = plan, group, lease
         self._ledger = Ledger(redis, plan, lease)
         self._writer = SeriesWriter(mongo, plan, time_field, site)
         self._doubt = (0, 0)
-        """Up to here documents may be there that nobody remembers."""
+        """Up to here documents may be there that Redis no longer knows."""
         self._number = 0
         """Of the batch that is noted."""
         self._written: Written | None = None
@@ -82,7 +82,7 @@ class SeriesDelivery:
         noted = self._ledger.noted()
         if noted is None:
             return None
-        # Its letters are stored in any case: until it has ended, nothing that makes room for them is done.
+        # Its dead letters are stored in any case: until it has ended, nothing that makes room for them is done.
         keep, self._ledger.keep_letters = self._ledger.keep_letters, min(0, self._ledger.keep_letters)
         try:
             return self._finish(noted)
@@ -100,7 +100,7 @@ class SeriesDelivery:
         except UncertainError:
             return batch, self._deliver_uncertain(batch, "history_truncated")
         except LaterNumberError as error:
-            # The lease is ours, so nobody has taken over: it is this Redis that went back.
+            # The lease is ours, so no other daemon has taken over: it is this Redis that went back.
             self._ledger.above(error.seen)
             return batch, self._deliver_uncertain(batch, "redis_went_back")
         return self._end()
@@ -155,7 +155,7 @@ class SeriesDelivery:
         return self._end()[1]
 
     def _write_the_rest(self, number: int, batch: Batch) -> Written:
-        # What is on its way from a daemon before must not arrive between the look and the write.
+        # What is on its way from a daemon before must not arrive between the read and the write.
         self._writer.fence(number)
         there = {batch.entries[at] for at in self._writer.there(batch.documents, batch.places)}
         rest = batch.without(there)

@@ -1,4 +1,4 @@
-"""What a lane from Redis to MongoDB tells about itself, in the words of the other lanes."""
+"""What a lane from Redis to MongoDB reports about itself, in the words of the other lanes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class AppendStatus(BaseStatus):
     def __init__(self, contract: str, collection: str, freshness_s: float | None) -> None:
         super().__init__(contract, collection, freshness_s)
         self._backlog: Backlog | None = None
-        """None where nobody here knows what waits."""
+        """None where this daemon does not know what waits."""
         self._looked = time.monotonic()
 
     def left(self) -> None:
@@ -36,7 +36,7 @@ class AppendStatus(BaseStatus):
         self.measure()
 
     def lag(self) -> float | None:
-        """Age in seconds of the oldest entry that is not acknowledged; it grows while nobody looks."""
+        """Age in seconds of the oldest entry that is not acknowledged; it grows while it is not read again."""
         if self._backlog is None:
             return None
         if not self._backlog.entries and self.state == "live":

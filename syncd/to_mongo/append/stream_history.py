@@ -1,11 +1,11 @@
 """Whether a stream is still the one that a group has read: ids in a stream only grow, unless a person makes them not.
 
 A stream that was emptied may get a smaller last id (XSETID), and one that was deleted comes back with ids of its own.
-Entries below the group's position are then never delivered, and nothing of Redis's says so. What gives it away:
+Entries below the group's position are then never delivered, and Redis does not say so. It shows in one of these:
 
 - the last id of the stream lies below the group's position;
 - its first entry lies below a first entry that was seen before;
-- Redis counts entries that the group has yet to read, and behind its position there are none, look after look.
+- Redis counts entries that the group has yet to read, and behind its position there are none, check after check.
 
 Where the group is gone as well, only an entry that the group has read can prove that the stream is the same. To read a
 stream again from its first entry is always right: an entry that comes again finds its document there.

@@ -36,7 +36,7 @@ def find_series(mongo: MongoStore, plan: AppendPlan) -> str | None:
         for option, value in wanted.items():
             if there.get(option) != value:
                 what = f"the {option} of {database}.{name} is {there.get(option)}, the contract says {value}"
-                raise CapabilityError("mongo", f"{what}; mend the contract, or name another collection")
+                raise CapabilityError("mongo", f"{what}; fix the contract, or name another collection")
     return str(there["timeField"])
 
 

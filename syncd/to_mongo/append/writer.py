@@ -115,7 +115,7 @@ class Writer:
 
 
 def _holds(found: RawBSONDocument, wanted: RawBSONDocument) -> bool:
-    """Whether it is the same, apart from what somebody has added since. NaN is only equal to itself as bytes."""
+    """Whether it is the same, apart from what another client has added since. NaN is only equal to itself as bytes."""
     if found.raw == wanted.raw:
         return True
     theirs, ours = bson.decode(found.raw), bson.decode(wanted.raw)

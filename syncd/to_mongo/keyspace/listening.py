@@ -21,9 +21,9 @@ SUBSCRIBED_S = 10.0
 WORD_S = 2.0
 """So long a key that is not there waits for the event that says why: it is on its way, as a rule."""
 WORD_AGAIN_S = WORD_S / 10
-"""So often it is looked at meanwhile."""
+"""So often it is read meanwhile."""
 LOOK_AT_OPTION_S = 2.0
-"""How often Redis is asked whether it still tells. While it does not, nothing that changes gets through; asking is one
+"""How often Redis is asked whether it still sends events. While it does not, no change gets through; asking is one
 CONFIG GET."""
 MOST_TAKEN = 2000
 """Changed keys that are taken at once. They are read in smaller parts, behind which the application waits."""

@@ -1,4 +1,4 @@
-"""Whether Redis tells of changed keys: `notify-keyspace-events`, and a question that only the events can answer."""
+"""Whether Redis reports changed keys: `notify-keyspace-events`, and a question that only the events can answer."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ HEARD_S = 3.0
 
 
 class Setting(NamedTuple):
-    """`present` is None where Redis does not let this user look."""
+    """`present` is None where Redis does not let this user read it."""
 
     present: str | None
     missing: str
 
     @property
     def wanted(self) -> str:
-        """What is there and what is missing; nothing is taken from anybody."""
+        """What is there and what is missing; nothing that is there goes."""
         return (self.present or "") + self.missing
 
 
@@ -53,7 +53,7 @@ def _is_hidden(error: driver.ResponseError) -> bool:
 
 
 def is_hidden(store: RedisStore) -> bool:
-    """Whether Redis does not let this user look."""
+    """Whether Redis does not let this user read the option."""
     with translated():
         return look(store.client).present is None
 
@@ -93,7 +93,7 @@ def _refused(setting: Setting, why: str) -> CapabilityError:
 
 
 def scratch(store: RedisStore, key: str, sample: Sequence[str]) -> set[bytes]:
-    """Writes a scratch key (see DataType) and lets it expire. Returns the events that tell of it."""
+    """Writes a scratch key (see DataType) and lets it expire. Returns the events that report it."""
     command, *rest = sample
     with translated():
         store.client.execute_command(command, key, *rest)
@@ -108,6 +108,6 @@ def unheard(missing: set[bytes]) -> CapabilityError:
     names = ", ".join(sorted(name.decode() for name in missing))
     return CapabilityError(
         "redis",
-        f"Redis does not tell of changed keys (no event {names} of a scratch key), and hides {OPTION}; set it to "
+        f"Redis does not report changed keys (no event {names} of a scratch key), and hides {OPTION}; set it to "
         f'"{NEEDED}" where this service keeps its settings, or use capture: outbox',
     )

@@ -1,4 +1,4 @@
-"""Up to which moment all that Redis told of is done: only the lane knows, and a check has to."""
+"""Up to which moment all that Redis reported is done: only the lane knows, and a check has to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from syncd.to_mongo.keyspace.listening import Listening
 from syncd.to_mongo.state.memory import Memory
 
 EVERY_S, SOON_S = 1.0, 0.1
-"""How often a lane looks whether somebody asks; and how often while a check goes on, which asks again and again."""
+"""How often a lane reads whether a check asks; and how often while one goes on, which asks again and again."""
 GOES_ON_S = 5.0
 
 
@@ -29,7 +29,7 @@ class Passing:
         self._redis, self._control, self._requests = redis, control, requests
         self._listening, self._memory = listening, memory
         self._moment = 0
-        """Microseconds of Redis's clock that somebody asked for; 0: nobody did."""
+        """Microseconds of Redis's clock that a check asked for; 0: none did."""
         self._asked = self._heard = self._looked = 0.0
 
     @property
@@ -38,11 +38,11 @@ class Passing:
         return self._asked > 0 and time.monotonic() - self._asked < GOES_ON_S
 
     def begin(self) -> None:
-        """A word of before may be by the clock of another Redis, whose place this one took."""
+        """An answer of before may be by the clock of another Redis, whose place this one took."""
         self._memory.note({}, {Fields.HEARD: "0"})
 
     def look(self) -> None:
-        """Whether somebody asks, now and then."""
+        """Read what is asked for, at most once per interval."""
         now = time.monotonic()
         if now - self._looked < (SOON_S if self.is_asked else EVERY_S):
             return
@@ -59,7 +59,7 @@ class Passing:
             return
         now, dirty = time.monotonic(), self._listening.dirty
         self._heard = self._heard or now
-        # What was noted by then may have changed before; what came later is nobody's question.
+        # What was noted by then may have changed before; what came later was not asked for.
         if len(dirty) and dirty.oldest() >= now - self._heard:
             return
         self._memory.note({}, {Fields.HEARD: str(self._moment)})

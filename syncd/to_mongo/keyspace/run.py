@@ -1,7 +1,7 @@
 """One run of `capture: keyspace`: keys that Redis says have changed, into their documents, until stopped.
 
-An event names a key and may be lost. So what a key holds is read, never told; and after every gap in the events all
-keys are compared with what was last synced.
+An event names a key and may be lost. So what a key holds is read, never taken from an event; and after every gap in the
+events all keys are compared with what was last synced.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from syncd.to_mongo.state.run import DRAIN_S, EVERY_S, StateRun
 
 WAIT_S = 0.5
 ASKED_S = 0.05
-"""The same while a check waits for a word."""
+"""The same while a check waits for an answer."""
 
 
 class KeyspaceRun(StateRun):
@@ -47,7 +47,7 @@ class KeyspaceRun(StateRun):
         self._kept = 0.0
 
     def run(self) -> None:
-        """First what nobody heard, then what is heard, until stopped."""
+        """First what was not heard, then what is heard, until stopped."""
         self._writer.begin()
         self._state.tell(Entered())
         if not self._memory.begin():

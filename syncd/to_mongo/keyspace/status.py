@@ -1,4 +1,4 @@
-"""What a lane over keyspace events tells about itself."""
+"""What a lane over keyspace events reports about itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from syncd.to_mongo.outbox.status import OutboxStatus
 
 
 class KeyspaceStatus(OutboxStatus):
-    """State of one lane that listens. What waits is in its own memory: nobody else can tell."""
+    """State of one lane that listens. What waits is in its own memory: no other daemon knows it."""
 
     def _more(self) -> dict[str, Any]:
         phase = "compare" if self.state == "catching_up" else "stream"

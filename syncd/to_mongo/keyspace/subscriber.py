@@ -18,7 +18,7 @@ from syncd.to_mongo.keyspace.notifications import HEARD_S, scratch, unheard
 
 PING_S = 1.0
 SILENT_S = 3.0
-"""A subscription that answers no PING for so long is dead, whatever the socket says."""
+"""A subscription that answers no PING for so long is dead, even if the socket seems to live."""
 LOOK_S = 0.25
 RETRY_S = (0.05, 0.2, 0.5, 1.0)
 
@@ -30,8 +30,8 @@ Note = Callable[[bytes, bytes], None]
 class Subscriber(threading.Thread):
     """Calls `note(key, event)` for every event of keys that match `pattern`.
 
-    Events between two subscriptions are lost: `generation` counts subscriptions, and whoever finds it changed has to
-    compare all keys.
+    Events between two subscriptions are lost: `generation` counts subscriptions, and a caller that finds it changed has
+    to compare all keys.
     """
 
     def __init__(self, store: RedisStore, keys: ControlKeys, pattern: str, note: Note) -> None:
@@ -48,7 +48,7 @@ class Subscriber(threading.Thread):
         self.error: StoreError | None = None
         """Why the last subscription ended, or why there is none."""
         self.event = time.monotonic()
-        """When the last event came, of whatever key."""
+        """When the last event came, of any key."""
         self.heard_up_to = 0.0
         """All events of before this monotonic time have been noted, but for those that a gap has swallowed."""
         self._hurry = False
@@ -133,7 +133,7 @@ class Subscriber(threading.Thread):
                 if confirmed == 1 + len(self._own) and not self.is_up:
                     self._begin(now)
                 elif confirmed > 1 + len(self._own):
-                    raise driver.ConnectionError("the subscription was made anew by the driver")
+                    raise driver.ConnectionError("the driver subscribed again by itself")
             elif now - heard > SILENT_S:
                 raise driver.TimeoutError(f"a subscription has answered nothing for {SILENT_S:g} s")
             if self._hurry or now - asked > PING_S:
@@ -157,13 +157,13 @@ class Subscriber(threading.Thread):
             self.event = now
             if said["channel"].endswith(b":probe"):
                 self._probed.add(said["data"])
-        elif kind == "pong":  # Redis answers behind all that it told before
+        elif kind == "pong":  # Redis answers behind all events that it sent before
             self.heard_up_to = self._pings.popleft()
         return kind in ("psubscribe", "subscribe")
 
     def _tell(self, channel: bytes, event: bytes, expired_field: bytes) -> None:
         """A hash whose last field expires goes with `hexpired` and, right behind it, `del`: an expiry, no deletion. The
-        answer to a PING tells a `del` that comes later apart from that."""
+        answer to a PING separates a `del` that comes later from that."""
         if event == _FIELD_EXPIRED:
             self._expired_field, self._hurry = channel, True
         elif event == b"del" and channel == expired_field:

@@ -2,7 +2,7 @@
 -- For applications: a command on one key, and a note of it in the outbox of a contract, in one step.
 --   FCALL syncd_hset 2 session:42 syncd:{sessions}:outbox name Ada
 -- is `HSET session:42 name Ada`, and replies what that replies. Each command of COMMANDS has its function: `syncd_` and
--- its name in small letters, with `_` for `.`. What fails changes nothing and notes nothing.
+-- its name in lower case, with `_` for `.`. What fails changes nothing and notes nothing.
 --
 -- An entry has the field `key`, and `op` with `del` where the key was there and is no more. See docs/how-to/outbox.md.
 local VERSION = 2

@@ -21,8 +21,8 @@ from syncd.to_mongo.outbox.status import look
 from syncd.to_mongo.state.store import StateStore
 
 MOST_ENTRIES = 2000
-"""Of one read. Whoever reads the keys that they name does so in smaller parts: behind those the application waits, and
-an entry costs Redis next to nothing."""
+"""Of one read. The keys that they name are read in smaller parts: behind those the application waits, and an entry
+costs Redis next to nothing."""
 _NO_KEY = Refused("foreign_key", "the entry has no field `key`")
 
 
@@ -45,7 +45,7 @@ class OutboxQueue:
         """The stream."""
 
     def begin(self) -> None:
-        """Tell the functions how many entries may wait. Nothing is written where they know: memory may be full."""
+        """Set how many entries may wait, for the functions. Nothing is written where it is set: memory may be full."""
         wanted, client = self._plan.contract.sync.outbox_max, self._redis.client
         with translated():
             present: Any = client.get(self._control.outbox_max)
@@ -73,7 +73,7 @@ class OutboxQueue:
         ]
 
     def keep(self) -> None:
-        """Once a second: the functions stay loaded, and entries that somebody removed are told of."""
+        """Once a second: the functions stay loaded, and entries that another client removed are reported."""
         self._functions.ensure(self._plan.name)
         lost, is_another = self._store.lost()
         if is_another:
@@ -82,7 +82,7 @@ class OutboxQueue:
             telemetry.entries_trimmed(self._plan.name, self.name, lost)
 
     def backlog(self, done: str = "") -> Backlog:
-        """All entries wait. `done` is the last one of those that went."""
+        """All entries wait. `done` is the last one of those that are done."""
         return look(self._redis, self.name, done)
 
 

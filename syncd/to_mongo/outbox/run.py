@@ -112,7 +112,7 @@ class OutboxRun(StateRun):
 
     def _try_again(self, keys: list[bytes]) -> None:
         outcome = self._sync.apply(dict.fromkeys(keys, ""))
-        outcome.settled += outcome.gone  # a person has seen to them
+        outcome.settled += outcome.gone  # a person asked for them, and there is nothing to write
         self._finish(outcome, 0)
 
     def _copy_more(self, copy: KeyCopy) -> None:

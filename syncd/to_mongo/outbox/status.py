@@ -1,4 +1,4 @@
-"""What a lane over an outbox tells about itself."""
+"""What a lane over an outbox reports about itself."""
 
 from __future__ import annotations
 

@@ -15,10 +15,10 @@ What = TypeVar("What")
 
 @dataclass
 class Became:
-    """What became of keys, whichever way they go."""
+    """What became of keys, in either direction."""
 
     settled: list[bytes] = field(default_factory=list)
-    """Keys that are done, so that a dead letter of before is moot."""
+    """Keys that are done, so that a dead letter of before can go."""
     refused: dict[bytes, Refused] = field(default_factory=dict)
 
     def add(self, more: Self) -> None:

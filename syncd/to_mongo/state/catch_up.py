@@ -1,4 +1,4 @@
-"""Compares all keys with what was last synced: after a gap in the events nobody knows what they would have said."""
+"""Compares all keys with what was last synced: after a gap in the events it is not known what they would have said."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from syncd.to_mongo.state.unfit_keys import Unfit
 AIM = 100
 """Keys of the pattern that one call should compare: it blocks Redis for a millisecond or two."""
 LEAST, MOST = 50, 5000
-"""Keys that one call looks at; most of them may be somebody else's."""
+"""Keys that one call reads; most of them may be another contract's."""
 GONE = 1000
 """Keys that one call asks for, whether they are there."""
 
@@ -32,7 +32,7 @@ class CatchUp:
         self._gone_next = self.is_done = False
         self._began = time.monotonic()
         self.compared = 0
-        """Keys that were looked at."""
+        """Keys that were compared."""
 
     @property
     def seconds(self) -> float:

@@ -125,7 +125,7 @@ class DirtySet:
             del self._read[key]
 
     def words(self, keys: Sequence[bytes]) -> dict[bytes, Gone]:
-        """What is known of keys that somebody reads out of turn."""
+        """What is known of keys that the caller reads out of turn."""
         with self._ready:
             return {key: entry.gone for key in keys if (entry := self._entries.get(key)) is not None}
 
@@ -150,7 +150,7 @@ class DirtySet:
             return count
 
     def clear(self) -> None:
-        """Forget all: somebody else works, or everything is compared anyway."""
+        """Forget all: another daemon works, or everything is compared anyway."""
         with self._ready:
             self._clear()
 

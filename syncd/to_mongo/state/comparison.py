@@ -4,7 +4,7 @@ Events may be lost, so behind every gap in them all keys are compared; a gap tha
 the beginning. What was missed counts as done when the last page is done, so a run that ends before begins again.
 
     NOTHING --gap----------------------> UNDER_WAY --last page is done--> NOTHING
-    NOTHING --all keys asked for--> ASKED --look--> UNDER_WAY
+    NOTHING --all keys asked for--> ASKED --next turn--> UNDER_WAY
     UNDER_WAY --gap--> REPEATS --last page is done--> UNDER_WAY, from the first page
     UNDER_WAY, REPEATS --all keys asked for--> ASKED
 """
@@ -27,9 +27,9 @@ class Stage(Enum):
     NOTHING = auto()
     """There is none."""
     ASKED = auto()
-    """One of everything begins with the next look."""
+    """One of everything begins with the next turn."""
     UNDER_WAY = auto()
-    """There are pages to come, or one whose end is not told yet."""
+    """There are pages to come, or one that is not done yet."""
     REPEATS = auto()
     """The same, and since it began events were lost."""
 
@@ -45,7 +45,7 @@ class Comparison:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether there are pages to come, or one whose end is not told yet."""
+        """Whether there are pages to come, or one that is not done yet."""
         return self._catchup is not None
 
     @property
@@ -55,7 +55,7 @@ class Comparison:
 
     @property
     def compared(self) -> int:
-        """Keys that were looked at."""
+        """Keys that were compared."""
         return self._catchup.compared if self._catchup is not None else 0
 
     def _enter(self, stage: Stage) -> None:
@@ -72,7 +72,7 @@ class Comparison:
         self._enter(Stage.ASKED)
 
     def look(self) -> bool:
-        """Begin where events were lost, or somebody asked for all keys. Whether one began, or has to once more."""
+        """Begin where events were lost, or all keys were asked for. Whether one began, or has to once more."""
         why = self._listening.gap()
         if not why and self._stage is not Stage.ASKED:
             return False
@@ -81,7 +81,7 @@ class Comparison:
         return True
 
     def page(self) -> list[bytes]:
-        """Some more keys that have to be looked at; often none."""
+        """Some more keys that have to be read; often none."""
         return [] if self._catchup is None else self._catchup.page()
 
     def page_is_done(self) -> bool:

@@ -16,7 +16,7 @@ from syncd.to_mongo.state.statements import Change
 from syncd.to_mongo.state.store import Reading, StateStore
 
 MOST_TURNS = 4
-"""A Redis that went back once is as late as it is; more turns mean that somebody else writes these documents."""
+"""A Redis that went back once is as late as it is; more turns mean that another client writes these documents."""
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Outcome(Became):
     put: int = 0
     deleted: int = 0
     gone: list[bytes] = field(default_factory=list)
-    """Keys that are not there, though nobody said that they were deleted: expired, or evicted."""
+    """Keys that are not there, without a report that they were deleted: expired, or evicted."""
 
     def add(self, more: Outcome) -> None:
         """See Became."""
@@ -43,7 +43,7 @@ class KeySync:
         self._plan, self._store, self._writer, self._most_keys = plan, store, writer, most_keys
 
     def apply(self, keys: Mapping[bytes, str]) -> Outcome:
-        """The present state of keys, each with the position of a deletion that somebody told of, or "".
+        """The present state of keys, each with the position of a reported deletion, or "".
 
         Raises StoreError where it is not sure what is written, FencedError or LaterNumberError where nothing is. Any
         other error is narrowed by halves to the key that raises it, which is refused.
@@ -71,7 +71,9 @@ class KeySync:
             telemetry.redis_went_back(self._plan.name, len(written.late))
             again = self._look([change.key for change in written.late], keys, outcome)
             changes = [change for some in again for change in some]
-        raise TransientError("mongo", "somebody else writes `_syncd.pos` of the same documents; trying again")
+        raise TransientError(
+            "mongo", "another client writes `_syncd.pos` of the same documents; trying again"
+        )
 
     def _look(self, todo: list[bytes], keys: Mapping[bytes, str], outcome: Outcome) -> Iterator[list[Change]]:
         """Some changes at a time, so that large keys are not all in memory."""
@@ -108,7 +110,7 @@ class KeySync:
             return Change(key, document_id, reading.position, self._plan.update_of(key, found))
         if not deleted:
             return None
-        # Below the floor a document's position may be of a time that Redis no longer knows, and says nothing.
+        # Below the watermark a document's position may be of a time that Redis no longer knows, and says nothing.
         told = deleted if deleted > reading.floor else NEVER
         return Change(key, document_id, reading.position, None, told)
 

@@ -32,7 +32,7 @@ class StateLane(BaseLane):
         unfit = Unfit(common.redis, plan)
         status = self.status_type(plan.name, plan.contract.shown_collection, plan.freshness_s, unfit)
         rules = Rules(plan.name, common.settings.lease_ttl)
-        # Of a daemon that splits contracts, whatever its partition: one of all has the lease.
+        # Also of a daemon that splits contracts, in every partition: one daemon of all has the lease.
         super().__init__(common, ControlKeys(plan.name), plan, status, rules)
         self._numbers = Numbers(self._lease)
         self._context: LaneContext[StatePlan, Any] = LaneContext(

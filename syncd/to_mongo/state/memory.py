@@ -43,10 +43,10 @@ class Memory:
         self._lease.call("syncd_synced", [self._keys.synced], args)
 
     def why_gone(self, digests: Mapping[bytes, str], policy: str) -> dict[bytes, Gone]:
-        """Why keys are not there that went while nobody listened, by what they were when they were last synced.
+        """Why keys are not there that went while no daemon listened, by what they were when they were last synced.
 
-        A key that had no expiry, or one that has not come yet, was deleted, unless this Redis evicts such keys: then
-        nobody can tell, and nothing is taken for a deletion.
+        A key that had no expiry, or one that has not come yet, was deleted, unless this Redis evicts such keys: then it
+        is not known, and nothing is taken for a deletion.
         """
         if not digests:
             return {}
@@ -55,7 +55,7 @@ class Memory:
 
 
 class KeyspaceSync(KeySync):
-    """Leaves out what MongoDB holds already, and tells the digests of what was read."""
+    """Leaves out what MongoDB holds already, and keeps the digests of what was read."""
 
     def __init__(self, plan: StatePlan, store: StateStore, writer: StateWriter, most_keys: int) -> None:
         super().__init__(plan, store, writer, most_keys)

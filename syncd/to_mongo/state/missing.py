@@ -1,4 +1,4 @@
-"""Keys that were noted and are not there: has somebody deleted them since, which an entry behind will tell?"""
+"""Keys that were noted and are not there: they may have been deleted since, and then an entry behind says so."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from syncd import telemetry
 
 MOST_KEYS = 10_000
-"""Beyond, keys count as gone at once; of some of them an entry may yet tell that they were deleted."""
+"""Beyond, keys count as gone at once; of some of them an entry may yet say that they were deleted."""
 
 
 class Missing:

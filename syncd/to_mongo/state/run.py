@@ -40,7 +40,7 @@ class StateRun:
         self._waiting = WaitingLetters(context.redis, plan.name)
 
     def run(self) -> None:
-        """Work until the lane is told to stop; raises what ends it."""
+        """Work until the lane has to stop; raises what ends it."""
         raise NotImplementedError
 
     def _count_letters(self) -> int:
@@ -50,14 +50,14 @@ class StateRun:
         return self._store.letters
 
     def _replay(self, apply: Callable[[list[bytes]], None]) -> None:
-        """Keys of dead letters that somebody wants tried again."""
+        """Keys of dead letters that a person wants tried again."""
         if letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED):
             apply([key.encode() for key in letters.values() if key])
             replays_done(self._redis, self._plan.name, list(letters))
             telemetry.replayed(self._plan.name, len(letters))
 
     def _repair(self, apply: Callable[[Mapping[bytes, bool]], None]) -> None:
-        """What a check wants repaired: keys that are to be looked at again, and whether each counts as deleted."""
+        """What a check wants repaired: keys that are to be read again, and whether each counts as deleted."""
         entries = requested_repairs(self._redis, self._plan.name)
         if not entries:
             return

@@ -1,4 +1,4 @@
-"""The number with which a run's writes to MongoDB begin: above those of all runs before, of whichever daemon.
+"""The number with which a run's writes to MongoDB begin: above those of all runs before, of any daemon.
 
 It is Redis's time, or, where that went back, a little more than the last one, which Redis keeps. Where Redis has lost
 that, MongoDB refuses the first write, and says what it has seen.

@@ -54,7 +54,7 @@ class StateWriter:
         self._tombstone = plan.contract.sync.on_delete == "tombstone"
 
     def begin(self) -> None:
-        """Look at the collection, and fence off the daemons before. Raises CapabilityError, and LaterNumberError where
+        """Check the collection, and fence off the daemons before. Raises CapabilityError, and LaterNumberError where
         one of them came after us."""
         require_target(self._mongo, self._plan.namespace)
         # It matches nothing. Its number is what counts: smaller ones are refused from now on.

@@ -38,12 +38,12 @@ def selection(change: Change, site: str) -> dict[str, Any]:
 
 
 def is_ours(document: Mapping[str, Any], site: str) -> bool:
-    """Whether no other site has written it. One that is not named belongs to nobody."""
+    """Whether no other site has written it. One without a site counts as ours."""
     return document.get("_syncd", {}).get("site") in (None, "", site)
 
 
 def statement(change: Change, site: str) -> RawBSONDocument:
-    """One of an `update` command: the state of a key, or the mark that it was deleted."""
+    """One of an `update` command: the state of a key, or the tombstone that it was deleted."""
     syncd: dict[str, Any] = {"_syncd.pos": change.position, "_syncd.site": site}
     if change.update is None:
         moment = change.deleted if change.deleted > NEVER else change.position

@@ -64,8 +64,8 @@ class StateStore:
 
     def done(self, settled: Sequence[bytes], refused: Mapping[bytes, Refused], keep_from: str = "") -> int:
         """These keys are in MongoDB, and those never will be: a dead letter for each, instead of the one before.
-        `keep_from` is the id of the outbox below which everything is done. Returns how many letters are new."""
-        # Nearly always there is no letter, and nothing to settle.
+        `keep_from` is the id of the outbox below which everything is done. Returns how many dead letters are new."""
+        # Nearly always there is no dead letter, and none to remove.
         names = [f"{self._plan.projection} {self._ident(key)}" for key in settled] if self.letters else []
         self.letters += len(refused)
         args: list[str | int] = [keep_from, self._keep_letters, len(names), *names]
@@ -86,7 +86,7 @@ class StateStore:
         return sum(new)
 
     def _fill(self, settled: Sequence[bytes], refused: Mapping[bytes, Refused]) -> NoReturn:
-        """Letters for which there is room are stored, so that a person sees what it is about; then the run ends."""
+        """Dead letters for which there is room are stored, so that a person sees the reason; then the run ends."""
         self.done(settled, {})
         keys = list(refused)
         names = [f"{self._plan.projection} {self._ident(key)}" for key in keys]
@@ -100,7 +100,7 @@ class StateStore:
         return self.letters
 
     def _ident(self, key: bytes) -> str:
-        """What a letter is called: of a contract that also reads documents, as those are."""
+        """What a dead letter is called: of a contract that also reads documents, as those are."""
         return _text(key)
 
     def _letter(self, key: str, ident: str, why: Refused) -> list[str]:
@@ -120,7 +120,7 @@ class StateStore:
         self._lease.call("syncd_raise_floor", [], [position])
 
     def lost(self) -> tuple[int, bool]:
-        """Entries of the outbox that somebody else removed since the last look, and whether it is another stream."""
+        """Entries of the outbox that another client removed since the last check, and whether it is another stream."""
         keys = [self._order_key, self._keys.requests]
         reply = self._lease.call("syncd_lost_entries", keys, [])
         return int(reply[1]), bool(reply[2])

@@ -17,10 +17,10 @@ from syncd.stores.redis.store import RedisStore
 from syncd.text import clipped, escaped
 
 MOST_COUNTED = 10_000
-"""Keys that are told apart: less than a megabyte. The count ends there."""
+"""Keys that are counted: less than a megabyte. The count ends there."""
 LONGEST_EXAMPLE = 200
 LOOK_S = 10.0
-"""After which time other contracts may have come."""
+"""How long the claims of other contracts are kept before they are read again."""
 
 
 def shown(key: bytes) -> str:
@@ -52,7 +52,7 @@ class Unfit:
         return mine
 
     def _is_anothers(self, key: bytes) -> bool:
-        """Whether a key is syncd's own, or that contract's business which has it."""
+        """Whether a key is syncd's own, or another contract has it."""
         if key.startswith(CONTROL_PREFIX.encode()):
             return True
         if time.monotonic() - self._looked >= LOOK_S:
@@ -71,7 +71,7 @@ class Unfit:
         telemetry.keys_unfit(self._plan.name, count, why if is_first else "")
 
     def forget(self) -> None:
-        """All keys are looked at once more."""
+        """All keys are read once more."""
         with self._lock:
             self._seen.clear()
             self._example = self._why = ""

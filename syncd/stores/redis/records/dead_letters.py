@@ -60,8 +60,8 @@ def new_letter(
     why: Reason,
     change: Mapping[str, Any],
 ) -> list[str]:
-    """Fields and values of a letter, as the functions of syncd take one. `change` is dumped, and holds no values of the
-    document."""
+    """Fields and values of a dead letter, as the functions of syncd take one. `change` is dumped, and holds no values
+    of the document."""
     return [
         "contract", contract,
         "version", version,
@@ -94,7 +94,7 @@ def find_dead_letters(store: RedisStore, contract: str, entries: Sequence[str]) 
 
 
 def still_parked(store: RedisStore, contract: str, letters: Sequence[DeadLetter]) -> int:
-    """Of how many of these letters the document still has one, whatever its entry is by now."""
+    """Of how many of these dead letters the document still has one, also under another entry."""
     count = 0
     for start in range(0, len(letters), PAGE):
         names = [f"{letter.projection} {letter.id}" for letter in letters[start : start + PAGE]]
@@ -105,7 +105,8 @@ def still_parked(store: RedisStore, contract: str, letters: Sequence[DeadLetter]
 
 
 def is_merging(store: RedisStore, contract: str, letters: Sequence[DeadLetter]) -> bool | None:
-    """Of a contract that goes both ways, whether the keys of these letters have yet to be merged; None of any other."""
+    """Of a contract that goes both ways, whether the keys of these dead letters have yet to be merged; None of any
+    other."""
     keys = ControlKeys(contract)
     with translated():
         if not store.client.hexists(keys.position, Fields.MERGED):
@@ -115,8 +116,8 @@ def is_merging(store: RedisStore, contract: str, letters: Sequence[DeadLetter]) 
 
 
 def room_for(store: RedisStore, contract: str, names: Sequence[str], keep: int) -> list[int]:
-    """Where a contract keeps only so many letters: which of these ("projection id") have room, by their place. They are
-    new ones, each once; the others take the place of letters that wait."""
+    """Where a contract keeps only so many dead letters: which of these ("projection id") have room, by their place.
+    They are new ones, each once; the others take the place of dead letters that wait."""
     with translated():
         waiting: Any = store.client.hmget(ControlKeys(contract).letters, list(names)) if names else []
     first = {name: at for at, name in reversed(list(enumerate(names))) if waiting[at] is None}
@@ -172,7 +173,7 @@ def request_replay(store: RedisStore, contract: str, entries: list[str]) -> None
 
 
 def requested_replays(store: RedisStore, contract: str, most: int, start: int = 0) -> dict[str, str]:
-    """Entries that wait to be tried again, with the ident of each document; "" where the letter is gone.
+    """Entries that wait to be tried again, with the ident of each document; "" where the dead letter is gone.
 
     Those from `start` on, `most` of them.
     """

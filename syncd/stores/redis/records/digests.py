@@ -77,7 +77,7 @@ class Digests:
                 self._store.client.sadd(self._control.changed, *some)
 
     def forget(self) -> None:
-        """Everything is about to be copied anew."""
+        """Everything is about to be copied again."""
         names = [self._control.changed, *map(self._control.digests, self.buckets)]
         for some in paged(names, _BUCKETS_AT_ONCE):
             with translated():

@@ -30,7 +30,7 @@ def count_foreign(store: RedisStore, contract: str) -> int:
 
 
 def has_lost_foreign(store: RedisStore, contract: str) -> bool:
-    """Whether keys were noted, and nobody knows any more which: Redis may evict the set."""
+    """Whether keys were noted, and it is not known any more which: Redis may evict the set."""
     if _is_whole(store, contract):
         return False
     _, claims = read_claims(store)

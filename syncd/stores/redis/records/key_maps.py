@@ -1,7 +1,7 @@
 """Which document has which key, where a key is not a function of `_id`: what the maps say, and what MongoDB says.
 
 Two maps in Redis say it, `_id` to key and key to `_id`. They can be lost, in whole or in part: evicted, or removed by
-hand. An entry is sound where both say the same. Of any other key only MongoDB can tell whose it is.
+hand. An entry is sound where both say the same. Of any other key only MongoDB can say whose it is.
 """
 
 from __future__ import annotations

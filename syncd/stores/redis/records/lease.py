@@ -61,14 +61,14 @@ OLDER_WAITS = 4
 _CLAIMING = threading.Lock()
 """Lanes of one process ask one after the other, or each would have to read the claims again for all before it."""
 SILENT_S = 300.0
-"""A lane gives a sign of life before and after whatever it asks of a store, and no store is waited for as long as
+"""A lane gives a sign of life before and after each call to a store, and no store is waited for as long as
 this. One that gives none hangs, and its lease is not held for it any more."""
 
 
 class Lease:
     """The right to write for one lane. The functions check it in every call (see lua/).
 
-    Between `acquire` and `rest` or `release` it is renewed by a `Renewer`, whatever its lane waits for. Where it is
+    Between `acquire` and `rest` or `release` it is renewed by a `Renewer`, also while its lane waits. Where it is
     lost meanwhile, the next sign of life of the lane raises that.
     """
 
@@ -180,7 +180,7 @@ class Lease:
             raise self._lost
 
     def touch(self) -> None:
-        """The same of whichever thread calls a function: only of one that `hold` has made known it means anything."""
+        """The same of any thread that calls a function: only of one that `hold` has made known it means anything."""
         if (thread := threading.current_thread()) in self._signs:
             self._signs[thread] = time.monotonic()
 
@@ -232,7 +232,7 @@ class Lease:
         return str(reply[0].decode())
 
     def allow_removal(self) -> None:
-        """A person said that keys without a document may go, also where nobody knows any more whose they are."""
+        """A person said that keys without a document may go, also where it is not known any more whose they are."""
         self.note_foreign("", "allow")
 
     def release(self) -> None:
@@ -286,7 +286,7 @@ def _fenced(contract: str, reply: list[bytes]) -> FencedError:
             "",
         )
     return FencedError(
-        f"the {word} of {contract} is gone from Redis, and nobody else works (it ran out, or was flushed, deleted "
+        f"the {word} of {contract} is gone from Redis, and no other daemon works (it ran out, or was flushed, deleted "
         "or evicted); nothing was written, the lane takes up the lease again",
         "",
     )

@@ -1,4 +1,4 @@
-"""Holds all leases of a daemon: one thread renews them, whatever their lanes wait for.
+"""Holds all leases of a daemon: one thread renews them, also while their lanes wait.
 
 A lane may wait long for a store: a stream that begins far back, a find under a filter, an index that is built. Were it
 to renew its own lease between two pieces of work, each such wait would have to be shorter than the lease.
@@ -64,7 +64,7 @@ class Leases:
         while not self._closed.wait(min(EVERY_S, self._ttl_s / PARTS)):
             with self._lock:
                 leases = list(self._held.values())
-            # What Redis cannot do now, it is asked again; the lanes meet the same error, and tell of it.
+            # What Redis cannot do now, it is asked again; the lanes meet the same error, and report it.
             with contextlib.suppress(RedisError):
                 self._renew_all([lease for lease in leases if not self._is_silent(lease)])
 

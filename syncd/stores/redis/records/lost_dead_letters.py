@@ -1,8 +1,8 @@
-"""What a contract knows of its dead letters besides the letters themselves, made again where it was lost.
+"""What a contract knows of its dead letters besides the stream of them, made again where it was lost.
 
-`letters` says which document has which letter, `stale` which keys wait behind one. Both can be evicted, or removed by
-hand, while the stream of dead letters stays: then a document would get a second letter, and an update would go on top
-of a state that is older than it.
+`letters` says which document has which dead letter, `stale` which keys wait behind one. Both can be evicted, or removed
+by hand, while the stream of dead letters stays: then a document would get a second dead letter, and an update would go
+on top of a state that is older than it.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ PAGE = 1000
 
 
 def restore_letters(store: RedisStore, control: ControlKeys) -> int:
-    """To be called under the lease, before anything is written; returns how many letters were unknown.
+    """To be called under the lease, before anything is written; returns how many dead letters were unknown.
 
-    A key that was written whole since its letter counts as stale again: that costs a read of its document, once.
+    A key that was written whole since its dead letter counts as stale again: that costs a read of its document, once.
     """
     with translated():
         pipe = store.client.pipeline(transaction=True)
         pipe.xlen(control.dead)
         pipe.hlen(control.letters)
         pipe.exists(control.stale)
-        letters, known, stale = pipe.execute()
-        if not letters or (known >= letters and stale):
+        waiting, known, stale = pipe.execute()
+        if not waiting or (known >= waiting and stale):
             return 0
         start, restored = "-", 0
         while found := _read(store, control, start):
-            restored += _page(store, control, found, letters=known < letters, stale=not stale)
+            restored += _page(store, control, found, names=known < waiting, stale=not stale)
             start = f"({found[-1][0].decode()}"
         return restored
 
@@ -39,10 +39,10 @@ def _read(store: RedisStore, control: ControlKeys, start: str) -> Any:
     return store.client.xrange(control.dead, start, count=PAGE)
 
 
-def _page(store: RedisStore, control: ControlKeys, found: Any, *, letters: bool, stale: bool) -> int:
+def _page(store: RedisStore, control: ControlKeys, found: Any, *, names: bool, stale: bool) -> int:
     pipe = store.client.pipeline(transaction=False)
     for entry, said in found:
-        if letters:
+        if names:
             name = b"%b %b" % (said.get(b"projection", b""), said.get(b"id", b""))
             pipe.hset(control.letters, name, entry)
     new = sum(pipe.execute())

@@ -134,7 +134,7 @@ def remove_keys(store: RedisStore, orphan: Orphan, shape: Retired) -> int:
 
 
 def remove_indexes(store: RedisStore, contract: str) -> list[str]:
-    """Drop the search indexes of a contract, without their keys. Returns their names. One that somebody made under the
+    """Drop the search indexes of a contract, without their keys. Returns their names. One that a person made under the
     name of ours since then stays."""
     with translated():
         raw: Any = store.client.hgetall(ControlKeys(contract).indexes)

@@ -28,7 +28,7 @@ PURGE, ADOPT = "purge", "adopt"
 
 
 class Fields:
-    """Names in the hash `ControlKeys.position`, of whichever kind of contract. lua/ has more, which it alone knows."""
+    """Names in the hash `ControlKeys.position`, of any kind of contract. lua/ has more, which it alone knows."""
 
     TOKEN, PHASE, COPIED, TIME = "token", "phase", "copied", "time"
     FINGERPRINT, OWNED = "fingerprint", "owned"
@@ -40,7 +40,7 @@ class Fields:
     ACKNOWLEDGED, FIRST, PROOF = "acknowledged", "first", "proof"
     """Up to where a stream is done, and which stream it is."""
     BATCH, NUMBER, SINCE, SERVER, DOUBT = "batch", "number", "since", "server", "doubt"
-    """What is being written into a time series, and up to where nobody knows any more."""
+    """What is being written into a time series, and up to where that is not known any more."""
     SYNCED, HEARD = "synced", "heard"
     """Of which keys the digests are, and up to when their events are."""
     MERGED = "merged"
@@ -184,7 +184,7 @@ class ControlKeys:
 
     @property
     def probe(self) -> str:
-        """Scratch key, there for a moment only: whether Redis tells of it."""
+        """Scratch key, there for a moment only: whether Redis reports it."""
         return self._name("probe")
 
     def keys_by_id(self, projection: str, template: str) -> str:

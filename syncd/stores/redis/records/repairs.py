@@ -1,4 +1,4 @@
-"""What a check wants repaired. The lane does it, for it alone knows what the stream wrote since the look."""
+"""What a check wants repaired. The lane does it, for it alone knows what the stream wrote since the read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def of_document(ident: str) -> str:
 
 
 def of_key(projection: str, key: str) -> str:
-    """Remove this key, unless a document has it by now. Of a contract from Redis: look at it again."""
+    """Remove this key, unless a document has it by now. Of a contract from Redis: read it again."""
     return f"{_KEY}{projection} {key}"
 
 

@@ -1,4 +1,4 @@
-"""What people ask of a lane through Redis: the lane's owner, whichever daemon that is, finds it there."""
+"""What people ask of a lane through Redis: the daemon that has the lane finds it there."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ SNAPSHOT_REQUESTS = {ADOPT: b"snapshot adopt", PURGE: b"snapshot purge", SWEEP: 
 """By what the sweep behind it may do, the most first."""
 POSITION_REQUEST = b"position"
 HEARD_REQUEST = b"heard"
-LOOK_S = 1.0
-"""How often Redis is asked whether anybody wants anything."""
+EVERY_S = 1.0
+"""How often Redis is asked whether there are requests."""
 
 
 class RequestBoard:
-    """Of which lanes of a daemon something is asked: one look for all of them. Thread-safe."""
+    """Of which lanes of a daemon something is asked: one read for all of them. Thread-safe."""
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store
         self._lock = threading.Lock()
         self._lanes: set[ControlKeys] = set()
         self._asked: set[ControlKeys] = set()
-        self._looked = -LOOK_S
+        self._read_at = -EVERY_S
 
     def has_any(self, lane: ControlKeys) -> bool:
-        """Whether this lane should look at its requests, replays and repairs."""
+        """Whether this lane should read its requests, replays and repairs."""
         with self._lock:
             new = lane not in self._lanes
-            if new or time.monotonic() - self._looked >= LOOK_S:
+            if new or time.monotonic() - self._read_at >= EVERY_S:
                 self._lanes.add(lane)
-                self._look()
-                self._looked = time.monotonic()
+                self._read()
+                self._read_at = time.monotonic()
             return lane in self._asked
 
     def forget(self, contract: str) -> None:
@@ -43,7 +43,7 @@ class RequestBoard:
         with self._lock:
             self._lanes = {lane for lane in self._lanes if lane.contract != contract}
 
-    def _look(self) -> None:
+    def _read(self) -> None:
         keys = {lane: [lane.requests, lane.replay, lane.repair] for lane in self._lanes}
         with translated():
             # Nearly always nothing is there, and one number says so.
@@ -54,14 +54,14 @@ class RequestBoard:
 
 
 def request_snapshot(store: RedisStore, contract: str, then: str = SWEEP) -> None:
-    """Ask for all documents to be copied anew, by every partition. `then`: a word of SNAPSHOT_REQUESTS."""
+    """Ask for all documents to be copied again, by every partition. `then`: a word of SNAPSHOT_REQUESTS."""
     for keys in partitions_of(store, contract):
         with translated():
             store.client.rpush(keys.requests, SNAPSHOT_REQUESTS[then])
 
 
 def wants_snapshot(store: RedisStore, keys: ControlKeys) -> str:
-    """What the sweep may do behind a snapshot that somebody asked for and that has not begun; "" where nobody has."""
+    """What the sweep may do behind a snapshot that was asked for and has not begun; "" where there is none."""
     with translated():
         waiting: Any = store.client.lrange(keys.requests, 0, -1)
     return next((then for then, asked in SNAPSHOT_REQUESTS.items() if asked in waiting), "")
@@ -86,7 +86,7 @@ def request_position(store: RedisStore, keys: ControlKeys) -> None:
 
 
 def answers_position(store: RedisStore, keys: ControlKeys) -> bool:
-    """Whether somebody asked for that; takes the requests off the list."""
+    """Whether that was asked for; takes the requests off the list."""
     with translated():
         return bool(store.client.lrem(keys.requests, 0, POSITION_REQUEST))  # type: ignore[arg-type]
 
@@ -98,6 +98,6 @@ def request_heard(store: RedisStore, keys: ControlKeys) -> None:
 
 
 def answers_heard(store: RedisStore, keys: ControlKeys) -> bool:
-    """Whether somebody asked for that; takes the requests off the list."""
+    """Whether that was asked for; takes the requests off the list."""
     with translated():
         return bool(store.client.lrem(keys.requests, 0, HEARD_REQUEST))  # type: ignore[arg-type]

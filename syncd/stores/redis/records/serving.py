@@ -50,7 +50,7 @@ def is_held(store: RedisStore, contract: str) -> bool:
 def _why_not(store: RedisStore, keys: ControlKeys) -> str:
     lease, word = _texts(store, keys.lease, keys.said)
     if not lease:
-        return f"nobody holds the lease of {keys}"
+        return f"no daemon holds the lease of {keys}"
     holder = lease.rpartition(":")[0]
     speaker, _, word = word.partition(" ")
     if speaker != lease:
