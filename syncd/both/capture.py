@@ -19,11 +19,11 @@ from syncd.to_mongo.append.group import Backlog
 from syncd.to_mongo.keyspace.listening import MOST_TAKEN, WORD_AGAIN_S, WORD_S, Listening
 from syncd.to_mongo.keyspace.passing import Passing
 from syncd.to_mongo.outbox.queue import MOST_ENTRIES, OutboxQueue, without_key
-from syncd.to_mongo.state.changed_keys import Dirty
+from syncd.to_mongo.state.changed_keys import ChangedKey
 from syncd.to_mongo.state.comparison import Comparison
 from syncd.to_mongo.state.memory import Memory
 from syncd.to_mongo.state.positions import after, milliseconds, of_entry
-from syncd.to_mongo.state.unfit_keys import Unfit
+from syncd.to_mongo.state.unfit_keys import UnfitKeys
 
 MOST_HELD = 1000
 """Keys that are put back, above which no more of the outbox is read."""
@@ -182,7 +182,7 @@ class KeyspaceCapture(Capture):
         memory: Memory,
         requests: RequestBoard,
         policy: str,
-        unfit: Unfit,
+        unfit: UnfitKeys,
     ) -> None:
         """`policy` is how Redis evicts keys."""
         self._plan, self._listening, self._memory, self._policy = plan, listening, memory, policy
@@ -198,27 +198,27 @@ class KeyspaceCapture(Capture):
 
     def take(self, wait_s: float) -> Taken:
         """Keys of events, and, behind a gap, keys that are not as they were last agreed on."""
-        self._passing.look()
+        self._passing.check_requests()
         self._comparison.page_is_done()  # as all that was taken before
         if not self._comparison.is_under_way:
             self._passing.answer()
-        self._comparison.look()
-        taken = self._listening.dirty
+        self._comparison.begin_if_due()
+        taken = self._listening.changed
         found: dict[bytes, Word] = {}
         if self._comparison.is_under_way:
             found = self._compare()
         elif wait_s:
             taken.wait(wait_s)
-        dirty = taken.take(MOST_TAKEN)
-        fitting = set(self._unfit.sort(one.key for one in dirty))
-        mine = [one for one in dirty if one.key in fitting]
+        changed = taken.take(MOST_TAKEN)
+        fitting = set(self._unfit.sort(one.key for one in changed))
+        mine = [one for one in changed if one.key in fitting]
         found |= {one.key: self._word(one.gone, _wall(one.since)) for one in mine}
-        self.behind = self._comparison.is_under_way or len(dirty) == MOST_TAKEN
+        self.behind = self._comparison.is_under_way or len(changed) == MOST_TAKEN
         return Taken(found, {})
 
     def _compare(self) -> dict[bytes, Word]:
         keys = self._unfit.sort(self._comparison.page())
-        words = self._listening.dirty.words(keys)
+        words = self._listening.changed.words(keys)
         return {key: self._word(words.get(key, Gone.NO_WORD)) for key in keys}
 
     def _word(self, gone: Gone, time: int = 0) -> Word:
@@ -231,9 +231,9 @@ class KeyspaceCapture(Capture):
     def put_back(self, taken: Taken) -> None:
         """They come again, with what is known of them."""
         now = time.time()
-        self._listening.dirty.put_back(
+        self._listening.changed.put_back(
             [
-                Dirty(
+                ChangedKey(
                     key,
                     Gone.DELETED if word.deleted else Gone.EVICTED if word.lost else Gone.NO_WORD,
                     time.monotonic() - (now - word.time / 1000 if word.time else 0.0),
@@ -246,9 +246,9 @@ class KeyspaceCapture(Capture):
         """The event may be on its way. Where none comes, the key went while nobody listened: what it was tells."""
         now = time.monotonic()
         waiting = {key for key in gone if now - self._silent.setdefault(key, now) < WORD_S}
-        waiting |= self._listening.dirty.words(list(gone)).keys()  # that word comes with the key
-        self._listening.dirty.put_back(
-            [Dirty(key, Gone.NO_WORD, self._silent[key]) for key in waiting], delay_s=WORD_AGAIN_S
+        waiting |= self._listening.changed.words(list(gone)).keys()  # that word comes with the key
+        self._listening.changed.put_back(
+            [ChangedKey(key, Gone.NO_WORD, self._silent[key]) for key in waiting], delay_s=WORD_AGAIN_S
         )
         known = {key: stored(found.known)[0] for key, found in gone.items() if key not in waiting}
         said = {key: digest for key, digest in known.items() if digest.partition(":")[2]}
@@ -262,7 +262,7 @@ class KeyspaceCapture(Capture):
 
     def keep(self) -> None:
         """Whether events still arrive."""
-        self._listening.look()
+        self._listening.check()
 
     def backlog(self) -> Backlog:
         """Keys that wait."""

@@ -12,10 +12,10 @@ from syncd.stores.mongo.collections import require_records, require_target
 from syncd.stores.redis.capabilities import Capabilities
 from syncd.to_mongo.keyspace.listening import Listening
 from syncd.to_mongo.outbox.queue import OutboxQueue
-from syncd.to_mongo.outbox.status import look
+from syncd.to_mongo.outbox.status import read_backlog
 from syncd.to_mongo.state.memory import Memory
 from syncd.to_mongo.state.run_numbers import Numbers
-from syncd.to_mongo.state.unfit_keys import Unfit
+from syncd.to_mongo.state.unfit_keys import UnfitKeys
 from syncd.to_redis.stream.hub import StreamHub
 from syncd.to_redis.stream_lane import StreamLane
 
@@ -27,7 +27,7 @@ class TwoWayLane(StreamLane):
     status: TwoWayStatus
 
     def __init__(self, plan: TwoWayPlan, common: Common, hub: StreamHub) -> None:
-        unfit = Unfit(common.redis, plan.state)
+        unfit = UnfitKeys(common.redis, plan.state)
         status = TwoWayStatus(plan.name, plan.contract.shown_collection, plan.freshness_s, unfit)
         super().__init__(plan, common, hub, status=status)
         self._listening: Listening | None = None
@@ -55,8 +55,8 @@ class TwoWayLane(StreamLane):
         batch_writes = self._common.settings.batch_writes
         store = TwoWayStore(self._redis, self.plan, self._lease, batch_writes)
         listens, outbox = self._listening, self._control.outbox
-        backlog = listens.backlog() if listens is not None else look(self._redis, outbox, "")
-        self.status.looked(backlog, *store.count_marks())
+        backlog = listens.backlog() if listens is not None else read_backlog(self._redis, outbox, "")
+        self.status.counted(backlog, *store.count_marks())
 
     def _learn_number(self, seen: int) -> None:
         self._numbers.learn(seen)

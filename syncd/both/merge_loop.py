@@ -90,8 +90,8 @@ class MergeLoop:
 
     def _finish(self, outcome: Outcome, taken: Taken, began: float) -> None:
         self._capture.put_back(taken.only(outcome.held))
-        parked = self._store.done(outcome.settled, outcome.refused, self._capture.keep_from)
-        self._capture.forget(outcome.settled)
+        parked = self._store.done(outcome.done, outcome.refused, self._capture.keep_from)
+        self._capture.forget(outcome.done)
         if parked:
             self._letters = self._store.count_letters()
             self._status.letters(self._letters)
@@ -120,4 +120,4 @@ class MergeLoop:
         self._letters = self._store.count_letters()
         self._status.letters(self._letters)
         self.marked = marked
-        self._status.looked(self._capture.backlog(), marked, first)
+        self._status.counted(self._capture.backlog(), marked, first)

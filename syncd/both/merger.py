@@ -93,7 +93,7 @@ class Merger:
                 break
         # Whoever changes a key all the time holds up that key alone.
         outcome.held |= set(todo)
-        self._newest.forget([*outcome.settled, *outcome.refused])
+        self._newest.forget([*outcome.done, *outcome.refused])
         return outcome
 
     def _turn(
@@ -107,7 +107,7 @@ class Merger:
         read = dict(zip(keys, self._store.look(keys), strict=False))
         known = {key for key, found in read.items() if marks[key] is None and is_agreed(found)}
         outcome.counts["redis", "echo"] += len(known)
-        outcome.settled += known
+        outcome.done += known
         found = {key: one for key, one in read.items() if key not in known}
         return len(read), self._merge(found, marks, words, outcome) if found else []
 
@@ -217,7 +217,7 @@ class Merger:
                 again.append(step.key)
         for key in done:
             _count(pairs[key], outcome)
-            outcome.settled.append(key)
+            outcome.done.append(key)
             outcome.conflicts += pairs[key].merged.conflicts
         if refused:
             self._store.merge(refused, self._time)

@@ -8,14 +8,14 @@ from typing import Any
 from syncd import telemetry
 from syncd.lanes.status import known_or_nan
 from syncd.to_mongo.append.group import Backlog
-from syncd.to_mongo.state.unfit_keys import Unfit
+from syncd.to_mongo.state.unfit_keys import UnfitKeys
 from syncd.to_redis.status import LaneStatus
 
 
 class TwoWayStatus(LaneStatus):
     """State of one lane."""
 
-    def __init__(self, contract: str, collection: str, freshness_s: float | None, unfit: Unfit) -> None:
+    def __init__(self, contract: str, collection: str, freshness_s: float | None, unfit: UnfitKeys) -> None:
         super().__init__(contract, collection, freshness_s)
         self.unfit = unfit
         self.marked = 0
@@ -28,7 +28,7 @@ class TwoWayStatus(LaneStatus):
         """So many keys are to be merged."""
         self.marked = marked
 
-    def looked(self, backlog: Backlog, marked: int, first_ms: int) -> None:
+    def counted(self, backlog: Backlog, marked: int, first_ms: int) -> None:
         """What Redis says of changes that wait."""
         self._backlog, self._looked = backlog, time.monotonic()
         self.marked, self._oldest = marked, first_ms / 1000

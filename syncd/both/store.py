@@ -64,22 +64,22 @@ class TwoWayStore(StateStore):
     def oldest_marks(self, count: int) -> list[bytes]:
         """The keys that have been marked longest."""
         with translated():
-            found: Any = self._redis.client.zrange(self._keys.marks, 0, count - 1)
+            found: Any = self._redis.client.zrange(self._keys.merge_requests, 0, count - 1)
         return list(found)
 
     def count_marks(self) -> tuple[int, int]:
         """How many keys are marked, and the epoch milliseconds of the first change, 0 where unknown."""
         with translated():
-            count: Any = self._redis.client.zcard(self._keys.marks)
+            count: Any = self._redis.client.zcard(self._keys.merge_requests)
             first: Any = self._redis.client.zrangebyscore(
-                self._keys.marks, CENTURY_MS * MARKS, "+inf", start=0, num=1, withscores=True
+                self._keys.merge_requests, CENTURY_MS * MARKS, "+inf", start=0, num=1, withscores=True
             )
         return int(count), changed_at(int(first[0][1])) if first else 0
 
     def marks(self, keys: Sequence[bytes]) -> list[int | None]:
         """The marks of keys. What MongoDB is asked for afterwards is not older than these."""
         with translated():
-            found: Any = self._redis.client.execute_command("ZMSCORE", self._keys.marks, *keys)
+            found: Any = self._redis.client.execute_command("ZMSCORE", self._keys.merge_requests, *keys)
         return [None if score is None else int(score) for score in found]
 
     def latest_read(self) -> Moment | None:
@@ -116,7 +116,11 @@ class TwoWayStore(StateStore):
             mark = "" if step.mark is None else step.mark
             args += [step.expected, mark, record, *step.operation]
         name = "syncd_merge" if steps[0].needs_memory else "syncd_agree"
-        keys: list[str | bytes] = [self._keys.marks, self._keys.synced, *(step.key for step in steps)]
+        keys: list[str | bytes] = [
+            self._keys.merge_requests,
+            self._keys.synced,
+            *(step.key for step in steps),
+        ]
         reply = self._call(name, keys, args)
         said = [one.decode(errors="replace") if isinstance(one, bytes) else int(one) for one in reply[2:]]
         return int(reply[1]), said

@@ -67,7 +67,7 @@ class KeyReader:
     def with_dead_letter(self, pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         """Which of these (projection, ident) have a dead letter."""
         names = [f"{projection} {ident}" for projection, ident in pairs]
-        found = self._members(self._control.letters, names)
+        found = self._members(self._control.dead_by_document, names)
         return {pair for pair, name in zip(pairs, names, strict=True) if name in found}
 
     def _members(self, key: str, names: list[str]) -> dict[str, str]:

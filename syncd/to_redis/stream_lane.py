@@ -13,7 +13,7 @@ from syncd.plan.stream_plan import StreamPlan
 from syncd.settings import Settings
 from syncd.stores.mongo.collections import require_source
 from syncd.stores.redis.capabilities import Capabilities, require
-from syncd.stores.redis.records.lost_dead_letters import restore_letters
+from syncd.stores.redis.records.lost_dead_letters import restore_dead_letters
 from syncd.stores.redis.records.position import PAUSE, PURGE, SWEEP, ControlKeys, allowed, load_position
 from syncd.stores.redis.records.requests import snapshot_begins, wants_snapshot
 from syncd.to_redis.context import StreamContext
@@ -68,7 +68,7 @@ class StreamLane(BaseLane):
         before = self._lease.acquire()
         if before != self._control.partition.count:
             telemetry.layout_changed(self.plan.name, before, self._control.partition.count)
-        if restored := restore_letters(self._redis, self._control):
+        if restored := restore_dead_letters(self._redis, self._control):
             telemetry.dead_letters_restored(self.plan.name, restored)
         if Work() not in (decision := self._answer()).actions:
             return decision

@@ -277,7 +277,7 @@ def test_a_filter_that_lets_nothing_through(
     log, items, most = ApplyLog(Position(phase=SNAPSHOT)), [], 0
     watermarks = log.watermarks
     with new_copier(rig, flow, pool, watermarks) as (copier, builder, reads):
-        builder.lookup.looks_at = STEP
+        builder.lookup.step_size = STEP
         for item in copier.items({0: ALL}):
             items.append(item)
             watermarks.sent(Coverage([str(len(items))], reads.after()))
@@ -294,7 +294,7 @@ def test_a_filter_that_lets_nothing_through(
 
 def in_steps(*args: Any) -> Lookup:
     found = Lookup(*args)
-    found.looks_at = STEP
+    found.step_size = STEP
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from syncd.to_mongo.append.stream_history import MOST_LOOKS, History, Look, proof_of
+from syncd.to_mongo.append.stream_history import MOST_CHECKS, History, StreamState, proof_of
 from tests.faults.conftest import Rig
 from tests.support.check import wait_until
 from tests.support.scene import Flow
@@ -121,8 +121,8 @@ def test_a_group_that_is_destroyed_behind_a_trimmed_stream(rig: Rig) -> None:
     wait_numbers(flow, range(20))
 
 
-def look(last: str, first: str, delivered: str, lag: int = 0) -> Look:
-    return Look(last, first, delivered, lag, is_read=last <= delivered)
+def state(last: str, first: str, delivered: str, lag: int = 0) -> StreamState:
+    return StreamState(last, first, delivered, lag, is_read=last <= delivered)
 
 
 def test_what_a_history_takes_for_a_step_back() -> None:
@@ -130,14 +130,14 @@ def test_what_a_history_takes_for_a_step_back() -> None:
     earlier one are."""
     history = History()
     history.load({"first": "5-0"})
-    assert not history.went_back(look("9-0", "5-0", "9-0"))
-    assert not history.went_back(look("9-0", "7-0", "9-0", 3))
-    assert not history.went_back(look("9-0", "", "9-0", 3))
-    assert history.went_back(look("8-0", "", "9-0"))
+    assert not history.went_back(state("9-0", "5-0", "9-0"))
+    assert not history.went_back(state("9-0", "7-0", "9-0", 3))
+    assert not history.went_back(state("9-0", "", "9-0", 3))
+    assert history.went_back(state("8-0", "", "9-0"))
     history.load({"first": "7-0"})
-    assert history.went_back(look("9-5", "6-0", "9-5"))
+    assert history.went_back(state("9-5", "6-0", "9-5"))
     history.load({"first": "1-0"})
-    looks = [history.went_back(look("9-0", "1-0", "9-0", 50)) for _ in range(MOST_LOOKS)]
-    assert looks == [False] * (MOST_LOOKS - 1) + [True]
+    found = [history.went_back(state("9-0", "1-0", "9-0", 50)) for _ in range(MOST_CHECKS)]
+    assert found == [False] * (MOST_CHECKS - 1) + [True]
     history.proof = proof_of("9-0", {b"a": b"1"})
     assert history.proves("9-0", {b"a": b"1"}) and not history.proves("9-0", {b"a": b"2"})

@@ -17,7 +17,7 @@ from syncd.to_mongo.keyspace.listening import Listening
 from syncd.to_mongo.outbox.queue import MOST_ENTRIES, Entry, OutboxQueue, without_key
 from syncd.to_mongo.state.comparison import Comparison
 from syncd.to_mongo.state.store import StateStore
-from syncd.to_mongo.state.unfit_keys import Unfit
+from syncd.to_mongo.state.unfit_keys import UnfitKeys
 from tests.support.contracts import from_redis, model, projection
 
 MOST_KEYS = 2
@@ -47,7 +47,7 @@ def listening(redis: RedisStore, client: Redis) -> Iterator[Listening]:
 
 
 def comparison_of(redis: RedisStore, listening: Listening) -> Comparison:
-    return Comparison(redis, plan("keyspace"), listening, Unfit(redis, plan("keyspace")))
+    return Comparison(redis, plan("keyspace"), listening, UnfitKeys(redis, plan("keyspace")))
 
 
 def all_pages(comparison: Comparison) -> set[bytes]:
@@ -63,12 +63,12 @@ KEYS = {f"user:{number}".encode() for number in range(300)}
 def test_all_keys_are_compared_behind_a_gap(redis: RedisStore, listening: Listening) -> None:
     """Once; then nothing is owed, until somebody asks for all keys."""
     comparison = comparison_of(redis, listening)
-    assert comparison.look()
+    assert comparison.begin_if_due()
     assert all_pages(comparison) == KEYS
     assert not comparison.is_under_way
-    assert not comparison.look()
+    assert not comparison.begin_if_due()
     comparison.ask_for_everything()
-    assert comparison.look()
+    assert comparison.begin_if_due()
     assert all_pages(comparison) == KEYS
     assert not comparison.everything
 
@@ -76,15 +76,15 @@ def test_all_keys_are_compared_behind_a_gap(redis: RedisStore, listening: Listen
 def test_a_gap_meanwhile_compares_once_more(redis: RedisStore, listening: Listening) -> None:
     """From the first key, for those that were compared may have changed unheard. Two gaps are one more comparison."""
     comparison = comparison_of(redis, listening)
-    assert comparison.look()
+    assert comparison.begin_if_due()
     found = set(comparison.page())
     for _ in range(2):
         for number in range(MOST_KEYS + 1):
-            listening.dirty.note(b"user:%d" % number, b"hset")
-        assert comparison.look()
+            listening.changed.note(b"user:%d" % number, b"hset")
+        assert comparison.begin_if_due()
     assert found | all_pages(comparison) == KEYS
     assert comparison.is_under_way
-    assert not comparison.look()
+    assert not comparison.begin_if_due()
     assert all_pages(comparison) == KEYS
     assert not comparison.is_under_way
 
@@ -92,11 +92,11 @@ def test_a_gap_meanwhile_compares_once_more(redis: RedisStore, listening: Listen
 def test_a_run_that_ends_in_between_leaves_it_owed(redis: RedisStore, listening: Listening) -> None:
     """What the last page gave may not be in MongoDB: the next run compares again."""
     first = comparison_of(redis, listening)
-    assert first.look()
+    assert first.begin_if_due()
     while first.page():
         pass  # the end is never told
     listening.begin()
-    assert comparison_of(redis, listening).look()
+    assert comparison_of(redis, listening).begin_if_due()
 
 
 def queue_of(redis: RedisStore, of: StatePlan) -> OutboxQueue:

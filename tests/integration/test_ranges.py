@@ -80,7 +80,7 @@ def test_any_bounds_over_any_ids(
         whole = read(lookup, ALL)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(looking, "LARGEST_STEP", 2)
-            lookup.looks_at = 2
+            lookup.step_size = 2
             stepping = [read(lookup, which) for which in ranges_between(bounds)]
     finally:
         store.close()
@@ -137,7 +137,7 @@ def test_a_filter_that_lets_almost_nothing_through(
         lookup = Lookup(store, plan)
         with failing(films, "find", 50, times=1):
             assert read(lookup, ALL) == list(map(str, rare))
-        assert lookup.looks_at == 400
+        assert lookup.step_size == 400
         films.database.command({"profile": 2})
         assert read(lookup, ALL) == list(map(str, rare))
         films.database.command({"profile": 0})
@@ -149,7 +149,7 @@ def test_a_filter_that_lets_almost_nothing_through(
         )  # to find the end of a step takes time too
         with failing(films, "find", 50), pytest.raises(TransientError, match="100 documents"):
             read(lookup, ALL)
-        assert lookup.looks_at == 100
+        assert lookup.step_size == 100
 
 
 @pytest.mark.parametrize("rate", [10.0, 1000.0])

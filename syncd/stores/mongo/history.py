@@ -78,7 +78,9 @@ class History:
     def _allowed(self, collection: str, field: str) -> Any:
         """A field of the only document of a collection, if we may read it."""
         database, _, name = collection.partition(".")
-        document = self._look(collection, lambda: self._collection(database, name).find_one({}, {field: 1}))
+        document = self._if_allowed(
+            collection, lambda: self._collection(database, name).find_one({}, {field: 1})
+        )
         return (document or {}).get(field)
 
     def server(self) -> str:
@@ -136,7 +138,7 @@ class History:
         with self._lock:
             if time.monotonic() - self._read > LATEST_S:
                 self._read = time.monotonic()
-                self._latest = self._look("local.oplog.rs", self._read_latest)
+                self._latest = self._if_allowed("local.oplog.rs", self._read_latest)
             return self._latest
 
     def _read_latest(self) -> Witness | None:

@@ -78,7 +78,7 @@ class Lookup:
         self._filter = plan.filter
         self._projection = plan.find_projection
         self._source = plan.source
-        self.looks_at: int | None = None
+        self.step_size: int | None = None
         """Documents that a chunk reads, at most, whether they match or not: None as long as nothing takes long."""
 
     @property
@@ -258,7 +258,7 @@ class Lookup:
     def _end_of_step(self, cursor: Document | None, last: Document | None, after: Moment) -> Document | None:
         """Up to where the next chunk reads: None for to the end. By the index, whatever the filter says; but MongoDB
         takes the documents as well, for `$expr`, and that may take too long too."""
-        if self.looks_at is None:
+        if self.step_size is None:
             return None
         command: Document = {
             "find": self._collection,
@@ -266,7 +266,7 @@ class Lookup:
             "projection": {"_id": 1},
             "sort": {"_id": 1},
             "hint": {"_id": 1},
-            "skip": self.looks_at - 1,
+            "skip": self.step_size - 1,
             "limit": 1,
             "singleBatch": True,
             "maxTimeMS": LONGEST_CHUNK_MS,
@@ -276,19 +276,19 @@ class Lookup:
 
     def _shorten(self) -> None:
         """It took MongoDB too long; the next attempt is about less."""
-        if self.looks_at == LEAST_STEP:
+        if self.step_size == LEAST_STEP:
             what = f"does not read {LEAST_STEP} documents in {LONGEST_CHUNK_MS / 1000:g} s"
             raise TransientError(
                 "mongo", f"MongoDB {what}; is it overloaded, or is the contract's filter that slow?"
             )
-        self.looks_at = FIRST_STEP if self.looks_at is None else max(LEAST_STEP, self.looks_at // 4)
+        self.step_size = FIRST_STEP if self.step_size is None else max(LEAST_STEP, self.step_size // 4)
 
     def _adapt(self, seconds: float) -> None:
-        if self.looks_at is not None:
+        if self.step_size is not None:
             if seconds < QUICK_S:
-                self.looks_at = min(LARGEST_STEP, 2 * self.looks_at)
+                self.step_size = min(LARGEST_STEP, 2 * self.step_size)
             elif seconds > SLOW_S:
-                self.looks_at = max(LEAST_STEP, self.looks_at // 2)
+                self.step_size = max(LEAST_STEP, self.step_size // 2)
 
     def _ask_for(self, command: Document, digests: bool = False, wanted: Document | None = None) -> None:
         if wanted is not None:

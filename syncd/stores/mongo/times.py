@@ -76,7 +76,7 @@ def is_high_water_mark(token: dict[str, Any]) -> bool:
     return data[18:20] == "2B" and data[22:24] == "29"
 
 
-def mark_at(mark: dict[str, Any], time: Moment) -> dict[str, Any]:
+def token_at(token: dict[str, Any], time: Moment) -> dict[str, Any]:
     """The high-water mark of another time: it lies before all events of that time."""
-    data: str = mark["_data"]
+    data: str = token["_data"]
     return {"_data": data[:2] + time + data[18:]}

@@ -70,5 +70,5 @@ class KeyStates:
     def marked(self, keys: Sequence[bytes]) -> set[bytes]:
         """Those of these keys that wait to be merged, of a contract that goes both ways."""
         with translated():
-            scores: Any = self._redis.client.execute_command("ZMSCORE", self._keys.marks, *keys)
+            scores: Any = self._redis.client.execute_command("ZMSCORE", self._keys.merge_requests, *keys)
         return {key for key, score in zip(keys, scores, strict=True) if score is not None}

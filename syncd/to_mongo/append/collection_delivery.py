@@ -6,7 +6,7 @@ from syncd.plan.to_mongo.append import AppendPlan
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.append.batch import Batch, Outcome
-from syncd.to_mongo.append.dead_letters import Letters
+from syncd.to_mongo.append.dead_letters import DeadLetters
 from syncd.to_mongo.append.group import Group
 from syncd.to_mongo.append.writer import Writer
 
@@ -20,7 +20,7 @@ class PlainDelivery:
     def __init__(self, plan: AppendPlan, mongo: MongoStore, redis: RedisStore, group: Group) -> None:
         self._group = group
         self._writer = Writer(mongo, plan)
-        self._letters = Letters(redis, plan)
+        self._dead_letters = DeadLetters(redis, plan)
 
     def begin(self) -> tuple[Batch, Outcome] | None:
         """Nothing has to be known of before."""
@@ -39,7 +39,7 @@ class PlainDelivery:
             batch.entries[batch.places[at]]: why for at, why in written.refused.items()
         }
         self._group.acknowledge([entry for entry in batch.entries if entry not in refused])
-        return Outcome(refused, len(written.repeated), self._letters.park(refused))
+        return Outcome(refused, len(written.repeated), self._dead_letters.park(refused))
 
     deliver_alone = deliver
 

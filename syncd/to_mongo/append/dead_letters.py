@@ -8,13 +8,13 @@ from typing import NoReturn
 from syncd import telemetry
 from syncd.errors import LettersFullError
 from syncd.plan.to_mongo.append import AppendPlan
-from syncd.stores.redis.records.dead_letters import new_letter, room_for
+from syncd.stores.redis.records.dead_letters import new_dead_letter, room_for
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.append.batch import Refused
 
 
-class Letters:
+class DeadLetters:
     """Of one contract. A dead letter holds the id of its entry, never what the entry says."""
 
     def __init__(self, redis: RedisStore, plan: AppendPlan) -> None:
@@ -25,7 +25,7 @@ class Letters:
         """A dead letter for each entry, acknowledged with it; how many are new. Another daemon's is replaced."""
         if not refused:
             return 0
-        keys = [self._keys.dead, self._keys.letters, self._plan.stream]
+        keys = [self._keys.dead, self._keys.dead_by_document, self._plan.stream]
         args = [self._plan.name, self._plan.keep_letters, *self.arguments(refused)]
         reply = self._redis.call("syncd_park", keys, args)
         if reply[0] == b"full":
@@ -62,7 +62,7 @@ class Letters:
 
     def _said(self, entry: str, why: Refused) -> list[str]:
         plan = self._plan
-        return new_letter(
+        return new_dead_letter(
             plan.name,
             plan.contract.metadata.version,
             projection=plan.projection,

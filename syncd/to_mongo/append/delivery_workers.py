@@ -20,7 +20,7 @@ class Delivered(NamedTuple):
     seconds: float
 
 
-class Couriers:
+class DeliveryWorkers:
     """Use as a context manager, from one thread; deliveries run in others, as long as it lasts, `most` at a time.
 
     When the block ends none is on its way, also not one that failed.
@@ -36,7 +36,7 @@ class Couriers:
             threading.Thread(target=self._run, name=f"delivery-{name}", daemon=True) for _ in range(most)
         ]
 
-    def __enter__(self) -> Couriers:
+    def __enter__(self) -> DeliveryWorkers:
         for thread in self._threads:
             thread.start()
         return self
@@ -66,7 +66,7 @@ class Couriers:
         """Wait until another batch may be sent. Yields those that are done; raises as `drain`."""
         return self._until(self._most - 1)
 
-    def settle(self) -> Iterator[Delivered]:
+    def drain(self) -> Iterator[Delivered]:
         """Wait for all that are on their way. Where one fails, its error is raised behind the others."""
         return self._until(0)
 

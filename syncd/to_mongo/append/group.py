@@ -16,7 +16,7 @@ from syncd.plan.to_mongo.columns import Said
 from syncd.stores.redis.records.lease import is_dead
 from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis.store import RedisStore, clock_us, translated
-from syncd.to_mongo.append.stream_history import ZERO, History, Look, entry_order, proof_of
+from syncd.to_mongo.append.stream_history import ZERO, History, StreamState, entry_order, proof_of
 
 BLOCK_MS = 500
 """How long a read waits for an entry: far below the time after which a connection is given up."""
@@ -148,13 +148,13 @@ class Group:
         """Whether the stream holds entries at or below the group's position that it has not read."""
         found: Any = self._store.client.xinfo_groups(self.stream)
         mine = next((said for said in map(_texts, found) if said["name"].decode() == self.name), None)
-        return mine is not None and self._history.went_back(self._look(mine))
+        return mine is not None and self._history.went_back(self._stream_state(mine))
 
-    def _look(self, mine: dict[str, Any]) -> Look:
+    def _stream_state(self, mine: dict[str, Any]) -> StreamState:
         stream, delivered = self._stream_info(), mine["last-delivered-id"].decode()
         first, last = stream.get("first-entry"), stream.get("last-entry")
         is_read = not last or entry_order(_text(last[0])) <= entry_order(delivered)
-        return Look(
+        return StreamState(
             _text(stream.get("last-generated-id", ZERO)),
             _text(first[0]) if first else "",
             delivered,

@@ -50,4 +50,4 @@ class AppendLane(BaseLane):
 
     def _look(self) -> None:
         super()._look()
-        self.status.looked(self._group.backlog(), self.status.dead_letters)
+        self.status.counted(self._group.backlog(), self.status.dead_letters)

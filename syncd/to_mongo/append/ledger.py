@@ -15,7 +15,7 @@ from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis.store import RedisStore, clock_us, translated
 from syncd.to_mongo.append.batch import Refused
-from syncd.to_mongo.append.dead_letters import Letters
+from syncd.to_mongo.append.dead_letters import DeadLetters
 
 
 class Noted(NamedTuple):
@@ -32,9 +32,9 @@ class Ledger:
 
     def __init__(self, store: RedisStore, plan: AppendPlan, lease: Lease) -> None:
         self._store, self._plan, self._lease = store, plan, lease
-        self._letters = Letters(store, plan)
+        self._dead_letters = DeadLetters(store, plan)
         keys = self._keys = ControlKeys(plan.name)
-        self._more_keys = [keys.dead, keys.letters, plan.stream]
+        self._more_keys = [keys.dead, keys.dead_by_document, plan.stream]
         self._now: int | str = ""
         self.keep_letters = plan.keep_letters
         """See ContractPlan."""
@@ -62,11 +62,11 @@ class Ledger:
         None is done where all are that were noted. These are acknowledged by `acknowledge`, or by the next call.
         """
         number, *stored = self._advance(entries, done, refused)
-        return int(number), self._letters.tell(refused, stored)
+        return int(number), self._dead_letters.tell(refused, stored)
 
     def close(self, done: Collection[str] | None, refused: Mapping[str, Refused]) -> int:
         """The same where nothing is next, and all is acknowledged at once; how many dead letters are new."""
-        return self._letters.tell(refused, self._advance([], done, refused)[1:])
+        return self._dead_letters.tell(refused, self._advance([], done, refused)[1:])
 
     def acknowledge(self) -> None:
         """The entries of a batch that is done, where they are not acknowledged yet."""
@@ -78,10 +78,10 @@ class Ledger:
         args = [self._lease.ttl_ms, self._plan.name, self._plan.projection]
         args += [self.keep_letters, self._now]
         args += [" ".join(entries), *(["all"] if done is None else [len(done), *done])]
-        args += self._letters.arguments(refused)
+        args += self._dead_letters.arguments(refused)
         reply = self._call("syncd_advance", self._more_keys, args)
         if reply[0] == b"full":
-            self._letters.fill(refused)
+            self._dead_letters.fill(refused)
         self._now = int(reply[1]) if entries else ""
         return reply[1:]
 

@@ -15,13 +15,13 @@ from syncd.lanes.events import Confirmed, Entered
 from syncd.lanes.letters import WaitingLetters
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.stores.redis.records.dead_letters import drop_dead_letters, replays_done, requested_replays
-from syncd.stores.redis.records.lost_dead_letters import restore_letters
+from syncd.stores.redis.records.lost_dead_letters import restore_dead_letters
 from syncd.stores.redis.records.repairs import repairs_done, requested_repairs, split_repairs
 from syncd.stores.redis.records.requests import snapshot_begins, wants_snapshot
 from syncd.to_mongo.append.batch import Batch, Delivery, Outcome, Refused, make_batch
 from syncd.to_mongo.append.collection_delivery import PlainDelivery
-from syncd.to_mongo.append.dead_letters import Letters
-from syncd.to_mongo.append.delivery_workers import Couriers, Delivered
+from syncd.to_mongo.append.dead_letters import DeadLetters
+from syncd.to_mongo.append.delivery_workers import Delivered, DeliveryWorkers
 from syncd.to_mongo.append.group import Entries, Group
 from syncd.to_mongo.append.reader import Reader
 from syncd.to_mongo.append.series_delivery import SeriesDelivery
@@ -48,26 +48,26 @@ class AppendRun:
         self._group, self._lease, self._control = group, context.lease, context.control
         self._status, self._state = context.status, context.state
         self._requests, self._halt = context.requests, context.halt
-        self._letters = Letters(context.redis, context.plan)
+        self._dead_letters = DeadLetters(context.redis, context.plan)
         self._idle_s, self._site = context.settings.lease_ttl, context.settings.site
         self._count = FIRST_ENTRIES
         self._kept = self._claimed = 0.0
         self._waiting = WaitingLetters(context.redis, context.plan.name)
         self._delivery: Delivery
-        self._couriers: Couriers
+        self._workers: DeliveryWorkers
 
     def run(self) -> None:
         """First what is left of before, then what comes, until stopped."""
         self._delivery = self._choose()
-        if restored := restore_letters(self._redis, self._control):
+        if restored := restore_dead_letters(self._redis, self._control):
             telemetry.dead_letters_restored(self._plan.name, restored)
         if (start := self._group.ensure()) is not None:
             telemetry.group_lost(self._plan.name, self._plan.stream, start)
         self._state.tell(Entered())
         if (left := self._delivery.begin()) is not None:
-            self._tell(*left)
-        couriers = Couriers(self._plan.name, self._delivery.deliver, self._delivery.at_once)
-        with couriers as self._couriers, Reader(self._redis, self._group) as reader:
+            self._report(*left)
+        workers = DeliveryWorkers(self._plan.name, self._delivery.deliver, self._delivery.at_once)
+        with workers as self._workers, Reader(self._redis, self._group) as reader:
             if self._requests.has_any(self._control):
                 self._answer()  # a replay makes room for the dead letters of what is left, where these are full
             self._take_over("")
@@ -75,7 +75,7 @@ class AppendRun:
             self._state.tell(Confirmed())
             while not self._halt.is_set() or reader.is_asked:
                 self._step(reader)
-            self._settle()
+            self._drain()
 
     def _choose(self) -> Delivery:
         """A time series has one daemon that writes, an ordinary collection any number."""
@@ -93,7 +93,7 @@ class AppendRun:
         self._trimmed(taken.trimmed)
         entries = taken.entries
         if not entries and not self._halt.is_set():
-            self._settle()
+            self._drain()
             entries = self._group.wait(self._count)
         if entries and not self._halt.is_set():
             reader.ask(self._count)
@@ -111,7 +111,7 @@ class AppendRun:
         if self._requests.has_any(self._control):
             self._answer()
         telemetry.values_did_not_fit(self._plan.name, self._plan.misfits.taken().items())
-        self._status.looked(self._group.backlog(), self._waiting.count())
+        self._status.counted(self._group.backlog(), self._waiting.count())
         self._group.check_history()
         self._status.heard()
 
@@ -132,7 +132,7 @@ class AppendRun:
 
     def _take_over(self, consumer: str) -> None:
         """All that a consumer has taken and not acknowledged. A dead one is read in its name: nothing changes hands."""
-        self._settle()
+        self._drain()
         after = "0-0"
         while entries := self._group.pending(self._count, after, consumer):
             after = entries.ids[-1]
@@ -147,7 +147,7 @@ class AppendRun:
     def _apply(self, entries: Entries) -> None:
         """Deliver, and wait for it."""
         self._send(entries)
-        self._settle()
+        self._drain()
 
     def _send(self, entries: Entries) -> None:
         """Convert while batches before are delivered; then it is this one's turn."""
@@ -156,23 +156,23 @@ class AppendRun:
             batch = make_batch(self._plan, entries)
             self._measure(entries)
             is_large = len(entries) >= FEWEST_BESIDE
-            self._turn(self._couriers.room() if is_large else self._couriers.settle(), batch)
-            self._couriers.send(batch)
+            self._turn(self._workers.room() if is_large else self._workers.drain(), batch)
+            self._workers.send(batch)
             self._delivery.meanwhile()
 
-    def _settle(self) -> None:
+    def _drain(self) -> None:
         """Wait for what is on its way."""
-        self._turn(self._couriers.settle(), None)
+        self._turn(self._workers.drain(), None)
 
     def _turn(self, delivered: Iterator[Delivered], following: Batch | None) -> None:
         for done in delivered:
             telemetry.BATCH.labels(self._plan.name).observe(done.seconds)
             if done.outcome is not None:
-                self._tell(done.batch, done.outcome)
+                self._report(done.batch, done.outcome)
         if (ended := self._delivery.turn(following)) is not None:
-            self._tell(*ended)
+            self._report(*ended)
 
-    def _tell(self, batch: Batch, outcome: Outcome) -> None:
+    def _report(self, batch: Batch, outcome: Outcome) -> None:
         self._trimmed(batch.gone)
         put = len(batch.entries) - batch.gone - len(outcome.refused) - outcome.repeated
         telemetry.appended(self._plan.name, len(batch.entries), put, outcome.repeated, outcome.parked)
@@ -191,18 +191,18 @@ class AppendRun:
             snapshot_begins(self._redis, self._control)
             telemetry.nothing_to_copy(self._plan.name)
         self._repair()
-        if letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED):
-            self._settle()
-            self._replay({ident: letter for letter, ident in letters.items() if ident})
-            replays_done(self._redis, self._plan.name, list(letters))
-            telemetry.replayed(self._plan.name, len(letters))
+        if dead_letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED):
+            self._drain()
+            self._replay({ident: one for one, ident in dead_letters.items() if ident})
+            replays_done(self._redis, self._plan.name, list(dead_letters))
+            telemetry.replayed(self._plan.name, len(dead_letters))
 
     def _repair(self) -> None:
         """Entries of which a check found no document, once more. A time series takes no entry twice, nor late."""
         if not (wanted := requested_repairs(self._redis, self._plan.name)):
             return
         if not self._delivery.alone:
-            self._settle()
+            self._drain()
             entries = [entry for _, entry in split_repairs(wanted)[1]]
             there, _ = self._group.look_up(sorted(entries, key=entry_order)).parted()
             outcome = self._delivery.deliver_alone(make_batch(self._plan, there)) if there else Outcome({})
@@ -210,17 +210,17 @@ class AppendRun:
             telemetry.repairs_applied(self._plan.name, len(wanted))
         repairs_done(self._redis, self._plan.name, wanted)
 
-    def _replay(self, letters: dict[str, str]) -> None:
+    def _replay(self, dead_letters: dict[str, str]) -> None:
         """Dead letters by entry. One that still does not fit stays, with the reason of now."""
-        there, gone = self._group.look_up(sorted(letters, key=entry_order)).parted()
+        there, gone = self._group.look_up(sorted(dead_letters, key=entry_order)).parted()
         outcome = Outcome({})
         if there:
             outcome = self._delivery.deliver_alone(make_batch(self._plan, there))
         why = Refused("entry_trimmed", "the entry is no longer in the stream; nothing can be replayed")
         lost = dict.fromkeys(gone, why)
         done = [
-            letter for entry, letter in letters.items() if entry not in outcome.refused.keys() | lost.keys()
+            one for entry, one in dead_letters.items() if entry not in outcome.refused.keys() | lost.keys()
         ]
         drop_dead_letters(self._redis, self._plan.name, done)
-        self._letters.park(lost)
+        self._dead_letters.park(lost)
         telemetry.appended(self._plan.name, 0, len(done) - outcome.repeated, outcome.repeated, 0)

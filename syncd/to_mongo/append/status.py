@@ -17,7 +17,7 @@ class AppendStatus(BaseStatus):
         super().__init__(contract, collection, freshness_s)
         self._backlog: Backlog | None = None
         """None where this daemon does not know what waits."""
-        self._looked = time.monotonic()
+        self._counted_at = time.monotonic()
 
     def left(self) -> None:
         """Another daemon works on the stream."""
@@ -30,9 +30,9 @@ class AppendStatus(BaseStatus):
         self.changes += entries
         self.heard()
 
-    def looked(self, backlog: Backlog, dead_letters: int | None) -> None:
+    def counted(self, backlog: Backlog, dead_letters: int | None) -> None:
         """What Redis says of the group."""
-        self._backlog, self._looked, self.dead_letters = backlog, time.monotonic(), dead_letters
+        self._backlog, self._counted_at, self.dead_letters = backlog, time.monotonic(), dead_letters
         self.measure()
 
     def lag(self) -> float | None:
@@ -41,7 +41,7 @@ class AppendStatus(BaseStatus):
             return None
         if not self._backlog.entries and self.state == "live":
             return 0.0
-        return self._backlog.oldest + time.monotonic() - self._looked
+        return self._backlog.oldest + time.monotonic() - self._counted_at
 
     def measure(self) -> None:
         """Bring the gauges up to date."""

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from syncd.stores.redis.records.position import Fields
 
 ZERO = "0-0"
-MOST_LOOKS = 3
+MOST_CHECKS = 3
 """The count of what is left to read may be wrong for a moment, after entries were removed."""
 
 
@@ -30,7 +30,7 @@ def entry_order(entry: str) -> tuple[int, int]:
     return int(first), int(second or 0)
 
 
-class Look(NamedTuple):
+class StreamState(NamedTuple):
     """A stream and a group on it, at one moment."""
 
     last: str
@@ -63,14 +63,14 @@ class History:
         """For the position."""
         return {Fields.FIRST: self.first, Fields.PROOF: self.proof}
 
-    def went_back(self, look: Look) -> bool:
+    def went_back(self, state: StreamState) -> bool:
         """Whether there are, or will be, entries at or below the group's position that it has not read."""
-        self._unread = self._unread + 1 if look.lag > 0 and look.is_read else 0
-        first = look.first or look.last
+        self._unread = self._unread + 1 if state.lag > 0 and state.is_read else 0
+        first = state.first or state.last
         found = (
-            entry_order(look.last) < entry_order(look.delivered)
+            entry_order(state.last) < entry_order(state.delivered)
             or entry_order(first) < entry_order(self.first)
-            or self._unread >= MOST_LOOKS
+            or self._unread >= MOST_CHECKS
         )
         self.first = first
         return found

@@ -12,7 +12,7 @@ from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.append.group import Backlog
 from syncd.to_mongo.keyspace import notifications
 from syncd.to_mongo.keyspace.subscriber import Subscriber
-from syncd.to_mongo.state.changed_keys import DirtySet
+from syncd.to_mongo.state.changed_keys import ChangedKeys
 
 DOWN_S = 5.0
 """A subscription that is away for longer ends the run, so that people see it."""
@@ -22,7 +22,7 @@ WORD_S = 2.0
 """So long a key that is not there waits for the event that says why: it is on its way, as a rule."""
 WORD_AGAIN_S = WORD_S / 10
 """So often it is read meanwhile."""
-LOOK_AT_OPTION_S = 2.0
+CHECK_OPTION_S = 2.0
 """How often Redis is asked whether it still sends events. While it does not, no change gets through; asking is one
 CONFIG GET."""
 MOST_TAKEN = 2000
@@ -36,7 +36,7 @@ class Listening:
 
     def __init__(self, redis: RedisStore, plan: StatePlan, most_keys: int) -> None:
         self._redis, self._plan = redis, plan
-        self.dirty = DirtySet(most_keys)
+        self.changed = ChangedKeys(most_keys)
         self._subscriber: Subscriber | None = None
         self._generation = 0
         """Of the last subscription that is known."""
@@ -45,7 +45,7 @@ class Listening:
         self._repeat = self._was_off = False
         self._behind = 0.0
         """Since when; 0 where nothing is owed."""
-        self._up = self._touched = self._looked = 0.0
+        self._up = self._touched = self._checked_at = 0.0
         self._mute = 0
         self.detail = ""
         """What is known of the last gap."""
@@ -56,7 +56,7 @@ class Listening:
         if self._subscriber is None or not self._subscriber.is_alive():
             self.stop()
             keys = ControlKeys(self._plan.name)
-            self._subscriber = Subscriber(self._redis, keys, self._plan.pattern, self.dirty.note)
+            self._subscriber = Subscriber(self._redis, keys, self._plan.pattern, self.changed.note)
             self._generation = 0
             self._subscriber.start()
         self._subscriber.wait_up(SUBSCRIBED_S)
@@ -67,7 +67,7 @@ class Listening:
 
     def gap(self) -> str:
         """Why all keys have to be compared, once for each reason; once more what a run before has not finished."""
-        since = time.monotonic() - self.dirty.oldest() if self.dirty.has_collapsed else self._up
+        since = time.monotonic() - self.changed.oldest() if self.changed.has_collapsed else self._up
         why = self._new_gap() or (self._owed if self._repeat else "")
         self._repeat = False
         if why:
@@ -77,7 +77,7 @@ class Listening:
     def _new_gap(self) -> str:
         assert self._subscriber is not None
         before, self._generation = self._generation, self._subscriber.generation
-        if count := self.dirty.collapsed():
+        if count := self.changed.collapsed():
             self.detail = f"{count} changed keys are more than SYNCD_DIRTY_KEYS"
             return "overflow"
         if not before:
@@ -103,18 +103,18 @@ class Listening:
     def has_heard(self, moment: float) -> bool:
         """Whether all that changed before a monotonic time was noted, and nothing is owed."""
         subscriber = self._subscriber
-        if subscriber is None or self._owed or self._was_off or self.dirty.has_collapsed:
+        if subscriber is None or self._owed or self._was_off or self.changed.has_collapsed:
             return False
         return subscriber.generation == self._generation and subscriber.heard_up_to > moment
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Once a second, in which the lease was renewed: whether events still arrive. Raises TransientError."""
-        self._look_at_subscription()
-        if (now := time.monotonic()) - self._looked >= LOOK_AT_OPTION_S:
-            self._looked = now
+        self._check_subscription()
+        if (now := time.monotonic()) - self._checked_at >= CHECK_OPTION_S:
+            self._checked_at = now
             self._was_off |= notifications.ensure(self._redis, self._plan.name)
 
-    def _look_at_subscription(self) -> None:
+    def _check_subscription(self) -> None:
         subscriber, now = self._subscriber, time.monotonic()
         if subscriber is None:
             return
@@ -131,7 +131,7 @@ class Listening:
     def backlog(self) -> Backlog:
         """Changed keys that wait, and since when the oldest, or all of them, may be behind."""
         behind = time.monotonic() - self._behind if self._behind else 0.0
-        return Backlog(len(self.dirty), max(self.dirty.oldest(), behind), "")
+        return Backlog(len(self.changed), max(self.changed.oldest(), behind), "")
 
     def stop(self) -> None:
         """Hear nothing more, and forget what was heard."""
@@ -139,4 +139,4 @@ class Listening:
             self._subscriber.stop()
             self._subscriber.join()
         self._subscriber = None
-        self.dirty.clear()
+        self.changed.clear()

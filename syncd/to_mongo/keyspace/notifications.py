@@ -35,7 +35,7 @@ class Setting(NamedTuple):
         return (self.present or "") + self.missing
 
 
-def look(client: Redis) -> Setting:
+def read_setting(client: Redis) -> Setting:
     """What the option says now."""
     try:
         found: Any = client.config_get(OPTION)
@@ -55,13 +55,13 @@ def _is_hidden(error: driver.ResponseError) -> bool:
 def is_hidden(store: RedisStore) -> bool:
     """Whether Redis does not let this user read the option."""
     with translated():
-        return look(store.client).present is None
+        return read_setting(store.client).present is None
 
 
 def ensure(store: RedisStore, contract: str) -> bool:
     """Add what is missing, and say so. Returns whether anything was. Raises CapabilityError where that is forbidden."""
     with translated():
-        setting = look(store.client)
+        setting = read_setting(store.client)
         if not setting.missing:
             return False
         try:
@@ -75,7 +75,7 @@ def ensure(store: RedisStore, contract: str) -> bool:
 def check(store: RedisStore) -> Setting:
     """Whether `ensure` will do, without a change. Raises CapabilityError where it will not."""
     with translated():
-        setting = look(store.client)
+        setting = read_setting(store.client)
         if setting.missing:
             try:
                 store.client.config_set(OPTION, setting.present or "")

@@ -30,7 +30,7 @@ class Passing:
         self._listening, self._memory = listening, memory
         self._moment = 0
         """Microseconds of Redis's clock that a check asked for; 0: none did."""
-        self._asked = self._heard = self._looked = 0.0
+        self._asked = self._heard = self._checked_at = 0.0
 
     @property
     def is_asked(self) -> bool:
@@ -41,12 +41,12 @@ class Passing:
         """An answer of before may be by the clock of another Redis, whose place this one took."""
         self._memory.note({}, {Fields.HEARD: "0"})
 
-    def look(self) -> None:
+    def check_requests(self) -> None:
         """Read what is asked for, at most once per interval."""
         now = time.monotonic()
-        if now - self._looked < (SOON_S if self.is_asked else EVERY_S):
+        if now - self._checked_at < (SOON_S if self.is_asked else EVERY_S):
             return
-        self._looked = now
+        self._checked_at = now
         if not self.is_asked and not self._requests.has_any(self._control):
             return
         if answers_heard(self._redis, self._control):
@@ -57,10 +57,10 @@ class Passing:
         """Between two batches, while nothing is under way and no keys are being compared."""
         if not self._moment or not self._listening.has_heard(self._asked):
             return
-        now, dirty = time.monotonic(), self._listening.dirty
+        now, changed = time.monotonic(), self._listening.changed
         self._heard = self._heard or now
         # What was noted by then may have changed before; what came later was not asked for.
-        if len(dirty) and dirty.oldest() >= now - self._heard:
+        if len(changed) and changed.oldest() >= now - self._heard:
             return
         self._memory.note({}, {Fields.HEARD: str(self._moment)})
         self._moment = 0

@@ -19,7 +19,7 @@ from syncd.stores.redis.records.requests import snapshot_begins, wants_snapshot
 from syncd.to_mongo.keyspace.listening import MOST_TAKEN, WORD_AGAIN_S, WORD_S, Listening
 from syncd.to_mongo.keyspace.passing import Passing
 from syncd.to_mongo.keyspace.status import KeyspaceStatus
-from syncd.to_mongo.state.changed_keys import Dirty
+from syncd.to_mongo.state.changed_keys import ChangedKey
 from syncd.to_mongo.state.comparison import Comparison
 from syncd.to_mongo.state.memory import KeyspaceSync, Memory
 from syncd.to_mongo.state.positions import NEVER
@@ -39,7 +39,7 @@ class KeyspaceRun(StateRun):
         """`policy` is how Redis evicts keys."""
         super().__init__(context, number)
         self._status, self._policy = context.status, policy
-        self._listening, self._dirty = listening, listening.dirty
+        self._listening, self._changed = listening, listening.changed
         self._memory = Memory(self._redis, self._plan, self._lease)
         self._sync = KeyspaceSync(self._plan, self._store, self._writer, context.settings.batch_writes)
         self._passing = Passing(self._redis, self._control, context.requests, listening, self._memory)
@@ -58,15 +58,15 @@ class KeyspaceRun(StateRun):
             self._lease.hold()
             if time.monotonic() - self._kept >= EVERY_S:
                 self._keep()
-            if self._comparison.look():
+            if self._comparison.begin_if_due():
                 self._state.tell(FellBehind())
             if self._comparison.is_under_way:
                 self._compare()
             else:
                 self._state.tell(Confirmed())
-                self._dirty.wait(ASKED_S if self._passing.is_asked else WAIT_S)
-            self._apply(self._dirty.take(MOST_TAKEN))
-            self._passing.look()
+                self._changed.wait(ASKED_S if self._passing.is_asked else WAIT_S)
+            self._apply(self._changed.take(MOST_TAKEN))
+            self._passing.check_requests()
             if not self._comparison.is_under_way:
                 self._passing.answer()
             self._status.heard()
@@ -75,48 +75,48 @@ class KeyspaceRun(StateRun):
     def _drain(self) -> None:
         end = time.monotonic() + DRAIN_S
         while time.monotonic() < end and self._listening.backlog().entries:
-            self._apply(self._dirty.take(MOST_TAKEN))
-            self._dirty.wait(ASKED_S)
+            self._apply(self._changed.take(MOST_TAKEN))
+            self._changed.wait(ASKED_S)
 
     def _compare(self) -> None:
         """The next page."""
         keys, everything = self._comparison.page(), self._comparison.everything
-        words, long_ago = self._dirty.words(keys), time.monotonic() - WORD_S
-        self._apply([Dirty(key, words.get(key, Gone.NO_WORD), long_ago) for key in keys], everything)
+        words, long_ago = self._changed.words(keys), time.monotonic() - WORD_S
+        self._apply([ChangedKey(key, words.get(key, Gone.NO_WORD), long_ago) for key in keys], everything)
         self._status.copied = self._comparison.compared
         if self._comparison.page_is_done() and everything:
             self._memory.note({}, {Fields.FINGERPRINT: self._plan.fingerprint})
 
-    def _apply(self, taken: Sequence[Dirty], everything: bool = False) -> None:
+    def _apply(self, taken: Sequence[ChangedKey], everything: bool = False) -> None:
         """The present state of keys. What fails comes again."""
         began = time.monotonic()
-        fitting = set(self._status.unfit.sort(dirty.key for dirty in taken))
-        mine = [dirty for dirty in taken if dirty.key in fitting]
+        fitting = set(self._status.unfit.sort(changed.key for changed in taken))
+        mine = [changed for changed in taken if changed.key in fitting]
         if not mine:
             return
         try:
             self._write(mine, everything)
         except BaseException:
-            self._dirty.put_back(mine)
+            self._changed.put_back(mine)
             raise
         telemetry.BATCH.labels(self._plan.name).observe(time.monotonic() - began)
         self._status.took(len(mine))
         self._state.progressed()
 
-    def _write(self, taken: list[Dirty], everything: bool) -> None:
+    def _write(self, taken: list[ChangedKey], everything: bool) -> None:
         self._sync.begin(everything=everything)
-        outcome = self._sync.apply({dirty.key: self._told_of(dirty.gone) for dirty in taken})
+        outcome = self._sync.apply({changed.key: self._deletion_of(changed.gone) for changed in taken})
         why, waiting = self._why_gone(taken, outcome.gone)
-        if inferred := {key: NEVER for key, gone in why.items() if self._told_of(gone)}:
+        if inferred := {key: NEVER for key, gone in why.items() if self._deletion_of(gone)}:
             outcome.add(self._sync.apply(inferred))
-        parked = self._store.done(outcome.settled, outcome.refused)
+        parked = self._store.done(outcome.done, outcome.refused)
         self._remember(waiting)
         telemetry.state_written(self._plan.name, len(taken), outcome.put, outcome.deleted, parked)
         if parked:
-            self._status.letters(self._count_letters())
-        self._tell_of({key: gone for key, gone in why.items() if key not in inferred}, len(inferred))
+            self._status.letters(self._count_dead_letters())
+        self._report_kept({key: gone for key, gone in why.items() if key not in inferred}, len(inferred))
 
-    def _tell_of(self, kept: dict[bytes, Gone], inferred: int) -> None:
+    def _report_kept(self, kept: dict[bytes, Gone], inferred: int) -> None:
         """Keys that are not there, whose documents stay."""
         known = [gone for key, gone in kept.items() if self._sync.read[key].known]
         if len(known) < len(kept):
@@ -125,21 +125,23 @@ class KeyspaceRun(StateRun):
             self._plan.name, inferred, known.count(Gone.EXPIRED), known.count(Gone.EVICTED)
         )
 
-    def _told_of(self, gone: Gone) -> str:
+    def _deletion_of(self, gone: Gone) -> str:
         """The position of a deletion, for KeySync: not known, so that of the read counts."""
         return NEVER if is_deletion(gone, self._plan.contract.sync.on_expire) else ""
 
-    def _why_gone(self, taken: list[Dirty], gone: list[bytes]) -> tuple[dict[bytes, Gone], set[bytes]]:
+    def _why_gone(self, taken: list[ChangedKey], gone: list[bytes]) -> tuple[dict[bytes, Gone], set[bytes]]:
         """What became of keys that are not there, and those whose event may be on its way: they come again."""
         there = set(gone)
-        missing = [dirty for dirty in taken if dirty.key in there]
-        silent = [dirty for dirty in missing if dirty.gone == Gone.NO_WORD]
+        missing = [changed for changed in taken if changed.key in there]
+        silent = [changed for changed in missing if changed.gone == Gone.NO_WORD]
         now = time.monotonic()
-        waiting = [dirty for dirty in silent if now - dirty.since < WORD_S]
-        self._dirty.put_back(waiting, delay_s=WORD_AGAIN_S)
-        later = {dirty.key for dirty in waiting}
-        digests = {dirty.key: self._sync.read[dirty.key].known for dirty in silent if dirty.key not in later}
-        said = {dirty.key: dirty.gone for dirty in missing if dirty.gone != Gone.NO_WORD}
+        waiting = [changed for changed in silent if now - changed.since < WORD_S]
+        self._changed.put_back(waiting, delay_s=WORD_AGAIN_S)
+        later = {changed.key for changed in waiting}
+        digests = {
+            changed.key: self._sync.read[changed.key].known for changed in silent if changed.key not in later
+        }
+        said = {changed.key: changed.gone for changed in missing if changed.gone != Gone.NO_WORD}
         known = {key: digest for key, digest in digests.items() if digest}
         return said | self._memory.why_gone(known, self._policy), later
 
@@ -155,11 +157,11 @@ class KeyspaceRun(StateRun):
     def _keep(self) -> None:
         """What is due once a second."""
         self._kept = time.monotonic()
-        self._listening.look()
+        self._listening.check()
         self._writer.keep()
         if self._requests.has_any(self._control):
             self._answer()
-        self._status.looked(self._listening.backlog(), self._count_letters())
+        self._status.counted(self._listening.backlog(), self._count_dead_letters())
 
     def _answer(self) -> None:
         """What people have asked for."""
@@ -168,15 +170,15 @@ class KeyspaceRun(StateRun):
             snapshot_begins(self._redis, self._control)
             self._comparison.ask_for_everything()
         self._replay(self._try_again)
-        self._repair(self._look_again)
+        self._repair(self._compare_again)
 
-    def _look_again(self, keys: Mapping[bytes, bool]) -> None:
+    def _compare_again(self, keys: Mapping[bytes, bool]) -> None:
         now = time.monotonic()
         gone = {True: Gone.DELETED, False: Gone.NO_WORD}
-        self._apply([Dirty(key, gone[deleted], now) for key, deleted in keys.items()], True)
+        self._apply([ChangedKey(key, gone[deleted], now) for key, deleted in keys.items()], True)
 
     def _try_again(self, keys: list[bytes]) -> None:
         long_ago = time.monotonic() - WORD_S
-        self._apply([Dirty(key, Gone.NO_WORD, long_ago) for key in keys], True)
+        self._apply([ChangedKey(key, Gone.NO_WORD, long_ago) for key in keys], True)
         # A person has seen to those of keys that are not there any more.
         self._store.done([key for key, found in self._sync.read.items() if not found.is_there], {})

@@ -19,7 +19,7 @@ from syncd.to_mongo.keyspace.notifications import HEARD_S, scratch, unheard
 PING_S = 1.0
 SILENT_S = 3.0
 """A subscription that answers no PING for so long is dead, even if the socket seems to live."""
-LOOK_S = 0.25
+POLL_S = 0.25
 RETRY_S = (0.05, 0.2, 0.5, 1.0)
 
 _FIELD_EXPIRED = b"hexpired"
@@ -62,7 +62,7 @@ class Subscriber(threading.Thread):
     def wait_up(self, timeout: float) -> int:
         """The present generation. Raises StoreError where there is no subscription in time, or never will be."""
         end = time.monotonic() + timeout
-        while not self._up.wait(LOOK_S):
+        while not self._up.wait(POLL_S):
             if isinstance(self.error, FatalError) or time.monotonic() > end:
                 raise self.error or TransientError(
                     "redis", "no subscription to keyspace events; trying again"
@@ -125,7 +125,7 @@ class Subscriber(threading.Thread):
         confirmed, heard, asked = 0, time.monotonic(), 0.0
         self._pings.clear()
         while not self._again.is_set():
-            said: Any = subscription.get_message(timeout=LOOK_S)
+            said: Any = subscription.get_message(timeout=POLL_S)
             now = time.monotonic()
             if said is not None:
                 heard = now
@@ -152,7 +152,7 @@ class Subscriber(threading.Thread):
         before, self._expired_field = self._expired_field, b""
         if kind == "pmessage":
             self.event = now
-            self._tell(said["channel"], said["data"], before)
+            self._pass_on(said["channel"], said["data"], before)
         elif kind == "message":
             self.event = now
             if said["channel"].endswith(b":probe"):
@@ -161,7 +161,7 @@ class Subscriber(threading.Thread):
             self.heard_up_to = self._pings.popleft()
         return kind in ("psubscribe", "subscribe")
 
-    def _tell(self, channel: bytes, event: bytes, expired_field: bytes) -> None:
+    def _pass_on(self, channel: bytes, event: bytes, expired_field: bytes) -> None:
         """A hash whose last field expires goes with `hexpired` and, right behind it, `del`: an expiry, no deletion. The
         answer to a PING separates a `del` that comes later from that."""
         if event == _FIELD_EXPIRED:

@@ -17,7 +17,7 @@ from syncd.stores.redis.store import RedisStore, translated
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.append.group import Backlog
 from syncd.to_mongo.outbox.functions import OutboxFunctions
-from syncd.to_mongo.outbox.status import look
+from syncd.to_mongo.outbox.status import read_backlog
 from syncd.to_mongo.state.store import StateStore
 
 MOST_ENTRIES = 2000
@@ -83,7 +83,7 @@ class OutboxQueue:
 
     def backlog(self, done: str = "") -> Backlog:
         """All entries wait. `done` is the last one of those that are done."""
-        return look(self._redis, self.name, done)
+        return read_backlog(self._redis, self.name, done)
 
 
 def without_key(entries: Iterable[Entry]) -> dict[bytes, Refused]:

@@ -83,10 +83,10 @@ class OutboxRun(StateRun):
         self._state.progressed()
 
     def _finish(self, outcome: Outcome, entries: int, keep_from: str = "") -> None:
-        parked = self._store.done(outcome.settled, outcome.refused, keep_from)
+        parked = self._store.done(outcome.done, outcome.refused, keep_from)
         telemetry.state_written(self._plan.name, entries, outcome.put, outcome.deleted, parked)
         if parked:
-            self._status.letters(self._count_letters())
+            self._status.letters(self._count_dead_letters())
 
     def _keep(self) -> None:
         """What is due once a second."""
@@ -95,7 +95,7 @@ class OutboxRun(StateRun):
         self._queue.keep()
         if self._requests.has_any(self._control):
             self._answer()
-        self._status.looked(self._queue.backlog(self._status.done), self._count_letters())
+        self._status.counted(self._queue.backlog(self._status.done), self._count_dead_letters())
         self._status.heard()
 
     def _answer(self) -> None:
@@ -104,15 +104,15 @@ class OutboxRun(StateRun):
             self._copy = KeyCopy(self._redis, self._plan, self._status.unfit)
             telemetry.copy_started(self._plan.name)
         self._replay(self._try_again)
-        self._repair(self._look_again)
+        self._repair(self._compare_again)
 
-    def _look_again(self, keys: Mapping[bytes, bool]) -> None:
+    def _compare_again(self, keys: Mapping[bytes, bool]) -> None:
         deleted = {True: NEVER, False: ""}
         self._finish(self._sync.apply({key: deleted[gone] for key, gone in keys.items()}), 0)
 
     def _try_again(self, keys: list[bytes]) -> None:
         outcome = self._sync.apply(dict.fromkeys(keys, ""))
-        outcome.settled += outcome.gone  # a person asked for them, and there is nothing to write
+        outcome.done += outcome.gone  # a person asked for them, and there is nothing to write
         self._finish(outcome, 0)
 
     def _copy_more(self, copy: KeyCopy) -> None:

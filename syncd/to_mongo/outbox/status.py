@@ -10,7 +10,7 @@ from syncd.stores.redis.store import RedisStore, clock_us, translated
 from syncd.to_mongo.append.group import Backlog
 from syncd.to_mongo.append.status import AppendStatus
 from syncd.to_mongo.state.positions import milliseconds, of_entry
-from syncd.to_mongo.state.unfit_keys import Unfit
+from syncd.to_mongo.state.unfit_keys import UnfitKeys
 
 FIRST_TIME_MS = 10**12
 """An id below it is no time of this century, but one that the application chose."""
@@ -24,7 +24,7 @@ class OutboxStatus(AppendStatus):
     done = ""
     """Entry up to which everything was written."""
 
-    def __init__(self, contract: str, collection: str, freshness_s: float | None, unfit: Unfit) -> None:
+    def __init__(self, contract: str, collection: str, freshness_s: float | None, unfit: UnfitKeys) -> None:
         super().__init__(contract, collection, freshness_s)
         self.unfit = unfit
 
@@ -49,7 +49,7 @@ class OutboxStatus(AppendStatus):
         }
 
 
-def look(redis: RedisStore, outbox: str, done: str) -> Backlog:
+def read_backlog(redis: RedisStore, outbox: str, done: str) -> Backlog:
     """How much waits. Everything in an outbox waits: what is done is taken away."""
     pipe = redis.client.pipeline(transaction=False)
     pipe.xlen(outbox)

@@ -17,13 +17,13 @@ What = TypeVar("What")
 class Became:
     """What became of keys, in either direction."""
 
-    settled: list[bytes] = field(default_factory=list)
+    done: list[bytes] = field(default_factory=list)
     """Keys that are done, so that a dead letter of before can go."""
     refused: dict[bytes, Refused] = field(default_factory=dict)
 
     def add(self, more: Self) -> None:
         """What became of other keys, or of the same ones later."""
-        self.settled += more.settled
+        self.done += more.done
         self.refused |= more.refused
 
 

@@ -9,7 +9,7 @@ from syncd.plan.to_mongo.state import StatePlan
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.state.key_copy import KeyCopy
-from syncd.to_mongo.state.unfit_keys import Unfit
+from syncd.to_mongo.state.unfit_keys import UnfitKeys
 
 AIM = 100
 """Keys of the pattern that one call should compare: it blocks Redis for a millisecond or two."""
@@ -23,7 +23,7 @@ class CatchUp:
     """One comparison, page by page: keys that are there first, then those that have gone. `everything`: all keys that
     are there, whether they differ or not."""
 
-    def __init__(self, redis: RedisStore, plan: StatePlan, unfit: Unfit, *, everything: bool) -> None:
+    def __init__(self, redis: RedisStore, plan: StatePlan, unfit: UnfitKeys, *, everything: bool) -> None:
         self._redis, self._plan, self._synced = redis, plan, ControlKeys(plan.name).synced
         self.everything = everything
         unfit.forget()

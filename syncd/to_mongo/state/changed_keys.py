@@ -31,7 +31,7 @@ _GONE = {
 """Events after which a key is not there. All others mean a change: what became of it is read."""
 
 
-class Dirty(NamedTuple):
+class ChangedKey(NamedTuple):
     """One changed key, as it is handed out."""
 
     key: bytes
@@ -47,7 +47,7 @@ class _Entry:
         self.since, self.due, self.gone = since, due, gone
 
 
-class DirtySet:
+class ChangedKeys:
     """One thread notes, another one takes. Above `most` keys it forgets them all and says so: then everything has to be
     compared, which takes longer and no memory."""
 
@@ -76,7 +76,7 @@ class DirtySet:
             if len(self._entries) == 1:
                 self._ready.notify()
 
-    def put_back(self, taken: Sequence[Dirty], delay_s: float = 0.0) -> None:
+    def put_back(self, taken: Sequence[ChangedKey], delay_s: float = 0.0) -> None:
         """These are not done. What was noted meanwhile is later, and counts."""
         with self._ready:
             due = self._clock() + delay_s
@@ -97,18 +97,18 @@ class DirtySet:
         self._bytes += len(key)
         heapq.heappush(self._order, (entry.due, key))
 
-    def take(self, count: int) -> list[Dirty]:
+    def take(self, count: int) -> list[ChangedKey]:
         """Keys that have waited long enough, oldest first; from now on they are the caller's."""
         with self._ready:
             now = self._clock()
-            found: list[Dirty] = []
+            found: list[ChangedKey] = []
             self._forget_reads(now)
             while self._order and len(found) < count and self._order[0][0] <= now + SLACK_S:
                 _, key = heapq.heappop(self._order)
                 entry = self._entries.pop(key)
                 self._bytes -= len(key)
                 self._was_read(key, now)
-                found.append(Dirty(key, entry.gone, entry.since))
+                found.append(ChangedKey(key, entry.gone, entry.since))
             return found
 
     def _was_read(self, key: bytes, now: float) -> None:

@@ -18,7 +18,7 @@ from syncd.plan.to_mongo.state import StatePlan
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.keyspace.listening import Listening
 from syncd.to_mongo.state.catch_up import CatchUp
-from syncd.to_mongo.state.unfit_keys import Unfit
+from syncd.to_mongo.state.unfit_keys import UnfitKeys
 
 
 class Stage(Enum):
@@ -37,7 +37,7 @@ class Stage(Enum):
 class Comparison:
     """Of one run, called by the thread that takes what `listening` has heard."""
 
-    def __init__(self, redis: RedisStore, plan: StatePlan, listening: Listening, unfit: Unfit) -> None:
+    def __init__(self, redis: RedisStore, plan: StatePlan, listening: Listening, unfit: UnfitKeys) -> None:
         self._redis, self._plan, self._listening, self._unfit = redis, plan, listening, unfit
         self._stage = Stage.NOTHING
         self._catchup: CatchUp | None = None
@@ -71,7 +71,7 @@ class Comparison:
         """All keys, from the first one."""
         self._enter(Stage.ASKED)
 
-    def look(self) -> bool:
+    def begin_if_due(self) -> bool:
         """Begin where events were lost, or all keys were asked for. Whether one began, or has to once more."""
         why = self._listening.gap()
         if not why and self._stage is not Stage.ASKED:

@@ -7,7 +7,7 @@ from typing import Any
 
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.stores.redis.store import RedisStore, translated
-from syncd.to_mongo.state.unfit_keys import Unfit
+from syncd.to_mongo.state.unfit_keys import UnfitKeys
 
 KEYS_A_STEP = 1000
 
@@ -15,7 +15,7 @@ KEYS_A_STEP = 1000
 class KeyCopy:
     """One walk through the keys of Redis. What is there from its begin to its end is met at least once."""
 
-    def __init__(self, redis: RedisStore, plan: StatePlan, unfit: Unfit) -> None:
+    def __init__(self, redis: RedisStore, plan: StatePlan, unfit: UnfitKeys) -> None:
         self._redis, self._plan, self._unfit = redis, plan, unfit
         self._cursor, self._began = 0, time.monotonic()
         self.copied = 0

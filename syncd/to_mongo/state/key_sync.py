@@ -56,7 +56,7 @@ class KeySync:
         owned = [key for key in keys if self._plan.owns(key)]
         for key in keys.keys() - owned:
             outcome.refused[key] = Refused("foreign_key", self._plan.why_not(key))
-        for changes in self._look(owned, keys, outcome):
+        for changes in self._read_changes(owned, keys, outcome):
             self._write(changes, keys, outcome)
         return outcome
 
@@ -67,15 +67,17 @@ class KeySync:
             self._count(changes, {change.key for change in written.late}, outcome)
             if not written.late:
                 return
-            self._store.raise_floor(written.ahead)
+            self._store.raise_watermark(written.ahead)
             telemetry.redis_went_back(self._plan.name, len(written.late))
-            again = self._look([change.key for change in written.late], keys, outcome)
+            again = self._read_changes([change.key for change in written.late], keys, outcome)
             changes = [change for some in again for change in some]
         raise TransientError(
             "mongo", "another client writes `_syncd.pos` of the same documents; trying again"
         )
 
-    def _look(self, todo: list[bytes], keys: Mapping[bytes, str], outcome: Outcome) -> Iterator[list[Change]]:
+    def _read_changes(
+        self, todo: list[bytes], keys: Mapping[bytes, str], outcome: Outcome
+    ) -> Iterator[list[Change]]:
         """Some changes at a time, so that large keys are not all in memory."""
         changes: list[Change] = []
         while todo:
@@ -111,13 +113,13 @@ class KeySync:
         if not deleted:
             return None
         # Below the watermark a document's position may be of a time that Redis no longer knows, and says nothing.
-        told = deleted if deleted > reading.floor else NEVER
+        told = deleted if deleted > reading.watermark else NEVER
         return Change(key, document_id, reading.position, None, told)
 
     @staticmethod
     def _count(changes: list[Change], late: set[bytes], outcome: Outcome) -> None:
         for change in changes:
             if change.key not in outcome.refused and change.key not in late:
-                outcome.settled.append(change.key)
+                outcome.done.append(change.key)
                 outcome.put += change.update is not None
                 outcome.deleted += change.update is None

@@ -11,14 +11,14 @@ from syncd.lanes.lane import BaseLane
 from syncd.lanes.situation import Decision, Rules
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.stores.redis.capabilities import Capabilities, require
-from syncd.stores.redis.records.lost_dead_letters import restore_letters
+from syncd.stores.redis.records.lost_dead_letters import restore_dead_letters
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.to_mongo.append.group import Backlog
 from syncd.to_mongo.outbox.run import OutboxRun
-from syncd.to_mongo.outbox.status import OutboxStatus, look
+from syncd.to_mongo.outbox.status import OutboxStatus, read_backlog
 from syncd.to_mongo.state.run import StateRun
 from syncd.to_mongo.state.run_numbers import Numbers
-from syncd.to_mongo.state.unfit_keys import Unfit
+from syncd.to_mongo.state.unfit_keys import UnfitKeys
 
 
 class StateLane(BaseLane):
@@ -29,7 +29,7 @@ class StateLane(BaseLane):
     status_type: type[OutboxStatus] = OutboxStatus
 
     def __init__(self, plan: StatePlan, common: Common) -> None:
-        unfit = Unfit(common.redis, plan)
+        unfit = UnfitKeys(common.redis, plan)
         status = self.status_type(plan.name, plan.contract.shown_collection, plan.freshness_s, unfit)
         rules = Rules(plan.name, common.settings.lease_ttl)
         # Also of a daemon that splits contracts, in every partition: one daemon of all has the lease.
@@ -46,7 +46,7 @@ class StateLane(BaseLane):
         server = self._redis.connect()
         require(self.plan.contract, server)
         self._lease.acquire()
-        if restored := restore_letters(self._redis, self._control):
+        if restored := restore_dead_letters(self._redis, self._control):
             telemetry.dead_letters_restored(self.plan.name, restored)
         run = self._make_run(self._numbers.next(), server)
         self._state.tell(Started())
@@ -63,8 +63,8 @@ class StateLane(BaseLane):
         self._numbers.learn(seen)
 
     def _look(self) -> None:
-        self.status.looked(self._backlog(), self.status.dead_letters)
+        self.status.counted(self._backlog(), self.status.dead_letters)
         super()._look()
 
     def _backlog(self) -> Backlog:
-        return look(self._redis, self._control.outbox, self.status.done)
+        return read_backlog(self._redis, self._control.outbox, self.status.done)

@@ -43,18 +43,18 @@ class StateRun:
         """Work until the lane has to stop; raises what ends it."""
         raise NotImplementedError
 
-    def _count_letters(self) -> int:
+    def _count_dead_letters(self) -> int:
         """Dead letters that wait."""
         telemetry.values_did_not_fit(self._plan.name, self._plan.misfits.taken().items())
-        self._store.letters = self._waiting.count()
-        return self._store.letters
+        self._store.waiting = self._waiting.count()
+        return self._store.waiting
 
     def _replay(self, apply: Callable[[list[bytes]], None]) -> None:
         """Keys of dead letters that a person wants tried again."""
-        if letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED):
-            apply([key.encode() for key in letters.values() if key])
-            replays_done(self._redis, self._plan.name, list(letters))
-            telemetry.replayed(self._plan.name, len(letters))
+        if dead_letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED):
+            apply([key.encode() for key in dead_letters.values() if key])
+            replays_done(self._redis, self._plan.name, list(dead_letters))
+            telemetry.replayed(self._plan.name, len(dead_letters))
 
     def _repair(self, apply: Callable[[Mapping[bytes, bool]], None]) -> None:
         """What a check wants repaired: keys that are to be read again, and whether each counts as deleted."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 from syncd import telemetry
 from syncd.errors import LettersFullError
 from syncd.plan.to_mongo.state import Found, StatePlan
-from syncd.stores.redis.records.dead_letters import count_dead_letters, new_letter, room_for
+from syncd.stores.redis.records.dead_letters import count_dead_letters, new_dead_letter, room_for
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
@@ -24,7 +24,7 @@ class Reading(NamedTuple):
 
     position: str
     """See positions.py. Every entry that was in the outbox at that moment lies at or before it."""
-    floor: str
+    watermark: str
     """Positions up to it may be those of another time, before Redis went back."""
     found: list[Found]
     """Of the first keys that were asked for, in their order; all but where they are very large."""
@@ -39,7 +39,7 @@ class StateStore:
         self._outbox = outbox
         self.last = NEVER
         """Of the outbox at the last read: whatever was noted before it lies at or before this position."""
-        self.letters = 1
+        self.waiting = 1
         """How many dead letters wait, at least where there are any."""
         self._keep_letters = plan.keep_letters
 
@@ -47,11 +47,11 @@ class StateStore:
         """The content of keys. Raises FencedError, StoreError."""
         args: list[str | int] = [self._plan.type, MOST_BYTES, self._digests()]
         reply = self._call("syncd_read_state", [self._order_key, *keys], args)
-        last, seconds, micros, floor = reply[1:5]
+        last, seconds, micros, watermark = reply[1:5]
         self.last = of_entry(last.decode())
         position = of_entry(last.decode()) if self._outbox else of_time(int(seconds), int(micros))
         found = [self._plan.found(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
-        return Reading(max(position, floor.decode()), floor.decode() or NEVER, found)
+        return Reading(max(position, watermark.decode()), watermark.decode() or NEVER, found)
 
     @property
     def _order_key(self) -> str:
@@ -62,20 +62,20 @@ class StateStore:
             return ""
         return "content" if self._plan.expires_at is None else "whole"
 
-    def done(self, settled: Sequence[bytes], refused: Mapping[bytes, Refused], keep_from: str = "") -> int:
+    def done(self, done: Sequence[bytes], refused: Mapping[bytes, Refused], keep_from: str = "") -> int:
         """These keys are in MongoDB, and those never will be: a dead letter for each, instead of the one before.
         `keep_from` is the id of the outbox below which everything is done. Returns how many dead letters are new."""
         # Nearly always there is no dead letter, and none to remove.
-        names = [f"{self._plan.projection} {self._ident(key)}" for key in settled] if self.letters else []
-        self.letters += len(refused)
+        names = [f"{self._plan.projection} {self._ident(key)}" for key in done] if self.waiting else []
+        self.waiting += len(refused)
         args: list[str | int] = [keep_from, self._keep_letters, len(names), *names]
         for key, why in refused.items():
-            said = self._letter(_text(key), self._ident(key), why)
+            said = self._dead_letter(_text(key), self._ident(key), why)
             args += [len(said), *said]
-        keys = [self._keys.dead, self._keys.letters, self._outbox or self._keys.position]
+        keys = [self._keys.dead, self._keys.dead_by_document, self._outbox or self._keys.position]
         reply = self._call("syncd_done_state", keys, args)
         if reply[0] == b"full":
-            self._fill(settled, refused)
+            self._fill(done, refused)
         dropped, *new = reply[1:]
         telemetry.dead_letters_dropped(self._plan.name, dropped)
         parked = [
@@ -85,9 +85,9 @@ class StateStore:
         telemetry.dead_letters_stored(self._plan.name, parked)
         return sum(new)
 
-    def _fill(self, settled: Sequence[bytes], refused: Mapping[bytes, Refused]) -> NoReturn:
+    def _fill(self, done: Sequence[bytes], refused: Mapping[bytes, Refused]) -> NoReturn:
         """Dead letters for which there is room are stored, so that a person sees the reason; then the run ends."""
-        self.done(settled, {})
+        self.done(done, {})
         keys = list(refused)
         names = [f"{self._plan.projection} {self._ident(key)}" for key in keys]
         room = [keys[at] for at in room_for(self._redis, self._plan.name, names, self._keep_letters)]
@@ -96,16 +96,16 @@ class StateStore:
 
     def count_letters(self) -> int:
         """How many dead letters wait."""
-        self.letters = count_dead_letters(self._redis, self._plan.name)
-        return self.letters
+        self.waiting = count_dead_letters(self._redis, self._plan.name)
+        return self.waiting
 
     def _ident(self, key: bytes) -> str:
         """What a dead letter is called: of a contract that also reads documents, as those are."""
         return _text(key)
 
-    def _letter(self, key: str, ident: str, why: Refused) -> list[str]:
+    def _dead_letter(self, key: str, ident: str, why: Refused) -> list[str]:
         plan = self._plan
-        return new_letter(
+        return new_dead_letter(
             plan.name,
             plan.contract.metadata.version,
             projection=plan.projection,
@@ -115,7 +115,7 @@ class StateStore:
             change={"key": key},
         )
 
-    def raise_floor(self, position: str) -> None:
+    def raise_watermark(self, position: str) -> None:
         """Reads are at or behind this position from now on: documents are, so this Redis went back in time."""
         self._lease.call("syncd_raise_floor", [], [position])
 

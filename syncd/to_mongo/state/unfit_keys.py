@@ -19,7 +19,7 @@ from syncd.text import clipped, escaped
 MOST_COUNTED = 10_000
 """Keys that are counted: less than a megabyte. The count ends there."""
 LONGEST_EXAMPLE = 200
-LOOK_S = 10.0
+CLAIMS_S = 10.0
 """How long the claims of other contracts are kept before they are read again."""
 
 
@@ -28,13 +28,13 @@ def shown(key: bytes) -> str:
     return clipped(escaped(key.decode(errors="backslashreplace")), LONGEST_EXAMPLE)
 
 
-class Unfit:
+class UnfitKeys:
     """Of one lane. Noted by its threads, read by any."""
 
     def __init__(self, redis: RedisStore, plan: StatePlan) -> None:
         self._redis, self._plan = redis, plan
         self._others: list[KeyTemplate] = []
-        self._looked = 0.0
+        self._checked_at = 0.0
         self._lock = threading.Lock()
         self._seen: set[int] = set()
         self._example = self._why = ""
@@ -55,9 +55,9 @@ class Unfit:
         """Whether a key is syncd's own, or another contract has it."""
         if key.startswith(CONTROL_PREFIX.encode()):
             return True
-        if time.monotonic() - self._looked >= LOOK_S:
+        if time.monotonic() - self._checked_at >= CLAIMS_S:
             self._others = claimed_by_others(self._redis, self._plan.name)
-            self._looked = time.monotonic()
+            self._checked_at = time.monotonic()
         return any(other.fits(key) for other in self._others)
 
     def _note(self, keys: list[bytes]) -> None:

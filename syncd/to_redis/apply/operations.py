@@ -26,7 +26,7 @@ from syncd.plan.to_redis.change import (
 )
 from syncd.plan.to_redis.shape import WIDEST_ROW, Shape
 from syncd.stores.mongo.times import readable, token_time
-from syncd.stores.redis.records.dead_letters import new_letter
+from syncd.stores.redis.records.dead_letters import new_dead_letter
 from syncd.stores.redis.records.position import ControlKeys
 
 MOST_ROWS = 16
@@ -71,9 +71,9 @@ class Operations:
             kind = write.shape.redis_type
             self._emit(write, "o", kind, *self._map(write.shape), write.entry, key=write.key)
         elif isinstance(write, Mark):
-            self._emit(write, "t", self._control.marks, write.key, write.wall)
+            self._emit(write, "t", self._control.merge_requests, write.key, write.wall)
         elif isinstance(write, Settled):
-            self._emit(write, "y", self._control.letters, len(write.entries), *write.entries)
+            self._emit(write, "y", self._control.dead_by_document, len(write.entries), *write.entries)
         elif isinstance(write, Dead):
             self._dead(write)
         elif isinstance(write, Changed):
@@ -157,11 +157,13 @@ class Operations:
         self._emit(write, "b", self._control.changed, len(said), *said)
 
     def _dead(self, write: Dead) -> None:
-        letter = new_letter(
+        letter = new_dead_letter(
             self._contract, self._version, projection=write.projection, key=write.key, ident=write.ident, why=write,
             change=describe(write.change),
         )  # fmt: skip
-        self._emit(write, "x", self._control.letters, write.key, self._keep_letters, len(letter), *letter)
+        self._emit(
+            write, "x", self._control.dead_by_document, write.key, self._keep_letters, len(letter), *letter
+        )
 
 
 def is_unicode(write: Write) -> bool:

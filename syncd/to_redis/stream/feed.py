@@ -14,7 +14,7 @@ from typing import Any
 from syncd.errors import TransientError
 from syncd.stores.mongo.last_change import Quiet
 from syncd.stores.mongo.store import Document
-from syncd.stores.mongo.times import is_high_water_mark, mark_at, seconds, token_time
+from syncd.stores.mongo.times import is_high_water_mark, seconds, token_at, token_time
 from syncd.to_redis.context import RunContext
 from syncd.to_redis.stream.change_stream import AWAIT_MS, Batch, ChangeStream
 from syncd.to_redis.stream.hub import StreamHub
@@ -74,7 +74,7 @@ class Feed:
         for upto in self._quiet.moments(since, inclusive=is_mark):
             if self._closed:
                 return
-            mark = mark_at(token if is_mark else self._stream.any_mark(), upto)
+            mark = token_at(token if is_mark else self._stream.any_mark(), upto)
             yield Batch.of([], mark, is_proof=False)
         if mark is not None:
             self._stream.close()

@@ -20,7 +20,7 @@ from syncd import telemetry
 from syncd.errors import FatalError, SyncdError, TransientError, UnknownError
 from syncd.stores.mongo.history import History
 from syncd.stores.mongo.store import Document, MongoStore
-from syncd.stores.mongo.times import is_high_water_mark, just_before, mark_at, token_time
+from syncd.stores.mongo.times import is_high_water_mark, just_before, token_at, token_time
 from syncd.to_redis.stream.change_stream import AWAIT_MS, Batch, RawStream, is_drained
 from syncd.to_redis.stream.member import Member, order
 from syncd.to_redis.stream.shared_stages import stages, with_document
@@ -201,4 +201,4 @@ class SharedStream(threading.Thread):
         if is_high_water_mark(token):
             self._mark = token
             return token
-        return None if self._mark is None else mark_at(self._mark, token_time(token))
+        return None if self._mark is None else token_at(self._mark, token_time(token))

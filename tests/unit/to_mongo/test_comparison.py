@@ -65,7 +65,7 @@ def test_whatever_is_lost_or_asked_for_is_compared(events: list[str]) -> None:
             elif event == "look":
                 if listening.lost:  # behind what is left of one that has begun
                     lost = 2 + (2 - compared.compared if compared.is_under_way else 0)
-                compared.look()
+                compared.begin_if_due()
             elif compared.page():
                 lost, asked = max(0, lost - 1), asked - compared.everything
                 compared.page_is_done()

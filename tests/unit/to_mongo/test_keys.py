@@ -27,7 +27,7 @@ class Failing:
         self.asked += 1
         if not words.keys().isdisjoint(self.odd):
             raise self.error
-        return self.outcome(settled=list(words))
+        return self.outcome(done=list(words))
 
 
 class OneWay(Failing, keys.KeySync):
@@ -48,7 +48,7 @@ def test_it_is_refused_alone(kind: type[OneWay | BothWays], odd: list[bytes]) ->
     """nothing_lost: the others are done, and the reason holds nothing but the kind of the error."""
     lane = kind(ZeroDivisionError("a private word"), odd)
     outcome = lane.apply(dict.fromkeys(KEYS, ""))  # type: ignore[arg-type]
-    assert sorted(outcome.settled) == sorted(set(KEYS) - set(odd))
+    assert sorted(outcome.done) == sorted(set(KEYS) - set(odd))
     assert sorted(outcome.refused) == odd
     for refused in outcome.refused.values():
         assert refused.reason == "unexpected"

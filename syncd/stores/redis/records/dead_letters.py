@@ -50,7 +50,7 @@ class DeadLetter:
         return field_of(self.detail)
 
 
-def new_letter(
+def new_dead_letter(
     contract: str,
     version: str,
     *,
@@ -93,33 +93,39 @@ def find_dead_letters(store: RedisStore, contract: str, entries: Sequence[str]) 
     return found
 
 
-def still_parked(store: RedisStore, contract: str, letters: Sequence[DeadLetter]) -> int:
+def still_parked(store: RedisStore, contract: str, dead_letters: Sequence[DeadLetter]) -> int:
     """Of how many of these dead letters the document still has one, also under another entry."""
     count = 0
-    for start in range(0, len(letters), PAGE):
-        names = [f"{letter.projection} {letter.id}" for letter in letters[start : start + PAGE]]
+    for start in range(0, len(dead_letters), PAGE):
+        names = [
+            f"{dead_letter.projection} {dead_letter.id}" for dead_letter in dead_letters[start : start + PAGE]
+        ]
         with translated():
-            entries: Any = store.client.hmget(ControlKeys(contract).letters, names)
+            entries: Any = store.client.hmget(ControlKeys(contract).dead_by_document, names)
         count += sum(entry is not None for entry in entries)
     return count
 
 
-def is_merging(store: RedisStore, contract: str, letters: Sequence[DeadLetter]) -> bool | None:
+def is_merging(store: RedisStore, contract: str, dead_letters: Sequence[DeadLetter]) -> bool | None:
     """Of a contract that goes both ways, whether the keys of these dead letters have yet to be merged; None of any
     other."""
     keys = ControlKeys(contract)
     with translated():
         if not store.client.hexists(keys.position, Fields.MERGED):
             return None
-        marks: Any = store.client.execute_command("ZMSCORE", keys.marks, *(one.key for one in letters))
-    return any(mark is not None for mark in marks)
+        requests: Any = store.client.execute_command(
+            "ZMSCORE", keys.merge_requests, *(one.key for one in dead_letters)
+        )
+    return any(request is not None for request in requests)
 
 
 def room_for(store: RedisStore, contract: str, names: Sequence[str], keep: int) -> list[int]:
     """Where a contract keeps only so many dead letters: which of these ("projection id") have room, by their place.
     They are new ones, each once; the others take the place of dead letters that wait."""
     with translated():
-        waiting: Any = store.client.hmget(ControlKeys(contract).letters, list(names)) if names else []
+        waiting: Any = (
+            store.client.hmget(ControlKeys(contract).dead_by_document, list(names)) if names else []
+        )
     first = {name: at for at, name in reversed(list(enumerate(names))) if waiting[at] is None}
     return sorted(first.values())[: max(0, keep - count_dead_letters(store, contract))]
 
@@ -161,7 +167,7 @@ def drop_dead_letters(store: RedisStore, contract: str, entries: list[str]) -> i
     with translated():
         store.functions.prepare(store.client)
     for start in range(0, len(entries), PAGE):
-        reply = store.call("syncd_drop", [keys.dead, keys.letters], entries[start : start + PAGE])
+        reply = store.call("syncd_drop", [keys.dead, keys.dead_by_document], entries[start : start + PAGE])
         count += int(reply[1])
     return count
 
@@ -180,11 +186,11 @@ def requested_replays(store: RedisStore, contract: str, most: int, start: int = 
     keys = ControlKeys(contract)
     with translated():
         entries: Any = store.client.lrange(keys.replay, start, start + most - 1)
-        letters: dict[str, str] = {}
+        dead_letters: dict[str, str] = {}
         for entry in entries:
             found: Any = store.client.xrange(keys.dead, min=entry, max=entry)
-            letters[entry.decode()] = found[0][1][b"id"].decode() if found else ""
-    return letters
+            dead_letters[entry.decode()] = found[0][1][b"id"].decode() if found else ""
+    return dead_letters
 
 
 def replays_done(store: RedisStore, contract: str, entries: list[str]) -> None:

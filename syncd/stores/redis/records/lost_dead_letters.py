@@ -15,7 +15,7 @@ from syncd.stores.redis.store import RedisStore, translated
 PAGE = 1000
 
 
-def restore_letters(store: RedisStore, control: ControlKeys) -> int:
+def restore_dead_letters(store: RedisStore, control: ControlKeys) -> int:
     """To be called under the lease, before anything is written; returns how many dead letters were unknown.
 
     A key that was written whole since its dead letter counts as stale again: that costs a read of its document, once.
@@ -23,7 +23,7 @@ def restore_letters(store: RedisStore, control: ControlKeys) -> int:
     with translated():
         pipe = store.client.pipeline(transaction=True)
         pipe.xlen(control.dead)
-        pipe.hlen(control.letters)
+        pipe.hlen(control.dead_by_document)
         pipe.exists(control.stale)
         waiting, known, stale = pipe.execute()
         if not waiting or (known >= waiting and stale):
@@ -44,7 +44,7 @@ def _page(store: RedisStore, control: ControlKeys, found: Any, *, names: bool, s
     for entry, said in found:
         if names:
             name = b"%b %b" % (said.get(b"projection", b""), said.get(b"id", b""))
-            pipe.hset(control.letters, name, entry)
+            pipe.hset(control.dead_by_document, name, entry)
     new = sum(pipe.execute())
     if stale and (keys := [said[b"key"] for _, said in found if said.get(b"key")]):
         store.client.sadd(control.stale, *keys)

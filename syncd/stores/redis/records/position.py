@@ -99,7 +99,7 @@ class ControlKeys:
         return self._name("dead")
 
     @property
-    def letters(self) -> str:
+    def dead_by_document(self) -> str:
         """Hash: "projection _id" -> entry of its dead letter."""
         return self._name("letters")
 
@@ -178,7 +178,7 @@ class ControlKeys:
         return self._name("synced")
 
     @property
-    def marks(self) -> str:
+    def merge_requests(self) -> str:
         """Sorted set: keys that have to be merged, of a contract that goes both ways, by the time of their change."""
         return self._name("marks")
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from syncd.plan.to_mongo.gone import Gone
-from syncd.to_mongo.state.changed_keys import AGAIN_S, DEBOUNCE_S, SLACK_S, Dirty, DirtySet
+from syncd.to_mongo.state.changed_keys import AGAIN_S, DEBOUNCE_S, SLACK_S, ChangedKey, ChangedKeys
 
 
 class Clock:
@@ -24,39 +24,39 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def dirty(clock: Clock) -> DirtySet:
-    return DirtySet(5, clock)
+def changed(clock: Clock) -> ChangedKeys:
+    return ChangedKeys(5, clock)
 
 
-def keys(taken: list[Dirty]) -> list[bytes]:
+def keys(taken: list[ChangedKey]) -> list[bytes]:
     return [key for key, _, _ in taken]
 
 
-def test_a_change_waits_for_more(dirty: DirtySet, clock: Clock) -> None:
+def test_a_change_waits_for_more(changed: ChangedKeys, clock: Clock) -> None:
     """A key is handed out once, after the window, however often it changes; later changes do not move the window."""
     for _ in range(4):
-        dirty.note(b"a", b"hset")
+        changed.note(b"a", b"hset")
         clock.now += DEBOUNCE_S / 4
-        assert len(dirty) == 1
-    assert dirty.oldest() == pytest.approx(DEBOUNCE_S)
+        assert len(changed) == 1
+    assert changed.oldest() == pytest.approx(DEBOUNCE_S)
     clock.now += 0.001
-    assert keys(dirty.take(10)) == [b"a"]
-    assert len(dirty) == 0
-    assert dirty.oldest() == 0
+    assert keys(changed.take(10)) == [b"a"]
+    assert len(changed) == 0
+    assert changed.oldest() == 0
 
 
-def test_a_key_that_changes_on_and_on(dirty: DirtySet, clock: Clock) -> None:
+def test_a_key_that_changes_on_and_on(changed: ChangedKeys, clock: Clock) -> None:
     """It is read soon after its first change, then every AGAIN_S, not at every window; and its last change is read."""
     read, start = [], clock.now
     while clock.now < start + 3 * AGAIN_S:
-        dirty.note(b"a", b"hset")
+        changed.note(b"a", b"hset")
         clock.now += 0.01
-        read += [clock.now - start for _ in dirty.take(10)]
+        read += [clock.now - start for _ in changed.take(10)]
     assert read[0] <= DEBOUNCE_S + 0.02
     assert all(AGAIN_S - SLACK_S <= after - before < AGAIN_S + 0.03 for before, after in pairwise(read))
     assert len(read) == 3
     clock.now += AGAIN_S
-    assert keys(dirty.take(10)) == [b"a"]
+    assert keys(changed.take(10)) == [b"a"]
 
 
 @pytest.mark.parametrize(
@@ -71,37 +71,37 @@ def test_a_key_that_changes_on_and_on(dirty: DirtySet, clock: Clock) -> None:
         (["evicted"], Gone.EVICTED),
     ],
 )
-def test_the_last_word_counts(dirty: DirtySet, clock: Clock, events: list[str], gone: Gone) -> None:
+def test_the_last_word_counts(changed: ChangedKeys, clock: Clock, events: list[str], gone: Gone) -> None:
     """Why a key is not there is what the last event says."""
     for event in events:
-        dirty.note(b"a", event.encode())
+        changed.note(b"a", event.encode())
     clock.now += 1
-    assert dirty.words([b"a", b"b"]) == {b"a": gone}
-    assert [found.gone for found in dirty.take(1)] == [gone]
+    assert changed.words([b"a", b"b"]) == {b"a": gone}
+    assert [found.gone for found in changed.take(1)] == [gone]
 
 
-def test_what_was_put_back_keeps_its_age_and_no_old_word(dirty: DirtySet, clock: Clock) -> None:
+def test_what_was_put_back_keeps_its_age_and_no_old_word(changed: ChangedKeys, clock: Clock) -> None:
     """A key that could not be written is as old as its first change; what was heard meanwhile is newer."""
-    dirty.note(b"a", b"expired")
-    dirty.note(b"b", b"expired")
+    changed.note(b"a", b"expired")
+    changed.note(b"b", b"expired")
     clock.now += 1
-    taken = dirty.take(10)
-    dirty.note(b"b", b"hset")
-    dirty.put_back(taken)
-    assert dirty.oldest() == pytest.approx(1)
-    assert dirty.words([b"a", b"b"]) == {b"a": Gone.EXPIRED, b"b": Gone.NO_WORD}
+    taken = changed.take(10)
+    changed.note(b"b", b"hset")
+    changed.put_back(taken)
+    assert changed.oldest() == pytest.approx(1)
+    assert changed.words([b"a", b"b"]) == {b"a": Gone.EXPIRED, b"b": Gone.NO_WORD}
 
 
-def test_above_its_bound_it_forgets_all_and_says_so(dirty: DirtySet, clock: Clock) -> None:
+def test_above_its_bound_it_forgets_all_and_says_so(changed: ChangedKeys, clock: Clock) -> None:
     """bounded, nothing_silent: the sixth of five keys makes it forget all; it tells how many, once, and goes on."""
     for number in range(6):
-        dirty.note(b"%d" % number, b"set")
+        changed.note(b"%d" % number, b"set")
     clock.now += 1
-    assert len(dirty) == 0
-    assert dirty.oldest() == pytest.approx(1)
-    assert dirty.collapsed() == 6
-    assert dirty.collapsed() == 0
-    assert dirty.oldest() == 0
-    dirty.note(b"7", b"set")
+    assert len(changed) == 0
+    assert changed.oldest() == pytest.approx(1)
+    assert changed.collapsed() == 6
+    assert changed.collapsed() == 0
+    assert changed.oldest() == 0
+    changed.note(b"7", b"set")
     clock.now += 1
-    assert keys(dirty.take(10)) == [b"7"]
+    assert keys(changed.take(10)) == [b"7"]

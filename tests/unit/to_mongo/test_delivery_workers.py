@@ -8,7 +8,7 @@ import pytest
 
 from syncd.errors import InvariantError
 from syncd.to_mongo.append.batch import Batch, Outcome
-from syncd.to_mongo.append.delivery_workers import Couriers
+from syncd.to_mongo.append.delivery_workers import DeliveryWorkers
 from tests.support.check import PATIENCE_S
 
 
@@ -24,13 +24,13 @@ def test_at_most_so_many() -> None:
         meeting.wait(PATIENCE_S)
         return Outcome({})
 
-    with Couriers("some", deliver, 2) as couriers:
+    with DeliveryWorkers("some", deliver, 2) as workers:
         for name in "ab":
-            assert list(couriers.room()) == []
-            couriers.send(Batch([name]))
-        done = [*couriers.room(), *couriers.settle()]
+            assert list(workers.room()) == []
+            workers.send(Batch([name]))
+        done = [*workers.room(), *workers.drain()]
         assert names([one.batch for one in done]) == [["a"], ["b"]]
-        assert list(couriers.settle()) == []
+        assert list(workers.drain()) == []
 
 
 def test_one_that_fails_takes_no_other_along() -> None:
@@ -44,14 +44,14 @@ def test_one_that_fails_takes_no_other_along() -> None:
         return Outcome({})
 
     told: list[Batch] = []
-    with Couriers("some", deliver, 3) as couriers:
+    with DeliveryWorkers("some", deliver, 3) as workers:
         for name in ("a", "wrong", "b"):
-            couriers.send(Batch([name]))
+            workers.send(Batch([name]))
         with pytest.raises(ValueError):
-            for one in couriers.settle():
+            for one in workers.drain():
                 told.append(one.batch)
         assert names(told) == [["a"], ["b"]]
-        couriers.send(Batch(["last"]))
+        workers.send(Batch(["last"]))
     assert names(ended) == [["a"], ["b"], ["last"]]
 
 
@@ -63,8 +63,8 @@ def test_more_than_there_is_room_for_is_refused() -> None:
         stay.wait(PATIENCE_S)
         return Outcome({})
 
-    with Couriers("some", deliver, 1) as couriers:
-        couriers.send(Batch(["a"]))
+    with DeliveryWorkers("some", deliver, 1) as workers:
+        workers.send(Batch(["a"]))
         with pytest.raises(InvariantError, match="no room"):
-            couriers.send(Batch(["b"]))
+            workers.send(Batch(["b"]))
         stay.set()
