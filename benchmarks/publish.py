@@ -41,7 +41,7 @@ def publish(results: Mapping[str, Any], root: Path = ROOT) -> list[Path]:
 
 
 def replaced(text: str, section: str) -> str:
-    """The text with the section between its two marks."""
+    """The text with the section between its two comments."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

@@ -171,7 +171,7 @@ def test_wrong_usage_ends_with_2(arguments: tuple[str, ...], told: str) -> None:
 
 
 def test_the_version_is_told() -> None:
-    """On stdout, before anything else is looked at."""
+    """On stdout, before anything else is checked."""
     ran = syncd("--version")
     assert ran.stdout.startswith("syncd 0.")
     assert ran.returncode == 0

@@ -52,20 +52,20 @@ def test_list_and_show_tell_what_is_wrong_without_values(dead: Dead) -> None:
     """A dead letter names the document, the field and the reason, and holds no value."""
     flow = dead.flow
     code, out, _ = dead.ask("deadletters", "list", flow.contract, "-o", "json")
-    (letter,) = json.loads(out)
-    assert (code, letter["reason"], letter["id"]) == (1, "cannot_convert", "2")
-    assert "width" in letter["detail"]
+    (dead_letter,) = json.loads(out)
+    assert (code, dead_letter["reason"], dead_letter["id"]) == (1, "cannot_convert", "2")
+    assert "width" in dead_letter["detail"]
     assert "wide" not in out
-    code, out, _ = dead.ask("deadletters", "show", flow.contract, letter["entry"])
+    code, out, _ = dead.ask("deadletters", "show", flow.contract, dead_letter["entry"])
     assert code == 0
     assert json.loads(out)["change"] == {"op": "snapshot", "id": 2, "time": json.loads(out)["change"]["time"]}
 
 
-def test_replay_waits_as_long_as_letters_are_answered(
+def test_replay_waits_as_long_as_dead_letters_are_answered(
     token: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`--wait` is for one answer: a lane that takes longer for thousands of letters is not given up while it works,
-    and one that does nothing is."""
+    """`--wait` is for one answer: a lane that takes longer for thousands of dead letters is not given up while it
+    works, and one that does nothing is."""
     store, now = RedisStore(redis_url), [0.0]
     requested = [f"{number}-0" for number in range(1, 21)]
     request_replay(store, token, requested)
@@ -82,8 +82,8 @@ def test_replay_waits_as_long_as_letters_are_answered(
     assert (now[0], len(requested_replays(store, token, 20))) == (320.0, 6)
 
 
-def test_replay_reads_the_mended_document_again(dead: Dead) -> None:
-    """Replay keeps the letter of a document that still does not fit, and settles it once that is mended."""
+def test_replay_reads_the_fixed_document_again(dead: Dead) -> None:
+    """Replay keeps the dead letter of a document that still does not fit, and removes it once that is fixed."""
     flow = dead.flow
     code, out, _ = dead.ask("deadletters", "replay", flow.contract, "--all")
     assert code == 1
@@ -98,7 +98,7 @@ def test_replay_reads_the_mended_document_again(dead: Dead) -> None:
 
 
 def test_a_snapshot_on_request_copies_what_was_lost(dead: Dead) -> None:
-    """`syncd snapshot` brings back keys that somebody deleted, and removes those without a document."""
+    """`syncd snapshot` brings back keys that a person deleted, and removes those without a document."""
     flow = dead.flow
     flow.redis.delete(flow.key(1))
     flow.redis.hset(flow.key(77), "width", "1")

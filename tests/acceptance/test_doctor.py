@@ -45,7 +45,7 @@ def test_a_promise_that_cannot_be_kept(directory: Path, mongo_uri: str) -> None:
         assert (said.returncode, said.stdout.splitlines()[-1]) == (0, "every promise can be kept")
 
 
-def test_nobody_there(directory: Path, mongo_uri: str) -> None:
+def test_no_server_there(directory: Path, mongo_uri: str) -> None:
     """Exit code 3 where a server cannot be reached."""
     said = syncd("doctor", directory, SYNCD_MONGO_URI=mongo_uri, SYNCD_REDIS_URL="redis://127.0.0.1:1/0")
     assert said.returncode == 3

@@ -27,7 +27,7 @@ LONGEST = 150  # seconds; a slow machine that loads a model and starts three ser
 
 
 def test_every_example_is_known_here() -> None:
-    """One without a line in SAID would be run, and its output never looked at."""
+    """One without a line in SAID would be run, and its output never checked."""
     assert {path.name for path in EXAMPLES} == SAID.keys()
 
 

@@ -173,7 +173,7 @@ def test_a_variable_that_is_no_setting(folder: Path) -> None:
     )  # fmt: skip
 
 
-def test_an_output_that_nobody_reads(folder: Path) -> None:
+def test_an_output_that_is_not_read(folder: Path) -> None:
     """A pipe that was closed ends the verb as SIGPIPE does others; a full disk is told."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "syncd", "schema"]
@@ -207,7 +207,7 @@ def test_a_date_beyond_those_of_python(mongo_uri: str, scene: Scene) -> None:
     assert "at:" in done.stdout
 
 
-def test_nobody_serves_what_is_asked_for(scene: Scene, mongo_uri: str, redis_url: str) -> None:
+def test_no_daemon_serves_what_is_asked_for(scene: Scene, mongo_uri: str, redis_url: str) -> None:
     """`snapshot` says so with exit code 1, and the next daemon begins with it; SIGHUP reads the contracts again,
     SIGQUIT ends in order and gives the lease back."""
     flow = scene.run("film", projection(["title"]), documents=[{"_id": 1, "title": "x"}])

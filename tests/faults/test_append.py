@@ -66,7 +66,8 @@ def test_kill_at_the_write(rig: Rig, reply: bool) -> None:
 
 
 def test_kill_between_dead_letter_and_its_reply(rig: Rig) -> None:
-    """nothing_silent, applied_once: kill -9 when a dead letter is stored and nobody knows; there is one letter."""
+    """nothing_silent, applied_once: kill -9 when a dead letter is stored, before the daemon knows; there is one dead
+    letter."""
     flow = live(rig, "letter")
     hold = rig.redis_proxy.hold_reply(b"syncd_park")
     rig.scene.redis.xadd(key(flow), {"n": "no number"})
@@ -75,7 +76,7 @@ def test_kill_between_dead_letter_and_its_reply(rig: Rig) -> None:
     append(flow, range(5))
     wait_numbers(flow, range(5))
     wait_done(flow)
-    assert [letter["reason"] for letter in flow.dead_letters()] == ["cannot_convert"]
+    assert [dead_letter["reason"] for dead_letter in flow.dead_letters()] == ["cannot_convert"]
 
 
 def test_five_kills_in_the_middle(rig: Rig) -> None:
@@ -134,7 +135,7 @@ def test_a_lost_reply_of_redis(rig: Rig) -> None:
 
 
 def test_a_destroyed_group(rig: Rig) -> None:
-    """nothing_lost, nothing_silent: somebody destroys the group; it is made again where it stood, with a word."""
+    """nothing_lost, nothing_silent: a person destroys the group; it is made again where it stood, with a warning."""
     flow = live(rig, "group")
     append(flow, range(10))
     wait_numbers(flow, range(10))
@@ -153,7 +154,7 @@ def test_a_destroyed_group(rig: Rig) -> None:
 
 
 def test_a_deleted_stream(rig: Rig) -> None:
-    """nothing_lost: somebody deletes the stream, and one with ids of its own takes its place; it is read from its
+    """nothing_lost: a person deletes the stream, and one with ids of its own takes its place; it is read from its
     beginning."""
     flow = live(rig, "deleted")
     append(flow, range(10))
@@ -168,7 +169,8 @@ def test_a_deleted_stream(rig: Rig) -> None:
 
 
 def test_trimmed_while_pending(rig: Rig) -> None:
-    """nothing_silent: somebody trims entries that a daemon had taken and not written; they are counted and logged."""
+    """nothing_silent: another client trims entries that a daemon had taken and not written; they are counted and
+    logged."""
     flow = live(rig, "pending")
     hold = rig.mongo_proxy.hold_request(inserting(flow))
     append(flow, range(20))
@@ -188,7 +190,7 @@ def test_trimmed_while_pending(rig: Rig) -> None:
 
 
 def test_trimmed_before_they_are_read(rig: Rig) -> None:
-    """nothing_silent: a short MAXLEN removes entries before anybody reads them; they are counted, and counted once,
+    """nothing_silent: a short MAXLEN removes entries before they are read; they are counted, and counted once,
     and entries that are removed after they were written are not."""
     flow = live(rig, "unread")
     append(flow, range(10))

@@ -27,7 +27,7 @@ SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
 EVENT_TOO_LARGE = 10334
 Films = Collection[dict[str, Any]]
 LONG_NAME = "x" * 100_000
-"""A field of this name: the event of an update names it anew for every member that changed, the oplog once."""
+"""A field of this name: the event of an update names it again for every member that changed, the oplog once."""
 
 
 def memory(rig: Rig) -> Memory:
@@ -234,9 +234,10 @@ def test_a_document_as_deep_as_can_be(rig: Rig) -> None:
     flow.collection.insert_one({"_id": 4, "n": 4, "deep": nested(100)})
     wait_until(lambda: flow.json(4, "doc") is not None, 20, flow.lane)
     assert flow.json(4, "doc") == {"n": 4, "deep": nested(100)}
-    assert [(letter["id"], letter["projection"], letter["reason"]) for letter in flow.dead_letters()] == [
-        (ident, "doc", "json_too_deep") for ident in ("1", "2", "3")
-    ]
+    assert [
+        (dead_letter["id"], dead_letter["projection"], dead_letter["reason"])
+        for dead_letter in flow.dead_letters()
+    ] == [(ident, "doc", "json_too_deep") for ident in ("1", "2", "3")]
     assert flow.lane()["state"] == "live"
     assert restarts(flow) == 0
     assert flow.keys() == {"1", "2", "3", "4"}

@@ -207,8 +207,8 @@ def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
     assert report.documents == COUNT
     assert cut.is_set()
     assert len(jobs) == len({job.number for job in jobs}) + 1
-    mended = bulk(rig, flow, partial(Threads, 2), repair=True)
-    assert (mended.result, mended.repaired) == ("repaired", PLANTED)
+    repaired = bulk(rig, flow, partial(Threads, 2), repair=True)
+    assert (repaired.result, repaired.repaired) == ("repaired", PLANTED)
     assert bulk(rig, flow, partial(Threads, 2)).result == "clean"
     held = b"".join(map(pickle.dumps, jobs)).decode(errors="replace") + str(jobs)
     assert not [value for name, value in settings_of(rig).items() if "U" in name[-3:] and value in held]

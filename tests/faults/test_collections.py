@@ -145,8 +145,9 @@ def test_codes_that_pass(rig: Rig) -> None:
     assert not rig.scene.daemon.logs(level="error")
 
 
-def test_a_code_that_nobody_knows(rig: Rig) -> None:
-    """nothing_silent: an error that syncd does not know is told as one, and tried again soon, with growing pauses"""
+def test_an_unknown_code(rig: Rig) -> None:
+    """nothing_silent: an error that syncd does not know is reported as one, and tried again soon, with growing
+    pauses"""
     flow = rig.scene.run("unknown", CARD, documents=films())
     flow.wait_same()
     with failing(flow.collection, "aggregate getMore", 7_654_321, times=2) as point:

@@ -1,4 +1,4 @@
-"""Documents that cannot be applied, changed on and on, and keys that somebody else wrote (nothing_lost, never_torn,
+"""Documents that cannot be applied, changed on and on, and keys that another client wrote (nothing_lost, never_torn,
 nothing_silent, bounded).
 """
 
@@ -31,13 +31,15 @@ def deadletters(rig: Rig, verb: str, flow: Flow, *entries: str) -> tuple[int, st
 
 
 def waiting(flow: Flow) -> list[tuple[str, str]]:
-    """Document and projection of every letter; each has its entry in `letters`, which holds nothing else."""
+    """Document and projection of every dead letter; each has its entry in `letters`, which holds nothing else."""
     look = flow.redis.pipeline(transaction=True)
     look.xrange(flow.names.control("dead"))
     look.hgetall(flow.names.control("letters"))
-    letters, known = look.execute()
-    said = sorted((letter[b"id"].decode(), letter[b"projection"].decode()) for _, letter in letters)
-    assert set(known.values()) == {entry for entry, _ in letters}
+    dead_letters, known = look.execute()
+    said = sorted(
+        (dead_letter[b"id"].decode(), dead_letter[b"projection"].decode()) for _, dead_letter in dead_letters
+    )
+    assert set(known.values()) == {entry for entry, _ in dead_letters}
     assert sorted(name.decode() for name in known) == sorted(f"{name} {ident}" for ident, name in said)
     return said
 
@@ -47,14 +49,15 @@ def parked(flow: Flow) -> float:
 
 
 def test_a_document_that_never_fits(rig: Rig) -> None:
-    """bounded, nothing_silent: however often it changes, a document has one waiting letter a projection, the newest;
-    the metric counts every one. `drop`, `replay` and a kill of the daemon leave no trace of letters that are gone."""
+    """bounded, nothing_silent: however often it changes, a document has one waiting dead letter a projection, the
+    newest; the metric counts every one. `drop`, `replay` and a kill of the daemon leave no trace of dead letters that
+    are gone."""
     flow = rig.scene.run("film", *NUMBERS, documents=[film(n) for n in range(10)])
     for turn in range(20):
         flow.collection.update_one({"_id": 1}, {"$set": {"n": f"no number {turn}", f"turn{turn}": 1}})
         flow.catch_up()
     assert waiting(flow) == [("1", "card"), ("1", "doc")]
-    assert all("turn19" in letter["change"] for letter in flow.dead_letters()), "not the newest"
+    assert all("turn19" in dead_letter["change"] for dead_letter in flow.dead_letters()), "not the newest"
     assert parked(flow) == 40
     rig.scene.daemon.kill()
     rig.scene.start()
@@ -86,7 +89,7 @@ def change(flow: Flow, number: int, n: int) -> None:
     flow.collection.update_one({"_id": number}, {"$set": {"title": f"title {n}"}})
 
 
-def test_a_key_that_somebody_overwrote(rig: Rig) -> None:
+def test_a_key_that_another_client_overwrote(rig: Rig) -> None:
     """nothing_lost, never_torn: a key that became another type stops this document's key and nothing else; after it is
     gone a replay, or the next change, makes it right."""
     flow = rig.scene.run("film", CARD, DOC, documents=[film(n) for n in range(20)])
@@ -100,7 +103,7 @@ def test_a_key_that_somebody_overwrote(rig: Rig) -> None:
             change(flow, number, 10 * turn)
         flow.catch_up()
         assert waiting(flow) == foreign
-    assert {letter["reason"] for letter in flow.dead_letters()} == {"wrong_type"}
+    assert {dead_letter["reason"] for dead_letter in flow.dead_letters()} == {"wrong_type"}
     assert flow.redis.get(flow.key(7)) == flow.redis.get(flow.key(9, "doc")) == b"mine"
     assert flow.redis.lrange(flow.key(8), 0, -1) == [b"mine"]
     for number in range(20):

@@ -1,4 +1,4 @@
-"""nothing_lost, nothing_silent: a link that died without a word, or a server that froze, is found out, said and
+"""nothing_lost, nothing_silent: a link that died without an error, or a server that froze, is found out, said and
 outlived.
 """
 
@@ -131,7 +131,7 @@ def test_freshness_decides_readiness(rig: Rig) -> None:
 
 
 def test_a_stop_while_mongodb_is_away(rig: Rig) -> None:
-    """A daemon that is told to stop does not wait for a MongoDB that nobody answers for, and goes on later."""
+    """A daemon that is asked to stop does not wait for a MongoDB that does not answer, and goes on later."""
     flow, _ = start(rig)
     daemon = rig.scene.daemon
     rig.mongo_proxy.cut()

@@ -40,7 +40,7 @@ def asking(flow: Flow) -> tuple[bytes, bytes]:
 
 
 def goes_on(flow: Flow, redis_url: str) -> None:
-    """Until the lane has done all that is due, once at least from here on: a request is answered before it looks at
+    """Until the lane has done all that is due, once at least from here on: a request is answered before it reads
     digests, so the second answer comes behind that."""
     keys = ControlKeys(flow.contract)
     with closing(RedisStore(redis_url)) as store:
@@ -170,7 +170,7 @@ def test_killed_while_digests_are_compared(rig: Rig, moment: str) -> None:
 @pytest.mark.timeout(180)
 def test_kills_under_load(rig: Rig) -> None:
     """never_backwards, nothing_silent: through kills at any moment a digest in Redis is that of the state that the key
-    shows, or is known to be unknown; a check by digests beside the writers tells of nothing that is not so."""
+    shows, or is known to be unknown; a check by digests beside the writers reports nothing that is not so."""
     flow = begin(rig, env={"SYNCD_CHUNK_DOCUMENTS": "50"})
     with changing(flow, range(COUNT), per_second=600):
         for _ in range(4):

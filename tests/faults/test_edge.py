@@ -183,7 +183,7 @@ def test_two_sites_on_one_directory(rig: Rig, harbour: Scene) -> None:
     """no_ghosts, applied_once, nothing_silent: each site has its documents and no others, and of what is masked nothing
     is in its Redis, nor on the way from a daemon to it, which may be the link. What both write arrives, also where the
     numbers are the same, except that a document belongs to the site that wrote it first: the other's is a dead letter,
-    whoever comes first."""
+    in either order."""
     sites = {SITE: rig.scene, "harbour": harbour}
     leak = rig.redis_proxy.hold_request(EMAIL.encode())
     shape = projection(
@@ -221,8 +221,8 @@ def test_two_sites_on_one_directory(rig: Rig, harbour: Scene) -> None:
         outbox.put(flow, [turn], 8)
         outbox.remove(flow, [turn])
         outbox.wait_empty(flow)
-        (letter,) = flow.dead_letters()
-        assert (letter["reason"], letter["key"]) == ("other_site", flow.key(turn))
+        (dead_letter,) = flow.dead_letters()
+        assert (dead_letter["reason"], dead_letter["key"]) == ("other_site", flow.key(turn))
         assert flow.metric("syncd_redis_went_back_total") == 0
     assert outbox.documents(orders) == before
     hill.collection.update_one({"_id": 0}, {"$set": {"site": "harbour"}})

@@ -64,7 +64,7 @@ def trio(three_members: ReplicaSet, redis_server: RedisServer, tmp_path: Path) -
 
 @contextmanager
 def under_load(trio: Trio, flows: tuple[Flow, ...], seed: int) -> Iterator[Counter]:
-    """The watched documents count up, some unacknowledged where nobody is there to do it; at the end all is right."""
+    """The watched documents count up, some unacknowledged where no member can do it; at the end all is right."""
     with Recorder(trio.redis.url, WATCHED, *flows) as recorder:
         with counting_up(trio.films(flows[0]), WATCHED, seed, "spr", may_fail=True) as counter:
             yield counter
@@ -81,7 +81,7 @@ def under_load(trio: Trio, flows: tuple[Flow, ...], seed: int) -> Iterator[Count
 
 
 def assert_acknowledged(counter: Counter, *flows: Flow) -> None:
-    """Comparing with MongoDB alone would not tell of a change that got lost on both sides."""
+    """Comparing with MongoDB alone would not show a change that got lost on both sides."""
     for flow in flows:
         for number, version in counter.acknowledged.items():
             assert int(flow.hash(number)["a"]) >= version

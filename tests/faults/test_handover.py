@@ -204,7 +204,7 @@ def test_a_name_that_is_used_again(both: World, node: Node, way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_a_name_that_changes_its_direction(both: World, node: Node, way: str) -> None:
     """nothing_lost, no_echo: one name goes from MongoDB to Redis, then from keys to MongoDB, then back, then once more,
-    and both sides change all the time: no document and no key goes but those that somebody deleted."""
+    and both sides change all the time: no document and no key goes but those that a client deleted."""
     forth = {"films": contract("films", FILM)}
     back = {"films": contract("films", FILM, sync=KEYSPACE)}
     run(node, both, forth)
@@ -221,7 +221,7 @@ def test_a_name_that_changes_its_direction(both: World, node: Node, way: str) ->
 @pytest.mark.parametrize("also", [False, True], ids=["alone", "and another one"])
 def test_a_type_changes_with_the_direction(both: World, node: Node, also: bool) -> None:
     """nothing_lost, nothing_silent: a contract from keys of one type becomes one from MongoDB of another type, alone or
-    while it takes a template of another contract: all keys are of the new type, without a letter."""
+    while it takes a template of another contract: all keys are of the new type, without a dead letter."""
     keys = {"films": contract("films", FILM, sync=KEYSPACE)}
     other = {"others": contract("films", SESS)} if also else {}
     run(node, both, {"films": contract("films", FILM), **other})
@@ -307,7 +307,7 @@ def test_a_contract_that_comes_back_copies(both: World, node: Node, way: str) ->
 @pytest.mark.parametrize("capture", FROM_KEYS)
 def test_a_contract_from_keys_that_comes_back(both: World, node: Node, capture: str) -> None:
     """nothing_lost: a contract from keys was removed, and the application went on: what it wrote arrives when the
-    contract comes back. Deletions that nobody noted delete nothing: nobody was there to be told."""
+    contract comes back. Deletions that were not noted delete nothing: no daemon was there to hear of them."""
     both.fill("people", range(10))
     other = {"people": contract("people", shape("person:{_id}"))}
     films = contract("films", FILM, sync=FROM_KEYS[capture])
@@ -338,7 +338,7 @@ def test_what_a_removed_contract_left_is_adopted(both: World, node: Node, way: s
     check(both, {**taken, **left}, "people", "films")
 
 
-def test_a_projection_that_nobody_takes(both: World, node: Node) -> None:
+def test_a_projection_that_no_contract_takes(both: World, node: Node) -> None:
     """no_ghosts: a projection that is dropped and that no other contract takes leaves no key; nor does one whose keys
     change, at the same time as another contract takes a third."""
     third = shape("third:{_id}", name="third")

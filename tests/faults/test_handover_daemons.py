@@ -281,7 +281,7 @@ def test_the_giver_is_the_faster_one(
     both: World, another: Nodes, redis_server: RedisServer, taker: str
 ) -> None:
     """nothing_lost, no_echo: the call by which the taker asks for a template is on its way for seconds, while the giver
-    lets it go, copies, and looks for keys that nobody has: none goes."""
+    lets it go, copies, and searches for keys that no contract has: none goes."""
     before, after = SETS[taker]
     with Proxy(redis_server.port) as proxy:
         node = another(proxy.redis_url)
@@ -324,7 +324,7 @@ def test_every_call_of_a_handover_is_the_last(
 
 def test_two_keyspaces_and_an_overlap(both: World, another: Nodes) -> None:
     """nothing_lost, fenced: contracts of two daemons have templates that are not the same and may meet; the later one
-    stands by, and has its keys when the first is gone for good."""
+    stands by, and has its keys when the first is gone permanently."""
     both.set("films", range(COUNT), kind="film")
     before = {"films": contract("films", shape("film:{_id}"))}
     after = {"kinds": contract("films", shape("{kind}:{_id}"))}

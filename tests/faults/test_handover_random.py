@@ -179,7 +179,7 @@ class Run:
         pipe.execute()
 
     def check(self) -> None:
-        """Both stores become what the model says, and stay so; nobody may write meanwhile."""
+        """Both stores become what the model says, and stay so; no client may write meanwhile."""
         with self._writer.paused():
             until(self._is_right, 60, lambda: f"{self.differences()}; {self._lanes()}")
             time.sleep(REST_S)
@@ -210,7 +210,7 @@ class Run:
 
 
 class Writer:
-    """Changes documents, those that may be changed in MongoDB, and tells the model."""
+    """Changes documents, those that may be changed in MongoDB, and updates the model."""
 
     def __init__(self, model: Model, both: World, chance: random.Random, counts: Counter[str]) -> None:
         self._model, self._both, self._chance, self._counts = model, both, chance, counts

@@ -54,7 +54,7 @@ def test_others_are_written(rig: Rig) -> None:
 
 
 def test_stopped_and_started(rig: Rig) -> None:
-    """An idle lane that is asked to stop stores how far it had looked, and goes on from there without a copy."""
+    """An idle lane that is asked to stop stores how far it had read, and goes on from there without a copy."""
     busy = rig.scene.add("busy", projection(["n"]), documents=FILM)
     idle = rig.scene.run("idle", projection(["n"]), documents=FILM)
     busy.wait_live()

@@ -44,8 +44,8 @@ def live(rig: Rig, short: str, **more: object) -> Flow:
 @pytest.mark.parametrize("point", ["write", "remember"])
 def test_kill_at_every_point(rig: Rig, point: str) -> None:
     """nothing_lost, applied_once: kill -9 before MongoDB gets the states, and before Redis learns that it has them.
-    While nobody listens keys change, go, and go back to what was last remembered of them; behind it every document is
-    as its key."""
+    While no daemon listens keys change, go, and go back to what was last remembered of them; behind it every document
+    is as its key."""
     flow = live(rig, "point")
     write(flow, range(COUNT), 1)
     wait_like_keys(flow)
@@ -65,8 +65,8 @@ def test_kill_at_every_point(rig: Rig, point: str) -> None:
 
 
 def test_kill_at_a_deletion(rig: Rig) -> None:
-    """nothing_lost: kill -9 when documents are deleted and nobody remembers it; a key that is there again by then, as
-    it was before, has its document again."""
+    """nothing_lost: kill -9 when documents are deleted and Redis does not know it; a key that is there again by then,
+    as it was before, has its document again."""
     flow = live(rig, "deletion")
     write(flow, range(20), 1)
     wait_known(flow, range(20))
@@ -113,8 +113,8 @@ def test_two_daemons_that_are_killed_in_turn(rig: Rig) -> None:
 @pytest.mark.parametrize("way", ["killed", "cut", "mute", "overflown"])
 def test_a_subscription_that_breaks(rig: Rig, way: str) -> None:
     """nothing_lost, nothing_silent: Redis closes the subscription in one step with a change; the network breaks; it
-    goes mute without a word; it is too slow for Redis, which gives it up. What changed meanwhile is found, and counted
-    as a comparison."""
+    goes mute without an error; it is too slow for Redis, which gives it up. What changed meanwhile is found, and
+    counted as a comparison."""
     flow = live(rig, "broken")
     client, proxy = flow.redis, rig.redis_proxy
     write(flow, range(50), 1)
@@ -156,8 +156,8 @@ def test_a_subscription_that_breaks(rig: Rig, way: str) -> None:
     assert compared(flow, "start") == 1
 
 
-def test_somebody_turns_the_option_off(rig: Rig) -> None:
-    """nothing_lost, nothing_silent: it is set again within seconds, with a word, and what changed is found."""
+def test_the_option_is_turned_off(rig: Rig) -> None:
+    """nothing_lost, nothing_silent: it is set again within seconds, with a warning, and what changed is found."""
     flow = live(rig, "option")
     pipe = flow.redis.pipeline(transaction=True)
     pipe.config_set(OPTION, "")
@@ -225,7 +225,7 @@ def test_a_daemon_that_slept(rig: Rig) -> None:
 
 def test_poison_content(rig: Rig) -> None:
     """nothing_silent: a field that does not fit, and a key of another type, are dead letters, one each, however often
-    they change or are compared; other keys go on. A key that was mended settles its letter by itself."""
+    they change or are compared; other keys go on. The dead letter of a key that was fixed goes by itself."""
     flow = live(rig, "poison")
     client = flow.redis
     client.hset(flow.key(1), "n", "no number")
@@ -238,7 +238,7 @@ def test_poison_content(rig: Rig) -> None:
     rig.scene.daemon.start()
     flow.wait_live()
     wait_until(lambda: 3 in documents(flow), 20)
-    reasons = {letter["key"]: letter["reason"] for letter in flow.dead_letters()}
+    reasons = {dead_letter["key"]: dead_letter["reason"] for dead_letter in flow.dead_letters()}
     assert reasons == {flow.key(1): "cannot_convert", flow.key(2): "wrong_type"}
     assert len(flow.dead_letters()) == 2
     client.delete(flow.key(2))
@@ -250,7 +250,7 @@ def test_poison_content(rig: Rig) -> None:
 
 def test_keys_that_expire(rig: Rig) -> None:
     """nothing_lost, no_ghosts: an expired key is a deletion where the contract says so, and only there, whether
-    somebody listened or not; a key that was deleted while nobody listened is one in any case."""
+    a daemon listened or not; a key that was deleted while no daemon listened is one in any case."""
     flows = {policy: live(rig, policy, sync={"on_expire": policy}) for policy in ("ignore", "delete")}
     for flow in flows.values():
         write(flow, range(6), 1)
@@ -272,7 +272,7 @@ def test_keys_that_expire(rig: Rig) -> None:
 
 def test_evicted_keys(tmp_path: Path, replica_set: ReplicaSet) -> None:
     """nothing_lost: Redis evicts every key with a TTL, the lease too; no document goes, also none of a key that was
-    evicted while nobody listened, and Redis need not have room for the lane to go on."""
+    evicted while no daemon listened, and Redis need not have room for the lane to go on."""
     config = {"maxmemory-policy": "volatile-lru"}
     with (
         RedisServer(config=config) as server,
@@ -306,7 +306,7 @@ def test_evicted_keys(tmp_path: Path, replica_set: ReplicaSet) -> None:
 
 
 def test_redis_restarts(tmp_path: Path, replica_set: ReplicaSet) -> None:
-    """nothing_lost: a Redis that keeps its data is killed and comes back, and what changed before anybody listened
+    """nothing_lost: a Redis that keeps its data is killed and comes back, and what changed before a daemon listened
     again is found; its option is set again. One that is emptied takes no document with it."""
     with (
         RedisServer(appendonly=True, config={"appendfsync": "always"}) as server,

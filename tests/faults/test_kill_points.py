@@ -21,7 +21,7 @@ from tests.support.scene import Flow
 COUNT, CHUNK = 400, 20
 AHEAD = 4
 """Chunks that may have been read but not applied: two fetched ahead, one in hand, one on its way."""
-GHOST = 99_999
+ORPHAN = 99_999
 BEGIN, END = b"phase\r\n$8\r\nsnapshot\r\n", b"phase\r\n$6\r\nstream\r\n"
 STOPPING = "stopping: finishing the batches under way"
 
@@ -131,13 +131,13 @@ COPYING = {
     "the sweep asks which documents are there": Point(
         "read", lambda rig, flow: rig.mongo_proxy.hold_reply(*finding(flow, IDS))
     ),
-    "the sweep has found a ghost": Point(
-        "delta", lambda rig, flow: rig.redis_proxy.hold_request(*applying(flow, key(flow, GHOST)))
+    "the sweep has found an orphan": Point(
+        "delta", lambda rig, flow: rig.redis_proxy.hold_request(*applying(flow, key(flow, ORPHAN)))
     ),
-    "the sweep has removed a ghost, its reply not seen": Point(
+    "the sweep has removed an orphan, its reply not seen": Point(
         # The call behind it may be on its way already, and says that the sweep is done: Redis took both.
         "read",
-        lambda rig, flow: rig.redis_proxy.hold_reply(*applying(flow, key(flow, GHOST))),
+        lambda rig, flow: rig.redis_proxy.hold_reply(*applying(flow, key(flow, ORPHAN))),
         unfinished=False,
     ),
     "the sweep is done, the end not stored": Point(
@@ -194,7 +194,7 @@ STOPS = (
     "a chunk is read, its reply not seen",
     "a chunk is read, not applied",
     "the last chunk is applied, before the sweep",
-    "the sweep has found a ghost",
+    "the sweep has found an orphan",
     "documents are looked up, the answer not seen",
     "changes are read, not applied, deltas",
 )
@@ -213,7 +213,7 @@ def test_an_end_while_a_snapshot_runs(rig: Rig, point: Point, end: Callable[[Rig
     chunk that was applied, never takes an unfinished snapshot for a finished one, and ends with every document."""
     flow = add(rig, point.short)
     if point.short != "slug":
-        flow.redis.hset(flow.key(GHOST), "title", "a ghost")
+        flow.redis.hset(flow.key(ORPHAN), "title", "a ghost")
     flow.count_reads()
     hold = point.hold(rig, flow)
     rig.scene.daemon.launch()
@@ -241,7 +241,7 @@ def test_an_end_while_a_snapshot_runs(rig: Rig, point: Point, end: Callable[[Rig
 @endings(STREAMING)
 def test_an_end_while_changes_stream(rig: Rig, point: Point, end: Callable[[Rig, Hold], None]) -> None:
     """nothing_lost, never_backwards: killed or stopped at a named point of a batch, the next start goes on at the
-    position that is stored with the data, copies nothing anew, and ends with every document."""
+    position that is stored with the data, copies nothing again, and ends with every document."""
     flow = add(rig, point.short)
     rig.scene.start()
     flow.wait_live()

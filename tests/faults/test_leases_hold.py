@@ -1,4 +1,4 @@
-"""nothing_lost, fenced: a lease is held as long as its lane lives, whatever the lane waits for, and no longer."""
+"""nothing_lost, fenced: a lease is held as long as its lane lives, also while the lane waits, and no longer."""
 
 from __future__ import annotations
 

@@ -66,8 +66,8 @@ def test_lost_owners(rig: Rig, lose: Callable[[Flow, str], None]) -> None:
 
 @pytest.mark.parametrize("lose", [some, all_of], ids=["some", "all"])
 def test_lost_owners_while_documents_go(rig: Rig, lose: Callable[[Flow, str], None]) -> None:
-    """no_ghosts: entries of the map from key to `_id` are gone, and so are documents before anybody has looked; their
-    keys go all the same"""
+    """no_ghosts: entries of the map from key to `_id` are gone, and so are documents before a daemon has read them;
+    their keys go all the same"""
     flow = live(rig, "gone")
     lose(flow, "owners")
     flow.collection.delete_many({"_id": {"$lt": COUNT // 3}})
@@ -164,8 +164,8 @@ def test_a_map_of_another_type(rig: Rig, which: str) -> None:
 
 
 def test_what_is_known_of_dead_letters(rig: Rig) -> None:
-    """never_torn, nothing_silent: `letters` and `stale` are gone while letters wait; a document still has one letter,
-    and an update does not go on top of the older state that its key shows"""
+    """never_torn, nothing_silent: `letters` and `stale` are gone while dead letters wait; a document still has one dead
+    letter, and an update does not go on top of the older state that its key shows"""
     card = projection({"n": {"from": "n", "type": "int"}, "title": "title"})
     flow = rig.scene.run("letters", card, documents=[{"_id": 1, "n": 1, "title": "first"}])
     flow.collection.replace_one({"_id": 1}, {"_id": 1, "n": "no number", "title": "second"})

@@ -36,7 +36,7 @@ def films(count: int = COUNT) -> list[dict[str, Any]]:
 
 
 def change_everything(flow: Flow, turn: int = 1) -> None:
-    """A third is deleted, a third changed, some come anew; two of them in one transaction."""
+    """A third is deleted, a third changed, some come again; two of them in one transaction."""
     flow.collection.delete_many({"_id": {"$lt": COUNT // 3}})
     flow.collection.update_many({"_id": {"$lt": 2 * COUNT // 3}}, {"$inc": {"n": turn}})
     flow.collection.insert_many([film(1000 * turn + number) for number in range(10)])
@@ -73,7 +73,7 @@ def test_a_history_that_is_lost(rig: Rig, code: int) -> None:
         rig.scene.start()
         copying.wait()
         assert snapshots(rig.scene) == 2
-        assert flow.redis.exists(*(flow.key(n) for n in range(gone))) == gone, "the ghosts are still there"
+        assert flow.redis.exists(*(flow.key(n) for n in range(gone))) == gone, "the orphans are still there"
         assert rig.scene.daemon.get("/readyz")[0] == 503
         copying.release()
     flow.wait_live()
@@ -223,7 +223,7 @@ def test_positions_lost_again_and_again(rig: Rig) -> None:
     flow.assert_same()
 
 
-def test_losses_that_were_mended_are_not_counted(rig: Rig) -> None:
+def test_losses_that_were_repaired_are_not_counted(rig: Rig) -> None:
     """nothing_silent: a loss of which the lane recovered is not held against it, without documents too."""
     rig.keep_own_streams()
     flow = rig.scene.run("film", CARD)

@@ -111,7 +111,7 @@ def test_a_second_snapshot_over_what_is_there(rig: Rig) -> None:
     assert len(daemon.logs(event="snapshot started")) == 4
 
 
-def test_documents_deleted_and_written_anew(rig: Rig) -> None:
+def test_documents_deleted_and_written_again(rig: Rig) -> None:
     """A document that is deleted and inserted again may be gone for a moment, but never shows an older state."""
     rig.redis_proxy.delay(0.001)
     flows = add_both(rig.scene, COUNT)
@@ -217,7 +217,7 @@ def test_a_chunk_that_is_sent_again(rig: Rig) -> None:
             pipeline.apply(unit)
         pipeline.drain()
     assert flow.hash(3) == {"title": "a"}
-    assert [letter["reason"] for letter in flow.dead_letters()] == ["wrong_type"]
+    assert [dead_letter["reason"] for dead_letter in flow.dead_letters()] == ["wrong_type"]
     assert flow.hash(1) == {"title": "b"}
 
 

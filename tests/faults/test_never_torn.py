@@ -137,7 +137,7 @@ def test_an_update_of_a_key_that_is_older_than_the_stream(rig: Rig) -> None:
 
 
 def test_keys_that_are_evicted(rig: Rig, tmp_path: Path) -> None:
-    """A Redis that evicts keys with a TTL never shows a part of a document, whatever is updated meanwhile."""
+    """A Redis that evicts keys with a TTL never shows a part of a document, also during updates."""
     config = {"maxmemory": "30mb", "maxmemory-policy": "volatile-random"}
     films = [{"_id": n, "title": f"film {n}", "year": 1900, "text": "x" * 500} for n in range(3000)]
     with (

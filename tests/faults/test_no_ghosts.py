@@ -96,23 +96,23 @@ def test_removals_while_the_daemon_is_down(rig: Rig) -> None:
     assert len(rig.scene.daemon.logs(event="snapshot started")) == 2
 
 
-def test_the_sweep_leaves_strangers_alone(rig: Rig) -> None:
-    """The sweep of a contract that adopts what it finds removes ghosts, and no key that its templates never give."""
+def test_the_sweep_leaves_foreign_keys_alone(rig: Rig) -> None:
+    """The sweep of a contract that adopts what it finds removes orphans, and no key that its templates never give."""
     flow = add(rig, sync={"adopt": True})
-    strangers = [
+    foreign_keys = [
         "faults:film",
         "faults:film:cards:1",
         "faults:film:card",
         "faults:film:card:a:b",
         "faults:film:slugs:x",
     ]
-    for key in strangers:
+    for key in foreign_keys:
         rig.scene.redis.set(key, "not ours")
     for number in range(COUNT, COUNT + 500):
         rig.scene.redis.hset(flow.key(number), "title", "a ghost")
     rig.scene.start()
     wait_until(lambda: flow.position().get("phase") == b"stream", 30, flow.position)
-    for key in strangers:
+    for key in foreign_keys:
         assert rig.scene.redis.get(key) == b"not ours"
         rig.scene.redis.delete(key)
     assert_no_ghosts(flow)
@@ -120,7 +120,7 @@ def test_the_sweep_leaves_strangers_alone(rig: Rig) -> None:
 
 def test_documents_that_come_while_the_sweep_looks(rig: Rig) -> None:
     """A document that is inserted again after the sweep found its key without one keeps the key."""
-    # Such ids take long to find and to compare: changes overtake the look that was made before them.
+    # Such ids take long to find and to compare: changes overtake the read that was made before them.
     ids = [f"{number}{'é:' * 300}" for number in range(2000)]
     documents = [{"_id": id_, "n": 1} for id_ in ids]
     flow = rig.scene.run("long", projection(["n"]), documents=documents, sync={"sweep_limit": "100%"})
@@ -148,7 +148,9 @@ def test_a_document_that_loses_the_field_of_its_key(rig: Rig) -> None:
     flow.collection.update_one({"_id": 1}, {"$unset": {"slug": ""}})
     flow.collection.update_one({"_id": 2}, {"$set": {"slug": ["s2"]}})
     reasons = {"1": "key_field_missing", "2": "key_field_type"}
-    wait_until(lambda: {letter["id"]: letter["reason"] for letter in flow.dead_letters()} == reasons)
+    wait_until(
+        lambda: {dead_letter["id"]: dead_letter["reason"] for dead_letter in flow.dead_letters()} == reasons
+    )
     wait_until(lambda: flow.keys("slug") == {"s3"}, 5, lambda: flow.keys("slug"))
     flow.collection.update_many(
         {"_id": {"$lt": 3}}, [{"$set": {"slug": {"$concat": ["new", {"$toString": "$_id"}]}}}]

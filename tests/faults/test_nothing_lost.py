@@ -44,7 +44,7 @@ def some_change(chance: random.Random, ids: int, n: int) -> Any:
 
 @contextmanager
 def writing(films: Films, ids: int, seed: int, pause: float = 0.0) -> Iterator[Callable[[], int]]:
-    """Changes of all kinds in a thread of its own until the block ends; the function tells how many so far."""
+    """Changes of all kinds in a thread of its own until the block ends; the function returns how many so far."""
     stop = threading.Event()
     count = [0]
 
@@ -174,7 +174,13 @@ def test_a_lost_reply(rig: Rig) -> None:
         assert lost.wait(PATIENCE_S)
         flow.wait_hash(number, {"title": f"film {number}", "n": "0"})
     flow.catch_up()
-    assert sorted(letter["id"] for letter in flow.dead_letters()) == ["110", "111", "112", "113", "114"]
+    assert sorted(dead_letter["id"] for dead_letter in flow.dead_letters()) == [
+        "110",
+        "111",
+        "112",
+        "113",
+        "114",
+    ]
     assert flow.metric("syncd_lane_restarts_total", why="transient") == 5
 
 
@@ -201,7 +207,7 @@ def test_a_call_behind_one_that_was_refused(rig: Rig) -> None:
 
 def test_redis_killed_and_restarted(rig: Rig) -> None:
     """A Redis that takes no writes for a while, or is killed with its data, goes on where it was; one that comes back
-    empty, without position and functions, is filled anew."""
+    empty, without position and functions, is filled again."""
     flow, filtered = start_two(rig)
     snapshots = 2
     with writing(flow.collection, 2000, seed=4, pause=0.005) as written:
@@ -259,7 +265,7 @@ def test_a_change_of_every_kind_while_a_snapshot_runs(rig: Rig) -> None:
 
 
 def test_a_key_that_changed_hands_while_the_daemon_was_down(rig: Rig) -> None:
-    """A key that one document left to another while nobody looked holds the other one, whole, and nothing else."""
+    """A key that one document left to another while no daemon ran holds the other one, whole, and nothing else."""
     said = projection(["title", "one", "two"], key="{slug}")
     second = {"_id": 2, "slug": "z", "title": "second", "two": 2}
     orders = ("read-first", "event-first")

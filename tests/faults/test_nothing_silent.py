@@ -1,4 +1,4 @@
-"""nothing_silent: nothing is dropped, skipped, coerced or copied anew without a log line, a metric and, for data, a
+"""nothing_silent: nothing is dropped, skipped, coerced or copied again without a log line, a metric and, for data, a
 dead letter.
 """
 
@@ -71,7 +71,7 @@ def bad_films(first: int) -> list[dict[str, Any]]:
 
 
 def all_told(rig: Rig, reason: str, shape: str) -> list[dict[str, Any]]:
-    """What the log says of two letters alike, once it has counted both."""
+    """What the log says of two equal dead letters, once it has counted both."""
     lines = rig.scene.daemon.logs(event="dead letter", reason=reason, projection=shape)
     return lines if sum(line["count"] for line in lines) == 2 else []
 
@@ -91,9 +91,13 @@ def test_every_reason_of_a_dead_letter(rig: Rig) -> None:
         for at, (reason, (shape, _)) in enumerate(BAD.items())
     }
     wait_until(lambda: len(flow.dead_letters()) >= len(wanted), 20, flow.dead_letters)
-    letters = flow.dead_letters()
-    assert {(letter["id"], letter["projection"], letter["reason"]) for letter in letters} == wanted
-    assert len(letters) == len(wanted), Counter((one["id"], one["reason"]) for one in letters).most_common(3)
+    dead_letters = flow.dead_letters()
+    assert {
+        (dead_letter["id"], dead_letter["projection"], dead_letter["reason"]) for dead_letter in dead_letters
+    } == wanted
+    assert len(dead_letters) == len(wanted), Counter(
+        (one["id"], one["reason"]) for one in dead_letters
+    ).most_common(3)
     wait_until(lambda: flow.metric("syncd_dead_letters_total") == len(wanted))
     for reason, (shape, _) in BAD.items():
         assert flow.metric("syncd_dead_letters_total", reason=reason) == 2
@@ -103,14 +107,14 @@ def test_every_reason_of_a_dead_letter(rig: Rig) -> None:
         assert len(flow.keys(shape)) == 2 * len(BAD) - 2 * sum(said == shape for said, _ in BAD.values()) + (
             2 - missing
         )
-    told = json.dumps(letters) + rig.scene.daemon.process.log.read_text()
+    told = json.dumps(dead_letters) + rig.scene.daemon.process.log.read_text()
     assert "private" not in told
     assert "9" * 30 not in told
     assert flow.metric("syncd_lane_restarts_total") == 0
 
 
 def test_a_text_that_is_not_unicode(rig: Rig) -> None:
-    """A text that is not UTF-8, which MongoDB takes without a look, is a dead letter, and the lane goes on."""
+    """A text that is not UTF-8, which MongoDB takes without a check, is a dead letter, and the lane goes on."""
     shapes = [CARD, projection(["title", "n"], name="doc", type="json")]
     broken = {}
     for number in (1, 2):
@@ -120,14 +124,15 @@ def test_a_text_that_is_not_unicode(rig: Rig) -> None:
     flow.collection.insert_one(broken[2])
     flow.collection.insert_one(film(12))
     flow.wait_hash(12, {"title": "film 12", "n": "0"})
-    assert {(letter["id"], letter["projection"], letter["reason"]) for letter in flow.dead_letters()} == {
-        (ident, shape, "not_unicode") for ident in ("1", "2") for shape in ("card", "doc")
-    }
+    assert {
+        (dead_letter["id"], dead_letter["projection"], dead_letter["reason"])
+        for dead_letter in flow.dead_letters()
+    } == {(ident, shape, "not_unicode") for ident in ("1", "2") for shape in ("card", "doc")}
     assert flow.metric("syncd_lane_restarts_total") == 0
 
 
 def test_a_dead_letter_whose_reply_was_lost(rig: Rig) -> None:
-    """A daemon killed before it hears that a dead letter is stored tells of it after its next start."""
+    """A daemon killed before it hears that a dead letter is stored reports it after its next start."""
     shape = projection({"n": {"from": "n", "type": "int"}})
     flow = rig.scene.run("film", shape, documents=[film(1)])
     hold = rig.redis_proxy.hold_reply(b"syncd_apply", b"cannot_convert")
@@ -155,7 +160,7 @@ def test_a_dead_letter_that_cannot_be_stored(rig: Rig) -> None:
     flow.redis.delete(flow.names.control("dead"))
     rig.scene.daemon.kill()
     rig.scene.start()
-    wait_until(lambda: [letter["id"] for letter in flow.dead_letters()] == ["2"], 20, flow.lane)
+    wait_until(lambda: [dead_letter["id"] for dead_letter in flow.dead_letters()] == ["2"], 20, flow.lane)
 
 
 def test_a_right_that_is_missing(rig: Rig) -> None:
@@ -193,8 +198,8 @@ def test_a_date_that_never_comes(rig: Rig) -> None:
     assert flow.metric("syncd_lane_restarts_total") == 0
 
 
-def test_changes_of_a_kind_that_nobody_knows(rig: Rig) -> None:
-    """A change of an unknown kind is skipped with a line and a count; a stream that ends without a word is opened
+def test_changes_of_an_unknown_kind(rig: Rig) -> None:
+    """A change of an unknown kind is skipped with a line and a count; a stream that ends without an error is opened
     again."""
     flow = rig.scene.run("film", CARD, documents=[film(1)])
     rig.mongo_proxy.replace_in_replies(
@@ -211,8 +216,8 @@ def test_changes_of_a_kind_that_nobody_knows(rig: Rig) -> None:
     flow.wait_live()
 
 
-def test_an_index_that_somebody_dropped(rig: Rig) -> None:
-    """An index that is gone is missed within a look or two, said so, and made again over what is there."""
+def test_an_index_that_another_client_dropped(rig: Rig) -> None:
+    """An index that is gone is missed within a check or two, said so, and made again over what is there."""
     index = {"name": "films", "fields": [{"name": "title", "type": "text"}]}
     films = [film(n) for n in range(10)]
     flow = rig.scene.run("film", projection(["title"], index=index), documents=films)
@@ -229,7 +234,7 @@ def test_an_index_that_somebody_dropped(rig: Rig) -> None:
     assert len(rig.scene.daemon.logs(event="snapshot started")) == 1
 
 
-def test_a_directory_of_contracts_that_is_made_anew(rig: Rig) -> None:
+def test_a_directory_of_contracts_that_is_made_again(rig: Rig) -> None:
     """A directory that is deleted is refused as a set without contracts, loudly; edits in the one that takes its place
     are seen."""
     flow = rig.scene.run("film", CARD, documents=[film(1)])
@@ -254,7 +259,7 @@ def started(rig: Rig) -> list[str]:
 
 
 def test_every_copy_says_why(rig: Rig) -> None:
-    """Whatever makes a contract be copied anew has a line that says why, and a lost position a count beside it."""
+    """Each reason to copy a contract again has a line that says why, and a lost position a count beside it."""
     rig.keep_own_streams()
     flow = rig.scene.run("film", CARD, documents=[film(1)], sync={"on_drop": "purge"})
     assert started(rig) == ["no position"]

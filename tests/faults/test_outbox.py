@@ -66,7 +66,7 @@ def test_kill_at_every_point(rig: Rig) -> None:
         with killed_at(rig, hold):
             assert bool(rig.scene.redis.xlen(outbox(flow))) == (point != "acknowledged")
         wait_empty(flow)
-        assert [letter["reason"] for letter in flow.dead_letters()] == ["cannot_convert"]
+        assert [dead_letter["reason"] for dead_letter in flow.dead_letters()] == ["cannot_convert"]
         rig.scene.redis.delete(flow.key("bad"))
         assert documents(flow) == hashes(flow)
 
@@ -153,8 +153,8 @@ def test_a_daemon_that_slept(rig: Rig, way: str) -> None:
 
 
 def test_mongodb_away(rig: Rig) -> None:
-    """nothing_lost, nothing_silent, bounded: MongoDB cannot be reached; the outbox grows and tells its entries, its age
-    and its bytes, the daemon's memory does not, and in the end every document is as its key."""
+    """nothing_lost, nothing_silent, bounded: MongoDB cannot be reached; the outbox grows and reports its entries, its
+    age and its bytes, the daemon's memory does not, and in the end every document is as its key."""
     flow = live(rig, "away")
     put(flow, range(10), 1)
     wait_like_redis(flow)
@@ -251,9 +251,9 @@ def test_redis_restarted_with_and_without_its_data(tmp_path: Path, replica_set: 
         assert documents(flow).keys() == {*range(100)} - {2, 3, 4}
 
 
-def test_entries_that_somebody_removed(rig: Rig) -> None:
-    """nothing_lost, nothing_silent: somebody trims the outbox, and then deletes it; that is counted and logged, and all
-    keys are looked at, so that every document is as its key."""
+def test_entries_that_another_client_removed(rig: Rig) -> None:
+    """nothing_lost, nothing_silent: another client trims the outbox, and then deletes it; that is counted and logged,
+    and all keys are read, so that every document is as its key."""
     flow = live(rig, "trimmed")
     put(flow, range(10), 1)
     wait_like_redis(flow)
@@ -291,8 +291,8 @@ def test_syncd_makes_no_work_for_itself(rig: Rig) -> None:
 
 
 def test_a_full_redis_is_emptied(tmp_path: Path, replica_set: ReplicaSet) -> None:
-    """nothing_lost, nothing_silent: Redis is full while MongoDB cannot take writes; the application is told, syncd goes
-    on emptying the outbox, and then there is room again."""
+    """nothing_lost, nothing_silent: Redis is full while MongoDB cannot take writes; the application gets an error,
+    syncd goes on emptying the outbox, and then there is room again."""
     with (
         RedisServer(config={"maxmemory-policy": "noeviction"}) as server,
         Scene(tmp_path, "faults", replica_set.uri, server.url) as scene,
@@ -317,7 +317,7 @@ def test_a_full_redis_is_emptied(tmp_path: Path, replica_set: ReplicaSet) -> Non
 
 
 def test_a_kill_in_the_middle_of_a_copy(rig: Rig) -> None:
-    """nothing_lost: kill -9 while all keys are looked at because entries were lost; the next daemon begins again."""
+    """nothing_lost: kill -9 while all keys are read because entries were lost; the next daemon begins again."""
     flow = live(rig, "copy")
     pipe = rig.scene.redis.pipeline(transaction=False)
     for n in range(2000):

@@ -28,7 +28,7 @@ def documents() -> list[dict[str, Any]]:
 
 
 def add(rig: Rig) -> Flow:
-    sync = {"sweep_limit": "100%"}  # many documents go while nobody has a position
+    sync = {"sweep_limit": "100%"}  # many documents go while no partition has a position
     return rig.scene.add("film", projection(["title", "n"]), documents=documents(), sync=sync)
 
 
@@ -117,10 +117,10 @@ def test_removals_while_one_is_down(rig: Rig) -> None:
             wait_until(lambda: len(first.logs(event="snapshot finished")) == 2, 30, first.process.log_tail)
         theirs = of_second(flow, gone)
         assert 50 < len(theirs) < 250
-        ghosts = {str(document_id) for document_id in theirs}
+        orphans = {str(document_id) for document_id in theirs}
         wait_until(
-            lambda ghosts=ghosts: (
-                flow.keys() - {str(film["_id"]) for film in flow.collection.find()} == ghosts
+            lambda orphans=orphans: (
+                flow.keys() - {str(film["_id"]) for film in flow.collection.find()} == orphans
             ),
             20,
             first.process.log_tail,

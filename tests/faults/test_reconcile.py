@@ -41,15 +41,16 @@ def look(rig: Rig, flow: Flow, **more: Any) -> Report:
 
 @pytest.mark.timeout(180 * SCALE)
 def test_planted_differences_under_load(rig: Rig) -> None:
-    """never_backwards, no_ghosts, nothing_silent: while documents change, with values that go to and fro and keys that
-    move, a check finds every planted difference and nothing else; a repair mends them all, and no key goes back."""
+    """never_backwards, no_ghosts, nothing_silent: while documents change, with values that go back and forth and keys
+    that move, a check finds every planted difference and nothing else; a repair corrects them all, and no key goes
+    back."""
     flow = begin(rig, COUNT)
     planted = plant(flow, range(PLANTED))
     busy = range(PLANTED, COUNT)
     with Recorder(rig.redis.url, busy[:20], flow, may_vanish=True) as recorder:
         with changing(flow, busy, per_second=1000) as load:
             found = look(rig, flow)
-            mended = look(rig, flow, repair=True)
+            repaired = look(rig, flow, repair=True)
             again = look(rig, flow)
         flow.wait_same()
     print(
@@ -57,15 +58,15 @@ def test_planted_differences_under_load(rig: Rig) -> None:
     )
     assert drift_of(found) == planted
     assert (found.documents > COUNT - 50, found.result, found.unsettled) == (True, "drift", 0)
-    assert drift_of(mended) == planted
-    assert (mended.result, mended.repaired) == ("repaired", PLANTED)
+    assert drift_of(repaired) == planted
+    assert (repaired.result, repaired.repaired) == ("repaired", PLANTED)
     assert (again.result, again.found) == ("clean", 0)
     assert not recorder.wrong, recorder.wrong[:5]
     assert not flow.dead_letters()
 
 
 def test_a_lane_that_is_behind(rig: Rig) -> None:
-    """nothing_silent: what a lane has yet to apply is no drift, and the check says that it could not tell."""
+    """nothing_silent: what a lane has yet to apply is no drift, and the check says that it does not know."""
     flow = begin(rig, SMALL)
     hold = rig.redis_proxy.hold_request(b"syncd_apply", flow.key(1).encode() + b"\r\n")
     flow.collection.update_many({}, {"$inc": {"a": 1, "b.deep": 1}})
@@ -149,8 +150,8 @@ def test_a_daemon_that_is_killed_while_it_repairs(rig: Rig) -> None:
 
 
 def test_a_daemon_that_is_stopped_while_it_checks(rig: Rig) -> None:
-    """nothing_silent: a stop does not wait for a check to come to its end, and leaves nothing unrepaired for good: the
-    next daemon checks again."""
+    """nothing_silent: a stop does not wait for a check to come to its end, and leaves nothing unrepaired permanently:
+    the next daemon checks again."""
     checks = {"every": "1s", "mode": "repair", "max_documents_per_second": 50}
     films = [{"_id": n, "title": f"film {n}"} for n in range(SMALL)]
     flow = rig.scene.run("film", projection(["title"]), documents=films, reconcile=checks)

@@ -34,7 +34,7 @@ from tests.support.turns import Turns
 from tests.support.twoway import wait_alike
 
 COUNT, QUIET = 180, 33
-"""Keys, and how many of them nobody changes but a plant: a multiple of 3."""
+"""Keys, and how many of them only a plant changes: a multiple of 3."""
 CAPTURES = ["outbox", "keyspace"]
 Begin: TypeAlias = Callable[[Rig, str, int], Flow]
 
@@ -78,7 +78,7 @@ def changing_states(flow: Flow) -> Turns:
 
 
 def changing_both(flow: Flow) -> Turns:
-    """Fields of both sides, values that go to and fro, and deletions on either side."""
+    """Fields of both sides, values that go back and forth, and deletions on either side."""
 
     def turn(at: int) -> None:
         number, other = (QUIET + factor * at % (COUNT - QUIET) for factor in (7, 11))
@@ -93,27 +93,27 @@ def changing_both(flow: Flow) -> Turns:
     return Turns(turn)
 
 
-def find_and_mend(rig: Rig, flow: Flow, planted: set[Any], writer: Turns) -> Report:
-    """While the writer goes on: exactly what was planted is found, mended, and not found again."""
+def find_and_repair(rig: Rig, flow: Flow, planted: set[Any], writer: Turns) -> Report:
+    """While the writer goes on: exactly what was planted is found, repaired, and not found again."""
     with writer:
         writer.wait_turns(5)
-        mended = look(rig, flow, repair=True)
-        assert (drift_of(mended), mended.result, mended.left) == (planted, "repaired", 0)
+        repaired = look(rig, flow, repair=True)
+        assert (drift_of(repaired), repaired.result, repaired.left) == (planted, "repaired", 0)
         after = look(rig, flow)
         assert (after.result, after.found) == ("clean", 0)
         writer.wait_turns(5)  # it has met no error
-    return mended
+    return repaired
 
 
 @pytest.mark.parametrize("capture", CAPTURES)
 def test_planted_differences_from_redis(rig: Rig, capture: str) -> None:
     """nothing_lost, no_ghosts, nothing_silent: while keys change, go and come, a check finds every planted difference
-    and nothing else, a repair mends them, and no document that has no key by right is touched."""
+    and nothing else, a repair corrects them, and no document that has no key by right is touched."""
     flow = begin_state(rig, capture)
     calm = plant_calm(flow)
     before = list(flow.collection.find({"_id": {"$in": calm}}))
     planted = plant_state(flow, range(QUIET))
-    found = find_and_mend(rig, flow, planted, changing_states(flow))
+    found = find_and_repair(rig, flow, planted, changing_states(flow))
     assert found.expired == 1
     wait_states(flow, calm)
     assert list(flow.collection.find({"_id": {"$in": calm}})) == before
@@ -122,14 +122,14 @@ def test_planted_differences_from_redis(rig: Rig, capture: str) -> None:
 
 @pytest.mark.parametrize("capture", CAPTURES)
 def test_planted_differences_both_ways(rig: Rig, capture: str) -> None:
-    """nothing_lost, no_ghosts, nothing_silent: while both sides change, a check finds the keys that nobody told of and
-    what was agreed on and lost, and nothing else; the merger brings both sides together, by its own rules."""
+    """nothing_lost, no_ghosts, nothing_silent: while both sides change, a check finds the keys that were not reported
+    and what was agreed on and lost, and nothing else; the merger brings both sides together, by its own rules."""
     flow = begin_both(rig, capture)
     planted = plant_both(flow, range(QUIET - 1))
     unheard(flow, ("DEL", flow.key(QUIET - 1)))
-    if capture == "keyspace":  # a deletion would have been heard; of an outbox nobody can tell
+    if capture == "keyspace":  # a deletion would have been heard; of an outbox it is not known
         planted.add(("card", flow.key(QUIET - 1), "missing"))
-    found = find_and_mend(rig, flow, planted, changing_both(flow))
+    found = find_and_repair(rig, flow, planted, changing_both(flow))
     assert found.expired >= (capture == "outbox")
     if capture == "outbox":
         flow.collection.update_one({"_id": QUIET - 1}, {"$set": {"a": "comes back"}})
@@ -165,8 +165,8 @@ def test_a_check_writes_nothing(rig: Rig, capture: str, begin: Begin) -> None:
     wait_until(lambda: look(rig, flow).result == "clean", 20)
 
 
-def test_what_the_stream_has_brought_and_nobody_has_merged(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """nothing_silent: of keys that are marked and not merged yet, or that the stream has yet to mark, a check says that
+def test_what_the_stream_has_brought_and_is_not_merged(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nothing_silent: of keys that wait for their merge, or that the stream has yet to report, a check says that
     it cannot tell."""
     monkeypatch.setattr("syncd.reconcile.two_sided.check.PAUSES_S", (0.0, 0.0, 0.0))
     flow = begin_both(rig, "outbox", 20)
@@ -197,7 +197,7 @@ def test_what_a_lane_has_not_heard_and_not_judged(rig: Rig) -> None:
     report = look(rig, flow)
     assert (report.result, report.found) == ("clean", 0)
     assert not flow.collection.count_documents({"_id": 1})
-    hold = rig.redis_proxy.hold_reply(b"PING")  # of the subscription: nobody else asks that
+    hold = rig.redis_proxy.hold_reply(b"PING")  # of the subscription: no other client asks that
     hold.wait()
     for number in range(2, 20):
         set_state(flow, number, 7)

@@ -113,7 +113,7 @@ def assert_one_snapshot(pair: Pair) -> None:
 
 def test_a_failover_that_loses_writes(pair: Pair) -> None:
     """nothing_lost: writes that the replica never got roll back together with the position; the lane repeats them from
-    the stream, and copies nothing anew."""
+    the stream, and copies nothing again."""
     flow = start(pair)
     pair.link.blackhole()
     change(flow, 1)

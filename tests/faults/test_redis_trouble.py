@@ -68,7 +68,7 @@ def lost(flow: Flow, scene: Scene) -> list[dict[str, Any]]:
     return scene.daemon.logs(event="lease lost", contract=flow.contract)
 
 
-def wait_copied_anew(flow: Flow, scene: Scene, times: int) -> None:
+def wait_copied_again(flow: Flow, scene: Scene, times: int) -> None:
     wait_until(lambda: len(snapshots(flow, scene)) == times, 20, flow.lane)
     flow.wait_live(40)
     flow.wait_same()
@@ -125,7 +125,7 @@ def test_a_redis_that_evicts_everything(small: Scene) -> None:
 
 
 def test_a_position_that_was_evicted(small: Scene) -> None:
-    """nothing_lost, nothing_silent: a lane whose position was evicted says so and copies anew by itself; one that lost
+    """nothing_lost, nothing_silent: a lane whose position was evicted says so and copies again by itself; one that lost
     its lease alone takes it again and goes on."""
     flow = small.run("evict", CARD, documents=films(), env=LEASE)
     small.daemon.pause()
@@ -136,7 +136,7 @@ def test_a_position_that_was_evicted(small: Scene) -> None:
     small.redis.set(flow.names.control("lease"), lease, ex=60)  # it may have gone as well
     small.daemon.resume()
     wait_until(lambda: lost(flow, small), 20, flow.lane)
-    wait_copied_anew(flow, small, 2)
+    wait_copied_again(flow, small, 2)
     small.redis.delete(flow.names.control("lease"))
     flow.collection.update_many({}, {"$inc": {"n": 1}})
     flow.wait_same()
@@ -163,7 +163,7 @@ def test_a_flush_under_load(rig: Rig) -> None:
         assert busy.keys() >= {str(number) for number in range(COUNT)}
     rig.redis_proxy.restore()
     for flow in (idle, busy):
-        wait_copied_anew(flow, rig.scene, 2)
+        wait_copied_again(flow, rig.scene, 2)
         assert flow.metric("syncd_lane_restarts_total", why="fenced") >= 1
     assert not rig.scene.daemon.logs(event="lane standby")
 
@@ -215,7 +215,7 @@ def make_trouble(rig: Rig, flow: Flow, moving: Flow, flush: str) -> None:
 )
 def test_a_user_with_few_rights(rig: Rig, without: str, flush: str) -> None:
     """nothing_lost: the rights that the manual names are enough, with functions and, where these are forbidden, by
-    scripts; a Redis that forgets either gets them again, and nothing is copied anew."""
+    scripts; a Redis that forgets either gets them again, and nothing is copied again."""
     rig.scene.redis.execute_command("FUNCTION", "FLUSH")
     rig.scene.redis.execute_command("ACL", "SETUSER", "narrow", "reset", *rights(without))
     url = rig.redis_proxy.redis_url.replace("//", "//narrow:secret@")

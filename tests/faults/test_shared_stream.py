@@ -72,7 +72,7 @@ def snapshots(scene: Scene) -> int:
 
 
 def streams(scene: Scene) -> int:
-    """Change streams that MongoDB has open, and that somebody reads."""
+    """Change streams that MongoDB has open, and that are read."""
     pipeline = [
         {"$currentOp": {"idleCursors": True, "allUsers": True}},
         {"$match": {"cursor.originatingCommand.pipeline.$changeStream": {"$exists": True}}},

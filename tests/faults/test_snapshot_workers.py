@@ -138,7 +138,7 @@ def test_a_piece_that_comes_late(rig: Rig) -> None:
 
 
 def test_workers_that_hang_when_the_daemon_stops(rig: Rig) -> None:
-    """bounded: a daemon that is told to stop does not wait for workers that do not answer, and leaves none behind; the
+    """bounded: a daemon that is asked to stop does not wait for workers that do not answer, and leaves none behind; the
     copy goes on where it was."""
     flow = rig.scene.add("film", *SHAPES, documents=(state(n, 0) for n in range(COUNT)))
     rig.scene.daemon = daemon = rig.scene.another_daemon(**LOCAL)
@@ -218,7 +218,7 @@ def idents(items: list[Any]) -> list[str]:
         if isinstance(item, Chunk):
             found += (encode_key_value(document["_id"]) for document in item.documents)
         elif isinstance(item, Ready):
-            found += item.parcels
+            found += item.encoded
     return sorted(found)
 
 
@@ -402,7 +402,7 @@ def test_a_place_that_takes_no_more(rig: Rig, here: None) -> None:
 
 
 def test_a_pool_that_is_closed_while_its_workers_start() -> None:
-    """bounded: nobody waits for workers that are starting, and who has yet to notice the end starts no others."""
+    """bounded: a pool that closes does not wait for workers that are starting, and starts no others."""
     never, opened, closed = threading.Event(), threading.Event(), threading.Event()
 
     @contextmanager
@@ -426,7 +426,7 @@ def test_a_pool_that_is_closed_while_its_workers_start() -> None:
 
 
 def test_a_dask_worker_that_hangs() -> None:
-    """bounded: workers that are let go are not waited for, whatever they are at: no thread and no connection stays."""
+    """bounded: workers that are let go are not waited for, also while they work: no thread and no connection stays."""
     with dask_cluster() as cluster, dask_worker(cluster):
         cluster.wait_for(1)
         pool = Pool(partial(dask, cluster.address))

@@ -64,7 +64,8 @@ def test_a_stream_that_is_set_back(rig: Rig, series: bool, down: bool) -> None:
 
 
 def test_ids_on_both_sides_of_the_old_position(rig: Rig) -> None:
-    """nothing_lost: a stream is set back and gets small and great ids before anybody has looked; none is passed over"""
+    """nothing_lost: a stream is set back and gets small and great ids before a daemon has read it; none is passed
+    over"""
     flow = live(rig, "both")
     append(flow, range(10))
     wait_numbers(flow, range(10))
@@ -77,7 +78,7 @@ def test_ids_on_both_sides_of_the_old_position(rig: Rig) -> None:
 
 
 def test_small_ids_from_the_beginning(rig: Rig) -> None:
-    """nothing_lost: ids that the application chooses begin as they did before; what Redis counts as unread tells"""
+    """nothing_lost: ids that the application chooses begin as they did before; what Redis counts as unread shows it"""
     flow = live(rig, "own")
     add_by_id(flow, {f"5-{n}": n for n in range(1, 11)})
     wait_numbers(flow, range(1, 11))

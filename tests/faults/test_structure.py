@@ -1,4 +1,4 @@
-"""Collections that are dropped, renamed and created anew, and what is done to them (nothing_lost, no_ghosts,
+"""Collections that are dropped, renamed and created again, and what is done to them (nothing_lost, no_ghosts,
 nothing_silent).
 """
 

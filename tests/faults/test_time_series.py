@@ -184,7 +184,7 @@ def test_elections_in_the_middle(tmp_path: Path) -> None:
 
 def test_a_redis_without_its_last_writes(tmp_path: Path, replica_set: ReplicaSet) -> None:
     """applied_once, nothing_silent: Redis is killed and comes back as it was before its last writes; the entries that
-    come again are looked up, with a word, and are there once."""
+    come again are looked up, with a warning, and are there once."""
     with (
         RedisServer() as server,
         Scene(tmp_path, "faults", replica_set.uri, server.url) as scene,

@@ -1,4 +1,4 @@
-"""Pages, probes and metrics while lanes are in trouble: unknown is unknown, and ready means that somebody serves
+"""Pages, probes and metrics while lanes are in trouble: unknown is unknown, and ready means that a daemon serves
 (nothing_lost, fenced, nothing_silent, bounded).
 """
 
@@ -70,7 +70,7 @@ def test_a_lease_that_is_lost_while_the_stream_is_opened(rig: Rig) -> None:
     flow.wait_live()
 
 
-def test_letters_are_counted_at_the_event(rig: Rig) -> None:
+def test_dead_letters_are_counted_at_the_event(rig: Rig) -> None:
     """nothing_silent: what cannot be applied is on the page at once, also while a later start waits for MongoDB."""
     flow = rig.scene.run("film", CARD, documents=[film(n) for n in range(20)])
     assert flow.lane()["dead_letters"] == 0
@@ -87,8 +87,8 @@ def test_letters_are_counted_at_the_event(rig: Rig) -> None:
 
 
 def test_a_standby_of_a_daemon_that_does_not_serve(rig: Rig) -> None:
-    """nothing_silent: a contract that nobody serves is ready nowhere. While the daemon that holds the lease copies, the
-    other one says so as well, and is ready when the first one is."""
+    """nothing_silent: a contract that no daemon serves is ready nowhere. While the daemon that holds the lease copies,
+    the other one says so as well, and is ready when the first one is."""
     flow = rig.scene.add("film", CARD, documents=[film(n) for n in range(50)])
     hold = rig.mongo_proxy.hold_request(flow.command("find"))
     first, second = rig.scene.daemon, rig.scene.another_daemon(SYNCD_MONGO_URI=rig.mongo.uri)
@@ -107,8 +107,8 @@ def test_a_standby_of_a_daemon_that_does_not_serve(rig: Rig) -> None:
     second.wait_ready(10)
 
 
-def test_a_standby_of_nobody(rig: Rig) -> None:
-    """nothing_silent: a lease that some process holds without a word that it works is no service."""
+def test_a_standby_without_a_serving_daemon(rig: Rig) -> None:
+    """nothing_silent: a lease that some process holds without saying that it works is no service."""
     flow: Flow = rig.scene.add("film", CARD, documents=[film(1)])
     flow.redis.set(flow.names.control("lease"), "some/other/1/process:7")
     rig.scene.start()

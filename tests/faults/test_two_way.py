@@ -101,8 +101,8 @@ def test_the_newest_change_wins_though_the_stream_comes_late(rig: Rig) -> None:
 
 
 def test_only_the_key_in_doubt_waits(rig: Rig) -> None:
-    """nothing_silent: while nobody can tell which side changed last, entries behind that key are merged, each once: no
-    count grows, and a letter is written once."""
+    """nothing_silent: while it is not known which side changed last, entries behind that key are merged, each once: no
+    count grows, and a dead letter is written once."""
     rig.keep_own_streams()
     flow = add_two_way(rig.scene, "doubt", "outbox", rule="newest", documents=[film(0)])
     rig.scene.start()
@@ -119,9 +119,9 @@ def test_only_the_key_in_doubt_waits(rig: Rig) -> None:
 
     def counts() -> list[float]:
         flow.lane()
-        letters = flow.redis.xinfo_stream(flow.names.control("dead"))["entries-added"]
+        dead_letters = flow.redis.xinfo_stream(flow.names.control("dead"))["entries-added"]
         echo = flow.metric("syncd_writes_total", store="redis", result="echo")
-        return [letters, echo, flow.metric("syncd_changes_total", op="update")]
+        return [dead_letters, echo, flow.metric("syncd_changes_total", op="update")]
 
     wait_until(lambda: counts()[2] >= 2499, 20, counts)
     before = counts()
@@ -151,8 +151,8 @@ MAKE = {"json": ("JSON.SET", "$", '{"a": "redis"}'), "string": ("SET", "redis")}
 
 
 @pytest.mark.parametrize("kind", EXPIRING)
-def test_a_key_that_expires_before_the_stream_tells_of_our_own_write(rig: Rig, kind: str) -> None:
-    """no_echo: what syncd wrote to MongoDB itself does not bring back a key that expired before the stream told of it,
+def test_a_key_that_expires_before_the_stream_reports_our_own_write(rig: Rig, kind: str) -> None:
+    """no_echo: what syncd wrote to MongoDB itself does not bring back a key that expired before the stream reported it,
     nor does a change of fields that the contract has not; the document stays, or goes where the contract says so. A
     change of one of its fields does bring it back, without a time to live."""
     rig.keep_own_streams()
@@ -197,7 +197,7 @@ def is_agreed(flow: Flow, end: object) -> None:
 
 
 def heard_of(flow: Flow, end: int) -> None:
-    """Make a document, and wait until all that the stream told up to it is merged."""
+    """Make a document, and wait until all that the stream reported up to it is merged."""
     flow.collection.insert_one(film(end))
     wait_until(lambda: flow.redis.exists(flow.key(end)), 20, flow.lane)
     wait_until(lambda: not flow.redis.zcard(flow.names.control("marks")), 20, flow.lane)
@@ -278,7 +278,7 @@ def test_two_kills_before_redis_knows(rig: Rig) -> None:
 
 
 def test_changes_between_read_and_write(rig: Rig) -> None:
-    """nothing_lost, nothing_silent: what somebody changes between a read and the write that follows is merged too: in
+    """nothing_lost, nothing_silent: what a client changes between a read and the write that follows is merged too: in
     the document, in the key, in the document while the key is written; and a deletion is none the less one."""
     flow = add_two_way(rig.scene, "between", "outbox", documents=[film(n) for n in range(4)])
     rig.scene.start()

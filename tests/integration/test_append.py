@@ -75,11 +75,15 @@ def start(scene: Scene, short: str, *args: Any, **more: Any) -> Flow:
     return flow
 
 
-def wait_letters(flow: Flow, reasons: list[str]) -> None:
-    wait_until(lambda: [letter["reason"] for letter in flow.dead_letters()] == reasons, 20, flow.dead_letters)
+def wait_dead_letters(flow: Flow, reasons: list[str]) -> None:
+    wait_until(
+        lambda: [dead_letter["reason"] for dead_letter in flow.dead_letters()] == reasons,
+        20,
+        flow.dead_letters,
+    )
 
 
-def letters(scene: Scene, redis_url: str, *command: str) -> Any:
+def dead_letters(scene: Scene, redis_url: str, *command: str) -> Any:
     return syncd("deadletters", *command, SYNCD_REDIS_URL=redis_url)
 
 
@@ -113,7 +117,7 @@ def test_what_was_there_before_the_daemon_is_read(scene: Scene) -> None:
 
 
 def test_dead_letters_and_replay(scene: Scene, redis_url: str) -> None:
-    """What cannot be converted, or MongoDB refuses, is parked without its values; mended, it is written once."""
+    """What cannot be converted, or MongoDB refuses, is parked without its values; fixed, it is written once."""
     flow = add_stream(scene, "letters")
     database = flow.collection.database
     schema = {"$jsonSchema": {"properties": {"n": {"maximum": 100}}}}
@@ -124,23 +128,23 @@ def test_dead_letters_and_replay(scene: Scene, redis_url: str) -> None:
     scene.redis.xadd(key(flow), {"n": "many secrets"})
     append(flow, [101, 3])
     wait_numbers(flow, [1, 2, 3])
-    wait_letters(flow, ["cannot_convert", "document_refused"])
+    wait_dead_letters(flow, ["cannot_convert", "document_refused"])
     wait_done(flow)
     assert "secret" not in str(flow.dead_letters())
     assert "over n" in flow.dead_letters()[1]["detail"]
     assert flow.metric("syncd_dead_letters_total") == 2
 
     database.command({"collMod": flow.collection.name, "validator": {}})
-    ran = letters(scene, redis_url, "replay", flow.contract, "--all")
+    ran = dead_letters(scene, redis_url, "replay", flow.contract, "--all")
     assert ran.stdout.strip() == "1 written, 1 still failing, 0 not found", ran.stderr
     wait_numbers(flow, [1, 2, 3, 101])
 
     assert scene.redis.xlen(key(flow)) == 5
     scene.redis.xtrim(key(flow), maxlen=1, approximate=False)
     assert scene.redis.xrange(key(flow), first[0], first[0]) == []
-    assert letters(scene, redis_url, "replay", flow.contract, "--all").returncode == 1
-    wait_letters(flow, ["entry_trimmed"])
-    assert letters(scene, redis_url, "drop", flow.contract, "--all").stdout.strip() == "dropped 1"
+    assert dead_letters(scene, redis_url, "replay", flow.contract, "--all").returncode == 1
+    wait_dead_letters(flow, ["entry_trimmed"])
+    assert dead_letters(scene, redis_url, "drop", flow.contract, "--all").stdout.strip() == "dropped 1"
     assert numbers(flow) == [1, 2, 3, 101]
 
 
@@ -152,7 +156,7 @@ def test_another_document_does_not_pass_for_a_repetition(scene: Scene) -> None:
     scene.redis.xadd(key(flow), {"n": 2})
     flow.collection.insert_one({"_id": f"{key(flow)}/{entries[0]}", "n": -1})
     scene.start()
-    wait_letters(flow, ["other_content", "duplicate_key"])
+    wait_dead_letters(flow, ["other_content", "duplicate_key"])
     wait_numbers(flow, [-1, 2])
 
 
@@ -180,7 +184,7 @@ def test_two_daemons_share_and_a_stopped_one_leaves(scene: Scene) -> None:
 
 
 def test_entries_of_a_silent_consumer_are_claimed(scene: Scene) -> None:
-    """Somebody of another machine took them and has not been heard of since."""
+    """A consumer of another machine took them and has been silent since."""
     scene.daemon = scene.another_daemon(SYNCD_LEASE_TTL="1.5")
     flow = add_stream(scene, "claim")
     append(flow, range(20))
@@ -216,7 +220,7 @@ def test_other_servers(
         flow = start(scene, "other")
         append(flow, range(5))
         scene.redis.xadd(key(flow), {"n": "none"})
-        wait_letters(flow, ["cannot_convert"])
+        wait_dead_letters(flow, ["cannot_convert"])
         wait_done(flow)
         scene.daemon.terminate()
         append(flow, range(5, 25))

@@ -61,7 +61,7 @@ def document(flow: Flow) -> dict[str, Any]:
 
 
 def wait_counted(flow: Flow, became: str, count: int) -> None:
-    """At least so often: what is looked at again counts again."""
+    """At least so often: what is read again counts again."""
     name = "syncd_field_misfits_total"
     wait_until(
         lambda: flow.metric(name, became=became) >= count, 40, lambda: f"{count} {became}; {flow.lane()}"
@@ -71,7 +71,7 @@ def wait_counted(flow: Flow, became: str, count: int) -> None:
 @pytest.mark.parametrize("way", ["append", "hash", "json", "both"])
 def test_towards_mongodb(shared: Scene, way: str) -> None:
     """nothing_lost, nothing_silent: moments, a point with an altitude, and values that do not fit, by every way into
-    MongoDB: no letter, and what was left out, made null, or taken for milliseconds is counted and logged."""
+    MongoDB: no dead letter, and what was left out, made null, or taken for milliseconds is counted and logged."""
     if way == "append":
         flow = add_stream(shared, "in-append", MOMENTS)
     elif way == "both":

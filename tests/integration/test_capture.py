@@ -37,7 +37,7 @@ def plan(capture: str, **sync: Any) -> StatePlan:
 
 @pytest.fixture
 def listening(redis: RedisStore, client: Redis) -> Iterator[Listening]:
-    """It begins with a gap: nobody heard of these keys."""
+    """It begins with a gap: there was no event of these keys."""
     for number in range(300):
         client.hset(f"user:{number}", "n", number)
     listening = Listening(redis, plan("keyspace"), MOST_KEYS)
@@ -61,7 +61,7 @@ KEYS = {f"user:{number}".encode() for number in range(300)}
 
 
 def test_all_keys_are_compared_behind_a_gap(redis: RedisStore, listening: Listening) -> None:
-    """Once; then nothing is owed, until somebody asks for all keys."""
+    """Once; then nothing is owed, until a person asks for all keys."""
     comparison = comparison_of(redis, listening)
     assert comparison.begin_if_due()
     assert all_pages(comparison) == KEYS
@@ -106,7 +106,7 @@ def queue_of(redis: RedisStore, of: StatePlan) -> OutboxQueue:
 
 
 def test_entries_stay_until_they_are_done(redis: RedisStore, client: Redis) -> None:
-    """From the first one, each time; one without a key is told apart."""
+    """From the first one, each time; one without a key is reported."""
     queue = queue_of(redis, plan("outbox"))
     assert queue.take(0.01) == []
     client.xadd(queue.name, {"key": "user:1"}, id="1-1")

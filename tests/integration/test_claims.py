@@ -172,7 +172,7 @@ def test_a_position_is_void_when_another_contract_had_the_keys(
 
 
 def test_what_a_contract_had_is_known_without_its_position(redis: Redis, token: str, old: Daemon) -> None:
-    """no_ghosts: where the position was evicted, and the contract edited meanwhile, the claims tell under which
+    """no_ghosts: where the position was evicted, and the contract edited meanwhile, the claims say under which
     templates it may have keys that it no longer has: they go at the end of the copy."""
     position = ControlKeys(f"{token}-a").position
     old.take("a", "x:{_id}", "y:{_id}").release()
@@ -263,7 +263,7 @@ def test_an_index_goes_along(redis: Redis, store: RedisStore, token: str, old: D
 
 
 def test_a_contract_that_left(store: RedisStore, redis: Redis, token: str, old: Daemon, new: Daemon) -> None:
-    """A contract has left when a daemon of the same place, or of a set with others of it, runs without it and nobody
+    """A contract has left when a daemon of the same place, or of a set with others of it, runs without it and no daemon
     works on it. It begins again when it comes back."""
     old.take("a", "x:{_id}").release()
     lease = old.take("b", "y:{_id}")
@@ -293,7 +293,7 @@ def has_run(redis: Redis, lease: Lease, token: str, *names: str) -> None:
 def test_what_became_an_applications_is_no_orphans(
     store: RedisStore, redis: Redis, token: str, old: Daemon, new: Daemon, then: str
 ) -> None:
-    """Keys that syncd wrote and that passed to a contract to MongoDB are the application's, whoever of the contracts
+    """Keys that syncd wrote and that passed to a contract to MongoDB are the application's, whichever of the contracts
     leaves afterwards: they are not listed, and `remove --keys` leaves them."""
     assert tell_roster(store, token, "one", "x", "z") == []
     has_run(redis, old.take("x", "s:{_id}", "u:{_id}"), token, "s", "u")
@@ -344,7 +344,7 @@ def test_what_is_counted_is_there(store: RedisStore, redis: Redis, token: str, o
 def test_a_contract_that_came_back_keeps_its_records(
     store: RedisStore, redis: Redis, token: str, old: Daemon
 ) -> None:
-    """Whoever is asked whether to remove it may answer late."""
+    """The person who is asked whether to remove it may answer late."""
     tell_roster(store, token, "one", "x", "z")
     has_run(redis, old.take("x", "s:{_id}"), token, "s")
     tell_roster(store, token, "one", "z")
@@ -414,7 +414,7 @@ def test_the_pattern_of_a_template_fits_its_keys(
 def test_a_record_of_an_older_version_is_whole(
     store: RedisStore, redis: Redis, token: str, old: Daemon
 ) -> None:
-    """nothing_lost: what a version noted that could not tell whether it is whole counts as whole; from the first lease
+    """nothing_lost: what a version noted that did not know whether it is whole counts as whole; from the first lease
     on its loss is seen, by what the position says also where the claims went along, and by a contract that takes the
     template over."""
     lease, control = old.take("a", "x:{_id}"), ControlKeys(f"{token}-a")

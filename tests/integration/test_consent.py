@@ -1,4 +1,4 @@
-"""What nobody asked to remove stays: keys of an application, and those that a mistake in a contract would remove."""
+"""What no person asked to remove stays: keys of an application, and those that a mistake in a contract would remove."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MongoDB's digests of documents: what they tell apart, how the lane keeps them, and checks by them."""
+"""MongoDB's digests of documents: what they distinguish, how the lane keeps them, and checks by them."""
 
 from __future__ import annotations
 
@@ -175,15 +175,15 @@ def test_a_change_that_was_lost(shared: Scene, redis_url: str, look: Any) -> Non
     }
     found = look(flow)
     assert (drift_of(found), found.compared, found.documents) == (lost, 3, 120)
-    mended = look(flow, repair=True)
-    assert (mended.result, mended.repaired) == ("repaired", 3)
+    repaired = look(flow, repair=True)
+    assert (repaired.result, repaired.repaired) == ("repaired", 3)
     flow.assert_same()
     wait_known(flow, redis_url)
     assert look(flow).result == "clean"
 
 
 def test_what_only_a_full_check_finds(shared: Scene, look: Any) -> None:
-    """A key that somebody changed by hand: digests say which state was applied, not what the key holds."""
+    """A key that a person changed by hand: digests say which state was applied, not what the key holds."""
     flow = shared.run("hand", projection(FIELDS), documents=FILMS, reconcile=DIGEST)
     flow.redis.hset(flow.key(3), "title", "by hand")
     assert look(flow).result == "clean"
@@ -227,7 +227,7 @@ def test_too_much_that_differs(shared: Scene, look: Any, monkeypatch: pytest.Mon
 def test_several_passes_and_ranges(
     shared: Scene, redis_url: str, look: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However it is cut, each document is looked at once."""
+    """However it is cut, each document is read once."""
     flow = shared.run("cut", projection(FIELDS), documents=FILMS, reconcile=DIGEST)
     monkeypatch.setattr("syncd.stores.mongo.differing.AT_ONCE", 2)
     monkeypatch.setattr("syncd.stores.mongo.differing.RANGE_DOCUMENTS", 20)
@@ -242,8 +242,8 @@ def test_several_passes_and_ranges(
 
 
 def test_ranges_that_take_too_long(shared: Scene, look: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """nothing_lost: where MongoDB does not add a range up in time, ranges get smaller, and the check begins anew; where
-    they cannot, it says so instead of trying for ever."""
+    """nothing_lost: where MongoDB does not add a range up in time, ranges get smaller, and the check begins again;
+    where they cannot, it says so instead of trying for ever."""
     flow = shared.run("toolong", projection(FIELDS), documents=FILMS, reconcile=DIGEST)
     with failing(flow.collection, "aggregate", 50, times=1):
         report = look(flow)

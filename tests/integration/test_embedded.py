@@ -1,4 +1,4 @@
-"""What the bundled servers are, and that they live and die as told."""
+"""What the bundled servers are, and that they live and die as asked."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def flow(shared: Scene) -> Flow:
 
 
 def test_probes_of_a_daemon_at_work(shared: Scene, flow: Flow) -> None:
-    """/livez and /readyz answer 200 when every lane is live; readiness names nobody."""
+    """/livez and /readyz answer 200 when every lane is live; readiness names no lane."""
     code, body = shared.daemon.get("/livez")
     assert (code, body) == (200, '{"alive":true}')
     code, body = shared.daemon.get("/readyz")
@@ -196,7 +196,8 @@ def test_asked_to_stop(scene: Scene) -> None:
 
 
 def test_a_server_that_is_not_there(token: str, mongo_uri: str, tmp_path: Path) -> None:
-    """Without Redis the daemon lives, is not ready, says why and where to look; it begins by itself, and can end."""
+    """Without Redis the daemon lives, is not ready, says why and where to read more; it begins by itself, and can
+    end."""
     with RedisServer() as server, Proxy(server.port) as proxy:
         proxy.cut()
         with Scene(tmp_path, token, mongo_uri, server.url, daemon_redis=proxy.redis_url) as scene:

@@ -353,8 +353,8 @@ def test_a_foreign_type_is_left_alone(shared: Scene) -> None:
     flow.wait_hash(9, {"title": "after"})
     flow.wait_hash(3, {"title": "Alphaville"})
     assert flow.redis.lrange(flow.key(2), 0, -1) == [b"mine"]
-    (letter,) = flow.dead_letters()
-    assert (letter["reason"], letter["key"], letter["id"]) == ("wrong_type", flow.key(2), "2")
+    (dead_letter,) = flow.dead_letters()
+    assert (dead_letter["reason"], dead_letter["key"], dead_letter["id"]) == ("wrong_type", flow.key(2), "2")
     assert flow.metric("syncd_dead_letters_total", reason="wrong_type") == 1
     flow.redis.delete(flow.key(2))
     flow.collection.update_one({"_id": 2}, {"$set": {"title": "again"}})
@@ -377,13 +377,13 @@ def test_bad_documents_do_not_stop_ten_thousand_good_ones(shared: Scene) -> None
     assert len(flow.keys("card")) == 9_999
     assert len(flow.keys("vec")) == 9_999
     assert flow.redis.hget(flow.key(42, "vec"), "v") == struct.pack("<3f", 42, 1, 2)
-    letters = {letter["reason"]: letter for letter in flow.dead_letters()}
+    dead_letters = {dead_letter["reason"]: dead_letter for dead_letter in flow.dead_letters()}
     assert len(flow.dead_letters()) == 2
-    assert letters.keys() == {"vector_length", "key_field_missing"}
-    assert letters["vector_length"]["id"] == "4321"
-    assert letters["vector_length"]["projection"] == "vec"
-    assert letters["key_field_missing"]["id"] == "8765"
-    for reason in letters:
+    assert dead_letters.keys() == {"vector_length", "key_field_missing"}
+    assert dead_letters["vector_length"]["id"] == "4321"
+    assert dead_letters["vector_length"]["projection"] == "vec"
+    assert dead_letters["key_field_missing"]["id"] == "8765"
+    for reason in dead_letters:
         assert flow.metric("syncd_dead_letters_total", reason=reason) == 1
     said = str(flow.dead_letters())
     assert "leak" not in said
@@ -406,18 +406,20 @@ def test_dead_letters_and_logs_hold_no_values(shared: Scene) -> None:
     flow.collection.update_one({"_id": 1}, {"$set": bad})
     flow.collection.replace_one({"_id": 2}, {"_id": 2, **bad})
     wait_until(
-        lambda: {letter["id"] for letter in flow.dead_letters()} == {"1", "2"}, message=flow.dead_letters
+        lambda: {dead_letter["id"] for dead_letter in flow.dead_letters()} == {"1", "2"},
+        message=flow.dead_letters,
     )
     wait_until(lambda: flow.metric("syncd_dead_letters_total", reason="cannot_convert") >= 2)
     told = str(flow.dead_letters()) + shared.daemon.process.log.read_text()
     assert not [value for value in private if value in told]
     assert all(
-        "updated" not in letter["change"] or '"n"' in letter["change"] for letter in flow.dead_letters()
+        "updated" not in dead_letter["change"] or '"n"' in dead_letter["change"]
+        for dead_letter in flow.dead_letters()
     )
 
 
 def test_changes_while_the_daemon_was_down(scene: Scene) -> None:
-    """What changed while nobody looked is in Redis after the next start, without another snapshot. Where the position
+    """What changed while no daemon ran is in Redis after the next start, without another snapshot. Where the position
     was lost as well there is one, and keys of documents that are gone are swept out."""
     documents = [{"_id": n, "title": f"film {n}"} for n in range(500)]
     flow = scene.run("down", projection(["title"]), documents=documents)

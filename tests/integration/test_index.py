@@ -1,4 +1,4 @@
-"""Search indexes: made before the documents, found by their alias, rebuilt without anybody noticing."""
+"""Search indexes: made before the documents, found by their alias, rebuilt without an effect on searches."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def wait_found(flow: Flow, alias: str, count: int, query: str = "*") -> None:
 
 @pytest.fixture(scope="module")
 def lame(shared: Scene) -> Flow:
-    """An index with a document that does not fit it; started first, for syncd looks at indexes now and then."""
+    """An index with a document that does not fit it; started first, for syncd checks indexes now and then."""
     alias = f"{shared.token}-lame"
     year = {"title": "title", "year": "year"}
     said = projection(year, index={"name": alias, "fields": [TITLE, YEAR]})

@@ -73,9 +73,9 @@ def begin(shared: Scene, short: str, *fields: dict[str, Any], **more: Any) -> tu
 
 
 def test_a_client_creates_an_index_where_the_alias_is(shared: Scene) -> None:
-    """nothing_silent: within a look it is told, with the name and the remedy, in status, log, metric and readiness, and
-    by doctor in the same words; changes go on to be copied, also after a restart; when the client's index is gone, the
-    alias is what it was."""
+    """nothing_silent: within one check it is reported, with the name and the remedy, in status, log, metric and
+    readiness, and by doctor in the same words; changes go on to be copied, also after a restart; when the client's
+    index is gone, the alias is what it was."""
     flow, name = begin(shared, "shadow")
     client(flow, name, prefix="elsewhere").create()
     assert found(flow, name) == 0, "it hides the alias"
@@ -210,7 +210,7 @@ def test_from_an_alias_to_in_place_and_back(shared: Scene) -> None:
 
 def test_a_client_that_opened_the_index_before_an_edit(shared: Scene) -> None:
     """RedisVL resolves an alias when it opens an index: that one goes on to answer after edits, for as long as
-    `keep_old` says, or until somebody drops it; with changes of after the edit."""
+    `keep_old` says, or until a person drops it; with changes of after the edit."""
     flow, name = begin(shared, "opened")
     opened = SearchIndex.from_existing(name, redis_client=flow.redis)
     assert opened.name == f"{name}:1"
@@ -231,7 +231,7 @@ def test_a_client_that_opened_the_index_before_an_edit(shared: Scene) -> None:
 
 def test_the_number_of_documents_that_an_index_leaves_out(shared: Scene) -> None:
     """nothing_silent: `syncd_index_failures` is how many are not in the index now: one that is written ten times counts
-    once, one that is mended or deleted no longer."""
+    once, one that is fixed or deleted no longer."""
     flow, name = begin(shared, "left-out", TITLE, YEAR)
     for attempt in range(10):
         flow.collection.update_many({"_id": {"$lt": 3}}, {"$set": {"year": f"a private word {attempt}"}})
@@ -246,7 +246,7 @@ def test_the_number_of_documents_that_an_index_leaves_out(shared: Scene) -> None
     assert "private" not in shared.daemon.process.log.read_text()
 
 
-def test_names_that_are_somebodys(shared: Scene) -> None:
+def test_names_of_other_clients(shared: Scene) -> None:
     """nothing_silent: an index, and an alias, of the contract's name are left as they are, and so is an index called
     like the first one behind an alias; the keys are copied."""
     name = f"{shared.token}-theirs"
@@ -264,7 +264,7 @@ def test_names_that_are_somebodys(shared: Scene) -> None:
 
 
 def test_in_place_and_a_client_that_was_first(shared: Scene) -> None:
-    """An index over the same keys and fields will do, whoever made it."""
+    """An index over the same keys and fields will do, also one that another client made."""
     name = f"{shared.token}-first"
     prefix = f"{shared.token}:first:card:"
     shared.redis.execute_command("FT.CREATE", name, "PREFIX", 1, prefix, "SCHEMA", "title", "TEXT")

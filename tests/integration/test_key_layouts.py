@@ -130,8 +130,8 @@ def test_keys_that_do_not_fit_are_told(scene: Scene, server: RedisServer, mongo_
 
 
 def test_an_outbox_of_keys_in_parts(scene: Scene, server: RedisServer, mongo_uri: str) -> None:
-    """nothing_lost: noted keys become documents with their parts; one whose time is none is a letter that says so; a
-    check finds what differs on either side, and repairs it; a deleted key takes its document along."""
+    """nothing_lost: noted keys become documents with their parts; one whose time is none is a dead letter that says so;
+    a check finds what differs on either side, and repairs it; a deleted key takes its document along."""
     shape = {"key": "{who*}:{at}", "key_values": "text", "key_types": {"at": "epoch"}}
     flow = add_outbox(scene, "parts", {"role": "role"}, shape=shape)
     scene.start()
@@ -154,9 +154,9 @@ def test_an_outbox_of_keys_in_parts(scene: Scene, server: RedisServer, mongo_uri
     first = flow.collection.find_one({"_id": flow.key("a b:c:1.5")})
     assert first is not None
     assert (first["who"], DatetimeMS(first["at"])) == ("a b:c", DatetimeMS(1500))
-    (letter,) = flow.dead_letters()
-    assert letter["reason"] == "foreign_key"
-    assert "at: " in letter["detail"]
+    (dead_letter,) = flow.dead_letters()
+    assert dead_letter["reason"] == "foreign_key"
+    assert "at: " in dead_letter["detail"]
     assert flow.lane()["unfit_keys"]["count"] == 1
     flow.collection.update_one({"_id": flow.key("%:2")}, {"$set": {"who": "another"}})
     flow.collection.delete_one({"_id": flow.key("a b:c:1.5")})
@@ -169,7 +169,7 @@ def test_an_outbox_of_keys_in_parts(scene: Scene, server: RedisServer, mongo_uri
 
 def test_text_keys_towards_redis(scene: Scene, server: RedisServer, mongo_uri: str) -> None:
     """no_ghosts: strings stand in keys as they are, a type that is named has its text, and what would meet another
-    document's key is a letter; edits, deletions, the sweep and a check know the same keys."""
+    document's key is a dead letter; edits, deletions, the sweep and a check know the same keys."""
     flow = scene.add(
         "text", projection({"n": "n"}, key="{_id*}", key_values="text"),
         projection({"n": "n"}, name="typed", key="{at}:{_id}", key_values="text", key_types={"at": "epoch"}),
@@ -186,7 +186,7 @@ def test_text_keys_towards_redis(scene: Scene, server: RedisServer, mongo_uri: s
     flow.wait_gone("a ghost: {%}")
     assert flow.keys() == {"a:b c%", "1"}
     assert flow.keys("typed") == {"2:1"}
-    reasons = {(letter["projection"], letter["reason"]) for letter in flow.dead_letters()}
+    reasons = {(dead_letter["projection"], dead_letter["reason"]) for dead_letter in flow.dead_letters()}
     assert reasons == {("card", "key_field_type"), ("typed", "key_field_type")}
     flow.collection.update_one({"_id": 1}, {"$set": {"n": "still int"}})
     flow.collection.update_one({"_id": "a:b c%"}, {"$set": {"n": "2"}})
@@ -202,7 +202,7 @@ def test_text_keys_towards_redis(scene: Scene, server: RedisServer, mongo_uri: s
 @pytest.mark.parametrize("capture", ["outbox", "keyspace"])
 def test_text_keys_both_ways(scene: Scene, server: RedisServer, mongo_uri: str, capture: str) -> None:
     """nothing_lost, no_echo: a key that holds `:` and spaces is its document's `_id` on both sides; a document whose
-    `_id` is no string has no key, and a letter that says so."""
+    `_id` is no string has no key, and a dead letter that says so."""
     flow = add_two_way(
         scene, "pairs", capture, shape={"key": "{_id*}", "key_values": "text"},
         documents=[{"_id": "a:b c", "n": 1}, {"_id": 5, "n": 5}],
@@ -214,7 +214,9 @@ def test_text_keys_both_ways(scene: Scene, server: RedisServer, mongo_uri: str, 
     wait_until(lambda: flow.collection.find_one({"_id": "x: %", "n": 2}), 20, flow.lane)
     flow.collection.update_one({"_id": "x: %"}, {"$set": {"n": 3}})
     flow.wait_hash("x: %", {"n": "3"})
-    assert [(letter["reason"], letter["id"]) for letter in flow.dead_letters()] == [("key_field_type", "5")]
+    assert [(dead_letter["reason"], dead_letter["id"]) for dead_letter in flow.dead_letters()] == [
+        ("key_field_type", "5")
+    ]
     assert check(scene, flow, mongo_uri, server.url).result == "clean"
     flow.collection.delete_one({"_id": "x: %"})
     flow.collection.delete_one({"_id": 5})

@@ -1,4 +1,4 @@
-"""Events of changed keys, and the comparison that makes good for those that nobody heard."""
+"""Events of changed keys, and the comparison that makes up for those that were missed."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_another_database_has_channels_of_its_own(server: RedisServer, client: R
 
 
 def test_a_subscription_that_is_cut_is_made_again(store: RedisStore, client: Redis) -> None:
-    """nothing_lost: its number tells that there was a gap."""
+    """nothing_lost: its number shows that there was a gap."""
     notifications.ensure(store, "c")
     with listening(store) as (subscriber, heard):
         client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
@@ -137,7 +137,7 @@ def test_no_right_to_set_the_option(server: RedisServer, client: Redis) -> None:
 
 
 def test_no_right_to_see_the_option(server: RedisServer, client: Redis) -> None:
-    """nothing_silent: where the option is hidden a scratch key tells whether events arrive, of this type too."""
+    """nothing_silent: where the option is hidden a scratch key shows whether events arrive, of this type too."""
     store = narrow(server, client, "-config")
     assert notifications.check(store) == Setting(None, "")
     client.config_set("notify-keyspace-events", "Kgx$")
@@ -198,8 +198,8 @@ def scene(server: RedisServer, client: Redis, mongo_uri: str, token: str, tmp_pa
 
 
 def test_every_type_heard_and_unheard(scene: Scene) -> None:
-    """nothing_lost: keys of six types that were there before, that change while somebody listens, and while nobody
-    does; behind a pause exactly those are written that differ, and a new look at the same keys writes nothing."""
+    """nothing_lost: keys of six types that were there before, that change while a daemon listens, and while none
+    does; behind a pause exactly those are written that differ, and a new comparison of the same keys writes nothing."""
     flows = {
         kind: add_keyspace(
             scene,
@@ -251,7 +251,7 @@ def test_every_type_heard_and_unheard(scene: Scene) -> None:
 
 def test_what_does_not_change_is_not_written(scene: Scene) -> None:
     """A TTL that moves on and on is no change, unless the contract keeps it; a snapshot writes everything all the same,
-    and brings back what somebody changed in MongoDB."""
+    and brings back what another client changed in MongoDB."""
     flow = add_keyspace(scene, "sliding")
     keeping = add_keyspace(scene, "keeping", shape={"ttl": {"field": "until"}})
     scene.start()
@@ -275,7 +275,8 @@ def test_what_does_not_change_is_not_written(scene: Scene) -> None:
 
 
 def test_keys_of_another_template(scene: Scene) -> None:
-    """nothing_silent: keys that match the pattern, and are no key of the template, are left out, counted, told once."""
+    """nothing_silent: keys that match the pattern, and are no key of the template, are left out, counted, reported
+    once."""
     flow = add_keyspace(scene, "foreign")
     scene.start()
     flow.wait_live()
@@ -318,7 +319,7 @@ def test_servers_without_modules(
 
 
 def test_an_edit_of_the_contract(scene: Scene) -> None:
-    """nothing_lost: under another form of the contract every key is written anew, though none has changed."""
+    """nothing_lost: under another form of the contract every key is written again, though none has changed."""
     flow = add_keyspace(scene, "edited")
     scene.start()
     flow.wait_live()
@@ -341,7 +342,7 @@ def test_fields_that_expire(scene: Scene) -> None:
     scene.start()
     for name, flow in flows.items():
         flow.wait_live()
-        if name == "both":  # what MongoDB tells of a document later would bring its key back
+        if name == "both":  # what MongoDB reports of a document later would bring its key back
             flow.collection.insert_many([{"_id": end, "n": end, "text": "x"} for end in range(7)])
         else:
             for end in range(7):

@@ -43,9 +43,9 @@ def test_an_id_that_no_driver_gives_back(scene: Scene) -> None:
     scene.start()
     flow.wait_live()
     wait_keys(flow, {str(n) for n in range(30)})
-    letters = flow.dead_letters()
-    assert {one["reason"] for one in letters} == {"odd_id"}
-    assert len({one["id"] for one in letters}) == len(letters) == len(odd)
+    dead_letters = flow.dead_letters()
+    assert {one["reason"] for one in dead_letters} == {"odd_id"}
+    assert len({one["id"] for one in dead_letters}) == len(dead_letters) == len(odd)
     films.update_many({"n": 1}, {"$set": {"seen": True, "n": 2}})
     assert put(films, *(raw(one, n=1, seen=True) for one in odd_ids(6).values())) == len(odd_ids(6))
     films.insert_many(healthy(100))
@@ -135,7 +135,7 @@ def test_a_value_that_no_driver_reads(scene: Scene) -> None:
 
 
 def check_odd(flow: Flow, odd: Iterable[int], fine: Iterable[int]) -> None:
-    """Everything is in the keys that do not look at what is odd; the other projections have a key or a letter."""
+    """Everything is in the keys that do not hold what is odd; the other projections have a key or a dead letter."""
     every = {str(one) for one in [*odd, *fine]}
     wait_keys(flow, every)
     for name in ("doc", "flat"):
@@ -155,7 +155,7 @@ def write_key(flow: Flow, end: bytes | str, n: int) -> None:
 
 
 def check_keys(flow: Flow, told: Collection[bytes], fine: Collection[str], before: int) -> None:
-    """The fine ones are documents, each odd one that is told is a document or has a letter."""
+    """The fine ones are documents, each odd one that is reported is a document or has a dead letter."""
 
     def is_done() -> bool:
         there = flow.collection.count_documents({"_id": {"$in": list(fine)}})
@@ -196,7 +196,7 @@ def test_an_outbox_with_keys_that_mongodb_refuses(scene: Scene) -> None:
 
 def test_keyspace_events_with_keys_that_mongodb_refuses(scene: Scene, mongo_uri: str, tmp_path: Path) -> None:
     """nothing_lost, nothing_silent: of keyspace events, too, only the odd key is parked; a key that is none of the
-    template is not even a letter."""
+    template is not even a dead letter."""
     with RedisServer() as server, Scene(tmp_path / "own", scene.token, mongo_uri, server.url) as own:
         flow = add_keyspace(own, "film", {"n": {"from": "n", "type": "int"}})
         own.start()
@@ -256,7 +256,7 @@ def test_both_ways_with_values_that_have_no_way_back(scene: Scene, mongo_uri: st
 
 def test_commands_beside_odd_documents(scene: Scene, mongo_uri: str, redis_url: str) -> None:
     """nothing_lost: a check, by digests and in full, a replay, a new snapshot by workers and a draft come to an end;
-    letters can be read."""
+    dead letters can be read."""
     shapes = [projection(["n"]), projection("all", name="doc", type="json")]
     flow = scene.add("film", *shapes, documents=healthy(0), reconcile={"check": "digest"})
     # Out of a pipeline of MongoDB's comes another one of a name twice, and a draft or a digest has one.
@@ -299,7 +299,7 @@ def test_commands_beside_odd_documents(scene: Scene, mongo_uri: str, redis_url: 
 def test_a_filter_that_fails_on_a_document(scene: Scene) -> None:
     """nothing_lost, nothing_silent: a document on which the filter raises an error is a dead letter, in snapshot and
     stream; one on which it no longer does is there at once. A filter that MongoDB refuses as a whole stops the lane and
-    makes no letter."""
+    makes no dead letter."""
     ratio = {"$expr": {"$gt": [{"$divide": [10, "$n"]}, 1]}}
     numbers = [{"_id": number, "n": number % 7} for number in range(35)]
     how = {"filter": ratio, "reconcile": {"check": "digest"}}
@@ -312,11 +312,11 @@ def test_a_filter_that_fails_on_a_document(scene: Scene) -> None:
     scene.start()
     flow.wait_live()
     wait_keys(flow, {str(one["_id"]) for one in numbers if one["n"]})
-    letters = flow.dead_letters()
-    assert {(one["id"], one["reason"]) for one in letters} == {
+    dead_letters = flow.dead_letters()
+    assert {(one["id"], one["reason"]) for one in dead_letters} == {
         (str(one["_id"]), "filter_fails") for one in numbers if not one["n"]
     }
-    assert len(letters) == 5
+    assert len(dead_letters) == 5
     flow.collection.insert_many({"_id": number, "n": number % 7} for number in range(35, 70))
     flow.collection.update_one({"_id": 0}, {"$set": {"n": 3}})
     wait_keys(flow, {str(number) for number in range(70) if number % 7} | {"0"})

@@ -94,7 +94,7 @@ def put_many(flow: Flow, odd: Iterator[bytes]) -> None:
 @pytest.mark.timeout(LIMIT_S)
 def test_documents(scene: Scene, mongo_uri: str, redis_url: str) -> None:
     """nothing_lost, nothing_silent: every BSON type with its edge cases, and documents mutated as far as MongoDB takes
-    them, in snapshot, stream and update: the healthy ones arrive, each odd one is right or has one letter."""
+    them, in snapshot, stream and update: the healthy ones arrive, each odd one is right or has one dead letter."""
     shapes = [
         projection(["n"], type="json"),
         projection("all", name="doc", type="json"),
@@ -149,14 +149,14 @@ def ends_of_keys(rng: random.Random) -> list[bytes]:
 @pytest.mark.timeout(LIMIT_S)
 def test_keys(scene: Scene, mongo_uri: str, tmp_path: Path) -> None:
     """nothing_lost, nothing_silent: mutated keys for an outbox, keyspace events and both ways: each is a document or
-    has one letter."""
+    has one dead letter."""
     fields = {"n": {"from": "n", "type": "int"}}
     with RedisServer() as server, Scene(tmp_path / "own", scene.token, mongo_uri, server.url) as own:
-        letters = {"dead_letters": {"keep": 100_000}}
+        dead_letters = {"dead_letters": {"keep": 100_000}}
         flows = [
-            add_outbox(own, "outbox", fields, sync=letters),
-            add_outbox(own, "events", fields, sync={"capture": "keyspace", **letters}),
-            add_two_way(own, "both", "outbox", fields, sync=letters),
+            add_outbox(own, "outbox", fields, sync=dead_letters),
+            add_outbox(own, "events", fields, sync={"capture": "keyspace", **dead_letters}),
+            add_two_way(own, "both", "outbox", fields, sync=dead_letters),
         ]
         own.start()
         for flow in flows:
@@ -217,7 +217,7 @@ TEXTS = [
 
 @pytest.mark.timeout(LIMIT_S)
 def test_entries(scene: Scene) -> None:
-    """nothing_lost, nothing_silent: mutated entries of a stream: each is a document or has one letter."""
+    """nothing_lost, nothing_silent: mutated entries of a stream: each is a document or has one dead letter."""
     shape = projection(TYPED, name="event", type="stream", key="in")
     flow = scene.add("turns", shape, sync={**SYNC, "dead_letters": {"keep": 100_000}})
     scene.start()

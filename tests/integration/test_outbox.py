@@ -41,8 +41,12 @@ def live(scene: Scene, short: str, *args: Any, **more: Any) -> Flow:
     return flow
 
 
-def wait_letters(flow: Flow, reasons: list[str]) -> None:
-    wait_until(lambda: [letter["reason"] for letter in flow.dead_letters()] == reasons, 20, flow.dead_letters)
+def wait_dead_letters(flow: Flow, reasons: list[str]) -> None:
+    wait_until(
+        lambda: [dead_letter["reason"] for dead_letter in flow.dead_letters()] == reasons,
+        20,
+        flow.dead_letters,
+    )
 
 
 def test_a_hash(shared: Scene) -> None:
@@ -99,7 +103,7 @@ def test_other_types(shared: Scene, type: str, commands: list[tuple[str, ...]], 
 
 @pytest.mark.parametrize("on_delete", ["delete", "tombstone", "ignore"])
 def test_deletions(shared: Scene, on_delete: str) -> None:
-    """The document goes, or stays with the date, or stays as it was; a key that comes again takes the mark away."""
+    """The document goes, or stays with the date, or stays as it was; a key that comes again takes that date away."""
     flow = live(shared, f"gone-{on_delete}", sync={"on_delete": on_delete})
     put(flow, [1, 2], 1)
     whole = {n: {"n": 1, "say": {"text": f"version 1 of {n}"}} for n in (1, 2)}
@@ -134,15 +138,15 @@ def test_expiry(shared: Scene) -> None:
     assert 2 in documents(flow)
 
 
-def test_letters_and_replay(shared: Scene, redis_url: str) -> None:
+def test_dead_letters_and_replay(shared: Scene, redis_url: str) -> None:
     """What cannot be converted, what MongoDB refuses, keys of others and entries without a key are parked, each once
-    and without values; a later state that fits, or a replay, settles the letter."""
+    and without values; a later state that fits, or a replay, removes the dead letter."""
     flow = live(shared, "letters")
     database = flow.collection.database
     schema = {"$jsonSchema": {"properties": {"n": {"maximum": 100}}}}
     database.create_collection(flow.collection.name, validator=schema)
     call(flow, "hset", 1, "n", "many secrets")
-    wait_letters(flow, ["cannot_convert"])
+    wait_dead_letters(flow, ["cannot_convert"])
     call(flow, "hset", 1, "n", "more secrets")
     put(flow, [2], 101)
     flow.redis.xadd(outbox(flow), {"key": "no:key:of:ours"})
@@ -152,7 +156,7 @@ def test_letters_and_replay(shared: Scene, redis_url: str) -> None:
     put(flow, [4], 4)
     wait_until(lambda: 4 in documents(flow), 20, flow.lane)
     wait_empty(flow)
-    reasons = sorted(letter["reason"] for letter in flow.dead_letters())
+    reasons = sorted(dead_letter["reason"] for dead_letter in flow.dead_letters())
     assert reasons == ["cannot_convert", "document_refused", "foreign_key", "foreign_key", "wrong_type"]
     assert "secret" not in str(flow.dead_letters())
     call(flow, "hset", 1, "n", 1)
@@ -215,8 +219,8 @@ def test_functions_with_very_many_arguments(redis: Redis, token: str, shared: Sc
     assert redis.hlen(f"{token}:hash-{count}") == 1
 
 
-def test_a_snapshot_takes_keys_that_nobody_noted(shared: Scene, redis_url: str) -> None:
-    """As those that were there before the contract; also behind entries that somebody trimmed."""
+def test_a_snapshot_takes_keys_that_were_not_noted(shared: Scene, redis_url: str) -> None:
+    """As those that were there before the contract; also behind entries that another client trimmed."""
     flow = add_outbox(shared, "before")
     for n in range(300):
         flow.redis.hset(flow.key(n), mapping={"n": n})
@@ -230,7 +234,7 @@ def test_a_snapshot_takes_keys_that_nobody_noted(shared: Scene, redis_url: str) 
 
 
 def test_the_functions_are_brought_back(shared: Scene) -> None:
-    """After somebody removed them from the server."""
+    """After a person removed them from the server."""
     flow = live(shared, "forgotten")
     flow.redis.execute_command("FUNCTION DELETE", "syncd_outbox")
     wait_functions(flow)
@@ -278,7 +282,7 @@ def test_the_helper_for_applications(shared: Scene, redis_url: str) -> None:
 def test_other_servers(
     server: str, request: pytest.FixtureRequest, token: str, mongo_uri: str, tmp_path: Path
 ) -> None:
-    """The oldest Redis and Valkey: functions, a deletion, a dead letter, entries that somebody trimmed."""
+    """The oldest Redis and Valkey: functions, a deletion, a dead letter, entries that another client trimmed."""
     with Scene(tmp_path, token, mongo_uri, request.getfixturevalue(server)) as scene:
         flow = live(scene, "other", shape={"ttl": {"field": "expires_at"}})
         for n in range(5):
@@ -286,7 +290,7 @@ def test_other_servers(
         wait_documents(flow, {n: {"n": n} for n in range(5)})
         call(flow, "del", 0)
         call(flow, "hset", 1, "n", "none")
-        wait_letters(flow, ["cannot_convert"])
+        wait_dead_letters(flow, ["cannot_convert"])
         wait_empty(flow)
         scene.daemon.terminate()
         put(flow, [9], 9)

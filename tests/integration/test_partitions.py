@@ -74,7 +74,7 @@ def test_two_daemons_share_a_collection(scene: Scene) -> None:
     assert [lane(daemon)["partition"] for daemon in daemons] == ["1/2", "2/2"]
 
 
-def test_each_partition_sweeps_its_own_ghosts(scene: Scene) -> None:
+def test_each_partition_sweeps_its_own_orphans(scene: Scene) -> None:
     """A key without a document goes with the sweep of the partition that its `_id` belongs to, and with no other."""
     flow = scene.add("film", projection(["title"]), documents=FILMS[:100], sync={"adopt": True})
     for number in range(100, 200):
@@ -89,7 +89,7 @@ def test_each_partition_sweeps_its_own_ghosts(scene: Scene) -> None:
 
 
 def test_another_number_of_partitions(scene: Scene) -> None:
-    """From 1 to 2 to 1, with kill -9: the new layout copies anew and removes what went in between. As long as one
+    """From 1 to 2 to 1, with kill -9: the new layout copies again and removes what went in between. As long as one
     daemon of the old layout lives, those of the new one stand by, and say for whom."""
     flow = scene.add("film", projection(["title", "n"]), documents=FILMS)
     old = [launch(scene, "1/1")]
@@ -118,8 +118,8 @@ def test_another_number_of_partitions(scene: Scene) -> None:
         old = new
 
 
-def test_a_layout_that_somebody_removed(scene: Scene) -> None:
-    """Without its layout in Redis a partition writes nothing more; it divides the contract anew, and copies it."""
+def test_a_layout_that_was_removed(scene: Scene) -> None:
+    """Without its layout in Redis a partition writes nothing more; it divides the contract again, and copies it."""
     flow = scene.add("film", projection(["title"]), documents=FILMS)
     daemons = run_two(scene)
     flow.redis.delete(flow.names.control("layout"))
@@ -151,13 +151,13 @@ def test_what_a_person_asks_reaches_the_right_partition(scene: Scene, mongo_uri:
     flow.collection.update_many({"_id": {"$lt": 15}}, {"$set": {"year": 7}})
     said = syncd("deadletters", "replay", flow.contract, "--all", **env)
     assert "15 written, 15 still failing, 0 not found" in said.stdout
-    assert {letter["id"] for letter in flow.dead_letters()} == {str(n) for n in range(15, 30)}
+    assert {dead_letter["id"] for dead_letter in flow.dead_letters()} == {str(n) for n in range(15, 30)}
     assert syncd("snapshot", flow.contract, **env).returncode == 0
     wait_until(lambda: all(len(daemon.logs(event="snapshot finished")) == 2 for daemon in daemons), 20)
 
 
 def test_status_shows_the_partitions_elsewhere(scene: Scene) -> None:
-    """`syncd status` of one daemon names its partition, and the others with their holder, or that nobody has one."""
+    """`syncd status` of one daemon names its partition, and the others with their holder, or that there is none."""
     flow = scene.add("film", projection(["title"]), documents=FILMS)
     first = launch(scene, "1/3")
     wait_state("live", first)

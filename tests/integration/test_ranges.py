@@ -64,7 +64,7 @@ def test_any_bounds_over_any_ids(
     mongo_uri: str,
 ) -> None:
     """Documents of all types of `_id`, cut at any of them: each is in exactly one range, in MongoDB's order; also where
-    a chunk looks at no more than two of them."""
+    a chunk reads no more than two of them."""
     plan, names = plan_for(token, tmp_path), Names(token, "film")
     films = mongo[names.database].get_collection(names.collection, codec_options=CODEC)
     films.drop()
@@ -125,7 +125,7 @@ def test_a_filter_that_lets_almost_nothing_through(
     mongo_uri: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """nothing_lost: where MongoDB does not find a chunk in time, it looks at so many documents at once, then at fewer,
+    """nothing_lost: where MongoDB does not find a chunk in time, it reads so many documents at once, then at fewer,
     and more again when that is quick; nothing is left out. Where it cannot be less, the error says so."""
     for name, step in ("FIRST_STEP", 800), ("LEAST_STEP", 100), ("LARGEST_STEP", 400):
         monkeypatch.setattr(looking, name, step)

@@ -84,8 +84,8 @@ def test_a_key_of_another_type(shared: Scene, look: Any) -> None:
     flow = shared.run("types", projection(["title"]), documents=FILMS[:20])
     flow.redis.delete(flow.key(7))
     flow.redis.rpush(flow.key(7), "somebody else's")
-    mended = look(flow, repair=True)
-    assert (mended.found, mended.left, mended.result) == (1, 1, "drift")
+    repaired = look(flow, repair=True)
+    assert (repaired.found, repaired.left, repaired.result) == (1, 1, "drift")
     assert flow.redis.type(flow.key(7)) == b"list"
     after = look(flow)
     assert (after.result, after.found, after.dead_letters) == ("clean", 0, 1)
@@ -177,7 +177,7 @@ def planned(scene: Scene) -> Iterator[Scene]:
 
 
 def test_a_schedule(planned: Scene) -> None:
-    """A contract is checked as it says, by the daemon that holds its lease and no other; `repair` mends, metrics,
+    """A contract is checked as it says, by the daemon that holds its lease and no other; `repair` repairs, metrics,
     /status and the history tell, and an edit of the plan does not touch the lane."""
     shape = projection(["title"])
     flow = planned.run("plan", shape, documents=FILMS, reconcile={"every": "1s", "mode": "repair"})
@@ -219,7 +219,7 @@ def ask(daemon: Daemon, contract: str, token: str = "secret", query: str = "") -
 
 def test_over_http(shared: Scene, scene: Scene) -> None:
     """Who has the token has a contract checked now, by all workers that have a part of it; the contract need not say a
-    word about checks. A daemon without a token does it for nobody."""
+    word about checks. A daemon without a token does it for no one."""
     scene.daemon = daemon = scene.another_daemon(SYNCD_TOKEN="secret", SYNCD_WORKERS="2", SYNCD_SPLIT="true")
     flow = scene.add("ask", projection(["title"]), documents=FILMS)
     scene.start()
@@ -288,12 +288,12 @@ def test_a_document_that_changes_between_two_reads(
     assert (report.found, report.unsettled, report.result) == (0, 1, "incomplete")
 
 
-def test_a_value_that_goes_to_and_fro(shared: Scene, look: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_that_goes_back_and_forth(shared: Scene, look: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two reads of a document that are the same do not prove that it was the same in between."""
     flow = shared.run("fro", projection(["title"]), documents=FILMS[:20])
 
     def to(number: int) -> None:
-        if number <= 2:  # the first look, and the one that would settle it
+        if number <= 2:  # the first read, and the one that would confirm it
             retitle(flow, "for a moment")
 
     between_reads(monkeypatch, KeyReader, "read", to, lambda number: retitle(flow, "film 1"))

@@ -1,4 +1,4 @@
-"""Checks of contracts with changes from Redis: what is no drift, what cannot be told, and repairs that come late."""
+"""Checks of contracts with changes from Redis: what is no drift, what cannot be known, and repairs that come late."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def test_documents_without_a_key(
     flow.collection.insert_one({"_id": 9, "n": 1, "_syncd": {"site": "", "pos": POSITION}})
     report = look(flow)
     assert (report.found, report.expired) == (int(kind == "extra"), int(kind == "expired"))
-    mended = look(flow, repair=True)
-    assert (mended.left, look(flow).result) == (0, "clean")
+    repaired = look(flow, repair=True)
+    assert (repaired.left, look(flow).result) == (0, "clean")
     left = flow.collection.find_one({"_id": 9})
     assert (left is None) == (kind == "extra" and sync.get("on_delete") != "tombstone")
     assert left is None or ("deleted" in left["_syncd"]) == (kind == "extra")
@@ -95,7 +95,7 @@ JSON_FIELDS = {"n": {"from": "n", "type": "long"}, "tags": {"from": "in.tags"}}
 def test_every_type_of_key(
     shared: Scene, look: Callable[..., Report], type: str, fields: Any, value: Any, command: tuple[Any, ...]
 ) -> None:
-    """Is compared as it is written: nothing differs at rest, and what somebody changed in the document does."""
+    """Is compared as it is written: nothing differs at rest, and what another client changed in the document does."""
     shape = {} if value is None else {"value": value}
     flow = add_outbox(shared, f"type-{type}", fields, type=type, shape=shape)
     flow.wait_live()
@@ -153,7 +153,7 @@ def test_a_key_that_changes_between_two_reads(
     assert (report.found, report.unsettled, report.result) == (0, 1, "incomplete")
 
 
-def test_a_value_that_goes_to_and_fro(
+def test_a_value_that_goes_back_and_forth(
     shared: Scene, look: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two reads of a key that are the same do not prove that it was the same in between."""
@@ -161,7 +161,7 @@ def test_a_value_that_goes_to_and_fro(
     write(flow, 7)
 
     def fro(number: int) -> None:
-        if number < 2:  # what the look reads of the document that would settle it
+        if number < 2:  # what the read that would confirm it finds of the document
             write(flow, 7)
 
     between_reads(monkeypatch, KeyStates, "read", lambda number: write(flow, 0), fro)
@@ -187,7 +187,7 @@ def test_a_repair_that_comes_late(shared: Scene, redis_url: str) -> None:
 
 
 def test_by_schedule_and_by_the_command(shared: Scene, mongo_uri: str, redis_url: str) -> None:
-    """The daemon checks such contracts as they say, and repairs; the command tells, and refuses ranges of them."""
+    """The daemon checks such contracts as they say, and repairs; the command reports, and refuses ranges of them."""
     flow = begin(shared, "planned", reconcile={"every": "1s", "mode": "repair"})
     flow.collection.update_one({"_id": 1}, {"$set": {"until": FAR}})
     wait_until(lambda: flow.metric("syncd_reconcile_runs_total", result="repaired") == 1, 30, flow.lane)
@@ -209,8 +209,8 @@ def test_by_schedule_and_by_the_command(shared: Scene, mongo_uri: str, redis_url
 
 def test_entries_and_their_documents(shared: Scene, look: Callable[..., Report]) -> None:
     """Of entries that are still there, and done, the documents are compared: one that is missing is written again, one
-    that is another by now is told and left alone; dead letters, trimmed entries and what somebody has added are no
-    drift."""
+    that is another by now is reported and left alone; dead letters, trimmed entries and what another client has added
+    are no drift."""
     flow = add_stream(shared, "added")
     flow.wait_live()
     entries = append(flow, range(40))
@@ -226,15 +226,15 @@ def test_entries_and_their_documents(shared: Scene, look: Callable[..., Report])
     wanted = {("event", ids[1], "missing"), ("event", ids[2], "missing"), ("event", ids[3], "content")}
     found = look(flow, chunk=7)
     assert (drift_of(found), found.documents, found.dead_letters) == (wanted, 37, 1)
-    mended = look(flow, repair=True)
-    assert (drift_of(mended), mended.repaired, mended.left, mended.result) == (wanted, 2, 1, "drift")
+    repaired = look(flow, repair=True)
+    assert (drift_of(repaired), repaired.repaired, repaired.left, repaired.result) == (wanted, 2, 1, "drift")
     after = look(flow, repair=True)
     assert (drift_of(after), after.left) == ({("event", ids[3], "content")}, 1)
     wait_numbers(flow, [*range(1, 40), 99])
 
 
 def test_a_time_series_cannot_be_compared(shared: Scene, look: Callable[..., Report]) -> None:
-    """Nor can anything be told of it; the check says why."""
+    """Nothing can be said of it either; the check says why."""
     series = add_series(shared, "series")
     series.wait_live()
     report = look(series)

@@ -18,7 +18,7 @@ FILMS: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def neighbour(shared: Scene) -> Flow:
-    """A contract that nobody touches."""
+    """A contract that is not touched."""
     return shared.run("neighbour", projection(["title"]), documents=FILMS)
 
 
@@ -52,7 +52,7 @@ def test_a_new_field_appears(shared: Scene) -> None:
 
 
 def test_a_broken_edit_changes_nothing(shared: Scene) -> None:
-    """A set with a mistake is refused as a whole, and said to be; the old one runs on until it is mended."""
+    """A set with a mistake is refused as a whole, and said to be; the old one runs on until it is fixed."""
     flow = shared.run("broken", projection(["title"]), documents=FILMS)
     daemon = shared.daemon
     since, refused = flow.lane()["since"], reloads(shared, "refused")
@@ -84,7 +84,7 @@ def test_a_broken_edit_changes_nothing(shared: Scene) -> None:
 
 def test_contracts_come_and_go(shared: Scene) -> None:
     """A new file starts a lane. A removed one stops it: no lane, no series, and no more changes in Redis. When it comes
-    back it copies, for nobody looked after its keys meanwhile."""
+    back it copies, for no daemon kept its keys meanwhile."""
     flow = shared.run("guest", projection(["title"]), documents=FILMS)
     assert flow.metric("syncd_changes_total") == 0
     shared.contracts.remove("guest")

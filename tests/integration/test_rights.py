@@ -137,7 +137,7 @@ def test_the_documented_rights_for_a_handover(token: str, mongo_uri: str, tmp_pa
 def test_the_documented_rights_for_a_standby_and_for_the_commands(
     token: str, mongo_uri: str, tmp_path: Path
 ) -> None:
-    """The same user, asked for nothing beside: a standby knows whether somebody serves, and every command answers."""
+    """The same user, asked for nothing beside: a standby knows whether a daemon serves, and every command answers."""
     with narrow(tmp_path, token, mongo_uri, "rights.md") as scene:
         scene.redis.hset(f"{token}:film:card:foreign", "title", "somebody's")
         flow = scene.add("film", projection(["title"]), documents=films(20))
@@ -226,7 +226,7 @@ def test_the_documented_rights_for_an_outbox(token: str, mongo_uri: str, tmp_pat
 
 def test_the_documented_rights_for_keyspace_events(token: str, mongo_uri: str, tmp_path: Path) -> None:
     """A daemon with the commands and channels of docs/how-to/keyspace.md, beside those of the other two pages, listens,
-    compares and judges what is gone, where somebody else has set the option; or it sets the option itself, where it
+    compares and judges what is gone, where a person has set the option; or it sets the option itself, where it
     has the two rights that the page names for that."""
     pages = "rights.md", "outbox.md", "keyspace.md"
     with narrow(tmp_path, token, mongo_uri, *pages, asked=["__keyspace@0__:*"]) as scene:
@@ -286,7 +286,7 @@ def test_the_documented_rights_both_ways(token: str, mongo_uri: str, tmp_path: P
             if capture == "outbox":
 
                 def repaired() -> bool:
-                    # A late change of MongoDB's may have syncd look at the key before the check does.
+                    # A late change of MongoDB's may have syncd read the key before the check does.
                     scene.redis.hset(flow.key(1), "c", f"without a note {time.monotonic()}")
                     return check(scene, flow, mongo_uri, scene.reach["redis_url"], repair=True).repaired == 1
 

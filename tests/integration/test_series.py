@@ -32,8 +32,8 @@ def start(scene: Scene, short: str) -> Flow:
     return flow
 
 
-def letters(flow: Flow) -> list[str]:
-    return [letter["reason"] for letter in flow.dead_letters()]
+def dead_letters(flow: Flow) -> list[str]:
+    return [dead_letter["reason"] for dead_letter in flow.dead_letters()]
 
 
 def test_the_collection_is_made_as_the_contract_says(scene: Scene) -> None:
@@ -97,14 +97,14 @@ def test_what_is_refused_can_be_replayed(scene: Scene, redis_url: str) -> None:
     append_timed(flow, range(6, 9))
     wait_numbers(flow, [0, 1, 2, 6, 7, 8])
     too_much = ["document_refused"] * 2
-    wait_until(lambda: sorted(letters(flow)) == ["cannot_convert", *too_much], 20, flow.dead_letters)
+    wait_until(lambda: sorted(dead_letters(flow)) == ["cannot_convert", *too_much], 20, flow.dead_letters)
     wait_done(flow)
     fields = {"n": "n", "text": "say.text", "at": {"from": "at", "type": "epoch_ms"}}
     flow.write({**flow.projections[0], "fields": fields}, sync=SYNC, timeseries=SERIES)
 
     def replayed() -> bool:
         syncd("deadletters", "replay", flow.contract, "--all", SYNCD_REDIS_URL=redis_url)
-        return letters(flow) == too_much
+        return dead_letters(flow) == too_much
 
     wait_until(replayed, 30, flow.dead_letters)
     assert flow.collection.count_documents({"n": "none"}) == 1
@@ -127,7 +127,7 @@ def test_one_daemon_writes_and_the_other_stands_by(scene: Scene) -> None:
 
 
 def test_a_batch_that_mongodb_may_have_forgotten(scene: Scene) -> None:
-    """MongoDB knows a session for half an hour. Behind that each document is looked up, with a word: those that are
+    """MongoDB knows a session for half an hour. Behind that each document is looked up, with a warning: those that are
     there are not written again, the others are."""
     flow = add_series(scene, "forgotten")
     entries = append_timed(flow, range(20))
@@ -153,7 +153,7 @@ def test_a_batch_that_mongodb_may_have_forgotten(scene: Scene) -> None:
 
 
 def test_a_destroyed_group(scene: Scene) -> None:
-    """Somebody destroys the group: it is made again where it stood at the last look. What comes again is looked up."""
+    """A person destroys the group: it is made again where it stood at the last check. What comes again is looked up."""
     flow = start(scene, "group")
     append_timed(flow, range(100))
     wait_numbers(flow, range(100))

@@ -85,7 +85,7 @@ def test_statements_keep_their_numbers(collection: Collection[Document], daemon:
 
 
 def test_an_older_number_is_refused(collection: Collection[Document], daemon: Open) -> None:
-    """A writer whose successor has written writes nothing more, and is told the number, however long that is."""
+    """A writer whose successor has written writes nothing more, and gets the number, however long that is."""
     late, successor = daemon(), daemon()
     late.write(collection.database.name, upserts(collection, ONE), 1)
     successor.write(collection.database.name, upserts(collection, TWO), 1_795_940_354_390_049)
@@ -125,7 +125,7 @@ def test_an_end_without_mongodb(collection: Collection[Document], proxy: Proxy) 
 
 
 def test_errors_of_single_statements(collection: Collection[Document], daemon: Open) -> None:
-    """They are told by place; the others are done, and a repetition tells the same."""
+    """They are reported by place; the others are done, and a repetition reports the same."""
     collection.insert_one({"_id": 1, "n": "text"})
     for _ in range(2):
         reply = daemon().write(collection.database.name, upserts(collection, ONE, TWO), 3)

@@ -114,7 +114,7 @@ RULES = {
 
 
 def test_conflicts(scene: Scene) -> None:
-    """nothing_silent: both sides changed while nobody watched. The rule decides, and MongoDB has a record of what both
+    """nothing_silent: both sides changed while no daemon ran. The rule decides, and MongoDB has a record of what both
     sides said; under `merge_fields` only the field that both changed is lost on one side."""
     film = {"_id": 1, "n": 1, "a": "old", "in": {"b": "old"}, "c": "old"}
     flows = {
@@ -146,8 +146,8 @@ def test_conflicts(scene: Scene) -> None:
 
 
 def test_keys_that_expire(shared: Scene) -> None:
-    """That is no deletion: the key comes back with the next change of its document; one that the application makes anew
-    takes nothing out of it; and a key that was deleted while nobody listened was deleted."""
+    """That is no deletion: the key comes back with the next change of its document; one that the application makes
+    again takes nothing out of it; and a key that was deleted while no daemon listened was deleted."""
     films = [{"_id": n, "n": n, "a": "a", "c": "c"} for n in range(4)]
     flow = live(shared, "expire", "keyspace", documents=films)
     wait_alike(flow)
@@ -192,14 +192,14 @@ def test_authority(shared: Scene) -> None:
     ]
 
 
-def test_letters_and_replay(shared: Scene, redis_url: str) -> None:
-    """What one side cannot hold is parked, and a change that fits, or a replay, settles it."""
+def test_dead_letters_and_replay(shared: Scene, redis_url: str) -> None:
+    """What one side cannot hold is parked, and a change that fits, or a replay, removes it."""
     flow = live(shared, "letters", "outbox")
     hset(flow, 1, n="many")
     flow.collection.insert_one({"_id": 2, "n": "secret"})
     flow.collection.insert_one({"_id": 3, "in": [{"b": 1}]})
     wait_until(lambda: len(flow.dead_letters()) == 3, 20, lambda: (flow.dead_letters(), flow.lane()))
-    assert {letter["reason"] for letter in flow.dead_letters()} == {"cannot_convert"}
+    assert {dead_letter["reason"] for dead_letter in flow.dead_letters()} == {"cannot_convert"}
     assert "secret" not in str(flow.dead_letters())
     hset(flow, 1, n="5")
     wait_document(flow, 1, {"n": 5})
@@ -208,7 +208,9 @@ def test_letters_and_replay(shared: Scene, redis_url: str) -> None:
     wait_until(lambda: len(flow.dead_letters()) == 1, 20, flow.dead_letters)
     ran = syncd("deadletters", "replay", flow.contract, "--all", SYNCD_REDIS_URL=redis_url)
     assert ran.stdout.strip() == "0 written, 1 still failing, 0 not found", ran.stderr
-    wait_until(lambda: [letter["id"] for letter in flow.dead_letters()] == ["3"], 20, flow.dead_letters)
+    wait_until(
+        lambda: [dead_letter["id"] for dead_letter in flow.dead_letters()] == ["3"], 20, flow.dead_letters
+    )
     flow.collection.update_one({"_id": 3}, {"$set": {"in": {"b": "x"}}})
     flow.wait_hash(3, {"b": "x"})
     wait_until(lambda: not flow.dead_letters(), 20, flow.dead_letters)
@@ -217,14 +219,14 @@ def test_letters_and_replay(shared: Scene, redis_url: str) -> None:
 def test_an_id_that_drivers_cannot_read_goes_neither_way(
     shared: Scene, mongo_uri: str, redis_url: str
 ) -> None:
-    """A document with a date beyond the year 9999 for its `_id` is a letter, a key with one is left out, and a copy, a
-    check and all others go on."""
+    """A document with a date beyond the year 9999 for its `_id` is a dead letter, a key with one is left out, and a
+    copy, a check and all others go on."""
     far, key = DatetimeMS(10**15), Names(shared.token, "far").prefix("card") + f"%~date~{2 * 10**15}"
     shared.redis.hset(key, mapping={"n": 7})
     flow = live(shared, "far", "keyspace", documents=[{"_id": 1, "n": 1}, {"_id": far, "n": 2}])
     flow.wait_hash(1, {"n": "1"})
     wait_until(lambda: flow.lane()["unfit_keys"]["count"] == 1, 20, flow.lane)
-    assert [letter["reason"] for letter in flow.dead_letters()] == ["cannot_convert"]
+    assert [dead_letter["reason"] for dead_letter in flow.dead_letters()] == ["cannot_convert"]
     assert flow.collection.count_documents({}) == 2
     env = {"SYNCD_MONGO_URI": mongo_uri, "SYNCD_REDIS_URL": redis_url}
     ran = syncd("reconcile", flow.contract, "--contracts", shared.contracts.path, **env)
@@ -242,7 +244,7 @@ ODD: dict[str, tuple[int, bytes]] = {
 
 
 @pytest.mark.parametrize("type", ["hash", "json"])
-def test_what_the_driver_reads_as_another_value_holds_nobody_up(shared: Scene, type: str) -> None:
+def test_what_the_driver_reads_as_another_value_holds_up_no_lane(shared: Scene, type: str) -> None:
     """Another field of the document is changed and the value stays as it is, byte by byte; the document can be deleted
     by its key; and changes of other keys go on."""
     fields = {"n": {"from": "n", "type": "int"}, "odd": "odd"}

@@ -111,8 +111,8 @@ def test_a_tombstone(write: Write, kept: Collection[Document]) -> None:
 
 @pytest.mark.parametrize("on_delete", ["delete", "tombstone"])
 def test_a_document_of_another_site(write: Write, kept: Collection[Document], on_delete: str) -> None:
-    """Is neither written nor deleted, however old it is, and nobody takes it for a sign that Redis went back; one that
-    names no site is anybody's."""
+    """Is neither written nor deleted, however old it is, and is not taken for a sign that Redis went back; one that
+    names no site is every site's."""
     kept.insert_one({"_id": 50, "n": 0})
     write(put(51, 0, at=1), site="")
     write(*(put(n, 1, at=900) for n in range(20)), site="hill")

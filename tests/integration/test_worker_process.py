@@ -26,7 +26,7 @@ QUESTIONS = 5000
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nobody_stays() -> Iterator[None]:
+def no_process_stays() -> Iterator[None]:
     """Python starts a tracker beside the first process, for as long as the parent lives."""
     yield
     resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]

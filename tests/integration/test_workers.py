@@ -51,7 +51,7 @@ def children(scene: Scene) -> list[int]:
 
 
 def test_contracts_are_spread(workers: Scene) -> None:
-    """Each contract runs in one worker, each worker has about as many, and all are in step with MongoDB."""
+    """Each contract runs in one worker, each worker has about as many, and all are in sync with MongoDB."""
     lanes = workers.daemon.status()["lanes"]
     assert sorted(lane["worker"] for lane in lanes) == [1, 1, 2]
     assert len(set(children(workers)) | {workers.daemon.process.pid}) == 3
@@ -152,7 +152,8 @@ def test_a_worker_that_hangs(workers: Scene) -> None:
 
 
 def test_asked_to_stop(scene: Scene) -> None:
-    """SIGTERM to the whole group, as systemd sends it: everything is committed, leases are given back, nobody stays."""
+    """SIGTERM to the whole group, as systemd sends it: everything is committed, leases are given back, no process
+    stays."""
     flows = [scene.add(name, projection(["title"]), documents=FILMS) for name in NAMES]
     daemon = scene.another_daemon(SYNCD_WORKERS="2")
     daemon.start()

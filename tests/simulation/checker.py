@@ -1,4 +1,4 @@
-"""The promises, looked at after every command that Redis has taken."""
+"""The promises, checked after every command that Redis has taken."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Checker:
         """Log lines."""
         self.broken: Broken | None = None
         self.bug = ""
-        """What an error that nobody expected says."""
+        """What an unexpected error says."""
 
     def log(self, _: Any, level: str, event: dict[str, Any]) -> str:
         """Takes a line of the log."""
@@ -172,11 +172,11 @@ class Checker:
         self._epochs.clear()
 
     def so_far(self) -> None:
-        """Raises what was broken by now. An error of a lane that nobody expected is something of that kind."""
+        """Raises what was broken by now. An unexpected error of a lane is something of that kind."""
         if self.broken is not None:
             raise self.broken
         if self.bug:
-            raise Broken("nothing_silent", f"a lane met an error that nobody expected: {self.bug}")
+            raise Broken("nothing_silent", f"a lane met an unexpected error: {self.bug}")
 
     def bounded(self) -> None:
         """Nothing waits in heaps."""

@@ -45,7 +45,7 @@ class Task:
         self.process, self.what = process, what
         self.greenlet = greenlet.greenlet(work, loop.hub)
         self.waits = 0
-        """Grows with every wait, so that a late timer wakes nobody."""
+        """Grows with every wait, so that a late timer wakes no thread."""
         self.is_waiting = self.was_woken = False
 
     @property
@@ -127,7 +127,7 @@ class Loop:
         return Ticket(self.current, self.current.waits + 1)
 
     def wake(self, ticket: Ticket) -> None:
-        """What it waited for is there. Whoever waits for something else by now goes on waiting."""
+        """What it waited for is there. A thread that waits for something else by now goes on waiting."""
         task, number = ticket
         if task.is_waiting and task.waits == number:
             self._resume(task, woken=True)
@@ -195,7 +195,7 @@ class Loop:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody can go on before time passes."""
+        """Whether no thread can go on before time passes."""
         return all(task.process.is_paused for task in self._ready)
 
 

@@ -112,7 +112,7 @@ class Schedule:
 
     def _settle(self) -> None:
         """Until both sides are the same."""
-        world, left = self._world, ["nothing was looked at"]
+        world, left = self._world, ["nothing was compared"]
         until = world.loop.clock + HEALED_S
         while world.loop.clock < until:
             for _ in range(20):

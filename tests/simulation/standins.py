@@ -66,7 +66,7 @@ class Thread:
 
 
 class Timer(Thread):
-    """Never rings: what syncd leaves to timers collects garbage or tells of what was counted, for the whole process,
+    """Never rings: what syncd leaves to timers collects garbage or reports what was counted, for the whole process,
     and must not reach from one run into the next."""
 
     def __init__(self, interval: float, function: Callable[[], Any]) -> None:
@@ -97,7 +97,7 @@ class Event:
         return self._is_set
 
     def set(self) -> None:
-        """Wake whoever waits."""
+        """Wake the threads that wait."""
         self._is_set = True
         waiting, self._waiting = self._waiting, []
         for task in waiting:
@@ -117,7 +117,7 @@ class Event:
 
 
 class Lock:
-    """Of a process: what another process does holds up nobody, also where both use the same module."""
+    """Of a process: what another process does holds up no thread, also where both use the same module."""
 
     def __init__(self) -> None:
         self._held: dict[Process, Task] = {}
@@ -188,7 +188,7 @@ class Condition:
         self._lock.release()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Without the lock until somebody notifies."""
+        """Without the lock until another thread notifies."""
         self._waiting.append(current().ticket())
         self._lock.release()
         woken = current().park(timeout)

@@ -47,7 +47,7 @@ def op(code: str, *parts: Any, on: Any = None) -> Any:
     return st.tuples(on if on is not None else st.none(), st.just(code), st.tuples(*drawn))
 
 
-letter = ("projection", "p", "id", ident, "reason", value)
+dead_letter = ("projection", "p", "id", ident, "reason", value)
 operations = st.one_of(
     op("=1", value, value, on=key),
     op("=2", value, on=key),
@@ -64,7 +64,7 @@ operations = st.one_of(
     op("m", MAP, OWNERS, ident, moment, on=key),
     op("o", "hash", MAP, OWNERS, st.sampled_from(["", "0000000000000001 1"]), on=key),
     op("r", MAP, OWNERS, ident),
-    op("x", LETTERS, st.sampled_from(["", *KEYS]), st.sampled_from(["0", "2", "-2"]), "6", *letter),
+    op("x", LETTERS, st.sampled_from(["", *KEYS]), st.sampled_from(["0", "2", "-2"]), "6", *dead_letter),
     op("y", LETTERS, "1", st.sampled_from(["1-1", "5-0"])),
     op("t", MARKS, key, "0"),
     op("c", CHANGED, "2", ident, ident),

@@ -62,7 +62,7 @@ class World:
         self.loss = 0.0
         """How likely a connection breaks at a call."""
         self.down_until = 0.0
-        """Redis answers nobody before."""
+        """Redis answers no client before."""
         self.trace: list[str] | None = None
         self.kills = 0
         self.version = 1
@@ -78,7 +78,7 @@ class World:
         )  # fmt: skip
 
     def note(self, what: str) -> None:
-        """For whoever looks at a run."""
+        """For a reader of a run."""
         if self.trace is not None:
             self.trace.append(f"{self.loop.clock:10.4f} {what}")
 

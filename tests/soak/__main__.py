@@ -115,7 +115,7 @@ class Run:
         self._result.written, self._result.writer_errors = dict(written), dict(errors)
 
     def _finish(self) -> None:
-        """Everything works again and nobody writes: now Redis must become like MongoDB, and stay so."""
+        """Everything works again and no client writes: now Redis must become like MongoDB, and stay so."""
         if not self._monitor.wait_live(LIVE_S):
             lanes = [lane for lane in self._monitor.lanes if lane["state"] not in ("live", "standby")]
             self._wrong("stuck", count=max(1, len(lanes)), lanes=self._monitor.lanes)
@@ -147,7 +147,7 @@ class Run:
         if recorder.died:
             self._wrong("broken_tools", recorder=recorder.died)
         for said in self._checker.dead_letters():
-            self._wrong("dead_letters", letter=said)
+            self._wrong("dead_letters", dead_letter=said)
         for said in self._checker.unexpected_errors():
             self._wrong("unexpected_errors", line=said)
         result.samples, result.steps = recorder.samples, recorder.steps

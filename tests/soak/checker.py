@@ -128,7 +128,7 @@ class Checker:
         return [f"{short}: {what}" for short, what in said.items() if what]
 
     def dead_letters(self) -> list[str]:
-        """What the daemons said of each: their log outlives a FLUSHALL, the letters themselves do not."""
+        """What the daemons said of each: their log outlives a FLUSHALL, the dead letters themselves do not."""
         logged = [str(line) for daemon in self._stage.daemons for line in daemon.logs(event="dead letter")]
         waiting = [
             f"{short}: {said}"
@@ -138,7 +138,7 @@ class Checker:
         return logged if len(logged) >= len(waiting) else waiting
 
     def unexpected_errors(self) -> list[str]:
-        """Lines of the daemons' logs that tell of a bug."""
+        """Lines of the daemons' logs that show a bug."""
         return [
             str(line)
             for daemon in self._stage.daemons

@@ -1,4 +1,4 @@
-"""Everything that may go wrong, one at a time and each to its end. What is broken is mended again by the same fault.
+"""Everything that may go wrong, one at a time and each to its end. What is broken is repaired again by the same fault.
 
 The kinds come in a random order in which each comes once before any comes twice.
 """
@@ -21,7 +21,7 @@ from tests.soak.stage import Stage
 from tests.support.daemon import Daemon
 
 COPIES_EVERY_S = 60.0
-"""The least time between two faults that make every contract, or one of them, be copied anew."""
+"""The least time between two faults that make every contract, or one of them, be copied again."""
 COPIES = ("redis emptied", "position deleted", "snapshot worker killed")
 WORKER_S = 4.0
 EVICTED = 40
@@ -210,7 +210,7 @@ class Faults:
         return short
 
     def _kill_snapshot_worker(self) -> str:
-        """Everything is copied anew, and one of those who read for it dies."""
+        """Everything is copied again, and one of those who read for it dies."""
         for short in contracts.SHORTS:
             self._stage.redis.delete(contracts.names(short).control("position"))
         process = psutil.Process(self._stage.active().process.pid)
@@ -220,9 +220,9 @@ class Faults:
                 if "spawn_main" in " ".join(child.cmdline()):
                     self._some_time(0, 1)
                     child.kill()
-                    return "every contract copied anew, a worker killed"
+                    return "every contract copied again, a worker killed"
             time.sleep(0.05)
-        return "every contract copied anew, without a worker"
+        return "every contract copied again, without a worker"
 
     def _delete_lease(self) -> str:
         short = self._chance.choice(contracts.SHORTS)

@@ -49,7 +49,7 @@ def swapped(one: str, other: str) -> Edit:
 
 
 def removed(short: str) -> Edit:
-    """Nobody has its keys; they stay."""
+    """No contract has its keys; they stay."""
 
     def edit(directory: ContractDirectory) -> None:
         directory.remove(short)

@@ -79,7 +79,7 @@ class Monitor(threading.Thread):
         return self._not_live_since is None and bool(self.lanes)
 
     def wait_live(self, timeout: float, fault: Fault | None = None) -> bool:
-        """Until every contract was live at a look that began after now; gives up after `timeout` seconds."""
+        """Until every contract was live at a read that began after now; gives up after `timeout` seconds."""
         with self._lock:
             self._awaited = fault = fault or Fault("", 0.0, ended=self._now())
         deadline = time.monotonic() + timeout

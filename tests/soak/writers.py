@@ -89,7 +89,7 @@ class Writer:
             self.done += said
 
     def _look(self, mirror: Mirror) -> None:
-        """Again and again until there is an answer, or nobody wants one any more."""
+        """Again and again until there is an answer, or none is wanted any more."""
         for _ in range(round(STOP_S / PAUSE_S)):
             time.sleep(PAUSE_S)
             try:

@@ -14,7 +14,7 @@ from tests.support.twoway import add_two_way
 
 OPTION = "notify-keyspace-events"
 POSITION = f"{1:032x}"
-NEW, GHOST = 20_000, 10_000
+NEW, ORPHAN = 20_000, 10_000
 """Added to a number: keys and documents that only a plant has made."""
 LASTS = 3
 """Every third key has a time to live."""
@@ -53,7 +53,7 @@ def set_state(flow: Flow, number: int, version: int) -> None:
 
 
 def unheard(flow: Flow, *commands: tuple[Any, ...]) -> None:
-    """Commands of which nobody tells syncd: without a note, or without an event."""
+    """Commands that are not reported to syncd: without a note, or without an event."""
     before = flow.redis.config_get(OPTION)[OPTION]
     pipe = flow.redis.pipeline(transaction=True)
     pipe.config_set(OPTION, "")
@@ -79,7 +79,7 @@ def plant_state(flow: Flow, numbers: Sequence[int]) -> Drift:
         lambda n: _unheard(flow, n, ("DEL", flow.key(n)), "extra"),
         lambda n: _unheard(flow, NEW + n, ("HSET", flow.key(NEW + n), "n", 1, "text", "new"), "missing"),
         lambda n: _gone(flow, n),
-        lambda n: _ghost(flow, GHOST + n),
+        lambda n: _orphan(flow, ORPHAN + n),
     )
     found = [ways[at % len(ways)](number) for at, number in enumerate(numbers)]
     return {("card", flow.key(number), kind) for number, kind in found}
@@ -100,15 +100,15 @@ def _gone(flow: Flow, number: int) -> tuple[int, str]:
     return number, "missing"
 
 
-def _ghost(flow: Flow, number: int) -> tuple[int, str]:
+def _orphan(flow: Flow, number: int) -> tuple[int, str]:
     """As a restore brings it back."""
     flow.collection.insert_one({"_id": number, "n": 1, "_syncd": {"site": "", "pos": POSITION}})
     return number, "extra"
 
 
 def plant_calm(flow: Flow) -> list[Any]:
-    """Documents without a key that are as they should be: somebody else's, of another site, one whose key expired, and
-    a tombstone. Returns their `_id`."""
+    """Documents without a key that are as they should be: another application's, of another site, one whose key
+    expired, and a tombstone. Returns their `_id`."""
     own, past = {"site": "", "pos": POSITION}, datetime(2020, 1, 1, tzinfo=UTC)
     documents: list[Document] = [
         {"_id": "theirs"},
@@ -155,16 +155,16 @@ def plant_both(flow: Flow, numbers: Sequence[int]) -> Drift:
         flow.redis.hdel(synced, flow.key(n))
         return n, "content"
 
-    def ghost(n: int) -> tuple[int, str]:
+    def orphan(n: int) -> tuple[int, str]:
         """A key as it was agreed on, whose document is gone."""
-        flow.redis.hset(synced, flow.key(GHOST + n), flow.redis.hget(synced, flow.key(n)))
-        return _unheard(flow, GHOST + n, ("COPY", flow.key(n), flow.key(GHOST + n)), "extra")
+        flow.redis.hset(synced, flow.key(ORPHAN + n), flow.redis.hget(synced, flow.key(n)))
+        return _unheard(flow, ORPHAN + n, ("COPY", flow.key(n), flow.key(ORPHAN + n)), "extra")
 
     ways: tuple[Callable[[int], tuple[int, str]], ...] = (
         lambda n: _unheard(flow, n, ("HSET", flow.key(n), "b", "unheard"), "content"),
         lambda n: _unheard(flow, NEW + n, ("HSET", flow.key(NEW + n), "b", "new"), "missing"),
         base,
-        ghost,
+        orphan,
     )
     found = [ways[at % len(ways)](number) for at, number in enumerate(numbers)]
     return {("card", flow.key(number), kind) for number, kind in found}

@@ -11,7 +11,8 @@ from typing import TypeVar
 Value = TypeVar("Value")
 POLL = 0.02  # seconds
 LONGEST_POLL = 0.1
-"""A long wait asks less and less often: each question costs CPU here and in whoever is asked, and other tests wait."""
+"""A long wait asks less and less often: each question costs CPU here and in the server that is asked, and other tests
+wait."""
 PATIENCE_S = 60.0
 """No wait gives up earlier: on a slow machine, or one that does other work too, everything takes longer. A test that
 passes waits for nothing longer than it takes."""

@@ -86,7 +86,7 @@ class Daemon:
         return self.get("/readyz")[0] == 200
 
     def get(self, path: str) -> tuple[int, str]:
-        """Status and body; status 0 when nobody answers."""
+        """Status and body; status 0 when no server answers."""
         try:
             with urllib.request.urlopen(self.url + path, timeout=HTTP_TIMEOUT) as reply:
                 return reply.status, reply.read().decode()

@@ -35,7 +35,7 @@ def dask_cluster() -> Iterator[Cluster]:
 
 @contextmanager
 def dask_worker(cluster: Cluster, **env: str) -> Iterator[subprocess.Popen[str]]:
-    """One, of one thread, without anybody who would start it again."""
+    """One, of one thread, without a nanny that would start it again."""
     command = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.address, "--no-nanny", "--nthreads", "1",
                "--no-dashboard", "--host", "127.0.0.1"]  # fmt: skip
     process = subprocess.Popen(

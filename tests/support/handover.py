@@ -25,7 +25,7 @@ DATABASE = "faults"
 REST_S = 1.0
 """How long everything must stay as it should be: what removes keys late removes them by then."""
 POLL_S = 0.1
-"""A look at everything costs more than one at a single fact."""
+"""A read of everything costs more than one of a single fact."""
 TIMEOUT = 40.0
 LEASE_S = 2
 
@@ -180,7 +180,7 @@ class World:
         self.mongo, self.redis = mongo, redis
         self.documents: dict[str, dict[Any, Document]] = {}
         self.without: set[str] = set()
-        """Keys that are not there, though their documents are: nobody deleted these, nor wrote the keys."""
+        """Keys that are not there, though their documents are: these were not deleted, and the keys not written."""
 
     def fill(self, collection: str, ids: Iterable[int], n: int = 0, **more: Any) -> None:
         documents = [document(number, n, **more) for number in ids]

@@ -1,8 +1,8 @@
 """Random sets of contracts, random edits of them, and what both stores must hold after each: the model of the property
 test of handovers.
 
-Where the rules leave open what a value becomes (a key that an application wrote while nobody was there to read it), the
-model does not go there: it offers no such edit, and says who may write what.
+Where the rules leave open what a value becomes (a key that an application wrote while no daemon was there to read it),
+the model does not go there: it offers no such edit, and says who may write what.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Model:
     # What may be written by whom.
 
     def may_write(self, collection: str, number: int) -> bool:
-        """Whether somebody may change this document in MongoDB."""
+        """Whether a client may change this document in MongoDB."""
         for said in self.contracts.values():
             if said.collection == collection and not said.forth and not (said.two_way and number % 2):
                 return False
@@ -108,7 +108,7 @@ class Model:
         )
 
     def may_delete(self, collection: str, number: int) -> bool:
-        """Never what a key that nobody owns at present could bring back."""
+        """Never what a key that no contract owns at present could bring back."""
         keys = {key for left in self.left.values() for key in left.keys}
         return (
             number >= STABLE
@@ -145,7 +145,7 @@ class Model:
         return [(name, said) for name, said in self.contracts.items() if said.forth]
 
     def _free(self) -> list[str]:
-        """Names that nobody has, and under which nothing is left."""
+        """Names that no contract has, and under which nothing is left."""
         taken = self.contracts.keys() | {left.name for left in self.left.values()}
         return [name for name in NAMES if name not in taken]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tests.support.check import PATIENCE_S
 
-POLL = 0.01  # seconds between two looks at whether it may go on
+POLL = 0.01  # seconds between two checks whether it may go on
 
 
 class Hold:

@@ -11,7 +11,7 @@ EVERY_S = 0.05
 
 
 class Memory(threading.Thread):
-    """Looks at the memory of a process until the block ends."""
+    """Measures the memory of a process until the block ends."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)

@@ -53,7 +53,7 @@ def put_all(collection: Collection[Any], documents: list[bytes]) -> int:
 
 
 def is_sound(document: bytes) -> bool:
-    """Whether it passes MongoDB's look at the form of BSON. What does not makes it refuse a whole command, so that it
+    """Whether it passes MongoDB's check of the form of BSON. What does not makes it refuse a whole command, so that it
     costs one of its own to find out."""
     try:
         members = list(elements(document))

@@ -1,4 +1,4 @@
-"""Ends of keys that anybody may write, though syncd never would."""
+"""Ends of keys that any client may write, though syncd never would."""
 
 from __future__ import annotations
 

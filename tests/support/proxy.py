@@ -11,7 +11,7 @@ from syncd.embedded import Link
 from syncd.embedded.link import Pipe
 from tests.support.hold import Hold
 
-HOLD_POLL = 0.01  # seconds between two looks at whether held bytes may go on
+HOLD_POLL = 0.01  # seconds between two checks whether held bytes may go on
 
 
 class Mode(Enum):
@@ -152,7 +152,7 @@ class _Pipe(Pipe):
         return data
 
     def _has_client_gone(self) -> bool:
-        """While nobody reads from the client, only a look tells."""
+        """While no thread reads from the client, only a poll shows it."""
         if self._closed.is_set():
             return True
         try:

@@ -89,7 +89,7 @@ def between_reads(
     after: Callable[[int], object],
 ) -> None:
     """Something happens in the middle of each look of a check: behind its read of documents, and behind that of keys,
-    which is this method. Both are told the number of the look, from 1."""
+    which is this method. Both get the number of the read, from 1."""
     read, looks = getattr(reader, name), itertools.count(1)
 
     def slow(self: Any, keys: Any) -> Any:
@@ -112,7 +112,7 @@ def drift_of(report: Report) -> Drift:
 
 def plant(flow: Flow, numbers: Sequence[int]) -> Drift:
     """A difference of another kind at each document in turn; what a check has to say of it."""
-    ways = (_missing, _field, _further, _less, _json, _gone_ttl, _new_ttl, _extra, _moved, _unowned, _ghost)
+    ways = (_missing, _field, _further, _less, _json, _gone_ttl, _new_ttl, _extra, _moved, _unowned, _orphan)
     planted: Drift = set()
     for at, number in enumerate(numbers):
         planted.add(ways[at % len(ways)](flow, number))
@@ -172,7 +172,7 @@ def _unowned(flow: Flow, n: int) -> tuple[str, str, str]:
     return "slug", key, "extra"
 
 
-def _ghost(flow: Flow, n: int) -> tuple[str, str, str]:
+def _orphan(flow: Flow, n: int) -> tuple[str, str, str]:
     """A key of a document that is gone, by the map."""
     key, template = flow.key(f"ghost{n}", "slug"), flow.key("{slug}", "slug")
     flow.redis.hset(key, "title", "of no document")
@@ -192,7 +192,8 @@ class Load:
 
 @contextmanager
 def changing(flow: Flow, numbers: Sequence[int], per_second: float) -> Iterator[Load]:
-    """Changes of every kind to these documents: versions that count up, titles that go to and fro, keys that move."""
+    """Changes of every kind to these documents: versions that count up, titles that go back and forth, keys that
+    move."""
     stop, load, chance = threading.Event(), Load(), random.Random(7)
     versions = itertools.count(1)
 

@@ -163,7 +163,7 @@ def _serve(server: socket.socket) -> None:
 def _receive(server: socket.socket) -> Any:
     received = socket.recv_fds(server, LONGEST_REQUEST, 3)
     if not received[0]:
-        os._exit(0)  # whoever asked for processes has ended
+        os._exit(0)  # the process that asked for processes has ended
     return received
 
 
@@ -173,7 +173,7 @@ def _tell_ended(children: dict[int, int]) -> None:
         if pid == 0:
             return
         status = children.pop(pid)
-        with suppress(BrokenPipeError):  # nobody asks any more
+        with suppress(BrokenPipeError):  # the caller has ended
             os.write(status, str(os.waitstatus_to_exitcode(state)).encode())
         os.close(status)
 

@@ -117,5 +117,5 @@ def test_an_alert_that_must_fire(tool: Path, tmp_path: Path, alert: str, series:
     ],
 )
 def test_an_alert_that_must_not(tool: Path, tmp_path: Path, alert: str, series: dict[str, str]) -> None:
-    """A copy of hours, one restart, and a figure that nobody knows wake nobody up."""
+    """A copy of hours, one restart, and a figure that is not known wake no one up."""
     assert not fires(tool, tmp_path, alert, series)

@@ -55,7 +55,7 @@ def test_every_yaml_file_can_be_read(path: Path) -> None:
 
 
 def test_no_file_names_a_setting_that_does_not_exist() -> None:
-    """A variable with a slip of the pen would be ignored without a word."""
+    """A variable with a slip of the pen would be ignored without an error."""
     for path in [ROOT / "Dockerfile", *(path for path in DEPLOY.rglob("*") if path.is_file())]:
         named = set(re.findall(r"\bSYNCD_[A-Z_]*[A-Z]", path.read_text(encoding="utf-8")))
         assert {name.removesuffix("_FILE") for name in named} <= SETTINGS, path
@@ -173,7 +173,7 @@ def test_a_pod_for_each_partition() -> None:
 
 
 def test_there_is_time_to_finish_what_is_under_way() -> None:
-    """Nobody kills syncd before it has given up waiting for its lanes."""
+    """Kubernetes does not kill syncd before it has given up waiting for its lanes."""
     from syncd.daemon.supervisor import STOP_TIMEOUT_S
 
     unit = (DEPLOY / "systemd" / "syncd.service").read_text(encoding="utf-8")
@@ -239,7 +239,7 @@ def test_rules_and_dashboard_name_series_that_exist() -> None:
 
 
 def test_every_metric_is_on_the_dashboard() -> None:
-    """What is measured can be looked at."""
+    """What is measured can be seen."""
     text = " ".join(expression for where, expression in expressions() if where == "dashboard")
     missing = [name for name in series() if name.removesuffix("_sum").removesuffix("_count") not in text]
     assert not missing
@@ -253,7 +253,7 @@ def test_the_holder_of_a_lease_is_a_partition() -> None:
 
 
 def test_recorded_names_that_alerts_use_are_recorded() -> None:
-    """Prometheus takes an alert on a series that never exists without a word."""
+    """Prometheus takes an alert on a series that never exists without an error."""
     rules = [
         rule
         for group in documents(DEPLOY / "prometheus" / "rules.yaml")[0]["groups"]

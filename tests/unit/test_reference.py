@@ -37,7 +37,7 @@ def page(name: str) -> str:
 
 
 def test_the_reference_is_what_the_generator_writes() -> None:
-    """Nobody edits docs/reference by hand, and nobody forgets to write it anew."""
+    """Docs/reference is not edited by hand, and is written again after each change."""
     run = subprocess.run(
         [sys.executable, ROOT / "docs" / "generate.py", "--check"],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -140,7 +140,7 @@ def test_every_verb_and_option_is_in_the_reference() -> None:
 
 
 def test_every_reason_of_a_dead_letter_has_a_remedy() -> None:
-    """Whoever finds one at night finds it in docs/how-to/dead-letters.md."""
+    """A person who finds one at night finds it in docs/how-to/dead-letters.md."""
     text = (ROOT / "docs" / "how-to" / "dead-letters.md").read_text(encoding="utf-8")
     assert [reason for reason in telemetry.DEAD_REASONS if f"| `{reason}` |" not in text] == []
 
@@ -172,7 +172,7 @@ def test_contracts_in_the_pages_pass_the_checks(path: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_pages_name_only_settings_that_exist(path: Path) -> None:
-    """A variable with a slip of the pen would be ignored without a word."""
+    """A variable with a slip of the pen would be ignored without an error."""
     known = {f"SYNCD_{name.upper()}" for name in Settings.model_fields} | {
         "SYNCD_TEST_PROMTOOL",
         "SYNCD_TEST_REDIS70",

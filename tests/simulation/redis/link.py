@@ -169,7 +169,7 @@ class ModelConnection(Connection):
 
 
 class Remainder:
-    """What a connection had sent when it was closed: it may arrive when nobody waits for it any more."""
+    """What a connection had sent when it was closed: it may arrive when no caller waits for it any more."""
 
     def __init__(self, network: Network, sender: ModelConnection, sent: deque[list[bytes]], run: int) -> None:
         self._network, self._run = network, run

@@ -31,7 +31,7 @@ class RedisModel:
         self.refuses: Refusal = _nothing_refused
         """What an ACL, or a module, says against a command of a script."""
         self.watch: Watch = _unwatched
-        """Told of every command of a client: name, arguments, reply, and how what it changed was before."""
+        """Called with every command of a client: name, arguments, reply, and how what it changed was before."""
         self.source = b""
         """The library that was loaded."""
 

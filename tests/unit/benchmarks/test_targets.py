@@ -209,7 +209,7 @@ def test_the_picture_is_xml(results: dict[str, Any]) -> None:
 def test_a_page_keeps_what_is_outside_the_marks(
     results: dict[str, Any], section: Callable[[dict[str, Any]], str]
 ) -> None:
-    """Only what stands between the two marks is replaced, as often as one likes."""
+    """Only what stands between the two comments is replaced, as often as one likes."""
     text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
     new = replaced(text, section(results))
     assert new.startswith(f"before\n{BEGIN}\n")

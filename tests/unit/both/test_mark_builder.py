@@ -1,4 +1,5 @@
-"""What a lane that goes both ways writes of documents: marks, and letters for documents that can have no key."""
+"""What a lane that goes both ways writes of documents: merge requests, and dead letters for documents that can have no
+key."""
 
 from __future__ import annotations
 
@@ -69,7 +70,7 @@ def test_what_is_asked_for_has_no_time(builder: MarkBuilder) -> None:
 
 
 def test_a_document_without_a_key(builder: MarkBuilder) -> None:
-    """Has a letter while it is there, and nothing when it is gone."""
+    """Has a dead letter while it is there, and nothing when it is gone."""
     odd = DatetimeMS(FAR)
     there = [*builder.copies({"odd": {"_id": odd}}, SECOND % 7), *builder.found("odd", {"_id": odd}, "", {})]
     assert [type(write) for write in there] == [Dead, Dead]

@@ -123,7 +123,7 @@ def test_an_index_needs_a_prefix(tmp_path: Path) -> None:
 
 
 def test_an_index_takes_in_no_keys_of_others(tmp_path: Path) -> None:
-    """RediSearch indexes by prefix and type, whoever wrote the key."""
+    """RediSearch indexes by prefix and type, also keys of other clients."""
     films = contract(projection("all", index="{name: a, type: tag}"))
     parts = contract(CARD.replace("{_id}", "part:{_id}:x"), name="parts")
     assert told(tmp_path, films, parts) == [

@@ -86,7 +86,7 @@ def test_a_function_that_resembles_none_is_told_with_all_of_them(tmp_path: Path)
     assert line.startswith("a.yaml:12:26: JMESPath has no function `zzz`; known are abs, avg, ceil, ")
 
 
-def test_the_expression_of_a_string_is_looked_at_too(tmp_path: Path) -> None:
+def test_the_expression_of_a_string_is_checked_too(tmp_path: Path) -> None:
     """It stands under `value`."""
     text = contract(
         '  - projection: card\n    type: string\n    key: "movie:{_id}"\n    value: {expr: a..b}\n'

@@ -27,7 +27,7 @@ def test_the_example_of_the_documentation_loads() -> None:
 
 
 def test_contracts_come_in_the_order_of_their_files(tmp_path: Path) -> None:
-    """Both endings; hidden files, other files and directories below are not looked at."""
+    """Both endings; hidden files, other files and directories below are not read."""
     for file, name in (("b.yml", "second"), ("a.yaml", "first"), (".c.yaml", "hidden"), ("d.txt", "text")):
         (tmp_path / file).write_text(contract(CARD.replace("movie:", f"{name}:"), name=name))
     (tmp_path / "below.yaml").mkdir()

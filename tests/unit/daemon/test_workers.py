@@ -11,6 +11,6 @@ def test_contracts_are_spread_evenly() -> None:
 
 
 def test_a_contract_keeps_its_worker() -> None:
-    """What comes and goes moves nobody; what is new goes where there is the least."""
+    """What comes and goes moves no contract; what is new goes where there is the least."""
     before = place(["a", "b", "c", "d"], {}, 2)
     assert place(["b", "d", "e", "f"], before, 2) == {"b": 1, "d": 1, "e": 0, "f": 0}

@@ -34,7 +34,7 @@ def test_no_two_are_equal() -> None:
 
 
 def test_a_bare_number_stays_reserved(one_port_only: int) -> None:
-    """Until the process ends: nobody has to hold on to anything."""
+    """Until the process ends: no caller has to hold on to anything."""
     assert ports.free_port() == one_port_only
     with pytest.raises(PlatformError, match="no free port"):
         Port()

@@ -167,7 +167,7 @@ def test_no_failure_looks_live(history: list[Event], of: Rules, failure: Failed)
 
 @given(histories, rules, st.sampled_from(["Merged", "Confirmed", "FellBehind", "Progressed", "SweepBegan"]))
 def test_what_a_thread_tells_late_changes_nothing(history: list[Event], of: Rules, late: str) -> None:
-    """nothing_silent: behind the end of its run nothing that a thread of it tells makes a lane look at work."""
+    """nothing_silent: behind the end of its run nothing that a thread of it reports makes a lane seem at work."""
     now = after([*history, Failed(NOBODY, 0.0)], of)
     assert after([getattr(events, late)()], of, now) == now
 
@@ -335,13 +335,13 @@ def test_dead_letters_that_are_too_many() -> None:
 
 
 def test_a_lane_that_stands_by() -> None:
-    """A daemon that does not serve is looked at sooner."""
+    """A daemon that does not serve is checked sooner."""
     now = failed(EXAMPLES[FencedError], Situation(), FILM).situation
     assert decide(now, events.PeerSaid(""), FILM).delay_s == TTL_S / 4
     assert decide(now, events.PeerSaid("copies"), FILM).delay_s == PEER_LOOK_S
 
 
-def test_a_lease_that_nobody_holds() -> None:
+def test_a_lease_that_no_daemon_holds() -> None:
     """fenced: it is taken up again at once, and what was heard of keys stays where the lane itself had it."""
     lost = failed(NOBODY, after(WORKING, FILM), FILM)
     assert (lost.situation.state, lost.delay_s, lost.actions) == (State.WAITING, 0.0, ())

@@ -67,7 +67,7 @@ def test_both_ways_say_the_same(cases: list[tuple[FieldType | None, bytes | None
     wanted = outcome(lambda: reference("in/1-1", fields, said))
     found = outcome(lambda: encoder(fields)(b"in/1-1", said))
     if isinstance(wanted, str):
-        # Of two that do not fit either may be told of.
+        # Of two that do not fit either may be reported.
         assert found in {outcome(lambda field=field: reference("in/1-1", [field], said)) for field in fields}
     assert type(found) is type(wanted)
     assert isinstance(wanted, str) or found == wanted

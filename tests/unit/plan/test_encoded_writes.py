@@ -73,18 +73,18 @@ documents = st.dictionaries(
 def test_a_worker_projects_as_the_lane_does(plan: Plan, found: dict[int, dict[str, Any]]) -> None:
     """Keys, values, times to live and dead letters are the same, whichever values documents hold."""
     by_ident = {encode_key_value(n): {"_id": n, **rest} for n, rest in found.items()}
-    parcels = unpack(pack(plan, by_ident, TIME))
-    assert list(parcels) == list(by_ident)
-    assert sent(writes(plan, parcels.items(), TIME)) == sent(plan.copies(by_ident, TIME))
+    encoded = unpack(pack(plan, by_ident, TIME))
+    assert list(encoded) == list(by_ident)
+    assert sent(writes(plan, encoded.items(), TIME)) == sent(plan.copies(by_ident, TIME))
 
 
-def test_what_a_parcel_keeps_of_a_document(plan: Plan) -> None:
+def test_what_encoded_writes_keep_of_a_document(plan: Plan) -> None:
     """A document that JSON cannot hold is refused where it is written; a dead letter takes along no value."""
     found = {"1": {"_id": 1, "n": 1, "a": too_deep()}, "2": {"_id": 2, "n": "secret", "b": "secret"}}
     packed = pack(plan, found, TIME)
     both = [sent(some) for some in (writes(plan, unpack(packed).items(), TIME), plan.copies(found, TIME))]
     assert both[0] == both[1]
     assert "json_too_deep" in both[0][3][0]
-    letters = [said for said in unpack(packed)["2"] if isinstance(said, Dead)]
-    assert letters
-    assert "secret" not in json.dumps(letters, default=str)
+    dead_letters = [said for said in unpack(packed)["2"] if isinstance(said, Dead)]
+    assert dead_letters
+    assert "secret" not in json.dumps(dead_letters, default=str)

@@ -43,7 +43,7 @@ def test_what_grows_without_end_is_refused(monkeypatch: pytest.MonkeyPatch, expr
     assert time.process_time() - began < 20
 
 
-def test_a_long_separator_is_looked_at_before_it_is_put_between_many_texts() -> None:
+def test_a_long_separator_is_checked_before_it_is_put_between_many_texts() -> None:
     """Of a document of 16 MB it would make terabytes, and the daemon would end with every contract in it."""
     tracemalloc.start()
     try:

@@ -136,7 +136,7 @@ EDITS: dict[str, Edit] = {
     "reconcile.schedule": stays(None, "*/5 * * * *", {}),
     "reconcile.every": stays("1h", "2h"),
     "reconcile.jitter": stays(None, "1m"),
-    "reconcile.check": copies("full", "digest"),  # nobody knows the digests of what was copied before
+    "reconcile.check": copies("full", "digest"),  # the digests of what was copied before are not known
     "reconcile.mode": stays("report", "repair"),
     "reconcile.max_documents_per_second": stays(10, 9),
     "reconcile.quiet_hours": stays([], ["06:00-09:30"]),

@@ -144,7 +144,7 @@ def test_an_id_with_a_type_has_one_text() -> None:
     ]
 
 
-def test_keys_of_syncd_are_nobodys() -> None:
+def test_keys_of_syncd_belong_to_no_contract() -> None:
     """Also where a template would take them."""
     shape = plan(key="{_id*}", fields=["n"], key_values="text")
     assert shape.owns(b"anything: at all")

@@ -200,7 +200,7 @@ def test_no_key_is_one_of_syncd_s_own(template: str, value: str) -> None:
     "template", ["film:{_id}", "{_id}", "{_id}-syncd:", "syncdata:{_id}", "{{syncd:{_id}}}"]
 )
 def test_most_templates_never_give_one(template: str) -> None:
-    """A key is looked at only where values can make one of syncd's own."""
+    """A key is checked only where values can make one of syncd's own."""
     assert not KeyTemplate.parse(template).may_be_control
 
 

@@ -1,4 +1,4 @@
-"""Three-way merges: nothing is lost that nobody contests, and both sides end alike."""
+"""Three-way merges: nothing uncontested is lost, and both sides end alike."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _take(state: dict[str, str], name: str, value: str | None) -> None:
 
 
 @given(BASES, STATES, STATES)
-def test_no_field_is_lost_that_nobody_contests(base: Base | None, redis: Any, mongo: Any) -> None:
+def test_no_uncontested_field_is_lost(base: Base | None, redis: Any, mongo: Any) -> None:
     """no_echo, nothing_lost: under `merge_fields` a field that one side changed has that side's value on both."""
     merged = run(base, redis, mongo)
     new_redis, new_mongo = applied(merged, redis, mongo, MERGE)

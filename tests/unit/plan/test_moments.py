@@ -95,7 +95,7 @@ def test_no_moment_that_drivers_cannot_read(kind: FieldType, text: str) -> None:
         ("date", "2026-11-28T10:00:00.0001Z"),
     ],
 )
-def test_who_wants_a_letter_gets_it(kind: FieldType, text: str) -> None:
+def test_who_wants_a_dead_letter_gets_it(kind: FieldType, text: str) -> None:
     """`round: false` refuses what is finer than a millisecond, and nothing else."""
     with pytest.raises(ProjectionError, match="millisecond"):
         field(kind, round=False).value(text.encode())

@@ -55,7 +55,7 @@ def test_what_is_no_text_of_an_id(end: str) -> None:
 
 @pytest.mark.parametrize("end", ODD_ENDS, ids=range(len(ODD_ENDS)))
 def test_any_key_is_one_of_a_template_or_none(end: bytes) -> None:
-    """Whatever stands in it, to look at it raises no error; and the text of a RawId is in none."""
+    """Whatever stands in it, to read it raises no error; and the text of a RawId is in none."""
     said = key_parser(KeyTemplate.parse("film:{_id}"))(b"film:" + end)
     assert said is None or not isinstance(said["_id"], RawId)
 

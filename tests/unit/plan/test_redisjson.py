@@ -22,7 +22,8 @@ UNREADABLE = 0.46663110464745283
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_what_is_read_once_is_read_again(value: float) -> None:
-    """What RedisJSON makes of a double it reads as it is: so both sides agree for good. It is a neighbour at most."""
+    """What RedisJSON makes of a double it reads as it is: so both sides agree permanently. It is a neighbour at
+    most."""
     read = double_read(value)
     assert double_read(read) == read
     assert abs(read - value) <= math.ulp(value)
@@ -30,7 +31,7 @@ def test_what_is_read_once_is_read_again(value: float) -> None:
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_text_that_needs_no_look(value: float) -> None:
-    """A JSON text that is not looked at holds no double that is misread."""
+    """A JSON text that is not checked holds no double that is misread."""
     text = orjson.dumps({"a": [value, 1], "b": "x"})
     if not is_doubtful(text):
         assert readable(value) is value
@@ -61,7 +62,7 @@ def test_texts() -> None:
 
 
 @given(st.lists(st.floats(-9, 9).filter(lambda value: value != 0), min_size=16, max_size=40))
-def test_a_vector_is_looked_at_at_once(values: list[float]) -> None:
+def test_a_vector_is_checked_at_once(values: list[float]) -> None:
     """A list of many doubles becomes what each of them does alone."""
     alone = b"[" + b",".join(dump_json(value) for value in values) + b"]"
     assert dump_json(values) == alone

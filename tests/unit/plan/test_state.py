@@ -61,7 +61,7 @@ FAR = 253402300800000  # milliseconds: the first of the year 10000
 def test_a_key_with_a_date_that_drivers_cannot_read_is_refused(
     template: str, more: dict[str, Any], key: bytes
 ) -> None:
-    """Whoever may write a key would keep Python and others from reading the collection."""
+    """A client that may write a key would keep Python and others from reading the collection."""
     shape = plan(key=template, fields=["a"], **more)
     assert "beyond the years 1 to 9999" in shape.why_not(key)
     with pytest.raises(ProjectionError) as caught:

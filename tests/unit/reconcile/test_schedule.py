@@ -71,7 +71,7 @@ def test_jitter_moves_a_start_by_chance() -> None:
 
 
 def test_without_a_plan() -> None:
-    """Only when somebody asks."""
+    """Only when a person asks."""
     assert trigger(Reconcile()) is None
 
 

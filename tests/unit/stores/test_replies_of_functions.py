@@ -1,4 +1,4 @@
-"""What each of syncd's functions may answer instead of doing its work is looked at in one place."""
+"""What each of syncd's functions may answer instead of doing its work is checked in one place."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_another_protocol_stops_the_lane() -> None:
     ],
 )
 def test_a_lost_lease_says_who_has_it(reply: list[bytes], holder: str, why: str) -> None:
-    """Or that nobody has."""
+    """Or that no daemon has."""
     store = RedisStore("redis://localhost:1")  # nothing is asked of it
     lease = Lease(store, ControlKeys("films"), "host/1", 1.0, Claims(MONGO, "", ()))
     with pytest.raises(FencedError, match=why) as caught:

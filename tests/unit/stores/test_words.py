@@ -1,4 +1,5 @@
-"""Nothing of a connection string but host and database is shown, and no value that a server or a stranger quotes."""
+"""Nothing of a connection string but host and database is shown, and no value that a server or another client
+quotes."""
 
 from __future__ import annotations
 

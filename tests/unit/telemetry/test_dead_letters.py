@@ -11,7 +11,7 @@ from syncd.telemetry.dead_letters import RepeatedWarnings, _Kind, field_of
 CARD = _Kind("film", "card", "cannot_convert", "n")
 
 
-def test_letters_alike_are_told_once_and_counted() -> None:
+def test_equal_dead_letters_are_reported_once_and_counted() -> None:
     """nothing_silent: the first at once, the rest of the interval together; another kind has a line of its own."""
     digest = RepeatedWarnings(3600)
     with capture_logs() as entries:
@@ -24,7 +24,7 @@ def test_letters_alike_are_told_once_and_counted() -> None:
 
 
 def test_an_interval_ends_by_itself() -> None:
-    """Nobody has to come by for the count to be told."""
+    """The count is reported without another event."""
     digest = RepeatedWarnings(0.05)
     with capture_logs() as entries:
         digest.add({CARD: (1, "")})
@@ -46,7 +46,7 @@ def test_an_interval_ends_by_itself() -> None:
         ("", ""),
     ],
 )
-def test_the_field_of_a_letter(detail: str, field: str) -> None:
+def test_the_field_of_a_dead_letter(detail: str, field: str) -> None:
     """As the details of all directions name it."""
     assert field_of(detail) == field
 

@@ -19,7 +19,7 @@ NAME = "films"
 SYNCD = Path(metrics.__file__).parents[1]
 STORES = ("redis", "mongo", "both")
 BEGIN_LATER = {"syncd_index_failures", "syncd_index_taken", "syncd_field_misfits"}
-"""With an index, or with a value that does not fit: nobody knows the names before."""
+"""With an index, or with a value that does not fit: the names are not known before."""
 NOT_OF = {
     "redis": {
         "syncd_outbox_entries", "syncd_outbox_bytes", "syncd_outbox_trimmed", "syncd_keys_unfit",

@@ -29,7 +29,7 @@ def test_the_others_have_places_of_their_own() -> None:
 
 
 class PlanWithAGap(AppendPlan):
-    """Cannot read what says `odd`, for a reason that nobody foresaw."""
+    """Cannot read what says `odd`, for an unforeseen reason."""
 
     def __init__(self) -> None:
         pass

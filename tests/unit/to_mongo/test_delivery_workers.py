@@ -34,7 +34,7 @@ def test_at_most_so_many() -> None:
 
 
 def test_one_that_fails_takes_no_other_along() -> None:
-    """What is done is told of, then the error is raised; none is on its way when the block ends."""
+    """What is done is returned, then the error is raised; none is on its way when the block ends."""
     ended: list[Batch] = []
 
     def deliver(batch: Batch) -> Outcome:

@@ -1,4 +1,4 @@
-"""One key of many raises an error that nobody foresaw."""
+"""One key of many raises an unforeseen error."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_it_is_refused_alone(kind: type[OneWay | BothWays], odd: list[bytes]) ->
 
 
 @pytest.mark.parametrize("kind", [OneWay, BothWays])
-def test_a_store_that_fails_is_nobodys_fault(kind: type[OneWay | BothWays]) -> None:
+def test_a_store_that_fails_is_no_keys_fault(kind: type[OneWay | BothWays]) -> None:
     """nothing_lost: no key is refused for an error of a store."""
     lane = kind(TransientError("mongo", "away"), [b"3"])
     with pytest.raises(TransientError):

@@ -353,4 +353,6 @@ class World:
             version, exists = self.source.state(ident, at(self.source.now))
             if ident not in self.target.stale:
                 assert self.target.shown.get(ident, 0) == version, ident
-                assert (ident in self.target.there) is exists, f"{decode_key_value(ident)}: a ghost, or lost"
+                assert (ident in self.target.there) is exists, (
+                    f"{decode_key_value(ident)}: an orphan, or lost"
+                )

@@ -134,7 +134,7 @@ def test_a_read_in_flight_counts() -> None:
     log.answered(Answer.REFUSED)
     assert marks.verdict("a", at(8)).name == "APPLY"
     assert log.position.read_watermark == at(0)
-    assert marks.horizon == at(8), "whoever read the horizon meanwhile has read that late"
+    assert marks.horizon == at(8), "a read that began meanwhile is that late"
 
 
 def test_a_call_of_which_a_part_was_written() -> None:

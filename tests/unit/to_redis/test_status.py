@@ -41,7 +41,7 @@ def test_a_position_that_nears_the_end_of_the_oplog() -> None:
     assert (entry["position_age_seconds"], entry["oplog_window_seconds"]) == (610, 1000)
 
 
-def test_it_is_said_once_until_it_was_mended() -> None:
+def test_it_is_said_once_until_it_was_fixed() -> None:
     """One line while it lasts, and another when it happens again."""
     lane = LaneStatus("film", "catalog.films", None)
     assert len(warnings(lane, 1000, 700)) == 1
@@ -111,7 +111,7 @@ def test_late_is_not_ready(clock: Clock) -> None:
 
 
 def test_a_standby_is_ready_while_its_peer_serves(clock: Clock) -> None:
-    """nothing_silent: ready is what another daemon says, not what nobody denies; and no word is no yes."""
+    """nothing_silent: ready is what another daemon says; silence is no yes."""
     lane = LaneStatus("film", "catalog.films", 1.0)
     lane.enter("standby", error="another daemon holds the lease")
     assert lane.complaint == "nobody has said yet that the other daemon works"
@@ -129,7 +129,7 @@ def unknown(lane: LaneStatus) -> bool:
     return figures == (None, None, None, None)
 
 
-def test_what_nobody_knows_is_not_zero(clock: Clock) -> None:
+def test_what_is_not_known_is_not_zero(clock: Clock) -> None:
     """nothing_silent: before a lane has looked, and once another daemon does its work, nothing is claimed: null on the
     page, NaN in the metrics."""
     lane = LaneStatus("unknown", "catalog.films", None)

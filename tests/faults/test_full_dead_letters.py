@@ -1,5 +1,5 @@
-"""Thousands of changes that do not fit: what is told, how many letters are kept, and what a replay says of them
-(nothing_lost, nothing_silent, bounded).
+"""Thousands of changes that do not fit: what is reported, how many dead letters are kept, and what a replay says of
+them (nothing_lost, nothing_silent, bounded).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def film(number: int, **more: Any) -> dict[str, Any]:
     return {"_id": number, "title": f"film {number}", "n": 0, "year": 1900} | more
 
 
-def letters(rig: Rig, verb: str, flow: Flow, *more: str) -> tuple[int, str]:
+def dead_letters(rig: Rig, verb: str, flow: Flow, *more: str) -> tuple[int, str]:
     done = cli.syncd("deadletters", verb, flow.contract, *more, SYNCD_REDIS_URL=rig.redis.url)
     return done.returncode, done.stdout.strip() + done.stderr
 
@@ -55,8 +55,8 @@ def wait_paused(flow: Flow) -> None:
 
 
 def test_one_update_of_many_documents(rig: Rig) -> None:
-    """nothing_silent: thousands of letters alike are a line or two of the log, with their count, field and reason; each
-    is in the metric, and `list` groups them."""
+    """nothing_silent: thousands of equal dead letters are a line or two of the log, with their count, field and reason;
+    each is in the metric, and `list` groups them."""
     flow = rig.scene.run("film", CARD, documents=[film(n) for n in range(COUNT)])
     flow.collection.update_many({}, {"$set": {"n": "none"}})
     wait_until(lambda: len(flow.dead_letters()) == COUNT, 30)
@@ -68,23 +68,23 @@ def test_one_update_of_many_documents(rig: Rig) -> None:
     assert sum(entry["count"] for entry in said) == COUNT + 3
     assert [entry["field"] for entry in said].count("year") == 1
     assert len(said) <= 3
-    code, text = letters(rig, "list", flow)
+    code, text = dead_letters(rig, "list", flow)
     lines = text.splitlines()
     assert code == 1
     assert lines[0] == f"{COUNT - 3} dead letters: cannot_convert, field n, projection card"
     assert lines[11] == f"  and {COUNT - 13} more; `--each` names them"
     assert lines[12] == "3 dead letters: cannot_convert, field year, projection card"
     assert len(lines) == 16
-    assert len(letters(rig, "list", flow, "--each")[1].splitlines()) == COUNT + 2
-    listed = json.loads(letters(rig, "list", flow, "-o", "json")[1])
-    shown = json.loads(letters(rig, "show", flow, listed[0]["entry"], "-o", "json")[1])
+    assert len(dead_letters(rig, "list", flow, "--each")[1].splitlines()) == COUNT + 2
+    listed = json.loads(dead_letters(rig, "list", flow, "-o", "json")[1])
+    shown = json.loads(dead_letters(rig, "show", flow, listed[0]["entry"], "-o", "json")[1])
     assert shown == listed[0]
     assert isinstance(shown["change"], dict)
 
 
-def test_a_lane_whose_letters_are_full_waits(rig: Rig) -> None:
-    """bounded, nothing_lost: with `when_full: pause` no letter is lost. The lane stores those that there is room for,
-    says that it is paused, is not ready, and goes on where it was once there is room, through a kill, too."""
+def test_a_lane_whose_dead_letters_are_full_waits(rig: Rig) -> None:
+    """bounded, nothing_lost: with `when_full: pause` no dead letter is lost. The lane stores those that there is room
+    for, says that it is paused, is not ready, and goes on where it was once there is room, through a kill, too."""
     flow = rig.scene.run("film", CARD, documents=[film(n) for n in range(50)], sync=bound("pause"))
     flow.collection.update_many({"_id": {"$lt": 20}}, {"$set": {"n": "none"}})
     wait_paused(flow)
@@ -94,21 +94,21 @@ def test_a_lane_whose_letters_are_full_waits(rig: Rig) -> None:
     wait_paused(flow)
     flow.collection.update_many({}, {"$set": {"title": "later"}})
     flow.collection.update_many({}, {"$set": {"n": 5}})
-    assert letters(rig, "replay", flow, "--all") == (0, f"{KEEP} written, 0 still failing, 0 not found")
+    assert dead_letters(rig, "replay", flow, "--all") == (0, f"{KEEP} written, 0 still failing, 0 not found")
     flow.wait_live()
     flow.catch_up()
     wait_numbers(flow)
     assert not flow.dead_letters()
 
 
-def test_a_copy_whose_letters_are_full_waits(rig: Rig) -> None:
+def test_a_copy_whose_dead_letters_are_full_waits(rig: Rig) -> None:
     """bounded, nothing_lost: a copy stops at the bound as well, and goes on after a `drop`."""
     documents = [film(n, n="none" if n % 5 == 0 else 1) for n in range(40)]
     flow = rig.scene.add("film", CARD, documents=documents, sync=bound("pause"))
     rig.scene.start()
     wait_paused(flow)
     flow.collection.update_many({"n": "none"}, {"$set": {"n": 2}})
-    assert letters(rig, "drop", flow, "--all") == (0, f"dropped {KEEP}")
+    assert dead_letters(rig, "drop", flow, "--all") == (0, f"dropped {KEEP}")
     flow.wait_live()
     flow.catch_up()
     wait_numbers(flow)
@@ -125,9 +125,9 @@ def test_a_bound_that_is_raised(rig: Rig) -> None:
     assert len(rig.scene.daemon.logs(event="snapshot started")) == 1
 
 
-def test_the_oldest_letters_go(rig: Rig) -> None:
-    """bounded, nothing_silent: with `when_full: drop_oldest` the lane goes on, keeps the newest letters, and what it
-    drops is counted and logged; no record of a dropped letter is left."""
+def test_the_oldest_dead_letters_go(rig: Rig) -> None:
+    """bounded, nothing_silent: with `when_full: drop_oldest` the lane goes on, keeps the newest dead letters, and what
+    it drops is counted and logged; no record of a dropped dead letter is left."""
     flow = rig.scene.run("film", CARD, documents=[film(n) for n in range(50)], sync=bound("drop_oldest"))
     flow.collection.update_many({"_id": {"$lt": 20}}, {"$set": {"n": "none"}})
     flow.catch_up()
@@ -140,36 +140,36 @@ def test_the_oldest_letters_go(rig: Rig) -> None:
 
 
 def test_what_a_replay_did(rig: Rig) -> None:
-    """nothing_silent: `replay` tells written, still failing and not found apart, and its exit code says whether all are
+    """nothing_silent: `replay` reports written, still failing and not found, and its exit code says whether all are
     written."""
     flow = rig.scene.run("film", CARD, documents=[film(n) for n in range(9)])
     flow.collection.update_many({}, {"$set": {"n": "none"}})
     flow.catch_up()
-    assert letters(rig, "replay", flow, "1-1") == (1, "0 written, 0 still failing, 1 not found")
-    assert letters(rig, "replay", flow, "no-entry") == (1, "0 written, 0 still failing, 1 not found")
-    assert letters(rig, "replay", flow, "--all") == (1, "0 written, 9 still failing, 0 not found")
+    assert dead_letters(rig, "replay", flow, "1-1") == (1, "0 written, 0 still failing, 1 not found")
+    assert dead_letters(rig, "replay", flow, "no-entry") == (1, "0 written, 0 still failing, 1 not found")
+    assert dead_letters(rig, "replay", flow, "--all") == (1, "0 written, 9 still failing, 0 not found")
     entries = {said[b"id"]: entry.decode() for entry, said in flow.redis.xrange(flow.names.control("dead"))}
     flow.collection.update_one({"_id": 1}, {"$set": {"n": 1}})
-    some = letters(rig, "replay", flow, entries[b"1"], entries[b"2"], "1-1", "-o", "json")
+    some = dead_letters(rig, "replay", flow, entries[b"1"], entries[b"2"], "1-1", "-o", "json")
     assert (some[0], json.loads(some[1])) == (
         1, {"contract": flow.contract, "written": 1, "still_failing": 1, "not_found": 1},
     )  # fmt: skip
     flow.collection.update_many({}, {"$set": {"n": 1}})
-    assert letters(rig, "replay", flow, "--all") == (0, "8 written, 0 still failing, 0 not found")
-    assert letters(rig, "replay", flow, "--all") == (0, "0 written, 0 still failing, 0 not found")
+    assert dead_letters(rig, "replay", flow, "--all") == (0, "8 written, 0 still failing, 0 not found")
+    assert dead_letters(rig, "replay", flow, "--all") == (0, "0 written, 0 still failing, 0 not found")
     wait_numbers(flow)
 
 
 @pytest.mark.parametrize("when_full", ["pause", "drop_oldest"])
 @pytest.mark.parametrize("capture", ["append", "series", "outbox", "keyspace", "both"])
-def test_letters_from_redis_are_bounded(rig: Rig, capture: str, when_full: str) -> None:
-    """bounded: whatever is captured, a contract keeps so many letters, pauses or drops the oldest, and goes on."""
+def test_dead_letters_from_redis_are_bounded(rig: Rig, capture: str, when_full: str) -> None:
+    """bounded: with every capture a contract keeps so many dead letters, pauses or drops the oldest, and goes on."""
     flow = start(rig, capture, when_full)
     for number in range(20):
         put(flow, capture, number, "none")
     if when_full == "pause" and capture != "both":
         wait_paused(flow)
-        assert letters(rig, "drop", flow, "--all")[0] == 0
+        assert dead_letters(rig, "drop", flow, "--all")[0] == 0
         # A time series may keep a batch more: how many entries were in one is chance.
         most = 20 - KEEP if capture == "series" else KEEP
         wait_until(lambda: KEEP <= len(flow.dead_letters()) <= most, 20, flow.lane)
