@@ -22,7 +22,10 @@ def snapshot(
     ] = False,
     adopt: Annotated[
         bool,
-        typer.Option("--adopt", help="Also remove keys that were there before the contract, see sync.adopt."),
+        typer.Option(
+            "--adopt",
+            help="Treat keys that were there before the contract as its own, see sync.adopt and sync.sweep_limit.",
+        ),
     ] = False,
 ) -> None:
     """Have the daemon copy all documents again and remove keys without one. Exit code 1 when no daemon serves the
@@ -31,6 +34,10 @@ def snapshot(
     from syncd.stores.redis.records.requests import any_wants_snapshot, request_snapshot
     from syncd.stores.redis.records.serving import is_held
 
+    if adopt and allow_removal:
+        raise typer.BadParameter(
+            "give --adopt first; where many keys would go, the lane pauses and says how many"
+        )
     store = store_of(contract)
     request_snapshot(store, contract, ADOPT if adopt else PURGE if allow_removal else SWEEP)
     end = time.monotonic() + HEARD_S

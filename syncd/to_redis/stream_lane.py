@@ -95,7 +95,7 @@ class StreamLane(BaseLane):
             if then == PURGE:
                 self._lease.allow_removal()
             self._lease.forget_position(then if then == SWEEP else allowed(then, self.plan.fingerprint))
-            snapshot_begins(self._redis, self._control)
+            snapshot_begins(self._redis, self._control, then)
             return self._state.tell(Held(asked=True))
         return self._state.tell(Held(is_gone=load_position(self._redis, self._control).next == PAUSE))
 

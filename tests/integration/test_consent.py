@@ -120,6 +120,29 @@ def test_a_contract_may_adopt(shared: Scene) -> None:
     later.wait_same()
 
 
+@pytest.mark.parametrize("how", ["--adopt", "adopt: true"])
+def test_to_adopt_is_no_permission_to_remove_much(shared: Scene, how: str) -> None:
+    """nothing_lost, nothing_silent: keys that are adopted count as the contract's own. Where many would go, because of
+    a mistake or because many were there, the lane pauses as for its own keys, and removes them once that is allowed."""
+    short = "much-asked" if how == "--adopt" else "much-said"
+    if how == "--adopt":
+        flow = shared.run(short, CARD, documents=films())
+        flow.write(CARD, filter={"status": "public"})
+        flow.wait_state("paused")
+        say(shared, "snapshot", flow.contract, how)
+    else:
+        for number in range(COUNT):
+            shared.redis.hset(f"{shared.token}:{short}:card:{number}", "cart", "7")
+        flow = shared.add(short, CARD, sync={"adopt": True}, documents=[])
+    paused = copied(shared, flow)
+    error = flow.wait_state("paused")["error"]
+    assert f"{COUNT} " in error and f"`syncd snapshot {flow.contract} --allow-removal`" in error
+    assert (len(flow.keys()), copied(shared, flow)) == (COUNT, paused)
+    say(shared, "snapshot", flow.contract, "--allow-removal")
+    flow.wait_live()
+    assert not flow.keys()
+
+
 @pytest.mark.parametrize(
     ("short", "card"),
     [

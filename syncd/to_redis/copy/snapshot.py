@@ -21,7 +21,7 @@ from syncd.stores.mongo.times import Moment
 from syncd.stores.paging import paged
 from syncd.stores.redis.records.key_maps import KeyMaps, holders
 from syncd.stores.redis.records.layout import others_have_copied
-from syncd.stores.redis.records.position import ADOPT, DIGEST, PURGE, SNAPSHOT, STREAM, SWEEP, Position
+from syncd.stores.redis.records.position import DIGEST, PURGE, SNAPSHOT, STREAM, SWEEP, Position
 from syncd.stores.redis.scan import SCAN_COUNT, Candidate, KeyScan
 from syncd.to_redis.context import RunContext
 from syncd.to_redis.copy.copier import Chunk, Copied, Copier, Pause, Reads, Ready
@@ -185,7 +185,7 @@ class SnapshotReader:
         if found.gone > 0 and self._strangers.are_lost:
             return False
         # Both ways, a key without a document may be one that MongoDB has yet to get.
-        is_allowed = self._plan.contract.is_two_way or position.allows(PURGE) or position.allows(ADOPT)
+        is_allowed = self._plan.contract.is_two_way or position.allows(PURGE)
         return is_allowed or not found.is_above(self._plan.contract.sync.sweep_limit)
 
     def _refuse(self, what: str) -> NoReturn:

@@ -72,11 +72,12 @@ def any_wants_snapshot(store: RedisStore, contract: str) -> bool:
     return any(bool(wants_snapshot(store, keys)) for keys in partitions_of(store, contract))
 
 
-def snapshot_begins(store: RedisStore, keys: ControlKeys) -> None:
-    """Answer all requests for a snapshot."""
+def snapshot_begins(store: RedisStore, keys: ControlKeys, then: str = PURGE) -> None:
+    """Remove the requests that this snapshot answers: all, but that one which adopts keys may not remove any number."""
     with translated():
-        for asked in SNAPSHOT_REQUESTS.values():
-            store.client.lrem(keys.requests, 0, asked)  # type: ignore[arg-type]
+        for word, asked in SNAPSHOT_REQUESTS.items():
+            if word != PURGE or then == PURGE:
+                store.client.lrem(keys.requests, 0, asked)  # type: ignore[arg-type]
 
 
 def request_position(store: RedisStore, keys: ControlKeys) -> None:
