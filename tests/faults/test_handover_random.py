@@ -86,7 +86,7 @@ class Run:
         kind, new = self.model.edit()
         loud, steady = self.model.is_loud(new), self.model.is_steady(new)
         self.counts[f"edit: {kind}"] += 1
-        self._say(f"{kind}: {new}{'' if loud else ', nobody writes'}{'' if steady else ', no faults'}")
+        self._say(f"{kind}: {new}{'' if loud else ', no writes'}{'' if steady else ', no faults'}")
         if loud:
             self._apply(new, steady)
             with self._writer.lock:

@@ -213,7 +213,7 @@ def test_an_end_while_a_snapshot_runs(rig: Rig, point: Point, end: Callable[[Rig
     chunk that was applied, never takes an unfinished snapshot for a finished one, and ends with every document."""
     flow = add(rig, point.short)
     if point.short != "slug":
-        flow.redis.hset(flow.key(ORPHAN), "title", "a ghost")
+        flow.redis.hset(flow.key(ORPHAN), "title", "an orphan")
     flow.count_reads()
     hold = point.hold(rig, flow)
     rig.scene.daemon.launch()

@@ -109,7 +109,7 @@ def test_the_sweep_leaves_foreign_keys_alone(rig: Rig) -> None:
     for key in foreign_keys:
         rig.scene.redis.set(key, "not ours")
     for number in range(COUNT, COUNT + 500):
-        rig.scene.redis.hset(flow.key(number), "title", "a ghost")
+        rig.scene.redis.hset(flow.key(number), "title", "an orphan")
     rig.scene.start()
     wait_until(lambda: flow.position().get("phase") == b"stream", 30, flow.position)
     for key in foreign_keys:

@@ -247,7 +247,7 @@ def test_a_worker_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
             end = time.monotonic() + PATIENCE_S
             for item in copier.items({0: ALL}):
                 items.append(item)
-                assert time.monotonic() < end, "nobody takes the piece back"
+                assert time.monotonic() < end, "the piece is not taken back"
                 if isinstance(item, Ready) and hold.arrived.is_set() and crowded:
                     monkeypatch.setattr("syncd.to_redis.apply.watermarks.CROWDED", 0)
                     watermarks.sent(Coverage(["n"], "0" * 15 + "1"))

@@ -269,7 +269,7 @@ def test_a_contract_that_left(store: RedisStore, redis: Redis, token: str, old: 
     lease = old.take("b", "y:{_id}")
     assert tell_roster(store, token, "one", "a", "b") == []
     assert tell_roster(store, token, "a third", "c") == []
-    assert tell_roster(store, token, "elsewhere", "a") == [], "somebody works on b"
+    assert tell_roster(store, token, "elsewhere", "a") == [], "a daemon works on b"
     lease.release()
     assert tell_roster(store, token, "elsewhere", "a") == ["b"]
     assert tell_roster(store, token, "one") == []

@@ -78,7 +78,7 @@ def test_each_partition_sweeps_its_own_orphans(scene: Scene) -> None:
     """A key without a document goes with the sweep of the partition that its `_id` belongs to, and with no other."""
     flow = scene.add("film", projection(["title"]), documents=FILMS[:100], sync={"adopt": True})
     for number in range(100, 200):
-        flow.redis.hset(flow.key(number), "title", "a ghost")
+        flow.redis.hset(flow.key(number), "title", "an orphan")
     second = launch(scene, "2/2")
     wait_state("live", second)
     left = flow.keys() - {str(n) for n in range(100)}

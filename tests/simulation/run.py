@@ -70,7 +70,7 @@ class Schedule:
         while self._writes or self._faults:
             self._step()
         self._heal()
-        self._settle()
+        self._come_to_rest()
         world.checker.bounded()
         world.checker.silent(world.kills)
 
@@ -110,7 +110,7 @@ class Schedule:
         if not any(d.lane is None or not d.lane.is_stopping for d in world.daemons):
             world.start(world.version)
 
-    def _settle(self) -> None:
+    def _come_to_rest(self) -> None:
         """Until both sides are the same."""
         world, left = self._world, ["nothing was compared"]
         until = world.loop.clock + HEALED_S

@@ -26,7 +26,7 @@ from tests.soak.stage import Stage
 from tests.soak.writers import Writers
 
 LIVE_S = 120.0
-SETTLE_S = 90.0
+IN_SYNC_S = 90.0
 QUIET_S = 3.0
 """After the comparison, before the one that counts: nothing may change any more."""
 OVERLAP = 0.3
@@ -119,12 +119,12 @@ class Run:
         if not self._monitor.wait_live(LIVE_S):
             lanes = [lane for lane in self._monitor.lanes if lane["state"] not in ("live", "standby")]
             self._wrong("stuck", count=max(1, len(lanes)), lanes=self._monitor.lanes)
-        found = self._checker.settle(SETTLE_S)
+        found = self._checker.wait_in_sync(IN_SYNC_S)
         self._result.touched = self._checker.touch(found)
-        self._checker.settle(SETTLE_S)
+        self._checker.wait_in_sync(IN_SYNC_S)
         time.sleep(QUIET_S)
         self._judge(self._checker.compare())
-        for said in self._checker.unknown_digests(SETTLE_S):
+        for said in self._checker.unknown_digests(IN_SYNC_S):
             self._wrong("digests", said=said)
         self._look_after_daemons()
 

@@ -52,7 +52,7 @@ class Checker:
         self._evicted = evicted
         self._touched = LAST_VERSION
 
-    def settle(self, timeout: float) -> Comparison:
+    def wait_in_sync(self, timeout: float) -> Comparison:
         """Compare until nothing is wrong, or time is up."""
         deadline = time.monotonic() + timeout
         while (found := self.compare()) and time.monotonic() < deadline:

@@ -174,7 +174,7 @@ def _unowned(flow: Flow, n: int) -> tuple[str, str, str]:
 
 def _orphan(flow: Flow, n: int) -> tuple[str, str, str]:
     """A key of a document that is gone, by the map."""
-    key, template = flow.key(f"ghost{n}", "slug"), flow.key("{slug}", "slug")
+    key, template = flow.key(f"orphan{n}", "slug"), flow.key("{slug}", "slug")
     flow.redis.hset(key, "title", "of no document")
     flow.redis.hset(flow.names.control(f"keys:slug:{template}"), str(2_000_000 + n), key)
     flow.redis.hset(flow.names.control(f"owners:slug:{template}"), key, f"{'0' * 16} {2_000_000 + n}")

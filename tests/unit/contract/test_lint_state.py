@@ -132,7 +132,7 @@ WRONG = {
         state(more="    ttl: {field: user}\n"),
         "a.yaml:13:18: its path is that of a field, or inside it; name a path of its own",
     ),
-    "a deletion by expiry that nobody notes": (
+    "a deletion by expiry that is not noted": (
         state(sync="sync: {direction: redis_to_mongo, capture: outbox, on_expire: delete}\n"),
         "a.yaml:13:63: an outbox has no entry for a key that expires; "
         "write ttl: {field: expires_at}, and give the collection a TTL index on it",
