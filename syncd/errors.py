@@ -15,7 +15,7 @@ SyncdError
     ├── PositionLostError   the stream cannot go on from the stored position: snapshot again
     │   ├── OplogTooShortError   the oplog no longer reaches back to it
     │   └── CollectionGoneError  the collection was dropped or renamed
-    ├── LettersFullError    the contract keeps no more dead letters: a person must replay or drop those that wait
+    ├── DeadLettersFullError  the contract keeps no more dead letters: a person must replay or drop those that wait
     ├── SweepLimitError     a copy would remove more keys than `sync.sweep_limit`: a person must allow it
     ├── EventTooLargeError  a change does not fit one event: read the document instead
     └── FatalError          a person must act (wrong password, no rights, wrong server)
@@ -198,7 +198,7 @@ class CollectionGoneError(PositionLostError):
         super().__init__("mongo", f"the collection is gone or another one ({operation} event)")
 
 
-class LettersFullError(StoreError):
+class DeadLettersFullError(StoreError):
     """The contract keeps no more dead letters than wait already, and has `when_full: pause`."""
 
     def __init__(self, contract: str, keep: int) -> None:

@@ -50,13 +50,13 @@ class TwoWayLane(StreamLane):
 
         return MergeTarget(self._context, self.plan, self.status, self._numbers.next(), make_capture)
 
-    def _look(self) -> None:
-        super()._look()
+    def _show_waiting(self) -> None:
+        super()._show_waiting()
         batch_writes = self._common.settings.batch_writes
         store = TwoWayStore(self._redis, self.plan, self._lease, batch_writes)
         listens, outbox = self._listening, self._control.outbox
         backlog = listens.backlog() if listens is not None else read_backlog(self._redis, outbox, "")
-        self.status.counted(backlog, *store.count_marks())
+        self.status.counted(backlog, *store.count_merge_requests())
 
     def _learn_number(self, seen: int) -> None:
         self._numbers.learn(seen)

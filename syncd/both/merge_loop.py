@@ -12,13 +12,13 @@ from syncd.both.capture import Taken, Word
 from syncd.both.context import MergeContext
 from syncd.both.merger import Merger, Outcome
 from syncd.both.status import TwoWayStatus
-from syncd.errors import LettersFullError
+from syncd.errors import DeadLettersFullError
 from syncd.lanes.events import Merged
 from syncd.lanes.state import LaneState
 from syncd.stores.redis.records.lease import Lease
 from syncd.to_mongo.state.run import EVERY_S
 
-MOST_MARKS = 1000
+REQUESTS_AT_ONCE = 1000
 WAIT_S = 0.05
 """How long a mark may wait for somebody who waits for Redis's own changes."""
 GRACE_S = 3.0
@@ -33,9 +33,9 @@ class MergeLoop:
         self._merger = Merger(merge)
         self._halt, self._rung = threading.Event(), threading.Event()
         self._kept = 0.0
-        self._letters, self._began = 0, time.monotonic()
+        self._dead_letters, self._began = 0, time.monotonic()
         self._left = True
-        self.marked = 0
+        self.merge_requests = 0
         """Keys that are to be merged because MongoDB told of their documents, about."""
 
     def stop(self) -> None:
@@ -44,12 +44,12 @@ class MergeLoop:
 
     def ring(self, count: int) -> None:
         """There are so many new marks."""
-        self._note(self.marked + count)
+        self._note(self.merge_requests + count)
         self._rung.set()
 
-    def _note(self, marked: int) -> None:
-        self.marked = marked
-        self._status.noted(marked)
+    def _note(self, merge_requests: int) -> None:
+        self.merge_requests = merge_requests
+        self._status.noted(merge_requests)
 
     def items(self) -> Iterator[Any]:
         """Works until told to stop; there are no items."""
@@ -59,23 +59,23 @@ class MergeLoop:
                 self._keep()
             awaited, is_rung = self._state.awaits_merge, self._rung.is_set()
             self._rung.clear()
-            marked = self._store.oldest_marks(MOST_MARKS) if is_rung or self._left else []
-            taken = self._capture.take(0.0 if marked else WAIT_S)
-            is_held = self._apply(taken, marked)
+            requested = self._store.oldest_merge_requests(REQUESTS_AT_ONCE) if is_rung or self._left else []
+            taken = self._capture.take(0.0 if requested else WAIT_S)
+            is_held = self._apply(taken, requested)
             if is_held and not self._capture.behind:
                 self._halt.wait(WAIT_S)
-            elif not is_held and awaited and len(marked) < MOST_MARKS and not self._capture.behind:
+            elif not is_held and awaited and len(requested) < REQUESTS_AT_ONCE and not self._capture.behind:
                 self._state.tell(Merged())
         yield from ()
 
-    def _apply(self, taken: Taken, marked: list[bytes]) -> bool:
+    def _apply(self, taken: Taken, requested: list[bytes]) -> bool:
         """Whether keys have to wait until more is known of them."""
-        words = dict.fromkeys(marked, Word()) | taken.words
+        words = dict.fromkeys(requested, Word()) | taken.words
         if not words and not taken.refused:
             return False
         if self._is_full():
             self._capture.put_back(taken)
-            raise LettersFullError(self._plan.name, self._plan.keep_letters)
+            raise DeadLettersFullError(self._plan.name, self._plan.keep_dead_letters)
         began = time.monotonic()
         try:
             outcome = self._merger.apply(words)
@@ -93,10 +93,10 @@ class MergeLoop:
         parked = self._store.done(outcome.done, outcome.refused, self._capture.keep_from)
         self._capture.forget(outcome.done)
         if parked:
-            self._letters = self._store.count_letters()
-            self._status.letters(self._letters)
-        self._left = self._merger.marks_left > 0
-        self._note(self._merger.marks_left)
+            self._dead_letters = self._store.count_dead_letters()
+            self._status.dead_letters_counted(self._dead_letters)
+        self._left = self._merger.merge_requests_left > 0
+        self._note(self._merger.merge_requests_left)
         self._status.conflicts += len(outcome.conflicts)
         self._state.progressed()
         telemetry.BATCH.labels(self._plan.name).observe(time.monotonic() - began)
@@ -107,17 +107,17 @@ class MergeLoop:
     def _is_full(self) -> bool:
         """Whether the contract keeps no more dead letters. Behind a start there is time for a replay, which makes room:
         its keys are marked as others are."""
-        keep = self._plan.keep_letters
-        return 0 < keep <= self._letters and time.monotonic() - self._began > GRACE_S
+        keep = self._plan.keep_dead_letters
+        return 0 < keep <= self._dead_letters and time.monotonic() - self._began > GRACE_S
 
     def _keep(self) -> None:
         """What is due once a second."""
         self._kept = time.monotonic()
         self._writer.keep()
         self._capture.keep()
-        marked, first = self._store.count_marks()
-        self._left = self._left or marked > 0
-        self._letters = self._store.count_letters()
-        self._status.letters(self._letters)
-        self.marked = marked
-        self._status.counted(self._capture.backlog(), marked, first)
+        merge_requests, first = self._store.count_merge_requests()
+        self._left = self._left or merge_requests > 0
+        self._dead_letters = self._store.count_dead_letters()
+        self._status.dead_letters_counted(self._dead_letters)
+        self.merge_requests = merge_requests
+        self._status.counted(self._capture.backlog(), merge_requests, first)

@@ -27,7 +27,7 @@ from syncd.to_mongo.state.became import Became, each
 
 MOST_KEYS = 1000
 """Read and written together."""
-MOST_MARKED = 20_000
+MOST_MERGE_REQUESTS = 20_000
 """Above this the stream waits for the merger, so that marks do not grow with a backlog."""
 MOST_TURNS = 3
 """So often in a row somebody may change a key or a document between our read and our write, before it waits."""
@@ -67,7 +67,7 @@ class Merger:
         self._number, self._turns = context.number, 0
         horizon = self._watermarks.horizon
         self._time = max(horizon, self._store.latest_read() or horizon)
-        self.marks_left = 0
+        self.merge_requests_left = 0
 
     def apply(self, words: Mapping[bytes, Word]) -> Outcome:
         """Merge keys. Raises StoreError where it is not sure what is written, FencedError or LaterNumberError where
@@ -85,9 +85,9 @@ class Merger:
         for _ in range(MOST_TURNS):
             again: list[bytes] = []
             while todo:
-                looked, left = self._turn(todo[:MOST_KEYS], words, outcome)
+                count, left = self._turn(todo[:MOST_KEYS], words, outcome)
                 again += left
-                todo = todo[looked:]
+                todo = todo[count:]
             todo = again
             if not todo:
                 break
@@ -103,18 +103,18 @@ class Merger:
         self._turns += 1
         self._newest.begin()
         # Before MongoDB is asked: a change from here on makes another mark, which stays.
-        marks = dict(zip(keys, self._store.marks(keys), strict=True))
-        read = dict(zip(keys, self._store.look(keys), strict=False))
-        known = {key for key, found in read.items() if marks[key] is None and is_agreed(found)}
+        merge_requests = dict(zip(keys, self._store.merge_requests(keys), strict=True))
+        read = dict(zip(keys, self._store.read_first(keys), strict=False))
+        known = {key for key, found in read.items() if merge_requests[key] is None and is_agreed(found)}
         outcome.counts["redis", "echo"] += len(known)
         outcome.done += known
         found = {key: one for key, one in read.items() if key not in known}
-        return len(read), self._merge(found, marks, words, outcome) if found else []
+        return len(read), self._merge(found, merge_requests, words, outcome) if found else []
 
     def _merge(
         self,
         read: dict[bytes, Found],
-        marks: Mapping[bytes, int | None],
+        merge_requests: Mapping[bytes, int | None],
         words: Mapping[bytes, Word],
         outcome: Outcome,
     ) -> list[bytes]:
@@ -137,14 +137,14 @@ class Merger:
             if key in deleted:
                 word = word._replace(deleted=True)
             try:
-                pair = self._pair(key, document_id, found, document, marks[key], word)
+                pair = self._pair(key, document_id, found, document, merge_requests[key], word)
                 if pair is None:
                     outcome.held.add(key)
                 else:
                     merged.append(pair)
             except ProjectionError as error:
                 outcome.refused[key] = Refused(error.reason, error.detail)
-                steps.append(Step(key, found.digest, marks[key], "="))
+                steps.append(Step(key, found.digest, merge_requests[key], "="))
         return self._write(merged, steps, outcome)
 
     def _documents(self, ids: list[Any]) -> dict[str, Document]:
@@ -161,25 +161,31 @@ class Merger:
         document_id: Any,
         found: Found,
         document: Document | None,
-        mark: int | None,
+        merge_request: int | None,
         word: Word,
     ) -> Pair | None:
         """None where nobody can tell yet which side changed last."""
         redis, mongo = self._plan.of_key(found), self._plan.of_document(document)
         _, record = stored(found.known)
         base, of_redis, of_mongo = record.base if record else None, digests(redis), digests(mongo)
-        how = {"deleted": word.deleted, "restore": is_asked(mark)}
+        how = {"deleted": word.deleted, "restore": is_asked(merge_request)}
         merged = merge(base, of_redis, of_mongo, self._plan.rules, redis_is_newer=False, **how)
         if is_by_time(merged, self._plan.rules):
             # While the stream waits for the merger, nobody may wait for the stream.
-            is_held_up = self.marks_left > MOST_MARKED
+            is_held_up = self.merge_requests_left > MOST_MERGE_REQUESTS
             newer = self._newest.is_redis(
-                key, word, mark, of_mongo or {}, self._time, had_base=record is not None, at_once=is_held_up
+                key,
+                word,
+                merge_request,
+                of_mongo or {},
+                self._time,
+                had_base=record is not None,
+                at_once=is_held_up,
             )
             if newer is None:
                 return None
             merged = merge(base, of_redis, of_mongo, self._plan.rules, redis_is_newer=newer, **how)
-        return Pair(key, document_id, found, document, redis, mongo, record, mark, merged)
+        return Pair(key, document_id, found, document, redis, mongo, record, merge_request, merged)
 
     def _write(self, pairs: list[Pair], steps: list[Step], outcome: Outcome) -> list[bytes]:
         """First what goes to MongoDB, then what goes to Redis. Returns keys that have to be read again."""
@@ -198,7 +204,7 @@ class Merger:
         left: dict[bytes, Pair] = {}
         for pair in pairs:
             if pair.key in written.refused:
-                steps.append(Step(pair.key, pair.found.digest, pair.mark, "="))
+                steps.append(Step(pair.key, pair.found.digest, pair.merge_request, "="))
             elif pair.key not in written.missed:
                 left[pair.key] = pair
                 steps.append(self._step(pair))
@@ -225,12 +231,16 @@ class Merger:
 
     def _results(self, steps: list[Step], outcome: Outcome) -> Iterator[tuple[Step, int | str | None]]:
         """What Redis says to each step; None where its memory is full. Then the key, which is marked, is left alone."""
-        steps = [step for step in steps if step.mark is not None or step.record != "=" or step.operation[1]]
+        steps = [
+            step
+            for step in steps
+            if step.merge_request is not None or step.record != "=" or step.operation[1]
+        ]
         for part in ([s for s in steps if not s.needs_memory], [s for s in steps if s.needs_memory]):
             if not part:
                 continue
             try:
-                self.marks_left, said = self._store.merge(part, self._time)
+                self.merge_requests_left, said = self._store.merge(part, self._time)
             except TransientError as error:
                 if not part[0].needs_memory or "maxmemory" not in str(error):
                     raise
@@ -275,7 +285,7 @@ class Merger:
             record = Record(before.base._replace(lost=True), before.version)
         elif merged.keep or not found.known:
             record = "="
-        return Step(pair.key, found.digest, pair.mark, record, operation)
+        return Step(pair.key, found.digest, pair.merge_request, record, operation)
 
 
 def _refused_by_redis(error: str) -> Refused:

@@ -22,7 +22,7 @@ class Newest:
         """`passed`: up to where the stream has told of changes."""
         self._capture, self._passed = capture, passed
         self._told_to = ""
-        self._looks: dict[bytes, tuple[Moment, Mapping[str, str]]] = {}
+        self._first_reads: dict[bytes, tuple[Moment, Mapping[str, str]]] = {}
 
     def begin(self) -> None:
         """Before marks are read: all up to here have one by now."""
@@ -32,7 +32,7 @@ class Newest:
         self,
         key: bytes,
         word: Word,
-        mark: int | None,
+        merge_request: int | None,
         mongo: Mapping[str, str],
         read_at: Moment,
         *,
@@ -41,20 +41,20 @@ class Newest:
     ) -> bool | None:
         """Whether Redis's change is the later one; None where that cannot be told yet. `mongo` was read at `read_at`,
         after the mark. `at_once`: then by what is known."""
-        first, known = self._looks.get(key, (read_at, mongo))
+        first, known = self._first_reads.get(key, (read_at, mongo))
         if self._told_to < first and not at_once:
-            self._looks[key] = first, known
+            self._first_reads[key] = first, known
             return None
-        self._looks.pop(key, None)
+        self._first_reads.pop(key, None)
         now = round(time.time() * 1000)
         # Read before the mark came, or changed since the first look: of such a change nobody can have told.
-        mongo_time = changed_at(mark) if known == mongo and self._told_to >= first else now
+        mongo_time = changed_at(merge_request) if known == mongo and self._told_to >= first else now
         # Of two that never met nobody can say; else a change without a word has just happened.
         redis_time = max(word.time, self._capture.latest(key)) or (now if had_base else 0)
         return redis_time > mongo_time
 
     def forget(self, keys: Iterable[bytes]) -> None:
         """These keys are settled."""
-        if self._looks:
+        if self._first_reads:
             for key in keys:
-                self._looks.pop(key, None)
+                self._first_reads.pop(key, None)

@@ -25,7 +25,7 @@ class Pair(NamedTuple):
     redis: dict[str, Value] | None
     mongo: dict[str, Value] | None
     record: Record | None
-    mark: int | None
+    merge_request: int | None
     merged: Merged
 
     @property

@@ -18,20 +18,20 @@ class TwoWayStatus(LaneStatus):
     def __init__(self, contract: str, collection: str, freshness_s: float | None, unfit: UnfitKeys) -> None:
         super().__init__(contract, collection, freshness_s)
         self.unfit = unfit
-        self.marked = 0
+        self.merge_requests = 0
         """Keys that are to be merged because MongoDB told of their documents, about."""
         self.conflicts = 0
         self._backlog: Backlog | None = None
-        self._oldest = self._looked = 0.0
+        self._oldest = self._counted = 0.0
 
-    def noted(self, marked: int) -> None:
+    def noted(self, merge_requests: int) -> None:
         """So many keys are to be merged."""
-        self.marked = marked
+        self.merge_requests = merge_requests
 
-    def counted(self, backlog: Backlog, marked: int, first_ms: int) -> None:
+    def counted(self, backlog: Backlog, merge_requests: int, first_ms: int) -> None:
         """What Redis says of changes that wait."""
-        self._backlog, self._looked = backlog, time.monotonic()
-        self.marked, self._oldest = marked, first_ms / 1000
+        self._backlog, self._counted = backlog, time.monotonic()
+        self.merge_requests, self._oldest = merge_requests, first_ms / 1000
         self.measure()
 
     def left(self) -> None:
@@ -45,8 +45,8 @@ class TwoWayStatus(LaneStatus):
         if stream is None or self._backlog is None:
             return None
         if self._backlog.entries:
-            waits = self._backlog.oldest + time.monotonic() - self._looked
-        if self.marked and self._oldest:
+            waits = self._backlog.oldest + time.monotonic() - self._counted
+        if self.merge_requests and self._oldest:
             waits = max(waits, time.time() - self._oldest)
         return max(waits, stream)
 
@@ -54,14 +54,14 @@ class TwoWayStatus(LaneStatus):
         """Bring the gauges up to date."""
         super().measure()
         telemetry.OUTBOX.labels(self.contract).set(known_or_nan(self._backlog and self._backlog.entries))
-        telemetry.MARKED.labels(self.contract).set(self.marked)
+        telemetry.MARKED.labels(self.contract).set(self.merge_requests)
 
     def _more(self) -> dict[str, Any]:
         return {
             **super()._more(),
             "waiting": self._backlog and self._backlog.entries,
             "waiting_bytes": self._backlog and self._backlog.size,
-            "marked": self.marked if self._backlog else None,
+            "marked": self.merge_requests if self._backlog else None,
             "conflicts": self.conflicts,
             "unfit_keys": self.unfit.told(),
         }

@@ -15,7 +15,7 @@ from syncd.stores.redis.records.position import Fields, read_fields
 from syncd.stores.redis.store import RedisStore, translated
 from syncd.to_mongo.state.store import MOST_BYTES, StateStore
 
-MARKS = 2048
+COUNTS_PER_MS = 2048
 """A mark is the epoch milliseconds of its change times this, and a count, odd where somebody asks: see lua/."""
 CENTURY_MS = 10**12
 
@@ -26,7 +26,7 @@ class Step(NamedTuple):
     key: bytes
     expected: str
     """The digest of the key as it was read; "" where there was none."""
-    mark: int | None
+    merge_request: int | None
     record: Record | str | None
     """The new one; None where there is none any more, "=" where it stays."""
     operation: list[Any] = ["-", 0]  # noqa: RUF012 - a tuple's default; nobody changes it
@@ -45,10 +45,10 @@ class TwoWayStore(StateStore):
         super().__init__(redis, plan.state, lease)
         self._most_keys = most_keys
         # The marks of what is refused are taken off before its letter is stored, which then must be. See MergeLoop.
-        self._keep_letters = min(0, plan.keep_letters)
+        self._keep_dead_letters = min(0, plan.keep_dead_letters)
         self._outbox = self._keys.outbox if plan.contract.sync.capture == "outbox" else None
 
-    def look(self, keys: Sequence[bytes]) -> list[Found]:
+    def read_first(self, keys: Sequence[bytes]) -> list[Found]:
         """The first of these keys, each as it is at one moment: all but where they are very large."""
         found: list[Found] = []
         for start in range(0, len(keys), self._most_keys):
@@ -61,22 +61,22 @@ class TwoWayStore(StateStore):
                 break
         return found
 
-    def oldest_marks(self, count: int) -> list[bytes]:
+    def oldest_merge_requests(self, count: int) -> list[bytes]:
         """The keys that have been marked longest."""
         with translated():
             found: Any = self._redis.client.zrange(self._keys.merge_requests, 0, count - 1)
         return list(found)
 
-    def count_marks(self) -> tuple[int, int]:
+    def count_merge_requests(self) -> tuple[int, int]:
         """How many keys are marked, and the epoch milliseconds of the first change, 0 where unknown."""
         with translated():
             count: Any = self._redis.client.zcard(self._keys.merge_requests)
             first: Any = self._redis.client.zrangebyscore(
-                self._keys.merge_requests, CENTURY_MS * MARKS, "+inf", start=0, num=1, withscores=True
+                self._keys.merge_requests, CENTURY_MS * COUNTS_PER_MS, "+inf", start=0, num=1, withscores=True
             )
         return int(count), changed_at(int(first[0][1])) if first else 0
 
-    def marks(self, keys: Sequence[bytes]) -> list[int | None]:
+    def merge_requests(self, keys: Sequence[bytes]) -> list[int | None]:
         """The marks of keys. What MongoDB is asked for afterwards is not older than these."""
         with translated():
             found: Any = self._redis.client.execute_command("ZMSCORE", self._keys.merge_requests, *keys)
@@ -113,8 +113,8 @@ class TwoWayStore(StateStore):
         args: list[Any] = [self._plan.type, readable(time)]
         for step in steps:
             record = step.record.encoded() if isinstance(step.record, Record) else step.record or ""
-            mark = "" if step.mark is None else step.mark
-            args += [step.expected, mark, record, *step.operation]
+            merge_request = "" if step.merge_request is None else step.merge_request
+            args += [step.expected, merge_request, record, *step.operation]
         name = "syncd_merge" if steps[0].needs_memory else "syncd_agree"
         keys: list[str | bytes] = [
             self._keys.merge_requests,
@@ -132,12 +132,12 @@ class TwoWayStore(StateStore):
             return key.decode(errors="backslashreplace")
 
 
-def is_asked(mark: int | None) -> bool:
+def is_asked(merge_request: int | None) -> bool:
     """Whether somebody asks for the key: a copy, a check, a replay. The stream tells of changes, and does not ask."""
-    return mark is not None and mark % 2 == 1
+    return merge_request is not None and merge_request % 2 == 1
 
 
-def changed_at(mark: int | None) -> int:
+def changed_at(merge_request: int | None) -> int:
     """Epoch milliseconds of the change that a mark tells of; 0 where unknown."""
-    moment = (mark or 0) // MARKS
+    moment = (merge_request or 0) // COUNTS_PER_MS
     return moment if moment >= CENTURY_MS else 0

@@ -10,9 +10,9 @@ from typing import Any
 from syncd.both.capture import Capture
 from syncd.both.context import MergeContext
 from syncd.both.document_writer import DocumentWriter
-from syncd.both.mark_builder import MarkBuilder
 from syncd.both.merge_loop import MergeLoop
-from syncd.both.merger import MOST_MARKED
+from syncd.both.merge_request_builder import MergeRequestBuilder
+from syncd.both.merger import MOST_MERGE_REQUESTS
 from syncd.both.newest import Newest
 from syncd.both.status import TwoWayStatus
 from syncd.both.store import TwoWayStore
@@ -54,9 +54,9 @@ class MergeTarget(Target):
         self._writer.begin()
         self._capture.begin()
 
-    def builder(self, lookup: Lookup, watermarks: Watermarks) -> MarkBuilder:
+    def builder(self, lookup: Lookup, watermarks: Watermarks) -> MergeRequestBuilder:
         """Marks."""
-        return MarkBuilder(self._plan, lookup, watermarks)
+        return MergeRequestBuilder(self._plan, lookup, watermarks)
 
     def beside(self, log: ApplyLog[Any, Any]) -> Iterator[Any]:
         """The merger."""
@@ -76,7 +76,7 @@ class MergeTarget(Target):
     @property
     def is_full(self) -> bool:
         """Marks do not grow with a backlog."""
-        return self._loop is not None and self._loop.marked > MOST_MARKED
+        return self._loop is not None and self._loop.merge_requests > MOST_MERGE_REQUESTS
 
     def applied(self, count: int) -> None:
         """There are so many new marks, about."""

@@ -182,17 +182,25 @@ class LearnNumber:
 
 
 @_value
-class CountLetters:
+class CountDeadLetters:
     """See how many dead letters wait."""
 
 
 @_value
-class Look:
+class ShowWaiting:
     """See what waits, so that people see it while the lane cannot work."""
 
 
 Action: TypeAlias = (
-    Work | AskForRoom | Confirm | ForgetPosition | AskPeer | StopListening | LearnNumber | CountLetters | Look
+    Work
+    | AskForRoom
+    | Confirm
+    | ForgetPosition
+    | AskPeer
+    | StopListening
+    | LearnNumber
+    | CountDeadLetters
+    | ShowWaiting
 )
 
 
@@ -216,7 +224,7 @@ class LeaseLost:
 
 
 @_value
-class LettersFull:
+class DeadLettersFull:
     """No more dead letters are kept."""
 
     message: str
@@ -237,4 +245,4 @@ class PositionLost:
     action: str
 
 
-Said: TypeAlias = Interrupted | LeaseLost | LettersFull | SweepHeldBack | PositionLost
+Said: TypeAlias = Interrupted | LeaseLost | DeadLettersFull | SweepHeldBack | PositionLost

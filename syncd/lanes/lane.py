@@ -15,13 +15,13 @@ from syncd.lanes.context import Common
 from syncd.lanes.events import (
     AskForRoom,
     AskPeer,
-    CountLetters,
+    CountDeadLetters,
     Failed,
     ForgetPosition,
     LearnNumber,
-    Look,
     PeerSaid,
     Room,
+    ShowWaiting,
     StopListening,
     Stopped,
     Tried,
@@ -136,18 +136,18 @@ class BaseLane(threading.Thread):
                     self._stop_listening()
                 case LearnNumber(seen):
                     self._learn_number(seen)
-                case CountLetters():
+                case CountDeadLetters():
                     with contextlib.suppress(StoreError):
                         self._has_room()
-                case Look():
+                case ShowWaiting():
                     with contextlib.suppress(StoreError):
-                        self._look()
+                        self._show_waiting()
         return decision.delay_s
 
     def _has_room(self) -> bool:
         """Whether there is room for another dead letter, or a person wants something of the lane."""
         waiting = count_dead_letters(self._redis, self.plan.name)
-        self.status.letters(waiting)
+        self.status.dead_letters_counted(waiting)
         keep = self.plan.contract.sync.dead_letters.keep
         return waiting < keep or self._common.requests.has_any(self._control)
 
@@ -164,7 +164,7 @@ class BaseLane(threading.Thread):
     def _learn_number(self, seen: int) -> None:
         """MongoDB knows a later number; for lanes whose writes have one."""
 
-    def _look(self) -> None:
+    def _show_waiting(self) -> None:
         """Dead letters wait whether or not the lane works, and people must see what does."""
         if self.status.dead_letters is None:
-            self.status.letters(count_dead_letters(self._redis, self.plan.name))
+            self.status.dead_letters_counted(count_dead_letters(self._redis, self.plan.name))

@@ -9,7 +9,7 @@ in keyspace events takes the lane from `live` back to `catching_up`. An error en
 
     waiting    it may pass by itself: tried again with growing pauses, from the stored position
     standby    another daemon holds the lease: the lane looks again soon
-    paused     a person must say how to go on: the lane looks every PAUSED_LOOK_S whether one has
+    paused     a person must say how to go on: the lane looks every PAUSED_CHECK_S whether one has
     failed     a person must repair something; tried again all the same, so that nobody has to restart the daemon
 
 and `stopped` is the end. Only what the position in Redis holds is durable: `snapshot` and `sweep` are its phase, and
@@ -21,7 +21,7 @@ A copy during which Redis goes away, and then the oplog moves on too far:
     event                                  state          delay     fruitless  what the lane is told to do
     Tried, Held, Started                   starting       -         0          Work
     Entered(copies)                        snapshot       -         0
-    Failed(TransientError)                 waiting        < 0.4 s   0          Look
+    Failed(TransientError)                 waiting        < 0.4 s   0          ShowWaiting
     Tried, Held, Started, Entered          snapshot       -         0          the ranges that are left
     Failed(OplogTooShortError)             waiting        0         1          ForgetPosition(digest)
     Tried, Held, Started, Entered          snapshot       -         1          what differs
@@ -51,10 +51,10 @@ from typing import Any
 
 from syncd.errors import (
     CollectionGoneError,
+    DeadLettersFullError,
     EventTooLargeError,
     FencedError,
     LaterNumberError,
-    LettersFullError,
     PositionLostError,
     SweepLimitError,
     SyncdError,
@@ -66,9 +66,9 @@ from syncd.lanes.events import Event
 from syncd.lanes.situation import Decision, Hold, Rules, Run, Situation, State
 from syncd.stores.redis.records.position import DIGEST, KEEP, PAUSE, PURGE, SWEEP, allowed
 
-PAUSED_LOOK_S = 2.0
+PAUSED_CHECK_S = 2.0
 """How often a lane that waits for a person looks whether one came."""
-PEER_LOOK_S = 1.0
+PEER_CHECK_S = 1.0
 """How soon a lane that stands by looks again at a daemon that has not said that it serves."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.4, 10.0
 """Behind an error that may pass: up to so long after the first, twice that after the next, and so on. Each pause is
@@ -101,7 +101,7 @@ def _enter(now: Situation, state: State, error: str = "", **changes: Any) -> Sit
 
 
 def _tried(now: Situation, event: events.Tried, rules: Rules) -> Decision:
-    is_full = now.hold is Hold.LETTERS
+    is_full = now.hold is Hold.DEAD_LETTERS
     return Decision(replace(now, run=None), actions=(events.AskForRoom() if is_full else events.Work(),))
 
 
@@ -123,11 +123,11 @@ def _held(now: Situation, event: events.Held, rules: Rules) -> Decision:
 
 
 def _paused(now: Situation, why: str) -> Decision:
-    return Decision(_enter(now, State.PAUSED, why), PAUSED_LOOK_S, enters=True)
+    return Decision(_enter(now, State.PAUSED, why), PAUSED_CHECK_S, enters=True)
 
 
 def _peer_said(now: Situation, event: events.PeerSaid, rules: Rules) -> Decision:
-    return Decision(now, min(rules.lease_ttl_s / 4, PEER_LOOK_S if event.complaint else math.inf))
+    return Decision(now, min(rules.lease_ttl_s / 4, PEER_CHECK_S if event.complaint else math.inf))
 
 
 def _stopped(now: Situation, event: events.Stopped, rules: Rules) -> Decision:
@@ -255,7 +255,9 @@ def _bug(now: Situation, event: events.Failed, rules: Rules) -> Decision:
 def _interrupted(now: Situation, why: str, state: State, message: str, delay_s: float) -> Decision:
     """The same trouble again and again needs one line, not one a retry; what counts restarts counts each."""
     said = events.Interrupted(why, message, is_news=message != now.error)
-    return Decision(_enter(_left(now), state, message), delay_s, (events.Look(),), (said,), enters=True)
+    return Decision(
+        _enter(_left(now), state, message), delay_s, (events.ShowWaiting(),), (said,), enters=True
+    )
 
 
 def _counted(now: Situation) -> Situation:
@@ -287,19 +289,19 @@ def _fenced(now: Situation, event: events.Failed, rules: Rules) -> Decision:
     return Decision(waiting, pause_s if now.failures > 1 else 0.0, stop, said, enters=True)
 
 
-def _letters_full(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+def _dead_letters_full(now: Situation, event: events.Failed, rules: Rules) -> Decision:
     """Wait for a person. What a person asks for is done meanwhile: a replay makes room."""
     message = str(event.error)
-    said = () if message == now.error else (events.LettersFull(message),)
-    held = _enter(_left(now), State.PAUSED, message, hold=Hold.LETTERS, why_held=message)
-    return Decision(held, PAUSED_LOOK_S, (events.CountLetters(),), said, enters=True)
+    said = () if message == now.error else (events.DeadLettersFull(message),)
+    held = _enter(_left(now), State.PAUSED, message, hold=Hold.DEAD_LETTERS, why_held=message)
+    return Decision(held, PAUSED_CHECK_S, (events.CountDeadLetters(),), said, enters=True)
 
 
 def _sweep_limit(now: Situation, event: events.Failed, rules: Rules) -> Decision:
     """Wait for a person: what would be removed may be there by a mistake of the contract's."""
     message = str(event.error)
     held = _enter(_left(now), State.PAUSED, message, hold=Hold.SWEEP, why_held=message)
-    return Decision(held, PAUSED_LOOK_S, said=(events.SweepHeldBack(message),), enters=True)
+    return Decision(held, PAUSED_CHECK_S, said=(events.SweepHeldBack(message),), enters=True)
 
 
 def _event_too_large(now: Situation, event: events.Failed, rules: Rules) -> Decision:
@@ -323,7 +325,7 @@ def _position_lost(now: Situation, event: events.Failed, rules: Rules) -> Decisi
         return _forgotten(left, event, DIGEST if rules.by_digests else SWEEP, "resnapshot")
     said = () if now.state is State.FAILED else (events.PositionLost(str(event.error), "stopped"),)
     message = f"{event.error}; `syncd snapshot {rules.contract}` copies everything anew"
-    return Decision(_enter(left, State.FAILED, message), PAUSED_LOOK_S, said=said, enters=True)
+    return Decision(_enter(left, State.FAILED, message), PAUSED_CHECK_S, said=said, enters=True)
 
 
 def _forgotten(now: Situation, event: events.Failed, then: str, action: str) -> Decision:
@@ -339,7 +341,7 @@ ANSWERS: dict[type[BaseException], Callable[[Situation, events.Failed, Rules], D
     TransientError: _transient,
     CollectionGoneError: _collection_gone,
     PositionLostError: _position_lost,
-    LettersFullError: _letters_full,
+    DeadLettersFullError: _dead_letters_full,
     SweepLimitError: _sweep_limit,
     EventTooLargeError: _event_too_large,
     UnknownError: _unknown,

@@ -49,7 +49,7 @@ class Hold(Enum):
     """What a person has to see to, as far as only the lane itself remembers it."""
 
     NOTHING = "nothing"
-    LETTERS = "letters"
+    DEAD_LETTERS = "dead letters"
     SWEEP = "sweep"
 
 

@@ -6,10 +6,10 @@ import threading
 
 from syncd import telemetry
 from syncd.lanes.events import (
+    DeadLettersFull,
     Event,
     Interrupted,
     LeaseLost,
-    LettersFull,
     PositionLost,
     Progressed,
     Said,
@@ -86,7 +86,7 @@ class LaneState:
                 telemetry.lane_interrupted(name, said.why, said.message, delay_s, log=said.is_news)
             case LeaseLost():
                 telemetry.lane_fenced(name, said.message)
-            case LettersFull():
+            case DeadLettersFull():
                 telemetry.dead_letters_full(name, said.message)
             case SweepHeldBack():
                 telemetry.sweep_held_back(name, said.message)

@@ -59,7 +59,7 @@ class BaseStatus:
         """Seconds that the target is behind; None where nobody here knows."""
         raise NotImplementedError
 
-    def letters(self, waiting: int) -> None:
+    def dead_letters_counted(self, waiting: int) -> None:
         """So many dead letters wait, says Redis."""
         self.dead_letters = waiting
         telemetry.DEAD.labels(self.contract).set(waiting)

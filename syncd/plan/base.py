@@ -27,7 +27,7 @@ class ContractPlan:
         return self.contract.name
 
     @property
-    def keep_letters(self) -> int:
+    def keep_dead_letters(self) -> int:
         """How many dead letters the contract keeps, as the functions in Redis take it: below 0 where the oldest go."""
         said = self.contract.sync.dead_letters
         return said.keep if said.when_full == "pause" else -said.keep

@@ -13,7 +13,7 @@ from syncd.to_redis.apply.builder import Builder
 from syncd.to_redis.apply.operations import Operations
 from syncd.to_redis.apply.units import Unit
 from syncd.to_redis.apply.watermarks import Watermarks
-from syncd.to_redis.copy.foreign_keys import Strangers
+from syncd.to_redis.copy.foreign_keys import ForeignKeys
 from syncd.to_redis.indexes.indexes import Indexes
 from syncd.to_redis.status import LaneStatus
 from syncd.to_redis.stream.hub import StreamHub
@@ -37,7 +37,7 @@ class RunContext:
     lookup: Lookup
     builder: Builder
     indexes: Indexes
-    strangers: Strangers
+    foreign_keys: ForeignKeys
 
     @property
     def watermarks(self) -> Watermarks:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from syncd import telemetry
-from syncd.lanes.letters import WaitingLetters
 from syncd.lanes.situation import State
+from syncd.lanes.waiting_dead_letters import WaitingDeadLetters
 from syncd.plan.keys.templates import decode_key_value, is_ident
 from syncd.stores.mongo.history import Witness
 from syncd.stores.mongo.times import token_time
@@ -28,7 +28,7 @@ IDLE_COMMIT_S = 60.0
 """How often the position of a lane without traffic is stored at least, so that it does not age out of the oplog."""
 SCAN_COMMIT_S = 5.0
 """The same of a lane that goes through what came since its position."""
-LOOK_S = 15.0
+CHECK_S = 15.0
 """How often what changes slowly is looked at."""
 MOST_REPLAYED = 256
 
@@ -46,8 +46,8 @@ class Housekeeper:
         self._witness: Witness | None = None
         self._repairs = Repairs(run, pipeline)
         self._maps = KeyMaps(redis, control)
-        self._looked = self._next = 0.0
-        self._waiting = WaitingLetters(redis, plan.name)
+        self._checked = self._next = 0.0
+        self._waiting = WaitingDeadLetters(redis, plan.name)
 
     @property
     def due(self) -> bool:
@@ -70,23 +70,23 @@ class Housekeeper:
                 self._pipeline.drain()
         if self._digests is not None and self._state.is_live and self._digests.keep(self._pipeline):
             self._next = min(self._next, now + SOON_S)
-        self._look_at_indexes()
-        if now - self._looked > LOOK_S:
-            self._looked = now
+        self._check_indexes()
+        if now - self._checked > CHECK_S:
+            self._checked = now
             self.count_dead_letters()
-            self._look_at_maps()
+            self._check_maps()
             telemetry.keys_left_alone(self._plan.name, count_foreign(self._redis, self._plan.name))
             if not self._control.partition.is_whole:
                 self._status.partitions = survey(self._redis, self._plan.name)
         return asked and bool(wants_snapshot(self._redis, self._control))
 
-    def _look_at_indexes(self) -> None:
+    def _check_indexes(self) -> None:
         if self._indexes.is_due:
             ready = self._pipeline.position.phase != SNAPSHOT
             self._indexes.look(self._pipeline.moved, ready=ready)
             self._status.searched(self._indexes.as_dicts(), self._indexes.complaint)
 
-    def _look_at_maps(self) -> None:
+    def _check_maps(self) -> None:
         """Each key of the one map has its document in the other, unless entries of that were lost: then a document that
         goes leaves its key behind. Only a copy, with its sweep, makes the map again."""
         if not self._control.partition.leads or self._pipeline.position.phase != STREAM:
@@ -101,7 +101,7 @@ class Housekeeper:
 
     def count_dead_letters(self) -> None:
         """Say how many wait."""
-        self._status.letters(self._waiting.count())
+        self._status.dead_letters_counted(self._waiting.count())
 
     def _bear_witness(self) -> None:
         """Name an entry of the oplog that the position has passed: of one that it has not, a majority may not know."""
@@ -125,24 +125,24 @@ class Housekeeper:
 
     def _replay(self) -> None:
         """Dead letters that somebody wants tried again."""
-        letters = self._own_letters()
-        if not letters:
+        dead_letters = self._own_dead_letters()
+        if not dead_letters:
             return
-        waiting = {entry: ident for entry, ident in letters.items() if ident}
+        waiting = {entry: ident for entry, ident in dead_letters.items() if ident}
         if waiting:
             self._pipeline.apply(ReplayUnit(self._builder, waiting))
             self._pipeline.drain()
-        replays_done(self._redis, self._plan.name, list(letters))
+        replays_done(self._redis, self._plan.name, list(dead_letters))
         telemetry.replayed(self._plan.name, len(waiting))
 
-    def _own_letters(self) -> dict[str, str]:
+    def _own_dead_letters(self) -> dict[str, str]:
         """The first of them that are for this partition; letters that are gone are for everybody."""
         start = 0
-        while letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED, start):
-            letters = {entry: ident if is_ident(ident) else "" for entry, ident in letters.items()}
-            ids = [decode_key_value(ident) if ident else None for ident in letters.values()]
+        while dead_letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED, start):
+            dead_letters = {entry: ident if is_ident(ident) else "" for entry, ident in dead_letters.items()}
+            ids = [decode_key_value(ident) if ident else None for ident in dead_letters.values()]
             ours = self._builder.lookup.own(ids)
-            chosen = {e: i for (e, i), own in zip(letters.items(), ours, strict=True) if own or not i}
+            chosen = {e: i for (e, i), own in zip(dead_letters.items(), ours, strict=True) if own or not i}
             if chosen:
                 return chosen
             start += MOST_REPLAYED

@@ -47,8 +47,8 @@ from syncd.to_redis.apply.units import Step, Unit, WindowUnit
 from syncd.to_redis.apply.writer import Writer
 from syncd.to_redis.context import RunContext, StreamContext
 from syncd.to_redis.copy.copier import Chunk, Copier, Cut, RangeEnd, Reads, Ready
-from syncd.to_redis.copy.foreign_keys import Strangers
-from syncd.to_redis.copy.snapshot import Ghosts, NextPhase, SnapshotReader, beginning
+from syncd.to_redis.copy.foreign_keys import ForeignKeys
+from syncd.to_redis.copy.snapshot import NextPhase, Orphans, SnapshotReader, beginning
 from syncd.to_redis.copy.units import units_of
 from syncd.to_redis.housekeeping import Housekeeper
 from syncd.to_redis.indexes.indexes import Indexes
@@ -83,7 +83,7 @@ class LaneRun:
         self._beside: Source | None = None
         self._feed: Feed | None = None
         self._writer = Writer(self._redis, self._control, self._lease)
-        self._strangers = Strangers(self._plan, self._redis, self._control, self._lease)
+        self._foreign_keys = ForeignKeys(self._plan, self._redis, self._control, self._lease)
         self._removals = telemetry.Removals(self._plan.name)
         self._thin = not self._state.now.takes_fields
         self._snapshot_started = 0.0
@@ -114,7 +114,7 @@ class LaneRun:
     def _start(self) -> None:
         position = load_position(self._redis, self._control)
         self._status.known(position)
-        self._look_at_strangers(position)
+        self._note_foreign_keys(position)
         self._indexes.create()
         self._status.searched(self._indexes.as_dicts(), self._indexes.complaint)
         stream = ChangeStream(self._mongo, self._plan, self._control.partition, thin=self._thin)
@@ -149,27 +149,27 @@ class LaneRun:
             lambda event: self._require(self._pipeline.confirmed, stream, event),
         )  # fmt: skip
         # What a person asked for meanwhile comes first: a lane may be here because its dead letters are too many.
-        self._look_around()
+        self._between_items()
         self._fetch("stream", self._feed.items(first))
         if (work := self._target.beside(self._log)) is not None:
             self._beside = self._fetch("merge", work)
 
-    def _look_at_strangers(self, position: Position) -> None:
+    def _note_foreign_keys(self, position: Position) -> None:
         """Before anything is written: whose are the keys that are there?"""
         sync = self._plan.contract.sync
         if (
             sync.adopt or position.next == allowed(ADOPT, self._plan.fingerprint)
-        ) and self._strangers.adopt():
+        ) and self._foreign_keys.adopt():
             # They go with the sweep of a copy.
             position.token = None
             position.next = allowed(ADOPT, self._plan.fingerprint)
-        self._strangers.note(position.owned, self._context.halt)
+        self._foreign_keys.note(position.owned, self._context.halt)
 
     def _build(self, position: Position) -> None:
         log: ApplyLog[Unit, Operations] = ApplyLog(position)
         builder = self._target.builder(self._lookup, log.watermarks)
         self._log, self._builder = log, builder
-        self._run = RunContext(self._context, log, self._lookup, builder, self._indexes, self._strangers)
+        self._run = RunContext(self._context, log, self._lookup, builder, self._indexes, self._foreign_keys)
         keeper = DigestKeeper(self._digests, self._lookup, log.watermarks) if self._by_digests else None
         self._keeper = keeper
         self._pipeline = Pipeline(
@@ -229,13 +229,13 @@ class LaneRun:
         """Handle one item; without one, drain what is in flight and wait for the next."""
         self._lease.hold()
         if self._is_held_up:
-            self._look_around()
+            self._between_items()
             time.sleep(HELD_UP_S)
             return
         try:
             source, item = self._inbox.get_nowait()
         except queue.Empty:
-            self._look_around()
+            self._between_items()
             try:
                 source, item = self._inbox.get(timeout=1.0)
             except queue.Empty:
@@ -245,18 +245,18 @@ class LaneRun:
         self._handle(item)
         source.done()
         if self._house.due:
-            self._look_around()
+            self._between_items()
 
     @property
     def _is_held_up(self) -> bool:
         """Whether the work beside has to get on first. Where it has ended, the inbox says why."""
         return self._beside is not None and self._beside.is_alive() and self._target.is_full
 
-    def _look_around(self) -> None:
+    def _between_items(self) -> None:
         self._pipeline.drain()
         self._writer.rest()
         self._status.confirmed(self._pipeline.confirmed)
-        self._count_letters()
+        self._count_dead_letters()
         self._removals.log()
         if self._house.due and self._house.keep():
             self._state.tell(CopyAsked())
@@ -264,10 +264,10 @@ class LaneRun:
     def _handle(self, item: Any) -> None:
         if isinstance(item, Batch):
             self._take_batch(item)
-        elif isinstance(item, Chunk | Ready | Cut | RangeEnd | Ghosts):
+        elif isinstance(item, Chunk | Ready | Cut | RangeEnd | Orphans):
             for unit in units_of(self._builder, item, self._log, lambda: self._documents_a_call):
                 self._pipeline.apply(unit)
-                if not isinstance(item, Ghosts):
+                if not isinstance(item, Orphans):
                     self._state.progressed()
             telemetry.snapshot_progress(self._plan.name, self._pipeline.position.copied)
         elif isinstance(item, NextPhase):
@@ -275,13 +275,13 @@ class LaneRun:
         elif isinstance(item, Failure):
             self._pipeline.drain()  # what is on its way is told, and counted, before the run ends
             raise item.error
-        self._count_letters()
+        self._count_dead_letters()
 
-    def _count_letters(self) -> None:
+    def _count_dead_letters(self) -> None:
         """At the event: a person who looks at the page must not hear of it a quarter of a minute later."""
         telemetry.values_did_not_fit(self._plan.name, self._plan.misfits.taken().items())
-        if self._pipeline.letters_changed:
-            self._pipeline.letters_changed = False
+        if self._pipeline.dead_letters_changed:
+            self._pipeline.dead_letters_changed = False
             self._house.count_dead_letters()
 
     @property

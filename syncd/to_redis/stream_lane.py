@@ -99,8 +99,8 @@ class StreamLane(BaseLane):
             return self._state.tell(Held(asked=True))
         return self._state.tell(Held(is_gone=load_position(self._redis, self._control).next == PAUSE))
 
-    def _look(self) -> None:
-        super()._look()
+    def _show_waiting(self) -> None:
+        super()._show_waiting()
         if not self.status.is_known:  # started while MongoDB was away: how long it has been, Redis knows
             self.status.known(load_position(self._redis, self._control))
 

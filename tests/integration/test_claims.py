@@ -17,7 +17,7 @@ from syncd.contract.model.template import KeyTemplate
 from syncd.errors import FencedError
 from syncd.plan.claims import INDEX, KEY, Claim, Claims, key_claim
 from syncd.plan.keys.templates import render
-from syncd.plan.to_redis.change import Ghost, Orphan, Retired
+from syncd.plan.to_redis.change import Orphan, Retired, RetiredKey
 from syncd.stores.redis.records.claims import CLAIMS, read_claims, read_left
 from syncd.stores.redis.records.foreign_keys import count_foreign, has_lost_foreign
 from syncd.stores.redis.records.lease import OLDER_WAITS, Lease
@@ -130,7 +130,7 @@ def test_a_removal_that_comes_late(
     operations = Operations(control, f"{token}-a", "2")
     for key in keys:
         gone = Retired("card", "hash", KeyTemplate.parse(key[:-1] + "{_id}"))
-        operations.add(Ghost(gone, "1", key, ()) if key.endswith("1") else Orphan(gone, "", key, ""))
+        operations.add(RetiredKey(gone, "1", key, ()) if key.endswith("1") else Orphan(gone, "", key, ""))
     writer = Writer(store, control, lease)
     writer.send(operations, Position())
     assert writer.receive().ok

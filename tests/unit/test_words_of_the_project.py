@@ -20,19 +20,13 @@ NOT_DONE = (
 )  # fmt: skip
 """Where old words still stand; to be emptied."""
 NAMES_NOT_DONE = (
-    "Mark",
-    "Ghost",
-    "Settled",
-    "keep_letters",
-    "LettersFullError",
     "marked",
-    "mark_builder",
-    "_keep_letters",
+    "_keep_dead_letters",
     "_keep_mark",
     "_status.letters",
-    "count_letters",
+    "count_dead_letters",
     "lanes.letters",
-    "WaitingLetters",
+    "WaitingDeadLetters",
 )
 """Names that the folders above share with the others; to be emptied."""
 

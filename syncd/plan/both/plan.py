@@ -24,7 +24,7 @@ from syncd.plan.paths import MISSING
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_mongo.entry_field import EntryField
 from syncd.plan.to_mongo.state import Found, StatePlan, compile_state
-from syncd.plan.to_redis.change import Dead, Mark
+from syncd.plan.to_redis.change import Dead, MergeRequest
 from syncd.plan.to_redis.compile import Plan, compile_contract
 from syncd.plan.to_redis.fields import Field, compile_field
 from syncd.plan.types import Merged, merged
@@ -71,7 +71,7 @@ class TwoWayPlan(StreamPlan):
         database, _, collection = said.partition(".")
         return database, collection
 
-    def merge_request(self, ident: str, document_id: Any, wall: int = 0) -> Mark:
+    def merge_request(self, ident: str, document_id: Any, wall: int = 0) -> MergeRequest:
         """The request to merge the key of a document. Raises ProjectionError where it has none, or one that has no way
         back."""
         try:
@@ -79,11 +79,11 @@ class TwoWayPlan(StreamPlan):
         except ProjectionError as error:
             raise in_field("_id", error) from None
         (shape,) = self.shapes
-        return Mark(shape, ident, shape.key_of(ident, document_id), wall)
+        return MergeRequest(shape, ident, shape.key_of(ident, document_id), wall)
 
     def merge_request_or_dead_letter(
         self, ident: str, document_id: Any, change: Mapping[str, Any], wall: int = 0
-    ) -> Mark | Dead:
+    ) -> MergeRequest | Dead:
         """A merge request; a dead letter for a document that can have no key."""
         try:
             return self.merge_request(ident, document_id, wall)

@@ -68,7 +68,7 @@ class Drop(NamedTuple):
     key: str | None
 
 
-class Ghost(NamedTuple):
+class RetiredKey(NamedTuple):
     """A key of a projection that the contract no longer has; it is removed unless a shape of `maps` took it over."""
 
     shape: Retired
@@ -98,13 +98,13 @@ class Dead(NamedTuple):
     change: Mapping[str, Any]
 
 
-class Settled(NamedTuple):
+class AnsweredDeadLetters(NamedTuple):
     """Dead letters, by entry, that this call answers."""
 
     entries: list[str]
 
 
-class Mark(NamedTuple):
+class MergeRequest(NamedTuple):
     """A merge request: read and merge the key of a document, of a contract that goes both ways. `wall`: the epoch
     milliseconds of its change; 0 for a request that writes a lost key again."""
 
@@ -127,7 +127,9 @@ class Hashed(NamedTuple):
     sources: dict[str, tuple[int | None, int]]
 
 
-Write: TypeAlias = Put | Patch | Drop | Ghost | Orphan | Dead | Settled | Mark | Changed | Hashed
+Write: TypeAlias = (
+    Put | Patch | Drop | RetiredKey | Orphan | Dead | AnsweredDeadLetters | MergeRequest | Changed | Hashed
+)
 
 Delta: TypeAlias = "list[tuple[dict[str, Any], frozenset[str]]]"
 """One update of one document as the shapes see it: per shape the fields to set, and the names of those to remove."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from syncd import telemetry
-from syncd.errors import LettersFullError
+from syncd.errors import DeadLettersFullError
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.stores.redis.records.dead_letters import new_dead_letter, room_for
 from syncd.stores.redis.records.position import ControlKeys
@@ -26,7 +26,7 @@ class DeadLetters:
         if not refused:
             return 0
         keys = [self._keys.dead, self._keys.dead_by_document, self._plan.stream]
-        args = [self._plan.name, self._plan.keep_letters, *self.arguments(refused)]
+        args = [self._plan.name, self._plan.keep_dead_letters, *self.arguments(refused)]
         reply = self._redis.call("syncd_park", keys, args)
         if reply[0] == b"full":
             self.fill(refused)
@@ -34,11 +34,11 @@ class DeadLetters:
 
     def fill(self, refused: Mapping[str, Refused]) -> NoReturn:
         """Park those for which there is room, so that a person sees what it is about; then the run ends."""
-        entries, keep = list(refused), self._plan.keep_letters
+        entries, keep = list(refused), self._plan.keep_dead_letters
         names = [f"{self._plan.projection} {entry}" for entry in entries]
         room = [entries[at] for at in room_for(self._redis, self._plan.name, names, keep)]
         self.park({entry: refused[entry] for entry in room})
-        raise LettersFullError(self._plan.name, keep)
+        raise DeadLettersFullError(self._plan.name, keep)
 
     def arguments(self, refused: Mapping[str, Refused]) -> list[str | int]:
         """The dead letters, as the functions take them."""

@@ -48,6 +48,6 @@ class AppendLane(BaseLane):
             self._lease.release()
         self._group.leave()
 
-    def _look(self) -> None:
-        super()._look()
+    def _show_waiting(self) -> None:
+        super()._show_waiting()
         self.status.counted(self._group.backlog(), self.status.dead_letters)

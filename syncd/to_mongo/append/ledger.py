@@ -36,7 +36,7 @@ class Ledger:
         keys = self._keys = ControlKeys(plan.name)
         self._more_keys = [keys.dead, keys.dead_by_document, plan.stream]
         self._now: int | str = ""
-        self.keep_letters = plan.keep_letters
+        self.keep_dead_letters = plan.keep_dead_letters
         """See ContractPlan."""
 
     def noted(self) -> Noted | None:
@@ -76,7 +76,7 @@ class Ledger:
         self, entries: list[str], done: Collection[str] | None, refused: Mapping[str, Refused]
     ) -> list[bytes]:
         args = [self._lease.ttl_ms, self._plan.name, self._plan.projection]
-        args += [self.keep_letters, self._now]
+        args += [self.keep_dead_letters, self._now]
         args += [" ".join(entries), *(["all"] if done is None else [len(done), *done])]
         args += self._dead_letters.arguments(refused)
         reply = self._call("syncd_advance", self._more_keys, args)

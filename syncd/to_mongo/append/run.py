@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from syncd import telemetry
 from syncd.lanes.context import LaneContext
 from syncd.lanes.events import Confirmed, Entered
-from syncd.lanes.letters import WaitingLetters
+from syncd.lanes.waiting_dead_letters import WaitingDeadLetters
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.stores.redis.records.dead_letters import drop_dead_letters, replays_done, requested_replays
 from syncd.stores.redis.records.lost_dead_letters import restore_dead_letters
@@ -52,7 +52,7 @@ class AppendRun:
         self._idle_s, self._site = context.settings.lease_ttl, context.settings.site
         self._count = FIRST_ENTRIES
         self._kept = self._claimed = 0.0
-        self._waiting = WaitingLetters(context.redis, context.plan.name)
+        self._waiting = WaitingDeadLetters(context.redis, context.plan.name)
         self._delivery: Delivery
         self._workers: DeliveryWorkers
 
@@ -178,7 +178,7 @@ class AppendRun:
         telemetry.appended(self._plan.name, len(batch.entries), put, outcome.repeated, outcome.parked)
         self._status.took(len(batch.entries))
         if outcome.parked:
-            self._status.letters(self._waiting.count())
+            self._status.dead_letters_counted(self._waiting.count())
         self._state.progressed()
 
     def _measure(self, entries: Entries) -> None:

@@ -83,11 +83,14 @@ class SeriesDelivery:
         if noted is None:
             return None
         # Its dead letters are stored in any case: until it has ended, nothing that makes room for them is done.
-        keep, self._ledger.keep_letters = self._ledger.keep_letters, min(0, self._ledger.keep_letters)
+        keep, self._ledger.keep_dead_letters = (
+            self._ledger.keep_dead_letters,
+            min(0, self._ledger.keep_dead_letters),
+        )
         try:
             return self._finish(noted)
         finally:
-            self._ledger.keep_letters = keep
+            self._ledger.keep_dead_letters = keep
 
     def _finish(self, noted: Noted) -> tuple[Batch, Outcome]:
         batch = make_batch(self._plan, self._group.look_up(noted.entries))

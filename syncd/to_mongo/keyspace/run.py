@@ -113,7 +113,7 @@ class KeyspaceRun(StateRun):
         self._remember(waiting)
         telemetry.state_written(self._plan.name, len(taken), outcome.put, outcome.deleted, parked)
         if parked:
-            self._status.letters(self._count_dead_letters())
+            self._status.dead_letters_counted(self._count_dead_letters())
         self._report_kept({key: gone for key, gone in why.items() if key not in inferred}, len(inferred))
 
     def _report_kept(self, kept: dict[bytes, Gone], inferred: int) -> None:

@@ -86,7 +86,7 @@ class OutboxRun(StateRun):
         parked = self._store.done(outcome.done, outcome.refused, keep_from)
         telemetry.state_written(self._plan.name, entries, outcome.put, outcome.deleted, parked)
         if parked:
-            self._status.letters(self._count_dead_letters())
+            self._status.dead_letters_counted(self._count_dead_letters())
 
     def _keep(self) -> None:
         """What is due once a second."""

@@ -62,9 +62,9 @@ class StateLane(BaseLane):
     def _learn_number(self, seen: int) -> None:
         self._numbers.learn(seen)
 
-    def _look(self) -> None:
+    def _show_waiting(self) -> None:
         self.status.counted(self._backlog(), self.status.dead_letters)
-        super()._look()
+        super()._show_waiting()
 
     def _backlog(self) -> Backlog:
         return read_backlog(self._redis, self._control.outbox, self.status.done)

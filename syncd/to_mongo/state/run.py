@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 from syncd import telemetry
 from syncd.lanes.context import LaneContext
-from syncd.lanes.letters import WaitingLetters
 from syncd.lanes.status import BaseStatus
+from syncd.lanes.waiting_dead_letters import WaitingDeadLetters
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.stores.redis.records.dead_letters import replays_done, requested_replays
 from syncd.stores.redis.records.repairs import repairs_done, requested_repairs, split_absent, split_repairs
@@ -37,7 +37,7 @@ class StateRun:
         self._store = StateStore(context.redis, plan, context.lease, outbox)
         session = ContractSession(context.mongo, "state", plan.name, site, plan.contract.mongo.collection)
         self._writer = StateWriter(context.mongo, plan, session, site, number)
-        self._waiting = WaitingLetters(context.redis, plan.name)
+        self._waiting = WaitingDeadLetters(context.redis, plan.name)
 
     def run(self) -> None:
         """Work until the lane has to stop; raises what ends it."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from syncd import telemetry
-from syncd.errors import LettersFullError
+from syncd.errors import DeadLettersFullError
 from syncd.plan.to_mongo.state import Found, StatePlan
 from syncd.stores.redis.records.dead_letters import count_dead_letters, new_dead_letter, room_for
 from syncd.stores.redis.records.lease import Lease
@@ -41,7 +41,7 @@ class StateStore:
         """Of the outbox at the last read: whatever was noted before it lies at or before this position."""
         self.waiting = 1
         """How many dead letters wait, at least where there are any."""
-        self._keep_letters = plan.keep_letters
+        self._keep_dead_letters = plan.keep_dead_letters
 
     def read(self, keys: Sequence[bytes]) -> Reading:
         """The content of keys. Raises FencedError, StoreError."""
@@ -68,7 +68,7 @@ class StateStore:
         # Nearly always there is no dead letter, and none to remove.
         names = [f"{self._plan.projection} {self._ident(key)}" for key in done] if self.waiting else []
         self.waiting += len(refused)
-        args: list[str | int] = [keep_from, self._keep_letters, len(names), *names]
+        args: list[str | int] = [keep_from, self._keep_dead_letters, len(names), *names]
         for key, why in refused.items():
             said = self._dead_letter(_text(key), self._ident(key), why)
             args += [len(said), *said]
@@ -90,11 +90,11 @@ class StateStore:
         self.done(done, {})
         keys = list(refused)
         names = [f"{self._plan.projection} {self._ident(key)}" for key in keys]
-        room = [keys[at] for at in room_for(self._redis, self._plan.name, names, self._keep_letters)]
+        room = [keys[at] for at in room_for(self._redis, self._plan.name, names, self._keep_dead_letters)]
         self.done([], {key: refused[key] for key in room})
-        raise LettersFullError(self._plan.name, self._keep_letters)
+        raise DeadLettersFullError(self._plan.name, self._keep_dead_letters)
 
-    def count_letters(self) -> int:
+    def count_dead_letters(self) -> int:
         """How many dead letters wait."""
         self.waiting = count_dead_letters(self._redis, self._plan.name)
         return self.waiting

@@ -11,17 +11,17 @@ from bson import json_util
 
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_redis.change import (
+    AnsweredDeadLetters,
     Changed,
     Dead,
     Drop,
-    Ghost,
     Hashed,
-    Mark,
+    MergeRequest,
     Orphan,
     Patch,
     Put,
     Retired,
-    Settled,
+    RetiredKey,
     Write,
 )
 from syncd.plan.to_redis.shape import WIDEST_ROW, Shape
@@ -37,9 +37,9 @@ _RELAXED = json_util.RELAXED_JSON_OPTIONS
 class Operations:
     """The operations of one call: `keys` and `args` as they go over the wire, `writes` by operation number."""
 
-    def __init__(self, control: ControlKeys, contract: str, version: str, keep_letters: int = 0) -> None:
-        """`keep_letters`: see ContractPlan."""
-        self._control, self._keep_letters = control, keep_letters
+    def __init__(self, control: ControlKeys, contract: str, version: str, keep_dead_letters: int = 0) -> None:
+        """`keep_dead_letters`: see ContractPlan."""
+        self._control, self._keep_dead_letters = control, keep_dead_letters
         self._contract, self._version = contract, version
         self.keys: list[str] = []
         self.args: list[Any] = []
@@ -64,15 +64,15 @@ class Operations:
     def _add_other(self, write: Write) -> None:
         if isinstance(write, Drop):
             self._drop(write)
-        elif isinstance(write, Ghost):
+        elif isinstance(write, RetiredKey):
             maps = [self._map(shape)[1] for shape in write.maps]
             self._emit(write, "g", write.shape.redis_type, len(maps), *maps, key=write.key)
         elif isinstance(write, Orphan):
             kind = write.shape.redis_type
             self._emit(write, "o", kind, *self._map(write.shape), write.entry, key=write.key)
-        elif isinstance(write, Mark):
+        elif isinstance(write, MergeRequest):
             self._emit(write, "t", self._control.merge_requests, write.key, write.wall)
-        elif isinstance(write, Settled):
+        elif isinstance(write, AnsweredDeadLetters):
             self._emit(write, "y", self._control.dead_by_document, len(write.entries), *write.entries)
         elif isinstance(write, Dead):
             self._dead(write)
@@ -157,12 +157,18 @@ class Operations:
         self._emit(write, "b", self._control.changed, len(said), *said)
 
     def _dead(self, write: Dead) -> None:
-        letter = new_dead_letter(
+        dead_letter = new_dead_letter(
             self._contract, self._version, projection=write.projection, key=write.key, ident=write.ident, why=write,
             change=describe(write.change),
         )  # fmt: skip
         self._emit(
-            write, "x", self._control.dead_by_document, write.key, self._keep_letters, len(letter), *letter
+            write,
+            "x",
+            self._control.dead_by_document,
+            write.key,
+            self._keep_dead_letters,
+            len(dead_letter),
+            *dead_letter,
         )
 
 

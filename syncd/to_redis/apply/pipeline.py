@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from typing import NoReturn, TypeAlias
 
 from syncd import telemetry
-from syncd.errors import LettersFullError, is_about_input, why_unfit
+from syncd.errors import DeadLettersFullError, is_about_input, why_unfit
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import (
+    AnsweredDeadLetters,
     Changed,
     Dead,
     Drop,
-    Ghost,
     Hashed,
-    Mark,
+    MergeRequest,
     Orphan,
     Patch,
     Put,
-    Settled,
+    RetiredKey,
     Write,
 )
 from syncd.stores.redis.records.dead_letters import room_for
@@ -33,16 +33,16 @@ from syncd.stores.redis.records.position import ControlKeys, Position
 from syncd.to_redis.apply.apply_log import Answer, ApplyLog, Call, Do
 from syncd.to_redis.apply.operations import Operations, is_unicode
 from syncd.to_redis.apply.refusals import take_refusal
-from syncd.to_redis.apply.units import Draft, LettersUnit, Unit
+from syncd.to_redis.apply.units import DeadLettersUnit, Draft, Unit
 from syncd.to_redis.apply.writer import Outcome, Writer
 
 RESULTS = {
-    Put: "put", Patch: "patch", Drop: "delete", Ghost: "delete", Orphan: "delete", Dead: "dead",
-    Settled: "settled", Mark: "marked", Changed: "noted", Hashed: "noted",
+    Put: "put", Patch: "patch", Drop: "delete", RetiredKey: "delete", Orphan: "delete", Dead: "dead",
+    AnsweredDeadLetters: "settled", MergeRequest: "marked", Changed: "noted", Hashed: "noted",
 }  # fmt: skip
 """What `syncd_writes_total` calls each kind of write."""
 
-_OF_LETTERS = (Dead, Settled)
+_OF_DEAD_LETTERS = (Dead, AnsweredDeadLetters)
 _SWEEPS = ("sweep", "retired")
 
 SLOW_CALL_S = 0.008
@@ -93,7 +93,7 @@ class Pipeline:
         self._most_writes = self.writes = most_writes
         self.swept = 0
         """Keys that went for want of a document, or of a template."""
-        self.letters_changed = False
+        self.dead_letters_changed = False
         """Whether Redis holds other dead letters than when somebody last set this to False."""
         self.moved = Moved()
 
@@ -179,38 +179,38 @@ class Pipeline:
         assert attempted is not None
         for number, reason in refusals:
             if reason == "full":
-                self._fill_letters(attempted)
+                self._fill_dead_letters(attempted)
             take_refusal(call, attempted.writes[number], reason, self._control)
 
-    def _fill_letters(self, operations: Operations) -> NoReturn:
+    def _fill_dead_letters(self, operations: Operations) -> NoReturn:
         """Letters for which there is room are stored, so that a person sees what it is about; then the run ends."""
         dead = [write for write in operations.writes if type(write) is Dead]
         names = [f"{write.projection} {write.ident}" for write in dead]
-        room = room_for(self._writer.store, self._plan.name, names, self._plan.keep_letters)
+        room = room_for(self._writer.store, self._plan.name, names, self._plan.keep_dead_letters)
         self.log.give_up()
         if room:
-            self.apply(LettersUnit([dead[at] for at in room]))
+            self.apply(DeadLettersUnit([dead[at] for at in room]))
             self.drain()
-        raise LettersFullError(self._plan.name, self._plan.keep_letters)
+        raise DeadLettersFullError(self._plan.name, self._plan.keep_dead_letters)
 
     def _operations(self, unit: Unit, writes: list[Write]) -> Operations:
         contract = self._plan.contract
         operations = Operations(
-            self._control, contract.name, contract.metadata.version, self._plan.keep_letters
+            self._control, contract.name, contract.metadata.version, self._plan.keep_dead_letters
         )
         # A dead letter must not be written twice when a call has to be made again, nor settled before all is written.
         dead: list[Write] = [write for write in writes if type(write) is Dead]
-        settled: list[Write] = [write for write in writes if type(write) is Settled]
-        if dead or settled:
-            writes = [write for write in writes if type(write) not in _OF_LETTERS]
+        answered: list[Write] = [write for write in writes if type(write) is AnsweredDeadLetters]
+        if dead or answered:
+            writes = [write for write in writes if type(write) not in _OF_DEAD_LETTERS]
         for write in writes:
             try:
                 operations.add(write)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this write's
                 why = why_unfit(error)
                 dead.append(unit.dead(write, why.reason, why.detail))
-        for letter in [*dead, *settled]:
-            operations.add(letter)
+        for dead_letter in [*dead, *answered]:
+            operations.add(dead_letter)
         return operations
 
     def _confirmed(self, call: SentCall, outcome: Outcome) -> None:
@@ -226,10 +226,10 @@ class Pipeline:
         for kind, count in Counter(map(type, operations.writes)).items():
             telemetry.WRITES.labels(name, "redis", RESULTS[kind]).inc(count)
             self.moved.count(RESULTS[kind], count)
-        letters = [write for write in operations.writes if type(write) in _OF_LETTERS]
-        self.letters_changed = self.letters_changed or bool(letters)
+        dead_letters = [write for write in operations.writes if type(write) in _OF_DEAD_LETTERS]
+        self.dead_letters_changed = self.dead_letters_changed or bool(dead_letters)
         telemetry.dead_letters_stored(
-            name, ((one.projection, one.reason, one.detail) for one in letters if isinstance(one, Dead))
+            name, ((one.projection, one.reason, one.detail) for one in dead_letters if isinstance(one, Dead))
         )
 
     def _adapt(self, seconds: float | None, writes: int) -> None:

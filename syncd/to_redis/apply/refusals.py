@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from syncd.errors import FOREIGN_LOST, FatalError, SweepLimitError
-from syncd.plan.to_redis.change import Changed, Dead, Hashed, Settled, Write
+from syncd.plan.to_redis.change import AnsweredDeadLetters, Changed, Dead, Hashed, Write
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.to_redis.apply.units import OF_NO_KEY, UnitCall
 
@@ -21,7 +21,7 @@ def take_refusal(call: UnitCall, write: Write, reason: str, control: ControlKeys
     """
     if reason == "lost":
         raise SweepLimitError(control.contract, FOREIGN_LOST)
-    if isinstance(write, Dead | Settled):
+    if isinstance(write, Dead | AnsweredDeadLetters):
         raise FatalError("redis", f"{control.dead} takes no dead letter ({reason[:200]}); remove that key")
     if isinstance(write, Changed | Hashed):
         raise FatalError("redis", f"{control.changed} takes no document ({reason[:200]}); remove that key")
@@ -33,4 +33,4 @@ def take_refusal(call: UnitCall, write: Write, reason: str, control: ControlKeys
         why = (
             _WRONG_TYPE if reason == "type" else ("redis_refused", f"Redis refused the write: {reason[:200]}")
         )
-        call.letters[write.ident, write.shape.name] = why
+        call.dead_letters[write.ident, write.shape.name] = why

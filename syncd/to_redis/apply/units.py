@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from syncd.errors import ProjectionError, why_unfit
 from syncd.plan.keys.templates import encode_key_value
-from syncd.plan.to_redis.change import Changed, Dead, Hashed, Settled, Write
+from syncd.plan.to_redis.change import AnsweredDeadLetters, Changed, Dead, Hashed, Write
 from syncd.stores.mongo.times import token_time
 from syncd.stores.redis.records.position import Position
 from syncd.to_redis.apply.apply_log import NOTHING, Call
@@ -21,7 +21,7 @@ from syncd.to_redis.apply.builder import Builder
 from syncd.to_redis.apply.watermarks import Coverage
 from syncd.to_redis.stream.window import DATA_OPS, Window
 
-OF_NO_KEY = (Dead, Settled, Changed, Hashed)
+OF_NO_KEY = (Dead, AnsweredDeadLetters, Changed, Hashed)
 Sources: TypeAlias = "dict[str, tuple[int | None, int]]"
 UnitCall: TypeAlias = "Call[Unit, Any]"
 
@@ -62,14 +62,14 @@ class Unit(ABC):
     def build(self, call: UnitCall) -> Draft | None:
         """What to write, after all attempts before; None when the unit is too big for one read and must be split."""
         draft = self._draft(call)
-        if draft is not None and call.letters:
-            draft.writes = [self._or_letter(call, write) for write in draft.writes]
+        if draft is not None and call.dead_letters:
+            draft.writes = [self._or_dead_letter(call, write) for write in draft.writes]
         return draft
 
-    def _or_letter(self, call: UnitCall, write: Write) -> Write:
+    def _or_dead_letter(self, call: UnitCall, write: Write) -> Write:
         if isinstance(write, OF_NO_KEY):
             return write
-        why = call.letters.get((write.ident, write.shape.name))
+        why = call.dead_letters.get((write.ident, write.shape.name))
         return self.dead(write, *why) if why else write
 
     def dead(self, write: Write, reason: str, detail: str) -> Dead:
@@ -94,9 +94,13 @@ class DocumentsUnit(Unit):
             raise error
         call.unfit = why_unfit(error)
 
-    def _letters(self, idents: Iterable[str], why: ProjectionError) -> list[Write]:
-        letters = self._builder.plan.dead_letters
-        return [letter for ident in idents for letter in letters(ident, why, self._change_of(ident))]
+    def _dead_letters(self, idents: Iterable[str], why: ProjectionError) -> list[Write]:
+        dead_letters = self._builder.plan.dead_letters
+        return [
+            dead_letter
+            for ident in idents
+            for dead_letter in dead_letters(ident, why, self._change_of(ident))
+        ]
 
 
 class WindowUnit(Unit):
@@ -110,7 +114,9 @@ class WindowUnit(Unit):
 
     def _draft(self, call: UnitCall) -> Draft | None:
         if call.unfit is not None:
-            return Draft(self._builder.letters(self.window, call.unfit), Coverage(passed=self.window.time))
+            return Draft(
+                self._builder.dead_letters(self.window, call.unfit), Coverage(passed=self.window.time)
+            )
         built = self._builder.window(self.window, call.must_read)
         return None if built is None else Draft(*built)
 
@@ -145,14 +151,14 @@ class WindowUnit(Unit):
         return [WindowUnit(part, self._builder) for part in (first, second)]
 
 
-class LettersUnit(Unit):
+class DeadLettersUnit(Unit):
     """Dead letters of a unit that is not applied: as many as a contract has room for."""
 
-    def __init__(self, letters: list[Dead]) -> None:
-        self._letters = letters
+    def __init__(self, dead_letters: list[Dead]) -> None:
+        self._dead_letters = dead_letters
 
     def _draft(self, call: UnitCall) -> Draft:
-        return Draft([*self._letters])
+        return Draft([*self._dead_letters])
 
 
 class Step(Unit):

@@ -23,7 +23,7 @@ from syncd.stores.redis.scan import KeyScan
 from syncd.stores.redis.store import RedisStore
 
 
-class Strangers:
+class ForeignKeys:
     """Of one contract."""
 
     def __init__(self, plan: StreamPlan, store: RedisStore, control: ControlKeys, lease: Lease) -> None:

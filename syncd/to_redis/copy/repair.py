@@ -8,7 +8,7 @@ from typing import Any
 from syncd import telemetry
 from syncd.errors import FOREIGN_LOST
 from syncd.plan.keys.templates import decode_key_value
-from syncd.plan.to_redis.change import Drop, Orphan, Put, Retired, Settled, Write
+from syncd.plan.to_redis.change import AnsweredDeadLetters, Drop, Orphan, Put, Retired, Write
 from syncd.stores.redis.records.foreign_keys import has_lost_foreign
 from syncd.stores.redis.records.key_maps import KeyMaps, holders
 from syncd.stores.redis.records.repairs import (
@@ -24,8 +24,8 @@ from syncd.to_redis.apply.pipeline import Pipeline
 from syncd.to_redis.apply.units import DocumentsUnit, Draft, Unit, UnitCall
 from syncd.to_redis.apply.watermarks import Coverage
 from syncd.to_redis.context import RunContext
-from syncd.to_redis.copy.snapshot import Ghosts
-from syncd.to_redis.copy.units import GhostsUnit
+from syncd.to_redis.copy.snapshot import Orphans
+from syncd.to_redis.copy.units import OrphansUnit
 
 MOST_REPAIRED = 256
 """Documents a step: a lane has its own work to do."""
@@ -36,23 +36,23 @@ class ReplayUnit(DocumentsUnit):
 
     op = "replay"
 
-    def __init__(self, builder: Builder, letters: Mapping[str, str]) -> None:
+    def __init__(self, builder: Builder, dead_letters: Mapping[str, str]) -> None:
         """`letters`: entry -> ident."""
         self._builder = builder
-        self._by_entry = letters
-        self._idents = sorted(set(letters.values()))
+        self._by_entry = dead_letters
+        self._idents = sorted(set(dead_letters.values()))
         self.size = len(self._idents)
 
     def _draft(self, call: UnitCall) -> Draft | None:
-        settled = Settled(list(self._by_entry))
+        answered = AnsweredDeadLetters(list(self._by_entry))
         if call.unfit is not None:
-            return Draft([settled, *self._letters(self._idents, call.unfit)])
+            return Draft([answered, *self._dead_letters(self._idents, call.unfit)])
         ids = {ident: decode_key_value(ident) for ident in self._idents}
         builder = self._builder
         found = builder.lookup.by_ids(list(ids.values()), builder.watermarks.horizon)
         if not found.complete:
             return None
-        writes: list[Write] = [settled]
+        writes: list[Write] = [answered]
         for ident, document_id in ids.items():
             document = found.documents.get(ident)
             if document is None:
@@ -87,7 +87,11 @@ class RepairUnit(ReplayUnit):
     def _draft(self, call: UnitCall) -> Draft | None:
         draft = super()._draft(call)
         if draft is not None:
-            writes = [one for one in draft.writes if not (isinstance(one, Settled) or self._is_kept(one))]
+            writes = [
+                one
+                for one in draft.writes
+                if not (isinstance(one, AnsweredDeadLetters) or self._is_kept(one))
+            ]
             draft.writes = [*self._false_holders(draft.writes), *writes]
         return draft
 
@@ -167,4 +171,4 @@ class Repairs:
                     for key, documents in found.by_key.items() if not documents
                 ]  # fmt: skip
                 if orphans and removes:
-                    self._pipeline.apply(GhostsUnit(builder, Ghosts(orphans, found.time, "repair")))
+                    self._pipeline.apply(OrphansUnit(builder, Orphans(orphans, found.time, "repair")))

@@ -12,7 +12,7 @@ from syncd.errors import FOREIGN_LOST, FatalError, SweepLimitError, TransientErr
 from syncd.plan.claims import others_that_meet
 from syncd.plan.keys.templates import decode_key_value, encode_key_value, parse_key
 from syncd.plan.stream_plan import StreamPlan
-from syncd.plan.to_redis.change import Drop, Ghost, Orphan, Retired
+from syncd.plan.to_redis.change import Drop, Orphan, Retired, RetiredKey
 from syncd.plan.to_redis.shape import Shape
 from syncd.stores.mongo.codes import is_about_document
 from syncd.stores.mongo.differing import Differing
@@ -35,10 +35,10 @@ MOST_HELD = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Ghosts:
+class Orphans:
     """Keys that have to go: their documents were not there at `time`."""
 
-    drops: Sequence[Drop | Ghost | Orphan]
+    drops: Sequence[Drop | RetiredKey | Orphan]
     time: Moment
     why: str = "sweep"
     """A word of REMOVAL_REASONS."""
@@ -67,20 +67,20 @@ class Survey:
         """Whether `found` has all of them."""
         return len(self.found) == self.gone
 
-    def add(self, ghosts: Ghosts) -> None:
+    def add(self, orphans: Orphans) -> None:
         """Some more."""
-        if self.is_whole and self.gone + len(ghosts.drops) <= MOST_HELD:
-            self.found += ghosts.drops
+        if self.is_whole and self.gone + len(orphans.drops) <= MOST_HELD:
+            self.found += orphans.drops
         else:
             self.found.clear()
-        self.gone += len(ghosts.drops)
+        self.gone += len(orphans.drops)
 
     def is_above(self, percent: float) -> bool:
         """Whether that is more than may go without a word."""
         return self.gone > FEW and self.gone * 100 // max(1, self.keys) > percent
 
 
-Item: TypeAlias = Copied | Ghosts | NextPhase
+Item: TypeAlias = Copied | Orphans | NextPhase
 
 
 def beginning(
@@ -116,7 +116,7 @@ class SnapshotReader:
         them. `estimate`: how many documents there are, about."""
         self._plan, self._store, self._control = run.lane.plan, run.lane.redis, run.lane.control
         self._lookup, self._builder, self._reads, self._copier = run.lookup, run.builder, reads, copier
-        self._indexes, self._strangers = run.indexes, run.strangers
+        self._indexes, self._foreign_keys = run.indexes, run.foreign_keys
         self._differing, self._estimate = differing, estimate
         self._scan = KeyScan(self._store, self._control)
         self._maps = KeyMaps(self._store, self._control)
@@ -176,20 +176,20 @@ class SnapshotReader:
             gone = {encode_key_value(i): i for i in part if encode_key_value(i) not in found.documents}
             drops = [d for ident, i in gone.items() for d in self._builder.missing(ident, i)]
             if drop and drops:
-                yield Ghosts([one for one in drops if isinstance(one, Drop)], found.time)
+                yield Orphans([one for one in drops if isinstance(one, Drop)], found.time)
             left += gone.values()
         return left
 
     def _may(self, position: Position, found: Survey) -> bool:
         """Whether so many keys may go."""
-        if found.gone > 0 and self._strangers.are_lost:
+        if found.gone > 0 and self._foreign_keys.are_lost:
             return False
         # Both ways, a key without a document may be one that MongoDB has yet to get.
         is_allowed = self._plan.contract.is_two_way or position.allows(PURGE)
         return is_allowed or not found.is_above(self._plan.contract.sync.sweep_limit)
 
     def _refuse(self, what: str) -> NoReturn:
-        why = f"; {FOREIGN_LOST}" if self._strangers.are_lost else ""
+        why = f"; {FOREIGN_LOST}" if self._foreign_keys.are_lost else ""
         raise SweepLimitError(self._plan.name, what + why)
 
     def _retire(self, position: Position) -> Iterator[Item]:
@@ -212,12 +212,12 @@ class SnapshotReader:
         """An edit replaces keys by others. Those of which there are more than came in their place are not replaced."""
         for shape in retired:
             found = Survey()
-            for ghosts in self._retired(shape):
-                found.keys += len(ghosts.drops)
+            for orphans in self._retired(shape):
+                found.keys += len(orphans.drops)
                 yield Pause()
             in_place, what = yield from self._in_place_of(shape)
             found.gone = found.keys - in_place
-            if (found.keys and self._strangers.are_lost) or not self._may(position, found):
+            if (found.keys and self._foreign_keys.are_lost) or not self._may(position, found):
                 self._refuse(
                     f"{found.keys} keys of `{shape.template.shown}`, which the contract has no more, would go, and "
                     f"there are {in_place} {what} in their place"
@@ -250,8 +250,8 @@ class SnapshotReader:
     def _sweep(self, position: Position) -> Iterator[Item]:
         """First what would go, and only then, where that is not too much, removes it."""
         found = Survey()
-        for ghosts in self._ghosts(found):
-            found.add(ghosts)
+        for orphans in self._without_document(found):
+            found.add(orphans)
             yield Pause()
         found.keys = max(found.keys // self._control.partition.count, found.gone)
         if not self._may(position, found):
@@ -261,9 +261,9 @@ class SnapshotReader:
         for drops in paged(found.found, SCAN_COUNT) if found.is_whole else ():
             yield from self._gone_still(drops)
         if not found.is_whole:
-            yield from (ghosts for ghosts in self._ghosts(Survey()) if ghosts.drops)
+            yield from (orphans for orphans in self._without_document(Survey()) if orphans.drops)
 
-    def _ghosts(self, survey: Survey) -> Iterator[Ghosts]:
+    def _without_document(self, survey: Survey) -> Iterator[Orphans]:
         """Keys without a document, page by page, also where a page has none. `survey` learns how many there are."""
         for shape in self._plan.shapes:
             retired = Retired(shape.name, shape.type, shape.template)
@@ -274,42 +274,42 @@ class SnapshotReader:
 
     def _ours(self, candidates: list[Candidate], survey: Survey) -> list[Candidate]:
         """Without the keys of an application."""
-        strange = self._strangers.among([drop.key for drop, _ in candidates if drop.key is not None])
+        strange = self._foreign_keys.among([drop.key for drop, _ in candidates if drop.key is not None])
         found = [one for one in candidates if one[0].key not in strange]
         survey.keys += len(found)
         return found
 
-    def _gone_still(self, drops: list[Drop | Ghost | Orphan]) -> Iterator[Ghosts]:
+    def _gone_still(self, drops: list[Drop | RetiredKey | Orphan]) -> Iterator[Orphans]:
         """What was found a while ago is looked at once more."""
-        orphans = [drop for drop in drops if isinstance(drop, Orphan)]
+        no_owner = [drop for drop in drops if isinstance(drop, Orphan)]
         for shape in self._plan.shapes:
-            mine = [orphan for orphan in orphans if orphan.shape.template.text == shape.template.text]
+            mine = [orphan for orphan in no_owner if orphan.shape.template.text == shape.template.text]
             yield from self._without_holder(shape, {one.key: one for one in mine})
         rest = [(drop, decode_key_value(drop.ident)) for drop in drops if isinstance(drop, Drop)]
-        ghosts = self._gone(rest)
-        if ghosts.drops:
-            yield ghosts
+        orphans = self._gone(rest)
+        if orphans.drops:
+            yield orphans
 
-    def _orphans(self, shape: Shape, retired: Retired) -> Iterator[Ghosts]:
+    def _orphans(self, shape: Shape, retired: Retired) -> Iterator[Orphans]:
         """Keys of which the maps do not tell whose they are, and MongoDB neither: entries of the maps were lost."""
         for page in self._scan.keys(retired):
             keys = [key.decode() for key in page if parse_key(shape.template, key) is not None]
-            strange = self._strangers.among(keys)
+            strange = self._foreign_keys.among(keys)
             held = self._maps.of(retired, [key for key in keys if key not in strange])
             yield from self._without_holder(
                 shape, {one.key: Orphan(retired, "", one.key, one.said) for one in held if not one.is_sound}
             )
 
-    def _without_holder(self, shape: Shape, orphans: dict[str, Orphan]) -> Iterator[Ghosts]:
+    def _without_holder(self, shape: Shape, orphans: dict[str, Orphan]) -> Iterator[Orphans]:
         for found in holders(self._lookup, shape, list(orphans), self._reads.after()):
             self._reads.saw(found.time)
-            left: list[Drop | Ghost | Orphan] = [
+            left: list[Drop | RetiredKey | Orphan] = [
                 orphans[key] for key, documents in found.by_key.items() if not documents
             ]
             if left:
-                yield Ghosts(left, found.time)
+                yield Orphans(left, found.time)
 
-    def _gone(self, candidates: list[Candidate]) -> Ghosts:
+    def _gone(self, candidates: list[Candidate]) -> Orphans:
         """Those without a document."""
         found = self._lookup.by_ids(
             [document_id for _, document_id in candidates], self._reads.after(), only_ids=True
@@ -320,9 +320,9 @@ class SnapshotReader:
         gone = [entry for entry in candidates if entry[0].ident not in found.documents]
         own = self._lookup.own([document_id for _, document_id in gone])
         # Watermarks and changes of the others are not known here: their ghosts are theirs to remove.
-        return Ghosts([drop for (drop, _), ours in zip(gone, own, strict=True) if ours], found.time)
+        return Orphans([drop for (drop, _), ours in zip(gone, own, strict=True) if ours], found.time)
 
-    def _retired(self, shape: Retired) -> Iterator[Ghosts]:
+    def _retired(self, shape: Retired) -> Iterator[Orphans]:
         """Keys of a projection that the contract no longer has, except those that another projection has taken over, or
         that another contract will take."""
         present = [Retired(s.name, s.type, s.template) for s in self._plan.shapes]
@@ -330,17 +330,17 @@ class SnapshotReader:
         by_id = [*(s.template for s in present if s.by_id), *others]
         maps = tuple(s for s in present if not s.by_id)
         for keys in self._retired_by_id(shape) if shape.by_id else self._retired_by_map(shape):
-            strange = self._strangers.among([key for _, key in keys])
-            ghosts: list[Drop | Ghost | Orphan] = [
-                Ghost(shape, ident, key, maps)
+            strange = self._foreign_keys.among([key for _, key in keys])
+            orphans: list[Drop | RetiredKey | Orphan] = [
+                RetiredKey(shape, ident, key, maps)
                 for ident, key in keys
                 if key not in strange
                 and not any(parse_key(template, key.encode()) is not None for template in by_id)
             ]
-            if ghosts:
-                yield Ghosts(ghosts, self._reads.after(), "retired")
+            if orphans:
+                yield Orphans(orphans, self._reads.after(), "retired")
         if not shape.by_id:
-            yield Ghosts(self._retired_maps(shape), self._reads.after(), "retired")
+            yield Orphans(self._retired_maps(shape), self._reads.after(), "retired")
 
     def _retired_by_id(self, shape: Retired) -> Iterator[list[tuple[str, str]]]:
         for candidates in self._scan.by_id(shape):
@@ -350,9 +350,9 @@ class SnapshotReader:
         for entries in self._scan.maps(shape):
             yield [(ident.decode(), key.decode()) for ident, key in entries.items()]
 
-    def _retired_maps(self, shape: Retired) -> list[Drop | Ghost | Orphan]:
+    def _retired_maps(self, shape: Retired) -> list[Drop | RetiredKey | Orphan]:
         """The maps themselves, which are hashes like any other."""
         name, template = shape.name, shape.template.text
         as_hash = Retired(name, "hash", shape.template)
         names = (self._control.keys_by_id(name, template), self._control.ids_by_key(name, template))
-        return [Ghost(as_hash, "", key, ()) for key in names]
+        return [RetiredKey(as_hash, "", key, ()) for key in names]

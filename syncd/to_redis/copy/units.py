@@ -21,14 +21,14 @@ from syncd.to_redis.apply.builder import Builder
 from syncd.to_redis.apply.units import DocumentsUnit, Draft, Sources, Step, Unit, UnitCall
 from syncd.to_redis.apply.watermarks import Coverage
 from syncd.to_redis.copy.copier import Chunk, Cut, RangeEnd, Ready
-from syncd.to_redis.copy.snapshot import Ghosts
+from syncd.to_redis.copy.snapshot import Orphans
 
 Found = TypeVar("Found")
 
 
 def units_of(
     builder: Builder,
-    item: Chunk | Ready | Cut | RangeEnd | Ghosts,
+    item: Chunk | Ready | Cut | RangeEnd | Orphans,
     log: ApplyLog[Unit, Any],
     at_once: Callable[[], int],
 ) -> Iterator[Unit]:
@@ -48,7 +48,7 @@ def units_of(
     else:
         log.chunks_from(item.time)
         for drops, _ in _parts(item.drops, at_once):
-            yield GhostsUnit(builder, Ghosts(drops, item.time, item.why))
+            yield OrphansUnit(builder, Orphans(drops, item.time, item.why))
 
 
 def _parts(found: Sequence[Found], at_once: Callable[[], int]) -> Iterator[tuple[list[Found], bool]]:
@@ -99,7 +99,7 @@ class _CopyUnit(_RangeUnit, DocumentsUnit, Generic[Found]):
             documents = {ident: document for ident, document in documents.items() if ident in chosen}
             sources = {ident: source for ident, source in sources.items() if ident in chosen}
         if call.unfit is not None:
-            return Draft(self._letters(documents, call.unfit), self._covers, sources)
+            return Draft(self._dead_letters(documents, call.unfit), self._covers, sources)
         return Draft(self._copies(documents), self._covers, sources)
 
     def _change_of(self, ident: str) -> dict[str, Any]:
@@ -173,15 +173,15 @@ class RangeEndUnit(Unit):
         return replace(position, left=left)
 
 
-class GhostsUnit(_RangeUnit):
+class OrphansUnit(_RangeUnit):
     """Keys that the sweep found without a document. It has no cursor of its own: after a crash it starts again."""
 
-    def __init__(self, builder: Builder, ghosts: Ghosts) -> None:
-        super().__init__(builder, ghosts.time)
-        self.op = ghosts.why
-        self._drops = ghosts.drops
-        self.size = len(ghosts.drops)
+    def __init__(self, builder: Builder, orphans: Orphans) -> None:
+        super().__init__(builder, orphans.time)
+        self.op = orphans.why
+        self._drops = orphans.drops
+        self.size = len(orphans.drops)
 
     def _draft(self, call: UnitCall) -> Draft:
         current = self._choose({drop.ident for drop in self._drops if isinstance(drop, Drop)})
-        return Draft(self._builder.ghosts(self._drops, current), self._covers)
+        return Draft(self._builder.orphans(self._drops, current), self._covers)

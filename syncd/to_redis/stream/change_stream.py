@@ -38,7 +38,7 @@ BEHIND_S = 10
 is missing, or the server has not come to the end."""
 DRAINED_S = 2.0
 """A stream that never pauses counts as read to its end when its last change is no older than this."""
-LOOK_MS, LOOKS = 20_000, 3
+SEARCH_MS, SEARCHES = 20_000, 3
 """How long, and how often, a change is looked for that must be the first of a stream."""
 
 
@@ -223,7 +223,7 @@ class ChangeStream(RawStream):
         MongoDB gives up, again and again.
         """
         moment_of = token_time(event)
-        for _ in range(LOOKS):
+        for _ in range(SEARCHES):
             try:
                 if self._first_at(moment_of) == moment_of:
                     return
@@ -240,7 +240,7 @@ class ChangeStream(RawStream):
     def _first_at(self, since: Moment) -> Moment | None:
         """The time of the first change from a time on."""
         try:
-            reply = self._open({"startAtOperationTime": timestamp(since)}, 1, maxTimeMS=LOOK_MS)
+            reply = self._open({"startAtOperationTime": timestamp(since)}, 1, maxTimeMS=SEARCH_MS)
             events = self._batch(reply, "firstBatch").events
             return token_time(events[0]["_id"]) if events else None
         finally:

@@ -15,12 +15,12 @@ from syncd.errors import (
     CapabilityError,
     CollectionGoneError,
     ContractError,
+    DeadLettersFullError,
     EventTooLargeError,
     FatalError,
     FencedError,
     InvariantError,
     LaterNumberError,
-    LettersFullError,
     OplogTooShortError,
     PlatformError,
     PositionLostError,
@@ -43,8 +43,8 @@ from syncd.lanes.machine import (
     FATAL_RETRY_S,
     LONGEST_PAUSE_S,
     MOST_FRUITLESS,
-    PAUSED_LOOK_S,
-    PEER_LOOK_S,
+    PAUSED_CHECK_S,
+    PEER_CHECK_S,
     SOON_S,
     decide,
 )
@@ -60,7 +60,7 @@ EXAMPLES: dict[type[Exception], Exception] = {
     CollectionGoneError: CollectionGoneError("drop"),
     OplogTooShortError: OplogTooShortError("mongo", "286"),
     PositionLostError: PositionLostError("mongo", "280"),
-    LettersFullError: LettersFullError("film", 3),
+    DeadLettersFullError: DeadLettersFullError("film", 3),
     SweepLimitError: SweepLimitError("film", "9 of 10 keys"),
     EventTooLargeError: EventTooLargeError("mongo", "10334"),
     UnknownError: UnknownError("redis", "odd"),
@@ -221,15 +221,15 @@ def test_pauses_grow_and_begin_again(chance: float, error: Exception) -> None:
 
 EXPECTED = {
     FencedError: (State.STANDBY, TTL_S / 4, {events.StopListening, events.AskPeer}),
-    LaterNumberError: (State.WAITING, None, {events.LearnNumber, events.Look}),
-    TransientError: (State.WAITING, None, {events.Look}),
+    LaterNumberError: (State.WAITING, None, {events.LearnNumber, events.ShowWaiting}),
+    TransientError: (State.WAITING, None, {events.ShowWaiting}),
     CollectionGoneError: (State.WAITING, 0.0, {events.ForgetPosition}),
     OplogTooShortError: (State.WAITING, 0.0, {events.ForgetPosition}),
     PositionLostError: (State.WAITING, 0.0, {events.ForgetPosition}),
-    LettersFullError: (State.PAUSED, PAUSED_LOOK_S, {events.CountLetters}),
-    SweepLimitError: (State.PAUSED, PAUSED_LOOK_S, set()),
-    EventTooLargeError: (State.WAITING, 0.0, {events.Look}),
-    UnknownError: (State.FAILED, 1.0, {events.Look}),
+    DeadLettersFullError: (State.PAUSED, PAUSED_CHECK_S, {events.CountDeadLetters}),
+    SweepLimitError: (State.PAUSED, PAUSED_CHECK_S, set()),
+    EventTooLargeError: (State.WAITING, 0.0, {events.ShowWaiting}),
+    UnknownError: (State.FAILED, 1.0, {events.ShowWaiting}),
 }
 """State, delay and actions after a first error of each class; all others are fatal."""
 
@@ -238,7 +238,7 @@ EXPECTED = {
 def test_each_error_has_an_answer(kind: type[Exception]) -> None:
     """nothing_silent: what follows from each class of errors."""
     decision = failed(EXAMPLES[kind], Situation(), FILM)
-    state, delay_s, actions = EXPECTED.get(kind, (State.FAILED, FATAL_RETRY_S, {events.Look}))
+    state, delay_s, actions = EXPECTED.get(kind, (State.FAILED, FATAL_RETRY_S, {events.ShowWaiting}))
     assert decision.situation.state is state
     assert delay_s is None or decision.delay_s == delay_s
     assert {type(action) for action in decision.actions} == actions
@@ -259,7 +259,7 @@ def test_a_lane_without_a_stream_has_no_position_to_lose() -> None:
     of = Rules("notes", TTL_S)
     for kind in (PositionLostError, EventTooLargeError, SweepLimitError):
         decision = failed(EXAMPLES[kind], Situation(), of)
-        assert (decision.situation.state, decision.actions) == (State.FAILED, (events.Look(),))
+        assert (decision.situation.state, decision.actions) == (State.FAILED, (events.ShowWaiting(),))
 
 
 def lose(now: Situation, of: Rules = FILM) -> Decision:
@@ -315,20 +315,20 @@ def test_a_sweep_that_is_held_back() -> None:
     assert now.hold is Hold.SWEEP
     now = failed(EXAMPLES[TransientError], after([events.Tried()], FILM, now), FILM).situation
     held = decide(after([events.Tried()], FILM, now), events.Held(), FILM)
-    assert (held.situation.state, held.delay_s, held.actions) == (State.PAUSED, PAUSED_LOOK_S, ())
+    assert (held.situation.state, held.delay_s, held.actions) == (State.PAUSED, PAUSED_CHECK_S, ())
     assert "nothing was removed" in held.situation.error
     assert decide(held.situation, events.Held(asked=True), FILM).actions == (events.Work(),)
 
 
 def test_dead_letters_that_are_too_many() -> None:
     """nothing_silent: the lane is paused until there is room, also where Redis was away in between."""
-    now = failed(EXAMPLES[LettersFullError], after(WORKING, FILM), FILM).situation
+    now = failed(EXAMPLES[DeadLettersFullError], after(WORKING, FILM), FILM).situation
     now = failed(SOON, after([events.Tried()], FILM, now), FILM).situation
     assert now.state is State.WAITING
     asked = decide(now, events.Tried(), FILM)
     assert asked.actions == (events.AskForRoom(),)
     full = decide(asked.situation, events.Room(False), FILM)
-    assert (full.situation.state, full.delay_s) == (State.PAUSED, PAUSED_LOOK_S)
+    assert (full.situation.state, full.delay_s) == (State.PAUSED, PAUSED_CHECK_S)
     assert "sync.dead_letters.keep" in full.situation.error
     free = decide(full.situation, events.Room(True), FILM)
     assert (free.situation.hold, free.actions) == (Hold.NOTHING, (events.Work(),))
@@ -338,7 +338,7 @@ def test_a_lane_that_stands_by() -> None:
     """A daemon that does not serve is checked sooner."""
     now = failed(EXAMPLES[FencedError], Situation(), FILM).situation
     assert decide(now, events.PeerSaid(""), FILM).delay_s == TTL_S / 4
-    assert decide(now, events.PeerSaid("copies"), FILM).delay_s == PEER_LOOK_S
+    assert decide(now, events.PeerSaid("copies"), FILM).delay_s == PEER_CHECK_S
 
 
 def test_a_lease_that_no_daemon_holds() -> None:

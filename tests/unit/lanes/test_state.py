@@ -68,12 +68,12 @@ def test_what_the_status_says_decides_nothing() -> None:
 def test_a_lane_that_stands_by_knows_nothing_of_the_work() -> None:
     """nothing_silent: what the other daemon moves is not claimed any more."""
     state, status = lane("left")
-    status.letters(3)
+    status.dead_letters_counted(3)
     state.tell(Failed(FencedError("b holds the lease", "b"), 0.5))
     assert (status.state, status.dead_letters) == ("standby", None)
 
 
-DECIDES = {"state", "error", "peer", "marked", "lag", "since", "conflicts"}
+DECIDES = {"state", "error", "peer", "merge_requests", "lag", "since", "conflicts"}
 SYNCD = Path(__file__).parents[3] / "syncd"
 
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from syncd.plan.keys.templates import decode_key_value, encode_key_value
-from syncd.plan.to_redis.change import Dead, Drop, Patch, Put, Settled, Write
+from syncd.plan.to_redis.change import AnsweredDeadLetters, Dead, Drop, Patch, Put, Write
 from syncd.stores.mongo.lookup import Found
 from syncd.stores.mongo.times import ZERO, Moment, token_time
 from syncd.stores.redis.records.position import SNAPSHOT, STREAM, SWEEP, ControlKeys, Position
@@ -23,7 +23,7 @@ from syncd.to_redis.apply.refusals import take_refusal
 from syncd.to_redis.apply.units import Step, Unit, WindowUnit
 from syncd.to_redis.copy.copier import Chunk, Reads
 from syncd.to_redis.copy.repair import ReplayUnit
-from syncd.to_redis.copy.snapshot import Ghosts
+from syncd.to_redis.copy.snapshot import Orphans
 from syncd.to_redis.copy.units import units_of
 from syncd.to_redis.stream.window import Window
 
@@ -140,7 +140,11 @@ class Target:
         if odd and trouble < 0.12:
             failing = self.random.choice(odd)
             for n, write in enumerate(writes):
-                if n != failing and not isinstance(write, Dead | Settled) and self.random.random() < 0.7:
+                if (
+                    n != failing
+                    and not isinstance(write, Dead | AnsweredDeadLetters)
+                    and self.random.random() < 0.7
+                ):
                     self._write(write, versions)
             # syncd_apply remembers how late the states are that may show.
             self.position.read_watermark = max(after.time, after.read_watermark, self.position.read_watermark)
@@ -314,7 +318,7 @@ class World:
                 for ident in map(encode_key_value, self.source.ids)
                 if not self.source.state(ident, time)[1]
             ]
-            self.inbox.append(Ghosts(drops, time))
+            self.inbox.append(Orphans(drops, time))
 
     def hand_over(self) -> None:
         if self.inbox:

@@ -136,7 +136,7 @@ def test_what_is_not_known_is_not_zero(clock: Clock) -> None:
     assert unknown(lane)
     lane.known(at(NOW))
     lane.enter("live")
-    lane.letters(12)
+    lane.dead_letters_counted(12)
     assert not unknown(lane)
     assert lane.as_dict()["position"] == f"{NOW}:1"
     lane.left()

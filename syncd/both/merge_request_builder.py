@@ -7,7 +7,7 @@ from typing import Any
 
 from syncd.plan.both.plan import TwoWayPlan
 from syncd.plan.keys.templates import encode_key_value
-from syncd.plan.to_redis.change import Drop, Ghost, Mark, Orphan, Write
+from syncd.plan.to_redis.change import Drop, MergeRequest, Orphan, RetiredKey, Write
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import Moment
@@ -16,7 +16,7 @@ from syncd.to_redis.apply.watermarks import Coverage, Watermarks
 from syncd.to_redis.stream.window import DATA_OPS, Window
 
 
-class MarkBuilder(Builder):
+class MergeRequestBuilder(Builder):
     """A mark a document. Only what the stream tells has a time: all else is asked for."""
 
     def __init__(self, plan: TwoWayPlan, lookup: Lookup, watermarks: Watermarks) -> None:
@@ -33,9 +33,11 @@ class MarkBuilder(Builder):
         writes: list[Write] = []
         for ident, event in changes.items():
             wall = round(event.get("wallTime") or 0)
-            mark = self._plan.merge_request_or_dead_letter(ident, event["documentKey"]["_id"], event, wall)
-            if isinstance(mark, Mark) or event["operationType"] != "delete":
-                writes.append(mark)
+            merge_request = self._plan.merge_request_or_dead_letter(
+                ident, event["documentKey"]["_id"], event, wall
+            )
+            if isinstance(merge_request, MergeRequest) or event["operationType"] != "delete":
+                writes.append(merge_request)
         return writes, Coverage(changes, window.time, passed=window.time)
 
     def copies(self, documents: Mapping[str, Document], time: Moment) -> list[Write]:
@@ -53,10 +55,10 @@ class MarkBuilder(Builder):
 
     def missing(self, ident: str, document_id: Any) -> list[Write]:
         """Nothing for a document that had no key."""
-        mark = self._plan.merge_request_or_dead_letter(ident, document_id, {})
-        return [mark] if isinstance(mark, Mark) else []
+        merge_request = self._plan.merge_request_or_dead_letter(ident, document_id, {})
+        return [merge_request] if isinstance(merge_request, MergeRequest) else []
 
-    def ghosts(self, drops: Sequence[Drop | Ghost | Orphan], current: Collection[str]) -> list[Write]:
+    def orphans(self, drops: Sequence[Drop | RetiredKey | Orphan], current: Collection[str]) -> list[Write]:
         """Keys of another template may hold what MongoDB has not: they stay. What the stream has told of since has a
         mark."""
         plan = self._plan

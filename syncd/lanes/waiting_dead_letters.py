@@ -7,7 +7,7 @@ from syncd.stores.redis.records.dead_letters import count_dead_letters
 from syncd.stores.redis.store import RedisStore
 
 
-class WaitingLetters:
+class WaitingDeadLetters:
     """Of one run, called by one thread."""
 
     def __init__(self, redis: RedisStore, contract: str) -> None:

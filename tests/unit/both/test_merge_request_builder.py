@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from bson.datetime_ms import DatetimeMS
 
-from syncd.both.mark_builder import MarkBuilder
+from syncd.both.merge_request_builder import MergeRequestBuilder
 from syncd.plan.both.plan import compile_two_way
 from syncd.plan.keys.templates import encode_key_value
-from syncd.plan.to_redis.change import Dead, Drop, Mark, Write
+from syncd.plan.to_redis.change import Dead, Drop, MergeRequest, Write
 from syncd.to_redis.apply.watermarks import Watermarks
 from syncd.to_redis.stream.window import Window
 from tests.support.contracts import model, projection
@@ -22,10 +22,10 @@ FAR = 253402300800000  # milliseconds: the first of the year 10000
 
 
 @pytest.fixture
-def builder() -> MarkBuilder:
+def builder() -> MergeRequestBuilder:
     plan = compile_two_way(model(projection({"a": "a"}, key="x:{_id}"), sync=SYNC))
     unread: Any = None
-    return MarkBuilder(plan, unread, Watermarks())
+    return MergeRequestBuilder(plan, unread, Watermarks())
 
 
 def event(op: str, document_id: Any, wall: float) -> dict[str, Any]:
@@ -37,11 +37,11 @@ def event(op: str, document_id: Any, wall: float) -> dict[str, Any]:
     }
 
 
-def marks(writes: list[Write]) -> list[tuple[str, int]]:
-    return [(write.key, write.wall) for write in writes if isinstance(write, Mark)]
+def requested(writes: list[Write]) -> list[tuple[str, int]]:
+    return [(write.key, write.wall) for write in writes if isinstance(write, MergeRequest)]
 
 
-def test_a_window_marks_each_document_once(builder: MarkBuilder) -> None:
+def test_a_window_marks_each_document_once(builder: MergeRequestBuilder) -> None:
     """With the time of its last change; all of them are covered, and nothing is read."""
     events = [
         event("insert", 1, 5.0),
@@ -50,7 +50,7 @@ def test_a_window_marks_each_document_once(builder: MarkBuilder) -> None:
         event("delete", 1, 7.0),
     ]
     writes, covers = builder.window(Window(events, events[-1]["_id"], SECOND % 7))
-    assert marks(writes) == [("x:1", 7), ("x:2", 6)]
+    assert requested(writes) == [("x:1", 7), ("x:2", 6)]
     assert (set(covers.written), covers.time, covers.passed, covers.read) == (
         {"1", "2"},
         SECOND % 7,
@@ -59,17 +59,17 @@ def test_a_window_marks_each_document_once(builder: MarkBuilder) -> None:
     )
 
 
-def test_what_is_asked_for_has_no_time(builder: MarkBuilder) -> None:
+def test_what_is_asked_for_has_no_time(builder: MergeRequestBuilder) -> None:
     """A copy, a replay and a check want the key back, whatever became of it."""
     writes = [
         *builder.copies({"1": {"_id": 1}}, SECOND % 7),
         *builder.found("2", {"_id": 2}, SECOND % 7, {}),
         *builder.missing("3", 3),
     ]
-    assert marks(writes) == [("x:1", 0), ("x:2", 0), ("x:3", 0)]
+    assert requested(writes) == [("x:1", 0), ("x:2", 0), ("x:3", 0)]
 
 
-def test_a_document_without_a_key(builder: MarkBuilder) -> None:
+def test_a_document_without_a_key(builder: MergeRequestBuilder) -> None:
     """Has a dead letter while it is there, and nothing when it is gone."""
     odd = DatetimeMS(FAR)
     there = [*builder.copies({"odd": {"_id": odd}}, SECOND % 7), *builder.found("odd", {"_id": odd}, "", {})]
@@ -79,9 +79,9 @@ def test_a_document_without_a_key(builder: MarkBuilder) -> None:
     assert builder.window(Window([gone], gone["_id"], SECOND % 7))[0] == []
 
 
-def test_keys_without_a_document(builder: MarkBuilder) -> None:
+def test_keys_without_a_document(builder: MergeRequestBuilder) -> None:
     """Are marked, unless the stream has written them since, or they stand for no document."""
     (shape,) = builder.plan.shapes
     ids = {encode_key_value(n): f"x:{n}" for n in (1, 2)} | {"odd": f"x:%~date~{FAR}"}
     drops = [Drop(shape, ident, key) for ident, key in ids.items()]
-    assert marks(builder.ghosts(drops, {"1", "odd"})) == [("x:1", 0)]
+    assert requested(builder.orphans(drops, {"1", "odd"})) == [("x:1", 0)]
