@@ -26,9 +26,9 @@ from syncd.to_mongo.state.positions import after, milliseconds, of_entry
 from syncd.to_mongo.state.unfit_keys import UnfitKeys
 
 MOST_HELD = 1000
-"""Keys that are put back, above which no more of the outbox is read."""
+"""While more keys than this are put back, no more of the outbox is read."""
 MOST_AHEAD = 200_000
-"""Keys of which is known when they change in entries behind those that were taken."""
+"""Keys whose last change is known from entries behind those that were taken."""
 
 
 class Word(NamedTuple):
@@ -44,12 +44,12 @@ class Word(NamedTuple):
 
     @property
     def is_told(self) -> bool:
-        """Whether somebody said why the key is not there."""
+        """Whether an event or entry says why the key is not there."""
         return self.deleted or self.lost
 
 
 class Taken(NamedTuple):
-    """Keys that somebody has to look at, and entries that name none."""
+    """Keys to merge, and entries that name none."""
 
     words: dict[bytes, Word]
     refused: dict[bytes, Refused]
@@ -67,7 +67,7 @@ class Capture(ABC):
 
     @abstractmethod
     def begin(self) -> None:
-        """Before anything is taken. Raises CapabilityError, StoreError."""
+        """Begin, before anything is taken. Raises CapabilityError, StoreError."""
 
     @abstractmethod
     def take(self, wait_s: float) -> Taken:
@@ -83,14 +83,13 @@ class Capture(ABC):
         return ""
 
     def latest(self, key: bytes) -> int:
-        """Epoch milliseconds of the last change of a key that is told of behind what was taken; 0 where there is
-        none."""
+        """Epoch milliseconds of the last known change of a key behind what was taken; 0 where there is none."""
         return 0
 
     @abstractmethod
     def decide(self, gone: Mapping[bytes, Found]) -> tuple[set[bytes], set[bytes]]:
-        """Of keys that are not there and of which nobody said why: those that were deleted, and those of which nobody
-        can tell yet. The latter come again by themselves, or by their marks."""
+        """Of keys that are not there, without a known reason: those that were deleted, and those of which that is not
+        known yet. The latter come again by themselves, or by their merge requests."""
 
     def forget(self, keys: Collection[bytes]) -> None:  # noqa: B027 - an outbox has nothing to forget
         """These are done."""
@@ -172,7 +171,7 @@ class OutboxCapture(Capture):
 
 
 class KeyspaceCapture(Capture):
-    """What Redis tells of changed keys: see to_mongo/keyspace/run.py. `listening` outlives runs."""
+    """Keyspace events of changed keys: see to_mongo/keyspace/run.py. `listening` outlives runs."""
 
     def __init__(
         self,
@@ -243,7 +242,8 @@ class KeyspaceCapture(Capture):
         )
 
     def decide(self, gone: Mapping[bytes, Found]) -> tuple[set[bytes], set[bytes]]:
-        """The event may be on its way. Where none comes, the key went while nobody listened: what it was tells."""
+        """The event may be on its way. Where none comes, the key went while the lane did not listen: its content, as it
+        was, decides."""
         now = time.monotonic()
         waiting = {key for key in gone if now - self._silent.setdefault(key, now) < WORD_S}
         waiting |= self._listening.changed.words(list(gone)).keys()  # that word comes with the key

@@ -34,7 +34,7 @@ _DUPLICATE = {11000, 11001, 12582}
 
 
 class Update(NamedTuple):
-    """What becomes of one document."""
+    """What to write to one document."""
 
     key: bytes
     id: Any
@@ -47,10 +47,10 @@ class Update(NamedTuple):
 
 @dataclass(slots=True)
 class Written:
-    """What did not become of updates, by key."""
+    """Updates that were not written, by key."""
 
     missed: set[bytes] = field(default_factory=set)
-    """The document was another one by now."""
+    """The document had changed since it was read."""
     refused: dict[bytes, Refused] = field(default_factory=dict)
 
 
@@ -67,7 +67,7 @@ class DocumentWriter:
         )
 
     def begin(self) -> None:
-        """Writes of daemons before come too late from here on."""
+        """From here on, writes of earlier daemons are refused."""
         nothing = {"q": {"_id": MinKey(), "_syncd": MinKey()}, "u": {"$set": {"_syncd": None}}}
         self._send(self._database_name, {"update": self._name, "updates": [nothing]})
 
@@ -155,7 +155,7 @@ class DocumentWriter:
         if code not in _DUPLICATE:
             written.refused[update.key] = refusal(code, error)
         elif set(error.get("keyPattern", {"_id": 1})) == {"_id"}:
-            written.missed.add(update.key)  # somebody has made it since
+            written.missed.add(update.key)  # another client has made it since
         else:
             names = ", ".join(error["keyPattern"])
             detail = f"another document has the same {names}, and an index wants it unique"

@@ -20,7 +20,7 @@ from syncd.to_mongo.state.run import EVERY_S
 
 REQUESTS_AT_ONCE = 1000
 WAIT_S = 0.05
-"""How long a mark may wait for somebody who waits for Redis's own changes."""
+"""How long a merge request may wait while the merger waits for changes in Redis."""
 GRACE_S = 3.0
 
 
@@ -36,14 +36,14 @@ class MergeLoop:
         self._dead_letters, self._began = 0, time.monotonic()
         self._left = True
         self.merge_requests = 0
-        """Keys that are to be merged because MongoDB told of their documents, about."""
+        """About how many keys are to be merged because their documents changed."""
 
     def stop(self) -> None:
         """End after the merge under way."""
         self._halt.set()
 
     def ring(self, count: int) -> None:
-        """There are so many new marks."""
+        """There are about so many new merge requests."""
         self._note(self.merge_requests + count)
         self._rung.set()
 
@@ -52,7 +52,7 @@ class MergeLoop:
         self._status.noted(merge_requests)
 
     def items(self) -> Iterator[Any]:
-        """Works until told to stop; there are no items."""
+        """Works until asked to stop; there are no items."""
         while not self._halt.is_set():
             self._lease.hold()
             if time.monotonic() - self._kept >= EVERY_S:
@@ -105,8 +105,8 @@ class MergeLoop:
             telemetry.conflict(self._plan.name, said.why, said.winner, sorted(said.fields))
 
     def _is_full(self) -> bool:
-        """Whether the contract keeps no more dead letters. Behind a start there is time for a replay, which makes room:
-        its keys are marked as others are."""
+        """Whether the contract keeps no more dead letters. After a start there is time for a replay, which makes room:
+        its keys have merge requests like others."""
         keep = self._plan.keep_dead_letters
         return 0 < keep <= self._dead_letters and time.monotonic() - self._began > GRACE_S
 

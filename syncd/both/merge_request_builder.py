@@ -1,4 +1,4 @@
-"""What documents and their changes become of a contract that goes both ways: marks. Nothing is read."""
+"""Makes merge requests of documents and their changes, for a contract that goes both ways. Reads nothing."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from syncd.to_redis.stream.window import DATA_OPS, Window
 
 
 class MergeRequestBuilder(Builder):
-    """A mark a document. Only what the stream tells has a time: all else is asked for."""
+    """A merge request for each document. Only those of the stream have a time; all others are asked for."""
 
     def __init__(self, plan: TwoWayPlan, lookup: Lookup, watermarks: Watermarks) -> None:
         super().__init__(plan, lookup, watermarks)
         self._plan = plan
 
     def window(self, window: Window, must_read: Collection[str] = ()) -> Built:
-        """With the time of the last change. A document that is gone, and had no key, needs no letter."""
+        """With the time of the last change. A document that is gone, and had no key, needs no dead letter."""
         changes = {
             encode_key_value(event["documentKey"]["_id"]): event
             for event in window.events
@@ -41,7 +41,7 @@ class MergeRequestBuilder(Builder):
         return writes, Coverage(changes, window.time, passed=window.time)
 
     def copies(self, documents: Mapping[str, Document], time: Moment) -> list[Write]:
-        """A letter for a document that can have no key."""
+        """A dead letter for a document that can have no key."""
         return [
             self._plan.merge_request_or_dead_letter(
                 ident, document["_id"], {"documentKey": document, "time": time}
@@ -59,8 +59,8 @@ class MergeRequestBuilder(Builder):
         return [merge_request] if isinstance(merge_request, MergeRequest) else []
 
     def orphans(self, drops: Sequence[Drop | RetiredKey | Orphan], current: Collection[str]) -> list[Write]:
-        """Keys of another template may hold what MongoDB has not: they stay. What the stream has told of since has a
-        mark."""
+        """Keys of another template may hold what MongoDB does not have: they stay. Documents that changed since have a
+        merge request from the stream."""
         plan = self._plan
         ours = [drop for drop in drops if isinstance(drop, Drop) and drop.ident in current]
         keys = [(drop.ident, (drop.key or "").encode()) for drop in ours]

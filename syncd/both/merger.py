@@ -1,7 +1,7 @@
 """Brings keys and documents together: reads both, merges, and writes where they are still what was read.
 
 Nothing is decided by what an event said. A crash at any point leaves what was agreed on, and what was about to be
-written to MongoDB, beside the key; so the next look sees what is there as it is.
+written to MongoDB, beside the key; so the next merge sees what is there as it is.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from syncd.to_mongo.state.became import Became, each
 MOST_KEYS = 1000
 """Read and written together."""
 MOST_MERGE_REQUESTS = 20_000
-"""Above this the stream waits for the merger, so that marks do not grow with a backlog."""
+"""Above this the stream waits for the merger, so that merge requests do not grow with a backlog."""
 MOST_TURNS = 3
-"""So often in a row somebody may change a key or a document between our read and our write, before it waits."""
+"""So often in a row a key or a document may change between our read and our write, before it waits."""
 
 
 @dataclass
 class Outcome(Became):
-    """What became of keys."""
+    """The results of a merge, by key."""
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By store and result; `echo`: key and document were alike already."""
     conflicts: list[Conflict] = field(default_factory=list)
     waiting: set[bytes] = field(default_factory=set)
-    """Keys of which nobody can tell yet why they are not there."""
+    """Keys that are not there, for a reason that is not known yet."""
     held: set[bytes] = field(default_factory=set)
-    """Keys of which nobody can tell yet which side changed last, and those that change faster than they are merged."""
+    """Keys of which it is not known yet which side changed last, and those that change faster than they are merged."""
     full: TransientError | None = None
     """Redis has no memory for what goes there."""
 
@@ -91,7 +91,7 @@ class Merger:
             todo = again
             if not todo:
                 break
-        # Whoever changes a key all the time holds up that key alone.
+        # A key that changes all the time is held up alone.
         outcome.held |= set(todo)
         self._newest.forget([*outcome.done, *outcome.refused])
         return outcome
@@ -99,10 +99,10 @@ class Merger:
     def _turn(
         self, keys: Sequence[bytes], words: Mapping[bytes, Word], outcome: Outcome
     ) -> tuple[int, list[bytes]]:
-        """How many of these keys were looked at, and which were changed meanwhile and have to be read again."""
+        """How many of these keys were compared, and which changed meanwhile and have to be read again."""
         self._turns += 1
         self._newest.begin()
-        # Before MongoDB is asked: a change from here on makes another mark, which stays.
+        # Before MongoDB is asked: a change from here on makes another merge request, which stays.
         merge_requests = dict(zip(keys, self._store.merge_requests(keys), strict=True))
         read = dict(zip(keys, self._store.read_first(keys), strict=False))
         known = {key for key, found in read.items() if merge_requests[key] is None and is_agreed(found)}
@@ -164,14 +164,14 @@ class Merger:
         merge_request: int | None,
         word: Word,
     ) -> Pair | None:
-        """None where nobody can tell yet which side changed last."""
+        """None where it is not known yet which side changed last."""
         redis, mongo = self._plan.of_key(found), self._plan.of_document(document)
         _, record = stored(found.known)
         base, of_redis, of_mongo = record.base if record else None, digests(redis), digests(mongo)
         how = {"deleted": word.deleted, "restore": is_asked(merge_request)}
         merged = merge(base, of_redis, of_mongo, self._plan.rules, redis_is_newer=False, **how)
         if is_by_time(merged, self._plan.rules):
-            # While the stream waits for the merger, nobody may wait for the stream.
+            # While the stream waits for the merger, the merger must not wait for the stream.
             is_held_up = self.merge_requests_left > MOST_MERGE_REQUESTS
             newer = self._newest.is_redis(
                 key,
@@ -211,7 +211,7 @@ class Merger:
         return [*written.missed, *self._take(steps, left, outcome)]
 
     def _take(self, steps: list[Step], pairs: Mapping[bytes, Pair], outcome: Outcome) -> list[bytes]:
-        """The steps in Redis, and what became of them."""
+        """The steps in Redis, and their results."""
         done, again, refused = set(pairs), [], []
         for step, result in self._results(steps, outcome):
             if result != 1:
@@ -230,7 +230,8 @@ class Merger:
         return again
 
     def _results(self, steps: list[Step], outcome: Outcome) -> Iterator[tuple[Step, int | str | None]]:
-        """What Redis says to each step; None where its memory is full. Then the key, which is marked, is left alone."""
+        """What Redis says to each step; None where its memory is full. Then the key, which keeps its merge
+        request, is left alone."""
         steps = [
             step
             for step in steps
@@ -290,7 +291,7 @@ class Merger:
 
 def _refused_by_redis(error: str) -> Refused:
     if "NOPERM" in error or "ACL failure" in error:
-        raise FatalError("redis", f"Redis refuses us: {error[:200]}; mend the ACL of SYNCD_REDIS_URL's user")
+        raise FatalError("redis", f"Redis refuses us: {error[:200]}; fix the ACL of SYNCD_REDIS_URL's user")
     return Refused("redis_refused", f"Redis refused the write: {error[:200]}")
 
 

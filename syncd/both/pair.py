@@ -1,4 +1,4 @@
-"""A key and its document as they were read, and what is told of them."""
+"""A key and its document as they were read, and the records of their conflicts."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Pair(NamedTuple):
 
 
 def records(plan: TwoWayPlan, pair: Pair) -> list[Document]:
-    """What people can ask MongoDB for: who said what, and who won. One a conflict, also where it is decided again,
-    after a crash or because a side has changed since."""
+    """The records of conflicts for people: the value of each side, and the winner. One for a conflict, also where it
+    is decided again, after a crash or because a side has changed since."""
     sync, ident = plan.contract.sync, encode_key_value(pair.id)
     version = pair.record.version if pair.record else _digest_of(pair)
     return [

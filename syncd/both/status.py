@@ -1,4 +1,4 @@
-"""What a lane that goes both ways tells about itself."""
+"""What a lane that goes both ways reports about itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TwoWayStatus(LaneStatus):
         super().__init__(contract, collection, freshness_s)
         self.unfit = unfit
         self.merge_requests = 0
-        """Keys that are to be merged because MongoDB told of their documents, about."""
+        """About how many keys are to be merged because their documents changed."""
         self.conflicts = 0
         self._backlog: Backlog | None = None
         self._oldest = self._counted = 0.0
@@ -40,7 +40,7 @@ class TwoWayStatus(LaneStatus):
         self._backlog = None
 
     def lag(self) -> float | None:
-        """Seconds that one side is behind the other: in the stream, in marks, or in what is captured."""
+        """Seconds that one side is behind the other: in the stream, in merge requests, or in what is captured."""
         stream, waits = super().lag(), 0.0
         if stream is None or self._backlog is None:
             return None

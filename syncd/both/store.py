@@ -1,4 +1,4 @@
-"""The Redis side of a merge: keys with what was agreed on of them, marks, and writes that compare first."""
+"""The Redis side of a merge: keys with their bases, merge requests, and writes that compare first."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from syncd.stores.redis.store import RedisStore, translated
 from syncd.to_mongo.state.store import MOST_BYTES, StateStore
 
 COUNTS_PER_MS = 2048
-"""A mark is the epoch milliseconds of its change times this, and a count, odd where somebody asks: see lua/."""
+"""A merge request is the epoch milliseconds of its change times this, plus a count, which is odd where the key is asked
+for. See lua/operations.lua."""
 CENTURY_MS = 10**12
 
 
 class Step(NamedTuple):
-    """What becomes of one key and of what is stored about it."""
+    """What to write to one key and to its record."""
 
     key: bytes
     expected: str
@@ -29,7 +30,7 @@ class Step(NamedTuple):
     merge_request: int | None
     record: Record | str | None
     """The new one; None where there is none any more, "=" where it stays."""
-    operation: list[Any] = ["-", 0]  # noqa: RUF012 - a tuple's default; nobody changes it
+    operation: list[Any] = ["-", 0]  # noqa: RUF012 - a tuple's default; it is never changed
 
     @property
     def needs_memory(self) -> bool:
@@ -38,13 +39,14 @@ class Step(NamedTuple):
 
 
 class TwoWayStore(StateStore):
-    """Of one contract. All but the marks that the stream sets is the business of one thread."""
+    """Of one contract. Used by one thread, except for the merge requests that the stream makes."""
 
     def __init__(self, redis: RedisStore, plan: TwoWayPlan, lease: Lease, most_keys: int) -> None:
         """`most_keys`: of one call, behind which the application's commands wait."""
         super().__init__(redis, plan.state, lease)
         self._most_keys = most_keys
-        # The marks of what is refused are taken off before its letter is stored, which then must be. See MergeLoop.
+        # The merge request of a refused key is removed before its dead letter is stored, so the latter must not be
+        # refused for want of room. See MergeLoop.
         self._keep_dead_letters = min(0, plan.keep_dead_letters)
         self._outbox = self._keys.outbox if plan.contract.sync.capture == "outbox" else None
 
@@ -62,13 +64,13 @@ class TwoWayStore(StateStore):
         return found
 
     def oldest_merge_requests(self, count: int) -> list[bytes]:
-        """The keys that have been marked longest."""
+        """The keys with the oldest merge requests."""
         with translated():
             found: Any = self._redis.client.zrange(self._keys.merge_requests, 0, count - 1)
         return list(found)
 
     def count_merge_requests(self) -> tuple[int, int]:
-        """How many keys are marked, and the epoch milliseconds of the first change, 0 where unknown."""
+        """How many keys have a merge request, and the epoch milliseconds of the first change, 0 where unknown."""
         with translated():
             count: Any = self._redis.client.zcard(self._keys.merge_requests)
             first: Any = self._redis.client.zrangebyscore(
@@ -77,7 +79,7 @@ class TwoWayStore(StateStore):
         return int(count), changed_at(int(first[0][1])) if first else 0
 
     def merge_requests(self, keys: Sequence[bytes]) -> list[int | None]:
-        """The marks of keys. What MongoDB is asked for afterwards is not older than these."""
+        """The merge requests of keys. What is read from MongoDB afterwards is not older than these."""
         with translated():
             found: Any = self._redis.client.execute_command("ZMSCORE", self._keys.merge_requests, *keys)
         return [None if score is None else int(score) for score in found]
@@ -100,8 +102,8 @@ class TwoWayStore(StateStore):
         self._call("syncd_synced", [self._keys.synced], args)
 
     def merge(self, steps: Sequence[Step], time: Moment) -> tuple[int, list[int | str]]:
-        """How many marks are left, and of each step 1 where it is done, 0 where the key was another one by then, or why
-        Redis refuses it. Either all of them need memory or none does."""
+        """How many merge requests are left, and of each step 1 where it is done, 0 where the key had changed by then,
+        or why Redis refuses it. Either all of them need memory or none does."""
         left, said = 0, []
         for start in range(0, len(steps), self._most_keys):
             part = steps[start : start + self._most_keys]
@@ -133,11 +135,11 @@ class TwoWayStore(StateStore):
 
 
 def is_asked(merge_request: int | None) -> bool:
-    """Whether somebody asks for the key: a copy, a check, a replay. The stream tells of changes, and does not ask."""
+    """Whether a copy, a check or a replay asks for the key. The stream only reports changes."""
     return merge_request is not None and merge_request % 2 == 1
 
 
 def changed_at(merge_request: int | None) -> int:
-    """Epoch milliseconds of the change that a mark tells of; 0 where unknown."""
+    """Epoch milliseconds of the change that a merge request is for; 0 where unknown."""
     moment = (merge_request or 0) // COUNTS_PER_MS
     return moment if moment >= CENTURY_MS else 0

@@ -1,5 +1,5 @@
-"""Where a contract that goes both ways brings documents: the stream only marks keys, and a merger, in a thread of its
-own, brings keys and documents together.
+"""Where a contract that goes both ways brings documents: the stream only requests merges of keys, and a merger, in a
+thread of its own, merges keys and documents.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ class MergeTarget(Target):
         self._loop: MergeLoop | None = None
 
     def begin(self) -> None:
-        """From here on, changes in Redis are heard of, and writes of daemons before come too late."""
+        """From here on, changes in Redis are captured, and writes of earlier daemons are refused."""
         # What was agreed on with another collection says nothing of this one.
         Memory(self._lane.redis, self._plan.state, self._lane.lease).begin()
         self._writer.begin()
         self._capture.begin()
 
     def builder(self, lookup: Lookup, watermarks: Watermarks) -> MergeRequestBuilder:
-        """Marks."""
+        """Merge requests."""
         return MergeRequestBuilder(self._plan, lookup, watermarks)
 
     def beside(self, log: ApplyLog[Any, Any]) -> Iterator[Any]:
@@ -75,11 +75,11 @@ class MergeTarget(Target):
 
     @property
     def is_full(self) -> bool:
-        """Marks do not grow with a backlog."""
+        """Whether there are so many merge requests that the stream must wait."""
         return self._loop is not None and self._loop.merge_requests > MOST_MERGE_REQUESTS
 
     def applied(self, count: int) -> None:
-        """There are so many new marks, about."""
+        """There are about so many new merge requests."""
         if self._loop is not None:
             self._loop.ring(count)
 

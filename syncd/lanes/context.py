@@ -1,4 +1,4 @@
-"""What a lane works with: handed to the lane, and by it to each of its runs, as one value."""
+"""What a lane works with, as one value: passed to the lane, and by the lane to each of its runs."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class LaneContext(Generic[PlanT_co, StatusT_co]):
     plan: PlanT_co
     control: ControlKeys
     status: StatusT_co
-    """Records; nothing is decided by it."""
+    """Records what happens; decides nothing."""
     state: LaneState
     lease: Lease
     halt: threading.Event
-    """Set when the lane is told to stop."""
+    """Set when the lane is to stop."""
     mongo: MongoStore
     redis: RedisStore
     settings: Settings

@@ -1,4 +1,4 @@
-"""What happens to a lane, and what it is told to do then: the words between a lane and its machine."""
+"""What happens to a lane, and what it is to do then: the values that pass between a lane and its machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Kind = TypeVar("Kind")
 
 @dataclass_transform(frozen_default=True)
 def _value(kind: type[Kind]) -> type[Kind]:
-    """Two of a kind that say the same are equal."""
+    """A frozen value: two with the same content are equal."""
     return dataclass(frozen=True, slots=True)(kind)
 
 
@@ -92,7 +92,7 @@ class Confirmed:
 
 @_value
 class FellBehind:
-    """There is a gap in what the source told."""
+    """There is a gap in what the source reported."""
 
 
 @_value
@@ -128,7 +128,7 @@ class PeerSaid:
 
 @_value
 class Stopped:
-    """The lane was told to stop, and has."""
+    """The lane was asked to stop, and has."""
 
 
 Event: TypeAlias = (
@@ -171,7 +171,7 @@ class AskPeer:
 
 @_value
 class StopListening:
-    """Another daemon listens to keyspace events, or did last: what was heard is of no more use."""
+    """Another daemon listens to keyspace events, or did last: what this one heard is of no more use."""
 
 
 @_value
@@ -183,12 +183,12 @@ class LearnNumber:
 
 @_value
 class CountDeadLetters:
-    """See how many dead letters wait."""
+    """Count the dead letters that wait."""
 
 
 @_value
 class ShowWaiting:
-    """See what waits, so that people see it while the lane cannot work."""
+    """Count what waits, and show it while the lane cannot work."""
 
 
 Action: TypeAlias = (
@@ -209,7 +209,7 @@ Action: TypeAlias = (
 
 @_value
 class Interrupted:
-    """The run ended, and another one follows. `is_news`: whether it is not the same trouble as before."""
+    """The run ended, and another one follows. `is_news`: whether the error differs from the one before."""
 
     why: str
     message: str
@@ -218,7 +218,7 @@ class Interrupted:
 
 @_value
 class LeaseLost:
-    """The lease was ours, or nobody has it."""
+    """The lease was ours, or no daemon has it."""
 
     message: str
 
@@ -239,7 +239,7 @@ class SweepHeldBack:
 
 @_value
 class PositionLost:
-    """MongoDB cannot go on from the position. `action`: what becomes of the lane."""
+    """MongoDB cannot go on from the position. `action`: what the lane does then."""
 
     message: str
     action: str

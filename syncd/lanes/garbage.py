@@ -1,7 +1,7 @@
-"""Collects what runs leave behind: each points at itself in circles, and may hold thousands of documents.
+"""Collects what runs leave behind: each refers to itself in circles, and may hold thousands of documents.
 
-A collection looks at every object of the process and holds up all lanes. When hundreds of lanes end a run together, as
-in an election, one is enough for all of them.
+A collection reads every object of the process and holds up all lanes. When hundreds of lanes end a run together, as in
+an election, one is enough for all of them.
 """
 
 from __future__ import annotations

@@ -58,12 +58,12 @@ class BaseLane(threading.Thread):
 
     @property
     def state(self) -> State:
-        """Where the lane is."""
+        """The state that the lane is in."""
         return self._state.state
 
     @property
     def word(self) -> tuple[Lease, str] | None:
-        """What to tell those that stand by: the lease, and why the lane is not ready. None where it does not work."""
+        """For daemons that stand by: the lease, and why the lane is not ready. None where it does not work."""
         holds = bool(self._lease.value) and self.state.works
         return (self._lease, self.status.complaint) if holds else None
 
@@ -77,7 +77,7 @@ class BaseLane(threading.Thread):
         self._halt.set()
 
     def abandon(self) -> None:
-        """It did not stop in time, and is left behind."""
+        """Leave it behind: it did not stop in time."""
         self._lease.rest()
 
     def run(self) -> None:
@@ -95,10 +95,10 @@ class BaseLane(threading.Thread):
         """One run. Returns the seconds to wait before the next."""
         try:
             return self._carry_out(self._try())
-        except Exception as error:  # noqa: BLE001 - one lane's bug must not end the daemon, nor go unseen
+        except Exception as error:  # noqa: BLE001 - one lane's bug must not end the daemon, and must be logged
             return self._failed(error)
         finally:
-            # A lane that cannot work, for whatever reason, must not keep others from it.
+            # A lane that cannot work must not keep other daemons from the work.
             self._lease.rest()
 
     def _try(self) -> Decision:
@@ -112,7 +112,7 @@ class BaseLane(threading.Thread):
         raise NotImplementedError
 
     def _leave(self) -> None:
-        """Make room for other daemons; the lane will not run again."""
+        """Give the lease back; the lane will not run again."""
         raise NotImplementedError
 
     def _failed(self, error: Exception) -> float:
@@ -121,7 +121,7 @@ class BaseLane(threading.Thread):
         return self._carry_out(self._state.tell(Failed(error, chance)))
 
     def _carry_out(self, decision: Decision) -> float:
-        """What was decided. Returns the seconds to wait."""
+        """Do what was decided. Returns the seconds to wait."""
         for action in decision.actions:
             match action:
                 case ForgetPosition(then):
@@ -159,12 +159,12 @@ class BaseLane(threading.Thread):
             return f"standing by, and the other daemon cannot be asked: {error}"
 
     def _stop_listening(self) -> None:
-        """What was heard of keys is of no more use; for lanes that listen."""
+        """Forget the keyspace events that were heard; for lanes that listen."""
 
     def _learn_number(self, seen: int) -> None:
-        """MongoDB knows a later number; for lanes whose writes have one."""
+        """Take note of a later number in MongoDB; for lanes whose writes have one."""
 
     def _show_waiting(self) -> None:
-        """Dead letters wait whether or not the lane works, and people must see what does."""
+        """Count the dead letters: they wait whether or not the lane works."""
         if self.status.dead_letters is None:
             self.status.dead_letters_counted(count_dead_letters(self._redis, self.plan.name))

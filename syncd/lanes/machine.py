@@ -1,4 +1,4 @@
-"""What a lane does next. Pure: it knows no clock, no server, and no chance but the one that it is given.
+"""What a lane does next. Pure: no clock, no server, no random number but the one that it is given.
 
 A lane makes one run after another, each from the lease to the first error. The chain of a run:
 
@@ -8,17 +8,17 @@ A run goes straight to `catching_up` where the position says that all is copied,
 in keyspace events takes the lane from `live` back to `catching_up`. An error ends the run, and leaves the lane in
 
     waiting    it may pass by itself: tried again with growing pauses, from the stored position
-    standby    another daemon holds the lease: the lane looks again soon
-    paused     a person must say how to go on: the lane looks every PAUSED_CHECK_S whether one has
-    failed     a person must repair something; tried again all the same, so that nobody has to restart the daemon
+    standby    another daemon holds the lease: the lane asks again soon
+    paused     a person must say how to go on: the lane checks every PAUSED_CHECK_S whether one has
+    failed     a person must fix something; tried again all the same, so that no restart is needed afterwards
 
 and `stopped` is the end. Only what the position in Redis holds is durable: `snapshot` and `sweep` are its phase, and
 `paused` because the collection is gone is its `next`. All else is in memory. A lane that starts again is `starting`,
-the position says where in the chain it goes on, and `live` is earned anew by every run.
+the position says where in the chain it goes on, and every run must reach `live` again.
 
 A copy during which Redis goes away, and then the oplog moves on too far:
 
-    event                                  state          delay     fruitless  what the lane is told to do
+    event                                  state          delay     fruitless  what the lane is to do
     Tried, Held, Started                   starting       -         0          Work
     Entered(copies)                        snapshot       -         0
     Failed(TransientError)                 waiting        < 0.4 s   0          ShowWaiting
@@ -34,10 +34,10 @@ A copy during which Redis goes away, and then the oplog moves on too far:
 Two daemons, and a sweep that would remove too much:
 
     Tried, Failed(FencedError of b)        standby        2.5 s     0          AskPeer
-    PeerSaid("copies")                     standby        1 s       0          (looks sooner while b does not serve)
+    PeerSaid("copies")                     standby        1 s       0          (asks sooner while b does not serve)
     Tried, Held, Started, ..., SweepBegan  sweep          -         0
     Failed(SweepLimitError)                paused         2 s       0          nothing was removed
-    Tried, Held                            paused         2 s       0          for as long as nobody asks for a copy
+    Tried, Held                            paused         2 s       0          until a person asks for a copy
     Tried, Held(asked)                     paused         -         0          Work
     Started, Entered                       snapshot       -         0
 """
@@ -67,26 +67,26 @@ from syncd.lanes.situation import Decision, Hold, Rules, Run, Situation, State
 from syncd.stores.redis.records.position import DIGEST, KEEP, PAUSE, PURGE, SWEEP, allowed
 
 PAUSED_CHECK_S = 2.0
-"""How often a lane that waits for a person looks whether one came."""
+"""How often a lane that waits for a person checks whether one has answered."""
 PEER_CHECK_S = 1.0
-"""How soon a lane that stands by looks again at a daemon that has not said that it serves."""
+"""How soon a lane that stands by asks again whether a daemon serves that has not said so yet."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.4, 10.0
-"""Behind an error that may pass: up to so long after the first, twice that after the next, and so on. Each pause is
+"""After an error that may pass: up to so long after the first, twice that after the next, and so on. Each pause is
 drawn by chance, so that lanes that failed together do not come back together."""
 SOON_S = 1.0
 """Longest pause at a Redis that is not up, or loads its data: readers wait for the lane behind it."""
 UNKNOWN_RETRY_S = 1.0
 """An error that syncd does not know may pass at once, or never: first so long, then twice that, and so on."""
 FATAL_RETRY_S = 30.0
-"""Even what only a person can repair is tried again: then nobody has to restart the daemon after that."""
+"""Even what only a person can fix is tried again, so that no restart is needed afterwards."""
 MOST_DOUBLED = 16
-"""So often a pause is doubled: behind a long outage the power of two would not fit a number."""
+"""A pause is doubled so often at most: after a long outage the power of two would not fit a number."""
 MOST_FRUITLESS = 3
 """Lost positions in a row without having been live, after which the lane stops loudly."""
 
 
 def decide(now: Situation, event: Event, rules: Rules) -> Decision:
-    """The one place where it is decided what a lane does next."""
+    """Decide what a lane does next; the only place that does."""
     if now.state is State.STOPPED:
         return Decision(now)
     decider: Callable[[Situation, Any, Rules], Decision] = _DECIDERS[type(event)]
@@ -206,7 +206,7 @@ def _noted(now: Situation, **changes: Any) -> Situation:
 
 
 def _left(now: Situation) -> Situation:
-    """What is left of a run. A copy that has to begin again has not got anywhere, however far it came."""
+    """What counts of a run that ended. A copy that has to begin again is no progress, however far it came."""
     was_live = now.run is not None and now.run.was_live
     return replace(now, run=None, fruitless=0 if was_live else now.fruitless)
 
@@ -215,7 +215,7 @@ def _left(now: Situation) -> Situation:
 
 
 def _failed(now: Situation, event: events.Failed, rules: Rules) -> Decision:
-    """As the nearest class of the error says that has an answer."""
+    """As the nearest class of the error in ANSWERS says."""
     is_of_stream = isinstance(event.error, PositionLostError | EventTooLargeError | SweepLimitError)
     if is_of_stream and not rules.has_position:
         return _fatal(now, event, rules)
@@ -253,7 +253,7 @@ def _bug(now: Situation, event: events.Failed, rules: Rules) -> Decision:
 
 
 def _interrupted(now: Situation, why: str, state: State, message: str, delay_s: float) -> Decision:
-    """The same trouble again and again needs one line, not one a retry; what counts restarts counts each."""
+    """The same error again needs no other line in the log; the count of restarts counts each."""
     said = events.Interrupted(why, message, is_news=message != now.error)
     return Decision(
         _enter(_left(now), state, message), delay_s, (events.ShowWaiting(),), (said,), enters=True
@@ -271,13 +271,13 @@ def _doubled(first_s: float, failures: int) -> float:
 
 
 def _fenced(now: Situation, event: events.Failed, rules: Rules) -> Decision:
-    """Stand by for another daemon. Where there is none nobody does the work: not ready, and again at once."""
+    """Stand by for another daemon. Where no daemon holds the lease, the lane is not ready, and tries again at once."""
     error = event.error
     assert isinstance(error, FencedError)
     message, had_lease = str(error), now.run is not None
     is_said = had_lease or (not error.holder and message != now.error)
     said = (events.LeaseLost(message),) if is_said else ()
-    # Whoever holds the lease, or will come back for it, listens, and compares everything first.
+    # The daemon that holds the lease, or takes it next, listens, and compares everything first.
     stop = () if had_lease and not error.holder else (events.StopListening(),)
     if error.holder:
         ask = events.AskPeer(error.contract)
@@ -298,14 +298,14 @@ def _dead_letters_full(now: Situation, event: events.Failed, rules: Rules) -> De
 
 
 def _sweep_limit(now: Situation, event: events.Failed, rules: Rules) -> Decision:
-    """Wait for a person: what would be removed may be there by a mistake of the contract's."""
+    """Wait for a person: the removal may follow from a mistake in the contract."""
     message = str(event.error)
     held = _enter(_left(now), State.PAUSED, message, hold=Hold.SWEEP, why_held=message)
     return Decision(held, PAUSED_CHECK_S, said=(events.SweepHeldBack(message),), enters=True)
 
 
 def _event_too_large(now: Situation, event: events.Failed, rules: Rules) -> Decision:
-    """Take the stream without the fields of documents; where that does not help, the position is lost."""
+    """Take the stream without the fields of documents; where that is done already, the position is lost."""
     if not now.takes_fields:
         return _position_lost(now, event, rules)
     return _interrupted(replace(now, takes_fields=False), "transient", State.WAITING, str(event.error), 0.0)
@@ -321,10 +321,10 @@ def _position_lost(now: Situation, event: events.Failed, rules: Rules) -> Decisi
     was_live = now.run is not None and now.run.was_live
     left = replace(_left(now), fruitless=0 if was_live else now.fruitless + 1)
     if rules.on_lost_position != "fail" and left.fruitless <= MOST_FRUITLESS:
-        # Whether digests can tell what differs is seen when the next run begins.
+        # Whether digests can show what differs is known when the next run begins.
         return _forgotten(left, event, DIGEST if rules.by_digests else SWEEP, "resnapshot")
     said = () if now.state is State.FAILED else (events.PositionLost(str(event.error), "stopped"),)
-    message = f"{event.error}; `syncd snapshot {rules.contract}` copies everything anew"
+    message = f"{event.error}; `syncd snapshot {rules.contract}` copies everything again"
     return Decision(_enter(left, State.FAILED, message), PAUSED_CHECK_S, said=said, enters=True)
 
 

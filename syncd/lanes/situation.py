@@ -1,4 +1,4 @@
-"""Where a lane is: its state, and what of its past decides what comes next. Plain values."""
+"""The situation of a lane: its state, and what of its past decides what comes next. Plain values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from syncd.stores.mongo.times import ZERO, Moment
 
 
 class State(Enum):
-    """Where a lane is."""
+    """What a lane is doing."""
 
     STARTING = "starting"
     STANDBY = "standby"
@@ -26,12 +26,12 @@ class State(Enum):
 
     @property
     def shown(self) -> str:
-        """As people see it: the sweep is a part of the snapshot, and the page tells its phase."""
+        """As the status shows it: the sweep is a part of the snapshot, and the phase is shown beside it."""
         return State.SNAPSHOT.value if self is State.SWEEP else self.value
 
     @property
     def works(self) -> bool:
-        """Whether a run is at work, so that the lane has something to say of itself."""
+        """Whether a run is at work, so that the lane has something to report."""
         return self in (State.SNAPSHOT, State.SWEEP, State.CATCHING_UP, State.LIVE)
 
     @property
@@ -46,7 +46,7 @@ class State(Enum):
 
 
 class Hold(Enum):
-    """What a person has to see to, as far as only the lane itself remembers it."""
+    """What a person has to decide, where it is known in memory alone."""
 
     NOTHING = "nothing"
     DEAD_LETTERS = "dead letters"
@@ -72,7 +72,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """Where a lane is, and what of its past counts."""
+    """The state of a lane, and what of its past counts."""
 
     state: State = State.STARTING
     error: str = ""
@@ -84,9 +84,9 @@ class Situation:
     hold: Hold = Hold.NOTHING
     why_held: str = ""
     takes_fields: bool = True
-    """Whether the stream brings fields of documents; not until a change has passed that is too large with them."""
+    """Whether the stream brings fields of documents; not while a change comes that is too large with them."""
     run: Run | None = None
-    """None before a run, and behind it."""
+    """None before a run, and after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Rules:
     on_drop: str = "purge"
     on_lost_position: str = "resnapshot"
     by_digests: bool = False
-    """Whether digests may tell what differs after a lost position."""
+    """Whether digests may show what differs after a lost position."""
     merges: bool = False
     """Whether the lane is live only when a merger has come as far as the stream."""
 
@@ -115,5 +115,5 @@ class Decision(NamedTuple):
     actions: tuple[Action, ...] = ()
     said: tuple[Said, ...] = ()
     enters: bool = False
-    """Whether to record the state, also where it is the one of before."""
+    """Whether to record the state, also where it has not changed."""
     reason: str = ""

@@ -1,4 +1,4 @@
-"""Where one lane is: holds its situation, which events alone change, and has each decision logged and recorded."""
+"""Holds the situation of one lane, which only events change, and has each decision logged and recorded."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class LaneState:
 
     @property
     def now(self) -> Situation:
-        """As it is at this moment; a value, which stays what it is."""
+        """The situation at this moment, as a value that does not change."""
         return self._now
 
     @property
     def state(self) -> State:
-        """Where in its chain the lane is."""
+        """The state of the lane."""
         return self._now.state
 
     @property
@@ -55,7 +55,7 @@ class LaneState:
         return self._now.run is not None and self._now.run.awaits_merge
 
     def tell(self, event: Event) -> Decision:
-        """What happened. The decision is logged and recorded; what it says to do is the caller's."""
+        """Report what happened. The decision is logged and recorded; its actions are for the caller."""
         with self._lock:
             decision = decide(self._now, event, self._rules)
             self._now = decision.situation

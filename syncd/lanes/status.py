@@ -1,4 +1,4 @@
-"""What every lane tells about itself: written by its thread, read by HTTP, the metrics and the command line."""
+"""What every lane reports about itself: written by its thread, read by HTTP, the metrics and the command line."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from syncd.plan.partition import WHOLE, Partition
 SILENT_S = 5.0
 """A live lane hears from a server every second at least. One that is stuck in a dead link, on either side, does not."""
 LONG_SILENT_S = 30.0
-"""The same for a lane that stands by: it looks after a quarter of SYNCD_LEASE_TTL, and waits for MongoDB before."""
+"""The same for a lane that stands by: it asks every quarter of SYNCD_LEASE_TTL, and waits for MongoDB before."""
 UNKNOWN = float("nan")
-"""What a gauge shows while nobody knows."""
+"""What a gauge shows while the value is not known."""
 
 
 class BaseStatus:
@@ -32,12 +32,12 @@ class BaseStatus:
         self.changes = 0
         self.dead_letters: int | None = None
         """How many wait; None before they were counted, and while another daemon does the work."""
-        self.peer = "nobody has said yet that the other daemon works"
+        self.peer = "the other daemon has not reported yet that it works"
         """For a lane that stands by: why the daemon that holds the lease does not serve; empty where it does."""
         self.check: dict[str, Any] | None = None
         """What the last comparison of both sides by this daemon found, without the keys."""
         self.pulse = Pulse()
-        """Shared with the lane, which decides by it; here it is told."""
+        """Shared with the lane, which decides by it; here it is only shown."""
 
     def enter(self, state: str, *, error: str = "", **details: Any) -> None:
         """Come into another state; `error` says why when that is not a good one."""
@@ -52,15 +52,15 @@ class BaseStatus:
         self.pulse.heard()
 
     def left(self) -> None:
-        """Another daemon goes on with the work, and ours knows nothing of it any more."""
+        """Another daemon goes on with the work, so this one no longer knows."""
         self.dead_letters = None
 
     def lag(self) -> float | None:
-        """Seconds that the target is behind; None where nobody here knows."""
+        """Seconds that the target is behind; None where that is not known."""
         raise NotImplementedError
 
     def dead_letters_counted(self, waiting: int) -> None:
-        """So many dead letters wait, says Redis."""
+        """So many dead letters wait in Redis."""
         self.dead_letters = waiting
         telemetry.DEAD.labels(self.contract).set(waiting)
 
@@ -80,20 +80,22 @@ class BaseStatus:
         silence = self.pulse.silence
         if self.state == "standby":
             is_heard = silence < LONG_SILENT_S
-            return self.peer if is_heard else f"standing by, without a word for {silence:.0f} s"
+            return (
+                self.peer if is_heard else f"standing by, without an answer from a server for {silence:.0f} s"
+            )
         if self.state != "live":
             return self.error or self.state
         lag = self.lag()
         if silence > SILENT_S:
-            return f"no word from MongoDB or Redis for {silence:.0f} s; are both up?"
+            return f"no answer from MongoDB or Redis for {silence:.0f} s; are both up?"
         if lag is None:
-            return "not known yet how old what shows is"
+            return "it is not known yet how far the target is behind"
         if self.freshness_s is not None and lag > self.freshness_s:
             return f"{lag:.1f} s behind; slo.freshness is {self.freshness_s:g} s"
         return ""
 
     def _more(self) -> dict[str, Any]:
-        """`stream`, `position`, `snapshot` and `partitions`, and what else a kind of lane has to tell."""
+        """`stream`, `position`, `snapshot` and `partitions`, and what else a kind of lane reports."""
         raise NotImplementedError
 
     def as_dict(self) -> dict[str, Any]:

@@ -12,12 +12,12 @@ class WaitingDeadLetters:
 
     def __init__(self, redis: RedisStore, contract: str) -> None:
         self._redis, self._contract = redis, contract
-        self._is_told = False
+        self._is_logged = False
 
     def count(self) -> int:
-        """So many wait. A run that finds some at its first look says so in the log."""
+        """How many wait. A run that finds some at its first count says so in the log."""
         waiting = count_dead_letters(self._redis, self._contract)
-        if waiting and not self._is_told:
+        if waiting and not self._is_logged:
             telemetry.dead_letters_wait(self._contract, waiting)
-        self._is_told = True
+        self._is_logged = True
         return waiting

@@ -1,4 +1,4 @@
-"""What a lane does beside moving changes: store an idle position, answer requests, look at indexes."""
+"""What a lane does beside moving changes: store an idle position, answer requests, check indexes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ IDLE_COMMIT_S = 60.0
 SCAN_COMMIT_S = 5.0
 """The same of a lane that goes through what came since its position."""
 CHECK_S = 15.0
-"""How often what changes slowly is looked at."""
+"""How often what changes slowly is checked."""
 MOST_REPLAYED = 256
 
 
@@ -55,7 +55,7 @@ class Housekeeper:
         return time.monotonic() >= self._next
 
     def keep(self) -> bool:
-        """Do what is due. Returns whether somebody wants a snapshot."""
+        """Do what is due. Returns whether a snapshot is asked for."""
         now = time.monotonic()
         self._next = now + EVERY_S
         self._bear_witness()
@@ -83,7 +83,7 @@ class Housekeeper:
     def _check_indexes(self) -> None:
         if self._indexes.is_due:
             ready = self._pipeline.position.phase != SNAPSHOT
-            self._indexes.look(self._pipeline.moved, ready=ready)
+            self._indexes.check(self._pipeline.moved, ready=ready)
             self._status.searched(self._indexes.as_dicts(), self._indexes.complaint)
 
     def _check_maps(self) -> None:
@@ -100,7 +100,7 @@ class Housekeeper:
                     return
 
     def count_dead_letters(self) -> None:
-        """Say how many wait."""
+        """Show how many wait."""
         self._status.dead_letters_counted(self._waiting.count())
 
     def _bear_witness(self) -> None:
@@ -124,7 +124,7 @@ class Housekeeper:
             self._pipeline.drain()
 
     def _replay(self) -> None:
-        """Dead letters that somebody wants tried again."""
+        """Try dead letters again for which a person asked."""
         dead_letters = self._own_dead_letters()
         if not dead_letters:
             return
@@ -136,7 +136,7 @@ class Housekeeper:
         telemetry.replayed(self._plan.name, len(waiting))
 
     def _own_dead_letters(self) -> dict[str, str]:
-        """The first of them that are for this partition; letters that are gone are for everybody."""
+        """The first of them that are for this partition; dead letters that are gone are for all partitions."""
         start = 0
         while dead_letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED, start):
             dead_letters = {entry: ident if is_ident(ident) else "" for entry, ident in dead_letters.items()}

@@ -1,4 +1,4 @@
-"""One run of a lane: from the lease to the first error, or until it is told to stop.
+"""One run of a lane: from the lease to the first error, or until it is asked to stop.
 
 Everything that matters is in Redis: a run begins by reading the position and can end anywhere.
 """
@@ -66,7 +66,7 @@ _STRUCTURE = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
 class LaneRun:
     """Moves one contract's changes while the lease lasts. Used once, by one thread.
 
-    What happens is told to the lane's state, which says when the lane is live, and when the run is over.
+    What happens is reported to the lane's state, which says when the lane is live, and when the run is over.
     """
 
     def __init__(self, context: StreamContext, target: Target) -> None:
@@ -89,7 +89,7 @@ class LaneRun:
         self._snapshot_started = 0.0
 
     def run(self) -> None:
-        """Work until the lane is told to stop (then everything is committed), the run is over, or an error ends it."""
+        """Work until the lane is asked to stop (then everything is committed), the run is over, or an error ends it."""
         try:
             self._target.begin()
             self._start()
@@ -155,7 +155,7 @@ class LaneRun:
             self._beside = self._fetch("merge", work)
 
     def _note_foreign_keys(self, position: Position) -> None:
-        """Before anything is written: whose are the keys that are there?"""
+        """Before anything is written, note the keys that are there already."""
         sync = self._plan.contract.sync
         if (
             sync.adopt or position.next == allowed(ADOPT, self._plan.fingerprint)
@@ -273,12 +273,12 @@ class LaneRun:
         elif isinstance(item, NextPhase):
             self._next_phase(item.phase)
         elif isinstance(item, Failure):
-            self._pipeline.drain()  # what is on its way is told, and counted, before the run ends
+            self._pipeline.drain()  # what is on its way is logged, and counted, before the run ends
             raise item.error
         self._count_dead_letters()
 
     def _count_dead_letters(self) -> None:
-        """At the event: a person who looks at the page must not hear of it a quarter of a minute later."""
+        """At the event: the status must not show it a quarter of a minute later."""
         telemetry.values_did_not_fit(self._plan.name, self._plan.misfits.taken().items())
         if self._pipeline.dead_letters_changed:
             self._pipeline.dead_letters_changed = False

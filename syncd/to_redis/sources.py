@@ -35,7 +35,7 @@ class Source(threading.Thread):
         self._closed = threading.Event()
 
     def run(self) -> None:
-        """Fetch until told to stop."""
+        """Fetch until asked to stop."""
         try:
             while self._take_permit():
                 item = next(self._items, None)
@@ -45,7 +45,7 @@ class Source(threading.Thread):
                 del item  # it may be large, and the next may be long in coming
         except SyncdError as error:
             self._inbox.put((self, Failure(error)))
-        except Exception as error:  # noqa: BLE001 - a thread that dies in silence would leave the lane waiting for ever
+        except Exception as error:  # noqa: BLE001 - a thread that ends unnoticed would leave the lane waiting forever
             self._inbox.put((self, Failure(error)))
         finally:
             close = getattr(self._items, "close", None)

@@ -1,4 +1,4 @@
-"""What a lane from MongoDB to Redis tells about itself."""
+"""What a lane from MongoDB to Redis reports about itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from syncd.to_redis.stream.change_stream import age_of
 OPLOG_CALM_S = 120
 """A young oplog is short without being full; an idle position is up to a minute old."""
 OPLOG_ALARM = 0.6
-"""Part of the oplog window that a lane may be behind before a person is told."""
+"""Part of the oplog window that a lane may be behind without a warning."""
 
 
 class LaneStatus(BaseStatus):
@@ -28,13 +28,13 @@ class LaneStatus(BaseStatus):
         self.stream = "own"
         """`shared` while a quiet lane has its changes from a stream that others read too."""
         self.partitions: list[dict[str, Any]] = []
-        """All partitions of the contract, where it is split, as Redis showed them when the lane last looked."""
+        """All partitions of the contract, where it is split, as Redis showed them at the last check."""
         self.indexes: list[dict[str, Any]] = []
-        """Each search index, as it was when the lane last looked."""
+        """Each search index, as it was at the last check."""
         self._unsearchable = ""
         self._fresh_at: float | None = None
         self._position: Position | None = None
-        """The one in Redis; None where nobody here knows it."""
+        """The one in Redis; None where that is not known here."""
         self._alarmed = False
 
     def took(self, events: list[dict[str, Any]]) -> None:
@@ -85,12 +85,12 @@ class LaneStatus(BaseStatus):
         return max(0.0, time.time() - self._fresh_at)
 
     def left(self) -> None:
-        """The other daemon moves the position, and ours says nothing any more."""
+        """Another daemon moves the position, so this one no longer knows it."""
         super().left()
         self._position = self._fresh_at = None
 
     def oplog(self, first: int, last: int) -> None:
-        """How far back the oplog reaches, in epoch seconds. Says so when the position has used up most of that."""
+        """How far back the oplog reaches, in epoch seconds. Warns when the position has used up most of that."""
         window, position = last - first, self._position
         telemetry.OPLOG_WINDOW.set(window)
         behind = 0.0 if position is None or position.token is None else last - seconds(position.time)

@@ -15,7 +15,7 @@ from syncd.to_redis.apply.watermarks import Watermarks
 
 
 class Target(ABC):
-    """Of one run, which calls `begin`, `builder` and `beside` once each, in this order, and `end` whatever happened.
+    """Of one run, which calls `begin`, `builder` and `beside` once each, in this order, and `end` in any case.
 
     What is built goes to Redis as any call does, with the position and under the lease; `applied` says so afterwards.
     """

@@ -105,8 +105,8 @@ def test_a_slow_redis(rig: Rig) -> None:
 
 AWAY = {
     "cut": ("no connection to Redis",),
-    "blackhole": ("s behind", "no word from MongoDB or Redis", "no connection to Redis"),
-    "half_open": ("s behind", "no word from MongoDB or Redis", "no connection to Redis"),
+    "blackhole": ("s behind", "no answer from MongoDB or Redis", "no connection to Redis"),
+    "half_open": ("s behind", "no answer from MongoDB or Redis", "no connection to Redis"),
 }
 
 

@@ -66,7 +66,7 @@ def test_a_mongodb_that_does_not_answer(rig: Rig, trouble: str) -> None:
     flow, pid = start(rig)
     getattr(rig.mongo_proxy, trouble)()
     change(flow, 1)
-    wait_complaint(rig, flow, "no word from MongoDB")
+    wait_complaint(rig, flow, "no answer from MongoDB")
     assert flow.lane()["state"] == "live", "it does not know yet"
     wait_complaint(rig, flow, "no answer from MongoDB", GIVEN_UP_S)
     change(flow, 2)
@@ -80,7 +80,7 @@ def test_a_redis_that_does_not_answer(rig: Rig) -> None:
     flow, pid = start(rig)
     rig.redis_proxy.blackhole()
     change(flow, 1)
-    wait_complaint(rig, flow, "no word from MongoDB or Redis")
+    wait_complaint(rig, flow, "no answer from MongoDB or Redis")
     assert flow.lane()["state"] == "live", "it does not know yet"
     wait_complaint(rig, flow, "no connection to Redis")
     change(flow, 2)

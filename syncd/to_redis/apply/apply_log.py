@@ -1,6 +1,6 @@
 """The apply log: what has to reach Redis, what is on its way, what Redis refused, and how far all is confirmed. Pure.
 
-Work comes in by `add`. `next` says what has to be done now; a driver does it and says what came of it:
+Work comes in by `add`. `next` says what has to be done now; a driver does it and reports the result:
 
     BUILD     make the writes of a call             -> built, or divided where it must be split
     SEND      send them, and the position behind    -> launched, before anything is on the wire

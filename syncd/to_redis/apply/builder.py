@@ -1,4 +1,4 @@
-"""What a lane writes of documents and their changes: writes of keys, or marks for a merger."""
+"""What a lane writes for documents and their changes: writes of keys, or merge requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Builder(ABC):
     """Of one run, called by its thread. Nothing here writes, and everything may be built several times: a call is built
     again when Redis refused it, or a call before it.
 
-    An error that is about a document or change is narrowed down to it, and this one becomes its `letters`.
+    An error that is about a document or change is narrowed down to it, and this one becomes its `dead_letters`.
     """
 
     def __init__(self, plan: StreamPlan, lookup: Lookup, watermarks: Watermarks) -> None:

@@ -44,7 +44,7 @@ class DigestKeeper:
         """Whether nothing has changed since the stream had nothing more."""
 
     def drained(self, time: Moment) -> None:
-        """The stream had nothing more when it had looked at everything up to `time`."""
+        """The stream had nothing more when it had read everything up to `time`."""
         self._drained, self._is_quiet = time, True
 
     def noted(self, draft: Draft) -> list[Write]:

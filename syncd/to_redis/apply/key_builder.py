@@ -150,7 +150,7 @@ class KeyBuilder(Builder):
         for ident, document_id in to_read.items():
             document, last = found.documents.get(ident), last_of(by_document[ident])
             if document is None and ident.startswith(RAW) and last["operationType"] != "delete":
-                # A name that stands twice comes out of MongoDB's pipelines as another one: nobody can look for it.
+                # A name that stands twice comes out of MongoDB's pipelines as another one, so that it cannot be found.
                 writes += self._plan.dead_letters(ident, ProjectionError("odd_id", f"`_id` {ODD_ID}"), last)
             elif document is None:
                 deleted = last["operationType"] == "delete"

@@ -1,4 +1,4 @@
-"""Drives the apply log: builds calls, sends them, reads the replies, and tells what came of it.
+"""Drives the apply log: builds calls, sends them, reads the replies, and reports the results.
 
 Two calls are in flight, and the next is built while Redis works on the last: with one, Redis would wait for us between
 two calls, and we for Redis. What may be done when is for the log to say.
@@ -94,7 +94,7 @@ class Pipeline:
         self.swept = 0
         """Keys that went for want of a document, or of a template."""
         self.dead_letters_changed = False
-        """Whether Redis holds other dead letters than when somebody last set this to False."""
+        """Whether dead letters in Redis have changed since this was last set to False."""
         self.moved = Moved()
 
     @property
@@ -155,7 +155,7 @@ class Pipeline:
         return self._operations(call.work, writes), draft
 
     def _send(self, call: SentCall) -> None:
-        """Text that is not UTF-8 is only found by the packing: a look at every text before would cost as much again."""
+        """Text that is not UTF-8 is found by the packing: a check of every text before would cost as much again."""
         after, operations = self.log.launched(call), call.payload
         assert operations is not None
         try:
@@ -183,7 +183,7 @@ class Pipeline:
             take_refusal(call, attempted.writes[number], reason, self._control)
 
     def _fill_dead_letters(self, operations: Operations) -> NoReturn:
-        """Letters for which there is room are stored, so that a person sees what it is about; then the run ends."""
+        """Store dead letters for which there is room, so that a person sees the reason; then end the run."""
         dead = [write for write in operations.writes if type(write) is Dead]
         names = [f"{write.projection} {write.ident}" for write in dead]
         room = room_for(self._writer.store, self._plan.name, names, self._plan.keep_dead_letters)
@@ -198,7 +198,8 @@ class Pipeline:
         operations = Operations(
             self._control, contract.name, contract.metadata.version, self._plan.keep_dead_letters
         )
-        # A dead letter must not be written twice when a call has to be made again, nor settled before all is written.
+        # A dead letter must not be written twice when a call has to be made again, and not be answered before all is
+        # written.
         dead: list[Write] = [write for write in writes if type(write) is Dead]
         answered: list[Write] = [write for write in writes if type(write) is AnsweredDeadLetters]
         if dead or answered:
@@ -206,7 +207,7 @@ class Pipeline:
         for write in writes:
             try:
                 operations.add(write)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is this write's
+            except Exception as error:  # noqa: BLE001 - any error is that of this write
                 why = why_unfit(error)
                 dead.append(unit.dead(write, why.reason, why.detail))
         for dead_letter in [*dead, *answered]:

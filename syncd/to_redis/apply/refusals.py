@@ -17,7 +17,7 @@ def take_refusal(call: UnitCall, write: Write, reason: str, control: ControlKeys
     """Note in the call what its next build does with this write.
 
     Raises FatalError where the fault is not the document's but a right that we lack, or a record of our own, and
-    SweepLimitError where nobody knows whose the keys are that a sweep would remove.
+    SweepLimitError where it is not known which of the keys that a sweep would remove are foreign.
     """
     if reason == "lost":
         raise SweepLimitError(control.contract, FOREIGN_LOST)
@@ -26,7 +26,7 @@ def take_refusal(call: UnitCall, write: Write, reason: str, control: ControlKeys
     if isinstance(write, Changed | Hashed):
         raise FatalError("redis", f"{control.changed} takes no document ({reason[:200]}); remove that key")
     if "NOPERM" in reason or "ACL failure" in reason:
-        raise FatalError("redis", f"Redis refuses us: {reason[:200]}; mend the ACL of SYNCD_REDIS_URL's user")
+        raise FatalError("redis", f"Redis refuses us: {reason[:200]}; fix the ACL of SYNCD_REDIS_URL's user")
     if reason == "absent":
         call.must_read.add(write.ident)
     elif not isinstance(write, OF_NO_KEY):

@@ -4,14 +4,14 @@ A read at time T covers every change up to T, and the stream may bring some of t
 
 - **document watermark**: the time of the last read of one document. A change at or before it is skipped.
 - **range watermark**: the time of the latest read of many documents (a chunk of a copy, keys without a document, and
-  whatever was read before a crash, of which only the latest time is known). A change at or before it is answered by a
-  new read.
+  everything that was read before a crash, of which only the latest time is known). A change at or before it is answered
+  by a new read.
 - **horizon**: the latest time of anything that shows or is on its way. Every read is of this time or later, so it is
   later than anything that it is written over.
 - **written**: while a copy runs, the documents that the stream has written, and when. A chunk that was read before
   leaves them out.
 
-A read counts from the moment its call is sent: Redis leaves out a call when the one before was not applied, so whatever
+A read counts from the moment its call is sent: Redis leaves out a call when the one before was not applied, so what
 was built on a read is applied only behind it. `left_out` takes back what was sent and not applied.
 
 One thread changes a `Watermarks`. Others may read `horizon` and `is_crowded`, which are single values.
@@ -139,7 +139,7 @@ class Watermarks:
         self._upto = self._range
 
     def may_show(self, time: Moment) -> None:
-        """States up to this time may show, nobody knows of which documents."""
+        """States up to this time may show, of documents that are not known."""
         self._range = max(self._range, time)
         self._upto = max(self._upto, time)
 

@@ -1,4 +1,4 @@
-"""The way into Redis: one connection, calls of `syncd_apply` in order, every reply looked at."""
+"""The way into Redis: one connection, calls of `syncd_apply` in order, and every reply read."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Writer:
         """The last number given, and those of the last call sent and applied."""
         self._asked = self._answered = self._link_s = 0.0
         self.call_s: float | None = None
-        """How long Redis took for the last call, without the way; None where the reply was there before we looked."""
+        """How long Redis took for the last call, without the way; None where the reply was there before we waited."""
 
     def send(self, operations: Operations, position: Position) -> None:
         """Send one call: all operations and the position behind them."""
@@ -87,7 +87,7 @@ class Writer:
         try:
             if self._connection is None:
                 self._connection = self.store.client.connection_pool.get_connection()
-            # The driver's own packing looks at every argument in Python first, which costs more than hiredis itself.
+            # The driver's own packing checks every argument in Python first, which costs more than hiredis itself.
             self._connection.send_packed_command([hiredis.pack_command(tuple(command))], check_health=False)
         except RedisError as error:
             self.close()

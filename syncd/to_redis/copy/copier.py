@@ -59,7 +59,7 @@ class Chunk:
 class Ready:
     """The same from a worker: writes by document."""
 
-    parcels: EncodedWrites
+    encoded_writes: EncodedWrites
     sources: Mapping[str, tuple[int | None, int]]
     time: Moment
     number: int
@@ -128,7 +128,7 @@ class Copier:
         self._piece_size = min(size, FIRST_SIZE)
         self._left: dict[int, Range] = {}
         self._idle: deque[int] = deque()
-        """Ranges that nobody reads at present, the next one first."""
+        """Ranges that no worker reads at present, the next one first."""
         self._executor: Executor | None = None
         self._waiting: dict[Future[Made], tuple[Piece, float]] = {}
         """Pieces that workers have, and since when."""

@@ -31,8 +31,8 @@ class ForeignKeys:
         self._scan = KeyScan(store, control)
 
     def note(self, owned: list[list[str]], stop: threading.Event) -> None:
-        """Look whose keys are there, under each template that no contract had before. `owned`: what this one wrote
-        under others."""
+        """Note the keys that are there under each template that no contract had before. `owned`: what this contract
+        wrote under other templates."""
         before = [KeyTemplate.recorded(template) for _, template, _ in owned]
         for shape, template in self._new():
             count, word = 0, "ok"
@@ -49,7 +49,7 @@ class ForeignKeys:
 
     @property
     def are_lost(self) -> bool:
-        """Whether a key without a document may be an application's, for nobody knows any more which were noted. Both
+        """Whether a key without a document may be an application's, because the record of those was lost. Both
         ways such a key is merged, not removed."""
         return not self._plan.contract.is_two_way and has_lost_foreign(self._store, self._plan.name)
 

@@ -1,4 +1,4 @@
-"""A piece of a snapshot, as a worker does it in whichever process on whichever machine: read, and project.
+"""A piece of a snapshot, as a worker does it in any process on any machine: read, and project.
 
 A worker writes nothing. It needs no more than to read MongoDB, by the settings of its own environment.
 """
@@ -53,7 +53,7 @@ class Piece:
 
 
 class Made(NamedTuple):
-    """What became of a piece. Errors come as text: not every one can be sent from process to process."""
+    """The result of a piece. Errors come as text: not every one can be sent from process to process."""
 
     trouble: str = ""
     passes: bool = False
@@ -61,10 +61,10 @@ class Made(NamedTuple):
     size: int = 0
     """Documents."""
     writes: bytes = b""
-    """See `parcel`."""
+    """See `plan/to_redis/encoded_writes`."""
     sources: Mapping[str, tuple[int | None, int]] | None = None
     end: bytes = b""
-    """{"_id": last} as BSON, of what was looked at; empty: the range has no more."""
+    """{"_id": last} as BSON, of what was read; empty: the range has no more."""
     time: Moment = ZERO
     misfits: Mapping[Misfit, int] | None = None
 

@@ -37,7 +37,7 @@ class ReplayUnit(DocumentsUnit):
     op = "replay"
 
     def __init__(self, builder: Builder, dead_letters: Mapping[str, str]) -> None:
-        """`letters`: entry -> ident."""
+        """`dead_letters`: entry -> ident."""
         self._builder = builder
         self._by_entry = dead_letters
         self._idents = sorted(set(dead_letters.values()))

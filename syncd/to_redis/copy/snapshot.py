@@ -36,7 +36,7 @@ MOST_HELD = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Orphans:
-    """Keys that have to go: their documents were not there at `time`."""
+    """Orphaned keys, to be removed: their documents were not there at `time`."""
 
     drops: Sequence[Drop | RetiredKey | Orphan]
     time: Moment
@@ -76,7 +76,7 @@ class Survey:
         self.gone += len(orphans.drops)
 
     def is_above(self, percent: float) -> bool:
-        """Whether that is more than may go without a word."""
+        """Whether that is more than may be removed without being asked for."""
         return self.gone > FEW and self.gone * 100 // max(1, self.keys) > percent
 
 
@@ -102,7 +102,7 @@ def beginning(
 
 
 class SnapshotReader:
-    """Yields what is left to copy, then ghosts. Every read is at or after all that the stream wrote."""
+    """Yields what is left to copy, then orphaned keys. Every read is at or after all that the stream wrote."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class SnapshotReader:
         if position.phase != SWEEP:
             for item in self._copier.items(position.left):
                 if isinstance(item, Chunk | Ready):
-                    self._copied += len(item.documents if isinstance(item, Chunk) else item.parcels)
+                    self._copied += len(item.documents if isinstance(item, Chunk) else item.encoded_writes)
                 yield item
             yield NextPhase(SWEEP)
         if position.sweeps and self._plan.contract.sync.on_delete == "delete":
@@ -147,7 +147,7 @@ class SnapshotReader:
 
     def _by_digests(self, position: Position) -> Generator[Item, None, bool]:
         """What differs. False where that is so much that a copy of everything is cheaper, or where so many documents
-        are gone that their keys have to be counted, or where the filter fails on a document: a copy tells on which."""
+        are gone that their keys have to be counted, or where the filter fails on a document: a copy finds which."""
         assert self._differing is not None
         search, gone = self._differing(self._reads.after()), Survey()
         try:
@@ -241,8 +241,8 @@ class SnapshotReader:
         return f"{self._plan.contract.shown_collection}{matching}"
 
     def _may_retire(self) -> bool:
-        """Not while queries still go to the old generation of an index, which finds nothing but these keys; nor while
-        another partition has yet to write its new ones."""
+        """Not while queries still go to the old generation of an index, which finds nothing but these keys, and not
+        while another partition has yet to write its new ones."""
         return not self._indexes.is_building and others_have_copied(
             self._store, self._control, self._plan.fingerprint
         )
@@ -280,7 +280,7 @@ class SnapshotReader:
         return found
 
     def _gone_still(self, drops: list[Drop | RetiredKey | Orphan]) -> Iterator[Orphans]:
-        """What was found a while ago is looked at once more."""
+        """Check once more what was found a while ago."""
         no_owner = [drop for drop in drops if isinstance(drop, Orphan)]
         for shape in self._plan.shapes:
             mine = [orphan for orphan in no_owner if orphan.shape.template.text == shape.template.text]
@@ -291,7 +291,7 @@ class SnapshotReader:
             yield orphans
 
     def _orphans(self, shape: Shape, retired: Retired) -> Iterator[Orphans]:
-        """Keys of which the maps do not tell whose they are, and MongoDB neither: entries of the maps were lost."""
+        """Keys that neither the maps nor MongoDB connect with a document: entries of the maps were lost."""
         for page in self._scan.keys(retired):
             keys = [key.decode() for key in page if parse_key(shape.template, key) is not None]
             strange = self._foreign_keys.among(keys)
@@ -319,7 +319,7 @@ class SnapshotReader:
         self._reads.saw(found.time)
         gone = [entry for entry in candidates if entry[0].ident not in found.documents]
         own = self._lookup.own([document_id for _, document_id in gone])
-        # Watermarks and changes of the others are not known here: their ghosts are theirs to remove.
+        # Watermarks and changes of the others are not known here: they remove their orphaned keys themselves.
         return Orphans([drop for (drop, _), ours in zip(gone, own, strict=True) if ours], found.time)
 
     def _retired(self, shape: Retired) -> Iterator[Orphans]:

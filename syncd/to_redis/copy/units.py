@@ -43,7 +43,7 @@ def units_of(
             yield SliceUnit(builder, part, item)
     elif isinstance(item, Ready):
         log.chunks_from(item.oldest)
-        for idents, last in _parts(list(item.parcels), at_once):
+        for idents, last in _parts(list(item.encoded_writes), at_once):
             yield ReadyUnit(builder, idents, item, last=last)
     else:
         log.chunks_from(item.time)
@@ -140,10 +140,10 @@ class ReadyUnit(_CopyUnit[list[Sent]]):
     def __init__(self, builder: Builder, idents: list[str], ready: Ready, *, last: bool) -> None:
         """`last`: whether there is no more of it."""
         self._idents, self._ready, self._last = idents, ready, last
-        found = {ident: ready.parcels[ident] for ident in idents}
+        found = {ident: ready.encoded_writes[ident] for ident in idents}
         sources = {ident: ready.sources[ident] for ident in idents if ident in ready.sources}
         super().__init__(builder, found, sources, ready, ready.end if last else b"")
-        self._copied = len(ready.parcels) if last else 0
+        self._copied = len(ready.encoded_writes) if last else 0
 
     def _copies(self, documents: dict[str, list[Sent]]) -> list[Write]:
         return writes(self._builder.plan, documents.items(), self._time)

@@ -26,13 +26,13 @@ class Generation:
     """What the server says that it is over: an index of the name over anything else is not ours."""
     alias: str = ""
     documents: int = -1
-    """About how many keys it held when it was last complete; below 0 where nobody knows."""
+    """About how many keys it held when it was last complete; below 0 where that is not known."""
     until: float | None = None
     """Of an old one: epoch seconds at which it goes; None where a person has to drop it."""
 
 
 class Generations:
-    """Written before an index is made and after it was dropped: what is not in here is somebody else's."""
+    """Written before an index is made and after it was dropped: what is not in here belongs to another client."""
 
     def __init__(self, store: RedisStore, control: ControlKeys) -> None:
         self._store, self._key = store, control.indexes
@@ -71,7 +71,7 @@ class Generations:
         return list(self._slots.values())
 
     def drop(self, one: Generation) -> None:
-        """Forget one, whatever it was for."""
+        """Forget one, in all its roles."""
         for slot in [slot for slot, other in self._slots.items() if other == one]:
             role, _, name = slot.partition(":")
             self.forget(role, name)

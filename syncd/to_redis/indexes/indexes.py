@@ -1,4 +1,4 @@
-"""The search indexes of a contract: made before the snapshot, and looked at every few seconds."""
+"""The search indexes of a contract: made before the snapshot, and checked every few seconds."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from syncd.to_redis.indexes.generations import Generation, Generations
 from syncd.to_redis.indexes.left_out import LeftOut
 from syncd.to_redis.indexes.named_index import NamedIndex, Wanted
 
-LOOK_S, LOOK_SOON_S = 2.0, 0.5
-"""How soon a person hears that a client took the name of an index; and that all is well again."""
+CHECK_S, CHECK_SOON_S = 2.0, 0.5
+"""How soon it is noticed that a client took the name of an index; and that all is well again."""
 
 _FLAGS = (
     ("index_missing", "INDEXMISSING"), ("index_empty", "INDEXEMPTY"), ("no_stem", "NOSTEM"),
@@ -33,7 +33,7 @@ _VECTOR_OPTIONS = ("initial_cap", "block_size", "m", "ef_construction", "ef_runt
 
 
 class Indexes:
-    """All indexes of one contract. `create` before a snapshot, `look` now and then.
+    """All indexes of one contract. `create` before a snapshot, `check` every few seconds.
 
     Of several partitions the first alone has anything to do here.
     """
@@ -62,7 +62,7 @@ class Indexes:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time for another look."""
+        """Whether it is time for another check."""
         return self._has_any and time.monotonic() >= self._next
 
     @property
@@ -79,7 +79,7 @@ class Indexes:
         return [one.as_dict() for one in self._named.values()] if self._has_any else []
 
     def create(self) -> None:
-        """Make what is missing. A changed index behind an alias is built beside the old one, which serves until `look`
+        """Make what is missing. A changed index behind an alias is built beside the old one, which serves until `check`
         swaps."""
         if not self._control.partition.leads:
             return
@@ -88,8 +88,8 @@ class Indexes:
         self._has_any = bool(self._named or self._generations.old())
         self._keep(Moved(), ready=False)
 
-    def look(self, moved: Moved, *, ready: bool) -> None:
-        """See whether all is still there under its name; let a finished generation take over once the lane is `ready`,
+    def check(self, moved: Moved, *, ready: bool) -> None:
+        """Check that all is still there under its name; let a finished generation take over once the lane is `ready`
         and every other partition has copied its documents too. `moved`: what the lane itself did to keys."""
         if self.is_building:
             ready = ready and others_have_copied(self._store, self._control, self._plan.fingerprint)
@@ -100,13 +100,13 @@ class Indexes:
                 self._generations.drop(one)
 
     def _keep(self, moved: Moved, *, ready: bool) -> None:
-        self._next = time.monotonic() + LOOK_S
+        self._next = time.monotonic() + CHECK_S
         if not self._named:
             return
         names = self._search.names()
         gone = [name for name, one in self._named.items() if one.keep(names, moved, ready=ready)]
         if self.complaint or self.is_building:
-            self._next = time.monotonic() + LOOK_SOON_S
+            self._next = time.monotonic() + CHECK_SOON_S
         if gone:
             telemetry.index_keys_gone(self._plan.name, gone)
             request_snapshot(self._store, self._plan.name)

@@ -35,7 +35,7 @@ class LeftOut:
         self._found: set[bytes] = set()
 
     def count(self, seen: Seen) -> int:
-        """How many there are, as far as is known: after a walk through all keys that began when the server last told of
+        """How many there are, as far as is known: after a walk through all keys, begun when the server last reported
         another one, less those that fit by now."""
         if seen.name != self._index:
             self._index, self._attempts, self._walk, self._keys = seen.name, 0, None, set()

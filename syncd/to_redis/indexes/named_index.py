@@ -5,8 +5,8 @@ alias over; the old one stays as long as the contract says. In place the index i
 makes it again.
 
 Clients have commands of their own. FT.CREATE with the name of an alias succeeds and hides the alias; FT.DROPINDEX with
-an alias drops the index behind it, with DD its keys too. Whatever is under our names and not in the record of
-`generations` is somebody else's: it is told, and left alone.
+an alias drops the index behind it, with DD its keys too. An index under our names that is not in the record of
+`generations` belongs to another client: it is reported, and left alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from syncd.to_redis.indexes.generations import BUILDING, SERVING, Generation, Ge
 from syncd.to_redis.indexes.left_out import LeftOut
 
 SLACK = 0.05
-"""Part of its keys that an index may lack without a word: a few come and go between two looks."""
+"""Part of its keys that an index may lack without a warning: a few come and go between two checks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +70,14 @@ class NamedIndex:
         self._generations, self._left_out = generations, left_out
         self._names: set[str] = set()
         self._seen: Seen | None = None
-        self._look_before: Seen | None = None
+        self._seen_before: Seen | None = None
         """The index that serves as it was when it was last complete."""
         self._before = Moved()
         """What the lane had done to keys by then."""
         self._fell = 0
         self._is_missed = self._is_lost = self._was_hidden = False
-        """Whether somebody dropped the index, so that it is made again; whether keys are gone with it; whether its name
-        was somebody else's at the last look."""
+        """Whether a client dropped the index, so that it is made again; whether keys are gone with it; whether its name
+        belonged to another client at the last check."""
         self._made_at: float | None = None
         """Since when searches find less, for an index that is made again under its name."""
         self._left = 0
@@ -128,7 +128,7 @@ class NamedIndex:
         else:
             self._keep_behind_alias(ready=ready)
         telemetry.index_name(self._contract, self._wanted.name, self.problem, before)
-        return self._look_at_keys(moved)
+        return self._check_keys(moved)
 
     @property
     def _serving(self) -> Generation | None:
@@ -138,8 +138,8 @@ class NamedIndex:
     def _building(self) -> Generation | None:
         return self._generations.of(BUILDING, self._wanted.name)
 
-    def _look(self, one: Generation | None) -> Seen | None:
-        """What is there of one that we made; None where it is gone, or is somebody else's by now."""
+    def _seen_as_ours(self, one: Generation | None) -> Seen | None:
+        """An index that we made, as the server has it; None where it is gone, or is another client's by now."""
         seen = self._search.look(one.name) if one is not None and one.name in self._names else None
         return seen if seen is None or one is None or one.shape in ("", seen.shape) else None
 
@@ -148,7 +148,7 @@ class NamedIndex:
     def _keep_behind_alias(self, *, ready: bool) -> None:
         wanted = self._wanted
         serving = self._serving or self._adopted()
-        self._seen = self._look(serving)
+        self._seen = self._seen_as_ours(serving)
         if serving is None or self._seen is None:
             self._abandon_building()
             serving = self._make_again(serving) if serving else self._make(SERVING, self._next_number())
@@ -166,7 +166,7 @@ class NamedIndex:
 
     def _adopted(self) -> Generation | None:
         """The record may be lost while the index is there: what has our number, our prefix and our fields is ours. Its
-        options nobody knows, so that it is made again."""
+        options are not known, so that it is made again."""
         seen = None if self._wanted.name in self._names else self._search.look(self._wanted.name)
         if seen is None or (number := self._wanted.number_of(seen)) is None:
             return None
@@ -175,7 +175,7 @@ class NamedIndex:
         return found
 
     def _next_number(self) -> int:
-        """Above all that were, and past names that are somebody's."""
+        """Above all that were, and past names that another client has."""
         ours = [one for one in self._generations.old() if one.alias == self._wanted.name]
         ours += [one for one in (self._serving, self._building) if one is not None]
         number = 1 + max((one.generation for one in ours), default=0)
@@ -189,14 +189,14 @@ class NamedIndex:
         if building is not None and building.fingerprint != self._wanted.fingerprint:
             self._abandon_building()
             building = None
-        seen = self._look(building)
+        seen = self._seen_as_ours(building)
         if building is None or seen is None:
             self._make(BUILDING, self._next_number())
             return serving
         if not ready or seen.is_building:
             return serving
         self._take_over(serving, building)
-        self._seen = self._look_before = seen
+        self._seen = self._seen_before = seen
         return building
 
     def _take_over(self, old: Generation, new: Generation) -> None:
@@ -219,7 +219,7 @@ class NamedIndex:
             self._generations.forget(BUILDING, self._wanted.name)
 
     def _hold_alias(self, serving: Generation) -> None:
-        """Have the name mean the index that serves, unless the name is somebody's."""
+        """Have the name mean the index that serves, unless another client has the name."""
         name = self._wanted.name
         if serving.name == name:
             return
@@ -243,7 +243,7 @@ class NamedIndex:
         if serving is None or serving.name != name:
             self._begin_in_place(serving)
             return
-        self._seen = self._look(serving)
+        self._seen = self._seen_as_ours(serving)
         if self._seen is not None:
             if serving.fingerprint != self._wanted.fingerprint:
                 self._drop(serving)
@@ -251,9 +251,9 @@ class NamedIndex:
             return
         if name not in self._names:
             self._miss(serving)
-            self._make_in_place("somebody dropped it")
+            self._make_in_place("a client dropped it")
             return
-        # Somebody dropped ours, perhaps with its keys, and made another.
+        # A client dropped ours, perhaps with its keys, and made another.
         telemetry.index_lost(self._contract, name, name)
         self._generations.forget(SERVING, name)
         self._is_lost = True
@@ -305,7 +305,7 @@ class NamedIndex:
         name = wanted.name if wanted.in_place else f"{wanted.name}:{number}"
         documents = serving.documents if serving and self._is_missed else 0
         made = Generation(number, name, wanted.fingerprint, "", wanted.name, documents)
-        # Noted before it is there: what is not in the record counts as somebody else's.
+        # Noted before it is there: what is not in the record counts as another client's.
         self._generations.put(role, made)
         self._search.create(name, wanted.kind, wanted.prefix, [*wanted.options, "SCHEMA", *wanted.schema])
         self._names = self._names | {name}
@@ -314,7 +314,7 @@ class NamedIndex:
             made = replace(made, shape=seen.shape)
             self._generations.put(role, made)
         if role == SERVING:
-            self._seen, self._look_before = seen, None
+            self._seen, self._seen_before = seen, None
         telemetry.index_created(self._contract, wanted.name, name)
         return made
 
@@ -323,7 +323,7 @@ class NamedIndex:
         self._generations.retire(one, None if keep is None else time.time() + keep)
 
     def _drop(self, one: Generation) -> None:
-        if self._look(one) is not None:
+        if self._seen_as_ours(one) is not None:
             self._search.drop(one.name)
             self._names = self._names - {one.name}
 
@@ -331,7 +331,7 @@ class NamedIndex:
         telemetry.index_lost(self._contract, self._wanted.name, one.name)
         self._is_missed = True
 
-    def _look_at_keys(self, moved: Moved) -> bool:
+    def _check_keys(self, moved: Moved) -> bool:
         """What the index that serves says of the keys. Returns whether they have to be written again."""
         seen, serving = self._seen, self._serving
         if seen is None or serving is None or seen.is_building:
@@ -347,24 +347,24 @@ class NamedIndex:
             if self._is_missed
             else self._has_fallen(seen, serving, moved)
         )
-        self._look_before, self._before, self._is_missed = seen, replace(moved), False
+        self._seen_before, self._before, self._is_missed = seen, replace(moved), False
         if abs(seen.documents - serving.documents) > SLACK * serving.documents:
             # So that it is known after a restart as well.
             self._generations.put(SERVING, replace(serving, documents=seen.documents))
         return is_gone
 
     def _is_emptied(self, seen: Seen, made: Generation, moved: Moved) -> bool:
-        """Whether keys went with an index that somebody dropped: it was made again over those that are there. In doubt
+        """Whether keys went with an index that a client dropped: it was made again over those that are there. In doubt
         they did."""
         at_most = made.documents + moved.written - self._before.written
         return made.documents < 0 or seen.documents < (1 - 2 * SLACK) * at_most
 
     def _has_fallen(self, seen: Seen, serving: Generation, moved: Moved) -> bool:
-        """Whether most keys are gone, and neither the lane removed them nor a TTL did. Where the name is somebody
-        else's, a few are enough: `create(overwrite=True, drop=True)` removes what both indexes hold."""
+        """Whether most keys are gone, and neither the lane removed them nor a TTL did. Where another client has
+        the name, a few are enough: `create(overwrite=True, drop=True)` removes what both indexes hold."""
         if self._building is not None:
             return False  # its keys may move
-        before = self._look_before
+        before = self._seen_before
         fell = (serving.documents if before is None else before.documents) - seen.documents
         fell -= 0 if before is None else seen.attempts - before.attempts
         fell -= moved.removed - self._before.removed

@@ -3,8 +3,8 @@
 `Collection.watch()` costs twice as much per change: it copies the resume token for every event. Here a batch is one
 reply, and it ends when the server has nothing more at once.
 
-A stream opens without a look at the oplog, in milliseconds: the first `getMore` goes through what came since the token,
-and may take minutes. That is for a thread that nobody waits for.
+A stream opens without reading the oplog, in milliseconds: the first `getMore` goes through what came since the token,
+and may take minutes. That is for a thread of its own.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ is missing, or the server has not come to the end."""
 DRAINED_S = 2.0
 """A stream that never pauses counts as read to its end when its last change is no older than this."""
 SEARCH_MS, SEARCHES = 20_000, 3
-"""How long, and how often, a change is looked for that must be the first of a stream."""
+"""How long, and how often, syncd searches for a change that must be the first of a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Batch:
 
     @property
     def reached(self) -> Moment:
-        """The time that the server had looked at when it answered."""
+        """The time up to which the server had read the oplog when it answered."""
         return token_time(self.token)
 
 
@@ -189,7 +189,7 @@ class ChangeStream(RawStream):
             stages.insert(0, {"$match": {"$or": ours}})
         super().__init__(store, *plan.namespace, stages)
         self._namespace = plan.namespace
-        self._mark: Document | None = None
+        self._high_water: Document | None = None
 
     def begin(self) -> Batch:
         """Open at the present moment."""
@@ -204,15 +204,15 @@ class ChangeStream(RawStream):
                 raise PositionLostError("mongo", "the stored resume token is not one of MongoDB's") from error
             raise
 
-    def any_mark(self) -> Document:
+    def any_high_water(self) -> Document:
         """A token that stands for no change."""
-        if self._mark is None:
+        if self._high_water is None:
             other = RawStream(self._store, *self._namespace, [])
             try:
-                self._mark = other.open({}, ZERO).token
+                self._high_water = other.open({}, ZERO).token
             finally:
                 other.close()
-        return self._mark
+        return self._high_water
 
     def require(self, event: Document) -> None:
         """That the history of MongoDB has this change, where the oplog itself may not be read. Raises

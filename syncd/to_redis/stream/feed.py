@@ -21,7 +21,7 @@ from syncd.to_redis.stream.hub import StreamHub
 from syncd.to_redis.stream.member import Member
 
 BRIEF_MS = 100
-"""How long a lane that is not live yet waits for a first event: who waits for it must not wait for nothing."""
+"""How long a lane that is not live yet waits for a first event: short, because readers wait until it is live."""
 FAR_S = 5.0
 """A position that is so old may have many changes of other collections behind it."""
 QUIET_S = 3.0
@@ -67,18 +67,18 @@ class Feed:
 
     def _ahead(self, token: Document) -> Iterator[Batch]:
         """What can be left out, piece by piece: nothing has happened to the collection until there."""
-        since, is_mark = token_time(token), is_high_water_mark(token)
+        since, is_high_water = token_time(token), is_high_water_mark(token)
         if self._quiet is None or time.time() - seconds(since) < FAR_S:
             return
-        mark = None
-        for upto in self._quiet.moments(since, inclusive=is_mark):
+        high_water = None
+        for upto in self._quiet.moments(since, inclusive=is_high_water):
             if self._closed:
                 return
-            mark = token_at(token if is_mark else self._stream.any_mark(), upto)
-            yield Batch.of([], mark, is_proof=False)
-        if mark is not None:
+            high_water = token_at(token if is_high_water else self._stream.any_high_water(), upto)
+            yield Batch.of([], high_water, is_proof=False)
+        if high_water is not None:
             self._stream.close()
-            self._stream.resume(mark, self._watermarks.horizon)
+            self._stream.resume(high_water, self._watermarks.horizon)
 
     def close(self) -> None:
         """End a wait for a shared stream."""
@@ -101,7 +101,7 @@ class Feed:
     def _check_open(self) -> None:
         """What ends a stream is an event, and the run with it. A lane must not wait for one that never comes."""
         if self._stream.is_exhausted:
-            raise TransientError("mongo", "the change stream ended without a word; opening it again")
+            raise TransientError("mongo", "the change stream ended without an error; opening it again")
 
     def _calm(self) -> None:
         self._since, self._count = time.monotonic(), 0
@@ -127,14 +127,14 @@ class Feed:
         if not self._closed:
             self._status.stream = "shared"
             member.left.wait()
-        member.leave()  # whoever passes something on at this moment has finished then
+        member.leave()  # a thread that passes something on at this moment has finished then
         return None if self._closed else self._own_again(member)
 
     def _own_again(self, member: Member) -> Batch:
         self._status.stream = "own"
         self._event = member.event
         self._calm()
-        # MongoDB may be another one by now, or have another history: that is looked at as at a start.
+        # MongoDB may be another one by now, or have another history: that is checked as at a start.
         self._check(self._event)
         self._stream.resume(member.token, self._watermarks.horizon)
         return self._stream.next(BRIEF_MS)

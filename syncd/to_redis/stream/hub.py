@@ -1,9 +1,9 @@
 """Change streams that quiet lanes share: one a database, in one thread each.
 
 A shared stream matches the collections of its members, which MongoDB does within its scan of the oplog: what happens
-in other collections costs little. Members come and go by opening it anew, at the earliest position of all; each drops
-what it had before. A lane gets, as its position, only tokens that its own stream can begin behind: of its own changes,
-or high-water marks.
+in other collections costs little. It is opened again when members come or go, at the earliest position of all; each
+drops what it had before. A lane gets, as its position, only tokens that its own stream can begin behind: of its own
+changes, or high-water marks.
 
 Nothing is handled here. At any error, and at anything that happens to a collection as a whole, members go back to
 streams of their own, which meet the same and know what to do.
@@ -29,7 +29,7 @@ from syncd.to_redis.stream.window import DATA_OPS
 GATHER_S = 0.3
 """Lanes become quiet together: the first one waits so long for the others."""
 REOPEN_S = 1.0
-"""How often newcomers may make it open anew."""
+"""How often new members may make it open again."""
 RETRY_S = 30.0
 """After an error a database gets no shared stream for so long. Without the rights for it, none any more."""
 FIRST_MS = 10
@@ -62,8 +62,8 @@ class StreamHub:
             return True
 
     def _refuse(self, database: str, error: Exception) -> None:
-        for_good = isinstance(error, FatalError) and not isinstance(error, UnknownError)
-        retry_s = float("inf") if for_good else RETRY_S
+        is_permanent = isinstance(error, FatalError) and not isinstance(error, UnknownError)
+        retry_s = float("inf") if is_permanent else RETRY_S
         with self._lock:
             self._not_before[database] = time.monotonic() + retry_s
         if isinstance(error, SyncdError):
@@ -90,7 +90,7 @@ class SharedStream(threading.Thread):
         self._joined = self._ended = False
         self._by_collection: dict[str, list[Member]] = {}
         self._stream: RawStream | None = None
-        self._mark: Document | None = None
+        self._high_water: Document | None = None
         self._opened = self._proof = 0.0
         self._stale = False
         self._server: str | None = None
@@ -105,12 +105,12 @@ class SharedStream(threading.Thread):
             return True
 
     def run(self) -> None:
-        """Deliver until nobody is left."""
+        """Deliver until no member is left."""
         try:
             time.sleep(GATHER_S)
             while members := self._present():
                 self._deliver(members)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the members go on with streams of their own
+        except Exception as error:  # noqa: BLE001 - after any error the members go on with streams of their own
             if members := self._end():
                 self._refuse(self._database, error)
             for member in members:
@@ -131,7 +131,7 @@ class SharedStream(threading.Thread):
         """Open a stream for these members, and read it until there are others."""
         tokens = [member.token for member in members]
         for token in filter(is_high_water_mark, tokens):
-            self._mark = token
+            self._high_water = token
         self._by_collection = defaultdict(list)
         for member in members:
             self._by_collection[member.collection].append(member)
@@ -151,7 +151,7 @@ class SharedStream(threading.Thread):
             stream.close()
 
     def _require_same_server(self) -> None:
-        """Another process, or another election, may have another history. Each lane looks for itself."""
+        """Another process, or another election, may have another history. Each lane checks for itself."""
         server = self._history.server()
         if self._server not in (None, server):
             raise TransientError("mongo", "MongoDB is another process, or was elected since")
@@ -165,27 +165,27 @@ class SharedStream(threading.Thread):
         return max(10, min(AWAIT_MS, round((self._proof - time.monotonic()) * 1000)))
 
     def _pass_on(self, batch: Batch, *, proof: bool) -> None:
-        mark, changes = self._mark_of(batch.token), defaultdict(list)
+        high_water, changes = self._high_water_of(batch.token), defaultdict(list)
         for event in batch.events:
             if event["operationType"] in DATA_OPS:
                 changes[event["ns"]["coll"]].append(with_document(event))
             else:
                 self._give_back(event)
         for collection, events in changes.items():
-            self._offer(self._by_collection[collection], events, mark)
+            self._offer(self._by_collection[collection], events, high_water)
         if proof and time.monotonic() >= self._proof and is_drained(batch):
             self._proof = time.monotonic() + AWAIT_MS / 1000
             for collection, members in self._by_collection.items():
                 if collection not in changes:
-                    self._offer(members, [], mark)
+                    self._offer(members, [], high_water)
 
-    def _offer(self, members: list[Member], events: list[Document], mark: Document | None) -> None:
+    def _offer(self, members: list[Member], events: list[Document], high_water: Document | None) -> None:
         for member in members:
-            if not member.offer(events, mark, proof=True):
+            if not member.offer(events, high_water, proof=True):
                 self._stale = True
 
     def _give_back(self, event: Document) -> None:
-        """Something happened to a collection, or to all of them: its lane looks for itself what that was."""
+        """Something happened to a collection, or to all of them: its lane finds out itself what that was."""
         names = {event.get(field, {}).get("coll") for field in ("ns", "to")} - {None}
         for collection, members in self._by_collection.items():
             if not names or collection in names:
@@ -193,12 +193,12 @@ class SharedStream(threading.Thread):
                 for member in members:
                     member.leave()
 
-    def _mark_of(self, token: Document) -> Document | None:
-        """A high-water mark behind everything before `token`. A mark of any time can be made from one that was seen.
+    def _high_water_of(self, token: Document) -> Document | None:
+        """A high-water mark behind everything before `token`. One of any time can be made from one that was seen.
 
         The token itself may be that of a change, behind which no stream but its own collection's can begin.
         """
         if is_high_water_mark(token):
-            self._mark = token
+            self._high_water = token
             return token
-        return None if self._mark is None else token_at(self._mark, token_time(token))
+        return None if self._high_water is None else token_at(self._high_water, token_time(token))

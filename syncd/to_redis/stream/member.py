@@ -44,11 +44,11 @@ class Member:
         self._waiting = 0
         self._since, self._count = time.monotonic(), 0
 
-    def offer(self, events: list[Document], mark: Document | None, *, proof: bool = False) -> bool:
+    def offer(self, events: list[Document], high_water: Document | None, *, proof: bool = False) -> bool:
         """Pass on what is new. False when the lane has left, or leaves now because it is busy.
 
-        `mark`: token that stands for no event of another collection, behind all of these events; `proof`: MongoDB has
-        nothing more, which the lane wants to hear.
+        `high_water`: token that stands for no event of another collection, behind all of these events; `proof`: MongoDB
+        has nothing more, which the lane wants to hear.
         """
         with self._lock:
             if self.left.is_set():
@@ -56,21 +56,21 @@ class Member:
             at = self.token["_data"]
             events = [event for event in events if event["_id"]["_data"] > at]
             if not events and (not proof or self._waiting):
-                self._move(mark)  # else a lane that waits would make the shared stream begin far back
+                self._move(high_water)  # else a lane that waits would make the shared stream begin far back
                 return True
             if self._is_busy(len(events)):
                 self.left.set()
                 return False
             if events:
                 self.token = self.event = events[-1]["_id"]
-            self._move(mark)
+            self._move(high_water)
             self._waiting += 1
             self._inbox.put((self, Batch.of(events, self.token)))
             return True
 
-    def _move(self, mark: Document | None) -> None:
-        if mark is not None and mark["_data"] > self.token["_data"]:
-            self.token = mark
+    def _move(self, high_water: Document | None) -> None:
+        if high_water is not None and high_water["_data"] > self.token["_data"]:
+            self.token = high_water
 
     def _is_busy(self, count: int) -> bool:
         now = time.monotonic()

@@ -95,7 +95,7 @@ def test_silence_is_not_readiness(clock: Clock) -> None:
     assert lane.ready
     clock.now += 1
     assert not lane.ready
-    assert lane.complaint == "no word from MongoDB or Redis for 6 s; are both up?"
+    assert lane.complaint == "no answer from MongoDB or Redis for 6 s; are both up?"
     lane.fresh_now()
     assert lane.ready
 
@@ -114,11 +114,11 @@ def test_a_standby_is_ready_while_its_peer_serves(clock: Clock) -> None:
     """nothing_silent: ready is what another daemon says; silence is no yes."""
     lane = LaneStatus("film", "catalog.films", 1.0)
     lane.enter("standby", error="another daemon holds the lease")
-    assert lane.complaint == "nobody has said yet that the other daemon works"
+    assert lane.complaint == "the other daemon has not reported yet that it works"
     lane.peer = ""
     assert lane.ready
     clock.now += LONG_SILENT_S + 1
-    assert lane.complaint == "standing by, without a word for 31 s"
+    assert lane.complaint == "standing by, without an answer from a server for 31 s"
     lane.enter("waiting", error="no connection to Redis")
     assert lane.complaint == "no connection to Redis"
 
