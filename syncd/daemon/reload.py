@@ -19,6 +19,7 @@ DEBOUNCE_MS = 300
 """An editor writes a file in several steps; wait until it is done."""
 AGAIN_S = 1.0
 """Pause between searches for a directory that is not there."""
+_UNEXPECTED = "an unexpected error, whose traceback is in the log of the daemon; please report it"
 
 
 Stamp: TypeAlias = dict[str, tuple[int, int]]
@@ -92,3 +93,4 @@ class Reloader(threading.Thread):
             self._runner.refuse([str(error)])
         except Exception:  # noqa: BLE001 - a dead thread would ignore every later edit silently
             telemetry.reload_failed()
+            self._runner.refuse([_UNEXPECTED])

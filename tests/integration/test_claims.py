@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from syncd.contract.model.template import KeyTemplate
-from syncd.errors import FencedError
+from syncd.errors import FatalError, FencedError
 from syncd.plan.claims import INDEX, KEY, Claim, Claims, key_claim
 from syncd.plan.keys.templates import render
 from syncd.plan.to_redis.change import Orphan, Retired, RetiredKey
@@ -192,6 +192,22 @@ def test_a_record_that_is_gone(redis: Redis, token: str, old: Daemon, new: Daemo
     new.take("b", "x:{_id}").release()
     new.take("a", "x:{_id}").release()
     assert redis.hget(position, "fingerprint") == b""
+
+
+@pytest.mark.parametrize("text", ["{half", "[]", "{}"])
+def test_an_entry_that_another_client_changed(
+    redis: Redis, store: RedisStore, token: str, old: Daemon, text: str
+) -> None:
+    """No lane begins, because whose keys these are is unknown; the error names the entry and the remedy, which helps."""
+    name = f"{KEY}{token}:x:{{_id}}"
+    redis.hset(CLAIMS, name, text)
+    try:
+        with pytest.raises(FatalError, match=rf"HDEL {CLAIMS} '{KEY}{token}:x:"):
+            old.take("a", "x:{_id}")
+    finally:
+        redis.hdel(CLAIMS, name)
+    old.take("a", "x:{_id}")
+    assert holders(store, token) == {"x:{_id}": "a"}
 
 
 def test_an_older_version_leaves_a_newer_one_time(

@@ -123,7 +123,9 @@ Ttl: TypeAlias = Annotated[
 class Projection(Model):
     """One shape of each document in Redis."""
 
-    projection: Name = Field(description="Name of the shape, unique in the contract.")
+    projection: Name = Field(
+        description="Name of the shape, unique in the contract: lower-case letters, digits and hyphens."
+    )
     type: RedisType = Field(
         description="What the key holds; `set`, `zset` and `list` only go to MongoDB, `stream` is for `append`."
     )

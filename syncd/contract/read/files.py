@@ -16,17 +16,23 @@ LARGEST = 256 * 1024
 def read_file(path: Path) -> bytes | Problem:
     """What a file holds, or why it is not read."""
     try:
-        # A pipe without a writer would not even open.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        content = _content(path)
     except OSError as error:
         what = f"cannot be read ({error.strerror})"
-        return Problem(str(path), 1, 1, what, "check its permissions, and where it links to")
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            what = "not a regular file, but a pipe, a socket or a device"
-            return Problem(str(path), 1, 1, what, "put a file here, and check where it links to")
-        content = file.read(LARGEST + 1)
+        return Problem(str(path), 1, 1, what, "check its permissions, its disk, and where it links to")
+    if content is None:
+        what = "not a regular file, but a pipe, a socket or a device"
+        return Problem(str(path), 1, 1, what, "put a file here, and check where it links to")
     if len(content) > LARGEST:
         what = f"larger than {LARGEST // 1024} kB"
         return Problem(str(path), 1, 1, what, "is it a contract? split it, one contract a file")
     return content
+
+
+def _content(path: Path) -> bytes | None:
+    """At most one byte more than a contract may have; None where this is no file. Raises OSError."""
+    # A pipe without a writer would not even open.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    with os.fdopen(handle, "rb") as file:
+        # Links into /proc lead to regular files without a size; some of these have nothing to read yet.
+        return file.read(LARGEST + 1) if stat.S_ISREG(os.fstat(handle).st_mode) else None

@@ -105,6 +105,11 @@ def large(path: Path) -> None:
     path.write_bytes(b"#" * (LARGEST + 1))
 
 
+def unreadable(path: Path) -> None:
+    """It opens, and its first byte cannot be read: EIO, as from a broken disk."""
+    path.symlink_to("/proc/self/mem")
+
+
 def loop(path: Path) -> None:
     path.symlink_to(path.name)
 
@@ -113,12 +118,12 @@ def loop(path: Path) -> None:
     ("make", "what"),
     [
         (pipe, "not a regular file"), (endless, "not a regular file"), (listener, "cannot be read"),
-        (large, "larger than 256 kB"), (loop, "cannot be read"),
+        (large, "larger than 256 kB"), (loop, "cannot be read"), (unreadable, "cannot be read"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("alone", [False, True])
 def test_what_is_no_file(tmp_path: Path, make: Callable[[Path], None], what: str, alone: bool) -> None:
-    """A pipe, a device, a socket, a file without an end and a link to itself are problems of one file, at once."""
+    """Pipe, device, socket, a file without an end, one that fails, a link to itself: problems of one file, at once."""
     path = tmp_path / "x.yaml"
     make(path)
     (tmp_path / "good.yaml").write_text(HEAD + MONGO + ONE)

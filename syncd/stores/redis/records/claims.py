@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from syncd.contract.model.template import KeyTemplate
+from syncd.errors import FatalError
 from syncd.plan.claims import KEY, Claims
 from syncd.stores.redis.store import RedisStore, translated
+from syncd.text import escaped
 
 CLAIMS, CONTRACTS = "syncd:claims", "syncd:contracts"
 _COUNTERS = (b"version", b"draws")
@@ -39,8 +41,15 @@ def read_claims(store: RedisStore) -> tuple[str, dict[str, dict[str, Any]]]:
     """Version of the record, and each claim by its name."""
     with translated():
         raw: Any = store.client.hgetall(CLAIMS)
-    claims = {name.decode(): json.loads(said) for name, said in raw.items() if name not in _COUNTERS}
-    return raw.get(b"version", b"0").decode(), claims
+    claims = {
+        name.decode(): _understood(CLAIMS, name, text, "contract")
+        for name, text in raw.items()
+        if name not in _COUNTERS
+    }
+    version: bytes = raw.get(b"version", b"0")
+    if not version.isdigit():
+        raise _unreadable(CLAIMS, b"version")
+    return version.decode(), claims
 
 
 def new_claims(store: RedisStore, names: list[str]) -> list[str]:
@@ -90,4 +99,27 @@ def read_contracts(store: RedisStore) -> Mapping[str, Mapping[str, Any]]:
     """What is recorded of each contract that runs, or ran, on this Redis."""
     with translated():
         raw: Any = store.client.hgetall(CONTRACTS)
-    return {name.decode(): json.loads(text) for name, text in raw.items() if not name.startswith(b"set ")}
+    return {
+        name.decode(): _understood(CONTRACTS, name, text)
+        for name, text in raw.items()
+        if not name.startswith(b"set ")
+    }
+
+
+def _understood(record: str, name: bytes, text: bytes, *members: str) -> dict[str, Any]:
+    """An entry that syncd wrote. Raises FatalError where another client has changed it: whose keys these are is then
+    unknown, and nothing may be removed."""
+    try:
+        said = json.loads(text)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict) or not said.keys() >= set(members):
+        raise _unreadable(record, name)
+    return said
+
+
+def _unreadable(record: str, name: bytes) -> FatalError:
+    shown = escaped(name.decode(errors="replace"))
+    what = f"the entry `{shown}` of {record} is not as syncd wrote it: another client has changed it"
+    remedy = f"remove it from Redis (HDEL {record} '{shown}'), and its contract writes it again"
+    return FatalError("redis", f"{what}; {remedy}")

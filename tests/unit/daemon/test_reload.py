@@ -1,0 +1,37 @@
+"""Edits of the contract directory, as the daemon's reload takes or leaves them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
+
+from syncd.daemon.reload import Reloader
+from syncd.daemon.supervisor import Runner
+
+
+class Broken:
+    """A runner with a bug: it can compile nothing."""
+
+    def __init__(self) -> None:
+        self.refused: list[str] = []
+
+    def compile(self, contracts: Iterable[Any]) -> list[Any]:
+        raise KeyError(len(list(contracts)))
+
+    def refuse(self, problems: list[str]) -> None:
+        self.refused += problems
+
+
+def test_an_edit_that_meets_a_bug_is_refused(tmp_path: Path) -> None:
+    """It is not in force, so status and `syncd_contracts_valid` must not say that it is."""
+    (tmp_path / "users.yaml").write_text(
+        "apiVersion: syncd/v1\nkind: SyncContract\n"
+        "metadata: {name: users, version: 1.0.0, owner: tests}\nmongo: {collection: shop.users}\n"
+        'redis: [{projection: main, type: hash, key: "users:{_id}", fields: [name]}]\n'
+    )
+    runner = Broken()
+    Reloader(tmp_path, cast(Runner, runner), threading.Event(), {}).reload()
+    (said,) = runner.refused
+    assert "unexpected error" in said
