@@ -198,7 +198,7 @@ def test_a_record_that_is_gone(redis: Redis, token: str, old: Daemon, new: Daemo
 def test_an_entry_that_another_client_changed(
     redis: Redis, store: RedisStore, token: str, old: Daemon, text: str
 ) -> None:
-    """No lane begins, because whose keys these are is unknown; the error names the entry and the remedy, which helps."""
+    """No lane begins, because whose keys these are is unknown; the error names the entry, and its remedy helps."""
     name = f"{KEY}{token}:x:{{_id}}"
     redis.hset(CLAIMS, name, text)
     try:

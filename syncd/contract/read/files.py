@@ -19,7 +19,7 @@ def read_file(path: Path) -> bytes | Problem:
         content = _content(path)
     except OSError as error:
         what = f"cannot be read ({error.strerror})"
-        return Problem(str(path), 1, 1, what, "check its permissions, its disk, and where it links to")
+        return Problem(str(path), 1, 1, what, "check its permissions, and where it links to")
     if content is None:
         what = "not a regular file, but a pipe, a socket or a device"
         return Problem(str(path), 1, 1, what, "put a file here, and check where it links to")
