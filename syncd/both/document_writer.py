@@ -75,19 +75,26 @@ class DocumentWriter:
         """Once a second."""
         self._session.keep()
 
-    def write(self, updates: Sequence[Update]) -> Written:
+    @property
+    def next_position(self) -> str:
+        """What the documents of the next `write` have as their position, and none before it."""
+        return of_time(0, self._number + 1)
+
+    def write(self, updates: Sequence[Update], position: str) -> Written:
         """All of them, of different documents. Raises TransientError where it is not sure."""
         written = Written()
-        self._write(updates, written, {})
+        self._write(updates, position, written, {})
         missed = [update for update in updates if update.key in written.missed and update.read is not None]
         if missed and (stored := self._stored(missed)):
             # MongoDB keeps what the driver does not tell apart, such as a name twice, or `$id` before `$ref`.
             written.missed -= stored.keys()
-            self._write([update for update in missed if update.key in stored], written, stored)
+            self._write([update for update in missed if update.key in stored], position, written, stored)
         return written
 
-    def _write(self, updates: Sequence[Update], written: Written, stored: Mapping[bytes, Stored]) -> None:
-        self._update([update for update in updates if not update.delete], written, stored)
+    def _write(
+        self, updates: Sequence[Update], position: str, written: Written, stored: Mapping[bytes, Stored]
+    ) -> None:
+        self._update([update for update in updates if not update.delete], position, written, stored)
         self._delete([update for update in updates if update.delete], written, stored)
 
     def _stored(self, updates: Sequence[Update]) -> dict[bytes, Stored]:
@@ -128,8 +135,9 @@ class DocumentWriter:
             for refused in reply.get("writeErrors", ()):
                 refusal(int(refused["code"]), refused)  # of a transient kind it raises
 
-    def _update(self, updates: list[Update], written: Written, stored: Mapping[bytes, Stored]) -> None:
-        position = of_time(0, self._number + 1)
+    def _update(
+        self, updates: list[Update], position: str, written: Written, stored: Mapping[bytes, Stored]
+    ) -> None:
         statements = []
         for update in list(updates):
             try:
@@ -139,16 +147,18 @@ class DocumentWriter:
                 updates.remove(update)
         if not statements:
             return
-        count = 0
+        count, made = 0, set()
         for at, reply in self._send_part("update", "updates", statements):
             count += reply["n"]
+            made |= {updates[at + one["index"]].key for one in reply.get("upserted", ())}
             for refused in reply.get("writeErrors", ()):
                 self._not_written(updates[at + refused["index"]], refused, written)
         if count < len(updates):
             wanted = {"$and": [among([update.id for update in updates]), {"_syncd.pos": position}]}
             done = self._ids(wanted)
             missed = {update.key for update in updates if encode_key_value(update.id) not in done}
-            written.missed |= missed - written.refused.keys()
+            # One that was made may be deleted by now: that is a change behind ours.
+            written.missed |= missed - made - written.refused.keys()
 
     def _not_written(self, update: Update, error: dict[str, Any], written: Written) -> None:
         code = int(error["code"])

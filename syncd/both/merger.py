@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from syncd.both.capture import Word
@@ -18,7 +18,7 @@ from syncd.both.pair import Pair, had_key, records
 from syncd.both.store import Step, is_asked
 from syncd.errors import FatalError, ProjectionError, TransientError
 from syncd.plan.both.merge import Base, Conflict, is_by_time, merge, pending
-from syncd.plan.both.plan import Record, digests, is_agreed, stored
+from syncd.plan.both.plan import Record, digests, is_agreed, known_of, stored
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_mongo.state import Found
 from syncd.stores.mongo.store import Document
@@ -68,6 +68,8 @@ class Merger:
         horizon = self._watermarks.horizon
         self._time = max(horizon, self._store.latest_read() or horizon)
         self.merge_requests_left = 0
+        self._written: dict[bytes, str] = {}
+        """Positions under which MongoDB was written, of keys that have to be read again."""
 
     def apply(self, words: Mapping[bytes, Word]) -> Outcome:
         """Merge keys. Raises StoreError where it is not sure what is written, FencedError or LaterNumberError where
@@ -93,7 +95,10 @@ class Merger:
                 break
         # A key that changes all the time is held up alone.
         outcome.held |= set(todo)
-        self._newest.forget([*outcome.done, *outcome.refused])
+        decided = [*outcome.done, *outcome.refused]
+        self._newest.forget(decided)
+        for key in decided:
+            self._written.pop(key, None)
         return outcome
 
     def _turn(
@@ -119,25 +124,26 @@ class Merger:
         outcome: Outcome,
     ) -> list[bytes]:
         documents = self._documents([self._plan.state.document_id(key) for key in read])
-        silent, pairs, steps = {}, [], []
+        silent, looked, steps = {}, [], []
         for key, found in read.items():
             document_id = self._plan.state.document_id(key)
             document = documents.get(encode_key_value(document_id))
-            if document is not None and not found.is_there and not words.get(key, Word()).is_told:
+            record = known_of(found, document, self._written.get(key, ""))
+            is_silent = document is not None and not found.is_there and not words.get(key, Word()).is_told
+            if is_silent and had_key(record):
                 silent[key] = found
-            pairs.append((key, document_id, found, document))
-        had = {key: found for key, found in silent.items() if had_key(found)}
-        deleted, waiting = self._capture.decide(had) if had else (set(), set())
+            looked.append((key, document_id, found, document, record))
+        deleted, waiting = self._capture.decide(silent) if silent else (set(), set())
         outcome.waiting |= waiting
         merged = []
-        for key, document_id, found, document in pairs:
+        for key, document_id, found, document, record in looked:
             if key in waiting:
                 continue
             word = words.get(key, Word())
             if key in deleted:
                 word = word._replace(deleted=True)
             try:
-                pair = self._pair(key, document_id, found, document, merge_requests[key], word)
+                pair = self._pair(key, document_id, found, document, record, merge_requests[key], word)
                 if pair is None:
                     outcome.held.add(key)
                 else:
@@ -161,12 +167,12 @@ class Merger:
         document_id: Any,
         found: Found,
         document: Document | None,
+        record: Record | None,
         merge_request: int | None,
         word: Word,
     ) -> Pair | None:
         """None where it is not known yet which side changed last."""
         redis, mongo = self._plan.of_key(found), self._plan.of_document(document)
-        _, record = stored(found.known)
         base, of_redis, of_mongo = record.base if record else None, digests(redis), digests(mongo)
         how = {"deleted": word.deleted, "restore": is_asked(merge_request)}
         merged = merge(base, of_redis, of_mongo, self._plan.rules, redis_is_newer=False, **how)
@@ -189,17 +195,14 @@ class Merger:
 
     def _write(self, pairs: list[Pair], steps: list[Step], outcome: Outcome) -> list[bytes]:
         """First what goes to MongoDB, then what goes to Redis. Returns keys that have to be read again."""
+        position = self._writer.next_position
         updates = [self._update(pair) for pair in pairs if pair.changes_mongo]
         if updates:
             self._store.keep(
-                {
-                    pair.key: self._pending(pair)
-                    for pair in pairs
-                    if pair.key in {update.key for update in updates}
-                }
+                {pair.key: self._pending(pair, position) for pair in pairs if pair.changes_mongo}
             )
         self._writer.record([record for pair in pairs for record in records(self._plan, pair)])
-        written = self._writer.write(updates)
+        written = self._writer.write(updates, position)
         outcome.refused |= written.refused
         left: dict[bytes, Pair] = {}
         for pair in pairs:
@@ -207,6 +210,8 @@ class Merger:
                 steps.append(Step(pair.key, pair.found.digest, pair.merge_request, "="))
             elif pair.key not in written.missed:
                 left[pair.key] = pair
+                if pair.changes_mongo:
+                    self._written[pair.key] = position
                 steps.append(self._step(pair))
         return [*written.missed, *self._take(steps, left, outcome)]
 
@@ -263,11 +268,12 @@ class Merger:
         """Of an agreement: no other one has it."""
         return f"{self._number:x}.{self._turns}"
 
-    def _pending(self, pair: Pair) -> tuple[str, Record]:
-        """What was agreed on, with what is about to be written to MongoDB."""
-        digest, record = stored(pair.found.known)
+    def _pending(self, pair: Pair, position: str) -> tuple[str, Record]:
+        """What was agreed on, with what is about to be written to MongoDB under this position."""
+        record = pair.record
         base = pending(record.base if record else None, digests(pair.mongo), pair.merged)
-        return digest, Record(base, record.version if record else self._version)
+        written = record.written if record else ""
+        return stored(pair.found.known)[0], Record(base, pair.version, position, written)
 
     def _step(self, pair: Pair) -> Step:
         merged, found = pair.merged, pair.found
@@ -282,8 +288,8 @@ class Merger:
             record = Record(Base(merged.agreed), self._version)
             is_same = before is not None and before.base == record.base and digest == found.digest
             record = "=" if is_same and not operation[1] else record
-        elif merged.lost and before is not None and not before.base.lost:
-            record = Record(before.base._replace(lost=True), before.version)
+        elif merged.lost and pair.record is not None and not pair.record.base.lost:
+            record = replace(pair.record, base=pair.record.base._replace(lost=True))
         elif merged.keep or not found.known:
             record = "="
         return Step(pair.key, found.digest, pair.merge_request, record, operation)

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from bson.datetime_ms import DatetimeMS
 
-from syncd.plan.both.merge import Merged
-from syncd.plan.both.plan import Record, TwoWayPlan, Value, digests, stored
+from syncd.plan.both.merge import Conflict, Merged
+from syncd.plan.both.plan import Record, TwoWayPlan, Value, digests
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_mongo.state import Found
 from syncd.stores.mongo.store import Document
@@ -25,8 +25,20 @@ class Pair(NamedTuple):
     redis: dict[str, Value] | None
     mongo: dict[str, Value] | None
     record: Record | None
+    """See `known_of`."""
     merge_request: int | None
     merged: Merged
+
+    @property
+    def version(self) -> str:
+        """Of the agreement that is before this merge."""
+        return self.record.version if self.record else _digest_of(self)
+
+    def named(self, conflict: Conflict) -> str:
+        """The same for a conflict. What MongoDB loses it has lost when that is written, and what it loses behind that
+        is another conflict, though Redis may have agreed to neither."""
+        written = self.record.written if self.record and conflict.winner == "redis" else ""
+        return f"{self.version}.{written}" if written else self.version
 
     @property
     def changes_mongo(self) -> bool:
@@ -44,10 +56,9 @@ def records(plan: TwoWayPlan, pair: Pair) -> list[Document]:
     """The records of conflicts for people: the value of each side, and the winner. One for a conflict, also where it
     is decided again, after a crash or because a side has changed since."""
     sync, ident = plan.contract.sync, encode_key_value(pair.id)
-    version = pair.record.version if pair.record else _digest_of(pair)
     return [
         {
-            "_id": f"{plan.name}/{ident}/{version}/{conflict.why}-{conflict.winner}",
+            "_id": f"{plan.name}/{ident}/{pair.named(conflict)}/{conflict.why}-{conflict.winner}",
             "contract": plan.name,
             "key": pair.key.decode(errors="backslashreplace"),
             "document": pair.id,
@@ -74,7 +85,6 @@ def _digest_of(pair: Pair) -> str:
     return "first-" + hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
 
 
-def had_key(found: Found) -> bool:
+def had_key(record: Record | None) -> bool:
     """Whether there was a key when both sides last agreed."""
-    _, record = stored(found.known)
     return record is not None and not record.base.lost and any(record.base.fields.values())

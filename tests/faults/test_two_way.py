@@ -277,6 +277,35 @@ def test_two_kills_before_redis_knows(rig: Rig) -> None:
     assert not conflicts(flow)
 
 
+def test_a_document_that_changes_behind_our_write(rig: Rig) -> None:
+    """nothing_lost, nothing_silent: killed when MongoDB is written and Redis does not know, and then the application
+    changes the document: that is a change of MongoDB's and no conflict with ourselves; and where it is a conflict, it
+    has a record of its own, beside that of the first."""
+    flow = add_two_way(rig.scene, "behind", "outbox", rule="redis_wins", documents=[film(0), film(1)])
+    rig.scene.start()
+    for end, first, again in ((0, {}, {}), (1, {"a": "first"}, {"a": "again"})):
+        flow.wait_live()
+        wait_alike(flow)
+        rig.scene.daemon.pause()
+        if first:
+            flow.collection.update_one({"_id": end}, {"$set": first})
+        hset(flow, end, a="redis")
+        hold = POINTS["MongoDB is written, its reply not seen"](rig, flow)
+        rig.scene.daemon.resume()
+        hold.wait()
+        rig.scene.daemon.kill()
+        assert documents(flow)[end]["a"] == "redis"
+        flow.collection.update_one({"_id": end}, {"$set": {"a": "second"}})
+        if again:
+            hset(flow, end, **again)
+        rig.scene.start()
+    flow.wait_live()
+    wait_alike(flow)
+    assert [documents(flow)[end]["a"] for end in (0, 1)] == ["second", "again"]
+    told = [(one["document"], field["mongo"]) for one in conflicts(flow) for field in one["fields"]]
+    assert sorted(told) == [(1, "first"), (1, "second")]
+
+
 def test_changes_between_read_and_write(rig: Rig) -> None:
     """nothing_lost, nothing_silent: what a client changes between a read and the write that follows is merged too: in
     the document, in the key, in the document while the key is written; and a deletion is none the less one."""

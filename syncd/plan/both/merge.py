@@ -109,6 +109,11 @@ def _with_pending(base: Base | None, mongo: State) -> Base | None:
     return Base(fields, lost=base.lost) if fields else None
 
 
+def completed(base: Base) -> Base:
+    """What is agreed on where MongoDB is known to have got what was pending, whatever became of the document since."""
+    return Base({**base.fields, **(base.pending or {})}, lost=base.lost)
+
+
 def pending(base: Base | None, mongo: State, merged: Merged) -> Base:
     """The base to store before `merged` is written to MongoDB: what is agreed on, with what is about to be written.
 
@@ -121,7 +126,7 @@ def pending(base: Base | None, mongo: State, merged: Merged) -> Base:
 
 
 def _changed(base: Base, state: Mapping[str, str], names: Iterable[str]) -> frozenset[str]:
-    return frozenset(name for name in names if state.get(name, "") != base.fields.get(name))
+    return frozenset(name for name in names if _moved(base.fields.get(name), state.get(name, "")))
 
 
 def _without_key(
@@ -131,8 +136,7 @@ def _without_key(
     had_key = base is not None and (not rules.empty_is_gone or any(base.fields.values()))
     if base is None or not had_key:
         return copied  # never agreed on
-    # Fields that were never agreed on do not count: the merge that made the document may have been cut off.
-    is_changed = bool(_changed(base, mongo, rules.fields) & base.fields.keys())
+    is_changed = bool(_changed(base, mongo, rules.fields))
     if not deleted:  # expired or evicted: written again, it would only be lost again
         return copied if is_changed or restore else Merged(keep=True, lost=True)
     if not is_changed:
@@ -195,8 +199,8 @@ def _of_both(
 def _undone(
     fields: Mapping[str, str], state: Mapping[str, str], names: frozenset[str], winner: Side
 ) -> Iterator[Conflict]:
-    """The changes of the side that has no authority over these fields."""
-    undone = frozenset(name for name in names if state.get(name, "") != fields.get(name, state.get(name, "")))
+    """The changes of the side that has no authority over these fields. A value that was never agreed on is one too."""
+    undone = frozenset(name for name in names if _moved(fields.get(name), state.get(name, "")))
     if undone:
         yield Conflict("authority", undone, winner)
 

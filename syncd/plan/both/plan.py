@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from syncd.contract.model.contract import Contract
 from syncd.contract.model.indexed import entries_of
 from syncd.contract.model.values import DATES
 from syncd.errors import ProjectionError
-from syncd.plan.both.merge import Base, Rules
+from syncd.plan.both.merge import Base, Rules, completed
 from syncd.plan.keys.decode import check_moments
 from syncd.plan.paths import MISSING
 from syncd.plan.stream_plan import StreamPlan
@@ -31,6 +31,8 @@ from syncd.plan.types import Merged, merged
 from syncd.plan.values.bson_values import in_field
 from syncd.plan.values.codec import OMIT
 from syncd.plan.values.dates import check_years
+
+POSITION = "_syncd.pos"
 
 
 class Value(NamedTuple):
@@ -173,12 +175,17 @@ class Record:
 
     base: Base
     version: str
+    position: str = ""
+    """`_syncd.pos` of a document that has got what is pending: no other write sets the same."""
+    written: str = ""
+    """The same of what was pending before and is known to be done, since that agreement."""
 
     def encoded(self) -> bytes:
         """As text."""
-        pending = self.base.pending
-        said = {"f": self.base.fields, "p": pending, "v": self.version, "l": self.base.lost}
-        return orjson.dumps(said)
+        base = self.base
+        said = {"f": base.fields, "p": base.pending, "v": self.version, "l": base.lost}
+        more = {"at": self.position, "w": self.written}
+        return orjson.dumps(said | {name: position for name, position in more.items() if position})
 
 
 @lru_cache(maxsize=4096)
@@ -187,9 +194,25 @@ def stored(known: str) -> tuple[str, Record | None]:
     digest, _, text = known.partition(" ")
     try:
         said = orjson.loads(text)
-        return digest, Record(Base(said["f"], said["p"], said["l"]), said["v"])
+        base, positions = Base(said["f"], said["p"], said["l"]), (said.get("at", ""), said.get("w", ""))
+        return digest, Record(base, said["v"], *positions)
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return digest, None
+
+
+def known_of(found: Found, document: Mapping[str, Any] | None, written: str = "") -> Record | None:
+    """What is stored of a key. Where its document has got what is pending, that is agreed on: the document may say
+    something else by now, and then that is a change of MongoDB's. `written`: the position under which MongoDB is known
+    to have been written last."""
+    _, record = stored(found.known)
+    if record is None or not record.position or record.position not in (written, _position(document)):
+        return record
+    return Record(completed(record.base), record.version, written=record.position)
+
+
+def _position(document: Mapping[str, Any] | None) -> Any:
+    said = (document or {}).get("_syncd")
+    return said.get("pos") if isinstance(said, dict) else None
 
 
 def is_agreed(found: Found) -> bool:
@@ -243,12 +266,17 @@ def compile_two_way(contract: Contract) -> TwoWayPlan:
         shapes=plan.shapes,
         find_projection={"_id": 1},
         event_fields={},
-        documents=plan,
+        documents=replace(plan, find_projection=_with_position(plan.find_projection)),
         state=state,
         form=form,
         rules=rules,
         fields=synced,
     )
+
+
+def _with_position(projection: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A read of documents tells whose write was the last."""
+    return None if projection is None else projection | {POSITION: 1}
 
 
 def _with_path(spec: Any, back: EntryField) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from syncd.errors import is_about_input, why_unfit
 from syncd.plan.both.merge import Base, Merged, merge
-from syncd.plan.both.plan import Record, TwoWayPlan, digests, is_agreed, stored
+from syncd.plan.both.plan import Record, TwoWayPlan, digests, is_agreed, known_of, stored
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_mongo.gone import Gone, why_gone
 from syncd.plan.to_mongo.state import Found
@@ -58,7 +58,7 @@ class PairSides(KeySides):
 
     def _flaw(self, found: Found, document: Document | None, now: int) -> tuple[Flaw | None, str]:
         """What differs, and what that was decided by."""
-        _, record = stored(found.known)
+        record = known_of(found, document)
         content = found.digest.partition(":")[0]
         try:
             redis, mongo = digests(self._plan.of_key(found)), digests(self._plan.of_document(document))

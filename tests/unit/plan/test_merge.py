@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.plan.both.merge import Base, Conflict, Merged, Rules, State, merge, pending
+from syncd.plan.both.merge import Base, Conflict, Merged, Rules, State, completed, merge, pending
 
 FIELDS = ("a", "b", "c", "d")
 NAMES = st.sampled_from(FIELDS)
@@ -175,6 +175,35 @@ def test_authority() -> None:
     }
     merged = run(base, {"a": "1", "b": "2", "c": "1"}, {"a": "2", "b": "1", "c": "1"}, rules)
     assert (merged.to_redis, merged.to_mongo, merged.conflicts) == ({"a"}, {"b"}, ())
+
+
+def test_authority_without_a_base() -> None:
+    """nothing_silent: what was there before both sides ever agreed and has no authority is undone and told, too."""
+    rules = Rules(FIELDS, "merge_fields", frozenset("a"), frozenset("b"))
+    merged = run(None, {"a": "1", "b": "1"}, {"a": "2", "b": "2"}, rules)
+    assert (merged.to_redis, merged.to_mongo) == ({"a"}, {"b"})
+    assert set(merged.conflicts) == {
+        Conflict("authority", frozenset("a"), "mongo"),
+        Conflict("authority", frozenset("b"), "redis"),
+    }
+
+
+def test_a_deletion_beside_a_field_that_was_never_agreed_on() -> None:
+    """nothing_lost: a document does not go with its key where it has a value that Redis never had."""
+    base = Base({"a": "1"})
+    assert run(base, None, {"a": "1"}, Rules(FIELDS, "merge_fields"), deleted=True).delete == "document"
+    merged = run(base, None, {"a": "1", "b": "2"}, Rules(FIELDS, "merge_fields"), deleted=True)
+    assert (merged.delete, merged.to_redis) == ("", {"a", "b"})
+    assert [conflict.why for conflict in merged.conflicts] == ["deleted_in_redis"]
+    assert run(base, {"a": "1"}, None, Rules(FIELDS, "merge_fields")).delete == "key"
+
+
+def test_what_mongodb_is_known_to_have_got_is_agreed_on() -> None:
+    """nothing_lost: a change of the document behind our write is one of MongoDB's alone."""
+    before = whole(a="1", b="1", c="1")._replace(pending={"a": "2"})
+    rules = Rules(FIELDS, "redis_wins")
+    merged = run(completed(before), {"a": "2", "b": "1", "c": "1"}, {"a": "3", "b": "1", "c": "1"}, rules)
+    assert (merged.to_redis, merged.to_mongo, merged.conflicts) == ({"a"}, frozenset(), ())
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from bson.objectid import ObjectId
 
 from syncd.errors import ProjectionError
 from syncd.plan.both.merge import Base
-from syncd.plan.both.plan import Record, TwoWayPlan, compile_two_way, digests, stored
+from syncd.plan.both.plan import Record, TwoWayPlan, compile_two_way, digests, known_of, stored
 from syncd.plan.to_mongo.state import Found
 from tests.unit.contract.contracts import contract, load, projection
 
@@ -106,8 +106,21 @@ def test_what_is_stored() -> None:
     """Of a contract that went one way before there is a digest, and no record."""
     record = Record(Base({"a": "1", "b": ""}, None), "7.1")
     assert stored(f"abc:-1 {record.encoded().decode()}") == ("abc:-1", record)
+    record = Record(Base({"a": "1"}, {"a": "2"}), "7.1", "0011", "0010")
+    assert stored(f"abc:-1 {record.encoded().decode()}") == ("abc:-1", record)
     assert stored("abc:-1") == ("abc:-1", None)
     assert stored("") == ("", None)
+
+
+def test_a_document_that_got_what_was_pending() -> None:
+    """nothing_lost: whatever became of the document since, it tells by its position that our write was done."""
+    record = Record(Base({"a": "1", "b": "1"}, {"a": "2"}), "7.1", "0011")
+    found = Found("hash", {}, None, "abc:-1", f"abc:-1 {record.encoded().decode()}")
+    done = Record(Base({"a": "2", "b": "1"}), "7.1", written="0011")
+    assert known_of(found, {"_id": 1, "_syncd": {"pos": "0011"}, "a": "3"}) == done
+    assert known_of(found, None, "0011") == done
+    for document in (None, {"_id": 1}, {"_id": 1, "_syncd": 7}, {"_id": 1, "_syncd": {"pos": "0010"}}):
+        assert known_of(found, document) == record
 
 
 def test_a_date_that_drivers_cannot_read_goes_neither_way(tmp_path: Path) -> None:
