@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1000, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--only-seeds", default="", help="these, with commas between them")
+    parser.add_argument("--both", action="store_true", help="contracts that go both ways")
     parser.add_argument("--seed", type=int, help="one alone, with all that happens in it")
     parser.add_argument("--most-failures", type=int, default=10, help="end after so many")
     parser.add_argument("--verbose", action="store_true", help="a line a seed")
@@ -44,22 +45,23 @@ def main() -> int:
     if options.guards:
         return _guards(options)
     if options.seed is not None:
-        result = run(options.seed, traced=True)
+        result = run(options.seed, both=options.both, traced=True)
         print(*result.trace, sep="\n")
         print(result.what or "every promise held")
         return int(bool(result.promise))
+    way = "--both " if options.both else ""
     began, failures, steps, done = time.process_time(), 0, 0, 0
     seeds: Iterable[int] = range(options.first, options.first + options.seeds)
     if options.only_seeds:
         seeds = map(int, options.only_seeds.split(","))
     for seed in seeds:
-        result = run(seed)
+        result = run(seed, both=options.both)
         if options.verbose:
             print(f"seed {seed}: {result.steps} steps {result.what}")
         steps, done = steps + result.steps, done + 1
         if result.promise:
             failures += 1
-            print(f'seed {seed}: {result.what}\n  make simulate ARGS="--seed {seed}"', flush=True)
+            print(f'seed {seed}: {result.what}\n  make simulate ARGS="{way}--seed {seed}"', flush=True)
             if failures == options.most_failures:
                 break
         if done % COLLECT_EVERY == 0:
@@ -75,11 +77,12 @@ def main() -> int:
 
 
 def _guards(options: argparse.Namespace) -> int:
+    from tests.simulation.both.guards import BOTH_GUARDS
     from tests.simulation.guards import GUARDS
     from tests.simulation.run import run
 
     missed = 0
-    for guard in GUARDS:
+    for guard in GUARDS + BOTH_GUARDS:
         if options.only not in guard.name:
             continue
         found = ""
@@ -87,7 +90,7 @@ def _guards(options: argparse.Namespace) -> int:
             library = guard.library()
             more = range(options.first, options.first + options.seeds) if options.search else []
             for seed in [guard.seed, *more]:
-                result = run(seed, library=library)
+                result = run(seed, both=guard.both, library=library)
                 if result.promise == guard.promise:
                     found = f"seed {seed}, {result.promise} | {result.what[:160]}"
                     break

@@ -7,26 +7,17 @@ from typing import Any
 
 from tests.simulation.redis.data import Entry
 from tests.simulation.redis.server import RedisModel
-from tests.simulation.standins import SimpleQueue
 from tests.simulation.timeline import BEGINNING, Timeline
+from tests.simulation.watcher import Broken, Watcher
 
-LEASE, POSITION, LETTERS = (f"syncd:{{films}}:{name}".encode() for name in ("lease", "position", "letters"))
-MOST_QUEUED = 12
-"""Two items a source, what a shared stream may leave, and the words that wake a lane."""
-
-
-class Broken(AssertionError):
-    """A promise that does not hold."""
-
-    def __init__(self, promise: str, what: str) -> None:
-        super().__init__(f"{promise}: {what}")
-        self.promise = promise
+POSITION, LETTERS = (f"syncd:{{films}}:{name}".encode() for name in ("position", "letters"))
 
 
-class Checker:
+class Checker(Watcher):
     """Of one run."""
 
     def __init__(self, timeline: Timeline) -> None:
+        super().__init__()
         self._timeline = timeline
         self.shown: dict[str, int] = {}
         """Index of the state that a key shows, or showed when it went."""
@@ -39,60 +30,22 @@ class Checker:
         """How far the oplog was when a copy ended."""
         self.refused: set[str] = set()
         """Keys of which Redis has refused a write: a dead letter stands for it."""
-        self._epochs: set[bytes] = set()
         self.copies_begun = 0
         self.copies_told = 0
-        self.told: list[dict[str, Any]] = []
-        """Log lines."""
-        self.broken: Broken | None = None
-        self.bug = ""
-        """What an unexpected error says."""
 
     def log(self, _: Any, level: str, event: dict[str, Any]) -> str:
         """Takes a line of the log."""
-        self.told.append({"level": level, **event})
         if str(event.get("event", "")).startswith("snapshot started"):
             self.copies_told += 1
-        if "unexpected error" in str(event.get("event", "")):
-            self.bug = str(event.get("exception", ""))
-        return ""
+        return super().log(_, level, event)
 
-    def after(
-        self, redis: RedisModel, args: list[bytes], reply: Any, before: dict[bytes, Entry | None]
+    def _after(
+        self, redis: RedisModel, args: list[bytes], before: dict[bytes, Entry | None], changed: list[str]
     ) -> None:
-        """A command has been carried out."""
-        if not before:
-            return
-        changed = [key.decode() for key in before if self._is_data(key)]
-        if args[0] == b"FCALL":
-            self._fenced(redis, args, reply, before, changed)
         for key in changed:
             self._state_of(redis, key)
         if POSITION in before:
             self._position(redis, before[POSITION])
-
-    def _is_data(self, key: bytes) -> bool:
-        return not key.startswith(b"syncd:")
-
-    def _fenced(
-        self,
-        redis: RedisModel,
-        args: list[bytes],
-        reply: Any,
-        before: dict[bytes, Entry | None],
-        changed: list[str],
-    ) -> None:
-        """Who writes holds the lease, and no epoch comes twice."""
-        if args[1] == b"syncd_lease" and isinstance(reply, list) and reply[0] == b"held":
-            if reply[1] in self._epochs:
-                raise Broken("fenced", f"{reply[1]!r} was given twice")
-            self._epochs.add(reply[1])
-        if changed and args[1] in (b"syncd_apply", b"syncd_merge"):
-            lease = before[LEASE] if LEASE in before else redis.data.find(LEASE)
-            writer = args[3 + int(args[2]) + 1]
-            if lease is None or lease.value != writer:
-                holder = None if lease is None else lease.value
-                raise Broken("fenced", f"{writer!r} wrote {changed} while {holder!r} had the lease")
 
     def _state_of(self, redis: RedisModel, key: str) -> None:
         """A key shows a whole state, and none before the one that it showed."""
@@ -162,35 +115,31 @@ class Checker:
         if line is not None:
             self._excused[key] = len(line.states) - 1
 
+    def deployed(self, version: int, token: str) -> None:
+        """A version of the contract is at work from now on. It changes no document, so what was removed stays away."""
+        lines = self._timeline.lines
+        away = [key for key, at in self._excused.items() if at >= len(lines[key].states) - 1]
+        self._timeline.deploy(version, token)
+        self._excused |= {key: len(lines[key].states) - 1 for key in away}
+
     def went_back(self, redis: RedisModel, keys: set[bytes]) -> None:
         """Redis has lost what it took last."""
-        for key in {key.decode() for key in keys if self._is_data(key)}:
+        for key in {key.decode() for key in keys if not key.startswith(b"syncd:")}:
             content, line = content_of(redis, key), self._timeline.lines.get(key)
             found = None if line is None else line.find(content, 0)
             self.shown[key] = -1 if found is None else found
         self._checked, self.token = 0, BEGINNING
         self._epochs.clear()
 
-    def so_far(self) -> None:
-        """Raises what was broken by now. An unexpected error of a lane is something of that kind."""
-        if self.broken is not None:
-            raise self.broken
-        if self.bug:
-            raise Broken("nothing_silent", f"a lane met an unexpected error: {self.bug}")
-
-    def bounded(self) -> None:
-        """Nothing waits in heaps."""
-        if SimpleQueue.longest > MOST_QUEUED:
-            raise Broken("bounded", f"{SimpleQueue.longest} items waited for a lane")
-
-    def silent(self, kills: int) -> None:
+    def at_end(self, kills: int) -> None:
         """A copy that begins is told, unless its daemon was killed before it could."""
+        super().at_end(kills)
         if self.copies_begun > self.copies_told + kills:
             raise Broken("nothing_silent", f"{self.copies_begun} copies began, {self.copies_told} were told")
 
     def differences(self, redis: RedisModel) -> list[str]:
         """What Redis has yet to show."""
-        wrong = []
+        wrong = [] if self.token else ["no position"]
         for key in self._timeline.lines:
             content, wanted = content_of(redis, key), self._timeline.final(key)
             is_excused = (

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from tests.simulation.contracts import COLLECTION
+from tests.simulation.one_way import OneWayWorld
 from tests.simulation.world import LEASE_S, Daemon, World
 
-Fault = Callable[[World], None]
+Fault = Callable[[Any], None]
+Faults = dict[str, tuple[Fault, int]]
+"""By name, with how often one is chosen."""
 
 
 def _any(world: World) -> Daemon | None:
@@ -51,11 +55,11 @@ def overlap(world: World) -> None:
         world.start(max((daemon.version for daemon in world.daemons), default=1))
 
 
-def edit(world: World) -> None:
+def edit(world: OneWayWorld) -> None:
     """A daemon with another version of the contract."""
     if world.version == 1 and len(world.daemons) < 3:
         world.version = 2
-        world.timeline.deploy(2, world.mongo.oplog.entries[-1].token)
+        world.checker.deployed(2, world.mongo.oplog.entries[-1].token)
         world.start(2)
         for daemon in [daemon for daemon in world.daemons if daemon.version == 1]:
             if world.random.random() < 0.5 and daemon.lane is not None:
@@ -117,7 +121,7 @@ def drop(world: World) -> None:
         oplog.commit()
 
 
-def fail_over(world: World) -> None:
+def fail_over(world: OneWayWorld) -> None:
     """A replica of Redis takes over, without the last writes."""
     lost = world.redis.data.undo(world.random.choice([0, 1, 2, 5, 10]))
     keys = {key for call in lost for key in call.before}
@@ -127,7 +131,7 @@ def fail_over(world: World) -> None:
     world.checker.went_back(world.redis, keys)
 
 
-def flush(world: World) -> None:
+def flush(world: OneWayWorld) -> None:
     """FLUSHALL."""
     keys = set(world.redis.data)
     world.note("flush")
@@ -137,7 +141,7 @@ def flush(world: World) -> None:
     world.checker.went_back(world.redis, keys)
 
 
-def evict(world: World) -> None:
+def evict(world: OneWayWorld) -> None:
     """A key of the contract goes, or one of syncd's own."""
     keys = sorted(world.redis.data)
     ours = [key for key in keys if not key.startswith(b"syncd:")]
@@ -157,7 +161,7 @@ def fill(world: World) -> None:
     world.loop.after(world.random.choice([0.05, 2.0]), lambda: setattr(world.redis, "is_full", False))
 
 
-def refuse(world: World) -> None:
+def refuse(world: OneWayWorld) -> None:
     """Redis refuses writes of one key for a while, as a module or an ACL may."""
     names = sorted(world.timeline.lines)
     if not names:
@@ -181,7 +185,7 @@ def shift_clock(world: World) -> None:
     world.redis_clock += world.random.choice([-3600.0, -5.0, 5.0])
 
 
-FAULTS: dict[str, tuple[Fault, int]] = {
+FAULTS: Faults = {
     "kill": (kill, 6), "stop": (stop, 2), "overlap": (overlap, 3), "edit": (edit, 2), "pause": (pause, 4),
     "cut_redis": (cut_redis, 2), "cut_mongo": (cut_mongo, 2), "loss": (loss, 2), "elect": (elect, 3),
     "cut_off": (cut_off, 2), "drop": (drop, 1), "fail_over": (fail_over, 3), "flush": (flush, 1), "evict": (evict, 3),

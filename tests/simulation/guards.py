@@ -30,6 +30,8 @@ class Guard:
     """`module:Class.method`."""
     instead: Callable[[Any], Any] | None = None
     """From the method to what stands in for it."""
+    both: bool = False
+    """Whether it is one of contracts that go both ways, and the seed one of theirs."""
 
     def library(self) -> Library:
         """The Lua without it."""
@@ -65,7 +67,7 @@ def _owner(path: str) -> tuple[Any, str]:
     return owner, name
 
 
-def _always(value: Any) -> Callable[[Any], Any]:
+def always(value: Any) -> Callable[[Any], Any]:
     return lambda before: lambda *args, **options: value
 
 
@@ -121,7 +123,7 @@ GUARDS = (
     ),
     Guard(
         "a chunk leaves out what the stream wrote later", 168, "never_backwards",
-        python="syncd.to_redis.apply.watermarks:Watermarks.newer", instead=_always(set()),
+        python="syncd.to_redis.apply.watermarks:Watermarks.newer", instead=always(set()),
     ),
     Guard(
         "a read is later than the changes that it answers", 3, "nothing_lost",

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
+from typing import Protocol
 
-from tests.simulation.checker import Broken
+from tests.simulation.both.contracts import KINDS as BOTH_KINDS
+from tests.simulation.both.faults import FAULTS as BOTH_FAULTS
+from tests.simulation.both.workload import BothWorkload
+from tests.simulation.both.world import BothWorld
 from tests.simulation.contracts import KINDS
-from tests.simulation.faults import FAULTS, Fault
+from tests.simulation.faults import FAULTS, Fault, Faults
+from tests.simulation.one_way import OneWayWorld
 from tests.simulation.redis.scripts import Library
+from tests.simulation.watcher import Broken
 from tests.simulation.workload import Workload
 from tests.simulation.world import World
 
@@ -28,15 +34,21 @@ class Result:
     trace: tuple[str, ...] = ()
 
 
-def run(seed: int, *, library: Library | None = None, traced: bool = False) -> Result:
-    """Run one seed to its end."""
-    kind = list(KINDS)[seed % len(KINDS)]
-    world = World(seed, kind, library)
+def run(seed: int, *, both: bool = False, library: Library | None = None, traced: bool = False) -> Result:
+    """Run one seed to its end. `both`: of a contract that goes both ways."""
+    kinds = list(BOTH_KINDS if both else KINDS)
+    kind = kinds[seed % len(kinds)]
+    world = BothWorld(seed, kind, library) if both else OneWayWorld(seed, kind, library)
     if traced:
         world.trace = []
     broken = ("", "")
     try:
-        Schedule(world).run()
+        schedule = (
+            Schedule(world, BothWorkload(world), BOTH_FAULTS)
+            if isinstance(world, BothWorld)
+            else Schedule(world, Workload(world), FAULTS)
+        )
+        schedule.run()
     except Broken as error:
         broken = error.promise, str(error)
     except Exception as error:  # a bug of the simulation, or of syncd
@@ -48,22 +60,34 @@ def run(seed: int, *, library: Library | None = None, traced: bool = False) -> R
     return Result(seed, *broken, world.loop.steps, tuple(world.trace or ()))
 
 
+class Applications(Protocol):
+    """What writes while syncd works."""
+
+    lags: bool
+    """Whether a majority takes its time."""
+
+    def write(self) -> None:
+        """One change."""
+
+    def noise(self) -> None:
+        """Something that is of no collection, which a majority has, as all before it."""
+
+
 class Schedule:
     """A random order of everything."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, workload: Applications, faults: Faults) -> None:
         self._world, random = world, world.random
-        self._workload = Workload(world)
+        self._workload = workload
         self._writes, self._faults = random.randrange(5, 40), random.randrange(0, 7)
         self._pace = random.choice([0.03, 0.1, 0.3])
         """How likely the next step is one of an application."""
         self._burst = random.random() < 0.5
-        self._chosen = _some_faults(random)
+        self._chosen = _some_faults(random, faults)
 
     def run(self) -> None:
         """All of it, then without faults to the end."""
         world = self._world
-        world.timeline.deploy(1, "")
         for _ in range(world.random.randrange(0, 8)):
             self._workload.write()
         world.start(1)
@@ -71,8 +95,8 @@ class Schedule:
             self._step()
         self._heal()
         self._come_to_rest()
-        world.checker.bounded()
-        world.checker.silent(world.kills)
+        self._stay_at_rest()
+        world.checker.at_end(world.kills)
 
     def _step(self) -> None:
         world, random = self._world, self._world.random
@@ -121,7 +145,7 @@ class Schedule:
                 world.loop.step()
             world.checker.so_far()
             left = world.checker.differences(world.redis)
-            if not left and world.checker.token:
+            if not left:
                 return
         states = [
             (d.process.name, d.lane and d.lane.status.state, d.lane and d.lane.status.error)
@@ -129,8 +153,19 @@ class Schedule:
         ]
         raise Broken("nothing_lost", f"after {HEALED_S:g} s: {left[:3]}; {states}")
 
+    def _stay_at_rest(self) -> None:
+        """Nothing happens any more, where that is looked at."""
+        world, until = self._world, self._world.loop.clock + self._world.rest_s
+        world.checker.is_at_rest = True
+        while world.loop.clock < until:
+            for _ in range(20):
+                if world.on_the_way and world.random.random() < 0.3:
+                    world.arrive()
+                world.loop.step()
+            world.checker.so_far()
 
-def _some_faults(random: Random) -> list[Fault]:
+
+def _some_faults(random: Random, faults: Faults) -> list[Fault]:
     """Each seed has faults of a few kinds only: many kinds at once hide one another."""
-    names = random.choices(list(FAULTS), [weight for _, weight in FAULTS.values()], k=random.randrange(1, 5))
-    return [FAULTS[name][0] for name in names]
+    names = random.choices(list(faults), [weight for _, weight in faults.values()], k=random.randrange(1, 5))
+    return [faults[name][0] for name in names]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulation.both.guards import BOTH_GUARDS
 from tests.simulation.guards import GUARDS, Guard
 
 pytestmark = pytest.mark.timeout(900)
@@ -16,8 +17,11 @@ pytestmark = pytest.mark.timeout(900)
 ROOT = Path(__file__).parents[2]
 FIRST, COUNT = 1_000_000, 250
 """Seeds of each of the two parts; their numbers are far from those of a long run."""
+COUNT_BOTH = 120
+REGRESSIONS_BOTH = (4, 12, 100, 146, 165, 188, 317, 426, 648)
 REGRESSIONS = (146, 201, 246, 262, 311, 401, 452, 496, 515)
 """What each found is in docs/simulation.md."""
+ALL_GUARDS = GUARDS + BOTH_GUARDS
 _ROW = re.compile(r"^\| (?P<name>[^|]+) \| (?P<seed>\d+) \| (?P<promise>\w+) \|$", re.MULTILINE)
 
 
@@ -36,6 +40,17 @@ def test_promises_hold(part: int) -> None:
     simulate("--first", str(FIRST + part * COUNT), "--seeds", str(COUNT))
 
 
+def test_promises_hold_both_ways() -> None:
+    """nothing_lost, never_backwards, never_torn, no_ghosts, no_echo, fenced: of contracts that go both ways, while
+    applications write keys and documents."""
+    simulate("--both", "--first", str(FIRST), "--seeds", str(COUNT_BOTH))
+
+
+def test_seeds_that_found_something_both_ways() -> None:
+    """nothing_lost, no_ghosts: the same of contracts that go both ways."""
+    simulate("--both", "--only-seeds", ",".join(map(str, REGRESSIONS_BOTH)))
+
+
 def test_seeds_that_found_something() -> None:
     """nothing_lost, no_ghosts: what once broke a promise breaks none any more. A seed is another run after any change
     of the order in which things are done: these are about the code as it was, and stay as examples."""
@@ -50,7 +65,7 @@ def test_one_seed_is_one_run() -> None:
     assert alone == behind
 
 
-@pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
+@pytest.mark.parametrize("guard", ALL_GUARDS, ids=lambda guard: guard.name)
 def test_the_code_has_each_guard(guard: Guard) -> None:
     """What the simulation takes out is there to be taken out."""
     guard.library()
@@ -68,4 +83,4 @@ def test_the_docs_have_the_table() -> None:
     """docs/simulation.md tells each guard with its seed and promise."""
     text = (ROOT / "docs" / "simulation.md").read_text(encoding="utf-8")
     rows = {found["name"].strip(): (int(found["seed"]), found["promise"]) for found in _ROW.finditer(text)}
-    assert rows == {guard.name: (guard.seed, guard.promise) for guard in GUARDS}
+    assert rows == {guard.name: (guard.seed, guard.promise) for guard in ALL_GUARDS}

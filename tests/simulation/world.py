@@ -11,8 +11,6 @@ from typing import Any
 import structlog
 
 from tests.simulation import loop as loops
-from tests.simulation.checker import Broken, Checker
-from tests.simulation.contracts import plan_of
 from tests.simulation.loop import Loop, Process
 from tests.simulation.mongo.client import CLIENTS, ModelClient
 from tests.simulation.mongo.server import MongoModel
@@ -21,7 +19,7 @@ from tests.simulation.redis.link import ModelConnection, Sender
 from tests.simulation.redis.scripts import Library
 from tests.simulation.redis.server import RedisModel
 from tests.simulation.standins import SimpleQueue
-from tests.simulation.timeline import Timeline
+from tests.simulation.watcher import Broken, Watcher
 
 LEASE_S = 3.0
 
@@ -42,6 +40,9 @@ class Daemon:
 class World:
     """One run. Also the network of its daemons."""
 
+    rest_s = 0.0
+    """For how long nothing may happen when all is done."""
+
     def __init__(self, seed: int, kind: str, library: Library | None = None) -> None:
         self.random = Random(seed)
         random.seed(seed)  # pauses between attempts have jitter
@@ -53,10 +54,8 @@ class World:
         """How far Redis's clock is off, in seconds."""
         self.redis = RedisModel(lambda: int((self.loop.epoch_s + self.redis_clock) * 1000), library)
         self.mongo = MongoModel(lambda: self.loop.epoch_s, self.random.randrange)
-        self.timeline = Timeline(kind)
-        self.checker = Checker(self.timeline)
+        self.checker = self._watcher()
         self.redis.watch = self._watched
-        self.mongo.oplog.told.append(self.timeline.add)
         self.daemons: list[Daemon] = []
         self.on_the_way: list[Sender] = []
         self.loss = 0.0
@@ -76,6 +75,14 @@ class World:
             processors=[structlog.processors.format_exc_info, self._log], cache_logger_on_first_use=False,
             wrapper_class=structlog.make_filtering_bound_logger(0), logger_factory=structlog.ReturnLoggerFactory(),
         )  # fmt: skip
+
+    def _watcher(self) -> Watcher:
+        """Who looks at this run."""
+        raise NotImplementedError
+
+    def _lane(self, version: int, common: Any, hub: Any) -> Any:
+        """Of a daemon with this version of the contract."""
+        raise NotImplementedError
 
     def note(self, what: str) -> None:
         """For a reader of a run."""
@@ -148,14 +155,12 @@ class World:
         from syncd.stores.redis.records.leases import Leases
         from syncd.stores.redis.records.requests import RequestBoard
         from syncd.stores.redis.store import RedisStore
-        from syncd.to_redis.lane import Lane
         from syncd.to_redis.stream.hub import StreamHub
 
         self._numbers += 1
         process = Process(f"daemon-{self._numbers}")
         uri = f"mongodb://{process.name}"
         CLIENTS[uri] = lambda: ModelClient(self, process)
-        plan = plan_of(self.kind, version)
         settings = Settings.model_construct(
             lease_ttl=LEASE_S, batch_writes=self.random.choice([1, 2, 3, 5, 20]),
             chunk_documents=self.random.choice([1, 2, 3, 10]), partition="1/1",
@@ -171,7 +176,7 @@ class World:
             mongo = MongoStore(uri)
             leases = Leases(redis, process.name, LEASE_S)
             common = Common(mongo, redis, leases, settings, RequestBoard(redis))
-            lane = daemon.lane = Lane(plan, common, StreamHub(mongo))
+            lane = daemon.lane = self._lane(version, common, StreamHub(mongo))
             lane.start()
 
         self.loop.spawn(process, begin)

@@ -13,7 +13,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import AutoReconnect, ServerSelectionTimeoutError
 
 from tests.simulation.loop import Killed, Process, current
-from tests.simulation.mongo.oplog import Document
+from tests.simulation.mongo.oplog import Document, Stamp
 from tests.simulation.mongo.server import MongoModel
 
 CLIENTS: dict[str, Callable[[], ModelClient]] = {}
@@ -53,9 +53,9 @@ class ModelClient:
         with self.reach():
             return {"version": "7.0.0", "versionArray": [7, 0, 0, 0]}
 
-    def start_session(self, **options: Any) -> Any:
-        """Sessions mean nothing to the model."""
-        return SimpleNamespace(end_session=lambda: None)
+    def start_session(self, **options: Any) -> ModelSession:
+        """One that says nothing but its id."""
+        return ModelSession()
 
     def close(self) -> None:
         """Nothing is open."""
@@ -78,6 +78,22 @@ class ModelClient:
             raise AutoReconnect("connection closed")
 
 
+class ModelSession:
+    """What a command is sent under."""
+
+    def __init__(self) -> None:
+        self.session_id: Document = {"id": b""}
+
+    def end_session(self) -> None:
+        """Nothing is open."""
+
+    def __enter__(self) -> ModelSession:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end_session()
+
+
 class ModelDatabase:
     """One database of a client."""
 
@@ -92,13 +108,23 @@ class ModelDatabase:
         return ModelCollection(self, name)
 
     def command(
-        self, said: Any, *rest: Any, codec_options: CodecOptions[Any] | None = None, **options: Any
+        self,
+        said: Any,
+        *rest: Any,
+        codec_options: CodecOptions[Any] | None = None,
+        session: ModelSession | None = None,
+        **options: Any,
     ) -> Any:
         """Run one."""
-        client = self.client
+        client, mongo = self.client, self.client.network.mongo
         command: Mapping[str, Any] = {said: 1} if isinstance(said, str) else said
+        stamp = (
+            Stamp(bytes(session.session_id["id"]), command.get("txnNumber", 0), client.process)
+            if session
+            else None
+        )
         with client.reach():
-            reply = client.network.mongo.command(command, Waiting(client.network.mongo).wait)
+            reply = mongo.command(command, Waiting(mongo).wait, stamp)
         if codec_options is None or codec_options.document_class is not RawBSONDocument:
             return reply
         return RawBSONDocument(bson.encode(reply), codec_options)
@@ -107,9 +133,15 @@ class ModelDatabase:
 class ModelCollection:
     """One collection of a client."""
 
-    def __init__(self, database: ModelDatabase, name: str) -> None:
-        self._database, self._name = database, name
+    def __init__(
+        self, database: ModelDatabase, name: str, codec_options: CodecOptions[Any] | None = None
+    ) -> None:
+        self._database, self._name, self._codec = database, name, codec_options
         self._client = database.client
+
+    def with_options(self, codec_options: CodecOptions[Any]) -> ModelCollection:
+        """The same, with documents of another kind."""
+        return ModelCollection(self._database, self._name, codec_options)
 
     def find_one(
         self,
@@ -124,6 +156,14 @@ class ModelCollection:
             if self._name == "system.replset":
                 return {"_id": "rs", "settings": {"replicaSetId": mongo.deployment}}
             return mongo.find_one(query, sort[0][1] if sort else 1)
+
+    def find(self, query: Mapping[str, Any], projection: Any = None) -> list[Any]:
+        """What a majority has."""
+        said = {"find": self._name, "filter": query, "projection": projection}
+        found: list[Document] = self._database.command(said)["cursor"]["firstBatch"]
+        if self._codec is None or self._codec.document_class is not RawBSONDocument:
+            return found
+        return [RawBSONDocument(bson.encode(one), self._codec) for one in found]
 
     def estimated_document_count(self) -> int:
         """About how many documents there are."""

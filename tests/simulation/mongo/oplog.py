@@ -6,7 +6,7 @@ import bisect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from bson.timestamp import Timestamp
 
@@ -16,6 +16,15 @@ from tests.simulation.mongo.query import sort_key
 Document = dict[str, Any]
 Name = str
 _UUID = "5A1004" + "91D889A9B4CF47C2A285F234382E07D2"
+
+
+class Stamp(NamedTuple):
+    """Of a write of syncd's: whose it is."""
+
+    session: bytes
+    number: int
+    writer: Any
+    """The process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,8 @@ class Change:
     """Whether its event is larger than an event may be."""
     is_single: bool = True
     """Whether it is no part of a transaction."""
+    stamp: Stamp | None = None
+    """None: an application's."""
 
     @property
     def token(self) -> str:
@@ -120,11 +131,12 @@ class Oplog:
         index: int = 0,
         is_large: bool = False,
         is_single: bool = True,
+        stamp: Stamp | None = None,
     ) -> Change:
         """One more entry of the primary."""
         change = Change(
             time or self.next_time(), index, op, collection, document_id, after, description, self.term,
-            round(self._now() * 1000), is_large, is_single,
+            round(self._now() * 1000), is_large, is_single, stamp,
         )  # fmt: skip
         self.tail.append(change)
         if op == "drop":

@@ -71,6 +71,10 @@ def value_of(expression: Any, document: Any) -> Any:
     ((name, parts),) = expression.items()
     if name == "$literal":
         return parts
+    if name == "$and":
+        return all(value_of(part, document) for part in parts)
+    if name == "$type":
+        return "missing" if value_of(parts, document) is MISSING else "string"
     if name == "$toDouble":
         return float(value_of(parts, document))
     if name == "$cond":
@@ -92,7 +96,7 @@ def projected(document: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> 
             continue
         value = at_path(document, path) if said == 1 else value_of(said, document)
         if value is not MISSING:
-            _put(found, path, value)
+            put(found, path, value)
     # A document of which nothing is wanted that it has is an empty one, and not missing.
     for path in wanted:
         head = path.partition(".")[0]
@@ -101,7 +105,8 @@ def projected(document: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> 
     return found
 
 
-def _put(document: Document, path: str, value: Any) -> None:
+def put(document: Document, path: str, value: Any) -> None:
+    """Set what a path leads to."""
     *heads, last = path.split(".")
     for head in heads:
         document = document.setdefault(head, {})

@@ -12,8 +12,9 @@ from pymongo.errors import CursorNotFound, OperationFailure
 
 from syncd.stores.mongo.times import Moment, moment, timestamp
 from tests.simulation.loop import Ticket, current
-from tests.simulation.mongo.oplog import Change, Document, Oplog, event_of, high_water_mark
+from tests.simulation.mongo.oplog import Change, Document, Oplog, Stamp, event_of, high_water_mark
 from tests.simulation.mongo.query import matches, projected, staged, value_of
+from tests.simulation.mongo.writes import Writes
 
 DATABASE = "shop"
 Wait = Callable[[float], bool]
@@ -43,21 +44,25 @@ class MongoModel:
         self.waiting: list[Ticket] = []
         """What waits for something to be committed."""
         self.oplog.told.append(lambda change: self._wake())
+        self.writes = Writes(self.oplog)
 
     def elect(self) -> int:
         """Another primary answers from now on. Cursors are gone with the one before."""
         self.cursors.clear()
         self._read = ""
         self._wake()
-        return self.oplog.elect()
+        lost = self.oplog.elect()
+        self.writes.elect()
+        return lost
 
     def _wake(self) -> None:
         waiting, self.waiting = self.waiting, []
         for ticket in waiting:
             current().wake(ticket)
 
-    def command(self, said: Mapping[str, Any], wait: Wait) -> Document:
-        """The reply. `wait` lets time pass, at most so many seconds, until something is committed."""
+    def command(self, said: Mapping[str, Any], wait: Wait, stamp: Stamp | None = None) -> Document:
+        """The reply. `wait` lets time pass, at most so many seconds, until something is committed. `stamp`: of the
+        session that the command is sent under."""
         name = next(iter(said))
         if name == "aggregate":
             reply = self._aggregate(said)
@@ -65,6 +70,10 @@ class MongoModel:
             reply = self._more(said, wait)
         elif name == "find":
             reply = self._find(said)
+        elif name in ("update", "delete"):
+            reply = self._write(said, wait, stamp)
+        elif name == "refreshSessions":
+            reply = {}
         elif name == "killCursors":
             for number in said["cursors"]:
                 self.cursors.pop(number, None)
@@ -78,6 +87,23 @@ class MongoModel:
         else:
             raise OperationFailure(f"no such command: {name}", 59)
         return {**reply, "ok": 1.0, "operationTime": timestamp(self.oplog.latest)}
+
+    def _write(self, said: Mapping[str, Any], wait: Wait, stamp: Stamp | None) -> Document:
+        """Done, and acknowledged by a majority."""
+        oplog, term = self.oplog, self.oplog.term
+        reply = self.writes.run(said, stamp)
+        last = oplog.latest
+        while oplog.committed < last and oplog.term == term:
+            if self._choose(2):
+                oplog.commit()
+            else:
+                wait(0.05)
+        if oplog.term != term:
+            raise OperationFailure("the primary stepped down", 11602)
+        self._read = max(self._read, last)  # of this primary, reads show it from now on
+        assert stamp is not None
+        self.writes.acknowledged(stamp, said)
+        return reply
 
     def _hello(self) -> Document:
         election = ObjectId(b"election" + self.oplog.term.to_bytes(4, "big"))
@@ -130,6 +156,7 @@ class MongoModel:
         if not events and not cursor.is_closed and wait(said["maxTimeMS"] / 1000):
             if number not in self.cursors:
                 raise CursorNotFound("the primary stepped down", 11602)
+            self._require(cursor.token)
             events = self._events(cursor, 1 + self._choose(int(said["batchSize"])))
         if cursor.is_closed:
             self.cursors.pop(number, None)

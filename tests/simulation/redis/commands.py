@@ -72,6 +72,9 @@ def _del(data: Data, args: Args) -> Any:
     return sum(data.find(key) is not None and data.remove(key) for key in args)
 
 
+COMMANDS[b"UNLINK"] = _del
+
+
 @command("RENAME")
 def _rename(data: Data, args: Args) -> Any:
     entry = data.find(args[0])
@@ -331,6 +334,11 @@ def _zmscore(data: Data, args: Args) -> Any:
 @command("ZCARD")
 def _zcard(data: Data, args: Args) -> Any:
     return len(data.of(args[0], ZSET) or {})
+
+
+@command("ZRANGEBYSCORE")
+def _zrangebyscore(data: Data, args: Args) -> Any:
+    return _zrange(data, [*args[:3], b"BYSCORE", *args[3:]])
 
 
 @command("ZRANGE")

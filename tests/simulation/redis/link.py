@@ -120,6 +120,23 @@ class ModelConnection(Connection):
             self.fail()
             return  # that one is gone
         reply = self._answer(server, command)
+        if reply is None and b"BLOCK" in command:
+            self._ask_again(server, command)
+            return
+        self._tell(reply)
+
+    def _ask_again(self, server: RedisModel, command: list[bytes]) -> None:
+        """Nothing was there, and the client waits: it gets what is there when its time is over."""
+        at = command.index(b"BLOCK")
+        asked = command[:at] + command[at + 2 :]
+
+        def answer() -> None:
+            if server is self._network.redis and server.run == self._run and self.is_open:
+                self._tell(self._answer(server, asked))
+
+        current().after(int(command[at + 1]) / 1000, answer)
+
+    def _tell(self, reply: Any) -> None:
         if self.is_open and not self._is_broken and not self.process.is_dead:
             self._replies.append(reply)
             if self._reader is not None:

@@ -31,7 +31,7 @@ function redis.register_function(name, callback)
   registered[name] = callback
 end
 cjson = {encode = encode, decode = decode}
-return function(name, keys, args)
+return registered, function(name, keys, args)
   local done, result = pcall(registered[name], keys, args)
   if done then return result end
   return {err = type(result) == 'table' and result.err or tostring(result)}
@@ -39,7 +39,7 @@ end
 """
 READS = frozenset(
     b"EXISTS GET HEXISTS HGET HGETALL HLEN HMGET HPEXPIRETIME HSCAN JSON.GET LRANGE PEXPIRETIME PTTL SCAN "
-    b"SISMEMBER SMEMBERS TIME TYPE XINFO XLEN XPENDING XRANGE ZCARD ZRANGE ZSCORE".split()
+    b"SISMEMBER SMEMBERS TIME TYPE XINFO XLEN XPENDING XRANGE XREAD ZCARD ZMSCORE ZRANGE ZRANGEBYSCORE ZSCORE".split()
 )
 ALLOWED_WHEN_FULL = frozenset(name.encode() for name in OOM_SAFE)
 
@@ -56,9 +56,14 @@ class Library:
         table = self._lua.table_from
         self._table: Callable[[Any], Any] = table
         setup = self._lua.execute(b"return function(...)" + _SERVER + b" end")
-        self._run = setup(self._call, _sha1hex, lambda text: self._decoded(json.loads(text)), self._encoded)
+        self._registered, self._run = setup(
+            self._call, _sha1hex, lambda text: self._decoded(json.loads(text)), self._encoded
+        )
         body = source.split("\n", 1)[1] if source.startswith("#!") else source
         self._lua.execute(body.encode())
+
+    def __contains__(self, name: bytes) -> bool:
+        return self._registered[name] is not None
 
     def call(self, name: bytes, keys: list[bytes], args: list[bytes], execute: Execute) -> Any:
         """The reply of a function, with `execute` for the commands that it calls."""

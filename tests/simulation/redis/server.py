@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from syncd.to_mongo.outbox.functions import source as outbox_functions
 from tests.simulation.redis.data import OK, Data, Entry, ReplyError
 from tests.simulation.redis.scripts import ALLOWED_WHEN_FULL, READS, Library, library
 from tests.simulation.redis.streams import COMMANDS
@@ -15,7 +16,10 @@ _INFO = (
     "# Server\r\nredis_version:8.2.3\r\nredis_mode:standalone\r\nrun_id:{run}\r\naof_enabled:1\r\n"
     "maxmemory_policy:{policy}\r\ncluster_enabled:0\r\n"
 )
-WRITES_WHEN_FULL = frozenset((b"DEL", b"HDEL", b"SREM", b"ZREM", b"XDEL", b"LREM", b"PEXPIRE"))
+WRITES_WHEN_FULL = frozenset(
+    (b"DEL", b"UNLINK", b"HDEL", b"SREM", b"ZREM", b"XDEL", b"XTRIM", b"LREM", b"PEXPIRE")
+)
+SYNCD, OUTBOX = b"syncd", b"syncd_outbox"
 
 
 class RedisModel:
@@ -32,8 +36,9 @@ class RedisModel:
         """What an ACL, or a module, says against a command of a script."""
         self.watch: Watch = _unwatched
         """Called with every command of a client: name, arguments, reply, and how what it changed was before."""
-        self.source = b""
-        """The library that was loaded."""
+        self.outbox = library(outbox_functions())
+        self.loaded: dict[bytes, bytes] = {}
+        """Libraries by name."""
 
     def execute(self, args: list[bytes]) -> Any:
         """One command of a client."""
@@ -47,7 +52,7 @@ class RedisModel:
         return reply
 
     def _reply(self, name: bytes, args: list[bytes]) -> Any:
-        if name == b"FCALL":
+        if name in (b"FCALL", b"FCALL_RO"):
             return self._fcall(args)
         if name in _OF_SERVER:
             return _OF_SERVER[name](self, args)
@@ -59,11 +64,13 @@ class RedisModel:
 
     def _fcall(self, args: list[bytes]) -> Any:
         name, count = args[0], int(args[1])
-        if not self.source:
+        is_outbox = name in self.outbox
+        if (OUTBOX if is_outbox else SYNCD) not in self.loaded:
             raise ReplyError("ERR Function not found")
         if self.is_full and name not in ALLOWED_WHEN_FULL:
             raise ReplyError("OOM command not allowed when used memory > 'maxmemory'.")
-        return self.functions.call(name, args[2 : 2 + count], args[2 + count :], self._from_script)
+        functions = self.outbox if is_outbox else self.functions
+        return functions.call(name, args[2 : 2 + count], args[2 + count :], self._from_script)
 
     def _from_script(self, name: bytes, args: list[bytes]) -> Any:
         if (refusal := self.refuses(name, args)) is not None:
@@ -77,11 +84,18 @@ class RedisModel:
 
     def _function(self, args: list[bytes]) -> Any:
         if args[0].upper() == b"LOAD":
-            self.source = args[-1]
-            return b"syncd"
-        if not self.source:
-            return []
-        return [[b"library_name", b"syncd", b"library_code", self.source]]
+            return self.load(args[-1])
+        source = self.loaded.get(SYNCD)
+        return [] if source is None else [[b"library_name", SYNCD, b"library_code", source]]
+
+    def load(self, source: bytes) -> bytes:
+        """A library is there from now on. Returns its name."""
+        name = source.split(b"\n", 1)[0].partition(b"name=")[2]
+        self.loaded[name] = source
+        return name
+
+    def _memory(self, args: list[bytes]) -> Any:
+        return None if self.data.find(args[1]) is None else 100
 
     def _command(self, args: list[bytes]) -> Any:
         known = [[b"json.set"] if b"JSON.SET" in args else None, None]
@@ -107,6 +121,7 @@ _OF_SERVER: dict[bytes, Callable[[RedisModel, list[bytes]], Any]] = {
     b"FUNCTION": RedisModel._function,
     b"COMMAND": RedisModel._command,
     b"CONFIG": RedisModel._config,
+    b"MEMORY": RedisModel._memory,
     b"CLIENT": RedisModel._ok,
     b"SELECT": RedisModel._ok,
     b"MULTI": RedisModel._ok,

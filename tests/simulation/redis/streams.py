@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
@@ -64,7 +65,40 @@ def _xrange(data: Data, args: Args) -> Any:
     return found[: int(args[4])] if len(args) > 4 else found
 
 
+@command("XREAD")
+def _xread(data: Data, args: Args) -> Any:
+    """Of one stream. Who waits for entries asks again: see link.py."""
+    at = [arg.upper() for arg in args].index(b"STREAMS")
+    most = int(args[args.index(b"COUNT") + 1])
+    found = _xrange(data, [args[at + 1], b"(" + args[at + 2], b"+"])[:most]
+    return [[args[at + 1], found]] if found else None
+
+
+@command("XTRIM")
+def _xtrim(data: Data, args: Args) -> Any:
+    """By MINID alone."""
+    if data.of(args[0], STREAM) is None:
+        return 0
+    stream, least = data.change(args[0], STREAM), stream_id(args[2])
+    return sum(stream.entries.pop(name) is not None for name in [*stream.entries] if stream_id(name) < least)
+
+
+@command("XINFO")
+def _xinfo(data: Data, args: Args) -> Any:
+    """Of STREAM."""
+    stream = data.of(args[1], STREAM)
+    if stream is None:
+        raise ReplyError("ERR no such key")
+    last = b"%d-%d" % stream.last
+    return [b"length", len(stream.entries), b"last-generated-id", last, b"entries-added", stream.added]
+
+
+_QUOTED = re.compile(r"\$\[(['\"])(.*)\1\]")
+
+
 def _json_path(path: bytes) -> list[str]:
+    if quoted := _QUOTED.fullmatch(path.decode()):
+        return [quoted[2]]
     return path.decode().removeprefix("$").lstrip(".").split(".") if path not in (b"$", b".") else []
 
 

@@ -1,0 +1,28 @@
+"""A run of a contract from MongoDB to Redis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.simulation.checker import Checker
+from tests.simulation.contracts import plan_of
+from tests.simulation.timeline import Timeline
+from tests.simulation.world import World
+
+
+class OneWayWorld(World):
+    """Documents that become keys."""
+
+    timeline: Timeline
+    checker: Checker
+
+    def _watcher(self) -> Checker:
+        self.timeline = Timeline(self.kind)
+        self.timeline.deploy(1, "")
+        self.mongo.oplog.told.append(self.timeline.add)
+        return Checker(self.timeline)
+
+    def _lane(self, version: int, common: Any, hub: Any) -> Any:
+        from syncd.to_redis.lane import Lane
+
+        return Lane(plan_of(self.kind, version), common, hub)
