@@ -19,6 +19,7 @@ from syncd.plan.to_redis.change import Content, Drop, Put
 from syncd.plan.to_redis.delta import DeltaReader
 from syncd.plan.to_redis.fields import Field, Find, collector, compile_field, row_reader
 from syncd.plan.types import redis_type, written
+from syncd.plan.values.bson_values import in_field
 from syncd.plan.values.codec import HashEncoder, hash_field
 from syncd.plan.values.raw import RAW, Unfit
 from syncd.plan.values.searchable import label_separator
@@ -131,8 +132,19 @@ class Shape:
     def content(self, document: Mapping[str, Any]) -> Content | None:
         """The encoded fields of a document, or the value of a string; None when that value is missing."""
         if self._whole:
-            return self.form.everything(document, self._labels)
+            return self._everything(document)
         return self.form.content(self._collect(document))
+
+    def _everything(self, document: Mapping[str, Any]) -> Content:
+        try:
+            return self.form.everything(document, self._labels)
+        except ProjectionError:
+            for name, value in document.items():  # which field is it?
+                try:
+                    self.form.everything({name: value}, self._labels)
+                except ProjectionError as error:
+                    raise in_field(name, error) from None
+            raise
 
     def put(self, ident: str, document: Mapping[str, Any], time: str) -> Put | Drop:
         """The whole new content of the document's key; where there cannot be such a key, it goes."""
@@ -140,12 +152,13 @@ class Shape:
             raise ProjectionError(
                 "filter_fails", "MongoDB fails to compare the document with the contract's filter"
             )
-        row = self._row(document)
-        content = self.content(document) if row is None else row
+        # First the key: of an `_id` that no key can have, the dead letter says that, and not what a field makes of it.
         if self._once is not None and not ident.startswith(RAW):
             key = f"{self._once[0]}{ident}{self._once[1]}"
         else:
             key = self.key_of(ident, document["_id"]) if self.by_id else self._render(document)
+        row = self._row(document)
+        content = self.content(document) if row is None else row
         if not content and not self.form.can_hold(content):
             return Drop(self, ident, key)
         assert content is not None

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import bson
 import pytest
 
+from syncd.contract.model.contract import Contract
 from syncd.contract.model.template import KeyTemplate
 from syncd.errors import ProjectionError
 from syncd.plan.keys import encode as key_encode
 from syncd.plan.keys.templates import decode_key_value, encode_key_value, key_parser
+from syncd.plan.to_redis.change import Dead
+from syncd.plan.to_redis.compile import compile_contract
 from syncd.plan.values import convert, geo, numeric, texts
 from syncd.plan.values.bson_values import Table
 from syncd.plan.values.raw import RawId, Unreadable, encode, read
 from tests.support.odd_bson import int32, odd_ids, raw, text
 from tests.support.odd_keys import ODD_ENDS
+
+
+def contract(shape: dict[str, Any]) -> Contract:
+    return Contract.model_validate(
+        {"apiVersion": "syncd/v1", "kind": "SyncContract",
+         "metadata": {"name": "c", "version": "1.0.0", "owner": "tests"},
+         "mongo": {"collection": "d.c"}, "redis": [{"projection": "p", "key": "k:{_id}", **shape}]}
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", odd_ids(3))
@@ -44,6 +56,37 @@ def test_a_value_that_no_driver_reads_costs_that_member() -> None:
     found = read(raw(("b", 0x05, int32(3) + b"\x02abc"), ("t", 0x02, text(b"\xff")), n=1))
     assert isinstance(found.pop("b"), Unreadable)
     assert found == {"t": "\udcff", "n": 1}
+
+
+FIELDS: list[dict[str, Any]] = [
+    {"type": "hash", "fields": "all"},
+    {"type": "json", "fields": "all"},
+    {"type": "hash", "fields": {"id": "_id"}},
+    {"type": "hash", "fields": {"id": {"from": "_id", "type": "string"}}},
+    {"type": "string", "value": "_id"},
+    {"type": "hash", "fields": {"n": "n"}},
+]
+
+
+@pytest.mark.parametrize("shape", FIELDS, ids=str)
+def test_an_odd_id_has_one_reason(shape: dict[str, Any]) -> None:
+    """Where the key has the `_id`, a letter says so, whatever the fields make of it."""
+    plan = compile_contract(contract(shape))
+    found = read(raw(odd_ids(3)["not UTF-8"], n=1))
+    (write,) = plan.puts(encode_key_value(found["_id"]), found, "", {})
+    assert isinstance(write, Dead)
+    assert write.reason == "odd_id"
+
+
+@pytest.mark.parametrize("type", ["hash", "json"])
+def test_a_letter_names_the_field_of_a_whole_document(type: str) -> None:
+    """Of `fields: all` too."""
+    plan = compile_contract(contract({"type": type, "fields": "all"}))
+    (write,) = plan.puts("1", {"_id": 1, "a": 1, "b": Unreadable(0x02)}, "", {})
+    assert isinstance(write, Dead)
+    assert (write.reason, write.detail) == (
+        "unsupported_type", "field `b`: an unreadable string cannot be copied"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("end", ["Ag", "", "%%%", "AgYAAABjYWbp"])
