@@ -24,7 +24,16 @@ from syncd.plan.values.convert import conversion, convert
 from syncd.plan.values.geo import GEO_JSON
 from syncd.plan.values.moments import looks_like_seconds
 from syncd.plan.values.searchable import joiner, label_separator, takes_json, takes_text
-from syncd.plan.values.texts import HASH, JSON, JSON_DEPTH, dump_json, json_text, to_hash, to_json
+from syncd.plan.values.texts import (
+    HASH,
+    JSON,
+    JSON_DEPTH,
+    dump_json,
+    json_text,
+    to_hash,
+    to_json,
+    unicode_text,
+)
 from syncd.plan.values.vectors import vector_bytes, vector_list, vector_packer
 
 __all__ = [
@@ -68,7 +77,19 @@ def hash_field(
     encode = _strict_hash_field(name, spec, hmac_key, null, _joins(spec, entries, note), note)
     if spec.on_error == "letter":
         return encode
-    return _lenient(encode, takes_text(entries), None if spec.on_error == "omit" else null, spec, note)
+    return _lenient(
+        _as_unicode(encode), takes_text(entries), None if spec.on_error == "omit" else null, spec, note
+    )
+
+
+def _as_unicode(encode: HashEncoder) -> HashEncoder:
+    """Text that is no Unicode is found here, and not with the whole document."""
+
+    def run(value: Any) -> Any:
+        encoded = encode(value)
+        return unicode_text(encoded) if type(encoded) is str else encoded
+
+    return run
 
 
 def _joins(spec: FieldSpec, entries: Sequence[IndexField], note: Note) -> dict[type, Function]:

@@ -135,7 +135,8 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def _text(value: str) -> str:
+def unicode_text(value: str) -> str:
+    """The text itself. Raises ProjectionError: `not_unicode`."""
     if value.isascii():
         return value
     try:
@@ -182,7 +183,7 @@ def regex_flags(value: Regex[Any]) -> str:
 
 
 def _regex_text(value: Regex[Any]) -> str:
-    return _text(f"/{value.pattern}/{regex_flags(value)}")
+    return unicode_text(f"/{value.pattern}/{regex_flags(value)}")
 
 
 def _timestamp_text(value: Timestamp) -> str:
@@ -199,7 +200,7 @@ def _code_json(value: Code) -> Any:
 
 
 def _code_hash(value: Code) -> str | bytes:
-    return _text(str(value)) if value.scope is None else json_text(value)
+    return unicode_text(str(value)) if value.scope is None else json_text(value)
 
 
 def _dict_json(value: dict[str, Any]) -> dict[str, Any]:
@@ -245,7 +246,7 @@ JSON = Table(
 HASH = Table(
     {
         **_SAME_IN_BOTH,
-        str: _text,
+        str: unicode_text,
         int: str,
         Int64: str,
         float: double_text,

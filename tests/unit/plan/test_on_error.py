@@ -68,6 +68,14 @@ def test_towards_redis(type: str, spec: dict[str, Any], spoilt: Any) -> None:
     assert content("null") == ({"b": "b"} if type == "hash" else {"a": None, "b": "b"})
 
 
+@pytest.mark.parametrize(("type", "spoilt"), [("hash", "\udcff"), ("json", "\udcff"), ("json", ["\udcff"])])
+def test_text_that_is_no_unicode(type: str, spoilt: Any) -> None:
+    """It is found with its field, and not only when the whole document is written."""
+    fields = {"a": {"from": "a", "on_error": "omit"}, "b": "b"}
+    content, counted = into_redis(contract(fields, type=type), {"a": spoilt, "b": "b"})
+    assert (content, counted) == ({"b": "b"}, {"omitted": 1})
+
+
 def test_a_delta_follows_the_rule() -> None:
     """An update of the field alone does what a write of the document does."""
     plan = compile_contract(contract({"a": {"from": "a", "type": "int", "on_error": "omit"}}))
