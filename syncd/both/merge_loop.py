@@ -61,18 +61,19 @@ class MergeLoop:
             self._rung.clear()
             requested = self._store.oldest_merge_requests(REQUESTS_AT_ONCE) if is_rung or self._left else []
             taken = self._capture.take(0.0 if requested else WAIT_S)
-            is_held = self._apply(taken, requested)
-            if is_held and not self._capture.behind:
-                self._halt.wait(WAIT_S)
-            elif not is_held and awaited and len(requested) < REQUESTS_AT_ONCE and not self._capture.behind:
+            outcome = self._apply(taken, requested)
+            if self._capture.behind:
+                continue
+            if awaited and not outcome.held and len(requested) < REQUESTS_AT_ONCE:
                 self._state.tell(Merged())
+            if outcome.held or outcome.waiting:
+                self._halt.wait(WAIT_S)
         yield from ()
 
-    def _apply(self, taken: Taken, requested: list[bytes]) -> bool:
-        """Whether keys have to wait until more is known of them."""
+    def _apply(self, taken: Taken, requested: list[bytes]) -> Outcome:
         words = dict.fromkeys(requested, Word()) | taken.words
         if not words and not taken.refused:
-            return False
+            return Outcome()
         if self._is_full():
             self._capture.put_back(taken)
             raise DeadLettersFullError(self._plan.name, self._plan.keep_dead_letters)
@@ -86,7 +87,7 @@ class MergeLoop:
             raise
         if outcome.full is not None:
             raise outcome.full
-        return bool(outcome.held)
+        return outcome
 
     def _finish(self, outcome: Outcome, taken: Taken, began: float) -> None:
         self._capture.put_back(taken.only(outcome.held))
