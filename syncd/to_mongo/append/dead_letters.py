@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from syncd import telemetry
-from syncd.errors import DeadLettersFullError
 from syncd.plan.to_mongo.append import AppendPlan
-from syncd.stores.redis.records.dead_letters import new_dead_letter, room_for
+from syncd.stores.redis.records.dead_letters import fill_up, new_dead_letter
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.append.batch import Refused
@@ -33,12 +32,9 @@ class DeadLetters:
         return self.tell(refused, reply[1:])
 
     def fill(self, refused: Mapping[str, Refused]) -> NoReturn:
-        """Park those for which there is room, so that a person sees what it is about; then the run ends."""
-        entries, keep = list(refused), self._plan.keep_dead_letters
-        names = [f"{self._plan.projection} {entry}" for entry in entries]
-        room = [entries[at] for at in room_for(self._redis, self._plan.name, names, keep)]
-        self.park({entry: refused[entry] for entry in room})
-        raise DeadLettersFullError(self._plan.name, keep)
+        """Park those for which there is room; then the run ends."""
+        plan, named = self._plan, {f"{self._plan.projection} {one[0]}": one for one in refused.items()}
+        fill_up(self._redis, plan.name, plan.keep_dead_letters, named, lambda some: self.park(dict(some)))
 
     def arguments(self, refused: Mapping[str, Refused]) -> list[str | int]:
         """The dead letters, as the functions take them."""

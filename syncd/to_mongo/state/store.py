@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from syncd import telemetry
-from syncd.errors import DeadLettersFullError
 from syncd.plan.to_mongo.state import Found, StatePlan
-from syncd.stores.redis.records.dead_letters import count_dead_letters, new_dead_letter, room_for
+from syncd.stores.redis.records.dead_letters import count_dead_letters, fill_up, new_dead_letter
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
@@ -86,13 +85,11 @@ class StateStore:
         return sum(new)
 
     def _fill(self, done: Sequence[bytes], refused: Mapping[bytes, Refused]) -> NoReturn:
-        """Dead letters for which there is room are stored, so that a person sees the reason; then the run ends."""
+        """What is done, and the dead letters for which there is room; then the run ends."""
         self.done(done, {})
-        keys = list(refused)
-        names = [f"{self._plan.projection} {self._ident(key)}" for key in keys]
-        room = [keys[at] for at in room_for(self._redis, self._plan.name, names, self._keep_dead_letters)]
-        self.done([], {key: refused[key] for key in room})
-        raise DeadLettersFullError(self._plan.name, self._keep_dead_letters)
+        named = {f"{self._plan.projection} {self._ident(one[0])}": one for one in refused.items()}
+        keep = self._keep_dead_letters
+        fill_up(self._redis, self._plan.name, keep, named, lambda some: self.done([], dict(some)))
 
     def count_dead_letters(self) -> int:
         """How many dead letters wait."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NoReturn, TypeAlias
 
 from syncd import telemetry
-from syncd.errors import DeadLettersFullError, is_about_input, why_unfit
+from syncd.errors import is_about_input, why_unfit
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import (
     AnsweredDeadLetters,
@@ -28,7 +28,7 @@ from syncd.plan.to_redis.change import (
     RetiredKey,
     Write,
 )
-from syncd.stores.redis.records.dead_letters import room_for
+from syncd.stores.redis.records.dead_letters import fill_up
 from syncd.stores.redis.records.position import ControlKeys, Position
 from syncd.to_redis.apply.apply_log import Answer, ApplyLog, Call, Do
 from syncd.to_redis.apply.operations import Operations, is_unicode
@@ -183,15 +183,15 @@ class Pipeline:
             take_refusal(call, attempted.writes[number], reason, self._control)
 
     def _fill_dead_letters(self, operations: Operations) -> NoReturn:
-        """Store dead letters for which there is room, so that a person sees the reason; then end the run."""
-        dead = [write for write in operations.writes if type(write) is Dead]
-        names = [f"{write.projection} {write.ident}" for write in dead]
-        room = room_for(self._writer.store, self._plan.name, names, self._plan.keep_dead_letters)
+        """Store dead letters for which there is room; then end the run."""
+        dead = (write for write in operations.writes if type(write) is Dead)
+        named = {f"{write.projection} {write.ident}": write for write in dead}
         self.log.give_up()
-        if room:
-            self.apply(DeadLettersUnit([dead[at] for at in room]))
-            self.drain()
-        raise DeadLettersFullError(self._plan.name, self._plan.keep_dead_letters)
+        fill_up(self._writer.store, self._plan.name, self._plan.keep_dead_letters, named, self._store_dead)
+
+    def _store_dead(self, dead: list[Dead]) -> None:
+        self.apply(DeadLettersUnit(dead))
+        self.drain()
 
     def _operations(self, unit: Unit, writes: list[Write]) -> Operations:
         contract = self._plan.contract

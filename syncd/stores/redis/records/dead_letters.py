@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from redis.exceptions import RedisError
 
+from syncd.errors import DeadLettersFullError
 from syncd.stores.redis.records.position import ControlKeys, Fields
 from syncd.stores.redis.store import RedisStore, translate, translated
 from syncd.telemetry.dead_letters import field_of
 
 PAGE = 500
+T = TypeVar("T")
 
 
 class Reason(Protocol):
@@ -119,15 +121,19 @@ def is_merging(store: RedisStore, contract: str, dead_letters: Sequence[DeadLett
     return any(request is not None for request in requests)
 
 
-def room_for(store: RedisStore, contract: str, names: Sequence[str], keep: int) -> list[int]:
-    """Where a contract keeps only so many dead letters: which of these ("projection id") have room, by their place.
-    They are new ones, each once; the others take the place of dead letters that wait."""
+def fill_up(
+    store: RedisStore, contract: str, keep: int, refused: Mapping[str, T], park: Callable[[list[T]], object]
+) -> NoReturn:
+    """Where a contract keeps only so many dead letters: has those stored for which there is room, so that a person sees
+    the reason. Then the run ends. `refused`: by "projection id"."""
     with translated():
         waiting: Any = (
-            store.client.hmget(ControlKeys(contract).dead_by_document, list(names)) if names else []
+            store.client.hmget(ControlKeys(contract).dead_by_document, list(refused)) if refused else []
         )
-    first = {name: at for at, name in reversed(list(enumerate(names))) if waiting[at] is None}
-    return sorted(first.values())[: max(0, keep - count_dead_letters(store, contract))]
+    new = [one for one, entry in zip(refused.values(), waiting, strict=True) if entry is None]
+    if part := new[: max(0, keep - count_dead_letters(store, contract))]:
+        park(part)
+    raise DeadLettersFullError(contract, keep)
 
 
 def dead_letters(store: RedisStore, contract: str) -> Iterator[DeadLetter]:
