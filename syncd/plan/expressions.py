@@ -68,7 +68,7 @@ class _Bounded(TreeInterpreter):  # type: ignore[misc]
     def visit(self, node: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         result = super().visit(node, *args, **kwargs)
         self._spend(1)
-        if node["type"] in _MAKES and self._size(result, {}) > LARGEST_RESULT:
+        if node["type"] in _MAKES and self._size(result) > LARGEST_RESULT:
             raise _too_large()
         return result
 
@@ -77,14 +77,12 @@ class _Bounded(TreeInterpreter):  # type: ignore[misc]
         if self._left < 0:
             raise _beyond(f"takes more than {MOST_STEPS:,} steps on this document")
 
-    def _size(self, value: Any, known: dict[int, int]) -> int:
-        """The size of a value written out. A part that it holds several times is measured once."""
+    def _size(self, value: Any) -> int:
+        """The size of a value written out."""
         if isinstance(value, str):
             return len(value) + _VALUE
         if not isinstance(value, list | dict):
             return _VALUE
-        if (size := known.get(id(value))) is not None:
-            return size
         self._spend(len(value))
         names = sum(map(len, value)) if isinstance(value, dict) else 0
         size = _VALUE * (1 + len(value)) + names
@@ -92,8 +90,7 @@ class _Bounded(TreeInterpreter):  # type: ignore[misc]
             if isinstance(part, str):
                 size += len(part)
             elif isinstance(part, list | dict):
-                size += self._size(part, known)
-        known[id(value)] = size
+                size += self._size(part)
         return size
 
 

@@ -96,8 +96,8 @@ class Lookup:
         except FatalError as error:
             if not is_about_document(code_of(error)):
                 raise
-        self._by_ids([], after)  # raises where the filter itself is refused
         fine = self._askable(ids, after, self._filter)
+        # Raises where the filter itself is refused.
         found = self._by_ids(fine, after, only_ids=only_ids, digests=digests)
         known = set(map(id, fine))
         odd = [one for one in ids if id(one) not in known] if self._filter is not None else []
