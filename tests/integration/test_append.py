@@ -17,6 +17,7 @@ from bson.objectid import ObjectId
 
 from tests.support.check import wait_until
 from tests.support.cli import syncd
+from tests.support.failpoint import failing
 from tests.support.scene import Flow, Scene
 from tests.support.stream import add_stream, append, key, numbers, pending, wait_done, wait_numbers
 
@@ -146,6 +147,19 @@ def test_dead_letters_and_replay(scene: Scene, redis_url: str) -> None:
     wait_dead_letters(flow, ["entry_trimmed"])
     assert dead_letters(scene, redis_url, "drop", flow.contract, "--all").stdout.strip() == "dropped 1"
     assert numbers(flow) == [1, 2, 3, 101]
+
+
+def test_a_command_that_fails_over_one_document(scene: Scene) -> None:
+    """nothing_silent: what MongoDB refuses as a whole costs one document alone: the others are written, by halves."""
+    flow = start(scene, "halves")
+    entries = scene.redis.pipeline(transaction=True)
+    for n in (1, 2):
+        entries.xadd(key(flow), {"n": n})
+    with failing(flow.collection, "insert", 15, times=2):
+        entries.execute()
+        wait_dead_letters(flow, ["document_refused"])
+    wait_numbers(flow, [2])
+    wait_done(flow)
 
 
 def test_another_document_does_not_pass_for_a_repetition(scene: Scene) -> None:

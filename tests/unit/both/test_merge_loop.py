@@ -42,7 +42,8 @@ def test_a_key_that_has_to_wait(monkeypatch: pytest.MonkeyPatch, why: str) -> No
     merge: Any = SimpleNamespace(
         plan=SimpleNamespace(name="c", keep_dead_letters=0),
         store=SimpleNamespace(
-            oldest_merge_requests=lambda _: [b"key"], done=lambda *_: 0, count_merge_requests=lambda: (1, 0.0), count_dead_letters=lambda: 0
+            oldest_merge_requests=lambda _: [b"key"], done=lambda *_: 0, count_merge_requests=lambda: (1, 0.0),
+            count_dead_letters=lambda: 0,
         ),
         writer=SimpleNamespace(keep=nothing),
         capture=SimpleNamespace(

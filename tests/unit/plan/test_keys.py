@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+import bson
 import pytest
 from bson.binary import Binary
 from bson.datetime_ms import DatetimeMS
@@ -132,6 +134,20 @@ def test_foreign_texts_are_refused(spelled: str) -> None:
     """A text that no value has is a ValueError, so that a foreign key is not taken for one of syncd's."""
     with pytest.raises(ValueError):
         decode_key_value(spelled)
+
+
+@pytest.mark.parametrize(("levels", "stored"), [(179, True), (180, False), (250, False)])
+def test_a_text_is_as_deep_as_mongodb_stores(levels: int, stored: bool) -> None:
+    """No key has the text of a document that is deeper than an `_id` can be."""
+    value: Any = "x"
+    for _ in range(levels):
+        value = {"a": value}
+    spelled = f"%~doc~{base64.urlsafe_b64encode(bson.encode({'': value})).decode().rstrip('=')}"
+    if stored:
+        assert decode_key_value(spelled) == value
+    else:
+        with pytest.raises(ValueError, match="not the text of a key value"):
+            decode_key_value(spelled)
 
 
 def test_surrogates_are_refused() -> None:

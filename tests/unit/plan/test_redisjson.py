@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 import random
 import struct
+from types import SimpleNamespace
+from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from syncd.plan.types.json import JSON
 from syncd.plan.values.redisjson import as_read, double_read, is_doubtful, readable
 from syncd.plan.values.texts import dump_json
 
@@ -66,3 +70,24 @@ def test_a_vector_is_checked_at_once(values: list[float]) -> None:
     """A list of many doubles becomes what each of them does alone."""
     alone = b"[" + b",".join(dump_json(value) for value in values) + b"]"
     assert dump_json(values) == alone
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "names"),
+    [
+        ({"a": {"x": 1, "y": [2.0]}}, b'{"a":{"y":[2],"x":1.0}}', ()),
+        ({"a": UNREADABLE}, orjson.dumps({"a": double_read(UNREADABLE)}), ()),
+        ({"a": [{"b": UNREADABLE}]}, orjson.dumps({"a": [{"b": double_read(UNREADABLE)}]}), ()),
+        ({"a": True}, b'{"a":1}', ("a",)),
+        ({"a": {"b": [0]}}, b'{"a":{"b":[false]}}', ("a",)),
+        ({"a": 1, "b": [1, 2]}, b'{"a":1,"b":[1]}', ("b",)),
+        ({"a": {"b": 1}}, b'{"a":{"b":1,"c":2}}', ("a",)),
+        ({"a": 1}, b'{"a":1,"b":null}', ("b",)),
+    ],
+)
+def test_a_check_reads_numbers_as_redisjson_does(
+    wanted: dict[str, Any], found: bytes, names: tuple[str, ...]
+) -> None:
+    """In any order of members, at any depth, a double is what RedisJSON makes of it, and true is no number."""
+    write: Any = SimpleNamespace(content=wanted)
+    assert JSON.fields.differing(write, found) == names
