@@ -16,7 +16,7 @@ from tests.simulation.redis.data import Entry
 from tests.simulation.redis.server import RedisModel
 from tests.simulation.watcher import Broken, Watcher
 
-OUTBOX, MARKS = (f"syncd:{{{NAME}}}:{name}".encode() for name in ("outbox", "marks"))
+OUTBOX, MARKS, SYNCED = (f"syncd:{{{NAME}}}:{name}".encode() for name in ("outbox", "marks", "synced"))
 MERGES = (b"syncd_merge", b"syncd_agree")
 
 
@@ -27,6 +27,7 @@ class BothChecker(Watcher):
         super().__init__()
         self._kind, self._mongo, self._note = kind, mongo, note
         self._pairs: dict[str, Pair] = {}
+        self._redis: RedisModel | None = None
         self._latest: Any = None
         """Which process began to write to MongoDB last, and knows that it did."""
 
@@ -47,6 +48,7 @@ class BothChecker(Watcher):
     def _after(
         self, redis: RedisModel, args: list[bytes], before: dict[bytes, Entry | None], changed: list[str]
     ) -> None:
+        self._redis = redis
         is_syncd = args[0] == b"FCALL" and args[1] in MERGES
         for key in changed:
             pair, after = self._pair(key.removeprefix(PREFIX)), self._in_redis(redis, key.encode())
@@ -87,7 +89,7 @@ class BothChecker(Watcher):
         state = None if after is None else {name: after[name] for name in self._kind.fields if name in after}
         try:
             if change.stamp is None:
-                pair.application(pair.mongo, state)
+                pair.application(pair.mongo, state, is_pending=self._is_pending(change.document_id))
             else:
                 self._note(f"syncd {change.op} {change.document_id} {after}")
                 self._write(pair, pair.mongo, state)
@@ -105,6 +107,12 @@ class BothChecker(Watcher):
         """MongoDB has told a daemon that it did."""
         if _begins(said):
             self._latest = stamp.writer
+
+    def _is_pending(self, document_id: Any) -> bool:
+        """Whether Redis has yet to agree to what was written of a document."""
+        entry = None if self._redis is None else self._redis.data.find(SYNCED)
+        record = b"" if entry is None else entry.value.get(f"{PREFIX}{document_id}".encode(), b"")
+        return b'"at"' in record
 
     # Both.
 

@@ -63,14 +63,17 @@ class Pair:
     def _other(self, side: Side) -> Side:
         return self.mongo if side is self.redis else self.redis
 
-    def application(self, side: Side, after: State) -> None:
-        """An application has written."""
+    def application(self, side: Side, after: State, *, is_pending: bool = False) -> None:
+        """An application has written. `is_pending`: behind a write of syncd's that is not agreed on yet. Of a document
+        that goes then nobody can tell whether it was written."""
         before = side.state or {}
+        if after is None and is_pending:
+            self._other(side).touched.add("")
         if after is None and side is self.mongo:
             # After a kill nobody can tell a document that was made again from one that was not written.
             self.losses.clear()
         if after is None:
-            side.is_deleted = side.is_deleted or self._was_same
+            side.is_deleted = side.is_deleted or (self._was_same and not is_pending)
             side.new.clear()
             side.touched |= {"", *before}
         else:
