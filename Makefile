@@ -13,7 +13,7 @@ INSTALLED := $(VENV)/.installed
 .DEFAULT_GOAL := help
 .PHONY: help demo test slow simulate clients lint lock sbom bench soak clean
 
-# What is in the image, with hashes. No index is named: whoever installs it has one.
+# What is in the image, with hashes. No index is named: pip has one of its own.
 COMPILE := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
 LOCKS := deploy/lock
@@ -75,7 +75,7 @@ $(BIN)/python:
 		{ echo "this Python cannot make virtual environments: apt install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# uv installs in seconds what takes pip a minute. Where uv, or the index it looks at, cannot be had, pip does it.
+# uv installs in seconds what takes pip a minute. Where uv, or the index that it uses, cannot be had, pip does it.
 $(INSTALLED): pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
 	{ $(BIN)/python -m pip install --quiet uv && \

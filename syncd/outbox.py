@@ -33,7 +33,8 @@ class Outbox:
         self.stream = f"syncd:{{{contract}}}:outbox"
 
     def run(self, command: str, key: str | bytes, *args: Any) -> Any:
-        """Any command of redis_functions.lua on one key: `run("HINCRBY", "session:42", "visits", 1)`."""
+        """Any command that the library `syncd_outbox` has (`syncd/to_mongo/outbox/functions.lua`), on one key:
+        `run("HINCRBY", "session:42", "visits", 1)`."""
         name = f"syncd_{command.lower().replace('.', '_')}"
         return self._client.fcall(name, 2, key, self.stream, *args)
 

@@ -16,7 +16,6 @@ from bson.binary import Binary, BinaryVectorDtype
 
 from syncd.errors import PlatformError
 
-DIMENSIONS = 256
 Embed = Callable[[list[str]], list[list[float]]]
 
 

@@ -96,7 +96,7 @@ class Rules:
     contract: str
     lease_ttl_s: float
     has_position: bool = False
-    """Whether the lane reads MongoDB's change stream."""
+    """Whether the lane has a position in MongoDB's change stream."""
     fingerprint: str = ""
     on_drop: str = "purge"
     on_lost_position: str = "resnapshot"

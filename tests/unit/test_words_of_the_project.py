@@ -15,10 +15,6 @@ GLOSSARY = "docs/glossary.md"
 READ = ("syncd", "docs", "examples", "contracts", "deploy", "README.md", "CONTRIBUTING.md")
 TEXTS = {".py", ".md", ".lua", ".yaml", ".yml", ".json", ".html", ".toml", ".sh", ".service", ""}
 
-NOT_DONE: tuple[str, ...] = ()
-"""Where old words still stand; to be emptied."""
-NAMES_NOT_DONE: tuple[str, ...] = ("marked", "_keep_mark")
-"""Names that the folders above share with the others; to be emptied."""
 
 _BETWEEN = r"(?:\s|#|--|//)+"
 ALLOWED = {
@@ -56,8 +52,6 @@ def _pattern(phrase: str) -> re.Pattern[str]:
 
 def plain(text: str) -> str:
     """The text with names taken apart, and without what is allowed; of the same number of lines."""
-    for name in NAMES_NOT_DONE:
-        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "", text)
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text.replace("_", " "))
     for allowed in ALLOWED:
         text = re.sub(rf"(?<![A-Za-z])(?:{allowed})", _only_lines, text, flags=re.IGNORECASE)
@@ -75,7 +69,7 @@ def files() -> Iterator[Path]:
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     for name in listed.stdout.splitlines():
-        if name != GLOSSARY and not name.startswith(NOT_DONE) and Path(name).suffix in TEXTS:
+        if name != GLOSSARY and Path(name).suffix in TEXTS:
             yield Path(name)
 
 

@@ -1,6 +1,6 @@
 """One value of a key, as a contract says how such values stand there: to its text, and back.
 
-By default that is `key_encode` and `key_decode`, which keep every type. With `key_values: text` a
+By default that is `encode_key_value` and `decode_key_value`, which keep every type. With `key_values: text` a
 value is its own text, a string; with `key_types` the text is that of a hash field of this type.
 """
 

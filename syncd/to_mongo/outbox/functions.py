@@ -1,4 +1,4 @@
-"""Brings the functions for applications to the server: `redis_functions.lua`."""
+"""Brings the functions for applications to the server: `functions.lua`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from redis import exceptions as driver
 
 from syncd import telemetry
 from syncd.stores.redis.store import RedisStore, translated
-
-LIBRARY = "syncd_outbox"
 
 
 @cache
