@@ -218,7 +218,7 @@ def idents(items: list[Any]) -> list[str]:
         if isinstance(item, Chunk):
             found += (encode_key_value(document["_id"]) for document in item.documents)
         elif isinstance(item, Ready):
-            found += item.encoded
+            found += item.encoded_writes
     return sorted(found)
 
 

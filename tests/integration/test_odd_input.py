@@ -9,14 +9,13 @@ from typing import Any
 
 from syncd.contract.model.template import KeyTemplate
 from syncd.embedded import RedisServer
-from syncd.errors import ProjectionError
-from syncd.plan.keys.templates import Read, key_reader
+from syncd.plan.keys.templates import key_reader
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection
 from tests.support.keyspace import add_keyspace
 from tests.support.odd_bson import int32, odd_ids, put, raw, text
-from tests.support.odd_keys import ODD_ENDS
+from tests.support.odd_keys import ODD_ENDS, is_read
 from tests.support.outbox import add_outbox
 from tests.support.reconcile import check
 from tests.support.scene import Flow, Scene
@@ -204,14 +203,6 @@ def test_keyspace_events_with_keys_that_mongodb_refuses(scene: Scene, mongo_uri:
         flow.wait_live()
         read = key_reader(KeyTemplate.parse(flow.key("{_id}")), stored=True)
         check_odd_keys(flow, [end for end in ODD_ENDS if is_read(read, flow.key("").encode() + end)])
-
-
-def is_read(read: Read, key: bytes) -> bool:
-    try:
-        read(key)
-    except ProjectionError:
-        return False
-    return True
 
 
 def test_both_ways_with_keys_that_mongodb_refuses(scene: Scene) -> None:

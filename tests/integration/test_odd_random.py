@@ -19,12 +19,12 @@ from bson.datetime_ms import DatetimeMS
 
 from syncd.contract.model.template import KeyTemplate
 from syncd.embedded import RedisServer
-from syncd.plan.keys.templates import encode_key_value, key_parser
+from syncd.plan.keys.templates import encode_key_value, key_reader
 from syncd.stores.mongo.replies import RAW_CODEC, document_in
 from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.odd_bson import int32, is_sound, odd_ids, put_all, raw, text
-from tests.support.odd_keys import ODD_ENDS
+from tests.support.odd_keys import ODD_ENDS, is_read
 from tests.support.outbox import add_outbox
 from tests.support.reconcile import check
 from tests.support.scene import Flow, Scene
@@ -175,8 +175,8 @@ def test_keys(scene: Scene, mongo_uri: str, tmp_path: Path) -> None:
 
 
 def check_keys(flow: Flow, ends: list[bytes]) -> None:
-    parse = key_parser(KeyTemplate.parse(flow.key("{_id}")))
-    known = [end for end in ends if parse(flow.key("").encode() + end) is not None]
+    read = key_reader(KeyTemplate.parse(flow.key("{_id}")), stored=True)
+    known = [end for end in ends if is_read(read, flow.key("").encode() + end)]
     told = len(known if flow.contract.endswith("events") else ends)
 
     def is_done() -> bool:

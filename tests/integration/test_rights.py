@@ -301,6 +301,6 @@ def documented(page: str) -> list[str]:
     text = (ROOT / "docs/how-to" / page).read_text(encoding="utf-8")
     said = re.search(r"^ACL SETUSER syncd (.*?)^```$", text, re.MULTILINE | re.DOTALL)
     if said is None:
-        (line,) = re.findall(r"In Redis, on\s+the stream: (.*?)beside", text, re.DOTALL)
+        (line,) = re.findall(r"In Redis, on\s+the stream:\s(.*?)beside", text, re.DOTALL)
         return re.findall(r"\+[a-z|]+", line)
     return [word for word in said[1].split() if word[0] in "+-"]

@@ -7,6 +7,8 @@ import base64
 import bson
 from bson.code import Code
 
+from syncd.errors import ProjectionError
+from syncd.plan.keys.templates import Read
 from tests.support.odd_bson import raw, text
 
 
@@ -40,3 +42,12 @@ ODD_ENDS = [
     *(b"\xff", b"a\xff:b", b"", b"a b", b"a\nb", b"\0", "\u2126mega".encode(), b"0" * 5000, b"9" * 5000),
 ]
 """Some are texts of values that MongoDB takes for no `_id`, some are of no value at all."""
+
+
+def is_read(read: Read, key: bytes) -> bool:
+    """Whether a key stands for a document."""
+    try:
+        read(key)
+    except ProjectionError:
+        return False
+    return True

@@ -21,6 +21,7 @@ from bson.regex import Regex
 from bson.timestamp import Timestamp
 
 from syncd.errors import ProjectionError
+from syncd.text import escaped
 
 CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
     document_class=dict,
@@ -113,8 +114,8 @@ def unsupported(value: Any) -> NoReturn:
 
 
 def in_field(name: str, error: ProjectionError) -> ProjectionError:
-    """The same error, with the field that it is about."""
-    return ProjectionError(error.reason, f"field `{name}`: {error.detail}")
+    """The same error, with the field that it is about. A document's own names may be no Unicode."""
+    return ProjectionError(error.reason, f"field `{escaped(name)}`: {error.detail}")
 
 
 def uuid_text(raw: bytes) -> str:

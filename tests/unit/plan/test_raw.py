@@ -89,6 +89,15 @@ def test_a_letter_names_the_field_of_a_whole_document(type: str) -> None:
     )  # fmt: skip
 
 
+def test_a_dead_letter_of_a_name_that_is_no_unicode() -> None:
+    """It can be written: the name stands there with an escape."""
+    plan = compile_contract(contract({"type": "hash", "fields": "all"}))
+    (write,) = plan.puts("1", {"_id": 1, "b\udcff": Unreadable(0x02)}, "", {})
+    assert isinstance(write, Dead)
+    assert "field `b\\udcff`" in write.detail
+    assert write.detail.encode()
+
+
 @pytest.mark.parametrize("end", ["Ag", "", "%%%", "AgYAAABjYWbp"])
 def test_what_is_no_text_of_an_id(end: str) -> None:
     """Is refused, also where it is the text of bytes that have another end."""
