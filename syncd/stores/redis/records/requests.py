@@ -73,7 +73,7 @@ def any_wants_snapshot(store: RedisStore, contract: str) -> bool:
 
 
 def snapshot_begins(store: RedisStore, keys: ControlKeys, then: str = PURGE) -> None:
-    """Remove the requests that this snapshot answers: all, but that one which adopts keys may not remove any number."""
+    """Remove the requests that this snapshot answers. One that adopts keys leaves a request to remove any number."""
     with translated():
         for word, asked in SNAPSHOT_REQUESTS.items():
             if word != PURGE or then == PURGE:
