@@ -10,7 +10,7 @@ from typing import Any
 from syncd import telemetry
 from syncd.both.capture import Taken, Word
 from syncd.both.context import MergeContext
-from syncd.both.merger import Merger, Outcome
+from syncd.both.merger import MergeOutcome, Merger
 from syncd.both.status import TwoWayStatus
 from syncd.errors import DeadLettersFullError
 from syncd.lanes.events import Merged
@@ -70,10 +70,10 @@ class MergeLoop:
                 self._halt.wait(WAIT_S)
         yield from ()
 
-    def _apply(self, taken: Taken, requested: list[bytes]) -> Outcome:
+    def _apply(self, taken: Taken, requested: list[bytes]) -> MergeOutcome:
         words = dict.fromkeys(requested, Word()) | taken.words
         if not words and not taken.refused:
-            return Outcome()
+            return MergeOutcome()
         if self._is_full():
             self._capture.put_back(taken)
             raise DeadLettersFullError(self._plan.name, self._plan.keep_dead_letters)
@@ -89,7 +89,7 @@ class MergeLoop:
             raise outcome.full
         return outcome
 
-    def _finish(self, outcome: Outcome, taken: Taken, began: float) -> None:
+    def _finish(self, outcome: MergeOutcome, taken: Taken, began: float) -> None:
         self._capture.put_back(taken.only(outcome.held))
         parked = self._store.done(outcome.done, outcome.refused, self._capture.keep_from)
         self._capture.forget(outcome.done)

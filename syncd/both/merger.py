@@ -34,7 +34,7 @@ MOST_TURNS = 3
 
 
 @dataclass
-class Outcome(Became):
+class MergeOutcome(Became):
     """The results of a merge, by key."""
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -47,7 +47,7 @@ class Outcome(Became):
     full: TransientError | None = None
     """Redis has no memory for what goes there."""
 
-    def add(self, more: Outcome) -> None:
+    def add(self, more: MergeOutcome) -> None:
         """See Became."""
         super().add(more)
         self.counts += more.counts
@@ -71,13 +71,13 @@ class Merger:
         self._written: dict[bytes, str] = {}
         """Positions under which MongoDB was written, of keys that have to be read again."""
 
-    def apply(self, words: Mapping[bytes, Word]) -> Outcome:
+    def apply(self, words: Mapping[bytes, Word]) -> MergeOutcome:
         """Merge keys. Raises StoreError where it is not sure what is written, FencedError or LaterNumberError where
         nothing is. Any other error is narrowed by halves to the key that raises it, which is refused."""
-        return each(self._apply, words, Outcome())
+        return each(self._apply, words, MergeOutcome())
 
-    def _apply(self, words: Mapping[bytes, Word]) -> Outcome:
-        outcome = Outcome()
+    def _apply(self, words: Mapping[bytes, Word]) -> MergeOutcome:
+        outcome = MergeOutcome()
         todo = []
         for key in words:
             if self._plan.state.owns(key):
@@ -102,7 +102,7 @@ class Merger:
         return outcome
 
     def _turn(
-        self, keys: Sequence[bytes], words: Mapping[bytes, Word], outcome: Outcome
+        self, keys: Sequence[bytes], words: Mapping[bytes, Word], outcome: MergeOutcome
     ) -> tuple[int, list[bytes]]:
         """How many of these keys were compared, and which changed meanwhile and have to be read again."""
         self._turns += 1
@@ -121,7 +121,7 @@ class Merger:
         read: dict[bytes, Found],
         merge_requests: Mapping[bytes, int | None],
         words: Mapping[bytes, Word],
-        outcome: Outcome,
+        outcome: MergeOutcome,
     ) -> list[bytes]:
         documents = self._documents([self._plan.state.document_id(key) for key in read])
         silent, looked, steps = {}, [], []
@@ -193,7 +193,7 @@ class Merger:
             merged = merge(base, of_redis, of_mongo, self._plan.rules, redis_is_newer=newer, **how)
         return Pair(key, document_id, found, document, redis, mongo, record, merge_request, merged)
 
-    def _write(self, pairs: list[Pair], steps: list[Step], outcome: Outcome) -> list[bytes]:
+    def _write(self, pairs: list[Pair], steps: list[Step], outcome: MergeOutcome) -> list[bytes]:
         """First what goes to MongoDB, then what goes to Redis. Returns keys that have to be read again."""
         position = self._writer.next_position
         updates = [self._update(pair) for pair in pairs if pair.changes_mongo]
@@ -215,7 +215,7 @@ class Merger:
                 steps.append(self._step(pair))
         return [*written.missed, *self._take(steps, left, outcome)]
 
-    def _take(self, steps: list[Step], pairs: Mapping[bytes, Pair], outcome: Outcome) -> list[bytes]:
+    def _take(self, steps: list[Step], pairs: Mapping[bytes, Pair], outcome: MergeOutcome) -> list[bytes]:
         """The steps in Redis, and their results."""
         done, again, refused = set(pairs), [], []
         for step, result in self._results(steps, outcome):
@@ -234,7 +234,7 @@ class Merger:
             self._store.merge(refused, self._time)
         return again
 
-    def _results(self, steps: list[Step], outcome: Outcome) -> Iterator[tuple[Step, int | str | None]]:
+    def _results(self, steps: list[Step], outcome: MergeOutcome) -> Iterator[tuple[Step, int | str | None]]:
         """What Redis says to each step; None where its memory is full. Then the key, which keeps its merge
         request, is left alone."""
         steps = [
@@ -301,7 +301,7 @@ def _refused_by_redis(error: str) -> Refused:
     return Refused("redis_refused", f"Redis refused the write: {error[:200]}")
 
 
-def _count(pair: Pair, outcome: Outcome) -> None:
+def _count(pair: Pair, outcome: MergeOutcome) -> None:
     merged = pair.merged
     done = {
         ("redis", "put"): bool(merged.to_redis),

@@ -32,7 +32,7 @@ class Room:
 
 
 @_value
-class Held:
+class LeaseTaken:
     """The lease is ours. `asked`: a person wants a copy; `is_gone`: the position says that the collection is gone, and
     that nothing may begin before a person asks."""
 
@@ -132,7 +132,7 @@ class Stopped:
 
 
 Event: TypeAlias = (
-    Tried | Room | Held | Started | Entered | SweepBegan | Copied | Progressed | CaughtUp | Merged | Confirmed
+    Tried | Room | LeaseTaken | Started | Entered | SweepBegan | Copied | Progressed | CaughtUp | Merged | Confirmed
     | FellBehind | CopyAsked | LargeChangePassed | Ended | Failed | PeerSaid | Stopped
 )  # fmt: skip
 

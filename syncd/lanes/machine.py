@@ -19,12 +19,12 @@ the position says where in the chain it goes on, and every run must reach `live`
 A copy during which Redis goes away, and then the oplog moves on too far:
 
     event                                  state          delay     fruitless  what the lane is to do
-    Tried, Held, Started                   starting       -         0          Work
+    Tried, LeaseTaken, Started             starting       -         0          Work
     Entered(copies)                        snapshot       -         0
     Failed(TransientError)                 waiting        < 0.4 s   0          ShowWaiting
-    Tried, Held, Started, Entered          snapshot       -         0          the ranges that are left
+    Tried, LeaseTaken, Started, Entered    snapshot       -         0          the ranges that are left
     Failed(OplogTooShortError)             waiting        0         1          ForgetPosition(digest)
-    Tried, Held, Started, Entered          snapshot       -         1          what differs
+    Tried, LeaseTaken, Started, Entered    snapshot       -         1          what differs
     SweepBegan, Copied(goal 7)             catching_up    -         1
     CaughtUp(reached 6)                    catching_up    -         1          (reads of the copy are newer than that)
     CaughtUp(reached 7)                    catching_up    -         1          Confirm
@@ -35,10 +35,10 @@ Two daemons, and a sweep that would remove too much:
 
     Tried, Failed(FencedError of b)        standby        2.5 s     0          AskPeer
     PeerSaid("copies")                     standby        1 s       0          (asks sooner while b does not serve)
-    Tried, Held, Started, ..., SweepBegan  sweep          -         0
+    Tried, LeaseTaken, ..., SweepBegan     sweep          -         0
     Failed(SweepLimitError)                paused         2 s       0          nothing was removed
-    Tried, Held                            paused         2 s       0          until a person asks for a copy
-    Tried, Held(asked)                     paused         -         0          Work
+    Tried, LeaseTaken                      paused         2 s       0          until a person asks for a copy
+    Tried, LeaseTaken(asked)               paused         -         0          Work
     Started, Entered                       snapshot       -         0
 """
 
@@ -111,7 +111,7 @@ def _room(now: Situation, event: events.Room, rules: Rules) -> Decision:
     return _paused(now, now.why_held)
 
 
-def _held(now: Situation, event: events.Held, rules: Rules) -> Decision:
+def _lease_taken(now: Situation, event: events.LeaseTaken, rules: Rules) -> Decision:
     if event.asked:
         now = replace(now, hold=Hold.NOTHING, why_held="", takes_fields=True)
     elif now.hold is Hold.SWEEP:
@@ -353,7 +353,7 @@ ANSWERS: dict[type[BaseException], Callable[[Situation, events.Failed, Rules], D
 _DECIDERS: dict[type, Callable[[Situation, Any, Rules], Decision]] = {
     events.Tried: _tried,
     events.Room: _room,
-    events.Held: _held,
+    events.LeaseTaken: _lease_taken,
     events.Started: _started,
     events.Entered: _entered,
     events.SweepBegan: _sweep_began,

@@ -85,7 +85,7 @@ class LaneRun:
         self._writer = Writer(self._redis, self._control, self._lease)
         self._foreign_keys = ForeignKeys(self._plan, self._redis, self._control, self._lease)
         self._removals = telemetry.Removals(self._plan.name)
-        self._thin = not self._state.now.takes_fields
+        self._takes_fields = self._state.now.takes_fields
         self._snapshot_started = 0.0
 
     def run(self) -> None:
@@ -117,7 +117,7 @@ class LaneRun:
         self._note_foreign_keys(position)
         self._indexes.create()
         self._status.searched(self._indexes.as_dicts(), self._indexes.complaint)
-        stream = ChangeStream(self._mongo, self._plan, self._control.partition, thin=self._thin)
+        stream = ChangeStream(self._mongo, self._plan, self._control.partition, thin=not self._takes_fields)
         fresh = position.token is None or position.fingerprint != self._plan.fingerprint
         reason = "no position" if position.token is None else "the contract changed" if fresh else "going on"
         deployment = self._hub.history.deployment()
@@ -142,7 +142,7 @@ class LaneRun:
             self._pipeline.drain()
         self._enter(position, reason)
         # The filter of a partition is its own stream's.
-        hub = self._hub if self._control.partition.is_whole and not self._thin else None
+        hub = self._hub if self._control.partition.is_whole and self._takes_fields else None
         quiet = None if fresh else Quiet(self._mongo, *self._plan.namespace)
         self._feed = Feed(
             self._run, stream, position.event, hub, self._inbox, quiet,
@@ -304,7 +304,7 @@ class LaneRun:
             window = Window(part, batch.token if whole else last, batch.time if whole else token_time(last))
             self._pipeline.apply(WindowUnit(window, self._builder))
             self._state.progressed()
-        if events and self._thin:
+        if events and not self._takes_fields:
             self._state.tell(LargeChangePassed())
         if not events:
             self._pipeline.drain()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from syncd import telemetry
 from syncd.executors.pool import Pool
 from syncd.lanes.context import Common
-from syncd.lanes.events import Ended, Held, Started, Work
+from syncd.lanes.events import Ended, LeaseTaken, Started, Work
 from syncd.lanes.lane import BaseLane
 from syncd.lanes.situation import Decision, Rules
 from syncd.plan.partition import WHOLE, Partition
@@ -96,8 +96,8 @@ class StreamLane(BaseLane):
                 self._lease.allow_removal()
             self._lease.forget_position(then if then == SWEEP else allowed(then, self.plan.fingerprint))
             snapshot_begins(self._redis, self._control, then)
-            return self._state.tell(Held(asked=True))
-        return self._state.tell(Held(is_gone=load_position(self._redis, self._control).next == PAUSE))
+            return self._state.tell(LeaseTaken(asked=True))
+        return self._state.tell(LeaseTaken(is_gone=load_position(self._redis, self._control).next == PAUSE))
 
     def _show_waiting(self) -> None:
         super()._show_waiting()

@@ -20,7 +20,7 @@ from syncd.executors.places import OpenExecutor
 from syncd.executors.proof import identity
 from syncd.plan.to_redis.compile import Plan
 from syncd.reconcile.base import STOPPED
-from syncd.reconcile.ranges.job import Job, Outcome, run_job
+from syncd.reconcile.ranges.job import Job, JobResult, run_job
 from syncd.reconcile.ranges.progress import Progress, Record, now_ms
 from syncd.reconcile.report import MOST_EXAMPLES, Report
 from syncd.stores.messages import described
@@ -70,7 +70,7 @@ class Bulk:
         """Jobs to try again, each with the time."""
         self._heard = time.monotonic()
         self._unsaved: dict[int, dict[str, Any]] = {}
-        self._ended: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[Future[JobResult]] = queue.SimpleQueue()
         self.report = Report(plan.name, "full", order.repair)
 
     def run(self) -> Report:
@@ -137,7 +137,7 @@ class Bulk:
         """With one executor, until nothing is left or the check is to stop; True when the executor broke."""
         self._ended, self._later = queue.SimpleQueue(), []
         with self._open() as executor:
-            waiting: dict[Future[Outcome], Job] = {}
+            waiting: dict[Future[JobResult], Job] = {}
             try:
                 for job in self._jobs.values():
                     self._submit(executor, job, waiting)
@@ -155,7 +155,7 @@ class Bulk:
                     self._progress.release()
         return False
 
-    def _submit(self, executor: Executor, job: Job, waiting: dict[Future[Outcome], Job]) -> None:
+    def _submit(self, executor: Executor, job: Job, waiting: dict[Future[JobResult], Job]) -> None:
         future = executor.submit(run_job, job)
         waiting[future] = job
         future.add_done_callback(self._ended.put)
@@ -167,7 +167,7 @@ class Bulk:
         self._later = [(when, job) for when, job in self._later if when > now]
         return due
 
-    def _take_one(self, waiting: dict[Future[Outcome], Job]) -> None:
+    def _take_one(self, waiting: dict[Future[JobResult], Job]) -> None:
         """Wait a moment for a job to end."""
         try:
             future = self._ended.get(timeout=TICK_S)
@@ -184,7 +184,7 @@ class Bulk:
             raise FatalError("workers", f"a part failed {tried + 1} times, at last: {trouble}")
         self._later.append((time.monotonic() + PAUSES_S[tried], job))
 
-    def _take(self, future: Future[Outcome], job: Job) -> str:
+    def _take(self, future: Future[JobResult], job: Job) -> str:
         """Count what a job found; or return what was wrong, where it may pass by itself."""
         error = future.exception()
         if isinstance(error, BrokenExecutor):

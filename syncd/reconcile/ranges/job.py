@@ -47,7 +47,7 @@ class Job:
     version: str = __version__
 
 
-class Outcome(NamedTuple):
+class JobResult(NamedTuple):
     """How a job ended. Errors come as text: not every one can be sent from process to process."""
 
     number: int
@@ -57,12 +57,12 @@ class Outcome(NamedTuple):
     """Whether it may pass by itself."""
 
 
-def run_job(job: Job) -> Outcome:
+def run_job(job: Job) -> JobResult:
     """Check one part. Opens its own connections, and closes them."""
     try:
-        return Outcome(job.number, _check(job).as_dict())
+        return JobResult(job.number, _check(job).as_dict())
     except SyncdError as error:
-        return Outcome(
+        return JobResult(
             job.number, None, f"{socket.gethostname()}: {error}", isinstance(error, TransientError)
         )
 

@@ -49,7 +49,7 @@ class Batch:
 
 
 @dataclass(slots=True)
-class Outcome:
+class BatchOutcome:
     """What became of a batch."""
 
     refused: dict[str, Refused]
@@ -67,21 +67,21 @@ class Delivery(Protocol):
     at_once: int
     """How many batches may be on their way."""
 
-    def begin(self) -> tuple[Batch, Outcome] | None:
+    def begin(self) -> tuple[Batch, BatchOutcome] | None:
         """Before the first batch of a run: finish what a run before has left."""
 
-    def turn(self, following: Batch | None) -> tuple[Batch, Outcome] | None:
+    def turn(self, following: Batch | None) -> tuple[Batch, BatchOutcome] | None:
         """By the lane's thread, before each batch and behind the last. Where `at_once` is 1 no batch is on its way.
         Returns one that has ended by it."""
 
     def meanwhile(self) -> None:
         """By the lane's thread, when a batch has been sent: what need not be done before."""
 
-    def deliver(self, batch: Batch) -> Outcome | None:
+    def deliver(self, batch: Batch) -> BatchOutcome | None:
         """By any thread: write the documents, acknowledge the entries, park what is refused; None where the next `turn`
         ends it. Raises StoreError where it is not known what happened; then the run ends, and the next finds out."""
 
-    def deliver_alone(self, batch: Batch) -> Outcome:
+    def deliver_alone(self, batch: Batch) -> BatchOutcome:
         """By the lane's thread, when nothing else is on its way: all of it."""
 
     def keep(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.redis.store import RedisStore
-from syncd.to_mongo.append.batch import Batch, Outcome
+from syncd.to_mongo.append.batch import Batch, BatchOutcome
 from syncd.to_mongo.append.dead_letters import DeadLetters
 from syncd.to_mongo.append.group import Group
 from syncd.to_mongo.append.writer import Writer
@@ -22,7 +22,7 @@ class PlainDelivery:
         self._writer = Writer(mongo, plan)
         self._dead_letters = DeadLetters(redis, plan)
 
-    def begin(self) -> tuple[Batch, Outcome] | None:
+    def begin(self) -> tuple[Batch, BatchOutcome] | None:
         """Nothing has to be known of before."""
         return None
 
@@ -32,14 +32,14 @@ class PlainDelivery:
     def meanwhile(self) -> None:
         """A batch is acknowledged as soon as it is written."""
 
-    def deliver(self, batch: Batch) -> Outcome:
+    def deliver(self, batch: Batch) -> BatchOutcome:
         """Write, then acknowledge. What cannot be written becomes a dead letter with its acknowledgement."""
         written = self._writer.write(batch.documents)
         refused = batch.refused | {
             batch.entries[batch.places[at]]: why for at, why in written.refused.items()
         }
         self._group.acknowledge([entry for entry in batch.entries if entry not in refused])
-        return Outcome(refused, len(written.repeated), self._dead_letters.park(refused))
+        return BatchOutcome(refused, len(written.repeated), self._dead_letters.park(refused))
 
     deliver_alone = deliver
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from syncd.errors import InvariantError
-from syncd.to_mongo.append.batch import Batch, Outcome
+from syncd.to_mongo.append.batch import Batch, BatchOutcome
 
 
 class Delivered(NamedTuple):
     """A batch that is done."""
 
     batch: Batch
-    outcome: Outcome | None
+    outcome: BatchOutcome | None
     seconds: float
 
 
@@ -26,7 +26,7 @@ class DeliveryWorkers:
     When the block ends none is on its way, also not one that failed.
     """
 
-    def __init__(self, name: str, deliver: Callable[[Batch], Outcome | None], most: int) -> None:
+    def __init__(self, name: str, deliver: Callable[[Batch], BatchOutcome | None], most: int) -> None:
         self._deliver, self._most = deliver, most
         self._out: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._back: queue.SimpleQueue[Delivered | BaseException] = queue.SimpleQueue()

@@ -18,7 +18,7 @@ from syncd.stores.redis.records.dead_letters import drop_dead_letters, replays_d
 from syncd.stores.redis.records.lost_dead_letters import restore_dead_letters
 from syncd.stores.redis.records.repairs import repairs_done, requested_repairs, split_repairs
 from syncd.stores.redis.records.requests import snapshot_begins, wants_snapshot
-from syncd.to_mongo.append.batch import Batch, Delivery, Outcome, Refused, make_batch
+from syncd.to_mongo.append.batch import Batch, BatchOutcome, Delivery, Refused, make_batch
 from syncd.to_mongo.append.collection_delivery import PlainDelivery
 from syncd.to_mongo.append.dead_letters import DeadLetters
 from syncd.to_mongo.append.delivery_workers import Delivered, DeliveryWorkers
@@ -172,7 +172,7 @@ class AppendRun:
         if (ended := self._delivery.turn(following)) is not None:
             self._report(*ended)
 
-    def _report(self, batch: Batch, outcome: Outcome) -> None:
+    def _report(self, batch: Batch, outcome: BatchOutcome) -> None:
         self._trimmed(batch.gone)
         put = len(batch.entries) - batch.gone - len(outcome.refused) - outcome.repeated
         telemetry.appended(self._plan.name, len(batch.entries), put, outcome.repeated, outcome.parked)
@@ -205,7 +205,9 @@ class AppendRun:
             self._drain()
             entries = [entry for _, entry in split_repairs(wanted)[1]]
             there, _ = self._group.look_up(sorted(entries, key=entry_order)).parted()
-            outcome = self._delivery.deliver_alone(make_batch(self._plan, there)) if there else Outcome({})
+            outcome = (
+                self._delivery.deliver_alone(make_batch(self._plan, there)) if there else BatchOutcome({})
+            )
             telemetry.appended(self._plan.name, 0, 0, outcome.repeated, outcome.parked)
             telemetry.repairs_applied(self._plan.name, len(wanted))
         repairs_done(self._redis, self._plan.name, wanted)
@@ -213,7 +215,7 @@ class AppendRun:
     def _replay(self, dead_letters: dict[str, str]) -> None:
         """Dead letters by entry. One that still does not fit stays, with the reason of now."""
         there, gone = self._group.look_up(sorted(dead_letters, key=entry_order)).parted()
-        outcome = Outcome({})
+        outcome = BatchOutcome({})
         if there:
             outcome = self._delivery.deliver_alone(make_batch(self._plan, there))
         why = Refused("entry_trimmed", "the entry is no longer in the stream; nothing can be replayed")

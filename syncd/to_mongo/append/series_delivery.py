@@ -17,7 +17,7 @@ from syncd.plan.to_mongo.append import AppendPlan
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.store import RedisStore
-from syncd.to_mongo.append.batch import Batch, Outcome, Refused, make_batch
+from syncd.to_mongo.append.batch import Batch, BatchOutcome, Refused, make_batch
 from syncd.to_mongo.append.group import Group
 from syncd.to_mongo.append.ledger import Ledger, Noted
 from syncd.to_mongo.append.series_writer import SeriesWriter
@@ -31,7 +31,7 @@ class Written(NamedTuple):
     """A batch that MongoDB has, and Redis does not know it yet."""
 
     batch: Batch
-    outcome: Outcome
+    outcome: BatchOutcome
     done: list[str] | None
     """Entries that are to be acknowledged; None for all that are noted."""
 
@@ -69,7 +69,7 @@ class SeriesDelivery:
         self._owes = False
         """Whether a batch that has ended is not acknowledged."""
 
-    def begin(self) -> tuple[Batch, Outcome] | None:
+    def begin(self) -> tuple[Batch, BatchOutcome] | None:
         """Finish the batch that is noted."""
         self._ledger.acknowledge()
         lost = self._group.was_lost
@@ -92,7 +92,7 @@ class SeriesDelivery:
         finally:
             self._ledger.keep_dead_letters = keep
 
-    def _finish(self, noted: Noted) -> tuple[Batch, Outcome]:
+    def _finish(self, noted: Noted) -> tuple[Batch, BatchOutcome]:
         batch = make_batch(self._plan, self._group.look_up(noted.entries))
         if self._is_doubtful(batch):
             return batch, self.deliver_alone(batch)
@@ -108,7 +108,7 @@ class SeriesDelivery:
             return batch, self._deliver_uncertain(batch, "redis_went_back")
         return self._end()
 
-    def _deliver_uncertain(self, batch: Batch, why: str) -> Outcome:
+    def _deliver_uncertain(self, batch: Batch, why: str) -> BatchOutcome:
         last = max(batch.entries, key=entry_order)
         telemetry.append_uncertain(self._plan.name, why, len(batch.entries), last)
         self._ledger.set_doubt(last)
@@ -118,7 +118,7 @@ class SeriesDelivery:
     def _is_doubtful(self, batch: Batch) -> bool:
         return entry_order(batch.entries[0]) <= self._doubt
 
-    def turn(self, following: Batch | None) -> tuple[Batch, Outcome] | None:
+    def turn(self, following: Batch | None) -> tuple[Batch, BatchOutcome] | None:
         """End the batch that is written, which acknowledges its entries, and note the following: both in one step."""
         if following is None:
             return None if self._written is None else self._end()
@@ -133,13 +133,13 @@ class SeriesDelivery:
             self._ledger.acknowledge()
             self._owes = False
 
-    def _end(self) -> tuple[Batch, Outcome]:
+    def _end(self) -> tuple[Batch, BatchOutcome]:
         assert self._written is not None
         ended = self._ended(self._ledger.close(*self._written.ends))
         assert ended is not None
         return ended
 
-    def _ended(self, parked: int) -> tuple[Batch, Outcome] | None:
+    def _ended(self, parked: int) -> tuple[Batch, BatchOutcome] | None:
         written, self._written = self._written, None
         if written is None:
             return None
@@ -151,7 +151,7 @@ class SeriesDelivery:
         deliver = self._write_the_rest if self._is_doubtful(batch) else self._write
         self._written = deliver(self._number, batch)
 
-    def deliver_alone(self, batch: Batch) -> Outcome:
+    def deliver_alone(self, batch: Batch) -> BatchOutcome:
         """Note, write, and end it."""
         self.turn(batch)
         self.deliver(batch)
@@ -163,7 +163,7 @@ class SeriesDelivery:
         there = {batch.entries[at] for at in self._writer.there(batch.documents, batch.places)}
         rest = batch.without(there)
         if not rest.entries:
-            return Written(batch, Outcome({}, len(there)), None)
+            return Written(batch, BatchOutcome({}, len(there)), None)
         # What is left has other places, so it needs another number.
         written = self._write(self._ledger.turn(rest.entries, there, {})[0], rest)
         written.outcome.repeated += len(there)
@@ -171,7 +171,9 @@ class SeriesDelivery:
 
     def _write(self, number: int, batch: Batch) -> Written:
         refused, repeated = self._writer.write(number, batch.documents, batch.places)
-        outcome = Outcome(batch.refused | {batch.entries[at]: why for at, why in refused.items()}, repeated)
+        outcome = BatchOutcome(
+            batch.refused | {batch.entries[at]: why for at, why in refused.items()}, repeated
+        )
         if not outcome.refused:
             return Written(batch, outcome, None)
         return Written(batch, outcome, [entry for entry in batch.entries if entry not in outcome.refused])

@@ -14,7 +14,7 @@ from syncd.stores.redis.records.requests import snapshot_begins, wants_snapshot
 from syncd.to_mongo.outbox.queue import MOST_ENTRIES, Entry, OutboxQueue, without_key
 from syncd.to_mongo.outbox.status import OutboxStatus
 from syncd.to_mongo.state.key_copy import KeyCopy
-from syncd.to_mongo.state.key_sync import KeySync, Outcome
+from syncd.to_mongo.state.key_sync import KeyOutcome, KeySync
 from syncd.to_mongo.state.memory import Memory
 from syncd.to_mongo.state.missing import Missing
 from syncd.to_mongo.state.positions import NEVER, after, of_entry
@@ -82,7 +82,7 @@ class OutboxRun(StateRun):
         self._status.took(len(entries), entries[-1].id)
         self._state.progressed()
 
-    def _finish(self, outcome: Outcome, entries: int, keep_from: str = "") -> None:
+    def _finish(self, outcome: KeyOutcome, entries: int, keep_from: str = "") -> None:
         parked = self._store.done(outcome.done, outcome.refused, keep_from)
         telemetry.state_written(self._plan.name, entries, outcome.put, outcome.deleted, parked)
         if parked:

@@ -27,12 +27,12 @@ class Became:
         self.refused |= more.refused
 
 
-Outcome = TypeVar("Outcome", bound=Became)
+BecameT = TypeVar("BecameT", bound=Became)
 
 
 def each(
-    work: Callable[[Mapping[bytes, What]], Outcome], keys: Mapping[bytes, What], outcome: Outcome
-) -> Outcome:
+    work: Callable[[Mapping[bytes, What]], BecameT], keys: Mapping[bytes, What], outcome: BecameT
+) -> BecameT:
     """`outcome`, with what `work` makes of keys, each with what is known of it. An error is narrowed by halves to the
     key that raises it, which is refused. Raises what is no key's."""
     for part, more in narrowed(lambda some: work({key: keys[key] for key in some}), list(keys)):

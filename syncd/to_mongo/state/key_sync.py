@@ -20,7 +20,7 @@ MOST_TURNS = 4
 
 
 @dataclass
-class Outcome(Became):
+class KeyOutcome(Became):
     """What became of keys."""
 
     put: int = 0
@@ -28,7 +28,7 @@ class Outcome(Became):
     gone: list[bytes] = field(default_factory=list)
     """Keys that are not there, without a report that they were deleted: expired, or evicted."""
 
-    def add(self, more: Outcome) -> None:
+    def add(self, more: KeyOutcome) -> None:
         """See Became."""
         super().add(more)
         self.put += more.put
@@ -42,16 +42,16 @@ class KeySync:
     def __init__(self, plan: StatePlan, store: StateStore, writer: StateWriter, most_keys: int) -> None:
         self._plan, self._store, self._writer, self._most_keys = plan, store, writer, most_keys
 
-    def apply(self, keys: Mapping[bytes, str]) -> Outcome:
+    def apply(self, keys: Mapping[bytes, str]) -> KeyOutcome:
         """The present state of keys, each with the position of a reported deletion, or "".
 
         Raises StoreError where it is not sure what is written, FencedError or LaterNumberError where nothing is. Any
         other error is narrowed by halves to the key that raises it, which is refused.
         """
-        return each(self._apply, keys, Outcome())
+        return each(self._apply, keys, KeyOutcome())
 
-    def _apply(self, keys: Mapping[bytes, str]) -> Outcome:
-        outcome = Outcome()
+    def _apply(self, keys: Mapping[bytes, str]) -> KeyOutcome:
+        outcome = KeyOutcome()
         # A key of another template may be one that syncd has no right to read.
         owned = [key for key in keys if self._plan.owns(key)]
         for key in keys.keys() - owned:
@@ -60,7 +60,7 @@ class KeySync:
             self._write(changes, keys, outcome)
         return outcome
 
-    def _write(self, changes: list[Change], keys: Mapping[bytes, str], outcome: Outcome) -> None:
+    def _write(self, changes: list[Change], keys: Mapping[bytes, str], outcome: KeyOutcome) -> None:
         for _ in range(MOST_TURNS):
             written = self._writer.write(changes)
             outcome.refused |= written.refused
@@ -76,7 +76,7 @@ class KeySync:
         )
 
     def _read_changes(
-        self, todo: list[bytes], keys: Mapping[bytes, str], outcome: Outcome
+        self, todo: list[bytes], keys: Mapping[bytes, str], outcome: KeyOutcome
     ) -> Iterator[list[Change]]:
         """Some changes at a time, so that large keys are not all in memory."""
         changes: list[Change] = []
@@ -117,7 +117,7 @@ class KeySync:
         return Change(key, document_id, reading.position, None, told)
 
     @staticmethod
-    def _count(changes: list[Change], late: set[bytes], outcome: Outcome) -> None:
+    def _count(changes: list[Change], late: set[bytes], outcome: KeyOutcome) -> None:
         for change in changes:
             if change.key not in outcome.refused and change.key not in late:
                 outcome.done.append(change.key)

@@ -34,7 +34,7 @@ from syncd.to_redis.apply.apply_log import Answer, ApplyLog, Call, Do
 from syncd.to_redis.apply.operations import Operations, is_unicode
 from syncd.to_redis.apply.refusals import take_refusal
 from syncd.to_redis.apply.units import DeadLettersUnit, Draft, Unit
-from syncd.to_redis.apply.writer import Outcome, Writer
+from syncd.to_redis.apply.writer import Reply, Writer
 
 RESULTS = {
     Put: "put", Patch: "patch", Drop: "delete", RetiredKey: "delete", Orphan: "delete", Dead: "dead",
@@ -83,12 +83,12 @@ class Pipeline:
         most_writes: int,
         tell: Callable[[Unit], None],
         removals: telemetry.Removals,
-        also: Callable[[Draft], list[Write]] | None = None,
+        entail: Callable[[Draft], list[Write]] | None = None,
     ) -> None:
-        """`tell` hears of every unit that Redis confirmed; `also` gives the writes of a draft with those that they
+        """`tell` hears of every unit that Redis confirmed; `entail` gives the writes of a draft with those that they
         entail."""
         self._plan, self._control, self._writer, self._tell = plan, control, writer, tell
-        self._removals, self._also, self.log = removals, also, log
+        self._removals, self._entail, self.log = removals, entail, log
         self.confirmed_at = time.monotonic()
         self._most_writes = self.writes = most_writes
         self.swept = 0
@@ -151,7 +151,7 @@ class Pipeline:
         draft = call.work.build(call)
         if draft is None:
             return None
-        writes = draft.writes if self._also is None else self._also(draft)
+        writes = draft.writes if self._entail is None else self._entail(draft)
         return self._operations(call.work, writes), draft
 
     def _send(self, call: SentCall) -> None:
@@ -214,7 +214,7 @@ class Pipeline:
             operations.add(dead_letter)
         return operations
 
-    def _confirmed(self, call: SentCall, outcome: Outcome) -> None:
+    def _confirmed(self, call: SentCall, outcome: Reply) -> None:
         unit, operations, name = call.work, call.payload, self._plan.name
         assert operations is not None
         telemetry.dead_letters_dropped(name, outcome.dropped)
@@ -240,7 +240,7 @@ class Pipeline:
             self.writes = max(min(FEWEST_WRITES, self._most_writes), min(self.writes, writes) // 2)
 
 
-def _answer(outcome: Outcome) -> Answer:
+def _answer(outcome: Reply) -> Answer:
     if outcome.behind:
         return Answer.LEFT_OUT
     if outcome.failed:

@@ -20,7 +20,7 @@ from syncd.to_redis.apply.operations import Operations
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Reply:
     """What became of a call. Nothing in both lists: all is written, and the position with it."""
 
     refused: list[tuple[int, str]]
@@ -95,7 +95,7 @@ class Writer:
         self._number = self._sent = number
         self._under_way.append((number, time.monotonic()))
 
-    def receive(self) -> Outcome:
+    def receive(self) -> Reply:
         """The answer to the first call without one. Raises FencedError when the lease is lost."""
         if self._connection is None or not self._under_way:
             raise InvariantError("a reply of Redis is waited for, and no call is under way")
@@ -113,13 +113,13 @@ class Writer:
         word, *reply = self._lease.check(said)
         if word == b"ok":
             self._applied = number
-            return Outcome([], [], int(reply[0]), int(reply[1]))
+            return Reply([], [], int(reply[0]), int(reply[1]))
         pairs = [
             (int(index), reason.decode(errors="replace"))
             for index, reason in zip(reply[::2], reply[1::2], strict=True)
         ]
         self._sent = self._applied  # what was sent behind it is left out, and the next call follows this one
-        return Outcome(
+        return Reply(
             pairs if word == b"refused" else [], pairs if word == b"failed" else [], behind=word == b"behind"
         )
 

@@ -10,7 +10,7 @@ import pytest
 from syncd.both import merge_loop
 from syncd.both.capture import Taken
 from syncd.both.merge_loop import WAIT_S, MergeLoop
-from syncd.both.merger import Outcome
+from syncd.both.merger import MergeOutcome
 from syncd.lanes.events import Merged
 
 
@@ -36,7 +36,7 @@ class Halt:
 def test_a_key_that_has_to_wait(monkeypatch: pytest.MonkeyPatch, why: str) -> None:
     """Behind each turn that leaves a key for later there is a pause, however long that takes; one that waits for a word
     does not keep the lane from being live."""
-    merger = SimpleNamespace(merge_requests_left=1, apply=lambda words: Outcome(**{why: set(words)}))
+    merger = SimpleNamespace(merge_requests_left=1, apply=lambda words: MergeOutcome(**{why: set(words)}))
     monkeypatch.setattr(merge_loop, "Merger", lambda _: merger)
     told: list[object] = []
     merge: Any = SimpleNamespace(

@@ -96,7 +96,7 @@ failures = st.builds(Failed, st.sampled_from([*EXAMPLES.values(), NOBODY, SOON])
 happenings: st.SearchStrategy[Event] = st.one_of(
     failures,
     st.builds(events.Room, st.booleans()),
-    st.builds(events.Held, st.booleans(), st.booleans()),
+    st.builds(events.LeaseTaken, st.booleans(), st.booleans()),
     st.builds(events.Entered, st.booleans(), st.booleans(), st.just(GOAL)),
     st.builds(events.Copied, st.just(GOAL)),
     st.builds(events.CaughtUp, st.sampled_from(["0000000600000000", GOAL])),
@@ -109,7 +109,7 @@ happenings: st.SearchStrategy[Event] = st.one_of(
         ]
     ),
 )  # fmt: skip
-WORKING: list[Event] = [events.Tried(), events.Held(), events.Started(), events.Entered()]
+WORKING: list[Event] = [events.Tried(), events.LeaseTaken(), events.Started(), events.Entered()]
 LIVE: list[Event] = [*WORKING, events.CaughtUp(GOAL), events.Confirmed(), events.Merged(), events.Confirmed()]
 histories = st.lists(
     happenings.map(lambda event: [event]) | st.sampled_from([WORKING, LIVE]), max_size=20
@@ -139,7 +139,7 @@ def test_no_history_leaves_a_lane_stuck(history: list[Event], of: Rules) -> None
     if decision.actions == (events.AskForRoom(),):
         decision = decide(decision.situation, events.Room(True), of)
     assert events.Work() in decision.actions
-    decision = decide(decision.situation, events.Held(asked=True), of)
+    decision = decide(decision.situation, events.LeaseTaken(asked=True), of)
     assert events.Work() in decision.actions
     now = after([events.Started(), events.Entered(copies=True), events.SweepBegan()], of, decision.situation)
     assert now.state is State.SWEEP
@@ -314,10 +314,10 @@ def test_a_sweep_that_is_held_back() -> None:
     now = failed(EXAMPLES[SweepLimitError], after(WORKING, FILM), FILM).situation
     assert now.hold is Hold.SWEEP
     now = failed(EXAMPLES[TransientError], after([events.Tried()], FILM, now), FILM).situation
-    held = decide(after([events.Tried()], FILM, now), events.Held(), FILM)
+    held = decide(after([events.Tried()], FILM, now), events.LeaseTaken(), FILM)
     assert (held.situation.state, held.delay_s, held.actions) == (State.PAUSED, PAUSED_CHECK_S, ())
     assert "nothing was removed" in held.situation.error
-    assert decide(held.situation, events.Held(asked=True), FILM).actions == (events.Work(),)
+    assert decide(held.situation, events.LeaseTaken(asked=True), FILM).actions == (events.Work(),)
 
 
 def test_dead_letters_that_are_too_many() -> None:
@@ -400,7 +400,7 @@ def test_the_traces_that_the_module_tells() -> None:
     ]  # fmt: skip
     assert states(
         [events.Tried(), *fails(FencedError)], [events.PeerSaid("copies")], [*begin, events.SweepBegan()],
-        fails(SweepLimitError), [events.Tried(), events.Held()], [events.Tried(), events.Held(asked=True)],
+        fails(SweepLimitError), [events.Tried(), events.LeaseTaken()], [events.Tried(), events.LeaseTaken(asked=True)],
         [events.Started(), events.Entered(copies=True)],
     ) == [
         ("standby", 0), ("standby", 0), ("sweep", 0), ("paused", 0), ("paused", 0), ("paused", 0), ("snapshot", 0),

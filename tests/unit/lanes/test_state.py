@@ -9,7 +9,17 @@ from structlog.testing import capture_logs
 
 from syncd import telemetry
 from syncd.errors import FencedError, TransientError
-from syncd.lanes.events import Confirmed, Copied, Entered, Failed, Held, Merged, Started, SweepBegan, Tried
+from syncd.lanes.events import (
+    Confirmed,
+    Copied,
+    Entered,
+    Failed,
+    LeaseTaken,
+    Merged,
+    Started,
+    SweepBegan,
+    Tried,
+)
 from syncd.lanes.situation import Rules, State
 from syncd.lanes.state import LaneState
 from syncd.stores.mongo.times import ZERO
@@ -23,7 +33,7 @@ def lane(contract: str, *, merges: bool = False) -> tuple[LaneState, LaneStatus]
 
 
 def begin(state: LaneState, entered: Entered) -> None:
-    for event in (Tried(), Held(), Started(), entered):
+    for event in (Tried(), LeaseTaken(), Started(), entered):
         state.tell(event)
 
 

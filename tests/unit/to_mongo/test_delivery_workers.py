@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from syncd.errors import InvariantError
-from syncd.to_mongo.append.batch import Batch, Outcome
+from syncd.to_mongo.append.batch import Batch, BatchOutcome
 from syncd.to_mongo.append.delivery_workers import DeliveryWorkers
 from tests.support.check import PATIENCE_S
 
@@ -20,9 +20,9 @@ def test_at_most_so_many() -> None:
     """Both are under way before one is done, and there is room for another only then."""
     meeting = threading.Barrier(2)
 
-    def deliver(batch: Batch) -> Outcome:
+    def deliver(batch: Batch) -> BatchOutcome:
         meeting.wait(PATIENCE_S)
-        return Outcome({})
+        return BatchOutcome({})
 
     with DeliveryWorkers("some", deliver, 2) as workers:
         for name in "ab":
@@ -37,11 +37,11 @@ def test_one_that_fails_takes_no_other_along() -> None:
     """What is done is returned, then the error is raised; none is on its way when the block ends."""
     ended: list[Batch] = []
 
-    def deliver(batch: Batch) -> Outcome:
+    def deliver(batch: Batch) -> BatchOutcome:
         if batch.entries == ["wrong"]:
             raise ValueError
         ended.append(batch)
-        return Outcome({})
+        return BatchOutcome({})
 
     told: list[Batch] = []
     with DeliveryWorkers("some", deliver, 3) as workers:
@@ -59,9 +59,9 @@ def test_more_than_there_is_room_for_is_refused() -> None:
     """A batch too many is a bug, and is told as one, also where Python leaves `assert` out."""
     stay = threading.Event()
 
-    def deliver(batch: Batch) -> Outcome:
+    def deliver(batch: Batch) -> BatchOutcome:
         stay.wait(PATIENCE_S)
-        return Outcome({})
+        return BatchOutcome({})
 
     with DeliveryWorkers("some", deliver, 1) as workers:
         workers.send(Batch(["a"]))

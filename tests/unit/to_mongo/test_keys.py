@@ -33,13 +33,13 @@ class Failing:
 class OneWay(Failing, keys.KeySync):
     """Of a lane from keys."""
 
-    outcome = keys.Outcome
+    outcome = keys.KeyOutcome
 
 
 class BothWays(Failing, merger.Merger):
     """Of one both ways."""
 
-    outcome = merger.Outcome
+    outcome = merger.MergeOutcome
 
 
 @pytest.mark.parametrize("kind", [OneWay, BothWays])
