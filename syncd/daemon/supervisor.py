@@ -218,18 +218,14 @@ class Supervisor:
         """Whether every lane's thread runs, in any state, unless it was asked to stop."""
         return all(lane.is_alive() or lane.is_stopping for lane in self.lanes)
 
-    @property
-    def ready(self) -> bool:
-        """Whether every contract is served as it promises."""
-        return self._applied and all(lane.status.ready for lane in self.lanes)
-
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """For JSON. `ready`: whether every contract is served as it promises."""
+        lanes = [lane.status.as_dict() for lane in self.lanes]
         return {
             "owner": self.owner,
-            "ready": self.ready,
+            "ready": self._applied and all(lane["ready"] for lane in lanes),
             "contracts": {"valid": self.contracts.valid, "problems": self.contracts.problems},
-            "lanes": [lane.status.as_dict() for lane in self.lanes],
+            "lanes": lanes,
         }
 
     def metrics(self) -> str:

@@ -70,13 +70,9 @@ class BaseStatus:
         telemetry.DEAD.labels(self.contract).set(known_or_nan(self.dead_letters))
 
     @property
-    def ready(self) -> bool:
-        """Whether readers get what the contract promises. A standby is ready while its peer says that it serves."""
-        return not self.complaint
-
-    @property
     def complaint(self) -> str:
-        """Why the lane is not ready; empty when it is."""
+        """Why the lane is not ready; empty when it is, and readers get what the contract promises. A standby is ready
+        while its peer says that it serves."""
         silence = self.pulse.silence
         if self.state == "standby":
             is_heard = silence < LONG_SILENT_S
@@ -100,21 +96,21 @@ class BaseStatus:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON. What is not known is None."""
-        lag = self.lag()
+        lag, complaint = self.lag(), self.complaint
         return {
             "contract": self.contract,
             "partition": str(self.partition),
             "collection": self.collection,
             "state": self.state,
             "since": self.since,
-            "ready": self.ready,
+            "ready": not complaint,
             "lag_seconds": None if lag is None else round(lag, 3),
             "freshness_seconds": self.freshness_s,
             "changes": self.changes,
             "dead_letters": self.dead_letters,
             **self._more(),
             "error": self.error,
-            "complaint": self.complaint,
+            "complaint": complaint,
         }
 
 

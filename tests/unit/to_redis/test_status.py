@@ -92,12 +92,11 @@ def test_silence_is_not_readiness(clock: Clock) -> None:
     lane.enter("live")
     lane.fresh_now()
     clock.now += SILENT_S
-    assert lane.ready
+    assert not lane.complaint
     clock.now += 1
-    assert not lane.ready
     assert lane.complaint == "no answer from MongoDB or Redis for 6 s; are both up?"
     lane.fresh_now()
-    assert lane.ready
+    assert not lane.complaint
 
 
 def test_late_is_not_ready(clock: Clock) -> None:
@@ -107,7 +106,25 @@ def test_late_is_not_ready(clock: Clock) -> None:
     lane.took([{"wallTime": (clock.time() - 7) * 1000}])
     assert lane.complaint == "7.0 s behind; slo.freshness is 5 s"
     lane.took([{"wallTime": (clock.time() - 4) * 1000}])
-    assert lane.ready
+    assert not lane.complaint
+
+
+def test_ready_and_its_reason_are_of_one_moment(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nothing_silent: a lane that becomes late while it is asked does not say that it is ready, and late."""
+    lane = LaneStatus("film", "catalog.films", 5.0)
+    lane.enter("live")
+    lane.took([{"wallTime": clock.time() * 1000}])
+    start = clock.now
+
+    def late_by_now() -> float:
+        clock.now += 1
+        return NOW + clock.now
+
+    monkeypatch.setattr(clock, "time", late_by_now)
+    for turn in range(10):
+        clock.now = start + turn
+        said = lane.as_dict()
+        assert said["ready"] == (not said["complaint"])
 
 
 def test_a_standby_is_ready_while_its_peer_serves(clock: Clock) -> None:
@@ -116,7 +133,7 @@ def test_a_standby_is_ready_while_its_peer_serves(clock: Clock) -> None:
     lane.enter("standby", error="another daemon holds the lease")
     assert lane.complaint == "the other daemon has not reported yet that it works"
     lane.peer = ""
-    assert lane.ready
+    assert not lane.complaint
     clock.now += LONG_SILENT_S + 1
     assert lane.complaint == "standing by, without an answer from a server for 31 s"
     lane.enter("waiting", error="no connection to Redis")
