@@ -10,7 +10,7 @@ from typing import NamedTuple
 from syncd.both.store import TwoWayStore
 from syncd.plan.both.plan import TwoWayPlan, stored
 from syncd.plan.to_mongo.gone import Gone, is_deletion
-from syncd.plan.to_mongo.state import Found
+from syncd.plan.to_mongo.state import FoundKey
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.records.requests import RequestBoard
 from syncd.stores.redis.store import RedisStore
@@ -31,7 +31,7 @@ MOST_AHEAD = 200_000
 """Keys whose last change is known from entries behind those that were taken."""
 
 
-class Word(NamedTuple):
+class KeyChange(NamedTuple):
     """What is known of a change in Redis."""
 
     deleted: bool = False
@@ -48,15 +48,15 @@ class Word(NamedTuple):
         return self.deleted or self.lost
 
 
-class Taken(NamedTuple):
+class CapturedKeys(NamedTuple):
     """Keys to merge, and entries that name none."""
 
-    words: dict[bytes, Word]
+    words: dict[bytes, KeyChange]
     refused: dict[bytes, Refused]
 
-    def only(self, keys: Collection[bytes]) -> Taken:
+    def only(self, keys: Collection[bytes]) -> CapturedKeys:
         """What was taken of these keys."""
-        return Taken({key: word for key, word in self.words.items() if key in keys}, {})
+        return CapturedKeys({key: word for key, word in self.words.items() if key in keys}, {})
 
 
 class Capture(ABC):
@@ -70,11 +70,11 @@ class Capture(ABC):
         """Begin, before anything is taken. Raises CapabilityError, StoreError."""
 
     @abstractmethod
-    def take(self, wait_s: float) -> Taken:
+    def take(self, wait_s: float) -> CapturedKeys:
         """Changed keys; waits so long for the first, at most."""
 
     @abstractmethod
-    def put_back(self, taken: Taken) -> None:
+    def put_back(self, taken: CapturedKeys) -> None:
         """These were not done, and come again."""
 
     @property
@@ -87,7 +87,7 @@ class Capture(ABC):
         return 0
 
     @abstractmethod
-    def decide(self, gone: Mapping[bytes, Found]) -> tuple[set[bytes], set[bytes]]:
+    def decide(self, gone: Mapping[bytes, FoundKey]) -> tuple[set[bytes], set[bytes]]:
         """Of keys that are not there, without a known reason: those that were deleted, and those of which that is not
         known yet. The latter come again by themselves, or by their merge requests."""
 
@@ -109,7 +109,7 @@ class OutboxCapture(Capture):
     def __init__(self, queue: OutboxQueue, store: TwoWayStore) -> None:
         self._queue, self._store = queue, store
         self._last = "0-0"
-        self._held: dict[bytes, Word] = {}
+        self._held: dict[bytes, KeyChange] = {}
         self._ahead: dict[bytes, int] = {}
         self._ahead_to = "0-0"
 
@@ -117,7 +117,7 @@ class OutboxCapture(Capture):
         """Tell the functions how many entries may wait."""
         self._queue.begin()
 
-    def take(self, wait_s: float) -> Taken:
+    def take(self, wait_s: float) -> CapturedKeys:
         """The first entries, each key once: the last of them counts. Of those that were put back, which stay in the
         outbox, nothing but the keys: what lies behind them is not read twice."""
         words, self._held = self._held, {}
@@ -128,13 +128,13 @@ class OutboxCapture(Capture):
         for entry in entries:
             self._last = entry.id
             if entry.key is not None:
-                words[entry.key] = Word(entry.deletes, milliseconds(of_entry(entry.id)), entry=entry.id)
+                words[entry.key] = KeyChange(entry.deletes, milliseconds(of_entry(entry.id)), entry=entry.id)
         if of_entry(self._last) >= of_entry(self._ahead_to):
             self._ahead, self._ahead_to = {}, self._last
         self.behind = len(entries) == MOST_ENTRIES
-        return Taken(words, without_key(entries))
+        return CapturedKeys(words, without_key(entries))
 
-    def put_back(self, taken: Taken) -> None:
+    def put_back(self, taken: CapturedKeys) -> None:
         """Their entries stay, and so do those behind them, until these are done."""
         self._held |= taken.words
 
@@ -157,7 +157,7 @@ class OutboxCapture(Capture):
                 break
         return self._ahead.get(key, 0)
 
-    def decide(self, gone: Mapping[bytes, Found]) -> tuple[set[bytes], set[bytes]]:
+    def decide(self, gone: Mapping[bytes, FoundKey]) -> tuple[set[bytes], set[bytes]]:
         """A deletion has an entry, in the same step. With all entries read there is none for these: they were lost."""
         return set(), set(gone) if self._store.has_newer_entry(self._last) else set()
 
@@ -195,7 +195,7 @@ class KeyspaceCapture(Capture):
         self._passing.begin()
         self._listening.begin()
 
-    def take(self, wait_s: float) -> Taken:
+    def take(self, wait_s: float) -> CapturedKeys:
         """Keys of events, and, behind a gap, keys that are not as they were last agreed on."""
         self._passing.check_requests()
         self._comparison.page_is_done()  # as all that was taken before
@@ -203,7 +203,7 @@ class KeyspaceCapture(Capture):
             self._passing.answer()
         self._comparison.begin_if_due()
         taken = self._listening.changed
-        found: dict[bytes, Word] = {}
+        found: dict[bytes, KeyChange] = {}
         if self._comparison.is_under_way:
             found = self._compare()
         elif wait_s:
@@ -213,21 +213,21 @@ class KeyspaceCapture(Capture):
         mine = [one for one in changed if one.key in fitting]
         found |= {one.key: self._word(one.gone, _wall(one.since)) for one in mine}
         self.behind = self._comparison.is_under_way or len(changed) == MOST_TAKEN
-        return Taken(found, {})
+        return CapturedKeys(found, {})
 
-    def _compare(self) -> dict[bytes, Word]:
+    def _compare(self) -> dict[bytes, KeyChange]:
         keys = self._unfit.sort(self._comparison.page())
         words = self._listening.changed.words(keys)
         return {key: self._word(words.get(key, Gone.NO_WORD)) for key in keys}
 
-    def _word(self, gone: Gone, time: int = 0) -> Word:
+    def _word(self, gone: Gone, time: int = 0) -> KeyChange:
         deletes = self._deletes(gone)
-        return Word(deletes, time, not deletes and gone in (Gone.EXPIRED, Gone.EVICTED))
+        return KeyChange(deletes, time, not deletes and gone in (Gone.EXPIRED, Gone.EVICTED))
 
     def _deletes(self, gone: Gone) -> bool:
         return is_deletion(gone, self._plan.contract.sync.on_expire)
 
-    def put_back(self, taken: Taken) -> None:
+    def put_back(self, taken: CapturedKeys) -> None:
         """They come again, with what is known of them."""
         now = time.time()
         self._listening.changed.put_back(
@@ -241,7 +241,7 @@ class KeyspaceCapture(Capture):
             ]
         )
 
-    def decide(self, gone: Mapping[bytes, Found]) -> tuple[set[bytes], set[bytes]]:
+    def decide(self, gone: Mapping[bytes, FoundKey]) -> tuple[set[bytes], set[bytes]]:
         """The event may be on its way. Where none comes, the key went while the lane did not listen: its content, as it
         was, decides."""
         now = time.monotonic()

@@ -33,7 +33,7 @@ Stored: TypeAlias = Mapping[str, RawId]
 _DUPLICATE = {11000, 11001, 12582}
 
 
-class Update(NamedTuple):
+class DocumentUpdate(NamedTuple):
     """What to write to one document."""
 
     key: bytes
@@ -46,7 +46,7 @@ class Update(NamedTuple):
 
 
 @dataclass(slots=True)
-class Written:
+class UnwrittenDocuments:
     """Updates that were not written, by key."""
 
     missed: set[bytes] = field(default_factory=set)
@@ -80,9 +80,9 @@ class DocumentWriter:
         """What the documents of the next `write` have as their position, and none before it."""
         return of_time(0, self._number + 1)
 
-    def write(self, updates: Sequence[Update], position: str) -> Written:
+    def write(self, updates: Sequence[DocumentUpdate], position: str) -> UnwrittenDocuments:
         """All of them, of different documents. Raises TransientError where it is not sure."""
-        written = Written()
+        written = UnwrittenDocuments()
         self._write(updates, position, written, {})
         missed = [update for update in updates if update.key in written.missed and update.read is not None]
         if missed and (stored := self._stored(missed)):
@@ -92,12 +92,16 @@ class DocumentWriter:
         return written
 
     def _write(
-        self, updates: Sequence[Update], position: str, written: Written, stored: Mapping[bytes, Stored]
+        self,
+        updates: Sequence[DocumentUpdate],
+        position: str,
+        written: UnwrittenDocuments,
+        stored: Mapping[bytes, Stored],
     ) -> None:
         self._update([update for update in updates if not update.delete], position, written, stored)
         self._delete([update for update in updates if update.delete], written, stored)
 
-    def _stored(self, updates: Sequence[Update]) -> dict[bytes, Stored]:
+    def _stored(self, updates: Sequence[DocumentUpdate]) -> dict[bytes, Stored]:
         """The fields of documents as MongoDB holds them, where the driver still reads them as they were read."""
         raw = self._collection.with_options(RAW_CODEC)
         with translated():
@@ -136,7 +140,11 @@ class DocumentWriter:
                 refusal(int(refused["code"]), refused)  # of a transient kind it raises
 
     def _update(
-        self, updates: list[Update], position: str, written: Written, stored: Mapping[bytes, Stored]
+        self,
+        updates: list[DocumentUpdate],
+        position: str,
+        written: UnwrittenDocuments,
+        stored: Mapping[bytes, Stored],
     ) -> None:
         statements = []
         for update in list(updates):
@@ -160,7 +168,9 @@ class DocumentWriter:
             # One that was made may be deleted by now: that is a change behind ours.
             written.missed |= missed - made - written.refused.keys()
 
-    def _not_written(self, update: Update, error: dict[str, Any], written: Written) -> None:
+    def _not_written(
+        self, update: DocumentUpdate, error: dict[str, Any], written: UnwrittenDocuments
+    ) -> None:
         code = int(error["code"])
         if code not in _DUPLICATE:
             written.refused[update.key] = refusal(code, error)
@@ -171,7 +181,7 @@ class DocumentWriter:
             detail = f"another document has the same {names}, and an index wants it unique"
             written.refused[update.key] = Refused("duplicate_key", detail)
 
-    def _statement(self, update: Update, position: str, stored: Stored | None) -> RawBSONDocument:
+    def _statement(self, update: DocumentUpdate, position: str, stored: Stored | None) -> RawBSONDocument:
         said: dict[str, Any] = {"$set": {**update.sets, "_syncd.pos": position, "_syncd.site": self._site}}
         if update.unsets and update.read is not None:
             said["$unset"] = dict.fromkeys(update.unsets, "")
@@ -190,7 +200,7 @@ class DocumentWriter:
             )
         return RawBSONDocument(encoded)
 
-    def _as_read(self, update: Update, stored: Stored | None) -> Document:
+    def _as_read(self, update: DocumentUpdate, stored: Stored | None) -> Document:
         """The document, while its fields are what was read, or `stored`."""
         tests: list[Any] = []
         for synced in self._plan.fields:
@@ -204,7 +214,9 @@ class DocumentWriter:
                 tests.append({"$eq": [path, {"$literal": found}]})
         return {"_id": {"$eq": update.id}, "$expr": {"$and": tests}}
 
-    def _delete(self, updates: list[Update], written: Written, stored: Mapping[bytes, Stored]) -> None:
+    def _delete(
+        self, updates: list[DocumentUpdate], written: UnwrittenDocuments, stored: Mapping[bytes, Stored]
+    ) -> None:
         if not updates:
             return
         statements = []

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from syncd import telemetry
-from syncd.both.capture import Taken, Word
+from syncd.both.capture import CapturedKeys, KeyChange
 from syncd.both.context import MergeContext
 from syncd.both.merger import MergeOutcome, Merger
 from syncd.both.status import TwoWayStatus
 from syncd.errors import DeadLettersFullError
-from syncd.lanes.events import Merged
+from syncd.lanes.events import AllMerged
 from syncd.lanes.state import LaneState
 from syncd.stores.redis.records.lease import Lease
 from syncd.to_mongo.state.run import EVERY_S
@@ -65,13 +65,13 @@ class MergeLoop:
             if self._capture.behind:
                 continue
             if awaited and not outcome.held and len(requested) < REQUESTS_AT_ONCE:
-                self._state.tell(Merged())
+                self._state.tell(AllMerged())
             if outcome.held or outcome.waiting:
                 self._halt.wait(WAIT_S)
         yield from ()
 
-    def _apply(self, taken: Taken, requested: list[bytes]) -> MergeOutcome:
-        words = dict.fromkeys(requested, Word()) | taken.words
+    def _apply(self, taken: CapturedKeys, requested: list[bytes]) -> MergeOutcome:
+        words = dict.fromkeys(requested, KeyChange()) | taken.words
         if not words and not taken.refused:
             return MergeOutcome()
         if self._is_full():
@@ -89,7 +89,7 @@ class MergeLoop:
             raise outcome.full
         return outcome
 
-    def _finish(self, outcome: MergeOutcome, taken: Taken, began: float) -> None:
+    def _finish(self, outcome: MergeOutcome, taken: CapturedKeys, began: float) -> None:
         self._capture.put_back(taken.only(outcome.held))
         parked = self._store.done(outcome.done, outcome.refused, self._capture.keep_from)
         self._capture.forget(outcome.done)

@@ -11,16 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from syncd.both.capture import Word
+from syncd.both.capture import KeyChange
 from syncd.both.context import MergeContext
-from syncd.both.document_writer import Update
+from syncd.both.document_writer import DocumentUpdate
 from syncd.both.pair import Pair, had_key, records
-from syncd.both.store import Step, is_asked
+from syncd.both.store import PairWrite, is_asked
 from syncd.errors import FatalError, ProjectionError, TransientError
 from syncd.plan.both.merge import Base, Conflict, is_by_time, merge, pending
 from syncd.plan.both.plan import Record, digests, is_agreed, known_of, stored
 from syncd.plan.keys.templates import encode_key_value
-from syncd.plan.to_mongo.state import Found
+from syncd.plan.to_mongo.state import FoundKey
 from syncd.stores.mongo.store import Document
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.state.became import Became, each
@@ -71,12 +71,12 @@ class Merger:
         self._written: dict[bytes, str] = {}
         """Positions under which MongoDB was written, of keys that have to be read again."""
 
-    def apply(self, words: Mapping[bytes, Word]) -> MergeOutcome:
+    def apply(self, words: Mapping[bytes, KeyChange]) -> MergeOutcome:
         """Merge keys. Raises StoreError where it is not sure what is written, FencedError or LaterNumberError where
         nothing is. Any other error is narrowed by halves to the key that raises it, which is refused."""
         return each(self._apply, words, MergeOutcome())
 
-    def _apply(self, words: Mapping[bytes, Word]) -> MergeOutcome:
+    def _apply(self, words: Mapping[bytes, KeyChange]) -> MergeOutcome:
         outcome = MergeOutcome()
         todo = []
         for key in words:
@@ -102,7 +102,7 @@ class Merger:
         return outcome
 
     def _turn(
-        self, keys: Sequence[bytes], words: Mapping[bytes, Word], outcome: MergeOutcome
+        self, keys: Sequence[bytes], words: Mapping[bytes, KeyChange], outcome: MergeOutcome
     ) -> tuple[int, list[bytes]]:
         """How many of these keys were compared, and which changed meanwhile and have to be read again."""
         self._turns += 1
@@ -118,9 +118,9 @@ class Merger:
 
     def _merge(
         self,
-        read: dict[bytes, Found],
+        read: dict[bytes, FoundKey],
         merge_requests: Mapping[bytes, int | None],
-        words: Mapping[bytes, Word],
+        words: Mapping[bytes, KeyChange],
         outcome: MergeOutcome,
     ) -> list[bytes]:
         documents = self._documents([self._plan.state.document_id(key) for key in read])
@@ -129,7 +129,9 @@ class Merger:
             document_id = self._plan.state.document_id(key)
             document = documents.get(encode_key_value(document_id))
             record = known_of(found, document, self._written.get(key, ""))
-            is_silent = document is not None and not found.is_there and not words.get(key, Word()).is_told
+            is_silent = (
+                document is not None and not found.is_there and not words.get(key, KeyChange()).is_told
+            )
             if is_silent and had_key(record):
                 silent[key] = found
             looked.append((key, document_id, found, document, record))
@@ -139,7 +141,7 @@ class Merger:
         for key, document_id, found, document, record in looked:
             if key in waiting:
                 continue
-            word = words.get(key, Word())
+            word = words.get(key, KeyChange())
             if key in deleted:
                 word = word._replace(deleted=True)
             try:
@@ -150,7 +152,7 @@ class Merger:
                     merged.append(pair)
             except ProjectionError as error:
                 outcome.refused[key] = Refused(error.reason, error.detail)
-                steps.append(Step(key, found.digest, merge_requests[key], "="))
+                steps.append(PairWrite(key, found.digest, merge_requests[key], "="))
         return self._write(merged, steps, outcome)
 
     def _documents(self, ids: list[Any]) -> dict[str, Document]:
@@ -165,11 +167,11 @@ class Merger:
         self,
         key: bytes,
         document_id: Any,
-        found: Found,
+        found: FoundKey,
         document: Document | None,
         record: Record | None,
         merge_request: int | None,
-        word: Word,
+        word: KeyChange,
     ) -> Pair | None:
         """None where it is not known yet which side changed last."""
         redis, mongo = self._plan.of_key(found), self._plan.of_document(document)
@@ -193,7 +195,7 @@ class Merger:
             merged = merge(base, of_redis, of_mongo, self._plan.rules, redis_is_newer=newer, **how)
         return Pair(key, document_id, found, document, redis, mongo, record, merge_request, merged)
 
-    def _write(self, pairs: list[Pair], steps: list[Step], outcome: MergeOutcome) -> list[bytes]:
+    def _write(self, pairs: list[Pair], steps: list[PairWrite], outcome: MergeOutcome) -> list[bytes]:
         """First what goes to MongoDB, then what goes to Redis. Returns keys that have to be read again."""
         position = self._writer.next_position
         updates = [self._update(pair) for pair in pairs if pair.changes_mongo]
@@ -207,7 +209,7 @@ class Merger:
         left: dict[bytes, Pair] = {}
         for pair in pairs:
             if pair.key in written.refused:
-                steps.append(Step(pair.key, pair.found.digest, pair.merge_request, "="))
+                steps.append(PairWrite(pair.key, pair.found.digest, pair.merge_request, "="))
             elif pair.key not in written.missed:
                 left[pair.key] = pair
                 if pair.changes_mongo:
@@ -215,7 +217,9 @@ class Merger:
                 steps.append(self._step(pair))
         return [*written.missed, *self._take(steps, left, outcome)]
 
-    def _take(self, steps: list[Step], pairs: Mapping[bytes, Pair], outcome: MergeOutcome) -> list[bytes]:
+    def _take(
+        self, steps: list[PairWrite], pairs: Mapping[bytes, Pair], outcome: MergeOutcome
+    ) -> list[bytes]:
         """The steps in Redis, and their results."""
         done, again, refused = set(pairs), [], []
         for step, result in self._results(steps, outcome):
@@ -234,7 +238,9 @@ class Merger:
             self._store.merge(refused, self._time)
         return again
 
-    def _results(self, steps: list[Step], outcome: MergeOutcome) -> Iterator[tuple[Step, int | str | None]]:
+    def _results(
+        self, steps: list[PairWrite], outcome: MergeOutcome
+    ) -> Iterator[tuple[PairWrite, int | str | None]]:
         """What Redis says to each step; None where its memory is full. Then the key, which keeps its merge
         request, is left alone."""
         steps = [
@@ -255,13 +261,13 @@ class Merger:
             else:
                 yield from zip(part, said, strict=True)
 
-    def _update(self, pair: Pair) -> Update:
+    def _update(self, pair: Pair) -> DocumentUpdate:
         if pair.merged.delete == "document":
-            return Update(pair.key, pair.id, pair.document, {}, (), delete=True)
+            return DocumentUpdate(pair.key, pair.id, pair.document, {}, (), delete=True)
         redis, paths = pair.redis or {}, {field.name: field.path for field in self._plan.fields}
         sets = {paths[name]: redis[name].content for name in pair.merged.to_mongo if name in redis}
         unsets = [paths[name] for name in pair.merged.to_mongo if name not in redis]
-        return Update(pair.key, pair.id, pair.document, sets, unsets)
+        return DocumentUpdate(pair.key, pair.id, pair.document, sets, unsets)
 
     @property
     def _version(self) -> str:
@@ -275,7 +281,7 @@ class Merger:
         written = record.written if record else ""
         return stored(pair.found.known)[0], Record(base, pair.version, position, written)
 
-    def _step(self, pair: Pair) -> Step:
+    def _step(self, pair: Pair) -> PairWrite:
         merged, found = pair.merged, pair.found
         operation: list[Any] = ["-", 0]
         if merged.delete == "key":
@@ -292,7 +298,7 @@ class Merger:
             record = replace(pair.record, base=pair.record.base._replace(lost=True))
         elif merged.keep or not found.known:
             record = "="
-        return Step(pair.key, found.digest, pair.merge_request, record, operation)
+        return PairWrite(pair.key, found.digest, pair.merge_request, record, operation)
 
 
 def _refused_by_redis(error: str) -> Refused:

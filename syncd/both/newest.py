@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from syncd.both.capture import Capture, Word
+from syncd.both.capture import Capture, KeyChange
 from syncd.both.store import changed_at
 from syncd.stores.mongo.times import Moment
 
@@ -31,7 +31,7 @@ class Newest:
     def is_redis(
         self,
         key: bytes,
-        word: Word,
+        word: KeyChange,
         merge_request: int | None,
         mongo: Mapping[str, str],
         read_at: Moment,

@@ -11,7 +11,7 @@ from bson.datetime_ms import DatetimeMS
 from syncd.plan.both.merge import Conflict, Merged
 from syncd.plan.both.plan import Record, TwoWayPlan, Value, digests
 from syncd.plan.keys.templates import encode_key_value
-from syncd.plan.to_mongo.state import Found
+from syncd.plan.to_mongo.state import FoundKey
 from syncd.stores.mongo.store import Document
 
 
@@ -20,7 +20,7 @@ class Pair(NamedTuple):
 
     key: bytes
     id: Any
-    found: Found
+    found: FoundKey
     document: Document | None
     redis: dict[str, Value] | None
     mongo: dict[str, Value] | None

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from syncd.errors import ProjectionError
 from syncd.plan.both.plan import Record, TwoWayPlan
 from syncd.plan.keys.encode import encode_key_value
-from syncd.plan.to_mongo.state import Found
+from syncd.plan.to_mongo.state import FoundKey
 from syncd.stores.mongo.times import Moment, parse, readable
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import Fields, read_fields
@@ -21,7 +21,7 @@ for. See lua/operations.lua."""
 CENTURY_MS = 10**12
 
 
-class Step(NamedTuple):
+class PairWrite(NamedTuple):
     """What to write to one key and to its record."""
 
     key: bytes
@@ -50,9 +50,9 @@ class TwoWayStore(StateStore):
         self._keep_dead_letters = min(0, plan.keep_dead_letters)
         self._outbox = self._keys.outbox if plan.contract.sync.capture == "outbox" else None
 
-    def read_first(self, keys: Sequence[bytes]) -> list[Found]:
+    def read_first(self, keys: Sequence[bytes]) -> list[FoundKey]:
         """The first of these keys, each as it is at one moment: all but where they are very large."""
-        found: list[Found] = []
+        found: list[FoundKey] = []
         for start in range(0, len(keys), self._most_keys):
             part = keys[start : start + self._most_keys]
             names: list[str | bytes] = [self._keys.synced, *part]
@@ -101,7 +101,7 @@ class TwoWayStore(StateStore):
             args += [key, digest.encode() + b" " + record.encoded()]
         self._call("syncd_synced", [self._keys.synced], args)
 
-    def merge(self, steps: Sequence[Step], time: Moment) -> tuple[int, list[int | str]]:
+    def merge(self, steps: Sequence[PairWrite], time: Moment) -> tuple[int, list[int | str]]:
         """How many merge requests are left, and of each step 1 where it is done, 0 where the key had changed by then,
         or why Redis refuses it. Either all of them need memory or none does."""
         left, said = 0, []
@@ -111,7 +111,7 @@ class TwoWayStore(StateStore):
             said += some
         return left, said
 
-    def _merge(self, steps: Sequence[Step], time: Moment) -> tuple[int, list[int | str]]:
+    def _merge(self, steps: Sequence[PairWrite], time: Moment) -> tuple[int, list[int | str]]:
         args: list[Any] = [self._plan.type, readable(time)]
         for step in steps:
             record = step.record.encoded() if isinstance(step.record, Record) else step.record or ""

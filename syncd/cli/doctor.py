@@ -13,7 +13,7 @@ from syncd.text import escaped, json_text
 
 if TYPE_CHECKING:
     from syncd.ops.conditions import Finding
-    from syncd.ops.preflight import Report
+    from syncd.ops.preflight import PreflightReport
 
 
 def doctor(
@@ -32,12 +32,12 @@ def doctor(
     raise typer.Exit(DONE if _is_fine(report) else DIFFERENCE)
 
 
-def _examine(contracts: Path | None) -> Report:
+def _examine(contracts: Path | None) -> PreflightReport:
     """A server that syncd does not work with is a finding; one that cannot be reached is an error."""
     from syncd.contract.read.load import load_contract_set
     from syncd.errors import CapabilityError, ContractError
     from syncd.ops.conditions import Finding, refused
-    from syncd.ops.preflight import Report, preflight
+    from syncd.ops.preflight import PreflightReport, preflight
     from syncd.ops.settings import check_settings
     from syncd.settings import Settings, contract_environment
 
@@ -47,17 +47,17 @@ def _examine(contracts: Path | None) -> Report:
         check_settings(contract_set, settings)
         return preflight(contract_set, settings)
     except ContractError as error:
-        return Report([], [refused(problem) for problem in error.problems])
+        return PreflightReport([], [refused(problem) for problem in error.problems])
     except CapabilityError as error:
         what, _, remedy = str(error).rpartition("; ")
-        return Report([], [Finding("refused", what, remedy)])
+        return PreflightReport([], [Finding("refused", what, remedy)])
 
 
-def _is_fine(report: Report) -> bool:
+def _is_fine(report: PreflightReport) -> bool:
     return all(finding.level == "advice" for finding in report.findings)
 
 
-def _as_dict(report: Report) -> dict[str, Any]:
+def _as_dict(report: PreflightReport) -> dict[str, Any]:
     return {
         "ok": _is_fine(report),
         "servers": report.servers,

@@ -12,7 +12,7 @@ from syncd.cli.shared import DIFFERENCE, Output
 from syncd.text import json_text
 
 if TYPE_CHECKING:
-    from syncd.contract.draft.survey import Survey
+    from syncd.contract.draft.survey import CollectionSurvey
 
 _WAIT_S = 5.0
 _LONGEST_QUERY_MS = 60_000
@@ -64,7 +64,7 @@ def _check(collection: str, name: str) -> None:
         raise typer.BadParameter(f"{name} is no name; {remedy}", param_hint="--name") from None
 
 
-def _survey(collection: str, sample: int) -> Survey:
+def _survey(collection: str, sample: int) -> CollectionSurvey:
     from syncd.contract.draft.survey import survey
     from syncd.settings import Settings
     from syncd.stores.mongo.replies import RAW_CODEC, document_in

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from syncd.plan.base import ContractPlan
     from syncd.reconcile.kinds import AnyCheck
     from syncd.reconcile.ranges.bulk import Bulk
-    from syncd.reconcile.report import Report
+    from syncd.reconcile.report import ReconcileReport
     from syncd.settings import Settings
     from syncd.stores.mongo.store import MongoStore
     from syncd.stores.redis.store import RedisStore
@@ -165,7 +165,7 @@ def _bulk(
     return lambda mongo, redis, stop: Bulk(plan, mongo, redis, order, where, stop)
 
 
-def _run(plan: ContractPlan, settings: Settings, make: Make) -> Report:
+def _run(plan: ContractPlan, settings: Settings, make: Make) -> ReconcileReport:
     from syncd.reconcile.report import keep_report
     from syncd.stores.mongo.store import MongoStore, translated
     from syncd.stores.redis.store import RedisStore

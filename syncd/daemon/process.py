@@ -16,7 +16,7 @@ from typing import Any
 from syncd import telemetry
 from syncd.contract.model.contract import Contract
 from syncd.daemon.supervisor import STOP_TIMEOUT_S, Changes
-from syncd.daemon.worker import APPLY, ASK, CHECK, HELLO, NOT_OURS, STOP, Report, work
+from syncd.daemon.worker import APPLY, ASK, CHECK, HELLO, NOT_OURS, STOP, WorkerReport, work
 from syncd.plan.claims import Templates
 from syncd.settings import Settings
 
@@ -150,10 +150,10 @@ class WorkerProcess(threading.Thread):
         """Run these contracts of a set with these templates, also in every process that replaces this one."""
         return self._call(APPLY, (contracts, templates))
 
-    def begin_ask(self) -> queue.SimpleQueue[Report | None]:
+    def begin_ask(self) -> queue.SimpleQueue[WorkerReport | None]:
         """Request a report. A process that is about to start gives no answer, and neither does one that owes many."""
         if not self.owner or len(self._answers) >= MOST_ASKED:
-            answer: queue.SimpleQueue[Report | None] = queue.SimpleQueue()
+            answer: queue.SimpleQueue[WorkerReport | None] = queue.SimpleQueue()
             answer.put(None)
             return answer
         return self._call(ASK, None)

@@ -28,7 +28,7 @@ NOT_OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class WorkerReport:
     """The state of a worker."""
 
     alive: bool
@@ -89,9 +89,9 @@ class _Worker:
             telemetry.reload_failed()
             os._exit(BROKEN)
 
-    def _report(self) -> Report:
+    def _report(self) -> WorkerReport:
         said = self._supervisor
-        return Report(said.alive, [lane.status.as_dict() for lane in said.lanes], said.metrics())
+        return WorkerReport(said.alive, [lane.status.as_dict() for lane in said.lanes], said.metrics())
 
     def _send(self, word: str, number: int, content: Any) -> None:
         with self._lock:

@@ -17,7 +17,7 @@ from syncd.daemon.contract_registration import ContractRegistration
 from syncd.daemon.pages import merged
 from syncd.daemon.process import APPLY_TIMEOUT_S, ASK_TIMEOUT_S, WorkerProcess
 from syncd.daemon.supervisor import STOP_TIMEOUT_S, Changes, ContractsStatus, compile_set
-from syncd.daemon.worker import Report
+from syncd.daemon.worker import WorkerReport
 from syncd.plan.base import ContractPlan
 from syncd.plan.claims import templates_of
 from syncd.plan.partition import Partition
@@ -96,7 +96,7 @@ class Workers:
             worker.end(deadline)
         self._redis.close()
 
-    def _ask(self) -> list[Report | None]:
+    def _ask(self) -> list[WorkerReport | None]:
         return _gather([worker.begin_ask() for worker in self._workers], ASK_TIMEOUT_S)
 
     @property

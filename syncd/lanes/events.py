@@ -81,7 +81,7 @@ class CaughtUp:
 
 
 @_value
-class Merged:
+class AllMerged:
     """Of a contract that goes both ways: all is merged that waited when the stream had caught up."""
 
 
@@ -132,7 +132,7 @@ class Stopped:
 
 
 Event: TypeAlias = (
-    Tried | Room | LeaseTaken | Started | Entered | SweepBegan | Copied | Progressed | CaughtUp | Merged | Confirmed
+    Tried | Room | LeaseTaken | Started | Entered | SweepBegan | Copied | Progressed | CaughtUp | AllMerged | Confirmed
     | FellBehind | CopyAsked | LargeChangePassed | Ended | Failed | PeerSaid | Stopped
 )  # fmt: skip
 

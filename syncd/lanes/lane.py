@@ -28,7 +28,7 @@ from syncd.lanes.events import (
     Work,
 )
 from syncd.lanes.garbage import GARBAGE
-from syncd.lanes.situation import Decision, Rules, State
+from syncd.lanes.situation import Decision, LaneRules, State
 from syncd.lanes.state import LaneState
 from syncd.lanes.status import BaseStatus
 from syncd.plan.base import ContractPlan
@@ -46,7 +46,7 @@ class BaseLane(threading.Thread):
     status: BaseStatus
 
     def __init__(
-        self, common: Common, control: ControlKeys, plan: ContractPlan, status: BaseStatus, rules: Rules
+        self, common: Common, control: ControlKeys, plan: ContractPlan, status: BaseStatus, rules: LaneRules
     ) -> None:
         super().__init__(name=f"lane-{control}", daemon=True)
         self._common, self._control, self.plan, self.status = common, control, plan, status

@@ -63,7 +63,7 @@ from syncd.errors import (
 )
 from syncd.lanes import events
 from syncd.lanes.events import Event
-from syncd.lanes.situation import Decision, Hold, Rules, Run, Situation, State
+from syncd.lanes.situation import Decision, Hold, LaneRules, Run, Situation, State
 from syncd.stores.redis.records.position import DIGEST, KEEP, PAUSE, PURGE, SWEEP, allowed
 
 PAUSED_CHECK_S = 2.0
@@ -85,11 +85,11 @@ MOST_FRUITLESS = 3
 """Lost positions in a row without having been live, after which the lane stops loudly."""
 
 
-def decide(now: Situation, event: Event, rules: Rules) -> Decision:
+def decide(now: Situation, event: Event, rules: LaneRules) -> Decision:
     """Decide what a lane does next; the only place that does."""
     if now.state is State.STOPPED:
         return Decision(now)
-    decider: Callable[[Situation, Any, Rules], Decision] = _DECIDERS[type(event)]
+    decider: Callable[[Situation, Any, LaneRules], Decision] = _DECIDERS[type(event)]
     return decider(now, event, rules)
 
 
@@ -100,18 +100,18 @@ def _enter(now: Situation, state: State, error: str = "", **changes: Any) -> Sit
 # An attempt, up to its run.
 
 
-def _tried(now: Situation, event: events.Tried, rules: Rules) -> Decision:
+def _tried(now: Situation, event: events.Tried, rules: LaneRules) -> Decision:
     is_full = now.hold is Hold.DEAD_LETTERS
     return Decision(replace(now, run=None), actions=(events.AskForRoom() if is_full else events.Work(),))
 
 
-def _room(now: Situation, event: events.Room, rules: Rules) -> Decision:
+def _room(now: Situation, event: events.Room, rules: LaneRules) -> Decision:
     if event.is_there:
         return Decision(replace(now, hold=Hold.NOTHING, why_held=""), actions=(events.Work(),))
     return _paused(now, now.why_held)
 
 
-def _lease_taken(now: Situation, event: events.LeaseTaken, rules: Rules) -> Decision:
+def _lease_taken(now: Situation, event: events.LeaseTaken, rules: LaneRules) -> Decision:
     if event.asked:
         now = replace(now, hold=Hold.NOTHING, why_held="", takes_fields=True)
     elif now.hold is Hold.SWEEP:
@@ -126,37 +126,37 @@ def _paused(now: Situation, why: str) -> Decision:
     return Decision(_enter(now, State.PAUSED, why), PAUSED_CHECK_S, enters=True)
 
 
-def _peer_said(now: Situation, event: events.PeerSaid, rules: Rules) -> Decision:
+def _peer_said(now: Situation, event: events.PeerSaid, rules: LaneRules) -> Decision:
     return Decision(now, min(rules.lease_ttl_s / 4, PEER_CHECK_S if event.complaint else math.inf))
 
 
-def _stopped(now: Situation, event: events.Stopped, rules: Rules) -> Decision:
+def _stopped(now: Situation, event: events.Stopped, rules: LaneRules) -> Decision:
     return Decision(_enter(now, State.STOPPED, run=None), enters=True)
 
 
 # A run.
 
 
-def _started(now: Situation, event: events.Started, rules: Rules) -> Decision:
+def _started(now: Situation, event: events.Started, rules: LaneRules) -> Decision:
     return Decision(replace(now, run=Run()))
 
 
-def _entered(now: Situation, event: events.Entered, rules: Rules) -> Decision:
+def _entered(now: Situation, event: events.Entered, rules: LaneRules) -> Decision:
     state = State.SNAPSHOT if event.copies else State.SWEEP if event.sweeps else State.CATCHING_UP
     return Decision(_enter(_noted(now, goal=event.goal), state), enters=True, reason=event.reason)
 
 
-def _sweep_began(now: Situation, event: events.SweepBegan, rules: Rules) -> Decision:
+def _sweep_began(now: Situation, event: events.SweepBegan, rules: LaneRules) -> Decision:
     return Decision(_enter(now, State.SWEEP) if now.state is State.SNAPSHOT else now)
 
 
-def _copied(now: Situation, event: events.Copied, rules: Rules) -> Decision:
+def _copied(now: Situation, event: events.Copied, rules: LaneRules) -> Decision:
     if now.state not in (State.SNAPSHOT, State.SWEEP):
         return Decision(now)
     return Decision(_behind(now, goal=event.goal), enters=True, reason="snapshot finished")
 
 
-def _fell_behind(now: Situation, event: events.FellBehind, rules: Rules) -> Decision:
+def _fell_behind(now: Situation, event: events.FellBehind, rules: LaneRules) -> Decision:
     is_there = now.state in (State.CATCHING_UP, State.LIVE)
     return Decision(_behind(now), enters=True) if is_there else Decision(now)
 
@@ -166,12 +166,12 @@ def _behind(now: Situation, **changes: Any) -> Situation:
     return _enter(now, State.CATCHING_UP)
 
 
-def _caught_up(now: Situation, event: events.CaughtUp, rules: Rules) -> Decision:
+def _caught_up(now: Situation, event: events.CaughtUp, rules: LaneRules) -> Decision:
     is_there = now.state is State.CATCHING_UP and now.run is not None and event.reached >= now.run.goal
     return Decision(now, actions=(events.Confirm(),) if is_there else ())
 
 
-def _confirmed(now: Situation, event: events.Confirmed, rules: Rules) -> Decision:
+def _confirmed(now: Situation, event: events.Confirmed, rules: LaneRules) -> Decision:
     if now.run is None or now.state not in (State.CATCHING_UP, State.LIVE):
         return Decision(now)
     if rules.merges and not now.run.is_merged:
@@ -179,24 +179,24 @@ def _confirmed(now: Situation, event: events.Confirmed, rules: Rules) -> Decisio
     return Decision(_enter(_noted(now, was_live=True), State.LIVE), enters=True)
 
 
-def _merged(now: Situation, event: events.Merged, rules: Rules) -> Decision:
+def _merged(now: Situation, event: events.AllMerged, rules: LaneRules) -> Decision:
     awaited = now.run is not None and now.run.awaits_merge
     return Decision(_noted(now, is_merged=True) if awaited else now)
 
 
-def _progressed(now: Situation, event: events.Progressed, rules: Rules) -> Decision:
+def _progressed(now: Situation, event: events.Progressed, rules: LaneRules) -> Decision:
     return Decision(_noted(now, progressed=True))
 
 
-def _copy_asked(now: Situation, event: events.CopyAsked, rules: Rules) -> Decision:
+def _copy_asked(now: Situation, event: events.CopyAsked, rules: LaneRules) -> Decision:
     return Decision(_noted(now, is_over=True))
 
 
-def _large_change_passed(now: Situation, event: events.LargeChangePassed, rules: Rules) -> Decision:
+def _large_change_passed(now: Situation, event: events.LargeChangePassed, rules: LaneRules) -> Decision:
     return Decision(replace(_noted(now, is_over=True), takes_fields=True))
 
 
-def _ended(now: Situation, event: events.Ended, rules: Rules) -> Decision:
+def _ended(now: Situation, event: events.Ended, rules: LaneRules) -> Decision:
     return Decision(_left(now))
 
 
@@ -214,7 +214,7 @@ def _left(now: Situation) -> Situation:
 # An error, and when to try again.
 
 
-def _failed(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+def _failed(now: Situation, event: events.Failed, rules: LaneRules) -> Decision:
     """As the nearest class of the error in ANSWERS says."""
     is_of_stream = isinstance(event.error, PositionLostError | EventTooLargeError | SweepLimitError)
     if is_of_stream and not rules.has_position:
@@ -223,7 +223,7 @@ def _failed(now: Situation, event: events.Failed, rules: Rules) -> Decision:
     return answer(now, event, rules)
 
 
-def _transient(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+def _transient(now: Situation, event: events.Failed, rules: LaneRules) -> Decision:
     now = _counted(now)
     is_soon = isinstance(event.error, TransientError) and event.error.soon
     longest_s = SOON_S if is_soon else LONGEST_PAUSE_S
@@ -231,23 +231,23 @@ def _transient(now: Situation, event: events.Failed, rules: Rules) -> Decision:
     return _interrupted(now, "transient", State.WAITING, str(event.error), pause_s)
 
 
-def _later_number(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+def _later_number(now: Situation, event: events.Failed, rules: LaneRules) -> Decision:
     assert isinstance(event.error, LaterNumberError)
     decision = _transient(now, event, rules)
     return decision._replace(actions=(events.LearnNumber(event.error.seen), *decision.actions))
 
 
-def _unknown(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+def _unknown(now: Situation, event: events.Failed, rules: LaneRules) -> Decision:
     now = _counted(now)
     pause_s = min(FATAL_RETRY_S, _doubled(UNKNOWN_RETRY_S, now.failures))
     return _interrupted(now, "unknown", State.FAILED, str(event.error), pause_s)
 
 
-def _fatal(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+def _fatal(now: Situation, event: events.Failed, rules: LaneRules) -> Decision:
     return _interrupted(now, "fatal", State.FAILED, str(event.error), FATAL_RETRY_S)
 
 
-def _bug(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+def _bug(now: Situation, event: events.Failed, rules: LaneRules) -> Decision:
     message = f"unexpected {type(event.error).__name__}"
     return _interrupted(now, "bug", State.FAILED, message, FATAL_RETRY_S)
 
@@ -270,7 +270,7 @@ def _doubled(first_s: float, failures: int) -> float:
     return first_s * 2.0 ** min(failures - 1, MOST_DOUBLED)
 
 
-def _fenced(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+def _fenced(now: Situation, event: events.Failed, rules: LaneRules) -> Decision:
     """Stand by for another daemon. Where no daemon holds the lease, the lane is not ready, and tries again at once."""
     error = event.error
     assert isinstance(error, FencedError)
@@ -289,7 +289,7 @@ def _fenced(now: Situation, event: events.Failed, rules: Rules) -> Decision:
     return Decision(waiting, pause_s if now.failures > 1 else 0.0, stop, said, enters=True)
 
 
-def _dead_letters_full(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+def _dead_letters_full(now: Situation, event: events.Failed, rules: LaneRules) -> Decision:
     """Wait for a person. What a person asks for is done meanwhile: a replay makes room."""
     message = str(event.error)
     said = () if message == now.error else (events.DeadLettersFull(message),)
@@ -297,27 +297,27 @@ def _dead_letters_full(now: Situation, event: events.Failed, rules: Rules) -> De
     return Decision(held, PAUSED_CHECK_S, (events.CountDeadLetters(),), said, enters=True)
 
 
-def _sweep_limit(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+def _sweep_limit(now: Situation, event: events.Failed, rules: LaneRules) -> Decision:
     """Wait for a person: the removal may follow from a mistake in the contract."""
     message = str(event.error)
     held = _enter(_left(now), State.PAUSED, message, hold=Hold.SWEEP, why_held=message)
     return Decision(held, PAUSED_CHECK_S, said=(events.SweepHeldBack(message),), enters=True)
 
 
-def _event_too_large(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+def _event_too_large(now: Situation, event: events.Failed, rules: LaneRules) -> Decision:
     """Take the stream without the fields of documents; where that is done already, the position is lost."""
     if not now.takes_fields:
         return _position_lost(now, event, rules)
     return _interrupted(replace(now, takes_fields=False), "transient", State.WAITING, str(event.error), 0.0)
 
 
-def _collection_gone(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+def _collection_gone(now: Situation, event: events.Failed, rules: LaneRules) -> Decision:
     words = {"purge": allowed(PURGE, rules.fingerprint), "keep": KEEP, "pause": PAUSE}
     action = "paused" if rules.on_drop == "pause" else "resnapshot"
     return _forgotten(_left(now), event, words[rules.on_drop], action)
 
 
-def _position_lost(now: Situation, event: events.Failed, rules: Rules) -> Decision:
+def _position_lost(now: Situation, event: events.Failed, rules: LaneRules) -> Decision:
     was_live = now.run is not None and now.run.was_live
     left = replace(_left(now), fruitless=0 if was_live else now.fruitless + 1)
     if rules.on_lost_position != "fail" and left.fruitless <= MOST_FRUITLESS:
@@ -335,7 +335,7 @@ def _forgotten(now: Situation, event: events.Failed, then: str, action: str) -> 
     return Decision(waiting, 0.0, (events.ForgetPosition(then),), said, enters=True)
 
 
-ANSWERS: dict[type[BaseException], Callable[[Situation, events.Failed, Rules], Decision]] = {
+ANSWERS: dict[type[BaseException], Callable[[Situation, events.Failed, LaneRules], Decision]] = {
     FencedError: _fenced,
     LaterNumberError: _later_number,
     TransientError: _transient,
@@ -350,7 +350,7 @@ ANSWERS: dict[type[BaseException], Callable[[Situation, events.Failed, Rules], D
 }
 """What follows from an error, by its nearest class that is here."""
 
-_DECIDERS: dict[type, Callable[[Situation, Any, Rules], Decision]] = {
+_DECIDERS: dict[type, Callable[[Situation, Any, LaneRules], Decision]] = {
     events.Tried: _tried,
     events.Room: _room,
     events.LeaseTaken: _lease_taken,
@@ -360,7 +360,7 @@ _DECIDERS: dict[type, Callable[[Situation, Any, Rules], Decision]] = {
     events.Copied: _copied,
     events.Progressed: _progressed,
     events.CaughtUp: _caught_up,
-    events.Merged: _merged,
+    events.AllMerged: _merged,
     events.Confirmed: _confirmed,
     events.FellBehind: _fell_behind,
     events.CopyAsked: _copy_asked,

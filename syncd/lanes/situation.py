@@ -90,7 +90,7 @@ class Situation:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class LaneRules:
     """What a contract and the settings say."""
 
     contract: str

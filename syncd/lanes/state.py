@@ -16,14 +16,14 @@ from syncd.lanes.events import (
     SweepHeldBack,
 )
 from syncd.lanes.machine import decide
-from syncd.lanes.situation import Decision, Rules, Situation, State
+from syncd.lanes.situation import Decision, LaneRules, Situation, State
 from syncd.lanes.status import BaseStatus
 
 
 class LaneState:
     """Thread-safe."""
 
-    def __init__(self, rules: Rules, status: BaseStatus) -> None:
+    def __init__(self, rules: LaneRules, status: BaseStatus) -> None:
         """`status` records what is decided."""
         self._rules, self._status = rules, status
         self._now = Situation()

@@ -24,7 +24,7 @@ from syncd.stores.redis.records.foreign_keys import has_lost_foreign
 from syncd.stores.redis.records.layout import partitions_of
 from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis.scan import KeyScan
-from syncd.stores.redis.search import Search, Seen
+from syncd.stores.redis.search import Search, SeenIndex
 from syncd.stores.redis.store import RedisStore, translated
 from syncd.to_mongo.state.unfit_keys import shown
 from syncd.to_redis.indexes.indexes import wanted_indexes
@@ -149,7 +149,7 @@ class Names:
                     "data", *taken(wanted.name, seen.name, in_place=wanted.in_place), (), (plan.name,)
                 )
 
-    def _is_ours(self, contract: str, wanted: Wanted, seen: Seen) -> bool:
+    def _is_ours(self, contract: str, wanted: Wanted, seen: SeenIndex) -> bool:
         """Decided as the lane does: the index is in the record, or it is as the lane would have made it."""
         with translated():
             registered: Any = self._redis.client.hvals(ControlKeys(contract).indexes)

@@ -38,7 +38,7 @@ from syncd.to_mongo.keyspace.subscriber import Subscriber
 SUBSCRIBED_S = 5.0
 
 
-class Report(NamedTuple):
+class PreflightReport(NamedTuple):
     """The servers, and all findings."""
 
     servers: list[str]
@@ -50,7 +50,7 @@ class Report(NamedTuple):
         return [finding.problem for finding in self.findings if finding.problem is not None]
 
 
-def preflight(contracts: ContractSet, settings: Settings) -> Report:
+def preflight(contracts: ContractSet, settings: Settings) -> PreflightReport:
     """Check both servers. Raises StoreError when one cannot be reached, or is of a kind that syncd does not support."""
     mongo = MongoStore(settings.mongo_uri.get_secret_value())
     redis = RedisStore(settings.redis_url.get_secret_value())
@@ -73,7 +73,7 @@ def preflight(contracts: ContractSet, settings: Settings) -> Report:
         findings += [*conditions(plain, server), *shared_streams(plain, settings.site)]
         stopped = {name for one in findings for name in one.contracts if one.problem}
         findings += _examine(plain, stopped, settings, mongo, redis, server)
-        return Report([str(deployment), str(server)], findings)
+        return PreflightReport([str(deployment), str(server)], findings)
     finally:
         mongo.close()
         redis.close()

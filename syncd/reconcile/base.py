@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
 from syncd.reconcile.reader import KeyReader
-from syncd.reconcile.report import Report
+from syncd.reconcile.report import ReconcileReport
 
 MOST_CANDIDATES = 5_000
 """Differences that are kept before they are confirmed: memory does not grow with the drift."""
@@ -19,14 +19,14 @@ STOPPED = "stopped"
 class BaseCheck(ABC):
     """One check, run once by one thread. `report` may be read at any time."""
 
-    report: Report
+    report: ReconcileReport
     _reader: KeyReader
 
     def __init__(self, stop: threading.Event, may_go_on: Callable[[], str]) -> None:
         """`may_go_on` returns the reason the check has to end, or an empty string."""
         self._stop, self._may_go_on = stop, may_go_on
 
-    def run(self) -> Report:
+    def run(self) -> ReconcileReport:
         """Compare everything, or as much as may be compared until the check has to end. Raises StoreError."""
         try:
             self.report.ended = self._unready()

@@ -25,7 +25,7 @@ from syncd.reconcile.document_comparison import Difference, DocumentComparison
 from syncd.reconcile.lanes import Lanes
 from syncd.reconcile.reader import KeyReader
 from syncd.reconcile.repair import Repairer
-from syncd.reconcile.report import Report
+from syncd.reconcile.report import ReconcileReport
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.ranges import ALL, Range
 from syncd.stores.mongo.store import Document, MongoStore
@@ -90,7 +90,7 @@ class Check(BaseCheck):
         self._repairer = Repairer(redis, plan.name, stop, order.wait_s)
         self._candidates: dict[str, Candidate] = {}
         self._orphans: dict[str, Difference] = {}
-        self.report = Report(plan.name, self.kind, order.repair, str(order.partition))
+        self.report = ReconcileReport(plan.name, self.kind, order.repair, str(order.partition))
 
     def _unready(self) -> str:
         return self._lanes.unready()

@@ -19,7 +19,7 @@ MOST_REPORTS = 50
 
 
 @dataclass
-class Report:
+class ReconcileReport:
     """One check of one contract, or of one partition of it."""
 
     contract: str
@@ -105,7 +105,7 @@ class Report:
         return said
 
 
-def keep_report(store: RedisStore, report: Report) -> None:
+def keep_report(store: RedisStore, report: ReconcileReport) -> None:
     """Put it in front of the others."""
     said = report.as_dict()
     for name in ("examples", "filter_fails"):

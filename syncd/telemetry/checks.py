@@ -49,7 +49,7 @@ def check_progress(contract: str, documents: int) -> None:
 
 
 def check_finished(contract: str, report: Mapping[str, Any]) -> None:
-    """`report` as `Report.as_dict` gives it."""
+    """`report` as `ReconcileReport.as_dict` gives it."""
     RECONCILE_RUNNING.labels(contract).set(0)
     RECONCILE_RUNS.labels(contract, report["result"]).inc()
     RECONCILE_SECONDS.labels(contract).set(report["seconds"])

@@ -7,7 +7,7 @@ from syncd.executors.pool import Pool
 from syncd.lanes.context import Common
 from syncd.lanes.events import Ended, LeaseTaken, Started, Work
 from syncd.lanes.lane import BaseLane
-from syncd.lanes.situation import Decision, Rules
+from syncd.lanes.situation import Decision, LaneRules
 from syncd.plan.partition import WHOLE, Partition
 from syncd.plan.stream_plan import StreamPlan
 from syncd.settings import Settings
@@ -105,9 +105,9 @@ class StreamLane(BaseLane):
             self.status.known(load_position(self._redis, self._control))
 
 
-def _rules(plan: StreamPlan, settings: Settings) -> Rules:
+def _rules(plan: StreamPlan, settings: Settings) -> LaneRules:
     sync = plan.contract.sync
-    return Rules(
+    return LaneRules(
         plan.name,
         settings.lease_ttl,
         has_position=True,

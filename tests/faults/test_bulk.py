@@ -23,7 +23,7 @@ import pytest
 from syncd.executors.places import OpenExecutor, dask, processes
 from syncd.reconcile.ranges.bulk import Bulk, BulkOrder
 from syncd.reconcile.ranges.job import Job, run_job
-from syncd.reconcile.report import Report
+from syncd.reconcile.report import ReconcileReport
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.redis.store import RedisStore
 from tests.faults.conftest import Rig
@@ -60,7 +60,7 @@ def here(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]  # it would end with us
 
 
-def bulk(rig: Rig, flow: Flow, where: OpenExecutor, *, repair: bool = False) -> Report:
+def bulk(rig: Rig, flow: Flow, where: OpenExecutor, *, repair: bool = False) -> ReconcileReport:
     mongo, redis = MongoStore(rig.mongo.uri), RedisStore(rig.redis.url)
     try:
         order = BulkOrder(repair, range_documents=RANGE, chunk=20)
@@ -70,7 +70,7 @@ def bulk(rig: Rig, flow: Flow, where: OpenExecutor, *, repair: bool = False) -> 
         redis.close()
 
 
-def says(report: Report) -> dict[str, Any]:
+def says(report: ReconcileReport) -> dict[str, Any]:
     """All but times, and in any order."""
     said = report.as_dict()
     for name in ("started", "finished", "seconds"):
@@ -82,10 +82,10 @@ def says(report: Report) -> dict[str, Any]:
 class Running(threading.Thread):
     """A check beside the test."""
 
-    def __init__(self, look: Callable[[], Report]) -> None:
+    def __init__(self, look: Callable[[], ReconcileReport]) -> None:
         super().__init__()
         self._look = look
-        self.report: Report | None = None
+        self.report: ReconcileReport | None = None
         self.error: BaseException | None = None
         self.start()
 
@@ -95,7 +95,7 @@ class Running(threading.Thread):
         except BaseException as error:
             self.error = error
 
-    def result(self) -> Report:
+    def result(self) -> ReconcileReport:
         self.join(60)
         assert self.report is not None, self.error
         return self.report
@@ -113,7 +113,7 @@ def test_a_worker_is_killed(rig: Rig, here: None) -> None:
     assert says(by_processes) == says(alone)
 
 
-def dask_with_a_kill(rig: Rig, flow: Flow) -> Report:
+def dask_with_a_kill(rig: Rig, flow: Flow) -> ReconcileReport:
     with ExitStack() as stack:
         cluster = stack.enter_context(dask_cluster())
         own = stack.enter_context(Proxy(rig.mongo.members[0].port))
@@ -129,7 +129,7 @@ def dask_with_a_kill(rig: Rig, flow: Flow) -> Report:
         return looking.result()
 
 
-def processes_with_a_kill(rig: Rig, flow: Flow) -> Report:
+def processes_with_a_kill(rig: Rig, flow: Flow) -> ReconcileReport:
     opened: list[Executor] = []
 
     @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from syncd.reconcile.report import Report
+from syncd.reconcile.report import ReconcileReport
 from tests.faults.conftest import Rig
 from tests.support.check import PATIENCE_S, wait_until
 from tests.support.contracts import projection
@@ -35,7 +35,7 @@ def begin(rig: Rig, count: int) -> Flow:
     return flow
 
 
-def look(rig: Rig, flow: Flow, **more: Any) -> Report:
+def look(rig: Rig, flow: Flow, **more: Any) -> ReconcileReport:
     return check(rig.scene, flow, rig.mongo.uri, rig.redis.url, **more)
 
 
@@ -137,7 +137,7 @@ def test_a_daemon_that_is_killed_while_it_repairs(rig: Rig) -> None:
     flow = begin(rig, SMALL)
     planted = plant(flow, range(22))
     hold = rig.redis_proxy.hold_reply(b"syncd_apply", flow.key(0).encode() + b"\r\n")
-    found: list[Report] = []
+    found: list[ReconcileReport] = []
     thread = threading.Thread(target=lambda: found.append(look(rig, flow, repair=True)))
     thread.start()
     hold.wait()

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from syncd.reconcile.report import Report
+from syncd.reconcile.report import ReconcileReport
 from tests.faults.conftest import Rig, killed_at
 from tests.support.back import (
     OPTION,
@@ -39,7 +39,7 @@ CAPTURES = ["outbox", "keyspace"]
 Begin: TypeAlias = Callable[[Rig, str, int], Flow]
 
 
-def look(rig: Rig, flow: Flow, **more: Any) -> Report:
+def look(rig: Rig, flow: Flow, **more: Any) -> ReconcileReport:
     return check(rig.scene, flow, rig.mongo.uri, rig.redis.url, **more)
 
 
@@ -93,7 +93,7 @@ def changing_both(flow: Flow) -> Turns:
     return Turns(turn)
 
 
-def find_and_repair(rig: Rig, flow: Flow, planted: set[Any], writer: Turns) -> Report:
+def find_and_repair(rig: Rig, flow: Flow, planted: set[Any], writer: Turns) -> ReconcileReport:
     """While the writer goes on: exactly what was planted is found, repaired, and not found again."""
     with writer:
         writer.wait_turns(5)
@@ -215,7 +215,7 @@ def test_a_daemon_that_is_killed_while_it_repairs(rig: Rig) -> None:
         unheard(flow, ("HSET", flow.key(number), "n", 5))
         planted.add(("card", flow.key(number), "content"))
     hold = rig.mongo_proxy.hold_request(flow.command("update"))
-    found: list[Report] = []
+    found: list[ReconcileReport] = []
     thread = threading.Thread(target=lambda: found.append(look(rig, flow, repair=True)))
     thread.start()
     with killed_at(rig, hold):

@@ -16,7 +16,7 @@ from pymongo.collection import Collection
 from syncd.errors import TransientError
 from syncd.plan.partition import Partition
 from syncd.plan.to_redis.digest import BUCKETS, bucket_of, digest_of
-from syncd.reconcile.report import Report
+from syncd.reconcile.report import ReconcileReport
 from syncd.stores.redis.records.digests import Digests
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
@@ -104,7 +104,7 @@ def test_buckets(collection: Collection[dict[str, Any]]) -> None:
 
 @pytest.fixture
 def look(shared: Scene, mongo_uri: str, redis_url: str) -> Any:
-    def once(flow: Flow, **more: Any) -> Report:
+    def once(flow: Flow, **more: Any) -> ReconcileReport:
         return check(shared, flow, mongo_uri, redis_url, **{"by_digest": True, **more})
 
     return once

@@ -12,7 +12,7 @@ from redis import Redis
 
 from syncd.contract.read.load import load_contract_set
 from syncd.embedded import RedisServer
-from syncd.ops.preflight import Report, preflight
+from syncd.ops.preflight import PreflightReport, preflight
 from syncd.settings import Settings
 from tests.support.contracts import ContractDirectory, projection
 from tests.support.servers import connect
@@ -49,12 +49,12 @@ def directory(tmp_path: Path, mongo_uri: str) -> Path:
     return contracts.path
 
 
-def ask(directory: Path, mongo_uri: str, redis_url: str, **more: str) -> Report:
+def ask(directory: Path, mongo_uri: str, redis_url: str, **more: str) -> PreflightReport:
     settings = {"SYNCD_MONGO_URI": mongo_uri, "SYNCD_REDIS_URL": redis_url, **more}
     return preflight(load_contract_set(directory, more), Settings.from_environment(settings))
 
 
-def short(report: Report) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+def short(report: PreflightReport) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
     return [
         (one.level, one.promises, tuple(name.removeprefix("doctor-") for name in one.contracts))
         for one in report.findings

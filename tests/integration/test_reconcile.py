@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from syncd.reconcile.reader import KeyReader
-from syncd.reconcile.report import Report, keep_report
+from syncd.reconcile.report import ReconcileReport, keep_report
 from syncd.stores.redis.store import RedisStore
 from tests.support.check import wait_until
 from tests.support.cli import syncd
@@ -35,7 +35,7 @@ def started(shared: Scene) -> None:
 
 @pytest.fixture
 def look(shared: Scene, mongo_uri: str, redis_url: str) -> Any:
-    def once(flow: Flow, **more: Any) -> Report:
+    def once(flow: Flow, **more: Any) -> ReconcileReport:
         return check(shared, flow, mongo_uri, redis_url, chunk=50, **more)
 
     return once
@@ -244,7 +244,7 @@ def test_a_check_that_was_missed(planned: Scene, redis_url: str) -> None:
     flow = planned.add("missed", shape, documents=FILMS, reconcile=yearly)
     store = RedisStore(redis_url)
     long_ago = (datetime.now(UTC) - timedelta(days=800)).timestamp()
-    keep_report(store, Report(flow.contract, "full", False, started=long_ago, finished=long_ago))
+    keep_report(store, ReconcileReport(flow.contract, "full", False, started=long_ago, finished=long_ago))
     store.close()
     planned.start()
     flow.wait_live()

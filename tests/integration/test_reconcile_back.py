@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from syncd.reconcile.report import Report
+from syncd.reconcile.report import ReconcileReport
 from syncd.stores.redis.key_states import KeyStates
 from syncd.stores.redis.records.repairs import of_absent, of_key, request_repairs
 from syncd.stores.redis.store import RedisStore
@@ -26,8 +26,8 @@ def ready(shared: Scene) -> None:
 
 
 @pytest.fixture
-def look(shared: Scene, mongo_uri: str, redis_url: str) -> Callable[..., Report]:
-    def once(flow: Flow, **more: Any) -> Report:
+def look(shared: Scene, mongo_uri: str, redis_url: str) -> Callable[..., ReconcileReport]:
+    def once(flow: Flow, **more: Any) -> ReconcileReport:
         return check(shared, flow, mongo_uri, redis_url, **more)
 
     return once
@@ -60,7 +60,7 @@ def started(scene: Scene, flow: Flow, count: int) -> Flow:
     ],
 )
 def test_documents_without_a_key(
-    shared: Scene, look: Callable[..., Report], sync: dict[str, str], keeps_moment: bool, kind: str
+    shared: Scene, look: Callable[..., ReconcileReport], sync: dict[str, str], keeps_moment: bool, kind: str
 ) -> None:
     """Are extra where a deletion would have deleted them and nothing else can have happened; a repair deletes them, or
     makes tombstones of them. Where the key may have expired, and that is no deletion, they stay."""
@@ -93,7 +93,12 @@ JSON_FIELDS = {"n": {"from": "n", "type": "long"}, "tags": {"from": "in.tags"}}
     ],
 )
 def test_every_type_of_key(
-    shared: Scene, look: Callable[..., Report], type: str, fields: Any, value: Any, command: tuple[Any, ...]
+    shared: Scene,
+    look: Callable[..., ReconcileReport],
+    type: str,
+    fields: Any,
+    value: Any,
+    command: tuple[Any, ...],
 ) -> None:
     """Is compared as it is written: nothing differs at rest, and what another client changed in the document does."""
     shape = {} if value is None else {"value": value}
@@ -109,7 +114,7 @@ def test_every_type_of_key(
     assert (found.left, look(flow).result) == (0, "clean")
 
 
-def test_keys_that_do_not_fit(shared: Scene, look: Callable[..., Report]) -> None:
+def test_keys_that_do_not_fit(shared: Scene, look: Callable[..., ReconcileReport]) -> None:
     """Are drift until the lane has met them, and dead letters then. No report holds what a key holds."""
     flow = begin(shared, "unfit")
     flow.redis.hset(flow.key(1), "n", "no number")
@@ -124,7 +129,7 @@ def test_keys_that_do_not_fit(shared: Scene, look: Callable[..., Report]) -> Non
     assert (after.result, after.found, after.dead_letters) == ("clean", 0, 2)
 
 
-def test_what_a_lane_is_not_ready_for(shared: Scene, look: Callable[..., Report]) -> None:
+def test_what_a_lane_is_not_ready_for(shared: Scene, look: Callable[..., ReconcileReport]) -> None:
     """With another version of the contract than the lane's, or while it writes all keys, or where none has ever run,
     there is nothing to compare, and the check says so."""
     flow = begin(shared, "unready")
@@ -144,7 +149,7 @@ def write(flow: Flow, version: int) -> None:
 
 
 def test_a_key_that_changes_between_two_reads(
-    shared: Scene, look: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
+    shared: Scene, look: Callable[..., ReconcileReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A key that is ahead of what was read of its document is no drift, however often that happens."""
     flow = begin(shared, "ahead")
@@ -154,7 +159,7 @@ def test_a_key_that_changes_between_two_reads(
 
 
 def test_a_value_that_goes_back_and_forth(
-    shared: Scene, look: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
+    shared: Scene, look: Callable[..., ReconcileReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two reads of a key that are the same do not prove that it was the same in between."""
     flow = begin(shared, "fro")
@@ -207,7 +212,7 @@ def test_by_schedule_and_by_the_command(shared: Scene, mongo_uri: str, redis_url
     assert (report.result, report.check, "in full" in report.note) == ("clean", "full", True)
 
 
-def test_entries_and_their_documents(shared: Scene, look: Callable[..., Report]) -> None:
+def test_entries_and_their_documents(shared: Scene, look: Callable[..., ReconcileReport]) -> None:
     """Of entries that are still there, and done, the documents are compared: one that is missing is written again, one
     that is another by now is reported and left alone; dead letters, trimmed entries and what another client has added
     are no drift."""
@@ -233,7 +238,7 @@ def test_entries_and_their_documents(shared: Scene, look: Callable[..., Report])
     wait_numbers(flow, [*range(1, 40), 99])
 
 
-def test_a_time_series_cannot_be_compared(shared: Scene, look: Callable[..., Report]) -> None:
+def test_a_time_series_cannot_be_compared(shared: Scene, look: Callable[..., ReconcileReport]) -> None:
     """Nothing can be said of it either; the check says why."""
     series = add_series(shared, "series")
     series.wait_live()

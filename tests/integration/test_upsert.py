@@ -11,16 +11,16 @@ from bson.int64 import Int64
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from syncd.plan.to_mongo.state import StatePlan, Update, compile_state
+from syncd.plan.to_mongo.state import StatePlan, StateUpdate, compile_state
 from syncd.stores.mongo.store import MongoStore
 from syncd.to_mongo.session import ContractSession
 from syncd.to_mongo.state.positions import NEVER, of_entry
-from syncd.to_mongo.state.state_writer import StateWriter, Written
+from syncd.to_mongo.state.state_writer import StateWriter, StateWritten
 from syncd.to_mongo.state.statements import Change
 from tests.support.contracts import from_redis, model, projection
 
 Document = dict[str, Any]
-Write = Callable[..., Written]
+Write = Callable[..., StateWritten]
 
 
 def plan(collection: Collection[Document], on_delete: str = "delete") -> StatePlan:
@@ -39,7 +39,7 @@ def write(mongo_uri: str, kept: Collection[Document]) -> Iterator[Write]:
     """`write(*changes, on_delete=...)`, as one daemon after another would."""
     store = MongoStore(mongo_uri)
 
-    def run(*changes: Change, on_delete: str = "delete", site: str = "site") -> Written:
+    def run(*changes: Change, on_delete: str = "delete", site: str = "site") -> StateWritten:
         shape = plan(kept, on_delete)
         session = ContractSession(store, "tests", site, kept.full_name)
         writer = StateWriter(store, shape, session, site, time.time_ns() // 1000)
@@ -51,7 +51,7 @@ def write(mongo_uri: str, kept: Collection[Document]) -> Iterator[Write]:
 
 
 def put(document_id: Any, n: int, at: int) -> Change:
-    return Change(b"kept:%r" % document_id, document_id, of_entry(f"{at}-0"), Update({"n": n}, []))
+    return Change(b"kept:%r" % document_id, document_id, of_entry(f"{at}-0"), StateUpdate({"n": n}, []))
 
 
 def gone(document_id: Any, at: int, told: int | None = None) -> Change:
@@ -152,8 +152,8 @@ def test_what_mongodb_refuses(write: Write, kept: Collection[Document]) -> None:
     """One state is refused, with the reason; those beside it are written."""
     kept.create_index("n", unique=True, sparse=True)
     kept.insert_one({"_id": 5, "n": {"not": "mine"}, "_syncd": 1})
-    large = Change(b"large", "large", of_entry("1-0"), Update({"n": "x" * 17_000_000}, []))
-    huge = Change(b"huge", "huge", of_entry("1-0"), Update({"n": 2**64}, []))
+    large = Change(b"large", "large", of_entry("1-0"), StateUpdate({"n": "x" * 17_000_000}, []))
+    huge = Change(b"huge", "huge", of_entry("1-0"), StateUpdate({"n": 2**64}, []))
     written = write(put(1, 1, at=1), put(2, 1, at=1), put(3, 3, at=1), put(5, 5, at=1), large, huge)
     assert {key: why.reason for key, why in written.refused.items()} == {
         b"kept:2": "duplicate_key",
@@ -167,7 +167,7 @@ def test_what_mongodb_refuses(write: Write, kept: Collection[Document]) -> None:
 def test_more_than_one_command_holds(write: Write, kept: Collection[Document]) -> None:
     """By number and by bytes."""
     assert not write(*(put(n, n, at=1) for n in range(2500))).refused
-    large = [Change(b"%d" % n, n, of_entry("2-0"), Update({"n": "x" * 9_000_000}, [])) for n in range(3)]
+    large = [Change(b"%d" % n, n, of_entry("2-0"), StateUpdate({"n": "x" * 9_000_000}, [])) for n in range(3)]
     assert not write(*large).refused
     assert not write(*(gone(n, at=3) for n in range(2500))).refused
     assert numbers(kept) == {}

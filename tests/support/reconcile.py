@@ -22,7 +22,7 @@ from syncd.contract.read.load import load_contract_set
 from syncd.plan.kinds import compile_any
 from syncd.reconcile.check import Order
 from syncd.reconcile.kinds import new_check
-from syncd.reconcile.report import Report
+from syncd.reconcile.report import ReconcileReport
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.redis.store import RedisStore
 from tests.support.cli import ROOT
@@ -70,7 +70,7 @@ def check(
     stop: threading.Event | None = None,
     may_go_on: Callable[[], str] = lambda: "",
     **order: Any,
-) -> Report:
+) -> ReconcileReport:
     """One whole check, in this process."""
     mongo, redis = MongoStore(mongo_uri), RedisStore(redis_url)
     try:
@@ -104,7 +104,7 @@ def between_reads(
         monkeypatch.setattr(f"syncd.reconcile.{module}.PAUSES_S", (0.0, 0.0, 0.0))
 
 
-def drift_of(report: Report) -> Drift:
+def drift_of(report: ReconcileReport) -> Drift:
     found = [(mark.projection, mark.key, mark.kind) for mark in report.examples]
     assert len(set(found)) == len(found) == report.found
     return set(found)

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from syncd.contract.draft.survey import Seen, Survey
+from syncd.contract.draft.survey import CollectionSurvey, SeenPath
 
 _MOST_FIELDS = 100
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -56,7 +56,7 @@ _TAIL = """
 """
 
 
-def draft(name: str, collection: str, documents: Survey) -> str:
+def draft(name: str, collection: str, documents: CollectionSurvey) -> str:
     """The text of a contract called `name` for a collection with such documents."""
     head = _HEAD.format(
         name=name,
@@ -85,7 +85,7 @@ def quoted(text: str) -> str:
     return "".join(char if char.isprintable() else f"\\U{ord(char):08X}" for char in inside)
 
 
-def _field_lines(documents: Survey) -> Iterator[str]:
+def _field_lines(documents: CollectionSurvey) -> Iterator[str]:
     names = _names(documents)
     for path, name in names.items():
         seen = documents.paths[path]
@@ -104,7 +104,7 @@ def _field_lines(documents: Survey) -> Iterator[str]:
         yield f"# no path can name {quoted(path)}: a name in it is empty, or holds a dot, a $, or no UTF-8"
 
 
-def _names(documents: Survey) -> dict[str, str]:
+def _names(documents: CollectionSurvey) -> dict[str, str]:
     """A name in Redis for every path: dots become underscores, and no two are the same."""
     names: dict[str, str] = {}
     taken = set()
@@ -118,7 +118,7 @@ def _names(documents: Survey) -> dict[str, str]:
     return names
 
 
-def _shares(seen: Seen, total: int) -> str:
+def _shares(seen: SeenPath, total: int) -> str:
     """Types with the share of documents that have them: `string 98%, null 2%`."""
     elements = f" of {'/'.join(sorted(seen.elements))}" if seen.elements else ""
     return ", ".join(
@@ -133,7 +133,7 @@ def _percent(count: int, total: int) -> str:
     return "<1%" if share < 1 else f"{min(round(share), 99 if count < total else 100)}%"
 
 
-def _vector_part(name: str, documents: Survey) -> str:
+def _vector_part(name: str, documents: CollectionSurvey) -> str:
     names = _names(documents)
     vectors = {path: dims for path, seen in documents.paths.items() if path in names and (dims := seen.dims)}
     if not vectors:

@@ -42,7 +42,7 @@ _NAMES: dict[type, str] = {
 
 
 @dataclass(slots=True)
-class Seen:
+class SeenPath:
     """What one path holds: documents by type, types of an array's elements, lengths of vectors."""
 
     types: Counter[str] = field(default_factory=Counter)
@@ -61,21 +61,21 @@ class Seen:
 
 
 @dataclass(slots=True)
-class Survey:
+class CollectionSurvey:
     """All paths of `total` documents in the order in which they came; names that no path can hold are apart."""
 
     total: int = 0
-    paths: dict[str, Seen] = field(default_factory=dict)
+    paths: dict[str, SeenPath] = field(default_factory=dict)
     unreachable: set[str] = field(default_factory=set)
 
 
-def survey(documents: Iterable[Mapping[str, Any]]) -> Survey:
+def survey(documents: Iterable[Mapping[str, Any]]) -> CollectionSurvey:
     """Read every document once."""
-    result = Survey()
+    result = CollectionSurvey()
     for document in documents:
         result.total += 1
         for path, value in _walk(document, "", 1, result.unreachable):
-            _record(result.paths.setdefault(path, Seen()), value)
+            _record(result.paths.setdefault(path, SeenPath()), value)
     _fold_maps(result)
     _put_members_behind_their_holder(result)
     return result
@@ -98,7 +98,7 @@ def _is_unicode(name: str) -> bool:
     return name.isascii() or not any("\ud800" <= char <= "\udfff" for char in name)
 
 
-def _record(seen: Seen, value: Any) -> None:
+def _record(seen: SeenPath, value: Any) -> None:
     seen.types[type_name(value)] += 1
     if value is not None:
         seen.lengths.add(_vector_length(value))
@@ -123,14 +123,14 @@ def _vector_length(value: Any) -> int | None:
     return length if _SHORTEST_VECTOR <= length <= _LONGEST_VECTOR else None
 
 
-def _fold_maps(result: Survey) -> None:
+def _fold_maps(result: CollectionSurvey) -> None:
     members = Counter(path.rpartition(".")[0] for path in result.paths)
     maps = [path for path, count in members.items() if path and count > _MOST_MEMBERS]
     for path in [path for path in result.paths if any(path.startswith(f"{one}.") for one in maps)]:
         del result.paths[path]
 
 
-def _put_members_behind_their_holder(result: Survey) -> None:
+def _put_members_behind_their_holder(result: CollectionSurvey) -> None:
     order = {path: at for at, path in enumerate(result.paths)}
 
     def place(path: str) -> list[int]:

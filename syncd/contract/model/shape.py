@@ -24,7 +24,7 @@ _WANTED: dict[Any, tuple[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class Place:
     """An annotation of the model and the description that goes with it."""
 
     annotation: Any
@@ -86,32 +86,32 @@ class Shape:
         return get_origin(option) or option
 
 
-def shape_at(loc: Path) -> Shape:
+def shape_at(loc: Path) -> Place:
     """The shape at pydantic's `loc`, as far as the model knows one."""
-    shape = Shape(Contract)
+    shape = Place(Contract)
     for part in loc:
         shape = _member(shape, part)
     return shape
 
 
-def _member(shape: Shape, part: str | int) -> Shape:
+def _member(shape: Place, part: str | int) -> Place:
     options = _options(shape.annotation)
     if len(options) > 1:
         chosen = next((option for option in options if _is_called(option, part)), options[0])
-        return Shape(chosen, shape.description)
+        return Place(chosen, shape.description)
     option = options[0]
     if _is_model(option):
         return _of_field(option, part)
     arguments = get_args(option)
     inner = arguments[-1] if get_origin(option) is dict else next(iter(arguments), None)
-    return Shape(inner)
+    return Place(inner)
 
 
-def _of_field(model: type[BaseModel], part: str | int) -> Shape:
+def _of_field(model: type[BaseModel], part: str | int) -> Place:
     for name, field in model.model_fields.items():
         if part in (field.alias, name):
-            return Shape(field.annotation, field.description or "")
-    return Shape(None)
+            return Place(field.annotation, field.description or "")
+    return Place(None)
 
 
 def _options(annotation: Any) -> tuple[Any, ...]:

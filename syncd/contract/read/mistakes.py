@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from syncd.contract.model.shape import Shape, shape_at
+from syncd.contract.model.shape import Place, shape_at
 from syncd.contract.read.source import Path, Source
 
 _TAG_KINDS = {"union_tag_invalid": "literal_error", "union_tag_not_found": "missing"}
@@ -22,7 +22,7 @@ class Mistake:
 
     kind: str
     path: Path
-    shape: Shape
+    shape: Place
     context: dict[str, Any]
     message: str
 
@@ -102,7 +102,7 @@ def _mistake(details: ErrorDetails, source: Source) -> Mistake:
     shape = shape_at(loc[:-1] if kind == "extra_forbidden" else loc)
     if kind in _TAG_KINDS:
         kind, path = _TAG_KINDS[kind], (*path, "type")
-        shape = Shape(shape.annotation, f"one of {', '.join(shape.choices)}")
+        shape = Place(shape.annotation, f"one of {', '.join(shape.choices)}")
     return Mistake(kind, path, shape, details.get("ctx", {}), details["msg"])
 
 

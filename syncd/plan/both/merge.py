@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
-State: TypeAlias = "Mapping[str, str] | None"
+SideState: TypeAlias = "Mapping[str, str] | None"
 Side: TypeAlias = Literal["mongo", "redis"]
 Rule: TypeAlias = Literal["mongo_wins", "redis_wins", "newest", "merge_fields"]
 Why: TypeAlias = Literal["both_changed", "no_base", "authority", "deleted_in_redis", "deleted_in_mongo"]
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class MergeRules:
     """What a contract says about conflicts."""
 
     fields: tuple[str, ...]
@@ -67,9 +67,9 @@ class Merged:
 
 def merge(
     base: Base | None,
-    redis: State,
-    mongo: State,
-    rules: Rules,
+    redis: SideState,
+    mongo: SideState,
+    rules: MergeRules,
     *,
     deleted: bool,
     redis_is_newer: bool,
@@ -92,14 +92,14 @@ def merge(
     return _of_both(base, redis, mongo, rules, redis_is_newer=redis_is_newer)
 
 
-def is_by_time(merged: Merged, rules: Rules) -> bool:
+def is_by_time(merged: Merged, rules: MergeRules) -> bool:
     """Whether the time of the changes decided."""
     return rules.on_conflict == "newest" and any(
         conflict.why in ("both_changed", "no_base") for conflict in merged.conflicts
     )
 
 
-def _with_pending(base: Base | None, mongo: State) -> Base | None:
+def _with_pending(base: Base | None, mongo: SideState) -> Base | None:
     """The base with pending fields, where MongoDB has them."""
     if base is None or (base.pending is None and mongo is None):
         return None
@@ -114,7 +114,7 @@ def completed(base: Base) -> Base:
     return Base({**base.fields, **(base.pending or {})}, lost=base.lost)
 
 
-def pending(base: Base | None, mongo: State, merged: Merged) -> Base:
+def pending(base: Base | None, mongo: SideState, merged: Merged) -> Base:
     """The base to store before `merged` is written to MongoDB: what is agreed on, with what is about to be written.
 
     What an earlier merge wrote is agreed on by now, also where that merge was cut off before it stored it. Without it
@@ -130,7 +130,7 @@ def _changed(base: Base, state: Mapping[str, str], names: Iterable[str]) -> froz
 
 
 def _without_key(
-    base: Base | None, mongo: Mapping[str, str], rules: Rules, *, deleted: bool, restore: bool
+    base: Base | None, mongo: Mapping[str, str], rules: MergeRules, *, deleted: bool, restore: bool
 ) -> Merged:
     copied = Merged(to_redis=frozenset(mongo), agreed=_whole(mongo, rules))
     had_key = base is not None and (not rules.empty_is_gone or any(base.fields.values()))
@@ -150,7 +150,7 @@ def _without_key(
     return Merged(to_redis=copied.to_redis, conflicts=(conflict,), agreed=copied.agreed)
 
 
-def _without_document(base: Base | None, redis: Mapping[str, str], rules: Rules) -> Merged:
+def _without_document(base: Base | None, redis: Mapping[str, str], rules: MergeRules) -> Merged:
     copied = Merged(to_mongo=frozenset(redis), agreed=_whole(redis, rules))
     if base is None:
         return copied
@@ -165,7 +165,7 @@ def _without_document(base: Base | None, redis: Mapping[str, str], rules: Rules)
     return Merged(to_mongo=copied.to_mongo, conflicts=(conflict,), agreed=copied.agreed)
 
 
-def _whole(state: Mapping[str, str], rules: Rules) -> dict[str, str]:
+def _whole(state: Mapping[str, str], rules: MergeRules) -> dict[str, str]:
     return {name: state.get(name, "") for name in rules.fields}
 
 
@@ -173,7 +173,7 @@ def _of_both(
     base: Base | None,
     redis: Mapping[str, str],
     mongo: Mapping[str, str],
-    rules: Rules,
+    rules: MergeRules,
     *,
     redis_is_newer: bool,
 ) -> Merged:
@@ -210,7 +210,7 @@ def _moved(agreed: str | None, present: str) -> bool:
     return present != "" if agreed is None else present != agreed
 
 
-def _winner(rules: Rules, *, redis_is_newer: bool) -> Side:
+def _winner(rules: MergeRules, *, redis_is_newer: bool) -> Side:
     if rules.on_conflict == "newest":
         return "redis" if redis_is_newer else "mongo"
     return "redis" if rules.on_conflict == "redis_wins" else "mongo"

@@ -18,12 +18,12 @@ from syncd.contract.model.contract import Contract
 from syncd.contract.model.indexed import entries_of
 from syncd.contract.model.values import DATES
 from syncd.errors import ProjectionError
-from syncd.plan.both.merge import Base, Rules, completed
+from syncd.plan.both.merge import Base, MergeRules, completed
 from syncd.plan.keys.decode import check_moments
 from syncd.plan.paths import MISSING
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_mongo.entry_field import EntryField
-from syncd.plan.to_mongo.state import Found, StatePlan, compile_state
+from syncd.plan.to_mongo.state import FoundKey, StatePlan, compile_state
 from syncd.plan.to_redis.change import Dead, MergeRequest
 from syncd.plan.to_redis.compile import Plan, compile_contract
 from syncd.plan.to_redis.fields import Field, compile_field
@@ -63,7 +63,7 @@ class TwoWayPlan(StreamPlan):
     """The same with the fields, for reads of documents."""
     state: StatePlan
     form: Merged
-    rules: Rules
+    rules: MergeRules
     fields: tuple[SyncedField, ...]
 
     @property
@@ -92,7 +92,7 @@ class TwoWayPlan(StreamPlan):
         except ProjectionError as error:
             return Dead(self.shapes[0].name, ident, "", error.reason, error.detail, change)
 
-    def of_key(self, found: Found) -> dict[str, Value] | None:
+    def of_key(self, found: FoundKey) -> dict[str, Value] | None:
         """The fields of a key; None where there is none. Raises ProjectionError where one has no way back."""
         if not found.is_there:
             return None
@@ -200,7 +200,7 @@ def stored(known: str) -> tuple[str, Record | None]:
         return digest, None
 
 
-def known_of(found: Found, document: Mapping[str, Any] | None, written: str = "") -> Record | None:
+def known_of(found: FoundKey, document: Mapping[str, Any] | None, written: str = "") -> Record | None:
     """What is stored of a key. Where its document has got what is pending, that is agreed on: the document may say
     something else by now, and then that is a change of MongoDB's. `written`: the position under which MongoDB is known
     to have been written last."""
@@ -215,7 +215,7 @@ def _position(document: Mapping[str, Any] | None) -> Any:
     return said.get("pos") if isinstance(said, dict) else None
 
 
-def is_agreed(found: Found) -> bool:
+def is_agreed(found: FoundKey) -> bool:
     """Whether the key is what both sides agreed on, and nothing is pending, so that MongoDB need not be read."""
     digest, record = stored(found.known)
     return record is not None and record.base.pending == {} and found.is_there and digest == found.digest
@@ -251,7 +251,7 @@ def compile_two_way(contract: Contract) -> TwoWayPlan:
     )
     sync = contract.sync
     assert sync.on_conflict is not None
-    rules = Rules(
+    rules = MergeRules(
         tuple(field.name for field in synced),
         sync.on_conflict,
         frozenset(sync.authority.mongo if sync.authority else ()),

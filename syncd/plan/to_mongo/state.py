@@ -25,7 +25,7 @@ from syncd.plan.values.bson_values import in_field
 from syncd.plan.values.dates import check_years
 
 
-class Found(NamedTuple):
+class FoundKey(NamedTuple):
     """A key as it was at one moment."""
 
     type: str
@@ -45,7 +45,7 @@ class Found(NamedTuple):
         return self.type != "none"
 
 
-class Update(NamedTuple):
+class StateUpdate(NamedTuple):
     """What a document takes from its key, by path."""
 
     set: dict[str, Any]
@@ -72,12 +72,12 @@ class StatePlan(ContractPlan):
         """The fields, or the one that the value is."""
         return self.fields if self.value is None else (self.value,)
 
-    def found(self, kind: bytes, expires: int, content: Any, digest: bytes, known: bytes) -> Found:
+    def found(self, kind: bytes, expires: int, content: Any, digest: bytes, known: bytes) -> FoundKey:
         """One key of a reply of `syncd_read_state` or `syncd_look_state`."""
         if content is not None:
             content = self.form.found(content)
         moment = None if expires < 0 else expires
-        return Found(kind.decode(), content, moment, digest.decode(), known.decode())
+        return FoundKey(kind.decode(), content, moment, digest.decode(), known.decode())
 
     @property
     def pattern(self) -> str:
@@ -121,18 +121,18 @@ class StatePlan(ContractPlan):
             return None
         return key if self.owns(key) else None
 
-    def update_of(self, key: bytes, found: Found) -> Update:
+    def update_of(self, key: bytes, found: FoundKey) -> StateUpdate:
         """What is to be written of a key that is there. Raises ProjectionError where something does not fit."""
         update = self.update(found)
         if self.key_paths:
             update.set.update(self._read(key))
         return update
 
-    def update(self, found: Found) -> Update:
+    def update(self, found: FoundKey) -> StateUpdate:
         """The same, of the content alone."""
         if found.type != self.type:
             raise ProjectionError("wrong_type", f"the key is a {found.type}, the contract says {self.type}")
-        update = Update({}, [])
+        update = StateUpdate({}, [])
         for path, value in self._values(found.content):
             if value is MISSING:
                 update.unset.append(path)

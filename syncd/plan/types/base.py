@@ -88,7 +88,7 @@ class Captured(Form, ABC):
     """Keys that an application writes. Each is read in one step, and becomes an update of its document."""
 
     def found(self, reply: Any) -> Any:
-        """What Redis says of a key (see stores/redis/lua/types.lua), as `Found.content` has it."""
+        """What Redis says of a key (see stores/redis/lua/types.lua), as `FoundKey.content` has it."""
         return reply
 
     @abstractmethod

@@ -21,8 +21,8 @@ from syncd.executors.proof import identity
 from syncd.plan.to_redis.compile import Plan
 from syncd.reconcile.base import STOPPED
 from syncd.reconcile.ranges.job import Job, JobResult, run_job
-from syncd.reconcile.ranges.progress import Progress, Record, now_ms
-from syncd.reconcile.report import MOST_EXAMPLES, Report
+from syncd.reconcile.ranges.progress import Progress, RangesRecord, now_ms
+from syncd.reconcile.report import MOST_EXAMPLES, ReconcileReport
 from syncd.stores.messages import described
 from syncd.stores.mongo.ranges import cut, ranges_between
 from syncd.stores.mongo.store import MongoStore
@@ -71,9 +71,9 @@ class Bulk:
         self._heard = time.monotonic()
         self._unsaved: dict[int, dict[str, Any]] = {}
         self._ended: queue.SimpleQueue[Future[JobResult]] = queue.SimpleQueue()
-        self.report = Report(plan.name, "full", order.repair)
+        self.report = ReconcileReport(plan.name, "full", order.repair)
 
-    def run(self) -> Report:
+    def run(self) -> ReconcileReport:
         """Compare all ranges that are left, and all keys. Raises StoreError."""
         try:
             if self._progress.take(self._stop):
@@ -113,7 +113,7 @@ class Bulk:
         same = (self._plan.fingerprint, self._order.repair)
         if found is None or not found.done or (found.fingerprint, found.repair) != same:
             bounds = cut(self._mongo, self._plan, self._order.range_documents)
-            found = Record(*same, self.report.started, bounds)
+            found = RangesRecord(*same, self.report.started, bounds)
             self._progress.begin(found)
         else:
             self.report.started = found.started

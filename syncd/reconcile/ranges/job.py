@@ -18,7 +18,7 @@ from syncd.errors import SyncdError, TransientError
 from syncd.executors.proof import same_mongo, same_plan
 from syncd.reconcile.check import Check, Order
 from syncd.reconcile.ranges.progress import Pace, Watch, holds
-from syncd.reconcile.report import Report
+from syncd.reconcile.report import ReconcileReport
 from syncd.settings import Settings
 from syncd.stores.mongo.ranges import Range
 from syncd.stores.mongo.store import MongoStore, read_preference
@@ -67,7 +67,7 @@ def run_job(job: Job) -> JobResult:
         )
 
 
-def _check(job: Job) -> Report:
+def _check(job: Job) -> ReconcileReport:
     settings = Settings.from_environment()
     plan = same_plan(job.contract, job.fingerprint, job.version, settings)
     mongo = MongoStore(settings.mongo_uri.get_secret_value())

@@ -26,7 +26,7 @@ _WHAT, _DONE = "what", "done:"
 
 
 @dataclass
-class Record:
+class RangesRecord:
     """What a check is to do, and which parts are done."""
 
     fingerprint: str
@@ -43,11 +43,11 @@ class Record:
         return json.dumps(said | {"bounds": bounds})
 
 
-def _decoded(raw: dict[bytes, bytes]) -> Record:
+def _decoded(raw: dict[bytes, bytes]) -> RangesRecord:
     said = json.loads(raw.pop(_WHAT.encode()))
     bounds = [base64.b64decode(text) for text in said.pop("bounds")]
     done = {int(name.decode().removeprefix(_DONE)): json.loads(text) for name, text in raw.items()}
-    return Record(**said, bounds=bounds, done=done)
+    return RangesRecord(**said, bounds=bounds, done=done)
 
 
 class Progress:
@@ -99,13 +99,13 @@ class Progress:
             ttl = round(RUN_TTL_S * 1000)
             return bool(self._store.client.set(self._keys.bulk_run, self.run, px=ttl, nx=only_new))
 
-    def load(self) -> Record | None:
+    def load(self) -> RangesRecord | None:
         """The record that an earlier call left."""
         with translated():
             raw: Any = self._store.client.hgetall(self._keys.bulk)
         return _decoded(raw) if _WHAT.encode() in raw else None
 
-    def begin(self, record: Record) -> None:
+    def begin(self, record: RangesRecord) -> None:
         """Replace any earlier record by this one."""
         with translated():
             pipe = self._store.client.pipeline()

@@ -13,7 +13,7 @@ from syncd.plan.to_mongo.append import AppendPlan
 from syncd.plan.values.codec import CODEC
 from syncd.reconcile.compare import CONTENT, DEAD, MISSING, Flaw, same_value
 from syncd.reconcile.document_comparison import Difference
-from syncd.reconcile.two_sided.sides import Comparison, KeyDifference, Part, Point, Sides
+from syncd.reconcile.two_sided.sides import KeyDifference, Part, Point, SideComparison, Sides
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import Document, MongoStore
 from syncd.stores.mongo.store import translated as asked
@@ -49,7 +49,7 @@ class AppendSides(Sides):
         """None: a document stays when its entry is trimmed."""
         return iter(())
 
-    def compare(self, keys: Sequence[bytes]) -> Comparison:
+    def compare(self, keys: Sequence[bytes]) -> SideComparison:
         """Compare these entries with their documents. Entries that are trimmed by now are left out."""
         documents = self._documents([self._plan.document_id(entry.decode()) for entry in keys])
         by_id = {document["_id"]: document for document in documents.values()}
@@ -60,7 +60,7 @@ class AppendSides(Sides):
                 differing[key] = KeyDifference(
                     Difference(self._plan.projection, name, *flaw), "", is_done=True
                 )
-        return Comparison(differing, len(by_id), Point())
+        return SideComparison(differing, len(by_id), Point())
 
     def repair(self, key: bytes, found: KeyDifference) -> str:
         """To deliver the entry once more. A document that is there is never overwritten."""

@@ -14,7 +14,7 @@ from syncd.reconcile.compare import DEAD, EXPIRED, KINDS
 from syncd.reconcile.confirmation import CONFIRMATIONS, PAGE, PAUSES_S
 from syncd.reconcile.reader import KeyReader
 from syncd.reconcile.repair import Repairer
-from syncd.reconcile.report import Report
+from syncd.reconcile.report import ReconcileReport
 from syncd.reconcile.two_sided.gates import Gate
 from syncd.reconcile.two_sided.sides import KeyDifference, Point, Sides
 from syncd.stores.paging import paged
@@ -53,7 +53,7 @@ class TwoSidedCheck(BaseCheck):
         self._point = Point()
         """Of all comparisons up to now."""
         self._begun, self._read = time.monotonic(), 0
-        self.report = Report(contract, "full", order.repair, str(order.partition))
+        self.report = ReconcileReport(contract, "full", order.repair, str(order.partition))
 
     def _unready(self) -> str:
         return self._gate.unready()

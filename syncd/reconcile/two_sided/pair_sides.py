@@ -9,10 +9,10 @@ from syncd.plan.both.merge import Base, Merged, merge
 from syncd.plan.both.plan import Record, TwoWayPlan, digests, is_agreed, known_of, stored
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_mongo.gone import Gone, why_gone
-from syncd.plan.to_mongo.state import Found
+from syncd.plan.to_mongo.state import FoundKey
 from syncd.reconcile.compare import CONTENT, EXPIRED, EXTRA, MISSING, Flaw
 from syncd.reconcile.document_comparison import Difference
-from syncd.reconcile.two_sided.sides import Comparison, KeyDifference, KeySides
+from syncd.reconcile.two_sided.sides import KeyDifference, KeySides, SideComparison
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import Document, MongoStore
 from syncd.stores.redis.records.repairs import of_document
@@ -35,7 +35,7 @@ class PairSides(KeySides):
         """All documents."""
         return self._chunks(self._ids, size)
 
-    def compare(self, keys: Sequence[bytes]) -> Comparison:
+    def compare(self, keys: Sequence[bytes]) -> SideComparison:
         """Compare these keys with their documents, and both with the base."""
         documents = self._read(keys)
         marked = self._states.marked(keys)
@@ -46,7 +46,7 @@ class PairSides(KeySides):
             if flaw is not None:
                 difference = Difference(self._state.projection, key.decode(), *flaw)
                 differing[key] = KeyDifference(difference, source, is_agreed(found), waits=key in marked)
-        return Comparison(differing, len(documents), self._point(states))
+        return SideComparison(differing, len(documents), self._point(states))
 
     def repair(self, key: bytes, found: KeyDifference) -> str:
         """To merge the key again, as if its document had changed."""
@@ -56,7 +56,7 @@ class PairSides(KeySides):
         """The text of the `_id`."""
         return encode_key_value(self._state.document_id(key))
 
-    def _flaw(self, found: Found, document: Document | None, now: int) -> tuple[Flaw | None, str]:
+    def _flaw(self, found: FoundKey, document: Document | None, now: int) -> tuple[Flaw | None, str]:
         """What differs, and what that was decided by."""
         record = known_of(found, document)
         content = found.digest.partition(":")[0]
@@ -83,7 +83,7 @@ class PairSides(KeySides):
         is_known = record is not None and record.base == Base(merged.agreed or {})
         return None if is_known else (CONTENT, BASE), source
 
-    def _without_key(self, merged: Merged, record: Record | None, found: Found, now: int) -> Flaw | None:
+    def _without_key(self, merged: Merged, record: Record | None, found: FoundKey, now: int) -> Flaw | None:
         if not merged.keep:
             has_one = bool(merged.to_redis) or not self._plan.rules.empty_is_gone
             return (MISSING, NO_KEY) if has_one else None

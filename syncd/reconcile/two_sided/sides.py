@@ -50,7 +50,7 @@ class KeyDifference(NamedTuple):
     """`_syncd.pos` of the document."""
 
 
-class Comparison(NamedTuple):
+class SideComparison(NamedTuple):
     """The result for some keys."""
 
     differing: dict[bytes, KeyDifference]
@@ -87,7 +87,7 @@ class Sides(ABC):
         not there."""
 
     @abstractmethod
-    def compare(self, keys: Sequence[bytes]) -> Comparison:
+    def compare(self, keys: Sequence[bytes]) -> SideComparison:
         """Compare these keys with their documents."""
 
     @abstractmethod

@@ -9,10 +9,10 @@ from syncd.errors import is_about_input, why_unfit
 from syncd.plan.paths import MISSING as NOTHING
 from syncd.plan.paths import getter, server_projection
 from syncd.plan.to_mongo.gone import Gone, why_gone
-from syncd.plan.to_mongo.state import Found, StatePlan
+from syncd.plan.to_mongo.state import FoundKey, StatePlan
 from syncd.reconcile.compare import CONTENT, EXPIRED, EXTRA, MISSING, TTL, TTL_TOLERANCE_MS, Flaw, same_value
 from syncd.reconcile.document_comparison import Difference
-from syncd.reconcile.two_sided.sides import Comparison, KeyDifference, KeySides, Part
+from syncd.reconcile.two_sided.sides import KeyDifference, KeySides, Part, SideComparison
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import Document, MongoStore
 from syncd.stores.redis.records.repairs import of_absent, of_key
@@ -40,7 +40,7 @@ class StateSides(KeySides):
         """Documents that were made of a key of this site; none where `on_delete: ignore` keeps them."""
         return iter(()) if self._plan.contract.sync.on_delete == "ignore" else self._chunks(self._own, size)
 
-    def compare(self, keys: Sequence[bytes]) -> Comparison:
+    def compare(self, keys: Sequence[bytes]) -> SideComparison:
         """Compare these keys with their documents."""
         documents = self._read(keys)
         states = self._states.read(keys)
@@ -55,7 +55,7 @@ class StateSides(KeySides):
                     self._is_done(found),
                     position=_position(document),
                 )
-        return Comparison(differing, len(documents), self._point(states))
+        return SideComparison(differing, len(documents), self._point(states))
 
     def repair(self, key: bytes, found: KeyDifference) -> str:
         """To sync the key again; a document without a key is to be deleted."""
@@ -71,13 +71,13 @@ class StateSides(KeySides):
         """The part of a digest that MongoDB holds too: an application may move the expiry all the time."""
         return digest if self._plan.expires_at is not None else digest.partition(":")[0]
 
-    def _is_done(self, found: Found) -> bool:
+    def _is_done(self, found: FoundKey) -> bool:
         """Whether the lane remembers that it has written this state. An outbox remembers nothing."""
         return self._plan.contract.sync.capture == "keyspace" and self._content(
             found.digest
         ) == self._content(found.known)
 
-    def _flaw(self, key: bytes, found: Found, document: Document | None, now: int) -> Flaw | None:
+    def _flaw(self, key: bytes, found: FoundKey, document: Document | None, now: int) -> Flaw | None:
         if not found.is_there:
             return None if document is None else self._without_key(found, document, now)
         try:
@@ -100,7 +100,7 @@ class StateSides(KeySides):
             return CONTENT, (*names, moment) if late and moment else tuple(names)
         return (TTL, (moment,)) if late and moment else None
 
-    def _without_key(self, found: Found, document: Document, now: int) -> Flaw | None:
+    def _without_key(self, found: FoundKey, document: Document, now: int) -> Flaw | None:
         """Of a document whose key is not there. A key that expired was not deleted, unless the contract says so;
         and one that may have expired is not taken for deleted."""
         sync, said = self._plan.contract.sync, document.get("_syncd")
@@ -116,7 +116,7 @@ class StateSides(KeySides):
         deletes = gone == Gone.DELETED or (gone == Gone.EXPIRED and sync.on_expire == "delete")
         return (EXTRA if deletes else EXPIRED), ()
 
-    def _expiry(self, found: Found, document: Document) -> int:
+    def _expiry(self, found: FoundKey, document: Document) -> int:
         """When the key that is gone was to expire, by what the lane or the document remembers; -1 never."""
         if found.known and self._plan.contract.sync.capture == "keyspace":
             return int(found.known.partition(":")[2])

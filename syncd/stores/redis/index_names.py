@@ -7,7 +7,7 @@ from typing import NamedTuple
 _HELP = "see docs/how-to/ai-clients.md"
 
 
-class Taken(NamedTuple):
+class NameTaken(NamedTuple):
     """A name that leads to an index that is not syncd's."""
 
     what: str
@@ -17,7 +17,7 @@ class Taken(NamedTuple):
         return f"{self.what}; {self.remedy}"
 
 
-def taken(name: str, real: str, *, in_place: bool) -> Taken:
+def taken(name: str, real: str, *, in_place: bool) -> NameTaken:
     """The index name `name` of a contract leads to the index `real` of another client. `in_place`: the contract wants
     an index of that very name, not an alias."""
     if real != name:
@@ -32,7 +32,7 @@ def taken(name: str, real: str, *, in_place: bool) -> Taken:
             f"`FT.DROPINDEX {name}`, without DD, and have the client open the index instead of creating it, or write "
             "`generations: in_place`"
         )
-    return Taken(
+    return NameTaken(
         f"{what}: searches by it do not reach the index of the contract",
         f"{remedy}; or choose another `index.name`; {_HELP}",
     )

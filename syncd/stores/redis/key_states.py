@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from syncd.plan.to_mongo.state import Found, StatePlan
+from syncd.plan.to_mongo.state import FoundKey, StatePlan
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, clock_us, translated
 
@@ -18,7 +18,7 @@ MOST_BYTES = 4 * 1024 * 1024
 class States(NamedTuple):
     """Keys, each as it was at one moment."""
 
-    found: dict[bytes, Found]
+    found: dict[bytes, FoundKey]
     last: str
     """The last entry that the outbox has had behind the reads; "" where there is none."""
     moment: int
@@ -33,7 +33,7 @@ class KeyStates:
 
     def read(self, keys: Sequence[bytes]) -> States:
         """What these keys hold. Raises StoreError."""
-        found: dict[bytes, Found] = {}
+        found: dict[bytes, FoundKey] = {}
         last, moment, todo = b"", 0, list(keys)
         while todo:
             asked = todo[:KEYS_A_CALL]

@@ -17,7 +17,7 @@ _UNKNOWN = ("unknown index", "no such index", "index not found", "search_index_n
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenIndex:
     """A real index, as it is at present."""
 
     name: str
@@ -43,7 +43,7 @@ class Search:
         """All real indexes. Aliases are not among them."""
         return {_text(name) for name in self._do("FT._LIST")}
 
-    def look(self, name: str) -> Seen | None:
+    def look(self, name: str) -> SeenIndex | None:
         """The index of that name, or behind that alias; None where there is none."""
         try:
             return _seen(_pairs(self._store.client.execute_command("FT.INFO", name)))
@@ -97,10 +97,10 @@ def shape_of(kind: str, prefixes: Sequence[str], fields: Sequence[Sequence[str]]
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _seen(info: dict[str, Any]) -> Seen:
+def _seen(info: dict[str, Any]) -> SeenIndex:
     over = _pairs(info["index_definition"])
     fields = [_pairs(field[:6]) for field in info["attributes"]]
-    return Seen(
+    return SeenIndex(
         name=_text(info["index_name"]),
         documents=int(info["num_docs"]),
         attempts=int(info.get("hash_indexing_failures", 0)),

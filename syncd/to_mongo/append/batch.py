@@ -23,7 +23,7 @@ class Refused(NamedTuple):
 
 
 @dataclass(slots=True)
-class Batch:
+class EntryBatch:
     """Entries in the order of the stream. `places` are those of the documents among the entries."""
 
     entries: list[str]
@@ -34,13 +34,15 @@ class Batch:
     gone: int = 0
     """Entries that another client has removed from the stream meanwhile."""
 
-    def without(self, entries: Collection[str]) -> Batch:
+    def without(self, entries: Collection[str]) -> EntryBatch:
         """The others, in places of their own."""
         if not entries:
             return self
         left = [entry for entry in self.entries if entry not in entries]
         place = {entry: at for at, entry in enumerate(left)}
-        rest = Batch(left, refused={e: why for e, why in self.refused.items() if e in place}, gone=self.gone)
+        rest = EntryBatch(
+            left, refused={e: why for e, why in self.refused.items() if e in place}, gone=self.gone
+        )
         for document, at in zip(self.documents, self.places, strict=True):
             if (entry := self.entries[at]) in place:
                 rest.documents.append(document)
@@ -67,28 +69,28 @@ class Delivery(Protocol):
     at_once: int
     """How many batches may be on their way."""
 
-    def begin(self) -> tuple[Batch, BatchOutcome] | None:
+    def begin(self) -> tuple[EntryBatch, BatchOutcome] | None:
         """Before the first batch of a run: finish what a run before has left."""
 
-    def turn(self, following: Batch | None) -> tuple[Batch, BatchOutcome] | None:
+    def turn(self, following: EntryBatch | None) -> tuple[EntryBatch, BatchOutcome] | None:
         """By the lane's thread, before each batch and behind the last. Where `at_once` is 1 no batch is on its way.
         Returns one that has ended by it."""
 
     def meanwhile(self) -> None:
         """By the lane's thread, when a batch has been sent: what need not be done before."""
 
-    def deliver(self, batch: Batch) -> BatchOutcome | None:
+    def deliver(self, batch: EntryBatch) -> BatchOutcome | None:
         """By any thread: write the documents, acknowledge the entries, park what is refused; None where the next `turn`
         ends it. Raises StoreError where it is not known what happened; then the run ends, and the next finds out."""
 
-    def deliver_alone(self, batch: Batch) -> BatchOutcome:
+    def deliver_alone(self, batch: EntryBatch) -> BatchOutcome:
         """By the lane's thread, when nothing else is on its way: all of it."""
 
     def keep(self) -> None:
         """Once a second. Raises FencedError where another daemon has the work."""
 
 
-def make_batch(plan: AppendPlan, entries: Entries) -> Batch:
+def make_batch(plan: AppendPlan, entries: Entries) -> EntryBatch:
     """The documents of entries. One that cannot be one is refused."""
     there, gone = entries.parted()
     documents, refused = _documents(plan, there.ids, there.said)
@@ -96,7 +98,7 @@ def make_batch(plan: AppendPlan, entries: Entries) -> Batch:
     if refused:
         places = [place for at, place in enumerate(places) if at not in refused]
     why = {there.ids[at]: Refused(error.reason, error.detail) for at, error in sorted(refused.items())}
-    return Batch(entries.ids, documents, places, why, len(gone))
+    return EntryBatch(entries.ids, documents, places, why, len(gone))
 
 
 def _documents(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.redis.store import RedisStore
-from syncd.to_mongo.append.batch import Batch, BatchOutcome
+from syncd.to_mongo.append.batch import BatchOutcome, EntryBatch
 from syncd.to_mongo.append.dead_letters import DeadLetters
 from syncd.to_mongo.append.group import Group
 from syncd.to_mongo.append.writer import Writer
@@ -22,17 +22,17 @@ class PlainDelivery:
         self._writer = Writer(mongo, plan)
         self._dead_letters = DeadLetters(redis, plan)
 
-    def begin(self) -> tuple[Batch, BatchOutcome] | None:
+    def begin(self) -> tuple[EntryBatch, BatchOutcome] | None:
         """Nothing has to be known of before."""
         return None
 
-    def turn(self, following: Batch | None) -> None:
+    def turn(self, following: EntryBatch | None) -> None:
         """Batches know nothing of each other."""
 
     def meanwhile(self) -> None:
         """A batch is acknowledged as soon as it is written."""
 
-    def deliver(self, batch: Batch) -> BatchOutcome:
+    def deliver(self, batch: EntryBatch) -> BatchOutcome:
         """Write, then acknowledge. What cannot be written becomes a dead letter with its acknowledgement."""
         written = self._writer.write(batch.documents)
         refused = batch.refused | {

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from syncd.errors import InvariantError
-from syncd.to_mongo.append.batch import Batch, BatchOutcome
+from syncd.to_mongo.append.batch import BatchOutcome, EntryBatch
 
 
 class Delivered(NamedTuple):
     """A batch that is done."""
 
-    batch: Batch
+    batch: EntryBatch
     outcome: BatchOutcome | None
     seconds: float
 
@@ -26,9 +26,9 @@ class DeliveryWorkers:
     When the block ends none is on its way, also not one that failed.
     """
 
-    def __init__(self, name: str, deliver: Callable[[Batch], BatchOutcome | None], most: int) -> None:
+    def __init__(self, name: str, deliver: Callable[[EntryBatch], BatchOutcome | None], most: int) -> None:
         self._deliver, self._most = deliver, most
-        self._out: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._out: queue.SimpleQueue[EntryBatch | None] = queue.SimpleQueue()
         self._back: queue.SimpleQueue[Delivered | BaseException] = queue.SimpleQueue()
         self._flying = 0
         # Daemon threads, as the lane's: a process that ends does not wait for a dead link.
@@ -55,7 +55,7 @@ class DeliveryWorkers:
             except BaseException as error:  # noqa: BLE001 - it belongs to the lane's thread, and is raised there
                 self._back.put(error)
 
-    def send(self, batch: Batch) -> None:
+    def send(self, batch: EntryBatch) -> None:
         """Begin to deliver; see `room` first."""
         if self._flying >= self._most:
             raise InvariantError("another batch is sent, and there is no room for it")

@@ -48,7 +48,7 @@ class Entries:
         return Entries([self.ids[at] for at in there], [self.said[at] for at in there]), gone
 
 
-class Taken(NamedTuple):
+class TakenEntries(NamedTuple):
     """Entries, and how many others are known to be gone."""
 
     entries: Entries
@@ -238,14 +238,14 @@ class Group:
         """`remove` this consumer, which will not read again."""
         self.remove(self._consumer)
 
-    def claim(self, count: int, idle_s: float) -> Taken:
+    def claim(self, count: int, idle_s: float) -> TakenEntries:
         """Entries that another consumer has taken and then kept for so long."""
         with self.translated():
             found: Any = self._store.client.xautoclaim(
                 self.stream, self.name, self._consumer, round(idle_s * 1000), "0-0", count=count
             )
         gone = found[2] if len(found) > 2 else []
-        return Taken(_entries([(b"", found[1])]).parted()[0], len(gone))
+        return TakenEntries(_entries([(b"", found[1])]).parted()[0], len(gone))
 
     def acknowledge(self, entries: list[str]) -> int:
         """These are done; how many of them were not acknowledged before."""

@@ -10,7 +10,7 @@ from syncd import telemetry
 from syncd.lanes.context import Common, LaneContext
 from syncd.lanes.events import Ended, Started
 from syncd.lanes.lane import BaseLane
-from syncd.lanes.situation import Decision, Rules
+from syncd.lanes.situation import Decision, LaneRules
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.to_mongo.append.group import Group
@@ -26,7 +26,7 @@ class AppendLane(BaseLane):
 
     def __init__(self, plan: AppendPlan, common: Common) -> None:
         status = AppendStatus(plan.name, plan.contract.shown_collection, plan.freshness_s)
-        rules = Rules(plan.name, common.settings.lease_ttl)
+        rules = LaneRules(plan.name, common.settings.lease_ttl)
         super().__init__(common, ControlKeys(plan.name), plan, status, rules)
         self._group = Group(common.redis, plan, common.leases.owner)
         self._context = LaneContext(

@@ -10,7 +10,7 @@ from redis.connection import Connection
 
 from syncd.errors import InvariantError
 from syncd.stores.redis.store import RedisStore
-from syncd.to_mongo.append.group import Group, Taken, entries_of
+from syncd.to_mongo.append.group import Group, TakenEntries, entries_of
 
 
 class Reader:
@@ -51,7 +51,7 @@ class Reader:
             self._connection.send_packed_command(packed, check_health=False)
         self.is_asked = True
 
-    def take(self) -> Taken:
+    def take(self) -> TakenEntries:
         """What was asked for. From now on it is this consumer's; none where none were there."""
         if self._connection is None:
             raise InvariantError("entries are taken that were not asked for")
@@ -68,4 +68,4 @@ class Reader:
                     raise trimmed
                 self._store.functions.prepare(self._store.client)
                 trimmed = [b"ok", 0]
-        return Taken(entries_of(found), int(trimmed[1]))
+        return TakenEntries(entries_of(found), int(trimmed[1]))

@@ -18,7 +18,7 @@ from syncd.stores.redis.records.dead_letters import drop_dead_letters, replays_d
 from syncd.stores.redis.records.lost_dead_letters import restore_dead_letters
 from syncd.stores.redis.records.repairs import repairs_done, requested_repairs, split_repairs
 from syncd.stores.redis.records.requests import snapshot_begins, wants_snapshot
-from syncd.to_mongo.append.batch import Batch, BatchOutcome, Delivery, Refused, make_batch
+from syncd.to_mongo.append.batch import BatchOutcome, Delivery, EntryBatch, Refused, make_batch
 from syncd.to_mongo.append.collection_delivery import PlainDelivery
 from syncd.to_mongo.append.dead_letters import DeadLetters
 from syncd.to_mongo.append.delivery_workers import Delivered, DeliveryWorkers
@@ -164,7 +164,7 @@ class AppendRun:
         """Wait for what is on its way."""
         self._turn(self._workers.drain(), None)
 
-    def _turn(self, delivered: Iterator[Delivered], following: Batch | None) -> None:
+    def _turn(self, delivered: Iterator[Delivered], following: EntryBatch | None) -> None:
         for done in delivered:
             telemetry.BATCH.labels(self._plan.name).observe(done.seconds)
             if done.outcome is not None:
@@ -172,7 +172,7 @@ class AppendRun:
         if (ended := self._delivery.turn(following)) is not None:
             self._report(*ended)
 
-    def _report(self, batch: Batch, outcome: BatchOutcome) -> None:
+    def _report(self, batch: EntryBatch, outcome: BatchOutcome) -> None:
         self._trimmed(batch.gone)
         put = len(batch.entries) - batch.gone - len(outcome.refused) - outcome.repeated
         telemetry.appended(self._plan.name, len(batch.entries), put, outcome.repeated, outcome.parked)

@@ -17,7 +17,7 @@ from syncd.plan.to_mongo.append import AppendPlan
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.store import RedisStore
-from syncd.to_mongo.append.batch import Batch, BatchOutcome, Refused, make_batch
+from syncd.to_mongo.append.batch import BatchOutcome, EntryBatch, Refused, make_batch
 from syncd.to_mongo.append.group import Group
 from syncd.to_mongo.append.ledger import Ledger, Noted
 from syncd.to_mongo.append.series_writer import SeriesWriter
@@ -27,10 +27,10 @@ MARGIN_S = 120.0
 """Before MongoDB forgets a session: its own clock, and the way there."""
 
 
-class Written(NamedTuple):
+class SeriesWritten(NamedTuple):
     """A batch that MongoDB has, and Redis does not know it yet."""
 
-    batch: Batch
+    batch: EntryBatch
     outcome: BatchOutcome
     done: list[str] | None
     """Entries that are to be acknowledged; None for all that are noted."""
@@ -65,11 +65,11 @@ class SeriesDelivery:
         """Up to here documents may be there that Redis no longer knows."""
         self._number = 0
         """Of the batch that is noted."""
-        self._written: Written | None = None
+        self._written: SeriesWritten | None = None
         self._owes = False
         """Whether a batch that has ended is not acknowledged."""
 
-    def begin(self) -> tuple[Batch, BatchOutcome] | None:
+    def begin(self) -> tuple[EntryBatch, BatchOutcome] | None:
         """Finish the batch that is noted."""
         self._ledger.acknowledge()
         lost = self._group.was_lost
@@ -92,7 +92,7 @@ class SeriesDelivery:
         finally:
             self._ledger.keep_dead_letters = keep
 
-    def _finish(self, noted: Noted) -> tuple[Batch, BatchOutcome]:
+    def _finish(self, noted: Noted) -> tuple[EntryBatch, BatchOutcome]:
         batch = make_batch(self._plan, self._group.look_up(noted.entries))
         if self._is_doubtful(batch):
             return batch, self.deliver_alone(batch)
@@ -108,17 +108,17 @@ class SeriesDelivery:
             return batch, self._deliver_uncertain(batch, "redis_went_back")
         return self._end()
 
-    def _deliver_uncertain(self, batch: Batch, why: str) -> BatchOutcome:
+    def _deliver_uncertain(self, batch: EntryBatch, why: str) -> BatchOutcome:
         last = max(batch.entries, key=entry_order)
         telemetry.append_uncertain(self._plan.name, why, len(batch.entries), last)
         self._ledger.set_doubt(last)
         self._doubt = entry_order(last)
         return self.deliver_alone(batch)
 
-    def _is_doubtful(self, batch: Batch) -> bool:
+    def _is_doubtful(self, batch: EntryBatch) -> bool:
         return entry_order(batch.entries[0]) <= self._doubt
 
-    def turn(self, following: Batch | None) -> tuple[Batch, BatchOutcome] | None:
+    def turn(self, following: EntryBatch | None) -> tuple[EntryBatch, BatchOutcome] | None:
         """End the batch that is written, which acknowledges its entries, and note the following: both in one step."""
         if following is None:
             return None if self._written is None else self._end()
@@ -133,50 +133,52 @@ class SeriesDelivery:
             self._ledger.acknowledge()
             self._owes = False
 
-    def _end(self) -> tuple[Batch, BatchOutcome]:
+    def _end(self) -> tuple[EntryBatch, BatchOutcome]:
         assert self._written is not None
         ended = self._ended(self._ledger.close(*self._written.ends))
         assert ended is not None
         return ended
 
-    def _ended(self, parked: int) -> tuple[Batch, BatchOutcome] | None:
+    def _ended(self, parked: int) -> tuple[EntryBatch, BatchOutcome] | None:
         written, self._written = self._written, None
         if written is None:
             return None
         written.outcome.parked = parked
         return written.batch, written.outcome
 
-    def deliver(self, batch: Batch) -> None:
+    def deliver(self, batch: EntryBatch) -> None:
         """Write the batch that is noted."""
         deliver = self._write_the_rest if self._is_doubtful(batch) else self._write
         self._written = deliver(self._number, batch)
 
-    def deliver_alone(self, batch: Batch) -> BatchOutcome:
+    def deliver_alone(self, batch: EntryBatch) -> BatchOutcome:
         """Note, write, and end it."""
         self.turn(batch)
         self.deliver(batch)
         return self._end()[1]
 
-    def _write_the_rest(self, number: int, batch: Batch) -> Written:
+    def _write_the_rest(self, number: int, batch: EntryBatch) -> SeriesWritten:
         # What is on its way from a daemon before must not arrive between the read and the write.
         self._writer.fence(number)
         there = {batch.entries[at] for at in self._writer.there(batch.documents, batch.places)}
         rest = batch.without(there)
         if not rest.entries:
-            return Written(batch, BatchOutcome({}, len(there)), None)
+            return SeriesWritten(batch, BatchOutcome({}, len(there)), None)
         # What is left has other places, so it needs another number.
         written = self._write(self._ledger.turn(rest.entries, there, {})[0], rest)
         written.outcome.repeated += len(there)
         return written._replace(batch=batch)
 
-    def _write(self, number: int, batch: Batch) -> Written:
+    def _write(self, number: int, batch: EntryBatch) -> SeriesWritten:
         refused, repeated = self._writer.write(number, batch.documents, batch.places)
         outcome = BatchOutcome(
             batch.refused | {batch.entries[at]: why for at, why in refused.items()}, repeated
         )
         if not outcome.refused:
-            return Written(batch, outcome, None)
-        return Written(batch, outcome, [entry for entry in batch.entries if entry not in outcome.refused])
+            return SeriesWritten(batch, outcome, None)
+        return SeriesWritten(
+            batch, outcome, [entry for entry in batch.entries if entry not in outcome.refused]
+        )
 
     def keep(self) -> None:
         """Say that the lane lives, and hold on to the session."""

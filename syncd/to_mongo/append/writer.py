@@ -23,7 +23,7 @@ from syncd.to_mongo.session import MAJORITY_TIMEOUT_MS
 _DUPLICATE = {11000, 11001, 12582}
 
 
-class Written(NamedTuple):
+class EntriesWritten(NamedTuple):
     """What became of a batch, by the place in it."""
 
     repeated: set[int]
@@ -44,9 +44,9 @@ class Writer:
             DEFAULT_RAW_BSON_OPTIONS
         ).get_collection(name, codec_options=DEFAULT_RAW_BSON_OPTIONS, read_concern=ReadConcern("majority"))
 
-    def write(self, documents: list[RawBSONDocument]) -> Written:
+    def write(self, documents: list[RawBSONDocument]) -> EntriesWritten:
         """Insert what is not there. Raises TransientError where it is not sure; then all may be written again."""
-        written = Written(set(), {})
+        written = EntriesWritten(set(), {})
         if not documents:
             return written
         try:
@@ -56,7 +56,9 @@ class Writer:
             raise TransientError("mongo", f"no answer from MongoDB: {error}") from error
         return written
 
-    def _insert(self, documents: list[RawBSONDocument], places: Sequence[int], written: Written) -> None:
+    def _insert(
+        self, documents: list[RawBSONDocument], places: Sequence[int], written: EntriesWritten
+    ) -> None:
         """Those of these places."""
         try:
             self._collection.insert_many([documents[at] for at in places], ordered=False)
@@ -81,7 +83,7 @@ class Writer:
         documents: list[RawBSONDocument],
         places: Sequence[int],
         errors: list[dict[str, Any]],
-        written: Written,
+        written: EntriesWritten,
     ) -> None:
         twice: dict[int, dict[str, Any]] = {}
         for error in errors:
@@ -94,7 +96,7 @@ class Writer:
             self._compare(documents, twice, written)
 
     def _compare(
-        self, documents: list[RawBSONDocument], twice: dict[int, dict[str, Any]], written: Written
+        self, documents: list[RawBSONDocument], twice: dict[int, dict[str, Any]], written: EntriesWritten
     ) -> None:
         """The same document again is done. Another one under its `_id` must not pass for it."""
         ids = [documents[at]["_id"] for at in twice]

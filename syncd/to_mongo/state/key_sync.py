@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from syncd import telemetry
 from syncd.errors import ProjectionError, TransientError
-from syncd.plan.to_mongo.state import Found, StatePlan
+from syncd.plan.to_mongo.state import FoundKey, StatePlan
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.state.became import Became, each
 from syncd.to_mongo.state.positions import NEVER
@@ -102,11 +102,11 @@ class KeySync:
         if changes:
             yield changes
 
-    def _is_known(self, key: bytes, found: Found) -> bool:
+    def _is_known(self, key: bytes, found: FoundKey) -> bool:
         """Whether MongoDB holds this already."""
         return False
 
-    def _change(self, key: bytes, found: Found, deleted: str, reading: Reading) -> Change | None:
+    def _change(self, key: bytes, found: FoundKey, deleted: str, reading: Reading) -> Change | None:
         document_id = self._plan.document_id(key)
         if found.is_there:
             return Change(key, document_id, reading.position, self._plan.update_of(key, found))

@@ -8,7 +8,7 @@ from syncd import telemetry
 from syncd.lanes.context import Common, LaneContext
 from syncd.lanes.events import Ended, Started
 from syncd.lanes.lane import BaseLane
-from syncd.lanes.situation import Decision, Rules
+from syncd.lanes.situation import Decision, LaneRules
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.stores.redis.capabilities import Capabilities, require
 from syncd.stores.redis.records.lost_dead_letters import restore_dead_letters
@@ -31,7 +31,7 @@ class StateLane(BaseLane):
     def __init__(self, plan: StatePlan, common: Common) -> None:
         unfit = UnfitKeys(common.redis, plan)
         status = self.status_type(plan.name, plan.contract.shown_collection, plan.freshness_s, unfit)
-        rules = Rules(plan.name, common.settings.lease_ttl)
+        rules = LaneRules(plan.name, common.settings.lease_ttl)
         # Also of a daemon that splits contracts, in every partition: one daemon of all has the lease.
         super().__init__(common, ControlKeys(plan.name), plan, status, rules)
         self._numbers = Numbers(self._lease)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from syncd.plan.to_mongo.gone import Gone, why_gone
-from syncd.plan.to_mongo.state import Found, StatePlan
+from syncd.plan.to_mongo.state import FoundKey, StatePlan
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis.store import RedisStore, translated
@@ -60,7 +60,7 @@ class KeyspaceSync(KeySync):
     def __init__(self, plan: StatePlan, store: StateStore, writer: StateWriter, most_keys: int) -> None:
         super().__init__(plan, store, writer, most_keys)
         self._everything = False
-        self.read: dict[bytes, Found] = {}
+        self.read: dict[bytes, FoundKey] = {}
         """What keys were at their last read."""
 
     def begin(self, *, everything: bool) -> None:
@@ -68,7 +68,7 @@ class KeyspaceSync(KeySync):
         self._everything = everything
         self.read = {}
 
-    def _is_known(self, key: bytes, found: Found) -> bool:
+    def _is_known(self, key: bytes, found: FoundKey) -> bool:
         # The content has gone by now, or is in a change.
         known = self.read[key].known if key in self.read else found.known
         self.read[key] = found._replace(content=None, known=known)

@@ -31,7 +31,7 @@ _OTHER_SITE = Refused("other_site", "another site has written this document, see
 
 
 @dataclass(slots=True)
-class Written:
+class StateWritten:
     """What became of changes."""
 
     refused: dict[bytes, Refused] = field(default_factory=dict)
@@ -65,9 +65,9 @@ class StateWriter:
         """Once a second."""
         self._session.keep()
 
-    def write(self, changes: Sequence[Change]) -> Written:
+    def write(self, changes: Sequence[Change]) -> StateWritten:
         """All changes, of different keys. Raises TransientError where it is not sure; then they may come again."""
-        written = Written()
+        written = StateWritten()
         there = self._update(self._insert(changes, written), written)
         gone = [change for change in changes if change.update is None]
         if gone and self._plan.contract.sync.on_delete != "ignore":
@@ -77,7 +77,7 @@ class StateWriter:
             self._look_ahead(written)
         return written
 
-    def _insert(self, changes: Sequence[Change], written: Written) -> list[Change]:
+    def _insert(self, changes: Sequence[Change], written: StateWritten) -> list[Change]:
         """The new documents among many: that costs MongoDB a fifth of an update. Returns what is left to do."""
         states = [change for change in changes if change.update is not None]
         if len(states) < MANY:
@@ -96,7 +96,7 @@ class StateWriter:
         )
         return [key for key, document_id in ids.items() if there.get(_name(document_id)) == positions[key]]
 
-    def _update(self, changes: Sequence[Change], written: Written) -> list[Change]:
+    def _update(self, changes: Sequence[Change], written: StateWritten) -> list[Change]:
         """Returns those whose documents are there, and were left alone."""
         wanted = [change for change in changes if change.update is not None or self._tombstone]
         return self._send_all("update", "updates", wanted, statement, written)
@@ -107,7 +107,7 @@ class StateWriter:
         key: str,
         changes: Sequence[Change],
         build: Callable[[Change, str], RawBSONDocument],
-        written: Written,
+        written: StateWritten,
     ) -> list[Change]:
         """Returns those whose `_id` is there already; what never will be written is refused."""
         built: list[tuple[Change, RawBSONDocument]] = []
@@ -126,7 +126,7 @@ class StateWriter:
         return there
 
     @staticmethod
-    def _is_there(change: Change, said: dict[str, Any], written: Written) -> bool:
+    def _is_there(change: Change, said: dict[str, Any], written: StateWritten) -> bool:
         """Whether this error says that the `_id` is there already; any other one refuses the change."""
         code = int(said["code"])
         if code not in _DUPLICATE:
@@ -139,7 +139,7 @@ class StateWriter:
             written.refused[change.key] = Refused("duplicate_key", detail)
         return False
 
-    def _remove(self, gone: list[Change], written: Written) -> None:
+    def _remove(self, gone: list[Change], written: StateWritten) -> None:
         """Documents of keys that were deleted; tombstones are written by now. Some may be of a later time, as it seems:
         then Redis went back."""
         removed = 0
@@ -158,7 +158,7 @@ class StateWriter:
                 and (_position(found) > change.position or not is_ours(found, self._site))
             ]  # fmt: skip
 
-    def _look_ahead(self, written: Written) -> None:
+    def _look_ahead(self, written: StateWritten) -> None:
         """What is another site's stays so; it says nothing of the time of this Redis."""
         there = self._there(written.late)
         if len(there) < len({_name(change.id) for change in written.late}):

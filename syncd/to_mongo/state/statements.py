@@ -12,7 +12,7 @@ from bson.raw_bson import RawBSONDocument
 
 from syncd.errors import ProjectionError
 from syncd.plan.to_mongo.append import LARGEST_DOCUMENT
-from syncd.plan.to_mongo.state import Update
+from syncd.plan.to_mongo.state import StateUpdate
 from syncd.to_mongo.state.positions import NEVER, milliseconds
 
 
@@ -23,7 +23,7 @@ class Change(NamedTuple):
     id: Any
     position: str
     """Of the read. A document of a later one is left alone."""
-    update: Update | None
+    update: StateUpdate | None
     """None where the key was deleted."""
     deleted: str = NEVER
     """The position of the deletion: a document that was read behind it shows a key that came later."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from syncd import telemetry
-from syncd.plan.to_mongo.state import Found, StatePlan
+from syncd.plan.to_mongo.state import FoundKey, StatePlan
 from syncd.stores.redis.records.dead_letters import count_dead_letters, fill_up, new_dead_letter
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import ControlKeys
@@ -25,7 +25,7 @@ class Reading(NamedTuple):
     """See positions.py. Every entry that was in the outbox at that moment lies at or before it."""
     watermark: str
     """Positions up to it may be those of another time, before Redis went back."""
-    found: list[Found]
+    found: list[FoundKey]
     """Of the first keys that were asked for, in their order; all but where they are very large."""
 
 

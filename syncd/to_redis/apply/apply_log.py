@@ -65,14 +65,14 @@ MOST_IN_FLIGHT = 2
 NOTHING = Coverage()
 
 
-class Work(Protocol):
+class PieceOfWork(Protocol):
     """What the log has to know of a piece of work."""
 
     def after(self, position: Position) -> Position:
         """The position when it is applied on top of `position`."""
 
 
-W = TypeVar("W", bound=Work)
+W = TypeVar("W", bound=PieceOfWork)
 P = TypeVar("P")
 
 
@@ -96,7 +96,7 @@ class Answer(Enum):
     """Nothing is written, because the call before was not applied."""
 
 
-class State(Enum):
+class CallState(Enum):
     """Of a call that is not confirmed."""
 
     TO_BUILD = auto()
@@ -111,7 +111,7 @@ class Call(Generic[W, P]):
     work: W
     begun: float = 0.0
     """The driver's clock when the work came."""
-    state: State = State.TO_BUILD
+    state: CallState = CallState.TO_BUILD
     payload: P | None = None
     """What was built last."""
     covers: Coverage = NOTHING
@@ -130,7 +130,7 @@ class Call(Generic[W, P]):
 
     def undo(self) -> None:
         """It has to be built again."""
-        self.state, self.covers = State.TO_BUILD, NOTHING
+        self.state, self.covers = CallState.TO_BUILD, NOTHING
 
 
 class ApplyLog(Generic[W, P]):
@@ -157,7 +157,7 @@ class ApplyLog(Generic[W, P]):
         if not self._waiting:
             return (Do.RECEIVE, self._in_flight[0]) if drain and self._in_flight else None
         call = self._waiting[0]
-        if call.state is State.TO_BUILD:
+        if call.state is CallState.TO_BUILD:
             return Do.BUILD, call
         if len(self._in_flight) >= MOST_IN_FLIGHT:
             return Do.RECEIVE, self._in_flight[0]
@@ -166,7 +166,7 @@ class ApplyLog(Generic[W, P]):
     def built(self, call: Call[W, P], payload: P, covers: Coverage) -> None:
         """What a call writes, and what shows then."""
         self._expect(Do.BUILD, call)
-        call.state, call.payload, call.covers = State.BUILT, payload, covers
+        call.state, call.payload, call.covers = CallState.BUILT, payload, covers
         call.refusals = ()
 
     def divided(self, call: Call[W, P], parts: Sequence[W]) -> None:
@@ -184,7 +184,7 @@ class ApplyLog(Generic[W, P]):
         after = call.work.after(before)
         if (read := call.covers.latest_read) > after.read_watermark:
             after = replace(after, read_watermark=read)
-        call.before, call.after, call.state = before, after, State.IN_FLIGHT
+        call.before, call.after, call.state = before, after, CallState.IN_FLIGHT
         self.position = after
         self._waiting.popleft()
         self._in_flight.append(call)

@@ -10,7 +10,7 @@ from syncd.plan.to_redis.change import Retired
 from syncd.plan.to_redis.shape import Shape
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.scan import SCAN_COUNT, KeyScan
-from syncd.stores.redis.search import Search, Seen
+from syncd.stores.redis.search import Search, SeenIndex
 from syncd.stores.redis.store import RedisStore, translated
 
 SLICE_S = 0.05
@@ -34,7 +34,7 @@ class LeftOut:
         self._keys: set[bytes] = set()
         self._found: set[bytes] = set()
 
-    def count(self, seen: Seen) -> int:
+    def count(self, seen: SeenIndex) -> int:
         """How many there are, as far as is known: after a walk through all keys, begun when the server last reported
         another one, less those that fit by now."""
         if seen.name != self._index:
@@ -46,7 +46,7 @@ class LeftOut:
             self._keys = set().union(*(self._missing(page) for page in _pages(sorted(self._keys))))
         return len(self._keys)
 
-    def _begin(self, seen: Seen) -> None:
+    def _begin(self, seen: SeenIndex) -> None:
         is_due = len(self._keys) > MOST_REMEMBERED and time.monotonic() - self._walked > AGAIN_S
         if self._walk is None and (seen.attempts != self._attempts or is_due):
             self._attempts = seen.attempts

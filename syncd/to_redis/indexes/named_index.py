@@ -20,7 +20,7 @@ from typing import Any
 
 from syncd import telemetry
 from syncd.stores.redis.index_names import taken
-from syncd.stores.redis.search import Search, Seen, shape_of
+from syncd.stores.redis.search import Search, SeenIndex, shape_of
 from syncd.to_redis.apply.pipeline import Moved
 from syncd.to_redis.indexes.generations import BUILDING, SERVING, Generation, Generations
 from syncd.to_redis.indexes.left_out import LeftOut
@@ -54,7 +54,7 @@ class Wanted:
         object.__setattr__(self, "fingerprint", digest.hexdigest())
         object.__setattr__(self, "shape", shape_of(self.kind, [self.prefix], self.places))
 
-    def number_of(self, seen: Seen) -> int | None:
+    def number_of(self, seen: SeenIndex) -> int | None:
         """The number of an index that has one behind our name, and our prefix and fields; None of any other."""
         found = re.fullmatch(re.escape(self.name) + ":([0-9]{1,9})", seen.name)
         return int(found[1]) if found and seen.shape == self.shape else None
@@ -69,8 +69,8 @@ class NamedIndex:
         self._contract, self._wanted, self._search = contract, wanted, search
         self._generations, self._left_out = generations, left_out
         self._names: set[str] = set()
-        self._seen: Seen | None = None
-        self._seen_before: Seen | None = None
+        self._seen: SeenIndex | None = None
+        self._seen_before: SeenIndex | None = None
         """The index that serves as it was when it was last complete."""
         self._before = Moved()
         """What the lane had done to keys by then."""
@@ -138,7 +138,7 @@ class NamedIndex:
     def _building(self) -> Generation | None:
         return self._generations.of(BUILDING, self._wanted.name)
 
-    def _seen_as_ours(self, one: Generation | None) -> Seen | None:
+    def _seen_as_ours(self, one: Generation | None) -> SeenIndex | None:
         """An index that we made, as the server has it; None where it is gone, or is another client's by now."""
         seen = self._search.look(one.name) if one is not None and one.name in self._names else None
         return seen if seen is None or one is None or one.shape in ("", seen.shape) else None
@@ -353,13 +353,13 @@ class NamedIndex:
             self._generations.put(SERVING, replace(serving, documents=seen.documents))
         return is_gone
 
-    def _is_emptied(self, seen: Seen, made: Generation, moved: Moved) -> bool:
+    def _is_emptied(self, seen: SeenIndex, made: Generation, moved: Moved) -> bool:
         """Whether keys went with an index that a client dropped: it was made again over those that are there. In doubt
         they did."""
         at_most = made.documents + moved.written - self._before.written
         return made.documents < 0 or seen.documents < (1 - 2 * SLACK) * at_most
 
-    def _has_fallen(self, seen: Seen, serving: Generation, moved: Moved) -> bool:
+    def _has_fallen(self, seen: SeenIndex, serving: Generation, moved: Moved) -> bool:
         """Whether most keys are gone, and neither the lane removed them nor a TTL did. Where another client has
         the name, a few are enough: `create(overwrite=True, drop=True)` removes what both indexes hold."""
         if self._building is not None:

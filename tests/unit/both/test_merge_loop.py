@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from syncd.both import merge_loop
-from syncd.both.capture import Taken
+from syncd.both.capture import CapturedKeys
 from syncd.both.merge_loop import WAIT_S, MergeLoop
 from syncd.both.merger import MergeOutcome
-from syncd.lanes.events import Merged
+from syncd.lanes.events import AllMerged
 
 
 def nothing(*_: object) -> None:
@@ -47,7 +47,7 @@ def test_a_key_that_has_to_wait(monkeypatch: pytest.MonkeyPatch, why: str) -> No
         ),
         writer=SimpleNamespace(keep=nothing),
         capture=SimpleNamespace(
-            behind=False, keep_from="", take=lambda _: Taken({}, {}), put_back=nothing, forget=nothing,
+            behind=False, keep_from="", take=lambda _: CapturedKeys({}, {}), put_back=nothing, forget=nothing,
             keep=nothing, backlog=nothing,
         ),
     )  # fmt: skip
@@ -59,4 +59,4 @@ def test_a_key_that_has_to_wait(monkeypatch: pytest.MonkeyPatch, why: str) -> No
     monkeypatch.setattr(loop, "_halt", halt)
     assert list(loop.items()) == []
     assert (halt.turns, halt.pauses) == (4, [WAIT_S] * 3)
-    assert told == ([Merged()] * 3 if why == "waiting" else [])
+    assert told == ([AllMerged()] * 3 if why == "waiting" else [])

@@ -48,7 +48,7 @@ from syncd.lanes.machine import (
     SOON_S,
     decide,
 )
-from syncd.lanes.situation import Decision, Hold, Rules, Situation, State
+from syncd.lanes.situation import Decision, Hold, LaneRules, Situation, State
 from syncd.telemetry.metrics import LANE_STATES
 
 TTL_S = 10.0
@@ -82,7 +82,7 @@ NOBODY = FencedError("the lease is gone", "")
 SOON = TransientError("redis", "LOADING", soon=True)
 
 rules = st.builds(
-    Rules,
+    LaneRules,
     contract=st.just("film"),
     lease_ttl_s=st.sampled_from([1.0, TTL_S, 60.0]),
     has_position=st.booleans(),
@@ -103,35 +103,41 @@ happenings: st.SearchStrategy[Event] = st.one_of(
     st.builds(events.PeerSaid, st.sampled_from(["", "copies"])),
     st.sampled_from(
         [
-            events.Tried(), events.Started(), events.SweepBegan(), events.Progressed(), events.Merged(),
+            events.Tried(), events.Started(), events.SweepBegan(), events.Progressed(), events.AllMerged(),
             events.Confirmed(), events.FellBehind(), events.CopyAsked(), events.LargeChangePassed(),
             events.Ended(),
         ]
     ),
 )  # fmt: skip
 WORKING: list[Event] = [events.Tried(), events.LeaseTaken(), events.Started(), events.Entered()]
-LIVE: list[Event] = [*WORKING, events.CaughtUp(GOAL), events.Confirmed(), events.Merged(), events.Confirmed()]
+LIVE: list[Event] = [
+    *WORKING,
+    events.CaughtUp(GOAL),
+    events.Confirmed(),
+    events.AllMerged(),
+    events.Confirmed(),
+]
 histories = st.lists(
     happenings.map(lambda event: [event]) | st.sampled_from([WORKING, LIVE]), max_size=20
 ).map(lambda parts: [event for part in parts for event in part])
 
 
-def after(history: list[Event], of: Rules, now: Situation | None = None) -> Situation:
+def after(history: list[Event], of: LaneRules, now: Situation | None = None) -> Situation:
     now = now or Situation()
     for event in history:
         now = decide(now, event, of).situation
     return now
 
 
-def failed(error: Exception, now: Situation, of: Rules, chance: float = 0.999) -> Decision:
+def failed(error: Exception, now: Situation, of: LaneRules, chance: float = 0.999) -> Decision:
     return decide(now, Failed(error, chance), of)
 
 
-FILM = Rules("film", TTL_S, has_position=True, fingerprint="f1", by_digests=True)
+FILM = LaneRules("film", TTL_S, has_position=True, fingerprint="f1", by_digests=True)
 
 
 @given(histories, rules)
-def test_no_history_leaves_a_lane_stuck(history: list[Event], of: Rules) -> None:
+def test_no_history_leaves_a_lane_stuck(history: list[Event], of: LaneRules) -> None:
     """nothing_lost: whatever happened, an attempt in which nothing fails, and for which a person has spoken, ends
     live."""
     now = after(history, of)
@@ -144,7 +150,7 @@ def test_no_history_leaves_a_lane_stuck(history: list[Event], of: Rules) -> None
     now = after([events.Started(), events.Entered(copies=True), events.SweepBegan()], of, decision.situation)
     assert now.state is State.SWEEP
     now = after([events.Copied(GOAL)], of, now)
-    for merged in ([events.Merged()], []) if of.merges else ([],):
+    for merged in ([events.AllMerged()], []) if of.merges else ([],):
         assert now.state is State.CATCHING_UP
         asked = decide(now, events.CaughtUp(GOAL), of)
         assert asked.actions == (events.Confirm(),)
@@ -154,7 +160,7 @@ def test_no_history_leaves_a_lane_stuck(history: list[Event], of: Rules) -> None
 
 
 @given(histories, rules, failures)
-def test_no_failure_looks_live(history: list[Event], of: Rules, failure: Failed) -> None:
+def test_no_failure_looks_live(history: list[Event], of: LaneRules, failure: Failed) -> None:
     """nothing_silent: behind any error the lane is in a state that is not ready without more, and says why."""
     decision = decide(after(history, of), failure, of)
     now = decision.situation
@@ -165,15 +171,15 @@ def test_no_failure_looks_live(history: list[Event], of: Rules, failure: Failed)
     assert now.run is None
 
 
-@given(histories, rules, st.sampled_from(["Merged", "Confirmed", "FellBehind", "Progressed", "SweepBegan"]))
-def test_what_a_thread_tells_late_changes_nothing(history: list[Event], of: Rules, late: str) -> None:
+@given(histories, rules, st.sampled_from(["AllMerged", "Confirmed", "FellBehind", "Progressed", "SweepBegan"]))
+def test_what_a_thread_tells_late_changes_nothing(history: list[Event], of: LaneRules, late: str) -> None:
     """nothing_silent: behind the end of its run nothing that a thread of it reports makes a lane seem at work."""
     now = after([*history, Failed(NOBODY, 0.0)], of)
     assert after([getattr(events, late)()], of, now) == now
 
 
 @given(histories, rules)
-def test_only_a_lane_that_is_confirmed_is_live(history: list[Event], of: Rules) -> None:
+def test_only_a_lane_that_is_confirmed_is_live(history: list[Event], of: LaneRules) -> None:
     """nothing_silent: no event but that everything is in the target makes a lane live, and of a run alone that has
     nothing left to copy."""
     now = Situation()
@@ -187,7 +193,7 @@ def test_only_a_lane_that_is_confirmed_is_live(history: list[Event], of: Rules) 
 
 
 @given(histories, rules, failures)
-def test_pauses_have_an_end(history: list[Event], of: Rules, failure: Failed) -> None:
+def test_pauses_have_an_end(history: list[Event], of: LaneRules, failure: Failed) -> None:
     """bounded: no error keeps a lane longer than the longest of all pauses, nor makes it spin."""
     longest = max(FATAL_RETRY_S, of.lease_ttl_s / 4)
     now = after(history, of)
@@ -256,13 +262,13 @@ def test_every_class_of_errors_is_among_these() -> None:
 
 def test_a_lane_without_a_stream_has_no_position_to_lose() -> None:
     """What only a change stream can meet is fatal for a lane that has none."""
-    of = Rules("notes", TTL_S)
+    of = LaneRules("notes", TTL_S)
     for kind in (PositionLostError, EventTooLargeError, SweepLimitError):
         decision = failed(EXAMPLES[kind], Situation(), of)
         assert (decision.situation.state, decision.actions) == (State.FAILED, (events.ShowWaiting(),))
 
 
-def lose(now: Situation, of: Rules = FILM) -> Decision:
+def lose(now: Situation, of: LaneRules = FILM) -> Decision:
     return failed(EXAMPLES[OplogTooShortError], after(WORKING, of, now), of)
 
 
@@ -363,7 +369,7 @@ def test_the_same_trouble_is_one_line() -> None:
 
 
 @given(histories, rules, happenings)
-def test_a_stopped_lane_stays_so(history: list[Event], of: Rules, late: Event) -> None:
+def test_a_stopped_lane_stays_so(history: list[Event], of: LaneRules, late: Event) -> None:
     """fenced: nothing brings a lane back that was stopped."""
     now = after([*history, events.Stopped()], of)
     assert decide(now, late, of) == Decision(now)

@@ -10,17 +10,17 @@ from structlog.testing import capture_logs
 from syncd import telemetry
 from syncd.errors import FencedError, TransientError
 from syncd.lanes.events import (
+    AllMerged,
     Confirmed,
     Copied,
     Entered,
     Failed,
     LeaseTaken,
-    Merged,
     Started,
     SweepBegan,
     Tried,
 )
-from syncd.lanes.situation import Rules, State
+from syncd.lanes.situation import LaneRules, State
 from syncd.lanes.state import LaneState
 from syncd.stores.mongo.times import ZERO
 from syncd.to_redis.status import LaneStatus
@@ -29,7 +29,7 @@ from syncd.to_redis.status import LaneStatus
 def lane(contract: str, *, merges: bool = False) -> tuple[LaneState, LaneStatus]:
     telemetry.contract_known(contract, None)
     status = LaneStatus(contract, "catalog.films", None)
-    return LaneState(Rules(contract, 10.0, has_position=True, merges=merges), status), status
+    return LaneState(LaneRules(contract, 10.0, has_position=True, merges=merges), status), status
 
 
 def begin(state: LaneState, entered: Entered) -> None:
@@ -69,7 +69,7 @@ def test_what_the_status_says_decides_nothing() -> None:
     assert state.awaits_merge
     assert not state.is_live
     status.enter("failed", error="odd")
-    state.tell(Merged())
+    state.tell(AllMerged())
     state.tell(Confirmed())
     assert state.is_live
     assert (status.state, status.error) == ("live", "")

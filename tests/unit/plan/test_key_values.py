@@ -15,7 +15,7 @@ from syncd.contract.model.values import KeyType
 from syncd.errors import ProjectionError
 from syncd.plan.keys.encode import encode_key_value
 from syncd.plan.keys.templates import parse_key, render
-from syncd.plan.to_mongo.state import Found, StatePlan
+from syncd.plan.to_mongo.state import FoundKey, StatePlan
 from tests.unit.plan.strategies import decoded, identity, key_values, like_another_type, text
 from tests.unit.plan.test_state import plan
 
@@ -62,7 +62,7 @@ def test_a_key_that_fits_comes_back(
         document_id = shape.document_id(found)
         assert shape.key(document_id) == found
         assert seen.setdefault(encode_key_value(document_id), found) == found
-        update = shape.update_of(found, Found("hash", {}, None))
+        update = shape.update_of(found, FoundKey("hash", {}, None))
         assert set(update.set) == set(shape.key_paths)
 
 
@@ -107,7 +107,7 @@ def test_parts_become_fields(key: str, said: dict[str, Any], wanted: dict[str, A
     """As they stand, strings unless a type is said, beside the whole key as the `_id`."""
     shape = plan(key="support:{session}:{at}:{nonce}", fields=["n"], key_values="text", **said)
     assert shape.document_id(key.encode()) == key
-    update = shape.update_of(key.encode(), Found("hash", {b"n": b"1"}, None))
+    update = shape.update_of(key.encode(), FoundKey("hash", {b"n": b"1"}, None))
     assert update.set == {**wanted, "n": "1"}
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.plan.both.merge import Base, Conflict, Merged, Rules, State, completed, merge, pending
+from syncd.plan.both.merge import Base, Conflict, Merged, MergeRules, SideState, completed, merge, pending
 
 FIELDS = ("a", "b", "c", "d")
 NAMES = st.sampled_from(FIELDS)
@@ -16,7 +16,7 @@ STATES = st.dictionaries(NAMES, st.sampled_from(["1", "2", "3"]))
 BASES = st.none() | st.dictionaries(NAMES, st.sampled_from(["", "1", "2", "3"])).map(Base)
 PENDING = st.none() | st.dictionaries(NAMES, st.sampled_from(["", "1", "2", "3"]))
 RULES = st.builds(
-    Rules,
+    MergeRules,
     st.just(FIELDS),
     st.sampled_from(["mongo_wins", "redis_wins", "newest", "merge_fields"]),
     st.sampled_from([frozenset(), frozenset({"a"})]),
@@ -24,7 +24,7 @@ RULES = st.builds(
     st.booleans(),
     st.booleans(),
 )
-MERGE = Rules(FIELDS, "merge_fields")
+MERGE = MergeRules(FIELDS, "merge_fields")
 
 
 def whole(**fields: str) -> Base:
@@ -33,9 +33,9 @@ def whole(**fields: str) -> Base:
 
 def run(
     base: Base | None,
-    redis: State,
-    mongo: State,
-    rules: Rules = MERGE,
+    redis: SideState,
+    mongo: SideState,
+    rules: MergeRules = MERGE,
     *,
     deleted: bool = False,
     newer: bool = False,
@@ -43,7 +43,9 @@ def run(
     return merge(base, redis, mongo, rules, deleted=deleted, redis_is_newer=newer)
 
 
-def applied(merged: Merged, redis: State, mongo: State, rules: Rules) -> tuple[State, State]:
+def applied(
+    merged: Merged, redis: SideState, mongo: SideState, rules: MergeRules
+) -> tuple[SideState, SideState]:
     """Both sides when it is done, as the servers would show them."""
     if merged.delete == "key":
         return None, mongo
@@ -87,7 +89,13 @@ def test_no_uncontested_field_is_lost(base: Base | None, redis: Any, mongo: Any)
 
 @given(BASES, PENDING, st.none() | STATES, st.none() | STATES, RULES, st.booleans(), st.booleans())
 def test_a_merge_converges(
-    base: Base | None, pending: Any, redis: State, mongo: State, rules: Rules, deleted: bool, newer: bool
+    base: Base | None,
+    pending: Any,
+    redis: SideState,
+    mongo: SideState,
+    rules: MergeRules,
+    deleted: bool,
+    newer: bool,
 ) -> None:
     """no_echo: after one merge both sides are alike, and the next one does nothing."""
     if base is not None:
@@ -123,7 +131,7 @@ def test_what_is_remembered_before_a_write(base: Base | None, coming: Any, redis
 
 
 @given(BASES, STATES, RULES, st.booleans())
-def test_equal_is_nothing(base: Base | None, both: Any, rules: Rules, newer: bool) -> None:
+def test_equal_is_nothing(base: Base | None, both: Any, rules: MergeRules, newer: bool) -> None:
     """no_echo: what is equal is adopted, whatever it was."""
     merged = run(base, both, both, rules, newer=newer)
     assert (merged.to_redis, merged.to_mongo, merged.delete, merged.conflicts) == (
@@ -136,7 +144,7 @@ def test_equal_is_nothing(base: Base | None, both: Any, rules: Rules, newer: boo
 
 
 @given(st.none() | STATES, RULES)
-def test_an_echo_is_no_change(state: Any, rules: Rules) -> None:
+def test_an_echo_is_no_change(state: Any, rules: MergeRules) -> None:
     """no_echo: what was pending counts as agreed where MongoDB has it: a change of Redis since is no conflict."""
     base = Base(whole(a="1").fields, None if state is None else dict(whole(**state).fields))
     merged = run(base, {"a": "9"}, state, rules)
@@ -156,7 +164,7 @@ def test_an_echo_is_no_change(state: Any, rules: Rules) -> None:
 def test_both_changed(rule: Any, newer: bool, winner: str, to_redis: str, to_mongo: str) -> None:
     """Redis changed a and b, MongoDB b and c."""
     merged = run(whole(a="1", b="1", c="1"), {"a": "2", "b": "2", "c": "1"}, {"a": "1", "b": "3", "c": "3"},
-                 Rules(FIELDS, rule), newer=newer)  # fmt: skip
+                 MergeRules(FIELDS, rule), newer=newer)  # fmt: skip
     assert (merged.to_redis, merged.to_mongo) == (set(to_redis), set(to_mongo))
     (conflict,) = merged.conflicts
     assert (conflict.why, conflict.winner) == ("both_changed", winner)
@@ -165,7 +173,7 @@ def test_both_changed(rule: Any, newer: bool, winner: str, to_redis: str, to_mon
 
 def test_authority() -> None:
     """A change on the side that has none is undone, and told; one on the other side goes over."""
-    rules = Rules(FIELDS, "redis_wins", frozenset("a"), frozenset("b"))
+    rules = MergeRules(FIELDS, "redis_wins", frozenset("a"), frozenset("b"))
     base = whole(a="1", b="1", c="1")
     merged = run(base, {"a": "2", "b": "1", "c": "2"}, {"a": "1", "b": "3", "c": "1"}, rules)
     assert (merged.to_redis, merged.to_mongo) == ({"a"}, {"b", "c"})
@@ -179,7 +187,7 @@ def test_authority() -> None:
 
 def test_authority_without_a_base() -> None:
     """nothing_silent: what was there before both sides ever agreed and has no authority is undone and told, too."""
-    rules = Rules(FIELDS, "merge_fields", frozenset("a"), frozenset("b"))
+    rules = MergeRules(FIELDS, "merge_fields", frozenset("a"), frozenset("b"))
     merged = run(None, {"a": "1", "b": "1"}, {"a": "2", "b": "2"}, rules)
     assert (merged.to_redis, merged.to_mongo) == ({"a"}, {"b"})
     assert set(merged.conflicts) == {
@@ -191,17 +199,17 @@ def test_authority_without_a_base() -> None:
 def test_a_deletion_beside_a_field_that_was_never_agreed_on() -> None:
     """nothing_lost: a document does not go with its key where it has a value that Redis never had."""
     base = Base({"a": "1"})
-    assert run(base, None, {"a": "1"}, Rules(FIELDS, "merge_fields"), deleted=True).delete == "document"
-    merged = run(base, None, {"a": "1", "b": "2"}, Rules(FIELDS, "merge_fields"), deleted=True)
+    assert run(base, None, {"a": "1"}, MergeRules(FIELDS, "merge_fields"), deleted=True).delete == "document"
+    merged = run(base, None, {"a": "1", "b": "2"}, MergeRules(FIELDS, "merge_fields"), deleted=True)
     assert (merged.delete, merged.to_redis) == ("", {"a", "b"})
     assert [conflict.why for conflict in merged.conflicts] == ["deleted_in_redis"]
-    assert run(base, {"a": "1"}, None, Rules(FIELDS, "merge_fields")).delete == "key"
+    assert run(base, {"a": "1"}, None, MergeRules(FIELDS, "merge_fields")).delete == "key"
 
 
 def test_what_mongodb_is_known_to_have_got_is_agreed_on() -> None:
     """nothing_lost: a change of the document behind our write is one of MongoDB's alone."""
     before = whole(a="1", b="1", c="1")._replace(pending={"a": "2"})
-    rules = Rules(FIELDS, "redis_wins")
+    rules = MergeRules(FIELDS, "redis_wins")
     merged = run(completed(before), {"a": "2", "b": "1", "c": "1"}, {"a": "3", "b": "1", "c": "1"}, rules)
     assert (merged.to_redis, merged.to_mongo, merged.conflicts) == ({"a"}, frozenset(), ())
 
@@ -220,10 +228,16 @@ def test_what_mongodb_is_known_to_have_got_is_agreed_on() -> None:
     ],
 )
 def test_deletions(
-    rule: Any, redis: State, mongo: State, deleted: bool, delete: str, why: str | None, winner: str | None
+    rule: Any,
+    redis: SideState,
+    mongo: SideState,
+    deleted: bool,
+    delete: str,
+    why: str | None,
+    winner: str | None,
 ) -> None:
     """They go over where the other side did not change. A key that was only lost comes back."""
-    merged = run(whole(a="1"), redis, mongo, Rules(FIELDS, rule), deleted=deleted)
+    merged = run(whole(a="1"), redis, mongo, MergeRules(FIELDS, rule), deleted=deleted)
     assert merged.delete == delete
     assert [(c.why, c.winner) for c in merged.conflicts] == ([(why, winner)] if why else [])
 

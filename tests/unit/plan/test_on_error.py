@@ -14,7 +14,7 @@ from syncd.contract.model.contract import Contract
 from syncd.errors import ProjectionError
 from syncd.plan.both.plan import compile_two_way
 from syncd.plan.to_mongo.append import compile_append
-from syncd.plan.to_mongo.state import Found, compile_state
+from syncd.plan.to_mongo.state import FoundKey, compile_state
 from syncd.plan.to_redis.change import Put
 from syncd.plan.to_redis.compile import compile_contract
 from tests.support.contracts import model
@@ -176,12 +176,12 @@ def test_towards_mongodb(spoilt: bytes) -> None:
         assert dict(flow.document("1-0", {b"n": spoilt, b"s": b"x"})) == {"_id": "s/1-0", **n, "s": "x"}
         assert sum(flow.misfits.taken().values()) == 1
         state = compile_state(contract(fields, direction="redis_to_mongo", capture="outbox"))
-        update = state.update(Found("hash", {b"n": spoilt, b"s": b"x"}, None))
+        update = state.update(FoundKey("hash", {b"n": spoilt, b"s": b"x"}, None))
         assert (update.set, update.unset) == ({**n, "s": "x"}, ["n"] if rule == "omit" else [])
         assert sum(state.misfits.taken().values()) == 1
     strict = compile_state(contract({"n": INT}, direction="redis_to_mongo", capture="outbox"))
     with pytest.raises(ProjectionError):
-        strict.update(Found("hash", {b"n": spoilt}, None))
+        strict.update(FoundKey("hash", {b"n": spoilt}, None))
 
 
 def test_elements_towards_mongodb() -> None:
@@ -190,12 +190,12 @@ def test_elements_towards_mongodb() -> None:
         spec = {"from": "n", "type": "int", "on_error": rule}
         for type, content in (("list", [b"1", b"x", b"2"]), ("set", [b"1", b"2", b"1x"])):
             plan = compile_state(contract(spec, type=type, direction="redis_to_mongo", capture="outbox"))
-            assert plan.update(Found(type, content, None)).set == {"n": expected}
+            assert plan.update(FoundKey(type, content, None)).set == {"n": expected}
         plan = compile_state(contract(spec, type="zset", direction="redis_to_mongo", capture="outbox"))
-        found = plan.update(Found("zset", [(b"1", b"5"), (b"x", b"6"), (b"2", b"7")], None)).set["n"]
+        found = plan.update(FoundKey("zset", [(b"1", b"5"), (b"x", b"6"), (b"2", b"7")], None)).set["n"]
         assert [one["member"] for one in found] == expected
         string = compile_state(contract(spec, type="string", direction="redis_to_mongo", capture="outbox"))
-        assert (string.update(Found("string", b"x", None)).unset == ["n"]) is (rule == "omit")
+        assert (string.update(FoundKey("string", b"x", None)).unset == ["n"]) is (rule == "omit")
 
 
 @pytest.mark.parametrize("type", ["hash", "json"])
@@ -206,7 +206,7 @@ def test_both_ways(type: str) -> None:
                         on_conflict="mongo_wins")  # fmt: skip
         plan = compile_two_way(said)
         content: Any = {b"n": b"x", b"s": b"y"} if type == "hash" else b'{"n": "x", "s": "y"}'
-        of_key = plan.of_key(Found("hash" if type == "hash" else "ReJSON-RL", content, None))
+        of_key = plan.of_key(FoundKey("hash" if type == "hash" else "ReJSON-RL", content, None))
         of_document = plan.of_document({"n": "word", "s": "y"})
         assert of_key is not None and of_document is not None
         assert {name: value.digest for name, value in of_key.items()} == {

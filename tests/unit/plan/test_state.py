@@ -11,7 +11,7 @@ from bson.objectid import ObjectId
 
 from syncd.errors import ProjectionError
 from syncd.plan.keys.templates import encode_key_value
-from syncd.plan.to_mongo.state import Found, StatePlan, compile_state
+from syncd.plan.to_mongo.state import FoundKey, StatePlan, compile_state
 from syncd.plan.values.codec import dump_json, hash_field, json_field
 from syncd.plan.values.type_rows import ROWS, Row
 from tests.support.contracts import from_redis, model, projection
@@ -73,11 +73,11 @@ def test_fields_of_a_hash() -> None:
     """Each to its path with its type; what is not there is taken out; when the key expires is a field if asked for."""
     fields = {"zip": "address.zip", "n": {"from": "n", "type": "long"}, "gone": "old.gone"}
     shape = plan(fields=fields, ttl={"field": "expires_at"})
-    update = shape.update(Found("hash", {b"zip": b"1", b"n": b"2", b"secret": b"3"}, 5000))
+    update = shape.update(FoundKey("hash", {b"zip": b"1", b"n": b"2", b"secret": b"3"}, 5000))
     assert update.set == {"address.zip": "1", "n": Int64(2), "expires_at": DatetimeMS(5000)}
     assert type(update.set["n"]) is Int64
     assert update.unset == ["old.gone"]
-    assert shape.update(Found("hash", {b"zip": b"1"}, None)).unset == ["n", "old.gone", "expires_at"]
+    assert shape.update(FoundKey("hash", {b"zip": b"1"}, None)).unset == ["n", "old.gone", "expires_at"]
 
 
 def test_members_of_json() -> None:
@@ -86,7 +86,7 @@ def test_members_of_json() -> None:
     text = b'{"at": "1970-01-01T00:00:05Z", "tags": ["a", {"b": 1}], "none": null, "more": 1}'
     for type in ("json", "string"):
         shape = plan(type, fields=fields)
-        update = shape.update(Found(shape.type, text, None))
+        update = shape.update(FoundKey(shape.type, text, None))
         assert update.set == {"at": DatetimeMS(5000), "tags": ["a", {"b": 1}], "none": None}
         assert update.unset == ["gone"]
 
@@ -104,7 +104,7 @@ def test_members_of_json() -> None:
 def test_values_and_elements(type: str, content: Any, wanted: Any) -> None:
     """One path holds them; a set, which has no order, makes the same array every time."""
     shape = plan(type, value={"from": "all.of", "type": "int"})
-    assert shape.update(Found(type, content, None)).set == {"all.of": wanted}
+    assert shape.update(FoundKey(type, content, None)).set == {"all.of": wanted}
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_what_does_not_fit_says_why(type: str, more: Any, content: Any, reason: 
     """Without a value."""
     shape = plan(type, **more)
     with pytest.raises(ProjectionError) as caught:
-        shape.update(Found(shape.type, content, None))
+        shape.update(FoundKey(shape.type, content, None))
     assert caught.value.reason == reason
     assert "secret" not in str(caught.value)
 
@@ -131,7 +131,7 @@ def test_what_does_not_fit_says_why(type: str, more: Any, content: Any, reason: 
 def test_a_key_of_another_type() -> None:
     """Is no key of the contract, whatever it holds."""
     with pytest.raises(ProjectionError, match="the key is a list, the contract says hash"):
-        plan(fields=["a"]).update(Found("list", [b"1"], None))
+        plan(fields=["a"]).update(FoundKey("list", [b"1"], None))
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.back], ids=lambda row: row.type)
@@ -144,13 +144,13 @@ def test_a_type_comes_back(row: Row) -> None:
     assert in_hash is not None
     raw = in_hash.encode() if isinstance(in_hash, str) else in_hash
     wanted = identity(row.value)
-    assert identity(shape.update(Found("hash", {b"v": raw}, None)).set["v"]) == wanted
+    assert identity(shape.update(FoundKey("hash", {b"v": raw}, None)).set["v"]) == wanted
     text = dump_json({"v": json_field("v", shape.fields[0].spec, None)(row.value)})
     in_json = plan("json", fields={"v": spec}).update(
-        Found("ReJSON-RL", text.encode() if isinstance(text, str) else text, None)
+        FoundKey("ReJSON-RL", text.encode() if isinstance(text, str) else text, None)
     )
     assert identity(in_json.set["v"]) == wanted
-    (element,) = plan("list", value=spec).update(Found("list", [raw], None)).set["v"]
+    (element,) = plan("list", value=spec).update(FoundKey("list", [raw], None)).set["v"]
     assert identity(element) == wanted
-    (member,) = plan("zset", value=spec).update(Found("zset", [[raw, b"1"]], None)).set["v"]
+    (member,) = plan("zset", value=spec).update(FoundKey("zset", [[raw, b"1"]], None)).set["v"]
     assert identity(member["member"]) == wanted

@@ -16,7 +16,7 @@ from bson.objectid import ObjectId
 from syncd.errors import ProjectionError
 from syncd.plan.both.merge import Base
 from syncd.plan.both.plan import Record, TwoWayPlan, compile_two_way, digests, known_of, stored
-from syncd.plan.to_mongo.state import Found
+from syncd.plan.to_mongo.state import FoundKey
 from tests.unit.contract.contracts import contract, load, projection
 
 SYNC = "sync: {direction: both, capture: outbox, on_conflict: merge_fields}\n"
@@ -28,8 +28,8 @@ def plan(path: Path, fields: str, type: str = "hash") -> TwoWayPlan:
     return compile_two_way(loaded.contract)
 
 
-def of_hash(**fields: bytes) -> Found:
-    return Found("hash", {name.encode(): text for name, text in fields.items()}, None)
+def of_hash(**fields: bytes) -> FoundKey:
+    return FoundKey("hash", {name.encode(): text for name, text in fields.items()}, None)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_other_forms_of_a_value(tmp_path: Path) -> None:
     compiled = plan(tmp_path, "{n: {from: n, type: int}, d: {from: d, type: json}, x: x}")
     there = compiled.of_document({"n": 7, "d": {"a": 1}, "x": None})
     assert digests(compiled.of_key(of_hash(n=b"007", d=b'{ "a": 1 }'))) == digests(there)
-    assert compiled.of_key(Found("none", None, None)) is None
+    assert compiled.of_key(FoundKey("none", None, None)) is None
     assert compiled.of_document(None) is None
 
 
@@ -74,7 +74,7 @@ def test_json_members(tmp_path: Path) -> None:
     """The order of members inside a member counts for nothing; null is a value."""
     compiled = plan(tmp_path, "{a: a, b: b}", "json")
     there = compiled.of_document({"a": {"x": 1, "y": [1.5]}, "b": None})
-    found = Found("ReJSON-RL", b'{"b":null,"own":1,"a":{"y":[1.5],"x":1}}', None)
+    found = FoundKey("ReJSON-RL", b'{"b":null,"own":1,"a":{"y":[1.5],"x":1}}', None)
     assert digests(compiled.of_key(found)) == digests(there)
     assert there is not None
     assert compiled.operation(None, there, frozenset("ab"))[:1] == ["j"]
@@ -85,7 +85,7 @@ def test_json_members(tmp_path: Path) -> None:
 def test_what_cannot_be_compared(tmp_path: Path) -> None:
     """Another type of key, text that is no number, and an array on the way."""
     compiled = plan(tmp_path, "{n: {from: in.n, type: int}}")
-    for found in (Found("set", None, None), of_hash(n=b"x")):
+    for found in (FoundKey("set", None, None), of_hash(n=b"x")):
         with pytest.raises(ProjectionError):
             compiled.of_key(found)
     with pytest.raises(ProjectionError):
@@ -115,7 +115,7 @@ def test_what_is_stored() -> None:
 def test_a_document_that_got_what_was_pending() -> None:
     """nothing_lost: whatever became of the document since, it tells by its position that our write was done."""
     record = Record(Base({"a": "1", "b": "1"}, {"a": "2"}), "7.1", "0011")
-    found = Found("hash", {}, None, "abc:-1", f"abc:-1 {record.encoded().decode()}")
+    found = FoundKey("hash", {}, None, "abc:-1", f"abc:-1 {record.encoded().decode()}")
     done = Record(Base({"a": "2", "b": "1"}), "7.1", written="0011")
     assert known_of(found, {"_id": 1, "_syncd": {"pos": "0011"}, "a": "3"}) == done
     assert known_of(found, None, "0011") == done

@@ -10,7 +10,7 @@ from bson.raw_bson import RawBSONDocument
 
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.plan.to_mongo.columns import Said
-from syncd.to_mongo.append.batch import Batch, Refused, make_batch
+from syncd.to_mongo.append.batch import EntryBatch, Refused, make_batch
 from syncd.to_mongo.append.group import Entries
 
 
@@ -19,7 +19,7 @@ def test_the_others_have_places_of_their_own() -> None:
     entries = [f"1-{number}" for number in range(5)]
     documents = {place: RawBSONDocument(bson.encode({"_id": place})) for place in (0, 2, 3)}
     why = Refused("cannot_convert", "no number")
-    batch = Batch(entries, list(documents.values()), list(documents), {"1-1": why, "1-4": why})
+    batch = EntryBatch(entries, list(documents.values()), list(documents), {"1-1": why, "1-4": why})
     rest = batch.without({"1-2", "1-4"})
     assert rest.entries == ["1-0", "1-1", "1-3"]
     assert [document["_id"] for document in rest.documents] == [0, 3]
