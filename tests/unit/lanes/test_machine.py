@@ -171,7 +171,9 @@ def test_no_failure_looks_live(history: list[Event], of: LaneRules, failure: Fai
     assert now.run is None
 
 
-@given(histories, rules, st.sampled_from(["AllMerged", "Confirmed", "FellBehind", "Progressed", "SweepBegan"]))
+@given(
+    histories, rules, st.sampled_from(["AllMerged", "Confirmed", "FellBehind", "Progressed", "SweepBegan"])
+)
 def test_what_a_thread_tells_late_changes_nothing(history: list[Event], of: LaneRules, late: str) -> None:
     """nothing_silent: behind the end of its run nothing that a thread of it reports makes a lane seem at work."""
     now = after([*history, Failed(NOBODY, 0.0)], of)
