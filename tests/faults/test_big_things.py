@@ -23,7 +23,7 @@ from tests.support.scene import Flow, Scene
 
 MOST_MB = 200
 SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
-"""10: a million documents instead of a hundred thousand. Takes minutes."""
+"""30: a million documents, and as many changes of one. Takes minutes."""
 EVENT_TOO_LARGE = 10334
 Films = Collection[dict[str, Any]]
 LONG_NAME = "x" * 100_000
@@ -153,20 +153,21 @@ def test_a_document_with_five_thousand_fields(rig: Rig) -> None:
     assert restarts(flow) == 0
 
 
-def test_a_document_that_changes_a_hundred_thousand_times(rig: Rig) -> None:
+def test_a_document_that_changes_on_and_on(rig: Rig) -> None:
     """nothing_lost, never_backwards: a hot document ends as it is in MongoDB, and never shows an older version."""
     shapes = [projection(["n", "text"]), projection(["n", "text"], name="doc", type="json")]
     flow = rig.scene.run("film", *shapes, documents=[{"_id": 1, "n": 0, "text": ""}])
     shown = [0]
 
     def watch(done: threading.Event) -> None:
-        while not done.is_set():
+        while not done.wait(0.002):
             shown.append(int(flow.hash(1)["n"]))
 
     done = threading.Event()
     watcher = threading.Thread(target=watch, args=(done,))
     watcher.start()
-    for start in range(0, 100_000, 1000):
+    count = 30_000 * SCALE
+    for start in range(0, count, 1000):
         changes = [UpdateOne({"_id": 1}, {"$set": {"n": start + k, "text": f"t{k}"}}) for k in range(1, 1001)]
         flow.collection.bulk_write(changes)
     flow.wait_same()
@@ -174,7 +175,7 @@ def test_a_document_that_changes_a_hundred_thousand_times(rig: Rig) -> None:
     watcher.join()
     assert shown == sorted(shown)
     assert len(set(shown)) > 10
-    assert flow.hash(1)["n"] == "100000"
+    assert flow.hash(1)["n"] == str(count)
     assert restarts(flow) == 0
 
 
@@ -191,7 +192,7 @@ def fill(films: Films, count: int) -> None:
 @pytest.mark.timeout(300 * SCALE)
 def test_an_update_of_very_many_documents(rig: Rig) -> None:
     """bounded: the memory of the daemon does not grow with the backlog, nor with the collection."""
-    count = 50_000 * SCALE
+    count = 30_000 * SCALE
     patience = 60.0 * SCALE
     flow = rig.scene.add("film", projection(["n", "text"]))
     reading = rig.scene.add("read", projection(["n"]), source=flow, filter={"gone": {"$exists": False}})

@@ -133,12 +133,12 @@ def test_redisvl_opens_it(shared: Scene, lame: Flow, kind: str, algorithm: str) 
 
 @contextmanager
 def asking(flow: Flow, alias: str, query: str = "*") -> Iterator[list[int | str]]:
-    """Queries in a thread as fast as they go; the list has each answer that differs from the one before."""
+    """Queries in a thread one after another; the list has each answer that differs from the one before."""
     answers: list[int | str] = []
     stop = threading.Event()
 
     def ask() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.002):
             try:
                 answer: int | str = found(flow, alias, query)
             except ResponseError as error:

@@ -19,6 +19,8 @@ from tests.support.servers import connect
 
 FIELDS = {"a": "a", "b": "b.deep", "title": "title"}
 
+PAUSE_S = 0.003
+"""Between two reads, and between two writes: without it, both take what the daemon and its neighbours need."""
 Films = Collection[dict[str, Any]]
 
 
@@ -43,6 +45,7 @@ class Recorder(threading.Thread):
             for key, state in zip(self._keys, self._read(self._redis), strict=True):
                 self._look(key, state)
             self.rounds += 1
+            self._stop_it.wait(PAUSE_S)
 
     def _read(self, redis: Redis) -> list[Any]:
         pipe = redis.pipeline(transaction=False)
@@ -132,7 +135,7 @@ def counting_up(
     def write() -> None:
         chance = random.Random(seed)
         with suppress(PyMongoError):
-            while not stop.is_set():
+            while not stop.wait(PAUSE_S):
                 step(chance)
 
     thread = threading.Thread(target=write)
