@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from syncd.plan.keys.templates import decode_key_value
-from syncd.plan.to_redis.change import Dead, Drop, Put, Write
+from syncd.plan.to_redis.change import Dead, Drop, Elements, Put, Write
 from syncd.plan.to_redis.compile import Plan
 from syncd.plan.to_redis.shape import Shape
 from syncd.reconcile.compare import CONTENT, DEAD, EXTRA, Flaw, flaw
 from syncd.reconcile.reader import KeyReader
 from syncd.stores.mongo.store import Document
+from syncd.stores.paging import paged
+from syncd.stores.redis.records.key_maps import KeyMaps
 
+RECORDS, ELEMENTS = 50, 500
+"""Documents whose records are read at once, and keys of elements."""
 _ANOTHER_KEY = ("(key)",)
 _NO_OWNER = ("(owner)",)
 
@@ -37,8 +41,8 @@ class DocumentDifferences(NamedTuple):
 class DocumentComparison:
     """Compares documents of one plan with their keys, for one thread."""
 
-    def __init__(self, plan: Plan, reader: KeyReader) -> None:
-        self._plan, self._reader = plan, reader
+    def __init__(self, plan: Plan, reader: KeyReader, maps: KeyMaps) -> None:
+        self._plan, self._reader, self._maps = plan, reader, maps
         self._plain = all(shape.by_id for shape in plan.shapes)
 
     def differing(
@@ -48,6 +52,7 @@ class DocumentComparison:
         writes = self._wanted(documents, time)
         keys = [write for write in writes if isinstance(write, Put | Drop)]
         flawed = self._by_id(keys) if self._plain else self._mixed(keys)
+        flawed += self._elements([write for write in writes if isinstance(write, Elements | Drop)])
         differences: dict[str, list[Difference]] = {}
         for write, key, (kind, fields) in flawed:
             differences.setdefault(write.ident, []).append(Difference(write.shape.name, key, kind, fields))
@@ -69,6 +74,39 @@ class DocumentComparison:
                 writes += self._plan.drops(ident, decode_key_value(ident), deleted=False)
         return writes
 
+    def _elements(self, writes: list[Elements | Drop]) -> list[tuple[Put | Drop, str, Flaw]]:
+        """Of documents that have a key for each element."""
+        found: list[tuple[Put | Drop, str, Flaw]] = []
+        for shape in self._plan.shapes if writes else ():
+            mine = [write for write in writes if write.shape is shape] if shape.each else []
+            for page in paged(mine, RECORDS):
+                records = self._reader.records_of(shape, [write.ident for write in page])
+                for write in page:
+                    found += self._of_one(shape, write, records.get(write.ident, []))
+        return found
+
+    def _of_one(
+        self, shape: Shape, write: Elements | Drop, recorded: list[str]
+    ) -> Iterator[tuple[Put | Drop, str, Flaw]]:
+        wanted = {put.key: put for put in (write.puts if isinstance(write, Elements) else ())}
+        held = {one.key: one for one in self._maps.of(shape, list({**wanted, **dict.fromkeys(recorded)}))}
+        # An element that another document has by now, as the maps say soundly, is that document's.
+        mine = {key for key, one in held.items() if one.ident in ("", write.ident) or not one.is_sound}
+        own: list[Put | Drop] = [put for key, put in wanted.items() if key in mine]
+        own += [Drop(shape, write.ident, key) for key in recorded if key in mine and key not in wanted]
+        for page in paged(own, ELEMENTS):
+            flawed = self._by_id(page)
+            yield from flawed
+            noted = {key for _, key, _ in flawed}
+            for put in page:
+                said = held[put.key or ""]
+                if (
+                    type(put) is Put
+                    and put.key not in noted
+                    and not (said.is_sound and said.ident == put.ident)
+                ):
+                    yield put, put.key, (CONTENT, _NO_OWNER)
+
     def _by_id(self, writes: list[Put | Drop]) -> list[tuple[Put | Drop, str, Flaw]]:
         answers, now = self._reader.read(writes)
         found: list[tuple[Put | Drop, str, Flaw]] = []
@@ -81,7 +119,7 @@ class DocumentComparison:
     def _mixed(self, writes: list[Put | Drop]) -> list[tuple[Put | Drop, str, Flaw]]:
         found = self._by_id([write for write in writes if write.shape.by_id])
         for shape in self._plan.shapes:
-            if not shape.by_id:
+            if not shape.by_id and not shape.each:
                 found += self._mapped(shape, [write for write in writes if write.shape is shape])
         return found
 
@@ -121,6 +159,9 @@ def _digests(writes: Iterable[Write], idents: Iterable[str]) -> dict[str, bytes]
         if isinstance(write, Put | Drop) and write.ident in texts:
             content = (write.content, write.ttl) if type(write) is Put else None
             texts[write.ident].append((write.shape.name, write.key, content))
+        elif isinstance(write, Elements) and write.ident in texts:
+            contents = [(put.key, put.content, put.ttl) for put in write.puts]
+            texts[write.ident].append((write.shape.name, contents))
     return {
         ident: hashlib.blake2b(repr(said).encode(errors="surrogatepass"), digest_size=16).digest()
         for ident, said in texts.items()

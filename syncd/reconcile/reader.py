@@ -13,6 +13,7 @@ from redis.exceptions import RedisError, ResponseError
 from syncd.errors import TransientError
 from syncd.plan.to_redis.change import Drop, Put, Retired
 from syncd.plan.to_redis.shape import Shape
+from syncd.stores.redis.records.key_lists import keys_in
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translate
 
@@ -64,6 +65,13 @@ class KeyReader:
         found = self._members(name, list(keys))
         return {key: said.partition(" ")[2] for key, said in found.items()}
 
+    def records_of(self, shape: Shape, idents: Iterable[str]) -> dict[str, list[str]]:
+        """ident -> the keys of its elements, by the map of their shape."""
+        names = list(idents)
+        key = self._control.keys_by_id(shape.name, shape.template.text)
+        pairs = zip(names, self._values(key, names) if names else (), strict=True)
+        return {name: keys_in(shape.template, said) for name, said in pairs if said is not None}
+
     def with_dead_letter(self, pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         """Which of these (projection, ident) have a dead letter."""
         names = [f"{projection} {ident}" for projection, ident in pairs]
@@ -71,13 +79,15 @@ class KeyReader:
         return {pair for pair, name in zip(pairs, names, strict=True) if name in found}
 
     def _members(self, key: str, names: list[str]) -> dict[str, str]:
-        if not names:
-            return {}
+        pairs = zip(names, self._values(key, names) if names else (), strict=True)
+        return {name: value.decode() for name, value in pairs if value is not None}
+
+    def _values(self, key: str, names: list[str]) -> list[bytes | None]:
         values = self._ask([hiredis.pack_command(tuple[Any, ...](("HMGET", key, *names)))], 1)[0]
         if isinstance(values, Exception):
             raise translate(ResponseError(str(values)))
-        pairs = zip(names, values, strict=True)
-        return {name: value.decode() for name, value in pairs if value is not None}
+        found: list[bytes | None] = values
+        return found
 
     def _ask(self, parts: list[bytes], count: int) -> list[Any]:
         """All replies, an error of a single command as an Exception in its place."""

@@ -24,7 +24,8 @@ DEAD_REASONS = (
     "vector_length", "vector_element", "cannot_convert", "key_field_missing", "key_field_type", "ttl_not_a_date",
     "expression", "json_too_deep", "not_unicode", "number_too_large", "unsupported_type", "wrong_type",
     "redis_refused", "document_too_large", "document_refused", "duplicate_key", "other_content", "entry_trimmed",
-    "foreign_key", "control_key", "other_site", "odd_id", "filter_fails", "unexpected", "other",
+    "foreign_key", "control_key", "other_site", "odd_id", "filter_fails", "not_an_array", "equal_keys",
+    "too_many_elements", "unexpected", "other",
 )  # fmt: skip
 DRIFT_KINDS = ("missing", "extra", "content", "ttl")
 RESTART_REASONS = (
@@ -33,12 +34,12 @@ RESTART_REASONS = (
 )  # fmt: skip
 CHECK_RESULTS = ("clean", "drift", "repaired", "incomplete", "failed", "skipped")
 WRITE_RESULTS = {
-    "redis": ("put", "patch", "delete", "dead", "settled", "marked", "noted", "echo"),
+    "redis": ("put", "patch", "delete", "dead", "settled", "marked", "noted", "kept", "echo"),
     "mongo": ("put", "repeated", "delete", "gone", "dead"),
 }
-"""`noted`: a digest of a document, or that it has none now. `repeated`: a document that came again and was there
-already. `gone`: a key that was noted, is not there, and was not deleted: it expired, or was evicted, before it was
-read."""
+"""`noted`: a digest of a document, or that it has none now. `kept`: the key of an element that holds what it should.
+`repeated`: a document that came again and was there already. `gone`: a key that was noted, is not there, and was not
+deleted: it expired, or was evicted, before it was read."""
 _LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 disable_created_metrics()
 

@@ -92,12 +92,10 @@ class Housekeeper:
         if not self._control.partition.leads or self._pipeline.position.phase != STREAM:
             return
         for shape in self._plan.shapes:
-            if not shape.by_id:
-                keys, owners = self._maps.count(shape)
-                if keys < owners:
-                    telemetry.maps_lost(self._plan.name, shape.name, owners - keys)
-                    request_snapshot(self._redis, self._plan.name)
-                    return
+            if not shape.by_id and (lost := self._maps.are_lost(shape)):
+                telemetry.maps_lost(self._plan.name, shape.name, lost)
+                request_snapshot(self._redis, self._plan.name)
+                return
 
     def count_dead_letters(self) -> None:
         """Show how many wait."""

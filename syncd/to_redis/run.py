@@ -286,7 +286,7 @@ class LaneRun:
 
     @property
     def _documents_a_call(self) -> int:
-        return max(1, self._pipeline.writes // len(self._plan.shapes))
+        return self._pipeline.documents
 
     def _take_batch(self, batch: Batch) -> None:
         events, at = batch.events, 0

@@ -59,9 +59,10 @@ def compare(
     """`projection` as the contract has it, with plain paths for fields; `prefix` goes before its key."""
     wanted = {}
     for document in collection.find(where or {}):
-        content = _content(document, projection)
-        if content is not None:
-            wanted[prefix + _key(document, projection["key"])] = content
+        for view, key in _views(document, projection):
+            content = _content(view, projection)
+            if content is not None:
+                wanted[prefix + _key(view, key)] = content
     found = set()
     for page in _pages(redis, prefix):
         found.update(key.decode() for key in page)
@@ -72,6 +73,18 @@ def compare(
         elif not (_same_hash if projection["type"] == "hash" else _same_json)(wanted[key], content):
             result.different[key] = (wanted[key], content)
     return result
+
+
+def _views(
+    document: Mapping[str, Any], projection: Mapping[str, Any]
+) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """What has a key, with its template: the document, or with `each`, of a path without dots, one for each element."""
+    each = projection.get("each")
+    if each is None:
+        yield document, projection["key"]
+        return
+    for position, element in enumerate(document.get(each) or ()):
+        yield {**document, each: element}, projection["key"].replace(f"{{{each}.#}}", str(position))
 
 
 def _key(document: Mapping[str, Any], template: str) -> str:

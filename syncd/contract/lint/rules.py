@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from syncd.contract.lint import append as lint_append
 from syncd.contract.lint import both as lint_both
+from syncd.contract.lint import each as lint_each
 from syncd.contract.lint import indexes as lint_index
 from syncd.contract.lint import keys as lint_keys
 from syncd.contract.lint import query as lint_query
@@ -59,6 +60,7 @@ RULES: tuple[Rule, ...] = (
     *lint_state.RULES,
     *lint_reconcile.RULES,
     *lint_both.RULES,
+    *lint_each.RULES,
 )
 
 

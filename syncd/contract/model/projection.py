@@ -129,6 +129,12 @@ class Projection(Model):
     type: RedisType = Field(
         description="What the key holds; `set`, `zset` and `list` only go to MongoDB, `stream` is for `append`."
     )
+    each: Path | None = Field(
+        None,
+        exclude_if=lambda said: said is None,
+        description="Path of an array: each of its elements has a key of its own. Paths that begin with it mean the "
+        "element, all others the document; in the key `{path.#}` is the position of the element, from 0.",
+    )
     key: str = Field(
         min_length=1,
         max_length=512,

@@ -79,14 +79,24 @@ class TypeRules:
     merged: Literal["fields", "value"] | None = None
     """The form of it that can go both ways."""
     index: IndexForm | None = None
+    elements: bool = False
+    """Whether an element of an array can be such a key."""
     no_member: Callable[[str], bool] = lambda name: False
     """Whether a field of this name cannot be written alone."""
 
 
 TYPE_RULES: Mapping[RedisType, TypeRules] = {
-    "hash": TypeRules(content="fields", to_redis=True, captured=True, merged="fields", index=IN_HASH),
+    "hash": TypeRules(
+        content="fields", to_redis=True, captured=True, merged="fields", index=IN_HASH, elements=True
+    ),
     "json": TypeRules(
-        content="fields", to_redis=True, captured=True, merged="fields", index=IN_JSON, no_member=_has_no_path
+        content="fields",
+        to_redis=True,
+        captured=True,
+        merged="fields",
+        index=IN_JSON,
+        elements=True,
+        no_member=_has_no_path,
     ),
     "string": TypeRules(content="either", to_redis=True, captured=True, merged="value"),
     "set": TypeRules(content="value", captured=True),

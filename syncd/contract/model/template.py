@@ -22,10 +22,12 @@ CONTROL_PREFIX = "syncd:"
 """syncd keeps positions, leases and dead letters under it."""
 _ESCAPED = ":{}"
 _SEPARATOR = re.compile(r"[:{}]")
+_POSITION = ".#"
+"""How the path of a placeholder ends that is the position of an element, not a value of it."""
 _FILLED = "1"
 """What a placeholder holds in an example."""
 _PIECE = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]|[^{}]+")
-_WORDS = re.compile(r" (text)?(?::([A-Za-z0-9_]+))? (.*)", re.DOTALL)
+_WORDS = re.compile(r" (text)?(?::([A-Za-z0-9_]+))?(\[\])? (.*)", re.DOTALL)
 """How a record writes what a contract says of a placeholder beside its template. No template of a contract has a space
 there."""
 
@@ -49,6 +51,13 @@ class Placeholder:
     """Whether the value stands in the key as it is, without escapes."""
     type: KeyType | None = None
     """What the text means, where the contract says so."""
+    element: bool = False
+    """Whether it belongs to an element of the array that the contract names in `each`, not to the document."""
+
+    @property
+    def is_position(self) -> bool:
+        """Whether it is the number of the element in its array."""
+        return self.element and self.path.endswith(_POSITION)
 
     @property
     def shown(self) -> str:
@@ -59,6 +68,7 @@ class Placeholder:
     def recorded(self) -> str:
         """With all that the contract says of it."""
         words = ("text" if self.as_text else "") + (f":{self.type}" if self.type else "")
+        words += "[]" if self.element else ""
         return f"{{ {words} {self.shown[1:]}" if words else self.shown
 
     @property
@@ -97,6 +107,11 @@ class KeyTemplate:
         return bool(self.paths) and all(path == "_id" for path in self.paths)
 
     @property
+    def each(self) -> bool:
+        """True if a document has a key for each element of an array."""
+        return any(one.element for one in self.placeholders)
+
+    @property
     def is_plain(self) -> bool:
         """Whether every value stands in keys as the encoder writes it, without `key_values` or `key_types`."""
         return all(one == Placeholder(one.path) for one in self.placeholders)
@@ -110,10 +125,12 @@ class KeyTemplate:
             any(char in literal for char in between) for literal in self.literals[1:-1]
         )
 
-    def having(self, values: KeyValues, types: Mapping[str, KeyType]) -> KeyTemplate:
+    def having(self, values: KeyValues, types: Mapping[str, KeyType], each: str | None = None) -> KeyTemplate:
         """The template with what a contract says of its placeholders beside it."""
         placeholders = tuple(
-            Placeholder(one.path, one.starred, values == "text", types.get(one.path))
+            Placeholder(
+                one.path, one.starred, values == "text", types.get(one.path), is_below(one.path, each)
+            )
             for one in self.placeholders
         )
         text = _written(self.literals, [one.recorded for one in placeholders])
@@ -137,6 +154,11 @@ class KeyTemplate:
     def recorded(cls, text: str) -> KeyTemplate:
         """Read the `text` of a template."""
         return cls(text, *_read(text, _recorded))
+
+
+def is_below(path: str, each: str | None) -> bool:
+    """Whether a path leads to the elements of the array at `each`, or into them."""
+    return each is not None and (path == each or path.startswith(f"{each}."))
 
 
 def _read(
@@ -185,9 +207,9 @@ def _recorded(inside: str, position: int) -> Placeholder:
     words = _WORDS.fullmatch(inside)
     if words is None:
         return _placeholder(inside, position)
-    said, path = words[2], _placeholder(words[3], position)
+    said, path = words[2], _placeholder(words[4], position)
     known = cast("KeyType", said) if said in get_args(KeyType) else None
-    return Placeholder(path.path, path.starred, words[1] is not None, known)
+    return Placeholder(path.path, path.starred, words[1] is not None, known, words[3] is not None)
 
 
 @lru_cache(maxsize=1024)
@@ -350,4 +372,6 @@ def _fits(text: str, segment: _Segment, least: int = 0) -> bool:
 
 def template_of(projection: Projection) -> KeyTemplate:
     """The template of a projection, with all that it says of keys. Raises TemplateError."""
-    return KeyTemplate.parse(projection.key).having(projection.key_values, projection.key_types)
+    return KeyTemplate.parse(projection.key).having(
+        projection.key_values, projection.key_types, projection.each
+    )

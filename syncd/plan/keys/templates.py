@@ -85,6 +85,8 @@ def _render_member(template: KeyTemplate) -> Render:
 
 
 def _value_at(placeholder: Placeholder, template: KeyTemplate) -> Render:
+    if placeholder.is_position:
+        return lambda view: str(view.position)  # type: ignore[attr-defined]
     path, encode = placeholder.path, text_of(placeholder)
     parts = path.split(".")
 

@@ -31,6 +31,23 @@ class Put(NamedTuple):
     time: str
 
 
+class Elements(NamedTuple):
+    """A document gets these keys, one an element, and loses those that it had besides. All or none: what does not fit
+    is a dead letter of the document."""
+
+    shape: Shape
+    ident: str
+    puts: tuple[Put, ...]
+    time: str
+    rewrite: bool = True
+    """Whether keys are written also where they hold that already, as far as is known."""
+
+    @property
+    def key(self) -> None:
+        """There are several."""
+        return
+
+
 class Patch(NamedTuple):
     """A key that is there gets new values of some fields and loses others."""
 
@@ -59,9 +76,14 @@ class Retired(NamedTuple):
         """Whether a key is a function of `_id` alone."""
         return self.template.by_id
 
+    @property
+    def each(self) -> bool:
+        """Whether a document has a key for each element of an array."""
+        return self.template.each
+
 
 class Drop(NamedTuple):
-    """A document has no key in this shape any more. `key` is None where only the map knows it."""
+    """A document has no key in this shape any more. `key` is None where only the map knows it, or them."""
 
     shape: Shape | Retired
     ident: str
@@ -128,7 +150,17 @@ class Hashed(NamedTuple):
 
 
 Write: TypeAlias = (
-    Put | Patch | Drop | RetiredKey | Orphan | Dead | AnsweredDeadLetters | MergeRequest | Changed | Hashed
+    Put
+    | Elements
+    | Patch
+    | Drop
+    | RetiredKey
+    | Orphan
+    | Dead
+    | AnsweredDeadLetters
+    | MergeRequest
+    | Changed
+    | Hashed
 )
 
 Delta: TypeAlias = "list[tuple[dict[str, Any], frozenset[str]]]"

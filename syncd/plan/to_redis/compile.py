@@ -21,6 +21,7 @@ from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import Dead, Delta, Drop, Patch, Put, Write
 from syncd.plan.to_redis.delta import Deltas
 from syncd.plan.to_redis.digest import digest_of
+from syncd.plan.to_redis.each import shape_of
 from syncd.plan.to_redis.shape import Shape
 from syncd.plan.values.searchable import label_separator
 
@@ -43,7 +44,7 @@ class Plan(StreamPlan):
             except Exception as error:  # noqa: BLE001 - no error of one document may stop the others
                 dead = self._dead(shape, ident, document, error, change)
                 writes.append(dead)
-                if not dead.key and not shape.by_id:
+                if not dead.key and not shape.by_id and not shape.each:
                     writes.append(Drop(shape, ident, None))  # the key that it had is no longer its own
         return writes
 
@@ -129,7 +130,7 @@ def _merge(at: int, deltas: list[Delta], fields: dict[str, Any]) -> tuple[dict[s
 def compile_contract(contract: Contract, hmac_key: bytes | None = None) -> Plan:
     """Compile a contract that passed its checks. Without `hmac_key`, `mask: hmac` raises SettingsError."""
     misfits = Misfits()
-    shapes = tuple(Shape(projection, hmac_key, misfits) for projection in contract.redis)
+    shapes = tuple(shape_of(projection, hmac_key, misfits) for projection in contract.redis)
     paths: set[str] | None = set()
     for shape in shapes:
         paths = None if paths is None or shape.reads is None else paths | shape.reads

@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from syncd.plan.stream_plan import StreamPlan
-from syncd.plan.to_redis.change import Dead, Drop, Put, Write
+from syncd.plan.to_redis.change import Content, Dead, Drop, Elements, Put, Write
 from syncd.plan.to_redis.compile import Plan
+from syncd.plan.to_redis.shape import Shape
 
 Sent: TypeAlias = tuple[Any, ...]
-"""A write: number of the shape, key, content and time to live; or number and key; or a Dead."""
+"""A write: number of the shape, key, content and time to live; number, and of elements a list of the same without it;
+number and key; or a Dead."""
 EncodedWrites: TypeAlias = dict[str, list[Sent]]
 """Writes by ident, in the order of the documents."""
 
@@ -28,6 +30,9 @@ def pack(plan: Plan, documents: Mapping[str, Mapping[str, Any]], time: str) -> b
             shape = write.shape
             content = shape.form.packed(write.content)
             by_ident[write.ident].append((numbers[id(shape)], write.key, content, write.ttl))
+        elif isinstance(write, Elements):
+            parts = [(put.key, put.shape.form.packed(put.content), put.ttl) for put in write.puts]
+            by_ident[write.ident].append((numbers[id(write.shape)], parts))
         elif isinstance(write, Drop):
             by_ident[write.ident].append((numbers[id(write.shape)], write.key))
         else:
@@ -52,9 +57,16 @@ def writes(plan: StreamPlan, by_ident: Iterable[tuple[str, list[Sent]]], time: s
         for one in sent:
             if type(one) is Dead:
                 found.append(one)
+            elif type(one[1]) is list:
+                found.append(_elements(shapes[one[0]], ident, one[1], time))
             elif len(one) == 2:
                 found.append(Drop(shapes[one[0]], ident, one[1]))
             else:
                 number, key, content, ttl = one
                 found.append(Put(shapes[number], ident, key, content, ttl, time))
     return found
+
+
+def _elements(shape: Shape, ident: str, parts: list[tuple[str, Content, int]], time: str) -> Elements:
+    puts = (Put(shape, ident, key, content, ttl, time) for key, content, ttl in parts)
+    return Elements(shape, ident, tuple(puts), time)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from bson.datetime_ms import DatetimeMS
 
@@ -15,7 +15,7 @@ from syncd.errors import ProjectionError
 from syncd.plan.keys.templates import render
 from syncd.plan.misfits import Misfits
 from syncd.plan.paths import MISSING, getter
-from syncd.plan.to_redis.change import Content, Drop, Put
+from syncd.plan.to_redis.change import Content, Drop, Elements, Put
 from syncd.plan.to_redis.delta import DeltaReader
 from syncd.plan.to_redis.fields import Field, Find, collector, compile_field, row_reader
 from syncd.plan.types import redis_type, written
@@ -43,8 +43,19 @@ def _labels(projection: Projection, misfits: Misfits) -> dict[str, HashEncoder]:
     }
 
 
+def refuse_unfit(document: Mapping[str, Any]) -> None:
+    """Raises ProjectionError for a document on which the filter fails."""
+    if type(document) is Unfit:
+        raise ProjectionError(
+            "filter_fails", "MongoDB fails to compare the document with the contract's filter"
+        )
+
+
 class Shape:
     """A compiled projection. `reads` are the paths it needs, or None for the whole document."""
+
+    each: ClassVar[bool] = False
+    """Whether a document has a key for each element of an array, see `EachShape`."""
 
     def __init__(self, projection: Projection, hmac_key: bytes | None, misfits: Misfits) -> None:
         self.name = projection.projection
@@ -104,6 +115,13 @@ class Shape:
         """The key of a document. Raises ProjectionError where a field of the template is missing."""
         return self._render(document)
 
+    def keys(self, document: Mapping[str, Any]) -> set[str]:
+        """The keys of a document that can have one."""
+        try:
+            return {self.key(document)}
+        except ProjectionError:
+            return set()
+
     def key_of(self, ident: str, document_id: Any) -> str:
         """The key by `_id` alone, where `by_id`; `ident` is the `_id` as it stands in keys. Raises ProjectionError
         (`odd_id`) where it stands in none."""
@@ -146,12 +164,12 @@ class Shape:
                     raise in_field(name, error) from None
             raise
 
-    def put(self, ident: str, document: Mapping[str, Any], time: str) -> Put | Drop:
+    def put(self, ident: str, document: Mapping[str, Any], time: str) -> Put | Elements | Drop:
         """The whole new content of the document's key; where there cannot be such a key, it goes."""
-        if type(document) is Unfit:
-            raise ProjectionError(
-                "filter_fails", "MongoDB fails to compare the document with the contract's filter"
-            )
+        refuse_unfit(document)
+        return self._put_one(ident, document, time)
+
+    def _put_one(self, ident: str, document: Mapping[str, Any], time: str) -> Put | Drop:
         # First the key: of an `_id` that no key can have, the dead letter says that, and not what a field makes of it.
         if self._once is not None and not ident.startswith(RAW):
             key = f"{self._once[0]}{ident}{self._once[1]}"

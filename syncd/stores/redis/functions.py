@@ -13,12 +13,12 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from syncd.errors import FatalError
 
-PROTOCOL = "6"
+PROTOCOL = "7"
 """Version of the agreement between this code and the Lua; both sides check it on every call."""
 
 _PARTS = (
-    "shared", "claims", "foreign", "handover", "contracts", "operations", "apply", "lease", "groups", "types", "state",
-    "merge",
+    "shared", "claims", "foreign", "handover", "contracts", "operations", "each", "apply", "lease", "groups", "types",
+    "state", "merge",
 )  # fmt: skip
 """One library, in this order: each part may use those before it."""
 _OOM_SAFE = (

@@ -8,10 +8,13 @@ from typing import Any, TypeAlias
 from syncd.contract.model.template import KeyTemplate
 from syncd.plan.keys.templates import decode_key_value, encode_key_value, parse_key, scan_pattern
 from syncd.plan.to_redis.change import Drop, Retired
+from syncd.stores.redis.records.key_lists import keys_in
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 
 SCAN_COUNT = 1000
+RECORD_COUNT = 20
+"""Records of elements, of which one may have thousands of keys."""
 
 Candidate: TypeAlias = tuple[Drop, Any]
 """What would remove a key, and the `_id` of the document that the key says it belongs to."""
@@ -42,8 +45,7 @@ class KeyScan:
     def by_map(self, shape: Retired) -> Iterator[list[Candidate]]:
         """Where the map says which document has a key."""
         for entries in self.maps(shape):
-            idents = [ident.decode() for ident in entries]
-            yield [(Drop(shape, ident, None), decode_key_value(ident)) for ident in idents]
+            yield [(Drop(shape, ident, None), decode_key_value(ident)) for ident in entries]
 
     def keys(self, shape: Retired) -> Iterator[list[bytes]]:
         """Every key that looks like one of the template."""
@@ -57,10 +59,13 @@ class KeyScan:
             lambda cursor: self._store.client.sscan(name, cursor, match=pattern, count=SCAN_COUNT)
         )
 
-    def maps(self, shape: Retired) -> Iterator[Mapping[bytes, bytes]]:
-        """The map of a shape, `_id` to key."""
-        name = self._control.keys_by_id(shape.name, shape.template.text)
-        return self._pages(lambda cursor: self._store.client.hscan(name, cursor, count=SCAN_COUNT))
+    def maps(self, shape: Retired) -> Iterator[Mapping[str, list[str]]]:
+        """The map of a shape, `_id` to keys; of elements there may be several."""
+        name, count = self._control.keys_by_id(shape.name, shape.template.text), SCAN_COUNT
+        if shape.each:
+            count = RECORD_COUNT
+        for entries in self._pages(lambda cursor: self._store.client.hscan(name, cursor, count=count)):
+            yield {ident.decode(): keys_in(shape.template, said) for ident, said in entries.items()}
 
     @staticmethod
     def _pages(scan: Callable[[int], Any]) -> Iterator[Any]:

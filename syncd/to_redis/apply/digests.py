@@ -8,7 +8,7 @@ digests of those, as of one moment; when the stream has passed that moment, and 
 from __future__ import annotations
 
 from syncd.plan.keys.templates import decode_key_value
-from syncd.plan.to_redis.change import Changed, Dead, Drop, Hashed, Patch, Put, Write
+from syncd.plan.to_redis.change import Changed, Dead, Drop, Elements, Hashed, Patch, Put, Write
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.times import ZERO, Moment, token_time
 from syncd.stores.redis.records.digests import Digests
@@ -18,7 +18,7 @@ from syncd.to_redis.apply.units import Draft, Sources, Unit, UnitCall
 from syncd.to_redis.apply.watermarks import Watermarks
 
 AT_ONCE = 5_000
-_OF_DOCUMENTS = (Put, Patch, Drop, Dead)
+_OF_DOCUMENTS = (Put, Elements, Patch, Drop, Dead)
 
 
 class DigestsUnit(Unit):

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from syncd.errors import ProjectionError
 from syncd.plan.keys.encode import KEY
-from syncd.plan.to_redis.change import Delta, Drop, Orphan, RetiredKey, Write
+from syncd.plan.to_redis.change import Delta, Drop, Elements, Orphan, RetiredKey, Write
 from syncd.plan.to_redis.compile import Plan
 from syncd.plan.values.raw import ODD_ID, RAW, RawId
 from syncd.stores.mongo.lookup import Lookup
@@ -27,6 +27,7 @@ class KeyBuilder(Builder):
     def __init__(self, plan: Plan, lookup: Lookup, watermarks: Watermarks) -> None:
         super().__init__(plan, lookup, watermarks)
         self._plan, self._filtered = plan, plan.filter is not None
+        self._has_each = any(shape.each for shape in plan.shapes)
 
     def copies(self, documents: Mapping[str, Document], time: Moment) -> list[Write]:
         """Keys as a whole."""
@@ -45,7 +46,14 @@ class KeyBuilder(Builder):
         return [drop for drop in drops if isinstance(drop, RetiredKey | Orphan) or drop.ident in current]
 
     def window(self, window: Window, must_read: Collection[str] = ()) -> Built | None:
-        """Where a document has to be read, all that have are read at once."""
+        """Where a document has to be read, all that have are read at once. Of elements, what differs is written."""
+        built = self._window(window, must_read)
+        if built is None or not self._has_each:
+            return built
+        writes, covers = built
+        return [one._replace(rewrite=False) if type(one) is Elements else one for one in writes], covers
+
+    def _window(self, window: Window, must_read: Collection[str]) -> Built | None:
         to_read: dict[str, Any] = {}
         by_document = self._group(window, must_read, to_read)
         writes: list[Write] = []

@@ -15,6 +15,7 @@ from syncd.plan.to_redis.change import (
     Changed,
     Dead,
     Drop,
+    Elements,
     Hashed,
     MergeRequest,
     Orphan,
@@ -28,6 +29,7 @@ from syncd.plan.to_redis.shape import WIDEST_ROW, Shape
 from syncd.stores.mongo.times import readable, token_time
 from syncd.stores.redis.records.dead_letters import new_dead_letter
 from syncd.stores.redis.records.position import ControlKeys
+from syncd.to_redis.apply.elements import encoded_elements
 
 MOST_ROWS = 16
 """Most writes of a call have the same few sets of fields, whose names then go over the wire once."""
@@ -39,6 +41,8 @@ class Operations:
 
     def __init__(self, control: ControlKeys, contract: str, version: str, keep_dead_letters: int = 0) -> None:
         """`keep_dead_letters`: see ContractPlan."""
+        self.added: list[Write] = []
+        """What was added: one of these may take several operations."""
         self._control, self._keep_dead_letters = control, keep_dead_letters
         self._contract, self._version = contract, version
         self.keys: list[str] = []
@@ -58,8 +62,11 @@ class Operations:
             self._patch(write)  # type: ignore[arg-type]
         elif kind is Put:
             self._put(write)  # type: ignore[arg-type]
+        elif kind is Elements:
+            self._elements(write)  # type: ignore[arg-type]
         else:
             self._add_other(write)
+        self.added.append(write)
 
     def _add_other(self, write: Write) -> None:
         if isinstance(write, Drop):
@@ -112,6 +119,16 @@ class Operations:
         self.keys.append(key)
         self.args += body
 
+    def _elements(self, write: Elements) -> None:
+        kind, encoded = write.shape.redis_type, encoded_elements(write)
+        self._begin_elements(write, write.time, "1" if write.rewrite else "")
+        for put, digest, body in encoded:
+            self._emit(put, "e", kind, digest, *body, key=put.key)
+        self._emit(write, "e)")
+
+    def _begin_elements(self, write: Elements | Drop, *args: str) -> None:
+        self._emit(write, "e(", *self._map(write.shape), write.ident, *args)
+
     def _code_of(self, shape: Shape, ttl: int) -> str:
         """The row for whole hashes of a shape; empty when there are too many rows."""
         return self._codes.get((shape, ttl)) or self._row((shape, ttl), shape.names, (), ttl, whole=True)
@@ -142,7 +159,10 @@ class Operations:
 
     def _drop(self, write: Drop) -> None:
         shape = write.shape
-        if not shape.by_id:
+        if shape.each:
+            self._begin_elements(write, "", "")
+            self._emit(write, "e)")
+        elif not shape.by_id:
             self._emit(write, "r", *self._map(shape), write.ident)
         elif write.key is not None:
             self._emit(write, "d", shape.redis_type, key=write.key)

@@ -20,6 +20,7 @@ from syncd.plan.to_redis.change import (
     Changed,
     Dead,
     Drop,
+    Elements,
     Hashed,
     MergeRequest,
     Orphan,
@@ -37,7 +38,7 @@ from syncd.to_redis.apply.units import DeadLettersUnit, Draft, Unit
 from syncd.to_redis.apply.writer import Reply, Writer
 
 RESULTS = {
-    Put: "put", Patch: "patch", Drop: "delete", RetiredKey: "delete", Orphan: "delete", Dead: "dead",
+    Put: "put", Elements: "noted", Patch: "patch", Drop: "delete", RetiredKey: "delete", Orphan: "delete", Dead: "dead",
     AnsweredDeadLetters: "settled", MergeRequest: "marked", Changed: "noted", Hashed: "noted",
 }  # fmt: skip
 """What `syncd_writes_total` calls each kind of write."""
@@ -50,6 +51,9 @@ QUICK_CALL_S = 0.003
 """The application's reads wait behind a call. Above the one the calls get smaller, below the other larger again: an
 insert into a vector index costs a hundred times what a plain hash does."""
 FEWEST_WRITES = 16
+
+FIRST_ELEMENTS = 50
+"""How many elements a document is taken to have until the first call shows it."""
 
 SentCall: TypeAlias = "Call[Unit, Operations]"
 
@@ -91,11 +95,17 @@ class Pipeline:
         self._removals, self._entail, self.log = removals, entail, log
         self.confirmed_at = time.monotonic()
         self._most_writes = self.writes = most_writes
+        self._keys_a_document = sum(FIRST_ELEMENTS if shape.each else 1 for shape in plan.shapes)
         self.swept = 0
         """Keys that went for want of a document, or of a template."""
         self.dead_letters_changed = False
         """Whether dead letters in Redis have changed since this was last set to False."""
         self.moved = Moved()
+
+    @property
+    def documents(self) -> int:
+        """How many of them the next call should hold."""
+        return max(1, self.writes // self._keys_a_document)
 
     @property
     def position(self) -> Position:
@@ -152,7 +162,12 @@ class Pipeline:
         if draft is None:
             return None
         writes = draft.writes if self._entail is None else self._entail(draft)
-        return self._operations(call.work, writes), draft
+        unit, elements = call.work, sum(len(write.puts) for write in writes if type(write) is Elements)
+        if elements:
+            self._keys_a_document = max(1, (elements + len(writes)) // max(1, unit.size))
+            if elements > self._most_writes and unit.size > 1:
+                return None
+        return self._operations(unit, writes), draft
 
     def _send(self, call: SentCall) -> None:
         """Text that is not UTF-8 is found by the packing: a check of every text before would cost as much again."""
@@ -162,7 +177,7 @@ class Pipeline:
             self._writer.send(operations, after)
         except UnicodeEncodeError:
             unit, why = call.work, ("not_unicode", "a field holds text that is not UTF-8")
-            writes = [write if is_unicode(write) else unit.dead(write, *why) for write in operations.writes]
+            writes = [write if is_unicode(write) else unit.dead(write, *why) for write in operations.added]
             call.payload = self._operations(unit, writes)
             self._writer.send(call.payload, after)
 
@@ -224,9 +239,12 @@ class Pipeline:
         self.confirmed_at = time.monotonic()
         self._adapt(self._writer.call_s, len(operations.writes))
         telemetry.BATCH.labels(name).observe(self.confirmed_at - call.begun)
-        for kind, count in Counter(map(type, operations.writes)).items():
-            telemetry.WRITES.labels(name, "redis", RESULTS[kind]).inc(count)
-            self.moved.count(RESULTS[kind], count)
+        results = Counter(RESULTS[type(write)] for write in operations.writes)
+        if outcome.kept:
+            results.update(put=-outcome.kept, kept=outcome.kept)
+        for result, count in results.items():
+            telemetry.WRITES.labels(name, "redis", result).inc(count)
+            self.moved.count(result, count)
         dead_letters = [write for write in operations.writes if type(write) in _OF_DEAD_LETTERS]
         self.dead_letters_changed = self.dead_letters_changed or bool(dead_letters)
         telemetry.dead_letters_stored(

@@ -31,6 +31,8 @@ class Reply:
     """Dead letters that gave way to new ones."""
     removed: int = 0
     """Keys that are gone."""
+    kept: int = 0
+    """Keys of elements that held what they should."""
     behind: bool = False
     """Nothing was written, because the call before was not applied."""
 
@@ -113,7 +115,8 @@ class Writer:
         word, *reply = self._lease.check(said)
         if word == b"ok":
             self._applied = number
-            return Reply([], [], int(reply[0]), int(reply[1]))
+            dropped, removed, kept = map(int, reply)
+            return Reply([], [], dropped, removed, kept)
         pairs = [
             (int(index), reason.decode(errors="replace"))
             for index, reason in zip(reply[::2], reply[1::2], strict=True)

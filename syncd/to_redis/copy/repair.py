@@ -8,7 +8,7 @@ from typing import Any
 from syncd import telemetry
 from syncd.errors import FOREIGN_LOST
 from syncd.plan.keys.templates import decode_key_value
-from syncd.plan.to_redis.change import AnsweredDeadLetters, Drop, Orphan, Put, Retired, Write
+from syncd.plan.to_redis.change import AnsweredDeadLetters, Drop, Elements, Orphan, Put, Retired, Write
 from syncd.stores.redis.records.foreign_keys import has_lost_foreign
 from syncd.stores.redis.records.key_maps import KeyMaps, holders
 from syncd.stores.redis.records.repairs import (
@@ -103,7 +103,12 @@ class RepairUnit(ReplayUnit):
         """On keys that are about to be written: by documents that have other keys, as the maps themselves say."""
         found: list[Write] = []
         for shape in self._builder.plan.shapes:
-            puts = {one.key: one.ident for one in writes if isinstance(one, Put) and one.shape is shape}
+            mine = [one for one in writes if isinstance(one, Put | Elements) and one.shape is shape]
+            puts = {
+                put.key: put.ident
+                for one in mine
+                for put in (one.puts if isinstance(one, Elements) else [one])
+            }
             if shape.by_id or not puts:
                 continue
             retired = Retired(shape.name, shape.type, shape.template)

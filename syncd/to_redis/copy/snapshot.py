@@ -213,7 +213,8 @@ class SnapshotReader:
         for shape in retired:
             found = Survey()
             for orphans in self._retired(shape):
-                found.keys += len(orphans.drops)
+                # Of elements their documents count, here and where keys without a document are counted.
+                found.keys += len({drop.ident for drop in orphans.drops})
                 yield Pause()
             in_place, what = yield from self._in_place_of(shape)
             found.gone = found.keys - in_place
@@ -348,7 +349,7 @@ class SnapshotReader:
 
     def _retired_by_map(self, shape: Retired) -> Iterator[list[tuple[str, str]]]:
         for entries in self._scan.maps(shape):
-            yield [(ident.decode(), key.decode()) for ident, key in entries.items()]
+            yield [(ident, key) for ident, keys in entries.items() for key in keys]
 
     def _retired_maps(self, shape: Retired) -> list[Drop | RetiredKey | Orphan]:
         """The maps themselves, which are hashes like any other."""

@@ -8,6 +8,9 @@ import pytest
 
 from tests.unit.contract.contracts import CARD, contract, projection, told
 
+KEYS = "projection, type, each, key, key_values, key_types, ttl, fields, value, index"
+"""Of a projection."""
+
 
 def member(line: str) -> str:
     """A projection with one more member on line 13."""
@@ -29,13 +32,13 @@ def entry(text: str) -> str:
     [
         # Keys
         (member("tll: 3d"), "13:5: unknown key `tll`; did you mean `ttl`? "
-                            "known keys are projection, type, key, key_values, key_types, ttl, fields, value, index"),
+                            f"known keys are {KEYS}"),
         (member("whole: true"), "13:5: unknown key `whole`; write `fields: all` for the whole document"),
         (member("owner: x"), "13:5: unknown key `owner`; "
-                             "known keys are projection, type, key, key_values, key_types, ttl, fields, value, index"),
+                             f"known keys are {KEYS}"),
         (contract(CARD.replace("key:", "kye:")),
          "11:5: unknown key `kye`; did you mean `key`? "
-         "known keys are projection, type, key, key_values, key_types, ttl, fields, value, index"),
+         f"known keys are {KEYS}"),
         (contract().replace("  owner: discovery-team\n", ""),
          "4:3: missing key `owner` in `metadata`; add it: The team to ask"),
         (contract(CARD.replace("    type: hash\n", "")),
@@ -67,7 +70,7 @@ def entry(text: str) -> str:
         (member("ttl: [1]"), "13:10: not a duration; write a number and a unit (ms, s, m, h, d, w), such as 30d"),
         # Shapes
         (contract("  - 5\n"), "9:5: an entry of `redis` must be a mapping, not `5`; write `key: value` lines; "
-                              "the keys are projection, type, key, key_values, key_types, ttl, fields, value, index"),
+                              f"the keys are {KEYS}"),
         (contract("  a: 1\n"), "9:3: `redis` must be a list, not a mapping; "
                                "begin every entry with `- `, or write them in [ ]"),
         (contract("  []\n"), "9:3: `redis` is empty; expected: The shapes of each document in Redis, at most 100"),

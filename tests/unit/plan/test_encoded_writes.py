@@ -30,6 +30,8 @@ redis:
   - {projection: doc, type: json, key: "doc:{_id}", fields: {a: a, mail: {from: b, mask: hmac}}}
   - {projection: text, type: string, key: "text:{_id}", value: b}
   - {projection: named, type: hash, key: "named:{n}", fields: [a]}
+  - {projection: part, type: hash, key: "part:{_id}:{b.#}", each: b, fields: {a: a, b: b}}
+  - {projection: element, type: json, key: "element:{_id}:{b.#}", each: b, fields: {a: a, b: b}}
 """
 TIME = "0" * 15 + "7"
 

@@ -80,6 +80,7 @@ EDITS: dict[str, Edit] = {
     "mongo.timeseries.expire_after": stays(None, "1h"),
     "redis.*.projection": copies("card", "other"),
     "redis.*.type": copies("hash", "json"),
+    "redis.*.each": copies("a", "b", CARD | {"key": "card:{_id}:{a.#}:{b.#}"}),
     "redis.*.key": copies("card:{_id}", "other:{_id}"),
     "redis.*.key_values": copies("encoded", "text"),
     "redis.*.key_types": copies({}, {"_id": "int"}, CARD | {"key_values": "text"}),

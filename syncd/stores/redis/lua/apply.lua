@@ -115,7 +115,7 @@ end
 -- args: protocol, lease, lease ttl ms, further types that may be replaced ("" or "hash,string"),
 --       rows ("" or JSON: [{whole, ttl, names, removed}, ...]), number of the call before ("0": none since the lease),
 --       n, position field, value, ..., operations
--- Replies {'ok', dead letters that were dropped for new ones, keys that were removed}; {'behind'}: the call before was
+-- Replies {'ok', dead letters that were dropped for new ones, keys that were removed, keys that held what they should}; {'behind'}: the call before was
 -- not applied, so nothing was written; {'refused', index, reason, ...}: nothing was written, by `absent`, `type`, of a
 -- dead letter `full`, or in a sweep `lost`; {'failed', index, error, ...}: the position was not moved, everything else
 -- can be written again; {'fenced', word, holder}; {'version', n}. An error of Redis's own, as for a command without the
@@ -137,7 +137,7 @@ local function apply(keys, args)
     return refused
   end
   local problems, done, raised = {'failed'}, nil, nil
-  dropped, removed = 0, 0
+  dropped, removed, kept = 0, 0, 0
   done, raised = pcall(write_all, all, keys, args, first, types, any_stale, problems)
   if not done or #problems > 1 then
     keep_read_watermark(keys, args, first)
@@ -146,7 +146,7 @@ local function apply(keys, args)
   end
   if first > 8 then redis.call('HSET', keys[2], unpack(args, 8, first - 1)) end
   redis.call('PEXPIRE', keys[1], args[3])
-  return {'ok', dropped, removed}
+  return {'ok', dropped, removed, kept}
 end
 
 redis.register_function('syncd_apply', apply)

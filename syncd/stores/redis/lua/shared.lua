@@ -10,7 +10,7 @@
 -- A position belongs to one generation of the layout, by its field `layout`, and is worth nothing under another.
 -- The layout's key is not among the declared ones: it has the slot of the others, and clusters are refused anyway.
 
-local PROTOCOL = '6'
+local PROTOCOL = '7'
 -- unpack() fails above 8,000 values (LUAI_MAXCSTACK); a hash of 5,000 fields has 10,000.
 local MAX_UNPACK = 4000
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from syncd.errors import FatalError, ProjectionError
+from syncd.errors import FatalError
 from syncd.plan.keys.templates import encode_key_value, parse_key
 from syncd.plan.to_redis.change import Retired
 from syncd.plan.to_redis.shape import Shape
@@ -20,6 +20,8 @@ from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 
 KEYS_A_QUERY = 100
+KEYS_A_CALL = 200
+"""Whose records Redis reads: one may have thousands of keys."""
 
 
 class Held(NamedTuple):
@@ -48,10 +50,31 @@ class KeyMaps:
     def of(self, shape: Shape | Retired, keys: Sequence[str]) -> list[Held]:
         """What the maps say of these keys."""
         by_key, by_id = self._names(shape)
+        if shape.each:
+            return self._of_elements(by_key, by_id, keys)
         said = self._members(by_key, keys)
         idents = [text.partition(" ")[2] for text in said]
         mapped = self._members(by_id, idents)
         return [Held(*parts) for parts in zip(keys, said, idents, mapped, strict=True)]
+
+    def _of_elements(self, by_key: str, by_id: str, keys: Sequence[str]) -> list[Held]:
+        found: list[Held] = []
+        for page in paged(list(keys), KEYS_A_CALL):
+            _, *said = self._store.call("syncd_held", [], [by_id, by_key, *page])
+            texts = [one.decode() for one in said]
+            found += [
+                Held(key, entry, entry.partition(" ")[2], key if has_it else "")
+                for key, entry, has_it in zip(page, texts[::2], texts[1::2], strict=True)
+            ]
+        return found
+
+    def are_lost(self, shape: Shape | Retired) -> int:
+        """How many entries of the map from `_id` to key are lost, as far as their number shows it: each key has its
+        document, and a document has one key, or of elements some."""
+        keys, owners = self.count(shape)
+        if shape.each:
+            return owners if not keys else 0
+        return max(0, owners - keys)
 
     def count(self, shape: Shape | Retired) -> tuple[int, int]:
         """Entries of the map from `_id` to key, and of the one back. Raises FatalError where one is no hash."""
@@ -97,7 +120,12 @@ def holders(lookup: Lookup, shape: Shape, keys: Sequence[str], after: Moment) ->
 
 def _page(lookup: Lookup, shape: Shape, keys: list[str], after: Moment) -> Iterator[Holders]:
     parsed = [parse_key(shape.template, key.encode()) for key in keys]
-    values = [one for one in parsed if one is not None]
+    # The position of an element is no value that MongoDB could look for.
+    positions = {one.path for one in shape.template.placeholders if one.is_position}
+    values = [
+        {path: value for path, value in one.items() if path not in positions}
+        for one in parsed if one is not None
+    ]  # fmt: skip
     found = lookup.having(values, after)
     if found.complete or len(keys) == 1:
         yield Holders(_by_key(shape, keys, found), found.time)
@@ -110,10 +138,6 @@ def _page(lookup: Lookup, shape: Shape, keys: list[str], after: Moment) -> Itera
 def _by_key(shape: Shape, keys: list[str], found: Found) -> dict[str, dict[str, Any]]:
     by_key: dict[str, dict[str, Any]] = {key: {} for key in keys}
     for document in found.documents.values():
-        try:
-            key = shape.key(document)
-        except ProjectionError:
-            continue
-        if key in by_key:
+        for key in by_key.keys() & shape.keys(document):
             by_key[key][encode_key_value(document["_id"])] = document["_id"]
     return by_key

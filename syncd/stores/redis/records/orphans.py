@@ -102,7 +102,7 @@ def _pages(scan: KeyScan, shape: Retired) -> Iterator[Sequence[bytes]]:
             yield [key for key in keys if parse_key(shape.template, key) is not None]
     else:
         for entries in scan.maps(shape):
-            yield list(entries.values())
+            yield [key.encode() for keys in entries.values() for key in keys]
 
 
 def count_keys(store: RedisStore, orphan: Orphan, shape: Retired, longest_s: float) -> tuple[int, bool]:
