@@ -1,4 +1,4 @@
-"""A key for each element of an array (never_torn, nothing_lost, never_backwards, no_ghosts)."""
+"""A key for each element of an array (nothing_lost, never_torn, never_backwards, no_ghosts, nothing_silent)."""
 
 from __future__ import annotations
 
@@ -127,8 +127,8 @@ def test_elements_that_go_while_the_daemon_is_down(rig: Rig) -> None:
 
 
 def test_a_lost_map_is_noticed(rig: Rig) -> None:
-    """no_ghosts: Redis evicts the map from `_id` to keys while the daemon runs; it copies again without being asked, and
-    what went meanwhile leaves no key"""
+    """no_ghosts, nothing_silent: Redis evicts the map from `_id` to keys; the daemon says so and copies again without
+    being asked, and what went meanwhile leaves no key"""
     flow = add(rig)
     rig.scene.start()
     assert_same(flow)
