@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from syncd.reconcile.report import Report
+from syncd.reconcile.report import ReconcileReport
 from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.reconcile import check, drift_of
@@ -19,7 +19,7 @@ PASSAGES = projection(FIELDS, name="passage", type="json", each="passages", key=
 BY_POSITION = projection(FIELDS, name="position", each="passages", key="{_id}:{passages.#}")
 MOVING = projection(FIELDS, name="moving", each="passages", key="{passages.id}")
 UNIQUE = [["passages.id"]]
-Look = Callable[..., Report]
+Look = Callable[..., ReconcileReport]
 
 
 def passage(name: object, text: str | None = None) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def started(shared: Scene) -> None:
 
 @pytest.fixture
 def look(shared: Scene, mongo_uri: str, redis_url: str) -> Look:
-    def once(flow: Flow, **more: Any) -> Report:
+    def once(flow: Flow, **more: Any) -> ReconcileReport:
         return check(shared, flow, mongo_uri, redis_url, chunk=50, **more)
 
     return once
