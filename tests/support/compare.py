@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -23,6 +23,15 @@ SHOWN = 5
 _PLAIN_TEXT = re.compile(r"[A-Za-z][\w.-]*")
 _HEX = re.compile(r"[0-9a-f]{24}")
 _MISSING = object()
+ELEMENTS = ("list", "set", "zset")
+_READ: dict[str, Callable[[Any, str], Any]] = {
+    "hash": lambda redis, key: redis.hgetall(key),
+    "json": lambda redis, key: redis.execute_command("JSON.GET", key),
+    "string": lambda redis, key: redis.get(key),
+    "list": lambda redis, key: redis.lrange(key, 0, -1),
+    "set": lambda redis, key: redis.smembers(key),
+    "zset": lambda redis, key: redis.zrange(key, 0, -1, withscores=True),
+}
 
 
 @dataclass
@@ -70,7 +79,7 @@ def compare(
     for key, content in _read(redis, sorted(wanted.keys() & found), projection["type"]):
         if content is None:  # gone since the scan
             result.missing.append(key)
-        elif not (_same_hash if projection["type"] == "hash" else _same_json)(wanted[key], content):
+        elif not _SAME.get(projection["type"], _same_json)(wanted[key], content):
             result.different[key] = (wanted[key], content)
     return result
 
@@ -103,6 +112,8 @@ def _key_text(value: Any) -> str:
 
 def _content(document: Mapping[str, Any], projection: Mapping[str, Any]) -> Any:
     """What the key should hold; None when it should not be there."""
+    if projection["type"] in ELEMENTS:
+        return _elements(_at(document, projection["value"]["from"]), projection)
     fields = projection["fields"]
     paths = fields if isinstance(fields, Mapping) else {name: name for name in fields}
     if not all(isinstance(path, str) for path in paths.values()):
@@ -112,6 +123,24 @@ def _content(document: Mapping[str, Any], projection: Mapping[str, Any]) -> Any:
     if projection["type"] == "hash":
         return {name: value for name, value in values.items() if value is not None} or None
     return values
+
+
+def _elements(array: Any, projection: Mapping[str, Any]) -> Any:
+    """What a key holds of an array; None where it should not be there."""
+    if array is _MISSING or not array:
+        return None
+    keep = projection.get("keep", {})
+    array = array[: keep.get("first")] if "last" not in keep else array[-keep["last"] :]
+    if projection["type"] == "zset":
+        return {_text_of(one["member"]): float(one["score"]) for one in array}
+    texts = [_text_of(one) for one in array]
+    return texts if projection["type"] == "list" else set(texts)
+
+
+def _text_of(value: Any) -> bytes:
+    if type(value) in (str, int):
+        return str(value).encode()
+    raise TypeError(f"no rule for the element {value!r}")
 
 
 def _at(value: Any, path: str) -> Any:
@@ -140,13 +169,12 @@ def _read(redis: Redis, keys: Sequence[str], kind: str) -> Iterator[tuple[str, A
         page = keys[start : start + PAGE]
         pipe = redis.pipeline(transaction=False)
         for key in page:
-            if kind == "hash":
-                pipe.hgetall(key)
-            else:
-                pipe.execute_command("JSON.GET" if kind == "json" else "GET", key)
+            _READ[kind](pipe, key)
         for key, reply in zip(page, pipe.execute(), strict=True):
             if kind == "hash":
                 yield key, {name.decode(): value for name, value in reply.items()} or None
+            elif kind in ELEMENTS:
+                yield key, (dict(reply) if kind == "zset" else reply) or None
             else:
                 yield key, None if reply is None else json.loads(reply)
 
@@ -174,3 +202,9 @@ def _same_text(wanted: Any, found: bytes) -> bool:
     if type(wanted) in (list, dict):
         return bool(json.loads(text) == wanted)
     raise TypeError(f"no rule for {wanted!r} in a hash")
+
+
+_SAME: dict[str, Callable[[Any, Any], bool]] = {
+    "hash": _same_hash,
+    **dict.fromkeys(ELEMENTS, lambda wanted, found: bool(wanted == found)),
+}

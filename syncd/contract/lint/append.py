@@ -104,6 +104,9 @@ def nothing_else_is_asked(contracts: Sequence[LoadedContract]) -> Iterator[Probl
             if projection.index is not None and not contract.contract.is_two_way:
                 what = f"an `index` over keys that go {_TURNED}"
                 yield contract.problem_at_key(("redis", at, "index"), what, "leave it out")
+            if projection.keep is not None:
+                what = f"`keep` of keys that go {_TURNED}"
+                yield contract.problem_at_key(("redis", at, "keep"), what, "leave it out")
             if projection.whole:
                 what = f"`fields: all` {_TURNED}, where fields need a path and a type"
                 yield contract.problem(("redis", at, "fields"), what, "name the fields")

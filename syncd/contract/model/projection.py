@@ -120,6 +120,23 @@ Ttl: TypeAlias = Annotated[
 ]
 
 
+class Keep(Model):
+    """How much a key holds. One of these."""
+
+    first: int | None = Field(
+        None, ge=1, description="Of a list: this many elements, from the first of the array."
+    )
+    last: int | None = Field(
+        None, ge=1, description="Of a list: this many elements, up to the last of the array."
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Keep:
+        if len(self.model_fields_set) != 1 or None in (getattr(self, name) for name in self.model_fields_set):
+            raise ValueError("`keep` says one thing|write one of them, such as keep: {last: 100}")
+        return self
+
+
 class Projection(Model):
     """One shape of each document in Redis."""
 
@@ -127,7 +144,7 @@ class Projection(Model):
         description="Name of the shape, unique in the contract: lower-case letters, digits and hyphens."
     )
     type: RedisType = Field(
-        description="What the key holds; `set`, `zset` and `list` only go to MongoDB, `stream` is for `append`."
+        description="What the key holds. `set`, `zset` and `list` hold an array; `stream` is for `append`."
     )
     each: Path | None = Field(
         None,
@@ -170,6 +187,11 @@ class Projection(Model):
         description="Instead of `fields`: the one value that a string holds, or what the elements of a set, a sorted "
         "set or a list are. In the document these are an array, of a sorted set one of `{member, score}`.",
     )
+    keep: Keep | None = Field(
+        None,
+        exclude_if=lambda said: said is None,
+        description="How much of an array a list holds, such as {last: 100}. Without it: all.",
+    )
     index: Index | None = Field(None, description="A search index over the keys of this projection.")
 
     @model_validator(mode="before")
@@ -210,6 +232,9 @@ class Projection(Model):
             raise ValueError("no `fields`|name them, or write `fields: all` for the whole document")
         if not self.fields and not self.whole and self.value is None:
             raise ValueError("`fields` is empty|name at least one field")
+        if self.keep is not None and not self.keep.model_fields_set <= {*rules.keep}:
+            remedy = f"write {' or '.join(rules.keep)}" if rules.keep else "leave it out"
+            raise ValueError(f"a {self.type} has no such `keep`|{remedy}")
         if rules.index is None and not rules.appended and self.index is not None:
             known = " or ".join(f"`type: {name}`" for name in INDEXED)
             raise ValueError(f"a {self.type} cannot be indexed|use {known}")

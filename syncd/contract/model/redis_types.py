@@ -81,6 +81,8 @@ class TypeRules:
     index: IndexForm | None = None
     elements: bool = False
     """Whether an element of an array can be such a key."""
+    keep: tuple[str, ...] = ()
+    """What of `keep` a contract may say towards Redis."""
     no_member: Callable[[str], bool] = lambda name: False
     """Whether a field of this name cannot be written alone."""
 
@@ -99,9 +101,9 @@ TYPE_RULES: Mapping[RedisType, TypeRules] = {
         no_member=_has_no_path,
     ),
     "string": TypeRules(content="either", to_redis=True, captured=True, merged="value"),
-    "set": TypeRules(content="value", captured=True),
-    "zset": TypeRules(content="value", captured=True),
-    "list": TypeRules(content="value", captured=True),
+    "set": TypeRules(content="value", to_redis=True, captured=True),
+    "zset": TypeRules(content="value", to_redis=True, captured=True),
+    "list": TypeRules(content="value", to_redis=True, captured=True, keep=("first", "last")),
     "stream": TypeRules(content="fields", appended=True),
 }
 WITH_VALUE = [name for name, rules in TYPE_RULES.items() if rules.content != "fields"]

@@ -42,6 +42,7 @@ _STAND_INS: dict[tuple[str, ...], Any] = {
     ("redis", "*", "fields"): "all",
     ("redis", "*", "fields", "*"): {"from": "_id"},
     ("redis", "*", "value"): {"from": "_id"},
+    ("redis", "*", "keep"): None,
     ("redis", "*", "index"): None,
     ("redis", "*", "index", "name"): "stand-in",
     ("redis", "*", "index", "fields"): [{"name": "stand-in", "type": "text"}],

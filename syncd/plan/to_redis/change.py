@@ -11,10 +11,10 @@ from syncd.plan.types import redis_type
 if TYPE_CHECKING:
     from syncd.plan.to_redis.shape import Shape
 
-Content: TypeAlias = "dict[str, Any] | tuple[Any, ...] | str | bytes"
-"""Encoded fields by name (hash: text or bytes; JSON: values that dump), the value of a string, or JSON as bytes. A
-tuple holds all fields of a hash in the order of `Shape.names`: most documents have all, and it costs half of what a
-dictionary does."""
+Content: TypeAlias = "dict[str, Any] | tuple[Any, ...] | list[bytes] | str | bytes"
+"""Encoded fields by name (hash: text or bytes; JSON: values that dump), the value of a string, JSON as bytes, or a list
+of the operands that write elements. A tuple holds all fields of a hash in the order of `Shape.names`: most documents
+have all, and it costs half of what a dictionary does."""
 
 
 class Put(NamedTuple):

@@ -101,11 +101,11 @@ class Plan(StreamPlan):
     def patched(self, writes: list[Write], deltas: list[Delta]) -> list[Write] | None:
         """Whole writes of a document, as `puts` gave them, brought forward by deltas that came after it.
 
-        None when one of them cannot take a delta (an empty hash, a dead letter): the document must be read then.
+        None when one of them cannot take a delta (an empty hash, a list, a dead letter): the document must be read.
         """
         result: list[Write] = []
         for at, write in enumerate(writes):
-            if not isinstance(write, Put) or isinstance(write.content, str | bytes):
+            if not isinstance(write, Put) or isinstance(write.content, str | bytes | list):
                 return None
             content, names = write.content, write.shape.names
             before = dict(zip(names, content, strict=True)) if isinstance(content, tuple) else dict(content)

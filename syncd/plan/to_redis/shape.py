@@ -72,13 +72,14 @@ class Shape:
         as_json = self.form.as_json
         specs = {"value": projection.value} if projection.value else projection.fields or {}
         entries = entries_of(projection)
+        notes = {name: misfits.note(self.name, name) for name in specs}
         fields = [
             compile_field(
-                name, spec, hmac_key, as_json=as_json, entries=entries.get(name, ()),
-                note=misfits.note(self.name, name),
+                name, spec, hmac_key, as_json=as_json, entries=entries.get(name, ()), note=notes[name]
             )
             for name, spec in specs.items()
-        ]  # fmt: skip
+        ]
+        fields = [self.form.field(field, projection, notes[field.name]) for field in fields]
         self.names = tuple(field.name for field in fields)
         """Of the fields of a hash, in the order in which a tuple holds them (see Content)."""
         self.raw_names = [name.encode() for name in self.names]

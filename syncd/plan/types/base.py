@@ -19,7 +19,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 from syncd.plan.to_mongo.entry_field import EntryField
 
 if TYPE_CHECKING:
+    from syncd.contract.model.projection import Projection
+    from syncd.plan.misfits import Note
     from syncd.plan.to_redis.change import Content, Put
+    from syncd.plan.to_redis.fields import Field
 
 Names: TypeAlias = tuple[str, ...]
 Labels: TypeAlias = Mapping[str, Callable[[Any], "str | bytes | None"]]
@@ -52,6 +55,10 @@ class Written(Form, ABC):
     def can_patch(self, names: Sequence[str]) -> bool:
         """Whether `patch` can change some of these fields and leave the others. Asked when a contract is compiled."""
         return False
+
+    def field(self, field: Field, projection: Projection, note: Note) -> Field:
+        """A compiled field, where its value is not encoded as one of a hash or of JSON. Once a contract."""
+        return field
 
     @abstractmethod
     def content(self, fields: dict[str, Any]) -> Content | None:

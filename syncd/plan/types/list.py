@@ -1,34 +1,24 @@
-"""Lists, whose elements are an array of the document."""
+"""Lists: an array in its order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
-from syncd.plan.paths import MISSING
-from syncd.plan.to_mongo.entry_field import EntryField
-from syncd.plan.types.base import Captured, DataType
-
-
-class Elements(Captured):
-    """A key that holds elements, which are one `value` of the contract."""
-
-    def members(self, content: Any) -> Mapping[Any, Any]:
-        """All elements, by the name of the value."""
-        return {b"value": content}
-
-    def taken(self, field: EntryField, raw: Any) -> Any:
-        """An array. What does not fit may be left out of it."""
-        return elements(field, raw)
+from syncd.plan.types.base import DataType
+from syncd.plan.types.elements import Elements
 
 
 class List(Elements):
     """The elements in their order."""
 
+    code = "el"
+    read = (b"LRANGE", b"0", b"-1")
 
-def elements(field: EntryField, raw: Iterable[bytes]) -> list[Any]:
-    """Each element by the field's type, without those that are left out."""
-    return [taken for element in raw if (taken := field.taken(element)) is not MISSING]
+    def _joined(self, encoded: list[Any]) -> list[bytes]:
+        return encoded
+
+    def _is_same(self, wanted: Any, found: list[bytes]) -> bool:
+        return bool(wanted == found)
 
 
 LIST = DataType(name="list", redis="list", sample=("RPUSH", "1"), value=List())

@@ -1,4 +1,4 @@
-"""Sets, whose members are an array of the document."""
+"""Sets: the elements of an array, each once."""
 
 from __future__ import annotations
 
@@ -6,15 +6,24 @@ from typing import Any
 
 from syncd.plan.to_mongo.entry_field import EntryField
 from syncd.plan.types.base import DataType
-from syncd.plan.types.list import Elements, elements
+from syncd.plan.types.elements import Elements, taken_elements
 
 
 class Set(Elements):
-    """The members in the order of their bytes."""
+    """The elements in no order."""
+
+    code = "es"
+    read = (b"SMEMBERS",)
+
+    def _joined(self, encoded: list[Any]) -> list[bytes]:
+        return list(dict.fromkeys(encoded))
+
+    def _is_same(self, wanted: Any, found: list[bytes]) -> bool:
+        return set(wanted) == set(found)
 
     def taken(self, field: EntryField, raw: Any) -> Any:
-        """A set has no order: the same set makes the same array."""
-        return elements(field, sorted(raw))
+        """In the order of their bytes, so that the same set makes the same array."""
+        return taken_elements(field, sorted(raw))
 
 
 SET = DataType(name="set", redis="set", sample=("SADD", "1"), value=Set())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from syncd.contract.model.projection import Projection
 from tests.unit.contract.contracts import CARD, contract, projection, told
 
 KEYS = "projection, type, each, key, key_values, key_types, ttl, fields, value, index"
@@ -20,6 +21,10 @@ def member(line: str) -> str:
 def field(spec: str) -> str:
     """A projection with a field `a` whose details begin on line 12, column 17."""
     return contract(projection(f"{{a: {spec}}}"))
+
+
+KEYS = ", ".join(name for name, field in Projection.model_fields.items() if not field.exclude)
+"""Of a projection."""
 
 
 def entry(text: str) -> str:
@@ -43,7 +48,7 @@ def entry(text: str) -> str:
          "4:3: missing key `owner` in `metadata`; add it: The team to ask"),
         (contract(CARD.replace("    type: hash\n", "")),
          "9:5: missing key `type` in an entry of `redis`; "
-         "add it: What the key holds; `set`, `zset` and `list` only go to MongoDB, `stream` is for `append`"),
+         "add it: What the key holds. `set`, `zset` and `list` hold an array; `stream` is for `append`"),
         (contract().replace("kind: SyncContract\n", ""),
          "1:1: missing key `kind` in the contract; add it: Always SyncContract"),
         (contract().replace("apiVersion", "api_version"),

@@ -27,9 +27,9 @@ def state(
     return contract(projection(fields, type=type, key=key) + more + sync, name=name, mongo=mongo)
 
 
-def value(type: str, said: str = "{from: items, type: int}") -> str:
+def value(type: str, said: str = "{from: items, type: int}", *, more: str = "") -> str:
     shape = f'  - projection: card\n    type: {type}\n    key: "cart:{{_id}}"\n    value: {said}\n'
-    return contract(shape + SYNC)
+    return contract(shape + more + SYNC)
 
 
 KEYS = {
@@ -95,9 +95,9 @@ WRONG = {
         "a.yaml:10:11: `type: stream` is for contracts that append; "
         "write sync: {direction: redis_to_mongo, capture: append}, or another type",
     ),
-    "a set the other way": (
-        value("set").replace(SYNC, ""),
-        "a.yaml:10:11: `type: set` only goes from Redis to MongoDB; write type: json, which holds arrays",
+    "a part of a list": (
+        value("list", more="    keep: {last: 3}\n"),
+        "a.yaml:13:5: `keep` of keys that go from Redis to MongoDB; leave it out",
     ),
     "elements with fields": (
         state(type="set"),

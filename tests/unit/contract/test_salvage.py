@@ -25,6 +25,7 @@ OF_THE_FILTER, OF_THE_KEY = "`$where`", "a `{` that is not closed"
 AROUND: dict[Key, Any] = {
     ("mongo", "timeseries"): {"time_field": "at"},
     ("redis", "*", "value"): {"from": "a"},
+    ("redis", "*", "keep"): {"first": 1},
     ("sync", "authority"): {},
 }
 """What holds further keys, and has no place in this contract."""

@@ -13,6 +13,7 @@ from syncd.plan.to_redis.compile import compile_contract
 from tests.unit.contract.keys import CARD, CONTRACT, Key, contract_keys, put
 
 STRING = {"projection": "card", "type": "string", "key": "card:{_id}", "value": {"from": "a"}}
+LIST = {**STRING, "type": "list"}
 
 
 class Edit(NamedTuple):
@@ -90,6 +91,9 @@ EDITS: dict[str, Edit] = {
     **of_a_field("redis.*.fields.*"),
     "redis.*.value": copies({"from": "a"}, {"from": "b"}, STRING),
     **of_a_field("redis.*.value"),
+    "redis.*.keep": copies(None, {"last": 9}, LIST),
+    "redis.*.keep.first": copies(8, 9, {"first": 8}),
+    "redis.*.keep.last": copies(8, 9, {"last": 8}),
     "redis.*.index": stays(None, CARD["index"]),
     "redis.*.index.name": stays("cards", "films"),
     "redis.*.index.fields": stays([TEXT], [TEXT | {"attrs": {"weight": 2}}]),
@@ -156,6 +160,8 @@ def edited(key: Key, edit: Edit, value: Any) -> Contract:
     said = deepcopy(CONTRACT)
     if key[:3] == ("redis", "*", "value"):
         put(said, ("redis", "*"), deepcopy(STRING))
+    if key[:3] == ("redis", "*", "keep"):
+        put(said, ("redis", "*"), deepcopy(LIST))
     if edit.around is not None:
         above = key[: -2 if "attrs" in key[:-1] else -1]
         put(said, above, deepcopy(edit.around))
