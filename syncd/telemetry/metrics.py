@@ -25,7 +25,7 @@ DEAD_REASONS = (
     "expression", "json_too_deep", "not_unicode", "number_too_large", "unsupported_type", "wrong_type",
     "redis_refused", "document_too_large", "document_refused", "duplicate_key", "other_content", "entry_trimmed",
     "foreign_key", "control_key", "other_site", "odd_id", "filter_fails", "not_an_array", "equal_keys",
-    "too_many_elements", "unexpected", "other",
+    "too_many_elements", "duplicate_member", "unexpected", "other",
 )  # fmt: skip
 DRIFT_KINDS = ("missing", "extra", "content", "ttl")
 RESTART_REASONS = (

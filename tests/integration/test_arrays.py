@@ -95,9 +95,9 @@ def test_a_long_array(flow: Flow) -> None:
     flow.collection.update_one({"_id": 10_000}, {"$set": {"tags": [*range(LONGEST - 1)]}})
     wait_until(lambda: lengths() == {LONGEST - 1, LONGEST}, 60, flow.lane)
     assert seen <= {0, LONGEST, LONGEST - 1}
-    flow.wait_same()
+    flow.assert_same()
     flow.collection.delete_one({"_id": 10_000})
-    flow.wait_same()
+    flow.wait_gone(10_000, "zset")
 
 
 def test_every_kind_of_difference(shared: Scene, flow: Flow, mongo_uri: str, redis_url: str) -> None:

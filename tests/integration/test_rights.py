@@ -85,6 +85,15 @@ def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Pa
         card = projection(["title"], type="json", index=index)
         checks = {"every": "1s", "mode": "repair"}
         flow = scene.add("film", card, slug, unique=[["slug"]], documents=films(50), reconcile=checks)
+        own = [
+            projection(name=type, type=type, value={"expr": said})
+            for type, said in (
+                ("list", "[title]"),
+                ("set", "[title]"),
+                ("zset", "[{member: title, score: year}]"),
+            )
+        ]
+        arrays = scene.add("arrays", *own, documents=films(50), reconcile=checks)
         known = scene.add("known", projection(["title"]), documents=films(50), reconcile={"check": "digest"})
         for partition in ("1/1", "1/2"):
             daemon = scene.another_daemon(SYNCD_PARTITION=partition)
@@ -100,7 +109,12 @@ def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Pa
                 known.collection.update_one({"_id": 1}, {"$set": {"title": "new"}})
                 wait_digests(known, scene.reach["redis_url"])
                 flow.redis.delete(flow.key(4))
-                wait_until(lambda: flow.redis.exists(flow.key(4)), 20, daemon.process.log_tail)
+                flow.redis.delete(arrays.key(4, "zset"))
+                wait_until(
+                    lambda: flow.redis.exists(flow.key(4), arrays.key(4, "zset")) == 2,
+                    20,
+                    daemon.process.log_tail,
+                )
                 wait_until(lambda: flow.redis.exists(flow.names.control("reports")), 20)
             assert not daemon.logs(level="error")
             assert daemon.terminate() == 0
