@@ -41,6 +41,8 @@ def flaw(write: Put | Drop, content: Any, expires: int, now: int) -> Flaw | None
     if expires == NO_KEY:
         if ttl < 0:
             return None if -ttl <= now + TTL_TOLERANCE_MS else (MISSING, ())
+        if write.shape.form.is_over(write.content, now):
+            return None
         return (EXPIRED if ttl else MISSING, ())
     names = _ANOTHER_TYPE if isinstance(content, Exception) else write.shape.form.differing(write, content)
     if names:

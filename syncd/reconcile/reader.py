@@ -40,20 +40,20 @@ class KeyReader:
         for write in writes:
             key = (write.key or "").encode()
             if type(write) is Put:
-                parts.append(_command(_around(write.shape.form.read), key))
+                parts += [_command(_around(words), key) for words in write.shape.commands]
             parts.append(_command(expires, key))
-        replies = self._ask(parts, 1 + len(writes) + sum(type(write) is Put for write in writes))
-        seconds, micros = replies[0]
+        replies = iter(self._ask(parts, len(parts)))
+        seconds, micros = next(replies)
+        now = int(seconds) * 1000 + int(micros) // 1000
         found: list[tuple[Any, int]] = []
-        at = 1
         for write in writes:
+            content = None
             if type(write) is Put:
-                found.append((_content(replies[at]), _number(replies[at + 1])))
-                at += 2
-            else:
-                found.append((None, _number(replies[at])))
-                at += 1
-        return found, int(seconds) * 1000 + int(micros) // 1000
+                content = _content(next(replies))
+                if len(write.shape.commands) > 1:
+                    content = _all_of(content, _content(next(replies)), now)
+            found.append((content, _number(next(replies))))
+        return found, now
 
     def keys_of(self, shape: Shape | Retired, idents: Iterable[str]) -> dict[str, str]:
         """ident -> key, by the map of a shape whose key is no function of `_id`."""
@@ -144,6 +144,10 @@ def _content(reply: Any) -> Any:
     if isinstance(reply, Exception) and not any(word in str(reply) for word in _ANOTHER_TYPE):
         raise translate(ResponseError(str(reply)))
     return reply
+
+
+def _all_of(content: Any, further: Any, now: int) -> Any:
+    return content if isinstance(content, Exception) else (content, further, now)
 
 
 def _number(reply: Any) -> int:

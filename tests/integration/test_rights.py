@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,8 @@ def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Pa
                 ("zset", "[{member: title, score: year}]"),
             )
         ]
+        field = {"from": "title", "ttl": {"field": "until"}}
+        own.append(projection({"title": field}, name="expiring"))
         arrays = scene.add("arrays", *own, documents=films(50), reconcile=checks)
         known = scene.add("known", projection(["title"]), documents=films(50), reconcile={"check": "digest"})
         for partition in ("1/1", "1/2"):
@@ -121,7 +124,10 @@ def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Pa
 
 
 def films(count: int) -> list[dict[str, object]]:
-    return [{"_id": n, "slug": f"s{n}", "title": f"film {n}", "year": n} for n in range(count)]
+    until = datetime(2100, 1, 1, tzinfo=UTC)
+    return [
+        {"_id": n, "slug": f"s{n}", "title": f"film {n}", "year": n, "until": until} for n in range(count)
+    ]
 
 
 def test_the_documented_rights_for_a_handover(token: str, mongo_uri: str, tmp_path: Path) -> None:

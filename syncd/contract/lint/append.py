@@ -147,9 +147,11 @@ def _of_another_capture(contract: LoadedContract) -> Iterator[Problem]:
 def _specs(contracts: Sequence[LoadedContract]) -> Iterator[tuple[LoadedContract, Path, str, FieldSpec]]:
     for contract in appending(contracts):
         for at, projection in contract.projections():
-            named = {("fields", name): spec for name, spec in (projection.fields or {}).items()}
+            named: dict[tuple[str, ...], FieldSpec] = {
+                ("fields", name): spec for name, spec in (projection.fields or {}).items()
+            }
             if projection.value is not None and not TYPE_RULES[projection.type].appended:
-                named["value",] = projection.value  # type: ignore[index]
+                named["value",] = projection.value
             for key, spec in named.items():
                 path: Path = ("redis", at, *key)
                 if contract.sound(*path):
@@ -159,8 +161,8 @@ def _specs(contracts: Sequence[LoadedContract]) -> Iterator[tuple[LoadedContract
 def fields_can_be_turned(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """From the field to the path: an expression or a mask has no way back."""
     for contract, path, _, spec in _specs(contracts):
-        for key in ("expr", "mask", "null"):
-            if getattr(spec, key) is not None:
+        for key in ("expr", "mask", "null", "ttl"):
+            if getattr(spec, key, None) is not None:
                 yield contract.problem(
                     (*path, key), f"`{key}` has no way back into a document", "leave it out"
                 )

@@ -110,6 +110,17 @@ class FieldTtl(Model):
     )
 
 
+class KeyField(FieldSpec):
+    """One of several fields of a key."""
+
+    ttl: FieldTtl | None = Field(
+        None,
+        exclude_if=lambda said: said is None,
+        description="{field: path} of a date, at which this field of a hash expires and the others stay. Needs Redis "
+        "7.4 or later, or Valkey 9.",
+    )
+
+
 def _ttl_form(value: Any) -> str:
     """The form decides which mistakes are reported; a plain union would report those of both forms."""
     return "field" if isinstance(value, dict | FieldTtl) else "duration"
@@ -176,7 +187,7 @@ class Projection(Model):
         description="A duration such as 30d, set again by every write, or {field: path} of a date. From Redis "
         "to MongoDB only the latter: the moment at which the key expires goes to that path.",
     )
-    fields: dict[str, FieldSpec] | None = Field(
+    fields: dict[str, KeyField] | None = Field(
         None,
         description="Redis field: path or details. Or a list of names, or `all` for the whole document. "
         "Nothing that is not named here leaves MongoDB.",
@@ -235,6 +246,10 @@ class Projection(Model):
         if self.keep is not None and not self.keep.model_fields_set <= {*rules.keep}:
             remedy = f"write {' or '.join(rules.keep)}" if rules.keep else "leave it out"
             raise ValueError(f"a {self.type} has no such `keep`|{remedy}")
+        if not rules.field_ttl and any(spec.ttl for spec in (self.fields or {}).values()):
+            raise ValueError(
+                f"a {self.type} has no fields that expire|leave out their `ttl`, or write type: hash"
+            )
         if rules.index is None and not rules.appended and self.index is not None:
             known = " or ".join(f"`type: {name}`" for name in INDEXED)
             raise ValueError(f"a {self.type} cannot be indexed|use {known}")

@@ -81,6 +81,8 @@ class TypeRules:
     index: IndexForm | None = None
     elements: bool = False
     """Whether an element of an array can be such a key."""
+    field_ttl: bool = False
+    """Whether single fields can expire."""
     keep: tuple[str, ...] = ()
     """What of `keep` a contract may say towards Redis."""
     no_member: Callable[[str], bool] = lambda name: False
@@ -89,7 +91,13 @@ class TypeRules:
 
 TYPE_RULES: Mapping[RedisType, TypeRules] = {
     "hash": TypeRules(
-        content="fields", to_redis=True, captured=True, merged="fields", index=IN_HASH, elements=True
+        content="fields",
+        to_redis=True,
+        captured=True,
+        merged="fields",
+        index=IN_HASH,
+        elements=True,
+        field_ttl=True,
     ),
     "json": TypeRules(
         content="fields",

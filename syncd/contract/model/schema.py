@@ -31,11 +31,12 @@ def contract_schema() -> Schema:
 
 def _allow_short_forms(definitions: Schema) -> None:
     """What validators of the model accept beyond its types; pydantic cannot see that."""
-    spec = {"anyOf": [{"type": "string", "minLength": 1}, {"$ref": "#/$defs/FieldSpec"}]}
+    path: Schema = {"type": "string", "minLength": 1}
+    spec, value = ({"anyOf": [path, {"$ref": f"#/$defs/{name}"}]} for name in ("KeyField", "FieldSpec"))
     duration = {"type": "string", "pattern": f"^{DURATION_PATTERN}$"}
     projection = definitions["Projection"]["properties"]
     del projection["whole"]
-    projection["value"] |= {"anyOf": [*spec["anyOf"], {"type": "null"}]}
+    projection["value"] |= {"anyOf": [*value["anyOf"], {"type": "null"}]}
     projection["ttl"] |= {"anyOf": [duration, {"$ref": "#/$defs/FieldTtl"}, {"type": "null"}]}
     projection["fields"] |= {
         "anyOf": [

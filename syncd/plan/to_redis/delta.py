@@ -39,9 +39,11 @@ _UNKNOWN: Final[Recipes] = []
 class DeltaReader:
     """What updates mean for one shape, whose fields are plain paths only."""
 
-    def __init__(self, fields: Iterable[Field], *, as_json: bool) -> None:
+    def __init__(self, fields: Iterable[Field], *, as_json: bool, whole: Iterable[str] = ()) -> None:
+        """`whole`: paths whose change needs a read, because another path has a part in what it means."""
+        self._whole = frozenset(whole)
         self._leave_out = OMIT if as_json else None
-        self._by_path: dict[str, list[tuple[str, Encode, bool]]] = {}
+        self._by_path: dict[str, list[tuple[str, Encode, bool]]] = {path: [] for path in self._whole}
         for field in fields:
             if field.path is not None:
                 step = (field.name, field.encode, field.plain and not as_json)
@@ -72,6 +74,7 @@ class DeltaReader:
         through_array = plain != path and plain in self._by_path
         if (
             through_array
+            or plain in self._whole
             or plain in self._prefixes
             or any(above in self._by_path for above in prefixes(plain))
         ):

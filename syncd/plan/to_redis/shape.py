@@ -18,7 +18,7 @@ from syncd.plan.paths import MISSING, getter
 from syncd.plan.to_redis.change import Content, Drop, Elements, Put
 from syncd.plan.to_redis.delta import DeltaReader
 from syncd.plan.to_redis.fields import Field, Find, collector, compile_field, row_reader
-from syncd.plan.types import redis_type, written
+from syncd.plan.types import expiring_fields, redis_type, written
 from syncd.plan.values.bson_values import in_field
 from syncd.plan.values.codec import HashEncoder, hash_field
 from syncd.plan.values.raw import RAW, Unfit
@@ -30,6 +30,15 @@ WIDEST_ROW = 500
 
 def _no_row(_: Mapping[str, Any]) -> None:
     return None
+
+
+def _moment(value: Any) -> int | None:
+    """Epoch milliseconds at which something expires; None where it does not. Raises ProjectionError."""
+    if value is MISSING or value is None:
+        return None
+    if not isinstance(value, DatetimeMS):
+        raise ProjectionError("ttl_not_a_date", "the field of `ttl` holds no date")
+    return int(value)
 
 
 def _labels(projection: Projection, misfits: Misfits) -> dict[str, HashEncoder]:
@@ -69,6 +78,12 @@ class Shape:
         self._ttl_at: Find | None = (
             getter(projection.ttl.field) if isinstance(projection.ttl, FieldTtl) else None
         )
+        self._expires = {name: getter(path) for name, path in expiring_fields(projection).items()}
+        self.expiring = tuple(self._expires)
+        """Names of the fields that expire by themselves."""
+        also = self.form.also_read(self.expiring)
+        self.commands = (self.form.read,) if also is None else (self.form.read, also)
+        """What reads a whole key, as `Written.read`."""
         as_json = self.form.as_json
         specs = {"value": projection.value} if projection.value else projection.fields or {}
         entries = entries_of(projection)
@@ -86,10 +101,14 @@ class Shape:
         self._collect = collector(fields, as_json=as_json)
         # A row is tried first, and what is left out of one would be counted twice.
         strict = all(spec.on_error == "letter" for spec in specs.values())
-        has_row = self.form.has_rows and 0 < len(fields) <= WIDEST_ROW and strict
+        has_row = self.form.has_rows and 0 < len(fields) <= WIDEST_ROW and strict and not self._expires
         self._labels = _labels(projection, misfits) if self._whole else {}
         self._row = row_reader(fields) if has_row else _no_row
-        self.deltas = DeltaReader(fields, as_json=as_json) if self._is_patchable(fields) else None
+        moments = expiring_fields(projection)
+        whole = {*moments.values(), *(field.path for field in fields if field.name in moments and field.path)}
+        self.deltas = (
+            DeltaReader(fields, as_json=as_json, whole=whole) if self._is_patchable(fields) else None
+        )
         self.reads = self._all_reads(projection, fields)
         self._render = render(self.template)
         # Where the key is a function of _id alone, its text is known before any document is.
@@ -102,6 +121,7 @@ class Shape:
         if self._whole or any(field.reads is None for field in fields):
             return None
         paths = set(self.template.paths).union(*(field.reads for field in fields if field.reads))
+        paths |= {*expiring_fields(projection).values()}
         return paths | {projection.ttl.field} if isinstance(projection.ttl, FieldTtl) else paths
 
     def _is_patchable(self, fields: list[Field]) -> bool:
@@ -141,18 +161,23 @@ class Shape:
         """0 none, > 0 milliseconds from now, < 0 minus a moment in epoch milliseconds."""
         if self._ttl_at is None:
             return self.ttl_ms
-        value = self._ttl_at(document)
-        if value is MISSING or value is None:
-            return 0
-        if not isinstance(value, DatetimeMS):
-            raise ProjectionError("ttl_not_a_date", "the field of `ttl` holds no date")
-        return min(-1, -int(value))  # a moment before 1970 has passed as well
+        moment = _moment(self._ttl_at(document))
+        return 0 if moment is None else min(-1, -moment)  # a moment before 1970 has passed as well
 
     def content(self, document: Mapping[str, Any]) -> Content | None:
         """The encoded fields of a document, or the value of a string; None when that value is missing."""
         if self._whole:
             return self._everything(document)
-        return self.form.content(self._collect(document))
+        fields = self._collect(document)
+        for name, find in self._expires.items():
+            if name in fields:
+                try:
+                    moment = _moment(find(document))
+                except ProjectionError as error:
+                    raise in_field(name, error) from None
+                if moment is not None:
+                    fields[name] = self.form.expiring(fields[name], moment)
+        return self.form.content(fields)
 
     def _everything(self, document: Mapping[str, Any]) -> Content:
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from syncd.contract.model.projection import Projection
 from syncd.plan.types.base import Captured, DataType, Form, Merged, Need, Written
+from syncd.plan.types.expiring_hash import EXPIRING_HASH
 from syncd.plan.types.hash import HASH
 from syncd.plan.types.json import JSON
 from syncd.plan.types.list import LIST
@@ -16,10 +17,23 @@ from syncd.plan.types.string import STRING
 from syncd.plan.types.zset import ZSET
 
 __all__ = [
-    "TYPES", "Captured", "DataType", "Form", "Merged", "Need", "Written", "captured", "merged", "redis_type", "written",
+    "NEEDS", "TYPES", "Captured", "DataType", "Form", "Merged", "Need", "Written", "captured", "expiring_fields",
+    "merged", "redis_type", "type_of", "written",
 ]  # fmt: skip
 
 TYPES = {one.name: one for one in (HASH, JSON, STRING, LIST, SET, ZSET, STREAM)}
+NEEDS = [one.need for one in (*TYPES.values(), EXPIRING_HASH) if one.need is not None]
+"""What some contracts need of a server."""
+
+
+def type_of(projection: Projection) -> DataType:
+    """The type of a projection's keys, by all that the contract says of them."""
+    return EXPIRING_HASH if expiring_fields(projection) else TYPES[projection.type]
+
+
+def expiring_fields(projection: Projection) -> dict[str, str]:
+    """The fields that expire by themselves, and the path of the date."""
+    return {name: spec.ttl.field for name, spec in (projection.fields or {}).items() if spec.ttl}
 
 
 def redis_type(name: str) -> str:
@@ -51,5 +65,5 @@ def merged(projection: Projection) -> Merged:
 
 
 def _form(projection: Projection) -> Form | None:
-    one = TYPES[projection.type]
+    one = type_of(projection)
     return one.fields if projection.value is None else one.value

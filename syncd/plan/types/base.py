@@ -60,6 +60,18 @@ class Written(Form, ABC):
         """A compiled field, where its value is not encoded as one of a hash or of JSON. Once a contract."""
         return field
 
+    def also_read(self, names: Sequence[str]) -> tuple[bytes, ...] | None:
+        """A further command, as `read`, for what that does not say of a key with these fields that expire."""
+        return None
+
+    def expiring(self, value: Any, moment: int) -> Any:
+        """An encoded field that expires at a moment, in epoch ms. Raises ProjectionError."""
+        raise NotImplementedError
+
+    def is_over(self, content: Content, now: int) -> bool:
+        """Whether all of a key has expired, field by field, by a moment in epoch ms."""
+        return False
+
     @abstractmethod
     def content(self, fields: dict[str, Any]) -> Content | None:
         """Of the encoded fields, `value` being the only one where the projection has one. None: no key."""
@@ -87,8 +99,8 @@ class Written(Form, ABC):
 
     @abstractmethod
     def differing(self, write: Put, found: Any) -> Names:
-        """Names of the fields in which a key differs from what a write makes of it; `found` is Redis's reply to `read`.
-        Never what they hold."""
+        """Names of the fields in which a key differs from what a write makes of it; never what they hold. `found` is
+        Redis's reply to `read`; where there is a command to `also_read`, both replies and the time in epoch ms."""
 
 
 class Captured(Form, ABC):

@@ -41,7 +41,7 @@ class Elements(Written, Captured):
                 return None
             if type(value) is not list:
                 what = f"{type_name(value)} is not an array"
-                left_out(spec, note, in_field(NAME, ProjectionError("cannot_convert", what)))
+                left_out(spec, note, in_field(NAME, ProjectionError("not_an_array", what)))
                 return None
             return self._joined(_encoded(element, value, kept))
 

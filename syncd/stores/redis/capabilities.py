@@ -12,7 +12,7 @@ from redis import exceptions as driver
 
 from syncd.contract.model.contract import Contract
 from syncd.errors import CapabilityError
-from syncd.plan.types import TYPES
+from syncd.plan.types import NEEDS, type_of
 
 _SEARCH = "search"
 
@@ -25,7 +25,7 @@ class Capabilities:
     """`redis` or `valkey`."""
     version: tuple[int, ...]
     modules: frozenset[str] = frozenset()
-    """What it has beyond Redis itself, of what syncd can make use of: `json`, `search`."""
+    """What it has beyond Redis 7.0, of what syncd can make use of: `json`, `search` and so on."""
     cluster: bool = False
     persistence: bool = True
     maxmemory_policy: str = "unknown"
@@ -45,9 +45,7 @@ def detect(client: Redis) -> Capabilities:
     info: dict[str, Any] = client.info()
     flavour = "valkey" if "valkey_version" in info or info.get("server_name") == "valkey" else "redis"
     version = str(info.get(f"{flavour}_version", info.get("redis_version", "0")))
-    commands = {need.command: need.name for one in TYPES.values() if (need := one.need)} | {
-        "FT.CREATE": _SEARCH
-    }
+    commands = {need.command: need.name for need in NEEDS} | {"FT.CREATE": _SEARCH}
     known: Any = client.execute_command("COMMAND INFO", *commands)
     return Capabilities(
         flavour=flavour,
@@ -88,7 +86,7 @@ def lacks(contract: Contract, server: Capabilities) -> Iterator[Lack]:
     """Everything in the contract that this server cannot hold."""
     for at, projection in enumerate(contract.redis):
         where = f"contract {contract.name}, projection {projection.projection}"
-        need = TYPES[projection.type].need
+        need = type_of(projection).need
         if need is not None and need.name not in server.modules:
             what = f"{where}: `type: {projection.type}` needs {need.what}, which {server} lacks"
             yield Lack(at, "type", what, need.remedy)

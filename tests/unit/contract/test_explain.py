@@ -92,7 +92,7 @@ def entry(text: str) -> str:
               "the keys are apiVersion, kind, metadata, mongo, redis, sync, slo, reconcile"),
         # Fields
         (field("5"), "12:17: `a` must be a mapping, not `5`; write `key: value` lines; "
-                     "the keys are from, expr, type, dims, datatype, round, on_error, mask, null"),
+                     "the keys are from, expr, type, dims, datatype, round, on_error, mask, null, ttl"),
         (field("x..y"), "12:17: not a field path: `x..y`; write names joined by dots, such as release.year"),
         (contract(projection("[a, b.$c]")),
          "12:17: not a field path: `b.$c`; write names joined by dots, such as release.year"),
@@ -106,6 +106,10 @@ def entry(text: str) -> str:
         (field("{from: a, type: vector, dims: 0}"), "12:47: `dims` cannot be `0`; write a number of at least 1"),
         (field("{from: a, type: vector, dims: x}"), "12:47: `dims` must be a whole number, not `x`; "
                                                     "write a whole number, such as 384"),
+        (contract(projection("{a: {from: a, ttl: {field: b}}}", type="json")),
+         "9:5: a json has no fields that expire; leave out their `ttl`, or write type: hash"),
+        (field("{from: a, ttl: 5m}"), "12:32: `ttl` must be a mapping, not `5m`; write `key: value` lines; "
+                                      "the keys are field"),
         # Indexes
         (entry("{name: a, type: txt}"),
          "16:27: `type` cannot be `txt`; did you mean `text`? allowed are text, tag, numeric, geo, vector"),

@@ -63,6 +63,10 @@ WRONG = {
         both(fields="{plan: {expr: 'a'}}"),
         "a.yaml:12:27: `expr` has no way back into a document; leave it out",
     ),
+    "a field that expires": (
+        both(fields="{plan: {from: plan, ttl: {field: until}}}"),
+        "a.yaml:12:38: `ttl` has no way back into a document; leave it out",
+    ),
     "records among the documents": (
         both(f"capture: outbox, {RULE}, conflicts: a.b"),
         "a.yaml:13:80: `conflicts` is the collection of a contract, whose documents the records of conflicts would "

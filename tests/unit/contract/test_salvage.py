@@ -26,6 +26,7 @@ AROUND: dict[Key, Any] = {
     ("mongo", "timeseries"): {"time_field": "at"},
     ("redis", "*", "value"): {"from": "a"},
     ("redis", "*", "keep"): {"first": 1},
+    ("redis", "*", "fields", "*", "ttl"): {"field": "until"},
     ("sync", "authority"): {},
 }
 """What holds further keys, and has no place in this contract."""

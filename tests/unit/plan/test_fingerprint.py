@@ -89,6 +89,8 @@ EDITS: dict[str, Edit] = {
     "redis.*.ttl.field": copies("until", "later"),
     "redis.*.fields": copies(["a"], "all"),
     **of_a_field("redis.*.fields.*"),
+    "redis.*.fields.*.ttl": copies(None, {"field": "until"}),
+    "redis.*.fields.*.ttl.field": copies("until", "later", {"field": "until"}),
     "redis.*.value": copies({"from": "a"}, {"from": "b"}, STRING),
     **of_a_field("redis.*.value"),
     "redis.*.keep": copies(None, {"last": 9}, LIST),
