@@ -71,7 +71,7 @@ def test_a_dead_letter_and_its_replay(flow: Flow) -> None:
     before = flow.redis.lrange(flow.key(13, "list"), 0, -1)
     flow.collection.update_one({"_id": 13}, {"$set": {"tags": "no array", "n": 5}})
     wait_until(lambda: len(flow.dead_letters()) == 3, 60, flow.lane)
-    assert {letter["reason"] for letter in flow.dead_letters()} == {"cannot_convert"}
+    assert {letter["reason"] for letter in flow.dead_letters()} == {"not_an_array"}
     assert {letter["detail"] for letter in flow.dead_letters()} == {"field `value`: string is not an array"}
     flow.wait_hash(13, {"n": "5"})
     assert flow.redis.lrange(flow.key(13, "list"), 0, -1) == before

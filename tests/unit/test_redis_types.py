@@ -17,7 +17,7 @@ from syncd.plan.types.base import Form
 SYNCD = Path(__file__).parents[2] / "syncd"
 LUA = SYNCD / "stores" / "redis" / "lua"
 HOMES = (SYNCD / "plan" / "types", SYNCD / "contract" / "model" / "redis_types.py")
-LUA_HOMES = {"operations.lua", "elements.lua", "types.lua"}
+LUA_HOMES = {"operations.lua", "arrays.lua", "expiring.lua", "types.lua"}
 
 NAMES = {*TYPES, *(one.redis for one in TYPES.values())}
 ALSO_OTHER_THINGS = {"string", "json"}
@@ -68,7 +68,8 @@ def test_no_branch_on_a_type_outside_its_module() -> None:
 
 
 def test_no_branch_on_a_type_in_lua_outside_the_tables() -> None:
-    """`operations.lua` and `elements.lua` say what is written to a key of which type, `types.lua` how one is read."""
+    """`operations.lua`, `arrays.lua` and `expiring.lua` say what is written to a key of which type, `types.lua` how one
+    is read."""
     quoted = re.compile("|".join(f"'{re.escape(name)}'" for name in sorted(NAMES)))
     found = [
         f"{file.name}:{number}: {line.strip()}"

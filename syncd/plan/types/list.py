@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from syncd.plan.types.base import DataType
-from syncd.plan.types.elements import Elements
+from syncd.plan.types.arrays import ArrayForm
 
 
-class List(Elements):
+class List(ArrayForm):
     """The elements in their order."""
 
     code = "el"

@@ -6,10 +6,10 @@ from typing import Any
 
 from syncd.plan.to_mongo.entry_field import EntryField
 from syncd.plan.types.base import DataType
-from syncd.plan.types.elements import Elements, taken_elements
+from syncd.plan.types.arrays import ArrayForm, taken_elements
 
 
-class Set(Elements):
+class Set(ArrayForm):
     """The elements in no order."""
 
     code = "es"

@@ -9,7 +9,7 @@ from syncd.plan.misfits import Note
 from syncd.plan.paths import MISSING
 from syncd.plan.to_mongo.entry_field import EntryField
 from syncd.plan.types.base import DataType
-from syncd.plan.types.elements import NAME, Element, Elements, in_bytes, left_out
+from syncd.plan.types.arrays import NAME, Element, ArrayForm, in_bytes, left_out
 from syncd.plan.values.bson_values import in_field, type_name
 from syncd.plan.values.scores import score_of
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MEMBER, _SCORE = "member", "score"
 
 
-class SortedSet(Elements):
+class SortedSet(ArrayForm):
     """The members in the order of their scores."""
 
     code = "ez"

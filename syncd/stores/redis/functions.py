@@ -17,8 +17,8 @@ PROTOCOL = "7"
 """Version of the agreement between this code and the Lua; both sides check it on every call."""
 
 _PARTS = (
-    "shared", "claims", "foreign", "handover", "contracts", "operations", "each", "elements", "apply", "lease",
-    "groups", "types", "state", "merge",
+    "shared", "claims", "foreign", "handover", "contracts", "operations", "each", "arrays", "expiring", "apply",
+    "lease", "groups", "types", "state", "merge",
 )  # fmt: skip
 """One library, in this order: each part may use those before it."""
 _OOM_SAFE = (

@@ -53,7 +53,7 @@ def test_without_elements_there_is_no_key(type: str, array: Any, null: str) -> N
 def test_what_is_no_array(type: str, value: Any) -> None:
     """A dead letter that says so, and never the value; no key where the contract asks for no dead letter."""
     reason, detail = written(type, value)
-    assert reason == "cannot_convert"
+    assert reason == "not_an_array"
     assert detail.startswith("field `value`: ")
     assert detail.endswith("is not an array")
     assert written(type, value, {"on_error": "omit"}) is None

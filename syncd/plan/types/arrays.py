@@ -24,11 +24,11 @@ Element: TypeAlias = Callable[[Any], Any]
 """An element of the array, encoded; None for one that is left out. Raises ProjectionError."""
 
 
-class Elements(Written, Captured):
+class ArrayForm(Written, Captured):
     """A key that is one `value` of the contract, written as a whole and in one step."""
 
     code: ClassVar[str]
-    """Of the operation that writes it, see stores/redis/lua/elements.lua."""
+    """Of the operation that writes it, see stores/redis/lua/arrays.lua."""
 
     def field(self, field: Field, projection: Projection, note: Note) -> Field:
         """An array. Each element becomes what it would be in a hash; without the array, or one, there is no key."""
@@ -124,5 +124,5 @@ def in_bytes(encoded: str | bytes | None) -> bytes | None:
 
 
 def taken_elements(field: EntryField, raw: Iterable[bytes]) -> list[Any]:
-    """Elements by the field's type, without those that are left out."""
+    """ArrayForm by the field's type, without those that are left out."""
     return [taken for element in raw if (taken := field.taken(element)) is not MISSING]
