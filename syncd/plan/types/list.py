@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from syncd.plan.types.base import DataType
 from syncd.plan.types.arrays import ArrayForm
+from syncd.plan.types.base import DataType
 
 
 class List(ArrayForm):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from syncd.plan.to_mongo.entry_field import EntryField
-from syncd.plan.types.base import DataType
 from syncd.plan.types.arrays import ArrayForm, taken_elements
+from syncd.plan.types.base import DataType
 
 
 class Set(ArrayForm):

@@ -8,8 +8,8 @@ from syncd.errors import ProjectionError
 from syncd.plan.misfits import Note
 from syncd.plan.paths import MISSING
 from syncd.plan.to_mongo.entry_field import EntryField
+from syncd.plan.types.arrays import NAME, ArrayForm, Element, in_bytes, left_out
 from syncd.plan.types.base import DataType
-from syncd.plan.types.arrays import NAME, Element, ArrayForm, in_bytes, left_out
 from syncd.plan.values.bson_values import in_field, type_name
 from syncd.plan.values.scores import score_of
 
