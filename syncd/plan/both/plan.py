@@ -264,7 +264,9 @@ def compile_two_way(contract: Contract) -> TwoWayPlan:
         fingerprint=state.fingerprint,
         misfits=plan.misfits,
         shapes=plan.shapes,
-        find_projection={"_id": 1},
+        find_projection=_with_position(
+            {"_id": 1}
+        ),  # and so that it does not come from an index, see AS_STORED
         event_fields={},
         documents=replace(plan, find_projection=_with_position(plan.find_projection)),
         state=state,

@@ -9,8 +9,11 @@ from bson.dbref import DBRef
 from bson.raw_bson import RawBSONDocument
 from bson.regex import Regex
 
-from syncd.plan.values.raw import RawId, encode
+from syncd.plan.values.raw import DOCUMENT, RawId, encode
 
+AS_STORED: dict[str, Any] = {"_id": 1, "_syncd.pos": 1}
+"""A projection that has MongoDB read the document. In an index the members of an array have no names, so that an `_id`
+which is read from there may be another one than the document's."""
 _NOT_IN_A_LIST = frozenset({Regex, DBRef, RawId})
 
 
@@ -22,6 +25,18 @@ def among(ids: Sequence[Any]) -> dict[str, Any]:
         return {"_id": {"$in": list(ids)}}
     listed = [one for one in ids if _fits_a_list(one)]
     return {"$or": [{"_id": {"$in": listed}}, *({"_id": {"$eq": one}} for one in alone)]}
+
+
+def apart(ids: Sequence[Any]) -> list[list[Any]]:
+    """The same in parts that one query each can ask for. An array may have members of other names than "0", "1" and so
+    on. Of several `_id` of which one holds such an array `among` keeps MongoDB busy for ever: it has its own part."""
+    together = [one for one in ids if not _may_loop(one)]
+    parts = [together, *([one] for one in ids if _may_loop(one))]
+    return parts if together or len(parts) == 1 else parts[1:]
+
+
+def _may_loop(document_id: Any) -> bool:
+    return type(document_id) is RawId and document_id.kind == DOCUMENT
 
 
 def _fits_a_list(document_id: Any) -> bool:

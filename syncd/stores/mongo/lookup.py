@@ -17,7 +17,7 @@ from syncd.plan.partition import Partition
 from syncd.plan.to_redis.digest import SOURCE, bucket_of
 from syncd.plan.values.raw import Unfit
 from syncd.stores.mongo.codes import is_about_document
-from syncd.stores.mongo.ids import among, behind, raw_command
+from syncd.stores.mongo.ids import AS_STORED, among, apart, behind, raw_command
 from syncd.stores.mongo.replies import RAW_CODEC, WHOLE, documents_in
 from syncd.stores.mongo.store import Document, MongoStore, code_of, took_too_long, translated
 from syncd.stores.mongo.times import ZERO, Moment, moment, timestamp
@@ -91,18 +91,19 @@ class Lookup:
     ) -> Found:
         """Documents by `_id` that match the filter, read at or after `after`. `digests`: each has SOURCE. One on which
         the filter fails is Unfit; an `_id` that MongoDB refuses to look for has no document."""
+        wanted: Document | None = {"_id": 1} if only_ids else None
         try:
-            return self._by_ids(ids, after, only_ids=only_ids, digests=digests)
+            return self._among(ids, after, self._filter, wanted, digests)
         except FatalError as error:
             if not is_about_document(code_of(error)):
                 raise
         fine = self._askable(ids, after, self._filter)
         # Raises where the filter itself is refused.
-        found = self._by_ids(fine, after, only_ids=only_ids, digests=digests)
+        found = self._among(fine, after, self._filter, wanted, digests)
         known = set(map(id, fine))
         odd = [one for one in ids if id(one) not in known] if self._filter is not None else []
-        there = documents_in(self._among(self._askable(odd, after, None), after, None, {"_id": 1}))
-        unfit = {encode_key_value(one["_id"]): Unfit(one) for one in there}
+        there = self._among(self._askable(odd, after, None), after, None, {"_id": 1}).documents
+        unfit = {ident: Unfit(one) for ident, one in there.items()}
         return found._replace(documents=found.documents | unfit)
 
     def in_parts(
@@ -133,17 +134,19 @@ class Lookup:
         return self._askable(ids[:middle], after, query) + self._askable(ids[middle:], after, query)
 
     def _among(
-        self, ids: list[Any], after: Moment, query: Any, wanted: Document | None, digests: bool = False
-    ) -> RawBSONDocument:
-        asked = among(ids) if query is None else {"$and": [among(ids), query]}
-        command: Document = {"find": self._collection, "filter": asked, "batchSize": len(ids) + 1}
-        self._ask_for(command, digests, wanted)
-        return self._run(command, after)
-
-    def _by_ids(
-        self, ids: list[Any], after: Moment, *, only_ids: bool = False, digests: bool = False
+        self, ids: list[Any], after: Moment, query: Any, wanted: Document | None = None, digests: bool = False
     ) -> Found:
-        return self._found(self._among(ids, after, self._filter, {"_id": 1} if only_ids else None, digests))
+        """Documents by `_id`, all of one moment."""
+        found = Found({}, ZERO, True)
+        for part in apart(ids):
+            asked = among(part) if query is None else {"$and": [among(part), query]}
+            command: Document = {
+                "find": self._collection, "filter": asked, "batchSize": len(part) + 1, "maxTimeMS": LONGEST_CHUNK_MS,
+            }  # fmt: skip
+            self._ask_for(command, digests, wanted)
+            more = self._found(self._run(command, after, found.time))
+            found = Found(found.documents | more.documents, more.time, found.complete and more.complete)
+        return found
 
     def having(self, values: list[Document], after: Moment) -> Found:
         """Documents that match the filter and have all values of one of these, which are by path, as in a query. One on
@@ -228,7 +231,7 @@ class Lookup:
     ) -> tuple[list[Document], Moment, Document | None]:
         """`step` where the filter fails on one of the next documents: by their `_id`."""
         command: Document = {
-            "find": self._collection, "filter": self._part(cursor, last), "projection": {"_id": 1}, "sort": {"_id": 1},
+            "find": self._collection, "filter": self._part(cursor, last), "projection": AS_STORED, "sort": {"_id": 1},
             "hint": {"_id": 1}, "limit": size, "batchSize": size, "singleBatch": True, "maxTimeMS": LONGEST_CHUNK_MS,
         }  # fmt: skip
         reply = self._run(command, after)
@@ -320,15 +323,13 @@ class Lookup:
             if not is_about_document(code_of(error)):
                 raise
             reply = self._among(self._askable(ids, after, self._filter), after, self._filter, wanted)
-        found = {encode_key_value(d["_id"]): d[SOURCE] for d in documents_in(reply)}
-        gone = [document_id for document_id in ids if encode_key_value(document_id) not in found]
-        if reply["cursor"]["id"]:  # long ids: then nothing is known of the others
-            self._kill(reply["cursor"]["id"])
-            gone = []
+        found = {ident: document[SOURCE] for ident, document in reply.documents.items()}
+        # Where ids are long, nothing is known of the others.
+        gone = [one for one in ids if encode_key_value(one) not in found] if reply.complete else []
         buckets = self._of_ids(gone, bucket_of("$$this")) if gone else []
         sources = {ident: (digest, bucket) for ident, (digest, bucket) in found.items()}
         sources |= {encode_key_value(i): (None, bucket) for i, bucket in zip(gone, buckets, strict=True)}
-        return sources, _moment(reply)
+        return sources, reply.time
 
     def between(self, cursor: Document | None, last: Document | None) -> Document:
         """The query for all documents behind `cursor`, up to `last`."""
@@ -371,10 +372,12 @@ class Lookup:
             raise TransientError("mongo", "MongoDB did not hash every id; trying again")
         return found
 
-    def _run(self, command: Document, after: Moment) -> RawBSONDocument:
-        # Snapshot: one moment, majority-committed, and the reply says which. Not before `after`: causal.
+    def _run(self, command: Document, after: Moment, at: Moment = ZERO) -> RawBSONDocument:
+        # Snapshot: one moment, majority-committed, and the reply says which. Not before `after`: causal. Or just `at`.
         command["readConcern"] = {"level": "snapshot"}
-        if after > ZERO:
+        if at > ZERO:
+            command["readConcern"]["atClusterTime"] = timestamp(at)
+        elif after > ZERO:
             command["readConcern"]["afterClusterTime"] = timestamp(after)
         with translated():
             return self._command(command, read_preference=self.read_preference)
