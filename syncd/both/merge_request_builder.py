@@ -7,7 +7,7 @@ from typing import Any
 
 from syncd.plan.both.plan import TwoWayPlan
 from syncd.plan.keys.templates import encode_key_value
-from syncd.plan.to_redis.change import Drop, MergeRequest, Orphan, RetiredKey, Write
+from syncd.plan.to_redis.change import Drop, MergeRequest, Removal, Write
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import Moment
@@ -58,7 +58,7 @@ class MergeRequestBuilder(Builder):
         merge_request = self._plan.merge_request_or_dead_letter(ident, document_id, {})
         return [merge_request] if isinstance(merge_request, MergeRequest) else []
 
-    def orphans(self, drops: Sequence[Drop | RetiredKey | Orphan], current: Collection[str]) -> list[Write]:
+    def orphans(self, drops: Sequence[Removal], current: Collection[str]) -> list[Write]:
         """Keys of another template may hold what MongoDB does not have: they stay. Documents that changed since have a
         merge request from the stream."""
         plan = self._plan

@@ -64,12 +64,20 @@ def _template(store: RedisStore, orphan: Orphan, shape: Retired) -> dict[str, An
     }
 
 
+def _noun(kind: str) -> str:
+    """What the keys of a type are counted by."""
+    from syncd.plan.types import SHARED
+
+    return "member" if kind.endswith(SHARED) else "key"
+
+
 def _print(said: dict[str, Any]) -> None:
     when = f"left {said['left']}" if said["left"] else f"has another direction now ({said['kind']})"
     typer.echo(f"{escaped(said['contract'])}: {when}")
     for shape in said["templates"]:
         at_least = "at least " if shape["at_least"] else ""
-        typer.echo(f"  {escaped(shape['key'])} ({shape['type']}): {at_least}{_number(shape['keys'], 'key')}")
+        count = _number(shape["keys"], _noun(shape["type"]))
+        typer.echo(f"  {escaped(shape['key'])} ({shape['type']}): {at_least}{count}")
     if said["outbox_entries"]:
         typer.echo(f"  {_number(said['outbox_entries'], 'change')} in its outbox did not reach MongoDB")
     if said["dead_letters"]:
@@ -132,15 +140,18 @@ def _remove(store: RedisStore, orphan: Orphan, keys: bool) -> None:
     from syncd.stores.redis.records.orphans import forget_turned, remove_indexes, remove_keys, remove_records
 
     store.connect()
-    removed, indexes = 0, []
+    removed: dict[str, int] = {"key": 0, "member": 0}
+    indexes: list[str] = []
     if keys:
-        removed = sum(remove_keys(store, orphan, shape) for shape in orphan.shapes)
+        for shape in orphan.shapes:
+            removed[_noun(shape.type)] += remove_keys(store, orphan, shape)
         indexes = remove_indexes(store, orphan.contract) if orphan.has_left else []
     records = remove_records(store, orphan.contract) if orphan.has_left else 0
     if keys and not orphan.has_left:
         forget_turned(store, orphan.contract)
     parts = [
-        _number(removed, "key"),
+        _number(removed["key"], "key"),
+        *([_number(removed["member"], "member")] if removed["member"] else []),
         *(f"index {escaped(name)}" for name in indexes),
         _number(records, "record"),
     ]

@@ -17,6 +17,7 @@ from syncd.plan.both.plan import TwoWayPlan
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.plan.to_mongo.state import StatePlan
+from syncd.plan.types import SHARED
 
 KEY, INDEX = "key ", "index "
 """How the name of a claim begins: before the text of a template, or the name of an index."""
@@ -108,7 +109,9 @@ def key_claim(template: KeyTemplate, projection: str, redis_type: str) -> Claim:
     first, *literals = (_MAGIC.sub(r"%\1", literal) for literal in template.literals)
     values = (f"[^{one.never_holds}]*" if one.never_holds else ".*" for one in template.placeholders)
     pattern = first + "".join(value + literal for value, literal in zip(values, literals, strict=True))
-    return Claim(KEY + template.text, projection, redis_type, template.by_id, f"^{pattern}$")
+    # Members of shared keys have a map of another kind: all keys of the template are this contract's.
+    by_id = template.by_id or redis_type.endswith(SHARED)
+    return Claim(KEY + template.text, projection, redis_type, by_id, f"^{pattern}$")
 
 
 def _index_claims(plan: StreamPlan) -> Iterable[Claim]:

@@ -16,6 +16,7 @@ from syncd.plan.keys.templates import decode_key_value, encode_key_value, parse_
 from syncd.plan.partition import WHOLE, Partition
 from syncd.plan.to_redis.change import Drop, Retired
 from syncd.plan.to_redis.compile import Plan
+from syncd.plan.to_redis.member_shape import MemberShape
 from syncd.plan.to_redis.shape import Shape
 from syncd.plan.values.raw import Unfit
 from syncd.reconcile.base import BaseCheck
@@ -23,6 +24,7 @@ from syncd.reconcile.compare import DEAD, EXPIRED, EXTRA, KINDS, NO_KEY
 from syncd.reconcile.confirmation import Candidate, Confirmation
 from syncd.reconcile.document_comparison import Difference, DocumentComparison
 from syncd.reconcile.lanes import Lanes
+from syncd.reconcile.member_comparison import StraySearch, shown
 from syncd.reconcile.reader import KeyReader
 from syncd.reconcile.repair import Repairer
 from syncd.reconcile.report import ReconcileReport
@@ -30,10 +32,11 @@ from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.ranges import ALL, Range
 from syncd.stores.mongo.store import Document, MongoStore
 from syncd.stores.mongo.times import ZERO, Moment
+from syncd.stores.redis.members import Member
 from syncd.stores.redis.records.foreign_keys import foreign_among
 from syncd.stores.redis.records.key_maps import KeyMaps, holders
 from syncd.stores.redis.records.position import ControlKeys
-from syncd.stores.redis.records.repairs import of_document, of_key
+from syncd.stores.redis.records.repairs import of_document, of_key, of_member
 from syncd.stores.redis.scan import Candidate as Scanned
 from syncd.stores.redis.scan import KeyScan
 from syncd.stores.redis.store import RedisStore
@@ -90,6 +93,8 @@ class Check(BaseCheck):
         self._repairer = Repairer(redis, plan.name, stop, order.wait_s)
         self._candidates: dict[str, Candidate] = {}
         self._orphans: dict[str, Difference] = {}
+        self._search = StraySearch(plan, redis, control, self._lookup)
+        self._strays: dict[tuple[str, Member], Difference] = {}
         self.report = ReconcileReport(plan.name, self.kind, order.repair, str(order.partition))
 
     def _unready(self) -> str:
@@ -97,7 +102,7 @@ class Check(BaseCheck):
 
     @property
     def _open(self) -> int:
-        return len(self._candidates) + len(self._orphans)
+        return len(self._candidates) + len(self._orphans) + len(self._strays)
 
     def _steps(self) -> Iterator[None]:
         """Compare everything, a page at a time."""
@@ -108,7 +113,9 @@ class Check(BaseCheck):
         for shape in self._plan.shapes:
             retired = Retired(shape.name, shape.type, shape.template)
             yield from self._extra(retired)
-            if not shape.by_id:
+            if isinstance(shape, MemberShape):
+                yield from self._stray(shape)
+            elif not shape.by_id:
                 yield from self._unheld(shape, retired)
 
     def _documents(self, which: Range) -> Iterator[None]:
@@ -190,25 +197,48 @@ class Check(BaseCheck):
             # `wanted` of nothing: the document is read when the difference is confirmed.
             self._candidates.setdefault(ident, Candidate(ident, document_id, b"", time_of))
 
+    def _stray(self, shape: MemberShape) -> Iterator[None]:
+        """Members of shared keys that the map assigns to no document."""
+        for page in self._search.pages(shape) if self._order.partition.leads else ():
+            for ident, document_id in page.of_documents.items():
+                self._candidates.setdefault(ident, Candidate(ident, document_id, b"", page.time))
+            for one in page.members:
+                difference = Difference(shape.name, shown(one.key, one.member), EXTRA, ())
+                self._strays[shape.name, one] = difference
+            yield
+
+    def _still_stray(
+        self, strays: dict[tuple[str, Member], Difference]
+    ) -> dict[tuple[str, Member], Difference]:
+        found = []
+        for shape in self._plan.shapes:
+            mine = [member for name, member in strays if name == shape.name]
+            if mine and isinstance(shape, MemberShape):
+                found += [(shape.name, member) for member in self._search.still(shape, mine)]
+        return {one: strays[one] for one in found}
+
     def _confirm(self) -> None:
         """Report the differences that a second comparison confirms, and have the lane repair them if asked for."""
         candidates, orphans = self._candidates, self._still_unheld(list(self._orphans.values()))
-        self._candidates, self._orphans = {}, {}
+        strays = self._still_stray(self._strays)
+        self._candidates, self._orphans, self._strays = {}, {}, {}
         real, unconfirmed = self._confirmation.confirm(list(candidates.values()))
         self.report.unsettled += len(unconfirmed)
         drift = self._without_dead_letters(real)
         found = [difference for of_one in drift.values() for difference in of_one] + orphans
+        found += strays.values()
         self.report.note_drift(found)
         if self._order.repair and found:
-            left = self._repair({ident: candidates[ident].id for ident in drift}, orphans)
+            left = self._repair({ident: candidates[ident].id for ident in drift}, orphans, strays)
             self.report.repaired += max(0, len(found) - left)
 
-    def _repair(self, ids: dict[str, Any], orphans: list[Difference]) -> int:
+    def _repair(
+        self, ids: dict[str, Any], orphans: list[Difference], strays: dict[tuple[str, Member], Difference]
+    ) -> int:
         """Have the lane repair these documents and keys; returns how many keys still differ."""
         entries = [of_document(ident) for ident in ids]
-        self._repairer.ask(
-            entries + [of_key(difference.projection, difference.key) for difference in orphans]
-        )
+        entries += [of_key(difference.projection, difference.key) for difference in orphans]
+        self._repairer.ask(entries + [of_member(name, *member) for name, member in strays])
         again = [
             Candidate(ident, ids[ident], one.wanted, found.time)
             for idents, found in self._confirmation.read_pages(list(ids.values()))
@@ -217,7 +247,7 @@ class Check(BaseCheck):
         real, open_ = self._confirmation.confirm(again)
         # One that could not be confirmed does not count as repaired.
         still = sum(difference.kind in KINDS for of_one in real.values() for difference in of_one)
-        return still + len(open_) + len(self._still_unheld(orphans))
+        return still + len(open_) + len(self._still_unheld(orphans)) + len(self._still_stray(strays))
 
     def _without_dead_letters(self, real: dict[str, list[Difference]]) -> dict[str, list[Difference]]:
         """A difference that a dead letter or an expiry explains is no drift."""

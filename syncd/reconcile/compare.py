@@ -23,7 +23,7 @@ TTL_TOLERANCE_MS = 1_000
 NO_KEY, NO_TTL = -2, -1
 """What PEXPIRETIME says of a key that is not there, or that never expires."""
 
-_ANOTHER_TYPE = ("(type)",)
+ANOTHER_TYPE = ("(type)",)
 
 Flaw: TypeAlias = tuple[str, tuple[str, ...]]
 """A kind, and the names of the fields that differ; never what they hold."""
@@ -44,7 +44,7 @@ def flaw(write: Put | Drop, content: Any, expires: int, now: int) -> Flaw | None
         if write.shape.form.is_over(write.content, now):
             return None
         return (EXPIRED if ttl else MISSING, ())
-    names = _ANOTHER_TYPE if isinstance(content, Exception) else write.shape.form.differing(write, content)
+    names = ANOTHER_TYPE if isinstance(content, Exception) else write.shape.form.differing(write, content)
     if names:
         return CONTENT, names
     return None if _lives_as_long(ttl, expires, now) else (TTL, ())

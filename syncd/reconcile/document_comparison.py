@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 from syncd.plan.keys.templates import decode_key_value
 from syncd.plan.to_redis.change import Dead, Drop, Elements, Put, Write
 from syncd.plan.to_redis.compile import Plan
+from syncd.plan.to_redis.member_shape import MemberShape
 from syncd.plan.to_redis.shape import Shape
 from syncd.reconcile.compare import CONTENT, DEAD, EXTRA, Flaw, flaw
+from syncd.reconcile.member_comparison import compare_members
 from syncd.reconcile.reader import KeyReader
 from syncd.stores.mongo.store import Document
 from syncd.stores.paging import paged
@@ -119,7 +121,10 @@ class DocumentComparison:
     def _mixed(self, writes: list[Put | Drop]) -> list[tuple[Put | Drop, str, Flaw]]:
         found = self._by_id([write for write in writes if write.shape.by_id])
         for shape in self._plan.shapes:
-            if not shape.by_id and not shape.each:
+            if isinstance(shape, MemberShape):
+                ours = [write for write in writes if write.shape is shape]
+                found += compare_members(self._reader, shape, ours)
+            elif not shape.by_id and not shape.each:
                 found += self._mapped(shape, [write for write in writes if write.shape is shape])
         return found
 

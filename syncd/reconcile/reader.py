@@ -78,6 +78,18 @@ class KeyReader:
         found = self._members(self._control.dead_by_document, names)
         return {pair for pair, name in zip(pairs, names, strict=True) if name in found}
 
+    def memberships_of(self, shape: Shape, idents: Iterable[str]) -> dict[str, bytes]:
+        """ident -> what the document is a member of, by the map of a shape whose keys documents share."""
+        name = self._control.members(shape.name, shape.template.text)
+        return {ident: said.encode() for ident, said in self._members(name, list(idents)).items()}
+
+    def ask(self, commands: Sequence[tuple[str | bytes, ...]]) -> list[Any]:
+        """The replies to commands that read one member; an Exception where the key has another type."""
+        replies = self._ask(
+            [hiredis.pack_command(tuple[Any, ...](command)) for command in commands], len(commands)
+        )
+        return [_content(reply) for reply in replies]
+
     def _members(self, key: str, names: list[str]) -> dict[str, str]:
         pairs = zip(names, self._values(key, names) if names else (), strict=True)
         return {name: value.decode() for name, value in pairs if value is not None}

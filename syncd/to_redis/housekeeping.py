@@ -10,6 +10,7 @@ from syncd.lanes.waiting_dead_letters import WaitingDeadLetters
 from syncd.plan.keys.templates import decode_key_value, is_ident
 from syncd.stores.mongo.history import Witness
 from syncd.stores.mongo.times import token_time
+from syncd.stores.redis.members import Members
 from syncd.stores.redis.records.dead_letters import replays_done, requested_replays
 from syncd.stores.redis.records.foreign_keys import count_foreign
 from syncd.stores.redis.records.key_maps import KeyMaps
@@ -45,7 +46,7 @@ class Housekeeper:
         self._digests, self._history = digests, lane.hub.history
         self._witness: Witness | None = None
         self._repairs = Repairs(run, pipeline)
-        self._maps = KeyMaps(redis, control)
+        self._maps, self._members = KeyMaps(redis, control), Members(redis, control)
         self._checked = self._next = 0.0
         self._waiting = WaitingDeadLetters(redis, plan.name)
 
@@ -92,7 +93,11 @@ class Housekeeper:
         if not self._control.partition.leads or self._pipeline.position.phase != STREAM:
             return
         for shape in self._plan.shapes:
-            if not shape.by_id and (lost := self._maps.are_lost(shape)):
+            if shape.is_shared:
+                lost = 0 if self._members.is_whole(shape) else 1
+            else:
+                lost = 0 if shape.by_id else self._maps.are_lost(shape)
+            if lost:
                 telemetry.maps_lost(self._plan.name, shape.name, lost)
                 request_snapshot(self._redis, self._plan.name)
                 return

@@ -48,7 +48,8 @@ from syncd.to_redis.apply.writer import Writer
 from syncd.to_redis.context import RunContext, StreamContext
 from syncd.to_redis.copy.copier import Chunk, Copier, Cut, RangeEnd, Reads, Ready
 from syncd.to_redis.copy.foreign_keys import ForeignKeys
-from syncd.to_redis.copy.snapshot import NextPhase, Orphans, SnapshotReader, beginning
+from syncd.to_redis.copy.snapshot import NextPhase, SnapshotReader, beginning
+from syncd.to_redis.copy.survey import Orphans
 from syncd.to_redis.copy.units import units_of
 from syncd.to_redis.housekeeping import Housekeeper
 from syncd.to_redis.indexes.indexes import Indexes

@@ -111,12 +111,12 @@ class Flow:
         self.redis = scene.redis
         self.projections: tuple[Mapping[str, Any], ...] = ()
         self.sync: Mapping[str, Any] = {}
-        self._filter: Mapping[str, Any] | None = None
+        self.filter: Mapping[str, Any] | None = None
         self._marks = 0
 
     def write(self, *projections: Mapping[str, Any], **more: Any) -> None:
         """Writes the contract's file, or another version of it."""
-        self.projections, self._filter = projections, more.get("filter")
+        self.projections, self.filter = projections, more.get("filter")
         self.sync = more.get("sync") or {}
         self._scene.contracts.write(self.names.short, *projections, **more)
 
@@ -174,7 +174,7 @@ class Flow:
     def differences(self) -> list[Difference]:
         """Of every projection that differs."""
         found = [
-            compare(self.collection, self.redis, said, self.names.prefix(said["projection"]), self._filter)
+            compare(self.collection, self.redis, said, self.names.prefix(said["projection"]), self.filter)
             for said in self.projections
         ]
         return [difference for difference in found if difference]

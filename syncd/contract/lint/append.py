@@ -64,7 +64,16 @@ def types_fit_the_capture(contracts: Sequence[LoadedContract]) -> Iterator[Probl
             elif not rules.appended and appends:
                 what = f"`type: {projection.type}` cannot be appended from"
                 yield contract.problem(path, what, "write type: stream, or capture: outbox or keyspace")
-            elif not appends and not (rules.to_redis if inbound else rules.captured):
+            elif projection.member is not None and not inbound:
+                what = "`member` only goes from MongoDB to Redis"
+                yield contract.problem_at_key(
+                    ("redis", at, "member"), what, "write a `value`, or turn the direction"
+                )
+            elif (
+                not appends
+                and projection.member is None
+                and not (rules.to_redis if inbound else rules.captured)
+            ):
                 what = (
                     f"`type: {projection.type}` only goes {_TURNED if inbound else 'from MongoDB to Redis'}"
                 )

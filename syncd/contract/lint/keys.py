@@ -38,9 +38,25 @@ class Keys:
         return f"`{self.contract.written(*self.path)}`"
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """Of the placeholders of the key, and of the member."""
+        member = self.projection.member
+        if member is None or not self.contract.sound("redis", self.at, "member"):
+            return self.template.paths
+        try:
+            return (*self.template.paths, *KeyTemplate.parse(member).paths)
+        except TemplateError:
+            return self.template.paths
+
+    @property
     def is_stream(self) -> bool:
         """Whether it is one key, which is read; several contracts may read it."""
         return TYPE_RULES[self.projection.type].appended
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether documents are members of it, and share it."""
+        return self.projection.member is not None
 
     def problem(self, what: str, remedy: str) -> Problem:
         """A problem of the template."""
@@ -76,7 +92,7 @@ def keys_are_unique_per_document(contracts: Sequence[LoadedContract]) -> Iterato
     for keys in keys_of(contracts):
         paths = set(keys.template.paths)
         unique = keys.contract.contract.mongo.unique
-        if keys.is_stream or (paths and keys.contract.contract.captures_state):
+        if keys.is_stream or keys.is_shared or (paths and keys.contract.contract.captures_state):
             continue  # such keys have a rule of their own
         if not paths:
             yield keys.problem(
@@ -112,9 +128,9 @@ def what_is_said_of_keys_fits(contracts: Sequence[LoadedContract]) -> Iterator[P
                 what = f"`{name}` is for keys with placeholders, and a stream is one key"
                 yield keys.contract.problem_at_key(place, what, "leave it out")
         for path in () if keys.is_stream else keys.projection.key_types:
-            if path not in keys.template.paths and keys.contract.sound("redis", keys.at, "key_types"):
+            if path not in keys.paths and keys.contract.sound("redis", keys.at, "key_types"):
                 what = f"no placeholder of {keys.shown} has this path"
-                remedy = f"name one of {', '.join(dict.fromkeys(keys.template.paths))}, or leave it out"
+                remedy = f"name one of {', '.join(dict.fromkeys(keys.paths))}, or leave it out"
                 yield keys.contract.problem_at_key(("redis", keys.at, "key_types", path), what, remedy)
 
 

@@ -14,6 +14,7 @@ from syncd.contract.lint import both as lint_both
 from syncd.contract.lint import each as lint_each
 from syncd.contract.lint import indexes as lint_index
 from syncd.contract.lint import keys as lint_keys
+from syncd.contract.lint import members as lint_members
 from syncd.contract.lint import query as lint_query
 from syncd.contract.lint import reconcile as lint_reconcile
 from syncd.contract.lint import series as lint_series
@@ -53,6 +54,7 @@ RULES: tuple[Rule, ...] = (
     contract_names_are_unique,
     projection_names_are_unique,
     *lint_keys.RULES,
+    *lint_members.RULES,
     *lint_query.RULES,
     *lint_index.RULES,
     *lint_append.RULES,

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from syncd.contract.model.indexes import Index
+from syncd.contract.model.members import MemberVector, Quantisation, check_member
 from syncd.contract.model.redis_types import INDEXED, TYPE_RULES, WITH_VALUE, RedisType
 from syncd.contract.model.values import (
     DATES,
@@ -203,6 +204,41 @@ class Projection(Model):
         exclude_if=lambda said: said is None,
         description="How much of an array a list holds, such as {last: 100}. Without it: all.",
     )
+    member: str | None = Field(
+        None,
+        min_length=1,
+        max_length=512,
+        exclude_if=lambda said: said is None,
+        description='Template of a member, such as "{_id}": the document is this member of each of its keys, which it '
+        "shares with other documents. Of a zset, a set, a geo or a vectorset. In the key, `{tags[]}` stands for each "
+        "element of an array.",
+    )
+    score: Path | None = Field(
+        None,
+        exclude_if=lambda said: said is None,
+        description="Path of the score of a member of a zset: a number, or a date, in epoch milliseconds. A document "
+        "without one is no member.",
+    )
+    position: Path | None = Field(
+        None,
+        exclude_if=lambda said: said is None,
+        description="Path of the point of a member of a geo, in any form that `type: geo` of a field takes.",
+    )
+    vector: MemberVector | None = Field(
+        None,
+        exclude_if=lambda said: said is None,
+        description="The vector of a member of a vectorset.",
+    )
+    quantisation: Quantisation = Field(
+        "int8",
+        exclude_if=lambda said: said == "int8",
+        description="How a vectorset holds vectors.",
+    )
+    attributes: dict[str, Path] | None = Field(
+        None,
+        exclude_if=lambda said: said is None,
+        description="Attributes of a member of a vectorset, by which VSIM can filter: name and path.",
+    )
     index: Index | None = Field(None, description="A search index over the keys of this projection.")
 
     @model_validator(mode="before")
@@ -229,6 +265,9 @@ class Projection(Model):
     @model_validator(mode="after")
     def _has_content(self) -> Projection:
         rules = TYPE_RULES[self.type]
+        check_member(self)
+        if self.member is not None:
+            return self
         if rules.content == "either":
             if (self.fields is None) == (self.value is None):
                 raise ValueError(f"a {self.type} needs exactly one of `fields` and `value`|give one of them")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-RedisType: TypeAlias = Literal["hash", "json", "string", "set", "zset", "list", "stream"]
+RedisType: TypeAlias = Literal["hash", "json", "string", "set", "zset", "list", "stream", "geo", "vectorset"]
 
 _NUMBERS = {"int", "long", "double", "epoch", "epoch_ms", "epoch_us"}
 _TEXTS = {"bool", "date", "objectId", "uuid", "binary", "json", "vector", "masked"}
@@ -64,11 +64,19 @@ def _has_no_path(name: str) -> bool:
     return "\\" in name or ("'" in name and '"' in name) or name.startswith(" ")
 
 
+@dataclass(frozen=True)
+class Members:
+    """Which keys a projection with `member` has beside it."""
+
+    needs: str | None = None
+    may_have: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class TypeRules:
     """What belongs to a projection of one type."""
 
-    content: Literal["fields", "value", "either"]
+    content: Literal["fields", "value", "either", "member"]
     """What the contract must name."""
     to_redis: bool = False
     """Whether documents can become such keys."""
@@ -76,6 +84,8 @@ class TypeRules:
     """Whether such a key, read as a whole, can become a document."""
     appended: bool = False
     """Whether its entries become documents, one by one."""
+    member: Members | None = None
+    """What it says of members of shared keys, where documents can be such."""
     merged: Literal["fields", "value"] | None = None
     """The form of it that can go both ways."""
     index: IndexForm | None = None
@@ -109,10 +119,12 @@ TYPE_RULES: Mapping[RedisType, TypeRules] = {
         no_member=_has_no_path,
     ),
     "string": TypeRules(content="either", to_redis=True, captured=True, merged="value"),
-    "set": TypeRules(content="value", to_redis=True, captured=True),
-    "zset": TypeRules(content="value", to_redis=True, captured=True),
+    "set": TypeRules(content="value", to_redis=True, captured=True, member=Members()),
+    "zset": TypeRules(content="value", to_redis=True, captured=True, member=Members("score")),
     "list": TypeRules(content="value", to_redis=True, captured=True, keep=("first", "last")),
     "stream": TypeRules(content="fields", appended=True),
+    "geo": TypeRules(content="member", member=Members("position")),
+    "vectorset": TypeRules(content="member", member=Members("vector", ("quantisation", "attributes"))),
 }
-WITH_VALUE = [name for name, rules in TYPE_RULES.items() if rules.content != "fields"]
+WITH_VALUE = [name for name, rules in TYPE_RULES.items() if rules.content in ("value", "either")]
 INDEXED = [name for name, rules in TYPE_RULES.items() if rules.index is not None]

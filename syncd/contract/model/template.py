@@ -1,9 +1,9 @@
 """The grammar of key templates: literal text and `{path}` placeholders, such as `{tenant}:user:{_id.nr}`.
 
-`{{` and `}}` stand for one literal brace. A placeholder holds no `:`, so that a key can be taken apart in one way only;
-one of a template may be starred, `{path*}`, and does. The key encoder escapes `{` and `}` as well, unless values stand
-in keys as they are (`key_values: text`). Two results of this module depend on that: which templates can overlap, and
-whether the values of a key are unambiguous.
+`{{` and `}}` stand for one literal brace, and `{tags[]}` for each element of an array. A placeholder holds no `:`, so
+that a key can be taken apart in one way only; one of a template may be starred, `{path*}`, and does. The key encoder
+escapes `{` and `}` as well, unless values stand in keys as they are (`key_values: text`). Two results of this module
+depend on that: which templates can overlap, and whether the values of a key are unambiguous.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ SEPARATOR = ":"
 CONTROL_PREFIX = "syncd:"
 """syncd keeps positions, leases and dead letters under it."""
 _ESCAPED = ":{}"
+EACH = "[]"
+"""Behind a path: each element of the array there."""
 _SEPARATOR = re.compile(r"[:{}]")
 _POSITION = ".#"
 """How the path of a placeholder ends that is the position of an element, not a value of it."""
@@ -53,6 +55,8 @@ class Placeholder:
     """What the text means, where the contract says so."""
     element: bool = False
     """Whether it belongs to an element of the array that the contract names in `each`, not to the document."""
+    many: bool = False
+    """Whether it stands for each value of an array: a document is then a member of a key for each."""
 
     @property
     def is_position(self) -> bool:
@@ -62,7 +66,7 @@ class Placeholder:
     @property
     def shown(self) -> str:
         """As contracts write it."""
-        return f"{{{self.path}{'*' if self.starred else ''}}}"
+        return f"{{{self.path}{EACH if self.many else ''}{'*' if self.starred else ''}}}"
 
     @property
     def recorded(self) -> str:
@@ -129,7 +133,12 @@ class KeyTemplate:
         """The template with what a contract says of its placeholders beside it."""
         placeholders = tuple(
             Placeholder(
-                one.path, one.starred, values == "text", types.get(one.path), is_below(one.path, each)
+                one.path,
+                one.starred,
+                values == "text",
+                types.get(one.path),
+                is_below(one.path, each),
+                one.many,
             )
             for one in self.placeholders
         )
@@ -193,11 +202,12 @@ def _written(literals: tuple[str, ...], placeholders: list[str]) -> str:
 
 
 def _placeholder(inside: str, position: int) -> Placeholder:
-    path = inside.removesuffix("*")
+    whole = inside.removesuffix("*")
+    path = whole.removesuffix(EACH)
     if path != path.strip():
         raise TemplateError(position, "a space inside the braces", "write the path alone, such as {_id}")
     try:
-        return Placeholder(check_path(path), starred=path != inside)
+        return Placeholder(check_path(path), starred=whole != inside, many=path != whole)
     except ValueError:
         remedy = "write a path of the document between the braces, such as {_id} or {release.year}"
         raise TemplateError(position, "not a field path in braces", remedy) from None
@@ -209,7 +219,7 @@ def _recorded(inside: str, position: int) -> Placeholder:
         return _placeholder(inside, position)
     said, path = words[2], _placeholder(words[4], position)
     known = cast("KeyType", said) if said in get_args(KeyType) else None
-    return Placeholder(path.path, path.starred, words[1] is not None, known, words[3] is not None)
+    return Placeholder(path.path, path.starred, words[1] is not None, known, words[3] is not None, path.many)
 
 
 @lru_cache(maxsize=1024)
@@ -375,3 +385,9 @@ def template_of(projection: Projection) -> KeyTemplate:
     return KeyTemplate.parse(projection.key).having(
         projection.key_values, projection.key_types, projection.each
     )
+
+
+def member_template_of(projection: Projection) -> KeyTemplate:
+    """The same of its `member`."""
+    template = KeyTemplate.parse(projection.member or "")
+    return template.having(projection.key_values, projection.key_types)

@@ -15,7 +15,7 @@ from syncd.plan.keys.parts import text_of, value_of
 
 __all__ = [
     "decode_key_value", "encode_key_value", "is_ident", "key_parser", "key_reader", "parse_key", "render",
-    "scan_pattern",
+    "render_each", "scan_pattern",
 ]  # fmt: skip
 
 _GLOB_SPECIAL = re.compile(r"([*?\[\]\\^])")
@@ -39,15 +39,19 @@ def _render_guarded(template: KeyTemplate) -> Render:
 
     def guarded(document: Mapping[str, Any]) -> str:
         key = unguarded(document)
-        if key.startswith(CONTROL_PREFIX):
-            raise ProjectionError(
-                "control_key",
-                f"the values for key template `{template.shown}` give a key that begins with `{CONTROL_PREFIX}`, which "
-                "are syncd's own",
-            )
+        _refuse_control(key, template)
         return key
 
     return guarded
+
+
+def _refuse_control(key: str, template: KeyTemplate) -> None:
+    if key.startswith(CONTROL_PREFIX):
+        raise ProjectionError(
+            "control_key",
+            f"the values for key template `{template.shown}` give a key that begins with `{CONTROL_PREFIX}`, which "
+            "are syncd's own",
+        )
 
 
 def _render(template: KeyTemplate) -> Render:
@@ -105,6 +109,43 @@ def _value_at(placeholder: Placeholder, template: KeyTemplate) -> Render:
             raise _in_template(path, template, error.reason, error.detail) from None
 
     return encoded
+
+
+def render_each(template: KeyTemplate) -> Callable[[Mapping[str, Any]], list[str]]:
+    """A function from documents to keys: one for each element of the array where a placeholder stands for each, none
+    where there is no array. It raises as `render` does."""
+    at = next((at for at, one in enumerate(template.placeholders) if one.many), None)
+    if at is None:
+        one_key = render(template)
+        return lambda document: [one_key(document)]
+    each, encode = template.placeholders[at], text_of(template.placeholders[at])
+    before = _render(KeyTemplate("", template.literals[: at + 1], template.placeholders[:at]))
+    behind = _render(KeyTemplate("", template.literals[at + 1 :], template.placeholders[at + 1 :]))
+
+    def keys(document: Mapping[str, Any]) -> list[str]:
+        elements = _elements(document, each, template)
+        if not elements:
+            return []
+        first, last = before(document), behind(document)
+        try:
+            texts = dict.fromkeys(map(encode, elements))
+        except ProjectionError as error:
+            raise _in_template(each.path, template, error.reason, error.detail) from None
+        found = [f"{first}{text}{last}" for text in texts]
+        for key in found if template.may_be_control else ():
+            _refuse_control(key, template)
+        return found
+
+    return keys
+
+
+def _elements(document: Mapping[str, Any], each: Placeholder, template: KeyTemplate) -> list[Any]:
+    value: Any = document
+    for part in each.path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    if value is not None and not isinstance(value, list):
+        raise _in_template(each.path, template, "key_field_type", "is no array")
+    return value or []
 
 
 def _missing(path: str, template: KeyTemplate) -> ProjectionError:

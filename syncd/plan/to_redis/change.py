@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from syncd.contract.model.template import KeyTemplate
-from syncd.plan.types import redis_type
+from syncd.plan.types import SHARED, Memberships, redis_type
 
 if TYPE_CHECKING:
     from syncd.plan.to_redis.shape import Shape
 
-Content: TypeAlias = "dict[str, Any] | tuple[Any, ...] | list[bytes] | str | bytes"
+Content: TypeAlias = "dict[str, Any] | tuple[Any, ...] | list[bytes] | str | bytes | Memberships"
 """Encoded fields by name (hash: text or bytes; JSON: values that dump), the value of a string, JSON as bytes, or a list
 of the operands that write elements. A tuple holds all fields of a hash in the order of `Shape.names`: most documents
-have all, and it costs half of what a dictionary does."""
+have all, and it costs half of what a dictionary does. Of keys that documents share: what a document is a member of."""
 
 
 class Put(NamedTuple):
@@ -74,7 +74,12 @@ class Retired(NamedTuple):
     @property
     def by_id(self) -> bool:
         """Whether a key is a function of `_id` alone."""
-        return self.template.by_id
+        return self.template.by_id and not self.is_shared
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether documents are members of keys that they share."""
+        return self.type.endswith(SHARED)
 
     @property
     def each(self) -> bool:
@@ -109,6 +114,33 @@ class Orphan(NamedTuple):
     entry: str
 
 
+class Leave(NamedTuple):
+    """A document is a member of nothing any more that a projection says which the contract no longer has, but for what
+    it is by a projection of `maps`."""
+
+    shape: Retired
+    ident: str
+    key: None
+    maps: tuple[Retired, ...]
+
+
+class Stray(NamedTuple):
+    """A member that is in no document's map. `ident`: of the document whose it would be; "" where it can be none."""
+
+    shape: Retired
+    ident: str
+    key: str
+    member: bytes
+
+
+class MapIsWhole(NamedTuple):
+    """All documents are in the map of a projection: a map without this is lost, or was never made."""
+
+    shape: Shape | Retired
+    ident: str = ""
+    key: None = None
+
+
 class Dead(NamedTuple):
     """A change that cannot be applied. `detail` holds no values of the document; `change` is the event as it came."""
 
@@ -118,6 +150,8 @@ class Dead(NamedTuple):
     reason: str
     detail: str
     change: Mapping[str, Any]
+    shows_older: bool = True
+    """Whether the key shows an older state of this document alone, so that no update may go on top of it."""
 
 
 class AnsweredDeadLetters(NamedTuple):
@@ -156,12 +190,18 @@ Write: TypeAlias = (
     | Drop
     | RetiredKey
     | Orphan
+    | Leave
+    | Stray
+    | MapIsWhole
     | Dead
     | AnsweredDeadLetters
     | MergeRequest
     | Changed
     | Hashed
 )
+
+Removal: TypeAlias = Drop | RetiredKey | Orphan | Leave | Stray | MapIsWhole
+"""What a sweep hands over."""
 
 Delta: TypeAlias = "list[tuple[dict[str, Any], frozenset[str]]]"
 """One update of one document as the shapes see it: per shape the fields to set, and the names of those to remove."""

@@ -22,6 +22,7 @@ from syncd.plan.to_redis.change import Dead, Delta, Drop, Patch, Put, Write
 from syncd.plan.to_redis.delta import Deltas
 from syncd.plan.to_redis.digest import digest_of
 from syncd.plan.to_redis.each import shape_of
+from syncd.plan.to_redis.member_shape import MemberShape
 from syncd.plan.to_redis.shape import Shape
 from syncd.plan.values.searchable import label_separator
 
@@ -74,7 +75,7 @@ class Plan(StreamPlan):
         except Exception:  # noqa: BLE001 - the same trouble
             key = ""
         why = why_unfit(error)
-        return Dead(shape.name, ident, key, why.reason, why.detail, change)
+        return Dead(shape.name, ident, key, why.reason, why.detail, change, not shape.is_shared)
 
     def drops(self, ident: str, document_id: Any, *, deleted: bool) -> list[Write]:
         """All writes for a document that is gone or no longer matches the filter.
@@ -130,7 +131,10 @@ def _merge(at: int, deltas: list[Delta], fields: dict[str, Any]) -> tuple[dict[s
 def compile_contract(contract: Contract, hmac_key: bytes | None = None) -> Plan:
     """Compile a contract that passed its checks. Without `hmac_key`, `mask: hmac` raises SettingsError."""
     misfits = Misfits()
-    shapes = tuple(shape_of(projection, hmac_key, misfits) for projection in contract.redis)
+    shapes = tuple(
+        MemberShape(projection) if projection.member is not None else shape_of(projection, hmac_key, misfits)
+        for projection in contract.redis
+    )
     paths: set[str] | None = set()
     for shape in shapes:
         paths = None if paths is None or shape.reads is None else paths | shape.reads
@@ -167,6 +171,7 @@ def _source(contract: Contract, paths: set[str] | None) -> dict[str, Any] | None
         for spec in [*(shape.fields or {}).values(), *([shape.value] if shape.value else [])]
     ]
     vectors = {spec.from_ for spec in specs if spec.type == "vector" and spec.from_ is not None}
+    vectors |= {shape.vector.from_ for shape in contract.redis if shape.vector is not None}
     return digest_of(None if paths is None else server_projection(paths), vectors)
 
 

@@ -65,10 +65,14 @@ class Shape:
 
     each: ClassVar[bool] = False
     """Whether a document has a key for each element of an array, see `EachShape`."""
+    is_shared: ClassVar[bool] = False
+    """Whether documents are members of its keys, see `MemberShape`."""
 
     def __init__(self, projection: Projection, hmac_key: bytes | None, misfits: Misfits) -> None:
         self.name = projection.projection
-        self.type = projection.type
+        self.type: str = projection.type
+        """In records: the type as contracts call it, and whether documents share keys."""
+        self.index_form = TYPE_RULES[projection.type].index
         self.redis_type = redis_type(projection.type)
         self.form = written(projection)
         self.template = template_of(projection)

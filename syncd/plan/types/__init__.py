@@ -8,20 +8,23 @@ from __future__ import annotations
 from syncd.contract.model.projection import Projection
 from syncd.plan.types.base import Captured, DataType, Form, Merged, Need, Written
 from syncd.plan.types.expiring_hash import EXPIRING_HASH
+from syncd.plan.types.geo import GEO_SET
 from syncd.plan.types.hash import HASH
 from syncd.plan.types.json import JSON
 from syncd.plan.types.list import LIST
+from syncd.plan.types.members import SHARED, MemberForm, Memberships, unpacked
 from syncd.plan.types.set import SET
 from syncd.plan.types.stream import STREAM
 from syncd.plan.types.string import STRING
+from syncd.plan.types.vectorset import VECTOR_SET
 from syncd.plan.types.zset import ZSET
 
 __all__ = [
-    "NEEDS", "TYPES", "Captured", "DataType", "Form", "Merged", "Need", "Written", "captured", "expiring_fields",
-    "merged", "redis_type", "type_of", "written",
+    "NEEDS", "SHARED", "TYPES", "Captured", "DataType", "Form", "Memberships", "Merged", "Need", "Written", "captured",
+    "expiring_fields", "merged", "redis_type", "shared", "type_of", "unpacked", "written",
 ]  # fmt: skip
 
-TYPES = {one.name: one for one in (HASH, JSON, STRING, LIST, SET, ZSET, STREAM)}
+TYPES = {one.name: one for one in (HASH, JSON, STRING, LIST, SET, ZSET, STREAM, GEO_SET, VECTOR_SET)}
 NEEDS = [one.need for one in (*TYPES.values(), EXPIRING_HASH) if one.need is not None]
 """What some contracts need of a server."""
 
@@ -39,7 +42,7 @@ def expiring_fields(projection: Projection) -> dict[str, str]:
 def redis_type(name: str) -> str:
     """What `TYPE` says of keys of this type, by its name in contracts. Records of another version of syncd may hold a
     name that this one does not know: then that."""
-    known = TYPES.get(name)
+    known = TYPES.get(name.removesuffix(SHARED))
     return known.redis if known else name
 
 
@@ -47,6 +50,13 @@ def written(projection: Projection) -> Written:
     """The form of keys that syncd writes, of a projection that passed its checks."""
     form = _form(projection)
     assert isinstance(form, Written), f"{projection.type} is not written"
+    return form
+
+
+def shared(projection: Projection) -> MemberForm:
+    """The form of members of keys that documents share."""
+    form = _form(projection)
+    assert isinstance(form, MemberForm), f"{projection.type} has no members"
     return form
 
 
@@ -66,4 +76,6 @@ def merged(projection: Projection) -> Merged:
 
 def _form(projection: Projection) -> Form | None:
     one = type_of(projection)
+    if projection.member is not None:
+        return one.member
     return one.fields if projection.value is None else one.value

@@ -162,4 +162,6 @@ class DataType:
     """For a projection with `fields`; None where it must not have them."""
     value: Form | None = None
     """For one with a `value`."""
+    member: Form | None = None
+    """For one with a `member`."""
     need: Need | None = None

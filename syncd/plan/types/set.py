@@ -7,6 +7,7 @@ from typing import Any
 from syncd.plan.to_mongo.entry_field import EntryField
 from syncd.plan.types.arrays import ArrayForm, taken_elements
 from syncd.plan.types.base import DataType
+from syncd.plan.types.set_members import SetMembers
 
 
 class Set(ArrayForm):
@@ -26,4 +27,4 @@ class Set(ArrayForm):
         return taken_elements(field, sorted(raw))
 
 
-SET = DataType(name="set", redis="set", sample=("SADD", "1"), value=Set())
+SET = DataType(name="set", redis="set", sample=("SADD", "1"), value=Set(), member=SetMembers())

@@ -17,8 +17,8 @@ PROTOCOL = "7"
 """Version of the agreement between this code and the Lua; both sides check it on every call."""
 
 _PARTS = (
-    "shared", "claims", "foreign", "handover", "contracts", "operations", "each", "arrays", "expiring", "apply",
-    "lease", "groups", "types", "state", "merge",
+    "shared", "claims", "foreign", "handover", "contracts", "operations", "each", "arrays", "expiring", "members",
+    "apply", "lease", "groups", "types", "state", "merge",
 )  # fmt: skip
 """One library, in this order: each part may use those before it."""
 _OOM_SAFE = (
@@ -43,6 +43,7 @@ _OOM_SAFE = (
     "syncd_raise_floor",
     "syncd_roster",
     "syncd_remove_keys",
+    "syncd_remove_members",
     "syncd_remove_records",
     "syncd_number",
     "syncd_number_above",

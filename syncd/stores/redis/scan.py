@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from syncd.contract.model.template import KeyTemplate
 from syncd.plan.keys.templates import decode_key_value, encode_key_value, parse_key, scan_pattern
 from syncd.plan.to_redis.change import Drop, Retired
+from syncd.plan.types import unpacked
 from syncd.stores.redis.records.key_lists import keys_in
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
@@ -15,6 +16,10 @@ from syncd.stores.redis.store import RedisStore, translated
 SCAN_COUNT = 1000
 RECORD_COUNT = 20
 """Records of elements, of which one may have thousands of keys."""
+MEMBERSHIPS_COUNT = 200
+"""Documents, which mostly are members of a few keys."""
+WHOLE_MAP = b":"
+"""No `_id`: says that a map of members is whole, see `lua/members`."""
 
 Candidate: TypeAlias = tuple[Drop, Any]
 """What would remove a key, and the `_id` of the document that the key says it belongs to."""
@@ -44,7 +49,7 @@ class KeyScan:
 
     def by_map(self, shape: Retired) -> Iterator[list[Candidate]]:
         """Where the map says which document has a key."""
-        for entries in self.maps(shape):
+        for entries in self.memberships(shape) if shape.is_shared else self.maps(shape):
             yield [(Drop(shape, ident, None), decode_key_value(ident)) for ident in entries]
 
     def keys(self, shape: Retired) -> Iterator[list[bytes]]:
@@ -66,6 +71,14 @@ class KeyScan:
             count = RECORD_COUNT
         for entries in self._pages(lambda cursor: self._store.client.hscan(name, cursor, count=count)):
             yield {ident.decode(): keys_in(shape.template, said) for ident, said in entries.items()}
+
+    def memberships(self, shape: Retired) -> Iterator[Mapping[str, list[tuple[str, str]]]]:
+        """Where documents share keys: `_id` to keys and members, by the map."""
+        name = self._control.members(shape.name, shape.template.text)
+        for entries in self._pages(
+            lambda cursor: self._store.client.hscan(name, cursor, count=MEMBERSHIPS_COUNT)
+        ):
+            yield {ident.decode(): unpacked(said) for ident, said in entries.items() if ident != WHOLE_MAP}
 
     @staticmethod
     def _pages(scan: Callable[[int], Any]) -> Iterator[Any]:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from syncd.errors import ProjectionError
 from syncd.plan.keys.encode import encode_key_value
 from syncd.plan.stream_plan import StreamPlan
-from syncd.plan.to_redis.change import Drop, Orphan, RetiredKey, Write
+from syncd.plan.to_redis.change import Removal, Write
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import Moment
@@ -48,7 +48,7 @@ class Builder(ABC):
         """Of one that was looked up, and is not there."""
 
     @abstractmethod
-    def orphans(self, drops: Sequence[Drop | RetiredKey | Orphan], current: Collection[str]) -> list[Write]:
+    def orphans(self, drops: Sequence[Removal], current: Collection[str]) -> list[Write]:
         """Of keys that were found without their documents; `current`: idents that the stream has not written since."""
 
     def dead_letters(self, window: Window, why: ProjectionError) -> list[Write]:

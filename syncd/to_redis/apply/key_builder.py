@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from syncd.errors import ProjectionError
 from syncd.plan.keys.encode import KEY
-from syncd.plan.to_redis.change import Delta, Drop, Elements, Orphan, RetiredKey, Write
+from syncd.plan.to_redis.change import Delta, Drop, Elements, Removal, Write
 from syncd.plan.to_redis.compile import Plan
 from syncd.plan.values.raw import ODD_ID, RAW, RawId
 from syncd.stores.mongo.lookup import Lookup
@@ -41,9 +41,10 @@ class KeyBuilder(Builder):
         """The keys that it may have had go."""
         return self._plan.drops(ident, document_id, deleted=False)
 
-    def orphans(self, drops: Sequence[Drop | RetiredKey | Orphan], current: Collection[str]) -> list[Write]:
-        """The stream writes no key of a projection that is gone; all others it may have written since the read."""
-        return [drop for drop in drops if isinstance(drop, RetiredKey | Orphan) or drop.ident in current]
+    def orphans(self, drops: Sequence[Removal], current: Collection[str]) -> list[Write]:
+        """The stream writes no key of a projection that is gone, and of an orphan Redis finds out whether it is one;
+        all others it may have written since the read."""
+        return [drop for drop in drops if not isinstance(drop, Drop) or drop.ident in current]
 
     def window(self, window: Window, must_read: Collection[str] = ()) -> Built | None:
         """Where a document has to be read, all that have are read at once. Of elements, what differs is written."""

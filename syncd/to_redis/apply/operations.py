@@ -17,12 +17,15 @@ from syncd.plan.to_redis.change import (
     Drop,
     Elements,
     Hashed,
+    Leave,
+    MapIsWhole,
     MergeRequest,
     Orphan,
     Patch,
     Put,
     Retired,
     RetiredKey,
+    Stray,
     Write,
 )
 from syncd.plan.to_redis.shape import WIDEST_ROW, Shape
@@ -71,6 +74,8 @@ class Operations:
     def _add_other(self, write: Write) -> None:
         if isinstance(write, Drop):
             self._drop(write)
+        elif isinstance(write, Leave | Stray | MapIsWhole):
+            self._of_members(write)
         elif isinstance(write, RetiredKey):
             maps = [self._map(shape)[1] for shape in write.maps]
             self._emit(write, "g", write.shape.redis_type, len(maps), *maps, key=write.key)
@@ -94,6 +99,20 @@ class Operations:
             self.keys.append(key)
         self.args += args
 
+    def _members(self, shape: Shape | Retired) -> str:
+        return self._control.members(shape.name, shape.template.text)
+
+    def _of_members(self, write: Leave | Stray | MapIsWhole) -> None:
+        map_of = self._members(write.shape)
+        if isinstance(write, Leave):
+            maps = [self._members(shape) for shape in write.maps]
+            self._emit(write, "mr", map_of, write.ident, len(maps), *maps)
+        elif isinstance(write, Stray):
+            dead_letter = self._control.dead_by_document, f"{write.shape.name} {write.ident}"
+            self._emit(write, "ms", map_of, *dead_letter, write.ident, write.key, write.member)
+        else:
+            self._emit(write, "mw", map_of)
+
     def _map(self, shape: Shape | Retired) -> tuple[str, str]:
         name, template = shape.name, shape.template.text
         return self._control.keys_by_id(name, template), self._control.ids_by_key(name, template)
@@ -101,6 +120,9 @@ class Operations:
     def _put(self, write: Put) -> None:
         shape, ident, key, content, ttl, time_of_state = write
         body: Sequence[Any]
+        if shape.is_shared:
+            self._emit(write, "ma", self._members(shape), ident, *shape.form.put(content, ttl))
+            return
         if type(content) is not tuple:
             body = shape.form.put(content, ttl)
         elif not (code := self._code_of(shape, ttl)):
@@ -162,6 +184,8 @@ class Operations:
         if shape.each:
             self._begin_elements(write, "", "")
             self._emit(write, "e)")
+        elif shape.is_shared:
+            self._emit(write, "ml", self._members(shape), write.ident)
         elif not shape.by_id:
             self._emit(write, "r", *self._map(shape), write.ident)
         elif write.key is not None:
@@ -185,7 +209,7 @@ class Operations:
             write,
             "x",
             self._control.dead_by_document,
-            write.key,
+            write.key if write.shows_older else "",
             self._keep_dead_letters,
             len(dead_letter),
             *dead_letter,

@@ -22,11 +22,14 @@ from syncd.plan.to_redis.change import (
     Drop,
     Elements,
     Hashed,
+    Leave,
+    MapIsWhole,
     MergeRequest,
     Orphan,
     Patch,
     Put,
     RetiredKey,
+    Stray,
     Write,
 )
 from syncd.stores.redis.records.dead_letters import fill_up
@@ -40,6 +43,7 @@ from syncd.to_redis.apply.writer import Reply, Writer
 RESULTS = {
     Put: "put", Elements: "noted", Patch: "patch", Drop: "delete", RetiredKey: "delete", Orphan: "delete", Dead: "dead",
     AnsweredDeadLetters: "settled", MergeRequest: "marked", Changed: "noted", Hashed: "noted",
+    Leave: "delete", Stray: "delete", MapIsWhole: "noted",
 }  # fmt: skip
 """What `syncd_writes_total` calls each kind of write."""
 

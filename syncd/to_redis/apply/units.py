@@ -76,7 +76,13 @@ class Unit(ABC):
         """A dead letter instead of a write."""
         assert not isinstance(write, OF_NO_KEY)
         return Dead(
-            write.shape.name, write.ident, write.key or "", reason, detail, self._change_of(write.ident)
+            write.shape.name,
+            write.ident,
+            write.key or "",
+            reason,
+            detail,
+            self._change_of(write.ident),
+            not write.shape.is_shared,
         )
 
     def _change_of(self, ident: str) -> dict[str, Any]:

@@ -8,15 +8,27 @@ from typing import Any
 from syncd import telemetry
 from syncd.errors import FOREIGN_LOST
 from syncd.plan.keys.templates import decode_key_value
-from syncd.plan.to_redis.change import AnsweredDeadLetters, Drop, Elements, Orphan, Put, Retired, Write
+from syncd.plan.to_redis.change import (
+    AnsweredDeadLetters,
+    Drop,
+    Elements,
+    Orphan,
+    Put,
+    Retired,
+    Stray,
+    Write,
+)
+from syncd.plan.types import Memberships
 from syncd.stores.redis.records.foreign_keys import has_lost_foreign
 from syncd.stores.redis.records.key_maps import KeyMaps, holders
 from syncd.stores.redis.records.repairs import (
     of_document,
     of_key,
+    of_member,
     repairs_done,
     request_repairs,
     requested_repairs,
+    split_members,
     split_repairs,
 )
 from syncd.to_redis.apply.builder import Builder
@@ -24,7 +36,7 @@ from syncd.to_redis.apply.pipeline import Pipeline
 from syncd.to_redis.apply.units import DocumentsUnit, Draft, Unit, UnitCall
 from syncd.to_redis.apply.watermarks import Coverage
 from syncd.to_redis.context import RunContext
-from syncd.to_redis.copy.snapshot import Orphans
+from syncd.to_redis.copy.survey import Orphans
 from syncd.to_redis.copy.units import OrphansUnit
 
 MOST_REPAIRED = 256
@@ -92,7 +104,7 @@ class RepairUnit(ReplayUnit):
                 for one in draft.writes
                 if not (isinstance(one, AnsweredDeadLetters) or self._is_kept(one))
             ]
-            draft.writes = [*self._false_holders(draft.writes), *writes]
+            draft.writes = [*self._false_holders(draft.writes), *map(_again, writes)]
         return draft
 
     def _is_kept(self, write: Write) -> bool:
@@ -109,7 +121,7 @@ class RepairUnit(ReplayUnit):
                 for one in mine
                 for put in (one.puts if isinstance(one, Elements) else [one])
             }
-            if shape.by_id or not puts:
+            if shape.by_id or shape.is_shared or not puts:
                 continue
             retired = Retired(shape.name, shape.type, shape.template)
             found += [
@@ -129,6 +141,13 @@ class RepairUnit(ReplayUnit):
         return [RepairUnit(self._builder, half, self._maps, removes=self._removes) for half in halves]
 
 
+def _again(write: Write) -> Write:
+    """What seems to be there already of a shared key is written as well."""
+    if isinstance(write, Put) and isinstance(write.content, Memberships):
+        return write._replace(content=write.content._replace(again=True))
+    return write
+
+
 class Repairs:
     """The repairs of one lane."""
 
@@ -139,11 +158,12 @@ class Repairs:
 
     def work_off(self) -> bool:
         """Some of what waits. Returns whether more of it may be this lane's."""
-        idents, keys = split_repairs(requested_repairs(self._store, self._plan.name))
+        requested = requested_repairs(self._store, self._plan.name)
+        (idents, keys), members = split_repairs(requested), split_members(requested)
         mine = self._own(idents)
         part = mine[:MOST_REPAIRED]
         removes = self._plan.contract.is_two_way or not has_lost_foreign(self._store, self._plan.name)
-        if (part or keys) and not removes:
+        if (part or keys or members) and not removes:
             telemetry.repairs_held_back(self._plan.name, FOREIGN_LOST)
         if part:
             self._pipeline.apply(RepairUnit(self._builder, part, self._maps, removes=removes))
@@ -151,6 +171,9 @@ class Repairs:
         if keys and self._control.partition.leads:
             self._remove(keys, removes=removes)
             done += [of_key(*pair) for pair in keys]
+        if members and self._control.partition.leads:
+            self._remove_members(members, removes=removes)
+            done += [of_member(*one) for one in members]
         self._pipeline.drain()
         repairs_done(self._store, self._plan.name, done)
         if done:
@@ -160,6 +183,16 @@ class Repairs:
     def _own(self, idents: list[str]) -> list[str]:
         own = self._builder.lookup.own([decode_key_value(ident) for ident in idents])
         return [ident for ident, ours in zip(idents, own, strict=True) if ours]
+
+    def _remove_members(self, members: list[tuple[str, str, str, bytes]], *, removes: bool) -> None:
+        """Members that no document has by the map. Redis looks there once more."""
+        for shape in self._plan.shapes if removes else ():
+            retired = Retired(shape.name, shape.type, shape.template)
+            named = [one[1:] for one in members if one[0] == shape.name and shape.is_shared]
+            strays = [Stray(retired, *one) for one in named]
+            if strays:
+                time = self._builder.watermarks.horizon
+                self._pipeline.apply(OrphansUnit(self._builder, Orphans(strays, time, "repair")))
 
     def _remove(self, keys: list[tuple[str, str]], *, removes: bool) -> None:
         """Keys that have no document by the maps. One that has a document all the same is repaired with it."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
 from syncd.contract.model.template import KeyTemplate
@@ -12,7 +12,8 @@ from syncd.errors import FOREIGN_LOST, FatalError, SweepLimitError, TransientErr
 from syncd.plan.claims import others_that_meet
 from syncd.plan.keys.templates import decode_key_value, encode_key_value, parse_key
 from syncd.plan.stream_plan import StreamPlan
-from syncd.plan.to_redis.change import Drop, Orphan, Retired, RetiredKey
+from syncd.plan.to_redis.change import Drop, Orphan, Removal, Retired, RetiredKey, Stray
+from syncd.plan.to_redis.member_shape import MemberShape
 from syncd.plan.to_redis.shape import Shape
 from syncd.stores.mongo.codes import is_about_document
 from syncd.stores.mongo.differing import Differing
@@ -25,23 +26,11 @@ from syncd.stores.redis.records.position import DIGEST, PURGE, SNAPSHOT, STREAM,
 from syncd.stores.redis.scan import SCAN_COUNT, Candidate, KeyScan
 from syncd.to_redis.context import RunContext
 from syncd.to_redis.copy.copier import Chunk, Copied, Copier, Pause, Reads, Ready
+from syncd.to_redis.copy.member_sweep import MemberSweep
+from syncd.to_redis.copy.survey import Orphans, Survey
 from syncd.to_redis.stream.change_stream import Batch
 
 PAUSE_S = 0.1
-FEW = 100
-"""Keys that may always go."""
-MOST_HELD = 20_000
-"""Keys to remove that are remembered from the count; more are looked for a second time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Orphans:
-    """Orphaned keys, to be removed: their documents were not there at `time`."""
-
-    drops: Sequence[Drop | RetiredKey | Orphan]
-    time: Moment
-    why: str = "sweep"
-    """A word of REMOVAL_REASONS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,35 +38,6 @@ class NextPhase:
     """All of the phase before was handed over."""
 
     phase: str
-
-
-@dataclass(slots=True)
-class Survey:
-    """What a sweep would do."""
-
-    keys: int = 0
-    """That the contract has, without those of an application."""
-    gone: int = 0
-    """Of these, without a document."""
-    found: list[Any] = field(default_factory=list)
-    """They, as long as they are not too many for memory."""
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether `found` has all of them."""
-        return len(self.found) == self.gone
-
-    def add(self, orphans: Orphans) -> None:
-        """Some more."""
-        if self.is_whole and self.gone + len(orphans.drops) <= MOST_HELD:
-            self.found += orphans.drops
-        else:
-            self.found.clear()
-        self.gone += len(orphans.drops)
-
-    def is_above(self, percent: float) -> bool:
-        """Whether that is more than may be removed without being asked for."""
-        return self.gone > FEW and self.gone * 100 // max(1, self.keys) > percent
 
 
 Item: TypeAlias = Copied | Orphans | NextPhase
@@ -119,6 +79,7 @@ class SnapshotReader:
         self._indexes, self._foreign_keys = run.indexes, run.foreign_keys
         self._differing, self._estimate = differing, estimate
         self._scan = KeyScan(self._store, self._control)
+        self._members = MemberSweep(run, reads)
         self._maps = KeyMaps(self._store, self._control)
         self._copied = 0
 
@@ -133,6 +94,8 @@ class SnapshotReader:
             yield from self._copy(position)
         if self._control.partition.leads:
             yield from self._retire(position)
+            if self._members.shapes:
+                yield Orphans(self._members.finished(), self._reads.after())
         yield NextPhase(STREAM)
 
     def _copy(self, position: Position) -> Iterator[Item]:
@@ -149,6 +112,8 @@ class SnapshotReader:
         """What differs. False where that is so much that a copy of everything is cheaper, or where so many documents
         are gone that their keys have to be counted, or where the filter fails on a document: a copy finds which."""
         assert self._differing is not None
+        if not self._members.maps_are_whole:
+            return False
         search, gone = self._differing(self._reads.after()), Survey()
         try:
             for ids in search.pages():
@@ -193,14 +158,14 @@ class SnapshotReader:
         raise SweepLimitError(self._plan.name, what + why)
 
     def _retire(self, position: Position) -> Iterator[Item]:
-        present = {(shape.name, shape.template.text) for shape in self._plan.shapes}
+        present = {(shape.name, shape.template.text, shape.is_shared) for shape in self._plan.shapes}
         # What another contract takes, with its map, is not ours to remove, also while that one has yet to begin.
         given = {text for name, text in self._plan.templates if name != self._plan.name}
+        owned = [Retired(name, kind, KeyTemplate.recorded(text)) for name, text, kind in position.owned]
         retired = [
-            Retired(name, kind, KeyTemplate.recorded(template))
-            for name, template, kind in position.owned
-            if (name, template) not in present and template not in given
-        ]
+            one for one in owned
+            if (one.name, one.template.text, one.is_shared) not in present and one.template.text not in given
+        ]  # fmt: skip
         while retired and not self._may_retire():
             yield Pause()
             time.sleep(PAUSE_S)
@@ -214,7 +179,7 @@ class SnapshotReader:
             found = Survey()
             for orphans in self._retired(shape):
                 # Of elements their documents count, here and where keys without a document are counted.
-                found.keys += len({drop.ident for drop in orphans.drops})
+                found.keys += orphans.members or len({drop.ident for drop in orphans.drops})
                 yield Pause()
             in_place, what = yield from self._in_place_of(shape)
             found.gone = found.keys - in_place
@@ -230,8 +195,11 @@ class SnapshotReader:
         if not shapes:
             return self._copied * self._control.partition.count, f"documents of {self._shown_source}"
         found = Survey()
-        for shape in shapes:
-            for candidates in self._scan.candidates(Retired(shape.name, shape.type, shape.template)):
+        for one in [Retired(shape.name, shape.type, shape.template) for shape in shapes]:
+            for count in self._members.count(one) if one.is_shared else ():
+                found.keys += count
+                yield Pause()
+            for candidates in self._scan.candidates(one) if not one.is_shared else ():
                 self._ours(candidates, found)
                 yield Pause()
         return found.keys, f"keys of `{shapes[0].template.shown}`"
@@ -267,6 +235,9 @@ class SnapshotReader:
     def _without_document(self, survey: Survey) -> Iterator[Orphans]:
         """Keys without a document, page by page, also where a page has none. `survey` learns how many there are."""
         for shape in self._plan.shapes:
+            if isinstance(shape, MemberShape):
+                yield from self._members.without_document(shape, survey)
+                continue
             retired = Retired(shape.name, shape.type, shape.template)
             for candidates in self._scan.candidates(retired):
                 yield self._gone(self._ours(candidates, survey))
@@ -280,8 +251,10 @@ class SnapshotReader:
         survey.keys += len(found)
         return found
 
-    def _gone_still(self, drops: list[Drop | RetiredKey | Orphan]) -> Iterator[Orphans]:
-        """Check once more what was found a while ago."""
+    def _gone_still(self, drops: list[Removal]) -> Iterator[Orphans]:
+        """Check once more what was found a while ago. Of a member that is in no map Redis does."""
+        if strays := [drop for drop in drops if isinstance(drop, Stray)]:
+            yield Orphans(strays, self._reads.after())
         no_owner = [drop for drop in drops if isinstance(drop, Orphan)]
         for shape in self._plan.shapes:
             mine = [orphan for orphan in no_owner if orphan.shape.template.text == shape.template.text]
@@ -304,9 +277,7 @@ class SnapshotReader:
     def _without_holder(self, shape: Shape, orphans: dict[str, Orphan]) -> Iterator[Orphans]:
         for found in holders(self._lookup, shape, list(orphans), self._reads.after()):
             self._reads.saw(found.time)
-            left: list[Drop | RetiredKey | Orphan] = [
-                orphans[key] for key, documents in found.by_key.items() if not documents
-            ]
+            left: list[Removal] = [orphans[key] for key, documents in found.by_key.items() if not documents]
             if left:
                 yield Orphans(left, found.time)
 
@@ -326,13 +297,18 @@ class SnapshotReader:
     def _retired(self, shape: Retired) -> Iterator[Orphans]:
         """Keys of a projection that the contract no longer has, except those that another projection has taken over, or
         that another contract will take."""
+        if shape.is_shared:
+            yield from self._members.retired(shape)
+            yield Orphans(self._retired_maps(shape), self._reads.after(), "retired")
+            return
         present = [Retired(s.name, s.type, s.template) for s in self._plan.shapes]
         others = [template for template in others_that_meet(self._plan, shape.template) if template.by_id]
-        by_id = [*(s.template for s in present if s.by_id), *others]
-        maps = tuple(s for s in present if not s.by_id)
+        by_id = [*(s.template for s in present if s.by_id or s.is_shared), *others]
+        maps = tuple(s for s in present if not s.by_id and not s.is_shared)
         for keys in self._retired_by_id(shape) if shape.by_id else self._retired_by_map(shape):
+            yield from self._replaced(shape, [key for _, key in keys], present)
             strange = self._foreign_keys.among([key for _, key in keys])
-            orphans: list[Drop | RetiredKey | Orphan] = [
+            orphans: list[Removal] = [
                 RetiredKey(shape, ident, key, maps)
                 for ident, key in keys
                 if key not in strange
@@ -343,6 +319,21 @@ class SnapshotReader:
         if not shape.by_id:
             yield Orphans(self._retired_maps(shape), self._reads.after(), "retired")
 
+    def _replaced(self, shape: Retired, keys: list[str], present: list[Retired]) -> Iterator[Orphans]:
+        """Keys that documents share now, and that no document has replaced yet: they are of the type of before."""
+        if not any(one.is_shared and one.redis_type != shape.redis_type for one in present):
+            return
+        shared = [one.template for one in present if one.is_shared]
+        strange = self._foreign_keys.among(keys)
+        left = [
+            Orphan(shape, "", key, "")
+            for key in keys
+            if key not in strange
+            and any(parse_key(template, key.encode()) is not None for template in shared)
+        ]
+        if left:
+            yield Orphans(left, self._reads.after(), "retired")
+
     def _retired_by_id(self, shape: Retired) -> Iterator[list[tuple[str, str]]]:
         for candidates in self._scan.by_id(shape):
             yield [(drop.ident, drop.key) for drop, _ in candidates if drop.key is not None]
@@ -351,9 +342,11 @@ class SnapshotReader:
         for entries in self._scan.maps(shape):
             yield [(ident, key) for ident, keys in entries.items() for key in keys]
 
-    def _retired_maps(self, shape: Retired) -> list[Drop | RetiredKey | Orphan]:
+    def _retired_maps(self, shape: Retired) -> list[Removal]:
         """The maps themselves, which are hashes like any other."""
         name, template = shape.name, shape.template.text
         as_hash = Retired(name, "hash", shape.template)
-        names = (self._control.keys_by_id(name, template), self._control.ids_by_key(name, template))
+        names = [self._control.keys_by_id(name, template), self._control.ids_by_key(name, template)]
+        if shape.is_shared:
+            names = [self._control.members(name, template)]
         return [RetiredKey(as_hash, "", key, ()) for key in names]

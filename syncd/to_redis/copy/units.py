@@ -21,7 +21,7 @@ from syncd.to_redis.apply.builder import Builder
 from syncd.to_redis.apply.units import DocumentsUnit, Draft, Sources, Step, Unit, UnitCall
 from syncd.to_redis.apply.watermarks import Coverage
 from syncd.to_redis.copy.copier import Chunk, Cut, RangeEnd, Ready
-from syncd.to_redis.copy.snapshot import Orphans
+from syncd.to_redis.copy.survey import Orphans
 
 Found = TypeVar("Found")
 

@@ -8,7 +8,7 @@ from typing import Any
 from syncd import telemetry
 from syncd.contract.model.indexes import Index, IndexField, TagField, VectorField, separator_of
 from syncd.contract.model.json_path import default_path
-from syncd.contract.model.redis_types import TYPE_RULES, IndexForm
+from syncd.contract.model.redis_types import IndexForm
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.shape import Shape
 from syncd.stores.redis.records.layout import others_have_copied
@@ -158,7 +158,7 @@ def schema(shape: Shape, index: Index) -> list[str]:
 
 
 def _form(shape: Shape) -> IndexForm:
-    form = TYPE_RULES[shape.type].index
+    form = shape.index_form
     assert form is not None, f"no index reads a {shape.type}"
     return form
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from syncd.contract.model.projection import Projection
+from syncd.contract.model.redis_types import RedisType
 from tests.unit.contract.contracts import CARD, contract, projection, told
 
-KEYS = "projection, type, each, key, key_values, key_types, ttl, fields, value, index"
+KEYS = ", ".join(field.alias or name for name, field in Projection.model_fields.items() if not field.exclude)
 """Of a projection."""
+TYPES = ", ".join(get_args(RedisType))
 
 
 def member(line: str) -> str:
@@ -58,7 +61,7 @@ def entry(text: str) -> str:
         (contract().replace("syncd/v1", "syncd/v2"),
          "1:13: `apiVersion` cannot be `syncd/v2`; write syncd/v1, the version that this syncd reads"),
         (contract(CARD.replace("hash", "hsh")),
-         "10:11: `type` cannot be `hsh`; did you mean `hash`? allowed are hash, json, string, set, zset, list, stream"),
+         f"10:11: `type` cannot be `hsh`; did you mean `hash`? allowed are {TYPES}"),
         (contract().replace("1.2.0", "1.2"), '5:12: `version` must be text, and `1.2` is not; put it in quotes: "1.2"'),
         (contract().replace("1.2.0", "v1"),
          "5:12: `v1` cannot be a `version`; expected: Semantic version of the contract, such as 1.2.0"),

@@ -27,6 +27,7 @@ AROUND: dict[Key, Any] = {
     ("redis", "*", "value"): {"from": "a"},
     ("redis", "*", "keep"): {"first": 1},
     ("redis", "*", "fields", "*", "ttl"): {"field": "until"},
+    ("redis", "*", "vector"): {"from": "a", "dims": 2},
     ("sync", "authority"): {},
 }
 """What holds further keys, and has no place in this contract."""

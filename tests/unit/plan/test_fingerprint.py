@@ -15,6 +15,18 @@ from tests.unit.contract.keys import CARD, CONTRACT, Key, contract_keys, put
 STRING = {"projection": "card", "type": "string", "key": "card:{_id}", "value": {"from": "a"}}
 LIST = {**STRING, "type": "list"}
 
+BOARD = {"projection": "board", "type": "zset", "key": "board:{a}", "member": "{_id}", "score": "a"}
+NEAR = {"projection": "near", "type": "geo", "key": "near:{a}", "member": "{_id}", "position": "a"}
+RECALL = {
+    "projection": "recall", "type": "vectorset", "key": "recall:{a}", "member": "{_id}",
+    "vector": {"from": "a", "dims": 2}, "attributes": {"k": "a"},
+}  # fmt: skip
+OF_SHAPES = {
+    "value": STRING, "keep": LIST, "member": BOARD, "score": BOARD, "position": NEAR, "vector": RECALL,
+    "quantisation": RECALL, "attributes": RECALL,
+}  # fmt: skip
+"""Keys of a projection that only another one than that of the contract has."""
+
 
 class Edit(NamedTuple):
     """A key gets another value."""
@@ -91,9 +103,17 @@ EDITS: dict[str, Edit] = {
     **of_a_field("redis.*.fields.*"),
     "redis.*.fields.*.ttl": copies(None, {"field": "until"}),
     "redis.*.fields.*.ttl.field": copies("until", "later", {"field": "until"}),
-    "redis.*.value": copies({"from": "a"}, {"from": "b"}, STRING),
+    "redis.*.value": copies({"from": "a"}, {"from": "b"}),
     **of_a_field("redis.*.value"),
-    "redis.*.keep": copies(None, {"last": 9}, LIST),
+    "redis.*.member": copies("{_id}", "p{_id}"),
+    "redis.*.score": copies("a", "b"),
+    "redis.*.position": copies("a", "b"),
+    "redis.*.vector": copies({"from": "a", "dims": 2}, {"from": "b", "dims": 2}),
+    "redis.*.vector.from": copies("a", "b"),
+    "redis.*.vector.dims": copies(2, 3),
+    "redis.*.quantisation": copies("int8", "none"),
+    "redis.*.attributes": copies({"k": "a"}, None),
+    "redis.*.keep": copies(None, {"last": 9}),
     "redis.*.keep.first": copies(8, 9, {"first": 8}),
     "redis.*.keep.last": copies(8, 9, {"last": 8}),
     "redis.*.index": stays(None, CARD["index"]),
@@ -160,10 +180,8 @@ def test_it_is_decided_for_every_key() -> None:
 
 def edited(key: Key, edit: Edit, value: Any) -> Contract:
     said = deepcopy(CONTRACT)
-    if key[:3] == ("redis", "*", "value"):
-        put(said, ("redis", "*"), deepcopy(STRING))
-    if key[:3] == ("redis", "*", "keep"):
-        put(said, ("redis", "*"), deepcopy(LIST))
+    if key[:2] == ("redis", "*") and (shape := OF_SHAPES.get("".join(key[2:3]))):
+        put(said, ("redis", "*"), deepcopy(shape))
     if edit.around is not None:
         above = key[: -2 if "attrs" in key[:-1] else -1]
         put(said, above, deepcopy(edit.around))

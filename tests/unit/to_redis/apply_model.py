@@ -23,11 +23,11 @@ from syncd.to_redis.apply.refusals import take_refusal
 from syncd.to_redis.apply.units import Step, Unit, WindowUnit
 from syncd.to_redis.copy.copier import Chunk, Reads
 from syncd.to_redis.copy.repair import ReplayUnit
-from syncd.to_redis.copy.snapshot import Orphans
+from syncd.to_redis.copy.survey import Orphans
 from syncd.to_redis.copy.units import units_of
 from syncd.to_redis.stream.window import Window
 
-SHAPE: Any = SimpleNamespace(name="card", by_id=True, each=False)
+SHAPE: Any = SimpleNamespace(name="card", by_id=True, each=False, is_shared=False)
 CONTROL = ControlKeys("model")
 
 

@@ -51,6 +51,9 @@ local function refusals(all, keys, args, i, also)
     elseif operation.note then
       first_dead_letter = first_dead_letter or count
       operation.note(noted, args, i, last, keys)
+    elseif operation.refuses then
+      local why = operation.refuses(args, i, keys, also)
+      if why then refused[#refused + 1] = count; refused[#refused + 1] = why end
     elseif not operation.keyless then
       if not operation.any then
         local found = nothing and 'none' or redis.call('TYPE', keys[at]).ok

@@ -13,6 +13,14 @@
 
 local CLAIMS = 'syncd:claims'
 
+-- The field of a map of members that says that it has all documents, see members.lua. No document has this `_id`.
+local WHOLE_MAP = ':'
+
+-- Whether a claim is about keys of which documents are members.
+local function has_members(claim)
+  return claim.type:sub(-8) == ' members'
+end
+
 local function base_of(contract)
   return 'syncd:{' .. contract .. '}:'
 end

@@ -61,9 +61,19 @@ local function disown(contract, names)
   end
 end
 
+-- Of what documents are members goes to the one that takes the keys, which then removes what is not its own.
+local function hand_over_members(template, claim, wanted, theirs, mine)
+  local projection = wanted and has_members(wanted) and wanted.projection or claim.projection
+  rename_over(theirs .. 'members:' .. claim.projection .. ':' .. template, mine .. 'members:' .. projection .. ':' .. template)
+  redis.call('HDEL', mine .. 'members:' .. projection .. ':' .. template, WHOLE_MAP)
+end
+
 -- The maps of a template, and the record of an index, go along with the claim.
-local function hand_over(name, claim, wanted, mine)
+local function hand_over(name, claim, wanted, mine, kind)
   local theirs = base_of(claim.contract)
+  if name:sub(1, 4) == 'key ' and claim.kind == kind and has_members(claim) then
+    hand_over_members(name:sub(5), claim, wanted, theirs, mine)
+  end
   if name:sub(1, 6) == 'index ' then
     local alias = name:sub(7)
     local serving = redis.call('HGET', theirs .. 'indexes', 'serving:' .. alias)
@@ -95,7 +105,7 @@ local function take_from_others(wish, base, wanted, handed)
   for _, name in ipairs(wish.taken) do
     local claim = claim_named(name)
     if claim then
-      hand_over(name, claim, wanted[name], base)
+      hand_over(name, claim, wanted[name], base, wish.kind)
       is_lost = is_lost or has_lost_foreign(claim.contract)
       share_foreign(base_of(claim.contract), base)
       if wish.kind ~= 'mongo' then disown(claim.contract, wanted) end

@@ -10,6 +10,7 @@
 -- any      the key may have any type, and is not what is written
 -- removes  the key goes: refused in a sweep that does not know whose it is
 -- keyless  takes no key
+-- refuses  why one without a key cannot be done: args, first operand, all keys of the call, further types; nil if it can
 -- note     it is about dead letters: which are new and which go, before anything is written
 local operations = {}
 

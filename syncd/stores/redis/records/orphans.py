@@ -13,6 +13,7 @@ from syncd.errors import FencedError
 from syncd.plan.claims import KEY, MONGO
 from syncd.plan.keys.templates import parse_key
 from syncd.plan.to_redis.change import Retired
+from syncd.stores.redis.members import Members
 from syncd.stores.redis.records.claims import read_claims, read_contracts, read_left
 from syncd.stores.redis.records.dead_letters import count_dead_letters
 from syncd.stores.redis.records.layout import partitions_of
@@ -106,9 +107,15 @@ def _pages(scan: KeyScan, shape: Retired) -> Iterator[Sequence[bytes]]:
 
 
 def count_keys(store: RedisStore, orphan: Orphan, shape: Retired, longest_s: float) -> tuple[int, bool]:
-    """How many keys of a shape are there that `remove_keys` would take, and whether those are all: it ends after a
-    while."""
+    """How many keys of a shape, or members of shared keys, are there that `remove_keys` would take, and whether those
+    are all: it ends after a while."""
     count, end = 0, time.monotonic() + longest_s
+    for members in Members(store, ControlKeys(orphan.contract)).count(shape) if shape.is_shared else ():
+        count += members
+        if time.monotonic() > end:
+            return count, False
+    if shape.is_shared:
+        return count, True
     control, kind = ControlKeys(orphan.contract), shape.redis_type
     for keys in keys_of(store, orphan.contract, shape):
         raw = [key.encode(errors="surrogateescape") for key in keys]
@@ -124,12 +131,24 @@ def count_keys(store: RedisStore, orphan: Orphan, shape: Retired, longest_s: flo
 
 
 def remove_keys(store: RedisStore, orphan: Orphan, shape: Retired) -> int:
-    """Remove the keys of a shape; how many there were. Raises FencedError where a daemon works on the contract."""
+    """Remove the keys of a shape, or what it has in shared keys; how many there were. Raises FencedError where a daemon
+    works on the contract."""
+    turned = "" if orphan.has_left else "turned"
+    if shape.is_shared:
+        return _remove_members(store, orphan.contract, shape, turned)
     count = 0
     for keys in keys_of(store, orphan.contract, shape):
-        args = [orphan.contract, shape.redis_type, "" if orphan.has_left else "turned"]
+        args = [orphan.contract, shape.redis_type, turned]
         raw = [key.encode(errors="surrogateescape") for key in keys]
         count += int(_called(store, orphan.contract, "syncd_remove_keys", raw, args)[1])
+    return count
+
+
+def _remove_members(store: RedisStore, contract: str, shape: Retired, turned: str) -> int:
+    count, control = 0, ControlKeys(contract)
+    name = control.members(shape.name, shape.template.text).encode()
+    for page in Members(store, control).in_map(shape):
+        count += int(_called(store, contract, "syncd_remove_members", [name], [contract, turned, *page])[1])
     return count
 
 

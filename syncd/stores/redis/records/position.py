@@ -191,6 +191,10 @@ class ControlKeys:
         """Hash: _id -> key, where the key is not a function of _id. Another template has another map."""
         return self._name(f"keys:{projection}:{template}")
 
+    def members(self, projection: str, template: str) -> str:
+        """Hash: _id -> what the document is a member of, see lua/members, where documents share keys."""
+        return self._name(f"members:{projection}:{template}")
+
     def ids_by_key(self, projection: str, template: str) -> str:
         """Hash: key -> _id, the same read backwards."""
         return self._name(f"owners:{projection}:{template}")

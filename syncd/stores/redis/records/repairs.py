@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from syncd.stores.redis.store import RedisStore, translated
 
 MOST_WANTED = 1000
 """Repairs that wait at once: who asks for more waits."""
-_DOCUMENT, _KEY, _ABSENT = "d", "k", "a"
+_DOCUMENT, _KEY, _ABSENT, _MEMBER = "d", "k", "a", "m"
 
 
 def of_document(ident: str) -> str:
@@ -23,6 +24,11 @@ def of_key(projection: str, key: str) -> str:
     return f"{_KEY}{projection} {key}"
 
 
+def of_member(projection: str, ident: str, key: str, member: bytes) -> str:
+    """Remove this member, unless a document has it by now. `ident`: of the document whose it would be."""
+    return _MEMBER + json.dumps([projection, ident, key, member.decode(errors="surrogateescape")])
+
+
 def of_absent(key: str, position: str) -> str:
     """This key counts as deleted, if it is still not there, and its document is of this position still."""
     return f"{_ABSENT}{position} {key}"
@@ -33,6 +39,12 @@ def split_repairs(entries: Iterable[str]) -> tuple[list[str], list[tuple[str, st
     idents = [entry[1:] for entry in entries if entry[0] == _DOCUMENT]
     keys = [entry[1:].partition(" ") for entry in entries if entry[0] == _KEY]
     return idents, [(projection, key) for projection, _, key in keys]
+
+
+def split_members(entries: Iterable[str]) -> list[tuple[str, str, str, bytes]]:
+    """Projection, ident, key and member."""
+    found = [json.loads(entry[1:]) for entry in entries if entry[0] == _MEMBER]
+    return [(name, ident, key, member.encode(errors="surrogateescape")) for name, ident, key, member in found]
 
 
 def split_absent(entries: Iterable[str]) -> dict[str, str]:

@@ -1,0 +1,86 @@
+"""Rules about documents that are members of keys which they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from syncd.contract.lint.keys import Keys, cannot_be_taken_apart, keys_of
+from syncd.contract.model.template import KeyTemplate, Placeholder, TemplateError, member_template_of
+from syncd.contract.read.loaded import LoadedContract
+from syncd.contract.read.source import Path
+from syncd.errors import Problem
+
+
+def _members(contracts: Sequence[LoadedContract]) -> Iterator[tuple[Keys, Path, KeyTemplate]]:
+    """Projections whose templates can be read."""
+    for keys in keys_of(contracts):
+        path: Path = ("redis", keys.at, "member")
+        if keys.is_shared and keys.contract.sound(*path):
+            try:
+                yield keys, path, member_template_of(keys.projection)
+            except TemplateError:
+                continue
+
+
+def member_templates_can_be_read(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """Braces pair up, and hold a path."""
+    for contract in contracts:
+        for at, projection in contract.projections():
+            path: Path = ("redis", at, "member")
+            if projection.member is None or not contract.sound(*path):
+                continue
+            try:
+                member_template_of(projection)
+            except TemplateError as error:
+                what, _, remedy = str(error).partition("|")
+                yield contract.problem(path, f"member template: {what}", remedy, offset=error.position)
+
+
+def members_are_unique_per_document(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """Two documents that are the same member of a key would overwrite, and then remove, each other."""
+    for keys, path, member in _members(contracts):
+        if not any(
+            one.path == "_id" and not one.many for one in (*keys.template.placeholders, *member.placeholders)
+        ):
+            shown = f"`{keys.contract.written(*path)}` of {keys.shown}"
+            what = f"the member {shown} is not unique per document"
+            yield keys.contract.problem(path, what, "write {_id} in the member, or in the key")
+        if not keys.template.separated:
+            yield cannot_be_taken_apart(keys)
+        if not member.separated:
+            what = "two placeholders of the member without a `:` between them, so that two documents can meet"
+            yield keys.contract.problem(path, what, "put a `:` between the placeholders")
+
+
+def arrays_stand_in_shared_keys(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """`{tags[]}` gives a document several keys, which only members can have."""
+    for keys in keys_of(contracts):
+        each = _each(keys.template)
+        if each and not keys.is_shared:
+            what = f"{each[0].shown} in {keys.shown} would give each document several keys"
+            yield keys.problem(
+                what, "write `member` as well, for keys that documents share; or take one value"
+            )
+        elif len(each) > 1:
+            yield keys.problem(
+                f"{each[0].shown} and {each[1].shown} in {keys.shown}", "write one array at most"
+            )
+        elif each and each[0].path in [one.path for one in keys.template.placeholders if not one.many]:
+            yield keys.problem(
+                f"{each[0].shown} stands in {keys.shown} without `[]` as well", "write it once"
+            )
+    for keys, path, member in _members(contracts):
+        if each := _each(member):
+            what = f"{each[0].shown} in a member: a document is one member of a key"
+            yield keys.contract.problem(path, what, "write the array in the key")
+
+
+def _each(template: KeyTemplate) -> list[Placeholder]:
+    return [one for one in template.placeholders if one.many]
+
+
+RULES = (
+    member_templates_can_be_read,
+    members_are_unique_per_document,
+    arrays_stand_in_shared_keys,
+)

@@ -1,0 +1,65 @@
+"""A projection whose documents are members of keys that they share. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from syncd.contract.model.projection import Projection
+from syncd.contract.model.template import member_template_of, template_of
+from syncd.plan.keys.templates import encode_key_value, parse_key, render, render_each
+from syncd.plan.to_redis.change import Drop, Put
+from syncd.plan.to_redis.shape import Shape, refuse_unfit
+from syncd.plan.types import SHARED, Memberships, redis_type, shared
+
+
+class MemberShape(Shape):
+    """A compiled projection with a `member`."""
+
+    is_shared = True
+
+    def __init__(self, projection: Projection) -> None:
+        self.name = projection.projection
+        self.type = projection.type + SHARED
+        self.index_form = None
+        self.redis_type = redis_type(projection.type)
+        self.form = self.members = shared(projection)
+        self.template, self.member = template_of(projection), member_template_of(projection)
+        self.by_id = False
+        self.ttl_ms, self._ttl_at = 0, None
+        self.names, self.raw_names, self.deltas = (), [], None
+        self.reads = {*self.template.paths, *self.member.paths, *self.members.paths(projection)}
+        self._values = self.members.reader(projection)
+        self._keys, self._member = render_each(self.template), render(self.member)
+
+    def key(self, document: Mapping[str, Any]) -> str:
+        """The first of its keys, where it has any."""
+        keys = self._keys(document)
+        return keys[0] if keys and self._member(document) else ""
+
+    def put(self, ident: str, document: Mapping[str, Any], time: str) -> Put | Drop:
+        """All that it is a member of; a document that is none leaves what it was a member of."""
+        refuse_unfit(document)
+        keys = self._keys(document)
+        if not keys:
+            return Drop(self, ident, None)
+        member = self._member(document)
+        values = self._values(document)
+        if values is None:
+            return Drop(self, ident, None)
+        pairs = [text for key in keys for text in (key, member)]
+        return Put(self, ident, keys[0], Memberships(tuple(pairs), values), 0, time)
+
+    def drop(self, ident: str, document_id: Any) -> Drop:
+        """It leaves all."""
+        return Drop(self, ident, None)
+
+    def ident_in(self, key: bytes, member: bytes) -> str | None:
+        """The document of a membership; None where there can be none."""
+        for template, text in ((self.member, member), (self.template, key)):
+            values = parse_key(template, text)
+            if values is None:
+                return None
+            if "_id" in values:
+                return encode_key_value(values["_id"])
+        return None

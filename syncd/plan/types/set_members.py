@@ -1,0 +1,37 @@
+"""Members of sets: which documents have a tag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from syncd.contract.model.projection import Projection
+from syncd.plan.types.base import Names
+from syncd.plan.types.members import MemberForm, ReadValues, Values
+
+
+class SetMembers(MemberForm):
+    """Members alone."""
+
+    kind = "set"
+    scan = "SSCAN"
+
+    def reader(self, projection: Projection) -> ReadValues:
+        """Nothing."""
+
+        def read(document: Mapping[str, Any]) -> Values | None:
+            return ()
+
+        return read
+
+    def paths(self, projection: Projection) -> set[str]:
+        """None."""
+        return set()
+
+    def ask(self, key: str, member: str | bytes) -> list[tuple[str | bytes, ...]]:
+        """Whether it is there."""
+        return [("SISMEMBER", key, member)]
+
+    def flaws(self, values: Values, found: Any) -> Names:
+        """It has nothing that could."""
+        return ()

@@ -1,0 +1,133 @@
+"""Compares members of keys that documents share: what documents should be members of, and what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from syncd.plan.keys.templates import decode_key_value
+from syncd.plan.to_redis.change import Drop, Put
+from syncd.plan.to_redis.compile import Plan
+from syncd.plan.to_redis.member_shape import MemberShape
+from syncd.plan.types import Memberships, unpacked
+from syncd.reconcile.compare import ANOTHER_TYPE, CONTENT, EXTRA, MISSING, Flaw
+from syncd.reconcile.reader import KeyReader
+from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.times import ZERO, Moment
+from syncd.stores.redis.members import Member, Members
+from syncd.stores.redis.records.foreign_keys import foreign_among
+from syncd.stores.redis.records.position import ControlKeys
+from syncd.stores.redis.store import RedisStore
+
+_ANOTHER_MAP = ("(map)",)
+MOST_ASKED = 5_000
+"""Members at once."""
+
+Found = tuple[Put | Drop, str, Flaw]
+
+
+def shown(key: str, member: str | bytes) -> str:
+    """One member of a key, in reports."""
+    text = member.decode(errors="backslashreplace") if isinstance(member, bytes) else member
+    return f"{key} {text}"
+
+
+def compare_members(reader: KeyReader, shape: MemberShape, writes: Sequence[Put | Drop]) -> list[Found]:
+    """How what is there differs from what these writes would make of it."""
+    said = reader.memberships_of(shape, [write.ident for write in writes])
+    asked: list[tuple[Put | Drop, str, str, bool]] = []
+    found: list[Found] = []
+    for write in writes:
+        wanted = list(_wanted(write))
+        known = unpacked(said.get(write.ident, b""))
+        asked += [(write, key, member, True) for key, member in wanted]
+        asked += [(write, *pair, False) for pair in known if pair not in wanted]
+        if set(known) != set(wanted):
+            found.append((write, write.key or "", (CONTENT, _ANOTHER_MAP)))
+    flaws = [
+        one for start in range(0, len(asked), MOST_ASKED)
+        for one in _flaws(reader, shape, asked[start : start + MOST_ASKED])
+    ]  # fmt: skip
+    # The map is repaired with the members; it is a difference of its own only where they are as they should be.
+    noted = {write.ident for write, _, _ in flaws}
+    return flaws + [one for one in found if one[0].ident not in noted]
+
+
+def _wanted(write: Put | Drop) -> Iterator[tuple[str, str]]:
+    if isinstance(write, Put) and isinstance(write.content, Memberships):
+        yield from write.content.each()
+
+
+def _flaws(
+    reader: KeyReader, shape: MemberShape, asked: Sequence[tuple[Put | Drop, str, str, bool]]
+) -> Iterator[Found]:
+    form = shape.members
+    commands = [form.ask(key, member) for _, key, member, _ in asked]
+    replies = iter(reader.ask([command for some in commands for command in some]))
+    for (write, key, member, is_wanted), some in zip(asked, commands, strict=True):
+        said = [next(replies) for _ in some]
+        flaw: Flaw | None = None
+        if any(isinstance(one, Exception) for one in said):
+            flaw = (CONTENT, ANOTHER_TYPE) if is_wanted else None
+        elif not form.is_there(said):
+            flaw = (MISSING, ()) if is_wanted else None
+        elif not is_wanted:
+            flaw = EXTRA, ()
+        else:
+            assert isinstance(write, Put) and isinstance(write.content, Memberships)
+            names = form.flaws(write.content.values, said)
+            flaw = (CONTENT, names) if names else None
+        if flaw is not None:
+            yield write, shown(key, member), flaw
+
+
+class Strays(NamedTuple):
+    """Members that no document has by the map."""
+
+    of_documents: Mapping[str, Any]
+    """`_id` by ident: documents that should have one of them, so that the map is wrong."""
+    members: list[Member]
+    """Of no document."""
+    time: Moment
+
+
+class StraySearch:
+    """Of one contract. Only reads."""
+
+    def __init__(self, plan: Plan, redis: RedisStore, control: ControlKeys, lookup: Lookup) -> None:
+        self._plan, self._redis, self._control, self._lookup = plan, redis, control, lookup
+        self._members = Members(redis, control)
+
+    def pages(self, shape: MemberShape) -> Iterator[Strays]:
+        """All of a shape, without those in keys of an application."""
+        for members in self._members.unmapped(shape):
+            foreign = foreign_among(self._redis, self._control, sorted({one.key for one in members}))
+            yield self._judged(shape, [one for one in members if one.key not in foreign])
+
+    def still(self, shape: MemberShape, members: list[Member]) -> list[Member]:
+        """Those that are there, that no document has, and that none should have."""
+        left = self._members.there_unmapped(shape, members)
+        return self._judged(shape, left).members if left else []
+
+    def _judged(self, shape: MemberShape, members: list[Member]) -> Strays:
+        ids = {one.ident: decode_key_value(one.ident) for one in members if one.ident}
+        found = list(self._lookup.in_parts(list(ids.values()), lambda: ZERO)) if ids else []
+        documents = {ident: one for _, part in found for ident, one in part.documents.items()}
+        time = max((part.time for _, part in found), default=ZERO)
+        wanted, open_ = self._wanted(shape, documents, time)
+        owned = {one.ident: ids[one.ident] for one in members if (one.ident, *_pair(one)) in wanted}
+        strays = [one for one in members if (one.ident, *_pair(one)) not in wanted and one.ident not in open_]
+        return Strays(owned, strays, time)
+
+    def _wanted(
+        self, shape: MemberShape, documents: Mapping[str, Any], time: Moment
+    ) -> tuple[set[tuple[str, str, str]], set[str]]:
+        """What these documents should be members of; and those of which it is not known, for they do not fit."""
+        writes = self._plan.copies(documents, time)
+        ours = [one for one in writes if isinstance(one, Put | Drop) and one.shape is shape]
+        wanted = {(one.ident, *pair) for one in ours for pair in _wanted(one)}
+        return wanted, documents.keys() - {one.ident for one in ours}
+
+
+def _pair(member: Member) -> tuple[str, str]:
+    return member.key, member.member.decode(errors="replace")

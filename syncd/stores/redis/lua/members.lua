@@ -1,0 +1,183 @@
+-- Documents as members of keys that they share: sorted sets, sets, geo sets, vector sets.
+--
+-- `members` of a contract is a map for each such projection: _id -> JSON [key, member, key, member, ...], written in the
+-- call that writes the members. What a document was a member of and is no longer is found there, so no key is ever
+-- removed as a whole: Redis removes one that is empty. No two documents are the same member of a key.
+-- The field WHOLE_MAP says that all documents are in the map; a map that was evicted, and began again, has none.
+
+-- How a document is a member, by what contracts call it: the type of the key, and what adds it.
+local member_kinds = {
+  zset = {type = 'zset', add = function(key, member, score) return redis.pcall('ZADD', key, score, member) end},
+  set = {type = 'set', add = function(key, member) return redis.pcall('SADD', key, member) end},
+  geo = {type = 'zset', add = function(key, member, lon, lat) return redis.pcall('GEOADD', key, lon, lat, member) end},
+  vectorset = {type = 'vectorset', add = function(key, member, quantisation, vector, attributes)
+    return redis.pcall('VADD', key, 'FP32', vector, member, quantisation, 'SETATTR', attributes)
+  end},
+}
+
+-- What removes a member, by the type of the key: after an edit that may be another type than before.
+local removes_member = {zset = 'ZREM', set = 'SREM', vectorset = 'VREM'}
+
+-- An entry of a map as {key, member, key, member, ...}.
+local function memberships(said)
+  local is_sound, found = pcall(cjson.decode, said or '[]')
+  return is_sound and type(found) == 'table' and found or {}
+end
+
+-- As a set of keys and their members.
+local function as_lookup(pairs_of)
+  local found = {}
+  for at = 1, #pairs_of, 2 do
+    local key = pairs_of[at]
+    found[key] = found[key] or {}
+    found[key][pairs_of[at + 1]] = true
+  end
+  return found
+end
+
+local function remove_member(key, member)
+  local command = removes_member[redis.call('TYPE', key).ok]
+  if command then removed = removed + redis.call(command, key, member) end
+end
+
+-- Remove these memberships but for those that `kept` has.
+local function leave(pairs_of, kept)
+  for at = 1, #pairs_of, 2 do
+    local key, member = pairs_of[at], pairs_of[at + 1]
+    if not (kept[key] and kept[key][member]) then remove_member(key, member) end
+  end
+end
+
+-- The types of keys, as this call has seen them: hundreds of documents share a few keys.
+local function shared_type(keys, key)
+  keys.shared = keys.shared or {}
+  local found = keys.shared[key] or redis.call('TYPE', key).ok
+  keys.shared[key] = found
+  return found
+end
+
+local function is_replaced(keys, key, wanted)
+  local found = shared_type(keys, key)
+  return found ~= 'none' and found ~= wanted
+end
+
+-- An edit of how a vector set holds its vectors, or of how long they are, makes another one of it while all is copied.
+local function is_other_form(problem)
+  return problem:find('quantization mismatch', 1, true) or problem:find('dimension mismatch', 1, true)
+end
+
+local function is_copying(keys)
+  if keys.copying == nil then
+    local phase = redis.call('HGET', keys[2], 'phase')
+    keys.copying = phase ~= 'stream'
+  end
+  return keys.copying
+end
+
+local function add_member(kind, key, member, args, first, last, keys)
+  local problem = failed(kind.add(key, member, unpack(args, first, last)))
+  if problem and is_other_form(problem) and is_copying(keys) and not is_foreign_key(key) then
+    redis.call('DEL', key)
+    problem = failed(kind.add(key, member, unpack(args, first, last)))
+  end
+  return problem
+end
+
+-- All that a document is a member of, instead of what it was. map, _id, kind, whether to write again what is there,
+-- memberships, n, value, ...
+operations.ma = {
+  keyless = true,
+  width = counted(6),
+  refuses = function(args, i, keys, also)
+    local wanted = member_kinds[args[i + 2]].type
+    local new = memberships(args[i + 4])
+    keys.decoded = keys.decoded or {}
+    keys.decoded[i] = new
+    for at = 1, #new, 2 do
+      if is_replaced(keys, new[at], wanted) and (not also[keys.shared[new[at]]] or is_foreign_key(new[at])) then
+        return 'type'
+      end
+    end
+  end,
+  write = function(_, args, i, last, _, keys)
+    local map, id, kind, packed = args[i], args[i + 1], member_kinds[args[i + 2]], args[i + 4]
+    local new, said = keys.decoded[i], redis.call('HGET', map, id)
+    local old = said and said ~= packed and memberships(said) or {}
+    for at = 1, #new, 2 do
+      local key = new[at]
+      if is_replaced(keys, key, kind.type) then redis.call('DEL', key) end
+      keys.shared[key] = kind.type
+      local problem = add_member(kind, key, new[at + 1], args, i + 6, last, keys)
+      if problem then
+        -- A dead letter follows. Then it is what it was.
+        if said ~= packed then
+          for behind = at + 2, #new do new[behind] = nil end
+          leave(new, as_lookup(old))
+        end
+        return problem
+      end
+    end
+    if said ~= packed then
+      if #old > 0 then leave(old, as_lookup(new)) end
+      redis.call('HSET', map, id, packed)
+    end
+  end,
+}
+
+-- A document is a member of nothing any more. map, _id
+operations.ml = {keyless = true, width = fixed(2), write = function(_, args, i)
+  local said = redis.call('HGET', args[i], args[i + 1])
+  if said then
+    leave(memberships(said), {})
+    redis.call('HDEL', args[i], args[i + 1])
+  end
+end}
+
+-- The same by a projection that the contract no longer has. A member by another projection stays. map, _id, n, map of
+-- another projection, ...
+operations.mr = {keyless = true, width = counted(3), write = function(_, args, i, last)
+  local kept, map, id = {}, args[i], args[i + 1]
+  for at = i + 3, last do
+    for key, found in pairs(as_lookup(memberships(redis.call('HGET', args[at], id)))) do
+      kept[key] = kept[key] or {}
+      for member in pairs(found) do kept[key][member] = true end
+    end
+  end
+  leave(memberships(redis.call('HGET', map, id)), kept)
+  redis.call('HDEL', map, id)
+end}
+
+-- Remove a member that is in no document's map, unless it is by now. One of a document that is a dead letter stays, and
+-- so does what an application has in a key of its own. map, `letters`, name of the dead letter, _id, key, member
+operations.ms = {keyless = true, removes = true, width = fixed(6), write = function(_, args, i, _, _, keys)
+  local map, by_name, name, id, key, member = unpack(args, i, i + 5)
+  if is_foreign_key(key) or is_claimed_by_another(keys, key) then return end
+  local said = redis.call('HGET', map, id)
+  if not said and redis.call('HEXISTS', by_name, name) == 1 then return end
+  local found = as_lookup(memberships(said))[key]
+  if not (found and found[member]) then remove_member(key, member) end
+end}
+
+-- All documents are in a map. map
+operations.mw = {keyless = true, width = fixed(1), write = function(_, args, i) redis.call('HSET', args[i], WHOLE_MAP, '1') end}
+
+-- keys: map. args: protocol, contract, "turned" or "", _id, ... Removes what these documents are members of, of a contract
+-- that no daemon works on, but for keys that another contract claims. Replies {'ok', how many}, or {'held', holder or ''}.
+local function remove_members(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  local present = args[3] ~= 'turned' and is_present(args[2])
+  if present then return present end
+  local claims, kept = foreign_claims(args[3] ~= 'turned' and args[2]), {}
+  removed = 0
+  for at = 4, #args do
+    local said = memberships(redis.call('HGET', keys[1], args[at]))
+    for of = 1, #said, 2 do
+      if is_claimed(claims, said[of]) then kept[said[of]] = kept[said[of]] or {}; kept[said[of]][said[of + 1]] = true end
+    end
+    leave(said, kept)
+    redis.call('HDEL', keys[1], args[at])
+  end
+  return {'ok', removed}
+end
+
+redis.register_function{function_name = 'syncd_remove_members', callback = remove_members, flags = {'allow-oom'}}

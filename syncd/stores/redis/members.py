@@ -1,0 +1,124 @@
+"""Members of keys that documents share: what is in the keys, and what the map says. Only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from syncd.plan.keys.templates import parse_key
+from syncd.plan.to_redis.change import Retired
+from syncd.plan.to_redis.member_shape import MemberShape
+from syncd.plan.to_redis.shape import Shape
+from syncd.plan.types import unpacked
+from syncd.stores.redis.records.position import ControlKeys
+from syncd.stores.redis.scan import SCAN_COUNT, WHOLE_MAP, KeyScan
+from syncd.stores.redis.store import RedisStore, translated
+
+MOST_AT_ONCE = 100_000
+"""Members of a key that has no cursor: of a larger one some are listed."""
+
+
+class Member(NamedTuple):
+    """One member of a key."""
+
+    ident: str
+    """Of the document whose member it would be; "" where it can be none's."""
+    key: str
+    member: bytes
+
+
+class Members:
+    """Of one contract."""
+
+    def __init__(self, store: RedisStore, control: ControlKeys) -> None:
+        self._store, self._control, self._scan = store, control, KeyScan(store, control)
+
+    def is_whole(self, shape: Shape | Retired) -> bool:
+        """Whether all documents are in the map, as far as they have been copied."""
+        with translated():
+            return bool(self._store.client.hexists(self._name(shape), WHOLE_MAP.decode()))
+
+    def in_map(self, shape: Retired) -> Iterator[Mapping[str, list[tuple[str, str]]]]:
+        """What documents are members of, by ident, page by page."""
+        return self._scan.memberships(shape)
+
+    def count(self, shape: Retired) -> Iterator[int]:
+        """Memberships by the map, page by page."""
+        for page in self.in_map(shape):
+            yield sum(map(len, page.values()))
+
+    def said(self, shape: Shape, idents: Sequence[str]) -> dict[str, bytes]:
+        """The map's entries of these documents, where there are any."""
+        if not idents:
+            return {}
+        with translated():
+            found: Any = self._store.client.hmget(self._name(shape), list(idents))
+        return {ident: said for ident, said in zip(idents, found, strict=True) if said is not None}
+
+    def unmapped(self, shape: MemberShape) -> Iterator[list[Member]]:
+        """Members that no document has by the map, page by page."""
+        for page in self._listed(shape):
+            yield self.still_unmapped(shape, page)
+
+    def still_unmapped(self, shape: MemberShape, members: list[Member]) -> list[Member]:
+        """Those of these that no document has by the map."""
+        said = self.said(shape, sorted({one.ident for one in members}))
+        known = {ident: set(unpacked(entry)) for ident, entry in said.items()}
+        return [
+            one for one in members
+            if (one.key, one.member.decode(errors="replace")) not in known.get(one.ident, ())
+        ]  # fmt: skip
+
+    def there_unmapped(self, shape: MemberShape, members: list[Member]) -> list[Member]:
+        """The same, of those that are there: member and map are read in one step."""
+        pipe = self._store.client.pipeline(transaction=True)
+        asked = [shape.members.ask(one.key, one.member)[0] for one in members]
+        for one, command in zip(members, asked, strict=True):
+            pipe.hget(self._name(shape), one.ident)
+            pipe.execute_command(*command)
+        with translated():
+            found = pipe.execute(raise_on_error=False)
+        return [
+            one for one, said, reply in zip(members, found[::2], found[1::2], strict=True)
+            if not isinstance(reply, Exception) and shape.members.is_there([reply])
+            and (one.key, one.member.decode(errors="replace")) not in unpacked(said or b"[]")
+        ]  # fmt: skip
+
+    def _listed(self, shape: MemberShape) -> Iterator[list[Member]]:
+        """All members of all keys of the template that have its type."""
+        for keys in self._scan.keys(Retired(shape.name, shape.type, shape.template)):
+            for key in keys:
+                if parse_key(shape.template, key) is None or not self._has_type(shape, key):
+                    continue
+                for page in self._pages(shape, key):
+                    yield [Member(shape.ident_in(key, one) or "", key.decode(), one) for one in page]
+
+    def _has_type(self, shape: MemberShape, key: bytes) -> bool:
+        with translated():
+            kind: Any = self._store.client.type(key)
+        return bool(kind == shape.redis_type.encode())
+
+    def _pages(self, shape: MemberShape, key: bytes) -> Iterator[list[bytes]]:
+        if shape.members.scan is None:
+            yield from self._at_once(key)
+            return
+        cursor: Any = 0
+        while True:
+            with translated():
+                reply: Any = self._store.client.execute_command(
+                    shape.members.scan, key, cursor, "COUNT", SCAN_COUNT
+                )
+            cursor, found = reply
+            if found:
+                yield [one if isinstance(one, bytes) else one[0] for one in found]
+            if int(cursor) == 0:
+                return
+
+    def _at_once(self, key: bytes) -> Iterator[list[bytes]]:
+        with translated():
+            found: Any = self._store.client.execute_command("VRANDMEMBER", key, MOST_AT_ONCE)
+        for start in range(0, len(found), SCAN_COUNT):
+            yield found[start : start + SCAN_COUNT]
+
+    def _name(self, shape: Shape | Retired) -> str:
+        return self._control.members(shape.name, shape.template.text)

@@ -1,0 +1,142 @@
+"""Documents as members of keys that they share: sorted sets, sets, geo sets, vector sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bson.decimal128 import Decimal128
+from bson.int64 import Int64
+
+from tests.support.check import wait_until
+from tests.support.members import BOARD, NEAR, RECALL, TAGS, members_of, player, wait_members
+from tests.support.reconcile import check
+from tests.support.scene import Scene
+
+
+@pytest.fixture
+def scene(redis_url: str, mongo_uri: str, token: str, tmp_path: Path) -> Iterator[Scene]:
+    with Scene(tmp_path, token, mongo_uri, redis_url) as scene:
+        yield scene
+
+
+def test_a_life_of_a_member(scene: Scene) -> None:
+    """nothing_lost, no_ghosts: a document is a member of exactly what it says, as it comes, changes its score, its key
+    and its tags, loses its score, and goes; members are never those of two keys."""
+    flow = scene.add("life", BOARD, TAGS, NEAR, RECALL, documents=[player(1), player(2), player(3)])
+    scene.start()
+    flow.wait_live()
+    wait_members(flow)
+    assert members_of(flow, "tags").keys() == {"a", "b"}
+    flow.collection.insert_one(player(4, tags=[], points=7.5))
+    flow.collection.update_one({"_id": 1}, {"$set": {"points": Int64(70)}})
+    flow.collection.update_one({"_id": 2}, {"$set": {"game": "go", "tags": ["b", "c"]}})
+    flow.collection.update_one({"_id": 3}, {"$unset": {"points": "", "at": "", "v": ""}})
+    wait_members(flow)
+    assert members_of(flow, "board") == {"chess": {"1": 70.0, "4": 7.5}, "go": {"2": 2.0}}
+    flow.collection.update_one({"_id": 3}, {"$set": {"points": None, "at": None, "tags": None}})
+    flow.collection.delete_one({"_id": 1})
+    flow.collection.delete_one({"_id": 4})
+    wait_members(flow)
+    assert members_of(flow, "board") == {"go": {"2": 2.0}}
+    assert flow.redis.hlen(flow.names.control(f"members:board:{flow.names.prefix('board')}{{game}}")) == 2
+
+
+def test_what_is_no_member(scene: Scene) -> None:
+    """nothing_silent: a score that Redis cannot hold, or that is none, is a dead letter, and the document stays the
+    member that it was; one whose key cannot be made is no member, until its next change."""
+    odd = {
+        "large": 2**53 + 1, "huge": Decimal128("9007199254740993"), "nan": float("nan"), "text": "x", "list": [1],
+        "digits": Decimal128("0.12345678901234567891"),
+    }  # fmt: skip
+    flow = scene.add("odd", BOARD, TAGS, documents=[player(name, points=1) for name in odd])
+    fine = {"edge": 2**53, "less": -(2**53), "part": Decimal128("0.5"), "none": float("inf")}
+    flow.collection.insert_many([player(name, points=points) for name, points in fine.items()])
+    scene.start()
+    flow.wait_live()
+    wait_until(lambda: len(members_of(flow, "board")["chess"]) == len(odd) + len(fine), 60)
+    assert {name: members_of(flow, "board")["chess"][name] for name in fine} == {
+        "edge": 2.0**53, "less": -(2.0**53), "part": 0.5, "none": float("inf"),
+    }  # fmt: skip
+    for name, points in odd.items():
+        flow.collection.update_one({"_id": name}, {"$set": {"points": points, "game": "go"}})
+    wait_until(lambda: len(flow.dead_letters()) == len(odd), 60, flow.lane)
+    assert {one["reason"] for one in flow.dead_letters()} == {"cannot_convert"}
+    assert {one["key"] for one in flow.dead_letters()} == {flow.key("go", "board")}
+    assert members_of(flow, "board").keys() == {"chess"}
+    assert all(members_of(flow, "board")["chess"][name] == 1.0 for name in odd)
+    assert not flow.redis.exists(flow.names.control("stale"))
+    flow.collection.update_one({"_id": "edge"}, {"$unset": {"game": ""}})
+    flow.collection.update_one({"_id": "less"}, {"$set": {"tags": "a"}})
+    wait_until(lambda: "edge" not in members_of(flow, "board")["chess"], 60)
+    wait_until(lambda: "less" not in members_of(flow, "tags")["a"], 60)
+    flow.collection.delete_one({"_id": "less"})
+    flow.collection.update_many({}, {"$set": {"game": "chess", "points": 3, "tags": ["a"]}})
+    wait_members(flow)
+    wait_until(lambda: not flow.redis.exists(flow.names.control("stale")), 60)
+
+
+def test_a_copy_removes_members_and_no_keys(scene: Scene) -> None:
+    """no_ghosts: what went while no daemon ran, and members that no map knows, are gone after a copy; what an
+    application had in a key before the contract stays beside the documents, and so does a key of another type."""
+    redis, names = scene.redis, f"{scene.token}:sweep"
+    redis.zadd(f"{names}:board:chess", {"app": 5, "2": 1})
+    redis.set(f"{names}:board:poker", "an application's")
+    documents = [player(number) for number in range(200)] + [player("p", game="poker", points=1)]
+    flow = scene.add("sweep", BOARD, TAGS, documents=documents)
+    scene.start()
+    flow.wait_live()
+    board = members_of(flow, "tags")["a"]
+    assert len(board) == 201
+    assert redis.zscore(f"{names}:board:chess", "app") == 5
+    assert redis.zscore(f"{names}:board:chess", "2") == 2
+    assert [one["reason"] for one in flow.dead_letters()] == ["wrong_type"]
+    scene.daemon.kill()
+    flow.collection.delete_many({"_id": {"$lt": 20}})
+    flow.collection.update_one({"_id": 20}, {"$set": {"game": "go"}})
+    redis.sadd(flow.key("a", "tags"), "stranger", "20")
+    redis.sadd(flow.key("x", "tags"), "20", b"\xff")
+    redis.delete(flow.names.control("position"))
+    flow.collection.delete_one({"_id": "p"})
+    scene.daemon = scene.another_daemon()
+    scene.start()
+    flow.wait_live()
+    wait_until(lambda: members_of(flow, "tags").keys() == {"a", "b"}, 60, lambda: members_of(flow, "tags"))
+    assert members_of(flow, "tags")["a"] == dict.fromkeys(map(str, range(20, 200)))
+    assert members_of(flow, "board")["go"] == {"20": 20.0}
+    assert len(redis.zrange(f"{names}:board:chess", 0, -1)) == 180  # 21 to 199, and the application's
+    assert redis.zscore(f"{names}:board:chess", "app") == 5
+
+
+def test_planted_differences(scene: Scene, mongo_uri: str, redis_url: str) -> None:
+    """A check finds members that are missing, too many, or of another score, position, vector or attribute, and entries
+    of the map that are lost; with a repair all is as the documents say, and the next check is clean."""
+    flow = scene.add("drift", BOARD, TAGS, NEAR, RECALL, documents=[player(number) for number in range(30)])
+    scene.start()
+    flow.wait_live()
+    assert check(scene, flow, mongo_uri, redis_url).result == "clean"
+    redis, chess, near, recall = (
+        flow.redis,
+        *(flow.key("chess", name) for name in ("board", "near", "recall")),
+    )
+    redis.zrem(chess, 1)
+    redis.zadd(chess, {"2": 99, "nobody": 1, "3 ": 3})
+    redis.zadd(flow.key("go", "board"), {"4": 4})
+    redis.hdel(flow.names.control(f"members:board:{flow.names.prefix('board')}{{game}}"), "5")
+    redis.srem(flow.key("a", "tags"), 6)
+    redis.sadd(flow.key("c", "tags"), 6, "stranger", b"\xfe")
+    redis.geoadd(near, (1, 1, "7"))
+    redis.zrem(near, 8)
+    redis.execute_command("VADD", recall, "VALUES", 3, 3, 2, 1, "9", "NOQUANT")
+    redis.execute_command("VSETATTR", recall, "10", '{"kind":"y"}')
+    redis.execute_command("VREM", recall, "11")
+    redis.execute_command("VADD", recall, "VALUES", 3, 3, 2, 1, "12b", "NOQUANT")
+    report = check(scene, flow, mongo_uri, redis_url)
+    assert {kind: count for kind, count in report.drift.items() if count} == {
+        "missing": 4, "extra": 7, "content": 5,
+    }, report  # fmt: skip
+    repaired = check(scene, flow, mongo_uri, redis_url, repair=True)
+    assert (repaired.found, repaired.left) == (16, 0)
+    wait_members(flow)
+    assert check(scene, flow, mongo_uri, redis_url).result == "clean"
