@@ -19,6 +19,7 @@ from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.paths import MISSING, getter
 from syncd.plan.to_redis.change import Dead
 from syncd.plan.to_redis.compile import compile_contract
+from syncd.plan.types import expiring_fields
 from syncd.plan.values.codec import CODEC
 from syncd.stores.messages import of_mongo
 from syncd.stores.mongo.codes import is_about_document
@@ -150,6 +151,7 @@ def _missing_fields(contract: Contract, sample: Sequence[Document]) -> Iterator[
         named = [(spec.from_, f"field `{name}`") for name, spec in specs.items() if spec.from_ is not None]
         if isinstance(projection.ttl, FieldTtl):
             named.append((projection.ttl.field, "`ttl`"))
+        named += [(path, f"`ttl` of `{name}`") for name, path in expiring_fields(projection).items()]
         for path, whose in named:
             if all(getter(path)(document) in (MISSING, []) for document in sample):
                 what = f"none of {len(sample)} documents of {contract.shown_collection} has `{path}`"

@@ -28,15 +28,23 @@ STOPPING = "stopping: finishing the batches under way"
 
 def film(number: int) -> dict[str, Any]:
     state = "draft" if number % 5 == 0 else "public"
-    return {"_id": number, "title": f"film {number}", "n": 0, "slug": f"s{number}", "state": state}
+    cast = [{"member": f"m{at}", "score": at} for at in range(number % 3)]
+    return {
+        "_id": number, "title": f"film {number}", "n": 0, "slug": f"s{number}", "state": state,
+        "tags": [f"t{number}", "all"], "cast": cast,
+    }  # fmt: skip
 
 
 def add(rig: Rig, short: str) -> Flow:
-    """A contract that takes deltas, one that reads, for it has a filter, or one whose keys move."""
+    """A contract that takes deltas, one that reads, for it has a filter and arrays, or one whose keys move."""
     fields = ["title", "n"]
     shapes = {
         "delta": [projection(fields), projection(fields, name="doc", type="json")],
-        "read": [projection(fields)],
+        "read": [
+            projection(fields),
+            projection(name="tags", type="list", value={"from": "tags"}),
+            projection(name="cast", type="zset", value={"from": "cast"}),
+        ],
         "slug": [projection([*fields, "slug"], key="{slug}")],
     }
     more: dict[str, dict[str, Any]] = {
@@ -56,7 +64,7 @@ def change(flow: Flow, turn: int) -> int:
         ids = list(range(start, start + 20))
         steps = [
             UpdateOne({"_id": ids[turn]}, {"$set": {"title": f"turn {turn}"}}),
-            UpdateMany({"_id": {"$in": ids[3:9]}}, {"$inc": {"n": 1}}),
+            UpdateMany({"_id": {"$in": ids[3:9]}}, {"$inc": {"n": 1}, "$push": {"tags": "more"}}),
             UpdateMany({"_id": {"$in": ids[9:12]}}, [{"$set": {"slug": {"$concat": ["$slug", "x"]}}}]),
             UpdateOne({"_id": ids[12 + turn]}, {"$set": {"state": "draft" if turn == 1 else "public"}}),
             DeleteMany({"_id": {"$in": [ids[14 + turn], ids[17]]}}),

@@ -13,7 +13,10 @@ from tests.support.contracts import projection
 from tests.support.scene import Flow, Scene
 from tests.support.servers import Servers
 
-FILMS: list[dict[str, Any]] = [{"_id": n, "title": f"film {n}"} for n in range(50)]
+CAST = [{"member": "m", "score": 0.1}]
+FILMS: list[dict[str, Any]] = [
+    {"_id": n, "title": f"film {n}", "tags": ["a", f"t{n}"], "cast": CAST} for n in range(50)
+]
 INDEX = [{"name": "title", "type": "text"}]
 
 
@@ -38,6 +41,8 @@ def hashes(old: Scene) -> Flow:
         "hash",
         projection(["title"], ttl="1h"),
         projection(["title"], name="text", type="string"),
+        projection(name="tags", type="set", value={"from": "tags"}),
+        projection(name="cast", type="zset", value={"from": "cast"}),
         documents=FILMS,
     )
 
