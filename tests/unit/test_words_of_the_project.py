@@ -12,7 +12,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 GLOSSARY = "docs/glossary.md"
-READ = ("syncd", "docs", "examples", "contracts", "deploy", "README.md", "CONTRIBUTING.md")
+READ = (
+    "syncd", "docs", "examples", "contracts", "deploy", "README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md",
+    "pyproject.toml", "Makefile", "Dockerfile", ".ci",
+)  # fmt: skip
 TEXTS = {".py", ".md", ".lua", ".yaml", ".yml", ".json", ".html", ".toml", ".sh", ".service", ""}
 
 

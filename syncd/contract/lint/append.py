@@ -136,12 +136,16 @@ def _of_another_capture(contract: LoadedContract) -> Iterator[Problem]:
     if not contract.sound("sync") or _lacks_capture(contract):
         return
     sync, inbound = contract.contract.sync, contract.contract.sync.direction == "mongo_to_redis"
+    # A check concludes from it what became of a key of an outbox; both ways the application says so itself.
+    is_told = (
+        inbound or sync.capture == "append" or (contract.contract.is_two_way and sync.capture == "outbox")
+    )
     for key in sync.model_fields_set & {*_ONLY_INBOUND, *_ONLY_STATE}:
         if key in _ONLY_INBOUND and sync.direction == "redis_to_mongo":
             owner = "`direction: mongo_to_redis`"
         elif key == "outbox_max" and sync.capture != "outbox":
             owner = "`capture: outbox`"
-        elif key == "on_expire" and (inbound or sync.capture == "append"):
+        elif key == "on_expire" and is_told:
             owner = "`capture: keyspace`"
         elif key == "on_delete" and sync.capture == "append":
             owner = "documents that have a key"
