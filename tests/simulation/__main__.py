@@ -26,6 +26,9 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--only-seeds", default="", help="these, with commas between them")
     parser.add_argument("--both", action="store_true", help="contracts that go both ways")
+    parser.add_argument(
+        "--each", action="store_true", help="contracts with a key for each element of an array"
+    )
     parser.add_argument("--seed", type=int, help="one alone, with all that happens in it")
     parser.add_argument("--most-failures", type=int, default=10, help="end after so many")
     parser.add_argument("--verbose", action="store_true", help="a line a seed")
@@ -45,17 +48,17 @@ def main() -> int:
     if options.guards:
         return _guards(options)
     if options.seed is not None:
-        result = run(options.seed, both=options.both, traced=True)
+        result = run(options.seed, both=options.both, each=options.each, traced=True)
         print(*result.trace, sep="\n")
         print(result.what or "every promise held")
         return int(bool(result.promise))
-    way = "--both " if options.both else ""
+    way = "--both " if options.both else "--each " if options.each else ""
     began, failures, steps, done = time.process_time(), 0, 0, 0
     seeds: Iterable[int] = range(options.first, options.first + options.seeds)
     if options.only_seeds:
         seeds = map(int, options.only_seeds.split(","))
     for seed in seeds:
-        result = run(seed, both=options.both)
+        result = run(seed, both=options.both, each=options.each)
         if options.verbose:
             print(f"seed {seed}: {result.steps} steps {result.what}")
         steps, done = steps + result.steps, done + 1

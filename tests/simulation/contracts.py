@@ -10,7 +10,7 @@ import orjson
 
 from syncd.contract.model.contract import Contract
 from syncd.plan.keys.templates import encode_key_value
-from syncd.plan.to_redis.change import Dead, Put
+from syncd.plan.to_redis.change import Dead, Elements, Put
 from syncd.plan.to_redis.compile import Plan, compile_contract
 from tests.simulation.mongo.server import DATABASE
 
@@ -24,6 +24,12 @@ TREE = {"projection": "tree", "type": "json", "key": "tree:{_id}", "fields": {"v
 TEXT = {"projection": "text", "type": "string", "key": "text:{_id}", "value": {"from": "v"}}
 SLUG = {"projection": "slug", "type": "hash", "key": "slug:{slug}", "fields": {"v": "v", "title": "title"}}
 BRIEF = {"projection": "brief", "type": "hash", "key": "brief:{_id}", "fields": {"v": "v", "title": "title"}}
+PART = {
+    "projection": "part", "type": "hash", "each": "parts", "key": "part:{_id}:{parts.id}",
+    "fields": {"v": "v", "text": "parts.text"},
+}  # fmt: skip
+PIECE = {**PART, "projection": "piece", "type": "json", "key": "piece:{parts.id}"}
+ROW = {**PART, "projection": "row", "key": "row:{_id}:{parts.#}"}
 
 
 @dataclass(frozen=True)
@@ -44,13 +50,22 @@ KINDS: dict[str, Kind] = {
     "types": Kind((BRIEF,), ({**BRIEF, "type": "json"},)),
     "moving and more": Kind((SLUG, CARD), (SLUG,)),
 }
+"""A seed says which."""
+OF_ELEMENTS: dict[str, Kind] = {
+    "elements": Kind((PART,), (PART | {"fields": {**PART["fields"], "title": "title"}},)),
+    "moving elements": Kind((PIECE,), (PIECE | {"type": "hash"},)),
+    "filtered elements": Kind((ROW,), (BRIEF, ROW), {"on": True}),
+    "elements and more": Kind((PIECE, ROW, SLUG), (PIECE,)),
+}
+"""Those with a key for each element of an array."""
+_ALL = KINDS | OF_ELEMENTS
 
 
 @cache
 def contract(kind: str, version: int) -> Contract:
     """One version of a kind."""
-    said = KINDS[kind]
-    mongo: dict[str, Any] = {"collection": f"{DATABASE}.{COLLECTION}", "unique": [["slug"]]}
+    said = _ALL[kind]
+    mongo: dict[str, Any] = {"collection": f"{DATABASE}.{COLLECTION}", "unique": [["slug"], ["parts.id"]]}
     if said.filter is not None:
         mongo["filter"] = said.filter
     return Contract.model_validate({
@@ -81,7 +96,7 @@ class Expectation:
 
     def __init__(self, kind: str, version: int) -> None:
         self._plan = plan_of(kind, version)
-        self._filter = KINDS[kind].filter
+        self._filter = _ALL[kind].filter
         self.prefixes = tuple(shape.template.text.partition("{")[0] for shape in self._plan.shapes)
 
     def of(self, document: dict[str, Any] | None) -> Shown:
@@ -93,6 +108,8 @@ class Expectation:
         for write in self._plan.puts(ident, document, "", {}):
             if isinstance(write, Put):
                 contents[write.key] = content_of(write)
+            elif isinstance(write, Elements):
+                contents.update((put.key, content_of(put)) for put in write.puts)
             elif isinstance(write, Dead):
                 letters.add(f"{write.projection}:{document['_id']}")
         return Shown(contents, frozenset(letters))

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(900)
 ROOT = Path(__file__).parents[2]
 FIRST, COUNT = 1_000_000, 250
 """Seeds of each of the two parts; their numbers are far from those of a long run."""
-COUNT_BOTH = 120
+COUNT_BOTH, COUNT_EACH = 120, 120
 REGRESSIONS_BOTH = (4, 12, 100, 146, 165, 188, 317, 426, 648)
 REGRESSIONS = (146, 201, 246, 262, 311, 401, 452, 496, 515)
 """What each found is in docs/simulation.md."""
@@ -38,6 +38,12 @@ def test_promises_hold(part: int) -> None:
     """nothing_lost, never_backwards, never_torn, no_ghosts, fenced, bounded: under random writes, elections, kills,
     pauses, cut links, fail-overs, evictions and edits, after every command that Redis takes."""
     simulate("--first", str(FIRST + part * COUNT), "--seeds", str(COUNT))
+
+
+def test_promises_hold_of_elements() -> None:
+    """nothing_lost, never_backwards, never_torn, no_ghosts, fenced: of contracts with a key for each element of an
+    array, which come, change, go, and move between documents."""
+    simulate("--each", "--first", str(FIRST), "--seeds", str(COUNT_EACH))
 
 
 def test_promises_hold_both_ways() -> None:

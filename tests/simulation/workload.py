@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 from tests.simulation.contracts import COLLECTION
@@ -9,6 +10,7 @@ from tests.simulation.mongo.oplog import Oplog, described
 from tests.simulation.world import World
 
 IDS: tuple[Any, ...] = (1, 2, 3, 4, "a", "b")
+PARTS = "abcdefgh"
 SLUGS = ("red", "green", "blue", "black", "white", "grey", "pink")
 
 
@@ -66,11 +68,14 @@ class Workload:
         document = {"_id": document_id, "v": self._version, "title": f"t{self._version}", "n": self._n()}
         document["on"] = self._random.random() < 0.7
         document["slug"] = self._free_slug(document_id)
+        document["parts"] = self._parts(document_id)
         return document
 
     def _updated(self, before: dict[str, Any]) -> dict[str, Any]:
         self._version += 1
         after = {**before, "v": self._version, "title": f"t{self._version}"}
+        if self._version % 2:
+            after["parts"] = self._parts(before["_id"])
         what = self._random.random()
         if what < 0.25:
             after["slug"] = self._free_slug(before["_id"])
@@ -81,6 +86,14 @@ class Workload:
         elif what < 0.6:
             after.pop("n", None)
         return after
+
+    def _parts(self, document_id: Any) -> list[dict[str, Any]]:
+        """Elements that no other document has; they come by no random number of the schedule's."""
+        others = [d for (_, other), d in self._oplog.current.items() if other != document_id]
+        taken = {part["id"] for other in others for part in other["parts"]}
+        free = [name for name in PARTS if name not in taken]
+        chosen = Random(self._version).sample(free, min(len(free), self._version % 4))
+        return [{"id": name, "text": f"x{self._version % 3}"} for name in chosen]
 
     def _n(self) -> Any:
         """Now and then what no integer is."""

@@ -15,7 +15,7 @@ def sort_key(value: Any) -> tuple[int, Any]:
 
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    "$eq": lambda value, wanted: bool(value == wanted),
+    "$eq": lambda value, wanted: bool(value == wanted or (isinstance(value, list) and wanted in value)),
     "$ne": lambda value, wanted: bool(value != wanted),
     "$in": lambda value, wanted: any(value == one for one in wanted),
     "$nin": lambda value, wanted: all(value != one for one in wanted),
@@ -28,8 +28,11 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def at_path(document: Any, path: str) -> Any:
-    """What a path leads to; MISSING where there is nothing."""
+    """What a path leads to, through an array a list of what it leads to; MISSING where there is nothing."""
     for name in path.split("."):
+        if isinstance(document, list):
+            document = [one[name] for one in document if isinstance(one, dict) and name in one]
+            continue
         if not isinstance(document, dict) or name not in document:
             return MISSING
         document = document[name]
