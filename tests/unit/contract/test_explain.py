@@ -26,10 +26,6 @@ def field(spec: str) -> str:
     return contract(projection(f"{{a: {spec}}}"))
 
 
-KEYS = ", ".join(name for name, field in Projection.model_fields.items() if not field.exclude)
-"""Of a projection."""
-
-
 def entry(text: str) -> str:
     """An index with one entry, on line 16."""
     return contract(projection("all", type="json", index=text))
