@@ -101,7 +101,8 @@ def claims_of(plan: ContractPlan) -> Claims:
     assert isinstance(plan, StreamPlan)
     keys = (key_claim(shape.template, shape.name, shape.type) for shape in plan.shapes)
     kind = BOTH if isinstance(plan, TwoWayPlan) else MONGO
-    return Claims(kind, plan.fingerprint, (*keys, *_index_claims(plan)))
+    streams = (key_claim(feed.template, feed.name, feed.type)._replace(by_id=True) for feed in plan.feeds)
+    return Claims(kind, plan.version or plan.fingerprint, (*keys, *streams, *_index_claims(plan)))
 
 
 def key_claim(template: KeyTemplate, projection: str, redis_type: str) -> Claim:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from syncd.errors import ProjectionError
 from syncd.plan.base import ContractPlan
 from syncd.plan.to_redis.change import Dead, Write
+from syncd.plan.to_redis.change_feed import READ, ChangeFeed
 from syncd.plan.to_redis.shape import Shape
 
 
@@ -21,6 +23,10 @@ class StreamPlan(ContractPlan):
     """What a read asks for; None is the whole document."""
     event_fields: dict[str, Any]
     """For `$project`: what is read of a change, beside which document it is of."""
+    feeds: tuple[ChangeFeed, ...] = ()
+    """What gets an entry for each change, beside the keys of `shapes`."""
+    version: str = ""
+    """Changes with everything that the contract writes, also where that needs no copy."""
     source: dict[str, Any] | None = None
     """MongoDB's expression for the digest of what is read of a document, where the contract is checked by digests."""
 
@@ -34,6 +40,16 @@ class StreamPlan(ContractPlan):
         """What this contract writes: projection, key template, Redis type."""
         return [[shape.name, shape.template.text, shape.type] for shape in self.shapes]
 
+    @cached_property
+    def fed_ops(self) -> frozenset[str]:
+        """Kinds of changes that become entries."""
+        return frozenset[str]().union(*(feed.events for feed in self.feeds))
+
+    @property
+    def copies_anything(self) -> bool:
+        """Whether a copy of the collection writes anything."""
+        return bool(self.shapes) or any(feed.copies for feed in self.feeds)
+
     def event_projection(self, *, thin: bool = False) -> dict[str, Any]:
         """The `$project` behind `$changeStream`: only what this plan reads; `thin`: no field of a document."""
         # The time is in the token; a double decodes ten times as fast as a date.
@@ -41,5 +57,8 @@ class StreamPlan(ContractPlan):
         return wanted if thin else wanted | self.event_fields
 
     def dead_letters(self, ident: str, why: ProjectionError, change: Mapping[str, Any]) -> list[Write]:
-        """A dead letter a shape, of a document whose keys are not known."""
-        return [Dead(shape.name, ident, "", why.reason, why.detail, change) for shape in self.shapes]
+        """A dead letter a projection, of a document whose keys are not known."""
+        op = change.get("operationType", READ)
+        feeds = (feed.name for feed in self.feeds if feed.takes(op))
+        names = [*(shape.name for shape in self.shapes), *feeds]
+        return [Dead(name, ident, "", why.reason, why.detail, change) for name in names]

@@ -22,6 +22,9 @@ from syncd.telemetry.dead_letters import dead_letters_wait as dead_letters_wait
 from syncd.telemetry.dead_letters import flush_dead_letters as flush_dead_letters
 from syncd.telemetry.dead_letters import replayed as replayed
 from syncd.telemetry.dead_letters import values_did_not_fit as values_did_not_fit
+from syncd.telemetry.feeds import entries_adopted as entries_adopted
+from syncd.telemetry.feeds import entries_shifted as entries_shifted
+from syncd.telemetry.feeds import feed_gap as feed_gap
 from syncd.telemetry.lanes import change_unknown as change_unknown
 from syncd.telemetry.lanes import claim_handed_over as claim_handed_over
 from syncd.telemetry.lanes import contract_left as contract_left

@@ -34,7 +34,7 @@ RESTART_REASONS = (
 )  # fmt: skip
 CHECK_RESULTS = ("clean", "drift", "repaired", "incomplete", "failed", "skipped")
 WRITE_RESULTS = {
-    "redis": ("put", "patch", "delete", "dead", "settled", "marked", "noted", "kept", "echo"),
+    "redis": ("put", "patch", "entry", "delete", "dead", "settled", "marked", "noted", "kept", "echo"),
     "mongo": ("put", "repeated", "delete", "gone", "dead"),
 }
 """`noted`: a digest of a document, or that it has none now. `kept`: the key of an element that holds what it should.
@@ -83,6 +83,15 @@ KEYS_REMOVED = Counter(
     ["contract", "reason"],
     registry=REGISTRY,
 )
+FEED_GAPS = Counter(
+    "syncd_feed_gaps_total", "Times that changes are missing in a change feed, which has an entry `op gap` there",
+    ["contract"], registry=REGISTRY,
+)  # fmt: skip
+FEED_SHIFTED = Counter(
+    "syncd_feed_entries_shifted_total",
+    "Entries of change feeds whose id does not come from the time of their change: their stream was ahead of it",
+    ["contract"], registry=REGISTRY,
+)  # fmt: skip
 FOREIGN_KEYS = Gauge(
     "syncd_foreign_keys",
     "Keys under the contract's templates that were there before it and have no document: they are left alone",
@@ -263,6 +272,7 @@ _LATER = (FRESHNESS, INDEX_FAILURES, INDEX_TAKEN, MISFITS)
 """Series that not every contract has: they begin with a promise, an index, or a value that did not fit."""
 _ONLY_OF: dict[MetricWrapperBase, tuple[str, ...]] = {
     **dict.fromkeys((KEYS_REMOVED, FOREIGN_KEYS), ("redis", "both")),
+    **dict.fromkeys((FEED_GAPS, FEED_SHIFTED), ("redis",)),
     **dict.fromkeys(
         (CATCHUPS, LOOKED_UP, KEYS_UNFIT, OUTBOX, OUTBOX_BYTES, TRIMMED, WENT_BACK), ("mongo", "both")
     ),

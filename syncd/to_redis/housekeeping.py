@@ -11,7 +11,7 @@ from syncd.plan.keys.templates import decode_key_value, is_ident
 from syncd.stores.mongo.history import Witness
 from syncd.stores.mongo.times import token_time
 from syncd.stores.redis.members import Members
-from syncd.stores.redis.records.dead_letters import replays_done, requested_replays
+from syncd.stores.redis.records.dead_letters import find_dead_letters, replays_done, requested_replays
 from syncd.stores.redis.records.foreign_keys import count_foreign
 from syncd.stores.redis.records.key_maps import KeyMaps
 from syncd.stores.redis.records.layout import survey
@@ -133,10 +133,17 @@ class Housekeeper:
             return
         waiting = {entry: ident for entry, ident in dead_letters.items() if ident}
         if waiting:
-            self._pipeline.apply(ReplayUnit(self._builder, waiting))
+            self._pipeline.apply(ReplayUnit(self._builder, waiting, self._names(list(waiting))))
             self._pipeline.drain()
         replays_done(self._redis, self._plan.name, list(dead_letters))
         telemetry.replayed(self._plan.name, len(waiting))
+
+    def _names(self, entries: list[str]) -> dict[str, set[str]]:
+        """Of which projections the dead letters are, by document, where an entry may be missing."""
+        names: dict[str, set[str]] = {}
+        for one in find_dead_letters(self._redis, self._plan.name, entries) if self._plan.feeds else ():
+            names.setdefault(one.id, set()).add(one.projection)
+        return names
 
     def _own_dead_letters(self) -> dict[str, str]:
         """The first of them that are for this partition; dead letters that are gone are for all partitions."""

@@ -23,6 +23,7 @@ from syncd.lanes.events import (
     LargeChangePassed,
     SweepBegan,
 )
+from syncd.plan.to_redis.change import Write
 from syncd.stores.mongo.differing import Differing
 from syncd.stores.mongo.last_change import Quiet
 from syncd.stores.mongo.lookup import Lookup
@@ -45,10 +46,11 @@ from syncd.to_redis.apply.operations import Operations
 from syncd.to_redis.apply.pipeline import Pipeline
 from syncd.to_redis.apply.units import Step, Unit, WindowUnit
 from syncd.to_redis.apply.writer import Writer
+from syncd.to_redis.change_feeds import ChangeFeeds
 from syncd.to_redis.context import RunContext, StreamContext
 from syncd.to_redis.copy.copier import Chunk, Copier, Cut, RangeEnd, Reads, Ready
 from syncd.to_redis.copy.foreign_keys import ForeignKeys
-from syncd.to_redis.copy.snapshot import NextPhase, SnapshotReader, beginning
+from syncd.to_redis.copy.snapshot import NextPhase, SnapshotReader, beginning, going_on
 from syncd.to_redis.copy.survey import Orphans
 from syncd.to_redis.copy.units import units_of
 from syncd.to_redis.housekeeping import Housekeeper
@@ -56,6 +58,7 @@ from syncd.to_redis.indexes.indexes import Indexes
 from syncd.to_redis.sources import Failure, Source
 from syncd.to_redis.stream.change_stream import Batch, ChangeStream, is_drained
 from syncd.to_redis.stream.feed import Feed
+from syncd.to_redis.stream.numbering import Numbering
 from syncd.to_redis.stream.window import DATA_OPS, Window
 from syncd.to_redis.target import Target
 
@@ -85,6 +88,7 @@ class LaneRun:
         self._feed: Feed | None = None
         self._writer = Writer(self._redis, self._control, self._lease)
         self._foreign_keys = ForeignKeys(self._plan, self._redis, self._control, self._lease)
+        self._feeds = ChangeFeeds(self._plan, self._redis, self._control, self._lease)
         self._removals = telemetry.Removals(self._plan.name)
         self._takes_fields = self._state.now.takes_fields
         self._snapshot_started = 0.0
@@ -113,6 +117,7 @@ class LaneRun:
         self._inbox.put((None, None))
 
     def _start(self) -> None:
+        self._feeds.check()
         position = load_position(self._redis, self._control)
         self._status.known(position)
         self._note_foreign_keys(position)
@@ -122,8 +127,10 @@ class LaneRun:
         fresh = position.token is None or position.fingerprint != self._plan.fingerprint
         reason = "no position" if position.token is None else "the contract changed" if fresh else "going on"
         deployment = self._hub.history.deployment()
+        begins: list[Write] = []
         if fresh:
-            first = stream.begin()
+            first, goes_on = self._first(position, stream)
+            old = position
             # A contract that never had digests, and has none, need not name a thousand keys that are not there.
             had_any = self._by_digests or position.token is not None
             position = beginning(self._plan, position, first, deployment, by_digests=self._by_digests)
@@ -131,6 +138,10 @@ class LaneRun:
                 self._digests.forget()
             elif position.phase != SNAPSHOT:
                 reason = "the position is lost, and digests say what differs"
+            if goes_on:
+                position = going_on(position, old)
+            else:
+                begins = [*self._feeds.begin(old, first.time)]
         else:
             assert position.token is not None
             self._require(position, stream, position.event)
@@ -139,8 +150,9 @@ class LaneRun:
         self._build(position)
         if fresh:
             # Before any document is read: what changes from here on is in the stream.
-            self._pipeline.apply(Step())
+            self._pipeline.apply(Step(begins))
             self._pipeline.drain()
+        self._numbering = Numbering(position.event, position.nth)
         self._enter(position, reason)
         # The filter of a partition is its own stream's.
         hub = self._hub if self._control.partition.is_whole and self._takes_fields else None
@@ -154,6 +166,15 @@ class LaneRun:
         self._fetch("stream", self._feed.items(first))
         if (work := self._target.beside(self._log)) is not None:
             self._beside = self._fetch("merge", work)
+
+    def _first(self, position: Position, stream: ChangeStream) -> tuple[Batch, bool]:
+        """Where the stream beside a copy begins: now, for the copy shows what was before. A change feed needs all
+        changes: then where it stood, if that is known, which the second value says."""
+        stood = position.token or position.resume
+        if stood is None or not self._plan.feeds:
+            return stream.begin(), False
+        self._require(position, stream, position.event)
+        return stream.resume(stood, max(position.time, position.read_watermark)), True
 
     def _note_foreign_keys(self, position: Position) -> None:
         """Before anything is written, note the keys that are there already."""
@@ -290,7 +311,8 @@ class LaneRun:
         return self._pipeline.documents
 
     def _take_batch(self, batch: Batch) -> None:
-        events, at = batch.events, 0
+        events = self._numbering.number(batch.events) if self._plan.feeds else batch.events
+        at = 0
         while at < len(events):
             part = events[at : at + self._documents_a_call]
             gone = next((n for n, event in enumerate(part) if event["operationType"] in _STRUCTURE), None)

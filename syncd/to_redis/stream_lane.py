@@ -94,7 +94,8 @@ class StreamLane(BaseLane):
         if then := wants_snapshot(self._redis, self._control):
             if then == PURGE:
                 self._lease.allow_removal()
-            self._lease.forget_position(then if then == SWEEP else allowed(then, self.plan.fingerprint))
+            next = then if then == SWEEP else allowed(then, self.plan.fingerprint)
+            self._lease.forget_position(next, resumes=True)
             snapshot_begins(self._redis, self._control, then)
             return self._state.tell(LeaseTaken(asked=True))
         return self._state.tell(LeaseTaken(is_gone=load_position(self._redis, self._control).next == PAUSE))

@@ -17,6 +17,7 @@ from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection
 from tests.support.digests import wait_known as wait_digests
+from tests.support.feeds import feed, stream_of, wait_count
 from tests.support.keyspace import add_keyspace, wait_known, write
 from tests.support.outbox import add_outbox, documents, outbox, put, wait_functions
 from tests.support.reconcile import check
@@ -121,6 +122,18 @@ def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Pa
                 wait_until(lambda: flow.redis.exists(flow.names.control("reports")), 20)
             assert not daemon.logs(level="error")
             assert daemon.terminate() == 0
+
+
+def test_the_documented_rights_for_a_change_feed(token: str, mongo_uri: str, tmp_path: Path) -> None:
+    """The same user can write entries, trim the stream, and follow an entry that another client wrote."""
+    with narrow(tmp_path, token, mongo_uri, "rights.md") as scene:
+        flow = scene.run("film", feed(["title"], keep={"entries": 10}))
+        flow.collection.insert_many(films(5))
+        wait_count(flow, 5)
+        flow.redis.xadd(stream_of(flow), {"a": "b"}, id="99999999999999-1")
+        flow.collection.insert_one({"_id": "last", "title": "x"})
+        wait_count(flow, 7)
+        assert not scene.daemon.logs(level="error")
 
 
 def films(count: int) -> list[dict[str, object]]:

@@ -57,9 +57,9 @@ def types_fit_the_capture(contracts: Sequence[LoadedContract]) -> Iterator[Probl
             if not contract.sound(*path):
                 continue
             rules = TYPE_RULES[projection.type]
-            if rules.appended and not appends:
-                what = f"`type: {projection.type}` is for contracts that append"
-                remedy = "write sync: {direction: redis_to_mongo, capture: append}, or another type"
+            if rules.appended and not appends and not (inbound and rules.fed):
+                what = f"`type: {projection.type}` is for contracts that append, or for change feeds"
+                remedy = "write capture: append with direction: redis_to_mongo, or another type"
                 yield contract.problem(path, what, remedy)
             elif not rules.appended and appends:
                 what = f"`type: {projection.type}` cannot be appended from"
@@ -72,7 +72,7 @@ def types_fit_the_capture(contracts: Sequence[LoadedContract]) -> Iterator[Probl
             elif (
                 not appends
                 and projection.member is None
-                and not (rules.to_redis if inbound else rules.captured)
+                and not (rules.to_redis or rules.fed if inbound else rules.captured)
             ):
                 what = (
                     f"`type: {projection.type}` only goes {_TURNED if inbound else 'from MongoDB to Redis'}"

@@ -50,13 +50,18 @@ class Keys:
 
     @property
     def is_stream(self) -> bool:
-        """Whether it is one key, which is read; several contracts may read it."""
+        """Whether it is one key, whose entries are read or written one by one."""
         return TYPE_RULES[self.projection.type].appended
 
     @property
     def is_shared(self) -> bool:
         """Whether documents are members of it, and share it."""
         return self.projection.member is not None
+
+    @property
+    def is_fed(self) -> bool:
+        """Whether it is a stream that syncd writes; several contracts may read one."""
+        return self.is_stream and self.contract.contract.sync.direction == "mongo_to_redis"
 
     def problem(self, what: str, remedy: str) -> Problem:
         """A problem of the template."""
@@ -175,7 +180,8 @@ def _may_meet(everyone: list[Keys]) -> Iterator[tuple[int, int]]:
 
 
 def _shared_key(one: Keys, other: Keys) -> str | None:
-    return None if one.is_stream and other.is_stream else overlaps(one.template, other.template)
+    both_read = one.is_stream and other.is_stream and not (one.is_fed and other.is_fed)
+    return None if both_read else overlaps(one.template, other.template)
 
 
 def _two_owners(keys: Keys, examples: dict[Keys, str]) -> Problem:

@@ -38,6 +38,9 @@ OnError: TypeAlias = Annotated[
 ]
 
 
+ChangeOp: TypeAlias = Literal["insert", "update", "replace", "delete"]
+
+
 class FieldSpec(Model):
     """One field of a projection. The short form `title: title` means `title: {from: title}`."""
 
@@ -141,6 +144,14 @@ class Keep(Model):
     last: int | None = Field(
         None, ge=1, description="Of a list: this many elements, up to the last of the array."
     )
+    entries: int | None = Field(
+        None, ge=1, description="Of a stream: about this many entries, the newest; a few more may be there."
+    )
+    age: DurationMs | None = Field(
+        None,
+        description="Of a stream: entries of changes no older than this, seen from the newest; the older ones go with "
+        "the next entry.",
+    )
 
     @model_validator(mode="after")
     def _is_one(self) -> Keep:
@@ -156,7 +167,8 @@ class Projection(Model):
         description="Name of the shape, unique in the contract: lower-case letters, digits and hyphens."
     )
     type: RedisType = Field(
-        description="What the key holds. `set`, `zset` and `list` hold an array; `stream` is for `append`."
+        description="What the key holds. `set`, `zset` and `list` hold an array; `stream` is for `append`, and towards "
+        "Redis a change feed."
     )
     each: Path | None = Field(
         None,
@@ -202,7 +214,20 @@ class Projection(Model):
     keep: Keep | None = Field(
         None,
         exclude_if=lambda said: said is None,
-        description="How much of an array a list holds, such as {last: 100}. Without it: all.",
+        description="How much of an array a list holds, such as {last: 100}, or how many entries a stream, such as "
+        "{entries: 1000000}. Without it: all.",
+    )
+    events: tuple[ChangeOp, ...] | None = Field(
+        None,
+        min_length=1,
+        exclude_if=lambda said: said is None,
+        description="Of a change feed: which changes become entries, by what MongoDB says of them. Without it: all.",
+    )
+    copy_: bool = Field(
+        False,
+        alias="copy",
+        exclude_if=lambda said: not said,
+        description="Of a change feed: whether a copy of the collection writes an entry `op: read` for each document.",
     )
     member: str | None = Field(
         None,
@@ -289,6 +314,9 @@ class Projection(Model):
             raise ValueError(
                 f"a {self.type} has no fields that expire|leave out their `ttl`, or write type: hash"
             )
+        if not rules.fed and (self.events is not None or self.copy_):
+            key = "copy" if self.events is None else "events"
+            raise ValueError(f"`{key}` is for `type: stream`|leave it out")
         if rules.index is None and not rules.appended and self.index is not None:
             known = " or ".join(f"`type: {name}`" for name in INDEXED)
             raise ValueError(f"a {self.type} cannot be indexed|use {known}")

@@ -84,6 +84,8 @@ class TypeRules:
     """Whether such a key, read as a whole, can become a document."""
     appended: bool = False
     """Whether its entries become documents, one by one."""
+    fed: bool = False
+    """Whether each change of a document becomes an entry of one such key."""
     member: Members | None = None
     """What it says of members of shared keys, where documents can be such."""
     merged: Literal["fields", "value"] | None = None
@@ -122,9 +124,11 @@ TYPE_RULES: Mapping[RedisType, TypeRules] = {
     "set": TypeRules(content="value", to_redis=True, captured=True, member=Members()),
     "zset": TypeRules(content="value", to_redis=True, captured=True, member=Members("score")),
     "list": TypeRules(content="value", to_redis=True, captured=True, keep=("first", "last")),
-    "stream": TypeRules(content="fields", appended=True),
+    "stream": TypeRules(content="fields", appended=True, fed=True, keep=("entries", "age")),
     "geo": TypeRules(content="member", member=Members("position")),
     "vectorset": TypeRules(content="member", member=Members("vector", ("quantisation", "attributes"))),
 }
 WITH_VALUE = [name for name, rules in TYPE_RULES.items() if rules.content in ("value", "either")]
 INDEXED = [name for name, rules in TYPE_RULES.items() if rules.index is not None]
+ENTRY_FIELDS = ("op", "_id", "time", "changed")
+"""What syncd itself says in an entry of a change feed, beside the fields of the contract."""

@@ -9,6 +9,7 @@ from syncd.contract.model.template import KeyTemplate
 from syncd.plan.types import SHARED, Memberships, redis_type
 
 if TYPE_CHECKING:
+    from syncd.plan.to_redis.change_feed import ChangeFeed
     from syncd.plan.to_redis.shape import Shape
 
 Content: TypeAlias = "dict[str, Any] | tuple[Any, ...] | list[bytes] | str | bytes | Memberships"
@@ -183,6 +184,29 @@ class Hashed(NamedTuple):
     sources: dict[str, tuple[int | None, int]]
 
 
+class Entry(NamedTuple):
+    """One entry of a change feed. `id`: of the change, the same whenever it comes, and later than that of all changes
+    before; empty where no change stands behind it: then it is the next one."""
+
+    shape: ChangeFeed
+    ident: str
+    id: str
+    names: tuple[str, ...]
+    values: tuple[Any, ...]
+
+    @property
+    def key(self) -> str:
+        """No key goes stale because an entry is missing."""
+        return ""
+
+
+class OpenFeed(NamedTuple):
+    """Entries of a feed follow in this call. `begins`: the changes begin again, behind this id."""
+
+    shape: ChangeFeed
+    begins: str = ""
+
+
 Write: TypeAlias = (
     Put
     | Elements
@@ -193,6 +217,8 @@ Write: TypeAlias = (
     | Leave
     | Stray
     | MapIsWhole
+    | Entry
+    | OpenFeed
     | Dead
     | AnsweredDeadLetters
     | MergeRequest

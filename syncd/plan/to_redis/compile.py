@@ -19,6 +19,7 @@ from syncd.plan.misfits import Misfits
 from syncd.plan.paths import server_projection
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import Dead, Delta, Drop, Patch, Put, Write
+from syncd.plan.to_redis.change_feed import UPDATE, ChangeFeed
 from syncd.plan.to_redis.delta import Deltas
 from syncd.plan.to_redis.digest import digest_of
 from syncd.plan.to_redis.each import shape_of
@@ -131,32 +132,45 @@ def _merge(at: int, deltas: list[Delta], fields: dict[str, Any]) -> tuple[dict[s
 def compile_contract(contract: Contract, hmac_key: bytes | None = None) -> Plan:
     """Compile a contract that passed its checks. Without `hmac_key`, `mask: hmac` raises SettingsError."""
     misfits = Misfits()
+    fed = [projection for projection in contract.redis if TYPE_RULES[projection.type].fed]
     shapes = tuple(
         MemberShape(projection) if projection.member is not None else shape_of(projection, hmac_key, misfits)
         for projection in contract.redis
+        if projection not in fed
     )
+    feeds = tuple(ChangeFeed(projection, hmac_key, misfits) for projection in fed)
     paths: set[str] | None = set()
-    for shape in shapes:
-        paths = None if paths is None or shape.reads is None else paths | shape.reads
+    projected: tuple[Shape | ChangeFeed, ...] = (*shapes, *feeds)
+    for one in projected:
+        paths = None if paths is None or one.reads is None else paths | one.reads
     find_projection = None if paths is None else server_projection(paths)
+    fingerprint = _fingerprint(contract, hmac_key)
     return Plan(
         contract=contract,
         shapes=shapes,
         find_projection=find_projection,
-        event_fields=_event_fields(contract, shapes, find_projection),
+        event_fields=_event_fields(contract, shapes, feeds, find_projection),
+        feeds=feeds,
         deltas=Deltas(shapes),
         source=_source(contract, paths),
-        fingerprint=_fingerprint(contract, hmac_key),
+        fingerprint=fingerprint,
+        version=fingerprint + _version_of(fed),
         misfits=misfits,
     )
 
 
 def _event_fields(
-    contract: Contract, shapes: Iterable[Shape], find_projection: dict[str, int] | None
+    contract: Contract,
+    shapes: Iterable[Shape],
+    feeds: Iterable[ChangeFeed],
+    find_projection: dict[str, int] | None,
 ) -> dict[str, Any]:
     if contract.mongo.filter is not None:
         return {}  # every change is resolved by a read
-    wanted: dict[str, Any] = {"updateDescription": 1} if all(shape.deltas for shape in shapes) else {}
+    names_updates = any(UPDATE in feed.events for feed in feeds)
+    wanted: dict[str, Any] = (
+        {"updateDescription": 1} if names_updates or all(s.deltas for s in shapes) else {}
+    )
     if find_projection is None:
         return wanted | {"fullDocument": 1}
     return wanted | {f"fullDocument.{path}": 1 for path in find_projection}
@@ -183,6 +197,8 @@ def _fingerprint(contract: Contract, hmac_key: bytes | None) -> str:
         "redis": [
             shape.model_dump(mode="json", exclude={"index"}) | {"whole": shape.whole}
             for shape in contract.redis
+            # A feed has no state: an edit is about the entries to come.
+            if not TYPE_RULES[shape.type].fed or shape.copy_
         ],
         "on_delete": contract.sync.on_delete,
     }
@@ -194,6 +210,12 @@ def _fingerprint(contract: Contract, hmac_key: bytes | None) -> str:
     if hmac_key is not None and any(_is_keyed(contract)):
         digest.update(hashlib.blake2b(hmac_key, digest_size=16).digest())
     return digest.hexdigest()
+
+
+def _version_of(feeds: Iterable[Projection]) -> str:
+    """What a copy does not show: empty without feeds."""
+    content = [feed.model_dump(mode="json") for feed in feeds]
+    return f"+{hashlib.blake2b(orjson.dumps(content), digest_size=8).hexdigest()}" if content else ""
 
 
 def _searched(projection: Projection) -> Iterable[list[str | None]]:

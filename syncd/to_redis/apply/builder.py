@@ -47,6 +47,13 @@ class Builder(ABC):
     def missing(self, ident: str, document_id: Any) -> list[Write]:
         """Of one that was looked up, and is not there."""
 
+    def replayed(
+        self, names: Collection[str], ident: str, document: Document | None, time: Moment
+    ) -> list[Write]:
+        """Of one document that was looked up because projections of these names have dead letters of it: what is
+        written beside what its keys hold. None where it is gone."""
+        return []
+
     @abstractmethod
     def orphans(self, drops: Sequence[Removal], current: Collection[str]) -> list[Write]:
         """Of keys that were found without their documents; `current`: idents that the stream has not written since."""

@@ -8,15 +8,18 @@ from typing import Any, TypeAlias
 from syncd.errors import ProjectionError
 from syncd.plan.keys.encode import KEY
 from syncd.plan.to_redis.change import Delta, Drop, Elements, Removal, Write
+from syncd.plan.to_redis.change_feed import REPLAY
 from syncd.plan.to_redis.compile import Plan
 from syncd.plan.values.raw import ODD_ID, RAW, RawId
-from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.lookup import Found, Lookup
 from syncd.stores.mongo.store import Document
-from syncd.stores.mongo.times import Moment, token_time
+from syncd.stores.mongo.times import ZERO, Moment, token_time
 from syncd.to_redis.apply.builder import Builder, Built
+from syncd.to_redis.apply.feed_entries import FeedEntries
 from syncd.to_redis.apply.watermarks import Coverage, Verdict, Watermarks
 from syncd.to_redis.stream.window import DATA_OPS, Window
 
+NOTHING = Found({}, ZERO, True)
 Changes: TypeAlias = "Document | list[Document]"
 """What a window says of one document: mostly a single event, else several in order."""
 
@@ -28,10 +31,12 @@ class KeyBuilder(Builder):
         super().__init__(plan, lookup, watermarks)
         self._plan, self._filtered = plan, plan.filter is not None
         self._has_each = any(shape.each for shape in plan.shapes)
+        self._entries = FeedEntries(plan) if plan.feeds else None
 
     def copies(self, documents: Mapping[str, Document], time: Moment) -> list[Write]:
         """Keys as a whole."""
-        return self._plan.copies(documents, time)
+        writes = self._plan.copies(documents, time)
+        return writes if self._entries is None else [*writes, *self._entries.of_copy(documents, time)]
 
     def found(self, ident: str, document: Document, time: Moment, change: Document) -> list[Write]:
         """The same."""
@@ -40,6 +45,12 @@ class KeyBuilder(Builder):
     def missing(self, ident: str, document_id: Any) -> list[Write]:
         """The keys that it may have had go."""
         return self._plan.drops(ident, document_id, deleted=False)
+
+    def replayed(
+        self, names: Collection[str], ident: str, document: Document | None, time: Moment
+    ) -> list[Write]:
+        """The entries that change feeds lack."""
+        return [] if self._entries is None else [*self._entries.of_replay(names, ident, document, time)]
 
     def orphans(self, drops: Sequence[Removal], current: Collection[str]) -> list[Write]:
         """The stream writes no key of a projection that is gone, and of an orphan Redis finds out whether it is one;
@@ -66,21 +77,22 @@ class KeyBuilder(Builder):
                     to_read[ident] = last_of(changes)["documentKey"]["_id"]
                 else:
                     writes += direct
-        if not to_read:
-            return writes, Coverage(by_document, window.time, passed=window.time)
-        read = self._read(window, by_document, to_read)
-        if read is None:
+        found = self._read(window, to_read) if to_read else NOTHING
+        if found is None:
             return None
-        more, read_time = read
+        writes += self._read_writes(found, by_document, to_read)
+        if self._entries is not None:
+            writes += self._entries.of_window(window, to_read, found.documents)
         # What was not read shows an earlier state, and its later changes come with the stream.
-        time = max(window.time, read_time)
-        return writes + more, Coverage(by_document, time, to_read, read_time, passed=window.time)
+        time = max(window.time, found.time)
+        return writes, Coverage(by_document, time, to_read, found.time, passed=window.time)
 
     def _group(
         self, window: Window, must_read: Collection[str], to_read: dict[str, Any]
     ) -> dict[str, Changes]:
         """The changes of a window by document. Those that a read covers are left out, or have to be read."""
         groups: dict[str, Changes] = {}
+        entries = self._entries
         verdict = self.watermarks.verdict
         # Mostly no read covers any of these changes: then there is nothing to ask event by event.
         clear = self.watermarks.is_clear(token_time(window.events[0]["_id"])) if window.events else True
@@ -91,10 +103,12 @@ class KeyBuilder(Builder):
             ident = KEY[type(document_id)](document_id)
             if not clear:
                 what = verdict(ident, token_time(event["_id"]))
-                if what is Verdict.SKIP:
+                if what is Verdict.SKIP and not (entries is not None and entries.wants(event)):
                     continue
-                if what is Verdict.READ:
+                if what is not Verdict.APPLY:
                     to_read[ident] = document_id
+            if entries is not None and entries.must_read(event):
+                to_read[ident] = document_id
             before = groups.get(ident)
             if before is None:
                 groups[ident] = event
@@ -147,26 +161,30 @@ class KeyBuilder(Builder):
         description = event.get("updateDescription")
         return None if description is None else self._plan.deltas.read(description)
 
-    def _read(
-        self, window: Window, by_document: dict[str, Changes], to_read: dict[str, Any]
-    ) -> tuple[list[Write], Moment] | None:
-        """The writes of documents that have to be read, and when that was; None when one reply could not hold them."""
+    def _read(self, window: Window, to_read: dict[str, Any]) -> Found | None:
+        """Documents that have to be read; None when one reply could not hold them."""
         # Later than anything that shows: a new primary may be behind what it has confirmed itself.
         found = self.lookup.by_ids(list(to_read.values()), max(window.time, self.watermarks.horizon))
-        if not found.complete and len(window.events) > 1:
-            return None
+        return found if found.complete or len(window.events) == 1 else None
+
+    def _read_writes(
+        self, found: Found, by_document: dict[str, Changes], to_read: dict[str, Any]
+    ) -> list[Write]:
+        """The writes of documents that were read."""
         writes: list[Write] = []
         for ident, document_id in to_read.items():
             document, last = found.documents.get(ident), last_of(by_document[ident])
             if document is None and ident.startswith(RAW) and last["operationType"] != "delete":
                 # A name that stands twice comes out of MongoDB's pipelines as another one, so that it cannot be found.
-                writes += self._plan.dead_letters(ident, ProjectionError("odd_id", f"`_id` {ODD_ID}"), last)
+                why = ProjectionError("odd_id", f"`_id` {ODD_ID}")
+                # Its entries have dead letters of their own.
+                writes += self._plan.dead_letters(ident, why, {**last, "operationType": REPLAY})
             elif document is None:
                 deleted = last["operationType"] == "delete"
                 writes += self._plan.drops(ident, document_id, deleted=deleted)
             else:
                 writes += self._plan.puts(ident, document, found.time, last)
-        return writes, found.time
+        return writes
 
 
 def last_of(changes: Changes) -> Document:

@@ -16,10 +16,12 @@ from syncd.plan.to_redis.change import (
     Dead,
     Drop,
     Elements,
+    Entry,
     Hashed,
     Leave,
     MapIsWhole,
     MergeRequest,
+    OpenFeed,
     Orphan,
     Patch,
     Put,
@@ -53,6 +55,8 @@ class Operations:
         self.writes: list[Write] = []
         self._codes: dict[Any, str] = {}
         self._rows: list[dict[str, Any]] = []
+        self._open: set[str] = set()
+        """Feeds whose entries may follow."""
 
     def rows(self) -> bytes:
         """What the operations refer to by number, from 1: see lua/."""
@@ -76,6 +80,10 @@ class Operations:
             self._drop(write)
         elif isinstance(write, Leave | Stray | MapIsWhole):
             self._of_members(write)
+        elif isinstance(write, Entry):
+            self._entry(write)
+        elif isinstance(write, OpenFeed):
+            self._open_feed(write)
         elif isinstance(write, RetiredKey):
             maps = [self._map(shape)[1] for shape in write.maps]
             self._emit(write, "g", write.shape.redis_type, len(maps), *maps, key=write.key)
@@ -157,7 +165,7 @@ class Operations:
 
     def _row(self, key: Any, names: Iterable[str], removed: Iterable[str], ttl: int, *, whole: bool) -> str:
         """The code of a new row; empty when there are too many already."""
-        if len(self._rows) == MOST_ROWS:
+        if len(self._rows) >= MOST_ROWS:
             return ""
         self._rows.append({"whole": whole, "ttl": str(ttl), "names": list(names), "removed": list(removed)})
         code = self._codes[key] = f"={len(self._rows)}"
@@ -191,6 +199,24 @@ class Operations:
         elif write.key is not None:
             self._emit(write, "d", shape.redis_type, key=write.key)
 
+    def _open_feed(self, write: OpenFeed) -> None:
+        feed = write.shape
+        self._open.add(feed.name)
+        self._emit(write, "f", feed.name, write.begins, *feed.trim, key=feed.key)
+
+    def _entry(self, write: Entry) -> None:
+        feed = write.shape
+        if feed.name not in self._open:
+            self._open_feed(OpenFeed(feed))
+        kind = (feed, write.names)
+        if (code := self._codes.get(kind)) is None:
+            self._rows.append({"kind": "entry", "feed": feed.name, "names": write.names})
+            code = self._codes[kind] = f"={len(self._rows)}"
+        self.writes.append(write)
+        self.args.append(code)
+        self.args.append(write.id)
+        self.args += write.values
+
     def _digests(self, write: Hashed) -> None:
         digests = self._control.digests
         said = [
@@ -218,7 +244,8 @@ class Operations:
 
 def is_unicode(write: Write) -> bool:
     """Whether UTF-8 can carry every text that is written."""
-    content = write.content if isinstance(write, Put) else write.sets if isinstance(write, Patch) else {}
+    content: Any = write.content if isinstance(write, Put) else write.sets if isinstance(write, Patch) else {}
+    content = write.values if isinstance(write, Entry) else content
     texts: Iterable[Any] = content if isinstance(content, tuple) else [content]
     if isinstance(content, dict):
         texts = [*content, *content.values()]

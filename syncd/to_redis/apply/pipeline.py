@@ -21,10 +21,12 @@ from syncd.plan.to_redis.change import (
     Dead,
     Drop,
     Elements,
+    Entry,
     Hashed,
     Leave,
     MapIsWhole,
     MergeRequest,
+    OpenFeed,
     Orphan,
     Patch,
     Put,
@@ -44,10 +46,12 @@ RESULTS = {
     Put: "put", Elements: "noted", Patch: "patch", Drop: "delete", RetiredKey: "delete", Orphan: "delete", Dead: "dead",
     AnsweredDeadLetters: "settled", MergeRequest: "marked", Changed: "noted", Hashed: "noted",
     Leave: "delete", Stray: "delete", MapIsWhole: "noted",
+    Entry: "entry",
 }  # fmt: skip
 """What `syncd_writes_total` calls each kind of write."""
 
 _OF_DEAD_LETTERS = (Dead, AnsweredDeadLetters)
+_OF_FEEDS = (OpenFeed, Entry)
 _SWEEPS = ("sweep", "retired")
 
 SLOW_CALL_S = 0.008
@@ -99,12 +103,14 @@ class Pipeline:
         self._removals, self._entail, self.log = removals, entail, log
         self.confirmed_at = time.monotonic()
         self._most_writes = self.writes = most_writes
-        self._keys_a_document = sum(FIRST_ELEMENTS if shape.each else 1 for shape in plan.shapes)
+        keys = sum(FIRST_ELEMENTS if shape.each else 1 for shape in plan.shapes)
+        self._keys_a_document = keys + len(plan.feeds)
         self.swept = 0
         """Keys that went for want of a document, or of a template."""
         self.dead_letters_changed = False
         """Whether dead letters in Redis have changed since this was last set to False."""
         self.moved = Moved()
+        self._told_shifted = False
 
     @property
     def documents(self) -> int:
@@ -223,6 +229,9 @@ class Pipeline:
         answered: list[Write] = [write for write in writes if type(write) is AnsweredDeadLetters]
         if dead or answered:
             writes = [write for write in writes if type(write) not in _OF_DEAD_LETTERS]
+        if self._plan.feeds:
+            # An entry cannot be written twice either, and comes before its dead letter only.
+            writes.sort(key=lambda write: type(write) in _OF_FEEDS)
         for write in writes:
             try:
                 operations.add(write)
@@ -243,7 +252,9 @@ class Pipeline:
         self.confirmed_at = time.monotonic()
         self._adapt(self._writer.call_s, len(operations.writes))
         telemetry.BATCH.labels(name).observe(self.confirmed_at - call.begun)
-        results = Counter(RESULTS[type(write)] for write in operations.writes)
+        telemetry.entries_shifted(name, outcome.shifted, log=not self._told_shifted)
+        self._told_shifted = self._told_shifted or outcome.shifted > 0
+        results = Counter(RESULTS[type(write)] for write in operations.writes if type(write) is not OpenFeed)
         if outcome.kept:
             results.update(put=-outcome.kept, kept=outcome.kept)
         for result, count in results.items():

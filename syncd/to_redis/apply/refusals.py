@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from syncd.errors import FOREIGN_LOST, FatalError, SweepLimitError
-from syncd.plan.to_redis.change import AnsweredDeadLetters, Changed, Dead, Hashed, Write
+from syncd.plan.to_redis.change import AnsweredDeadLetters, Changed, Dead, Entry, Hashed, OpenFeed, Write
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.to_redis.apply.units import OF_NO_KEY, UnitCall
 
@@ -11,6 +11,9 @@ _WRONG_TYPE = (
     "wrong_type",
     "the key holds another Redis type, which syncd did not write; remove that key and replay",
 )
+
+_TOO_LARGE = "too large"
+"""How Redis refuses an entry for what is in it; everything else is about the stream."""
 
 
 def take_refusal(call: UnitCall, write: Write, reason: str, control: ControlKeys) -> None:
@@ -25,6 +28,12 @@ def take_refusal(call: UnitCall, write: Write, reason: str, control: ControlKeys
         raise FatalError("redis", f"{control.dead} takes no dead letter ({reason[:200]}); remove that key")
     if isinstance(write, Changed | Hashed):
         raise FatalError("redis", f"{control.changed} takes no document ({reason[:200]}); remove that key")
+    if isinstance(write, OpenFeed):
+        what = f"{write.shape.key} is no stream, and a change feed has to write there"
+        raise FatalError("redis", f"{what}; rename that key: the feed goes on where it stood")
+    if isinstance(write, Entry) and _TOO_LARGE not in reason:
+        what = f"{write.shape.key} takes no entry ({reason[:200]})"
+        raise FatalError("redis", f"{what}; fix or rename that key: the feed goes on where it stood")
     if "NOPERM" in reason or "ACL failure" in reason:
         raise FatalError("redis", f"Redis refuses us: {reason[:200]}; fix the ACL of SYNCD_REDIS_URL's user")
     if reason == "absent":

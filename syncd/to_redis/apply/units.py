@@ -13,15 +13,16 @@ from typing import Any, TypeAlias
 
 from syncd.errors import ProjectionError, why_unfit
 from syncd.plan.keys.templates import encode_key_value
-from syncd.plan.to_redis.change import AnsweredDeadLetters, Changed, Dead, Hashed, Write
+from syncd.plan.to_redis.change import AnsweredDeadLetters, Changed, Dead, Hashed, OpenFeed, Write
 from syncd.stores.mongo.times import token_time
 from syncd.stores.redis.records.position import Position
 from syncd.to_redis.apply.apply_log import NOTHING, Call
 from syncd.to_redis.apply.builder import Builder
 from syncd.to_redis.apply.watermarks import Coverage
+from syncd.to_redis.stream.numbering import NTH
 from syncd.to_redis.stream.window import DATA_OPS, Window
 
-OF_NO_KEY = (Dead, AnsweredDeadLetters, Changed, Hashed)
+OF_NO_KEY = (Dead, AnsweredDeadLetters, Changed, Hashed, OpenFeed)
 Sources: TypeAlias = "dict[str, tuple[int | None, int]]"
 UnitCall: TypeAlias = "Call[Unit, Any]"
 
@@ -145,7 +146,10 @@ class WindowUnit(Unit):
     def after(self, position: Position) -> Position:
         """Behind the window's last change."""
         window = self.window
-        return replace(position, token=window.token, event=window.events[-1]["_id"], time=window.time)
+        last = window.events[-1]
+        return replace(
+            position, token=window.token, event=last["_id"], nth=last.get(NTH, 0), time=window.time
+        )
 
     def split(self) -> list[Unit]:
         """Two halves, each with its own position."""
@@ -168,13 +172,13 @@ class DeadLettersUnit(Unit):
 
 
 class Step(Unit):
-    """A new position and nothing else."""
+    """A new position, with what belongs to it."""
 
-    def __init__(self, **changes: Any) -> None:
-        self._changes = changes
+    def __init__(self, writes: Iterable[Write] = (), **changes: Any) -> None:
+        self._writes, self._changes = writes, changes
 
     def _draft(self, call: UnitCall) -> Draft:
-        return Draft([])
+        return Draft([*self._writes])
 
     def after(self, position: Position) -> Position:
         """The position with the changed fields."""

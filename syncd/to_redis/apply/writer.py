@@ -33,6 +33,8 @@ class Reply:
     """Keys that are gone."""
     kept: int = 0
     """Keys of elements that held what they should."""
+    shifted: int = 0
+    """Entries of change feeds that did not get the id of their change, because their stream was ahead."""
     behind: bool = False
     """Nothing was written, because the call before was not applied."""
 
@@ -115,8 +117,8 @@ class Writer:
         word, *reply = self._lease.check(said)
         if word == b"ok":
             self._applied = number
-            dropped, removed, kept = map(int, reply)
-            return Reply([], [], dropped, removed, kept)
+            dropped, removed, kept, shifted = map(int, reply)
+            return Reply([], [], dropped, removed, kept, shifted)
         pairs = [
             (int(index), reason.decode(errors="replace"))
             for index, reason in zip(reply[::2], reply[1::2], strict=True)

@@ -48,10 +48,13 @@ class ReplayUnit(DocumentsUnit):
 
     op = "replay"
 
-    def __init__(self, builder: Builder, dead_letters: Mapping[str, str]) -> None:
-        """`dead_letters`: entry -> ident."""
+    def __init__(
+        self, builder: Builder, dead_letters: Mapping[str, str], names: Mapping[str, set[str]] | None = None
+    ) -> None:
+        """`dead_letters`: entry -> ident; `names`: ident -> projections, where they have change feeds."""
         self._builder = builder
         self._by_entry = dead_letters
+        self._names = names or {}
         self._idents = sorted(set(dead_letters.values()))
         self.size = len(self._idents)
 
@@ -71,6 +74,8 @@ class ReplayUnit(DocumentsUnit):
                 writes += builder.missing(ident, document_id)
             else:
                 writes += builder.found(ident, document, found.time, self._change_of(ident))
+            if ident in self._names:
+                writes += builder.replayed(self._names[ident], ident, document, found.time)
         return Draft(writes, Coverage(ids, found.time, ids, found.time))
 
     def _change_of(self, ident: str) -> dict[str, Any]:
@@ -82,7 +87,8 @@ class ReplayUnit(DocumentsUnit):
         middle = len(entries) // 2
         halves = entries[:middle], entries[middle:]
         return [
-            ReplayUnit(self._builder, {entry: self._by_entry[entry] for entry in half}) for half in halves
+            ReplayUnit(self._builder, {entry: self._by_entry[entry] for entry in half}, self._names)
+            for half in halves
         ]
 
 

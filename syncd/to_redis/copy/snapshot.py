@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeAlias
 
 from syncd.contract.model.template import KeyTemplate
@@ -49,16 +49,24 @@ def beginning(
     """Where a copy begins, beside a stream of `deployment` that begins with `first`. `by_digests`: whether Redis may
     have them; then a position that was lost costs what differs."""
     is_known = old.next == DIGEST and by_digests and old.fingerprint == plan.fingerprint
+    retires = any(entry not in plan.owned for entry in old.owned)
+    copies = SNAPSHOT if plan.copies_anything or retires else STREAM
     return Position(
         token=first.token,
         time=first.time,
         read_watermark=first.time,
-        phase=DIGEST if is_known else SNAPSHOT,
+        phase=DIGEST if is_known else copies,
         fingerprint=plan.fingerprint,
         owned=plan.owned + [entry for entry in old.owned if entry not in plan.owned],
         next=SWEEP if old.next == DIGEST else old.next,
         deployment=deployment,
     )
+
+
+def going_on(position: Position, old: Position) -> Position:
+    """A copy beside a stream that goes on where it stood: no change is left out."""
+    latest = max(old.read_watermark, old.time, position.read_watermark)
+    return replace(position, event=old.event, nth=old.nth, time=old.time, read_watermark=latest)
 
 
 class SnapshotReader:

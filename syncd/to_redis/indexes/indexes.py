@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from syncd import telemetry
 from syncd.contract.model.indexes import Index, IndexField, TagField, VectorField, separator_of
 from syncd.contract.model.json_path import default_path
+from syncd.contract.model.projection import Projection
 from syncd.contract.model.redis_types import IndexForm
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.shape import Shape
@@ -49,7 +51,7 @@ class Indexes:
                 plan.name, _wanted(shape, projection.index, keys_stay=is_alone and projection.ttl is None),
                 self._search, self._generations, LeftOut(shape, store, control, self._search),
             )
-            for shape, projection in zip(plan.shapes, plan.contract.redis, strict=True)
+            for shape, projection in _with_projections(plan)
             if projection.index is not None
         }  # fmt: skip
         self._has_any = False
@@ -126,11 +128,18 @@ class Indexes:
             telemetry.index_retired(self._plan.name, one.alias, one.name)
 
 
+def _with_projections(plan: StreamPlan) -> Iterator[tuple[Shape, Projection]]:
+    """Each shape with what the contract says of it."""
+    by_name = {projection.projection: projection for projection in plan.contract.redis}
+    for shape in plan.shapes:
+        yield shape, by_name[shape.name]
+
+
 def wanted_indexes(plan: StreamPlan) -> list[Wanted]:
     """As the contract has them."""
     return [
         _wanted(shape, projection.index, keys_stay=False)
-        for shape, projection in zip(plan.shapes, plan.contract.redis, strict=True)
+        for shape, projection in _with_projections(plan)
         if projection.index is not None
     ]
 

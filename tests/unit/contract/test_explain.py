@@ -47,7 +47,8 @@ def entry(text: str) -> str:
          "4:3: missing key `owner` in `metadata`; add it: The team to ask"),
         (contract(CARD.replace("    type: hash\n", "")),
          "9:5: missing key `type` in an entry of `redis`; "
-         "add it: What the key holds. `set`, `zset` and `list` hold an array; `stream` is for `append`"),
+         "add it: What the key holds. `set`, `zset` and `list` hold an array; `stream` is for `append`, "
+         "and towards Redis a change feed"),
         (contract().replace("kind: SyncContract\n", ""),
          "1:1: missing key `kind` in the contract; add it: Always SyncContract"),
         (contract().replace("apiVersion", "api_version"),

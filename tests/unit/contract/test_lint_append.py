@@ -50,11 +50,6 @@ WRONG = {
         stream(sync="sync: {direction: redis_to_mongo, capture: poll}\n"),
         "a.yaml:13:44: `capture` cannot be `poll`; allowed are append, outbox, keyspace",
     ),
-    "a stream the other way": (
-        stream(sync=""),
-        "a.yaml:10:11: `type: stream` is for contracts that append; "
-        "write sync: {direction: redis_to_mongo, capture: append}, or another type",
-    ),
     "a hash this way": (
         stream(type="hash", key="events:{_id}"),
         "a.yaml:10:11: `type: hash` cannot be appended from; write type: stream, or capture: outbox or keyspace",

@@ -92,8 +92,8 @@ def test_a_type_that_is_only_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
 WRONG = {
     "a stream": (
         state(type="stream", key="events"),
-        "a.yaml:10:11: `type: stream` is for contracts that append; "
-        "write sync: {direction: redis_to_mongo, capture: append}, or another type",
+        "a.yaml:10:11: `type: stream` is for contracts that append, or for change feeds; "
+        "write capture: append with direction: redis_to_mongo, or another type",
     ),
     "a part of a list": (
         value("list", more="    keep: {last: 3}\n"),

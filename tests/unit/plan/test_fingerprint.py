@@ -12,6 +12,7 @@ from syncd.plan.to_mongo.state import compile_state
 from syncd.plan.to_redis.compile import compile_contract
 from tests.unit.contract.keys import CARD, CONTRACT, Key, contract_keys, put
 
+FEED = {"projection": "feed", "type": "stream", "key": "changes", "fields": {"a": "a"}}
 STRING = {"projection": "card", "type": "string", "key": "card:{_id}", "value": {"from": "a"}}
 LIST = {**STRING, "type": "list"}
 
@@ -23,7 +24,7 @@ RECALL = {
 }  # fmt: skip
 OF_SHAPES = {
     "value": STRING, "keep": LIST, "member": BOARD, "score": BOARD, "position": NEAR, "vector": RECALL,
-    "quantisation": RECALL, "attributes": RECALL,
+    "quantisation": RECALL, "attributes": RECALL, "keep.entries": FEED, "keep.age": FEED, "events": FEED, "copy": FEED,
 }  # fmt: skip
 """Keys of a projection that only another one than that of the contract has."""
 
@@ -116,6 +117,11 @@ EDITS: dict[str, Edit] = {
     "redis.*.keep": copies(None, {"last": 9}),
     "redis.*.keep.first": copies(8, 9, {"first": 8}),
     "redis.*.keep.last": copies(8, 9, {"last": 8}),
+    # Of a change feed, which has no state; a copy writes to one that asks for that.
+    "redis.*.keep.entries": stays(8, 9, {"entries": 8}),
+    "redis.*.keep.age": stays("1d", "2d", {"age": "1d"}),
+    "redis.*.events": stays(None, ["insert"]),
+    "redis.*.copy": copies(False, True),
     "redis.*.index": stays(None, CARD["index"]),
     "redis.*.index.name": stays("cards", "films"),
     "redis.*.index.fields": stays([TEXT], [TEXT | {"attrs": {"weight": 2}}]),
@@ -180,7 +186,9 @@ def test_it_is_decided_for_every_key() -> None:
 
 def edited(key: Key, edit: Edit, value: Any) -> Contract:
     said = deepcopy(CONTRACT)
-    if key[:2] == ("redis", "*") and (shape := OF_SHAPES.get("".join(key[2:3]))):
+    if key[:2] == ("redis", "*") and (
+        shape := OF_SHAPES.get(".".join(key[2:])) or OF_SHAPES.get("".join(key[2:3]))
+    ):
         put(said, ("redis", "*"), deepcopy(shape))
     if edit.around is not None:
         above = key[: -2 if "attrs" in key[:-1] else -1]

@@ -26,8 +26,11 @@ NOT_OF = {
         "syncd_redis_went_back", "syncd_keyspace_catchups", "syncd_append_uncertain", "syncd_marked_keys",
         "syncd_conflicts",
     },
-    "mongo": {"syncd_keys_removed", "syncd_foreign_keys", "syncd_marked_keys", "syncd_conflicts"},
-    "both": set(),
+    "mongo": {
+        "syncd_keys_removed", "syncd_foreign_keys", "syncd_marked_keys", "syncd_conflicts", "syncd_feed_gaps",
+        "syncd_feed_entries_shifted",
+    },
+    "both": {"syncd_feed_gaps", "syncd_feed_entries_shifted"},
 }  # fmt: skip
 """What a contract of this direction never does."""
 

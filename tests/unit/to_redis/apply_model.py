@@ -93,6 +93,7 @@ class Projection:
     """A plan of one projection that has the version in it."""
 
     shapes = (SHAPE,)
+    feeds = ()
 
     def __init__(self, *, filtered: bool = False) -> None:
         """`filtered`: nearly every change is answered by a read."""

@@ -29,7 +29,7 @@ local function refusal(operation, keys, key, found, wanted, also, any_stale)
   local stale = operation.partial
     and (is_foreign_key(key) or (any_stale and redis.call('SISMEMBER', keys[4], key) == 1))
   if found == 'none' or stale then return operation.partial and 'absent' end
-  if found == wanted or (not operation.partial and also[found]) then return nil end
+  if found == wanted or (not operation.partial and not operation.stays and also[found]) then return nil end
   return not (operation.spares and operation.spares(keys, key)) and 'type'
 end
 
@@ -80,8 +80,8 @@ local function write_all(all, keys, args, i, types, any_stale, problems)
       found = written[key] or types[at] or 'none'
       at = at + 1
     end
-    -- Everything but a dead letter can be written a second time, and one that is removed too early is lost.
-    if skip or (operation.note and #problems > 1) then
+    -- Everything but these can be written a second time, and a dead letter that is removed too early is lost.
+    if skip or ((operation.note or operation.once) and #problems > 1) then
       skip = false
     else
       local problem
@@ -118,7 +118,8 @@ end
 -- args: protocol, lease, lease ttl ms, further types that may be replaced ("" or "hash,string"),
 --       rows ("" or JSON: [{whole, ttl, names, removed}, ...]), number of the call before ("0": none since the lease),
 --       n, position field, value, ..., operations
--- Replies {'ok', dead letters that were dropped for new ones, keys that were removed, keys that held what they should}; {'behind'}: the call before was
+-- Replies {'ok', dead letters that were dropped for new ones, keys that were removed, keys that held what they should,
+-- entries that did not get the id of their change}; {'behind'}: the call before was
 -- not applied, so nothing was written; {'refused', index, reason, ...}: nothing was written, by `absent`, `type`, of a
 -- dead letter `full`, or in a sweep `lost`; {'failed', index, error, ...}: the position was not moved, everything else
 -- can be written again; {'fenced', word, holder}; {'version', n}. An error of Redis's own, as for a command without the
@@ -141,7 +142,9 @@ local function apply(keys, args)
   end
   local problems, done, raised = {'failed'}, nil, nil
   dropped, removed, kept = 0, 0, 0
+  begin_feeds()
   done, raised = pcall(write_all, all, keys, args, first, types, any_stale, problems)
+  finish_feeds(keys[2])
   if not done or #problems > 1 then
     keep_read_watermark(keys, args, first)
     if done then return problems end
@@ -149,7 +152,7 @@ local function apply(keys, args)
   end
   if first > 8 then redis.call('HSET', keys[2], unpack(args, 8, first - 1)) end
   redis.call('PEXPIRE', keys[1], args[3])
-  return {'ok', dropped, removed, kept}
+  return {'ok', dropped, removed, kept, shifted}
 end
 
 redis.register_function('syncd_apply', apply)

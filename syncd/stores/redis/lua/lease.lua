@@ -175,12 +175,15 @@ local function release_lease(keys, args)
 end
 
 -- args: protocol, lease, what the next start does: "sweep" (copy again, remove orphans), "keep" (copy again, remove
--- nothing) or "pause" (wait for a person). Forgets the position; keeps epoch and what the contract owns.
+-- nothing) or "pause" (wait for a person), "1" where the stream may go on all the same. Forgets the position; keeps epoch and
+-- what the contract owns.
 local function forget(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end
+  local position = redis.call('HMGET', keys[2], 'token', 'resume')
+  local resume = args[4] == '1' and ((position[1] or '') ~= '' and position[1] or position[2]) or ''
   redis.call('HDEL', keys[2], 'token', 'phase')
-  redis.call('HSET', keys[2], 'next', args[3])
+  redis.call('HSET', keys[2], 'next', args[3], 'resume', resume)
   return {'ok'}
 end
 

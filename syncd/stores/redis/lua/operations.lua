@@ -6,6 +6,8 @@
 -- whole    of a row: nothing has to be known of a key that is not there
 -- needs    the type that the key has afterwards; one of another type is refused. Without it the first operand says so
 -- partial  changes a key that is there, and is refused where it is not, or where it shows an older state
+-- stays    a key of another type is not replaced, also where one of a projection that changed its type would be
+-- once     is left out where anything before it failed, for it cannot be written a second time
 -- spares   whether a key of another type is one that `write` leaves alone, and no reason to refuse
 -- any      the key may have any type, and is not what is written
 -- removes  the key goes: refused in a sweep that does not know whose it is
@@ -89,12 +91,17 @@ local function row_operation(row)
   return {needs = 'hash', partial = not whole, whole = whole, width = fixed(count), write = write}
 end
 
+-- Rows of other kinds, by `kind`.
+local row_operations = {}
+
 -- All operations of a call by code, with its rows.
 local function with_rows(text)
   if text == '' then return operations end
   local all = {}
   for code, operation in pairs(operations) do all[code] = operation end
-  for number, row in ipairs(cjson.decode(text)) do all['=' .. number] = row_operation(row) end
+  for number, row in ipairs(cjson.decode(text)) do
+    all['=' .. number] = (row_operations[row.kind] or row_operation)(row)
+  end
   return all
 end
 

@@ -54,6 +54,8 @@ def read_claims(store: RedisStore) -> tuple[str, dict[str, dict[str, Any]]]:
 
 def new_claims(store: RedisStore, names: list[str]) -> list[str]:
     """Those of these claims that no contract had before, and of which it is not checked yet whose the keys are."""
+    if not names:
+        return []
     with translated():
         said: Any = store.client.hmget(CLAIMS, names)
     return [name for name, text in zip(names, said, strict=True) if text and json.loads(text).get("new")]

@@ -222,9 +222,10 @@ class Lease:
         if self._renewer is not None:
             self._renewer.remove(self)
 
-    def forget_position(self, then: str) -> None:
-        """Give up the position. `then` is what the next start does: `sweep`, `keep` or `pause` (see Position.next)."""
-        self.check(self._call("syncd_forget", [self.value, then]))
+    def forget_position(self, then: str, *, resumes: bool = False) -> None:
+        """Give up the position. `then` is what the next start does: `sweep`, `keep` or `pause` (see Position.next).
+        `resumes`: the stream may go on from it all the same."""
+        self.check(self._call("syncd_forget", [self.value, then, "1" if resumes else ""]))
 
     def note_foreign(self, template: str, word: str, keys: Sequence[bytes] = ()) -> str:
         """Keys of a template that were there before any contract had it, see `lua/foreign.lua`. Returns its word."""

@@ -43,6 +43,8 @@ class Fields:
     """What is being written into a time series, and up to where that is not known any more."""
     SYNCED, HEARD = "synced", "heard"
     """Of which keys the digests are, and up to when their events are."""
+    ENTRY = "entry:"
+    """Before the name of a change feed: the id of the last change that has its entry, see lua/feeds.lua."""
     MERGED = "merged"
     """The latest time of a read of MongoDB that a merge used."""
 
@@ -208,6 +210,10 @@ class Position:
     """Resume token; None means that a snapshot has to begin."""
     event: Document | None = None
     """Token of the last change that was applied; `token` may be later, and stand for no change."""
+    nth: int = 0
+    """Which of the changes of its cluster time, from 0, that one was; for contracts with a change feed."""
+    resume: Document | None = None
+    """Without a token: where the stream may go on all the same, because a copy was only asked for."""
     time: Moment = ZERO
     """Cluster time of the token."""
     read_watermark: Moment = ZERO
@@ -249,6 +255,8 @@ class Position:
         return [
             "token", "" if self.token is None else json_util.dumps(self.token),
             "event", "" if self.event is None else json_util.dumps(self.event),
+            "nth", str(self.nth),
+            "resume", "",
             "time", readable(self.time),
             "mark", readable(self.read_watermark),
             "phase", self.phase,
@@ -306,14 +314,20 @@ def _decode(raw: dict[bytes, bytes]) -> Position:
         owned=_decode_owned(raw.get(b"owned", b"[]")),
         next=raw.get(b"next", SWEEP.encode()).decode(),
     )
-    if not raw.get(b"token") or b"phase" not in raw:
+    if raw.get(b"token") and b"phase" in raw:
+        position.token = json_util.loads(raw[b"token"].decode())
+        position.phase, position.copied = raw[b"phase"].decode(), int(raw[b"copied"])
+    elif raw.get(b"resume"):
+        position.resume = json_util.loads(raw[b"resume"].decode())
+    else:
         return position
-    position.token = json_util.loads(raw[b"token"].decode())
     position.event = json_util.loads(raw[b"event"].decode()) if raw.get(b"event") else None
+    position.nth = int(raw.get(b"nth") or 0)
     position.time, position.read_watermark = parse(raw[b"time"].decode()), parse(raw[b"mark"].decode())
-    position.phase, position.copied = raw[b"phase"].decode(), int(raw[b"copied"])
     position.deployment = raw.get(b"deployment", b"").decode()
     position.witness = raw.get(b"witness", b"").decode()
+    if position.token is None:
+        return position
     if raw.get(b"left"):
         position.left = _decode_ranges(raw[b"left"])
     return position

@@ -1,0 +1,83 @@
+"""A change feed compiled: what an entry of the stream says of a change. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeAlias, get_args
+
+from syncd.contract.model.projection import ChangeOp, Projection
+from syncd.contract.model.template import template_of
+from syncd.plan.misfits import Misfits
+from syncd.plan.to_redis.change import Entry
+from syncd.plan.to_redis.fields import collector, compile_field, row_reader
+from syncd.plan.types import redis_type
+
+UPDATE, DELETE = "update", "delete"
+READ, REPLAY, GAP = "read", "replay", "gap"
+"""What `op` of an entry may be beside what MongoDB calls a change: a document that a copy or a replay read, and a gap
+in the changes."""
+_FIXED = ("op", "_id", "time")
+_ALL_OPS: tuple[str, ...] = get_args(ChangeOp)
+
+Row: TypeAlias = tuple[tuple[str, ...], tuple[Any, ...]]
+"""Names, and a value for each."""
+
+
+class ChangeFeed:
+    """A projection whose key is a stream with an entry for each change. `reads` are the paths that it needs of a
+    document, or None for the whole."""
+
+    is_shared: ClassVar[bool] = True
+    """The key does not go stale with one document."""
+
+    def __init__(self, projection: Projection, hmac_key: bytes | None, misfits: Misfits) -> None:
+        self.name = projection.projection
+        self.type = projection.type
+        self.redis_type = redis_type(projection.type)
+        self.template = template_of(projection)
+        self.key = self.template.prefix
+        self.events = frozenset(projection.events or _ALL_OPS)
+        self.copies = projection.copy_
+        keep = projection.keep
+        self.trim: tuple[str, int] = ("", 0)
+        """What goes, as XTRIM has it: MAXLEN and how many entries stay, MINID and for how many milliseconds."""
+        if keep is not None:
+            self.trim = ("MINID", keep.age) if keep.age is not None else ("MAXLEN", keep.entries or 0)
+        specs = projection.fields or {}
+        fields = [
+            compile_field(name, spec, hmac_key, as_json=False, note=misfits.note(self.name, name))
+            for name, spec in specs.items()
+        ]
+        self._names = (*_FIXED, *(field.name for field in fields))
+        self._collect = collector(fields, as_json=False)
+        strict = all(spec.on_error == "letter" for spec in specs.values())
+        self._row = row_reader(fields) if strict else None
+        self.reads: set[str] | None = None
+        if all(field.reads is not None for field in fields):
+            self.reads = set().union(*(field.reads for field in fields if field.reads))
+
+    def takes(self, op: str) -> bool:
+        """Whether a change, or what a copy read, becomes an entry."""
+        return self.copies if op == READ else op in self.events
+
+    def content(self, document: Mapping[str, Any]) -> Row:
+        """The fields of a document that is there. Raises ProjectionError."""
+        row = None if self._row is None else self._row(document)
+        if row is not None:
+            return self._names, row
+        found = self._collect(document)
+        return (*_FIXED, *found), tuple(found.values())
+
+    def entry(
+        self, ident: str, entry_id: str, op: str, time: int, content: Row | None, changed: bytes | None = None
+    ) -> Entry:
+        """An entry about a document. `content` is None where that is gone; `time`: epoch milliseconds of the change;
+        `changed`: names of fields, as JSON."""
+        names, values = (_FIXED, ()) if content is None else content
+        if changed is None:
+            return Entry(self, ident, entry_id, names, (op, ident, time, *values))
+        return Entry(self, ident, entry_id, (*names, "changed"), (op, ident, time, *values, changed))
+
+    def gap(self, entry_id: str, time: int, why: str) -> Entry:
+        """An entry that says that changes before it are missing."""
+        return Entry(self, "", entry_id, ("op", "time", "why"), (GAP, time, why))
