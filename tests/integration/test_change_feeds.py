@@ -77,3 +77,132 @@ def test_which_changes_and_how_many(shared: Scene) -> None:
     assert {one["op"] for one in said(flow)} == {"insert", "delete"}
     wait_count(flow, 5, "day")
     assert flow.redis.xinfo_stream(stream_of(flow))["entries-added"] == 3001
+
+
+def test_an_edit_loses_no_change(shared: Scene) -> None:
+    """applied_once: a feed that is edited, gets a hash beside it or is asked for a copy has each change once, also
+    those that came meanwhile; the entries to come have the new fields."""
+    flow = shared.run("edit", feed(["n"]), documents=[{"_id": n, "n": 0, "m": n} for n in range(20)])
+    flow.contracts.remove("edit")
+    wait_until(lambda: not flow.lane(), 60, "the lane is gone")
+    flow.collection.insert_one({"_id": "away", "n": 1})
+    flow.write(feed(["n", "m"]), projection(["n"]))
+    flow.wait_live()
+    flow.collection.insert_one({"_id": "back", "n": 2, "m": 3})
+    wait_count(flow, 2)
+    flow.redis.rpush(flow.names.control("requests"), "snapshot")
+    flow.collection.insert_one({"_id": "copied", "n": 4})
+    wait_until(lambda: not flow.redis.exists(flow.names.control("requests")), 60, "the copy began")
+    flow.collection.delete_one({"_id": 1})
+    flow.wait_live()
+    wait_count(flow, 4)
+    assert said(flow, "time", "op") == [
+        {"_id": "away", "n": "1"}, {"_id": "back", "n": "2", "m": "3"}, {"_id": "copied", "n": "4"}, {"_id": "1"},
+    ]  # fmt: skip
+    flow.wait_same()
+
+
+def test_a_copy_writes_entries_where_asked(shared: Scene) -> None:
+    """`copy: true` gives each document an entry `op read`, in chunks beside the changes; ids go on increasing."""
+    flow = shared.run("read", feed(["n"], copy=True), documents=[{"_id": n, "n": n} for n in range(300)])
+    wait_count(flow, 300)
+    flow.collection.update_one({"_id": 5}, {"$set": {"n": 7}})
+    wait_count(flow, 301)
+    assert [one["_id"] for one in said(flow)[:300]] == sorted(map(str, range(300)), key=int)
+    assert [one["op"] for one in said(flow)] == ["read"] * 300 + ["update"]
+    assert ids(flow) == sorted(set(ids(flow)))
+    assert flow.metric("syncd_feed_entries_shifted_total") == 0
+
+
+def test_a_lost_position_is_a_gap(shared: Scene) -> None:
+    """nothing_silent: where nothing says from which change to go on, an entry `op gap` says that changes are missing,
+    and so do a metric and the log; a collection that was dropped is one too."""
+    flow = shared.run("gap", feed(["n"]), documents=[{"_id": 1, "n": 0}])
+    flow.collection.update_one({"_id": 1}, {"$inc": {"n": 1}})
+    wait_count(flow, 1)
+    flow.redis.delete(flow.names.control("position"))
+    wait_count(flow, 2)
+    flow.wait_live()
+    flow.collection.update_one({"_id": 1}, {"$inc": {"n": 1}})
+    wait_count(flow, 3)
+    flow.collection.drop()
+    wait_count(flow, 4)
+    flow.wait_live()
+    flow.collection.insert_one({"_id": 2})
+    wait_count(flow, 5)
+    assert said(flow, "time", "changed") == [
+        {"op": "update", "_id": "1", "n": "1"}, {"op": "gap", "why": "position lost"},
+        {"op": "update", "_id": "1", "n": "2"}, {"op": "gap", "why": "collection gone"},
+        {"op": "insert", "_id": "2"},
+    ]  # fmt: skip
+    assert ids(flow) == sorted(set(ids(flow)))
+    assert flow.metric("syncd_feed_gaps_total") == 2
+    assert flow.metric("syncd_feed_entries_shifted_total") == 0
+
+
+def test_what_others_do_to_the_stream(shared: Scene) -> None:
+    """An application may trim, empty and delete the stream: entries go on. Where it writes an entry that is ahead of
+    MongoDB's time, entries get the next ids, and that is counted."""
+    flow = shared.run("others", feed(["n"]))
+    flow.collection.insert_many([{"_id": n} for n in range(10)])
+    wait_count(flow, 10)
+    flow.redis.xtrim(stream_of(flow), maxlen=0, approximate=False)
+    flow.collection.insert_one({"_id": "trimmed"})
+    wait_count(flow, 1)
+    flow.redis.delete(stream_of(flow))
+    flow.collection.insert_one({"_id": "deleted"})
+    wait_count(flow, 1)
+    flow.redis.xadd(stream_of(flow), {"by": "another"}, id="99999999999999-7")
+    flow.collection.insert_many([{"_id": f"ahead{n}"} for n in range(3)])
+    wait_count(flow, 5)
+    assert ids(flow)[2:] == [(99999999999999, n) for n in (8, 9, 10)]
+    assert flow.metric("syncd_feed_entries_shifted_total") == 3
+
+
+def test_a_key_that_is_another_ones(shared: Scene) -> None:
+    """A stream with entries of an application, and a key of another type, stop the lane: nothing is written there and
+    nothing is lost. It goes on when the key is gone, or where the contract adopts the stream."""
+    flow = shared.add("taken", feed(["n"]))
+    flow.redis.xadd(stream_of(flow), {"by": "another"})
+    flow.wait_state("failed")
+    assert "entries that syncd did not write" in flow.lane()["error"]
+    flow.write(feed(["n"]), sync={"adopt": True})
+    flow.wait_live()
+    flow.collection.insert_one({"_id": 1})
+    wait_count(flow, 2)
+    flow.redis.rename(stream_of(flow), stream_of(flow) + ":old")
+    flow.redis.set(stream_of(flow), "text")
+    flow.collection.insert_one({"_id": 2})
+    flow.wait_state("failed")
+    assert "no stream" in flow.lane()["error"]
+    assert flow.redis.get(stream_of(flow)) == b"text"
+    flow.redis.delete(stream_of(flow))
+    wait_count(flow, 1)
+    assert said(flow, "time") == [{"op": "insert", "_id": "2"}]
+
+
+def test_a_change_that_does_not_fit(shared: Scene) -> None:
+    """A change whose entry cannot be made is a dead letter, and the others go on; a replay writes what the document
+    holds then at the end, as `op replay`."""
+    flow = shared.run("unfit", feed({"n": {"from": "n", "type": "int"}}), projection({"n": "n"}))
+    flow.collection.insert_many([{"_id": 1, "n": "five"}, {"_id": 2, "n": 2}])
+    wait_count(flow, 1)
+    wait_until(lambda: len(flow.dead_letters()) == 1, 60, "a dead letter")
+    (dead,) = flow.dead_letters()
+    assert (dead["projection"], dead["id"], dead["reason"], dead["key"]) == (
+        "feed",
+        "1",
+        "cannot_convert",
+        "",
+    )
+    flow.collection.update_one({"_id": 1}, {"$set": {"n": 5}})
+    wait_count(flow, 2)
+    ((entry, _),) = flow.redis.xrange(flow.names.control("dead"))
+    flow.redis.rpush(flow.names.control("replay"), entry)
+    wait_count(flow, 3)
+    assert said(flow, "time", "changed") == [
+        {"op": "insert", "_id": "2", "n": "2"}, {"op": "update", "_id": "1", "n": "5"},
+        {"op": "replay", "_id": "1", "n": "5"},
+    ]  # fmt: skip
+    wait_until(lambda: not flow.dead_letters(), 60, "no dead letter")
+    assert flow.hash(1) == {"n": "5"}

@@ -176,6 +176,7 @@ class Flow:
         found = [
             compare(self.collection, self.redis, said, self.names.prefix(said["projection"]), self.filter)
             for said in self.projections
+            if said["type"] != "stream"  # it has no state
         ]
         return [difference for difference in found if difference]
 

@@ -60,7 +60,7 @@ WRONG = {
     ),
     "two bounds": (
         (feed(more="    keep: {entries: 5, age: 1d}\n"),),
-        "a.yaml:13:11: `keep` says one thing; write one of them, such as keep: {entries: 1000}",
+        "a.yaml:13:11: `keep` says one thing; write one of them, such as keep: {last: 100}",
     ),
     "a list's bound": (
         (contract(projection("{a: a}") + "    keep: {entries: 5}\n"),),
