@@ -19,6 +19,7 @@ from tests.support.contracts import projection
 from tests.support.digests import wait_known as wait_digests
 from tests.support.feeds import feed, stream_of, wait_count
 from tests.support.keyspace import add_keyspace, wait_known, write
+from tests.support.members import BOARD, NEAR, RECALL, TAGS, player, wait_members
 from tests.support.outbox import add_outbox, documents, outbox, put, wait_functions
 from tests.support.reconcile import check
 from tests.support.scene import Scene
@@ -97,6 +98,8 @@ def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Pa
         ]
         field = {"from": "title", "ttl": {"field": "until"}}
         own.append(projection({"title": field}, name="expiring"))
+        members = scene.add("league", BOARD, TAGS, NEAR, RECALL, documents=[player(n) for n in range(50)],
+                            reconcile=checks)  # fmt: skip
         arrays = scene.add("arrays", *own, documents=films(50), reconcile=checks)
         known = scene.add("known", projection(["title"]), documents=films(50), reconcile={"check": "digest"})
         for partition in ("1/1", "1/2"):
@@ -114,6 +117,11 @@ def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Pa
                 wait_digests(known, scene.reach["redis_url"])
                 flow.redis.delete(flow.key(4))
                 flow.redis.delete(arrays.key(4, "zset"))
+                for name in ("board", "tags", "near", "recall"):
+                    scene.redis.delete(members.key("a" if name == "tags" else "chess", name))
+                members.collection.update_many({"_id": {"$lt": 5}}, {"$set": {"game": "go", "tags": []}})
+                members.collection.delete_one({"_id": 6})
+                wait_members(members)
                 wait_until(
                     lambda: flow.redis.exists(flow.key(4), arrays.key(4, "zset")) == 2,
                     20,
