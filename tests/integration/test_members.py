@@ -66,7 +66,10 @@ def test_what_is_no_member(scene: Scene) -> None:
     assert {one["key"] for one in flow.dead_letters()} == {flow.key("go", "board")}
     assert members_of(flow, "board").keys() == {"chess"}
     assert all(members_of(flow, "board")["chess"][name] == 1.0 for name in odd)
-    assert not flow.redis.exists(flow.names.control("stale"))
+    assert flow.redis.scard(flow.names.control("stale")) == len(odd)
+    flow.collection.update_one({"_id": "large"}, {"$set": {"points": 5}})
+    wait_until(lambda: members_of(flow, "board").get("go") == {"large": 5.0}, 60)
+    assert "large" not in members_of(flow, "board")["chess"]
     flow.collection.update_one({"_id": "edge"}, {"$unset": {"game": ""}})
     flow.collection.update_one({"_id": "less"}, {"$set": {"tags": "a"}})
     wait_until(lambda: "edge" not in members_of(flow, "board")["chess"], 60)
@@ -140,3 +143,31 @@ def test_planted_differences(scene: Scene, mongo_uri: str, redis_url: str) -> No
     assert (repaired.found, repaired.left) == (16, 0)
     wait_members(flow)
     assert check(scene, flow, mongo_uri, redis_url).result == "clean"
+
+
+def test_an_update_of_a_score_needs_no_read(scene: Scene) -> None:
+    """nothing_lost: another score or position goes to all keys of a document as it came with the change; a change of the
+    key, or of a member that is not there any more, reads the document. A thousand tags are as many memberships."""
+    many = [f"t{number}" for number in range(1000)]
+    ranked = {**BOARD, "projection": "ranked", "key": "{tags[]}"}
+    documents = [player(number, tags=many if number == 1 else ["a"]) for number in range(20)]
+    flow = scene.run("delta", BOARD, TAGS, NEAR, ranked, documents=documents)
+    wait_members(flow)
+    flow.count_reads()
+    flow.collection.update_many({}, {"$inc": {"points": 100}, "$set": {"at": [2.0, 3.0], "other": 1}})
+    flow.collection.update_one({"_id": 2}, {"$inc": {"points": 1}})
+    wait_until(lambda: members_of(flow, "board")["chess"]["2"] == 103, 60)
+    assert flow.documents_read() == 0
+    wait_members(flow)
+    assert members_of(flow, "ranked")["t999"] == {"1": 101.0}
+    flow.redis.delete(flow.key("chess", "board"))
+    flow.collection.update_many({}, {"$inc": {"points": 1}})
+    wait_members(flow)
+    flow.collection.update_one({"_id": 1}, {"$pop": {"tags": 1}, "$unset": {"at": ""}})
+    flow.collection.update_one({"_id": 2}, {"$unset": {"points": ""}})
+    flow.collection.update_one({"_id": 3}, {"$push": {"tags": "b"}})
+    wait_members(flow)
+    assert "t999" not in members_of(flow, "ranked")
+    flow.collection.delete_many({})
+    wait_members(flow)
+    assert not list(flow.redis.scan_iter(f"{scene.token}:delta:*", count=1000))

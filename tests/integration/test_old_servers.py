@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.check import wait_until
 from tests.support.contracts import projection
+from tests.support.members import BOARD, NEAR, RECALL, TAGS, player, wait_members
 from tests.support.scene import Flow, Scene
 from tests.support.servers import Servers
 
@@ -31,6 +32,7 @@ def old(
         scene.add("json", projection(["title"], type="json"), documents=FILMS)
         index = {"name": f"{token}-films", "fields": INDEX}
         scene.add("index", projection(["title"], index=index), documents=FILMS)
+        scene.add("recall", {**RECALL, "projection": "card"}, documents=[player(1)])
         yield scene
     servers.forget(token)
 
@@ -58,6 +60,16 @@ def test_hashes_and_strings_work(hashes: Flow) -> None:
     assert 0 < hashes.redis.pttl(hashes.key(100)) <= 3_600_000
 
 
+def test_members_work(old: Scene, hashes: Flow) -> None:
+    """Sorted sets, sets and geo sets that documents share need no module."""
+    flow = old.run("members", BOARD, TAGS, NEAR, documents=[player(number) for number in range(50)])
+    wait_members(flow)
+    flow.collection.update_many({"_id": {"$lt": 9}}, {"$set": {"game": "go", "tags": ["c"]}, "$inc": {"points": 1}})
+    flow.collection.update_one({"_id": 10}, {"$inc": {"points": 1}})
+    flow.collection.delete_many({"_id": {"$gt": 40}})
+    wait_members(flow)
+
+
 def test_a_deleted_key_becomes_whole_again(hashes: Flow) -> None:
     """A partial update of a key that is not there is refused in one step also here, and answered by a read."""
     hashes.redis.delete(hashes.key(7))
@@ -65,7 +77,7 @@ def test_a_deleted_key_becomes_whole_again(hashes: Flow) -> None:
     hashes.wait_hash(7, {"title": "back"})
 
 
-@pytest.mark.parametrize(("short", "needs"), [("json", "JSON"), ("index", "search module")])
+@pytest.mark.parametrize(("short", "needs"), [("json", "JSON"), ("index", "search module"), ("recall", "vector sets")])
 def test_what_is_missing_is_said(old: Scene, hashes: Flow, short: str, needs: str) -> None:
     """A contract that needs a module fails alone, and names itself, the capability and the server."""
     name = f"{old.token}-{short}"

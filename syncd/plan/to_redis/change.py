@@ -60,6 +60,11 @@ class Patch(NamedTuple):
     ttl: int
 
 
+def stale_member(projection: str, ident: str) -> str:
+    """What says that a document is a member as it was before a dead letter. A shared key does not say of whom."""
+    return f"{projection} {ident}"
+
+
 class Retired(NamedTuple):
     """The part of a shape that is needed to remove its keys."""
 
@@ -81,6 +86,10 @@ class Retired(NamedTuple):
     def is_shared(self) -> bool:
         """Whether documents are members of keys that they share."""
         return self.type.endswith(SHARED)
+
+    def stale(self, ident: str) -> str | None:
+        """As a shape says it."""
+        return stale_member(self.name, ident) if self.is_shared else None
 
     @property
     def each(self) -> bool:
@@ -151,8 +160,8 @@ class Dead(NamedTuple):
     reason: str
     detail: str
     change: Mapping[str, Any]
-    shows_older: bool = True
-    """Whether the key shows an older state of this document alone, so that no update may go on top of it."""
+    stale: str | None = None
+    """What shows an older state, so that no update may go on top of it; None: the key does."""
 
 
 class AnsweredDeadLetters(NamedTuple):

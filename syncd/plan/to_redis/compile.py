@@ -18,13 +18,14 @@ from syncd.errors import why_unfit
 from syncd.plan.misfits import Misfits
 from syncd.plan.paths import server_projection
 from syncd.plan.stream_plan import StreamPlan
-from syncd.plan.to_redis.change import Dead, Delta, Drop, Patch, Put, Write
+from syncd.plan.to_redis.change import Dead, Delta, Drop, Put, Write
 from syncd.plan.to_redis.change_feed import UPDATE, ChangeFeed
 from syncd.plan.to_redis.delta import Deltas
 from syncd.plan.to_redis.digest import digest_of
 from syncd.plan.to_redis.each import shape_of
 from syncd.plan.to_redis.member_shape import MemberShape
 from syncd.plan.to_redis.shape import Shape
+from syncd.plan.types import Memberships
 from syncd.plan.values.searchable import label_separator
 
 
@@ -76,7 +77,8 @@ class Plan(StreamPlan):
         except Exception:  # noqa: BLE001 - the same trouble
             key = ""
         why = why_unfit(error)
-        return Dead(shape.name, ident, key, why.reason, why.detail, change, not shape.is_shared)
+        stale = shape.stale(ident) if key else ""
+        return Dead(shape.name, ident, key, why.reason, why.detail, change, stale)
 
     def drops(self, ident: str, document_id: Any, *, deleted: bool) -> list[Write]:
         """All writes for a document that is gone or no longer matches the filter.
@@ -97,7 +99,7 @@ class Plan(StreamPlan):
         for at, shape in enumerate(self.shapes):
             sets, removed = deltas[0][at] if len(deltas) == 1 else _merge(at, deltas, {})
             if (sets or removed) and (key := shape.key_if_any(ident, document_id)) is not None:
-                writes.append(Patch(shape, ident, key, sets, removed, shape.ttl_ms))
+                writes.append(shape.patch(ident, key, sets, removed))
         return writes
 
     def patched(self, writes: list[Write], deltas: list[Delta]) -> list[Write] | None:
@@ -107,7 +109,7 @@ class Plan(StreamPlan):
         """
         result: list[Write] = []
         for at, write in enumerate(writes):
-            if not isinstance(write, Put) or isinstance(write.content, str | bytes | list):
+            if not isinstance(write, Put) or isinstance(write.content, str | bytes | list | Memberships):
                 return None
             content, names = write.content, write.shape.names
             before = dict(zip(names, content, strict=True)) if isinstance(content, tuple) else dict(content)

@@ -8,7 +8,8 @@ from typing import Any
 from syncd.contract.model.projection import Projection
 from syncd.contract.model.template import member_template_of, template_of
 from syncd.plan.keys.templates import encode_key_value, parse_key, render, render_each
-from syncd.plan.to_redis.change import Drop, Put
+from syncd.plan.to_redis.change import Drop, Patch, Put, stale_member
+from syncd.plan.to_redis.delta import DeltaReader
 from syncd.plan.to_redis.shape import Shape, refuse_unfit
 from syncd.plan.types import SHARED, Memberships, redis_type, shared
 
@@ -27,10 +28,35 @@ class MemberShape(Shape):
         self.template, self.member = template_of(projection), member_template_of(projection)
         self.by_id = False
         self.ttl_ms, self._ttl_at = 0, None
-        self.names, self.raw_names, self.deltas = (), [], None
+        self.names, self.raw_names = (), []
         self.reads = {*self.template.paths, *self.member.paths, *self.members.paths(projection)}
+        self.deltas = self._delta_reader(projection)
         self._values = self.members.reader(projection)
         self._keys, self._member = render_each(self.template), render(self.member)
+
+    def _delta_reader(self, projection: Projection) -> DeltaReader | None:
+        """Where an update of what a document has as a member may go in without a read."""
+        fields = self.members.fields(projection)
+        paths = {*self.template.paths, *self.member.paths}
+        if fields is None or any(
+            part.isdigit() for field in fields for part in (field.path or "").split(".")
+        ):
+            return None
+        if paths & {field.path for field in fields}:
+            return None  # a score that is a part of the key
+        return DeltaReader(fields, as_json=False, whole=paths)
+
+    def patch(self, ident: str, key: str, sets: dict[str, Any], removed: frozenset[str]) -> Patch | Drop:
+        """Another score in all keys; without one it leaves them."""
+        return Drop(self, ident, None) if removed else Patch(self, ident, key, sets, removed, 0)
+
+    def key_if_any(self, ident: str, document_id: Any) -> str | None:
+        """The map says which keys it has."""
+        return ""
+
+    def stale(self, ident: str) -> str | None:
+        """Its membership."""
+        return stale_member(self.name, ident)
 
     def key(self, document: Mapping[str, Any]) -> str:
         """The first of its keys, where it has any."""

@@ -15,7 +15,7 @@ from syncd.errors import ProjectionError
 from syncd.plan.keys.templates import render
 from syncd.plan.misfits import Misfits
 from syncd.plan.paths import MISSING, getter
-from syncd.plan.to_redis.change import Content, Drop, Elements, Put
+from syncd.plan.to_redis.change import Content, Drop, Elements, Patch, Put
 from syncd.plan.to_redis.delta import DeltaReader
 from syncd.plan.to_redis.fields import Field, Find, collector, compile_field, row_reader
 from syncd.plan.types import expiring_fields, redis_type, written
@@ -211,6 +211,14 @@ class Shape:
             return Drop(self, ident, key)
         assert content is not None
         return Put(self, ident, key, content, self.ttl(document) if self._ttl_at else self.ttl_ms, time)
+
+    def patch(self, ident: str, key: str, sets: dict[str, Any], removed: frozenset[str]) -> Patch | Drop:
+        """An update of some fields."""
+        return Patch(self, ident, key, sets, removed, self.ttl_ms)
+
+    def stale(self, ident: str) -> str | None:
+        """What shows an older state of a document behind a dead letter, where that is not its key."""
+        return None
 
     def drop(self, ident: str, document_id: Any) -> Drop:
         """What removes the key of a document that is gone, where it can have had one."""

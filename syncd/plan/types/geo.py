@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from syncd.contract.model.projection import Projection
+from syncd.plan.to_redis.fields import Field
 from syncd.plan.types.base import DataType, Names
-from syncd.plan.types.members import MemberForm, ReadValues, Values, of_one_path
+from syncd.plan.types.members import MemberForm, ReadValues, Values, of_one_path, patchable
 from syncd.plan.values.geo import GEO
 
 _STEP = 1e-5
@@ -23,6 +24,10 @@ class GeoMembers(MemberForm):
         """Longitude and latitude."""
         assert projection.position is not None
         return of_one_path("position", projection.position, _lon_lat)
+
+    def fields(self, projection: Projection) -> list[Field] | None:
+        """The position."""
+        return patchable("position", projection.position, _lon_lat) if projection.position else None
 
     def paths(self, projection: Projection) -> set[str]:
         """The position."""

@@ -15,6 +15,7 @@ import orjson
 from syncd.contract.model.projection import Projection
 from syncd.errors import ProjectionError
 from syncd.plan.paths import MISSING, getter
+from syncd.plan.to_redis.fields import Field
 from syncd.plan.types.base import Names, Written
 from syncd.plan.values.bson_values import in_field
 
@@ -25,6 +26,8 @@ Values: TypeAlias = "tuple[str | bytes, ...]"
 """What Redis holds of a member: the same in each of its keys."""
 ReadValues: TypeAlias = Callable[[Mapping[str, Any]], "Values | None"]
 Encode: TypeAlias = Callable[[Any], "Values"]
+VALUES = "values"
+"""How the values are called in a delta."""
 SHARED = " members"
 """How the type of such a projection ends in records: `zset` alone is one key a document."""
 
@@ -76,6 +79,10 @@ class MemberForm(Written):
     def paths(self, projection: Projection) -> set[str]:
         """What `reader` reads of a document."""
 
+    def fields(self, projection: Projection) -> list[Field] | None:
+        """What an update may change alone, `VALUES`; None where every update needs a read."""
+        return None
+
     def content(self, fields: dict[str, Any]) -> Any:
         """No document has a key of its own."""
         raise NotImplementedError
@@ -85,6 +92,11 @@ class MemberForm(Written):
         assert isinstance(content, Memberships)
         values = content.values
         return self.kind, int(content.again), content.packed, len(values), *values
+
+    def patch(self, sets: Mapping[str, Any], removed: frozenset[str], ttl: int) -> Sequence[Any]:
+        """Kind, number of values, value, ..."""
+        values = sets[VALUES]
+        return self.kind, len(values), *values
 
     @abstractmethod
     def ask(self, key: str, member: str | bytes) -> list[tuple[str | bytes, ...]]:
@@ -101,6 +113,18 @@ class MemberForm(Written):
     def differing(self, write: Put, found: Any) -> Names:
         """Nor is one compared as a whole."""
         raise NotImplementedError
+
+
+def patchable(name: str, path: str, encode: Encode) -> list[Field]:
+    """One value that an update may change alone."""
+
+    def encoded(value: Any) -> Values | None:
+        try:
+            return None if value is None else encode(value)
+        except ProjectionError as error:
+            raise in_field(name, error) from None
+
+    return [Field(VALUES, path, getter(path), encoded, False, frozenset({path}))]
 
 
 def of_one_path(name: str, path: str, encode: Encode) -> ReadValues:

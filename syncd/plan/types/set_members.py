@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from syncd.contract.model.projection import Projection
+from syncd.plan.to_redis.fields import Field
 from syncd.plan.types.base import Names
 from syncd.plan.types.members import MemberForm, ReadValues, Values
 
@@ -23,6 +24,10 @@ class SetMembers(MemberForm):
             return ()
 
         return read
+
+    def fields(self, projection: Projection) -> list[Field] | None:
+        """Nothing that an update could change alone, so that most need no read."""
+        return []
 
     def paths(self, projection: Projection) -> set[str]:
         """None."""

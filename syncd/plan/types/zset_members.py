@@ -7,8 +7,9 @@ from typing import Any
 from bson.datetime_ms import DatetimeMS
 
 from syncd.contract.model.projection import Projection
+from syncd.plan.to_redis.fields import Field
 from syncd.plan.types.base import Names
-from syncd.plan.types.members import MemberForm, ReadValues, Values, of_one_path
+from syncd.plan.types.members import MemberForm, ReadValues, Values, of_one_path, patchable
 from syncd.plan.values.scores import score_of
 
 
@@ -22,6 +23,10 @@ class SortedMembers(MemberForm):
         """The score."""
         assert projection.score is not None
         return of_one_path("score", projection.score, _score)
+
+    def fields(self, projection: Projection) -> list[Field] | None:
+        """The score."""
+        return patchable("score", projection.score, _score) if projection.score else None
 
     def paths(self, projection: Projection) -> set[str]:
         """The score."""

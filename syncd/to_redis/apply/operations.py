@@ -129,7 +129,9 @@ class Operations:
         shape, ident, key, content, ttl, time_of_state = write
         body: Sequence[Any]
         if shape.is_shared:
-            self._emit(write, "ma", self._members(shape), ident, *shape.form.put(content, ttl))
+            self._emit(
+                write, "ma", self._members(shape), ident, shape.stale(ident), *shape.form.put(content, ttl)
+            )
             return
         if type(content) is not tuple:
             body = shape.form.put(content, ttl)
@@ -172,7 +174,13 @@ class Operations:
         return code
 
     def _patch(self, write: Patch) -> None:
-        shape, _, key, sets, removed, ttl = write
+        shape, ident, key, sets, removed, ttl = write
+        if shape.is_shared:
+            stale = shape.stale(ident), self._control.dead_by_document
+            self._emit(
+                write, "mp", self._members(shape), ident, *stale, *shape.form.patch(sets, removed, ttl)
+            )
+            return
         row, body = "", None
         if shape.form.has_rows and len(sets) + len(removed) <= WIDEST_ROW:
             names = (*sets, None, ttl, *removed)
@@ -193,7 +201,7 @@ class Operations:
             self._begin_elements(write, "", "")
             self._emit(write, "e)")
         elif shape.is_shared:
-            self._emit(write, "ml", self._members(shape), write.ident)
+            self._emit(write, "ml", self._members(shape), write.ident, shape.stale(write.ident))
         elif not shape.by_id:
             self._emit(write, "r", *self._map(shape), write.ident)
         elif write.key is not None:
@@ -235,7 +243,7 @@ class Operations:
             write,
             "x",
             self._control.dead_by_document,
-            write.key if write.shows_older else "",
+            write.key if write.stale is None else write.stale,
             self._keep_dead_letters,
             len(dead_letter),
             *dead_letter,

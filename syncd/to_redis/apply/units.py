@@ -83,7 +83,7 @@ class Unit(ABC):
             reason,
             detail,
             self._change_of(write.ident),
-            not write.shape.is_shared,
+            write.shape.stale(write.ident),
         )
 
     def _change_of(self, ident: str) -> dict[str, Any]:

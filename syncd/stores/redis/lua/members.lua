@@ -83,14 +83,20 @@ local function add_member(kind, key, member, args, first, last, keys)
   return problem
 end
 
--- All that a document is a member of, instead of what it was. map, _id, kind, whether to write again what is there,
--- memberships, n, value, ...
+-- A document is a member as it says now: no update needs a read any more.
+local function is_fresh(keys, stale)
+  if keys.any_stale == nil then keys.any_stale = redis.call('EXISTS', keys[4]) == 1 end
+  if keys.any_stale then redis.call('SREM', keys[4], stale) end
+end
+
+-- All that a document is a member of, instead of what it was. map, _id, its name where it is stale, kind, whether to write
+-- again what is there, memberships, n, value, ...
 operations.ma = {
   keyless = true,
-  width = counted(6),
+  width = counted(7),
   refuses = function(args, i, keys, also)
-    local wanted = member_kinds[args[i + 2]].type
-    local new = memberships(args[i + 4])
+    local wanted = member_kinds[args[i + 3]].type
+    local new = memberships(args[i + 5])
     keys.decoded = keys.decoded or {}
     keys.decoded[i] = new
     for at = 1, #new, 2 do
@@ -100,14 +106,14 @@ operations.ma = {
     end
   end,
   write = function(_, args, i, last, _, keys)
-    local map, id, kind, packed = args[i], args[i + 1], member_kinds[args[i + 2]], args[i + 4]
+    local map, id, kind, packed = args[i], args[i + 1], member_kinds[args[i + 3]], args[i + 5]
     local new, said = keys.decoded[i], redis.call('HGET', map, id)
     local old = said and said ~= packed and memberships(said) or {}
     for at = 1, #new, 2 do
       local key = new[at]
       if is_replaced(keys, key, kind.type) then redis.call('DEL', key) end
       keys.shared[key] = kind.type
-      local problem = add_member(kind, key, new[at + 1], args, i + 6, last, keys)
+      local problem = add_member(kind, key, new[at + 1], args, i + 7, last, keys)
       if problem then
         -- A dead letter follows. Then it is what it was.
         if said ~= packed then
@@ -121,16 +127,42 @@ operations.ma = {
       if #old > 0 then leave(old, as_lookup(new)) end
       redis.call('HSET', map, id, packed)
     end
+    is_fresh(keys, args[i + 2])
   end,
 }
 
--- A document is a member of nothing any more. map, _id
-operations.ml = {keyless = true, width = fixed(2), write = function(_, args, i)
+-- Another score, or position, in all keys of a document. Refused where it is in no map, or shows an older state, or where
+-- a key is gone. map, _id, its name where it is stale, `letters`, kind, n, value, ...
+operations.mp = {
+  keyless = true,
+  width = counted(6),
+  refuses = function(args, i, keys)
+    local said, wanted = redis.call('HGET', args[i], args[i + 1]), member_kinds[args[i + 4]].type
+    local is_stale = redis.call('HEXISTS', args[i + 3], args[i + 2]) == 1 or redis.call('SISMEMBER', keys[4], args[i + 2]) == 1
+    if not said or is_stale then return 'absent' end
+    keys.decoded = keys.decoded or {}
+    keys.decoded[i] = memberships(said)
+    for at = 1, #keys.decoded[i], 2 do
+      if shared_type(keys, keys.decoded[i][at]) ~= wanted then return 'absent' end
+    end
+  end,
+  write = function(_, args, i, last, _, keys)
+    local kind, pairs_of = member_kinds[args[i + 4]], keys.decoded[i]
+    for at = 1, #pairs_of, 2 do
+      local problem = add_member(kind, pairs_of[at], pairs_of[at + 1], args, i + 6, last, keys)
+      if problem then return problem end
+    end
+  end,
+}
+
+-- A document is a member of nothing any more. map, _id, its name where it is stale
+operations.ml = {keyless = true, width = fixed(3), write = function(_, args, i, _, _, keys)
   local said = redis.call('HGET', args[i], args[i + 1])
   if said then
     leave(memberships(said), {})
     redis.call('HDEL', args[i], args[i + 1])
   end
+  is_fresh(keys, args[i + 2])
 end}
 
 -- The same by a projection that the contract no longer has. A member by another projection stays. map, _id, n, map of
