@@ -146,8 +146,8 @@ def test_planted_differences(scene: Scene, mongo_uri: str, redis_url: str) -> No
 
 
 def test_an_update_of_a_score_needs_no_read(scene: Scene) -> None:
-    """nothing_lost: another score or position goes to all keys of a document as it came with the change; a change of the
-    key, or of a member that is not there any more, reads the document. A thousand tags are as many memberships."""
+    """nothing_lost: another score or position goes to all keys of a document as it came with the change; a change of
+    the key, or of a member that is not there any more, reads the document. A thousand tags are as many memberships."""
     many = [f"t{number}" for number in range(1000)]
     ranked = {**BOARD, "projection": "ranked", "key": "{tags[]}"}
     documents = [player(number, tags=many if number == 1 else ["a"]) for number in range(20)]

@@ -64,7 +64,9 @@ def test_members_work(old: Scene, hashes: Flow) -> None:
     """Sorted sets, sets and geo sets that documents share need no module."""
     flow = old.run("members", BOARD, TAGS, NEAR, documents=[player(number) for number in range(50)])
     wait_members(flow)
-    flow.collection.update_many({"_id": {"$lt": 9}}, {"$set": {"game": "go", "tags": ["c"]}, "$inc": {"points": 1}})
+    flow.collection.update_many(
+        {"_id": {"$lt": 9}}, {"$set": {"game": "go", "tags": ["c"]}, "$inc": {"points": 1}}
+    )
     flow.collection.update_one({"_id": 10}, {"$inc": {"points": 1}})
     flow.collection.delete_many({"_id": {"$gt": 40}})
     wait_members(flow)
@@ -77,7 +79,9 @@ def test_a_deleted_key_becomes_whole_again(hashes: Flow) -> None:
     hashes.wait_hash(7, {"title": "back"})
 
 
-@pytest.mark.parametrize(("short", "needs"), [("json", "JSON"), ("index", "search module"), ("recall", "vector sets")])
+@pytest.mark.parametrize(
+    ("short", "needs"), [("json", "JSON"), ("index", "search module"), ("recall", "vector sets")]
+)
 def test_what_is_missing_is_said(old: Scene, hashes: Flow, short: str, needs: str) -> None:
     """A contract that needs a module fails alone, and names itself, the capability and the server."""
     name = f"{old.token}-{short}"

@@ -27,7 +27,7 @@ from syncd.to_redis.copy.survey import Orphans
 from syncd.to_redis.copy.units import units_of
 from syncd.to_redis.stream.window import Window
 
-SHAPE: Any = SimpleNamespace(name="card", by_id=True, each=False, is_shared=False)
+SHAPE: Any = SimpleNamespace(name="card", by_id=True, each=False, is_shared=False, stale=lambda ident: None)
 CONTROL = ControlKeys("model")
 
 
