@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeAlias, get_args
+from typing import Any, TypeAlias, get_args
 
 from syncd.contract.model.projection import ChangeOp, Projection
 from syncd.contract.model.template import template_of
@@ -26,9 +26,6 @@ Row: TypeAlias = tuple[tuple[str, ...], tuple[Any, ...]]
 class ChangeFeed:
     """A projection whose key is a stream with an entry for each change. `reads` are the paths that it needs of a
     document, or None for the whole."""
-
-    is_shared: ClassVar[bool] = True
-    """The key does not go stale with one document."""
 
     def __init__(self, projection: Projection, hmac_key: bytes | None, misfits: Misfits) -> None:
         self.name = projection.projection
@@ -55,6 +52,10 @@ class ChangeFeed:
         self.reads: set[str] | None = None
         if all(field.reads is not None for field in fields):
             self.reads = set().union(*(field.reads for field in fields if field.reads))
+
+    def stale(self, ident: str) -> str:
+        """Nothing: the key does not go stale with one document."""
+        return ""
 
     def takes(self, op: str) -> bool:
         """Whether a change, or what a copy read, becomes an entry."""
