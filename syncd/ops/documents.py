@@ -151,6 +151,8 @@ def _missing_fields(contract: Contract, sample: Sequence[Document]) -> Iterator[
         named = [(spec.from_, f"field `{name}`") for name, spec in specs.items() if spec.from_ is not None]
         if isinstance(projection.ttl, FieldTtl):
             named.append((projection.ttl.field, "`ttl`"))
+        if projection.time is not None:
+            named.append((projection.time, "`time`"))
         named += [(path, f"`ttl` of `{name}`") for name, path in expiring_fields(projection).items()]
         for path, whose in named:
             if all(getter(path)(document) in (MISSING, []) for document in sample):

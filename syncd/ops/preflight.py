@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pymongo.errors import OperationFailure
 
 from syncd.contract.model.contract import Contract
-from syncd.contract.model.template import template_of
+from syncd.contract.model.template import template_of, unique_paths
 from syncd.contract.read.loaded import ContractSet, LoadedContract
 from syncd.contract.read.source import Path
 from syncd.errors import CapabilityError, FatalError, Problem, SettingsError
@@ -224,7 +224,7 @@ def _collection(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
         if index.get("unique") and "partialFilterExpression" not in index
     ]
     for at, projection in loaded.projections():
-        paths = set(template_of(projection).paths)
+        paths = unique_paths(projection)
         if "_id" not in paths and not any(fields <= paths for fields in unique):
             yield loaded.problem(
                 ("redis", at, "key"),

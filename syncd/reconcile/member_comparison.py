@@ -9,7 +9,7 @@ from syncd.plan.keys.templates import decode_key_value
 from syncd.plan.to_redis.change import Drop, Put
 from syncd.plan.to_redis.compile import Plan
 from syncd.plan.to_redis.member_shape import MemberShape
-from syncd.plan.types import Memberships, unpacked
+from syncd.plan.types import MemberForm, Memberships, unpacked
 from syncd.reconcile.compare import ANOTHER_TYPE, CONTENT, EXTRA, MISSING, Flaw
 from syncd.reconcile.reader import KeyReader
 from syncd.stores.mongo.lookup import Lookup
@@ -65,12 +65,12 @@ def _flaws(
     commands = [form.ask(key, member) for _, key, member, _ in asked]
     replies = iter(reader.ask([command for some in commands for command in some]))
     for (write, key, member, is_wanted), some in zip(asked, commands, strict=True):
-        said = [next(replies) for _ in some]
+        said = [_or_none(next(replies), form.no_key) for _ in some]
         flaw: Flaw | None = None
         if any(isinstance(one, Exception) for one in said):
             flaw = (CONTENT, ANOTHER_TYPE) if is_wanted else None
         elif not form.is_there(said):
-            flaw = (MISSING, ()) if is_wanted else None
+            flaw = (MISSING, ()) if is_wanted and not _is_past(write, form, member, said) else None
         elif not is_wanted:
             flaw = EXTRA, ()
         else:
@@ -79,6 +79,16 @@ def _flaws(
             flaw = (CONTENT, names) if names else None
         if flaw is not None:
             yield write, shown(key, member), flaw
+
+
+def _or_none(reply: Any, no_key: str | None) -> Any:
+    """What is not there, also where Redis says that as an error."""
+    return None if isinstance(reply, Exception) and no_key and no_key in str(reply) else reply
+
+
+def _is_past(write: Put | Drop, form: MemberForm, member: str, said: Sequence[Any]) -> bool:
+    assert isinstance(write, Put) and isinstance(write.content, Memberships)
+    return form.is_past(member, write.content.values, said)
 
 
 class Strays(NamedTuple):

@@ -17,7 +17,8 @@ from syncd.stores.redis.records.key_lists import keys_in
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translate
 
-_ANOTHER_TYPE = "WRONGTYPE", "wrong Redis type"
+_ANSWERS = "WRONGTYPE", "wrong Redis type", "the key does not exist"
+"""Errors that say what is there: a key of another type, or no time series."""
 _RECEIVE_BYTES = 1 << 18
 _TIME = b"*1\r\n$4\r\nTIME\r\n"
 
@@ -152,8 +153,8 @@ def _command(around: tuple[bytes, bytes], key: bytes) -> bytes:
 
 
 def _content(reply: Any) -> Any:
-    """A key of another type is an answer like any other."""
-    if isinstance(reply, Exception) and not any(word in str(reply) for word in _ANOTHER_TYPE):
+    """What is there is an answer, also where Redis says it as an error."""
+    if isinstance(reply, Exception) and not any(word in str(reply) for word in _ANSWERS):
         raise translate(ResponseError(str(reply)))
     return reply
 

@@ -64,6 +64,10 @@ def types_fit_the_capture(contracts: Sequence[LoadedContract]) -> Iterator[Probl
             elif not rules.appended and appends:
                 what = f"`type: {projection.type}` cannot be appended from"
                 yield contract.problem(path, what, "write type: stream, or capture: outbox or keyspace")
+            elif projection.time is not None and not inbound:
+                yield contract.problem(
+                    path, "a timeseries only goes from MongoDB to Redis", "turn the direction"
+                )
             elif projection.member is not None and not inbound:
                 what = "`member` only goes from MongoDB to Redis"
                 yield contract.problem_at_key(
@@ -71,7 +75,7 @@ def types_fit_the_capture(contracts: Sequence[LoadedContract]) -> Iterator[Probl
                 )
             elif (
                 not appends
-                and projection.member is None
+                and not projection.is_shared
                 and not (rules.to_redis or rules.fed if inbound else rules.captured)
             ):
                 what = (

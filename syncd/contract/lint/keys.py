@@ -56,7 +56,7 @@ class Keys:
     @property
     def is_shared(self) -> bool:
         """Whether documents are members of it, and share it."""
-        return self.projection.member is not None
+        return self.projection.is_shared
 
     @property
     def is_fed(self) -> bool:

@@ -15,7 +15,7 @@ def _members(contracts: Sequence[LoadedContract]) -> Iterator[tuple[Keys, Path, 
     """Projections whose templates can be read."""
     for keys in keys_of(contracts):
         path: Path = ("redis", keys.at, "member")
-        if keys.is_shared and keys.contract.sound(*path):
+        if keys.projection.member is not None and keys.contract.sound(*path):
             try:
                 yield keys, path, member_template_of(keys.projection)
             except TemplateError:
@@ -52,6 +52,25 @@ def members_are_unique_per_document(contracts: Sequence[LoadedContract]) -> Iter
             yield keys.contract.problem(path, what, "put a `:` between the placeholders")
 
 
+def samples_are_unique_per_document(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """Of two documents that are one sample of a series nothing says which counts."""
+    for keys in keys_of(contracts):
+        time, unique = keys.projection.time, keys.contract.contract.mongo.unique
+        if time is None or not keys.contract.sound("redis", keys.at, "time"):
+            continue
+        paths = {*keys.template.paths, time}
+        if not keys.template.separated:
+            yield cannot_be_taken_apart(keys)
+        elif (
+            "_id" not in paths
+            and keys.contract.sound("mongo", "unique")
+            and not any(paths.issuperset(fields) for fields in unique if fields)
+        ):
+            what = f"two documents could be one sample of {keys.shown}"
+            names = ", ".join(sorted(paths))
+            yield keys.problem(what, f"state the unique index that prevents it: mongo.unique: [[{names}]]")
+
+
 def arrays_stand_in_shared_keys(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """`{tags[]}` gives a document several keys, which only members can have."""
     for keys in keys_of(contracts):
@@ -82,5 +101,6 @@ def _each(template: KeyTemplate) -> list[Placeholder]:
 RULES = (
     member_templates_can_be_read,
     members_are_unique_per_document,
+    samples_are_unique_per_document,
     arrays_stand_in_shared_keys,
 )

@@ -16,6 +16,7 @@ from pydantic import (
 from syncd.contract.model.indexes import Index
 from syncd.contract.model.members import MemberVector, Quantisation, check_member
 from syncd.contract.model.redis_types import INDEXED, TYPE_RULES, WITH_VALUE, RedisType
+from syncd.contract.model.samples import check_sample
 from syncd.contract.model.values import (
     DATES,
     DurationMs,
@@ -264,6 +265,22 @@ class Projection(Model):
         exclude_if=lambda said: said is None,
         description="Attributes of a member of a vectorset, by which VSIM can filter: name and path.",
     )
+    time: Path | None = Field(
+        None,
+        exclude_if=lambda said: said is None,
+        description="Path of the moment of a sample of a timeseries: a date, or epoch milliseconds. The document is "
+        "this sample, with `value`, of a series that it shares with other documents.",
+    )
+    labels: dict[str, Path] | None = Field(
+        None,
+        exclude_if=lambda said: said is None,
+        description="Labels of a timeseries: name and path, of the document with which the series begins.",
+    )
+    retention: DurationMs | None = Field(
+        None,
+        exclude_if=lambda said: said is None,
+        description="How long a timeseries keeps samples, back from its newest one. Without it: for ever.",
+    )
     index: Index | None = Field(None, description="A search index over the keys of this projection.")
 
     @model_validator(mode="before")
@@ -287,11 +304,17 @@ class Projection(Model):
             return value
         raise ValueError("not a form of `fields`|write {title: title}, [title, year], or all")
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether documents share the keys, as members or samples of them."""
+        return self.member is not None or self.time is not None
+
     @model_validator(mode="after")
     def _has_content(self) -> Projection:
         rules = TYPE_RULES[self.type]
         check_member(self)
-        if self.member is not None:
+        check_sample(self)
+        if self.is_shared:
             return self
         if rules.content == "either":
             if (self.fields is None) == (self.value is None):

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-RedisType: TypeAlias = Literal["hash", "json", "string", "set", "zset", "list", "stream", "geo", "vectorset"]
+RedisType: TypeAlias = Literal[
+    "hash", "json", "string", "set", "zset", "list", "stream", "geo", "vectorset", "timeseries"
+]
 
 _NUMBERS = {"int", "long", "double", "epoch", "epoch_ms", "epoch_us"}
 _TEXTS = {"bool", "date", "objectId", "uuid", "binary", "json", "vector", "masked"}
@@ -76,7 +78,7 @@ class Members:
 class TypeRules:
     """What belongs to a projection of one type."""
 
-    content: Literal["fields", "value", "either", "member"]
+    content: Literal["fields", "value", "either", "member", "sample"]
     """What the contract must name."""
     to_redis: bool = False
     """Whether documents can become such keys."""
@@ -125,6 +127,7 @@ TYPE_RULES: Mapping[RedisType, TypeRules] = {
     "zset": TypeRules(content="value", to_redis=True, captured=True, member=Members("score")),
     "list": TypeRules(content="value", to_redis=True, captured=True, keep=("first", "last")),
     "stream": TypeRules(content="fields", appended=True, fed=True, keep=("entries", "age")),
+    "timeseries": TypeRules(content="sample"),
     "geo": TypeRules(content="member", member=Members("position")),
     "vectorset": TypeRules(content="member", member=Members("vector", ("quantisation", "attributes"))),
 }

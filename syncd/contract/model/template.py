@@ -387,6 +387,12 @@ def template_of(projection: Projection) -> KeyTemplate:
     )
 
 
+def unique_paths(projection: Projection) -> set[str]:
+    """The paths that say which key, member or sample a document is. Raises TemplateError."""
+    paths = {*template_of(projection).paths, *([projection.time] if projection.time else [])}
+    return paths if projection.member is None else {*paths, *member_template_of(projection).paths}
+
+
 def member_template_of(projection: Projection) -> KeyTemplate:
     """The same of its `member`."""
     template = KeyTemplate.parse(projection.member or "")

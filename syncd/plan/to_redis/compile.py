@@ -23,7 +23,7 @@ from syncd.plan.to_redis.change_feed import UPDATE, ChangeFeed
 from syncd.plan.to_redis.delta import Deltas
 from syncd.plan.to_redis.digest import digest_of
 from syncd.plan.to_redis.each import shape_of
-from syncd.plan.to_redis.member_shape import MemberShape
+from syncd.plan.to_redis.member_shape import shared_shape
 from syncd.plan.to_redis.shape import Shape
 from syncd.plan.types import Memberships
 from syncd.plan.values.searchable import label_separator
@@ -136,7 +136,7 @@ def compile_contract(contract: Contract, hmac_key: bytes | None = None) -> Plan:
     misfits = Misfits()
     fed = [projection for projection in contract.redis if TYPE_RULES[projection.type].fed]
     shapes = tuple(
-        MemberShape(projection) if projection.member is not None else shape_of(projection, hmac_key, misfits)
+        shared_shape(projection) if projection.is_shared else shape_of(projection, hmac_key, misfits)
         for projection in contract.redis
         if projection not in fed
     )

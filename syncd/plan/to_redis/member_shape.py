@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from syncd.contract.model.projection import Projection
 from syncd.contract.model.template import member_template_of, template_of
+from syncd.errors import ProjectionError
 from syncd.plan.keys.templates import encode_key_value, parse_key, render, render_each
+from syncd.plan.paths import MISSING, getter
 from syncd.plan.to_redis.change import Drop, Patch, Put, stale_member
 from syncd.plan.to_redis.delta import DeltaReader
 from syncd.plan.to_redis.shape import Shape, refuse_unfit
 from syncd.plan.types import SHARED, Memberships, redis_type, shared
+from syncd.plan.values.bson_values import in_field
+from syncd.plan.values.convert import convert
 
 
 class MemberShape(Shape):
@@ -25,14 +29,20 @@ class MemberShape(Shape):
         self.index_form = None
         self.redis_type = redis_type(projection.type)
         self.form = self.members = shared(projection)
-        self.template, self.member = template_of(projection), member_template_of(projection)
+        self.template = template_of(projection)
         self.by_id = False
         self.ttl_ms, self._ttl_at = 0, None
         self.names, self.raw_names = (), []
-        self.reads = {*self.template.paths, *self.member.paths, *self.members.paths(projection)}
-        self.deltas = self._delta_reader(projection)
+        self.reads = {*self.template.paths, *self.members.paths(projection)}
         self._values = self.members.reader(projection)
-        self._keys, self._member = render_each(self.template), render(self.member)
+        self._keys = render_each(self.template)
+        self._name_members(projection)
+        self.deltas = self._delta_reader(projection)
+
+    def _name_members(self, projection: Projection) -> None:
+        self.member = member_template_of(projection)
+        self.reads = {*(self.reads or ()), *self.member.paths}
+        self._member: Callable[[Mapping[str, Any]], str | None] = render(self.member)
 
     def _delta_reader(self, projection: Projection) -> DeltaReader | None:
         """Where an update of what a document has as a member may go in without a read."""
@@ -71,7 +81,7 @@ class MemberShape(Shape):
             return Drop(self, ident, None)
         member = self._member(document)
         values = self._values(document)
-        if values is None:
+        if values is None or member is None:
             return Drop(self, ident, None)
         pairs = [text for key in keys for text in (key, member)]
         return Put(self, ident, keys[0], Memberships(tuple(pairs), values), 0, time)
@@ -88,4 +98,34 @@ class MemberShape(Shape):
                 return None
             if "_id" in values:
                 return encode_key_value(values["_id"])
+        return None
+
+
+def shared_shape(projection: Projection) -> MemberShape:
+    """A projection compiled whose documents share keys."""
+    return MemberShape(projection) if projection.time is None else SampleShape(projection)
+
+
+class SampleShape(MemberShape):
+    """A compiled projection of time series, whose documents are samples."""
+
+    def _name_members(self, projection: Projection) -> None:
+        assert projection.time is not None
+        self.member = self.template  # which says nothing more
+        find = getter(projection.time)
+
+        def moment(document: Mapping[str, Any]) -> str | None:
+            try:
+                found = find(document)
+                millis = None if found is MISSING else convert(found, "epoch_ms")
+            except ProjectionError as error:
+                raise in_field("time", error) from None
+            if millis is not None and millis < 0:
+                raise ProjectionError("cannot_convert", "field `time`: a series begins in 1970")
+            return None if millis is None else str(millis)
+
+        self._member = moment
+
+    def ident_in(self, key: bytes, member: bytes) -> str | None:
+        """Neither a series nor a moment says whose a sample is."""
         return None

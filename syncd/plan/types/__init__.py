@@ -16,15 +16,18 @@ from syncd.plan.types.members import SHARED, MemberForm, Memberships, unpacked
 from syncd.plan.types.set import SET
 from syncd.plan.types.stream import STREAM
 from syncd.plan.types.string import STRING
+from syncd.plan.types.timeseries import TIME_SERIES
 from syncd.plan.types.vectorset import VECTOR_SET
 from syncd.plan.types.zset import ZSET
 
 __all__ = [
-    "NEEDS", "SHARED", "TYPES", "Captured", "DataType", "Form", "Memberships", "Merged", "Need", "Written", "captured",
-    "expiring_fields", "merged", "redis_type", "shared", "type_of", "unpacked", "written",
+    "NEEDS", "SHARED", "TYPES", "Captured", "DataType", "Form", "MemberForm", "Memberships", "Merged", "Need",
+    "Written", "captured", "expiring_fields", "merged", "redis_type", "shared", "type_of", "unpacked", "written",
 ]  # fmt: skip
 
-TYPES = {one.name: one for one in (HASH, JSON, STRING, LIST, SET, ZSET, STREAM, GEO_SET, VECTOR_SET)}
+TYPES = {
+    one.name: one for one in (HASH, JSON, STRING, LIST, SET, ZSET, STREAM, GEO_SET, VECTOR_SET, TIME_SERIES)
+}
 NEEDS = [one.need for one in (*TYPES.values(), EXPIRING_HASH) if one.need is not None]
 """What some contracts need of a server."""
 
@@ -76,6 +79,6 @@ def merged(projection: Projection) -> Merged:
 
 def _form(projection: Projection) -> Form | None:
     one = type_of(projection)
-    if projection.member is not None:
+    if projection.is_shared:
         return one.member
     return one.fields if projection.value is None else one.value

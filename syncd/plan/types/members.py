@@ -67,6 +67,10 @@ class MemberForm(Written):
 
     kind: ClassVar[str]
     """As `stores/redis/lua/members.lua` calls it."""
+    has_strays: ClassVar[bool] = True
+    """Whether a member that no document has is syncd's to remove."""
+    no_key: ClassVar[str | None] = None
+    """What an error says of a key that is not there; of most types that is none."""
     scan: ClassVar[str | None]
     """The command that goes through all members of a key by a cursor, where there is one."""
 
@@ -98,6 +102,12 @@ class MemberForm(Written):
         values = sets[VALUES]
         return self.kind, len(values), *values
 
+    def operation(
+        self, map_of: str, ident: str, stale: str, memberships: Memberships, time: str
+    ) -> Sequence[Any]:
+        """What makes this all that a document is: code, map, _id, its name where it is stale, ..."""
+        return "ma", map_of, ident, stale, *self.put(memberships, 0)
+
     @abstractmethod
     def ask(self, key: str, member: str | bytes) -> list[tuple[str | bytes, ...]]:
         """Commands that say what is there of a member."""
@@ -105,6 +115,10 @@ class MemberForm(Written):
     def is_there(self, found: Any) -> bool:
         """Whether there is such a member. `found`: the replies to `ask`."""
         return found[0] not in (None, 0, [None])
+
+    def is_past(self, member: str, values: Values, found: Any) -> bool:
+        """Whether a member that is not there need not be."""
+        return False
 
     @abstractmethod
     def flaws(self, values: Values, found: Any) -> Names:

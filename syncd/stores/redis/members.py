@@ -57,6 +57,8 @@ class Members:
 
     def unmapped(self, shape: MemberShape) -> Iterator[list[Member]]:
         """Members that no document has by the map, page by page."""
+        if not shape.members.has_strays:
+            return
         for page in self._listed(shape):
             yield self.still_unmapped(shape, page)
 

@@ -19,7 +19,7 @@ RECORD_COUNT = 20
 MEMBERSHIPS_COUNT = 200
 """Documents, which mostly are members of a few keys."""
 WHOLE_MAP = b":"
-"""No `_id`: says that a map of members is whole, see `lua/members`."""
+"""No `_id` begins so: it says that a map of members is whole, see `lua/members`, and a sample's owner behind it."""
 
 Candidate: TypeAlias = tuple[Drop, Any]
 """What would remove a key, and the `_id` of the document that the key says it belongs to."""
@@ -78,7 +78,11 @@ class KeyScan:
         for entries in self._pages(
             lambda cursor: self._store.client.hscan(name, cursor, count=MEMBERSHIPS_COUNT)
         ):
-            yield {ident.decode(): unpacked(said) for ident, said in entries.items() if ident != WHOLE_MAP}
+            yield {
+                ident.decode(): unpacked(said)
+                for ident, said in entries.items()
+                if not ident.startswith(WHOLE_MAP)
+            }
 
     @staticmethod
     def _pages(scan: Callable[[int], Any]) -> Iterator[Any]:

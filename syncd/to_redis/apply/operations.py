@@ -30,7 +30,9 @@ from syncd.plan.to_redis.change import (
     Stray,
     Write,
 )
+from syncd.plan.to_redis.member_shape import MemberShape
 from syncd.plan.to_redis.shape import WIDEST_ROW, Shape
+from syncd.plan.types import Memberships
 from syncd.stores.mongo.times import readable, token_time
 from syncd.stores.redis.records.dead_letters import new_dead_letter
 from syncd.stores.redis.records.position import ControlKeys
@@ -129,9 +131,9 @@ class Operations:
         shape, ident, key, content, ttl, time_of_state = write
         body: Sequence[Any]
         if shape.is_shared:
-            self._emit(
-                write, "ma", self._members(shape), ident, shape.stale(ident), *shape.form.put(content, ttl)
-            )
+            assert isinstance(shape, MemberShape) and isinstance(content, Memberships)
+            stale, form = shape.stale(ident) or "", shape.members
+            self._emit(write, *form.operation(self._members(shape), ident, stale, content, time_of_state))
             return
         if type(content) is not tuple:
             body = shape.form.put(content, ttl)

