@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from bson.int64 import Int64
 from pymongo import DeleteOne, InsertOne, UpdateOne
+from redis.exceptions import ResponseError
 
 from tests.support.check import wait_until
 from tests.support.contracts import projection
@@ -67,7 +68,10 @@ def wanted(flow: Flow) -> Series:
 def there(flow: Flow) -> Series:
     found: Series = {}
     for end in flow.keys("t"):
-        samples: Any = flow.redis.execute_command("TS.RANGE", flow.key(end, "t"), "-", "+")
+        try:
+            samples: Any = flow.redis.execute_command("TS.RANGE", flow.key(end, "t"), "-", "+")
+        except ResponseError:  # gone since the scan
+            continue
         found[end] = {at: float(value) for at, value in samples}
     return found
 
@@ -123,6 +127,27 @@ def test_one_sample_after_the_other(scene: Scene) -> None:
     flow.collection.insert_one(sample(6, _id="again"))
     wait_same(flow)
     flow.collection.delete_one({"_id": "corrected"})
+    wait_same(flow)
+
+
+def test_a_daemon_that_is_killed(scene: Scene) -> None:
+    """nothing_lost, no_ghosts: again and again, while values, moments and series change: each series is what its
+    documents say."""
+    flow = scene.add("killed", projection(**TEMPERATURE), documents=map(sample, range(900)), unique=UNIQUE)
+    scene.daemon = scene.another_daemon(SYNCD_BATCH_WRITES="20", SYNCD_CHUNK_DOCUMENTS="50")
+    for turn in range(4):
+        scene.start()
+        wait_until(lambda: flow.copied() > 0, 60, flow.lane)
+        changes: list[Any] = []
+        for number in range(turn, 900, 4):
+            later = START + timedelta(days=turn + 1, seconds=number)
+            changes.append(UpdateOne({"_id": number}, {"$set": {"celsius": turn, "at": later}}))
+            if number % 5 == turn:
+                changes += [DeleteOne({"_id": number}), InsertOne(sample(number, _id=f"{turn} {number}"))]
+        flow.collection.bulk_write(changes)
+        scene.daemon.kill()
+    scene.start()
+    flow.wait_live()
     wait_same(flow)
 
 

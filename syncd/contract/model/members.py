@@ -16,7 +16,7 @@ Quantisation: TypeAlias = Literal["int8", "binary", "none"]
 
 OF_MEMBERS = ("score", "position", "vector", "quantisation", "attributes")
 """Keys of the contract that belong to a `member`."""
-OF_KEYS = ("each", "fields", "value", "keep", "ttl", "index")
+OF_KEYS = ("each", "fields", "value", "keep", "ttl", "index", "events", "copy_")
 """And those that belong to a key of the document's own."""
 
 
@@ -41,9 +41,9 @@ def check_member(projection: Projection) -> None:
         known = [f"`type: {name}`" for name in _with_members()]
         raise ValueError(f"a {kind} has no members|use {', '.join(known[:-1])} or {known[-1]}")
     for key in OF_KEYS:
-        if key in said and getattr(projection, key) is not None:
+        if key in said and getattr(projection, key):
             raise ValueError(
-                f"`{key}` beside `member`: documents share the key|leave it out, or leave out `member`"
+                f"`{key.rstrip('_')}` beside `member`: documents share the key|leave it out, or leave out `member`"
             )
     if rules.needs is not None and getattr(projection, rules.needs) is None:
         raise ValueError(f"a member of a {kind} without a `{rules.needs}`|say where it is in the document")

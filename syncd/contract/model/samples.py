@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 OF_SAMPLES = ("time", "labels", "retention")
 """Keys of the contract that belong to a time series, beside `value`."""
-OF_OTHERS = ("each", "fields", "keep", "ttl", "index", "member")
+OF_OTHERS = ("each", "fields", "keep", "ttl", "index", "member", "events", "copy_")
 
 
 def check_sample(projection: Projection) -> None:
@@ -24,7 +24,9 @@ def check_sample(projection: Projection) -> None:
     if projection.time is None or projection.value is None:
         raise ValueError(f"a {kind} without `time` or `value`|say where both are: time: at, value: celsius")
     for key in OF_OTHERS:
-        if key in said and getattr(projection, key) is not None:
-            raise ValueError(f"a {kind} has no `{key}`|leave it out; `retention` says how long samples stay")
+        if key in said and getattr(projection, key):
+            raise ValueError(
+                f"a {kind} has no `{key.rstrip('_')}`|leave it out; `retention` says how long samples stay"
+            )
     if projection.value.model_fields_set != {"from_"}:
         raise ValueError(f"the value of a {kind} is a number|write its path, such as value: celsius")
