@@ -101,4 +101,6 @@ def _count(redis: Resp, shape: Shape) -> int:
         cursor, keys = redis.call("SCAN", cursor, "MATCH", f"{shape.prefix}:*", "COUNT", 10_000)
         seen.update(keys)
         if cursor == b"0":
-            return len(seen)
+            break
+    counts = [command for key in seen if (command := shape.counts(key)) is not None]
+    return sum(redis.call_many(counts)) if counts else len(seen)

@@ -102,12 +102,15 @@ class Trial:
         self._write(insert, 0, self.documents)
         visible = [number for number in range(self.documents) if self.shape.visible(number, 1)]
         spread = [visible[index * (len(visible) - 1) // 31] for index in range(32)]
+        keys = self.shape.keys(len(visible))
         with Resp(self.system.site.redis_url) as redis:
             watched = Sentinels(redis, spread, 1, self.shape)
             start = time.monotonic()
             self.system.start()
             caught = self._catch(
-                watched.any, lambda: redis.call("DBSIZE") >= len(visible) and watched.all(), self.documents
+                watched.any,
+                lambda: redis.call("DBSIZE") >= keys and watched.all(),
+                self.documents,
             )
         self._rates("snapshot", start, caught, len(visible))
         self.system.wait_ready()

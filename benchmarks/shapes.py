@@ -121,6 +121,48 @@ class Indexed(Vector):
 """
 
 
+class Members(Shape):
+    """No key of its own: a member of one of fifty sorted sets, with its version as the score."""
+
+    BOARDS = 50
+
+    def document(self, number: int) -> Document:
+        """With its board."""
+        return {**super().document(number), "board": number % self.BOARDS}
+
+    def key(self, number: int) -> str:
+        """The board."""
+        return f"{self.prefix}:{number % self.BOARDS}"
+
+    def version(self, number: int) -> tuple[str, ...]:
+        """The score."""
+        return ("ZSCORE", self.key(number), str(number))
+
+    def whole(self, number: int) -> tuple[str, ...]:
+        """The score is all."""
+        return self.version(number)
+
+    def shown(self, reply: Any) -> dict[Any, Any]:
+        """By the name of the field."""
+        return {} if reply is None else {"v": int(reply)}
+
+    def right(self, source: Document) -> dict[Any, Any]:
+        """The version."""
+        return {"v": source["v"]}
+
+    def keys(self, documents: int) -> int:
+        """The boards."""
+        return min(documents, self.BOARDS)
+
+    def counts(self, key: bytes) -> tuple[str | bytes, ...]:
+        """Members."""
+        return ("ZCARD", key)
+
+    def projection(self) -> str:
+        """A board for each value of a field."""
+        return f'{{projection: board, type: zset, key: "{self.prefix}:{{board}}", member: "{{_id}}", score: v}}\n'
+
+
 SHAPES: tuple[Shape, ...] = (
     Shape(),
     Json("json"),
@@ -128,5 +170,6 @@ SHAPES: tuple[Shape, ...] = (
     Expression("expr"),
     Vector("vector"),
     Indexed("vector and index"),
+    Members("members"),
 )
 """In the order in which they are shown; the first is what the others stand beside."""

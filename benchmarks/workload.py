@@ -116,11 +116,24 @@ kind: SyncContract
 metadata: {{name: {self.prefix}, version: 1.0.0, owner: benchmarks}}
 mongo: {self.source()}
 redis:
-  - projection: card
+  - {self.projection()}"""
+
+    def projection(self) -> str:
+        """The projection, in the contract's YAML, from its first key on."""
+        return f"""\
+projection: card
     type: {self.type()}
     key: "{self.prefix}:{{_id}}"
     fields: {self.fields()}
 {self.index()}"""
+
+    def keys(self, documents: int) -> int:
+        """How many keys so many documents have."""
+        return documents
+
+    def counts(self, key: bytes) -> tuple[str | bytes, ...] | None:
+        """The command that says how many documents share a key; None where each has its own."""
+        return None
 
     def source(self) -> str:
         """Where the documents live, in the contract's YAML."""

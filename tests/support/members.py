@@ -80,7 +80,7 @@ def _members(redis: Redis, key: bytes, kind: str) -> dict[str, Any]:
             member.decode(): [round(one, 3) for one in where]
             for member, where in zip(members, at, strict=True)
         }
-    names: Any = redis.execute_command("VRANDMEMBER", key, 1000)
+    names: Any = redis.execute_command("VRANDMEMBER", key, 100_000)
     vectors = {name.decode(): redis.execute_command("VEMB", key, name) for name in names}
     return {name: [round(float(x), 3) for x in vector] for name, vector in vectors.items()}  # type: ignore[union-attr]
 

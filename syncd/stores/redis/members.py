@@ -47,7 +47,7 @@ class Members:
         for page in self.in_map(shape):
             yield sum(map(len, page.values()))
 
-    def said(self, shape: Shape, idents: Sequence[str]) -> dict[str, bytes]:
+    def said(self, shape: Shape | Retired, idents: Sequence[str]) -> dict[str, bytes]:
         """The map's entries of these documents, where there are any."""
         if not idents:
             return {}

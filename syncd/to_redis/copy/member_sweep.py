@@ -59,13 +59,14 @@ class MemberSweep:
         strange = self._foreign_keys.among(sorted({one.key for one in members}))
         ours = [one for one in members if one.key not in strange]
         if not self._partition.is_whole:
-            ours = self._of_no_document(ours)
+            ours = self._of_no_document(shape, ours)
         survey.keys += len(ours)
         return Orphans([Stray(shape, *one) for one in ours], self._reads.after(), members=len(ours))
 
-    def _of_no_document(self, members: list[Member]) -> list[Member]:
-        """Another partition may have yet to copy the document."""
-        ids = {one.ident: decode_key_value(one.ident) for one in members if one.ident}
+    def _of_no_document(self, shape: Retired, members: list[Member]) -> list[Member]:
+        """Without those of documents that are not in the map: another partition may have yet to copy them."""
+        known = self._members.said(shape, sorted({one.ident for one in members}))
+        ids = {one.ident: decode_key_value(one.ident) for one in members if one.ident not in known}
         found = self._lookup.by_ids(list(ids.values()), self._reads.after(), only_ids=True)
         return [one for one in members if one.ident not in found.documents]
 
