@@ -44,6 +44,7 @@ def hashes(old: Scene) -> Flow:
         projection(["title"], ttl="1h"),
         projection(["title"], name="text", type="string"),
         projection(name="tags", type="set", value={"from": "tags"}),
+        projection({"title": "title", "tag": "tags"}, name="tag", each="tags", key="{_id}:{tags.#}"),
         projection(name="cast", type="zset", value={"from": "cast"}),
         documents=FILMS,
     )

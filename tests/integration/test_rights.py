@@ -88,6 +88,10 @@ def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Pa
         card = projection(["title"], type="json", index=index)
         checks = {"every": "1s", "mode": "repair"}
         flow = scene.add("film", card, slug, unique=[["slug"]], documents=films(50), reconcile=checks)
+        part = projection(
+            {"title": "title", "n": "parts.n"}, name="part", each="parts", key="{_id}:{parts.n}"
+        )
+        parts = scene.add("parts", part, documents=films(50), reconcile=checks)
         own = [
             projection(name=type, type=type, value={"expr": said})
             for type, said in (
@@ -116,14 +120,17 @@ def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Pa
                 known.collection.update_one({"_id": 1}, {"$set": {"title": "new"}})
                 wait_digests(known, scene.reach["redis_url"])
                 flow.redis.delete(flow.key(4))
-                flow.redis.delete(arrays.key(4, "zset"))
+                parts.collection.update_one({"_id": 1}, {"$pop": {"parts": 1}, "$set": {"title": "new"}})
+                flow.redis.delete(arrays.key(4, "zset"), parts.key("4:1", "part"))
                 for name in ("board", "tags", "near", "recall"):
                     scene.redis.delete(members.key("a" if name == "tags" else "chess", name))
                 members.collection.update_many({"_id": {"$lt": 5}}, {"$set": {"game": "go", "tags": []}})
                 members.collection.delete_one({"_id": 6})
                 wait_members(members)
                 wait_until(
-                    lambda: flow.redis.exists(flow.key(4), arrays.key(4, "zset")) == 2,
+                    lambda: (
+                        flow.redis.exists(flow.key(4), arrays.key(4, "zset"), parts.key("4:1", "part")) == 3
+                    ),
                     20,
                     daemon.process.log_tail,
                 )
@@ -147,7 +154,15 @@ def test_the_documented_rights_for_a_change_feed(token: str, mongo_uri: str, tmp
 def films(count: int) -> list[dict[str, object]]:
     until = datetime(2100, 1, 1, tzinfo=UTC)
     return [
-        {"_id": n, "slug": f"s{n}", "title": f"film {n}", "year": n, "until": until} for n in range(count)
+        {
+            "_id": n,
+            "slug": f"s{n}",
+            "title": f"film {n}",
+            "year": n,
+            "until": until,
+            "parts": [{"n": 0}, {"n": 1}],
+        }
+        for n in range(count)
     ]
 
 

@@ -106,7 +106,8 @@ GUARDS = (
         "a whole write deletes the hash before it writes it", 18, "never_torn",
         lua=(
             ("    if whole and found ~= 'none' then redis.call('DEL', key) end\n", ""),
-            ("  if found ~= 'none' then redis.call('DEL', key) end\n", ""),
+            ("write = function(key, args, i, last, found)\n  if found ~= 'none' then redis.call('DEL', key) end\n"
+             "  local result\n  if last - i", "write = function(key, args, i, last, found)\n  local result\n  if last - i"),
         ),
     ),
     Guard(
