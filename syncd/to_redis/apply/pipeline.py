@@ -60,8 +60,9 @@ QUICK_CALL_S = 0.003
 insert into a vector index costs a hundred times what a plain hash does."""
 FEWEST_WRITES = 16
 
-FIRST_ELEMENTS = 50
-"""How many elements a document is taken to have until the first call shows it."""
+FIRST_ELEMENTS = 1000
+"""How many elements a document is taken to have until the first call shows it: a call that is too large is built for
+nothing."""
 
 SentCall: TypeAlias = "Call[Unit, Operations]"
 

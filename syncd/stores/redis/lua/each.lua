@@ -22,11 +22,23 @@ local function time_of(record)
   return record and record:match('^%["(.-)"')
 end
 
+-- Entries of `owners` for these keys, by key; false where there is none.
+local function entries_for(owners, keys)
+  local entries = {}
+  for start = 1, #keys, MAX_UNPACK do
+    local last = math.min(start + MAX_UNPACK - 1, #keys)
+    for at, said in ipairs(redis.call('HMGET', owners, unpack(keys, start, last))) do entries[keys[start + at - 1]] = said end
+  end
+  return entries
+end
+
 -- The keys of a document follow. map, owners, id, time, "1" to write also what is known to be there
 operations['e('] = {keyless = true, width = fixed(5), write = function(_, args, i)
+  local before, keys = digests_of(redis.call('HGET', args[i], args[i + 2])), {}
+  for key in pairs(before) do keys[#keys + 1] = key end
   document = {
     map = args[i], owners = args[i + 1], id = args[i + 2], time = args[i + 3], rewrite = args[i + 4] == '1',
-    before = digests_of(redis.call('HGET', args[i], args[i + 2])), now = {}, record = {args[i + 3]},
+    before = before, entries = entries_for(args[i + 1], keys), now = {}, record = {args[i + 3]}, claims = {},
   }
 end}
 
@@ -34,15 +46,18 @@ end}
 operations.e = {
   width = function(args, i) return 3 + operations[args[i + 2]].width(args, i + 3) end,
   write = function(key, args, i, last, found)
-    local owner, since = owner_of(document.owners, key)
-    if owner and owner ~= document.id and since > document.time then return end
+    local entry = document.entries[key]
+    if entry == nil then entry = redis.call('HGET', document.owners, key) end
+    local owner = entry and entry:sub(TIME + 2)
+    if owner and owner ~= document.id and entry:sub(1, TIME) > document.time then return end
     local digest, is_there = args[i + 1], redis.call('EXISTS', key) == 1
-    local is_same = is_there and owner == document.id and document.before[key] == digest
-    redis.call('HSET', document.owners, key, document.time .. ' ' .. document.id)
+    local record, claims = document.record, document.claims
+    claims[#claims + 1] = key
+    claims[#claims + 1] = document.time .. ' ' .. document.id
     document.now[key] = true
-    document.record[#document.record + 1] = key
-    document.record[#document.record + 1] = digest
-    if is_same and not document.rewrite then
+    record[#record + 1] = key
+    record[#record + 1] = digest
+    if is_there and owner == document.id and document.before[key] == digest and not document.rewrite then
       kept = kept + 1
       if args[i + 3]:byte() ~= 45 then expire(key, args[i + 3]) end
       return
@@ -51,7 +66,7 @@ operations.e = {
     local before = is_there and (found == 'none' and args[i] or found) or 'none'
     local problem = operations[args[i + 2]].write(key, args, i + 3, last, before)
     if problem then
-      document.record[#document.record] = ''
+      record[#record] = ''
       document.failed = true
     elseif foreign_keys then
       redis.call('SREM', foreign_keys, key)
@@ -63,22 +78,25 @@ operations.e = {
 -- These were all: what the document had besides goes, unless another document has it by now. Where Redis did not take an
 -- element nothing goes, and the record has the old keys and the new: the document becomes a dead letter.
 operations['e)'] = {keyless = true, width = fixed(0), write = function()
-  local record = document.record
+  local record, claims, id, gone = document.record, document.claims, document.id, {}
   for key in pairs(document.before) do
+    local entry = document.entries[key]
     if document.now[key] then
       -- it stays
     elseif document.failed then
       record[#record + 1] = key
       record[#record + 1] = ''
-    elseif (owner_of(document.owners, key) or document.id) == document.id then
+    elseif not entry or entry:sub(TIME + 2) == id then
       removed = removed + redis.call('DEL', key)
-      redis.call('HDEL', document.owners, key)
+      gone[#gone + 1] = key
     end
   end
+  if #gone > 0 then call_in_parts('HDEL', document.owners, gone, 1, #gone) end
+  if #claims > 0 then call_in_parts('HSET', document.owners, claims, 1, #claims) end
   if #record > 1 then
-    redis.call('HSET', document.map, document.id, cjson.encode(record))
+    redis.call('HSET', document.map, id, cjson.encode(record))
   else
-    redis.call('HDEL', document.map, document.id)
+    redis.call('HDEL', document.map, id)
   end
 end}
 
