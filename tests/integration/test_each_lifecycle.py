@@ -131,7 +131,7 @@ def test_digests(shared: Scene, mongo_uri: str, redis_url: str) -> None:
 
 def test_partitions(scene: Scene) -> None:
     """never_backwards, no_ghosts: two daemons have a part of the documents each; elements move between documents of
-    both, documents go, and a copy finds what is nobody's"""
+    both, documents go, and a copy finds keys of no document"""
     flow = scene.add("parts", OWN, MOVING, documents=books(), unique=UNIQUE)
     daemons = [scene.another_daemon(SYNCD_PARTITION=part, SYNCD_LEASE_TTL="3") for part in ("1/2", "2/2")]
     for daemon in daemons:
@@ -147,6 +147,6 @@ def test_partitions(scene: Scene) -> None:
         of.delete_one({"_id": number + 2})
     flow.wait_same()
     flow.redis.execute_command("JSON.SET", flow.key("p9999", "moving"), "$", "{}")
-    flow.redis.hset(flow.key("0:p9999", "own"), "text", "nobody's")
+    flow.redis.hset(flow.key("0:p9999", "own"), "text", "of no document")
     say(scene, "snapshot", flow.contract)
     flow.wait_same()

@@ -106,8 +106,9 @@ GUARDS = (
         "a whole write deletes the hash before it writes it", 18, "never_torn",
         lua=(
             ("    if whole and found ~= 'none' then redis.call('DEL', key) end\n", ""),
-            ("write = function(key, args, i, last, found)\n  if found ~= 'none' then redis.call('DEL', key) end\n"
-             "  local result\n  if last - i", "write = function(key, args, i, last, found)\n  local result\n  if last - i"),
+            ("operations.h = {needs = 'hash', width = counted(2), write = function(key, args, i, last, found)\n"
+             "  if found ~= 'none' then redis.call('DEL', key) end\n",
+             "operations.h = {needs = 'hash', width = counted(2), write = function(key, args, i, last, found)\n"),
         ),
     ),
     Guard(
