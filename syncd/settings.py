@@ -89,6 +89,11 @@ class Settings(BaseSettings):
         description="Changed keys of a contract with `capture: keyspace` that are kept in memory, at about 400 bytes "
         "each; above it they are dropped, and all keys are compared.",
     )
+    discover_every: float = Field(
+        5.0,
+        gt=0,
+        description="Seconds between two looks for new and dropped collections, of contracts over several.",
+    )
     workers: int = Field(
         1,
         ge=1,

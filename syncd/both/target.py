@@ -41,7 +41,7 @@ class MergeTarget(Target):
         self._lane, self._plan, self._status, self._number = lane, plan, status, number
         settings = lane.settings
         self._store = TwoWayStore(lane.redis, plan, lane.lease, settings.batch_writes)
-        names = "both", plan.name, settings.site, plan.contract.mongo.collection
+        names = "both", plan.name, settings.site, plan.contract.collection
         session = ContractSession(lane.mongo, *names)
         self._writer = DocumentWriter(lane.mongo, plan, session, settings.site, number)
         self._capture = make_capture(self._store)

@@ -99,14 +99,28 @@ def reconcile(
 
 def _plan_of(name: str, settings: Settings) -> ContractPlan:
     from syncd.contract.read.load import load_contract_set
+    from syncd.contract.several import OF, collection_of, for_collection
     from syncd.plan.kinds import compile_any
     from syncd.settings import contract_environment
 
     loaded = load_contract_set(settings.contracts, contract_environment())
-    contract = next((entry.contract for entry in loaded.contracts if entry.contract.name == name), None)
-    if contract is None:
+    whole = next(
+        (one.contract for one in loaded.contracts if one.contract.name == name.partition(OF)[0]), None
+    )
+    if whole is None:
         known = ", ".join(sorted(entry.contract.name for entry in loaded.contracts)) or "none"
         typer.echo(escaped(f"no contract {name} in {settings.contracts}; there are: {known}"), err=True)
+        raise typer.Exit(USAGE)
+    collection = collection_of(whole, name) if whole.patterns else None
+    contract = for_collection(whole, collection) if collection else whole
+    if contract is None or contract.patterns or contract.name != name:
+        what = f"contract {whole.name} is over {whole.shown_collection}"
+        remedy = (
+            f"name one collection, such as {whole.name}{OF}db.users"
+            if whole.patterns
+            else "it has one collection"
+        )
+        typer.echo(escaped(f"{what}; {remedy}"), err=True)
         raise typer.Exit(USAGE)
     return compile_any(contract, settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None)
 

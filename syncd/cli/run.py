@@ -50,6 +50,7 @@ def run(
     takes a moment, or some seconds where a server does not answer. SIGHUP reads the contracts again."""
     from syncd import telemetry
     from syncd.contract.read.load import load_contract_set
+    from syncd.daemon.discovery import Discovery
     from syncd.daemon.memory import spare_the_collector
     from syncd.daemon.reload import Reloader, stamp
     from syncd.daemon.supervisor import Runner, Supervisor
@@ -73,15 +74,15 @@ def run(
     seen = stamp(settings.contracts)
     loaded = load_contract_set(settings.contracts, contract_environment())
     runner: Runner = Workers(settings) if settings.workers > 1 else Supervisor(settings)
+    discovery = Discovery(settings, lambda: runner.as_dict()["lanes"])
     try:
-        plans = runner.compile(entry.contract for entry in loaded.contracts)
+        reloader = Reloader(settings.contracts, runner, discovery, stop, seen, settings.discover_every)
+        plans = reloader.take(loaded)
         token = settings.token.get_secret_value() if settings.token else ""
         server = HttpServer(application(runner, token, settings.http_hosts.split(",")), settings.http_address)
         server.start()
-        reloader = Reloader(settings.contracts, runner, stop, seen)
-        reloader.start()
         spare_the_collector()
-        runner.apply(plans)
+        reloader.begin()
         host = settings.http_address[0]
         telemetry.daemon_started(http=f"http://{host}:{server.port}", contracts=[plan.name for plan in plans])
         while (name := _next(asked)) == signal.SIGHUP.name:
@@ -91,6 +92,7 @@ def run(
         reloader.join(5)
     finally:
         runner.stop()
+        discovery.close()
     server.stop()
     telemetry.daemon_stopped()
 

@@ -61,14 +61,17 @@ def shown(error: SyncdError) -> str:
 
 def store_of(contract: str) -> RedisStore:
     """The Redis of the settings. Ends with exit code 2 where the contract has never run on it."""
+    from syncd.contract.several import OF
     from syncd.settings import Settings
+    from syncd.stores.redis.records.claims import read_contracts
     from syncd.stores.redis.records.layout import is_known
     from syncd.stores.redis.store import RedisStore
 
     store = RedisStore(Settings.from_environment().redis_url.get_secret_value())
     if not is_known(store, contract):
-        typer.echo(
-            f"no contract {escaped(contract)} has run on this Redis; `syncd status` lists the names", err=True
-        )
+        what = f"no contract {contract} has run on this Redis"
+        if of_it := [name for name in read_contracts(store) if name.startswith(contract + OF)]:
+            what = f"contract {contract} is over {counted(len(of_it), 'collection')}: name one, such as {min(of_it)}"
+        typer.echo(f"{escaped(what)}; `syncd status` lists the names", err=True)
         raise typer.Exit(USAGE)
     return store

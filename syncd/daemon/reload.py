@@ -10,9 +10,13 @@ from typing import TypeAlias
 from watchfiles import watch
 
 from syncd import telemetry
+from syncd.contract.model.contract import Contract
 from syncd.contract.read.load import load_contract_set
+from syncd.contract.read.loaded import ContractSet
+from syncd.daemon.discovery import Discovery
 from syncd.daemon.supervisor import Runner
-from syncd.errors import ContractError, SettingsError
+from syncd.errors import ContractError, SettingsError, SyncdError
+from syncd.plan.base import ContractPlan
 from syncd.settings import contract_environment
 
 DEBOUNCE_MS = 300
@@ -46,11 +50,64 @@ def _identity(directory: Path) -> tuple[int, int] | None:
 class Reloader(threading.Thread):
     """Applies edits of the directory to the lanes that run."""
 
-    def __init__(self, directory: Path, runner: Runner, stop: threading.Event, seen: Stamp) -> None:
-        """`seen`: the stamp from before the set that runs was loaded."""
+    def __init__(
+        self,
+        directory: Path,
+        runner: Runner,
+        discovery: Discovery,
+        stop: threading.Event,
+        seen: Stamp,
+        pause_s: float = 5.0,
+    ) -> None:
+        """`seen`: the stamp from before the first set was loaded. `pause_s`: between two looks for collections."""
         super().__init__(name="reload", daemon=True)
         self._directory, self._runner, self._halt, self._seen = directory, runner, stop, seen
+        self._discovery, self._pause_s = discovery, pause_s
+        self._contracts: list[Contract] = []
+        self._names: list[str] | None = None
+        """Of the contracts that run, one for each collection."""
         self._lock = threading.Lock()
+
+    def take(self, contracts: ContractSet) -> list[ContractPlan]:
+        """The first set, compiled. Raises SettingsError."""
+        self._contracts = [loaded.contract for loaded in contracts.contracts]
+        return self._runner.compile(self._discovery.expand(self._contracts).contracts)
+
+    def begin(self) -> None:
+        """Apply the set of `take`, and whatever changes from now on."""
+        with self._lock:
+            self._apply(self._contracts)
+        self.start()
+        threading.Thread(target=self._follow, name="discovery", daemon=True).start()
+
+    def _apply(self, contracts: list[Contract]) -> None:
+        found = self._discovery.expand(contracts)
+        names = [contract.name for contract in found.contracts]
+        plans = self._runner.compile(found.contracts)
+        if contracts is not self._contracts or names != self._names:
+            self._runner.apply(plans, is_whole=found.is_whole)
+        self._runner.unknown = found.unknown
+        self._contracts, self._names = contracts, names
+
+    def _follow(self) -> None:
+        """Look for collections that came and went, of contracts over several."""
+        while not self._halt.is_set():
+            contracts = self._contracts
+            if any(contract.patterns for contract in contracts):
+                self._discover(contracts)
+            self._halt.wait(self._pause_s)
+
+    def _discover(self, contracts: list[Contract]) -> None:
+        try:
+            self._discovery.ask(contracts)
+            with self._lock:
+                if contracts is self._contracts:
+                    self._apply(contracts)
+            self._discovery.forget(contracts)
+        except SyncdError as error:
+            telemetry.discovery_failed(str(error))
+        except Exception:  # noqa: BLE001 - a dead thread would ignore every later collection silently
+            telemetry.reload_failed()
 
     def run(self) -> None:
         """Apply edits until `stop` is set."""
@@ -86,7 +143,7 @@ class Reloader(threading.Thread):
         self._seen = stamp(self._directory)
         try:
             contracts = load_contract_set(self._directory, contract_environment())
-            self._runner.apply(self._runner.compile(loaded.contract for loaded in contracts.contracts))
+            self._apply([loaded.contract for loaded in contracts.contracts])
         except ContractError as error:
             self._runner.refuse([str(problem) for problem in error.problems])
         except SettingsError as error:

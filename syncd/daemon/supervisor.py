@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -71,8 +71,11 @@ class Runner(Protocol):
     def compile(self, contracts: Iterable[Contract]) -> list[ContractPlan]:
         """Compile a set without touching the lanes that run. Raises SettingsError where a setting is missing."""
 
-    def apply(self, plans: list[ContractPlan]) -> None:
-        """Make exactly these plans run."""
+    unknown: Mapping[str, str]
+    """Contracts over several collections of which none is known yet, and why: the daemon is not ready."""
+
+    def apply(self, plans: list[ContractPlan], *, is_whole: bool = True) -> None:
+        """Make exactly these plans run. `is_whole`: whether a contract that is not among them has left."""
 
     def refuse(self, problems: list[str]) -> None:
         """Note that an edit was refused; the lanes go on."""
@@ -107,6 +110,7 @@ class Supervisor:
         self._leases = Leases(self._redis, new_owner(), settings.lease_ttl)
         self._common = Common(self._mongo, self._redis, self._leases, settings, self._requests)
         self.contracts = ContractsStatus()
+        self.unknown: Mapping[str, str] = {}
         self._lanes: dict[str, BaseLane] = {}
         self._checks = Checks(self._mongo, self._redis, settings, self._lanes.get)
         self._registration = ContractRegistration(self._redis, settings.contracts)
@@ -124,11 +128,12 @@ class Supervisor:
         """Compile a set without touching the lanes that run. Raises SettingsError where a setting is missing."""
         return compile_set(contracts, self._settings)
 
-    def apply(self, plans: list[ContractPlan]) -> None:
+    def apply(self, plans: list[ContractPlan], *, is_whole: bool = True) -> None:
         """Make exactly these plans run: stop what is gone, exchange what changed, start what is new."""
         reloaded = self._applied
         changes = self.exchange(plans)
-        self._registration.follow(plans)
+        if is_whole:
+            self._registration.follow(plans)
         self.contracts = ContractsStatus()
         telemetry.contracts_applied(changes.started, changes.restarted, changes.stopped, reloaded=reloaded)
 
@@ -223,7 +228,8 @@ class Supervisor:
         lanes = [lane.status.as_dict() for lane in self.lanes]
         return {
             "owner": self.owner,
-            "ready": self._applied and all(lane["ready"] for lane in lanes),
+            "ready": self._applied and not self.unknown and all(lane["ready"] for lane in lanes),
+            "unknown": dict(self.unknown),
             "contracts": {"valid": self.contracts.valid, "problems": self.contracts.problems},
             "lanes": lanes,
         }

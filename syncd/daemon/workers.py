@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from prometheus_client import generate_latest
@@ -43,6 +43,7 @@ class Workers:
         self._shares: list[list[Contract]] = [[] for _ in self._workers]
         """The contracts of each worker; replaced as a whole, for pages are made meanwhile."""
         self._status = ContractsStatus()
+        self.unknown: Mapping[str, str] = {}
         self._lock = threading.Lock()
         self._applied = False
         for worker in self._workers:
@@ -52,7 +53,7 @@ class Workers:
         """Compile a set without touching the lanes that run. Raises SettingsError where a setting is missing."""
         return compile_set(contracts, self._settings)
 
-    def apply(self, plans: list[ContractPlan]) -> None:
+    def apply(self, plans: list[ContractPlan], *, is_whole: bool = True) -> None:
         """Make exactly these plans run, and log the result when every worker has answered."""
         with self._lock:
             self._places = place([plan.name for plan in plans], self._places, len(self._workers))
@@ -62,7 +63,8 @@ class Workers:
             waiting = [worker.begin_apply(share, templates) for worker, share in pairs]
             answers = [said for said in _gather(waiting, APPLY_TIMEOUT_S) if said is not None]
             reloaded, self._applied = self._applied, True
-        self._registration.follow(plans)
+        if is_whole:
+            self._registration.follow(plans)
         self._status = ContractsStatus()
         all_of = Changes(*(sorted({name for said in answers for name in said[kind]}) for kind in range(3)))
         telemetry.contracts_applied(all_of.started, all_of.restarted, all_of.stopped, reloaded=reloaded)
@@ -121,7 +123,8 @@ class Workers:
         lanes.sort(key=lambda lane: (lane["contract"], lane["partition"]))
         return {
             "owner": self._owner,
-            "ready": self._applied and all(lane["ready"] for lane in lanes),
+            "ready": self._applied and not self.unknown and all(lane["ready"] for lane in lanes),
+            "unknown": dict(self.unknown),
             "contracts": {"valid": self._status.valid, "problems": self._status.problems},
             "workers": [{"worker": worker.number, "pid": worker.pid} for worker in self._workers],
             "lanes": lanes,

@@ -33,7 +33,7 @@ LONGEST_MS = 5_000
 
 def examine_documents(contract: Contract, mongo: MongoStore, hmac_key: bytes | None) -> Iterator[Finding]:
     """Reasons why a contract from MongoDB to Redis would copy nothing, or only a part."""
-    database, _, name = contract.mongo.collection.partition(".")
+    database, _, name = contract.collection.partition(".")
     if kind_of(mongo, (database, name)) is None:
         yield _finding(
             contract,
@@ -84,7 +84,7 @@ def _names(mongo: MongoStore, database: str) -> list[str]:
 
 def _sample(mongo: MongoStore, contract: Contract) -> list[Document] | None:
     """None where MongoDB does not say, or not in time."""
-    database, _, name = contract.mongo.collection.partition(".")
+    database, _, name = contract.collection.partition(".")
     collection = mongo.client[database].get_collection(name, CODEC)
     with translated():
         try:

@@ -48,6 +48,7 @@ def application(runner: Runner, token: str = "", hosts: Iterable[str] = ()) -> S
     def readyz(_: Request) -> Response:
         said = runner.as_dict()
         waiting = {lane_name(lane): lane["complaint"] for lane in said["lanes"] if lane["complaint"]}
+        waiting |= said["unknown"]
         return JSONResponse({"ready": said["ready"], "waiting_for": waiting}, 200 if said["ready"] else 503)
 
     def status(_: Request) -> Response:

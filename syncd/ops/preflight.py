@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from pymongo.errors import OperationFailure
@@ -11,6 +12,7 @@ from syncd.contract.model.contract import Contract
 from syncd.contract.model.template import template_of, unique_paths
 from syncd.contract.read.loaded import ContractSet, LoadedContract
 from syncd.contract.read.source import Path
+from syncd.contract.several import for_collection, matching
 from syncd.errors import CapabilityError, FatalError, Problem, SettingsError
 from syncd.ops.conditions import Finding, conditions, refused, shared_streams
 from syncd.ops.documents import examine_documents
@@ -26,7 +28,7 @@ from syncd.plan.types import TYPES
 from syncd.settings import Settings
 from syncd.stores.messages import of_mongo
 from syncd.stores.mongo import codes
-from syncd.stores.mongo.collections import require_records, require_source, require_target
+from syncd.stores.mongo.collections import collections_of, require_records, require_source, require_target
 from syncd.stores.mongo.store import MongoStore, translated
 from syncd.stores.redis.capabilities import Capabilities, lacks
 from syncd.stores.redis.records.position import ControlKeys
@@ -36,6 +38,8 @@ from syncd.to_mongo.keyspace import notifications
 from syncd.to_mongo.keyspace.subscriber import Subscriber
 
 SUBSCRIBED_S = 5.0
+MOST_EXAMINED = 3
+"""Collections of one contract."""
 
 
 class PreflightReport(NamedTuple):
@@ -56,6 +60,7 @@ def preflight(contracts: ContractSet, settings: Settings) -> PreflightReport:
     redis = RedisStore(settings.redis_url.get_secret_value())
     try:
         deployment, server = mongo.connect(), redis.connect()
+        contracts, several = _of_each_collection(contracts, mongo)
         findings = [
             refused(problem, loaded.contract.name)
             for loaded in contracts.contracts
@@ -70,13 +75,45 @@ def preflight(contracts: ContractSet, settings: Settings) -> PreflightReport:
             for problem in _events(loaded, redis)
         ]
         plain = [loaded.contract for loaded in contracts.contracts]
-        findings += [*conditions(plain, server), *shared_streams(plain, settings.site)]
+        findings += [*several, *conditions(plain, server), *shared_streams(plain, settings.site)]
         stopped = {name for one in findings for name in one.contracts if one.problem}
         findings += _examine(plain, stopped, settings, mongo, redis, server)
         return PreflightReport([str(deployment), str(server)], findings)
     finally:
         mongo.close()
         redis.close()
+
+
+def _of_each_collection(contracts: ContractSet, mongo: MongoStore) -> tuple[ContractSet, list[Finding]]:
+    """With a contract for each of the first few collections in the place of one over several."""
+    found: list[LoadedContract] = []
+    findings: list[Finding] = []
+    for loaded in contracts.contracts:
+        contract = loaded.contract
+        if not contract.patterns:
+            found.append(loaded)
+            continue
+        databases = [pattern.partition(".")[0] for pattern in contract.patterns]
+        names, about = matching(contract, collections_of(mongo, databases)), (contract.name,)
+        made = [(name, for_collection(contract, name)) for name in names]
+        found += [replace(loaded, contract=one) for _, one in made if one is not None][:MOST_EXAMINED]
+        if not names:
+            what, remedy = (
+                f"no collection is called {contract.shown_collection}",
+                "correct it, or go on where it is yet to come",
+            )
+            findings.append(Finding("data", what, remedy, (), about))
+        for name in (name for name, one in made if one is None):
+            remedy = "begin the key with something else"
+            findings.append(
+                Finding("data", f"keys of {name} would be syncd's own, and it is left out", remedy, (), about)
+            )
+        if len(names) > MOST_EXAMINED:
+            what = f"{len(names)} collections, of which the first {MOST_EXAMINED} were examined"
+            findings.append(
+                Finding("advice", what, "`syncd status` shows them all while the daemon runs", (), about)
+            )
+    return ContractSet(tuple(found)), findings
 
 
 def _examine(
@@ -165,7 +202,7 @@ def _filter(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
     contract = loaded.contract
     if contract.mongo.filter is None:
         return
-    database, _, name = contract.mongo.collection.partition(".")
+    database, _, name = contract.collection.partition(".")
     of_nothing = {"$and": [{"_id": {"$in": []}}, contract.mongo.filter]}
     with translated():
         try:
@@ -198,7 +235,7 @@ def _collection(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
         yield from _target(loaded, mongo)
     if contract.sync.direction == "redis_to_mongo":
         return
-    database, _, name = contract.mongo.collection.partition(".")
+    database, _, name = contract.collection.partition(".")
     if contract.sync.direction == "mongo_to_redis":
         try:
             require_source(mongo, (database, name), contract.mongo.unique)

@@ -35,7 +35,7 @@ class ContractPlan:
     @property
     def namespace(self) -> tuple[str, str]:
         """Database and collection."""
-        database, _, collection = self.contract.mongo.collection.partition(".")
+        database, _, collection = self.contract.collection.partition(".")
         return database, collection
 
     @property

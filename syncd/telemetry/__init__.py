@@ -109,11 +109,14 @@ from syncd.telemetry.metrics import WORKER_UP as WORKER_UP
 from syncd.telemetry.metrics import WRITES as WRITES
 from syncd.telemetry.metrics import contract_gone as contract_gone
 from syncd.telemetry.metrics import contract_known as contract_known
+from syncd.telemetry.process import collection_gone as collection_gone
+from syncd.telemetry.process import collection_left_out as collection_left_out
 from syncd.telemetry.process import configure_logging as configure_logging
 from syncd.telemetry.process import contracts_applied as contracts_applied
 from syncd.telemetry.process import daemon_started as daemon_started
 from syncd.telemetry.process import daemon_stopped as daemon_stopped
 from syncd.telemetry.process import daemon_stopping as daemon_stopping
+from syncd.telemetry.process import discovery_failed as discovery_failed
 from syncd.telemetry.process import http_trouble as http_trouble
 from syncd.telemetry.process import reload_failed as reload_failed
 from syncd.telemetry.process import reload_refused as reload_refused

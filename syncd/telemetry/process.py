@@ -98,6 +98,23 @@ def contracts_applied(
         _log.info("contracts reloaded", started=started, restarted=restarted, stopped=stopped)
 
 
+def collection_left_out(contract: str, collection: str) -> None:
+    """A collection of a contract over several has none, because its keys would be syncd's own."""
+    _log.error(
+        "collection left out: its keys would begin with syncd:", contract=contract, collection=collection
+    )
+
+
+def collection_gone(contract: str, collection: str, records: int) -> None:
+    """A collection of a contract over several was dropped, its keys are gone, and so are the records of it."""
+    _log.info("collection gone", contract=contract, collection=collection, records_removed=records)
+
+
+def discovery_failed(why: str) -> None:
+    """The collections of contracts over several could not be looked for; the next attempt is seconds away."""
+    _log.warning("cannot look for collections", error=why)
+
+
 def reload_failed() -> None:
     """An edit met an unexpected error; the traceback goes to the log. It is refused as well."""
     _log.exception("unexpected error in a reload, the old set runs on; please report it")

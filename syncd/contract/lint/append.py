@@ -223,7 +223,7 @@ def entries_have_one_document(contracts: Sequence[LoadedContract]) -> Iterator[P
     for contract, at, projection in _streams(contracts):
         if not contract.sound("redis", at, "key") or not contract.sound("mongo", "collection"):
             continue
-        other = first.setdefault((projection.key, contract.contract.mongo.collection), contract)
+        other = first.setdefault((projection.key, contract.contract.collection), contract)
         if other is not contract:
             what = f"the same stream into the same collection as {other.file}"
             yield contract.problem(("redis", at, "key"), what, "keep one, or name another collection")

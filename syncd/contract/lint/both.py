@@ -79,7 +79,7 @@ def authorities_are_apart(contracts: Sequence[LoadedContract]) -> Iterator[Probl
 
 def conflicts_have_their_own_collection(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """Records of conflicts must not become documents of a contract."""
-    collections = {one.contract.mongo.collection for one in contracts if one.sound("mongo", "collection")}
+    collections = {one.contract.collection for one in contracts if one.sound("mongo", "collection")}
     for contract in _two_way(contracts):
         if contract.contract.sync.conflicts in collections:
             yield contract.problem(

@@ -95,7 +95,7 @@ def templates_can_be_read(contracts: Sequence[LoadedContract]) -> Iterator[Probl
 def keys_are_unique_per_document(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """Two documents on one key would overwrite, and then delete, each other."""
     for keys in keys_of(contracts):
-        paths = set(keys.template.paths)
+        paths = {path for path in keys.template.paths if not path.startswith("$")}
         unique = keys.contract.contract.mongo.unique
         if keys.is_stream or keys.is_shared or (paths and keys.contract.contract.captures_state):
             continue  # such keys have a rule of their own

@@ -19,6 +19,7 @@ from syncd.contract.lint import members as lint_members
 from syncd.contract.lint import query as lint_query
 from syncd.contract.lint import reconcile as lint_reconcile
 from syncd.contract.lint import series as lint_series
+from syncd.contract.lint import several as lint_several
 from syncd.contract.lint import state as lint_state
 from syncd.contract.read.loaded import LoadedContract
 from syncd.errors import Problem
@@ -65,6 +66,7 @@ RULES: tuple[Rule, ...] = (
     *lint_both.RULES,
     *lint_each.RULES,
     *lint_change_feeds.RULES,
+    *lint_several.RULES,
 )
 
 

@@ -99,7 +99,7 @@ def documents_have_one_contract(contracts: Sequence[LoadedContract]) -> Iterator
     for contract in _captured(contracts):
         if not contract.sound("mongo", "collection"):
             continue
-        other = first.setdefault(contract.contract.mongo.collection, contract)
+        other = first.setdefault(contract.contract.collection, contract)
         if other is not contract:
             what = f"the same collection as {other.file}, which also writes keys to it"
             yield contract.problem(("mongo", "collection"), what, "name another collection")

@@ -18,6 +18,7 @@ from pydantic import (
 
 from syncd.contract.model.projection import Projection
 from syncd.contract.model.values import (
+    Collections,
     DurationMs,
     Model,
     Name,
@@ -66,7 +67,10 @@ class TimeSeries(Model):
 class Mongo(Model):
     """Where the documents live."""
 
-    collection: Namespace = Field(description="Database and collection, such as catalog.movies.")
+    collection: Collections = Field(
+        description="Database and collection, such as catalog.movies. Or several, from MongoDB to Redis: a list, or "
+        '`*` for any text in a name, such as "tenant_*.users"; then keys hold {$db}, {$collection} or both.'
+    )
     filter: Mapping[str, Any] | None = Field(
         None,
         description="A MongoDB query; only documents that match are projected. MongoDB evaluates it. "
@@ -240,7 +244,24 @@ class Contract(Model):
     @property
     def shown_collection(self) -> str:
         """The collection as its file names it, to be shown: values of the environment are not."""
-        return self._collection_as_written or self.mongo.collection
+        return self._collection_as_written or self.collection
+
+    @property
+    def collection(self) -> str:
+        """The collection."""
+        return ", ".join(self.patterns) or str(self.mongo.collection)
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Of several collections their names, or patterns of these; see contract/several.py."""
+        return self.mongo.collection if isinstance(self.mongo.collection, tuple) else ()
+
+    def of_collection(self, name: str, namespace: str, redis: tuple[Projection, ...]) -> Contract:
+        """This contract for one of its collections, under a name of its own."""
+        metadata = self.metadata.model_copy(update={"name": name})
+        mongo = self.mongo.model_copy(update={"collection": namespace})
+        found = self.model_copy(update={"metadata": metadata, "mongo": mongo, "redis": redis})
+        return found.written_as("" if self.patterns else self._collection_as_written)
 
     @property
     def captures_state(self) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
+    PrivateAttr,
     Tag,
     field_validator,
     model_validator,
@@ -20,6 +22,7 @@ from syncd.contract.model.samples import check_sample
 from syncd.contract.model.values import (
     DATES,
     DurationMs,
+    FieldSource,
     FieldType,
     KeyType,
     KeyValues,
@@ -45,7 +48,11 @@ ChangeOp: TypeAlias = Literal["insert", "update", "replace", "delete"]
 class FieldSpec(Model):
     """One field of a projection. The short form `title: title` means `title: {from: title}`."""
 
-    from_: Path | None = Field(None, alias="from", description="Path in the document, such as release.year.")
+    from_: FieldSource | None = Field(
+        None,
+        alias="from",
+        description="Path in the document, such as release.year; `$db` and `$collection` are where it is.",
+    )
     expr: str | None = Field(
         None,
         description="A JMESPath expression over the document, instead of `from`.",
@@ -82,6 +89,21 @@ class FieldSpec(Model):
         description="What a null becomes. JSON keeps it and a hash leaves it out unless this says otherwise; "
         "kept in a hash it is an empty string.",
     )
+
+    _constant: str | None = PrivateAttr(None)
+
+    @property
+    def constant(self) -> str | None:
+        """The value of the field, where it is the name of the database or of the collection."""
+        return self._constant
+
+    def of_collection(self, names: Mapping[str, str]) -> FieldSpec:
+        """This field for one collection, whose names are by DATABASE and COLLECTION."""
+        if self.from_ is None or self.from_ not in names:
+            return self
+        found = self.model_copy()
+        found._constant = names[self.from_]
+        return found
 
     @model_validator(mode="before")
     @classmethod

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeAlias, cast, get_args
 
 from syncd.contract.model.projection import Projection
-from syncd.contract.model.values import KeyType, KeyValues, check_path
+from syncd.contract.model.values import COLLECTION, DATABASE, KeyType, KeyValues, check_path
 
 SEPARATOR = ":"
 CONTROL_PREFIX = "syncd:"
@@ -207,7 +207,9 @@ def _placeholder(inside: str, position: int) -> Placeholder:
     if path != path.strip():
         raise TemplateError(position, "a space inside the braces", "write the path alone, such as {_id}")
     try:
-        return Placeholder(check_path(path), starred=whole != inside, many=path != whole)
+        if path not in (DATABASE, COLLECTION) or path != inside:
+            check_path(path)
+        return Placeholder(path, starred=whole != inside, many=path != whole)
     except ValueError:
         remedy = "write a path of the document between the braces, such as {_id} or {release.year}"
         raise TemplateError(position, "not a field path in braces", remedy) from None

@@ -13,7 +13,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
 )
 
 from syncd.contract.model.cron import parse_cron
@@ -46,18 +48,48 @@ def check_namespace(value: str) -> str:
     if database.lower() in _OWN_DATABASES or "system" in collection.split(".")[:-1]:
         raise ValueError("a collection of MongoDB's own|name one of an application: database.collection")
     if "*" in value:
-        raise ValueError(
-            "`*` in the name of a collection|name one collection; each has a contract of its own"
-        )
+        raise ValueError("`*` in the name of a collection|name one collection")
     if len(database.encode()) > LONGEST_DATABASE or len(value.encode()) > LONGEST_NAMESPACE:
         remedy = f"MongoDB allows {LONGEST_DATABASE} bytes for the database and {LONGEST_NAMESPACE} for both"
         raise ValueError(f"a name that is too long|{remedy}")
     return value
 
 
-Namespace: TypeAlias = Annotated[
-    str, Field(pattern=r'^[^\s/\\."$]+\.[^\x00$]+$'), AfterValidator(check_namespace)
+_NAMESPACE = r'^[^\s/\\."$]+\.[^\x00$]+$'
+Namespace: TypeAlias = Annotated[str, Field(pattern=_NAMESPACE), AfterValidator(check_namespace)]
+
+
+def check_pattern(value: str) -> str:
+    """The name of a collection, or a pattern of such names, in which `*` is any text without the first dot."""
+    plain = value.replace("*", "x")
+    if re.search(_NAMESPACE, plain) is None:
+        raise ValueError(
+            "not a database and a collection|write both with a dot between, such as tenant_*.users"
+        )
+    check_namespace(plain)
+    return value
+
+
+def _form_of_collections(value: Any) -> str:
+    """The form decides which mistakes are reported; a plain union would report those of both forms."""
+    return "several" if isinstance(value, list | tuple) or "*" in str(value) else "one"
+
+
+Patterns: TypeAlias = Annotated[
+    tuple[Annotated[str, AfterValidator(check_pattern)], ...],
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    Field(min_length=1, max_length=100),
 ]
+Collections: TypeAlias = Annotated[
+    Annotated[Namespace, Tag("one")] | Annotated[Patterns, Tag("several")],
+    Discriminator(_form_of_collections),
+]
+DATABASE, COLLECTION = "$db", "$collection"
+"""In place of a path: the names of the collection that a document is in."""
+
+
+def _check_source(path: str) -> str:
+    return path if path in (DATABASE, COLLECTION) else check_path(path)
 
 
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%?")
@@ -109,6 +141,7 @@ DurationMs: TypeAlias = Annotated[
     int, BeforeValidator(parse_duration, json_schema_input_type=str), AfterValidator(check_duration)
 ]
 Path: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(check_path)]
+FieldSource: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_check_source)]
 TopName: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_check_top)]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
 FieldType: TypeAlias = Literal[

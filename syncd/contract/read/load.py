@@ -19,6 +19,7 @@ from syncd.contract.read.salvage import salvage
 from syncd.contract.read.source import Path as Steps
 from syncd.contract.read.source import Source
 from syncd.contract.read.yaml import read_source
+from syncd.contract.several import for_collection
 from syncd.errors import ContractError, Problem
 
 __all__ = ["ContractSet", "LoadedContract", "load_contract_set"]
@@ -44,7 +45,19 @@ def load_contract_set(directory: Path, env: Mapping[str, str]) -> ContractSet:
     problems += lint(loaded)
     if problems:
         raise ContractError(problems)
-    return ContractSet(tuple(loaded))
+    return ContractSet(tuple(map(_with_names, loaded)))
+
+
+def _with_names(loaded: LoadedContract) -> LoadedContract:
+    """With the names of its one collection where they stand in keys."""
+    contract = loaded.contract
+    found = contract if contract.patterns else for_collection(contract, contract.collection)
+    if found is None:
+        remedy = "choose another prefix"
+        raise ContractError(
+            [loaded.problem(("redis", 0, "key"), "keys of this database are syncd's own", remedy)]
+        )
+    return replace(loaded, contract=found)
 
 
 def _contract_files(directory: Path) -> list[Path]:

@@ -109,7 +109,7 @@ def _mistake(details: ErrorDetails, source: Source) -> Mistake:
 def _is_label(before: Path) -> bool:
     """True if pydantic goes on with the name of a form: that of a `ttl`, or the type of an index field."""
     if before[:1] != ("redis",):
-        return False
+        return before == ("mongo", "collection")
     return before[2:] == ("ttl",) or (before[2:4] == ("index", "fields") and len(before) == 5)
 
 

@@ -76,7 +76,7 @@ def compile_append(contract: Contract) -> AppendPlan:
         entry_field(name, spec, misfits.note(projection.projection, name))
         for name, spec in (projection.fields or {}).items()
     )
-    content = [contract.mongo.collection, projection.model_dump(mode="json")]
+    content = [contract.collection, projection.model_dump(mode="json")]
     digest = hashlib.blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=16)
     return AppendPlan(
         contract=contract,

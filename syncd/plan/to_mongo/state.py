@@ -164,7 +164,7 @@ def compile_state(contract: Contract, misfits: Misfits | None = None) -> StatePl
     misfits = misfits or Misfits()
     note = partial(misfits.note, projection.projection)
     content = [
-        contract.mongo.collection,
+        contract.collection,
         projection.model_dump(mode="json"),
         contract.sync.model_dump(exclude={"dead_letters", "adopt", "sweep_limit"}),
     ]

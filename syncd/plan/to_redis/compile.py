@@ -194,7 +194,7 @@ def _source(contract: Contract, paths: set[str] | None) -> dict[str, Any] | None
 def _fingerprint(contract: Contract, hmac_key: bytes | None) -> str:
     """Digest of the collection, the filter, every projection but its index, and the masking key."""
     content = {
-        "collection": contract.mongo.collection,
+        "collection": contract.collection,
         "filter": json.loads(_text_of_filter(contract.mongo.filter)),
         "redis": [
             shape.model_dump(mode="json", exclude={"index"}) | {"whole": shape.whole}

@@ -50,6 +50,8 @@ def compile_field(
 ) -> Field:
     """Raises SettingsError where a mask lacks its key. `entries` of a search index read the field."""
     encode = (json_field if as_json else hash_field)(name, spec, hmac_key, entries, note)
+    if (said := spec.constant) is not None:
+        return Field(name, None, lambda _: said, encode, False, frozenset())
     if spec.from_ is not None:
         plain = spec.type is None and spec.mask is None and spec.on_error == "letter"
         return Field(name, spec.from_, getter(spec.from_), encode, plain, frozenset({spec.from_}))

@@ -130,7 +130,8 @@ class Shape:
 
     def _is_patchable(self, fields: list[Field]) -> bool:
         """Whether an update may go in field by field, without reading the document again."""
-        plain = all(field.path and not any(p.isdigit() for p in field.path.split(".")) for field in fields)
+        read = [field for field in fields if field.reads != frozenset()]
+        plain = all(field.path and not any(p.isdigit() for p in field.path.split(".")) for field in read)
         whole_key = (
             self.by_id and not self.template.may_be_control and self._ttl_at is None and not self._whole
         )

@@ -40,6 +40,26 @@ def kind_of(mongo: MongoStore, namespace: tuple[str, str]) -> Kind | None:
     return Kind(found[0].get("type", "collection"), bool(found[0].get("options", {}).get("capped")))
 
 
+def collections_of(mongo: MongoStore, databases: Sequence[str]) -> list[str]:
+    """All collections, of any kind but views and time series, that this user may see: of these databases, or of
+    all where one of them is a pattern."""
+    found: list[str] = []
+    with translated():
+        for name in _databases(mongo) if any("*" in one for one in databases) else databases:
+            asked = {"listCollections": 1, "filter": {"type": "collection"}, "nameOnly": True}
+            reply = mongo.client[name].command(
+                {**asked, "authorizedCollections": True, "cursor": {"batchSize": 10**6}}
+            )
+            names = (one["name"] for one in reply["cursor"]["firstBatch"])
+            found += (f"{name}.{one}" for one in names if not one.startswith("system."))
+    return found
+
+
+def _databases(mongo: MongoStore) -> list[str]:
+    reply = mongo.client["admin"].command({"listDatabases": 1, "nameOnly": True, "authorizedDatabases": True})
+    return [one["name"] for one in reply["databases"] if one["name"] not in ("admin", "local", "config")]
+
+
 def require_source(
     mongo: MongoStore, namespace: tuple[str, str], unique: Sequence[Sequence[str]] = ()
 ) -> None:

@@ -33,7 +33,7 @@ class SeriesWriter:
     def __init__(self, mongo: MongoStore, plan: AppendPlan, time_field: str, site: str) -> None:
         self._mongo, self._time_field = mongo, time_field
         self._database, self._name = plan.namespace
-        self._session = ContractSession(mongo, plan.name, site, plan.contract.mongo.collection)
+        self._session = ContractSession(mongo, plan.name, site, plan.contract.collection)
 
     def write(
         self, number: int, documents: list[RawBSONDocument], places: list[int]

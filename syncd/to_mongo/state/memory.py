@@ -26,7 +26,7 @@ class Memory:
     def begin(self) -> bool:
         """Whether every key was written under the present form of the contract. What belongs to other keys, or to
         another collection, says nothing and is forgotten."""
-        wanted = f"{self._plan.contract.mongo.collection} {self._plan.template.text}"
+        wanted = f"{self._plan.contract.collection} {self._plan.template.text}"
         fingerprint, owned = read_fields(self._redis, self._keys, Fields.FINGERPRINT, Fields.SYNCED)
         if owned == wanted:
             return bool(fingerprint == self._plan.fingerprint)

@@ -35,7 +35,7 @@ class StateRun:
         self._requests, self._halt = context.requests, context.halt
         self._control, self._state = context.control, context.state
         self._store = StateStore(context.redis, plan, context.lease, outbox)
-        session = ContractSession(context.mongo, "state", plan.name, site, plan.contract.mongo.collection)
+        session = ContractSession(context.mongo, "state", plan.name, site, plan.contract.collection)
         self._writer = StateWriter(context.mongo, plan, session, site, number)
         self._waiting = WaitingDeadLetters(context.redis, plan.name)
 

@@ -65,7 +65,8 @@ def entry(text: str) -> str:
         (contract().replace("discovery-team", "''"), "6:10: `owner` is empty; expected: The team to ask"),
         (contract(name="a" * 64), "4:9: `name` is too long; write at most 63 characters"),
         (contract(mongo="collection: [a]"),
-         "7:21: `collection` must be text, not a list; write some text"),
+         "7:22: not a database and a collection: `a`; "
+         "write both with a dot between, such as tenant_*.users"),
         (member("ttl: 5"), "13:10: not a duration: `5`; write a number and a unit (ms, s, m, h, d, w), such as 30d"),
         (member("ttl: 0s"), "13:10: a duration of zero: `0s`; "
                             "leave the key out, or write a duration above zero"),

@@ -48,12 +48,10 @@ def test_a_key_that_cannot_be_kept_is_told(tmp_path: Path, text: str, problem: s
         ("Config.chunks", "a collection of MongoDB's own"),
         ("shop.system.views", "a collection of MongoDB's own"),
         ("shop.a.system.b", "a collection of MongoDB's own"),
-        ("shop.*", "`*` in the name of a collection"),
-        ("shop.items-*", "`*` in the name of a collection"),
     ],
 )
 def test_a_collection_is_one_of_an_application(tmp_path: Path, collection: str, what: str) -> None:
-    """What is MongoDB's own, and a pattern, is no source, target or place for conflicts, by a variable either."""
+    """What is MongoDB's own is no source, target or place for conflicts, by a variable either."""
     for text in (
         contract(mongo=f"collection: '{collection}'"),
         contract(mongo="collection: '${NAME}'"),

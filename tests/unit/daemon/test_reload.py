@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
+from syncd.daemon.discovery import Discovery
 from syncd.daemon.reload import Reloader
 from syncd.daemon.supervisor import Runner
+from syncd.settings import Settings
 
 
 class Broken:
@@ -32,6 +34,8 @@ def test_an_edit_that_meets_a_bug_is_refused(tmp_path: Path) -> None:
         'redis: [{projection: main, type: hash, key: "users:{_id}", fields: [name]}]\n'
     )
     runner = Broken()
-    Reloader(tmp_path, cast(Runner, runner), threading.Event(), {}).reload()
+    discovery = Discovery(Settings(mongo_uri="mongodb://localhost:1", redis_url="redis://localhost:1"), list)
+    Reloader(tmp_path, cast(Runner, runner), discovery, threading.Event(), {}).reload()
+    discovery.close()
     (said,) = runner.refused
     assert "unexpected error" in said

@@ -1,0 +1,133 @@
+"""Finds the collections of contracts over several, as they come and go."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from syncd import telemetry
+from syncd.contract.model.contract import Contract
+from syncd.contract.several import collection_of, for_collection, matching, name_of
+from syncd.errors import StoreError
+from syncd.settings import Settings
+from syncd.stores.mongo.collections import collections_of
+from syncd.stores.mongo.store import MongoStore
+from syncd.stores.redis.records.claims import read_contracts, read_left
+from syncd.stores.redis.records.orphans import remove_records
+from syncd.stores.redis.store import RedisStore
+
+LOOKS = 3
+"""A collection that is missing for so many is gone, once its lane has nothing left to do."""
+LATE_S = 5.0
+
+
+class Found(NamedTuple):
+    """The contracts of a set, one for each collection."""
+
+    contracts: list[Contract]
+    unknown: dict[str, str]
+    """Contracts over several collections of which none is known, and why."""
+    is_whole: bool
+    """Whether no collection is left out that a daemon has served."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """Of one contract over several collections."""
+
+    listed: list[str] | None = None
+    """What MongoDB has; None where it has not answered yet."""
+    why: str = "MongoDB has not answered yet"
+    gone_since: dict[str, float] = field(default_factory=dict)
+    """Collections that a lane serves and MongoDB does not have, with the monotonic second since when."""
+    left_out: set[str] = field(default_factory=set)
+    """Collections whose keys would be syncd's own."""
+
+
+class Discovery:
+    """Of one daemon. `lanes` gives what `/status` says of each."""
+
+    def __init__(self, settings: Settings, lanes: Callable[[], Iterable[dict[str, Any]]]) -> None:
+        self._mongo = MongoStore(settings.mongo_uri.get_secret_value())
+        self._redis = RedisStore(settings.redis_url.get_secret_value())
+        self._lanes, self._gone_s = lanes, LOOKS * settings.discover_every
+        self._known: dict[str, _Known] = {}
+        self._lock = threading.Lock()
+
+    def ask(self, contracts: Iterable[Contract]) -> None:
+        """Ask MongoDB which collections there are. May wait as long as it does."""
+        for contract in contracts:
+            if not contract.patterns:
+                continue
+            known = self._of(contract)
+            try:
+                databases = [pattern.partition(".")[0] for pattern in contract.patterns]
+                known.listed = matching(contract, collections_of(self._mongo, databases))
+            except StoreError as error:
+                known.why = str(error)
+
+    def expand(self, contracts: Iterable[Contract]) -> Found:
+        """One contract for each collection: that MongoDB has, or that a daemon serves and has not cleared yet."""
+        found = Found([], {}, True)
+        for contract in contracts:
+            if contract.patterns:
+                found = self._add(found, contract)
+            else:
+                found.contracts.append(contract)
+        return found
+
+    def _of(self, contract: Contract) -> _Known:
+        with self._lock:
+            return self._known.setdefault(contract.name, _Known())
+
+    def _add(self, found: Found, contract: Contract) -> Found:
+        known = self._of(contract)
+        lanes = list(self._lanes())
+        try:
+            recorded = [name for name, said in read_contracts(self._redis).items() if "left" not in said]
+        except StoreError as error:
+            recorded, known.why, found = [], str(error), found._replace(is_whole=False)
+        names = [*recorded, *(lane["contract"] for lane in lanes)]
+        there = (collection_of(contract, name) for name in names)
+        served = matching(contract, (one for one in there if one is not None))
+        for name in sorted({*(known.listed or ()), *served} - self._gone(contract, known, served, lanes)):
+            one = for_collection(contract, name)
+            if one is not None:
+                found.contracts.append(one)
+            elif name not in known.left_out:
+                known.left_out.add(name)
+                telemetry.collection_left_out(contract.name, name)
+        if known.listed is None and not served:
+            found.unknown[contract.name] = f"its collections are not known yet: {known.why}"
+        return found
+
+    def _gone(
+        self, contract: Contract, known: _Known, served: Sequence[str], lanes: Sequence[dict[str, Any]]
+    ) -> set[str]:
+        """Those that MongoDB no longer has, and whose lanes have seen that."""
+        now, missing = time.monotonic(), {*served} - {*(served if known.listed is None else known.listed)}
+        known.gone_since = {name: known.gone_since.get(name, now) for name in missing}
+        at_rest = {
+            lane["contract"]
+            for lane in lanes
+            if lane["state"] == "live" and lane["lag_seconds"] is not None and lane["lag_seconds"] < LATE_S
+        }
+        old = {name for name, since in known.gone_since.items() if now - since > self._gone_s}
+        return {name for name in old if name_of(contract, name) in at_rest}
+
+    def forget(self, contracts: Iterable[Contract]) -> None:
+        """Remove the records of collections that are gone, where their keys went with them."""
+        for contract in (one for one in contracts if one.patterns and one.sync.on_drop == "purge"):
+            listed = self._of(contract).listed
+            for name in read_left(self._redis) if listed is not None else ():
+                collection = collection_of(contract, name)
+                if collection is not None and collection not in (listed or ()):
+                    telemetry.collection_gone(contract.name, collection, remove_records(self._redis, name))
+
+    def close(self) -> None:
+        """Give up the connections."""
+        self._mongo.close()
+        self._redis.close()

@@ -1,0 +1,91 @@
+"""One contract over many collections, as they come and go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.check import wait_until
+from tests.support.cli import syncd
+from tests.support.contracts import projection
+from tests.support.scene import Scene
+
+
+def users(scene: Scene, tenant: str) -> Any:
+    return scene.mongo[f"{scene.token}-{tenant}"]["users"]
+
+
+def keys_of(scene: Scene, tenant: str) -> dict[str, dict[str, str]]:
+    prefix = f"{scene.token}:users:user:{scene.token}-{tenant}:"
+    return {
+        key.decode().removeprefix(prefix): {
+            n.decode(): v.decode() for n, v in scene.redis.hgetall(key).items()
+        }
+        for key in scene.redis.scan_iter(match=f"{prefix}*", count=1000)
+    }
+
+
+def wait_keys(scene: Scene, tenant: str, wanted: dict[str, dict[str, str]]) -> None:
+    wait_until(
+        lambda: keys_of(scene, tenant) == wanted, 60, lambda: (keys_of(scene, tenant), scene.daemon.status())
+    )
+
+
+def names(scene: Scene) -> set[str]:
+    lanes = scene.daemon.status()["lanes"]
+    return {lane["contract"].partition("@")[2].removeprefix(f"{scene.token}-") for lane in lanes}
+
+
+def shown(tenant: str, scene: Scene, **fields: str) -> dict[str, str]:
+    return {"tenant": f"{scene.token}-{tenant}", "kind": "users", **fields}
+
+
+def test_tenants_come_and_go(scene: Scene, mongo_uri: str, redis_url: str) -> None:
+    """nothing_lost, no_ghosts: each collection of the pattern has its keys, also one that is made, dropped, or dropped
+    while no daemon runs; a deletion or an update in one does not touch the others."""
+    shape = projection(
+        {"name": "name", "tenant": "$db", "kind": "$collection"}, name="user", key="{$db}:{_id}"
+    )
+    try:
+        for tenant in ("a", "b"):
+            users(scene, tenant).insert_many([{"_id": n, "name": f"{tenant}{n}"} for n in range(3)])
+        scene.contracts.write("users", shape, collection=f"{scene.token}-*.users")
+        scene.daemon = scene.another_daemon(SYNCD_DISCOVER_EVERY="0.3")
+        scene.start()
+        for tenant in ("a", "b"):
+            wait_keys(scene, tenant, {str(n): shown(tenant, scene, name=f"{tenant}{n}") for n in range(3)})
+        users(scene, "a").update_one({"_id": 0}, {"$set": {"name": "new"}})
+        users(scene, "a").delete_one({"_id": 1})
+        wait_keys(
+            scene,
+            "a",
+            {"0": shown("a", scene, name="new"), "2": shown("a", scene, name="a2")},
+        )
+        assert len(keys_of(scene, "b")) == 3
+        users(scene, "c").insert_one({"_id": "x", "name": "c"})
+        scene.mongo[f"{scene.token}-d"]["orders"].insert_one({"_id": 1})
+        wait_keys(scene, "c", {"x": shown("c", scene, name="c")})
+        assert names(scene) == {"a.users", "b.users", "c.users"}
+        scene.mongo.drop_database(f"{scene.token}-b")
+        wait_keys(scene, "b", {})
+        wait_until(lambda: names(scene) == {"a.users", "c.users"}, 60, lambda: names(scene))
+        wait_until(lambda: not list(scene.redis.scan_iter(f"syncd:{{*{scene.token}-b*")), 60)
+        at = {"SYNCD_MONGO_URI": mongo_uri, "SYNCD_REDIS_URL": redis_url}
+        contract = scene.daemon.status()["lanes"][0]["contract"]
+        checked = syncd("reconcile", contract, "--contracts", scene.contracts.path, **at)
+        assert checked.returncode == 0, checked.stderr
+        told = syncd("check", "--connect", "--contracts", scene.contracts.path, **at)
+        assert told.returncode == 0, told.stderr
+        asked = syncd("snapshot", contract.partition("@")[0], **at)
+        assert asked.returncode == 2
+        assert f"is over 2 collections: name one, such as {contract}" in asked.stderr
+        scene.daemon.kill()
+        users(scene, "c").drop()
+        users(scene, "e").insert_one({"_id": 1, "name": "e"})
+        scene.start()
+        wait_keys(scene, "e", {"1": shown("e", scene, name="e")})
+        wait_keys(scene, "c", {})
+        assert len(keys_of(scene, "a")) == 2
+        assert not scene.daemon.logs(event="unexpected error")
+    finally:
+        for tenant in "abcde":
+            scene.mongo.drop_database(f"{scene.token}-{tenant}")
