@@ -35,6 +35,46 @@ class Json(Shape):
         return "json"
 
 
+class Array(Shape):
+    """An array of eight elements as a list, the first of which is the version; every update replaces it."""
+
+    def document(self, number: int) -> Document:
+        """With the array."""
+        return {**super().document(number), "recent": self._recent(number, 1)}
+
+    def changed(self, number: int, version: int) -> Document:
+        """Every update sets the array."""
+        return {**super().changed(number, version), "recent": self._recent(number, version)}
+
+    def version(self, number: int) -> tuple[str, ...]:
+        """The first element."""
+        return ("LINDEX", self.key(number), "0")
+
+    def whole(self, number: int) -> tuple[str, ...]:
+        """All elements."""
+        return ("LRANGE", self.key(number), "0", "-1")
+
+    def shown(self, reply: Any) -> dict[Any, Any]:
+        """By their places."""
+        return dict(enumerate(reply))
+
+    def right(self, source: Document) -> dict[Any, Any]:
+        """As text."""
+        return {at: str(element).encode() for at, element in enumerate(source["recent"])}
+
+    def contract(self) -> str:
+        """With one value instead of fields."""
+        return super().contract().replace(f"fields: {self.fields()}", "value: {from: recent}")
+
+    def type(self) -> str:
+        """A list."""
+        return "list"
+
+    @staticmethod
+    def _recent(number: int, version: int) -> list[Any]:
+        return [version, *(f"{number}-{at}" for at in range(7))]
+
+
 class Filtered(Shape):
     """A third of the documents matches the filter, and every update moves each document in or out, or keeps it out."""
 
@@ -166,6 +206,7 @@ class Members(Shape):
 SHAPES: tuple[Shape, ...] = (
     Shape(),
     Json("json"),
+    Array("list"),
     Filtered("filter"),
     Expression("expr"),
     Vector("vector"),

@@ -180,7 +180,7 @@ def _variants(variants: Mapping[str, Figures]) -> list[Row]:
     """Each has to have been measured, which means also: to have been right."""
     plain = variants.get("hash", {})
     shown = []
-    for name in ("json", "filter", "expr", "vector", "vector and index", "members"):
+    for name in ("json", "list", "filter", "expr", "vector", "vector and index", "members"):
         figures = variants.get(name, {})
         texts = [
             f"{phase} {_unit(figures.get(f'{phase}_per_s'), ',.0f', 'a second')}, "

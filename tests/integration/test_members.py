@@ -10,6 +10,7 @@ from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 
 from tests.support.check import wait_until
+from tests.support.cli import syncd
 from tests.support.members import BOARD, NEAR, RECALL, TAGS, members_of, player, wait_members
 from tests.support.reconcile import check
 from tests.support.scene import Scene
@@ -171,3 +172,11 @@ def test_an_update_of_a_score_needs_no_read(scene: Scene) -> None:
     flow.collection.delete_many({})
     wait_members(flow)
     assert not list(flow.redis.scan_iter(f"{scene.token}:delta:*", count=1000))
+
+
+def test_a_member_is_unique_by_its_id(scene: Scene, mongo_uri: str, redis_url: str) -> None:
+    """`check --connect` asks for no unique index over the fields of a key that documents share."""
+    scene.add("unique", BOARD, TAGS, documents=[player(1)])
+    env = {"SYNCD_MONGO_URI": mongo_uri, "SYNCD_REDIS_URL": redis_url}
+    done = syncd("check", str(scene.contracts.path), "--connect", **env)
+    assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.support.scene import Flow, Scene
 from tests.support.timeseries import NotFound, series_server
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+ROOT = Path(__file__).parents[2]
 UNIQUE = [["sensor", "at"]]
 TEMPERATURE: dict[str, Any] = {
     "name": "t", "type": "timeseries", "key": "{sensor}", "time": "at", "value": "celsius", "labels": {"site": "site"},
@@ -235,3 +237,26 @@ def test_a_server_without_the_module(redis_url: str, mongo_uri: str, token: str,
         scene.start()
         lane = flow.wait_state("failed")
         assert "`type: timeseries` needs time series, which redis 8" in lane["error"]
+
+
+def test_the_documented_rights(url: str, mongo_uri: str, token: str, tmp_path: Path) -> None:
+    """A user with the commands that the page of rights names for all contracts, and for time series, can do all."""
+    page = (ROOT / "docs/how-to/rights.md").read_text(encoding="utf-8")
+    said = re.search(r"^ACL SETUSER syncd (.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert said is not None
+    rights = [word for word in said[1].split() if word[0] in "+-"]
+    rights += [f"+{command}" for command in re.findall(r"`(ts\.\w+)`", page)]
+    own = [f"~{token}:*", "~syncd:*", "resetchannels"]
+    daemon_redis = url.replace("redis://", "redis://narrow:secret@")
+    with Scene(tmp_path, token, mongo_uri, url, daemon_redis=daemon_redis) as scene:
+        scene.redis.execute_command("ACL", "SETUSER", "narrow", "on", ">secret", "resetkeys", *own, *rights)
+        scene.redis.execute_command("ACL", "LOG", "RESET")
+        shape = projection(**TEMPERATURE, retention="1h")
+        flow = scene.run("rights", shape, documents=map(sample, range(9)), unique=UNIQUE)
+        flow.collection.update_one({"_id": 1}, {"$set": {"at": START - timedelta(seconds=1)}})
+        flow.collection.delete_many({"sensor": "s2"})
+        wait_same(flow)
+        assert check(scene, flow, mongo_uri, daemon_redis).result == "clean"
+        denied: Any = scene.redis.execute_command("ACL", "LOG")
+        asked = {dict(zip(entry[::2], entry[1::2], strict=True))[b"object"] for entry in denied}
+        assert asked <= {b"client|setinfo", b"config|get"}
