@@ -17,6 +17,9 @@ from syncd.plan.types import SHARED, Memberships, redis_type, shared
 from syncd.plan.values.bson_values import in_field
 from syncd.plan.values.convert import convert
 
+MOST_KEYS = 20_000
+"""Of one document, written in one step: the application's reads wait behind it."""
+
 
 class MemberShape(Shape):
     """A compiled projection with a `member`."""
@@ -79,6 +82,9 @@ class MemberShape(Shape):
         keys = self._keys(document)
         if not keys:
             return Drop(self, ident, None)
+        if len(keys) > MOST_KEYS:
+            what = f"key template `{self.template.shown}` gives more than {MOST_KEYS} keys, which one step cannot write"
+            raise ProjectionError("too_many_elements", what)
         member = self._member(document)
         values = self._values(document)
         if values is None or member is None:

@@ -34,6 +34,7 @@ from syncd.plan.to_redis.change import (
     Stray,
     Write,
 )
+from syncd.plan.types import Memberships
 from syncd.stores.redis.records.dead_letters import fill_up
 from syncd.stores.redis.records.position import ControlKeys, Position
 from syncd.to_redis.apply.apply_log import Answer, ApplyLog, Call, Do
@@ -173,7 +174,7 @@ class Pipeline:
         if draft is None:
             return None
         writes = draft.writes if self._entail is None else self._entail(draft)
-        unit, elements = call.work, sum(len(write.puts) for write in writes if type(write) is Elements)
+        unit, elements = call.work, sum(map(more_keys, writes))
         if elements:
             self._keys_a_document = max(1, (elements + len(writes)) // max(1, unit.size))
             if elements > self._most_writes and unit.size > 1:
@@ -272,6 +273,15 @@ class Pipeline:
             self.writes = min(self._most_writes, self.writes + FEWEST_WRITES)
         elif seconds > SLOW_CALL_S and writes >= FEWEST_WRITES:
             self.writes = max(min(FEWEST_WRITES, self._most_writes), min(self.writes, writes) // 2)
+
+
+def more_keys(write: Write) -> int:
+    """How many keys a write of a whole document writes beyond the one that each has."""
+    if type(write) is Elements:
+        return len(write.puts)
+    if type(write) is Put and isinstance(write.content, Memberships):
+        return len(write.content.pairs) // 2 - 1
+    return 0
 
 
 def _answer(outcome: Reply) -> Answer:
