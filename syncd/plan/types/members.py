@@ -38,8 +38,6 @@ class Memberships(NamedTuple):
     pairs: tuple[str, ...]
     """Key, member, key, member, ..."""
     values: Values
-    again: bool = False
-    """Whether to write what seems to be there already."""
 
     def each(self) -> Iterator[tuple[str, str]]:
         """Key and member of each."""
@@ -92,10 +90,10 @@ class MemberForm(Written):
         raise NotImplementedError
 
     def put(self, content: Any, ttl: int) -> Sequence[Any]:
-        """Kind, whether to write again what is there, memberships, number of values, value, ..."""
+        """Kind, memberships, number of values, value, ..."""
         assert isinstance(content, Memberships)
         values = content.values
-        return self.kind, int(content.again), content.packed, len(values), *values
+        return self.kind, content.packed, len(values), *values
 
     def patch(self, sets: Mapping[str, Any], removed: frozenset[str], ttl: int) -> Sequence[Any]:
         """Kind, number of values, value, ..."""

@@ -18,7 +18,6 @@ from syncd.plan.to_redis.change import (
     Stray,
     Write,
 )
-from syncd.plan.types import Memberships
 from syncd.stores.redis.records.foreign_keys import has_lost_foreign
 from syncd.stores.redis.records.key_maps import KeyMaps, holders
 from syncd.stores.redis.records.repairs import (
@@ -110,7 +109,7 @@ class RepairUnit(ReplayUnit):
                 for one in draft.writes
                 if not (isinstance(one, AnsweredDeadLetters) or self._is_kept(one))
             ]
-            draft.writes = [*self._false_holders(draft.writes), *map(_again, writes)]
+            draft.writes = [*self._false_holders(draft.writes), *writes]
         return draft
 
     def _is_kept(self, write: Write) -> bool:
@@ -145,13 +144,6 @@ class RepairUnit(ReplayUnit):
         middle = len(self._idents) // 2
         halves = self._idents[:middle], self._idents[middle:]
         return [RepairUnit(self._builder, half, self._maps, removes=self._removes) for half in halves]
-
-
-def _again(write: Write) -> Write:
-    """What seems to be there already of a shared key is written as well."""
-    if isinstance(write, Put) and isinstance(write.content, Memberships):
-        return write._replace(content=write.content._replace(again=True))
-    return write
 
 
 class Repairs:

@@ -108,23 +108,23 @@ local function refuses_memberships(packed, wanted, i, keys, also)
   end
 end
 
--- All that a document is a member of, instead of what it was. map, _id, its name where it is stale, kind, whether to write
--- again what is there, memberships, n, value, ...
+-- All that a document is a member of, instead of what it was. map, _id, its name where it is stale, kind, memberships,
+-- n, value, ...
 operations.ma = {
   keyless = true,
-  width = counted(7),
+  width = counted(6),
   refuses = function(args, i, keys, also)
-    return refuses_memberships(args[i + 5], member_kinds[args[i + 3]].type, i, keys, also)
+    return refuses_memberships(args[i + 4], member_kinds[args[i + 3]].type, i, keys, also)
   end,
   write = function(_, args, i, last, _, keys)
-    local map, id, kind, packed = args[i], args[i + 1], member_kinds[args[i + 3]], args[i + 5]
+    local map, id, kind, packed = args[i], args[i + 1], member_kinds[args[i + 3]], args[i + 4]
     local new, said = keys.decoded[i], redis.call('HGET', map, id)
     local old = said and said ~= packed and memberships(said) or {}
     for at = 1, #new, 2 do
       local key = new[at]
       if is_replaced(keys, key, kind.type) then redis.call('DEL', key) end
       keys.shared[key] = kind.type
-      local problem = add_member(kind, key, new[at + 1], args, i + 7, last, keys)
+      local problem = add_member(kind, key, new[at + 1], args, i + 6, last, keys)
       if problem then
         -- A dead letter follows. Then it is what it was.
         if said ~= packed then
