@@ -150,3 +150,33 @@ def test_partitions(scene: Scene) -> None:
     flow.redis.hset(flow.key("0:p9999", "own"), "text", "of no document")
     say(scene, "snapshot", flow.contract)
     flow.wait_same()
+
+
+def test_many_collections(scene: Scene) -> None:
+    """no_ghosts: one contract over collections of several databases has a key for each element of their documents; one
+    goes with its element, and all of a collection with it"""
+    shape = projection(
+        {"tenant": "$db", "text": "parts.text"}, name="part", each="parts", key="{$db}:{_id}:{parts.id}"
+    )
+    databases = [f"{scene.token}-{name}" for name in "ab"]
+    for name in databases:
+        scene.mongo[name]["books"].insert_many(books(3))
+    scene.contracts.write("books", shape, collection=f"{scene.token}-*.books")
+    scene.daemon = scene.another_daemon(SYNCD_DISCOVER_EVERY="0.3")
+    scene.start()
+    prefix = f"{scene.token}:books:part:"
+
+    def held() -> set[str]:
+        return {key.decode().removeprefix(prefix) for key in scene.redis.scan_iter(f"{prefix}*", count=1000)}
+
+    def wanted(*names: str) -> set[str]:
+        return {
+            f"{name}:{one['_id']}:{part['id']}"
+            for name in names for one in scene.mongo[name]["books"].find() for part in one["parts"]
+        }  # fmt: skip
+
+    wait_until(lambda: len(held()) == 18 and held() == wanted(*databases), 30, held)
+    scene.mongo[databases[0]]["books"].update_one({"_id": 1}, {"$pop": {"parts": 1}})
+    wait_until(lambda: len(held()) == 17 and held() == wanted(*databases), 30, held)
+    scene.mongo.drop_database(databases[1])
+    wait_until(lambda: held() == wanted(databases[0]), 30, held)
