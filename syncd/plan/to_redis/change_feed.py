@@ -16,6 +16,8 @@ UPDATE, DELETE = "update", "delete"
 READ, REPLAY, GAP = "read", "replay", "gap"
 """What `op` of an entry may be beside what MongoDB calls a change: a document that a copy or a replay read, and a gap
 in the changes."""
+MOST_REMEMBERED = 1024
+"""Sets of names, of documents that lack some of the fields."""
 _FIXED = ("op", "_id", "time")
 _ALL_OPS: tuple[str, ...] = get_args(ChangeOp)
 
@@ -46,6 +48,8 @@ class ChangeFeed:
             for name, spec in specs.items()
         ]
         self._names = (*_FIXED, *(field.name for field in fields))
+        self._known = {names: (names, (*names, "changed")) for names in (_FIXED, self._names)}
+        """Names of entries, and the same with `changed`."""
         self._collect = collector(fields, as_json=False)
         strict = all(spec.on_error == "letter" for spec in specs.values())
         self._row = row_reader(fields) if strict else None
@@ -67,7 +71,13 @@ class ChangeFeed:
         if row is not None:
             return self._names, row
         found = self._collect(document)
-        return (*_FIXED, *found), tuple(found.values())
+        return self._same((*_FIXED, *found)), tuple(found.values())
+
+    def _same(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """One object for equal names, which then need not be compared."""
+        if len(self._known) > MOST_REMEMBERED:
+            self._known.clear()
+        return self._known.setdefault(names, (names, (*names, "changed")))[0]
 
     def entry(
         self, ident: str, entry_id: str, op: str, time: int, content: Row | None, changed: bytes | None = None
@@ -77,7 +87,8 @@ class ChangeFeed:
         names, values = (_FIXED, ()) if content is None else content
         if changed is None:
             return Entry(self, ident, entry_id, names, (op, ident, time, *values))
-        return Entry(self, ident, entry_id, (*names, "changed"), (op, ident, time, *values, changed))
+        known = self._known.get(names) or (names, (*names, "changed"))
+        return Entry(self, ident, entry_id, known[1], (op, ident, time, *values, changed))
 
     def gap(self, entry_id: str, time: int, why: str) -> Entry:
         """An entry that says that changes before it are missing."""

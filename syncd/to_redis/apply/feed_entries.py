@@ -12,11 +12,14 @@ from syncd.plan.keys.encode import KEY
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import Dead, Entry, Write
 from syncd.plan.to_redis.change_feed import DELETE, READ, REPLAY, UPDATE, ChangeFeed, Row
-from syncd.plan.values.raw import ODD_ID, RAW
+from syncd.plan.values.raw import ODD_ID, RAW, RawId
 from syncd.stores.mongo.store import Document
-from syncd.stores.mongo.times import Moment, seconds, token_time
-from syncd.to_redis.stream.numbering import NTH, entry_id, epoch_ms
+from syncd.stores.mongo.times import Moment, seconds
+from syncd.to_redis.stream.numbering import NTH, entry_id
 from syncd.to_redis.stream.window import Window
+
+MOST_REMEMBERED = 1024
+"""Sets of changed fields; array indexes make any number of them."""
 
 
 class FeedEntries:
@@ -24,6 +27,8 @@ class FeedEntries:
 
     def __init__(self, plan: StreamPlan) -> None:
         self._feeds, self._ops = plan.feeds, plan.fed_ops
+        self._texts: dict[tuple[str, ...], bytes] = {}
+        """Names of changed fields as JSON."""
 
     def wants(self, event: Document) -> bool:
         """Whether the change becomes an entry."""
@@ -34,30 +39,61 @@ class FeedEntries:
         op = event["operationType"]
         return op in self._ops and op != DELETE and (op == UPDATE or event.get("fullDocument") is None)
 
-    def of_window(
-        self, window: Window, read: Container[str], found: Mapping[str, Document]
-    ) -> Iterable[Write]:
+    def of_window(self, window: Window, read: Container[str], found: Mapping[str, Document]) -> list[Write]:
         """Entries of all changes. `read`: documents that were read, `found`: those of them that are there."""
-        known: dict[tuple[ChangeFeed, str], Row | ProjectionError | None] = {}
-        for event in window.events:
+        writes: list[Write] = []
+        for feed in self._feeds:
+            self._add(writes, feed, window.events, read, found)
+        return writes
+
+    def _add(
+        self,
+        writes: list[Write],
+        feed: ChangeFeed,
+        events: Iterable[Document],
+        read: Container[str],
+        found: Mapping[str, Document],
+    ) -> None:
+        known: dict[str, Row | ProjectionError | None] = {}
+        ops = feed.events
+        for event in events:
             op = event["operationType"]
-            if op not in self._ops:
+            if op not in ops:
                 continue
             document_id = event["documentKey"]["_id"]
             ident = KEY[type(document_id)](document_id)
-            for feed in self._feeds:
-                if op not in feed.events:
-                    continue
-                content: Row | ProjectionError | None = None
-                if op != DELETE and ident in read:
-                    if (feed, ident) not in known:
-                        known[feed, ident] = _content(feed, ident, found.get(ident))
-                    content = known[feed, ident]
-                elif op != DELETE:
-                    content = _content(feed, ident, event["fullDocument"])
-                elif ident.startswith(RAW):
-                    content = _content(feed, ident, None)
-                yield _entry(feed, ident, event, content)
+            content: Row | ProjectionError | None = None
+            if type(document_id) is RawId:
+                content = ProjectionError("odd_id", f"`_id` {ODD_ID}")
+            elif op == DELETE:
+                pass
+            elif ident not in read:
+                content = _content(feed, event["fullDocument"])
+            elif ident in known:
+                content = known[ident]
+            else:
+                content = known[ident] = _content(feed, found.get(ident))
+            if isinstance(content, ProjectionError):
+                writes.append(Dead(feed.name, ident, "", content.reason, content.detail, event))
+                continue
+            wall, time_of = event.get("wallTime"), event["_id"]["_data"][2:18]
+            ms = seconds(time_of) * 1000 if wall is None else int(wall)
+            changed = self._changed(event) if op == UPDATE else None
+            writes.append(feed.entry(ident, entry_id(time_of, event[NTH]), op, ms, content, changed))
+
+    def _changed(self, event: Document) -> bytes | None:
+        """Names of the fields that an update set or removed, as JSON; None where the event does not say."""
+        description = event.get("updateDescription")
+        if not isinstance(description, dict):
+            return None
+        names = (*(description.get("updatedFields") or ()), *(description.get("removedFields") or ()))
+        if shorter := description.get("truncatedArrays"):
+            names += tuple(one["field"] for one in shorter)
+        if (text := self._texts.get(names)) is None:
+            text = orjson.dumps(names)
+            if len(self._texts) < MOST_REMEMBERED:
+                self._texts[names] = text
+        return text
 
     def of_copy(self, documents: Mapping[str, Document], time: Moment) -> Iterable[Write]:
         """Entries of documents that a copy read at `time`."""
@@ -76,47 +112,19 @@ class FeedEntries:
                 yield _next_entry(feed, ident, REPLAY, time, document, change)
 
 
-def _content(feed: ChangeFeed, ident: str, document: Document | None) -> Row | ProjectionError | None:
+def _content(feed: ChangeFeed, document: Document | None) -> Row | ProjectionError | None:
     """What an entry says of a document; why it cannot."""
-    if ident.startswith(RAW):
-        return ProjectionError("odd_id", f"`_id` {ODD_ID}")
     try:
         return None if document is None else feed.content(document)
     except Exception as error:  # noqa: BLE001 - no error of one document may stop the others
         return why_unfit(error)
 
 
-def _entry(feed: ChangeFeed, ident: str, event: Document, content: Row | ProjectionError | None) -> Write:
-    if isinstance(content, ProjectionError):
-        return Dead(feed.name, ident, "", content.reason, content.detail, event)
-    op = event["operationType"]
-    return feed.entry(
-        ident,
-        entry_id(token_time(event["_id"]), event[NTH]),
-        op,
-        epoch_ms(event),
-        content,
-        _changed(event) if op == UPDATE else None,
-    )
-
-
 def _next_entry(
     feed: ChangeFeed, ident: str, op: str, time: Moment, document: Document | None, change: Mapping[str, Any]
 ) -> Entry | Dead:
-    content = _content(feed, ident, document)
+    odd = ident.startswith(RAW)
+    content = ProjectionError("odd_id", f"`_id` {ODD_ID}") if odd else _content(feed, document)
     if isinstance(content, ProjectionError):
         return Dead(feed.name, ident, "", content.reason, content.detail, change)
     return feed.entry(ident, "", op, seconds(time) * 1000, content)
-
-
-def _changed(event: Document) -> bytes | None:
-    """Names of the fields that an update set or removed, as JSON; None where the event does not say."""
-    description = event.get("updateDescription")
-    if not isinstance(description, dict):
-        return None
-    names = [
-        *(description.get("updatedFields") or ()),
-        *(description.get("removedFields") or ()),
-        *(one["field"] for one in description.get("truncatedArrays") or ()),
-    ]
-    return orjson.dumps(names)

@@ -74,6 +74,8 @@ class Watermarks:
         """`read`: the read watermark of the stored position; `horizon`: latest time of anything that shows."""
         self._range = read
         self._documents: dict[str, Moment] = {}
+        self._oldest = ZERO
+        """No document watermark is earlier: before that there is none to forget."""
         self._written: dict[str, Moment] = {}
         self._sent: deque[Coverage] = deque()
         self._reads: list[Coverage] = []
@@ -127,9 +129,10 @@ class Watermarks:
             del self._reads[0]
             self._show(covers.read, covers.read_time)
         self._range = max(self._range, covers.range_time)
-        if covers.passed > ZERO and self._documents:
+        if covers.passed > self._oldest and self._documents:
             # Changes to come are of this time or later.
             self._documents = {ident: at for ident, at in self._documents.items() if at >= covers.passed}
+            self._oldest = min(self._documents.values(), default=ZERO)
         self._upto = max([self._range, *(sent.range_time for sent in self._sent)])
 
     def left_out(self) -> None:
@@ -155,8 +158,9 @@ class Watermarks:
 
     def _show(self, idents: Collection[str], time: Moment) -> None:
         if not self._documents:
-            self._documents = dict.fromkeys(idents, time)
+            self._documents, self._oldest = dict.fromkeys(idents, time), time
         else:
+            self._oldest = min(self._oldest, time)
             for ident in idents:
                 self._documents[ident] = max(time, self._documents.get(ident, ZERO))
         if len(self._documents) > MOST_DOCUMENTS:

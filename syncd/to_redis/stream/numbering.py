@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from syncd.stores.mongo.store import Document
-from syncd.stores.mongo.times import ZERO, Moment, seconds, token_time
+from syncd.stores.mongo.times import ZERO, Moment, token_time
 
 NTH = "nth"
 """Field of an event: which of its cluster time it is, from 0."""
@@ -39,15 +39,10 @@ class Numbering:
 
 def entry_id(time: Moment, nth: int) -> str:
     """The id of the entry of a change: milliseconds and a number, each of 64 bits. Later for each later change."""
-    return f"{int(time[:8], 16) * 1000}-{(int(time[8:], 16) << 32) + nth}"
+    both = int(time, 16)
+    return f"{(both >> 32) * 1000}-{((both & LAST) << 32) + nth}"
 
 
 def last_entry_id(time: Moment) -> str:
     """The last id that a change of this time can have."""
     return entry_id(time, LAST)
-
-
-def epoch_ms(event: Document) -> int:
-    """When MongoDB wrote a change, by its clock."""
-    wall = event.get("wallTime")
-    return seconds(token_time(event["_id"])) * 1000 if wall is None else int(wall)
