@@ -50,6 +50,12 @@ class StreamPlan(ContractPlan):
         """Whether a copy of the collection writes anything."""
         return bool(self.shapes) or any(feed.copies for feed in self.feeds)
 
+    @property
+    def not_compared(self) -> str:
+        """What no check compares; empty where that is nothing."""
+        names = ", ".join(f"`{feed.name}`" for feed in self.feeds)
+        return f"not compared, for a stream has no state: {names}" if names else ""
+
     def event_projection(self, *, thin: bool = False) -> dict[str, Any]:
         """The `$project` behind `$changeStream`: only what this plan reads; `thin`: no field of a document."""
         # The time is in the token; a double decodes ten times as fast as a date.

@@ -95,7 +95,9 @@ class Check(BaseCheck):
         self._orphans: dict[str, Difference] = {}
         self._search = StraySearch(plan, redis, control, self._lookup)
         self._strays: dict[tuple[str, Member], Difference] = {}
-        self.report = ReconcileReport(plan.name, self.kind, order.repair, str(order.partition))
+        self.report = ReconcileReport(
+            plan.name, self.kind, order.repair, str(order.partition), plan.not_compared
+        )
 
     def _unready(self) -> str:
         return self._lanes.unready()

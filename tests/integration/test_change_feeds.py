@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.support.check import wait_until
+from tests.support.cli import syncd
 from tests.support.contracts import projection
 from tests.support.feeds import changed, entries, feed, ids, said, stream_of, wait_count
 from tests.support.scene import Scene
@@ -206,3 +207,26 @@ def test_a_change_that_does_not_fit(shared: Scene) -> None:
     ]  # fmt: skip
     wait_until(lambda: not flow.dead_letters(), 60, "no dead letter")
     assert flow.hash(1) == {"n": "5"}
+
+
+def test_what_is_left_of_a_feed(shared: Scene) -> None:
+    """A check says that it does not compare the feed; a projection, and a contract, that goes leaves the stream;
+    `syncd remove --keys` takes it."""
+    flow = shared.run("left", projection(["n"]), feed(["n"]), documents=[{"_id": 1, "n": 1}])
+    flow.collection.insert_one({"_id": 2, "n": 2})
+    wait_count(flow, 1)
+    env = {"SYNCD_REDIS_URL": shared.reach["redis_url"], "SYNCD_MONGO_URI": shared.reach["mongo_uri"]}
+    found = syncd("reconcile", flow.contract, "--contracts", str(shared.contracts.path), **env)
+    assert "not compared, for a stream has no state: `feed`" in found.stdout, found.stdout + found.stderr
+    assert found.returncode == 0
+    flow.write(projection(["n"]))
+    flow.wait_live()
+    flow.collection.insert_one({"_id": 3, "n": 3})
+    flow.wait_hash(3, {"n": "3"})
+    assert flow.redis.exists(stream_of(flow))
+    flow.contracts.remove("left")
+    wait_until(lambda: not flow.lane(), 60, "the lane is gone")
+    removed = wait_until(
+        lambda: (one := syncd("remove", flow.contract, "--keys", "--yes", **env)).returncode == 0 and one
+    )
+    assert not flow.redis.exists(stream_of(flow), flow.key(1)), removed.stdout

@@ -64,6 +64,16 @@ def nothing_else_is_asked_of_feeds(contracts: Sequence[LoadedContract]) -> Itera
             yield contract.problem(("redis", at, "type"), what, remedy)
 
 
+def something_can_be_compared(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """A stream has no state."""
+    alone = {id(contract): contract for contract, _, _ in _feeds(contracts)}
+    for contract in alone.values():
+        has_keys = any(not TYPE_RULES[projection.type].fed for _, projection in contract.projections())
+        if contract.contract.reconcile is not None and not has_keys and contract.sound("redis"):
+            what = "`reconcile` is for documents that have a key, and a change feed has no state"
+            yield contract.problem_at_key(("reconcile",), what, "leave it out")
+
+
 def feeds_do_not_come_back(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """An entry that becomes a document of the same collection would be a change, and so an entry, without end."""
     appended = {
@@ -82,5 +92,6 @@ RULES = (
     feeds_have_one_key,
     entries_have_fields_of_their_own,
     nothing_else_is_asked_of_feeds,
+    something_can_be_compared,
     feeds_do_not_come_back,
 )

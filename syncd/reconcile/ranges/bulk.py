@@ -71,7 +71,7 @@ class Bulk:
         self._heard = time.monotonic()
         self._unsaved: dict[int, dict[str, Any]] = {}
         self._ended: queue.SimpleQueue[Future[JobResult]] = queue.SimpleQueue()
-        self.report = ReconcileReport(plan.name, "full", order.repair)
+        self.report = ReconcileReport(plan.name, "full", order.repair, note=plan.not_compared)
 
     def run(self) -> ReconcileReport:
         """Compare all ranges that are left, and all keys. Raises StoreError."""

@@ -80,6 +80,10 @@ WRONG = {
         "a.yaml:10:11: `type: stream` is for contracts that append, or for change feeds; "
         "write capture: append with direction: redis_to_mongo, or another type",
     ),
+    "a check": (
+        (feed(behind="reconcile: {every: 1h}\n"),),
+        "a.yaml:13:1: `reconcile` is for documents that have a key, and a change feed has no state; leave it out",
+    ),
     "two writers": (
         (feed(), feed(name="more", mongo="collection: shop.more")),
         "b.yaml:11:10: two contracts own the same keys: `orders:changes` and `orders:changes` of a.yaml:11:10, "

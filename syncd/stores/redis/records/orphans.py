@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from syncd.contract.model.redis_types import TYPE_RULES
 from syncd.contract.model.template import KeyTemplate
 from syncd.errors import FencedError
 from syncd.plan.claims import KEY, MONGO
@@ -69,10 +70,20 @@ def _orphan(store: RedisStore, contract: str, left: float | None) -> Orphan:
             entries += json.loads(owned or "[]")
         for name, template, redis_type in entries:
             shapes[name, template] = Retired(name, redis_type, KeyTemplate.recorded(template))
+    if left is not None:
+        shapes |= {(one.name, one.template.text): one for one in _feeds(store, contract)}
     with translated():
         outbox: Any = store.client.xlen(keys.outbox)
     dead = count_dead_letters(store, contract)
     return Orphan(contract, left, "/".join(sorted(kinds - {""})), tuple(shapes.values()), outbox, dead)
+
+
+def _feeds(store: RedisStore, contract: str) -> Iterator[Retired]:
+    """Streams of change feeds, which are claimed, and in no record of keys: no copy may remove them."""
+    for name, said in read_claims(store)[1].items():
+        rules = TYPE_RULES.get(said.get("type", ""))
+        if said["contract"] == contract and said["kind"] == MONGO and rules is not None and rules.fed:
+            yield Retired(said["projection"], said["type"], KeyTemplate.recorded(name.removeprefix(KEY)))
 
 
 def keys_of(store: RedisStore, contract: str, shape: Retired) -> Iterator[list[str]]:
@@ -98,7 +109,9 @@ def _key_of(template: KeyTemplate, kind: str) -> Callable[[bytes], bool]:
 
 
 def _pages(scan: KeyScan, shape: Retired) -> Iterator[Sequence[bytes]]:
-    if shape.by_id:
+    if not shape.template.placeholders:
+        yield [shape.template.prefix.encode()]
+    elif shape.by_id:
         for keys in scan.keys(shape):
             yield [key for key in keys if parse_key(shape.template, key) is not None]
     else:
