@@ -1,4 +1,4 @@
-"""Change feeds: `python -m benchmarks.feeds`. Changes a second of a backlog, of one update a document.
+"""Change feeds: `python -m benchmarks.feeds`. Changes a second of a backlog of one update a document, and CPU for each.
 
 The system is stopped, all documents are changed, and it is started: the rate is that from its first entry to its last.
 Beside syncd's feed stand a careful script that writes one, and syncd's hash of the same documents. Checked are the
@@ -51,8 +51,8 @@ MAKE: dict[str, Callable[[Site], System]] = {
 }
 
 
-def backlog(running: Servers, name: str, documents: int) -> float:
-    """Changes a second. Raises Mismatch."""
+def backlog(running: Servers, name: str, documents: int) -> tuple[float, float]:
+    """Changes a second, and microseconds of the system's CPU for each. Raises Mismatch."""
     running.reset()
     feeds = name != "syncd, hash"
     with tempfile.TemporaryDirectory(prefix="syncd-benchmark-") as folder, Resp(running.redis_url) as redis:
@@ -67,14 +67,15 @@ def backlog(running: Servers, name: str, documents: int) -> float:
             first, last = _done(redis, feeds, before, documents)
             system.start()
             start = wait(first, "the first change", 60.0, system.check_alive)
-            at = int(redis.call("XLEN", STREAM)) - before if feeds else 0
+            at, cpu = int(redis.call("XLEN", STREAM)) - before if feeds else 0, system.cpu_seconds()
             end = wait(last, "the last change", 60.0 + documents / 500, system.check_alive)
+            cpu = system.cpu_seconds() - cpu
             system.stop()
         finally:
             system.kill()
         if feeds:
             _check(redis, before, documents)
-    return (documents - at) / max(POLL_S, end - start)
+    return (documents - at) / max(POLL_S, end - start), cpu / (documents - at) * 1e6
 
 
 def _done(
@@ -106,14 +107,15 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    rates: dict[str, list[float]] = {name: [] for name in MAKE}
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in MAKE}
     with servers() as running:
         for _ in range(options.rounds):
             for name, found in rates.items():
                 found.append(backlog(running, name, options.documents))
                 time.sleep(1.0)
     for name, found in rates.items():
-        print(f"{name:24} {statistics.median(found):10,.0f} changes/s")
+        rate, cpu = (statistics.median(figures) for figures in zip(*found, strict=True))
+        print(f"{name:24} {rate:10,.0f} changes/s {cpu:8.1f} us of CPU each")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import bson
+from bson.codec_options import CodecOptions
+from bson.decimal128 import Decimal128
+from bson.raw_bson import RawBSONDocument
+
+from syncd.plan.keys.encode import encode_key_value
 from tests.support.check import wait_until
 from tests.support.cli import syncd
-from tests.support.contracts import projection
+from tests.support.contracts import Names, projection
 from tests.support.feeds import changed, entries, feed, ids, said, stream_of, wait_count
 from tests.support.scene import Scene
 
@@ -230,3 +236,48 @@ def test_what_is_left_of_a_feed(shared: Scene) -> None:
         lambda: (one := syncd("remove", flow.contract, "--keys", "--yes", **env)).returncode == 0 and one
     )
     assert not flow.redis.exists(stream_of(flow), flow.key(1)), removed.stdout
+
+
+def test_odd_documents(shared: Scene) -> None:
+    """Ids of any type, text that is no Unicode and long values: each change is an entry or a dead letter, and the hash
+    beside them is as it would be alone."""
+    flow = shared.run("odd", projection(["n"]), feed(["n"]))
+    odd_ids = ["a:b", "", "1", 1, 2.5, None, True, {"a": 1}, b"x", Decimal128("7.25"), "\u00e4 {}%"]
+    flow.collection.insert_many([{"_id": one, "n": "x"} for one in odd_ids])
+    wait_count(flow, len(odd_ids))
+    assert [one["_id"] for one in said(flow)] == [encode_key_value(one) for one in odd_ids]
+    flow.collection.insert_many([{"_id": f"long{n}", "n": "x" * 5_000_000} for n in range(3)])
+    wait_count(flow, len(odd_ids) + 3)
+    no_unicode = bson.encode({"_id": "bad", "n": "xx"}).replace(b"xx", b"\xff\xfe")
+    flow.collection.with_options(CodecOptions(RawBSONDocument)).insert_one(RawBSONDocument(no_unicode))
+    flow.collection.insert_one({"_id": "last", "n": None, "m": {"deep": [1, {"a": 2}]}})
+    flow.collection.update_one({"_id": "last"}, {"$set": {"m.deep.1.a": 3}, "$push": {"k": 5}})
+    wait_count(flow, len(odd_ids) + 5)
+    assert said(flow, "time")[-1] == {"op": "update", "_id": "last", "changed": '["k","m.deep.1.a"]'}
+    assert {(one["projection"], one["id"]) for one in flow.dead_letters()} >= {("feed", "bad")}
+
+
+def test_a_feed_a_collection(shared: Scene) -> None:
+    """A contract over several collections has a stream for each."""
+    names = Names(shared.token, "shop")
+    database = shared.mongo[names.database]
+    for name in ("shop_a", "shop_b"):
+        database[name].insert_one({"_id": 1})
+    one = projection(["n"], name="feed", type="stream", key="{$collection}")
+    flow = shared.add("shop", one, collection=f"{names.database}.shop_*")
+    started = [f"{flow.contract}@{names.database}.shop_{end}" for end in "ab"]
+    wait_until(
+        lambda: (
+            {lane["contract"]: lane["state"] for lane in shared.daemon.status()["lanes"]}.items()
+            >= dict.fromkeys(started, "live").items()
+        ),
+        60,
+        shared.daemon.status,
+    )
+    for name in ("shop_a", "shop_b"):
+        database[name].insert_one({"_id": name, "n": 1})
+    for name in ("shop_a", "shop_b"):
+        stream = flow.key(name, "feed")
+        wait_until(lambda stream=stream: flow.redis.xlen(stream) == 1, 60, stream)
+        ((_, found),) = flow.redis.xrange(stream)
+        assert found[b"_id"] == name.encode()

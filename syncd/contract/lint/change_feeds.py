@@ -8,6 +8,7 @@ from syncd.contract.lint.keys import keys_of
 from syncd.contract.model.projection import Projection
 from syncd.contract.model.redis_types import ENTRY_FIELDS, TYPE_RULES
 from syncd.contract.read.loaded import LoadedContract
+from syncd.contract.several import placeholders
 from syncd.errors import Problem
 
 MOST_FIELDS = 500
@@ -26,8 +27,10 @@ def _feeds(contracts: Sequence[LoadedContract]) -> Iterator[tuple[LoadedContract
 def feeds_have_one_key(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """A deletion says no field of its document, and all changes have one order."""
     for contract, at, projection in _feeds(contracts):
-        path = ("redis", at, "key")
-        if contract.sound(*path) and ("{" in projection.key or "}" in projection.key):
+        path, key = ("redis", at, "key"), projection.key
+        for name in placeholders(projection):
+            key = key.replace(f"{{{name}}}", "")  # each collection has a stream of its own
+        if contract.sound(*path) and ("{" in key or "}" in key):
             what = f"a placeholder in the key of a change feed, `{contract.written(*path)}`"
             yield contract.problem(path, what, "name the one key that the stream has")
 

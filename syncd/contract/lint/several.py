@@ -44,7 +44,7 @@ def keys_tell_collections_apart(contracts: Sequence[LoadedContract]) -> Iterator
         for keys in keys_of([contract]):
             missing = [name for name, is_several in differs.items() if is_several]
             missing = [name for name in missing if name not in placeholders(keys.projection)]
-            if missing and not keys.is_stream:
+            if missing and (keys.is_fed or not keys.is_stream):
                 wanted = " and ".join(f"{{{name}}}" for name in missing)
                 what = f"the key {keys.shown} is the same for documents of several collections"
                 yield keys.problem(what, f"add {wanted}")

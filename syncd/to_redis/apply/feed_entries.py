@@ -90,7 +90,8 @@ class FeedEntries:
         if shorter := description.get("truncatedArrays"):
             names += tuple(one["field"] for one in shorter)
         if (text := self._texts.get(names)) is None:
-            text = orjson.dumps(names)
+            # A name may hold what is no Unicode.
+            text = orjson.dumps([name.encode(errors="replace").decode() for name in names])
             if len(self._texts) < MOST_REMEMBERED:
                 self._texts[names] = text
         return text

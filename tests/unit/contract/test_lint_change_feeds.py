@@ -36,7 +36,18 @@ def test_a_feed_passes(tmp_path: Path) -> None:
     assert one.contract.redis[0].copy_
 
 
+def test_each_collection_has_a_feed(tmp_path: Path) -> None:
+    """Of a contract over several, whose names stand in the key."""
+    mongo = 'collection: "tenant_*.orders"'
+    (found,) = load(tmp_path, feed(key="{$db}:changes", mongo=mongo))
+    assert found.contract.patterns == ("tenant_*.orders",)
+
+
 WRONG = {
+    "one stream of several collections": (
+        (feed(mongo='collection: "tenant_*.orders"'),),
+        "a.yaml:11:10: the key `orders:changes` is the same for documents of several collections; add {$db}",
+    ),
     "a placeholder": (
         (feed(key="orders:{_id}"),),
         "a.yaml:11:10: a placeholder in the key of a change feed, `orders:{_id}`; name the one key that the stream has",
