@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
+
+from bson import Code
 
 from syncd.contract.model.template import KeyTemplate
 from syncd.embedded import RedisServer
@@ -203,6 +206,24 @@ def test_keyspace_events_with_keys_that_mongodb_refuses(scene: Scene, mongo_uri:
         flow.wait_live()
         read = key_reader(KeyTemplate.parse(flow.key("{_id}")), stored=True)
         check_odd_keys(flow, [end for end in ODD_ENDS if is_read(read, flow.key("").encode() + end)])
+
+
+def test_many_pointers(scene: Scene) -> None:
+    """nothing_lost: an index has DBPointers in another order than `$expr`; a copy in small steps, from one to the next,
+    passes none over."""
+    flow = scene.add("film", projection(["n"]), documents=healthy(0))
+    chance = random.Random(4)
+    pointers = [
+        raw(("_id", 0x0C, text(bytes(chance.choices(b"defgh", k=5))) + chance.randbytes(12)), n=1)
+        for _ in range(120)
+    ]
+    assert put(flow.collection, *pointers) == len(pointers)
+    flow.collection.insert_one({"_id": Code("f()"), "n": 1})  # behind them
+    scene.daemon = scene.another_daemon(SYNCD_CHUNK_DOCUMENTS="10")
+    scene.start()
+    flow.wait_live()
+    assert len({one["id"] for one in flow.dead_letters()}) == len(pointers)
+    assert len(flow.keys()) == len(healthy(0)) + 1
 
 
 def test_both_ways_with_keys_that_mongodb_refuses(scene: Scene) -> None:

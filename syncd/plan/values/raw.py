@@ -42,7 +42,7 @@ _NAMES = {
 }  # fmt: skip
 _TEXTS = {0x02, 0x0D, 0x0E}
 DOCUMENT, _ARRAY = 0x03, 0x04
-_BINARY, _REGEX, _POINTER, _SCOPED = 0x05, 0x0B, 0x0C, 0x0F
+_BINARY, _REGEX, POINTER, _SCOPED = 0x05, 0x0B, 0x0C, 0x0F
 _INEXACT = frozenset({dict, DBRef, Code})
 """Of these the driver may have made something else than it read."""
 
@@ -137,7 +137,7 @@ def _size(kind: int, data: bytes, at: int) -> int:
         return length
     if kind == _BINARY:
         return 5 + length
-    if kind == _POINTER:
+    if kind == POINTER:
         return 4 + length + 12
     raise ValueError(f"no BSON type {kind}")
 

@@ -9,7 +9,7 @@ from bson.dbref import DBRef
 from bson.raw_bson import RawBSONDocument
 from bson.regex import Regex
 
-from syncd.plan.values.raw import DOCUMENT, RawId, encode
+from syncd.plan.values.raw import DOCUMENT, POINTER, RawId, encode
 
 AS_STORED: dict[str, Any] = {"_id": 1, "_syncd.pos": 1}
 """A projection that has MongoDB read the document. In an index the members of an array have no names, so that an `_id`
@@ -49,11 +49,23 @@ def behind(cursor: dict[str, Any] | None, last: dict[str, Any] | None) -> dict[s
     """The query for all `_id` behind the one and up to the other."""
     # A bare {_id: {$gt: last}} compares within one BSON type and skips all others without an error.
     parts: list[dict[str, Any]] = []
-    if cursor is not None:
+    if cursor is not None and is_pointer(cursor["_id"]):
+        parts.append({"_id": {"$ne": cursor["_id"]}})
+    elif cursor is not None:
         parts.append({"$expr": {"$gt": ["$_id", {"$literal": cursor["_id"]}]}})
     if last is not None:
         parts.append({"$expr": {"$lte": ["$_id", {"$literal": last["_id"]}]}})
     return {"$and": parts} if len(parts) > 1 else parts[0] if parts else {}
+
+
+def least(cursor: dict[str, Any] | None) -> dict[str, Any]:
+    """What a `find` by the index of `_id` needs beside `behind`."""
+    return {"min": cursor} if cursor is not None and is_pointer(cursor["_id"]) else {}
+
+
+def is_pointer(document_id: Any) -> bool:
+    """Whether it is a DBPointer. An index has these in another order than `$expr` compares them in."""
+    return type(document_id) is RawId and document_id.kind == POINTER
 
 
 def raw_command(command: dict[str, Any]) -> dict[str, Any]:

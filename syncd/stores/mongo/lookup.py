@@ -17,7 +17,7 @@ from syncd.plan.partition import Partition
 from syncd.plan.to_redis.digest import SOURCE, bucket_of
 from syncd.plan.values.raw import Unfit
 from syncd.stores.mongo.codes import is_about_document
-from syncd.stores.mongo.ids import AS_STORED, among, apart, behind, raw_command
+from syncd.stores.mongo.ids import AS_STORED, among, apart, behind, is_pointer, least, raw_command
 from syncd.stores.mongo.replies import RAW_CODEC, WHOLE, documents_in
 from syncd.stores.mongo.store import Document, MongoStore, code_of, took_too_long, translated
 from syncd.stores.mongo.times import ZERO, Moment, moment, timestamp
@@ -233,6 +233,7 @@ class Lookup:
         command: Document = {
             "find": self._collection, "filter": self._part(cursor, last), "projection": AS_STORED, "sort": {"_id": 1},
             "hint": {"_id": 1}, "limit": size, "batchSize": size, "singleBatch": True, "maxTimeMS": LONGEST_CHUNK_MS,
+            **least(cursor),
         }  # fmt: skip
         reply = self._run(command, after)
         ids = [document["_id"] for document in documents_in(reply)]
@@ -254,6 +255,7 @@ class Lookup:
             "batchSize": size,
             "singleBatch": True,
             "maxTimeMS": LONGEST_CHUNK_MS,
+            **least(cursor),
         }
         self._ask_for(command, digests)
         return command
@@ -264,18 +266,12 @@ class Lookup:
         if self.step_size is None:
             return None
         command: Document = {
-            "find": self._collection,
-            "filter": behind(cursor, last),
-            "projection": {"_id": 1},
-            "sort": {"_id": 1},
-            "hint": {"_id": 1},
-            "skip": self.step_size - 1,
-            "limit": 1,
-            "singleBatch": True,
-            "maxTimeMS": LONGEST_CHUNK_MS,
-        }
+            "find": self._collection, "filter": behind(cursor, last), "projection": {"_id": 1}, "sort": {"_id": 1},
+            "hint": {"_id": 1}, "skip": self.step_size - 1, "limit": 1, "singleBatch": True,
+            "maxTimeMS": LONGEST_CHUNK_MS, **least(cursor),
+        }  # fmt: skip
         found = documents_in(self._run(command, after))
-        return found[0] if found else None
+        return found[0] if found and not is_pointer(found[0]["_id"]) else None
 
     def _shorten(self) -> None:
         """It took MongoDB too long; the next attempt is about less."""

@@ -9,7 +9,7 @@ from typing import Any
 from pymongo.collection import Collection
 
 from syncd.plan.stream_plan import StreamPlan
-from syncd.plan.values.raw import read
+from syncd.plan.values.raw import POINTER, read
 from syncd.stores.mongo.replies import RAW_CODEC
 from syncd.stores.mongo.store import Document, MongoStore, translated
 
@@ -61,4 +61,4 @@ def cut(store: MongoStore, plan: StreamPlan, size: int, most: int = MOST_RANGES)
             {"$project": {"_id": "$_id.min"}},
         ]
         starts = [bytes(found.raw) for found in source.aggregate(stages)]
-    return starts[1:]
+    return [start for start in starts[1:] if start[4] != POINTER]  # see is_pointer
