@@ -6,9 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from syncd.contract.model.projection import Projection
+from syncd.contract.model.redis_types import RedisType
 from tests.support.cli import ROOT, syncd
 
 HERE = Path(__file__).parent
@@ -24,7 +27,7 @@ cities.yaml:12:1: the key `mongo` again; keep one of the two (the first is at 5:
 devices.yaml:5:9: unknown key `colection`; did you mean `collection`? \
 known keys are collection, filter, unique, timeseries
 devices.yaml:10:5: unknown key `colour`; \
-known keys are projection, type, key, key_values, key_types, ttl, fields, value, index
+known keys are KEYS
 events.yaml:4:50: the variable `SYNCD_VAR_OWNER` is not set; \
 set SYNCD_VAR_OWNER in the environment, or give a default: ${SYNCD_VAR_OWNER:-...}
 events.yaml:10:10: not the name of a variable in `${...}`; \
@@ -50,8 +53,10 @@ kites.yaml:2:13: `apiVersion` cannot be `syncd/v2`; write syncd/v1, the version 
 kites.yaml:4:18: `Kites` cannot be a `name`; \
 expected: Unique among all contracts: lower-case letters, digits and hyphens
 kites.yaml:4:34: `version` must be text, and `1.0` is not; put it in quotes: "1.0"
-kites.yaml:5:21: `kites` cannot be a `collection`; expected: Database and collection, such as catalog.movies
-kites.yaml:8:11: `type` cannot be `hsh`; did you mean `hash`? allowed are hash, json, string, set, zset, list, stream
+kites.yaml:5:21: `kites` cannot be a `collection`; expected: Database and collection, such as catalog.movies. \
+Or several, from MongoDB to Redis: a list, or `*` for any text in a name, such as "tenant_*.users"; \
+then keys hold {$db}, {$collection} or both
+kites.yaml:8:11: `type` cannot be `hsh`; did you mean `hash`? allowed are TYPES
 kites.yaml:11:36: `type` cannot be `integer`; did you mean `int`? allowed are string, int, long, double, decimal, \
 bool, date, epoch, epoch_ms, epoch_us, objectId, uuid, binary, json, vector, geo
 kites.yaml:12:39: `mask` cannot be `hide`; allowed are hmac, redact, last4
@@ -63,7 +68,10 @@ choose another name, for a projection of wrong_contracts/insects.yaml has this o
 lamps.yaml:14:31: index field `watts`: a tag index over a field that is of type int; \
 project a text, or index the field as numeric or vector
 lamps.yaml:15:19: `direction` cannot be `sideways`; allowed are mongo_to_redis, redis_to_mongo, both
-"""
+""".replace(
+    "KEYS",
+    ", ".join(field.alias or name for name, field in Projection.model_fields.items() if not field.exclude),
+).replace("TYPES", ", ".join(get_args(RedisType)))
 
 
 def test_every_mistake_of_twelve_contracts_is_told_in_one_run() -> None:
