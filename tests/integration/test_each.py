@@ -221,3 +221,12 @@ def test_time_to_live(shared: Scene) -> None:
     flow.redis.pexpire(flow.key("0:p1", "lasting"), 100_000)
     flow.collection.update_one({"_id": 0}, {"$set": {"passages.2.text": "new"}})
     wait_until(lambda: flow.redis.ttl(flow.key("0:p1", "lasting")) > 3000)
+
+
+def test_documents_without_elements_are_copied_together(shared: Scene) -> None:
+    """bounded: before the first call shows how many elements documents have, one holds a single document; where they
+    have none, the next calls hold many"""
+    flow = shared.run("none", PASSAGES, documents=[book(number) for number in range(600)] + [book(1000, "a")])
+    flow.wait_same()
+    calls = flow.metric("syncd_batch_seconds_count")
+    assert 0 < calls < 100, calls

@@ -107,6 +107,7 @@ class Pipeline:
         self._most_writes = self.writes = most_writes
         keys = sum(FIRST_ELEMENTS if shape.each else 1 for shape in plan.shapes)
         self._keys_a_document = keys + len(plan.feeds)
+        self._varies = any(shape.each or shape.is_shared for shape in plan.shapes)
         self.swept = 0
         """Keys that went for want of a document, or of a template."""
         self.dead_letters_changed = False
@@ -175,7 +176,7 @@ class Pipeline:
             return None
         writes = draft.writes if self._entail is None else self._entail(draft)
         unit, elements = call.work, sum(map(more_keys, writes))
-        if elements:
+        if elements or (self._varies and unit.size and unit.op not in _SWEEPS):
             self._keys_a_document = max(1, (elements + len(writes)) // max(1, unit.size))
             if elements > self._most_writes and unit.size > 1:
                 return None
