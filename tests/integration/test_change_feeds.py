@@ -89,6 +89,7 @@ def test_which_changes_and_how_many(shared: Scene) -> None:
 def test_an_edit_loses_no_change(shared: Scene) -> None:
     """applied_once: a feed that is edited, gets a hash beside it or is asked for a copy has each change once, also
     those that came meanwhile; the entries to come have the new fields."""
+    shared.add("stays", projection(["n"]))  # a daemon keeps its last contract
     flow = shared.run("edit", feed(["n"]), documents=[{"_id": n, "n": 0, "m": n} for n in range(20)])
     flow.contracts.remove("edit")
     wait_until(lambda: not flow.lane(), 60, "the lane is gone")
@@ -218,6 +219,7 @@ def test_a_change_that_does_not_fit(shared: Scene) -> None:
 def test_what_is_left_of_a_feed(shared: Scene) -> None:
     """A check says that it does not compare the feed; a projection, and a contract, that goes leaves the stream;
     `syncd remove --keys` takes it."""
+    shared.add("stays", projection(["n"]))  # a daemon keeps its last contract
     flow = shared.run("left", projection(["n"]), feed(["n"]), documents=[{"_id": 1, "n": 1}])
     flow.collection.insert_one({"_id": 2, "n": 2})
     wait_count(flow, 1)
