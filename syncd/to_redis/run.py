@@ -225,8 +225,10 @@ class LaneRun:
     def _reader(self) -> SnapshotReader:
         watermarks = self._run.watermarks
         reads = Reads(watermarks)
+        # What workers make are writes of keys; entries of a feed are the lane's.
+        pool = None if any(feed.copies for feed in self._plan.feeds) else self._context.pool
         copier = Copier(
-            self._plan, self._mongo, self._lookup, self._control.partition, watermarks, reads, self._context.pool,
+            self._plan, self._mongo, self._lookup, self._control.partition, watermarks, reads, pool,
             self._settings.chunk_documents, digests=self._by_digests,
         )  # fmt: skip
         differing = self._differing if self._by_digests else None

@@ -122,6 +122,16 @@ def test_a_copy_writes_entries_where_asked(shared: Scene) -> None:
     assert flow.metric("syncd_feed_entries_shifted_total") == 0
 
 
+def test_a_copy_where_there_are_workers(scene: Scene) -> None:
+    """nothing_lost: the lane itself reads for a copy that writes entries, whatever workers there are."""
+    documents = [{"_id": n, "n": n} for n in range(300)]
+    workers = {"SYNCD_SNAPSHOT_PROCESSES": "2", "SYNCD_CHUNK_DOCUMENTS": "20"}
+    flow = scene.run("read", projection(["n"]), feed(["n"], copy=True), documents=documents, env=workers)
+    wait_count(flow, 300)
+    assert {one["op"] for one in said(flow)} == {"read"}
+    flow.wait_same()
+
+
 def test_a_lost_position_is_a_gap(shared: Scene) -> None:
     """nothing_silent: where nothing says from which change to go on, an entry `op gap` says that changes are missing,
     and so do a metric and the log; a collection that was dropped is one too."""
