@@ -13,6 +13,7 @@ import bson
 import pytest
 from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
+from redis.exceptions import ResponseError
 
 from tests.faults.conftest import Rig
 from tests.support import cli
@@ -229,7 +230,14 @@ def test_an_index_that_another_client_dropped(rig: Rig) -> None:
         25,
         flow.lane,
     )
-    wait_until(lambda: flow.redis.execute_command("FT.SEARCH", "films", "film", "NOCONTENT")[0] == 10)
+
+    def found() -> int:
+        try:
+            return int(flow.redis.execute_command("FT.SEARCH", "films", "film", "NOCONTENT")[0])
+        except ResponseError:  # it is not there yet
+            return 0
+
+    wait_until(lambda: found() == 10)
     assert flow.metric("syncd_index_lost_total") == 1
     assert len(rig.scene.daemon.logs(event="snapshot started")) == 1
 

@@ -14,6 +14,8 @@ from tests.support.contracts import Names, projection
 from tests.support.feeds import changed, entries, feed, ids, said, stream_of, wait_count
 from tests.support.scene import Scene
 
+COUNT = 3000
+
 
 def test_each_change_is_an_entry(shared: Scene) -> None:
     """An insert, updates, a replacement and a deletion are entries in their order, with what the document holds and
@@ -124,10 +126,10 @@ def test_a_copy_writes_entries_where_asked(shared: Scene) -> None:
 
 def test_a_copy_where_there_are_workers(scene: Scene) -> None:
     """nothing_lost: the lane itself reads for a copy that writes entries, whatever workers there are."""
-    documents = [{"_id": n, "n": n} for n in range(300)]
+    documents = [{"_id": n, "n": n} for n in range(COUNT)]
     workers = {"SYNCD_SNAPSHOT_PROCESSES": "2", "SYNCD_CHUNK_DOCUMENTS": "20"}
     flow = scene.run("read", projection(["n"]), feed(["n"], copy=True), documents=documents, env=workers)
-    wait_count(flow, 300)
+    wait_count(flow, COUNT)
     assert {one["op"] for one in said(flow)} == {"read"}
     flow.wait_same()
 

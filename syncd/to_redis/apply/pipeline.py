@@ -175,8 +175,8 @@ class Pipeline:
         if draft is None:
             return None
         writes = draft.writes if self._entail is None else self._entail(draft)
-        unit, elements = call.work, sum(map(more_keys, writes))
-        if elements or (self._varies and unit.size and unit.op not in _SWEEPS):
+        unit, elements = call.work, sum(map(more_keys, writes)) if self._varies else 0
+        if self._varies and (elements or (unit.size and unit.op not in _SWEEPS)):
             self._keys_a_document = max(1, (elements + len(writes)) // max(1, unit.size))
             if elements > self._most_writes and unit.size > 1:
                 return None
@@ -257,17 +257,22 @@ class Pipeline:
         telemetry.BATCH.labels(name).observe(self.confirmed_at - call.begun)
         telemetry.entries_shifted(name, outcome.shifted, log=not self._told_shifted)
         self._told_shifted = self._told_shifted or outcome.shifted > 0
-        results = Counter(RESULTS[type(write)] for write in operations.writes if type(write) is not OpenFeed)
-        if outcome.kept:
-            results.update(put=-outcome.kept, kept=outcome.kept)
-        for result, count in results.items():
-            telemetry.WRITES.labels(name, "redis", result).inc(count)
-            self.moved.count(result, count)
+        kinds = Counter(map(type, operations.writes))
+        kinds.pop(OpenFeed, None)
+        for kind, count in kinds.items():
+            kept = outcome.kept if kind is Put else 0
+            self._count(RESULTS[kind], count - kept)
+            self._count("kept", kept)
         dead_letters = [write for write in operations.writes if type(write) in _OF_DEAD_LETTERS]
         self.dead_letters_changed = self.dead_letters_changed or bool(dead_letters)
         telemetry.dead_letters_stored(
             name, ((one.projection, one.reason, one.detail) for one in dead_letters if isinstance(one, Dead))
         )
+
+    def _count(self, result: str, count: int) -> None:
+        if count:
+            telemetry.WRITES.labels(self._plan.name, "redis", result).inc(count)
+            self.moved.count(result, count)
 
     def _adapt(self, seconds: float | None, writes: int) -> None:
         if seconds is None or seconds < QUICK_CALL_S:
