@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from syncd import telemetry
@@ -51,11 +52,19 @@ class Discovery:
     """Of one daemon. `lanes` gives what `/status` says of each."""
 
     def __init__(self, settings: Settings, lanes: Callable[[], Iterable[dict[str, Any]]]) -> None:
-        self._mongo = MongoStore(settings.mongo_uri.get_secret_value())
-        self._redis = RedisStore(settings.redis_url.get_secret_value())
+        self._settings = settings
         self._lanes, self._gone_s = lanes, LOOKS * settings.discover_every
         self._known: dict[str, _Known] = {}
         self._lock = threading.Lock()
+
+    @cached_property
+    def _mongo(self) -> MongoStore:
+        """A client has threads, which only a daemon of contracts over several collections needs."""
+        return MongoStore(self._settings.mongo_uri.get_secret_value())
+
+    @cached_property
+    def _redis(self) -> RedisStore:
+        return RedisStore(self._settings.redis_url.get_secret_value())
 
     def ask(self, contracts: Iterable[Contract]) -> None:
         """Ask MongoDB which collections there are. May wait as long as it does."""
@@ -128,6 +137,7 @@ class Discovery:
                     telemetry.collection_gone(contract.name, collection, remove_records(self._redis, name))
 
     def close(self) -> None:
-        """Give up the connections."""
-        self._mongo.close()
-        self._redis.close()
+        """Give up the connections, where there are any."""
+        for name in ("_mongo", "_redis"):
+            if name in self.__dict__:
+                getattr(self, name).close()
