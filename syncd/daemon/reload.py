@@ -83,9 +83,10 @@ class Reloader(threading.Thread):
     def _apply(self, contracts: list[Contract]) -> None:
         found = self._discovery.expand(contracts)
         names = [contract.name for contract in found.contracts]
-        plans = self._runner.compile(found.contracts)
-        if contracts is not self._contracts or names != self._names:
-            self._runner.apply(plans, is_whole=found.is_whole)
+        is_edit = contracts is not self._contracts or self._names is None
+        if is_edit or names != self._names:
+            plans = self._runner.compile(found.contracts)
+            self._runner.apply(plans, is_whole=found.is_whole, is_edit=is_edit)
         self._runner.unknown = found.unknown
         self._contracts, self._names = contracts, names
 

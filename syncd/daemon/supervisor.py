@@ -74,8 +74,9 @@ class Runner(Protocol):
     unknown: Mapping[str, str]
     """Contracts over several collections of which none is known yet, and why: the daemon is not ready."""
 
-    def apply(self, plans: list[ContractPlan], *, is_whole: bool = True) -> None:
-        """Make exactly these plans run. `is_whole`: whether a contract that is not among them has left."""
+    def apply(self, plans: list[ContractPlan], *, is_whole: bool = True, is_edit: bool = True) -> None:
+        """Make exactly these plans run. `is_whole`: whether a contract that is not among them has left. `is_edit`:
+        whether files changed, not the collections of a contract over several."""
 
     def refuse(self, problems: list[str]) -> None:
         """Note that an edit was refused; the lanes go on."""
@@ -128,14 +129,19 @@ class Supervisor:
         """Compile a set without touching the lanes that run. Raises SettingsError where a setting is missing."""
         return compile_set(contracts, self._settings)
 
-    def apply(self, plans: list[ContractPlan], *, is_whole: bool = True) -> None:
+    def apply(self, plans: list[ContractPlan], *, is_whole: bool = True, is_edit: bool = True) -> None:
         """Make exactly these plans run: stop what is gone, exchange what changed, start what is new."""
         reloaded = self._applied
         changes = self.exchange(plans)
         if is_whole:
             self._registration.follow(plans)
-        self.contracts = ContractsStatus()
-        telemetry.contracts_applied(changes.started, changes.restarted, changes.stopped, reloaded=reloaded)
+        if is_edit:
+            self.contracts = ContractsStatus()
+            telemetry.contracts_applied(
+                changes.started, changes.restarted, changes.stopped, reloaded=reloaded
+            )
+        else:
+            telemetry.collections_changed(changes.started, changes.stopped)
 
     def exchange(self, plans: list[ContractPlan]) -> Changes:
         """`apply` without log and metrics."""

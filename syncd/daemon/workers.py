@@ -53,7 +53,7 @@ class Workers:
         """Compile a set without touching the lanes that run. Raises SettingsError where a setting is missing."""
         return compile_set(contracts, self._settings)
 
-    def apply(self, plans: list[ContractPlan], *, is_whole: bool = True) -> None:
+    def apply(self, plans: list[ContractPlan], *, is_whole: bool = True, is_edit: bool = True) -> None:
         """Make exactly these plans run, and log the result when every worker has answered."""
         with self._lock:
             self._places = place([plan.name for plan in plans], self._places, len(self._workers))
@@ -65,9 +65,12 @@ class Workers:
             reloaded, self._applied = self._applied, True
         if is_whole:
             self._registration.follow(plans)
-        self._status = ContractsStatus()
         all_of = Changes(*(sorted({name for said in answers for name in said[kind]}) for kind in range(3)))
-        telemetry.contracts_applied(all_of.started, all_of.restarted, all_of.stopped, reloaded=reloaded)
+        if is_edit:
+            self._status = ContractsStatus()
+            telemetry.contracts_applied(all_of.started, all_of.restarted, all_of.stopped, reloaded=reloaded)
+        else:
+            telemetry.collections_changed(all_of.started, all_of.stopped)
 
     def _share(self, plans: list[ContractPlan], at: int) -> list[Contract]:
         everywhere = self._settings.split

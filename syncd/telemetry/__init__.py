@@ -111,6 +111,7 @@ from syncd.telemetry.metrics import contract_gone as contract_gone
 from syncd.telemetry.metrics import contract_known as contract_known
 from syncd.telemetry.process import collection_gone as collection_gone
 from syncd.telemetry.process import collection_left_out as collection_left_out
+from syncd.telemetry.process import collections_changed as collections_changed
 from syncd.telemetry.process import configure_logging as configure_logging
 from syncd.telemetry.process import contracts_applied as contracts_applied
 from syncd.telemetry.process import daemon_started as daemon_started

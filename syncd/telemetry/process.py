@@ -98,6 +98,11 @@ def contracts_applied(
         _log.info("contracts reloaded", started=started, restarted=restarted, stopped=stopped)
 
 
+def collections_changed(started: list[str], stopped: list[str]) -> None:
+    """Collections of contracts over several came or went."""
+    _log.info("collections changed", started=started, stopped=stopped)
+
+
 def collection_left_out(contract: str, collection: str) -> None:
     """A collection of a contract over several has none, because its keys would be syncd's own."""
     _log.error(

@@ -61,10 +61,14 @@ def test_tenants_come_and_go(scene: Scene, mongo_uri: str, redis_url: str) -> No
             {"0": shown("a", scene, name="new"), "2": shown("a", scene, name="a2")},
         )
         assert len(keys_of(scene, "b")) == 3
+        scene.contracts.write_text("bad", "no contract")
+        wait_until(lambda: not scene.daemon.status()["contracts"]["valid"], 60)
         users(scene, "c").insert_one({"_id": "x", "name": "c"})
         scene.mongo[f"{scene.token}-d"]["orders"].insert_one({"_id": 1})
         wait_keys(scene, "c", {"x": shown("c", scene, name="c")})
         assert names(scene) == {"a.users", "b.users", "c.users"}
+        assert not scene.daemon.status()["contracts"]["valid"], "the edit is still refused"
+        scene.contracts.remove("bad")
         scene.mongo.drop_database(f"{scene.token}-b")
         wait_keys(scene, "b", {})
         wait_until(lambda: names(scene) == {"a.users", "c.users"}, 60, lambda: names(scene))
