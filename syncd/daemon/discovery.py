@@ -17,12 +17,13 @@ from syncd.settings import Settings
 from syncd.stores.mongo.collections import collections_of
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.redis.records.claims import read_contracts, read_left
-from syncd.stores.redis.records.orphans import remove_records
+from syncd.stores.redis.records.orphans import count_keys, find_orphan, remove_records
 from syncd.stores.redis.store import RedisStore
 
 LOOKS = 3
 """A collection that is missing for so many is gone, once its lane has nothing left to do."""
 LATE_S = 5.0
+LONGEST_COUNT_S = 2.0
 
 
 class Found(NamedTuple):
@@ -55,6 +56,8 @@ class Discovery:
         self._settings = settings
         self._lanes, self._gone_s = lanes, LOOKS * settings.discover_every
         self._known: dict[str, _Known] = {}
+        self._kept: set[str] = set()
+        """Contracts of collections that are gone, of which something is left."""
         self._lock = threading.Lock()
 
     @cached_property
@@ -133,8 +136,18 @@ class Discovery:
             listed = self._of(contract).listed
             for name in read_left(self._redis) if listed is not None else ():
                 collection = collection_of(contract, name)
-                if collection is not None and collection not in (listed or ()):
+                if collection is None or collection in (listed or ()) or name in self._kept:
+                    continue
+                if self._is_used(name):
+                    self._kept.add(name)
+                else:
                     telemetry.collection_gone(contract.name, collection, remove_records(self._redis, name))
+
+    def _is_used(self, name: str) -> bool:
+        """Whether keys or dead letters are left: then a person decides, see `syncd status --orphans`."""
+        orphan = find_orphan(self._redis, name)
+        counts = (count_keys(self._redis, orphan, shape, LONGEST_COUNT_S) for shape in orphan.shapes)
+        return bool(orphan.dead_letters) or any(count != (0, True) for count in counts)
 
     def close(self) -> None:
         """Give up the connections, where there are any."""

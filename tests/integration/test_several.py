@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from syncd.contract.read.load import load_contract_set
+from syncd.daemon.discovery import Discovery
+from syncd.settings import Settings
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection
@@ -93,3 +97,34 @@ def test_tenants_come_and_go(scene: Scene, mongo_uri: str, redis_url: str) -> No
     finally:
         for tenant in "abcde":
             scene.mongo.drop_database(f"{scene.token}-{tenant}")
+
+
+def test_keys_that_are_left_keep_their_records(scene: Scene, mongo_uri: str, redis_url: str) -> None:
+    """nothing_silent: a collection that is missing while its keys are there, as for a user who may not see it any more,
+    keeps what syncd knows of them, for a person to decide."""
+    shape = projection(["name"], name="user", key="{$db}:{_id}")
+    try:
+        users(scene, "a").insert_one({"_id": 1, "name": "a"})
+        scene.contracts.write("users", shape, collection=f"{scene.token}-*.users")
+        scene.daemon = scene.another_daemon(SYNCD_DISCOVER_EVERY="0.3")
+        scene.start()
+        wait_keys(scene, "a", {"1": {"name": "a"}})
+        scene.daemon.kill()
+        name = f"{scene.token}-users@{scene.token}-a.users"
+        scene.redis.hset("syncd:contracts", name, json.dumps({"place": "x", "set": "y", "left": 1}))
+        scene.redis.delete(f"syncd:{{{name}}}:lease", "syncd:claims")
+        scene.mongo.drop_database(f"{scene.token}-a")
+        contracts = [one.contract for one in load_contract_set(scene.contracts.path, {}).contracts]
+        discovery = Discovery(Settings(mongo_uri=mongo_uri, redis_url=redis_url), list)
+        discovery.ask(contracts)
+        discovery.forget(contracts)
+        assert scene.redis.exists(f"syncd:{{{name}}}:position")
+        scene.redis.delete(*scene.redis.scan_iter(match=f"{scene.token}:users:user:*"))
+        discovery.close()
+        discovery = Discovery(Settings(mongo_uri=mongo_uri, redis_url=redis_url), list)
+        discovery.ask(contracts)
+        discovery.forget(contracts)
+        discovery.close()
+        assert not scene.redis.exists(f"syncd:{{{name}}}:position")
+    finally:
+        scene.mongo.drop_database(f"{scene.token}-a")

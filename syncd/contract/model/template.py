@@ -26,8 +26,7 @@ EACH = "[]"
 _SEPARATOR = re.compile(r"[:{}]")
 _POSITION = ".#"
 """How the path of a placeholder ends that is the position of an element, not a value of it."""
-_FILLED = "1"
-"""What a placeholder holds in an example."""
+_FILLED = "1"  # what a placeholder holds in an example
 _PIECE = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]|[^{}]+")
 _WORDS = re.compile(r" (text)?(?::([A-Za-z0-9_]+))?(\[\])? (.*)", re.DOTALL)
 """How a record writes what a contract says of a placeholder beside its template. No template of a contract has a space
