@@ -41,10 +41,11 @@ clients: $(INSTALLED)  ## what the docs say of LangChain, LlamaIndex and redis-o
 	done
 	$(BIN)/python -m pytest tests/clients $(ARGS)
 
-lint: $(INSTALLED)  ## ruff and mypy --strict
+lint: $(INSTALLED)  ## ruff, mypy --strict, and whether the generated docs are those of the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python docs/generate.py --check
 
 lock: $(INSTALLED)  ## deploy/lock: what the image installs, by hash (ARGS=--upgrade for newer versions)
 	$(COMPILE) pyproject.toml $(ARGS) -o $(LOCKS)/requirements.txt

@@ -452,6 +452,16 @@ def test_a_mongodb_that_only_restarts(redis_server: RedisServer, tmp_path: Path)
         assert not scene.daemon.logs(event="position lost")
 
 
+def pass_time(mongo: MongoClient[dict[str, Any]], second: int) -> None:
+    """Until this MongoDB writes at a later time than `second`."""
+
+    def write() -> bool:
+        reply = mongo["faults"].command("insert", "other", documents=[{}])
+        return bool(reply["operationTime"].time > second)
+
+    wait_until(write, 10)
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_another_mongodb(redis_server: RedisServer, tmp_path: Path, known: bool) -> None:
     """no_ghosts: where SYNCD_MONGO_URI names another replica set, its documents are copied, though none changes. A
@@ -469,6 +479,7 @@ def test_another_mongodb(redis_server: RedisServer, tmp_path: Path, known: bool)
         if not known:
             scene.redis.hdel(position, "deployment", "witness", "event")
         other["faults"].film.insert_many(films(3))
+        pass_time(other, reached(flow))  # or the position is from its future
         daemon = scene.another_daemon(SYNCD_MONGO_URI=second.uri)
         daemon.start()
         wait_until(lambda: daemon.lane_state() == "live", 30, daemon.process.log_tail)
