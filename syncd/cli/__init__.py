@@ -22,6 +22,7 @@ from syncd.cli.demo import demo
 from syncd.cli.doctor import doctor
 from syncd.cli.init import init
 from syncd.cli.orphans import remove
+from syncd.cli.preview import preview
 from syncd.cli.reconcile import reconcile
 from syncd.cli.run import run
 from syncd.cli.schema import schema
@@ -30,7 +31,7 @@ from syncd.cli.snapshot import snapshot
 from syncd.cli.status import status
 from syncd.errors import CapabilityError, SettingsError, StoreError, SyncdError
 
-VERBS = (init, check, doctor, schema, run, status, snapshot, reconcile, remove, demo)
+VERBS = (init, check, preview, doctor, schema, run, status, snapshot, reconcile, remove, demo)
 
 # No option for completion: typer's own one writes into .bashrc with any argument.
 app = typer.Typer(

@@ -24,7 +24,7 @@ ORDER = (
     {"lanes", "executors"},
     {"to_redis", "to_mongo", "reconcile"},
     {"both"},
-    {"daemon"},
+    {"daemon", "preview"},
     {"ops"},
     {"demo"},
     {"cli"},

@@ -12,7 +12,7 @@ from syncd.plan.paths import MISSING
 from syncd.plan.to_mongo.entry_field import EntryField
 from syncd.plan.types.base import Captured, Names, Written
 from syncd.plan.values.bson_values import in_field, type_name
-from syncd.plan.values.texts import NOT_UNICODE
+from syncd.plan.values.texts import NOT_UNICODE, as_bytes, to_hash
 
 if TYPE_CHECKING:
     from syncd.contract.model.projection import FieldSpec, Projection
@@ -74,6 +74,16 @@ class ArrayForm(Written, Captured):
     @abstractmethod
     def _is_same(self, wanted: Any, found: list[bytes]) -> bool:
         """Whether a key holds what these operands make of it; `found` as Redis replies to `read`."""
+
+    def shown(self, content: Content) -> Any:
+        """A list of bytes."""
+        return list(content)
+
+    def given(self, said: Any) -> Any:
+        """A list of bytes. What is no text is written as a field of a document would be."""
+        if not isinstance(said, list) or not said:
+            raise ValueError("a list of elements")
+        return [as_bytes(to_hash(element)) for element in said]
 
     def members(self, content: Any) -> Mapping[Any, Any]:
         """All elements, by the name of the value."""

@@ -102,6 +102,15 @@ class Written(Form, ABC):
         """Names of the fields in which a key differs from what a write makes of it; never what they hold. `found` is
         Redis's reply to `read`; where there is a command to `also_read`, both replies and the time in epoch ms."""
 
+    @abstractmethod
+    def shown(self, content: Content) -> Any:
+        """A content as a person writes it: texts, bytes and numbers, in mappings, lists and sets. Not called by lanes.
+        Raises ProjectionError, as `put` does."""
+
+    def moments(self, content: Content) -> dict[str, int]:
+        """When single fields expire, in epoch ms."""
+        return {}
+
 
 class Captured(Form, ABC):
     """Keys that an application writes. Each is read in one step, and becomes an update of its document."""
@@ -121,6 +130,11 @@ class Captured(Form, ABC):
     def taken(self, field: EntryField, raw: Any) -> Any:
         """A raw value as the document gets it; MISSING where it gets none. Raises ProjectionError, by `on_error`."""
         return field.taken(raw)
+
+    @abstractmethod
+    def given(self, said: Any) -> Any:
+        """`FoundKey.content` of a key that holds what a person writes, in the form that `shown` has. Not called by
+        lanes. Raises ValueError for another form, which reads as `what it must be`."""
 
 
 class Merged(Written, Captured):

@@ -53,6 +53,17 @@ class ExpiringHash(Hash):
         moments = [(value.moment, name) for name, value in content.items() if type(value) is Expiring]
         return ["eh", *body, 2 * len(moments), *(part for pair in moments for part in pair)]
 
+    def shown(self, content: Content) -> Any:
+        """The values alone."""
+        assert isinstance(content, dict)
+        values = {name: value.value if type(value) is Expiring else value for name, value in content.items()}
+        return super().shown(values)
+
+    def moments(self, content: Content) -> dict[str, int]:
+        """Of the fields that expire."""
+        assert isinstance(content, dict)
+        return {name: value.moment for name, value in content.items() if type(value) is Expiring}
+
     def differing(self, write: Put, found: Any) -> Names:
         """By the bytes of each field and when it expires. One that has expired need not be there."""
         reply, moments, now = found

@@ -37,6 +37,9 @@ class GeoMembers(MemberForm):
         """Where it is."""
         return [("GEOPOS", key, member)]
 
+    def _member_shown(self, values: Values) -> Any:
+        return [float(one) for one in values]
+
     def flaws(self, values: Values, found: Any) -> Names:
         """By the position, as exactly as Redis holds it."""
         (at,) = found[0]

@@ -67,6 +67,17 @@ class Hash(Merged):
         ]
         return tuple(differ + [name.decode(errors="replace") for name in there])
 
+    def shown(self, content: Content) -> Any:
+        """A mapping of texts and bytes."""
+        assert isinstance(content, dict)
+        return {name: as_text(value)[0] for name, value in content.items()}
+
+    def given(self, said: Any) -> Any:
+        """A mapping of bytes. What is no text is written as a field of a document would be."""
+        if not isinstance(said, dict) or not said:
+            raise ValueError("a mapping of fields and values")
+        return {as_bytes(name): as_bytes(to_hash(value)) for name, value in said.items()}
+
     def found(self, reply: Any) -> Any:
         """A mapping of bytes."""
         return _by_name(reply)

@@ -33,6 +33,14 @@ class JsonMembers(Captured):
             raise ProjectionError("cannot_convert", "the JSON is no object, so it has no fields")
         return found
 
+    def given(self, said: Any) -> Any:
+        """The text of a mapping; a text as it is, which need not be JSON."""
+        if isinstance(said, dict):
+            return json_text(to_json(said))
+        if isinstance(said, str):
+            return said.encode()
+        raise ValueError("a mapping, or a text that is JSON")
+
     def name(self, field: EntryField) -> Any:
         """Members have texts for names."""
         return field.name.decode()
@@ -94,6 +102,10 @@ class Json(JsonMembers, Merged):
         return tuple(
             name for name in names if not (name in one and name in other and _equal(one[name], other[name]))
         )
+
+    def shown(self, content: Content) -> Any:
+        """As it is parsed."""
+        return orjson.loads(content if type(content) is bytes else dump_json(content))
 
     def texts(self, encoded: Any) -> tuple[str | bytes, bytes] | None:
         """JSON; of a double that no text says, both sides know what RedisJSON makes of it."""

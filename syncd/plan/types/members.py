@@ -126,6 +126,14 @@ class MemberForm(Written):
         """Nor is one compared as a whole."""
         raise NotImplementedError
 
+    def shown(self, content: Any) -> Any:
+        """What the member has in each of its keys; None where that is nothing."""
+        assert isinstance(content, Memberships)
+        return self._member_shown(content.values)
+
+    @abstractmethod
+    def _member_shown(self, values: Values) -> Any: ...
+
 
 def patchable(name: str, path: str, encode: Encode) -> list[Field]:
     """One value that an update may change alone."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from syncd.plan.to_mongo.entry_field import EntryField
 from syncd.plan.types.arrays import ArrayForm, taken_elements
 from syncd.plan.types.base import DataType
 from syncd.plan.types.set_members import SetMembers
+
+if TYPE_CHECKING:
+    from syncd.plan.to_redis.change import Content
 
 
 class Set(ArrayForm):
@@ -21,6 +24,10 @@ class Set(ArrayForm):
 
     def _is_same(self, wanted: Any, found: list[bytes]) -> bool:
         return set(wanted) == set(found)
+
+    def shown(self, content: Content) -> Any:
+        """A set of bytes."""
+        return frozenset(content)
 
     def taken(self, field: EntryField, raw: Any) -> Any:
         """In the order of their bytes, so that the same set makes the same array."""

@@ -37,6 +37,9 @@ class SetMembers(MemberForm):
         """Whether it is there."""
         return [("SISMEMBER", key, member)]
 
+    def _member_shown(self, values: Values) -> Any:
+        return None
+
     def flaws(self, values: Values, found: Any) -> Names:
         """It has nothing that could."""
         return ()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from syncd.plan.types.base import DataType, Labels, Merged, Names, Written
 from syncd.plan.types.hash import as_text
 from syncd.plan.types.json import JsonMembers
-from syncd.plan.values.texts import as_bytes, json_text, to_json
+from syncd.plan.values.texts import as_bytes, json_text, to_hash, to_json
 
 if TYPE_CHECKING:
     from syncd.plan.to_redis.change import Content, Put
@@ -34,6 +36,16 @@ class Value(_String, Merged):
         value: Content | None = fields.get("value")
         return value
 
+    def shown(self, content: Content) -> Any:
+        """Text or bytes."""
+        return as_text(content)[0]
+
+    def given(self, said: Any) -> Any:
+        """One value. What is no text is written as a field of a document would be."""
+        if said is None or isinstance(said, dict | list):
+            raise ValueError("one value")
+        return as_bytes(to_hash(said))
+
     def members(self, content: Any) -> Mapping[Any, Any]:
         """The value, by the name that it has everywhere."""
         return {b"value": content}
@@ -55,6 +67,10 @@ class Object(JsonMembers, _String):
     def content(self, fields: dict[str, Any]) -> Content | None:
         """The text of all fields."""
         return json_text(fields)
+
+    def shown(self, content: Content) -> Any:
+        """As it is parsed."""
+        return orjson.loads(as_bytes(content))
 
     def everything(self, document: Mapping[str, Any], labels: Labels) -> Content:
         """The text of the document."""

@@ -66,6 +66,10 @@ class Samples(MemberForm):
         newest, retention = found[1], int(values[1])
         return bool(newest and retention and int(newest[0]) - int(member) > retention)
 
+    def _member_shown(self, values: Values) -> Any:
+        value, _, *labels = values
+        return {"value": float(value), **dict(zip(labels[::2], labels[1::2], strict=True))}
+
     def flaws(self, values: Values, found: Any) -> Names:
         """The value, as a double."""
         return () if float(found[0][0][1]) == float(values[0]) else ("value",)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from syncd.contract.model.projection import Projection
 from syncd.errors import ProjectionError
 from syncd.plan.paths import MISSING, getter
@@ -54,6 +56,11 @@ class VectorMembers(MemberForm):
     def ask(self, key: str, member: str | bytes) -> list[tuple[str | bytes, ...]]:
         """Its vector, as the set holds it, and its attributes."""
         return [("VEMB", key, member), ("VGETATTR", key, member)]
+
+    def _member_shown(self, values: Values) -> Any:
+        _, vector, attributes = values
+        shown: dict[str, Any] = {"vector": vector_from_bytes(vector)} if isinstance(vector, bytes) else {}
+        return {**shown, "attributes": orjson.loads(attributes)} if attributes else shown
 
     def flaws(self, values: Values, found: Any) -> Names:
         """The vector as exactly as the set holds it; attributes as text."""

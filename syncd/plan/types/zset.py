@@ -13,9 +13,11 @@ from syncd.plan.types.base import DataType
 from syncd.plan.types.zset_members import SortedMembers
 from syncd.plan.values.bson_values import in_field, type_name
 from syncd.plan.values.scores import score_of
+from syncd.plan.values.texts import as_bytes
 
 if TYPE_CHECKING:
     from syncd.contract.model.projection import FieldSpec
+    from syncd.plan.to_redis.change import Content
     from syncd.plan.to_redis.fields import Encode
 
 _MEMBER, _SCORE = "member", "score"
@@ -53,6 +55,18 @@ class SortedSet(ArrayForm):
         there = dict(zip(found[::2], map(float, found[1::2]), strict=True))
         return there == dict(zip(wanted[1::2], map(float, wanted[::2]), strict=True))
 
+    def shown(self, content: Content) -> Any:
+        """Members and their scores, in the order of these."""
+        assert isinstance(content, list)
+        pairs = zip(content[1::2], map(float, content[::2]), strict=True)
+        return {_as_name(member): score for member, score in sorted(pairs, key=lambda one: one[1])}
+
+    def given(self, said: Any) -> Any:
+        """Pairs of member and score."""
+        if not isinstance(said, dict) or not said:
+            raise ValueError("a mapping of members and scores")
+        return [(as_bytes(member), repr(score_of(score)).encode()) for member, score in said.items()]
+
     def found(self, reply: Any) -> Any:
         """Pairs of member and score."""
         return list(zip(reply[::2], reply[1::2], strict=True))
@@ -64,6 +78,10 @@ class SortedSet(ArrayForm):
             for member, score in raw
             if (taken := field.taken(member)) is not MISSING
         ]
+
+
+def _as_name(member: str | bytes) -> str:
+    return member.decode(errors="backslashreplace") if isinstance(member, bytes) else member
 
 
 def _parts(element: Any) -> tuple[Any, float]:

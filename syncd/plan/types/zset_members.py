@@ -36,6 +36,9 @@ class SortedMembers(MemberForm):
         """Its score."""
         return [("ZSCORE", key, member)]
 
+    def _member_shown(self, values: Values) -> Any:
+        return float(values[0])
+
     def flaws(self, values: Values, found: Any) -> Names:
         """As doubles."""
         return () if float(found[0]) == float(values[0]) else ("score",)
