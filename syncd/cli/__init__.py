@@ -19,6 +19,7 @@ from syncd import __version__, tracebacks
 from syncd.cli import deadletters
 from syncd.cli.check import check
 from syncd.cli.demo import demo
+from syncd.cli.diff import diff
 from syncd.cli.doctor import doctor
 from syncd.cli.init import init
 from syncd.cli.orphans import remove
@@ -31,7 +32,7 @@ from syncd.cli.snapshot import snapshot
 from syncd.cli.status import status
 from syncd.errors import CapabilityError, SettingsError, StoreError, SyncdError
 
-VERBS = (init, check, preview, doctor, schema, run, status, snapshot, reconcile, remove, demo)
+VERBS = (init, check, diff, preview, doctor, schema, run, status, snapshot, reconcile, remove, demo)
 
 # No option for completion: typer's own one writes into .bashrc with any argument.
 app = typer.Typer(

@@ -3,6 +3,8 @@
 # ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
@@ -45,6 +47,13 @@ def one_path(contracts: Path | None, old: Path | None) -> Path | None:
     if contracts is not None and old is not None:
         raise typer.BadParameter("both a path and `--contracts`; write `--contracts` alone")
     return contracts or old
+
+
+def coloured(text: str, colour: str) -> str:
+    """The text in a colour, where a person reads it on a terminal, and has not forbidden that (NO_COLOR)."""
+    if not colour or not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return text
+    return typer.style(text, fg=colour)
 
 
 def counted(number: int, noun: str) -> str:

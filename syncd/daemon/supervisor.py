@@ -269,6 +269,7 @@ def compile_set(
 
 
 def _same(a: ContractPlan, b: ContractPlan) -> bool:
-    """Whether a lane would do the same by both plans; `reconcile` does not change what a lane does."""
-    one, other = (plan.contract.model_copy(update={"reconcile": None}) for plan in (a, b))
+    """Whether a lane would do the same by both plans; `reconcile` and `consumers` do not change what a lane does."""
+    of_no_lane: dict[str, Any] = {"reconcile": None, "consumers": ()}
+    one, other = (plan.contract.model_copy(update=of_no_lane) for plan in (a, b))
     return one == other and a.fingerprint == b.fingerprint

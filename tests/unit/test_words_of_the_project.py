@@ -26,7 +26,7 @@ ALLOWED = {
     r"(?:lower-case|upper-case|ASCII|non-ASCII) letters|letters, digits|letters and digits|letters of": "characters",
     r"no ghosts": "a promise, whose name users have in files",
     r"\"settled\"|delete, dead, settled": "the value of a label, which users have in dashboards",
-    r"(?:start|problem|context) mark|yaml\.Mark": "PyYAML's names for a place",
+    r"(?:start|end|problem|context) mark|yaml\.Mark": "PyYAML's names for a place",
     r"(?:byte order|quotation|question|high[- ]water)\s+marks?": "characters",
     r"`(?:marks?|floor|letters)`|:marks`|syncd raise floor": "names of keys, fields and functions in Redis",
     r"said\.mark|(?:floor|marks) = true|b?[\"'](?:marks?|floor|letters)[\"']": "the same, in code",

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from syncd.contract.lint import append as lint_append
 from syncd.contract.lint import both as lint_both
 from syncd.contract.lint import change_feeds as lint_change_feeds
+from syncd.contract.lint import consumers as lint_consumers
 from syncd.contract.lint import each as lint_each
 from syncd.contract.lint import indexes as lint_index
 from syncd.contract.lint import keys as lint_keys
@@ -67,6 +68,7 @@ RULES: tuple[Rule, ...] = (
     *lint_each.RULES,
     *lint_change_feeds.RULES,
     *lint_several.RULES,
+    *lint_consumers.RULES,
 )
 
 

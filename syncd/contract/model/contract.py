@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from syncd.contract.model.consumers import Consumer
 from syncd.contract.model.projection import Projection
 from syncd.contract.model.values import (
     Collections,
@@ -233,6 +234,9 @@ class Contract(Model):
     sync: Sync = Sync()
     slo: Slo | None = Field(None, description="Freshness, as a metric and an alert.")
     reconcile: Reconcile | None = Field(None, description="Comparison of both sides, and repair.")
+    consumers: tuple[Consumer, ...] = Field(
+        (), max_length=1_000, description="Who reads what of the keys: no edit takes it away unnoticed."
+    )
 
     _collection_as_written: str = PrivateAttr("")
 

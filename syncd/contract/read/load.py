@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from syncd.contract.read.yaml import read_source
 from syncd.contract.several import for_collection
 from syncd.errors import ContractError, Problem
 
-__all__ = ["ContractSet", "LoadedContract", "load_contract_set"]
+__all__ = ["ContractSet", "LoadedContract", "is_contract_file", "load_contract_set", "load_files"]
 
 MOST_READ = 500
 """Mistakes: above it no more files are read, and nothing is made of one that has more."""
@@ -34,10 +34,15 @@ def load_contract_set(directory: Path, env: Mapping[str, str]) -> ContractSet:
 
     `env` fills in `${VAR}`. Raises ContractError with the problems of all files.
     """
+    return load_files(((str(path), read_file(path)) for path in _contract_files(directory)), env)
+
+
+def load_files(files: Iterable[tuple[str, bytes | Problem]], env: Mapping[str, str]) -> ContractSet:
+    """The same of files by name, with what each holds, or why it was not read."""
     problems: list[Problem] = []
     loaded: list[LoadedContract] = []
-    for path in _contract_files(directory):
-        contract, found = _load_file(path, env)
+    for name, content in files:
+        contract, found = _load_file(name, content, env)
         problems += found
         loaded += [contract] if contract else []
         if len(problems) > MOST_READ:
@@ -60,15 +65,18 @@ def _with_names(loaded: LoadedContract) -> LoadedContract:
     return replace(loaded, contract=found)
 
 
+def is_contract_file(name: str) -> bool:
+    """Whether a file of this name, in a directory of contracts, is one."""
+    return name.endswith(_SUFFIXES) and not name.startswith(".")
+
+
 def _contract_files(directory: Path) -> list[Path]:
     try:
         if not directory.is_dir() and directory.exists():
             return [directory]
         entries = sorted(directory.iterdir())
         # Kubernetes mounts a volume's files as links into a hidden directory beside them.
-        files = [
-            path for path in entries if path.suffix in _SUFFIXES and path.name[0] != "." and not path.is_dir()
-        ]
+        files = [path for path in entries if is_contract_file(path.name) and not path.is_dir()]
     except FileNotFoundError:
         raise _nothing(
             directory, "no such directory", "name a directory of contracts, or create it"
@@ -90,11 +98,12 @@ def _nothing(directory: Path, what: str, remedy: str) -> ContractError:
     return ContractError([Problem(str(directory), 1, 1, what, remedy)])
 
 
-def _load_file(path: Path, env: Mapping[str, str]) -> tuple[LoadedContract | None, list[Problem]]:
-    content = read_file(path)
+def _load_file(
+    name: str, content: bytes | Problem, env: Mapping[str, str]
+) -> tuple[LoadedContract | None, list[Problem]]:
     if isinstance(content, Problem):
         return None, [content]
-    source, problems = read_source(str(path), content, env)
+    source, problems = read_source(name, content, env)
     if source is None:
         return None, problems
     source, found = _decode_filter(source)

@@ -51,6 +51,7 @@ _STAND_INS: dict[tuple[str, ...], Any] = {
     ("sync", "dead_letters"): {},
     ("slo",): None,
     ("reconcile",): None,
+    ("consumers",): (),
 }
 """By place, `*` for any entry. A key without a stand-in takes that of its mapping. No entry of a list is removed, for
 places of later entries would shift."""

@@ -51,6 +51,19 @@ class Source:
         node = self.nodes.get(self._addressed(path))
         return node.value if isinstance(node, yaml.ScalarNode) else None
 
+    def text_of(self, *path: str | int) -> str | None:
+        """A value as the file has it, on one line; None where the file does not say it."""
+        node = self.nodes.get(self._addressed(path))
+        if node is None and path and path[-1] == "from":  # the short form of a field
+            around = self.nodes.get(self._addressed(path[:-1]))
+            node = around if isinstance(around, yaml.ScalarNode) else None
+        if isinstance(node, yaml.ScalarNode):
+            return " ".join(node.value.split())
+        if node is None:
+            return None
+        lines = self.text[node.start_mark.index : node.end_mark.index].splitlines()
+        return " ".join(" ".join(line.split()) for line in lines if not line.lstrip().startswith("#")).strip()
+
     def sort_of(self, *path: str | int) -> str:
         """What sort of value it is, in words."""
         node = self.nodes.get(self._addressed(path))

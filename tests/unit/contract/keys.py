@@ -27,6 +27,7 @@ CONTRACT = said(
     sync={"authority": {}, "dead_letters": {}},
     slo={"freshness": "5s"},
     reconcile={"every": "1h"},
+    consumers=[{"team": "web", "reads": {"card": ["a"]}}],
 )
 """With whatever holds further keys, but a `value`."""
 

@@ -178,6 +178,9 @@ EDITS: dict[str, Edit] = {
     "reconcile.max_documents_per_second": stays(10, 9),
     "reconcile.quiet_hours": stays([], ["06:00-09:30"]),
     "reconcile.read_preference": stays("primary", "nearest"),
+    "consumers": stays([], [{"team": "web", "reads": {"card": ["a"]}}]),
+    "consumers.*.team": stays("web", "shop"),
+    "consumers.*.reads": stays({"card": ["a"]}, {"card": "all"}),
 }  # fmt: skip
 OF_ONE_VALUE = {"apiVersion", "kind", "metadata", "mongo", "redis", "sync"}
 """Keys that hold nothing but keys of their own, or the same in every contract."""
@@ -189,6 +192,11 @@ def test_it_is_decided_for_every_key() -> None:
 
 
 def edited(key: Key, edit: Edit, value: Any) -> Contract:
+    return Contract.model_validate(said_with(key, edit, value), by_alias=True, by_name=False)
+
+
+def said_with(key: Key, edit: Edit, value: Any) -> dict[str, Any]:
+    """The contract with this value at the key, as YAML has it."""
     said = deepcopy(CONTRACT)
     if key[:2] == ("redis", "*") and (
         shape := OF_SHAPES.get(".".join(key[2:])) or OF_SHAPES.get("".join(key[2:3]))
@@ -204,7 +212,7 @@ def edited(key: Key, edit: Edit, value: Any) -> Contract:
         for part in key[:-1]:
             holder = holder[0 if isinstance(holder, list) else next(iter(holder)) if part == "*" else part]
         holder.pop(key[-1], None)
-    return Contract.model_validate(said, by_alias=True, by_name=False)
+    return said
 
 
 @pytest.mark.parametrize("name", EDITS)
