@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
+from syncd.contract.model.projection import ChangeOp
 from syncd.errors import ProjectionError
 from syncd.plan.base import ContractPlan
 from syncd.plan.to_redis.change import Dead, Write
@@ -42,13 +43,18 @@ class StreamPlan(ContractPlan):
 
     @cached_property
     def fed_ops(self) -> frozenset[str]:
-        """Kinds of changes that become entries."""
-        return frozenset[str]().union(*(feed.events for feed in self.feeds))
+        """Kinds of changes that may become entries."""
+        return frozenset(op for op in get_args(ChangeOp) if any(feed.takes(op) for feed in self.feeds))
 
     @property
     def copies_anything(self) -> bool:
         """Whether a copy of the collection writes anything."""
-        return bool(self.shapes) or any(feed.copies for feed in self.feeds)
+        return bool(self.shapes) or self.feeds_copies
+
+    @property
+    def feeds_copies(self) -> bool:
+        """Whether change feeds need a copy: for entries, or to know which documents match."""
+        return any(feed.copies or feed.filtered for feed in self.feeds)
 
     @property
     def not_compared(self) -> str:

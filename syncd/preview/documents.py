@@ -14,7 +14,7 @@ from syncd.errors import ProjectionError, why_unfit
 from syncd.plan.both.plan import TwoWayPlan
 from syncd.plan.keys.encode import encode_key_value
 from syncd.plan.stream_plan import StreamPlan
-from syncd.plan.to_redis.change import Dead, Drop, Elements, Entry, Put, Write
+from syncd.plan.to_redis.change import IN, Dead, Drop, Elements, Entry, Judged, Put, Write
 from syncd.plan.to_redis.compile import Plan
 from syncd.plan.types import Memberships
 from syncd.plan.values.texts import as_bytes
@@ -43,7 +43,13 @@ class GivenDocuments:
         self._documents, self._time = documents, time
 
     def by_ids(
-        self, ids: Iterable[Any], after: Moment, *, only_ids: bool = False, digests: bool = False
+        self,
+        ids: Iterable[Any],
+        after: Moment,
+        *,
+        only_ids: bool = False,
+        digests: bool = False,
+        every: bool = False,
     ) -> Found:
         """All that are asked for, at once."""
         idents = map(encode_key_value, ids)
@@ -117,7 +123,7 @@ def outcome_of(source: str, writes: Iterable[Write]) -> Outcome:
             found.keys.append(key_of(write))
         elif isinstance(write, Elements):
             found.keys += map(key_of, write.puts)
-        elif isinstance(write, Entry):
+        elif isinstance(write, Entry) or (isinstance(write, Judged) and write.state == IN):
             found.entries.append(entry_of(write))
         elif isinstance(write, Dead):
             found.dead_letters.append(DeadShown(write.projection, write.reason, write.detail))
@@ -149,8 +155,9 @@ def members_of(write: Put) -> list[MemberShown]:
     return [MemberShown(shape.name, key, kind, member, shown) for key, member in write.content.each()]
 
 
-def entry_of(write: Entry) -> EntryShown:
-    """An entry, as Redis holds it: of texts and bytes."""
+def entry_of(write: Entry | Judged) -> EntryShown:
+    """An entry, as Redis holds it: of texts and bytes. Of a contract with a filter, one about a document that matched
+    before; it may be `enter`."""
     fields = dict(zip(write.names, (_text(value) for value in write.values), strict=True))
     return EntryShown(write.shape.name, write.shape.key, fields)
 

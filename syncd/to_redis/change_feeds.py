@@ -9,11 +9,12 @@ from syncd import telemetry
 from syncd.errors import FatalError
 from syncd.plan.claims import KEY
 from syncd.plan.stream_plan import StreamPlan
-from syncd.plan.to_redis.change import OpenFeed, Write
+from syncd.plan.to_redis.change import FILLING, RELOAD, BeginMatched, OpenFeed, Write
 from syncd.plan.to_redis.change_feed import ChangeFeed
 from syncd.stores.mongo.times import Moment, seconds
 from syncd.stores.redis.records.claims import new_claims
 from syncd.stores.redis.records.lease import Lease
+from syncd.stores.redis.records.matched import LOST, WHOLE, MatchedSets
 from syncd.stores.redis.records.position import KEEP, PURGE, ControlKeys, Fields, Position, read_fields
 from syncd.stores.redis.store import RedisStore, translated
 from syncd.to_redis.stream.numbering import last_entry_id
@@ -26,6 +27,9 @@ class ChangeFeeds:
         self._plan, self._store, self._control, self._lease = plan, store, control, lease
         self._known: set[str] = set()
         """Feeds that had entries before this run."""
+        self._matched = MatchedSets(store, control)
+        self.lost: list[ChangeFeed] = []
+        """Of a contract with a filter, those of which it is not known which documents match: a copy finds out."""
 
     def check(self) -> None:
         """Whether entries can be written. Raises FatalError where their order could not be kept, or where a stream
@@ -38,6 +42,9 @@ class ChangeFeeds:
                 "run it by a daemon without SYNCD_PARTITION or --split, with a folder of contracts of its own"
             )
             raise FatalError("redis", f"{what}, and this daemon works on a part of it; {remedy}")
+        self.lost = [
+            feed for feed in self._plan.feeds if feed.filtered and self._matched.reached(feed) == LOST
+        ]
         new = new_claims(self._store, [KEY + feed.template.text for feed in self._plan.feeds])
         for feed in self._plan.feeds:
             if KEY + feed.template.text not in new:
@@ -66,6 +73,21 @@ class ChangeFeeds:
             remedy = "rename that key, or write sync: {adopt: true}, and entries follow behind them"
             raise FatalError("redis", f"{what}; {remedy}")
         telemetry.entries_adopted(self._plan.name, feed.name, count)
+
+    @property
+    def filling(self) -> list[str]:
+        """Names of feeds whose sets of matching documents a copy fills; readers are told nothing."""
+        return [feed.name for feed in self._plan.feeds if self._matched.reached(feed) in (FILLING, RELOAD)]
+
+    def begin_matched(self) -> Iterator[Write]:
+        """What is written where a copy begins. What a copy before it has not finished was perhaps of another filter."""
+        for feed in self._plan.feeds:
+            reached = self._matched.reached(feed) if feed.filtered else LOST
+            if not feed.filtered:
+                yield BeginMatched(feed, "")
+            elif reached != WHOLE:
+                is_first = reached == LOST and feed.name not in self._known
+                yield BeginMatched(feed, FILLING if is_first else RELOAD)
 
     def begin(self, old: Position, first: Moment) -> Iterator[Write]:
         """What is written where changes begin again behind `first`, because nothing says where they went on."""

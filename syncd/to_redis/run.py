@@ -124,8 +124,12 @@ class LaneRun:
         self._indexes.create()
         self._status.searched(self._indexes.as_dicts(), self._indexes.complaint)
         stream = ChangeStream(self._mongo, self._plan, self._control.partition, thin=not self._takes_fields)
-        fresh = position.token is None or position.fingerprint != self._plan.fingerprint
-        reason = "no position" if position.token is None else "the contract changed" if fresh else "going on"
+        is_edited = position.fingerprint != self._plan.fingerprint
+        fresh = position.token is None or is_edited or bool(self._feeds.lost)
+        reason = (
+            "no position" if position.token is None else "the contract changed" if is_edited
+            else "which documents match is not known" if fresh else "going on"
+        )  # fmt: skip
         deployment = self._hub.history.deployment()
         begins: list[Write] = []
         if fresh:
@@ -142,6 +146,7 @@ class LaneRun:
                 position = going_on(position, old)
             else:
                 begins = [*self._feeds.begin(old, first.time)]
+            begins += self._feeds.begin_matched()
         else:
             assert position.token is not None
             self._require(position, stream, position.event)
@@ -152,6 +157,7 @@ class LaneRun:
             # Before any document is read: what changes from here on is in the stream.
             self._pipeline.apply(Step(begins))
             self._pipeline.drain()
+        self._builder.filling = self._feeds.filling
         self._numbering = Numbering(position.event, position.nth)
         self._enter(position, reason)
         # The filter of a partition is its own stream's.
@@ -226,7 +232,7 @@ class LaneRun:
         watermarks = self._run.watermarks
         reads = Reads(watermarks)
         # What workers make are writes of keys; entries of a feed are the lane's.
-        pool = None if any(feed.copies for feed in self._plan.feeds) else self._context.pool
+        pool = None if self._plan.feeds_copies else self._context.pool
         copier = Copier(
             self._plan, self._mongo, self._lookup, self._control.partition, watermarks, reads, pool,
             self._settings.chunk_documents, digests=self._by_digests,

@@ -148,6 +148,11 @@ def test_the_documented_rights_for_a_change_feed(token: str, mongo_uri: str, tmp
         flow.redis.xadd(stream_of(flow), {"a": "b"}, id="99999999999999-1")
         flow.collection.insert_one({"_id": "last", "title": "x"})
         wait_count(flow, 7)
+        named = scene.run("named", feed(["title"]), filter={"title": {"$gt": ""}}, documents=films(5))
+        named.collection.update_many({}, {"$unset": {"title": ""}})
+        wait_count(named, 5)
+        named.write(feed(["title"]), filter={"_id": {"$gt": 2}})
+        wait_count(named, 7)
         assert not scene.daemon.logs(level="error")
 
 

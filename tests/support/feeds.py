@@ -56,3 +56,24 @@ def ids(flow: Flow, name: str = "feed") -> list[tuple[int, int]]:
 def changed(one: Said) -> list[str]:
     names: list[str] = json.loads(one["changed"])
     return names
+
+
+def assert_told(flow: Flow, *, name: str = "feed") -> None:
+    """A reader of a feed with a filter has been told of each document once that it came to match it, and once that it
+    left, and knows all that match, as they are."""
+    known: dict[str, Said] = {}
+    for entry, one in entries(flow, name):
+        op, ident = one["op"], one["_id"]
+        assert (op in ("insert", "enter")) is (ident not in known), (entry, one)
+        if op in ("leave", "delete"):
+            del known[ident]
+        else:
+            known[ident] = one
+    documents = {str(one["_id"]): str(one["n"]) for one in flow.collection.find(flow.filter)}
+    assert {ident: one["n"] for ident, one in known.items()} == documents
+
+
+def matched(flow: Flow, name: str = "feed") -> set[str]:
+    """Documents that the feed has told of, as syncd keeps them."""
+    key = flow.names.control(f"matched:{stream_of(flow, name)}")
+    return {one.decode() for one in flow.redis.smembers(key)}

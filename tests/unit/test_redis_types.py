@@ -18,7 +18,15 @@ from syncd.plan.types.members import MemberForm
 SYNCD = Path(__file__).parents[2] / "syncd"
 LUA = SYNCD / "stores" / "redis" / "lua"
 HOMES = (SYNCD / "plan" / "types", SYNCD / "contract" / "model" / "redis_types.py")
-LUA_HOMES = {"operations.lua", "arrays.lua", "expiring.lua", "feeds.lua", "members.lua", "types.lua"}
+LUA_HOMES = {
+    "operations.lua",
+    "arrays.lua",
+    "expiring.lua",
+    "feeds.lua",
+    "matched.lua",
+    "members.lua",
+    "types.lua",
+}
 
 NAMES = {*TYPES, *(one.redis for one in TYPES.values())} - {"geo", "timeseries"}
 """But for what is mostly the type of a field, or of a collection."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from syncd.contract.diff.filters import is_wider
 from syncd.contract.diff.verdict import Verdict
+from syncd.contract.model.projection import ChangeOp
 
 MAJOR, MINOR, PATCH = Verdict.MAJOR, Verdict.MINOR, Verdict.PATCH
-_EVERY = ("insert", "update", "replace", "delete")
+_EVERY = get_args(ChangeOp)
 
 
 @dataclass(frozen=True, slots=True)

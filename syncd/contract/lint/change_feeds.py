@@ -61,10 +61,11 @@ def nothing_else_is_asked_of_feeds(contracts: Sequence[LoadedContract]) -> Itera
         ):
             if getattr(projection, name) is not None:
                 yield contract.problem_at_key(("redis", at, name), f"a change feed has no `{name}`", remedy)
-        if contract.contract.mongo.filter is not None:
-            what = "a change feed of a contract with a `filter`"
-            remedy = "give it a contract of its own without one, and have its reader choose"
-            yield contract.problem(("redis", at, "type"), what, remedy)
+        for number, op in enumerate(projection.events or ()):
+            path = ("redis", at, "events", number)
+            if op in ("enter", "leave") and contract.contract.mongo.filter is None and contract.sound(*path):
+                what = f"`{op}` among the events of a change feed of a contract without a filter"
+                yield contract.problem(path, what, "leave it out, or write mongo: {filter: ...}")
 
 
 def something_can_be_compared(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:

@@ -42,7 +42,7 @@ OnError: TypeAlias = Annotated[
 ]
 
 
-ChangeOp: TypeAlias = Literal["insert", "update", "replace", "delete"]
+ChangeOp: TypeAlias = Literal["insert", "update", "replace", "delete", "enter", "leave"]
 
 
 class FieldSpec(Model):
@@ -244,7 +244,8 @@ class Projection(Model):
         None,
         min_length=1,
         exclude_if=lambda said: said is None,
-        description="Of a change feed: which changes become entries, by what MongoDB says of them. Without it: all.",
+        description="Of a change feed: which changes become entries, by what MongoDB says of them; where the contract "
+        "has a filter, also `enter` and `leave`, of documents that come to match, or match no more. Without it: all.",
     )
     copy_: bool = Field(
         False,

@@ -209,6 +209,56 @@ class Entry(NamedTuple):
         return ""
 
 
+class Judged(NamedTuple):
+    """A change for a feed of a contract with a filter. Redis knows whether the document matched before, and so whether
+    this becomes an entry, and what its `op` is."""
+
+    shape: ChangeFeed
+    ident: str
+    id: str
+    """As of an entry."""
+    state: str
+    """IN, OUT or GONE: what a read showed."""
+    names: tuple[str, ...]
+    values: tuple[Any, ...]
+
+    @property
+    def key(self) -> str:
+        """No key goes stale because an entry is missing."""
+        return ""
+
+
+IN, OUT, GONE = "in", "out", "gone"
+"""A document matches the filter; is there and does not; is not there any more, so that its deletion follows."""
+
+
+class Matched(NamedTuple):
+    """Documents that a copy read, of which readers of a feed are told nothing."""
+
+    shape: ChangeFeed
+    idents: tuple[str, ...]
+
+
+class BeginMatched(NamedTuple):
+    """A copy begins to fill the set of the documents that match. `word`: FILLING or RELOAD, or "" where the contract
+    has no filter any more."""
+
+    shape: ChangeFeed
+    word: str
+
+
+FILLING, RELOAD = ":filling", ":reload"
+"""Members of the set, beside documents: see lua/matched."""
+
+
+class MatchedIsWhole(NamedTuple):
+    """A copy has filled the set. `gap`: says to readers that what they know may be wrong."""
+
+    shape: ChangeFeed
+    gap: Entry | None
+    ident: str = ""
+
+
 class OpenFeed(NamedTuple):
     """Entries of a feed follow in this call. `begins`: the changes begin again, behind this id."""
 
@@ -227,6 +277,10 @@ Write: TypeAlias = (
     | Stray
     | MapIsWhole
     | Entry
+    | Judged
+    | Matched
+    | BeginMatched
+    | MatchedIsWhole
     | OpenFeed
     | Dead
     | AnsweredDeadLetters
@@ -235,7 +289,7 @@ Write: TypeAlias = (
     | Hashed
 )
 
-Removal: TypeAlias = Drop | RetiredKey | Orphan | Leave | Stray | MapIsWhole
+Removal: TypeAlias = Drop | RetiredKey | Orphan | Leave | Stray | MapIsWhole | Judged | MatchedIsWhole
 """What a sweep hands over."""
 
 Delta: TypeAlias = "list[tuple[dict[str, Any], frozenset[str]]]"

@@ -8,11 +8,13 @@ from typing import Any, TypeAlias, get_args
 from syncd.contract.model.projection import ChangeOp, Projection
 from syncd.contract.model.template import template_of
 from syncd.plan.misfits import Misfits
-from syncd.plan.to_redis.change import Entry
+from syncd.plan.to_redis.change import Entry, Judged
 from syncd.plan.to_redis.fields import collector, compile_field, row_reader
 from syncd.plan.types import redis_type
 
 UPDATE, DELETE = "update", "delete"
+ENTER, LEAVE = "enter", "leave"
+"""What becomes of a document in a contract with a filter."""
 READ, REPLAY, GAP = "read", "replay", "gap"
 """What `op` of an entry may be beside what MongoDB calls a change: a document that a copy or a replay read, and a gap
 in the changes."""
@@ -20,6 +22,7 @@ MOST_REMEMBERED = 1024
 """Sets of names, of documents that lack some of the fields."""
 _FIXED = ("op", "_id", "time")
 _ALL_OPS: tuple[str, ...] = get_args(ChangeOp)
+_CHANGES = frozenset(_ALL_OPS) - {ENTER, LEAVE}
 
 Row: TypeAlias = tuple[tuple[str, ...], tuple[Any, ...]]
 """Names, and a value for each."""
@@ -29,7 +32,11 @@ class ChangeFeed:
     """A projection whose key is a stream with an entry for each change. `reads` are the paths that it needs of a
     document, or None for the whole."""
 
-    def __init__(self, projection: Projection, hmac_key: bytes | None, misfits: Misfits) -> None:
+    def __init__(
+        self, projection: Projection, hmac_key: bytes | None, misfits: Misfits, *, filtered: bool
+    ) -> None:
+        """`filtered`: whether the contract has a filter, so that documents come to match it and leave."""
+        self.filtered = filtered
         self.name = projection.projection
         self.type = projection.type
         self.redis_type = redis_type(projection.type)
@@ -62,8 +69,15 @@ class ChangeFeed:
         return ""
 
     def takes(self, op: str) -> bool:
-        """Whether a change, or what a copy read, becomes an entry."""
-        return self.copies if op == READ else op in self.events
+        """Whether a change, or what a copy read, may become an entry."""
+        if op == READ:
+            return self.copies
+        return op in self.events or (self.filtered and op in _CHANGES)
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """What `op` of an entry may be, where that depends on whether the document matched before."""
+        return (*sorted(self.events), REPLAY, *((READ,) if self.copies else ()))
 
     def content(self, document: Mapping[str, Any]) -> Row:
         """The fields of a document that is there. Raises ProjectionError."""
@@ -80,7 +94,7 @@ class ChangeFeed:
         return self._known.setdefault(names, (names, (*names, "changed")))[0]
 
     def entry(
-        self, ident: str, entry_id: str, op: str, time: int, content: Row | None, changed: bytes | None = None
+        self, ident: str, entry_id: str, time: int, op: str, content: Row | None, changed: bytes | None = None
     ) -> Entry:
         """An entry about a document. `content` is None where that is gone; `time`: epoch milliseconds of the change;
         `changed`: names of fields, as JSON."""
@@ -89,6 +103,10 @@ class ChangeFeed:
             return Entry(self, ident, entry_id, names, (op, ident, time, *values))
         known = self._known.get(names) or (names, (*names, "changed"))
         return Entry(self, ident, entry_id, known[1], (op, ident, time, *values, changed))
+
+    def judged(self, entry: Entry, state: str) -> Judged:
+        """The same where Redis knows whether the document matched the filter before. `state`: as of Judged."""
+        return Judged(self, entry.ident, entry.id, state, entry.names, entry.values)
 
     def gap(self, entry_id: str, time: int, why: str) -> Entry:
         """An entry that says that changes before it are missing."""

@@ -140,7 +140,8 @@ def compile_contract(contract: Contract, hmac_key: bytes | None = None) -> Plan:
         for projection in contract.redis
         if projection not in fed
     )
-    feeds = tuple(ChangeFeed(projection, hmac_key, misfits) for projection in fed)
+    filtered = contract.mongo.filter is not None
+    feeds = tuple(ChangeFeed(projection, hmac_key, misfits, filtered=filtered) for projection in fed)
     paths: set[str] | None = set()
     projected: tuple[Shape | ChangeFeed, ...] = (*shapes, *feeds)
     for one in projected:
@@ -168,7 +169,7 @@ def _event_fields(
     find_projection: dict[str, int] | None,
 ) -> dict[str, Any]:
     if contract.mongo.filter is not None:
-        return {}  # every change is resolved by a read
+        return {"updateDescription": 1} if any(feeds) else {}  # every change is resolved by a read
     names_updates = any(UPDATE in feed.events for feed in feeds)
     wanted: dict[str, Any] = (
         {"updateDescription": 1} if names_updates or all(s.deltas for s in shapes) else {}

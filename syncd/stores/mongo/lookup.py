@@ -87,21 +87,28 @@ class Lookup:
         return self._store.is_sharded
 
     def by_ids(
-        self, ids: list[Any], after: Moment, *, only_ids: bool = False, digests: bool = False
+        self,
+        ids: list[Any],
+        after: Moment,
+        *,
+        only_ids: bool = False,
+        digests: bool = False,
+        every: bool = False,
     ) -> Found:
-        """Documents by `_id` that match the filter, read at or after `after`. `digests`: each has SOURCE. One on which
-        the filter fails is Unfit; an `_id` that MongoDB refuses to look for has no document."""
+        """Documents by `_id` that match the filter, or `every` one, read at or after `after`. `digests`: each has
+        SOURCE. One on which the filter fails is Unfit; an `_id` that MongoDB refuses to look for has no document."""
         wanted: Document | None = {"_id": 1} if only_ids else None
+        query = None if every else self._filter
         try:
-            return self._among(ids, after, self._filter, wanted, digests)
+            return self._among(ids, after, query, wanted, digests)
         except FatalError as error:
             if not is_about_document(code_of(error)):
                 raise
-        fine = self._askable(ids, after, self._filter)
+        fine = self._askable(ids, after, query)
         # Raises where the filter itself is refused.
-        found = self._among(fine, after, self._filter, wanted, digests)
+        found = self._among(fine, after, query, wanted, digests)
         known = set(map(id, fine))
-        odd = [one for one in ids if id(one) not in known] if self._filter is not None else []
+        odd = [one for one in ids if id(one) not in known] if query is not None else []
         there = self._among(self._askable(odd, after, None), after, None, {"_id": 1}).documents
         unfit = {ident: Unfit(one) for ident, one in there.items()}
         return found._replace(documents=found.documents | unfit)

@@ -18,7 +18,7 @@ PROTOCOL = "7"
 
 _PARTS = (
     "shared", "claims", "foreign", "handover", "contracts", "operations", "each", "arrays", "expiring", "members",
-    "samples", "feeds", "apply", "lease", "groups", "types", "state", "merge",
+    "samples", "feeds", "matched", "apply", "lease", "groups", "types", "state", "merge",
 )  # fmt: skip
 """One library, in this order: each part may use those before it."""
 _OOM_SAFE = (

@@ -29,6 +29,9 @@ class Builder(ABC):
 
     def __init__(self, plan: StreamPlan, lookup: Lookup, watermarks: Watermarks) -> None:
         self.plan, self.lookup, self.watermarks = plan, lookup, watermarks
+        self.filling: Collection[str] = ()
+        """Change feeds of a contract with a filter, by name, of which a copy finds out which documents match: readers
+        are told nothing of them."""
 
     @abstractmethod
     def window(self, window: Window, must_read: Collection[str] = ()) -> Built | None:

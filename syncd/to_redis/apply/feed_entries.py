@@ -12,7 +12,9 @@ from syncd.plan.keys.encode import KEY
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import Dead, Entry, Write
 from syncd.plan.to_redis.change_feed import DELETE, READ, REPLAY, UPDATE, ChangeFeed, Row
+from syncd.plan.to_redis.shape import refuse_unfit
 from syncd.plan.values.raw import ODD_ID, RAW, RawId
+from syncd.stores.mongo.lookup import Found
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import Moment, seconds
 from syncd.to_redis.stream.numbering import NTH, entry_id
@@ -39,11 +41,11 @@ class FeedEntries:
         op = event["operationType"]
         return op in self._ops and op != DELETE and (op == UPDATE or event.get("fullDocument") is None)
 
-    def of_window(self, window: Window, read: Container[str], found: Mapping[str, Document]) -> list[Write]:
+    def of_window(self, window: Window, read: Container[str], found: Found) -> list[Write]:
         """Entries of all changes. `read`: documents that were read, `found`: those of them that are there."""
         writes: list[Write] = []
         for feed in self._feeds:
-            self._add(writes, feed, window.events, read, found)
+            self._add(writes, feed, window.events, read, found.documents)
         return writes
 
     def _add(
@@ -68,20 +70,18 @@ class FeedEntries:
             elif op == DELETE:
                 pass
             elif ident not in read:
-                content = _content(feed, event["fullDocument"])
+                content = content_of(feed, event["fullDocument"])
             elif ident in known:
                 content = known[ident]
             else:
-                content = known[ident] = _content(feed, found.get(ident))
+                content = known[ident] = content_of(feed, found.get(ident))
             if isinstance(content, ProjectionError):
                 writes.append(Dead(feed.name, ident, "", content.reason, content.detail, event))
                 continue
-            wall, time_of = event.get("wallTime"), event["_id"]["_data"][2:18]
-            ms = seconds(time_of) * 1000 if wall is None else int(wall)
-            changed = self._changed(event) if op == UPDATE else None
-            writes.append(feed.entry(ident, entry_id(time_of, event[NTH]), op, ms, content, changed))
+            changed = self.changed(event) if op == UPDATE else None
+            writes.append(feed.entry(ident, *id_and_time(event), op, content, changed))
 
-    def _changed(self, event: Document) -> bytes | None:
+    def changed(self, event: Document) -> bytes | None:
         """Names of the fields that an update set or removed, as JSON; None where the event does not say."""
         description = event.get("updateDescription")
         if not isinstance(description, dict):
@@ -96,12 +96,14 @@ class FeedEntries:
                 self._texts[names] = text
         return text
 
-    def of_copy(self, documents: Mapping[str, Document], time: Moment) -> Iterable[Write]:
-        """Entries of documents that a copy read at `time`."""
+    def of_copy(
+        self, documents: Mapping[str, Document], time: Moment, filling: Container[str]
+    ) -> Iterable[Write]:
+        """Entries of documents that a copy read at `time`. `filling`: see Builder."""
         for feed in self._feeds:
             for ident, document in documents.items() if feed.copies else ():
                 change = {"documentKey": document, "time": time}
-                yield _next_entry(feed, ident, READ, time, document, change)
+                yield next_entry(feed, ident, READ, time, document, change)
 
     def of_replay(
         self, names: Container[str], ident: str, document: Document | None, time: Moment
@@ -110,22 +112,32 @@ class FeedEntries:
         for feed in self._feeds:
             if feed.name in names:
                 change = {"operationType": REPLAY, "time": time}
-                yield _next_entry(feed, ident, REPLAY, time, document, change)
+                yield next_entry(feed, ident, REPLAY, time, document, change)
 
 
-def _content(feed: ChangeFeed, document: Document | None) -> Row | ProjectionError | None:
+def id_and_time(event: Document) -> tuple[str, int]:
+    """The id of the entry of a change, and when MongoDB wrote the change, in epoch milliseconds."""
+    wall, time_of = event.get("wallTime"), event["_id"]["_data"][2:18]
+    return entry_id(time_of, event[NTH]), seconds(time_of) * 1000 if wall is None else int(wall)
+
+
+def content_of(feed: ChangeFeed, document: Document | None) -> Row | ProjectionError | None:
     """What an entry says of a document; why it cannot."""
     try:
-        return None if document is None else feed.content(document)
+        if document is None:
+            return None
+        refuse_unfit(document)
+        return feed.content(document)
     except Exception as error:  # noqa: BLE001 - no error of one document may stop the others
         return why_unfit(error)
 
 
-def _next_entry(
+def next_entry(
     feed: ChangeFeed, ident: str, op: str, time: Moment, document: Document | None, change: Mapping[str, Any]
 ) -> Entry | Dead:
+    """An entry that no change stands behind."""
     odd = ident.startswith(RAW)
-    content = ProjectionError("odd_id", f"`_id` {ODD_ID}") if odd else _content(feed, document)
+    content = ProjectionError("odd_id", f"`_id` {ODD_ID}") if odd else content_of(feed, document)
     if isinstance(content, ProjectionError):
         return Dead(feed.name, ident, "", content.reason, content.detail, change)
-    return feed.entry(ident, "", op, seconds(time) * 1000, content)
+    return feed.entry(ident, "", seconds(time) * 1000, op, content)

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from syncd.errors import ProjectionError
 from syncd.plan.keys.encode import KEY
-from syncd.plan.to_redis.change import Delta, Drop, Elements, Removal, Write
+from syncd.plan.to_redis.change import Delta, Drop, Elements, Judged, Removal, Write
 from syncd.plan.to_redis.change_feed import REPLAY
 from syncd.plan.to_redis.compile import Plan
 from syncd.plan.values.raw import ODD_ID, RAW, RawId
@@ -15,7 +15,7 @@ from syncd.stores.mongo.lookup import Found, Lookup
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import ZERO, Moment, token_time
 from syncd.to_redis.apply.builder import Builder, Built
-from syncd.to_redis.apply.feed_entries import FeedEntries
+from syncd.to_redis.apply.filtered_entries import entries_of
 from syncd.to_redis.apply.watermarks import Coverage, Verdict, Watermarks
 from syncd.to_redis.stream.window import DATA_OPS, Window
 
@@ -31,12 +31,16 @@ class KeyBuilder(Builder):
         super().__init__(plan, lookup, watermarks)
         self._plan, self._filtered = plan, plan.filter is not None
         self._has_each = any(shape.each for shape in plan.shapes)
-        self._entries = FeedEntries(plan) if plan.feeds else None
+        self._entries = entries_of(plan, lookup) if plan.feeds else None
 
     def copies(self, documents: Mapping[str, Document], time: Moment) -> list[Write]:
         """Keys as a whole."""
         writes = self._plan.copies(documents, time)
-        return writes if self._entries is None else [*writes, *self._entries.of_copy(documents, time)]
+        return (
+            writes
+            if self._entries is None
+            else [*writes, *self._entries.of_copy(documents, time, self.filling)]
+        )
 
     def found(self, ident: str, document: Document, time: Moment, change: Document) -> list[Write]:
         """The same."""
@@ -55,7 +59,7 @@ class KeyBuilder(Builder):
     def orphans(self, drops: Sequence[Removal], current: Collection[str]) -> list[Write]:
         """The stream writes no key of a projection that is gone, and of an orphan Redis finds out whether it is one;
         all others it may have written since the read."""
-        return [drop for drop in drops if not isinstance(drop, Drop) or drop.ident in current]
+        return [drop for drop in drops if not isinstance(drop, Drop | Judged) or drop.ident in current]
 
     def window(self, window: Window, must_read: Collection[str] = ()) -> Built | None:
         """Where a document has to be read, all that have are read at once. Of elements, what differs is written."""
@@ -82,7 +86,7 @@ class KeyBuilder(Builder):
             return None
         writes += self._read_writes(found, by_document, to_read)
         if self._entries is not None:
-            writes += self._entries.of_window(window, to_read, found.documents)
+            writes += self._entries.of_window(window, to_read, found)
         # What was not read shows an earlier state, and its later changes come with the stream.
         time = max(window.time, found.time)
         return writes, Coverage(by_document, time, to_read, found.time, passed=window.time)

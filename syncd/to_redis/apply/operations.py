@@ -12,14 +12,18 @@ from bson import json_util
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_redis.change import (
     AnsweredDeadLetters,
+    BeginMatched,
     Changed,
     Dead,
     Drop,
     Elements,
     Entry,
     Hashed,
+    Judged,
     Leave,
     MapIsWhole,
+    Matched,
+    MatchedIsWhole,
     MergeRequest,
     OpenFeed,
     Orphan,
@@ -58,7 +62,7 @@ class Operations:
         self._codes: dict[Any, str] = {}
         self._rows: list[dict[str, Any]] = []
         self._open: set[str] = set()
-        """Feeds whose entries may follow."""
+        """Feeds whose entries may follow, and their sets of documents that match."""
 
     def rows(self) -> bytes:
         """What the operations refer to by number, from 1: see lua/."""
@@ -82,10 +86,8 @@ class Operations:
             self._drop(write)
         elif isinstance(write, Leave | Stray | MapIsWhole):
             self._of_members(write)
-        elif isinstance(write, Entry):
-            self._entry(write)
-        elif isinstance(write, OpenFeed):
-            self._open_feed(write)
+        elif isinstance(write, Entry | OpenFeed | Judged | Matched | BeginMatched | MatchedIsWhole):
+            self._of_feeds(write)
         elif isinstance(write, RetiredKey):
             maps = [self._map(shape)[1] for shape in write.maps]
             self._emit(write, "g", write.shape.redis_type, len(maps), *maps, key=write.key)
@@ -209,22 +211,53 @@ class Operations:
         elif write.key is not None:
             self._emit(write, "d", shape.redis_type, key=write.key)
 
+    def _of_feeds(self, write: Entry | OpenFeed | Judged | Matched | BeginMatched | MatchedIsWhole) -> None:
+        matched = self._control.matched(write.shape.key)
+        if isinstance(write, Judged):
+            self._judged(write, matched)
+        elif isinstance(write, Entry):
+            self._entry(write)
+        elif isinstance(write, OpenFeed):
+            self._open_feed(write)
+        elif isinstance(write, Matched):
+            self._emit(write, "fa", matched, len(write.idents), *write.idents)
+        elif isinstance(write, BeginMatched):
+            self._emit(write, "fb", matched, write.word)
+        else:
+            if write.gap is not None:
+                self._entry(write.gap)
+            self._emit(write, "fw", matched)
+
     def _open_feed(self, write: OpenFeed) -> None:
         feed = write.shape
         self._open.add(feed.name)
         self._emit(write, "f", feed.name, write.begins, *feed.trim, key=feed.key)
 
-    def _entry(self, write: Entry) -> None:
+    def _feed_code(self, write: Entry | Judged, kind: str) -> str:
+        """The row of entries with these names."""
         feed = write.shape
         if feed.name not in self._open:
             self._open_feed(OpenFeed(feed))
-        kind = (feed, write.names)
-        if (code := self._codes.get(kind)) is None:
-            self._rows.append({"kind": "entry", "feed": feed.name, "names": write.names})
-            code = self._codes[kind] = f"={len(self._rows)}"
+        key = (feed, kind, write.names)
+        if (code := self._codes.get(key)) is None:
+            self._rows.append({"kind": kind, "feed": feed.name, "names": write.names})
+            code = self._codes[key] = f"={len(self._rows)}"
+        return code
+
+    def _entry(self, write: Entry) -> None:
+        code = self._feed_code(write, "entry")
         self.writes.append(write)
-        self.args.append(code)
-        self.args.append(write.id)
+        self.args += (code, write.id)
+        self.args += write.values
+
+    def _judged(self, write: Judged, matched: str) -> None:
+        feed = write.shape
+        code = self._feed_code(write, "change")
+        if matched not in self._open:
+            self._open.add(matched)
+            self._emit(OpenFeed(feed), "fm", feed.name, matched, ",".join(feed.wanted))
+        self.writes.append(write)
+        self.args += (code, write.state, write.id)
         self.args += write.values
 
     def _digests(self, write: Hashed) -> None:
@@ -255,7 +288,7 @@ class Operations:
 def is_unicode(write: Write) -> bool:
     """Whether UTF-8 can carry every text that is written."""
     content: Any = write.content if isinstance(write, Put) else write.sets if isinstance(write, Patch) else {}
-    content = write.values if isinstance(write, Entry) else content
+    content = write.values if isinstance(write, Entry | Judged) else content
     texts: Iterable[Any] = content if isinstance(content, tuple) else [content]
     if isinstance(content, dict):
         texts = [*content, *content.values()]

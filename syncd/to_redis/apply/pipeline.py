@@ -17,14 +17,18 @@ from syncd.errors import is_about_input, why_unfit
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import (
     AnsweredDeadLetters,
+    BeginMatched,
     Changed,
     Dead,
     Drop,
     Elements,
     Entry,
     Hashed,
+    Judged,
     Leave,
     MapIsWhole,
+    Matched,
+    MatchedIsWhole,
     MergeRequest,
     OpenFeed,
     Orphan,
@@ -47,12 +51,12 @@ RESULTS = {
     Put: "put", Elements: "noted", Patch: "patch", Drop: "delete", RetiredKey: "delete", Orphan: "delete", Dead: "dead",
     AnsweredDeadLetters: "settled", MergeRequest: "marked", Changed: "noted", Hashed: "noted",
     Leave: "delete", Stray: "delete", MapIsWhole: "noted",
-    Entry: "entry",
+    Entry: "entry", Judged: "entry", Matched: "noted", BeginMatched: "noted", MatchedIsWhole: "noted",
 }  # fmt: skip
 """What `syncd_writes_total` calls each kind of write."""
 
 _OF_DEAD_LETTERS = (Dead, AnsweredDeadLetters)
-_OF_FEEDS = (OpenFeed, Entry)
+_OF_FEEDS = (OpenFeed, Entry, Judged, Matched, BeginMatched, MatchedIsWhole)
 _SWEEPS = ("sweep", "retired")
 
 SLOW_CALL_S = 0.008
@@ -260,7 +264,7 @@ class Pipeline:
         kinds = Counter(map(type, operations.writes))
         kinds.pop(OpenFeed, None)
         for kind, count in kinds.items():
-            kept = outcome.kept if kind is Put else 0
+            kept = outcome.kept if kind is Put else outcome.unsaid if kind is Judged else 0
             self._count(RESULTS[kind], count - kept)
             self._count("kept", kept)
         dead_letters = [write for write in operations.writes if type(write) in _OF_DEAD_LETTERS]

@@ -13,7 +13,19 @@ from typing import Any, TypeAlias
 
 from syncd.errors import ProjectionError, why_unfit
 from syncd.plan.keys.templates import encode_key_value
-from syncd.plan.to_redis.change import AnsweredDeadLetters, Changed, Dead, Hashed, OpenFeed, Write
+from syncd.plan.to_redis.change import (
+    IN,
+    AnsweredDeadLetters,
+    BeginMatched,
+    Changed,
+    Dead,
+    Hashed,
+    Judged,
+    Matched,
+    MatchedIsWhole,
+    OpenFeed,
+    Write,
+)
 from syncd.stores.mongo.times import token_time
 from syncd.stores.redis.records.position import Position
 from syncd.to_redis.apply.apply_log import NOTHING, Call
@@ -22,7 +34,9 @@ from syncd.to_redis.apply.watermarks import Coverage
 from syncd.to_redis.stream.numbering import NTH
 from syncd.to_redis.stream.window import DATA_OPS, Window
 
-OF_NO_KEY = (Dead, AnsweredDeadLetters, Changed, Hashed, OpenFeed)
+OF_NO_KEY = (
+    Dead, AnsweredDeadLetters, Changed, Hashed, OpenFeed, Matched, BeginMatched, MatchedIsWhole
+)  # fmt: skip
 Sources: TypeAlias = "dict[str, tuple[int | None, int]]"
 UnitCall: TypeAlias = "Call[Unit, Any]"
 
@@ -68,8 +82,8 @@ class Unit(ABC):
         return draft
 
     def _or_dead_letter(self, call: UnitCall, write: Write) -> Write:
-        if isinstance(write, OF_NO_KEY):
-            return write
+        if isinstance(write, OF_NO_KEY) or (isinstance(write, Judged) and write.state != IN):
+            return write  # an entry about a document that left holds nothing of it
         why = call.dead_letters.get((write.ident, write.shape.name))
         return self.dead(write, *why) if why else write
 

@@ -35,6 +35,8 @@ class Reply:
     """Keys of elements that held what they should."""
     shifted: int = 0
     """Entries of change feeds that did not get the id of their change, because their stream was ahead."""
+    unsaid: int = 0
+    """Changes of which no entry of a feed speaks, because they are about documents that do not match a filter."""
     behind: bool = False
     """Nothing was written, because the call before was not applied."""
 
@@ -117,8 +119,8 @@ class Writer:
         word, *reply = self._lease.check(said)
         if word == b"ok":
             self._applied = number
-            dropped, removed, kept, shifted = map(int, reply)
-            return Reply([], [], dropped, removed, kept, shifted)
+            dropped, removed, kept, shifted, unsaid = map(int, reply)
+            return Reply([], [], dropped, removed, kept, shifted, unsaid)
         pairs = [
             (int(index), reason.decode(errors="replace"))
             for index, reason in zip(reply[::2], reply[1::2], strict=True)

@@ -26,6 +26,7 @@ from syncd.stores.redis.records.position import DIGEST, PURGE, SNAPSHOT, STREAM,
 from syncd.stores.redis.scan import SCAN_COUNT, Candidate, KeyScan
 from syncd.to_redis.context import RunContext
 from syncd.to_redis.copy.copier import Chunk, Copied, Copier, Pause, Reads, Ready
+from syncd.to_redis.copy.matched_sweep import MatchedSweep
 from syncd.to_redis.copy.member_sweep import MemberSweep
 from syncd.to_redis.copy.survey import Orphans, Survey
 from syncd.to_redis.stream.change_stream import Batch
@@ -87,7 +88,7 @@ class SnapshotReader:
         self._indexes, self._foreign_keys = run.indexes, run.foreign_keys
         self._differing, self._estimate = differing, estimate
         self._scan = KeyScan(self._store, self._control)
-        self._members = MemberSweep(run, reads)
+        self._members, self._matched = MemberSweep(run, reads), MatchedSweep(run, reads)
         self._maps = KeyMaps(self._store, self._control)
         self._copied = 0
 
@@ -104,6 +105,9 @@ class SnapshotReader:
             yield from self._retire(position)
             if self._members.shapes:
                 yield Orphans(self._members.finished(), self._reads.after())
+            if self._matched.feeds:
+                time_of = self._reads.after()
+                yield Orphans([*self._matched.finished(time_of)], time_of)
         yield NextPhase(STREAM)
 
     def _copy(self, position: Position) -> Iterator[Item]:
@@ -115,12 +119,14 @@ class SnapshotReader:
             yield NextPhase(SWEEP)
         if position.sweeps and self._plan.contract.sync.on_delete == "delete":
             yield from self._sweep(position)
+        if position.sweeps:
+            yield from self._matched.left()
 
     def _by_digests(self, position: Position) -> Generator[Item, None, bool]:
         """What differs. False where that is so much that a copy of everything is cheaper, or where so many documents
         are gone that their keys have to be counted, or where the filter fails on a document: a copy finds which."""
         assert self._differing is not None
-        if not self._members.maps_are_whole:
+        if self._matched.feeds or not self._members.maps_are_whole:
             return False
         search, gone = self._differing(self._reads.after()), Survey()
         try:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from syncd.plan.keys.templates import decode_key_value, encode_key_value
-from syncd.plan.to_redis.change import Drop, Write
+from syncd.plan.to_redis.change import Drop, Judged, Write
 from syncd.plan.to_redis.digest import SOURCE
 from syncd.plan.to_redis.encoded_writes import Sent, writes
 from syncd.plan.values.raw import encode
@@ -183,5 +183,5 @@ class OrphansUnit(_RangeUnit):
         self.size = len(orphans.drops)
 
     def _draft(self, call: UnitCall) -> Draft:
-        current = self._choose({drop.ident for drop in self._drops if isinstance(drop, Drop)})
+        current = self._choose({drop.ident for drop in self._drops if isinstance(drop, Drop | Judged)})
         return Draft(self._builder.orphans(self._drops, current), self._covers)

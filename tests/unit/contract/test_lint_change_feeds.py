@@ -36,6 +36,13 @@ def test_a_feed_passes(tmp_path: Path) -> None:
     assert one.contract.redis[0].copy_
 
 
+def test_a_feed_of_a_filter(tmp_path: Path) -> None:
+    """Tells of documents that come to match it and leave."""
+    more = "    events: [enter, leave, delete]\n"
+    (one,) = load(tmp_path, feed(more=more, mongo="collection: shop.orders, filter: {a: 1}"))
+    assert one.contract.redis[0].events == ("enter", "leave", "delete")
+
+
 def test_each_collection_has_a_feed(tmp_path: Path) -> None:
     """Of a contract over several, whose names stand in the key."""
     mongo = 'collection: "tenant_*.orders"'
@@ -81,10 +88,10 @@ WRONG = {
         (contract(projection("{a: a}") + "    events: [insert]\n"),),
         "a.yaml:13:5: `events` is for `type: stream`; leave it out",
     ),
-    "a filter": (
-        (feed(mongo="collection: shop.orders, filter: {a: 1}"),),
-        "a.yaml:10:11: a change feed of a contract with a `filter`; "
-        "give it a contract of its own without one, and have its reader choose",
+    "leaving no filter": (
+        (feed(more="    events: [insert, leave]\n"),),
+        "a.yaml:13:22: `leave` among the events of a change feed of a contract without a filter; "
+        "leave it out, or write mongo: {filter: ...}",
     ),
     "both ways": (
         (feed("{status: status}", behind="sync: {direction: both, capture: outbox, on_conflict: newest}\n"),),

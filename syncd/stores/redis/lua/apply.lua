@@ -119,9 +119,9 @@ end
 --       rows ("" or JSON: [{whole, ttl, names, removed}, ...]), number of the call before ("0": none since the lease),
 --       n, position field, value, ..., operations
 -- Replies {'ok', dead letters that were dropped for new ones, keys that were removed, keys that held what they should,
--- entries that did not get the id of their change}; {'behind'}: the call before was
+-- entries that did not get the id of their change, changes that need no entry of a feed}; {'behind'}: the call before was
 -- not applied, so nothing was written; {'refused', index, reason, ...}: nothing was written, by `absent`, `type`, of a
--- dead letter `full`, or in a sweep `lost`; {'failed', index, error, ...}: the position was not moved, everything else
+-- dead letter `full`, or `lost`; {'failed', index, error, ...}: the position was not moved, everything else
 -- can be written again; {'fenced', word, holder}; {'version', n}. An error of Redis's own, as for a command without the
 -- right to it, may leave a part written as well.
 local function apply(keys, args)
@@ -152,7 +152,7 @@ local function apply(keys, args)
   end
   if first > 8 then redis.call('HSET', keys[2], unpack(args, 8, first - 1)) end
   redis.call('PEXPIRE', keys[1], args[3])
-  return {'ok', dropped, removed, kept, shifted}
+  return {'ok', dropped, removed, kept, shifted, unsaid}
 end
 
 redis.register_function('syncd_apply', apply)

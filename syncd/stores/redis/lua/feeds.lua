@@ -6,11 +6,12 @@
 -- id of the stream where that is ahead: another client wrote there, or this MongoDB is not the one before. Then an entry
 -- gets the next id that the stream takes.
 
--- Of a call: feeds by name, and how many entries did not get the id of their change because the stream was seconds ahead.
-local feeds, shifted = {}, 0
+-- Of a call: feeds by name; how many entries did not get the id of their change because the stream was seconds ahead; and
+-- how many changes need no entry, see matched.lua.
+local feeds, shifted, unsaid = {}, 0, 0
 
 local function begin_feeds()
-  feeds, shifted = {}, 0
+  feeds, shifted, unsaid = {}, 0, 0
 end
 
 local function parts_of(id)
@@ -46,13 +47,16 @@ local function add_next(feed, fields, count)
   return redis.pcall('XADD', feed.key, feed.next .. '-*', unpack(fields, 1, count))
 end
 
+-- Whether a change is done already. "" is none.
+local function is_repeat(feed, id)
+  if id == '' or feed.has_new then return false end
+  feed.has_new = is_later_id(id, feed.last)
+  return not feed.has_new
+end
+
 -- The entry of a change, or one that no change stands behind.
-local function add(feed, id, fields, count)
+local function append(feed, id, fields, count)
   if id == '' then return failed(add_next(feed, fields, count)) end
-  if not feed.has_new then
-    if not is_later_id(id, feed.last) then return end
-    feed.has_new = true
-  end
   local ms = parts_of(id)
   local problem = 'equal or smaller'
   if not feed.next or is_greater(ms, feed.next) then
@@ -92,6 +96,6 @@ row_operations.entry = function(row)
   for at, name in ipairs(row.names) do fields[2 * at - 1] = name end
   return {keyless = true, once = true, width = fixed(1 + #row.names), write = function(_, args, i)
     for at = 1, #row.names do fields[2 * at] = args[i + at] end
-    return add(feeds[row.feed], args[i], fields, count)
+    if not is_repeat(feeds[row.feed], args[i]) then return append(feeds[row.feed], args[i], fields, count) end
   end}
 end

@@ -74,6 +74,10 @@ local function hand_over(name, claim, wanted, mine, kind)
   if name:sub(1, 4) == 'key ' and claim.kind == kind and has_members(claim) then
     hand_over_members(name:sub(5), claim, wanted, theirs, mine)
   end
+  -- What the readers of a stream know goes with the stream.
+  if wanted and name:sub(1, 4) == 'key ' then
+    rename_over(theirs .. 'matched:' .. name:sub(5), mine .. 'matched:' .. name:sub(5))
+  end
   if name:sub(1, 6) == 'index ' then
     local alias = name:sub(7)
     local serving = redis.call('HGET', theirs .. 'indexes', 'serving:' .. alias)

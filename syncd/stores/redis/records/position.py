@@ -197,6 +197,10 @@ class ControlKeys:
         """Hash: _id -> what the document is a member of, see lua/members, where documents share keys."""
         return self._name(f"members:{projection}:{template}")
 
+    def matched(self, stream: str) -> str:
+        """Set: documents of which readers of a change feed know that they match the filter, see lua/matched."""
+        return self._name(f"matched:{stream}")
+
     def ids_by_key(self, projection: str, template: str) -> str:
         """Hash: key -> _id, the same read backwards."""
         return self._name(f"owners:{projection}:{template}")

@@ -1,0 +1,44 @@
+"""Which documents readers of a change feed know to match the filter: a set in Redis, see lua/matched. Only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from syncd.plan.to_redis.change import FILLING, RELOAD
+from syncd.plan.to_redis.change_feed import ChangeFeed
+from syncd.stores.redis.records.position import ControlKeys
+from syncd.stores.redis.scan import SCAN_COUNT, WHOLE_MAP
+from syncd.stores.redis.store import RedisStore, translated
+
+WHOLE, LOST = WHOLE_MAP.decode(), ""
+"""What is in the set beside documents, or FILLING or RELOAD; nothing where it was evicted, or never made."""
+
+
+class MatchedSets:
+    """Of one contract."""
+
+    def __init__(self, store: RedisStore, control: ControlKeys) -> None:
+        self._store, self._control = store, control
+
+    def reached(self, feed: ChangeFeed) -> str:
+        """How far the set is: WHOLE, FILLING, RELOAD or LOST."""
+        words = [WHOLE, FILLING, RELOAD]
+        with translated():
+            found: Any = self._store.client.smismember(self._name(feed), words)
+        return next((word for word, there in zip(words, found, strict=True) if there), LOST)
+
+    def idents(self, feed: ChangeFeed) -> Iterator[list[str]]:
+        """Its documents, page by page."""
+        cursor: Any = 0
+        while True:
+            with translated():
+                reply: Any = self._store.client.sscan(self._name(feed), cursor, count=SCAN_COUNT)
+            cursor, page = reply
+            if idents := [one.decode() for one in page if not one.startswith(WHOLE_MAP)]:
+                yield idents
+            if cursor == 0:
+                return
+
+    def _name(self, feed: ChangeFeed) -> str:
+        return self._control.matched(feed.key)
