@@ -32,10 +32,18 @@ Stamp: TypeAlias = dict[str, tuple[int, int]]
 def stamp(directory: Path) -> Stamp:
     """Size and time of change of every entry; empty where there is nothing to read."""
     try:
-        found = {entry.name: entry.stat() for entry in os.scandir(directory)}
+        found = {entry.name: _stat(entry) for entry in os.scandir(directory)}
     except OSError:
         return {}
     return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
+
+
+def _stat(entry: os.DirEntry[str]) -> os.stat_result:
+    """Of a link: what it leads to; the link itself where it leads nowhere."""
+    try:
+        return entry.stat()
+    except FileNotFoundError:
+        return entry.stat(follow_symlinks=False)
 
 
 def _identity(directory: Path) -> tuple[int, int] | None:

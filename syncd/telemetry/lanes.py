@@ -86,15 +86,15 @@ def history_hidden(collection: str) -> None:
     )
 
 
-def shared_stream_ended(database: str, error: str, retry_s: float) -> None:
-    """Quiet lanes of a database go on with streams of their own, for `retry_s`; infinite: permanently."""
-    _log.warning(
-        "no shared stream, every lane has its own", database=database, error=error,
-        retry_seconds=retry_s if retry_s < float("inf") else None,
-    )  # fmt: skip
+def shared_stream_ended(database: str | None, error: str, retry_s: float) -> None:
+    """Quiet lanes of a database go on with streams of their own, for `retry_s`; infinite: permanently. Without a
+    database: the stream over all of them, in whose place each database has one where it can never be had."""
+    what = "no stream over the deployment" if database is None else "no shared stream, every lane has its own"
+    retry_seconds = retry_s if retry_s < float("inf") else None
+    _log.warning(what, database=database, error=error, retry_seconds=retry_seconds)
 
 
-def shared_stream_bug(database: str) -> None:
+def shared_stream_bug(database: str | None) -> None:
     """A shared stream met an unexpected error; the traceback goes to the log."""
     _log.exception("unexpected error in a shared stream; please report it", database=database)
 

@@ -57,7 +57,7 @@ from syncd.to_redis.housekeeping import Housekeeper
 from syncd.to_redis.indexes.indexes import Indexes
 from syncd.to_redis.sources import Failure, Source
 from syncd.to_redis.stream.change_stream import Batch, ChangeStream, is_drained
-from syncd.to_redis.stream.feed import Feed
+from syncd.to_redis.stream.lane_stream import LaneStream
 from syncd.to_redis.stream.numbering import Numbering
 from syncd.to_redis.stream.window import DATA_OPS, Window
 from syncd.to_redis.target import Target
@@ -85,7 +85,7 @@ class LaneRun:
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._sources: list[Source] = []
         self._beside: Source | None = None
-        self._feed: Feed | None = None
+        self._stream: LaneStream | None = None
         self._writer = Writer(self._redis, self._control, self._lease)
         self._foreign_keys = ForeignKeys(self._plan, self._redis, self._control, self._lease)
         self._feeds = ChangeFeeds(self._plan, self._redis, self._control, self._lease)
@@ -105,8 +105,8 @@ class LaneRun:
             self._target.end()
             for source in self._sources:
                 source.close()
-            if self._feed is not None:
-                self._feed.close()
+            if self._stream is not None:
+                self._stream.close()
             if self._beside is not None:
                 self._beside.join()  # the next run has one of its own
             self._writer.close()
@@ -163,13 +163,13 @@ class LaneRun:
         # The filter of a partition is its own stream's.
         hub = self._hub if self._control.partition.is_whole and self._takes_fields else None
         quiet = None if fresh else Quiet(self._mongo, *self._plan.namespace)
-        self._feed = Feed(
+        self._stream = LaneStream(
             self._run, stream, position.event, hub, self._inbox, quiet,
             lambda event: self._require(self._pipeline.confirmed, stream, event),
         )  # fmt: skip
         # What a person asked for meanwhile comes first: a lane may be here because its dead letters are too many.
         self._between_items()
-        self._fetch("stream", self._feed.items(first))
+        self._fetch("stream", self._stream.items(first))
         if (work := self._target.beside(self._log)) is not None:
             self._beside = self._fetch("merge", work)
 

@@ -14,6 +14,7 @@ import pytest
 from pymongo import MongoClient
 
 from syncd.embedded import RedisServer, ReplicaSet
+from syncd.to_redis.stream.hub import FEW
 from tests.faults.conftest import Rig
 from tests.support.check import SOON_S, wait_until
 from tests.support.contracts import projection
@@ -22,6 +23,8 @@ from tests.support.scene import Flow, Scene
 
 CARD = projection(["title", "n"])
 COUNT = 50
+SOME = "uvwxyz"
+"""Databases, more than have a shared stream each."""
 TIMEOUT = 30.0
 
 
@@ -256,6 +259,51 @@ def test_an_election(rig: Rig) -> None:
     assert snapshots(rig.scene) == 2
 
 
+def databases(shorts: str) -> list[str]:
+    return [f"faults-{short}" for short in shorts]
+
+
+def many(scene: Scene, shorts: str = "abcdefgh") -> list[Flow]:
+    """A lane for each letter, each on a collection of another database."""
+    return [scene.add(short, CARD, documents=films(), database=f"faults-{short}") for short in shorts]
+
+
+def test_lanes_of_many_databases(rig: Rig) -> None:
+    """nothing_lost, no_ghosts, nothing_silent: more than a few databases share one stream over the deployment, in one
+    transaction, after kill -9, where one is dropped, and where the stream fails."""
+    flows = many(rig.scene)
+    try:
+        rig.scene.start()
+        wait_shared(*flows)
+        wait_until(lambda: streams(rig.scene) <= FEW + 1, TIMEOUT, lambda: streams(rig.scene))
+        touch(*flows)
+        for flow in flows:
+            flow.wait_same()
+        rig.scene.daemon.kill()
+        touch(*flows, n=2)
+        rig.scene.start()
+        for flow in flows:
+            flow.wait_same()
+        wait_shared(*flows)
+        gone, *rest = reversed(flows)
+        gone.collection.database.client.drop_database(gone.collection.database.name)
+        wait_until(lambda: not gone.keys(), TIMEOUT)
+        with failing(rig.scene.mongo.admin["$cmd.aggregate"], "getMore", 10334, times=1) as point:
+            touch(*rest, n=3)
+            point.wait_hits(1)
+        touch(*rest, n=4)
+        for flow in rest:
+            flow.wait_same()
+            assert restarts(flow) == 0
+        (entry,) = rig.scene.daemon.logs(event="no stream over the deployment")
+        assert entry["retry_seconds"] == 30
+        copied = sorted(said["contract"] for said in rig.scene.daemon.logs(event="snapshot started"))
+        assert copied == sorted(flow.contract for flow in [*flows, gone])
+    finally:
+        for name in databases("abcdefgh"):
+            rig.scene.mongo.drop_database(name)
+
+
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[tuple[str, str]]:
     """A MongoDB that asks who one is: URIs of its administrator, and of a user with rights on one collection only."""
@@ -268,6 +316,10 @@ def guarded(tmp_path: Path) -> Iterator[tuple[str, str]]:
         privileges = [
             {"resource": {"db": "faults", "collection": name}, "actions": ["find", "changeStream"]}
             for name in "ab"
+        ]
+        privileges += [
+            {"resource": {"db": name, "collection": ""}, "actions": ["find", "changeStream"]}
+            for name in databases(SOME)
         ]
         admin.command("createRole", "narrow", privileges=privileges, roles=[])
         admin.command("createUser", "boss", pwd="boss", roles=["root"])
@@ -300,3 +352,23 @@ def test_rights_on_single_collections(
         (entry,) = scene.daemon.logs(event="no shared stream, every lane has its own")
         assert "not authorized" in entry["error"]
         assert entry["retry_seconds"] is None
+
+
+def test_rights_on_single_databases(
+    guarded: tuple[str, str], redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """nothing_silent: without rights on the deployment each database has its shared stream, and one line says why."""
+    boss, narrow = guarded
+    with Scene(tmp_path, "faults", boss, redis_server.url, daemon_mongo=narrow) as scene:
+        scene.redis.flushall()
+        flows = many(scene, SOME)
+        scene.start()
+        wait_shared(*flows)
+        touch(*flows)
+        for flow in flows:
+            flow.wait_same()
+            assert restarts(flow) == 0
+        (entry,) = scene.daemon.logs(event="no stream over the deployment")
+        assert "not authorized" in entry["error"]
+        assert entry["retry_seconds"] is None
+        assert streams(scene) == len(flows)

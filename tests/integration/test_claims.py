@@ -210,6 +210,32 @@ def test_an_entry_that_another_client_changed(
     assert holders(store, token) == {"x:{_id}": "a"}
 
 
+def test_an_entry_that_changes_while_a_lane_works(redis: Redis, token: str, old: Daemon) -> None:
+    """A step that asks whose a key is names the entry and its remedy, as the start of a lane does."""
+    lease = old.take("a", "x:{_id}")
+    name = f"{KEY}{token}:other:{{_id}}"
+    redis.hset(CLAIMS, name, "{half")
+    try:
+        with pytest.raises(FatalError, match=rf"HDEL {CLAIMS} '{KEY}{token}:other:"):
+            lease.allow_removal()
+    finally:
+        redis.hdel(CLAIMS, name)
+
+
+def test_a_record_of_another_type(redis: Redis, old: Daemon) -> None:
+    """Redis does not say which key it is that has another type; the error does."""
+    lease = old.take("a", "x:{_id}")
+    redis.delete(CLAIMS)
+    redis.set(CLAIMS, "x")
+    try:
+        with pytest.raises(
+            FatalError, match=rf"{CLAIMS} holds another Redis type \(string\); delete that key"
+        ):
+            lease.confirm()
+    finally:
+        redis.delete(CLAIMS)
+
+
 def test_an_older_version_leaves_a_newer_one_time(
     store: RedisStore, token: str, old: Daemon, new: Daemon
 ) -> None:

@@ -59,15 +59,16 @@ class Scene:
         *projections: Mapping[str, Any],
         documents: Iterable[Document] = (),
         source: Flow | None = None,
+        database: str | None = None,
         **more: Any,
     ) -> Flow:
         """Inserts the documents, then writes the contract; the daemon may run already. `source`: another contract,
-        whose collection this one reads too."""
+        whose collection this one reads too; `database`: another one than the scene's."""
         names = Names(self.token, short)
-        collection = source.collection if source else self.mongo[names.database][names.collection]
+        collection = source.collection if source else self.mongo[database or names.database][names.collection]
         if documents := list(documents):
             collection.insert_many(documents)
-        if source:
+        if source or database:
             more["collection"] = collection.full_name
         flow = Flow(self, names, collection)
         flow.write(*projections, **more)

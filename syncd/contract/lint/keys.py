@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from syncd.contract.model.projection import Projection
@@ -63,6 +63,11 @@ class Keys:
         """Whether it is a stream that syncd writes; several contracts may read one."""
         return self.is_stream and self.contract.contract.sync.direction == "mongo_to_redis"
 
+    def are_unique(self, paths: Set[str]) -> bool:
+        """Whether no two documents have the same values there, as far as the contract says."""
+        is_sound, unique = self.contract.sound("mongo", "unique"), self.contract.contract.mongo.unique
+        return "_id" in paths or not is_sound or any(paths >= {*fields} for fields in unique if fields)
+
     def problem(self, what: str, remedy: str) -> Problem:
         """A problem of the template."""
         return self.contract.problem(self.path, what, remedy)
@@ -96,7 +101,6 @@ def keys_are_unique_per_document(contracts: Sequence[LoadedContract]) -> Iterato
     """Two documents on one key would overwrite, and then delete, each other."""
     for keys in keys_of(contracts):
         paths = {path for path in keys.template.paths if not path.startswith("$")}
-        unique = keys.contract.contract.mongo.unique
         if keys.is_stream or keys.is_shared or (paths and keys.contract.contract.captures_state):
             continue  # such keys have a rule of their own
         if not paths:
@@ -105,11 +109,7 @@ def keys_are_unique_per_document(contracts: Sequence[LoadedContract]) -> Iterato
             )
         elif not keys.template.separated:
             yield cannot_be_taken_apart(keys)
-        elif (
-            "_id" not in paths
-            and keys.contract.sound("mongo", "unique")
-            and not any(paths.issuperset(fields) for fields in unique if fields)
-        ):
+        elif not keys.are_unique(paths):
             names = ", ".join(sorted(paths))
             remedy = f"add {{_id}}, or state the unique index that covers it: mongo.unique: [[{names}]]"
             yield keys.problem(f"the key {keys.shown} is not unique per document", remedy)

@@ -55,17 +55,13 @@ def members_are_unique_per_document(contracts: Sequence[LoadedContract]) -> Iter
 def samples_are_unique_per_document(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """Of two documents that are one sample of a series nothing says which counts."""
     for keys in keys_of(contracts):
-        time, unique = keys.projection.time, keys.contract.contract.mongo.unique
+        time = keys.projection.time
         if time is None or not keys.contract.sound("redis", keys.at, "time"):
             continue
         paths = {*keys.template.paths, time}
         if not keys.template.separated:
             yield cannot_be_taken_apart(keys)
-        elif (
-            "_id" not in paths
-            and keys.contract.sound("mongo", "unique")
-            and not any(paths.issuperset(fields) for fields in unique if fields)
-        ):
+        elif not keys.are_unique(paths):
             what = f"two documents could be one sample of {keys.shown}"
             names = ", ".join(sorted(paths))
             yield keys.problem(what, f"state the unique index that prevents it: mongo.unique: [[{names}]]")

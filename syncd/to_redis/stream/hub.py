@@ -1,4 +1,4 @@
-"""Change streams that quiet lanes share: one a database, in one thread each.
+"""Change streams that quiet lanes share: one a database, or one for many databases, in one thread each.
 
 A shared stream matches the collections of its members, which MongoDB does within its scan of the oplog: what happens
 in other collections costs little. It is opened again when members come or go, at the earliest position of all; each
@@ -23,17 +23,23 @@ from syncd.stores.mongo.store import Document, MongoStore
 from syncd.stores.mongo.times import is_high_water_mark, just_before, token_at, token_time
 from syncd.to_redis.stream.change_stream import AWAIT_MS, Batch, RawStream, is_drained
 from syncd.to_redis.stream.member import Member, order
-from syncd.to_redis.stream.shared_stages import stages, with_document
+from syncd.to_redis.stream.shared_stages import Namespace, stages, with_document
 from syncd.to_redis.stream.window import DATA_OPS
 
 GATHER_S = 0.3
 """Lanes become quiet together: the first one waits so long for the others."""
 REOPEN_S = 1.0
 """How often new members may make it open again."""
-RETRY_S = 30.0
+RETRY_S, NEVER = 30.0, float("inf")
 """After an error a database gets no shared stream for so long. Without the rights for it, none any more."""
+FEW = 4
+"""Databases that have a stream each. The lanes of all further ones share one over the deployment."""
 FIRST_MS = 10
 """How long the first reply may wait: until then lanes have nothing from here."""
+
+Scope = str | None
+"""The database of a stream, or all of them."""
+DEPLOYMENT: Scope = None
 
 
 class StreamHub:
@@ -42,34 +48,40 @@ class StreamHub:
     def __init__(self, store: MongoStore) -> None:
         self._store, self.history = store, History(store)
         self._lock = threading.Lock()
-        self._streams: dict[str, SharedStream] = {}
-        self._not_before: dict[str, float] = {}
+        self._streams: dict[Scope, SharedStream] = {}
+        self._not_before: dict[Scope, float] = {}
 
     def join(self, member: Member) -> bool:
         """Cover `member` soon, which sets `covered` or `left`. False where there is no shared stream to be had."""
-        database = member.database
-        if member.collection.startswith("system."):
+        database, collection = member.plan.namespace
+        if collection.startswith("system."):
             return False  # a stream over a database leaves those out
         with self._lock:
-            if time.monotonic() < self._not_before.get(database, 0.0):
+            scope = self._scope_for(database)
+            if time.monotonic() < self._not_before.get(scope, 0.0):
                 return False
-            stream = self._streams.get(database)
+            stream = self._streams.get(scope)
             if stream is None or not stream.add(member):
-                stream = self._streams[database] = SharedStream(
-                    self._store, self.history, database, member, self._refuse
+                stream = self._streams[scope] = SharedStream(
+                    self._store, self.history, scope, member, self._refuse
                 )
                 stream.start()
             return True
 
-    def _refuse(self, database: str, error: Exception) -> None:
+    def _scope_for(self, database: str) -> Scope:
+        others = (stream for scope, stream in self._streams.items() if scope not in (database, DEPLOYMENT))
+        has_few = sum(not stream.has_ended for stream in others) < FEW
+        return database if has_few or self._not_before.get(DEPLOYMENT) == NEVER else DEPLOYMENT
+
+    def _refuse(self, scope: Scope, error: Exception) -> None:
         is_permanent = isinstance(error, FatalError) and not isinstance(error, UnknownError)
-        retry_s = float("inf") if is_permanent else RETRY_S
+        retry_s = NEVER if is_permanent else RETRY_S
         with self._lock:
-            self._not_before[database] = time.monotonic() + retry_s
+            self._not_before[scope] = time.monotonic() + retry_s
         if isinstance(error, SyncdError):
-            telemetry.shared_stream_ended(database, str(error), retry_s)
+            telemetry.shared_stream_ended(scope, str(error), retry_s)
         else:
-            telemetry.shared_stream_bug(database)
+            telemetry.shared_stream_bug(scope)
 
 
 class SharedStream(threading.Thread):
@@ -79,21 +91,26 @@ class SharedStream(threading.Thread):
         self,
         store: MongoStore,
         history: History,
-        database: str,
+        scope: Scope,
         first: Member,
-        refuse: Callable[[str, Exception], None],
+        refuse: Callable[[Scope, Exception], None],
     ) -> None:
-        super().__init__(name=f"shared-{database}", daemon=True)
-        self._store, self._history, self._database, self._refuse = store, history, database, refuse
+        super().__init__(name=f"shared-{scope or 'deployment'}", daemon=True)
+        self._store, self._history, self._scope, self._refuse = store, history, scope, refuse
         self._lock = threading.Lock()
         self._members = [first]
         self._joined = self._ended = False
-        self._by_collection: dict[str, list[Member]] = {}
+        self._by_collection: dict[Namespace, list[Member]] = {}
         self._stream: RawStream | None = None
         self._high_water: Document | None = None
         self._opened = self._proof = 0.0
         self._stale = False
         self._server: str | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no lane can join it any more."""
+        return self._ended
 
     def add(self, member: Member) -> bool:
         """Take one more; False when the stream has ended."""
@@ -112,7 +129,7 @@ class SharedStream(threading.Thread):
                 self._deliver(members)
         except Exception as error:  # noqa: BLE001 - after any error the members go on with streams of their own
             if members := self._end():
-                self._refuse(self._database, error)
+                self._refuse(self._scope, error)
             for member in members:
                 member.leave()
 
@@ -134,12 +151,14 @@ class SharedStream(threading.Thread):
             self._high_water = token
         self._by_collection = defaultdict(list)
         for member in members:
-            self._by_collection[member.collection].append(member)
-        stream = RawStream(self._store, self._database, None, stages(member.plan for member in members))
+            self._by_collection[member.plan.namespace].append(member)
+        of_all: Document = {"allChangesForCluster": True} if self._scope is DEPLOYMENT else {}
+        found = stages(member.plan for member in members)
+        stream = RawStream(self._store, self._scope or "admin", None, found)
         try:
             latest = just_before(token_time(max(tokens, key=order)))
             self._require_same_server()
-            stream.open({"startAfter": min(tokens, key=order)}, latest)
+            stream.open({"startAfter": min(tokens, key=order), **of_all}, latest)
             batch = stream.next(FIRST_MS)
             self._opened, self._stale = time.monotonic(), False
             for member in members:
@@ -168,7 +187,7 @@ class SharedStream(threading.Thread):
         high_water, changes = self._high_water_of(batch.token), defaultdict(list)
         for event in batch.events:
             if event["operationType"] in DATA_OPS:
-                changes[event["ns"]["coll"]].append(with_document(event))
+                changes[event["ns"]["db"], event["ns"]["coll"]].append(with_document(event))
             else:
                 self._give_back(event)
         for collection, events in changes.items():
@@ -186,9 +205,10 @@ class SharedStream(threading.Thread):
 
     def _give_back(self, event: Document) -> None:
         """Something happened to a collection, or to all of them: its lane finds out itself what that was."""
-        names = {event.get(field, {}).get("coll") for field in ("ns", "to")} - {None}
-        for collection, members in self._by_collection.items():
-            if not names or collection in names:
+        places = [event[name] for name in ("ns", "to") if name in event]
+        for (database, collection), members in self._by_collection.items():
+            named = (one["db"] == database and one.get("coll", collection) == collection for one in places)
+            if not places or any(named):
                 self._stale = True
                 for member in members:
                     member.leave()

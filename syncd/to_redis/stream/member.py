@@ -30,7 +30,6 @@ class Member:
         self, plan: StreamPlan, token: Document, event: Document | None, inbox: queue.SimpleQueue[Any]
     ) -> None:
         self.plan = plan
-        self.database, self.collection = plan.namespace
         self.token = token
         """Everything up to here was passed on; the lane's own stream can go on from it."""
         self.event = event

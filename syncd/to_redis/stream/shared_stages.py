@@ -13,24 +13,26 @@ from syncd.stores.mongo.store import Document
 _PART = "document"
 _WHOLE: tuple[str, ...] = ()
 
+Namespace = tuple[str, str]
+"""A database and a collection."""
+
 
 def stages(plans: Iterable[StreamPlan]) -> list[Document]:
-    """What comes behind `$changeStream` for the collections of these plans, all of one database.
+    """What comes behind `$changeStream` for the collections of these plans.
 
     Of each collection only the fields that its own plans read leave MongoDB, so documents go into a field a set of
     paths; `with_document` puts them back.
     """
-    by_collection: dict[str, list[StreamPlan]] = defaultdict(list)
+    by_namespace: dict[Namespace, list[StreamPlan]] = defaultdict(list)
     for plan in plans:
-        by_collection[plan.namespace[1]].append(plan)
-    database = plan.namespace[0]
-    parts: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for collection, readers in by_collection.items():
+        by_namespace[plan.namespace].append(plan)
+    parts: dict[tuple[str, ...], list[Namespace]] = defaultdict(list)
+    for namespace, readers in by_namespace.items():
         if (paths := _paths(readers)) is not None:
-            parts[paths].append(collection)
+            parts[paths].append(namespace)
     patched = [
-        name
-        for name, readers in by_collection.items()
+        namespace
+        for namespace, readers in by_namespace.items()
         if any("updateDescription" in plan.event_fields for plan in readers)
     ]
     moved: Document = {"updateDescription": _only(patched, "$updateDescription")}
@@ -43,18 +45,23 @@ def stages(plans: Iterable[StreamPlan]) -> list[Document]:
         "updateDescription": 1,
     }
     wanted["wallTime"] = {"$toDouble": "$wallTime"}
-    for number, (paths, collections) in enumerate(parts.items()):
+    for number, (paths, namespaces) in enumerate(parts.items()):
         name = f"{_PART}{number}"
-        moved[name] = _only(collections, "$fullDocument")
+        moved[name] = _only(namespaces, "$fullDocument")
         wanted |= {f"{name}.{path}": 1 for path in paths} if paths else {name: 1}
-    return [_match(database, list(by_collection)), {"$set": moved}, {"$project": wanted}]
+    return [_match(by_namespace), {"$set": moved}, {"$project": wanted}]
 
 
-def _match(database: str, collections: list[str]) -> Document:
+def _match(namespaces: Iterable[Namespace]) -> Document:
     """In this form MongoDB makes it a part of the scan of its oplog. A rename concerns both names."""
-    namespaces = {"$in": [{"db": database, "coll": name} for name in collections]}
+    of = {"$in": _named(namespaces)}
     whole = {"$in": ["dropDatabase", "invalidate"]}
-    return {"$match": {"$or": [{"ns": namespaces}, {"to": namespaces}, {"operationType": whole}]}}
+    return {"$match": {"$or": [{"ns": of}, {"to": of}, {"operationType": whole}]}}
+
+
+def _named(namespaces: Iterable[Namespace]) -> list[Document]:
+    """As events name them."""
+    return [{"db": database, "coll": collection} for database, collection in namespaces]
 
 
 def _paths(plans: list[StreamPlan]) -> tuple[str, ...] | None:
@@ -68,8 +75,8 @@ def _paths(plans: list[StreamPlan]) -> tuple[str, ...] | None:
     return tuple(server_projection(paths)) if paths else None
 
 
-def _only(collections: list[str], value: str) -> Any:
-    return {"$cond": [{"$in": ["$ns.coll", {"$literal": collections}]}, value, "$$REMOVE"]}
+def _only(namespaces: Iterable[Namespace], value: str) -> Any:
+    return {"$cond": [{"$in": ["$ns", {"$literal": _named(namespaces)}]}, value, "$$REMOVE"]}
 
 
 def with_document(event: Document) -> Document:

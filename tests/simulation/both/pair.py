@@ -172,7 +172,8 @@ class Pair:
         if self.are_alike:
             self._was_same = self._was_same or (ours is not None and theirs is not None)
             for side in (self.redis, self.mongo):
-                side.touched.clear()
+                if ours or theirs:
+                    side.touched.clear()  # syncd may have read what was there before both sides were gone
                 side.is_deleted = False
 
     @property

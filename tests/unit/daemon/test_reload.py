@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from syncd.daemon.discovery import Discovery
-from syncd.daemon.reload import Reloader
+from syncd.daemon.reload import Reloader, stamp
 from syncd.daemon.supervisor import Runner
 from syncd.settings import Settings
 
@@ -39,3 +39,12 @@ def test_an_edit_that_meets_a_bug_is_refused(tmp_path: Path) -> None:
     discovery.close()
     (said,) = runner.refused
     assert "unexpected error" in said
+
+
+def test_a_link_that_leads_nowhere_hides_no_edit(tmp_path: Path) -> None:
+    """What is seen of the directory differs before and after an edit of a file beside it."""
+    (tmp_path / "old.yaml").symlink_to(tmp_path / "gone.yaml")
+    (tmp_path / "users.yaml").write_text("a")
+    before = stamp(tmp_path)
+    (tmp_path / "users.yaml").write_text("other")
+    assert stamp(tmp_path) != before

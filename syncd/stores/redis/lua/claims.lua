@@ -58,9 +58,16 @@ local function was_released(contract)
   return true
 end
 
+-- What the record says of a claim. Anybody may have written there: Python then reads the whole record, and names the entry.
+local function claim_of(said)
+  local is_sound, claim = pcall(cjson.decode, said)
+  if is_sound and type(claim) == 'table' then return claim end
+  error({err = 'ERR a claim is not as syncd wrote it'})
+end
+
 local function claim_named(name)
   local said = redis.call('HGET', CLAIMS, name)
-  return said and cjson.decode(said) or nil
+  return said and claim_of(said) or nil
 end
 
 -- Claims on keys of all contracts but one; and those of contracts to MongoDB, also where no contract has them any more: such
@@ -69,7 +76,7 @@ local function foreign_claims(contract)
   local found, all = {}, redis.call('HGETALL', CLAIMS)
   for at = 1, #all, 2 do
     if all[at]:sub(1, 4) == 'key ' then
-      local claim = cjson.decode(all[at + 1])
+      local claim = claim_of(all[at + 1])
       claim.template = all[at]:sub(5)
       if claim.kind ~= 'mongo' or (claim.contract ~= contract and not claim.free) then found[#found + 1] = claim end
     end
@@ -115,7 +122,7 @@ end
 local function drop_claims(contract, drop)
   local all = redis.call('HGETALL', CLAIMS)
   for at = 1, #all, 2 do
-    if all[at]:find(' ', 1, true) and cjson.decode(all[at + 1]).contract == contract then drop(all[at]) end
+    if all[at]:find(' ', 1, true) and claim_of(all[at + 1]).contract == contract then drop(all[at]) end
   end
   if #all > 0 then redis.call('HINCRBY', CLAIMS, 'version', 1) end
 end

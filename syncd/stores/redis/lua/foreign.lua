@@ -14,7 +14,7 @@ local function has_noted(contract)
   local all = redis.call('HGETALL', CLAIMS)
   for at = 1, #all, 2 do
     if all[at]:sub(1, 4) == 'key ' then
-      local claim = cjson.decode(all[at + 1])
+      local claim = claim_of(all[at + 1])
       if claim.contract == contract and claim.noted then return true end
     end
   end

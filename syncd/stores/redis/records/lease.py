@@ -7,7 +7,8 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,9 +16,9 @@ from syncd import telemetry
 from syncd.errors import FatalError, FencedError
 from syncd.plan.claims import Claims
 from syncd.stores.redis.functions import require_protocol
-from syncd.stores.redis.records.claims import wish_of
+from syncd.stores.redis.records.claims import CLAIMS, read_claims, wish_of
 from syncd.stores.redis.records.position import ControlKeys
-from syncd.stores.redis.store import RedisStore
+from syncd.stores.redis.store import RedisStore, translated
 
 
 def _kernel() -> str:
@@ -246,7 +247,8 @@ class Lease:
         the lease's value. Raises FencedError where the lease is lost; nothing was done then."""
         self.touch()
         named = [self._keys.lease, self._keys.position, *keys]
-        return self.check(self._store.call(name, named, [self.value, *args]))
+        with self._naming_keys():
+            return self.check(self._store.call(name, named, [self.value, *args]))
 
     def check(self, reply: list[Any]) -> list[Any]:
         """The reply of a function that checks the lease. Raises FencedError, and FatalError as `RedisStore.call`."""
@@ -256,15 +258,34 @@ class Lease:
 
     def _call(self, name: str, args: list[Any]) -> list[bytes]:
         self.touch()
-        try:
+        with self._naming_keys():
             return self._store.call(name, [self._keys.lease, self._keys.position], args)
+
+    @contextmanager
+    def _naming_keys(self) -> Iterator[None]:
+        """Redis does not say which key is of another type than a function wants, nor which entry another client has
+        changed."""
+        try:
+            yield
         except FatalError as error:
-            if "WRONGTYPE" not in str(error):
-                raise
-            where = f"{self._keys.lease} or {self._keys.position}"
-            raise FatalError(
-                "redis", f"{where} holds another Redis type; delete that key for a new snapshot"
-            ) from error
+            if "a claim is not as syncd wrote it" in str(error):
+                read_claims(self._store)
+            if "WRONGTYPE" in str(error) and (wrong := self._wrong_key()):
+                raise FatalError("redis", wrong) from error
+            raise
+
+    def _wrong_key(self) -> str:
+        with translated():
+            for key, wanted, then in (
+                (self._keys.lease, "string", "the next daemon takes the lease"),
+                (self._keys.position, "hash", "the contract begins anew"),
+                (CLAIMS, "hash", "contracts take their claims again"),
+            ):
+                answer: Any = self._store.client.type(key)
+                found = answer.decode()
+                if found not in (wanted, "none"):
+                    return f"{key} holds another Redis type ({found}); delete that key, and {then}"
+        return ""
 
 
 class Renewer(Protocol):

@@ -29,7 +29,7 @@ QUIET_EVENTS = 20
 """A lane with no more changes than this within QUIET_S may share. Well below what makes it leave."""
 
 
-class Feed:
+class LaneStream:
     """The batches of one run. `items` is for the thread that fetches; `close` may be called by another."""
 
     def __init__(
