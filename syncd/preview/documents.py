@@ -16,6 +16,7 @@ from syncd.plan.keys.encode import encode_key_value
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import IN, Dead, Drop, Elements, Entry, Judged, Put, Write
 from syncd.plan.to_redis.compile import Plan
+from syncd.plan.to_redis.member_shape import MemberShape
 from syncd.plan.types import Memberships
 from syncd.plan.values.texts import as_bytes
 from syncd.preview.outcome import DeadShown, EntryShown, KeyShown, MemberShown, Outcome
@@ -151,8 +152,11 @@ def members_of(write: Put) -> list[MemberShown]:
     """All that a document is a member of."""
     assert isinstance(write.content, Memberships)
     shape, shown = write.shape, write.shape.form.shown(write.content)
-    kind = shape.redis_type
-    return [MemberShown(shape.name, key, kind, member, shown) for key, member in write.content.each()]
+    assert isinstance(shape, MemberShape)
+    return [
+        MemberShown(shape.name, key, shape.redis_type, member, shown, write.ttl, shape.keep)
+        for key, member in write.content.each()
+    ]
 
 
 def entry_of(write: Entry | Judged) -> EntryShown:

@@ -33,6 +33,10 @@ class MemberShown(NamedTuple):
     member: str
     content: Any
     """What it has there, such as a score; None where that is nothing."""
+    ttl: int = 0
+    """As a `Put` has it."""
+    keep: int = 0
+    """How many members the key holds, see `MemberShape`."""
 
 
 class EntryShown(NamedTuple):

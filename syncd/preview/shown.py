@@ -55,7 +55,13 @@ def _key(projection: Projection, one: KeyShown) -> dict[str, Any]:
 
 def _member(one: MemberShown) -> dict[str, Any]:
     found = {"projection": one.projection, "key": one.key, "type": one.type, "member": one.member}
-    return found if one.content is None else {**found, "content": one.content}
+    if one.content is not None:
+        found["content"] = one.content
+    if one.ttl:
+        found["ttl"] = moment(-one.ttl)
+    if one.keep:
+        found["if_among"] = f"the {abs(one.keep)} {'highest' if one.keep > 0 else 'lowest'}"
+    return found
 
 
 def _entry(projection: Projection, one: EntryShown) -> dict[str, Any]:
@@ -112,6 +118,9 @@ def as_lines(said: Mapping[str, Any]) -> Iterator[str]:
         yield from _content(one["content"], one.get("ttl_of_fields", {}))
     for one in said.get("members", ()):
         shown = f": {_shown(one['content'])}" if "content" in one else ""
+        more = [f"expires {one['ttl']}"] if "ttl" in one else []
+        more += [f"if it is among {one['if_among']}"] if "if_among" in one else []
+        shown += f" ({', '.join(more)})" if more else ""
         yield f"  {one['projection']}: member {one['member']} of {one['type']} {one['key']}{shown}"
     for one in said.get("entries", ()):
         yield f"  {one['projection']}: an entry of {one['key']}"

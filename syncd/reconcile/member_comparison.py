@@ -10,7 +10,7 @@ from syncd.plan.to_redis.change import Drop, Put
 from syncd.plan.to_redis.compile import Plan
 from syncd.plan.to_redis.member_shape import MemberShape
 from syncd.plan.types import MemberForm, Memberships, unpacked
-from syncd.reconcile.compare import ANOTHER_TYPE, CONTENT, EXTRA, MISSING, Flaw
+from syncd.reconcile.compare import ANOTHER_TYPE, CONTENT, EXTRA, MISSING, TTL, Flaw
 from syncd.reconcile.reader import KeyReader
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.times import ZERO, Moment
@@ -22,6 +22,8 @@ from syncd.stores.redis.store import RedisStore
 _ANOTHER_MAP = ("(map)",)
 MOST_ASKED = 5_000
 """Members at once."""
+LATE_MS = 60_000
+"""So much later than their deadline the lane has removed members."""
 
 Found = tuple[Put | Drop, str, Flaw]
 
@@ -34,12 +36,51 @@ def shown(key: str, member: str | bytes) -> str:
 
 def compare_members(reader: KeyReader, shape: MemberShape, writes: Sequence[Put | Drop]) -> list[Found]:
     """How what is there differs from what these writes would make of it."""
+    if not shape.expires:
+        return _compared(reader, shape, writes)
+    now = reader.now()
+    writes = [
+        _once_over(write, now)
+        for write in writes
+        if not _is_over(write, now) or _is_over(write, now - LATE_MS)
+    ]
+    found = _compared(reader, shape, writes)
+    now = reader.now()
+    noted = {write.ident for write, _, _ in found}
+    deadlines = reader.deadlines_of(shape, [write.ident for write in writes])
+    found += [
+        (write, write.key or "", (TTL, ()))
+        for write in writes
+        if write.ident not in noted and deadlines.get(write.ident, 0.0) != _deadline(write)
+    ]
+    return [one for one in found if not _is_over(one[0], now)]
+
+
+def _deadline(write: Put | Drop) -> float:
+    return float(-write.ttl) if isinstance(write, Put) else 0.0
+
+
+def _is_over(write: Put | Drop, now: int) -> bool:
+    """Whether a document is a member of nothing any more."""
+    return isinstance(write, Put) and write.ttl < 0 and -write.ttl <= now
+
+
+def _once_over(write: Put | Drop, now: int) -> Put | Drop:
+    return Drop(write.shape, write.ident, None) if _is_over(write, now) else write
+
+
+def _compared(reader: KeyReader, shape: MemberShape, writes: Sequence[Put | Drop]) -> list[Found]:
     said = reader.memberships_of(shape, [write.ident for write in writes])
+    bars = _bars(reader, shape, writes)
     asked: list[tuple[Put | Drop, str, str, bool]] = []
     found: list[Found] = []
     for write in writes:
-        wanted = list(_wanted(write))
         known = unpacked(said.get(write.ident, b""))
+        wanted = [
+            pair
+            for pair in _wanted(write)
+            if pair in known or not _is_beyond(shape, write, bars.get(pair[0]))
+        ]
         asked += [(write, key, member, True) for key, member in wanted]
         asked += [(write, *pair, False) for pair in known if pair not in wanted]
         if set(known) != set(wanted):
@@ -51,6 +92,18 @@ def compare_members(reader: KeyReader, shape: MemberShape, writes: Sequence[Put 
     # The map is repaired with the members; it is a difference of its own only where they are as they should be.
     noted = {write.ident for write, _, _ in flaws}
     return flaws + [one for one in found if one[0].ident not in noted]
+
+
+def _bars(reader: KeyReader, shape: MemberShape, writes: Sequence[Put | Drop]) -> dict[str, str]:
+    return reader.bars_of(shape, {key for write in writes for key, _ in _wanted(write)}) if shape.keep else {}
+
+
+def _is_beyond(shape: MemberShape, write: Put | Drop, bar: str | None) -> bool:
+    """Whether a document may be left out of a key that holds so many members only."""
+    if bar is None or not isinstance(write, Put) or not isinstance(write.content, Memberships):
+        return False
+    score, best = float(write.content.values[0]), float(bar)
+    return score <= best if shape.keep > 0 else score >= best
 
 
 def _wanted(write: Put | Drop) -> Iterator[tuple[str, str]]:
@@ -135,7 +188,8 @@ class StraySearch:
         """What these documents should be members of; and those of which it is not known, for they do not fit."""
         writes = self._plan.copies(documents, time)
         ours = [one for one in writes if isinstance(one, Put | Drop) and one.shape is shape]
-        wanted = {(one.ident, *pair) for one in ours for pair in _wanted(one)}
+        now = self._redis.clock_us() // 1000 if shape.expires else 0
+        wanted = {(one.ident, *pair) for one in ours if not _is_over(one, now) for pair in _wanted(one)}
         return wanted, documents.keys() - {one.ident for one in ours}
 
 

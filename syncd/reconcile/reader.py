@@ -15,6 +15,7 @@ from syncd.plan.to_redis.change import Drop, Put, Retired
 from syncd.plan.to_redis.shape import Shape
 from syncd.stores.redis.records.key_lists import keys_in
 from syncd.stores.redis.records.position import ControlKeys
+from syncd.stores.redis.scan import WHOLE_MAP
 from syncd.stores.redis.store import RedisStore, translate
 
 _ANSWERS = "WRONGTYPE", "wrong Redis type", "the key does not exist"
@@ -83,6 +84,23 @@ class KeyReader:
         """ident -> what the document is a member of, by the map of a shape whose keys documents share."""
         name = self._control.members(shape.name, shape.template.text)
         return {ident: said.encode() for ident, said in self._members(name, list(idents)).items()}
+
+    def bars_of(self, shape: Shape, keys: Iterable[str]) -> dict[str, str]:
+        """key -> the best score of any document that is not on it, of shared keys that hold so many members only."""
+        name = self._control.members(shape.name, shape.template.text)
+        found = self._members(name, [WHOLE_MAP.decode() + key for key in keys])
+        return {key.removeprefix(WHOLE_MAP.decode()): said.partition(" ")[0] for key, said in found.items()}
+
+    def now(self) -> int:
+        """Redis's own time in epoch milliseconds."""
+        seconds, micros = self._ask([_TIME], 1)[0]
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def deadlines_of(self, shape: Shape, idents: Sequence[str]) -> dict[str, float]:
+        """ident -> until when the document is a member, in epoch milliseconds, where it has such a deadline."""
+        name = self._control.deadlines(shape.name, shape.template.text)
+        found = self.ask([("ZSCORE", name, ident) for ident in idents])
+        return {ident: float(at) for ident, at in zip(idents, found, strict=True) if at is not None}
 
     def ask(self, commands: Sequence[tuple[str | bytes, ...]]) -> list[Any]:
         """The replies to commands that read one member; an Exception where the key has another type."""

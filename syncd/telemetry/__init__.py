@@ -57,6 +57,9 @@ from syncd.telemetry.lanes import snapshot_progress as snapshot_progress
 from syncd.telemetry.lanes import snapshot_started as snapshot_started
 from syncd.telemetry.lanes import snapshot_worker_failed as snapshot_worker_failed
 from syncd.telemetry.lanes import snapshot_workers_ready as snapshot_workers_ready
+from syncd.telemetry.members import board_filled as board_filled
+from syncd.telemetry.members import board_not_filled as board_not_filled
+from syncd.telemetry.members import members_expired as members_expired
 from syncd.telemetry.metrics import BATCH as BATCH
 from syncd.telemetry.metrics import BUILD as BUILD
 from syncd.telemetry.metrics import CATCHUPS as CATCHUPS

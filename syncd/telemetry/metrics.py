@@ -92,6 +92,15 @@ FEED_SHIFTED = Counter(
     "Entries of change feeds whose id does not come from the time of their change: their stream was ahead of it",
     ["contract"], registry=REGISTRY,
 )  # fmt: skip
+BOARD_FILLED = Counter(
+    "syncd_board_members_filled_total",
+    "Members that came back to keys which hold so many only, because others left",
+    ["contract"], registry=REGISTRY,
+)  # fmt: skip
+MEMBERS_EXPIRED = Counter(
+    "syncd_members_expired_total", "Members of shared keys that went because the deadline of their document passed",
+    ["contract"], registry=REGISTRY,
+)  # fmt: skip
 FOREIGN_KEYS = Gauge(
     "syncd_foreign_keys",
     "Keys under the contract's templates that were there before it and have no document: they are left alone",
@@ -272,7 +281,7 @@ _LATER = (FRESHNESS, INDEX_FAILURES, INDEX_TAKEN, MISFITS)
 """Series that not every contract has: they begin with a promise, an index, or a value that did not fit."""
 _ONLY_OF: dict[MetricWrapperBase, tuple[str, ...]] = {
     **dict.fromkeys((KEYS_REMOVED, FOREIGN_KEYS), ("redis", "both")),
-    **dict.fromkeys((FEED_GAPS, FEED_SHIFTED), ("redis",)),
+    **dict.fromkeys((FEED_GAPS, FEED_SHIFTED, BOARD_FILLED, MEMBERS_EXPIRED), ("redis",)),
     **dict.fromkeys(
         (CATCHUPS, LOOKED_UP, KEYS_UNFIT, OUTBOX, OUTBOX_BYTES, TRIMMED, WENT_BACK), ("mongo", "both")
     ),

@@ -20,8 +20,10 @@ from syncd.stores.redis.records.requests import answers_position, request_snapsh
 from syncd.to_redis.apply.digests import DigestKeeper
 from syncd.to_redis.apply.pipeline import Pipeline
 from syncd.to_redis.apply.units import Step
+from syncd.to_redis.boards import Boards
 from syncd.to_redis.context import RunContext
 from syncd.to_redis.copy.repair import Repairs, ReplayUnit
+from syncd.to_redis.expiry import MemberExpiry
 
 EVERY_S = 1.0
 SOON_S = 0.1
@@ -45,7 +47,8 @@ class Housekeeper:
         self._pipeline, self._indexes, self._builder = pipeline, run.indexes, run.builder
         self._digests, self._history = digests, lane.hub.history
         self._witness: Witness | None = None
-        self._repairs = Repairs(run, pipeline)
+        self._repairs, self._boards = Repairs(run, pipeline), Boards(run, pipeline)
+        self._expiry = MemberExpiry(run)
         self._maps, self._members = KeyMaps(redis, control), Members(redis, control)
         self._checked = self._next = 0.0
         self._waiting = WaitingDeadLetters(redis, plan.name)
@@ -61,8 +64,11 @@ class Housekeeper:
         self._next = now + EVERY_S
         self._bear_witness()
         self._commit_idle(now)
+        if self._expiry.remove():
+            self._next = 0.0
         asked = self._requests.has_any(self._control)
         if asked:
+            self._boards.fill()
             self._replay()
             if self._repairs.work_off():
                 self._next = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ SHAPES = [
     ),
     projection(name="tags", type="set", key="tags:{_id}", value="tags"),
     projection(name="by-tag", type="zset", key="tag:{tags[]}", member="{_id}", score="year"),
+    projection(name="top", type="zset", key="top", member="{_id}", score="year", keep={"highest": 3}),
+    projection(name="new", type="set", key="new", member="{_id}", expire={"field": "soon"}),
     projection({"title": "title"}, name="feed", type="stream", key="films:changes"),
 ]
 
@@ -64,7 +67,7 @@ def test_a_document_shows_all_that_it_becomes(
     ident = ObjectId("65a1f00d65a1f00d65a1f00d")
     mongo[database].films.insert_one(
         {"_id": ident, "title": "Solaris", "year": Int64(1972), "mail": "kris@kelvin.org", "tags": ["b", "a"],
-         "parts": [{"text": "one"}, {"text": "two"}], "until": None}
+         "parts": [{"text": "one"}, {"text": "two"}], "until": None, "soon": datetime(2030, 1, 1)}
     )  # fmt: skip
     before = redis.dbsize()
     (found,) = case.ask("films", str(ident))
@@ -74,8 +77,9 @@ def test_a_document_shows_all_that_it_becomes(
         (f"part:{ident}:1", {"title": "Solaris", "text": "two"}),
         (f"tags:{ident}", ["a", "b"]),
     ]
-    assert [(one["key"], one["member"], one["content"]) for one in found["members"]] == [
-        ("tag:b", str(ident), 1972.0), ("tag:a", str(ident), 1972.0),
+    assert [tuple(one.values())[1:] for one in found["members"]] == [
+        ("tag:b", "zset", str(ident), 1972.0), ("tag:a", "zset", str(ident), 1972.0),
+        ("top", "zset", str(ident), 1972.0, "the 3 highest"), ("new", "set", str(ident), "2030-01-01T00:00:00Z"),
     ]  # fmt: skip
     (entry,) = found["entries"]
     assert (entry["key"], entry["fields"]["op"], entry["fields"]["title"]) == (

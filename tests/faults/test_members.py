@@ -124,5 +124,20 @@ def test_a_map_that_is_lost(rig: Rig) -> None:
     assert "1" not in members_of(flow, "board")["chess"]
 
 
+def test_a_map_that_is_lost_while_all_is_copied(rig: Rig) -> None:
+    """no_ghosts: where the map goes in the middle of a copy, it does not count as whole behind it: all is copied again,
+    and a document that was copied before leaves its board when it goes."""
+    flow = rig.scene.add("half", BOARD, documents=[player(n) for n in range(400)])
+    rig.scene.daemon = rig.scene.another_daemon(SYNCD_CHUNK_DOCUMENTS="50")
+    held = rig.redis_proxy.hold_request(b"syncd_apply", b":members:board:", nth=4)
+    rig.scene.start()
+    held.wait()
+    flow.redis.delete(flow.names.control(f"members:board:{flow.names.prefix('board')}{{game}}"))
+    held.release()
+    wait_until(lambda: _lost(rig), 60, flow.lane)
+    flow.collection.delete_one({"_id": 1})
+    wait_members(flow)
+
+
 def _lost(rig: Rig) -> bool:
     return any("lost entries" in line.get("event", "") for line in rig.scene.daemon.logs(level="warning"))

@@ -115,7 +115,7 @@ def test_what_is_no_date(flow: Flow) -> None:
     (letter,) = wait_until(flow.dead_letters, 60, flow.lane)
     assert (letter["reason"], letter["detail"]) == (
         "ttl_not_a_date",
-        "field `code`: the field of `ttl` holds no date",
+        "field `code`: the field that says when it expires holds no date",
     )
     wait(flow, 18, [-1, ms(FAR), -1], name="n18", code="18", visits="1")
     flow.collection.delete_one({"_id": 18})

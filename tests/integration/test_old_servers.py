@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import secrets
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.members import BOARD, NEAR, RECALL, TAGS, player, wait_members
+from tests.support.members import BOARD, NEAR, RECALL, TAGS, members_of, player, wait_best, wait_members
 from tests.support.scene import Flow, Scene
 from tests.support.servers import Servers
 
@@ -71,6 +72,18 @@ def test_members_work(old: Scene, hashes: Flow) -> None:
     flow.collection.update_one({"_id": 10}, {"$inc": {"points": 1}})
     flow.collection.delete_many({"_id": {"$gt": 40}})
     wait_members(flow)
+
+
+def test_limited_members_work(old: Scene, hashes: Flow) -> None:
+    """Nor do sorted sets of the best members, and members that expire."""
+    best = {**BOARD, "projection": "best", "keep": {"highest": 5}}
+    flow = old.run("best", best, documents=[player(number) for number in range(30)])
+    due = old.run("due", {**TAGS, "expire": {"field": "until"}}, documents=[player(1), player(2)])
+    flow.collection.delete_many({"_id": {"$gt": 26}})
+    wait_best(flow)
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=1)
+    due.collection.update_one({"_id": 2}, {"$set": {"until": soon}})
+    wait_until(lambda: members_of(due, "tags") == {"a": {"1": None}, "b": {"1": None}}, 60, due.lane)
 
 
 def test_a_deleted_key_becomes_whole_again(hashes: Flow) -> None:

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from tests.support.contracts import projection
 from tests.support.digests import wait_known as wait_digests
 from tests.support.feeds import feed, stream_of, wait_count
 from tests.support.keyspace import add_keyspace, wait_known, write
-from tests.support.members import BOARD, NEAR, RECALL, TAGS, player, wait_members
+from tests.support.members import BOARD, NEAR, RECALL, TAGS, members_of, player, wait_best, wait_members
 from tests.support.outbox import add_outbox, documents, outbox, put, wait_functions
 from tests.support.reconcile import check
 from tests.support.scene import Scene
@@ -104,6 +104,9 @@ def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Pa
         own.append(projection({"title": field}, name="expiring"))
         members = scene.add("league", BOARD, TAGS, NEAR, RECALL, documents=[player(n) for n in range(50)],
                             reconcile=checks)  # fmt: skip
+        soon = datetime.now(UTC) + timedelta(seconds=5)
+        best = scene.add("best", {**BOARD, "keep": {"highest": 9}}, documents=[player(n) for n in range(50)])
+        until = scene.add("until", {**TAGS, "expire": {"field": "until"}}, documents=[player(1, until=soon)])
         arrays = scene.add("arrays", *own, documents=films(50), reconcile=checks)
         known = scene.add("known", projection(["title"]), documents=films(50), reconcile={"check": "digest"})
         for partition in ("1/1", "1/2"):
@@ -127,6 +130,9 @@ def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Pa
                 members.collection.update_many({"_id": {"$lt": 5}}, {"$set": {"game": "go", "tags": []}})
                 members.collection.delete_one({"_id": 6})
                 wait_members(members)
+                best.collection.delete_many({"_id": {"$gt": 45}})
+                wait_best(best)
+                wait_until(lambda: not members_of(until, "tags"), 60)
                 wait_until(
                     lambda: (
                         flow.redis.exists(flow.key(4), arrays.key(4, "zset"), parts.key("4:1", "part")) == 3

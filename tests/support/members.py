@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from bson import Decimal128
 from redis import Redis
 
 from tests.support.check import wait_until
@@ -51,6 +53,8 @@ def _value(document: Mapping[str, Any], said: Mapping[str, Any]) -> Any:
         return True
     path = said.get("score") or said.get("position") or said["vector"]["from"]
     value = document.get(path)
+    if isinstance(value, Decimal128):
+        return float(value.to_decimal())
     return float(value) if isinstance(value, int) else value
 
 
@@ -102,3 +106,38 @@ def wait_members(flow: Flow, timeout: float = 60) -> None:
                 f"{flow.lane()}"
             ),
         )
+
+
+def boards_of(flow: Flow, projection: str) -> dict[str, set[str]]:
+    """Which members its keys have by the map."""
+    prefix = flow.names.prefix(projection)
+    template = next(one["key"] for one in flow.projections if one["projection"] == projection)
+    said: Any = flow.redis.hgetall(flow.names.control(f"members:{projection}:{prefix}{template}"))
+    found: dict[str, set[str]] = {}
+    for name, packed in said.items():
+        pairs = json.loads(packed) if not name.startswith(b":") else []
+        for key, member in zip(pairs[::2], pairs[1::2], strict=True):
+            found.setdefault(key.removeprefix(prefix), set()).add(member)
+    return found
+
+
+def best(flow: Flow, said: Any) -> dict[str, dict[str, float]]:
+    """By the documents."""
+    sign = -1 if "highest" in said["keep"] else 1
+    (most,) = said["keep"].values()
+    return {
+        key: dict(sorted(board.items(), key=lambda one: sign * one[1])[:most])
+        for key, board in wanted(flow, said).items()
+    }
+
+
+def wait_best(flow: Flow) -> None:
+    """Until each board has its best members, and the map says so of exactly these."""
+    for said in flow.projections:
+        name = said["projection"]
+        wait_until(
+            lambda said=said, name=name: members_of(flow, name) == best(flow, said),  # type: ignore[misc]
+            60,
+            lambda said=said, name=name: f"{members_of(flow, name)}, not {best(flow, said)}; {flow.lane()}",  # type: ignore[misc]
+        )
+        assert boards_of(flow, name) == {key: set(board) for key, board in members_of(flow, name).items()}

@@ -249,12 +249,18 @@ _OF_A_PROJECTION: Mapping[str, Rule] = {
     "keep": _gained_lost((MAJOR, "less is kept"), (MINOR, "all is kept"), (MAJOR, "something else is kept")),
     "keep.first": _limit("less is kept", "more is kept"),
     "keep.last": _limit("less is kept", "more is kept"),
+    "keep.highest": _limit("less is kept", "more is kept"),
+    "keep.lowest": _limit("less is kept", "more is kept"),
     "keep.entries": _limit("less is kept", "more is kept"),
     "keep.age": _limit("less is kept", "more is kept"),
     "events": lambda edit: _EVENTS(Edit(edit.old or _EVERY, edit.new or _EVERY)),
     "copy": _flag((MINOR, "a copy writes entries too"), (MAJOR, "a copy writes no entries")),
     "member": always(MAJOR, "members have other names"),
     "score": _OTHER_PLACE,
+    "expire": _gained_lost(
+        (MAJOR, "members expire"), (MINOR, "members do not expire any more"), (MAJOR, "members expire at another time")
+    ),
+    "expire.field": always(MAJOR, "members expire at another time"),
     "position": _OTHER_PLACE,
     "vector": always(MAJOR, "vectors are not near the old ones"),
     "vector.from": always(MAJOR, "vectors of another source are not near the old ones"),

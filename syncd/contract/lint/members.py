@@ -52,6 +52,23 @@ def members_are_unique_per_document(contracts: Sequence[LoadedContract]) -> Iter
             yield keys.contract.problem(path, what, "put a `:` between the placeholders")
 
 
+def members_of_boards_are_ids(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """What falls out of a board has to say whose it was."""
+    for keys, path, member in _members(contracts):
+        projection = keys.projection
+        if projection.keep is None or not keys.contract.sound("redis", keys.at, "keep"):
+            continue
+        what = f"`keep` beside the member `{keys.contract.written(*path)}`"
+        if member.text != "{_id}":
+            remedy = 'write member: "{_id}", which says whose a member is that falls out'
+            yield keys.contract.problem(path, what, remedy)
+        elif projection.key_values != "encoded" or "_id" in projection.key_types:
+            remedy = (
+                "leave out `key_values`, and `_id` of `key_types`: a member that falls out has to be an `_id`"
+            )
+            yield keys.contract.problem(path, what, remedy)
+
+
 def samples_are_unique_per_document(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """Of two documents that are one sample of a series nothing says which counts."""
     for keys in keys_of(contracts):
@@ -97,6 +114,7 @@ def _each(template: KeyTemplate) -> list[Placeholder]:
 RULES = (
     member_templates_can_be_read,
     members_are_unique_per_document,
+    members_of_boards_are_ids,
     samples_are_unique_per_document,
     arrays_stand_in_shared_keys,
 )

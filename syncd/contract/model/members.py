@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 Quantisation: TypeAlias = Literal["int8", "binary", "none"]
 
-OF_MEMBERS = ("score", "position", "vector", "quantisation", "attributes")
+OF_MEMBERS = ("score", "position", "vector", "quantisation", "attributes", "expire")
 """Keys of the contract that belong to a `member`."""
-OF_KEYS = ("each", "fields", "value", "keep", "ttl", "index", "events", "copy_")
+OF_KEYS = ("each", "fields", "value", "ttl", "index", "events", "copy_")
 """And those that belong to a key of the document's own."""
 
 
@@ -45,10 +45,18 @@ def check_member(projection: Projection) -> None:
             raise ValueError(
                 f"`{key.rstrip('_')}` beside `member`: documents share the key|leave it out, or leave out `member`"
             )
+    if projection.keep is not None and not projection.keep.model_fields_set <= {*rules.keep}:
+        remedy = " or ".join(f"keep: {{{name}: 100}}" for name in rules.keep)
+        remedy = f"write {remedy}" if remedy else "leave it out, or write `type: zset`"
+        raise ValueError(f"members of a {kind} have no such `keep`|{remedy}")
+    if projection.keep is not None and projection.expire is not None:
+        raise ValueError(
+            "`expire` beside `keep`: MongoDB cannot say who comes back|leave one of them out, or filter by the date"
+        )
     if rules.needs is not None and getattr(projection, rules.needs) is None:
         raise ValueError(f"a member of a {kind} without a `{rules.needs}`|say where it is in the document")
     for key in said.intersection(OF_MEMBERS):
-        if key != rules.needs and key not in rules.may_have:
+        if key not in (rules.needs, "expire", *rules.may_have):
             raise ValueError(f"a member of a {kind} has no `{key}`|leave it out")
 
 

@@ -42,6 +42,8 @@ OnError: TypeAlias = Annotated[
 ]
 
 
+MOST_ON_A_BOARD = 10_000
+"""Members of a key that holds so many only: the lane asks MongoDB for as many documents where one may be missing."""
 ChangeOp: TypeAlias = Literal["insert", "update", "replace", "delete", "enter", "leave"]
 
 
@@ -130,11 +132,9 @@ class FieldSpec(Model):
 
 
 class FieldTtl(Model):
-    """A moment in the document at which the key expires."""
+    """A moment in the document at which the key, a field of it or a member expires."""
 
-    field: Path = Field(
-        description="Path of a date; the key expires then. Without a date it does not expire."
-    )
+    field: Path = Field(description="Path of a date; it expires then. Without a date it does not expire.")
 
 
 class KeyField(FieldSpec):
@@ -174,6 +174,18 @@ class Keep(Model):
         None,
         description="Of a stream: entries of changes no older than this, seen from the newest; the older ones go with "
         "the next entry.",
+    )
+    highest: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_ON_A_BOARD,
+        description="Of a zset with `member`: this many members of a key, those with the highest scores.",
+    )
+    lowest: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_ON_A_BOARD,
+        description="Of a zset with `member`: this many members of a key, those with the lowest scores.",
     )
 
     @model_validator(mode="after")
@@ -237,8 +249,8 @@ class Projection(Model):
     keep: Keep | None = Field(
         None,
         exclude_if=lambda said: said is None,
-        description="How much of an array a list holds, such as {last: 100}, or how many entries a stream, such as "
-        "{entries: 1000000}. Without it: all.",
+        description="How much of an array a list holds, such as {last: 100}, how many entries a stream, such as "
+        "{entries: 1000000}, or how many members a zset that documents share, such as {highest: 100}. Without it: all.",
     )
     events: tuple[ChangeOp, ...] | None = Field(
         None,
@@ -267,6 +279,12 @@ class Projection(Model):
         exclude_if=lambda said: said is None,
         description="Path of the score of a member of a zset: a number, or a date, in epoch milliseconds. A document "
         "without one is no member.",
+    )
+    expire: FieldTtl | None = Field(
+        None,
+        exclude_if=lambda said: said is None,
+        description="{field: path} of a date, at which the document is a member of nothing any more. Within a second "
+        "or two of it, while a daemon works. Without a date it stays.",
     )
     position: Path | None = Field(
         None,

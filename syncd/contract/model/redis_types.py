@@ -72,6 +72,8 @@ class Members:
 
     needs: str | None = None
     may_have: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    """What of `keep`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +126,9 @@ TYPE_RULES: Mapping[RedisType, TypeRules] = {
     ),
     "string": TypeRules(content="either", to_redis=True, captured=True, merged="value"),
     "set": TypeRules(content="value", to_redis=True, captured=True, member=Members()),
-    "zset": TypeRules(content="value", to_redis=True, captured=True, member=Members("score")),
+    "zset": TypeRules(
+        content="value", to_redis=True, captured=True, member=Members("score", keep=("highest", "lowest"))
+    ),
     "list": TypeRules(content="value", to_redis=True, captured=True, keep=("first", "last")),
     "stream": TypeRules(content="fields", appended=True, fed=True, keep=("entries", "age")),
     "timeseries": TypeRules(content="sample"),

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 OF_SAMPLES = ("time", "labels", "retention")
 """Keys of the contract that belong to a time series, beside `value`."""
-OF_OTHERS = ("each", "fields", "keep", "ttl", "index", "member", "events", "copy_")
+OF_OTHERS = ("each", "fields", "keep", "ttl", "index", "member", "events", "copy_", "expire")
 
 
 def check_sample(projection: Projection) -> None:

@@ -143,6 +143,14 @@ class Stray(NamedTuple):
     member: bytes
 
 
+class MapBegins(NamedTuple):
+    """All documents are about to be copied into the map of a projection."""
+
+    shape: Shape | Retired
+    ident: str = ""
+    key: None = None
+
+
 class MapIsWhole(NamedTuple):
     """All documents are in the map of a projection: a map without this is lost, or was never made."""
 
@@ -275,6 +283,7 @@ Write: TypeAlias = (
     | Orphan
     | Leave
     | Stray
+    | MapBegins
     | MapIsWhole
     | Entry
     | Judged
@@ -289,7 +298,9 @@ Write: TypeAlias = (
     | Hashed
 )
 
-Removal: TypeAlias = Drop | RetiredKey | Orphan | Leave | Stray | MapIsWhole | Judged | MatchedIsWhole
+Removal: TypeAlias = (
+    Drop | RetiredKey | Orphan | Leave | Stray | MapBegins | MapIsWhole | Judged | MatchedIsWhole
+)
 """What a sweep hands over."""
 
 Delta: TypeAlias = "list[tuple[dict[str, Any], frozenset[str]]]"

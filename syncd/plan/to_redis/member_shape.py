@@ -25,6 +25,8 @@ class MemberShape(Shape):
     """A compiled projection with a `member`."""
 
     is_shared = True
+    keep = 0
+    """How many members a key holds, those with the highest scores; minus how many with the lowest; 0: all."""
 
     def __init__(self, projection: Projection) -> None:
         self.name = projection.projection
@@ -34,12 +36,19 @@ class MemberShape(Shape):
         self.form = self.members = shared(projection)
         self.template = template_of(projection)
         self.by_id = False
-        self.ttl_ms, self._ttl_at = 0, None
+        self.ttl_ms, self._ttl_at = 0, getter(projection.expire.field) if projection.expire else None
+        self.expires = projection.expire is not None
+        """Whether members expire. Until when one stays is the `ttl` of a Put."""
         self.names, self.raw_names = (), []
         self.reads = {*self.template.paths, *self.members.paths(projection)}
         self._values = self.members.reader(projection)
         self._keys = render_each(self.template)
+        if projection.keep is not None:
+            self.keep = projection.keep.highest or -(projection.keep.lowest or 0)
+        self.score_path = projection.score
         self._name_members(projection)
+        self._until = {projection.expire.field} if projection.expire else set()
+        self.reads = {*self.reads, *self._until}
         self.deltas = self._delta_reader(projection)
 
     def _name_members(self, projection: Projection) -> None:
@@ -49,8 +58,10 @@ class MemberShape(Shape):
 
     def _delta_reader(self, projection: Projection) -> DeltaReader | None:
         """Where an update of what a document has as a member may go in without a read."""
+        if self.keep:
+            return None  # what has fallen out is in no map, and has no key that an update could go to
         fields = self.members.fields(projection)
-        paths = {*self.template.paths, *self.member.paths}
+        paths = {*self.template.paths, *self.member.paths, *self._until}
         if fields is None or any(
             part.isdigit() for field in fields for part in (field.path or "").split(".")
         ):
@@ -90,7 +101,7 @@ class MemberShape(Shape):
         if values is None or member is None:
             return Drop(self, ident, None)
         pairs = [text for key in keys for text in (key, member)]
-        return Put(self, ident, keys[0], Memberships(tuple(pairs), values), 0, time)
+        return Put(self, ident, keys[0], Memberships(tuple(pairs), values), self.ttl(document), time)
 
     def drop(self, ident: str, document_id: Any) -> Drop:
         """It leaves all."""

@@ -37,7 +37,7 @@ def _moment(value: Any) -> int | None:
     if value is MISSING or value is None:
         return None
     if not isinstance(value, DatetimeMS):
-        raise ProjectionError("ttl_not_a_date", "the field of `ttl` holds no date")
+        raise ProjectionError("ttl_not_a_date", "the field that says when it expires holds no date")
     return int(value)
 
 

@@ -39,6 +39,10 @@ class SortedMembers(MemberForm):
     def _member_shown(self, values: Values) -> Any:
         return float(values[0])
 
+    def is_there(self, found: Any) -> bool:
+        """A score of 0 is one."""
+        return found[0] is not None
+
     def flaws(self, values: Values, found: Any) -> Names:
         """As doubles."""
         return () if float(found[0]) == float(values[0]) else ("score",)

@@ -174,6 +174,10 @@ class Lookup:
         fine = {ident: one for ident, one in matching.documents.items() if not isinstance(one, Unfit)}
         return Found(fine, matching.time, found.complete and matching.complete)
 
+    def read(self, command: Document, after: Moment) -> Found:
+        """What a command finds, at or after a moment."""
+        return self._found(self._run(command, after))
+
     def _having(self, query: Document, after: Moment, wanted: Document | None = None) -> RawBSONDocument:
         # Where the values have no index, this reads the whole collection, and must not do so for ever.
         command: Document = {

@@ -18,7 +18,7 @@ PROTOCOL = "7"
 
 _PARTS = (
     "shared", "claims", "foreign", "handover", "contracts", "operations", "each", "arrays", "expiring", "members",
-    "samples", "feeds", "matched", "apply", "lease", "groups", "types", "state", "merge",
+    "boards", "deadlines", "samples", "feeds", "matched", "apply", "lease", "groups", "types", "state", "merge",
 )  # fmt: skip
 """One library, in this order: each part may use those before it."""
 _OOM_SAFE = (
@@ -47,6 +47,8 @@ _OOM_SAFE = (
     "syncd_remove_records",
     "syncd_number",
     "syncd_number_above",
+    "syncd_board",
+    "syncd_take_due",
 )
 
 

@@ -33,10 +33,19 @@ class Members:
     def __init__(self, store: RedisStore, control: ControlKeys) -> None:
         self._store, self._control, self._scan = store, control, KeyScan(store, control)
 
+    def is_known(self, shape: Shape | Retired) -> bool:
+        """Whether the map has all that was copied since the copy began, or all."""
+        with translated():
+            return bool(self._store.client.hexists(self._name(shape), WHOLE_MAP.decode()))
+
     def is_whole(self, shape: Shape | Retired) -> bool:
         """Whether all documents are in the map, as far as they have been copied."""
         with translated():
-            return bool(self._store.client.hexists(self._name(shape), WHOLE_MAP.decode()))
+            is_whole = self._store.client.hget(self._name(shape), WHOLE_MAP.decode()) == b"1"
+            if not (is_whole and isinstance(shape, MemberShape) and shape.expires):
+                return is_whole
+            deadlines = self._control.deadlines(shape.name, shape.template.text)
+            return self._store.client.zscore(deadlines, WHOLE_MAP.decode()) is not None
 
     def in_map(self, shape: Retired) -> Iterator[Mapping[str, list[tuple[str, str]]]]:
         """What documents are members of, by ident, page by page."""

@@ -10,6 +10,7 @@ import orjson
 from bson import json_util
 
 from syncd.plan.keys.templates import encode_key_value
+from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import (
     AnsweredDeadLetters,
     BeginMatched,
@@ -21,6 +22,7 @@ from syncd.plan.to_redis.change import (
     Hashed,
     Judged,
     Leave,
+    MapBegins,
     MapIsWhole,
     Matched,
     MatchedIsWhole,
@@ -50,11 +52,19 @@ _RELAXED = json_util.RELAXED_JSON_OPTIONS
 class Operations:
     """The operations of one call: `keys` and `args` as they go over the wire, `writes` by operation number."""
 
-    def __init__(self, control: ControlKeys, contract: str, version: str, keep_dead_letters: int = 0) -> None:
-        """`keep_dead_letters`: see ContractPlan."""
+    def __init__(
+        self,
+        control: ControlKeys,
+        contract: str,
+        version: str,
+        keep_dead_letters: int = 0,
+        limited: Mapping[str, MemberShape] | None = None,
+    ) -> None:
+        """`keep_dead_letters`: see ContractPlan. `limited`: see `limited_members`."""
         self.added: list[Write] = []
         """What was added: one of these may take several operations."""
         self._control, self._keep_dead_letters = control, keep_dead_letters
+        self._limited = limited or {}
         self._contract, self._version = contract, version
         self.keys: list[str] = []
         self.args: list[Any] = []
@@ -62,7 +72,7 @@ class Operations:
         self._codes: dict[Any, str] = {}
         self._rows: list[dict[str, Any]] = []
         self._open: set[str] = set()
-        """Feeds whose entries may follow, and their sets of documents that match."""
+        """Feeds whose entries may follow, their sets of documents that match, and boards whose members may."""
 
     def rows(self) -> bytes:
         """What the operations refer to by number, from 1: see lua/."""
@@ -84,7 +94,7 @@ class Operations:
     def _add_other(self, write: Write) -> None:
         if isinstance(write, Drop):
             self._drop(write)
-        elif isinstance(write, Leave | Stray | MapIsWhole):
+        elif isinstance(write, Leave | Stray | MapBegins | MapIsWhole):
             self._of_members(write)
         elif isinstance(write, Entry | OpenFeed | Judged | Matched | BeginMatched | MatchedIsWhole):
             self._of_feeds(write)
@@ -114,16 +124,24 @@ class Operations:
     def _members(self, shape: Shape | Retired) -> str:
         return self._control.members(shape.name, shape.template.text)
 
-    def _of_members(self, write: Leave | Stray | MapIsWhole) -> None:
+    def _deadlines(self, shape: Shape | Retired) -> str:
+        return self._control.deadlines(shape.name, shape.template.text)
+
+    def _of_members(self, write: Leave | Stray | MapBegins | MapIsWhole) -> None:
         map_of = self._members(write.shape)
+        expire = self._prepare(write, write.shape)
         if isinstance(write, Leave):
             maps = [self._members(shape) for shape in write.maps]
             self._emit(write, "mr", map_of, write.ident, len(maps), *maps)
         elif isinstance(write, Stray):
             dead_letter = self._control.dead_by_document, f"{write.shape.name} {write.ident}"
             self._emit(write, "ms", map_of, *dead_letter, write.ident, write.key, write.member)
+        elif isinstance(write, MapBegins):
+            self._emit(write, "mn", map_of)
         else:
             self._emit(write, "mw", map_of)
+            if expire:
+                self._emit(write, "mo", self._deadlines(write.shape))
 
     def _map(self, shape: Shape | Retired) -> tuple[str, str]:
         name, template = shape.name, shape.template.text
@@ -135,7 +153,10 @@ class Operations:
         if shape.is_shared:
             assert isinstance(shape, MemberShape) and isinstance(content, Memberships)
             stale, form = shape.stale(ident) or "", shape.members
-            self._emit(write, *form.operation(self._members(shape), ident, stale, content, time_of_state))
+            operation = form.operation(self._members(shape), ident, stale, content, time_of_state)
+            if self._prepare(write, shape):
+                operation = "mx", self._deadlines(shape), -ttl, *operation[1:]
+            self._emit(write, *operation)
             return
         if type(content) is not tuple:
             body = shape.form.put(content, ttl)
@@ -205,6 +226,8 @@ class Operations:
             self._begin_elements(write, "", "")
             self._emit(write, "e)")
         elif shape.is_shared:
+            if self._prepare(write, shape):
+                self._emit(write, "mz", self._deadlines(shape), write.ident)
             self._emit(write, "ml", self._members(shape), write.ident, shape.stale(write.ident))
         elif not shape.by_id:
             self._emit(write, "r", *self._map(shape), write.ident)
@@ -227,6 +250,17 @@ class Operations:
             if write.gap is not None:
                 self._entry(write.gap)
             self._emit(write, "fw", matched)
+
+    def _prepare(self, write: Write, shape: Shape | Retired) -> bool:
+        """Say how many members the keys of a shape hold, before its first write. Returns whether members expire."""
+        map_of = self._members(shape)
+        said = self._limited.get(map_of)
+        if said is None:
+            return False
+        if said.keep and map_of not in self._open:
+            self._open.add(map_of)
+            self._emit(write, "mb", map_of, shape.name, said.keep)
+        return said.expires
 
     def _open_feed(self, write: OpenFeed) -> None:
         feed = write.shape
@@ -283,6 +317,16 @@ class Operations:
             len(dead_letter),
             *dead_letter,
         )
+
+
+def limited_members(plan: StreamPlan, control: ControlKeys) -> dict[str, MemberShape]:
+    """Shapes whose members expire, or whose keys hold so many only, by the name of their map."""
+    shapes = [shape for shape in plan.shapes if isinstance(shape, MemberShape)]
+    return {
+        control.members(shape.name, shape.template.text): shape
+        for shape in shapes
+        if shape.keep or shape.expires
+    }
 
 
 def is_unicode(write: Write) -> bool:

@@ -26,6 +26,7 @@ from syncd.plan.to_redis.change import (
     Hashed,
     Judged,
     Leave,
+    MapBegins,
     MapIsWhole,
     Matched,
     MatchedIsWhole,
@@ -42,7 +43,7 @@ from syncd.plan.types import Memberships
 from syncd.stores.redis.records.dead_letters import fill_up
 from syncd.stores.redis.records.position import ControlKeys, Position
 from syncd.to_redis.apply.apply_log import Answer, ApplyLog, Call, Do
-from syncd.to_redis.apply.operations import Operations, is_unicode
+from syncd.to_redis.apply.operations import Operations, is_unicode, limited_members
 from syncd.to_redis.apply.refusals import take_refusal
 from syncd.to_redis.apply.units import DeadLettersUnit, Draft, Unit
 from syncd.to_redis.apply.writer import Reply, Writer
@@ -50,7 +51,7 @@ from syncd.to_redis.apply.writer import Reply, Writer
 RESULTS = {
     Put: "put", Elements: "noted", Patch: "patch", Drop: "delete", RetiredKey: "delete", Orphan: "delete", Dead: "dead",
     AnsweredDeadLetters: "settled", MergeRequest: "marked", Changed: "noted", Hashed: "noted",
-    Leave: "delete", Stray: "delete", MapIsWhole: "noted",
+    Leave: "delete", Stray: "delete", MapBegins: "noted", MapIsWhole: "noted",
     Entry: "entry", Judged: "entry", Matched: "noted", BeginMatched: "noted", MatchedIsWhole: "noted",
 }  # fmt: skip
 """What `syncd_writes_total` calls each kind of write."""
@@ -112,6 +113,7 @@ class Pipeline:
         keys = sum(FIRST_ELEMENTS if shape.each else 1 for shape in plan.shapes)
         self._keys_a_document = keys + len(plan.feeds)
         self._varies = any(shape.each or shape.is_shared for shape in plan.shapes)
+        self._limited = limited_members(plan, control)
         self.swept = 0
         """Keys that went for want of a document, or of a template."""
         self.dead_letters_changed = False
@@ -228,7 +230,11 @@ class Pipeline:
     def _operations(self, unit: Unit, writes: list[Write]) -> Operations:
         contract = self._plan.contract
         operations = Operations(
-            self._control, contract.name, contract.metadata.version, self._plan.keep_dead_letters
+            self._control,
+            contract.name,
+            contract.metadata.version,
+            self._plan.keep_dead_letters,
+            self._limited,
         )
         # A dead letter must not be written twice when a call has to be made again, and not be answered before all is
         # written.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from syncd.errors import TransientError
 from syncd.plan.keys.templates import decode_key_value
-from syncd.plan.to_redis.change import Drop, Leave, MapIsWhole, Retired, Stray
+from syncd.plan.to_redis.change import Drop, Leave, MapBegins, MapIsWhole, Retired, Stray
 from syncd.plan.to_redis.member_shape import MemberShape
 from syncd.stores.redis.members import Member, Members
 from syncd.to_redis.context import RunContext
@@ -29,6 +29,10 @@ class MemberSweep:
         """Whether all documents that were copied are in the maps."""
         return all(self._members.is_whole(shape) for shape in self.shapes)
 
+    def begun(self) -> list[MapBegins]:
+        """What a copy begins with."""
+        return [MapBegins(shape) for shape in self.shapes]
+
     def finished(self) -> list[MapIsWhole]:
         """What says so behind a copy."""
         return [MapIsWhole(shape) for shape in self.shapes]
@@ -39,7 +43,8 @@ class MemberSweep:
         for page in self._members.in_map(retired):
             survey.keys += sum(map(len, page.values()))
             yield self._gone(retired, page)
-        if self._partition.leads:
+        # What is in no map is nothing's only where the map was not lost since all was copied.
+        if self._partition.leads and self._members.is_known(shape):
             for members in self._members.unmapped(shape):
                 yield self._strays(retired, members, survey)
 

@@ -112,6 +112,8 @@ class SnapshotReader:
 
     def _copy(self, position: Position) -> Iterator[Item]:
         if position.phase != SWEEP:
+            if self._members.shapes and self._control.partition.leads and not position.copied:
+                yield Orphans(self._members.begun(), self._reads.after())
             for item in self._copier.items(position.left):
                 if isinstance(item, Chunk | Ready):
                     self._copied += len(item.documents if isinstance(item, Chunk) else item.encoded_writes)
@@ -361,6 +363,9 @@ class SnapshotReader:
         name, template = shape.name, shape.template.text
         as_hash = Retired(name, "hash", shape.template)
         names = [self._control.keys_by_id(name, template), self._control.ids_by_key(name, template)]
+        more: list[Removal] = []
         if shape.is_shared:
+            deadlines = Retired(name, "zset", shape.template)
             names = [self._control.members(name, template)]
-        return [RetiredKey(as_hash, "", key, ()) for key in names]
+            more = [RetiredKey(deadlines, "", self._control.deadlines(name, template), ())]
+        return [*(RetiredKey(as_hash, "", key, ()) for key in names), *more]

@@ -30,6 +30,8 @@ FINE = {
     "a tag of a tenant": members("set", "tag:{tenant}:{tags[]*}", more=""),
     "a place": members("geo", more="position: at"),
     "a memory": members("vectorset", more="vector: {from: v, dims: 3}"),
+    "the best": members(more="score: points\n    keep: {highest: 100}"),
+    "until a date": members("set", "tag:{tags[]}", more="expire: {field: until}"),
     "typed": members(member='"{_id}:{at}"', more="score: points\n    key_types: {at: epoch}"),
 }
 WRONG = {
@@ -39,6 +41,32 @@ WRONG = {
     "a hash": (members("hash", more=""), "a hash has no members"),
     "fields": (members(more="score: points\n    fields: [a]"), "`fields` beside `member`"),
     "elements": (members(more="score: points\n    each: parts"), "`each` beside `member`"),
+    "how many of a set": (
+        members("set", "tag:{tags[]}", more="keep: {highest: 3}"),
+        "members of a set have no such `keep`",
+    ),
+    "the first": (
+        members(more="score: points\n    keep: {first: 3}"),
+        "members of a zset have no such `keep`",
+    ),
+    "the best under another name": (
+        members(member='"p:{_id}"', more="score: points\n    keep: {lowest: 3}"),
+        "`keep` beside the member `p:{_id}`",
+    ),
+    "the best as text": (
+        members(more="score: points\n    keep: {lowest: 3}\n    key_values: text"),
+        "`keep` beside the member `{_id}`",
+    ),
+    "events": (members(more="score: points\n    events: [insert]"), "`events` beside `member`"),
+    "entries of a copy": (members(more="score: points\n    copy: true"), "`copy` beside `member`"),
+    "the best until a date": (
+        members(more="score: points\n    keep: {highest: 3}\n    expire: {field: until}"),
+        "`expire` beside `keep`",
+    ),
+    "a key until a date": (
+        contract('  - {projection: a, type: hash, key: "a:{_id}", fields: [b], expire: {field: c}}\n'),
+        "`expire` is for members of shared keys",
+    ),
     "a ttl": (members(more="score: points\n    ttl: 1h"), "`ttl` beside `member`"),
     "a geo without a member": (members("geo", member="", more="fields: [a]"), "a geo has members"),
     "no id": (members(member='"{name}"'), "the member `{name}` of `board:{game}` is not unique per document"),
@@ -53,6 +81,13 @@ WRONG = {
     "another way": (
         members(sync="sync: {direction: redis_to_mongo, capture: outbox}\n"),
         "`member` only goes from MongoDB to Redis",
+    ),
+    "a document for each member": (
+        contract(
+            "  - {projection: board, type: zset, key: 'board:{_id}', each: member, value: {from: players}}\n"
+            "sync: {direction: redis_to_mongo, capture: keyspace}\n"
+        ),
+        "`each` is for `direction: mongo_to_redis`",
     ),
     "both ways": (
         members(sync="sync: {direction: both, capture: outbox, on_conflict: newest}\n"),

@@ -28,6 +28,7 @@ AROUND: dict[Key, Any] = {
     ("redis", "*", "keep"): {"first": 1},
     ("redis", "*", "fields", "*", "ttl"): {"field": "until"},
     ("redis", "*", "vector"): {"from": "a", "dims": 2},
+    ("redis", "*", "expire"): {"field": "until"},
     ("sync", "authority"): {},
 }
 """What holds further keys, and has no place in this contract."""

@@ -50,7 +50,10 @@ def test_what_is_no_date() -> None:
     """A dead letter with the name of the field."""
     dead = written(auth("x", "tomorrow"))
     assert isinstance(dead, Dead)
-    assert (dead.reason, dead.detail) == ("ttl_not_a_date", "field `code`: the field of `ttl` holds no date")
+    assert (dead.reason, dead.detail) == (
+        "ttl_not_a_date",
+        "field `code`: the field that says when it expires holds no date",
+    )
 
 
 def test_text_that_is_no_unicode() -> None:

@@ -26,6 +26,7 @@ RECALL = {
 OF_SHAPES = {
     "value": STRING, "keep": LIST, "member": BOARD, "score": BOARD, "position": NEAR, "vector": RECALL,
     "quantisation": RECALL, "attributes": RECALL, "keep.entries": FEED, "keep.age": FEED, "events": FEED, "copy": FEED,
+    "expire": {**BOARD, "expire": {"field": "at"}}, "keep.highest": BOARD, "keep.lowest": BOARD,
 }  # fmt: skip
 """Keys of a projection that only another one than that of the contract has."""
 
@@ -118,6 +119,10 @@ EDITS: dict[str, Edit] = {
     "redis.*.keep": copies(None, {"last": 9}),
     "redis.*.keep.first": copies(8, 9, {"first": 8}),
     "redis.*.keep.last": copies(8, 9, {"last": 8}),
+    "redis.*.expire": copies({"field": "at"}, None),
+    "redis.*.expire.field": copies("at", "when", {"field": "at"}),
+    "redis.*.keep.highest": copies(8, 9, {"highest": 8}),
+    "redis.*.keep.lowest": copies(8, 9, {"lowest": 8}),
     # Of a change feed, which has no state; a copy writes to one that asks for that.
     "redis.*.keep.entries": stays(8, 9, {"entries": 8}),
     "redis.*.keep.age": stays("1d", "2d", {"age": "1d"}),

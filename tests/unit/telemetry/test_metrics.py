@@ -28,9 +28,9 @@ NOT_OF = {
     },
     "mongo": {
         "syncd_keys_removed", "syncd_foreign_keys", "syncd_marked_keys", "syncd_conflicts", "syncd_feed_gaps",
-        "syncd_feed_entries_shifted",
+        "syncd_feed_entries_shifted", "syncd_board_members_filled", "syncd_members_expired",
     },
-    "both": {"syncd_feed_gaps", "syncd_feed_entries_shifted"},
+    "both": {"syncd_feed_gaps", "syncd_feed_entries_shifted", "syncd_board_members_filled", "syncd_members_expired"},
 }  # fmt: skip
 """What a contract of this direction never does."""
 

@@ -143,8 +143,10 @@ local function apply(keys, args)
   local problems, done, raised = {'failed'}, nil, nil
   dropped, removed, kept = 0, 0, 0
   begin_feeds()
+  begin_boards()
   done, raised = pcall(write_all, all, keys, args, first, types, any_stale, problems)
   finish_feeds(keys[2])
+  finish_boards(family(keys[1]))
   if not done or #problems > 1 then
     keep_read_watermark(keys, args, first)
     if done then return problems end

@@ -61,10 +61,12 @@ local function disown(contract, names)
   end
 end
 
--- Of what documents are members goes to the one that takes the keys, which then removes what is not its own.
+-- Of what documents are members, and until when, goes to the one that takes the keys, which then removes what is not its own.
 local function hand_over_members(template, claim, wanted, theirs, mine)
   local projection = wanted and has_members(wanted) and wanted.projection or claim.projection
-  rename_over(theirs .. 'members:' .. claim.projection .. ':' .. template, mine .. 'members:' .. projection .. ':' .. template)
+  for _, map in ipairs{'members:', 'deadlines:'} do
+    rename_over(theirs .. map .. claim.projection .. ':' .. template, mine .. map .. projection .. ':' .. template)
+  end
   redis.call('HDEL', mine .. 'members:' .. projection .. ':' .. template, WHOLE_MAP)
 end
 

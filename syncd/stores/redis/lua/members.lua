@@ -3,7 +3,8 @@
 -- `members` of a contract is a map for each such projection: _id -> JSON [key, member, key, member, ...], written in the
 -- call that writes the members. What a document was a member of and is no longer is found there, so no key is ever
 -- removed as a whole: Redis removes one that is empty. No two documents are the same member of a key.
--- The field WHOLE_MAP says that all documents are in the map; a map that was evicted, and began again, has none.
+-- The field WHOLE_MAP is 1 where all documents are in the map, and 0 while they are copied: a map that was evicted, and
+-- began again, has none.
 
 -- How a document is a member, by what contracts call it: the type of the key, and what adds it.
 local member_kinds = {
@@ -19,6 +20,13 @@ local member_kinds = {
 local removes_member = {zset = 'ZREM', set = 'SREM', vectorset = 'VREM'}
 -- Of a time series samples.lua does.
 local SERIES, remove_sample = 'TSDB-TYPE', nil
+
+-- Of a call: maps whose keys hold so many members only, with the keys that the call has changed, see boards.lua.
+local bounds = {}
+
+local function note_change(map, key)
+  if bounds[map] then bounds[map].changed[key] = true end
+end
 
 -- An entry of a map as {key, member, key, member, ...}.
 local function memberships(said)
@@ -42,6 +50,7 @@ local function remove_member(key, member, map, id)
   local command = removes_member[kind]
   if command then
     removed = removed + redis.call(command, key, member)
+    if map then note_change(map, key) end
   elseif kind == SERIES and map then
     removed = removed + remove_sample(key, member, map, id)
   end
@@ -124,6 +133,7 @@ operations.ma = {
       local key = new[at]
       if is_replaced(keys, key, kind.type) then redis.call('DEL', key) end
       keys.shared[key] = kind.type
+      note_change(map, key)
       local problem = add_member(kind, key, new[at + 1], args, i + 6, last, keys)
       if problem then
         -- A dead letter follows. Then it is what it was.
@@ -190,19 +200,28 @@ operations.mr = {keyless = true, width = counted(3), write = function(_, args, i
   redis.call('HDEL', map, id)
 end}
 
--- Remove a member that is in no document's map, unless it is by now. One of a document that is a dead letter stays, and
+-- Remove a member that is in no document's map, unless it is by now, or that map was lost. One of a document that is a dead letter stays, and
 -- so does what an application has in a key of its own. map, `letters`, name of the dead letter, _id, key, member
 operations.ms = {keyless = true, removes = true, width = fixed(6), write = function(_, args, i, _, _, keys)
   local map, by_name, name, id, key, member = unpack(args, i, i + 5)
+  if redis.call('HEXISTS', map, WHOLE_MAP) == 0 then return end
   if is_foreign_key(key) or is_claimed_by_another(keys, key) then return end
   local said = redis.call('HGET', map, id)
   if not said and redis.call('HEXISTS', by_name, name) == 1 then return end
   local found = as_lookup(memberships(said))[key]
-  if not (found and found[member]) then remove_member(key, member) end
+  if not (found and found[member]) then
+    remove_member(key, member)
+    note_change(map, key)
+  end
 end}
 
--- All documents are in a map. map
-operations.mw = {keyless = true, width = fixed(1), write = function(_, args, i) redis.call('HSET', args[i], WHOLE_MAP, '1') end}
+-- All documents are about to be copied into a map. map
+operations.mn = {keyless = true, width = fixed(1), write = function(_, args, i) redis.call('HSET', args[i], WHOLE_MAP, '0') end}
+
+-- All documents are in a map, unless it was lost since that began. map
+operations.mw = {keyless = true, width = fixed(1), write = function(_, args, i)
+  if redis.call('HEXISTS', args[i], WHOLE_MAP) == 1 then redis.call('HSET', args[i], WHOLE_MAP, '1') end
+end}
 
 -- keys: map. args: protocol, contract, "turned" or "", _id, ... Removes what these documents are members of, of a contract
 -- that no daemon works on, but for keys that another contract claims. Replies {'ok', how many}, or {'held', holder or ''}.

@@ -201,6 +201,15 @@ class ControlKeys:
         """Set: documents of which readers of a change feed know that they match the filter, see lua/matched."""
         return self._name(f"matched:{stream}")
 
+    def deadlines(self, projection: str, template: str) -> str:
+        """Sorted set: _id -> the moment at which it is a member of nothing any more, see lua/deadlines."""
+        return self._name(f"deadlines:{projection}:{template}")
+
+    @property
+    def short(self) -> str:
+        """Set: "projection key" of shared keys where members may be missing, see lua/boards."""
+        return self._name("short")
+
     def ids_by_key(self, projection: str, template: str) -> str:
         """Hash: key -> _id, the same read backwards."""
         return self._name(f"owners:{projection}:{template}")

@@ -44,7 +44,7 @@ class RequestBoard:
             self._lanes = {lane for lane in self._lanes if lane.contract != contract}
 
     def _read(self) -> None:
-        keys = {lane: [lane.requests, lane.replay, lane.repair] for lane in self._lanes}
+        keys = {lane: [lane.requests, lane.replay, lane.repair, lane.short] for lane in self._lanes}
         with translated():
             # Nearly always nothing is there, and one number says so.
             if not self._store.client.exists(*(key for some in keys.values() for key in some)):
