@@ -59,7 +59,7 @@ class Checker(Watcher):
             return
         earlier = line.find(content, 0)
         last = line.states[before].contents if before >= 0 else None
-        if content is None and key in self.refused:
+        if content is None and _key_of(key) in self.refused:
             return  # a whole write removes the key first
         if content is None:
             raise Broken("nothing_lost", f"{key} is gone, and its document is not; it was {last}")
@@ -114,7 +114,7 @@ class Checker(Watcher):
         letters = redis.data.find(LETTERS) if self.refused else None
         projection = key.partition(":")[0].encode()
         is_told = letters is not None and any(name.split(b" ")[0] == projection for name in letters.value)
-        return key in self.refused or is_told
+        return _key_of(key) in self.refused or is_told
 
     def removed(self, key: str) -> None:
         """An application, or Redis itself, has removed a key: it comes back with the next change of its document."""
@@ -165,6 +165,13 @@ class Checker(Watcher):
 
 
 def content_of(redis: RedisModel, key: str) -> Any:
-    """What a key shows; None where there is none."""
-    entry = redis.data.find(key.encode())
-    return None if entry is None else entry.value
+    """What a key shows; None where there is none. Of a member of one, "key member": its score, if it has one."""
+    name, _, member = key.encode().partition(b" ")
+    entry = redis.data.find(name)
+    if not member or entry is None:
+        return None if entry is None else entry.value
+    return (entry.value[member],) if member in entry.value else None
+
+
+def _key_of(key: str) -> str:
+    return key.partition(" ")[0]

@@ -12,6 +12,8 @@ from syncd.contract.model.contract import Contract
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_redis.change import Dead, Elements, Put
 from syncd.plan.to_redis.compile import Plan, compile_contract
+from syncd.plan.to_redis.member_shape import MemberShape
+from syncd.plan.types import Memberships
 from tests.simulation.mongo.server import DATABASE
 
 NAME = "films"
@@ -29,6 +31,10 @@ PART = {
     "fields": {"v": "v", "text": "parts.text"},
 }  # fmt: skip
 PIECE = {**PART, "projection": "piece", "type": "json", "key": "piece:{parts.id}"}
+BOARD = {"projection": "board", "type": "zset", "key": "board:{team}", "member": "{_id}", "score": "n"}
+RANK = {**BOARD, "projection": "rank", "key": "rank:{team}"}
+TAGS = {"projection": "tags", "type": "set", "key": "tags:{tags[]}", "member": "{_id}"}
+TOP = {**BOARD, "projection": "top", "key": "top:{team}", "keep": {"highest": 2}}
 ROW = {**PART, "projection": "row", "key": "row:{_id}:{parts.#}"}
 
 
@@ -58,7 +64,15 @@ OF_ELEMENTS: dict[str, Kind] = {
     "elements and more": Kind((PIECE, ROW, SLUG), (PIECE,)),
 }
 """Those with a key for each element of an array."""
-_ALL = KINDS | OF_ELEMENTS
+OF_MEMBERS: dict[str, Kind] = {
+    "board": Kind((BOARD,), (RANK,)),
+    "tags": Kind((TAGS,), (TAGS, BOARD)),
+    "filtered members": Kind((BOARD, TAGS), (RANK, TAGS), {"on": True}),
+    "best": Kind((TOP,), (TOP | {"keep": {"lowest": 1}},)),
+    "members and more": Kind((BOARD, TAGS, CARD), (BOARD,)),
+}
+"""Those whose documents share keys."""
+_ALL = KINDS | OF_ELEMENTS | OF_MEMBERS
 
 
 @cache
@@ -98,6 +112,13 @@ class Expectation:
         self._plan = plan_of(kind, version)
         self._filter = _ALL[kind].filter
         self.prefixes = tuple(shape.template.text.partition("{")[0] for shape in self._plan.shapes)
+        shared = [shape for shape in self._plan.shapes if isinstance(shape, MemberShape)]
+        self.keeps = {shape.name: shape.keep for shape in shared if shape.keep}
+        """How many members a key holds, by its projection, where they are not all."""
+        self.alone = tuple(
+            f"{one.name}:" for one in shared if not any(p.many for p in one.template.placeholders)
+        )
+        """Prefixes of keys of which a document is a member of one at most."""
 
     def of(self, document: dict[str, Any] | None) -> Shown:
         """All keys of a document."""
@@ -106,7 +127,10 @@ class Expectation:
         ident = encode_key_value(document["_id"])
         contents, letters = {}, set()
         for write in self._plan.puts(ident, document, "", {}):
-            if isinstance(write, Put):
+            if isinstance(write, Put) and isinstance(write.content, Memberships):
+                value = float(write.content.values[0]) if write.content.values else None
+                contents.update((f"{key} {member}", (value,)) for key, member in write.content.each())
+            elif isinstance(write, Put):
                 contents[write.key] = content_of(write)
             elif isinstance(write, Elements):
                 contents.update((put.key, content_of(put)) for put in write.puts)

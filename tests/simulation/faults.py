@@ -166,11 +166,11 @@ def refuse(world: OneWayWorld) -> None:
     names = sorted(world.timeline.lines)
     if not names:
         return
-    key = world.random.choice(names).encode()
+    key = world.random.choice(names).encode().partition(b" ")[0]
     world.note(f"refuse {key!r}")
 
     def refuses(name: bytes, args: list[bytes]) -> str | None:
-        is_write = name in (b"HSET", b"JSON.SET") and args[0] == key
+        is_write = name in (b"HSET", b"JSON.SET", b"ZADD", b"SADD") and args[0] == key
         return "ERR refused" if is_write else None
 
     world.redis.refuses = refuses

@@ -32,6 +32,8 @@ class Guard:
     """From the method to what stands in for it."""
     both: bool = False
     """Whether it is one of contracts that go both ways, and the seed one of theirs."""
+    members: bool = False
+    """The same of contracts whose documents share keys."""
 
     def library(self) -> Library:
         """The Lua without it."""

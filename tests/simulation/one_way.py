@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tests.simulation.checker import Checker
-from tests.simulation.contracts import plan_of
+from tests.simulation.contracts import OF_MEMBERS, plan_of
+from tests.simulation.members import MemberChecker, MemberTimeline
 from tests.simulation.timeline import Timeline
 from tests.simulation.world import World
 
@@ -17,10 +18,15 @@ class OneWayWorld(World):
     checker: Checker
 
     def _watcher(self) -> Checker:
-        self.timeline = Timeline(self.kind)
+        if self.kind in OF_MEMBERS:
+            members = self.timeline = MemberTimeline(self.kind)
+            checker: Checker = MemberChecker(members)
+        else:
+            self.timeline = Timeline(self.kind)
+            checker = Checker(self.timeline)
         self.timeline.deploy(1, "")
         self.mongo.oplog.told.append(self.timeline.add)
-        return Checker(self.timeline)
+        return checker
 
     def _lane(self, version: int, common: Any, hub: Any) -> Any:
         from syncd.to_redis.lane import Lane

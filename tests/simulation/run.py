@@ -10,7 +10,7 @@ from tests.simulation.both.contracts import KINDS as BOTH_KINDS
 from tests.simulation.both.faults import FAULTS as BOTH_FAULTS
 from tests.simulation.both.workload import BothWorkload
 from tests.simulation.both.world import BothWorld
-from tests.simulation.contracts import KINDS, OF_ELEMENTS
+from tests.simulation.contracts import KINDS, OF_ELEMENTS, OF_MEMBERS
 from tests.simulation.faults import FAULTS, Fault, Faults
 from tests.simulation.one_way import OneWayWorld
 from tests.simulation.redis.scripts import Library
@@ -35,10 +35,17 @@ class Result:
 
 
 def run(
-    seed: int, *, both: bool = False, each: bool = False, library: Library | None = None, traced: bool = False
+    seed: int,
+    *,
+    both: bool = False,
+    each: bool = False,
+    members: bool = False,
+    library: Library | None = None,
+    traced: bool = False,
 ) -> Result:
-    """Run one seed to its end. `both`: of a contract that goes both ways; `each`: of one with keys of elements."""
-    kinds = list(BOTH_KINDS if both else OF_ELEMENTS if each else KINDS)
+    """Run one seed to its end. `both`: of a contract that goes both ways; `each`: of one with keys of elements;
+    `members`: of one whose documents share keys."""
+    kinds = list(BOTH_KINDS if both else OF_ELEMENTS if each else OF_MEMBERS if members else KINDS)
     kind = kinds[seed % len(kinds)]
     world = BothWorld(seed, kind, library) if both else OneWayWorld(seed, kind, library)
     if traced:

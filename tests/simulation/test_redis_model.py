@@ -71,6 +71,36 @@ operations = st.one_of(
     op("c", CHANGED, "2", ident, ident),
     op("b", CHANGED, "3", BASE + "digest:1", ident, value),
 )
+MEMBERS, DEADLINES = BASE + "members:b:t", BASE + "deadlines:b:t"
+score = st.sampled_from(["1", "2.5", "-inf", "7"])
+memberships = st.sampled_from(
+    ["[]", '["board:a","1"]', '["board:a","2"]', '["board:a","1","board:b","1"]', '["board:b","2"]']
+)
+_ALL = (MEMBERS, ident, "b 1", "zset", memberships, "1", score)
+of_members = st.one_of(
+    op("mb", MEMBERS, "b", st.sampled_from(["1", "-1"])),
+    op("ma", *_ALL),
+    op("ma", *_ALL),
+    op("mx", DEADLINES, st.sampled_from(["0", "1", "99999999999999"]), *_ALL),
+    op("mp", MEMBERS, ident, "b 1", LETTERS, "zset", "1", score),
+    op("ml", MEMBERS, ident, "b 1"),
+    op("mz", DEADLINES, ident),
+    op("ms", MEMBERS, LETTERS, "b 1", ident, "board:a", "1"),
+    op("mn", MEMBERS),
+    op("mw", MEMBERS),
+    op("mo", DEADLINES),
+)
+member_calls = st.one_of(
+    st.tuples(st.just("apply"), st.lists(of_members, min_size=1, max_size=5), st.just("")),
+    st.tuples(st.just("apply"), st.lists(of_members, min_size=1, max_size=5), st.just("")),
+    st.tuples(st.just("board"), st.sampled_from(["begin", "end"]), st.sampled_from(["", "2.5"])),
+    st.tuples(st.just("due")),
+    st.tuples(st.just("plain"), st.just("ZADD"), st.just("board:a"), score, st.just("stranger")),
+    st.tuples(st.just("plain"), st.just("ZREM"), st.just("board:a"), ident),
+    st.tuples(st.just("plain"), st.just("SET"), st.just("board:b"), value),
+    st.tuples(st.just("plain"), st.just("ZADD"), st.just(DEADLINES), st.just("1"), ident),
+    st.tuples(st.just("plain"), st.just("DEL"), st.sampled_from(["board:a", "board:b", MEMBERS])),
+)
 owner = st.sampled_from(["one", "two"])
 calls = st.one_of(
     st.tuples(st.just("apply"), st.lists(operations, min_size=1, max_size=5), st.sampled_from(["", "hash,string"])),
@@ -178,6 +208,13 @@ class Side:
         keys = [LEASE, POSITION, DEAD, LETTERS, OUTBOX]
         return self._function("syncd_done_state", keys, self.lease, 100_000, keep_from, "0", 1, "p 1")
 
+    def _board(self, word: str, bar: str) -> Any:
+        said = (MEMBERS, "b", "1", "board:a", word, bar)
+        return self._function("syncd_board", [LEASE, POSITION], self.lease, *said)
+
+    def _due(self) -> Any:
+        return self._function("syncd_take_due", [LEASE, POSITION], self.lease, MEMBERS, DEADLINES, "1")
+
     def _plain(self, *args: str) -> Any:
         return self.execute(*args)
 
@@ -205,7 +242,8 @@ def contents(execute: Any) -> dict[str, Any]:
         kind, shown = text(execute("TYPE", name)), text(name)
         reads = {
             "hash": ("HGETALL", name), "string": ("GET", name), "set": ("SMEMBERS", name),
-            "ReJSON-RL": ("JSON.GET", name), "stream": ("XRANGE", name, "-", "+"), "zset": ("ZRANGE", name, "0", "-1"),
+            "ReJSON-RL": ("JSON.GET", name), "stream": ("XRANGE", name, "-", "+"),
+            "zset": ("ZRANGE", name, "0", "-1", "WITHSCORES"),
         }  # fmt: skip
         held = execute(*reads[kind])
         if kind == "hash":
@@ -232,6 +270,18 @@ def server() -> Iterator[Redis]:
 def test_the_model_answers_as_redis_does(server: Redis, chosen: list[tuple[Any, ...]]) -> None:
     """promises hold in the model as in Redis: the same calls of syncd's functions get the same replies, and leave the
     same keys."""
+    compare(server, chosen)
+
+
+@given(st.lists(member_calls, min_size=3, max_size=25))
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_the_same_of_members(server: Redis, chosen: list[tuple[Any, ...]]) -> None:
+    """promises hold in the model as in Redis: the same of documents that share keys, of boards and of deadlines."""
+    compare(server, chosen)
+
+
+def compare(server: Redis, chosen: list[tuple[Any, ...]]) -> None:
+    """Both sides, call by call."""
     pool = server.connection_pool
     connection = pool.get_connection()
 

@@ -11,17 +11,18 @@ import pytest
 
 from tests.simulation.both.guards import BOTH_GUARDS
 from tests.simulation.guards import GUARDS, Guard
+from tests.simulation.member_guards import MEMBER_GUARDS
 
 pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).parents[2]
 FIRST, COUNT = 1_000_000, 250
 """Seeds of each of the two parts; their numbers are far from those of a long run."""
-COUNT_BOTH, COUNT_EACH = 120, 120
+COUNT_BOTH, COUNT_EACH, COUNT_MEMBERS = 120, 120, 120
 REGRESSIONS_BOTH = (4, 12, 100, 146, 165, 188, 317, 426, 648)
 REGRESSIONS = (146, 201, 246, 262, 311, 401, 452, 496, 515)
 """What each found is in docs/simulation.md."""
-ALL_GUARDS = GUARDS + BOTH_GUARDS
+ALL_GUARDS = GUARDS + MEMBER_GUARDS + BOTH_GUARDS
 _ROW = re.compile(r"^\| (?P<name>[^|]+) \| (?P<seed>\d+) \| (?P<promise>\w+) \|$", re.MULTILINE)
 
 
@@ -44,6 +45,12 @@ def test_promises_hold_of_elements() -> None:
     """nothing_lost, never_backwards, never_torn, no_ghosts, fenced: of contracts with a key for each element of an
     array, which come, change, go, and move between documents."""
     simulate("--each", "--first", str(FIRST), "--seeds", str(COUNT_EACH))
+
+
+def test_promises_hold_of_members() -> None:
+    """nothing_lost, never_backwards, never_torn, no_ghosts, fenced: of contracts whose documents share keys, as boards,
+    tags, and boards that hold the best members alone."""
+    simulate("--members", "--first", str(FIRST), "--seeds", str(COUNT_MEMBERS))
 
 
 def test_promises_hold_both_ways() -> None:

@@ -11,6 +11,7 @@ from tests.simulation.world import World
 
 IDS: tuple[Any, ...] = (1, 2, 3, 4, "a", "b")
 PARTS = "abcdefgh"
+TEAMS = ("x", "y", "z")
 SLUGS = ("red", "green", "blue", "black", "white", "grey", "pink")
 
 
@@ -69,13 +70,15 @@ class Workload:
         document["on"] = self._random.random() < 0.7
         document["slug"] = self._free_slug(document_id)
         document["parts"] = self._parts(document_id)
-        return document
+        return document | self._shared()
 
     def _updated(self, before: dict[str, Any]) -> dict[str, Any]:
         self._version += 1
         after = {**before, "v": self._version, "title": f"t{self._version}"}
         if self._version % 2:
             after["parts"] = self._parts(before["_id"])
+        if self._version % 3:
+            after |= self._shared()
         what = self._random.random()
         if what < 0.25:
             after["slug"] = self._free_slug(before["_id"])
@@ -94,6 +97,11 @@ class Workload:
         free = [name for name in PARTS if name not in taken]
         chosen = Random(self._version).sample(free, min(len(free), self._version % 4))
         return [{"id": name, "text": f"x{self._version % 3}"} for name in chosen]
+
+    def _shared(self) -> dict[str, Any]:
+        """What other documents have as well; by no random number of the schedule's either."""
+        draw = Random(self._version)
+        return {"team": draw.choice(TEAMS), "tags": draw.sample(TEAMS, draw.randrange(3))}
 
     def _n(self) -> Any:
         """Now and then what no integer is."""

@@ -23,8 +23,16 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "$gte": lambda value, wanted: value is not MISSING and bool(sort_key(value) >= sort_key(wanted)),
     "$lt": lambda value, wanted: value is not MISSING and bool(sort_key(value) < sort_key(wanted)),
     "$lte": lambda value, wanted: value is not MISSING and bool(sort_key(value) <= sort_key(wanted)),
+    "$type": lambda value, wanted: kind_of(value) in wanted,
     "$exists": lambda value, wanted: (value is not MISSING) == wanted,
 }
+
+
+def kind_of(value: Any) -> str:
+    """What MongoDB calls a type, of those that the model has."""
+    if isinstance(value, bool):
+        return "bool"
+    return "number" if isinstance(value, int | float) else "string" if isinstance(value, str) else "another"
 
 
 def at_path(document: Any, path: str) -> Any:
@@ -80,11 +88,34 @@ def value_of(expression: Any, document: Any) -> Any:
         return "missing" if value_of(parts, document) is MISSING else "string"
     if name == "$toDouble":
         return float(value_of(parts, document))
+    if name == "$convert":
+        try:
+            return float(value_of(parts["input"], document))
+        except (TypeError, ValueError):
+            return parts["onError"]
     if name == "$cond":
         condition, then, other = parts
         return value_of(then if value_of(condition, document) else other, document)
     first, second = (value_of(part, document) for part in parts)
     return _OPERATORS[name](first, second)
+
+
+def sorted_by(documents: list[Document], stages: list[Mapping[str, Any]]) -> list[Document]:
+    """What an aggregation finds and sorts."""
+    for stage in stages:
+        ((name, said),) = stage.items()
+        if name == "$match":
+            documents = [one for one in documents if matches(one, said)]
+        elif name == "$set":
+            documents = [_with(one, said) for one in documents]
+        elif name == "$sort":
+            ((path, order),) = said.items()
+            documents = sorted(documents, key=lambda one: at_path(one, path), reverse=order < 0)
+        elif name == "$limit":
+            documents = documents[:said]
+        else:
+            documents = [projected(one, said) for one in documents]
+    return documents
 
 
 def projected(document: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> Document:

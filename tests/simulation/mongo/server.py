@@ -13,7 +13,7 @@ from pymongo.errors import CursorNotFound, OperationFailure
 from syncd.stores.mongo.times import Moment, moment, timestamp
 from tests.simulation.loop import Ticket, current
 from tests.simulation.mongo.oplog import Change, Document, Oplog, Stamp, event_of, high_water_mark
-from tests.simulation.mongo.query import matches, projected, staged, value_of
+from tests.simulation.mongo.query import matches, projected, sorted_by, staged, value_of
 from tests.simulation.mongo.writes import Writes
 
 DATABASE = "shop"
@@ -115,7 +115,7 @@ class MongoModel:
     def _aggregate(self, said: Mapping[str, Any]) -> Document:
         first, *stages = said["pipeline"]
         if "$changeStream" not in first:
-            return self._facet(said)
+            return self._facet(said) if "$facet" in said["pipeline"][1] else self._sorted(said)
         stage, collection = first["$changeStream"], said["aggregate"]
         oplog = self.oplog
         if "startAfter" in stage:
@@ -200,6 +200,11 @@ class MongoModel:
 
     def _reply(self, number: int, name: str, events: list[Document], token: str) -> Document:
         return {"cursor": {"id": number, name: events, "postBatchResumeToken": {"_data": token}}}
+
+    def _sorted(self, said: Mapping[str, Any]) -> Document:
+        at = self._moment_of(said.get("readConcern", {}))
+        batch = sorted_by([*self.oplog.at(at, said["aggregate"])], said["pipeline"])
+        return {"cursor": {"id": 0, "firstBatch": batch, "atClusterTime": timestamp(at)}}
 
     def _find(self, said: Mapping[str, Any]) -> Document:
         at = self._moment_of(said.get("readConcern", {}))

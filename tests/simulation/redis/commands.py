@@ -316,6 +316,17 @@ def _zrem(data: Data, args: Args) -> Any:
     return count
 
 
+@command("SSCAN")
+def _sscan(data: Data, args: Args) -> Any:
+    return [b"0", _matching(list(data.of(args[0], SET) or {}), args[2:])]
+
+
+@command("ZSCAN")
+def _zscan(data: Data, args: Args) -> Any:
+    value = data.of(args[0], ZSET) or {}
+    return [b"0", [part for member, score in value.items() for part in (member, _score(score))]]
+
+
 def _score(score: float | None) -> bytes | None:
     return None if score is None else f"{score:.17g}".encode()
 

@@ -1,0 +1,25 @@
+"""Guards of documents that share keys, as `guards` has those of keys."""
+
+from __future__ import annotations
+
+from tests.simulation.guards import Guard
+
+MEMBER_GUARDS = (
+    Guard(
+        "members: a document leaves what it is a member of no longer", 0, "no_ghosts", members=True,
+        lua=(("leave(old, as_lookup(new), map, id) end\n      redis.call", "old = nil end\n      redis.call"),),
+    ),
+    Guard(
+        "members: the map has what a document is a member of", 0, "no_ghosts", members=True,
+        lua=(("      redis.call('HSET', map, id, packed)\n    end\n    is_fresh", "    end\n    is_fresh"),),
+    ),
+    Guard(
+        "members: a score alone does not go to where a dead letter left the document", 100, "never_torn",
+        members=True,
+        lua=(("    if not said or is_stale then return 'absent' end\n", "    if not said then return 'absent' end\n"),),
+    ),
+    Guard(
+        "members: who was left out comes back when others leave", 13, "nothing_lost", members=True,
+        lua=(("    return count < most or beats(board, bar, worst(board, key, 1)[2])\n", "    return false\n"),),
+    ),
+)  # fmt: skip
