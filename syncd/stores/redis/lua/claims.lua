@@ -58,7 +58,7 @@ local function was_released(contract)
   return true
 end
 
--- What the record says of a claim. Anybody may have written there: Python then reads the whole record, and names the entry.
+-- What the record says of a claim. Another client may have written there: Python then reads the whole record, and names the entry.
 local function claim_of(said)
   local is_sound, claim = pcall(cjson.decode, said)
   if is_sound and type(claim) == 'table' then return claim end

@@ -278,7 +278,7 @@ class Lease:
         with translated():
             for key, wanted, then in (
                 (self._keys.lease, "string", "the next daemon takes the lease"),
-                (self._keys.position, "hash", "the contract begins anew"),
+                (self._keys.position, "hash", "the contract begins again"),
                 (CLAIMS, "hash", "contracts take their claims again"),
             ):
                 answer: Any = self._store.client.type(key)
