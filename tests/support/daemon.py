@@ -17,6 +17,7 @@ from prometheus_client.samples import Sample
 
 from syncd.embedded import LOOPBACK, ChildProcess, Port
 from tests.support.check import PATIENCE_S, wait_until
+from tests.support.log import Log
 from tests.support.zygote import Forked, zygote
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +31,10 @@ def _fork(arguments: list[str], log: Path, env: Mapping[str, str] | None) -> For
         )
 
 
+def _samples(page: str) -> list[Sample]:
+    return [sample for family in text_string_to_metric_families(page) for sample in family.samples]
+
+
 class Daemon:
     """Use as a context manager: starts on entry, kills on exit. It keeps its HTTP port through restarts.
 
@@ -40,6 +45,7 @@ class Daemon:
         self, contracts: Path, *, mongo_uri: str, redis_url: str, env: Mapping[str, str] | None = None
     ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="syncd-daemon-")
+        self._log = Log(Path(self._directory.name) / "daemon.log")
         self._port = Port()
         self.url = f"http://{LOOPBACK}:{self._port.number}"
         settings = {
@@ -53,7 +59,7 @@ class Daemon:
         }
         self.process = ChildProcess(
             ["run", "--contracts", contracts],
-            log=Path(self._directory.name) / "daemon.log",
+            log=self._log.path,
             answers=self.is_live,
             env=settings,
             popen=_fork,
@@ -109,23 +115,23 @@ class Daemon:
         return str(lanes[0]["state"]) if lanes else "down"
 
     def metrics(self) -> list[Sample]:
-        code, body = self.get("/metrics")
-        assert code == 200, body
-        return [sample for family in text_string_to_metric_families(body) for sample in family.samples]
+        return _samples(self._page())
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the samples of that name that carry these labels; 0 when there are none."""
-        return sum(
-            sample.value
-            for sample in self.metrics()
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
+        # A page has hundreds of samples, and a test that waits for one reads many pages: only its lines are parsed.
+        lines = [line for line in self._page().splitlines() if line.startswith((f"{name}{{", f"{name} "))]
+        found = _samples("\n".join([*lines, ""]))
+        return sum(sample.value for sample in found if labels.items() <= sample.labels.items())
+
+    def _page(self) -> str:
+        code, body = self.get("/metrics")
+        assert code == 200, body
+        return body
 
     def logs(self, **fields: object) -> list[dict[str, Any]]:
         """The log of all its runs: every line that is a JSON object and has these fields."""
-        lines = self.process.log.read_text(errors="replace").splitlines() if self.process.log.exists() else []
-        entries = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
-        return [entry for entry in entries if fields.items() <= entry.items()]
+        return [entry for entry in self._log.entries() if fields.items() <= entry.items()]
 
     def kill(self) -> None:
         """kill -9."""
