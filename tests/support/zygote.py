@@ -1,12 +1,13 @@
 """Starts `syncd` as a fork of a process that has imported it already.
 
 A run of all tests starts syncd about a thousand times, and three quarters of the CPU of a start are imports. The
-process that comes out of it is one like any other: own pid, session, signals, environment and log, and it ends as
-Python ends. What is left out is the start of Python and the imports; the examples and the demo are tested with these.
+process that comes out of it is one like any other: own pid, session, signals, environment and log. What is left out is
+the start of Python, the imports, and at the end the freeing of modules; examples and demo are tested with these.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import importlib
@@ -24,16 +25,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import typer.main
+
 ROOT = Path(__file__).parents[2]
 LONGEST_REQUEST = 200_000  # bytes: arguments and environment
 SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 # What `syncd run` has imported by the time that it is ready, and no more: memory is measured.
 IMPORTS = (
     "syncd.cli",
+    "syncd.daemon.memory",
     "syncd.daemon.reload",
     "syncd.daemon.supervisor",
+    "syncd.daemon.workers",
     "syncd.ops.http",
     "syncd.ops.connections",
+    "syncd.ops.settings",
+    "typer._adapters",
+    "anyio.lowlevel",
     "uvicorn.protocols.http.h11_impl",
     "uvicorn.lifespan.off",
     "uvicorn.loops.asyncio",
@@ -191,10 +199,27 @@ def _become(request: dict[str, Any], out: int, err: int) -> None:
     sys.argv[1:] = request["arguments"]
 
 
+def _leave(code: int) -> None:
+    """As Python ends, but for freeing every module: that would copy all memory that is still shared with the zygote."""
+    threading._shutdown()  # type: ignore[attr-defined] # waits for threads that are no daemons
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
     for _name in IMPORTS:
         importlib.import_module(_name)
+    # Typer makes every verb again at each call: more work than all else that the first thread of a daemon does.
+    _make = typer.main.get_command = cache(typer.main.get_command)
+    _make(sys.modules["syncd.cli"].app)
     gc.collect()
     gc.freeze()
     _serve(socket.socket(fileno=int(sys.argv[1])))
-    sys.modules["syncd.cli"].main()
+    try:
+        sys.modules["syncd.cli"].main()
+    except SystemExit as _end:
+        if not isinstance(_end.code, int | None):
+            raise
+        _leave(_end.code or 0)
