@@ -25,7 +25,8 @@ from tests.support.redis70 import NotFound
 from tests.support.servers import Servers, connect
 
 # How long an example takes says more of what else this machine does than of the code.
-settings.register_profile("unhurried", deadline=None)
+EXAMPLES = 50 * int(os.environ.get("SYNCD_TEST_SCALE", "1"))
+settings.register_profile("unhurried", deadline=None, max_examples=EXAMPLES)
 settings.load_profile("unhurried")
 
 # A run starts Python many hundred times. Where the environment forbids it to keep what it compiled (images often do),

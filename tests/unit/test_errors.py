@@ -36,6 +36,7 @@ def test_assert_only_narrows_a_type() -> None:
     wrong = [
         f"{file.relative_to(SYNCD.parent)}:{node.lineno}: {ast.unparse(node)}"
         for file in sorted(SYNCD.rglob("*.py"))
+        if "assert" in file.read_text()  # parsing all of them takes seconds
         for node in asserts(file.read_text())
         if not narrows_a_type(node.test)
     ]

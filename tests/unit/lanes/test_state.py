@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 from structlog.testing import capture_logs
@@ -92,6 +93,7 @@ def test_nothing_asks_a_status_how_the_lane_is() -> None:
     read = [
         f"{file.relative_to(SYNCD)}:{node.lineno} reads {ast.unparse(node)}"
         for file in sorted(SYNCD.rglob("*.py"))
+        if re.search(r"status\s*\.", file.read_text())  # parsing all of them takes seconds
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Attribute)
         and isinstance(node.ctx, ast.Load)

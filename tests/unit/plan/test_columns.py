@@ -13,7 +13,7 @@ from syncd.contract.model.projection import FieldSpec
 from syncd.contract.model.values import FieldType
 from syncd.errors import ProjectionError
 from syncd.plan.to_mongo.columns import FEWEST, Columns, Said
-from syncd.plan.to_mongo.elements import encoder
+from syncd.plan.to_mongo.elements import Encode, encoder
 from syncd.plan.to_mongo.entry_field import EntryField, entry_field
 from tests.unit.plan.test_elements import PATHS, raws, types
 
@@ -33,9 +33,9 @@ def fields_of(kinds: list[FieldType | None], rules: str = "letter") -> list[Entr
     return [entry_field(f"f{at}", FieldSpec.model_validate(one)) for at, one in enumerate(said)]
 
 
-def alone(fields: list[EntryField], ident: bytes, said: Said) -> bytes | None:
+def alone(encode: Encode, ident: bytes, said: Said) -> bytes | None:
     try:
-        return encoder(fields)(HEAD + ident, dict(zip(said[::2], said[1::2], strict=True)))
+        return encode(HEAD + ident, dict(zip(said[::2], said[1::2], strict=True)))
     except ProjectionError:
         return None
 
@@ -43,7 +43,8 @@ def alone(fields: list[EntryField], ident: bytes, said: Said) -> bytes | None:
 def check(fields: list[EntryField], said: list[Said]) -> None:
     idents = [f"{at}-0".encode() for at in range(len(said))]
     made, refused = Columns(fields, HEAD).encoded(idents, said)
-    wanted = [alone(fields, ident, one) for ident, one in zip(idents, said, strict=True)]
+    encode = encoder(fields)
+    wanted = [alone(encode, ident, one) for ident, one in zip(idents, said, strict=True)]
     assert [None if at in refused else one for at, one in enumerate(made)] == wanted
 
 
