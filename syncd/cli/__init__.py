@@ -23,6 +23,7 @@ from syncd.cli.diff import diff
 from syncd.cli.doctor import doctor
 from syncd.cli.init import init
 from syncd.cli.orphans import remove
+from syncd.cli.plan import plan
 from syncd.cli.preview import preview
 from syncd.cli.reconcile import reconcile
 from syncd.cli.run import run
@@ -32,7 +33,7 @@ from syncd.cli.snapshot import snapshot
 from syncd.cli.status import status
 from syncd.errors import CapabilityError, SettingsError, StoreError, SyncdError
 
-VERBS = (init, check, diff, preview, doctor, schema, run, status, snapshot, reconcile, remove, demo)
+VERBS = (init, check, diff, plan, preview, doctor, schema, run, status, snapshot, reconcile, remove, demo)
 
 # No option for completion: typer's own one writes into .bashrc with any argument.
 app = typer.Typer(

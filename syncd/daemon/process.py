@@ -15,7 +15,8 @@ from typing import Any
 
 from syncd import telemetry
 from syncd.contract.model.contract import Contract
-from syncd.daemon.supervisor import STOP_TIMEOUT_S, Changes
+from syncd.daemon.changes import Changes
+from syncd.daemon.supervisor import STOP_TIMEOUT_S
 from syncd.daemon.worker import APPLY, ASK, CHECK, HELLO, NOT_OURS, STOP, WorkerReport, work
 from syncd.plan.claims import Templates
 from syncd.settings import Settings

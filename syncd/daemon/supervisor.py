@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from prometheus_client import generate_latest
 
 from syncd import telemetry
 from syncd.both.lane import TwoWayLane
 from syncd.contract.model.contract import Contract
+from syncd.daemon.changes import Changes, changes
 from syncd.daemon.checks import Checks
 from syncd.daemon.contract_registration import ContractRegistration
 from syncd.daemon.serving_reports import ServingReports
@@ -55,14 +56,6 @@ class ContractsStatus:
 
     valid: bool = True
     problems: list[str] = field(default_factory=list)
-
-
-class Changes(NamedTuple):
-    """Names of the contracts that a new set started, restarted and stopped."""
-
-    started: list[str]
-    restarted: list[str]
-    stopped: list[str]
 
 
 class Runner(Protocol):
@@ -132,39 +125,34 @@ class Supervisor:
     def apply(self, plans: list[ContractPlan], *, is_whole: bool = True, is_edit: bool = True) -> None:
         """Make exactly these plans run: stop what is gone, exchange what changed, start what is new."""
         reloaded = self._applied
-        changes = self.exchange(plans)
+        found = self.exchange(plans)
         if is_whole:
             self._registration.follow(plans)
         if is_edit:
             self.contracts = ContractsStatus()
-            telemetry.contracts_applied(
-                changes.started, changes.restarted, changes.stopped, reloaded=reloaded
-            )
+            telemetry.contracts_applied(found.started, found.restarted, found.stopped, reloaded=reloaded)
         else:
-            telemetry.collections_changed(changes.started, changes.stopped)
+            telemetry.collections_changed(found.started, found.stopped)
 
     def exchange(self, plans: list[ContractPlan]) -> Changes:
         """`apply` without log and metrics."""
         with self._lock:
             wanted = {plan.name: plan for plan in plans}
-            stopped = [name for name in self._lanes if name not in wanted]
-            changed = [
-                name for name, plan in wanted.items()
-                if name in self._lanes and not _same(self._lanes[name].plan, plan)
-            ]  # fmt: skip
-            started = [name for name in wanted if name not in self._lanes]
-            self._stop(stopped + changed)
-            for name in stopped:
+            found = changes({name: lane.plan for name, lane in self._lanes.items()}, plans)
+            self._stop(found.stopped + found.restarted)
+            for name in found.stopped:
                 del self._lanes[name]
                 self._requests.forget(name)
                 telemetry.contract_gone(name)
-            for name in changed + started:
+            for name in found.restarted + found.started:
                 lane = self._lane(wanted[name])
                 lane.start()
                 self._lanes[name] = lane
+            for name, plan in wanted.items():
+                self._lanes[name].reword(plan.contract.text)
             self._checks.follow(plan for plan in plans if has_checks(plan))
             self._applied = True
-        return Changes(started, changed, stopped)
+        return found
 
     def _lane(self, plan: ContractPlan) -> BaseLane:
         common = self._common
@@ -266,10 +254,3 @@ def compile_set(
             raise SettingsError(f"contract {contract.name}: {error}") from None
     every = templates_of(plans) if templates is None else templates
     return [replace(plan, templates=every) for plan in plans]
-
-
-def _same(a: ContractPlan, b: ContractPlan) -> bool:
-    """Whether a lane would do the same by both plans; `reconcile` and `consumers` do not change what a lane does."""
-    of_no_lane: dict[str, Any] = {"reconcile": None, "consumers": ()}
-    one, other = (plan.contract.model_copy(update=of_no_lane) for plan in (a, b))
-    return one == other and a.fingerprint == b.fingerprint

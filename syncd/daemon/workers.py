@@ -13,10 +13,11 @@ from prometheus_client import generate_latest
 
 from syncd import telemetry
 from syncd.contract.model.contract import Contract
+from syncd.daemon.changes import Changes
 from syncd.daemon.contract_registration import ContractRegistration
 from syncd.daemon.pages import merged
 from syncd.daemon.process import APPLY_TIMEOUT_S, ASK_TIMEOUT_S, WorkerProcess
-from syncd.daemon.supervisor import STOP_TIMEOUT_S, Changes, ContractsStatus, compile_set
+from syncd.daemon.supervisor import STOP_TIMEOUT_S, ContractsStatus, compile_set
 from syncd.daemon.worker import WorkerReport
 from syncd.plan.base import ContractPlan
 from syncd.plan.claims import templates_of

@@ -72,6 +72,11 @@ class BaseLane(threading.Thread):
         """Whether `stop` was called, so that its thread may have ended."""
         return self._halt.is_set()
 
+    def reword(self, text: str) -> None:
+        """The file of the contract says the same to the lane, perhaps in other words."""
+        with contextlib.suppress(StoreError):  # the lane meets the same error, and takes the lease again
+            self._lease.reword(text, held=self.word is not None)
+
     def stop(self) -> None:
         """Ask the lane to finish its batch and commit; `join` waits for it."""
         self._halt.set()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from syncd.ops.conditions import Finding, conditions, refused, shared_streams
 from syncd.ops.documents import examine_documents
 from syncd.ops.fitting import Fitting
 from syncd.ops.names import Names
-from syncd.ops.walk import walk
+from syncd.ops.walk import Visitor, walk
 from syncd.plan.both.plan import compile_two_way
 from syncd.plan.keys.templates import scan_pattern
 from syncd.plan.to_mongo.append import appends, compile_append
@@ -29,7 +30,7 @@ from syncd.settings import Settings
 from syncd.stores.messages import of_mongo
 from syncd.stores.mongo import codes
 from syncd.stores.mongo.collections import collections_of, require_records, require_source, require_target
-from syncd.stores.mongo.store import MongoStore, translated
+from syncd.stores.mongo.store import MongoCapabilities, MongoStore, translated
 from syncd.stores.redis.capabilities import Capabilities, lacks
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
@@ -47,6 +48,8 @@ class PreflightReport(NamedTuple):
 
     servers: list[str]
     findings: list[Finding]
+    saw_all_keys: bool = True
+    """Of Redis: a walk through them ends after a while."""
 
     @property
     def problems(self) -> list[Problem]:
@@ -54,34 +57,63 @@ class PreflightReport(NamedTuple):
         return [finding.problem for finding in self.findings if finding.problem is not None]
 
 
+class Servers(NamedTuple):
+    """Both, connected."""
+
+    mongo: MongoStore
+    redis: RedisStore
+    deployment: MongoCapabilities
+    server: Capabilities
+
+
 def preflight(contracts: ContractSet, settings: Settings) -> PreflightReport:
     """Check both servers. Raises StoreError when one cannot be reached, or is of a kind that syncd does not support."""
+    with connected(settings) as servers:
+        return inspect(contracts, settings, servers)
+
+
+@contextmanager
+def connected(settings: Settings, *, only_reads: bool = False) -> Iterator[Servers]:
+    """Both servers, until the end. `only_reads`: without bringing syncd's functions to Redis."""
     mongo = MongoStore(settings.mongo_uri.get_secret_value())
     redis = RedisStore(settings.redis_url.get_secret_value())
     try:
-        deployment, server = mongo.connect(), redis.connect()
-        contracts, several = _of_each_collection(contracts, mongo)
-        findings = [
-            refused(problem, loaded.contract.name)
-            for loaded in contracts.contracts
-            for problem in (
-                *_settings(loaded, settings), *_capabilities(loaded, server), *_collection(loaded, mongo),
-                *_filter(loaded, mongo), *_records(loaded, mongo),
-            )
-        ]  # fmt: skip
-        findings += [
-            refused(problem, loaded.contract.name, "nothing_lost")
-            for loaded in contracts.contracts
-            for problem in _events(loaded, redis)
-        ]
-        plain = [loaded.contract for loaded in contracts.contracts]
-        findings += [*several, *conditions(plain, server), *shared_streams(plain, settings.site)]
-        stopped = {name for one in findings for name in one.contracts if one.problem}
-        findings += _examine(plain, stopped, settings, mongo, redis, server)
-        return PreflightReport([str(deployment), str(server)], findings)
+        yield Servers(mongo, redis, mongo.connect(), redis.look() if only_reads else redis.connect())
     finally:
         mongo.close()
         redis.close()
+
+
+def inspect(
+    contracts: ContractSet,
+    settings: Settings,
+    servers: Servers,
+    visitors: Iterable[Visitor] = (),
+    *,
+    only_reads: bool = False,
+) -> PreflightReport:
+    """The same of servers that are connected. `visitors` see the keys of Redis too; `only_reads`: whether Redis
+    publishes events is asked, and not tried out."""
+    mongo, redis, deployment, server = servers
+    contracts, several = _of_each_collection(contracts, mongo)
+    findings = [
+        refused(problem, loaded.contract.name)
+        for loaded in contracts.contracts
+        for problem in (
+            *_settings(loaded, settings), *_capabilities(loaded, server), *_collection(loaded, mongo),
+            *_filter(loaded, mongo), *_records(loaded, mongo),
+        )
+    ]  # fmt: skip
+    findings += [
+        refused(problem, loaded.contract.name, "nothing_lost")
+        for loaded in contracts.contracts
+        for problem in _events(loaded, redis, only_reads=only_reads)
+    ]
+    plain = [loaded.contract for loaded in contracts.contracts]
+    findings += [*several, *conditions(plain, server), *shared_streams(plain, settings.site)]
+    stopped = {name for one in findings for name in one.contracts if one.problem}
+    found, is_whole = _examine(plain, stopped, settings, servers, visitors)
+    return PreflightReport([str(deployment), str(server)], findings + found, is_whole)
 
 
 def _of_each_collection(contracts: ContractSet, mongo: MongoStore) -> tuple[ContractSet, list[Finding]]:
@@ -120,37 +152,36 @@ def _examine(
     contracts: list[Contract],
     stopped: set[str],
     settings: Settings,
-    mongo: MongoStore,
-    redis: RedisStore,
-    server: Capabilities,
-) -> Iterator[Finding]:
-    """Read documents and keys. Of contracts that are `stopped` only check whether their keys fit."""
+    servers: Servers,
+    more: Iterable[Visitor],
+) -> tuple[list[Finding], bool]:
+    """Read documents and keys. Of contracts that are `stopped` only check whether their keys fit. The second value:
+    whether all keys were seen."""
+    mongo, redis, _, server = servers
     names, fitting = Names(redis, server, contracts), Fitting(contracts, redis)
-    visitors = [*fitting.visitors()]
+    visitors, found = [*fitting.visitors(), *more], list[Finding]()
     for contract in (one for one in contracts if one.name not in stopped):
         if contract.sync.direction == "mongo_to_redis":
-            yield from examine_documents(contract, mongo, _hmac_key(settings))
-            yield from names.claimed(contract)
+            found += [*examine_documents(contract, mongo, _hmac_key(settings)), *names.claimed(contract)]
             if not contract.sync.adopt:
                 visitors += names.visitors(contract)
-                yield from names.lost(contract)
+                found += names.lost(contract)
         if contract.sync.direction != "redis_to_mongo":
-            yield from names.indexes(compile_contract(contract, _hmac_key(settings)))
+            found += names.indexes(compile_contract(contract, _hmac_key(settings)))
     whole = walk(redis, visitors)
-    yield from names.keys(whole=whole)
-    yield from fitting.keys(whole=whole)
+    return [*found, *names.keys(whole=whole), *fitting.keys(whole=whole)], whole
 
 
 def _hmac_key(settings: Settings) -> bytes | None:
     return settings.hmac_key.get_secret_value().encode() if settings.hmac_key else None
 
 
-def _events(loaded: LoadedContract, redis: RedisStore) -> Iterator[Problem]:
+def _events(loaded: LoadedContract, redis: RedisStore, *, only_reads: bool) -> Iterator[Problem]:
     """Whether Redis publishes events of changed keys, or lets syncd turn that on."""
     if loaded.contract.sync.capture != "keyspace":
         return
     try:
-        if notifications.check(redis).present is None:
+        if notifications.check(redis).present is None and not only_reads:
             _probe(loaded, redis)
     except (CapabilityError, FatalError) as error:
         what, _, remedy = str(error).rpartition("; ")

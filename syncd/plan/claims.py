@@ -61,6 +61,8 @@ class Claims:
     version: str
     """Digest of the contract: daemons that have the same one do the same."""
     claims: tuple[Claim, ...]
+    text: str = ""
+    """The file of the contract, kept for those who ask what runs."""
 
     def encoded(self) -> dict[str, Any]:
         """For `syncd_lease`."""
@@ -68,6 +70,7 @@ class Claims:
             "kind": self.kind,
             "version": self.version,
             "claims": [claim._asdict() for claim in self.claims],
+            "text": self.text,
         }
 
 
@@ -94,15 +97,16 @@ def _meet(one: KeyTemplate, other: KeyTemplate) -> bool:
 def claims_of(plan: ContractPlan) -> Claims:
     """What a compiled contract claims. A stream that is appended is only read, so that no contract claims it."""
     if isinstance(plan, AppendPlan):
-        return Claims(APPEND, plan.fingerprint, ())
+        return Claims(APPEND, plan.fingerprint, (), plan.contract.text)
     if isinstance(plan, StatePlan):
         claim = key_claim(plan.template, plan.projection, plan.contract.redis[0].type)
-        return Claims(plan.contract.sync.capture or "", plan.fingerprint, (claim,))
+        return Claims(plan.contract.sync.capture or "", plan.fingerprint, (claim,), plan.contract.text)
     assert isinstance(plan, StreamPlan)
     keys = (key_claim(shape.template, shape.name, shape.type) for shape in plan.shapes)
     kind = BOTH if isinstance(plan, TwoWayPlan) else MONGO
     streams = (key_claim(feed.template, feed.name, feed.type)._replace(by_id=True) for feed in plan.feeds)
-    return Claims(kind, plan.version or plan.fingerprint, (*keys, *streams, *_index_claims(plan)))
+    claims = (*keys, *streams, *_index_claims(plan))
+    return Claims(kind, plan.version or plan.fingerprint, claims, plan.contract.text)
 
 
 def key_claim(template: KeyTemplate, projection: str, redis_type: str) -> Claim:

@@ -20,6 +20,11 @@ from syncd.stores.redis.store import RedisStore, translated
 from syncd.to_redis.stream.numbering import last_entry_id
 
 
+def lost_feeds(plan: StreamPlan, matched: MatchedSets) -> list[ChangeFeed]:
+    """Of a contract with a filter, change feeds of which it is not known which documents match."""
+    return [feed for feed in plan.feeds if feed.filtered and matched.reached(feed) == LOST]
+
+
 class ChangeFeeds:
     """Of one contract."""
 
@@ -42,9 +47,7 @@ class ChangeFeeds:
                 "run it by a daemon without SYNCD_PARTITION or --split, with a folder of contracts of its own"
             )
             raise FatalError("redis", f"{what}, and this daemon works on a part of it; {remedy}")
-        self.lost = [
-            feed for feed in self._plan.feeds if feed.filtered and self._matched.reached(feed) == LOST
-        ]
+        self.lost = lost_feeds(self._plan, self._matched)
         new = new_claims(self._store, [KEY + feed.template.text for feed in self._plan.feeds])
         for feed in self._plan.feeds:
             if KEY + feed.template.text not in new:

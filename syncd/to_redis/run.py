@@ -48,9 +48,10 @@ from syncd.to_redis.apply.units import Step, Unit, WindowUnit
 from syncd.to_redis.apply.writer import Writer
 from syncd.to_redis.change_feeds import ChangeFeeds
 from syncd.to_redis.context import RunContext, StreamContext
+from syncd.to_redis.copy.beginning import beginning, going_on, is_fresh
 from syncd.to_redis.copy.copier import Chunk, Copier, Cut, RangeEnd, Reads, Ready
 from syncd.to_redis.copy.foreign_keys import ForeignKeys
-from syncd.to_redis.copy.snapshot import NextPhase, SnapshotReader, beginning, going_on
+from syncd.to_redis.copy.snapshot import NextPhase, SnapshotReader
 from syncd.to_redis.copy.survey import Orphans
 from syncd.to_redis.copy.units import units_of
 from syncd.to_redis.housekeeping import Housekeeper
@@ -125,7 +126,7 @@ class LaneRun:
         self._status.searched(self._indexes.as_dicts(), self._indexes.complaint)
         stream = ChangeStream(self._mongo, self._plan, self._control.partition, thin=not self._takes_fields)
         is_edited = position.fingerprint != self._plan.fingerprint
-        fresh = position.token is None or is_edited or bool(self._feeds.lost)
+        fresh = is_fresh(self._plan, position) or bool(self._feeds.lost)
         reason = (
             "no position" if position.token is None else "the contract changed" if is_edited
             else "which documents match is not known" if fresh else "going on"

@@ -7,6 +7,7 @@ A ValueError here reads `what|remedy` and never repeats a value, which may come 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -221,6 +222,15 @@ class Reconcile(Model):
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class AsWritten:
+    """What the file of a contract says, before variables are filled in: their values are not shown, and not kept."""
+
+    collection: str = ""
+    text: str = field(default="", repr=False, compare=False)
+    """All of it. No part of what a contract is: a comment is no edit."""
+
+
 class Contract(Model):
     """One contract file."""
 
@@ -238,17 +248,22 @@ class Contract(Model):
         (), max_length=1_000, description="Who reads what of the keys: no edit takes it away unnoticed."
     )
 
-    _collection_as_written: str = PrivateAttr("")
+    _written: AsWritten = PrivateAttr(AsWritten())
 
-    def written_as(self, collection: str | None) -> Contract:
-        """This contract with the collection as its file has it, before variables are filled in."""
-        self._collection_as_written = collection or ""
+    def written_as(self, written: AsWritten) -> Contract:
+        """This contract with what its file says."""
+        self._written = written
         return self
+
+    @property
+    def text(self) -> str:
+        """The file; empty where there is none."""
+        return self._written.text
 
     @property
     def shown_collection(self) -> str:
         """The collection as its file names it, to be shown: values of the environment are not."""
-        return self._collection_as_written or self.collection
+        return self._written.collection or self.collection
 
     @property
     def collection(self) -> str:
@@ -265,7 +280,7 @@ class Contract(Model):
         metadata = self.metadata.model_copy(update={"name": name})
         mongo = self.mongo.model_copy(update={"collection": namespace})
         found = self.model_copy(update={"metadata": metadata, "mongo": mongo, "redis": redis})
-        return found.written_as("" if self.patterns else self._collection_as_written)
+        return found.written_as(AsWritten("" if self.patterns else self._written.collection, self.text))
 
     @property
     def captures_state(self) -> bool:

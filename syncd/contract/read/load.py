@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from syncd.contract.lint.rules import lint
-from syncd.contract.model.contract import Contract
+from syncd.contract.model.contract import AsWritten, Contract
 from syncd.contract.model.extjson import decode
 from syncd.contract.read.explain import explain
 from syncd.contract.read.files import MOST_FILES, read_file
@@ -115,7 +115,7 @@ def _load_file(
             return None, [*problems, _too_many(source, error.error_count())]
         problems += explain(mistakes(error, source), source)
         return salvage(source, error), problems
-    contract = contract.written_as(source.written("mongo", "collection"))
+    contract = contract.written_as(AsWritten(source.written("mongo", "collection") or "", source.text))
     return LoadedContract(contract, source, source.failed), problems
 
 

@@ -14,6 +14,7 @@ from syncd.plan.types.json import JSON
 from syncd.plan.types.list import LIST
 from syncd.plan.types.members import SHARED, MemberForm, Memberships, unpacked
 from syncd.plan.types.set import SET
+from syncd.plan.types.size import Size, size_of
 from syncd.plan.types.stream import STREAM
 from syncd.plan.types.string import STRING
 from syncd.plan.types.timeseries import TIME_SERIES
@@ -22,7 +23,8 @@ from syncd.plan.types.zset import ZSET
 
 __all__ = [
     "NEEDS", "SHARED", "TYPES", "Captured", "DataType", "Form", "MemberForm", "Memberships", "Merged", "Need",
-    "Written", "captured", "expiring_fields", "merged", "redis_type", "shared", "type_of", "unpacked", "written",
+    "Size", "Written", "captured", "expiring_fields", "merged", "redis_type", "shared", "size_of", "type_of",
+    "unpacked", "written",
 ]  # fmt: skip
 
 TYPES = {

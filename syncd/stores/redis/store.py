@@ -68,6 +68,13 @@ class RedisStore:
         return self._known.ask(self._connect)
 
     def _connect(self) -> Capabilities:
+        found = self.look()
+        with translated():
+            self.functions.prepare(self.client)
+        return found
+
+    def look(self) -> Capabilities:
+        """What the server can do, for those that only read. Raises CapabilityError: too old, or a cluster."""
         with translated():
             found = detect(self.client)
             oldest = _OLDEST[found.flavour]
@@ -83,7 +90,6 @@ class RedisStore:
                     "this is a Redis Cluster node, and one atomic step cannot span its slots; "
                     "point SYNCD_REDIS_URL at a standalone Redis or a replication group",
                 )
-            self.functions.prepare(self.client)
             return found
 
     def call(self, name: str, keys: list[Any], args: list[Any]) -> list[Any]:

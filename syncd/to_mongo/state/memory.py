@@ -15,6 +15,16 @@ from syncd.to_mongo.state.state_writer import StateWriter
 from syncd.to_mongo.state.store import StateStore
 
 
+def _keys_of(plan: StatePlan) -> str:
+    """Of which keys, and of which collection, digests are."""
+    return f"{plan.contract.collection} {plan.template.text}"
+
+
+def is_under_this_form(plan: StatePlan, fingerprint: str, synced: str) -> bool:
+    """Whether every key was written under the present form of the contract, by what the position says."""
+    return synced == _keys_of(plan) and fingerprint == plan.fingerprint
+
+
 class Memory:
     """Of one contract: a digest a key, and under which form of the contract all keys were written. Written under the
     lease."""
@@ -26,10 +36,10 @@ class Memory:
     def begin(self) -> bool:
         """Whether every key was written under the present form of the contract. What belongs to other keys, or to
         another collection, says nothing and is forgotten."""
-        wanted = f"{self._plan.contract.collection} {self._plan.template.text}"
-        fingerprint, owned = read_fields(self._redis, self._keys, Fields.FINGERPRINT, Fields.SYNCED)
-        if owned == wanted:
-            return bool(fingerprint == self._plan.fingerprint)
+        wanted = _keys_of(self._plan)
+        fingerprint, synced = read_fields(self._redis, self._keys, Fields.FINGERPRINT, Fields.SYNCED)
+        if synced == wanted:
+            return is_under_this_form(self._plan, fingerprint, synced)
         with translated():
             self._redis.client.unlink(self._keys.synced)
         self.note({}, {Fields.FINGERPRINT: "", Fields.SYNCED: wanted})

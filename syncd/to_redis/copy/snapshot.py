@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
-from syncd.contract.model.template import KeyTemplate
 from syncd.errors import FOREIGN_LOST, FatalError, SweepLimitError, TransientError
-from syncd.plan.claims import others_that_meet
 from syncd.plan.keys.templates import decode_key_value, encode_key_value, parse_key
-from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import Drop, Orphan, Removal, Retired, RetiredKey, Stray
 from syncd.plan.to_redis.member_shape import MemberShape
 from syncd.plan.to_redis.shape import Shape
@@ -25,11 +22,11 @@ from syncd.stores.redis.records.layout import others_have_copied
 from syncd.stores.redis.records.position import DIGEST, PURGE, SNAPSHOT, STREAM, SWEEP, Position
 from syncd.stores.redis.scan import SCAN_COUNT, Candidate, KeyScan
 from syncd.to_redis.context import RunContext
+from syncd.to_redis.copy.beginning import is_retired_key, retired_shapes
 from syncd.to_redis.copy.copier import Chunk, Copied, Copier, Pause, Reads, Ready
 from syncd.to_redis.copy.matched_sweep import MatchedSweep
 from syncd.to_redis.copy.member_sweep import MemberSweep
 from syncd.to_redis.copy.survey import Orphans, Survey
-from syncd.to_redis.stream.change_stream import Batch
 
 PAUSE_S = 0.1
 
@@ -42,32 +39,6 @@ class NextPhase:
 
 
 Item: TypeAlias = Copied | Orphans | NextPhase
-
-
-def beginning(
-    plan: StreamPlan, old: Position, first: Batch, deployment: str, *, by_digests: bool
-) -> Position:
-    """Where a copy begins, beside a stream of `deployment` that begins with `first`. `by_digests`: whether Redis may
-    have them; then a position that was lost costs what differs."""
-    is_known = old.next == DIGEST and by_digests and old.fingerprint == plan.fingerprint
-    retires = any(entry not in plan.owned for entry in old.owned)
-    copies = SNAPSHOT if plan.copies_anything or retires else STREAM
-    return Position(
-        token=first.token,
-        time=first.time,
-        read_watermark=first.time,
-        phase=DIGEST if is_known else copies,
-        fingerprint=plan.fingerprint,
-        owned=plan.owned + [entry for entry in old.owned if entry not in plan.owned],
-        next=SWEEP if old.next == DIGEST else old.next,
-        deployment=deployment,
-    )
-
-
-def going_on(position: Position, old: Position) -> Position:
-    """A copy beside a stream that goes on where it stood: no change is left out."""
-    latest = max(old.read_watermark, old.time, position.read_watermark)
-    return replace(position, event=old.event, nth=old.nth, time=old.time, read_watermark=latest)
 
 
 class SnapshotReader:
@@ -174,14 +145,7 @@ class SnapshotReader:
         raise SweepLimitError(self._plan.name, what + why)
 
     def _retire(self, position: Position) -> Iterator[Item]:
-        present = {(shape.name, shape.template.text, shape.is_shared) for shape in self._plan.shapes}
-        # What another contract takes, with its map, is not ours to remove, also while that one has yet to begin.
-        given = {text for name, text in self._plan.templates if name != self._plan.name}
-        owned = [Retired(name, kind, KeyTemplate.recorded(text)) for name, text, kind in position.owned]
-        retired = [
-            one for one in owned
-            if (one.name, one.template.text, one.is_shared) not in present and one.template.text not in given
-        ]  # fmt: skip
+        retired = retired_shapes(self._plan, position.owned)
         while retired and not self._may_retire():
             yield Pause()
             time.sleep(PAUSE_S)
@@ -318,17 +282,13 @@ class SnapshotReader:
             yield Orphans(self._retired_maps(shape), self._reads.after(), "retired")
             return
         present = [Retired(s.name, s.type, s.template) for s in self._plan.shapes]
-        others = [template for template in others_that_meet(self._plan, shape.template) if template.by_id]
-        by_id = [*(s.template for s in present if s.by_id or s.is_shared), *others]
+        goes = is_retired_key(self._plan, shape)
         maps = tuple(s for s in present if not s.by_id and not s.is_shared)
         for keys in self._retired_by_id(shape) if shape.by_id else self._retired_by_map(shape):
             yield from self._replaced(shape, [key for _, key in keys], present)
             strange = self._foreign_keys.among([key for _, key in keys])
             orphans: list[Removal] = [
-                RetiredKey(shape, ident, key, maps)
-                for ident, key in keys
-                if key not in strange
-                and not any(parse_key(template, key.encode()) is not None for template in by_id)
+                RetiredKey(shape, ident, key, maps) for ident, key in keys if key not in strange and goes(key)
             ]
             if orphans:
                 yield Orphans(orphans, self._reads.after(), "retired")

@@ -16,6 +16,7 @@ import json
 import re
 import time
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any
 
 from syncd import telemetry
@@ -58,6 +59,29 @@ class Wanted:
         """The number of an index that has one behind our name, and our prefix and fields; None of any other."""
         found = re.fullmatch(re.escape(self.name) + ":([0-9]{1,9})", seen.name)
         return int(found[1]) if found and seen.shape == self.shape else None
+
+
+class Step(Enum):
+    """What an index of the contract needs, by what is recorded of the one that serves."""
+
+    STAYS = "stays"
+    MADE = "made"
+    """There is none yet."""
+    BESIDE = "beside"
+    """A new generation beside the one that serves."""
+    AGAIN = "again"
+    """The same one once more: searches find less until it is complete."""
+
+
+def step_of(serving: Generation | None, wanted: Wanted) -> Step:
+    """What follows from the record. What clients did to indexes meanwhile is seen later."""
+    if serving is None:
+        return Step.MADE
+    if wanted.in_place:
+        is_same = serving.name == wanted.name and serving.fingerprint == wanted.fingerprint
+        return Step.STAYS if is_same else Step.AGAIN
+    is_same = serving.name != wanted.name and serving.fingerprint == wanted.fingerprint
+    return Step.STAYS if is_same else Step.BESIDE
 
 
 class NamedIndex:
@@ -152,7 +176,7 @@ class NamedIndex:
         if serving is None or self._seen is None:
             self._abandon_building()
             serving = self._make_again(serving) if serving else self._make(SERVING, self._next_number())
-        if serving.fingerprint != wanted.fingerprint or serving.name == wanted.name:
+        if step_of(serving, wanted) is Step.BESIDE:
             serving = self._build_beside(serving, ready=ready)
         else:
             self._abandon_building()
@@ -245,7 +269,7 @@ class NamedIndex:
             return
         self._seen = self._seen_as_ours(serving)
         if self._seen is not None:
-            if serving.fingerprint != self._wanted.fingerprint:
+            if step_of(serving, self._wanted) is Step.AGAIN:
                 self._drop(serving)
                 self._make_in_place("the contract has changed")
             return

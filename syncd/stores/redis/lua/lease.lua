@@ -90,7 +90,7 @@ local function other_layout(base, now, count, dead)
 end
 
 -- args: protocol, owner, ttl ms, number of the partition, how many there are, what the contract claims and how new its
--- files are (JSON, see claims.lua), leases that are known to be dead, ...
+-- files are, and its file (JSON, see claims.lua), leases that are known to be dead, ...
 -- Replies, with the number that was drawn as the third value:
 --   {'held', "owner:epoch", draw, partitions before, name of a claim, contract that had it, ...}
 --   {'busy', holder, draw}; {'layout', holder, draw, partitions now}: a lease of another layout lives
@@ -137,6 +137,7 @@ local function lease(keys, args)
   redis.call('HSET', keys[2], 'draw', draw, 'version', wish.version, 'kind', wish.kind, 'claimed', latest,
     'noted', has_noted(contract_of(keys[1])) and '1' or '')
   redis.call('DEL', keys[1] .. ':waiting')
+  if wish.text and wish.text ~= '' then redis.call('SET', base .. 'text', wish.text) end
   -- Its reply is a double here, and would be rounded as text.
   local mine = args[2] .. ':' .. redis.call('HGET', keys[2], 'epoch')
   redis.call('SET', keys[1], mine, 'PX', args[3])

@@ -78,6 +78,14 @@ def wish_of(store: RedisStore, contract: str, claims: Claims) -> Wish:
     )
 
 
+def gains_keys(present: Mapping[str, Mapping[str, Any]], contract: str, claims: Claims) -> bool:
+    """Whether a contract claims keys that it had not, or not any more: then its position is of no use, see
+    lua/handover. `present`: the record, by name."""
+    keys = [claim.name for claim in claims.claims if claim.template is not None]
+    held = [present[name] for name in keys if name in present]
+    return len(held) < len(keys) or any(said["contract"] != contract or said.get("free") for said in held)
+
+
 def _meets(claims: Claims, name: str) -> bool:
     return any(claim.meets(name) for claim in claims.claims)
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -222,6 +223,15 @@ class Lease:
         """Hold it no longer: it runs out, unless it is taken again before."""
         if self._renewer is not None:
             self._renewer.remove(self)
+
+    def reword(self, text: str, *, held: bool) -> None:
+        """Keep another file of the contract, which claims the same: now where the lease is held, else with it."""
+        if not text or text == self._claims.text:
+            return
+        self._claims = replace(self._claims, text=text)
+        if held:
+            with translated():
+                self._store.client.set(self._keys.text, text)
 
     def forget_position(self, then: str, *, resumes: bool = False) -> None:
         """Give up the position. `then` is what the next start does: `sweep`, `keep` or `pause` (see Position.next).

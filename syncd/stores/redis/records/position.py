@@ -96,6 +96,11 @@ class ControlKeys:
         return self._own("position")
 
     @property
+    def text(self) -> str:
+        """String: the file of the contract, as it was when a daemon last took it up."""
+        return self._name("text")
+
+    @property
     def dead(self) -> str:
         """Stream of dead letters."""
         return self._name("dead")

@@ -1,0 +1,217 @@
+"""What a daemon would do that takes up these files now: asks both servers, and only reads."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from syncd.contract.diff.sets import diff
+from syncd.contract.model.contract import Contract
+from syncd.contract.read.loaded import ContractSet, LoadedContract
+from syncd.contract.several import OF, for_collection, matching
+from syncd.daemon.supervisor import compile_set
+from syncd.errors import SettingsError
+from syncd.ops.conditions import Finding
+from syncd.ops.planning.decide import Action, action_of, going
+from syncd.ops.planning.keys import Keys
+from syncd.ops.planning.running import Running, read_running, running_beside
+from syncd.ops.planning.sample import copy_of
+from syncd.ops.planning.step import EditPlan, Memory, Step
+from syncd.ops.preflight import Servers, connected, inspect
+from syncd.ops.walk import Visitor
+from syncd.plan.base import ContractPlan
+from syncd.plan.claims import claims_of
+from syncd.plan.stream_plan import StreamPlan
+from syncd.plan.to_mongo.state import StatePlan
+from syncd.settings import Settings
+from syncd.stores.mongo.collections import collections_of
+from syncd.stores.redis.records.claims import read_claims
+from syncd.stores.redis.records.matched import MatchedSets
+from syncd.stores.redis.records.position import ControlKeys
+from syncd.stores.redis.store import translated
+from syncd.to_redis.change_feeds import lost_feeds
+from syncd.to_redis.copy.survey import Survey
+from syncd.to_redis.indexes.generations import SERVING, Generations
+from syncd.to_redis.indexes.indexes import wanted_indexes
+from syncd.to_redis.indexes.named_index import Step as IndexStep
+from syncd.to_redis.indexes.named_index import step_of
+
+
+class _Both(NamedTuple):
+    """One contract as it runs and as the files have it."""
+
+    wanted: LoadedContract
+    """The file; of a contract over several collections the same one for each."""
+    plan: ContractPlan
+    now: Running
+    before: ContractPlan | None
+    """What runs, compiled."""
+
+
+def plan_edit(
+    contracts: ContractSet, settings: Settings, env: Mapping[str, str], *, is_whole: bool
+) -> EditPlan:
+    """`env` fills in the variables of what runs. `is_whole`: a contract that is not among the files stops. Raises
+    StoreError."""
+    with connected(settings, only_reads=True) as servers:
+        return _Planning(contracts, settings, servers, env).plan(is_whole=is_whole)
+
+
+class _Planning:
+    def __init__(
+        self, contracts: ContractSet, settings: Settings, servers: Servers, env: Mapping[str, str]
+    ) -> None:
+        self._contracts, self._settings, self._servers, self._env = contracts, settings, servers, env
+        self._redis, self._mongo = servers.redis, servers.mongo
+        _, self._claims = read_claims(servers.redis)
+
+    def plan(self, *, is_whole: bool) -> EditPlan:
+        """Everything."""
+        wanted = list(self._of_each_collection())
+        plans = compile_set([contract for _, contract in wanted], self._settings)
+        names = {plan.name for plan in plans}
+        left = [name for name in running_beside(self._redis, names) if name not in names] if is_whole else []
+        now = {name: read_running(self._redis, name, self._env) for name in (*names, *left)}
+        before = self._compiled(now.values())
+        all_of = [
+            _Both(loaded, plan, now[plan.name], before.get(plan.name))
+            for (loaded, _), plan in zip(wanted, plans, strict=True)
+        ]
+        steps = [self._step(one) for one in all_of]
+        by_name = {step.contract: step for step in steps}
+        for planned in steps:
+            for name, other in planned.taken.items():
+                if other in by_name:
+                    by_name[other].given = {**by_name[other].given, name: planned.contract}
+        report = self._look(all_of, steps)
+        steps += [self._stopped(now[name]) for name in left]
+        return EditPlan(report[0], steps, self._memory(steps), report[1])
+
+    def _of_each_collection(self) -> Iterator[tuple[LoadedContract, Contract]]:
+        for loaded in self._contracts.contracts:
+            contract = loaded.contract
+            if not contract.patterns:
+                yield loaded, contract
+                continue
+            databases = [pattern.partition(".")[0] for pattern in contract.patterns]
+            for name in matching(contract, collections_of(self._mongo, databases)):
+                if (one := for_collection(contract, name)) is not None:
+                    yield loaded, one
+
+    def _compiled(self, running: Iterable[Running]) -> dict[str, ContractPlan]:
+        found: dict[str, ContractPlan] = {}
+        for one in running:
+            # A setting that only the old version needed is no reason to say nothing of the new one.
+            with contextlib.suppress(SettingsError):
+                if one.contract is not None:
+                    (found[one.name],) = compile_set([one.contract], self._settings)
+        return found
+
+    def _step(self, one: _Both) -> Step:
+        plan, now = one.plan, one.now
+        if isinstance(plan, StreamPlan) and now.has_run:
+            matched = MatchedSets(self._redis, ControlKeys(plan.name))
+            now = replace(now, loses_matches=bool(lost_feeds(plan, matched)))
+        planned = Step(plan.name, action_of(plan, one.before, now, self._claims))
+        planned.diff = diff(now.loaded, one.wanted) if now.loaded is not None or not now.has_run else None
+        if now.has_run and now.why_not:
+            planned.notes.append(now.why_not)
+        planned.taken = self._taken(plan)
+        if isinstance(plan, StreamPlan):
+            planned.indexes = self._indexes(plan)
+            if planned.action is Action.RESTART and any(
+                word != IndexStep.STAYS.value for word in planned.indexes.values()
+            ):
+                planned.action = Action.INDEX
+        return planned
+
+    def _taken(self, plan: ContractPlan) -> dict[str, str]:
+        mine = claims_of(plan).claims
+        return {
+            name: said["contract"]
+            for name, said in self._claims.items()
+            if said["contract"] != plan.name
+            and not said.get("free")
+            and any(claim.meets(name) for claim in mine)
+        }
+
+    def _indexes(self, plan: StreamPlan) -> dict[str, str]:
+        generations = Generations(self._redis, ControlKeys(plan.name))
+        generations.load()
+        wanted = {one.name: one for one in wanted_indexes(plan)}
+        found = {name: step_of(generations.of(SERVING, name), one).value for name, one in wanted.items()}
+        return found | dict.fromkeys(sorted(generations.aliases() - wanted.keys()), "dropped")
+
+    def _look(self, all_of: list[_Both], steps: list[Step]) -> tuple[list[str], list[Finding]]:
+        """Go through the keys and some documents. Returns what the servers are, and findings of no contract."""
+        counted: list[tuple[Step, _Both, Keys]] = []
+        read: dict[str, int] = {}
+        visitors: list[Visitor] = []
+        for step, one in zip(steps, all_of, strict=True):
+            if isinstance(one.plan, StreamPlan) and step.action in (Action.COPY, Action.BEGINS):
+                keys = Keys(self._redis, one.plan, going(one.plan, one.now))
+                counted.append((step, one, keys))
+                visitors += keys.visitors()
+            elif isinstance(one.plan, StatePlan) and step.action in (Action.KEYS, Action.BEGINS):
+                visitors.append(_counting(one.plan, read))
+        report = inspect(self._contracts, self._settings, self._servers, visitors, only_reads=True)
+        self._give(report.findings, steps)
+        for step in steps:
+            step.keys = read.get(step.contract, 0) if step.contract in read else None
+        for step, one, keys in counted:
+            assert isinstance(one.plan, StreamPlan)
+            keys.finish(saw_all=report.saw_all_keys)
+            step.present, step.going = keys.present, [found for found in keys.going if found.count]
+            if step.action is not Action.REFUSED:
+                step.copy = copy_of(one.plan, one.before, self._mongo, self._redis, self._servers.server)
+                step.notes += _limits(step, one)
+        return report.servers, [one for one in report.findings if not one.contracts]
+
+    @staticmethod
+    def _give(findings: Sequence[Finding], steps: Sequence[Step]) -> None:
+        """Each finding to the contracts that it is about."""
+        for planned in steps:
+            names = (planned.contract, planned.contract.partition(OF)[0])
+            planned.findings = [one for one in findings if any(name in one.contracts for name in names)]
+            if any(one.level == "refused" for one in planned.findings):
+                planned.action = Action.REFUSED
+
+    def _stopped(self, now: Running) -> Step:
+        step = Step(now.name, Action.STOPS, diff(now.loaded, None) if now.loaded is not None else None)
+        step.notes.append(f"its keys and indexes stay; `syncd remove {now.name} --keys` removes them")
+        return step
+
+    def _memory(self, steps: Sequence[Step]) -> Memory:
+        with translated():
+            info: Any = self._redis.client.info("memory")
+        used = int(info.get("used_memory", 0))
+        return Memory(used, int(info.get("maxmemory", 0)), max(0, used + sum(step.memory for step in steps)))
+
+
+def _counting(plan: StatePlan, read: dict[str, int]) -> Visitor:
+    """Counts the keys whose documents are written again."""
+    read[plan.name] = 0
+
+    def visit(key: bytes) -> None:
+        if plan.owns(key):
+            read[plan.name] += 1
+
+    return plan.template, visit
+
+
+def _limits(step: Step, one: _Both) -> Iterator[str]:
+    """Where the copy would remove more than may go unasked, see `sync.sweep_limit`."""
+    assert step.copy is not None
+    if one.plan.contract.is_two_way:
+        return
+    for found in (*step.present, *step.going):
+        in_place = step.copy.keys.get(found.shape.name, step.copy.documents)
+        survey = Survey(keys=found.count, gone=found.count - in_place)
+        if survey.is_above(one.plan.contract.sync.sweep_limit):
+            yield (
+                f"about {survey.gone} of {found.count} keys of `{found.shape.template.shown}` would go and are not "
+                f"replaced, more than `sweep_limit`: the copy stops before that, until `syncd snapshot {step.contract} "
+                "--allow-removal`"
+            )
