@@ -260,6 +260,27 @@ def _records(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
         yield loaded.problem(("sync", "conflicts"), what, remedy)
 
 
+def _of_boards(loaded: LoadedContract, indexes: list[list[str]]) -> Iterator[Problem]:
+    """Where keys hold the best members alone, MongoDB says who comes back, and must not read all documents for it."""
+    for at, projection in loaded.projections():
+        paths = set(template_of(projection).paths)
+        if projection.keep is None or projection.score is None or projection.member is None:
+            continue
+        wanted = [*sorted(paths), projection.score]
+        if not any(
+            {*one[:-1]} == paths and one[-1] == projection.score for one in _heads(indexes, len(wanted))
+        ):
+            yield loaded.problem(
+                ("redis", at, "keep"),
+                f"no index of {loaded.contract.shown_collection} says which documents come back to a key",
+                f"create one over {', '.join(wanted)}, in this order",
+            )
+
+
+def _heads(indexes: list[list[str]], length: int) -> Iterator[list[str]]:
+    yield from (names[:length] for names in indexes if len(names) >= length)
+
+
 def _collection(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
     contract = loaded.contract
     if contract.sync.direction != "mongo_to_redis":
@@ -286,11 +307,9 @@ def _collection(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
                 "grant this user `find`, `changeStream` and `listIndexes` on it",
             )
             return
-    unique = [
-        set(index["key"])
-        for index in indexes
-        if index.get("unique") and "partialFilterExpression" not in index
-    ]
+    whole = [index for index in indexes if "partialFilterExpression" not in index]
+    yield from _of_boards(loaded, [list(index["key"]) for index in whole])
+    unique = [set(index["key"]) for index in whole if index.get("unique")]
     for at, projection in loaded.projections():
         paths = unique_paths(projection)
         if "_id" not in paths and not any(fields <= paths for fields in unique):

@@ -11,6 +11,7 @@ import pytest
 from bson import Decimal128, Int64
 
 from tests.support.check import wait_until
+from tests.support.cli import syncd
 from tests.support.members import BOARD, members_of, player, wait_best, wanted
 from tests.support.reconcile import check
 from tests.support.scene import Scene
@@ -122,3 +123,16 @@ def test_random_moves(scene: Scene) -> None:
             scene.daemon.kill()
             scene.start()
     wait_best(flow)
+
+
+def test_a_board_wants_an_index(scene: Scene, mongo_uri: str, redis_url: str) -> None:
+    """`check --connect` says over which fields MongoDB needs an index, to say who comes back."""
+    flow = scene.add("index", TOP, documents=[player(1)])
+    env = {"SYNCD_MONGO_URI": mongo_uri, "SYNCD_REDIS_URL": redis_url}
+    flow.collection.create_index([("points", -1), ("game", 1)])
+    done = syncd("check", str(scene.contracts.path), "--connect", **env)
+    assert done.returncode == 1
+    assert "create one over game, points, in this order" in done.stdout + done.stderr
+    flow.collection.create_index([("game", 1), ("points", -1), ("at", 1)])
+    done = syncd("check", str(scene.contracts.path), "--connect", **env)
+    assert done.returncode == 0, done.stdout + done.stderr
