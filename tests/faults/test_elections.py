@@ -19,7 +19,7 @@ from tests.support.scene import Document, Flow, Scene
 from tests.support.servers import start_again
 
 COUNT = 800
-WATCHED = tuple(range(5, COUNT, 50))
+WATCHED = tuple(range(5, COUNT, 100))
 DOOMED = 10**9
 """A version that only a primary without followers ever has."""
 SMALL = {"SYNCD_CHUNK_DOCUMENTS": "50", "SYNCD_BATCH_WRITES": "20"}

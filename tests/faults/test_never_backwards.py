@@ -35,7 +35,7 @@ from tests.support.recorder import Recorder, add_both, counting_up
 from tests.support.scene import Flow
 
 COUNT = 1600
-WATCHED = tuple(range(5, COUNT, 100))
+WATCHED = tuple(range(5, COUNT, 200))
 
 
 def phase_of(flow: Flow) -> bytes | None:

@@ -51,7 +51,7 @@ from tests.support.scene import Flow
 
 COUNT, FEW = 4000, 1200
 STEP = 20
-WATCHED = tuple(range(5, COUNT, 100))
+WATCHED = tuple(range(5, COUNT, 250))
 CHUNKS = b"\x02find\x00", b"hint"
 LOCAL = {"SYNCD_SNAPSHOT_PROCESSES": "2", "SYNCD_CHUNK_DOCUMENTS": "100", "SYNCD_BATCH_WRITES": "60"}
 SHAPES = projection(FIELDS, name="card"), projection(FIELDS, name="doc", type="json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -16,9 +17,10 @@ from tests.simulation.member_guards import MEMBER_GUARDS
 pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).parents[2]
-FIRST, COUNT = 1_000_000, 250
+SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
+FIRST, COUNT = 1_000_000, 100 * SCALE
 """Seeds of each of the two parts; their numbers are far from those of a long run."""
-COUNT_BOTH, COUNT_EACH, COUNT_MEMBERS = 120, 120, 120
+COUNT_BOTH, COUNT_EACH, COUNT_MEMBERS = 60 * SCALE, 60 * SCALE, 60 * SCALE
 REGRESSIONS_BOTH = (4, 12, 100, 146, 165, 188, 317, 426, 648)
 REGRESSIONS = (146, 201, 246, 262, 311, 401, 452, 496, 515)
 """What each found is in docs/simulation.md."""
