@@ -17,7 +17,7 @@ from typing import Protocol, Self
 
 from syncd.errors import PlatformError
 
-POLL = 0.01  # seconds between two checks of a process
+POLL = 0.025  # seconds between two checks of a process
 STOP_TIMEOUT = 20.0  # seconds a server may take to end by itself
 LOG_TAIL_BYTES = 64_000
 LOG_TAIL_LINES = 15
@@ -57,7 +57,7 @@ Popen = Callable[
 class ChildProcess:
     """Starts `command` and waits until `answers()` is true.
 
-    `answers` is called every few milliseconds from the thread that called `start`; it returns False, and
+    `answers` is called again and again from the thread that called `start`; it returns False, and
     does not raise, while the server is not there yet. Output is appended to `log`; lines that contain
     `log_noise` are left out of error messages. `env` is added to the environment. `popen` starts the process,
     in a thread that stays; by default `subprocess` does. A child never outlives this process. Not for use from
