@@ -78,9 +78,11 @@ def files() -> Iterator[Path]:
 
 def words_in(text: str) -> Iterator[tuple[int, str]]:
     """Each banned word of a text, with its line."""
-    text = plain(text)
-    for word, pattern in banned().items():
-        for hit in pattern.finditer(text):
+    lower = text.lower()  # the search for a plain word is much faster than for a pattern
+    found = [word for word in banned() if all(part.lower() in lower for part in word.split())]
+    text = plain(text) if found else ""
+    for word in found:
+        for hit in banned()[word].finditer(text):
             yield text.count("\n", 0, hit.start()) + 1, word
 
 
