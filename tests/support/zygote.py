@@ -42,6 +42,8 @@ IMPORTS = (
     "syncd.ops.settings",
     "typer._adapters",
     "anyio.lowlevel",
+    "anyio._core._synchronization",
+    "importlib.resources.readers",
     "uvicorn.protocols.http.h11_impl",
     "uvicorn.lifespan.off",
     "uvicorn.loops.asyncio",
