@@ -114,7 +114,10 @@ def _evicts_what_expires(states: list[Contract], policy: str) -> Iterator[Findin
 
 def _moves(contract: Contract) -> bool:
     """Whether a key is no function of `_id`."""
-    return any(projection.is_shared or not template_of(projection).by_id for projection in contract.redis)
+    return any(
+        projection.is_shared or projection.share or not template_of(projection).by_id
+        for projection in contract.redis
+    )
 
 
 def _names(contracts: list[Contract]) -> tuple[str, ...]:

@@ -38,6 +38,8 @@ class Claim(NamedTuple):
     """Whether a key follows from `_id` alone, so that no map is kept for it."""
     pattern: str
     """A Lua pattern that fits every key of the template; empty for an index."""
+    fields: tuple[str, ...] = ()
+    """Of a hash that contracts share: those of this one. Empty: the whole key."""
 
     @property
     def template(self) -> str | None:
@@ -116,7 +118,7 @@ def key_claim(template: KeyTemplate, projection: str, redis_type: str) -> Claim:
     pattern = first + "".join(value + literal for value, literal in zip(values, literals, strict=True))
     # Members of shared keys have a map of another kind: all keys of the template are this contract's.
     by_id = template.by_id or redis_type.endswith(SHARED)
-    return Claim(KEY + template.text, projection, redis_type, by_id, f"^{pattern}$")
+    return Claim(KEY + template.text, projection, redis_type, by_id, f"^{pattern}$", template.fields)
 
 
 def _index_claims(plan: StreamPlan) -> Iterable[Claim]:

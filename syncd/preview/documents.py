@@ -17,7 +17,7 @@ from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import IN, Dead, Drop, Elements, Entry, Judged, Put, Write
 from syncd.plan.to_redis.compile import Plan
 from syncd.plan.to_redis.member_shape import MemberShape
-from syncd.plan.types import Memberships
+from syncd.plan.types import SHARED, MemberForm, Memberships
 from syncd.plan.values.texts import as_bytes
 from syncd.preview.outcome import DeadShown, EntryShown, KeyShown, MemberShown, Outcome
 from syncd.stores.mongo.lookup import Found
@@ -118,7 +118,8 @@ def outcome_of(source: str, writes: Iterable[Write]) -> Outcome:
     """Writes as values that people read."""
     found, without = Outcome(source), list[str]()
     for write in writes:
-        if isinstance(write, Put) and isinstance(write.content, Memberships):
+        form = write.shape.form if isinstance(write, Put) else None
+        if isinstance(write, Put) and isinstance(form, MemberForm) and not form.is_one_key:
             found.members += members_of(write)
         elif isinstance(write, Put):
             found.keys.append(key_of(write))
@@ -138,14 +139,13 @@ def outcome_of(source: str, writes: Iterable[Write]) -> Outcome:
 def key_of(write: Put) -> KeyShown:
     """A key."""
     shape, content = write.shape, write.content
-    if isinstance(content, tuple):
+    if type(content) is tuple:
         content = dict(zip(shape.names, content, strict=True))
     form = shape.form
     # Behind code and time to live.
     size = len(write.key.encode()) + sum(len(as_bytes(part)) for part in form.put(content, write.ttl)[2:])
-    return KeyShown(
-        shape.name, write.key, shape.type, form.shown(content), write.ttl, form.moments(content), size
-    )
+    kind = shape.type.removesuffix(SHARED)
+    return KeyShown(shape.name, write.key, kind, form.shown(content), write.ttl, form.moments(content), size)
 
 
 def members_of(write: Put) -> list[MemberShown]:

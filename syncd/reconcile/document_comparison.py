@@ -11,8 +11,9 @@ from syncd.plan.to_redis.change import Dead, Drop, Elements, Put, Write
 from syncd.plan.to_redis.compile import Plan
 from syncd.plan.to_redis.member_shape import MemberShape
 from syncd.plan.to_redis.shape import Shape
+from syncd.plan.to_redis.shared_hash import SharedHashShape
 from syncd.reconcile.compare import CONTENT, DEAD, EXTRA, Flaw, flaw
-from syncd.reconcile.member_comparison import compare_members
+from syncd.reconcile.member_comparison import compare_fields, compare_members
 from syncd.reconcile.reader import KeyReader
 from syncd.stores.mongo.store import Document
 from syncd.stores.paging import paged
@@ -123,7 +124,10 @@ class DocumentComparison:
         for shape in self._plan.shapes:
             if isinstance(shape, MemberShape):
                 ours = [write for write in writes if write.shape is shape]
-                found += compare_members(self._reader, shape, ours)
+                if isinstance(shape, SharedHashShape):
+                    found += compare_fields(self._reader, shape, ours)
+                else:
+                    found += compare_members(self._reader, shape, ours)
             elif not shape.by_id and not shape.each:
                 found += self._mapped(shape, [write for write in writes if write.shape is shape])
         return found

@@ -9,6 +9,7 @@ from syncd.plan.keys.templates import decode_key_value
 from syncd.plan.to_redis.change import Drop, Put
 from syncd.plan.to_redis.compile import Plan
 from syncd.plan.to_redis.member_shape import MemberShape
+from syncd.plan.to_redis.shared_hash import SharedHashShape
 from syncd.plan.types import MemberForm, Memberships, unpacked
 from syncd.reconcile.compare import ANOTHER_TYPE, CONTENT, EXTRA, MISSING, TTL, Flaw
 from syncd.reconcile.reader import KeyReader
@@ -104,6 +105,42 @@ def _is_beyond(shape: MemberShape, write: Put | Drop, bar: str | None) -> bool:
         return False
     score, best = float(write.content.values[0]), float(bar)
     return score <= best if shape.keep > 0 else score >= best
+
+
+def compare_fields(reader: KeyReader, shape: SharedHashShape, writes: Sequence[Put | Drop]) -> list[Found]:
+    """The same of hashes that projections share, by the fields of one: a hash without any of them is missing."""
+    said = reader.memberships_of(shape, [write.ident for write in writes])
+    puts = [write for write in writes if isinstance(write, Put)]
+    answers, now = reader.read(puts)
+    found: list[Found] = []
+    for put, (content, _) in zip(puts, answers, strict=True):
+        if (flaw := _flaw_of(put, content, now)) is not None:
+            found.append((put, put.key, flaw))
+    noted = {put.ident for put, _, _ in found}
+    left: list[tuple[Put | Drop, str, str]] = []
+    for write in writes:
+        wanted, known = set(_wanted(write)), set(unpacked(said.get(write.ident, b"")))
+        left += [
+            (write, *pair) for pair in known - wanted if pair[0] != write.key or not isinstance(write, Put)
+        ]
+        if known != wanted and write.ident not in noted:
+            found.append((write, write.key or "", (CONTENT, _ANOTHER_MAP)))
+    there = reader.ask([("HEXISTS", key, name) for _, key, name in left]) if left else []
+    extra = {(write.ident, key): write for (write, key, _), one in zip(left, there, strict=True) if one == 1}
+    return found + [(write, key, (EXTRA, ())) for (_, key), write in extra.items()]
+
+
+def _flaw_of(put: Put, content: Any, now: int) -> Flaw | None:
+    form = put.shape.form
+    if isinstance(content, Exception):
+        return CONTENT, ANOTHER_TYPE
+    names = form.differing(put, content)
+    if not names:
+        return None
+    reply = content[0] if type(content) is tuple else content
+    if all(one is None for one in reply):
+        return None if form.is_over(put.content, now) else (MISSING, ())
+    return CONTENT, names
 
 
 def _wanted(write: Put | Drop) -> Iterator[tuple[str, str]]:

@@ -102,6 +102,7 @@ def test_the_documented_rights_in_redis(token: str, mongo_uri: str, tmp_path: Pa
         ]
         field = {"from": "title", "ttl": {"field": "until"}}
         own.append(projection({"title": field}, name="expiring"))
+        own.append(projection({"title": field, "year": "year"}, name="shared", share=True))
         members = scene.add("league", BOARD, TAGS, NEAR, RECALL, documents=[player(n) for n in range(50)],
                             reconcile=checks)  # fmt: skip
         soon = datetime.now(UTC) + timedelta(seconds=5)

@@ -67,6 +67,10 @@ class Names:
     def prefix(self, projection: str) -> str:
         return f"{self.token}:{self.short}:{projection}:"
 
+    def whole_key(self, projection: str, key: str) -> str:
+        """What stands behind a `/` is behind the token alone, for keys that several contracts have."""
+        return f"{self.token}:{key[1:]}" if key.startswith("/") else self.prefix(projection) + key
+
     def control(self, suffix: str) -> str:
         """A key that syncd keeps for itself, such as `position`."""
         return f"syncd:{{{self.contract}}}:{suffix}"
@@ -106,7 +110,7 @@ class ContractDirectory:
             mongo["unique"] = unique
         if timeseries is not None:
             mongo["timeseries"] = timeseries
-        redis = [{**one, "key": names.prefix(one["projection"]) + one["key"]} for one in projections]
+        redis = [{**one, "key": names.whole_key(one["projection"], one["key"])} for one in projections]
         metadata = {"name": names.contract, "version": version, "owner": "tests"}
         return json.dumps(said(*redis, metadata=metadata, mongo=mongo, **more), indent=2)
 

@@ -25,6 +25,7 @@ LUA_HOMES = {
     "feeds.lua",
     "matched.lua",
     "members.lua",
+    "shared_hashes.lua",
     "types.lua",
 }
 

@@ -266,6 +266,9 @@ _OF_A_PROJECTION: Mapping[str, Rule] = {
     "vector.from": always(MAJOR, "vectors of another source are not near the old ones"),
     "vector.dims": always(MAJOR, "vectors have another length"),
     "quantisation": _RANKED,
+    "share": _flag(
+        (MINOR, "the hash may hold fields of others as well"), (MAJOR, "the fields that others have in the hash go")
+    ),
     "attributes": ENTRIES,
     "time": _OTHER_PLACE,
     "labels": ENTRIES,

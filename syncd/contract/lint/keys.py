@@ -188,14 +188,21 @@ def _two_owners(keys: Keys, examples: dict[Keys, str]) -> Problem:
     first, key = next(iter(examples.items()))
     line, column = first.contract.locate(*first.path)
     owners = "two projections" if keys.contract is first.contract else "two contracts"
-    what = (
-        f"{owners} own the same keys: {keys.shown} and {first.shown} of {first.contract.file}:{line}:{column}"
-    )
+    both = f"{keys.shown} and {first.shown} of {first.contract.file}:{line}:{column}"
+    what, remedy = f"{owners} own the same keys: {both}", "give one of them another prefix"
+    if keys.projection.share or first.projection.share:
+        twice = [name for name in first.template.fields if name in keys.template.fields]
+        if twice:
+            what = f"{owners} write the field `{twice[0]}` of the same hashes: {both}"
+            remedy = "leave it out of one of them"
+        else:
+            what = f"{owners} write the same keys, and one of them does not share them: {both}"
+            remedy = "write share: true in both, or give one of them another prefix"
     if not any(one.contract.source.has_variable(*one.path) for one in (keys, first)):
         what += f", such as `{key}`"
     if len(examples) > 1:
         what += f" (and {len(examples) - 1} more)"
-    return keys.problem(what, "give one of them another prefix")
+    return keys.problem(what, remedy)
 
 
 RULES = (

@@ -21,6 +21,7 @@ from syncd.contract.lint import query as lint_query
 from syncd.contract.lint import reconcile as lint_reconcile
 from syncd.contract.lint import series as lint_series
 from syncd.contract.lint import several as lint_several
+from syncd.contract.lint import sharing as lint_sharing
 from syncd.contract.lint import state as lint_state
 from syncd.contract.read.loaded import LoadedContract
 from syncd.errors import Problem
@@ -67,6 +68,7 @@ RULES: tuple[Rule, ...] = (
     *lint_both.RULES,
     *lint_each.RULES,
     *lint_change_feeds.RULES,
+    *lint_sharing.RULES,
     *lint_several.RULES,
     *lint_consumers.RULES,
 )

@@ -19,6 +19,7 @@ from syncd.contract.model.indexes import Index
 from syncd.contract.model.members import MemberVector, Quantisation, check_member
 from syncd.contract.model.redis_types import INDEXED, TYPE_RULES, WITH_VALUE, RedisType
 from syncd.contract.model.samples import check_sample
+from syncd.contract.model.sharing import check_share
 from syncd.contract.model.values import (
     DATES,
     DurationMs,
@@ -230,6 +231,12 @@ class Projection(Model):
         exclude_if=lambda said: not said,
         description="Types of values in keys, by the path of the placeholder, such as {at: epoch}.",
     )
+    share: bool = Field(
+        False,
+        exclude_if=lambda said: not said,
+        description="Of a hash: other projections, also of other contracts, have fields in the same hash. This one "
+        "writes and removes its own fields alone. All that share a hash say so.",
+    )
     ttl: Ttl | None = Field(
         None,
         description="A duration such as 30d, set again by every write, or {field: path} of a date. From Redis "
@@ -355,6 +362,7 @@ class Projection(Model):
         rules = TYPE_RULES[self.type]
         check_member(self)
         check_sample(self)
+        check_share(self)
         if self.is_shared:
             return self
         if rules.content == "either":

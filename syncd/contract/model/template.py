@@ -9,10 +9,11 @@ depend on that: which templates can overlap, and whether the values of a key are
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias, cast, get_args
+from urllib.parse import quote, unquote
 
 from syncd.contract.model.projection import Projection
 from syncd.contract.model.values import COLLECTION, DATABASE, KeyType, KeyValues, check_path
@@ -31,6 +32,10 @@ _PIECE = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]|[^{}]+")
 _WORDS = re.compile(r" (text)?(?::([A-Za-z0-9_]+))?(\[\])? (.*)", re.DOTALL)
 """How a record writes what a contract says of a placeholder beside its template. No template of a contract has a space
 there."""
+
+
+_SHARED = re.compile(r"\{=([^{}]*)\}$")
+"""How a record ends of a template for some fields of its keys. No path begins with `=`."""
 
 
 class TemplateError(ValueError):
@@ -88,6 +93,8 @@ class KeyTemplate:
     """The text in records in Redis: with all that the contract says of its placeholders."""
     literals: tuple[str, ...]
     placeholders: tuple[Placeholder, ...]
+    fields: tuple[str, ...] = ()
+    """Of a hash that several projections share: the fields that this one has. Empty: all of the key."""
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -144,6 +151,12 @@ class KeyTemplate:
         text = _written(self.literals, [one.recorded for one in placeholders])
         return KeyTemplate(text, self.literals, placeholders)
 
+    def sharing(self, fields: Iterable[str]) -> KeyTemplate:
+        """The template for some fields of its keys alone."""
+        names = tuple(sorted(fields))
+        said = ",".join(quote(name, safe="") for name in names)
+        return KeyTemplate(f"{self.text}{{={said}}}", self.literals, self.placeholders, names)
+
     def fits(self, key: bytes) -> bool:
         """Whether a key has the form of the template, with any values."""
         return _form(self).fullmatch(key.decode(errors="surrogateescape")) is not None
@@ -161,7 +174,9 @@ class KeyTemplate:
     @classmethod
     def recorded(cls, text: str) -> KeyTemplate:
         """Read the `text` of a template."""
-        return cls(text, *_read(text, _recorded))
+        shared = _SHARED.search(text)
+        fields = tuple(map(unquote, shared[1].split(","))) if shared else ()
+        return cls(text, *_read(text[: shared.start()] if shared else text, _recorded), fields)
 
 
 def is_below(path: str, each: str | None) -> bool:
@@ -250,7 +265,10 @@ def _may_be_control(template: KeyTemplate) -> bool:
 
 
 def overlaps(a: KeyTemplate, b: KeyTemplate) -> str | None:
-    """A key that both templates could produce, or None. Exact; nearly always one pass over both."""
+    """A key that both templates could produce, or None. Exact; nearly always one pass over both. Where a key is shared,
+    one in which both have a field."""
+    if a.fields and b.fields and not {*a.fields} & {*b.fields}:
+        return None
     if not all(one.never_holds == _ESCAPED for one in (*a.placeholders, *b.placeholders)):
         one, other = _characters(a), _characters(b)
         return _walk(_filled(one), _filled(other)) or _walk(one, other)
@@ -383,9 +401,10 @@ def _fits(text: str, segment: _Segment, least: int = 0) -> bool:
 
 def template_of(projection: Projection) -> KeyTemplate:
     """The template of a projection, with all that it says of keys. Raises TemplateError."""
-    return KeyTemplate.parse(projection.key).having(
+    template = KeyTemplate.parse(projection.key).having(
         projection.key_values, projection.key_types, projection.each
     )
+    return template.sharing(projection.fields or {}) if projection.share else template
 
 
 def unique_paths(projection: Projection) -> set[str]:

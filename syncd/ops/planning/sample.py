@@ -17,7 +17,7 @@ from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import Dead, Elements, Put, Write
 from syncd.plan.to_redis.compile import Plan
-from syncd.plan.types import Memberships, Size, size_of
+from syncd.plan.types import MemberForm, Memberships, Size, size_of
 from syncd.plan.values.codec import CODEC
 from syncd.plan.values.texts import as_bytes
 from syncd.stores.mongo.store import Document, MongoStore
@@ -158,9 +158,12 @@ def _sample(plan: StreamPlan, mongo: MongoStore) -> list[Document]:
 
 
 def _size(write: Put, *, in_one_piece: bool) -> Size:
-    content = write.content
+    content, form = write.content, write.shape.form
     if isinstance(content, Memberships):
-        members = [as_bytes(part) for part in content.pairs[1::2]]
+        has_fields = isinstance(form, MemberForm) and form.is_one_key
+        members = [
+            as_bytes(part) for part in (form.put(content, 0)[2:] if has_fields else content.pairs[1::2])
+        ]
         # The member in its key, and the document's entry in the map.
         memory = sum(len(member) + 40 for member in members) + len(content.packed) + 64
         return Size(sum(map(len, members)), memory)

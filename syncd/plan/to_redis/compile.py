@@ -25,6 +25,7 @@ from syncd.plan.to_redis.digest import digest_of
 from syncd.plan.to_redis.each import shape_of
 from syncd.plan.to_redis.member_shape import shared_shape
 from syncd.plan.to_redis.shape import Shape
+from syncd.plan.to_redis.shared_hash import SharedHashShape
 from syncd.plan.types import Memberships
 from syncd.plan.values.searchable import label_separator
 
@@ -136,9 +137,7 @@ def compile_contract(contract: Contract, hmac_key: bytes | None = None) -> Plan:
     misfits = Misfits()
     fed = [projection for projection in contract.redis if TYPE_RULES[projection.type].fed]
     shapes = tuple(
-        shared_shape(projection) if projection.is_shared else shape_of(projection, hmac_key, misfits)
-        for projection in contract.redis
-        if projection not in fed
+        _shape(projection, hmac_key, misfits) for projection in contract.redis if projection not in fed
     )
     filtered = contract.mongo.filter is not None
     feeds = tuple(ChangeFeed(projection, hmac_key, misfits, filtered=filtered) for projection in fed)
@@ -160,6 +159,12 @@ def compile_contract(contract: Contract, hmac_key: bytes | None = None) -> Plan:
         version=fingerprint + _version_of(fed),
         misfits=misfits,
     )
+
+
+def _shape(projection: Projection, hmac_key: bytes | None, misfits: Misfits) -> Shape:
+    if projection.share:
+        return SharedHashShape(projection, hmac_key, misfits)
+    return shared_shape(projection) if projection.is_shared else shape_of(projection, hmac_key, misfits)
 
 
 def _event_fields(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from syncd.contract.model.projection import Projection
@@ -10,7 +10,7 @@ from syncd.contract.model.template import member_template_of, template_of
 from syncd.errors import ProjectionError
 from syncd.plan.keys.templates import encode_key_value, parse_key, render, render_each
 from syncd.plan.paths import MISSING, getter
-from syncd.plan.to_redis.change import Drop, Patch, Put, stale_member
+from syncd.plan.to_redis.change import Drop, Patch, Put, Retired, stale_member
 from syncd.plan.to_redis.delta import DeltaReader
 from syncd.plan.to_redis.shape import Shape, refuse_unfit
 from syncd.plan.types import SHARED, Memberships, redis_type, shared
@@ -106,6 +106,20 @@ class MemberShape(Shape):
     def drop(self, ident: str, document_id: Any) -> Drop:
         """It leaves all."""
         return Drop(self, ident, None)
+
+    def has_whole(self, retired: Retired) -> bool:
+        """What it has is in its map."""
+        return False
+
+    def operation(
+        self, map_of: str, ident: str, stale: str, content: Memberships, time: str
+    ) -> Sequence[Any]:
+        """What makes this all that a document is a member of."""
+        return self.members.operation(map_of, ident, stale, content, time)
+
+    def is_own(self, member: bytes) -> bool:
+        """Whether a member of a key of the template may be this projection's."""
+        return True
 
     def ident_in(self, key: bytes, member: bytes) -> str | None:
         """The document of a membership; None where there can be none."""

@@ -10,12 +10,12 @@ from bson.datetime_ms import DatetimeMS
 from syncd.contract.model.indexed import entries_of
 from syncd.contract.model.projection import FieldSpec, FieldTtl, Projection
 from syncd.contract.model.redis_types import TYPE_RULES
-from syncd.contract.model.template import template_of
+from syncd.contract.model.template import overlaps, template_of
 from syncd.errors import ProjectionError
 from syncd.plan.keys.templates import render
 from syncd.plan.misfits import Misfits
 from syncd.plan.paths import MISSING, getter
-from syncd.plan.to_redis.change import Content, Drop, Elements, Patch, Put
+from syncd.plan.to_redis.change import Content, Drop, Elements, Patch, Put, Retired
 from syncd.plan.to_redis.delta import DeltaReader
 from syncd.plan.to_redis.fields import Field, Find, collector, compile_field, row_reader
 from syncd.plan.types import expiring_fields, redis_type, written
@@ -216,6 +216,10 @@ class Shape:
     def patch(self, ident: str, key: str, sets: dict[str, Any], removed: frozenset[str]) -> Patch | Drop:
         """An update of some fields."""
         return Patch(self, ident, key, sets, removed, self.ttl_ms)
+
+    def has_whole(self, retired: Retired) -> bool:
+        """Whether a projection that shared its hashes has been replaced by this one, which does not share them."""
+        return bool(retired.template.fields) and overlaps(self.template, retired.template) is not None
 
     def stale(self, ident: str) -> str | None:
         """What shows an older state of a document behind a dead letter, where that is not its key."""

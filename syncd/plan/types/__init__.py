@@ -14,6 +14,7 @@ from syncd.plan.types.json import JSON
 from syncd.plan.types.list import LIST
 from syncd.plan.types.members import SHARED, MemberForm, Memberships, unpacked
 from syncd.plan.types.set import SET
+from syncd.plan.types.shared_hash import SharedFields
 from syncd.plan.types.size import Size, size_of
 from syncd.plan.types.stream import STREAM
 from syncd.plan.types.string import STRING
@@ -23,10 +24,12 @@ from syncd.plan.types.zset import ZSET
 
 __all__ = [
     "NEEDS", "SHARED", "TYPES", "Captured", "DataType", "Form", "MemberForm", "Memberships", "Merged", "Need",
-    "Size", "Written", "captured", "expiring_fields", "merged", "redis_type", "shared", "size_of", "type_of",
-    "unpacked", "written",
+    "SharedFields", "Size", "Written", "captured", "expiring_fields", "merged", "redis_type", "shared", "size_of",
+    "type_of", "unpacked", "written",
 ]  # fmt: skip
 
+SHARED_FIELDS = SharedFields()
+"""The form of a hash that several projections share, with fields of its own each."""
 TYPES = {
     one.name: one for one in (HASH, JSON, STRING, LIST, SET, ZSET, STREAM, GEO_SET, VECTOR_SET, TIME_SERIES)
 }
@@ -80,6 +83,8 @@ def merged(projection: Projection) -> Merged:
 
 
 def _form(projection: Projection) -> Form | None:
+    if projection.share:
+        return SHARED_FIELDS
     one = type_of(projection)
     if projection.is_shared:
         return one.member

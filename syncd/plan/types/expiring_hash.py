@@ -17,7 +17,7 @@ LAST_MOMENT: Final = 2**46 - 1
 """The last at which Redis lets a field expire, in the year 4199."""
 SOON_MS: Final = 1_000
 """A field that expires within this time may be gone when it is read."""
-_STAYS = -1
+STAYS = -1
 """What HPEXPIRETIME says of a field that does not expire."""
 
 
@@ -43,7 +43,7 @@ class ExpiringHash(Hash):
     def is_over(self, content: Content, now: int) -> bool:
         """Redis holds no hash without fields."""
         assert isinstance(content, dict)
-        return all(type(value) is Expiring and _is_over(value, now) for value in content.values())
+        return all(type(value) is Expiring and is_over(value, now) for value in content.values())
 
     def put(self, content: Content, ttl: int) -> Sequence[Any]:
         """Code, ttl, number of names and values, name, value, ..., number of moments and names, moment, name, ..."""
@@ -74,18 +74,20 @@ class ExpiringHash(Hash):
         return tuple(
             name.decode(errors="replace")
             for name in {**wanted, **there}
-            if not _is_as_wanted(wanted.get(name), there.get(name), expires.get(name, _STAYS), now)
+            if not is_as_wanted(wanted.get(name), there.get(name), expires.get(name, STAYS), now)
         )
 
 
-def _is_over(wanted: Expiring, now: int) -> bool:
+def is_over(wanted: Expiring, now: int) -> bool:
+    """Whether the field may be gone."""
     return wanted.moment <= now + SOON_MS
 
 
-def _is_as_wanted(wanted: Any, found: bytes | None, expires: int, now: int) -> bool:
+def is_as_wanted(wanted: Any, found: bytes | None, expires: int, now: int) -> bool:
+    """Whether a field is there as it should be, and expires when it should; None where it should not be there."""
     if type(wanted) is not Expiring:
-        return found is None if wanted is None else (found, expires) == (as_bytes(wanted), _STAYS)
-    return _is_over(wanted, now) if found is None else (found, expires) == wanted
+        return found is None if wanted is None else (found, expires) == (as_bytes(wanted), STAYS)
+    return is_over(wanted, now) if found is None else (found, expires) == wanted
 
 
 EXPIRING_HASH = replace(

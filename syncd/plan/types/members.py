@@ -55,6 +55,9 @@ def unpacked(said: bytes) -> list[tuple[str, str]]:
         pairs = orjson.loads(said)
     except orjson.JSONDecodeError:
         return []
+    if isinstance(pairs, list) and len(pairs) == 2 and isinstance(pairs[1], list):
+        key, fields = pairs
+        pairs = [text for name in fields for text in (key, name)]
     if not isinstance(pairs, list) or not all(isinstance(text, str) for text in pairs):
         return []
     return list(zip(pairs[::2], pairs[1::2], strict=False))
@@ -69,6 +72,8 @@ class MemberForm(Written):
     """Whether a member that no document has is syncd's to remove."""
     no_key: ClassVar[str | None] = None
     """What an error says of a key that is not there; of most types that is none."""
+    is_one_key: ClassVar[bool] = False
+    """Whether all members of a document are in one key, and a part of it as any key is one."""
     scan: ClassVar[str | None]
     """The command that goes through all members of a key by a cursor, where there is one."""
 

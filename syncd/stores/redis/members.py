@@ -27,6 +27,11 @@ class Member(NamedTuple):
     member: bytes
 
 
+def weight(shape: Retired, page: Mapping[str, list[tuple[str, str]]]) -> int:
+    """How much of a limit a page of the map is: of hashes that projections share documents count, not fields."""
+    return len(page) if shape.template.fields else sum(map(len, page.values()))
+
+
 class Members:
     """Of one contract."""
 
@@ -52,9 +57,9 @@ class Members:
         return self._scan.memberships(shape)
 
     def count(self, shape: Retired) -> Iterator[int]:
-        """Memberships by the map, page by page."""
+        """Memberships by the map, page by page; of hashes documents."""
         for page in self.in_map(shape):
-            yield sum(map(len, page.values()))
+            yield weight(shape, page)
 
     def said(self, shape: Shape | Retired, idents: Sequence[str]) -> dict[str, bytes]:
         """The map's entries of these documents, where there are any."""
@@ -102,7 +107,10 @@ class Members:
                 if parse_key(shape.template, key) is None or not self._has_type(shape, key):
                     continue
                 for page in self._pages(shape, key):
-                    yield [Member(shape.ident_in(key, one) or "", key.decode(), one) for one in page]
+                    yield [
+                        Member(shape.ident_in(key, one) or "", key.decode(), one)
+                        for one in page if shape.is_own(one)
+                    ]  # fmt: skip
 
     def _has_type(self, shape: MemberShape, key: bytes) -> bool:
         with translated():

@@ -152,8 +152,8 @@ class Operations:
         body: Sequence[Any]
         if shape.is_shared:
             assert isinstance(shape, MemberShape) and isinstance(content, Memberships)
-            stale, form = shape.stale(ident) or "", shape.members
-            operation = form.operation(self._members(shape), ident, stale, content, time_of_state)
+            stale = shape.stale(ident) or ""
+            operation = shape.operation(self._members(shape), ident, stale, content, time_of_state)
             if self._prepare(write, shape):
                 operation = "mx", self._deadlines(shape), -ttl, *operation[1:]
             self._emit(write, *operation)
@@ -333,6 +333,8 @@ def is_unicode(write: Write) -> bool:
     """Whether UTF-8 can carry every text that is written."""
     content: Any = write.content if isinstance(write, Put) else write.sets if isinstance(write, Patch) else {}
     content = write.values if isinstance(write, Entry | Judged) else content
+    if isinstance(content, Memberships):
+        content = (*content.pairs, *content.values)
     texts: Iterable[Any] = content if isinstance(content, tuple) else [content]
     if isinstance(content, dict):
         texts = [*content, *content.values()]

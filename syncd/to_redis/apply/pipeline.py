@@ -296,7 +296,7 @@ def more_keys(write: Write) -> int:
     if type(write) is Elements:
         return len(write.puts)
     if type(write) is Put and isinstance(write.content, Memberships):
-        return len(write.content.pairs) // 2 - 1
+        return len(set(write.content.pairs[::2])) - 1
     return 0
 
 

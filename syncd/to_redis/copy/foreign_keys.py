@@ -20,7 +20,7 @@ from syncd.stores.redis.records.foreign_keys import count_foreign, foreign_among
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.scan import KeyScan
-from syncd.stores.redis.store import RedisStore
+from syncd.stores.redis.store import RedisStore, translated
 
 
 class ForeignKeys:
@@ -71,11 +71,23 @@ class ForeignKeys:
 
     def _unowned(self, shape: Retired, before: list[KeyTemplate]) -> Iterator[list[bytes]]:
         for page in self._scan.keys(shape):
-            yield [
+            keys = [
                 key for key in page
                 if parse_key(shape.template, key) is not None
                 and not any(parse_key(template, key) is not None for template in before)
             ]  # fmt: skip
+            yield self._with_fields(shape, keys) if shape.template.fields else keys
+
+    def _with_fields(self, shape: Retired, keys: list[bytes]) -> list[bytes]:
+        """Without hashes that have none of the fields: what others have there is no matter of this contract."""
+        with translated(), self._store.client.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.hmget(key, list(shape.template.fields))
+            found = pipe.execute(raise_on_error=False)
+        return [
+            key for key, said in zip(keys, found, strict=True)
+            if isinstance(said, Exception) or any(one is not None for one in said)
+        ]  # fmt: skip
 
     def among(self, keys: list[str]) -> set[str]:
         """Which of these keys are an application's."""

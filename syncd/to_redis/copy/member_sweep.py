@@ -8,7 +8,7 @@ from syncd.errors import TransientError
 from syncd.plan.keys.templates import decode_key_value
 from syncd.plan.to_redis.change import Drop, Leave, MapBegins, MapIsWhole, Retired, Stray
 from syncd.plan.to_redis.member_shape import MemberShape
-from syncd.stores.redis.members import Member, Members
+from syncd.stores.redis.members import Member, Members, weight
 from syncd.to_redis.context import RunContext
 from syncd.to_redis.copy.copier import Reads
 from syncd.to_redis.copy.survey import Orphans, Survey
@@ -41,7 +41,7 @@ class MemberSweep:
         """By the map, and members that are in no map. `survey` learns how many members there are."""
         retired = Retired(shape.name, shape.type, shape.template)
         for page in self._members.in_map(retired):
-            survey.keys += sum(map(len, page.values()))
+            survey.keys += weight(retired, page)
             yield self._gone(retired, page)
         # What is in no map is nothing's only where the map was not lost since all was copied.
         if self._partition.leads and self._members.is_known(shape):
@@ -57,7 +57,7 @@ class MemberSweep:
         gone = [ident for ident in ids if ident not in found.documents]
         own = self._lookup.own([ids[ident] for ident in gone])
         ours = [ident for ident, is_own in zip(gone, own, strict=True) if is_own]
-        count = sum(len(page[ident]) for ident in ours)
+        count = weight(shape, {ident: page[ident] for ident in ours})
         return Orphans([Drop(shape, ident, None) for ident in ours], found.time, members=count)
 
     def _strays(self, shape: Retired, members: list[Member], survey: Survey) -> Orphans:
@@ -80,7 +80,7 @@ class MemberSweep:
         present = tuple(Retired(one.name, one.type, one.template) for one in self.shapes)
         maps = tuple(one for one in present if (one.name, one.template) != (shape.name, shape.template))
         for page in self._members.in_map(shape):
-            count = sum(map(len, page.values()))
+            count = weight(shape, page)
             leaves = [Leave(shape, ident, None, maps) for ident in page]
             yield Orphans(leaves, self._reads.after(), "retired", members=count)
 

@@ -23,10 +23,11 @@ RECALL = {
     "projection": "recall", "type": "vectorset", "key": "recall:{a}", "member": "{_id}",
     "vector": {"from": "a", "dims": 2}, "attributes": {"k": "a"},
 }  # fmt: skip
+PLAIN = {"projection": "card", "type": "hash", "key": "card:{_id}", "fields": {"a": {"from": "a"}}}
 OF_SHAPES = {
     "value": STRING, "keep": LIST, "member": BOARD, "score": BOARD, "position": NEAR, "vector": RECALL,
     "quantisation": RECALL, "attributes": RECALL, "keep.entries": FEED, "keep.age": FEED, "events": FEED, "copy": FEED,
-    "expire": {**BOARD, "expire": {"field": "at"}}, "keep.highest": BOARD, "keep.lowest": BOARD,
+    "expire": {**BOARD, "expire": {"field": "at"}}, "keep.highest": BOARD, "keep.lowest": BOARD, "share": PLAIN,
 }  # fmt: skip
 """Keys of a projection that only another one than that of the contract has."""
 
@@ -128,6 +129,7 @@ EDITS: dict[str, Edit] = {
     "redis.*.keep.age": stays("1d", "2d", {"age": "1d"}),
     "redis.*.events": stays(None, ["insert"]),
     "redis.*.copy": copies(False, True),
+    "redis.*.share": copies(False, True),
     "redis.*.time": copies("at", "when", SERIES),
     "redis.*.labels": copies(None, {"a": "a"}, SERIES),
     "redis.*.retention": copies(None, "1d", SERIES),

@@ -1,7 +1,8 @@
 -- Which contract may remove the keys of which template: one record for all contracts of this Redis.
 --
 -- `syncd:claims` is a hash: the name of a claim ("key film:{_id}", "index films") -> JSON with
---   contract, kind, draw, since, projection, type, by_id, pattern (a Lua pattern that fits every key of the template), and
+--   contract, kind, draw, since, projection, type, by_id, pattern (a Lua pattern that fits every key of the template),
+--   fields where contracts share the hash and these are its own, and
 --   free where the contract no longer has it: the next one that wants it takes it, with the maps of its keys;
 --   was: what keys of it may be by what was claimed before, as entries of `owned`;
 --   new until the lane has checked whose keys are there: no contract had the template before;
@@ -84,11 +85,21 @@ local function foreign_claims(contract)
   return found
 end
 
+-- Whether a claim is about this field. Without one it is about the key, of which no part may go.
+local function has_field(claim, field)
+  if not field or not claim.fields then return true end
+  for _, name in ipairs(claim.fields) do
+    if name == field then return true end
+  end
+  return false
+end
+
 -- Whether a key that `contract` no longer has belongs to another one. Where that one keeps a map of its keys, a key
--- that is not in it was left there by the contract before, and no other contract would remove it.
-local function is_claimed(claims, key)
+-- that is not in it was left there by the contract before, and no other contract would remove it. `field`: of a hash that
+-- contracts share, where each has some.
+local function is_claimed(claims, key, field)
   for _, claim in ipairs(claims) do
-    if key:find(claim.pattern) then
+    if key:find(claim.pattern) and has_field(claim, field) then
       local owners = base_of(claim.contract) .. 'owners:' .. claim.projection .. ':' .. claim.template
       if claim.kind ~= 'mongo' or claim.by_id or redis.call('HEXISTS', owners, key) == 1 then return true end
     end

@@ -172,7 +172,7 @@ local function take_claims(contract, wish, draw, is_old)
       redis.call('HSET', CLAIMS, claim.name, cjson.encode{
         contract = contract, kind = wish.kind, draw = draw, since = since, projection = claim.projection,
         type = claim.type, by_id = claim.by_id, pattern = claim.pattern, was = #was > 0 and was or nil, new = is_new or nil,
-        noted = is_noted,
+        noted = is_noted, fields = claim.fields and claim.fields[1] and claim.fields or nil,
       })
     end
     if claim.pattern ~= '' and since > latest then latest = since end

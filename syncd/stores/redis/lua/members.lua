@@ -1,8 +1,9 @@
 -- Documents as members of keys that they share: sorted sets, sets, geo sets, vector sets.
 --
--- `members` of a contract is a map for each such projection: _id -> JSON [key, member, key, member, ...], written in the
--- call that writes the members. What a document was a member of and is no longer is found there, so no key is ever
--- removed as a whole: Redis removes one that is empty. No two documents are the same member of a key.
+-- `members` of a contract is a map for each such projection: _id -> JSON [key, member, key, member, ...], or, of fields of a
+-- hash, [key, [field, ...]], written in the call that writes the members. What a document was a member of and is no longer
+-- is found there, so no key is ever removed as a whole: Redis removes one that is empty. No two documents are the same
+-- member of a key.
 -- The field WHOLE_MAP is 1 where all documents are in the map, and 0 while they are copied: a map that was evicted, and
 -- began again, has none.
 
@@ -31,7 +32,17 @@ end
 -- An entry of a map as {key, member, key, member, ...}.
 local function memberships(said)
   local is_sound, found = pcall(cjson.decode, said or '[]')
-  return is_sound and type(found) == 'table' and found or {}
+  if not is_sound or type(found) ~= 'table' then return {} end
+  if type(found[2]) ~= 'table' then return found end
+  local key, fields = found[1], found[2]
+  found = {}
+  for at, name in ipairs(fields) do found[2 * at - 1] = key; found[2 * at] = name end
+  return found
+end
+
+-- Whether a map is one of hashes that projections share, whose members are fields: see shared_hashes.lua.
+local function has_fields(map)
+  return map ~= nil and map:find('{=[^{}]*}$') ~= nil
 end
 
 -- As a set of keys and their members.
@@ -51,6 +62,8 @@ local function remove_member(key, member, map, id)
   if command then
     removed = removed + redis.call(command, key, member)
     if map then note_change(map, key) end
+  elseif kind == 'hash' and has_fields(map) then
+    removed = removed + redis.call('HDEL', key, member)
   elseif kind == SERIES and map then
     removed = removed + remove_sample(key, member, map, id)
   end
@@ -62,6 +75,16 @@ local function leave(pairs_of, kept, map, id)
     local key, member = pairs_of[at], pairs_of[at + 1]
     if not (kept[key] and kept[key][member]) then remove_member(key, member, map, id) end
   end
+end
+
+-- Those of these memberships that another contract has claimed.
+local function claimed_members(keys, pairs_of)
+  local found = {}
+  for at = 1, #pairs_of, 2 do
+    local key, member = pairs_of[at], pairs_of[at + 1]
+    if is_claimed_by_another(keys, key, member) then found[key] = found[key] or {}; found[key][member] = true end
+  end
+  return found
 end
 
 -- The types of keys, as this call has seen them: hundreds of documents share a few keys.
@@ -188,8 +211,9 @@ end}
 
 -- The same by a projection that the contract no longer has. A member by another projection stays. map, _id, n, map of
 -- another projection, ...
-operations.mr = {keyless = true, width = counted(3), write = function(_, args, i, last)
+operations.mr = {keyless = true, width = counted(3), write = function(_, args, i, last, _, keys)
   local kept, map, id = {}, args[i], args[i + 1]
+  if has_fields(map) then kept = claimed_members(keys, memberships(redis.call('HGET', map, id))) end
   for at = i + 3, last do
     for key, found in pairs(as_lookup(memberships(redis.call('HGET', args[at], id)))) do
       kept[key] = kept[key] or {}
@@ -205,12 +229,12 @@ end}
 operations.ms = {keyless = true, removes = true, width = fixed(6), write = function(_, args, i, _, _, keys)
   local map, by_name, name, id, key, member = unpack(args, i, i + 5)
   if redis.call('HEXISTS', map, WHOLE_MAP) == 0 then return end
-  if is_foreign_key(key) or is_claimed_by_another(keys, key) then return end
+  if is_foreign_key(key) or is_claimed_by_another(keys, key, has_fields(map) and member) then return end
   local said = redis.call('HGET', map, id)
   if not said and redis.call('HEXISTS', by_name, name) == 1 then return end
   local found = as_lookup(memberships(said))[key]
   if not (found and found[member]) then
-    remove_member(key, member)
+    remove_member(key, member, has_fields(map) and map or nil)
     note_change(map, key)
   end
 end}
@@ -234,7 +258,7 @@ local function remove_members(keys, args)
   for at = 4, #args do
     local said = memberships(redis.call('HGET', keys[1], args[at]))
     for of = 1, #said, 2 do
-      if is_claimed(claims, said[of]) then kept[said[of]] = kept[said[of]] or {}; kept[said[of]][said[of + 1]] = true end
+      if is_claimed(claims, said[of], has_fields(keys[1]) and said[of + 1]) then kept[said[of]] = kept[said[of]] or {}; kept[said[of]][said[of + 1]] = true end
     end
     leave(said, kept, keys[1], args[at])
     redis.call('HDEL', keys[1], args[at])

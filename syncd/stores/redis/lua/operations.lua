@@ -54,10 +54,10 @@ local function release(map, owners, id, keep)
   end
 end
 
--- Whether another contract has claimed this key of a call.
-local function is_claimed_by_another(keys, key)
+-- Whether another contract has claimed this key of a call, or of a hash that contracts share this field.
+local function is_claimed_by_another(keys, key, field)
   keys.foreign = keys.foreign or foreign_claims(contract_of(keys[1]))
-  return is_claimed(keys.foreign, key)
+  return is_claimed(keys.foreign, key, field)
 end
 
 -- Keys of a call that the application had before there was a contract, see foreign.lua: nothing removes one of these, and

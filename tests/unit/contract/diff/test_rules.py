@@ -50,6 +50,7 @@ VERDICTS: dict[str, Verdict] = {
     "redis.*.key": MAJOR,
     "redis.*.key_values": MAJOR,
     "redis.*.key_types": MAJOR,
+    "redis.*.share": MINOR,
     "redis.*.ttl": MINOR,
     "redis.*.ttl.field": MAJOR,
     "redis.*.fields": MINOR,
