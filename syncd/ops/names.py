@@ -10,6 +10,8 @@ from functools import cached_property
 from typing import Any
 
 from syncd.contract.model.contract import Contract
+from syncd.contract.model.projection import Projection
+from syncd.contract.model.redis_types import TYPE_RULES
 from syncd.contract.model.template import KeyTemplate, template_of
 from syncd.errors import FOREIGN_LOST
 from syncd.ops.conditions import Finding
@@ -17,6 +19,7 @@ from syncd.ops.walk import LONGEST_S, Visitor
 from syncd.plan.claims import INDEX, KEY, key_claim
 from syncd.plan.keys.templates import parse_key
 from syncd.plan.to_redis.compile import Plan
+from syncd.plan.types import TYPES
 from syncd.stores.redis.capabilities import Capabilities
 from syncd.stores.redis.index_names import taken
 from syncd.stores.redis.records.claims import read_claims, read_contracts
@@ -86,7 +89,8 @@ class Names:
 
     def visitors(self, contract: Contract) -> Iterator[Visitor]:
         """Visitors that count keys that were there before a contract from MongoDB to Redis. See `keys`."""
-        for template in {template_of(one).text: template_of(one) for one in contract.redis}.values():
+        shapes = [one for one in contract.redis if not TYPE_RULES[one.type].fed]
+        for template in {template_of(one).text: template_of(one) for one in shapes}.values():
             claim = self._claims.get(KEY + template.text)
             found = _Foreign(contract.name, template)
             self._foreign.append(found)
@@ -159,3 +163,21 @@ class Names:
         if seen.name == wanted.name:
             return wanted.in_place and seen.shape == wanted.shape
         return wanted.number_of(seen) is not None
+
+
+def why_no_feed(redis: RedisStore, projection: Projection, *, adopts: bool) -> tuple[str, str] | None:
+    """Why a change feed cannot write to its key as it is, and the remedy; None where it can. As its lane decides."""
+    template = template_of(projection)
+    with translated():
+        kind: Any = redis.client.type(template.prefix)
+        if kind not in (b"none", TYPES[projection.type].redis.encode()):
+            return (
+                f"`{template.prefix}` is a {kind.decode()}, and a change feed has to write there",
+                "rename that key",
+            )
+        claim = read_claims(redis)[1].get(KEY + template.text)
+        count: Any = redis.client.xlen(template.prefix)
+    if adopts or not count or (claim and not claim.get("new")):
+        return None
+    what = f"`{template.prefix}` holds {count} entries that syncd did not write"
+    return what, "choose another key, or write sync: {adopt: true}, and entries follow behind them"

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from pymongo.errors import OperationFailure
 
 from syncd.contract.model.contract import Contract
+from syncd.contract.model.redis_types import TYPE_RULES
 from syncd.contract.model.template import template_of, unique_paths
 from syncd.contract.read.loaded import ContractSet, LoadedContract
 from syncd.contract.read.source import Path
@@ -18,7 +19,7 @@ from syncd.errors import CapabilityError, FatalError, Problem, SettingsError
 from syncd.ops.conditions import Finding, conditions, refused, shared_streams
 from syncd.ops.documents import examine_documents
 from syncd.ops.fitting import Fitting
-from syncd.ops.names import Names
+from syncd.ops.names import Names, why_no_feed
 from syncd.ops.walk import Visitor, walk
 from syncd.plan.both.plan import compile_two_way
 from syncd.plan.keys.templates import scan_pattern
@@ -101,7 +102,7 @@ def inspect(
         for loaded in contracts.contracts
         for problem in (
             *_settings(loaded, settings), *_capabilities(loaded, server), *_collection(loaded, mongo),
-            *_filter(loaded, mongo), *_records(loaded, mongo),
+            *_filter(loaded, mongo), *_records(loaded, mongo), *_streams(loaded, redis),
         )
     ]  # fmt: skip
     findings += [
@@ -281,6 +282,16 @@ def _heads(indexes: list[list[str]], length: int) -> Iterator[list[str]]:
     yield from (names[:length] for names in indexes if len(names) >= length)
 
 
+def _streams(loaded: LoadedContract, redis: RedisStore) -> Iterator[Problem]:
+    """Whether change feeds can begin, or go on, at their keys."""
+    for at, projection in loaded.projections():
+        if loaded.contract.sync.direction != "mongo_to_redis" or not TYPE_RULES[projection.type].fed:
+            continue
+        why = why_no_feed(redis, projection, adopts=loaded.contract.sync.adopt)
+        if why is not None:
+            yield loaded.problem(("redis", at, "key"), *why)
+
+
 def _collection(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
     contract = loaded.contract
     if contract.sync.direction != "mongo_to_redis":
@@ -312,6 +323,8 @@ def _collection(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
     unique = [set(index["key"]) for index in whole if index.get("unique")]
     for at, projection in loaded.projections():
         paths = unique_paths(projection)
+        if TYPE_RULES[projection.type].fed:
+            continue  # all documents have its one key
         if "_id" not in paths and not any(fields <= paths for fields in unique):
             yield loaded.problem(
                 ("redis", at, "key"),

@@ -12,7 +12,7 @@ from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import FILLING, RELOAD, BeginMatched, OpenFeed, Write
 from syncd.plan.to_redis.change_feed import ChangeFeed
 from syncd.stores.mongo.times import Moment, seconds
-from syncd.stores.redis.records.claims import new_claims
+from syncd.stores.redis.records.claims import new_claims, read_claims
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.matched import LOST, WHOLE, MatchedSets
 from syncd.stores.redis.records.position import KEEP, PURGE, ControlKeys, Fields, Position, read_fields
@@ -60,9 +60,15 @@ class ChangeFeeds:
             self._lease.note_foreign(feed.template.text, "done")
 
     def _is_ours(self, feed: ChangeFeed) -> bool:
-        """Whether syncd wrote the stream, although that is not recorded any more."""
+        """Whether syncd wrote the stream, although the claim that said so is gone. Where the claim of another stream is
+        there, the feed had that one before, and has never written here."""
         (last,) = read_fields(self._store, self._control, Fields.ENTRY + feed.name)
-        return bool(last)
+        return bool(last) and not any(
+            said["contract"] == self._plan.name
+            and (said["projection"], said["type"]) == (feed.name, feed.type)
+            and name != KEY + feed.template.text
+            for name, said in read_claims(self._store)[1].items()
+        )
 
     def _count(self, feed: ChangeFeed) -> int:
         with translated():

@@ -182,6 +182,7 @@ def test_what_others_do_to_the_stream(shared: Scene) -> None:
 def test_a_key_that_is_another_ones(shared: Scene) -> None:
     """A stream with entries of an application, and a key of another type, stop the lane: nothing is written there and
     nothing is lost. It goes on when the key is gone, or where the contract adopts the stream."""
+    shared.run("beside", projection(["n"]))
     flow = shared.add("taken", feed(["n"]))
     flow.redis.xadd(stream_of(flow), {"by": "another"})
     flow.wait_state("failed")
@@ -199,6 +200,48 @@ def test_a_key_that_is_another_ones(shared: Scene) -> None:
     flow.redis.delete(stream_of(flow))
     wait_count(flow, 1)
     assert said(flow, "time") == [{"op": "insert", "_id": "2"}]
+
+
+def test_a_stream_that_no_feed_has_written_to(shared: Scene) -> None:
+    """A feed that an edit turns to a stream of an application stops, and writes nothing; a check says so before, and
+    `syncd remove --keys` leaves that stream alone."""
+    shared.add("keeps", projection(["n"]))  # a daemon keeps its last contract
+    flow = shared.run("edited", feed(["n"]), documents=[{"_id": 1}])
+    flow.collection.insert_one({"_id": 2})
+    wait_count(flow, 1)
+    theirs = flow.key("orders", "feed")
+    flow.redis.xadd(theirs, {"by": "another"})
+    flow.write(feed(["n"]) | {"key": "orders", "keep": {"entries": 1}})
+    flow.wait_state("failed")
+    assert "entries that syncd did not write" in flow.lane()["error"]
+    env = {"SYNCD_REDIS_URL": shared.reach["redis_url"], "SYNCD_MONGO_URI": shared.reach["mongo_uri"]}
+    checked = syncd("check", "--contracts", str(shared.contracts.file("edited")), "--connect", **env)
+    assert f"`{theirs}` holds 1 entries that syncd did not write" in checked.stdout, checked.stdout
+    assert checked.returncode == 1
+    flow.contracts.remove("edited")
+    wait_until(lambda: not flow.lane(), 60, "the lane is gone")
+    wait_until(lambda: syncd("remove", flow.contract, "--keys", "--yes", **env).returncode == 0)
+    assert [said for _, said in flow.redis.xrange(theirs)] == [{b"by": b"another"}]
+    assert not flow.redis.exists(stream_of(flow))
+
+
+def test_a_check_of_a_feed_alone(shared: Scene) -> None:
+    """A contract that is only a feed passes `syncd check --connect`, before it has run and afterwards."""
+    env = {"SYNCD_REDIS_URL": shared.reach["redis_url"], "SYNCD_MONGO_URI": shared.reach["mongo_uri"]}
+    shared.run("first", projection(["n"]))
+    flow = shared.add("alone", feed(["n"]), documents=[{"_id": 1, "n": 1}])
+    words = ("check", "--contracts", str(shared.contracts.file("alone")), "--connect")
+    found = syncd(*words, **env)
+    assert found.returncode == 0, found.stdout
+    flow.wait_live()
+    flow.collection.insert_one({"_id": 2, "n": 2})
+    wait_count(flow, 1)
+    found = syncd(*words, **env)
+    assert found.returncode == 0, found.stdout
+    flow.redis.delete(stream_of(flow))
+    flow.redis.set(stream_of(flow), "text")
+    found = syncd(*words, **env)
+    assert "is a string, and a change feed has to write there" in found.stdout, found.stdout
 
 
 def test_a_change_that_does_not_fit(shared: Scene) -> None:

@@ -57,7 +57,8 @@ def test_keys_of_an_application_stay(shared: Scene) -> None:
     shared.redis.rpush(f"{prefix}2:p7", "theirs")
     flow = shared.run("before", OWN, documents=books(5))
     wait_until(flow.dead_letters)
-    assert [(one["id"], one["reason"]) for one in flow.dead_letters()] == [("2", "wrong_type")]
+    found = [(one["id"], one["reason"], one["key"]) for one in flow.dead_letters()]
+    assert found == [("2", "wrong_type", f"{prefix}2:p7")]
 
     def assert_there() -> None:
         assert flow.hash("900:mine", "own") == {"cart": "7"}

@@ -81,6 +81,21 @@ def test_what_is_no_member(scene: Scene) -> None:
     wait_until(lambda: not flow.redis.exists(flow.names.control("stale")), 60)
 
 
+def test_a_key_of_another_type(scene: Scene) -> None:
+    """nothing_silent: where one of the keys of a document holds another type, its dead letter names that key, and no
+    other changes."""
+    flow = scene.add("kinds", TAGS, documents=[player(1, tags=["a", "b", "c"]), player(2, tags=["a"])])
+    key = f"{flow.names.prefix('tags')}b"
+    flow.redis.set(key, "an application's")
+    scene.start()
+    flow.wait_live()
+    wait_until(flow.dead_letters)
+    found = [(one["id"], one["reason"], one["key"]) for one in flow.dead_letters()]
+    assert found == [("1", "wrong_type", key)]
+    there = members_of(flow, "tags")
+    assert (list(there["a"]), "c" in there) == (["2"], False)
+
+
 def test_a_copy_removes_members_and_no_keys(scene: Scene) -> None:
     """no_ghosts: what went while no daemon ran, and members that no map knows, are gone after a copy; what an
     application had in a key before the contract stays beside the documents, and so does a key of another type."""

@@ -8,6 +8,7 @@ from syncd.contract.lint.keys import keys_of
 from syncd.contract.model.redis_types import TYPE_RULES
 from syncd.contract.model.template import CONTROL_PREFIX
 from syncd.contract.read.loaded import LoadedContract
+from syncd.contract.several import matching
 from syncd.errors import Problem
 
 _ONLY_BOTH = ("on_conflict", "authority", "conflicts")
@@ -79,14 +80,17 @@ def authorities_are_apart(contracts: Sequence[LoadedContract]) -> Iterator[Probl
 
 def conflicts_have_their_own_collection(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """Records of conflicts must not become documents of a contract."""
-    collections = {one.contract.collection for one in contracts if one.sound("mongo", "collection")}
+    sound = [one.contract for one in contracts if one.sound("mongo", "collection")]
+    collections = {one.collection for one in sound if not one.patterns}
     for contract in _two_way(contracts):
-        if contract.contract.sync.conflicts in collections:
-            yield contract.problem(
-                ("sync", "conflicts"),
-                "`conflicts` is the collection of a contract, whose documents the records of conflicts would become",
-                "name another collection, or leave it out",
-            )
+        if not contract.sound("mongo", "collection"):
+            continue
+        name = contract.contract.conflicts
+        if name in collections or any(matching(one, [name]) for one in sound if one.patterns):
+            where = "" if contract.contract.sync.conflicts else f", which is {name} where nothing is said,"
+            what = f"`conflicts`{where} is a collection of a contract"
+            what += ", whose documents the records of conflicts would become"
+            yield contract.problem(("sync", "conflicts"), what, "name another collection")
 
 
 def keys_are_never_control_keys(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:

@@ -283,6 +283,11 @@ class Contract(Model):
         return found.written_as(AsWritten("" if self.patterns else self._written.collection, self.text))
 
     @property
+    def conflicts(self) -> str:
+        """Of a contract that goes both ways, the collection of the records of conflicts."""
+        return self.sync.conflicts or f"{self.collection.partition('.')[0]}.syncd_conflicts"
+
+    @property
     def captures_state(self) -> bool:
         """Whether the present content of keys goes to MongoDB, not entries of a stream."""
         return self.sync.direction != "mongo_to_redis" and self.sync.capture in ("outbox", "keyspace")

@@ -69,8 +69,7 @@ class TwoWayPlan(StreamPlan):
     @property
     def conflicts(self) -> tuple[str, str]:
         """Database and collection of the records of conflicts."""
-        said = self.contract.sync.conflicts or f"{self.namespace[0]}.syncd_conflicts"
-        database, _, collection = said.partition(".")
+        database, _, collection = self.contract.conflicts.partition(".")
         return database, collection
 
     def merge_request(self, ident: str, document_id: Any, wall: int = 0) -> MergeRequest:

@@ -84,9 +84,9 @@ _AFTER_ROWS = """
   becomes `0.4666311046474528`). A check takes the two as alike, and both ways that goes nowhere.
 - A hash cannot hold null. `null: keep` writes the empty string, which cannot be distinguished from an empty string of the document.
 - RediSearch takes `inf` in a numeric field. For NaN or a text it leaves the whole key out of the index.
-- What MongoDB stores and its drivers do not distinguish is lost: of a name that stands twice in an object the last counts,
-  of a regular expression flags other than `ilmsux` are left out, and an object with `$ref` and `$id` has these first, in
-  this order, and `$db` behind them.
+- What MongoDB stores and its drivers do not distinguish is lost: of a name that stands twice in an object the last counts
+  (at the top of a document either may, as MongoDB reads it), of a regular expression flags other than `ilmsux` are left
+  out, and an object with `$ref` and `$id` has these first, in this order, and `$db` behind them.
 - Dates outside the years 0 to 9999 have ECMAScript's signed years of at least six digits. They go to Redis only.
 
 ## With `type:`

@@ -121,8 +121,9 @@ class Call(Generic[W, P]):
     """Chunks behind this call are of this time or later."""
     refusals: Sequence[tuple[int, str]] = ()
     """Of the last attempt: number of the write and reason."""
-    dead_letters: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
-    """Document and projection that Redis does not take, with reason and detail: written as dead letters."""
+    dead_letters: dict[tuple[str, str], tuple[str, str, str]] = field(default_factory=dict)
+    """Document and projection that Redis does not take, with reason, detail, and which of several keys it is about:
+    written as dead letters."""
     must_read: set[str] = field(default_factory=set)
     """Documents whose change was refused, because the key was not there."""
     unfit: ProjectionError | None = None

@@ -57,7 +57,6 @@ def take_refusal(call: UnitCall, write: Write, reason: str, control: ControlKeys
     if reason == "absent":
         call.must_read.add(write.ident)
     elif not isinstance(write, OF_NO_KEY):
-        why = (
-            _WRONG_TYPE if reason == "type" else ("redis_refused", f"Redis refused the write: {reason[:200]}")
-        )
-        call.dead_letters[write.ident, write.shape.name] = why
+        word, _, key = reason.partition(" ")
+        refused = ("redis_refused", f"Redis refused the write: {reason[:200]}", "")
+        call.dead_letters[write.ident, write.shape.name] = (*_WRONG_TYPE, key) if word == "type" else refused

@@ -87,17 +87,18 @@ class Unit(ABC):
         why = call.dead_letters.get((write.ident, write.shape.name))
         return self.dead(write, *why) if why else write
 
-    def dead(self, write: Write, reason: str, detail: str) -> Dead:
-        """A dead letter instead of a write."""
+    def dead(self, write: Write, reason: str, detail: str, key: str = "") -> Dead:
+        """A dead letter instead of a write. `key`: which of several keys does not fit."""
         assert not isinstance(write, OF_NO_KEY)
+        own, stale = write.key or "", write.shape.stale(write.ident)
         return Dead(
             write.shape.name,
             write.ident,
-            write.key or "",
+            key or own,
             reason,
             detail,
             self._change_of(write.ident),
-            write.shape.stale(write.ident),
+            own if stale is None else stale,
         )
 
     def _change_of(self, ident: str) -> dict[str, Any]:

@@ -57,4 +57,4 @@ class Survey:
 
     def is_above(self, percent: float) -> bool:
         """Whether that is more than may be removed without being asked for."""
-        return self.gone > FEW and self.gone * 100 // max(1, self.keys) > percent
+        return self.gone > FEW and self.gone * 100 > self.keys * percent

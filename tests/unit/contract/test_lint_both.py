@@ -18,10 +18,13 @@ def both(
     type: str = "hash",
     more: str = "",
     direction: str = "both",
+    collection: str = "a.b",
 ) -> str:
     shape = projection(fields, type=type, key="session:{_id}") + more
     return contract(
-        shape + f"sync: {{direction: {direction}, {sync}}}\n", name="sessions", mongo="collection: a.b"
+        shape + f"sync: {{direction: {direction}, {sync}}}\n",
+        name="sessions",
+        mongo=f"collection: {collection}",
     )
 
 
@@ -69,8 +72,13 @@ WRONG = {
     ),
     "records among the documents": (
         both(f"capture: outbox, {RULE}, conflicts: a.b"),
-        "a.yaml:13:80: `conflicts` is the collection of a contract, whose documents the records of conflicts would "
-        "become; name another collection, or leave it out",
+        "a.yaml:13:80: `conflicts` is a collection of a contract, whose documents the records of conflicts would "
+        "become; name another collection",
+    ),
+    "records among the documents, where nothing is said": (
+        both(collection="a.syncd_conflicts"),
+        "a.yaml:13:7: `conflicts`, which is a.syncd_conflicts where nothing is said, is a collection of a contract, "
+        "whose documents the records of conflicts would become; name another collection",
     ),
     "a name in JSON with a backslash": (
         both(fields="{'a\\b': plan}", type="json"),

@@ -30,7 +30,7 @@ local function refusal(operation, keys, key, found, wanted, also, any_stale)
     and (is_foreign_key(key) or (any_stale and redis.call('SISMEMBER', keys[4], key) == 1))
   if found == 'none' or stale then return operation.partial and 'absent' end
   if found == wanted or (not operation.partial and not operation.stays and also[found]) then return nil end
-  return not (operation.spares and operation.spares(keys, key)) and 'type'
+  return not (operation.spares and operation.spares(keys, key)) and 'type ' .. key
 end
 
 -- First pass, no writes: which operations cannot be done as they are? Also returns the type of every key.
@@ -120,7 +120,7 @@ end
 --       n, position field, value, ..., operations
 -- Replies {'ok', dead letters that were dropped for new ones, keys that were removed, keys that held what they should,
 -- entries that did not get the id of their change, changes that need no entry of a feed}; {'behind'}: the call before was
--- not applied, so nothing was written; {'refused', index, reason, ...}: nothing was written, by `absent`, `type`, of a
+-- not applied, so nothing was written; {'refused', index, reason, ...}: nothing was written, by `absent`, `type KEY`, of a
 -- dead letter `full`, or `lost`; {'failed', index, error, ...}: the position was not moved, everything else
 -- can be written again; {'fenced', word, holder}; {'version', n}. An error of Redis's own, as for a command without the
 -- right to it, may leave a part written as well.

@@ -135,7 +135,7 @@ local function refuses_memberships(packed, wanted, i, keys, also)
   keys.decoded[i] = new
   for at = 1, #new, 2 do
     if is_replaced(keys, new[at], wanted) and (not also[keys.shared[new[at]]] or is_foreign_key(new[at])) then
-      return 'type'
+      return 'type ' .. new[at]
     end
   end
 end

@@ -79,10 +79,13 @@ def _orphan(store: RedisStore, contract: str, left: float | None) -> Orphan:
 
 
 def _feeds(store: RedisStore, contract: str) -> Iterator[Retired]:
-    """Streams of change feeds, which are claimed, and in no record of keys: no copy may remove them."""
+    """Streams of change feeds, which are claimed, and in no record of keys: no copy may remove them. A claim is new as
+    long as the feed has not begun: what is there then is an application's."""
     for name, said in read_claims(store)[1].items():
         rules = TYPE_RULES.get(said.get("type", ""))
-        if said["contract"] == contract and said["kind"] == MONGO and rules is not None and rules.fed:
+        if said["contract"] != contract or said["kind"] != MONGO or said.get("new"):
+            continue
+        if rules is not None and rules.fed:
             yield Retired(said["projection"], said["type"], KeyTemplate.recorded(name.removeprefix(KEY)))
 
 
