@@ -11,8 +11,9 @@ from bson.errors import BSONError
 from pymongo.errors import OperationFailure
 
 from syncd.contract.model.contract import Contract
-from syncd.contract.model.projection import FieldTtl
+from syncd.contract.model.projection import FieldTtl, Projection
 from syncd.contract.model.template import template_of
+from syncd.contract.model.values import COLLECTION, DATABASE
 from syncd.errors import FatalError, ProjectionError, SettingsError
 from syncd.ops.conditions import Finding
 from syncd.plan.keys.templates import encode_key_value
@@ -147,20 +148,37 @@ def _add_paths(value: Any, before: str, found: set[str]) -> None:
 def _missing_fields(contract: Contract, sample: Sequence[Document]) -> Iterator[Finding]:
     known = sorted(_paths(sample))
     for projection in contract.redis:
-        specs = {**(projection.fields or {}), **({"value": projection.value} if projection.value else {})}
-        named = [(spec.from_, f"field `{name}`") for name, spec in specs.items() if spec.from_ is not None]
-        if isinstance(projection.ttl, FieldTtl):
-            named.append((projection.ttl.field, "`ttl`"))
-        if projection.time is not None:
-            named.append((projection.time, "`time`"))
-        named += [(path, f"`ttl` of `{name}`") for name, path in expiring_fields(projection).items()]
-        for path, whose in named:
+        for path, whose in _named(projection):
             if all(getter(path)(document) in (MISSING, []) for document in sample):
                 what = f"none of {len(sample)} documents of {contract.shown_collection} has `{path}`"
                 yield _finding(
                     contract, f"{what}{_meant(path, known)}",
                     f"correct {whose} of projection {projection.projection}, or go on",
                 )  # fmt: skip
+
+
+def _named(projection: Projection) -> Iterator[tuple[str, str]]:
+    """Paths of documents that a projection names, each with what names it. Those of its key are not among them, but for
+    an array: without one a document has no key, which is no dead letter."""
+    specs = {**(projection.fields or {}), **({"value": projection.value} if projection.value else {})}
+    for name, spec in specs.items():
+        if spec.from_ is not None and spec.from_ not in (DATABASE, COLLECTION):
+            yield spec.from_, f"field `{name}`"
+    if isinstance(projection.ttl, FieldTtl):
+        yield projection.ttl.field, "`ttl`"
+    for name, path in expiring_fields(projection).items():
+        yield path, f"`ttl` of `{name}`"
+    for key in ("each", "time", "score", "position"):
+        if (path := getattr(projection, key)) is not None:
+            yield path, f"`{key}`"
+    if projection.vector is not None:
+        yield projection.vector.from_, "`vector`"
+    for key in ("attributes", "labels"):
+        for name, path in (getattr(projection, key) or {}).items():
+            yield path, f"`{name}` of `{key}`"
+    for one in template_of(projection).placeholders:
+        if one.many:
+            yield one.path, "`key`"
 
 
 def _dead_letters(

@@ -52,6 +52,38 @@ def test_no_server_there(directory: Path, mongo_uri: str) -> None:
     assert "no connection to Redis" in said.stderr
 
 
+def test_paths_that_no_document_has(
+    tmp_path: Path, token: str, mongo: MongoClient[dict[str, Any]], mongo_uri: str, redis_url: str
+) -> None:
+    """Whatever a projection takes of documents is looked for: what members and elements are made of as well. The name
+    of the collection is no path."""
+    contracts, films = ContractDirectory(tmp_path / "contracts", token), mongo[token]["films"]
+    films.insert_one({"_id": 1, "title": "a"})
+    member = {"key": "all", "member": "{_id}"}
+    contracts.write(
+        "films",
+        projection(name="board", type="zset", score="no.points", **member),
+        projection(name="near", type="geo", position="no.at", **member),
+        projection(
+            name="alike",
+            type="vectorset",
+            vector={"from": "no.v", "dims": 3},
+            attributes={"k": "no.k"},
+            **member,
+        ),
+        projection(name="tags", type="set", **member | {"key": "{no.tags[]}"}),
+        projection(["title"], name="parts", each="no.parts", key="{_id}:{no.parts.#}"),
+        projection({"of": "$collection", "title": "title"}, name="named"),
+    )
+    env = {"SYNCD_MONGO_URI": mongo_uri, "SYNCD_REDIS_URL": redis_url}
+    found = syncd("doctor", contracts.path, "-o", "json", **env)
+    said = [one for one in json.loads(found.stdout)["findings"] if one["level"] == "data"]
+    begins = f"none of 1 documents of {films.full_name} has "
+    assert sorted(one["what"].removeprefix(begins) for one in said) == [
+        f"`no.{name}`" for name in ("at", "k", "parts", "points", "tags", "v")
+    ]
+
+
 def test_what_is_there_is_not_what_the_contract_is_about(
     tmp_path: Path,
     token: str,
