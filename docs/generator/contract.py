@@ -13,8 +13,9 @@ Schema: TypeAlias = dict[str, Any]
 
 _CONTRACT_INTRO = """\
 One file, one contract. The files are all `*.yaml` and `*.yml` of the directory that SYNCD_CONTRACTS names, without its
-subdirectories. [`contract.schema.json`](contract.schema.json) says the same to an editor; `syncd check` knows more
-than both, because it also compares the parts of a contract, and contracts with each other.
+subdirectories and without `*.test.yaml`, which hold [tests](../how-to/test-a-contract.md).
+[`contract.schema.json`](contract.schema.json) says the same to an editor; `syncd check` knows more than both, because
+it also compares the parts of a contract, and contracts with each other.
 
 - YAML 1.2: `NO` and `on` are text. Unknown keys, duplicate keys, anchors, aliases, tags and a second document are
   errors.
@@ -155,6 +156,8 @@ def _is_side(value: Schema) -> bool:
 
 
 def _plain_type(value: Schema) -> str:
+    if "type" not in value:
+        return "anything"
     if value["type"] == "array":
         inner = _type(value["items"])
         return {"text": "list of names", "list of names": "list of lists of paths"}.get(

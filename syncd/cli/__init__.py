@@ -31,9 +31,25 @@ from syncd.cli.schema import schema
 from syncd.cli.shared import CLOSED, DIFFERENCE, INTERRUPTED, UNREACHABLE, USAGE, shown
 from syncd.cli.snapshot import snapshot
 from syncd.cli.status import status
+from syncd.cli.test import test
 from syncd.errors import CapabilityError, SettingsError, StoreError, SyncdError
 
-VERBS = (init, check, diff, plan, preview, doctor, schema, run, status, snapshot, reconcile, remove, demo)
+VERBS = (
+    init,
+    check,
+    diff,
+    plan,
+    test,
+    preview,
+    doctor,
+    schema,
+    run,
+    status,
+    snapshot,
+    reconcile,
+    remove,
+    demo,
+)
 
 # No option for completion: typer's own one writes into .bashrc with any argument.
 app = typer.Typer(

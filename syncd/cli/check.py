@@ -27,6 +27,7 @@ def check(
 ) -> None:
     """Print every problem with its place and remedy (exit code 1), or one line a contract, and on stderr what may leave
     documents out of a search index. `syncd run` accepts what passes here under the same settings."""
+    from syncd.contract.lint.contract_tests import all_tests
     from syncd.contract.lint.index_warnings import warnings
     from syncd.contract.read.load import load_contract_set
     from syncd.errors import ContractError
@@ -36,6 +37,7 @@ def check(
     settings = Settings.from_environment(contracts=one_path(contracts, path))
     try:
         contract_set = load_contract_set(settings.contracts, contract_environment())
+        all_tests(settings.contracts, contract_set.contracts, contract_environment())
         check_settings(contract_set, settings)
         if connect:
             _ask_servers(contract_set, settings)

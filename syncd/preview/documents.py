@@ -40,8 +40,12 @@ class GivenDocuments:
 
     deletes_may_move = False
 
-    def __init__(self, documents: Mapping[str, Document], time: Moment) -> None:
+    def __init__(
+        self, documents: Mapping[str, Document], time: Moment, there: Mapping[str, Document] | None = None
+    ) -> None:
+        """`there`: all that are in the collection, where that is more than what matches."""
         self._documents, self._time = documents, time
+        self._there = documents if there is None else there
 
     def by_ids(
         self,
@@ -53,8 +57,8 @@ class GivenDocuments:
         every: bool = False,
     ) -> Found:
         """All that are asked for, at once."""
-        idents = map(encode_key_value, ids)
-        found = {ident: self._documents[ident] for ident in idents if ident in self._documents}
+        known = self._there if every else self._documents
+        found = {ident: known[ident] for ident in map(encode_key_value, ids) if ident in known}
         return Found(found, max(after, self._time), True)
 
 
@@ -67,14 +71,20 @@ def event(
     return {"operationType": op, "documentKey": key, "_id": token, "wallTime": wall_ms, NTH: nth, **more}
 
 
-def writes_of(plan: StreamPlan, events: Sequence[Document], documents: Mapping[str, Document]) -> list[Write]:
-    """The writes of changes of documents, all of which are read; what cannot be encoded is a dead letter."""
+def writes_of(
+    plan: StreamPlan,
+    events: Sequence[Document],
+    documents: Mapping[str, Document],
+    there: Mapping[str, Document] | None = None,
+) -> list[Write]:
+    """The writes of changes of documents, all of which are read; what cannot be encoded is a dead letter. `documents`
+    match the filter, `there` are all."""
     if isinstance(plan, TwoWayPlan):
         writes = [write for one in events for write in _of_two_ways(plan, one, documents)]
     else:
         assert isinstance(plan, Plan)
         time = events[-1]["_id"]["_data"][2:18] if events else ZERO
-        lookup: Any = GivenDocuments(documents, time)
+        lookup: Any = GivenDocuments(documents, time, there)
         builder = KeyBuilder(plan, lookup, Watermarks())
         window = Window(list(events), {"_data": f"82{time}"}, time)
         built = builder.window(window, {encode_key_value(one["documentKey"]["_id"]) for one in events})

@@ -18,7 +18,7 @@ from syncd.text import clipped
 
 _RELAXED = json_util.RELAXED_JSON_OPTIONS
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_UNITS = (("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000))
+_UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000))
 LONGEST_LINE = 200
 """Characters of a value in text; JSON has all of it."""
 

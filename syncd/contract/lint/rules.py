@@ -13,6 +13,7 @@ from syncd.contract.lint import append as lint_append
 from syncd.contract.lint import both as lint_both
 from syncd.contract.lint import change_feeds as lint_change_feeds
 from syncd.contract.lint import consumers as lint_consumers
+from syncd.contract.lint import contract_tests as lint_contract_tests
 from syncd.contract.lint import each as lint_each
 from syncd.contract.lint import indexes as lint_index
 from syncd.contract.lint import keys as lint_keys
@@ -71,6 +72,7 @@ RULES: tuple[Rule, ...] = (
     *lint_sharing.RULES,
     *lint_several.RULES,
     *lint_consumers.RULES,
+    *lint_contract_tests.RULES,
 )
 
 

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from syncd.contract.model.consumers import Consumer
+from syncd.contract.model.contract_tests import ContractTest
 from syncd.contract.model.projection import Projection
 from syncd.contract.model.values import (
     Collections,
@@ -246,6 +247,10 @@ class Contract(Model):
     reconcile: Reconcile | None = Field(None, description="Comparison of both sides, and repair.")
     consumers: tuple[Consumer, ...] = Field(
         (), max_length=1_000, description="Who reads what of the keys: no edit takes it away unnoticed."
+    )
+    tests: tuple[ContractTest, ...] = Field(
+        (),
+        description="What must become of which documents, see how-to/test-a-contract.md. `syncd test` runs them.",
     )
 
     _written: AsWritten = PrivateAttr(AsWritten())

@@ -86,9 +86,9 @@ class Place:
         return get_origin(option) or option
 
 
-def shape_at(loc: Path) -> Place:
+def shape_at(loc: Path, model: type[BaseModel] = Contract) -> Place:
     """The shape at pydantic's `loc`, as far as the model knows one."""
-    shape = Place(Contract)
+    shape = Place(model)
     for part in loc:
         shape = _member(shape, part)
     return shape

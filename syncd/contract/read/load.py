@@ -10,13 +10,13 @@ from pydantic import ValidationError
 
 from syncd.contract.lint.rules import lint
 from syncd.contract.model.contract import AsWritten, Contract
-from syncd.contract.model.extjson import decode
+from syncd.contract.read.contract_tests import is_test_file
 from syncd.contract.read.explain import explain
+from syncd.contract.read.extended import decoded
 from syncd.contract.read.files import MOST_FILES, read_file
-from syncd.contract.read.loaded import ContractSet, LoadedContract
+from syncd.contract.read.loaded import ContractSet, LoadedContract, loaded_contract
 from syncd.contract.read.mistakes import mistakes
 from syncd.contract.read.salvage import salvage
-from syncd.contract.read.source import Path as Steps
 from syncd.contract.read.source import Source
 from syncd.contract.read.yaml import read_source
 from syncd.contract.several import for_collection
@@ -67,7 +67,7 @@ def _with_names(loaded: LoadedContract) -> LoadedContract:
 
 def is_contract_file(name: str) -> bool:
     """Whether a file of this name, in a directory of contracts, is one."""
-    return name.endswith(_SUFFIXES) and not name.startswith(".")
+    return name.endswith(_SUFFIXES) and not name.startswith(".") and not is_test_file(name)
 
 
 def _contract_files(directory: Path) -> list[Path]:
@@ -106,7 +106,7 @@ def _load_file(
     source, problems = read_source(name, content, env)
     if source is None:
         return None, problems
-    source, found = _decode_filter(source)
+    source, found = decoded(source)
     problems += found
     try:
         contract = Contract.model_validate(source.value, by_alias=True, by_name=False)
@@ -116,7 +116,7 @@ def _load_file(
         problems += explain(mistakes(error, source), source)
         return salvage(source, error), problems
     contract = contract.written_as(AsWritten(source.written("mongo", "collection") or "", source.text))
-    return LoadedContract(contract, source, source.failed), problems
+    return loaded_contract(contract, source, source.failed), problems
 
 
 def _too_many(source: Source, count: int) -> Problem:
@@ -124,17 +124,3 @@ def _too_many(source: Source, count: int) -> Problem:
     return Problem(
         source.file, 1, 1, what, "`syncd schema` gives the format to an editor; begin with a draft"
     )
-
-
-def _decode_filter(source: Source) -> tuple[Source, list[Problem]]:
-    """Extended JSON belongs to the filter alone, so the rest of the file is left as it is."""
-    value, problems, failed = source.value, list[Problem](), list[Steps]()
-
-    def report(path: Steps, what: str, remedy: str) -> None:
-        failed.append(path)
-        problems.append(Problem(source.file, *source.locate_key(*path), what, remedy))
-
-    if isinstance(value, dict) and isinstance(mongo := value.get("mongo"), dict) and "filter" in mongo:
-        query = decode(mongo["filter"], ("mongo", "filter"), report)
-        value = {**value, "mongo": {**mongo, "filter": query}}
-    return replace(source, value=value, failed=source.failed | frozenset(failed)), problems

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from syncd.contract.model.contract import Contract
+from syncd.contract.model.contract_tests import ContractTest
 from syncd.contract.model.projection import Projection
 from syncd.contract.read.source import Path, Place, Source
 from syncd.errors import Problem
@@ -18,6 +19,8 @@ class LoadedContract:
     contract: Contract
     source: Source
     stand_ins: frozenset[Path] = frozenset()
+    tests: tuple[ContractTest, ...] = ()
+    """Those that stand in it. `contract` is without them: what runs is the same with any."""
 
     @property
     def file(self) -> str:
@@ -54,6 +57,12 @@ class LoadedContract:
     def problem_at_key(self, path: Path, what: str, remedy: str) -> Problem:
         """A problem of a key rather than of its value."""
         return Problem(self.file, *self.source.locate_key(*path), what, remedy)
+
+
+def loaded_contract(contract: Contract, source: Source, stand_ins: frozenset[Path]) -> LoadedContract:
+    """The contract apart from its tests."""
+    without = contract.model_copy(update={"tests": ()})
+    return LoadedContract(without, source, stand_ins, contract.tests)
 
 
 @dataclass(frozen=True, slots=True)

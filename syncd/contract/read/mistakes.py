@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from syncd.contract.model.contract import Contract
 from syncd.contract.model.shape import Place, shape_at
 from syncd.contract.read.source import Path, Source
 
@@ -57,9 +58,9 @@ def own_errors(error: ValidationError) -> list[ErrorDetails]:
     ]
 
 
-def mistakes(error: ValidationError, source: Source) -> list[Mistake]:
+def mistakes(error: ValidationError, source: Source, model: type[BaseModel] = Contract) -> list[Mistake]:
     """The errors that stand on their own."""
-    found = [_mistake(details, source) for details in own_errors(error)]
+    found = [_mistake(details, source, model) for details in own_errors(error)]
     misspelt = {(*mistake.path[:-1], mistake.meant) for mistake in found if mistake.kind == "extra_forbidden"}
     return [
         mistake
@@ -96,10 +97,10 @@ def _subject(path: Path) -> str:
     return f"`{name}`" if path[-1] == name else f"an entry of `{name}`"
 
 
-def _mistake(details: ErrorDetails, source: Source) -> Mistake:
+def _mistake(details: ErrorDetails, source: Source, model: type[BaseModel]) -> Mistake:
     kind, loc = details["type"], details["loc"]
     path = document_path(loc, source.value)
-    shape = shape_at(loc[:-1] if kind == "extra_forbidden" else loc)
+    shape = shape_at(loc[:-1] if kind == "extra_forbidden" else loc, model)
     if kind in _TAG_KINDS:
         kind, path = _TAG_KINDS[kind], (*path, "type")
         shape = Place(shape.annotation, f"one of {', '.join(shape.choices)}")

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from syncd.contract.model.contract import Contract
-from syncd.contract.read.loaded import LoadedContract
+from syncd.contract.read.loaded import LoadedContract, loaded_contract
 from syncd.contract.read.mistakes import document_path, own_errors, value_at
 from syncd.contract.read.source import Path, Source
 
@@ -52,6 +52,7 @@ _STAND_INS: dict[tuple[str, ...], Any] = {
     ("slo",): None,
     ("reconcile",): None,
     ("consumers",): (),
+    ("tests",): (),
 }
 """By place, `*` for any entry. A key without a stand-in takes that of its mapping. No entry of a list is removed, for
 places of later entries would shift."""
@@ -77,7 +78,7 @@ def salvage(source: Source, error: ValidationError) -> LoadedContract | None:
         except ValidationError as next_error:
             error = next_error
         else:
-            return LoadedContract(contract, source, frozenset(stand_ins))
+            return loaded_contract(contract, source, frozenset(stand_ins))
     return None
 
 

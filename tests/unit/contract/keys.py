@@ -28,6 +28,7 @@ CONTRACT = said(
     slo={"freshness": "5s"},
     reconcile={"every": "1h"},
     consumers=[{"team": "web", "reads": {"card": ["a"]}}],
+    tests=[{"name": "a", "given": {"_id": 1}, "expect": {}}],
 )
 """With whatever holds further keys, but a `value`."""
 

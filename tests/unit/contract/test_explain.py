@@ -53,7 +53,7 @@ def entry(text: str) -> str:
          "1:1: missing key `kind` in the contract; add it: Always SyncContract"),
         (contract().replace("apiVersion", "api_version"),
          "1:1: unknown key `api_version`; did you mean `apiVersion`? "
-         "known keys are apiVersion, kind, metadata, mongo, redis, sync, slo, reconcile, consumers"),
+         "known keys are apiVersion, kind, metadata, mongo, redis, sync, slo, reconcile, consumers, tests"),
         # Values
         (contract().replace("syncd/v1", "syncd/v2"),
          "1:13: `apiVersion` cannot be `syncd/v2`; write syncd/v1, the version that this syncd reads"),
@@ -90,7 +90,7 @@ def entry(text: str) -> str:
         (contract(mongo="collection: a.b, filter: [1]"),
          "7:34: `filter` must be a mapping, not a list; write `key: value` lines, or {key: value}"),
         ("5", "1:1: the contract must be a mapping, not `5`; write `key: value` lines; "
-              "the keys are apiVersion, kind, metadata, mongo, redis, sync, slo, reconcile, consumers"),
+              "the keys are apiVersion, kind, metadata, mongo, redis, sync, slo, reconcile, consumers, tests"),
         # Fields
         (field("5"), "12:17: `a` must be a mapping, not `5`; write `key: value` lines; "
                      "the keys are from, expr, type, dims, datatype, round, on_error, mask, null, ttl"),

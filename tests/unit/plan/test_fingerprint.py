@@ -24,6 +24,7 @@ RECALL = {
     "vector": {"from": "a", "dims": 2}, "attributes": {"k": "a"},
 }  # fmt: skip
 PLAIN = {"projection": "card", "type": "hash", "key": "card:{_id}", "fields": {"a": {"from": "a"}}}
+TEST = {"name": "a", "given": {"_id": 1}, "expect": {}}
 OF_SHAPES = {
     "value": STRING, "keep": LIST, "member": BOARD, "score": BOARD, "position": NEAR, "vector": RECALL,
     "quantisation": RECALL, "attributes": RECALL, "keep.entries": FEED, "keep.age": FEED, "events": FEED, "copy": FEED,
@@ -188,6 +189,22 @@ EDITS: dict[str, Edit] = {
     "consumers": stays([], [{"team": "web", "reads": {"card": ["a"]}}]),
     "consumers.*.team": stays("web", "shop"),
     "consumers.*.reads": stays({"card": ["a"]}, {"card": "all"}),
+    # No lane ever sees tests; see also test_contract_tests.py.
+    "tests": stays([], [TEST]),
+    "tests.*.name": stays("a", "b", TEST),
+    "tests.*.given": stays({"_id": 1}, {"_id": 2}, TEST),
+    "tests.*.before": stays(None, {"_id": 2}, TEST),
+    "tests.*.given_keys": stays({"k": "v"}, {"k": "w"}, {"name": "a", "document": []}),
+    "tests.*.given_entries": stays({"1-0": {}}, {"1-1": {}}, {"name": "a", "document": []}),
+    "tests.*.collection": stays(None, "shop.films", TEST),
+    "tests.*.now": stays(None, "2024-01-31T00:00:00Z", TEST),
+    "tests.*.expect": stays({}, {"card:1": {"a": "b"}}, TEST),
+    "tests.*.absent": stays([], ["card:1"], TEST),
+    "tests.*.ttl": stays({}, {"card:1": "1h"}, TEST),
+    "tests.*.document": stays([], {"a": 1}, {"name": "a", "given_keys": {"k": "v"}}),
+    "tests.*.dead_letter": stays([], "cannot_convert", TEST),
+    "tests.*.filtered": stays(False, True, TEST),
+    "tests.*.partial": stays(False, True, TEST),
 }  # fmt: skip
 OF_ONE_VALUE = {"apiVersion", "kind", "metadata", "mongo", "redis", "sync"}
 """Keys that hold nothing but keys of their own, or the same in every contract."""

@@ -156,8 +156,8 @@ def loaded(value: dict[str, Any]) -> LoadedContract:
 
 
 def test_it_is_decided_for_every_key() -> None:
-    """A key that is new has a rule, and its line above."""
-    keys = {".".join(key) for key in contract_keys()}
+    """A key that is new has a rule, and its line above. Tests of a contract stand apart from it, and are no edit."""
+    keys = {".".join(key) for key in contract_keys() if key[0] != "tests"}
     assert keys == set(RULES)
     assert keys == VERDICTS.keys() | OF_ONE_VALUE
 
