@@ -149,6 +149,8 @@ def _missing_fields(contract: Contract, sample: Sequence[Document]) -> Iterator[
     known = sorted(_paths(sample))
     for projection in contract.redis:
         for path, whose in _named(projection):
+            if path.partition(".")[0] in contract.mongo.with_:
+                continue  # it is of another collection
             if all(getter(path)(document) in (MISSING, []) for document in sample):
                 what = f"none of {len(sample)} documents of {contract.shown_collection} has `{path}`"
                 yield _finding(

@@ -26,11 +26,13 @@ from syncd.plan.keys.templates import scan_pattern
 from syncd.plan.to_mongo.append import appends, compile_append
 from syncd.plan.to_mongo.state import compile_state
 from syncd.plan.to_redis.compile import compile_contract
+from syncd.plan.to_redis.joins import joins_of
 from syncd.plan.types import TYPES
 from syncd.settings import Settings
 from syncd.stores.messages import of_mongo
 from syncd.stores.mongo import codes
 from syncd.stores.mongo.collections import collections_of, require_records, require_source, require_target
+from syncd.stores.mongo.naming import naming_of
 from syncd.stores.mongo.store import MongoCapabilities, MongoStore, translated
 from syncd.stores.redis.capabilities import Capabilities, lacks
 from syncd.stores.redis.records.position import ControlKeys
@@ -103,6 +105,7 @@ def inspect(
         for problem in (
             *_settings(loaded, settings), *_capabilities(loaded, server), *_collection(loaded, mongo),
             *_filter(loaded, mongo), *_records(loaded, mongo), *_streams(loaded, redis),
+            *_joins(loaded, mongo),
         )
     ]  # fmt: skip
     findings += [
@@ -234,7 +237,7 @@ def _filter(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
     contract = loaded.contract
     if contract.mongo.filter is None:
         return
-    database, _, name = contract.collection.partition(".")
+    database, name = _namespace(contract)
     of_nothing = {"$and": [{"_id": {"$in": []}}, contract.mongo.filter]}
     with translated():
         try:
@@ -248,6 +251,25 @@ def _filter(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
                     "write it as MongoDB reads a query",
                 )
                 yield loaded.problem(("mongo", "filter"), what, remedy)
+
+
+def _joins(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
+    """Whether joined collections can be followed, and their changes be found in the documents that show them."""
+    contract = loaded.contract
+    joins = joins_of(contract)
+    namings = naming_of(mongo, joins, _namespace(contract))
+    for join in joins:
+        try:
+            require_source(mongo, join.namespace)
+            namings[join.name].require()
+        except (CapabilityError, FatalError) as error:
+            what, _, remedy = str(error).partition("; ")
+            yield loaded.problem(("mongo", "with", join.name), what, remedy or "see docs/how-to/joins.md")
+
+
+def _namespace(contract: Contract) -> tuple[str, str]:
+    database, _, name = contract.collection.partition(".")
+    return database, name
 
 
 def _records(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
@@ -298,7 +320,7 @@ def _collection(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
         yield from _target(loaded, mongo)
     if contract.sync.direction == "redis_to_mongo":
         return
-    database, _, name = contract.collection.partition(".")
+    database, name = _namespace(contract)
     if contract.sync.direction == "mongo_to_redis":
         try:
             require_source(mongo, (database, name), contract.mongo.unique)

@@ -12,6 +12,7 @@ from syncd.errors import ProjectionError
 from syncd.plan.base import ContractPlan
 from syncd.plan.to_redis.change import Dead, Write
 from syncd.plan.to_redis.change_feed import READ, ChangeFeed
+from syncd.plan.to_redis.joins import Joined
 from syncd.plan.to_redis.shape import Shape
 
 
@@ -26,6 +27,8 @@ class StreamPlan(ContractPlan):
     """For `$project`: what is read of a change, beside which document it is of."""
     feeds: tuple[ChangeFeed, ...] = ()
     """What gets an entry for each change, beside the keys of `shapes`."""
+    joins: tuple[Joined, ...] = ()
+    """What is read of other collections beside each document."""
     version: str = ""
     """Changes with everything that the contract writes, also where that needs no copy."""
     source: dict[str, Any] | None = None

@@ -17,6 +17,7 @@ from syncd.plan.to_mongo.state import FoundKey, StatePlan
 from syncd.plan.types import Written
 from syncd.plan.values.raw import Unfit
 from syncd.stores.mongo.codes import is_about_document
+from syncd.stores.mongo.joined import lookup_of
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.replies import RAW_CODEC, documents_in
 from syncd.stores.mongo.store import Document, MongoStore, code_of, translated
@@ -49,8 +50,7 @@ class _Everything(NamedTuple):
 def documents_by_id(store: MongoStore, plan: StreamPlan, ids: Sequence[Any]) -> Documents:
     """These documents."""
     found: dict[str, Document] = {}
-    readable = plan.documents if isinstance(plan, TwoWayPlan) else plan
-    lookup = Lookup(store, readable)
+    lookup = Lookup(store, plan.documents) if isinstance(plan, TwoWayPlan) else lookup_of(store, plan)
     for _, some in lookup.in_parts(list(ids), lambda: ZERO):
         found |= some.documents
     left = [one for one in ids if encode_key_value(one) not in found]
@@ -102,6 +102,8 @@ def matching(store: MongoStore, database: str, plan: StreamPlan, documents: Iter
 
 def _matching(store: MongoStore, database: str, plan: StreamPlan, document: Document) -> list[Document]:
     wanted = (plan.documents if isinstance(plan, TwoWayPlan) else plan).find_projection
+    if wanted and plan.joins:
+        wanted = wanted | {join.name: 1 for join in plan.joins}  # as the person gives it
     pipeline: list[Document] = [{"$documents": {"$literal": [document]}}, {"$match": dict(plan.filter or {})}]
     pipeline += [{"$project": wanted}] if wanted else []
     command = {"aggregate": 1, "pipeline": pipeline, "cursor": {}, "maxTimeMS": LONGEST_MS}

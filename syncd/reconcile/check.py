@@ -28,7 +28,7 @@ from syncd.reconcile.member_comparison import StraySearch, shown
 from syncd.reconcile.reader import KeyReader
 from syncd.reconcile.repair import Repairer
 from syncd.reconcile.report import ReconcileReport
-from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.joined import lookup_of
 from syncd.stores.mongo.ranges import ALL, Range
 from syncd.stores.mongo.store import Document, MongoStore
 from syncd.stores.mongo.times import ZERO, Moment
@@ -83,7 +83,7 @@ class Check(BaseCheck):
         super().__init__(stop, may_go_on)
         self._plan, self._mongo, self._redis, self._order = plan, mongo, redis, order
         control = self._control = ControlKeys(plan.name, order.partition)
-        self._lookup = Lookup(mongo, plan, order.partition, order.read_preference)
+        self._lookup = lookup_of(mongo, plan, order.partition, order.read_preference)
         self._reader = KeyReader(redis, control)
         self._maps = KeyMaps(redis, control)
         self._comparison = DocumentComparison(plan, self._reader, self._maps)

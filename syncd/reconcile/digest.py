@@ -10,7 +10,7 @@ from syncd.plan.partition import Partition
 from syncd.reconcile.check import Check
 from syncd.stores.mongo.codes import is_about_document
 from syncd.stores.mongo.differing import Differing
-from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.joined import lookup_of
 from syncd.stores.mongo.store import code_of
 from syncd.stores.redis.records.digests import Digests, can_be_kept
 from syncd.stores.redis.records.layout import partitions_of
@@ -58,7 +58,7 @@ class DigestCheck(Check):
     def _part(self, part: Partition) -> Generator[None, None, bool]:
         """True when all was compared."""
         digests = Digests(self._redis, ControlKeys(self._plan.name, part))
-        lookup = Lookup(self._mongo, self._plan, part, self._order.read_preference)
+        lookup = lookup_of(self._mongo, self._plan, part, self._order.read_preference)
         search = Differing(self._mongo, self._plan, lookup, digests)
         before, started, compared = self.report.documents, time.monotonic(), self.report.compared
         for ids in search.pages():

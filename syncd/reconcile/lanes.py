@@ -6,9 +6,10 @@ import threading
 import time
 
 from syncd.plan.stream_plan import StreamPlan
-from syncd.stores.mongo.times import ZERO, Moment, token_time
+from syncd.stores.mongo.times import LATEST, ZERO, Moment, just_before, token_time
 from syncd.stores.redis.records.layout import partitions_of
 from syncd.stores.redis.records.position import STREAM, Position, load_position
+from syncd.stores.redis.records.refreshes import JoinedPosition
 from syncd.stores.redis.records.requests import request_position
 from syncd.stores.redis.store import RedisStore
 
@@ -61,4 +62,10 @@ class Lanes:
         is_ours = position.fingerprint == self._plan.fingerprint
         if position.token is None or position.phase != STREAM or not is_ours:
             return ZERO
-        return max(position.time, token_time(position.token))
+        return min(max(position.time, token_time(position.token)), _shown(position.joined))
+
+
+def _shown(joined: JoinedPosition) -> Moment:
+    """Up to where changes of joined documents show."""
+    reached = min(map(token_time, joined.tokens.values()), default=LATEST)
+    return reached if joined.since is None else min(reached, just_before(joined.since))

@@ -100,6 +100,7 @@ from syncd.telemetry.metrics import RECONCILE_LAST as RECONCILE_LAST
 from syncd.telemetry.metrics import RECONCILE_RUNNING as RECONCILE_RUNNING
 from syncd.telemetry.metrics import RECONCILE_RUNS as RECONCILE_RUNS
 from syncd.telemetry.metrics import RECONCILE_SECONDS as RECONCILE_SECONDS
+from syncd.telemetry.metrics import REFRESHES as REFRESHES
 from syncd.telemetry.metrics import REGISTRY as REGISTRY
 from syncd.telemetry.metrics import RELOADS as RELOADS
 from syncd.telemetry.metrics import REPAIRS as REPAIRS

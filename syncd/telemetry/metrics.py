@@ -158,6 +158,10 @@ LEASE = Gauge("syncd_lease_held", "1 while this daemon holds the lease", ["contr
 POSITION_AGE = Gauge(
     "syncd_position_age_seconds", "Age of the stored position's cluster time", ["contract"], registry=REGISTRY
 )
+REFRESHES = Gauge(
+    "syncd_refresh_pending", "Joined documents that have changed, while not all documents show that yet", ["contract"],
+    registry=REGISTRY,
+)  # fmt: skip
 OPLOG_WINDOW = Gauge(
     "syncd_oplog_window_seconds", "Time from the oldest to the newest entry of the oplog", registry=REGISTRY
 )
@@ -277,8 +281,8 @@ _VALUES: dict[MetricWrapperBase, tuple[str, ...]] = {
     RECONCILE_RUNS: CHECK_RESULTS,
 }
 """Of a second label."""
-_LATER = (FRESHNESS, INDEX_FAILURES, INDEX_TAKEN, MISFITS)
-"""Series that not every contract has: they begin with a promise, an index, or a value that did not fit."""
+_LATER = (FRESHNESS, INDEX_FAILURES, INDEX_TAKEN, MISFITS, REFRESHES)
+"""Series that not every contract has: they begin with a promise, an index, a join, or a value that did not fit."""
 _ONLY_OF: dict[MetricWrapperBase, tuple[str, ...]] = {
     **dict.fromkeys((KEYS_REMOVED, FOREIGN_KEYS), ("redis", "both")),
     **dict.fromkeys((FEED_GAPS, FEED_SHIFTED, BOARD_FILLED, MEMBERS_EXPIRED), ("redis",)),

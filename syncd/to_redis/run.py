@@ -25,8 +25,8 @@ from syncd.lanes.events import (
 )
 from syncd.plan.to_redis.change import Write
 from syncd.stores.mongo.differing import Differing
+from syncd.stores.mongo.joined import lookup_of
 from syncd.stores.mongo.last_change import Quiet
-from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.store import Document, translated
 from syncd.stores.mongo.times import Moment, token_time
 from syncd.stores.redis.records.digests import Digests, can_be_kept
@@ -56,6 +56,7 @@ from syncd.to_redis.copy.survey import Orphans
 from syncd.to_redis.copy.units import units_of
 from syncd.to_redis.housekeeping import Housekeeper
 from syncd.to_redis.indexes.indexes import Indexes
+from syncd.to_redis.joins.refresher import JoinedStreams, Refresher
 from syncd.to_redis.sources import Failure, Source
 from syncd.to_redis.stream.change_stream import Batch, ChangeStream, is_drained
 from syncd.to_redis.stream.lane_stream import LaneStream
@@ -80,7 +81,7 @@ class LaneRun:
         self._mongo, self._redis, self._lease = context.mongo, context.redis, context.lease
         self._settings, self._status, self._state = context.settings, context.status, context.state
         self._hub = context.hub
-        self._lookup = Lookup(self._mongo, self._plan, self._control.partition)
+        self._lookup = lookup_of(self._mongo, self._plan, self._control.partition)
         self._indexes = Indexes(self._plan, self._redis, self._control)
         self._digests = Digests(self._redis, self._control)
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -92,6 +93,7 @@ class LaneRun:
         self._feeds = ChangeFeeds(self._plan, self._redis, self._control, self._lease)
         self._removals = telemetry.Removals(self._plan.name)
         self._takes_fields = self._state.now.takes_fields
+        self._joined = JoinedStreams(context, thin=not self._takes_fields)
         self._snapshot_started = 0.0
 
     def run(self) -> None:
@@ -119,6 +121,7 @@ class LaneRun:
 
     def _start(self) -> None:
         self._feeds.check()
+        self._joined.require()
         position = load_position(self._redis, self._control)
         self._status.known(position)
         self._note_foreign_keys(position)
@@ -139,6 +142,7 @@ class LaneRun:
             # A contract that never had digests, and has none, need not name a thousand keys that are not there.
             had_any = self._by_digests or position.token is not None
             position = beginning(self._plan, position, first, deployment, by_digests=self._by_digests)
+            position.joined = self._joined.begin()
             if position.phase == SNAPSHOT and had_any:
                 self._digests.forget()
             elif position.phase != SNAPSHOT:
@@ -152,6 +156,7 @@ class LaneRun:
             assert position.token is not None
             self._require(position, stream, position.event)
             first = stream.resume(position.token, max(position.time, position.read_watermark))
+            self._joined.resume(position)
             position.deployment = deployment
         self._build(position)
         if fresh:
@@ -171,6 +176,8 @@ class LaneRun:
         # What a person asked for meanwhile comes first: a lane may be here because its dead letters are too many.
         self._between_items()
         self._fetch("stream", self._stream.items(first))
+        for items in self._joined.items():
+            self._fetch("joined", items)
         if (work := self._target.beside(self._log)) is not None:
             self._beside = self._fetch("merge", work)
 
@@ -206,6 +213,7 @@ class LaneRun:
             self._removals, keeper.noted if keeper else None,
         )  # fmt: skip
         self._house = Housekeeper(self._run, self._pipeline, keeper)
+        self._refresher = Refresher(self._run, self._pipeline)
 
     @property
     def _by_digests(self) -> bool:
@@ -263,15 +271,19 @@ class LaneRun:
             self._between_items()
             time.sleep(HELD_UP_S)
             return
+        refreshes = self._refresher.work()
         try:
             source, item = self._inbox.get_nowait()
         except queue.Empty:
-            self._between_items()
+            if not refreshes or self._house.due:
+                self._between_items()
+            if refreshes:
+                return
             try:
                 source, item = self._inbox.get(timeout=1.0)
             except queue.Empty:
                 return
-        if source is None:
+        if source is None or self._refresher.takes(source, item):
             return
         self._handle(item)
         source.done()
@@ -345,11 +357,12 @@ class LaneRun:
         drained = is_drained(batch)
         if not events:
             self._status.heard()
-        if not events and drained:
+        if not events and drained and self._refresher.is_done:
             self._status.fresh_now()
             if self._keeper is not None:
                 self._keeper.drained(batch.reached)
-        if drained and Confirm() in self._state.tell(CaughtUp(batch.reached)).actions:
+        reached = self._refresher.reached(batch.reached) if drained else None
+        if reached is not None and Confirm() in self._state.tell(CaughtUp(reached)).actions:
             self._pipeline.drain()
             self._lease.confirm()  # it may have gone while the stream was opened
             self._state.tell(Confirmed())

@@ -36,6 +36,9 @@ class LaneStatus(BaseStatus):
         self._position: Position | None = None
         """The one in Redis; None where that is not known here."""
         self._alarmed = False
+        self.refreshes = 0
+        """Joined documents that have changed, and of which not all documents show that yet."""
+        self._not_shown_since: float | None = None
 
     def took(self, events: list[dict[str, Any]]) -> None:
         """Redis confirmed these changes."""
@@ -60,6 +63,11 @@ class LaneStatus(BaseStatus):
         self._fresh_at = time.time()
         self.heard()
 
+    def refreshing(self, pending: int, since: float | None) -> None:
+        """So many joined documents have changed, the first at that time, and not all documents show it yet."""
+        self.refreshes, self._not_shown_since = pending, since
+        telemetry.REFRESHES.labels(self.contract).set(pending)
+
     def confirmed(self, position: Position) -> None:
         """Redis holds everything up to `position`."""
         self._position = position
@@ -72,6 +80,8 @@ class LaneStatus(BaseStatus):
     def known(self, position: Position) -> None:
         """What a run or a daemon before has left. Redis shows the state of then, if all was copied."""
         self._position = position
+        if (since := position.joined.since) is not None:
+            self.refreshing(len(position.joined.pending), seconds(since))
         if position.token is None or position.time == ZERO or position.phase != STREAM:
             self._fresh_at = None
         else:
@@ -82,12 +92,13 @@ class LaneStatus(BaseStatus):
         the moment at which MongoDB had no other. None before there is one, and during a copy."""
         if self._fresh_at is None or self.state == "snapshot":
             return None
-        return max(0.0, time.time() - self._fresh_at)
+        return max(0.0, time.time() - min(self._fresh_at, self._not_shown_since or self._fresh_at))
 
     def left(self) -> None:
         """Another daemon moves the position, so this one no longer knows it."""
         super().left()
-        self._position = self._fresh_at = None
+        self._position = self._fresh_at = self._not_shown_since = None
+        self.refreshes = 0
 
     def oplog(self, first: int, last: int) -> None:
         """How far back the oplog reaches, in epoch seconds. Warns when the position has used up most of that."""
@@ -115,6 +126,7 @@ class LaneStatus(BaseStatus):
         position, moment = self._position, self._moment
         return {
             "stream": self.stream,
+            "refresh_pending": self.refreshes,
             "position": None if moment is None else readable(moment),
             "snapshot": {
                 "phase": None if position is None else position.phase,

@@ -273,7 +273,7 @@ def test_a_filter_that_lets_nothing_through(
     """bounded, nothing_lost: where a filter lets almost nothing through, the copy gets on step by step: no worker is
     late, and what is remembered is what the stream wrote since a step, not since the last document that was found."""
     monkeypatch.setattr(looking, "LARGEST_STEP", STEP)
-    monkeypatch.setattr(pieces, "Lookup", in_steps)
+    monkeypatch.setattr(pieces, "lookup_of", in_steps)
     documents, wanted = ({"_id": n, "n": n} for n in range(COUNT)), COUNT - 5
     flow = rig.scene.add("film", projection(["n"]), documents=documents, filter={"n": wanted})
     pool = Pool(partial(ThreadPoolExecutor, workers)) if workers else None

@@ -99,6 +99,7 @@ class ContractDirectory:
         unique: Sequence[Sequence[str]] | None = None,
         collection: str | None = None,
         timeseries: Mapping[str, Any] | None = None,
+        joins: Mapping[str, Any] | None = None,
         version: str = "1.0.0",
         **more: Any,
     ) -> str:
@@ -110,6 +111,8 @@ class ContractDirectory:
             mongo["unique"] = unique
         if timeseries is not None:
             mongo["timeseries"] = timeseries
+        if joins is not None:
+            mongo["with"] = joins
         redis = [{**one, "key": names.whole_key(one["projection"], one["key"])} for one in projections]
         metadata = {"name": names.contract, "version": version, "owner": "tests"}
         return json.dumps(said(*redis, metadata=metadata, mongo=mongo, **more), indent=2)

@@ -21,6 +21,7 @@ LONGEST = 60
 _NOUNS = {
     "redis": "projection", "redis.*.fields": "field", "redis.*.index.fields": "index field",
     "redis.*.attributes": "attribute", "redis.*.labels": "label", "consumers": "consumer",
+    "mongo.with": "join",
 }  # fmt: skip
 """What is found by its name, and what one such is called."""
 _NAMES = {"redis": "projection", "redis.*.index.fields": "name", "consumers": "team"}

@@ -289,6 +289,14 @@ RULES: Mapping[str, Rule] = {
     "mongo.collection": _collection,
     "mongo.filter": _filter,
     "mongo.unique": OPERATIONS,
+    "mongo.with": _gained_lost(
+        (MINOR, "fields may show what it joins"), (MAJOR, "paths through it are of the document itself")
+    ),
+    "mongo.with.*.collection": always(MAJOR, "fields show other documents"),
+    "mongo.with.*.on": always(MAJOR, "fields show other documents"),
+    "mongo.with.*.fields": _names(
+        (MINOR, "more of it can be shown"), (MAJOR, "fields that showed it go")
+    ),
     "mongo.timeseries": always(MAJOR, "documents are in another kind of collection"),
     "mongo.timeseries.time_field": always(MAJOR, "documents have their time in another field"),
     "mongo.timeseries.meta_field": always(MAJOR, "documents belong to other series"),

@@ -16,6 +16,7 @@ from syncd.contract.lint import consumers as lint_consumers
 from syncd.contract.lint import contract_tests as lint_contract_tests
 from syncd.contract.lint import each as lint_each
 from syncd.contract.lint import indexes as lint_index
+from syncd.contract.lint import joins as lint_joins
 from syncd.contract.lint import keys as lint_keys
 from syncd.contract.lint import members as lint_members
 from syncd.contract.lint import query as lint_query
@@ -73,6 +74,7 @@ RULES: tuple[Rule, ...] = (
     *lint_several.RULES,
     *lint_consumers.RULES,
     *lint_contract_tests.RULES,
+    *lint_joins.RULES,
 )
 
 

@@ -19,6 +19,7 @@ from pydantic import (
 
 from syncd.contract.model.consumers import Consumer
 from syncd.contract.model.contract_tests import ContractTest
+from syncd.contract.model.joins import Join
 from syncd.contract.model.projection import Projection
 from syncd.contract.model.values import (
     Collections,
@@ -83,6 +84,14 @@ class Mongo(Model):
         (),
         description="Field lists that a unique index of the collection covers. A key template that does not "
         "hold `{_id}` must be covered by one of them.",
+    )
+    with_: Mapping[TopName, Join] = Field(
+        {},
+        alias="with",
+        max_length=10,
+        description="Joined documents by the name under which they stand in the document, from MongoDB to Redis: "
+        "`{customer: {collection: shop.customers, on: {customer_id: _id}, fields: [name]}}`; then `customer.name` is a "
+        "path like any other. See how-to/joins.md.",
     )
     timeseries: TimeSeries | None = Field(
         None, description="For `capture: append`: the collection is a time series. See how-to/append.md."

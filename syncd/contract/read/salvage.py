@@ -20,6 +20,7 @@ _ROUNDS = 4
 """A stand-in may reveal mistakes around it; the model is no deeper than this."""
 
 _PROJECTION = {"projection": "stand-in", "type": "hash", "key": "stand-in:{_id}", "fields": "all"}
+_JOIN = {"collection": "stand.in", "on": {"stand-in": "_id"}, "fields": ["stand-in"]}
 _STAND_INS: dict[tuple[str, ...], Any] = {
     ("apiVersion",): "syncd/v1",
     ("kind",): "SyncContract",
@@ -32,6 +33,11 @@ _STAND_INS: dict[tuple[str, ...], Any] = {
     ("mongo", "collection"): "stand.in",
     ("mongo", "filter"): None,
     ("mongo", "unique"): (),
+    ("mongo", "with"): {},
+    ("mongo", "with", "*"): _JOIN,
+    ("mongo", "with", "*", "collection"): "stand.in",
+    ("mongo", "with", "*", "on"): {"stand-in": "_id"},
+    ("mongo", "with", "*", "fields"): ["stand-in"],
     ("mongo", "timeseries"): None,
     ("redis",): [_PROJECTION],
     ("redis", "*"): _PROJECTION,

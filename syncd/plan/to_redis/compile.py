@@ -23,6 +23,7 @@ from syncd.plan.to_redis.change_feed import UPDATE, ChangeFeed
 from syncd.plan.to_redis.delta import Deltas
 from syncd.plan.to_redis.digest import digest_of
 from syncd.plan.to_redis.each import shape_of
+from syncd.plan.to_redis.joins import joins_of, own_paths
 from syncd.plan.to_redis.member_shape import shared_shape
 from syncd.plan.to_redis.shape import Shape
 from syncd.plan.to_redis.shared_hash import SharedHashShape
@@ -145,7 +146,8 @@ def compile_contract(contract: Contract, hmac_key: bytes | None = None) -> Plan:
     projected: tuple[Shape | ChangeFeed, ...] = (*shapes, *feeds)
     for one in projected:
         paths = None if paths is None or one.reads is None else paths | one.reads
-    find_projection = None if paths is None else server_projection(paths)
+    joins = joins_of(contract)
+    find_projection = None if paths is None else server_projection(own_paths(joins, paths))
     fingerprint = _fingerprint(contract, hmac_key)
     return Plan(
         contract=contract,
@@ -153,6 +155,7 @@ def compile_contract(contract: Contract, hmac_key: bytes | None = None) -> Plan:
         find_projection=find_projection,
         event_fields=_event_fields(contract, shapes, feeds, find_projection),
         feeds=feeds,
+        joins=joins,
         deltas=Deltas(shapes),
         source=_source(contract, paths),
         fingerprint=fingerprint,
@@ -173,7 +176,7 @@ def _event_fields(
     feeds: Iterable[ChangeFeed],
     find_projection: dict[str, int] | None,
 ) -> dict[str, Any]:
-    if contract.mongo.filter is not None:
+    if contract.mongo.filter is not None or contract.mongo.with_:
         return {"updateDescription": 1} if any(feeds) else {}  # every change is resolved by a read
     names_updates = any(UPDATE in feed.events for feed in feeds)
     wanted: dict[str, Any] = (
@@ -210,6 +213,8 @@ def _fingerprint(contract: Contract, hmac_key: bytes | None) -> str:
         ],
         "on_delete": contract.sync.on_delete,
     }
+    if contract.mongo.with_:
+        content["with"] = {name: join.model_dump(mode="json") for name, join in contract.mongo.with_.items()}
     if searched := [said for projection in contract.redis for said in _searched(projection)]:
         content["searched"] = searched
     if contract.reconcile is not None and contract.reconcile.check == "digest":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from syncd.plan.to_redis.digest import SOURCE
-from syncd.stores.mongo.lookup import Found, Lookup, Readable
+from syncd.stores.mongo.lookup import Found, Lookup
+from syncd.stores.mongo.readable import Readable
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import Moment
 

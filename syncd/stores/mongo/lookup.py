@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from bson.errors import InvalidDocument
 from bson.raw_bson import RawBSONDocument
@@ -18,6 +18,7 @@ from syncd.plan.to_redis.digest import SOURCE, bucket_of
 from syncd.plan.values.raw import Unfit
 from syncd.stores.mongo.codes import is_about_document
 from syncd.stores.mongo.ids import AS_STORED, among, apart, behind, is_pointer, least, raw_command
+from syncd.stores.mongo.readable import Readable
 from syncd.stores.mongo.replies import RAW_CODEC, WHOLE, documents_in
 from syncd.stores.mongo.store import Document, MongoStore, code_of, took_too_long, translated
 from syncd.stores.mongo.times import ZERO, Moment, moment, timestamp
@@ -28,26 +29,6 @@ MOST_HAVING = 5_000
 FIRST_STEP, LEAST_STEP, LARGEST_STEP = 100_000, 100, 1_000_000
 QUICK_S, SLOW_S = 0.5, 3.0
 """Where a filter lets almost nothing through, or disks are slow, a chunk would search for minutes; see `chunk`."""
-
-
-class Readable(Protocol):
-    """Which documents, and what of them: a plan says it, or part of one."""
-
-    @property
-    def namespace(self) -> tuple[str, str]:
-        """Database and collection."""
-
-    @property
-    def filter(self) -> Any:
-        """A query that documents match; None for all."""
-
-    @property
-    def find_projection(self) -> Any:
-        """For `find`; None for whole documents."""
-
-    @property
-    def source(self) -> Any:
-        """MongoDB's expression for the digest of a document; None where there are no digests."""
 
 
 class Found(NamedTuple):
@@ -94,19 +75,21 @@ class Lookup:
         only_ids: bool = False,
         digests: bool = False,
         every: bool = False,
+        at: Moment = ZERO,
     ) -> Found:
-        """Documents by `_id` that match the filter, or `every` one, read at or after `after`. `digests`: each has
-        SOURCE. One on which the filter fails is Unfit; an `_id` that MongoDB refuses to look for has no document."""
+        """Documents by `_id` that match the filter, or `every` one, read at or after `after`, or just `at`. `digests`:
+        each has SOURCE. One on which the filter fails is Unfit; an `_id` that MongoDB refuses to look for has no
+        document."""
         wanted: Document | None = {"_id": 1} if only_ids else None
         query = None if every else self._filter
         try:
-            return self._among(ids, after, query, wanted, digests)
+            return self._among(ids, after, query, wanted, digests, at)
         except FatalError as error:
             if not is_about_document(code_of(error)):
                 raise
         fine = self._askable(ids, after, query)
         # Raises where the filter itself is refused.
-        found = self._among(fine, after, query, wanted, digests)
+        found = self._among(fine, after, query, wanted, digests, at)
         known = set(map(id, fine))
         odd = [one for one in ids if id(one) not in known] if query is not None else []
         there = self._among(self._askable(odd, after, None), after, None, {"_id": 1}).documents
@@ -141,17 +124,18 @@ class Lookup:
         return self._askable(ids[:middle], after, query) + self._askable(ids[middle:], after, query)
 
     def _among(
-        self, ids: list[Any], after: Moment, query: Any, wanted: Document | None = None, digests: bool = False
-    ) -> Found:
+        self, ids: list[Any], after: Moment, query: Any, wanted: Document | None = None, digests: bool = False,
+        at: Moment = ZERO,
+    ) -> Found:  # fmt: skip
         """Documents by `_id`, all of one moment."""
-        found = Found({}, ZERO, True)
+        found = Found({}, at, True)
         for part in apart(ids):
             asked = among(part) if query is None else {"$and": [among(part), query]}
             command: Document = {
                 "find": self._collection, "filter": asked, "batchSize": len(part) + 1, "maxTimeMS": LONGEST_CHUNK_MS,
             }  # fmt: skip
             self._ask_for(command, digests, wanted)
-            more = self._found(self._run(command, after, found.time))
+            more = self._found(self._run(command, after, found.time), wanted)
             found = Found(found.documents | more.documents, more.time, found.complete and more.complete)
         return found
 
@@ -169,7 +153,7 @@ class Lookup:
         except FatalError as error:
             if not is_about_document(code_of(error)):
                 raise
-        found = self._found(self._having(query, after, {"_id": 1}))
+        found = self._found(self._having(query, after, {"_id": 1}), {"_id": 1})
         matching = self.by_ids([one["_id"] for one in found.documents.values()], found.time)
         fine = {ident: one for ident, one in matching.documents.items() if not isinstance(one, Unfit)}
         return Found(fine, matching.time, found.complete and matching.complete)
@@ -186,12 +170,19 @@ class Lookup:
         self._ask_for(command, wanted=wanted)
         return self._run(command, after)
 
-    def _found(self, reply: RawBSONDocument) -> Found:
-        cursor = reply["cursor"]
+    def _found(self, reply: RawBSONDocument, wanted: Document | None = None) -> Found:
+        cursor, at = reply["cursor"], _moment(reply)
         if cursor["id"]:
             self._kill(cursor["id"])
-        documents = {encode_key_value(document["_id"]): document for document in self._unwrapped(reply)}
-        return Found(documents, _moment(reply), not cursor["id"])
+        found = self._unwrapped(reply)
+        whole = found if wanted is not None else self._completed(found, at)
+        documents = {encode_key_value(document["_id"]): document for document in whole}
+        return Found(documents, at, not cursor["id"] and len(whole) == len(found))
+
+    def _completed(self, documents: list[Document], at: Moment) -> list[Document]:
+        """Documents that were read at that moment, with what has to be read elsewhere: as many of them, from the first
+        on, as that can be read for at once."""
+        return documents
 
     def chunk(
         self,
@@ -235,7 +226,8 @@ class Lookup:
                     raise
                 return self._one_by_one(cursor, size, after, last, digests)
             self._adapt(time.monotonic() - started)
-            return self._unwrapped(reply), _moment(reply), upto
+            at = _moment(reply)
+            return self._completed(self._unwrapped(reply), at), at, upto
 
     def _one_by_one(
         self, cursor: Document | None, size: int, after: Moment, last: Document | None, digests: bool

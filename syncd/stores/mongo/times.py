@@ -16,6 +16,7 @@ Moment: TypeAlias = str
 """Eight digits of seconds, eight of the increment, upper case."""
 
 ZERO: Moment = "0" * 16
+LATEST: Moment = "F" * 16
 
 
 def moment(time: Timestamp) -> Moment:

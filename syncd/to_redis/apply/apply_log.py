@@ -50,7 +50,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from syncd.errors import InvariantError, ProjectionError
 from syncd.stores.mongo.times import ZERO, Moment
@@ -59,6 +59,7 @@ from syncd.to_redis.apply.watermarks import Coverage, Watermarks
 if TYPE_CHECKING:
     from syncd.stores.mongo.store import Document
     from syncd.stores.redis.records.position import Position
+    from syncd.stores.redis.records.refreshes import JoinedPosition
 
 MOST_IN_FLIGHT = 2
 """Calls. A third would gain nothing more, and the application's reads wait behind all that are there at once."""
@@ -252,9 +253,16 @@ class ApplyLog(Generic[W, P]):
 
     def idle(self, token: Document, time: Moment) -> None:
         """The stream has nothing up to here, behind all that it brought: stored with the next call."""
+        self._restate(token=token, time=max(time, self.position.time))
+
+    def joined_idle(self, joined: JoinedPosition) -> None:
+        """The same of the stream of a joined collection."""
+        self._restate(joined=joined)
+
+    def _restate(self, **changes: Any) -> None:
         if self._waiting:
             return  # behind work that is not sent yet; it comes again with the next empty reply
-        self.position = replace(self.position, token=token, time=max(time, self.position.time))
+        self.position = replace(self.position, **changes)
         if self._in_flight:
             self._in_flight[-1].after = self.position
         else:

@@ -23,6 +23,7 @@ from syncd.plan.to_redis.digest import SOURCE
 from syncd.plan.to_redis.encoded_writes import pack
 from syncd.plan.values.raw import encode
 from syncd.settings import Settings
+from syncd.stores.mongo.joined import lookup_of
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.ranges import Range
 from syncd.stores.mongo.store import MongoStore
@@ -112,7 +113,7 @@ class Readers:
                 same_mongo(store, piece.mongo)
                 while len(self._open) >= MOST_OPEN:
                     del self._open[next(iter(self._open))]
-                self._open[key] = plan, Lookup(store, plan, piece.partition)
+                self._open[key] = plan, lookup_of(store, plan, piece.partition)
             return self._open[key]
 
     def close(self) -> None:

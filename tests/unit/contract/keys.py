@@ -21,9 +21,10 @@ CARD: dict[str, Any] = {
     "fields": {"a": {"from": "a"}},
     "index": {"name": "cards", "fields": [{"name": "a", "type": "text", "attrs": {}}]},
 }
+OTHER: dict[str, Any] = {"collection": "shop.others", "on": {"b": "_id"}, "fields": ["c"]}
 CONTRACT = said(
     CARD,
-    mongo={"collection": "shop.films", "timeseries": {"time_field": "at"}},
+    mongo={"collection": "shop.films", "timeseries": {"time_field": "at"}, "with": {"other": OTHER}},
     sync={"authority": {}, "dead_letters": {}},
     slo={"freshness": "5s"},
     reconcile={"every": "1h"},

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.unit.contract.contracts import told
-from tests.unit.contract.keys import CARD, Key, contract_keys, put
+from tests.unit.contract.keys import CARD, OTHER, Key, contract_keys, put
 from tests.unit.contract.keys import CONTRACT as WHOLE
 
 CONTRACT: dict[str, Any] = {
@@ -23,6 +23,7 @@ CONTRACT: dict[str, Any] = {
 """With two mistakes that only the checks find."""
 OF_THE_FILTER, OF_THE_KEY = "`$where`", "a `{` that is not closed"
 AROUND: dict[Key, Any] = {
+    ("mongo", "with"): {"other": OTHER},
     ("mongo", "timeseries"): {"time_field": "at"},
     ("redis", "*", "value"): {"from": "a"},
     ("redis", "*", "keep"): {"first": 1},

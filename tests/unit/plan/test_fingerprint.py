@@ -10,7 +10,7 @@ import pytest
 from syncd.contract.model.contract import Contract, Sync
 from syncd.plan.to_mongo.state import compile_state
 from syncd.plan.to_redis.compile import compile_contract
-from tests.unit.contract.keys import CARD, CONTRACT, Key, contract_keys, put
+from tests.unit.contract.keys import CARD, CONTRACT, OTHER, Key, contract_keys, put
 
 FEED = {"projection": "feed", "type": "stream", "key": "changes", "fields": {"a": "a"}}
 STRING = {"projection": "card", "type": "string", "key": "card:{_id}", "value": {"from": "a"}}
@@ -89,6 +89,10 @@ EDITS: dict[str, Edit] = {
     "metadata.description": stays("", "films"),
     "mongo.collection": copies("shop.films", "shop.other"),
     "mongo.filter": copies(None, {"a": 1}),
+    "mongo.with": copies({}, {"other": OTHER}),
+    "mongo.with.*.collection": copies("shop.others", "shop.more"),
+    "mongo.with.*.on": copies({"b": "_id"}, {"a": "_id"}),
+    "mongo.with.*.fields": copies(["c"], ["c", "d"]),
     "mongo.unique": stays([], [["a"]]),
     # Of `capture: append`, where nothing is copied.
     "mongo.timeseries": stays(None, {"time_field": "at"}),

@@ -18,8 +18,8 @@ from syncd.to_redis.apply.pipeline import RESULTS
 NAME = "films"
 SYNCD = Path(metrics.__file__).parents[1]
 STORES = ("redis", "mongo", "both")
-BEGIN_LATER = {"syncd_index_failures", "syncd_index_taken", "syncd_field_misfits"}
-"""With an index, or with a value that does not fit: the names are not known before."""
+BEGIN_LATER = {"syncd_index_failures", "syncd_index_taken", "syncd_field_misfits", "syncd_refresh_pending"}
+"""With an index, a join, or a value that does not fit: the names are not known before."""
 NOT_OF = {
     "redis": {
         "syncd_outbox_entries", "syncd_outbox_bytes", "syncd_outbox_trimmed", "syncd_keys_unfit",

@@ -19,6 +19,7 @@ from syncd.plan.partition import WHOLE, Partition
 from syncd.stores.mongo.ranges import ALL, Range
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import ZERO, Moment, parse, readable
+from syncd.stores.redis.records.refreshes import NOTHING_JOINED, JoinedPosition
 from syncd.stores.redis.store import RedisStore, translated
 
 SNAPSHOT, SWEEP, STREAM, DIGEST = "snapshot", "sweep", "stream", "digest"
@@ -253,6 +254,8 @@ class Position:
     """Of which MongoDB, see History; empty where a version before this one has stored the position."""
     witness: str = ""
     """An entry of MongoDB's oplog from before it; empty where none is known."""
+    joined: JoinedPosition = NOTHING_JOINED
+    """How far changes of joined documents are, of a contract with joins."""
 
     def allows(self, word: str) -> bool:
         """Whether the contract of this position may do what is meant by the word."""
@@ -285,6 +288,7 @@ class Position:
             "next", self.next,
             "deployment", self.deployment,
             "witness", self.witness,
+            "joined", self.joined.text,
         ]  # fmt: skip
 
 
@@ -346,6 +350,7 @@ def _decode(raw: dict[bytes, bytes]) -> Position:
     position.witness = raw.get(b"witness", b"").decode()
     if position.token is None:
         return position
+    position.joined = JoinedPosition.read(raw.get(b"joined", b"").decode())
     if raw.get(b"left"):
         position.left = _decode_ranges(raw[b"left"])
     return position

@@ -1,0 +1,1 @@
+"""Follows the documents that a contract joins: their changes, and the documents that show them."""

@@ -1,0 +1,126 @@
+"""Joined documents (nothing_lost, never_backwards, bounded): both sides change while everything is killed."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import threading
+from contextlib import AbstractContextManager
+from typing import Any
+
+from tests.faults.conftest import Rig
+from tests.support.check import meanwhile, wait_until
+from tests.support.contracts import projection
+from tests.support.joins import Shop, wait_same
+from tests.support.scene import Flow
+
+SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
+ORDERS, CUSTOMERS = 1_500 * SCALE, 60 * SCALE
+VERSIONS = projection(
+    {"total": "total", "customer": "customer.name", "tier": "customer.tier", "region": "region.name"}
+)
+
+
+def changing(shop: Shop, seed: int) -> AbstractContextManager[None]:
+    """Orders, customers and regions change, come and go, and orders change their customer."""
+    chance, turns = random.Random(seed), itertools.count(1)
+
+    def write() -> None:
+        turn, order, customer = next(turns), chance.randrange(ORDERS), chance.randrange(CUSTOMERS)
+        match chance.randrange(8):
+            case 0 | 1:
+                shop.orders.update_one({"_id": order}, {"$set": {"total": turn}})
+            case 2:
+                shop.orders.update_one({"_id": order}, {"$set": {"customer_id": customer}})
+            case 3:
+                shop.orders.delete_one({"_id": order})
+            case 4:
+                whole = {"_id": order, "total": turn, "customer_id": customer}
+                shop.orders.replace_one({"_id": order}, whole, upsert=True)
+            case 5:
+                shop.customers.update_one({"_id": customer}, {"$set": {"name": f"turn {turn}", "tier": turn}})
+            case 6:
+                shop.customers.delete_one({"_id": customer})
+                shop.customers.insert_one({"_id": customer, "name": "again", "region_id": turn % 3})
+            case 7:
+                shop.regions.update_one({"_id": turn % 3}, {"$set": {"name": f"turn {turn}"}})
+
+    return meanwhile(write, 0.002)
+
+
+def test_both_sides_change_while_the_daemon_is_killed(rig: Rig) -> None:
+    """nothing_lost: the daemon is killed while it copies, and three times while orders, their customers and the regions
+    of these change; at the end every order shows its customer and the region as MongoDB has them"""
+    rig.redis_proxy.delay(0.001)
+    shop = Shop(rig.scene, "shop")
+    shop.fill(ORDERS, CUSTOMERS)
+    flow = shop.add()
+    env = {"SYNCD_CHUNK_DOCUMENTS": "100", "SYNCD_BATCH_WRITES": "60", "SYNCD_SNAPSHOT_PROCESSES": "2"}
+    rig.scene.daemon = rig.scene.another_daemon(**env)
+    with changing(shop, seed=1):
+        rig.scene.start()
+        wait_until(lambda: flow.copied() >= ORDERS // 3, 60, flow.position)
+        for _ in range(3):
+            rig.scene.daemon.kill()
+            rig.scene.daemon.start()
+            flow.wait_live(60)
+    rig.redis_proxy.restore()
+    wait_same(shop, flow, 60)
+    assert not flow.dead_letters()
+
+
+def test_a_customer_of_very_many_orders(rig: Rig) -> None:
+    """never_backwards, bounded: a customer of all orders changes again and again, and the daemon is killed between two
+    pages; orders of other customers do not wait, no order ever shows an earlier state of the customer after a later
+    one, and at the end all show the last"""
+    shop = Shop(rig.scene, "hot")
+    shop.fill(ORDERS, 1)
+    shop.orders.insert_one({"_id": "other", "total": 0, "customer_id": "none"})
+    flow = shop.add(projection({"total": "total", "customer": "customer.name", "tier": "customer.tier"}))
+    rig.scene.daemon = rig.scene.another_daemon(SYNCD_BATCH_WRITES="50")
+    rig.scene.start()
+    flow.wait_live()
+    with Watched(flow, range(0, ORDERS, ORDERS // 10)) as watched:
+        for turn in range(2, 6):
+            shop.customers.update_one({"_id": 0}, {"$set": {"tier": turn}})
+            shop.orders.update_one({"_id": "other"}, {"$set": {"total": turn}})
+            if turn % 2:
+                wait_until(lambda: flow.hash("0").get("tier") in ("3", "5"), 60, flow.lane)
+                rig.scene.daemon.kill()
+                rig.scene.daemon.start()
+        flow.wait_hash("other", {"total": "5"})
+        last = {"total": str(ORDERS - 1), "customer": "customer 0", "tier": "5"}
+        flow.wait_hash(ORDERS - 1, last)
+        wait_until(lambda: flow.hash(0).get("tier") == "5", 60, flow.lane)
+    assert not watched.backwards
+    wait_until(lambda: flow.lane()["refresh_pending"] == 0, 60, flow.lane)
+    for number in range(ORDERS):
+        assert flow.hash(number)["tier"] == "5"
+
+
+class Watched:
+    """Reads some keys all the time, and keeps what went back."""
+
+    def __init__(self, flow: Flow, numbers: range) -> None:
+        self._flow, self._numbers = flow, numbers
+        self.backwards: list[tuple[int, int, int]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def _watch(self) -> None:
+        seen: dict[int, int] = {}
+        while not self._stop.wait(0.001):
+            for number in self._numbers:
+                tier = int(self._flow.hash(number)["tier"])
+                if tier < seen.get(number, 0):
+                    self.backwards.append((number, seen[number], tier))
+                seen[number] = tier
+
+    def __enter__(self) -> Watched:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stop.set()
+        self._thread.join()
