@@ -10,7 +10,7 @@ import inspect
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import typer
@@ -51,11 +51,6 @@ VERBS = (
     demo,
 )
 
-# No option for completion: typer's own one writes into .bashrc with any argument.
-app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False
-)
-
 
 def _show_version(wanted: bool) -> None:
     if wanted:
@@ -63,7 +58,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     context: typer.Context,
     version: Annotated[
@@ -86,11 +80,27 @@ def in_short(function: Callable[..., Any]) -> str:
     return text.partition(". ")[0].rstrip(".") + "."
 
 
-for _verb in VERBS:
-    app.command(_verb.__name__, short_help=in_short(_verb))(_verb)
+def _app_of(verbs: Iterable[Callable[..., Any]]) -> typer.Typer:
+    # No option for completion: typer's own one writes into .bashrc with any argument.
+    made = typer.Typer(
+        no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False
+    )
+    made.callback()(_options)
+    for verb in verbs:
+        made.command(verb.__name__, short_help=in_short(verb))(verb)
+    return made
+
+
+app = _app_of(VERBS)
 for _command in deadletters.app.registered_commands:
     _command.short_help = in_short(_command.callback) if _command.callback else None
 app.add_typer(deadletters.app, name="deadletters")
+
+
+def _app_for(word: str) -> typer.Typer:
+    """The verb alone, where it is one: to make all of them takes as long as the daemon's other work at its start."""
+    wanted = [verb for verb in VERBS if verb.__name__ == word]
+    return _app_of(wanted) if wanted else app
 
 
 def main() -> None:
@@ -99,7 +109,7 @@ def main() -> None:
     if sys.argv[1:2] == ["run"]:  # until its own handler is installed, there is nothing to read again
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        app(prog_name="syncd")
+        _app_for("".join(sys.argv[1:2]))(prog_name="syncd")
     except SystemExit:
         if (
             type(sys.stdout).__name__ == "PacifyFlushWrapper"

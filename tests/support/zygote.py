@@ -25,8 +25,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import typer.main
-
 ROOT = Path(__file__).parents[2]
 LONGEST_REQUEST = 200_000  # bytes: arguments and environment
 SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
@@ -213,9 +211,6 @@ def _leave(code: int) -> None:
 if __name__ == "__main__":
     for _name in IMPORTS:
         importlib.import_module(_name)
-    # Typer makes every verb again at each call: more work than all else that the first thread of a daemon does.
-    _make = typer.main.get_command = cache(typer.main.get_command)
-    _make(sys.modules["syncd.cli"].app)
     gc.collect()
     gc.freeze()
     _serve(socket.socket(fileno=int(sys.argv[1])))

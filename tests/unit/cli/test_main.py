@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from syncd.cli import VERBS, exit_code, main
@@ -53,3 +55,13 @@ def test_an_error_is_told_on_stderr(
 def test_every_verb_tells_what_it_does() -> None:
     """In the first line of its docstring, which is its help."""
     assert [verb.__name__ for verb in VERBS if not verb.__doc__] == []
+
+
+def test_a_verb_is_made_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """All verbs take as long as the rest of a start; a help text is that of all."""
+    monkeypatch.setattr("syncd.cli.app", None)
+    monkeypatch.setattr(sys, "argv", ["syncd", "schema", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert "Usage: syncd schema" in capsys.readouterr().out
