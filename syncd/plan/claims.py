@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from syncd.contract.model.template import KeyTemplate, overlaps
+from syncd.contract.model.template import KeyTemplate
+from syncd.contract.model.template_overlap import overlaps
 from syncd.plan.base import ContractPlan
 from syncd.plan.both.plan import TwoWayPlan
 from syncd.plan.stream_plan import StreamPlan

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from syncd.contract.lint.keys import keys_of
 from syncd.contract.model.redis_types import TYPE_RULES
 from syncd.contract.model.template import CONTROL_PREFIX
+from syncd.contract.model.template_overlap import may_be_control
 from syncd.contract.read.loaded import LoadedContract
 from syncd.contract.several import matching
 from syncd.errors import Problem
@@ -96,7 +97,7 @@ def conflicts_have_their_own_collection(contracts: Sequence[LoadedContract]) -> 
 def keys_are_never_control_keys(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """A merge of such a key would make syncd's own record a document."""
     for keys in keys_of(list(_two_way(contracts))):
-        if keys.template.may_be_control:
+        if may_be_control(keys.template):
             what = f"an `_id` may make {keys.shown} a key that begins with `{CONTROL_PREFIX}`, which is syncd's own"
             yield keys.problem(what, "begin the template with a prefix of its own, such as card:{_id}")
 

@@ -14,7 +14,7 @@ from syncd.contract.model.indexes import Index, IndexField, VectorField
 from syncd.contract.model.json_path import can_be_read
 from syncd.contract.model.projection import FieldSpec, Projection
 from syncd.contract.model.redis_types import TYPE_RULES, IndexForm
-from syncd.contract.model.template import overlaps
+from syncd.contract.model.template_overlap import overlaps
 from syncd.contract.read.loaded import LoadedContract
 from syncd.contract.read.source import Path
 from syncd.errors import Problem

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from syncd.contract.model.projection import Projection
 from syncd.contract.model.redis_types import TYPE_RULES
-from syncd.contract.model.template import CONTROL_PREFIX, KeyTemplate, TemplateError, overlaps, template_of
+from syncd.contract.model.template import CONTROL_PREFIX, KeyTemplate, TemplateError, template_of
+from syncd.contract.model.template_overlap import overlaps
 from syncd.contract.read.loaded import LoadedContract
 from syncd.contract.read.source import Path
 from syncd.errors import Problem

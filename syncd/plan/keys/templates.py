@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from syncd.contract.model.template import CONTROL_PREFIX, SEPARATOR, KeyTemplate, Placeholder, values_in
+from syncd.contract.model.template_overlap import may_be_control
 from syncd.errors import ProjectionError
 from syncd.plan.keys.decode import check_moments, decode_key_value
 from syncd.plan.keys.encode import PART, encode_key_value
@@ -31,7 +32,7 @@ def render(template: KeyTemplate) -> Render:
     It raises ProjectionError: `key_field_missing`, `key_field_type` (an array, or a path through one),
     `not_unicode`, `odd_id`, `control_key` (one of syncd's own).
     """
-    return _render_guarded(template) if template.may_be_control else _render(template)
+    return _render_guarded(template) if may_be_control(template) else _render(template)
 
 
 def _render_guarded(template: KeyTemplate) -> Render:
@@ -132,7 +133,7 @@ def render_each(template: KeyTemplate) -> Callable[[Mapping[str, Any]], list[str
         except ProjectionError as error:
             raise _in_template(each.path, template, error.reason, error.detail) from None
         found = [f"{first}{text}{last}" for text in texts]
-        for key in found if template.may_be_control else ():
+        for key in found if may_be_control(template) else ():
             _refuse_control(key, template)
         return found
 
@@ -197,10 +198,10 @@ def key_reader(template: KeyTemplate, *, exact: bool = True, stored: bool = Fals
     paths = template.paths
     values = [value_of(placeholder, exact=exact) for placeholder in template.placeholders]
     repeats = len(set(paths)) < len(paths)
-    may_be_control, control = template.may_be_control, CONTROL_PREFIX.encode()
+    guarded, control = may_be_control(template), CONTROL_PREFIX.encode()
 
     def read(key: bytes) -> dict[str, Any]:
-        if may_be_control and key.startswith(control):
+        if guarded and key.startswith(control):
             raise _foreign(template, f"keys that begin with `{CONTROL_PREFIX}` are syncd's own")
         try:
             texts = values_in(template, key.decode())

@@ -10,7 +10,8 @@ from bson.datetime_ms import DatetimeMS
 from syncd.contract.model.indexed import entries_of
 from syncd.contract.model.projection import FieldSpec, FieldTtl, Projection
 from syncd.contract.model.redis_types import TYPE_RULES
-from syncd.contract.model.template import overlaps, template_of
+from syncd.contract.model.template import template_of
+from syncd.contract.model.template_overlap import may_be_control, overlaps
 from syncd.errors import ProjectionError
 from syncd.plan.keys.templates import render
 from syncd.plan.misfits import Misfits
@@ -117,7 +118,7 @@ class Shape:
         self._render = render(self.template)
         # Where the key is a function of _id alone, its text is known before any document is.
         is_once = (
-            self.template.paths == ("_id",) and self.template.is_plain and not self.template.may_be_control
+            self.template.paths == ("_id",) and self.template.is_plain and not may_be_control(self.template)
         )
         self._once = self.template.literals if is_once else None
 
@@ -133,7 +134,7 @@ class Shape:
         read = [field for field in fields if field.reads != frozenset()]
         plain = all(field.path and not any(p.isdigit() for p in field.path.split(".")) for field in read)
         whole_key = (
-            self.by_id and not self.template.may_be_control and self._ttl_at is None and not self._whole
+            self.by_id and not may_be_control(self.template) and self._ttl_at is None and not self._whole
         )
         return plain and whole_key and self.form.can_patch([field.name for field in fields])
 

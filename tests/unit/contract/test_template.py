@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from syncd.contract.model.template import KeyTemplate, TemplateError, overlaps
+from syncd.contract.model.template import KeyTemplate, TemplateError
+from syncd.contract.model.template_overlap import overlaps
 from syncd.contract.model.values import KeyType
 
 pieces = st.one_of(st.text("ab:", min_size=1, max_size=3), st.sampled_from(["{_id}", "{a.b}", "{{", "}}"]))
