@@ -105,35 +105,51 @@ def remove(
     Keys that another contract has by now stay, and so do those that an application writes (direction redis_to_mongo
     and both). Exit code 1 where a daemon still works on the contract.
     """
-    from syncd.cli.shared import store_of
-    from syncd.errors import FOREIGN_LOST
-    from syncd.stores.redis.records.foreign_keys import has_lost_foreign
+    store, orphans = _left_by(contract)
+    for orphan in orphans:
+        _print(_described(store, orphan))
+    _refuse_blindly(store, orphans if keys and not allow_removal else [])
+    if not yes:
+        _ask(contract, orphans, keys)
+    for orphan in orphans:
+        _remove(store, orphan, keys)
+
+
+def _left_by(contract: str) -> tuple[RedisStore, list[Orphan]]:
+    """What a contract left, of one over several collections for each. Ends the command where that is nothing."""
+    from syncd.cli.shared import names_and_store
     from syncd.stores.redis.records.orphans import find_orphan
 
-    store = store_of(contract)
-    orphan = find_orphan(store, contract)
-    if not (orphan.has_left or orphan.shapes):
+    store, names = names_and_store(contract)
+    orphans = [orphan for name in names if (orphan := find_orphan(store, name)).has_left or orphan.shapes]
+    if not orphans:
         typer.echo(
             f"contract {contract} has not left: a daemon had it among its files when it was last seen; "
             "remove its file there, and wait some seconds",
             err=True,
         )
         raise typer.Exit(DIFFERENCE)
-    _print(_described(store, orphan))
-    if keys and not allow_removal and has_lost_foreign(store, contract):
-        typer.echo(f"{FOREIGN_LOST}; nothing was removed: say --allow-removal, or leave out --keys", err=True)
-        raise typer.Exit(DIFFERENCE)
-    if not yes:
-        _ask(orphan, keys)
-    _remove(store, orphan, keys)
+    return store, orphans
 
 
-def _ask(orphan: Orphan, keys: bool) -> None:
+def _refuse_blindly(store: RedisStore, orphans: list[Orphan]) -> None:
+    from syncd.errors import FOREIGN_LOST
+    from syncd.stores.redis.records.foreign_keys import has_lost_foreign
+
+    for orphan in orphans:
+        if has_lost_foreign(store, orphan.contract):
+            what = f"{FOREIGN_LOST} ({orphan.contract})" if len(orphans) > 1 else FOREIGN_LOST
+            typer.echo(f"{what}; nothing was removed: say --allow-removal, or leave out --keys", err=True)
+            raise typer.Exit(DIFFERENCE)
+
+
+def _ask(contract: str, orphans: list[Orphan], keys: bool) -> None:
     if not sys.stdin.isatty():
         typer.echo("nothing was removed: there is no terminal to ask on; give --yes", err=True)
         raise typer.Exit(USAGE)
     what = "these keys, their indexes and all records" if keys else "all records, and leave the keys"
-    typer.confirm(f"remove {what} of contract {orphan.contract}?", abort=True)
+    of_them = contract if len(orphans) == 1 else f"{contract}, for {len(orphans)} collections"
+    typer.confirm(f"remove {what} of contract {of_them}?", abort=True)
 
 
 def _remove(store: RedisStore, orphan: Orphan, keys: bool) -> None:

@@ -70,6 +70,19 @@ def shown(error: SyncdError) -> str:
 
 def store_of(contract: str) -> RedisStore:
     """The Redis of the settings. Ends with exit code 2 where the contract has never run on it."""
+    store, names = names_and_store(contract)
+    if names != [contract]:
+        what = (
+            f"contract {contract} is over {counted(len(names), 'collection')}: name one, such as {min(names)}"
+        )
+        typer.echo(f"{escaped(what)}; `syncd status` lists the names", err=True)
+        raise typer.Exit(USAGE)
+    return store
+
+
+def names_and_store(contract: str) -> tuple[RedisStore, list[str]]:
+    """The Redis of the settings, and under which names the contract has run on it: under one for each collection, where
+    it is over several. Ends with exit code 2 where there is none."""
     from syncd.contract.several import OF
     from syncd.settings import Settings
     from syncd.stores.redis.records.claims import read_contracts
@@ -77,10 +90,12 @@ def store_of(contract: str) -> RedisStore:
     from syncd.stores.redis.store import RedisStore
 
     store = RedisStore(Settings.from_environment().redis_url.get_secret_value())
-    if not is_known(store, contract):
-        what = f"no contract {contract} has run on this Redis"
-        if of_it := [name for name in read_contracts(store) if name.startswith(contract + OF)]:
-            what = f"contract {contract} is over {counted(len(of_it), 'collection')}: name one, such as {min(of_it)}"
-        typer.echo(f"{escaped(what)}; `syncd status` lists the names", err=True)
+    if is_known(store, contract):
+        return store, [contract]
+    names = sorted(name for name in read_contracts(store) if name.startswith(contract + OF))
+    if not names:
+        typer.echo(
+            f"no contract {escaped(contract)} has run on this Redis; `syncd status` lists the names", err=True
+        )
         raise typer.Exit(USAGE)
-    return store
+    return store, names

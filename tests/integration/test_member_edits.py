@@ -70,6 +70,21 @@ def test_edits_of_a_projection(scene: Scene) -> None:
     assert kept == [flow.names.control(wanted)]
 
 
+def test_a_contract_that_is_ahead_of_its_vectors(scene: Scene) -> None:
+    """nothing_lost: the contract says another length of vectors before documents have such vectors; each document is a
+    member again as soon as it has one."""
+    flow = scene.run("ahead", RECALL, documents=[player(number) for number in range(20)])
+    wait_members(flow)
+    flow.write({**RECALL, "vector": {"from": "v", "dims": 2}})
+    _wait_copies(scene, flow, 2)
+    assert {one["reason"] for one in flow.dead_letters()} == {"vector_length"}
+    flow.collection.update_many({}, {"$set": {"v": [1.0, 2.0]}})
+    wait_members(flow)
+    ran = syncd("deadletters", "replay", flow.contract, "--all", **_env(scene))
+    assert "20 written, 0 still failing" in ran.stdout, ran
+    wait_members(flow)
+
+
 def test_projections_that_move(scene: Scene) -> None:
     """nothing_lost, no_ghosts: a projection gets another name, goes to another contract, and goes: its members stay as
     long as a contract has the keys, and go with the last one, but for what an application has in a key of its own."""

@@ -172,6 +172,22 @@ def test_what_does_not_fit(scene: Scene) -> None:
     assert there(flow) == before
 
 
+def test_what_redis_does_not_take(scene: Scene) -> None:
+    """no_ghosts, nothing_silent: a label or a value that Redis does not take is a dead letter, whichever document
+    begins the series, and leaves no empty series behind; an empty label is none."""
+    documents = [
+        sample(1, sensor="a", site="north, hall (2)"), sample(2, sensor="b", celsius=float("inf")),
+        sample(3, sensor="c", site=""), sample(4, sensor="d"), sample(5, sensor="d", site="a,b"),
+    ]  # fmt: skip
+    flow = scene.run("labels", projection(**TEMPERATURE), documents=documents, unique=UNIQUE)
+    flow.wait_live()
+    reasons = {one["id"]: one["reason"] for one in flow.dead_letters()}
+    assert reasons == {"1": "cannot_convert", "2": "redis_refused", "5": "cannot_convert"}
+    assert flow.keys("t") == {"c", "d"}
+    flow.collection.update_many({}, {"$set": {"site": "roof", "celsius": 1.0}})
+    wait_same(flow)
+
+
 def test_a_copy_and_a_check(scene: Scene, mongo_uri: str, url: str) -> None:
     """no_ghosts: what was deleted while no daemon ran goes with the next copy. A sample that is missing, or has another
     value, and one of a deleted document are differences, and repaired; those of other clients stay."""

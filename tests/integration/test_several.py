@@ -45,7 +45,8 @@ def shown(tenant: str, scene: Scene, **fields: str) -> dict[str, str]:
 
 def test_tenants_come_and_go(scene: Scene, mongo_uri: str, redis_url: str) -> None:
     """nothing_lost, no_ghosts: each collection of the pattern has its keys, also one that is made, dropped, or dropped
-    while no daemon runs; a deletion or an update in one does not touch the others."""
+    while no daemon runs; a deletion or an update in one does not touch the others. One command removes the keys of all
+    when the contract is gone."""
     shape = projection(
         {"name": "name", "tenant": "$db", "kind": "$collection"}, name="user", key="{$db}:{_id}"
     )
@@ -94,6 +95,17 @@ def test_tenants_come_and_go(scene: Scene, mongo_uri: str, redis_url: str) -> No
         wait_keys(scene, "c", {})
         assert len(keys_of(scene, "a")) == 2
         assert not scene.daemon.logs(event="unexpected error")
+        name = contract.partition("@")[0]
+        assert "has not left" in syncd("remove", name, "--keys", "--yes", **at).stderr
+        scene.contracts.write("other", projection(["name"]))
+        scene.contracts.remove("users")
+        left = '"left"'
+        wait_until(lambda: str(scene.redis.hgetall("syncd:contracts")).count(left) >= 2, 60)
+        removed = syncd("remove", name, "--keys", "--yes", **at)
+        assert removed.stdout.count("removed 2 keys, ") == removed.stdout.count("removed 1 key, ") == 1, (
+            removed
+        )
+        assert keys_of(scene, "a") == keys_of(scene, "e") == {}
     finally:
         for tenant in "abcde":
             scene.mongo.drop_database(f"{scene.token}-{tenant}")

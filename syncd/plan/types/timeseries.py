@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from syncd.contract.model.projection import Projection
+from syncd.errors import ProjectionError
 from syncd.plan.paths import MISSING, getter
 from syncd.plan.types.base import DataType, Names, Need
 from syncd.plan.types.members import MemberForm, Memberships, ReadValues, Values, of_one_path
 from syncd.plan.values.scores import score_of
-from syncd.plan.values.texts import to_hash
+from syncd.plan.values.texts import as_bytes, to_hash
+
+_SIGNS = frozenset(b"(),")
+"""With which TS.MRANGE lists labels."""
 
 
 class Samples(MemberForm):
@@ -32,9 +36,8 @@ class Samples(MemberForm):
             values = value(document)
             if values is None:
                 return None
-            said = ((name, find(document)) for name, find in labels.items())
-            there = [(name, one) for name, one in said if one is not MISSING and one is not None]
-            return (*values, *(text for name, one in there for text in (name, to_hash(one))))
+            said = ((name, _label(name, find(document))) for name, find in labels.items())
+            return (*values, *(part for name, text in said if text for part in (name, text)))
 
         return read
 
@@ -73,6 +76,14 @@ class Samples(MemberForm):
     def flaws(self, values: Values, found: Any) -> Names:
         """The value, as a double."""
         return () if float(found[0][0][1]) == float(values[0]) else ("value",)
+
+
+def _label(name: str, value: Any) -> str | bytes:
+    """Its text; empty where there is none. Raises ProjectionError for one that TS.CREATE does not read."""
+    text = "" if value is MISSING or value is None else to_hash(value)
+    if not _SIGNS.isdisjoint(as_bytes(text)):
+        raise ProjectionError("cannot_convert", f"label `{name}`: a label holds no comma and no parenthesis")
+    return text
 
 
 TIME_SERIES = DataType(

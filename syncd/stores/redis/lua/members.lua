@@ -100,22 +100,20 @@ local function is_replaced(keys, key, wanted)
   return found ~= 'none' and found ~= wanted
 end
 
--- An edit of how a vector set holds its vectors, or of how long they are, makes another one of it while all is copied.
+local function is_copying(keys)
+  if keys.copying == nil then keys.copying = redis.call('HGET', keys[2], 'phase') ~= 'stream' end
+  return keys.copying
+end
+
+-- All vectors of a set are held in one way, and are of one length. After an edit of either, the first document that fits
+-- makes another set of it: at once, or when it has a vector as the contract says now.
 local function is_other_form(problem)
   return problem:find('quantization mismatch', 1, true) or problem:find('dimension mismatch', 1, true)
 end
 
-local function is_copying(keys)
-  if keys.copying == nil then
-    local phase = redis.call('HGET', keys[2], 'phase')
-    keys.copying = phase ~= 'stream'
-  end
-  return keys.copying
-end
-
-local function add_member(kind, key, member, args, first, last, keys)
+local function add_member(kind, key, member, args, first, last)
   local problem = failed(kind.add(key, member, unpack(args, first, last)))
-  if problem and is_other_form(problem) and is_copying(keys) and not is_foreign_key(key) then
+  if problem and is_other_form(problem) and not is_foreign_key(key) then
     redis.call('DEL', key)
     problem = failed(kind.add(key, member, unpack(args, first, last)))
   end
@@ -157,7 +155,7 @@ operations.ma = {
       if is_replaced(keys, key, kind.type) then redis.call('DEL', key) end
       keys.shared[key] = kind.type
       note_change(map, key)
-      local problem = add_member(kind, key, new[at + 1], args, i + 6, last, keys)
+      local problem = add_member(kind, key, new[at + 1], args, i + 6, last)
       if problem then
         -- A dead letter follows. Then it is what it was.
         if said ~= packed then
@@ -193,7 +191,7 @@ operations.mp = {
   write = function(_, args, i, last, _, keys)
     local kind, pairs_of = member_kinds[args[i + 4]], keys.decoded[i]
     for at = 1, #pairs_of, 2 do
-      local problem = add_member(kind, pairs_of[at], pairs_of[at + 1], args, i + 6, last, keys)
+      local problem = add_member(kind, pairs_of[at], pairs_of[at + 1], args, i + 6, last)
       if problem then return problem end
     end
   end,

@@ -35,10 +35,12 @@ local function keep_series(key, retention, labels, keys)
   end
 end
 
--- A sample that is older than the series keeps them is not there.
+-- A sample that is older than the series keeps them is not there. A series that was made for one which Redis refuses goes.
 local function add_sample(key, at, value)
   local problem = failed(redis.pcall('TS.ADD', key, at, value, 'ON_DUPLICATE', 'LAST'))
-  return not (problem and problem:find('older than retention', 1, true)) and problem or nil
+  if not problem or problem:find('older than retention', 1, true) then return nil end
+  remove_empty(key)
+  return problem
 end
 
 -- All samples that a document is, instead of what it was. map, _id, its name where it is stale, time of the state, samples as
