@@ -25,7 +25,7 @@ project type: int, double, epoch, epoch_ms or epoch_us
 books.yaml:4:18: not YAML: while scanning a quoted scalar, found unexpected end of stream; close the quote
 cities.yaml:12:1: the key `mongo` again; keep one of the two (the first is at 5:1)
 devices.yaml:5:9: unknown key `colection`; did you mean `collection`? \
-known keys are collection, filter, unique, timeseries
+known keys are collection, filter, unique, with, timeseries
 devices.yaml:10:5: unknown key `colour`; \
 known keys are KEYS
 events.yaml:4:50: the variable `SYNCD_VAR_OWNER` is not set; \

@@ -337,7 +337,8 @@ def guarded(tmp_path: Path) -> Iterator[tuple[str, str]]:
 def test_rights_on_single_collections(
     guarded: tuple[str, str], redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    """nothing_silent: without rights on the database every lane keeps its own stream, and one line says why."""
+    """nothing_silent: without rights on the database every lane keeps its own stream, and one line says why. A contract
+    that joins another collection needs the same rights on that one, and no more."""
     boss, narrow = guarded
     with Scene(tmp_path, "faults", boss, redis_server.url, daemon_mongo=narrow) as scene:
         scene.redis.flushall()
@@ -349,6 +350,13 @@ def test_rights_on_single_collections(
             flow.wait_same()
             assert flow.lane()["stream"] == "own"
             assert restarts(flow) == 0
+        of, other = (flow.collection for flow in flows)
+        of.create_index({"n": 1, "_id": 1})
+        joins = {"other": {"collection": other.full_name, "on": {"n": "_id"}, "fields": ["title"]}}
+        of.insert_one({"_id": "joined", "n": "there"})
+        joined = scene.run("joined", projection({"title": "other.title"}), source=flows[0], joins=joins)
+        other.insert_one({"_id": "there", "title": "of the other"})
+        joined.wait_hash("joined", {"title": "of the other"})
         (entry,) = scene.daemon.logs(event="no shared stream, every lane has its own")
         assert "not authorized" in entry["error"]
         assert entry["retry_seconds"] is None

@@ -24,6 +24,7 @@ from syncd.stores.redis.scan import SCAN_COUNT, Candidate, KeyScan
 from syncd.to_redis.context import RunContext
 from syncd.to_redis.copy.beginning import is_retired_key, retired_shapes
 from syncd.to_redis.copy.copier import Chunk, Copied, Copier, Pause, Reads, Ready
+from syncd.to_redis.copy.kept_keys import KeptKeys
 from syncd.to_redis.copy.matched_sweep import MatchedSweep
 from syncd.to_redis.copy.member_sweep import MemberSweep
 from syncd.to_redis.copy.survey import Orphans, Survey
@@ -60,6 +61,7 @@ class SnapshotReader:
         self._differing, self._estimate = differing, estimate
         self._scan = KeyScan(self._store, self._control)
         self._members, self._matched = MemberSweep(run, reads), MatchedSweep(run, reads)
+        self._kept = KeptKeys(run, reads)
         self._maps = KeyMaps(self._store, self._control)
         self._copied = 0
 
@@ -83,6 +85,8 @@ class SnapshotReader:
 
     def _copy(self, position: Position) -> Iterator[Item]:
         if position.phase != SWEEP:
+            if not position.copied:
+                self._may_copy(position)
             if self._members.shapes and self._control.partition.leads and not position.copied:
                 yield Orphans(self._members.begun(), self._reads.after())
             for item in self._copier.items(position.left):
@@ -94,6 +98,17 @@ class SnapshotReader:
             yield from self._sweep(position)
         if position.sweeps:
             yield from self._matched.left()
+
+    def _may_copy(self, position: Position) -> None:
+        """Not where that takes the keys of documents that are there. Both ways nothing but a deletion removes one."""
+        if position.allows(PURGE):
+            return
+        for shape, found in self._kept.surveys():
+            if found.is_above(self._plan.contract.sync.sweep_limit):
+                self._refuse(
+                    f"{found.gone} of {found.keys} documents with a key of `{shape.template.shown}` would have none: "
+                    f"what projection `{shape.name}` is made of is not in them"
+                )
 
     def _by_digests(self, position: Position) -> Generator[Item, None, bool]:
         """What differs. False where that is so much that a copy of everything is cheaper, or where so many documents
