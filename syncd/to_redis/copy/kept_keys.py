@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import TypeGuard
 
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_redis.change import Drop, Elements, Put
 from syncd.plan.to_redis.compile import Plan
+from syncd.plan.to_redis.encoded_writes import writes
 from syncd.plan.to_redis.shape import Shape
 from syncd.stores.redis.store import translated
 from syncd.to_redis.context import RunContext
-from syncd.to_redis.copy.copier import Reads
+from syncd.to_redis.copy.copier import Chunk, Copied, Ready
 from syncd.to_redis.copy.survey import Survey
 
 SAMPLE = 1000
@@ -20,44 +23,57 @@ SAMPLE = 1000
 class KeptKeys:
     """Of one run. Only reads."""
 
-    def __init__(self, run: RunContext, reads: Reads) -> None:
+    def __init__(self, run: RunContext) -> None:
         lane = run.lane
         self._plan, self._redis, self._control = lane.plan, lane.redis, lane.control
-        self._lookup, self._reads, self._foreign_keys = run.lookup, reads, run.foreign_keys
+        self._foreign_keys = run.foreign_keys
+        self._seen = 0
+        self.surveys: dict[Shape, Survey] = defaultdict(Survey)
+        """By projection, of the documents that were seen: how many have a key before or behind the copy, and how many
+        of these would lose it."""
 
-    def surveys(self) -> Iterator[tuple[Shape, Survey]]:
-        """For each projection, of the first documents: how many have a key, and how many of these would lose it."""
-        if not isinstance(self._plan, Plan) or not self._plan.shapes:
-            return
-        found, time_of, _ = self._lookup.step(None, SAMPLE, self._reads.after())
-        self._reads.saw(time_of)
-        made = self._plan.copies({encode_key_value(one["_id"]): one for one in found}, time_of)
-        writes = [write for write in made if isinstance(write, Put | Elements | Drop)]
+    def learn(self, item: Copied) -> bool:
+        """Whether some would lose their keys, so that more documents have to be seen before this one is applied."""
+        if not isinstance(self._plan, Plan) or self._seen >= SAMPLE:
+            return False
+        if isinstance(item, Chunk):
+            self._seen += len(item.documents)
+            found = {encode_key_value(one["_id"]): one for one in item.documents}
+            made = self._plan.copies(found, item.time)
+        elif isinstance(item, Ready):
+            self._seen += len(item.encoded_writes)
+            made = writes(self._plan, item.encoded_writes.items(), item.time)
+        else:
+            made = []
+        for write in made:
+            if isinstance(write, Put | Elements) and not _removes(write):
+                self.surveys[write.shape].keys += 1
         for shape in self._plan.shapes:
-            ours = {write.ident: write for write in writes if write.shape is shape}
-            has = self._has_key(shape, ours)
-            gone = [ident for ident, write in ours.items() if ident in has and _removes(write)]
-            yield shape, Survey(keys=len(has), gone=len(gone))
+            gone = [one for one in made if _removes(one) and one.shape is shape]
+            if gone and (count := self._count_there(shape, gone)):
+                self.surveys[shape].keys += count
+                self.surveys[shape].gone += count
+        return self._seen < SAMPLE and any(one.gone for one in self.surveys.values())
 
-    def _has_key(self, shape: Shape, writes: Mapping[str, Put | Elements | Drop]) -> set[str]:
-        """Documents by ident. A map knows of whom a key is that is no function of `_id`."""
-        if not shape.by_id:
-            name, template = shape.name, shape.template.text
+    def _count_there(self, shape: Shape, gone: Sequence[Drop | Elements]) -> int:
+        """How many of these documents have a key. A map knows that where it is no function of `_id`."""
+        if shape.by_id:
+            keys = [one.key for one in gone if one.key is not None]
+            strange = self._foreign_keys.among(keys)
+            commands: list[tuple[str, ...]] = [("EXISTS", key) for key in keys if key not in strange]
+        else:
             known = self._control.members if shape.is_shared else self._control.keys_by_id
-            return self._there(list(writes), [("HEXISTS", known(name, template), ident) for ident in writes])
-        keys = {ident: write.key for ident, write in writes.items() if write.key is not None}
-        strange = self._foreign_keys.among(list(keys.values()))
-        own = {ident: key for ident, key in keys.items() if key not in strange}
-        return self._there(list(own), [("EXISTS", key) for key in own.values()])
+            name = known(shape.name, shape.template.text)
+            commands = [("HEXISTS", name, one.ident) for one in gone]
+        return sum(self._answers(commands))
 
-    def _there(self, idents: Sequence[str], commands: Sequence[tuple[str, ...]]) -> set[str]:
+    def _answers(self, commands: Sequence[tuple[str, ...]]) -> Iterator[int]:
         pipe = self._redis.client.pipeline(transaction=False)
         for command in commands:
             pipe.execute_command(*command)
         with translated():
-            replies = pipe.execute() if commands else []
-        return {ident for ident, is_there in zip(idents, replies, strict=True) if is_there}
+            yield from map(int, pipe.execute() if commands else [])
 
 
-def _removes(write: Put | Elements | Drop) -> bool:
+def _removes(write: object) -> TypeGuard[Drop | Elements]:
     return isinstance(write, Drop) or (isinstance(write, Elements) and not write.puts)
