@@ -7,13 +7,17 @@ from collections.abc import Iterator, Sequence
 from typing import TypeGuard
 
 from syncd.plan.keys.templates import encode_key_value
-from syncd.plan.to_redis.change import Drop, Elements, Put
+from syncd.plan.to_redis.change import Drop, Elements, Put, Write
 from syncd.plan.to_redis.compile import Plan
 from syncd.plan.to_redis.encoded_writes import writes
 from syncd.plan.to_redis.shape import Shape
+from syncd.plan.values.raw import encode
+from syncd.stores.mongo.ranges import Range
+from syncd.stores.mongo.store import Document
+from syncd.stores.mongo.times import Moment
 from syncd.stores.redis.store import translated
 from syncd.to_redis.context import RunContext
-from syncd.to_redis.copy.copier import Chunk, Copied, Ready
+from syncd.to_redis.copy.copier import Chunk, Copied, Reads, Ready
 from syncd.to_redis.copy.survey import Survey
 
 SAMPLE = 1000
@@ -23,28 +27,48 @@ SAMPLE = 1000
 class KeptKeys:
     """Of one run. Only reads."""
 
-    def __init__(self, run: RunContext) -> None:
+    def __init__(self, run: RunContext, reads: Reads) -> None:
         lane = run.lane
         self._plan, self._redis, self._control = lane.plan, lane.redis, lane.control
-        self._foreign_keys = run.foreign_keys
+        self._lookup, self._reads, self._foreign_keys = run.lookup, reads, run.foreign_keys
         self._seen = 0
         self.surveys: dict[Shape, Survey] = defaultdict(Survey)
         """By projection, of the documents that were seen: how many have a key before or behind the copy, and how many
         of these would lose it."""
 
-    def learn(self, item: Copied) -> bool:
-        """Whether some would lose their keys, so that more documents have to be seen before this one is applied."""
+    def learn(self, item: Copied) -> None:
+        """What is about to be applied. Where that takes a key, so many documents are seen that one can judge it."""
         if not isinstance(self._plan, Plan) or self._seen >= SAMPLE:
-            return False
+            return
         if isinstance(item, Chunk):
-            self._seen += len(item.documents)
-            found = {encode_key_value(one["_id"]): one for one in item.documents}
-            made = self._plan.copies(found, item.time)
+            self._see(item.documents, item.time)
         elif isinstance(item, Ready):
             self._seen += len(item.encoded_writes)
-            made = writes(self._plan, item.encoded_writes.items(), item.time)
-        else:
-            made = []
+            self._count(writes(self._plan, item.encoded_writes.items(), item.time))
+        if self._seen < SAMPLE and any(one.gone for one in self.surveys.values()):
+            self._see_more()
+            self._seen = SAMPLE
+
+    def _see_more(self) -> None:
+        """The first documents of all, one reply at a time: they may be large."""
+        self._seen = 0
+        self.surveys.clear()
+        cursor: Document | None = None
+        while self._seen < SAMPLE:
+            found, time_of, upto = self._lookup.step(cursor, SAMPLE, self._reads.after())
+            self._reads.saw(time_of)
+            self._see(found, time_of)
+            end = found[-1] if found else upto
+            if end is None:
+                return
+            cursor, _ = Range(encode({"_id": end["_id"]})).bounds
+
+    def _see(self, documents: Sequence[Document], time: Moment) -> None:
+        assert isinstance(self._plan, Plan)
+        self._seen += len(documents)
+        self._count(self._plan.copies({encode_key_value(one["_id"]): one for one in documents}, time))
+
+    def _count(self, made: Sequence[Write]) -> None:
         for write in made:
             if isinstance(write, Put | Elements) and not _removes(write):
                 self.surveys[write.shape].keys += 1
@@ -53,7 +77,6 @@ class KeptKeys:
             if gone and (count := self._count_there(shape, gone)):
                 self.surveys[shape].keys += count
                 self.surveys[shape].gone += count
-        return self._seen < SAMPLE and any(one.gone for one in self.surveys.values())
 
     def _count_there(self, shape: Shape, gone: Sequence[Drop | Elements]) -> int:
         """How many of these documents have a key. A map knows that where it is no function of `_id`."""

@@ -23,7 +23,7 @@ from syncd.stores.redis.records.position import DIGEST, PURGE, SNAPSHOT, STREAM,
 from syncd.stores.redis.scan import SCAN_COUNT, Candidate, KeyScan
 from syncd.to_redis.context import RunContext
 from syncd.to_redis.copy.beginning import is_retired_key, retired_shapes
-from syncd.to_redis.copy.copier import Chunk, Copied, Copier, Cut, Pause, Reads, Ready
+from syncd.to_redis.copy.copier import Chunk, Copied, Copier, Pause, Reads, Ready
 from syncd.to_redis.copy.kept_keys import KeptKeys
 from syncd.to_redis.copy.matched_sweep import MatchedSweep
 from syncd.to_redis.copy.member_sweep import MemberSweep
@@ -61,7 +61,7 @@ class SnapshotReader:
         self._differing, self._estimate = differing, estimate
         self._scan = KeyScan(self._store, self._control)
         self._members, self._matched = MemberSweep(run, reads), MatchedSweep(run, reads)
-        self._kept = KeptKeys(run)
+        self._kept = KeptKeys(run, reads)
         self._maps = KeyMaps(self._store, self._control)
         self._copied = 0
 
@@ -98,27 +98,16 @@ class SnapshotReader:
             yield from self._matched.left()
 
     def _checked(self, position: Position) -> Iterator[Copied]:
-        """What is left to copy. Where documents would lose the keys that they have, more of them are read first."""
-        held: list[Copied] = []
+        """What is left to copy, unless it takes the keys of documents that are there."""
         for item in self._copier.items(position.left):
-            if isinstance(item, Pause | Cut):
-                yield item
-                continue
-            held.append(item)
-            if not self._kept.learn(item):
-                self._may_take_keys(position)
-                yield from held
-                held.clear()
-        self._may_take_keys(position)
-        yield from held
-
-    def _may_take_keys(self, position: Position) -> None:
-        for shape, found in self._kept.surveys.items():
-            if not position.allows(PURGE) and found.is_above(self._plan.contract.sync.sweep_limit):
-                self._refuse(
-                    f"{found.gone} of {found.keys} documents with a key of `{shape.template.shown}` would have none: "
-                    f"what projection `{shape.name}` is made of is not in them"
-                )
+            self._kept.learn(item)
+            for shape, found in self._kept.surveys.items():
+                if not position.allows(PURGE) and found.is_above(self._plan.contract.sync.sweep_limit):
+                    self._refuse(
+                        f"{found.gone} of {found.keys} documents with a key of `{shape.template.shown}` would have "
+                        f"none: what projection `{shape.name}` is made of is not in them"
+                    )
+            yield item
 
     def _by_digests(self, position: Position) -> Generator[Item, None, bool]:
         """What differs. False where that is so much that a copy of everything is cheaper, or where so many documents
