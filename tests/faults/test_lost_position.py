@@ -489,4 +489,4 @@ def test_another_mongodb(redis_server: RedisServer, tmp_path: Path, known: bool)
             assert "another MongoDB" in lost[0]["error"]
             wait_until(lambda: flow.keys() == {"0", "1", "2"} or flow.keys(), 20)
             assert len(flow.keys()) == 3
-        assert flow.position()["deployment"].startswith(b"rs/")
+        wait_until(lambda: flow.position().get("deployment", b"").startswith(b"rs/"), 20, flow.position)
