@@ -56,7 +56,7 @@ def test(
     """
     from syncd.contract.read.load import load_contract_set
     from syncd.errors import ContractError
-    from syncd.preview.report import as_dict, as_junit, as_lines
+    from syncd.preview.report import as_dict, as_junit
     from syncd.settings import Settings, contract_environment
 
     settings = Settings.from_environment(contracts=contracts)
@@ -73,17 +73,21 @@ def test(
     sampled = [] if sample is None else _sampled(settings, contract_set, sample)
     if junit is not None:
         junit.write_text(as_junit(verdicts), encoding="utf-8")
-    is_fine = all(one.status != "failed" for one in verdicts) and not any(
-        one["dead_letters"] for one in sampled
-    )
-    is_fine = is_fine and bool(verdicts or sampled)
+    is_bad = any(one.status == "failed" for one in verdicts) or any(one["dead_letters"] for one in sampled)
+    is_fine = bool(verdicts or sampled) and not is_bad
     if output == "json":
         typer.echo(json_text({"ok": is_fine, "tests": list(map(as_dict, verdicts)), "sample": sampled}))
     else:
-        lines = [line for one in verdicts for line in as_lines(one)]
-        lines += [line for one in sampled for line in _sample_lines(one)]
-        typer.echo("\n".join(map(escaped, [*lines, _summary(verdicts)])))
+        typer.echo(_as_text(verdicts, sampled))
     raise typer.Exit(DONE if is_fine else DIFFERENCE)
+
+
+def _as_text(verdicts: list[Verdict], sampled: list[dict[str, Any]]) -> str:
+    from syncd.preview.report import as_lines
+
+    lines = [line for one in verdicts for line in as_lines(one)]
+    lines += [line for one in sampled for line in _sample_lines(one)]
+    return "\n".join(map(escaped, [*lines, _summary(verdicts)]))
 
 
 def _tests(settings: Settings, contracts: ContractSet, name: str | None) -> list[LoadedTest]:

@@ -137,8 +137,7 @@ class LaneRun:
         deployment = self._hub.history.deployment()
         begins: list[Write] = []
         if fresh:
-            first, goes_on = self._first(position, stream)
-            old = position
+            old, (first, goes_on) = position, self._first(position, stream)
             # A contract that never had digests, and has none, need not name a thousand keys that are not there.
             had_any = self._by_digests or position.token is not None
             position = beginning(self._plan, position, first, deployment, by_digests=self._by_digests)
@@ -168,9 +167,9 @@ class LaneRun:
         self._enter(position, reason)
         # The filter of a partition is its own stream's.
         hub = self._hub if self._control.partition.is_whole and self._takes_fields else None
-        quiet = None if fresh else Quiet(self._mongo, *self._plan.namespace)
         self._stream = LaneStream(
-            self._run, stream, position.event, hub, self._inbox, quiet,
+            self._run, stream, position.event, hub, self._inbox,
+            None if fresh else Quiet(self._mongo, *self._plan.namespace),
             lambda event: self._require(self._pipeline.confirmed, stream, event),
         )  # fmt: skip
         # What a person asked for meanwhile comes first: a lane may be here because its dead letters are too many.
