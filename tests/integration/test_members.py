@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bson.decimal128 import Decimal128
@@ -159,6 +161,43 @@ def test_planted_differences(scene: Scene, mongo_uri: str, redis_url: str) -> No
     assert (repaired.found, repaired.left) == (16, 0)
     wait_members(flow)
     assert check(scene, flow, mongo_uri, redis_url).result == "clean"
+
+
+def test_a_vector_that_stays_is_not_added_again(scene: Scene, redis_url: str) -> None:
+    """A copy, another attribute and another score leave the vectors of a set where they are; one that changed is added
+    again, and what another client made of a member is put right. How each form holds a vector makes no difference."""
+    forms = [{**RECALL, "projection": name, "quantisation": name} for name in ("none", "int8", "binary")]
+    flow = scene.add(
+        "still", *forms, documents=[player(number, v=[number, 2.0, -1.0]) for number in range(9)]
+    )
+    scene.start()
+    flow.wait_live()
+    keys = [flow.key("chess", form["projection"]) for form in forms]
+
+    def added() -> list[int]:
+        """Every vector that a set takes has the next number."""
+        said = [flow.redis.execute_command("VINFO", key) for key in keys]
+        return [one[one.index(b"hnsw-max-node-uid") + 1] for one in said]
+
+    def attributes(key: str, member: int) -> Any:
+        return json.loads(flow.redis.execute_command("VGETATTR", key, member) or b"{}")
+
+    assert added() == [9, 9, 9]
+    flow.collection.update_one({"_id": 1}, {"$set": {"kind": "y"}})
+    flow.collection.update_one({"_id": 2}, {"$unset": {"kind": "", "points": ""}})
+    flow.collection.update_one({"_id": 3}, {"$set": {"tags": ["c"]}})
+    assert syncd("snapshot", flow.contract, SYNCD_REDIS_URL=redis_url).returncode == 0
+    wait_until(lambda: scene.daemon.logs(event="snapshot finished")[1:], 60, flow.lane)
+    flow.wait_live()
+    for key in keys:
+        assert (attributes(key, 1), attributes(key, 2)) == ({"kind": "y", "points": 1}, {})
+    assert added() == [9, 9, 9]
+    flow.collection.update_one({"_id": 4}, {"$set": {"v": [4.0, 2.0, 100.0]}})
+    flow.redis.execute_command("VADD", keys[0], "VALUES", 3, 3, 2, 1, "5", "NOQUANT")
+    flow.collection.update_one({"_id": 5}, {"$set": {"kind": "y"}})
+    wait_until(lambda: all(attributes(key, 5)["kind"] == "y" for key in keys), 60, flow.lane)
+    assert added() == [12, 10, 10]
+    assert not [*flow.redis.scan_iter("syncd:{*}:vector")]
 
 
 def test_an_update_of_a_score_needs_no_read(scene: Scene) -> None:

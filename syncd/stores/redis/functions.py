@@ -18,8 +18,8 @@ PROTOCOL = "7"
 
 _PARTS = (
     "shared", "claims", "foreign", "handover", "contracts", "operations", "each", "arrays", "expiring", "members",
-    "shared_hashes", "boards", "deadlines", "samples", "feeds", "matched", "apply", "lease", "groups", "types", "state",
-    "merge",
+    "vectors", "shared_hashes", "boards", "deadlines", "samples", "feeds", "matched", "apply", "lease", "groups",
+    "types", "state", "merge",
 )  # fmt: skip
 """One library, in this order: each part may use those before it."""
 _OOM_SAFE = (

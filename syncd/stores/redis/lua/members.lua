@@ -7,14 +7,11 @@
 -- The field WHOLE_MAP is 1 where all documents are in the map, and 0 while they are copied: a map that was evicted, and
 -- began again, has none.
 
--- How a document is a member, by what contracts call it: the type of the key, and what adds it.
+-- How a document is a member, by what contracts call it: the type of the key, and what adds it. Of a vectorset: vectors.lua.
 local member_kinds = {
   zset = {type = 'zset', add = function(key, member, score) return redis.pcall('ZADD', key, score, member) end},
   set = {type = 'set', add = function(key, member) return redis.pcall('SADD', key, member) end},
   geo = {type = 'zset', add = function(key, member, lon, lat) return redis.pcall('GEOADD', key, lon, lat, member) end},
-  vectorset = {type = 'vectorset', add = function(key, member, quantisation, vector, attributes)
-    return redis.pcall('VADD', key, 'FP32', vector, member, quantisation, 'SETATTR', attributes)
-  end},
 }
 
 -- What removes a member, by the type of the key: after an edit that may be another type than before.
