@@ -55,6 +55,28 @@ def test_an_update_that_shows_nowhere(shared: Scene) -> None:
     wait_same(shop, flow)
 
 
+def test_a_part_of_an_array_changes(shared: Scene) -> None:
+    """nothing_lost: an update that MongoDB describes as one of an element, or of what is in one, shows."""
+    tags = shared.mongo[shared.token]["arrays_tags"]
+    docs = shared.mongo[shared.token]["arrays"]
+    docs.create_index({"tag": 1, "_id": 1})
+    tags.insert_one({"_id": "", "names": [{"of": {"en": "a"}}, {"of": {"en": "b"}}]})
+    docs.insert_many([{"_id": "", "tag": ""}, {"_id": 1}])  # the text of this `_id` in a key is empty
+    joins = {"tag": {"collection": tags.full_name, "on": {"tag": "_id"}, "fields": ["names.of.en"]}}
+    flow = shared.run("arrays", projection({"n": "tag.names.of.en"}), joins=joins)
+    assert not flow.hash(1), "which names nothing"
+    for change, shown in (
+        ({"$set": {"names.0.of.en": "c"}}, '["c","b"]'),
+        ({"$set": {"names.1": {"of": {"en": "d"}}}}, '["c","d"]'),
+        ({"$push": {"names": {"of": {"en": "e"}}}}, '["c","d","e"]'),
+        ({"$unset": {"names.0.of.en": ""}}, '["d","e"]'),
+        ({"$set": {"names.2.of": {"en": "f"}}}, '["d","f"]'),
+        ({"$pop": {"names": 1}}, '["d"]'),
+    ):
+        tags.update_one({"_id": ""}, change)
+        flow.wait_hash("", {"n": shown})
+
+
 def test_partitions_share_the_work(scene: Scene) -> None:
     """nothing_lost: each partition refreshes its own documents, and all show a change."""
     shop = Shop(scene, "parts")

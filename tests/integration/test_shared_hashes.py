@@ -69,6 +69,25 @@ def test_what_a_copy_finds(shared: Scene) -> None:
     people.wait_all({users: ["name"], numbers: ["visits"]}, {"app": {"theirs": "x"}})
 
 
+def test_fields_that_were_there_before_an_edit(shared: Scene) -> None:
+    """A contract gains a field that an application keeps in hashes of no document: it stays there, and in the hashes of
+    documents it is the contract's from now on."""
+    people = People(shared, "gained")
+    flow = shared.run(
+        "gained", people.part(["name"]), documents=[{"_id": n, "name": f"n{n}"} for n in range(3)]
+    )
+    people.wait(2, {"name": "n2"})
+    shared.redis.hset(people.key("app"), mapping={"plan": "x", "theirs": "y"})
+    shared.redis.hset(people.key(1), "plan", "x")
+    flow.write(people.part(["name", "plan"]))
+    people.wait(1, {"name": "n1"})
+    flow.collection.update_one({"_id": 2}, {"$set": {"plan": "pro"}})
+    people.wait(2, {"name": "n2", "plan": "pro"})
+    flow.wait_live()
+    flow.collection.delete_one({"_id": 0})
+    people.wait_all({flow: ["name", "plan"]}, {"app": {"plan": "x", "theirs": "y"}})
+
+
 def test_fields_change_hands(shared: Scene) -> None:
     """no_ghosts: an edit drops a field, of as many documents as there are, another contract takes it over; a contract
     that goes and is removed takes its fields along. What no contract has any more is gone, the rest stays."""

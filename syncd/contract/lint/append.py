@@ -7,6 +7,7 @@ from itertools import accumulate
 
 from syncd.contract.model.projection import FieldSpec, Projection
 from syncd.contract.model.redis_types import TYPE_RULES
+from syncd.contract.model.values import COLLECTION, DATABASE
 from syncd.contract.read.loaded import LoadedContract
 from syncd.contract.read.source import Path
 from syncd.errors import Problem
@@ -109,9 +110,7 @@ def stream_keys_are_plain(contracts: Sequence[LoadedContract]) -> Iterator[Probl
 def nothing_else_is_asked(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """A key without effect in this direction is refused, so that it does not seem to have one."""
     for contract, at, projection in _streams(contracts):
-        for key in ("ttl", "value"):
-            if getattr(projection, key) is not None:
-                yield contract.problem_at_key(("redis", at, key), f"a stream has no `{key}`", "leave it out")
+        yield from _beside_a_stream(contract, at, projection)
     for contract in appending(contracts):
         for at, projection in contract.projections():
             if projection.index is not None and not contract.contract.is_two_way:
@@ -134,6 +133,16 @@ def nothing_else_is_asked(contracts: Sequence[LoadedContract]) -> Iterator[Probl
             yield contract.problem_at_key(("reconcile",), what, "leave it out")
     for contract in contracts:
         yield from _of_another_capture(contract)
+
+
+def _beside_a_stream(contract: LoadedContract, at: int, projection: Projection) -> Iterator[Problem]:
+    for key in ("ttl", "value"):
+        if getattr(projection, key) is not None:
+            yield contract.problem_at_key(("redis", at, key), f"a stream has no `{key}`", "leave it out")
+    for key, is_said in (("events", projection.events is not None), ("copy", projection.copy_)):
+        if is_said and contract.sound("redis", at, key):
+            what = f"`{key}` is for change feeds, whose entries syncd writes"
+            yield contract.problem_at_key(("redis", at, key), what, "leave it out, or turn the direction")
 
 
 def _of_another_capture(contract: LoadedContract) -> Iterator[Problem]:
@@ -190,7 +199,10 @@ def fields_can_be_turned(contracts: Sequence[LoadedContract]) -> Iterator[Proble
 def path_can_be_set(contract: LoadedContract, place: Path, path: str) -> Iterator[Problem]:
     """Whether syncd may write to this path of a document."""
     parts = path.split(".")
-    if parts[0] == "_id":
+    if path in (DATABASE, COLLECTION):
+        what = f"`{path}` is for contracts from MongoDB to Redis: no document has such a field"
+        yield contract.problem(place, what, "name a path of the document")
+    elif parts[0] == "_id":
         origin = "the stream and the entry" if contract.contract.sync.capture == "append" else "the key"
         yield contract.problem(place, f"`_id` is made from {origin}", "name another path")
     elif parts[0] == "_syncd" and contract.contract.captures_state:

@@ -13,6 +13,11 @@ from syncd.errors import Problem
 
 MOST_FIELDS = 500
 """Of an entry, which one command of Redis writes."""
+_OF_KEYS = {
+    "on_delete": "leave it out; `events` of the projection says whether a deletion becomes an entry",
+    "sweep_limit": "leave it out",
+}
+"""Keys of `sync` that mean nothing to a change feed, and what to do."""
 
 
 def _feeds(contracts: Sequence[LoadedContract]) -> Iterator[tuple[LoadedContract, int, Projection]]:
@@ -68,14 +73,20 @@ def nothing_else_is_asked_of_feeds(contracts: Sequence[LoadedContract]) -> Itera
                 yield contract.problem(path, what, "leave it out, or write mongo: {filter: ...}")
 
 
-def something_can_be_compared(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
-    """A stream has no state."""
+def feeds_alone_have_no_keys(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """A stream has no state, which could be compared, and nothing is removed from it for want of a document."""
     alone = {id(contract): contract for contract, _, _ in _feeds(contracts)}
     for contract in alone.values():
         has_keys = any(not TYPE_RULES[projection.type].fed for _, projection in contract.projections())
-        if contract.contract.reconcile is not None and not has_keys and contract.sound("redis"):
+        if has_keys or not contract.sound("redis"):
+            continue
+        if contract.contract.reconcile is not None:
             what = "`reconcile` is for documents that have a key, and a change feed has no state"
             yield contract.problem_at_key(("reconcile",), what, "leave it out")
+        for name, remedy in _OF_KEYS.items():
+            if name in contract.contract.sync.model_fields_set and contract.sound("sync", name):
+                what = f"`{name}` is for documents that have a key, and the contract has change feeds alone"
+                yield contract.problem_at_key(("sync", name), what, remedy)
 
 
 def feeds_do_not_come_back(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
@@ -96,6 +107,6 @@ RULES = (
     feeds_have_one_key,
     entries_have_fields_of_their_own,
     nothing_else_is_asked_of_feeds,
-    something_can_be_compared,
+    feeds_alone_have_no_keys,
     feeds_do_not_come_back,
 )

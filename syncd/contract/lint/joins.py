@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
+import jmespath
+from jmespath.exceptions import JMESPathError
+
 from syncd.contract.lint.keys import keys_of
+from syncd.contract.lint.query import expressions
+from syncd.contract.model.expressions import paths_read
 from syncd.contract.model.joins import Join
+from syncd.contract.model.projection import FieldTtl, Projection
 from syncd.contract.read.loaded import LoadedContract
 from syncd.contract.read.source import Path
 from syncd.errors import Problem
@@ -74,6 +81,66 @@ def joins_go_through_one_other(contracts: Sequence[LoadedContract]) -> Iterator[
             yield contract.problem_at_key(place, what, f"add it to {'.'.join((*_WITH, first, 'fields'))}")
 
 
+def what_is_read_of_joins_is_there(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
+    """A path that leads past the fields of a join would never find anything."""
+    for contract, name, join, _ in _joins(contracts):
+        for place, path in _paths_read(contract):
+            rest = [part for part in path[1:] if not part.isdigit()]
+            if path[:1] == (name,) and rest and not _is_read(join, rest) and contract.sound(*place):
+                path_of_fields = ".".join((*_WITH, name, "fields"))
+                close = next(iter(get_close_matches(".".join(rest), join.fields, 1)), None)
+                what = f"{_shown(contract, place, rest)} is not among the fields of the join `{name}`"
+                remedy = f"did you mean {name}.{close}? Otherwise add" if close else "add"
+                yield contract.problem(place, what, f"{remedy} it to {path_of_fields}")
+
+
+def _is_read(join: Join, parts: Sequence[str]) -> bool:
+    """Whether a path is that of a field, leads to one, or into one."""
+    fields = [[part for part in field.split(".") if not part.isdigit()] for field in join.fields]
+    return any(all(one == other for one, other in zip(field, parts, strict=False)) for field in fields)
+
+
+def _shown(contract: LoadedContract, place: Path, parts: Sequence[str]) -> str:
+    return "the field" if contract.source.has_variable(*place) else f"`{'.'.join(parts)}`"
+
+
+def _paths_read(contract: LoadedContract) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """What projections read of a document, and where they say so: of an expression what it begins with, which is
+    nothing where it may read anything."""
+    for at, projection in contract.projections():
+        for place, path in _sources(projection):
+            yield ("redis", at, *place), tuple(path.split("."))
+    for where, expression in expressions(contract):
+        try:
+            parsed = jmespath.compile(expression).parsed
+        except (JMESPathError, ValueError, RecursionError):
+            continue  # such have a rule of their own
+        for names in paths_read(parsed):
+            yield where, names
+
+
+def _sources(projection: Projection) -> Iterator[tuple[Path, str]]:
+    for name, spec in (projection.fields or {}).items():
+        yield from _optional(("fields", name, "from"), spec.from_)
+        yield from _optional(("fields", name, "ttl", "field"), spec.ttl.field if spec.ttl else None)
+    for key in ("each", "score", "position", "time"):
+        yield from _optional((key,), getattr(projection, key))
+    for key in ("attributes", "labels"):
+        for name, path in (getattr(projection, key) or {}).items():
+            yield (key, name), path
+    for key in ("value", "vector"):
+        if (of := getattr(projection, key)) is not None:
+            yield from _optional((key, "from"), of.from_)
+    for key in ("ttl", "expire"):
+        if isinstance(until := getattr(projection, key), FieldTtl):
+            yield (key, "field"), until.field
+
+
+def _optional(place: Path, path: str | None) -> Iterator[tuple[Path, str]]:
+    if path is not None:
+        yield place, path
+
+
 def filters_are_of_the_document(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """MongoDB asks the filter of the document alone."""
     for contract in _joining(contracts):
@@ -139,6 +206,7 @@ RULES = (
     joins_go_to_redis,
     joins_are_by_id,
     joins_go_through_one_other,
+    what_is_read_of_joins_is_there,
     filters_are_of_the_document,
     keys_are_of_the_document,
     joined_documents_have_keys,

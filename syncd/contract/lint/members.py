@@ -88,7 +88,9 @@ def arrays_stand_in_shared_keys(contracts: Sequence[LoadedContract]) -> Iterator
     """`{tags[]}` gives a document several keys, which only members can have."""
     for keys in keys_of(contracts):
         each = _each(keys.template)
-        if each and not keys.is_shared:
+        if each and each[0].path == "_id":
+            yield keys.problem(f"{each[0].shown} in {keys.shown}: `_id` is no array", "write {_id}")
+        elif each and not keys.is_shared:
             what = f"{each[0].shown} in {keys.shown} would give each document several keys"
             yield keys.problem(
                 what, "write `member` as well, for keys that documents share; or take one value"

@@ -80,7 +80,7 @@ def filters_are_bson(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
 def expressions_compile(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """An expression that does not compile would make every document a dead letter."""
     for contract in contracts:
-        for path, expression in _expressions(contract):
+        for path, expression in expressions(contract):
             if not contract.sound(*path):
                 continue
             try:
@@ -103,7 +103,8 @@ def expressions_compile(contracts: Sequence[LoadedContract]) -> Iterator[Problem
                     yield _function_problem(contract, path, expression, name)
 
 
-def _expressions(contract: LoadedContract) -> Iterator[tuple[Path, str]]:
+def expressions(contract: LoadedContract) -> Iterator[tuple[Path, str]]:
+    """All of a contract, and where they stand."""
     for index, projection in contract.projections():
         specs: dict[Path, FieldSpec] = {
             ("fields", name): spec for name, spec in (projection.fields or {}).items()

@@ -123,6 +123,8 @@ class FieldSpec(Model):
             raise ValueError(
                 "`type: vector` and `dims` go together|write {from: path, type: vector, dims: 384}"
             )
+        if self.type != "vector" and "datatype" in self.model_fields_set:
+            raise ValueError("`datatype` is for vectors|leave it out, or write type: vector and dims")
         if self.round is not None and self.type not in DATES:
             raise ValueError(
                 "`round` is for moments|leave it out, or write type: date, epoch, epoch_ms or epoch_us"

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jmespath
 from jmespath.exceptions import JMESPathError
 
+from syncd.contract.model.expressions import names_read
 from syncd.contract.model.indexes import IndexField
 from syncd.contract.model.projection import FieldSpec
 from syncd.errors import ProjectionError
@@ -63,7 +64,7 @@ def compile_field(
 
 def _expression(name: str, spec: FieldSpec) -> tuple[Find, frozenset[str] | None]:
     parsed = jmespath.compile(spec.expr).parsed
-    needed = _roots(parsed)
+    needed = names_read(parsed)
 
     def find(document: Mapping[str, Any]) -> Any:
         names = document if needed is None else needed & document.keys()
@@ -89,25 +90,6 @@ def _lenient(find: Find, instead: Any, note: Note) -> Find:
             return instead
 
     return lenient
-
-
-def _roots(node: Mapping[str, Any]) -> frozenset[str] | None:
-    """The top-level fields that a JMESPath expression reads, or None when it may read any."""
-    kind, children = node["type"], node.get("children", [])
-    if kind == "field":
-        return frozenset({node["value"]})
-    if kind in {"current", "identity", "index", "slice"}:
-        return None
-    # What stands on the right of these is evaluated on the result of the left, not on the document.
-    if kind in {
-        "subexpression", "index_expression", "projection", "value_projection", "filter_projection", "pipe",
-        "flatten", "key_val_pair",
-    }:  # fmt: skip
-        return _roots(children[0])
-    found = [_roots(child) for child in children]
-    if any(roots is None for roots in found):
-        return None
-    return frozenset().union(*(roots for roots in found if roots is not None))
 
 
 def collector(fields: Iterable[Field], *, as_json: bool) -> Collect:

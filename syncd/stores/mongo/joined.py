@@ -44,12 +44,12 @@ class JoinedLookup(Lookup):
 
     def _completed(self, documents: list[Document], at: Moment) -> list[Document]:
         """The first of these documents, as many as can be read at once with what they name."""
-        named: dict[str, list[str]] = {}
+        named: dict[str, list[str | None]] = {}
         found: dict[str, dict[str, Document]] = {}
         for join in self._joins:
             holders = documents if not join.parent else _looked_up(named[join.parent], found[join.parent])
             pairs = [join.named_by(holder) for holder in holders]
-            named[join.name] = [pair[0] if pair else "" for pair in pairs]
+            named[join.name] = [pair[0] if pair else None for pair in pairs]
             wanted = dict(filter(None, pairs))
             answer = self._of[join.name].by_ids([*wanted.values()], at, at=at) if wanted else None
             if answer is not None and not answer.complete and len(documents) > 1:
@@ -60,9 +60,9 @@ class JoinedLookup(Lookup):
         return documents
 
 
-def _looked_up(idents: Sequence[str], found: dict[str, Document]) -> list[Document]:
-    """What each names; where there is none, an empty one."""
-    return [found.get(ident, {}) for ident in idents]
+def _looked_up(idents: Sequence[str | None], found: dict[str, Document]) -> list[Document]:
+    """What each names; where there is none, an empty one. The text of one `_id` is empty."""
+    return [{} if ident is None else found.get(ident, {}) for ident in idents]
 
 
 def _put(join: Joined, documents: Sequence[Document], found: Sequence[Document]) -> None:

@@ -42,7 +42,9 @@ class Naming(Lookup):
         super().__init__(store, _Everything(namespace), partition)
         self._join = join
 
-    def page(self, ident: str, after: str, upto: str, most: int, since: Moment) -> tuple[list[str], Moment]:
+    def page(
+        self, ident: str, after: str | None, upto: str | None, most: int, since: Moment
+    ) -> tuple[list[str], Moment]:
         """Idents of the next documents that name `ident`, in the order of their `_id`, as of `since` or later."""
         cursor, last = (_bound(one) for one in (after, upto))
         value, parts = decode_key_value(ident), [behind(cursor, last), self._part(None, None)]
@@ -65,7 +67,7 @@ class Naming(Lookup):
 
     def require(self) -> None:
         """Raises CapabilityError where there is no such index."""
-        self.page(encode_key_value(""), "", "", 1, ZERO)
+        self.page(encode_key_value(""), None, None, 1, ZERO)
 
     @property
     def no_index(self) -> str:
@@ -91,5 +93,5 @@ def naming_of(
     }
 
 
-def _bound(ident: str) -> Document | None:
-    return {"_id": decode_key_value(ident)} if ident else None
+def _bound(ident: str | None) -> Document | None:
+    return None if ident is None else {"_id": decode_key_value(ident)}

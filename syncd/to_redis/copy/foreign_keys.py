@@ -15,7 +15,7 @@ from syncd.plan.claims import KEY
 from syncd.plan.keys.templates import parse_key
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import Retired
-from syncd.stores.redis.records.claims import new_claims
+from syncd.stores.redis.records.claims import new_claims, templates_of_fields
 from syncd.stores.redis.records.foreign_keys import count_foreign, foreign_among, has_lost_foreign
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import ControlKeys
@@ -32,9 +32,12 @@ class ForeignKeys:
 
     def note(self, owned: list[list[str]], stop: threading.Event) -> None:
         """Note the keys that are there under each template that no contract had before. `owned`: what this contract
-        wrote under other templates."""
+        wrote under other templates. Of hashes that contracts share fields are noted likewise, by their key."""
         before = [KeyTemplate.recorded(template) for _, template, _ in owned]
-        for shape, template in self._new():
+        new = self._new()
+        if any(shape.template.fields for shape, _ in new):
+            before += templates_of_fields(self._store)
+        for shape, template in new:
             count, word = 0, "ok"
             for keys in self._unowned(shape, [one for one in before if one.text != template]):
                 self._lease.hold()
@@ -70,22 +73,30 @@ class ForeignKeys:
         return [(texts[name.removeprefix(KEY)], name.removeprefix(KEY)) for name in new]
 
     def _unowned(self, shape: Retired, before: list[KeyTemplate]) -> Iterator[list[bytes]]:
+        of_fields = [template for template in before if template.fields] if shape.template.fields else []
+        whole = [template for template in before if not template.fields] if shape.template.fields else before
         for page in self._scan.keys(shape):
             keys = [
                 key for key in page
                 if parse_key(shape.template, key) is not None
-                and not any(parse_key(template, key) is not None for template in before)
+                and not any(parse_key(template, key) is not None for template in whole)
             ]  # fmt: skip
-            yield self._with_fields(shape, keys) if shape.template.fields else keys
+            yield self._with_fields(shape, keys, of_fields) if shape.template.fields else keys
 
-    def _with_fields(self, shape: Retired, keys: list[bytes]) -> list[bytes]:
-        """Without hashes that have none of the fields: what others have there is no matter of this contract."""
+    def _with_fields(self, shape: Retired, keys: list[bytes], before: list[KeyTemplate]) -> list[bytes]:
+        """Without hashes that have none of the fields, but for those that a contract had before: what others have there
+        is no matter of this one."""
+        asked: list[tuple[bytes, list[str]]] = []
+        for key in keys:
+            owned = {name for one in before if parse_key(one, key) is not None for name in one.fields}
+            if new := [name for name in shape.template.fields if name not in owned]:
+                asked.append((key, new))
         with translated(), self._store.client.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.hmget(key, list(shape.template.fields))
+            for key, names in asked:
+                pipe.hmget(key, names)
             found = pipe.execute(raise_on_error=False)
         return [
-            key for key, said in zip(keys, found, strict=True)
+            key for (key, _), said in zip(asked, found, strict=True)
             if isinstance(said, Exception) or any(one is not None for one in said)
         ]  # fmt: skip
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from syncd.errors import PositionLostError, TransientError
-from syncd.plan.paths import prefixes, server_projection
+from syncd.plan.paths import server_projection
 from syncd.plan.to_redis.joins import Joined
 from syncd.stores.mongo.store import Document, MongoStore
 from syncd.stores.mongo.times import ZERO, Moment
@@ -75,11 +75,16 @@ def _touches(paths: Iterable[str]) -> Document:
             _names({"$ifNull": ["$updateDescription.truncatedArrays", []]}, "field"),
         ]
     }  # fmt: skip
-    names = sorted(set(paths) - {"_id"})
-    inside = "^(?:" + "|".join(map(re.escape, names)) + r")(?:\.|$)" if names else "^(?!)"
-    around = sorted({prefix for path in names for prefix in prefixes(path)})
-    touched = [{"$regexMatch": {"input": "$$this", "regex": inside}}, {"$in": ["$$this", around]}]
-    return {"$anyElementTrue": [{"$map": {"input": changed, "in": {"$or": touched}}}]}
+    touching = "|".join(map(_touching, sorted(set(paths) - {"_id"})))
+    touches = {"$regexMatch": {"input": "$$this", "regex": f"^(?:{touching})" if touching else "^(?!)"}}
+    return {"$anyElementTrue": [{"$map": {"input": changed, "in": touches}}]}
+
+
+def _touching(path: str) -> str:
+    """Names in the description of an update that touch a path. It counts the elements of an array: `tags.0.label` is a
+    part of `tags.label`, and `tags.0` around it."""
+    first, _, rest = path.partition(".")
+    return re.escape(first) + (rf"(?:\.\d+)*(?:$|\.{_touching(rest)})" if rest else r"(?:\.|$)")
 
 
 def _names(entries: Any, field: str) -> Document:

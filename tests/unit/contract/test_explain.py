@@ -102,6 +102,8 @@ def entry(text: str) -> str:
                                         "allowed are string, int, long, double, decimal, bool, "
                                         "date, epoch, epoch_ms, epoch_us, objectId, uuid, binary, json, vector, geo"),
         (field("{from: a, null: drop}"), "12:33: `null` cannot be `drop`; write keep or omit"),
+        (field("{from: a, datatype: float16}"), "12:27: `datatype` is for vectors; "
+                                                "leave it out, or write type: vector and dims"),
         (field("{from: a, type: vector}"), "12:27: `type: vector` and `dims` go together; "
                                            "write {from: path, type: vector, dims: 384}"),
         (field("{from: a, type: vector, dims: 0}"), "12:47: `dims` cannot be `0`; write a number of at least 1"),

@@ -62,6 +62,19 @@ WRONG = {
         stream(more="    ttl: 30d\n"),
         "a.yaml:13:5: a stream has no `ttl`; leave it out",
     ),
+    "the events of a feed": (
+        stream(more="    events: [insert]\n"),
+        "a.yaml:13:5: `events` is for change feeds, whose entries syncd writes; leave it out, or turn the direction",
+    ),
+    "the copy of a feed": (
+        stream(more="    copy: true\n"),
+        "a.yaml:13:5: `copy` is for change feeds, whose entries syncd writes; leave it out, or turn the direction",
+    ),
+    "the name of the database": (
+        stream("{tenant: $db}"),
+        "a.yaml:12:22: `$db` is for contracts from MongoDB to Redis: no document has such a field; "
+        "name a path of the document",
+    ),
     "an index": (
         stream(more="    index: {name: i, fields: [{name: model, type: text}]}\n"),
         "a.yaml:13:5: an `index` over keys that go from Redis to MongoDB; leave it out",

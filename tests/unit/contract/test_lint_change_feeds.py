@@ -51,6 +51,16 @@ def test_each_collection_has_a_feed(tmp_path: Path) -> None:
 
 
 WRONG = {
+    "what a deletion means": (
+        (feed(behind="sync: {on_delete: ignore}\n"),),
+        "a.yaml:13:8: `on_delete` is for documents that have a key, and the contract has change feeds alone; "
+        "leave it out; `events` of the projection says whether a deletion becomes an entry",
+    ),
+    "how many keys may go": (
+        (feed(behind="sync: {sweep_limit: 50%}\n"),),
+        "a.yaml:13:8: `sweep_limit` is for documents that have a key, and the contract has change feeds alone; "
+        "leave it out",
+    ),
     "one stream of several collections": (
         (feed(mongo='collection: "tenant_*.orders"'),),
         "a.yaml:11:10: the key `orders:changes` is the same for documents of several collections; add {$db}",

@@ -35,9 +35,23 @@ FINE = {
     ),
     "of a subdocument of another": joining(
         "customer: {collection: a.b, on: {customer_id: _id}, fields: [at]}", "region: "
-        "{collection: a.c, on: {customer.at.region: _id}, fields: [name]}",
+        "{collection: a.c, on: {customer.at.region: _id}, fields: [name]}", fields="{at: customer.at.city}",
     ),
-    "the same collection": joining("customer: {collection: shop.orders, on: {parent: _id}, fields: [total]}"),
+    "the same collection": joining(
+        "customer: {collection: shop.orders, on: {parent: _id}, fields: [total]}", fields="{n: customer.total}"
+    ),
+    "all of it": joining(fields="{customer: customer}"),
+    "an element of an array in it": joining(
+        "customer: {collection: a.b, on: {id: _id}, fields: [tags.label]}", fields="{tag: customer.tags.0.label}"
+    ),
+    "what is around a field": joining(
+        "customer: {collection: a.b, on: {id: _id}, fields: [at.city]}", fields="{at: customer.at}"
+    ),
+    "what is in a field": joining(fields="{first: customer.name.first}"),
+    "an expression over it": joining(fields="{customer: {expr: \"join(' ', [customer.name, 'x'])\"}}"),
+    "an expression over the document": joining(fields="{customer: {expr: '@'}}"),
+    "the element of a document's own array": joining(fields="{n: customer.name, x: {expr: 'lines[].customer.x'}}"),
+    "the whole document": joining(fields="all"),
     "beside a filter": joining(mongo=", filter: {customer_id: {$gt: 1}}"),
 }  # fmt: skip
 REFUSED = {
@@ -65,6 +79,22 @@ REFUSED = {
     "in an expression of the filter": (
         joining(mongo=', filter: {$expr: {$gt: ["$customer.n", 1]}}'),
         "which do not hold `customer`",
+    ),
+    "a path past its fields": (
+        joining(fields="{customer: customer.nam}"),
+        "`nam` is not among the fields of the join `customer`; did you mean customer.name? Otherwise add it to "
+        "mongo.with.customer.fields",
+    ),
+    "an expression past its fields": (
+        joining(fields="{customer: {expr: 'customer.tier || `none`'}}"),
+        "`tier` is not among the fields of the join `customer`; add it to mongo.with.customer.fields",
+    ),
+    "a moment past its fields": (
+        joining(fields="{n: {from: customer.name, ttl: {field: customer.until}}}"),
+        "`until` is not among the fields of the join `customer`",
+    ),
+    "its _id, which is not among its fields": (
+        joining(fields="{n: customer._id}"), "`_id` is not among the fields of the join `customer`"
     ),
     "a change feed": (joining(type="stream", key="orders"), "`type: stream` beside `with`"),
     "the best members": (

@@ -71,6 +71,10 @@ WRONG = {
     "a geo without a member": (members("geo", member="", more="fields: [a]"), "a geo has members"),
     "no id": (members(member='"{name}"'), "the member `{name}` of `board:{game}` is not unique per document"),
     "a part of the id": (members(member='"{_id.a}"'), "is not unique per document"),
+    "an array of ids": (
+        members("set", "tag:{_id[]}", more=""),
+        "{_id[]} in `tag:{_id[]}`: `_id` is no array; write {_id}",
+    ),
     "each id": (members("set", "tag:{_id[]}", '"{name}"', more=""), "is not unique per document"),
     "an array in the member": (members(member='"{_id}:{tags[]}"'), "{tags[]} in a member"),
     "two arrays": (members("set", "t:{a[]}:{b[]}", more=""), "{a[]} and {b[]}"),

@@ -37,10 +37,11 @@ def test_every_document_shows_the_last_change_in_the_end(steps: list[int]) -> No
 
 def read(refresh: Refresh, size: int, shown: list[int], now: int) -> Refresh | None:
     """One page."""
-    names = [str(number) for number in range(COUNT)]
-    left = [one for one in names if one > refresh.after and (not refresh.upto or one <= refresh.upto)]
+    names = ["", *(str(number) for number in range(1, COUNT))]  # one `_id` is the empty text
+    after, upto = refresh.after, refresh.upto
+    left = [one for one in names if (after is None or one > after) and (upto is None or one <= upto)]
     for one in left[:size]:
-        shown[int(one)] = now
+        shown[int(one or 0)] = now
     return refresh.ended() if len(left) < size else refresh.moved(left[size - 1])
 
 

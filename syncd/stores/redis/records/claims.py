@@ -100,6 +100,14 @@ def claimed_by_others(store: RedisStore, contract: str) -> list[KeyTemplate]:
     ]
 
 
+def templates_of_fields(store: RedisStore) -> list[KeyTemplate]:
+    """Those for some fields of hashes that any contract has, or had before."""
+    _, claims = read_claims(store)
+    texts = {name.removeprefix(KEY) for name in claims if name.startswith(KEY)}
+    texts |= {template for said in claims.values() for _, template, _ in said.get("was") or ()}
+    return [template for template in map(KeyTemplate.recorded, texts) if template.fields]
+
+
 def read_left(store: RedisStore) -> Mapping[str, float]:
     """Contracts that are no longer part of any set, with the epoch seconds at which that was seen."""
     return {name: record["left"] for name, record in read_contracts(store).items() if "left" in record}

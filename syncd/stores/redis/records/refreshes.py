@@ -27,22 +27,22 @@ Named: TypeAlias = tuple[str, str]
 
 
 class Refresh(NamedTuple):
-    """What is left of one. Idents; empty: from the start, to the end, and nothing more."""
+    """What is left of one. Idents, of which one is empty; None: from the start, to the end, and nothing more."""
 
     since: Moment
     """Of the first change that not all documents show."""
-    after: str = ""
-    upto: str = ""
-    again: str = ""
+    after: str | None = None
+    upto: str | None = None
+    again: str | None = None
     """Once the end is reached it goes through all once more, up to here."""
     later: str = ""
     """The moment of the first change since it began to go through."""
 
     def changed_again(self, time: Moment) -> Refresh:
         """The joined document has changed meanwhile."""
-        if not self.after:
+        if self.after is None:
             return Refresh(self.since)
-        return Refresh(self.since, self.after, "", self.after, self.later or time)
+        return Refresh(self.since, self.after, None, self.after, self.later or time)
 
     def moved(self, last: str) -> Refresh:
         """Everything up to `last` is read."""
@@ -50,7 +50,7 @@ class Refresh(NamedTuple):
 
     def ended(self) -> Refresh | None:
         """Everything to the end of this pass is read. None: and there is no other."""
-        return Refresh(self.later, "", self.again) if self.again else None
+        return None if self.again is None else Refresh(self.later, None, self.again)
 
 
 @dataclass(frozen=True)
