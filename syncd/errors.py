@@ -20,6 +20,7 @@ SyncdError
     ├── EventTooLargeError  a change does not fit one event: read the document instead
     └── FatalError          a person must act (wrong password, no rights, wrong server)
         ├── UnknownError         an answer that is not known: logged like a fatal one, tried again with growing pauses
+        ├── RefusedError         a password or certificate is not taken: the same, for it may be renewed on either side
         └── UnusableUriError     the setting that says where the store is cannot be used: a SettingsError, too
 
 InvariantError              a bug of syncd's, found before it breaks a promise. Not a SyncdError: no code handles it
@@ -237,6 +238,11 @@ class FatalError(StoreError):
 
 class UnknownError(FatalError):
     """An answer that syncd does not know: logged as an error, but it may pass by itself."""
+
+
+class RefusedError(FatalError):
+    """A server does not take our login or certificate, or we do not take its certificate. A person must act, but both
+    are renewed in files, and one side may be first."""
 
 
 class UnusableUriError(FatalError, SettingsError):

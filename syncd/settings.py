@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from syncd.errors import SettingsError
@@ -18,7 +18,8 @@ SITE = "SYNCD_SITE"
 VARIABLE_PREFIX = "SYNCD_VAR_"
 _ALLOWED = "SYNCD_CONTRACT_VARIABLES"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-LONGEST_SECRET = 65_536
+LONGEST_SECRET = 1_048_576
+"""A bundle of certificates may have hundreds of kilobytes."""
 _PREFIX = "SYNCD_"
 _NEAR = 0.7
 """How similar a name must be to a setting for a hint: below it a guess misleads."""
@@ -32,6 +33,13 @@ MOST_PARTITIONS = 256
 """Each is a change stream of its own, in which MongoDB reads every change."""
 
 
+_CA = (
+    "Certificates, as PEM, of authorities that may have signed the one of {}; without it those of the system."
+)
+_CERT = "Certificate, as PEM, that syncd shows to {}, perhaps with its key behind it."
+_KEY = "Key of that certificate, as PEM without a passphrase."
+
+
 class Settings(BaseSettings):
     """Every setting of the daemon and of the command line; field descriptions become the reference."""
 
@@ -40,7 +48,18 @@ class Settings(BaseSettings):
     mongo_uri: SecretStr = Field(
         SecretStr("mongodb://127.0.0.1:27017"), description="Connection string of the replica set or mongos."
     )
+    mongo_tls_ca: SecretStr | None = Field(None, description=_CA.format("MongoDB"))
+    mongo_tls_cert: SecretStr | None = Field(None, description=_CERT.format("MongoDB"))
+    mongo_tls_key: SecretStr | None = Field(None, description=_KEY)
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="The target Redis.")
+    redis_tls_ca: SecretStr | None = Field(None, description=_CA.format("Redis"))
+    redis_tls_cert: SecretStr | None = Field(None, description=_CERT.format("Redis"))
+    redis_tls_key: SecretStr | None = Field(None, description=_KEY)
+    redis_credentials: str = Field(
+        "",
+        description="`module:callable` of Python that is called for each connection to Redis and returns user and "
+        "password, such as a token of a cloud.",
+    )
     contracts: Path = Field(Path("./contracts"), description="Directory of contract files.")
     http: str = Field(
         "127.0.0.1:9399", description="Address of metrics, probes and status; port 0 picks one."
@@ -154,6 +173,21 @@ class Settings(BaseSettings):
             raise ValueError("SYNCD_SNAPSHOT_PROCESSES is another place for the same work; give one of them")
         return dask_address(value) if value else value
 
+    _files: dict[str, str] = PrivateAttr(default_factory=dict)
+    """The file of each setting that came from one."""
+
+    def now(self, name: str) -> str:
+        """The text of a secret as its file has it now: passwords and certificates are renewed there while a daemon
+        runs. Empty where it is not set. Raises SettingsError."""
+        if path := self._files.get(name):
+            return _read_secret(f"{_PREFIX}{name.upper()}", path)
+        value: SecretStr | None = getattr(self, name)
+        return value.get_secret_value() if value is not None else ""
+
+    def may_change(self, *names: str) -> bool:
+        """Whether one of these comes from a file."""
+        return any(name in self._files for name in names)
+
     @property
     def partition_numbers(self) -> tuple[int, int]:
         """Number and count of `partition`."""
@@ -171,21 +205,24 @@ class Settings(BaseSettings):
         """Read all settings; `SYNCD_X_FILE` names a file that holds X. Raises SettingsError with every mistake."""
         env = os.environ if environment is None else environment
         values: dict[str, object] = {}
+        files: dict[str, str] = {}
         for name in cls.model_fields:
             variable = f"SYNCD_{name.upper()}"
             if path := env.get(f"{variable}_FILE"):
-                values[name] = _read_secret(variable, path)
+                values[name], files[name] = _read_secret(variable, path), path
             elif variable in env:
                 values[name] = env[variable]
         values |= {name: value for name, value in overrides.items() if value is not None}
         try:
-            return cls.model_validate(values)
+            settings = cls.model_validate(values)
         except ValidationError as error:
             lines = [
                 f"SYNCD_{str(e['loc'][0]).upper()}: {e['msg'].removeprefix('Value error, ')}"
                 for e in error.errors(include_input=False)
             ]
             raise SettingsError("; ".join(lines) + "; see the reference of settings") from None
+        settings._files = files
+        return settings
 
 
 class Variables(Mapping[str, str]):

@@ -11,7 +11,9 @@ from syncd.settings import Settings
 _SETTINGS_INTRO = """\
 Settings come from environment variables. Each may come from a file instead: the same variable with `_FILE` at its end
 has the file's name. The file wins, and white space around its content is left out. syncd reads settings once, at start:
-a changed setting or file needs a restart. `syncd run` takes some as options too; an option wins.
+a changed setting or file needs a restart, but for the login in SYNCD_MONGO_URI and SYNCD_REDIS_URL, and for
+certificates: their files are read again when syncd connects ([how to](../how-to/tls.md)). `syncd run` takes some
+settings as options too; an option wins.
 
 A variable that begins with `SYNCD_` and is none of these is ignored, with a warning that names the setting that it
 resembles. Names that begin with `SYNCD_VAR_` are for contracts.

@@ -71,8 +71,7 @@ def _survey(collection: str, sample: int) -> CollectionSurvey:
     from syncd.stores.mongo.store import MongoStore, translated
 
     database, _, in_database = collection.partition(".")
-    uri = Settings.from_environment().mongo_uri.get_secret_value()
-    store = MongoStore(uri, server_selection_timeout_s=_WAIT_S)
+    store = MongoStore.of(Settings.from_environment(), server_selection_timeout_s=_WAIT_S)
     try:
         with translated():
             documents: Any = (

@@ -27,7 +27,7 @@ def show_orphans(output: str) -> int:
     from syncd.stores.redis.records.orphans import find_orphans
     from syncd.stores.redis.store import RedisStore
 
-    store = RedisStore(Settings.from_environment().redis_url.get_secret_value())
+    store = RedisStore.of(Settings.from_environment())
     found = [_described(store, orphan) for orphan in find_orphans(store)]
     if output == "json":
         typer.echo(json_text(found))

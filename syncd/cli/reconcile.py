@@ -184,8 +184,8 @@ def _run(plan: ContractPlan, settings: Settings, make: Make) -> ReconcileReport:
     from syncd.stores.mongo.store import MongoStore, translated
     from syncd.stores.redis.store import RedisStore
 
-    mongo = MongoStore(settings.mongo_uri.get_secret_value())
-    redis = RedisStore(settings.redis_url.get_secret_value())
+    mongo = MongoStore.of(settings)
+    redis = RedisStore.of(settings)
     with contextlib.closing(mongo), contextlib.closing(redis), _interruptible() as stop:
         mongo.connect()
         redis.connect()

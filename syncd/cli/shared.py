@@ -89,7 +89,7 @@ def names_and_store(contract: str) -> tuple[RedisStore, list[str]]:
     from syncd.stores.redis.records.layout import is_known
     from syncd.stores.redis.store import RedisStore
 
-    store = RedisStore(Settings.from_environment().redis_url.get_secret_value())
+    store = RedisStore.of(Settings.from_environment())
     if is_known(store, contract):
         return store, [contract]
     names = sorted(name for name in read_contracts(store) if name.startswith(contract + OF))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from syncd.contract.read.loaded import ContractSet
     from syncd.preview.trial import Verdict
     from syncd.settings import Settings
+    from syncd.stores.mongo.store import MongoStore
 
 
 def test(
@@ -102,21 +103,23 @@ def _tests(settings: Settings, contracts: ContractSet, name: str | None) -> list
 def _run(settings: Settings, tests: Iterable[LoadedTest], *, connect: bool) -> list[Verdict]:
     from syncd.preview.matching import Matching
     from syncd.preview.trial import run_test
+    from syncd.stores.mongo.store import MongoStore
 
-    def given(stack: ExitStack) -> str | None:
-        return settings.mongo_uri.get_secret_value()
+    def given(stack: ExitStack) -> MongoStore | None:
+        return MongoStore.of(settings)
 
     with Matching(given if connect else _embedded) as matching:
         return [run_test(one, matching.ask) for one in tests]
 
 
-def _embedded(stack: ExitStack) -> str | None:
+def _embedded(stack: ExitStack) -> MongoStore | None:
     """Of a mongod that runs until the stack closes; None where none is installed."""
     from syncd.embedded import Mongod
     from syncd.errors import PlatformError
+    from syncd.stores.mongo.store import MongoStore
 
     try:
-        return stack.enter_context(Mongod()).uri
+        return MongoStore(stack.enter_context(Mongod()).uri)
     except PlatformError:
         return None
 

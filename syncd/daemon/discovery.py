@@ -63,11 +63,11 @@ class Discovery:
     @cached_property
     def _mongo(self) -> MongoStore:
         """A client has threads, which only a daemon of contracts over several collections needs."""
-        return MongoStore(self._settings.mongo_uri.get_secret_value())
+        return MongoStore.of(self._settings)
 
     @cached_property
     def _redis(self) -> RedisStore:
-        return RedisStore(self._settings.redis_url.get_secret_value())
+        return RedisStore.of(self._settings)
 
     def ask(self, contracts: Iterable[Contract]) -> None:
         """Ask MongoDB which collections there are. May wait as long as it does."""

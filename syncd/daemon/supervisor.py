@@ -96,8 +96,8 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._mongo = MongoStore(settings.mongo_uri.get_secret_value())
-        self._redis = RedisStore(settings.redis_url.get_secret_value())
+        self._mongo = MongoStore.of(settings)
+        self._redis = RedisStore.of(settings)
         self._hub = StreamHub(self._mongo)
         self._requests = RequestBoard(self._redis)
         self._pool = pool_of(settings)

@@ -38,7 +38,7 @@ class Workers:
         self._settings = settings
         self._workers = [WorkerProcess(at + 1, _part(settings, at + 1)) for at in range(settings.workers)]
         self._owner = new_owner()
-        self._redis = RedisStore(settings.redis_url.get_secret_value())
+        self._redis = RedisStore.of(settings)
         self._registration = ContractRegistration(self._redis, settings.contracts)
         self._places: dict[str, int] = {}
         self._shares: list[list[Contract]] = [[] for _ in self._workers]

@@ -56,6 +56,7 @@ from syncd.errors import (
     FencedError,
     LaterNumberError,
     PositionLostError,
+    RefusedError,
     SweepLimitError,
     SyncdError,
     TransientError,
@@ -76,7 +77,8 @@ drawn by chance, so that lanes that failed together do not come back together.""
 SOON_S = 1.0
 """Longest pause at a Redis that is not up, or loads its data: readers wait for the lane behind it."""
 UNKNOWN_RETRY_S = 1.0
-"""An error that syncd does not know may pass at once, or never: first so long, then twice that, and so on."""
+"""An error that syncd does not know, and a login that is refused, may pass at once, or never: first so long, then twice
+that, and so on."""
 FATAL_RETRY_S = 30.0
 """Even what only a person can fix is tried again, so that no restart is needed afterwards."""
 MOST_DOUBLED = 16
@@ -240,7 +242,8 @@ def _later_number(now: Situation, event: events.Failed, rules: LaneRules) -> Dec
 def _unknown(now: Situation, event: events.Failed, rules: LaneRules) -> Decision:
     now = _counted(now)
     pause_s = min(FATAL_RETRY_S, _doubled(UNKNOWN_RETRY_S, now.failures))
-    return _interrupted(now, "unknown", State.FAILED, str(event.error), pause_s)
+    why = "fatal" if isinstance(event.error, RefusedError) else "unknown"
+    return _interrupted(now, why, State.FAILED, str(event.error), pause_s)
 
 
 def _fatal(now: Situation, event: events.Failed, rules: LaneRules) -> Decision:
@@ -345,6 +348,7 @@ ANSWERS: dict[type[BaseException], Callable[[Situation, events.Failed, LaneRules
     SweepLimitError: _sweep_limit,
     EventTooLargeError: _event_too_large,
     UnknownError: _unknown,
+    RefusedError: _unknown,
     SyncdError: _fatal,
     Exception: _bug,
 }

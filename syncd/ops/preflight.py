@@ -78,8 +78,8 @@ def preflight(contracts: ContractSet, settings: Settings) -> PreflightReport:
 @contextmanager
 def connected(settings: Settings, *, only_reads: bool = False) -> Iterator[Servers]:
     """Both servers, until the end. `only_reads`: without bringing syncd's functions to Redis."""
-    mongo = MongoStore(settings.mongo_uri.get_secret_value())
-    redis = RedisStore(settings.redis_url.get_secret_value())
+    mongo = MongoStore.of(settings)
+    redis = RedisStore.of(settings)
     try:
         yield Servers(mongo, redis, mongo.connect(), redis.look() if only_reads else redis.connect())
     finally:

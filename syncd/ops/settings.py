@@ -27,10 +27,9 @@ def check_settings(contracts: ContractSet, settings: Settings) -> None:
 
 def check_uris(settings: Settings) -> None:
     """Check both URIs before anything starts: restarts would not make them usable."""
-    RedisStore(settings.redis_url.get_secret_value()).close()
-    uri = settings.mongo_uri.get_secret_value()
-    if not uri.startswith("mongodb+srv:"):  # that would ask for a name
-        MongoStore(uri).close()
+    RedisStore.of(settings).close()
+    if not settings.mongo_uri.get_secret_value().startswith("mongodb+srv:"):  # that would ask for a name
+        MongoStore.of(settings).close()
 
 
 def _problems(loaded: LoadedContract, secret: bytes | None) -> Iterator[Problem]:

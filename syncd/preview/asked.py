@@ -65,7 +65,7 @@ def single_contracts(settings: Settings, contracts: ContractSet) -> Iterator[Con
         if not contract.patterns:
             yield contract
             continue
-        store = MongoStore(settings.mongo_uri.get_secret_value())
+        store = MongoStore.of(settings)
         try:
             databases = [pattern.partition(".")[0] for pattern in contract.patterns]
             there = matching(contract, collections_of(store, databases))
@@ -104,7 +104,7 @@ def _of_given(settings: Settings, plan: StreamPlan, given: Sequence[Document]) -
     if plan.filter is None:
         yield from _outcomes(plan, reading.Documents(documents, [], []))
         return
-    store = MongoStore(settings.mongo_uri.get_secret_value())
+    store = MongoStore.of(settings)
     try:
         yield from _outcomes(plan, reading.matching(store, plan.namespace[0], plan, given))
     finally:
@@ -115,7 +115,7 @@ def _of_documents(
     settings: Settings, plan: StreamPlan, source: str | None, sample: int | None
 ) -> Iterator[Outcome]:
     ids = [] if source is None else [parse_id(source)]
-    store = MongoStore(settings.mongo_uri.get_secret_value())
+    store = MongoStore.of(settings)
     try:
         ids = ids or reading.sampled_ids(store, plan, sample or 1)
         yield from _outcomes(plan, reading.documents_by_id(store, plan, ids))
@@ -139,7 +139,7 @@ def _outcomes(plan: StreamPlan, documents: reading.Documents) -> Iterator[Outcom
 def _of_keys(
     settings: Settings, plan: StatePlan | TwoWayPlan, source: str | None, sample: int | None
 ) -> Iterator[Outcome]:
-    store = RedisStore(settings.redis_url.get_secret_value())
+    store = RedisStore.of(settings)
     state = plan.state if isinstance(plan, TwoWayPlan) else plan
     try:
         keys = reading.some_keys(store, state, sample or 1) if source is None else [source.encode()]
@@ -152,7 +152,7 @@ def _of_keys(
 def _of_entries(
     settings: Settings, plan: AppendPlan, source: str | None, sample: int | None
 ) -> Iterator[Outcome]:
-    store = RedisStore(settings.redis_url.get_secret_value())
+    store = RedisStore.of(settings)
     try:
         if source is not None:
             yield outcome_of_entry(plan, source, reading.found_entry(store, plan, source))

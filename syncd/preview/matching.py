@@ -18,9 +18,9 @@ DATABASE = "syncd_test"
 class Matching:
     """Asks a MongoDB, which is connected to when it is needed first. Nothing is written there."""
 
-    def __init__(self, uri: Callable[[ExitStack], str | None]) -> None:
-        """`uri`: of a MongoDB that may be started by then; None where there is none."""
-        self._uri, self._stack = uri, ExitStack()
+    def __init__(self, find: Callable[[ExitStack], MongoStore | None]) -> None:
+        """`find`: a MongoDB, which may be started by then; None where there is none."""
+        self._find, self._stack = find, ExitStack()
         self._store: MongoStore | None = None
         self._known = False
 
@@ -35,8 +35,7 @@ class Matching:
     def ask(self, plan: StreamPlan, documents: Sequence[Document]) -> Mapping[str, Document] | None:
         """Those that match the filter, by ident; None where there is no MongoDB."""
         if not self._known:
-            self._known, uri = True, self._uri(self._stack)
-            if uri is not None:
-                self._store = MongoStore(uri)
+            self._known, self._store = True, self._find(self._stack)
+            if self._store is not None:
                 self._stack.callback(self._store.close)
         return None if self._store is None else matching(self._store, DATABASE, plan, documents).found

@@ -67,6 +67,13 @@ def _database(rest: str) -> str:
     return re.split(r"[?#]", rest[1:], maxsplit=1)[0]
 
 
+def apart_from_login(uri: str) -> str:
+    """The same URI without user and password."""
+    scheme, separator, rest = uri.partition("://")
+    authority, end = _split(rest)
+    return f"{scheme}{separator}{authority.rpartition('@')[2]}{end}"
+
+
 def read_mongo_uri(uri: str) -> Address:
     """The same for MongoDB, whose driver takes no reserved character in user and password."""
     address = read_uri(uri, ("mongodb", "mongodb+srv"))

@@ -125,6 +125,8 @@ from syncd.telemetry.process import discovery_failed as discovery_failed
 from syncd.telemetry.process import http_trouble as http_trouble
 from syncd.telemetry.process import reload_failed as reload_failed
 from syncd.telemetry.process import reload_refused as reload_refused
+from syncd.telemetry.process import renewal_failed as renewal_failed
+from syncd.telemetry.process import renewed as renewed
 from syncd.telemetry.process import setting_unknown as setting_unknown
 from syncd.telemetry.process import worker_answers as worker_answers
 from syncd.telemetry.process import worker_died as worker_died

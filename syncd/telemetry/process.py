@@ -76,6 +76,16 @@ def setting_unknown(name: str, meant: str) -> None:
     _log.warning("unknown setting is ignored", name=name, meant=meant or None)
 
 
+def renewed(store: str) -> None:
+    """Password or certificates of a store were renewed in their files, and what connects from now on uses them."""
+    _log.info("new password or certificates are taken up", store=store)
+
+
+def renewal_failed(store: str, why: str) -> None:
+    """What the files of a store hold now cannot be used; the daemon goes on with what they held before."""
+    _log.warning("what is new in the files is not taken up", store=store, error=why)
+
+
 def worker_died(worker: int, exit_code: int | None, retry_s: float) -> None:
     """A worker process ended without being asked to. Negative exit codes are signals."""
     WORKER_RESTARTS.inc()

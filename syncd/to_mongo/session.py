@@ -69,7 +69,7 @@ class ContractSession:
             said["stmtIds"] = list(statements)
         try:
             with translated(), self._session() as session:
-                reply: dict[str, Any] = self._mongo.client[database].command(
+                reply: dict[str, Any] = session.client[database].command(
                     said, session=session, codec_options=CODEC
                 )
         except driver.InvalidOperation as error:  # a client that is closed under a lane that is left behind

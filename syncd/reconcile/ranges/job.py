@@ -70,8 +70,8 @@ def run_job(job: Job) -> JobResult:
 def _check(job: Job) -> ReconcileReport:
     settings = Settings.from_environment()
     plan = same_plan(job.contract, job.fingerprint, job.version, settings)
-    mongo = MongoStore(settings.mongo_uri.get_secret_value())
-    redis = RedisStore(settings.redis_url.get_secret_value())
+    mongo = MongoStore.of(settings)
+    redis = RedisStore.of(settings)
     stop = threading.Event()
     with contextlib.closing(mongo), contextlib.closing(redis):
         redis.connect()

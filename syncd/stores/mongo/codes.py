@@ -74,7 +74,8 @@ IS_A_VIEW = frozenset({166, 167, 169})
 NOT_IN_AN_AGGREGATION = 168
 """A `find` on a view or a time series becomes an aggregation, which does not know every option."""
 INTERNAL_NAMESPACE = 73
-AUTHENTICATION = frozenset({11, 13, 18})
+UNAUTHORIZED = 13
+AUTHENTICATION = frozenset({11, UNAUTHORIZED, 18})
 TOO_LONG = 50
 SNAPSHOT_UNAVAILABLE = 246
 

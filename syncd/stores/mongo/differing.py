@@ -124,7 +124,7 @@ class Differing:
             options["hint"] = {"_id": 1}
         within = RawBSONDocument(encode({"$match": self._lookup.between(*part.bounds)}))
         wanted: Any = [within, *stages]
-        with translated(), self._mongo.client.start_session(causal_consistency=True) as session:
+        with translated(), collection.database.client.start_session(causal_consistency=True) as session:
             if self._after > ZERO:
                 session.advance_operation_time(timestamp(self._after))
             yield from map(document_in, collection.aggregate(wanted, session, batchSize=BUCKETS, **options))

@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -18,21 +18,27 @@ from pymongo import errors as driver
 from pymongo.common import VALIDATORS
 from pymongo.read_preferences import _ServerMode, make_read_preference, read_pref_mode_from_name
 
-from syncd import __version__
+from syncd import __version__, telemetry
 from syncd.errors import (
     CapabilityError,
     EventTooLargeError,
     FatalError,
     OplogTooShortError,
     PositionLostError,
+    RefusedError,
+    SettingsError,
     StoreError,
     TransientError,
     UnknownError,
     UnusableUriError,
     UriError,
 )
+from syncd.settings import Settings
+from syncd.stores import tls
+from syncd.stores.access import Access, Given, access_of, fixed
 from syncd.stores.messages import of_mongo, of_network
 from syncd.stores.mongo import codes
+from syncd.stores.mongo.certificates import as_options, check_certificates
 from syncd.stores.together import Together
 from syncd.stores.uri import read_mongo_uri
 
@@ -41,6 +47,8 @@ Document: TypeAlias = dict[str, Any]
 HEARTBEAT_MS = 5_000
 SOCKET_S, PATIENT_S = 60.0, 3600.0
 """How long a command may take; and the reply of a stream that has not come in that time before."""
+COMPARED_S = 1.0
+"""How often the files of password and certificates are read, where something is asked of MongoDB at all."""
 IDLE_MS = 30_000
 """After which a connection is closed that only many lanes at once had needed."""
 KNOWN_S = 1.0
@@ -52,6 +60,12 @@ DNS_AGAIN_S = 1.0
 """After which a name that was not found is looked up again: all lanes ask."""
 _OF_DNS = re.compile(r"DNS |nameserver|[Rr]esol")
 """What the resolver's errors say, which the driver passes on as mistakes of the URI."""
+_ENDED_AT_ONCE = {
+    "SSL handshake failed": " Where it has no TLS, leave out tls=true and SYNCD_MONGO_TLS_*",
+    "connection closed": " Where it wants TLS, or a certificate of syncd, set SYNCD_MONGO_TLS_CA_FILE and "
+    "SYNCD_MONGO_TLS_CERT_FILE",
+}
+"""What to do where a server ends all connections without saying why."""
 _OLDEST = (6, 0)
 _OPTIONS = frozenset(name.lower() for name in VALIDATORS)
 OF_NO_STREAM = (
@@ -78,12 +92,16 @@ class MongoCapabilities:
 class MongoStore:
     """One deployment, shared by all lanes. Thread-safe."""
 
-    def __init__(self, uri: str, *, server_selection_timeout_s: float = 10.0) -> None:
-        self._uri, self._timeout_s = uri, server_selection_timeout_s
+    def __init__(self, access: Access | str, *, server_selection_timeout_s: float = 10.0) -> None:
+        """`access`: how it is reached, or a URI that stays."""
+        self._access = fixed("mongo", access) if isinstance(access, str) else access
+        self._given, self._timeout_s = self._access.now(), server_selection_timeout_s
+        self._seen, self._compared = self._given, time.monotonic()
         try:
-            self.address = read_mongo_uri(uri)
+            self.address = read_mongo_uri(self._given.uri)
         except UriError as error:
             raise UnusableUriError("mongo", f"SYNCD_MONGO_URI is not usable: {error}") from None
+        check_certificates(self._given)
         self._client_lock = threading.Lock()
         self._client: MongoClient[Document] | None = None
         self._patient: MongoClient[Document] | None = None
@@ -97,10 +115,20 @@ class MongoStore:
         with contextlib.suppress(TransientError):  # a daemon that starts without a network waits for it
             self._open()
 
+    @classmethod
+    def of(cls, settings: Settings, *, server_selection_timeout_s: float = 10.0) -> MongoStore:
+        """The MongoDB of these settings. All of syncd connects this way."""
+        return cls(access_of("mongo", settings), server_selection_timeout_s=server_selection_timeout_s)
+
     @property
     def client(self) -> MongoClient[Document]:
-        """The driver's. Raises TransientError while the names of a `mongodb+srv` URI cannot be looked up."""
-        return self._client if self._client is not None else self._open()
+        """The driver's; another one after password or certificates were renewed. Raises TransientError while the names
+        of a `mongodb+srv` URI cannot be looked up."""
+        if self._client is None:
+            return self._open()
+        if self._access.may_change and time.monotonic() - self._compared > COMPARED_S:
+            self._renew()
+        return self._client
 
     @property
     def stream_client(self) -> MongoClient[Document]:
@@ -111,39 +139,59 @@ class MongoStore:
         """The reply of a stream took too long. MongoDB looks through its oplog for it, and would begin again: so the
         next one has more time, on connections of its own. Dead links are found by the driver's monitor all the same."""
         with self._client_lock:
-            self._patient = self._patient or self._new_client(PATIENT_S)
+            self._patient = self._patient or self._new_client(self._given, PATIENT_S)
 
     def _open(self) -> MongoClient[Document]:
         with self._client_lock:
             if self._unknown is not None and time.monotonic() - self._unknown[0] < DNS_AGAIN_S:
                 raise self._unknown[1]
             try:
-                self._client = self._client or self._new_client()
+                self._client = self._client or self._new_client(self._given)
             except TransientError as error:
                 self._unknown = time.monotonic(), error
                 raise
             return self._client
 
-    def _new_client(self, socket_s: float = SOCKET_S) -> MongoClient[Document]:
+    def _renew(self) -> None:
+        """Take what the files hold now for a new client. What runs on the old one goes on, and ends when it cannot
+        connect any more; what begins behind that gets the new one. The old one goes with the last that uses it."""
+        with self._client_lock:
+            self._compared = time.monotonic()
+            try:
+                given = self._access.now()
+                if given == self._seen:
+                    return
+                self._seen = given
+                check_certificates(given)
+                self._client, self._patient = self._new_client(given), None
+                self._given = given
+            except (SettingsError, TransientError) as error:
+                telemetry.renewal_failed("mongo", str(error))
+                return
+        telemetry.renewed("mongo")
+
+    def _new_client(self, given: Given, socket_s: float = SOCKET_S) -> MongoClient[Document]:
         try:
             with warnings.catch_warnings():
                 # An option that the driver does not know or cannot read is else left out, with its value in a warning.
                 warnings.simplefilter("error", UserWarning)
-                return self._driver_client(socket_s)
+                with as_options(given) as options:
+                    return self._driver_client(given.uri, socket_s, options)
         except OSError as error:
             raise UnusableUriError("mongo", f"SYNCD_MONGO_URI is not usable: {_of_file(error)}") from None
         except (driver.PyMongoError, ValueError, TypeError, LookupError, UserWarning) as error:
             text = of_network(str(error))
-            if self._uri.startswith("mongodb+srv:") and _OF_DNS.search(text):
+            if given.uri.startswith("mongodb+srv:") and _OF_DNS.search(text):
                 what = f"the name in SYNCD_MONGO_URI cannot be looked up: {text}; is the network up?"
                 raise TransientError("mongo", what) from None
             raise UnusableUriError(
-                "mongo", f"SYNCD_MONGO_URI is not usable: {unusable(text, self._uri)}"
+                "mongo", f"SYNCD_MONGO_URI is not usable: {unusable(text, given.uri)}"
             ) from None
 
-    def _driver_client(self, socket_s: float) -> MongoClient[Document]:
+    def _driver_client(self, uri: str, socket_s: float, options: Mapping[str, Any]) -> MongoClient[Document]:
         return MongoClient(
-            self._uri,
+            uri,
+            **options,
             appname=f"syncd {__version__}",
             serverSelectionTimeoutMS=round(self._timeout_s * 1000),
             connectTimeoutMS=5_000,
@@ -278,15 +326,17 @@ def translate(error: driver.PyMongoError) -> StoreError:
     if refused := _of_the_collection(code, text):
         return refused
     if code in codes.AUTHENTICATION:
-        return FatalError(
-            "mongo", f"MongoDB refuses us: {text}; fix user, password or roles in SYNCD_MONGO_URI"
-        )
+        kind = FatalError if code == codes.UNAUTHORIZED else RefusedError
+        return kind("mongo", f"MongoDB refuses us: {text}; fix user, password or roles in SYNCD_MONGO_URI")
     if isinstance(error, driver.InvalidOperation) and "after close" in text:
         return TransientError("mongo", "MongoDB cannot be reached, and the daemon stops")
+    if isinstance(error, driver.ConnectionFailure) and (why := tls.explained(text, "mongo")):
+        return RefusedError("mongo", why)
     if isinstance(error, driver.ConnectionFailure | driver.CursorNotFound | driver.ExecutionTimeout):
-        return TransientError(
-            "mongo", f"no answer from MongoDB: {text}; is it up, and is SYNCD_MONGO_URI right?"
-        )
+        hint = _ENDED_AT_ONCE if isinstance(error, driver.ServerSelectionTimeoutError) else {}
+        also = next((what for words, what in hint.items() if words in text), "")
+        what = f"no answer from MongoDB: {text}; is it up, and is SYNCD_MONGO_URI right?{also}"
+        return TransientError("mongo", what)
     if code in codes.TRANSIENT or any(map(error.has_error_label, codes.TRANSIENT_LABELS)):
         return TransientError("mongo", f"MongoDB is between two states: {text}; waiting for it")
     return UnknownError("mongo", f"MongoDB answered: {text}; see its log")

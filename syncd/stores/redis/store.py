@@ -13,12 +13,16 @@ from redis import exceptions as driver
 from syncd.errors import (
     CapabilityError,
     FatalError,
+    RefusedError,
     StoreError,
     TransientError,
     UnknownError,
     UnusableUriError,
     UriError,
 )
+from syncd.settings import Settings
+from syncd.stores import tls
+from syncd.stores.access import Access, access_of, fixed
 from syncd.stores.messages import of_redis
 from syncd.stores.redis.capabilities import Capabilities, detect
 from syncd.stores.redis.functions import Functions, require_protocol
@@ -42,14 +46,21 @@ _TRANSIENT_CODES = (
 class RedisStore:
     """One Redis, shared by all lanes. Thread-safe; `client` pools its connections."""
 
-    def __init__(self, url: str, *, socket_timeout: float = SOCKET_TIMEOUT_S) -> None:
+    def __init__(self, access: Access | str, *, socket_timeout: float = SOCKET_TIMEOUT_S) -> None:
+        """`access`: how it is reached, or a URL that stays."""
+        access = fixed("redis", access) if isinstance(access, str) else access
         try:
-            self.address = read_uri(url, _SCHEMES)
+            self.address = read_uri(access.now().uri, _SCHEMES)
         except UriError as error:
             raise UnusableUriError("redis", f"SYNCD_REDIS_URL is not usable: {error}") from None
-        self.client = redis_client(url, socket_timeout)
+        self.client = redis_client(access, socket_timeout)
         self.functions = Functions()
         self._known: Together[Capabilities] = Together(KNOWN_S)
+
+    @classmethod
+    def of(cls, settings: Settings) -> RedisStore:
+        """The Redis of these settings. All of syncd connects this way."""
+        return cls(access_of("redis", settings))
 
     def with_timeout(self, seconds: float) -> RedisStore:
         """The same Redis by connections of its own, on which no call may take longer."""
@@ -140,9 +151,10 @@ def translate(error: driver.RedisError) -> StoreError:
     """One error of the driver as an error of syncd; what is unknown is reported as an error, and tried again soon."""
     text = of_redis(error)
     if isinstance(error, driver.AuthenticationError | driver.NoPermissionError):
-        return FatalError(
-            "redis", f"Redis refuses us: {text}; fix the user, password or ACL in SYNCD_REDIS_URL"
-        )
+        kind = FatalError if isinstance(error, driver.NoPermissionError) else RefusedError
+        return kind("redis", f"Redis refuses us: {text}; fix the user, password or ACL in SYNCD_REDIS_URL")
+    if isinstance(error, driver.ConnectionError) and (why := tls.explained(text, "redis")):
+        return RefusedError("redis", why)
     if isinstance(error, driver.OutOfMemoryError) or text.startswith("OOM"):
         return TransientError(
             "redis", "Redis is at maxmemory; raise it, or let the application's keys expire"

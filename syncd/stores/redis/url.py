@@ -12,8 +12,11 @@ from redis import exceptions as driver
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from syncd.errors import UnusableUriError
-from syncd.stores.redis.connections import MOST_CONNECTIONS, SharedPool
+from syncd.errors import SettingsError, UnusableUriError
+from syncd.stores import tls
+from syncd.stores.access import Access, Given
+from syncd.stores.redis.connections import KINDS, MOST_CONNECTIONS, SharedPool
+from syncd.stores.redis.login import Login
 
 _WRITE = "write redis://host:6379/0, rediss:// or unix:///path; a password has %23 %2F %3F %25 for # / ? %"
 _OPTIONS = (
@@ -26,11 +29,18 @@ _OF_TLS = (
     "ssl_password", "ssl_min_version", "ssl_ciphers",
 )  # fmt: skip
 """Options that a URL may have. All others the driver would take too, and break what syncd relies on."""
+_FILES = ("ssl_keyfile", "ssl_certfile", "ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_password")
 
 
-def redis_client(url: str, socket_timeout: float) -> Redis:
+_OF_LOGIN = ("username", "password")
+"""What each connection asks for by itself."""
+
+
+def redis_client(access: Access, socket_timeout: float) -> Redis:
     """A client that has not connected yet. Raises UnusableUriError."""
-    scheme = _check(url)
+    given = access.now()
+    scheme = _check(given.uri)
+    _check_certificates(given, scheme)
     # The driver must not send again by itself: a lost reply does not mean a lost write. Lanes retry, from the position
     # they find.
     ours: dict[str, Any] = {
@@ -45,8 +55,15 @@ def redis_client(url: str, socket_timeout: float) -> Redis:
     if scheme != "unix":
         ours |= {"socket_connect_timeout": 5.0, "socket_keepalive": True}
     try:
-        client = Redis.from_pool(SharedPool.from_url(url, **ours))
-        client.connection_pool.make_connection()  # it does not connect, but checks what it is given
+        ours |= {"login": Login(access), "connection_class": KINDS[scheme]}
+    except SettingsError as error:
+        raise UnusableUriError("redis", str(error)) from None
+    try:
+        pool = SharedPool.from_url(given.uri, **ours)
+        for name in _OF_LOGIN:
+            pool.connection_kwargs.pop(name, None)
+        client = Redis.from_pool(pool)
+        pool.make_connection()  # it does not connect, but checks what it is given
     except (ValueError, TypeError, AttributeError, OSError, driver.RedisError) as error:
         raise _unusable(_why(str(error))) from None
     _check_files(client.connection_pool.connection_kwargs)
@@ -55,6 +72,24 @@ def redis_client(url: str, socket_timeout: float) -> Redis:
 
 def _unusable(why: str) -> UnusableUriError:
     return UnusableUriError("redis", f"SYNCD_REDIS_URL is not usable: {why}; {_WRITE}")
+
+
+def _check_certificates(given: Given, scheme: str) -> None:
+    if any(given.pems):
+        if scheme != "rediss":
+            raise UnusableUriError(
+                "redis",
+                f"SYNCD_REDIS_URL is {scheme}://, without TLS, and there are certificates for it in SYNCD_REDIS_TLS_*; "
+                "write rediss://, or unset them",
+            )
+        query = parse_qs(urlparse(given.uri).query)
+        if twice := [name for name in _FILES if name in query]:
+            raise UnusableUriError(
+                "redis",
+                f"SYNCD_REDIS_URL has the option {twice[0]}, and there are certificates in SYNCD_REDIS_TLS_*; "
+                "give them in one way",
+            )
+    tls.check(given.pems, "redis")
 
 
 def _check(url: str) -> str:

@@ -28,6 +28,7 @@ from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.ranges import Range
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.mongo.times import ZERO, Moment
+from syncd.stores.uri import apart_from_login
 
 MOST_OPEN = 8
 """Contracts that a worker keeps ready for the next piece."""
@@ -102,13 +103,13 @@ class Readers:
     def get(self, piece: Piece) -> tuple[Plan, Lookup]:
         """Raises SyncdError where this is not the right worker."""
         settings = Settings.from_environment()
-        uri = settings.mongo_uri.get_secret_value()
+        uri = apart_from_login(settings.mongo_uri.get_secret_value())
         key = (uri, piece.mongo, piece.contract.name, piece.fingerprint, piece.partition, piece.version)
         with self._lock:
             if key not in self._open:
                 plan = same_plan(piece.contract, piece.fingerprint, piece.version, settings)
                 if uri not in self._stores:
-                    self._stores[uri] = MongoStore(uri)
+                    self._stores[uri] = MongoStore.of(settings)
                 store = self._stores[uri]
                 same_mongo(store, piece.mongo)
                 while len(self._open) >= MOST_OPEN:

@@ -26,6 +26,7 @@ from syncd.errors import (
     PositionLostError,
     Problem,
     ProjectionError,
+    RefusedError,
     SettingsError,
     StoreError,
     SweepLimitError,
@@ -64,6 +65,7 @@ EXAMPLES: dict[type[Exception], Exception] = {
     SweepLimitError: SweepLimitError("film", "9 of 10 keys"),
     EventTooLargeError: EventTooLargeError("mongo", "10334"),
     UnknownError: UnknownError("redis", "odd"),
+    RefusedError: RefusedError("redis", "wrong password"),
     UnusableUriError: UnusableUriError("mongo", "no such scheme"),
     FatalError: FatalError("mongo", "no rights"),
     CapabilityError: CapabilityError("redis", "no search"),
@@ -79,6 +81,7 @@ EXAMPLES: dict[type[Exception], Exception] = {
     KeyError: KeyError("bug"),
 }
 NOBODY = FencedError("the lease is gone", "")
+REFUSED = RefusedError("redis", "wrong password")
 SOON = TransientError("redis", "LOADING", soon=True)
 
 rules = st.builds(
@@ -206,7 +209,8 @@ def test_pauses_have_an_end(history: list[Event], of: LaneRules, failure: Failed
 
 
 @given(
-    chances, st.sampled_from([TransientError("mongo", "away"), UnknownError("redis", "odd"), SOON, NOBODY])
+    chances,
+    st.sampled_from([TransientError("mongo", "away"), UnknownError("redis", "odd"), REFUSED, SOON, NOBODY]),
 )
 def test_pauses_grow_and_begin_again(chance: float, error: Exception) -> None:
     """bounded: in a row of failures no pause is shorter than the one before, up to its longest, also behind thousands;
@@ -219,7 +223,9 @@ def test_pauses_grow_and_begin_again(chance: float, error: Exception) -> None:
         assert now.failures == failures + 1
         pauses.append(decision.delay_s)
     assert pauses == sorted(pauses)
-    longest = {UnknownError: FATAL_RETRY_S}.get(type(error), SOON_S if error is SOON else LONGEST_PAUSE_S)
+    longest = {UnknownError: FATAL_RETRY_S, RefusedError: FATAL_RETRY_S}.get(
+        type(error), SOON_S if error is SOON else LONGEST_PAUSE_S
+    )
     assert pauses[-1] <= longest
     if chance > 0.01:
         assert pauses[-1] == longest
@@ -238,6 +244,7 @@ EXPECTED = {
     SweepLimitError: (State.PAUSED, PAUSED_CHECK_S, set()),
     EventTooLargeError: (State.WAITING, 0.0, {events.ShowWaiting}),
     UnknownError: (State.FAILED, 1.0, {events.ShowWaiting}),
+    RefusedError: (State.FAILED, 1.0, {events.ShowWaiting}),
 }
 """State, delay and actions after a first error of each class; all others are fatal."""
 
