@@ -3,6 +3,8 @@
 SyncdError
 ├── ContractError           a contract directory does not pass; carries every problem found
 ├── SettingsError           a setting is missing or cannot be used
+├── RequestError            what a person asks for cannot be done
+│   └── UnknownContractError    no contract of this name has run on this Redis
 ├── ProjectionError         one document cannot be projected: becomes a dead letter
 ├── PlatformError           no bundled server runs on this machine
 ├── UriError                a connection string cannot be read; never leaves `syncd.stores`
@@ -16,6 +18,7 @@ SyncdError
     │   ├── OplogTooShortError   the oplog no longer reaches back to it
     │   └── CollectionGoneError  the collection was dropped or renamed
     ├── DeadLettersFullError  the contract keeps no more dead letters: a person must replay or drop those that wait
+    ├── PausedError         a person has paused the contract
     ├── SweepLimitError     a copy would remove more keys than `sync.sweep_limit`: a person must allow it
     ├── EventTooLargeError  a change does not fit one event: read the document instead
     └── FatalError          a person must act (wrong password, no rights, wrong server)
@@ -92,6 +95,17 @@ class ContractError(SyncdError):
 
 class SettingsError(SyncdError):
     """A setting is missing or cannot be used."""
+
+
+class RequestError(SyncdError):
+    """What a person asks for cannot be done, as things are; nothing was done."""
+
+
+class UnknownContractError(RequestError):
+    """No contract of this name has run on this Redis."""
+
+    def __init__(self, contract: str) -> None:
+        super().__init__(f"no contract {contract} has run on this Redis; `syncd status` lists the names")
 
 
 class ProjectionError(SyncdError):
@@ -208,6 +222,13 @@ class DeadLettersFullError(StoreError):
             f"{keep} dead letters wait, and contract {contract} keeps no more (sync.dead_letters.keep): "
             f"`syncd deadletters list {contract}`, then replay or drop them, or raise `keep`",
         )
+
+
+class PausedError(StoreError):
+    """A person has paused the contract; nothing is done until one resumes it."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__("redis", why)
 
 
 class SweepLimitError(StoreError):

@@ -23,6 +23,7 @@ from syncd.cli.diff import diff
 from syncd.cli.doctor import doctor
 from syncd.cli.init import init
 from syncd.cli.orphans import remove
+from syncd.cli.pause import pause, resume
 from syncd.cli.plan import plan
 from syncd.cli.preview import preview
 from syncd.cli.reconcile import reconcile
@@ -47,6 +48,8 @@ VERBS = (
     status,
     snapshot,
     reconcile,
+    pause,
+    resume,
     remove,
     demo,
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from syncd.cli.shared import DIFFERENCE, USAGE, Output, counted, store_of
+from syncd.cli.shared import DIFFERENCE, USAGE, Output, counted, store_of, why_not_served
 from syncd.text import escaped, json_text
 
 if TYPE_CHECKING:
@@ -160,9 +160,9 @@ def _wait_for_answer(store: RedisStore, contract: str, found: list[DeadLetter], 
             why = (
                 "is the lane running? `syncd status` shows it"
                 if is_held(store, contract)
-                else "no daemon holds the lease of the contract: start `syncd run`"
+                else why_not_served(store, contract)
             )
-            typer.echo(f"asked for, and not answered after {wait:g} s; {why}", err=True)
+            typer.echo(escaped(f"asked for, and not answered after {wait:g} s; {why}"), err=True)
             raise typer.Exit(DIFFERENCE)
         time.sleep(POLL_S)
     if is_merging(store, contract, found) is not None:

@@ -7,6 +7,7 @@ import contextlib
 import queue
 import signal
 import threading
+from functools import cache
 from types import FrameType
 from typing import Annotated
 
@@ -59,6 +60,7 @@ def run(
     from syncd.ops.http import HttpServer, application
     from syncd.ops.settings import check_uris
     from syncd.settings import Settings, contract_environment, unknown_variables
+    from syncd.stores.redis.store import RedisStore
 
     settings = Settings.from_environment(
         contracts=contracts, http=http, partition=partition, workers=workers, split=split,
@@ -79,7 +81,9 @@ def run(
         reloader = Reloader(settings.contracts, runner, discovery, stop, seen, settings.discover_every)
         plans = reloader.take(loaded)
         token = settings.token.get_secret_value() if settings.token else ""
-        server = HttpServer(application(runner, token, settings.http_hosts.split(",")), settings.http_address)
+        store = cache(lambda: RedisStore.of(settings))
+        app = application(runner, store, token, settings.http_hosts.split(","))
+        server = HttpServer(app, settings.http_address)
         server.start()
         spare_the_collector()
         reloader.begin()

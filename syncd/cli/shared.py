@@ -83,19 +83,35 @@ def store_of(contract: str) -> RedisStore:
 def names_and_store(contract: str) -> tuple[RedisStore, list[str]]:
     """The Redis of the settings, and under which names the contract has run on it: under one for each collection, where
     it is over several. Ends with exit code 2 where there is none."""
-    from syncd.contract.several import OF
+    from syncd.errors import UnknownContractError
     from syncd.settings import Settings
-    from syncd.stores.redis.records.claims import read_contracts
-    from syncd.stores.redis.records.layout import is_known
+    from syncd.stores.redis.records.layout import names_of
     from syncd.stores.redis.store import RedisStore
 
     store = RedisStore.of(Settings.from_environment())
-    if is_known(store, contract):
-        return store, [contract]
-    names = sorted(name for name in read_contracts(store) if name.startswith(contract + OF))
-    if not names:
-        typer.echo(
-            f"no contract {escaped(contract)} has run on this Redis; `syncd status` lists the names", err=True
-        )
-        raise typer.Exit(USAGE)
-    return store, names
+    try:
+        return store, names_of(store, contract)
+    except UnknownContractError as error:
+        typer.echo(escaped(str(error)), err=True)
+        raise typer.Exit(USAGE) from None
+
+
+def person() -> str:
+    """Who gives the command, for records that others read."""
+    import getpass
+    import socket
+
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # a container may have no name for its user
+        name = f"user {os.getuid()}"
+    return f"{name}@{socket.gethostname()}"
+
+
+def why_not_served(store: RedisStore, contract: str) -> str:
+    """Why what was asked for has to wait: a person has paused the contract, or no daemon works on it."""
+    from syncd.stores.redis.records.pauses import pause_of
+
+    if (found := pause_of(store, contract)) is not None:
+        return f"contract {contract} is {found}"
+    return f"no daemon serves contract {contract}; the next one that does begins with it: start `syncd run`"

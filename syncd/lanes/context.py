@@ -48,3 +48,8 @@ class LaneContext(Generic[PlanT_co, StatusT_co]):
     redis: RedisStore
     settings: Settings
     requests: RequestBoard
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run under way is to end: the lane is to stop, or begin another run, or a person has paused it."""
+        return self.halt.is_set() or self.state.is_over or self.requests.is_paused(self.control)

@@ -10,7 +10,7 @@ import contextlib
 import random
 import threading
 
-from syncd.errors import StoreError
+from syncd.errors import PausedError, StoreError
 from syncd.lanes.context import Common
 from syncd.lanes.events import (
     AskForRoom,
@@ -35,6 +35,7 @@ from syncd.plan.base import ContractPlan
 from syncd.plan.claims import claims_of
 from syncd.stores.redis.records.dead_letters import count_dead_letters
 from syncd.stores.redis.records.lease import Lease
+from syncd.stores.redis.records.pauses import as_dict, pause_of
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.records.serving import why_not_served
 
@@ -107,10 +108,28 @@ class BaseLane(threading.Thread):
             self._lease.rest()
 
     def _try(self) -> Decision:
+        self._rest_if_paused()
         decision = self._state.tell(Tried())
         if AskForRoom() in decision.actions:
             decision = self._state.tell(Room(self._has_room()))
         return self._work() if Work() in decision.actions else decision
+
+    def _rest_if_paused(self) -> None:
+        """Raises PausedError. The lease is given back, so that a person knows that nothing is written any more."""
+        if not self._common.requests.is_paused(self._control):
+            self.status.pause = None
+            return
+        if (found := pause_of(self._redis, self.plan.name)) is None:
+            return
+        if self._lease.value:
+            self._leave()
+            self._lease.value = ""
+        self.status.pause = as_dict(found)
+        raise PausedError("; ".join(filter(None, (str(found), self._after_pause()))))
+
+    def _after_pause(self) -> str:
+        """What will happen when the contract is resumed, where that is more than to go on."""
+        return ""
 
     def _work(self) -> Decision:
         """Connect, take the lease, make a run and run it."""

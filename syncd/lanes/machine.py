@@ -9,7 +9,7 @@ in keyspace events takes the lane from `live` back to `catching_up`. An error en
 
     waiting    it may pass by itself: tried again with growing pauses, from the stored position
     standby    another daemon holds the lease: the lane asks again soon
-    paused     a person must say how to go on: the lane checks every PAUSED_CHECK_S whether one has
+    paused     a person must say how to go on, or has paused the contract: the lane checks every PAUSED_CHECK_S
     failed     a person must fix something; tried again all the same, so that no restart is needed afterwards
 
 and `stopped` is the end. Only what the position in Redis holds is durable: `snapshot` and `sweep` are its phase, and
@@ -55,6 +55,7 @@ from syncd.errors import (
     EventTooLargeError,
     FencedError,
     LaterNumberError,
+    PausedError,
     PositionLostError,
     RefusedError,
     SweepLimitError,
@@ -300,6 +301,12 @@ def _dead_letters_full(now: Situation, event: events.Failed, rules: LaneRules) -
     return Decision(held, PAUSED_CHECK_S, (events.CountDeadLetters(),), said, enters=True)
 
 
+def _paused_by_person(now: Situation, event: events.Failed, rules: LaneRules) -> Decision:
+    """Do nothing until a person resumes the contract. What was held back before is known still."""
+    held = _enter(_left(now), State.PAUSED, str(event.error))
+    return Decision(held, PAUSED_CHECK_S, (events.ShowWaiting(),), enters=True, reason="by a person")
+
+
 def _sweep_limit(now: Situation, event: events.Failed, rules: LaneRules) -> Decision:
     """Wait for a person: the removal may follow from a mistake in the contract."""
     message = str(event.error)
@@ -346,6 +353,7 @@ ANSWERS: dict[type[BaseException], Callable[[Situation, events.Failed, LaneRules
     PositionLostError: _position_lost,
     DeadLettersFullError: _dead_letters_full,
     SweepLimitError: _sweep_limit,
+    PausedError: _paused_by_person,
     EventTooLargeError: _event_too_large,
     UnknownError: _unknown,
     RefusedError: _unknown,

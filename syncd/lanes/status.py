@@ -36,6 +36,8 @@ class BaseStatus:
         """For a lane that stands by: why the daemon that holds the lease does not serve; empty where it does."""
         self.check: dict[str, Any] | None = None
         """What the last comparison of both sides by this daemon found, without the keys."""
+        self.pause: dict[str, Any] | None = None
+        """Since when a person has paused the contract, who and why; None where none has."""
         self.pulse = Pulse()
         """Shared with the lane, which decides by it; here it is only shown."""
 
@@ -68,6 +70,7 @@ class BaseStatus:
         """Bring the gauges up to date that grow while nothing happens."""
         telemetry.LAG.labels(self.contract).set(known_or_nan(self.lag()))
         telemetry.DEAD.labels(self.contract).set(known_or_nan(self.dead_letters))
+        telemetry.PAUSED.labels(self.contract).set(self.pause is not None)
 
     @property
     def complaint(self) -> str:
@@ -108,6 +111,7 @@ class BaseStatus:
             "freshness_seconds": self.freshness_s,
             "changes": self.changes,
             "dead_letters": self.dead_letters,
+            "paused": self.pause,
             **self._more(),
             "error": self.error,
             "complaint": complaint,

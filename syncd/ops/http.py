@@ -6,7 +6,7 @@ import contextlib
 import hmac
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.resources import files
 
 import anyio
@@ -22,17 +22,21 @@ from starlette.routing import Route
 from syncd import __version__
 from syncd.daemon.supervisor import Runner, lane_name
 from syncd.errors import SettingsError
+from syncd.ops.api import PREFIX, check, routes
 from syncd.ops.connections import KEEP_ALIVE_S, LARGEST_HEAD, Quiet, connection_class, most_connections
 from syncd.ops.shield import Shield
+from syncd.stores.redis.store import RedisStore
 
 BACKLOG = 64
 """Connections that the kernel accepts before any of them is counted."""
 PROBES = 8
 
 
-def application(runner: Runner, token: str = "", hosts: Iterable[str] = ()) -> Starlette:
-    """The pages: /metrics, /livez, /readyz, /status and, for people, /. With `token` also POST /reconcile/CONTRACT.
-    `hosts`: names of the daemon, see Shield.
+def application(
+    runner: Runner, store: Callable[[], RedisStore], token: str = "", hosts: Iterable[str] = ()
+) -> Starlette:
+    """The pages: /metrics, /livez, /readyz, /status and, for people, /. With `token` also what changes something, see
+    `api`. `store`: the Redis of the contracts. `hosts`: names of the daemon, see Shield.
     """
     people = files("syncd.ops").joinpath("page.html").read_text(encoding="utf-8")
     # Threads of their own, so that other requests do not keep a probe from its answer.
@@ -63,18 +67,18 @@ def application(runner: Runner, token: str = "", hosts: Iterable[str] = ()) -> S
         contract, mode = request.path_params["contract"], request.query_params.get("mode")
         if mode not in (None, "report", "repair"):
             return JSONResponse({"error": "`mode` is report or repair"}, 400)
-        why = runner.check(contract, None if mode is None else mode == "repair")
-        if why is None:
-            return JSONResponse({"error": f"no contract {contract} that could be compared runs here"}, 404)
-        return JSONResponse({"error": why}, 409) if why else JSONResponse({"accepted": contract}, 202)
+        status, said = check(runner, contract, mode)
+        return JSONResponse(said, status)
 
     return Starlette(
         routes=[
+            *routes(runner, store, lambda request: _refused(request, token)),
             Route("/reconcile/{contract}", reconcile, methods=["POST"]),
             Route("/metrics", metrics),
             Route("/livez", livez),
             Route("/readyz", readyz),
             Route("/status", status),
+            Route(f"{PREFIX}/status", status),
             Route("/", page),
         ],
         middleware=[Middleware(Shield, hosts, people)],

@@ -48,6 +48,8 @@ from syncd.telemetry.lanes import lane_state as lane_state
 from syncd.telemetry.lanes import layout_changed as layout_changed
 from syncd.telemetry.lanes import maps_lost as maps_lost
 from syncd.telemetry.lanes import oplog_window_short as oplog_window_short
+from syncd.telemetry.lanes import partial_copy_finished as partial_copy_finished
+from syncd.telemetry.lanes import partial_copy_started as partial_copy_started
 from syncd.telemetry.lanes import position_lost as position_lost
 from syncd.telemetry.lanes import shared_stream_bug as shared_stream_bug
 from syncd.telemetry.lanes import shared_stream_ended as shared_stream_ended
@@ -94,6 +96,7 @@ from syncd.telemetry.metrics import OPLOG_WINDOW as OPLOG_WINDOW
 from syncd.telemetry.metrics import OUTBOX as OUTBOX
 from syncd.telemetry.metrics import OUTBOX_BYTES as OUTBOX_BYTES
 from syncd.telemetry.metrics import PARTITIONS as PARTITIONS
+from syncd.telemetry.metrics import PAUSED as PAUSED
 from syncd.telemetry.metrics import POSITION_AGE as POSITION_AGE
 from syncd.telemetry.metrics import RECONCILE_DOCUMENTS as RECONCILE_DOCUMENTS
 from syncd.telemetry.metrics import RECONCILE_LAST as RECONCILE_LAST
@@ -134,6 +137,7 @@ from syncd.telemetry.removals import Removals as Removals
 from syncd.telemetry.removals import keys_left_alone as keys_left_alone
 from syncd.telemetry.removals import keys_of_others as keys_of_others
 from syncd.telemetry.removals import sweep_held_back as sweep_held_back
+from syncd.telemetry.requests import asked_for as asked_for
 from syncd.telemetry.writebehind import append_uncertain as append_uncertain
 from syncd.telemetry.writebehind import appended as appended
 from syncd.telemetry.writebehind import comparison_finished as comparison_finished

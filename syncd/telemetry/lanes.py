@@ -166,6 +166,20 @@ def snapshot_finished(contract: str, copied: int, seconds: float, removed: int =
     )
 
 
+def partial_copy_started(contract: str, copied: int) -> None:
+    """A copy of some documents, by a filter, begins, or goes on after `copied` documents."""
+    _log.info("partial copy started", contract=contract, copied=copied)
+
+
+def partial_copy_finished(contract: str, copied: int, left_out: int, seconds: float, error: str) -> None:
+    """It is done, or MongoDB refused the filter. `left_out`: documents on which the filter fails."""
+    said = {"contract": contract, "copied": copied, "left_out": left_out, "seconds": round(seconds, 3)}
+    if error:
+        _log.error("partial copy refused; ask for it again with another filter", error=error, **said)
+    else:
+        _log.info("partial copy finished", **said)
+
+
 def index_failures(contract: str, index: str, left_out: int, error: str, before: int) -> None:
     """The number of keys that a search index leaves out now."""
     INDEX_FAILURES.labels(contract, index).set(left_out)

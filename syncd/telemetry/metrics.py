@@ -154,6 +154,7 @@ PARTITIONS = Gauge(
     "syncd_partitions", "Partitions that the contract is split into; 1 where it is not", ["contract"],
     registry=REGISTRY,
 )  # fmt: skip
+PAUSED = Gauge("syncd_paused", "1 while a person has paused the contract", ["contract"], registry=REGISTRY)
 LEASE = Gauge("syncd_lease_held", "1 while this daemon holds the lease", ["contract"], registry=REGISTRY)
 POSITION_AGE = Gauge(
     "syncd_position_age_seconds", "Age of the stored position's cluster time", ["contract"], registry=REGISTRY

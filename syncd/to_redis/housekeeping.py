@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from syncd import telemetry
 from syncd.lanes.situation import State
@@ -22,6 +24,7 @@ from syncd.to_redis.apply.pipeline import Pipeline
 from syncd.to_redis.apply.units import Step
 from syncd.to_redis.boards import Boards
 from syncd.to_redis.context import RunContext
+from syncd.to_redis.copy.partial import PartialCopies
 from syncd.to_redis.copy.repair import Repairs, ReplayUnit
 from syncd.to_redis.expiry import MemberExpiry
 
@@ -39,7 +42,14 @@ MOST_REPLAYED = 256
 class Housekeeper:
     """Called by the lane's thread between two items, whenever it is `due`."""
 
-    def __init__(self, run: RunContext, pipeline: Pipeline, digests: DigestKeeper | None) -> None:
+    def __init__(
+        self,
+        run: RunContext,
+        pipeline: Pipeline,
+        digests: DigestKeeper | None,
+        fetch: Callable[[str, Iterator[Any]], object],
+    ) -> None:
+        """`fetch` has a thread of its own go through an iterator, whose items come back to `takes`."""
         lane = run.lane
         plan, redis, control = lane.plan, lane.redis, lane.control
         self._plan, self._mongo, self._redis, self._control = plan, lane.mongo, redis, control
@@ -48,6 +58,7 @@ class Housekeeper:
         self._digests, self._history = digests, lane.hub.history
         self._witness: Witness | None = None
         self._repairs, self._boards = Repairs(run, pipeline), Boards(run, pipeline)
+        self._partial = PartialCopies(run, pipeline, fetch)
         self._expiry = MemberExpiry(run)
         self._maps, self._members = KeyMaps(redis, control), Members(redis, control)
         self._checked = self._next = 0.0
@@ -57,6 +68,10 @@ class Housekeeper:
     def due(self) -> bool:
         """Whether it is time again."""
         return time.monotonic() >= self._next
+
+    def takes(self, item: Any) -> bool:
+        """Whether an item is of this work; then it is done."""
+        return self._partial.takes(item)
 
     def keep(self) -> bool:
         """Do what is due. Returns whether a snapshot is asked for."""
@@ -70,6 +85,7 @@ class Housekeeper:
         if asked:
             self._boards.fill()
             self._replay()
+            self._partial.begin()
             if self._repairs.work_off():
                 self._next = 0.0
             if answers_position(self._redis, self._control):

@@ -101,7 +101,7 @@ class LaneRun:
         try:
             self._target.begin()
             self._start()
-            while not (self._context.halt.is_set() or self._state.is_over):
+            while not self._context.is_over:
                 self._step()
             self._finish()
         finally:
@@ -211,7 +211,7 @@ class LaneRun:
             self._plan, self._control, self._writer, log, self._settings.batch_writes, self._seen,
             self._removals, keeper.noted if keeper else None,
         )  # fmt: skip
-        self._house = Housekeeper(self._run, self._pipeline, keeper)
+        self._house = Housekeeper(self._run, self._pipeline, keeper, self._fetch)
         self._refresher = Refresher(self._run, self._pipeline)
 
     @property
@@ -284,7 +284,8 @@ class LaneRun:
                 return
         if source is None or self._refresher.takes(source, item):
             return
-        self._handle(item)
+        if not self._house.takes(item):
+            self._handle(item)
         source.done()
         if self._house.due:
             self._between_items()

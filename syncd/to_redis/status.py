@@ -31,6 +31,8 @@ class LaneStatus(BaseStatus):
         """All partitions of the contract, where it is split, as Redis showed them at the last check."""
         self.indexes: list[dict[str, Any]] = []
         """Each search index, as it was at the last check."""
+        self.partial: dict[str, Any] | None = None
+        """The last copy of some documents that this daemon made, or makes; see copy/partial."""
         self._unsearchable = ""
         self._fresh_at: float | None = None
         self._position: Position | None = None
@@ -110,6 +112,11 @@ class LaneStatus(BaseStatus):
             telemetry.oplog_window_short(self.contract, window, behind)
         self._alarmed = alarm
 
+    def is_behind(self, first: int) -> bool:
+        """Whether the position is older than that moment, in epoch seconds."""
+        position = self._position
+        return position is not None and position.token is not None and seconds(position.time) < first
+
     def measure(self) -> None:
         """Bring the gauges up to date that grow while nothing happens."""
         super().measure()
@@ -132,6 +139,7 @@ class LaneStatus(BaseStatus):
                 "phase": None if position is None else position.phase,
                 "copied": None if position is None else position.copied,
             },
+            "partial": self.partial,
             "partitions": self.partitions,
             "indexes": self.indexes,
             "check": self.check,

@@ -14,6 +14,7 @@ from syncd.settings import Settings
 from syncd.stores.mongo.collections import require_source
 from syncd.stores.redis.capabilities import Capabilities, require
 from syncd.stores.redis.records.lost_dead_letters import restore_dead_letters
+from syncd.stores.redis.records.partial_copies import forget_partial_copy
 from syncd.stores.redis.records.position import PAUSE, PURGE, SWEEP, ControlKeys, allowed, load_position
 from syncd.stores.redis.records.requests import snapshot_begins, wants_snapshot
 from syncd.to_redis.context import StreamContext
@@ -84,6 +85,21 @@ class StreamLane(BaseLane):
         """For one run."""
         raise NotImplementedError
 
+    def _after_pause(self) -> str:
+        """A position grows old while a contract is paused, and the oplog moves on."""
+        self._show_waiting()
+        if (window := self._mongo.oplog_window()) is None:
+            return ""
+        self.status.oplog(*window)
+        if not self.status.is_behind(window[0]):
+            return ""
+        then = (
+            "copies everything again"
+            if self.plan.contract.sync.on_unresumable_position == "resnapshot"
+            else "fails"
+        )
+        return f"MongoDB's oplog no longer reaches back to its position, so that it {then} then"
+
     def _watch_oplog(self) -> None:
         """The oplog moves on under a lane that cannot work, and a person must hear of it in time."""
         if (window := self._mongo.oplog_window()) is not None:
@@ -97,6 +113,7 @@ class StreamLane(BaseLane):
             next = then if then == SWEEP else allowed(then, self.plan.fingerprint)
             self._lease.forget_position(next, resumes=True)
             snapshot_begins(self._redis, self._control, then)
+            forget_partial_copy(self._redis, self._control)
             return self._state.tell(LeaseTaken(asked=True))
         return self._state.tell(LeaseTaken(is_gone=load_position(self._redis, self._control).next == PAUSE))
 

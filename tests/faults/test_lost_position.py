@@ -125,16 +125,28 @@ def roll_over(scene: Scene) -> None:
     wait_until(push, 30)
 
 
-def test_an_oplog_that_moved_on(small_oplog: ReplicaSet, redis_server: RedisServer, tmp_path: Path) -> None:
-    """no_ghosts: changes that fell out of the oplog while the daemon was down are found by a copy and a sweep."""
+@pytest.mark.parametrize("away", ["killed", "paused"])
+def test_an_oplog_that_moved_on(
+    small_oplog: ReplicaSet, redis_server: RedisServer, tmp_path: Path, away: str
+) -> None:
+    """no_ghosts: changes that fell out of the oplog while the daemon was down, or the contract paused, are found by a
+    copy and a sweep. The status of a contract that is paused says so before."""
     redis = redis_server.url
     with Scene(tmp_path, "faults", small_oplog.uri, redis) as scene:
+        scene.mongo.drop_database("faults")
         scene.redis.flushall()
         flow = scene.run("film", CARD, documents=films())
-        scene.daemon.kill()
+        if away == "killed":
+            scene.daemon.kill()
+        else:
+            assert cli.syncd("pause", flow.contract, SYNCD_REDIS_URL=redis).returncode == 0
         change_everything(flow)
         roll_over(scene)
-        scene.start()
+        if away == "killed":
+            scene.start()
+        else:
+            wait_until(lambda: "no longer reaches back" in flow.lane()["complaint"], 60, flow.lane)
+            assert cli.syncd("resume", flow.contract, SYNCD_REDIS_URL=redis).returncode == 0
         flow.wait_live()
         flow.assert_same()
         (lost,) = scene.daemon.logs(event="position lost")

@@ -50,6 +50,7 @@ def gauge(name: str, value: str) -> dict[str, str]:
     return {f'{name}{{contract="film", instance="a"}}': " ".join([value] * SCRAPES)}
 
 
+PAUSED = states("paused") | restarts(0) | gauge("syncd_lease_held", "0") | gauge("syncd_paused", "1")
 CALM = states("live") | restarts(0) | gauge("syncd_lag_seconds", "0.2") | gauge("syncd_lease_held", "1")
 
 
@@ -93,6 +94,11 @@ def test_promtool_takes_the_rules(tool: Path) -> None:
         ("SyncdLaneRestarts", CALM | restarts(3)),
         ("SyncdContractStands", CALM | states("waiting")),
         ("SyncdContractStands", CALM | states("standby")),
+        ("SyncdPaused", PAUSED),
+        (
+            "SyncdPositionNearsOplogEnd",
+            PAUSED | gauge("syncd_position_age_seconds", "900") | gauge("syncd_oplog_window_seconds", "1000"),
+        ),
         ("SyncdAgeUnknown", CALM | gauge("syncd_lag_seconds", "NaN")),
         ("SyncdStale", CALM | gauge("syncd_lag_seconds", "9") | gauge("syncd_slo_freshness_seconds", "5")),
         ("SyncdDeadLetters", CALM | gauge("syncd_dead_letters_waiting", "12")),
@@ -111,6 +117,8 @@ def test_an_alert_that_must_fire(tool: Path, tmp_path: Path, alert: str, series:
         ("SyncdLaneUnsteady", CALM | states("catching_up")),
         ("SyncdLaneUnsteady", CALM | states(*["live"] * 19, "waiting") | restarts(20)),
         ("SyncdLaneRestarts", CALM | restarts(20)),
+        ("SyncdPaused", CALM | gauge("syncd_paused", "0")),
+        ("SyncdContractStands", PAUSED),
         ("SyncdAgeUnknown", CALM),
         ("SyncdStale", CALM | gauge("syncd_lag_seconds", "NaN") | gauge("syncd_slo_freshness_seconds", "5")),
         ("SyncdDeadLetters", CALM | gauge("syncd_dead_letters_waiting", "NaN")),

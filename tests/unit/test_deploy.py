@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 YAML_FILES = sorted(path for path in DEPLOY.rglob("*.yaml") if path.parent.name != "templates")
 SETTINGS = {f"SYNCD_{name.upper()}" for name in Settings.model_fields}
-PATHS = {route.path for route in application(None).routes}  # type: ignore[arg-type,attr-defined]
+PATHS = {route.path for route in application(None, None).routes}  # type: ignore[arg-type,attr-defined]
 PORT = 9399
 
 _METRIC = re.compile(r"(?<![\w:])(syncd_\w+)(?:\{([^}]*)\})?")

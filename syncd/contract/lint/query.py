@@ -46,14 +46,23 @@ def filters_hold_no_refused_operator(contracts: Sequence[LoadedContract]) -> Ite
     for contract in contracts:
         for path, value in _walk(contract.contract.mongo.filter, ("mongo", "filter")):
             operator = path[-1]
-            if isinstance(operator, str) and operator in _REFUSED:
-                why, remedy = _REFUSED[operator]
+            if operator in _REFUSED:
+                why, remedy = _REFUSED[str(operator)]
                 yield contract.problem_at_key(path, f"`{operator}` {why}", remedy)
             elif value in _CLOCK and "$expr" in path:
                 what = f"`{value}` lets a document leave the filter without a change that syncd could see"
                 yield contract.problem(
                     path, what, "compare with a fixed date, or give the projection a ttl: {field: ...}"
                 )
+
+
+def refused_operator(query: Any) -> tuple[str, str] | None:
+    """What is wrong with a query that a person gives, and the remedy; None where it may be used as a filter."""
+    named = (str(path[-1]) for path, _ in _walk(query, ("",)) if path[-1] in _REFUSED)
+    for operator in named:
+        why, remedy = _REFUSED[operator]
+        return f"`{operator}` {why}", remedy
+    return None
 
 
 def _walk(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:

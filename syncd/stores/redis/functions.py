@@ -18,8 +18,8 @@ PROTOCOL = "7"
 
 _PARTS = (
     "shared", "claims", "foreign", "handover", "contracts", "operations", "each", "arrays", "expiring", "members",
-    "vectors", "shared_hashes", "boards", "deadlines", "samples", "feeds", "matched", "apply", "lease", "groups",
-    "types", "state", "merge",
+    "vectors", "shared_hashes", "boards", "deadlines", "samples", "feeds", "matched", "apply", "lease", "partial",
+    "groups", "types", "state", "merge",
 )  # fmt: skip
 """One library, in this order: each part may use those before it."""
 _OOM_SAFE = (
@@ -49,6 +49,8 @@ _OOM_SAFE = (
     "syncd_number",
     "syncd_number_above",
     "syncd_board",
+    "syncd_ask_partial",
+    "syncd_partial",
     "syncd_take_due",
 )
 

@@ -47,7 +47,7 @@ class AppendRun:
         self._plan, self._mongo, self._redis = context.plan, context.mongo, context.redis
         self._group, self._lease, self._control = group, context.lease, context.control
         self._status, self._state = context.status, context.state
-        self._requests, self._halt = context.requests, context.halt
+        self._requests, self._context = context.requests, context
         self._dead_letters = DeadLetters(context.redis, context.plan)
         self._idle_s, self._site = context.settings.lease_ttl, context.settings.site
         self._count = FIRST_ENTRIES
@@ -73,7 +73,7 @@ class AppendRun:
             self._take_over("")
             self._keep()
             self._state.tell(Confirmed())
-            while not self._halt.is_set() or reader.is_asked:
+            while not self._context.is_over or reader.is_asked:
                 self._step(reader)
             self._drain()
 
@@ -92,10 +92,10 @@ class AppendRun:
         taken = reader.take()
         self._trimmed(taken.trimmed)
         entries = taken.entries
-        if not entries and not self._halt.is_set():
+        if not entries and not self._context.is_over:
             self._drain()
             entries = self._group.wait(self._count)
-        if entries and not self._halt.is_set():
+        if entries and not self._context.is_over:
             reader.ask(self._count)
         self._send(entries)
         if time.monotonic() - self._kept >= EVERY_S:
@@ -123,7 +123,7 @@ class AppendRun:
                 self._take_over(consumer)
             if dead:
                 self._group.remove(consumer)
-        while not alone and not self._halt.is_set():
+        while not alone and not self._context.is_over:
             taken = self._group.claim(self._count, self._idle_s)
             self._trimmed(taken.trimmed)
             if not taken.entries:

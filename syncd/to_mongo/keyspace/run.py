@@ -54,7 +54,7 @@ class KeyspaceRun(StateRun):
             self._comparison.ask_for_everything()
         self._passing.begin()
         self._listening.begin()
-        while not self._halt.is_set():
+        while not self._context.is_over:
             self._lease.hold()
             if time.monotonic() - self._kept >= EVERY_S:
                 self._keep()

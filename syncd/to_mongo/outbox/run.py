@@ -43,7 +43,7 @@ class OutboxRun(StateRun):
         self._memory.note({}, {Fields.FINGERPRINT: self._plan.fingerprint})
         self._queue.begin()
         self._state.tell(Entered())
-        while not self._halt.is_set():
+        while not self._context.is_over:
             self._lease.hold()
             if time.monotonic() - self._kept >= EVERY_S:
                 self._keep()

@@ -31,8 +31,9 @@ class StateRun:
     ) -> None:
         """`number`: see StateWriter; `outbox`: see StateStore."""
         plan, site = context.plan, context.settings.site
+        self._context = context
         self._plan, self._redis, self._lease = plan, context.redis, context.lease
-        self._requests, self._halt = context.requests, context.halt
+        self._requests = context.requests
         self._control, self._state = context.control, context.state
         self._store = StateStore(context.redis, plan, context.lease, outbox)
         session = ContractSession(context.mongo, "state", plan.name, site, plan.contract.collection)

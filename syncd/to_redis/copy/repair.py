@@ -137,13 +137,13 @@ class RepairUnit(ReplayUnit):
         return found
 
     def _change_of(self, ident: str) -> dict[str, Any]:
-        return {**super()._change_of(ident), "operationType": "repair"}
+        return {**super()._change_of(ident), "operationType": self.op}
 
     def split(self) -> list[Unit]:
         """Two halves; a single document always fits one reply."""
         middle = len(self._idents) // 2
         halves = self._idents[:middle], self._idents[middle:]
-        return [RepairUnit(self._builder, half, self._maps, removes=self._removes) for half in halves]
+        return [type(self)(self._builder, half, self._maps, removes=self._removes) for half in halves]
 
 
 class Repairs:

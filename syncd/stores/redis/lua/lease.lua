@@ -89,12 +89,18 @@ local function other_layout(base, now, count, dead)
   return nil, present
 end
 
+-- The record of a person who has paused a contract, or that of the whole where it is for one collection of several; or nil.
+local function paused(contract)
+  return redis.call('GET', base_of(contract) .. 'paused') or redis.call('GET', base_of(contract:match('^[^@]*')) .. 'paused')
+end
+
 -- args: protocol, owner, ttl ms, number of the partition, how many there are, what the contract claims and how new its
 -- files are, and its file (JSON, see claims.lua), leases that are known to be dead, ...
 -- Replies, with the number that was drawn as the third value:
 --   {'held', "owner:epoch", draw, partitions before, name of a claim, contract that had it, ...}
 --   {'busy', holder, draw}; {'layout', holder, draw, partitions now}: a lease of another layout lives
 --   {'newer', '', draw}: a daemon with newer contract files waits, or worked and was not stopped in order
+--   {'paused', '', draw}: a person has paused the contract
 --   {'claimed', holder or '', draw, name of the claim, contract}; {'again', '', draw}: the claims have changed meanwhile
 local function lease(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
@@ -102,6 +108,7 @@ local function lease(keys, args)
   local wish = cjson.decode(args[6])
   for i = 7, #args do dead[args[i]] = true end
   local draw = draw_of(keys[2], wish)
+  if paused(contract_of(keys[1])) then return {'paused', '', draw} end
   local now = redis.call('HGET', base .. 'layout', 'now')
   local holder, present = other_layout(base, now, count, dead)
   if holder then return {'layout', holder, draw, tostring(present)} end

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from syncd.contract.several import OF
+from syncd.errors import UnknownContractError
 from syncd.plan.partition import Partition
-from syncd.stores.redis.records.claims import CONTRACTS
+from syncd.stores.redis.records.claims import CONTRACTS, read_contracts
 from syncd.stores.redis.records.position import SNAPSHOT, ControlKeys, Fields, read_fields
 from syncd.stores.redis.store import RedisStore, translated
 
@@ -24,6 +26,17 @@ def is_known(store: RedisStore, contract: str) -> bool:
     with translated():
         ran = store.client.exists(keys.layout, keys.position)
         return bool(ran or store.client.hexists(CONTRACTS, contract))
+
+
+def names_of(store: RedisStore, contract: str) -> list[str]:
+    """Under which names a contract has run: its own, or one for each collection where it is over several. Raises
+    UnknownContractError."""
+    if is_known(store, contract):
+        return [contract]
+    names = sorted(name for name in read_contracts(store) if name.startswith(contract + OF))
+    if not names:
+        raise UnknownContractError(contract)
+    return names
 
 
 def others_have_copied(store: RedisStore, keys: ControlKeys, fingerprint: str) -> bool:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from syncd import telemetry
-from syncd.errors import FatalError, FencedError
+from syncd.errors import FatalError, FencedError, PausedError
 from syncd.plan.claims import Claims
 from syncd.stores.redis.functions import require_protocol
 from syncd.stores.redis.records.claims import CLAIMS, read_claims, wish_of
+from syncd.stores.redis.records.pauses import pause_of
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 
@@ -109,7 +110,7 @@ class Lease:
         """Take the lease with a new epoch, and what the contract claims. Returns how many partitions it had before.
 
         Raises FencedError while another daemon holds it, or a lease of another layout, or one of a contract that has
-        the same keys; and while a daemon with newer contract files may come back.
+        the same keys; and while a daemon with newer contract files may come back. Raises PausedError.
         """
         dead: list[str] = []
         while True:
@@ -122,6 +123,8 @@ class Lease:
                 return int(reply[3])
             if word == b"again":
                 continue
+            if word == b"paused":
+                raise PausedError(str(pause_of(self._store, self.contract) or "paused by a person"))
             if holder not in dead and is_dead(holder):
                 dead.append(holder)
                 continue

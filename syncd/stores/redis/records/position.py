@@ -165,6 +165,16 @@ class ControlKeys:
         return self._own("requests")
 
     @property
+    def partial(self) -> str:
+        """Hash: a copy of some documents that a person asked for, see `partial_copies`."""
+        return self._own("partial")
+
+    @property
+    def paused(self) -> str:
+        """String: since when a person has paused the contract, who and why, see `pauses`."""
+        return self._name("paused")
+
+    @property
     def outbox(self) -> str:
         """Stream in which the application notes the keys that it changed, for `capture: outbox`."""
         return self._name("outbox")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from syncd.stores.redis.records.layout import partitions_of
+from syncd.stores.redis.records.pauses import records_of
 from syncd.stores.redis.records.position import ADOPT, PURGE, SWEEP, ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 
@@ -14,6 +16,7 @@ SNAPSHOT_REQUESTS = {ADOPT: b"snapshot adopt", PURGE: b"snapshot purge", SWEEP: 
 """By what the sweep behind it may do, the most first."""
 POSITION_REQUEST = b"position"
 HEARD_REQUEST = b"heard"
+T = TypeVar("T")
 EVERY_S = 1.0
 """How often Redis is asked whether there are requests."""
 
@@ -26,17 +29,26 @@ class RequestBoard:
         self._lock = threading.Lock()
         self._lanes: set[ControlKeys] = set()
         self._asked: set[ControlKeys] = set()
+        self._paused: set[str] = set()
         self._read_at = -EVERY_S
 
     def has_any(self, lane: ControlKeys) -> bool:
         """Whether this lane should read its requests, replays and repairs."""
         with self._lock:
-            new = lane not in self._lanes
-            if new or time.monotonic() - self._read_at >= EVERY_S:
-                self._lanes.add(lane)
-                self._read()
-                self._read_at = time.monotonic()
+            self._bring_up_to_date(lane)
             return lane in self._asked
+
+    def is_paused(self, lane: ControlKeys) -> bool:
+        """Whether a person has paused its contract."""
+        with self._lock:
+            self._bring_up_to_date(lane)
+            return lane.contract in self._paused
+
+    def _bring_up_to_date(self, lane: ControlKeys) -> None:
+        if lane not in self._lanes or time.monotonic() - self._read_at >= EVERY_S:
+            self._lanes.add(lane)
+            self._read()
+            self._read_at = time.monotonic()
 
     def forget(self, contract: str) -> None:
         """The contract is gone."""
@@ -44,13 +56,26 @@ class RequestBoard:
             self._lanes = {lane for lane in self._lanes if lane.contract != contract}
 
     def _read(self) -> None:
-        keys = {lane: [lane.requests, lane.replay, lane.repair, lane.short] for lane in self._lanes}
-        with translated():
-            # Nearly always nothing is there, and one number says so.
-            if not self._store.client.exists(*(key for some in keys.values() for key in some)):
-                self._asked = set()
-                return
-            self._asked = {lane for lane, some in keys.items() if self._store.client.exists(*some)}
+        asked = {
+            lane: [lane.requests, lane.replay, lane.repair, lane.short, lane.partial] for lane in self._lanes
+        }
+        paused = {lane.contract: records_of(lane.contract) for lane in self._lanes}
+        # Nearly always nothing is there, and two numbers say so.
+        counts = self._count([[key for some in keys.values() for key in some] for keys in (asked, paused)])
+        self._asked = self._there(asked) if counts[0] else set()
+        self._paused = self._there(paused) if counts[1] else set()
+
+    def _there(self, keys: Mapping[T, list[str]]) -> set[T]:
+        counts = self._count([*keys.values()])
+        return {one for one, count in zip(keys, counts, strict=True) if count}
+
+    def _count(self, keys: Sequence[list[str]]) -> list[int]:
+        """How many of each list there are."""
+        with translated(), self._store.client.pipeline(transaction=False) as pipe:
+            for some in keys:
+                pipe.exists(*some)
+            counts: list[int] = pipe.execute()
+        return counts
 
 
 def request_snapshot(store: RedisStore, contract: str, then: str = SWEEP) -> None:

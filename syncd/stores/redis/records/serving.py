@@ -8,7 +8,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from syncd.stores.redis.records.layout import partitions_of
-from syncd.stores.redis.records.lease import Lease
+from syncd.stores.redis.records.lease import Lease, is_dead
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 
@@ -45,6 +45,12 @@ def why_not_served(store: RedisStore, control: ControlKeys) -> str:
 def is_held(store: RedisStore, contract: str) -> bool:
     """Whether a daemon works on every partition of a contract, so that one is there to hear a request."""
     return all(_texts(store, *(keys.lease for keys in partitions_of(store, contract))))
+
+
+def holders_of(store: RedisStore, contract: str) -> list[str]:
+    """Who holds leases of a contract now, but for processes that are known to be gone."""
+    leases = _texts(store, *(keys.lease for keys in partitions_of(store, contract)))
+    return [lease.rpartition(":")[0] for lease in leases if lease and not is_dead(lease)]
 
 
 def _why_not(store: RedisStore, keys: ControlKeys) -> str:

@@ -1,0 +1,131 @@
+"""What people ask of contracts, by the command line and over HTTP. Each is a record in Redis, where the daemon
+that works on the contract finds it: it outlives that daemon, and any can be asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bson import json_util
+from bson.errors import BSONError
+
+from syncd.contract.lint.query import refused_operator
+from syncd.contract.model.redis_types import TYPE_RULES
+from syncd.errors import RequestError
+from syncd.plan.claims import BOTH, MONGO
+from syncd.stores.redis.records.claims import read_claims
+from syncd.stores.redis.records.dead_letters import (
+    dead_letters,
+    drop_dead_letters,
+    find_dead_letters,
+    request_replay,
+)
+from syncd.stores.redis.records.layout import names_of, partitions_of
+from syncd.stores.redis.records.partial_copies import request_partial_copy
+from syncd.stores.redis.records.pauses import pause, pause_of, resume
+from syncd.stores.redis.records.position import ADOPT, PURGE, SWEEP, Fields, read_fields
+from syncd.stores.redis.records.requests import request_snapshot
+from syncd.stores.redis.store import RedisStore
+
+ALLOWED = {"": SWEEP, "removal": PURGE, "adopt": ADOPT}
+"""What a copy may do at its end, by what a person allows."""
+
+
+class Actions:
+    """On one Redis. `by`: who asks, for the record. All raise StoreError, and UnknownContractError."""
+
+    def __init__(self, store: RedisStore, by: str) -> None:
+        self._store, self._by = store, by
+
+    def pause(self, contract: str, why: str = "") -> list[str]:
+        """Have every daemon stop working on a contract. Returns the names under which it runs."""
+        names = names_of(self._store, contract)
+        pause(self._store, contract, self._by, why)
+        return names
+
+    def resume(self, contract: str) -> list[str]:
+        """The opposite. Raises RequestError where it is not paused."""
+        names = names_of(self._store, contract)
+        if not resume(self._store, contract, *names):
+            whole = pause_of(self._store, contract) or "not paused; `syncd status` shows what it waits for"
+            raise RequestError(f"contract {contract} is {whole}")
+        return names
+
+    def snapshot(self, contract: str, allow: str = "") -> list[str]:
+        """Have all documents copied again. `allow`: a word of ALLOWED."""
+        names = names_of(self._store, contract)
+        for name in names:
+            request_snapshot(self._store, name, ALLOWED[allow])
+        return names
+
+    def snapshot_where(self, contract: str, where: str) -> list[str]:
+        """Have the documents copied that match a query too, in Extended JSON, and no other key touched. Raises
+        RequestError."""
+        query = _query(where)
+        names = names_of(self._store, contract)
+        for name in names:
+            if why := _why_not_in_part(self._store, name):
+                raise RequestError(f"contract {name} {why}")
+        busy = [name for name in names if not request_partial_copy(self._store, name, query, self._by)]
+        if busy:
+            raise RequestError(
+                f"a partial copy of {', '.join(busy)} is under way; wait for it (`syncd status`), or copy all by "
+                f"`syncd snapshot {contract}`"
+            )
+        return names
+
+    def replay(self, contract: str, entries: list[str] | None) -> int:
+        """Have documents of dead letters read again, of all where no entries are named. Returns how many."""
+        found = self._chosen(contract, entries)
+        if found:
+            request_replay(self._store, contract, found)
+        return len(found)
+
+    def drop(self, contract: str, entries: list[str] | None) -> int:
+        """Remove dead letters permanently, all where no entries are named. Returns how many there were."""
+        found = self._chosen(contract, entries)
+        return drop_dead_letters(self._store, contract, found) if found else 0
+
+    def _chosen(self, contract: str, entries: list[str] | None) -> list[str]:
+        (name,) = self._one(contract)
+        if entries is None:
+            return [dead.entry for dead in dead_letters(self._store, name)]
+        return [dead.entry for dead in find_dead_letters(self._store, name, list(dict.fromkeys(entries)))]
+
+    def _one(self, contract: str) -> list[str]:
+        names = names_of(self._store, contract)
+        if names != [contract]:
+            raise RequestError(
+                f"contract {contract} is over {len(names)} collections; name one, such as {names[0]}"
+            )
+        return names
+
+
+def _query(text: str) -> dict[str, Any]:
+    """Raises RequestError."""
+    try:
+        query = json_util.loads(text)
+    except (ValueError, TypeError, BSONError):
+        query = None
+    if not isinstance(query, dict):
+        such = '{"year": {"$gte": 2000}}'
+        raise RequestError(f"the filter is no object of Extended JSON; write a query such as '{such}'")
+    if (refused := refused_operator(query)) is not None:
+        what, remedy = refused
+        raise RequestError(f"in the filter {what}; {remedy}")
+    return query
+
+
+def _why_not_in_part(store: RedisStore, contract: str) -> str:
+    """Why documents of a contract cannot be copied in part; empty where they can."""
+    kind, reads = read_fields(store, partitions_of(store, contract)[0], Fields.KIND, Fields.ACKNOWLEDGED)
+    if kind not in (MONGO, BOTH):
+        is_from_redis = kind or reads
+        why = (
+            "goes from Redis to MongoDB: no filter of documents applies" if is_from_redis else "has not begun"
+        )
+        return f"{why}; `syncd snapshot {contract}` copies all"
+    claims = [said for said in read_claims(store)[1].values() if said["contract"] == contract]
+    types = [TYPE_RULES[said["type"]] for said in claims if said.get("type") in TYPE_RULES]
+    if types and all(rules.fed for rules in types):
+        return "is a change feed, whose entries are changes: there is nothing to copy in part"
+    return ""
