@@ -95,7 +95,7 @@ class Checker(Watcher):
 
     def _must_show(self, redis: RedisModel, key: str, at: int) -> None:
         line = self._timeline.lines[key]
-        if self.shown.get(key, -1) >= at or self._excused.get(key, -1) >= at:
+        if self.shown.get(key, -1) >= at or self.is_away(key, at):
             return
         state, content = line.states[at], content_of(redis, key)
         if self._has_letter(redis, key) or any(later.is_stuck for later in line.states[at:]):
@@ -115,6 +115,12 @@ class Checker(Watcher):
         projection = key.partition(":")[0].encode()
         is_told = letters is not None and any(name.split(b" ")[0] == projection for name in letters.value)
         return _key_of(key) in self.refused or is_told
+
+    def is_away(self, key: str, at: int) -> bool:
+        """Whether a key may be gone because it was removed. Documents change always; what they are members of does not,
+        and then no change brings a member back."""
+        states, gone = self._timeline.lines[key].states, self._excused.get(key, -1)
+        return gone >= 0 and all(state.contents == states[gone].contents for state in states[gone : at + 1])
 
     def removed(self, key: str) -> None:
         """An application, or Redis itself, has removed a key: it comes back with the next change of its document."""
@@ -150,9 +156,7 @@ class Checker(Watcher):
         wrong = [] if self.token else ["no position"]
         for key in self._timeline.lines:
             content, wanted = content_of(redis, key), self._timeline.final(key)
-            is_excused = (
-                content is None and self._excused.get(key, -1) >= len(self._timeline.lines[key].states) - 1
-            )
+            is_excused = content is None and self.is_away(key, len(self._timeline.lines[key].states) - 1)
             if content not in wanted and not is_excused and not self._has_letter(redis, key):
                 wrong.append(f"{key} shows {content}, not {wanted}")
         letters = redis.data.find(LETTERS)

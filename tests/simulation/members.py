@@ -131,7 +131,7 @@ class MemberChecker(Checker):
     def _is_open(self, redis: RedisModel, name: str) -> bool:
         """Whether what a member should show is not known."""
         line = self._members.lines[name]
-        is_away = self._excused.get(name, -1) >= len(line.states) - 1
+        is_away = self.is_away(name, len(line.states) - 1)
         return is_away or line.states[-1].is_stuck or self._has_letter(redis, name)
 
 

@@ -55,7 +55,7 @@ class ModelClient:
 
     def start_session(self, **options: Any) -> ModelSession:
         """One that says nothing but its id."""
-        return ModelSession()
+        return ModelSession(self)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -81,7 +81,8 @@ class ModelClient:
 class ModelSession:
     """What a command is sent under."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: ModelClient) -> None:
+        self.client = client
         self.session_id: Document = {"id": b""}
 
     def end_session(self) -> None:
