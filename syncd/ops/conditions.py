@@ -48,6 +48,8 @@ def conditions(contracts: list[Contract], server: Capabilities) -> Iterator[Find
     inbound = [contract for contract in contracts if contract.sync.direction == "mongo_to_redis"]
     if not server.persistence:
         yield from _no_persistence(behind, inbound)
+    if server.by_sentinel and not server.waits_for_replicas:
+        yield from _cut_off(behind, inbound)
     policy = server.maxmemory_policy
     if policy.startswith("allkeys"):
         yield from _evicts_everything(behind, inbound, policy)
@@ -77,6 +79,19 @@ def _no_persistence(behind: list[Contract], inbound: list[Contract]) -> Iterator
     if inbound or not behind:
         what = "this Redis keeps nothing on disk: after its restart every contract is copied again"
         yield Finding("advice", what, "set appendonly yes to go on from the stored position")
+
+
+def _cut_off(behind: list[Contract], inbound: list[Contract]) -> Iterator[Finding]:
+    what = (
+        "this Redis takes writes while no replica follows it (min-replicas-to-write 0): where it is cut off, Sentinel "
+        "makes another one primary, and "
+    )
+    remedy = "set min-replicas-to-write 1 and min-replicas-max-lag 10"
+    if behind:
+        lost = f"{what}what the application writes meanwhile is lost before MongoDB holds it"
+        yield Finding("promise", lost, remedy, ("nothing_lost",), _names(behind))
+    if inbound or not behind:
+        yield Finding("advice", f"{what}readers there see states that the lanes have to make again", remedy)
 
 
 def _evicts_everything(behind: list[Contract], inbound: list[Contract], policy: str) -> Iterator[Finding]:

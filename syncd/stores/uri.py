@@ -15,6 +15,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _AUTHORITY_ENDS = re.compile(r"[/?#]")
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:]*)(?::([0-9]{0,5}))?")
+_SENTINEL_LOGIN = re.compile(r"(?<=[?&])sentinel_(username|password)=[^&]*")
 _ENCODE = "percent-encode such characters of user and password: %40 for @, %23 for #, %2F for /, %3F for ?, %25 for %"
 
 
@@ -68,8 +69,9 @@ def _database(rest: str) -> str:
 
 
 def apart_from_login(uri: str) -> str:
-    """The same URI without user and password."""
+    """The same URI without user and password, of sentinels too."""
     scheme, separator, rest = uri.partition("://")
+    rest = _SENTINEL_LOGIN.sub("", rest)
     authority, end = _split(rest)
     return f"{scheme}{separator}{authority.rpartition('@')[2]}{end}"
 

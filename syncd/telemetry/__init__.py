@@ -51,6 +51,7 @@ from syncd.telemetry.lanes import oplog_window_short as oplog_window_short
 from syncd.telemetry.lanes import partial_copy_finished as partial_copy_finished
 from syncd.telemetry.lanes import partial_copy_started as partial_copy_started
 from syncd.telemetry.lanes import position_lost as position_lost
+from syncd.telemetry.lanes import position_went_back as position_went_back
 from syncd.telemetry.lanes import shared_stream_bug as shared_stream_bug
 from syncd.telemetry.lanes import shared_stream_ended as shared_stream_ended
 from syncd.telemetry.lanes import snapshot_finished as snapshot_finished
@@ -126,6 +127,7 @@ from syncd.telemetry.process import daemon_stopped as daemon_stopped
 from syncd.telemetry.process import daemon_stopping as daemon_stopping
 from syncd.telemetry.process import discovery_failed as discovery_failed
 from syncd.telemetry.process import http_trouble as http_trouble
+from syncd.telemetry.process import primary_changed as primary_changed
 from syncd.telemetry.process import reload_failed as reload_failed
 from syncd.telemetry.process import reload_refused as reload_refused
 from syncd.telemetry.process import renewal_failed as renewal_failed

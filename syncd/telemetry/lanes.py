@@ -78,6 +78,15 @@ def position_lost(contract: str, error: str, action: str) -> None:
     log("position lost", contract=contract, error=error, action=action)
 
 
+def position_went_back(contract: str, seconds: float) -> None:
+    """Redis holds an older position than it had confirmed: a failover or a restore has lost its last writes."""
+    RESTARTS.labels(contract, "redis_went_back").inc()
+    _log.warning(
+        "Redis has lost its last writes, they are made again; until then readers see older states", contract=contract,
+        seconds=round(seconds, 3),
+    )  # fmt: skip
+
+
 def history_hidden(collection: str) -> None:
     """syncd may not read what distinguishes one MongoDB, or one history of it, from another."""
     _log.warning(

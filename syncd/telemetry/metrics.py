@@ -30,7 +30,7 @@ DEAD_REASONS = (
 DRIFT_KINDS = ("missing", "extra", "content", "ttl")
 RESTART_REASONS = (
     "transient", "fatal", "unknown", "fenced", "hangs", "position_lost", "maps_lost", "layout", "keys_gone", "bug",
-    "sweep_limit",
+    "sweep_limit", "redis_went_back",
 )  # fmt: skip
 CHECK_RESULTS = ("clean", "drift", "repaired", "incomplete", "failed", "skipped")
 WRITE_RESULTS = {

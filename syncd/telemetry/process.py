@@ -86,6 +86,11 @@ def renewal_failed(store: str, why: str) -> None:
     _log.warning("what is new in the files is not taken up", store=store, error=why)
 
 
+def primary_changed(before: str, now: str) -> None:
+    """Sentinel names another primary of Redis. All lanes begin again from what that one holds."""
+    _log.warning("Redis has another primary", before=before, now=now)
+
+
 def worker_died(worker: int, exit_code: int | None, retry_s: float) -> None:
     """A worker process ended without being asked to. Negative exit codes are signals."""
     WORKER_RESTARTS.inc()

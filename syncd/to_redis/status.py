@@ -81,6 +81,9 @@ class LaneStatus(BaseStatus):
 
     def known(self, position: Position) -> None:
         """What a run or a daemon before has left. Redis shows the state of then, if all was copied."""
+        if (before := self._moment) is not None and position.token is not None and position.time < before:
+            telemetry.position_went_back(self.contract, seconds(before) - seconds(position.time))
+            self._fresh_at = None
         self._position = position
         if (since := position.joined.since) is not None:
             self.refreshing(len(position.joined.pending), seconds(since))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,9 +42,8 @@ class Place(NamedTuple):
     mongo: TlsReplicaSet
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("tls")
+@contextmanager
+def servers_of(folder: Path) -> Iterator[Place]:
     authority, other = Authority(folder / "ours"), Authority(folder / "other", "other")
     server, tests = authority.issue("server")[0], authority.issue("tests")[0]
     try:
@@ -56,6 +55,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with redis, TlsReplicaSet(authority, server, tests) as mongo:
         mongo.require_login({"CN=tests,O=syncd": "root", "CN=daemon,O=syncd": "readWriteAnyDatabase"})
         yield Place(folder, authority, other, redis, mongo)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with servers_of(tmp_path_factory.mktemp("tls")) as found:
+        yield found
 
 
 def settings_of(place: Place, secrets: Path, password: str) -> dict[str, str]:
@@ -77,16 +82,23 @@ def give_certificates(authority: Authority, secrets: Path, *stores: str) -> None
         (secrets / f"{store}-tls-key").write_text(key.read_text())
 
 
-@pytest.fixture
-def scene(place: Place, tmp_path: Path, token: str) -> Iterator[Scene]:
+@contextmanager
+def scene_at(place: Place, folder: Path, token: str) -> Iterator[Scene]:
     """A daemon with nothing in its environment but names of files."""
-    said = settings_of(place, tmp_path / "secrets", FIRST)
+    said = settings_of(place, folder / "secrets", FIRST)
     with connect(place.redis.url) as client:
         rights = ["resetpass", f">{FIRST}", "on", "~*", "&*", "+@all"]
         client.execute_command("ACL", "SETUSER", "syncd", *rights)
     empty = {"SYNCD_MONGO_URI": "", "SYNCD_REDIS_URL": ""}
-    with Scene(tmp_path, token, place.mongo.members[0].uri, place.redis.url, env={**empty, **said}) as scene:
+    uri, url = place.mongo.members[0].uri, place.redis.url
+    with Scene(folder, token, uri, url, env={**empty, **said}) as scene:
         yield scene
+
+
+@pytest.fixture
+def scene(place: Place, tmp_path: Path, token: str) -> Iterator[Scene]:
+    with scene_at(place, tmp_path, token) as found:
+        yield found
 
 
 def env_of(tmp_path: Path) -> dict[str, str]:
@@ -231,6 +243,27 @@ def test_a_server_with_a_certificate_that_does_not_fit(place: Place, tmp_path: P
     assert ("another host name" if wrong == "host" else "has expired; renew it") in said
 
 
+def test_sentinels_by_tls(place: Place, scene: Scene, tmp_path: Path) -> None:
+    """nothing_silent: sentinels and servers want TLS and a login, each its own; a sentinel that refuses says so."""
+    server, tests = place.authority.issue("server")[0], place.authority.issue("tests")[0]
+    watched = {
+        "sentinel monitor mymaster": f"127.0.0.1 {place.redis.port} 1",
+        "user": f"watcher on >{SECOND} ~* &* +@all",
+    }
+    with TlsRedis(place.authority, server, tests, config=watched, arguments=["--sentinel"]) as sentinel:
+        url = (
+            f"rediss+sentinel://syncd:{FIRST}@127.0.0.1:{sentinel.port}/mymaster/0?sentinel_username=watcher"
+        )
+        with connect(sentinel.url) as client:
+            client.execute_command("ACL", "SETUSER", "default", "off")
+        for password, wanted in ((SECOND, ""), (FIRST, "no sentinel says where mymaster is")):
+            said = said_of(
+                "redis", f"{url}&sentinel_password={password}", tmp_path, ca=place.authority.file, cert=tests
+            )
+            assert wanted in said if wanted else not said, said
+            assert "hush" not in said
+
+
 LOGIN = """
 calls = []
 def login():
@@ -293,9 +326,17 @@ def renew_mongo(place: Place, authority: Authority) -> None:
     place.mongo.wait_for_primary()
 
 
-def test_what_is_renewed_is_taken_up(place: Place, scene: Scene, tmp_path: Path) -> None:
+@pytest.fixture
+def renewed(tmp_path: Path, token: str) -> Iterator[tuple[Place, Scene]]:
+    """Servers of this test's own."""
+    with servers_of(tmp_path / "servers") as place, scene_at(place, tmp_path, token) as scene:
+        yield place, scene
+
+
+def test_what_is_renewed_is_taken_up(renewed: tuple[Place, Scene], tmp_path: Path) -> None:
     """nothing_lost, nothing_silent: another authority, certificate and password on the servers first, then in the
     files of the daemon: it says what is refused, and goes on as the same process, without another copy."""
+    place, scene = renewed
     flow = scene.run("film", projection(["title"]), documents=[{"_id": 1, "title": "one"}])
     process = scene.daemon.process.pid
     secrets = tmp_path / "secrets"

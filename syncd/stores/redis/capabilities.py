@@ -29,6 +29,10 @@ class Capabilities:
     cluster: bool = False
     persistence: bool = True
     maxmemory_policy: str = "unknown"
+    by_sentinel: bool = False
+    """Whether Sentinel says which server it is."""
+    waits_for_replicas: bool = False
+    """Whether it takes no writes while too few replicas follow it (min-replicas-to-write)."""
 
     @property
     def search(self) -> bool:
@@ -56,6 +60,7 @@ def detect(client: Redis) -> Capabilities:
         cluster=bool(info.get("cluster_enabled")),
         persistence=bool(info.get("aof_enabled")) or _saves(client),
         maxmemory_policy=str(info.get("maxmemory_policy", "unknown")),
+        waits_for_replicas="min_slaves_good_slaves" in info,
     )
 
 

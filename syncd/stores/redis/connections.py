@@ -20,6 +20,8 @@ from redis.connection import (
 
 from syncd.errors import SettingsError
 from syncd.stores.redis.login import Login
+from syncd.stores.redis.sentinel import ToPrimary
+from syncd.stores.redis.sentinel_url import SUFFIX
 from syncd.stores.tls import as_file
 from syncd.stores.tls import pair as tls_pair
 
@@ -108,7 +110,21 @@ class SocketConnection(_LoggedIn, UnixDomainSocketConnection):
     """A socket of this machine."""
 
 
-KINDS = {"redis": PlainConnection, "rediss": TlsConnection, "unix": SocketConnection}
+class PlainToPrimary(ToPrimary, PlainConnection):
+    """TCP without TLS, to the primary that Sentinel names."""
+
+
+class TlsToPrimary(ToPrimary, TlsConnection):
+    """The same with TLS."""
+
+
+KINDS = {
+    "redis": PlainConnection,
+    "rediss": TlsConnection,
+    "unix": SocketConnection,
+    f"redis{SUFFIX}": PlainToPrimary,
+    f"rediss{SUFFIX}": TlsToPrimary,
+}
 """By the scheme of the URL."""
 
 

@@ -10,6 +10,7 @@ from redis.connection import parse_url
 
 from syncd.errors import SettingsError
 from syncd.stores.access import Access
+from syncd.stores.redis.sentinel_url import server_url
 from syncd.stores.tls import Pems, check
 
 
@@ -32,7 +33,7 @@ class Login:
         """Raises SettingsError."""
         if self._ask is not None:
             return _checked(self._ask, self._access.credentials)
-        said: dict[str, Any] = parse_url(self._access.now().uri)
+        said: dict[str, Any] = parse_url(server_url(self._access.now().uri))
         return UserAndPassword(said.get("username"), said.get("password"))
 
     def pems(self) -> Pems:

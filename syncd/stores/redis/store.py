@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
 from redis import Redis
@@ -26,6 +27,7 @@ from syncd.stores.access import Access, access_of, fixed
 from syncd.stores.messages import of_redis
 from syncd.stores.redis.capabilities import Capabilities, detect
 from syncd.stores.redis.functions import Functions, require_protocol
+from syncd.stores.redis.sentinel_url import SUFFIX
 from syncd.stores.redis.url import redis_client
 from syncd.stores.together import Together
 from syncd.stores.uri import read_uri
@@ -35,7 +37,7 @@ KNOWN_S = 1.0
 SOCKET_TIMEOUT_S = 15.0
 """A call that takes longer is given up: the other end may be gone without an error."""
 
-_SCHEMES = ("redis", "rediss", "unix")
+_SCHEMES = ("redis", "rediss", "unix", f"redis{SUFFIX}", f"rediss{SUFFIX}")
 _OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
 _TRANSIENT_CODES = (
     "OOM", "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "MOVED", "ASK", "NOREPLICAS",
@@ -87,7 +89,7 @@ class RedisStore:
     def look(self) -> Capabilities:
         """What the server can do, for those that only read. Raises CapabilityError: too old, or a cluster."""
         with translated():
-            found = detect(self.client)
+            found = replace(detect(self.client), by_sentinel="primary" in self._options)
             oldest = _OLDEST[found.flavour]
             if found.version < oldest:
                 raise CapabilityError(
@@ -121,6 +123,10 @@ class RedisStore:
     def _called(self, name: str, keys: list[Any], args: list[Any]) -> list[Any]:
         reply: list[Any] = self.client.execute_command(*self.functions.command(name, keys, args))
         return reply
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return self.client.connection_pool.connection_kwargs
 
     def clock_us(self) -> int:
         """Microseconds since 1970, by Redis's clock."""

@@ -10,15 +10,21 @@ from urllib.parse import parse_qs, urlparse
 from redis import Redis
 from redis import exceptions as driver
 from redis.backoff import NoBackoff
+from redis.connection import Connection
 from redis.retry import Retry
 
-from syncd.errors import SettingsError, UnusableUriError
+from syncd.errors import SettingsError, UnusableUriError, UriError
 from syncd.stores import tls
 from syncd.stores.access import Access, Given
 from syncd.stores.redis.connections import KINDS, MOST_CONNECTIONS, SharedPool
 from syncd.stores.redis.login import Login
+from syncd.stores.redis.sentinel import ASK_S, Primary, SentinelLogin
+from syncd.stores.redis.sentinel_url import Address, is_sentinel, read_sentinel_url, server_url
 
-_WRITE = "write redis://host:6379/0, rediss:// or unix:///path; a password has %23 %2F %3F %25 for # / ? %"
+_WRITE = (
+    "write redis://host:6379/0, rediss://, redis+sentinel://host,host/name/0 or unix:///path; a password has "
+    "%23 %2F %3F %25 for # / ? %"
+)
 _OPTIONS = (
     "db", "username", "password", "client_name", "max_connections", "socket_timeout", "socket_connect_timeout",
     "socket_keepalive", "timeout", "lib_name", "lib_version",
@@ -32,6 +38,7 @@ _OF_TLS = (
 _FILES = ("ssl_keyfile", "ssl_certfile", "ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_password")
 
 
+_OF_SERVER = ("host", "port", "db", "client_name")
 _OF_LOGIN = ("username", "password")
 """What each connection asks for by itself."""
 
@@ -39,8 +46,9 @@ _OF_LOGIN = ("username", "password")
 def redis_client(access: Access, socket_timeout: float) -> Redis:
     """A client that has not connected yet. Raises UnusableUriError."""
     given = access.now()
-    scheme = _check(given.uri)
-    _check_certificates(given, scheme)
+    url = _server_url(given.uri)
+    scheme = _check(url)
+    _check_certificates(given, url, scheme)
     # The driver must not send again by itself: a lost reply does not mean a lost write. Lanes retry, from the position
     # they find.
     ours: dict[str, Any] = {
@@ -55,13 +63,15 @@ def redis_client(access: Access, socket_timeout: float) -> Redis:
     if scheme != "unix":
         ours |= {"socket_connect_timeout": 5.0, "socket_keepalive": True}
     try:
-        ours |= {"login": Login(access), "connection_class": KINDS[scheme]}
+        ours |= {"login": Login(access), "connection_class": KINDS[given.uri.partition("://")[0]]}
     except SettingsError as error:
         raise UnusableUriError("redis", str(error)) from None
     try:
-        pool = SharedPool.from_url(given.uri, **ours)
+        pool = SharedPool.from_url(url, **ours)
         for name in _OF_LOGIN:
             pool.connection_kwargs.pop(name, None)
+        if is_sentinel(given.uri):
+            pool.connection_kwargs["primary"] = _primary(access, pool, KINDS[scheme])
         client = Redis.from_pool(pool)
         pool.make_connection()  # it does not connect, but checks what it is given
     except (ValueError, TypeError, AttributeError, OSError, driver.RedisError) as error:
@@ -70,11 +80,30 @@ def redis_client(access: Access, socket_timeout: float) -> Redis:
     return client
 
 
+def _server_url(url: str) -> str:
+    try:
+        return server_url(url)
+    except UriError as error:
+        raise UnusableUriError("redis", f"SYNCD_REDIS_URL is not usable: {error}") from None
+
+
+def _primary(access: Access, pool: SharedPool, kind: type[Connection]) -> Primary:
+    """Asks the sentinels over connections of the same kind."""
+    options = {name: said for name, said in pool.connection_kwargs.items() if name not in _OF_SERVER}
+    options |= {"socket_timeout": ASK_S, "socket_connect_timeout": ASK_S, "login": SentinelLogin(access)}
+
+    def connect(address: Address) -> Connection:
+        host, port = address
+        return kind(**options, host=host, port=port)
+
+    return Primary(read_sentinel_url(access.now().uri), connect)
+
+
 def _unusable(why: str) -> UnusableUriError:
     return UnusableUriError("redis", f"SYNCD_REDIS_URL is not usable: {why}; {_WRITE}")
 
 
-def _check_certificates(given: Given, scheme: str) -> None:
+def _check_certificates(given: Given, url: str, scheme: str) -> None:
     if any(given.pems):
         if scheme != "rediss":
             raise UnusableUriError(
@@ -82,7 +111,7 @@ def _check_certificates(given: Given, scheme: str) -> None:
                 f"SYNCD_REDIS_URL is {scheme}://, without TLS, and there are certificates for it in SYNCD_REDIS_TLS_*; "
                 "write rediss://, or unset them",
             )
-        query = parse_qs(urlparse(given.uri).query)
+        query = parse_qs(urlparse(url).query)
         if twice := [name for name in _FILES if name in query]:
             raise UnusableUriError(
                 "redis",
