@@ -13,6 +13,7 @@ from generator.cli import cli_page
 from generator.contract import contract_page
 from generator.faults import faults_page
 from generator.metrics import metrics_page
+from generator.servers import servers_page
 from generator.settings import settings_page
 
 from syncd.contract.model.schema import contract_schema
@@ -46,6 +47,7 @@ def pages() -> dict[str, str]:
         "reference/metrics.md": metrics_page(),
         "reference/cli.md": cli_page(),
         "reference/types.md": types_page(),
+        "reference/servers.md": servers_page(),
         "faults.md": faults_page(),
     }
 

@@ -26,16 +26,23 @@ class NotFound(Exception):
 @contextmanager
 def series_server() -> Iterator[RedisServer]:
     """Raises NotFound."""
-    module, libraries = _module(), _libraries()
-    with tempfile.TemporaryDirectory(prefix="openssl11-") as folder:
-        for name in LIBRARIES:
-            found = next(iter(sorted(libraries.glob(f"{name}*.so.1.1"))), None)
-            if found is None:
-                raise NotFound(f"no {name} 1.1 in {libraries}")
-            (Path(folder) / f"{name}.so.1.1").symlink_to(found)
-        env = {"LD_LIBRARY_PATH": f"{folder}:{libraries}"}
-        with RedisServer(config={"loadmodule": f'"{module}"'}, env=env) as server:
-            yield server
+    module = _module()
+    with (
+        tempfile.TemporaryDirectory(prefix="openssl11-") as folder,
+        RedisServer(config={"loadmodule": f'"{module}"'}, env=openssl11(Path(folder))) as server,
+    ):
+        yield server
+
+
+def openssl11(folder: Path) -> dict[str, str]:
+    """The environment of a program that needs OpenSSL 1.1; its plain names go into `folder`. Raises NotFound."""
+    libraries = _libraries()
+    for name in LIBRARIES:
+        found = next(iter(sorted(libraries.glob(f"{name}*.so.1.1"))), None)
+        if found is None:
+            raise NotFound(f"no {name} 1.1 in {libraries}")
+        (folder / f"{name}.so.1.1").symlink_to(found)
+    return {"LD_LIBRARY_PATH": f"{folder}:{libraries}"}
 
 
 def _module() -> Path:

@@ -66,7 +66,7 @@ _ENDED_AT_ONCE = {
     "SYNCD_MONGO_TLS_CERT_FILE",
 }
 """What to do where a server ends all connections without saying why."""
-_OLDEST = (6, 0)
+OLDEST = (6, 0)
 _OPTIONS = frozenset(name.lower() for name in VALIDATORS)
 OF_NO_STREAM = (
     "a view or time series has no change stream: name the collection behind the view, with its conditions as `filter`, "
@@ -214,7 +214,7 @@ class MongoStore:
             hello = self.client.admin.command("hello")
             info = self.client.server_info()
         version = tuple(info["versionArray"][:3])
-        if version < _OLDEST:
+        if version < OLDEST:
             raise CapabilityError("mongo", f"MongoDB {info['version']} is too old; syncd needs 6.0 or later")
         sharded = self.is_sharded = hello.get("msg") == "isdbgrid"
         if not sharded and "setName" not in hello:

@@ -14,7 +14,7 @@ from syncd.contract.model.contract import Contract
 from syncd.errors import CapabilityError
 from syncd.plan.types import NEEDS, type_of
 
-_SEARCH = "search"
+SEARCH = "search"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Capabilities:
     @property
     def search(self) -> bool:
         """Whether it can have search indexes."""
-        return _SEARCH in self.modules
+        return SEARCH in self.modules
 
     def __str__(self) -> str:
         extras = sorted(self.modules) + ["cluster"] * self.cluster
@@ -49,7 +49,7 @@ def detect(client: Redis) -> Capabilities:
     info: dict[str, Any] = client.info()
     flavour = "valkey" if "valkey_version" in info or info.get("server_name") == "valkey" else "redis"
     version = str(info.get(f"{flavour}_version", info.get("redis_version", "0")))
-    commands = {need.command: need.name for need in NEEDS} | {"FT.CREATE": _SEARCH}
+    commands = {need.command: need.name for need in NEEDS} | {"FT.CREATE": SEARCH}
     known: Any = client.execute_command("COMMAND INFO", *commands)
     return Capabilities(
         flavour=flavour,

@@ -38,7 +38,7 @@ SOCKET_TIMEOUT_S = 15.0
 """A call that takes longer is given up: the other end may be gone without an error."""
 
 _SCHEMES = ("redis", "rediss", "unix", f"redis{SUFFIX}", f"rediss{SUFFIX}")
-_OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
+OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
 _TRANSIENT_CODES = (
     "OOM", "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "MOVED", "ASK", "NOREPLICAS",
     "MISCONF", "UNBLOCKED", "max number of clients",
@@ -90,7 +90,7 @@ class RedisStore:
         """What the server can do, for those that only read. Raises CapabilityError: too old, or a cluster."""
         with translated():
             found = replace(detect(self.client), by_sentinel="primary" in self._options)
-            oldest = _OLDEST[found.flavour]
+            oldest = OLDEST[found.flavour]
             if found.version < oldest:
                 raise CapabilityError(
                     "redis",
