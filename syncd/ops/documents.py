@@ -43,7 +43,7 @@ def examine_documents(contract: Contract, mongo: MongoStore, hmac_key: bytes | N
         )
         return
     try:
-        sample = _sample(mongo, contract)
+        sample = _sample(mongo, contract.collection, contract.mongo.filter)
     except FatalError as error:
         cause = error.__cause__
         if not isinstance(cause, OperationFailure) or not is_about_document(cause.code or 0):
@@ -61,6 +61,7 @@ def examine_documents(contract: Contract, mongo: MongoStore, hmac_key: bytes | N
         yield from _nothing(contract, mongo)
         return
     yield from _missing_fields(contract, sample)
+    yield from _joined(contract, mongo, sample)
     yield from _dead_letters(contract, sample, hmac_key)
 
 
@@ -83,13 +84,13 @@ def _names(mongo: MongoStore, database: str) -> list[str]:
         return []
 
 
-def _sample(mongo: MongoStore, contract: Contract) -> list[Document] | None:
+def _sample(mongo: MongoStore, namespace: str, query: Mapping[str, Any] | None) -> list[Document] | None:
     """None where MongoDB does not say, or not in time."""
-    database, _, name = contract.collection.partition(".")
+    database, _, name = namespace.partition(".")
     collection = mongo.client[database].get_collection(name, CODEC)
     with translated():
         try:
-            return list(collection.find(contract.mongo.filter or {}, limit=SAMPLE, max_time_ms=LONGEST_MS))
+            return list(collection.find(query or {}, limit=SAMPLE, max_time_ms=LONGEST_MS))
         except BSONError:
             return None  # of a document that this driver cannot read
         except OperationFailure as error:
@@ -103,8 +104,7 @@ _TOO_LONG = 50
 
 def _nothing(contract: Contract, mongo: MongoStore) -> Iterator[Finding]:
     shown = contract.shown_collection
-    everything = contract.model_copy(update={"mongo": contract.mongo.model_copy(update={"filter": None})})
-    sample = _sample(mongo, everything) if contract.mongo.filter else []
+    sample = _sample(mongo, contract.collection, None) if contract.mongo.filter else []
     if not sample:
         yield _finding(contract, f"collection {shown} is empty", "correct `mongo.collection`, or go on")
         return
@@ -146,17 +146,41 @@ def _add_paths(value: Any, before: str, found: set[str]) -> None:
 
 
 def _missing_fields(contract: Contract, sample: Sequence[Document]) -> Iterator[Finding]:
-    known = sorted(_paths(sample))
     for projection in contract.redis:
         for path, whose in _named(projection):
             if path.partition(".")[0] in contract.mongo.with_:
                 continue  # it is of another collection
-            if all(getter(path)(document) in (MISSING, []) for document in sample):
-                what = f"none of {len(sample)} documents of {contract.shown_collection} has `{path}`"
+            if what := _nowhere(path, sample, contract.shown_collection):
                 yield _finding(
-                    contract, f"{what}{_meant(path, known)}",
-                    f"correct {whose} of projection {projection.projection}, or go on",
-                )  # fmt: skip
+                    contract, what, f"correct {whose} of projection {projection.projection}, or go on"
+                )
+
+
+def _joined(contract: Contract, mongo: MongoStore, sample: Sequence[Document]) -> Iterator[Finding]:
+    """Joins that would find nothing, or find documents without what is read of them."""
+    for name, join in contract.mongo.with_.items():
+        database, _, collection = join.collection.partition(".")
+        if kind_of(mongo, (database, collection)) is None:
+            meant = _meant(collection, _names(mongo, database))
+            what = f"there is no collection {join.collection}, which the join `{name}` names{meant}"
+            yield _finding(contract, what, "correct it, or go on where it is yet to come")
+            continue
+        where = f"of the join `{name}`"
+        is_own = join.local.partition(".")[0] not in contract.mongo.with_.keys() - {name}
+        if is_own and (what := _nowhere(join.local, sample, contract.shown_collection)):
+            yield _finding(contract, what, f"correct `on` {where}, or go on")
+        there = _sample(mongo, join.collection, None) or []
+        for what in filter(None, (_nowhere(path, there, join.collection) for path in join.fields if there)):
+            yield _finding(contract, what, f"correct `fields` {where}, or go on")
+
+
+def _nowhere(path: str, sample: Sequence[Document], collection: str) -> str:
+    """What is wrong where none of the documents has a path; else ""."""
+    if any(getter(path)(document) not in (MISSING, []) for document in sample):
+        return ""
+    return (
+        f"none of {len(sample)} documents of {collection} has `{path}`{_meant(path, sorted(_paths(sample)))}"
+    )
 
 
 def _named(projection: Projection) -> Iterator[tuple[str, str]]:

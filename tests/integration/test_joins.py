@@ -181,3 +181,34 @@ def test_a_check_of_the_servers_names_the_index(scene: Scene, mongo_uri: str, re
     (problem,) = preflight(contracts, settings).problems
     assert 'createIndex({"region_id": 1, "_id": 1})' in problem.remedy
     assert problem.line > 1
+
+
+def test_a_check_of_the_servers_names_what_is_mistyped(scene: Scene, mongo_uri: str, redis_url: str) -> None:
+    """nothing_silent: `check --connect` and `doctor` say where a join names a collection that is not there or a field
+    that no document has, or reads one that no joined document has, and what may be meant."""
+    shop = Shop(scene, "mistyped")
+    shop.fill(5, 2)
+    shop.orders.create_index({"customer": 1, "_id": 1})
+    customers, flawed = shop.customers.full_name, {"customer_id": "_id"}
+    flow = scene.add("mistyped", CARD, joins=shop.joins)
+    settings = Settings.from_environment({"SYNCD_MONGO_URI": mongo_uri, "SYNCD_REDIS_URL": redis_url})
+
+    def said() -> list[str]:
+        report = preflight(load_contract_set(scene.contracts.path, {}), settings)
+        assert not report.problems
+        return [one.what for one in report.findings if one.level == "data"]
+
+    assert not said()
+    flow.write(
+        projection({"a": "a.name", "b": "b.name", "c": "c.nam"}),
+        joins={
+            "a": {"collection": f"{customers}s", "on": flawed, "fields": ["name"]},
+            "b": {"collection": customers, "on": {"customer": "_id"}, "fields": ["name"]},
+            "c": {"collection": customers, "on": flawed, "fields": ["nam"]},
+        },
+    )
+    assert said() == [
+        f"there is no collection {customers}s, which the join `a` names (did you mean `{shop.customers.name}`?)",
+        f"none of 5 documents of {shop.orders.full_name} has `customer` (did you mean `customer_id`?)",
+        f"none of 2 documents of {customers} has `nam` (did you mean `name`?)",
+    ]
