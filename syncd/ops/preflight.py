@@ -31,7 +31,13 @@ from syncd.plan.types import TYPES
 from syncd.settings import Settings
 from syncd.stores.messages import of_mongo
 from syncd.stores.mongo import codes
-from syncd.stores.mongo.collections import collections_of, require_records, require_source, require_target
+from syncd.stores.mongo.collections import (
+    collections_of,
+    require_joined,
+    require_records,
+    require_source,
+    require_target,
+)
 from syncd.stores.mongo.naming import naming_of
 from syncd.stores.mongo.store import MongoCapabilities, MongoStore, translated
 from syncd.stores.redis.capabilities import Capabilities, lacks
@@ -260,7 +266,7 @@ def _joins(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:
     namings = naming_of(mongo, joins, _namespace(contract))
     for join in joins:
         try:
-            require_source(mongo, join.namespace)
+            require_joined(mongo, join.namespace)
             namings[join.name].require()
         except (CapabilityError, FatalError) as error:
             what, _, remedy = str(error).partition("; ")

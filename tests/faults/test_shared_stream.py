@@ -17,6 +17,7 @@ from syncd.embedded import RedisServer, ReplicaSet
 from syncd.to_redis.stream.hub import FEW
 from tests.faults.conftest import Rig
 from tests.support.check import SOON_S, wait_until
+from tests.support.cli import syncd
 from tests.support.contracts import projection
 from tests.support.failpoint import failing
 from tests.support.scene import Flow, Scene
@@ -338,7 +339,7 @@ def test_rights_on_single_collections(
     guarded: tuple[str, str], redis_server: RedisServer, tmp_path: Path
 ) -> None:
     """nothing_silent: without rights on the database every lane keeps its own stream, and one line says why. A contract
-    that joins another collection needs the same rights on that one, and no more."""
+    that joins another collection needs the same rights on that one, and no more; without them it says of which one."""
     boss, narrow = guarded
     with Scene(tmp_path, "faults", boss, redis_server.url, daemon_mongo=narrow) as scene:
         scene.redis.flushall()
@@ -357,6 +358,12 @@ def test_rights_on_single_collections(
         joined = scene.run("joined", projection({"title": "other.title"}), source=flows[0], joins=joins)
         other.insert_one({"_id": "there", "title": "of the other"})
         joined.wait_hash("joined", {"title": "of the other"})
+        joins["other"] |= {"collection": "faults.secret"}
+        joined.write(projection({"title": "other.title"}), collection=of.full_name, joins=joins)
+        wanted = "read faults.secret, or not follow its changes; grant it `find` and `changeStream` on it"
+        assert wanted in joined.wait_state("failed")["error"]
+        env = {"SYNCD_MONGO_URI": narrow, "SYNCD_REDIS_URL": redis_server.url}
+        assert wanted in syncd("check", "--connect", "--contracts", scene.contracts.path, **env).stdout
         (entry,) = scene.daemon.logs(event="no shared stream, every lane has its own")
         assert "not authorized" in entry["error"]
         assert entry["retry_seconds"] is None

@@ -78,6 +78,24 @@ def require_source(
         )
 
 
+def require_joined(mongo: MongoStore, namespace: tuple[str, str]) -> None:
+    """Raise CapabilityError where a joined collection cannot be followed, or this user may not read it."""
+    require_source(mongo, namespace)
+    database, name = mongo.client[namespace[0]], namespace[1]
+    with translated():
+        try:
+            database.command({"find": name, "filter": {"_id": {"$in": []}}, "limit": 1, "singleBatch": True})
+            reply = database.command(
+                {"aggregate": name, "pipeline": [{"$changeStream": {}}], "cursor": {"batchSize": 0}}
+            )
+            database.command({"killCursors": name, "cursors": [reply["cursor"]["id"]]})
+        except driver.OperationFailure as error:
+            if error.code != codes.UNAUTHORIZED:
+                raise
+            what = f"this user may not read {'.'.join(namespace)}, or not follow its changes"
+            raise CapabilityError("mongo", f"{what}; grant it `find` and `changeStream` on it") from error
+
+
 def require_target(mongo: MongoStore, namespace: tuple[str, str]) -> None:
     """Raise CapabilityError where documents cannot be replaced, or do not stay."""
     kind, name = kind_of(mongo, namespace), ".".join(namespace)

@@ -10,7 +10,7 @@ from syncd.errors import PositionLostError
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_redis.joins import Joined
 from syncd.plan.values.raw import RawId
-from syncd.stores.mongo.collections import require_source
+from syncd.stores.mongo.collections import require_joined
 from syncd.stores.mongo.naming import naming_of
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import LATEST, Moment, seconds, token_time
@@ -45,7 +45,7 @@ class JoinedStreams:
         """Raises CapabilityError where a joined collection has no change stream, or an index is missing."""
         mongo, plan = self._context.mongo, self._context.plan
         for join in plan.joins:
-            require_source(mongo, join.namespace)
+            require_joined(mongo, join.namespace)
         for naming in naming_of(mongo, plan.joins, plan.namespace).values():
             naming.require()
 
