@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+from generator.api import openapi
 from generator.cli import cli_page
 from generator.contract import contract_page
 from generator.faults import faults_page
@@ -43,6 +44,7 @@ def pages() -> dict[str, str]:
     return {
         "reference/contract.md": contract_page(),
         "reference/contract.schema.json": json.dumps(contract_schema(), indent=2, ensure_ascii=False) + "\n",
+        "reference/openapi.json": json.dumps(openapi(), indent=2, ensure_ascii=False) + "\n",
         "reference/settings.md": settings_page(),
         "reference/metrics.md": metrics_page(),
         "reference/cli.md": cli_page(),

@@ -17,12 +17,13 @@ import typer
 
 from syncd import __version__, tracebacks
 from syncd.cli import deadletters
+from syncd.cli.approve import approve
 from syncd.cli.check import check
 from syncd.cli.demo import demo
 from syncd.cli.diff import diff
 from syncd.cli.doctor import doctor
 from syncd.cli.init import init
-from syncd.cli.orphans import remove
+from syncd.cli.orphans import orphans, remove
 from syncd.cli.pause import pause, resume
 from syncd.cli.plan import plan
 from syncd.cli.preview import preview
@@ -40,6 +41,7 @@ VERBS = (
     check,
     diff,
     plan,
+    approve,
     test,
     preview,
     doctor,
@@ -50,6 +52,7 @@ VERBS = (
     reconcile,
     pause,
     resume,
+    orphans,
     remove,
     demo,
 )

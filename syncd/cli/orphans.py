@@ -1,34 +1,29 @@
-"""What contracts left behind, for people: `syncd status --orphans` and `syncd remove`."""
+"""What contracts left behind, for people: `syncd orphans` and `syncd remove`."""
 
 # ruff: noqa: PLC0415 - what a verb imports when it runs does not slow the others down
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from syncd.cli.shared import DIFFERENCE, DONE, USAGE
+from syncd.cli.shared import DIFFERENCE, DONE, USAGE, Output, counted, redis_of_settings
 from syncd.text import escaped, json_text
 
 if TYPE_CHECKING:
-    from syncd.plan.to_redis.change import Retired
+    from syncd.ops.leftovers import Removed
     from syncd.stores.redis.records.orphans import Orphan
-    from syncd.stores.redis.store import RedisStore
-
-_LONGEST_S = 10.0
-"""Per template: a person waits."""
 
 
-def show_orphans(output: str) -> int:
-    """Print what contracts left behind. Returns the exit code: 1 where there is anything."""
-    from syncd.settings import Settings
-    from syncd.stores.redis.records.orphans import find_orphans
-    from syncd.stores.redis.store import RedisStore
+def orphans(output: Output = "text") -> None:
+    """List what contracts that are gone have left in Redis. Exit code 1 where there is any. Asks no daemon.
 
-    store = RedisStore.of(Settings.from_environment())
-    found = [_described(store, orphan) for orphan in find_orphans(store)]
+    `syncd remove` clears it, contract by contract.
+    """
+    from syncd.ops.leftovers import left_behind
+
+    found = left_behind(redis_of_settings())
     if output == "json":
         typer.echo(json_text(found))
     elif not found:
@@ -36,56 +31,22 @@ def show_orphans(output: str) -> int:
     else:
         for said in found:
             _print(said)
-    return DIFFERENCE if found else DONE
-
-
-def _described(store: RedisStore, orphan: Orphan) -> dict[str, Any]:
-    left = None if orphan.left is None else datetime.fromtimestamp(orphan.left, UTC).isoformat()
-    return {
-        "contract": orphan.contract,
-        "left": left,
-        "kind": orphan.kind,
-        "templates": [_template(store, orphan, shape) for shape in orphan.shapes],
-        "outbox_entries": orphan.outbox,
-        "dead_letters": orphan.dead_letters,
-    }
-
-
-def _template(store: RedisStore, orphan: Orphan, shape: Retired) -> dict[str, Any]:
-    from syncd.stores.redis.records.orphans import count_keys
-
-    keys, are_all = count_keys(store, orphan, shape, _LONGEST_S)
-    return {
-        "projection": shape.name,
-        "key": shape.template.shown,
-        "type": shape.type,
-        "keys": keys,
-        "at_least": not are_all,
-    }
-
-
-def _noun(kind: str) -> str:
-    """What the keys of a type are counted by."""
-    from syncd.plan.types import SHARED
-
-    return "member" if kind.endswith(SHARED) else "key"
+    raise typer.Exit(DIFFERENCE if found else DONE)
 
 
 def _print(said: dict[str, Any]) -> None:
+    from syncd.ops.leftovers import noun_of
+
     when = f"left {said['left']}" if said["left"] else f"has another direction now ({said['kind']})"
     typer.echo(f"{escaped(said['contract'])}: {when}")
     for shape in said["templates"]:
         at_least = "at least " if shape["at_least"] else ""
-        count = _number(shape["keys"], _noun(shape["type"]))
+        count = counted(shape["keys"], noun_of(shape["type"]))
         typer.echo(f"  {escaped(shape['key'])} ({shape['type']}): {at_least}{count}")
     if said["outbox_entries"]:
-        typer.echo(f"  {_number(said['outbox_entries'], 'change')} in its outbox did not reach MongoDB")
+        typer.echo(f"  {counted(said['outbox_entries'], 'change')} in its outbox did not reach MongoDB")
     if said["dead_letters"]:
-        typer.echo(f"  {_number(said['dead_letters'], 'dead letter')}")
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+        typer.echo(f"  {counted(said['dead_letters'], 'dead letter')}")
 
 
 def remove(
@@ -105,70 +66,38 @@ def remove(
     Keys that another contract has by now stay, and so do those that an application writes (direction redis_to_mongo
     and both). Exit code 1 where a daemon still works on the contract.
     """
-    store, orphans = _left_by(contract)
-    for orphan in orphans:
-        _print(_described(store, orphan))
-    _refuse_blindly(store, orphans if keys and not allow_removal else [])
+    from syncd.errors import RequestError, UnknownContractError
+    from syncd.ops import leftovers
+
+    store = redis_of_settings()
+    try:
+        found = leftovers.left_by(store, contract)
+        for orphan in found:
+            _print(leftovers.described(store, orphan))
+        leftovers.require_known_owners(store, found if keys and not allow_removal else [])
+    except RequestError as error:
+        typer.echo(escaped(str(error)), err=True)
+        raise typer.Exit(USAGE if isinstance(error, UnknownContractError) else DIFFERENCE) from None
     if not yes:
-        _ask(contract, orphans, keys)
-    for orphan in orphans:
-        _remove(store, orphan, keys)
+        _ask(contract, found, keys)
+    for removed in leftovers.remove(store, found, keys=keys):
+        typer.echo(_line(removed))
 
 
-def _left_by(contract: str) -> tuple[RedisStore, list[Orphan]]:
-    """What a contract left, of one over several collections for each. Ends the command where that is nothing."""
-    from syncd.cli.shared import names_and_store
-    from syncd.stores.redis.records.orphans import find_orphan
-
-    store, names = names_and_store(contract)
-    orphans = [orphan for name in names if (orphan := find_orphan(store, name)).has_left or orphan.shapes]
-    if not orphans:
-        typer.echo(
-            f"contract {contract} has not left: a daemon had it among its files when it was last seen; "
-            "remove its file there, and wait some seconds",
-            err=True,
-        )
-        raise typer.Exit(DIFFERENCE)
-    return store, orphans
-
-
-def _refuse_blindly(store: RedisStore, orphans: list[Orphan]) -> None:
-    from syncd.errors import FOREIGN_LOST
-    from syncd.stores.redis.records.foreign_keys import has_lost_foreign
-
-    for orphan in orphans:
-        if has_lost_foreign(store, orphan.contract):
-            what = f"{FOREIGN_LOST} ({orphan.contract})" if len(orphans) > 1 else FOREIGN_LOST
-            typer.echo(f"{what}; nothing was removed: say --allow-removal, or leave out --keys", err=True)
-            raise typer.Exit(DIFFERENCE)
-
-
-def _ask(contract: str, orphans: list[Orphan], keys: bool) -> None:
+def _ask(contract: str, found: list[Orphan], keys: bool) -> None:
     if not sys.stdin.isatty():
         typer.echo("nothing was removed: there is no terminal to ask on; give --yes", err=True)
         raise typer.Exit(USAGE)
     what = "these keys, their indexes and all records" if keys else "all records, and leave the keys"
-    of_them = contract if len(orphans) == 1 else f"{contract}, for {len(orphans)} collections"
+    of_them = contract if len(found) == 1 else f"{contract}, for {len(found)} collections"
     typer.confirm(f"remove {what} of contract {of_them}?", abort=True)
 
 
-def _remove(store: RedisStore, orphan: Orphan, keys: bool) -> None:
-    from syncd.stores.redis.records.orphans import forget_turned, remove_indexes, remove_keys, remove_records
-
-    store.connect()
-    removed: dict[str, int] = {"key": 0, "member": 0}
-    indexes: list[str] = []
-    if keys:
-        for shape in orphan.shapes:
-            removed[_noun(shape.type)] += remove_keys(store, orphan, shape)
-        indexes = remove_indexes(store, orphan.contract) if orphan.has_left else []
-    records = remove_records(store, orphan.contract) if orphan.has_left else 0
-    if keys and not orphan.has_left:
-        forget_turned(store, orphan.contract)
+def _line(removed: Removed) -> str:
     parts = [
-        _number(removed["key"], "key"),
-        *([_number(removed["member"], "member")] if removed["member"] else []),
-        *(f"index {escaped(name)}" for name in indexes),
-        _number(records, "record"),
+        counted(removed.counts["key"], "key"),
+        *([counted(removed.counts["member"], "member")] if removed.counts["member"] else []),
+        *(f"index {escaped(name)}" for name in removed.indexes),
+        counted(removed.records, "record"),
     ]
-    typer.echo(f"removed {', '.join(parts)} of contract {orphan.contract}")
+    return f"removed {', '.join(parts)} of contract {removed.contract}"

@@ -55,7 +55,7 @@ def plan(
     from syncd.errors import SyncdError
 
     try:
-        found = _planned(one_path(contracts, path))
+        found = planned_edit(one_path(contracts, path))
     except SyncdError as error:
         if not exit_code:
             raise
@@ -64,11 +64,11 @@ def plan(
     if output == "json":
         typer.echo(json_text(found.as_dict()))
     else:
-        typer.echo("\n".join(_lines(found)))
+        typer.echo("\n".join(plan_lines(found)))
     raise typer.Exit(_code(found, detailed=exit_code))
 
 
-def _planned(path: Path | None) -> EditPlan:
+def planned_edit(path: Path | None) -> EditPlan:
     from syncd.contract.read.load import load_contract_set
     from syncd.ops.planning.plan import plan_edit
     from syncd.ops.settings import check_settings
@@ -86,7 +86,7 @@ def _code(found: EditPlan, *, detailed: bool) -> int:
     return CHANGES if detailed and found.is_change else DONE
 
 
-def _lines(found: EditPlan) -> Iterator[str]:
+def plan_lines(found: EditPlan) -> Iterator[str]:
     yield from (escaped(one) for one in found.servers)
     for step in found.steps:
         yield from _contract(step)
@@ -110,6 +110,9 @@ def _contract(planned: Step) -> Iterator[str]:
         f", {planned.diff.verdict} for readers" if planned.diff is not None and planned.diff.changes else ""
     )
     yield f"{escaped(planned.contract)}: {coloured(word, _COLOURS.get(word, ''))}{verdict}"
+    if planned.waits:
+        whole = escaped(planned.contract.partition("@")[0])
+        yield f"  plan {planned.plan}: waits for `syncd approve {whole} {planned.plan}`"
     if planned.copy is not None:
         yield f"  {_copy(planned.copy)}"
     if planned.keys is not None:

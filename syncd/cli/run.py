@@ -38,6 +38,10 @@ Dask = Annotated[
 ]
 
 
+APPROVALS_S = 2.0
+"""How long a start waits for a Redis that does not answer, to know which edits are approved."""
+
+
 def run(
     contracts: Contracts = None,
     http: Http = None,
@@ -51,6 +55,7 @@ def run(
     takes a moment, or some seconds where a server does not answer. SIGHUP reads the contracts again."""
     from syncd import telemetry
     from syncd.contract.read.load import load_contract_set
+    from syncd.daemon.approvals import Approvals
     from syncd.daemon.discovery import Discovery
     from syncd.daemon.memory import spare_the_collector
     from syncd.daemon.reload import Reloader, stamp
@@ -78,10 +83,14 @@ def run(
     runner: Runner = Workers(settings) if settings.workers > 1 else Supervisor(settings)
     discovery = Discovery(settings, lambda: runner.as_dict()["lanes"])
     try:
-        reloader = Reloader(settings.contracts, runner, discovery, stop, seen, settings.discover_every)
+        store = cache(lambda: RedisStore.of(settings))
+        quick = cache(lambda: store().with_timeout(APPROVALS_S))
+        approvals = Approvals(quick, contract_environment())
+        reloader = Reloader(
+            settings.contracts, runner, discovery, stop, seen, approvals, settings.discover_every
+        )
         plans = reloader.take(loaded)
         token = settings.token.get_secret_value() if settings.token else ""
-        store = cache(lambda: RedisStore.of(settings))
         app = application(runner, store, token, settings.http_hosts.split(","))
         server = HttpServer(app, settings.http_address)
         server.start()

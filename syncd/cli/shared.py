@@ -80,15 +80,21 @@ def store_of(contract: str) -> RedisStore:
     return store
 
 
+def redis_of_settings() -> RedisStore:
+    """The Redis that holds the contracts' state."""
+    from syncd.settings import Settings
+    from syncd.stores.redis.store import RedisStore
+
+    return RedisStore.of(Settings.from_environment())
+
+
 def names_and_store(contract: str) -> tuple[RedisStore, list[str]]:
     """The Redis of the settings, and under which names the contract has run on it: under one for each collection, where
     it is over several. Ends with exit code 2 where there is none."""
     from syncd.errors import UnknownContractError
-    from syncd.settings import Settings
     from syncd.stores.redis.records.layout import names_of
-    from syncd.stores.redis.store import RedisStore
 
-    store = RedisStore.of(Settings.from_environment())
+    store = redis_of_settings()
     try:
         return store, names_of(store, contract)
     except UnknownContractError as error:

@@ -6,16 +6,18 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.client import HTTPException
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from syncd.cli.orphans import show_orphans
-from syncd.cli.shared import DIFFERENCE, DONE, UNREACHABLE, Output
-from syncd.text import escaped_all
+from syncd.cli.orphans import orphans as show_orphans
+from syncd.cli.shared import DIFFERENCE, DONE, UNREACHABLE, USAGE
+from syncd.text import escaped, escaped_all
 
 PIPE_COLUMNS = 2000
 """A pipe has no width; values must not be cut there."""
@@ -25,25 +27,51 @@ _OF_LITTLE_USE = ("position", "copied", "changes", "collection")
 _NUMBERS = ("lag s", "changes", "copied", "dead letters")
 
 
+Shown: TypeAlias = Annotated[
+    Literal["text", "wide", "json"],
+    typer.Option("-o", "--output", help="text, wide (all columns, however narrow the terminal) or json"),
+]
+WATCH_S = 2.0
+_CLEAR = "\x1b[H\x1b[2J"
+
+
 def status(
+    contract: Annotated[
+        str | None, typer.Argument(help="One contract, with all that is known of it.")
+    ] = None,
     http: Annotated[str | None, typer.Option("--http", help="Address of the daemon (SYNCD_HTTP).")] = None,
-    output: Output = "text",
+    output: Shown = "text",
+    watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")] = False,
     orphans: Annotated[
         bool,
-        typer.Option(
-            "--orphans",
-            help="What removed contracts have left in Redis; asks no daemon. Exit code 1 where there is any.",
-        ),
+        typer.Option("--orphans", help="The old form of `syncd orphans`; the next release removes it."),
     ] = False,
 ) -> None:
     """Show the lanes of the running daemon. Exit code 1 when it is not ready, 3 when it does not answer."""
     from syncd.settings import Settings
 
     if orphans:
-        raise typer.Exit(show_orphans(output))
-
+        show_orphans("json" if output == "json" else "text")
     host, port = Settings.from_environment(http=http).http_address
     url = f"http://[{host}]:{port}/status" if ":" in host else f"http://{host}:{port}/status"
+    while True:
+        try:
+            said = _of_contract(_asked(url), contract)
+        except ConnectionError as error:
+            typer.echo(str(error), err=True)
+            if not watch:
+                raise typer.Exit(UNREACHABLE) from None
+        else:
+            if watch and sys.stdout.isatty():
+                typer.echo(_CLEAR, nl=False)
+            _print(said, output, in_full=contract is not None)
+            if not watch:
+                raise typer.Exit(DONE if said["ready"] and said["contracts"]["valid"] else DIFFERENCE)
+        time.sleep(WATCH_S)
+
+
+def _asked(url: str) -> dict[str, Any]:
+    """Raises ConnectionError."""
     try:
         with urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310 - our own scheme
             said: dict[str, Any] = json.load(reply)
@@ -51,23 +79,67 @@ def status(
             raise ValueError("something else does")
     except (OSError, HTTPException, ValueError) as error:
         why = getattr(error, "reason", None) or error
-        typer.echo(f"no daemon answers at {url} ({why}); start `syncd run`, or set SYNCD_HTTP", err=True)
-        raise typer.Exit(UNREACHABLE) from None
+        raise ConnectionError(
+            f"no daemon answers at {url} ({why}); start `syncd run`, or set SYNCD_HTTP"
+        ) from None
+    return said
+
+
+def _of_contract(said: dict[str, Any], contract: str | None) -> dict[str, Any]:
+    """The lanes of one contract, of one over several collections all of them. Ends the command where there is none."""
+    if contract is None:
+        return said
+    lanes = [
+        lane for lane in said["lanes"] if contract in (lane["contract"], lane["contract"].partition("@")[0])
+    ]
+    if not lanes:
+        known = ", ".join(sorted({lane["contract"] for lane in said["lanes"]})) or "none"
+        typer.echo(escaped(f"no contract {contract} runs in this daemon; there are: {known}"), err=True)
+        raise typer.Exit(USAGE)
+    return {**said, "lanes": lanes, "ready": all(lane["ready"] for lane in lanes)}
+
+
+def _print(said: dict[str, Any], output: str, *, in_full: bool) -> None:
     if output == "json":
         typer.echo(json.dumps(said, indent=2))
-    else:
-        _print_table(escaped_all(said))
-    raise typer.Exit(DONE if said["ready"] and said["contracts"]["valid"] else DIFFERENCE)
+        return
+    said = escaped_all(said)
+    _print_table(said, cut=output == "text" and sys.stdout.isatty())
+    for lane in said["lanes"] if in_full else ():
+        typer.echo("\n".join(_in_full(lane)))
 
 
-def _print_table(said: dict[str, Any]) -> None:
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_COLUMNS
+def _in_full(lane: dict[str, Any]) -> Iterator[str]:
+    """All that the table does not show."""
+    shown = {
+        "contract",
+        "partition",
+        "collection",
+        "state",
+        "lag_seconds",
+        "changes",
+        "dead_letters",
+        "error",
+        "complaint",
+    }
+    yield f"{_name(lane)}:"
+    for name, value in lane.items():
+        if name not in shown and value not in (None, [], {}, ""):
+            said = (
+                datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds") if name == "since" else value
+            )
+            text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+            yield f"  {name.replace('_', ' ')}: {text}"
+
+
+def _print_table(said: dict[str, Any], *, cut: bool = False) -> None:
+    width = shutil.get_terminal_size().columns if cut else PIPE_COLUMNS
     rows = [_row(lane) for lane in said["lanes"]]
     columns = _columns(rows, width)
     typer.echo("\n".join([f"syncd {said['version']}", *_lines(rows, columns)]))
     if rows and len(columns) < len(rows[0]):
         left_out = ", ".join(name for name in rows[0] if name not in columns)
-        typer.echo(f"left out, the terminal is too narrow: {left_out}; -o json has all")
+        typer.echo(f"left out, the terminal is too narrow: {left_out}; -o wide has all")
     for lane in said["lanes"]:
         # A live lane that is late has no error; the table shows that a lane copies.
         if (why := lane["error"] or lane["complaint"]) and why != lane["state"]:
@@ -76,6 +148,10 @@ def _print_table(said: dict[str, Any]) -> None:
             typer.echo(_unfit(lane, unfit))
     for line in _elsewhere(said["lanes"]):
         typer.echo(line)
+    for name, plan in said["contracts"].get("waiting", {}).items():
+        typer.echo(f"{name}: an edit waits for approval: `syncd plan`, then `syncd approve {name} {plan}`")
+    for name, why in said.get("unknown", {}).items():
+        typer.echo(f"{name}: {why}")
     for problem in said["contracts"]["problems"]:
         typer.echo(f"the last edit was refused: {problem}")
 

@@ -144,7 +144,7 @@ class Discovery:
                     telemetry.collection_gone(contract.name, collection, remove_records(self._redis, name))
 
     def _is_used(self, name: str) -> bool:
-        """Whether keys or dead letters are left: then a person decides, see `syncd status --orphans`."""
+        """Whether keys or dead letters are left: then a person decides, see `syncd orphans`."""
         orphan = find_orphan(self._redis, name)
         counts = (count_keys(self._redis, orphan, shape, LONGEST_COUNT_S) for shape in orphan.shapes)
         return bool(orphan.dead_letters) or any(count != (0, True) for count in counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ from syncd import telemetry
 from syncd.contract.model.contract import Contract
 from syncd.contract.read.load import load_contract_set
 from syncd.contract.read.loaded import ContractSet
+from syncd.daemon.approvals import Allowed, Approvals
 from syncd.daemon.discovery import Discovery
 from syncd.daemon.supervisor import Runner
 from syncd.errors import ContractError, SettingsError, SyncdError
@@ -21,6 +23,8 @@ from syncd.settings import contract_environment
 
 DEBOUNCE_MS = 300
 """An editor writes a file in several steps; wait until it is done."""
+APPROVED_S = 1.0
+"""How often it is asked whether an edit that waits is approved."""
 AGAIN_S = 1.0
 """Pause between searches for a directory that is not there."""
 _UNEXPECTED = "an unexpected error, whose traceback is in the log of the daemon; please report it"
@@ -65,20 +69,24 @@ class Reloader(threading.Thread):
         discovery: Discovery,
         stop: threading.Event,
         seen: Stamp,
+        approvals: Approvals,
         pause_s: float = 5.0,
     ) -> None:
         """`seen`: the stamp from before the first set was loaded. `pause_s`: between two looks for collections."""
         super().__init__(name="reload", daemon=True)
         self._directory, self._runner, self._halt, self._seen = directory, runner, stop, seen
-        self._discovery, self._pause_s = discovery, pause_s
+        self._discovery, self._approvals, self._pause_s = discovery, approvals, pause_s
+        self._files = ContractSet(())
+        self._allowed = Allowed(self._files)
         self._contracts: list[Contract] = []
         self._names: list[str] | None = None
         """Of the contracts that run, one for each collection."""
         self._lock = threading.Lock()
 
     def take(self, contracts: ContractSet) -> list[ContractPlan]:
-        """The first set, compiled. Raises SettingsError."""
-        self._contracts = [loaded.contract for loaded in contracts.contracts]
+        """The first set, compiled. Raises SettingsError, and ContractError."""
+        self._files, self._allowed = contracts, self._approvals.allow(contracts)
+        self._contracts = [loaded.contract for loaded in self._allowed.contracts.contracts]
         return self._runner.compile(self._discovery.expand(self._contracts).contracts)
 
     def begin(self) -> None:
@@ -94,17 +102,33 @@ class Reloader(threading.Thread):
         is_edit = contracts is not self._contracts or self._names is None
         if is_edit or names != self._names:
             plans = self._runner.compile(found.contracts)
-            self._runner.apply(plans, is_whole=found.is_whole, is_edit=is_edit)
-        self._runner.unknown = found.unknown
+            # A contract that may not run has not left.
+            is_whole = found.is_whole and not self._allowed.unknown
+            self._runner.apply(plans, is_whole=is_whole, is_edit=is_edit)
+        self._runner.unknown = {**found.unknown, **self._allowed.unknown}
+        self._runner.waiting = self._allowed.waiting
         self._contracts, self._names = contracts, names
 
     def _follow(self) -> None:
-        """Look for collections that came and went, of contracts over several."""
+        """Look for collections that came and went, of contracts over several, and for approvals."""
         while not self._halt.is_set():
             contracts = self._contracts
             if any(contract.patterns for contract in contracts):
                 self._discover(contracts)
-            self._halt.wait(self._pause_s)
+            waits = self._allowed.waiting or self._allowed.unknown
+            if waits:
+                self._ask_again()
+            self._halt.wait(min(APPROVED_S, self._pause_s) if waits else self._pause_s)
+
+    def _ask_again(self) -> None:
+        """Whether what waits is approved by now. Where the files that run and the new ones do not go together, a reload
+        has said so."""
+        with self._lock, contextlib.suppress(ContractError, SettingsError):
+            before, self._allowed = self._allowed, self._approvals.allow(self._files)
+            if self._allowed.texts != before.texts:
+                self._apply([loaded.contract for loaded in self._allowed.contracts.contracts])
+            others = {name: why for name, why in self._runner.unknown.items() if name not in before.unknown}
+            self._runner.unknown, self._runner.waiting = others | self._allowed.unknown, self._allowed.waiting
 
     def _discover(self, contracts: list[Contract]) -> None:
         try:
@@ -151,8 +175,10 @@ class Reloader(threading.Thread):
     def _reload(self) -> None:
         self._seen = stamp(self._directory)
         try:
-            contracts = load_contract_set(self._directory, contract_environment())
-            self._apply([loaded.contract for loaded in contracts.contracts])
+            files = load_contract_set(self._directory, contract_environment())
+            self._allowed = self._approvals.allow(files)
+            self._files = files
+            self._apply([loaded.contract for loaded in self._allowed.contracts.contracts])
         except ContractError as error:
             self._runner.refuse([str(problem) for problem in error.problems])
         except SettingsError as error:

@@ -65,7 +65,11 @@ class Runner(Protocol):
         """Compile a set without touching the lanes that run. Raises SettingsError where a setting is missing."""
 
     unknown: Mapping[str, str]
-    """Contracts over several collections of which none is known yet, and why: the daemon is not ready."""
+    """Contracts over several collections of which none is known yet, and contracts of which nothing may run, each with
+    the reason: the daemon is not ready."""
+
+    waiting: Mapping[str, str]
+    """Contracts of which an edit waits for approval, with the plan that has to be approved."""
 
     def apply(self, plans: list[ContractPlan], *, is_whole: bool = True, is_edit: bool = True) -> None:
         """Make exactly these plans run. `is_whole`: whether a contract that is not among them has left. `is_edit`:
@@ -105,6 +109,7 @@ class Supervisor:
         self._common = Common(self._mongo, self._redis, self._leases, settings, self._requests)
         self.contracts = ContractsStatus()
         self.unknown: Mapping[str, str] = {}
+        self.waiting: Mapping[str, str] = {}
         self._lanes: dict[str, BaseLane] = {}
         self._checks = Checks(self._mongo, self._redis, settings, self._lanes.get)
         self._registration = ContractRegistration(self._redis, settings.contracts)
@@ -224,7 +229,11 @@ class Supervisor:
             "owner": self.owner,
             "ready": self._applied and not self.unknown and all(lane["ready"] for lane in lanes),
             "unknown": dict(self.unknown),
-            "contracts": {"valid": self.contracts.valid, "problems": self.contracts.problems},
+            "contracts": {
+                "valid": self.contracts.valid,
+                "problems": self.contracts.problems,
+                "waiting": dict(self.waiting),
+            },
             "lanes": lanes,
         }
 

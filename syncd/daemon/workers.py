@@ -45,6 +45,7 @@ class Workers:
         """The contracts of each worker; replaced as a whole, for pages are made meanwhile."""
         self._status = ContractsStatus()
         self.unknown: Mapping[str, str] = {}
+        self.waiting: Mapping[str, str] = {}
         self._lock = threading.Lock()
         self._applied = False
         for worker in self._workers:
@@ -129,7 +130,11 @@ class Workers:
             "owner": self._owner,
             "ready": self._applied and not self.unknown and all(lane["ready"] for lane in lanes),
             "unknown": dict(self.unknown),
-            "contracts": {"valid": self._status.valid, "problems": self._status.problems},
+            "contracts": {
+                "valid": self._status.valid,
+                "problems": self._status.problems,
+                "waiting": dict(self.waiting),
+            },
             "workers": [{"worker": worker.number, "pid": worker.pid} for worker in self._workers],
             "lanes": lanes,
         }

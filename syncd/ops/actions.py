@@ -3,15 +3,19 @@ that works on the contract finds it: it outlives that daemon, and any can be ask
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from bson import json_util
 from bson.errors import BSONError
 
+from syncd import telemetry
 from syncd.contract.lint.query import refused_operator
 from syncd.contract.model.redis_types import TYPE_RULES
-from syncd.errors import RequestError
+from syncd.errors import RequestError, StoreError
+from syncd.ops import leftovers
 from syncd.plan.claims import BOTH, MONGO
+from syncd.stores.redis.records.approvals import approve
 from syncd.stores.redis.records.claims import read_claims
 from syncd.stores.redis.records.dead_letters import (
     dead_letters,
@@ -20,6 +24,7 @@ from syncd.stores.redis.records.dead_letters import (
     request_replay,
 )
 from syncd.stores.redis.records.layout import names_of, partitions_of
+from syncd.stores.redis.records.orphans import Orphan
 from syncd.stores.redis.records.partial_copies import request_partial_copy
 from syncd.stores.redis.records.pauses import pause, pause_of, resume
 from syncd.stores.redis.records.position import ADOPT, PURGE, SWEEP, Fields, read_fields
@@ -28,6 +33,8 @@ from syncd.stores.redis.store import RedisStore
 
 ALLOWED = {"": SWEEP, "removal": PURGE, "adopt": ADOPT}
 """What a copy may do at its end, by what a person allows."""
+SOON_S = 1.0
+"""How long the keys of a template are counted for an answer over HTTP."""
 
 
 class Actions:
@@ -84,6 +91,32 @@ class Actions:
         """Remove dead letters permanently, all where no entries are named. Returns how many there were."""
         found = self._chosen(contract, entries)
         return drop_dead_letters(self._store, contract, found) if found else 0
+
+    def approve(self, contract: str, plan: str) -> None:
+        """Let daemons take up this edit."""
+        approve(self._store, contract, plan, self._by)
+
+    def orphans(self) -> list[dict[str, Any]]:
+        """What contracts that are gone have left."""
+        return leftovers.left_behind(self._store, SOON_S)
+
+    def remove(self, contract: str, *, keys: bool, allow_removal: bool) -> list[str]:
+        """Begin to remove what a contract left. Returns the names. Raises RequestError where it has not left."""
+        found = leftovers.left_by(self._store, contract)
+        leftovers.require_known_owners(self._store, found if keys and not allow_removal else [])
+        threading.Thread(target=self._remove, args=(found, keys), name="remove", daemon=True).start()
+        return [orphan.contract for orphan in found]
+
+    def _remove(self, found: list[Orphan], keys: bool) -> None:
+        left = [orphan.contract for orphan in found]
+        try:
+            for one in leftovers.remove(self._store, found, keys=keys):
+                telemetry.contract_removed(
+                    one.contract, one.counts["key"], one.counts["member"], one.indexes, one.records
+                )
+                left.remove(one.contract)
+        except StoreError as error:
+            telemetry.removal_failed(", ".join(left), str(error))
 
     def _chosen(self, contract: str, entries: list[str] | None) -> list[str]:
         (name,) = self._one(contract)

@@ -72,6 +72,21 @@ class Check(Body):
     mode: Literal["report", "repair"] | None = Field(None, description="Without it as the contract says.")
 
 
+class Approve(Body):
+    """See `approve`."""
+
+    plan: str = Field(max_length=100, description="As the status names it under `contracts.waiting`.")
+
+
+class Remove(Body):
+    """See `remove`."""
+
+    keys: bool = Field(False, description="Also its keys and search indexes.")
+    allow_removal: bool = Field(
+        False, description="Also where Redis has lost which keys were there before the contract."
+    )
+
+
 class Chosen(Body):
     """Some dead letters, or all."""
 
@@ -102,9 +117,15 @@ class Endpoint:
     """One request that needs the token."""
 
     path: str
-    body: type[Body]
+    body: type[Body] | None
+    """None of a GET, which changes nothing."""
     summary: str
     do: Callable[[Asked], Answer]
+
+    @property
+    def method(self) -> str:
+        """GET or POST."""
+        return "GET" if self.body is None else "POST"
 
     @property
     def name(self) -> str:
@@ -138,6 +159,25 @@ def _drop(asked: Asked) -> Answer:
     return 200, {"dropped": asked.actions.drop(asked.contract, asked.body.entries)}
 
 
+def _approve(asked: Asked) -> Answer:
+    waiting = asked.runner.waiting.get(asked.contract)
+    if waiting is None or waiting != asked.body.plan:
+        what = f"the plan that waits is {waiting}" if waiting else "no edit of it waits in this daemon"
+        return 409, {"error": f"contract {asked.contract}: {what}"}
+    asked.actions.approve(asked.contract, waiting)
+    return 202, {"accepted": waiting}
+
+
+def _orphans(asked: Asked) -> Answer:
+    return 200, {"orphans": asked.actions.orphans()}
+
+
+def _remove(asked: Asked) -> Answer:
+    body = asked.body
+    names = asked.actions.remove(asked.contract, keys=body.keys, allow_removal=body.allow_removal)
+    return 202, {"accepted": names}
+
+
 def check(runner: Runner, contract: str, mode: str | None) -> Answer:
     """Have both sides of a contract compared."""
     why = runner.check(contract, None if mode is None else mode == "repair")
@@ -164,6 +204,19 @@ ENDPOINTS = (
         OF_CONTRACT + "/deadletters/drop", Chosen,
         "Remove dead letters permanently. The keys of their documents stay as they are.", _drop,
     ),
+    Endpoint(
+        OF_CONTRACT + "/approve", Approve,
+        "Have daemons take up an edit of a contract with `apply: planned`. `plan` has to be the one that waits.",
+        _approve,
+    ),
+    Endpoint(
+        PREFIX + "/orphans", None,
+        "What contracts that are gone have left in Redis. Each template is counted for a second at most.", _orphans,
+    ),
+    Endpoint(
+        OF_CONTRACT + "/remove", Remove,
+        "Remove what a contract that is no longer among the files has left. The log says what went.", _remove,
+    ),
 )  # fmt: skip
 
 
@@ -181,7 +234,7 @@ def routes(
             status, said = await anyio.to_thread.run_sync(_answer, endpoint, runner, store, request, text, by)
             return JSONResponse(said, status)
 
-        return Route(endpoint.path, handle, methods=["POST"])
+        return Route(endpoint.path, handle, methods=[endpoint.method])
 
     return [route(endpoint) for endpoint in ENDPOINTS]
 
@@ -206,9 +259,9 @@ def _answer(
 ) -> Answer:
     if text is None:
         return 413, {"error": f"more than {LARGEST_BODY} bytes"}
-    contract = request.path_params["contract"]
+    contract = request.path_params.get("contract", "")
     try:
-        body = endpoint.body.model_validate_json(text or b"{}")
+        body = None if endpoint.body is None else endpoint.body.model_validate_json(text or b"{}")
         status, said = endpoint.do(Asked(runner, Actions(store(), by), contract, body))
     except ValidationError as error:
         return 400, {"error": _mistakes(error)}
@@ -218,7 +271,7 @@ def _answer(
         return 409, {"error": str(error)}
     except SyncdError as error:
         return 503 if isinstance(error, StoreError) else 500, {"error": str(error)}
-    if status < 300:
+    if status < 300 and endpoint.body is not None:
         telemetry.asked_for(endpoint.name, contract, by)
     return status, said
 

@@ -126,6 +126,7 @@ from syncd.telemetry.process import daemon_started as daemon_started
 from syncd.telemetry.process import daemon_stopped as daemon_stopped
 from syncd.telemetry.process import daemon_stopping as daemon_stopping
 from syncd.telemetry.process import discovery_failed as discovery_failed
+from syncd.telemetry.process import edit_waits as edit_waits
 from syncd.telemetry.process import http_trouble as http_trouble
 from syncd.telemetry.process import primary_changed as primary_changed
 from syncd.telemetry.process import reload_failed as reload_failed
@@ -140,6 +141,8 @@ from syncd.telemetry.removals import keys_left_alone as keys_left_alone
 from syncd.telemetry.removals import keys_of_others as keys_of_others
 from syncd.telemetry.removals import sweep_held_back as sweep_held_back
 from syncd.telemetry.requests import asked_for as asked_for
+from syncd.telemetry.requests import contract_removed as contract_removed
+from syncd.telemetry.requests import removal_failed as removal_failed
 from syncd.telemetry.writebehind import append_uncertain as append_uncertain
 from syncd.telemetry.writebehind import appended as appended
 from syncd.telemetry.writebehind import comparison_finished as comparison_finished

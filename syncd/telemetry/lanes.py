@@ -122,7 +122,7 @@ def claim_handed_over(contract: str, claim: str, before: str) -> None:
 def contract_left(contract: str) -> None:
     """A contract is no longer among the contract files. Its keys and records stay."""
     _log.warning(
-        "contract left; its keys stay: `syncd status --orphans` lists them, `syncd remove` clears them",
+        "contract left; its keys stay: `syncd orphans` lists them, `syncd remove` clears them",
         contract=contract,
     )
 

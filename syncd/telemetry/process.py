@@ -49,6 +49,13 @@ def _escape(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[
     return {name: value if name == "exception" else escaped_all(value) for name, value in event.items()}
 
 
+def edit_waits(contract: str, plan: str) -> None:
+    """An edit of a contract with `apply: planned` is not taken up before a person approves it."""
+    _log.warning(
+        "an edit waits for approval; `syncd plan`, then `syncd approve`", contract=contract, plan=plan
+    )
+
+
 def http_trouble(what: str, error: BaseException | None, count: int) -> None:
     """The HTTP server met errors: `count` since the line before, of which the last is logged."""
     _log.warning("trouble in the HTTP server", what=what, count=count, exc_info=error)

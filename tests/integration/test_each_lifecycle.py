@@ -106,14 +106,14 @@ def test_a_template_passes_to_another_contract(shared: Scene) -> None:
 
 
 def test_a_contract_that_left(shared: Scene) -> None:
-    """no_ghosts: of a contract that is gone `syncd status --orphans` counts the keys of elements, and `syncd remove`
+    """no_ghosts: of a contract that is gone `syncd orphans` counts the keys of elements, and `syncd remove`
     removes them"""
     shared.run("stays", projection(["title"]), documents=books(1))
     flow = shared.run("left", OWN, MOVING, documents=books(10), unique=UNIQUE)
     flow.wait_same()
     shared.contracts.remove("left")
     wait_until(lambda: not flow.lane(), 20)
-    left = syncd("status", "--orphans", "-o", "json", SYNCD_REDIS_URL=shared.reach["redis_url"]).stdout
+    left = syncd("orphans", "-o", "json", SYNCD_REDIS_URL=shared.reach["redis_url"]).stdout
     (told,) = [one for one in json.loads(left) if one["contract"] == flow.contract]
     assert [one["keys"] for one in told["templates"]] == [30, 30]
     say(shared, "remove", flow.contract, "--keys", "--yes")

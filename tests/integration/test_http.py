@@ -41,7 +41,7 @@ def test_status_tells_every_lane(shared: Scene, flow: Flow) -> None:
     wait_until(lambda: flow.lane()["changes"] >= 1)
     status = shared.daemon.status()
     assert status["ready"] is True
-    assert status["contracts"] == {"valid": True, "problems": []}
+    assert status["contracts"] == {"valid": True, "problems": [], "waiting": {}}
     lane = flow.lane()
     assert (lane["contract"], lane["collection"]) == (flow.contract, flow.collection.full_name)
     assert (lane["state"], lane["ready"], lane["error"]) == ("live", True, "")

@@ -108,7 +108,7 @@ def test_projections_that_move(scene: Scene) -> None:
     wait_until(lambda: found(scene.redis, flow.names.prefix("tags"), "set") == tags, 60, scene.daemon.status)
     scene.contracts.remove("two")
     wait_until(lambda: len(scene.daemon.status()["lanes"]) == 1, 60)
-    wait_until(lambda: json.loads(syncd("status", "--orphans", "-o", "json", **_env(scene)).stdout), 60)
+    wait_until(lambda: json.loads(syncd("orphans", "-o", "json", **_env(scene)).stdout), 60)
     shown = syncd("remove", name, "--keys", "--yes", **_env(scene))
     assert "77 members" in shown.stdout, shown
     assert found(scene.redis, flow.names.prefix("tags"), "set") == {"b": {"app": None}}

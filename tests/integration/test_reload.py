@@ -77,7 +77,7 @@ def test_a_broken_edit_changes_nothing(shared: Scene) -> None:
     assert flow.lane()["since"] == since
     shared.contracts.write_text("broken", good.replace('"title"', '"title", "year"'))
     flow.wait_hash(1, {"title": "still here", "year": "5"})
-    wait_until(lambda: daemon.status()["contracts"] == {"valid": True, "problems": []})
+    wait_until(lambda: daemon.status()["contracts"] == {"valid": True, "problems": [], "waiting": {}})
     assert daemon.metric("syncd_contracts_valid") == 1
     assert reloads(shared, "refused") == refused + 2
 

@@ -139,7 +139,7 @@ def test_all_of_syncd_connects_by_tls(scene: Scene, tmp_path: Path) -> None:
     for verb in (
         ("check", "--connect", "--contracts", contracts), ("doctor", "--contracts", contracts),
         ("reconcile", film.contract, "--processes", "2", "--contracts", contracts),
-        ("deadletters", "list", film.contract), ("snapshot", film.contract), ("status", "--orphans"),
+        ("deadletters", "list", film.contract), ("snapshot", film.contract), ("orphans",),
         ("preview", film.contract, "1", "--contracts", contracts), ("plan", "--contracts", contracts),
         ("init", film.collection.full_name), ("test", "--connect", "--sample", "2", "--contracts", contracts),
     ):  # fmt: skip

@@ -318,6 +318,7 @@ RULES: Mapping[str, Rule] = {
     "sync.on_drop": OPERATIONS,
     "sync.adopt": OPERATIONS,
     "sync.sweep_limit": OPERATIONS,
+    "sync.apply": OPERATIONS,
     "sync.dead_letters": OPERATIONS,
     "sync.dead_letters.keep": OPERATIONS,
     "sync.dead_letters.when_full": OPERATIONS,

@@ -159,6 +159,11 @@ class Sync(Model):
         description="For `both`: the collection of the records of conflicts; `syncd_conflicts` in the database of "
         "the documents, where nothing is said.",
     )
+    apply: Literal["on_edit", "planned"] = Field(
+        "on_edit",
+        description="When a daemon takes up an edit of this file. `planned`: once a person has approved it, see "
+        "`syncd plan` and `syncd approve`; until then the contract runs as it was, also after a restart.",
+    )
     outbox_max: int | None = Field(
         None,
         ge=1,

@@ -27,6 +27,7 @@ from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.settings import Settings
 from syncd.stores.mongo.collections import collections_of
+from syncd.stores.redis.records.approvals import approved_plan, plan_id
 from syncd.stores.redis.records.claims import read_claims
 from syncd.stores.redis.records.matched import MatchedSets
 from syncd.stores.redis.records.position import ControlKeys
@@ -118,6 +119,8 @@ class _Planning:
         planned.diff = diff(now.loaded, one.wanted) if now.loaded is not None or not now.has_run else None
         if now.has_run and now.why_not:
             planned.notes.append(now.why_not)
+        planned.plan = plan_id(one.wanted.source.text)
+        planned.waits = planned.is_change and self._waits(one, planned.plan)
         planned.taken = self._taken(plan)
         if isinstance(plan, StreamPlan):
             planned.indexes = self._indexes(plan)
@@ -126,6 +129,11 @@ class _Planning:
             ):
                 planned.action = Action.INDEX
         return planned
+
+    def _waits(self, one: _Both, plan: str) -> bool:
+        versions = [one.wanted.contract, *([one.now.contract] if one.now.contract is not None else [])]
+        is_planned = any(version.sync.apply == "planned" for version in versions)
+        return is_planned and approved_plan(self._redis, one.wanted.contract.name) != plan
 
     def _taken(self, plan: ContractPlan) -> dict[str, str]:
         mine = claims_of(plan).claims

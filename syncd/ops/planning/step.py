@@ -37,6 +37,10 @@ class Step:
     """The same that it hands over, with the contract that takes them."""
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    plan: str = ""
+    """Names the edit, for `syncd approve`."""
+    waits: bool = False
+    """Whether no daemon takes it up before it is approved."""
 
     @property
     def is_change(self) -> bool:
@@ -55,6 +59,8 @@ class Step:
         return {
             "contract": self.contract,
             "action": self.action.value,
+            "plan": self.plan,
+            "waits_for_approval": self.waits,
             "diff": None if self.diff is None else self.diff.as_dict(),
             "copy": None if self.copy is None else self.copy.as_dict(),
             "keys_read": self.keys,

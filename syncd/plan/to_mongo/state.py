@@ -166,7 +166,7 @@ def compile_state(contract: Contract, misfits: Misfits | None = None) -> StatePl
     content = [
         contract.collection,
         projection.model_dump(mode="json"),
-        contract.sync.model_dump(exclude={"dead_letters", "adopt", "sweep_limit"}),
+        contract.sync.model_dump(exclude={"apply", "dead_letters", "adopt", "sweep_limit"}),
     ]
     digest = hashlib.blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=16)
     return StatePlan(

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
+from syncd.daemon.approvals import Approvals
 from syncd.daemon.discovery import Discovery
 from syncd.daemon.reload import Reloader, stamp
 from syncd.daemon.supervisor import Runner
 from syncd.settings import Settings
+from syncd.stores.redis.store import RedisStore
 
 
 class Broken:
@@ -35,7 +37,8 @@ def test_an_edit_that_meets_a_bug_is_refused(tmp_path: Path) -> None:
     )
     runner = Broken()
     discovery = Discovery(Settings(mongo_uri="mongodb://localhost:1", redis_url="redis://localhost:1"), list)
-    Reloader(tmp_path, cast(Runner, runner), discovery, threading.Event(), {}).reload()
+    approvals = Approvals(lambda: RedisStore("redis://localhost:1"), {})
+    Reloader(tmp_path, cast(Runner, runner), discovery, threading.Event(), {}, approvals).reload()
     discovery.close()
     (said,) = runner.refused
     assert "unexpected error" in said

@@ -175,6 +175,7 @@ EDITS: dict[str, Edit] = {
     "sync.on_drop": stays("purge", "keep"),
     "sync.adopt": stays(False, True),
     "sync.sweep_limit": stays(20, 30),
+    "sync.apply": stays("on_edit", "planned"),
     "sync.dead_letters": stays({}, {"keep": 9}),
     "sync.dead_letters.keep": stays(10, 9),
     "sync.dead_letters.when_full": stays("pause", "drop_oldest"),
@@ -258,7 +259,7 @@ OF_THE_COPY = {
     "authority": {"mongo": ["a"]}, "conflicts": "shop.conflicts", "outbox_max": 9, "on_drop": "keep",
     "on_unresumable_position": "fail",
 }  # fmt: skip
-OF_NO_COPY = {"adopt": True, "sweep_limit": 30, "dead_letters": {"keep": 9}}
+OF_NO_COPY = {"apply": "planned", "adopt": True, "sweep_limit": 30, "dead_letters": {"keep": 9}}
 
 
 def test_it_is_decided_for_contracts_from_redis_too() -> None:

@@ -165,6 +165,11 @@ class ControlKeys:
         return self._own("requests")
 
     @property
+    def approved(self) -> str:
+        """String: which edit of its file a person has approved, see `approvals`."""
+        return self._name("approved")
+
+    @property
     def partial(self) -> str:
         """Hash: a copy of some documents that a person asked for, see `partial_copies`."""
         return self._own("partial")

@@ -130,6 +130,7 @@ VERDICTS: dict[str, Verdict] = {
     "sync.on_drop": PATCH,
     "sync.adopt": PATCH,
     "sync.sweep_limit": PATCH,
+    "sync.apply": PATCH,
     "sync.dead_letters": PATCH,
     "sync.dead_letters.keep": PATCH,
     "sync.dead_letters.when_full": PATCH,

@@ -1,0 +1,110 @@
+"""What contracts that are gone left in Redis: described for people, and removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from syncd.errors import FOREIGN_LOST, RequestError
+from syncd.plan.to_redis.change import Retired
+from syncd.plan.types import SHARED
+from syncd.stores.redis.records.foreign_keys import has_lost_foreign
+from syncd.stores.redis.records.layout import names_of
+from syncd.stores.redis.records.orphans import (
+    Orphan,
+    count_keys,
+    find_orphan,
+    find_orphans,
+    forget_turned,
+    remove_indexes,
+    remove_keys,
+    remove_records,
+)
+from syncd.stores.redis.store import RedisStore
+
+LONGEST_S = 10.0
+"""Per template: a person waits."""
+
+
+@dataclass(slots=True)
+class Removed:
+    """What went of one contract."""
+
+    contract: str
+    counts: dict[str, int] = field(default_factory=lambda: {"key": 0, "member": 0})
+    """By noun_of."""
+    indexes: list[str] = field(default_factory=list)
+    records: int = 0
+
+
+def left_behind(store: RedisStore, longest_s: float = LONGEST_S) -> list[dict[str, Any]]:
+    """What each contract left, for JSON."""
+    return [described(store, orphan, longest_s) for orphan in find_orphans(store)]
+
+
+def left_by(store: RedisStore, contract: str) -> list[Orphan]:
+    """What a contract left, of one over several collections for each. Raises UnknownContractError, or RequestError
+    where it has not left."""
+    found = [find_orphan(store, name) for name in names_of(store, contract)]
+    orphans = [orphan for orphan in found if orphan.has_left or orphan.shapes]
+    if not orphans:
+        raise RequestError(
+            f"contract {contract} has not left: a daemon had it among its files when it was last seen; "
+            "remove its file there, and wait some seconds"
+        )
+    return orphans
+
+
+def described(store: RedisStore, orphan: Orphan, longest_s: float = LONGEST_S) -> dict[str, Any]:
+    """For JSON. Each template is counted for so long at most."""
+    left = None if orphan.left is None else datetime.fromtimestamp(orphan.left, UTC).isoformat()
+    return {
+        "contract": orphan.contract,
+        "left": left,
+        "kind": orphan.kind,
+        "templates": [_template(store, orphan, shape, longest_s) for shape in orphan.shapes],
+        "outbox_entries": orphan.outbox,
+        "dead_letters": orphan.dead_letters,
+    }
+
+
+def _template(store: RedisStore, orphan: Orphan, shape: Retired, longest_s: float) -> dict[str, Any]:
+    keys, are_all = count_keys(store, orphan, shape, longest_s)
+    return {
+        "projection": shape.name,
+        "key": shape.template.shown,
+        "type": shape.type,
+        "keys": keys,
+        "at_least": not are_all,
+    }
+
+
+def noun_of(kind: str) -> str:
+    """What the keys of a type are counted by."""
+    return "member" if kind.endswith(SHARED) else "key"
+
+
+def require_known_owners(store: RedisStore, orphans: list[Orphan]) -> None:
+    """Raises RequestError where it is not known any more which keys are an application's."""
+    for orphan in orphans:
+        if has_lost_foreign(store, orphan.contract):
+            what = f"{FOREIGN_LOST} ({orphan.contract})" if len(orphans) > 1 else FOREIGN_LOST
+            raise RequestError(f"{what}; nothing was removed: say --allow-removal, or leave out --keys")
+
+
+def remove(store: RedisStore, orphans: list[Orphan], *, keys: bool) -> Iterator[Removed]:
+    """Remove the records of contracts and, with `keys`, their keys and indexes, one contract after the other. Raises
+    FencedError where a daemon works on one, or it has come back."""
+    store.connect()
+    for orphan in orphans:
+        removed = Removed(orphan.contract)
+        if keys:
+            for shape in orphan.shapes:
+                removed.counts[noun_of(shape.type)] += remove_keys(store, orphan, shape)
+            removed.indexes = remove_indexes(store, orphan.contract) if orphan.has_left else []
+        removed.records = remove_records(store, orphan.contract) if orphan.has_left else 0
+        if keys and not orphan.has_left:
+            forget_turned(store, orphan.contract)
+        yield removed

@@ -1,0 +1,52 @@
+"""Which edit of a contract a person has approved, in Redis beside the file of the contract as it runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from syncd.contract.model.contract import Contract
+from syncd.contract.several import OF
+from syncd.stores.redis.records.claims import read_contracts
+from syncd.stores.redis.records.position import ControlKeys
+from syncd.stores.redis.store import RedisStore, translated
+
+
+def plan_id(text: str) -> str:
+    """Names an edit: the file of the contract as it is after it, every character."""
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=6).hexdigest()
+
+
+def approve(store: RedisStore, contract: str, plan: str, by: str) -> None:
+    """From now on daemons take up this edit, and no other."""
+    said = json.dumps({"plan": plan, "by": by, "at": round(time.time())})
+    with translated():
+        store.client.set(ControlKeys(contract).approved, said)
+
+
+def approved_plan(store: RedisStore, contract: str) -> str:
+    """The edit that was approved last; empty where none was."""
+    with translated():
+        said: Any = store.client.get(ControlKeys(contract).approved)
+    try:
+        return str(json.loads(said or "{}").get("plan", ""))
+    except (ValueError, AttributeError):
+        return ""
+
+
+def texts_as_taken_up(store: RedisStore, contracts: Iterable[Contract]) -> dict[str, str]:
+    """The file of each contract as a daemon took it up last, of one over several collections that of any; without those
+    of which that is not known."""
+    names = {contract.name: contract.name for contract in contracts}
+    if over_several := [contract.name for contract in contracts if contract.patterns]:
+        known = sorted(read_contracts(store))
+        for name in over_several:
+            names[name] = next((one for one in known if one.startswith(name + OF)), name)
+    with translated(), store.client.pipeline(transaction=False) as pipe:
+        for name in names.values():
+            pipe.get(ControlKeys(name).text)
+        texts: list[bytes | None] = pipe.execute()
+    return {name: text.decode(errors="replace") for name, text in zip(names, texts, strict=True) if text}
