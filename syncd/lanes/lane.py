@@ -116,15 +116,14 @@ class BaseLane(threading.Thread):
 
     def _rest_if_paused(self) -> None:
         """Raises PausedError. The lease is given back, so that a person knows that nothing is written any more."""
-        if not self._common.requests.is_paused(self._control):
-            self.status.pause = None
-            return
-        if (found := pause_of(self._redis, self.plan.name)) is None:
+        is_paused = self._common.requests.is_paused(self._control)
+        found = pause_of(self._redis, self.plan.name) if is_paused else None
+        self.status.pause = as_dict(found)
+        if found is None:
             return
         if self._lease.value:
             self._leave()
             self._lease.value = ""
-        self.status.pause = as_dict(found)
         raise PausedError("; ".join(filter(None, (str(found), self._after_pause()))))
 
     def _after_pause(self) -> str:

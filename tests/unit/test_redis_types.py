@@ -25,6 +25,7 @@ LUA_HOMES = {
     "feeds.lua",
     "matched.lua",
     "members.lua",
+    "vectors.lua",
     "shared_hashes.lua",
     "types.lua",
 }
@@ -79,8 +80,8 @@ def test_no_branch_on_a_type_outside_its_module() -> None:
 
 
 def test_no_branch_on_a_type_in_lua_outside_the_tables() -> None:
-    """`operations.lua`, `arrays.lua`, `expiring.lua`, `feeds.lua` and `members.lua` say what is written to a key of
-    which type, `types.lua` how one is read."""
+    """`operations.lua`, `arrays.lua`, `expiring.lua`, `feeds.lua`, `members.lua` and `vectors.lua` say what is written
+    to a key of which type, `types.lua` how one is read."""
     quoted = re.compile("|".join(f"'{re.escape(name)}'" for name in sorted(NAMES)))
     found = [
         f"{file.name}:{number}: {line.strip()}"
