@@ -69,12 +69,12 @@ def wait_until_right(
 
 
 def _compare(redis: Resp, batch: list[Document], shape: Shape, wrong: list[str]) -> int:
-    """Add what differs to `wrong`. How many of the documents have a key, be it right or not."""
+    """Add what differs to `wrong`. How many keys the documents have, be they right or not."""
     replies = redis.call_many([shape.whole(found["_id"]) for found in batch])
     keys = 0
     for found, reply in zip(batch, replies, strict=True):
         shown, right = shape.shown(reply), shape.right(found)
-        keys += bool(shown)
+        keys += shape.held(shown)
         if shown != right:
             wrong.append(f"{shape.key(found['_id'])} {_difference(shown, right)}")
     return keys

@@ -1,25 +1,21 @@
-"""Change feeds: `python -m benchmarks.feeds`. Changes a second of a backlog of one update a document, and CPU for each.
+"""Change feeds: changes a second of a backlog of one update a document, and CPU for each.
 
 The system is stopped, all documents are changed, and it is started: the rate is that from its first entry to its last.
-Beside syncd's feed stand a careful script that writes one, and syncd's hash of the same documents. Checked are the
-number of entries and the last state of each document.
+Checked are the number of entries and the last state of each document.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.check import Mismatch
 from benchmarks.observe import POLL_S, wait
 from benchmarks.resp import Resp
-from benchmarks.servers import Servers, servers
-from benchmarks.systems import Script, Site, Syncd, System
-from benchmarks.workload import FIELDS, PLAIN, Shape
+from benchmarks.servers import Servers
+from benchmarks.systems import Script, Site, System
+from benchmarks.workload import FIELDS, Shape
 from benchmarks.writer import insert, update_all
 
 STREAM = "bench:changes"
@@ -44,19 +40,11 @@ class TunedFeed(Script):
     name = "tuned_feed"
 
 
-MAKE: dict[str, Callable[[Site], System]] = {
-    "syncd, feed": lambda site: Syncd(site, [Feed("feed")]),
-    "careful script, feed": TunedFeed,
-    "syncd, hash": Syncd,
-}
-
-
-def backlog(running: Servers, name: str, documents: int) -> tuple[float, float]:
+def backlog(running: Servers, make: Callable[[Site], System], documents: int) -> tuple[float, float]:
     """Changes a second, and microseconds of the system's CPU for each. Raises Mismatch."""
     running.reset()
-    feeds = name != "syncd, hash"
     with tempfile.TemporaryDirectory(prefix="syncd-benchmark-") as folder, Resp(running.redis_url) as redis:
-        system = MAKE[name](Site(running.mongo_uri, running.redis_url, Path(folder)))
+        system = make(Site(running.mongo_uri, running.redis_url, Path(folder)))
         insert(running.mongo_uri, 0, documents)
         try:
             system.start()
@@ -64,32 +52,24 @@ def backlog(running: Servers, name: str, documents: int) -> tuple[float, float]:
             system.stop()
             before = int(redis.call("XLEN", STREAM))
             update_all(running.mongo_uri, documents, (2,))
-            first, last = _done(redis, feeds, before, documents)
+            first, last = _done(redis, before, documents)
             system.start()
             start = wait(first, "the first change", 60.0, system.check_alive)
-            at, cpu = int(redis.call("XLEN", STREAM)) - before if feeds else 0, system.cpu_seconds()
+            at, cpu = int(redis.call("XLEN", STREAM)) - before, system.cpu_seconds()
             end = wait(last, "the last change", 60.0 + documents / 500, system.check_alive)
             cpu = system.cpu_seconds() - cpu
             system.stop()
         finally:
             system.kill()
-        if feeds:
-            _check(redis, before, documents)
+        _check(redis, before, documents)
     return (documents - at) / max(POLL_S, end - start), cpu / (documents - at) * 1e6
 
 
-def _done(
-    redis: Resp, feeds: bool, before: int, documents: int
-) -> tuple[Callable[[], bool], Callable[[], bool]]:
+def _done(redis: Resp, before: int, documents: int) -> tuple[Callable[[], bool], Callable[[], bool]]:
     """Whether the first change shows, and whether the last does."""
-    if feeds:
-        return (
-            lambda: int(redis.call("XLEN", STREAM)) > before,
-            lambda: int(redis.call("XLEN", STREAM)) >= before + documents,
-        )
     return (
-        lambda: redis.call(*PLAIN.version(0)) == b"2",
-        lambda: redis.call(*PLAIN.version(documents - 1)) == b"2",
+        lambda: int(redis.call("XLEN", STREAM)) > before,
+        lambda: int(redis.call("XLEN", STREAM)) >= before + documents,
     )
 
 
@@ -99,24 +79,3 @@ def _check(redis: Resp, before: int, documents: int) -> None:
     right = sum(one[b"op"] == b"update" and one.get(b"v") == b"2" for one in said)
     if right != documents or len({one[b"_id"] for one in said}) != documents:
         raise Mismatch(f"{right} of {documents} entries are right")
-
-
-def main() -> None:
-    """Print a row a system: the median of the rounds."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--documents", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in MAKE}
-    with servers() as running:
-        for _ in range(options.rounds):
-            for name, found in rates.items():
-                found.append(backlog(running, name, options.documents))
-                time.sleep(1.0)
-    for name, found in rates.items():
-        rate, cpu = (statistics.median(figures) for figures in zip(*found, strict=True))
-        print(f"{name:24} {rate:10,.0f} changes/s {cpu:8.1f} us of CPU each")
-
-
-if __name__ == "__main__":
-    main()

@@ -6,6 +6,8 @@ import json
 import struct
 from typing import Any
 
+from pymongo import MongoClient
+
 from benchmarks.workload import COLLECTION, DATABASE, FIELDS, STATES, Document, Shape
 
 DIMS = 256
@@ -201,6 +203,94 @@ class Members(Shape):
     def projection(self) -> str:
         """A board for each value of a field."""
         return f'{{projection: board, type: zset, key: "{self.prefix}:{{board}}", member: "{{_id}}", score: v}}\n'
+
+
+class Elements(Shape):
+    """A hash for each of five elements of an array; every update changes one of them."""
+
+    COUNT = 5
+    READ = """\
+local found = {}
+for at, key in ipairs(KEYS) do
+  local said = redis.call('HGETALL', key)
+  for of = 1, #said, 2 do
+    found[#found + 1] = at - 1 .. ' ' .. said[of]
+    found[#found + 1] = said[of + 1]
+  end
+end
+return found"""
+
+    def document(self, number: int) -> Document:
+        """With the array."""
+        return {**super().document(number), "parts": [self._part(number, at, 1) for at in range(self.COUNT)]}
+
+    def changed(self, number: int, version: int) -> Document:
+        """The first element."""
+        return {"v": version, "parts.0": self._part(number, 0, version)}
+
+    def version(self, number: int) -> tuple[str, ...]:
+        """Of the first element."""
+        return ("HGET", f"{self.key(number)}:0", "v")
+
+    def whole(self, number: int) -> tuple[str, ...]:
+        """All of its hashes."""
+        return ("EVAL", self.READ, str(self.COUNT), *(f"{self.key(number)}:{at}" for at in range(self.COUNT)))
+
+    def right(self, source: Document) -> dict[Any, Any]:
+        """By element and field."""
+        return {
+            f"{part['id']} {name}".encode(): str(value).encode()
+            for part in source["parts"]
+            for name, value in (("name", source["name"]), ("v", part["v"]), ("text", part["text"]))
+        }
+
+    def held(self, shown: dict[Any, Any]) -> int:
+        """One an element."""
+        return len({name.split()[0] for name in shown})
+
+    def keys(self, documents: int) -> int:
+        """One an element."""
+        return documents * self.COUNT
+
+    def projection(self) -> str:
+        """A field of the document beside those of the element."""
+        fields = "{name: name, v: parts.v, text: parts.text}"
+        key = f"{self.prefix}:{{_id}}:{{parts.id}}"
+        return f'{{projection: part, type: hash, each: parts, key: "{key}", fields: {fields}}}\n'
+
+    @staticmethod
+    def _part(number: int, at: int, version: int) -> Document:
+        return {"id": at, "v": version, "text": f"part {at} of {number}, as it is read"}
+
+
+class Joined(Shape):
+    """One more field, of a document in another collection; a thousand customers have all the orders."""
+
+    CUSTOMERS = 1_000
+
+    def prepare(self, mongo_uri: str) -> None:
+        """The other collection, and the index that a join needs."""
+        with MongoClient[Document](mongo_uri) as client:
+            customers = [{"_id": number, "name": f"customer {number}"} for number in range(self.CUSTOMERS)]
+            client[DATABASE]["customers"].insert_many(customers)
+            client[DATABASE][COLLECTION].create_index([("customer_id", 1), ("_id", 1)])
+
+    def document(self, number: int) -> Document:
+        """With the customer."""
+        return {**super().document(number), "customer_id": number % self.CUSTOMERS}
+
+    def right(self, source: Document) -> dict[Any, Any]:
+        """With the name."""
+        return {**super().right(source), b"customer": f"customer {source['customer_id']}".encode()}
+
+    def source(self) -> str:
+        """With the join."""
+        join = f"{{collection: {DATABASE}.customers, on: {{customer_id: _id}}, fields: [name]}}"
+        return f"{{collection: {DATABASE}.{COLLECTION}, with: {{who: {join}}}}}"
+
+    def fields(self) -> str:
+        """All by name, for a mapping cannot be half a list."""
+        return f"{{{', '.join(f'{name}: {name}' for name in FIELDS)}, customer: who.name}}"
 
 
 SHAPES: tuple[Shape, ...] = (

@@ -131,6 +131,13 @@ projection: card
         """How many keys so many documents have."""
         return documents
 
+    def held(self, shown: dict[Any, Any]) -> int:
+        """How many keys are in what `shown` gives."""
+        return bool(shown)
+
+    def prepare(self, mongo_uri: str) -> None:
+        """Make what has to be there beside the documents."""
+
     def counts(self, key: bytes) -> tuple[str | bytes, ...] | None:
         """The command that says how many documents share a key; None where each has its own."""
         return None

@@ -20,6 +20,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.change_stream import ChangeStream
 from pymongo.collection import Collection
+from pymongo.database import Database
 from redis import Redis
 
 FIELDS = ("v", "name", "email", "city", "street", "score", "status", "note")
@@ -35,6 +36,7 @@ class Tuned:
 
     def __init__(self, collection: Collection[Document], redis: Redis) -> None:
         self.collection = collection
+        self.watched: Collection[Document] | Database[Document] = collection
         self.redis = redis
         self.stopping = False
 
@@ -45,7 +47,7 @@ class Tuned:
     def run(self) -> None:
         """Snapshot if there is no position, then follow the stream."""
         token = self.load_token()
-        with self.collection.watch(
+        with self.watched.watch(
             full_document="updateLookup", resume_after=token, batch_size=BATCH, max_await_time_ms=FLUSH_MS
         ) as stream:
             if token is None:

@@ -1,0 +1,137 @@
+"""Shapes beside scripts: `python -m benchmarks.beside`. A row a shape, of syncd and of a script that writes the same.
+
+Every round measures each row once, so that what else the machine does falls on all alike. Rates are those from the
+first visible write to the last, of a snapshot and of a backlog of updates; at the end of each every document is
+compared. A change feed has no snapshot, and its backlog is that of `feeds.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+from benchmarks import feeds
+from benchmarks.phases import BACKLOG, Figures, Trial
+from benchmarks.servers import Servers, servers
+from benchmarks.shapes import Elements, Joined, Members
+from benchmarks.systems import Script, Site, Syncd, System, Tuned
+from benchmarks.tables import number, table
+from benchmarks.workload import PLAIN, Shape
+
+
+class TunedMembers(Script):
+    """`peers/tuned_members.py`."""
+
+    name = "tuned_members"
+
+
+class TunedElements(Script):
+    """`peers/tuned_elements.py`."""
+
+    name = "tuned_elements"
+
+
+class TunedJoins(Script):
+    """`peers/tuned_joins.py`."""
+
+    name = "tuned_joins"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A shape, and the script that stands beside it."""
+
+    shape: Shape
+    script: type[System]
+
+
+ROWS = {
+    "hash": Row(PLAIN, Tuned),
+    "members": Row(Members("members"), TunedMembers),
+    "each": Row(Elements("each"), TunedElements),
+    "joins": Row(Joined("joins"), TunedJoins),
+    "feed": Row(feeds.Feed("feed"), feeds.TunedFeed),
+}
+"""By the name that `--rows` takes; the first is what the others are compared with."""
+SYNCD, SCRIPT = "syncd", "script"
+
+
+def measure(running: Servers, load: Executor, row: Row, system: str, documents: int) -> Figures:
+    """One row of one system. Raises Mismatch, SystemFailed, TimeoutError."""
+
+    def make(site: Site) -> System:
+        return Syncd(site, [row.shape]) if system == SYNCD else row.script(site)
+
+    if isinstance(row.shape, feeds.Feed):
+        rate, cpu = feeds.backlog(running, make, documents)
+        return {"backlog_per_s": rate, "backlog_cpu_us": cpu}
+    running.reset()
+    row.shape.prepare(running.mongo_uri)
+    with tempfile.TemporaryDirectory(prefix="syncd-benchmark-") as folder:
+        made = make(Site(running.mongo_uri, running.redis_url, Path(folder)))
+        return Trial(made, documents, 0.0, load, (BACKLOG,), row.shape).run()
+
+
+def shown(found: dict[tuple[str, str], list[Figures]]) -> str:
+    """The table: medians, and what they are of the hash and of the script."""
+
+    def median(name: str, system: str, figure: str) -> float | None:
+        values = [one[figure] for one in found.get((name, system), []) if figure in one]
+        return statistics.median(values) if values else None
+
+    def part(one: float | None, other: float | None) -> str:
+        return number(one / other if one and other else None, ".2f")
+
+    heads = [
+        "",
+        "snapshot/s",
+        "of hash",
+        "of script",
+        "backlog/s",
+        "of hash",
+        "of script",
+        "CPU us",
+        "script's",
+    ]
+    lines = []
+    for name in dict.fromkeys(name for name, _ in found):
+        cells = [name]
+        for figure in ("snapshot_per_s", "backlog_per_s"):
+            rate = median(name, SYNCD, figure)
+            cells += [
+                number(rate, ",.0f"),
+                part(rate, median("hash", SYNCD, figure)),
+                part(rate, median(name, SCRIPT, figure)),
+            ]
+        cells += [number(median(name, system, "backlog_cpu_us"), ".1f") for system in (SYNCD, SCRIPT)]
+        lines.append(cells)
+    return table(heads, lines)
+
+
+def main() -> None:
+    """All rounds, and the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.beside", description=__doc__)
+    parser.add_argument("--documents", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rows", default=",".join(ROWS), help="some of %(default)s")
+    parser.add_argument("--systems", default=f"{SYNCD},{SCRIPT}", help="some of %(default)s")
+    options = parser.parse_args()
+    found: dict[tuple[str, str], list[Figures]] = {}
+    with servers() as running, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as load:
+        for _ in range(options.rounds):
+            for name in options.rows.split(","):
+                for system in options.systems.split(","):
+                    figures = measure(running, load, ROWS[name], system, options.documents)
+                    print(name, system, figures, file=sys.stderr, flush=True)
+                    found.setdefault((name, system), []).append(figures)
+    print(shown(found))
+
+
+if __name__ == "__main__":
+    main()
