@@ -18,7 +18,7 @@ even the driver, and can be copied into an application.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 FULL = "OUTBOXFULL"
@@ -38,10 +38,13 @@ class Outbox:
         name = f"syncd_{command.lower().replace('.', '_')}"
         return self._client.fcall(name, 2, key, self.stream, *args)
 
-    def note(self, pipe: Any, *keys: str | bytes, deleted: bool = False) -> None:
-        """Note in a MULTI that these keys were changed, or deleted, in it."""
-        for key in keys:
-            pipe.xadd(self.stream, {"key": key, "op": "del"} if deleted else {"key": key})
+    def note(self, pipe: Any, *keys: str | bytes, members: Iterable[Any] = (), deleted: bool = False) -> None:
+        """Note in a MULTI that these keys were changed, or deleted, in it. `members`: of one key, those that were,
+        where the contract makes a document of each."""
+        op = {"op": "del"} if deleted else {}
+        noted = [{"key": key, "member": member} for key in keys for member in members]
+        for entry in noted or [{"key": key} for key in keys]:
+            pipe.xadd(self.stream, {**entry, **op})
 
     def hset(
         self,

@@ -38,11 +38,11 @@ class _Keys:
 
     def see(self, key: bytes) -> None:
         """Count a key that begins as the template does."""
-        if self.plan.owns(key):
+        if self.plan.has_key(key):
             self.fitting += 1
         elif key.startswith(CONTROL_PREFIX.encode()) or any(other.fits(key) for other in self.others):
             return
-        elif _matches(self.plan.template).fullmatch(key):
+        elif _matches(self.plan.keys).fullmatch(key):
             self.example = self.example if self.unfit else key
             self.unfit += 1
         else:
@@ -70,7 +70,7 @@ class Fitting:
     def visitors(self) -> Iterator[Visitor]:
         """See `keys`."""
         for found in self._found:
-            yield found.plan.template, found.see
+            yield found.plan.keys, found.see
 
     def keys(self, *, whole: bool) -> Iterator[Finding]:
         """Keys that do not reach MongoDB, as the visitors saw them. `whole`: they saw all of Redis."""
@@ -80,16 +80,16 @@ class Fitting:
 
 def _findings(keys: _Keys, at_least: str) -> Iterator[Finding]:
     plan = keys.plan
-    template, names = plan.template, (plan.name,)
+    template, names = plan.keys, (plan.name,)
     if keys.unfit:
         what = (
             f"{at_least}{keys.unfit} of {keys.unfit + keys.fitting} keys that match the pattern of "
-            f"`{template.shown}` do not reach MongoDB, such as `{shown(keys.example)}`: {plan.why_not(keys.example)}"
+            f"`{template.shown}` do not reach MongoDB, such as `{shown(keys.example)}`: {plan.why_no_key(keys.example)}"
         )
         yield Finding("promise", what, _REMEDY, ("nothing_lost", "nothing_silent"), names)
     elif keys.beside and not keys.fitting:
         what = (
             f"{plan.name}: no key fits `{template.shown}`; {at_least}{keys.beside} begin like it, such as "
-            f"`{shown(keys.example)}`: {plan.why_not(keys.example)}"
+            f"`{shown(keys.example)}`: {plan.why_no_key(keys.example)}"
         )
         yield Finding("advice", what, _REMEDY)

@@ -102,7 +102,7 @@ def claims_of(plan: ContractPlan) -> Claims:
     if isinstance(plan, AppendPlan):
         return Claims(APPEND, plan.fingerprint, (), plan.contract.text)
     if isinstance(plan, StatePlan):
-        claim = key_claim(plan.template, plan.projection, plan.contract.redis[0].type)
+        claim = key_claim(plan.keys, plan.projection, plan.contract.redis[0].type)
         return Claims(plan.contract.sync.capture or "", plan.fingerprint, (claim,), plan.contract.text)
     assert isinstance(plan, StreamPlan)
     keys = (key_claim(shape.template, shape.name, shape.type) for shape in plan.shapes)

@@ -13,8 +13,8 @@ from syncd.plan.both.plan import TwoWayPlan
 from syncd.plan.keys.encode import encode_key_value
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_mongo.append import AppendPlan
-from syncd.plan.to_mongo.state import FoundKey, StatePlan
-from syncd.plan.types import Written
+from syncd.plan.to_mongo.state import ABSENT, FoundKey, StatePlan
+from syncd.plan.types import CapturedMembers, Written
 from syncd.plan.values.raw import Unfit
 from syncd.stores.mongo.codes import is_about_document
 from syncd.stores.mongo.joined import lookup_of
@@ -112,7 +112,9 @@ def _matching(store: MongoStore, database: str, plan: StreamPlan, document: Docu
 
 
 def found_key(store: RedisStore, plan: StatePlan, key: bytes) -> FoundKey:
-    """What a key holds, at one moment."""
+    """What a key, or a member of one, holds at one moment."""
+    if plan.of_members is not None:
+        return _found_member(store, plan, plan.of_members, key)
     form: Any = plan.form
     assert isinstance(form, Written)
     name, *rest = form.read
@@ -121,6 +123,15 @@ def found_key(store: RedisStore, plan: StatePlan, key: bytes) -> FoundKey:
     if isinstance(content, ResponseError) or not content:
         content = None
     return plan.found(kind, int(expires), content, b"", b"") if content is not None else _without(kind)
+
+
+def _found_member(store: RedisStore, plan: StatePlan, form: CapturedMembers, name: bytes) -> FoundKey:
+    key, member = plan.place(name)
+    kind, said = _ask(store, [("MULTI",), ("TYPE", key), (form.ask, key, member), ("EXEC",)])[-1]
+    if kind.decode() != plan.type:
+        return _without(kind)
+    content = form.content(said)
+    return FoundKey(ABSENT if content is None else plan.type, content, None)
 
 
 def _without(kind: bytes) -> FoundKey:

@@ -19,7 +19,7 @@ from syncd.plan.keys.encode import encode_key_value
 from syncd.plan.kinds import compile_any
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_mongo.append import AppendPlan
-from syncd.plan.to_mongo.state import FoundKey, StatePlan
+from syncd.plan.to_mongo.state import COLON, FoundKey, StatePlan
 from syncd.plan.values.texts import as_bytes, to_hash
 from syncd.preview.compare import NOTHING, BsonValues, Comparison, Difference, Entries, JsonValues, Texts
 from syncd.preview.documents import event, writes_of
@@ -90,9 +90,19 @@ def _keys(plan: StatePlan | TwoWayPlan, test: ContractTest) -> list[Outcome]:
     state = plan.state if isinstance(plan, TwoWayPlan) else plan
     assert test.given_keys is not None
     return [
-        outcome_of_key(plan, key.encode(), FoundKey(state.type, state.form.given(content), None))
+        outcome_of_key(plan, name, FoundKey(state.type, held, None))
         for key, content in test.given_keys.items()
+        for name, held in _given(state, key.encode(), content)
     ]
+
+
+def _given(state: StatePlan, key: bytes, content: Any) -> Iterator[tuple[bytes, Any]]:
+    """What becomes documents, with what it holds."""
+    if state.of_members is None:
+        yield key, state.form.given(content)
+        return
+    for member, held in state.of_members.each(content).items():
+        yield COLON.join((key, member.encode())), held
 
 
 def _unusable(plan: StatePlan | TwoWayPlan, test: ContractTest) -> Iterator[Difference]:

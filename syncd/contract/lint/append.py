@@ -69,11 +69,10 @@ def types_fit_the_capture(contracts: Sequence[LoadedContract]) -> Iterator[Probl
                 yield contract.problem(
                     path, "a timeseries only goes from MongoDB to Redis", "turn the direction"
                 )
-            elif projection.member is not None and not inbound:
-                what = "`member` only goes from MongoDB to Redis"
-                yield contract.problem_at_key(
-                    ("redis", at, "member"), what, "write a `value`, or turn the direction"
-                )
+            elif projection.member is not None and not projection.each_member and not inbound:
+                what = "`member` without `each: member` only goes from MongoDB to Redis"
+                remedy = "write each: member for a document a member, a `value` for one a key, or turn the direction"
+                yield contract.problem_at_key(("redis", at, "member"), what, remedy)
             elif (
                 not appends
                 and not projection.is_shared

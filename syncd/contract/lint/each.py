@@ -12,7 +12,11 @@ from syncd.errors import Problem
 
 def _each(contracts: Sequence[LoadedContract]) -> Iterator[Keys]:
     for keys in keys_of(contracts):
-        if keys.projection.each is not None and keys.contract.sound("redis", keys.at, "each"):
+        if (
+            keys.projection.each is not None
+            and not keys.projection.each_member
+            and keys.contract.sound("redis", keys.at, "each")
+        ):
             yield keys
 
 

@@ -15,7 +15,9 @@ def _members(contracts: Sequence[LoadedContract]) -> Iterator[tuple[Keys, Path, 
     """Projections whose templates can be read."""
     for keys in keys_of(contracts):
         path: Path = ("redis", keys.at, "member")
-        if keys.projection.member is not None and keys.contract.sound(*path):
+        if keys.projection.member is None or keys.projection.each_member:
+            continue
+        if keys.contract.sound(*path):
             try:
                 yield keys, path, member_template_of(keys.projection)
             except TemplateError:
@@ -87,7 +89,7 @@ def samples_are_unique_per_document(contracts: Sequence[LoadedContract]) -> Iter
 def arrays_stand_in_shared_keys(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """`{tags[]}` gives a document several keys, which only members can have."""
     for keys in keys_of(contracts):
-        each = _each(keys.template)
+        each = [] if keys.projection.each_member else _each(keys.template)
         if each and each[0].path == "_id":
             yield keys.problem(f"{each[0].shown} in {keys.shown}: `_id` is no array", "write {_id}")
         elif each and not keys.is_shared:

@@ -15,6 +15,7 @@ from syncd.contract.lint import change_feeds as lint_change_feeds
 from syncd.contract.lint import consumers as lint_consumers
 from syncd.contract.lint import contract_tests as lint_contract_tests
 from syncd.contract.lint import each as lint_each
+from syncd.contract.lint import each_member as lint_each_member
 from syncd.contract.lint import indexes as lint_index
 from syncd.contract.lint import joins as lint_joins
 from syncd.contract.lint import keys as lint_keys
@@ -69,6 +70,7 @@ RULES: tuple[Rule, ...] = (
     *lint_reconcile.RULES,
     *lint_both.RULES,
     *lint_each.RULES,
+    *lint_each_member.RULES,
     *lint_change_feeds.RULES,
     *lint_sharing.RULES,
     *lint_several.RULES,

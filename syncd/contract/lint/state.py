@@ -29,7 +29,7 @@ def keys_can_be_turned(contracts: Sequence[LoadedContract]) -> Iterator[Problem]
     """The key alone says which document it is: by {_id}, or as a whole."""
     for keys in keys_of(list(_captured(contracts))):
         paths = keys.template.paths
-        if not paths or paths == ("_id",) or keys.is_stream:
+        if not paths or paths == ("_id",) or keys.is_stream or keys.projection.each_member:
             continue
         if keys.contract.contract.is_two_way:
             what = (
@@ -42,14 +42,14 @@ def keys_can_be_turned(contracts: Sequence[LoadedContract]) -> Iterator[Problem]
         elif not keys.template.separated:
             yield cannot_be_taken_apart(keys)
         else:
-            yield from _parts_can_be_fields(keys)
+            yield from parts_can_be_fields(keys)
 
 
-def _parts_can_be_fields(keys: Keys) -> Iterator[Problem]:
+def parts_can_be_fields(keys: Keys) -> Iterator[Problem]:
     """Every placeholder goes to a path of its own."""
     projection = keys.projection
     specs = [*(projection.fields or {}).values(), *([projection.value] if projection.value else [])]
-    others = [spec.from_ for spec in specs if spec.from_]
+    others = [path for path in (*(spec.from_ for spec in specs), projection.score) if path]
     others += [projection.ttl.field] if isinstance(projection.ttl, FieldTtl) else []
     for path in dict.fromkeys(keys.template.paths):
         yield from path_can_be_set(keys.contract, keys.path, path)

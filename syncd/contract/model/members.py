@@ -41,7 +41,7 @@ def check_member(projection: Projection) -> None:
         known = [f"`type: {name}`" for name in _with_members()]
         raise ValueError(f"a {kind} has no members|use {', '.join(known[:-1])} or {known[-1]}")
     for key in OF_KEYS:
-        if key in said and getattr(projection, key):
+        if key in said and getattr(projection, key) and not (key == "each" and projection.each_member):
             raise ValueError(
                 f"`{key.rstrip('_')}` beside `member`: documents share the key|leave it out, or leave out `member`"
             )

@@ -146,7 +146,7 @@ class KeyField(FieldSpec):
     ttl: FieldTtl | None = Field(
         None,
         exclude_if=lambda said: said is None,
-        description="{field: path} of a date, at which this field of a hash expires and the others stay. Needs Redis "
+        description="{field: path} of a date at which this field of a hash expires and the others stay. Needs Redis "
         "7.4 or later, or Valkey 9.",
     )
 
@@ -211,8 +211,9 @@ class Projection(Model):
     each: Path | None = Field(
         None,
         exclude_if=lambda said: said is None,
-        description="Path of an array: each of its elements has a key of its own. Paths that begin with it mean the "
-        "element, all others the document; in the key `{path.#}` is the position of the element, from 0.",
+        description="Path of an array: each element has a key. Paths that begin with it mean the element, all others "
+        "the document; in the key `{path.#}` is the position of the element, from 0. Or, from an outbox to MongoDB, "
+        "`member`: each member of a set or a zset is a document.",
     )
     key: str = Field(
         min_length=1,
@@ -279,9 +280,9 @@ class Projection(Model):
         min_length=1,
         max_length=512,
         exclude_if=lambda said: said is None,
-        description='Template of a member, such as "{_id}": the document is this member of each of its keys, which it '
-        "shares with other documents. Of a zset, a set, a geo or a vectorset. In the key, `{tags[]}` stands for each "
-        "element of an array.",
+        description='Template of a member of a zset, set, geo or vectorset, such as "{_id}": the document is one of '
+        "each of its keys, and shares these. In the key, `{tags[]}` stands for each element of an array. With "
+        "`each: member` placeholders become fields, and key, colon and member the `_id`.",
     )
     score: Path | None = Field(
         None,
@@ -292,8 +293,7 @@ class Projection(Model):
     expire: FieldTtl | None = Field(
         None,
         exclude_if=lambda said: said is None,
-        description="{field: path} of a date, at which the document is a member of nothing any more. Within a second "
-        "or two of it, while a daemon works. Without a date it stays.",
+        description="{field: path} of a date at which the document is a member of nothing any more; without, it stays.",
     )
     position: Path | None = Field(
         None,
@@ -353,6 +353,11 @@ class Projection(Model):
         if value is None or isinstance(value, dict):
             return value
         raise ValueError("not a form of `fields`|write {title: title}, [title, year], or all")
+
+    @property
+    def each_member(self) -> bool:
+        """Whether each member of a key becomes a document."""
+        return self.member is not None and self.each == "member"
 
     @property
     def is_shared(self) -> bool:

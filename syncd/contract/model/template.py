@@ -251,9 +251,8 @@ def values_in(template: KeyTemplate, key: str) -> tuple[str, ...] | None:
 
 def template_of(projection: Projection) -> KeyTemplate:
     """The template of a projection, with all that it says of keys. Raises TemplateError."""
-    template = KeyTemplate.parse(projection.key).having(
-        projection.key_values, projection.key_types, projection.each
-    )
+    each = None if projection.each_member else projection.each
+    template = KeyTemplate.parse(projection.key).having(projection.key_values, projection.key_types, each)
     return template.sharing(projection.fields or {}) if projection.share else template
 
 
@@ -261,6 +260,14 @@ def unique_paths(projection: Projection) -> set[str]:
     """The paths that say which key, member or sample a document is. Raises TemplateError."""
     paths = {*template_of(projection).paths, *([projection.time] if projection.time else [])}
     return paths if projection.member is None else {*paths, *member_template_of(projection).paths}
+
+
+def source_template_of(projection: Projection) -> KeyTemplate:
+    """The template of what becomes a document: of a key, or, with `each: member`, of a key, a colon and a member."""
+    if not projection.each_member:
+        return template_of(projection)
+    template = KeyTemplate.parse(f"{projection.key}{SEPARATOR}{projection.member}")
+    return template.having(projection.key_values, projection.key_types)
 
 
 def member_template_of(projection: Projection) -> KeyTemplate:

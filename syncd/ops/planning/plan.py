@@ -203,10 +203,10 @@ def _counting(plan: StatePlan, read: dict[str, int]) -> Visitor:
     read[plan.name] = 0
 
     def visit(key: bytes) -> None:
-        if plan.owns(key):
+        if plan.has_key(key):
             read[plan.name] += 1
 
-    return plan.template, visit
+    return plan.keys, visit
 
 
 def _limits(step: Step, one: _Both) -> Iterator[str]:

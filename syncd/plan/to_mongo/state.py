@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,24 +12,26 @@ import orjson
 from bson.datetime_ms import DatetimeMS
 
 from syncd.contract.model.contract import Contract
-from syncd.contract.model.projection import FieldTtl
-from syncd.contract.model.template import KeyTemplate, template_of
+from syncd.contract.model.projection import FieldSpec, FieldTtl, Projection
+from syncd.contract.model.template import SEPARATOR, KeyTemplate, source_template_of, template_of
 from syncd.errors import ProjectionError
 from syncd.plan.base import ContractPlan
 from syncd.plan.keys.templates import Read, key_reader, render, scan_pattern
 from syncd.plan.misfits import Misfits
 from syncd.plan.paths import MISSING
 from syncd.plan.to_mongo.entry_field import EntryField, entry_field
-from syncd.plan.types import Captured, captured, redis_type
+from syncd.plan.types import Captured, CapturedMembers, captured, redis_type
 from syncd.plan.values.bson_values import in_field
 from syncd.plan.values.dates import check_years
+
+ABSENT = "absent"
 
 
 class FoundKey(NamedTuple):
     """A key as it was at one moment."""
 
     type: str
-    """As `TYPE` says it; `none` where there is no key."""
+    """As `TYPE` says it; `none` where there is no key, ABSENT where a key has no such member."""
     content: Any
     """As `Captured.found` gives it; None of a key of another type."""
     expires: int | None
@@ -41,8 +43,8 @@ class FoundKey(NamedTuple):
 
     @property
     def is_there(self) -> bool:
-        """Whether there was a key."""
-        return self.type != "none"
+        """Whether there was a key, or such a member of it."""
+        return self.type not in ("none", ABSENT)
 
 
 class StateUpdate(NamedTuple):
@@ -54,13 +56,20 @@ class StateUpdate(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class StatePlan(ContractPlan):
-    """One contract of `capture: outbox` or `keyspace`. Compiled by `compile_state`."""
+    """One contract of `capture: outbox` or `keyspace`. Compiled by `compile_state`.
+
+    With `each: member` it is a member of a key that becomes a document. Its name, the key, a colon and the member, then
+    stands for it wherever else a key stands for its document; only what asks Redis takes names apart.
+    """
 
     projection: str
     type: str
     """As `TYPE` says it."""
     form: Captured
     template: KeyTemplate
+    """Of what becomes a document."""
+    keys: KeyTemplate
+    """Of the keys in Redis: the same, but with `each: member`."""
     fields: tuple[EntryField, ...]
     value: EntryField | None
     """Instead of `fields`: what a string holds, or each element of a set, a sorted set or a list."""
@@ -82,7 +91,32 @@ class StatePlan(ContractPlan):
     @property
     def pattern(self) -> str:
         """For SCAN: all keys of the contract, and perhaps others."""
-        return scan_pattern(self.template)
+        return scan_pattern(self.keys)
+
+    @property
+    def of_members(self) -> CapturedMembers | None:
+        """The form of members, where each becomes a document."""
+        return self.form if isinstance(self.form, CapturedMembers) else None
+
+    def place(self, name: bytes) -> tuple[bytes, bytes]:
+        """Key and member of a name. No value of a key holds a colon, so these say where the member begins."""
+        *key, member = name.split(COLON, sum(literal.count(SEPARATOR) for literal in self.keys.literals) + 1)
+        return COLON.join(key), member
+
+    def places(self, names: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
+        """Keys and members of names; where keys become documents, these and no members."""
+        if self.of_members is None:
+            return list(names), []
+        pairs = [self.place(name) for name in names]
+        return [key for key, _ in pairs], [member for _, member in pairs]
+
+    def why_no_key(self, key: bytes) -> str:
+        """The reason a key of Redis is none of the contract, or an empty string."""
+        return _why_not(key_reader(self.keys, exact=self.keys.by_id, stored=True), key)
+
+    def has_key(self, key: bytes) -> bool:
+        """Whether a key of Redis is one of the contract."""
+        return not self.why_no_key(key)
 
     @property
     def key_paths(self) -> tuple[str, ...]:
@@ -104,11 +138,7 @@ class StatePlan(ContractPlan):
 
     def why_not(self, key: bytes) -> str:
         """The reason a key stands for no document, or an empty string."""
-        try:
-            self._read(key)
-        except ProjectionError as error:
-            return error.detail
-        return ""
+        return _why_not(self._read, key)
 
     def key(self, document_id: Any) -> bytes | None:
         """The key of a document; None for an `_id` that no key has."""
@@ -158,6 +188,23 @@ class StatePlan(ContractPlan):
             yield ".".join(field.path), MISSING if raw is MISSING else form.taken(field, raw)
 
 
+COLON = SEPARATOR.encode()
+
+
+def _why_not(read: Read, key: bytes) -> str:
+    try:
+        read(key)
+    except ProjectionError as error:
+        return error.detail
+    return ""
+
+
+def _fields(projection: Projection) -> dict[str, FieldSpec]:
+    if projection.score is None:
+        return dict(projection.fields or {})
+    return {"score": FieldSpec.model_validate({"from": projection.score, "type": "double"})}
+
+
 def compile_state(contract: Contract, misfits: Misfits | None = None) -> StatePlan:
     """Compile a contract of `capture: outbox` or `keyspace` that passed its checks."""
     (projection,) = contract.redis
@@ -175,8 +222,9 @@ def compile_state(contract: Contract, misfits: Misfits | None = None) -> StatePl
         projection=projection.projection,
         type=redis_type(projection.type),
         form=captured(projection),
-        template=template_of(projection),
-        fields=tuple(entry_field(name, spec, note(name)) for name, spec in (projection.fields or {}).items()),
+        template=source_template_of(projection),
+        keys=template_of(projection),
+        fields=tuple(entry_field(name, spec, note(name)) for name, spec in _fields(projection).items()),
         value=None if projection.value is None else entry_field("value", projection.value, note("value")),
         misfits=misfits,
         expires_at=projection.ttl.field if isinstance(projection.ttl, FieldTtl) else None,

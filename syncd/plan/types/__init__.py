@@ -6,7 +6,7 @@ CONTRIBUTING.md says what belongs to a new one.
 from __future__ import annotations
 
 from syncd.contract.model.projection import Projection
-from syncd.plan.types.base import Captured, DataType, Form, Merged, Need, Written
+from syncd.plan.types.base import Captured, CapturedMembers, DataType, Form, Merged, Need, Written
 from syncd.plan.types.expiring_hash import EXPIRING_HASH
 from syncd.plan.types.geo import GEO_SET
 from syncd.plan.types.hash import HASH
@@ -23,9 +23,9 @@ from syncd.plan.types.vectorset import VECTOR_SET
 from syncd.plan.types.zset import ZSET
 
 __all__ = [
-    "NEEDS", "SHARED", "TYPES", "Captured", "DataType", "Form", "MemberForm", "Memberships", "Merged", "Need",
-    "SharedFields", "Size", "Written", "captured", "expiring_fields", "merged", "redis_type", "shared", "size_of",
-    "type_of", "unpacked", "written",
+    "NEEDS", "SHARED", "TYPES", "Captured", "CapturedMembers", "DataType", "Form", "MemberForm", "Memberships",
+    "Merged", "Need", "SharedFields", "Size", "Written", "captured", "expiring_fields", "merged", "redis_type",
+    "shared", "size_of", "type_of", "unpacked", "written",
 ]  # fmt: skip
 
 SHARED_FIELDS = SharedFields()
@@ -86,6 +86,8 @@ def _form(projection: Projection) -> Form | None:
     if projection.share:
         return SHARED_FIELDS
     one = type_of(projection)
+    if projection.each_member:
+        return one.each_member
     if projection.is_shared:
         return one.member
     return one.fields if projection.value is None else one.value

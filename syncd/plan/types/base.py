@@ -12,7 +12,7 @@ on. What a write does in Redis stands in `stores/redis/lua/operations.lua`, and 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
@@ -137,6 +137,31 @@ class Captured(Form, ABC):
         lanes. Raises ValueError for another form, which reads as `what it must be`."""
 
 
+class CapturedMembers(Captured):
+    """Members of keys that an application writes, each of which becomes a document."""
+
+    scan: ClassVar[str]
+    """The command that goes through all members of a key by a cursor."""
+    ask: ClassVar[str]
+    """The command that says what is there of a member."""
+
+    @abstractmethod
+    def scanned(self, page: Any) -> Iterable[bytes]:
+        """The members of a page of it, as the driver gives it."""
+
+    @abstractmethod
+    def content(self, reply: Any) -> bytes | None:
+        """What `ask` has said, as stores/redis/lua/types.lua says it; None where there is no such member."""
+
+    @abstractmethod
+    def each(self, said: Any) -> Mapping[str, bytes]:
+        """Members of a key that holds what a person writes, each with its content. Raises ValueError as `given`."""
+
+    def given(self, said: Any) -> Any:
+        """All members."""
+        return self.each(said)
+
+
 class Merged(Written, Captured):
     """Keys that both sides write. Fields are compared and written one by one."""
 
@@ -178,4 +203,6 @@ class DataType:
     """For one with a `value`."""
     member: Form | None = None
     """For one with a `member`."""
+    each_member: CapturedMembers | None = None
+    """For one with `each: member`."""
     need: Need | None = None

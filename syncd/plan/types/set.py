@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from syncd.plan.to_mongo.entry_field import EntryField
 from syncd.plan.types.arrays import ArrayForm, taken_elements
 from syncd.plan.types.base import DataType
+from syncd.plan.types.captured_members import PlainMembers
 from syncd.plan.types.set_members import SetMembers
 
 if TYPE_CHECKING:
@@ -34,4 +35,11 @@ class Set(ArrayForm):
         return taken_elements(field, sorted(raw))
 
 
-SET = DataType(name="set", redis="set", sample=("SADD", "1"), value=Set(), member=SetMembers())
+SET = DataType(
+    name="set",
+    redis="set",
+    sample=("SADD", "1"),
+    value=Set(),
+    member=SetMembers(),
+    each_member=PlainMembers(),
+)

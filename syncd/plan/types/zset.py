@@ -10,6 +10,7 @@ from syncd.plan.paths import MISSING
 from syncd.plan.to_mongo.entry_field import EntryField
 from syncd.plan.types.arrays import NAME, ArrayForm, Element, in_bytes, left_out
 from syncd.plan.types.base import DataType
+from syncd.plan.types.captured_members import ScoredMembers
 from syncd.plan.types.zset_members import SortedMembers
 from syncd.plan.values.bson_values import in_field, type_name
 from syncd.plan.values.scores import score_of
@@ -95,5 +96,10 @@ def _parts(element: Any) -> tuple[Any, float]:
 
 
 ZSET = DataType(
-    name="zset", redis="zset", sample=("ZADD", "1", "1"), value=SortedSet(), member=SortedMembers()
+    name="zset",
+    redis="zset",
+    sample=("ZADD", "1", "1"),
+    value=SortedSet(),
+    member=SortedMembers(),
+    each_member=ScoredMembers(),
 )

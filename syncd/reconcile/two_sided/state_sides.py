@@ -9,7 +9,7 @@ from syncd.errors import is_about_input, why_unfit
 from syncd.plan.paths import MISSING as NOTHING
 from syncd.plan.paths import getter, server_projection
 from syncd.plan.to_mongo.gone import Gone, why_gone
-from syncd.plan.to_mongo.state import FoundKey, StatePlan
+from syncd.plan.to_mongo.state import ABSENT, FoundKey, StatePlan
 from syncd.reconcile.compare import CONTENT, EXPIRED, EXTRA, MISSING, TTL, TTL_TOLERANCE_MS, Flaw, same_value
 from syncd.reconcile.document_comparison import Difference
 from syncd.reconcile.two_sided.sides import KeyDifference, KeySides, Part, SideComparison
@@ -108,6 +108,8 @@ class StateSides(KeySides):
             return None
         if said.get("site") != self._site or "pos" not in said or "deleted" in said:
             return None
+        if found.type == ABSENT:
+            return EXTRA, ()  # members do not expire
         expires = self._expiry(found, document)
         if expires == _NOT_KNOWN:
             is_sure = sync.on_expire == "delete" and self._policy == "noeviction"

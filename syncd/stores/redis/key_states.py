@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
-from syncd.plan.to_mongo.state import FoundKey, StatePlan
+from syncd.plan.to_mongo.state import COLON, FoundKey, StatePlan
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, clock_us, translated
 
@@ -25,6 +26,22 @@ class States(NamedTuple):
     """Redis's clock behind the reads, in microseconds."""
 
 
+def members_of(redis: RedisStore, plan: StatePlan, key: bytes) -> Iterator[list[bytes]]:
+    """Names of all members of a key that are there from the begin of this to its end, some of them more than once; of
+    others some. None of a key of another type."""
+    form, cursor = plan.of_members, 0
+    assert form is not None
+    while True:
+        with translated():
+            if redis.client.type(key) != plan.type.encode():
+                return
+            said: Any = redis.client.execute_command(form.scan, key, cursor, "COUNT", SCAN_COUNT)
+        yield [COLON.join((key, member)) for member in form.scanned(said[1])]
+        cursor = int(said[0])
+        if cursor == 0:
+            return
+
+
 class KeyStates:
     """The keys of one contract."""
 
@@ -37,8 +54,9 @@ class KeyStates:
         last, moment, todo = b"", 0, list(keys)
         while todo:
             asked = todo[:KEYS_A_CALL]
-            names = [self._keys.synced, self._keys.outbox, *asked]
-            reply = self._redis.call("syncd_look_state", names, [self._plan.type, MOST_BYTES])
+            places, members = self._plan.places(asked)
+            names = [self._keys.synced, self._keys.outbox, *places]
+            reply = self._redis.call("syncd_look_state", names, [self._plan.type, MOST_BYTES, *members])
             last, moment = reply[1], clock_us(reply[2:4])
             some = [self._plan.found(*reply[at : at + 5]) for at in range(4, len(reply), 5)]
             found.update(zip(asked, some, strict=False))
@@ -51,8 +69,11 @@ class KeyStates:
         while True:
             with translated():
                 page: Any = self._redis.client.scan(cursor, match=self._plan.pattern, count=SCAN_COUNT)
-            cursor, keys = int(page[0]), [key for key in page[1] if self._plan.owns(key)]
-            yield keys
+            cursor, keys = int(page[0]), [key for key in page[1] if self._plan.has_key(key)]
+            if self._plan.of_members is None:
+                yield keys
+            else:
+                yield from chain([[]], *(members_of(self._redis, self._plan, key) for key in keys))
             if cursor == 0:
                 return
 
@@ -60,6 +81,8 @@ class KeyStates:
         """Those of these keys that are not there."""
         if not keys:
             return []
+        if self._plan.of_members is not None:
+            return [name for name, found in self.read(keys).found.items() if not found.is_there]
         pipe = self._redis.client.pipeline(transaction=False)
         for key in keys:
             pipe.exists(key)

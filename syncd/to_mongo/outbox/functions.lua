@@ -4,8 +4,9 @@
 -- is `HSET session:42 name Ada`, and replies what that replies. Each command of COMMANDS has its function: `syncd_` and
 -- its name in lower case, with `_` for `.`. What fails changes nothing and notes nothing.
 --
--- An entry has the field `key`, and `op` with `del` where the key was there and is no more. See docs/how-to/outbox.md.
-local VERSION = 2
+-- An entry has the field `key`, and `op` with `del` where the key was there and is no more. Where the contract makes a
+-- document of each member, it has `member` as well, and each member an entry. See docs/how-to/outbox.md.
+local VERSION = 3
 
 local COMMANDS = {
   'HSET', 'HSETNX', 'HDEL', 'HINCRBY', 'HINCRBYFLOAT', 'SET', 'GETSET', 'APPEND', 'INCR', 'INCRBY', 'INCRBYFLOAT', 'DECR',
@@ -43,6 +44,27 @@ local function refused(outbox)
   end
 end
 
+local FLAGS = {NX = true, XX = true, GT = true, LT = true, CH = true, INCR = true}
+
+-- The members that a command names; nil where it names none.
+local function named(command, args)
+  if command == 'SADD' or command == 'SREM' or command == 'ZREM' then return args end
+  if command == 'ZINCRBY' then return {args[2]} end
+  if command ~= 'ZADD' then return nil end
+  local at, members = 1, {}
+  while FLAGS[args[at]:upper()] do at = at + 1 end
+  for member = at + 1, #args, 2 do members[#members + 1] = args[member] end
+  return members
+end
+
+local function note(outbox, key, members, ...)
+  if not members or not redis.call('GET', outbox .. ':members') then
+    redis.call('XADD', outbox, '*', 'key', key, ...)
+    return
+  end
+  for _, member in ipairs(members) do redis.call('XADD', outbox, '*', 'key', key, 'member', member, ...) end
+end
+
 local function noted(command)
   return function(keys, args)
     if #keys ~= 2 then return redis.error_reply('ERR two keys: the one to change, and the outbox') end
@@ -52,10 +74,10 @@ local function noted(command)
     local reply = run(command, keys[1], args)
     if type(reply) == 'table' and reply.err then return reply end
     if redis.call('EXISTS', keys[1]) == 1 then
-      redis.call('XADD', keys[2], '*', 'key', keys[1])
+      note(keys[2], keys[1], named(command, args))
     elseif before == 1 or command == 'DEL' then
       -- To delete what has expired is to say that it shall not be, also in MongoDB.
-      redis.call('XADD', keys[2], '*', 'key', keys[1], 'op', 'del')
+      note(keys[2], keys[1], named(command, args), 'op', 'del')
     end
     return reply
   end

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 from syncd import telemetry
 from syncd.errors import FatalError
 from syncd.plan.base import ContractPlan
+from syncd.plan.to_mongo.state import COLON, StatePlan
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.append.group import Backlog
 from syncd.to_mongo.outbox.functions import OutboxFunctions
 from syncd.to_mongo.outbox.status import read_backlog
+from syncd.to_mongo.state.positions import of_entry
 from syncd.to_mongo.state.store import StateStore
 
 MOST_ENTRIES = 2000
@@ -32,6 +34,8 @@ class Entry(NamedTuple):
     id: str
     key: bytes | None
     deletes: bool
+    member: bytes | None = None
+    """The one that changed, where the entry names it."""
 
 
 class OutboxQueue:
@@ -45,14 +49,20 @@ class OutboxQueue:
         """The stream."""
 
     def begin(self) -> None:
-        """Set how many entries may wait, for the functions. Nothing is written where it is set: memory may be full."""
-        wanted, client = self._plan.contract.sync.outbox_max, self._redis.client
+        """Set for the functions how many entries may wait, and whether entries name members. Nothing is written where
+        it is set: memory may be full."""
+        self._say(self._control.outbox_max, self._plan.contract.sync.outbox_max)
+        names_members = isinstance(self._plan, StatePlan) and self._plan.of_members is not None
+        self._say(self._control.outbox_members, 1 if names_members else None)
+
+    def _say(self, name: str, wanted: int | None) -> None:
+        client = self._redis.client
         with translated():
-            present: Any = client.get(self._control.outbox_max)
+            present: Any = client.get(name)
             if wanted is None and present is not None:
-                client.delete(self._control.outbox_max)
+                client.delete(name)
             elif wanted is not None and present != str(wanted).encode():
-                client.set(self._control.outbox_max, wanted)
+                client.set(name, wanted)
 
     def take(self, wait_s: float = 0.0, *, behind: str = "0-0") -> list[Entry]:
         """The first entries, or those behind one, which stay there. Waits so long for one where there is none."""
@@ -68,7 +78,7 @@ class OutboxQueue:
             what = f"{self.name} is no stream; that key is syncd's: rename what is there"
             raise FatalError("redis", what) from error
         return [
-            Entry(entry.decode(), said.get(b"key"), said.get(b"op") == b"del")
+            Entry(entry.decode(), said.get(b"key"), said.get(b"op") == b"del", said.get(b"member"))
             for entry, said in (found[0][1] if found else ())
         ]
 
@@ -84,6 +94,33 @@ class OutboxQueue:
     def backlog(self, done: str = "") -> Backlog:
         """All entries wait. `done` is the last one of those that are done."""
         return read_backlog(self._redis, self.name, done)
+
+
+class Noted(NamedTuple):
+    """What entries name, each once, with the position of the last deletion that is noted of it, or ""."""
+
+    names: dict[bytes, str]
+    """What becomes a document."""
+    whole: dict[bytes, str]
+    """Keys of which any member may have changed, where members become documents."""
+    keys: set[bytes]
+    """All keys."""
+
+
+def noted(entries: Iterable[Entry], plan: StatePlan) -> Noted:
+    """Of entries in their order."""
+    found = Noted({}, {}, set())
+    for entry in entries:
+        if entry.key is None:
+            continue
+        name, into = entry.key, found.names
+        if plan.of_members is not None:
+            name, into = (
+                (name, found.whole) if entry.member is None else (COLON.join((name, entry.member)), into)
+            )
+        into[name] = of_entry(entry.id) if entry.deletes else into.get(name, "")
+        found.keys.add(entry.key)
+    return found
 
 
 def without_key(entries: Iterable[Entry]) -> dict[bytes, Refused]:

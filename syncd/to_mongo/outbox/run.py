@@ -11,11 +11,13 @@ from syncd.lanes.events import Confirmed, Entered
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.stores.redis.records.position import Fields
 from syncd.stores.redis.records.requests import snapshot_begins, wants_snapshot
+from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.outbox.missing import Missing
-from syncd.to_mongo.outbox.queue import MOST_ENTRIES, Entry, OutboxQueue, without_key
+from syncd.to_mongo.outbox.queue import MOST_ENTRIES, Entry, OutboxQueue, noted, without_key
 from syncd.to_mongo.outbox.status import OutboxStatus
 from syncd.to_mongo.state.key_copy import KeyCopy
 from syncd.to_mongo.state.key_sync import KeyOutcome, KeySync
+from syncd.to_mongo.state.member_names import MemberNames
 from syncd.to_mongo.state.memory import Memory
 from syncd.to_mongo.state.positions import NEVER, after, of_entry
 from syncd.to_mongo.state.run import DRAIN_S, EVERY_S, StateRun
@@ -34,6 +36,7 @@ class OutboxRun(StateRun):
         self._queue = OutboxQueue(self._redis, self._plan, self._store)
         self._memory = Memory(self._redis, self._plan, self._lease)
         self._missing = Missing(self._plan.name)
+        self._members = MemberNames(self._redis, context.mongo, self._plan, context.settings.site)
         self._copy: KeyCopy | None = None
         self._kept = 0.0
 
@@ -61,26 +64,45 @@ class OutboxRun(StateRun):
 
     def _drain(self) -> None:
         end = time.monotonic() + DRAIN_S
-        while time.monotonic() < end and (entries := self._queue.take()):
-            self._apply(entries)
+        while time.monotonic() < end and (entries := self._queue.take()) and self._apply(entries):
+            pass
 
-    def _apply(self, entries: list[Entry]) -> None:
-        """The keys that entries name, each once, as they are now; then the entries go."""
+    def _apply(self, entries: list[Entry]) -> bool:
+        """The keys that entries name, each once, as they are now; then the entries go. Whether they did."""
         began = time.monotonic()
-        keys: dict[bytes, str] = {}
-        for entry in entries:
-            if entry.key is not None:
-                keys[entry.key] = of_entry(entry.id) if entry.deletes else keys.get(entry.key, "")
-        self._status.unfit.sort(keys)
-        outcome = self._sync.apply(keys)
+        found = noted(entries, self._plan)
+        self._status.unfit.sort(found.keys)
+        outcome = self._sync.apply(found.names)
         outcome.refused |= without_key(entries)
+        if not self._sync_members(found.whole):
+            return False  # the entries are there when the next run begins
         self._finish(outcome, len(entries), keep_from=after(entries[-1].id))
-        self._missing.forget(keys)
+        self._missing.forget(found.names)
         self._missing.note(outcome.gone, self._store.last)
         self._missing.judge(of_entry(entries[-1].id))
         telemetry.BATCH.labels(self._plan.name).observe(time.monotonic() - began)
         self._status.took(len(entries), entries[-1].id)
         self._state.progressed()
+        return True
+
+    def _sync_members(self, keys: Mapping[bytes, str]) -> bool:
+        """All members of these keys, a page at a time. Whether that was done, and not ended by a stop."""
+        for key, deleted in keys.items():
+            if why := self._plan.why_no_key(key):
+                self._finish(KeyOutcome(refused={key: Refused("foreign_key", why)}), 0)
+                continue
+            for page in self._members.pages(key):
+                self._lease.hold()
+                outcome = self._sync.apply(dict.fromkeys(page, deleted))
+                self._missing.note(outcome.gone, self._store.last)
+                self._finish(outcome, 0)
+                if time.monotonic() - self._kept >= EVERY_S:
+                    self._stay()
+                if self._context.is_over:
+                    return False
+            wrong = self._members.wrong_type(key)
+            self._finish(KeyOutcome(refused={key: wrong}) if wrong else KeyOutcome(done=[key]), 0)
+        return True
 
     def _finish(self, outcome: KeyOutcome, entries: int, keep_from: str = "") -> None:
         parked = self._store.done(outcome.done, outcome.refused, keep_from)
@@ -90,11 +112,15 @@ class OutboxRun(StateRun):
 
     def _keep(self) -> None:
         """What is due once a second."""
+        if self._requests.has_any(self._control):
+            self._answer()
+        self._stay()
+
+    def _stay(self) -> None:
+        """The same, also in the middle of a key."""
         self._kept = time.monotonic()
         self._writer.keep()
         self._queue.keep()
-        if self._requests.has_any(self._control):
-            self._answer()
         self._status.counted(self._queue.backlog(self._status.done), self._count_dead_letters())
         self._status.heard()
 
@@ -111,14 +137,19 @@ class OutboxRun(StateRun):
         self._finish(self._sync.apply({key: deleted[gone] for key, gone in keys.items()}), 0)
 
     def _try_again(self, keys: list[bytes]) -> None:
-        outcome = self._sync.apply(dict.fromkeys(keys, ""))
+        whole = [key for key in keys if self._plan.of_members is not None and self._plan.has_key(key)]
+        self._sync_members(dict.fromkeys(whole, ""))
+        outcome = self._sync.apply(dict.fromkeys([key for key in keys if key not in whole], ""))
         outcome.done += outcome.gone  # a person asked for them, and there is nothing to write
         self._finish(outcome, 0)
 
     def _copy_more(self, copy: KeyCopy) -> None:
         """The next keys of all. The request stays until the last of them, so that a crash begins again."""
-        keys = copy.next()
-        self._finish(self._sync.apply(dict.fromkeys(keys, "")), 0)
+        keys = dict.fromkeys(copy.next(), "")
+        if self._plan.of_members is None:
+            self._finish(self._sync.apply(keys), 0)
+        elif not self._sync_members(keys):
+            return
         self._status.copied = copy.copied
         if copy.is_done:
             snapshot_begins(self._redis, self._control)

@@ -1,4 +1,7 @@
-"""From keys to documents: reads what keys hold now, writes it, and says what became of each."""
+"""From keys to documents: reads what keys hold now, writes it, and says what became of each.
+
+A member that its key has no more was removed, also where no entry says so: members do not expire.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass, field
 
 from syncd import telemetry
 from syncd.errors import ProjectionError, TransientError
-from syncd.plan.to_mongo.state import FoundKey, StatePlan
+from syncd.plan.to_mongo.state import ABSENT, FoundKey, StatePlan
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.state.became import Became, each
 from syncd.to_mongo.state.positions import NEVER
@@ -110,7 +113,7 @@ class KeySync:
         document_id = self._plan.document_id(key)
         if found.is_there:
             return Change(key, document_id, reading.position, self._plan.update_of(key, found))
-        if not deleted:
+        if not deleted and found.type != ABSENT:
             return None
         # Below the watermark a document's position may be of a time that Redis no longer knows, and says nothing.
         told = deleted if deleted > reading.watermark else NEVER

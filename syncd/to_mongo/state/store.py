@@ -44,8 +44,9 @@ class StateStore:
 
     def read(self, keys: Sequence[bytes]) -> Reading:
         """The content of keys. Raises FencedError, StoreError."""
-        args: list[str | int] = [self._plan.type, MOST_BYTES, self._digests()]
-        reply = self._call("syncd_read_state", [self._order_key, *keys], args)
+        places, members = self._plan.places(keys)
+        args: list[Any] = [self._plan.type, MOST_BYTES, self._digests(), *members]
+        reply = self._call("syncd_read_state", [self._order_key, *places], args)
         last, seconds, micros, watermark = reply[1:5]
         self.last = of_entry(last.decode())
         position = of_entry(last.decode()) if self._outbox else of_time(int(seconds), int(micros))
@@ -122,7 +123,7 @@ class StateStore:
         reply = self._lease.call("syncd_lost_entries", keys, [])
         return int(reply[1]), bool(reply[2])
 
-    def _call(self, name: str, keys: Sequence[str | bytes], args: list[str | int]) -> list[Any]:
+    def _call(self, name: str, keys: Sequence[str | bytes], args: list[Any]) -> list[Any]:
         return self._lease.call(name, keys, [self._lease.ttl_ms, *args])
 
 

@@ -44,7 +44,7 @@ class UnfitKeys:
         mine: list[bytes] = []
         others: list[bytes] = []
         for key in keys:
-            (mine if self._plan.owns(key) else others).append(key)
+            (mine if self._plan.has_key(key) else others).append(key)
         if others:
             telemetry.foreign_keys(self._plan.name, len(others))
         if unfit := [key for key in others if not self._is_anothers(key)]:
@@ -61,7 +61,7 @@ class UnfitKeys:
         return any(other.fits(key) for other in self._others)
 
     def _note(self, keys: list[bytes]) -> None:
-        why = self._plan.why_not(keys[0])
+        why = self._plan.why_no_key(keys[0])
         with self._lock:
             is_first = not self._seen
             room = MOST_COUNTED - len(self._seen)

@@ -84,7 +84,7 @@ WRONG = {
     "two parts of the key": (members(key="board:{a}{b}"), "two placeholders of `board:{a}{b}` without a `:`"),
     "another way": (
         members(sync="sync: {direction: redis_to_mongo, capture: outbox}\n"),
-        "`member` only goes from MongoDB to Redis",
+        "`member` without `each: member` only goes from MongoDB to Redis",
     ),
     "a document for each member": (
         contract(

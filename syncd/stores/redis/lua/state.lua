@@ -7,10 +7,15 @@ local function weight(content)
   return size
 end
 
--- Type of a key, and where it is the wanted one also its expiry (-1 never) and its content.
-local function read_key(key, wanted)
+-- Type of a key, and where it is the wanted one also its expiry (-1 never) and its content. Of a member of it, where one
+-- is named, the content alone, and `absent` instead of the type where there is no such member.
+local function read_key(key, wanted, member)
   local found = redis.call('TYPE', key).ok
   if found ~= wanted then return found, -1, false end
+  if member then
+    local said = types[found].member(key, member)
+    return said and found or 'absent', -1, said
+  end
   local content = types[found].read(key)
   if not content then return 'none', -1, false end
   return found, redis.call('PEXPIRETIME', key), content
@@ -66,7 +71,8 @@ end
 
 -- keys: lease, position, outbox or synced, key, ...
 -- args: protocol, lease, lease ttl ms, type, most bytes, "" or, where the third key is `synced`, what belongs to a state:
---       "content", or "whole" with its expiry; "merge" only asks for what was synced.
+--       "content", or "whole" with its expiry; "merge" only asks for what was synced; then, where members become
+--       documents, the member of each key.
 -- Replies {'ok', last id of the outbox or '', seconds, microseconds, `floor` or '', then of each key type, moment at which
 -- it expires in ms (-1 never), content or nil, its digest, what was synced before}. The last keys are left out once the
 -- reply has so many bytes.
@@ -78,7 +84,7 @@ local function read_state(keys, args)
   local reply = {'ok', last_id(keys[3]), now:sub(1, -7), now:sub(-6), redis.call('HGET', keys[2], 'floor') or ''}
   local size, most = 0, tonumber(args[5])
   for at = 4, #keys do
-    local found, expires, content = read_key(keys[at], args[4])
+    local found, expires, content = read_key(keys[at], args[4], args[at + 3])
     local short, known = '', ''
     if args[6] ~= '' and found ~= 'none' then short = digest(keys[at], found, content, expires) end
     if args[6] == 'merge' then
@@ -93,15 +99,21 @@ local function read_state(keys, args)
   return reply
 end
 
--- keys: synced, outbox, key, ... args: protocol, type, most bytes. Replies {'ok', last id of the outbox or '', seconds,
+-- keys: synced, outbox, key, ... args: protocol, type, most bytes, then the members as `read_state`. Replies {'ok', last id of the outbox or '', seconds,
 -- microseconds, then of each key what `read_state` says of it}. For a check: it only reads, and needs no lease.
 local function check_state(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
   local time = redis.call('TIME')
   local reply, size = {'ok', last_id(keys[2]), time[1], time[2]}, 0
   for at = 3, #keys do
-    local found, expires, content = read_key(keys[at], args[2])
-    local short = found ~= 'none' and digest(keys[at], found, content, expires) or ''
+    local member = args[at + 1]
+    local found, expires, content = read_key(keys[at], args[2], member)
+    local short = ''
+    if member then
+      short = found .. ' ' .. (content or '')
+    elseif found ~= 'none' then
+      short = digest(keys[at], found, content, expires)
+    end
     local known = redis.call('HGET', keys[1], keys[at]) or ''
     for _, part in ipairs{found, expires, content, short, known} do reply[#reply + 1] = part end
     size = size + weight(content)

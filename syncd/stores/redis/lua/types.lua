@@ -4,6 +4,7 @@
 -- parts      the content as texts, which together are the same for the same content on every server
 -- unordered  whether parts come in any order
 -- expires    when a key without an expiry of its own is gone; -1 never
+-- member     what is there of a member, as text; false where there is none
 local types = {}
 
 local function one_text(content) return {content} end
@@ -62,5 +63,14 @@ types.hash = {
 types['ReJSON-RL'] = {read = function(key) return redis.call('JSON.GET', key) end, parts = one_text}
 types.string = {read = function(key) return redis.call('GET', key) end, parts = one_text}
 types.list = {read = function(key) return redis.call('LRANGE', key, 0, -1) end, parts = elements}
-types.set = {read = function(key) return redis.call('SMEMBERS', key) end, parts = elements, unordered = true}
-types.zset = {read = function(key) return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end, parts = elements}
+types.set = {
+  unordered = true,
+  read = function(key) return redis.call('SMEMBERS', key) end,
+  parts = elements,
+  member = function(key, member) return redis.call('SISMEMBER', key, member) == 1 and '' end,
+}
+types.zset = {
+  read = function(key) return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end,
+  parts = elements,
+  member = function(key, member) return redis.call('ZSCORE', key, member) end,
+}

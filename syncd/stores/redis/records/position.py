@@ -190,6 +190,11 @@ class ControlKeys:
         return self._name("outbox:max")
 
     @property
+    def outbox_members(self) -> str:
+        """String: there where its entries name members, each of which becomes a document."""
+        return self._name("outbox:members")
+
+    @property
     def indexes(self) -> str:
         """Hash: alias -> generation, fingerprint and real name, as JSON."""
         return self._name("indexes")
