@@ -30,6 +30,7 @@ from syncd.cli.preview import preview
 from syncd.cli.reconcile import reconcile
 from syncd.cli.run import run
 from syncd.cli.schema import schema
+from syncd.cli.settings import settings
 from syncd.cli.shared import CLOSED, DIFFERENCE, INTERRUPTED, UNREACHABLE, USAGE, shown
 from syncd.cli.snapshot import snapshot
 from syncd.cli.status import status
@@ -45,6 +46,7 @@ VERBS = (
     test,
     preview,
     doctor,
+    settings,
     schema,
     run,
     status,

@@ -8,19 +8,28 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
-from itertools import groupby
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from syncd.cli.shared import DIFFERENCE, USAGE, Output, counted, store_of, why_not_served
+from syncd.cli.shared import (
+    DIFFERENCE,
+    USAGE,
+    Output,
+    counted,
+    names_and_store,
+    redis_of_settings,
+    store_of,
+    why_not_served,
+)
 from syncd.text import escaped, json_text
 
 if TYPE_CHECKING:
     from syncd.stores.redis.records.dead_letters import DeadLetter
     from syncd.stores.redis.store import RedisStore
 
-    Kind: TypeAlias = tuple[str, str, str]
+    Kind: TypeAlias = tuple[str, str, str, str]
 
 app = typer.Typer(no_args_is_help=True, help="List, show, replay or drop changes that could not be applied.")
 Contract = Annotated[str, typer.Argument(help="Name of the contract.")]
@@ -37,7 +46,7 @@ def _moment(dead: DeadLetter) -> str:
     return datetime.fromtimestamp(dead.at / 1000, UTC).isoformat(timespec="seconds")
 
 
-def _kind(dead: DeadLetter) -> Kind:
+def _kind(dead: DeadLetter) -> tuple[str, str, str]:
     """Dead letters are grouped by reason and field of a projection."""
     return dead.reason, dead.field, dead.projection
 
@@ -54,32 +63,61 @@ def _line(dead: DeadLetter) -> str:
 
 @app.command("list")
 def list_dead_letters(
-    contract: Contract,
+    contract: Annotated[str | None, typer.Argument(help="Name of the contract; without it of all.")] = None,
     each: Annotated[
         bool, typer.Option("--each", help=f"Every dead letter, not the first {SHOWN} of a kind.")
     ] = False,
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="Only those of this reason, such as wrong_type.")
+    ] = None,
+    field: Annotated[str | None, typer.Option("--field", help="Only those about this field.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="So many of each contract at most.")
+    ] = None,
     output: Output = "text",
 ) -> None:
     """The dead letters by reason and field, the most frequent first. Exit code 1 when there are any."""
-    from syncd.stores.redis.records.dead_letters import dead_letters
-
-    found = list(dead_letters(store_of(contract), contract))
+    store, names = _asked_about(contract)
+    found = [(name, dead) for name in names for dead in islice(_matching(store, name, reason, field), limit)]
     if output == "json":
-        typer.echo(json_text([_as_dict(dead) for dead in found]))
+        typer.echo(json_text([{"contract": name, **_as_dict(dead)} for name, dead in found]))
     else:
-        for line in _grouped(found, each=each):
+        for line in _grouped(found, each=each, names_contracts=contract is None):
             typer.echo(escaped(line))
     raise typer.Exit(DIFFERENCE if found else 0)
 
 
-def _grouped(found: list[DeadLetter], *, each: bool) -> Iterator[str]:
-    kinds = [list(group) for _, group in groupby(sorted(found, key=_kind), key=_kind)]
+def _asked_about(contract: str | None) -> tuple[RedisStore, list[str]]:
+    from syncd.stores.redis.records.claims import read_contracts
+
+    if contract is not None:
+        return names_and_store(contract)
+    store = redis_of_settings()
+    return store, sorted(read_contracts(store))
+
+
+def _matching(
+    store: RedisStore, contract: str, reason: str | None, field: str | None
+) -> Iterator[DeadLetter]:
+    from syncd.stores.redis.records.dead_letters import dead_letters
+
+    for dead in dead_letters(store, contract):
+        if reason in (None, dead.reason) and field in (None, dead.field):
+            yield dead
+
+
+def _grouped(found: list[tuple[str, DeadLetter]], *, each: bool, names_contracts: bool) -> Iterator[str]:
+    def kind(one: tuple[str, DeadLetter]) -> Kind:
+        return one[0], *_kind(one[1])
+
+    kinds = [list(group) for _, group in groupby(sorted(found, key=kind), key=kind)]
     for group in sorted(kinds, key=lambda group: -len(group)):
-        reason, field, projection = _kind(group[0])
+        name, reason, field, projection = kind(group[0])
         about = f"{reason}, field {field}" if field else reason
-        yield f"{counted(len(group), 'dead letter')}: {about}, projection {projection}"
+        of_contract = f", contract {name}" if names_contracts else ""
+        yield f"{counted(len(group), 'dead letter')}: {about}, projection {projection}{of_contract}"
         shown = group if each else group[:SHOWN]
-        yield from (f"  {_line(dead)}" for dead in shown)
+        yield from (f"  {_line(dead)}" for _, dead in shown)
         if len(shown) < len(group):
             yield f"  and {len(group) - len(shown)} more; `--each` names them"
 

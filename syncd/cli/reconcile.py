@@ -62,7 +62,11 @@ def reconcile(
     ] = 50_000,
     read_preference: Annotated[
         Preference | None,
-        typer.Option("--read-preference", help="Where documents are read; without it as the contract says."),
+        typer.Option(
+            "--read-preference",
+            metavar="MODE",
+            help="Where documents are read, such as secondaryPreferred; without it as the contract says.",
+        ),
     ] = None,
     history: Annotated[
         bool, typer.Option("--history", help="Show what earlier checks found, and check nothing.")

@@ -56,6 +56,11 @@ def test_list_and_show_tell_what_is_wrong_without_values(dead: Dead) -> None:
     assert (code, dead_letter["reason"], dead_letter["id"]) == (1, "cannot_convert", "2")
     assert "width" in dead_letter["detail"]
     assert "wide" not in out
+    code, out, _ = dead.ask(
+        "deadletters", "list", "--reason", "cannot_convert", "--field", "width", "--limit", "1"
+    )
+    assert code == 1 and f"cannot_convert, field width, projection card, contract {flow.contract}" in out
+    assert dead.ask("deadletters", "list", flow.contract, "--field", "height") == (0, "", "")
     code, out, _ = dead.ask("deadletters", "show", flow.contract, dead_letter["entry"])
     assert code == 0
     assert json.loads(out)["change"] == {"op": "snapshot", "id": 2, "time": json.loads(out)["change"]["time"]}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from syncd.cli import VERBS, exit_code, main
+from syncd.cli import VERBS, app, exit_code, main
 from syncd.errors import (
     CapabilityError,
     ContractError,
@@ -18,6 +21,7 @@ from syncd.errors import (
     SyncdError,
     TransientError,
 )
+from syncd.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -65,3 +69,27 @@ def test_a_verb_is_made_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         main()
     assert ended.value.code == 0
     assert "Usage: syncd schema" in capsys.readouterr().out
+
+
+def test_help_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the whole and of each verb, on a terminal of eighty columns."""
+    runner = CliRunner(env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"})
+    for words in ([], ["deadletters"], ["deadletters", "list"], *([verb.__name__] for verb in VERBS)):
+        shown = runner.invoke(app, [*words, "--help"])
+        assert shown.exit_code == 0, shown.output
+        lines = shown.output.splitlines()[1:]
+        assert not [line for line in lines if len(line) > 80 or line.endswith("...")], words
+
+
+def test_settings_hide_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each setting has its value in effect and its source; passwords, tokens and options of addresses are not shown."""
+    (tmp_path / "token").write_text("very-secret")
+    monkeypatch.setenv("SYNCD_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("SYNCD_REDIS_URL", "rediss://me:very-secret@cache:6380/1?password=very-secret")
+    shown = CliRunner().invoke(app, ["settings", "-o", "json"])
+    rows = {row["setting"]: (row["value"], row["source"]) for row in json.loads(shown.output)}
+    assert "very-secret" not in shown.output
+    assert rows["SYNCD_REDIS_URL"] == ("rediss://***@cache:6380/1?********", "environment")
+    assert rows["SYNCD_TOKEN"] == ("********", f"file {tmp_path / 'token'}")
+    assert rows["SYNCD_LEASE_TTL"] == ("10.0", "default")
+    assert rows.keys() == {f"SYNCD_{name.upper()}" for name in Settings.model_fields}
