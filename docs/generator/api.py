@@ -47,7 +47,7 @@ def openapi() -> dict[str, Any]:
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
     said: dict[str, Any] = {
         "summary": endpoint.summary,
-        "security": [{"token": []}],
+        "security": [] if endpoint.is_open else [{"token": []}],
         "responses": _responses(("200", "202", *_OF_ACTIONS)),
     }
     if endpoint.path.startswith(OF_CONTRACT):

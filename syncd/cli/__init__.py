@@ -14,15 +14,18 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import typer
+from typer.completion import completion_init  # type: ignore[attr-defined]
 
 from syncd import __version__, tracebacks
 from syncd.cli import deadletters
 from syncd.cli.approve import approve
 from syncd.cli.check import check
+from syncd.cli.completion import completion
 from syncd.cli.demo import demo
 from syncd.cli.diff import diff
 from syncd.cli.doctor import doctor
 from syncd.cli.init import init
+from syncd.cli.logs import logs
 from syncd.cli.orphans import orphans, remove
 from syncd.cli.pause import pause, resume
 from syncd.cli.plan import plan
@@ -47,9 +50,11 @@ VERBS = (
     preview,
     doctor,
     settings,
+    completion,
     schema,
     run,
     status,
+    logs,
     snapshot,
     reconcile,
     pause,
@@ -89,7 +94,7 @@ def in_short(function: Callable[..., Any]) -> str:
 
 
 def _app_of(verbs: Iterable[Callable[..., Any]]) -> typer.Typer:
-    # No option for completion: typer's own one writes into .bashrc with any argument.
+    # No option for completion: typer's own one writes into .bashrc with any argument. `syncd completion` prints it.
     made = typer.Typer(
         no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False
     )
@@ -116,6 +121,8 @@ def main() -> None:
     tracebacks.guard()
     if sys.argv[1:2] == ["run"]:  # until its own handler is installed, there is nothing to read again
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if "_SYNCD_COMPLETE" in os.environ:  # a shell asks, see `completion`
+        completion_init()
     try:
         _app_for("".join(sys.argv[1:2]))(prog_name="syncd")
     except SystemExit:

@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from syncd.cli.plan import plan_lines, planned_edit
-from syncd.cli.shared import DIFFERENCE, USAGE, Contracts, person, redis_of_settings
+from syncd.cli.shared import DIFFERENCE, USAGE, Contracts, contract_names, person, redis_of_settings
 from syncd.text import escaped
 
 
 def approve(
-    contract: Annotated[str, typer.Argument(help="Name of the contract.")],
+    contract: Annotated[str, typer.Argument(help="Name of the contract.", autocompletion=contract_names)],
     plan: Annotated[
         str | None, typer.Argument(metavar="PLAN", help="As `syncd plan` and `syncd status` name it.")
     ] = None,

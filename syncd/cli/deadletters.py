@@ -17,6 +17,7 @@ from syncd.cli.shared import (
     DIFFERENCE,
     USAGE,
     Output,
+    contract_names,
     counted,
     names_and_store,
     redis_of_settings,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     Kind: TypeAlias = tuple[str, str, str, str]
 
 app = typer.Typer(no_args_is_help=True, help="List, show, replay or drop changes that could not be applied.")
-Contract = Annotated[str, typer.Argument(help="Name of the contract.")]
+Contract = Annotated[str, typer.Argument(help="Name of the contract.", autocompletion=contract_names)]
 Entries = Annotated[list[str] | None, typer.Argument(help="Entries, as `list` shows them.")]
 Everything = Annotated[bool, typer.Option("--all", help="All of the contract's dead letters.")]
 POLL_S = 0.1
@@ -63,7 +64,10 @@ def _line(dead: DeadLetter) -> str:
 
 @app.command("list")
 def list_dead_letters(
-    contract: Annotated[str | None, typer.Argument(help="Name of the contract; without it of all.")] = None,
+    contract: Annotated[
+        str | None,
+        typer.Argument(help="Name of the contract; without it of all.", autocompletion=contract_names),
+    ] = None,
     each: Annotated[
         bool, typer.Option("--each", help=f"Every dead letter, not the first {SHOWN} of a kind.")
     ] = False,

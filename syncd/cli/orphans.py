@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from syncd.cli.shared import DIFFERENCE, DONE, USAGE, Output, counted, redis_of_settings
+from syncd.cli.shared import DIFFERENCE, DONE, USAGE, Output, contract_names, counted, redis_of_settings
 from syncd.text import escaped, json_text
 
 if TYPE_CHECKING:
@@ -50,7 +50,12 @@ def _print(said: dict[str, Any]) -> None:
 
 
 def remove(
-    contract: Annotated[str, typer.Argument(help="Name of a contract that is no longer among the files.")],
+    contract: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a contract that is no longer among the files.", autocompletion=contract_names
+        ),
+    ],
     keys: Annotated[bool, typer.Option("--keys", help="Also its keys and search indexes in Redis.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     allow_removal: Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncd.cli.shared import DIFFERENCE, names_and_store, person
+from syncd.cli.shared import DIFFERENCE, contract_names, names_and_store, person
 from syncd.text import escaped
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ STOPS_S = 20.0
 TAKEN_S = 6.0
 """A lane checks every two seconds whether it may go on."""
 
-Contract = Annotated[str, typer.Argument(help="Name of the contract.")]
+Contract = Annotated[str, typer.Argument(help="Name of the contract.", autocompletion=contract_names)]
 
 
 def pause(

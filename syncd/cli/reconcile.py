@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from syncd.cli.shared import DIFFERENCE, USAGE, Contracts, Output, store_of
+from syncd.cli.shared import DIFFERENCE, USAGE, Contracts, Output, contract_names, store_of
 from syncd.text import escaped, escaped_all
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _REFRESH_S = 0.2
 
 
 def reconcile(
-    contract: Annotated[str, typer.Argument(help="Name of the contract.")],
+    contract: Annotated[str, typer.Argument(help="Name of the contract.", autocompletion=contract_names)],
     repair: Annotated[
         bool, typer.Option("--repair", help="Have the running daemon repair what differs.")
     ] = False,

@@ -24,6 +24,8 @@ UNREACHABLE = 3
 """Cannot connect."""
 INTERRUPTED = 130
 """Ctrl-C: the code of a program that the signal ended."""
+COMPLETES_S = 0.5
+"""A shell waits no longer."""
 CLOSED = 141
 """The reader of the output has gone: the code of a program that SIGPIPE ended."""
 
@@ -40,6 +42,29 @@ OldContracts: TypeAlias = Annotated[
     Path | None,
     typer.Argument(metavar="PATH", help="The old form of `--contracts`; the next release removes it."),
 ]
+
+
+def contract_names(incomplete: str) -> list[str]:
+    """For a shell: contracts of the directory, and of a Redis that answers at once."""
+    import contextlib
+    import re
+
+    from syncd.contract.read.load import is_contract_file
+    from syncd.settings import Settings
+    from syncd.stores.redis.records.claims import read_contracts
+    from syncd.stores.redis.store import RedisStore
+
+    names: set[str] = set()
+    with contextlib.suppress(Exception):  # a shell shows no error
+        settings = Settings.from_environment()
+        for path in settings.contracts.iterdir() if settings.contracts.is_dir() else [settings.contracts]:
+            if is_contract_file(path.name):
+                found = re.search(
+                    r"metadata[^A-Za-z]+.*?\bname\W+([\w.-]+)", path.read_text(encoding="utf-8"), re.DOTALL
+                )
+                names |= {found[1]} if found else set()
+        names |= set(read_contracts(RedisStore.of(settings).with_timeout(COMPLETES_S)))
+    return sorted(name for name in names if name.startswith(incomplete))
 
 
 def one_path(contracts: Path | None, old: Path | None) -> Path | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncd.cli.shared import DIFFERENCE, person, store_of, why_not_served
+from syncd.cli.shared import DIFFERENCE, contract_names, person, store_of, why_not_served
 from syncd.text import escaped
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ HEARD_S = 3.0
 
 
 def snapshot(
-    contract: Annotated[str, typer.Argument(help="Name of the contract.")],
+    contract: Annotated[str, typer.Argument(help="Name of the contract.", autocompletion=contract_names)],
     allow_removal: Annotated[
         bool, typer.Option("--allow-removal", help="Remove any number of keys, see sync.sweep_limit.")
     ] = False,

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import typer
 
 from syncd.cli.orphans import orphans as show_orphans
-from syncd.cli.shared import DIFFERENCE, DONE, UNREACHABLE, USAGE
+from syncd.cli.shared import DIFFERENCE, DONE, UNREACHABLE, USAGE, contract_names
 from syncd.text import escaped, escaped_all
 
 PIPE_COLUMNS = 2000
@@ -37,7 +37,8 @@ _CLEAR = "\x1b[H\x1b[2J"
 
 def status(
     contract: Annotated[
-        str | None, typer.Argument(help="One contract, with all that is known of it.")
+        str | None,
+        typer.Argument(help="One contract, with all that is known of it.", autocompletion=contract_names),
     ] = None,
     http: Annotated[str | None, typer.Option("--http", help="Address of the daemon (SYNCD_HTTP).")] = None,
     output: Shown = "text",

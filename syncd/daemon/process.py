@@ -17,7 +17,7 @@ from syncd import telemetry
 from syncd.contract.model.contract import Contract
 from syncd.daemon.changes import Changes
 from syncd.daemon.supervisor import STOP_TIMEOUT_S
-from syncd.daemon.worker import APPLY, ASK, CHECK, HELLO, NOT_OURS, STOP, WorkerReport, work
+from syncd.daemon.worker import APPLY, ASK, CHECK, HELLO, LINES, NOT_OURS, STOP, WorkerReport, work
 from syncd.plan.claims import Templates
 from syncd.settings import Settings
 
@@ -162,6 +162,10 @@ class WorkerProcess(threading.Thread):
     def begin_check(self, contract: str, repair: bool | None) -> queue.SimpleQueue[str | None]:
         """Have the process check one of its contracts."""
         return self._call(CHECK, (contract, repair))
+
+    def begin_lines(self, contract: str) -> queue.SimpleQueue[list[dict[str, Any]] | None]:
+        """Request the last lines of its log about a contract."""
+        return self._call(LINES, contract)
 
     def begin_stop(self) -> None:
         """Have the process finish the batches under way."""

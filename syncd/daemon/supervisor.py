@@ -81,6 +81,9 @@ class Runner(Protocol):
     def check(self, contract: str, repair: bool | None) -> str | None:
         """Compare a contract's two sides now: see Checks.ask."""
 
+    def lines(self, contract: str) -> list[dict[str, Any]]:
+        """The last lines of the log about a contract, oldest first."""
+
     def stop(self) -> None:
         """Finish every batch under way and commit."""
 
@@ -180,6 +183,10 @@ class Supervisor:
     def check(self, contract: str, repair: bool | None) -> str | None:
         """Compare a contract's two sides now: see Checks.ask."""
         return self._checks.ask(contract, repair)
+
+    def lines(self, contract: str) -> list[dict[str, Any]]:
+        """The last lines of the log about a contract, oldest first."""
+        return telemetry.RECENT.of(contract)
 
     def _stop(self, names: list[str]) -> None:
         """Stop lanes, all at once; they stay listed, so that the daemon is not ready without them."""

@@ -1,8 +1,8 @@
 """A worker process: runs the lanes of its share, and carries out what its parent requests over a pipe.
 
-The parent sends `apply` with contracts, `ask`, `check` with the name of one, and `stop`; each is answered with the
-number of the request. When the pipe is closed the parent is gone, and the worker ends at once. That is no worse than a
-kill, and every promise holds through one.
+The parent sends `apply` with contracts, `ask`, `check` and `lines` with the name of one, and `stop`; each is answered
+with the number of the request. When the pipe is closed the parent is gone, and the worker ends at once. That is no
+worse than a kill, and every promise holds through one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from syncd.daemon.memory import spare_the_collector
 from syncd.daemon.supervisor import Supervisor, compile_set
 from syncd.settings import Settings
 
-APPLY, ASK, CHECK, STOP, HELLO = "apply", "ask", "check", "stop", "hello"
+APPLY, ASK, CHECK, LINES, STOP, HELLO = "apply", "ask", "check", "lines", "stop", "hello"
 ORPHANED, BROKEN = 1, 70
 """Exit codes."""
 NOT_OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
@@ -64,6 +64,8 @@ class _Worker:
                     self._send(ASK, number, self._report())
                 elif word == CHECK:
                     self._send(CHECK, number, self._supervisor.check(*content))
+                elif word == LINES:
+                    self._send(LINES, number, self._supervisor.lines(content))
                 else:
                     self._work.put((word, number, content))
         except (EOFError, OSError):

@@ -93,6 +93,12 @@ class Workers:
         said = [why if why is not None else "its worker does not answer" for why in answers]
         return max(said, key=len)
 
+    def lines(self, contract: str) -> list[dict[str, Any]]:
+        """The last lines of the log about a contract, of all processes, oldest first."""
+        answers = _gather([worker.begin_lines(contract) for worker in self._workers], ASK_TIMEOUT_S)
+        found = telemetry.RECENT.of(contract) + [line for lines in answers for line in lines or ()]
+        return sorted(found, key=lambda line: str(line.get("timestamp", "")))
+
     def stop(self) -> None:
         """Finish every batch under way and commit; a worker that has not ended in time is killed."""
         self._registration.stop()

@@ -114,13 +114,15 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One request that needs the token."""
+    """One request."""
 
     path: str
     body: type[Body] | None
     """None of a GET, which changes nothing."""
     summary: str
     do: Callable[[Asked], Answer]
+    is_open: bool = False
+    """Whether it needs no token."""
 
     @property
     def method(self) -> str:
@@ -168,6 +170,13 @@ def _approve(asked: Asked) -> Answer:
     return 202, {"accepted": waiting}
 
 
+def _lines(asked: Asked) -> Answer:
+    lines = asked.runner.lines(asked.contract)
+    if not lines:
+        return 404, {"error": f"no contract {asked.contract} runs here"}
+    return 200, {"lines": json.loads(json.dumps(lines, default=str))}
+
+
 def _orphans(asked: Asked) -> Answer:
     return 200, {"orphans": asked.actions.orphans()}
 
@@ -210,6 +219,10 @@ ENDPOINTS = (
         _approve,
     ),
     Endpoint(
+        OF_CONTRACT + "/logs", None, "The last lines of this daemon's log about the contract, oldest first.", _lines,
+        is_open=True,
+    ),
+    Endpoint(
         PREFIX + "/orphans", None,
         "What contracts that are gone have left in Redis. Each template is counted for a second at most.", _orphans,
     ),
@@ -227,7 +240,7 @@ def routes(
 
     def route(endpoint: Endpoint) -> Route:
         async def handle(request: Request) -> Response:
-            if (answer := refused(request)) is not None:
+            if not endpoint.is_open and (answer := refused(request)) is not None:
                 return answer
             text = await _text_of(request)
             by = f"HTTP from {request.client.host if request.client else 'an unknown address'}"

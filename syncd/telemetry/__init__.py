@@ -136,6 +136,7 @@ from syncd.telemetry.process import renewed as renewed
 from syncd.telemetry.process import setting_unknown as setting_unknown
 from syncd.telemetry.process import worker_answers as worker_answers
 from syncd.telemetry.process import worker_died as worker_died
+from syncd.telemetry.recent import RECENT as RECENT
 from syncd.telemetry.removals import Removals as Removals
 from syncd.telemetry.removals import keys_left_alone as keys_left_alone
 from syncd.telemetry.removals import keys_of_others as keys_of_others

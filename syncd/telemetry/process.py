@@ -14,6 +14,7 @@ import structlog
 from syncd import __version__
 from syncd.telemetry.dead_letters import flush_dead_letters
 from syncd.telemetry.metrics import CONTRACTS_VALID, RELOADS, WORKER_RESTARTS, WORKER_UP
+from syncd.telemetry.recent import RECENT
 from syncd.text import escaped_all
 from syncd.tracebacks import guard, render_exception
 
@@ -34,6 +35,7 @@ def configure_logging(level: str, form: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             render_exception,
+            RECENT.keep,
             *([_escape] if console else []),
             renderer,
         ],

@@ -121,6 +121,14 @@ def test_over_http(daemon_scene: Scene) -> None:
     asked = [line["action"] for line in scene.daemon.logs(event="asked for", contract=flow.contract)]
     assert asked[:4] == ["pause", "resume", "snapshot", "reconcile"] and "deadletters/drop" in asked
     assert post(scene, f"{at}/pause", {"why": "x" * 70_000})[0] == 413
+    http = scene.daemon.url.partition("//")[2]
+    lines = cli.syncd("logs", flow.contract, "--lines", "200", SYNCD_HTTP=http).stdout.splitlines()
+    assert any("lane paused" in line for line in lines) and any(
+        "action=snapshot" in line for line in lines
+    ), lines
+    assert not any("odd" in line for line in lines), "no values"
+    assert cli.syncd("logs", "nothing", SYNCD_HTTP=http).returncode == 2
+    assert flow.contract in cli.syncd("status", flow.contract, "-o", "wide", SYNCD_HTTP=http).stdout
 
 
 def test_a_contract_over_several_collections(daemon_scene: Scene) -> None:

@@ -65,6 +65,8 @@ def test_contracts_are_spread(workers: Scene) -> None:
         for name in NAMES
     }
     assert owners == {str(pid) for pid in children(workers)}
+    code, body = workers.daemon.get(f"/api/v1/contracts/{flow_of(workers, NAMES[0]).contract}/logs")
+    assert code == 200 and "lane live" in body
 
 
 def test_one_page_of_metrics(workers: Scene) -> None:

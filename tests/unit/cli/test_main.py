@@ -93,3 +93,27 @@ def test_settings_hide_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert rows["SYNCD_TOKEN"] == ("********", f"file {tmp_path / 'token'}")
     assert rows["SYNCD_LEASE_TTL"] == ("10.0", "default")
     assert rows.keys() == {f"SYNCD_{name.upper()}" for name in Settings.model_fields}
+
+
+def test_a_shell_completes_names_of_contracts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Of the directory, whatever else is wrong with their files and without a Redis."""
+    (tmp_path / "a.yaml").write_text("metadata: {owner: shop, name: users}\nredis: [")
+    (tmp_path / "b.yaml").write_text(
+        'kind: SyncContract\nmetadata:\n  name: "orders"\nfields: {name: name}\n'
+    )
+    said = {
+        "SYNCD_CONTRACTS": str(tmp_path), "SYNCD_REDIS_URL": "redis://127.0.0.1:1", "COMP_CWORD": "2",
+        "_SYNCD_COMPLETE": "complete_bash", "COMP_WORDS": "syncd pause ",
+    }  # fmt: skip
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["syncd"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().out.split() == ["orders", "users"]
+    assert (
+        "_SYNCD_COMPLETE"
+        in CliRunner().invoke(app, ["completion", "bash"], env={"_SYNCD_COMPLETE": None}).output
+    )
