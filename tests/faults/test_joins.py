@@ -64,9 +64,9 @@ def test_both_sides_change_while_the_daemon_is_killed(rig: Rig) -> None:
         for _ in range(3):
             rig.scene.daemon.kill()
             rig.scene.daemon.start()
-            flow.wait_live(60)
+            flow.wait_live(60 * SCALE)
     rig.redis_proxy.restore()
-    wait_same(shop, flow, 60)
+    wait_same(shop, flow, 60 * SCALE)
     assert not flow.dead_letters()
 
 
@@ -97,6 +97,40 @@ def test_a_customer_of_very_many_orders(rig: Rig) -> None:
     wait_until(lambda: flow.lane()["refresh_pending"] == 0, 60, flow.lane)
     for number in range(ORDERS):
         assert flow.hash(number)["tier"] == "5"
+
+
+def test_an_order_and_its_customer_of_one_moment(rig: Rig) -> None:
+    """never_torn: transactions give orders and their customer the same number; between the read of the orders and that
+    of the customer another one comes, and no key ever shows an order and a customer with different numbers"""
+    shop = Shop(rig.scene, "moment")
+    shop.fill(20, 1)
+    shop.orders.update_many({}, {"$set": {"total": 1}})
+    flow = shop.add(projection({"total": "total", "tier": "customer.tier"}))
+    rig.scene.start()
+    flow.wait_live()
+    torn: list[dict[str, str]] = []
+
+    def look() -> None:
+        found = (flow.hash(number) for number in range(20))
+        torn.extend(one for one in found if one["total"] != one["tier"])
+
+    with meanwhile(look, 0.001):
+        for number in range(2, 12, 2):
+            name = shop.customers.name.encode() + b"\0"
+            hold = rig.mongo_proxy.hold_request(b"find\0" + len(name).to_bytes(4, "little") + name)
+            _together(rig, shop, number)
+            hold.wait()
+            _together(rig, shop, number + 1)
+            hold.release()
+            last = str(number + 1)
+            wait_until(lambda last=last: flow.hash(19) == {"total": last, "tier": last}, 60, flow.lane)
+    assert not torn
+
+
+def _together(rig: Rig, shop: Shop, number: int) -> None:
+    with rig.scene.mongo.start_session() as session, session.start_transaction():
+        shop.orders.update_many({}, {"$set": {"total": number}}, session=session)
+        shop.customers.update_one({"_id": 0}, {"$set": {"tier": number}}, session=session)
 
 
 class Watched:
