@@ -14,6 +14,7 @@ from typing import Any
 from syncd import telemetry
 from syncd.errors import StoreError
 from syncd.plan.base import ContractPlan
+from syncd.stores.redis.records.claims import CONTRACTS
 from syncd.stores.redis.records.lease import is_dead
 from syncd.stores.redis.store import RedisStore
 
@@ -67,7 +68,12 @@ class ContractRegistration(threading.Thread):
 
     def _call(self, args: list[Any]) -> list[str]:
         """Returns leases of contracts that are no longer in the set, and may have left."""
-        reply = self._store.call("syncd_roster", [], args)
-        for name in reply[1]:
-            telemetry.contract_left(name.decode())
-        return [lease.decode() for lease in reply[2]]
+        left: set[str] = set()
+        held: set[str] = set()
+        for node in self._store.nodes:
+            reply = node.call("syncd_roster", [node.place + CONTRACTS], args)
+            left.update(name.decode() for name in reply[1])
+            held.update(lease.decode() for lease in reply[2])
+        for name in sorted(left):
+            telemetry.contract_left(name)
+        return sorted(held)

@@ -177,7 +177,9 @@ class BaseLane(threading.Thread):
     def _why_not_served(self, contract: str) -> str:
         """`contract`: the one that has our keys, where it is another one."""
         try:
-            return why_not_served(self._redis, ControlKeys(contract) if contract else self._control)
+            return why_not_served(
+                self._redis, ControlKeys(contract, place=self._redis.place) if contract else self._control
+            )
         except StoreError as error:
             return f"standing by, and the other daemon cannot be asked: {error}"
 

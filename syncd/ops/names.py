@@ -126,7 +126,9 @@ class Names:
     def _count_noted(self, found: _Foreign) -> None:
         """Count the foreign keys that a daemon has noted."""
         end, found.whole = time.monotonic() + LONGEST_S, True
-        for keys in KeyScan(self._redis, ControlKeys(found.contract)).foreign(found.template):
+        for keys in KeyScan(self._redis, ControlKeys(found.contract, place=self._redis.place)).foreign(
+            found.template
+        ):
             for key in keys:
                 if parse_key(found.template, key) is not None:
                     found.add(key)
@@ -156,7 +158,7 @@ class Names:
     def _is_ours(self, contract: str, wanted: Wanted, seen: SeenIndex) -> bool:
         """Decided as the lane does: the index is in the record, or it is as the lane would have made it."""
         with translated():
-            registered: Any = self._redis.client.hvals(ControlKeys(contract).indexes)
+            registered: Any = self._redis.client.hvals(ControlKeys(contract, place=self._redis.place).indexes)
         ours = {said["name"]: said.get("shape", "") for said in map(json.loads, registered)}
         if ours.get(seen.name) in ("", seen.shape):
             return True

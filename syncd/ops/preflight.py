@@ -123,7 +123,7 @@ def inspect(
     findings += [*several, *conditions(plain, server), *shared_streams(plain, settings.site)]
     stopped = {name for one in findings for name in one.contracts if one.problem}
     found, is_whole = _examine(plain, stopped, settings, servers, visitors)
-    return PreflightReport([str(deployment), str(server)], findings + found, is_whole)
+    return PreflightReport([str(deployment), str(server), *redis.shown()], findings + found, is_whole)
 
 
 def _of_each_collection(contracts: ContractSet, mongo: MongoStore) -> tuple[ContractSet, list[Finding]]:
@@ -223,7 +223,7 @@ def _settings(loaded: LoadedContract, settings: Settings) -> Iterator[Problem]:
 
 def _capabilities(loaded: LoadedContract, server: Capabilities) -> Iterator[Problem]:
     for lack in lacks(loaded.contract, server):
-        yield loaded.problem(("redis", lack.projection, lack.key), lack.what, lack.remedy)
+        yield loaded.problem(lack.path, lack.what, lack.remedy)
 
 
 def _target(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from syncd.contract.model.template import KeyTemplate
 from syncd.plan.keys.templates import scan_pattern
-from syncd.stores.redis.scan import SCAN_COUNT
-from syncd.stores.redis.store import RedisStore, translated
+from syncd.stores.redis.scan import SCAN_COUNT, pages
+from syncd.stores.redis.store import RedisStore
 
 LONGEST_S = 10.0
 """For a Redis with many keys: a person waits."""
@@ -27,21 +27,18 @@ def walk(redis: RedisStore, visitors: Iterable[Visitor]) -> bool:
         return True
     lengths = sorted({len(prefix) for prefix in by_prefix})
     common = _common(min(by_prefix), max(by_prefix)).decode(errors="ignore")
-    pattern, end, cursor = scan_pattern(KeyTemplate("", (common, ""), ())), time.monotonic() + LONGEST_S, 0
-    while True:
-        with translated():
-            page: Any = redis.client.scan(cursor, match=pattern, count=SCAN_COUNT)
-        cursor = int(page[0])
-        for key in page[1]:
-            for length in lengths:
-                if length > len(key):
-                    break
-                for visit in by_prefix.get(key[:length], ()):
-                    visit(key)
-        if not cursor:
-            return True
-        if time.monotonic() > end:
-            return False
+    pattern, end = scan_pattern(KeyTemplate("", (common, ""), ())), time.monotonic() + LONGEST_S
+    for node in redis.nodes:
+        for page in pages(node.client.scan, also_empty=True, match=pattern, count=SCAN_COUNT):
+            for key in page:
+                for length in lengths:
+                    if length > len(key):
+                        break
+                    for visit in by_prefix.get(key[:length], ()):
+                        visit(key)
+            if time.monotonic() > end:
+                return False
+    return True
 
 
 def _common(first: bytes, last: bytes) -> bytes:

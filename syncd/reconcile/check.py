@@ -25,7 +25,7 @@ from syncd.reconcile.confirmation import Candidate, Confirmation
 from syncd.reconcile.document_comparison import Difference, DocumentComparison
 from syncd.reconcile.lanes import Lanes
 from syncd.reconcile.member_comparison import StraySearch, shown
-from syncd.reconcile.reader import KeyReader
+from syncd.reconcile.nodes_reader import reader_of
 from syncd.reconcile.repair import Repairer
 from syncd.reconcile.report import ReconcileReport
 from syncd.stores.mongo.joined import lookup_of
@@ -82,9 +82,9 @@ class Check(BaseCheck):
         """`may_go_on` returns the reason the check has to end, or an empty string."""
         super().__init__(stop, may_go_on)
         self._plan, self._mongo, self._redis, self._order = plan, mongo, redis, order
-        control = self._control = ControlKeys(plan.name, order.partition)
+        control = self._control = ControlKeys(plan.name, order.partition, redis.place)
         self._lookup = lookup_of(mongo, plan, order.partition, order.read_preference)
-        self._reader = KeyReader(redis, control)
+        self._reader = reader_of(redis, control)
         self._maps = KeyMaps(redis, control)
         self._comparison = DocumentComparison(plan, self._reader, self._maps)
         self._scan = KeyScan(redis, control)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
+from syncd.errors import CapabilityError
 from syncd.plan.base import ContractPlan
 from syncd.plan.both.plan import TwoWayPlan
 from syncd.plan.stream_plan import StreamPlan
@@ -41,6 +42,9 @@ def new_check(
     may_go_on: Callable[[], str] = lambda: "",
 ) -> AnyCheck:
     """`site` is SYNCD_SITE. Both stores are connected. Raises StoreError."""
+    if redis.place and (order.by_digest or not isinstance(plan, Plan)):
+        what = "of a Redis Cluster, a check compares in full, and from MongoDB to Redis"
+        raise CapabilityError("redis", f"{what}; leave `--check digest` out")
     if isinstance(plan, Plan):
         kind = DigestCheck if order.by_digest else Check
         return kind(plan, mongo, redis, order, stop, may_go_on)

@@ -8,7 +8,8 @@ import time
 from syncd.plan.stream_plan import StreamPlan
 from syncd.stores.mongo.times import LATEST, ZERO, Moment, just_before, token_time
 from syncd.stores.redis.records.layout import partitions_of
-from syncd.stores.redis.records.position import STREAM, Position, load_position
+from syncd.stores.redis.records.position import STREAM, Position
+from syncd.stores.redis.records.positions import load_position
 from syncd.stores.redis.records.refreshes import JoinedPosition
 from syncd.stores.redis.records.requests import request_position
 from syncd.stores.redis.store import RedisStore

@@ -110,7 +110,7 @@ def keep_report(store: RedisStore, report: ReconcileReport) -> None:
     said = report.as_dict()
     for name in ("examples", "filter_fails"):
         said[name] = said[name][:MOST_KEPT_EXAMPLES]
-    name = ControlKeys(report.contract).reports
+    name = ControlKeys(report.contract, place=store.place).reports
     with translated():
         pipe = store.client.pipeline()
         pipe.lpush(name, json.dumps(said))
@@ -121,5 +121,5 @@ def keep_report(store: RedisStore, report: ReconcileReport) -> None:
 def reports(store: RedisStore, contract: str, most: int = MOST_REPORTS) -> list[dict[str, Any]]:
     """The latest first."""
     with translated():
-        found: Any = store.client.lrange(ControlKeys(contract).reports, 0, most - 1)
+        found: Any = store.client.lrange(ControlKeys(contract, place=store.place).reports, 0, most - 1)
     return [json.loads(text) for text in found]

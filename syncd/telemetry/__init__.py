@@ -54,6 +54,7 @@ from syncd.telemetry.lanes import position_lost as position_lost
 from syncd.telemetry.lanes import position_went_back as position_went_back
 from syncd.telemetry.lanes import shared_stream_bug as shared_stream_bug
 from syncd.telemetry.lanes import shared_stream_ended as shared_stream_ended
+from syncd.telemetry.lanes import slots_moved as slots_moved
 from syncd.telemetry.lanes import snapshot_finished as snapshot_finished
 from syncd.telemetry.lanes import snapshot_piece as snapshot_piece
 from syncd.telemetry.lanes import snapshot_progress as snapshot_progress

@@ -36,6 +36,11 @@ def lane_interrupted(contract: str, why: str, error: str, retry_s: float, *, log
     write("lane interrupted", contract=contract, why=why, error=error, retry_seconds=round(retry_s, 2))
 
 
+def slots_moved(contract: str, nodes: int) -> None:
+    """Slots of a cluster have other nodes than when the lane last began."""
+    _log.warning("slots moved", contract=contract, nodes=nodes)
+
+
 def lane_fenced(contract: str, error: str) -> None:
     """A lane that was writing has lost its lease."""
     RESTARTS.labels(contract, "fenced").inc()

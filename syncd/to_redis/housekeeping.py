@@ -16,7 +16,7 @@ from syncd.stores.redis.members import Members
 from syncd.stores.redis.records.dead_letters import find_dead_letters, replays_done, requested_replays
 from syncd.stores.redis.records.foreign_keys import count_foreign
 from syncd.stores.redis.records.key_maps import KeyMaps
-from syncd.stores.redis.records.layout import survey
+from syncd.stores.redis.records.layout import survey, survey_nodes
 from syncd.stores.redis.records.position import SNAPSHOT, STREAM
 from syncd.stores.redis.records.requests import answers_position, request_snapshot, wants_snapshot
 from syncd.to_redis.apply.digests import DigestKeeper
@@ -99,6 +99,7 @@ class Housekeeper:
             self.count_dead_letters()
             self._check_maps()
             telemetry.keys_left_alone(self._plan.name, count_foreign(self._redis, self._plan.name))
+            self._status.nodes = survey_nodes(self._redis, self._control)
             if not self._control.partition.is_whole:
                 self._status.partitions = survey(self._redis, self._plan.name)
         return asked and bool(wants_snapshot(self._redis, self._control))

@@ -38,14 +38,14 @@ from syncd.stores.redis.records.position import (
     SWEEP,
     Position,
     allowed,
-    load_position,
 )
+from syncd.stores.redis.records.positions import load_position
 from syncd.to_redis.apply.apply_log import ApplyLog
 from syncd.to_redis.apply.digests import DigestKeeper
+from syncd.to_redis.apply.fan_out import writer_of
 from syncd.to_redis.apply.operations import Operations
 from syncd.to_redis.apply.pipeline import Pipeline
 from syncd.to_redis.apply.units import Step, Unit, WindowUnit
-from syncd.to_redis.apply.writer import Writer
 from syncd.to_redis.change_feeds import ChangeFeeds
 from syncd.to_redis.context import RunContext, StreamContext
 from syncd.to_redis.copy.beginning import beginning, going_on, is_fresh
@@ -88,7 +88,7 @@ class LaneRun:
         self._sources: list[Source] = []
         self._beside: Source | None = None
         self._stream: LaneStream | None = None
-        self._writer = Writer(self._redis, self._control, self._lease)
+        self._writer = writer_of(self._redis, self._control, self._lease)
         self._foreign_keys = ForeignKeys(self._plan, self._redis, self._control, self._lease)
         self._feeds = ChangeFeeds(self._plan, self._redis, self._control, self._lease)
         self._removals = telemetry.Removals(self._plan.name)
@@ -201,7 +201,7 @@ class LaneRun:
         self._foreign_keys.note(position.owned, self._context.halt)
 
     def _build(self, position: Position) -> None:
-        log: ApplyLog[Unit, Operations] = ApplyLog(position)
+        log: ApplyLog[Unit, Operations] = ApplyLog(position, several=len(self._lease.parts) > 1)
         builder = self._target.builder(self._lookup, log.watermarks)
         self._log, self._builder = log, builder
         self._run = RunContext(self._context, log, self._lookup, builder, self._indexes, self._foreign_keys)
@@ -240,7 +240,7 @@ class LaneRun:
         watermarks = self._run.watermarks
         reads = Reads(watermarks)
         # What workers make are writes of keys; entries of a feed are the lane's.
-        pool = None if self._plan.feeds_copies else self._context.pool
+        pool = None if self._plan.feeds_copies or self._redis.place else self._context.pool
         copier = Copier(
             self._plan, self._mongo, self._lookup, self._control.partition, watermarks, reads, pool,
             self._settings.chunk_documents, digests=self._by_digests,
@@ -380,6 +380,7 @@ class LaneRun:
 
     def _next_phase(self, phase: str) -> None:
         if phase == STREAM:
+            self._lease.require_still()
             self._pipeline.apply(Step(phase=phase, left={}, owned=self._plan.owned, next=SWEEP))
             self._pipeline.drain()
             seconds = time.monotonic() - self._snapshot_started

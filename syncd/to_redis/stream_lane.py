@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from syncd import telemetry
+from syncd.errors import CapabilityError
 from syncd.executors.pool import Pool
 from syncd.lanes.context import Common
 from syncd.lanes.events import Ended, LeaseTaken, Started, Work
@@ -15,7 +16,8 @@ from syncd.stores.mongo.collections import require_source
 from syncd.stores.redis.capabilities import Capabilities, require
 from syncd.stores.redis.records.lost_dead_letters import restore_dead_letters
 from syncd.stores.redis.records.partial_copies import forget_partial_copy
-from syncd.stores.redis.records.position import PAUSE, PURGE, SWEEP, ControlKeys, allowed, load_position
+from syncd.stores.redis.records.position import PAUSE, PURGE, SWEEP, ControlKeys, allowed
+from syncd.stores.redis.records.positions import load_position
 from syncd.stores.redis.records.requests import snapshot_begins, wants_snapshot
 from syncd.to_redis.context import StreamContext
 from syncd.to_redis.run import LaneRun
@@ -40,7 +42,7 @@ class StreamLane(BaseLane):
         status: LaneStatus | None = None,
     ) -> None:
         """`hub` and `pool` are shared by all lanes of a daemon. `partition`: all that this lane does."""
-        control = ControlKeys(plan.name, partition)
+        control = ControlKeys(plan.name, partition, common.redis.place)
         status = status or LaneStatus(plan.name, plan.contract.shown_collection, plan.freshness_s, partition)
         super().__init__(common, control, plan, status, _rules(plan, common.settings))
         self._context = StreamContext(
@@ -66,6 +68,9 @@ class StreamLane(BaseLane):
         require_source(self._mongo, self.plan.namespace, self.plan.contract.mongo.unique)
         server = self._redis.connect()
         require(self.plan.contract, server)
+        if server.cluster and not self._control.partition.is_whole:
+            what = "a contract in partitions is not supported on a Redis Cluster yet"
+            raise CapabilityError("redis", f"{what}; unset SYNCD_PARTITION and SYNCD_SPLIT")
         before = self._lease.acquire()
         if before != self._control.partition.count:
             telemetry.layout_changed(self.plan.name, before, self._control.partition.count)

@@ -15,7 +15,7 @@ from typing import Any
 
 from bson import ObjectId
 from pymongo.collection import Collection
-from redis import Redis
+from redis import Redis, RedisCluster
 
 PAGE = 2000
 SHOWN = 5
@@ -156,6 +156,10 @@ def _at(value: Any, path: str) -> Any:
 
 
 def _pages(redis: Redis, prefix: str) -> Iterator[Sequence[bytes]]:
+    if isinstance(redis, RedisCluster):
+        for node in redis.get_primaries():
+            yield from _pages(redis.get_redis_connection(node), prefix)
+        return
     cursor = 0
     while True:
         cursor, keys = redis.scan(cursor, match=f"{prefix}*", count=PAGE)

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from pymongo import MongoClient
-from redis import Redis
+from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
 from redis.retry import Retry
 
 from syncd.embedded import Mongod, RedisServer, ReplicaSet, ValkeyServer
@@ -91,7 +92,10 @@ def start_again(member: Mongod) -> None:
 
 
 def connect(url: str) -> Redis:
-    """A client that does not hide anything: no retries, replies as bytes, RESP2."""
+    """A client that does not hide anything: no retries, replies as bytes, RESP2. Of a cluster, one that finds slots."""
+    if url.startswith("redis+cluster://"):
+        nodes = [ClusterNode(*one.split(":")) for one in url.partition("://")[2].split(",")]
+        return RedisCluster(startup_nodes=nodes, protocol=2, legacy_responses=True, socket_timeout=10)  # type: ignore[return-value]
     return Redis.from_url(
         url, retry=Retry(NoBackoff(), 0), protocol=2, legacy_responses=True, socket_timeout=10
     )

@@ -47,7 +47,7 @@ class Keys:
     """Of one contract: those under its templates, and those that go."""
 
     def __init__(self, redis: RedisStore, plan: StreamPlan, going: list[Retired]) -> None:
-        self._redis, self._plan, self._control = redis, plan, ControlKeys(plan.name)
+        self._redis, self._plan, self._control = redis, plan, ControlKeys(plan.name, place=redis.place)
         shapes = [Retired(one.name, one.type, one.template) for one in plan.shapes]
         self.present, self.going = [KeyCount(one) for one in shapes], [KeyCount(one) for one in going]
 
@@ -72,12 +72,14 @@ class Keys:
             self._measure(found)
 
     def _count_by_map(self, found: KeyCount) -> None:
-        name = self._control.keys_by_id(found.shape.name, found.shape.template.text)
-        with translated():
-            count: Any = self._redis.client.hlen(name)
-            some: Any = self._redis.client.hrandfield(name, _MEASURED, withvalues=True) or []
-        found.count, found.at_least = int(count), found.shape.each
-        found.some = [] if found.shape.each else list(some[1::2])
+        found.at_least = found.shape.each
+        for node in self._redis.nodes:
+            name = self._control.at(node.place).keys_by_id(found.shape.name, found.shape.template.text)
+            with translated():
+                count: Any = node.client.hlen(name)
+                some: Any = node.client.hrandfield(name, _MEASURED, withvalues=True) or []
+            found.count += int(count)
+            found.some += [] if found.shape.each else list(some[1::2])
 
     def _count_members(self, found: KeyCount) -> None:
         end = time.monotonic() + LONGEST_S
@@ -96,10 +98,13 @@ class Keys:
 
 def memory_of(redis: RedisStore, keys: list[bytes]) -> list[int]:
     """Bytes of each key, as Redis says it; 0 where it is not there."""
-    with translated(), redis.client.pipeline(transaction=False) as pipe:
-        for key in keys:
-            pipe.memory_usage(key)
-        return [int(size or 0) for size in pipe.execute()]
+    found: dict[bytes, int] = {}
+    for node, some in redis.by_node(keys):
+        with translated(), node.client.pipeline(transaction=False) as pipe:
+            for key in some:
+                pipe.memory_usage(key)
+            found |= {key: int(size or 0) for key, size in zip(some, pipe.execute(), strict=True)}
+    return [found[key] for key in keys]
 
 
 def _visitor(found: KeyCount, is_meant: Callable[[str], bool]) -> Callable[[bytes], None]:

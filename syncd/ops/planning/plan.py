@@ -113,7 +113,7 @@ class _Planning:
     def _step(self, one: _Both) -> Step:
         plan, now = one.plan, one.now
         if isinstance(plan, StreamPlan) and now.has_run:
-            matched = MatchedSets(self._redis, ControlKeys(plan.name))
+            matched = MatchedSets(self._redis, ControlKeys(plan.name, place=self._redis.place))
             now = replace(now, loses_matches=bool(lost_feeds(plan, matched)))
         planned = Step(plan.name, action_of(plan, one.before, now, self._claims))
         planned.diff = diff(now.loaded, one.wanted) if now.loaded is not None or not now.has_run else None
@@ -146,7 +146,7 @@ class _Planning:
         }
 
     def _indexes(self, plan: StreamPlan) -> dict[str, str]:
-        generations = Generations(self._redis, ControlKeys(plan.name))
+        generations = Generations(self._redis, ControlKeys(plan.name, place=self._redis.place))
         generations.load()
         wanted = {one.name: one for one in wanted_indexes(plan)}
         found = {name: step_of(generations.of(SERVING, name), one).value for name, one in wanted.items()}
@@ -192,10 +192,13 @@ class _Planning:
         return step
 
     def _memory(self, steps: Sequence[Step]) -> Memory:
-        with translated():
-            info: Any = self._redis.client.info("memory")
-        used = int(info.get("used_memory", 0))
-        return Memory(used, int(info.get("maxmemory", 0)), max(0, used + sum(step.memory for step in steps)))
+        used = limit = 0
+        for node in self._redis.nodes:
+            with translated():
+                info: Any = node.client.info("memory")
+            used += int(info.get("used_memory", 0))
+            limit += int(info.get("maxmemory", 0))
+        return Memory(used, limit, max(0, used + sum(step.memory for step in steps)))
 
 
 def _counting(plan: StatePlan, read: dict[str, int]) -> Visitor:

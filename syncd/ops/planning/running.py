@@ -13,7 +13,8 @@ from syncd.contract.several import OF, collection_of, for_collection
 from syncd.errors import ContractError
 from syncd.stores.redis.records.claims import read_contracts
 from syncd.stores.redis.records.layout import partitions_of
-from syncd.stores.redis.records.position import ControlKeys, Fields, Position, load_position, read_fields
+from syncd.stores.redis.records.position import ControlKeys, Fields, Position, read_fields
+from syncd.stores.redis.records.positions import load_position
 from syncd.stores.redis.store import RedisStore, translated
 
 
@@ -74,7 +75,7 @@ def _of_collection(contract: Contract, name: str) -> Contract | None:
 
 def _as_taken_up(store: RedisStore, name: str, env: Mapping[str, str]) -> tuple[LoadedContract | None, str]:
     with translated():
-        text: Any = store.client.get(ControlKeys(name).text)
+        text: Any = store.client.get(ControlKeys(name, place=store.place).text)
     if text is None:
         return None, "Redis does not hold the file that runs"
     try:

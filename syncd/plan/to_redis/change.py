@@ -105,6 +105,14 @@ class Drop(NamedTuple):
     key: str | None
 
 
+class Elsewhere(NamedTuple):
+    """The key of a document is on another node of a cluster, and none on this one any more."""
+
+    shape: Shape
+    ident: str
+    key: None = None
+
+
 class RetiredKey(NamedTuple):
     """A key of a projection that the contract no longer has; it is removed unless a shape of `maps` took it over."""
 
@@ -279,6 +287,7 @@ Write: TypeAlias = (
     | Elements
     | Patch
     | Drop
+    | Elsewhere
     | RetiredKey
     | Orphan
     | Leave

@@ -54,7 +54,7 @@ class Progress:
     """The record of one contract, for the command that directs the check."""
 
     def __init__(self, store: RedisStore, contract: str) -> None:
-        self._store, self._keys = store, ControlKeys(contract)
+        self._store, self._keys = store, ControlKeys(contract, place=store.place)
         self.run = new_owner()
 
     def take(self, stop: threading.Event) -> bool:
@@ -133,7 +133,7 @@ def now_ms(store: RedisStore) -> int:
 def holds(store: RedisStore, contract: str, run: str) -> bool:
     """Whether this check goes on."""
     with translated():
-        return store.client.get(ControlKeys(contract).bulk_run) == run.encode()
+        return store.client.get(ControlKeys(contract, place=store.place).bulk_run) == run.encode()
 
 
 class Watch(threading.Thread):
@@ -166,7 +166,7 @@ class Pace:
 
     def __init__(self, store: RedisStore, contract: str, run: str, rate: float, begun_ms: int) -> None:
         self._store, self._rate, self._begun = store, rate, begun_ms
-        self._name = ControlKeys(contract).bulk_pace(run)
+        self._name = ControlKeys(contract, place=store.place).bulk_pace(run)
         self._counted = 0
 
     def ahead(self, documents: int) -> float:

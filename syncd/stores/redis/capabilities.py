@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from redis import Redis
@@ -15,6 +15,9 @@ from syncd.errors import CapabilityError
 from syncd.plan.types import NEEDS, type_of
 
 SEARCH = "search"
+_IN_A_CLUSTER = ("hash", "json", "string", "list", "set", "zset")
+_NOT_YET = " is not supported on a Redis Cluster yet"
+_ELSEWHERE = "leave it out, or run this contract on a Redis that is no cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,19 @@ def detect(client: Redis) -> Capabilities:
     )
 
 
+def weakest(found: Sequence[Capabilities]) -> Capabilities:
+    """What all nodes of a cluster can do."""
+    return replace(
+        min(found, key=lambda one: one.version),
+        modules=frozenset.intersection(*(one.modules for one in found)),
+        persistence=all(one.persistence for one in found),
+        maxmemory_policy=next(
+            (one.maxmemory_policy for one in found if one.maxmemory_policy.startswith("allkeys")),
+            found[0].maxmemory_policy,
+        ),
+    )
+
+
 def _known(known: Any, index: int, command: str) -> bool:
     if isinstance(known, dict):  # some versions of the driver turn the reply into a map by name
         return command.lower() in {str(name).lower() for name in known}
@@ -79,10 +95,10 @@ def _saves(client: Redis) -> bool:
 
 
 class Lack(NamedTuple):
-    """Something that a projection needs and the server has not. `key` is the contract key that asks for it."""
+    """Something that a contract needs and the server has not."""
 
-    projection: int
-    key: str
+    path: tuple[str | int, ...]
+    """Of the contract key that asks for it."""
     what: str
     remedy: str
 
@@ -94,10 +110,35 @@ def lacks(contract: Contract, server: Capabilities) -> Iterator[Lack]:
         need = type_of(projection).need
         if need is not None and need.name not in server.modules:
             what = f"{where}: `type: {projection.type}` needs {need.what}, which {server} lacks"
-            yield Lack(at, "type", what, need.remedy)
+            yield Lack(("redis", at, "type"), what, need.remedy)
         if projection.index is not None and not server.search:
             what = f"{where}: its index needs the search module, which {server} lacks"
-            yield Lack(at, "index", what, "use Redis 8, Redis Stack, or leave the index out")
+            yield Lack(("redis", at, "index"), what, "use Redis 8, Redis Stack, or leave the index out")
+    if server.cluster:
+        yield from _in_a_cluster(contract)
+
+
+def _in_a_cluster(contract: Contract) -> Iterator[Lack]:
+    """What needs more than a call that is atomic on one node, or is not built for several nodes yet."""
+    for at, projection in enumerate(contract.redis):
+        where = f"contract {contract.name}, projection {projection.projection}"
+        for key, is_asked, why in (
+            ("index", projection.index is not None, "a search index knows the keys of one node alone"),
+            ("type", projection.type not in _IN_A_CLUSTER, f"`type: {projection.type}`{_NOT_YET}"),
+            ("share", projection.share, f"`share`{_NOT_YET}"),
+            ("member", projection.is_shared and not projection.share, f"`member`{_NOT_YET}"),
+            ("each", projection.each is not None, f"`each`{_NOT_YET}"),
+        ):
+            if is_asked:
+                yield Lack(("redis", at, key), f"{where}: {why}", _ELSEWHERE)
+    where = f"contract {contract.name}"
+    if contract.sync.direction != "mongo_to_redis":
+        what = f"{where}: `direction: {contract.sync.direction}`{_NOT_YET}"
+        yield Lack(("sync", "direction"), what, _ELSEWHERE)
+    if contract.mongo.with_:
+        yield Lack(("mongo", "with"), f"{where}: `with`{_NOT_YET}", _ELSEWHERE)
+    if contract.reconcile is not None and contract.reconcile.check == "digest":
+        yield Lack(("reconcile", "check"), f"{where}: `check: digest`{_NOT_YET}", "write `check: full`")
 
 
 def require(contract: Contract, server: Capabilities) -> None:

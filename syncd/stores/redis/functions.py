@@ -19,7 +19,7 @@ PROTOCOL = "7"
 _PARTS = (
     "shared", "claims", "foreign", "handover", "contracts", "operations", "each", "arrays", "expiring", "members",
     "vectors", "shared_hashes", "boards", "deadlines", "samples", "feeds", "matched", "apply", "lease", "partial",
-    "groups", "types", "state", "merge",
+    "groups", "types", "state", "merge", "nodes",
 )  # fmt: skip
 """One library, in this order: each part may use those before it."""
 _OOM_SAFE = (
@@ -66,7 +66,7 @@ def library_source() -> str:
 def _script(allow_oom: bool) -> tuple[str, str]:
     """The same Lua as a script whose first argument names the function, and its SHA-1 digest."""
     body = library_source().split("\n", 1)[1]
-    flags = "#!lua flags=allow-oom" if allow_oom else "#!lua"
+    flags = "#!lua flags=allow-cross-slot-keys" + ",allow-oom" * allow_oom
     shim = (
         "local registered, server = {}, redis\n"
         "local redis = setmetatable({register_function = function(name, callback)\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 from syncd.contract.model.template import KeyTemplate
@@ -55,42 +56,47 @@ class KeyScan:
     def keys(self, shape: Retired) -> Iterator[list[bytes]]:
         """Every key that looks like one of the template."""
         pattern = scan_pattern(shape.template)
-        return self._pages(lambda cursor: self._store.client.scan(cursor, match=pattern, count=SCAN_COUNT))
+        for node, _ in self._nodes:
+            yield from pages(node.client.scan, match=pattern, count=SCAN_COUNT)
 
     def foreign(self, template: KeyTemplate) -> Iterator[list[bytes]]:
         """Those of an application's keys, see `to_redis/copy/foreign_keys`, that look like one of the template."""
-        name, pattern = self._control.foreign, scan_pattern(template)
-        return self._pages(
-            lambda cursor: self._store.client.sscan(name, cursor, match=pattern, count=SCAN_COUNT)
-        )
+        pattern = scan_pattern(template)
+        for node, control in self._nodes:
+            yield from pages(partial(node.client.sscan, control.foreign), match=pattern, count=SCAN_COUNT)
 
     def maps(self, shape: Retired) -> Iterator[Mapping[str, list[str]]]:
         """The map of a shape, `_id` to keys; of elements there may be several."""
-        name, count = self._control.keys_by_id(shape.name, shape.template.text), SCAN_COUNT
-        if shape.each:
-            count = RECORD_COUNT
-        for entries in self._pages(lambda cursor: self._store.client.hscan(name, cursor, count=count)):
-            yield {ident.decode(): keys_in(shape.template, said) for ident, said in entries.items()}
+        count = RECORD_COUNT if shape.each else SCAN_COUNT
+        for node, control in self._nodes:
+            name = control.keys_by_id(shape.name, shape.template.text)
+            for entries in pages(partial(node.client.hscan, name), count=count):
+                yield {ident.decode(): keys_in(shape.template, said) for ident, said in entries.items()}
 
     def memberships(self, shape: Retired) -> Iterator[Mapping[str, list[tuple[str, str]]]]:
         """Where documents share keys: `_id` to keys and members, by the map."""
-        name = self._control.members(shape.name, shape.template.text)
-        for entries in self._pages(
-            lambda cursor: self._store.client.hscan(name, cursor, count=MEMBERSHIPS_COUNT)
-        ):
-            yield {
-                ident.decode(): unpacked(said)
-                for ident, said in entries.items()
-                if not ident.startswith(WHOLE_MAP)
-            }
+        for node, control in self._nodes:
+            name = control.members(shape.name, shape.template.text)
+            for entries in pages(partial(node.client.hscan, name), count=MEMBERSHIPS_COUNT):
+                yield {
+                    ident.decode(): unpacked(said)
+                    for ident, said in entries.items()
+                    if not ident.startswith(WHOLE_MAP)
+                }
 
-    @staticmethod
-    def _pages(scan: Callable[[int], Any]) -> Iterator[Any]:
-        cursor = 0
-        while True:
-            with translated():
-                cursor, page = scan(cursor)
-            if page:
-                yield page
-            if cursor == 0:
-                return
+    @property
+    def _nodes(self) -> Iterator[tuple[RedisStore, ControlKeys]]:
+        for node in self._store.nodes:
+            yield node, self._control.at(node.place)
+
+
+def pages(scan: Callable[..., Any], *, also_empty: bool = False, **options: Any) -> Iterator[Any]:
+    """What SCAN, or one of its kind, finds. `also_empty`: pages on which nothing is, which there may be many of."""
+    cursor = 0
+    while True:
+        with translated():
+            cursor, page = scan(cursor, **options)
+        if page or also_empty:
+            yield page
+        if cursor == 0:
+            return

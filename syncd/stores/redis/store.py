@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from redis import Redis
 from redis import exceptions as driver
@@ -32,6 +32,8 @@ from syncd.stores.redis.url import redis_client
 from syncd.stores.together import Together
 from syncd.stores.uri import read_uri
 
+Key = TypeVar("Key", str, bytes)
+
 KNOWN_S = 1.0
 """How long it is known what a server is, for lanes that start together."""
 SOCKET_TIMEOUT_S = 15.0
@@ -40,13 +42,18 @@ SOCKET_TIMEOUT_S = 15.0
 _SCHEMES = ("redis", "rediss", "unix", f"redis{SUFFIX}", f"rediss{SUFFIX}")
 OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
 _TRANSIENT_CODES = (
-    "OOM", "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "MOVED", "ASK", "NOREPLICAS",
-    "MISCONF", "UNBLOCKED", "max number of clients",
+    "OOM", "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "NOREPLICAS", "MISCONF", "UNBLOCKED",
+    "max number of clients",
 )  # fmt: skip
+_NOT_HERE = "non local key"
+"""What a function says that comes to a key of another node; nothing is written then."""
 
 
 class RedisStore:
     """One Redis, shared by all lanes. Thread-safe; `client` pools its connections."""
+
+    place = ""
+    """What the names of syncd's records begin with: in a Redis Cluster a hash tag, see `cluster`."""
 
     def __init__(self, access: Access | str, *, socket_timeout: float = SOCKET_TIMEOUT_S) -> None:
         """`access`: how it is reached, or a URL that stays."""
@@ -55,21 +62,54 @@ class RedisStore:
             self.address = read_uri(access.now().uri, _SCHEMES)
         except UriError as error:
             raise UnusableUriError("redis", f"SYNCD_REDIS_URL is not usable: {error}") from None
-        self.client = redis_client(access, socket_timeout)
-        self.functions = Functions()
+        self._client = redis_client(access, socket_timeout)
+        self._functions = Functions()
         self._known: Together[Capabilities] = Together(KNOWN_S)
 
-    @classmethod
-    def of(cls, settings: Settings) -> RedisStore:
-        """The Redis of these settings. All of syncd connects this way."""
-        return cls(access_of("redis", settings))
+    @staticmethod
+    def of(settings: Settings) -> RedisStore:
+        """The Redis of these settings, or the cluster. All of syncd connects this way."""
+        from syncd.stores.redis.cluster import ClusterStore, is_cluster  # noqa: PLC0415 - it is made of this class
+
+        access = access_of("redis", settings)
+        return (ClusterStore if is_cluster(access.now().uri) else RedisStore)(access)
+
+    @property
+    def client(self) -> Redis:
+        """Of a cluster: of its home, the node that has the records of no node."""
+        return self._client
+
+    @property
+    def functions(self) -> Functions:
+        """How those of `client` are to be called."""
+        return self._functions
+
+    @property
+    def nodes(self) -> Sequence[RedisStore]:
+        """Each server that has a part of the keys, with the records that belong to it; outside a cluster, this one."""
+        return (self,)
+
+    def shown(self) -> list[str]:
+        """The nodes of a cluster, a line each, for people."""
+        return []
+
+    def node_of(self, key: str | bytes) -> int:
+        """Which of `nodes` has this key."""
+        return 0
+
+    def by_node(self, keys: Sequence[Key]) -> list[tuple[RedisStore, list[Key]]]:
+        """These keys with the node that has them."""
+        found: dict[int, list[Key]] = {}
+        for key in keys:
+            found.setdefault(self.node_of(key), []).append(key)
+        return [(self.nodes[number], some) for number, some in found.items()]
 
     def with_timeout(self, seconds: float) -> RedisStore:
         """The same Redis by connections of its own, on which no call may take longer."""
-        other, pool = copy(self), self.client.connection_pool
+        other, pool = copy(self), self._client.connection_pool
         limits = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
         kind = type(pool)
-        other.client = Redis(
+        other._client = Redis(
             connection_pool=kind(
                 connection_class=pool.connection_class, **{**pool.connection_kwargs, **limits}
             )
@@ -87,7 +127,8 @@ class RedisStore:
         return found
 
     def look(self) -> Capabilities:
-        """What the server can do, for those that only read. Raises CapabilityError: too old, or a cluster."""
+        """What the server can do, for those that only read. Raises CapabilityError: too old, or not what the
+        address says."""
         with translated():
             found = replace(detect(self.client), by_sentinel="primary" in self._options)
             oldest = OLDEST[found.flavour]
@@ -97,11 +138,11 @@ class RedisStore:
                     f"{found.flavour} {'.'.join(map(str, found.version))} is too old; "
                     f"syncd needs {found.flavour} {oldest[0]}.{oldest[1]} or later",
                 )
-            if found.cluster:
+            if found.cluster and not self.place:
                 raise CapabilityError(
                     "redis",
-                    "this is a Redis Cluster node, and one atomic step cannot span its slots; "
-                    "point SYNCD_REDIS_URL at a standalone Redis or a replication group",
+                    "this is a node of a Redis Cluster, and SYNCD_REDIS_URL names it as a Redis of its own; "
+                    "write redis+cluster://HOST:PORT,HOST:PORT with some of the nodes",
                 )
             return found
 
@@ -170,6 +211,12 @@ def translate(error: driver.RedisError) -> StoreError:
     if isinstance(error, driver.ConnectionError | driver.TimeoutError):
         message = f"no connection to Redis: {text}; is it up, and is SYNCD_REDIS_URL right?"
         return TransientError("redis", message, soon=True)
+    if isinstance(error, driver.AskError | driver.TryAgainError) or _NOT_HERE in text:
+        return TransientError(
+            "redis",
+            "a slot of the cluster has another node, or is on its way there; looking again",
+            soon=True,
+        )
     if isinstance(error, driver.ReadOnlyError | driver.ClusterError) or text.startswith(_TRANSIENT_CODES):
         return TransientError("redis", f"Redis cannot take writes now: {text}; waiting for it")
     return UnknownError("redis", f"Redis answered: {text}; see its log")

@@ -27,7 +27,7 @@ class AppendLane(BaseLane):
     def __init__(self, plan: AppendPlan, common: Common) -> None:
         status = AppendStatus(plan.name, plan.contract.shown_collection, plan.freshness_s)
         rules = LaneRules(plan.name, common.settings.lease_ttl)
-        super().__init__(common, ControlKeys(plan.name), plan, status, rules)
+        super().__init__(common, ControlKeys(plan.name, place=common.redis.place), plan, status, rules)
         self._group = Group(common.redis, plan, common.leases.owner)
         self._context = LaneContext(
             plan, self._control, status, self._state, self._lease, self._halt, common.mongo, common.redis,

@@ -33,7 +33,7 @@ class StateLane(BaseLane):
         status = self.status_type(plan.name, plan.contract.shown_collection, plan.freshness_s, unfit)
         rules = LaneRules(plan.name, common.settings.lease_ttl)
         # Also of a daemon that splits contracts, in every partition: one daemon of all has the lease.
-        super().__init__(common, ControlKeys(plan.name), plan, status, rules)
+        super().__init__(common, ControlKeys(plan.name, place=common.redis.place), plan, status, rules)
         self._numbers = Numbers(self._lease)
         self._context: LaneContext[StatePlan, Any] = LaneContext(
             plan, self._control, status, self._state, self._lease, self._halt, common.mongo, common.redis,

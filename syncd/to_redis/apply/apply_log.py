@@ -23,7 +23,9 @@ Invariants:
  5. What a call covers counts from when it is sent: nothing older is built behind it (see watermarks). It is entered
     before anything is on the wire, so who reads the horizon because of what Redis shows finds it there.
  6. The read watermark of the position never goes back, and moves with the read that it is of.
- 7. At most MOST_IN_FLIGHT calls are in flight. What waits is one piece of work, what a refusal takes back, and halves.
+ 7. In a cluster a call has a part on each node. Where only some are applied, it counts as failed: what may show is
+    answered by reads. So does one that is applied behind it, on nodes that had no part of the refused call.
+ 8. At most MOST_IN_FLIGHT calls are in flight. What waits is one piece of work, what a refusal takes back, and halves.
 
 A copy beside a stream. Document `a` changes at 3 and at 9.
 
@@ -98,11 +100,12 @@ class Answer(Enum):
 
 
 class CallState(Enum):
-    """Of a call that is not confirmed."""
+    """How far a call is."""
 
     TO_BUILD = auto()
     BUILT = auto()
     IN_FLIGHT = auto()
+    CONFIRMED = auto()
 
 
 @dataclass(slots=True, eq=False)
@@ -138,8 +141,10 @@ class Call(Generic[W, P]):
 class ApplyLog(Generic[W, P]):
     """Of one run of a lane, used by its thread."""
 
-    def __init__(self, position: Position) -> None:
-        """`position`: as it is stored."""
+    def __init__(self, position: Position, *, several: bool = False) -> None:
+        """`position`: as it is stored. `several`: a call has a part for each node of a cluster. Each node leaves out
+        what follows on a part of its own that it did not apply; others may apply theirs."""
+        self._several = several
         self.watermarks = Watermarks(position.read_watermark, position.time, copying=position.is_copying)
         self.position = self.confirmed = position
         """Behind everything that was sent, and behind everything that Redis applied."""
@@ -197,15 +202,15 @@ class ApplyLog(Generic[W, P]):
         """The reply to the oldest call, which is returned: it is confirmed if it was applied. `refusals`: number of
         each write that was refused, or that failed, and why."""
         call = self._in_flight[0]
-        if (answer is Answer.LEFT_OUT) is not bool(self._refused):
+        if (answer is Answer.LEFT_OUT) is not bool(self._refused) and not (self._several and self._refused):
             raise InvariantError(f"a call was {answer.name.lower()} out of its order")
         self._in_flight.popleft()
-        if answer is Answer.APPLIED:
+        if answer is Answer.APPLIED and not self._refused:
             self._confirm(call)
             return call
         call.refusals = refusals
         self._refused.append(call)
-        if answer is Answer.FAILED:
+        if answer in (Answer.FAILED, Answer.APPLIED):
             self._keep_watermark(call)
         if not self._in_flight:
             self._take_back()
@@ -213,17 +218,18 @@ class ApplyLog(Generic[W, P]):
 
     def _keep_watermark(self, call: Call[W, P]) -> None:
         """A part of a call is written perhaps. Redis keeps how late that may be as its read watermark, and so do we."""
-        before, after = call.before, call.after
+        first = self._refused[0]
+        before, after = first.before, call.after
         if before is None or after is None:
             raise InvariantError("a call has failed that was not sent")
-        latest = max(after.time, after.read_watermark)
-        call.before = replace(before, read_watermark=latest)
+        latest = max(before.read_watermark, after.time, after.read_watermark)
+        first.before = replace(before, read_watermark=latest)
         self.watermarks.may_show(latest)
 
     def _confirm(self, call: Call[W, P]) -> None:
         if call.after is None:
             raise InvariantError("a call is confirmed that was not sent")
-        self.confirmed = call.after
+        self.confirmed, call.state = call.after, CallState.CONFIRMED
         self.watermarks.applied()
         if self.watermarks.copying and not call.after.is_copying:
             self.watermarks.end_copy()

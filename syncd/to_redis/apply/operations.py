@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 from bson import json_util
@@ -18,6 +18,7 @@ from syncd.plan.to_redis.change import (
     Dead,
     Drop,
     Elements,
+    Elsewhere,
     Entry,
     Hashed,
     Judged,
@@ -46,6 +47,8 @@ from syncd.to_redis.apply.elements import encoded_elements
 
 MOST_ROWS = 16
 """Most writes of a call have the same few sets of fields, whose names then go over the wire once."""
+Limited: TypeAlias = Mapping[str, MemberShape]
+"""See `limited_members`."""
 _RELAXED = json_util.RELAXED_JSON_OPTIONS
 
 
@@ -58,7 +61,7 @@ class Operations:
         contract: str,
         version: str,
         keep_dead_letters: int = 0,
-        limited: Mapping[str, MemberShape] | None = None,
+        limited: Limited | None = None,
     ) -> None:
         """`keep_dead_letters`: see ContractPlan. `limited`: see `limited_members`."""
         self.added: list[Write] = []
@@ -114,6 +117,12 @@ class Operations:
             self._emit(write, "c", self._control.changed, len(write.idents), *write.idents)
         elif isinstance(write, Hashed):
             self._digests(write)
+        elif isinstance(write, Elsewhere):
+            self._emit(write, "r", *self._map(write.shape), write.ident)
+
+    def note_stale(self, write: Dead, key: str) -> None:
+        """A key shows an older state, by a dead letter of another call."""
+        self._emit(write, "z", key)
 
     def _emit(self, write: Write, *args: Any, key: str | None = None) -> None:
         self.writes.append(write)

@@ -22,6 +22,7 @@ from syncd.plan.to_redis.change import (
     Dead,
     Drop,
     Elements,
+    Elsewhere,
     Entry,
     Hashed,
     Judged,
@@ -42,7 +43,8 @@ from syncd.plan.to_redis.change import (
 from syncd.plan.types import Memberships
 from syncd.stores.redis.records.dead_letters import fill_up
 from syncd.stores.redis.records.position import ControlKeys, Position
-from syncd.to_redis.apply.apply_log import Answer, ApplyLog, Call, Do
+from syncd.to_redis.apply.apply_log import Answer, ApplyLog, Call, CallState, Do
+from syncd.to_redis.apply.fan_out import FanOut
 from syncd.to_redis.apply.operations import Operations, is_unicode, limited_members
 from syncd.to_redis.apply.refusals import take_refusal
 from syncd.to_redis.apply.units import DeadLettersUnit, Draft, Unit
@@ -97,7 +99,7 @@ class Pipeline:
         self,
         plan: StreamPlan,
         control: ControlKeys,
-        writer: Writer,
+        writer: Writer | FanOut,
         log: ApplyLog[Unit, Operations],
         most_writes: int,
         tell: Callable[[Unit], None],
@@ -203,7 +205,7 @@ class Pipeline:
     def _receive(self) -> None:
         outcome = self._writer.receive()
         call = self.log.answered(_answer(outcome), outcome.refused + outcome.failed)
-        if outcome.ok:
+        if call.state is CallState.CONFIRMED:
             self._confirmed(call, outcome)
 
     def _take_refusals(self, call: SentCall) -> None:
@@ -229,12 +231,8 @@ class Pipeline:
 
     def _operations(self, unit: Unit, writes: list[Write]) -> Operations:
         contract = self._plan.contract
-        operations = Operations(
-            self._control,
-            contract.name,
-            contract.metadata.version,
-            self._plan.keep_dead_letters,
-            self._limited,
+        operations = self._writer.operations(
+            contract.name, contract.metadata.version, self._plan.keep_dead_letters, self._limited
         )
         # A dead letter must not be written twice when a call has to be made again, and not be answered before all is
         # written.
@@ -269,6 +267,7 @@ class Pipeline:
         self._told_shifted = self._told_shifted or outcome.shifted > 0
         kinds = Counter(map(type, operations.writes))
         kinds.pop(OpenFeed, None)
+        kinds.pop(Elsewhere, None)
         for kind, count in kinds.items():
             kept = outcome.kept if kind is Put else outcome.unsaid if kind is Judged else 0
             self._count(RESULTS[kind], count - kept)
@@ -303,6 +302,6 @@ def more_keys(write: Write) -> int:
 def _answer(outcome: Reply) -> Answer:
     if outcome.behind:
         return Answer.LEFT_OUT
-    if outcome.failed:
+    if outcome.failed or outcome.partly:
         return Answer.FAILED
     return Answer.REFUSED if outcome.refused else Answer.APPLIED

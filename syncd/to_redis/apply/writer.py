@@ -16,7 +16,7 @@ from syncd.plan.types import redis_type
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import ControlKeys, Position
 from syncd.stores.redis.store import RedisStore, translate
-from syncd.to_redis.apply.operations import Operations
+from syncd.to_redis.apply.operations import Limited, Operations
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,13 @@ class Reply:
     """Changes of which no entry of a feed speaks, because they are about documents that do not match a filter."""
     behind: bool = False
     """Nothing was written, because the call before was not applied."""
+    partly: bool = False
+    """Some nodes of a cluster have applied their part, and others not."""
 
     @property
     def ok(self) -> bool:
         """Whether everything is written."""
-        return not self.refused and not self.failed and not self.behind
+        return not (self.refused or self.failed or self.behind or self.partly)
 
 
 WAITED_S = 0.0003
@@ -70,7 +72,7 @@ class Writer:
     """
 
     def __init__(self, store: RedisStore, control: ControlKeys, lease: Lease) -> None:
-        self.store, self._control, self._lease = store, control, lease
+        self.store, self.control, self._lease = store, control, lease
         self._connection: Connection | None = None
         self._under_way: deque[tuple[int, float]] = deque()
         """Number of each call without an answer, and when Redis can have begun with it."""
@@ -80,26 +82,45 @@ class Writer:
         self.call_s: float | None = None
         """How long Redis took for the last call, without the way; None where the reply was there before we waited."""
 
+    def operations(self, contract: str, version: str, keep: int, limited: Limited) -> Operations:
+        """Empty ones, for the next call."""
+        return Operations(self.control, contract, version, keep, limited)
+
     def send(self, operations: Operations, position: Position) -> None:
         """Send one call: all operations and the position behind them."""
+        self.launch(self.packed(operations, position))
+
+    def packed(self, operations: Operations, position: Position) -> bytes:
+        """The next call as it goes over the wire. Raises UnicodeEncodeError."""
+        fields = [*position.encoded(), "call", self._number + 1]
+        control = self.control
+        keys = [control.lease, control.position, control.dead, control.stale]
+        args = [self._lease.value, self._lease.ttl_ms, _also(position), operations.rows(), self._sent]
+        args += [len(fields), *fields]
+        args += operations.args
+        if self.store.place:
+            name = "syncd_apply_on_node"
+            args += [*operations.keys, len(operations.keys)]
+        else:
+            name = "syncd_apply"
+            keys += operations.keys
+        # The driver's own packing checks every argument in Python first, which costs more than hiredis itself.
+        packed: bytes = hiredis.pack_command(tuple(self.store.functions.command(name, keys, args)))
+        return packed
+
+    def launch(self, packed: bytes) -> None:
+        """Send what was packed last."""
         self._lease.touch()
-        number = self._number + 1
-        fields = [*position.encoded(), "call", number]
-        control = self._control
-        keys = [control.lease, control.position, control.dead, control.stale, *operations.keys]
-        head = [self._lease.value, self._lease.ttl_ms, _also(position), operations.rows(), self._sent]
-        head += [len(fields), *fields]
-        command = self.store.functions.command("syncd_apply", keys, head + operations.args)
         try:
             if self._connection is None:
                 self._connection = self.store.client.connection_pool.get_connection()
-            # The driver's own packing checks every argument in Python first, which costs more than hiredis itself.
-            self._connection.send_packed_command([hiredis.pack_command(tuple(command))], check_health=False)
+            self._connection.send_packed_command([packed], check_health=False)
         except RedisError as error:
             self.close()
             raise translate(error) from error
-        self._number = self._sent = number
-        self._under_way.append((number, time.monotonic()))
+        self._number += 1
+        self._sent = self._number
+        self._under_way.append((self._number, time.monotonic()))
 
     def receive(self) -> Reply:
         """The answer to the first call without one. Raises FencedError when the lease is lost."""

@@ -28,26 +28,30 @@ class ForeignKeys:
 
     def __init__(self, plan: StreamPlan, store: RedisStore, control: ControlKeys, lease: Lease) -> None:
         self._plan, self._store, self._control, self._lease = plan, store, control, lease
-        self._scan = KeyScan(store, control)
 
     def note(self, owned: list[list[str]], stop: threading.Event) -> None:
         """Note the keys that are there under each template that no contract had before. `owned`: what this contract
         wrote under other templates. Of hashes that contracts share fields are noted likewise, by their key."""
+        for node, lease in zip(self._store.nodes, self._lease.parts, strict=True):
+            if not stop.is_set():
+                self._note(node, lease, owned, stop)
+
+    def _note(self, node: RedisStore, lease: Lease, owned: list[list[str]], stop: threading.Event) -> None:
         before = [KeyTemplate.recorded(template) for _, template, _ in owned]
-        new = self._new()
+        new = self._new(node)
         if any(shape.template.fields for shape, _ in new):
-            before += templates_of_fields(self._store)
+            before += templates_of_fields(node)
         for shape, template in new:
             count, word = 0, "ok"
-            for keys in self._unowned(shape, [one for one in before if one.text != template]):
+            for keys in self._unowned(node, shape, [one for one in before if one.text != template]):
                 self._lease.hold()
                 if stop.is_set():
                     return
                 count += len(keys)
-                word = self._lease.note_foreign(template, "more", keys)
+                word = lease.note_foreign(template, "more", keys)
                 if word != "ok":  # another partition was quicker, and writes by now
                     break
-            if word == "ok" and self._lease.note_foreign(template, "done") == "ok" and count:
+            if word == "ok" and lease.note_foreign(template, "done") == "ok" and count:
                 telemetry.keys_of_others(self._plan.name, shape.name, count)
 
     @property
@@ -58,48 +62,52 @@ class ForeignKeys:
 
     def adopt(self) -> bool:
         """Take them all. Returns whether there may be any."""
-        new = self._new()
+        new = any(self._new(node) for node in self._store.nodes)
         any_noted = self.are_lost or count_foreign(self._store, self._plan.name) > 0
         for shape in self._plan.shapes if new or any_noted else ():
-            self._lease.note_foreign(shape.template.text, "adopt")
-        return bool(new) or any_noted
+            for lease in self._lease.parts:
+                lease.note_foreign(shape.template.text, "adopt")
+        return new or any_noted
 
-    def _new(self) -> list[tuple[Retired, str]]:
+    def _new(self, node: RedisStore) -> list[tuple[Retired, str]]:
         texts = {
             shape.template.text: Retired(shape.name, shape.type, shape.template)
             for shape in self._plan.shapes
         }
-        new = new_claims(self._store, [KEY + text for text in texts])
+        new = new_claims(node, [KEY + text for text in texts])
         return [(texts[name.removeprefix(KEY)], name.removeprefix(KEY)) for name in new]
 
-    def _unowned(self, shape: Retired, before: list[KeyTemplate]) -> Iterator[list[bytes]]:
+    def _unowned(self, node: RedisStore, shape: Retired, before: list[KeyTemplate]) -> Iterator[list[bytes]]:
         of_fields = [template for template in before if template.fields] if shape.template.fields else []
         whole = [template for template in before if not template.fields] if shape.template.fields else before
-        for page in self._scan.keys(shape):
+        for page in KeyScan(node, self._control).keys(shape):
             keys = [
                 key for key in page
                 if parse_key(shape.template, key) is not None
                 and not any(parse_key(template, key) is not None for template in whole)
             ]  # fmt: skip
-            yield self._with_fields(shape, keys, of_fields) if shape.template.fields else keys
-
-    def _with_fields(self, shape: Retired, keys: list[bytes], before: list[KeyTemplate]) -> list[bytes]:
-        """Without hashes that have none of the fields, but for those that a contract had before: what others have there
-        is no matter of this one."""
-        asked: list[tuple[bytes, list[str]]] = []
-        for key in keys:
-            owned = {name for one in before if parse_key(one, key) is not None for name in one.fields}
-            if new := [name for name in shape.template.fields if name not in owned]:
-                asked.append((key, new))
-        with translated(), self._store.client.pipeline(transaction=False) as pipe:
-            for key, names in asked:
-                pipe.hmget(key, names)
-            found = pipe.execute(raise_on_error=False)
-        return [
-            key for (key, _), said in zip(asked, found, strict=True)
-            if isinstance(said, Exception) or any(one is not None for one in said)
-        ]  # fmt: skip
+            yield _with_fields(node, shape, keys, of_fields) if shape.template.fields else keys
 
     def among(self, keys: list[str]) -> set[str]:
         """Which of these keys are an application's."""
         return foreign_among(self._store, self._control, keys)
+
+
+def _with_fields(
+    node: RedisStore, shape: Retired, keys: list[bytes], before: list[KeyTemplate]
+) -> list[bytes]:
+    """Without hashes that have none of the fields, but for those that a contract had before: what others have there
+    is no matter of this one."""
+    asked: list[tuple[bytes, list[str]]] = []
+    for key in keys:
+        owned = {name for one in before if parse_key(one, key) is not None for name in one.fields}
+        if new := [name for name in shape.template.fields if name not in owned]:
+            asked.append((key, new))
+    with translated(), node.client.pipeline(transaction=False) as pipe:
+        for key, names in asked:
+            pipe.hmget(key, names)
+        found = pipe.execute(raise_on_error=False)
+    return [
+        key for (key, _), said in zip(asked, found, strict=True)
+        if isinstance(said, Exception) or any(one is not None for one in said)
+    ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TypeGuard
 
 from syncd.plan.keys.templates import encode_key_value
@@ -15,7 +15,7 @@ from syncd.plan.values.raw import encode
 from syncd.stores.mongo.ranges import Range
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import Moment
-from syncd.stores.redis.store import translated
+from syncd.stores.redis.store import RedisStore, translated
 from syncd.to_redis.context import RunContext
 from syncd.to_redis.copy.copier import Chunk, Copied, Reads, Ready
 from syncd.to_redis.copy.survey import Survey
@@ -83,19 +83,24 @@ class KeptKeys:
         if shape.by_id:
             keys = [one.key for one in gone if one.key is not None]
             strange = self._foreign_keys.among(keys)
-            commands: list[tuple[str, ...]] = [("EXISTS", key) for key in keys if key not in strange]
-        else:
-            known = self._control.members if shape.is_shared else self._control.keys_by_id
+            wanted = self._redis.by_node([key for key in keys if key not in strange])
+            return sum(_answers(node, [("EXISTS", key) for key in some]) for node, some in wanted)
+        count = 0
+        for node in self._redis.nodes:
+            control = self._control.at(node.place)
+            known = control.members if shape.is_shared else control.keys_by_id
             name = known(shape.name, shape.template.text)
-            commands = [("HEXISTS", name, one.ident) for one in gone]
-        return sum(self._answers(commands))
+            count += _answers(node, [("HEXISTS", name, one.ident) for one in gone])
+        return count
 
-    def _answers(self, commands: Sequence[tuple[str, ...]]) -> Iterator[int]:
-        pipe = self._redis.client.pipeline(transaction=False)
-        for command in commands:
-            pipe.execute_command(*command)
-        with translated():
-            yield from map(int, pipe.execute() if commands else [])
+
+def _answers(node: RedisStore, commands: Sequence[tuple[str, ...]]) -> int:
+    """How many of them say yes."""
+    pipe = node.client.pipeline(transaction=False)
+    for command in commands:
+        pipe.execute_command(*command)
+    with translated():
+        return sum(map(int, pipe.execute() if commands else []))
 
 
 def _removes(write: object) -> TypeGuard[Drop | Elements]:

@@ -337,7 +337,12 @@ class SnapshotReader:
         """The maps themselves, which are hashes like any other."""
         name, template = shape.name, shape.template.text
         as_hash = Retired(name, "hash", shape.template)
-        names = [self._control.keys_by_id(name, template), self._control.ids_by_key(name, template)]
+        controls = [self._control.at(node.place) for node in self._store.nodes]
+        names = [
+            key
+            for one in controls
+            for key in (one.keys_by_id(name, template), one.ids_by_key(name, template))
+        ]
         more: list[Removal] = []
         if shape.is_shared:
             deadlines = Retired(name, "zset", shape.template)

@@ -152,10 +152,13 @@ class Target:
             return Answer.FAILED, [(failing, "ERR of some kind")]
         for write in writes:
             self._write(write, versions)
-        assert after.read_watermark >= self.position.read_watermark, "the read watermark went back"
-        assert reached(after) >= reached(self.position), "the position went back"
+        self.check_position(after)
         self.position = after
         return Answer.APPLIED, ()
+
+    def check_position(self, after: Position) -> None:
+        assert after.read_watermark >= self.position.read_watermark, "the read watermark went back"
+        assert reached(after) >= reached(self.position), "the position went back"
 
     def _is_absent(self, write: Write) -> bool:
         return isinstance(write, Patch) and (write.ident not in self.there or write.ident in self.stale)
@@ -260,13 +263,16 @@ class World:
                     self.log.built(call, draft.writes, draft.covers)
             elif do is Do.SEND:
                 self.log.launched(call)
-                self.on_the_way.append((call, self.sent))
-                self.sent = call
+                self.launch(call)
             else:
                 self._receive(call)
             assert len(self.on_the_way) <= MOST_IN_FLIGHT
             assert self.log.watermarks.horizon >= self.horizon, "the horizon went back"
             self.horizon = self.log.watermarks.horizon
+
+    def launch(self, call: Any) -> None:
+        self.on_the_way.append((call, self.sent))
+        self.sent = call
 
     def _receive(self, call: Any) -> None:
         answer, refusals = self._say()

@@ -18,6 +18,11 @@ local function sweeps_blindly(keys)
 end
 
 local function none_exists(keys)
+  local is_one = place ~= ''  -- of keys in several slots, a command takes one
+  for start = 5, is_one and #keys or 0 do
+    if redis.call('EXISTS', keys[start]) > 0 then return false end
+  end
+  if is_one then return true end
   for start = 5, #keys, MAX_UNPACK do
     if redis.call('EXISTS', unpack(keys, start, math.min(start + MAX_UNPACK - 1, #keys))) > 0 then return false end
   end
@@ -69,6 +74,12 @@ local function refusals(all, keys, args, i, also)
   return refused, types, any_stale
 end
 
+-- Of a slot on its way to another node of a cluster a key that is not there belongs to that one already: also one that
+-- this call has removed to write it again. That is no fault of the document.
+local function is_elsewhere(problem)
+  return place ~= '' and problem:find('non local key', 1, true)
+end
+
 -- Second pass: everything. Appends number and error of what fails to `problems`.
 local function write_all(all, keys, args, i, types, any_stale, problems)
   local at, count, written, skip = 5, 0, {}, false
@@ -86,6 +97,7 @@ local function write_all(all, keys, args, i, types, any_stale, problems)
     else
       local problem
       problem, skip = operation.write(key, args, i, last, found, keys)
+      if problem and is_elsewhere(problem) then error{err = problem} end
       if problem then problems[#problems + 1] = count; problems[#problems + 1] = problem end
       if operation.needs then written[key] = operation.needs end
       if key and not operation.any and not problem then
@@ -157,4 +169,15 @@ local function apply(keys, args)
   return {'ok', dropped, removed, kept, shifted, unsaid}
 end
 
+-- The same on a node of a cluster: args end with the keys of the operations, and how many these are, because a function
+-- may declare keys of one slot alone.
+local function apply_on_node(keys, args)
+  local count = args[#args]
+  local first = #args - 1 - count
+  for at = 1, count do keys[4 + at] = args[first + at] end
+  for at = #args, first + 1, -1 do args[at] = nil end
+  return apply(keys, args)
+end
+
 redis.register_function('syncd_apply', apply)
+redis.register_function{function_name = 'syncd_apply_on_node', callback = apply_on_node, flags = {'allow-cross-slot-keys'}}

@@ -10,9 +10,7 @@
 -- field `version` grows with every change of it, field `draws` with every number that was drawn.
 -- A draw says which of two daemons has the newer contract files: the one that started, or reloaded, later.
 -- `since` is the version at which the contract gained the claim: a position that is older has to copy.
--- The record has not the slot of a contract's own keys; clusters are refused anyway.
-
-local CLAIMS = 'syncd:claims'
+-- The record has not the slot of a contract's own keys, but in a cluster, where its name begins with the place.
 
 -- The field of a map of members that says that it has all documents, see members.lua. No document has this `_id`.
 local WHOLE_MAP = ':'
@@ -23,11 +21,11 @@ local function has_members(claim)
 end
 
 local function base_of(contract)
-  return 'syncd:{' .. contract .. '}:'
+  return place .. 'syncd:{' .. contract .. '}:'
 end
 
 local function contract_of(key)
-  return key:match('^syncd:{([^}]*)}:')
+  return key:match('^.-syncd:{([^}]*)}:')
 end
 
 -- The keys of all partitions of a layout.

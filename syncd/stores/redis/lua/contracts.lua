@@ -3,8 +3,6 @@
 -- `syncd:contracts` is a hash: contract -> JSON with place, set (a digest) and, for one that is no longer part of any
 -- set, left (epoch seconds); and "set DIGEST" -> JSON list of the names of that set.
 
-local CONTRACTS = 'syncd:contracts'
-
 -- Whether a contract was part of a set that `present` follows: it came from the same place, or beside one of these.
 local function is_of_set(record, place, present)
   if record.place == place then return true end
@@ -15,13 +13,14 @@ local function is_of_set(record, place, present)
   return false
 end
 
--- args: protocol, place, digest of the set, JSON list of its names, epoch seconds, leases that are known to be dead, ...
+-- keys: `syncd:contracts`. args: protocol, place, digest of the set, JSON list of its names, epoch seconds, leases that are known to be dead, ...
 -- Notes which contracts a daemon runs.
 -- One that was part of such a set, is not among them, and that no daemon works on, has left: it keeps its keys and
 -- records, and its claims are free, so that it copies if it comes back.
 -- Replies {'ok', [name, ...] of those that have left now, [lease, ...] of those that a daemon may still work on}.
 local function roster(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  be_at(keys[1])
   local names, present, in_use, left, held, dead = cjson.decode(args[4]), {}, {}, {}, {}, {}
   for at = 6, #args do dead[args[at]] = true end
   for _, name in ipairs(names) do present[name] = true end
@@ -66,11 +65,13 @@ local function is_present(contract)
   if said and not cjson.decode(said).left then return {'held', ''} end
 end
 
--- keys: key, ... args: protocol, contract, Redis type, "turned" or "". Removes keys of a contract that no daemon works on,
--- or those that it had before it went another way, but for those of another type and those that a contract claims.
--- Replies {'ok', how many}, or {'held', holder or ''}.
+-- keys: key, ... args: protocol, contract, Redis type, "turned" or "", and of a node of a cluster a record at its place, and
+-- the keys. Removes keys of a contract that no daemon works on, or those that it had before it went another way, but for
+-- those of another type and those that a contract claims. Replies {'ok', how many}, or {'held', holder or ''}.
 local function remove_keys(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  be_at(args[5])
+  for at = 6, #args do keys[at - 5] = args[at] end
   local present = args[4] ~= 'turned' and is_present(args[2])
   if present then return present end
   local claims, foreign, count = foreign_claims(args[4] ~= 'turned' and args[2]), base_of(args[2]) .. 'foreign', 0
@@ -82,10 +83,11 @@ local function remove_keys(keys, args)
   return {'ok', count}
 end
 
--- keys: record, ... args: protocol, contract, "1" where that was the last of them. Removes what syncd keeps of a
--- contract that no daemon works on. Replies {'ok'}, or {'held', holder or ''}.
+-- keys: record, ... args: protocol, contract, "1" where that was the last of them, and of a node of a cluster a record at its
+-- place. Removes what syncd keeps of a contract that no daemon works on. Replies {'ok'}, or {'held', holder or ''}.
 local function remove_records(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  be_at(args[4])
   local present = is_present(args[2])
   if present then return present end
   for _, key in ipairs(keys) do
@@ -99,6 +101,6 @@ local function remove_records(keys, args)
 end
 
 redis.register_function{function_name = 'syncd_roster', callback = roster, flags = {'allow-oom'}}
-redis.register_function{function_name = 'syncd_remove_keys', callback = remove_keys, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_remove_keys', callback = remove_keys, flags = {'allow-oom', 'allow-cross-slot-keys'}}
 redis.register_function{function_name = 'syncd_remove_records', callback = remove_records, flags = {'allow-oom'}}
 

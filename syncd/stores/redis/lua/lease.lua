@@ -104,6 +104,7 @@ end
 --   {'claimed', holder or '', draw, name of the claim, contract}; {'again', '', draw}: the claims have changed meanwhile
 local function lease(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  be_at(keys[1])
   local base, at, count, dead = family(keys[1]), args[4], tonumber(args[5]), {}
   local wish = cjson.decode(args[6])
   for i = 7, #args do dead[args[i]] = true end

@@ -235,6 +235,11 @@ operations.x = {
   end,
 }
 
+-- A key whose dead letter is on another node of a cluster. key
+operations.z = {keyless = true, width = fixed(1), write = function(_, args, i, _, _, keys)
+  redis.call('SADD', keys[4], args[i])
+end}
+
 -- Dead letters that are done with. `letters`, n, entry, ...
 operations.y = {
   keyless = true,

@@ -8,14 +8,24 @@
 -- Lease: the string "owner:epoch" with a time to live; the position hash carries the same epoch.
 -- Layout: the hash `layout` of a contract. `now` is "partitions:generation"; without it the contract was never split.
 -- A position belongs to one generation of the layout, by its field `layout`, and is worth nothing under another.
--- The layout's key is not among the declared ones: it has the slot of the others, and clusters are refused anyway.
+-- The layout's key is not among the declared ones: it has the slot of the others.
+-- Place: in a Redis Cluster each node has records of its own, all in one slot of that node, because their names begin with
+-- the same hash tag ("{7}syncd:..."). Elsewhere it is empty.
 
 local PROTOCOL = '7'
 -- unpack() fails above 8,000 values (LUAI_MAXCSTACK); a hash of 5,000 fields has 10,000.
 local MAX_UNPACK = 4000
 
+local place, CLAIMS, CONTRACTS = '', 'syncd:claims', 'syncd:contracts'
+
+-- The records of this call are at the place of this one. A function that does not come by `fenced` says so itself.
+local function be_at(record)
+  place = record and record:match('^({[^}]*})syncd:') or ''
+  CLAIMS, CONTRACTS = place .. 'syncd:claims', place .. 'syncd:contracts'
+end
+
 local function family(key)
-  return key:match('^syncd:{[^}]*}:')
+  return key:match('^.-syncd:{[^}]*}:')
 end
 
 -- Replies {'fenced', 'held', holder}, or {'fenced', 'lease', 'position' or 'layout', ''}: that key is gone, or another
@@ -24,6 +34,7 @@ local function fenced(keys, args)
   if args[1] ~= PROTOCOL then
     return {'version', PROTOCOL}
   end
+  be_at(keys[1])
   local held = redis.call('GET', keys[1])
   if held ~= args[2] then
     return {'fenced', held and 'held' or 'lease', held or ''}

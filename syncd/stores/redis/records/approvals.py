@@ -24,13 +24,13 @@ def approve(store: RedisStore, contract: str, plan: str, by: str) -> None:
     """From now on daemons take up this edit, and no other."""
     said = json.dumps({"plan": plan, "by": by, "at": round(time.time())})
     with translated():
-        store.client.set(ControlKeys(contract).approved, said)
+        store.client.set(ControlKeys(contract, place=store.place).approved, said)
 
 
 def approved_plan(store: RedisStore, contract: str) -> str:
     """The edit that was approved last; empty where none was."""
     with translated():
-        said: Any = store.client.get(ControlKeys(contract).approved)
+        said: Any = store.client.get(ControlKeys(contract, place=store.place).approved)
     try:
         return str(json.loads(said or "{}").get("plan", ""))
     except (ValueError, AttributeError):
@@ -47,6 +47,6 @@ def texts_as_taken_up(store: RedisStore, contracts: Iterable[Contract]) -> dict[
             names[name] = next((one for one in known if one.startswith(name + OF)), name)
     with translated(), store.client.pipeline(transaction=False) as pipe:
         for name in names.values():
-            pipe.get(ControlKeys(name).text)
+            pipe.get(ControlKeys(name, place=store.place).text)
         texts: list[bytes | None] = pipe.execute()
     return {name: text.decode(errors="replace") for name, text in zip(names, texts, strict=True) if text}

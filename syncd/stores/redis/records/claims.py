@@ -40,7 +40,7 @@ class Wish:
 def read_claims(store: RedisStore) -> tuple[str, dict[str, dict[str, Any]]]:
     """Version of the record, and each claim by its name."""
     with translated():
-        raw: Any = store.client.hgetall(CLAIMS)
+        raw: Any = store.client.hgetall(store.place + CLAIMS)
     claims = {
         name.decode(): _understood(CLAIMS, name, text, "contract")
         for name, text in raw.items()
@@ -57,7 +57,7 @@ def new_claims(store: RedisStore, names: list[str]) -> list[str]:
     if not names:
         return []
     with translated():
-        said: Any = store.client.hmget(CLAIMS, names)
+        said: Any = store.client.hmget(store.place + CLAIMS, names)
     return [name for name, text in zip(names, said, strict=True) if text and json.loads(text).get("new")]
 
 
@@ -116,7 +116,7 @@ def read_left(store: RedisStore) -> Mapping[str, float]:
 def read_contracts(store: RedisStore) -> Mapping[str, Mapping[str, Any]]:
     """What is recorded of each contract that runs, or ran, on this Redis."""
     with translated():
-        raw: Any = store.client.hgetall(CONTRACTS)
+        raw: Any = store.client.hgetall(store.place + CONTRACTS)
     return {
         name.decode(): _understood(CONTRACTS, name, text)
         for name, text in raw.items()

@@ -83,7 +83,7 @@ def find_dead_letters(store: RedisStore, contract: str, entries: Sequence[str]) 
     for start in range(0, len(entries), PAGE):
         pipe = store.client.pipeline(transaction=False)
         for entry in entries[start : start + PAGE]:
-            pipe.xrange(ControlKeys(contract).dead, min=entry, max=entry)
+            pipe.xrange(ControlKeys(contract, place=store.place).dead, min=entry, max=entry)
         with translated():
             replies: list[Any] = pipe.execute(raise_on_error=False)
         for reply in replies:
@@ -103,7 +103,9 @@ def still_parked(store: RedisStore, contract: str, dead_letters: Sequence[DeadLe
             f"{dead_letter.projection} {dead_letter.id}" for dead_letter in dead_letters[start : start + PAGE]
         ]
         with translated():
-            entries: Any = store.client.hmget(ControlKeys(contract).dead_by_document, names)
+            entries: Any = store.client.hmget(
+                ControlKeys(contract, place=store.place).dead_by_document, names
+            )
         count += sum(entry is not None for entry in entries)
     return count
 
@@ -111,7 +113,7 @@ def still_parked(store: RedisStore, contract: str, dead_letters: Sequence[DeadLe
 def is_merging(store: RedisStore, contract: str, dead_letters: Sequence[DeadLetter]) -> bool | None:
     """Of a contract that goes both ways, whether the keys of these dead letters have yet to be merged; None of any
     other."""
-    keys = ControlKeys(contract)
+    keys = ControlKeys(contract, place=store.place)
     with translated():
         if not store.client.hexists(keys.position, Fields.MERGED):
             return None
@@ -128,7 +130,9 @@ def fill_up(
     the reason. Then the run ends. `refused`: by "projection id"."""
     with translated():
         waiting: Any = (
-            store.client.hmget(ControlKeys(contract).dead_by_document, list(refused)) if refused else []
+            store.client.hmget(ControlKeys(contract, place=store.place).dead_by_document, list(refused))
+            if refused
+            else []
         )
     new = [one for one, entry in zip(refused.values(), waiting, strict=True) if entry is None]
     if part := new[: max(0, keep - count_dead_letters(store, contract))]:
@@ -141,7 +145,9 @@ def dead_letters(store: RedisStore, contract: str) -> Iterator[DeadLetter]:
     start = "-"
     while True:
         with translated():
-            page: Any = store.client.xrange(ControlKeys(contract).dead, min=start, count=PAGE)
+            page: Any = store.client.xrange(
+                ControlKeys(contract, place=store.place).dead, min=start, count=PAGE
+            )
         for entry, raw in page:
             yield _decode(entry.decode(), _texts(raw))
         if len(page) < PAGE:
@@ -169,7 +175,7 @@ def _decode(entry: str, said: dict[str, str]) -> DeadLetter:
 
 def drop_dead_letters(store: RedisStore, contract: str, entries: list[str]) -> int:
     """Remove dead letters by entry; how many there were."""
-    keys, count = ControlKeys(contract), 0
+    keys, count = ControlKeys(contract, place=store.place), 0
     with translated():
         store.functions.prepare(store.client)
     for start in range(0, len(entries), PAGE):
@@ -181,7 +187,7 @@ def drop_dead_letters(store: RedisStore, contract: str, entries: list[str]) -> i
 def request_replay(store: RedisStore, contract: str, entries: list[str]) -> None:
     """Ask the lane to read these documents again; it answers by removing the dead letters."""
     with translated():
-        store.client.rpush(ControlKeys(contract).replay, *entries)
+        store.client.rpush(ControlKeys(contract, place=store.place).replay, *entries)
 
 
 def requested_replays(store: RedisStore, contract: str, most: int, start: int = 0) -> dict[str, str]:
@@ -189,7 +195,7 @@ def requested_replays(store: RedisStore, contract: str, most: int, start: int = 
 
     Those from `start` on, `most` of them.
     """
-    keys = ControlKeys(contract)
+    keys = ControlKeys(contract, place=store.place)
     with translated():
         entries: Any = store.client.lrange(keys.replay, start, start + most - 1)
         dead_letters: dict[str, str] = {}
@@ -203,10 +209,10 @@ def replays_done(store: RedisStore, contract: str, entries: list[str]) -> None:
     """Take answered requests off the list."""
     with translated():
         for entry in entries:
-            store.client.lrem(ControlKeys(contract).replay, 0, entry)
+            store.client.lrem(ControlKeys(contract, place=store.place).replay, 0, entry)
 
 
 def count_dead_letters(store: RedisStore, contract: str) -> int:
     """How many wait."""
     with translated():
-        return int(store.client.xlen(ControlKeys(contract).dead))
+        return int(store.client.xlen(ControlKeys(contract, place=store.place).dead))

@@ -15,32 +15,41 @@ _WHOLE = "syncd:"
 
 def foreign_among(store: RedisStore, control: ControlKeys, keys: list[str]) -> set[str]:
     """Which of these keys are an application's."""
-    if not keys:
-        return set()
-    with translated():
-        said: Any = store.client.smismember(control.foreign, keys)
-    return {key for key, is_one in zip(keys, said, strict=True) if is_one}
+    found: set[str] = set()
+    for node, some in store.by_node(keys):
+        with translated():
+            said: Any = node.client.smismember(control.at(node.place).foreign, some)
+        found.update(key for key, is_one in zip(some, said, strict=True) if is_one)
+    return found
 
 
 def count_foreign(store: RedisStore, contract: str) -> int:
     """Keys of an application under the templates of a contract, which leaves them alone."""
+    return sum(_count(node, contract) for node in store.nodes)
+
+
+def _count(node: RedisStore, contract: str) -> int:
     with translated():
-        count: Any = store.client.scard(ControlKeys(contract).foreign)
-    return int(count) - _is_whole(store, contract)
+        count: Any = node.client.scard(ControlKeys(contract, place=node.place).foreign)
+    return int(count) - _is_whole(node, contract)
 
 
 def has_lost_foreign(store: RedisStore, contract: str) -> bool:
     """Whether keys were noted, and it is not known any more which: Redis may evict the set."""
-    if _is_whole(store, contract):
+    return any(_has_lost(node, contract) for node in store.nodes)
+
+
+def _has_lost(node: RedisStore, contract: str) -> bool:
+    if _is_whole(node, contract):
         return False
-    _, claims = read_claims(store)
+    _, claims = read_claims(node)
     noted = [said.get("noted") for said in claims.values() if said["contract"] == contract]
     return any(noted) or any(
-        read_fields(store, part, Fields.NOTED) == ["1"] for part in partitions_of(store, contract)
+        read_fields(node, part, Fields.NOTED) == ["1"] for part in partitions_of(node, contract)
     )
 
 
-def _is_whole(store: RedisStore, contract: str) -> bool:
+def _is_whole(node: RedisStore, contract: str) -> bool:
     with translated():
-        said: Any = store.client.sismember(ControlKeys(contract).foreign, _WHOLE)
+        said: Any = node.client.sismember(ControlKeys(contract, place=node.place).foreign, _WHOLE)
     return bool(said)

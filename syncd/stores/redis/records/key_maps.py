@@ -49,18 +49,22 @@ class KeyMaps:
 
     def of(self, shape: Shape | Retired, keys: Sequence[str]) -> list[Held]:
         """What the maps say of these keys."""
-        by_key, by_id = self._names(shape)
+        return [held for node, some in self._store.by_node(keys) for held in self._of(node, shape, some)]
+
+    def _of(self, node: RedisStore, shape: Shape | Retired, keys: Sequence[str]) -> list[Held]:
+        by_key, by_id = self._names(node, shape)
         if shape.each:
-            return self._of_elements(by_key, by_id, keys)
-        said = self._members(by_key, keys)
+            return self._of_elements(node, by_key, by_id, keys)
+        said = self._members(node, by_key, keys)
         idents = [text.partition(" ")[2] for text in said]
-        mapped = self._members(by_id, idents)
+        mapped = self._members(node, by_id, idents)
         return [Held(*parts) for parts in zip(keys, said, idents, mapped, strict=True)]
 
-    def _of_elements(self, by_key: str, by_id: str, keys: Sequence[str]) -> list[Held]:
+    @staticmethod
+    def _of_elements(node: RedisStore, by_key: str, by_id: str, keys: Sequence[str]) -> list[Held]:
         found: list[Held] = []
         for page in paged(list(keys), KEYS_A_CALL):
-            _, *said = self._store.call("syncd_held", [], [by_id, by_key, *page])
+            _, *said = node.call("syncd_held", [], [by_id, by_key, *page])
             texts = [one.decode() for one in said]
             found += [
                 Held(key, entry, entry.partition(" ")[2], key if has_it else "")
@@ -78,8 +82,12 @@ class KeyMaps:
 
     def count(self, shape: Shape | Retired) -> tuple[int, int]:
         """Entries of the map from `_id` to key, and of the one back. Raises FatalError where one is no hash."""
-        by_key, by_id = self._names(shape)
-        pipe = self._store.client.pipeline(transaction=True)
+        counts = [self._count(node, shape) for node in self._store.nodes]
+        return sum(keys for keys, _ in counts), sum(owners for _, owners in counts)
+
+    def _count(self, node: RedisStore, shape: Shape | Retired) -> tuple[int, int]:
+        by_key, by_id = self._names(node, shape)
+        pipe = node.client.pipeline(transaction=True)
         pipe.hlen(by_id)
         pipe.hlen(by_key)
         with translated():
@@ -93,15 +101,16 @@ class KeyMaps:
                     raise reply
         return int(found[0]), int(found[1])
 
-    def _names(self, shape: Shape | Retired) -> tuple[str, str]:
-        name, template = shape.name, shape.template.text
-        return self._control.ids_by_key(name, template), self._control.keys_by_id(name, template)
+    def _names(self, node: RedisStore, shape: Shape | Retired) -> tuple[str, str]:
+        name, template, control = shape.name, shape.template.text, self._control.at(node.place)
+        return control.ids_by_key(name, template), control.keys_by_id(name, template)
 
-    def _members(self, name: str, members: Sequence[str]) -> list[str]:
+    @staticmethod
+    def _members(node: RedisStore, name: str, members: Sequence[str]) -> list[str]:
         if not members:
             return []
         with translated():
-            found: Any = self._store.client.hmget(name, list(members))
+            found: Any = node.client.hmget(name, list(members))
         return [value.decode() if value else "" for value in found]
 
 

@@ -15,17 +15,17 @@ from syncd.stores.redis.store import RedisStore, translated
 def partitions_of(store: RedisStore, contract: str) -> list[ControlKeys]:
     """All partitions of the present layout; one, the whole, where the contract was never split."""
     with translated():
-        now: Any = store.client.hget(ControlKeys(contract).layout, "now")
+        now: Any = store.client.hget(ControlKeys(contract, place=store.place).layout, "now")
     count = int(now.partition(b":")[0]) if now else 1
-    return [ControlKeys(contract, Partition(number, count)) for number in range(1, count + 1)]
+    return [ControlKeys(contract, Partition(number, count), store.place) for number in range(1, count + 1)]
 
 
 def is_known(store: RedisStore, contract: str) -> bool:
     """Whether a contract of this name has ever run on this Redis."""
-    keys = ControlKeys(contract)
+    keys = ControlKeys(contract, place=store.place)
     with translated():
         ran = store.client.exists(keys.layout, keys.position)
-        return bool(ran or store.client.hexists(CONTRACTS, contract))
+        return bool(ran or store.client.hexists(store.place + CONTRACTS, contract))
 
 
 def names_of(store: RedisStore, contract: str) -> list[str]:
@@ -44,7 +44,7 @@ def others_have_copied(store: RedisStore, keys: ControlKeys, fingerprint: str) -
     for number in range(1, keys.partition.count + 1):
         if number == keys.partition.number:
             continue
-        other = ControlKeys(keys.contract, Partition(number, keys.partition.count))
+        other = ControlKeys(keys.contract, Partition(number, keys.partition.count), keys.place)
         token, phase, theirs = read_fields(store, other, Fields.TOKEN, Fields.PHASE, Fields.FINGERPRINT)
         if not token or phase == SNAPSHOT or theirs != fingerprint:
             return False
@@ -68,4 +68,13 @@ def survey(store: RedisStore, contract: str) -> list[dict[str, Any]]:
                 "position": time,
             }
         )
+    return found
+
+
+def survey_nodes(store: RedisStore, keys: ControlKeys) -> list[dict[str, str]]:
+    """Each node of a cluster for people: how far its record is."""
+    found = []
+    for node, shown in zip(store.nodes, store.shown(), strict=False):
+        (time,) = read_fields(node, keys.at(node.place), Fields.TIME)
+        found.append({"node": shown, "position": time})
     return found

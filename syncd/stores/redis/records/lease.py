@@ -106,6 +106,14 @@ class Lease:
         """Whose it is."""
         return self._keys.contract
 
+    @property
+    def parts(self) -> Sequence[Lease]:
+        """That on each node of the store; outside a cluster, this one."""
+        return (self,)
+
+    def require_still(self) -> None:
+        """That no key has another node than when the lease was taken. Raises TransientError."""
+
     def acquire(self) -> int:
         """Take the lease with a new epoch, and what the contract claims. Returns how many partitions it had before.
 
@@ -292,7 +300,7 @@ class Lease:
             for key, wanted, then in (
                 (self._keys.lease, "string", "the next daemon takes the lease"),
                 (self._keys.position, "hash", "the contract begins again"),
-                (CLAIMS, "hash", "contracts take their claims again"),
+                (self._keys.place + CLAIMS, "hash", "contracts take their claims again"),
             ):
                 answer: Any = self._store.client.type(key)
                 found = answer.decode()

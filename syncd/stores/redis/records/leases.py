@@ -13,8 +13,10 @@ from typing import Any
 from redis.exceptions import RedisError, ResponseError
 
 from syncd import telemetry
-from syncd.errors import FencedError
+from syncd.errors import FencedError, StoreError
 from syncd.plan.claims import Claims
+from syncd.stores.redis.cluster import ClusterStore
+from syncd.stores.redis.records.cluster_lease import ClusterLease
 from syncd.stores.redis.records.lease import SILENT_S, Lease
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
@@ -34,12 +36,16 @@ class Leases:
         self._store, self.owner, self._ttl_s = store, owner, ttl_s
         self._quick = store.with_timeout(ttl_s / (2 * PARTS))
         self._held: dict[int, Lease] = {}
+        self._looks_again = False
+        """Whether a node of a cluster did not do what it was asked."""
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
     def of(self, keys: ControlKeys, claims: Claims) -> Lease:
         """The lease of one lane, not taken yet."""
+        if isinstance(self._store, ClusterStore):
+            return ClusterLease(self._store, keys, self.owner, self._ttl_s, claims, self)
         return Lease(self._store, keys, self.owner, self._ttl_s, claims, self)
 
     def add(self, lease: Lease) -> None:
@@ -64,13 +70,32 @@ class Leases:
         while not self._closed.wait(min(EVERY_S, self._ttl_s / PARTS)):
             with self._lock:
                 leases = list(self._held.values())
-            # What Redis cannot do now, it is asked again; the lanes meet the same error, and report it.
-            with contextlib.suppress(RedisError):
-                self._renew_all([lease for lease in leases if not self._is_silent(lease)])
+            self._renew_all([lease for lease in leases if not self._is_silent(lease)])
 
     def _renew_all(self, leases: list[Lease]) -> None:
-        for start in range(0, len(leases), MOST_AT_ONCE):
-            self._renew(leases[start : start + MOST_AT_ONCE])
+        by_place: dict[str, list[Lease]] = {}
+        for lease in leases:
+            by_place.setdefault(lease.keys.place, []).append(lease)
+        for place, some in by_place.items():
+            # What Redis cannot do now, it is asked again; the lanes meet the same error, and report it.
+            with contextlib.suppress(RedisError, StoreError):
+                node = self._node(place)
+                done = [
+                    self._renew(node, some[start : start + MOST_AT_ONCE])
+                    for start in range(0, len(some), MOST_AT_ONCE)
+                ]
+                if all(done):
+                    continue
+            self._looks_again = True
+
+    def _node(self, place: str) -> RedisStore:
+        """Where a place is. In a cluster that changes, as an error says, or a place that is not known."""
+        store, known = self._quick, [node for node in self._quick.nodes if node.place == place]
+        if isinstance(store, ClusterStore) and (self._looks_again or not known):
+            self._looks_again = False
+            store.refresh()
+            known = [node for node in store.nodes if node.place == place]
+        return known[0] if known else store
 
     def _is_silent(self, lease: Lease) -> bool:
         silent = lease.silence()
@@ -81,18 +106,21 @@ class Leases:
         telemetry.lane_hangs(lease.contract, lease.name, silent)
         return True
 
-    def _renew(self, leases: list[Lease]) -> None:
+    def _renew(self, node: RedisStore, leases: list[Lease]) -> bool:
+        """Returns whether all were answered."""
         values = [lease.value for lease in leases]
-        replies = self._ask(leases)
-        if any(isinstance(one, ResponseError) and self._quick.functions.is_missing(one) for one in replies):
-            self._quick.functions.prepare(self._quick.client)
-            replies = self._ask(leases)
+        replies = self._ask(node, leases)
+        if any(isinstance(one, ResponseError) and node.functions.is_missing(one) for one in replies):
+            node.functions.prepare(node.client)
+            replies = self._ask(node, leases)
         for lease, value, reply in zip(leases, values, replies, strict=True):
             if isinstance(reply, list) and not lease.renewed(value, reply):
                 self.remove(lease)
+        return all(isinstance(reply, list) for reply in replies)
 
-    def _ask(self, leases: list[Lease]) -> list[Any]:
-        with self._quick.client.pipeline(transaction=False) as pipe:
+    @staticmethod
+    def _ask(node: RedisStore, leases: list[Lease]) -> list[Any]:
+        with node.client.pipeline(transaction=False) as pipe:
             for lease in leases:
                 pipe.execute_command(*lease.renewal())
             replies: list[Any] = pipe.execute(raise_on_error=False)

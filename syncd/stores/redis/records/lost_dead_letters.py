@@ -24,8 +24,8 @@ def restore_dead_letters(store: RedisStore, control: ControlKeys) -> int:
         pipe = store.client.pipeline(transaction=True)
         pipe.xlen(control.dead)
         pipe.hlen(control.dead_by_document)
-        pipe.exists(control.stale)
-        waiting, known, stale = pipe.execute()
+        waiting, known = pipe.execute()
+        stale = waiting and any(node.client.exists(control.at(node.place).stale) for node in store.nodes)
         if not waiting or (known >= waiting and stale):
             return 0
         start, restored = "-", 0
@@ -47,5 +47,6 @@ def _page(store: RedisStore, control: ControlKeys, found: Any, *, names: bool, s
             pipe.hset(control.dead_by_document, name, entry)
     new = sum(pipe.execute())
     if stale and (keys := [said[b"key"] for _, said in found if said.get(b"key")]):
-        store.client.sadd(control.stale, *keys)
+        for node, some in store.by_node(keys):
+            node.client.sadd(control.at(node.place).stale, *some)
     return int(new)

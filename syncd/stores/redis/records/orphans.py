@@ -15,7 +15,7 @@ from syncd.plan.claims import KEY, MONGO
 from syncd.plan.keys.templates import parse_key
 from syncd.plan.to_redis.change import Retired
 from syncd.stores.redis.members import Members
-from syncd.stores.redis.records.claims import read_claims, read_contracts, read_left
+from syncd.stores.redis.records.claims import CONTRACTS, read_claims, read_contracts, read_left
 from syncd.stores.redis.records.dead_letters import count_dead_letters
 from syncd.stores.redis.records.layout import partitions_of
 from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
@@ -58,7 +58,7 @@ def find_orphan(store: RedisStore, contract: str) -> Orphan:
 
 
 def _orphan(store: RedisStore, contract: str, left: float | None) -> Orphan:
-    keys = ControlKeys(contract)
+    keys = ControlKeys(contract, place=store.place)
     shapes: dict[tuple[str, str], Retired] = {}
     kinds = set()
     for part in partitions_of(store, contract):
@@ -91,7 +91,7 @@ def _feeds(store: RedisStore, contract: str) -> Iterator[Retired]:
 
 def keys_of(store: RedisStore, contract: str, shape: Retired) -> Iterator[list[str]]:
     """The keys of a shape, page by page, but for those of a contract that is there."""
-    scan = KeyScan(store, ControlKeys(contract))
+    scan = KeyScan(store, ControlKeys(contract, place=store.place))
     _, claims = read_claims(store)
     present = [
         _key_of(KeyTemplate.recorded(name.removeprefix(KEY)), said["kind"])
@@ -126,21 +126,26 @@ def count_keys(store: RedisStore, orphan: Orphan, shape: Retired, longest_s: flo
     """How many keys of a shape, or members of shared keys, are there that `remove_keys` would take, and whether those
     are all: it ends after a while."""
     count, end = 0, time.monotonic() + longest_s
-    for members in Members(store, ControlKeys(orphan.contract)).count(shape) if shape.is_shared else ():
+    for members in (
+        Members(store, ControlKeys(orphan.contract, place=store.place)).count(shape)
+        if shape.is_shared
+        else ()
+    ):
         count += members
         if time.monotonic() > end:
             return count, False
     if shape.is_shared:
         return count, True
-    control, kind = ControlKeys(orphan.contract), shape.redis_type
+    control, kind = ControlKeys(orphan.contract, place=store.place), shape.redis_type
     for keys in keys_of(store, orphan.contract, shape):
         raw = [key.encode(errors="surrogateescape") for key in keys]
-        with translated(), store.client.pipeline(transaction=False) as pipe:
-            pipe.smismember(control.foreign, raw)
-            for key in raw:
-                pipe.type(key)
-            theirs, *kinds = pipe.execute()
-        count += sum(found == kind.encode() and not one for found, one in zip(kinds, theirs, strict=True))
+        for node, some in store.by_node(raw):
+            with translated(), node.client.pipeline(transaction=False) as pipe:
+                pipe.smismember(control.at(node.place).foreign, some)
+                for key in some:
+                    pipe.type(key)
+                theirs, *kinds = pipe.execute()
+            count += sum(found == kind.encode() and not one for found, one in zip(kinds, theirs, strict=True))
         if time.monotonic() > end:
             return count, False
     return count, True
@@ -154,14 +159,17 @@ def remove_keys(store: RedisStore, orphan: Orphan, shape: Retired) -> int:
         return _remove_members(store, orphan.contract, shape, turned)
     count = 0
     for keys in keys_of(store, orphan.contract, shape):
-        args = [orphan.contract, shape.redis_type, turned]
         raw = [key.encode(errors="surrogateescape") for key in keys]
-        count += int(_called(store, orphan.contract, "syncd_remove_keys", raw, args)[1])
+        for node, some in store.by_node(raw):
+            args: list[Any] = [orphan.contract, shape.redis_type, turned]
+            # A function on a node of a cluster cannot declare keys of several slots.
+            declared, more = ([], [node.place + CONTRACTS, *some]) if node.place else (some, [])
+            count += int(_called(node, orphan.contract, "syncd_remove_keys", declared, args + more)[1])
     return count
 
 
 def _remove_members(store: RedisStore, contract: str, shape: Retired, turned: str) -> int:
-    count, control = 0, ControlKeys(contract)
+    count, control = 0, ControlKeys(contract, place=store.place)
     name = control.members(shape.name, shape.template.text).encode()
     for page in Members(store, control).in_map(shape):
         count += int(_called(store, contract, "syncd_remove_members", [name], [contract, turned, *page])[1])
@@ -172,7 +180,7 @@ def remove_indexes(store: RedisStore, contract: str) -> list[str]:
     """Drop the search indexes of a contract, without their keys. Returns their names. One that a person made under the
     name of ours since then stays."""
     with translated():
-        raw: Any = store.client.hgetall(ControlKeys(contract).indexes)
+        raw: Any = store.client.hgetall(ControlKeys(contract, place=store.place).indexes)
     said = [json.loads(text) for text in raw.values()]
     search = Search(store)
     present = search.names() if said else set()
@@ -187,13 +195,18 @@ def remove_indexes(store: RedisStore, contract: str) -> list[str]:
 
 def remove_records(store: RedisStore, contract: str) -> int:
     """Remove all that syncd keeps of a contract; how many keys that were."""
+    return sum(_remove_records(node, contract) for node in store.nodes)
+
+
+def _remove_records(node: RedisStore, contract: str) -> int:
     records: list[bytes] = []
     with translated():
-        records.extend(store.client.scan_iter(match=f"syncd:{{{contract}}}:*", count=SCAN_COUNT))
+        match = f"{node.place}syncd:{{{contract}}}:*"
+        records.extend(node.client.scan_iter(match=match, count=SCAN_COUNT))
     for start in range(0, len(records) or 1, SCAN_COUNT):
         is_last = "1" if start + SCAN_COUNT >= len(records) else ""
         page = records[start : start + SCAN_COUNT]
-        _called(store, contract, "syncd_remove_records", page, [contract, is_last])
+        _called(node, contract, "syncd_remove_records", page, [contract, is_last, node.place + CONTRACTS])
     return len(records)
 
 
@@ -204,7 +217,7 @@ def forget_turned(store: RedisStore, contract: str) -> None:
             store.client.hdel(part.position, Fields.ORPHANED)
 
 
-def _called(store: RedisStore, contract: str, name: str, keys: list[bytes], args: list[str]) -> list[Any]:
+def _called(store: RedisStore, contract: str, name: str, keys: list[bytes], args: list[Any]) -> list[Any]:
     reply = store.call(name, keys, args)
     if reply[0] == b"held":
         holder = reply[1].decode()

@@ -34,10 +34,10 @@ class Pause:
         return f"paused by {self.by} since {since}{why}; `syncd resume {self.contract}` goes on"
 
 
-def records_of(contract: str) -> list[str]:
+def records_of(store: RedisStore, contract: str) -> list[str]:
     """The keys of which each pauses the contract: its own, and that of the whole where it is for one collection."""
     names = dict.fromkeys((contract, contract.partition(OF)[0]))
-    return [ControlKeys(name).paused for name in names]
+    return [ControlKeys(name, place=store.place).paused for name in names]
 
 
 def pause(store: RedisStore, contract: str, by: str, why: str = "") -> bool:
@@ -48,18 +48,20 @@ def pause(store: RedisStore, contract: str, by: str, why: str = "") -> bool:
         "why": clipped(escaped(why), LONGEST),
     }
     with translated():
-        return bool(store.client.set(ControlKeys(contract).paused, json.dumps(said), nx=True))
+        return bool(
+            store.client.set(ControlKeys(contract, place=store.place).paused, json.dumps(said), nx=True)
+        )
 
 
 def resume(store: RedisStore, *contracts: str) -> bool:
     """Let daemons work on them again. False where none of these was paused."""
     with translated():
-        return bool(store.client.delete(*(ControlKeys(name).paused for name in contracts)))
+        return bool(store.client.delete(*(ControlKeys(name, place=store.place).paused for name in contracts)))
 
 
 def pause_of(store: RedisStore, contract: str) -> Pause | None:
     """Why daemons do not work on the contract; None where no person has paused it."""
-    for key in records_of(contract):
+    for key in records_of(store, contract):
         with translated():
             said: Any = store.client.get(key)
         if said is not None:
@@ -69,7 +71,7 @@ def pause_of(store: RedisStore, contract: str) -> Pause | None:
 
 def _read(key: str, said: bytes) -> Pause:
     """Where another client has changed the record, the contract is paused all the same."""
-    contract = key[len("syncd:{") : key.index("}")]
+    contract = key.partition("syncd:{")[2].partition("}")[0]
     try:
         found = json.loads(said)
         return Pause(contract, float(found["since"]), str(found["by"]), str(found.get("why", "")))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import bson
@@ -65,12 +65,18 @@ class ControlKeys:
 
     contract: str
     partition: Partition = WHOLE
+    place: str = ""
+    """Of the node of a cluster to which they belong."""
 
     def __str__(self) -> str:
         return self.contract if self.partition.is_whole else f"{self.contract} {self.partition}"
 
+    def at(self, place: str) -> ControlKeys:
+        """Those of the same contract and partition that belong to another node."""
+        return self if place == self.place else replace(self, place=place)
+
     def _name(self, suffix: str) -> str:
-        return f"syncd:{{{self.contract}}}:{suffix}"
+        return f"{self.place}syncd:{{{self.contract}}}:{suffix}"
 
     def _own(self, suffix: str) -> str:
         part = self.partition
@@ -330,8 +336,8 @@ def _decode_ranges(raw: bytes) -> dict[int, Range]:
     return ranges
 
 
-def load_position(store: RedisStore, keys: ControlKeys) -> Position:
-    """Read the position; an empty one where there is none."""
+def load_record(store: RedisStore, keys: ControlKeys) -> Position:
+    """Read the position that is under this name; an empty one where there is none."""
     with translated():
         raw: dict[bytes, bytes] = store.client.hgetall(keys.position)  # type: ignore[assignment]
     try:

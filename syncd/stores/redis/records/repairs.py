@@ -57,24 +57,24 @@ def request_repairs(store: RedisStore, contract: str, entries: Sequence[str]) ->
     """Ask for some. What waits already is not asked for twice."""
     if entries:
         with translated():
-            store.client.sadd(ControlKeys(contract).repair, *entries)
+            store.client.sadd(ControlKeys(contract, place=store.place).repair, *entries)
 
 
 def requested_repairs(store: RedisStore, contract: str) -> list[str]:
     """All that wait, in any order."""
     with translated():
-        waiting: Any = store.client.smembers(ControlKeys(contract).repair)
+        waiting: Any = store.client.smembers(ControlKeys(contract, place=store.place).repair)
     return [entry.decode() for entry in waiting]
 
 
 def repairs_waiting(store: RedisStore, contract: str) -> int:
     """How many wait."""
     with translated():
-        return int(store.client.scard(ControlKeys(contract).repair))
+        return int(store.client.scard(ControlKeys(contract, place=store.place).repair))
 
 
 def repairs_done(store: RedisStore, contract: str, entries: Sequence[str]) -> None:
     """These are done."""
     if entries:
         with translated():
-            store.client.srem(ControlKeys(contract).repair, *entries)
+            store.client.srem(ControlKeys(contract, place=store.place).repair, *entries)

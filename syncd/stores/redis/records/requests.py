@@ -59,7 +59,7 @@ class RequestBoard:
         asked = {
             lane: [lane.requests, lane.replay, lane.repair, lane.short, lane.partial] for lane in self._lanes
         }
-        paused = {lane.contract: records_of(lane.contract) for lane in self._lanes}
+        paused = {lane.contract: records_of(self._store, lane.contract) for lane in self._lanes}
         # Nearly always nothing is there, and two numbers say so.
         counts = self._count([[key for some in keys.values() for key in some] for keys in (asked, paused)])
         self._asked = self._there(asked) if counts[0] else set()

@@ -1,0 +1,140 @@
+"""A real Redis Cluster on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from redis import Redis
+
+from syncd.embedded.ports import LOOPBACK, Port
+from syncd.embedded.redis import RedisServer
+from syncd.errors import PlatformError
+
+SLOTS = 16384
+FORMED_S = 30.0
+POLL_S = 0.02
+QUICK: Mapping[str, str | int] = {
+    "cluster-node-timeout": 2500,
+    "repl-diskless-sync-delay": 0,
+    "cluster-replica-validity-factor": 0,
+    "cluster-allow-replica-migration": "no",
+}
+"""A master that is gone is noticed soon, and a replica that was cut off takes its place all the same."""
+
+
+class RedisCluster:
+    """`masters` nodes with slots, and as many replicas of each. `config` is that of every node."""
+
+    def __init__(
+        self,
+        masters: int = 3,
+        replicas: int = 0,
+        *,
+        modules: bool = False,
+        appendonly: bool = False,
+        config: Mapping[str, str | int] | None = None,
+        binary: Path | None = None,
+    ) -> None:
+        self._masters, self._replicas = masters, replicas
+        self._options: dict[str, Any] = {"modules": modules, "appendonly": appendonly, "binary": binary}
+        self._config = {**QUICK, **(config or {})}
+        self._ports: list[Port] = []
+        self.nodes: list[RedisServer] = []
+        """The masters of the beginning, then their replicas, then what was added."""
+
+    @property
+    def url(self) -> str:
+        """SYNCD_REDIS_URL: all nodes."""
+        return "redis+cluster://" + ",".join(f"{LOOPBACK}:{node.port}" for node in self.nodes)
+
+    def client(self, node: RedisServer) -> Redis:
+        """Replies are bytes."""
+        return Redis.from_url(node.url)
+
+    def tell(self, node: RedisServer, *words: Any) -> Any:
+        """One command to one node."""
+        with self.client(node) as client:
+            return client.execute_command(*words)
+
+    def id_of(self, node: RedisServer) -> str:
+        """By which the others know it."""
+        return str(self.tell(node, "CLUSTER MYID").decode())
+
+    def add(self) -> RedisServer:
+        """One more node, without slots."""
+        bus = Port()
+        self._ports.append(bus)
+        settings = {"cluster-enabled": "yes", "cluster-port": bus.number, **self._config}
+        node = RedisServer(config=settings, **self._options)
+        node.start()
+        self.nodes.append(node)
+        return node
+
+    def meet(self, node: RedisServer) -> None:
+        """Make it known to the others."""
+        self.tell(node, "CLUSTER MEET", LOOPBACK, self.nodes[0].port, self._ports[0].number)
+
+    def join(self) -> RedisServer:
+        """One more node, which all know."""
+        node = self.add()
+        self.meet(node)
+        self.wait(
+            lambda said: said["cluster_known_nodes"] == str(len(self.nodes)) and said["cluster_state"] == "ok"
+        )
+        return node
+
+    def start(self) -> None:
+        """All nodes, until each knows of each slot."""
+        for number in range(self._masters):
+            node = self.add()
+            first, last = (at * SLOTS // self._masters for at in (number, number + 1))
+            self.tell(node, "CLUSTER ADDSLOTSRANGE", first, last - 1)
+            self.tell(node, "CLUSTER SET-CONFIG-EPOCH", number + 1)
+        for _ in range(self._masters * self._replicas):
+            self.add()
+        for node in self.nodes[1:]:
+            self.meet(node)
+        self.wait(lambda said: said["cluster_known_nodes"] == str(len(self.nodes)))
+        for number, node in enumerate(self.nodes[self._masters :]):
+            self.tell(node, "CLUSTER REPLICATE", self.id_of(self.nodes[number % self._masters]))
+        self.wait(lambda said: said["cluster_state"] == "ok")
+        for node in self.nodes[self._masters :]:
+            self._until(
+                lambda node=node: self.tell(node, "INFO", "replication")["master_link_status"] == "up"
+            )
+
+    def wait(self, is_so: Any) -> None:
+        """Until every node says so of the cluster."""
+        self._until(lambda: all(is_so(self.tell(node, "CLUSTER INFO")) for node in self.nodes))
+
+    @staticmethod
+    def _until(is_so: Any) -> None:
+        end = time.monotonic() + FORMED_S
+        while not is_so():
+            if time.monotonic() > end:
+                raise PlatformError("the cluster did not form; see the logs of its nodes")
+            time.sleep(POLL_S)
+
+    def close(self) -> None:
+        """End all nodes."""
+        for node in self.nodes:
+            node.close()
+        for port in self._ports:
+            port.release()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,227 @@
+"""A Redis Cluster: one call a node, while slots move, nodes come, go and fail over (nothing_lost, never_backwards,
+never_torn, no_ghosts, fenced, nothing_silent)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from syncd.embedded import RedisServer, ReplicaSet
+from syncd.embedded.cluster import RedisCluster
+from syncd.stores.redis.cluster import HOME, ClusterStore
+from syncd.stores.redis.slots import slot_of
+from tests.support.check import wait_until
+from tests.support.cli import syncd
+from tests.support.cluster import fail_over, move, slots_of, stop_replication
+from tests.support.contracts import projection
+from tests.support.scene import Flow, Scene
+
+CARD = projection(["title", "n"])
+MOVING = projection(["title", "n"], name="slug", key="{slug}")
+INDEX = {"name": "found", "fields": [{"name": "title", "type": "text"}]}
+COUNT = 600
+LEASE = {"SYNCD_LEASE_TTL": "3"}
+
+
+def film(number: int, n: int = 0) -> dict[str, Any]:
+    return {"_id": number, "slug": f"s{number}", "title": f"film {number}", "n": n}
+
+
+@pytest.fixture(scope="module")
+def cluster(no_child_survives: None) -> Iterator[RedisCluster]:
+    """Three masters, one of them with a replica; what is acknowledged outlives a kill."""
+    with RedisCluster(3, appendonly=True) as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def scene(cluster: RedisCluster, replica_set: ReplicaSet, tmp_path: Path) -> Iterator[Scene]:
+    with Scene(tmp_path, "faults", replica_set.uri, cluster.url, env=LEASE) as made:
+        made.mongo.drop_database("faults")
+        for node in cluster.nodes:
+            if cluster.tell(node, "ROLE")[0] == b"master":
+                cluster.tell(node, "FLUSHALL")
+        yield made
+
+
+def begin(scene: Scene) -> Flow:
+    documents = [film(number) for number in range(COUNT)]
+    flow = scene.run("film", CARD, MOVING, unique=[["slug"]], documents=documents)
+    flow.wait_same()
+    return flow
+
+
+@contextmanager
+def changes(flow: Flow) -> Iterator[None]:
+    """Documents that change, come, go and move to other keys, until the block ends; then both sides are the same."""
+    halt, random, errors = threading.Event(), Random(7), []
+
+    def work() -> None:
+        try:
+            n = 0
+            while not halt.is_set():
+                n += 1
+                some = [random.randrange(COUNT) for _ in range(20)]
+                flow.collection.update_many({"_id": {"$in": some[:12]}}, {"$set": {"n": n}})
+                flow.collection.delete_many({"_id": {"$in": some[12:14]}})
+                for number in some[14:]:
+                    moved = {**film(number, n), "slug": f"s{number}-{n % 3}"}
+                    flow.collection.replace_one({"_id": number}, moved, upsert=True)
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        halt.set()
+        thread.join()
+    assert not errors, errors
+    flow.redis.nodes_manager.initialize()  # type: ignore[attr-defined]
+    flow.wait_same(60)
+    flow.wait_live()
+
+
+def logged(scene: Scene, event: str) -> int:
+    return len(scene.daemon.logs(event=event))
+
+
+def test_kills_and_restarts(cluster: RedisCluster, scene: Scene) -> None:
+    """nothing_lost, no_ghosts, fenced: the daemon is killed again and again, another one takes over, all nodes start
+    again; nothing is copied a second time."""
+    flow = begin(scene)
+    with changes(flow):
+        for _ in range(3):
+            scene.daemon.kill()
+            scene.daemon.start()
+            flow.wait_live()
+        for node in cluster.nodes:
+            node.kill()
+        for node in cluster.nodes:
+            node.start()
+        cluster.wait(lambda said: said["cluster_state"] == "ok")
+    assert logged(scene, "snapshot started") == 1
+    assert not flow.dead_letters()
+    assert not scene.daemon.logs(event="lane standby")
+    with ClusterStore(cluster.url).client as home:
+        assert home.hget(f"{HOME}{flow.names.control('position')}", "phase") == b"stream"
+
+
+def test_slots_move_and_nodes_come_and_go(cluster: RedisCluster, scene: Scene) -> None:
+    """nothing_lost, no_ghosts: under load slots move key by key, also those of syncd's own records, to a node that is
+    new, and back; documents keep exactly the keys that they have, and nothing is copied again."""
+    flow = begin(scene)
+    first, second, third = cluster.nodes[:3]
+    store = ClusterStore(cluster.url)
+    places = [slot_of(node.place) for node in store.nodes]
+    fourth = cluster.join()
+    with changes(flow):
+        for source in (first, second, third):
+            some = [slot for slot in slots_of(cluster, source) if slot in places or slot % 40 == 0]
+            move(cluster, some, source, fourth)
+        wait_until(lambda: logged(scene, "slots moved"), 30, scene.daemon.process.log_tail)
+        flow.wait_live()
+    held = slots_of(cluster, fourth)
+    assert set(places) <= set(held), "records of syncd have moved as well"
+    with changes(flow):
+        move(cluster, held, fourth, first)
+        wait_until(lambda: not slots_of(cluster, fourth), 20)
+    cluster.nodes.remove(fourth)
+    name = cluster.id_of(fourth)
+    for node in cluster.nodes:
+        cluster.tell(node, "CLUSTER FORGET", name)
+    fourth.close()
+    with changes(flow):
+        pass
+    assert logged(scene, "snapshot started") == 1
+    assert not flow.dead_letters()
+
+
+def test_a_failover_that_loses_writes(cluster: RedisCluster, scene: Scene) -> None:
+    """nothing_lost, never_backwards: what the replica never got goes back together with the record of that node, and
+    comes again from the stream; the other nodes copy nothing."""
+    master, replica = cluster.nodes[1], cluster.join()
+    cluster.tell(replica, "CLUSTER REPLICATE", cluster.id_of(master))
+    wait_until(lambda: cluster.tell(replica, "INFO", "replication")["master_link_status"] == "up", 20)
+    flow = begin(scene)
+    with changes(flow):
+        stop_replication(cluster, master)
+        threading.Event().wait(1.0)
+        fail_over(cluster, master, replica)
+    assert logged(scene, "snapshot started") == 1
+    assert not flow.dead_letters()
+
+
+def test_a_node_that_is_emptied(cluster: RedisCluster, scene: Scene) -> None:
+    """nothing_lost, nothing_silent: the record of that node is gone, so the position is, and all is copied again."""
+    flow = begin(scene)
+    cluster.tell(cluster.nodes[1], "FLUSHALL")
+    wait_until(lambda: logged(scene, "snapshot started") == 2, 20, scene.daemon.process.log_tail)
+    with changes(flow):
+        pass
+
+
+def test_dead_letters(cluster: RedisCluster, scene: Scene) -> None:
+    """nothing_silent, never_torn: a key of another type on any node is a dead letter at one place; no update goes on
+    top of what it left, and a replay writes it whole."""
+    flow = begin(scene)
+    numbers = range(40)
+    for number in numbers:
+        scene.redis.delete(flow.key(number))
+        scene.redis.lpush(flow.key(number), "odd")
+    flow.collection.update_many({"_id": {"$in": [*numbers]}}, {"$set": {"n": 5}})
+    dead = f"{HOME}{flow.names.control('dead')}"
+    wait_until(lambda: scene.redis.xlen(dead) == len(numbers), 20, lambda: scene.redis.xlen(dead))
+    for number in numbers:
+        scene.redis.delete(flow.key(number))
+    flow.collection.update_many({"_id": {"$in": [*numbers]}}, {"$set": {"title": "again"}})
+    flow.wait_same()
+
+
+def test_the_command_line(cluster: RedisCluster, scene: Scene, tmp_path: Path) -> None:
+    """nothing_silent: doctor shows nodes, a check finds and repairs what differs on any of them, remove takes the keys
+    and records of all; what does not run on a cluster is refused with file, line and reason."""
+    lists = projection(name="tags", type="list", key="{_id}", value={"from": "tags"})
+    documents = [{**film(number), "tags": [f"t{number}", "x"]} for number in range(60)]
+    flow = scene.run("film", CARD, MOVING, lists, unique=[["slug"]], documents=documents)
+    flow.wait_same()
+    env = {"SYNCD_MONGO_URI": scene.reach["mongo_uri"], "SYNCD_REDIS_URL": cluster.url}
+    env["SYNCD_CONTRACTS"] = str(scene.contracts.path)
+    said = syncd("doctor", **env)
+    assert said.stdout.count("redis node") == 3, said.stdout + said.stderr
+    for number in range(0, 60, 3):
+        scene.redis.delete(flow.key(number))
+        scene.redis.hset(flow.key(f"s{number}", "slug"), "n", "9")
+    said = syncd("reconcile", flow.contract, "--repair", **env)
+    assert (said.returncode, "repaired 40, 0 left" in said.stdout) == (0, True), said.stdout + said.stderr
+    flow.wait_same()
+    said = syncd("reconcile", flow.contract, **env)
+    assert said.returncode == 0, said.stdout + said.stderr
+    scene.contracts.write("index", {**projection(["title"], name="found"), "index": INDEX})
+    scene.contracts.write(
+        "back", projection({"a": "a"}), sync={"direction": "redis_to_mongo", "capture": "outbox"}
+    )
+    said = syncd("check", "--connect", **env)
+    assert said.returncode == 1
+    for words in ("index knows the keys of one node alone", "is not supported on a Redis Cluster yet", ":"):
+        assert words in said.stdout + said.stderr, said.stdout + said.stderr
+    scene.contracts.write("keep", projection(["title"], name="kept"))
+    for short in ("index", "back", "film"):
+        scene.contracts.remove(short)
+    wait_until(lambda: f"{flow.contract}: left" in syncd("status", "--orphans", **env).stdout, 30)
+    said = syncd("remove", flow.contract, "--keys", "--yes", **env)
+    assert said.returncode == 0, said.stdout + said.stderr
+    left = [key for node in cluster.nodes for key in _keys(cluster, node)]
+    assert not [key for key in left if flow.contract.encode() in key or b"film" in key], left
+
+
+def _keys(cluster: RedisCluster, node: RedisServer) -> list[bytes]:
+    with cluster.client(node) as client:
+        return list(client.scan_iter(count=1000))

@@ -1,0 +1,65 @@
+"""What a person does to a Redis Cluster: moves slots, adds and removes nodes, lets a replica take over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from syncd.embedded import LOOPBACK, RedisServer
+from syncd.embedded.cluster import RedisCluster
+from tests.support.check import wait_until
+
+KEYS_AT_ONCE = 100
+
+
+def slots_of(cluster: RedisCluster, node: RedisServer) -> list[int]:
+    """Those that the node has by its own words."""
+    for first, last, (_, port, *_), *_ in cluster.tell(node, "CLUSTER SLOTS"):
+        if port == node.port:
+            return [*range(first, last + 1), *_more(cluster, node, first)]
+    return []
+
+
+def _more(cluster: RedisCluster, node: RedisServer, but: int) -> Iterable[int]:
+    for first, last, (_, port, *_), *_ in cluster.tell(node, "CLUSTER SLOTS"):
+        if port == node.port and first != but:
+            yield from range(first, last + 1)
+
+
+def move(cluster: RedisCluster, slots: Iterable[int], source: RedisServer, target: RedisServer) -> None:
+    """Slot by slot and key by key, as `redis-cli --cluster reshard` does."""
+    ids = cluster.id_of(source), cluster.id_of(target)
+    with cluster.client(source) as giver, cluster.client(target) as taker:
+        for slot in slots:
+            taker.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[0])
+            giver.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[1])
+            while keys := giver.execute_command("CLUSTER GETKEYSINSLOT", slot, KEYS_AT_ONCE):
+                giver.execute_command("MIGRATE", LOOPBACK, target.port, "", 0, 5000, "KEYS", *keys)
+            taker.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[1])
+            giver.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[1])
+    for node in cluster.nodes:
+        if node.alive and node not in (source, target):
+            wait_until(lambda node=node: slot in slots_of_id(cluster, node, ids[1]), 20, "the move is known")
+
+
+def slots_of_id(cluster: RedisCluster, asked: RedisServer, node: str) -> set[int]:
+    """Slots of a node as another one knows it."""
+    found: set[int] = set()
+    for first, last, (_, _, name, *_), *_ in cluster.tell(asked, "CLUSTER SLOTS"):
+        if name.decode() == node:
+            found.update(range(first, last + 1))
+    return found
+
+
+def stop_replication(cluster: RedisCluster, master: RedisServer) -> None:
+    """From now on its replicas get nothing more."""
+    cluster.tell(master, "ACL", "SETUSER", "default", "-psync", "-sync", "-replconf")
+    cluster.tell(master, "CLIENT", "KILL", "TYPE", "replica")
+    wait_until(lambda: cluster.tell(master, "INFO", "replication")["connected_slaves"] == 0, 20, "no replica")
+
+
+def fail_over(cluster: RedisCluster, master: RedisServer, replica: RedisServer) -> None:
+    """The master dies, and its replica takes its slots."""
+    master.kill()
+    wait_until(lambda: cluster.tell(replica, "ROLE")[0] == b"master", 30, "the replica takes over")
+    cluster.nodes.remove(master)
+    cluster.wait(lambda said: said["cluster_state"] == "ok")

@@ -1,0 +1,88 @@
+"""Slots of a Redis Cluster, and where syncd has its records in it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from syncd.errors import UnusableUriError
+from syncd.stores.redis.capabilities import Capabilities, lacks
+from syncd.stores.redis.cluster import HOME, ClusterStore
+from syncd.stores.redis.slots import SLOTS, Master, map_of, place_in, slot_of
+from tests.support.contracts import model, projection
+
+
+@pytest.mark.parametrize(
+    ("key", "like"),
+    [
+        ("{user1000}.following", "user1000"), ("foo{{bar}}zap", "{bar"), ("foo{bar}{zap}", "bar"),
+        (b"a{\xff}b", b"\xff"),
+    ],
+)  # fmt: skip
+def test_hash_tags(key: str | bytes, like: str | bytes) -> None:
+    """As the specification of Redis Cluster has them: between the first `{` and the first `}` behind it."""
+    assert slot_of(key) == slot_of(like)
+
+
+def test_the_slots_of_the_specification() -> None:
+    """CRC16 of "123456789" is 0x31C3; an empty tag is none."""
+    assert slot_of("123456789") == 0x31C3 % SLOTS
+    assert slot_of("foo{}{bar}") not in (slot_of(""), slot_of("bar"))
+
+
+@given(st.sets(st.integers(1, SLOTS - 1), min_size=0, max_size=6), st.randoms())
+def test_each_node_has_its_place(cuts: set[int], random: object) -> None:
+    """The records of a node are in a slot of its own, the home's come first, and a place stays as long as it can."""
+    bounds = [0, *sorted(cuts), SLOTS]
+    masters = [
+        Master("host", number, ((first, last - 1),)) for number, (first, last) in enumerate(pairwise(bounds))
+    ]
+    found = map_of(masters, [HOME], HOME)
+    assert found.places[0] == HOME
+    assert len(set(found.places)) == len(masters)
+    for place, master in zip(found.places, found.masters, strict=True):
+        assert slot_of(place) in master.slots
+        assert str(found.masters[found.node_of(f"{place}syncd:x")]) == str(master)
+    again = map_of([one.__class__("other", one.port, one.ranges) for one in masters], found.places, HOME)
+    assert (again.places, again.digest) == (found.places, found.digest), "another address is no other map"
+
+
+def test_a_node_takes_the_first_place_that_it_can_have() -> None:
+    """Two daemons that see the same map choose the same place."""
+    slots = frozenset(range(100))
+    assert slot_of(place_in(slots)) in slots
+    assert place_in(slots) == place_in(slots)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("redis+cluster://a:1,b:2/3", "database 0 only"),
+        ("redis+cluster://a:1,b:x", "no host:port"),
+        ("redis+cluster://a:1,b:2?what=1", "an option that is not known"),
+    ],
+)
+def test_addresses_that_cannot_be_used(url: str, why: str) -> None:
+    """Said before anything connects."""
+    with pytest.raises(UnusableUriError, match=why):
+        ClusterStore(url)
+
+
+def test_what_is_refused_on_a_cluster() -> None:
+    """nothing_silent: what one call a node cannot do, or what is not built yet, with the key that asks for it."""
+    server = Capabilities("redis", (8, 2, 3), frozenset({"json", "search"}), cluster=True)
+    field = {"title": "title"}
+    index = {"name": "films", "fields": [{"name": "title", "type": "text"}]}
+    refused = {
+        ("redis", 0, "index"): model(projection(field, key="f:{_id}", index=index)),
+        ("redis", 0, "member"): model(projection(type="set", key="tags:{tag}", member="{_id}")),
+        ("redis", 0, "share"): model(projection(field, key="f:{_id}", share=True)),
+        ("reconcile", "check"): model(projection(field, key="f:{_id}"), reconcile={"check": "digest"}),
+    }
+    for path, contract in refused.items():
+        assert path in [lack.path for lack in lacks(contract, server)]
+    for kind in ("hash", "json"):
+        assert not [*lacks(model(projection(field, key="f:{_id}", type=kind)), server)]
