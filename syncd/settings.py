@@ -74,6 +74,11 @@ class Settings(BaseSettings):
         None,
         description="Token that a caller over HTTP must send to start an action; without it no caller may.",
     )
+    console_values: bool = Field(
+        False,
+        description="Whether the console shows keys and `_id`s of dead letters, to those who have the token. Values of "
+        "documents it never shows.",
+    )
     site: str = Field(
         "",
         max_length=64,
@@ -193,6 +198,11 @@ class Settings(BaseSettings):
         """Number and count of `partition`."""
         number, _, count = self.partition.partition("/")
         return int(number), int(count)
+
+    @property
+    def token_text(self) -> str:
+        """`token`; empty where there is none."""
+        return self.token.get_secret_value() if self.token else ""
 
     @property
     def http_address(self) -> tuple[str, int]:

@@ -21,7 +21,7 @@ from pymongo import MongoClient
 from redis import Redis
 
 from tests.support import zygote
-from tests.support.redis70 import NotFound
+from tests.support.debian import NotFound
 from tests.support.servers import Servers, connect
 
 # How long an example takes says more of what else this machine does than of the code.

@@ -7,13 +7,21 @@ import contextlib
 import queue
 import signal
 import threading
+from collections.abc import Callable
 from functools import cache
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from syncd.cli.shared import Contracts
+
+if TYPE_CHECKING:
+    from syncd.daemon.supervisor import Runner
+    from syncd.ops.console.routes import Console
+    from syncd.ops.http import HttpServer
+    from syncd.settings import Settings
+    from syncd.stores.redis.store import RedisStore
 
 Http = Annotated[str | None, typer.Option("--http", help="Address of probes and metrics (SYNCD_HTTP).")]
 Partition = Annotated[
@@ -59,10 +67,10 @@ def run(
     from syncd.daemon.discovery import Discovery
     from syncd.daemon.memory import spare_the_collector
     from syncd.daemon.reload import Reloader, stamp
-    from syncd.daemon.supervisor import Runner, Supervisor
+    from syncd.daemon.supervisor import Supervisor
     from syncd.daemon.workers import Workers
     from syncd.ops.connections import raise_descriptors
-    from syncd.ops.http import HttpServer, application
+    from syncd.ops.console.routes import Console
     from syncd.ops.settings import check_uris
     from syncd.settings import Settings, contract_environment, unknown_variables
     from syncd.stores.redis.store import RedisStore
@@ -82,6 +90,7 @@ def run(
     loaded = load_contract_set(settings.contracts, contract_environment())
     runner: Runner = Workers(settings) if settings.workers > 1 else Supervisor(settings)
     discovery = Discovery(settings, lambda: runner.as_dict()["lanes"])
+    console = Console(runner, settings)
     try:
         store = cache(lambda: RedisStore.of(settings))
         quick = cache(lambda: store().with_timeout(APPROVALS_S))
@@ -90,9 +99,7 @@ def run(
             settings.contracts, runner, discovery, stop, seen, approvals, settings.discover_every
         )
         plans = reloader.take(loaded)
-        token = settings.token.get_secret_value() if settings.token else ""
-        app = application(runner, store, token, settings.http_hosts.split(","))
-        server = HttpServer(app, settings.http_address)
+        server = _server(runner, settings, store, console)
         server.start()
         spare_the_collector()
         reloader.begin()
@@ -106,8 +113,19 @@ def run(
     finally:
         runner.stop()
         discovery.close()
+        console.close()
     server.stop()
     telemetry.daemon_stopped()
+
+
+def _server(
+    runner: Runner, settings: Settings, store: Callable[[], RedisStore], console: Console
+) -> HttpServer:
+    """What answers over HTTP."""
+    from syncd.ops.http import HttpServer, application
+
+    app = application(runner, store, settings.token_text, settings.http_hosts.split(","), console.routes)
+    return HttpServer(app, settings.http_address)
 
 
 def _asked_by_signals() -> queue.SimpleQueue[str]:

@@ -17,7 +17,20 @@ from syncd import telemetry
 from syncd.contract.model.contract import Contract
 from syncd.daemon.changes import Changes
 from syncd.daemon.supervisor import STOP_TIMEOUT_S
-from syncd.daemon.worker import APPLY, ASK, CHECK, HELLO, LINES, NOT_OURS, STOP, WorkerReport, work
+from syncd.daemon.trends import Points, Sparks
+from syncd.daemon.worker import (
+    APPLY,
+    ASK,
+    CHECK,
+    HELLO,
+    LINES,
+    NOT_OURS,
+    SPARKS,
+    STOP,
+    TREND,
+    WorkerReport,
+    work,
+)
 from syncd.plan.claims import Templates
 from syncd.settings import Settings
 
@@ -145,6 +158,14 @@ class WorkerProcess(threading.Thread):
                 self._pipe.send((word, number, content))
         return answer
 
+    def _call_if_up(self, word: str, content: Any) -> queue.SimpleQueue[Any]:
+        """The same; a process that is about to start gives no answer, and neither does one that owes many."""
+        if not self.owner or len(self._answers) >= MOST_ASKED:
+            answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
+            answer.put(None)
+            return answer
+        return self._call(word, content)
+
     def begin_apply(
         self, contracts: list[Contract], templates: Templates
     ) -> queue.SimpleQueue[Changes | None]:
@@ -152,12 +173,16 @@ class WorkerProcess(threading.Thread):
         return self._call(APPLY, (contracts, templates))
 
     def begin_ask(self) -> queue.SimpleQueue[WorkerReport | None]:
-        """Request a report. A process that is about to start gives no answer, and neither does one that owes many."""
-        if not self.owner or len(self._answers) >= MOST_ASKED:
-            answer: queue.SimpleQueue[WorkerReport | None] = queue.SimpleQueue()
-            answer.put(None)
-            return answer
-        return self._call(ASK, None)
+        """Request a report."""
+        return self._call_if_up(ASK, None)
+
+    def begin_trend(self, contract: str, resolution: str) -> queue.SimpleQueue[Points | None]:
+        """Request what a contract of the process did over the last time."""
+        return self._call_if_up(TREND, (contract, resolution))
+
+    def begin_sparks(self) -> queue.SimpleQueue[Sparks | None]:
+        """The same of all its contracts, in few points."""
+        return self._call_if_up(SPARKS, None)
 
     def begin_check(self, contract: str, repair: bool | None) -> queue.SimpleQueue[str | None]:
         """Have the process check one of its contracts."""

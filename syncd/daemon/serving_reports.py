@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 
 from syncd.errors import StoreError
 from syncd.lanes.lane import BaseLane
+from syncd.stores.redis.records.layout import SERVES
 from syncd.stores.redis.records.lease import Lease
-from syncd.stores.redis.records.serving import SERVES, say
+from syncd.stores.redis.records.serving import say
 from syncd.stores.redis.store import RedisStore
 
 POLL_S = 0.5

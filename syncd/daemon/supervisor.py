@@ -17,6 +17,7 @@ from syncd.daemon.changes import Changes, changes
 from syncd.daemon.checks import Checks
 from syncd.daemon.contract_registration import ContractRegistration
 from syncd.daemon.serving_reports import ServingReports
+from syncd.daemon.trends import Points, Sparks, Trends
 from syncd.errors import SettingsError
 from syncd.executors.pool import pool_of
 from syncd.lanes.context import Common
@@ -64,6 +65,8 @@ class Runner(Protocol):
     def compile(self, contracts: Iterable[Contract]) -> list[ContractPlan]:
         """Compile a set without touching the lanes that run. Raises SettingsError where a setting is missing."""
 
+    plans: Mapping[str, ContractPlan]
+    """Those that run, by the name of the contract."""
     unknown: Mapping[str, str]
     """Contracts over several collections of which none is known yet, and contracts of which nothing may run, each with
     the reason: the daemon is not ready."""
@@ -83,6 +86,12 @@ class Runner(Protocol):
 
     def lines(self, contract: str) -> list[dict[str, Any]]:
         """The last lines of the log about a contract, oldest first."""
+
+    def trend(self, contract: str, resolution: str) -> Points | None:
+        """What a contract did over the last time: see Trends.points."""
+
+    def sparks(self) -> Sparks:
+        """The same of all contracts, in few points."""
 
     def stop(self) -> None:
         """Finish every batch under way and commit."""
@@ -111,6 +120,7 @@ class Supervisor:
         self._leases = Leases(self._redis, new_owner(), settings.lease_ttl)
         self._common = Common(self._mongo, self._redis, self._leases, settings, self._requests)
         self.contracts = ContractsStatus()
+        self.plans: Mapping[str, ContractPlan] = {}
         self.unknown: Mapping[str, str] = {}
         self.waiting: Mapping[str, str] = {}
         self._lanes: dict[str, BaseLane] = {}
@@ -118,6 +128,8 @@ class Supervisor:
         self._registration = ContractRegistration(self._redis, settings.contracts)
         self._serving_reports = ServingReports(self._redis, lambda: self.lanes, settings.lease_ttl)
         self._serving_reports.start()
+        self._trends = Trends(lambda: self.lanes)
+        self._trends.start()
         self._lock = threading.Lock()
         self._applied = False
 
@@ -157,8 +169,9 @@ class Supervisor:
                 lane.start()
                 self._lanes[name] = lane
             for name, plan in wanted.items():
-                self._lanes[name].reword(plan.contract.text)
+                self._lanes[name].reword(plan.contract)
             self._checks.follow(plan for plan in plans if has_checks(plan))
+            self.plans = wanted
             self._applied = True
         return found
 
@@ -188,6 +201,14 @@ class Supervisor:
         """The last lines of the log about a contract, oldest first."""
         return telemetry.RECENT.of(contract)
 
+    def trend(self, contract: str, resolution: str) -> Points | None:
+        """What a contract did over the last time: see Trends.points."""
+        return self._trends.points(contract, resolution, time.time())
+
+    def sparks(self) -> Sparks:
+        """The same of all contracts, in few points."""
+        return self._trends.sparks(time.time())
+
     def _stop(self, names: list[str]) -> None:
         """Stop lanes, all at once; they stay listed, so that the daemon is not ready without them."""
         lanes = [self._lanes[name] for name in names]
@@ -208,6 +229,7 @@ class Supervisor:
         self._checks.stop()
         self._registration.stop()
         self._serving_reports.stop()
+        self._trends.stop()
         with self._lock:
             for lane in self._lanes.values():
                 lane.stop()

@@ -1,8 +1,8 @@
 """A worker process: runs the lanes of its share, and carries out what its parent requests over a pipe.
 
-The parent sends `apply` with contracts, `ask`, `check` and `lines` with the name of one, and `stop`; each is answered
-with the number of the request. When the pipe is closed the parent is gone, and the worker ends at once. That is no
-worse than a kill, and every promise holds through one.
+The parent sends `apply` with contracts, `ask`, `check`, `lines` and `trend` with the name of one, `sparks`, and `stop`;
+each is answered with the number of the request. When the pipe is closed the parent is gone, and the worker ends at
+once. That is no worse than a kill, and every promise holds through one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from syncd.daemon.memory import spare_the_collector
 from syncd.daemon.supervisor import Supervisor, compile_set
 from syncd.settings import Settings
 
-APPLY, ASK, CHECK, LINES, STOP, HELLO = "apply", "ask", "check", "lines", "stop", "hello"
+APPLY, ASK, CHECK, LINES, TREND, SPARKS, STOP, HELLO = (
+    "apply", "ask", "check", "lines", "trend", "sparks", "stop", "hello",
+)  # fmt: skip
 ORPHANED, BROKEN = 1, 70
 """Exit codes."""
 NOT_OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
@@ -66,13 +68,17 @@ class _Worker:
                     self._send(CHECK, number, self._supervisor.check(*content))
                 elif word == LINES:
                     self._send(LINES, number, self._supervisor.lines(content))
+                elif word == TREND:
+                    self._send(TREND, number, self._supervisor.trend(*content))
+                elif word == SPARKS:
+                    self._send(SPARKS, number, self._supervisor.sparks())
                 else:
                     self._work.put((word, number, content))
         except (EOFError, OSError):
             os._exit(ORPHANED)
 
     def _do(self) -> None:
-        """Requests that take long, in a thread of their own: `ask` and `check` are answered meanwhile."""
+        """Requests that take long, in a thread of their own: the others are answered meanwhile."""
         try:
             while True:
                 word, number, content = self._work.get()

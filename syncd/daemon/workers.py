@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from syncd.daemon.contract_registration import ContractRegistration
 from syncd.daemon.pages import merged
 from syncd.daemon.process import APPLY_TIMEOUT_S, ASK_TIMEOUT_S, WorkerProcess
 from syncd.daemon.supervisor import STOP_TIMEOUT_S, ContractsStatus, compile_set
+from syncd.daemon.trends import Points, Sparks, together, worst_of
 from syncd.daemon.worker import WorkerReport
 from syncd.plan.base import ContractPlan
 from syncd.plan.claims import templates_of
@@ -44,6 +45,7 @@ class Workers:
         self._shares: list[list[Contract]] = [[] for _ in self._workers]
         """The contracts of each worker; replaced as a whole, for pages are made meanwhile."""
         self._status = ContractsStatus()
+        self.plans: Mapping[str, ContractPlan] = {}
         self.unknown: Mapping[str, str] = {}
         self.waiting: Mapping[str, str] = {}
         self._lock = threading.Lock()
@@ -65,6 +67,7 @@ class Workers:
             waiting = [worker.begin_apply(share, templates) for worker, share in pairs]
             answers = [said for said in _gather(waiting, APPLY_TIMEOUT_S) if said is not None]
             reloaded, self._applied = self._applied, True
+            self.plans = {plan.name: plan for plan in plans}
         if is_whole:
             self._registration.follow(plans)
         all_of = Changes(*(sorted({name for said in answers for name in said[kind]}) for kind in range(3)))
@@ -85,8 +88,7 @@ class Workers:
 
     def check(self, contract: str, repair: bool | None) -> str | None:
         """Compare a contract's two sides now: see Checks.ask. Of a split one, every worker checks its part."""
-        pairs = list(zip(self._workers, self._shares, strict=True))
-        asked = [worker for worker, share in pairs if any(c.name == contract for c in share)]
+        asked = self._those_of(contract)
         if not asked:
             return None
         answers = _gather([worker.begin_check(contract, repair) for worker in asked], ASK_TIMEOUT_S)
@@ -98,6 +100,24 @@ class Workers:
         answers = _gather([worker.begin_lines(contract) for worker in self._workers], ASK_TIMEOUT_S)
         found = telemetry.RECENT.of(contract) + [line for lines in answers for line in lines or ()]
         return sorted(found, key=lambda line: str(line.get("timestamp", "")))
+
+    def _those_of(self, contract: str) -> list[WorkerProcess]:
+        pairs = zip(self._workers, self._shares, strict=True)
+        return [worker for worker, share in pairs if any(one.name == contract for one in share)]
+
+    def trend(self, contract: str, resolution: str) -> Points | None:
+        """What a contract did over the last time: see Trends.points."""
+        waiting = [worker.begin_trend(contract, resolution) for worker in self._those_of(contract)]
+        found = [points for points in _gather(waiting, ASK_TIMEOUT_S) if points is not None]
+        return together(found) if found else None
+
+    def sparks(self) -> Sparks:
+        """The same of all contracts, in few points."""
+        found: dict[str, list[list[float | None]]] = defaultdict(list)
+        for said in _gather([worker.begin_sparks() for worker in self._workers], ASK_TIMEOUT_S):
+            for name, lags in (said or {}).items():
+                found[name].append(lags)
+        return {name: worst_of(some) for name, some in found.items()}
 
     def stop(self) -> None:
         """Finish every batch under way and commit; a worker that has not ended in time is killed."""

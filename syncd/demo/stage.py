@@ -33,6 +33,11 @@ class Servers:
     mongo_uri: str
     redis_url: str
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of any verb about them."""
+        return {**os.environ, "SYNCD_MONGO_URI": self.mongo_uri, "SYNCD_REDIS_URL": self.redis_url}
+
 
 @contextlib.contextmanager
 def servers() -> Iterator[Servers]:
@@ -70,9 +75,7 @@ class Daemon:
         self.address = f"{LOOPBACK}:{self._port.number}"
         self.contracts = contracts
         self.environment = {
-            **os.environ,
-            "SYNCD_MONGO_URI": where.mongo_uri,
-            "SYNCD_REDIS_URL": where.redis_url,
+            **where.environment,
             "SYNCD_HTTP": self.address,
             "SYNCD_LOG_FORMAT": "json",
             **more,

@@ -61,7 +61,7 @@ def _hints(daemon: Daemon, where: Servers) -> Panel:
     lines.append(f"{try_it} search 'space adventure with robots'\n")
     lines.append("3. add a field to the contract; the running daemon takes it up:\n", "bold")
     lines.append(f"sed -i 's/^      minutes: minutes$/&\\n      languages: languages/' {contract}\n")
-    lines.append(f"\nhttp://{daemon.address}/   log: {daemon.log}   Ctrl-C ends it all", "dim")
-    return Panel(
-        lines, title="three things to try, each a line to paste into another terminal", title_align="left"
-    )
+    lines.append("4. see in a browser what it does:\n", "bold")
+    lines.append(f"http://{daemon.address}/\n")
+    lines.append(f"\nlog: {daemon.log}   Ctrl-C ends it all", "dim")
+    return Panel(lines, title="four things to try; paste a line into another terminal", title_align="left")

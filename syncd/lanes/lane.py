@@ -10,6 +10,7 @@ import contextlib
 import random
 import threading
 
+from syncd.contract.model.contract import Contract
 from syncd.errors import PausedError, StoreError
 from syncd.lanes.context import Common
 from syncd.lanes.events import (
@@ -73,10 +74,10 @@ class BaseLane(threading.Thread):
         """Whether `stop` was called, so that its thread may have ended."""
         return self._halt.is_set()
 
-    def reword(self, text: str) -> None:
+    def reword(self, contract: Contract) -> None:
         """The file of the contract says the same to the lane, perhaps in other words."""
         with contextlib.suppress(StoreError):  # the lane meets the same error, and takes the lease again
-            self._lease.reword(text, held=self.word is not None)
+            self._lease.reword(contract.text, contract.file, held=self.word is not None)
 
     def stop(self) -> None:
         """Ask the lane to finish its batch and commit; `join` waits for it."""

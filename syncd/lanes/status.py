@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections import deque
+from typing import Any, NamedTuple
 
 from syncd import telemetry
 from syncd.lanes.pulse import Pulse
@@ -13,8 +14,20 @@ SILENT_S = 5.0
 """A live lane hears from a server every second at least. One that is stuck in a dead link, on either side, does not."""
 LONG_SILENT_S = 30.0
 """The same for a lane that stands by: it asks every quarter of SYNCD_LEASE_TTL, and waits for MongoDB before."""
+MOST_ERRORS = 10
+"""Errors of a lane that are kept for people."""
 UNKNOWN = float("nan")
 """What a gauge shows while the value is not known."""
+
+
+class Sample(NamedTuple):
+    """A lane at one moment."""
+
+    lag_s: float | None
+    changes: int
+    """Since the lane began."""
+    copied: int
+    """Documents of the copy, or the last one."""
 
 
 class BaseStatus:
@@ -38,20 +51,39 @@ class BaseStatus:
         """What the last comparison of both sides by this daemon found, without the keys."""
         self.pause: dict[str, Any] | None = None
         """Since when a person has paused the contract, who and why; None where none has."""
+        self.errors: deque[dict[str, Any]] = deque(maxlen=MOST_ERRORS)
+        """The last ones: epoch seconds, text, and how many times in a row."""
         self.pulse = Pulse()
         """Shared with the lane, which decides by it; here it is only shown."""
 
     def enter(self, state: str, *, error: str = "", **details: Any) -> None:
         """Come into another state; `error` says why when that is not a good one."""
         self.error = error
+        if error:
+            self._keep(error)
         self.heard()
         if state != self.state:
             self.state, self.since = state, time.time()
             telemetry.lane_state(self.contract, state, **details)
 
+    def _keep(self, error: str) -> None:
+        """An attempt that fails as the one before is another time of the same error."""
+        times = 1
+        if self.errors and self.errors[-1]["error"] == error:
+            times += self.errors.pop()["times"]
+        self.errors.append({"at": time.time(), "error": error, "times": times})
+
     def heard(self) -> None:
         """A server has answered."""
         self.pulse.heard()
+
+    def copied_documents(self) -> int:
+        """What the copy, or the last one, has copied."""
+        return 0
+
+    def sample(self) -> Sample:
+        """How it is at this moment, for the history."""
+        return Sample(self.lag(), self.changes, self.copied_documents())
 
     def left(self) -> None:
         """Another daemon goes on with the work, so this one no longer knows."""
@@ -115,6 +147,7 @@ class BaseStatus:
             **self._more(),
             "error": self.error,
             "complaint": complaint,
+            "errors": list(self.errors),
         }
 
 

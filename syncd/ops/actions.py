@@ -18,6 +18,8 @@ from syncd.plan.claims import BOTH, MONGO
 from syncd.stores.redis.records.approvals import approve
 from syncd.stores.redis.records.claims import read_claims
 from syncd.stores.redis.records.dead_letters import (
+    EVERY_KIND,
+    Kind,
     dead_letters,
     drop_dead_letters,
     find_dead_letters,
@@ -80,16 +82,16 @@ class Actions:
             )
         return names
 
-    def replay(self, contract: str, entries: list[str] | None) -> int:
-        """Have documents of dead letters read again, of all where no entries are named. Returns how many."""
-        found = self._chosen(contract, entries)
+    def replay(self, contract: str, entries: list[str] | None, kind: Kind = EVERY_KIND) -> int:
+        """Have documents of dead letters read again: of these entries, or of all of a kind. Returns how many."""
+        found = self._chosen(contract, entries, kind)
         if found:
             request_replay(self._store, contract, found)
         return len(found)
 
-    def drop(self, contract: str, entries: list[str] | None) -> int:
-        """Remove dead letters permanently, all where no entries are named. Returns how many there were."""
-        found = self._chosen(contract, entries)
+    def drop(self, contract: str, entries: list[str] | None, kind: Kind = EVERY_KIND) -> int:
+        """Remove dead letters permanently: these entries, or all of a kind. Returns how many there were."""
+        found = self._chosen(contract, entries, kind)
         return drop_dead_letters(self._store, contract, found) if found else 0
 
     def approve(self, contract: str, plan: str) -> None:
@@ -118,10 +120,10 @@ class Actions:
         except StoreError as error:
             telemetry.removal_failed(", ".join(left), str(error))
 
-    def _chosen(self, contract: str, entries: list[str] | None) -> list[str]:
+    def _chosen(self, contract: str, entries: list[str] | None, kind: Kind) -> list[str]:
         (name,) = self._one(contract)
         if entries is None:
-            return [dead.entry for dead in dead_letters(self._store, name)]
+            return [dead.entry for dead in dead_letters(self._store, name) if kind.has(dead)]
         return [dead.entry for dead in find_dead_letters(self._store, name, list(dict.fromkeys(entries)))]
 
     def _one(self, contract: str) -> list[str]:

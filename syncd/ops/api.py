@@ -20,6 +20,7 @@ from syncd import telemetry
 from syncd.daemon.supervisor import Runner
 from syncd.errors import RequestError, StoreError, SyncdError, UnknownContractError
 from syncd.ops.actions import Actions
+from syncd.stores.redis.records.dead_letters import Kind
 from syncd.stores.redis.store import RedisStore
 
 PREFIX = "/api/v1"
@@ -88,17 +89,25 @@ class Remove(Body):
 
 
 class Chosen(Body):
-    """Some dead letters, or all."""
+    """Some dead letters: by entry, of a kind, or all."""
 
     entries: list[str] | None = Field(
         None, min_length=1, max_length=1000, description="As the list names them."
     )
+    reason: str | None = Field(None, description="Those with this reason.")
+    field: str | None = Field(None, description="Those about this field; empty: about none.")
+    projection: str | None = Field(None, description="Those of this projection.")
     all: bool = Field(False, description="All of the contract.")
+
+    @property
+    def kind(self) -> Kind:
+        """What they have in common, where no entries are named."""
+        return Kind(self.reason, self.field, self.projection)
 
     @model_validator(mode="after")
     def _is_one(self) -> Chosen:
-        if (self.entries is None) != self.all:
-            raise ValueError("name `entries`, or say `all`")
+        if [self.entries is not None, self.kind != Kind(), self.all].count(True) != 1:
+            raise ValueError("name `entries`, or a `reason`, `field` or `projection`, or say `all`")
         return self
 
 
@@ -154,11 +163,11 @@ def _reconcile(asked: Asked) -> Answer:
 
 
 def _replay(asked: Asked) -> Answer:
-    return 202, {"requested": asked.actions.replay(asked.contract, asked.body.entries)}
+    return 202, {"requested": asked.actions.replay(asked.contract, asked.body.entries, asked.body.kind)}
 
 
 def _drop(asked: Asked) -> Answer:
-    return 200, {"dropped": asked.actions.drop(asked.contract, asked.body.entries)}
+    return 200, {"dropped": asked.actions.drop(asked.contract, asked.body.entries, asked.body.kind)}
 
 
 def _approve(asked: Asked) -> Answer:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hmac
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from importlib.resources import files
 
 import anyio
 import anyio.to_thread
@@ -16,12 +14,13 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from syncd import __version__
 from syncd.daemon.supervisor import Runner, lane_name
 from syncd.errors import SettingsError
+from syncd.ops.access import refused
 from syncd.ops.api import PREFIX, check, routes
 from syncd.ops.connections import KEEP_ALIVE_S, LARGEST_HEAD, Quiet, connection_class, most_connections
 from syncd.ops.shield import Shield
@@ -33,12 +32,15 @@ PROBES = 8
 
 
 def application(
-    runner: Runner, store: Callable[[], RedisStore], token: str = "", hosts: Iterable[str] = ()
+    runner: Runner,
+    store: Callable[[], RedisStore],
+    token: str = "",
+    hosts: Iterable[str] = (),
+    console: Iterable[Route] = (),
 ) -> Starlette:
-    """The pages: /metrics, /livez, /readyz, /status and, for people, /. With `token` also what changes something, see
-    `api`. `store`: the Redis of the contracts. `hosts`: names of the daemon, see Shield.
+    """The pages: /metrics, /livez, /readyz, /status. With `token` also what changes something, see `api`. `store`: the
+    Redis of the contracts. `hosts`: names of the daemon, see Shield. `console`: what people see.
     """
-    people = files("syncd.ops").joinpath("page.html").read_text(encoding="utf-8")
     # Threads of their own, so that other requests do not keep a probe from its answer.
     probes = anyio.CapacityLimiter(PROBES)
 
@@ -58,12 +60,9 @@ def application(
     def status(_: Request) -> Response:
         return JSONResponse({"version": __version__, **runner.as_dict()})
 
-    def page(_: Request) -> Response:
-        return HTMLResponse(people)
-
     def reconcile(request: Request) -> Response:
-        if refused := _refused(request, token):
-            return refused
+        if (answer := refused(request, token)) is not None:
+            return answer
         contract, mode = request.path_params["contract"], request.query_params.get("mode")
         if mode not in (None, "report", "repair"):
             return JSONResponse({"error": "`mode` is report or repair"}, 400)
@@ -72,27 +71,17 @@ def application(
 
     return Starlette(
         routes=[
-            *routes(runner, store, lambda request: _refused(request, token)),
+            *routes(runner, store, lambda request: refused(request, token)),
             Route("/reconcile/{contract}", reconcile, methods=["POST"]),
             Route("/metrics", metrics),
             Route("/livez", livez),
             Route("/readyz", readyz),
             Route("/status", status),
             Route(f"{PREFIX}/status", status),
-            Route("/", page),
+            *console,
         ],
-        middleware=[Middleware(Shield, hosts, people)],
+        middleware=[Middleware(Shield, hosts)],
     )
-
-
-def _refused(request: Request, token: str) -> Response | None:
-    """The answer to a caller without the token; None for one with it."""
-    if not token:
-        return JSONResponse({"error": "set SYNCD_TOKEN to allow this"}, 403)
-    said = request.headers.get("authorization", "").encode(errors="surrogateescape")
-    if hmac.compare_digest(said, f"Bearer {token}".encode()):
-        return None
-    return JSONResponse({"error": "Authorization: Bearer SYNCD_TOKEN"}, 401, {"WWW-Authenticate": "Bearer"})
 
 
 class _Server(uvicorn.Server):

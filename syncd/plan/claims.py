@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
+from syncd.contract.model.contract import FileStamp
 from syncd.contract.model.template import KeyTemplate
 from syncd.contract.model.template_overlap import overlaps
 from syncd.plan.base import ContractPlan
@@ -66,6 +67,8 @@ class Claims:
     claims: tuple[Claim, ...]
     text: str = ""
     """The file of the contract, kept for those who ask what runs."""
+    file: FileStamp | None = None
+    """Who wrote it, and when."""
 
     def encoded(self) -> dict[str, Any]:
         """For `syncd_lease`."""
@@ -73,8 +76,12 @@ class Claims:
             "kind": self.kind,
             "version": self.version,
             "claims": [claim._asdict() for claim in self.claims],
-            "text": self.text,
+            **self.written(),
         }
+
+    def written(self) -> dict[str, Any]:
+        """What Redis keeps of the file."""
+        return {"text": self.text} | ({"file": self.file._asdict()} if self.file else {})
 
 
 Templates: TypeAlias = tuple[tuple[str, str], ...]
@@ -99,17 +106,18 @@ def _meet(one: KeyTemplate, other: KeyTemplate) -> bool:
 
 def claims_of(plan: ContractPlan) -> Claims:
     """What a compiled contract claims. A stream that is appended is only read, so that no contract claims it."""
+    written = plan.contract.text, plan.contract.file
     if isinstance(plan, AppendPlan):
-        return Claims(APPEND, plan.fingerprint, (), plan.contract.text)
+        return Claims(APPEND, plan.fingerprint, (), *written)
     if isinstance(plan, StatePlan):
         claim = key_claim(plan.keys, plan.projection, plan.contract.redis[0].type)
-        return Claims(plan.contract.sync.capture or "", plan.fingerprint, (claim,), plan.contract.text)
+        return Claims(plan.contract.sync.capture or "", plan.fingerprint, (claim,), *written)
     assert isinstance(plan, StreamPlan)
     keys = (key_claim(shape.template, shape.name, shape.type) for shape in plan.shapes)
     kind = BOTH if isinstance(plan, TwoWayPlan) else MONGO
     streams = (key_claim(feed.template, feed.name, feed.type)._replace(by_id=True) for feed in plan.feeds)
     claims = (*keys, *streams, *_index_claims(plan))
-    return Claims(kind, plan.version or plan.fingerprint, claims, plan.contract.text)
+    return Claims(kind, plan.version or plan.fingerprint, claims, *written)
 
 
 def key_claim(template: KeyTemplate, projection: str, redis_type: str) -> Claim:

@@ -76,6 +76,10 @@ class LaneStatus(BaseStatus):
         """Redis holds everything up to `position`."""
         self._position = position
 
+    def copied_documents(self) -> int:
+        """What the copy, or the last one, has copied."""
+        return 0 if self._position is None else self._position.copied
+
     @property
     def is_known(self) -> bool:
         """Whether anything is known of the state that Redis shows."""

@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 from syncd.embedded.binaries import parse_ldd
+from tests.support.debian import NotFound, run, unpack, unpacked
 
 CACHE = Path(__file__).parents[2] / ".cache" / "redis70"
-COMMAND_TIMEOUT = 120  # seconds
 LIBRARY_PACKAGES = {
     "libatomic.so.1": "libatomic1",
     "libjemalloc.so.2": "libjemalloc2",
@@ -29,10 +28,6 @@ LIBRARY_PACKAGES = {
 }
 
 
-class NotFound(Exception):
-    """There is no Redis 7.0 here; says what was tried."""
-
-
 class Redis70(NamedTuple):
     binary: Path
     env: dict[str, str]
@@ -43,7 +38,7 @@ def find() -> Redis70:
     for source in (_from_environment, _from_path, _from_cache, _from_debian):
         try:
             found = source()
-            version = _run([found.binary, "--version"], env=found.env)
+            version = run([found.binary, "--version"], env=found.env)
             if " v=7.0." in version:
                 return found
             tried.append(f"{found.binary} is {version.strip()}")
@@ -74,54 +69,18 @@ def _from_cache() -> Redis70:
 
 
 def _from_debian() -> Redis70:
-    """Downloads and unpacks beside the cache first, so that two test runs do not see each other's halves."""
-    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
-        raise NotFound("no apt-get to download it with")
-    CACHE.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE.parent) as folder:
-        root = Path(folder) / "root"
-        unpack(root, ["redis-server", "redis-tools"])
-        found = _unpacked(root)
-        missing = parse_ldd(_run(["ldd", found.binary], env=found.env))
-        unknown = [name for name in missing if name not in LIBRARY_PACKAGES]
-        if unknown:
-            raise NotFound(f"no package known for {', '.join(unknown)}")
-        unpack(root, sorted({LIBRARY_PACKAGES[name] for name in missing}))
-        if not CACHE.exists():
-            root.rename(CACHE)
-    return _unpacked(CACHE)
+    return _unpacked(unpacked(CACHE, ["redis-server", "redis-tools"], finish=_unpack_libraries))
 
 
-def unpack(root: Path, packages: list[str]) -> None:
-    if not packages:
-        return
-    root.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as downloads:
-        try:
-            _run(["apt-get", "download", "-q", *packages], cwd=downloads)
-        except subprocess.CalledProcessError:
-            if os.geteuid() != 0:
-                raise
-            _run(["apt-get", "update", "-q"])  # a fresh container has no package lists
-            _run(["apt-get", "download", "-q", *packages], cwd=downloads)
-        for package in Path(downloads).glob("*.deb"):
-            _run(["dpkg", "-x", package, root])
+def _unpack_libraries(root: Path) -> None:
+    found = _unpacked(root)
+    missing = parse_ldd(run(["ldd", found.binary], env=found.env))
+    unknown = [name for name in missing if name not in LIBRARY_PACKAGES]
+    if unknown:
+        raise NotFound(f"no package known for {', '.join(unknown)}")
+    unpack(root, sorted({LIBRARY_PACKAGES[name] for name in missing}))
 
 
 def _unpacked(root: Path) -> Redis70:
     folders = [root / "usr/lib/x86_64-linux-gnu", root / "lib/x86_64-linux-gnu"]
     return Redis70(root / "usr/bin/redis-server", {"LD_LIBRARY_PATH": ":".join(map(str, folders))})
-
-
-def _run(command: list[str | Path], cwd: str | None = None, env: dict[str, str] | None = None) -> str:
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=COMMAND_TIMEOUT,
-    )
-    return done.stdout

@@ -12,7 +12,7 @@ import yaml
 
 from syncd.telemetry import LANE_STATES
 from tests.support import promtool
-from tests.support.redis70 import NotFound
+from tests.support.debian import NotFound
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "rules.yaml"
 MINUTES = 40

@@ -7,8 +7,8 @@ A ValueError here reads `what|remedy` and never repeats a value, which may come 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -237,6 +237,14 @@ class Reconcile(Model):
         return self
 
 
+class FileStamp(NamedTuple):
+    """Who wrote a file, and when, as its file system says."""
+
+    owner: str
+    modified: float
+    """Epoch seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class AsWritten:
     """What the file of a contract says, before variables are filled in: their values are not shown, and not kept."""
@@ -244,6 +252,8 @@ class AsWritten:
     collection: str = ""
     text: str = field(default="", repr=False, compare=False)
     """All of it. No part of what a contract is: a comment is no edit."""
+    file: FileStamp | None = field(default=None, repr=False, compare=False)
+    """None where it comes from no file."""
 
 
 class Contract(Model):
@@ -280,6 +290,11 @@ class Contract(Model):
         return self._written.text
 
     @property
+    def file(self) -> FileStamp | None:
+        """Who wrote that, and when; None where it comes from no file."""
+        return self._written.file
+
+    @property
     def shown_collection(self) -> str:
         """The collection as its file names it, to be shown: values of the environment are not."""
         return self._written.collection or self.collection
@@ -299,7 +314,9 @@ class Contract(Model):
         metadata = self.metadata.model_copy(update={"name": name})
         mongo = self.mongo.model_copy(update={"collection": namespace})
         found = self.model_copy(update={"metadata": metadata, "mongo": mongo, "redis": redis})
-        return found.written_as(AsWritten("" if self.patterns else self._written.collection, self.text))
+        return found.written_as(
+            replace(self._written, collection="" if self.patterns else self._written.collection)
+        )
 
     @property
     def conflicts(self) -> str:

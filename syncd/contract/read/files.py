@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from pathlib import Path
 
+from syncd.contract.model.contract import FileStamp
 from syncd.errors import Problem
 
 MOST_FILES = 2_000
@@ -27,6 +29,19 @@ def read_file(path: Path) -> bytes | Problem:
         what = f"larger than {LARGEST // 1024} kB"
         return Problem(str(path), 1, 1, what, "is it a contract? split it, one contract a file")
     return content
+
+
+def stamp_of(path: Path) -> FileStamp | None:
+    """Who wrote a file, and when; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    try:
+        owner = pwd.getpwuid(found.st_uid).pw_name
+    except KeyError:  # a user of another machine
+        owner = str(found.st_uid)
+    return FileStamp(owner, found.st_mtime)
 
 
 def _content(path: Path) -> bytes | None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import ValidationError
 
 from syncd.contract.lint.rules import lint
-from syncd.contract.model.contract import AsWritten, Contract
+from syncd.contract.model.contract import AsWritten, Contract, FileStamp
 from syncd.contract.read.contract_tests import is_test_file
 from syncd.contract.read.explain import explain
 from syncd.contract.read.extended import decoded
-from syncd.contract.read.files import MOST_FILES, read_file
+from syncd.contract.read.files import MOST_FILES, read_file, stamp_of
 from syncd.contract.read.loaded import ContractSet, LoadedContract, loaded_contract
 from syncd.contract.read.mistakes import mistakes
 from syncd.contract.read.salvage import salvage
@@ -34,15 +35,22 @@ def load_contract_set(directory: Path, env: Mapping[str, str]) -> ContractSet:
 
     `env` fills in `${VAR}`. Raises ContractError with the problems of all files.
     """
-    return load_files(((str(path), read_file(path)) for path in _contract_files(directory)), env)
+    files = _contract_files(directory)
+    return load_files(
+        ((str(path), read_file(path)) for path in files), env, {str(path): stamp_of(path) for path in files}
+    )
 
 
-def load_files(files: Iterable[tuple[str, bytes | Problem]], env: Mapping[str, str]) -> ContractSet:
-    """The same of files by name, with what each holds, or why it was not read."""
+def load_files(
+    files: Iterable[tuple[str, bytes | Problem]],
+    env: Mapping[str, str],
+    stamps: Mapping[str, FileStamp | None] = MappingProxyType({}),
+) -> ContractSet:
+    """The same of files by name, with what each holds, or why it was not read; and who wrote it when."""
     problems: list[Problem] = []
     loaded: list[LoadedContract] = []
     for name, content in files:
-        contract, found = _load_file(name, content, env)
+        contract, found = _load_file(name, content, env, stamps.get(name))
         problems += found
         loaded += [contract] if contract else []
         if len(problems) > MOST_READ:
@@ -99,7 +107,7 @@ def _nothing(directory: Path, what: str, remedy: str) -> ContractError:
 
 
 def _load_file(
-    name: str, content: bytes | Problem, env: Mapping[str, str]
+    name: str, content: bytes | Problem, env: Mapping[str, str], stamp: FileStamp | None
 ) -> tuple[LoadedContract | None, list[Problem]]:
     if isinstance(content, Problem):
         return None, [content]
@@ -115,7 +123,7 @@ def _load_file(
             return None, [*problems, _too_many(source, error.error_count())]
         problems += explain(mistakes(error, source), source)
         return salvage(source, error), problems
-    contract = contract.written_as(AsWritten(source.written("mongo", "collection") or "", source.text))
+    contract = contract.written_as(AsWritten(source.written("mongo", "collection") or "", source.text, stamp))
     return loaded_contract(contract, source, source.failed), problems
 
 

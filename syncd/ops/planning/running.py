@@ -58,8 +58,7 @@ def running_beside(store: RedisStore, names: Iterable[str]) -> list[str]:
 
 def read_running(store: RedisStore, name: str, env: Mapping[str, str]) -> Running:
     """What Redis knows of a contract. `env` fills in the variables of its file."""
-    loaded, why_not = _as_taken_up(store, name, env)
-    contract = None if loaded is None else _of_collection(loaded.contract, name)
+    loaded, contract, why_not = as_taken_up(store, name, env)
     parts = partitions_of(store, name)
     kind, fingerprint, synced = read_fields(store, parts[0], Fields.KIND, Fields.FINGERPRINT, Fields.SYNCED)
     positions = [load_position(store, part) for part in parts] if kind in ("mongo", "both", "") else []
@@ -73,7 +72,16 @@ def _of_collection(contract: Contract, name: str) -> Contract | None:
     return None if collection is None else for_collection(contract, collection)
 
 
-def _as_taken_up(store: RedisStore, name: str, env: Mapping[str, str]) -> tuple[LoadedContract | None, str]:
+def as_taken_up(
+    store: RedisStore, name: str, env: Mapping[str, str]
+) -> tuple[LoadedContract | None, Contract | None, str]:
+    """The file of a contract as a daemon took it up, and the contract that it is, for its one collection; or why that
+    is not known."""
+    loaded, why_not = _file_of(store, name, env)
+    return loaded, None if loaded is None else _of_collection(loaded.contract, name), why_not
+
+
+def _file_of(store: RedisStore, name: str, env: Mapping[str, str]) -> tuple[LoadedContract | None, str]:
     with translated():
         text: Any = store.client.get(ControlKeys(name, place=store.place).text)
     if text is None:

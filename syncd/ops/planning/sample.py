@@ -11,6 +11,7 @@ from typing import Any
 from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
+from syncd.ops.counting import count_documents
 from syncd.ops.planning.keys import memory_of
 from syncd.plan.base import ContractPlan
 from syncd.plan.keys.templates import encode_key_value
@@ -90,7 +91,7 @@ def copy_of(
     """What a copy of this contract would write, now. `before`: what runs, whose keys show how far Redis is from what is
     computed."""
     in_one_piece = server.flavour == "redis" and server.version >= _IN_ONE_PIECE
-    count, at_most = _count(plan, mongo)
+    count, at_most = count_documents(mongo, plan, LONGEST_MS)
     documents = _sample(plan, mongo)
     built = _Built({shape.name: 0 for shape in plan.shapes}, in_one_piece)
     start = time.perf_counter()
@@ -131,17 +132,6 @@ def _measured(
             computed[write.shape.type] += _size(write, in_one_piece=in_one_piece).memory
     found = {kind: size / computed[kind] for kind, size in real.items() if computed[kind]}
     return {kind: times for kind, times in found.items() if 1 / _OFF < times < _OFF}
-
-
-def _count(plan: StreamPlan, mongo: MongoStore) -> tuple[int, bool]:
-    database, name = plan.namespace
-    collection = mongo.client[database][name]
-    if plan.filter is not None:
-        try:
-            return collection.count_documents(plan.filter, maxTimeMS=LONGEST_MS), False
-        except PyMongoError:  # what is wrong with the filter, the preflight says
-            return collection.estimated_document_count(), True
-    return collection.estimated_document_count(), False
 
 
 def _sample(plan: StreamPlan, mongo: MongoStore) -> list[Document]:

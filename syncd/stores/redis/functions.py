@@ -27,6 +27,7 @@ _OOM_SAFE = (
     "syncd_renew",
     "syncd_release",
     "syncd_say",
+    "syncd_reword",
     "syncd_forget",
     "syncd_drop",
     "syncd_foreign",

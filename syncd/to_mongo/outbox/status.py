@@ -28,6 +28,10 @@ class OutboxStatus(AppendStatus):
         super().__init__(contract, collection, freshness_s)
         self.unfit = unfit
 
+    def copied_documents(self) -> int:
+        """The keys of the copy, or the last one."""
+        return self.copied
+
     def took(self, entries: int, last: str = "") -> None:
         """Entries are done, up to `last`."""
         super().took(entries)

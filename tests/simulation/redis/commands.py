@@ -280,9 +280,29 @@ def _rpush(data: Data, args: Args) -> Any:
     return len(value)
 
 
+@command("LPUSH")
+def _lpush(data: Data, args: Args) -> Any:
+    value = data.change(args[0], LIST)
+    value[:0] = args[:0:-1]
+    return len(value)
+
+
+@command("LTRIM")
+def _ltrim(data: Data, args: Args) -> Any:
+    if data.of(args[0], LIST) is not None:
+        value = data.change(args[0], LIST)
+        value[:] = _part(value, args)
+        data.drop_empty(args[0])
+    return OK
+
+
 @command("LRANGE")
 def _lrange(data: Data, args: Args) -> Any:
-    value, first, last = data.of(args[0], LIST) or [], int(args[1]), int(args[2])
+    return _part(data.of(args[0], LIST) or [], args)
+
+
+def _part(value: list[bytes], args: Args) -> list[bytes]:
+    first, last = int(args[1]), int(args[2])
     return value[first:] if last == -1 else value[first : last + 1]
 
 

@@ -94,6 +94,20 @@ local function paused(contract)
   return redis.call('GET', base_of(contract) .. 'paused') or redis.call('GET', base_of(contract:match('^[^@]*')) .. 'paused')
 end
 
+local MOST_EDITS = 10
+
+-- The file of the contract as it is now, and where that is another one than before, an entry that says since when. `file`:
+-- who wrote it, and when.
+local function take_up(base, owner, text, file)
+  if not text or text == '' then return end
+  local before = redis.call('GET', base .. 'text')
+  if before == text and redis.call('EXISTS', base .. 'edits') == 1 then return end
+  local edit = {at = tonumber(redis.call('TIME')[1]), host = owner:match('^[^/]*'), text = text, file = file}
+  redis.call('SET', base .. 'text', text)
+  redis.call('LPUSH', base .. 'edits', cjson.encode(edit))
+  redis.call('LTRIM', base .. 'edits', 0, MOST_EDITS - 1)
+end
+
 -- args: protocol, owner, ttl ms, number of the partition, how many there are, what the contract claims and how new its
 -- files are, and its file (JSON, see claims.lua), leases that are known to be dead, ...
 -- Replies, with the number that was drawn as the third value:
@@ -145,7 +159,7 @@ local function lease(keys, args)
   redis.call('HSET', keys[2], 'draw', draw, 'version', wish.version, 'kind', wish.kind, 'claimed', latest,
     'noted', has_noted(contract_of(keys[1])) and '1' or '')
   redis.call('DEL', keys[1] .. ':waiting')
-  if wish.text and wish.text ~= '' then redis.call('SET', base .. 'text', wish.text) end
+  take_up(base, args[2], wish.text, wish.file)
   -- Its reply is a double here, and would be rounded as text.
   local mine = args[2] .. ':' .. redis.call('HGET', keys[2], 'epoch')
   redis.call('SET', keys[1], mine, 'PX', args[3])
@@ -161,6 +175,16 @@ local function renew(keys, args)
     if redis.call('HEXISTS', CLAIMS, args[at]) == 0 then return {'fenced', 'claims', ''} end
   end
   redis.call('PEXPIRE', keys[1], args[3])
+  return {'ok'}
+end
+
+-- args: protocol, lease, the file of the contract and who wrote it (JSON). Of a lane that goes on, because the edit means
+-- nothing to it. Replies {'ok'} or what `fenced` says.
+local function reword(keys, args)
+  local stop = fenced(keys, args)
+  if stop then return stop end
+  local said = cjson.decode(args[3])
+  take_up(family(keys[1]), args[2], said.text, said.file)
   return {'ok'}
 end
 
@@ -205,6 +229,7 @@ end
 -- A full memory must not take the lease from a healthy daemon: these may run then.
 redis.register_function{function_name = 'syncd_lease', callback = lease, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_renew', callback = renew, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_reword', callback = reword, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_say', callback = say, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_release', callback = release_lease, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_forget', callback = forget, flags = {'allow-oom'}}

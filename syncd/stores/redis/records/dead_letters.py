@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 from redis.exceptions import RedisError
 
@@ -50,6 +50,26 @@ class DeadLetter:
     def field(self) -> str:
         """The field that `detail` names; empty where it names none."""
         return field_of(self.detail)
+
+    @property
+    def kind(self) -> Kind:
+        """What it has in common with others."""
+        return Kind(self.reason, self.field, self.projection)
+
+
+class Kind(NamedTuple):
+    """What dead letters have in common; None stands for any."""
+
+    reason: str | None = None
+    field: str | None = None
+    projection: str | None = None
+
+    def has(self, dead: DeadLetter) -> bool:
+        """Whether a dead letter is of this kind."""
+        return all(wanted in (None, one) for wanted, one in zip(self, dead.kind, strict=True))
+
+
+EVERY_KIND = Kind()
 
 
 def new_dead_letter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import socket
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from syncd import telemetry
+from syncd.contract.model.contract import FileStamp
 from syncd.errors import FatalError, FencedError, PausedError
 from syncd.plan.claims import Claims
 from syncd.stores.redis.functions import require_protocol
@@ -235,14 +237,13 @@ class Lease:
         if self._renewer is not None:
             self._renewer.remove(self)
 
-    def reword(self, text: str, *, held: bool) -> None:
+    def reword(self, text: str, file: FileStamp | None, *, held: bool) -> None:
         """Keep another file of the contract, which claims the same: now where the lease is held, else with it."""
         if not text or text == self._claims.text:
             return
-        self._claims = replace(self._claims, text=text)
+        self._claims = replace(self._claims, text=text, file=file)
         if held:
-            with translated():
-                self._store.client.set(self._keys.text, text)
+            self.check(self._call("syncd_reword", [self.value, json.dumps(self._claims.written())]))
 
     def forget_position(self, then: str, *, resumes: bool = False) -> None:
         """Give up the position. `then` is what the next start does: `sweep`, `keep` or `pause` (see Position.next).

@@ -108,6 +108,11 @@ class ControlKeys:
         return self._name("text")
 
     @property
+    def edits(self) -> str:
+        """List of the last files that were taken up, the latest first, as JSON, see lua/lease.lua."""
+        return self._name("edits")
+
+    @property
     def dead(self) -> str:
         """Stream of dead letters."""
         return self._name("dead")

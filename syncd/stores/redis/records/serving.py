@@ -7,13 +7,11 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from syncd.stores.redis.records.layout import partitions_of
+from syncd.stores.redis.records.layout import SERVES, partitions_of
 from syncd.stores.redis.records.lease import Lease, is_dead
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 
-SERVES = "serves"
-"""Any other word is the reason why the lane is not ready."""
 LONGEST = 300
 
 
