@@ -22,10 +22,11 @@ from redis import Redis
 
 from tests.support import zygote
 from tests.support.debian import NotFound
+from tests.support.scale import MARK, SCALE, deselect
 from tests.support.servers import Servers, connect
 
 # How long an example takes says more of what else this machine does than of the code.
-EXAMPLES = 50 * int(os.environ.get("SYNCD_TEST_SCALE", "1"))
+EXAMPLES = 50 * SCALE
 settings.register_profile("unhurried", deadline=None, max_examples=EXAMPLES)
 settings.load_profile("unhurried")
 
@@ -35,6 +36,16 @@ BYTECODE = Path(__file__).parents[1] / ".cache" / "bytecode"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(BYTECODE)
 sys.dont_write_bytecode = False
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", f"{MARK}(*cases): these, or all_but_one_of=N, run with SYNCD_TEST_SCALE=2"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    deselect(config, items)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import zlib
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,24 +19,6 @@ OPEN_SHARED = b"\x10aggregate\x00\x01\x00\x00\x00"
 """How a stream over a whole database begins: `aggregate: 1`, where others name their collection."""
 MOST_STREAMS = 50
 """More than any test opens, trying again every half minute."""
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of the many ways in which templates change hands, a third of each test's, always the same. All of them run with
-    SYNCD_TEST_SCALE=2, and where tests are named."""
-    is_named = bool(config.option.keyword) or any("::" in name for name in config.invocation_params.args)
-    if is_named or config.option.lf or int(os.environ.get("SYNCD_TEST_SCALE", "1")) > 1:
-        return
-    ways: dict[str, list[pytest.Item]] = defaultdict(list)
-    for item in items:
-        if item.path.stem in ("test_handover", "test_handover_daemons"):
-            ways[item.nodeid.partition("[")[0]].append(item)
-    left = set()
-    for alike in ways.values():
-        alike.sort(key=lambda item: zlib.crc32(item.nodeid.encode()))
-        left |= set(alike[(len(alike) + 2) // 3 :])
-    config.hook.pytest_deselected(items=list(left))
-    items[:] = [item for item in items if item not in left]
 
 
 @dataclass(frozen=True)

@@ -262,8 +262,8 @@ def test_elections_in_the_middle(tmp_path: Path) -> None:
         def write() -> None:
             nonlocal written
             while not stop.wait(0.01):
-                append(flow, range(written, written + 50))
-                written += 50
+                append(flow, range(written, written + 10))
+                written += 10
 
         writer = threading.Thread(target=write)
         writer.start()

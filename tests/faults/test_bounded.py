@@ -110,6 +110,7 @@ AWAY = {
 }
 
 
+@pytest.mark.at_scale("blackhole")
 @pytest.mark.parametrize("trouble", AWAY)
 def test_a_redis_that_is_away(rig: Rig, trouble: str) -> None:
     """However Redis is away, what MongoDB takes meanwhile waits there and not in the daemon."""

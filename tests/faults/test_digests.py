@@ -172,7 +172,7 @@ def test_kills_under_load(rig: Rig) -> None:
     """never_backwards, nothing_silent: through kills at any moment a digest in Redis is that of the state that the key
     shows, or is known to be unknown; a check by digests beside the writers reports nothing that is not so."""
     flow = begin(rig, env={"SYNCD_CHUNK_DOCUMENTS": "50"})
-    with changing(flow, range(COUNT), per_second=600):
+    with changing(flow, range(COUNT), per_second=200):
         for _ in range(4):
             rig.scene.daemon.kill()
             rig.scene.start()

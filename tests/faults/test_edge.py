@@ -23,7 +23,7 @@ from tests.support.scene import Flow, Scene
 
 COUNT = 3000
 SITE = "hill"
-BACKLOG = 5000
+BACKLOG = 2000
 EMAIL = "somebody@example.com"
 
 

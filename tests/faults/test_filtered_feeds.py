@@ -3,7 +3,6 @@ applied_once)."""
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 
@@ -14,8 +13,8 @@ from tests.faults.conftest import Rig, again
 from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.feeds import assert_told, entries, feed, ids, matched, said, wait_count
+from tests.support.scale import SCALE
 
-SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
 ROUNDS = 6 * SCALE
 PAID = {"paid": True}
 

@@ -20,9 +20,9 @@ from syncd.embedded import RedisServer, ReplicaSet
 from tests.support.check import meanwhile
 from tests.support.handover import DATABASE, LEASE_S, Node, World, compared, document, note, until, world
 from tests.support.handover_model import COLLECTIONS, STABLE, Model, Said, Set, beginning, key_of
+from tests.support.scale import SCALE
 
-SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
-SECONDS = 22.0 * SCALE
+SECONDS = 11.0 * SCALE
 PAUSE_S = 0.015
 REST_S = 1.0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import threading
 from contextlib import AbstractContextManager
@@ -13,9 +12,9 @@ from tests.faults.conftest import Rig
 from tests.support.check import meanwhile, wait_until
 from tests.support.contracts import projection
 from tests.support.joins import Shop, wait_same
+from tests.support.scale import SCALE
 from tests.support.scene import Flow
 
-SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
 ORDERS, CUSTOMERS = 1_500 * SCALE, 60 * SCALE
 VERSIONS = projection(
     {"total": "total", "customer": "customer.name", "tier": "customer.tier", "region": "region.name"}
@@ -46,7 +45,7 @@ def changing(shop: Shop, seed: int) -> AbstractContextManager[None]:
             case 7:
                 shop.regions.update_one({"_id": turn % 3}, {"$set": {"name": f"turn {turn}"}})
 
-    return meanwhile(write, 0.002)
+    return meanwhile(write, 0.005)
 
 
 def test_both_sides_change_while_the_daemon_is_killed(rig: Rig) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,10 +22,10 @@ from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.daemon import Daemon
 from tests.support.failpoint import blocking, failing
+from tests.support.scale import SCALE
 from tests.support.scene import Flow, Scene
 from tests.support.slow_server import slowed
 
-SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
 """30: three million entries of other collections, and SYNCD_LEASE_TTL as it is by default."""
 OTHERS = 100_000 * SCALE
 OPENING_S = 60 + 30 * SCALE
@@ -72,6 +71,7 @@ def assert_held(flow: Flow, daemons: list[Daemon], interruptions: int = 0) -> No
         assert len(daemon.logs(event="lane interrupted")) <= interruptions
 
 
+@pytest.mark.at_scale("no right-1", "oplog-2")
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("hidden", [False, True], ids=["oplog", "no right"])
 def test_a_long_oplog_on_a_slow_server(

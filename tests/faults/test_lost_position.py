@@ -170,7 +170,7 @@ def test_an_idle_lane_keeps_up_with_a_small_oplog(
         scene.mongo.drop_database("faults")
         scene.redis.flushall()
         flow = scene.run("film", CARD, documents=films())
-        for _ in range(3):
+        for _ in range(2):
             roll_over(scene)
             # One that was stored in the middle of it may be gone already.
             end = scene.mongo.admin.command("ping")["$clusterTime"]["clusterTime"].time
@@ -413,6 +413,7 @@ def test_a_mongodb_restored_from_a_backup(
         assert scene.daemon.logs(event="position lost", level="warning")
 
 
+@pytest.mark.at_scale("stopped")
 @pytest.mark.parametrize("lane", ["own stream", "shared stream", "killed", "stopped"])
 def test_a_restore_that_no_change_follows(redis_server: RedisServer, tmp_path: Path, lane: str) -> None:
     """no_ghosts: MongoDB's files restored to an earlier moment are noticed at the next start or reconnect, though the

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 from typing import Any
@@ -12,9 +11,9 @@ from pymongo import UpdateOne
 from tests.faults.conftest import Rig
 from tests.support.check import wait_until
 from tests.support.members import BOARD, NEAR, RECALL, TAGS, members_of, player, wait_members
+from tests.support.scale import SCALE
 from tests.support.scene import Flow
 
-SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
 PLAYERS, REGIONS, KILLS = 400 * SCALE, 8 if SCALE == 1 else 50, 3 if SCALE == 1 else 8
 BETWEEN = 10 * SCALE
 """Rounds of moves between two kills."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import struct
 from typing import Any
@@ -14,9 +13,9 @@ from tests.faults.conftest import Rig
 from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.memory import Memory
+from tests.support.scale import SCALE
 from tests.support.scene import Flow
 
-SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
 """10: 2,000 documents of 200 passages with vectors of 64 dimensions. Takes minutes."""
 DOCUMENTS, PASSAGES, DIMS, CHANGES = (20, 50, 8, 250) if SCALE < 10 else (2_000, 200, 64, 2_000)
 ELEMENTS = 10_000

@@ -4,7 +4,6 @@ never_backwards, no_ghosts, nothing_silent).
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import threading
@@ -19,9 +18,9 @@ from tests.support.check import PATIENCE_S, wait_until
 from tests.support.contracts import projection
 from tests.support.reconcile import add_every_kind, changing, check, drift_of, plant, running
 from tests.support.recorder import Recorder
+from tests.support.scale import SCALE
 from tests.support.scene import Flow
 
-SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
 """50: a hundred thousand documents with 550 differences. Takes minutes."""
 COUNT, PLANTED = 2_000 * SCALE, 110 if SCALE == 1 else 550
 SMALL = 300
@@ -100,6 +99,7 @@ def interrupt(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGINT)
 
 
+@pytest.mark.at_scale("check-kill", "repair-interrupt")
 @pytest.mark.parametrize("end", [kill, interrupt])
 @pytest.mark.parametrize("words", [(), ("--repair",)], ids=["check", "repair"])
 def test_an_end_in_the_middle(

@@ -3,7 +3,6 @@ application has there stays (nothing_lost, never_backwards, never_torn, no_ghost
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 from pathlib import Path
@@ -14,11 +13,11 @@ from redis.exceptions import RedisError
 
 from tests.faults.conftest import Rig, again
 from tests.support.contracts import projection
+from tests.support.scale import SCALE
 from tests.support.scene import Scene
 from tests.support.servers import connect
 from tests.support.sharing import People, wanted
 
-SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
 ROUNDS = 5 * SCALE
 PEOPLE = 30
 

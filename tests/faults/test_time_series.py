@@ -4,7 +4,6 @@ fenced, applied_once, nothing_silent).
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +16,12 @@ from tests.faults.test_append import again, killed_at
 from tests.support.check import PATIENCE_S, wait_until
 from tests.support.hold import Hold
 from tests.support.proxy import Proxy
+from tests.support.scale import SCALE
 from tests.support.scene import Flow, Scene
 from tests.support.servers import start_again
 from tests.support.stream import add_series, append_timed, wait_done, wait_numbers
 
 COUNT = 300
-SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
 """10: 200,000 entries instead of 20,000."""
 WRITE, NOTE, WRITTEN = b"txnNumber", b"syncd_advance", b"syncd_written"
 
@@ -160,8 +159,8 @@ def test_elections_in_the_middle(tmp_path: Path) -> None:
         def write() -> None:
             nonlocal written
             while not stop.wait(0.01):
-                append_timed(flow, range(written, written + 50))
-                written += 50
+                append_timed(flow, range(written, written + 10))
+                written += 10
 
         writer = threading.Thread(target=write)
         writer.start()

@@ -123,6 +123,7 @@ def test_a_standby_without_a_serving_daemon(rig: Rig) -> None:
     flow.wait_live()
 
 
+@pytest.mark.at_scale("both")
 @pytest.mark.parametrize("dead", ["redis", "mongo", "both"])
 def test_a_daemon_that_cannot_commit_ends_soon(rig: Rig, dead: str) -> None:
     """bounded: SIGTERM at a daemon whose links are dead, and give no error, ends it within seconds."""

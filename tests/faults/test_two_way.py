@@ -4,7 +4,6 @@ no_echo, nothing_silent, bounded).
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections import Counter
@@ -20,6 +19,7 @@ from tests.support.check import wait_until
 from tests.support.failpoint import blocking
 from tests.support.hold import Hold
 from tests.support.proxy import Proxy
+from tests.support.scale import SCALE
 from tests.support.scene import Document, Flow, Scene
 from tests.support.twoway import (
     add_two_way,
@@ -34,8 +34,7 @@ from tests.support.twoway import (
 )
 from tests.support.twoway_load import Load, film, is_doomed, writing
 
-SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
-COUNT, SECONDS, REST_S, RATE = (300, 6.0, 1.0, 60.0) if SCALE == 1 else (10_000, 120.0, 10.0, 150.0)
+COUNT, SECONDS, REST_S, RATE = (300, 3.0, 1.0, 60.0) if SCALE == 1 else (10_000, 120.0, 10.0, 150.0)
 LEASE = {"SYNCD_LEASE_TTL": "2"}
 
 

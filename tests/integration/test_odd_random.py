@@ -5,7 +5,6 @@ Some hundred of each that the stores take; with SYNCD_TEST_SCALE=25 ten thousand
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator
 from itertools import count
@@ -27,11 +26,12 @@ from tests.support.odd_bson import int32, is_sound, odd_ids, put_all, raw, text
 from tests.support.odd_keys import ODD_ENDS, is_read
 from tests.support.outbox import add_outbox
 from tests.support.reconcile import check
+from tests.support.scale import SCALE
 from tests.support.scene import Flow, Scene
 from tests.support.stream import SYNC, key
 from tests.support.twoway import add_two_way
 
-COUNT = 400 * int(os.environ.get("SYNCD_TEST_SCALE", "1"))
+COUNT = 400 * SCALE
 HEALTHY = 50
 LONG_S = 60.0 + COUNT / 5
 LIMIT_S = 180 + COUNT // 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 import struct
 from collections.abc import Callable, Iterable
@@ -29,10 +28,11 @@ from syncd.plan.values.codec import CODEC, dump_json, from_hash, from_json, to_h
 from syncd.plan.values.redisjson import as_read, double_read
 from tests.support.check import wait_until
 from tests.support.contracts import projection
+from tests.support.scale import SCALE
 from tests.support.scene import Document, Flow, Scene
 from tests.support.twoway import add_two_way, conflicts
 
-VALUES = 100 * int(os.environ.get("SYNCD_TEST_SCALE", "1"))
+VALUES = 100 * SCALE
 """Of each type."""
 Make = Callable[[random.Random], Any]
 

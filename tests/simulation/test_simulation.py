@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -13,14 +12,14 @@ import pytest
 from tests.simulation.both.guards import BOTH_GUARDS
 from tests.simulation.guards import GUARDS, Guard
 from tests.simulation.member_guards import MEMBER_GUARDS
+from tests.support.scale import SCALE
 
 pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).parents[2]
-SCALE = int(os.environ.get("SYNCD_TEST_SCALE", "1"))
-FIRST, COUNT = 1_000_000, 100 * SCALE
+FIRST, COUNT = 1_000_000, 50 * SCALE
 """Seeds of each of the two parts; their numbers are far from those of a long run."""
-COUNT_BOTH, COUNT_EACH, COUNT_MEMBERS = 60 * SCALE, 60 * SCALE, 60 * SCALE
+COUNT_BOTH, COUNT_EACH, COUNT_MEMBERS = 30 * SCALE, 30 * SCALE, 30 * SCALE
 REGRESSIONS_BOTH = (4, 12, 100, 146, 165, 188, 317, 426, 648)
 REGRESSIONS = (146, 201, 246, 262, 311, 401, 452, 496, 515)
 """What each found is in docs/simulation.md."""

@@ -13,6 +13,10 @@ POLL = 0.02  # seconds
 LONGEST_POLL = 0.1
 """A long wait asks less and less often: each question costs CPU here and in the server that is asked, and other tests
 wait."""
+SHARE = 5
+"""A wait pauses so many times as long as this thread worked on its question: a comparison of many documents again and
+again takes a sixth of a core at most."""
+LONGEST_PAUSE = 1.0
 PATIENCE_S = 60.0
 """No wait gives up earlier: on a slow machine, or one that does other work too, everything takes longer. A test that
 passes waits for nothing longer than it takes."""
@@ -31,6 +35,7 @@ def wait_until(
     timeout = max(timeout, PATIENCE_S)
     deadline, pause = time.monotonic() + timeout, POLL
     while True:
+        began = time.thread_time()
         answer = predicate()
         if answer:
             return answer
@@ -39,7 +44,8 @@ def wait_until(
             raise AssertionError(
                 f"not within {timeout:g} s: {said or 'the condition'}; last answer: {answer!r}"
             )
-        time.sleep(pause)
+        worked = time.thread_time() - began
+        time.sleep(max(pause, min(LONGEST_PAUSE, SHARE * worked)))
         pause = min(LONGEST_POLL, pause * 1.1)
 
 

@@ -19,6 +19,7 @@ from syncd.embedded import RedisServer, ReplicaSet
 from tests.support import axe, chromium
 from tests.support.daemon import Daemon
 from tests.support.failpoint import blocking
+from tests.support.scale import SCALE
 
 TOKEN = "hush"
 TEAMS = {
@@ -35,7 +36,7 @@ DOCUMENTS = 60
 COPIED, CHUNK = 90_000, 500
 """Documents of the contract that copies, and how many a chunk has: each takes a second."""
 DEAD = 37
-STREAMS = 360 if float(os.environ.get("SYNCD_TEST_SCALE", "1")) > 1 else 80
+STREAMS = 360 if SCALE > 1 else 80
 """Contracts beside the forty."""
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 860}

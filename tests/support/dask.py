@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from distributed import LocalCluster
+from typing import TYPE_CHECKING
 
 from tests.support.check import wait_until
 from tests.support.cli import ROOT
+
+if TYPE_CHECKING:
+    from distributed import LocalCluster
 
 
 class Cluster:
@@ -29,6 +31,8 @@ class Cluster:
 @contextmanager
 def dask_cluster() -> Iterator[Cluster]:
     """Without workers."""
+    from distributed import LocalCluster  # takes a second, which a run without such tests does not spend
+
     with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None) as local:
         yield Cluster(local)
 

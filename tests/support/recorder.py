@@ -19,7 +19,7 @@ from tests.support.servers import connect
 
 FIELDS = {"a": "a", "b": "b.deep", "title": "title"}
 
-PAUSE_S = 0.006
+PAUSE_S = 0.01
 """Between two reads, and between two writes: without it, both take what the daemon and its neighbours need."""
 Films = Collection[dict[str, Any]]
 

@@ -40,6 +40,7 @@ IMPORTS = (
     "syncd.ops.settings",
     "typer._adapters",
     "anyio.lowlevel",
+    "anyio._backends._asyncio",
     "anyio._core._synchronization",
     "importlib.resources.readers",
     "uvicorn.protocols.http.h11_impl",

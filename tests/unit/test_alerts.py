@@ -54,10 +54,20 @@ PAUSED = states("paused") | restarts(0) | gauge("syncd_lease_held", "0") | gauge
 CALM = states("live") | restarts(0) | gauge("syncd_lag_seconds", "0.2") | gauge("syncd_lease_held", "1")
 
 
+def only(folder: Path, alert: str) -> Path:
+    """The rules without those of other alerts, which take promtool six times as long."""
+    rules = yaml.safe_load(RULES.read_text(encoding="utf-8"))
+    for group in rules["groups"]:
+        group["rules"] = [rule for rule in group["rules"] if rule.get("alert", alert) == alert]
+    path = folder / "rules.yaml"
+    path.write_text(yaml.safe_dump(rules), encoding="utf-8")
+    return path
+
+
 def fires(tool: Path, folder: Path, alert: str, series: dict[str, str]) -> bool:
     """Whether an alert fires at the end; promtool compares labels and annotations as well, so it is asked for none."""
     cases: dict[str, Any] = {
-        "rule_files": [str(RULES)],
+        "rule_files": [str(only(folder, alert))],
         "evaluation_interval": "30s",
         "tests": [
             {

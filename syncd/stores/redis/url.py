@@ -162,8 +162,10 @@ def _why(text: str) -> str:
 
 def _check_files(said: dict[str, Any]) -> None:
     """The driver reads certificates at each connect, and calls a missing file a lost connection."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authorities = {"cafile": said.get("ssl_ca_certs"), "capath": said.get("ssl_ca_path")}
+    if not any(authorities.values()) and not said.get("ssl_certfile"):
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         name = "ssl_ca_certs"
         if any(authorities.values()):

@@ -29,41 +29,42 @@ def many(form: str, size: int = SIZE) -> str:
     return "".join(form.replace("#", str(at)) for at in range(size // (len(form) + 4)))
 
 
-HOSTILE = {
-    "aliases": f"a: &a 1\nb: [{many('*a,')}]\n",
-    "same_keys": HEAD + MONGO + "redis:\n" + many(KEY % "x:{_id}"),
-    "no_prefix": HEAD + MONGO + "redis:\n" + many(KEY % "{_id}:#", 7000),
-    "long_keys": HEAD + MONGO + "redis:\n" + many(KEY % ("{_id}:" + "a{b}" * 100 + "#"), 50_000),
-    "wrong_entries": HEAD + MONGO + "redis:\n" + many("  - x\n"),
-    "wrong_fields": HEAD + MONGO + WIDE % many("f#: {x: 1},"),
-    "wrong_functions": HEAD + MONGO + WIDE % many('f#: {expr: "nofn(a#)"},'),
-    "deep_expression": HEAD + MONGO + WIDE % f"a: {{expr: '{many('a||', 6000)}a'}}",
-    "deep_brackets": HEAD + MONGO + WIDE % f"a: {{expr: '{'[' * 4000}'}}",
-    "wrong_oids": HEAD + f"mongo: {{collection: a.b, filter: {{a: {{$in: [{many('{$oid: x},')}]}}}}}}\n" + ONE,
-    "two_sides": HEAD + MONGO + ONE.replace("[a]", f"[{many('f#,', 90_000)}]")
+HOSTILE: dict[str, Callable[[], str]] = {
+    "aliases": lambda: f"a: &a 1\nb: [{many('*a,')}]\n",
+    "same_keys": lambda: HEAD + MONGO + "redis:\n" + many(KEY % "x:{_id}"),
+    "no_prefix": lambda: HEAD + MONGO + "redis:\n" + many(KEY % "{_id}:#", 7000),
+    "long_keys": lambda: HEAD + MONGO + "redis:\n" + many(KEY % ("{_id}:" + "a{b}" * 100 + "#"), 50_000),
+    "wrong_entries": lambda: HEAD + MONGO + "redis:\n" + many("  - x\n"),
+    "wrong_fields": lambda: HEAD + MONGO + WIDE % many("f#: {x: 1},"),
+    "wrong_functions": lambda: HEAD + MONGO + WIDE % many('f#: {expr: "nofn(a#)"},'),
+    "deep_expression": lambda: HEAD + MONGO + WIDE % f"a: {{expr: '{many('a||', 6000)}a'}}",
+    "deep_brackets": lambda: HEAD + MONGO + WIDE % f"a: {{expr: '{'[' * 4000}'}}",
+    "wrong_oids": lambda: HEAD + f"mongo: {{collection: a.b, filter: {{a: {{$in: [{many('{$oid: x},')}]}}}}}}\n" + ONE,
+    "two_sides": lambda: HEAD + MONGO + ONE.replace("[a]", f"[{many('f#,', 90_000)}]")
     + f"sync: {{direction: both, capture: outbox, on_conflict: newest, authority: {{mongo: [{many('f#,', 50_000)}], "
     f"redis: [{many('f#,', 50_000)}]}}}}\n",
-    "same_again": many("a: 1\n"),
-    "unknown_keys": HEAD + MONGO + many("k#: 1\n"),
-    "long_names": HEAD + MONGO + f"? {'a' * 90_000}\n: 1\n? {'a' * 90_000}\n: 1\n",
-    "cron": HEAD + MONGO + ONE + f'reconcile: {{schedule: "{many("1-59/1,")}1 * * * *"}}\n',
-    "cron_step": HEAD + MONGO + ONE + f'reconcile: {{schedule: "*/{"9" * 5000} * * * *"}}\n',
-    "long_number": HEAD + MONGO + ONE + f"reconcile: {{every: 1h, max_documents_per_second: {'9' * 4000}}}\n",
-    "long_duration": HEAD + MONGO + ONE + "reconcile: {every: 999999999w}\n",
-    "long_path": HEAD + MONGO + WIDE % f"a: {many('a.')}a",
-    "variables": HEAD + MONGO + f'x: "{many("${X")}"\n',
-    "variables_not_set": HEAD + MONGO + f"x: [{many('${X},')}]\n",
-    "deep": "[" * 40_000,
-    "deep_maps": "{a: " * 40_000,
-    "tags": f"a: [{many('!x y,')}]",
-    "endless": f"a: \"{many('b')}",
+    "same_again": lambda: many("a: 1\n"),
+    "unknown_keys": lambda: HEAD + MONGO + many("k#: 1\n"),
+    "long_names": lambda: HEAD + MONGO + f"? {'a' * 90_000}\n: 1\n? {'a' * 90_000}\n: 1\n",
+    "cron": lambda: HEAD + MONGO + ONE + f'reconcile: {{schedule: "{many("1-59/1,")}1 * * * *"}}\n',
+    "cron_step": lambda: HEAD + MONGO + ONE + f'reconcile: {{schedule: "*/{"9" * 5000} * * * *"}}\n',
+    "long_number": lambda: HEAD + MONGO + ONE + f"reconcile: {{every: 1h, max_documents_per_second: {'9' * 4000}}}\n",
+    "long_duration": lambda: HEAD + MONGO + ONE + "reconcile: {every: 999999999w}\n",
+    "long_path": lambda: HEAD + MONGO + WIDE % f"a: {many('a.')}a",
+    "variables": lambda: HEAD + MONGO + f'x: "{many("${X")}"\n',
+    "variables_not_set": lambda: HEAD + MONGO + f"x: [{many('${X},')}]\n",
+    "deep": lambda: "[" * 40_000,
+    "deep_maps": lambda: "{a: " * 40_000,
+    "tags": lambda: f"a: [{many('!x y,')}]",
+    "endless": lambda: f"a: \"{many('b')}",
 }  # fmt: skip
+"""Made when it is needed: every process of a run reads this file."""
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file(tmp_path: Path, name: str) -> None:
     """Checked within seconds, whatever it holds, and what is said of it has an end."""
-    (tmp_path / "a.yaml").write_text(HOSTILE[name])
+    (tmp_path / "a.yaml").write_text(HOSTILE[name]())
     began = time.process_time()
     try:
         load_contract_set(tmp_path, {})

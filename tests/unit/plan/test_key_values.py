@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, get_args
 
 import pytest
@@ -16,10 +15,11 @@ from syncd.errors import ProjectionError
 from syncd.plan.keys.encode import encode_key_value
 from syncd.plan.keys.templates import parse_key, render
 from syncd.plan.to_mongo.state import FoundKey, StatePlan
+from tests.support.scale import SCALE
 from tests.unit.plan.strategies import decoded, identity, key_values, like_another_type, text
 from tests.unit.plan.test_state import plan
 
-KEYS = 120 * int(os.environ.get("SYNCD_TEST_SCALE", "1"))
+KEYS = 120 * SCALE
 TYPES = st.sampled_from([None, *get_args(KeyType)])
 VALUES = st.sampled_from(["encoded", "text"])
 PARTS = st.one_of(
