@@ -3,8 +3,12 @@ is said, and what is renewed is taken up."""
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import re
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,8 +17,9 @@ from typing import Any, NamedTuple
 import pytest
 from pymongo import MongoClient
 
-from syncd.errors import SettingsError, StoreError, SyncdError
+from syncd.errors import RefusedError, SettingsError, StoreError, SyncdError
 from syncd.settings import Settings
+from syncd.stores.mongo import store as mongo_store
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.redis.store import RedisStore
 from tests.support.check import wait_until
@@ -324,6 +329,60 @@ def renew_mongo(place: Place, authority: Authority) -> None:
     (ours / "tests.pem").write_text(tests.read_text())
     place.mongo.members[0].restart()
     place.mongo.wait_for_primary()
+
+
+def test_a_password_of_mongodb_is_renewed(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bounded, nothing_silent: each new password is taken up, and what connected with the ones before goes; a file that
+    is empty for a moment, or names another server, changes nothing."""
+    monkeypatch.setattr(mongo_store, "COMPARED_S", 0.01)
+    file, rest = tmp_path / "uri", place.mongo.bare_uri.partition("//")[2]
+    own, _ = place.authority.issue("daemon")
+    named = {"URI": file, "TLS_CA": place.authority.file, "TLS_CERT": own}
+    with MongoClient[dict[str, Any]](place.mongo.members[0].uri) as admin:
+        admin.admin.command("createUser", "pat", pwd=FIRST, roles=["readAnyDatabase"])
+        file.write_text(f"mongodb://pat:{FIRST}@{rest}&authSource=admin")
+        settings = Settings.from_environment(
+            {f"SYNCD_MONGO_{name}_FILE": str(path) for name, path in named.items()}
+        )
+        with closing(MongoStore.of(settings)) as store:
+            store.connect()
+            threads = threading.active_count()
+            for number in range(10):
+                before, password = id(store.client), f"{SECOND}-{number}"
+                admin.admin.command("updateUser", "pat", pwd=password)
+                file.write_text(f"mongodb://pat:{password}@{rest}&authSource=admin")
+                wait_until(lambda before=before: id(store.client) != before)
+                store.client["x"]["y"].find_one()
+            gc.collect()
+            wait_until(lambda: threading.active_count() <= threads + 1, 20, threading.enumerate)
+            kept = store.client
+            for text in ("", f"mongodb://pat:{FIRST}@elsewhere:27017/?directConnection=true"):
+                file.write_text(text)
+                time.sleep(0.02)
+                assert store.client is kept
+                kept["x"]["y"].find_one()
+        admin.admin.command("dropUser", "pat")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("authMechanism=MONGODB-AWS&authSource=$external", "pymongo[aws]"),
+        (
+            "authMechanism=MONGODB-OIDC&authMechanismProperties=ENVIRONMENT:k8s",
+            "the token for SYNCD_MONGO_URI",
+        ),
+    ],
+)
+def test_a_login_of_a_cloud_where_there_is_none(place: Place, options: str, said: str) -> None:
+    """nothing_silent: the driver has the login, and says what is missing for it."""
+    own, _ = place.authority.issue("daemon")
+    env = {"SYNCD_MONGO_TLS_CA_FILE": str(place.authority.file), "SYNCD_MONGO_TLS_CERT_FILE": str(own)}
+    settings = Settings.from_environment({**env, "SYNCD_MONGO_URI": f"{place.mongo.bare_uri}&{options}"})
+    with closing(MongoStore.of(settings)) as store, pytest.raises(RefusedError, match=re.escape(said)):
+        store.connect()
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ NOT_IN_AN_AGGREGATION = 168
 """A `find` on a view or a time series becomes an aggregation, which does not know every option."""
 INTERNAL_NAMESPACE = 73
 UNAUTHORIZED = 13
-AUTHENTICATION = frozenset({11, UNAUTHORIZED, 18})
+AUTHENTICATION = frozenset({11, UNAUTHORIZED, 18, 334})
 TOO_LONG = 50
 SNAPSHOT_UNAVAILABLE = 246
 

@@ -309,6 +309,9 @@ def translated() -> Iterator[None]:
         yield
     except driver.PyMongoError as error:
         raise translate(error) from error
+    except OSError as error:  # the driver has its own errors for the network; these are of a token of a cloud
+        what = f"the token for SYNCD_MONGO_URI cannot be had: {of_network(str(error))}"
+        raise RefusedError("mongo", f"{what}; see where its ENVIRONMENT has it") from error
 
 
 def translate(error: driver.PyMongoError) -> StoreError:
@@ -328,6 +331,8 @@ def translate(error: driver.PyMongoError) -> StoreError:
     if code in codes.AUTHENTICATION:
         kind = FatalError if code == codes.UNAUTHORIZED else RefusedError
         return kind("mongo", f"MongoDB refuses us: {text}; fix user, password or roles in SYNCD_MONGO_URI")
+    if isinstance(error, driver.ConfigurationError):
+        return RefusedError("mongo", f"the driver cannot do what SYNCD_MONGO_URI says: {text}")
     if isinstance(error, driver.InvalidOperation) and "after close" in text:
         return TransientError("mongo", "MongoDB cannot be reached, and the daemon stops")
     if isinstance(error, driver.ConnectionFailure) and (why := tls.explained(text, "mongo")):
