@@ -1,4 +1,4 @@
-"""Joined documents (nothing_lost, never_backwards, bounded): both sides change while everything is killed."""
+"""Joined documents (nothing_lost, never_backwards, never_torn, bounded): both sides change, everything is killed."""
 
 from __future__ import annotations
 
