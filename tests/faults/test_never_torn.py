@@ -67,6 +67,26 @@ def test_a_partial_update_of_a_key_that_is_gone(flow: Flow) -> None:
     assert flow.json(9, "doc") == {"year": 1909, "text": "x" * 50}
 
 
+def test_a_change_of_which_half_is_refused(rig: Rig) -> None:
+    """A change sets one field and removes another, and Redis forbids the first: the hash stays as it was, and is right
+    once Redis allows it."""
+    rights = ["on", ">x", "~*", "&*", "+@all", "-hset", "(+hset ~syncd:*)"]
+    flow = rig.scene.run("film", projection(FIELDS), documents=[film(1)])
+    rig.scene.redis.execute_command("ACL", "SETUSER", "lame", *rights)
+    url = rig.redis.url.replace("redis://", "redis://lame:x@")
+    rig.scene.daemon.kill()
+    flow.collection.update_one({"_id": 1}, {"$set": {"title": "new"}, "$unset": {"year": ""}})
+    daemon = rig.scene.daemon = rig.scene.another_daemon(SYNCD_REDIS_URL=url)
+    daemon.start()
+    assert "ACL" in flow.wait_state("failed")["error"]
+    assert flow.hash(1) == {"title": "film 1", "year": "1901", "text": "x" * 50}
+    rig.scene.redis.execute_command("ACL", "SETUSER", "lame", "+hset")
+    daemon.kill()
+    daemon.start()
+    flow.wait_hash(1, {"title": "new", "text": "x" * 50})
+    rig.scene.redis.execute_command("ACL", "DELUSER", "lame")
+
+
 def test_a_partial_update_of_a_key_that_expired(flow: Flow) -> None:
     """An update of one field brings back the whole document where its key expired a moment before."""
     for number in range(50):

@@ -84,9 +84,9 @@ local function row_operation(row)
     for n = 1, count do fields[2 * n] = args[i + n - 1] end
     if whole and found ~= 'none' then redis.call('DEL', key) end
     if count > 0 then result = redis.pcall('HSET', key, unpack(fields, 1, 2 * count)) end
+    if failed(result) then return failed(result) end -- half of a change shows what no document was
     if #gone > 0 then redis.call('HDEL', key, unpack(gone)) end
     expire(key, ttl)
-    return failed(result)
   end
   return {needs = 'hash', partial = not whole, whole = whole, width = fixed(count), write = write}
 end
@@ -123,9 +123,9 @@ operations.H = {needs = 'hash', partial = true, width = counted_twice, write = f
   local sets = i + 1 + args[i + 1]
   local result
   if sets > i + 1 then result = call_in_parts('HSET', key, args, i + 2, sets) end
+  if failed(result) then return failed(result) end
   if last > sets + 1 then call_in_parts('HDEL', key, args, sets + 2, last) end
   expire(key, args[i])
-  return failed(result)
 end}
 
 -- Replace a JSON document. ttl, text
