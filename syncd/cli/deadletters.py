@@ -142,7 +142,7 @@ def show(
             err=True,
         )
         raise typer.Exit(DIFFERENCE)
-    said = _as_dict(found[0])
+    said = {"contract": contract, **_as_dict(found[0])}
     if output == "json":
         typer.echo(json_text(said))
     else:

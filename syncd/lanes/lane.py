@@ -11,7 +11,7 @@ import random
 import threading
 
 from syncd.contract.model.contract import Contract
-from syncd.errors import PausedError, StoreError
+from syncd.errors import PausedError, StoreError, TransientError
 from syncd.lanes.context import Common
 from syncd.lanes.events import (
     AskForRoom,
@@ -117,8 +117,11 @@ class BaseLane(threading.Thread):
 
     def _rest_if_paused(self) -> None:
         """Raises PausedError. The lease is given back, so that a person knows that nothing is written any more."""
-        is_paused = self._common.requests.is_paused(self._control)
-        found = pause_of(self._redis, self.plan.name) if is_paused else None
+        try:
+            is_paused = self._common.requests.is_paused(self._control)
+            found = pause_of(self._redis, self.plan.name) if is_paused else None
+        except TransientError:
+            return  # Redis is away: no lease is given while the contract is paused, see lua/lease
         self.status.pause = as_dict(found)
         if found is None:
             return

@@ -195,7 +195,7 @@ def test_the_command_line(cluster: RedisCluster, scene: Scene, tmp_path: Path) -
     env = {"SYNCD_MONGO_URI": scene.reach["mongo_uri"], "SYNCD_REDIS_URL": cluster.url}
     env["SYNCD_CONTRACTS"] = str(scene.contracts.path)
     said = syncd("doctor", **env)
-    assert said.stdout.count("redis node") == 3, said.stdout + said.stderr
+    assert said.stdout.count("redis node") >= 3, said.stdout + said.stderr
     for number in range(0, 60, 3):
         scene.redis.delete(flow.key(number))
         scene.redis.hset(flow.key(f"s{number}", "slug"), "n", "9")

@@ -25,6 +25,7 @@ from syncd.executors.pool import Pool
 from syncd.executors.proof import identity
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.partition import WHOLE
+from syncd.settings import Settings
 from syncd.stores.mongo import lookup as looking
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.ranges import ALL
@@ -353,7 +354,13 @@ def test_what_a_worker_needs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
     with closing(MongoStore(rig.mongo.uri)) as store:
         piece = Piece(0, ALL, 50, ZERO, plan.contract, plan.fingerprint, identity(store), WHOLE, False)
     opened: list[str] = []
-    monkeypatch.setattr(pieces, "MongoStore", lambda uri: opened.append(uri) or MongoStore(uri))
+    of = MongoStore.of
+
+    def opening(settings: Settings) -> MongoStore:
+        opened.append(settings.mongo_uri.get_secret_value())
+        return of(settings)
+
+    monkeypatch.setattr(MongoStore, "of", opening)
     made = make(piece)
     assert (made.size, made.trouble) == (50, "")
     held = pickle.dumps(piece).decode(errors="replace") + str(piece)

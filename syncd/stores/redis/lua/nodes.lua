@@ -1,45 +1,47 @@
 -- In a cluster: what a lane changes in the records of a node when slots have moved.
 
--- keys: lease, position. args: protocol, lease, then of each command how many words it has, and these. Replies {'ok'} or
--- what `fenced` says. A daemon that lost its lease moves no record.
-local function carry(keys, args)
-  local stop = fenced(keys, args)
-  if stop then return stop end
-  local at = 3
-  while at <= #args do
-    redis.call(unpack(args, at + 1, at + args[at]))
-    at = at + args[at] + 1
-  end
-  return {'ok'}
-end
-
--- keys: lease, position. args: protocol, lease, map, owners, then of each key that came to this node, it, its entry in
--- `owners`, and "1" where its document had it by the map. Where the document has another key here by now, the later state
--- has its own. Replies {'ok', key, ...}: those that have to wait, because that other key is on its way from here itself;
--- or what `fenced` says.
-local function bring(keys, args)
-  local stop = fenced(keys, args)
-  if stop then return stop end
-  local map, owners, reply = args[3], args[4], {'ok'}
-  foreign_keys = family(keys[1]) .. 'foreign'
-  for at = 5, #args, 3 do
-    local key, said, id = args[at], args[at + 1], args[at + 1]:sub(TIME + 2)
-    local other, time, _ = redis.call('HGET', map, id), '', nil
-    if other and other ~= key then _, time = owner_of(owners, other) end
-    if args[at + 2] ~= '1' then
-      redis.call('HSETNX', owners, key, said)
-    elseif other and failed(redis.pcall('EXISTS', other)) then
-      reply[#reply + 1] = key
-    elseif (time or '') > said:sub(1, TIME) then
-      remove(key)
-    else
-      release(map, owners, id, key)
-      redis.call('HSET', map, id, key)
-      redis.call('HSET', owners, key, said)
+do
+  -- keys: lease, position. args: protocol, lease, then of each command how many words it has, and these. Replies {'ok'} or
+  -- what `fenced` says. A daemon that lost its lease moves no record.
+  local function carry(keys, args)
+    local stop = fenced(keys, args)
+    if stop then return stop end
+    local at = 3
+    while at <= #args do
+      redis.call(unpack(args, at + 1, at + args[at]))
+      at = at + args[at] + 1
     end
+    return {'ok'}
   end
-  return reply
-end
 
-redis.register_function('syncd_carry', carry)
-redis.register_function{function_name = 'syncd_bring', callback = bring, flags = {'allow-cross-slot-keys'}}
+  -- keys: lease, position. args: protocol, lease, map, owners, then of each key that came to this node, it, its entry in
+  -- `owners`, and "1" where its document had it by the map. Where the document has another key here by now, the later state
+  -- has its own. Replies {'ok', key, ...}: those that have to wait, because that other key is on its way from here itself;
+  -- or what `fenced` says.
+  local function bring(keys, args)
+    local stop = fenced(keys, args)
+    if stop then return stop end
+    local map, owners, reply = args[3], args[4], {'ok'}
+    foreign_keys = family(keys[1]) .. 'foreign'
+    for at = 5, #args, 3 do
+      local key, said, id = args[at], args[at + 1], args[at + 1]:sub(TIME + 2)
+      local other, time, _ = redis.call('HGET', map, id), '', nil
+      if other and other ~= key then _, time = owner_of(owners, other) end
+      if args[at + 2] ~= '1' then
+        redis.call('HSETNX', owners, key, said)
+      elseif other and failed(redis.pcall('EXISTS', other)) then
+        reply[#reply + 1] = key
+      elseif (time or '') > said:sub(1, TIME) then
+        remove(key)
+      else
+        release(map, owners, id, key)
+        redis.call('HSET', map, id, key)
+        redis.call('HSET', owners, key, said)
+      end
+    end
+    return reply
+  end
+
+  redis.register_function('syncd_carry', carry)
+  redis.register_function{function_name = 'syncd_bring', callback = bring, flags = {'allow-cross-slot-keys'}}
+end
