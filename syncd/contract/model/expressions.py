@@ -40,5 +40,6 @@ def _chain(node: Node) -> tuple[str, ...] | None:
         return (node["value"],)
     if node["type"] != "subexpression":
         return None
-    left, right = map(_chain, node["children"])
-    return None if left is None or right is None else left + right
+    parts = [_chain(child) for child in node["children"]]
+    found = [part for part in parts if part is not None]
+    return tuple(name for part in found for name in part) if len(found) == len(parts) else None

@@ -28,6 +28,7 @@ MEANT: dict[str, tuple[str, set[str]]] = {
     "authority": ("{mongo: [title]}", BOTH),
     "conflicts": ("audit.of_films", BOTH),
     "outbox_max": ("1000", {"outbox", "both, outbox"}),
+    "apply": ("planned", set(WAYS)),
     "on_drop": ("keep", TO_REDIS),
     "adopt": ("true", TO_REDIS),
     "sweep_limit": ("50", TO_REDIS),
