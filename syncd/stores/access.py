@@ -33,6 +33,8 @@ class Access:
         self._store, self._read = store, read
         self.may_change, self.credentials = may_change, credentials
         self._first, self._refused = read(), ""
+        self._uri = self._first.uri
+        """The last that was taken."""
 
     def now(self) -> Given:
         """What is so at this moment. Raises SettingsError where a file cannot be read."""
@@ -40,12 +42,13 @@ class Access:
             return self._first
         given = self._read()
         if apart_from_login(given.uri) == apart_from_login(self._first.uri):
+            self._uri = given.uri
             return given
         if given.uri != self._refused:
             self._refused = given.uri
             what = "its URI differs in more than user and password; restart syncd to take it up"
             telemetry.renewal_failed(self._store, what)
-        return given._replace(uri=self._first.uri)
+        return given._replace(uri=self._uri)
 
 
 def access_of(store: Store, settings: Settings) -> Access:
