@@ -14,7 +14,7 @@ MEMBER_GUARDS = (
         lua=(("      redis.call('HSET', map, id, packed)\n    end\n    is_fresh", "    end\n    is_fresh"),),
     ),
     Guard(
-        "members: a score alone does not go to where a dead letter left the document", 2550, "never_torn",
+        "members: a score alone does not go to where a dead letter left the document", 5945, "never_torn",
         members=True,
         lua=(("    if not said or is_stale then return 'absent' end\n", "    if not said then return 'absent' end\n"),),
     ),
