@@ -65,6 +65,7 @@ def changes(flow: Flow) -> Iterator[int]:
         yield n
 
 
+@pytest.mark.at_scale("killed", "killed with a lost tail")
 @pytest.mark.parametrize("how", ["killed", "killed with a lost tail", "frozen and back"])
 def test_a_failover_under_load(watched: Sentinels, scene: Scene, how: str) -> None:
     """nothing_lost: the master dies under load, with or without changes that the replica never got, or freezes, and
