@@ -35,6 +35,7 @@ Preference: TypeAlias = Literal["primary", "primaryPreferred", "secondary", "sec
 SHOWN = 20
 """Differences that the text names; `-o json` has more."""
 _REFRESH_S = 0.2
+_IN_FULL = "`--processes` and `--dask` compare in full; leave them out with `--check digest`"
 
 
 def reconcile(
@@ -85,9 +86,7 @@ def reconcile(
     settings = Settings.from_environment(contracts=contracts)
     plan = _plan_of(contract, settings)
     if kind == "digest" and (processes or dask):
-        raise typer.BadParameter(
-            "`--processes` and `--dask` compare in full; leave them out with `--check digest`"
-        )
+        raise typer.BadParameter(_IN_FULL)
     mode = read_preference or _preference(plan)
     if processes or dask:
         make = _bulk(plan, settings, repair, rate, wait, processes, dask, range_documents, mode)

@@ -17,6 +17,7 @@ import typer
 from syncd.cli.shared import Contracts
 
 if TYPE_CHECKING:
+    from syncd.daemon.approvals import Approvals
     from syncd.daemon.supervisor import Runner
     from syncd.ops.console.routes import Console
     from syncd.ops.http import HttpServer
@@ -63,7 +64,6 @@ def run(
     takes a moment, or some seconds where a server does not answer. SIGHUP reads the contracts again."""
     from syncd import telemetry
     from syncd.contract.read.load import load_contract_set
-    from syncd.daemon.approvals import Approvals
     from syncd.daemon.discovery import Discovery
     from syncd.daemon.memory import spare_the_collector
     from syncd.daemon.reload import Reloader, stamp
@@ -72,7 +72,7 @@ def run(
     from syncd.ops.connections import raise_descriptors
     from syncd.ops.console.routes import Console
     from syncd.ops.settings import check_uris
-    from syncd.settings import Settings, contract_environment, unknown_variables
+    from syncd.settings import Settings, contract_environment
     from syncd.stores.redis.store import RedisStore
 
     settings = Settings.from_environment(
@@ -81,8 +81,7 @@ def run(
     )  # fmt: skip
     telemetry.configure_logging(settings.log_level, settings.log_format)
     raise_descriptors()
-    for name, meant in unknown_variables().items():
-        telemetry.setting_unknown(name, meant)
+    _tell_of_unknown_variables()
     stop = threading.Event()
     asked = _asked_by_signals()
     check_uris(settings)
@@ -93,10 +92,8 @@ def run(
     console = Console(runner, settings)
     try:
         store = cache(lambda: RedisStore.of(settings))
-        quick = cache(lambda: store().with_timeout(APPROVALS_S))
-        approvals = Approvals(quick, contract_environment())
         reloader = Reloader(
-            settings.contracts, runner, discovery, stop, seen, approvals, settings.discover_every
+            settings.contracts, runner, discovery, stop, seen, _approvals(store), settings.discover_every
         )
         plans = reloader.take(loaded)
         server = _server(runner, settings, store, console)
@@ -116,6 +113,22 @@ def run(
         console.close()
     server.stop()
     telemetry.daemon_stopped()
+
+
+def _tell_of_unknown_variables() -> None:
+    from syncd import telemetry
+    from syncd.settings import unknown_variables
+
+    for name, meant in unknown_variables().items():
+        telemetry.setting_unknown(name, meant)
+
+
+def _approvals(store: Callable[[], RedisStore]) -> Approvals:
+    """Which edits may be taken up."""
+    from syncd.daemon.approvals import Approvals
+    from syncd.settings import contract_environment
+
+    return Approvals(cache(lambda: store().with_timeout(APPROVALS_S)), contract_environment())
 
 
 def _server(

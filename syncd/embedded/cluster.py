@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from redis import Redis
 
 from syncd.embedded.ports import LOOPBACK, Port
 from syncd.embedded.redis import RedisServer
+from syncd.embedded.started import Started
 from syncd.errors import PlatformError
 
 SLOTS = 16384
@@ -26,7 +26,7 @@ QUICK: Mapping[str, str | int] = {
 """A master that is gone is noticed soon, and a replica that was cut off takes its place all the same."""
 
 
-class RedisCluster:
+class RedisCluster(Started):
     """`masters` nodes with slots, and as many replicas of each. `config` is that of every node."""
 
     def __init__(
@@ -125,16 +125,3 @@ class RedisCluster:
             node.close()
         for port in self._ports:
             port.release()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from pymongo.errors import OperationFailure
 
 from syncd.embedded.mongo import Document, Mongod
+from syncd.embedded.started import Started
 from syncd.errors import PlatformError
 
 POLL = 0.05  # seconds between two checks of a replica set
@@ -22,7 +22,7 @@ NOTHING_STABLE_YET = 5841000  # the answer to `fsync` before the initial sync is
 WORKING_STATES = frozenset({1, 2})  # primary, secondary
 
 
-class ReplicaSet:
+class ReplicaSet(Started):
     """A replica set of one (ready in about a second) or three members, with elections after about a second.
 
     Takes the options of `Mongod`. With a `directory` the data is found again on the next start.
@@ -143,16 +143,3 @@ class ReplicaSet:
                 logs = "\n".join(member.process.log_tail() for member in self.members)
                 raise PlatformError(f"{complaint} after {timeout:.0f} s, states {states}; {logs}")
             time.sleep(POLL)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:  # also KeyboardInterrupt: nothing may be left behind
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

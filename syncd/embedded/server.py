@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from syncd.embedded.ports import Port
 from syncd.embedded.process import STOP_TIMEOUT, ChildProcess
+from syncd.embedded.started import Started
 
 
-class Server(ABC):
+class Server(Started):
     """One server on 127.0.0.1. It keeps its port and its data until `close`, through every kill before.
 
     `directory` holds data and log; without one, a temporary directory that `close` removes. `env` is added to
@@ -92,16 +91,3 @@ class Server(ABC):
             self.kill()
             self._temporary.cleanup()
         self._port.release()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:  # also KeyboardInterrupt: the directory and the port go too
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

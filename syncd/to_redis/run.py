@@ -80,8 +80,7 @@ class LaneRun:
         self._target = target
         self._mongo, self._redis, self._lease = context.mongo, context.redis, context.lease
         self._settings, self._status, self._state = context.settings, context.status, context.state
-        self._hub = context.hub
-        self._lookup = lookup_of(self._mongo, self._plan, self._control.partition)
+        self._hub, self._lookup = context.hub, lookup_of(self._mongo, self._plan, self._control.partition)
         self._indexes = Indexes(self._plan, self._redis, self._control)
         self._digests = Digests(self._redis, self._control)
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()

@@ -15,9 +15,10 @@ from pydantic import (
     model_validator,
 )
 
+from syncd.contract.model.content import check_content
 from syncd.contract.model.indexes import Index
 from syncd.contract.model.members import MemberVector, Quantisation, check_member
-from syncd.contract.model.redis_types import INDEXED, TYPE_RULES, WITH_VALUE, RedisType
+from syncd.contract.model.redis_types import RedisType
 from syncd.contract.model.samples import check_sample
 from syncd.contract.model.sharing import check_share
 from syncd.contract.model.values import (
@@ -366,37 +367,9 @@ class Projection(Model):
 
     @model_validator(mode="after")
     def _has_content(self) -> Projection:
-        rules = TYPE_RULES[self.type]
         check_member(self)
         check_sample(self)
         check_share(self)
-        if self.is_shared:
-            return self
-        if rules.content == "either":
-            if (self.fields is None) == (self.value is None):
-                raise ValueError(f"a {self.type} needs exactly one of `fields` and `value`|give one of them")
-        elif rules.content == "value":
-            if self.value is None or self.fields is not None:
-                remedy = "write value: {from: path, type: string}, and no `fields`"
-                raise ValueError(f"a {self.type} has elements, which are one `value`|{remedy}")
-        elif self.value is not None:
-            *some, last = WITH_VALUE
-            raise ValueError(f"`value` is for a {', a '.join(some)} or a {last}|name the `fields`")
-        elif self.fields is None:
-            raise ValueError("no `fields`|name them, or write `fields: all` for the whole document")
-        if not self.fields and not self.whole and self.value is None:
-            raise ValueError("`fields` is empty|name at least one field")
-        if self.keep is not None and not self.keep.model_fields_set <= {*rules.keep}:
-            remedy = f"write {' or '.join(rules.keep)}" if rules.keep else "leave it out"
-            raise ValueError(f"a {self.type} has no such `keep`|{remedy}")
-        if not rules.field_ttl and any(spec.ttl for spec in (self.fields or {}).values()):
-            raise ValueError(
-                f"a {self.type} has no fields that expire|leave out their `ttl`, or write type: hash"
-            )
-        if not rules.fed and (self.events is not None or self.copy_):
-            key = "copy" if self.events is None else "events"
-            raise ValueError(f"`{key}` is for `type: stream`|leave it out")
-        if rules.index is None and not rules.appended and self.index is not None:
-            known = " or ".join(f"`type: {name}`" for name in INDEXED)
-            raise ValueError(f"a {self.type} cannot be indexed|use {known}")
+        if not self.is_shared:
+            check_content(self)
         return self
