@@ -203,6 +203,25 @@ def test_a_name_that_is_used_again(both: World, node: Node, way: str) -> None:
     check(both, again, "films", "people")
 
 
+def test_a_name_that_is_used_again_when_the_taker_has_left(both: World, node: Node) -> None:
+    """nothing_lost: a contract gets another name and goes, and its keys stay; another contract gets the old name: the
+    records of the first use remove none of them."""
+    both.fill("people", range(COUNT), 5)
+    beside = {"beside": contract("people", shape("beside:{_id}"))}
+    run(node, both, TOGETHER | beside)
+    gone = {"movies": TOGETHER["films"]}
+    edit(node, gone | beside)
+    check(both, gone | beside, "films", "people")
+    edit(node, beside)
+    check(both, beside, "people", left=gone)
+    left = set(both.redis.keys("film:*"))
+    again = {**beside, "films": contract("people", shape("person:{_id}"))}
+    edit(node, again)
+    check(both, again, "people", left=gone)
+    assert len(left) >= COUNT - 5
+    assert set(both.redis.keys("film:*")) == left
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_name_that_changes_its_direction(both: World, node: Node, way: str) -> None:
     """nothing_lost, no_echo: one name goes from MongoDB to Redis, then from keys to MongoDB, then back, then once more,

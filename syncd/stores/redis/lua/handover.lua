@@ -44,7 +44,7 @@ local function add_owned(position, entries)
   redis.call('HSET', position, 'owned', cjson.encode(owned))
 end
 
--- Keys of these claims are an application's from now on: a contract no longer says that it wrote them.
+-- Keys of these claims are another contract's from now on, or an application's: a contract no longer says that it wrote them.
 local function disown(contract, names)
   for _, member in ipairs(present_members(base_of(contract))) do
     for _, field in ipairs{'owned', 'orphaned'} do
@@ -114,7 +114,7 @@ local function take_from_others(wish, base, wanted, handed)
       hand_over(name, claim, wanted[name], base, wish.kind)
       is_lost = is_lost or has_lost_foreign(claim.contract)
       share_foreign(base_of(claim.contract), base)
-      if wish.kind ~= 'mongo' then disown(claim.contract, wanted) end
+      disown(claim.contract, wanted)
       if wanted[name] then
         was[name] = entries_of(name, claim)
         new[name] = claim.new
