@@ -81,7 +81,7 @@ def run(
     )  # fmt: skip
     telemetry.configure_logging(settings.log_level, settings.log_format)
     raise_descriptors()
-    _tell_of_unknown_variables()
+    _warn_of_unknown_variables()
     stop = threading.Event()
     asked = _asked_by_signals()
     check_uris(settings)
@@ -115,7 +115,7 @@ def run(
     telemetry.daemon_stopped()
 
 
-def _tell_of_unknown_variables() -> None:
+def _warn_of_unknown_variables() -> None:
     from syncd import telemetry
     from syncd.settings import unknown_variables
 
