@@ -30,6 +30,8 @@ def among(ids: Sequence[Any]) -> dict[str, Any]:
 def apart(ids: Sequence[Any]) -> list[list[Any]]:
     """The same in parts that one query each can ask for. An array may have members of other names than "0", "1" and so
     on. Of several `_id` of which one holds such an array `among` keeps MongoDB busy for ever: it has its own part."""
+    if RawId not in {type(one) for one in ids}:
+        return [list(ids)]
     together = [one for one in ids if not _may_loop(one)]
     parts = [together, *([one] for one in ids if _may_loop(one))]
     return parts if together or len(parts) == 1 else parts[1:]

@@ -21,7 +21,7 @@ from syncd.stores.access import Access, Given, fixed
 from syncd.stores.redis.capabilities import Capabilities, weakest
 from syncd.stores.redis.functions import Functions
 from syncd.stores.redis.slots import SLOTS, Master, SlotMap, map_of
-from syncd.stores.redis.store import SOCKET_TIMEOUT_S, RedisStore, translated
+from syncd.stores.redis.store import SOCKET_TIMEOUT_S, Key, RedisStore, translated
 from syncd.stores.redis.url import redis_client
 from syncd.stores.together import Together
 from syncd.stores.uri import read_uri
@@ -115,6 +115,13 @@ class ClusterStore(RedisStore):
     def node_of(self, key: str | bytes) -> int:
         """Which of `nodes` has this key."""
         return self.seen().map.node_of(key)
+
+    def by_node(self, keys: Sequence[Key]) -> list[tuple[RedisStore, list[Key]]]:
+        """These keys with the node that has them."""
+        found: dict[int, list[Key]] = {}
+        for key in keys:
+            found.setdefault(self.node_of(key), []).append(key)
+        return [(self.nodes[number], some) for number, some in found.items()]
 
     def with_timeout(self, seconds: float) -> ClusterStore:
         """The same cluster by connections of its own, on which no call may take longer."""
