@@ -10,6 +10,7 @@ from syncd.plan.both.plan import Record, TwoWayPlan
 from syncd.plan.keys.encode import encode_key_value
 from syncd.plan.to_mongo.state import FoundKey
 from syncd.stores.mongo.times import Moment, parse, readable
+from syncd.stores.redis.records.dead_letters import as_text
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import Fields, read_fields
 from syncd.stores.redis.store import RedisStore, translated
@@ -131,7 +132,7 @@ class TwoWayStore(StateStore):
         try:
             return encode_key_value(self._plan.document_id(key))
         except ProjectionError:
-            return key.decode(errors="backslashreplace")
+            return as_text(key)
 
 
 def is_asked(merge_request: int | None) -> bool:

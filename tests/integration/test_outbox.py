@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,13 @@ from bson.int64 import Int64
 from bson.objectid import ObjectId
 from redis import Redis, ResponseError
 from redis import asyncio as asyncio_redis
+from starlette.responses import JSONResponse
 
+from syncd.ops.console import dead_letters as console
 from syncd.outbox import Outbox
 from syncd.stores.mongo.store import MongoStore
+from syncd.stores.redis.records.dead_letters import EVERY_KIND
+from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.session import ContractSession
 from tests.support.check import wait_until
 from tests.support.cli import syncd
@@ -166,6 +171,29 @@ def test_dead_letters_and_replay(shared: Scene, redis_url: str) -> None:
     ran = syncd("deadletters", "replay", flow.contract, "--all", SYNCD_REDIS_URL=redis_url)
     assert ran.stdout.strip() == "2 written, 2 still failing, 0 not found", ran.stderr
     assert {n: found["n"] for n, found in documents(flow).items()} == {1: 1, 2: 101, 4: 4}
+
+
+def test_dead_letters_of_keys_that_are_not_utf8(shared: Scene, redis_url: str) -> None:
+    """nothing_silent: a key that is not UTF-8 has a dead letter, which a replay tries by that very key: it stays, and
+    is not taken for one of the key that it looks like. People can read it, and drop it."""
+    flow = live(shared, "bytes")
+    odd, like = flow.key("a:").encode() + b"\xff", flow.key("a:\\xff").encode()
+    for key in (odd, like):
+        flow.redis.xadd(outbox(flow), {"key": key})
+    wait_dead_letters(flow, ["foreign_key", "foreign_key"])
+    at = {"SYNCD_REDIS_URL": redis_url}
+    ran = syncd("deadletters", "replay", flow.contract, "--all", **at)
+    assert ran.stdout.strip() == "0 written, 2 still failing, 0 not found", ran.stderr
+    said = json.loads(syncd("deadletters", "list", flow.contract, "-o", "json", **at).stdout)
+    by_key = {one["key"].encode(errors="surrogateescape"): one["entry"] for one in said}
+    assert by_key.keys() == {odd, like}
+    shown = syncd("deadletters", "show", flow.contract, by_key[odd], "-o", "text", **at).stdout
+    assert "key: " + flow.key("a:") + r"\udcff" in shown
+    on_the_console = JSONResponse(console.shown(RedisStore(redis_url), flow.contract, EVERY_KIND))
+    assert len(json.loads(on_the_console.body)) == 2
+    dropped = syncd("deadletters", "drop", flow.contract, by_key[odd], **at)
+    assert dropped.stdout.strip() == "dropped 1"
+    assert [one["key"].encode() for one in flow.dead_letters()] == [like]
 
 
 def test_functions_change_all_or_nothing(shared: Scene) -> None:

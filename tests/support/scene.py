@@ -219,7 +219,10 @@ class Flow:
     def dead_letters(self) -> list[dict[str, str]]:
         """Oldest first."""
         entries = self.redis.xrange(self.names.control("dead"))
-        return [{name.decode(): value.decode() for name, value in said.items()} for _, said in entries]
+        return [
+            {name.decode(): value.decode(errors="surrogateescape") for name, value in said.items()}
+            for _, said in entries
+        ]
 
     def position(self) -> dict[str, bytes]:
         """The stored position; empty when there is none."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from syncd.stores.redis.records.dead_letters import DeadLetter, Kind, count_dead_letters, dead_letters
 from syncd.stores.redis.store import RedisStore
+from syncd.text import escaped
 
 MOST_READ = 10_000
 """A contract may keep a million: a page is not to read them all."""
@@ -39,6 +40,12 @@ def of_kind(store: RedisStore, contract: str, kind: Kind) -> Iterator[DeadLetter
 def shown(store: RedisStore, contract: str, kind: Kind) -> list[dict[str, Any]]:
     """The first of this kind with key and `_id`, for those who may see them."""
     return [
-        {"entry": dead.entry, "key": dead.key, "id": dead.id, "at": dead.at, "detail": dead.detail}
+        {
+            "entry": dead.entry,
+            "key": escaped(dead.key),
+            "id": escaped(dead.id),
+            "at": dead.at,
+            "detail": dead.detail,
+        }
         for dead in islice(of_kind(store, contract, kind), MOST_SHOWN)
     ]

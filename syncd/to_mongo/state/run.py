@@ -9,7 +9,7 @@ from syncd.lanes.context import LaneContext
 from syncd.lanes.status import BaseStatus
 from syncd.lanes.waiting_dead_letters import WaitingDeadLetters
 from syncd.plan.to_mongo.state import StatePlan
-from syncd.stores.redis.records.dead_letters import replays_done, requested_replays
+from syncd.stores.redis.records.dead_letters import as_bytes, replays_done, requested_replays
 from syncd.stores.redis.records.repairs import repairs_done, requested_repairs, split_absent, split_repairs
 from syncd.to_mongo.session import ContractSession
 from syncd.to_mongo.state.state_writer import StateWriter
@@ -53,7 +53,7 @@ class StateRun:
     def _replay(self, apply: Callable[[list[bytes]], None]) -> None:
         """Keys of dead letters that a person wants tried again."""
         if dead_letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED):
-            apply([key.encode() for key in dead_letters.values() if key])
+            apply([as_bytes(key) for key in dead_letters.values() if key])
             replays_done(self._redis, self._plan.name, list(dead_letters))
             telemetry.replayed(self._plan.name, len(dead_letters))
 

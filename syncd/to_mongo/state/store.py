@@ -7,7 +7,13 @@ from typing import Any, NamedTuple, NoReturn
 
 from syncd import telemetry
 from syncd.plan.to_mongo.state import FoundKey, StatePlan
-from syncd.stores.redis.records.dead_letters import count_dead_letters, fill_up, new_dead_letter
+from syncd.stores.redis.records.dead_letters import (
+    as_bytes,
+    as_text,
+    count_dead_letters,
+    fill_up,
+    new_dead_letter,
+)
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
@@ -68,10 +74,10 @@ class StateStore:
         # Nearly always there is no dead letter, and none to remove.
         names = [f"{self._plan.projection} {self._ident(key)}" for key in done] if self.waiting else []
         self.waiting += len(refused)
-        args: list[str | int] = [keep_from, self._keep_dead_letters, len(names), *names]
+        args: list[Any] = [keep_from, self._keep_dead_letters, len(names), *map(as_bytes, names)]
         for key, why in refused.items():
-            said = self._dead_letter(_text(key), self._ident(key), why)
-            args += [len(said), *said]
+            said = self._dead_letter(as_text(key), self._ident(key), why)
+            args += [len(said), *map(as_bytes, said)]
         keys = [self._keys.dead, self._keys.dead_by_document, self._outbox or self._keys.position]
         reply = self._call("syncd_done_state", keys, args)
         if reply[0] == b"full":
@@ -99,7 +105,7 @@ class StateStore:
 
     def _ident(self, key: bytes) -> str:
         """What a dead letter is called: of a contract that also reads documents, as those are."""
-        return _text(key)
+        return as_text(key)
 
     def _dead_letter(self, key: str, ident: str, why: Refused) -> list[str]:
         plan = self._plan
@@ -125,7 +131,3 @@ class StateStore:
 
     def _call(self, name: str, keys: Sequence[str | bytes], args: list[Any]) -> list[Any]:
         return self._lease.call(name, keys, [self._lease.ttl_ms, *args])
-
-
-def _text(key: bytes) -> str:
-    return key.decode(errors="backslashreplace")

@@ -1,5 +1,8 @@
 """Dead letters: changes that could not be applied, in a Redis stream a contract. None goes by itself; of one document
-and projection only the newest is there."""
+and projection only the newest is there.
+
+A key of an application need not be UTF-8. In texts its other bytes are surrogates, as Python has them, and Redis gets
+the key as it is."""
 
 from __future__ import annotations
 
@@ -55,6 +58,16 @@ class DeadLetter:
     def kind(self) -> Kind:
         """What it has in common with others."""
         return Kind(self.reason, self.field, self.projection)
+
+
+def as_bytes(text: str) -> bytes:
+    """Text of a dead letter as Redis has it."""
+    return text.encode(errors="surrogateescape")
+
+
+def as_text(said: bytes) -> str:
+    """The reverse."""
+    return said.decode(errors="surrogateescape")
 
 
 class Kind(NamedTuple):
@@ -119,9 +132,7 @@ def still_parked(store: RedisStore, contract: str, dead_letters: Sequence[DeadLe
     """Of how many of these dead letters the document still has one, also under another entry."""
     count = 0
     for start in range(0, len(dead_letters), PAGE):
-        names = [
-            f"{dead_letter.projection} {dead_letter.id}" for dead_letter in dead_letters[start : start + PAGE]
-        ]
+        names = [as_bytes(f"{one.projection} {one.id}") for one in dead_letters[start : start + PAGE]]
         with translated():
             entries: Any = store.client.hmget(
                 ControlKeys(contract, place=store.place).dead_by_document, names
@@ -138,7 +149,7 @@ def is_merging(store: RedisStore, contract: str, dead_letters: Sequence[DeadLett
         if not store.client.hexists(keys.position, Fields.MERGED):
             return None
         requests: Any = store.client.execute_command(
-            "ZMSCORE", keys.merge_requests, *(one.key for one in dead_letters)
+            "ZMSCORE", keys.merge_requests, *(as_bytes(one.key) for one in dead_letters)
         )
     return any(request is not None for request in requests)
 
@@ -150,7 +161,9 @@ def fill_up(
     the reason. Then the run ends. `refused`: by "projection id"."""
     with translated():
         waiting: Any = (
-            store.client.hmget(ControlKeys(contract, place=store.place).dead_by_document, list(refused))
+            store.client.hmget(
+                ControlKeys(contract, place=store.place).dead_by_document, [*map(as_bytes, refused)]
+            )
             if refused
             else []
         )
@@ -176,7 +189,7 @@ def dead_letters(store: RedisStore, contract: str) -> Iterator[DeadLetter]:
 
 
 def _texts(raw: dict[bytes, bytes]) -> dict[str, str]:
-    return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in raw.items()}
+    return {as_text(name): as_text(value) for name, value in raw.items()}
 
 
 def _decode(entry: str, said: dict[str, str]) -> DeadLetter:
@@ -221,7 +234,7 @@ def requested_replays(store: RedisStore, contract: str, most: int, start: int = 
         dead_letters: dict[str, str] = {}
         for entry in entries:
             found: Any = store.client.xrange(keys.dead, min=entry, max=entry)
-            dead_letters[entry.decode()] = found[0][1][b"id"].decode() if found else ""
+            dead_letters[entry.decode()] = as_text(found[0][1][b"id"]) if found else ""
     return dead_letters
 
 
