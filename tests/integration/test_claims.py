@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
@@ -17,6 +17,7 @@ from syncd.contract.model.template import KeyTemplate
 from syncd.errors import FatalError, FencedError
 from syncd.plan.claims import INDEX, KEY, Claim, Claims, key_claim
 from syncd.plan.keys.templates import render
+from syncd.plan.partition import Partition
 from syncd.plan.to_redis.change import Orphan, Retired, RetiredKey
 from syncd.stores.redis.records.claims import CLAIMS, read_claims, read_left
 from syncd.stores.redis.records.foreign_keys import count_foreign, has_lost_foreign
@@ -43,10 +44,16 @@ class Daemon:
         self._leases: dict[str, Lease] = {}
 
     def take(
-        self, name: str, *templates: str, kind: str = "mongo", version: str = "1", ttl: float = 60
+        self,
+        name: str,
+        *templates: str,
+        kind: str = "mongo",
+        version: str = "1",
+        ttl: float = 60,
+        type: str = "hash",
     ) -> Lease:
         """The lease of a contract with these templates, under the prefix of the test; `slug` has a map."""
-        claims = [key_claim(KeyTemplate.parse(f"{self._token}:{text}"), "card", "hash") for text in templates]
+        claims = [key_claim(KeyTemplate.parse(f"{self._token}:{text}"), "card", type) for text in templates]
         found = self._leases.get(name + version)
         if found is None:
             keys = ControlKeys(f"{self._token}-{name}")
@@ -171,14 +178,56 @@ def test_a_position_is_void_when_another_contract_had_the_keys(
     assert redis.hget(position, "token") is None
 
 
-def test_what_a_contract_had_is_known_without_its_position(redis: Redis, token: str, old: Daemon) -> None:
-    """no_ghosts: where the position was evicted, and the contract edited meanwhile, the claims say under which
-    templates it may have keys that it no longer has: they go at the end of the copy."""
+@pytest.mark.parametrize("layout", ["", "1:5"])
+@pytest.mark.parametrize("again", [False, True])
+def test_what_a_contract_had_is_known_without_its_position(
+    redis: Redis, token: str, old: Daemon, layout: str, again: bool
+) -> None:
+    """no_ghosts, nothing_lost: where the position was evicted, and the contract edited meanwhile, the claims say under
+    which templates it may have keys that it no longer has, which go at the end of the copy, and of which type the keys
+    were that it has still; also where a lane had begun `again` and not come to store that, and under a `layout`."""
     position = ControlKeys(f"{token}-a").position
     old.take("a", "x:{_id}", "y:{_id}").release()
+    if layout:
+        redis.hset(ControlKeys(f"{token}-a").layout, "now", layout)
     redis.delete(position)
-    old.take("a", "y:{_id}", version="2")
-    assert json.loads(redis.hget(position, "owned") or "[]") == [["card", f"{token}:x:{{_id}}", "hash"]]
+    if again:
+        old.take("a", "x:{_id}", "y:{_id}").release()
+    old.take("a", "y:{_id}", version="2", type="json")
+    owned = json.loads(redis.hget(position, "owned") or "[]")
+    assert sorted(owned) == [["card", f"{token}:{text}:{{_id}}", "hash"] for text in ("x", "y")]
+
+
+def _other_contract(redis: Redis, old: Daemon, token: str) -> str:
+    old.take("b", "x:{slug}")
+    return ControlKeys(f"{token}-b").lease
+
+
+def _other_layout(redis: Redis, old: Daemon, token: str) -> str:
+    keys = ControlKeys(f"{token}-a", Partition(1, 2))
+    redis.hset(keys.layout, "now", "2:5")
+    redis.set(keys.lease, "elsewhere/1.1/1/x:1")
+    return keys.lease
+
+
+def _newer_version(redis: Redis, old: Daemon, token: str) -> str:
+    waiting = f"{ControlKeys(f'{token}-a').lease}:waiting"
+    redis.set(waiting, "99999999999 another")
+    return waiting
+
+
+@pytest.mark.parametrize("left", [_other_contract, _other_layout, _newer_version])
+def test_what_a_clock_that_went_back_leaves(
+    redis: Redis, token: str, old: Daemon, new: Daemon, left: Callable[[Redis, Daemon, str], str]
+) -> None:
+    """nothing_lost: what a daemon of another machine left behind when it died lives an hour longer where Redis's clock
+    goes back: the lease of a contract that has the keys, that of another layout, the note that a newer version waits. A
+    lane waits no longer for it than the lease lasts."""
+    redis.pexpire(left(redis, old, token), 3_600_000)
+    with pytest.raises(FencedError):
+        new.take("a", "x:{_id}", ttl=TTL_S)
+    time.sleep(TTL_S * 1.5)
+    new.take("a", "x:{_id}", ttl=TTL_S)
 
 
 def test_a_record_that_is_gone(redis: Redis, token: str, old: Daemon, new: Daemon) -> None:

@@ -41,10 +41,18 @@ local function present_members(base)
   return members(base, now and tonumber(now:match('^%d+')) or 1)
 end
 
--- Who works on a contract now, or nil. `dead`: leases of processes that are known to be gone.
-local function holder_of(contract, dead)
+-- A record lives on for `ttl` ms at most: where Redis's clock went back, it would live for as long again. A daemon that
+-- lives renews it.
+local function shorten(record, ttl)
+  if redis.call('PTTL', record) > tonumber(ttl) then redis.call('PEXPIRE', record, ttl) end
+end
+
+-- Who works on a contract now, or nil. `dead`: leases of processes that are known to be gone. `ttl`: of a lane that waits
+-- for that.
+local function holder_of(contract, dead, ttl)
   for _, member in ipairs(present_members(base_of(contract))) do
     local holder = redis.call('GET', member .. 'lease')
+    if holder and ttl then shorten(member .. 'lease', ttl) end
     if holder and not (dead and dead[holder]) then return holder end
   end
 end
@@ -107,12 +115,12 @@ end
 
 -- What stands against the claims of `contract`: {reason, holder, name of the claim, other contract}, or nil.
 -- wish: seen (version of the claims), draw, taken (names of claims of others that have to be taken over), ...
-local function claim_refusal(wish, draw, dead)
+local function claim_refusal(wish, draw, dead, ttl)
   if (redis.call('HGET', CLAIMS, 'version') or '0') ~= wish.seen then return {'again', ''} end
   for _, name in ipairs(wish.taken) do
     local claim = claim_named(name)
     if claim and not claim.free then
-      local holder = holder_of(claim.contract, dead)
+      local holder = holder_of(claim.contract, dead, ttl)
       if holder then return {'claimed', holder, name, claim.contract} end
       if claim.draw > draw and not was_released(claim.contract) and not wish.force then
         return {'claimed', '', name, claim.contract}

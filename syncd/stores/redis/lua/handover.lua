@@ -209,12 +209,14 @@ local function adjust_position(position, base, wish, latest, inherited, is_own)
     redis.call('HDEL', position, 'next', 'owned')
     if said[3] and said[3] ~= '[]' then redis.call('HSET', position, 'orphaned', said[3]) end
   end
+  -- Of a position that was evicted, also before the lane that began again had stored what it writes.
+  local is_lost = not said[3] or said[3] == '[]'
   if wish.kind ~= 'mongo' then
     local names = {}
     for _, claim in ipairs(wish.claims) do names[claim.name] = true end
     disown(contract_of(position), names)
-  elseif turned or gained then
+  elseif turned or gained or is_lost then
     add_owned(position, inherited)
   end
-  if wish.kind == 'mongo' and not said[3] then add_owned(position, owned_before(contract_of(position), wish)) end
+  if wish.kind == 'mongo' and is_lost then add_owned(position, owned_before(contract_of(position), wish)) end
 end

@@ -61,14 +61,15 @@ local function draw_of(position, wish)
 end
 
 -- Whether a daemon with newer files of another content waits for this lease, see `wait_for`.
-local function newer_waits(lease, draw, wish)
+local function newer_waits(lease, draw, wish, ttl)
+  shorten(lease .. ':waiting', ttl)
   local said = redis.call('GET', lease .. ':waiting') or '0 '
   local waiting, version = said:match('^(%d+) (.*)$')
   return tonumber(waiting) > draw and version ~= wish.version
 end
 
 local function wait_for(lease, draw, wish, ttl)
-  if newer_waits(lease, draw, wish) then return end
+  if newer_waits(lease, draw, wish, ttl) then return end
   redis.call('SET', lease .. ':waiting', ('%d %s'):format(draw, wish.version), 'PX', ttl)
 end
 
@@ -79,11 +80,12 @@ local function newer_worked(position, draw, wish)
 end
 
 -- Who holds a lease of another layout, and how many partitions that has.
-local function other_layout(base, now, count, dead)
+local function other_layout(base, now, count, dead, ttl)
   local present = now and tonumber(now:match('^%d+')) or 1
   if present == count then return nil, present end
   for _, member in ipairs(members(base, present)) do
     local holder = redis.call('GET', member .. 'lease')
+    if holder then shorten(member .. 'lease', ttl) end
     if holder and not dead[holder] then return holder, present end
   end
   return nil, present
@@ -125,19 +127,18 @@ local function lease(keys, args)
   local draw = draw_of(keys[2], wish)
   if paused(contract_of(keys[1])) then return {'paused', '', draw} end
   local now = redis.call('HGET', base .. 'layout', 'now')
-  local holder, present = other_layout(base, now, count, dead)
+  local holder, present = other_layout(base, now, count, dead, args[3])
   if holder then return {'layout', holder, draw, tostring(present)} end
   local held = redis.call('GET', keys[1])
   if held and not dead[held] and held:match('^(.*):%d+$') ~= args[2] then
     wait_for(keys[1], draw, wish, args[3])
-    -- Of a Redis whose clock went back, it would live for as long again. A holder that lives renews it.
-    if redis.call('PTTL', keys[1]) > tonumber(args[3]) then redis.call('PEXPIRE', keys[1], args[3]) end
+    shorten(keys[1], args[3])
     return {'busy', held, draw}
   end
-  if newer_waits(keys[1], draw, wish) or (newer_worked(keys[2], draw, wish) and not wish.force) then
+  if newer_waits(keys[1], draw, wish, args[3]) or (newer_worked(keys[2], draw, wish) and not wish.force) then
     return {'newer', '', draw}
   end
-  local refusal = claim_refusal(wish, draw, dead)
+  local refusal = claim_refusal(wish, draw, dead, args[3])
   if refusal then
     table.insert(refusal, 3, draw)
     return refusal
