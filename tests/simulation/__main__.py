@@ -30,6 +30,7 @@ def main() -> int:
         "--each", action="store_true", help="contracts with a key for each element of an array"
     )
     parser.add_argument("--members", action="store_true", help="contracts whose documents share keys")
+    parser.add_argument("--joins", action="store_true", help="contracts whose documents show others")
     parser.add_argument("--seed", type=int, help="one alone, with all that happens in it")
     parser.add_argument("--most-failures", type=int, default=10, help="end after so many")
     parser.add_argument("--verbose", action="store_true", help="a line a seed")
@@ -48,18 +49,19 @@ def main() -> int:
 
     if options.guards:
         return _guards(options)
+    ways = {name: getattr(options, name) for name in ("both", "each", "members", "joins")}
     if options.seed is not None:
-        result = run(options.seed, both=options.both, each=options.each, members=options.members, traced=True)
+        result = run(options.seed, **ways, traced=True)
         print(*result.trace, sep="\n")
         print(result.what or "every promise held")
         return int(bool(result.promise))
-    way = "".join(f"--{name} " for name in ("both", "each", "members") if getattr(options, name))
+    way = "".join(f"--{name} " for name, is_asked in ways.items() if is_asked)
     began, failures, steps, done = time.process_time(), 0, 0, 0
     seeds: Iterable[int] = range(options.first, options.first + options.seeds)
     if options.only_seeds:
         seeds = map(int, options.only_seeds.split(","))
     for seed in seeds:
-        result = run(seed, both=options.both, each=options.each, members=options.members)
+        result = run(seed, **ways)
         if options.verbose:
             print(f"seed {seed}: {result.steps} steps {result.what}")
         steps, done = steps + result.steps, done + 1
@@ -83,11 +85,12 @@ def main() -> int:
 def _guards(options: argparse.Namespace) -> int:
     from tests.simulation.both.guards import BOTH_GUARDS
     from tests.simulation.guards import GUARDS
+    from tests.simulation.join_guards import JOIN_GUARDS
     from tests.simulation.member_guards import MEMBER_GUARDS
     from tests.simulation.run import run
 
     missed = 0
-    for guard in GUARDS + MEMBER_GUARDS + BOTH_GUARDS:
+    for guard in GUARDS + MEMBER_GUARDS + JOIN_GUARDS + BOTH_GUARDS:
         if options.only not in guard.name:
             continue
         found = ""
@@ -95,7 +98,7 @@ def _guards(options: argparse.Namespace) -> int:
             library = guard.library()
             more = range(options.first, options.first + options.seeds) if options.search else []
             for seed in [guard.seed, *more]:
-                result = run(seed, both=guard.both, members=guard.members, library=library)
+                result = run(seed, both=guard.both, members=guard.members, joins=guard.joins, library=library)
                 if result.promise == guard.promise:
                     found = f"seed {seed}, {result.promise} | {result.what[:160]}"
                     break

@@ -36,6 +36,19 @@ RANK = {**BOARD, "projection": "rank", "key": "rank:{team}"}
 TAGS = {"projection": "tags", "type": "set", "key": "tags:{tags[]}", "member": "{_id}"}
 TOP = {**BOARD, "projection": "top", "key": "top:{team}", "keep": {"highest": 2}}
 ROW = {**PART, "projection": "row", "key": "row:{_id}:{parts.#}"}
+LABEL = {
+    "projection": "label", "type": "hash", "key": "label:{_id}", "fields": {"v": "v", "squad": "squad.name"},
+}  # fmt: skip
+LEAF = {
+    "projection": "leaf", "type": "json", "key": "leaf:{_id}",
+    "fields": {"v": "v", "squad": "squad.name", "lead": "lead.name"},
+}  # fmt: skip
+NAMED = {**LABEL, "projection": "named", "key": "named:{_id}:{squad.name}"}
+SQUADS, LEADS = "squads", "leads"
+JOINS = {
+    "squad": {"collection": f"{DATABASE}.{SQUADS}", "on": {"team": "_id"}, "fields": ["name", "lead"]},
+    "lead": {"collection": f"{DATABASE}.{LEADS}", "on": {"squad.lead": "_id"}, "fields": ["name"]},
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,7 @@ class Kind:
     projections: tuple[dict[str, Any], ...]
     edited: tuple[dict[str, Any], ...]
     filter: dict[str, Any] | None = None
+    joins: dict[str, Any] | None = None
 
 
 KINDS: dict[str, Kind] = {
@@ -72,7 +86,15 @@ OF_MEMBERS: dict[str, Kind] = {
     "members and more": Kind((BOARD, TAGS, CARD), (BOARD,)),
 }
 """Those whose documents share keys."""
-_ALL = KINDS | OF_ELEMENTS | OF_MEMBERS
+OF_JOINS: dict[str, Kind] = {
+    "joined": Kind((LABEL,), (LABEL | {"fields": {**LABEL["fields"], "slug": "slug"}},), joins=JOINS),
+    "joined through": Kind((LEAF,), (LEAF, LABEL), joins=JOINS),
+    "joined and filtered": Kind((LABEL,), (LEAF,), {"on": True}, JOINS),
+    "joined key": Kind((NAMED,), (NAMED, LABEL), joins=JOINS),
+    "joined and more": Kind((LEAF, CARD), (CARD, LABEL), joins=JOINS),
+}
+"""Those whose documents show what they name in other collections."""
+_ALL = KINDS | OF_ELEMENTS | OF_MEMBERS | OF_JOINS
 
 
 @cache
@@ -82,6 +104,8 @@ def contract(kind: str, version: int) -> Contract:
     mongo: dict[str, Any] = {"collection": f"{DATABASE}.{COLLECTION}", "unique": [["slug"], ["parts.id"]]}
     if said.filter is not None:
         mongo["filter"] = said.filter
+    if said.joins is not None:
+        mongo["with"] = said.joins
     return Contract.model_validate({
         "apiVersion": "syncd/v1", "kind": "SyncContract",
         "metadata": {"name": NAME, "version": f"{version}.0.0", "owner": "tests"},

@@ -27,7 +27,6 @@ def kill(world: World) -> None:
 def _kill(world: World, daemon: Daemon) -> None:
     if daemon in world.daemons:
         world.kill(daemon)
-        world.kills += 1
         if world.random.random() < 0.7:
             world.start(daemon.version)
 
@@ -182,7 +181,9 @@ def refuse(world: OneWayWorld) -> None:
 
 def shift_clock(world: World) -> None:
     """Redis's clock jumps."""
-    world.redis_clock += world.random.choice([-3600.0, -5.0, 5.0])
+    seconds = world.random.choice([-3600.0, -5.0, 5.0])
+    world.note(f"the clock of Redis jumps by {seconds:g} s")
+    world.redis_clock += seconds
 
 
 FAULTS: Faults = {

@@ -34,6 +34,8 @@ class Guard:
     """Whether it is one of contracts that go both ways, and the seed one of theirs."""
     members: bool = False
     """The same of contracts whose documents share keys."""
+    joins: bool = False
+    """The same of contracts whose documents show what they name."""
 
     def library(self) -> Library:
         """The Lua without it."""
@@ -94,7 +96,7 @@ def _without_sweep(before: Any) -> Any:
 
 GUARDS = (
     Guard(
-        "`syncd_apply` checks the lease, and the call before (either one stops most late calls)", 69, "fenced",
+        "`syncd_apply` checks the lease, and the call before (either one stops most late calls)", 212, "fenced",
         lua=(
             ("  if held ~= args[2] then\n", "  if not held then\n"),
             ("~= args[6] then return {'behind'} end", "== nil then return {'behind'} end"),
@@ -114,19 +116,19 @@ GUARDS = (
         ),
     ),
     Guard(
-        "a claim of a moving key carries the time of its state", 97, "never_backwards",
+        "a claim of a moving key carries the time of its state", 191, "never_backwards",
         lua=(("if owner and owner ~= id and since > time then", "if false then"),),
     ),
     Guard(
-        "a document that moved leaves a key alone that another one has by now", 30, "nothing_lost",
+        "a document that moved leaves a key alone that another one has by now", 23, "nothing_lost",
         lua=(("if old and old ~= keep and (owner_of(owners, old) or id) == id then", "if old and old ~= keep then"),),
     ),
     Guard(
-        "a change is asked for what was read before", 23, "never_backwards",
+        "a change is asked for what was read before", 18, "never_backwards",
         python="syncd.to_redis.apply.watermarks:Watermarks.verdict", instead=_first_verdict,
     ),
     Guard(
-        "a chunk leaves out what the stream wrote later", 168, "never_backwards",
+        "a chunk leaves out what the stream wrote later", 33, "never_backwards",
         python="syncd.to_redis.apply.watermarks:Watermarks.newer", instead=always(set()),
     ),
     Guard(
@@ -138,11 +140,11 @@ GUARDS = (
         python="syncd.to_redis.copy.snapshot:SnapshotReader._sweep", instead=_without_sweep,
     ),
     Guard(
-        "a run knows how late the states are that runs before it have read", 14, "never_backwards",
+        "a run knows how late the states are that runs before it have read", 376, "never_backwards",
         python="syncd.stores.redis.records.position:_decode", instead=_nothing_was_read,
     ),
     Guard(
-        "a part of a key is written only where the key is", 77, "never_torn",
+        "a part of a key is written only where the key is", 0, "never_torn",
         lua=(("'none' or stale then return operation.partial and 'absent' end", "'none' then return end"),),
     ),
     Guard(

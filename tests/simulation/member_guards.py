@@ -19,7 +19,7 @@ MEMBER_GUARDS = (
         lua=(("    if not said or is_stale then return 'absent' end\n", "    if not said then return 'absent' end\n"),),
     ),
     Guard(
-        "members: who was left out comes back when others leave", 13, "nothing_lost", members=True,
+        "members: who was left out comes back when others leave", 3, "nothing_lost", members=True,
         lua=(("    return count < most or beats(board, bar, worst(board, key, 1)[2])\n", "    return false\n"),),
     ),
 )  # fmt: skip

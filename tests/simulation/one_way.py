@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tests.simulation.checker import Checker
-from tests.simulation.contracts import OF_MEMBERS, plan_of
+from tests.simulation.contracts import OF_JOINS, OF_MEMBERS, plan_of
+from tests.simulation.joins import JoinTimeline
 from tests.simulation.members import MemberChecker, MemberTimeline
 from tests.simulation.timeline import Timeline
 from tests.simulation.world import World
@@ -22,7 +23,7 @@ class OneWayWorld(World):
             members = self.timeline = MemberTimeline(self.kind)
             checker: Checker = MemberChecker(members)
         else:
-            self.timeline = Timeline(self.kind)
+            self.timeline = JoinTimeline(self.kind) if self.kind in OF_JOINS else Timeline(self.kind)
             checker = Checker(self.timeline)
         self.timeline.deploy(1, "")
         self.mongo.oplog.told.append(self.timeline.add)

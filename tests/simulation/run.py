@@ -10,8 +10,9 @@ from tests.simulation.both.contracts import KINDS as BOTH_KINDS
 from tests.simulation.both.faults import FAULTS as BOTH_FAULTS
 from tests.simulation.both.workload import BothWorkload
 from tests.simulation.both.world import BothWorld
-from tests.simulation.contracts import KINDS, OF_ELEMENTS, OF_MEMBERS
+from tests.simulation.contracts import KINDS, OF_ELEMENTS, OF_JOINS, OF_MEMBERS
 from tests.simulation.faults import FAULTS, Fault, Faults
+from tests.simulation.joins import JoinWorkload
 from tests.simulation.one_way import OneWayWorld
 from tests.simulation.redis.scripts import Library
 from tests.simulation.watcher import Broken
@@ -40,12 +41,14 @@ def run(
     both: bool = False,
     each: bool = False,
     members: bool = False,
+    joins: bool = False,
     library: Library | None = None,
     traced: bool = False,
 ) -> Result:
     """Run one seed to its end. `both`: of a contract that goes both ways; `each`: of one with keys of elements;
-    `members`: of one whose documents share keys."""
-    kinds = list(BOTH_KINDS if both else OF_ELEMENTS if each else OF_MEMBERS if members else KINDS)
+    `members`: of one whose documents share keys; `joins`: of one whose documents show what they name."""
+    some = OF_ELEMENTS if each else OF_MEMBERS if members else OF_JOINS if joins else KINDS
+    kinds = list(BOTH_KINDS if both else some)
     kind = kinds[seed % len(kinds)]
     world = BothWorld(seed, kind, library) if both else OneWayWorld(seed, kind, library)
     if traced:
@@ -55,7 +58,7 @@ def run(
         schedule = (
             Schedule(world, BothWorkload(world), BOTH_FAULTS)
             if isinstance(world, BothWorld)
-            else Schedule(world, Workload(world), FAULTS)
+            else Schedule(world, (JoinWorkload if joins else Workload)(world), FAULTS)
         )
         schedule.run()
     except Broken as error:

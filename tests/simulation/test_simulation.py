@@ -11,6 +11,7 @@ import pytest
 
 from tests.simulation.both.guards import BOTH_GUARDS
 from tests.simulation.guards import GUARDS, Guard
+from tests.simulation.join_guards import JOIN_GUARDS
 from tests.simulation.member_guards import MEMBER_GUARDS
 from tests.support.scale import SCALE
 
@@ -19,11 +20,11 @@ pytestmark = pytest.mark.timeout(900)
 ROOT = Path(__file__).parents[2]
 FIRST, COUNT = 1_000_000, 50 * SCALE
 """Seeds of each of the two parts; their numbers are far from those of a long run."""
-COUNT_BOTH, COUNT_EACH, COUNT_MEMBERS = 30 * SCALE, 30 * SCALE, 30 * SCALE
+COUNT_BOTH = COUNT_EACH = COUNT_MEMBERS = COUNT_JOINS = 30 * SCALE
 REGRESSIONS_BOTH = (4, 12, 100, 146, 165, 188, 317, 426, 648)
 REGRESSIONS = (146, 201, 246, 262, 311, 401, 452, 496, 515)
 """What each found is in docs/simulation.md."""
-ALL_GUARDS = GUARDS + MEMBER_GUARDS + BOTH_GUARDS
+ALL_GUARDS = GUARDS + MEMBER_GUARDS + JOIN_GUARDS + BOTH_GUARDS
 _ROW = re.compile(r"^\| (?P<name>[^|]+) \| (?P<seed>\d+) \| (?P<promise>\w+) \|$", re.MULTILINE)
 
 
@@ -52,6 +53,12 @@ def test_promises_hold_of_members() -> None:
     """nothing_lost, never_backwards, never_torn, no_ghosts, fenced: of contracts whose documents share keys, as boards,
     tags, and boards that hold the best members alone."""
     simulate("--members", "--first", str(FIRST), "--seeds", str(COUNT_MEMBERS))
+
+
+def test_promises_hold_of_joins() -> None:
+    """nothing_lost, never_backwards, never_torn, no_ghosts, fenced: of contracts whose documents show others, while
+    both sides change."""
+    simulate("--joins", "--first", str(FIRST), "--seeds", str(COUNT_JOINS))
 
 
 def test_promises_hold_both_ways() -> None:
@@ -90,7 +97,7 @@ def test_the_code_has_each_guard(guard: Guard) -> None:
 def test_a_guard_that_is_missing_is_found() -> None:
     """Without any one of them its seed, or one of some others, breaks the promise that the table names. Where a change
     of the code makes other runs of all seeds, `make simulate ARGS="--guards --search"` says which to write down."""
-    simulate("--guards", "--search", "--seeds", "1000")
+    simulate("--guards", "--search", "--seeds", "2000")
 
 
 def test_the_docs_have_the_table() -> None:

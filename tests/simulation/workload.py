@@ -92,11 +92,16 @@ class Workload:
 
     def _parts(self, document_id: Any) -> list[dict[str, Any]]:
         """Elements that no other document has; they come by no random number of the schedule's."""
-        others = [d for (_, other), d in self._oplog.current.items() if other != document_id]
+        others = [d for other, d in self._documents() if other != document_id]
         taken = {part["id"] for other in others for part in other["parts"]}
         free = [name for name in PARTS if name not in taken]
         chosen = Random(self._version).sample(free, min(len(free), self._version % 4))
         return [{"id": name, "text": f"x{self._version % 3}"} for name in chosen]
+
+    def _documents(self) -> list[tuple[Any, dict[str, Any]]]:
+        """Those of the contract's collection, with their `_id`."""
+        current = self._oplog.current.items()
+        return [(ident, document) for (name, ident), document in current if name == COLLECTION]
 
     def _shared(self) -> dict[str, Any]:
         """What other documents have as well; by no random number of the schedule's either."""
@@ -108,7 +113,7 @@ class Workload:
         return "odd" if self._random.random() < 0.05 else self._version
 
     def _free_slug(self, document_id: Any) -> str:
-        taken = {d["slug"] for (_, other), d in self._oplog.current.items() if other != document_id}
+        taken = {d["slug"] for other, d in self._documents() if other != document_id}
         # What only the primary has given up may still be another's where that is taken back.
         free = [slug for slug in SLUGS if slug not in taken]
         return self._random.choice(free)

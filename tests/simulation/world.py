@@ -186,6 +186,7 @@ class World:
     def kill(self, daemon: Daemon) -> None:
         """The process is gone. What it has sent may arrive later, even much later."""
         self.note(f"kill {daemon.process.name}")
+        self.kills += 1
         self.hold(daemon)
         self.daemons.remove(daemon)
         self.loop.kill(daemon.process)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -93,11 +94,36 @@ def value_of(expression: Any, document: Any) -> Any:
             return float(value_of(parts["input"], document))
         except (TypeError, ValueError):
             return parts["onError"]
+    if name in _OF_LISTS:
+        return _OF_LISTS[name](parts, document)
     if name == "$cond":
         condition, then, other = parts
         return value_of(then if value_of(condition, document) else other, document)
     first, second = (value_of(part, document) for part in parts)
     return _OPERATORS[name](first, second)
+
+
+def _mapped(parts: Any, document: Any) -> list[Any]:
+    return [value_of(parts["in"], {"$this": one}) for one in value_of(parts["input"], document)]
+
+
+def _matched(parts: Any, document: Any) -> bool:
+    return re.search(parts["regex"], value_of(parts["input"], document)) is not None
+
+
+def _or_else(parts: Any, document: Any) -> Any:
+    value = value_of(parts[0], document)
+    return value_of(parts[1], document) if value is None or value is MISSING else value
+
+
+_OF_LISTS: dict[str, Callable[[Any, Any], Any]] = {
+    "$map": _mapped,
+    "$anyElementTrue": lambda parts, document: any(value_of(parts[0], document)),
+    "$concatArrays": lambda parts, document: [one for part in parts for one in value_of(part, document)],
+    "$objectToArray": lambda part, document: [{"k": n, "v": v} for n, v in value_of(part, document).items()],
+    "$ifNull": _or_else,
+    "$regexMatch": _matched,
+}
 
 
 def sorted_by(documents: list[Document], stages: list[Mapping[str, Any]]) -> list[Document]:
@@ -122,6 +148,8 @@ def projected(document: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> 
     """What a projection leaves."""
     if wanted is None:
         return dict(document)
+    if wanted and all(said == 0 for said in wanted.values()):
+        return {name: value for name, value in document.items() if name not in wanted}
     found: Document = {}
     if wanted.get("_id", 1) and "_id" in document:
         found["_id"] = document["_id"]

@@ -142,8 +142,7 @@ class MongoModel:
 
     def _facet(self, said: Mapping[str, Any]) -> Document:
         """What MongoDB says of values: see Lookup."""
-        mapped = said["pipeline"][-1]["$project"]["said"]["$map"]
-        answers = [value_of(mapped["in"], {"$this": one}) for one in value_of(mapped["input"], {})]
+        answers = value_of(said["pipeline"][-1]["$project"]["said"], {})
         return {"cursor": {"id": 0, "firstBatch": [{"said": answers}]}}
 
     def _more(self, said: Mapping[str, Any], wait: Wait) -> Document:
@@ -219,6 +218,8 @@ class MongoModel:
         """A moment that a majority has, mostly the latest one. One primary never goes back; but the next one may not
         know yet how far a majority had come."""
         oplog = self.oplog
+        if "atClusterTime" in concern:
+            return moment(concern["atClusterTime"])
         after = moment(concern["afterClusterTime"]) if "afterClusterTime" in concern else ""
         if after > oplog.committed:
             oplog.commit()  # MongoDB waits until a majority has it

@@ -1,0 +1,90 @@
+"""Contracts whose documents show what they name in other collections: both sides change, come and go.
+
+A key shows its document and what that names as of one moment, so its states are those of all of them in one order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from tests.simulation.contracts import COLLECTION, LEADS, SQUADS
+from tests.simulation.mongo.oplog import Change, Document, described
+from tests.simulation.timeline import Timeline
+from tests.simulation.workload import TEAMS, Workload
+
+NAMES = {SQUADS: TEAMS, LEADS: ("p", "q")}
+"""The `_id` of joined documents, by collection."""
+
+
+class JoinTimeline(Timeline):
+    """What each key should show."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self._own: dict[Any, Document] = {}
+        """Documents without what they name."""
+        self._joined: dict[str, dict[Any, Document]] = {name: {} for name in NAMES}
+
+    def add(self, change: Change) -> None:
+        """A majority has one more change."""
+        if change.collection in self._joined:
+            _apply(self._joined[change.collection], change)
+            self._refresh(change.token)
+            return
+        if change.op == "drop":
+            self._own.clear()
+        elif change.collection == COLLECTION and change.op != "invalidate":
+            _apply(self._own, change)
+        after = None if change.after is None else self._with(change.after)
+        super().add(replace(change, after=after))
+
+    def _refresh(self, token: str) -> None:
+        """What shows it has one more state. The position does not say when that shows, for it is read by pages."""
+        known = len(self.changes)
+        for document_id, own in self._own.items():
+            before, after = self._documents[document_id], self._with(own)
+            if after != before:
+                self._documents[document_id] = after
+                self._note(document_id, before, after, token)
+        del self.changes[known:]
+
+    def _with(self, own: Document) -> Document:
+        squad = self._joined[SQUADS].get(own["team"], {})
+        lead = self._joined[LEADS].get(squad.get("lead"), {})
+        return own | {name: one for name, one in (("squad", squad), ("lead", lead)) if one}
+
+
+def _apply(documents: dict[Any, Document], change: Change) -> None:
+    if change.after is None:
+        documents.pop(change.document_id, None)
+    else:
+        documents[change.document_id] = change.after
+
+
+class JoinWorkload(Workload):
+    """Also writes to the joined collections."""
+
+    def _change(self, **options: Any) -> int:
+        if self._random.random() < 0.5:
+            return super()._change(**options)
+        collection = self._random.choice([SQUADS, SQUADS, LEADS])
+        document_id = self._random.choice(NAMES[collection])
+        before = self._oplog.current.get((collection, document_id))
+        self._version += 1
+        after: Document | None = {"_id": document_id, "name": f"n{self._version}", "note": 0}
+        if collection == SQUADS:
+            after |= {"lead": self._random.choice(NAMES[LEADS])}
+        op = (
+            "insert"
+            if before is None
+            else self._random.choice(["update", "update", "update", "replace", "delete"])
+        )
+        if op == "delete":
+            after = None
+        elif op == "update" and self._random.random() < 0.2:
+            after = {**before, "note": self._version}  # which nothing shows
+        description = described(before or {}, after or {}) if op == "update" else None
+        self._world.note(f"mongo {op} {collection} {document_id} {after}")
+        self._oplog.note(op, collection, document_id, after, description, **options)
+        return 1
