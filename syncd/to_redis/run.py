@@ -344,8 +344,8 @@ class LaneRun:
             at += len(part)
             last = part[-1]["_id"]
             whole = at == len(events)
-            window = Window(part, batch.token if whole else last, batch.time if whole else token_time(last))
-            self._pipeline.apply(WindowUnit(window, self._builder))
+            token, time_of = (batch.token, batch.time) if whole else (last, token_time(last))
+            self._pipeline.apply(WindowUnit(Window(part, token, time_of, batch.ahead), self._builder))
             self._state.progressed()
         if events and not self._takes_fields:
             self._state.tell(LargeChangePassed())

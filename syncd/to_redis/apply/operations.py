@@ -90,6 +90,8 @@ class Operations:
             self._put(write)  # type: ignore[arg-type]
         elif kind is Elements:
             self._elements(write)  # type: ignore[arg-type]
+        elif kind is Entry:
+            self._entry(write)  # type: ignore[arg-type]
         else:
             self._add_other(write)
         self.added.append(write)
@@ -99,7 +101,7 @@ class Operations:
             self._drop(write)
         elif isinstance(write, Leave | Stray | MapBegins | MapIsWhole):
             self._of_members(write)
-        elif isinstance(write, Entry | OpenFeed | Judged | Matched | BeginMatched | MatchedIsWhole):
+        elif isinstance(write, OpenFeed | Judged | Matched | BeginMatched | MatchedIsWhole):
             self._of_feeds(write)
         elif isinstance(write, RetiredKey):
             maps = [self._map(shape)[1] for shape in write.maps]
@@ -243,12 +245,10 @@ class Operations:
         elif write.key is not None:
             self._emit(write, "d", shape.redis_type, key=write.key)
 
-    def _of_feeds(self, write: Entry | OpenFeed | Judged | Matched | BeginMatched | MatchedIsWhole) -> None:
+    def _of_feeds(self, write: OpenFeed | Judged | Matched | BeginMatched | MatchedIsWhole) -> None:
         matched = self._control.matched(write.shape.key)
         if isinstance(write, Judged):
             self._judged(write, matched)
-        elif isinstance(write, Entry):
-            self._entry(write)
         elif isinstance(write, OpenFeed):
             self._open_feed(write)
         elif isinstance(write, Matched):

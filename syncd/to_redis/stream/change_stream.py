@@ -25,6 +25,7 @@ from syncd.plan.stream_plan import StreamPlan
 from syncd.stores.mongo.replies import RAW_CODEC, events_in
 from syncd.stores.mongo.store import SOCKET_S, Document, MongoStore, took_too_long, translated
 from syncd.stores.mongo.times import ZERO, Moment, just_before, moment, seconds, timestamp, token_time
+from syncd.to_redis.stream.window import Ahead
 
 AWAIT_MS = 1000
 """How long the server waits for a first event; the pause in which an idle lane does its housekeeping."""
@@ -52,6 +53,8 @@ class Batch:
     """Every change up to here, inclusive, was delivered."""
     is_proof: bool = True
     """Where there are no events: whether MongoDB had none at this moment."""
+    ahead: Ahead | None = None
+    """Documents that its changes need, where they were read."""
 
     @classmethod
     def of(cls, events: list[Document], token: Document, *, is_proof: bool = True) -> Self:
