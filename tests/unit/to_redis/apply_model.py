@@ -188,7 +188,7 @@ def reached(position: Position) -> int:
 
 
 class Ahead:
-    """What a read ahead knows of watermarks. Beside a copy it would mostly be in vain, and there is none; here is one."""
+    """What a read ahead knows of watermarks. Beside a copy it would mostly be in vain; here it is always made."""
 
     copying = False
 
