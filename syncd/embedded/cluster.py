@@ -38,9 +38,15 @@ class RedisCluster(Started):
         appendonly: bool = False,
         config: Mapping[str, str | int] | None = None,
         binary: Path | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self._masters, self._replicas = masters, replicas
-        self._options: dict[str, Any] = {"modules": modules, "appendonly": appendonly, "binary": binary}
+        self._options: dict[str, Any] = {
+            "modules": modules,
+            "appendonly": appendonly,
+            "binary": binary,
+            "env": env,
+        }
         self._config = {**QUICK, **(config or {})}
         self._ports: list[Port] = []
         self.nodes: list[RedisServer] = []

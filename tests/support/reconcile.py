@@ -24,6 +24,7 @@ from syncd.reconcile.check import Order
 from syncd.reconcile.kinds import new_check
 from syncd.reconcile.report import ReconcileReport
 from syncd.stores.mongo.store import MongoStore
+from syncd.stores.redis.cluster import ClusterStore, is_cluster
 from syncd.stores.redis.store import RedisStore
 from tests.support.cli import ROOT
 from tests.support.contracts import projection
@@ -72,7 +73,7 @@ def check(
     **order: Any,
 ) -> ReconcileReport:
     """One whole check, in this process."""
-    mongo, redis = MongoStore(mongo_uri), RedisStore(redis_url)
+    mongo, redis = MongoStore(mongo_uri), (ClusterStore if is_cluster(redis_url) else RedisStore)(redis_url)
     try:
         asked, stop = Order(**order), stop or threading.Event()
         return new_check(plan_of(scene, flow), mongo, redis, asked, "", stop, may_go_on).run()

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from syncd.embedded import RedisServer
+from syncd.embedded.cluster import RedisCluster
 
 LIBRARIES = ("libssl", "libcrypto")
 
@@ -26,12 +28,22 @@ class NotFound(Exception):
 @contextmanager
 def series_server() -> Iterator[RedisServer]:
     """Raises NotFound."""
-    module = _module()
-    with (
-        tempfile.TemporaryDirectory(prefix="openssl11-") as folder,
-        RedisServer(config={"loadmodule": f'"{module}"'}, env=openssl11(Path(folder))) as server,
-    ):
+    with _with_module() as options, RedisServer(**options) as server:
         yield server
+
+
+@contextmanager
+def series_cluster() -> Iterator[RedisCluster]:
+    """Three masters. Raises NotFound."""
+    with _with_module() as options, RedisCluster(3, **options) as cluster:
+        yield cluster
+
+
+@contextmanager
+def _with_module() -> Iterator[dict[str, Any]]:
+    module = _module()
+    with tempfile.TemporaryDirectory(prefix="openssl11-") as folder:
+        yield {"config": {"loadmodule": f'"{module}"'}, "env": openssl11(Path(folder))}
 
 
 def openssl11(folder: Path) -> dict[str, str]:
