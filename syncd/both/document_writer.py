@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import bson
 from bson.errors import BSONError
-from bson.min_key import MinKey
 from bson.raw_bson import RawBSONDocument
 from pymongo.read_concern import ReadConcern
 
@@ -24,6 +23,7 @@ from syncd.stores.mongo.replies import RAW_CODEC
 from syncd.stores.mongo.store import Document, MongoStore, translated
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.append.writer import refusal, send_statements
+from syncd.to_mongo.fences import Fences
 from syncd.to_mongo.session import ContractSession
 from syncd.to_mongo.state.positions import of_time
 
@@ -62,18 +62,20 @@ class DocumentWriter:
     ) -> None:
         self._plan, self._session, self._site, self._number = plan, session, site, number
         self._database_name, self._name = plan.namespace
+        self._fences = Fences(mongo, plan.namespace)
         self._collection = mongo.client[self._database_name].get_collection(
             self._name, codec_options=CODEC, read_concern=ReadConcern("majority")
         )
 
     def begin(self) -> None:
         """From here on, writes of earlier daemons are refused."""
-        nothing = {"q": {"_id": MinKey(), "_syncd": MinKey()}, "u": {"$set": {"_syncd": None}}}
-        self._send(self._database_name, {"update": self._name, "updates": [nothing]})
+        self._send(self._database_name, {"update": self._name, "updates": self._fences.all()})
 
     def keep(self) -> None:
         """Once a second."""
         self._session.keep()
+        if fences := self._fences.due():
+            self._send(self._database_name, {"update": self._name, "updates": fences})
 
     @property
     def next_position(self) -> str:

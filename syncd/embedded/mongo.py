@@ -22,7 +22,8 @@ COMMAND_TIMEOUT_MS = 1_000
 class Mongod(Server):
     """One mongod. On its own it has no change streams: they need a `ReplicaSet`, even of one.
 
-    `parameters` become `--setParameter`; `test_commands` allows `configureFailPoint` and its like.
+    `role`, in a sharded cluster: `configsvr` or `shardsvr`. `parameters` become `--setParameter`; `test_commands`
+    allows `configureFailPoint` and its like.
     """
 
     kind = "mongod"
@@ -32,6 +33,7 @@ class Mongod(Server):
         self,
         *,
         replica_set: str | None = None,
+        role: str | None = None,
         directory: Path | None = None,
         binary: Path | None = None,
         cache_gb: float = 0.25,
@@ -41,7 +43,7 @@ class Mongod(Server):
         env: Mapping[str, str] | None = None,
     ) -> None:
         self._binary = binary or binaries.mongod()
-        self._replica_set = replica_set
+        self._replica_set, self._role = replica_set, role
         self._cache_gb = cache_gb
         self._oplog_mb = oplog_mb
         self._parameters: dict[str, str | int] = {
@@ -77,6 +79,8 @@ class Mongod(Server):
         words = [str(word) for item in options.items() if item[1] is not None for word in item]
         for name, value in self._parameters.items():
             words += ["--setParameter", f"{name}={value}"]
+        if self._role is not None:
+            words.append(f"--{self._role}")
         return [self._binary, "--nounixsocket", "--quiet", *words]
 
     def answers(self) -> bool:

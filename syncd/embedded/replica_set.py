@@ -34,11 +34,14 @@ class ReplicaSet(Started):
         *,
         name: str = "rs",
         directory: Path | None = None,
+        role: str | None = None,
         **options: Any,
     ) -> None:
-        self.name = name
+        self.name, self._role = name, role
         self.members = [
-            Mongod(replica_set=name, directory=directory and directory / f"member{number}", **options)
+            Mongod(
+                replica_set=name, role=role, directory=directory and directory / f"member{number}", **options
+            )
             for number in range(members)
         ]
 
@@ -61,8 +64,9 @@ class ReplicaSet(Started):
             self._wait(self._all_can_roll_back, "not every member has a checkpoint")
 
     def _configure(self) -> None:
-        config = {
+        config: Document = {
             "_id": self.name,
+            **({"configsvr": True} if self._role == "configsvr" else {}),
             "members": [{"_id": n, "host": member.address} for n, member in enumerate(self.members)],
             "settings": {
                 "electionTimeoutMillis": ELECTION_TIMEOUT_MS,

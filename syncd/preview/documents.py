@@ -52,7 +52,7 @@ class GivenDocuments:
         ids: Iterable[Any],
         after: Moment,
         *,
-        only_ids: bool = False,
+        wanted: Document | None = None,
         digests: bool = False,
         every: bool = False,
     ) -> Found:

@@ -28,6 +28,7 @@ from syncd.reconcile.member_comparison import StraySearch, shown
 from syncd.reconcile.nodes_reader import reader_of
 from syncd.reconcile.repair import Repairer
 from syncd.reconcile.report import ReconcileReport
+from syncd.stores.mongo.ids import ONLY_ID
 from syncd.stores.mongo.joined import lookup_of
 from syncd.stores.mongo.ranges import ALL, Range
 from syncd.stores.mongo.store import Document, MongoStore
@@ -160,7 +161,7 @@ class Check(BaseCheck):
         for scanned in _ahead(self._scan.candidates(shape)):
             candidates = self._without_foreign(scanned)
             ids = [document_id for _, document_id in candidates]
-            found = self._lookup.by_ids(ids, ZERO, only_ids=True)
+            found = self._lookup.by_ids(ids, ZERO, wanted=ONLY_ID)
             if not found.complete:
                 raise TransientError("mongo", "a list of ids did not fit one reply")
             gone = {drop.ident: i for drop, i in candidates if drop.ident not in found.documents}

@@ -27,6 +27,7 @@ from syncd.plan.to_redis.change import Write
 from syncd.stores.mongo.differing import Differing
 from syncd.stores.mongo.joined import lookup_of
 from syncd.stores.mongo.last_change import Quiet
+from syncd.stores.mongo.sharding import require_same_key
 from syncd.stores.mongo.store import Document, translated
 from syncd.stores.mongo.times import Moment, token_time
 from syncd.stores.redis.records.digests import Digests, can_be_kept
@@ -168,7 +169,7 @@ class LaneRun:
         hub = self._hub if self._control.partition.is_whole and self._takes_fields else None
         self._stream = LaneStream(
             self._run, stream, position.event, hub, self._inbox,
-            None if fresh else Quiet(self._mongo, *self._plan.namespace),
+            None if fresh or self._mongo.is_sharded else Quiet(self._mongo, *self._plan.namespace),
             lambda event: self._require(self._pipeline.confirmed, stream, event),
         )  # fmt: skip
         # What a person asked for meanwhile comes first: a lane may be here because its dead letters are too many.
@@ -332,6 +333,7 @@ class LaneRun:
 
     def _take_batch(self, batch: Batch) -> None:
         events = self._numbering.number(batch.events) if self._plan.feeds else batch.events
+        require_same_key(self._mongo, self._plan.contract.mongo.unique, events)
         at = 0
         while at < len(events):
             part = events[at : at + self._documents_a_call]
@@ -343,9 +345,8 @@ class LaneRun:
             part = part[:gone]
             at += len(part)
             last = part[-1]["_id"]
-            whole = at == len(events)
-            token, time_of = (batch.token, batch.time) if whole else (last, token_time(last))
-            self._pipeline.apply(WindowUnit(Window(part, token, time_of, batch.ahead), self._builder))
+            behind = (batch.token, batch.time) if at == len(events) else (last, token_time(last))
+            self._pipeline.apply(WindowUnit(Window(part, *behind), self._builder))
             self._state.progressed()
         if events and not self._takes_fields:
             self._state.tell(LargeChangePassed())
@@ -353,11 +354,10 @@ class LaneRun:
             self._pipeline.drain()
             # Nothing to write: the position moves in memory, and is stored with the next write or after a while.
             self._log.idle(batch.token, batch.time)
-        drained = is_drained(batch)
-        if not events:
             self._status.heard()
+        drained = is_drained(batch)
         if not events and drained and self._refresher.is_done:
-            self._status.fresh_now()
+            self._status.fresh_now(batch.held_back_s)
             if self._keeper is not None:
                 self._keeper.drained(batch.reached)
         reached = self._refresher.reached(batch.reached) if drained else None

@@ -62,9 +62,10 @@ class LaneStatus(BaseStatus):
         """Why the lane is not ready; empty when it is."""
         return super().complaint or (self._unsearchable if self.state == "live" else "")
 
-    def fresh_now(self) -> None:
-        """Redis has confirmed all that MongoDB had, and MongoDB says that there is nothing more."""
-        self._fresh_at = time.time()
+    def fresh_now(self, held_back_s: int = 0) -> None:
+        """Redis has confirmed all that MongoDB had, and MongoDB says that there is nothing more, but perhaps of the
+        last seconds, see `Batch`."""
+        self._fresh_at = time.time() - held_back_s
         self.heard()
 
     def refreshing(self, pending: int, since: float | None) -> None:

@@ -175,6 +175,7 @@ def test_pages_name_only_settings_that_exist(path: Path) -> None:
     """A variable with a slip of the pen would be ignored without an error."""
     known = {f"SYNCD_{name.upper()}" for name in Settings.model_fields} | {
         "SYNCD_TEST_MONGODS",
+        "SYNCD_TEST_MONGOS_URI",
         "SYNCD_TEST_OPENSSL11",
         "SYNCD_TEST_PROMTOOL",
         "SYNCD_TEST_CHROMIUM",

@@ -9,6 +9,7 @@ from pymongo import errors as driver
 
 from syncd.errors import CapabilityError, FatalError
 from syncd.stores.mongo import codes
+from syncd.stores.mongo.sharding import is_stated_unique
 from syncd.stores.mongo.store import CAPPED, OF_NO_STREAM, MongoStore, translated
 
 _ID = ("_id",)
@@ -69,7 +70,7 @@ def require_source(
         raise CapabilityError("mongo", f"{name} is a {kind.type}; {OF_NO_STREAM}")
     if kind is not None and kind.is_capped:
         raise CapabilityError("mongo", f"{name} is capped; {CAPPED}")
-    if mongo.is_sharded and [*_ID] not in map(list, unique) and (key := _other_shard_key(mongo, namespace)):
+    if mongo.is_sharded and not is_stated_unique(unique) and (key := other_shard_key(mongo, namespace)):
         what = f"{name} is sharded by {key}, and two of its documents may have one `_id`"
         raise CapabilityError(
             "mongo",
@@ -105,7 +106,7 @@ def require_target(mongo: MongoStore, namespace: tuple[str, str]) -> None:
     if kind is not None and kind.is_capped:
         what = f"{name} is capped, and would drop documents whose keys are there"
         raise CapabilityError("mongo", f"{what}; name an ordinary collection")
-    if mongo.is_sharded and (key := _other_shard_key(mongo, namespace)):
+    if mongo.is_sharded and (key := other_shard_key(mongo, namespace)):
         what = f"{name} is sharded by {key}, and syncd writes documents by their `_id`"
         raise CapabilityError("mongo", f"{what}; shard it by `_id`, or name another collection")
 
@@ -116,9 +117,12 @@ def require_records(mongo: MongoStore, namespace: tuple[str, str]) -> None:
     if kind is not None and kind.type != "collection":
         what = f"{name} is a {kind.type}, which takes no records of conflicts"
         raise CapabilityError("mongo", f"{what}; name an ordinary collection")
+    if mongo.is_sharded and (key := other_shard_key(mongo, namespace)):
+        what = f"{name} is sharded by {key}, and syncd writes records of conflicts by their `_id`"
+        raise CapabilityError("mongo", f"{what}; shard it by `_id`, or name another collection")
 
 
-def _other_shard_key(mongo: MongoStore, namespace: tuple[str, str]) -> str:
+def other_shard_key(mongo: MongoStore, namespace: tuple[str, str]) -> str:
     """The shard key of a collection where that is not `_id` alone; "" where `_id` is unique."""
     query = {"_id": ".".join(namespace), "dropped": {"$ne": True}, "unsplittable": {"$ne": True}}
     try:

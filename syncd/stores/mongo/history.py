@@ -134,7 +134,9 @@ class History:
         return answer
 
     def latest(self) -> Witness | None:
-        """The last entry that a majority has, or had a moment ago."""
+        """The last entry that a majority has, or had a moment ago. None behind a mongos, which shows no oplog."""
+        if self._store.is_sharded:
+            return None
         with self._lock:
             if time.monotonic() - self._read > LATEST_S:
                 self._read = time.monotonic()

@@ -11,6 +11,8 @@ from bson.regex import Regex
 
 from syncd.plan.values.raw import DOCUMENT, POINTER, RawId, encode
 
+ONLY_ID: dict[str, Any] = {"_id": 1}
+"""A projection of nothing else."""
 AS_STORED: dict[str, Any] = {"_id": 1, "_syncd.pos": 1}
 """A projection that has MongoDB read the document. In an index the members of an array have no names, so that an `_id`
 which is read from there may be another one than the document's."""

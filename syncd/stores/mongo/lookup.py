@@ -17,11 +17,12 @@ from syncd.plan.partition import Partition
 from syncd.plan.to_redis.digest import SOURCE, bucket_of
 from syncd.plan.values.raw import Unfit
 from syncd.stores.mongo.codes import is_about_document
-from syncd.stores.mongo.ids import AS_STORED, among, apart, behind, is_pointer, least, raw_command
+from syncd.stores.mongo.ids import AS_STORED, ONLY_ID, among, apart, behind, is_pointer, least, raw_command
 from syncd.stores.mongo.readable import Readable
-from syncd.stores.mongo.replies import RAW_CODEC, WHOLE, documents_in
+from syncd.stores.mongo.replies import RAW_CODEC, WHOLE, documents_in, moment_of
+from syncd.stores.mongo.sharding import require_unique
 from syncd.stores.mongo.store import Document, MongoStore, code_of, took_too_long, translated
-from syncd.stores.mongo.times import ZERO, Moment, moment, timestamp
+from syncd.stores.mongo.times import ZERO, Moment, timestamp
 
 LONGEST_CHUNK_MS = 10_000
 """Well below the time after which the driver gives a connection up."""
@@ -55,7 +56,7 @@ class Lookup:
     ) -> None:
         """`read_preference`: where documents are read, if not at the primary."""
         self._store, self._partition, self.read_preference = store, partition, read_preference
-        self._database, self._collection = plan.namespace
+        self._namespace = self._database, self._collection = plan.namespace
         self._filter = plan.filter
         self._projection = plan.find_projection
         self._source = plan.source
@@ -72,15 +73,14 @@ class Lookup:
         ids: list[Any],
         after: Moment,
         *,
-        only_ids: bool = False,
+        wanted: Document | None = None,
         digests: bool = False,
         every: bool = False,
         at: Moment = ZERO,
     ) -> Found:
-        """Documents by `_id` that match the filter, or `every` one, read at or after `after`, or just `at`. `digests`:
-        each has SOURCE. One on which the filter fails is Unfit; an `_id` that MongoDB refuses to look for has no
-        document."""
-        wanted: Document | None = {"_id": 1} if only_ids else None
+        """Documents by `_id` that match the filter, or `every` one, read at or after `after`, or just `at`. `wanted`: a
+        projection instead of the contract's; `digests`: each has SOURCE. One on which the filter fails is Unfit; an
+        `_id` that MongoDB refuses to look for has no document."""
         query = None if every else self._filter
         try:
             return self._among(ids, after, query, wanted, digests, at)
@@ -92,7 +92,7 @@ class Lookup:
         found = self._among(fine, after, query, wanted, digests, at)
         known = set(map(id, fine))
         odd = [one for one in ids if id(one) not in known] if query is not None else []
-        there = self._among(self._askable(odd, after, None), after, None, {"_id": 1}).documents
+        there = self._among(self._askable(odd, after, None), after, None, ONLY_ID).documents
         unfit = {ident: Unfit(one) for ident, one in there.items()}
         return found._replace(documents=found.documents | unfit)
 
@@ -112,7 +112,7 @@ class Lookup:
     def _askable(self, ids: list[Any], after: Moment, query: Any) -> list[Any]:
         """Those that MongoDB does not refuse, by halves."""
         try:
-            self._among(ids, after, query, {"_id": 1})
+            self._among(ids, after, query, ONLY_ID)
         except FatalError as error:
             if not is_about_document(code_of(error)):
                 raise
@@ -153,7 +153,7 @@ class Lookup:
         except FatalError as error:
             if not is_about_document(code_of(error)):
                 raise
-        found = self._found(self._having(query, after, {"_id": 1}), {"_id": 1})
+        found = self._found(self._having(query, after, ONLY_ID), ONLY_ID)
         matching = self.by_ids([one["_id"] for one in found.documents.values()], found.time)
         fine = {ident: one for ident, one in matching.documents.items() if not isinstance(one, Unfit)}
         return Found(fine, matching.time, found.complete and matching.complete)
@@ -171,11 +171,12 @@ class Lookup:
         return self._run(command, after)
 
     def _found(self, reply: RawBSONDocument, wanted: Document | None = None) -> Found:
-        cursor, at = reply["cursor"], _moment(reply)
+        cursor, at = reply["cursor"], moment_of(reply)
         if cursor["id"]:
             self._kill(cursor["id"])
         found = self._unwrapped(reply)
         whole = found if wanted is not None else self._completed(found, at)
+        require_unique(self._store, self._namespace, found)
         documents = {encode_key_value(document["_id"]): document for document in whole}
         return Found(documents, at, not cursor["id"] and len(whole) == len(found))
 
@@ -226,8 +227,9 @@ class Lookup:
                     raise
                 return self._one_by_one(cursor, size, after, last, digests)
             self._adapt(time.monotonic() - started)
-            at = _moment(reply)
-            return self._completed(self._unwrapped(reply), at), at, upto
+            at, found = moment_of(reply), self._unwrapped(reply)
+            require_unique(self._store, self._namespace, found)
+            return self._completed(found, at), at, upto
 
     def _one_by_one(
         self, cursor: Document | None, size: int, after: Moment, last: Document | None, digests: bool
@@ -240,7 +242,7 @@ class Lookup:
         }  # fmt: skip
         reply = self._run(command, after)
         ids = [document["_id"] for document in documents_in(reply)]
-        found = self.by_ids(ids, _moment(reply), digests=digests)
+        found = self.by_ids(ids, moment_of(reply), digests=digests)
         if not found.complete and len(ids) > 1:
             return self._one_by_one(cursor, len(ids) // 2, after, last, digests)
         idents = map(encode_key_value, ids)
@@ -269,7 +271,7 @@ class Lookup:
         if self.step_size is None:
             return None
         command: Document = {
-            "find": self._collection, "filter": behind(cursor, last), "projection": {"_id": 1}, "sort": {"_id": 1},
+            "find": self._collection, "filter": behind(cursor, last), "projection": ONLY_ID, "sort": {"_id": 1},
             "hint": {"_id": 1}, "skip": self.step_size - 1, "limit": 1, "singleBatch": True,
             "maxTimeMS": LONGEST_CHUNK_MS, **least(cursor),
         }  # fmt: skip
@@ -392,8 +394,3 @@ class Lookup:
     def _kill(self, cursor: int) -> None:
         with translated():
             self._store.client[self._database].command({"killCursors": self._collection, "cursors": [cursor]})
-
-
-def _moment(reply: RawBSONDocument) -> Moment:
-    """When the read happened. A collection that does not exist has no snapshot: then the time of the answer."""
-    return moment(reply["cursor"].get("atClusterTime", reply["operationTime"]))

@@ -12,6 +12,7 @@ from bson.raw_bson import RawBSONDocument
 
 from syncd.plan.values.codec import CODEC
 from syncd.plan.values.raw import DOCUMENT, elements, may_be_inexact, read
+from syncd.stores.mongo.times import Moment, moment
 
 RAW_CODEC: Any = CODEC.with_options(document_class=RawBSONDocument)
 """With it a reply is no more than its bytes."""
@@ -33,6 +34,12 @@ def document_in(raw: RawBSONDocument) -> dict[str, Any]:
 def events_in(reply: RawBSONDocument, name: str) -> list[dict[str, Any]]:
     """What a change stream answers."""
     return _each(reply, name, _is_exact_event, _read_event)
+
+
+def moment_of(reply: RawBSONDocument) -> Moment:
+    """When a read happened. A collection that does not exist has no snapshot: then the time of the answer."""
+    cursor: Any = reply["cursor"]
+    return moment(cursor.get("atClusterTime", reply["operationTime"]))
 
 
 def _each(

@@ -39,6 +39,7 @@ from syncd.stores.access import Access, Given, access_of, fixed
 from syncd.stores.messages import of_mongo, of_network
 from syncd.stores.mongo import codes
 from syncd.stores.mongo.certificates import as_options, check_certificates
+from syncd.stores.mongo.idle_shards import IdleShards
 from syncd.stores.together import Together
 from syncd.stores.uri import read_mongo_uri
 
@@ -86,7 +87,8 @@ class MongoCapabilities:
     sharded: bool = False
 
     def __str__(self) -> str:
-        return f"MongoDB {'.'.join(map(str, self.version))} ({'sharded' if self.sharded else 'replica set'})"
+        kind = "sharded; the window of its oplogs is unknown" if self.sharded else "replica set"
+        return f"MongoDB {'.'.join(map(str, self.version))} ({kind})"
 
 
 class MongoStore:
@@ -111,6 +113,7 @@ class MongoStore:
         self._oplog_window: tuple[int, int] | None = None
         self.is_sharded = False
         """Whether a mongos answers, as of the last `connect`."""
+        self.idle_shards = IdleShards()
         self._known: Together[MongoCapabilities] = Together(KNOWN_S)
         with contextlib.suppress(TransientError):  # a daemon that starts without a network waits for it
             self._open()
@@ -237,12 +240,14 @@ class MongoStore:
             return self._oplog_window
 
     def _read_oplog_window(self) -> tuple[int, int] | None:
+        if self.is_sharded:
+            return None  # each shard has one, and a mongos shows none of them
         oplog = self.client["local"]["oplog.rs"]
         try:
             # A lane must not wait for this at a dead link, where it has a lease to renew and an error to report.
             with timeout(OPLOG_TIMEOUT_S):
                 first, last = (oplog.find_one({}, {"ts": 1}, sort=[("$natural", way)]) for way in (1, -1))
-        except driver.PyMongoError:  # no right to read `local`, or a mongos: the metric stays away
+        except driver.PyMongoError:  # no right to read `local`: the metric stays away
             return None
         return (first["ts"].time, last["ts"].time) if first and last else None
 

@@ -8,6 +8,7 @@ from pymongo import errors as driver
 
 from syncd.errors import CapabilityError
 from syncd.plan.to_mongo.append import AppendPlan
+from syncd.stores.mongo.collections import other_shard_key
 from syncd.stores.mongo.store import Document, MongoStore, translated
 
 _EXISTS = 48
@@ -30,6 +31,9 @@ def find_series(mongo: MongoStore, plan: AppendPlan) -> str | None:
         raise CapabilityError("mongo", f"{what}; name another collection, or leave out `timeseries`")
     if kind != "timeseries":
         return None
+    if mongo.is_sharded and (key := other_shard_key(mongo, (database, f"system.buckets.{name}"))):
+        what = f"{database}.{name} is a time series that is sharded by {key}, whose shards may take late writes twice"
+        raise CapabilityError("mongo", f"{what}; name one that is not sharded")
     there = found[0]["options"]["timeseries"]
     if asked is not None:
         wanted = {"timeField": asked.time_field, "metaField": asked.meta_field}

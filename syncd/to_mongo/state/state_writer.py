@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bson.min_key import MinKey
 from bson.raw_bson import RawBSONDocument
 from pymongo.read_concern import ReadConcern
 
@@ -19,6 +18,7 @@ from syncd.stores.mongo.ids import among
 from syncd.stores.mongo.store import MongoStore, translated
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.append.writer import refusal, send_statements
+from syncd.to_mongo.fences import Fences
 from syncd.to_mongo.session import ContractSession
 from syncd.to_mongo.state.statements import Change, document, is_ours, selection, statement
 
@@ -51,19 +51,20 @@ class StateWriter:
         self._mongo, self._plan, self._session, self._site, self._number = mongo, plan, session, site, number
         self._database_name, self._name = plan.namespace
         self._database = mongo.client[self._database_name]
+        self._fences = Fences(mongo, plan.namespace)
         self._tombstone = plan.contract.sync.on_delete == "tombstone"
 
     def begin(self) -> None:
         """Check the collection, and fence off the daemons before. Raises CapabilityError, and LaterNumberError where
         one of them came after us."""
         require_target(self._mongo, self._plan.namespace)
-        # It matches nothing. Its number is what counts: smaller ones are refused from now on.
-        nothing = {"q": {"_id": MinKey(), "_syncd": MinKey()}, "u": {"$set": {"_syncd": None}}}
-        self._send("update", "updates", [nothing])
+        self._send("update", "updates", self._fences.all())
 
     def keep(self) -> None:
         """Once a second."""
         self._session.keep()
+        if fences := self._fences.due():
+            self._send("update", "updates", fences)
 
     def write(self, changes: Sequence[Change]) -> StateWritten:
         """All changes, of different keys. Raises TransientError where it is not sure; then they may come again."""

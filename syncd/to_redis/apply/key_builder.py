@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from syncd.errors import ProjectionError
@@ -12,6 +13,7 @@ from syncd.plan.to_redis.change_feed import REPLAY
 from syncd.plan.to_redis.compile import Plan
 from syncd.plan.values.raw import ODD_ID, RAW, RawId
 from syncd.stores.mongo.lookup import Found, Lookup
+from syncd.stores.mongo.sharding import moved
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import ZERO, Moment, token_time
 from syncd.to_redis.apply.builder import Builder, Built
@@ -32,18 +34,6 @@ class KeyBuilder(Builder):
         self._plan, self._filtered = plan, plan.filter is not None
         self._has_each = any(shape.each for shape in plan.shapes)
         self._entries = entries_of(plan, lookup) if plan.feeds else None
-        self._says_too_little = self._filtered or bool(plan.joins)
-
-    def read_anyway(self, events: Iterable[Document]) -> dict[str, Any]:
-        """Of all changes but deletions where MongoDB has to be asked of each; otherwise those that entries need."""
-        if self._entries is None and not self._says_too_little:
-            return {}
-        needs = _is_no_deletion if self._entries is None else self._entries.must_read
-        ids = (
-            event["documentKey"]["_id"] for event in events
-            if event["operationType"] in DATA_OPS and needs(event)
-        )  # fmt: skip
-        return {KEY[type(document_id)](document_id): document_id for document_id in ids}
 
     def copies(self, documents: Mapping[str, Document], time: Moment) -> list[Write]:
         """Keys as a whole."""
@@ -96,13 +86,27 @@ class KeyBuilder(Builder):
         found = self._read(window, to_read) if to_read else NOTHING
         if found is None:
             return None
-        if self._plan.shapes:
-            writes += self._read_writes(found, by_document, to_read)
+        writes += self._read_writes(found, by_document, to_read)
         if self._entries is not None:
-            writes += self._entries.of_window(window, to_read, found)
+            told = self._without_moves(window) if self.lookup.deletes_may_move else window
+            writes += self._entries.of_window(told, to_read, found)
         # What was not read shows an earlier state, and its later changes come with the stream.
         time = max(window.time, found.time)
         return writes, Coverage(by_document, time, to_read, found.time, passed=window.time)
+
+    def _without_moves(self, window: Window) -> Window:
+        """Without the deletions that are half of a change of a shard key: MongoDB reports an insert as well, before or
+        after it."""
+        gone = [
+            event for event in window.events
+            if event["operationType"] == "delete" and len(event["documentKey"]) > 1
+        ]  # fmt: skip
+        if not gone:
+            return window
+        after = max(window.time, self.watermarks.horizon)
+        answers = moved(self.lookup, [one["documentKey"] for one in gone], after)
+        halves = {id(event) for event, answer in zip(gone, answers, strict=True) if answer}
+        return replace(window, events=[event for event in window.events if id(event) not in halves])
 
     def _group(
         self, window: Window, must_read: Collection[str], to_read: dict[str, Any]
@@ -181,10 +185,7 @@ class KeyBuilder(Builder):
     def _read(self, window: Window, to_read: dict[str, Any]) -> Found | None:
         """Documents that have to be read; None when one reply could not hold them."""
         # Later than anything that shows: a new primary may be behind what it has confirmed itself.
-        after, ahead = max(window.time, self.watermarks.horizon), window.ahead
-        if ahead is not None and ahead.found.time >= after and to_read.keys() <= ahead.idents:
-            return ahead.found
-        found = self.lookup.by_ids(list(to_read.values()), after)
+        found = self.lookup.by_ids(list(to_read.values()), max(window.time, self.watermarks.horizon))
         return found if found.complete or len(window.events) == 1 else None
 
     def _read_writes(
@@ -205,10 +206,6 @@ class KeyBuilder(Builder):
             else:
                 writes += self._plan.puts(ident, document, found.time, last)
         return writes
-
-
-def _is_no_deletion(event: Document) -> bool:
-    return bool(event["operationType"] != "delete")
 
 
 def last_of(changes: Changes) -> Document:

@@ -9,6 +9,7 @@ from syncd.errors import TransientError
 from syncd.plan.keys.templates import decode_key_value
 from syncd.plan.to_redis.change import RELOAD, MatchedIsWhole, Removal
 from syncd.plan.to_redis.change_feed import ChangeFeed
+from syncd.stores.mongo.ids import ONLY_ID
 from syncd.stores.mongo.times import Moment, seconds
 from syncd.stores.redis.records.matched import WHOLE, MatchedSets
 from syncd.to_redis.apply.filtered_entries import left
@@ -38,9 +39,9 @@ class MatchedSweep:
 
     def _without(self, feed: ChangeFeed, idents: list[str]) -> Orphans:
         ids = {ident: decode_key_value(ident) for ident in idents}
-        found = self._lookup.by_ids(list(ids.values()), self._reads.after(), only_ids=True)
+        found = self._lookup.by_ids(list(ids.values()), self._reads.after(), wanted=ONLY_ID)
         gone = {ident: ids[ident] for ident in idents if ident not in found.documents}
-        there = self._lookup.by_ids(list(gone.values()), found.time, only_ids=True, every=True)
+        there = self._lookup.by_ids(list(gone.values()), found.time, wanted=ONLY_ID, every=True)
         if not (found.complete and there.complete):
             raise TransientError("mongo", "a list of ids did not fit one reply; trying again")
         self._reads.saw(found.time)

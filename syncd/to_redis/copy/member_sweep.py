@@ -8,6 +8,7 @@ from syncd.errors import TransientError
 from syncd.plan.keys.templates import decode_key_value
 from syncd.plan.to_redis.change import Drop, Leave, MapBegins, MapIsWhole, Retired, Stray
 from syncd.plan.to_redis.member_shape import MemberShape
+from syncd.stores.mongo.ids import ONLY_ID
 from syncd.stores.redis.members import Member, Members, weight
 from syncd.to_redis.context import RunContext
 from syncd.to_redis.copy.copier import Reads
@@ -50,7 +51,7 @@ class MemberSweep:
 
     def _gone(self, shape: Retired, page: Mapping[str, list[tuple[str, str]]]) -> Orphans:
         ids = {ident: decode_key_value(ident) for ident in page}
-        found = self._lookup.by_ids(list(ids.values()), self._reads.after(), only_ids=True)
+        found = self._lookup.by_ids(list(ids.values()), self._reads.after(), wanted=ONLY_ID)
         if not found.complete:
             raise TransientError("mongo", "a list of ids did not fit one reply; trying again")
         self._reads.saw(found.time)
@@ -72,7 +73,7 @@ class MemberSweep:
         """Without those of documents that are not in the map: another partition may have yet to copy them."""
         known = self._members.said(shape, sorted({one.ident for one in members}))
         ids = {one.ident: decode_key_value(one.ident) for one in members if one.ident not in known}
-        found = self._lookup.by_ids(list(ids.values()), self._reads.after(), only_ids=True)
+        found = self._lookup.by_ids(list(ids.values()), self._reads.after(), wanted=ONLY_ID)
         return [one for one in members if one.ident not in found.documents]
 
     def retired(self, shape: Retired) -> Iterator[Orphans]:

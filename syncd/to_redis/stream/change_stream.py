@@ -25,10 +25,11 @@ from syncd.plan.stream_plan import StreamPlan
 from syncd.stores.mongo.replies import RAW_CODEC, events_in
 from syncd.stores.mongo.store import SOCKET_S, Document, MongoStore, took_too_long, translated
 from syncd.stores.mongo.times import ZERO, Moment, just_before, moment, seconds, timestamp, token_time
-from syncd.to_redis.stream.window import Ahead
 
 AWAIT_MS = 1000
 """How long the server waits for a first event; the pause in which an idle lane does its housekeeping."""
+SHARDS_AWAIT_MS = 250
+"""The same of a mongos at most: it answers by then that there is nothing, also where a shard holds a change back."""
 _NOT_A_TOKEN = frozenset({9, 14, 15, 40647, 40649})
 """What MongoDB answers to a token that it cannot read: FailedToParse, TypeMismatch, Overflow and two of its own."""
 _OF_DOCUMENTS = ["insert", "update", "replace", "delete"]
@@ -53,14 +54,16 @@ class Batch:
     """Every change up to here, inclusive, was delivered."""
     is_proof: bool = True
     """Where there are no events: whether MongoDB had none at this moment."""
-    ahead: Ahead | None = None
-    """Documents that its changes need, where they were read."""
+    held_back_s: int = 0
+    """In so many last seconds there may be changes all the same, for which not all shards have spoken yet."""
 
     @classmethod
-    def of(cls, events: list[Document], token: Document, *, is_proof: bool = True) -> Self:
+    def of(
+        cls, events: list[Document], token: Document, *, is_proof: bool = True, held_back_s: int = 0
+    ) -> Self:
         """Everything up to `token`."""
         through = token_time(events[-1]["_id"]) if events else just_before(token_time(token))
-        return cls(events, token, through, is_proof)
+        return cls(events, token, through, is_proof, held_back_s)
 
     @property
     def reached(self) -> Moment:
@@ -132,7 +135,7 @@ class RawStream:
             "getMore": self._cursor,
             "collection": self._cursor_of,
             "batchSize": MAX_EVENTS,
-            "maxTimeMS": wait_ms,
+            "maxTimeMS": min(wait_ms, SHARDS_AWAIT_MS) if self._store.is_sharded else wait_ms,
         }
         # Where this fails, `close` must not ask for the cursor over the same dead link: the error would wait for that.
         self._cursor, began = 0, time.monotonic()
@@ -154,9 +157,13 @@ class RawStream:
     def _batch(self, reply: RawBSONDocument, name: str) -> Batch:
         cursor: Any = reply["cursor"]
         self._cursor = cursor["id"]
-        token = dict(cursor["postBatchResumeToken"])
-        is_behind = seconds(moment(reply["operationTime"])) - seconds(token_time(token)) > BEHIND_S
-        return Batch.of(events_in(reply, name), token, is_proof=name == "nextBatch" and not is_behind)
+        token, now = dict(cursor["postBatchResumeToken"]), moment(reply["operationTime"])
+        events, behind_s = events_in(reply, name), seconds(now) - seconds(token_time(token))
+        if self._store.is_sharded and name == "nextBatch" and not events:
+            self._store.idle_shards.note(self._store.client, self._database, self._target, now)
+        is_proof = name == "nextBatch" and behind_s <= BEHIND_S
+        held_back_s = max(0, behind_s) if self._store.is_sharded else 0
+        return Batch.of(events, token, is_proof=is_proof, held_back_s=held_back_s)
 
     @property
     def is_exhausted(self) -> bool:
@@ -242,9 +249,26 @@ class ChangeStream(RawStream):
 
     def _first_at(self, since: Moment) -> Moment | None:
         """The time of the first change from a time on."""
+        if self._store.is_sharded:
+            return self._first_of_shards(since)
         try:
             reply = self._open({"startAtOperationTime": timestamp(since)}, 1, maxTimeMS=SEARCH_MS)
             events = self._batch(reply, "firstBatch").events
             return token_time(events[0]["_id"]) if events else None
+        finally:
+            self.close()
+
+    def _first_of_shards(self, since: Moment) -> Moment | None:
+        """The same behind a mongos: it opens a stream without an answer, and has one when all shards have said that
+        they have nothing before it. A shard that reads a long oplog for that says nothing meanwhile. After a while the
+        change counts as found: the lane's own stream has to wait as long, and without an answer nothing is copied."""
+        deadline = time.monotonic() + SEARCHES * SEARCH_MS / 1000
+        try:
+            batch = self.open({"startAtOperationTime": timestamp(since)}, ZERO)
+            while not batch.events and batch.reached <= since:
+                if time.monotonic() > deadline:
+                    return since
+                batch = self.next()
+            return token_time(batch.events[0]["_id"]) if batch.events else None
         finally:
             self.close()

@@ -191,16 +191,18 @@ class SharedStream(threading.Thread):
             else:
                 self._give_back(event)
         for collection, events in changes.items():
-            self._offer(self._by_collection[collection], events, high_water)
+            self._offer(self._by_collection[collection], events, high_water, batch.held_back_s)
         if proof and time.monotonic() >= self._proof and is_drained(batch):
             self._proof = time.monotonic() + AWAIT_MS / 1000
             for collection, members in self._by_collection.items():
                 if collection not in changes:
-                    self._offer(members, [], high_water)
+                    self._offer(members, [], high_water, batch.held_back_s)
 
-    def _offer(self, members: list[Member], events: list[Document], high_water: Document | None) -> None:
+    def _offer(
+        self, members: list[Member], events: list[Document], high_water: Document | None, held_back_s: int
+    ) -> None:
         for member in members:
-            if not member.offer(events, high_water, proof=True):
+            if not member.offer(events, high_water, proof=True, held_back_s=held_back_s):
                 self._stale = True
 
     def _give_back(self, event: Document) -> None:

@@ -43,7 +43,14 @@ class Member:
         self._waiting = 0
         self._since, self._count = time.monotonic(), 0
 
-    def offer(self, events: list[Document], high_water: Document | None, *, proof: bool = False) -> bool:
+    def offer(
+        self,
+        events: list[Document],
+        high_water: Document | None,
+        *,
+        proof: bool = False,
+        held_back_s: int = 0,
+    ) -> bool:
         """Pass on what is new. False when the lane has left, or leaves now because it is busy.
 
         `high_water`: token that stands for no event of another collection, behind all of these events; `proof`: MongoDB
@@ -64,7 +71,7 @@ class Member:
                 self.token = self.event = events[-1]["_id"]
             self._move(high_water)
             self._waiting += 1
-            self._inbox.put((self, Batch.of(events, self.token)))
+            self._inbox.put((self, Batch.of(events, self.token, held_back_s=held_back_s)))
             return True
 
     def _move(self, high_water: Document | None) -> None:
@@ -91,7 +98,8 @@ class Member:
     def rest(self, batch: Batch) -> Batch:
         """What of a batch of its own stream was not passed on when it left."""
         events = [event for event in batch.events if event["_id"]["_data"] > self.token["_data"]]
-        return Batch.of(events, max(batch.token, self.token, key=order))
+        token = max(batch.token, self.token, key=order)
+        return Batch.of(events, token, is_proof=batch.is_proof, held_back_s=batch.held_back_s)
 
 
 def order(token: Document) -> str:
