@@ -10,7 +10,7 @@ from syncd.plan.to_redis.change import Drop, Put
 from syncd.plan.to_redis.compile import Plan
 from syncd.plan.to_redis.member_shape import MemberShape
 from syncd.plan.to_redis.shared_hash import SharedHashShape
-from syncd.plan.types import MemberForm, Memberships, unpacked
+from syncd.plan.types import MemberForm, Memberships
 from syncd.reconcile.compare import ANOTHER_TYPE, CONTENT, EXTRA, MISSING, TTL, Flaw
 from syncd.reconcile.reader import KeyReader
 from syncd.stores.mongo.lookup import Lookup
@@ -76,7 +76,7 @@ def _compared(reader: KeyReader, shape: MemberShape, writes: Sequence[Put | Drop
     asked: list[tuple[Put | Drop, str, str, bool]] = []
     found: list[Found] = []
     for write in writes:
-        known = unpacked(said.get(write.ident, b""))
+        known = said.get(write.ident, [])
         wanted = [
             pair
             for pair in _wanted(write)
@@ -119,7 +119,7 @@ def compare_fields(reader: KeyReader, shape: SharedHashShape, writes: Sequence[P
     noted = {put.ident for put, _, _ in found}
     left: list[tuple[Put | Drop, str, str]] = []
     for write in writes:
-        wanted, known = set(_wanted(write)), set(unpacked(said.get(write.ident, b"")))
+        wanted, known = set(_wanted(write)), set(said.get(write.ident, []))
         left += [
             (write, *pair) for pair in known - wanted if pair[0] != write.key or not isinstance(write, Put)
         ]

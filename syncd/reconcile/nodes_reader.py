@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from syncd.plan.to_redis.change import Drop, Put, Retired
 from syncd.plan.to_redis.shape import Shape
 from syncd.reconcile.reader import KeyReader
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
+
+Held = TypeVar("Held")
 
 
 def reader_of(store: RedisStore, control: ControlKeys) -> KeyReader:
@@ -49,8 +51,45 @@ class NodesReader(KeyReader):
         wanted = list(keys)
         return {key: ident for one in self._readers for key, ident in one.owners_of(shape, wanted).items()}
 
+    def records_of(self, shape: Shape, idents: Iterable[str]) -> dict[str, list[str]]:
+        """By the maps of all nodes, each of which has the keys that are there."""
+        return _joined(one.records_of(shape, list(idents)) for one in self._readers)
+
+    def memberships_of(self, shape: Shape, idents: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
+        """The same."""
+        return _joined(one.memberships_of(shape, list(idents)) for one in self._readers)
+
+    def bars_of(self, shape: Shape, keys: Iterable[str]) -> dict[str, str]:
+        """The same, of keys."""
+        wanted = list(keys)
+        return {key: bar for one in self._readers for key, bar in one.bars_of(shape, wanted).items()}
+
+    def deadlines_of(self, shape: Shape, idents: Sequence[str]) -> dict[str, float]:
+        """By the nodes on which a document is a member."""
+        return {ident: at for one in self._readers for ident, at in one.deadlines_of(shape, idents).items()}
+
+    def ask(self, commands: Sequence[tuple[str | bytes, ...]]) -> list[Any]:
+        """Each of the node that has its key."""
+        places: dict[int, list[int]] = {}
+        for at, command in enumerate(commands):
+            places.setdefault(self._node_of(command[1]), []).append(at)
+        found: list[Any] = [None] * len(commands)
+        for number, some in places.items():
+            replies = self._readers[number].ask([commands[at] for at in some])
+            for at, reply in zip(some, replies, strict=True):
+                found[at] = reply
+        return found
+
     def close(self) -> None:
         """Give up all connections."""
         super().close()
         for one in self._readers:
             one.close()
+
+
+def _joined(parts: Iterable[Mapping[str, list[Held]]]) -> dict[str, list[Held]]:
+    found: dict[str, list[Held]] = {}
+    for part in parts:
+        for ident, held in part.items():
+            found.setdefault(ident, []).extend(held)
+    return found

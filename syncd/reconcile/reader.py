@@ -13,6 +13,7 @@ from redis.exceptions import RedisError, ResponseError
 from syncd.errors import TransientError
 from syncd.plan.to_redis.change import Drop, Put, Retired
 from syncd.plan.to_redis.shape import Shape
+from syncd.plan.types import unpacked
 from syncd.stores.redis.records.key_lists import keys_in
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.scan import WHOLE_MAP
@@ -80,10 +81,12 @@ class KeyReader:
         found = self._members(self._control.dead_by_document, names)
         return {pair for pair, name in zip(pairs, names, strict=True) if name in found}
 
-    def memberships_of(self, shape: Shape, idents: Iterable[str]) -> dict[str, bytes]:
+    def memberships_of(self, shape: Shape, idents: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
         """ident -> what the document is a member of, by the map of a shape whose keys documents share."""
-        name = self._control.members(shape.name, shape.template.text)
-        return {ident: said.encode() for ident, said in self._members(name, list(idents)).items()}
+        names = list(idents)
+        key = self._control.members(shape.name, shape.template.text)
+        pairs = zip(names, self._values(key, names) if names else (), strict=True)
+        return {ident: unpacked(said) for ident, said in pairs if said is not None}
 
     def bars_of(self, shape: Shape, keys: Iterable[str]) -> dict[str, str]:
         """key -> the best score of any document that is not on it, of shared keys that hold so many members only."""

@@ -19,9 +19,10 @@ from syncd.plan.types import Memberships
 from syncd.stores.mongo.best import best
 from syncd.stores.mongo.codes import is_about_document
 from syncd.stores.mongo.store import code_of, took_too_long
+from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import STREAM
 from syncd.stores.redis.records.repairs import MOST_WANTED, of_document, request_repairs
-from syncd.stores.redis.store import translated
+from syncd.stores.redis.store import RedisStore, translated
 from syncd.to_redis.apply.pipeline import Pipeline
 from syncd.to_redis.context import RunContext
 
@@ -50,25 +51,34 @@ class Boards:
         is_mine = self._control.partition.leads and self._pipeline.position.phase == STREAM
         if not is_mine or time.monotonic() < self._not_before:
             return
+        for node, lease in zip(self._lease.nodes, self._lease.parts, strict=True):
+            if not self._fill_all(node, lease):
+                self._not_before = time.monotonic() + AGAIN_S
+                return
+
+    def _fill_all(self, node: RedisStore, lease: Lease) -> bool:
+        """Those of one node. Returns whether MongoDB could say what belongs there."""
         with translated():
             if not self._shapes:  # of a contract before an edit
-                self._store.client.delete(self._control.short)
-                return
-            short: Any = self._store.client.srandmember(self._control.short, MOST_AT_ONCE)
+                node.client.delete(lease.keys.short)
+                return True
+            short: Any = node.client.srandmember(lease.keys.short, MOST_AT_ONCE)
         for entry in short:
             name, _, key = entry.decode().partition(" ")
             shape = self._shapes.get(name)
             values = parse_key(shape.template, key.encode()) if shape else None
             if shape is None or values is None:
                 with translated():
-                    self._store.client.srem(self._control.short, entry)
-            elif not self._fill(shape, key, values):
-                self._not_before = time.monotonic() + AGAIN_S
-                return
+                    node.client.srem(lease.keys.short, entry)
+            elif not self._fill(node, lease, shape, key, values):
+                return False
+        return True
 
-    def _fill(self, shape: MemberShape, key: str, values: dict[str, Any]) -> bool:
+    def _fill(
+        self, node: RedisStore, lease: Lease, shape: MemberShape, key: str, values: dict[str, Any]
+    ) -> bool:
         """One of them. Returns whether MongoDB could say what belongs there."""
-        self._tell(shape, key, "begin", "")
+        _tell(lease, shape, key, "begin", "")
         try:
             idents, bar = self._wanted(shape, key, values)
         except (FatalError, TransientError) as error:
@@ -76,15 +86,11 @@ class Boards:
                 raise
             telemetry.board_not_filled(self._plan.name, shape.name, str(error))
             return False
-        missing = self._missing(key, idents)[:MOST_WANTED]
+        missing = _missing(node, key, idents)[:MOST_WANTED]
         request_repairs(self._store, self._plan.name, [of_document(ident) for ident in missing])
-        self._tell(shape, key, "end", bar)
+        _tell(lease, shape, key, "end", bar)
         telemetry.board_filled(self._plan.name, shape.name, len(missing))
         return True
-
-    def _tell(self, shape: MemberShape, key: str, word: str, bar: str) -> None:
-        map_of = self._control.members(shape.name, shape.template.text)
-        self._lease.call("syncd_board", [], [map_of, shape.name, shape.keep, key, word, bar])
 
     def _wanted(self, shape: MemberShape, key: str, values: dict[str, Any]) -> tuple[list[str], str]:
         """The documents that belong on a board, and the best score of those that do not."""
@@ -100,13 +106,19 @@ class Boards:
         order = sorted(scores, key=lambda ident: scores[ident], reverse=is_high)
         return order[:most], repr(scores[order[most]]) if len(order) > most else ""
 
-    def _missing(self, key: str, idents: list[str]) -> list[str]:
-        pipe = self._store.client.pipeline(transaction=False)
-        for ident in idents:
-            pipe.zscore(key, ident)
-        with translated():
-            found = pipe.execute()
-        return [ident for ident, score in zip(idents, found, strict=True) if score is None]
+
+def _tell(lease: Lease, shape: MemberShape, key: str, word: str, bar: str) -> None:
+    map_of = lease.keys.members(shape.name, shape.template.text)
+    lease.call("syncd_board", [], [map_of, shape.name, shape.keep, key, word, bar])
+
+
+def _missing(node: RedisStore, key: str, idents: list[str]) -> list[str]:
+    pipe = node.client.pipeline(transaction=False)
+    for ident in idents:
+        pipe.zscore(key, ident)
+    with translated():
+        found = pipe.execute()
+    return [ident for ident, score in zip(idents, found, strict=True) if score is None]
 
 
 def _scores(shape: MemberShape, key: str, documents: Mapping[str, Any]) -> dict[str, float]:

@@ -57,12 +57,14 @@ class ChangeFeeds:
                 self._known.add(feed.name)
             elif count := self._count(feed):
                 self._take(feed, count)
-            self._lease.note_foreign(feed.template.text, "done")
+            for lease in self._lease.parts:
+                lease.note_foreign(feed.template.text, "done")
 
     def _is_ours(self, feed: ChangeFeed) -> bool:
         """Whether syncd wrote the stream, although the claim that said so is gone. Where the claim of another stream is
         there, the feed had that one before, and has never written here."""
-        (last,) = read_fields(self._store, self._control, Fields.ENTRY + feed.name)
+        node = self._store.at_key(feed.key)
+        (last,) = read_fields(node, self._control.at(node.place), Fields.ENTRY + feed.name)
         return bool(last) and not any(
             said["contract"] == self._plan.name
             and (said["projection"], said["type"]) == (feed.name, feed.type)
@@ -71,10 +73,11 @@ class ChangeFeeds:
         )
 
     def _count(self, feed: ChangeFeed) -> int:
+        client = self._store.at_key(feed.key).client
         with translated():
-            kind: Any = self._store.client.type(feed.key)
+            kind: Any = client.type(feed.key)
             # What is no stream is refused with the first entry.
-            return int(self._store.client.xlen(feed.key)) if kind == feed.redis_type.encode() else 0
+            return int(client.xlen(feed.key)) if kind == feed.redis_type.encode() else 0
 
     def _take(self, feed: ChangeFeed, count: int) -> None:
         if not self._plan.contract.sync.adopt:

@@ -15,7 +15,7 @@ class MemberExpiry:
 
     def __init__(self, run: RunContext) -> None:
         lane = run.lane
-        self._contract, self._control, self._lease = lane.plan.name, lane.control, lane.lease
+        self._contract, self._lease = lane.plan.name, lane.lease
         shapes = [shape for shape in lane.plan.shapes if isinstance(shape, MemberShape) and shape.expires]
         self._shapes = shapes if lane.control.partition.leads else []
 
@@ -23,9 +23,10 @@ class MemberExpiry:
         """Some of those that are due. Returns whether there may be more."""
         is_more = False
         for shape in self._shapes:
-            names = self._control.members, self._control.deadlines
-            args = [name(shape.name, shape.template.text) for name in names]
-            _, documents, members = self._lease.call("syncd_take_due", [], [*args, MOST_AT_ONCE])
-            telemetry.members_expired(self._contract, shape.name, int(members))
-            is_more = is_more or int(documents) > 0
+            for lease in self._lease.parts:
+                names = lease.keys.members, lease.keys.deadlines
+                args = [name(shape.name, shape.template.text) for name in names]
+                _, documents, members = lease.call("syncd_take_due", [], [*args, MOST_AT_ONCE])
+                telemetry.members_expired(self._contract, shape.name, int(members))
+                is_more = is_more or int(documents) > 0
         return is_more

@@ -345,8 +345,8 @@ class LaneRun:
             part = part[:gone]
             at += len(part)
             last = part[-1]["_id"]
-            behind = (batch.token, batch.time) if at == len(events) else (last, token_time(last))
-            self._pipeline.apply(WindowUnit(Window(part, *behind), self._builder))
+            token, time_of = (batch.token, batch.time) if at == len(events) else (last, token_time(last))
+            self._pipeline.apply(WindowUnit(Window(part, token, time_of, batch.ahead), self._builder))
             self._state.progressed()
         if events and not self._takes_fields:
             self._state.tell(LargeChangePassed())

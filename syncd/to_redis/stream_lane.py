@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from syncd import telemetry
 from syncd.errors import CapabilityError
 from syncd.executors.pool import Pool
@@ -74,11 +76,12 @@ class StreamLane(BaseLane):
         before = self._lease.acquire()
         if before != self._control.partition.count:
             telemetry.layout_changed(self.plan.name, before, self._control.partition.count)
-        if restored := restore_dead_letters(self._redis, self._control):
+        store = self._lease.store
+        if restored := restore_dead_letters(store, self._control):
             telemetry.dead_letters_restored(self.plan.name, restored)
         if Work() not in (decision := self._answer()).actions:
             return decision
-        self._run = LaneRun(self._context, self._make_target(server))
+        self._run = LaneRun(replace(self._context, redis=store), self._make_target(server))
         self._state.tell(Started())
         try:
             self._run.run()
@@ -120,7 +123,9 @@ class StreamLane(BaseLane):
             snapshot_begins(self._redis, self._control, then)
             forget_partial_copy(self._redis, self._control)
             return self._state.tell(LeaseTaken(asked=True))
-        return self._state.tell(LeaseTaken(is_gone=load_position(self._redis, self._control).next == PAUSE))
+        return self._state.tell(
+            LeaseTaken(is_gone=load_position(self._lease.store, self._control).next == PAUSE)
+        )
 
     def _show_waiting(self) -> None:
         super()._show_waiting()

@@ -41,6 +41,8 @@ class Scene:
         self.contracts = ContractDirectory(folder / "contracts", token)
         self.mongo: MongoClient[Document] = MongoClient(mongo_uri)
         self.redis = connect(redis_url)
+        self.home = "{0}" if redis_url.startswith("redis+cluster") else ""
+        """What the names of records that belong to no key begin with."""
         self.reach = {"mongo_uri": daemon_mongo or mongo_uri, "redis_url": daemon_redis or redis_url}
         self._env = dict(env or {})
         self._daemons: list[Daemon] = []
@@ -218,7 +220,7 @@ class Flow:
 
     def dead_letters(self) -> list[dict[str, str]]:
         """Oldest first."""
-        entries = self.redis.xrange(self.names.control("dead"))
+        entries = self.redis.xrange(self._scene.home + self.names.control("dead"))
         return [
             {name.decode(): value.decode(errors="surrogateescape") for name, value in said.items()}
             for _, said in entries

@@ -15,7 +15,6 @@ from syncd.errors import CapabilityError
 from syncd.plan.types import NEEDS, type_of
 
 SEARCH = "search"
-_IN_A_CLUSTER = ("hash", "json", "string", "list", "set", "zset")
 _NOT_YET = " is not supported on a Redis Cluster yet"
 _ELSEWHERE = "leave it out, or run this contract on a Redis that is no cluster"
 
@@ -122,21 +121,13 @@ def _in_a_cluster(contract: Contract) -> Iterator[Lack]:
     """What needs more than a call that is atomic on one node, or is not built for several nodes yet."""
     for at, projection in enumerate(contract.redis):
         where = f"contract {contract.name}, projection {projection.projection}"
-        for key, is_asked, why in (
-            ("index", projection.index is not None, "a search index knows the keys of one node alone"),
-            ("type", projection.type not in _IN_A_CLUSTER, f"`type: {projection.type}`{_NOT_YET}"),
-            ("share", projection.share, f"`share`{_NOT_YET}"),
-            ("member", projection.is_shared and not projection.share, f"`member`{_NOT_YET}"),
-            ("each", projection.each is not None, f"`each`{_NOT_YET}"),
-        ):
-            if is_asked:
-                yield Lack(("redis", at, key), f"{where}: {why}", _ELSEWHERE)
+        if projection.index is not None:
+            why = "a search index knows the keys of one node alone"
+            yield Lack(("redis", at, "index"), f"{where}: {why}", _ELSEWHERE)
     where = f"contract {contract.name}"
     if contract.sync.direction != "mongo_to_redis":
         what = f"{where}: `direction: {contract.sync.direction}`{_NOT_YET}"
         yield Lack(("sync", "direction"), what, _ELSEWHERE)
-    if contract.mongo.with_:
-        yield Lack(("mongo", "with"), f"{where}: `with`{_NOT_YET}", _ELSEWHERE)
     if contract.reconcile is not None and contract.reconcile.check == "digest":
         yield Lack(("reconcile", "check"), f"{where}: `check: digest`{_NOT_YET}", "write `check: full`")
 

@@ -83,6 +83,7 @@ class ClusterStore(RedisStore):
         self._known = Together(0.0)
         self._lock = threading.Lock()
         self._now: Seen | None = None
+        self._is_fixed = False
         self._limits: dict[str, Any] = {}
 
     @property
@@ -112,6 +113,12 @@ class ClusterStore(RedisStore):
             for master, place in zip(found.masters, found.places, strict=True)
         ]
 
+    def as_seen(self, seen: Seen) -> ClusterStore:
+        """The same cluster as it was at one moment, whatever others see of it since."""
+        other = copy(self)
+        other._now, other._is_fixed, other._lock = seen, True, threading.Lock()
+        return other
+
     def node_of(self, key: str | bytes) -> int:
         """Which of `nodes` has this key."""
         return self.seen().map.node_of(key)
@@ -129,6 +136,7 @@ class ClusterStore(RedisStore):
         other._limits = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
         other._seeds = [_client(seed, **other._limits) for seed in self._seeds]
         other._lock, other._now, other._known = threading.Lock(), None, Together(0.0)
+        other._is_fixed = False
         return other
 
     def _connect(self) -> Capabilities:
@@ -145,6 +153,8 @@ class ClusterStore(RedisStore):
 
     def refresh(self) -> Seen:
         """Ask the nodes who has which slot now."""
+        if self._is_fixed:
+            return self.seen()
         with self._lock, translated():
             masters = self._newest().masters
             known = self._places(masters)

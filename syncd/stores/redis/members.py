@@ -41,16 +41,21 @@ class Members:
     def is_known(self, shape: Shape | Retired) -> bool:
         """Whether the map has all that was copied since the copy began, or all."""
         with translated():
-            return bool(self._store.client.hexists(self._name(shape), WHOLE_MAP.decode()))
+            return all(
+                node.client.hexists(self._name(node, shape), WHOLE_MAP.decode()) for node in self._store.nodes
+            )
 
     def is_whole(self, shape: Shape | Retired) -> bool:
         """Whether all documents are in the map, as far as they have been copied."""
         with translated():
-            is_whole = self._store.client.hget(self._name(shape), WHOLE_MAP.decode()) == b"1"
-            if not (is_whole and isinstance(shape, MemberShape) and shape.expires):
-                return is_whole
-            deadlines = self._control.deadlines(shape.name, shape.template.text)
-            return self._store.client.zscore(deadlines, WHOLE_MAP.decode()) is not None
+            return all(self._is_whole(node, shape) for node in self._store.nodes)
+
+    def _is_whole(self, node: RedisStore, shape: Shape | Retired) -> bool:
+        is_whole = node.client.hget(self._name(node, shape), WHOLE_MAP.decode()) == b"1"
+        if not (is_whole and isinstance(shape, MemberShape) and shape.expires):
+            return is_whole
+        deadlines = self._control.at(node.place).deadlines(shape.name, shape.template.text)
+        return node.client.zscore(deadlines, WHOLE_MAP.decode()) is not None
 
     def in_map(self, shape: Retired) -> Iterator[Mapping[str, list[tuple[str, str]]]]:
         """What documents are members of, by ident, page by page."""
@@ -61,13 +66,16 @@ class Members:
         for page in self.in_map(shape):
             yield weight(shape, page)
 
-    def said(self, shape: Shape | Retired, idents: Sequence[str]) -> dict[str, bytes]:
-        """The map's entries of these documents, where there are any."""
-        if not idents:
-            return {}
-        with translated():
-            found: Any = self._store.client.hmget(self._name(shape), list(idents))
-        return {ident: said for ident, said in zip(idents, found, strict=True) if said is not None}
+    def said(self, shape: Shape | Retired, idents: Sequence[str]) -> dict[str, set[tuple[str, str]]]:
+        """What these documents are members of by the map, where it has them."""
+        known: dict[str, set[tuple[str, str]]] = {}
+        for node in self._store.nodes if idents else ():
+            with translated():
+                found: Any = node.client.hmget(self._name(node, shape), list(idents))
+            for ident, said in zip(idents, found, strict=True):
+                if said is not None:
+                    known.setdefault(ident, set()).update(unpacked(said))
+        return known
 
     def unmapped(self, shape: MemberShape) -> Iterator[list[Member]]:
         """Members that no document has by the map, page by page."""
@@ -78,26 +86,31 @@ class Members:
 
     def still_unmapped(self, shape: MemberShape, members: list[Member]) -> list[Member]:
         """Those of these that no document has by the map."""
-        said = self.said(shape, sorted({one.ident for one in members}))
-        known = {ident: set(unpacked(entry)) for ident, entry in said.items()}
-        return [
-            one for one in members
-            if (one.key, one.member.decode(errors="replace")) not in known.get(one.ident, ())
-        ]  # fmt: skip
+        known = self.said(shape, sorted({one.ident for one in members}))
+        return [one for one in members if _pair(one) not in known.get(one.ident, ())]
 
     def there_unmapped(self, shape: MemberShape, members: list[Member]) -> list[Member]:
-        """The same, of those that are there: member and map are read in one step."""
-        pipe = self._store.client.pipeline(transaction=True)
-        asked = [shape.members.ask(one.key, one.member)[0] for one in members]
-        for one, command in zip(members, asked, strict=True):
-            pipe.hget(self._name(shape), one.ident)
-            pipe.execute_command(*command)
+        """The same, of those that are there."""
+        found: list[Member] = []
+        for node, keys in self._store.by_node(sorted({one.key for one in members})):
+            here = {*keys}
+            found += self._there_unmapped(node, shape, [one for one in members if one.key in here])
+        return found
+
+    def _there_unmapped(self, node: RedisStore, shape: MemberShape, members: list[Member]) -> list[Member]:
+        """Member and map are read in one step; in a cluster, where a step has keys of one slot, the map before and
+        behind the member."""
+        pipe = node.client.pipeline(transaction=not node.place)
+        for one in members:
+            pipe.hget(self._name(node, shape), one.ident)
+            pipe.execute_command(*shape.members.ask(one.key, one.member)[0])
+            pipe.hget(self._name(node, shape), one.ident)
         with translated():
             found = pipe.execute(raise_on_error=False)
         return [
-            one for one, said, reply in zip(members, found[::2], found[1::2], strict=True)
+            one for one, before, reply, behind in zip(members, *(found[at::3] for at in range(3)), strict=True)
             if not isinstance(reply, Exception) and shape.members.is_there([reply])
-            and (one.key, one.member.decode(errors="replace")) not in unpacked(said or b"[]")
+            and not any(_pair(one) in unpacked(said or b"[]") for said in (before, behind))
         ]  # fmt: skip
 
     def _listed(self, shape: MemberShape) -> Iterator[list[Member]]:
@@ -114,7 +127,7 @@ class Members:
 
     def _has_type(self, shape: MemberShape, key: bytes) -> bool:
         with translated():
-            kind: Any = self._store.client.type(key)
+            kind: Any = self._store.at_key(key).client.type(key)
         return bool(kind == shape.redis_type.encode())
 
     def _pages(self, shape: MemberShape, key: bytes) -> Iterator[list[bytes]]:
@@ -124,7 +137,7 @@ class Members:
         cursor: Any = 0
         while True:
             with translated():
-                reply: Any = self._store.client.execute_command(
+                reply: Any = self._store.at_key(key).client.execute_command(
                     shape.members.scan, key, cursor, "COUNT", SCAN_COUNT
                 )
             cursor, found = reply
@@ -135,9 +148,14 @@ class Members:
 
     def _at_once(self, key: bytes) -> Iterator[list[bytes]]:
         with translated():
-            found: Any = self._store.client.execute_command("VRANDMEMBER", key, MOST_AT_ONCE)
+            client = self._store.at_key(key).client
+            found: Any = client.execute_command("VRANDMEMBER", key, MOST_AT_ONCE)
         for start in range(0, len(found), SCAN_COUNT):
             yield found[start : start + SCAN_COUNT]
 
-    def _name(self, shape: Shape | Retired) -> str:
-        return self._control.members(shape.name, shape.template.text)
+    def _name(self, node: RedisStore, shape: Shape | Retired) -> str:
+        return self._control.at(node.place).members(shape.name, shape.template.text)
+
+
+def _pair(member: Member) -> tuple[str, str]:
+    return member.key, member.member.decode(errors="replace")

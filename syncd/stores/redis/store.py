@@ -97,6 +97,10 @@ class RedisStore:
         """Which of `nodes` has this key."""
         return 0
 
+    def at_key(self, key: str | bytes) -> RedisStore:
+        """The node that has this key."""
+        return self.nodes[self.node_of(key)]
+
     def by_node(self, keys: Sequence[Key]) -> list[tuple[RedisStore, list[Key]]]:
         """These keys with the node that has them."""
         return [(self, list(keys))] if keys else []

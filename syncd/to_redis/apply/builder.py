@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from syncd.errors import ProjectionError
@@ -37,6 +37,11 @@ class Builder(ABC):
     def window(self, window: Window, must_read: Collection[str] = ()) -> Built | None:
         """The writes of a window and what they cover, or None when its documents are too big to be read at once: split
         it then. `must_read`: documents of which the events do not say enough."""
+
+    def read_anyway(self, events: Iterable[Document]) -> dict[str, Any]:
+        """The `_id`, by ident, of documents that these changes make `window` read, whatever else happens. Called by
+        another thread, so it knows nothing of what was done before."""
+        return {}
 
     @abstractmethod
     def copies(self, documents: Mapping[str, Document], time: Moment) -> list[Write]:

@@ -42,7 +42,7 @@ class FanOut:
     def operations(self, contract: str, version: str, keep: int, limited: Limited) -> Operations:
         """Empty ones, for the next call."""
         controls = [writer.control for writer in self._writers]
-        return SplitOperations(self._slots, controls, contract, version, keep)
+        return SplitOperations(self._slots, controls, contract, version, keep, limited)
 
     def send(self, operations: Operations, position: Position) -> None:
         """Send the parts of one call, all with the position behind the whole."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -34,6 +34,18 @@ class KeyBuilder(Builder):
         self._plan, self._filtered = plan, plan.filter is not None
         self._has_each = any(shape.each for shape in plan.shapes)
         self._entries = entries_of(plan, lookup) if plan.feeds else None
+        self._says_too_little = self._filtered or bool(plan.joins)
+
+    def read_anyway(self, events: Iterable[Document]) -> dict[str, Any]:
+        """Of all changes but deletions where MongoDB has to be asked of each; otherwise those that entries need."""
+        if self._entries is None and not self._says_too_little:
+            return {}
+        needs = _is_no_deletion if self._entries is None else self._entries.must_read
+        ids = (
+            event["documentKey"]["_id"] for event in events
+            if event["operationType"] in DATA_OPS and needs(event)
+        )  # fmt: skip
+        return {KEY[type(document_id)](document_id): document_id for document_id in ids}
 
     def copies(self, documents: Mapping[str, Document], time: Moment) -> list[Write]:
         """Keys as a whole."""
@@ -86,7 +98,8 @@ class KeyBuilder(Builder):
         found = self._read(window, to_read) if to_read else NOTHING
         if found is None:
             return None
-        writes += self._read_writes(found, by_document, to_read)
+        if self._plan.shapes:
+            writes += self._read_writes(found, by_document, to_read)
         if self._entries is not None:
             told = self._without_moves(window) if self.lookup.deletes_may_move else window
             writes += self._entries.of_window(told, to_read, found)
@@ -185,7 +198,10 @@ class KeyBuilder(Builder):
     def _read(self, window: Window, to_read: dict[str, Any]) -> Found | None:
         """Documents that have to be read; None when one reply could not hold them."""
         # Later than anything that shows: a new primary may be behind what it has confirmed itself.
-        found = self.lookup.by_ids(list(to_read.values()), max(window.time, self.watermarks.horizon))
+        after, ahead = max(window.time, self.watermarks.horizon), window.ahead
+        if ahead is not None and ahead.found.time >= after and to_read.keys() <= ahead.idents:
+            return ahead.found
+        found = self.lookup.by_ids(list(to_read.values()), after)
         return found if found.complete or len(window.events) == 1 else None
 
     def _read_writes(
@@ -206,6 +222,10 @@ class KeyBuilder(Builder):
             else:
                 writes += self._plan.puts(ident, document, found.time, last)
         return writes
+
+
+def _is_no_deletion(event: Document) -> bool:
+    return bool(event["operationType"] != "delete")
 
 
 def last_of(changes: Changes) -> Document:

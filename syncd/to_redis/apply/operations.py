@@ -43,11 +43,11 @@ from syncd.plan.types import Memberships
 from syncd.stores.mongo.times import readable, token_time
 from syncd.stores.redis.records.dead_letters import new_dead_letter
 from syncd.stores.redis.records.position import ControlKeys
-from syncd.to_redis.apply.elements import encoded_elements
+from syncd.to_redis.apply.elements import EncodedElement, encoded_elements
 
 MOST_ROWS = 16
 """Most writes of a call have the same few sets of fields, whose names then go over the wire once."""
-Limited: TypeAlias = Mapping[str, MemberShape]
+Limited: TypeAlias = Mapping[tuple[str, str], MemberShape]
 """See `limited_members`."""
 _RELAXED = json_util.RELAXED_JSON_OPTIONS
 
@@ -90,6 +90,8 @@ class Operations:
             self._put(write)  # type: ignore[arg-type]
         elif kind is Elements:
             self._elements(write)  # type: ignore[arg-type]
+        elif kind is Entry:
+            self._entry(write)  # type: ignore[arg-type]
         else:
             self._add_other(write)
         self.added.append(write)
@@ -99,7 +101,7 @@ class Operations:
             self._drop(write)
         elif isinstance(write, Leave | Stray | MapBegins | MapIsWhole):
             self._of_members(write)
-        elif isinstance(write, Entry | OpenFeed | Judged | Matched | BeginMatched | MatchedIsWhole):
+        elif isinstance(write, OpenFeed | Judged | Matched | BeginMatched | MatchedIsWhole):
             self._of_feeds(write)
         elif isinstance(write, RetiredKey):
             maps = [self._map(shape)[1] for shape in write.maps]
@@ -186,7 +188,11 @@ class Operations:
         self.args += body
 
     def _elements(self, write: Elements) -> None:
-        kind, encoded = write.shape.redis_type, encoded_elements(write)
+        self.add_elements(write, encoded_elements(write))
+
+    def add_elements(self, write: Elements, encoded: Iterable[EncodedElement]) -> None:
+        """Keys of a document, all that it has here."""
+        kind = write.shape.redis_type
         self._begin_elements(write, write.time, "1" if write.rewrite else "")
         for put, digest, body in encoded:
             self._emit(put, "e", kind, digest, *body, key=put.key)
@@ -243,12 +249,10 @@ class Operations:
         elif write.key is not None:
             self._emit(write, "d", shape.redis_type, key=write.key)
 
-    def _of_feeds(self, write: Entry | OpenFeed | Judged | Matched | BeginMatched | MatchedIsWhole) -> None:
+    def _of_feeds(self, write: OpenFeed | Judged | Matched | BeginMatched | MatchedIsWhole) -> None:
         matched = self._control.matched(write.shape.key)
         if isinstance(write, Judged):
             self._judged(write, matched)
-        elif isinstance(write, Entry):
-            self._entry(write)
         elif isinstance(write, OpenFeed):
             self._open_feed(write)
         elif isinstance(write, Matched):
@@ -262,10 +266,10 @@ class Operations:
 
     def _prepare(self, write: Write, shape: Shape | Retired) -> bool:
         """Say how many members the keys of a shape hold, before its first write. Returns whether members expire."""
-        map_of = self._members(shape)
-        said = self._limited.get(map_of)
+        said = self._limited.get((shape.name, shape.template.text))
         if said is None:
             return False
+        map_of = self._members(shape)
         if said.keep and map_of not in self._open:
             self._open.add(map_of)
             self._emit(write, "mb", map_of, shape.name, said.keep)
@@ -328,14 +332,10 @@ class Operations:
         )
 
 
-def limited_members(plan: StreamPlan, control: ControlKeys) -> dict[str, MemberShape]:
-    """Shapes whose members expire, or whose keys hold so many only, by the name of their map."""
+def limited_members(plan: StreamPlan) -> dict[tuple[str, str], MemberShape]:
+    """Shapes whose members expire, or whose keys hold so many only, by name and template."""
     shapes = [shape for shape in plan.shapes if isinstance(shape, MemberShape)]
-    return {
-        control.members(shape.name, shape.template.text): shape
-        for shape in shapes
-        if shape.keep or shape.expires
-    }
+    return {(shape.name, shape.template.text): shape for shape in shapes if shape.keep or shape.expires}
 
 
 def is_unicode(write: Write) -> bool:

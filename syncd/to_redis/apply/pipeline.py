@@ -115,7 +115,7 @@ class Pipeline:
         keys = sum(FIRST_ELEMENTS if shape.each else 1 for shape in plan.shapes)
         self._keys_a_document = keys + len(plan.feeds)
         self._varies = any(shape.each or shape.is_shared for shape in plan.shapes)
-        self._limited = limited_members(plan, control)
+        self._limited = limited_members(plan)
         self.swept = 0
         """Keys that went for want of a document, or of a template."""
         self.dead_letters_changed = False

@@ -168,11 +168,11 @@ class WindowUnit(Unit):
 
     def split(self) -> list[Unit]:
         """Two halves, each with its own position."""
-        events = self.window.events
+        events, ahead = self.window.events, self.window.ahead
         middle = len(events) // 2
         last = events[middle - 1]
-        first = Window(events[:middle], last["_id"], token_time(last["_id"]))
-        second = Window(events[middle:], self.window.token, self.window.time)
+        first = Window(events[:middle], last["_id"], token_time(last["_id"]), ahead)
+        second = Window(events[middle:], self.window.token, self.window.time, ahead)
         return [WindowUnit(part, self._builder) for part in (first, second)]
 
 

@@ -32,7 +32,7 @@ class ForeignKeys:
     def note(self, owned: list[list[str]], stop: threading.Event) -> None:
         """Note the keys that are there under each template that no contract had before. `owned`: what this contract
         wrote under other templates. Of hashes that contracts share fields are noted likewise, by their key."""
-        for node, lease in zip(self._store.nodes, self._lease.parts, strict=True):
+        for node, lease in zip(self._lease.nodes, self._lease.parts, strict=True):
             if not stop.is_set():
                 self._note(node, lease, owned, stop)
 

@@ -20,7 +20,7 @@ from syncd.stores.mongo.times import Moment
 from syncd.stores.paging import paged
 from syncd.stores.redis.records.key_maps import KeyMaps, holders
 from syncd.stores.redis.records.layout import others_have_copied
-from syncd.stores.redis.records.position import DIGEST, PURGE, SNAPSHOT, STREAM, SWEEP, Position
+from syncd.stores.redis.records.position import DIGEST, PURGE, SNAPSHOT, STREAM, SWEEP, ControlKeys, Position
 from syncd.stores.redis.scan import SCAN_COUNT, Candidate, KeyScan
 from syncd.to_redis.context import RunContext
 from syncd.to_redis.copy.beginning import is_retired_key, retired_shapes
@@ -336,17 +336,17 @@ class SnapshotReader:
 
     def _retired_maps(self, shape: Retired) -> list[Removal]:
         """The maps themselves, which are hashes like any other."""
-        name, template = shape.name, shape.template.text
-        as_hash = Retired(name, "hash", shape.template)
-        controls = [self._control.at(node.place) for node in self._store.nodes]
-        names = [
-            key
-            for one in controls
-            for key in (one.keys_by_id(name, template), one.ids_by_key(name, template))
-        ]
-        more: list[Removal] = []
-        if shape.is_shared:
-            deadlines = Retired(name, "zset", shape.template)
-            names = [self._control.members(name, template)]
-            more = [RetiredKey(deadlines, "", self._control.deadlines(name, template), ())]
-        return [*(RetiredKey(as_hash, "", key, ()) for key in names), *more]
+        found: list[Removal] = []
+        for node in self._store.nodes:
+            found += _maps_of(shape, self._control.at(node.place))
+        return found
+
+
+def _maps_of(shape: Retired, control: ControlKeys) -> list[RetiredKey]:
+    name, template = shape.name, shape.template.text
+    as_hash, as_zset = (Retired(name, kind, shape.template) for kind in ("hash", "zset"))
+    if shape.is_shared:
+        deadlines = RetiredKey(as_zset, "", control.deadlines(name, template), ())
+        return [RetiredKey(as_hash, "", control.members(name, template), ()), deadlines]
+    names = control.keys_by_id(name, template), control.ids_by_key(name, template)
+    return [RetiredKey(as_hash, "", key, ()) for key in names]

@@ -25,6 +25,7 @@ from syncd.plan.stream_plan import StreamPlan
 from syncd.stores.mongo.replies import RAW_CODEC, events_in
 from syncd.stores.mongo.store import SOCKET_S, Document, MongoStore, took_too_long, translated
 from syncd.stores.mongo.times import ZERO, Moment, just_before, moment, seconds, timestamp, token_time
+from syncd.to_redis.stream.window import Ahead
 
 AWAIT_MS = 1000
 """How long the server waits for a first event; the pause in which an idle lane does its housekeeping."""
@@ -54,6 +55,8 @@ class Batch:
     """Every change up to here, inclusive, was delivered."""
     is_proof: bool = True
     """Where there are no events: whether MongoDB had none at this moment."""
+    ahead: Ahead | None = None
+    """Documents that its changes need, where they were read."""
     held_back_s: int = 0
     """In so many last seconds there may be changes all the same, for which not all shards have spoken yet."""
 
@@ -63,7 +66,7 @@ class Batch:
     ) -> Self:
         """Everything up to `token`."""
         through = token_time(events[-1]["_id"]) if events else just_before(token_time(token))
-        return cls(events, token, through, is_proof, held_back_s)
+        return cls(events, token, through, is_proof, held_back_s=held_back_s)
 
     @property
     def reached(self) -> Moment:

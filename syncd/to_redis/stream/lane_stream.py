@@ -19,6 +19,7 @@ from syncd.to_redis.context import RunContext
 from syncd.to_redis.stream.change_stream import AWAIT_MS, Batch, ChangeStream
 from syncd.to_redis.stream.hub import StreamHub
 from syncd.to_redis.stream.member import Member
+from syncd.to_redis.stream.read_ahead import ReadAhead
 
 BRIEF_MS = 100
 """How long a lane that is not live yet waits for a first event: short, because readers wait until it is live."""
@@ -47,7 +48,7 @@ class LaneStream:
         self._plan, self._stream, self._event = run.lane.plan, stream, event
         self._quiet, self._check = quiet, check
         self._watermarks, self._status, self._state = run.watermarks, run.lane.status, run.lane.state
-        self._hub, self._inbox = hub, inbox
+        self._hub, self._inbox, self._reads = hub, inbox, ReadAhead(run)
         self._member: Member | None = None
         self._closed = False
         self._calm()
@@ -60,7 +61,7 @@ class LaneStream:
             yield from self._ahead(first.token)
             batch: Batch | None = self._stream.next(BRIEF_MS)
             while batch is not None:
-                yield batch
+                yield self._reads.of(batch)
                 batch = self._next(batch)
         finally:
             self._stream.close()

@@ -7,12 +7,22 @@ position has not reached, except through reads, and those are in the read waterm
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from syncd.stores.mongo.lookup import Found
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import Moment
 
 DATA_OPS = frozenset({"insert", "update", "replace", "delete"})
+
+
+class Ahead(NamedTuple):
+    """Documents that were read before the lane came to their changes: of `idents` those that are there."""
+
+    idents: AbstractSet[str]
+    found: Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +32,4 @@ class Window:
     events: list[Document]
     token: Document
     time: Moment
+    ahead: Ahead | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.stores.redis.records.refreshes import JoinedPosition, Refresh
+from syncd.stores.redis.records.refreshes import JoinedPosition, Refresh, earliest_joined
 
 ONE = ("customer", "1")
 COUNT = 6
@@ -52,3 +52,22 @@ def test_the_next_one_goes_first() -> None:
     moved = joined.refreshed({ONE: joined.pending[ONE].moved("5")})
     assert list(moved.pending) == [other, ONE]
     assert moved.since == time(1)
+
+
+def test_what_the_nodes_of_a_cluster_say_together() -> None:
+    """nothing_lost: the earliest token of each collection, and a refresh of which the nodes do not say the same begins
+    from the start, since its first change."""
+    one, other, both = ("customer", "1"), ("customer", "2"), ("region", "3")
+    early = JoinedPosition(
+        {"a": {"_data": "1"}}, time(3), {one: Refresh(time(1), "5"), both: Refresh(time(2), "7")}
+    )
+    late = JoinedPosition(
+        {"a": {"_data": "2"}}, time(4), {other: Refresh(time(4)), both: Refresh(time(2), "7")}
+    )
+    assert earliest_joined([early, early]) == early
+    found = earliest_joined([late, early, late])
+    assert (found.tokens, found.time) == ({"a": {"_data": "1"}}, time(4))
+    assert found.pending == {one: Refresh(time(1)), other: Refresh(time(4)), both: Refresh(time(2), "7")}
+    assert earliest_joined([JoinedPosition(), early]).tokens == {}, (
+        "a collection that some do not know is lost"
+    )

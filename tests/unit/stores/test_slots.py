@@ -12,7 +12,7 @@ from syncd.errors import UnusableUriError
 from syncd.stores.redis.capabilities import Capabilities, lacks
 from syncd.stores.redis.cluster import HOME, ClusterStore
 from syncd.stores.redis.slots import SLOTS, Master, map_of, place_in, slot_of
-from tests.support.contracts import model, projection
+from tests.support.contracts import from_redis, model, projection
 
 
 @pytest.mark.parametrize(
@@ -78,11 +78,15 @@ def test_what_is_refused_on_a_cluster() -> None:
     index = {"name": "films", "fields": [{"name": "title", "type": "text"}]}
     refused = {
         ("redis", 0, "index"): model(projection(field, key="f:{_id}", index=index)),
-        ("redis", 0, "member"): model(projection(type="set", key="tags:{tag}", member="{_id}")),
-        ("redis", 0, "share"): model(projection(field, key="f:{_id}", share=True)),
+        ("sync", "direction"): model(projection(field, key="f:{_id}"), sync=from_redis("outbox")),
         ("reconcile", "check"): model(projection(field, key="f:{_id}"), reconcile={"check": "digest"}),
     }
     for path, contract in refused.items():
         assert path in [lack.path for lack in lacks(contract, server)]
-    for kind in ("hash", "json"):
-        assert not [*lacks(model(projection(field, key="f:{_id}", type=kind)), server)]
+    for taken in (
+        projection(field, key="f:{_id}", type="json"),
+        projection(type="set", key="tags:{tag}", member="{_id}"),
+        projection(field, key="f:{_id}", share=True),
+        projection(field, type="stream", key="changes"),
+    ):
+        assert not [*lacks(model(taken), server)]

@@ -25,6 +25,8 @@ from syncd.to_redis.copy.copier import Chunk, Reads
 from syncd.to_redis.copy.repair import ReplayUnit
 from syncd.to_redis.copy.survey import Orphans
 from syncd.to_redis.copy.units import units_of
+from syncd.to_redis.stream.change_stream import Batch
+from syncd.to_redis.stream.read_ahead import ReadAhead
 from syncd.to_redis.stream.window import Window
 
 SHAPE: Any = SimpleNamespace(name="card", by_id=True, each=False, is_shared=False, stale=lambda ident: None)
@@ -93,7 +95,7 @@ class Projection:
     """A plan of one projection that has the version in it."""
 
     shapes = (SHAPE,)
-    feeds = ()
+    feeds = joins = ()
 
     def __init__(self, *, filtered: bool = False) -> None:
         """`filtered`: nearly every change is answered by a read."""
@@ -185,6 +187,19 @@ def reached(position: Position) -> int:
     return -1 if position.token is None else int(position.token["n"])
 
 
+class Ahead:
+    """What a read ahead knows of watermarks. Beside a copy it would mostly be in vain; here it is always made."""
+
+    copying = False
+
+    def __init__(self, log: ApplyLog[Unit, Any]) -> None:
+        self._log = log
+
+    @property
+    def horizon(self) -> Moment:
+        return self._log.watermarks.horizon
+
+
 class World:
     """One lane with its reader of a copy, through any number of crashes."""
 
@@ -208,6 +223,10 @@ class World:
         self.taken = reached(stored)
         self.builder = KeyBuilder(self.plan, self.source, self.log.watermarks)  # type: ignore[arg-type]
         self.reads, self.inbox = Reads(self.log.watermarks), []
+        run: Any = SimpleNamespace(lookup=self.source, builder=self.builder, watermarks=Ahead(self.log))
+        self.ahead = ReadAhead(run)
+        self.windows: deque[Window] = deque()
+        """Of a batch that was fetched."""
         self.on_the_way: deque[tuple[Any, Any]] = deque()
         """Calls without an answer, each with the one that it follows."""
         self.sent = self.applied = None
@@ -291,15 +310,24 @@ class World:
             assert shows or ident in self.target.stale, f"{event} is confirmed and does not show"
 
     def window(self) -> None:
-        events = self.source.events[self.taken : self.taken + self.random.randint(1, 5)]
-        if not events:
+        if not self.windows and not self._fetch():
             token = {"_data": f"82{at(self.source.now)}", "n": self.taken}
             self.log.idle(token, at(self.source.now - 1))
             return
-        self.taken += len(events)
-        last = events[-1]["_id"]
-        self.log.add(WindowUnit(Window(events, last, token_time(last)), self.builder))
+        self.log.add(WindowUnit(self.windows.popleft(), self.builder))
         self.drive()
+
+    def _fetch(self) -> int:
+        """What the thread of the stream does: some windows, whose documents are read at once."""
+        events = self.source.events[self.taken : self.taken + self.random.randint(1, 8)]
+        self.taken += len(events)
+        ahead = self.ahead.of(Batch.of(events, events[-1]["_id"])).ahead if events else None
+        while events:
+            some = self.random.randint(1, 5)
+            part, events = events[:some], events[some:]
+            last = part[-1]["_id"]
+            self.windows.append(Window(part, last, token_time(last), ahead))
+        return len(self.windows)
 
     def read(self) -> None:
         """The copy's reader asks, or hears; what it hears waits until the lane takes it."""
@@ -353,7 +381,7 @@ class World:
 
     def finish(self) -> None:
         """Nothing changes any more, and all is done: both sides are the same."""
-        while self.log.position.phase != STREAM or self.taken < len(self.source.events):
+        while self.log.position.phase != STREAM or self.windows or self.taken < len(self.source.events):
             self.window()
             self.read()
             self.hand_over()

@@ -74,18 +74,13 @@ local function refusals(all, keys, args, i, also)
   return refused, types, any_stale
 end
 
--- Of a slot on its way to another node of a cluster a key that is not there belongs to that one already: also one that
--- this call has removed to write it again. That is no fault of the document.
-local function is_elsewhere(problem)
-  return place ~= '' and problem:find('non local key', 1, true)
-end
-
 -- Second pass: everything. Appends number and error of what fails to `problems`.
 local function write_all(all, keys, args, i, types, any_stale, problems)
   local at, count, written, skip = 5, 0, {}, false
   while i <= #args do
     local operation, key, found, last = all[args[i]], nil, nil, nil
     i, last = i + 1, i + operation.width(args, i + 1)
+    keys.at = at
     if not operation.keyless then
       key = keys[at]
       found = written[key] or types[at] or 'none'

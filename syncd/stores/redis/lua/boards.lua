@@ -82,7 +82,10 @@ do
   -- An application's key stays as large as it is: its members are not all syncd's.
   local function keep_board(base, map, board, key)
     local count, entry = redis.pcall('ZCARD', key), board.projection .. ' ' .. key
-    if failed(count) or is_foreign_key(key) then
+    if failed(count) and is_elsewhere(failed(count)) then
+      redis.call('SADD', base .. 'short', entry)
+      return
+    elseif failed(count) or is_foreign_key(key) then
       redis.call('SREM', base .. 'short', entry)
       return
     end
@@ -124,5 +127,5 @@ do
     return {'ok'}
   end
 
-  redis.register_function{function_name = 'syncd_board', callback = ask_board, flags = {'allow-oom'}}
+  redis.register_function{function_name = 'syncd_board', callback = ask_board, flags = {'allow-oom', 'allow-cross-slot-keys'}}
 end

@@ -59,5 +59,5 @@ do
     return {'ok', count, removed}
   end
 
-  redis.register_function{function_name = 'syncd_take_due', callback = take_due, flags = {'allow-oom'}}
+  redis.register_function{function_name = 'syncd_take_due', callback = take_due, flags = {'allow-oom', 'allow-cross-slot-keys'}}
 end

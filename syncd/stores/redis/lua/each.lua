@@ -32,14 +32,35 @@ local function entries_for(owners, keys)
   return entries
 end
 
+-- On a node of a cluster a call may end in the middle, because a slot moves. So the record has the keys that follow before
+-- these are written, and says of none what it does not hold yet. Where an operation begins behind `e(`, and which key it has.
+local function note_ahead_elements(said, args, at, keys, number)
+  local record, ahead, is_other = {time_of(said) or document.time}, {}, false
+  while args[at] == 'e' do
+    local key, digest = keys[number], args[at + 2]
+    local is_held = document.before[key] == digest and not document.rewrite
+    ahead[key], is_other = is_held and digest or '', is_other or not is_held
+    at, number = at + 1 + operations.e.width(args, at + 1), number + 1
+  end
+  if not is_other then return end
+  for key, digest in pairs(document.before) do ahead[key] = ahead[key] or digest end
+  for key, digest in pairs(ahead) do
+    record[#record + 1] = key
+    record[#record + 1] = digest
+  end
+  redis.call('HSET', document.map, document.id, cjson.encode(record))
+end
+
 -- The keys of a document follow. map, owners, id, time, "1" to write also what is known to be there
-operations['e('] = {keyless = true, width = fixed(5), write = function(_, args, i)
-  local before, keys = digests_of(redis.call('HGET', args[i], args[i + 2])), {}
+operations['e('] = {keyless = true, width = fixed(5), write = function(_, args, i, last, _, all)
+  local said = redis.call('HGET', args[i], args[i + 2])
+  local before, keys = digests_of(said), {}
   for key in pairs(before) do keys[#keys + 1] = key end
   document = {
     map = args[i], owners = args[i + 1], id = args[i + 2], time = args[i + 3], rewrite = args[i + 4] == '1',
     before = before, entries = entries_for(args[i + 1], keys), now = {}, record = {args[i + 3]}, claims = {},
   }
+  if place ~= '' then note_ahead_elements(said, args, last + 1, all, all.at) end
 end}
 
 -- One of them, which becomes this document's as `m` says it. type, digest, code, operands of a whole write

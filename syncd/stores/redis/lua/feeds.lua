@@ -57,12 +57,13 @@ end
 -- The entry of a change, or one that no change stands behind.
 local function append(feed, id, fields, count)
   if id == '' then return failed(add_next(feed, fields, count)) end
-  local ms = parts_of(id)
-  local problem = 'equal or smaller'
-  if not feed.next or is_greater(ms, feed.next) then
+  local ms, problem = nil, 'equal or smaller'
+  if feed.next then ms = parts_of(id) end
+  if not ms or is_greater(ms, feed.next) then
     problem = failed(redis.pcall('XADD', feed.key, id, unpack(fields, 1, count)))
   end
   if problem and problem:find('equal or smaller', 1, true) then
+    ms = ms or parts_of(id)
     if feed.next and is_greater(ms, feed.next) then feed.next = nil end
     problem = failed(add_next(feed, fields, count))
     if is_greater(feed.next, ms) then shifted = shifted + 1 end

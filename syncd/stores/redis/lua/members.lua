@@ -123,6 +123,17 @@ local function is_fresh(keys, stale)
   if keys.any_stale then redis.call('SREM', keys[4], stale) end
 end
 
+-- On a node of a cluster a call may end in the middle, because a slot moves. So a map says what a document may be a member
+-- of before that is so.
+local function note_ahead(map, id, old, new, packed)
+  if place == '' then return end
+  local all = {}
+  for _, pairs_of in ipairs(#old > 0 and {old, new} or {}) do
+    for at = 1, #pairs_of do all[#all + 1] = pairs_of[at] end
+  end
+  redis.call('HSET', map, id, #all > 0 and cjson.encode(all) or packed)
+end
+
 -- Why a document cannot be what the operation at `i` makes it: one of the keys is of another type.
 local function refuses_memberships(packed, wanted, i, keys, also)
   local new = memberships(packed)
@@ -147,6 +158,7 @@ operations.ma = {
     local map, id, kind, packed = args[i], args[i + 1], member_kinds[args[i + 3]], args[i + 4]
     local new, said = keys.decoded[i], redis.call('HGET', map, id)
     local old = said and said ~= packed and memberships(said) or {}
+    if said ~= packed then note_ahead(map, id, old, new, packed) end
     for at = 1, #new, 2 do
       local key = new[at]
       if is_replaced(keys, key, kind.type) then redis.call('DEL', key) end
@@ -171,14 +183,15 @@ operations.ma = {
 }
 
 -- Another score, or position, in all keys of a document. Refused where it is in no map, or shows an older state, or where
--- a key is gone. map, _id, its name where it is stale, `letters`, kind, n, value, ...
+-- a key is gone. A node of a cluster has a map of its own keys: a document that is not in it is a member on others. map, _id, its name where it is stale, `letters`, kind, n, value, ...
 operations.mp = {
   keyless = true,
   width = counted(6),
   refuses = function(args, i, keys)
     local said, wanted = redis.call('HGET', args[i], args[i + 1]), member_kinds[args[i + 4]].type
     local is_stale = redis.call('HEXISTS', args[i + 3], args[i + 2]) == 1 or redis.call('SISMEMBER', keys[4], args[i + 2]) == 1
-    if not said or is_stale then return 'absent' end
+    local is_elsewhere = not said and place ~= '' and redis.call('HGET', args[i], WHOLE_MAP) == '1'
+    if is_stale or not (said or is_elsewhere) then return 'absent' end
     keys.decoded = keys.decoded or {}
     keys.decoded[i] = memberships(said)
     for at = 1, #keys.decoded[i], 2 do
@@ -226,7 +239,7 @@ operations.ms = {keyless = true, removes = true, width = fixed(6), write = funct
   if redis.call('HEXISTS', map, WHOLE_MAP) == 0 then return end
   if is_foreign_key(key) or is_claimed_by_another(keys, key, has_fields(map) and member) then return end
   local said = redis.call('HGET', map, id)
-  if not said and redis.call('HEXISTS', by_name, name) == 1 then return end
+  if not said and (redis.call('HEXISTS', by_name, name) == 1 or redis.call('SISMEMBER', keys[4], name) == 1) then return end
   local found = as_lookup(memberships(said))[key]
   if not (found and found[member]) then
     remove_member(key, member, has_fields(map) and map or nil)
@@ -246,6 +259,7 @@ end}
 -- that no daemon works on, but for keys that another contract claims. Replies {'ok', how many}, or {'held', holder or ''}.
 local function remove_members(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  be_at(keys[1])
   local present = args[3] ~= 'turned' and is_present(args[2])
   if present then return present end
   local claims, kept = foreign_claims(args[3] ~= 'turned' and args[2]), {}
@@ -261,4 +275,4 @@ local function remove_members(keys, args)
   return {'ok', removed}
 end
 
-redis.register_function{function_name = 'syncd_remove_members', callback = remove_members, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_remove_members', callback = remove_members, flags = {'allow-oom', 'allow-cross-slot-keys'}}

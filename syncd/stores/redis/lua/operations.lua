@@ -68,6 +68,12 @@ local function is_foreign_key(key)
   return foreign_keys and redis.call('SISMEMBER', foreign_keys, key) == 1
 end
 
+-- Of a slot on its way to another node of a cluster a key that is not there belongs to that one already: also one that
+-- this call has removed to write it again. That is no fault of the document.
+local function is_elsewhere(problem)
+  return place ~= '' and problem:find('non local key', 1, true)
+end
+
 local function remove(key)
   if not is_foreign_key(key) then removed = removed + redis.call('DEL', key) end
 end

@@ -54,6 +54,7 @@ do
       local map, id, time, packed = args[i], args[i + 1], args[i + 3], args[i + 4]
       local new, said, labels = keys.decoded[i], redis.call('HGET', map, id), {unpack(args, i + 8, last)}
       local old = said and said ~= packed and memberships(said) or {}
+      if said ~= packed then note_ahead(map, id, old, new, packed) end
       for at = 1, #new, 2 do
         local key, moment = new[at], new[at + 1]
         local owner, since = owner_of(map, owner_field(key, moment))

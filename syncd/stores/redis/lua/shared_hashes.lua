@@ -22,6 +22,7 @@ do
       local new, old = keys.decoded[i], memberships(redis.call('HGET', map, id))
       local key, absent = new[1], sets + list_at(args, sets)
       local moments = absent + list_at(args, absent)
+      note_ahead(map, id, old, new, packed)
       if is_replaced(keys, key, 'hash') then redis.call('DEL', key) end
       keys.shared[key] = 'hash'
       local problem = failed(call_in_parts('HSET', key, args, sets + 1, absent - 1))

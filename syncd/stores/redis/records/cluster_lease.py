@@ -40,20 +40,29 @@ class ClusterLease(Lease):
         self._others: list[Lease] = []
         self.map = NO_MAP
         """The one under which it was taken."""
-        self.nodes: Sequence[NodeStore] = ()
-        """Those of that map."""
+        self._seen: ClusterStore = store
 
     @property
     def parts(self) -> Sequence[Lease]:
         """That on each node, the home's first."""
         return (self, *self._others)
 
+    @property
+    def store(self) -> ClusterStore:
+        """As it was then. Another lane that sees another map must not take this one's nodes away."""
+        return self._seen
+
+    @property
+    def nodes(self) -> Sequence[NodeStore]:
+        """Those of that map."""
+        return self._seen.nodes
+
     def acquire(self) -> int:
         """Take the lease on every node, and bring the records to where the slots are."""
         store = self._store
         self._others = []
         seen = store.seen()
-        self.map, self.nodes = seen.map, seen.nodes
+        self.map, self._seen = seen.map, store.as_seen(seen)
         try:
             before = super().acquire()
             store.register(seen)

@@ -75,10 +75,10 @@ class KeyMaps:
     def are_lost(self, shape: Shape | Retired) -> int:
         """How many entries of the map from `_id` to key are lost, as far as their number shows it: each key has its
         document, and a document has one key, or of elements some."""
-        keys, owners = self.count(shape)
+        counts = [self._count(node, shape) for node in self._store.nodes]
         if shape.each:
-            return owners if not keys else 0
-        return max(0, owners - keys)
+            return sum(owners for keys, owners in counts if not keys)
+        return sum(max(0, owners - keys) for keys, owners in counts)
 
     def count(self, shape: Shape | Retired) -> tuple[int, int]:
         """Entries of the map from `_id` to key, and of the one back. Raises FatalError where one is no hash."""

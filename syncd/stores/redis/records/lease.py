@@ -113,6 +113,16 @@ class Lease:
         """That on each node of the store; outside a cluster, this one."""
         return (self,)
 
+    @property
+    def store(self) -> RedisStore:
+        """What a run works with that has this lease: of a cluster the nodes on which it is held, and no other map."""
+        return self._store
+
+    @property
+    def nodes(self) -> Sequence[RedisStore]:
+        """Of each of `parts` the server that it is on."""
+        return self.store.nodes
+
     def require_still(self) -> None:
         """That no key has another node than when the lease was taken. Raises TransientError."""
 

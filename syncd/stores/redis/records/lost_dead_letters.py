@@ -43,10 +43,21 @@ def _page(store: RedisStore, control: ControlKeys, found: Any, *, names: bool, s
     pipe = store.client.pipeline(transaction=False)
     for entry, said in found:
         if names:
-            name = b"%b %b" % (said.get(b"projection", b""), said.get(b"id", b""))
-            pipe.hset(control.dead_by_document, name, entry)
+            pipe.hset(control.dead_by_document, _name(said), entry)
     new = sum(pipe.execute())
     if stale and (keys := [said[b"key"] for _, said in found if said.get(b"key")]):
         for node, some in store.by_node(keys):
             node.client.sadd(control.at(node.place).stale, *some)
+    if stale and store.place:
+        _note_members(store, control, found)
     return int(new)
+
+
+def _note_members(store: RedisStore, control: ControlKeys, found: Any) -> None:
+    """`letters` is at the home, and every node has to know which documents are members as they were before."""
+    for node in store.nodes:
+        node.client.sadd(control.at(node.place).stale, *(_name(said) for _, said in found))
+
+
+def _name(said: dict[bytes, bytes]) -> bytes:
+    return b"%b %b" % (said.get(b"projection", b""), said.get(b"id", b""))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from syncd.plan.to_redis.change import FILLING, RELOAD
 from syncd.plan.to_redis.change_feed import ChangeFeed
 from syncd.stores.redis.records.position import ControlKeys
-from syncd.stores.redis.scan import SCAN_COUNT, WHOLE_MAP
+from syncd.stores.redis.scan import SCAN_COUNT, WHOLE_MAP, pages
 from syncd.stores.redis.store import RedisStore, translated
 
 WHOLE, LOST = WHOLE_MAP.decode(), ""
@@ -24,21 +25,19 @@ class MatchedSets:
     def reached(self, feed: ChangeFeed) -> str:
         """How far the set is: WHOLE, FILLING, RELOAD or LOST."""
         words = [WHOLE, FILLING, RELOAD]
+        node, name = self._at(feed)
         with translated():
-            found: Any = self._store.client.smismember(self._name(feed), words)
+            found: Any = node.client.smismember(name, words)
         return next((word for word, there in zip(words, found, strict=True) if there), LOST)
 
     def idents(self, feed: ChangeFeed) -> Iterator[list[str]]:
         """Its documents, page by page."""
-        cursor: Any = 0
-        while True:
-            with translated():
-                reply: Any = self._store.client.sscan(self._name(feed), cursor, count=SCAN_COUNT)
-            cursor, page = reply
+        node, name = self._at(feed)
+        for page in pages(partial(node.client.sscan, name), count=SCAN_COUNT):
             if idents := [one.decode() for one in page if not one.startswith(WHOLE_MAP)]:
                 yield idents
-            if cursor == 0:
-                return
 
-    def _name(self, feed: ChangeFeed) -> str:
-        return self._control.matched(feed.key)
+    def _at(self, feed: ChangeFeed) -> tuple[RedisStore, str]:
+        """Beside the stream."""
+        node = self._store.at_key(feed.key)
+        return node, self._control.at(node.place).matched(feed.key)

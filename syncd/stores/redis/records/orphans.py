@@ -169,10 +169,14 @@ def remove_keys(store: RedisStore, orphan: Orphan, shape: Retired) -> int:
 
 
 def _remove_members(store: RedisStore, contract: str, shape: Retired, turned: str) -> int:
-    count, control = 0, ControlKeys(contract, place=store.place)
-    name = control.members(shape.name, shape.template.text).encode()
-    for page in Members(store, control).in_map(shape):
-        count += int(_called(store, contract, "syncd_remove_members", [name], [contract, turned, *page])[1])
+    count = 0
+    for node in store.nodes:
+        control = ControlKeys(contract, place=node.place)
+        name = control.members(shape.name, shape.template.text).encode()
+        for page in Members(node, control).in_map(shape):
+            count += int(
+                _called(node, contract, "syncd_remove_members", [name], [contract, turned, *page])[1]
+            )
     return count
 
 

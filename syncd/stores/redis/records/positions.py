@@ -25,6 +25,7 @@ from syncd.stores.redis.records.position import (
     Position,
     load_record,
 )
+from syncd.stores.redis.records.refreshes import earliest_joined
 from syncd.stores.redis.store import RedisStore
 
 _ORDER = {SWEEP: 1, STREAM: 2}
@@ -61,6 +62,7 @@ def earliest(parts: Sequence[Position]) -> Position:
         read_watermark=max(max(part.time, part.read_watermark) for part in parts),
         phase=phase,
         left={0: ALL} if left is None else left,
+        joined=earliest_joined([part.joined for part in parts]),
         copied=0 if left is None else min(part.copied for part in behind),
         next=behind[0].next,
         **said,

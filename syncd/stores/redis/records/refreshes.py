@@ -12,7 +12,7 @@ from their turn.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
@@ -108,3 +108,23 @@ class JoinedPosition:
 
 
 NOTHING_JOINED = JoinedPosition()
+
+
+def earliest_joined(parts: Sequence[JoinedPosition]) -> JoinedPosition:
+    """What all of these say, of the nodes of a cluster. A refresh of which they do not say the same begins from the
+    start, for some have yet to show what others do."""
+    first = parts[0]
+    if all(part == first for part in parts):
+        return first
+    collections = first.tokens.keys() & set.intersection(*({*part.tokens} for part in parts))
+    tokens = {
+        name: min((part.tokens[name] for part in parts), key=lambda token: str(token.get("_data")))
+        for name in collections
+    }
+    pending: dict[Named, Refresh] = {}
+    for named in dict.fromkeys(named for part in parts for named in part.pending):
+        said = [part.pending.get(named) for part in parts]
+        there = [refresh for refresh in said if refresh is not None]
+        is_same = all(refresh == there[0] for refresh in said)
+        pending[named] = there[0] if is_same else Refresh(min(refresh.since for refresh in there))
+    return JoinedPosition(tokens, max(part.time for part in parts), pending)
