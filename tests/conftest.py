@@ -40,7 +40,7 @@ sys.dont_write_bytecode = False
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", f"{MARK}(*cases): these, or all_but_one_of=N, run with SYNCD_TEST_SCALE=2"
+        "markers", f"{MARK}(*cases): these, or all_but_one_of=N, or the test, run with SYNCD_TEST_SCALE=2"
     )
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pymongo import MongoClient
 
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.support.check import wait_until
 from tests.support.hold import Hold
 from tests.support.proxy import Proxy
-from tests.support.scene import Scene
+from tests.support.scene import Document, Scene
 
 OPEN_SHARED = b"\x10aggregate\x00\x01\x00\x00\x00"
 """How a stream over a whole database begins: `aggregate: 1`, where others name their collection."""
@@ -38,10 +39,20 @@ class Rig:
             self.mongo_proxy.hold_request(OPEN_SHARED)
 
 
-@pytest.fixture(scope="module")
-def replica_set(no_child_survives: None) -> Iterator[ReplicaSet]:
+@pytest.fixture(scope="session")
+def kept_replica_set(no_child_survives: None) -> Iterator[ReplicaSet]:
     with ReplicaSet(test_commands=True) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def replica_set(kept_replica_set: ReplicaSet) -> ReplicaSet:
+    """Runs, and holds no database of a module before: a test may stop, kill and restart it, but not keep it down."""
+    kept_replica_set.start()
+    with MongoClient[Document](kept_replica_set.uri) as client:
+        for name in set(client.list_database_names()) - {"admin", "config", "local"}:
+            client.drop_database(name)
+    return kept_replica_set
 
 
 @pytest.fixture(scope="module")

@@ -247,6 +247,7 @@ def test_redis_restarted_with_its_data(tmp_path: Path, replica_set: ReplicaSet) 
         wait_done(flow)
 
 
+@pytest.mark.at_scale
 def test_elections_in_the_middle(tmp_path: Path) -> None:
     """nothing_lost, applied_once: the primary is killed twice while entries go through; each has one document."""
     with (

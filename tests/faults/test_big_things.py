@@ -191,7 +191,7 @@ def fill(films: Films, count: int) -> None:
 @pytest.mark.timeout(300 * SCALE)
 def test_an_update_of_very_many_documents(rig: Rig) -> None:
     """bounded: the memory of the daemon does not grow with the backlog, nor with the collection."""
-    count = 12_000 if SCALE == 1 else 30_000 * SCALE
+    count = 8_000 if SCALE == 1 else 30_000 * SCALE
     patience = 60.0 * SCALE
     flow = rig.scene.add("film", projection(["n", "text"]))
     reading = rig.scene.add("read", projection(["n"]), source=flow, filter={"gone": {"$exists": False}})

@@ -110,7 +110,7 @@ AWAY = {
 }
 
 
-@pytest.mark.at_scale("blackhole")
+@pytest.mark.at_scale("blackhole", "half_open")
 @pytest.mark.parametrize("trouble", AWAY)
 def test_a_redis_that_is_away(rig: Rig, trouble: str) -> None:
     """However Redis is away, what MongoDB takes meanwhile waits there and not in the daemon."""

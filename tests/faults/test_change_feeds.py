@@ -27,8 +27,8 @@ from tests.support.scale import SCALE
 from tests.support.scene import Document, Flow, Scene
 from tests.support.servers import connect
 
-CHANGES = 2_000 * SCALE
-"""Of 200,000 with SYNCD_TEST_SCALE=100."""
+CHANGES = 1_000 * SCALE
+"""Of 200,000 with SYNCD_TEST_SCALE=200."""
 DOCUMENTS = 50
 KILLS = (1, 2, 3) if SCALE == 1 else (0, 1, 2, 3, 4)
 """Each with something else beside it, see `disturb`."""

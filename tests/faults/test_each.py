@@ -86,6 +86,7 @@ def assert_same(flow: Flow) -> None:
     assert not flow.dead_letters()
 
 
+@pytest.mark.at_scale("1")
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_elements_change_while_the_daemon_is_killed(rig: Rig, workers: str) -> None:
     """nothing_lost: the daemon is killed while it copies, and three times while elements come, go and move between

@@ -21,9 +21,9 @@ from tests.support.edge import add_films, films, sockets
 from tests.support.memory import Memory
 from tests.support.scene import Flow, Scene
 
-COUNT = 3000
+COUNT = 1500
 SITE = "hill"
-BACKLOG = 2000
+BACKLOG = 1000
 EMAIL = "somebody@example.com"
 
 

@@ -129,6 +129,7 @@ def test_an_election_in_the_middle_of_a_snapshot(trio: Trio) -> None:
         assert all(entry["copied"] >= before for entry in resumed)
 
 
+@pytest.mark.at_scale
 def test_elections_in_the_middle_of_updates(trio: Trio) -> None:
     """A stream of updates goes on through one election after the other."""
     flows = add_both(trio.scene, COUNT)

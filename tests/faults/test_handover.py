@@ -26,8 +26,8 @@ from tests.support.handover import (
     world,
 )
 
-pytestmark = pytest.mark.at_scale(all_but_one_of=5)
-"""Of the many ways in which templates change hands a fifth of each test's, always the same."""
+pytestmark = pytest.mark.at_scale(all_but_one_of=10)
+"""Of the many ways in which templates change hands a tenth of each test's, always the same."""
 COUNT = 100
 FILM, SESS = shape("film:{_id}"), shape("sess:{_id}", name="sess")
 TOGETHER = {"films": contract("films", FILM, SESS)}

@@ -20,6 +20,7 @@ from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.failpoint import failing
 from tests.support.hold import Hold
+from tests.support.scale import SCALE
 from tests.support.scene import Flow, Scene
 
 FIELDS = {"title": "title", "n": "n"}
@@ -170,7 +171,7 @@ def test_an_idle_lane_keeps_up_with_a_small_oplog(
         scene.mongo.drop_database("faults")
         scene.redis.flushall()
         flow = scene.run("film", CARD, documents=films())
-        for _ in range(2):
+        for _ in range(min(SCALE, 2)):
             roll_over(scene)
             # One that was stored in the middle of it may be gone already.
             end = scene.mongo.admin.command("ping")["$clusterTime"]["clusterTime"].time
@@ -377,6 +378,7 @@ class Backup:
 RESTORES = {"while it ran": (True, True), "while it was down": (False, False), "both idle": (False, True)}
 
 
+@pytest.mark.at_scale("while it was down")
 @pytest.mark.parametrize(("runs", "idle"), RESTORES.values(), ids=list(RESTORES))
 def test_a_mongodb_restored_from_a_backup(
     redis_server: RedisServer, tmp_path: Path, runs: bool, idle: bool
@@ -413,7 +415,7 @@ def test_a_mongodb_restored_from_a_backup(
         assert scene.daemon.logs(event="position lost", level="warning")
 
 
-@pytest.mark.at_scale("stopped")
+@pytest.mark.at_scale("stopped", "own stream")
 @pytest.mark.parametrize("lane", ["own stream", "shared stream", "killed", "stopped"])
 def test_a_restore_that_no_change_follows(redis_server: RedisServer, tmp_path: Path, lane: str) -> None:
     """no_ghosts: MongoDB's files restored to an earlier moment are noticed at the next start or reconnect, though the

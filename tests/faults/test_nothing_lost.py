@@ -15,6 +15,7 @@ from pymongo.collection import Collection
 from tests.faults.conftest import Rig
 from tests.support.check import PATIENCE_S, wait_until
 from tests.support.contracts import projection
+from tests.support.scale import SCALE
 from tests.support.scene import Flow
 
 Films = Collection[dict[str, Any]]
@@ -88,7 +89,7 @@ def assert_nothing_lost(*flows: Flow) -> None:
 
 def test_kill_in_the_middle_of_a_snapshot(rig: Rig) -> None:
     """A daemon killed while it copies goes on behind the last chunk it finished; every document arrives."""
-    total, chunk = 15_000, 250
+    total, chunk = 8_000, 250
     flow = rig.scene.add("copy", projection(FIELDS), documents=[film(n) for n in range(total)])
     daemon = rig.scene.another_daemon(SYNCD_CHUNK_DOCUMENTS=str(chunk), SYNCD_BATCH_WRITES="100")
     flow.count_reads()
@@ -121,7 +122,7 @@ def test_kill_in_the_middle_of_many_updates(rig: Rig) -> None:
     with rig.scene.mongo.start_session() as session, session.start_transaction():
         flow.collection.update_many({}, {"$set": {"n": 3}}, session=session)
         flow.collection.update_many({}, {"$set": {"place.name": "there"}}, session=session)
-    for start in range(0, 9_000, 3_000):
+    for start in range(0, 6_000, 3_000):
         changes = [some_change(chance, 2000, start + k) for k in range(3_000)]
         flow.collection.bulk_write(changes, ordered=False)
     rig.redis_proxy.delay(0.001)
@@ -151,7 +152,7 @@ def test_connections_that_break(rig: Rig) -> None:
             redis.cut,
             mongo.blackhole,
             redis.blackhole,
-        ) * 2:
+        ) * min(SCALE, 2):
             before = written()
             wait_until(lambda before=before: written() > before + 100)
             flow.wait_live()  # so that there is something to break

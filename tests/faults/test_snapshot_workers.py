@@ -161,6 +161,7 @@ def test_workers_that_hang_when_the_daemon_stops(rig: Rig) -> None:
     flow.assert_same()
 
 
+@pytest.mark.at_scale
 def test_a_dask_worker_dies(rig: Rig) -> None:
     """nothing_lost: one of two Dask workers is killed while it reads a piece; the other reads it, and all is copied.
     What was deleted while a piece was on its way stays away."""

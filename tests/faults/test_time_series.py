@@ -144,6 +144,7 @@ def test_two_daemons_of_which_one_dies(rig: Rig) -> None:
     wait_all(flow, written)
 
 
+@pytest.mark.at_scale
 def test_elections_in_the_middle(tmp_path: Path) -> None:
     """nothing_lost, applied_once: the primary is killed twice, and steps down once, while entries go through."""
     with (

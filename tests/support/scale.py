@@ -14,7 +14,8 @@ MARK = "at_scale"
 
 
 def deselect(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the cases that `at_scale` names, or all but a part of them. All run where tests are named."""
+    """Leaves out the tests with `at_scale`, the cases that it names, or all but a part of them. All run where tests are
+    named."""
     is_named = bool(config.option.keyword) or any("::" in name for name in config.invocation_params.args)
     if is_named or config.option.lf or SCALE > 1:
         return
@@ -38,4 +39,4 @@ def _left_out(items: list[pytest.Item]) -> Iterator[pytest.Item]:
             names = {item.nodeid.partition("[")[2].removesuffix("]"): item for item in found}
             if unknown := set(mark.args) - names.keys():
                 raise pytest.UsageError(f"{test} has no cases {sorted(unknown)}; it has {sorted(names)}")
-            yield from (names[name] for name in mark.args)
+            yield from (names[name] for name in mark.args or names)
