@@ -23,8 +23,14 @@ DOWN_MS = 1000
 
 
 def tell(server: RedisServer, *words: str) -> Any:
-    with connect(server.url) as client:
-        return client.execute_command(*words)
+    """Where a sentinel makes another server of it, it closes the connections of all clients: then again."""
+    while True:
+        try:
+            with connect(server.url) as client:
+                return client.execute_command(*words)
+        except exceptions.ConnectionError:
+            if not server.alive:
+                raise
 
 
 class Sentinels:
@@ -49,6 +55,9 @@ class Sentinels:
             self.watchers = [
                 start(RedisServer(modules=False, config=watched, arguments=["--sentinel"])) for _ in range(3)
             ]
+            for watcher in self.watchers:
+                # Behind a pause of 2 s, which a machine with other work makes, it would do nothing for 30 s.
+                tell(watcher, "SENTINEL", "DEBUG", "tilt-trigger", "60000")
             wait_until(lambda: all(map(self._is_complete, self.watchers)))
             self._stack = stack.pop_all()
         return self
