@@ -21,8 +21,9 @@ _FAULTS_INTRO = """\
 Every test of `tests/faults/`: the promise of [promises.md](promises.md) that it tests, the fault that it makes, and
 what it proves. After them come those tests of `tests/integration/` that name a promise: odd input, values that must
 stay exact, keys and indexes that others write, mistakes in a contract. All run against real servers. Where a test runs
-once for each of several named cases, these are listed below its table. The end shows what the tests are worth: which of
-them fails when a guard is taken out of the code.
+once for each of several named cases, these are listed below its table. A test, or cases, marked with "at scale 2" run
+with `SYNCD_TEST_SCALE=2` alone: in every run another one makes a fault of that kind. The end shows what the tests are
+worth: which of them fails when a guard is taken out of the code.
 
 """
 _PREFIX = re.compile(rf"((?:{'|'.join(PROMISES)})(?:, (?:{'|'.join(PROMISES)}))*): (.*)", re.DOTALL)
@@ -73,7 +74,16 @@ def _row(module: ast.Module, test: ast.FunctionDef) -> tuple[str, ...]:
     match = _PREFIX.fullmatch(said)
     promises = match[1] if match else _promises_of_file(module)
     said = match[2] if match else said
-    return promises, code(test.name), said[0].upper() + said[1:]
+    return promises, code(test.name) + _at_scale(test), said[0].upper() + said[1:]
+
+
+def _at_scale(test: ast.FunctionDef) -> str:
+    """A mark where the test, or some of its cases, are left out of a run of every day."""
+    marks = {
+        text.rpartition("mark.")[2].partition("(")[::2] for text in map(ast.unparse, test.decorator_list)
+    }
+    found = [rest for name, rest in marks if name == "at_scale"]
+    return "" if not found else " (some cases at scale 2)" if found[0] else " (at scale 2)"
 
 
 def _promises_of_file(module: ast.Module) -> str:

@@ -64,6 +64,7 @@ def contract(page: Page, name: str) -> None:
     expect(page.locator("#file pre").first).to_contain_text(f"shop.{name}")
 
 
+@pytest.mark.at_scale("light")
 @BOTH
 def test_one_contract(stage: Stage, dark: bool, tmp_path: Path) -> None:
     """One contract is a calm page: all is well, the icon is green, axe-core finds nothing."""
@@ -95,6 +96,7 @@ def test_the_page_alone(stage: Stage) -> None:
         assert page.evaluate("window.hurt") is None
 
 
+@pytest.mark.at_scale("dark")
 @BOTH
 def test_forty_contracts(forty: Stage, dark: bool, tmp_path: Path) -> None:
     """What is wrong comes first, with its remedy; a copy shows a bar and how long it takes; title and icon turn red."""
@@ -142,6 +144,7 @@ def test_a_person_finds_a_contract(forty: Stage) -> None:
         contract(page, "tickets")
 
 
+@pytest.mark.at_scale("light")
 @BOTH
 def test_the_page_of_a_contract(forty: Stage, dark: bool, tmp_path: Path) -> None:
     """What it is, how it was, what waits: a copy, an edit, dead letters, an index, a failed lane, both ways."""
@@ -161,6 +164,7 @@ def test_the_page_of_a_contract(forty: Stage, dark: bool, tmp_path: Path) -> Non
         picture(page, "console-contract-dark" if dark else "console-contract", tmp_path, full=not dark)
 
 
+@pytest.mark.at_scale("dark")
 @BOTH
 def test_a_phone(forty: Stage, dark: bool, tmp_path: Path) -> None:
     """Nothing is wider than the screen."""
@@ -173,6 +177,7 @@ def test_a_phone(forty: Stage, dark: bool, tmp_path: Path) -> None:
                 picture(page, "console-phone-contract" if path else "console-phone", tmp_path)
 
 
+@pytest.mark.at_scale("dark")
 @BOTH
 def test_the_first_picture(forty: Stage, dark: bool, tmp_path: Path) -> None:
     """A contract that is served has a line of its lag, below what the contract promises."""

@@ -85,6 +85,7 @@ def assert_recovers(rig: Rig, flow: Flow) -> None:
     assert len(rig.scene.daemon.logs(event="syncd started")) == 1
 
 
+@pytest.mark.at_scale
 def test_a_slow_redis(rig: Rig) -> None:
     """A Redis that takes 200 ms for a reply makes the lane late, not large; not ready until it has caught up."""
     flow = start(rig)

@@ -109,6 +109,7 @@ def phases(flows: tuple[Flow, ...]) -> set[bytes | None]:
     return {flow.position().get("phase") for flow in flows}
 
 
+@pytest.mark.at_scale
 def test_an_election_in_the_middle_of_a_snapshot(trio: Trio) -> None:
     """A snapshot whose primary steps down goes on where it was, beside a stream that another member gives."""
     trio.redis_proxy.delay(0.002)

@@ -160,6 +160,7 @@ def test_what_a_replay_did(rig: Rig) -> None:
     wait_numbers(flow)
 
 
+@pytest.mark.at_scale(all_but_one_of=2)
 @pytest.mark.parametrize("when_full", ["pause", "drop_oldest"])
 @pytest.mark.parametrize("capture", ["append", "series", "outbox", "keyspace", "both"])
 def test_dead_letters_from_redis_are_bounded(rig: Rig, capture: str, when_full: str) -> None:

@@ -61,6 +61,7 @@ def ask_for_snapshot(flow: Flow, redis_url: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.at_scale("464", "260", "50811")
 @pytest.mark.parametrize("code", [280, 286, 464, 260, 50811])
 def test_a_history_that_is_lost(rig: Rig, code: int) -> None:
     """no_ghosts: a position that MongoDB cannot resume costs a copy and a sweep; not ready until they are done."""
@@ -84,6 +85,7 @@ def test_a_history_that_is_lost(rig: Rig, code: int) -> None:
     assert str(code) in lost["error"]
 
 
+@pytest.mark.at_scale("280")
 @pytest.mark.parametrize("code", [280, 286])
 def test_a_history_that_is_lost_while_the_lane_is_live(rig: Rig, code: int) -> None:
     """nothing_lost, nothing_silent: readiness goes with the position and comes back with the copy."""

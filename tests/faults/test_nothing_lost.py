@@ -326,7 +326,7 @@ def test_keys_that_change_hands(rig: Rig) -> None:
         flow.collection.bulk_write([some_hand_over(chance, slugs, free, turn) for turn in range(count)])
 
     rig.scene.daemon.kill()
-    hand_over(2000)
+    hand_over(800)
     rig.scene.start()
     flow.wait_live()
     flow.wait_same()

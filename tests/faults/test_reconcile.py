@@ -22,7 +22,7 @@ from tests.support.scale import SCALE
 from tests.support.scene import Flow
 
 """50: a hundred thousand documents with 550 differences. Takes minutes."""
-COUNT, PLANTED = 2_000 * SCALE, 110 if SCALE == 1 else 550
+COUNT, PLANTED = 1_000 * SCALE, 110 if SCALE == 1 else 550
 SMALL = 300
 CHUNKS = b"hint"
 

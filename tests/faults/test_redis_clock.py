@@ -37,6 +37,7 @@ def shows(flow: Flow, kind: str, n: int) -> bool:
     return flow.collection.count_documents({"n": n}) == 1
 
 
+@pytest.mark.at_scale(all_but_one_of=2)
 @pytest.mark.parametrize("memory", ["kept", "lost"])
 @pytest.mark.parametrize("kind", list(ADD))
 def test_a_clock_that_goes_back(rig: Rig, kind: str, memory: str) -> None:

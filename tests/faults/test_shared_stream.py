@@ -90,6 +90,7 @@ def restarts(flow: Flow) -> float:
     return flow.metric("syncd_lane_restarts_total")
 
 
+@pytest.mark.at_scale
 def test_what_quiet_lanes_cost(rig: Rig) -> None:
     """Lanes of all kinds share one stream; each gets its own changes, at once; the daemon still stops at once."""
     plain, whole, other = (

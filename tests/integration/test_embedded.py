@@ -135,6 +135,7 @@ def test_data_in_a_given_directory_is_found_again(tmp_path: Path) -> None:
             client.shop.things.insert_one({"_id": expected})
 
 
+@pytest.mark.at_scale
 def test_three_members_elect() -> None:
     """Whether the primary steps down, freezes or is killed."""
     with ReplicaSet(3) as replica_set:
