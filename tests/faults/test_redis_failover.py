@@ -129,6 +129,27 @@ def test_a_failover_that_loses_writes(pair: Pair) -> None:
     assert flow.metric("syncd_lane_restarts_total") > before, "the lane has met the fail-over"
 
 
+def test_a_primary_that_gets_the_data_of_its_replica(pair: Pair) -> None:
+    """nothing_lost: a primary takes over the older data of its replica, and no connection breaks; the lane sees that
+    Redis lacks what it had confirmed, and goes on from what is stored."""
+    flow = start(pair)
+    pair.link.blackhole()
+    change(flow, 1)
+    flow.wait_same()
+    wait_until(lambda: flow.position()["time"] != tell(pair.second, "HGET", position_of(flow), "time"))
+    pair.scene.daemon.pause()
+    tell(pair.second, "REPLICAOF", "NO", "ONE")
+    follow(pair.first, pair.second.port)
+    tell(pair.first, "REPLICAOF", "NO", "ONE")
+    assert flow.hash(1)["n"] == "0"
+    pair.scene.daemon.resume()
+    flow.wait_same()
+    change(flow, 2)
+    flow.wait_same()
+    assert_one_snapshot(pair)
+    assert not pair.scene.daemon.logs(event="lane interrupted", level="error")
+
+
 def position_of(flow: Flow) -> str:
     return flow.names.control("position")
 

@@ -20,8 +20,10 @@ class Memory(threading.Thread):
         self.seen: list[float] = []
 
     def run(self) -> None:
-        while not self._done.wait(EVERY_S):
+        while True:
             self.seen.append(self._process.memory_info().rss / MB)
+            if self._done.wait(EVERY_S):
+                return
 
     @property
     def most(self) -> float:

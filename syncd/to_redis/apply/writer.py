@@ -74,8 +74,8 @@ class Writer:
     def __init__(self, store: RedisStore, control: ControlKeys, lease: Lease) -> None:
         self.store, self.control, self._lease = store, control, lease
         self._connection: Connection | None = None
-        self._under_way: deque[tuple[int, float]] = deque()
-        """Number of each call without an answer, and when Redis can have begun with it."""
+        self._under_way: deque[tuple[int, int, float]] = deque()
+        """Number of each call without an answer, of the call that it follows, and when Redis can have begun with it."""
         self._number = self._sent = self._applied = 0
         """The last number given, and those of the last call sent and applied."""
         self._asked = self._answered = self._link_s = 0.0
@@ -119,17 +119,18 @@ class Writer:
             self.close()
             raise translate(error) from error
         self._number += 1
+        self._under_way.append((self._number, self._sent, time.monotonic()))
         self._sent = self._number
-        self._under_way.append((self._number, time.monotonic()))
 
     def receive(self) -> Reply:
-        """The answer to the first call without one. Raises FencedError when the lease is lost."""
+        """The answer to the first call without one. Raises FencedError when the lease is lost, TransientError where
+        Redis lacks what it confirmed: a connection may be one to another server than the last was."""
         if self._connection is None or not self._under_way:
             raise InvariantError("a reply of Redis is waited for, and no call is under way")
         asked = time.monotonic()
         try:
             said: list[Any] = self._connection.read_response()
-            number, sent = self._under_way.popleft()
+            number, follows, sent = self._under_way.popleft()
             since, self._answered = max(sent, self._answered), time.monotonic()
             # A reply that was there already says only that the call took less than what we did meanwhile.
             waited = self._answered - asked > WAITED_S
@@ -146,6 +147,10 @@ class Writer:
             (int(index), reason.decode(errors="replace"))
             for index, reason in zip(reply[::2], reply[1::2], strict=True)
         ]
+        if word == b"behind" and follows == self._applied:
+            raise TransientError(
+                "redis", "Redis lacks a call that it has confirmed: a fail-over or a restore has lost it"
+            )
         self._sent = self._applied  # what was sent behind it is left out, and the next call follows this one
         return Reply(
             pairs if word == b"refused" else [], pairs if word == b"failed" else [], behind=word == b"behind"
