@@ -78,11 +78,9 @@ def _row(module: ast.Module, test: ast.FunctionDef) -> tuple[str, ...]:
 
 
 def _at_scale(test: ast.FunctionDef) -> str:
-    """A mark where the test, or some of its cases, are left out of a run of every day."""
-    marks = {
-        text.rpartition("mark.")[2].partition("(")[::2] for text in map(ast.unparse, test.decorator_list)
-    }
-    found = [rest for name, rest in marks if name == "at_scale"]
+    """What stands behind a test that a run of every day leaves out, or of which it leaves out some cases."""
+    decorators = [ast.unparse(one) for one in test.decorator_list]
+    found = [text.partition("at_scale")[2] for text in decorators if "at_scale" in text]
     return "" if not found else " (some cases at scale 2)" if found[0] else " (at scale 2)"
 
 
