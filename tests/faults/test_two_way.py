@@ -482,7 +482,7 @@ def cut_mongo(rig: Rig) -> None:
 FAULTS = (kill, cut_mongo, sleep_over_the_lease, cut_redis)
 
 
-@pytest.mark.at_scale("outbox")
+@pytest.mark.at_scale("keyspace")
 @pytest.mark.parametrize("capture", ["outbox", "keyspace"])
 def test_both_sides_at_random(storm: Rig, capture: str) -> None:
     """nothing_lost, no_echo, nothing_silent: four processes write both sides while the daemon is killed, put to sleep

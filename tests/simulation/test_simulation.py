@@ -20,7 +20,8 @@ pytestmark = pytest.mark.timeout(900)
 ROOT = Path(__file__).parents[2]
 FIRST, COUNT = 1_000_000, 30 * SCALE
 """Seeds of each of the two parts; their numbers are far from those of a long run."""
-COUNT_BOTH = COUNT_EACH = COUNT_MEMBERS = COUNT_JOINS = 20 * SCALE
+COUNT_EACH = 30 * SCALE
+COUNT_BOTH = COUNT_MEMBERS = COUNT_JOINS = 20 * SCALE
 REGRESSIONS_BOTH = (4, 12, 100, 146, 165, 188, 317, 426, 648)
 REGRESSIONS = (146, 201, 246, 262, 311, 401, 452, 496, 515)
 """What each found is in docs/simulation.md."""
