@@ -170,15 +170,16 @@ class Names:
 def why_no_feed(redis: RedisStore, projection: Projection, *, adopts: bool) -> tuple[str, str] | None:
     """Why a change feed cannot write to its key as it is, and the remedy; None where it can. As its lane decides."""
     template = template_of(projection)
+    client = redis.at_key(template.prefix).client
     with translated():
-        kind: Any = redis.client.type(template.prefix)
+        kind: Any = client.type(template.prefix)
         if kind not in (b"none", TYPES[projection.type].redis.encode()):
             return (
                 f"`{template.prefix}` is a {kind.decode()}, and a change feed has to write there",
                 "rename that key",
             )
         claim = read_claims(redis)[1].get(KEY + template.text)
-        count: Any = redis.client.xlen(template.prefix)
+        count: Any = client.xlen(template.prefix)
     if adopts or not count or (claim and not claim.get("new")):
         return None
     what = f"`{template.prefix}` holds {count} entries that syncd did not write"

@@ -46,6 +46,11 @@ class Boards:
         }
         self._not_before = 0.0
 
+    @property
+    def are_elsewhere(self) -> bool:
+        """Whether a node of a cluster may ask for some: the requests of a lane are those of the home."""
+        return bool(self._shapes) and len(self._lease.parts) > 1
+
     def fill(self) -> None:
         """Have those documents written that some boards lack. While all is copied, the copy does so."""
         is_mine = self._control.partition.leads and self._pipeline.position.phase == STREAM

@@ -10,6 +10,7 @@ from syncd import telemetry
 from syncd.lanes.situation import State
 from syncd.lanes.waiting_dead_letters import WaitingDeadLetters
 from syncd.plan.keys.templates import decode_key_value, is_ident
+from syncd.plan.to_redis.change import AnsweredDeadLetters
 from syncd.stores.mongo.history import Witness
 from syncd.stores.mongo.times import token_time
 from syncd.stores.redis.members import Members
@@ -55,7 +56,7 @@ class Housekeeper:
         self._plan, self._mongo, self._redis, self._control = plan, lane.mongo, redis, control
         self._status, self._state, self._requests = lane.status, lane.state, lane.requests
         self._pipeline, self._indexes, self._builder = pipeline, run.indexes, run.builder
-        self._digests, self._history = digests, lane.hub.history
+        self._digests, self._history, self._lease = digests, lane.hub.history, lane.lease
         self._witness: Witness | None = None
         self._repairs, self._boards = Repairs(run, pipeline), Boards(run, pipeline)
         self._partial = PartialCopies(run, pipeline, fetch)
@@ -82,8 +83,9 @@ class Housekeeper:
         if self._expiry.remove():
             self._next = 0.0
         asked = self._requests.has_any(self._control)
-        if asked:
+        if asked or self._boards.are_elsewhere:
             self._boards.fill()
+        if asked:
             self._replay()
             self._partial.begin()
             if self._repairs.work_off():
@@ -156,8 +158,14 @@ class Housekeeper:
             return
         waiting = {entry: ident for entry, ident in dead_letters.items() if ident}
         if waiting:
-            self._pipeline.apply(ReplayUnit(self._builder, waiting, self._names(list(waiting))))
+            # In a cluster a dead letter is on another node than its key, and goes when the key is written.
+            several = len(self._lease.parts) > 1
+            names = self._names(list(waiting))
+            self._pipeline.apply(ReplayUnit(self._builder, waiting, names, answers=not several))
             self._pipeline.drain()
+            if several:
+                self._pipeline.apply(Step([AnsweredDeadLetters(list(waiting))]))
+                self._pipeline.drain()
         replays_done(self._redis, self._plan.name, list(dead_letters))
         telemetry.replayed(self._plan.name, len(waiting))
 

@@ -263,7 +263,7 @@ def test_a_failover_that_loses_writes(cluster: RedisCluster, scene: Scene) -> No
 
 def test_the_command_line(cluster: RedisCluster, scene: Scene) -> None:
     """nothing_silent, no_ghosts: a check finds and repairs elements, members and fields that are wrong on any node, and
-    remove takes what a contract has of keys that it shares."""
+    remove takes what a contract has of keys that it shares. A copy that a person asks for leaves no gap in a feed."""
     shapes = Shapes(scene)
     env = {"SYNCD_MONGO_URI": scene.reach["mongo_uri"], "SYNCD_REDIS_URL": cluster.url}
     env["SYNCD_CONTRACTS"] = str(scene.contracts.path)
@@ -274,6 +274,9 @@ def test_the_command_line(cluster: RedisCluster, scene: Scene) -> None:
     for flow in flows:
         said = syncd("reconcile", flow.contract, **env)
         assert said.returncode == 0, said.stdout + said.stderr
+    for verb in ("check --connect", "doctor", f"snapshot {shapes.told.contract}"):
+        said = syncd(*verb.split(), **env)
+        assert said.returncode < 2, said.stdout + said.stderr
     for key in sorted(shapes.parts.keys("parts"))[::3]:
         redis.delete(shapes.parts.key(key, "parts"))
     for game in GAMES:

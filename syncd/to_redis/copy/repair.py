@@ -48,9 +48,16 @@ class ReplayUnit(DocumentsUnit):
     op = "replay"
 
     def __init__(
-        self, builder: Builder, dead_letters: Mapping[str, str], names: Mapping[str, set[str]] | None = None
+        self,
+        builder: Builder,
+        dead_letters: Mapping[str, str],
+        names: Mapping[str, set[str]] | None = None,
+        *,
+        answers: bool = True,
     ) -> None:
-        """`dead_letters`: entry -> ident; `names`: ident -> projections, where they have change feeds."""
+        """`dead_letters`: entry -> ident; `names`: ident -> projections, where they have change feeds. `answers`: the
+        dead letters go with this call."""
+        self._answers = answers
         self._builder = builder
         self._by_entry = dead_letters
         self._names = names or {}
@@ -58,15 +65,15 @@ class ReplayUnit(DocumentsUnit):
         self.size = len(self._idents)
 
     def _draft(self, call: UnitCall) -> Draft | None:
-        answered = AnsweredDeadLetters(list(self._by_entry))
+        answered: list[Write] = [AnsweredDeadLetters(list(self._by_entry))] if self._answers else []
         if call.unfit is not None:
-            return Draft([answered, *self._dead_letters(self._idents, call.unfit)])
+            return Draft([*answered, *self._dead_letters(self._idents, call.unfit)])
         ids = {ident: decode_key_value(ident) for ident in self._idents}
         builder = self._builder
         found = builder.lookup.by_ids(list(ids.values()), builder.watermarks.horizon)
         if not found.complete:
             return None
-        writes: list[Write] = [answered]
+        writes = answered
         for ident, document_id in ids.items():
             document = found.documents.get(ident)
             if document is None:
@@ -86,7 +93,12 @@ class ReplayUnit(DocumentsUnit):
         middle = len(entries) // 2
         halves = entries[:middle], entries[middle:]
         return [
-            ReplayUnit(self._builder, {entry: self._by_entry[entry] for entry in half}, self._names)
+            ReplayUnit(
+                self._builder,
+                {entry: self._by_entry[entry] for entry in half},
+                self._names,
+                answers=self._answers,
+            )
             for half in halves
         ]
 

@@ -204,6 +204,9 @@ def test_a_record_that_is_missing_is_a_lost_position() -> None:
     found = earliest([known, Position()])
     assert (found.token, found.owned, found.next) == (None, owned, SWEEP)
     assert earliest([known, Position(next="pause", fingerprint="f")]).next == "pause"
+    asked = [replace(position(time), token=None, resume=position(time).token) for time in (7, 6)]
+    found = earliest([*asked, known])
+    assert (found.token, found.resume, found.time) == (None, known.token, at(5)), "a copy that was asked for"
     assert earliest([known, position(6, fingerprint="g")]).fingerprint == "", "an edit that some know of only"
 
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from bson import json_util
+
 from syncd.plan.claims import Claims
 from syncd.stores.redis.cluster import Seen
 from syncd.stores.redis.records.lease import Lease
@@ -57,10 +59,7 @@ class NodeRecords:
     def seed(self) -> None:
         """A node that is new begins as far as all are. Its keys came from others, so none is an application's."""
         for node in self._new:
-            position = self._position()
-            fields = (
-                position.encoded() if position.token is not None else ["owned", json.dumps(position.owned)]
-            )
+            fields = _fields_of(self._position())
             pairs: dict[Any, Any] = dict(zip(fields[::2], fields[1::2], strict=True))
             with translated():
                 node.client.hset(self._keys.at(node.place).position, mapping=pairs)
@@ -75,7 +74,7 @@ class NodeRecords:
         if self._known:
             self._move(moved, named)
         if self._known and position.token is None:
-            leases[0].forget_position(position.next)
+            leases[0].forget_position(position.next, resumes=position.resume is not None)
         said: list[Any] = [NODES, json.dumps([node.place for node in self._nodes]), MAP, self._map.digest]
         fields = position.encoded() if position.token is not None else []
         for lease in leases:
@@ -101,6 +100,13 @@ class NodeRecords:
                     members.move(one)
                 case Kind.FEED:
                     moved.feed(one)
+
+
+def _fields_of(position: Position) -> list[str | bytes]:
+    """Of a node that begins as far as all are."""
+    if position.resume is not None:
+        return [*position.encoded(), "resume", json_util.dumps(position.resume)]
+    return position.encoded() if position.token is not None else ["owned", json.dumps(position.owned)]
 
 
 def _names(keys: ControlKeys, named: Sequence[Named]) -> Iterator[str]:

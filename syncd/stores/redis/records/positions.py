@@ -53,7 +53,7 @@ def earliest(parts: Sequence[Position]) -> Position:
     lost = [part for part in parts if part.token is None]
     if lost:
         wish = next((part.next for part in lost if part.next != SWEEP), SWEEP)
-        return Position(next=wish, **said)
+        return replace(_resumed(parts), next=wish, **said)
     first, phase = min(parts, key=_stands), min((part.phase for part in parts), key=_order)
     behind = [part for part in parts if part.phase == phase]
     left = _left([part.left for part in behind]) if phase == SNAPSHOT else behind[0].left
@@ -69,13 +69,30 @@ def earliest(parts: Sequence[Position]) -> Position:
     )
 
 
+def _resumed(parts: Sequence[Position]) -> Position:
+    """Where the stream may go on all the same, if every node says that."""
+    if any(part.token is None and part.resume is None for part in parts):
+        return Position()
+    first = min(parts, key=_stands)
+    latest = max(max(part.time, part.read_watermark) for part in parts)
+    return Position(
+        resume=first.token or first.resume,
+        event=first.event,
+        nth=first.nth,
+        time=first.time,
+        read_watermark=latest,
+        deployment=first.deployment,
+        witness=first.witness,
+    )
+
+
 def _order(phase: str) -> int:
     return _ORDER.get(phase, 0)
 
 
 def _stands(part: Position) -> tuple[Moment, str]:
     """Tokens of one time are told apart by their text, in whose order MongoDB sorts them."""
-    return part.time, str((part.token or {}).get("_data", ""))
+    return part.time, str((part.token or part.resume or {}).get("_data", ""))
 
 
 def _left(all_left: Sequence[Any]) -> dict[int, Range] | None:
