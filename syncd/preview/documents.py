@@ -61,6 +61,10 @@ class GivenDocuments:
         found = {ident: known[ident] for ident in map(encode_key_value, ids) if ident in known}
         return Found(found, max(after, self._time), True)
 
+    def there(self, ids: Iterable[Any], after: Moment, *, every: bool = False) -> Found:
+        """The same."""
+        return self.by_ids(ids, after, every=every)
+
 
 def event(
     op: str, document_id: Any, nth: int, *, time: Moment = BEGINNING, wall_ms: int = 0, **more: Any

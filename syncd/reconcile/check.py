@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from pymongo.read_preferences import _ServerMode
 
-from syncd.errors import TransientError
 from syncd.plan.keys.templates import decode_key_value, encode_key_value, parse_key
 from syncd.plan.partition import WHOLE, Partition
 from syncd.plan.to_redis.change import Drop, Retired
@@ -28,7 +27,6 @@ from syncd.reconcile.member_comparison import StraySearch, shown
 from syncd.reconcile.nodes_reader import reader_of
 from syncd.reconcile.repair import Repairer
 from syncd.reconcile.report import ReconcileReport
-from syncd.stores.mongo.ids import ONLY_ID
 from syncd.stores.mongo.joined import lookup_of
 from syncd.stores.mongo.ranges import ALL, Range
 from syncd.stores.mongo.store import Document, MongoStore
@@ -161,9 +159,7 @@ class Check(BaseCheck):
         for scanned in _ahead(self._scan.candidates(shape)):
             candidates = self._without_foreign(scanned)
             ids = [document_id for _, document_id in candidates]
-            found = self._lookup.by_ids(ids, ZERO, wanted=ONLY_ID)
-            if not found.complete:
-                raise TransientError("mongo", "a list of ids did not fit one reply")
+            found = self._lookup.there(ids, ZERO)
             gone = {drop.ident: i for drop, i in candidates if drop.ident not in found.documents}
             own = self._lookup.own(list(gone.values()))
             lost = {ident: i for (ident, i), ours in zip(gone.items(), own, strict=True) if ours}

@@ -17,6 +17,7 @@ from tests.faults.conftest import Rig
 from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.failpoint import failing
+from tests.support.feeds import feed, said, stream_of, wait_count
 from tests.support.memory import MB, Memory
 from tests.support.scale import SCALE
 from tests.support.scene import Flow, Scene
@@ -93,6 +94,38 @@ def test_an_id_that_is_larger_than_any_event(rig: Rig) -> None:
     assert "16 MB" in lost["error"]
     flow.collection.update_one({"_id": 3}, {"$set": {"n": 4}})
     flow.wait_same()
+
+
+def test_ids_that_one_reply_cannot_hold(rig: Rig) -> None:
+    """nothing_lost: a page of `_id` is larger than a message of MongoDB may be, where documents name a joined one, and
+    where a sweep asks which keys and members have a document, and which documents still match: all is found."""
+    ids = [f"{'x' * 1_100_000}{n}" for n in range(24)]
+    other = rig.scene.mongo["faults"]["other"]
+    other.insert_one({"_id": 1, "name": "before"})
+    join = {"other": {"collection": other.full_name, "on": {"of": "_id"}, "fields": ["name"]}}
+    board = {"projection": "board", "type": "set", "key": "all", "member": "{_id}"}
+    documents = [{"_id": one, "of": 1, "is": True} for one in ids]
+    flow = rig.scene.add("big", projection({"name": "other.name"}), joins=join, documents=documents)
+    flow.collection.create_index({"of": 1, "_id": 1})
+    told = rig.scene.add("told", feed(["of"]), board, source=flow, filter={"is": True})
+    rig.scene.start()
+    flow.wait_live()
+    told.wait_live()
+    other.update_one({"_id": 1}, {"$set": {"name": "behind"}})
+    wait_until(
+        lambda: {flow.redis.hget(flow.key(one), "name") for one in ids} == {b"behind"}, message=flow.lane
+    )
+    flow.redis.hset(flow.key("none"), "name", "an orphan")
+    flow.collection.update_one({"_id": ids[0]}, {"$set": {"is": False}})
+    wait_count(told, 1)
+    told.redis.sadd(told.names.control(f"matched:{stream_of(told)}"), "none")
+    for one in (flow, told):
+        one.redis.rpush(one.names.control("requests"), "snapshot")
+    wait_until(lambda: not flow.redis.exists(flow.key("none")), message=flow.lane)
+    wait_count(told, 2)
+    assert [one["op"] for one in said(told)] == ["leave", "delete"]
+    assert flow.redis.hlen(flow.key(ids[0])) == 1
+    assert restarts(flow) == restarts(told) == 0
 
 
 def test_events_that_are_too_large_on_and_on(rig: Rig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from typing import Any
 
 from pymongo import UpdateOne
@@ -15,8 +16,8 @@ from tests.support.scale import SCALE
 from tests.support.scene import Flow
 
 PLAYERS, REGIONS, KILLS = 400 * SCALE, 8 if SCALE == 1 else 50, 3 if SCALE == 1 else 8
-BETWEEN = 10 * SCALE
-"""Rounds of moves between two kills."""
+BETWEEN, LONGEST_S = 10 * SCALE, 60 / KILLS
+"""Rounds of moves between two kills, and for how long they go on at most: a minute in all."""
 LEAGUE = {"projection": "board", "type": "zset", "key": "{region}", "member": "{_id}", "score": "points"}
 COUNT_BOARDS = """
 local most = 0
@@ -75,8 +76,11 @@ def test_a_player_is_on_one_board(rig: Rig) -> None:
     flow.wait_live()
     with Sampler(flow) as sampler:
         for _ in range(KILLS):
+            end = time.monotonic() + LONGEST_S
             for _ in range(BETWEEN):
                 flow.collection.bulk_write(moves(draw, 100), ordered=False)
+                if time.monotonic() > end:
+                    break
             rig.scene.daemon.kill()
             flow.collection.bulk_write(moves(draw, 100), ordered=False)
             rig.scene.start()

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
+from bson.datetime_ms import DatetimeMS
 from bson.dbref import DBRef
+from bson.decimal128 import Decimal128
+from bson.int64 import Int64
+from bson.max_key import MaxKey
+from bson.min_key import MinKey
+from bson.objectid import ObjectId
 from bson.raw_bson import RawBSONDocument
 from bson.regex import Regex
+from bson.timestamp import Timestamp
 
 from syncd.plan.values.raw import DOCUMENT, POINTER, RawId, encode
 
@@ -16,7 +24,26 @@ ONLY_ID: dict[str, Any] = {"_id": 1}
 AS_STORED: dict[str, Any] = {"_id": 1, "_syncd.pos": 1}
 """A projection that has MongoDB read the document. In an index the members of an array have no names, so that an `_id`
 which is read from there may be another one than the document's."""
+MOST_BYTES = 4 * 2**20
+"""Of the `_id` that one query names: the query has to fit a message of 16 MB, and what is found of them as well."""
 _NOT_IN_A_LIST = frozenset({Regex, DBRef, RawId})
+_SMALL = frozenset(
+    {
+        bool,
+        datetime,
+        Decimal128,
+        DatetimeMS,
+        float,
+        int,
+        Int64,
+        MaxKey,
+        MinKey,
+        ObjectId,
+        Timestamp,
+        type(None),
+    }
+)
+"""Of at most 16 bytes."""
 
 
 def among(ids: Sequence[Any]) -> dict[str, Any]:
@@ -30,13 +57,53 @@ def among(ids: Sequence[Any]) -> dict[str, Any]:
 
 
 def apart(ids: Sequence[Any]) -> list[list[Any]]:
-    """The same in parts that one query each can ask for. An array may have members of other names than "0", "1" and so
-    on. Of several `_id` of which one holds such an array `among` keeps MongoDB busy for ever: it has its own part."""
-    if RawId not in {type(one) for one in ids}:
+    """The same in parts that one query each can ask for, and whose `_id` one reply holds. An array may have members of
+    other names than "0", "1" and so on. Of several `_id` of which one holds such an array `among` keeps MongoDB busy
+    for ever: it has its own part."""
+    if {*map(type, ids)} <= _SMALL:
         return [list(ids)]
-    together = [one for one in ids if not _may_loop(one)]
-    parts = [together, *([one] for one in ids if _may_loop(one))]
-    return parts if together or len(parts) == 1 else parts[1:]
+    parts = [*pieces([one for one in ids if not _may_loop(one)]), *([one] for one in ids if _may_loop(one))]
+    return parts or [[]]
+
+
+def pieces(ids: Sequence[Any]) -> Iterator[list[Any]]:
+    """Such values in their order, MOST_BYTES at once or a single one."""
+    part: list[Any] = []
+    size = 0
+    for one in ids:
+        more = _size(one)
+        if part and size + more > MOST_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(one)
+        size += more
+    if part:
+        yield part
+
+
+def questions(collection: str, ids: Sequence[Any], said: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Commands for what MongoDB says of each of these, whether there is a document or not."""
+    # `$facet` gives one document from none. `$documents` would be plainer, and needs rights on the whole database.
+    for part in pieces(ids):
+        yield {
+            "aggregate": collection,
+            "pipeline": [
+                {"$match": {"$expr": False}},
+                {"$facet": {"none": [{"$limit": 1}]}},
+                {"$project": {"said": {"$map": {"input": {"$literal": part}, "in": said}}}},
+            ],
+            "cursor": {},
+        }
+
+
+def _size(document_id: Any) -> int:
+    """In bytes, or more."""
+    kind = type(document_id)
+    if kind in _SMALL:
+        return 16
+    if kind is str:
+        return 16 + 4 * len(document_id)
+    return len(encode({"_id": document_id}))
 
 
 def _may_loop(document_id: Any) -> bool:

@@ -17,7 +17,17 @@ from syncd.plan.partition import Partition
 from syncd.plan.to_redis.digest import SOURCE, bucket_of
 from syncd.plan.values.raw import Unfit
 from syncd.stores.mongo.codes import is_about_document
-from syncd.stores.mongo.ids import AS_STORED, ONLY_ID, among, apart, behind, is_pointer, least, raw_command
+from syncd.stores.mongo.ids import (
+    AS_STORED,
+    ONLY_ID,
+    among,
+    apart,
+    behind,
+    is_pointer,
+    least,
+    questions,
+    raw_command,
+)
 from syncd.stores.mongo.readable import Readable
 from syncd.stores.mongo.replies import RAW_CODEC, WHOLE, documents_in, moment_of
 from syncd.stores.mongo.sharding import require_unique
@@ -96,6 +106,13 @@ class Lookup:
         unfit = {ident: Unfit(one) for ident, one in there.items()}
         return found._replace(documents=found.documents | unfit)
 
+    def there(self, ids: list[Any], after: Moment, *, every: bool = False) -> Found:
+        """`by_ids` of `_id` alone, as for those that are not there their keys go: all of them, or TransientError."""
+        found = self.by_ids(ids, after, wanted=ONLY_ID, every=every)
+        if not found.complete:
+            raise TransientError("mongo", "a list of ids did not fit one reply; trying again")
+        return found
+
     def in_parts(
         self, ids: list[Any], after: Callable[[], Moment], *, digests: bool = False
     ) -> Iterator[tuple[list[Any], Found]]:
@@ -173,7 +190,8 @@ class Lookup:
     def _found(self, reply: RawBSONDocument, wanted: Document | None = None) -> Found:
         cursor, at = reply["cursor"], moment_of(reply)
         if cursor["id"]:
-            self._kill(cursor["id"])
+            with translated():
+                self._command({"killCursors": self._collection, "cursors": [cursor["id"]]})
         found = self._unwrapped(reply)
         whole = found if wanted is not None else self._completed(found, at)
         require_unique(self._store, self._namespace, found)
@@ -356,19 +374,9 @@ class Lookup:
 
     def _of_ids(self, ids: list[Any], said: Document) -> list[Any]:
         """What MongoDB says of each of these `_id`."""
-        # `$facet` gives one document from none. `$documents` would be plainer, and needs rights on the whole database.
-        command: Document = {
-            "aggregate": self._collection,
-            "pipeline": [
-                {"$match": {"$expr": False}},
-                {"$facet": {"none": [{"$limit": 1}]}},
-                {"$project": {"said": {"$map": {"input": {"$literal": ids}, "in": said}}}},
-            ],
-            "cursor": {},
-        }
         with translated():
-            reply = self._command(command)
-        found = [one for document in documents_in(reply) for one in document["said"]]
+            replies = [self._command(one) for one in questions(self._collection, ids, said)]
+        found = [one for reply in replies for document in documents_in(reply) for one in document["said"]]
         if len(found) != len(ids):
             raise TransientError("mongo", "MongoDB did not hash every id; trying again")
         return found
@@ -390,7 +398,3 @@ class Lookup:
         except InvalidDocument:  # an `_id` that the driver cannot write
             found = database.command(raw_command(command), codec_options=RAW_CODEC, **options)
         return found
-
-    def _kill(self, cursor: int) -> None:
-        with translated():
-            self._store.client[self._database].command({"killCursors": self._collection, "cursors": [cursor]})

@@ -44,15 +44,15 @@ class Naming(Lookup):
 
     def page(
         self, ident: str, after: str | None, upto: str | None, most: int, since: Moment
-    ) -> tuple[list[str], Moment]:
-        """Idents of the next documents that name `ident`, in the order of their `_id`, as of `since` or later."""
+    ) -> tuple[list[str], Moment, bool]:
+        """Idents of the next documents that name `ident`, in the order of their `_id`, as of `since` or later; and
+        whether these are the last."""
         cursor, last = (_bound(one) for one in (after, upto))
         value, parts = decode_key_value(ident), [behind(cursor, last), self._part(None, None)]
         query = {"$and": [{self._join.local: {"$eq": value}}, *filter(None, parts)]}
         command: Document = {
             "find": self._collection, "filter": query, "projection": AS_STORED, "sort": {"_id": 1},
-            "hint": self._join.index, "limit": most, "batchSize": most, "singleBatch": True,
-            "maxTimeMS": LONGEST_CHUNK_MS,
+            "hint": self._join.index, "limit": most, "batchSize": most, "maxTimeMS": LONGEST_CHUNK_MS,
         }  # fmt: skip
         if cursor is not None and is_pointer(cursor["_id"]):
             command["min"] = {self._join.local: value, **cursor}
@@ -63,7 +63,8 @@ class Naming(Lookup):
                 raise CapabilityError("mongo", self.no_index) from error
             raise
         found = self._found(reply, AS_STORED)
-        return list(found.documents), found.time
+        # A reply may hold fewer because they are large: then MongoDB keeps the cursor.
+        return list(found.documents), found.time, found.complete and len(found.documents) < most
 
     def require(self) -> None:
         """Raises CapabilityError where there is no such index."""

@@ -12,7 +12,6 @@ from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import GONE, IN, OUT, Dead, Entry, Judged, Matched, Write
 from syncd.plan.to_redis.change_feed import DELETE, ENTER, LEAVE, READ, UPDATE, ChangeFeed, Row
 from syncd.plan.values.raw import ODD_ID, RAW
-from syncd.stores.mongo.ids import ONLY_ID
 from syncd.stores.mongo.lookup import Found, Lookup
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import Moment, seconds
@@ -58,7 +57,7 @@ class FilteredEntries(FeedEntries):
             event["documentKey"]["_id"] for ident, event in last.items()
             if event["operationType"] != DELETE and ident not in found.documents and not ident.startswith(RAW)
         ]  # fmt: skip
-        return self._lookup.by_ids(ids, found.time, wanted=ONLY_ID, every=True).documents if ids else ()
+        return self._lookup.there(ids, found.time, every=True).documents if ids else ()
 
     def _judged(
         self,

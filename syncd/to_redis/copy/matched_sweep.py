@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from syncd import telemetry
-from syncd.errors import TransientError
 from syncd.plan.keys.templates import decode_key_value
 from syncd.plan.to_redis.change import RELOAD, MatchedIsWhole, Removal
 from syncd.plan.to_redis.change_feed import ChangeFeed
-from syncd.stores.mongo.ids import ONLY_ID
 from syncd.stores.mongo.times import Moment, seconds
 from syncd.stores.redis.records.matched import WHOLE, MatchedSets
 from syncd.to_redis.apply.filtered_entries import left
@@ -39,11 +37,9 @@ class MatchedSweep:
 
     def _without(self, feed: ChangeFeed, idents: list[str]) -> Orphans:
         ids = {ident: decode_key_value(ident) for ident in idents}
-        found = self._lookup.by_ids(list(ids.values()), self._reads.after(), wanted=ONLY_ID)
+        found = self._lookup.there(list(ids.values()), self._reads.after())
         gone = {ident: ids[ident] for ident in idents if ident not in found.documents}
-        there = self._lookup.by_ids(list(gone.values()), found.time, wanted=ONLY_ID, every=True)
-        if not (found.complete and there.complete):
-            raise TransientError("mongo", "a list of ids did not fit one reply; trying again")
+        there = self._lookup.there(list(gone.values()), found.time, every=True)
         self._reads.saw(found.time)
         said: list[Removal] = [
             left(feed, ident, found.time, deleted=ident not in there.documents) for ident in gone

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from syncd.errors import TransientError
 from syncd.plan.keys.templates import decode_key_value
 from syncd.plan.to_redis.change import Drop, Leave, MapBegins, MapIsWhole, Retired, Stray
 from syncd.plan.to_redis.member_shape import MemberShape
-from syncd.stores.mongo.ids import ONLY_ID
 from syncd.stores.redis.members import Member, Members, weight
 from syncd.to_redis.context import RunContext
 from syncd.to_redis.copy.copier import Reads
@@ -51,9 +49,7 @@ class MemberSweep:
 
     def _gone(self, shape: Retired, page: Mapping[str, list[tuple[str, str]]]) -> Orphans:
         ids = {ident: decode_key_value(ident) for ident in page}
-        found = self._lookup.by_ids(list(ids.values()), self._reads.after(), wanted=ONLY_ID)
-        if not found.complete:
-            raise TransientError("mongo", "a list of ids did not fit one reply; trying again")
+        found = self._lookup.there(list(ids.values()), self._reads.after())
         self._reads.saw(found.time)
         gone = [ident for ident in ids if ident not in found.documents]
         own = self._lookup.own([ids[ident] for ident in gone])
@@ -73,7 +69,7 @@ class MemberSweep:
         """Without those of documents that are not in the map: another partition may have yet to copy them."""
         known = self._members.said(shape, sorted({one.ident for one in members}))
         ids = {one.ident: decode_key_value(one.ident) for one in members if one.ident not in known}
-        found = self._lookup.by_ids(list(ids.values()), self._reads.after(), wanted=ONLY_ID)
+        found = self._lookup.there(list(ids.values()), self._reads.after())
         return [one for one in members if one.ident not in found.documents]
 
     def retired(self, shape: Retired) -> Iterator[Orphans]:

@@ -7,14 +7,13 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
-from syncd.errors import FOREIGN_LOST, FatalError, SweepLimitError, TransientError
+from syncd.errors import FOREIGN_LOST, FatalError, SweepLimitError
 from syncd.plan.keys.templates import decode_key_value, encode_key_value, parse_key
 from syncd.plan.to_redis.change import Drop, Orphan, Removal, Retired, RetiredKey, Stray
 from syncd.plan.to_redis.member_shape import MemberShape
 from syncd.plan.to_redis.shape import Shape
 from syncd.stores.mongo.codes import is_about_document
 from syncd.stores.mongo.differing import Differing
-from syncd.stores.mongo.ids import ONLY_ID
 from syncd.stores.mongo.store import code_of
 from syncd.stores.mongo.times import Moment
 from syncd.stores.paging import paged
@@ -278,11 +277,7 @@ class SnapshotReader:
 
     def _gone(self, candidates: list[Candidate]) -> Orphans:
         """Those without a document."""
-        found = self._lookup.by_ids(
-            [document_id for _, document_id in candidates], self._reads.after(), wanted=ONLY_ID
-        )
-        if not found.complete:
-            raise TransientError("mongo", "a list of ids did not fit one reply; trying again")
+        found = self._lookup.there([document_id for _, document_id in candidates], self._reads.after())
         self._reads.saw(found.time)
         gone = [entry for entry in candidates if entry[0].ident not in found.documents]
         own = self._lookup.own([document_id for _, document_id in gone])

@@ -84,9 +84,11 @@ class PageUnit(DocumentsUnit):
             room = self._most - len(idents)
             if room <= 0:
                 break
-            found, time = self._naming[named[0]].page(named[1], refresh.after, refresh.upto, room, time)
+            found, time, ended = self._naming[named[0]].page(
+                named[1], refresh.after, refresh.upto, room, time
+            )
             idents |= dict.fromkeys(found)
-            self._moves[named] = refresh.ended() if len(found) < room else refresh.moved(found[-1])
+            self._moves[named] = refresh.ended() if ended else refresh.moved(found[-1])
         return list(idents), time
 
     def after(self, position: Position) -> Position:
@@ -121,9 +123,8 @@ class ExpansionUnit(Unit):
             if named[0] in self._naming:
                 parent, naming = self._naming[named[0]]
                 after = max(joined.time, self._builder.watermarks.horizon)
-                found, _ = naming.page(named[1], refresh.after, refresh.upto, MOST_EXPANDED, after)
+                found, _, ended = naming.page(named[1], refresh.after, refresh.upto, MOST_EXPANDED, after)
                 self._named = [((parent, ident), refresh.since) for ident in found]
-                ended = len(found) < MOST_EXPANDED
                 self._moves[named] = refresh.ended() if ended else refresh.moved(found[-1])
                 break
         return Draft([])

@@ -13,6 +13,7 @@ from syncd.errors import FatalError
 from syncd.plan.keys.templates import encode_key_value, parse_key
 from syncd.plan.to_redis.change import Retired
 from syncd.plan.to_redis.shape import Shape
+from syncd.stores.mongo.ids import pieces
 from syncd.stores.mongo.lookup import Found, Lookup
 from syncd.stores.mongo.times import Moment
 from syncd.stores.paging import paged
@@ -123,7 +124,7 @@ class Holders(NamedTuple):
 
 def holders(lookup: Lookup, shape: Shape, keys: Sequence[str], after: Moment) -> Iterator[Holders]:
     """Asks MongoDB which documents have these keys, a page at a time; each page has an entry for each of its keys."""
-    for page in paged(list(keys), KEYS_A_QUERY):
+    for page in (page for some in pieces(keys) for page in paged(some, KEYS_A_QUERY)):
         yield from _page(lookup, shape, page, after)
 
 
