@@ -146,12 +146,14 @@ def some_keys(store: RedisStore, plan: StatePlan, count: int) -> list[bytes]:
 
 def found_entry(store: RedisStore, plan: AppendPlan, entry: str) -> dict[bytes, bytes] | None:
     """What an entry says; None where it is not there."""
-    return dict(_entries(_ask(store, [("XRANGE", plan.stream, entry, entry)])[0])).get(entry)
+    return dict(_entries(_ask(store.at_key(plan.stream), [("XRANGE", plan.stream, entry, entry)])[0])).get(
+        entry
+    )
 
 
 def some_entries(store: RedisStore, plan: AppendPlan, count: int) -> dict[str, dict[bytes, bytes]]:
     """The newest entries, the oldest of them first."""
-    found = _ask(store, [("XREVRANGE", plan.stream, "+", "-", "COUNT", count)])[0]
+    found = _ask(store.at_key(plan.stream), [("XREVRANGE", plan.stream, "+", "-", "COUNT", count)])[0]
     return dict(reversed(_entries(found)))
 
 

@@ -42,8 +42,8 @@ def new_check(
     may_go_on: Callable[[], str] = lambda: "",
 ) -> AnyCheck:
     """`site` is SYNCD_SITE. Both stores are connected. Raises StoreError."""
-    if redis.place and (order.by_digest or not isinstance(plan, Plan)):
-        what = "of a Redis Cluster, a check compares in full, and from MongoDB to Redis"
+    if redis.place and (order.by_digest or not isinstance(plan, Plan | AppendPlan)):
+        what = "of a Redis Cluster, a check compares in full"
         raise CapabilityError("redis", f"{what}; leave `--check digest` out")
     if isinstance(plan, Plan):
         kind = DigestCheck if order.by_digest else Check

@@ -28,6 +28,8 @@ from tests.support.joins import wait_same as wait_joined
 from tests.support.members import BOARD, NEAR, RECALL, TAGS, best, members_of, player, wait_members
 from tests.support.scene import Flow, Scene
 from tests.support.sharing import People
+from tests.support.stream import add_stream, append, wait_done, wait_numbers
+from tests.support.stream import key as stream_of
 
 COUNT = 60
 GAMES, LABELS = [f"g{number}" for number in range(12)], [f"t{number}" for number in range(12)]
@@ -297,3 +299,35 @@ def test_the_command_line(cluster: RedisCluster, scene: Scene) -> None:
         assert said.returncode == 0, said.stdout + said.stderr
     shapes.people.wait_all({shapes.other: ["b"]})
     assert not any(shapes.members.keys(name) for name in ("board", "tags", "near", "recall"))
+
+
+def test_a_stream_is_appended(cluster: RedisCluster, scene: Scene) -> None:
+    """applied_once, nothing_lost, nothing_silent: the daemon is killed and the slot of the stream moves while entries
+    go through; each is one document or one dead letter, and none waits."""
+    flow = add_stream(scene, "in")
+    scene.start()
+    flow.wait_live()
+    count, odd = 0, 0
+    for turn in range(4):
+        append(flow, range(count, count + 2000))
+        append(flow, ["odd"])  # type: ignore[list-item]
+        count, odd = count + 2000, odd + 1
+        if turn == 1:
+            scene.daemon.kill()
+            scene.daemon.start()
+        elif turn == 2:
+            slot = slot_of(stream_of(flow))
+            source = next(node for node in cluster.nodes if slot in slots_of(cluster, node))
+            move(cluster, [slot], source, next(node for node in cluster.nodes if node is not source))
+            scene.redis.nodes_manager.initialize()  # type: ignore[attr-defined]
+    wait_numbers(flow, range(count))
+    wait_done(flow)
+    assert len(flow.dead_letters()) == odd
+    env = {"SYNCD_MONGO_URI": scene.reach["mongo_uri"], "SYNCD_REDIS_URL": cluster.url}
+    env["SYNCD_CONTRACTS"] = str(scene.contracts.path)
+    for verb in ("check --connect", f"reconcile {flow.contract}"):
+        said = syncd(*verb.split(), **env)
+        assert said.returncode == 0, said.stdout + said.stderr
+    said = syncd("deadletters", "replay", flow.contract, "--all", **env)
+    assert f"0 written, {odd} still failing" in said.stdout, said.stdout + said.stderr
+    assert len(flow.dead_letters()) == odd

@@ -36,9 +36,10 @@ class AppendSides(Sides):
     def pages(self) -> Iterator[list[bytes]]:
         """All entries that the group is done with, oldest first."""
         start, end = "-", done_up_to(self._redis, self._plan)
+        server = self._redis.at_key(self._plan.stream)
         while end:
             with translated():
-                found: Any = self._redis.client.xrange(self._plan.stream, start, end, count=ENTRIES_A_PAGE)
+                found: Any = server.client.xrange(self._plan.stream, start, end, count=ENTRIES_A_PAGE)
             if not found:
                 return
             self._page |= dict(found)
@@ -75,7 +76,7 @@ class AppendSides(Sides):
         known = {key: self._page.pop(key) for key in keys if key in self._page}
         if not missing:
             return known
-        pipe = self._redis.client.pipeline(transaction=False)
+        pipe = self._redis.at_key(self._plan.stream).client.pipeline(transaction=False)
         for key in missing:
             pipe.xrange(self._plan.stream, key.decode(), key.decode())
         with translated():
@@ -119,7 +120,7 @@ class AppendGate:
 
 def done_up_to(redis: RedisStore, plan: AppendPlan) -> str:
     """The end of what the group is done with, for XRANGE; "" where there is no group."""
-    pipe = redis.client.pipeline(transaction=True)
+    pipe = redis.at_key(plan.stream).client.pipeline(transaction=True)
     pipe.xpending(plan.stream, plan.name)
     pipe.xinfo_groups(plan.stream)
     with translated():

@@ -125,9 +125,12 @@ def _in_a_cluster(contract: Contract) -> Iterator[Lack]:
             why = "a search index knows the keys of one node alone"
             yield Lack(("redis", at, "index"), f"{where}: {why}", _ELSEWHERE)
     where = f"contract {contract.name}"
-    if contract.sync.direction != "mongo_to_redis":
-        what = f"{where}: `direction: {contract.sync.direction}`{_NOT_YET}"
-        yield Lack(("sync", "direction"), what, _ELSEWHERE)
+    if contract.sync.capture == "append" and contract.mongo.timeseries is not None:
+        what = f"{where}: to append into a time series{_NOT_YET}"
+        yield Lack(("mongo", "timeseries"), what, _ELSEWHERE)
+    elif contract.sync.direction != "mongo_to_redis" and contract.sync.capture != "append":
+        what = f"{where}: `capture: {contract.sync.capture}`{_NOT_YET}"
+        yield Lack(("sync", "capture"), what, _ELSEWHERE)
     if contract.reconcile is not None and contract.reconcile.check == "digest":
         yield Lack(("reconcile", "check"), f"{where}: `check: digest`{_NOT_YET}", "write `check: full`")
 

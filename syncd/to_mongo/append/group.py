@@ -72,7 +72,7 @@ class Group:
     def __init__(self, store: RedisStore, plan: AppendPlan, consumer: str) -> None:
         self._store, self._consumer = store, consumer
         self.stream, self.name = plan.stream, plan.name
-        self._keys = ControlKeys(plan.name)
+        self._keys = ControlKeys(plan.name, place=store.place)
         self._history = History()
         self._stored: dict[str, str] = {}
         self._delivered = ""
@@ -80,10 +80,15 @@ class Group:
         self.is_new = self.was_lost = False
         """Whether the last `ensure` has made the group, and whether there had been one, or the stream went back."""
 
+    @property
+    def _server(self) -> RedisStore:
+        """That has the stream. In a cluster it has not the records, and may be another one after each error."""
+        return self._store.at_key(self.stream)
+
     def ensure(self) -> str | None:
         """Make the group where there is none, or have it begin again where the stream went back. Returns where it
         begins, if there was one before that got lost."""
-        client, self.is_new, self.was_lost = self._store.client, False, False
+        client, self.is_new, self.was_lost = self._server.client, False, False
         with self.translated():
             known = self._known()
             start = self._start(known)
@@ -117,7 +122,7 @@ class Group:
         if not known or not entry:
             return ZERO
         try:
-            found: Any = self._store.client.xrange(self.stream, entry, entry)
+            found: Any = self._server.client.xrange(self.stream, entry, entry)
         except driver.ResponseError as error:
             if "WRONGTYPE" not in str(error):
                 raise
@@ -127,7 +132,7 @@ class Group:
     def _begin_again(self) -> str:
         """Read the stream from its first entry. What comes again is there already."""
         read = self._read(ZERO)
-        self._store.client.execute_command("XGROUP SETID", self.stream, self.name, ZERO, *read)
+        self._server.client.execute_command("XGROUP SETID", self.stream, self.name, ZERO, *read)
         self._history.begin_again(self._first_entry())
         self._keep({"acknowledged": ZERO, **self._history.fields()})
         self._reread, self.was_lost = False, True
@@ -146,7 +151,7 @@ class Group:
 
     def _went_back(self) -> bool:
         """Whether the stream holds entries at or below the group's position that it has not read."""
-        found: Any = self._store.client.xinfo_groups(self.stream)
+        found: Any = self._server.client.xinfo_groups(self.stream)
         mine = next((said for said in map(_texts, found) if said["name"].decode() == self.name), None)
         return mine is not None and self._history.went_back(self._stream_state(mine))
 
@@ -175,7 +180,7 @@ class Group:
 
     def _prove(self) -> None:
         """Remember an entry that the group has read."""
-        client, delivered = self._store.client, self._delivered
+        client, delivered = self._server.client, self._delivered
         if delivered and self._history.proof_entry != delivered:
             found: Any = client.xrange(self.stream, delivered, delivered)
             if found:
@@ -189,7 +194,7 @@ class Group:
 
     def _stream_info(self) -> dict[str, Any]:
         try:
-            found: Any = self._store.client.xinfo_stream(self.stream)
+            found: Any = self._server.client.xinfo_stream(self.stream)
         except driver.ResponseError as error:
             if "no such key" not in str(error):
                 raise
@@ -199,7 +204,7 @@ class Group:
     def wait(self, count: int) -> Entries:
         """New entries, as soon as there are any."""
         with self.translated():
-            found = self._store.client.execute_command(
+            found = self._server.client.execute_command(
                 *self.reading(count), "BLOCK", BLOCK_MS, "STREAMS", self.stream, ">"
             )
         return _entries(found)
@@ -211,7 +216,7 @@ class Group:
     def pending(self, count: int, after: str, consumer: str = "") -> Entries:
         """What a consumer, this one or another, has taken and not acknowledged."""
         with self.translated():
-            found = self._store.client.execute_command(
+            found = self._server.client.execute_command(
                 *self.reading(count, consumer), "STREAMS", self.stream, after
             )
         return _entries(found)
@@ -219,7 +224,7 @@ class Group:
     def other_consumers(self) -> list[tuple[str, int, bool]]:
         """How many entries each has taken and not acknowledged, and whether its process is known to be gone."""
         with self.translated():
-            found: Any = self._store.client.xinfo_consumers(self.stream, self.name)
+            found: Any = self._server.client.xinfo_consumers(self.stream, self.name)
         said = [_texts(one) for one in found]
         named = [(one["name"].decode(), int(one["pending"])) for one in said]
         return [(name, left, is_dead(f"{name}:0")) for name, left in named if name != self._consumer]
@@ -232,7 +237,7 @@ class Group:
     def remove(self, consumer: str) -> None:
         """Take a consumer off the list, unless it has left something to do."""
         with self.translated():
-            self._store.call("syncd_leave", [self.stream], [self.name, consumer])
+            self._server.call("syncd_leave", [self.stream], [self.name, consumer])
 
     def leave(self) -> None:
         """`remove` this consumer, which will not read again."""
@@ -241,7 +246,7 @@ class Group:
     def claim(self, count: int, idle_s: float) -> TakenEntries:
         """Entries that another consumer has taken and then kept for so long."""
         with self.translated():
-            found: Any = self._store.client.xautoclaim(
+            found: Any = self._server.client.xautoclaim(
                 self.stream, self.name, self._consumer, round(idle_s * 1000), "0-0", count=count
             )
         gone = found[2] if len(found) > 2 else []
@@ -252,11 +257,11 @@ class Group:
         if not entries:
             return 0
         with self.translated():
-            return int(self._store.client.xack(self.stream, self.name, *entries))
+            return int(self._server.client.xack(self.stream, self.name, *entries))
 
     def look_up(self, entries: list[str]) -> Entries:
         """Entries by id, without fields where they are gone."""
-        pipe = self._store.client.pipeline(transaction=False)
+        pipe = self._server.client.pipeline(transaction=False)
         for entry in entries:
             pipe.xrange(self.stream, entry, entry)
         with self.translated():
@@ -265,7 +270,7 @@ class Group:
 
     def backlog(self) -> Backlog:
         """What is left to do; also stores how far the group is, for the day on which a person destroys it."""
-        client = self._store.client
+        client = self._server.client
         pipe = client.pipeline(transaction=True)
         pipe.xpending(self.stream, self.name)
         pipe.xinfo_groups(self.stream)
@@ -282,7 +287,7 @@ class Group:
                 entry for entry in (_text(pending["min"]), _text(first[0][0]) if first else "") if entry
             ]
             acknowledged = _before(_text(pending["min"])) if pending["pending"] else delivered
-            client.hset(self._keys.position, Fields.ACKNOWLEDGED, acknowledged)
+            self._store.client.hset(self._keys.position, Fields.ACKNOWLEDGED, acknowledged)
         unread = 0 if not first else length if mine.get("lag") is None else int(mine["lag"])
         ages = [clock_us(now) / 1e6 - entry_order(entry)[0] / 1000 for entry in oldest if _is_time(entry)]
         return Backlog(int(pending["pending"]) + unread, max([0.0, *ages]), acknowledged)

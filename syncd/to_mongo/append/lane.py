@@ -12,6 +12,7 @@ from syncd.lanes.events import Ended, Started
 from syncd.lanes.lane import BaseLane
 from syncd.lanes.situation import Decision, LaneRules
 from syncd.plan.to_mongo.append import AppendPlan
+from syncd.stores.redis.capabilities import require
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.to_mongo.append.group import Group
 from syncd.to_mongo.append.run import AppendRun
@@ -37,7 +38,7 @@ class AppendLane(BaseLane):
 
     def _work(self) -> Decision:
         self._mongo.connect()
-        self._redis.connect()
+        require(self.plan.contract, self._redis.connect())
         run = AppendRun(self._context, self._group)
         self._state.tell(Started())
         run.run()

@@ -20,7 +20,7 @@ class Reader:
     """
 
     def __init__(self, store: RedisStore, group: Group) -> None:
-        self._store, self._group = store, group
+        self._store, self._group = store.at_key(group.stream), group
         self._connection: Connection | None = None
         self.is_asked = False
 

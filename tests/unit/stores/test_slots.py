@@ -78,7 +78,7 @@ def test_what_is_refused_on_a_cluster() -> None:
     index = {"name": "films", "fields": [{"name": "title", "type": "text"}]}
     refused = {
         ("redis", 0, "index"): model(projection(field, key="f:{_id}", index=index)),
-        ("sync", "direction"): model(projection(field, key="f:{_id}"), sync=from_redis("outbox")),
+        ("sync", "capture"): model(projection(field, key="f:{_id}"), sync=from_redis("outbox")),
         ("reconcile", "check"): model(projection(field, key="f:{_id}"), reconcile={"check": "digest"}),
     }
     for path, contract in refused.items():
@@ -90,3 +90,5 @@ def test_what_is_refused_on_a_cluster() -> None:
         projection(field, type="stream", key="changes"),
     ):
         assert not [*lacks(model(taken), server)]
+    appended = model(projection(field, type="stream", key="in"), sync=from_redis("append"))
+    assert not [*lacks(appended, server)]

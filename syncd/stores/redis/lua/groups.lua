@@ -43,6 +43,32 @@ local function park(keys, args)
   return park_all(keys[1], keys[2], keys[3], args[2], args[3], args, 4, {'ok'})
 end
 
+-- In a cluster, where the stream is on another node. keys: dead letters, `letters`. args: protocol, how many dead letters
+-- are kept (see is_full), then of each its entry, "1" where that is still pending, n, field, value, ... One that is no
+-- longer pending is left alone, as in park_all. Replies as `park`.
+local function park_away(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  local reply, more = {'ok', 0}, 0
+  for _, stores in ipairs{false, true} do
+    local i = 3
+    while i <= #args do
+      local last = i + 2 + args[i + 2]
+      local name = dead_letter_name(args, i + 3, last)
+      local before = redis.call('HGET', keys[2], name)
+      if not stores then
+        more = more + ((args[i + 1] == '1' and not before) and 1 or 0)
+      elseif args[i + 1] == '1' or before then
+        redis.call('HSET', keys[2], name, redis.call('XADD', keys[1], '*', unpack(args, i + 3, last)))
+        if before then redis.call('XDEL', keys[1], before) else reply[#reply + 1] = args[i] end
+      end
+      i = last + 1
+    end
+    if not stores and is_full(keys[1], args[2], more) then return {'full'} end
+  end
+  reply[2] = drop_oldest(keys[1], keys[2], args[2])
+  return reply
+end
+
 -- Acknowledge entries that are done. One that was replayed, or fits by now, has a dead letter that goes with it.
 local function acknowledge(keys, group, entries, first, last)
   local names, any = group.projection .. ' ', redis.call('HLEN', keys[4]) > 0
@@ -159,6 +185,7 @@ local function leave(keys, args)
 end
 
 redis.register_function('syncd_park', park)
+redis.register_function('syncd_park_away', park_away)
 -- Where memory is full, entries must go on to MongoDB: then they may be trimmed.
 redis.register_function{function_name = 'syncd_advance', callback = advance, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_number_above', callback = above, flags = {'allow-oom'}}
