@@ -142,6 +142,8 @@ class LaneRun:
             had_any = self._by_digests or position.token is not None
             position = beginning(self._plan, position, first, deployment, by_digests=self._by_digests)
             position.joined = self._joined.begin()
+            # Nothing is read from before a stream that reports what changes.
+            position.read_watermark = max(position.read_watermark, position.joined.time)
             if position.phase == SNAPSHOT and had_any:
                 self._digests.forget()
             elif position.phase != SNAPSHOT:

@@ -8,6 +8,7 @@ import threading
 from contextlib import AbstractContextManager
 from typing import Any
 
+from syncd.stores.mongo.times import moment, parse
 from tests.faults.conftest import Rig
 from tests.support.check import meanwhile, wait_until
 from tests.support.contracts import projection
@@ -124,6 +125,28 @@ def test_an_order_and_its_customer_of_one_moment(rig: Rig) -> None:
             last = str(number + 1)
             wait_until(lambda last=last: flow.hash(19) == {"total": last, "tier": last}, 60, flow.lane)
     assert not torn
+
+
+def test_a_copy_begins_behind_all_streams(rig: Rig) -> None:
+    """nothing_lost: a customer changes when the stream of the orders is open and that of the customers is not yet; no
+    stream reports that, so the copy reads nothing from before it, also where a majority of MongoDB is late"""
+    shop = Shop(rig.scene, "begin")
+    shop.fill(2, 1)
+    flow = shop.add()
+    # The first one only asks whether it can be opened.
+    opens = rig.mongo_proxy.hold_request(b"$changeStream", shop.customers.name.encode() + b"\0", nth=2)
+    stores = rig.redis_proxy.hold_reply(b"$11\r\nsyncd_apply")
+    rig.scene.daemon.start()
+    opens.wait()
+    with rig.scene.mongo.start_session() as session:
+        shop.customers.update_one({"_id": 0}, {"$set": {"tier": 2}}, session=session)
+        changed = session.operation_time
+    assert changed is not None
+    opens.release()
+    stores.wait()
+    assert parse(flow.position()["mark"].decode()) >= moment(changed), "nothing is read yet"
+    stores.release()
+    wait_same(shop, flow)
 
 
 def _together(rig: Rig, shop: Shop, number: int) -> None:

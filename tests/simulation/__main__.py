@@ -14,6 +14,13 @@ from tests.simulation.standins import import_syncd
 HASH_SEED = "0"
 """The order of sets is part of a schedule."""
 COLLECT_EVERY = 50
+WAYS = {
+    "both": "contracts that go both ways",
+    "each": "contracts with a key for each element of an array",
+    "members": "contracts whose documents share keys",
+    "joins": "contracts whose documents show others",
+    "shared": "contracts with hashes that an application shares",
+}
 
 
 def main() -> int:
@@ -25,12 +32,8 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1000, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--only-seeds", default="", help="these, with commas between them")
-    parser.add_argument("--both", action="store_true", help="contracts that go both ways")
-    parser.add_argument(
-        "--each", action="store_true", help="contracts with a key for each element of an array"
-    )
-    parser.add_argument("--members", action="store_true", help="contracts whose documents share keys")
-    parser.add_argument("--joins", action="store_true", help="contracts whose documents show others")
+    for way, what in WAYS.items():
+        parser.add_argument(f"--{way}", dest="way", action="store_const", const=way, default="", help=what)
     parser.add_argument("--seed", type=int, help="one alone, with all that happens in it")
     parser.add_argument("--most-failures", type=int, default=10, help="end after so many")
     parser.add_argument("--verbose", action="store_true", help="a line a seed")
@@ -49,19 +52,18 @@ def main() -> int:
 
     if options.guards:
         return _guards(options)
-    ways = {name: getattr(options, name) for name in ("both", "each", "members", "joins")}
     if options.seed is not None:
-        result = run(options.seed, **ways, traced=True)
+        result = run(options.seed, options.way, traced=True)
         print(*result.trace, sep="\n")
         print(result.what or "every promise held")
         return int(bool(result.promise))
-    way = "".join(f"--{name} " for name, is_asked in ways.items() if is_asked)
+    way = f"--{options.way} " if options.way else ""
     began, failures, steps, done = time.process_time(), 0, 0, 0
     seeds: Iterable[int] = range(options.first, options.first + options.seeds)
     if options.only_seeds:
         seeds = map(int, options.only_seeds.split(","))
     for seed in seeds:
-        result = run(seed, **ways)
+        result = run(seed, options.way)
         if options.verbose:
             print(f"seed {seed}: {result.steps} steps {result.what}")
         steps, done = steps + result.steps, done + 1
@@ -98,7 +100,7 @@ def _guards(options: argparse.Namespace) -> int:
             library = guard.library()
             more = range(options.first, options.first + options.seeds) if options.search else []
             for seed in [guard.seed, *more]:
-                result = run(seed, both=guard.both, members=guard.members, joins=guard.joins, library=library)
+                result = run(seed, guard.way, library=library)
                 if result.promise == guard.promise:
                     found = f"seed {seed}, {result.promise} | {result.what[:160]}"
                     break

@@ -11,6 +11,8 @@ from tests.simulation.redis.server import RedisModel
 from tests.simulation.timeline import BEGINNING, Timeline
 from tests.simulation.watcher import Broken, Watcher
 
+APPLICATION = b"app"
+"""A field of an application."""
 POSITION, LETTERS = (f"syncd:{{films}}:{name}".encode() for name in ("position", "letters"))
 
 
@@ -173,8 +175,15 @@ def content_of(redis: RedisModel, key: str) -> Any:
     name, _, member = key.encode().partition(b" ")
     entry = redis.data.find(name)
     if not member or entry is None:
-        return None if entry is None else entry.value
+        return None if entry is None else _without_application(entry.value)
     return (entry.value[member],) if member in entry.value else None
+
+
+def _without_application(value: Any) -> Any:
+    """What is not an application's in a hash that it shares with syncd; None where that is nothing."""
+    if not isinstance(value, dict) or APPLICATION not in value:
+        return value
+    return {name: one for name, one in value.items() if name != APPLICATION} or None
 
 
 def _key_of(key: str) -> str:

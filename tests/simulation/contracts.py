@@ -13,14 +13,15 @@ from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_redis.change import Dead, Elements, Put
 from syncd.plan.to_redis.compile import Plan, compile_contract
 from syncd.plan.to_redis.member_shape import MemberShape
+from syncd.plan.to_redis.shared_hash import SharedHashShape
 from syncd.plan.types import Memberships
 from tests.simulation.mongo.server import DATABASE
 
 NAME = "films"
 COLLECTION = "films"
+FIELD_N = {"from": "n", "type": "int"}
 CARD = {
-    "projection": "card", "type": "hash", "key": "card:{_id}",
-    "fields": {"v": "v", "title": "title", "n": {"from": "n", "type": "int"}},
+    "projection": "card", "type": "hash", "key": "card:{_id}", "fields": {"v": "v", "title": "title", "n": FIELD_N},
 }  # fmt: skip
 TREE = {"projection": "tree", "type": "json", "key": "tree:{_id}", "fields": {"v": "v", "title": "title"}}
 TEXT = {"projection": "text", "type": "string", "key": "text:{_id}", "value": {"from": "v"}}
@@ -44,6 +45,8 @@ LEAF = {
     "fields": {"v": "v", "squad": "squad.name", "lead": "lead.name"},
 }  # fmt: skip
 NAMED = {**LABEL, "projection": "named", "key": "named:{_id}:{squad.name}"}
+FEATURES = {**CARD, "projection": "features", "key": "features:{_id}", "share": True}
+TRAITS = {**SLUG, "projection": "traits", "key": "traits:{_id}", "share": True}
 SQUADS, LEADS = "squads", "leads"
 JOINS = {
     "squad": {"collection": f"{DATABASE}.{SQUADS}", "on": {"team": "_id"}, "fields": ["name", "lead"]},
@@ -94,7 +97,15 @@ OF_JOINS: dict[str, Kind] = {
     "joined and more": Kind((LEAF, CARD), (CARD, LABEL), joins=JOINS),
 }
 """Those whose documents show what they name in other collections."""
-_ALL = KINDS | OF_ELEMENTS | OF_MEMBERS | OF_JOINS
+OF_SHARED: dict[str, Kind] = {
+    "shared hash": Kind((FEATURES,), (FEATURES | {"fields": {**CARD["fields"], "slug": "slug"}},)),
+    "shared and more": Kind((FEATURES, TRAITS, BRIEF), (FEATURES, BRIEF)),
+    "filtered and shared": Kind(
+        (TRAITS,), (TRAITS | {"fields": {**TRAITS["fields"], "n": FIELD_N}},), {"on": True}
+    ),
+}
+"""Those with hashes in which an application has fields as well."""
+_ALL = KINDS | OF_ELEMENTS | OF_MEMBERS | OF_JOINS | OF_SHARED
 
 
 @cache
@@ -151,7 +162,9 @@ class Expectation:
         ident = encode_key_value(document["_id"])
         contents, letters = {}, set()
         for write in self._plan.puts(ident, document, "", {}):
-            if isinstance(write, Put) and isinstance(write.content, Memberships):
+            if isinstance(write, Put) and isinstance(write.shape, SharedHashShape):
+                contents[write.key] = fields_of(write)
+            elif isinstance(write, Put) and isinstance(write.content, Memberships):
                 value = float(write.content.values[0]) if write.content.values else None
                 contents.update((f"{key} {member}", (value,)) for key, member in write.content.each())
             elif isinstance(write, Put):
@@ -172,6 +185,13 @@ def content_of(write: Put) -> Any:
         return as_bytes(content)
     pairs = zip(write.shape.names, content, strict=True) if isinstance(content, tuple) else content.items()
     return {as_bytes(name): as_bytes(value) for name, value in pairs}
+
+
+def fields_of(write: Put) -> dict[bytes, bytes]:
+    """Of a hash that is shared: names and values, as the model holds them."""
+    assert isinstance(write.content, Memberships)
+    said = [as_bytes(one) for one in write.content.values or ()]
+    return dict(zip(said[::2], said[1::2], strict=True))
 
 
 def as_bytes(value: Any) -> bytes:

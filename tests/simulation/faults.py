@@ -192,3 +192,5 @@ FAULTS: Faults = {
     "cut_off": (cut_off, 2), "drop": (drop, 1), "fail_over": (fail_over, 3), "flush": (flush, 1), "evict": (evict, 3),
     "fill": (fill, 1), "refuse": (refuse, 3), "shift_clock": (shift_clock, 1),
 }  # fmt: skip
+OF_JOINS: Faults = FAULTS | {"elect": (elect, 12), "drop": (drop, 3)}
+"""More of what reads an earlier moment, and of what begins a copy."""

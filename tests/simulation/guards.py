@@ -30,12 +30,8 @@ class Guard:
     """`module:Class.method`."""
     instead: Callable[[Any], Any] | None = None
     """From the method to what stands in for it."""
-    both: bool = False
-    """Whether it is one of contracts that go both ways, and the seed one of theirs."""
-    members: bool = False
-    """The same of contracts whose documents share keys."""
-    joins: bool = False
-    """The same of contracts whose documents show what they name."""
+    way: str = ""
+    """Which contracts the seed is of, as `run` knows them."""
 
     def library(self) -> Library:
         """The Lua without it."""
@@ -132,7 +128,7 @@ GUARDS = (
         python="syncd.to_redis.apply.watermarks:Watermarks.newer", instead=always(set()),
     ),
     Guard(
-        "a read is later than the changes that it answers", 3, "nothing_lost",
+        "a read is later than the changes that it answers", 24, "nothing_lost",
         python="syncd.stores.mongo.lookup:Lookup.by_ids", instead=_lagging,
     ),
     Guard(

@@ -1,4 +1,4 @@
-"""Guards of documents that show others, as `guards` has those of keys."""
+"""Guards of documents that show others, and of hashes that an application shares, as `guards` has those of keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from syncd.to_redis.apply.apply_log import NOTHING
-from tests.simulation.guards import Guard
+from tests.simulation.guards import Guard, always
 
 
 def _forgetting(before: Any) -> Any:
@@ -21,21 +21,17 @@ def _uncovered(before: Any) -> Any:
     return draft
 
 
-def _of_any_moment(before: Any) -> Any:
-    return lambda self, named: replace(before(self, named), time=self.time)
-
-
 JOIN_GUARDS = (
     Guard(
-        "joins: the position says what is to be read again", 203, "nothing_lost", joins=True,
+        "joins: the position says what is to be read again", 203, "nothing_lost", way="joins",
         python="syncd.stores.redis.records.refreshes:JoinedPosition.read", instead=_forgetting,
     ),
     Guard(
-        "joins: a chunk leaves out what a page wrote later", 16, "never_backwards", joins=True,
+        "joins: a chunk leaves out what a page wrote later", 39, "never_backwards", way="joins",
         python="syncd.to_redis.joins.units:PageUnit._draft", instead=_uncovered,
     ),
     Guard(
-        "joins: a page is read at the change that it answers, or later", 1477, "nothing_lost", joins=True,
-        python="syncd.stores.redis.records.refreshes:JoinedPosition.changed", instead=_of_any_moment,
+        "shared: a field that the contract does not name is another's", 1, "nothing_lost", way="shared",
+        python="syncd.plan.to_redis.shared_hash:SharedHashShape.is_own", instead=always(True),
     ),
 )  # fmt: skip

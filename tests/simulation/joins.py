@@ -26,6 +26,12 @@ class JoinTimeline(Timeline):
         """Documents without what they name."""
         self._joined: dict[str, dict[Any, Document]] = {name: {} for name in NAMES}
 
+    def deploy(self, version: int, token: str) -> None:
+        """A version is at work from now on. Of what its keys show of others the position says nothing either."""
+        known = len(self.changes)
+        super().deploy(version, token)
+        del self.changes[known:]
+
     def add(self, change: Change) -> None:
         """A majority has one more change."""
         if change.collection in self._joined:

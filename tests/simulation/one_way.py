@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tests.simulation.checker import Checker
-from tests.simulation.contracts import OF_JOINS, OF_MEMBERS, plan_of
+from tests.simulation.contracts import OF_JOINS, OF_MEMBERS, OF_SHARED, plan_of
 from tests.simulation.joins import JoinTimeline
 from tests.simulation.members import MemberChecker, MemberTimeline
+from tests.simulation.shared import SharedChecker
 from tests.simulation.timeline import Timeline
 from tests.simulation.world import World
 
@@ -19,9 +20,9 @@ class OneWayWorld(World):
     checker: Checker
 
     def _watcher(self) -> Checker:
-        if self.kind in OF_MEMBERS:
+        if self.kind in OF_MEMBERS or self.kind in OF_SHARED:
             members = self.timeline = MemberTimeline(self.kind)
-            checker: Checker = MemberChecker(members)
+            checker: Checker = (SharedChecker if self.kind in OF_SHARED else MemberChecker)(members)
         else:
             self.timeline = JoinTimeline(self.kind) if self.kind in OF_JOINS else Timeline(self.kind)
             checker = Checker(self.timeline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -10,11 +11,13 @@ from tests.simulation.both.contracts import KINDS as BOTH_KINDS
 from tests.simulation.both.faults import FAULTS as BOTH_FAULTS
 from tests.simulation.both.workload import BothWorkload
 from tests.simulation.both.world import BothWorld
-from tests.simulation.contracts import KINDS, OF_ELEMENTS, OF_JOINS, OF_MEMBERS
+from tests.simulation.contracts import KINDS, OF_ELEMENTS, OF_JOINS, OF_MEMBERS, OF_SHARED
 from tests.simulation.faults import FAULTS, Fault, Faults
+from tests.simulation.faults import OF_JOINS as JOIN_FAULTS
 from tests.simulation.joins import JoinWorkload
 from tests.simulation.one_way import OneWayWorld
 from tests.simulation.redis.scripts import Library
+from tests.simulation.shared import SharedWorkload
 from tests.simulation.watcher import Broken
 from tests.simulation.workload import Workload
 from tests.simulation.world import World
@@ -35,30 +38,30 @@ class Result:
     trace: tuple[str, ...] = ()
 
 
-def run(
-    seed: int,
-    *,
-    both: bool = False,
-    each: bool = False,
-    members: bool = False,
-    joins: bool = False,
-    library: Library | None = None,
-    traced: bool = False,
-) -> Result:
-    """Run one seed to its end. `both`: of a contract that goes both ways; `each`: of one with keys of elements;
-    `members`: of one whose documents share keys; `joins`: of one whose documents show what they name."""
-    some = OF_ELEMENTS if each else OF_MEMBERS if members else OF_JOINS if joins else KINDS
-    kinds = list(BOTH_KINDS if both else some)
-    kind = kinds[seed % len(kinds)]
-    world = BothWorld(seed, kind, library) if both else OneWayWorld(seed, kind, library)
+WAYS: dict[str, tuple[Collection[str], type[Workload], Faults]] = {
+    "": (KINDS, Workload, FAULTS),
+    "each": (OF_ELEMENTS, Workload, FAULTS),
+    "members": (OF_MEMBERS, Workload, FAULTS),
+    "joins": (OF_JOINS, JoinWorkload, JOIN_FAULTS),
+    "shared": (OF_SHARED, SharedWorkload, FAULTS),
+}
+"""The kinds of contracts from MongoDB to Redis, what writes, and what goes wrong."""
+BOTH = "both"
+
+
+def run(seed: int, way: str = "", *, library: Library | None = None, traced: bool = False) -> Result:
+    """Run one seed to its end. `way`: which contracts, a word of WAYS, or BOTH for those that go both ways."""
+    kinds, workload, faults = (list(BOTH_KINDS), Workload, BOTH_FAULTS) if way == BOTH else WAYS[way]
+    kind = list(kinds)[seed % len(kinds)]
+    world = BothWorld(seed, kind, library) if way == BOTH else OneWayWorld(seed, kind, library)
     if traced:
         world.trace = []
     broken = ("", "")
     try:
         schedule = (
-            Schedule(world, BothWorkload(world), BOTH_FAULTS)
+            Schedule(world, BothWorkload(world), faults)
             if isinstance(world, BothWorld)
-            else Schedule(world, (JoinWorkload if joins else Workload)(world), FAULTS)
+            else Schedule(world, workload(world), faults)
         )
         schedule.run()
     except Broken as error:

@@ -27,7 +27,7 @@ from syncd.to_redis.copy.copier import Chunk, Copied, Copier, Pause, Reads, Read
 from syncd.to_redis.copy.kept_keys import KeptKeys
 from syncd.to_redis.copy.matched_sweep import MatchedSweep
 from syncd.to_redis.copy.member_sweep import MemberSweep
-from syncd.to_redis.copy.survey import Orphans, Survey
+from syncd.to_redis.copy.survey import Orphans, Survey, in_parts
 
 PAUSE_S = 0.1
 
@@ -221,7 +221,7 @@ class SnapshotReader:
             self._refuse(
                 f"{found.gone} of {found.keys} keys would be removed, for which {self._shown_source} has no document"
             )
-        for drops in paged(found.found, SCAN_COUNT) if found.is_whole else ():
+        for drops, _ in in_parts(found.found, lambda: SCAN_COUNT) if found.is_whole else ():
             yield from self._gone_still(drops)
         if not found.is_whole:
             yield from (orphans for orphans in self._without_document(Survey()) if orphans.drops)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from syncd.plan.to_redis.change import Removal
+from syncd.plan.to_redis.change import Removal, Stray
 from syncd.stores.mongo.times import Moment
 
+Found = TypeVar("Found")
 FEW = 100
 """Keys that may always go."""
 MOST_HELD = 20_000
@@ -30,6 +31,22 @@ class Orphans:
     def count(self) -> int:
         """How many keys go, or members."""
         return len(self.drops) if self.members is None else self.members
+
+
+def in_parts(found: Sequence[Found], at_once: Callable[[], int]) -> Iterator[tuple[list[Found], bool]]:
+    """All of it in parts, and whether a part is the last. The size of a part is asked for when its turn comes. Fields
+    of one hash stay together, for between two calls a part of a document would show."""
+    at = 0
+    while at < len(found):
+        start, at = at, min(len(found), at + at_once())
+        while at < len(found) and _are_of_one_hash(found[at - 1], found[at]):
+            at += 1
+        yield list(found[start:at]), at == len(found)
+
+
+def _are_of_one_hash(one: Any, other: Any) -> bool:
+    are_strays = isinstance(one, Stray) and isinstance(other, Stray)
+    return are_strays and one.shape.redis_type == "hash" and (one.shape, one.key) == (other.shape, other.key)
 
 
 @dataclass(slots=True)

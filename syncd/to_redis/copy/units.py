@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
@@ -21,7 +21,7 @@ from syncd.to_redis.apply.builder import Builder
 from syncd.to_redis.apply.units import DocumentsUnit, Draft, Sources, Step, Unit, UnitCall
 from syncd.to_redis.apply.watermarks import Coverage
 from syncd.to_redis.copy.copier import Chunk, Cut, RangeEnd, Ready
-from syncd.to_redis.copy.survey import Orphans
+from syncd.to_redis.copy.survey import Orphans, in_parts
 
 Found = TypeVar("Found")
 
@@ -39,25 +39,16 @@ def units_of(
         yield RangeEndUnit(item.number)
     elif isinstance(item, Chunk):
         log.chunks_from(item.oldest or item.time)
-        for part, _ in _parts(item.documents, at_once):
+        for part, _ in in_parts(item.documents, at_once):
             yield SliceUnit(builder, part, item)
     elif isinstance(item, Ready):
         log.chunks_from(item.oldest)
-        for idents, last in _parts(list(item.encoded_writes), at_once):
+        for idents, last in in_parts(list(item.encoded_writes), at_once):
             yield ReadyUnit(builder, idents, item, last=last)
     else:
         log.chunks_from(item.time)
-        for drops, _ in _parts(item.drops, at_once):
+        for drops, _ in in_parts(item.drops, at_once):
             yield OrphansUnit(builder, Orphans(drops, item.time, item.why))
-
-
-def _parts(found: Sequence[Found], at_once: Callable[[], int]) -> Iterator[tuple[list[Found], bool]]:
-    """All of it in parts, and whether a part is the last. The size of a part is asked for when its turn comes."""
-    at = 0
-    while at < len(found):
-        part = list(found[at : at + at_once()])
-        at += len(part)
-        yield part, at == len(found)
 
 
 class _RangeUnit(Unit):

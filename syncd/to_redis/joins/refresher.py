@@ -13,7 +13,7 @@ from syncd.plan.values.raw import RawId
 from syncd.stores.mongo.collections import require_joined
 from syncd.stores.mongo.naming import naming_of
 from syncd.stores.mongo.store import Document
-from syncd.stores.mongo.times import LATEST, Moment, seconds, token_time
+from syncd.stores.mongo.times import LATEST, ZERO, Moment, seconds, token_time
 from syncd.stores.redis.records.position import Position
 from syncd.stores.redis.records.refreshes import JoinedPosition, Named
 from syncd.to_redis.apply.pipeline import Pipeline
@@ -51,7 +51,9 @@ class JoinedStreams:
 
     def begin(self) -> JoinedPosition:
         """Open all at the present moment."""
-        return JoinedPosition({stream.collection: stream.begin().token for stream in self._streams})
+        begun = {stream.collection: stream.begin() for stream in self._streams}
+        tokens = {collection: batch.token for collection, batch in begun.items()}
+        return JoinedPosition(tokens, max((batch.time for batch in begun.values()), default=ZERO))
 
     def resume(self, position: Position) -> None:
         """Open all where they were."""

@@ -150,7 +150,9 @@ class BothChecker(Watcher):
 
 def _begins(said: Mapping[str, Any]) -> bool:
     """Whether a command is the one that a run begins with, which changes nothing."""
-    return any(isinstance(one, dict) and one["q"].get("_id") == MinKey() for one in said.get("updates", ()))
+    return any(
+        isinstance(one, dict) and one["q"].get("_id") == {"$eq": MinKey()} for one in said.get("updates", ())
+    )
 
 
 def _tells(record: Mapping[str, Any], loss: Loss) -> bool:

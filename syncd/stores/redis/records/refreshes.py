@@ -60,7 +60,7 @@ class JoinedPosition:
     tokens: Mapping[str, Document] = field(default_factory=dict)
     """By collection: all changes up to there are done, or in `pending`."""
     time: Moment = ZERO
-    """Of the last of these changes: no document is read as it was before it."""
+    """Of the last of these changes, or of where the streams began: no document is read as it was before it."""
     pending: Mapping[Named, Refresh] = field(default_factory=dict)
     """The next one first."""
 
