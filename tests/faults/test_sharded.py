@@ -115,6 +115,13 @@ def test_documents_that_change_shards(scene: Scene) -> None:
     flow.assert_same()
 
 
+def last_ops(flow: Flow, *ops: bytes) -> set[bytes]:
+    """The documents of which the last entry of a feed is one of these."""
+    entries = flow.redis.xrange(flow.key("all", "feed"))
+    last = {entry[b"_id"]: entry[b"op"] for _, entry in entries}
+    return {ident for ident, op in last.items() if op in ops}
+
+
 def clash(flow: Flow) -> None:
     """A second document of an `_id`, on another shard."""
     flow.collection.insert_one({"_id": 0, "region": "us", "title": "another"})
@@ -213,10 +220,9 @@ def test_a_feed_of_documents_that_change_shards(scene: Scene) -> None:
     flow.collection.insert_one({"_id": "end", "region": "eu", "title": "end"})
     for one in (flow, filtered):
         wait_until(lambda one=one: b"end" in ids_in(one), 20, one.lane)  # type: ignore[misc]
-        last = {entry[b"_id"]: entry[b"op"] for _, entry in one.redis.xrange(one.key("all", "feed"))}
         there = {str(found["_id"]).encode() for found in flow.collection.find()}
-        gone = {ident for ident, op in last.items() if op in (b"delete", b"leave")}
-        assert not gone & there and b"6" in gone, last
+        gone = last_ops(one, b"delete", b"leave")
+        assert not gone & there and b"6" in gone, gone
 
 
 def ids_in(flow: Flow) -> set[bytes]:
@@ -227,7 +233,7 @@ def late_writes(cluster: ShardedCluster, flow: Flow, store: MongoStore, session:
     """How many shards of a collection refuse the write of a daemon that came before."""
     namespace = (flow.collection.database.name, flow.collection.name)
     ids = ids_of_shards(store, namespace)
-    owners = cluster.owners(".".join(namespace), [{"_id": one} for one in ids.values()])
+    owners = cluster.table(".".join(namespace)).owners([{"_id": one} for one in ids.values()])
     assert owners == list(ids), "each is an `_id` of its shard"
     for document_id in ids.values():
         late = {"q": {"_id": {"$eq": document_id}}, "u": {"$set": {"late": True}}, "upsert": True}

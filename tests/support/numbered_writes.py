@@ -6,12 +6,15 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from bson.binary import Binary
 from bson.int64 import Int64
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
+
+from tests.support.chunk_table import ChunkTable
 
 if TYPE_CHECKING:
     from tests.support.sharded import ShardedCluster
@@ -20,6 +23,7 @@ Document = dict[str, Any]
 
 _STATEMENTS = {"insert": "documents", "update": "updates", "delete": "deletes"}
 TRIES = 10
+_STALE = 13388
 _MOVES = "Must run update to shard key field"
 """What a shard says of a document that would belong to another shard."""
 
@@ -35,23 +39,50 @@ class Writes:
         """The reply of all shards together."""
         name = next(iter(command))
         self._cluster.create_database(database)
-        key, _ = self._cluster.chunks(f"{database}.{command[name]}")
-        if list(key) not in ([], ["_id"]):
-            return self._without_number(database, name, command)
-        statements = command[_STATEMENTS[name]]
-        ids = [{"_id": _id_of(name, one)} for one in statements]
-        places: dict[str, list[int]] = defaultdict(list)
-        for at, shard in enumerate(self._cluster.owners(f"{database}.{command[name]}", ids)):
-            places[shard].append(at)
-        numbers = command.get("stmtIds") or range(len(statements))
         said: Document = {"n": 0}
+        left = list(range(len(command[_STATEMENTS[name]])))
+        for _ in range(TRIES):
+            table = self._cluster.table(f"{database}.{command[name]}")
+            if list(table.key) not in ([], ["_id"]):
+                return self._without_number(database, name, command)
+            left = self._write(database, name, command, table, left, said)
+            if not left:
+                return said
+            time.sleep(0.1)
+        raise AssertionError("the shards do not take the table of chunks")
+
+    def _write(
+        self,
+        database: str,
+        name: str,
+        command: Document,
+        table: ChunkTable,
+        wanted: list[int],
+        said: Document,
+    ) -> list[int]:
+        """Some statements, of which the places are returned for which the table is too old."""
+        statements = command[_STATEMENTS[name]]
+        numbers = command.get("stmtIds") or range(len(statements))
+        places: dict[str, list[int]] = defaultdict(list)
+        owners = table.owners([{"_id": _id_of(name, statements[at])} for at in wanted])
+        for at, shard in zip(wanted, owners, strict=True):
+            places[shard].append(at)
+        left: list[int] = []
         for shard, at in places.items():
             part = {
                 _STATEMENTS[name]: [statements[one] for one in at],
                 "stmtIds": [numbers[one] for one in at],
+                **({"shardVersion": table.version(shard)} if table.key else {}),
             }
-            _add(said, self._send(shard, database, {**command, **part}), at)
-        return said
+            reply = self._send(shard, database, {**command, **part})
+            errors = reply.pop("writeErrors", [])
+            stale = [one["index"] for one in errors if one["code"] == _STALE]
+            if stale and command.get("ordered", True):
+                stale = [*range(stale[0], len(at))]
+            left += [at[one] for one in stale]
+            reply["writeErrors"] = [one for one in errors if one["code"] != _STALE]
+            _add(said, reply, at)
+        return left
 
     def _send(self, shard: str, database: str, command: Document) -> Document:
         """In the session that it names."""
@@ -81,41 +112,43 @@ class Writes:
     def _move(self, client: MongoClient[Document], database: str, name: str, one: Document) -> Document:
         """A change of the shard key: a deletion and an insert in one transaction of two shards, committed by the
         first of them."""
-        document = client[database][name].find_one(one["q"])
-        assert document is not None
+        if (document := client[database][name].find_one(one["q"])) is None:
+            return {"n": 0, "nModified": 0}
         then = (
             {**document, **one["u"]["$set"]} if "$set" in one["u"] else {**one["u"], "_id": document["_id"]}
         )
-        source, target = self._cluster.owners(f"{database}.{name}", [document, then])
-        key, _ = self._cluster.chunks(f"{database}.{name}")
-        gone = {"q": {path: document[path] for path in ("_id", *key)}, "limit": 1}
-        statements = [
-            (source, {"delete": name, "deletes": [gone], "coordinator": True}),
-            (target, {"insert": name, "documents": [then]}),
-        ]
         for _ in range(TRIES):
-            refused = self._commit(database, statements)
+            table = self._cluster.table(f"{database}.{name}")
+            source, target = table.owners([document, then])
+            if source == target:  # a chunk has moved meanwhile
+                return self._without_number(database, "update", {"update": name, "updates": [one]})
+            gone = {"q": {path: document[path] for path in ("_id", *table.key)}, "limit": 1}
+            statements = [
+                (source, {"delete": name, "deletes": [gone], "coordinator": True}),
+                (target, {"insert": name, "documents": [then]}),
+            ]
+            refused = self._commit(database, statements, table)
             if refused is None:
                 return {"n": 1, "nModified": 1}
             time.sleep(0.1)  # a shard that has not heard of a chunk that moved hears of it by this
         raise AssertionError(f"the shards do not take the transaction: {refused}")
 
-    def _commit(self, database: str, statements: list[tuple[str, Document]]) -> Any:
+    def _commit(self, database: str, statements: list[tuple[str, Document]], table: ChunkTable) -> Any:
         """One transaction of several shards; why one of them did not take its statement."""
         session = {"id": Binary.from_uuid(uuid.uuid4())}
         part = {"lsid": session, "txnNumber": Int64(1), "autocommit": False}
         begun: list[str] = []
         for shard, said in statements:
-            version = self._cluster.shard_version(f"{database}.{next(iter(said.values()))}", shard)
-            begin = {**part, "startTransaction": True, "shardVersion": version}
+            begin = {**part, "startTransaction": True, "shardVersion": table.version(shard)}
             begin["readConcern"] = {"level": "snapshot"}
             try:
                 refused = self._send(shard, database, {**said, **begin}).get("writeErrors")
             except OperationFailure as error:
                 refused = error.details
             if refused:
-                for one in begun:
-                    self._send(one, "admin", {"abortTransaction": 1, **part})
+                for one in (*begun, shard):
+                    with suppress(OperationFailure):  # what it refused it may have ended itself
+                        self._send(one, "admin", {"abortTransaction": 1, **part})
                 return refused
             begun.append(shard)
         participants = [{"shardId": shard} for shard, _ in statements]

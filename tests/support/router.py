@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import bson
@@ -150,7 +150,7 @@ class Router:
             return {"ok": 1.0, **handler(command["$db"], command)}
         except PyMongoError as error:
             details: Any = getattr(error, "details", None)
-            return details if isinstance(details, dict) else _refusal(8, str(error))
+            return dict(details) if isinstance(details, Mapping) else _refusal(8, str(error))
         except Exception as error:  # a test must see it, and not a connection that ends
             return _refusal(8, repr(error))
 

@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from functools import cached_property
 from typing import Any, Self
 
-from bson.timestamp import Timestamp
 from pymongo import MongoClient
 
 from syncd.embedded import ReplicaSet
+from tests.support.chunk_table import ChunkTable
 from tests.support.cluster_clock import Clock
 from tests.support.merged_stream import MergedStreams
 from tests.support.numbered_writes import Writes
@@ -197,43 +197,9 @@ class ShardedCluster:
         names = [one["_id"] for one in self.config["config"]["databases"].find()]
         return {"databases": [{"name": one} for one in (*names, "admin", "config")]}
 
-    def chunks(self, namespace: str) -> tuple[Document, list[Document]]:
-        """The shard key of a collection, and its chunks in order; {} and none where it is not sharded."""
-        found = self.config["config"]["collections"].find_one({"_id": namespace})
-        if found is None:
-            return {}, []
-        return found["key"], list(
-            self.config["config"]["chunks"].find({"uuid": found["uuid"]}).sort("min", 1)
-        )
-
-    def shard_version(self, namespace: str, shard: str) -> Document:
-        """What a router says with a statement, so that the shard knows that the collection is sharded."""
-        found = self.config["config"]["collections"].find_one({"_id": namespace})
-        _, chunks = self.chunks(namespace)
-        assert found is not None
-        latest = max((one["lastmod"] for one in chunks if one["shard"] == shard), default=Timestamp(0, 0))
-        return {"t": found["timestamp"], "e": found["lastmodEpoch"], "v": latest}
-
-    def owners(self, namespace: str, documents: list[Document]) -> list[str]:
-        """The shard of each of these documents, which have the shard key."""
-        key, chunks = self.chunks(namespace)
-        if not key:
-            found = self._database(namespace.partition(".")[0])
-            assert found is not None
-            return [found["primary"]] * len(documents)
-        # MongoDB hashes, and compares values of any kinds.
-        values = [
-            {"$toHashedIndexKey": {"$literal": one[path]}} if way == "hashed" else {"$literal": one[path]}
-            for one in documents
-            for path, way in key.items()
-        ]
-        width, starts = len(key), [[{"$literal": one["min"][path]} for path in key] for one in chunks]
-        keys = [values[at : at + width] for at in range(0, len(values), width)]
-        counts = [
-            {"$size": {"$filter": {"input": starts, "cond": {"$lte": ["$$this", one]}}}} for one in keys
-        ]
-        reply = self.config.admin.aggregate([{"$documents": [{"found": counts}]}])
-        return [chunks[one - 1]["shard"] for one in next(reply)["found"]]
+    def table(self, namespace: str) -> ChunkTable:
+        """Which shard has what of a collection, at present."""
+        return ChunkTable(self.config, namespace)
 
 
 def _plain(said: Document) -> Document:
