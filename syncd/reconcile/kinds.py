@@ -22,6 +22,7 @@ from syncd.reconcile.two_sided.pair_sides import PairSides
 from syncd.reconcile.two_sided.sides import Sides
 from syncd.reconcile.two_sided.state_sides import StateSides
 from syncd.stores.mongo.store import MongoStore
+from syncd.stores.redis.cluster import ClusterStore
 from syncd.stores.redis.store import RedisStore
 
 AnyCheck: TypeAlias = Check | TwoSidedCheck
@@ -45,6 +46,8 @@ def new_check(
     if redis.place and (order.by_digest or not isinstance(plan, Plan | AppendPlan)):
         what = "of a Redis Cluster, a check compares in full"
         raise CapabilityError("redis", f"{what}; leave `--check digest` out")
+    if isinstance(redis, ClusterStore):
+        redis = redis.as_seen(redis.seen())  # lanes may see another map meanwhile
     if isinstance(plan, Plan):
         kind = DigestCheck if order.by_digest else Check
         return kind(plan, mongo, redis, order, stop, may_go_on)

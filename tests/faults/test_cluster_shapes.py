@@ -20,7 +20,7 @@ from syncd.stores.redis.cluster import ClusterStore
 from syncd.stores.redis.slots import slot_of
 from tests.support.check import wait_until
 from tests.support.cli import syncd
-from tests.support.cluster import fail_over, move, slots_of, stop_replication
+from tests.support.cluster import fail_over, half_moved, move, slots_of, stop_replication
 from tests.support.contracts import projection
 from tests.support.feeds import assert_told, entries, feed
 from tests.support.joins import Shop
@@ -331,3 +331,40 @@ def test_a_stream_is_appended(cluster: RedisCluster, scene: Scene) -> None:
     said = syncd("deadletters", "replay", flow.contract, "--all", **env)
     assert f"0 written, {odd} still failing" in said.stdout, said.stdout + said.stderr
     assert len(flow.dead_letters()) == odd
+
+
+def test_a_call_that_ends_in_the_middle(cluster: RedisCluster, scene: Scene) -> None:
+    """no_ghosts: a document comes to other keys, and what it leaves has just gone to another node, so that the call
+    ends when the new keys are written; the document goes before the slots have arrived, and leaves nothing there."""
+    parts = scene.add("parts", PARTS, unique=[["parts.id"]])
+    board = scene.add("board", BOARD)
+    first, second = _two_on_a_node(cluster, parts.names.prefix("parts"), board.names.prefix("board"))
+    parts.collection.insert_one({"_id": 1, "version": 1, "parts": [{"id": first, "text": "x"}]})
+    board.collection.insert_one({"_id": 1, "game": first, "points": 1})
+    scene.start()
+    gone = [parts.key(first, "parts"), board.key(first, "board")]
+    came = [parts.key(second, "parts"), board.key(second, "board")]
+    for key in gone:
+        wait_until(lambda key=key: scene.redis.exists(key))  # type: ignore[misc]
+    slots = [slot_of(key) for key in gone]
+    source = next(node for node in cluster.nodes if slots[0] in slots_of(cluster, node))
+    target = next(node for node in cluster.nodes if node is not source)
+    with half_moved(cluster, slots, source, target), cluster.client(source) as client:
+        parts.collection.update_one({"_id": 1}, {"$set": {"parts": [{"id": second, "text": "y"}]}})
+        board.collection.update_one({"_id": 1}, {"$set": {"game": second}})
+        for key in came:
+            wait_until(lambda key=key: client.exists(key))  # type: ignore[misc]
+        parts.collection.delete_one({"_id": 1})
+        board.collection.delete_one({"_id": 1})
+    scene.redis.nodes_manager.initialize()  # type: ignore[attr-defined]
+    for flow in (parts, board):
+        flow.wait_live()
+    for key in (*gone, *came):
+        wait_until(lambda key=key: not scene.redis.exists(key), message=key)  # type: ignore[misc]
+
+
+def _two_on_a_node(cluster: RedisCluster, *prefixes: str) -> list[str]:
+    """Ends with which all keys of these prefixes are on one node."""
+    own = {*slots_of(cluster, next(node for node in cluster.nodes if slots_of(cluster, node)))}
+    names = (f"e{number}" for number in range(10_000))
+    return [name for name in names if all(slot_of(prefix + name) in own for prefix in prefixes)][:2]

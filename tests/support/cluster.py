@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from syncd.embedded import LOOPBACK, RedisServer
 from syncd.embedded.cluster import RedisCluster
@@ -39,6 +40,24 @@ def move(cluster: RedisCluster, slots: Iterable[int], source: RedisServer, targe
     for node in cluster.nodes:
         if node.alive and node not in (source, target):
             wait_until(lambda node=node: slot in slots_of_id(cluster, node, ids[1]), 20, "the move is known")
+
+
+@contextmanager
+def half_moved(
+    cluster: RedisCluster, slots: Iterable[int], source: RedisServer, target: RedisServer
+) -> Iterator[None]:
+    """While the block runs, the keys of these slots have moved and the slots have not."""
+    slots, ids = list(slots), (cluster.id_of(source), cluster.id_of(target))
+    with cluster.client(source) as giver, cluster.client(target) as taker:
+        for slot in slots:
+            taker.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[0])
+            giver.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[1])
+            while keys := giver.execute_command("CLUSTER GETKEYSINSLOT", slot, KEYS_AT_ONCE):
+                giver.execute_command("MIGRATE", LOOPBACK, target.port, "", 0, 5000, "KEYS", *keys)
+        yield
+        for slot in slots:
+            taker.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[1])
+            giver.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[1])
 
 
 def slots_of_id(cluster: RedisCluster, asked: RedisServer, node: str) -> set[int]:
