@@ -124,7 +124,8 @@ def reading(redis: RedisServer, flow: Flow) -> Iterator[None]:
     for reader in readers:
         reader.start()
     yield
-    wait_until(lambda: flow.redis.xlen(stream_of(flow)) == flow.redis.llen(f"{stream_of(flow)}:done"), 120)
+    read = f"{stream_of(flow)}:done"
+    wait_until(lambda: flow.redis.xlen(stream_of(flow)) == flow.redis.llen(read), 120 + 4 * SCALE)
     for reader in readers:
         reader.ended.set()
         reader.join()
@@ -190,7 +191,7 @@ def test_a_reader_has_each_change_once(
             writer.start()
             for turn, kill in enumerate(KILLS, 1):
                 goal = turn * CHANGES // (len(KILLS) + 1)
-                wait_until(lambda goal=goal: writer.done >= goal, 120)
+                wait_until(lambda goal=goal: writer.done >= goal, 120 + SCALE)
                 disturb(kill, flow, scene, members, redis)
             writer.join()
             versions = {str(one["_id"]): one["n"] for one in flow.collection.find()}
