@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 POLL_S = 0.1
 HEARD_S = 3.0
 """A lane without a lease, of a contract that appends, sees a request within a second or two."""
+FIRST_PAGE_S = 10.0
+"""A lane that works needs no longer to say that MongoDB refuses a filter."""
 
 
 def snapshot(
@@ -84,7 +86,7 @@ def _wait_taken(store: RedisStore, contract: str) -> None:
     from syncd.stores.redis.records.partial_copies import partial_copy
     from syncd.stores.redis.records.serving import is_held
 
-    end = time.monotonic() + HEARD_S
+    began = time.monotonic()
     parts = partitions_of(store, contract)
     while waiting := [
         one for part in parts if (one := partial_copy(store, part)) is not None and not one.after
@@ -92,9 +94,11 @@ def _wait_taken(store: RedisStore, contract: str) -> None:
         if why := next((one.error for one in waiting if one.error), ""):
             typer.echo(escaped(f"refused: {why}"), err=True)
             raise typer.Exit(DIFFERENCE)
-        if is_held(store, contract) and time.monotonic() > end:
+        if not is_held(store, contract):
+            _end_at(began + HEARD_S, store, contract)
+        elif time.monotonic() > began + FIRST_PAGE_S:
             return  # a copy of all documents comes first, or the first page takes long
-        _end_at(end, store, contract)
+        time.sleep(POLL_S)
 
 
 def _end_at(end: float, store: RedisStore, contract: str) -> None:

@@ -3,14 +3,13 @@ that works on the contract finds it: it outlives that daemon, and any can be ask
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
-from bson import json_util
-from bson.errors import BSONError
-
 from syncd import telemetry
-from syncd.contract.lint.query import refused_operator
+from syncd.contract.lint.query import why_no_filter
+from syncd.contract.model.extjson import decode
 from syncd.contract.model.redis_types import TYPE_RULES
 from syncd.errors import RequestError, StoreError
 from syncd.ops import leftovers
@@ -137,16 +136,19 @@ class Actions:
 
 def _query(text: str) -> dict[str, Any]:
     """Raises RequestError."""
+    mistakes: list[str] = []
     try:
-        query = json_util.loads(text)
-    except (ValueError, TypeError, BSONError):
+        query = decode(json.loads(text), (), lambda _, what, remedy: mistakes.append(f"{what}; {remedy}"))
+    except (ValueError, RecursionError):
         query = None
+    if mistakes:
+        raise RequestError(f"in the filter: {mistakes[0]}")
     if not isinstance(query, dict):
         such = '{"year": {"$gte": 2000}}'
         raise RequestError(f"the filter is no object of Extended JSON; write a query such as '{such}'")
-    if (refused := refused_operator(query)) is not None:
-        what, remedy = refused
-        raise RequestError(f"in the filter {what}; {remedy}")
+    if (wrong := why_no_filter(query)) is not None:
+        what, remedy = wrong
+        raise RequestError(f"{what}; {remedy}")
     return query
 
 

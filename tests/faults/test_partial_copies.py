@@ -40,6 +40,10 @@ def test_a_kill_in_the_middle(rig: Rig) -> None:
     assert "$where" in ask(rig, "snapshot", flow.contract, "--where", '{"$where": "true"}').stderr
     refused = ask(rig, "snapshot", flow.contract, "--where", '{"n": {"$nothing": 1}}')
     assert refused.returncode == 1 and "$nothing" in refused.stderr, refused
+    asked = {"id": "x", "where": '{"n": 99999999999999999999}', "since": "0", "by": "an old release"}
+    flow.redis.delete(flow.names.control("partial"))
+    flow.redis.hset(flow.names.control("partial"), mapping=asked)
+    wait_until(lambda: "cannot represent" in flow.lane()["partial"]["error"], 30, flow.lane)
     assert flow.lane()["state"] == "live"
     hold = rig.redis_proxy.hold_request(b"syncd_partial", nth=2)
     done = ask(rig, "snapshot", flow.contract, "--where", MATCHING)

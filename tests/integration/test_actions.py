@@ -182,7 +182,10 @@ def test_where_a_part_can_be_copied(daemon_scene: Scene) -> None:
     assert "from Redis to MongoDB" in copy(append_only, where={})[1]["error"]
     assert "change feed" in copy(feed, where={})[1]["error"]
     assert copy(both, where={}, allow="removal")[0] == 400
-    assert copy(both, where={"$text": {"$search": "a"}})[0] == 409
+    odd: list[dict[str, Any]] = [{"$text": {"$search": "a"}}, {"n": 2**70}, {"a\0": 1}]
+    odd += [{"$expr": {"$lt": ["$n", "$$NOW"]}}, {"n": {"$numberDecimal": "x"}}, {"_id": {"$oid": "x"}}]
+    for refused in odd:
+        assert copy(both, where=refused)[0] == 409, refused
     wait_until(lambda: len(both.keys()) == 3, 30, both.lane)
     assert copy(both, where={"n": {"$lt": 2}})[0] == 202
     wait_until(

@@ -37,6 +37,10 @@ _DEEPEST = 100
 """Each level is some calls deep when a document is projected."""
 MOST_VALUES = 10_000
 """Values that an expression may make of one, in any document."""
+_NO_BSON = (
+    "MongoDB cannot represent this filter",
+    'use integers of at most 64 bits ({$numberDecimal: "..."} beyond), and names without NUL',
+)
 _CLOCK = ("$$NOW", "$$CLUSTER_TIME")
 _FUNCTIONS: Mapping[str, Mapping[str, Any]] = Functions.FUNCTION_TABLE
 
@@ -44,25 +48,27 @@ _FUNCTIONS: Mapping[str, Mapping[str, Any]] = Functions.FUNCTION_TABLE
 def filters_hold_no_refused_operator(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """Whether a filter matches a document must follow from the document alone, at any time."""
     for contract in contracts:
-        for path, value in _walk(contract.contract.mongo.filter, ("mongo", "filter")):
-            operator = path[-1]
-            if operator in _REFUSED:
-                why, remedy = _REFUSED[str(operator)]
-                yield contract.problem_at_key(path, f"`{operator}` {why}", remedy)
-            elif value in _CLOCK and "$expr" in path:
-                what = f"`{value}` lets a document leave the filter without a change that syncd could see"
-                yield contract.problem(
-                    path, what, "compare with a fixed date, or give the projection a ttl: {field: ...}"
-                )
+        for path, what, remedy in _refused(contract.contract.mongo.filter, ("mongo", "filter")):
+            report = contract.problem if path[-1] not in _REFUSED else contract.problem_at_key
+            yield report(path, what, remedy)
 
 
-def refused_operator(query: Any) -> tuple[str, str] | None:
+def _refused(query: Any, path: Path) -> Iterator[tuple[Path, str, str]]:
+    for at, value in _walk(query, path):
+        operator = str(at[-1])
+        if operator in _REFUSED:
+            why, remedy = _REFUSED[operator]
+            yield at, f"`{operator}` {why}", remedy
+        elif value in _CLOCK and "$expr" in at:
+            what = f"`{value}` lets a document leave the filter without a change that syncd could see"
+            yield at, what, "compare with a fixed date, or give the projection a ttl: {field: ...}"
+
+
+def why_no_filter(query: Mapping[str, Any]) -> tuple[str, str] | None:
     """What is wrong with a query that a person gives, and the remedy; None where it may be used as a filter."""
-    named = (str(path[-1]) for path, _ in _walk(query, ("",)) if path[-1] in _REFUSED)
-    for operator in named:
-        why, remedy = _REFUSED[operator]
-        return f"`{operator}` {why}", remedy
-    return None
+    if not _is_bson(query):
+        return _NO_BSON
+    return next(((what, remedy) for _, what, remedy in _refused(query, ("",))), None)
 
 
 def _walk(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
@@ -78,12 +84,16 @@ def _walk(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
 def filters_are_bson(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """MongoDB's integers end at 64 bits, and its names hold no NUL."""
     for contract in contracts:
-        try:
-            bson.encode(contract.contract.mongo.filter or {})
-        except (BSONError, OverflowError):
-            what = "MongoDB cannot represent this filter"
-            remedy = 'use integers of at most 64 bits ({$numberDecimal: "..."} beyond), and names without NUL'
-            yield contract.problem(("mongo", "filter"), what, remedy)
+        if not _is_bson(contract.contract.mongo.filter or {}):
+            yield contract.problem(("mongo", "filter"), *_NO_BSON)
+
+
+def _is_bson(query: Mapping[str, Any]) -> bool:
+    try:
+        bson.encode(query)
+    except (BSONError, OverflowError, UnicodeError, RecursionError):
+        return False
+    return True
 
 
 def expressions_compile(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:

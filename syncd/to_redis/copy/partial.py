@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from bson.errors import BSONError
+
 from syncd import telemetry
 from syncd.errors import FatalError
 from syncd.plan.keys.templates import encode_key_value
@@ -108,6 +110,8 @@ class PartialCopies:
                     return
         except FatalError as error:  # a request must not stop the lane
             yield Page(copy, [], None, error=str(error))
+        except (BSONError, OverflowError, UnicodeError):  # a record of another release, or another client
+            yield Page(copy, [], None, error="MongoDB cannot represent this filter")
 
     def takes(self, item: Any) -> bool:
         """Write a page, where it is one."""
