@@ -26,7 +26,10 @@ def approve(
     Without PLAN it shows the plan of the files here, and asks. Exit code 1 where there is nothing to approve.
     """
     from syncd.stores.redis.records.approvals import approve as approve_plan
+    from syncd.stores.redis.records.approvals import is_plan_id
 
+    if plan is not None and not is_plan_id(plan):
+        raise typer.BadParameter("no plan has this name; `syncd plan` and `syncd status` name it")
     if plan is None:
         plan = _shown(contract, contracts, yes=yes)
     approve_plan(redis_of_settings(), contract, plan, person())

@@ -86,6 +86,7 @@ def _survey(collection: str, sample: int) -> CollectionSurvey:
 
 def _write(out: Path, text: str) -> None:
     try:
+        out.parent.mkdir(exist_ok=True)
         with out.open("x", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:

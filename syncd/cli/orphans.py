@@ -43,6 +43,8 @@ def _print(said: dict[str, Any]) -> None:
         at_least = "at least " if shape["at_least"] else ""
         count = counted(shape["keys"], noun_of(shape["type"]))
         typer.echo(f"  {escaped(shape['key'])} ({shape['type']}): {at_least}{count}")
+    for name in said["indexes"]:
+        typer.echo(f"  index {escaped(name)}")
     if said["outbox_entries"]:
         typer.echo(f"  {counted(said['outbox_entries'], 'change')} in its outbox did not reach MongoDB")
     if said["dead_letters"]:

@@ -18,6 +18,7 @@ from syncd.stores.redis.records.orphans import (
     find_orphan,
     find_orphans,
     forget_turned,
+    indexes_of,
     remove_indexes,
     remove_keys,
     remove_records,
@@ -65,6 +66,7 @@ def described(store: RedisStore, orphan: Orphan, longest_s: float = LONGEST_S) -
         "left": left,
         "kind": orphan.kind,
         "templates": [_template(store, orphan, shape, longest_s) for shape in orphan.shapes],
+        "indexes": indexes_of(store, orphan.contract) if orphan.has_left else [],
         "outbox_entries": orphan.outbox,
         "dead_letters": orphan.dead_letters,
     }

@@ -65,8 +65,8 @@ def test_name_and_sample_size_may_be_chosen(mongo_uri: str, films: str) -> None:
 
 
 def test_a_file_is_written_once(mongo_uri: str, films: str, tmp_path: Path) -> None:
-    """A second run overwrites nothing, and says so before it reads MongoDB."""
-    file = tmp_path / "films.yaml"
+    """In a directory that it makes. A second run overwrites nothing, and says so before it reads MongoDB."""
+    file = tmp_path / "contracts" / "films.yaml"
     first = syncd("init", films, "--out", file, SYNCD_MONGO_URI=mongo_uri)
     assert (first.returncode, first.stdout) == (0, "")
     assert f"wrote {file}" in first.stderr

@@ -73,6 +73,9 @@ def test_an_edit_waits_through_kills(rig: Rig) -> None:
 
     flow.write(NEW, sync=PLANNED)
     third = wait_until(lambda: (found := wait_waiting(rig, flow)) != second and found, 30)
+    for typo in ("", third[:-1], "films"):
+        refused = cli.syncd("approve", flow.contract, typo, **servers)
+        assert refused.returncode == 2 and "no plan has this name" in refused.stderr, refused
     assert cli.syncd("approve", flow.contract, second, **servers).returncode == 0
     other.catch_up()
     assert flow.hash(1) == {"title": "changed"}, "that edit is not what the file says now"

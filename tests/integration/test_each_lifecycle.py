@@ -106,17 +106,22 @@ def test_a_template_passes_to_another_contract(shared: Scene) -> None:
 
 
 def test_a_contract_that_left(shared: Scene) -> None:
-    """no_ghosts: of a contract that is gone `syncd orphans` counts the keys of elements, and `syncd remove`
-    removes them"""
+    """no_ghosts: of a contract that is gone `syncd orphans` counts the keys of elements and names its search indexes,
+    and `syncd remove` removes them"""
     shared.run("stays", projection(["title"]), documents=books(1))
-    flow = shared.run("left", OWN, MOVING, documents=books(10), unique=UNIQUE)
+    index = {"name": "left-books", "fields": [{"name": "title", "type": "text"}]}
+    found = projection(["title"], name="found", key="found:{_id}", index=index)
+    flow = shared.run("left", OWN, MOVING, found, documents=books(10), unique=UNIQUE)
     flow.wait_same()
     shared.contracts.remove("left")
     wait_until(lambda: not flow.lane(), 20)
     left = syncd("orphans", "-o", "json", SYNCD_REDIS_URL=shared.reach["redis_url"]).stdout
     (told,) = [one for one in json.loads(left) if one["contract"] == flow.contract]
-    assert [one["keys"] for one in told["templates"]] == [30, 30]
-    say(shared, "remove", flow.contract, "--keys", "--yes")
+    assert sorted(one["keys"] for one in told["templates"]) == [10, 30, 30]
+    (index_name,) = told["indexes"]
+    shown = say(shared, "remove", flow.contract, "--keys", "--yes")
+    assert f"  index {index_name}\n" in shown and index_name.startswith("left-books")
+    assert index_name.encode() not in flow.redis.execute_command("FT._LIST")
     assert not flow.keys("own") and not flow.keys("moving")
     assert not flow.redis.keys(flow.names.control("*"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -18,6 +19,11 @@ from syncd.stores.redis.store import RedisStore, translated
 def plan_id(text: str) -> str:
     """Names an edit: the file of the contract as it is after it, every character."""
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=6).hexdigest()
+
+
+def is_plan_id(text: str) -> bool:
+    """Whether an edit could have this name."""
+    return re.fullmatch("[0-9a-f]{12}", text) is not None
 
 
 def approve(store: RedisStore, contract: str, plan: str, by: str) -> None:

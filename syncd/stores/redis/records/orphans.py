@@ -180,21 +180,27 @@ def _remove_members(store: RedisStore, contract: str, shape: Retired, turned: st
     return count
 
 
-def remove_indexes(store: RedisStore, contract: str) -> list[str]:
-    """Drop the search indexes of a contract, without their keys. Returns their names. One that a person made under the
-    name of ours since then stays."""
+def indexes_of(store: RedisStore, contract: str) -> list[str]:
+    """The search indexes of a contract. One that a person made under the name of ours since then is none of them."""
     with translated():
         raw: Any = store.client.hgetall(ControlKeys(contract, place=store.place).indexes)
     said = [json.loads(text) for text in raw.values()]
     search = Search(store)
     present = search.names() if said else set()
-    dropped = []
+    found = []
     for name, shape in sorted({(one["name"], one.get("shape", "")) for one in said}):
         seen = search.look(name) if name in present else None
         if seen is not None and shape in ("", seen.shape):
-            search.drop(name)
-            dropped.append(name)
-    return dropped
+            found.append(name)
+    return found
+
+
+def remove_indexes(store: RedisStore, contract: str) -> list[str]:
+    """Drop the search indexes of a contract, without their keys. Returns their names."""
+    found = indexes_of(store, contract)
+    for name in found:
+        Search(store).drop(name)
+    return found
 
 
 def remove_records(store: RedisStore, contract: str) -> int:
