@@ -344,8 +344,9 @@ def test_a_call_that_ends_in_the_middle(cluster: RedisCluster, scene: Scene) -> 
     scene.start()
     gone = [parts.key(first, "parts"), board.key(first, "board")]
     came = [parts.key(second, "parts"), board.key(second, "board")]
-    for key in gone:
-        wait_until(lambda key=key: scene.redis.exists(key))  # type: ignore[misc]
+    for flow in (parts, board):
+        flow.wait_live()
+    assert scene.redis.exists(*gone) == 2
     slots = [slot_of(key) for key in gone]
     source = next(node for node in cluster.nodes if slots[0] in slots_of(cluster, node))
     target = next(node for node in cluster.nodes if node is not source)
@@ -361,6 +362,8 @@ def test_a_call_that_ends_in_the_middle(cluster: RedisCluster, scene: Scene) -> 
         flow.wait_live()
     for key in (*gone, *came):
         wait_until(lambda key=key: not scene.redis.exists(key), message=key)  # type: ignore[misc]
+    copies = Counter(one["contract"] for one in scene.daemon.logs(event="snapshot started"))
+    assert max(copies.values()) == 1, copies
 
 
 def _two_on_a_node(cluster: RedisCluster, *prefixes: str) -> list[str]:
