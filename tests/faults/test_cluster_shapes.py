@@ -1,5 +1,5 @@
 """Every shape of keys on a Redis Cluster: elements, members, shared hashes, joins and change feeds, while the daemon is
-killed, slots move and a node fails over (nothing_lost, no_ghosts, never_torn, applied_once)."""
+killed, slots move and a node fails over (nothing_lost, no_ghosts, never_torn, applied_once, nothing_silent)."""
 
 from __future__ import annotations
 

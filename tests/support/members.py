@@ -85,8 +85,9 @@ def _members(redis: Redis, key: bytes, kind: str) -> dict[str, Any]:
             for member, where in zip(members, at, strict=True)
         }
     names: Any = redis.execute_command("VRANDMEMBER", key, 100_000)
-    vectors = {name.decode(): redis.execute_command("VEMB", key, name) for name in names}
-    return {name: [round(float(x), 3) for x in vector] for name, vector in vectors.items()}  # type: ignore[union-attr]
+    vectors: dict[str, Any] = {name.decode(): redis.execute_command("VEMB", key, name) for name in names}
+    # One may go between the two commands.
+    return {name: [round(float(x), 3) for x in vector] for name, vector in vectors.items() if vector}
 
 
 def members_of(flow: Flow, projection: str) -> Boards:

@@ -172,7 +172,7 @@ class TlsReplicaSet(ReplicaSet):
     """Of one such mongod."""
 
     def __init__(self, authority: Authority, cert: Path, client: Path, **more: Any) -> None:
-        self.name = "rs"
+        super().__init__(0)
         self.members = [TlsMongod(authority, cert, client, replica_set=self.name, **more)]
 
     def require_login(self, users: Mapping[str, str]) -> None:
