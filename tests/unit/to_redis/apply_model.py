@@ -37,6 +37,11 @@ def at(number: int) -> Moment:
     return f"{number:016X}"
 
 
+def token_of(time: int, number: int) -> dict[str, Any]:
+    """Behind so many changes. As MongoDB's, those of one time are in the order of their text."""
+    return {"_data": f"82{at(time)}{number:08X}", "n": number}
+
+
 class Source:
     """MongoDB: changes in order, and what was there at any time."""
 
@@ -66,7 +71,7 @@ class Source:
             before, exists = self.state(ident, at(self.now))
             op = self.random.choice(["update", "update", "replace", "delete"]) if exists else "insert"
             event: dict[str, Any] = {
-                "_id": {"_data": f"82{at(self.now)}", "n": version},
+                "_id": token_of(self.now, version),
                 "operationType": op,
                 "documentKey": {"_id": number},
             }
@@ -208,7 +213,7 @@ class World:
         self.plan: Any = Projection(filtered=seed % 2 == 1)
         self.source = Source(random, ids=6)
         self.target = Target(self.source, random)
-        first = {"_data": f"82{at(self.source.now)}", "n": 0}
+        first = token_of(self.source.now, 0)
         begun = Position(
             token=first, time=at(self.source.now), read_watermark=at(self.source.now), phase=SNAPSHOT
         )
@@ -311,8 +316,7 @@ class World:
 
     def window(self) -> None:
         if not self.windows and not self._fetch():
-            token = {"_data": f"82{at(self.source.now)}", "n": self.taken}
-            self.log.idle(token, at(self.source.now - 1))
+            self.log.idle(token_of(self.source.now, self.taken), at(self.source.now - 1))
             return
         self.log.add(WindowUnit(self.windows.popleft(), self.builder))
         self.drive()
