@@ -144,7 +144,7 @@ def test_a_person_finds_a_contract(forty: Stage) -> None:
         contract(page, "tickets")
 
 
-@pytest.mark.at_scale("light")
+@pytest.mark.at_scale("dark")
 @BOTH
 def test_the_page_of_a_contract(forty: Stage, dark: bool, tmp_path: Path) -> None:
     """What it is, how it was, what waits: a copy, an edit, dead letters, an index, a failed lane, both ways."""
@@ -164,7 +164,7 @@ def test_the_page_of_a_contract(forty: Stage, dark: bool, tmp_path: Path) -> Non
         picture(page, "console-contract-dark" if dark else "console-contract", tmp_path, full=not dark)
 
 
-@pytest.mark.at_scale("dark")
+@pytest.mark.at_scale("light")
 @BOTH
 def test_a_phone(forty: Stage, dark: bool, tmp_path: Path) -> None:
     """Nothing is wider than the screen."""
