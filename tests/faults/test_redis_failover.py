@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from syncd.embedded import LOOPBACK, RedisServer, ReplicaSet
+from syncd.to_redis.housekeeping import IDLE_COMMIT_S
 from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.proxy import Proxy
@@ -22,6 +23,8 @@ CARD = projection(["title", "n"])
 MOVING = projection(["title", "n"], name="slug", key="{slug}")
 COUNT = 500
 LEASE = {"SYNCD_LEASE_TTL": "3"}
+UNNOTICED_S = IDLE_COMMIT_S + 40
+"""A quiet lane that has given its connection back meets the other server with its next call."""
 PROMPT = {"repl-diskless-sync-delay": 0}
 """A replica need not wait for others that might come."""
 
@@ -122,7 +125,7 @@ def test_a_failover_that_loses_writes(pair: Pair) -> None:
     assert tell(pair.second, "HGET", flow.key(1), "n") == b"0"
     before = flow.metric("syncd_lane_restarts_total")
     pair.promote_second()
-    flow.wait_same()
+    flow.wait_same(UNNOTICED_S)
     change(flow, 2)
     flow.wait_same()
     assert_one_snapshot(pair)
@@ -143,7 +146,7 @@ def test_a_primary_that_gets_the_data_of_its_replica(pair: Pair) -> None:
     tell(pair.first, "REPLICAOF", "NO", "ONE")
     assert flow.hash(1)["n"] == "0"
     pair.scene.daemon.resume()
-    flow.wait_same()
+    flow.wait_same(UNNOTICED_S)
     change(flow, 2)
     flow.wait_same()
     assert_one_snapshot(pair)
