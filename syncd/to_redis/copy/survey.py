@@ -46,7 +46,7 @@ def in_parts(found: Sequence[Found], at_once: Callable[[], int]) -> Iterator[tup
 
 def _are_of_one_hash(one: Any, other: Any) -> bool:
     are_strays = isinstance(one, Stray) and isinstance(other, Stray)
-    return are_strays and one.shape.redis_type == "hash" and (one.shape, one.key) == (other.shape, other.key)
+    return are_strays and bool(one.shape.template.fields) and (one.shape, one.key) == (other.shape, other.key)
 
 
 @dataclass(slots=True)
