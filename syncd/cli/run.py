@@ -69,7 +69,6 @@ def run(
     from syncd.daemon.reload import Reloader, stamp
     from syncd.daemon.supervisor import Supervisor
     from syncd.daemon.workers import Workers
-    from syncd.ops.connections import raise_descriptors
     from syncd.ops.console.routes import Console
     from syncd.ops.settings import check_uris
     from syncd.settings import Settings, contract_environment
@@ -79,9 +78,7 @@ def run(
         contracts=contracts, http=http, partition=partition, workers=workers, split=split,
         snapshot_processes=snapshot_processes, dask=dask,
     )  # fmt: skip
-    telemetry.configure_logging(settings.log_level, settings.log_format)
-    raise_descriptors()
-    _warn_of_unknown_variables()
+    _prepare(settings)
     stop = threading.Event()
     asked = _asked_by_signals()
     check_uris(settings)
@@ -113,6 +110,16 @@ def run(
         console.close()
     server.stop()
     telemetry.daemon_stopped()
+
+
+def _prepare(settings: Settings) -> None:
+    """What this process needs before it does anything."""
+    from syncd import telemetry
+    from syncd.ops.connections import raise_descriptors
+
+    telemetry.configure_logging(settings.log_level, settings.log_format)
+    raise_descriptors()
+    _warn_of_unknown_variables()
 
 
 def _warn_of_unknown_variables() -> None:

@@ -49,7 +49,7 @@ from syncd.to_redis.apply.pipeline import Pipeline
 from syncd.to_redis.apply.units import Step, Unit, WindowUnit
 from syncd.to_redis.change_feeds import ChangeFeeds
 from syncd.to_redis.context import RunContext, StreamContext
-from syncd.to_redis.copy.beginning import beginning, going_on, is_fresh
+from syncd.to_redis.copy.beginning import beginning, going_on, is_fresh, reason_of
 from syncd.to_redis.copy.copier import Chunk, Copier, Cut, RangeEnd, Reads, Ready
 from syncd.to_redis.copy.foreign_keys import ForeignKeys
 from syncd.to_redis.copy.snapshot import NextPhase, SnapshotReader
@@ -128,12 +128,8 @@ class LaneRun:
         self._indexes.create()
         self._status.searched(self._indexes.as_dicts(), self._indexes.complaint)
         stream = ChangeStream(self._mongo, self._plan, self._control.partition, thin=not self._takes_fields)
-        is_edited = position.fingerprint != self._plan.fingerprint
         fresh = is_fresh(self._plan, position) or bool(self._feeds.lost)
-        reason = (
-            "no position" if position.token is None else "the contract changed" if is_edited
-            else "which documents match is not known" if fresh else "going on"
-        )  # fmt: skip
+        reason = reason_of(self._plan, position, fresh=fresh)
         deployment = self._hub.history.deployment()
         begins: list[Write] = []
         if fresh:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from redis import Redis
+
 from syncd.embedded import LOOPBACK, RedisServer
 from syncd.embedded.cluster import RedisCluster
 from tests.support.check import wait_until
@@ -26,15 +28,20 @@ def _more(cluster: RedisCluster, node: RedisServer, but: int) -> Iterable[int]:
             yield from range(first, last + 1)
 
 
+def _move_keys(giver: Redis, taker: Redis, slot: int, ids: tuple[str, str], port: int) -> None:
+    """All keys of a slot, which stays where it was. `ids`: of giver and taker, who listens at `port`."""
+    taker.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[0])
+    giver.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[1])
+    while keys := giver.execute_command("CLUSTER GETKEYSINSLOT", slot, KEYS_AT_ONCE):
+        giver.execute_command("MIGRATE", LOOPBACK, port, "", 0, 5000, "KEYS", *keys)
+
+
 def move(cluster: RedisCluster, slots: Iterable[int], source: RedisServer, target: RedisServer) -> None:
     """Slot by slot and key by key, as `redis-cli --cluster reshard` does."""
     ids = cluster.id_of(source), cluster.id_of(target)
     with cluster.client(source) as giver, cluster.client(target) as taker:
         for slot in slots:
-            taker.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[0])
-            giver.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[1])
-            while keys := giver.execute_command("CLUSTER GETKEYSINSLOT", slot, KEYS_AT_ONCE):
-                giver.execute_command("MIGRATE", LOOPBACK, target.port, "", 0, 5000, "KEYS", *keys)
+            _move_keys(giver, taker, slot, ids, target.port)
             taker.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[1])
             giver.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[1])
     for node in cluster.nodes:
@@ -50,10 +57,7 @@ def half_moved(
     slots, ids = list(slots), (cluster.id_of(source), cluster.id_of(target))
     with cluster.client(source) as giver, cluster.client(target) as taker:
         for slot in slots:
-            taker.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[0])
-            giver.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[1])
-            while keys := giver.execute_command("CLUSTER GETKEYSINSLOT", slot, KEYS_AT_ONCE):
-                giver.execute_command("MIGRATE", LOOPBACK, target.port, "", 0, 5000, "KEYS", *keys)
+            _move_keys(giver, taker, slot, ids, target.port)
         yield
         for slot in slots:
             taker.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[1])

@@ -307,6 +307,9 @@ Write: TypeAlias = (
     | Hashed
 )
 
+OF_FEEDS = (OpenFeed, Entry, Judged, Matched, BeginMatched, MatchedIsWhole)
+"""What belongs to a change feed, and not to keys of documents."""
+
 Removal: TypeAlias = (
     Drop | RetiredKey | Orphan | Leave | Stray | MapBegins | MapIsWhole | Judged | MatchedIsWhole
 )

@@ -16,6 +16,7 @@ from syncd import telemetry
 from syncd.errors import is_about_input, why_unfit
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import (
+    OF_FEEDS,
     AnsweredDeadLetters,
     BeginMatched,
     Changed,
@@ -59,7 +60,6 @@ RESULTS = {
 """What `syncd_writes_total` calls each kind of write."""
 
 _OF_DEAD_LETTERS = (Dead, AnsweredDeadLetters)
-_OF_FEEDS = (OpenFeed, Entry, Judged, Matched, BeginMatched, MatchedIsWhole)
 _SWEEPS = ("sweep", "retired")
 
 SLOW_CALL_S = 0.008
@@ -242,7 +242,7 @@ class Pipeline:
             writes = [write for write in writes if type(write) not in _OF_DEAD_LETTERS]
         if self._plan.feeds:
             # An entry cannot be written twice either, and comes before its dead letter only.
-            writes.sort(key=lambda write: type(write) in _OF_FEEDS)
+            writes.sort(key=lambda write: type(write) in OF_FEEDS)
         for write in writes:
             try:
                 operations.add(write)

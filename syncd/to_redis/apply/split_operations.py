@@ -6,19 +6,14 @@ from collections.abc import Sequence
 
 from syncd.errors import ProjectionError
 from syncd.plan.to_redis.change import (
-    BeginMatched,
+    OF_FEEDS,
     Dead,
     Drop,
     Elements,
     Elsewhere,
-    Entry,
-    Judged,
     Leave,
     MapBegins,
     MapIsWhole,
-    Matched,
-    MatchedIsWhole,
-    OpenFeed,
     Patch,
     Put,
     Write,
@@ -32,7 +27,6 @@ from syncd.to_redis.apply.elements import EncodedElement, encoded_elements
 from syncd.to_redis.apply.operations import Limited, Operations, is_unicode
 
 HOME = 0
-_OF_FEEDS = (OpenFeed, Entry, Judged, Matched, BeginMatched, MatchedIsWhole)
 
 
 class SplitOperations(Operations):
@@ -70,7 +64,7 @@ class SplitOperations(Operations):
             self._by_elements(write)
         elif isinstance(write, Put):
             self._by_members(write)
-        elif isinstance(write, _OF_FEEDS):
+        elif isinstance(write, OF_FEEDS):
             self.parts[self._slots.node_of(write.shape.key)].add(write)
         elif _is_for_all(write):
             for part in self.parts:

@@ -19,6 +19,15 @@ def is_fresh(plan: StreamPlan, position: Position) -> bool:
     return position.token is None or position.fingerprint != plan.fingerprint
 
 
+def reason_of(plan: StreamPlan, position: Position, *, fresh: bool) -> str:
+    """Why a run begins as it does, for the log. `fresh`: whether it begins again."""
+    if position.token is None:
+        return "no position"
+    if position.fingerprint != plan.fingerprint:
+        return "the contract changed"
+    return "which documents match is not known" if fresh else "going on"
+
+
 def first_phase(plan: StreamPlan, old: Position, *, by_digests: bool) -> str:
     """What a run that begins again does first. `by_digests`: whether Redis may have them; then a position that was lost
     costs what differs."""
