@@ -5,7 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 ROUNDS ?= 3
 # Most fault tests wait: for an election, a lease, a timeout. Files run side by side, each with servers of its own.
-PARALLEL ?= -n 4 --dist loadfile --no-loadscope-reorder
+PARALLEL ?= -n 6 --dist loadfile --no-loadscope-reorder
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed

@@ -61,22 +61,26 @@ class MergedStreams:
         try:
             events = stream.next(command.get("batchSize", 101), command.get("maxTimeMS", 1000))
         except PyMongoError:
-            self._streams.pop(number).close()
+            self._end(number)
             raise
         return self._reply(number, "nextBatch", stream, events)
 
     def kill(self, _: str, command: Document) -> Document:
         """`killCursors`."""
         for number in command["cursors"]:
-            if (stream := self._streams.pop(number, None)) is not None:
-                stream.close()
+            self._end(number)
         return {"cursorsKilled": command["cursors"]}
 
     def close(self) -> None:
         """All of them."""
         for number in list(self._streams):
-            self._streams.pop(number).close()
+            self._end(number)
         self._pool.shutdown()
+
+    def _end(self, number: int) -> None:
+        """Another thread may have ended it."""
+        if (stream := self._streams.pop(number, None)) is not None:
+            stream.close()
 
     def _reply(self, number: int, name: str, stream: MergedStream, events: list[RawBSONDocument]) -> Document:
         cursor: Document = {

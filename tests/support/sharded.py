@@ -58,6 +58,7 @@ class ShardedCluster:
                 address = f"{name}/{one.members[0].address}"
                 self.config.admin.command("_configsvrAddShard", address, name=name, writeConcern=MAJORITY)
             self.config.admin.command("_configsvrBalancerStop")
+            self._stack.callback(self._streams.close)
             port = self.shards[SHARDS[-1]].members[0].port
             self._router = self._stack.enter_context(
                 Router(port, self._handlers(), Writes(self).write, self._streams, self.clock)
@@ -66,7 +67,6 @@ class ShardedCluster:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._streams.close()
         self._stack.close()
 
     @cached_property
