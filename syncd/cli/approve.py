@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,19 +24,44 @@ def approve(
 ) -> None:
     """Approve an edit of a contract with `apply: planned`: daemons take it up when their file is this one.
 
-    Without PLAN it shows the plan of the files here, and asks. Exit code 1 where there is nothing to approve.
+    Without PLAN it shows the plan of the files here, and asks. Exit code 1 where there is nothing to approve, and
+    where PLAN is not current: no daemon waits for it, and it is not that of the files here.
     """
-    from syncd.stores.redis.records.approvals import approve as approve_plan
+    from syncd.errors import RequestError
+    from syncd.ops.actions import Actions
     from syncd.stores.redis.records.approvals import is_plan_id
 
     if plan is not None and not is_plan_id(plan):
         raise typer.BadParameter("no plan has this name; `syncd plan` and `syncd status` name it")
-    if plan is None:
-        plan = _shown(contract, contracts, yes=yes)
-    approve_plan(redis_of_settings(), contract, plan, person())
-    typer.echo(
-        escaped(f"approved plan {plan} of contract {contract}; `syncd status` shows what becomes of it")
+    ahead = plan is None or _is_here(contract, contracts, plan)
+    chosen = plan or _shown(contract, contracts, yes=yes)
+    try:
+        waits = Actions(redis_of_settings(), person()).approve(contract, chosen, ahead=ahead)
+    except RequestError as error:
+        typer.echo(escaped(str(error)), err=True)
+        raise typer.Exit(DIFFERENCE) from None
+    then = (
+        "`syncd status` shows what becomes of it"
+        if waits
+        else "the next daemon that has this file takes it up"
     )
+    typer.echo(escaped(f"approved plan {chosen} of contract {contract}; {then}"))
+
+
+def _is_here(contract: str, contracts: Path | None, plan: str) -> bool:
+    """Whether the files here have this plan; there need not be any."""
+    from syncd.contract.read.load import load_contract_set
+    from syncd.errors import ContractError
+    from syncd.settings import Settings, contract_environment
+    from syncd.stores.redis.records.approvals import plan_id
+
+    try:
+        found = load_contract_set(
+            Settings.from_environment(contracts=contracts).contracts, contract_environment()
+        )
+    except ContractError:
+        return False
+    return any(one.contract.name == contract and plan_id(one.source.text) == plan for one in found.contracts)
 
 
 def _shown(contract: str, contracts: Contracts, *, yes: bool) -> str:

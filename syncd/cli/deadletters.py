@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,15 +27,20 @@ from syncd.cli.shared import (
 from syncd.text import escaped, json_text
 
 if TYPE_CHECKING:
-    from syncd.stores.redis.records.dead_letters import DeadLetter
+    from syncd.stores.redis.records.dead_letters import DeadLetter, Kind
     from syncd.stores.redis.store import RedisStore
-
-    Kind: TypeAlias = tuple[str, str, str, str]
 
 app = typer.Typer(no_args_is_help=True, help="List, show, replay or drop changes that could not be applied.")
 Contract = Annotated[str, typer.Argument(help="Name of the contract.", autocompletion=contract_names)]
 Entries = Annotated[list[str] | None, typer.Argument(help="Entries, as `list` shows them.")]
 Everything = Annotated[bool, typer.Option("--all", help="All of the contract's dead letters.")]
+Reason = Annotated[
+    str | None, typer.Option("--reason", help="Only those of this reason, such as wrong_type.")
+]
+Field = Annotated[
+    str | None, typer.Option("--field", help="Only those about this field; an empty one: about none.")
+]
+Projection = Annotated[str | None, typer.Option("--projection", help="Only those of this projection.")]
 POLL_S = 0.1
 MERGED_S = 0.3
 """Of a contract that goes both ways: from the merge of a key to its new dead letter."""
@@ -71,18 +76,20 @@ def list_dead_letters(
     each: Annotated[
         bool, typer.Option("--each", help=f"Every dead letter, not the first {SHOWN} of a kind.")
     ] = False,
-    reason: Annotated[
-        str | None, typer.Option("--reason", help="Only those of this reason, such as wrong_type.")
-    ] = None,
-    field: Annotated[str | None, typer.Option("--field", help="Only those about this field.")] = None,
+    reason: Reason = None,
+    field: Field = None,
+    projection: Projection = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="So many of each contract at most.")
     ] = None,
     output: Output = "text",
 ) -> None:
     """The dead letters by reason and field, the most frequent first. Exit code 1 when there are any."""
+    from syncd.stores.redis.records.dead_letters import Kind, dead_letters
+
     store, names = _asked_about(contract)
-    found = [(name, dead) for name in names for dead in islice(_matching(store, name, reason, field), limit)]
+    has = Kind(reason, field, projection).has
+    found = [(name, dead) for name in names for dead in islice(filter(has, dead_letters(store, name)), limit)]
     if output == "json":
         typer.echo(json_text([{"contract": name, **_as_dict(dead)} for name, dead in found]))
     else:
@@ -100,18 +107,8 @@ def _asked_about(contract: str | None) -> tuple[RedisStore, list[str]]:
     return store, sorted(read_contracts(store))
 
 
-def _matching(
-    store: RedisStore, contract: str, reason: str | None, field: str | None
-) -> Iterator[DeadLetter]:
-    from syncd.stores.redis.records.dead_letters import dead_letters
-
-    for dead in dead_letters(store, contract):
-        if reason in (None, dead.reason) and field in (None, dead.field):
-            yield dead
-
-
 def _grouped(found: list[tuple[str, DeadLetter]], *, each: bool, names_contracts: bool) -> Iterator[str]:
-    def kind(one: tuple[str, DeadLetter]) -> Kind:
+    def kind(one: tuple[str, DeadLetter]) -> tuple[str, str, str, str]:
         return one[0], *_kind(one[1])
 
     kinds = [list(group) for _, group in groupby(sorted(found, key=kind), key=kind)]
@@ -150,13 +147,23 @@ def show(
         typer.echo("\n".join(escaped(f"{name}: {value}") for name, value in said.items()))
 
 
-def _chosen(store: RedisStore, contract: str, entries: list[str] | None, everything: bool) -> list[str]:
-    from syncd.stores.redis.records.dead_letters import dead_letters
+def _chosen(
+    store: RedisStore, contract: str, entries: list[str] | None, everything: bool, kind: Kind
+) -> list[str]:
+    """By entry, by kind, or all. Ends the command where no dead letter is of the kind."""
+    from syncd.stores.redis.records.dead_letters import EVERY_KIND, dead_letters
 
-    if bool(entries) == everything:
-        typer.echo("name entries, or give --all", err=True)
+    if [bool(entries), kind != EVERY_KIND, everything].count(True) != 1:
+        typer.echo("name entries, or give --reason, --field or --projection, or --all", err=True)
         raise typer.Exit(USAGE)
-    return list(dict.fromkeys(entries or [dead.entry for dead in dead_letters(store, contract)]))
+    found = entries or [dead.entry for dead in dead_letters(store, contract) if kind.has(dead)]
+    if not found and not everything:
+        typer.echo(
+            f"no dead letter of contract {contract} is of this kind; `syncd deadletters list {contract}`",
+            err=True,
+        )
+        raise typer.Exit(DIFFERENCE)
+    return list(dict.fromkeys(found))
 
 
 @app.command()
@@ -164,6 +171,9 @@ def replay(
     contract: Contract,
     entries: Entries = None,
     everything: Everything = False,
+    reason: Reason = None,
+    field: Field = None,
+    projection: Projection = None,
     wait: Annotated[
         float,
         typer.Option(min=0, help="Seconds to wait for the daemon's answer, again after each part of it."),
@@ -171,10 +181,10 @@ def replay(
     output: Output = "text",
 ) -> None:
     """Have the running daemon read these documents again. Exit code 1 when some still do not fit, or are not found."""
-    from syncd.stores.redis.records.dead_letters import find_dead_letters, request_replay, still_parked
+    from syncd.stores.redis.records.dead_letters import Kind, find_dead_letters, request_replay, still_parked
 
     store = store_of(contract)
-    chosen = _chosen(store, contract, entries, everything)
+    chosen = _chosen(store, contract, entries, everything, Kind(reason, field, projection))
     found = find_dead_letters(store, contract, chosen)
     if found:
         request_replay(store, contract, [dead.entry for dead in found])
@@ -212,13 +222,20 @@ def _wait_for_answer(store: RedisStore, contract: str, found: list[DeadLetter], 
 
 
 @app.command()
-def drop(contract: Contract, entries: Entries = None, everything: Everything = False) -> None:
+def drop(
+    contract: Contract,
+    entries: Entries = None,
+    everything: Everything = False,
+    reason: Reason = None,
+    field: Field = None,
+    projection: Projection = None,
+) -> None:
     """Remove dead letters permanently. The keys of their documents stay as they are. Exit code 1 when one is not
     found."""
-    from syncd.stores.redis.records.dead_letters import drop_dead_letters
+    from syncd.stores.redis.records.dead_letters import Kind, drop_dead_letters
 
     store = store_of(contract)
-    chosen = _chosen(store, contract, entries, everything)
+    chosen = _chosen(store, contract, entries, everything, Kind(reason, field, projection))
     dropped = drop_dead_letters(store, contract, chosen) if chosen else 0
     missing = 0 if everything else len(chosen) - dropped
     typer.echo(f"dropped {dropped}" + (f", {missing} not found" if missing else ""))

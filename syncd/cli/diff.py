@@ -80,7 +80,7 @@ def _lines(found: list[ContractDiff]) -> Iterator[str]:
 def contract_lines(one: ContractDiff) -> Iterator[str]:
     """One contract for a terminal."""
     old, new = one.versions
-    version = f"{old or ''} -> {new or ''}".strip() if old != new else f"{new}"
+    version = " -> ".join(dict.fromkeys(filter(None, (old, new))))
     wanted = f"; the version has to be {one.wanted} at least" if one.wanted else ""
     breaks = f"; breaks {', '.join(one.breaks)}" if one.breaks else ""
     yield escaped(f"{one.name} {version}: ") + _shown(str(one.verdict)) + escaped(wanted + breaks)

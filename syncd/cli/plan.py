@@ -113,6 +113,9 @@ def _contract(planned: Step) -> Iterator[str]:
     if planned.waits:
         whole = escaped(planned.contract.partition("@")[0])
         yield f"  plan {planned.plan}: waits for `syncd approve {whole} {planned.plan}`"
+    if planned.paused is not None:
+        until = ", and none of this happens before" if planned.is_change else ""
+        yield escaped(f"  {planned.paused}{until}")
     if planned.copy is not None:
         yield f"  {_copy(planned.copy)}"
     if planned.keys is not None:
@@ -122,15 +125,25 @@ def _contract(planned: Step) -> Iterator[str]:
             yield escaped(f"  index {name}: {_INDEXES[becomes]}")
     yield from (f"  {_going(one)}" for one in planned.going)
     yield from (
-        escaped(f"  takes over `{name}` from contract {other}") for name, other in planned.taken.items()
+        escaped(f"  takes over {_claim(name)} from contract {other}") for name, other in planned.taken.items()
     )
     yield from (
-        escaped(f"  hands over `{name}` to contract {other}") for name, other in planned.given.items()
+        escaped(f"  hands over {_claim(name)} to contract {other}") for name, other in planned.given.items()
     )
     if planned.diff is not None and planned.diff.old is not None:
         yield from (f"  {line}" for line in contract_lines(planned.diff) if planned.diff.changes)
     yield from (f"  {escaped(str(one))}" for one in planned.findings)
     yield from (escaped(f"  {note}") for note in planned.notes)
+
+
+def _claim(name: str) -> str:
+    """A key template or an index name."""
+    from syncd.contract.model.template import KeyTemplate
+    from syncd.plan.claims import INDEX, KEY
+
+    if name.startswith(INDEX):
+        return f"index {name.removeprefix(INDEX)}"
+    return f"`{KeyTemplate.recorded(name.removeprefix(KEY)).shown}`"
 
 
 def _copy(copy: Copy) -> str:

@@ -14,7 +14,8 @@ from syncd.contract.model.contract import Contract
 from syncd.contract.read.load import load_files
 from syncd.contract.read.loaded import ContractSet, LoadedContract
 from syncd.errors import ContractError, StoreError
-from syncd.stores.redis.records.approvals import approved_plan, plan_id, texts_as_taken_up
+from syncd.stores.redis.records.approvals import approved_plan, note_waiting, plan_id, texts_as_taken_up
+from syncd.stores.redis.records.lease import new_owner
 from syncd.stores.redis.store import RedisStore
 
 PLANNED = "planned"
@@ -43,6 +44,7 @@ class Approvals:
         self._store, self._env = store, env
         self._runs: dict[str, str] = {}
         """The file of each contract that this daemon runs, or was about to."""
+        self._daemon = new_owner()
         self._told: set[str] = set()
         """Contracts of which the log says that an edit waits."""
 
@@ -53,6 +55,8 @@ class Approvals:
         try:
             present = texts_as_taken_up(self._store(), [loaded.contract for loaded in wanted.contracts])
             held = {one.contract.name: self._held_back(one, present, found) for one in wanted.contracts}
+            if found.waiting or self._told:
+                note_waiting(self._store(), self._daemon, found.waiting, self._told - found.waiting.keys())
         except StoreError as error:
             found = Allowed(wanted)
             held = {

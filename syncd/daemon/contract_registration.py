@@ -24,13 +24,18 @@ AGAIN_S = 1.0
 """The same after an error."""
 
 
+def place_of(directory: Path) -> str:
+    """Where a set of contracts comes from: this directory of this host."""
+    return f"{socket.gethostname()}:{directory.resolve()}"
+
+
 class ContractRegistration(threading.Thread):
     """Registers the set of `follow`, until `stop`."""
 
     def __init__(self, store: RedisStore, directory: Path) -> None:
         super().__init__(name="contract-registration", daemon=True)
         self._store = store
-        self._place = f"{socket.gethostname()}:{directory.resolve()}"
+        self._place = place_of(directory)
         self._names: list[str] = []
         self._halt, self._changed = threading.Event(), threading.Event()
 

@@ -14,7 +14,7 @@ from syncd.contract.model.redis_types import TYPE_RULES
 from syncd.errors import RequestError, StoreError
 from syncd.ops import leftovers
 from syncd.plan.claims import BOTH, MONGO
-from syncd.stores.redis.records.approvals import approve
+from syncd.stores.redis.records.approvals import approve, running_plan, waiting_plans
 from syncd.stores.redis.records.claims import read_claims
 from syncd.stores.redis.records.dead_letters import (
     EVERY_KIND,
@@ -93,9 +93,17 @@ class Actions:
         found = self._chosen(contract, entries, kind)
         return drop_dead_letters(self._store, contract, found) if found else 0
 
-    def approve(self, contract: str, plan: str) -> None:
-        """Let daemons take up this edit."""
+    def approve(self, contract: str, plan: str, *, ahead: bool = False) -> bool:
+        """Let daemons take up this edit. `ahead`: also where no daemon waits for any. Returns whether one waits for
+        it. Raises RequestError where the plan is not current."""
+        waiting = waiting_plans(self._store, contract)
+        runs = not waiting and running_plan(self._store, contract) == plan
+        if plan not in waiting and (waiting or runs or not ahead):
+            raise RequestError(
+                f"nothing was approved: {_why_not_current(contract, plan, waiting, runs=runs)}"
+            )
         approve(self._store, contract, plan, self._by)
+        return bool(waiting)
 
     def orphans(self) -> list[dict[str, Any]]:
         """What contracts that are gone have left."""
@@ -132,6 +140,18 @@ class Actions:
                 f"contract {contract} is over {len(names)} collections; name one, such as {names[0]}"
             )
         return names
+
+
+def _why_not_current(contract: str, plan: str, waiting: list[str], *, runs: bool) -> str:
+    if waiting:
+        what = f"plan {plan} of contract {contract} is not current, its file is another by now"
+        return f"{what}; `syncd plan`, then {' or '.join(f'`syncd approve {contract} {one}`' for one in waiting)}"
+    if runs:
+        return f"plan {plan} of contract {contract} is what runs already"
+    return (
+        f"no daemon waits for plan {plan} of contract {contract}: its file is another by now, or no daemon has it yet; "
+        f"`syncd approve {contract}` shows the plan of the files here, and asks"
+    )
 
 
 def _query(text: str) -> dict[str, Any]:

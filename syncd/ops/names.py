@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -56,9 +56,12 @@ class _Foreign:
 class Names:
     """Checks the names of a set of contracts in one Redis."""
 
-    def __init__(self, redis: RedisStore, server: Capabilities, contracts: list[Contract]) -> None:
+    def __init__(
+        self, redis: RedisStore, server: Capabilities, contracts: list[Contract], leaving: Iterable[str] = ()
+    ) -> None:
+        """`leaving`: contracts that give up their names to these."""
         self._redis, self._server = redis, server
-        self._ours = {contract.name for contract in contracts}
+        self._ours = {contract.name for contract in contracts} | {*leaving}
         _, self._claims = read_claims(redis)
         self._foreign: list[_Foreign] = []
 

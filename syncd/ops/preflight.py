@@ -100,9 +100,10 @@ def inspect(
     visitors: Iterable[Visitor] = (),
     *,
     only_reads: bool = False,
+    leaving: Iterable[str] = (),
 ) -> PreflightReport:
     """The same of servers that are connected. `visitors` see the keys of Redis too; `only_reads`: whether Redis
-    publishes events is asked, and not tried out."""
+    publishes events is asked, and not tried out; `leaving`: contracts that give up their names with these files."""
     mongo, redis, deployment, server = servers
     contracts, several = _of_each_collection(contracts, mongo)
     findings = [
@@ -122,7 +123,8 @@ def inspect(
     plain = [loaded.contract for loaded in contracts.contracts]
     findings += [*several, *conditions(plain, server), *shared_streams(plain, settings.site)]
     stopped = {name for one in findings for name in one.contracts if one.problem}
-    found, is_whole = _examine(plain, stopped, settings, servers, visitors)
+    names = Names(redis, server, plain, leaving)
+    found, is_whole = _examine(plain, stopped, settings, servers, names, visitors)
     return PreflightReport([str(deployment), str(server), *redis.shown()], findings + found, is_whole)
 
 
@@ -163,12 +165,13 @@ def _examine(
     stopped: set[str],
     settings: Settings,
     servers: Servers,
+    names: Names,
     more: Iterable[Visitor],
 ) -> tuple[list[Finding], bool]:
     """Read documents and keys. Of contracts that are `stopped` only check whether their keys fit. The second value:
     whether all keys were seen."""
-    mongo, redis, _, server = servers
-    names, fitting = Names(redis, server, contracts), Fitting(contracts, redis)
+    mongo, redis = servers.mongo, servers.redis
+    fitting = Fitting(contracts, redis)
     visitors, found = [*fitting.visitors(), *more], list[Finding]()
     for contract in (one for one in contracts if one.name not in stopped):
         if contract.sync.direction == "mongo_to_redis":

@@ -97,7 +97,13 @@ def test_replay_reads_the_fixed_document_again(dead: Dead) -> None:
     flow.collection.update_one({"_id": 2}, {"$set": {"width": 7}})
     flow.wait_hash(2, {"width": "7"})
     flow.redis.delete(flow.key(2))  # so that only the replay can bring it
-    code, out, _ = dead.ask("deadletters", "replay", flow.contract, "--all")
+    code, _, err = dead.ask("deadletters", "replay", flow.contract, "--reason", "wrong_type")
+    assert code == 1 and "is of this kind" in err
+    code, _, err = dead.ask("deadletters", "drop", flow.contract, "--field", "height")
+    assert code == 1 and "is of this kind" in err
+    assert dead.ask("deadletters", "drop", flow.contract, "--all", "--field", "width")[0] == 2
+    kind = ("--reason", "cannot_convert", "--field", "width", "--projection", "card")
+    code, out, _ = dead.ask("deadletters", "replay", flow.contract, *kind)
     assert (code, out) == (0, "1 written, 0 still failing, 0 not found\n")
     assert flow.hash(2) == {"width": "7"}
 

@@ -7,6 +7,8 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+from syncd.stores.redis.records.approvals import approve
+from syncd.stores.redis.store import RedisStore
 from tests.faults.conftest import Rig
 from tests.support import cli
 from tests.support.check import wait_until
@@ -76,7 +78,10 @@ def test_an_edit_waits_through_kills(rig: Rig) -> None:
     for typo in ("", third[:-1], "films"):
         refused = cli.syncd("approve", flow.contract, typo, **servers)
         assert refused.returncode == 2 and "no plan has this name" in refused.stderr, refused
-    assert cli.syncd("approve", flow.contract, second, **servers).returncode == 0
+    old = cli.syncd("approve", flow.contract, second, **servers)
+    assert old.returncode == 1 and f"`syncd approve {flow.contract} {third}`" in old.stderr, old
+    assert approve_over_http(rig, flow, second) == 409
+    approve(RedisStore(rig.redis.url), flow.contract, second, "a release before")
     other.catch_up()
     assert flow.hash(1) == {"title": "changed"}, "that edit is not what the file says now"
     assert approve_over_http(rig, flow, third) == 202
@@ -87,6 +92,9 @@ def test_an_edit_waits_through_kills(rig: Rig) -> None:
     rig.scene.daemon.wait_ready()
     flow.assert_same()
     assert not waiting(rig)
+    for plan, why in ((third, "is what runs already"), (second, "no daemon waits for plan")):
+        refused = cli.syncd("approve", flow.contract, plan, **servers)
+        assert refused.returncode == 1 and why in refused.stderr, refused
 
     flow.write(OLD, sync=PLANNED)
     assert wait_waiting(rig, flow) == first

@@ -193,3 +193,5 @@ def test_where_a_part_can_be_copied(daemon_scene: Scene) -> None:
     )
     both.wait_live()
     assert both.lane()["dead_letters"] == 0
+    assert copy(both, where={"$expr": {"$divide": [1, 0]}})[0] == 202
+    wait_until(lambda: "$divide by zero" in both.lane()["partial"]["error"], 30, both.lane)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from syncd.contract.read.load import load_contract_set
+from syncd.daemon.contract_registration import place_of
 from syncd.ops.planning.decide import Action
 from syncd.ops.planning.plan import plan_edit
+from syncd.ops.planning.running import running_beside
 from syncd.ops.planning.step import EditPlan, Step
 from syncd.settings import Settings
+from syncd.stores.redis.store import RedisStore
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import ContractDirectory, Names, projection
@@ -229,6 +233,36 @@ def test_a_template_that_another_contract_takes_is_handed_over(shared: Scene, tm
     giving, taking = steps[giver.contract], steps[f"{shared.token}-taker"]
     assert (giving.action, giving.given, giving.going) == (Action.COPY, {f"key {taken}": taking.contract}, [])
     assert (taking.action, taking.taken) == (Action.BEGINS, {f"key {taken}": giver.contract})
+    assert giving.diff is not None and "its keys stay" in giving.diff.changes[0].why
+
+
+def test_a_contract_with_another_name_hands_all_over(shared: Scene, tmp_path: Path) -> None:
+    """Neither side says that keys stay with the old name, or that they are taken; and a plan says what is paused."""
+    shared.run("stays", CARD)
+    old = shared.run("old", CARD, documents=DOCUMENTS[:20])
+    env = {f"SYNCD_{name.upper()}": value for name, value in shared.reach.items()}
+    assert syncd("pause", old.contract, "--why", "we move", **env).returncode == 0
+    edited = ContractDirectory(tmp_path / "edited", shared.token)
+    edited.write("old", CARD)
+    edited.write("stays", CARD)
+    said = syncd("plan", edited.path, **env).stdout
+    assert f"{old.contract}: same\n  paused by " in said and "(we move)" in said, said
+    text = json.loads(edited.file("old").read_text())
+    text["metadata"]["name"] = f"{shared.token}-renamed"
+    edited.write_text("old", json.dumps(text))
+    steps = {one.contract: one for one in planned(shared, edited.path).steps}
+    giving, taking = steps[old.contract], steps[f"{shared.token}-renamed"]
+    assert (giving.action, taking.action) == (Action.STOPS, Action.BEGINS)
+    assert giving.given == dict.fromkeys(taking.taken, taking.contract) and giving.diff is None
+    assert giving.notes == [f"no key goes; `syncd remove {old.contract}` clears its dead letters and records"]
+    assert giving.as_dict()["paused"]["why"] == "we move"
+    assert str(taking.diff.verdict) == "patch"
+    assert not any("belongs to contract" in one.what for one in taking.findings)
+    said = syncd("plan", edited.path, **env).stdout
+    assert f"  takes over `{old.names.prefix('card')}{{_id}}` from contract {old.contract}\n" in said, said
+    assert syncd("resume", old.contract, **env).returncode == 0
+    with closing(RedisStore(shared.reach["redis_url"])) as store:
+        assert old.contract in running_beside(store, [], place_of(shared.contracts.path))
 
 
 def test_what_cannot_run_is_refused(shared: Scene, tmp_path: Path) -> None:

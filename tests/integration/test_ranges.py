@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pymongo import MongoClient
 
 from syncd.contract.read.load import load_contract_set
-from syncd.errors import TransientError
+from syncd.errors import FatalError, TransientError
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_redis.compile import Plan, compile_contract
 from syncd.plan.values.codec import CODEC
@@ -150,6 +150,24 @@ def test_a_filter_that_lets_almost_nothing_through(
         with failing(films, "find", 50), pytest.raises(TransientError, match="100 documents"):
             read(lookup, ALL)
         assert lookup.step_size == 100
+
+
+def test_a_filter_that_fails_for_any_document(
+    token: str,
+    tmp_path: Path,
+    mongo_uri: str,
+    mongo: MongoClient[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One question more finds out, and no document is asked about alone."""
+    plan, names = plan_for(token, tmp_path, filter={"$expr": {"$divide": [1, 0]}}), Names(token, "film")
+    mongo[names.database][names.collection].insert_many({"_id": n} for n in range(200))
+    with closing(MongoStore(mongo_uri)) as store:
+        lookup, asked, run = Lookup(store, plan), list[Any](), Lookup._run
+        monkeypatch.setattr(Lookup, "_run", lambda *args: asked.append(args) or run(*args))
+        with pytest.raises(FatalError, match="by zero"):
+            lookup.chunk(None, 200, ZERO)
+    assert len(asked) <= 4
 
 
 @pytest.mark.parametrize("rate", [10.0, 1000.0])

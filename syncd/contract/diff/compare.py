@@ -76,6 +76,20 @@ def compare(old: LoadedContract, new: LoadedContract) -> list[Change]:
     return sorted(found, key=lambda change: -change.verdict)
 
 
+def compare_projections(old: LoadedContract, new: LoadedContract, before: int, after: int) -> list[Change]:
+    """What differs for those who read the keys of a projection that passes from one contract to another."""
+    found, shape = _Comparison(old, new), new.contract.redis[after]
+    name = found.shown(shape.projection)
+    at = _At("redis", "redis", ("redis",), ("redis",)).entry(name, before, after)
+    of_all = _At(about=f"{name}: ", projection=name)
+    changes = list(found.of_models(old.contract.redis[before], shape, at))
+    for part in ("mongo", "sync"):
+        changes += found.of_models(
+            getattr(old.contract, part), getattr(new.contract, part), of_all.step(part)
+        )
+    return changes
+
+
 class _Comparison:
     def __init__(self, old: LoadedContract, new: LoadedContract) -> None:
         self._old, self._new = old, new
@@ -110,13 +124,13 @@ class _Comparison:
         for name, spec in old.items():
             if name in new:
                 continue
-            there = at.entry(self._shown(name), name, name)
+            there = at.entry(self.shown(name), name, name)
             twin = next((one for one in gained if new[one] == spec), None)
             if twin is None:
                 yield from self._gone(there, at, spec)
             else:
                 gained.remove(twin)
-                what = f"{_noun(there, at)} is called `{self._shown(twin)}` now"
+                what = f"{_noun(there, at)} is called `{self.shown(twin)}` now"
                 yield self._change(
                     Verdict.MAJOR,
                     "readers do not find it any more",
@@ -124,9 +138,9 @@ class _Comparison:
                     replace(there, new=(*at.new, twin)),
                 )
         for name in gained:
-            yield from self._come(at.entry(self._shown(name), name, name), at, new[name])
+            yield from self._come(at.entry(self.shown(name), name, name), at, new[name])
         for name in (name for name in old if name in new and old[name] != new[name]):
-            there = at.entry(self._shown(name), name, name)
+            there = at.entry(self.shown(name), name, name)
             if isinstance(old[name], BaseModel):
                 yield from self.of_models(old[name], new[name], there)
             else:
@@ -138,13 +152,13 @@ class _Comparison:
         after = {getattr(one, attribute): nth for nth, one in enumerate(new)}
         twins = self._renamed(old, new, before, after) if at.rule == "redis" else {}
         for name in (name for name in before if name not in after and name not in twins):
-            there = at.entry(self._shown(name), before[name], before[name])
+            there = at.entry(self.shown(name), before[name], before[name])
             yield from self._gone(there, at, old[before[name]])
         for name in (name for name in after if name not in before and name not in twins.values()):
-            yield from self._come(at.entry(self._shown(name), after[name], after[name]), at, new[after[name]])
+            yield from self._come(at.entry(self.shown(name), after[name], after[name]), at, new[after[name]])
         for name, nth in before.items():
             if (now := twins.get(name, name)) in after:
-                there = at.entry(self._shown(now), nth, after[now])
+                there = at.entry(self.shown(now), nth, after[now])
                 yield from self.of_models(old[nth], new[after[now]], there)
 
     @staticmethod
@@ -194,7 +208,7 @@ class _Comparison:
         shown = value if default is PydanticUndefined or default is None else default
         return f"`{str(shown).lower() if isinstance(shown, bool) else shown}`"
 
-    def _shown(self, name: str) -> str:
+    def shown(self, name: str) -> str:
         """A name of an author's choosing, but for one from the environment."""
         return name if name in self._new.source.text or name in self._old.source.text else "…"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from syncd.contract.diff.change import Change
 from syncd.contract.diff.compare import compare
+from syncd.contract.diff.moves import Move, Pair, moves_of, with_moves
 from syncd.contract.diff.verdict import Verdict, next_version, says
 from syncd.contract.model.consumers import Consumer
 from syncd.contract.model.contract import Contract
@@ -75,18 +76,20 @@ def diff_sets(old: Sequence[LoadedContract], new: Sequence[LoadedContract]) -> l
     before = {one.contract.name: one for one in old}
     after = {one.contract.name: one for one in new}
     lost = [one for name, one in before.items() if name not in after]
-    found = []
+    pairs: list[Pair] = []
     for name, loaded in after.items():
         known = before.get(name) or next(
             (one for one in lost if _is_same(one.contract, loaded.contract)), None
         )
         if known in lost:
             lost.remove(known)
-        found.append(diff(known, loaded))
-    return sorted([*found, *(diff(one, None) for one in lost)], key=lambda one: one.name)
+        pairs.append((known, loaded))
+    pairs += [(one, None) for one in lost]
+    moves = moves_of(pairs)
+    return sorted((diff(before, now, moves) for before, now in pairs), key=lambda one: one.name)
 
 
-def diff(old: LoadedContract | None, new: LoadedContract | None) -> ContractDiff:
+def diff(old: LoadedContract | None, new: LoadedContract | None, moves: Sequence[Move] = ()) -> ContractDiff:
     """One contract, or one that is new or gone."""
     if old is None or new is None:
         found = ContractDiff(old, new, ())
@@ -99,7 +102,8 @@ def diff(old: LoadedContract | None, new: LoadedContract | None) -> ContractDiff
         changes = [Change(verdict, "", what, why, loaded.file, *place)]
     else:
         changes = compare(old, new)
-    consumers = _consumers(old, new)
+    changes = with_moves((old, new), changes, moves)
+    consumers = _consumers(old, new, *(move.giver for move in moves if move.taker is new))
     return ContractDiff(old, new, tuple(replace(one, breaks=_broken(one, consumers)) for one in changes))
 
 
@@ -109,10 +113,12 @@ def _is_same(old: Contract, new: Contract) -> bool:
     return old.mongo.collection == new.mongo.collection and any(one.key in keys for one in new.redis)
 
 
-def _consumers(old: LoadedContract | None, new: LoadedContract | None) -> list[Consumer]:
+def _consumers(
+    old: LoadedContract | None, new: LoadedContract | None, *givers: LoadedContract
+) -> list[Consumer]:
     """What each team reads: as the new version says it, where that names the team."""
     known: dict[str, Consumer] = {}
-    for loaded in (old, new):
+    for loaded in (*givers, old, new):
         known |= {} if loaded is None else {one.team: one for one in loaded.contract.consumers}
     return list(known.values())
 

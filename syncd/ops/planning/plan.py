@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from syncd.contract.diff.sets import diff
+from syncd.contract.diff.sets import ContractDiff, diff_sets
 from syncd.contract.model.contract import Contract
 from syncd.contract.read.loaded import ContractSet, LoadedContract
 from syncd.contract.several import OF, for_collection, matching
+from syncd.daemon.contract_registration import place_of
 from syncd.daemon.supervisor import compile_set
 from syncd.errors import SettingsError
 from syncd.ops.conditions import Finding
@@ -30,6 +31,7 @@ from syncd.stores.mongo.collections import collections_of
 from syncd.stores.redis.records.approvals import approved_plan, plan_id
 from syncd.stores.redis.records.claims import read_claims
 from syncd.stores.redis.records.matched import MatchedSets
+from syncd.stores.redis.records.pauses import pause_of
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import translated
 from syncd.to_redis.change_feeds import lost_feeds
@@ -73,21 +75,28 @@ class _Planning:
         wanted = list(self._of_each_collection())
         plans = compile_set([contract for _, contract in wanted], self._settings)
         names = {plan.name for plan in plans}
-        left = [name for name in running_beside(self._redis, names) if name not in names] if is_whole else []
+        beside = running_beside(self._redis, names, place_of(self._settings.contracts)) if is_whole else []
+        left = [name for name in beside if name not in names]
         now = {name: read_running(self._redis, name, self._env) for name in (*names, *left)}
         before = self._compiled(now.values())
         all_of = [
             _Both(loaded, plan, now[plan.name], before.get(plan.name))
             for (loaded, _), plan in zip(wanted, plans, strict=True)
         ]
-        steps = [self._step(one) for one in all_of]
-        by_name = {step.contract: step for step in steps}
+        diffs = self._diffs(now.values())
+        steps = [self._step(one, diffs) for one in all_of]
+        stopped = [Step(name, Action.STOPS, _of_gone(diffs, name)) for name in left]
+        by_name = {step.contract: step for step in (*steps, *stopped)}
         for planned in steps:
             for name, other in planned.taken.items():
                 if other in by_name:
                     by_name[other].given = {**by_name[other].given, name: planned.contract}
-        report = self._look(all_of, steps)
-        steps += [self._stopped(now[name]) for name in left]
+        report = self._look(all_of, steps, left)
+        for step in stopped:
+            step.notes.append(self._what_stays(step))
+        steps += stopped
+        for step in steps:
+            step.paused = pause_of(self._redis, step.contract)
         return EditPlan(report[0], steps, self._memory(steps), report[1])
 
     def _of_each_collection(self) -> Iterator[tuple[LoadedContract, Contract]]:
@@ -110,13 +119,20 @@ class _Planning:
                     (found[one.name],) = compile_set([one.contract], self._settings)
         return found
 
-    def _step(self, one: _Both) -> Step:
+    def _diffs(self, running: Iterable[Running]) -> dict[str, ContractDiff]:
+        """Of all files by name. A contract with another name and the same keys is the same one, under its new name."""
+        before = {one.loaded.contract.name: one.loaded for one in running if one.loaded is not None}
+        found = diff_sets(list(before.values()), self._contracts.contracts)
+        return {one.name: one for one in found}
+
+    def _step(self, one: _Both, diffs: Mapping[str, ContractDiff]) -> Step:
         plan, now = one.plan, one.now
         if isinstance(plan, StreamPlan) and now.has_run:
             matched = MatchedSets(self._redis, ControlKeys(plan.name, place=self._redis.place))
             now = replace(now, loses_matches=bool(lost_feeds(plan, matched)))
         planned = Step(plan.name, action_of(plan, one.before, now, self._claims))
-        planned.diff = diff(now.loaded, one.wanted) if now.loaded is not None or not now.has_run else None
+        if now.loaded is not None or not now.has_run:
+            planned.diff = diffs[one.wanted.contract.name]
         if now.has_run and now.why_not:
             planned.notes.append(now.why_not)
         planned.plan = plan_id(one.wanted.source.text)
@@ -152,7 +168,9 @@ class _Planning:
         found = {name: step_of(generations.of(SERVING, name), one).value for name, one in wanted.items()}
         return found | dict.fromkeys(sorted(generations.aliases() - wanted.keys()), "dropped")
 
-    def _look(self, all_of: list[_Both], steps: list[Step]) -> tuple[list[str], list[Finding]]:
+    def _look(
+        self, all_of: list[_Both], steps: list[Step], leaving: Sequence[str]
+    ) -> tuple[list[str], list[Finding]]:
         """Go through the keys and some documents. Returns what the servers are, and findings of no contract."""
         counted: list[tuple[Step, _Both, Keys]] = []
         read: dict[str, int] = {}
@@ -164,7 +182,9 @@ class _Planning:
                 visitors += keys.visitors()
             elif isinstance(one.plan, StatePlan) and step.action in (Action.KEYS, Action.BEGINS):
                 visitors.append(_counting(one.plan, read))
-        report = inspect(self._contracts, self._settings, self._servers, visitors, only_reads=True)
+        report = inspect(
+            self._contracts, self._settings, self._servers, visitors, only_reads=True, leaving=leaving
+        )
         self._give(report.findings, steps)
         for step in steps:
             step.keys = read.get(step.contract, 0) if step.contract in read else None
@@ -186,10 +206,18 @@ class _Planning:
             if any(one.level == "refused" for one in planned.findings):
                 planned.action = Action.REFUSED
 
-    def _stopped(self, now: Running) -> Step:
-        step = Step(now.name, Action.STOPS, diff(now.loaded, None) if now.loaded is not None else None)
-        step.notes.append(f"its keys and indexes stay; `syncd remove {now.name} --keys` removes them")
-        return step
+    def _what_stays(self, step: Step) -> str:
+        """Of a contract that is no longer among the files."""
+        mine = {
+            name
+            for name, said in self._claims.items()
+            if said["contract"] == step.contract and not said.get("free")
+        }
+        if not step.given:
+            return f"its keys and indexes stay; `syncd remove {step.contract} --keys` removes them"
+        if mine <= step.given.keys():
+            return f"no key goes; `syncd remove {step.contract}` clears its dead letters and records"
+        return f"its other keys and indexes stay; `syncd remove {step.contract} --keys` removes them"
 
     def _memory(self, steps: Sequence[Step]) -> Memory:
         used = limit = 0
@@ -199,6 +227,12 @@ class _Planning:
             used += int(info.get("used_memory", 0))
             limit += int(info.get("maxmemory", 0))
         return Memory(used, limit, max(0, used + sum(step.memory for step in steps)))
+
+
+def _of_gone(diffs: Mapping[str, ContractDiff], name: str) -> ContractDiff | None:
+    """None where it has another name now, or goes on for other collections."""
+    found = diffs.get(name.partition(OF)[0])
+    return found if found is not None and found.new is None else None
 
 
 def _counting(plan: StatePlan, read: dict[str, int]) -> Visitor:

@@ -49,11 +49,13 @@ class Running:
         return [entry for position in self.positions for entry in position.owned]
 
 
-def running_beside(store: RedisStore, names: Iterable[str]) -> list[str]:
-    """Names of all contracts that daemons have in one set with any of these."""
+def running_beside(store: RedisStore, names: Iterable[str], place: str) -> list[str]:
+    """Names of all contracts that daemons have in one set with any of these, or from the same place."""
     present = {name: said for name, said in read_contracts(store).items() if "left" not in said}
     sets = {present[name].get("set") for name in names if name in present}
-    return sorted(name for name, said in present.items() if said.get("set") in sets)
+    return sorted(
+        name for name, said in present.items() if said.get("set") in sets or said.get("place") == place
+    )
 
 
 def read_running(store: RedisStore, name: str, env: Mapping[str, str]) -> Running:

@@ -11,6 +11,8 @@ from syncd.ops.conditions import Finding
 from syncd.ops.planning.decide import Action
 from syncd.ops.planning.keys import KeyCount
 from syncd.ops.planning.sample import Copy
+from syncd.stores.redis.records.pauses import Pause
+from syncd.stores.redis.records.pauses import as_dict as paused_as_dict
 from syncd.to_mongo.state.unfit_keys import shown
 
 
@@ -41,6 +43,8 @@ class Step:
     """Names the edit, for `syncd approve`."""
     waits: bool = False
     """Whether no daemon takes it up before it is approved."""
+    paused: Pause | None = None
+    """Whether a person has paused it: then no lane does any of this before it is resumed."""
 
     @property
     def is_change(self) -> bool:
@@ -61,6 +65,7 @@ class Step:
             "action": self.action.value,
             "plan": self.plan,
             "waits_for_approval": self.waits,
+            "paused": paused_as_dict(self.paused),
             "diff": None if self.diff is None else self.diff.as_dict(),
             "copy": None if self.copy is None else self.copy.as_dict(),
             "keys_read": self.keys,

@@ -97,8 +97,8 @@ class Lookup:
         except FatalError as error:
             if not is_about_document(code_of(error)):
                 raise
+        self._among([], after, query, ONLY_ID)  # raises where the filter is refused for any document
         fine = self._askable(ids, after, query)
-        # Raises where the filter itself is refused.
         found = self._among(fine, after, query, wanted, digests, at)
         known = set(map(id, fine))
         odd = [one for one in ids if id(one) not in known] if query is not None else []

@@ -181,6 +181,11 @@ class ControlKeys:
         return self._name("approved")
 
     @property
+    def waits(self) -> str:
+        """Hash with a time to live: daemon -> the edit for whose approval it waits, see `approvals`."""
+        return self._name("waits")
+
+    @property
     def partial(self) -> str:
         """Hash: a copy of some documents that a person asked for, see `partial_copies`."""
         return self._own("partial")

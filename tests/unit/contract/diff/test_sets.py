@@ -101,3 +101,49 @@ def test_a_change_of_one_projection_breaks_no_reader_of_another() -> None:
     of_page = {"team": "mail", "reads": {"page": "all"}}
     found = one(film(card(), page, consumers=[of_page]), film(card(["title"]), page, consumers=[of_page]))
     assert (found.verdict, found.breaks) == (MAJOR, ())
+
+
+PAGE = {"projection": "page", "type": "json", "key": "page:{_id}", "fields": ["a"]}
+
+
+def both(
+    old: list[dict[str, Any]], new: list[dict[str, Any]]
+) -> dict[str, tuple[Verdict, tuple[str, ...], str]]:
+    """What is said of each contract, by its name."""
+    found = diff_sets([loaded(value) for value in old], [loaded(value) for value in new])
+    return {one.name: (one.verdict, one.breaks, "; ".join(map(str, one.changes))) for one in found}
+
+
+def test_a_projection_that_passes_to_another_contract_takes_nothing_from_its_readers() -> None:
+    """The giver and the taker say so; what differs there for readers is said of the taker, with whom it breaks."""
+    mail = {"team": "mail", "reads": {"page": ["a"]}}
+    tiles = card(key="tile:{_id}")
+    old = [film(card(), PAGE, consumers=[mail]), film(tiles, name="tiles")]
+    said = both(old, [film(card()), film(tiles, PAGE, name="tiles", consumers=[mail])])
+    assert said["films"][:2] == said["tiles"][:2] == (PATCH, ())
+    assert "projection `page` is in contract tiles now: its keys stay" in said["films"][2]
+    assert "projection `page` was in contract films: its keys are there already" in said["tiles"][2]
+    less = {**PAGE, "fields": ["b"]}
+    said = both(old, [film(card()), film(tiles, less, name="tiles")])
+    assert said["films"][0] is PATCH
+    assert said["tiles"][:2] == (MAJOR, ("mail",))
+    assert "page: field `a` is gone" in said["tiles"][2]
+    said = both(old, [film(card()), film(tiles, PAGE, name="tiles", mongo={"collection": "other.films"})])
+    assert "page: `mongo.collection`" in said["tiles"][2]
+
+
+def test_a_contract_whose_keys_another_one_has_is_not_said_to_leave_them() -> None:
+    """Whether all pass, or some."""
+    tiles = card(key="tile:{_id}")
+    old = [film(card(), PAGE), film(tiles, name="tiles")]
+    said = both(old, [film(tiles, card(projection="film"), PAGE, name="tiles")])
+    assert said["films"][0] is PATCH
+    assert "the contract is gone: its keys stay, and contract tiles writes them" in said["films"][2]
+    said = both(old, [film(tiles, PAGE, name="tiles")])
+    assert said["films"][0] is MAJOR
+    assert (
+        "`page:{_id}` stay, and contract tiles writes them from then on; nothing changes its other"
+        in said["films"][2]
+    )
+    said = both([film(card(), PAGE)], [film(card()), film(PAGE, name="pages")])
+    assert "the contract is new: its keys are there already, from contract films" in said["pages"][2]
