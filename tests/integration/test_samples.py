@@ -17,9 +17,10 @@ from syncd.stores.redis.slots import slot_of
 from tests.support.check import wait_until
 from tests.support.cluster import move, slots_of
 from tests.support.contracts import projection
+from tests.support.needed import NotFound, give_up
 from tests.support.reconcile import check
 from tests.support.scene import Flow, Scene
-from tests.support.timeseries import NotFound, series_cluster, series_server
+from tests.support.timeseries import series_cluster, series_server
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,7 @@ def url() -> Iterator[str]:
         with series_server() as server:
             yield server.url
     except NotFound as error:
-        pytest.skip(str(error))
+        give_up(error)
 
 
 @pytest.fixture
@@ -300,4 +301,4 @@ def test_samples_on_a_cluster(mongo_uri: str, token: str, tmp_path: Path) -> Non
             flow.wait_live()
             assert check(scene, flow, mongo_uri, cluster.url).result == "clean"
     except NotFound as error:
-        pytest.skip(str(error))
+        give_up(error)

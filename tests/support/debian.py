@@ -10,11 +10,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.support.needed import NotFound
+
 COMMAND_TIMEOUT = 120  # seconds
-
-
-class NotFound(Exception):
-    """A program is not here, and cannot be had; says what was tried."""
 
 
 def unpacked(cache: Path, packages: list[str], *, finish: Callable[[Path], None] = lambda _: None) -> Path:

