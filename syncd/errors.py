@@ -11,7 +11,8 @@ SyncdError
 └── StoreError              a store answered, or failed to
     ├── TransientError      may pass by itself: the lane stops, waits and tries again
     │   ├── FencedError     the lease is lost: the lane stands by, or takes it again where no daemon holds it
-    │   └── LaterNumberError     MongoDB has seen a write of a later number: begin again above it
+    │   ├── LaterNumberError     MongoDB has seen a write of a later number: begin again above it
+    │   └── SlotMovedError   a key of a cluster has another node, or its slot is on its way: ask who has which slot
     ├── UncertainError      it is not known any more whether a write was done
     ├── CapabilityError     the server lacks what the contract needs
     ├── PositionLostError   the stream cannot go on from the stored position: snapshot again
@@ -187,6 +188,14 @@ class LaterNumberError(TransientError):
             "MongoDB has a write of this contract with a later number: of a daemon that took over, or from before the "
             "clock or the data of Redis went back; nothing was written, the lane begins again above it",
         )
+
+
+class SlotMovedError(TransientError):
+    """A slot of a Redis Cluster has another node than we think, or is on its way there; nothing was done."""
+
+    def __init__(self) -> None:
+        what = "a slot of the cluster has another node, or is on its way there; asking which"
+        super().__init__("redis", what, soon=True)
 
 
 class UncertainError(StoreError):

@@ -145,7 +145,7 @@ class BaseLane(threading.Thread):
     def _failed(self, error: Exception) -> float:
         """An error of a run, or of its beginning. Returns the seconds to wait."""
         chance = random.random()  # noqa: S311 - no secret
-        return self._carry_out(self._state.tell(Failed(error, chance)))
+        return self._carry_out(self._state.tell(Failed(self._redis.explained(error), chance)))
 
     def _carry_out(self, decision: Decision) -> float:
         """Do what was decided. Returns the seconds to wait."""

@@ -179,7 +179,7 @@ def _confirmed(now: Situation, event: events.Confirmed, rules: LaneRules) -> Dec
         return Decision(now)
     if rules.merges and not now.run.is_merged:
         return Decision(_noted(now, awaits_merge=True))
-    return Decision(_enter(_noted(now, was_live=True), State.LIVE), enters=True)
+    return Decision(_enter(_noted(now, was_live=True), State.LIVE, last_error=""), enters=True)
 
 
 def _merged(now: Situation, event: events.AllMerged, rules: LaneRules) -> Decision:
@@ -227,8 +227,9 @@ def _failed(now: Situation, event: events.Failed, rules: LaneRules) -> Decision:
 
 
 def _transient(now: Situation, event: events.Failed, rules: LaneRules) -> Decision:
-    now = _counted(now)
     is_soon = isinstance(event.error, TransientError) and event.error.soon
+    # A run that gets some way again and again, and ends at the same place, waits for something.
+    now = _counted(now, is_stuck=is_soon and str(event.error) == now.last_error)
     longest_s = SOON_S if is_soon else LONGEST_PAUSE_S
     pause_s = min(longest_s, event.chance * _doubled(FIRST_PAUSE_S, now.failures))
     return _interrupted(now, "transient", State.WAITING, str(event.error), pause_s)
@@ -258,15 +259,14 @@ def _bug(now: Situation, event: events.Failed, rules: LaneRules) -> Decision:
 
 def _interrupted(now: Situation, why: str, state: State, message: str, delay_s: float) -> Decision:
     """The same error again needs no other line in the log; the count of restarts counts each."""
-    said = events.Interrupted(why, message, is_news=message != now.error)
-    return Decision(
-        _enter(_left(now), state, message), delay_s, (events.ShowWaiting(),), (said,), enters=True
-    )
+    said = events.Interrupted(why, message, is_news=message != now.last_error)
+    left = _enter(_left(now), state, message, last_error=message)
+    return Decision(left, delay_s, (events.ShowWaiting(),), (said,), enters=True)
 
 
-def _counted(now: Situation) -> Situation:
+def _counted(now: Situation, *, is_stuck: bool = False) -> Situation:
     """One more failure, in a row unless the run got anywhere."""
-    progressed = now.run is not None and now.run.progressed
+    progressed = now.run is not None and now.run.progressed and not is_stuck
     return replace(now, failures=1 if progressed else now.failures + 1)
 
 

@@ -77,6 +77,8 @@ class Situation:
     state: State = State.STARTING
     error: str = ""
     """Why, where the state is not a good one."""
+    last_error: str = ""
+    """What ended the run before, until the lane is live."""
     failures: int = 0
     """In a row, without progress between them: pauses grow with these."""
     fruitless: int = 0

@@ -122,6 +122,9 @@ def inspect(
     ]
     plain = [loaded.contract for loaded in contracts.contracts]
     findings += [*several, *conditions(plain, server), *shared_streams(plain, settings.site)]
+    if why := redis.on_the_way():
+        what, _, remedy = why.partition("; ")
+        findings.append(Finding("advice", what, remedy))
     stopped = {name for one in findings for name in one.contracts if one.problem}
     names = Names(redis, server, plain, leaving)
     found, is_whole = _examine(plain, stopped, settings, servers, names, visitors)

@@ -4,6 +4,7 @@ never_torn, no_ghosts, fenced, nothing_silent)."""
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from syncd.embedded import RedisServer, ReplicaSet
+from syncd.embedded import LOOPBACK, RedisServer, ReplicaSet
 from syncd.embedded.cluster import RedisCluster
 from syncd.stores.redis.cluster import HOME, ClusterStore
 from syncd.stores.redis.slots import slot_of
+from syncd.stores.redis.store import SOCKET_TIMEOUT_S
 from tests.support.check import wait_until
 from tests.support.cli import syncd
-from tests.support.cluster import fail_over, move, slots_of, stop_replication
+from tests.support.cluster import fail_over, half_moved, move, slots_of, stop_replication
 from tests.support.contracts import projection
 from tests.support.scene import Flow, Scene
 
@@ -89,6 +91,14 @@ def changes(flow: Flow) -> Iterator[None]:
     flow.wait_live()
 
 
+def env_of(scene: Scene, cluster: RedisCluster) -> dict[str, str]:
+    return {
+        "SYNCD_MONGO_URI": scene.reach["mongo_uri"],
+        "SYNCD_REDIS_URL": cluster.url,
+        "SYNCD_CONTRACTS": str(scene.contracts.path),
+    }
+
+
 def logged(scene: Scene, event: str) -> int:
     return len(scene.daemon.logs(event=event))
 
@@ -146,7 +156,8 @@ def test_slots_move_and_nodes_come_and_go(cluster: RedisCluster, scene: Scene) -
 
 def test_a_failover_that_loses_writes(cluster: RedisCluster, scene: Scene) -> None:
     """nothing_lost, never_backwards: what the replica never got goes back together with the record of that node, and
-    comes again from the stream; the other nodes copy nothing."""
+    comes again from the stream; the other nodes copy nothing. The master is paused, takes connections and answers none:
+    no call waits for it any longer than until the others have another master."""
     master, replica = cluster.nodes[1], cluster.join()
     cluster.tell(replica, "CLUSTER REPLICATE", cluster.id_of(master))
     wait_until(lambda: cluster.tell(replica, "INFO", "replication")["master_link_status"] == "up", 20)
@@ -154,9 +165,35 @@ def test_a_failover_that_loses_writes(cluster: RedisCluster, scene: Scene) -> No
     with changes(flow):
         stop_replication(cluster, master)
         threading.Event().wait(1.0)
-        fail_over(cluster, master, replica)
+        silent = cluster.url
+        fail_over(cluster, master, replica, pauses=True)
+        since, store, key = time.monotonic(), ClusterStore(silent), flow.key(COUNT)
+        flow.collection.insert_one(film(COUNT))
+        wait_until(lambda: store.at_key(key).client.exists(key), 20, scene.daemon.process.log_tail)
+        assert time.monotonic() - since < SOCKET_TIMEOUT_S - 5, "a call has waited for the paused node"
+        master.kill()
     assert logged(scene, "snapshot started") == 1
     assert not flow.dead_letters()
+
+
+def test_a_slot_on_its_way(cluster: RedisCluster, scene: Scene) -> None:
+    """nothing_silent, nothing_lost: the keys of a slot have moved and the slot has not; status and doctor name it, with
+    what to do, the log says it once, and the document whose key has to wait shows when the slot has arrived."""
+    flow = begin(scene)
+    first, second = cluster.nodes[:2]
+    number = next(n for n in range(COUNT, 2 * COUNT) if slot_of(flow.key(n)) in slots_of(cluster, first))
+    slot = slot_of(flow.key(number))
+    said = f"{slot} from {LOOPBACK}:{first.port} to {LOOPBACK}:{second.port}"
+    with half_moved(cluster, [slot], first, second):
+        flow.collection.insert_one(film(number))
+        wait_until(lambda: any(said in one["error"] for one in flow.lane()["errors"]), 20, flow.lane)
+        doctor = syncd("doctor", **env_of(scene, cluster))
+        assert said in doctor.stdout, doctor.stdout + doctor.stderr
+        assert f"redis-cli --cluster fix {LOOPBACK}:{first.port}" in doctor.stdout
+        wait_until(lambda: flow.lane()["errors"][-1]["times"] > 4, 20, flow.lane)
+        assert logged(scene, "lane interrupted") <= 2
+    with changes(flow):
+        pass
 
 
 def test_a_node_that_is_emptied(cluster: RedisCluster, scene: Scene) -> None:
@@ -185,15 +222,14 @@ def test_dead_letters(cluster: RedisCluster, scene: Scene) -> None:
     flow.wait_same()
 
 
-def test_the_command_line(cluster: RedisCluster, scene: Scene, tmp_path: Path) -> None:
+def test_the_command_line(cluster: RedisCluster, scene: Scene) -> None:
     """nothing_silent: doctor shows nodes, a check finds and repairs what differs on any of them, remove takes the keys
     and records of all; what does not run on a cluster is refused with file, line and reason."""
     lists = projection(name="tags", type="list", key="{_id}", value={"from": "tags"})
     documents = [{**film(number), "tags": [f"t{number}", "x"]} for number in range(60)]
     flow = scene.run("film", CARD, MOVING, lists, unique=[["slug"]], documents=documents)
     flow.wait_same()
-    env = {"SYNCD_MONGO_URI": scene.reach["mongo_uri"], "SYNCD_REDIS_URL": cluster.url}
-    env["SYNCD_CONTRACTS"] = str(scene.contracts.path)
+    env = env_of(scene, cluster)
     said = syncd("doctor", **env)
     assert said.stdout.count("redis node") >= 3, said.stdout + said.stderr
     for number in range(0, 60, 3):

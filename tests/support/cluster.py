@@ -80,9 +80,14 @@ def stop_replication(cluster: RedisCluster, master: RedisServer) -> None:
     wait_until(lambda: cluster.tell(master, "INFO", "replication")["connected_slaves"] == 0, 20, "no replica")
 
 
-def fail_over(cluster: RedisCluster, master: RedisServer, replica: RedisServer) -> None:
-    """The master dies, and its replica takes its slots."""
-    master.kill()
+def fail_over(
+    cluster: RedisCluster, master: RedisServer, replica: RedisServer, *, pauses: bool = False
+) -> None:
+    """The master dies, or takes connections and says nothing, and its replica takes its slots."""
+    if pauses:
+        master.pause()
+    else:
+        master.kill()
     wait_until(lambda: cluster.tell(replica, "ROLE")[0] == b"master", 30, "the replica takes over")
     cluster.nodes.remove(master)
     cluster.wait(lambda said: said["cluster_state"] == "ok")

@@ -8,21 +8,23 @@ has, its place. What belongs to no node (dead letters, requests, reports) is at 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import copy
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
+from weakref import WeakSet
 
 from redis import Redis
-from redis import exceptions as driver
 
-from syncd.errors import CapabilityError, TransientError, UnusableUriError, UriError
+from syncd.errors import SlotMovedError, StoreError, TransientError, UnusableUriError, UriError
 from syncd.stores.access import Access, Given, fixed
 from syncd.stores.redis.capabilities import Capabilities, weakest
+from syncd.stores.redis.connections import hang_up, is_hung_up
 from syncd.stores.redis.functions import Functions
-from syncd.stores.redis.slots import SLOTS, Master, SlotMap, map_of
+from syncd.stores.redis.slots import Master, SlotMap, map_of
 from syncd.stores.redis.store import SOCKET_TIMEOUT_S, Key, RedisStore, translated
 from syncd.stores.redis.url import redis_client
+from syncd.stores.redis.views import ASKED_S, Moving, Views, like, why_waiting
 from syncd.stores.together import Together
 from syncd.stores.uri import read_uri
 
@@ -30,7 +32,6 @@ HOME = "{0}"
 PLACES = HOME + "syncd:places"
 """Hash: the places of nodes, by the order in which they were taken. A place stays when its node has lost the slot."""
 SCHEMES = ("redis+cluster", "rediss+cluster")
-_NO_CLUSTER = "cluster support disabled"
 _WRITE = "write redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT with some of the nodes"
 
 
@@ -46,13 +47,6 @@ class NodeStore(RedisStore):
         return self.node
 
 
-class View(NamedTuple):
-    """What one node says of the cluster."""
-
-    epoch: int
-    masters: list[Master]
-
-
 class Seen(NamedTuple):
     """The cluster at one moment."""
 
@@ -62,6 +56,11 @@ class Seen(NamedTuple):
     """Places that are no node's any more."""
     new: dict[str, int]
     """Places that are not written down yet, with their order."""
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """Of all masters."""
+        return frozenset(node.node for node in self.nodes)
 
 
 class ClusterStore(RedisStore):
@@ -80,11 +79,16 @@ class ClusterStore(RedisStore):
         self._seeds = [
             redis_client(_to_one(access, number), socket_timeout) for number in range(len(_urls_of(url)))
         ]
+        self._begin(ASKED_S)
+
+    def _begin(self, asked_s: float) -> None:
+        """`asked_s`: how long a node may take to say what it knows of the cluster."""
+        self._views = Views(self._seeds, asked_s)
         self._known = Together(0.0)
         self._lock = threading.Lock()
         self._now: Seen | None = None
         self._is_fixed = False
-        self._limits: dict[str, Any] = {}
+        self._made: WeakSet[NodeStore] = WeakSet()
 
     @property
     def client(self) -> Redis:
@@ -133,10 +137,9 @@ class ClusterStore(RedisStore):
     def with_timeout(self, seconds: float) -> ClusterStore:
         """The same cluster by connections of its own, on which no call may take longer."""
         other = copy(self)
-        other._limits = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
-        other._seeds = [_client(seed, **other._limits) for seed in self._seeds]
-        other._lock, other._now, other._known = threading.Lock(), None, Together(0.0)
-        other._is_fixed = False
+        limits = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+        other._seeds = [like(seed, **limits) for seed in self._seeds]
+        other._begin(min(seconds, ASKED_S))
         return other
 
     def _connect(self) -> Capabilities:
@@ -156,20 +159,37 @@ class ClusterStore(RedisStore):
         if self._is_fixed:
             return self.seen()
         with self._lock, translated():
-            masters = self._newest().masters
+            masters = self._views.newest().masters
             known = self._places(masters)
             slots = map_of(masters, known, HOME)
-            before = {(one.node, one.place): one for one in self._now.nodes} if self._now else {}
+            before = {
+                (one.node, one.place): one
+                for one in (self._now.nodes if self._now else ())
+                if not is_hung_up(one.client)
+            }
             nodes = tuple(
-                before.get((str(master), place))
-                or NodeStore(self._at(master.host, master.port), str(master), place)
+                before.get((str(master), place)) or self._node(master, place)
                 for master, place in zip(slots.masters, slots.places, strict=True)
             )
             retired = tuple(one for one in known if one not in slots.places)
             fresh = [place for place in slots.places if place not in known]
             new = {place: order for order, place in enumerate(fresh, len(known))}
             self._now = Seen(slots, nodes, retired, new)
-            return self._now
+        self.hang_up(self._now)
+        return self._now
+
+    def _node(self, master: Master, place: str) -> NodeStore:
+        node = NodeStore(like(self._seeds[0], host=master.host, port=master.port), str(master), place)
+        self._made.add(node)
+        return node
+
+    def hang_up(self, seen: Seen) -> None:
+        """Let no one wait for a node that is none any more: it may be paused or cut off, and say nothing."""
+        with self._lock:
+            made = list(self._made)
+        for node in made:
+            if node.node not in seen.addresses:
+                hang_up(node.client)
 
     def register(self, found: Seen) -> None:
         """Write down new places, before there are records at them."""
@@ -180,47 +200,37 @@ class ClusterStore(RedisStore):
     def require_still(self, digest: str) -> None:
         """That every slot is where it was under the map of this digest, and none on its way. Raises TransientError."""
         self.refresh()
-        with translated():
-            moving = [node for node in self.nodes if _is_moving(node.client)]
-        if moving or self.seen().map.digest != digest:
+        if self.moving() or self.seen().map.digest != digest:
             raise TransientError(
                 "redis", "slots of the cluster moved meanwhile, and keys may have been passed over", soon=True
             )
 
-    def _newest(self) -> View:
-        """The view of those that know of the latest change. A node that was cut off knows less."""
-        views, errors = [], []
-        for client in self._all():
-            try:
-                if (view := _view_of(client)) is not None:
-                    views.append(view)
-            except driver.RedisError as error:
-                if _NO_CLUSTER in str(error):
-                    what = "SYNCD_REDIS_URL says redis+cluster://, and this Redis is none"
-                    raise CapabilityError("redis", f"{what}; write redis://") from None
-                errors.append(error)
-        if views:
-            return max(views, key=lambda view: view.epoch)
-        if errors:
-            raise errors[0]
-        raise TransientError(
-            "redis", "no node of the cluster knows a node for every slot; waiting for them", soon=True
-        )
+    def moving(self) -> list[Moving]:
+        """The slots that are on their way from one node to another."""
+        with translated():
+            return self._views.moving(self.seen().map.masters)
 
-    def _all(self) -> Iterator[Redis]:
-        for node in self._now.nodes if self._now else ():
-            yield node.client
-        yield from self._seeds
+    def explained(self, error: Exception) -> Exception:
+        """What a lane is to report of an error: where a slot is on its way, which one, and what a person can do."""
+        if not isinstance(error, SlotMovedError):
+            return error
+        try:
+            why = self.on_the_way()
+        except StoreError:
+            return error
+        return TransientError("redis", why, soon=True) if why else error
+
+    def on_the_way(self) -> str:
+        """As these nodes say it."""
+        moving = self.moving()
+        return why_waiting(moving) if moving else ""
 
     def _places(self, masters: list[Master]) -> list[str]:
         """Those that are taken, in their order."""
         home = map_of(masters, [], HOME).masters[0]
-        said: Any = self._at(home.host, home.port).hgetall(PLACES)
+        said: Any = self._views.of(home).hgetall(PLACES)
         taken = sorted((int(order), place.decode()) for place, order in said.items())
         return [HOME, *(place for _, place in taken if place != HOME)]
-
-    def _at(self, host: str, port: int) -> Redis:
-        return _client(self._seeds[0], host=host, port=port, **self._limits)
 
     def clock_us(self) -> int:
         """By the clock of the home."""
@@ -232,7 +242,8 @@ class ClusterStore(RedisStore):
 
     def close(self) -> None:
         """Close all connections."""
-        for client in self._all():
+        self._views.close()
+        for client in (*self._seeds, *(node.client for node in self._made)):
             client.close()
 
 
@@ -264,35 +275,3 @@ def _urls_of(url: str) -> list[str]:
         urlunsplit((scheme, f"{user}{at}{host}", "/0", parts.query, parts.fragment))
         for host in hosts.split(",")
     ]
-
-
-def _client(like: Redis, **changes: Any) -> Redis:
-    pool = like.connection_pool
-    kind = type(pool)
-    return Redis(
-        connection_pool=kind(connection_class=pool.connection_class, **{**pool.connection_kwargs, **changes})
-    )
-
-
-def _view_of(client: Redis) -> View | None:
-    """None where this node knows of no node for some slot, or takes no writes."""
-    info: Any = client.execute_command("CLUSTER INFO")
-    if not isinstance(info, dict) or info.get("cluster_state") != "ok":
-        return None
-    slots: Any = client.execute_command("CLUSTER SLOTS")
-    ranges: dict[tuple[str, int], list[tuple[int, int]]] = {}
-    asked = client.connection_pool.connection_kwargs
-    for first, last, (host, port, *_), *_ in slots:
-        name = host.decode() if isinstance(host, bytes) else host
-        where = asked.get("host", "") if not name or name == "?" else name
-        ranges.setdefault((where, int(port)), []).append((int(first), int(last)))
-    if sum(last - first + 1 for some in ranges.values() for first, last in some) < SLOTS:
-        return None
-    masters = [Master(host, port, tuple(sorted(some))) for (host, port), some in ranges.items()]
-    return View(int(info.get("cluster_current_epoch", 0)), masters)
-
-
-def _is_moving(client: Redis) -> bool:
-    """Whether a slot of this node is on its way to another one, or to this one."""
-    said: Any = client.execute_command("CLUSTER NODES")
-    return any(one.get("migrations") for one in said.values() if "myself" in one["flags"])

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from redis import Redis
 from redis import exceptions as driver
 from redis.connection import (
     AbstractConnection,
@@ -30,12 +31,22 @@ _T = TypeVar("_T")
 MOST_CONNECTIONS = 1_000_000
 """No limit of ours: each thread that waits for Redis has one connection, and a lane that got none would only fail."""
 _ENDED = ("closed by server", "reset by peer", "EOF occurred", "Broken pipe")
+_NO_MASTER = "it is no master of the cluster any more"
 SPARE_CONNECTIONS = 64
 """Idle ones that are kept open. Five hundred lanes that begin together leave five hundred behind."""
 
 
 class SharedPool(ConnectionPool):
     """Gives out the connection that was used last, and closes those that only many lanes at once had needed."""
+
+    is_ended = False
+    """Whether no one is to ask this server any more."""
+
+    def get_connection(self, command_name: str | None = None, *keys: Any, **options: Any) -> Any:
+        """One to use. Raises ConnectionError where the server is none of ours any more."""
+        if self.is_ended:
+            raise driver.ConnectionError(_NO_MASTER)
+        return super().get_connection()
 
     def release(self, connection: Any) -> None:
         """Take a connection back."""
@@ -47,6 +58,24 @@ class SharedPool(ConnectionPool):
         with self._lock, contextlib.suppress(ValueError):  # another thread may have it by now
             self._available_connections.remove(connection)
             self._available_connections.insert(0, connection)
+
+
+def hang_up(client: Redis) -> None:
+    """Ask this server nothing more, and end what is under way: who waits for an answer gets an error. Called by another
+    thread, so that nothing of theirs is touched but the socket."""
+    pool: Any = client.connection_pool
+    with pool._lock:
+        pool.is_ended, connections = True, [*pool._in_use_connections]
+    for connection in connections:
+        if (there := connection._sock) is not None:
+            with contextlib.suppress(OSError):  # it may be closed by now
+                socket.socket.shutdown(there, socket.SHUT_RDWR)  # without TLS's goodbye
+
+
+def is_hung_up(client: Redis) -> bool:
+    """Whether this was done."""
+    pool: Any = client.connection_pool
+    return bool(pool.is_ended)
 
 
 class _LoggedIn(AbstractConnection):

@@ -15,6 +15,7 @@ from syncd.errors import (
     CapabilityError,
     FatalError,
     RefusedError,
+    SlotMovedError,
     StoreError,
     TransientError,
     UnknownError,
@@ -47,6 +48,8 @@ _TRANSIENT_CODES = (
 )  # fmt: skip
 _NOT_HERE = "non local key"
 """What a function says that comes to a key of another node; nothing is written then."""
+_IS_DOWN = "the cluster is down"
+"""The same where the node does not know a node for every slot."""
 
 
 class RedisStore:
@@ -54,6 +57,8 @@ class RedisStore:
 
     place = ""
     """What the names of syncd's records begin with: in a Redis Cluster a hash tag, see `cluster`."""
+    node = ""
+    """Of a node of a cluster its address."""
 
     def __init__(self, access: Access | str, *, socket_timeout: float = SOCKET_TIMEOUT_S) -> None:
         """`access`: how it is reached, or a URL that stays."""
@@ -92,6 +97,14 @@ class RedisStore:
     def shown(self) -> list[str]:
         """The nodes of a cluster, a line each, for people."""
         return []
+
+    def explained(self, error: Exception) -> Exception:
+        """What a lane is to report of an error."""
+        return error
+
+    def on_the_way(self) -> str:
+        """Which slots of a cluster are on their way from one node to another, with what to do; empty for none."""
+        return ""
 
     def node_of(self, key: str | bytes) -> int:
         """Which of `nodes` has this key."""
@@ -151,7 +164,7 @@ class RedisStore:
         """Call one of syncd's functions, bringing the library where the server forgot it. Returns a word and what goes
         with it. Raises FatalError where the functions are of another protocol. See `Lease.call` for those that check
         the lease."""
-        with translated():
+        with translated(self.node):
             if self.functions.by_script is None:
                 self.functions.prepare(self.client)
             try:
@@ -187,37 +200,34 @@ def clock_us(reply: Any) -> int:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn errors of the driver into errors of syncd."""
+def translated(node: str = "") -> Iterator[None]:
+    """Turn errors of the driver into errors of syncd. `node`: of a cluster, the one that is asked."""
     try:
         yield
     except driver.RedisError as error:
-        raise translate(error) from error
+        raise translate(error, node) from error
 
 
-def translate(error: driver.RedisError) -> StoreError:
+def translate(error: driver.RedisError, node: str = "") -> StoreError:
     """One error of the driver as an error of syncd; what is unknown is reported as an error, and tried again soon."""
-    text = of_redis(error)
+    text, redis = of_redis(error), f"Redis node {node}" if node else "Redis"
     if isinstance(error, driver.AuthenticationError | driver.NoPermissionError):
         kind = FatalError if isinstance(error, driver.NoPermissionError) else RefusedError
-        return kind("redis", f"Redis refuses us: {text}; fix the user, password or ACL in SYNCD_REDIS_URL")
+        return kind("redis", f"{redis} refuses us: {text}; fix the user, password or ACL in SYNCD_REDIS_URL")
     if isinstance(error, driver.ConnectionError) and (why := tls.explained(text, "redis")):
         return RefusedError("redis", why)
     if isinstance(error, driver.OutOfMemoryError) or text.startswith("OOM"):
         return TransientError(
-            "redis", "Redis is at maxmemory; raise it, or let the application's keys expire"
+            "redis", f"{redis} is at maxmemory; raise it, or let the application's keys expire"
         )
     if isinstance(error, driver.BusyLoadingError):
-        return TransientError("redis", f"Redis cannot answer yet: {text}; waiting for it", soon=True)
+        return TransientError("redis", f"{redis} cannot answer yet: {text}; waiting for it", soon=True)
     if isinstance(error, driver.ConnectionError | driver.TimeoutError):
-        message = f"no connection to Redis: {text}; is it up, and is SYNCD_REDIS_URL right?"
+        message = f"no connection to {redis}: {text}; is it up, and is SYNCD_REDIS_URL right?"
         return TransientError("redis", message, soon=True)
     if isinstance(error, driver.AskError | driver.TryAgainError) or _NOT_HERE in text:
-        return TransientError(
-            "redis",
-            "a slot of the cluster has another node, or is on its way there; looking again",
-            soon=True,
-        )
-    if isinstance(error, driver.ReadOnlyError | driver.ClusterError) or text.startswith(_TRANSIENT_CODES):
-        return TransientError("redis", f"Redis cannot take writes now: {text}; waiting for it")
-    return UnknownError("redis", f"Redis answered: {text}; see its log")
+        return SlotMovedError()
+    is_for_now = text.startswith(_TRANSIENT_CODES) or _IS_DOWN in text
+    if isinstance(error, driver.ReadOnlyError | driver.ClusterError) or is_for_now:
+        return TransientError("redis", f"{redis} cannot take writes now: {text}; waiting for it")
+    return UnknownError("redis", f"{redis} answered: {text}; see its log")

@@ -117,7 +117,7 @@ class Writer:
             self._connection.send_packed_command([packed], check_health=False)
         except RedisError as error:
             self.close()
-            raise translate(error) from error
+            raise translate(error, self.store.node) from error
         self._number += 1
         self._under_way.append((self._number, self._sent, time.monotonic()))
         self._sent = self._number
@@ -172,9 +172,9 @@ class Writer:
             try:
                 self.store.functions.prepare(self.store.client)
             except RedisError as second:
-                return translate(second)
+                return translate(second, self.store.node)
             return TransientError("redis", "Redis had forgotten syncd's functions; they are loaded again")
-        return translate(error)
+        return translate(error, self.store.node)
 
     def rest(self) -> None:
         """Give the connection back where it has not been used for a while: most lanes are quiet most of the time."""

@@ -93,7 +93,9 @@ class Leases:
         store, known = self._quick, [node for node in self._quick.nodes if node.place == place]
         if isinstance(store, ClusterStore) and (self._looks_again or not known):
             self._looks_again = False
-            store.refresh()
+            seen = store.refresh()
+            if isinstance(self._store, ClusterStore):
+                self._store.hang_up(seen)
             known = [node for node in store.nodes if node.place == place]
         return known[0] if known else store
 
