@@ -123,8 +123,10 @@ class ProjectionError(SyncdError):
 
 
 def why_unfit(error: Exception) -> ProjectionError:
-    """Reason and detail of a dead letter, for an error that an input raised. The text of an unexpected error may hold
-    values, so only its kind and place are kept."""
+    """Reason and detail of a dead letter, for an error that an input raised; an error that none raised is raised again.
+    The text of an unexpected error may hold values, so only its kind and place are kept."""
+    if not is_about_input(error):
+        raise error
     if isinstance(error, ProjectionError):
         return error
     last = error.__traceback__

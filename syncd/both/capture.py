@@ -209,14 +209,17 @@ class KeyspaceCapture(Capture):
         elif wait_s:
             taken.wait(wait_s)
         changed = taken.take(MOST_TAKEN)
-        fitting = set(self._unfit.sort(one.key for one in changed))
-        mine = [one for one in changed if one.key in fitting]
+        fitting, others = self._plan.state.apart(one.key for one in changed)
+        self._unfit.note(others)
+        keys = set(fitting)
+        mine = [one for one in changed if one.key in keys]
         found |= {one.key: self._word(one.gone, _wall(one.since)) for one in mine}
         self.behind = self._comparison.is_under_way or len(changed) == MOST_TAKEN
         return CapturedKeys(found, {})
 
     def _compare(self) -> dict[bytes, KeyChange]:
-        keys = self._unfit.sort(self._comparison.page())
+        keys, others = self._plan.state.apart(self._comparison.page())
+        self._unfit.note(others)
         words = self._listening.changed.words(keys)
         return {key: self._word(words.get(key, Gone.NO_WORD)) for key in keys}
 

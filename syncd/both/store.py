@@ -10,6 +10,7 @@ from syncd.plan.both.plan import Record, TwoWayPlan
 from syncd.plan.keys.encode import encode_key_value
 from syncd.plan.to_mongo.state import FoundKey
 from syncd.stores.mongo.times import Moment, parse, readable
+from syncd.stores.paging import paged
 from syncd.stores.redis.records.dead_letters import as_text
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import Fields, read_fields
@@ -54,8 +55,7 @@ class TwoWayStore(StateStore):
     def read_first(self, keys: Sequence[bytes]) -> list[FoundKey]:
         """The first of these keys, each as it is at one moment: all but where they are very large."""
         found: list[FoundKey] = []
-        for start in range(0, len(keys), self._most_keys):
-            part = keys[start : start + self._most_keys]
+        for part in paged(keys, self._most_keys):
             names: list[str | bytes] = [self._keys.synced, *part]
             reply = self._call("syncd_read_state", names, [self._plan.type, MOST_BYTES, "merge"])
             some = [self._plan.found(*reply[at : at + 5]) for at in range(5, len(reply), 5)]
@@ -106,8 +106,7 @@ class TwoWayStore(StateStore):
         """How many merge requests are left, and of each step 1 where it is done, 0 where the key had changed by then,
         or why Redis refuses it. Either all of them need memory or none does."""
         left, said = 0, []
-        for start in range(0, len(steps), self._most_keys):
-            part = steps[start : start + self._most_keys]
+        for part in paged(steps, self._most_keys):
             left, some = self._merge(part, time)
             said += some
         return left, said

@@ -14,7 +14,7 @@ from syncd.contract.model.contract import Contract
 from syncd.contract.model.projection import FieldTtl, Projection
 from syncd.contract.model.template import template_of
 from syncd.contract.model.values import COLLECTION, DATABASE
-from syncd.errors import FatalError, ProjectionError, SettingsError
+from syncd.errors import FatalError, ProjectionError, SettingsError, StoreError
 from syncd.ops.conditions import Finding
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.paths import MISSING, getter
@@ -80,7 +80,7 @@ def _names(mongo: MongoStore, database: str) -> list[str]:
             return list(
                 mongo.client[database].list_collection_names(authorizedCollections=True, nameOnly=True)
             )
-    except Exception:  # noqa: BLE001 - a hint is not worth an error
+    except StoreError:  # a hint is not worth one
         return []
 
 

@@ -15,6 +15,7 @@ from syncd.reconcile.compare import ANOTHER_TYPE, CONTENT, EXTRA, MISSING, TTL, 
 from syncd.reconcile.reader import KeyReader
 from syncd.stores.mongo.lookup import Lookup
 from syncd.stores.mongo.times import ZERO, Moment
+from syncd.stores.paging import paged
 from syncd.stores.redis.members import Member, Members
 from syncd.stores.redis.records.foreign_keys import foreign_among
 from syncd.stores.redis.records.position import ControlKeys
@@ -86,10 +87,7 @@ def _compared(reader: KeyReader, shape: MemberShape, writes: Sequence[Put | Drop
         asked += [(write, *pair, False) for pair in known if pair not in wanted]
         if set(known) != set(wanted):
             found.append((write, write.key or "", (CONTENT, _ANOTHER_MAP)))
-    flaws = [
-        one for start in range(0, len(asked), MOST_ASKED)
-        for one in _flaws(reader, shape, asked[start : start + MOST_ASKED])
-    ]  # fmt: skip
+    flaws = [one for page in paged(asked, MOST_ASKED) for one in _flaws(reader, shape, page)]
     # The map is repaired with the members; it is a difference of its own only where they are as they should be.
     noted = {write.ident for write, _, _ in flaws}
     return flaws + [one for one in found if one[0].ident not in noted]

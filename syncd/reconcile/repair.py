@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from syncd.stores.paging import paged
 from syncd.stores.redis.records.repairs import MOST_WANTED, repairs_waiting, request_repairs
 from syncd.stores.redis.store import RedisStore
 
@@ -23,8 +24,8 @@ class Repairer:
 
         The requests stay: to repair later, or twice, does no harm.
         """
-        for start in range(0, len(entries), MOST_WANTED):
-            request_repairs(self._store, self._contract, entries[start : start + MOST_WANTED])
+        for page in paged(entries, MOST_WANTED):
+            request_repairs(self._store, self._contract, page)
             if not self._drained():
                 return False
         return True

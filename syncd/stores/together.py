@@ -36,7 +36,7 @@ class Together(Generic[Answer]):
         self._answer = self._error = None
         try:
             self._answer = question()
-        except Exception as error:  # noqa: BLE001 - it is raised by everybody who waits
+        except Exception as error:  # noqa: BLE001 - every caller that waits raises it
             self._error = error
         finally:
             self._ended = time.monotonic()

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from syncd.errors import SyncdError
-
 PREFETCH = 2
 
 
@@ -21,7 +19,7 @@ PREFETCH = 2
 class Failure:
     """The source ended with an error; the lane raises it."""
 
-    error: BaseException
+    error: Exception
 
 
 class Source(threading.Thread):
@@ -43,8 +41,6 @@ class Source(threading.Thread):
                     return
                 self._inbox.put((self, item))
                 del item  # it may be large, and the next may be long in coming
-        except SyncdError as error:
-            self._inbox.put((self, Failure(error)))
         except Exception as error:  # noqa: BLE001 - a thread that ends unnoticed would leave the lane waiting forever
             self._inbox.put((self, Failure(error)))
         finally:

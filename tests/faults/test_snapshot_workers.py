@@ -256,7 +256,7 @@ def test_a_worker_that_hangs(rig: Rig, here: None, monkeypatch: pytest.MonkeyPat
                 if isinstance(item, Ready) and hold.arrived.is_set() and crowded:
                     monkeypatch.setattr("syncd.to_redis.apply.watermarks.CROWDED", 0)
                     watermarks.sent(Coverage(["n"], "0" * 15 + "1"))
-                if isinstance(item, Chunk) and hold.arrived.is_set():  # taken back: everybody may go on
+                if isinstance(item, Chunk) and hold.arrived.is_set():  # taken back: all may go on
                     hold.release()
                     monkeypatch.setattr("syncd.to_redis.apply.watermarks.CROWDED", 200_000)
                     time.sleep(0.01)

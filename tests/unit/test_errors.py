@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from syncd.errors import FencedError, InvariantError, LaterNumberError, ProjectionError, is_about_input
+from syncd.errors import (
+    FencedError,
+    InvariantError,
+    LaterNumberError,
+    ProjectionError,
+    SettingsError,
+    TransientError,
+    is_about_input,
+    why_unfit,
+)
 
 SYNCD = Path(__file__).parents[2] / "syncd"
 
@@ -66,6 +75,14 @@ def test_a_bug_is_no_input_s() -> None:
     assert not is_about_input(InvariantError("two and two is five"))
     assert is_about_input(ProjectionError("other", "-"))
     assert is_about_input(KeyError("whatever a value does"))
+    assert why_unfit(KeyError("whatever a value does")).reason == "unexpected"
+    for error in (
+        InvariantError("two and two is five"),
+        TransientError("mongo", "away"),
+        SettingsError("no key"),
+    ):
+        with pytest.raises(type(error)):
+            why_unfit(error)
 
 
 def test_a_fence_names_its_store() -> None:

@@ -30,11 +30,18 @@ LUA_HOMES = {
     "types.lua",
 }
 
-NAMES = {*TYPES, *(one.redis for one in TYPES.values())} - {"geo", "timeseries"}
-"""But for what is mostly the type of a field, or of a collection."""
-ALSO_OTHER_THINGS = {"string", "json"}
-"""Types of fields are called so as well, and forms of output."""
-OTHER_THINGS = {"output", "spec.type", "field_type"}
+NAMES = {*TYPES, *(one.redis for one in TYPES.values())}
+ALSO_OTHER_THINGS = {"string", "json", "geo", "timeseries"}
+"""Types of fields are called so as well, forms of output, and a kind of collection."""
+OTHER_THINGS = {
+    "output",
+    "spec.type",
+    "field_type",
+    "one.field.type",
+    "entry",
+    "collection_type",
+    "found[0].get('type')",
+}
 """What is compared with those names and is no Redis type."""
 _OF_A_TYPE = re.compile(r"syncd\.plan\.types\.(?!base$)")
 
@@ -50,14 +57,16 @@ def branches(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.pattern.lineno, ast.unparse(node.pattern)
         elif isinstance(node, ast.Dict):
             keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
-            if keys and all(key in NAMES for key in keys):
+            if set(keys) - ALSO_OTHER_THINGS and all(key in NAMES for key in keys):
                 yield node.lineno, ast.unparse(node)
         elif isinstance(node, ast.ImportFrom) and _OF_A_TYPE.match(node.module or ""):
             yield node.lineno, ast.unparse(node)
 
 
 def names_in(node: ast.AST) -> set[str]:
-    """Names of types that stand there alone, or in a set, a tuple or a list."""
+    """Names of types that stand there alone, in a set, a tuple or a list, or with something added to them."""
+    if isinstance(node, ast.BinOp):
+        return names_in(node.left) | names_in(node.right)
     parts = node.elts if isinstance(node, ast.Set | ast.Tuple | ast.List) else [node]
     if isinstance(node, ast.MatchValue):
         parts = [node.value]
@@ -100,6 +109,9 @@ def test_no_branch_on_a_type_in_lua_outside_the_tables() -> None:
         ('shape.type != "json"', True),
         ('found in ("list", b"x")', True),
         ('{"hash": 1, "ReJSON-RL": 2}', True),
+        ('kind == "timeseries" + SHARED', True),
+        ('{"stream": 1, "timeseries": 2}', True),
+        ('{"json": 1, "geo": 2}', False),
         ("match kind:\n  case 'set': pass", True),
         ("from syncd.plan.types.json import Json", True),
         ('spec.type == "json"', False),

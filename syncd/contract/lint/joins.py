@@ -14,15 +14,12 @@ from syncd.contract.lint.query import expressions
 from syncd.contract.model.expressions import paths_read
 from syncd.contract.model.joins import Join
 from syncd.contract.model.projection import FieldTtl, Projection
+from syncd.contract.model.redis_types import TYPE_RULES
 from syncd.contract.read.loaded import LoadedContract
 from syncd.contract.read.source import Path
 from syncd.errors import Problem
 
 _WITH = ("mongo", "with")
-_NOT_REFRESHED = {
-    "stream": "an entry of a change feed is about one change, and a joined document changes without one",
-    "timeseries": "a sample is of its moment, and a joined document changes later",
-}
 
 
 def _joining(contracts: Sequence[LoadedContract]) -> Iterator[LoadedContract]:
@@ -185,7 +182,7 @@ def joined_documents_have_keys(contracts: Sequence[LoadedContract]) -> Iterator[
     """What is written once is not written again when a joined document changes."""
     for contract in _joining(contracts):
         for at, projection in contract.projections():
-            if (why := _NOT_REFRESHED.get(projection.type)) and contract.sound("redis", at, "type"):
+            if (why := TYPE_RULES[projection.type].no_joins) and contract.sound("redis", at, "type"):
                 what = f"`type: {projection.type}` beside `with`: {why}"
                 yield contract.problem(("redis", at, "type"), what, "give it a contract without `with`")
             if projection.share and contract.sound("redis", at, "share"):

@@ -101,6 +101,8 @@ class TypeRules:
     """Whether single fields can expire."""
     keep: tuple[str, ...] = ()
     """What of `keep` a contract may say towards Redis."""
+    no_joins: str = ""
+    """Why it cannot show joined documents, where it cannot."""
     no_member: Callable[[str], bool] = lambda name: False
     """Whether a field of this name cannot be written alone."""
 
@@ -130,8 +132,16 @@ TYPE_RULES: Mapping[RedisType, TypeRules] = {
         content="value", to_redis=True, captured=True, member=Members("score", keep=("highest", "lowest"))
     ),
     "list": TypeRules(content="value", to_redis=True, captured=True, keep=("first", "last")),
-    "stream": TypeRules(content="fields", appended=True, fed=True, keep=("entries", "age")),
-    "timeseries": TypeRules(content="sample"),
+    "stream": TypeRules(
+        content="fields",
+        appended=True,
+        fed=True,
+        keep=("entries", "age"),
+        no_joins="an entry of a change feed is about one change, and a joined document changes without one",
+    ),
+    "timeseries": TypeRules(
+        content="sample", no_joins="a sample is of its moment, and a joined document changes later"
+    ),
     "geo": TypeRules(content="member", member=Members("position")),
     "vectorset": TypeRules(content="member", member=Members("vector", ("quantisation", "attributes"))),
 }

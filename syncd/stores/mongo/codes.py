@@ -90,8 +90,8 @@ OF_A_DOCUMENT = {
 }  # fmt: skip
 """Refusals that only this document meets. Source: `src/mongo/base/error_codes.yml`, and the geo indexes."""
 _LOCATION = 10_000
-"""From here on a code is a place in MongoDB's own code that did not like what it was given. What is refused to
-everybody has a smaller one, and a name."""
+"""From here on a code is a place in MongoDB's own code that did not like what it was given. What is refused
+whatever it is about has a smaller one, and a name."""
 
 
 def is_about_document(code: int) -> bool:

@@ -16,7 +16,7 @@ from pymongo.collection import Collection
 from pymongo.read_concern import ReadConcern
 
 from syncd import telemetry
-from syncd.errors import PositionLostError
+from syncd.errors import PositionLostError, StoreError
 from syncd.stores.mongo.store import Document, MongoStore, translated
 from syncd.stores.mongo.times import Moment, moment, parse, readable, timestamp
 
@@ -164,7 +164,7 @@ class History:
         try:
             with translated():
                 answer = read()
-        except Exception as error:
+        except StoreError as error:
             if not isinstance(error.__cause__, driver.OperationFailure) or not _is_refusal(error.__cause__):
                 raise
             if what not in self._refused:

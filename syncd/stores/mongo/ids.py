@@ -18,6 +18,7 @@ from bson.regex import Regex
 from bson.timestamp import Timestamp
 
 from syncd.plan.values.raw import DOCUMENT, POINTER, RawId, encode
+from syncd.stores.paging import fitting
 
 ONLY_ID: dict[str, Any] = {"_id": 1}
 """A projection of nothing else."""
@@ -68,17 +69,7 @@ def apart(ids: Sequence[Any]) -> list[list[Any]]:
 
 def pieces(ids: Sequence[Any]) -> Iterator[list[Any]]:
     """Such values in their order, MOST_BYTES at once or a single one."""
-    part: list[Any] = []
-    size = 0
-    for one in ids:
-        more = _size(one)
-        if part and size + more > MOST_BYTES:
-            yield part
-            part, size = [], 0
-        part.append(one)
-        size += more
-    if part:
-        yield part
+    return fitting(ids, _size, MOST_BYTES)
 
 
 def questions(collection: str, ids: Sequence[Any], said: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ from syncd.plan.to_redis.change import Retired
 from syncd.plan.to_redis.member_shape import MemberShape
 from syncd.plan.to_redis.shape import Shape
 from syncd.plan.types import unpacked
+from syncd.stores.paging import paged
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.scan import SCAN_COUNT, WHOLE_MAP, KeyScan
 from syncd.stores.redis.store import RedisStore, translated
@@ -150,8 +151,7 @@ class Members:
         with translated():
             client = self._store.at_key(key).client
             found: Any = client.execute_command("VRANDMEMBER", key, MOST_AT_ONCE)
-        for start in range(0, len(found), SCAN_COUNT):
-            yield found[start : start + SCAN_COUNT]
+        yield from paged(found, SCAN_COUNT)
 
     def _name(self, node: RedisStore, shape: Shape | Retired) -> str:
         return self._control.at(node.place).members(shape.name, shape.template.text)

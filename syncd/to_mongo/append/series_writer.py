@@ -14,6 +14,7 @@ from syncd.errors import EventTooLargeError, FatalError
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.stores.mongo.codes import is_about_document
 from syncd.stores.mongo.store import MongoStore, code_of, translated
+from syncd.stores.paging import fitting
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.append.writer import refusal
 from syncd.to_mongo.session import MAJORITY_TIMEOUT_MS, ContractSession
@@ -40,10 +41,11 @@ class SeriesWriter:
     ) -> tuple[dict[int, Refused], int]:
         """Returns what is refused, by place, and how many were there already."""
         refused: dict[int, Refused] = {}
-        repeated, start = 0, 0
-        for end in _ends(documents):
-            repeated += self._send(number, documents[start:end], places[start:end], refused)
-            start = end
+        repeated = 0
+        pairs = zip(documents, places, strict=True)
+        for part in fitting(pairs, lambda pair: len(pair[0].raw), MOST_BYTES):
+            some, where = [pair[0] for pair in part], [pair[1] for pair in part]
+            repeated += self._send(number, some, where, refused)
         return refused, repeated
 
     def _send(
@@ -99,14 +101,3 @@ class SeriesWriter:
         with translated():
             said = self._mongo.client.admin.command("hello")
         return 60.0 * (said.get("logicalSessionTimeoutMinutes") or FORGOTTEN_MINUTES)
-
-
-def _ends(documents: list[RawBSONDocument]) -> list[int]:
-    """Where to cut, so that every part fits a command."""
-    ends, size = [], 0
-    for at, document in enumerate(documents):
-        size += len(document.raw)
-        if size > MOST_BYTES and at:
-            ends.append(at)
-            size = len(document.raw)
-    return [*ends, len(documents)] if documents else []

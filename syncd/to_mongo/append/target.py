@@ -22,14 +22,14 @@ def find_series(mongo: MongoStore, plan: AppendPlan) -> str | None:
     database, name = plan.namespace
     with translated():
         found = list(mongo.client[database].list_collections(filter={"name": name}))
-    kind = found[0].get("type") if found else None
-    if kind == "view":
+    collection_type = found[0].get("type") if found else None
+    if collection_type == "view":
         raise CapabilityError("mongo", f"{database}.{name} is a view; name a collection")
     asked = plan.contract.mongo.timeseries
-    if asked is not None and kind == "collection":
+    if asked is not None and collection_type == "collection":
         what = f"{database}.{name} is there and is no time series"
         raise CapabilityError("mongo", f"{what}; name another collection, or leave out `timeseries`")
-    if kind != "timeseries":
+    if collection_type != "timeseries":
         return None
     if mongo.is_sharded and (key := other_shard_key(mongo, (database, f"system.buckets.{name}"))):
         what = f"{database}.{name} is a time series that is sharded by {key}, whose shards may take late writes twice"

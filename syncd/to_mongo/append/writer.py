@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import bson
@@ -108,12 +108,10 @@ class Writer:
             elif found is not None:
                 detail = "a document of the same _id is there and says something else"
                 written.refused[at] = Refused("other_content", detail)
-            elif set(error.get("keyPattern", {"_id": 1})) == {"_id"}:
-                raise TransientError("mongo", "a document is there but not yet on a majority; waiting for it")
+            elif (why := not_unique(error)) is None:
+                raise not_yet_there()
             else:
-                names = ", ".join(error["keyPattern"])
-                detail = f"another document has the same {names}, and an index wants it unique"
-                written.refused[at] = Refused("duplicate_key", detail)
+                written.refused[at] = why
 
 
 def _holds(found: RawBSONDocument, wanted: RawBSONDocument) -> bool:
@@ -124,6 +122,20 @@ def _holds(found: RawBSONDocument, wanted: RawBSONDocument) -> bool:
     return all(
         name in theirs and bson.encode({"": theirs[name]}) == bson.encode({"": ours[name]}) for name in ours
     )
+
+
+def not_unique(error: Mapping[str, Any]) -> Refused | None:
+    """Why a document is refused by an index; None where it is that of `_id`: then it is there already."""
+    names = error.get("keyPattern", {"_id": 1})
+    if set(names) == {"_id"}:
+        return None
+    detail = f"another document has the same {', '.join(names)}, and an index wants it unique"
+    return Refused("duplicate_key", detail)
+
+
+def not_yet_there() -> TransientError:
+    """Of a document whose `_id` is taken, and that no read shows."""
+    return TransientError("mongo", "a document is there but not yet on a majority; waiting for it")
 
 
 def _unsure(concerns: list[dict[str, Any]]) -> TransientError:

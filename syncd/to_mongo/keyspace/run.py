@@ -90,8 +90,10 @@ class KeyspaceRun(StateRun):
     def _apply(self, taken: Sequence[ChangedKey], everything: bool = False) -> None:
         """The present state of keys. What fails comes again."""
         began = time.monotonic()
-        fitting = set(self._status.unfit.sort(changed.key for changed in taken))
-        mine = [changed for changed in taken if changed.key in fitting]
+        fitting, others = self._plan.apart(changed.key for changed in taken)
+        self._status.unfit.note(others)
+        keys = set(fitting)
+        mine = [changed for changed in taken if changed.key in keys]
         if not mine:
             return
         try:

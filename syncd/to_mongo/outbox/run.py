@@ -71,7 +71,7 @@ class OutboxRun(StateRun):
         """The keys that entries name, each once, as they are now; then the entries go. Whether they did."""
         began = time.monotonic()
         found = noted(entries, self._plan)
-        self._status.unfit.sort(found.keys)
+        self._status.unfit.note(self._plan.apart(found.keys)[1])
         outcome = self._sync.apply(found.names)
         outcome.refused |= without_key(entries)
         if not self._sync_members(found.whole):

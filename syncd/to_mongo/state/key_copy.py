@@ -31,7 +31,8 @@ class KeyCopy:
         """Some keys; none does not mean that there are no more."""
         with translated():
             found: Any = self._redis.client.scan(self._cursor, match=self._plan.pattern, count=KEYS_A_STEP)
-        self._cursor, keys = int(found[0]), self._unfit.sort(found[1])
+        self._cursor, (keys, others) = int(found[0]), self._plan.apart(found[1])
+        self._unfit.note(others)
         self.is_done = self._cursor == 0
         self.copied += len(keys)
         return keys

@@ -9,15 +9,16 @@ from typing import Any
 from bson.raw_bson import RawBSONDocument
 from pymongo.read_concern import ReadConcern
 
-from syncd.errors import ProjectionError, TransientError
+from syncd.errors import ProjectionError
 from syncd.plan.keys.encode import encode_key_value
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.plan.values.codec import CODEC
 from syncd.stores.mongo.collections import require_target
 from syncd.stores.mongo.ids import among
 from syncd.stores.mongo.store import MongoStore, translated
+from syncd.stores.paging import fitting, paged
 from syncd.to_mongo.append.batch import Refused
-from syncd.to_mongo.append.writer import refusal, send_statements
+from syncd.to_mongo.append.writer import not_unique, not_yet_there, refusal, send_statements
 from syncd.to_mongo.fences import Fences
 from syncd.to_mongo.session import ContractSession
 from syncd.to_mongo.state.statements import Change, document, is_ours, selection, statement
@@ -118,7 +119,7 @@ class StateWriter:
             except ProjectionError as error:
                 written.refused[change.key] = Refused(error.reason, error.detail)
         there: list[Change] = []
-        for part in _parts(built):
+        for part in fitting(built, lambda one: len(one[1].raw), MOST_BYTES, MOST_STATEMENTS):
             for start, reply in self._send_part(name, key, [one for _, one in part]):
                 for said in reply.get("writeErrors", ()):
                     change = part[start + said["index"]][0]
@@ -132,20 +133,17 @@ class StateWriter:
         code = int(said["code"])
         if code not in _DUPLICATE:
             written.refused[change.key] = refusal(code, said)
-        elif set(said.get("keyPattern", {"_id": 1})) == {"_id"}:
+        elif (why := not_unique(said)) is None:
             return True
         else:
-            names = ", ".join(said["keyPattern"])
-            detail = f"another document has the same {names}, and an index wants it unique"
-            written.refused[change.key] = Refused("duplicate_key", detail)
+            written.refused[change.key] = why
         return False
 
     def _remove(self, gone: list[Change], written: StateWritten) -> None:
         """Documents of keys that were deleted; tombstones are written by now. Some may be of a later time, as it seems:
         then Redis went back."""
         removed = 0
-        for start in range(0, 0 if self._tombstone else len(gone), MOST_STATEMENTS):
-            part = gone[start : start + MOST_STATEMENTS]
+        for part in paged([] if self._tombstone else gone, MOST_STATEMENTS):
             statements = [{"q": selection(change, self._site), "limit": 1} for change in part]
             for at, reply in self._send_part("delete", "deletes", statements):
                 removed += reply["n"]
@@ -163,7 +161,7 @@ class StateWriter:
         """What is another site's stays so; it says nothing of the time of this Redis."""
         there = self._there(written.late)
         if len(there) < len({_name(change.id) for change in written.late}):
-            raise TransientError("mongo", "a document is there but not yet on a majority; waiting for it")
+            raise not_yet_there()
         ours = {name for name, found in there.items() if is_ours(found, self._site)}
         written.refused |= {
             change.key: _OTHER_SITE for change in written.late if _name(change.id) not in ours
@@ -199,18 +197,3 @@ def _name(document_id: Any) -> str:
 
 def _position(document: dict[str, Any]) -> str:
     return str(document.get("_syncd", {}).get("pos", ""))
-
-
-def _parts(updates: list[tuple[Change, RawBSONDocument]]) -> Iterator[list[tuple[Change, RawBSONDocument]]]:
-    """As many as fit one command."""
-    part: list[tuple[Change, RawBSONDocument]] = []
-    size = 0
-    for update in updates:
-        length = len(update[1].raw)
-        if part and (len(part) == MOST_STATEMENTS or size + length > MOST_BYTES):
-            yield part
-            part, size = [], 0
-        part.append(update)
-        size += length
-    if part:
-        yield part

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import xxhash
@@ -39,17 +39,12 @@ class UnfitKeys:
         self._seen: set[int] = set()
         self._example = self._why = ""
 
-    def sort(self, keys: Iterable[bytes]) -> list[bytes]:
-        """Those of the contract; the others are noted."""
-        mine: list[bytes] = []
-        others: list[bytes] = []
-        for key in keys:
-            (mine if self._plan.has_key(key) else others).append(key)
-        if others:
-            telemetry.foreign_keys(self._plan.name, len(others))
-        if unfit := [key for key in others if not self._is_anothers(key)]:
-            self._note(unfit)
-        return mine
+    def note(self, keys: Sequence[bytes]) -> None:
+        """Keys that are not the contract's: another contract may have them."""
+        if keys:
+            telemetry.foreign_keys(self._plan.name, len(keys))
+        if unfit := [key for key in keys if not self._is_anothers(key)]:
+            self._keep(unfit)
 
     def _is_anothers(self, key: bytes) -> bool:
         """Whether a key is syncd's own, or another contract has it."""
@@ -60,7 +55,7 @@ class UnfitKeys:
             self._checked_at = time.monotonic()
         return any(other.fits(key) for other in self._others)
 
-    def _note(self, keys: list[bytes]) -> None:
+    def _keep(self, keys: list[bytes]) -> None:
         why = self._plan.why_no_key(keys[0])
         with self._lock:
             is_first = not self._seen

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from syncd.plan.keys.templates import parse_key
 from syncd.plan.to_redis.change import Retired
 from syncd.plan.to_redis.shape import Shape
+from syncd.stores.paging import paged
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.scan import SCAN_COUNT, KeyScan
 from syncd.stores.redis.search import Search, SeenIndex
@@ -43,7 +44,7 @@ class LeftOut:
         if self._walk is not None:
             self._go_on()
         elif self._keys and len(self._keys) <= MOST_REMEMBERED:
-            self._keys = set().union(*(self._missing(page) for page in _pages(sorted(self._keys))))
+            self._keys = set().union(*(self._missing(page) for page in paged(sorted(self._keys), SCAN_COUNT)))
         return len(self._keys)
 
     def _begin(self, seen: SeenIndex) -> None:
@@ -73,8 +74,3 @@ class LeftOut:
                 pipe.type(key)
             kinds = pipe.execute()
         return {key for key, kind in zip(out, kinds, strict=True) if kind == self._type}
-
-
-def _pages(keys: list[bytes]) -> Iterator[list[bytes]]:
-    for start in range(0, len(keys), SCAN_COUNT):
-        yield keys[start : start + SCAN_COUNT]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 from redis.exceptions import RedisError
 
 from syncd.errors import DeadLettersFullError
+from syncd.stores.paging import paged
 from syncd.stores.redis.records.position import ControlKeys, Fields
 from syncd.stores.redis.store import RedisStore, translate, translated
 from syncd.telemetry.dead_letters import field_of
@@ -113,9 +114,9 @@ def new_dead_letter(
 def find_dead_letters(store: RedisStore, contract: str, entries: Sequence[str]) -> list[DeadLetter]:
     """Those of these entries that wait."""
     found: list[DeadLetter] = []
-    for start in range(0, len(entries), PAGE):
+    for page in paged(entries, PAGE):
         pipe = store.client.pipeline(transaction=False)
-        for entry in entries[start : start + PAGE]:
+        for entry in page:
             pipe.xrange(ControlKeys(contract, place=store.place).dead, min=entry, max=entry)
         with translated():
             replies: list[Any] = pipe.execute(raise_on_error=False)
@@ -131,8 +132,8 @@ def find_dead_letters(store: RedisStore, contract: str, entries: Sequence[str]) 
 def still_parked(store: RedisStore, contract: str, dead_letters: Sequence[DeadLetter]) -> int:
     """Of how many of these dead letters the document still has one, also under another entry."""
     count = 0
-    for start in range(0, len(dead_letters), PAGE):
-        names = [as_bytes(f"{one.projection} {one.id}") for one in dead_letters[start : start + PAGE]]
+    for page in paged(dead_letters, PAGE):
+        names = [as_bytes(f"{one.projection} {one.id}") for one in page]
         with translated():
             entries: Any = store.client.hmget(
                 ControlKeys(contract, place=store.place).dead_by_document, names
@@ -211,8 +212,8 @@ def drop_dead_letters(store: RedisStore, contract: str, entries: list[str]) -> i
     keys, count = ControlKeys(contract, place=store.place), 0
     with translated():
         store.functions.prepare(store.client)
-    for start in range(0, len(entries), PAGE):
-        reply = store.call("syncd_drop", [keys.dead, keys.dead_by_document], entries[start : start + PAGE])
+    for page in paged(entries, PAGE):
+        reply = store.call("syncd_drop", [keys.dead, keys.dead_by_document], page)
         count += int(reply[1])
     return count
 

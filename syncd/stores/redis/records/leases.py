@@ -15,6 +15,7 @@ from redis.exceptions import RedisError, ResponseError
 from syncd import telemetry
 from syncd.errors import FencedError, StoreError
 from syncd.plan.claims import Claims
+from syncd.stores.paging import paged
 from syncd.stores.redis.cluster import ClusterStore
 from syncd.stores.redis.records.cluster_lease import ClusterLease
 from syncd.stores.redis.records.lease import SILENT_S, Lease
@@ -80,10 +81,7 @@ class Leases:
             # What Redis cannot do now, it is asked again; the lanes meet the same error, and report it.
             with contextlib.suppress(RedisError, StoreError):
                 node = self._node(place)
-                done = [
-                    self._renew(node, some[start : start + MOST_AT_ONCE])
-                    for start in range(0, len(some), MOST_AT_ONCE)
-                ]
+                done = [self._renew(node, page) for page in paged(some, MOST_AT_ONCE)]
                 if all(done):
                     continue
             self._looks_again = True

@@ -63,7 +63,8 @@ class Named(NamedTuple):
     @property
     def is_series(self) -> bool:
         """Whether its members are samples."""
-        return self.type == "timeseries" + SHARED
+        rules = TYPE_RULES.get(self.type.removesuffix(SHARED))  # type: ignore[call-overload]
+        return rules is not None and rules.content == "sample"
 
     @property
     def stream(self) -> str:
