@@ -296,7 +296,7 @@ class LaneRun:
     def _between_items(self) -> None:
         self._pipeline.drain()
         self._writer.rest()
-        self._status.confirmed(self._pipeline.confirmed)
+        self._status.confirmed(self._pipeline.confirmed, self._writer.stored)
         self._count_dead_letters()
         self._removals.log()
         if self._house.due and self._house.keep():
@@ -395,4 +395,4 @@ class LaneRun:
         self._pipeline.drain()
         self._pipeline.apply(Step())
         self._pipeline.drain()
-        self._status.confirmed(self._pipeline.confirmed)
+        self._status.confirmed(self._pipeline.confirmed, self._writer.stored)

@@ -38,7 +38,10 @@ class LaneStatus(BaseStatus):
         self._unsearchable = ""
         self._fresh_at: float | None = None
         self._position: Position | None = None
-        """The one in Redis; None where that is not known here."""
+        """Behind all that Redis shows; None where that is not known here. It may be later than the one in Redis, for an
+        idle stream moves it in memory."""
+        self._stored: Moment | None = None
+        """Time of the one in Redis, at least."""
         self._alarmed = False
         self.refreshes = 0
         """Joined documents that have changed, and of which not all documents show that yet."""
@@ -73,9 +76,11 @@ class LaneStatus(BaseStatus):
         self.refreshes, self._not_shown_since = pending, since
         telemetry.REFRESHES.labels(self.contract).set(pending)
 
-    def confirmed(self, position: Position) -> None:
-        """Redis holds everything up to `position`."""
+    def confirmed(self, position: Position, stored: Moment | None) -> None:
+        """Redis shows everything up to `position`, and the position that it has is of the time `stored`, where this run
+        has stored any."""
         self._position = position
+        self._stored = self._stored if stored is None else stored
 
     def copied_documents(self) -> int:
         """What the copy, or the last one, has copied."""
@@ -88,10 +93,10 @@ class LaneStatus(BaseStatus):
 
     def known(self, position: Position) -> None:
         """What a run or a daemon before has left. Redis shows the state of then, if all was copied."""
-        if (before := self._moment) is not None and position.token is not None and position.time < before:
+        if (before := self._stored) is not None and position.token is not None and position.time < before:
             telemetry.position_went_back(self.contract, seconds(before) - seconds(position.time))
             self._fresh_at = None
-        self._position = position
+        self._position, self._stored = position, position.time
         if (since := position.joined.since) is not None:
             self.refreshing(len(position.joined.pending), seconds(since))
         if position.token is None or position.time == ZERO or position.phase != STREAM:
@@ -109,7 +114,7 @@ class LaneStatus(BaseStatus):
     def left(self) -> None:
         """Another daemon moves the position, so this one no longer knows it."""
         super().left()
-        self._position = self._fresh_at = self._not_shown_since = None
+        self._position = self._stored = self._fresh_at = self._not_shown_since = None
         self.refreshes = 0
 
     def oplog(self, first: int, last: int) -> None:

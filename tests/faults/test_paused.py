@@ -5,6 +5,7 @@ from __future__ import annotations
 from subprocess import CompletedProcess
 from typing import Any
 
+from syncd.stores.redis.functions import PROTOCOL
 from tests.faults.conftest import Rig
 from tests.support import cli
 from tests.support.check import wait_until
@@ -75,7 +76,7 @@ def test_no_lease_is_given_while_a_contract_is_paused(rig: Rig) -> None:
     assert ask(rig, "pause", flow.contract).returncode == 0
     reply = rig.scene.redis.execute_command(
         "FCALL", "syncd_lease", 2, flow.names.control("lease"), flow.names.control("position"),
-        "7", "someone", 10_000, 1, 1,
+        PROTOCOL, "someone", 10_000, 1, 1,
         '{"seen": "0", "taken": [], "dropped": [], "draw": 5, "force": true, "claims": [], "version": "v"}',
     )  # fmt: skip
     assert reply[0] == b"paused" and not rig.scene.redis.exists(flow.names.control("lease"))

@@ -70,6 +70,23 @@ def test_a_lease_that_is_lost_while_the_stream_is_opened(rig: Rig) -> None:
     flow.wait_live()
 
 
+def test_a_quiet_lane_that_is_interrupted(rig: Rig) -> None:
+    """nothing_silent: what other collections do moves the position of a quiet lane in memory alone. Where its link to
+    Redis breaks it goes on from the stored one, and does not say that Redis has lost anything."""
+    flow = rig.scene.run("film", CARD, documents=[film(n) for n in range(5)])
+    flow.catch_up()
+    flow.collection.database["other"].insert_one({})
+    wait_until(lambda: flow.lane()["position"] != flow.position()["time"].decode(), 20, flow.lane)
+    rig.redis_proxy.cut()
+    wait_until(lambda: flow.lane()["state"] == "waiting", 20, flow.lane)
+    rig.redis_proxy.restore()
+    flow.wait_live()
+    assert not [
+        one for one in rig.scene.daemon.logs(level="warning") if "lost its last writes" in one["event"]
+    ]
+    assert flow.metric("syncd_lane_restarts_total", why="redis_went_back") == 0
+
+
 def test_dead_letters_are_counted_at_the_event(rig: Rig) -> None:
     """nothing_silent: what cannot be applied is on the page at once, also while a later start waits for MongoDB."""
     flow = rig.scene.run("film", CARD, documents=[film(n) for n in range(20)])

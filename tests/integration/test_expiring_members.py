@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from syncd.stores.redis.functions import PROTOCOL
 from tests.support.check import wait_until
 from tests.support.members import BOARD, NEAR, RECALL, TAGS, members_of, player
 from tests.support.reconcile import check
@@ -114,7 +115,7 @@ def test_a_daemon_without_the_lease_removes_nothing(scene: Scene) -> None:
     names = [flow.names.control(name) for name in ("lease", "position")]
     map_of = f"members:board:{flow.names.prefix('board')}{{game}}"
     args = [flow.names.control(map_of), deadlines(flow, "board"), 500]
-    said: Any = flow.redis.execute_command("FCALL", "syncd_take_due", 2, *names, "7", "another:1", *args)
+    said: Any = flow.redis.execute_command("FCALL", "syncd_take_due", 2, *names, PROTOCOL, "another:1", *args)
     assert said[0] == b"fenced"
 
 

@@ -119,7 +119,7 @@ class MemberChecker(Checker):
         for key, members in self._members.boards().items():
             keep = self._members.keeps.get(key.partition(":")[0])
             is_open = any(self._is_open(redis, f"{key} {member}") for member in members)
-            if keep is None or is_open:
+            if keep is None or is_open or self._may_have_stuck(key):
                 continue
             entry = redis.data.find(key.encode())
             found = sorted(entry.value.values() if entry is not None else ())
@@ -127,6 +127,14 @@ class MemberChecker(Checker):
             if found != sorted(scores):
                 wrong.append(f"{key} has the scores {found}, not {sorted(scores)}")
         return wrong
+
+    def _may_have_stuck(self, key: str) -> bool:
+        """Whether a document that went, and came again unfit, may still be a member of it."""
+        return any(
+            line.states[-1].is_stuck
+            for name, line in self._members.lines.items()
+            if name.startswith(f"{key} ")
+        )
 
     def _is_open(self, redis: RedisModel, name: str) -> bool:
         """Whether what a member should show is not known."""

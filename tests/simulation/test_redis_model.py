@@ -107,7 +107,8 @@ calls = st.one_of(
     st.tuples(st.just("apply"), st.lists(operations, min_size=1, max_size=5), st.just("")),
     st.tuples(st.just("late"), st.lists(operations, max_size=2), st.just("")),
     st.tuples(st.just("lease"), owner),
-    st.tuples(st.sampled_from(["renew", "release"])),
+    st.tuples(st.just("renew"), st.sampled_from([0, 7])),
+    st.tuples(st.just("release")),
     st.tuples(st.just("forget"), st.sampled_from(["sweep", "keep", "pause"])),
     st.tuples(st.just("foreign"), st.sampled_from(["more", "done", "adopt"]), key),
     st.tuples(st.just("merge"), key, value),
@@ -165,8 +166,10 @@ class Side:
     def _late(self, chosen: list[Any], also: str) -> Any:
         return self._apply(chosen, also, before=self.number + 7)
 
-    def _renew(self) -> Any:
-        return self._function("syncd_renew", [LEASE, POSITION], self.lease, 100_000)
+    def _renew(self, ahead: int) -> Any:
+        return self._function(
+            "syncd_renew", [LEASE, POSITION], self.lease, 100_000, "call", self.number + ahead
+        )
 
     def _release(self) -> Any:
         return self._function("syncd_release", [LEASE, POSITION], self.lease)

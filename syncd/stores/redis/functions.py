@@ -13,7 +13,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from syncd.errors import FatalError
 
-PROTOCOL = "7"
+PROTOCOL = "8"
 """Version of the agreement between this code and the Lua; both sides check it on every call."""
 
 _PARTS = (

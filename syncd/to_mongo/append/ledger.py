@@ -82,7 +82,10 @@ class Ledger:
         reply = self._call("syncd_advance", self._more_keys, args)
         if reply[0] == b"full":
             self._dead_letters.fill(refused)
-        self._now = int(reply[1]) if entries else ""
+        self._now = ""
+        if entries:
+            self._now = int(reply[1])
+            self._lease.confirmed = Fields.NUMBER, self._now
         return reply[1:]
 
     def _call(self, name: str, keys: list[str], args: list[Any]) -> list[bytes]:
@@ -106,15 +109,17 @@ class Ledger:
     def doubt(self, newest: str, *, group_lost: bool, group_new: bool) -> tuple[str, bool]:
         """Up to which entry documents may be there of which this Redis knows nothing, and whether that is news.
 
-        A Redis may come back without its last writes: then it is another process than at the last check. `newest` is
-        the last entry of the stream, and the group is lost, or new, as of this run.
+        A Redis may come back without its last writes: then it is another process than at the last check, or has taken
+        the data of another one. `newest` is the last entry of the stream, and the group is lost, or new, as of this
+        run.
         """
         with translated():
-            info: Any = self._store.client.info("server")
+            info: Any = self._store.client.info("server", "replication")
+        present = f"{info['run_id']} {info.get('master_replid', '')}"
         server, before = read_fields(self._store, self._keys, Fields.SERVER, Fields.DOUBT)
         before = before or "0-0"
-        if server == info["run_id"] and not group_lost:
+        if server == present and not group_lost:
             return before, False
         news = group_lost or not group_new
-        self._set({Fields.SERVER: info["run_id"], Fields.DOUBT: newest if news else before})
+        self._set({Fields.SERVER: present, Fields.DOUBT: newest if news else before})
         return (newest if news else before), news

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
+from syncd.stores.mongo.times import Moment
 from syncd.stores.redis.records.cluster_lease import ClusterLease
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import ControlKeys, Position
@@ -56,7 +57,7 @@ class FanOut:
         # All are packed before one is sent: text that is not UTF-8 is found by that.
         packed = [self._writers[number].packed(operations.parts[number], position) for number in chosen]
         for number, part in zip(chosen, packed, strict=True):
-            self._writers[number].launch(part)
+            self._writers[number].launch(part, position.time)
             self._told[number] = now
         self._under_way.append([(number, starts[number]) for number in chosen])
 
@@ -70,6 +71,12 @@ class FanOut:
             if writer.call_s is not None:
                 self.call_s = max(self.call_s or 0.0, writer.call_s)
         return merged(replies)
+
+    @property
+    def stored(self) -> Moment | None:
+        """Time of the earliest position that a node has confirmed; None while one has had no call."""
+        times = [writer.stored for writer in self._writers if writer.stored is not None]
+        return min(times) if len(times) == len(self._writers) else None
 
     def rest(self) -> None:
         """Give back the connections that were not used for a while."""

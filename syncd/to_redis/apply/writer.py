@@ -13,7 +13,8 @@ from redis.exceptions import RedisError, ResponseError
 
 from syncd.errors import InvariantError, StoreError, TransientError
 from syncd.plan.types import redis_type
-from syncd.stores.redis.records.lease import Lease
+from syncd.stores.mongo.times import Moment
+from syncd.stores.redis.records.lease import LOST, Lease
 from syncd.stores.redis.records.position import ControlKeys, Position
 from syncd.stores.redis.store import RedisStore, translate
 from syncd.to_redis.apply.operations import Limited, Operations
@@ -74,8 +75,11 @@ class Writer:
     def __init__(self, store: RedisStore, control: ControlKeys, lease: Lease) -> None:
         self.store, self.control, self._lease = store, control, lease
         self._connection: Connection | None = None
-        self._under_way: deque[tuple[int, int, float]] = deque()
-        """Number of each call without an answer, of the call that it follows, and when Redis can have begun with it."""
+        self._under_way: deque[tuple[int, int, float, Moment]] = deque()
+        """Number of each call without an answer, of the call that it follows, when Redis can have begun with it, and
+        the time of the position behind it."""
+        self.stored: Moment | None = None
+        """Time of the position that Redis has confirmed; None before the first call."""
         self._number = self._sent = self._applied = 0
         """The last number given, and those of the last call sent and applied."""
         self._asked = self._answered = self._link_s = 0.0
@@ -88,7 +92,7 @@ class Writer:
 
     def send(self, operations: Operations, position: Position) -> None:
         """Send one call: all operations and the position behind them."""
-        self.launch(self.packed(operations, position))
+        self.launch(self.packed(operations, position), position.time)
 
     def packed(self, operations: Operations, position: Position) -> bytes:
         """The next call as it goes over the wire. Raises UnicodeEncodeError."""
@@ -108,8 +112,8 @@ class Writer:
         packed: bytes = hiredis.pack_command(tuple(self.store.functions.command(name, keys, args)))
         return packed
 
-    def launch(self, packed: bytes) -> None:
-        """Send what was packed last."""
+    def launch(self, packed: bytes, time_of: Moment) -> None:
+        """Send what was packed last, with a position of this time."""
         self._lease.touch()
         try:
             if self._connection is None:
@@ -119,7 +123,7 @@ class Writer:
             self.close()
             raise translate(error, self.store.node) from error
         self._number += 1
-        self._under_way.append((self._number, self._sent, time.monotonic()))
+        self._under_way.append((self._number, self._sent, time.monotonic(), time_of))
         self._sent = self._number
 
     def receive(self) -> Reply:
@@ -130,7 +134,7 @@ class Writer:
         asked = time.monotonic()
         try:
             said: list[Any] = self._connection.read_response()
-            number, follows, sent = self._under_way.popleft()
+            number, follows, sent, time_of = self._under_way.popleft()
             since, self._answered = max(sent, self._answered), time.monotonic()
             # A reply that was there already says only that the call took less than what we did meanwhile.
             waited = self._answered - asked > WAITED_S
@@ -140,7 +144,8 @@ class Writer:
             raise self._explain(error) from error
         word, *reply = self._lease.check(said)
         if word == b"ok":
-            self._applied = number
+            self._applied, self.stored = number, time_of
+            self._lease.confirmed = "call", number
             dropped, removed, kept, shifted, unsaid = map(int, reply)
             return Reply([], [], dropped, removed, kept, shifted, unsaid)
         pairs = [
@@ -148,9 +153,7 @@ class Writer:
             for index, reason in zip(reply[::2], reply[1::2], strict=True)
         ]
         if word == b"behind" and follows == self._applied:
-            raise TransientError(
-                "redis", "Redis lacks a call that it has confirmed: a fail-over or a restore has lost it"
-            )
+            raise TransientError("redis", LOST)
         self._sent = self._applied  # what was sent behind it is left out, and the next call follows this one
         return Reply(
             pairs if word == b"refused" else [], pairs if word == b"failed" else [], behind=word == b"behind"

@@ -25,7 +25,7 @@ def at(seconds: int) -> Position:
 
 def warnings(lane: LaneStatus, window_s: int, behind_s: int) -> list[Any]:
     """What is logged when the oplog reaches back `window_s` and the position lies `behind_s` behind its end."""
-    lane.confirmed(at(NOW - behind_s))
+    lane.confirmed(at(NOW - behind_s), None)
     with capture_logs() as entries:
         lane.oplog(NOW - window_s, NOW)
     return entries
@@ -175,3 +175,20 @@ def test_the_age_counts_from_what_was_applied(clock: Clock) -> None:
     assert lane.lag() == 300
     lane.known(Position())
     assert lane.lag() is None, "an empty Redis shows nothing"
+
+
+def test_what_moved_in_memory_alone_is_not_lost(clock: Clock) -> None:
+    """nothing_silent: Redis has lost something where it has less than it had confirmed. An idle stream moves the
+    position without a call, and what another daemon has moved since is no loss either."""
+    lane = LaneStatus("film", "catalog.films", None)
+    lane.known(at(NOW))
+    went_back = telemetry.RESTARTS.labels("film", "redis_went_back")._value
+    lane.confirmed(at(NOW + 60), None)
+    lane.known(at(NOW))
+    lane.confirmed(at(NOW + 90), at(NOW + 30).time)
+    lane.known(at(NOW + 30))
+    lane.left()
+    lane.known(at(NOW + 20))
+    before = went_back.get()
+    lane.known(at(NOW + 19))
+    assert (before, went_back.get()) == (0, 1)

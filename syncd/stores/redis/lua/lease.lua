@@ -167,14 +167,16 @@ local function lease(keys, args)
   return {'held', mine, draw, tostring(before), unpack(handed)}
 end
 
--- args: protocol, lease, ttl ms, claim, ... Replies {'ok'} or what `fenced` says; 'claims' where one is not in the record
--- any more: it was evicted or removed, and the lane has to claim again what it works on.
+-- args: protocol, lease, ttl ms, field of the position, the number there that Redis has confirmed, claim, ...
+-- Replies {'ok'} or what `fenced` says; 'claims' where one is not in the record any more: it was evicted or removed, and
+-- the lane has to claim again what it works on; {'lost'}: that number is less by now.
 local function renew(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end
-  for at = 4, #args do
+  for at = 6, #args do
     if redis.call('HEXISTS', CLAIMS, args[at]) == 0 then return {'fenced', 'claims', ''} end
   end
+  if tonumber(redis.call('HGET', keys[2], args[4]) or '0') < tonumber(args[5]) then return {'lost'} end
   redis.call('PEXPIRE', keys[1], args[3])
   return {'ok'}
 end

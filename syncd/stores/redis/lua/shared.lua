@@ -12,7 +12,7 @@
 -- Place: in a Redis Cluster each node has records of its own, all in one slot of that node, because their names begin with
 -- the same hash tag ("{7}syncd:..."). Elsewhere it is empty.
 
-local PROTOCOL = '7'
+local PROTOCOL = '8'
 -- unpack() fails above 8,000 values (LUAI_MAXCSTACK); a hash of 5,000 fields has 10,000.
 local MAX_UNPACK = 4000
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from syncd import telemetry
 from syncd.contract.model.contract import FileStamp
-from syncd.errors import FatalError, FencedError, PausedError
+from syncd.errors import FatalError, FencedError, PausedError, TransientError
 from syncd.plan.claims import Claims
 from syncd.stores.redis.functions import require_protocol
 from syncd.stores.redis.records.claims import CLAIMS, read_claims, wish_of
@@ -63,6 +63,8 @@ def is_dead(lease: str) -> bool:
 
 OLDER_WAITS = 4
 """Times the lease: so long a daemon with older contract files leaves a lease alone that one with newer files lost."""
+NOTHING = ("call", 0)
+LOST = "Redis lacks what it has confirmed: a failover or a restore has lost its last writes"
 _CLAIMING = threading.Lock()
 """Lanes of one process ask one after the other, or each would have to read the claims again for all before it."""
 SILENT_S = 300.0
@@ -93,7 +95,9 @@ class Lease:
         self.ttl_ms = round(ttl_s * 1000)
         self.value = ""
         self._signs: dict[threading.Thread, float] = {}
-        self._lost: FencedError | FatalError | None = None
+        self._lost: FencedError | FatalError | TransientError | None = None
+        self.confirmed: tuple[str, int] = NOTHING
+        """A field of the position, and the number there that Redis has confirmed: it only grows while this is held."""
         self._draw = 0
         """How new the contract is, see lua/claims.lua; 0 until Redis has said it."""
         self._waits_since: float | None = None
@@ -192,6 +196,7 @@ class Lease:
         return f"{holder} holds the lease of {self._keys}; standing by"
 
     def _held(self, value: str) -> None:
+        self.confirmed = NOTHING  # before the value: what renews may be under way
         self.value, self._lost, self._signs = value, None, {}
         self.hold()
         if self._renewer is not None:
@@ -199,7 +204,7 @@ class Lease:
 
     def hold(self) -> None:
         """A sign of life of a thread of the lane, which gives one again and again from now on. Raises FencedError where
-        the lease was lost meanwhile."""
+        the lease was lost meanwhile, TransientError where Redis has lost what it had confirmed."""
         self._signs[threading.current_thread()] = time.monotonic()
         if self._lost is not None:
             raise self._lost
@@ -222,10 +227,10 @@ class Lease:
 
     @property
     def _renew(self) -> list[Any]:
-        return [self.value, self.ttl_ms, *(claim.name for claim in self._claims.claims)]
+        return [self.value, self.ttl_ms, *self.confirmed, *(claim.name for claim in self._claims.claims)]
 
     def confirm(self) -> None:
-        """Ask Redis whether it is still held, after a wait. Raises FencedError where it is not."""
+        """Ask Redis whether it is still held, after a wait. Raises what `hold` does."""
         self.check(self._call("syncd_renew", self._renew))
 
     def renewed(self, value: str, reply: list[bytes]) -> bool:
@@ -234,11 +239,11 @@ class Lease:
             return True
         try:
             self.check(reply)
-        except (FencedError, FatalError) as error:
+        except (FencedError, FatalError, TransientError) as error:
             self.lose(error)
         return False
 
-    def lose(self, error: FencedError | FatalError) -> None:
+    def lose(self, error: FencedError | FatalError | TransientError) -> None:
         """The lane is to hear of it."""
         self._lost = error
 
@@ -283,9 +288,11 @@ class Lease:
             return self.check(self._store.call(name, named, [self.value, *args]))
 
     def check(self, reply: list[Any]) -> list[Any]:
-        """The reply of a function that checks the lease. Raises FencedError, and FatalError as `RedisStore.call`."""
+        """The reply of a function that checks the lease. Raises as `hold`, and FatalError as `RedisStore.call`."""
         if require_protocol(reply)[0] == b"fenced":
             raise _fenced(self.name, reply)
+        if reply[0] == b"lost":
+            raise TransientError("redis", LOST)
         return reply
 
     def _call(self, name: str, args: list[Any]) -> list[bytes]:
