@@ -5,6 +5,7 @@ applied_once, nothing_silent).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,15 @@ from typing import Any
 import pytest
 
 from syncd.embedded import LOOPBACK, RedisServer, ReplicaSet
+from syncd.embedded.cluster import RedisCluster
+from syncd.errors import TransientError
+from syncd.plan.claims import MONGO, Claims
+from syncd.stores.redis.cluster import ClusterStore
+from syncd.stores.redis.records.lease import Lease, new_owner
+from syncd.stores.redis.records.leases import Leases
+from syncd.stores.redis.records.position import ControlKeys, Position
+from syncd.stores.redis.store import RedisStore
+from syncd.to_redis.apply.fan_out import writer_of
 from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.proxy import Proxy
@@ -170,6 +180,41 @@ def test_a_primary_that_gets_the_data_of_its_replica(pair: Pair) -> None:
 
 def position_of(flow: Flow) -> str:
     return flow.names.control("position")
+
+
+def has_heard(lease: Lease) -> bool:
+    """Whether the lane hears of lost writes at its next sign of life."""
+    try:
+        lease.hold()
+    except TransientError as error:
+        return "lost its last writes" in str(error)
+    return False
+
+
+@pytest.mark.parametrize("kind", [RedisServer, RedisCluster])
+def test_a_server_that_is_back_without_its_last_call(kind: type[RedisServer | RedisCluster]) -> None:
+    """nothing_lost: a server dies and is back at once, without the last call that it had confirmed. A quiet lane makes
+    none that would show it, and hears of it with a renewal of its lease, from each node of a cluster."""
+    with (
+        kind(modules=False, appendonly=True) as server,
+        closing(
+            RedisStore(server.url) if isinstance(server, RedisServer) else ClusterStore(server.url)
+        ) as store,
+        closing(Leases(store, new_owner(), 30.0)) as leases,
+    ):
+        last = server if isinstance(server, RedisServer) else server.nodes[-1]
+        store.connect()
+        lease = leases.of(ControlKeys("film", place=store.place), Claims(MONGO, "", ()))
+        lease.acquire()
+        with closing(writer_of(lease.store, lease.keys, lease)) as writer:
+            for _ in range(2):
+                writer.send(writer.operations("film", "1", 10, {}), Position(token={"_data": "82"}))
+                assert writer.receive().ok
+                assert tell(last, "CONFIG", "SET", "appendonly", "no")  # what comes now is on no disk
+        assert not has_heard(lease)
+        last.kill()
+        last.start()
+        wait_until(lambda: has_heard(lease), 10, "the lane has not heard that a call is lost")
 
 
 def test_a_failover_while_changes_stream(pair: Pair) -> None:
