@@ -12,7 +12,7 @@ def refused(request: Request, token: str) -> Response | None:
     """The answer to a caller without the token; None for one with it."""
     if not token:
         return JSONResponse({"error": "set SYNCD_TOKEN to allow this"}, 403)
-    said = request.headers.get("authorization", "").encode(errors="surrogateescape")
+    said = request.headers.get("authorization", "").encode("latin-1")  # the bytes that were sent
     if hmac.compare_digest(said, f"Bearer {token}".encode()):
         return None
     return JSONResponse({"error": "Authorization: Bearer SYNCD_TOKEN"}, 401, {"WWW-Authenticate": "Bearer"})

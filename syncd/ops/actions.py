@@ -68,7 +68,7 @@ class Actions:
     def snapshot_where(self, contract: str, where: str) -> list[str]:
         """Have the documents copied that match a query too, in Extended JSON, and no other key touched. Raises
         RequestError."""
-        query = _query(where)
+        query = query_of(where)
         names = names_of(self._store, contract)
         for name in names:
             if why := _why_not_in_part(self._store, name):
@@ -108,6 +108,11 @@ class Actions:
     def orphans(self) -> list[dict[str, Any]]:
         """What contracts that are gone have left."""
         return leftovers.left_behind(self._store, SOON_S)
+
+    def orphan(self, contract: str) -> list[dict[str, Any]]:
+        """What one of them has left. Raises RequestError where it has not left."""
+        found = leftovers.left_by(self._store, contract)
+        return [leftovers.described(self._store, orphan, SOON_S) for orphan in found]
 
     def remove(self, contract: str, *, keys: bool, allow_removal: bool) -> list[str]:
         """Begin to remove what a contract left. Returns the names. Raises RequestError where it has not left."""
@@ -154,8 +159,8 @@ def _why_not_current(contract: str, plan: str, waiting: list[str], *, runs: bool
     )
 
 
-def _query(text: str) -> dict[str, Any]:
-    """Raises RequestError."""
+def query_of(text: str) -> dict[str, Any]:
+    """A filter in Extended JSON, as MongoDB takes it. Raises RequestError."""
     mistakes: list[str] = []
     try:
         query = decode(json.loads(text), (), lambda _, what, remedy: mistakes.append(f"{what}; {remedy}"))

@@ -6,7 +6,7 @@ Each endpoint is a value, and the description of the interface (OpenAPI) is made
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -132,6 +132,8 @@ class Endpoint:
     do: Callable[[Asked], Answer]
     is_open: bool = False
     """Whether it needs no token."""
+    asks: bool = False
+    """Whether a POST changes nothing."""
 
     @property
     def method(self) -> str:
@@ -186,6 +188,10 @@ def _orphans(asked: Asked) -> Answer:
     return 200, {"orphans": asked.actions.orphans()}
 
 
+def _orphan(asked: Asked) -> Answer:
+    return 200, {"orphans": asked.actions.orphan(asked.contract)}
+
+
 def _remove(asked: Asked) -> Answer:
     body = asked.body
     names = asked.actions.remove(asked.contract, keys=body.keys, allow_removal=body.allow_removal)
@@ -231,6 +237,7 @@ ENDPOINTS = (
         PREFIX + "/orphans", None,
         "What contracts that are gone have left in Redis. Each template is counted for a second at most.", _orphans,
     ),
+    Endpoint(OF_CONTRACT + "/orphan", None, "The same of one contract that is gone.", _orphan),
     Endpoint(
         OF_CONTRACT + "/remove", Remove,
         "Remove what a contract that is no longer among the files has left. The log says what went.", _remove,
@@ -239,7 +246,10 @@ ENDPOINTS = (
 
 
 def routes(
-    runner: Runner, store: Callable[[], RedisStore], refused: Callable[[Request], Response | None]
+    runner: Runner,
+    store: Callable[[], RedisStore],
+    refused: Callable[[Request], Response | None],
+    endpoints: Iterable[Endpoint] = ENDPOINTS,
 ) -> list[Route]:
     """Of all endpoints. `refused`: the answer to a caller without the token."""
 
@@ -254,7 +264,7 @@ def routes(
 
         return Route(endpoint.path, handle, methods=[endpoint.method])
 
-    return [route(endpoint) for endpoint in ENDPOINTS]
+    return [route(endpoint) for endpoint in endpoints]
 
 
 async def _text_of(request: Request) -> bytes | None:
@@ -289,7 +299,7 @@ def _answer(
         return 409, {"error": str(error)}
     except SyncdError as error:
         return 503 if isinstance(error, StoreError) else 500, {"error": str(error)}
-    if status < 300 and endpoint.body is not None:
+    if status < 300 and endpoint.body is not None and not endpoint.asks:
         telemetry.asked_for(endpoint.name, contract, by)
     return status, said
 

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.support.check import wait_until
-from tests.support.console import DEAD, PHONE, STREAMS, TOKEN, Stage
+from tests.support.console import DEAD, DOCUMENTS, PHONE, STREAMS, TOKEN, Stage
 from tests.support.needed import NotFound, give_up
 
 PICTURES = os.environ.get("SYNCD_TEST_PICTURES")
@@ -225,6 +225,50 @@ def test_hundreds_of_contracts(forty: Stage, tmp_path: Path) -> None:
         page.locator("#search").fill("")
         picture(page, "console-400", tmp_path)
         assert forty.findings(page) == []
+
+
+def test_what_a_person_decides(forty: Stage) -> None:
+    """An edit is approved, some documents are copied, and what a contract left is removed: each after the page has said
+    what it will do. Texts that are long, or turn the direction of writing, spoil no page."""
+    owner = "abc \u202e gnp.exe " + "W" * 900
+    metadata = {"name": "leads", "version": "1.1.0", "owner": owner, "description": owner}
+    forty.write("leads", sync={"apply": "planned"}, metadata=metadata)
+    (forty.contracts / "banners.yaml").unlink()
+    with forty.page(complains=True) as page:
+        expect(row(page, "leads")).to_contain_text("an edit waits for approval")
+        page.goto(f"{forty.daemon.url}/#/leads")
+        act(page, "Approve the edit", "restart, patch for readers", TOKEN)
+        expect(page.locator("#about")).to_contain_text("abc \\u202e gnp.exe")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        act(page, "Copy some", "2 documents match", filter='{"_id": {"$in": [1, 2, 9007199254740993]}}')
+        expect(page.locator("#about")).to_contain_text("2 documents copied by a filter.")
+        for wrong, why in (
+            ("[]", "no object of JSON"),
+            ('{"$expr": {"$divide": [1, 0]}}', "MongoDB refuses the filter"),
+        ):
+            act(page, "Copy some", why, filter=wrong, goes_on=False)
+        page.goto(f"{forty.daemon.url}/#/")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        expect(page.locator("#left h3")).to_contain_text("banners")
+        assert forty.findings(page) == []
+        act(page, "Remove with keys", f"{DOCUMENTS} keys of banners:{{_id}}")
+        expect(page.locator("#left")).to_be_empty()
+    assert not forty.redis.keys("banners:*")
+
+
+def act(page: Page, name: str, says: str, token: str = "", filter: str = "", *, goes_on: bool = True) -> None:
+    """Choose an action, read what it would do, and do it."""
+    page.get_by_role("button", name=name, exact=True).click()
+    dialog = page.get_by_role("dialog")
+    if filter:
+        dialog.get_by_label("Filter").fill(filter)
+    if token:
+        dialog.get_by_label("Token").fill(token)
+    if filter or token:
+        dialog.get_by_role("button", name="Show what it will do").click()
+    expect(dialog).to_contain_text(says)
+    dialog.get_by_role("button", name=name if goes_on else "Cancel", exact=True).click()
+    expect(dialog).to_have_count(0)
 
 
 def test_a_daemon_that_is_gone(forty: Stage) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from playwright.sync_api import Browser, Page, sync_playwright
 from pymongo import MongoClient
+from redis import Redis
 
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.support import axe, chromium
@@ -127,6 +128,7 @@ class Stage:
             uri = stack.enter_context(ReplicaSet(test_commands=True)).uri
             redis_url = stack.enter_context(RedisServer()).url
             self.mongo = stack.enter_context(MongoClient[dict[str, Any]](uri))
+            self.redis = stack.enter_context(Redis.from_url(redis_url))
             env = {"SYNCD_TOKEN": TOKEN, "SYNCD_CONSOLE_VALUES": "true"}
             env["SYNCD_CHUNK_DOCUMENTS"] = str(CHUNK)
             self.write("movies")

@@ -10,12 +10,13 @@ from typing import Any, TypeAlias
 
 from syncd import __version__
 from syncd.contract.model.contract import Contract
+from syncd.contract.several import OF
 from syncd.daemon.supervisor import Runner
 from syncd.daemon.trends import NO_POINTS, RESOLUTIONS, SPARK_S
 from syncd.ops.console.contract_page import details
 from syncd.ops.console.counts import Counts
 from syncd.ops.console.peers import Peers
-from syncd.ops.console.rows import Said, row
+from syncd.ops.console.rows import Said, row, with_waiting
 from syncd.ops.console.servers import Servers
 from syncd.settings import Settings
 
@@ -47,6 +48,7 @@ class Overview:
             "values": self._settings.console_values and self._settings.token is not None,
             "problems": said["contracts"]["problems"],
             "unknown": said["unknown"],
+            "left": self._peers.left(list(lanes_by_contract(said))),
             "servers": self._servers.health(),
             "totals": totals(rows),
             "contracts": rows,
@@ -55,20 +57,21 @@ class Overview:
     def _rows(self, said: Json) -> list[Json]:
         lanes = lanes_by_contract(said)
         parts = self._peers.parts(list(lanes))
-        return [
-            self._row(name, lanes.get(name, []), parts.get(name, [])) for name in sorted({*lanes, *parts})
-        ]
+        names = {*lanes, *parts}
+        names |= self._runner.waiting.keys() - {name.partition(OF)[0] for name in names}
+        return [self._row(name, lanes.get(name, []), parts.get(name, [])) for name in sorted(names)]
 
     def one(self, name: str) -> Json | None:
         """Everything that is known of one contract; None where there is no such contract."""
         lanes = lanes_by_contract(self._runner.as_dict())
         own = lanes.get(name, [])
         parts = self._peers.parts(list(lanes)).get(name, [])
-        if not own and not parts:
+        if not own and not parts and name not in self._runner.waiting:
             return None
         contract = self._contract(name, parts)
         count = self._counts.of(self._runner.plans.get(name))
-        said = {"row": self._row(name, own, parts), "documents": count and count._asdict()}
+        said: Json = {"row": self._row(name, own, parts), "documents": count and count._asdict()}
+        said["waits"] = self._runner.waiting.get(name.partition(OF)[0])
         return said | details(name, contract, own, self._servers)
 
     def trend(self, name: str, resolution: str) -> Json:
@@ -84,6 +87,8 @@ class Overview:
         """One contract."""
         found = row(name, self._contract(name, parts), lanes, parts, self._host, time.time())
         copied = found.pop("copied")
+        if plan := self._runner.waiting.get(name.partition(OF)[0]):
+            found = with_waiting(found, plan)
         return found | {"copy": None if copied is None else self._copy(name, copied)}
 
     def _contract(self, name: str, parts: Sequence[Said]) -> Contract | None:

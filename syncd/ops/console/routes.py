@@ -1,5 +1,4 @@
-"""What the console reads over HTTP, and the files of its page. No request here changes anything, or needs the token but
-for one."""
+"""What the console reads over HTTP, and the files of its page. No request here changes anything."""
 
 from __future__ import annotations
 
@@ -13,9 +12,10 @@ from syncd.daemon.supervisor import Runner
 from syncd.daemon.trends import RESOLUTIONS
 from syncd.errors import StoreError
 from syncd.ops.access import refused
-from syncd.ops.api import OF_CONTRACT, PREFIX
+from syncd.ops.api import OF_CONTRACT, PREFIX, routes
 from syncd.ops.console.dead_letters import shown
 from syncd.ops.console.overview import Overview
+from syncd.ops.console.questions import Questions
 from syncd.ops.console.servers import Servers
 from syncd.settings import Settings
 from syncd.stores.redis.records.dead_letters import Kind
@@ -30,6 +30,10 @@ class Console:
         self._settings = settings
         self._servers = Servers(settings)
         self._overview = Overview(runner, settings, self._servers)
+        self._questions = routes(
+            runner, lambda: self._servers.redis, lambda request: refused(request, settings.token_text),
+            Questions(runner, settings, self._servers).endpoints,
+        )  # fmt: skip
         folder = files("syncd.ops.console").joinpath("static")
         self._files = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
 
@@ -44,6 +48,7 @@ class Console:
             Route(OF_CONTRACT, self._one),
             Route(OF_CONTRACT + "/trend", self._trend),
             Route(OF_CONTRACT + "/deadletters", self._dead_letters),
+            *self._questions,
         ]
 
     def _page(self, _: Request) -> Response:

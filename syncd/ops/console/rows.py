@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from syncd.contract.model.contract import Contract
+from syncd.contract.several import OF
 from syncd.ops.console.judgement import Judgement, Level, judge, judge_peer
 
 Said: TypeAlias = Mapping[str, Any]
@@ -72,6 +73,15 @@ def row(
         "conflicts": sum(lane.get("conflicts") or 0 for lane in lanes),
         "copied": _copied(lanes, parts) if any(one.state == "snapshot" for one in all_of) else None,
     }
+
+
+def with_waiting(found: dict[str, Any], plan: str) -> dict[str, Any]:
+    """The same row where an edit of the file waits for approval."""
+    whole = found["name"].partition(OF)[0]
+    says = f"an edit waits for approval: `syncd plan`, then `syncd approve {whole} {plan}`"
+    if found["level"] == str(Level.PROBLEM):
+        return found | {"says": f"{found['says']}; {says}"}
+    return found | {"level": str(Level.ATTENTION), "says": "; ".join(filter(None, (found["says"], says)))}
 
 
 def _about(contract: Contract | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import { el, show, words } from "./dom.js";
 import { count, counted, rate, seconds, way } from "./format.js";
 import { badge, progress } from "./overview.js";
 import * as sections from "./sections.js";
-import { contractPath, query, read } from "./server.js";
+import { contractPath, jsonObject, query, read, request } from "./server.js";
 
 const SPANS = { minutes: "ten minutes", hours: "six hours" };
 
@@ -58,7 +58,7 @@ export function page(name, refresh) {
     fill("checks", [said.checks, said.reconcile, said.unknown], () => sections.checks(said));
     fill("conflicts", [said.conflict_groups, said.row.conflicts, said.unknown], () => sections.conflicts(said));
     fill("errors", said.errors, sections.errors);
-    fill("actions", [said.lanes.map((lane) => lane.paused), said.documents, said.projections, overview.actions], () => actions(said, act));
+    fill("actions", [said.lanes.map((lane) => lane.paused), said.documents, said.projections, said.waits, overview.actions], () => actions(said, act));
     fill("file", [said.text, said.edits, said.unknown], () => sections.file(said));
     for (const [id, is] of [["indexes", said.indexes.length], ["conflicts", said.row.direction === "both"]]) {
       document.getElementById(id)?.parentElement.toggleAttribute("hidden", !is);
@@ -90,10 +90,17 @@ function about(row, lanes) {
     el("div", { class: "title" }, el("h1", {}, row.name), badge(row)),
     row.description && el("p", {}, row.description),
     row.says && el("p", { class: `notice ${row.level}` }, words(row.says)),
+    lanes.filter((lane) => lane.partial).map((lane) => partial(lane.partial)),
     row.copy && progress(row.copy),
     el("dl", { class: "facts" }, Object.entries(facts).map(([word, value]) =>
       el("div", {}, el("dt", {}, word), el("dd", {}, value ?? "unknown")))),
   ];
+}
+
+function partial({ copied, under_way: goesOn, error }) {
+  const says = `${counted(copied, "document")} copied by a filter`;
+  return el("p", { class: `notice ${error ? "attention" : "busy"}` },
+    error ? `A copy of some documents was given up: ${error}` : goesOn ? `${says} so far.` : `${says}.`);
 }
 
 function actions(said, { allowed, name, after }) {
@@ -104,6 +111,7 @@ function actions(said, { allowed, name, after }) {
     { title: `${button}: ${name}`, button, says, command, after, done: () => done, path: contractPath(name, `/${word}`), ...more }, allowed);
   const compares = `Compares ${documents} with their ${keys}, beside the work of the lane.`;
   return [
+    said.waits ? approval(said.waits, name, make) : null,
     allowed ? null : el("p", { class: "quiet" }, "The daemon has no SYNCD_TOKEN, so it takes no action over HTTP; the command lines work."),
     said.lanes.some((lane) => lane.paused)
       ? make("resume", "Resume", "Daemons go on with the contract from where it was paused.", `syncd resume ${name}`, "It goes on.")
@@ -115,5 +123,33 @@ function actions(said, { allowed, name, after }) {
       `syncd reconcile ${name} --repair`, "The check has begun; its result will be here.", { body: { mode: "repair" } }),
     make("snapshot", "Copy again", `Copies ${documents} to their ${keys} again, while changes go on. Keys without a document go, as many as sync.sweep_limit allows; above that the lane pauses and says how many.`,
       `syncd snapshot ${name}`, "The copy begins.", { dangerous: true }),
+    said.row.direction === "redis_to_mongo" ? null : copySome(name, keys, make),
+  ];
+}
+
+function copySome(name, keys, make) {
+  const effect = ({ documents, why }) => el("p", {}, documents === null
+    ? `How many documents match is not known: ${why}.`
+    : `${counted(documents, "document")} match${documents === 1 ? "es" : ""}, and their ${keys} are written again.`);
+  return make("snapshot", "Copy some", "Copies the documents that match a filter to their keys again, while changes go on. No other key is touched.",
+    (where) => sections.snapshotWhere(name, where), "The copy begins.", {
+      input: { label: "Filter", hint: "A MongoDB query in Extended JSON, such as {\"year\": {\"$gte\": 2000}}", read: jsonObject },
+      ask: async (where) => effect(await request(contractPath(name, "/snapshot/count"), `{"where": ${where}}`)),
+      body: (where) => `{"where": ${where}}`,
+    });
+}
+
+function approval(plan, name, make) {
+  const whole = name.split("@")[0];
+  const ask = async () => {
+    let steps = null;
+    while (steps === null) ({ steps } = await read(contractPath(whole, "/plan")));
+    if (steps.some((step) => step.plan !== plan)) throw new Error("The file is another by now; wait some seconds, and open this again.");
+    return sections.planSteps(steps);
+  };
+  return [
+    el("p", {}, `An edit of the file waits for approval: plan ${plan}. Until then the contract goes on as it was.`),
+    make("approve", "Approve the edit", `Daemons take up plan ${plan}, and no other.`, `syncd approve ${whole} ${plan}`,
+      "Approved; daemons take it up within a second or two.", { ask, body: { plan }, path: contractPath(whole, "/approve") }),
   ];
 }

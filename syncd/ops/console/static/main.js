@@ -14,7 +14,14 @@ let sparks = { at: 0, contracts: {} };
 let summary = "";
 let timer = null;
 
-const wantedContract = () => decodeURIComponent(location.hash.replace(/^#\/?/, ""));
+function wantedContract() {
+  const text = location.hash.replace(/^#\/?/, "");
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
 
 function open() {
   const name = wantedContract();
@@ -34,6 +41,7 @@ async function refresh() {
       sparks = { at: Date.now(), ...(await read("api/v1/trends")) };
     }
     if (opened === page) await page.update(said, sparks.contracts);
+    byId("lost").hidden = true;
   } catch (error) {
     lost(error);
   }
@@ -41,7 +49,6 @@ async function refresh() {
 }
 
 function head(said) {
-  byId("lost").hidden = true;
   const alarming = said.contracts.some((row) => row.level === "problem") || said.problems.length > 0
     || Object.values(said.servers).some((server) => !server.ok);
   title(alarming, said.totals.need_a_person, wantedContract());
@@ -67,7 +74,7 @@ function title(alarming, waiting, name) {
 function lost(error) {
   title(true, 0, wantedContract());
   const says = error.status ? error.message : "The daemon does not answer; what is shown is from before.";
-  byId("lost").textContent = says;
+  if (byId("lost").textContent !== says) byId("lost").textContent = says;
   byId("lost").hidden = false;
   summary = says;
 }

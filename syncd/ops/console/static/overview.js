@@ -1,8 +1,11 @@
 // The first page: tiles, what is wrong first, and a row for each contract.
 
 import { sparkline } from "./chart.js";
+import { offer } from "./actions.js";
 import { el, show, words } from "./dom.js";
-import { count, counted, rate, seconds, state, way } from "./format.js";
+import { leftLines } from "./sections.js";
+import { contractPath, read } from "./server.js";
+import { ago, count, counted, rate, seconds, state, way } from "./format.js";
 
 const LEVELS = ["problem", "attention", "busy", "well"];
 const KINDS = {
@@ -50,6 +53,7 @@ export function frame() {
         el("th", { scope: "col", class: "wide number" }, "Dead letters"),
         el("th", { scope: "col", class: "wide" }, "Held by"))),
       el("tbody", { id: "rows" })),
+    el("div", { id: "left" }),
   ];
 }
 
@@ -66,6 +70,7 @@ export function update(overview, sparks) {
   const rows = overview.contracts.filter(fits).sort(byUrgency);
   $("found").textContent = rows.length === overview.contracts.length ? "" : `${count(rows.length)} of ${count(overview.contracts.length)}`;
   keep($("rows"), rows, sparks);
+  show($("left"), [overview.left, overview.actions], ([left, allowed]) => gone(left, allowed));
 }
 
 function refused(problems, unknown) {
@@ -75,8 +80,26 @@ function refused(problems, unknown) {
       el("h2", {}, "The last edit of the contracts was refused; the old set runs on"),
       few(problems)),
     waits.length && el("section", { class: "notice busy", "aria-label": "Not known" },
-      el("h2", {}, "No collection is known yet"), few(waits)),
+      el("h2", {}, "These do not run yet"), few(waits)),
   ];
+}
+
+function gone(left, allowed) {
+  return left.length && el("section", { "aria-labelledby": "left-title" },
+    el("h2", { id: "left-title" }, "Contracts that are gone"),
+    el("p", { class: "quiet" }, "Their files were removed. What they left in Redis stays until a person removes it."),
+    left.map((one) => el("article", { class: "group" },
+      el("h3", {}, one.name, el("span", { class: "quiet" }, ` left ${ago(one.at)}`)),
+      el("div", { class: "row" }, removal(one.name, false, allowed), removal(one.name, true, allowed)))));
+}
+
+function removal(name, keys, allowed) {
+  const says = keys ? "Removes permanently from Redis what is listed here, and all records of the contract. Keys that another contract has by now stay, and so do those that an application writes. Nothing in MongoDB goes."
+    : "Removes the records of the contract, its dead letters too. Its keys and indexes stay, and syncd does not know any more whose they are.";
+  const button = keys ? "Remove with keys" : "Remove records";
+  return offer({ title: `${button}: ${name}`, button, says, dangerous: true, path: contractPath(name, "/remove"), body: { keys },
+    command: `syncd remove ${name}${keys ? " --keys" : ""}`, done: () => "It is being removed; the log says what went.",
+    ask: async () => [el("p", {}, "It has left:"), leftLines((await read(contractPath(name, "/orphan"))).orphans)] }, allowed);
 }
 
 function few(texts) {
@@ -98,7 +121,8 @@ function keep(body, rows, sparks) {
   const present = new Map([...body.children].map((tr) => [tr.dataset.name, tr]));
   const wantedRows = rows.map((row) => {
     const tr = present.get(row.name) ?? el("tr", { "data-name": row.name });
-    show(tr, [row, sparks[row.name]], () => cells(row, sparks[row.name]));
+    const spark = Object.hasOwn(sparks, row.name) ? sparks[row.name] : undefined;
+    show(tr, [row, spark], () => cells(row, spark));
     tr.className = row.level;
     return tr;
   });

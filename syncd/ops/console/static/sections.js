@@ -2,8 +2,8 @@
 
 import { commandLine, offer } from "./actions.js";
 import { el, words } from "./dom.js";
-import { ago, count, counted, moment, seconds } from "./format.js";
-import { contractPath, query, read } from "./server.js";
+import { ago, bytes, count, counted, moment, seconds } from "./format.js";
+import { contractPath, keepToken, query, read, token } from "./server.js";
 
 const none = (text) => el("p", { class: "quiet" }, text);
 
@@ -35,7 +35,7 @@ function deadLetterGroup(group, act, withValues, alone) {
   const kind = { reason: group.reason, field: group.field, projection: group.projection };
   const action = (word, button, says, done, dangerous = false) => ({
     title: `${button} ${counted(group.count, "dead letter")}: ${about}`, button, dangerous, says, after: act.after, done,
-    path: contractPath(act.name, `/deadletters/${word}`), body: kind, command: `syncd deadletters ${word} ${act.name} ${alone ? "--all" : "ENTRY ..."}`,
+    path: contractPath(act.name, `/deadletters/${word}`), body: kind, command: `syncd deadletters ${word} ${act.name} ${alone ? "--all" : `--reason ${quoted(group.reason)} --field ${quoted(group.field)} --projection ${quoted(group.projection)}`}`,
   });
   return el("article", { class: "group" },
     el("h3", {}, `${count(group.count)} × ${about}`),
@@ -48,6 +48,14 @@ function deadLetterGroup(group, act, withValues, alone) {
     withValues ? examples(act.name, query(kind)) : null);
 }
 
+function askToken(then) {
+  const input = el("input", { type: "password", autocomplete: "off", required: true });
+  const was = token();
+  return el("form", { class: "row", onsubmit: (event) => { event.preventDefault(); keepToken(input.value); then(); } },
+    was ? el("p", { class: "problem", role: "alert" }, "That is not the daemon's SYNCD_TOKEN.") : null,
+    el("label", {}, "Token of the daemon (SYNCD_TOKEN) ", input), el("button", { type: "submit" }, "Show"));
+}
+
 function examples(name, kind) {
   const place = el("div");
   const load = async (event) => {
@@ -57,10 +65,41 @@ function examples(name, kind) {
       place.replaceChildren(table("Keys", ["Entry", "Key", "_id", "Detail"],
         said.entries.map((one) => [one.entry, el("code", {}, one.key), el("code", {}, one.id), one.detail])));
     } catch (error) {
-      place.replaceChildren(el("p", { class: "problem" }, error.message));
+      place.replaceChildren(error.status === 401 ? askToken(() => load(event)) : el("p", { class: "problem" }, error.message));
     }
   };
   return el("details", { "data-key": `keys-${kind}`, ontoggle: load }, el("summary", {}, "Keys (with the token)"), place);
+}
+
+// What an edit will do, as `syncd plan` says it.
+export function planSteps(steps) {
+  return steps.flatMap((step) => [
+    el("p", {}, el("strong", {}, step.action), step.diff?.changes.length ? `, ${step.diff.verdict} for readers` : ""),
+    el("ul", {}, [...planLines(step)].map((text) => el("li", {}, words(text)))),
+  ]);
+}
+
+function* planLines(step) {
+  if (step.copy) {
+    const kinds = Object.entries(step.copy.keys).map(([name, n]) => `${count(n)} of ${name}`).join(", ") || "none";
+    yield `Copies ${step.copy.at_most ? "at most" : "about"} ${counted(step.copy.documents, "document")}; keys ${kinds}; ${bytes(step.copy.memory_bytes)} in Redis.`;
+    if (step.copy.dead_letters) yield `About ${counted(step.copy.dead_letters, "dead letter")}.`;
+  }
+  if (step.keys_read !== null) yield `Reads ${counted(step.keys_read, "key")} and writes them to MongoDB.`;
+  for (const one of step.keys_that_go) yield `${one.at_least ? "At least " : ""}${counted(one.count, "key")} of \`${one.key}\` go.`;
+  for (const one of step.diff?.changes ?? []) yield `${one.verdict}: ${one.what}: ${one.why}`;
+  for (const one of step.findings) yield `${one.what}; ${one.remedy}`;
+  yield* step.notes;
+}
+
+// What a contract that is gone has left.
+export function leftLines(orphans) {
+  return el("ul", {}, orphans.flatMap((one) => [
+    one.templates.map((shape) => el("li", {}, `${shape.at_least ? "at least " : ""}${counted(shape.keys, "key")} of `, el("code", {}, shape.key))),
+    one.indexes.map((name) => el("li", {}, "the index ", el("code", {}, name))),
+    one.dead_letters ? el("li", {}, counted(one.dead_letters, "dead letter")) : null,
+    one.outbox_entries ? el("li", {}, `${counted(one.outbox_entries, "change")} in its outbox that did not reach MongoDB`) : null,
+  ]));
 }
 
 export const keys = (projections) => projections.length
@@ -89,6 +128,11 @@ export function checks(said) {
     said.checks.map((one) => [time(one.started), el("span", { class: `badge ${one.result === "drift" ? "attention" : "well"}` }, one.result),
       count(one.documents), differences(one), count(one.repaired), seconds(one.seconds)]))];
 }
+
+// A word of a command line.
+const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+
+export const snapshotWhere = (name, where) => `syncd snapshot ${name} --where ${where ? quoted(where) : "FILTER"}`;
 
 const differences = (one) => Object.entries(one.drift).filter(([, n]) => n).map(([kind, n]) => `${count(n)} ${kind}`).join(", ") || "none";
 

@@ -1,6 +1,8 @@
 // Talks with the daemon. Addresses are relative, so that the page works behind a prefix.
 
 const KEY = "syncd-token";
+// A daemon that is paused, or behind a cut network, gives no answer at all.
+const LONGEST_MS = 30_000;
 
 export const token = () => sessionStorage.getItem(KEY) ?? "";
 
@@ -16,10 +18,14 @@ export class Refused extends Error {
   }
 }
 
+// A header holds bytes: those of the token in UTF-8.
+const bearer = () => `Bearer ${String.fromCharCode(...new TextEncoder().encode(token()))}`;
+
 async function ask(path, method, body) {
-  const headers = token() ? { Authorization: `Bearer ${token()}` } : {};
+  const headers = token() ? { Authorization: bearer() } : {};
   if (body) headers["Content-Type"] = "application/json";
-  const reply = await fetch(path, { method, headers, cache: "no-store", body: body && JSON.stringify(body) });
+  const signal = AbortSignal.timeout(LONGEST_MS);
+  const reply = await fetch(path, { method, headers, signal, cache: "no-store", body });
   const said = await reply.json().catch(() => ({}));
   if (!reply.ok) throw new Refused(reply.status, said.error ?? `the daemon answered ${reply.status}`);
   return said;
@@ -27,7 +33,18 @@ async function ask(path, method, body) {
 
 export const read = (path) => ask(path, "GET");
 
-export const request = (path, body) => ask(path, "POST", body);
+// The text of an object of JSON, on one line.
+export function jsonObject(text) {
+  let said = null;
+  try {
+    said = JSON.parse(text);
+  } catch { /* said below */ }
+  if (said === null || typeof said !== "object" || Array.isArray(said)) throw new Error("That is no object of JSON.");
+  return text.trim().replaceAll(/\s*\n\s*/g, " ");
+}
+
+// `body`: a value, or JSON as a person has typed it: a number that is large for JavaScript stays as it is.
+export const request = (path, body) => ask(path, "POST", typeof body === "string" ? body : JSON.stringify(body));
 
 export const contractPath = (name, rest = "") => `api/v1/contracts/${encodeURIComponent(name)}${rest}`;
 
