@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.soak.checker import Checker, Comparison
+from tests.soak.cluster import ClusterFaults, ClusterStage
 from tests.soak.faults import Faults
 from tests.soak.monitor import Monitor
 from tests.soak.recorder import Recorder
@@ -51,13 +52,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _soak(result: Result, options: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory(prefix="syncd-soak-") as folder, Stage(Path(folder)) as stage:
+    with tempfile.TemporaryDirectory(prefix="syncd-soak-") as folder, _stage(options, folder) as stage:
         try:
             Run(stage, result, options).run()
         except Exception:  # the logs say why, and go with the stage
             result.broken(traceback.format_exc())
         if not result.good or options.keep_logs:
             result.logs = stage.keep_logs(Path(tempfile.mkdtemp(prefix="syncd-soak-logs-")))
+
+
+def _stage(options: argparse.Namespace, folder: str) -> Stage:
+    return (ClusterStage if options.cluster else Stage)(Path(folder))
 
 
 class Run:
@@ -67,9 +72,11 @@ class Run:
         self._stage, self._result, self._options = stage, result, options
         self._chance = random.Random(f"{options.seed}/overlap")
         self._began = time.monotonic()
-        self._faults = Faults(stage, options.seed, self._began)
+        self._faults = (ClusterFaults if isinstance(stage, ClusterStage) else Faults)(
+            stage, options.seed, self._began
+        )
         self._monitor = Monitor(stage.daemons, self._began)
-        self._recorder = Recorder(stage.redis_server.url, options.seed, self._began)
+        self._recorder = Recorder(stage.redis_url, stage.may_go_back, options.seed, self._began)
         self._checker = Checker(stage, self._faults.evicted)
 
     def run(self) -> None:
@@ -90,8 +97,9 @@ class Run:
         end = time.monotonic() + self._options.minutes * 60
         while (begin := time.monotonic()) < end:
             fault = self._faults.strike()
-            if self._chance.random() >= OVERLAP:
+            if self._stage.may_go_back.is_set() or self._chance.random() >= OVERLAP:
                 self._monitor.wait_live(LIVE_S, fault)
+            self._stage.may_go_back.clear()
             self._look_after_daemons()
             if not writers.alive or self._recorder.died:
                 return
@@ -168,6 +176,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of everything that is chosen at random (1)")
     parser.add_argument("--fault-every", type=float, default=5.0, help="seconds from fault to fault (5)")
     parser.add_argument("--out", type=Path, help="write the result there as JSON")
+    parser.add_argument("--cluster", action="store_true", help="Redis is a cluster")
     parser.add_argument("--keep-logs", action="store_true", help="also where nothing was wrong")
     return parser.parse_args(arguments)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.soak.contracts import DIGESTED, SHORTS, STATUS, TOKEN, names, prefix
+from tests.soak.contracts import SHORTS, STATUS, TOKEN, names, prefix
 from tests.soak.documents import Document
 from tests.soak.projection import ask, content, key, same, scan, understood
 from tests.soak.stage import Stage
@@ -121,9 +121,9 @@ class Checker:
         said = {
             short: unknown_of(
                 stage.directories[0].path, names(short).contract, stage.mongo[TOKEN][short],
-                stage.redis_server.url, {"status": STATUS} if short == "shelf" else None,
+                stage.redis_url, {"status": STATUS} if short == "shelf" else None,
             )
-            for short in DIGESTED
+            for short in stage.digested
         }  # fmt: skip
         return [f"{short}: {what}" for short, what in said.items() if what]
 
@@ -133,7 +133,7 @@ class Checker:
         waiting = [
             f"{short}: {said}"
             for short in SHORTS
-            for _, said in self._stage.redis.xrange(names(short).control("dead"))
+            for _, said in self._stage.redis.xrange(self._stage.dead(short))
         ]
         return logged if len(logged) >= len(waiting) else waiting
 

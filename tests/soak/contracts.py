@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from tests.support.contracts import ContractDirectory, Names, projection
@@ -37,6 +38,14 @@ FIELDS: dict[str, Fields] = {
 DROPPABLE = {"plain": "city", "tree": "score", "shelf": "tags", "page": "n", "mixed": "label"}
 
 
+class Files(ContractDirectory):
+    """Of one daemon. A cluster has no digests."""
+
+    def __init__(self, path: Path, *, digests: bool = True) -> None:
+        super().__init__(path, TOKEN)
+        self.digests = digests
+
+
 def names(short: str) -> Names:
     return Names(TOKEN, short)
 
@@ -46,7 +55,9 @@ def prefix(short: str) -> str:
     return names(short).prefix("card")
 
 
-def text(short: str, fields: Fields | None = None, *, version: str = "1.0.0", name: str = "card") -> str:
+def text(
+    short: str, fields: Fields | None = None, *, digests: bool, version: str = "1.0.0", name: str = "card"
+) -> str:
     """A contract's file: as it should be, with other fields, or with another projection of the same documents."""
     said = projection(
         fields or FIELDS[short],
@@ -55,7 +66,7 @@ def text(short: str, fields: Fields | None = None, *, version: str = "1.0.0", na
         key="{slug}" if short == "page" else "{_id}",
     )
     more: dict[str, Any] = {}
-    if short in DIGESTED:
+    if short in DIGESTED and digests:
         more["reconcile"] = {"check": "digest"}
     if short == "shelf":
         more["filter"] = {"status": STATUS}
@@ -65,17 +76,17 @@ def text(short: str, fields: Fields | None = None, *, version: str = "1.0.0", na
 
 
 def write(
-    directories: Iterable[ContractDirectory], short: str, fields: Fields | None = None, version: str = "1.0.0"
+    directories: Iterable[Files], short: str, fields: Fields | None = None, version: str = "1.0.0"
 ) -> None:
     """Writes a contract's file, for every daemon."""
     for directory in directories:
-        directory.write_text(short, text(short, fields, version=version))
+        directory.write_text(short, text(short, fields, digests=directory.digests, version=version))
 
 
-def restore(directory: ContractDirectory) -> None:
+def restore(directory: Files) -> None:
     """Every contract as it should be, and no other. What is too much goes last, so that every template has an owner."""
     for short in SHORTS:
-        directory.write_text(short, text(short))
+        directory.write_text(short, text(short, digests=directory.digests))
     for file in directory.path.glob("*.yaml"):
         if file.stem not in SHORTS:
             file.unlink()

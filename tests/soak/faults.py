@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 from pymongo.errors import PyMongoError
@@ -24,6 +25,12 @@ COPIES_EVERY_S = 60.0
 """The least time between two faults that make every contract, or one of them, be copied again."""
 COPIES = ("redis emptied", "position deleted", "snapshot worker killed")
 WORKER_S = 4.0
+EVICT = """
+local tree = ARGV[1] == 'tree'
+local version = tree and redis.call('JSON.GET', KEYS[1], '.v') or not tree and redis.call('HGET', KEYS[1], 'v')
+redis.call('DEL', KEYS[1])
+return version
+"""
 EVICTED = 40
 """Keys a time."""
 
@@ -51,6 +58,7 @@ class Faults:
         self._copied_at = -COPIES_EVERY_S
         self.done: list[Fault] = []
         self.evicted: dict[str, int] = {}
+        self.copies: tuple[str, ...] = COPIES
         self.kinds: dict[str, Callable[[], str]] = {
             "active killed": self._kill_active,
             "standby killed": self._kill_standby,
@@ -108,12 +116,12 @@ class Faults:
             allowed = self._kinds_left(early)
         kind = allowed[0]
         self._bag.remove(kind)
-        if kind in COPIES:
+        if kind in self.copies:
             self._copied_at = time.monotonic()
         return kind
 
     def _kinds_left(self, early: bool) -> list[str]:
-        return [kind for kind in self._bag if not (early and kind in COPIES)]
+        return [kind for kind in self._bag if not (early and kind in self.copies)]
 
     def _some_time(self, low: float, high: float) -> float:
         seconds = self._chance.uniform(low, high)
@@ -193,26 +201,20 @@ class Faults:
         there = sorted(scan(redis, short))
         gone = self._chance.sample(there, min(EVICTED, len(there)))
         for key in gone:  # read and removed in one step: whatever is written later brings it back
-            pipe = redis.pipeline(transaction=True)
-            if short == "tree":
-                pipe.execute_command("JSON.GET", key, ".v")
-            else:
-                pipe.hget(key, "v")
-            pipe.delete(key)
-            version = pipe.execute()[0]
+            version: Any = redis.eval(EVICT, 1, key, short)
             if version is not None:
                 self.evicted[key] = int(version)
         return f"{len(gone)} of {short}"
 
     def _delete_position(self) -> str:
         short = self._chance.choice(contracts.SHORTS)
-        self._stage.redis.delete(contracts.names(short).control("position"))
+        self._stage.redis.delete(self._stage.record(short, "position"))
         return short
 
     def _kill_snapshot_worker(self) -> str:
         """Everything is copied again, and one of those who read for it dies."""
         for short in contracts.SHORTS:
-            self._stage.redis.delete(contracts.names(short).control("position"))
+            self._stage.redis.delete(self._stage.record(short, "position"))
         process = psutil.Process(self._stage.active().process.pid)
         end = time.monotonic() + WORKER_S
         while time.monotonic() < end:
@@ -226,7 +228,7 @@ class Faults:
 
     def _delete_lease(self) -> str:
         short = self._chance.choice(contracts.SHORTS)
-        self._stage.redis.delete(contracts.names(short).control("lease"))
+        self._stage.redis.delete(self._stage.record(short, "lease"))
         return short
 
     def _delete_functions(self) -> str:

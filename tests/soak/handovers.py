@@ -10,10 +10,9 @@ import random
 from collections.abc import Callable
 from typing import TypeAlias
 
-from tests.soak.contracts import SHORTS, names, text
-from tests.support.contracts import ContractDirectory
+from tests.soak.contracts import SHORTS, Files, names, text
 
-Edit: TypeAlias = Callable[[ContractDirectory], None]
+Edit: TypeAlias = Callable[[Files], None]
 
 OTHER = "handed"
 """What the names of contracts, and of projections, end with that are there for a while only."""
@@ -22,8 +21,8 @@ OTHER = "handed"
 def renamed(short: str) -> Edit:
     """The contract has another name."""
 
-    def edit(directory: ContractDirectory) -> None:
-        directory.write_text(short, _named(text(short), f"{names(short).contract}-{OTHER}"))
+    def edit(directory: Files) -> None:
+        directory.write_text(short, _named(directory, short, f"{names(short).contract}-{OTHER}"))
 
     return edit
 
@@ -31,9 +30,9 @@ def renamed(short: str) -> Edit:
 def moved(short: str) -> Edit:
     """Its projection is in a file of its own; the contract has another one."""
 
-    def edit(directory: ContractDirectory) -> None:
-        directory.write_text(f"{short}-{OTHER}", _named(text(short), f"{names(short).contract}-{OTHER}"))
-        directory.write_text(short, text(short, {"v": "v", "w": "w"}, name=OTHER))
+    def edit(directory: Files) -> None:
+        directory.write_text(f"{short}-{OTHER}", _named(directory, short, f"{names(short).contract}-{OTHER}"))
+        directory.write_text(short, text(short, {"v": "v", "w": "w"}, digests=directory.digests, name=OTHER))
 
     return edit
 
@@ -41,9 +40,9 @@ def moved(short: str) -> Edit:
 def swapped(one: str, other: str) -> Edit:
     """Two contracts have each other's collection and template."""
 
-    def edit(directory: ContractDirectory) -> None:
-        directory.write_text(one, _named(text(one), names(other).contract))
-        directory.write_text(other, _named(text(other), names(one).contract))
+    def edit(directory: Files) -> None:
+        directory.write_text(one, _named(directory, one, names(other).contract))
+        directory.write_text(other, _named(directory, other, names(one).contract))
 
     return edit
 
@@ -51,7 +50,7 @@ def swapped(one: str, other: str) -> Edit:
 def removed(short: str) -> Edit:
     """No contract has its keys; they stay."""
 
-    def edit(directory: ContractDirectory) -> None:
+    def edit(directory: Files) -> None:
         directory.remove(short)
 
     return edit
@@ -70,7 +69,7 @@ def any_of(chance: random.Random) -> tuple[str, Edit]:
     )
 
 
-def _named(contract: str, name: str) -> str:
-    said = json.loads(contract)
+def _named(directory: Files, short: str, name: str) -> str:
+    said = json.loads(text(short, digests=directory.digests))
     said["metadata"]["name"] = name
     return json.dumps(said, indent=2)

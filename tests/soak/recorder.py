@@ -9,6 +9,7 @@ import random
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -26,11 +27,13 @@ KEPT_WRONG = 50
 
 
 class Recorder(threading.Thread):
-    """As a context manager, between start and stop. `url` leads straight to Redis."""
+    """As a context manager, between start and stop. `url` leads straight to Redis; while `may_go_back` is set, versions
+    may be older than before."""
 
-    def __init__(self, url: str, seed: int, began: float) -> None:
+    def __init__(self, url: str, may_go_back: threading.Event, seed: int, began: float) -> None:
         super().__init__(name="recorder", daemon=True)
-        self._redis = connect(url)
+        self._url, self._redis = url, connect(url)
+        self._may_go_back = may_go_back
         self._chance = random.Random(f"{seed}/recorder")
         self._began = began
         self._halt = threading.Event()
@@ -69,8 +72,10 @@ class Recorder(threading.Thread):
         try:
             replies = pipe.execute()
         except (RedisError, OSError):
-            self._redis.connection_pool.disconnect()
+            self._redis.close()
             self._halt.wait(0.1)
+            with suppress(RedisError, OSError):  # of a cluster another node may have the keys now
+                self._redis = connect(self._url)
             return
         for (short, key), reply in zip(chosen, replies, strict=True):
             self._look(short, key, understood(short, reply), reply)
@@ -102,7 +107,7 @@ class Recorder(threading.Thread):
             return
         seen = self._history.setdefault(name, deque(maxlen=KEPT_SAMPLES))
         seen.append((round(time.monotonic() - self._began, 3), version))
-        if version < newest:
+        if version < newest and not self._may_go_back.is_set():
             self.backwards += 1
             self._note(f"backwards from {newest}", name, reply)
         self.steps += 1

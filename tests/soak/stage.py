@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import shutil
+import threading
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -11,8 +13,8 @@ from pymongo import MongoClient
 
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.soak import contracts
+from tests.soak.contracts import names
 from tests.soak.documents import LIVE, Document, fresh, slug
-from tests.support.contracts import ContractDirectory
 from tests.support.daemon import Daemon
 from tests.support.proxy import Proxy
 from tests.support.servers import connect, start_again
@@ -22,38 +24,60 @@ LEASE_S = 3
 OPLOG_MB = 990
 """The least that mongod takes; without a limit it is a part of the disk."""
 START_S = 60.0
+ALWAYS = {"appendfsync": "always"}
+"""What Redis showed outlives its `kill -9`."""
 
 
 class Stage:
     """As a context manager: everything runs on entry, and nothing is left on exit."""
 
+    digested: Sequence[str] = contracts.DIGESTED
+    """Contracts that are compared by digests."""
+    redis_servers: Sequence[RedisServer]
+    redis_url: str
+    """The way to Redis that nothing is in."""
+
     def __init__(self, folder: Path) -> None:
         self._stack = ExitStack()
         self.folder = folder
         self.directories = [
-            ContractDirectory(folder / f"contracts{n}", contracts.TOKEN) for n in range(DAEMONS)
+            contracts.Files(folder / f"contracts{n}", digests=bool(self.digested)) for n in range(DAEMONS)
         ]
         """Of contracts, one a daemon."""
+        self.may_go_back = threading.Event()
+        """Set while Redis has lost what it had acknowledged, and syncd has not written it again."""
 
     def __enter__(self) -> Stage:
         with ExitStack() as stack:
             self.replica_set = stack.enter_context(ReplicaSet(3, oplog_mb=OPLOG_MB))
-            self.redis_server = stack.enter_context(
-                RedisServer(appendonly=True, config={"appendfsync": "always"})
-            )
-            self.proxy = stack.enter_context(Proxy(self.redis_server.port))
+            reached_at = self._start_redis(stack)
             self.mongo: MongoClient[Document] = stack.enter_context(
                 MongoClient(self.replica_set.uri, w="majority")
             )
-            self.redis = connect(self.redis_server.url)
+            self.redis = connect(self.redis_url)
             stack.callback(self.redis.close)
             self._fill()
-            self.daemons = [self._daemon(stack, directory) for directory in self.directories]
+            self.daemons = [self._daemon(stack, directory, reached_at) for directory in self.directories]
             for daemon in self.daemons:
                 self.start_daemon(daemon)
             self.wait_daemons()
             self._stack = stack.pop_all()
         return self
+
+    def _start_redis(self, stack: ExitStack) -> str:
+        """Returns the URL by which daemons reach it."""
+        self.redis_server = stack.enter_context(RedisServer(appendonly=True, config=ALWAYS))
+        self.redis_servers, self.redis_url = [self.redis_server], self.redis_server.url
+        self.proxy = stack.enter_context(Proxy(self.redis_server.port))
+        return self.proxy.redis_url
+
+    def record(self, short: str, what: str) -> str:
+        """One of syncd's own keys."""
+        return names(short).control(what)
+
+    def dead(self, short: str) -> str:
+        """The key of the dead letters of a contract."""
+        return names(short).control("dead")
 
     def _fill(self) -> None:
         chance = random.Random("the beginning")
@@ -63,11 +87,11 @@ class Stage:
             database[short].insert_many([fresh(chance, short, n, n, slug(n)) for n in range(LIVE)])
         database["page"].create_index("slug", unique=True)
 
-    def _daemon(self, stack: ExitStack, directory: ContractDirectory) -> Daemon:
+    def _daemon(self, stack: ExitStack, directory: contracts.Files, redis_url: str) -> Daemon:
         daemon = Daemon(
             directory.path,
             mongo_uri=self.replica_set.uri,
-            redis_url=self.proxy.redis_url,
+            redis_url=redis_url,
             env={
                 "SYNCD_LEASE_TTL": str(LEASE_S),
                 # So that a thousand documents are ranges enough to have workers read.
@@ -93,11 +117,9 @@ class Stage:
 
     def restore(self) -> None:
         """Everything runs, nothing is in the way, and every contract is as it was."""
-        self.proxy.restore()
         for number in range(len(self.replica_set.members)):
             self.start_member(number)
-        if not self.redis_server.alive:
-            self.redis_server.start()
+        self.restore_redis()
         for directory in self.directories:
             contracts.restore(directory)
         for daemon in self.daemons:
@@ -105,6 +127,12 @@ class Stage:
                 daemon.resume()
             self.start_daemon(daemon)
         self.wait_daemons()
+
+    def restore_redis(self) -> None:
+        """It runs, and nothing is in the way."""
+        self.proxy.restore()
+        if not self.redis_server.alive:
+            self.redis_server.start()
 
     def active(self) -> Daemon:
         """The daemon that holds the most leases."""
@@ -118,7 +146,8 @@ class Stage:
         into.mkdir(parents=True, exist_ok=True)
         kept = []
         sources = [(f"daemon{n}.log", daemon.process.log) for n, daemon in enumerate(self.daemons)]
-        for name, source in [*sources, ("redis.log", self.redis_server.log)]:
+        sources += [(f"redis{n}.log", server.log) for n, server in enumerate(self.redis_servers)]
+        for name, source in sources:
             with suppress(OSError):
                 shutil.copyfile(source, into / name)
                 kept.append(str(into / name))
