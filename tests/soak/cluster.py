@@ -56,6 +56,7 @@ class ClusterStage(Stage):
             else:
                 node.start()
         self.cluster.wait(lambda said: said["cluster_state"] == "ok")
+        self.redis.nodes_manager.initialize()  # type: ignore[attr-defined]
 
     def masters(self) -> list[RedisServer]:
         """Those with slots."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 from pymongo.errors import PyMongoError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from syncd.errors import PlatformError
 from tests.soak import contracts, handovers
@@ -94,7 +94,14 @@ class Faults:
         self.done.append(fault)
         try:
             fault.said = self.kinds[fault.kind]()
-        except (RedisError, PyMongoError, PlatformError, OSError, psutil.Error) as error:
+        except (
+            RedisError,
+            RedisClusterException,
+            PyMongoError,
+            PlatformError,
+            OSError,
+            psutil.Error,
+        ) as error:
             # One that came while the effects of another lasted: it may miss, but leaves nothing broken.
             fault.said = f"missed: {type(error).__name__}: {str(error)[:200]}"
             self._stage.restore()

@@ -12,13 +12,14 @@ from collections import deque
 from contextlib import suppress
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from tests.soak.contracts import SHORTS, prefix
 from tests.soak.documents import POOL, SLUGS, identity, slug
 from tests.soak.projection import ask, key_text, understood
 from tests.support.servers import connect
 
+AWAY = (RedisError, RedisClusterException, OSError)
 SAMPLE = 40
 """Keys a round."""
 PAUSE_S = 0.01
@@ -71,10 +72,10 @@ class Recorder(threading.Thread):
             ask(pipe, short, key)
         try:
             replies = pipe.execute()
-        except (RedisError, OSError):
+        except AWAY:
             self._redis.close()
             self._halt.wait(0.1)
-            with suppress(RedisError, OSError):  # of a cluster another node may have the keys now
+            with suppress(*AWAY):  # of a cluster another node may have the keys now
                 self._redis = connect(self._url)
             return
         for (short, key), reply in zip(chosen, replies, strict=True):

@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -49,11 +50,16 @@ IMPORTS = (
 )
 
 
+AT_ONCE_S = 0.1
+"""Another thread that asks how a process does waits so long for one that waits for its end."""
+
+
 class Forked:
-    """Has the part of `subprocess.Popen` that tests use. Not for use from two threads at once."""
+    """Has the part of `subprocess.Popen` that tests use."""
 
     def __init__(self, pid: int, status: int) -> None:
         self.pid = pid
+        self._lock = threading.Lock()
         self._status = status  # where the zygote writes the exit code
         self._code: int | None = None
 
@@ -76,9 +82,17 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
     def _await(self, timeout: float | None) -> None:
-        if self._code is None and select.select([self._status], [], [], timeout)[0]:
-            self._code = int(os.read(self._status, 100) or -signal.SIGKILL)
-            os.close(self._status)
+        end = float("inf") if timeout is None else time.monotonic() + timeout
+        while True:
+            left = end - time.monotonic()
+            with self._lock:
+                if self._code is not None:
+                    return
+                if select.select([self._status], [], [], min(max(left, 0), AT_ONCE_S))[0]:
+                    self._code = int(os.read(self._status, 100) or -signal.SIGKILL)
+                    os.close(self._status)
+            if left <= 0:
+                return
 
 
 class Zygote:
