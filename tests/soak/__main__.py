@@ -76,7 +76,10 @@ class Run:
             stage, options.seed, self._began
         )
         self._monitor = Monitor(stage.daemons, self._began)
-        self._recorder = Recorder(stage.redis_url, stage.may_go_back, options.seed, self._began)
+        self._recorder = Recorder(
+            stage.redis_url, stage.may_go_back, options.seed, self._began,
+            moves_in_one_step=stage.moves_in_one_step,
+        )  # fmt: skip
         self._checker = Checker(stage, self._faults.evicted)
 
     def run(self) -> None:

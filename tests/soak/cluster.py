@@ -27,6 +27,7 @@ class ClusterStage(Stage):
     """See `Stage`. There is no proxy: nodes tell clients their addresses."""
 
     digested: Sequence[str] = ()
+    moves_in_one_step = False
 
     def _start_redis(self, stack: ExitStack) -> str:
         self.cluster = stack.enter_context(

@@ -29,12 +29,14 @@ KEPT_WRONG = 50
 
 class Recorder(threading.Thread):
     """As a context manager, between start and stop. `url` leads straight to Redis; while `may_go_back` is set, versions
-    may be older than before."""
+    may be older than before. `moves_in_one_step`: whether a document leaves a key in the step that gives it another."""
 
-    def __init__(self, url: str, may_go_back: threading.Event, seed: int, began: float) -> None:
+    def __init__(
+        self, url: str, may_go_back: threading.Event, seed: int, began: float, *, moves_in_one_step: bool
+    ) -> None:
         super().__init__(name="recorder", daemon=True)
         self._url, self._redis = url, connect(url)
-        self._may_go_back = may_go_back
+        self._may_go_back, self._moves_in_one_step = may_go_back, moves_in_one_step
         self._chance = random.Random(f"{seed}/recorder")
         self._began = began
         self._halt = threading.Event()
@@ -94,7 +96,7 @@ class Recorder(threading.Thread):
             self.torn += 1
             return self._note("torn", key, reply)
         self._follow(key, version, reply)
-        if short == "page":
+        if short == "page" and self._moves_in_one_step:
             name = f"{prefix(short)} document {state.get('id')}"
             self._follow(name, version, reply)
             before, self._where[name] = self._where.get(name, key), key
