@@ -10,8 +10,10 @@ from typing import Any
 from syncd.errors import FOREIGN_LOST, RequestError
 from syncd.plan.to_redis.change import Retired
 from syncd.plan.types import SHARED
+from syncd.stores.redis.records.cluster_lease import bring_together
 from syncd.stores.redis.records.foreign_keys import has_lost_foreign
 from syncd.stores.redis.records.layout import names_of
+from syncd.stores.redis.records.lease import new_owner
 from syncd.stores.redis.records.orphans import (
     Orphan,
     count_keys,
@@ -25,6 +27,9 @@ from syncd.stores.redis.records.orphans import (
 )
 from syncd.stores.redis.store import RedisStore
 
+FOR_RECORDS_S = 10.0
+"""The lease under which records go to other nodes of a cluster, where slots have moved; a daemon that comes waits so
+long at most."""
 LONGEST_S = 10.0
 """Per template: a person waits."""
 
@@ -102,6 +107,7 @@ def remove(store: RedisStore, orphans: list[Orphan], *, keys: bool) -> Iterator[
     store.connect()
     for orphan in orphans:
         removed = Removed(orphan.contract)
+        bring_together(store, orphan.contract, new_owner(), FOR_RECORDS_S)
         if keys:
             for shape in orphan.shapes:
                 removed.counts[noun_of(shape.type)] += remove_keys(store, orphan, shape)

@@ -22,7 +22,7 @@ from syncd.stores.redis.capabilities import Capabilities, weakest
 from syncd.stores.redis.connections import hang_up, is_hung_up
 from syncd.stores.redis.functions import Functions
 from syncd.stores.redis.slots import Master, SlotMap, map_of
-from syncd.stores.redis.store import SOCKET_TIMEOUT_S, Key, RedisStore, translated
+from syncd.stores.redis.store import CLUSTER_SCHEMES, SOCKET_TIMEOUT_S, Key, RedisStore, translated
 from syncd.stores.redis.url import redis_client
 from syncd.stores.redis.views import ASKED_S, Moving, Views, like, why_waiting
 from syncd.stores.together import Together
@@ -31,7 +31,6 @@ from syncd.stores.uri import read_uri
 HOME = "{0}"
 PLACES = HOME + "syncd:places"
 """Hash: the places of nodes, by the order in which they were taken. A place stays when its node has lost the slot."""
-SCHEMES = ("redis+cluster", "rediss+cluster")
 _WRITE = "write redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT with some of the nodes"
 
 
@@ -73,7 +72,7 @@ class ClusterStore(RedisStore):
         access = fixed("redis", access) if isinstance(access, str) else access
         url = access.now().uri
         try:
-            self.address = read_uri(url, SCHEMES)
+            self.address = read_uri(url, CLUSTER_SCHEMES)
         except UriError as error:
             raise UnusableUriError("redis", f"SYNCD_REDIS_URL is not usable: {error}") from None
         self._seeds = [
@@ -104,6 +103,13 @@ class ClusterStore(RedisStore):
     def nodes(self) -> Sequence[NodeStore]:
         """Each master that has slots, the home first."""
         return self.seen().nodes
+
+    @property
+    def places(self) -> Sequence[NodeStore]:
+        """Each node, and each retired place on the node that has its slot."""
+        seen = self.seen()
+        at = {place: seen.nodes[seen.map.node_of(place)] for place in seen.retired}
+        return [*seen.nodes, *(NodeStore(node.client, node.node, place) for place, node in at.items())]
 
     def seen(self) -> Seen:
         """The cluster as it was when it was last asked."""
@@ -249,7 +255,7 @@ class ClusterStore(RedisStore):
 
 def is_cluster(url: str) -> bool:
     """Whether SYNCD_REDIS_URL names a cluster."""
-    return url.partition("://")[0].lower() in SCHEMES
+    return url.partition("://")[0].lower() in CLUSTER_SCHEMES
 
 
 def _to_one(access: Access, number: int) -> Access:
@@ -270,6 +276,10 @@ def _urls_of(url: str) -> list[str]:
             "redis", f"SYNCD_REDIS_URL is not usable: a cluster has database 0 only; {_WRITE}"
         )
     user, at, hosts = parts.netloc.rpartition("@")
+    if not all(host.strip() and not host.startswith(":") for host in hosts.split(",")):
+        raise UnusableUriError(
+            "redis", f"SYNCD_REDIS_URL is not usable: it lacks the name of a node; {_WRITE}"
+        )
     scheme = parts.scheme.removesuffix("+cluster")
     return [
         urlunsplit((scheme, f"{user}{at}{host}", "/0", parts.query, parts.fragment))

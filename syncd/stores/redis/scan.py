@@ -56,26 +56,26 @@ class KeyScan:
     def keys(self, shape: Retired) -> Iterator[list[bytes]]:
         """Every key that looks like one of the template."""
         pattern = scan_pattern(shape.template)
-        for node, _ in self._nodes:
+        for node in self._store.nodes:
             yield from pages(node.client.scan, match=pattern, count=SCAN_COUNT)
 
     def foreign(self, template: KeyTemplate) -> Iterator[list[bytes]]:
         """Those of an application's keys, see `to_redis/copy/foreign_keys`, that look like one of the template."""
         pattern = scan_pattern(template)
-        for node, control in self._nodes:
+        for node, control in self._places:
             yield from pages(partial(node.client.sscan, control.foreign), match=pattern, count=SCAN_COUNT)
 
     def maps(self, shape: Retired) -> Iterator[Mapping[str, list[str]]]:
         """The map of a shape, `_id` to keys; of elements there may be several."""
         count = RECORD_COUNT if shape.each else SCAN_COUNT
-        for node, control in self._nodes:
+        for node, control in self._places:
             name = control.keys_by_id(shape.name, shape.template.text)
             for entries in pages(partial(node.client.hscan, name), count=count):
                 yield {ident.decode(): keys_in(shape.template, said) for ident, said in entries.items()}
 
     def memberships(self, shape: Retired) -> Iterator[Mapping[str, list[tuple[str, str]]]]:
         """Where documents share keys: `_id` to keys and members, by the map."""
-        for node, control in self._nodes:
+        for node, control in self._places:
             name = control.members(shape.name, shape.template.text)
             for entries in pages(partial(node.client.hscan, name), count=MEMBERSHIPS_COUNT):
                 yield {
@@ -85,8 +85,8 @@ class KeyScan:
                 }
 
     @property
-    def _nodes(self) -> Iterator[tuple[RedisStore, ControlKeys]]:
-        for node in self._store.nodes:
+    def _places(self) -> Iterator[tuple[RedisStore, ControlKeys]]:
+        for node in self._store.places:
             yield node, self._control.at(node.place)
 
 

@@ -40,7 +40,8 @@ KNOWN_S = 1.0
 SOCKET_TIMEOUT_S = 15.0
 """A call that takes longer is given up: the other end may be gone without an error."""
 
-_SCHEMES = ("redis", "rediss", "unix", f"redis{SUFFIX}", f"rediss{SUFFIX}")
+CLUSTER_SCHEMES = ("redis+cluster", "rediss+cluster")
+_SCHEMES = ("redis", "rediss", "unix", f"redis{SUFFIX}", f"rediss{SUFFIX}", *CLUSTER_SCHEMES)
 OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
 _TRANSIENT_CODES = (
     "OOM", "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "NOREPLICAS", "MISCONF", "UNBLOCKED",
@@ -93,6 +94,12 @@ class RedisStore:
     def nodes(self) -> Sequence[RedisStore]:
         """Each server that has a part of the keys, with the records that belong to it; outside a cluster, this one."""
         return (self,)
+
+    @property
+    def places(self) -> Sequence[RedisStore]:
+        """The same, and of a cluster the places that no node uses any more: a contract that has not worked since slots
+        moved has its records there."""
+        return self.nodes
 
     def shown(self) -> list[str]:
         """The nodes of a cluster, a line each, for people."""

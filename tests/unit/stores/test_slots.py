@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncd.errors import UnusableUriError
+from syncd.settings import Settings
 from syncd.stores.redis.capabilities import Capabilities, lacks
-from syncd.stores.redis.cluster import HOME, ClusterStore
+from syncd.stores.redis.cluster import HOME
 from syncd.stores.redis.slots import SLOTS, Master, map_of, place_in, slot_of
+from syncd.stores.redis.store import RedisStore
 from tests.support.contracts import from_redis, model, projection
 
 
@@ -63,12 +65,16 @@ def test_a_node_takes_the_first_place_that_it_can_have() -> None:
         ("redis+cluster://a:1,b:2/3", "database 0 only"),
         ("redis+cluster://a:1,b:x", "no host:port"),
         ("redis+cluster://a:1,b:2?what=1", "an option that is not known"),
+        ("redis+cluster://", "lacks the name of a node"),
+        ("redis+cluster://u:p@a:1,", "lacks the name of a node"),
+        ("redis+cluster://a:1,:7000", "lacks the name of a node"),
+        ("redis-cluster://a:1", "or redis\\+cluster://"),
     ],
 )
 def test_addresses_that_cannot_be_used(url: str, why: str) -> None:
     """Said before anything connects."""
     with pytest.raises(UnusableUriError, match=why):
-        ClusterStore(url)
+        RedisStore.of(Settings(redis_url=url))
 
 
 def test_what_is_refused_on_a_cluster() -> None:

@@ -17,7 +17,8 @@ from syncd.stores.redis.store import RedisStore, translated
 from syncd.text import escaped
 
 CLAIMS, CONTRACTS = "syncd:claims", "syncd:contracts"
-_COUNTERS = (b"version", b"draws")
+VERSION = b"version"
+_COUNTERS = (VERSION, b"draws")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,15 @@ def read_claims(store: RedisStore) -> tuple[str, dict[str, dict[str, Any]]]:
         for name, text in raw.items()
         if name not in _COUNTERS
     }
-    version: bytes = raw.get(b"version", b"0")
+    version: bytes = raw.get(VERSION, b"0")
     if not version.isdigit():
-        raise _unreadable(CLAIMS, b"version")
+        raise _unreadable(CLAIMS, VERSION)
     return version.decode(), claims
+
+
+def contract_of(name: bytes, said: bytes) -> str:
+    """Whose a claim is; of the counters empty."""
+    return "" if name in _COUNTERS else str(_understood(CLAIMS, name, said, "contract")["contract"])
 
 
 def new_claims(store: RedisStore, names: list[str]) -> list[str]:

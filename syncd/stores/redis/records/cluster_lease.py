@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from typing import Any
 
 from syncd import telemetry
-from syncd.errors import StoreError
-from syncd.plan.claims import Claims
-from syncd.stores.redis.cluster import ClusterStore, NodeStore
+from syncd.errors import FencedError, PausedError, StoreError
+from syncd.plan.claims import MONGO, Claims
+from syncd.stores.redis.cluster import HOME, ClusterStore, NodeStore
+from syncd.stores.redis.records.claims import CLAIMS, VERSION, contract_of, read_claims, wish_of
 from syncd.stores.redis.records.lease import Lease, Renewer
 from syncd.stores.redis.records.node_records import NodeRecords
-from syncd.stores.redis.records.position import ControlKeys
+from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis.slots import SlotMap
+from syncd.stores.redis.store import RedisStore, translated
 
 NO_MAP = SlotMap((), (), ())
 
@@ -41,6 +44,7 @@ class ClusterLease(Lease):
         self.map = NO_MAP
         """The one under which it was taken."""
         self._seen: ClusterStore = store
+        self._is_first = True
 
     @property
     def parts(self) -> Sequence[Lease]:
@@ -64,7 +68,10 @@ class ClusterLease(Lease):
         seen = store.seen()
         self.map, self._seen = seen.map, store.as_seen(seen)
         try:
+            if self._is_first:
+                self._bring_along()
             before = super().acquire()
+            self._is_first = False
             store.register(seen)
             records = NodeRecords(self._keys, seen)
             records.seed()
@@ -78,6 +85,14 @@ class ClusterLease(Lease):
             self._let_go()
             raise
         return before
+
+    def _bring_along(self) -> None:
+        """What this contract takes over goes to the nodes of its keys first, by its own leases: the functions take from
+        one place to the same."""
+        if wish := wish_of(self._seen, self.contract, self._claims).taken:
+            claims = read_claims(self._seen)[1]
+            for other in sorted({claims[name]["contract"] for name in wish if name in claims}):
+                bring_together(self._seen, other, self._owner, self._ttl_s)
 
     def require_still(self) -> None:
         """That all slots are where they were, and none is on its way."""
@@ -146,3 +161,43 @@ class ClusterLease(Lease):
         super().allow_removal()
         for other in self._others:
             other.allow_removal()
+
+
+def bring_together(store: RedisStore, contract: str, owner: str, ttl_s: float) -> None:
+    """Bring the records of a contract that no daemon works on to the nodes that have its keys now. One that runs does
+    that itself."""
+    if not isinstance(store, ClusterStore):
+        return
+    keys = ControlKeys(contract, place=store.place)
+    kind, version, released = read_fields(store, keys, Fields.KIND, Fields.VERSION, Fields.RELEASED)
+    if kind != MONGO:
+        return
+    lease = ClusterLease(store, keys, owner, ttl_s, Claims(kind, version, ()))
+    lease._is_first = False
+    with contextlib.suppress(FencedError, PausedError):
+        lease.acquire()
+        _copy_claims(lease)
+        lease.release()
+        if not released:
+            # As before: a daemon that did not stop in order may come again.
+            for node in lease.nodes:
+                node.client.hdel(keys.at(node.place).position, Fields.RELEASED)
+
+
+def _copy_claims(lease: ClusterLease) -> None:
+    """A node that is new knows of no claims, and would take the keys for an application's."""
+    with translated():
+        known: Any = lease.nodes[0].client.hgetall(HOME + CLAIMS)
+    own = {name: said for name, said in known.items() if contract_of(name, said) == lease.contract}
+    for part, node in zip(lease.parts[1:], lease.nodes[1:], strict=True):
+        name = node.place + CLAIMS
+        with translated():
+            there: Any = node.client.hmget(name, [VERSION, *own])
+        new = [
+            (claim, said) for (claim, said), one in zip(own.items(), there[1:], strict=True) if one is None
+        ]
+        if new:
+            fields = [part for pair in new for part in pair]
+            if there[0] is None:
+                fields += [VERSION, known[VERSION]]
+            part.call("syncd_carry", [], [2 + len(fields), "HSET", name, *fields])

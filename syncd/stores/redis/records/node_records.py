@@ -110,7 +110,7 @@ def _fields_of(position: Position) -> list[str | bytes]:
 
 
 def _names(keys: ControlKeys, named: Sequence[Named]) -> Iterator[str]:
-    yield from (keys.stale, keys.foreign, keys.text, keys.short)
+    yield from (keys.stale, keys.foreign, keys.text, keys.edits, keys.short)
     for one in named:
         of = one.projection, one.template
         if one.kind is Kind.MEMBERS:

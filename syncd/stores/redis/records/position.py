@@ -36,6 +36,8 @@ class Fields:
     """These, and those above: see Position."""
     KIND, ORPHANED = "kind", "orphaned"
     """Which way the contract goes, and the shapes of the keys that it left behind when it turned."""
+    VERSION, RELEASED = "version", "released"
+    """Digest of the contract, and "1" where the lease was given back."""
     NOTED = "noted"
     """"1" where there were keys of an application, see `foreign`."""
     ACKNOWLEDGED, FIRST, PROOF = "acknowledged", "first", "proof"
