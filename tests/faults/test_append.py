@@ -4,14 +4,13 @@ bounded).
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
 
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.faults.conftest import Rig, again, killed_at
-from tests.support.check import PATIENCE_S, wait_until
+from tests.support.check import PATIENCE_S, meanwhile, wait_until
 from tests.support.failpoint import failing
 from tests.support.memory import Memory
 from tests.support.scene import Flow, Scene
@@ -258,26 +257,20 @@ def test_elections_in_the_middle(tmp_path: Path) -> None:
         flow = add_stream(scene, "election")
         scene.start()
         flow.wait_live()
-        stop, written = threading.Event(), 0
+        written = 0
 
         def write() -> None:
             nonlocal written
-            while not stop.wait(0.01):
-                append(flow, range(written, written + 10))
-                written += 10
+            append(flow, range(written, written + 10))
+            written += 10
 
-        writer = threading.Thread(target=write)
-        writer.start()
-        try:
+        with meanwhile(write, 0.01):
             for _ in range(2):
                 wait_until(lambda: flow.lane().get("state") == "live", 60)
                 primary = replica_set.wait_for_primary()
                 primary.kill()
                 replica_set.wait_for_primary(other_than=primary)
                 start_again(primary)
-        finally:
-            stop.set()
-            writer.join()
         wait_numbers(flow, range(written), 60)
         wait_done(flow)
         assert flow.dead_letters() == []

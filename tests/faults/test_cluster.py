@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,7 +19,7 @@ from syncd.embedded.cluster import RedisCluster
 from syncd.stores.redis.cluster import HOME, ClusterStore
 from syncd.stores.redis.slots import slot_of
 from syncd.stores.redis.store import SOCKET_TIMEOUT_S
-from tests.support.check import wait_until
+from tests.support.check import meanwhile, wait_until
 from tests.support.cli import syncd
 from tests.support.cluster import fail_over, half_moved, move, slots_of, stop_replication
 from tests.support.contracts import projection
@@ -62,30 +63,18 @@ def begin(scene: Scene) -> Flow:
 @contextmanager
 def changes(flow: Flow) -> Iterator[None]:
     """Documents that change, come, go and move to other keys, until the block ends; then both sides are the same."""
-    halt, random, errors = threading.Event(), Random(7), []
+    random, turns = Random(7), count(1)
 
     def work() -> None:
-        try:
-            n = 0
-            while not halt.is_set():
-                n += 1
-                some = [random.randrange(COUNT) for _ in range(20)]
-                flow.collection.update_many({"_id": {"$in": some[:12]}}, {"$set": {"n": n}})
-                flow.collection.delete_many({"_id": {"$in": some[12:14]}})
-                for number in some[14:]:
-                    moved = {**film(number, n), "slug": f"s{number}-{n % 3}"}
-                    flow.collection.replace_one({"_id": number}, moved, upsert=True)
-        except Exception as error:
-            errors.append(error)
+        n, some = next(turns), [random.randrange(COUNT) for _ in range(20)]
+        flow.collection.update_many({"_id": {"$in": some[:12]}}, {"$set": {"n": n}})
+        flow.collection.delete_many({"_id": {"$in": some[12:14]}})
+        for number in some[14:]:
+            moved = {**film(number, n), "slug": f"s{number}-{n % 3}"}
+            flow.collection.replace_one({"_id": number}, moved, upsert=True)
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
+    with meanwhile(work, 0):
         yield
-    finally:
-        halt.set()
-        thread.join()
-    assert not errors, errors
     flow.redis.nodes_manager.initialize()  # type: ignore[attr-defined]
     flow.wait_same(60)
     flow.wait_live()

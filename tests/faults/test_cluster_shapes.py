@@ -18,7 +18,7 @@ from syncd.embedded import RedisServer, ReplicaSet
 from syncd.embedded.cluster import RedisCluster
 from syncd.stores.redis.cluster import ClusterStore
 from syncd.stores.redis.slots import slot_of
-from tests.support.check import wait_until
+from tests.support.check import meanwhile, wait_until
 from tests.support.cli import syncd
 from tests.support.cluster import fail_over, half_moved, move, slots_of, stop_replication
 from tests.support.contracts import projection
@@ -132,23 +132,8 @@ class Shapes:
     @contextmanager
     def changing(self) -> Iterator[None]:
         """While the block runs; then everything is as the documents say, and no entry is missing or there twice."""
-        halt, errors = threading.Event(), []
-
-        def work() -> None:
-            try:
-                while not halt.wait(0.002):
-                    self.change()
-            except Exception as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        try:
+        with meanwhile(self.change, 0.002):
             yield
-        finally:
-            halt.set()
-            thread.join()
-        assert not errors, errors
         self.scene.redis.nodes_manager.initialize()  # type: ignore[attr-defined]
         self.wait_same()
 

@@ -5,7 +5,6 @@ bounded).
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from tests.faults.conftest import Rig
 from tests.support import cli
-from tests.support.check import wait_until
+from tests.support.check import meanwhile, wait_until
 from tests.support.contracts import projection
 from tests.support.daemon import ROOT
 from tests.support.scene import Flow, Scene
@@ -44,20 +43,14 @@ def films(count: int = COUNT) -> list[dict[str, Any]]:
 @contextmanager
 def updating(flow: Flow, count: int = COUNT) -> Iterator[list[int]]:
     """Updates of one field of one document after another until the block ends; how many so far."""
-    stop, done = threading.Event(), [0]
+    done = [0]
 
     def update() -> None:
-        while not stop.wait(0.001):
-            flow.collection.update_one({"_id": done[0] % count}, {"$inc": {"n": 1}})
-            done[0] += 1
+        flow.collection.update_one({"_id": done[0] % count}, {"$inc": {"n": 1}})
+        done[0] += 1
 
-    thread = threading.Thread(target=update)
-    thread.start()
-    try:
+    with meanwhile(update, 0.001):
         yield done
-    finally:
-        stop.set()
-        thread.join()
 
 
 def snapshots(flow: Flow, scene: Scene) -> list[dict[str, Any]]:

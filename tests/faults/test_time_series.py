@@ -4,7 +4,6 @@ fenced, applied_once, nothing_silent).
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.faults.conftest import Rig
 from tests.faults.test_append import again, killed_at
-from tests.support.check import PATIENCE_S, wait_until
+from tests.support.check import PATIENCE_S, meanwhile, wait_until
 from tests.support.hold import Hold
 from tests.support.proxy import Proxy
 from tests.support.scale import SCALE
@@ -155,17 +154,14 @@ def test_elections_in_the_middle(tmp_path: Path) -> None:
         flow = add_series(scene, "election")
         scene.start()
         flow.wait_live()
-        stop, written = threading.Event(), 0
+        written = 0
 
         def write() -> None:
             nonlocal written
-            while not stop.wait(0.01):
-                append_timed(flow, range(written, written + 10))
-                written += 10
+            append_timed(flow, range(written, written + 10))
+            written += 10
 
-        writer = threading.Thread(target=write)
-        writer.start()
-        try:
+        with meanwhile(write, 0.01):
             for way in ("kill", "step down", "kill"):
                 wait_until(lambda: flow.lane().get("state") == "live", 60, flow.lane)
                 primary = replica_set.wait_for_primary()
@@ -175,9 +171,6 @@ def test_elections_in_the_middle(tmp_path: Path) -> None:
                     primary.command("replSetStepDown", 10, force=True)
                 replica_set.wait_for_primary(other_than=primary)
                 start_again(primary)
-        finally:
-            stop.set()
-            writer.join()
         wait_all(flow, written)
         assert flow.dead_letters() == []
 

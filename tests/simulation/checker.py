@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from tests.simulation.redis.data import Entry
@@ -94,6 +95,10 @@ class Checker(Watcher):
             _, key, at = changes[self._checked]
             self._must_show(redis, key, at)
             self._checked += 1
+        self._passed(redis, fields)
+
+    def _passed(self, redis: RedisModel, fields: Mapping[bytes, bytes]) -> None:
+        """What else a position says that shows."""
 
     def _must_show(self, redis: RedisModel, key: str, at: int) -> None:
         line = self._timeline.lines[key]

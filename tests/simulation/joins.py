@@ -5,12 +5,16 @@ A key shows its document and what that names as of one moment, so its states are
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from syncd.stores.redis.records.refreshes import JoinedPosition
+from tests.simulation.checker import Checker
 from tests.simulation.contracts import COLLECTION, LEADS, SQUADS
 from tests.simulation.mongo.oplog import Change, Document, described
-from tests.simulation.timeline import Timeline
+from tests.simulation.redis.server import RedisModel
+from tests.simulation.timeline import BEGINNING, Timeline
 from tests.simulation.workload import TEAMS, Workload
 
 NAMES = {SQUADS: TEAMS, LEADS: ("p", "q")}
@@ -24,16 +28,22 @@ class JoinTimeline(Timeline):
         super().__init__(kind)
         self._own: dict[Any, Document] = {}
         """Documents without what they name."""
+        self.documents: dict[str, Any] = {}
+        """The `_id` of the document that a key is of."""
+        self.latest: dict[Any, dict[str, str]] = {}
+        """Of each document, by collection, the token of the last change there that it shows."""
+        self._collection = COLLECTION
         self._joined: dict[str, dict[Any, Document]] = {name: {} for name in NAMES}
 
     def deploy(self, version: int, token: str) -> None:
         """A version is at work from now on. Of what its keys show of others the position says nothing either."""
-        known = len(self.changes)
+        known, self._collection = len(self.changes), COLLECTION
         super().deploy(version, token)
         del self.changes[known:]
 
     def add(self, change: Change) -> None:
         """A majority has one more change."""
+        self._collection = change.collection if change.collection in self._joined else COLLECTION
         if change.collection in self._joined:
             _apply(self._joined[change.collection], change)
             self._refresh(change.token)
@@ -55,10 +65,34 @@ class JoinTimeline(Timeline):
                 self._note(document_id, before, after, token)
         del self.changes[known:]
 
+    def _note(self, document_id: Any, before: Any, after: Any, token: str) -> None:
+        known = len(self.changes)
+        super()._note(document_id, before, after, token)
+        self.documents |= {key: document_id for _, key, _ in self.changes[known:]}
+        self.latest.setdefault(document_id, {})[self._collection] = token
+
     def _with(self, own: Document) -> Document:
         squad = self._joined[SQUADS].get(own["team"], {})
         lead = self._joined[LEADS].get(squad.get("lead"), {})
         return own | {name: one for name, one in (("squad", squad), ("lead", lead)) if one}
+
+
+class JoinChecker(Checker):
+    """Also of changes of what documents name: the position says how far their streams are, and what is read again."""
+
+    _timeline: JoinTimeline
+
+    def _passed(self, redis: RedisModel, fields: Mapping[bytes, bytes]) -> None:
+        """Where nothing is to be read again, a document shows its last state when all streams have passed that."""
+        joined = JoinedPosition.read(fields.get(b"joined", b"").decode())
+        if joined.pending:
+            return
+        tokens = {name.partition(".")[2]: token["_data"] for name, token in joined.tokens.items()}
+        tokens[COLLECTION] = self.token
+        for key, document_id in self._timeline.documents.items():
+            latest = self._timeline.latest[document_id].items()
+            if all(BEGINNING < token <= tokens.get(name, BEGINNING) for name, token in latest):
+                self._must_show(redis, key, len(self._timeline.lines[key].states) - 1)
 
 
 def _apply(documents: dict[Any, Document], change: Change) -> None:

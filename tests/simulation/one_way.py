@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.simulation.checker import Checker
 from tests.simulation.contracts import OF_JOINS, OF_MEMBERS, OF_SHARED, plan_of
-from tests.simulation.joins import JoinTimeline
+from tests.simulation.joins import JoinChecker, JoinTimeline
 from tests.simulation.members import MemberChecker, MemberTimeline
 from tests.simulation.shared import SharedChecker
 from tests.simulation.timeline import Timeline
@@ -24,8 +24,9 @@ class OneWayWorld(World):
             members = self.timeline = MemberTimeline(self.kind)
             checker: Checker = (SharedChecker if self.kind in OF_SHARED else MemberChecker)(members)
         else:
-            self.timeline = JoinTimeline(self.kind) if self.kind in OF_JOINS else Timeline(self.kind)
-            checker = Checker(self.timeline)
+            is_joined = self.kind in OF_JOINS
+            self.timeline = JoinTimeline(self.kind) if is_joined else Timeline(self.kind)
+            checker = (JoinChecker if is_joined else Checker)(self.timeline)
         self.timeline.deploy(1, "")
         self.mongo.oplog.told.append(self.timeline.add)
         return checker

@@ -51,12 +51,16 @@ def wait_until(
 
 @contextmanager
 def meanwhile(step: Callable[[], object], pause: float) -> Iterator[None]:
-    """While the block runs, a thread takes one step after another, with a pause in seconds before each."""
-    stop = threading.Event()
+    """While the block runs, a thread takes one step after another, with a pause in seconds before each. An error ends
+    the steps, and is raised behind the block."""
+    stop, errors = threading.Event(), list[Exception]()
 
     def go_on() -> None:
-        while not stop.wait(pause):
-            step()
+        try:
+            while not stop.wait(pause):
+                step()
+        except Exception as error:
+            errors.append(error)
 
     thread = threading.Thread(target=go_on)
     thread.start()
@@ -65,3 +69,5 @@ def meanwhile(step: Callable[[], object], pause: float) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+    if errors:
+        raise errors[0]
