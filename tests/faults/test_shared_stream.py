@@ -118,7 +118,7 @@ def test_what_quiet_lanes_cost(rig: Rig) -> None:
         wait_until(lambda: all(whole.json(one["_id"]) == one for one in whole.collection.find()), TIMEOUT)
     wait_shared(*flows)  # one that had a little too much to do meanwhile may have left for a moment
     for flow in flows:
-        assert restarts(flow) == 0
+        assert restarts(flow) == 0, flow.lane()["errors"]
     wait_until(
         lambda: all(flow.lane()["lag_seconds"] < 0.5 for flow in flows), message="fresh without a change"
     )
@@ -184,7 +184,7 @@ def test_a_lane_that_becomes_busy(rig: Rig) -> None:
     touch(busy, quiet, n=9)
     for flow in (busy, quiet):
         flow.wait_same()
-        assert restarts(flow) == 0
+        assert restarts(flow) == 0, flow.lane()["errors"]
     assert snapshots(rig.scene) == 2
 
 
@@ -217,7 +217,7 @@ def test_collections_that_go(rig: Rig) -> None:
         flow.wait_same()
     losses = rig.scene.daemon.logs(event="position lost")
     assert sorted(loss["contract"] for loss in losses) == [flow.contract for flow in (dropped, away, onto)]
-    assert restarts(stays) == 0
+    assert restarts(stays) == 0, stays.lane()["errors"]
     dropped.collection.insert_many(films(5))
     wait_shared(*flows)
     touch(*flows, n=2)
@@ -242,7 +242,7 @@ def test_an_error_of_the_shared_stream(rig: Rig, code: int) -> None:
     touch(*flows, n=2)
     for flow in flows:
         flow.wait_same()
-        assert restarts(flow) == 0
+        assert restarts(flow) == 0, flow.lane()["errors"]
     (entry,) = rig.scene.daemon.logs(event="no shared stream, every lane has its own")
     assert entry["level"] == "warning"
     assert entry["database"] == "faults"
@@ -296,7 +296,7 @@ def test_lanes_of_many_databases(rig: Rig) -> None:
         touch(*rest, n=4)
         for flow in rest:
             flow.wait_same()
-            assert restarts(flow) == 0
+            assert restarts(flow) == 0, flow.lane()["errors"]
         (entry,) = rig.scene.daemon.logs(event="no stream over the deployment")
         assert entry["retry_seconds"] == 30
         copied = sorted(said["contract"] for said in rig.scene.daemon.logs(event="snapshot started"))
@@ -351,7 +351,7 @@ def test_rights_on_single_collections(
         for flow in flows:
             flow.wait_same()
             assert flow.lane()["stream"] == "own"
-            assert restarts(flow) == 0
+            assert restarts(flow) == 0, flow.lane()["errors"]
         of, other = (flow.collection for flow in flows)
         of.create_index({"n": 1, "_id": 1})
         joins = {"other": {"collection": other.full_name, "on": {"n": "_id"}, "fields": ["title"]}}
@@ -383,7 +383,7 @@ def test_rights_on_single_databases(
         touch(*flows)
         for flow in flows:
             flow.wait_same()
-            assert restarts(flow) == 0
+            assert restarts(flow) == 0, flow.lane()["errors"]
         (entry,) = scene.daemon.logs(event="no stream over the deployment")
         assert "not authorized" in entry["error"]
         assert entry["retry_seconds"] is None

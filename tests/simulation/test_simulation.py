@@ -25,6 +25,7 @@ COUNT_BOTH = COUNT_MEMBERS = COUNT_JOINS = COUNT_SHARED = 20 * SCALE
 REGRESSIONS = {
     "": (146, 201, 246, 262, 311, 401, 452, 496, 515),
     "both": (4, 12, 100, 146, 165, 188, 317, 426, 648),
+    "members": (3923,),
     "joins": (3161,),
     "shared": (542,),
 }
