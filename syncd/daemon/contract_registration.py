@@ -14,7 +14,7 @@ from typing import Any
 from syncd import telemetry
 from syncd.errors import StoreError
 from syncd.plan.base import ContractPlan
-from syncd.stores.redis.records.claims import CONTRACTS
+from syncd.stores.redis.records.claims import CONTRACTS, contracts_beside
 from syncd.stores.redis.records.lease import is_dead
 from syncd.stores.redis.store import RedisStore
 
@@ -37,11 +37,12 @@ class ContractRegistration(threading.Thread):
         self._store = store
         self._place = place_of(directory)
         self._names: list[str] = []
+        self._is_whole = True
         self._halt, self._changed = threading.Event(), threading.Event()
 
-    def follow(self, plans: Iterable[ContractPlan]) -> None:
-        """Register this set from now on."""
-        self._names = sorted(plan.name for plan in plans)
+    def follow(self, plans: Iterable[ContractPlan], *, is_whole: bool) -> None:
+        """Register this set from now on. Where it is not whole, no contract that was part of it leaves."""
+        self._is_whole, self._names = is_whole, [plan.name for plan in plans]
         self._changed.set()
         if not self.is_alive() and not self._halt.is_set():
             self.start()
@@ -63,7 +64,10 @@ class ContractRegistration(threading.Thread):
                 self._changed.wait(EVERY_S)
 
     def _register(self) -> None:
-        names = json.dumps(self._names)
+        present = set(self._names)
+        if not self._is_whole:
+            present |= {*contracts_beside(self._store, present, self._place)}
+        names = json.dumps(sorted(present))
         digest = hashlib.blake2b(names.encode(), digest_size=8).hexdigest()
         args = [self._place, digest, names, round(time.time())]
         held = self._call(args)

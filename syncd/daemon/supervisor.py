@@ -146,8 +146,7 @@ class Supervisor:
         """Make exactly these plans run: stop what is gone, exchange what changed, start what is new."""
         reloaded = self._applied
         found = self.exchange(plans)
-        if is_whole:
-            self._registration.follow(plans)
+        self._registration.follow(plans, is_whole=is_whole)
         if is_edit:
             self.contracts = ContractsStatus()
             telemetry.contracts_applied(found.started, found.restarted, found.stopped, reloaded=reloaded)

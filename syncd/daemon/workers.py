@@ -68,8 +68,7 @@ class Workers:
             answers = [said for said in _gather(waiting, APPLY_TIMEOUT_S) if said is not None]
             reloaded, self._applied = self._applied, True
             self.plans = {plan.name: plan for plan in plans}
-        if is_whole:
-            self._registration.follow(plans)
+        self._registration.follow(plans, is_whole=is_whole)
         all_of = Changes(*(sorted({name for said in answers for name in said[kind]}) for kind in range(3)))
         if is_edit:
             self._status = ContractsStatus()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from contextlib import closing
 from typing import Any
 
 from syncd.stores.redis.records.approvals import approve
+from syncd.stores.redis.records.claims import read_contracts
 from syncd.stores.redis.store import RedisStore
 from tests.faults.conftest import Rig
 from tests.support import cli
@@ -52,6 +54,8 @@ def test_an_edit_waits_through_kills(rig: Rig) -> None:
     first = wait_waiting(rig, flow)
     assert not rig.scene.daemon.is_ready() and flow.contract in rig.scene.daemon.status()["unknown"]
     assert not flow.keys()
+    with closing(RedisStore(rig.redis.url)) as store:
+        wait_until(lambda: other.contract in read_contracts(store), 30, message="others are known")
     said = cli.syncd("plan", "--contracts", rig.scene.contracts.path, **servers)
     assert f"syncd approve {flow.contract} {first}" in said.stdout, said
     done = cli.syncd("approve", flow.contract, "--contracts", rig.scene.contracts.path, "--yes", **servers)

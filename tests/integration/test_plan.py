@@ -15,9 +15,9 @@ from syncd.contract.read.load import load_contract_set
 from syncd.daemon.contract_registration import place_of
 from syncd.ops.planning.decide import Action
 from syncd.ops.planning.plan import plan_edit
-from syncd.ops.planning.running import running_beside
 from syncd.ops.planning.step import EditPlan, Step
 from syncd.settings import Settings
+from syncd.stores.redis.records.claims import contracts_beside
 from syncd.stores.redis.store import RedisStore
 from tests.support.check import wait_until
 from tests.support.cli import syncd
@@ -262,7 +262,7 @@ def test_a_contract_with_another_name_hands_all_over(shared: Scene, tmp_path: Pa
     assert f"  takes over `{old.names.prefix('card')}{{_id}}` from contract {old.contract}\n" in said, said
     assert syncd("resume", old.contract, **env).returncode == 0
     with closing(RedisStore(shared.reach["redis_url"])) as store:
-        assert old.contract in running_beside(store, [], place_of(shared.contracts.path))
+        assert old.contract in contracts_beside(store, [], place_of(shared.contracts.path))
 
 
 def test_what_cannot_run_is_refused(shared: Scene, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ class Action(Enum):
     INDEX = "index"
     """A restart, and a search index is made again."""
     KEYS = "keys"
-    """All keys are read again, and written to MongoDB."""
+    """All keys are read again, and written to MongoDB: where a lane listens to them."""
     COPY = "copy"
     """All documents are read again, and written to Redis."""
     BEGINS = "begins"
@@ -61,7 +61,7 @@ def begins_again(plan: ContractPlan, now: Running, claims: Mapping[str, Any]) ->
     wanted = claims_of(plan)
     is_new = now.kind != wanted.kind or gains_keys(claims, plan.name, wanted)
     if isinstance(plan, StatePlan):
-        return is_new or not is_under_this_form(plan, *now.state)
+        return plan.reads_all_keys and (is_new or not is_under_this_form(plan, *now.state))
     if not isinstance(plan, StreamPlan):
         return False  # a stream is read on from where it was acknowledged
     return (

@@ -17,7 +17,7 @@ from syncd.errors import SettingsError
 from syncd.ops.conditions import Finding
 from syncd.ops.planning.decide import Action, action_of, going
 from syncd.ops.planning.keys import Keys
-from syncd.ops.planning.running import Running, read_running, running_beside
+from syncd.ops.planning.running import Running, read_running
 from syncd.ops.planning.sample import copy_of
 from syncd.ops.planning.step import EditPlan, Memory, Step
 from syncd.ops.preflight import Servers, connected, inspect
@@ -29,7 +29,7 @@ from syncd.plan.to_mongo.state import StatePlan
 from syncd.settings import Settings
 from syncd.stores.mongo.collections import collections_of
 from syncd.stores.redis.records.approvals import approved_plan, plan_id
-from syncd.stores.redis.records.claims import read_claims
+from syncd.stores.redis.records.claims import contracts_beside, read_claims
 from syncd.stores.redis.records.matched import MatchedSets
 from syncd.stores.redis.records.pauses import pause_of
 from syncd.stores.redis.records.position import ControlKeys
@@ -40,6 +40,9 @@ from syncd.to_redis.indexes.generations import SERVING, Generations
 from syncd.to_redis.indexes.indexes import wanted_indexes
 from syncd.to_redis.indexes.named_index import Step as IndexStep
 from syncd.to_redis.indexes.named_index import step_of
+
+_UNREAD = (Action.BEGINS, Action.RESTART)
+"""What may need a read of keys that an outbox does not note."""
 
 
 class _Both(NamedTuple):
@@ -75,7 +78,7 @@ class _Planning:
         wanted = list(self._of_each_collection())
         plans = compile_set([contract for _, contract in wanted], self._settings)
         names = {plan.name for plan in plans}
-        beside = running_beside(self._redis, names, place_of(self._settings.contracts)) if is_whole else []
+        beside = contracts_beside(self._redis, names, place_of(self._settings.contracts)) if is_whole else []
         left = [name for name in beside if name not in names]
         now = {name: read_running(self._redis, name, self._env) for name in (*names, *left)}
         before = self._compiled(now.values())
@@ -137,6 +140,10 @@ class _Planning:
             planned.notes.append(now.why_not)
         planned.plan = plan_id(one.wanted.source.text)
         planned.waits = planned.is_change and self._waits(one, planned.plan)
+        if isinstance(plan, StatePlan) and not plan.reads_all_keys and planned.action in _UNREAD:
+            planned.notes.append(
+                f"a key is read when it is noted next; `syncd snapshot {plan.name}` reads all"
+            )
         planned.taken = self._taken(plan)
         if isinstance(plan, StreamPlan):
             planned.indexes = self._indexes(plan)
@@ -180,7 +187,7 @@ class _Planning:
                 keys = Keys(self._redis, one.plan, going(one.plan, one.now))
                 counted.append((step, one, keys))
                 visitors += keys.visitors()
-            elif isinstance(one.plan, StatePlan) and step.action in (Action.KEYS, Action.BEGINS):
+            elif isinstance(one.plan, StatePlan) and _reads(one.plan, step):
                 visitors.append(_counting(one.plan, read))
         report = inspect(
             self._contracts, self._settings, self._servers, visitors, only_reads=True, leaving=leaving
@@ -233,6 +240,11 @@ def _of_gone(diffs: Mapping[str, ContractDiff], name: str) -> ContractDiff | Non
     """None where it has another name now, or goes on for other collections."""
     found = diffs.get(name.partition(OF)[0])
     return found if found is not None and found.new is None else None
+
+
+def _reads(plan: StatePlan, step: Step) -> bool:
+    """Whether all keys are read."""
+    return plan.reads_all_keys and step.action in (Action.KEYS, Action.BEGINS)
 
 
 def _counting(plan: StatePlan, read: dict[str, int]) -> Visitor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,6 @@ from syncd.contract.read.load import load_files
 from syncd.contract.read.loaded import LoadedContract
 from syncd.contract.several import OF, collection_of, for_collection
 from syncd.errors import ContractError
-from syncd.stores.redis.records.claims import read_contracts
 from syncd.stores.redis.records.layout import partitions_of
 from syncd.stores.redis.records.position import ControlKeys, Fields, Position, read_fields
 from syncd.stores.redis.records.positions import load_position
@@ -47,15 +46,6 @@ class Running:
     def owned(self) -> list[list[str]]:
         """All that it may have written."""
         return [entry for position in self.positions for entry in position.owned]
-
-
-def running_beside(store: RedisStore, names: Iterable[str], place: str) -> list[str]:
-    """Names of all contracts that daemons have in one set with any of these, or from the same place."""
-    present = {name: said for name, said in read_contracts(store).items() if "left" not in said}
-    sets = {present[name].get("set") for name in names if name in present}
-    return sorted(
-        name for name, said in present.items() if said.get("set") in sets or said.get("place") == place
-    )
 
 
 def read_running(store: RedisStore, name: str, env: Mapping[str, str]) -> Running:

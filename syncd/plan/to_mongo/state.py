@@ -77,6 +77,11 @@ class StatePlan(ContractPlan):
     """Where the moment goes at which the key expires."""
 
     @property
+    def reads_all_keys(self) -> bool:
+        """Whether a lane begins with all keys that are there. With an outbox it reads them when a person asks."""
+        return self.contract.sync.capture == "keyspace"
+
+    @property
     def all_fields(self) -> tuple[EntryField, ...]:
         """The fields, or the one that the value is."""
         return self.fields if self.value is None else (self.value,)

@@ -22,7 +22,7 @@ from tests.support.contracts import from_redis, model, projection
 CARD = projection(["a"], key="card:{_id}")
 FEED = projection(["a"], name="feed", type="stream", key="changes")
 ENTRIES = projection({"a": "a"}, name="event", type="stream", key="in")
-OUTBOX = from_redis("outbox")
+OUTBOX, KEYSPACE = from_redis("outbox"), from_redis("keyspace")
 
 
 def compiled(*projections: dict[str, Any], **more: Any) -> ContractPlan:
@@ -56,8 +56,11 @@ OTHERS: dict[str, Any] = {
                 (projection({"b": "b"}, name="event", type="stream", key="in"),), {"sync": from_redis("append")},
                 Action.RESTART),
     "what becomes of keys": ((CARD,), {"sync": OUTBOX}, (CARD,), {"sync": {**OUTBOX, "on_delete": "ignore"}},
-                             Action.KEYS),
-    "the direction": ((CARD,), {}, (CARD,), {"sync": OUTBOX}, Action.KEYS),
+                             Action.RESTART),
+    "what becomes of keys that are heard": ((CARD,), {"sync": KEYSPACE},
+                                            (CARD,), {"sync": {**KEYSPACE, "on_delete": "ignore"}}, Action.KEYS),
+    "the direction": ((CARD,), {}, (CARD,), {"sync": KEYSPACE}, Action.KEYS),
+    "the direction, with an outbox": ((CARD,), {}, (CARD,), {"sync": OUTBOX}, Action.RESTART),
     "the direction back": ((CARD,), {"sync": OUTBOX}, (CARD,), {}, Action.COPY),
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ Read here, written by the functions of `lua/` in the same step as a lease is tak
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,6 +128,16 @@ def read_contracts(store: RedisStore) -> Mapping[str, Mapping[str, Any]]:
         for name, text in raw.items()
         if not name.startswith(b"set ")
     }
+
+
+def contracts_beside(store: RedisStore, names: Iterable[str], place: str) -> list[str]:
+    """All contracts that daemons have in one set with any of these, or from the same place. As lua/contracts decides
+    which of them have left."""
+    present = {name: said for name, said in read_contracts(store).items() if "left" not in said}
+    sets = {present[name].get("set") for name in names if name in present}
+    return sorted(
+        name for name, said in present.items() if said.get("set") in sets or said.get("place") == place
+    )
 
 
 def _understood(record: str, name: bytes, text: bytes, *members: str) -> dict[str, Any]:
