@@ -40,7 +40,7 @@ from syncd.stores.mongo.collections import (
 )
 from syncd.stores.mongo.naming import naming_of
 from syncd.stores.mongo.store import MongoCapabilities, MongoStore, translated
-from syncd.stores.redis.capabilities import Capabilities, lacks
+from syncd.stores.redis.capabilities import NO_PARTITIONS, Capabilities, lacks
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.append.target import find_series
@@ -110,7 +110,7 @@ def inspect(
         refused(problem, loaded.contract.name)
         for loaded in contracts.contracts
         for problem in (
-            *_settings(loaded, settings), *_capabilities(loaded, server), *_collection(loaded, mongo),
+            *_settings(loaded, settings), *_capabilities(loaded, server, settings), *_collection(loaded, mongo),
             *_filter(loaded, mongo), *_records(loaded, mongo), *_streams(loaded, redis),
             *_joins(loaded, mongo),
         )
@@ -227,9 +227,12 @@ def _settings(loaded: LoadedContract, settings: Settings) -> Iterator[Problem]:
         yield loaded.problem(("redis",), str(error), "set SYNCD_HMAC_KEY or SYNCD_HMAC_KEY_FILE")
 
 
-def _capabilities(loaded: LoadedContract, server: Capabilities) -> Iterator[Problem]:
+def _capabilities(loaded: LoadedContract, server: Capabilities, settings: Settings) -> Iterator[Problem]:
     for lack in lacks(loaded.contract, server):
         yield loaded.problem(lack.path, lack.what, lack.remedy)
+    is_divided = settings.split or settings.partition_numbers[1] > 1
+    if server.cluster and is_divided and loaded.contract.sync.direction == "mongo_to_redis":
+        yield loaded.problem(("redis",), *NO_PARTITIONS)
 
 
 def _target(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ from syncd.plan.partition import WHOLE, Partition
 from syncd.plan.stream_plan import StreamPlan
 from syncd.settings import Settings
 from syncd.stores.mongo.collections import require_source
-from syncd.stores.redis.capabilities import Capabilities, require
+from syncd.stores.redis.capabilities import NO_PARTITIONS, Capabilities, require
 from syncd.stores.redis.records.lost_dead_letters import restore_dead_letters
 from syncd.stores.redis.records.partial_copies import forget_partial_copy
 from syncd.stores.redis.records.position import PAUSE, PURGE, SWEEP, ControlKeys, allowed
@@ -71,8 +71,7 @@ class StreamLane(BaseLane):
         server = self._redis.connect()
         require(self.plan.contract, server)
         if server.cluster and not self._control.partition.is_whole:
-            what = "a contract in partitions is not supported on a Redis Cluster yet"
-            raise CapabilityError("redis", f"{what}; unset SYNCD_PARTITION and SYNCD_SPLIT")
+            raise CapabilityError("redis", "; ".join(NO_PARTITIONS))
         before = self._lease.acquire()
         if before != self._control.partition.count:
             telemetry.layout_changed(self.plan.name, before, self._control.partition.count)

@@ -16,6 +16,7 @@ from syncd.plan.types import NEEDS, type_of
 
 SEARCH = "search"
 _NOT_YET = " is not supported on a Redis Cluster yet"
+NO_PARTITIONS = f"a contract in partitions{_NOT_YET}", "unset SYNCD_PARTITION and SYNCD_SPLIT"
 _ELSEWHERE = "leave it out, or run this contract on a Redis that is no cluster"
 
 
@@ -110,7 +111,7 @@ def lacks(contract: Contract, server: Capabilities) -> Iterator[Lack]:
         if need is not None and need.name not in server.modules:
             what = f"{where}: `type: {projection.type}` needs {need.what}, which {server} lacks"
             yield Lack(("redis", at, "type"), what, need.remedy)
-        if projection.index is not None and not server.search:
+        if projection.index is not None and not server.search and not server.cluster:
             what = f"{where}: its index needs the search module, which {server} lacks"
             yield Lack(("redis", at, "index"), what, "use Redis 8, Redis Stack, or leave the index out")
     if server.cluster:
