@@ -113,10 +113,11 @@ class Ended:
 @_value
 class Failed:
     """An error ended the attempt, in its run or before it. `chance`: from 0 to below 1, so that lanes that fail
-    together do not come back together."""
+    together do not come back together. `keeps_position`: the lane was to give it up, and could not."""
 
     error: Exception
     chance: float
+    keeps_position: bool = False
 
 
 @_value

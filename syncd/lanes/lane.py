@@ -142,10 +142,11 @@ class BaseLane(threading.Thread):
         """Give the lease back; the lane will not run again."""
         raise NotImplementedError
 
-    def _failed(self, error: Exception) -> float:
+    def _failed(self, error: Exception, *, keeps_position: bool = False) -> float:
         """An error of a run, or of its beginning. Returns the seconds to wait."""
         chance = random.random()  # noqa: S311 - no secret
-        return self._carry_out(self._state.tell(Failed(self._redis.explained(error), chance)))
+        failed = Failed(self._redis.explained(error), chance, keeps_position)
+        return self._carry_out(self._state.tell(failed))
 
     def _carry_out(self, decision: Decision) -> float:
         """Do what was decided. Returns the seconds to wait."""
@@ -155,7 +156,7 @@ class BaseLane(threading.Thread):
                     try:
                         self._lease.forget_position(then)
                     except StoreError as error:
-                        return self._failed(error)
+                        return self._failed(error, keeps_position=True)
                 case AskPeer(contract):
                     self.status.peer = complaint = self._why_not_served(contract)
                     decision = self._state.tell(PeerSaid(complaint))

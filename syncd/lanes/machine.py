@@ -218,7 +218,9 @@ def _left(now: Situation) -> Situation:
 
 
 def _failed(now: Situation, event: events.Failed, rules: LaneRules) -> Decision:
-    """As the nearest class of the error in ANSWERS says."""
+    """As the nearest class of the error in ANSWERS says. A position that was not given up will be lost once more."""
+    if event.keeps_position:
+        now = replace(now, fruitless=max(0, now.fruitless - 1))
     is_of_stream = isinstance(event.error, PositionLostError | EventTooLargeError | SweepLimitError)
     if is_of_stream and not rules.has_position:
         return _fatal(now, event, rules)

@@ -315,6 +315,17 @@ def test_positions_that_are_lost_in_a_row() -> None:
     assert lose(after([events.Ended()], FILM, now)).situation.fruitless == 1
 
 
+def test_a_position_that_cannot_be_given_up() -> None:
+    """nothing_lost: while Redis does not take it that a position is lost, that is one loss, however often it shows. The
+    lane copies when Redis is back."""
+    now, away = Situation(), EXAMPLES[TransientError]
+    for _ in range(3 * MOST_FRUITLESS):
+        decision = lose(now)
+        assert decision.actions == (events.ForgetPosition("digest"),)
+        now = decide(decision.situation, Failed(away, 0.5, keeps_position=True), FILM).situation
+        assert (now.state, now.fruitless) == (State.WAITING, 0)
+
+
 def test_a_position_that_is_lost_by_a_live_lane() -> None:
     """A loss behind work that was done is not one more copy that came to nothing."""
     now = lose(lose(Situation()).situation).situation
