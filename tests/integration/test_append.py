@@ -147,6 +147,8 @@ def test_dead_letters_and_replay(scene: Scene, redis_url: str) -> None:
     wait_dead_letters(flow, ["entry_trimmed"])
     assert dead_letters(scene, redis_url, "drop", flow.contract, "--all").stdout.strip() == "dropped 1"
     assert numbers(flow) == [1, 2, 3, 101]
+    env = {f"SYNCD_{name.upper()}": value for name, value in scene.reach.items()}
+    assert f"{flow.contract}: same\n" in syncd("plan", scene.contracts.path, **env).stdout
 
 
 def test_a_command_that_fails_over_one_document(scene: Scene) -> None:

@@ -11,6 +11,7 @@ from syncd.contract.read.load import load_files
 from syncd.contract.read.loaded import LoadedContract
 from syncd.contract.several import OF, collection_of, for_collection
 from syncd.errors import ContractError
+from syncd.plan.claims import APPEND
 from syncd.stores.redis.records.layout import partitions_of
 from syncd.stores.redis.records.position import ControlKeys, Fields, Position, read_fields
 from syncd.stores.redis.records.positions import load_position
@@ -52,7 +53,9 @@ def read_running(store: RedisStore, name: str, env: Mapping[str, str]) -> Runnin
     """What Redis knows of a contract. `env` fills in the variables of its file."""
     loaded, contract, why_not = as_taken_up(store, name, env)
     parts = partitions_of(store, name)
-    kind, fingerprint, synced = read_fields(store, parts[0], Fields.KIND, Fields.FINGERPRINT, Fields.SYNCED)
+    names = Fields.KIND, Fields.FINGERPRINT, Fields.SYNCED, Fields.ACKNOWLEDGED
+    kind, fingerprint, synced, is_read = read_fields(store, parts[0], *names)
+    kind = kind or (APPEND if is_read else "")  # without a lease
     positions = [load_position(store, part) for part in parts] if kind in ("mongo", "both", "") else []
     return Running(name, loaded, contract, why_not, positions, kind, (fingerprint, synced))
 

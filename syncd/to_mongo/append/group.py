@@ -71,7 +71,7 @@ class Group:
 
     def __init__(self, store: RedisStore, plan: AppendPlan, consumer: str) -> None:
         self._store, self._consumer = store, consumer
-        self.stream, self.name = plan.stream, plan.name
+        self.stream, self.name, self._file = plan.stream, plan.name, plan.contract.text
         self._keys = ControlKeys(plan.name, place=store.place)
         self._history = History()
         self._stored: dict[str, str] = {}
@@ -90,6 +90,8 @@ class Group:
         begins, if there was one before that got lost."""
         client, self.is_new, self.was_lost = self._server.client, False, False
         with self.translated():
+            if self._file:  # no lease comes with it, see lua/lease
+                self._store.client.set(self._keys.text, self._file.encode(errors="surrogatepass"))
             known = self._known()
             start = self._start(known)
             try:
