@@ -139,6 +139,8 @@ def test_a_contract_over_several_collections(daemon_scene: Scene) -> None:
     database.a.insert_one({"_id": 1, "title": "a"})
     card = projection(["title"], key="{$collection}:{_id}")
     scene.contracts.write("many", card, collection="paused_many.*")
+    if not scene.daemon.process.alive:
+        scene.start()
     name = f"{scene.token}-many"
 
     def states() -> dict[str, str]:
