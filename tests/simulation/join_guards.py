@@ -23,7 +23,7 @@ def _uncovered(before: Any) -> Any:
 
 JOIN_GUARDS = (
     Guard(
-        "joins: the position says what is to be read again", 203, "nothing_lost", way="joins",
+        "joins: the position says what is to be read again", 224, "nothing_lost", way="joins",
         python="syncd.stores.redis.records.refreshes:JoinedPosition.read", instead=_forgetting,
     ),
     Guard(
