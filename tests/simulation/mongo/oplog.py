@@ -183,10 +183,10 @@ class Oplog:
         return lost
 
     def cut_off(self, kept: int) -> None:
-        """The oldest entries go, but for so many."""
+        """The oldest entries go, but for so many. A transaction is one entry, which stays or goes as a whole."""
         if len(self.entries) > kept:
-            del self.entries[: len(self.entries) - kept]
-            self.first = self.entries[0].time
+            self.first = self.entries[-kept].time
+            del self.entries[: bisect.bisect_left(self.entries, self.first, key=lambda change: change.time)]
 
     def at(self, time: Moment, collection: Name) -> Iterable[Document]:
         """Documents as of a moment, in the order of `_id`."""
