@@ -361,6 +361,28 @@ def test_a_foreign_type_is_left_alone(shared: Scene) -> None:
     flow.wait_hash(2, {"title": "again"})
 
 
+def test_documents_that_do_not_fit_another_type(shared: Scene) -> None:
+    """When a projection becomes another Redis type, a key whose document does not fit goes when the copy ends, and is
+    counted. A document that fits later has its key again."""
+
+    def shapes(type: str) -> list[dict[str, Any]]:
+        fields = {"n": {"from": "n", "type": "int"}} if type == "json" else ["n"]
+        both = {"card": "{_id}", "slug": "{slug}"}
+        return [projection(fields, type=type, name=name, key=key) for name, key in both.items()]
+
+    documents = [{"_id": 1, "slug": "a", "n": 1}, {"_id": 2, "slug": "b", "n": "two"}]
+    flow = shared.run("retyped", *shapes("hash"), documents=documents, unique=[["slug"]])
+    flow.wait_live()
+    flow.write(*shapes("json"), unique=[["slug"]])
+    wait_until(lambda: (flow.keys(), flow.keys("slug")) == ({"1"}, {"a"}), 60, flow.lane)
+    assert {one["reason"] for one in flow.dead_letters()} == {"cannot_convert"}
+    assert flow.metric("syncd_keys_removed_total", reason="retired") == 2
+    flow.collection.update_one({"_id": 2}, {"$set": {"n": 2}})
+    for key in (flow.key(2), flow.key("b", "slug")):
+        wait_until(lambda: flow.redis.execute_command("JSON.GET", key) == b'{"n":2}', 60, flow.lane)  # noqa: B023
+    assert {one["reason"] for one in flow.dead_letters()} == {"cannot_convert"}
+
+
 def test_bad_documents_do_not_stop_ten_thousand_good_ones(shared: Scene) -> None:
     """Of 10,000 documents one has a vector of the wrong length and one lacks the key's field: a dead letter each."""
     documents: list[dict[str, Any]] = [

@@ -53,11 +53,11 @@ class KeyScan:
         for entries in self.memberships(shape) if shape.is_shared else self.maps(shape):
             yield [(Drop(shape, ident, None), decode_key_value(ident)) for ident in entries]
 
-    def keys(self, shape: Retired) -> Iterator[list[bytes]]:
-        """Every key that looks like one of the template."""
+    def keys(self, shape: Retired, *, kind: str | None = None) -> Iterator[list[bytes]]:
+        """Every key that looks like one of the template; with `kind`, those of that Redis type."""
         pattern = scan_pattern(shape.template)
         for node in self._store.nodes:
-            yield from pages(node.client.scan, match=pattern, count=SCAN_COUNT)
+            yield from pages(node.client.scan, match=pattern, count=SCAN_COUNT, _type=kind)
 
     def foreign(self, template: KeyTemplate) -> Iterator[list[bytes]]:
         """Those of an application's keys, see `to_redis/copy/foreign_keys`, that look like one of the template."""

@@ -71,6 +71,16 @@ def retired_shapes(plan: StreamPlan, owned: Iterable[Sequence[str]]) -> list[Ret
     ]  # fmt: skip
 
 
+def other_types(plan: StreamPlan, owned: Iterable[Sequence[str]]) -> list[Retired]:
+    """Shapes that the contract has, as they were when they had another Redis type."""
+    present = {(shape.name, shape.template.text, shape.is_shared): shape.redis_type for shape in plan.shapes}
+    shapes = [Retired(name, kind, KeyTemplate.recorded(text)) for name, text, kind in owned]
+    return [
+        one for one in shapes
+        if present.get((one.name, one.template.text, one.is_shared), one.redis_type) != one.redis_type
+    ]  # fmt: skip
+
+
 def is_retired_key(plan: StreamPlan, shape: Retired) -> Callable[[str], bool]:
     """Whether a key of a retired shape goes: not one that another projection has taken over, or another contract will.
     Those of projections with a map are known to that map alone."""

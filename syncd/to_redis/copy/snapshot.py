@@ -22,7 +22,7 @@ from syncd.stores.redis.records.layout import others_have_copied
 from syncd.stores.redis.records.position import DIGEST, PURGE, SNAPSHOT, STREAM, SWEEP, ControlKeys, Position
 from syncd.stores.redis.scan import SCAN_COUNT, Candidate, KeyScan
 from syncd.to_redis.context import RunContext
-from syncd.to_redis.copy.beginning import is_retired_key, retired_shapes
+from syncd.to_redis.copy.beginning import is_retired_key, other_types, retired_shapes
 from syncd.to_redis.copy.copier import Chunk, Copied, Copier, Pause, Reads, Ready
 from syncd.to_redis.copy.kept_keys import KeptKeys
 from syncd.to_redis.copy.matched_sweep import MatchedSweep
@@ -160,12 +160,16 @@ class SnapshotReader:
 
     def _retire(self, position: Position) -> Iterator[Item]:
         retired = retired_shapes(self._plan, position.owned)
-        while retired and not self._may_retire():
+        before = other_types(self._plan, position.owned)
+        while (retired or before) and not self._may_retire():
             yield Pause()
             time.sleep(PAUSE_S)
         yield from self._may_go(position, retired)
+        yield from self._may_change(position, before)
         for shape in retired:
             yield from self._retired(shape)
+        for shape in before:
+            yield from self._of_another_type(shape)
 
     def _may_go(self, position: Position, retired: list[Retired]) -> Iterator[Item]:
         """An edit replaces keys by others. Those of which there are more than came in their place are not replaced."""
@@ -181,6 +185,20 @@ class SnapshotReader:
                 self._refuse(
                     f"{found.keys} keys of `{shape.template.shown}`, which the contract has no more, would go, and "
                     f"there are {in_place} {what} in their place"
+                )
+
+    def _may_change(self, position: Position, before: list[Retired]) -> Iterator[Item]:
+        """The same of keys that no document has replaced where a projection has another type."""
+        for shape in before:
+            found = Survey()
+            for orphans in self._of_another_type(shape):
+                found.gone += orphans.count
+                yield Pause()
+            found.keys, _ = (yield from self._in_place_of(shape)) if found.gone else (0, "")
+            if not self._may(position, found):
+                self._refuse(
+                    f"{found.gone} of {found.keys} keys of `{shape.template.shown}` would go: they are of `type: "
+                    f"{shape.type}`, as before, and their documents have not become what they are to be now"
                 )
 
     def _in_place_of(self, retired: Retired) -> Generator[Item, None, tuple[int, str]]:
@@ -305,6 +323,19 @@ class SnapshotReader:
                 yield Orphans(orphans, self._reads.after(), "retired")
         if not shape.by_id:
             yield Orphans(self._retired_maps(shape), self._reads.after(), "retired")
+
+    def _of_another_type(self, shape: Retired) -> Iterator[Orphans]:
+        """Keys that are of the type of before: their documents were not there when the copy came by, or do not fit. A
+        change that comes for one of them would not find the type that it writes."""
+        for page in self._scan.keys(shape, kind=shape.redis_type):
+            keys = [key.decode() for key in page if parse_key(shape.template, key) is not None]
+            strange = self._foreign_keys.among(keys)
+            keys = [key for key in keys if key not in strange]
+            has_map = not shape.by_id and not shape.is_shared
+            said = {held.key: held.said for held in self._maps.of(shape, keys)} if has_map else {}
+            if keys:
+                left = [Orphan(shape, "", key, said.get(key, "")) for key in keys]
+                yield Orphans(left, self._reads.after(), "retired")
 
     def _replaced(self, shape: Retired, keys: list[str], present: list[Retired]) -> Iterator[Orphans]:
         """Keys that documents share now, and that no document has replaced yet: they are of the type of before."""

@@ -198,7 +198,12 @@ def _hpexpiretime(data: Data, args: Args) -> Any:
 
 @command("SCAN")
 def _scan(data: Data, args: Args) -> Any:
-    return [b"0", _matching(list(data), args[1:])]
+    found = _matching(list(data), args[1:])
+    upper = [option.upper() for option in args]
+    if b"TYPE" in upper:
+        kind = args[upper.index(b"TYPE") + 1].lower()
+        found = [name for name in found if _type(data, [name]).lower() == kind]
+    return [b"0", found]
 
 
 @command("HSCAN")
