@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.support.check import wait_until
-from tests.support.console import DEAD, DOCUMENTS, PHONE, STREAMS, TOKEN, Stage
+from tests.support.console import DEAD, PHONE, STREAMS, TOKEN, Stage
 from tests.support.needed import NotFound, give_up
 
 PICTURES = os.environ.get("SYNCD_TEST_PICTURES")
@@ -251,7 +251,7 @@ def test_what_a_person_decides(forty: Stage) -> None:
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         expect(page.locator("#left h3")).to_contain_text("banners")
         assert forty.findings(page) == []
-        act(page, "Remove with keys", f"{DOCUMENTS} keys of banners:{{_id}}")
+        act(page, "Remove with keys", "keys of banners:{_id}")  # "at least" so many where counting takes long
         expect(page.locator("#left")).to_be_empty()
     assert not forty.redis.keys("banners:*")
 
