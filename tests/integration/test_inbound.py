@@ -383,6 +383,17 @@ def test_documents_that_do_not_fit_another_type(shared: Scene) -> None:
     assert {one["reason"] for one in flow.dead_letters()} == {"cannot_convert"}
 
 
+def test_too_many_keys_of_the_type_of_before(shared: Scene) -> None:
+    """Where many documents do not fit another Redis type, their keys go only when a person says so."""
+    documents = [{"_id": n, "n": "text"} for n in range(150)]
+    flow = shared.run("unfit", projection(["n"], type="hash"), documents=documents)
+    flow.wait_live()
+    flow.write(projection({"n": {"from": "n", "type": "int"}}, type="json"))
+    wait_until(lambda: "150 of 150 keys" in str(flow.lane()), 60, flow.lane)
+    assert flow.redis.hgetall(flow.key(7)) == {b"n": b"text"}
+    assert len(flow.keys()) == len(documents)
+
+
 def test_bad_documents_do_not_stop_ten_thousand_good_ones(shared: Scene) -> None:
     """Of 10,000 documents one has a vector of the wrong length and one lacks the key's field: a dead letter each."""
     documents: list[dict[str, Any]] = [
