@@ -13,11 +13,11 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 
+from benchmarks.measured.servers import busy_share, machine, servers
 from benchmarks.options import Options, parse
-from benchmarks.publish import publish
-from benchmarks.report import Results, markdown
+from benchmarks.results.publish import publish
+from benchmarks.results.report import Results, markdown
 from benchmarks.run import Run, say
-from benchmarks.servers import busy_share, machine, servers
 
 QUIET = 0.05
 """Share of the cores that may be busy before a run without a warning about it."""

@@ -19,14 +19,14 @@ from typing import Any
 
 from pymongo import MongoClient, UpdateOne
 
-from benchmarks.check import Mismatch
-from benchmarks.latency import GRACE_S, PER_SECOND, PROBE_S
-from benchmarks.observe import POLL_S, wait
-from benchmarks.resp import Resp
-from benchmarks.servers import Servers
-from benchmarks.systems import Site, Syncd, System, SystemFailed
-from benchmarks.ways import STREAM, Way
-from benchmarks.workload import DATABASE, Document
+from benchmarks.measured.check import Mismatch
+from benchmarks.measured.latency import GRACE_S, PER_SECOND, PROBE_S
+from benchmarks.measured.observe import POLL_S, wait
+from benchmarks.measured.resp import Resp
+from benchmarks.measured.servers import Servers
+from benchmarks.measured.ways import STREAM, Way
+from benchmarks.measured.workload import DATABASE, Document
+from benchmarks.systems.base import Site, Syncd, System, SystemFailed
 
 Figures = dict[str, float]
 

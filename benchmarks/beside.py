@@ -17,12 +17,12 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks import feeds
-from benchmarks.phases import BACKLOG, Figures, Trial
-from benchmarks.servers import Servers, servers
+from benchmarks.measured.phases import BACKLOG, Figures, Trial
+from benchmarks.measured.servers import Servers, servers
+from benchmarks.measured.workload import PLAIN, Shape
+from benchmarks.results.tables import number, table
 from benchmarks.shapes import Elements, Joined, Members
-from benchmarks.systems import Script, Site, Syncd, System, Tuned
-from benchmarks.tables import number, table
-from benchmarks.workload import PLAIN, Shape
+from benchmarks.systems.base import Script, Site, Syncd, System, Tuned
 
 
 class TunedMembers(Script):

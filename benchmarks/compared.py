@@ -10,11 +10,11 @@ from concurrent.futures import Executor
 from pymongo import MongoClient
 
 from benchmarks.many import serving
-from benchmarks.observe import Usage
-from benchmarks.servers import Servers
-from benchmarks.systems import Syncd, SystemFailed
-from benchmarks.workload import COLLECTION, DATABASE, FIELDS, Document, Shape
-from benchmarks.writer import insert
+from benchmarks.measured.observe import Usage
+from benchmarks.measured.servers import Servers
+from benchmarks.measured.workload import COLLECTION, DATABASE, FIELDS, Document, Shape
+from benchmarks.measured.writer import insert
+from benchmarks.systems.base import Syncd, SystemFailed
 
 Figures = dict[str, float]
 BUCKETS = 4096

@@ -10,13 +10,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.check import Mismatch
-from benchmarks.observe import POLL_S, wait
-from benchmarks.resp import Resp
-from benchmarks.servers import Servers
-from benchmarks.systems import Script, Site, System
-from benchmarks.workload import FIELDS, Shape
-from benchmarks.writer import insert, update_all
+from benchmarks.measured.check import Mismatch
+from benchmarks.measured.observe import POLL_S, wait
+from benchmarks.measured.resp import Resp
+from benchmarks.measured.servers import Servers
+from benchmarks.measured.workload import FIELDS, Shape
+from benchmarks.measured.writer import insert, update_all
+from benchmarks.systems.base import Script, Site, System
 
 STREAM = "bench:changes"
 

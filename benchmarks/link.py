@@ -22,8 +22,8 @@ from typing import Any
 from pymongo import MongoClient, UpdateOne
 from redis import Redis
 
-from benchmarks.observe import wait
-from benchmarks.workload import FIELDS, Document, document
+from benchmarks.measured.observe import wait
+from benchmarks.measured.workload import FIELDS, Document, document
 from syncd.demo.stage import Daemon, Servers
 from syncd.embedded import Link, RedisServer, ReplicaSet
 from syncd.outbox import Outbox

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 
-from benchmarks.check import wait_until_right
-from benchmarks.latency import PER_SECOND, Place, probe
-from benchmarks.observe import cpu_seconds
-from benchmarks.servers import Servers
-from benchmarks.systems import Site, Syncd
-from benchmarks.workload import PLAIN, Shape
-from benchmarks.writer import churn, insert
+from benchmarks.measured.check import wait_until_right
+from benchmarks.measured.latency import PER_SECOND, Place, probe
+from benchmarks.measured.observe import cpu_seconds
+from benchmarks.measured.servers import Servers
+from benchmarks.measured.workload import PLAIN, Shape
+from benchmarks.measured.writer import churn, insert
+from benchmarks.systems.base import Site, Syncd
 
 Figures = dict[str, float]
 

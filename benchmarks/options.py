@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.plan import ROWS, Needs, needs
-from benchmarks.products import PRODUCTS
-from benchmarks.report import LIMITS
-from benchmarks.systems import SYSTEMS
+from benchmarks.results.report import LIMITS
+from benchmarks.systems.base import SYSTEMS
+from benchmarks.systems.products import PRODUCTS
 
 FEWEST_DOCUMENTS = 10_000
 """Below, one batch holds everything, and there is no time between the first and the last write."""

@@ -22,7 +22,7 @@ from pymongo import MongoClient, UpdateOne
 from pymongo.collection import Collection
 from redis import Redis
 
-from benchmarks.observe import wait
+from benchmarks.measured.observe import wait
 from benchmarks.peers.passages import hashes
 from syncd.demo.stage import Daemon, Servers
 from syncd.embedded import RedisServer, ReplicaSet

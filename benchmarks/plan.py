@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from benchmarks.phases import BACKLOG, INSERTS, LATENCY, PHASES, SUSTAINED
-from benchmarks.ways import WAYS
+from benchmarks.measured.phases import BACKLOG, INSERTS, LATENCY, PHASES, SUSTAINED
+from benchmarks.measured.ways import WAYS
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,21 +11,21 @@ from pathlib import Path
 
 from benchmarks import many
 from benchmarks.back import caught_up, limit
-from benchmarks.check import Mismatch
 from benchmarks.compared import compared
-from benchmarks.install import NotInstalled
-from benchmarks.limits import measure
-from benchmarks.observe import Foreign
+from benchmarks.measured.check import Mismatch
+from benchmarks.measured.limits import measure
+from benchmarks.measured.observe import Foreign
+from benchmarks.measured.phases import BACKLOG, Trial
+from benchmarks.measured.resp import ReplyError
+from benchmarks.measured.servers import Servers, with_modules
+from benchmarks.measured.ways import WAYS, Way
+from benchmarks.measured.workload import PLAIN, Shape
 from benchmarks.options import Options
-from benchmarks.phases import BACKLOG, Trial
-from benchmarks.products import PRODUCTS, BridgeBack, Product
-from benchmarks.report import LIMITS, Figures, Results
-from benchmarks.resp import ReplyError
-from benchmarks.servers import Servers, with_modules
+from benchmarks.results.report import LIMITS, Figures, Results
 from benchmarks.shapes import SHAPES
-from benchmarks.systems import SYSTEMS, Site, Syncd, System, SystemFailed
-from benchmarks.ways import WAYS, Way
-from benchmarks.workload import PLAIN, Shape
+from benchmarks.systems.base import SYSTEMS, Site, Syncd, System, SystemFailed
+from benchmarks.systems.install import NotInstalled
+from benchmarks.systems.products import PRODUCTS, BridgeBack, Product
 
 MOST_PEER_ENTRIES = 20_000
 """Of the product of others that appends: it takes a second for a few thousand."""

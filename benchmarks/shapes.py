@@ -8,7 +8,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from benchmarks.workload import COLLECTION, DATABASE, FIELDS, STATES, Document, Shape
+from benchmarks.measured.workload import COLLECTION, DATABASE, FIELDS, STATES, Document, Shape
 
 DIMS = 256
 

@@ -22,23 +22,23 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
-from benchmarks.resp import Resp
-from benchmarks.servers import Servers, servers
-from benchmarks.workload import COLLECTION, DATABASE, PLAIN, Document
-from benchmarks.writer import insert, update_all
+from benchmarks.measured.resp import Resp
+from benchmarks.measured.servers import Servers, servers
+from benchmarks.measured.workload import COLLECTION, DATABASE, PLAIN, Document
+from benchmarks.measured.writer import insert, update_all
 from syncd.contract.read.load import load_contract_set
 from syncd.plan.claims import claims_of
 from syncd.plan.to_redis.compile import Plan, compile_contract
 from syncd.plan.values.codec import CODEC
-from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.reads.lookup import Lookup
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.mongo.times import token_time
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import ControlKeys, Position
 from syncd.stores.redis.store import RedisStore
 from syncd.to_redis.apply.apply_log import Call
+from syncd.to_redis.apply.calls.operations import Operations
 from syncd.to_redis.apply.key_builder import KeyBuilder
-from syncd.to_redis.apply.operations import Operations
 from syncd.to_redis.apply.units import Unit, WindowUnit
 from syncd.to_redis.apply.watermarks import Watermarks
 from syncd.to_redis.copy.copier import Chunk

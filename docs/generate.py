@@ -18,7 +18,7 @@ from generator.servers import servers_page
 from generator.settings import settings_page
 
 from syncd.contract.model.schema import contract_schema
-from syncd.plan.values.type_table import markdown as types_page
+from syncd.plan.values.table.type_table import markdown as types_page
 
 DOCS = Path(__file__).parent
 

@@ -21,9 +21,9 @@ from pymongo import MongoClient
 from redis import Redis
 
 from tests.support import zygote
-from tests.support.needed import NotFound, give_up
+from tests.support.programs.needed import NotFound, give_up
 from tests.support.scale import MARK, SCALE, deselect
-from tests.support.servers import Servers, connect
+from tests.support.servers.shared import Servers, connect
 
 # How long an example takes says more of what else this machine does than of the code.
 EXAMPLES = 50 * SCALE

@@ -9,7 +9,7 @@ from syncd.plan.types import NEEDS, TYPES
 from syncd.stores.mongo.store import OLDEST as OLDEST_MONGO
 from syncd.stores.redis.capabilities import SEARCH
 from syncd.stores.redis.store import OLDEST as OLDEST_REDIS
-from tests.support.known_servers import MONGO, REDIS
+from tests.support.servers.known_servers import MONGO, REDIS
 
 _INTRO = """\
 What a server can do is detected when syncd connects, never assumed from its version. A contract that asks for something

@@ -12,18 +12,18 @@ from syncd.plan.both.plan import TwoWayPlan, stored
 from syncd.plan.to_mongo.gone import Gone, is_deletion
 from syncd.plan.to_mongo.state import FoundKey
 from syncd.stores.redis.records.position import ControlKeys
-from syncd.stores.redis.records.requests import RequestBoard
+from syncd.stores.redis.records.requests.lane_requests import RequestBoard
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.append.group import Backlog
 from syncd.to_mongo.keyspace.listening import MOST_TAKEN, WORD_AGAIN_S, WORD_S, Listening
 from syncd.to_mongo.keyspace.passing import Passing
 from syncd.to_mongo.outbox.queue import MOST_ENTRIES, OutboxQueue, without_key
-from syncd.to_mongo.state.changed_keys import ChangedKey
 from syncd.to_mongo.state.comparison import Comparison
+from syncd.to_mongo.state.keys.changed_keys import ChangedKey
+from syncd.to_mongo.state.keys.unfit_keys import UnfitKeys
 from syncd.to_mongo.state.memory import Memory
 from syncd.to_mongo.state.positions import after, milliseconds, of_entry
-from syncd.to_mongo.state.unfit_keys import UnfitKeys
 
 MOST_HELD = 1000
 """While more keys than this are put back, no more of the outbox is read."""

@@ -9,7 +9,7 @@ from syncd.both.document_writer import DocumentWriter
 from syncd.both.newest import Newest
 from syncd.both.store import TwoWayStore
 from syncd.plan.both.plan import TwoWayPlan
-from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.reads.lookup import Lookup
 from syncd.to_redis.apply.watermarks import Watermarks
 
 

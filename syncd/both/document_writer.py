@@ -19,7 +19,7 @@ from syncd.plan.to_mongo.append import LARGEST_DOCUMENT
 from syncd.plan.values.codec import CODEC
 from syncd.plan.values.raw import RawId, element_at, encode, read
 from syncd.stores.mongo.ids import among
-from syncd.stores.mongo.replies import RAW_CODEC
+from syncd.stores.mongo.reads.replies import RAW_CODEC
 from syncd.stores.mongo.store import Document, MongoStore, translated
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.append.writer import refusal, send_statements

@@ -13,9 +13,9 @@ from syncd.stores.redis.capabilities import Capabilities
 from syncd.to_mongo.keyspace.listening import Listening
 from syncd.to_mongo.outbox.queue import OutboxQueue
 from syncd.to_mongo.outbox.status import read_backlog
+from syncd.to_mongo.state.keys.unfit_keys import UnfitKeys
 from syncd.to_mongo.state.memory import Memory
 from syncd.to_mongo.state.run_numbers import Numbers
-from syncd.to_mongo.state.unfit_keys import UnfitKeys
 from syncd.to_redis.stream.hub import StreamHub
 from syncd.to_redis.stream_lane import StreamLane
 

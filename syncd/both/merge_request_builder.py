@@ -8,7 +8,7 @@ from typing import Any
 from syncd.plan.both.plan import TwoWayPlan
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_redis.change import Drop, MergeRequest, Removal, Write
-from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.reads.lookup import Lookup
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import Moment
 from syncd.to_redis.apply.builder import Builder, Built

@@ -8,7 +8,7 @@ from typing import Any
 from syncd import telemetry
 from syncd.lanes.status import known_or_nan
 from syncd.to_mongo.append.group import Backlog
-from syncd.to_mongo.state.unfit_keys import UnfitKeys
+from syncd.to_mongo.state.keys.unfit_keys import UnfitKeys
 from syncd.to_redis.status import LaneStatus
 
 

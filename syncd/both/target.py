@@ -17,7 +17,7 @@ from syncd.both.newest import Newest
 from syncd.both.status import TwoWayStatus
 from syncd.both.store import TwoWayStore
 from syncd.plan.both.plan import TwoWayPlan
-from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.reads.lookup import Lookup
 from syncd.to_mongo.session import ContractSession
 from syncd.to_mongo.state.memory import Memory
 from syncd.to_redis.apply.apply_log import ApplyLog

@@ -17,27 +17,27 @@ import typer
 from typer.completion import completion_init  # type: ignore[attr-defined]
 
 from syncd import __version__, tracebacks
-from syncd.cli import deadletters
-from syncd.cli.approve import approve
-from syncd.cli.check import check
+from syncd.cli.actions import deadletters
+from syncd.cli.actions.approve import approve
+from syncd.cli.actions.orphans import orphans, remove
+from syncd.cli.actions.pause import pause, resume
+from syncd.cli.actions.reconcile import reconcile
+from syncd.cli.actions.snapshot import snapshot
 from syncd.cli.completion import completion
+from syncd.cli.contracts.check import check
+from syncd.cli.contracts.diff import diff
+from syncd.cli.contracts.init import init
+from syncd.cli.contracts.plan import plan
+from syncd.cli.contracts.preview import preview
+from syncd.cli.contracts.schema import schema
+from syncd.cli.contracts.test import test
 from syncd.cli.demo import demo
-from syncd.cli.diff import diff
 from syncd.cli.doctor import doctor
-from syncd.cli.init import init
 from syncd.cli.logs import logs
-from syncd.cli.orphans import orphans, remove
-from syncd.cli.pause import pause, resume
-from syncd.cli.plan import plan
-from syncd.cli.preview import preview
-from syncd.cli.reconcile import reconcile
 from syncd.cli.run import run
-from syncd.cli.schema import schema
 from syncd.cli.settings import settings
 from syncd.cli.shared import CLOSED, DIFFERENCE, INTERRUPTED, UNREACHABLE, USAGE, shown
-from syncd.cli.snapshot import snapshot
 from syncd.cli.status import status
-from syncd.cli.test import test
 from syncd.errors import CapabilityError, SettingsError, StoreError, SyncdError
 
 VERBS = (

@@ -12,8 +12,8 @@ from syncd.cli.shared import DIFFERENCE, DONE, Contracts, OldContracts, Output, 
 from syncd.text import escaped, json_text
 
 if TYPE_CHECKING:
-    from syncd.ops.conditions import Finding
-    from syncd.ops.preflight import PreflightReport
+    from syncd.ops.checks.conditions import Finding
+    from syncd.ops.checks.preflight import PreflightReport
 
 
 def doctor(
@@ -36,9 +36,9 @@ def _examine(contracts: Path | None) -> PreflightReport:
     """A server that syncd does not work with is a finding; one that cannot be reached is an error."""
     from syncd.contract.read.load import load_contract_set
     from syncd.errors import CapabilityError, ContractError
-    from syncd.ops.conditions import Finding, refused
-    from syncd.ops.preflight import PreflightReport, preflight
-    from syncd.ops.settings import check_settings
+    from syncd.ops.checks.conditions import Finding, refused
+    from syncd.ops.checks.preflight import PreflightReport, preflight
+    from syncd.ops.checks.settings import check_settings
     from syncd.settings import Settings, contract_environment
 
     settings = Settings.from_environment(contracts=contracts)

@@ -66,11 +66,11 @@ def run(
     from syncd.contract.read.load import load_contract_set
     from syncd.daemon.discovery import Discovery
     from syncd.daemon.memory import spare_the_collector
+    from syncd.daemon.processes.workers import Workers
     from syncd.daemon.reload import Reloader, stamp
     from syncd.daemon.supervisor import Supervisor
-    from syncd.daemon.workers import Workers
+    from syncd.ops.checks.settings import check_uris
     from syncd.ops.console.routes import Console
-    from syncd.ops.settings import check_uris
     from syncd.settings import Settings, contract_environment
     from syncd.stores.redis.store import RedisStore
 

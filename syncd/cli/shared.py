@@ -141,7 +141,7 @@ def person() -> str:
 
 def why_not_served(store: RedisStore, contract: str) -> str:
     """Why what was asked for has to wait: a person has paused the contract, or no daemon works on it."""
-    from syncd.stores.redis.records.pauses import pause_of
+    from syncd.stores.redis.records.requests.pauses import pause_of
 
     if (found := pause_of(store, contract)) is not None:
         return f"contract {contract} is {found}"

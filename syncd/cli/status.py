@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from syncd.cli.orphans import orphans as show_orphans
+from syncd.cli.actions.orphans import orphans as show_orphans
 from syncd.cli.shared import DIFFERENCE, DONE, UNREACHABLE, USAGE, contract_names
 from syncd.text import escaped, escaped_all
 

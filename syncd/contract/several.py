@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from syncd.contract.model.contract import Contract
-from syncd.contract.model.projection import Projection
-from syncd.contract.model.template import CONTROL_PREFIX, SEPARATOR
+from syncd.contract.model.redis.projection import Projection
+from syncd.contract.model.redis.template import CONTROL_PREFIX, SEPARATOR
 from syncd.contract.model.values import COLLECTION, DATABASE
 
 OF = "@"

@@ -14,8 +14,13 @@ from syncd.contract.model.contract import Contract
 from syncd.contract.read.load import load_files
 from syncd.contract.read.loaded import ContractSet, LoadedContract
 from syncd.errors import ContractError, StoreError
-from syncd.stores.redis.records.approvals import approved_plan, note_waiting, plan_id, texts_as_taken_up
 from syncd.stores.redis.records.lease import new_owner
+from syncd.stores.redis.records.requests.approvals import (
+    approved_plan,
+    note_waiting,
+    plan_id,
+    texts_as_taken_up,
+)
 from syncd.stores.redis.store import RedisStore
 
 PLANNED = "planned"

@@ -35,7 +35,7 @@ from syncd.settings import Settings
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.redis.records.lease import new_owner
 from syncd.stores.redis.records.leases import Leases
-from syncd.stores.redis.records.requests import RequestBoard
+from syncd.stores.redis.records.requests.lane_requests import RequestBoard
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.append.lane import AppendLane
 from syncd.to_mongo.keyspace.lane import KeyspaceLane

@@ -14,7 +14,7 @@ from syncd.stores.mongo.store import MongoStore
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.leases import Leases
 from syncd.stores.redis.records.position import ControlKeys
-from syncd.stores.redis.records.requests import RequestBoard
+from syncd.stores.redis.records.requests.lane_requests import RequestBoard
 from syncd.stores.redis.store import RedisStore
 
 PlanT_co = TypeVar("PlanT_co", bound=ContractPlan, covariant=True)

@@ -36,8 +36,8 @@ from syncd.plan.base import ContractPlan
 from syncd.plan.claims import claims_of
 from syncd.stores.redis.records.dead_letters import count_dead_letters
 from syncd.stores.redis.records.lease import Lease
-from syncd.stores.redis.records.pauses import as_dict, pause_of
 from syncd.stores.redis.records.position import ControlKeys
+from syncd.stores.redis.records.requests.pauses import as_dict, pause_of
 from syncd.stores.redis.records.serving import why_not_served
 
 

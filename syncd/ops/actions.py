@@ -10,11 +10,10 @@ from typing import Any
 from syncd import telemetry
 from syncd.contract.lint.query import why_no_filter
 from syncd.contract.model.extjson import decode
-from syncd.contract.model.redis_types import TYPE_RULES
+from syncd.contract.model.redis.redis_types import TYPE_RULES
 from syncd.errors import RequestError, StoreError
 from syncd.ops import leftovers
 from syncd.plan.claims import BOTH, MONGO
-from syncd.stores.redis.records.approvals import approve, running_plan, waiting_plans
 from syncd.stores.redis.records.claims import read_claims
 from syncd.stores.redis.records.dead_letters import (
     EVERY_KIND,
@@ -26,10 +25,11 @@ from syncd.stores.redis.records.dead_letters import (
 )
 from syncd.stores.redis.records.layout import names_of, partitions_of
 from syncd.stores.redis.records.orphans import Orphan
-from syncd.stores.redis.records.partial_copies import request_partial_copy
-from syncd.stores.redis.records.pauses import pause, pause_of, resume
 from syncd.stores.redis.records.position import ADOPT, PURGE, SWEEP, Fields, read_fields
-from syncd.stores.redis.records.requests import request_snapshot
+from syncd.stores.redis.records.requests.approvals import approve, running_plan, waiting_plans
+from syncd.stores.redis.records.requests.lane_requests import request_snapshot
+from syncd.stores.redis.records.requests.partial_copies import request_partial_copy
+from syncd.stores.redis.records.requests.pauses import pause, pause_of, resume
 from syncd.stores.redis.store import RedisStore
 
 ALLOWED = {"": SWEEP, "removal": PURGE, "adopt": ADOPT}

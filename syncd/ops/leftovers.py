@@ -11,7 +11,7 @@ from syncd.errors import FOREIGN_LOST, RequestError
 from syncd.plan.to_redis.change import Retired
 from syncd.plan.types import SHARED
 from syncd.stores.redis.records.cluster_lease import bring_together
-from syncd.stores.redis.records.foreign_keys import has_lost_foreign
+from syncd.stores.redis.records.keys.foreign_keys import has_lost_foreign
 from syncd.stores.redis.records.layout import names_of
 from syncd.stores.redis.records.lease import new_owner
 from syncd.stores.redis.records.orphans import (

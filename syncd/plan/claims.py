@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from syncd.contract.model.contract import FileStamp
-from syncd.contract.model.template import KeyTemplate
-from syncd.contract.model.template_overlap import overlaps
+from syncd.contract.model.redis.template import KeyTemplate
+from syncd.contract.model.redis.template_overlap import overlaps
 from syncd.plan.base import ContractPlan
 from syncd.plan.both.plan import TwoWayPlan
 from syncd.plan.stream_plan import StreamPlan

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, get_args
 
-from syncd.contract.model.projection import ChangeOp
+from syncd.contract.model.redis.projection import ChangeOp
 from syncd.errors import ProjectionError
 from syncd.plan.base import ContractPlan
 from syncd.plan.to_redis.change import Dead, Write

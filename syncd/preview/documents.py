@@ -20,12 +20,12 @@ from syncd.plan.to_redis.member_shape import MemberShape
 from syncd.plan.types import SHARED, MemberForm, Memberships
 from syncd.plan.values.texts import as_bytes
 from syncd.preview.outcome import DeadShown, EntryShown, KeyShown, MemberShown, Outcome
-from syncd.stores.mongo.lookup import Found
+from syncd.stores.mongo.reads.lookup import Found
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import ZERO, Moment
 from syncd.stores.redis.records.position import ControlKeys
+from syncd.to_redis.apply.calls.operations import Operations, is_unicode
 from syncd.to_redis.apply.key_builder import KeyBuilder
-from syncd.to_redis.apply.operations import Operations, is_unicode
 from syncd.to_redis.apply.watermarks import Watermarks
 from syncd.to_redis.stream.numbering import NTH
 from syncd.to_redis.stream.window import Window

@@ -71,7 +71,7 @@ class HeldKeys:
         self._feeds.setdefault(entry.key, []).append(entry.fields)
 
     def _judge(self, write: Judged) -> None:
-        """What a change is for readers of a feed with a filter, as stores/redis/lua/matched.lua decides it."""
+        """What a change is for readers of a feed with a filter, as lua/operations/matched.lua decides it."""
         matched, entry = self._matched.setdefault(write.shape.name, set()), entry_of(write)
         op, is_in = _becomes(write.state, entry.fields["op"], write.ident in matched)
         (matched.add if is_in else matched.discard)(write.ident)

@@ -17,9 +17,9 @@ from syncd.plan.to_mongo.state import ABSENT, FoundKey, StatePlan
 from syncd.plan.types import CapturedMembers, Written
 from syncd.plan.values.raw import Unfit
 from syncd.stores.mongo.codes import is_about_document
-from syncd.stores.mongo.joined import lookup_of
-from syncd.stores.mongo.lookup import Lookup
-from syncd.stores.mongo.replies import RAW_CODEC, documents_in
+from syncd.stores.mongo.reads.joined import lookup_of
+from syncd.stores.mongo.reads.lookup import Lookup
+from syncd.stores.mongo.reads.replies import RAW_CODEC, documents_in
 from syncd.stores.mongo.store import Document, MongoStore, code_of, translated
 from syncd.stores.mongo.times import ZERO
 from syncd.stores.redis.key_states import KeyStates

@@ -10,7 +10,7 @@ from typing import Any
 from bson import json_util
 
 from syncd.contract.model.contract import Contract
-from syncd.contract.model.projection import FieldSpec, Projection
+from syncd.contract.model.redis.projection import FieldSpec, Projection
 from syncd.errors import ProjectionError
 from syncd.plan.values.vectors import vector_from_bytes
 from syncd.preview.outcome import EntryShown, KeyShown, MemberShown, Outcome

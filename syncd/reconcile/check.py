@@ -27,15 +27,15 @@ from syncd.reconcile.member_comparison import StraySearch, shown
 from syncd.reconcile.nodes_reader import reader_of
 from syncd.reconcile.repair import Repairer
 from syncd.reconcile.report import ReconcileReport
-from syncd.stores.mongo.joined import lookup_of
-from syncd.stores.mongo.ranges import ALL, Range
+from syncd.stores.mongo.reads.joined import lookup_of
+from syncd.stores.mongo.reads.ranges import ALL, Range
 from syncd.stores.mongo.store import Document, MongoStore
 from syncd.stores.mongo.times import ZERO, Moment
 from syncd.stores.redis.members import Member
-from syncd.stores.redis.records.foreign_keys import foreign_among
-from syncd.stores.redis.records.key_maps import KeyMaps, holders
+from syncd.stores.redis.records.keys.foreign_keys import foreign_among
+from syncd.stores.redis.records.keys.key_maps import KeyMaps, holders
 from syncd.stores.redis.records.position import ControlKeys
-from syncd.stores.redis.records.repairs import of_document, of_key, of_member
+from syncd.stores.redis.records.requests.repairs import of_document, of_key, of_member
 from syncd.stores.redis.scan import Candidate as Scanned
 from syncd.stores.redis.scan import KeyScan
 from syncd.stores.redis.store import RedisStore

@@ -15,7 +15,7 @@ from typing import Any
 from syncd.plan.keys.templates import encode_key_value
 from syncd.reconcile.document_comparison import Difference, DocumentComparison, DocumentDifferences
 from syncd.reconcile.lanes import Lanes
-from syncd.stores.mongo.lookup import Found, Lookup
+from syncd.stores.mongo.reads.lookup import Found, Lookup
 from syncd.stores.mongo.times import ZERO, Moment
 from syncd.stores.paging import paged
 

@@ -9,10 +9,10 @@ from syncd.errors import FatalError
 from syncd.plan.partition import Partition
 from syncd.reconcile.check import Check
 from syncd.stores.mongo.codes import is_about_document
-from syncd.stores.mongo.differing import Differing
-from syncd.stores.mongo.joined import lookup_of
+from syncd.stores.mongo.reads.differing import Differing
+from syncd.stores.mongo.reads.joined import lookup_of
 from syncd.stores.mongo.store import code_of
-from syncd.stores.redis.records.digests import Digests, can_be_kept
+from syncd.stores.redis.records.keys.digests import Digests, can_be_kept
 from syncd.stores.redis.records.layout import partitions_of
 from syncd.stores.redis.records.position import ControlKeys
 

@@ -17,7 +17,7 @@ from syncd.reconcile.member_comparison import compare_fields, compare_members
 from syncd.reconcile.reader import KeyReader
 from syncd.stores.mongo.store import Document
 from syncd.stores.paging import paged
-from syncd.stores.redis.records.key_maps import KeyMaps
+from syncd.stores.redis.records.keys.key_maps import KeyMaps
 
 RECORDS, ELEMENTS = 50, 500
 """Documents whose records are read at once, and keys of elements."""

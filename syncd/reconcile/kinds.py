@@ -22,7 +22,7 @@ from syncd.reconcile.two_sided.pair_sides import PairSides
 from syncd.reconcile.two_sided.sides import Sides
 from syncd.reconcile.two_sided.state_sides import StateSides
 from syncd.stores.mongo.store import MongoStore
-from syncd.stores.redis.cluster import ClusterStore
+from syncd.stores.redis.cluster.nodes import ClusterStore
 from syncd.stores.redis.store import RedisStore
 
 AnyCheck: TypeAlias = Check | TwoSidedCheck

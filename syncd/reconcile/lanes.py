@@ -11,7 +11,7 @@ from syncd.stores.redis.records.layout import partitions_of
 from syncd.stores.redis.records.position import STREAM, Position
 from syncd.stores.redis.records.positions import load_position
 from syncd.stores.redis.records.refreshes import JoinedPosition
-from syncd.stores.redis.records.requests import request_position
+from syncd.stores.redis.records.requests.lane_requests import request_position
 from syncd.stores.redis.store import RedisStore
 
 POLL_S = 0.05

@@ -13,11 +13,11 @@ from syncd.plan.to_redis.shared_hash import SharedHashShape
 from syncd.plan.types import MemberForm, Memberships
 from syncd.reconcile.compare import ANOTHER_TYPE, CONTENT, EXTRA, MISSING, TTL, Flaw
 from syncd.reconcile.reader import KeyReader
-from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.reads.lookup import Lookup
 from syncd.stores.mongo.times import ZERO, Moment
 from syncd.stores.paging import paged
 from syncd.stores.redis.members import Member, Members
-from syncd.stores.redis.records.foreign_keys import foreign_among
+from syncd.stores.redis.records.keys.foreign_keys import foreign_among
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 

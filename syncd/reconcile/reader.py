@@ -14,7 +14,7 @@ from syncd.errors import TransientError
 from syncd.plan.to_redis.change import Drop, Put, Retired
 from syncd.plan.to_redis.shape import Shape
 from syncd.plan.types import unpacked
-from syncd.stores.redis.records.key_lists import keys_in
+from syncd.stores.redis.records.keys.key_lists import keys_in
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.scan import WHOLE_MAP
 from syncd.stores.redis.store import RedisStore, translate

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from syncd.stores.paging import paged
-from syncd.stores.redis.records.repairs import MOST_WANTED, repairs_waiting, request_repairs
+from syncd.stores.redis.records.requests.repairs import MOST_WANTED, repairs_waiting, request_repairs
 from syncd.stores.redis.store import RedisStore
 
 POLL_S = 0.05

@@ -1,7 +1,7 @@
 """Fills boards: sorted sets that hold so many members only, where one of them left and others were left out before.
 
-Redis says which boards may lack members, see `stores/redis/lua/boards.lua`. MongoDB says which documents belong there,
-and these are repaired as any other document: read again, and written whole.
+Redis says which boards may lack members, see `stores/redis/lua/operations/boards.lua`. MongoDB says which documents
+belong there, and these are repaired as any other document: read again, and written whole.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from syncd.plan.keys.templates import parse_key
 from syncd.plan.to_redis.change import Put
 from syncd.plan.to_redis.member_shape import MemberShape
 from syncd.plan.types import Memberships
-from syncd.stores.mongo.best import best
 from syncd.stores.mongo.codes import is_about_document
+from syncd.stores.mongo.reads.best import best
 from syncd.stores.mongo.store import code_of, took_too_long
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import STREAM
-from syncd.stores.redis.records.repairs import MOST_WANTED, of_document, request_repairs
+from syncd.stores.redis.records.requests.repairs import MOST_WANTED, of_document, request_repairs
 from syncd.stores.redis.store import RedisStore, translated
 from syncd.to_redis.apply.pipeline import Pipeline
 from syncd.to_redis.context import RunContext

@@ -13,8 +13,8 @@ from syncd.plan.to_redis.change import FILLING, RELOAD, BeginMatched, OpenFeed, 
 from syncd.plan.to_redis.change_feed import ChangeFeed
 from syncd.stores.mongo.times import Moment, seconds
 from syncd.stores.redis.records.claims import new_claims, read_claims
+from syncd.stores.redis.records.keys.matched import LOST, WHOLE, MatchedSets
 from syncd.stores.redis.records.lease import Lease
-from syncd.stores.redis.records.matched import LOST, WHOLE, MatchedSets
 from syncd.stores.redis.records.position import KEEP, PURGE, ControlKeys, Fields, Position, read_fields
 from syncd.stores.redis.store import RedisStore, translated
 from syncd.to_redis.stream.numbering import last_entry_id

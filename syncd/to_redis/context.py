@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from syncd.executors.pool import Pool
 from syncd.lanes.context import LaneContext
 from syncd.plan.stream_plan import StreamPlan
-from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.reads.lookup import Lookup
 from syncd.to_redis.apply.apply_log import ApplyLog
 from syncd.to_redis.apply.builder import Builder
-from syncd.to_redis.apply.operations import Operations
+from syncd.to_redis.apply.calls.operations import Operations
 from syncd.to_redis.apply.units import Unit
 from syncd.to_redis.apply.watermarks import Watermarks
 from syncd.to_redis.copy.foreign_keys import ForeignKeys

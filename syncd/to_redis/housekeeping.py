@@ -15,11 +15,15 @@ from syncd.stores.mongo.history import Witness
 from syncd.stores.mongo.times import token_time
 from syncd.stores.redis.members import Members
 from syncd.stores.redis.records.dead_letters import find_dead_letters, replays_done, requested_replays
-from syncd.stores.redis.records.foreign_keys import count_foreign
-from syncd.stores.redis.records.key_maps import KeyMaps
+from syncd.stores.redis.records.keys.foreign_keys import count_foreign
+from syncd.stores.redis.records.keys.key_maps import KeyMaps
 from syncd.stores.redis.records.layout import survey, survey_nodes
 from syncd.stores.redis.records.position import SNAPSHOT, STREAM
-from syncd.stores.redis.records.requests import answers_position, request_snapshot, wants_snapshot
+from syncd.stores.redis.records.requests.lane_requests import (
+    answers_position,
+    request_snapshot,
+    wants_snapshot,
+)
 from syncd.to_redis.apply.digests import DigestKeeper
 from syncd.to_redis.apply.pipeline import Pipeline
 from syncd.to_redis.apply.units import Step

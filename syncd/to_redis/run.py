@@ -24,13 +24,13 @@ from syncd.lanes.events import (
     SweepBegan,
 )
 from syncd.plan.to_redis.change import Write
-from syncd.stores.mongo.differing import Differing
-from syncd.stores.mongo.joined import lookup_of
 from syncd.stores.mongo.last_change import Quiet
+from syncd.stores.mongo.reads.differing import Differing
+from syncd.stores.mongo.reads.joined import lookup_of
 from syncd.stores.mongo.sharding import require_same_key
 from syncd.stores.mongo.store import Document, translated
 from syncd.stores.mongo.times import Moment, token_time
-from syncd.stores.redis.records.digests import Digests, can_be_kept
+from syncd.stores.redis.records.keys.digests import Digests, can_be_kept
 from syncd.stores.redis.records.position import (
     ADOPT,
     DIGEST,
@@ -42,9 +42,9 @@ from syncd.stores.redis.records.position import (
 )
 from syncd.stores.redis.records.positions import load_position
 from syncd.to_redis.apply.apply_log import ApplyLog
+from syncd.to_redis.apply.calls.fan_out import writer_of
+from syncd.to_redis.apply.calls.operations import Operations
 from syncd.to_redis.apply.digests import DigestKeeper
-from syncd.to_redis.apply.fan_out import writer_of
-from syncd.to_redis.apply.operations import Operations
 from syncd.to_redis.apply.pipeline import Pipeline
 from syncd.to_redis.apply.units import Step, Unit, WindowUnit
 from syncd.to_redis.change_feeds import ChangeFeeds

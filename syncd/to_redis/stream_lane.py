@@ -17,10 +17,10 @@ from syncd.settings import Settings
 from syncd.stores.mongo.collections import require_source
 from syncd.stores.redis.capabilities import NO_PARTITIONS, Capabilities, require
 from syncd.stores.redis.records.lost_dead_letters import restore_dead_letters
-from syncd.stores.redis.records.partial_copies import forget_partial_copy
 from syncd.stores.redis.records.position import PAUSE, PURGE, SWEEP, ControlKeys, allowed
 from syncd.stores.redis.records.positions import load_position
-from syncd.stores.redis.records.requests import snapshot_begins, wants_snapshot
+from syncd.stores.redis.records.requests.lane_requests import snapshot_begins, wants_snapshot
+from syncd.stores.redis.records.requests.partial_copies import forget_partial_copy
 from syncd.to_redis.context import StreamContext
 from syncd.to_redis.run import LaneRun
 from syncd.to_redis.status import LaneStatus

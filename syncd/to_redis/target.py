@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from syncd.plan.to_redis.compile import Plan
-from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.reads.lookup import Lookup
 from syncd.to_redis.apply.apply_log import ApplyLog
 from syncd.to_redis.apply.builder import Builder
 from syncd.to_redis.apply.key_builder import KeyBuilder

@@ -10,8 +10,8 @@ from typing import get_args
 
 import pytest
 
-from syncd.contract.model.projection import Projection
-from syncd.contract.model.redis_types import RedisType
+from syncd.contract.model.redis.projection import Projection
+from syncd.contract.model.redis.redis_types import RedisType
 from tests.support.cli import ROOT, syncd
 
 HERE = Path(__file__).parent

@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.support.check import wait_until
 from tests.support.console import DEAD, PHONE, STREAMS, TOKEN, Stage
-from tests.support.needed import NotFound, give_up
+from tests.support.programs.needed import NotFound, give_up
 
 PICTURES = os.environ.get("SYNCD_TEST_PICTURES")
 """Where to put pictures, such as `docs`; without it they are taken, and thrown away."""

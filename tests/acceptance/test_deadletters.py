@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 import typer
 
-from syncd.cli.deadletters import _wait_for_answer
+from syncd.cli.actions.deadletters import _wait_for_answer
 from syncd.stores.redis.records.dead_letters import request_replay, requested_replays
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
@@ -19,7 +19,7 @@ from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection
 from tests.support.scene import Flow, Scene
-from tests.support.servers import Servers
+from tests.support.servers.shared import Servers
 
 WIDTH = {"from": "width", "type": "int"}
 
@@ -81,7 +81,7 @@ def test_replay_waits_as_long_as_dead_letters_are_answered(
             store.client.lpop(ControlKeys(token).replay)
 
     clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
-    monkeypatch.setattr("syncd.cli.deadletters.time", clock)
+    monkeypatch.setattr("syncd.cli.actions.deadletters.time", clock)
     with pytest.raises(typer.Exit):
         _wait_for_answer(store, token, [], 30.0)
     assert (now[0], len(requested_replays(store, token, 20))) == (320.0, 6)

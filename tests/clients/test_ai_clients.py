@@ -18,7 +18,7 @@ from redis import Redis
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.support.check import wait_until
 from tests.support.daemon import Daemon
-from tests.support.servers import connect
+from tests.support.servers.shared import connect
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "how-to" / "ai-clients.md").read_text(encoding="utf-8")

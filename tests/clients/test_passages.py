@@ -14,7 +14,7 @@ from syncd.embedded import RedisServer, ReplicaSet
 from tests.clients.test_ai_clients import MODEL, PASSAGES, ROOT, WORDS, block, python, run
 from tests.support.check import wait_until
 from tests.support.daemon import Daemon
-from tests.support.servers import connect
+from tests.support.servers.shared import connect
 
 PAGE = (ROOT / "docs" / "how-to" / "passages.md").read_text(encoding="utf-8")
 CLIENTS = ("RedisVL", "LangChain")

@@ -11,9 +11,9 @@ import pytest
 from pymongo import MongoClient
 
 from syncd.embedded import RedisServer, ReplicaSet
+from tests.support.broken.hold import Hold
+from tests.support.broken.proxy import Proxy
 from tests.support.check import wait_until
-from tests.support.hold import Hold
-from tests.support.proxy import Proxy
 from tests.support.scene import Document, Scene
 
 OPEN_SHARED = b"\x10aggregate\x00\x01\x00\x00\x00"

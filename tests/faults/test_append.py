@@ -10,12 +10,12 @@ import pytest
 
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.faults.conftest import Rig, again, killed_at
+from tests.support.broken.failpoint import failing
 from tests.support.check import PATIENCE_S, meanwhile, wait_until
-from tests.support.failpoint import failing
 from tests.support.memory import Memory
 from tests.support.scene import Flow, Scene
-from tests.support.servers import start_again
-from tests.support.stream import add_stream, append, key, numbers, pending, wait_done, wait_numbers
+from tests.support.servers.shared import start_again
+from tests.support.ways.stream import add_stream, append, key, numbers, pending, wait_done, wait_numbers
 
 COUNT = 300
 GONE = "entries were removed before they were in MongoDB; let the stream keep more"

@@ -14,13 +14,13 @@ from pymongo.collection import Collection
 
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.faults.conftest import Rig
+from tests.support.broken.failpoint import failing
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.failpoint import failing
-from tests.support.feeds import feed, said, stream_of, wait_count
 from tests.support.memory import MB, Memory
 from tests.support.scale import SCALE
 from tests.support.scene import Flow, Scene
+from tests.support.shapes.feeds import feed, said, stream_of, wait_count
 
 MOST_MB = 200
 """30: a million documents, and 300,000 changes of one. Takes minutes."""

@@ -27,11 +27,11 @@ from syncd.reconcile.report import ReconcileReport
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.redis.store import RedisStore
 from tests.faults.conftest import Rig
+from tests.support.broken.proxy import Proxy
 from tests.support.check import wait_until
-from tests.support.dask import dask_cluster, dask_worker
-from tests.support.proxy import Proxy
-from tests.support.reconcile import Drift, add_every_kind, check, drift_of, plan_of, plant, running
+from tests.support.programs.dask import dask_cluster, dask_worker
 from tests.support.scene import Flow
+from tests.support.ways.reconcile import Drift, add_every_kind, check, drift_of, plan_of, plant, running
 
 COUNT, PLANTED, RANGE = 600, 22, 100
 CHUNKS = b"\x02find\x00", b"hint"

@@ -22,10 +22,10 @@ from syncd.embedded import RedisServer, ReplicaSet
 from tests.faults.conftest import Rig, again
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.feeds import entries, feed, ids, said, stream_of, wait_count
 from tests.support.scale import SCALE
 from tests.support.scene import Document, Flow, Scene
-from tests.support.servers import connect
+from tests.support.servers.shared import connect
+from tests.support.shapes.feeds import entries, feed, ids, said, stream_of, wait_count
 
 CHANGES = 1_000 * SCALE
 """Of 200,000 with SYNCD_TEST_SCALE=200."""

@@ -16,14 +16,14 @@ import pytest
 
 from syncd.embedded import LOOPBACK, RedisServer, ReplicaSet
 from syncd.embedded.cluster import RedisCluster
-from syncd.stores.redis.cluster import HOME, ClusterStore
-from syncd.stores.redis.slots import slot_of
+from syncd.stores.redis.cluster.nodes import HOME, ClusterStore
+from syncd.stores.redis.cluster.slots import slot_of
 from syncd.stores.redis.store import SOCKET_TIMEOUT_S
 from tests.support.check import meanwhile, wait_until
 from tests.support.cli import syncd
-from tests.support.cluster import fail_over, half_moved, move, slots_of, stop_replication
 from tests.support.contracts import projection
 from tests.support.scene import Flow, Scene
+from tests.support.servers.cluster import fail_over, half_moved, move, slots_of, stop_replication
 
 CARD = projection(["title", "n"])
 MOVING = projection(["title", "n"], name="slug", key="{slug}")

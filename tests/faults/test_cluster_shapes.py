@@ -16,20 +16,20 @@ import pytest
 
 from syncd.embedded import RedisServer, ReplicaSet
 from syncd.embedded.cluster import RedisCluster
-from syncd.stores.redis.cluster import ClusterStore
-from syncd.stores.redis.slots import slot_of
+from syncd.stores.redis.cluster.nodes import ClusterStore
+from syncd.stores.redis.cluster.slots import slot_of
 from tests.support.check import meanwhile, wait_until
 from tests.support.cli import syncd
-from tests.support.cluster import fail_over, half_moved, move, slots_of, stop_replication
 from tests.support.contracts import projection
-from tests.support.feeds import assert_told, entries, feed
-from tests.support.joins import Shop
-from tests.support.joins import wait_same as wait_joined
-from tests.support.members import BOARD, NEAR, RECALL, TAGS, best, members_of, player, wait_members
 from tests.support.scene import Flow, Scene
-from tests.support.sharing import People
-from tests.support.stream import add_stream, append, wait_done, wait_numbers
-from tests.support.stream import key as stream_of
+from tests.support.servers.cluster import fail_over, half_moved, move, slots_of, stop_replication
+from tests.support.shapes.feeds import assert_told, entries, feed
+from tests.support.shapes.joins import Shop
+from tests.support.shapes.joins import wait_same as wait_joined
+from tests.support.shapes.members import BOARD, NEAR, RECALL, TAGS, best, members_of, player, wait_members
+from tests.support.shapes.sharing import People
+from tests.support.ways.stream import add_stream, append, wait_done, wait_numbers
+from tests.support.ways.stream import key as stream_of
 
 COUNT = 60
 GAMES, LABELS = [f"g{number}" for number in range(12)], [f"t{number}" for number in range(12)]

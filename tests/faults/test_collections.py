@@ -12,9 +12,9 @@ from typing import Any
 from syncd.stores.mongo.codes import LOST, OPLOG_TOO_SHORT, TRANSIENT
 from tests.faults.conftest import Rig
 from tests.support import cli
+from tests.support.broken.failpoint import failing
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.failpoint import failing
 from tests.support.scene import Flow
 
 CARD = projection(["title"])

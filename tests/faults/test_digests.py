@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from syncd.stores.redis.records.position import ControlKeys
-from syncd.stores.redis.records.requests import request_position
+from syncd.stores.redis.records.requests.lane_requests import request_position
 from syncd.stores.redis.store import RedisStore
 from tests.faults.conftest import Rig
+from tests.support.broken.failpoint import failing
+from tests.support.broken.hold import Hold
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.digests import wait_known
-from tests.support.failpoint import failing
-from tests.support.hold import Hold
-from tests.support.reconcile import changing, check, state
 from tests.support.scene import Flow
+from tests.support.shapes.digests import wait_known
+from tests.support.ways.reconcile import changing, check, state
 
 COUNT = 600
 CARD = projection({"title": "title", "score": "score", "a": "a"})

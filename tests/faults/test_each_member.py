@@ -9,8 +9,8 @@ import pytest
 
 from tests.faults.conftest import Rig, killed_at
 from tests.support.check import wait_until
-from tests.support.each_member import live_board, members, note, wait_members
-from tests.support.outbox import call, documents, outbox
+from tests.support.shapes.each_member import live_board, members, note, wait_members
+from tests.support.ways.outbox import call, documents, outbox
 
 GAMES, USERS = ("go", "chess", "shogi"), [f"u{number}" for number in range(30)]
 

@@ -13,13 +13,13 @@ import pytest
 
 from syncd.embedded import RedisServer
 from tests.faults.conftest import Rig
-from tests.support import outbox, stream, twoway
 from tests.support.check import wait_until
 from tests.support.compare import compare
 from tests.support.contracts import projection
-from tests.support.edge import add_films, films, sockets
 from tests.support.memory import Memory
 from tests.support.scene import Flow, Scene
+from tests.support.ways import outbox, stream, twoway
+from tests.support.ways.edge import add_films, films, sockets
 
 COUNT = 1500
 SITE = "hill"

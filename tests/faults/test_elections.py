@@ -12,11 +12,11 @@ import pytest
 from pymongo import MongoClient
 
 from syncd.embedded import Mongod, RedisServer, ReplicaSet
+from tests.support.broken.proxy import Proxy
+from tests.support.broken.recorder import Counter, Films, Recorder, add_both, counting_up
 from tests.support.check import wait_until
-from tests.support.proxy import Proxy
-from tests.support.recorder import Counter, Films, Recorder, add_both, counting_up
 from tests.support.scene import Document, Flow, Scene
-from tests.support.servers import start_again
+from tests.support.servers.shared import start_again
 
 COUNT = 800
 WATCHED = tuple(range(5, COUNT, 100))

@@ -17,7 +17,7 @@ from tests.support.check import PATIENCE_S, SOON_S, wait_until
 from tests.support.contracts import projection
 from tests.support.daemon import Daemon
 from tests.support.scene import Flow
-from tests.support.servers import connect
+from tests.support.servers.shared import connect
 
 LEASE_S = 2
 READS = {"GET", "HGET", "TYPE", "PTTL", "EXISTS"}

@@ -12,8 +12,8 @@ from pymongo import DeleteOne, ReplaceOne, UpdateOne
 from tests.faults.conftest import Rig, again
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.feeds import assert_told, entries, feed, ids, matched, said, wait_count
 from tests.support.scale import SCALE
+from tests.support.shapes.feeds import assert_told, entries, feed, ids, matched, said, wait_count
 
 ROUNDS = 6 * SCALE
 PAID = {"paid": True}

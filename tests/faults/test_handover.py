@@ -13,7 +13,7 @@ import pytest
 
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.support.check import wait_until
-from tests.support.handover import (
+from tests.support.ways.handover import (
     BOTH_KEYSPACE,
     FROM_KEYS,
     KEYSPACE,

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from syncd.embedded import RedisServer, ReplicaSet
+from tests.support.broken.proxy import Proxy
 from tests.support.check import meanwhile, wait_until
-from tests.support.handover import (
+from tests.support.scale import SCALE
+from tests.support.ways.handover import (
     BOTH_KEYSPACE,
     KEYSPACE,
     LEASE_S,
@@ -26,8 +28,6 @@ from tests.support.handover import (
     shape,
     world,
 )
-from tests.support.proxy import Proxy
-from tests.support.scale import SCALE
 
 pytestmark = pytest.mark.at_scale(all_but_one_of=10)
 """Of the many ways in which templates change hands a tenth of each test's, always the same."""

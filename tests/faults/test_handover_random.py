@@ -18,9 +18,9 @@ import pytest
 
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.support.check import meanwhile
-from tests.support.handover import DATABASE, LEASE_S, Node, World, compared, document, note, until, world
-from tests.support.handover_model import COLLECTIONS, STABLE, Model, Said, Set, beginning, key_of
 from tests.support.scale import SCALE
+from tests.support.ways.handover import DATABASE, LEASE_S, Node, World, compared, document, note, until, world
+from tests.support.ways.handover_model import COLLECTIONS, STABLE, Model, Said, Set, beginning, key_of
 
 SECONDS = 11.0 * SCALE
 PAUSE_S = 0.015

@@ -11,9 +11,9 @@ from pymongo import MongoClient
 
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.faults.conftest import Rig
+from tests.support.broken.proxy import Proxy
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.proxy import Proxy
 from tests.support.scene import Document, Flow, Scene
 
 FILM = [{"_id": 1, "n": 0}]

@@ -12,9 +12,9 @@ from syncd.stores.mongo.times import moment, parse
 from tests.faults.conftest import Rig
 from tests.support.check import meanwhile, wait_until
 from tests.support.contracts import projection
-from tests.support.joins import Shop, wait_same
 from tests.support.scale import SCALE
 from tests.support.scene import Flow
+from tests.support.shapes.joins import Shop, wait_same
 
 ORDERS, CUSTOMERS = 1_500 * SCALE, 60 * SCALE
 VERSIONS = projection(

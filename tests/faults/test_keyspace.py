@@ -11,10 +11,12 @@ from redis.exceptions import OutOfMemoryError
 
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.faults.conftest import Rig, killed_at
+from tests.support.broken.failpoint import failing
+from tests.support.broken.turns import Turns
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.failpoint import failing
-from tests.support.keyspace import (
+from tests.support.scene import Flow, Scene
+from tests.support.ways.keyspace import (
     add_keyspace,
     compared,
     digests,
@@ -23,9 +25,7 @@ from tests.support.keyspace import (
     wait_like_keys,
     write,
 )
-from tests.support.outbox import documents, wait_documents
-from tests.support.scene import Flow, Scene
-from tests.support.turns import Turns
+from tests.support.ways.outbox import documents, wait_documents
 
 COUNT = 150
 """What MongoDB gets of them is one read of the proxy, which can tell then that a killed client is gone."""

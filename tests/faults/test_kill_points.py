@@ -13,9 +13,9 @@ import pytest
 from pymongo import DeleteMany, DeleteOne, InsertOne, UpdateMany, UpdateOne
 
 from tests.faults.conftest import Rig
+from tests.support.broken.hold import Hold
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.hold import Hold
 from tests.support.scene import Flow
 
 COUNT, CHUNK = 400, 20

@@ -17,14 +17,14 @@ from syncd.stores.redis.records.leases import Leases
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from tests.faults.conftest import Rig
-from tests.support import keyspace, outbox, stream, twoway
+from tests.support.broken.failpoint import blocking, failing
 from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.daemon import Daemon
-from tests.support.failpoint import blocking, failing
 from tests.support.scale import SCALE
 from tests.support.scene import Flow, Scene
-from tests.support.slow_server import slowed
+from tests.support.servers.slow_server import slowed
+from tests.support.ways import keyspace, outbox, stream, twoway
 
 """30: three million entries of other collections, and SYNCD_LEASE_TTL as it is by default."""
 OTHERS = 100_000 * SCALE

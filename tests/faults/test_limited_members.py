@@ -11,7 +11,7 @@ from pymongo import DeleteOne, UpdateOne
 
 from tests.faults.conftest import Rig
 from tests.support.check import wait_until
-from tests.support.members import BOARD, TAGS, members_of, player, wait_best
+from tests.support.shapes.members import BOARD, TAGS, members_of, player, wait_best
 
 TOP = {**BOARD, "keep": {"highest": 20}}
 GAMES = ("chess", "go", "shogi")

@@ -11,8 +11,8 @@ import pytest
 from tests.faults.conftest import Rig
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.reconcile import check
 from tests.support.scene import Flow
+from tests.support.ways.reconcile import check
 
 SLUG = projection({"n": "n"}, key="{slug}")
 COUNT = 60

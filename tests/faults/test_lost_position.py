@@ -16,10 +16,10 @@ from pymongo import MongoClient
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.faults.conftest import Rig
 from tests.support import cli
+from tests.support.broken.failpoint import failing
+from tests.support.broken.hold import Hold
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.failpoint import failing
-from tests.support.hold import Hold
 from tests.support.scale import SCALE
 from tests.support.scene import Flow, Scene
 

@@ -11,9 +11,9 @@ from pymongo import UpdateOne
 
 from tests.faults.conftest import Rig
 from tests.support.check import wait_until
-from tests.support.members import BOARD, NEAR, RECALL, TAGS, members_of, player, wait_members
 from tests.support.scale import SCALE
 from tests.support.scene import Flow
+from tests.support.shapes.members import BOARD, NEAR, RECALL, TAGS, members_of, player, wait_members
 
 PLAYERS, REGIONS, KILLS = 400 * SCALE, 8 if SCALE == 1 else 50, 3 if SCALE == 1 else 8
 BETWEEN, LONGEST_S = 10 * SCALE, 60 / KILLS

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 from syncd.plan.claims import claims_of
-from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.reads.lookup import Lookup
 from syncd.stores.mongo.store import Document, MongoStore
 from syncd.stores.mongo.times import ZERO, token_time
 from syncd.stores.redis.records.lease import Lease
@@ -19,20 +19,20 @@ from syncd.stores.redis.records.position import SNAPSHOT, ControlKeys, Position
 from syncd.stores.redis.store import RedisStore
 from syncd.telemetry import Removals
 from syncd.to_redis.apply.apply_log import ApplyLog
+from syncd.to_redis.apply.calls.writer import Writer
 from syncd.to_redis.apply.key_builder import KeyBuilder
 from syncd.to_redis.apply.pipeline import Pipeline
 from syncd.to_redis.apply.units import WindowUnit
-from syncd.to_redis.apply.writer import Writer
 from syncd.to_redis.copy.copier import Chunk
 from syncd.to_redis.copy.units import units_of
 from syncd.to_redis.stream.change_stream import ChangeStream
 from syncd.to_redis.stream.window import Window
 from tests.faults.conftest import Rig
+from tests.support.broken.recorder import Recorder, add_both, counting_up
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.reconcile import plan_of
-from tests.support.recorder import Recorder, add_both, counting_up
 from tests.support.scene import Flow
+from tests.support.ways.reconcile import plan_of
 
 COUNT = 1600
 WATCHED = tuple(range(5, COUNT, 200))

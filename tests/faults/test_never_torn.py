@@ -12,11 +12,11 @@ import pytest
 
 from syncd.embedded import RedisServer
 from tests.faults.conftest import Rig
+from tests.support.broken.proxy import Proxy
 from tests.support.check import PATIENCE_S, wait_until
 from tests.support.contracts import projection
-from tests.support.proxy import Proxy
 from tests.support.scene import Flow, Scene
-from tests.support.servers import Servers
+from tests.support.servers.shared import Servers
 
 FIELDS = ["title", "year", "text"]
 

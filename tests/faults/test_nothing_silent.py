@@ -17,9 +17,9 @@ from redis.exceptions import ResponseError
 
 from tests.faults.conftest import Rig
 from tests.support import cli
+from tests.support.broken.failpoint import failing
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.failpoint import failing
 from tests.support.scene import Flow
 
 CARD = projection(["title", "n"])

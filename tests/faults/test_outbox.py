@@ -12,10 +12,13 @@ from redis.exceptions import OutOfMemoryError
 
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.faults.conftest import Rig, again, killed_at
+from tests.support.broken.failpoint import failing
+from tests.support.broken.turns import Turns
 from tests.support.check import wait_until
-from tests.support.failpoint import failing
 from tests.support.memory import Memory
-from tests.support.outbox import (
+from tests.support.scene import Flow, Scene
+from tests.support.servers.shared import start_again
+from tests.support.ways.outbox import (
     add_outbox,
     call,
     documents,
@@ -28,9 +31,6 @@ from tests.support.outbox import (
     wait_functions,
     wait_like_redis,
 )
-from tests.support.scene import Flow, Scene
-from tests.support.servers import start_again
-from tests.support.turns import Turns
 
 COUNT = 150
 """What MongoDB gets of them is one read of the proxy, which can tell then that a killed client is gone."""

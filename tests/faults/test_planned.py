@@ -8,8 +8,8 @@ import urllib.request
 from contextlib import closing
 from typing import Any
 
-from syncd.stores.redis.records.approvals import approve
 from syncd.stores.redis.records.claims import read_contracts
+from syncd.stores.redis.records.requests.approvals import approve
 from syncd.stores.redis.store import RedisStore
 from tests.faults.conftest import Rig
 from tests.support import cli

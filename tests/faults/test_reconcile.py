@@ -14,12 +14,12 @@ import pytest
 
 from syncd.reconcile.report import ReconcileReport
 from tests.faults.conftest import Rig
+from tests.support.broken.recorder import Recorder
 from tests.support.check import PATIENCE_S, wait_until
 from tests.support.contracts import projection
-from tests.support.reconcile import add_every_kind, changing, check, drift_of, plant, running
-from tests.support.recorder import Recorder
 from tests.support.scale import SCALE
 from tests.support.scene import Flow
+from tests.support.ways.reconcile import add_every_kind, changing, check, drift_of, plant, running
 
 """50: a hundred thousand documents with 550 differences. Takes minutes."""
 COUNT, PLANTED = 1_000 * SCALE, 110 if SCALE == 1 else 550

@@ -12,7 +12,10 @@ import pytest
 
 from syncd.reconcile.report import ReconcileReport
 from tests.faults.conftest import Rig, killed_at
-from tests.support.back import (
+from tests.support.broken.turns import Turns
+from tests.support.check import wait_until
+from tests.support.scene import Flow
+from tests.support.ways.back import (
     OPTION,
     add_both,
     add_state,
@@ -25,13 +28,10 @@ from tests.support.back import (
     unheard,
     wait_states,
 )
-from tests.support.check import wait_until
-from tests.support.keyspace import wait_known
-from tests.support.outbox import outbox, wait_empty
-from tests.support.reconcile import check, drift_of
-from tests.support.scene import Flow
-from tests.support.turns import Turns
-from tests.support.twoway import wait_alike
+from tests.support.ways.keyspace import wait_known
+from tests.support.ways.outbox import outbox, wait_empty
+from tests.support.ways.reconcile import check, drift_of
+from tests.support.ways.twoway import wait_alike
 
 COUNT, QUIET = 180, 33
 """Keys, and how many of them only a plant changes: a multiple of 3."""

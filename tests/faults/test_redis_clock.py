@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.conftest import Rig
-from tests.support import keyspace, outbox, stream, twoway
 from tests.support.check import wait_until
 from tests.support.scene import Flow
+from tests.support.ways import keyspace, outbox, stream, twoway
 
 HOUR_US = 3_600_000_000
 SOON_S = 20

@@ -16,18 +16,18 @@ from syncd.embedded import LOOPBACK, RedisServer, ReplicaSet
 from syncd.embedded.cluster import RedisCluster
 from syncd.errors import TransientError
 from syncd.plan.claims import MONGO, Claims
-from syncd.stores.redis.cluster import ClusterStore
+from syncd.stores.redis.cluster.nodes import ClusterStore
 from syncd.stores.redis.records.lease import Lease, new_owner
 from syncd.stores.redis.records.leases import Leases
 from syncd.stores.redis.records.position import ControlKeys, Position
 from syncd.stores.redis.store import RedisStore
-from syncd.to_redis.apply.fan_out import writer_of
+from syncd.to_redis.apply.calls.fan_out import writer_of
+from tests.support.broken.proxy import Proxy
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.proxy import Proxy
 from tests.support.scene import Flow, Scene
-from tests.support.servers import connect
-from tests.support.stream import add_series, append_timed, wait_done, wait_numbers
+from tests.support.servers.shared import connect
+from tests.support.ways.stream import add_series, append_timed, wait_done, wait_numbers
 
 CARD = projection(["title", "n"])
 MOVING = projection(["title", "n"], name="slug", key="{slug}")

@@ -20,8 +20,8 @@ from tests.support.check import meanwhile, wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection
 from tests.support.scene import Flow, Scene
-from tests.support.sentinel import Sentinels, tell
-from tests.support.servers import connect
+from tests.support.servers.sentinel import Sentinels, tell
+from tests.support.servers.shared import connect
 
 CARD = projection(["title", "n"])
 MOVING = projection(["title", "n"], name="slug", key="{slug}")

@@ -21,13 +21,13 @@ from syncd.stores.mongo.sharding import ids_of_shards
 from syncd.stores.mongo.store import MongoStore
 from syncd.to_mongo.fences import Fences
 from syncd.to_mongo.session import ContractSession
+from tests.support.broken.failpoint import failing
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection
-from tests.support.failpoint import failing
-from tests.support.outbox import add_outbox, put, remove
 from tests.support.scene import Flow, Scene
-from tests.support.sharded import ShardedCluster
+from tests.support.servers.sharded import ShardedCluster
+from tests.support.ways.outbox import add_outbox, put, remove
 
 CARD = projection(["title"])
 UNIQUE = {"unique": [["_id"]]}

@@ -15,8 +15,8 @@ from tests.faults.conftest import Rig, again
 from tests.support.contracts import projection
 from tests.support.scale import SCALE
 from tests.support.scene import Scene
-from tests.support.servers import connect
-from tests.support.sharing import People, wanted
+from tests.support.servers.shared import connect
+from tests.support.shapes.sharing import People, wanted
 
 ROUNDS = 5 * SCALE
 PEOPLE = 30

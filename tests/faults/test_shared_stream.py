@@ -16,10 +16,10 @@ from pymongo import MongoClient
 from syncd.embedded import RedisServer, ReplicaSet
 from syncd.to_redis.stream.hub import FEW
 from tests.faults.conftest import Rig
+from tests.support.broken.failpoint import failing
 from tests.support.check import SOON_S, wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection
-from tests.support.failpoint import failing
 from tests.support.scene import Flow, Scene
 
 CARD = projection(["title", "n"])

@@ -26,9 +26,9 @@ from syncd.executors.proof import identity
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.partition import WHOLE
 from syncd.settings import Settings
-from syncd.stores.mongo import lookup as looking
-from syncd.stores.mongo.lookup import Lookup
-from syncd.stores.mongo.ranges import ALL
+from syncd.stores.mongo.reads import lookup as looking
+from syncd.stores.mongo.reads.lookup import Lookup
+from syncd.stores.mongo.reads.ranges import ALL
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.mongo.times import ZERO
 from syncd.stores.redis.records.position import SNAPSHOT, Position
@@ -41,14 +41,14 @@ from syncd.to_redis.copy.copier import Chunk, Copier, Cut, Reads, Ready
 from syncd.to_redis.copy.piece import Made, Piece, make
 from syncd.to_redis.copy.units import units_of
 from tests.faults.conftest import Rig
+from tests.support.broken.proxy import Proxy
+from tests.support.broken.recorder import FIELDS, Recorder, counting_up, state
 from tests.support.check import PATIENCE_S, wait_until
 from tests.support.contracts import projection
 from tests.support.daemon import Daemon
-from tests.support.dask import dask_cluster, dask_worker
-from tests.support.proxy import Proxy
-from tests.support.reconcile import plan_of
-from tests.support.recorder import FIELDS, Recorder, counting_up, state
+from tests.support.programs.dask import dask_cluster, dask_worker
 from tests.support.scene import Flow
+from tests.support.ways.reconcile import plan_of
 
 COUNT, FEW = 4000, 1200
 STEP = 20

@@ -8,7 +8,15 @@ from syncd.to_mongo.append.stream_history import MOST_CHECKS, History, StreamSta
 from tests.faults.conftest import Rig
 from tests.support.check import wait_until
 from tests.support.scene import Flow
-from tests.support.stream import add_series, add_stream, append, append_timed, key, wait_done, wait_numbers
+from tests.support.ways.stream import (
+    add_series,
+    add_stream,
+    append,
+    append_timed,
+    key,
+    wait_done,
+    wait_numbers,
+)
 
 AGAIN = "consumer group was gone, made again"
 

@@ -12,13 +12,13 @@ import pytest
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.faults.conftest import Rig
 from tests.faults.test_append import again, killed_at
+from tests.support.broken.hold import Hold
+from tests.support.broken.proxy import Proxy
 from tests.support.check import PATIENCE_S, meanwhile, wait_until
-from tests.support.hold import Hold
-from tests.support.proxy import Proxy
 from tests.support.scale import SCALE
 from tests.support.scene import Flow, Scene
-from tests.support.servers import start_again
-from tests.support.stream import add_series, append_timed, wait_done, wait_numbers
+from tests.support.servers.shared import start_again
+from tests.support.ways.stream import add_series, append_timed, wait_done, wait_numbers
 
 COUNT = 300
 """10: 200,000 entries instead of 20,000."""

@@ -15,13 +15,13 @@ import pytest
 
 from syncd.embedded import RedisServer, ReplicaSet
 from tests.faults.conftest import Rig
+from tests.support.broken.failpoint import blocking
+from tests.support.broken.hold import Hold
+from tests.support.broken.proxy import Proxy
 from tests.support.check import wait_until
-from tests.support.failpoint import blocking
-from tests.support.hold import Hold
-from tests.support.proxy import Proxy
 from tests.support.scale import SCALE
 from tests.support.scene import Document, Flow, Scene
-from tests.support.twoway import (
+from tests.support.ways.twoway import (
     add_two_way,
     as_hash,
     change_key,
@@ -32,7 +32,7 @@ from tests.support.twoway import (
     wait_alike,
     wait_document,
 )
-from tests.support.twoway_load import Load, film, is_doomed, writing
+from tests.support.ways.twoway_load import Load, film, is_doomed, writing
 
 COUNT, SECONDS, REST_S, RATE = (300, 3.0, 1.0, 60.0) if SCALE == 1 else (10_000, 120.0, 10.0, 150.0)
 LEASE = {"SYNCD_LEASE_TTL": "2"}

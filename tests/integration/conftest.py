@@ -12,7 +12,7 @@ from redis import Redis
 from syncd.embedded import RedisServer
 from syncd.stores.redis.store import RedisStore
 from tests.support.scene import Scene
-from tests.support.servers import Servers, connect
+from tests.support.servers.shared import Servers, connect
 
 
 @pytest.fixture(scope="module")

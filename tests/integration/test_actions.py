@@ -13,12 +13,12 @@ import pytest
 from tests.support import cli
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.keyspace import add_keyspace
-from tests.support.keyspace import write as write_hashes
-from tests.support.outbox import add_outbox, put, wait_functions
 from tests.support.scene import Flow, Scene
-from tests.support.stream import add_series, add_stream, append, append_timed
-from tests.support.twoway import add_two_way
+from tests.support.ways.keyspace import add_keyspace
+from tests.support.ways.keyspace import write as write_hashes
+from tests.support.ways.outbox import add_outbox, put, wait_functions
+from tests.support.ways.stream import add_series, add_stream, append, append_timed
+from tests.support.ways.twoway import add_two_way
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from bson.objectid import ObjectId
 
+from tests.support.broken.failpoint import failing
 from tests.support.check import wait_until
 from tests.support.cli import syncd
-from tests.support.failpoint import failing
 from tests.support.scene import Flow, Scene
-from tests.support.stream import add_stream, append, key, numbers, pending, wait_done, wait_numbers
+from tests.support.ways.stream import add_stream, append, key, numbers, pending, wait_done, wait_numbers
 
 TYPED = {
     "model": "model",

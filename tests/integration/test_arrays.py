@@ -10,8 +10,8 @@ import pytest
 from tests.support.check import wait_until
 from tests.support.compare import ELEMENTS
 from tests.support.contracts import from_redis, projection
-from tests.support.reconcile import check, drift_of
 from tests.support.scene import Flow, Scene
+from tests.support.ways.reconcile import check, drift_of
 
 LONGEST = 100_000
 MANY = 30

@@ -11,11 +11,11 @@ from bson.decimal128 import Decimal128
 
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.keyspace import add_keyspace
 from tests.support.scene import Flow, Scene
-from tests.support.stream import add_stream
-from tests.support.stream import key as stream_key
-from tests.support.twoway import add_two_way
+from tests.support.ways.keyspace import add_keyspace
+from tests.support.ways.stream import add_stream
+from tests.support.ways.stream import key as stream_key
+from tests.support.ways.twoway import add_two_way
 
 NOW = "1795909780.2428308"
 """`time.time()` of Python."""

@@ -12,9 +12,9 @@ from bson import Decimal128, Int64
 
 from tests.support.check import wait_until
 from tests.support.cli import syncd
-from tests.support.members import BOARD, members_of, player, wait_best, wanted
-from tests.support.reconcile import check
 from tests.support.scene import Scene
+from tests.support.shapes.members import BOARD, members_of, player, wait_best, wanted
+from tests.support.ways.reconcile import check
 
 TOP = {**BOARD, "keep": {"highest": 3}}
 LAST = {**BOARD, "projection": "last", "keep": {"lowest": 3}}

@@ -16,8 +16,8 @@ from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.keyspace.listening import Listening
 from syncd.to_mongo.outbox.queue import MOST_ENTRIES, Entry, OutboxQueue, without_key
 from syncd.to_mongo.state.comparison import Comparison
+from syncd.to_mongo.state.keys.unfit_keys import UnfitKeys
 from syncd.to_mongo.state.store import StateStore
-from syncd.to_mongo.state.unfit_keys import UnfitKeys
 from tests.support.contracts import from_redis, model, projection
 
 MOST_KEYS = 2

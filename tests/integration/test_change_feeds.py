@@ -11,8 +11,8 @@ from syncd.plan.keys.encode import encode_key_value
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import Names, projection
-from tests.support.feeds import changed, entries, feed, ids, said, stream_of, wait_count
 from tests.support.scene import Scene
+from tests.support.shapes.feeds import changed, entries, feed, ids, said, stream_of, wait_count
 
 COUNT = 3000
 

@@ -13,20 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
-from syncd.contract.model.template import KeyTemplate
+from syncd.contract.model.redis.template import KeyTemplate
 from syncd.errors import FatalError, FencedError
 from syncd.plan.claims import INDEX, KEY, Claim, Claims, key_claim
 from syncd.plan.keys.templates import render
 from syncd.plan.partition import Partition
 from syncd.plan.to_redis.change import Orphan, Retired, RetiredKey
 from syncd.stores.redis.records.claims import CLAIMS, read_claims, read_left
-from syncd.stores.redis.records.foreign_keys import count_foreign, has_lost_foreign
+from syncd.stores.redis.records.keys.foreign_keys import count_foreign, has_lost_foreign
 from syncd.stores.redis.records.lease import OLDER_WAITS, Lease
 from syncd.stores.redis.records.orphans import count_keys, find_orphan, keys_of, remove_keys, remove_records
 from syncd.stores.redis.records.position import ControlKeys, Position
 from syncd.stores.redis.store import RedisStore
-from syncd.to_redis.apply.operations import Operations
-from syncd.to_redis.apply.writer import Writer
+from syncd.to_redis.apply.calls.operations import Operations
+from syncd.to_redis.apply.calls.writer import Writer
 from tests.support.cli import syncd
 from tests.unit.plan.strategies import key_values
 

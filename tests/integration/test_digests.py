@@ -17,15 +17,15 @@ from syncd.errors import TransientError
 from syncd.plan.partition import Partition
 from syncd.plan.to_redis.digest import BUCKETS, bucket_of, digest_of
 from syncd.reconcile.report import ReconcileReport
-from syncd.stores.redis.records.digests import Digests
+from syncd.stores.redis.records.keys.digests import Digests
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
+from tests.support.broken.failpoint import failing
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.digests import assert_known, lose, wait_known
-from tests.support.failpoint import failing
-from tests.support.reconcile import changing, check, drift_of
 from tests.support.scene import Flow, Scene
+from tests.support.shapes.digests import assert_known, lose, wait_known
+from tests.support.ways.reconcile import changing, check, drift_of
 
 DIGEST = {"check": "digest"}
 FILMS: list[dict[str, Any]] = [{"_id": n, "title": f"film {n}", "score": n + 0.5} for n in range(120)]
@@ -216,7 +216,7 @@ def test_without_digests(shared: Scene, look: Any) -> None:
 def test_too_much_that_differs(shared: Scene, look: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then all of it is compared in full."""
     flow = shared.run("much", projection(FIELDS), documents=FILMS, reconcile=DIGEST)
-    monkeypatch.setattr("syncd.stores.mongo.differing.AT_ONCE", 1)
+    monkeypatch.setattr("syncd.stores.mongo.reads.differing.AT_ONCE", 1)
     for key in flow.redis.scan_iter(flow.names.control("digest:*")):
         flow.redis.delete(key)
     report = look(flow)
@@ -229,8 +229,8 @@ def test_several_passes_and_ranges(
 ) -> None:
     """However it is cut, each document is read once."""
     flow = shared.run("cut", projection(FIELDS), documents=FILMS, reconcile=DIGEST)
-    monkeypatch.setattr("syncd.stores.mongo.differing.AT_ONCE", 2)
-    monkeypatch.setattr("syncd.stores.mongo.differing.RANGE_DOCUMENTS", 20)
+    monkeypatch.setattr("syncd.stores.mongo.reads.differing.AT_ONCE", 2)
+    monkeypatch.setattr("syncd.stores.mongo.reads.differing.RANGE_DOCUMENTS", 20)
     assert (look(flow).documents, look(flow).compared) == (120, 0)
     films = flow.collection
     lose(
@@ -248,7 +248,7 @@ def test_ranges_that_take_too_long(shared: Scene, look: Any, monkeypatch: pytest
     with failing(flow.collection, "aggregate", 50, times=1):
         report = look(flow)
     assert (report.check, report.result, report.documents) == ("digest", "clean", len(FILMS))
-    monkeypatch.setattr("syncd.stores.mongo.differing.FEWEST_DOCUMENTS", 100_000)
+    monkeypatch.setattr("syncd.stores.mongo.reads.differing.FEWEST_DOCUMENTS", 100_000)
     with failing(flow.collection, "aggregate", 50), pytest.raises(TransientError):
         look(flow)
 

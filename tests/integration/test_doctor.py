@@ -12,10 +12,10 @@ from redis import Redis
 
 from syncd.contract.read.load import load_contract_set
 from syncd.embedded import RedisServer
-from syncd.ops.preflight import PreflightReport, preflight
+from syncd.ops.checks.preflight import PreflightReport, preflight
 from syncd.settings import Settings
 from tests.support.contracts import ContractDirectory, projection
-from tests.support.servers import connect
+from tests.support.servers.shared import connect
 
 KEYSPACE = {"direction": "redis_to_mongo", "capture": "keyspace"}
 APPEND = {"direction": "redis_to_mongo", "capture": "append"}

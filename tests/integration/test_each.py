@@ -11,8 +11,8 @@ import pytest
 from syncd.reconcile.report import ReconcileReport
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.reconcile import check, drift_of
 from tests.support.scene import Flow, Scene
+from tests.support.ways.reconcile import check, drift_of
 
 FIELDS = {"title": "title", "text": "passages.text"}
 PASSAGES = projection(FIELDS, name="passage", type="json", each="passages", key="{_id}:{passages.id}")

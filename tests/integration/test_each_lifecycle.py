@@ -10,9 +10,9 @@ from syncd.reconcile.report import ReconcileReport
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection
-from tests.support.digests import wait_known
-from tests.support.reconcile import check
 from tests.support.scene import Flow, Scene
+from tests.support.shapes.digests import wait_known
+from tests.support.ways.reconcile import check
 
 COUNT = 60
 FIELDS = {"title": "title", "text": "parts.text"}

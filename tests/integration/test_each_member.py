@@ -9,10 +9,10 @@ import pytest
 from syncd.reconcile.report import ReconcileReport
 from tests.support.check import wait_until
 from tests.support.cli import syncd
-from tests.support.each_member import live_board, members, note, wait_members
-from tests.support.outbox import add_outbox, call, documents, wait_documents
-from tests.support.reconcile import check
 from tests.support.scene import Scene
+from tests.support.shapes.each_member import live_board, members, note, wait_members
+from tests.support.ways.outbox import add_outbox, call, documents, wait_documents
+from tests.support.ways.reconcile import check
 
 
 @pytest.fixture

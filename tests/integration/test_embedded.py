@@ -17,7 +17,7 @@ from pymongo import MongoClient
 from syncd.embedded import ChildProcess, RedisServer, ReplicaSet
 from syncd.errors import PlatformError
 from tests.support.check import PATIENCE_S, wait_until
-from tests.support.servers import connect
+from tests.support.servers.shared import connect
 
 Mongo = MongoClient[dict[str, Any]]
 ROOT = Path(__file__).parents[2]

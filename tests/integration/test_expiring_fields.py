@@ -11,9 +11,9 @@ import pytest
 
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.reconcile import check, drift_of
 from tests.support.scene import Flow, Scene
-from tests.support.servers import Servers
+from tests.support.servers.shared import Servers
+from tests.support.ways.reconcile import check, drift_of
 
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
 LATER = datetime(2101, 1, 1, tzinfo=UTC)

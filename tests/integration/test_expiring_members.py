@@ -11,9 +11,9 @@ import pytest
 
 from syncd.stores.redis.functions import PROTOCOL
 from tests.support.check import wait_until
-from tests.support.members import BOARD, NEAR, RECALL, TAGS, members_of, player
-from tests.support.reconcile import check
 from tests.support.scene import Flow, Scene
+from tests.support.shapes.members import BOARD, NEAR, RECALL, TAGS, members_of, player
+from tests.support.ways.reconcile import check
 
 EXPIRE = {"expire": {"field": "until"}}
 ONLINE, TAGGED, PLACE, MEMORY = ({**one, **EXPIRE} for one in (BOARD, TAGS, NEAR, RECALL))

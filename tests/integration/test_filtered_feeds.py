@@ -8,8 +8,18 @@ from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.feeds import assert_told, changed, entries, feed, ids, matched, said, stream_of, wait_count
 from tests.support.scene import Document, Flow, Scene
+from tests.support.shapes.feeds import (
+    assert_told,
+    changed,
+    entries,
+    feed,
+    ids,
+    matched,
+    said,
+    stream_of,
+    wait_count,
+)
 
 PAID = {"paid": True}
 

@@ -13,9 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from syncd import telemetry
 from syncd.embedded import LOOPBACK, RedisServer
+from tests.support.broken.proxy import Proxy
 from tests.support.check import SOON_S, wait_until
 from tests.support.contracts import projection
-from tests.support.proxy import Proxy
 from tests.support.scene import Flow, Scene
 
 FILMS: list[dict[str, Any]] = [{"_id": n, "title": f"film {n}"} for n in range(20)]

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 from bson import Binary, ObjectId
 
+from tests.support.broken.proxy import Proxy
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.proxy import Proxy
 from tests.support.scene import Scene
 
 FILMS = [

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from syncd.contract.read.load import load_contract_set
-from syncd.ops.preflight import preflight
+from syncd.ops.checks.preflight import preflight
 from syncd.settings import Settings
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.joins import CARD, Shop, wait_same
-from tests.support.reconcile import check, drift_of
 from tests.support.scene import TIMEOUT, Scene
+from tests.support.shapes.joins import CARD, Shop, wait_same
+from tests.support.ways.reconcile import check, drift_of
 
 
 def test_a_document_shows_what_it_joins(shared: Scene) -> None:

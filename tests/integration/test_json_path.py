@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from syncd.contract.model.json_path import bracketed, can_be_read, first_member
+from syncd.contract.model.redis.json_path import bracketed, can_be_read, first_member
 
 DOCUMENT = {"a": [{"b": 1, "c": "x"}, {"b": 2}], "b": 5}
 PATHS = """\

@@ -15,17 +15,17 @@ from redis import Redis
 
 from syncd.contract.read.load import load_contract_set
 from syncd.embedded import RedisServer
-from syncd.ops.preflight import preflight
+from syncd.ops.checks.preflight import preflight
 from syncd.plan.to_mongo.state import StatePlan, compile_state
 from syncd.settings import Settings
 from tests.support.check import wait_until
 from tests.support.cli import ROOT, syncd
 from tests.support.contracts import from_redis, projection, said
-from tests.support.keyspace import add_keyspace
-from tests.support.outbox import add_outbox, outbox
-from tests.support.reconcile import check
 from tests.support.scene import Flow, Scene
-from tests.support.twoway import add_two_way, hset
+from tests.support.ways.keyspace import add_keyspace
+from tests.support.ways.outbox import add_outbox, outbox
+from tests.support.ways.reconcile import check
+from tests.support.ways.twoway import add_two_way, hset
 
 CONTENT: dict[str, tuple[Any, ...]] = {
     "hash": ("HSET", "role", "user"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from syncd.contract.model.template import KeyTemplate
+from syncd.contract.model.redis.template import KeyTemplate
 from syncd.embedded import RedisServer, ValkeyServer
 from syncd.errors import CapabilityError
 from syncd.plan.keys.templates import scan_pattern
@@ -20,13 +20,13 @@ from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.keyspace import notifications
 from syncd.to_mongo.keyspace.notifications import Setting
 from syncd.to_mongo.keyspace.subscriber import Subscriber
-from tests.support import redis70
 from tests.support.check import wait_until
 from tests.support.cli import syncd
-from tests.support.keyspace import add_keyspace, compared, digests, wait_known, wait_like_keys, write
-from tests.support.outbox import documents, wait_documents
 from tests.support.scene import Flow, Scene
-from tests.support.twoway import add_two_way
+from tests.support.servers import redis70
+from tests.support.ways.keyspace import add_keyspace, compared, digests, wait_known, wait_like_keys, write
+from tests.support.ways.outbox import documents, wait_documents
+from tests.support.ways.twoway import add_two_way
 
 Heard = list[tuple[bytes, bytes]]
 

@@ -12,8 +12,8 @@ import pytest
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection, said
-from tests.support.members import BOARD, NEAR, RECALL, TAGS, found, members_of, player, wait_members
 from tests.support.scene import Flow, Scene
+from tests.support.shapes.members import BOARD, NEAR, RECALL, TAGS, found, members_of, player, wait_members
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from bson.int64 import Int64
 
 from tests.support.check import wait_until
 from tests.support.cli import syncd
-from tests.support.members import BOARD, NEAR, RECALL, TAGS, members_of, player, wait_members
-from tests.support.reconcile import check
 from tests.support.scene import Scene
+from tests.support.shapes.members import BOARD, NEAR, RECALL, TAGS, members_of, player, wait_members
+from tests.support.ways.reconcile import check
 
 
 @pytest.fixture

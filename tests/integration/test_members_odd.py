@@ -12,9 +12,9 @@ import pytest
 from bson import Binary, Decimal128, Int64, ObjectId
 
 from tests.support.check import wait_until
-from tests.support.members import BOARD, NEAR, RECALL, TAGS, members_of, player, wait_members
-from tests.support.reconcile import check
 from tests.support.scene import Scene
+from tests.support.shapes.members import BOARD, NEAR, RECALL, TAGS, members_of, player, wait_members
+from tests.support.ways.reconcile import check
 
 IDS: list[Any] = [
     "", "a:b", "{x}", "\u00fc", 1, 1.5, ObjectId(), {"a": 1}, datetime.datetime(2020, 1, 1), Binary(b"\xff\x00"),

@@ -10,19 +10,19 @@ from typing import Any
 
 from bson import Code
 
-from syncd.contract.model.template import KeyTemplate
+from syncd.contract.model.redis.template import KeyTemplate
 from syncd.embedded import RedisServer
 from syncd.plan.keys.templates import key_reader
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection
-from tests.support.keyspace import add_keyspace
-from tests.support.odd_bson import int32, odd_ids, put, raw, text
-from tests.support.odd_keys import ODD_ENDS, is_read
-from tests.support.outbox import add_outbox
-from tests.support.reconcile import check
 from tests.support.scene import Flow, Scene
-from tests.support.twoway import add_two_way
+from tests.support.shapes.odd_bson import int32, odd_ids, put, raw, text
+from tests.support.shapes.odd_keys import ODD_ENDS, is_read
+from tests.support.ways.keyspace import add_keyspace
+from tests.support.ways.outbox import add_outbox
+from tests.support.ways.reconcile import check
+from tests.support.ways.twoway import add_two_way
 
 SHAPES = [projection(["n"]), projection("all", name="doc", type="json")]
 

@@ -16,20 +16,20 @@ import pytest
 from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.datetime_ms import DatetimeMS
 
-from syncd.contract.model.template import KeyTemplate
+from syncd.contract.model.redis.template import KeyTemplate
 from syncd.embedded import RedisServer
 from syncd.plan.keys.templates import encode_key_value, key_reader
-from syncd.stores.mongo.replies import RAW_CODEC, document_in
+from syncd.stores.mongo.reads.replies import RAW_CODEC, document_in
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.odd_bson import int32, is_sound, odd_ids, put_all, raw, text
-from tests.support.odd_keys import ODD_ENDS, is_read
-from tests.support.outbox import add_outbox
-from tests.support.reconcile import check
 from tests.support.scale import SCALE
 from tests.support.scene import Flow, Scene
-from tests.support.stream import SYNC, key
-from tests.support.twoway import add_two_way
+from tests.support.shapes.odd_bson import int32, is_sound, odd_ids, put_all, raw, text
+from tests.support.shapes.odd_keys import ODD_ENDS, is_read
+from tests.support.ways.outbox import add_outbox
+from tests.support.ways.reconcile import check
+from tests.support.ways.stream import SYNC, key
+from tests.support.ways.twoway import add_two_way
 
 COUNT = 400 * SCALE
 HEALTHY = 50

@@ -11,9 +11,18 @@ import pytest
 
 from tests.support.check import wait_until
 from tests.support.contracts import projection
-from tests.support.members import BOARD, NEAR, RECALL, TAGS, members_of, player, wait_best, wait_members
 from tests.support.scene import Flow, Scene
-from tests.support.servers import Servers
+from tests.support.servers.shared import Servers
+from tests.support.shapes.members import (
+    BOARD,
+    NEAR,
+    RECALL,
+    TAGS,
+    members_of,
+    player,
+    wait_best,
+    wait_members,
+)
 
 CAST = [{"member": "m", "score": 0.1}]
 FILMS: list[dict[str, Any]] = [

@@ -23,7 +23,8 @@ from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.session import ContractSession
 from tests.support.check import wait_until
 from tests.support.cli import syncd
-from tests.support.outbox import (
+from tests.support.scene import Flow, Scene
+from tests.support.ways.outbox import (
     add_outbox,
     call,
     documents,
@@ -34,7 +35,6 @@ from tests.support.outbox import (
     wait_empty,
     wait_functions,
 )
-from tests.support.scene import Flow, Scene
 
 
 def live(scene: Scene, short: str, *args: Any, **more: Any) -> Flow:

@@ -12,8 +12,8 @@ from pymongo import MongoClient
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.support.broken.proxy import Proxy
 from tests.support.check import PATIENCE_S, wait_until
-from tests.support.proxy import Proxy
 
 
 @pytest.fixture

@@ -19,14 +19,14 @@ from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_redis.compile import Plan, compile_contract
 from syncd.plan.values.codec import CODEC
 from syncd.reconcile.ranges.progress import Pace, now_ms
-from syncd.stores.mongo import lookup as looking
-from syncd.stores.mongo.lookup import Lookup
-from syncd.stores.mongo.ranges import ALL, Range, cut, ranges_between
+from syncd.stores.mongo.reads import lookup as looking
+from syncd.stores.mongo.reads.lookup import Lookup
+from syncd.stores.mongo.reads.ranges import ALL, Range, cut, ranges_between
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.mongo.times import ZERO
 from syncd.stores.redis.store import RedisStore
+from tests.support.broken.failpoint import failing
 from tests.support.contracts import ContractDirectory, Names, projection
-from tests.support.failpoint import failing
 from tests.unit.plan.strategies import key_values
 
 

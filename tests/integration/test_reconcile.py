@@ -16,13 +16,13 @@ import pytest
 from syncd.reconcile.reader import KeyReader
 from syncd.reconcile.report import ReconcileReport, keep_report
 from syncd.stores.redis.store import RedisStore
+from tests.support.broken.failpoint import failing
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection
 from tests.support.daemon import Daemon
-from tests.support.failpoint import failing
-from tests.support.reconcile import add_every_kind, between_reads, check, drift_of, plant
 from tests.support.scene import Flow, Scene
+from tests.support.ways.reconcile import add_every_kind, between_reads, check, drift_of, plant
 
 PRIMARY_STEPPED_DOWN = 189
 FILMS: list[dict[str, Any]] = [{"_id": n, "title": f"film {n}", "n": n} for n in range(120)]

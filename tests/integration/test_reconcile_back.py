@@ -9,15 +9,24 @@ import pytest
 
 from syncd.reconcile.report import ReconcileReport
 from syncd.stores.redis.key_states import KeyStates
-from syncd.stores.redis.records.repairs import of_absent, of_key, request_repairs
+from syncd.stores.redis.records.requests.repairs import of_absent, of_key, request_repairs
 from syncd.stores.redis.store import RedisStore
-from tests.support.back import FAR, POSITION, add_state, change, key_states, set_state, states, wait_states
 from tests.support.check import wait_until
 from tests.support.cli import syncd
-from tests.support.outbox import add_outbox
-from tests.support.reconcile import between_reads, check, drift_of
 from tests.support.scene import Flow, Scene
-from tests.support.stream import add_series, add_stream, append, key, wait_numbers
+from tests.support.ways.back import (
+    FAR,
+    POSITION,
+    add_state,
+    change,
+    key_states,
+    set_state,
+    states,
+    wait_states,
+)
+from tests.support.ways.outbox import add_outbox
+from tests.support.ways.reconcile import between_reads, check, drift_of
+from tests.support.ways.stream import add_series, add_stream, append, key, wait_numbers
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -16,16 +16,25 @@ from syncd.outbox import Outbox
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection
-from tests.support.digests import wait_known as wait_digests
-from tests.support.feeds import feed, stream_of, wait_count
-from tests.support.keyspace import add_keyspace, wait_known, write
-from tests.support.members import BOARD, NEAR, RECALL, TAGS, members_of, player, wait_best, wait_members
-from tests.support.outbox import add_outbox, documents, outbox, put, wait_functions
-from tests.support.reconcile import check
 from tests.support.scene import Scene
-from tests.support.servers import connect
-from tests.support.stream import add_series, add_stream, append, append_timed, wait_numbers
-from tests.support.twoway import add_two_way, conflicts, hset, remove_key
+from tests.support.servers.shared import connect
+from tests.support.shapes.digests import wait_known as wait_digests
+from tests.support.shapes.feeds import feed, stream_of, wait_count
+from tests.support.shapes.members import (
+    BOARD,
+    NEAR,
+    RECALL,
+    TAGS,
+    members_of,
+    player,
+    wait_best,
+    wait_members,
+)
+from tests.support.ways.keyspace import add_keyspace, wait_known, write
+from tests.support.ways.outbox import add_outbox, documents, outbox, put, wait_functions
+from tests.support.ways.reconcile import check
+from tests.support.ways.stream import add_series, add_stream, append, append_timed, wait_numbers
+from tests.support.ways.twoway import add_two_way, conflicts, hset, remove_key
 
 ROOT = Path(__file__).parents[2]
 

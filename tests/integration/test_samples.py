@@ -13,14 +13,14 @@ from bson.int64 import Int64
 from pymongo import DeleteOne, InsertOne, UpdateOne
 from redis.exceptions import ResponseError
 
-from syncd.stores.redis.slots import slot_of
+from syncd.stores.redis.cluster.slots import slot_of
 from tests.support.check import wait_until
-from tests.support.cluster import move, slots_of
 from tests.support.contracts import projection
-from tests.support.needed import NotFound, give_up
-from tests.support.reconcile import check
+from tests.support.programs.needed import NotFound, give_up
 from tests.support.scene import Flow, Scene
-from tests.support.timeseries import series_cluster, series_server
+from tests.support.servers.cluster import move, slots_of
+from tests.support.servers.timeseries import series_cluster, series_server
+from tests.support.ways.reconcile import check
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]

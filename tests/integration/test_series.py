@@ -9,7 +9,7 @@ import pytest
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.scene import Flow, Scene
-from tests.support.stream import (
+from tests.support.ways.stream import (
     NOW_MS,
     NUMBERED,
     SERIES,

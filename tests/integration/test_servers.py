@@ -18,16 +18,16 @@ from syncd.embedded import RedisServer, ReplicaSet
 from syncd.errors import CapabilityError
 from syncd.stores.mongo.store import OLDEST, MongoStore
 from syncd.stores.redis.store import RedisStore
+from tests.support.broken.proxy import Proxy
 from tests.support.contracts import projection
-from tests.support.known_servers import OTHER_MONGODS, REDIS
-from tests.support.needed import NotFound, give_up
-from tests.support.outbox import add_outbox, put, wait_like_redis
-from tests.support.proxy import Proxy
+from tests.support.programs.needed import NotFound, give_up
+from tests.support.programs.wheels import unpacked
 from tests.support.scene import Scene
-from tests.support.stream import add_stream, append, wait_numbers
-from tests.support.timeseries import openssl11
-from tests.support.twoway import add_two_way, hset, wait_alike
-from tests.support.wheels import unpacked
+from tests.support.servers.known_servers import OTHER_MONGODS, REDIS
+from tests.support.servers.timeseries import openssl11
+from tests.support.ways.outbox import add_outbox, put, wait_like_redis
+from tests.support.ways.stream import add_stream, append, wait_numbers
+from tests.support.ways.twoway import add_two_way, hset, wait_alike
 
 OTHERS = [path for path in os.environ.get("SYNCD_TEST_MONGODS", "").split(":") if path]
 

@@ -16,8 +16,8 @@ from pymongo.collection import Collection
 from syncd.errors import LaterNumberError, TransientError
 from syncd.stores.mongo.store import MongoStore
 from syncd.to_mongo.session import ContractSession, session_id
+from tests.support.broken.proxy import Proxy
 from tests.support.check import PATIENCE_S, SOON_S, wait_until
-from tests.support.proxy import Proxy
 
 Document = dict[str, Any]
 Open = Callable[..., ContractSession]

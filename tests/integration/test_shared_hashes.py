@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection
-from tests.support.reconcile import check
 from tests.support.scene import Flow, Scene
-from tests.support.sharing import People
+from tests.support.shapes.sharing import People
+from tests.support.ways.reconcile import check
 
 COUNTED = {"visits": {"$gte": 0}}
 

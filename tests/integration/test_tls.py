@@ -24,14 +24,14 @@ from syncd.stores.redis.store import RedisStore
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection
-from tests.support.keyspace import add_keyspace, wait_known, write
-from tests.support.needed import NotFound, give_up
-from tests.support.outbox import add_outbox, put, wait_like_redis
+from tests.support.programs.needed import NotFound, give_up
 from tests.support.scene import Scene
-from tests.support.servers import connect
-from tests.support.stream import add_stream, append, wait_numbers
-from tests.support.tls import X509, Authority, TlsRedis, TlsReplicaSet, lock
-from tests.support.twoway import add_two_way, hset, wait_alike
+from tests.support.servers.shared import connect
+from tests.support.servers.tls import X509, Authority, TlsRedis, TlsReplicaSet, lock
+from tests.support.ways.keyspace import add_keyspace, wait_known, write
+from tests.support.ways.outbox import add_outbox, put, wait_like_redis
+from tests.support.ways.stream import add_stream, append, wait_numbers
+from tests.support.ways.twoway import add_two_way, hset, wait_alike
 
 FIRST, SECOND = "hush-hush-one", "hush-hush-two"
 

@@ -11,14 +11,14 @@ import pytest
 from bson.datetime_ms import DatetimeMS
 
 from syncd.plan.values.raw import element_at
-from syncd.stores.mongo.replies import RAW_CODEC
+from syncd.stores.mongo.reads.replies import RAW_CODEC
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import Names
-from tests.support.odd_bson import int32, put, raw, text
 from tests.support.scene import Document, Flow, Scene
-from tests.support.servers import connect
-from tests.support.twoway import (
+from tests.support.servers.shared import connect
+from tests.support.shapes.odd_bson import int32, put, raw, text
+from tests.support.ways.twoway import (
     add_two_way,
     change_key,
     conflicts,

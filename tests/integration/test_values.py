@@ -30,7 +30,7 @@ from tests.support.check import wait_until
 from tests.support.contracts import projection
 from tests.support.scale import SCALE
 from tests.support.scene import Document, Flow, Scene
-from tests.support.twoway import add_two_way, conflicts
+from tests.support.ways.twoway import add_two_way, conflicts
 
 VALUES = 100 * SCALE
 """Of each type."""

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from syncd.contract.read.load import load_contract_set
-from syncd.daemon import workers
-from syncd.daemon.process import WorkerProcess
-from syncd.daemon.workers import Workers
+from syncd.daemon.processes import workers
+from syncd.daemon.processes.process import WorkerProcess
+from syncd.daemon.processes.workers import Workers
 from syncd.settings import Settings
 from tests.support.check import PATIENCE_S, wait_until
 from tests.support.contracts import ContractDirectory, projection

@@ -17,7 +17,7 @@ from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import Names, projection
 from tests.support.scene import Flow, Scene
-from tests.support.servers import Servers
+from tests.support.servers.shared import Servers
 
 FILMS: list[dict[str, Any]] = [{"_id": n, "title": f"film {n}"} for n in range(60)]
 NAMES = ("one", "two", "three")

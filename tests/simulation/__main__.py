@@ -86,9 +86,9 @@ def main() -> int:
 
 def _guards(options: argparse.Namespace) -> int:
     from tests.simulation.both.guards import BOTH_GUARDS
-    from tests.simulation.guards import GUARDS
-    from tests.simulation.join_guards import JOIN_GUARDS
-    from tests.simulation.member_guards import MEMBER_GUARDS
+    from tests.simulation.guards.joins import JOIN_GUARDS
+    from tests.simulation.guards.keys import GUARDS
+    from tests.simulation.guards.members import MEMBER_GUARDS
     from tests.simulation.run import run
 
     missed = 0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.simulation.contracts import COLLECTION
-from tests.simulation.one_way import OneWayWorld
+from tests.simulation.kinds.one_way import OneWayWorld
 from tests.simulation.world import LEASE_S, Daemon, World
 
 Fault = Callable[[Any], None]

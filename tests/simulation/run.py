@@ -14,10 +14,10 @@ from tests.simulation.both.world import BothWorld
 from tests.simulation.contracts import KINDS, OF_ELEMENTS, OF_JOINS, OF_MEMBERS, OF_SHARED
 from tests.simulation.faults import FAULTS, Fault, Faults
 from tests.simulation.faults import OF_JOINS as JOIN_FAULTS
-from tests.simulation.joins import JoinWorkload
-from tests.simulation.one_way import OneWayWorld
+from tests.simulation.kinds.joins import JoinWorkload
+from tests.simulation.kinds.one_way import OneWayWorld
+from tests.simulation.kinds.shared import SharedWorkload
 from tests.simulation.redis.scripts import Library
-from tests.simulation.shared import SharedWorkload
 from tests.simulation.watcher import Broken
 from tests.simulation.workload import Workload
 from tests.simulation.world import World

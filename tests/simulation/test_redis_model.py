@@ -18,7 +18,7 @@ from syncd.embedded import RedisServer
 from syncd.stores.redis.functions import PROTOCOL, library_source
 from syncd.to_mongo.outbox.functions import source as outbox_source
 from tests.simulation.redis.server import RedisModel
-from tests.support.servers import connect
+from tests.support.servers.shared import connect
 
 BASE = "syncd:{films}:"
 LEASE, POSITION, DEAD, STALE = (BASE + name for name in ("lease", "position", "dead", "stale"))

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.both.guards import BOTH_GUARDS
-from tests.simulation.guards import GUARDS, Guard
-from tests.simulation.join_guards import JOIN_GUARDS
-from tests.simulation.member_guards import MEMBER_GUARDS
+from tests.simulation.guards.joins import JOIN_GUARDS
+from tests.simulation.guards.keys import GUARDS, Guard
+from tests.simulation.guards.members import MEMBER_GUARDS
 from tests.simulation.mongo.oplog import Oplog
 from tests.support.scale import SCALE
 

@@ -153,7 +153,7 @@ class World:
         from syncd.settings import Settings
         from syncd.stores.mongo.store import MongoStore
         from syncd.stores.redis.records.leases import Leases
-        from syncd.stores.redis.records.requests import RequestBoard
+        from syncd.stores.redis.records.requests.lane_requests import RequestBoard
         from syncd.stores.redis.store import RedisStore
         from syncd.to_redis.stream.hub import StreamHub
 

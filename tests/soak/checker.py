@@ -11,7 +11,7 @@ from tests.soak.contracts import SHORTS, STATUS, TOKEN, names, prefix
 from tests.soak.documents import Document
 from tests.soak.projection import ask, content, key, same, scan, understood
 from tests.soak.stage import Stage
-from tests.support.digests import unknown_of
+from tests.support.shapes.digests import unknown_of
 
 PAGE = 500
 LAST_VERSION = 1_000_000_000

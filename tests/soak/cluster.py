@@ -8,12 +8,12 @@ from contextlib import ExitStack
 
 from syncd.embedded import RedisServer
 from syncd.embedded.cluster import RedisCluster
-from syncd.stores.redis.cluster import HOME, ClusterStore
+from syncd.stores.redis.cluster.nodes import HOME, ClusterStore
 from tests.soak.contracts import names
 from tests.soak.faults import Faults
 from tests.soak.stage import ALWAYS, Stage
 from tests.support.check import wait_until
-from tests.support.cluster import half_moved, move, slots_of, stop_replication
+from tests.support.servers.cluster import half_moved, move, slots_of, stop_replication
 
 MASTERS = 3
 NODE_TIMEOUT_S = 2.5

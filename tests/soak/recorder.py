@@ -17,7 +17,7 @@ from redis.exceptions import RedisClusterException, RedisError
 from tests.soak.contracts import SHORTS, prefix
 from tests.soak.documents import POOL, SLUGS, identity, slug
 from tests.soak.projection import ask, key_text, understood
-from tests.support.servers import connect
+from tests.support.servers.shared import connect
 
 AWAY = (RedisError, RedisClusterException, OSError)
 SAMPLE = 40

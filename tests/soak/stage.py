@@ -15,9 +15,9 @@ from syncd.embedded import RedisServer, ReplicaSet
 from tests.soak import contracts
 from tests.soak.contracts import names
 from tests.soak.documents import LIVE, Document, fresh, slug
+from tests.support.broken.proxy import Proxy
 from tests.support.daemon import Daemon
-from tests.support.proxy import Proxy
-from tests.support.servers import connect, start_again
+from tests.support.servers.shared import connect, start_again
 
 DAEMONS = 2
 LEASE_S = 3

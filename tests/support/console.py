@@ -17,9 +17,9 @@ from pymongo import MongoClient
 from redis import Redis
 
 from syncd.embedded import RedisServer, ReplicaSet
-from tests.support import axe, chromium
+from tests.support.broken.failpoint import blocking
 from tests.support.daemon import Daemon
-from tests.support.failpoint import blocking
+from tests.support.programs import axe, chromium
 from tests.support.scale import SCALE
 
 TOKEN = "hush"

@@ -14,7 +14,7 @@ from tests.support.check import wait_until
 from tests.support.compare import Difference, compare
 from tests.support.contracts import ContractDirectory, Names
 from tests.support.daemon import Daemon
-from tests.support.servers import connect
+from tests.support.servers.shared import connect
 
 TIMEOUT = 20.0  # seconds
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from syncd.telemetry import LANE_STATES
-from tests.support import promtool
-from tests.support.needed import NotFound, give_up
+from tests.support.programs import promtool
+from tests.support.programs.needed import NotFound, give_up
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "rules.yaml"
 MINUTES = 40

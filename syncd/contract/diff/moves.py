@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 from syncd.contract.diff.change import Change
 from syncd.contract.diff.compare import compare_projections
 from syncd.contract.diff.verdict import Verdict
-from syncd.contract.model.projection import Projection
+from syncd.contract.model.redis.projection import Projection
 from syncd.contract.read.loaded import LoadedContract
 
 Pair: TypeAlias = tuple[LoadedContract | None, LoadedContract | None]

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, get_args
 
 from syncd.contract.diff.filters import is_wider
 from syncd.contract.diff.verdict import Verdict
-from syncd.contract.model.projection import ChangeOp
+from syncd.contract.model.redis.projection import ChangeOp
 
 MAJOR, MINOR, PATCH = Verdict.MAJOR, Verdict.MINOR, Verdict.PATCH
 _EVERY = get_args(ChangeOp)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
 from syncd.contract.model.consumers import ALL
-from syncd.contract.model.projection import Projection
+from syncd.contract.model.redis.projection import Projection
 from syncd.contract.read.loaded import LoadedContract
 from syncd.contract.read.source import Path
 from syncd.errors import Problem

@@ -13,8 +13,8 @@ from syncd.contract.lint.keys import keys_of
 from syncd.contract.lint.query import expressions
 from syncd.contract.model.expressions import paths_read
 from syncd.contract.model.joins import Join
-from syncd.contract.model.projection import FieldTtl, Projection
-from syncd.contract.model.redis_types import TYPE_RULES
+from syncd.contract.model.redis.projection import FieldTtl, Projection
+from syncd.contract.model.redis.redis_types import TYPE_RULES
 from syncd.contract.read.loaded import LoadedContract
 from syncd.contract.read.source import Path
 from syncd.errors import Problem

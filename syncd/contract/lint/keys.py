@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
-from syncd.contract.model.projection import Projection
-from syncd.contract.model.redis_types import TYPE_RULES
-from syncd.contract.model.template import CONTROL_PREFIX, KeyTemplate, TemplateError, template_of
-from syncd.contract.model.template_overlap import overlaps
+from syncd.contract.model.redis.projection import Projection
+from syncd.contract.model.redis.redis_types import TYPE_RULES
+from syncd.contract.model.redis.template import CONTROL_PREFIX, KeyTemplate, TemplateError, template_of
+from syncd.contract.model.redis.template_overlap import overlaps
 from syncd.contract.read.loaded import LoadedContract
 from syncd.contract.read.source import Path
 from syncd.errors import Problem

@@ -12,7 +12,7 @@ from bson.errors import BSONError
 from jmespath.exceptions import JMESPathError, ParseError
 from jmespath.functions import Functions
 
-from syncd.contract.model.projection import FieldSpec
+from syncd.contract.model.redis.projection import FieldSpec
 from syncd.contract.read.loaded import LoadedContract
 from syncd.contract.read.source import Path
 from syncd.errors import Problem

@@ -9,23 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
-from syncd.contract.lint import append as lint_append
-from syncd.contract.lint import both as lint_both
-from syncd.contract.lint import change_feeds as lint_change_feeds
 from syncd.contract.lint import consumers as lint_consumers
 from syncd.contract.lint import contract_tests as lint_contract_tests
-from syncd.contract.lint import each as lint_each
-from syncd.contract.lint import each_member as lint_each_member
-from syncd.contract.lint import indexes as lint_index
 from syncd.contract.lint import joins as lint_joins
 from syncd.contract.lint import keys as lint_keys
-from syncd.contract.lint import members as lint_members
 from syncd.contract.lint import query as lint_query
-from syncd.contract.lint import reconcile as lint_reconcile
-from syncd.contract.lint import series as lint_series
 from syncd.contract.lint import several as lint_several
-from syncd.contract.lint import sharing as lint_sharing
-from syncd.contract.lint import state as lint_state
+from syncd.contract.lint.redis import each as lint_each
+from syncd.contract.lint.redis import each_member as lint_each_member
+from syncd.contract.lint.redis import indexes as lint_index
+from syncd.contract.lint.redis import members as lint_members
+from syncd.contract.lint.redis import sharing as lint_sharing
+from syncd.contract.lint.sync import append as lint_append
+from syncd.contract.lint.sync import both as lint_both
+from syncd.contract.lint.sync import change_feeds as lint_change_feeds
+from syncd.contract.lint.sync import reconcile as lint_reconcile
+from syncd.contract.lint.sync import series as lint_series
+from syncd.contract.lint.sync import state as lint_state
 from syncd.contract.read.loaded import LoadedContract
 from syncd.errors import Problem
 

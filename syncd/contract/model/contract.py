@@ -20,7 +20,7 @@ from pydantic import (
 from syncd.contract.model.consumers import Consumer
 from syncd.contract.model.contract_tests import ContractTest
 from syncd.contract.model.joins import Join
-from syncd.contract.model.projection import Projection
+from syncd.contract.model.redis.projection import Projection
 from syncd.contract.model.values import (
     Collections,
     DurationMs,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from syncd.contract.model.contract import Contract
 from syncd.contract.model.contract_tests import ContractTest
-from syncd.contract.model.projection import Projection
+from syncd.contract.model.redis.projection import Projection
 from syncd.contract.read.source import Path, Place, Source
 from syncd.errors import Problem
 

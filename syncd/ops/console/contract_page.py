@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from syncd.contract.model.contract import Contract
-from syncd.contract.model.projection import FieldSpec, Projection
+from syncd.contract.model.redis.projection import FieldSpec, Projection
 from syncd.errors import StoreError
 from syncd.ops.console.dead_letters import groups
 from syncd.ops.console.edits import edits

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from syncd.ops.walk import LONGEST_S, Visitor
+from syncd.ops.checks.walk import LONGEST_S, Visitor
 from syncd.plan.keys.templates import parse_key
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import Retired

@@ -14,25 +14,25 @@ from syncd.contract.several import OF, for_collection, matching
 from syncd.daemon.contract_registration import place_of
 from syncd.daemon.supervisor import compile_set
 from syncd.errors import SettingsError
-from syncd.ops.conditions import Finding
+from syncd.ops.checks.conditions import Finding
+from syncd.ops.checks.preflight import Servers, connected, inspect
+from syncd.ops.checks.walk import Visitor
 from syncd.ops.planning.decide import Action, action_of, going
 from syncd.ops.planning.keys import Keys
 from syncd.ops.planning.running import Running, read_running
 from syncd.ops.planning.sample import copy_of
 from syncd.ops.planning.step import EditPlan, Memory, Step
-from syncd.ops.preflight import Servers, connected, inspect
-from syncd.ops.walk import Visitor
 from syncd.plan.base import ContractPlan
 from syncd.plan.claims import claims_of
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.settings import Settings
 from syncd.stores.mongo.collections import collections_of
-from syncd.stores.redis.records.approvals import approved_plan, plan_id
 from syncd.stores.redis.records.claims import contracts_beside, read_claims
-from syncd.stores.redis.records.matched import MatchedSets
-from syncd.stores.redis.records.pauses import pause_of
+from syncd.stores.redis.records.keys.matched import MatchedSets
 from syncd.stores.redis.records.position import ControlKeys
+from syncd.stores.redis.records.requests.approvals import approved_plan, plan_id
+from syncd.stores.redis.records.requests.pauses import pause_of
 from syncd.stores.redis.store import translated
 from syncd.to_redis.change_feeds import lost_feeds
 from syncd.to_redis.copy.survey import Survey

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from syncd.contract.diff.sets import ContractDiff
-from syncd.ops.conditions import Finding
+from syncd.ops.checks.conditions import Finding
 from syncd.ops.planning.decide import Action
 from syncd.ops.planning.keys import KeyCount
 from syncd.ops.planning.sample import Copy
-from syncd.stores.redis.records.pauses import Pause
-from syncd.stores.redis.records.pauses import as_dict as paused_as_dict
-from syncd.to_mongo.state.unfit_keys import shown
+from syncd.stores.redis.records.requests.pauses import Pause
+from syncd.stores.redis.records.requests.pauses import as_dict as paused_as_dict
+from syncd.to_mongo.state.keys.unfit_keys import shown
 
 
 @dataclass(slots=True)

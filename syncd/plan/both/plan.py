@@ -15,7 +15,7 @@ import orjson
 from bson.datetime_ms import DatetimeMS
 
 from syncd.contract.model.contract import Contract
-from syncd.contract.model.indexed import entries_of
+from syncd.contract.model.redis.indexed import entries_of
 from syncd.contract.model.values import DATES
 from syncd.errors import ProjectionError
 from syncd.plan.both.merge import Base, MergeRules, completed

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from syncd.contract.model.template import SEPARATOR, Placeholder
+from syncd.contract.model.redis.template import SEPARATOR, Placeholder
 from syncd.contract.model.values import KeyType
 from syncd.errors import ProjectionError
 from syncd.plan.keys.decode import decode_key_value, unescape

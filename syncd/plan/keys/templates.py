@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from syncd.contract.model.template import CONTROL_PREFIX, SEPARATOR, KeyTemplate, Placeholder, values_in
-from syncd.contract.model.template_overlap import may_be_control
+from syncd.contract.model.redis.template import CONTROL_PREFIX, SEPARATOR, KeyTemplate, Placeholder, values_in
+from syncd.contract.model.redis.template_overlap import may_be_control
 from syncd.errors import ProjectionError
 from syncd.plan.keys.decode import check_moments, decode_key_value
 from syncd.plan.keys.encode import PART, encode_key_value

@@ -7,7 +7,7 @@ from typing import Any
 
 from bson.datetime_ms import DatetimeMS
 
-from syncd.contract.model.projection import FieldSpec
+from syncd.contract.model.redis.projection import FieldSpec
 from syncd.errors import ProjectionError
 from syncd.plan.misfits import Note, unnoted
 from syncd.plan.paths import MISSING

@@ -12,8 +12,8 @@ import orjson
 from bson.datetime_ms import DatetimeMS
 
 from syncd.contract.model.contract import Contract
-from syncd.contract.model.projection import FieldSpec, FieldTtl, Projection
-from syncd.contract.model.template import SEPARATOR, KeyTemplate, source_template_of, template_of
+from syncd.contract.model.redis.projection import FieldSpec, FieldTtl, Projection
+from syncd.contract.model.redis.template import SEPARATOR, KeyTemplate, source_template_of, template_of
 from syncd.errors import ProjectionError
 from syncd.plan.base import ContractPlan
 from syncd.plan.keys.templates import Read, key_reader, render, scan_pattern

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from syncd.contract.model.template import KeyTemplate
+from syncd.contract.model.redis.template import KeyTemplate
 from syncd.plan.types import SHARED, Memberships, redis_type
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ class BeginMatched(NamedTuple):
 
 
 FILLING, RELOAD = ":filling", ":reload"
-"""Members of the set, beside documents: see lua/matched."""
+"""Members of the set, beside documents: see lua/operations/matched."""
 
 
 class MatchedIsWhole(NamedTuple):

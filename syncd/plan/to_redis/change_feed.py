@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias, get_args
 
-from syncd.contract.model.projection import ChangeOp, Projection
-from syncd.contract.model.template import template_of
+from syncd.contract.model.redis.projection import ChangeOp, Projection
+from syncd.contract.model.redis.template import template_of
 from syncd.plan.misfits import Misfits
 from syncd.plan.to_redis.change import Entry, Judged
 from syncd.plan.to_redis.fields import collector, compile_field, row_reader

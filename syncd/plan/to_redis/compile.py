@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 
 from syncd.contract.model.contract import Contract
-from syncd.contract.model.indexed import entries_of
-from syncd.contract.model.projection import Projection
-from syncd.contract.model.redis_types import TYPE_RULES
+from syncd.contract.model.redis.indexed import entries_of
+from syncd.contract.model.redis.projection import Projection
+from syncd.contract.model.redis.redis_types import TYPE_RULES
 from syncd.errors import why_unfit
 from syncd.plan.misfits import Misfits
 from syncd.plan.paths import server_projection

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from syncd.contract.model.projection import Projection
-from syncd.contract.model.template import is_below
+from syncd.contract.model.redis.projection import Projection
+from syncd.contract.model.redis.template import is_below
 from syncd.errors import ProjectionError
 from syncd.plan.misfits import Misfits
 from syncd.plan.to_redis.change import Drop, Elements, Put

@@ -13,8 +13,8 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from syncd.contract.model.expressions import names_read
-from syncd.contract.model.indexes import IndexField
-from syncd.contract.model.projection import FieldSpec
+from syncd.contract.model.redis.indexes import IndexField
+from syncd.contract.model.redis.projection import FieldSpec
 from syncd.errors import ProjectionError
 from syncd.plan.expressions import evaluate, why
 from syncd.plan.misfits import Note, unnoted

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from syncd.contract.model.projection import Projection
-from syncd.contract.model.template import member_template_of, template_of
+from syncd.contract.model.redis.projection import Projection
+from syncd.contract.model.redis.template import member_template_of, template_of
 from syncd.errors import ProjectionError
 from syncd.plan.keys.templates import encode_key_value, parse_key, render, render_each
 from syncd.plan.paths import MISSING, getter

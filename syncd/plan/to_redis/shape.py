@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from bson.datetime_ms import DatetimeMS
 
-from syncd.contract.model.indexed import entries_of
-from syncd.contract.model.projection import FieldSpec, FieldTtl, Projection
-from syncd.contract.model.redis_types import TYPE_RULES
-from syncd.contract.model.template import template_of
-from syncd.contract.model.template_overlap import may_be_control, overlaps
+from syncd.contract.model.redis.indexed import entries_of
+from syncd.contract.model.redis.projection import FieldSpec, FieldTtl, Projection
+from syncd.contract.model.redis.redis_types import TYPE_RULES
+from syncd.contract.model.redis.template import template_of
+from syncd.contract.model.redis.template_overlap import may_be_control, overlaps
 from syncd.errors import ProjectionError
 from syncd.plan.keys.templates import render
 from syncd.plan.misfits import Misfits

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from syncd.contract.model.projection import Projection
+from syncd.contract.model.redis.projection import Projection
 from syncd.plan.keys.templates import encode_key_value, parse_key
 from syncd.plan.misfits import Misfits
 from syncd.plan.to_redis.change import Drop, Put

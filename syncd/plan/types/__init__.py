@@ -5,16 +5,16 @@ CONTRIBUTING.md says what belongs to a new one.
 
 from __future__ import annotations
 
-from syncd.contract.model.projection import Projection
+from syncd.contract.model.redis.projection import Projection
 from syncd.plan.types.base import Captured, CapturedMembers, DataType, Form, Merged, Need, Written
 from syncd.plan.types.expiring_hash import EXPIRING_HASH
 from syncd.plan.types.geo import GEO_SET
 from syncd.plan.types.hash import HASH
 from syncd.plan.types.json import JSON
 from syncd.plan.types.list import LIST
-from syncd.plan.types.members import SHARED, MemberForm, Memberships, unpacked
+from syncd.plan.types.members.base import SHARED, MemberForm, Memberships, unpacked
+from syncd.plan.types.members.shared_hash import SharedFields
 from syncd.plan.types.set import SET
-from syncd.plan.types.shared_hash import SharedFields
 from syncd.plan.types.size import Size, size_of
 from syncd.plan.types.stream import STREAM
 from syncd.plan.types.string import STRING

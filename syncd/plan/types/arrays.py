@@ -15,7 +15,7 @@ from syncd.plan.values.bson_values import in_field, type_name
 from syncd.plan.values.texts import NOT_UNICODE, as_bytes, to_hash
 
 if TYPE_CHECKING:
-    from syncd.contract.model.projection import FieldSpec, Projection
+    from syncd.contract.model.redis.projection import FieldSpec, Projection
     from syncd.plan.to_redis.change import Content, Put
     from syncd.plan.to_redis.fields import Encode, Field
 
@@ -28,7 +28,7 @@ class ArrayForm(Written, Captured):
     """A key that is one `value` of the contract, written as a whole and in one step."""
 
     code: ClassVar[str]
-    """Of the operation that writes it, see stores/redis/lua/arrays.lua."""
+    """Of the operation that writes it, see stores/redis/lua/operations/arrays.lua."""
 
     def field(self, field: Field, projection: Projection, note: Note) -> Field:
         """An array. Each element becomes what it would be in a hash; without the array, or one, there is no key."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 from syncd.plan.to_mongo.entry_field import EntryField
 
 if TYPE_CHECKING:
-    from syncd.contract.model.projection import Projection
+    from syncd.contract.model.redis.projection import Projection
     from syncd.plan.misfits import Note
     from syncd.plan.to_redis.change import Content, Put
     from syncd.plan.to_redis.fields import Field

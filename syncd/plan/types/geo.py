@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from syncd.contract.model.projection import Projection
+from syncd.contract.model.redis.projection import Projection
 from syncd.plan.to_redis.fields import Field
 from syncd.plan.types.base import DataType, Names
-from syncd.plan.types.members import MemberForm, ReadValues, Values, of_one_path, patchable
+from syncd.plan.types.members.base import MemberForm, ReadValues, Values, of_one_path, patchable
 from syncd.plan.values.geo import GEO
 
 _STEP = 1e-5

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from syncd.plan.to_mongo.entry_field import EntryField
 from syncd.plan.types.arrays import ArrayForm, taken_elements
 from syncd.plan.types.base import DataType
-from syncd.plan.types.captured_members import PlainMembers
-from syncd.plan.types.set_members import SetMembers
+from syncd.plan.types.members.captured_members import PlainMembers
+from syncd.plan.types.members.set_members import SetMembers
 
 if TYPE_CHECKING:
     from syncd.plan.to_redis.change import Content

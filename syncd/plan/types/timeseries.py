@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from syncd.contract.model.projection import Projection
+from syncd.contract.model.redis.projection import Projection
 from syncd.errors import ProjectionError
 from syncd.plan.paths import MISSING, getter
 from syncd.plan.types.base import DataType, Names, Need
-from syncd.plan.types.members import MemberForm, Memberships, ReadValues, Values, of_one_path
+from syncd.plan.types.members.base import MemberForm, Memberships, ReadValues, Values, of_one_path
 from syncd.plan.values.scores import score_of
 from syncd.plan.values.texts import as_bytes, to_hash
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 
-from syncd.contract.model.projection import Projection
+from syncd.contract.model.redis.projection import Projection
 from syncd.errors import ProjectionError
 from syncd.plan.paths import MISSING, getter
 from syncd.plan.types.base import DataType, Names, Need
-from syncd.plan.types.members import MemberForm, ReadValues, Values, of_one_path
+from syncd.plan.types.members.base import MemberForm, ReadValues, Values, of_one_path
 from syncd.plan.values.bson_values import in_field
 from syncd.plan.values.texts import json_text
 from syncd.plan.values.vectors import vector_from_bytes, vector_packer

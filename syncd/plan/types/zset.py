@@ -10,14 +10,14 @@ from syncd.plan.paths import MISSING
 from syncd.plan.to_mongo.entry_field import EntryField
 from syncd.plan.types.arrays import NAME, ArrayForm, Element, in_bytes, left_out
 from syncd.plan.types.base import DataType
-from syncd.plan.types.captured_members import ScoredMembers
-from syncd.plan.types.zset_members import SortedMembers
+from syncd.plan.types.members.captured_members import ScoredMembers
+from syncd.plan.types.members.zset_members import SortedMembers
 from syncd.plan.values.bson_values import in_field, type_name
 from syncd.plan.values.scores import score_of
 from syncd.plan.values.texts import as_bytes
 
 if TYPE_CHECKING:
-    from syncd.contract.model.projection import FieldSpec
+    from syncd.contract.model.redis.projection import FieldSpec
     from syncd.plan.to_redis.change import Content
     from syncd.plan.to_redis.fields import Encode
 

@@ -12,9 +12,9 @@ from typing import Any, Final, TypeAlias
 from bson.binary import Binary
 from bson.int64 import Int64
 
-from syncd.contract.model.indexes import IndexField
-from syncd.contract.model.projection import FieldSpec
-from syncd.contract.model.redis_types import IN_HASH
+from syncd.contract.model.redis.indexes import IndexField
+from syncd.contract.model.redis.projection import FieldSpec
+from syncd.contract.model.redis.redis_types import IN_HASH
 from syncd.contract.model.values import FieldType
 from syncd.errors import ProjectionError, SettingsError
 from syncd.plan.misfits import Note, unnoted

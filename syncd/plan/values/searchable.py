@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from syncd.contract.model.indexes import IndexField, TagField, separator_of
-from syncd.contract.model.redis_types import IndexForm
+from syncd.contract.model.redis.indexes import IndexField, TagField, separator_of
+from syncd.contract.model.redis.redis_types import IndexForm
 from syncd.errors import ProjectionError
 from syncd.plan.misfits import Note
 from syncd.plan.values.geo import check_point

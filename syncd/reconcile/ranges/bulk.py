@@ -24,7 +24,7 @@ from syncd.reconcile.ranges.job import Job, JobResult, run_job
 from syncd.reconcile.ranges.progress import Progress, RangesRecord, now_ms
 from syncd.reconcile.report import MOST_EXAMPLES, ReconcileReport
 from syncd.stores.messages import described
-from syncd.stores.mongo.ranges import cut, ranges_between
+from syncd.stores.mongo.reads.ranges import cut, ranges_between
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.redis.store import RedisStore
 

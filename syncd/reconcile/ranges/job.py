@@ -20,7 +20,7 @@ from syncd.reconcile.check import Check, Order
 from syncd.reconcile.ranges.progress import Pace, Watch, holds
 from syncd.reconcile.report import ReconcileReport
 from syncd.settings import Settings
-from syncd.stores.mongo.ranges import Range
+from syncd.stores.mongo.reads.ranges import Range
 from syncd.stores.mongo.store import MongoStore, read_preference
 from syncd.stores.redis.store import RedisStore
 

@@ -14,10 +14,10 @@ from syncd.plan.values.codec import CODEC
 from syncd.reconcile.compare import CONTENT, DEAD, MISSING, Flaw, same_value
 from syncd.reconcile.document_comparison import Difference
 from syncd.reconcile.two_sided.sides import KeyDifference, Part, Point, SideComparison, Sides
-from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.reads.lookup import Lookup
 from syncd.stores.mongo.store import Document, MongoStore
 from syncd.stores.mongo.store import translated as asked
-from syncd.stores.redis.records.repairs import of_key
+from syncd.stores.redis.records.requests.repairs import of_key
 from syncd.stores.redis.store import RedisStore, translated
 
 ENTRIES_A_PAGE = 1000

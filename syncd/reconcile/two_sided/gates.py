@@ -12,7 +12,7 @@ from syncd.plan.to_mongo.state import StatePlan
 from syncd.reconcile.lanes import ASK_AGAIN_S, POLL_S, Lanes
 from syncd.reconcile.two_sided.sides import Point
 from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
-from syncd.stores.redis.records.requests import request_heard, wants_snapshot
+from syncd.stores.redis.records.requests.lane_requests import request_heard, wants_snapshot
 from syncd.stores.redis.store import RedisStore, translated
 
 

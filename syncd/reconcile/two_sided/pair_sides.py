@@ -13,9 +13,9 @@ from syncd.plan.to_mongo.state import FoundKey
 from syncd.reconcile.compare import CONTENT, EXPIRED, EXTRA, MISSING, Flaw
 from syncd.reconcile.document_comparison import Difference
 from syncd.reconcile.two_sided.sides import KeyDifference, KeySides, SideComparison
-from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.reads.lookup import Lookup
 from syncd.stores.mongo.store import Document, MongoStore
-from syncd.stores.redis.records.repairs import of_document
+from syncd.stores.redis.records.requests.repairs import of_document
 from syncd.stores.redis.store import RedisStore
 
 NO_KEY, NO_DOCUMENT, BASE = ("(key)",), ("(document)",), ("(base)",)

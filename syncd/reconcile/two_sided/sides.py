@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from syncd.plan.keys.encode import encode_key_value
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.reconcile.document_comparison import Difference
-from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.reads.lookup import Lookup
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import ZERO, Moment
 from syncd.stores.redis.key_states import KeyStates, States
@@ -92,7 +92,7 @@ class Sides(ABC):
 
     @abstractmethod
     def repair(self, key: bytes, found: KeyDifference) -> str:
-        """The request to the lane, see stores/redis/records/repairs.py; "" where the lane could do nothing."""
+        """The request to the lane, see stores/redis/records/requests/repairs.py; "" where the lane could do nothing."""
 
     @abstractmethod
     def dead_letter(self, key: bytes) -> str:

@@ -13,9 +13,9 @@ from syncd.plan.to_mongo.state import ABSENT, FoundKey, StatePlan
 from syncd.reconcile.compare import CONTENT, EXPIRED, EXTRA, MISSING, TTL, TTL_TOLERANCE_MS, Flaw, same_value
 from syncd.reconcile.document_comparison import Difference
 from syncd.reconcile.two_sided.sides import KeyDifference, KeySides, Part, SideComparison
-from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.reads.lookup import Lookup
 from syncd.stores.mongo.store import Document, MongoStore
-from syncd.stores.redis.records.repairs import of_absent, of_key
+from syncd.stores.redis.records.requests.repairs import of_absent, of_key
 from syncd.stores.redis.store import RedisStore
 
 DELETED = "_syncd.deleted"

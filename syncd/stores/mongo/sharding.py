@@ -20,7 +20,7 @@ from syncd.stores.mongo.store import Document, MongoStore, translated
 from syncd.stores.mongo.times import Moment
 
 if TYPE_CHECKING:
-    from syncd.stores.mongo.lookup import Lookup
+    from syncd.stores.mongo.reads.lookup import Lookup
 
 SAMPLE = 4096
 """Ids among which one is looked for that belongs to a shard; a shard with less than a thousandth may have none."""

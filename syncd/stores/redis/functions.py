@@ -17,9 +17,11 @@ PROTOCOL = "8"
 """Version of the agreement between this code and the Lua; both sides check it on every call."""
 
 _PARTS = (
-    "shared", "claims", "foreign", "handover", "contracts", "operations", "each", "arrays", "expiring", "members",
-    "vectors", "shared_hashes", "boards", "deadlines", "samples", "feeds", "matched", "apply", "lease", "partial",
-    "groups", "types", "state", "merge", "nodes",
+    "shared", "claims", "foreign", "handover", "contracts", "operations", "operations/each",
+    "operations/arrays", "operations/expiring", "operations/members", "operations/vectors",
+    "operations/shared_hashes", "operations/boards", "operations/deadlines", "operations/samples",
+    "operations/feeds", "operations/matched", "apply", "lease", "partial", "groups", "types", "state",
+    "merge", "nodes",
 )  # fmt: skip
 """One library, in this order: each part may use those before it."""
 _OOM_SAFE = (

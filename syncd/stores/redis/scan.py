@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
-from syncd.contract.model.template import KeyTemplate
+from syncd.contract.model.redis.template import KeyTemplate
 from syncd.plan.keys.templates import decode_key_value, encode_key_value, parse_key, scan_pattern
 from syncd.plan.to_redis.change import Drop, Retired
 from syncd.plan.types import unpacked
-from syncd.stores.redis.records.key_lists import keys_in
+from syncd.stores.redis.records.keys.key_lists import keys_in
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
 
@@ -20,7 +20,7 @@ RECORD_COUNT = 20
 MEMBERSHIPS_COUNT = 200
 """Documents, which mostly are members of a few keys."""
 WHOLE_MAP = b":"
-"""No `_id` begins so: it says that a map of members is whole, see `lua/members`, and a sample's owner behind it."""
+"""No `_id` begins so: it says that a map is whole (lua/operations/members). Of a sample, its owner is behind it."""
 
 Candidate: TypeAlias = tuple[Drop, Any]
 """What would remove a key, and the `_id` of the document that the key says it belongs to."""

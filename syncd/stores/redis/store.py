@@ -27,9 +27,9 @@ from syncd.stores import tls
 from syncd.stores.access import Access, access_of, fixed
 from syncd.stores.messages import of_redis
 from syncd.stores.redis.capabilities import Capabilities, detect
+from syncd.stores.redis.connect.sentinel_url import SUFFIX
+from syncd.stores.redis.connect.url import redis_client
 from syncd.stores.redis.functions import Functions, require_protocol
-from syncd.stores.redis.sentinel_url import SUFFIX
-from syncd.stores.redis.url import redis_client
 from syncd.stores.together import Together
 from syncd.stores.uri import read_uri
 
@@ -75,7 +75,7 @@ class RedisStore:
     @staticmethod
     def of(settings: Settings) -> RedisStore:
         """The Redis of these settings, or the cluster. All of syncd connects this way."""
-        from syncd.stores.redis.cluster import ClusterStore, is_cluster  # noqa: PLC0415 - it is made of this class
+        from syncd.stores.redis.cluster.nodes import ClusterStore, is_cluster  # noqa: PLC0415 - it is made of this class
 
         access = access_of("redis", settings)
         return (ClusterStore if is_cluster(access.now().uri) else RedisStore)(access)

@@ -17,15 +17,15 @@ from syncd.lanes.waiting_dead_letters import WaitingDeadLetters
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.stores.redis.records.dead_letters import drop_dead_letters, replays_done, requested_replays
 from syncd.stores.redis.records.lost_dead_letters import restore_dead_letters
-from syncd.stores.redis.records.repairs import repairs_done, requested_repairs, split_repairs
-from syncd.stores.redis.records.requests import snapshot_begins, wants_snapshot
+from syncd.stores.redis.records.requests.lane_requests import snapshot_begins, wants_snapshot
+from syncd.stores.redis.records.requests.repairs import repairs_done, requested_repairs, split_repairs
 from syncd.to_mongo.append.batch import BatchOutcome, Delivery, EntryBatch, Refused, make_batch
 from syncd.to_mongo.append.collection_delivery import PlainDelivery
 from syncd.to_mongo.append.dead_letters import DeadLetters
 from syncd.to_mongo.append.delivery_workers import Delivered, DeliveryWorkers
 from syncd.to_mongo.append.group import Entries, Group
 from syncd.to_mongo.append.reader import Reader
-from syncd.to_mongo.append.series_delivery import SeriesDelivery
+from syncd.to_mongo.append.series.series_delivery import SeriesDelivery
 from syncd.to_mongo.append.status import AppendStatus
 from syncd.to_mongo.append.stream_history import entry_order
 from syncd.to_mongo.append.target import make_series

@@ -12,7 +12,7 @@ from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.append.group import Backlog
 from syncd.to_mongo.keyspace import notifications
 from syncd.to_mongo.keyspace.subscriber import Subscriber
-from syncd.to_mongo.state.changed_keys import ChangedKeys
+from syncd.to_mongo.state.keys.changed_keys import ChangedKeys
 
 DOWN_S = 5.0
 """A subscription that is away for longer ends the run, so that people see it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from syncd.stores.redis.records.position import ControlKeys, Fields
-from syncd.stores.redis.records.requests import RequestBoard, answers_heard
+from syncd.stores.redis.records.requests.lane_requests import RequestBoard, answers_heard
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.keyspace.listening import Listening
 from syncd.to_mongo.state.memory import Memory

@@ -15,12 +15,12 @@ from syncd.lanes.events import Confirmed, Entered, FellBehind
 from syncd.plan.to_mongo.gone import Gone, is_deletion
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.stores.redis.records.position import Fields
-from syncd.stores.redis.records.requests import snapshot_begins, wants_snapshot
+from syncd.stores.redis.records.requests.lane_requests import snapshot_begins, wants_snapshot
 from syncd.to_mongo.keyspace.listening import MOST_TAKEN, WORD_AGAIN_S, WORD_S, Listening
 from syncd.to_mongo.keyspace.passing import Passing
 from syncd.to_mongo.keyspace.status import KeyspaceStatus
-from syncd.to_mongo.state.changed_keys import ChangedKey
 from syncd.to_mongo.state.comparison import Comparison
+from syncd.to_mongo.state.keys.changed_keys import ChangedKey
 from syncd.to_mongo.state.memory import KeyspaceSync, Memory
 from syncd.to_mongo.state.positions import NEVER
 from syncd.to_mongo.state.run import DRAIN_S, EVERY_S, StateRun

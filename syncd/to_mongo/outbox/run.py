@@ -10,14 +10,14 @@ from syncd.lanes.context import LaneContext
 from syncd.lanes.events import Confirmed, Entered
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.stores.redis.records.position import Fields
-from syncd.stores.redis.records.requests import snapshot_begins, wants_snapshot
+from syncd.stores.redis.records.requests.lane_requests import snapshot_begins, wants_snapshot
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.outbox.missing import Missing
 from syncd.to_mongo.outbox.queue import MOST_ENTRIES, Entry, OutboxQueue, noted, without_key
 from syncd.to_mongo.outbox.status import OutboxStatus
-from syncd.to_mongo.state.key_copy import KeyCopy
-from syncd.to_mongo.state.key_sync import KeyOutcome, KeySync
-from syncd.to_mongo.state.member_names import MemberNames
+from syncd.to_mongo.state.keys.key_copy import KeyCopy
+from syncd.to_mongo.state.keys.key_sync import KeyOutcome, KeySync
+from syncd.to_mongo.state.keys.member_names import MemberNames
 from syncd.to_mongo.state.memory import Memory
 from syncd.to_mongo.state.positions import NEVER, after, of_entry
 from syncd.to_mongo.state.run import DRAIN_S, EVERY_S, StateRun

@@ -9,8 +9,8 @@ from syncd.lanes.status import known_or_nan
 from syncd.stores.redis.store import RedisStore, clock_us, translated
 from syncd.to_mongo.append.group import Backlog
 from syncd.to_mongo.append.status import AppendStatus
+from syncd.to_mongo.state.keys.unfit_keys import UnfitKeys
 from syncd.to_mongo.state.positions import milliseconds, of_entry
-from syncd.to_mongo.state.unfit_keys import UnfitKeys
 
 FIRST_TIME_MS = 10**12
 """An id below it is no time of this century, but one that the application chose."""

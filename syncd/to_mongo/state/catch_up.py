@@ -8,8 +8,8 @@ from typing import Any
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
-from syncd.to_mongo.state.key_copy import KeyCopy
-from syncd.to_mongo.state.unfit_keys import UnfitKeys
+from syncd.to_mongo.state.keys.key_copy import KeyCopy
+from syncd.to_mongo.state.keys.unfit_keys import UnfitKeys
 
 AIM = 100
 """Keys of the pattern that one call should compare: it blocks Redis for a millisecond or two."""

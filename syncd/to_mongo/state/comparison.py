@@ -18,7 +18,7 @@ from syncd.plan.to_mongo.state import StatePlan
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.keyspace.listening import Listening
 from syncd.to_mongo.state.catch_up import CatchUp
-from syncd.to_mongo.state.unfit_keys import UnfitKeys
+from syncd.to_mongo.state.keys.unfit_keys import UnfitKeys
 
 
 class Stage(Enum):

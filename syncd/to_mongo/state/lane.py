@@ -16,9 +16,9 @@ from syncd.stores.redis.records.position import ControlKeys
 from syncd.to_mongo.append.group import Backlog
 from syncd.to_mongo.outbox.run import OutboxRun
 from syncd.to_mongo.outbox.status import OutboxStatus, read_backlog
+from syncd.to_mongo.state.keys.unfit_keys import UnfitKeys
 from syncd.to_mongo.state.run import StateRun
 from syncd.to_mongo.state.run_numbers import Numbers
-from syncd.to_mongo.state.unfit_keys import UnfitKeys
 
 
 class StateLane(BaseLane):

@@ -10,7 +10,7 @@ from syncd.plan.to_mongo.state import FoundKey, StatePlan
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis.store import RedisStore, translated
-from syncd.to_mongo.state.key_sync import KeySync
+from syncd.to_mongo.state.keys.key_sync import KeySync
 from syncd.to_mongo.state.state_writer import StateWriter
 from syncd.to_mongo.state.store import StateStore
 

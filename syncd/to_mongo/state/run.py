@@ -10,7 +10,12 @@ from syncd.lanes.status import BaseStatus
 from syncd.lanes.waiting_dead_letters import WaitingDeadLetters
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.stores.redis.records.dead_letters import as_bytes, replays_done, requested_replays
-from syncd.stores.redis.records.repairs import repairs_done, requested_repairs, split_absent, split_repairs
+from syncd.stores.redis.records.requests.repairs import (
+    repairs_done,
+    requested_repairs,
+    split_absent,
+    split_repairs,
+)
 from syncd.to_mongo.session import ContractSession
 from syncd.to_mongo.state.state_writer import StateWriter
 from syncd.to_mongo.state.store import StateStore

@@ -10,7 +10,7 @@ from syncd.errors import ProjectionError
 from syncd.plan.keys.encode import encode_key_value
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import Removal, Write
-from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.reads.lookup import Lookup
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import Moment
 from syncd.to_redis.apply.watermarks import Coverage, Watermarks

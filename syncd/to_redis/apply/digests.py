@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from syncd.plan.keys.templates import decode_key_value
 from syncd.plan.to_redis.change import Changed, Dead, Drop, Elements, Hashed, Patch, Put, Write
-from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.reads.lookup import Lookup
 from syncd.stores.mongo.times import ZERO, Moment, token_time
-from syncd.stores.redis.records.digests import Digests
+from syncd.stores.redis.records.keys.digests import Digests
 from syncd.stores.redis.records.position import Position
 from syncd.to_redis.apply.pipeline import Pipeline
 from syncd.to_redis.apply.units import Draft, Sources, Unit, UnitCall

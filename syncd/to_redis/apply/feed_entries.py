@@ -14,7 +14,7 @@ from syncd.plan.to_redis.change import Dead, Entry, Write
 from syncd.plan.to_redis.change_feed import DELETE, READ, REPLAY, UPDATE, ChangeFeed, Row
 from syncd.plan.to_redis.shape import refuse_unfit
 from syncd.plan.values.raw import ODD_ID, RAW, RawId
-from syncd.stores.mongo.lookup import Found
+from syncd.stores.mongo.reads.lookup import Found
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import Moment, seconds
 from syncd.to_redis.stream.numbering import NTH, entry_id

@@ -1,5 +1,5 @@
 """What changes become in change feeds of a contract with a filter: MongoDB says whether a document matches, and Redis
-knows whether it did before (see lua/matched)."""
+knows whether it did before (see lua/operations/matched)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import GONE, IN, OUT, Dead, Entry, Judged, Matched, Write
 from syncd.plan.to_redis.change_feed import DELETE, ENTER, LEAVE, READ, UPDATE, ChangeFeed, Row
 from syncd.plan.values.raw import ODD_ID, RAW
-from syncd.stores.mongo.lookup import Found, Lookup
+from syncd.stores.mongo.reads.lookup import Found, Lookup
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import Moment, seconds
 from syncd.to_redis.apply.feed_entries import FeedEntries, content_of, id_and_time, next_entry

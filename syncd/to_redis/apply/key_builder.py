@@ -12,7 +12,7 @@ from syncd.plan.to_redis.change import Delta, Drop, Elements, Judged, Removal, W
 from syncd.plan.to_redis.change_feed import REPLAY
 from syncd.plan.to_redis.compile import Plan
 from syncd.plan.values.raw import ODD_ID, RAW, RawId
-from syncd.stores.mongo.lookup import Found, Lookup
+from syncd.stores.mongo.reads.lookup import Found, Lookup
 from syncd.stores.mongo.sharding import moved
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import ZERO, Moment, token_time

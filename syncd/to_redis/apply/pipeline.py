@@ -45,11 +45,11 @@ from syncd.plan.types import Memberships
 from syncd.stores.redis.records.dead_letters import fill_up
 from syncd.stores.redis.records.position import ControlKeys, Position
 from syncd.to_redis.apply.apply_log import Answer, ApplyLog, Call, CallState, Do
-from syncd.to_redis.apply.fan_out import FanOut
-from syncd.to_redis.apply.operations import Operations, is_unicode, limited_members
+from syncd.to_redis.apply.calls.fan_out import FanOut
+from syncd.to_redis.apply.calls.operations import Operations, is_unicode, limited_members
+from syncd.to_redis.apply.calls.writer import Reply, Writer
 from syncd.to_redis.apply.refusals import take_refusal
 from syncd.to_redis.apply.units import DeadLettersUnit, Draft, Unit
-from syncd.to_redis.apply.writer import Reply, Writer
 
 RESULTS = {
     Put: "put", Elements: "noted", Patch: "patch", Drop: "delete", RetiredKey: "delete", Orphan: "delete", Dead: "dead",

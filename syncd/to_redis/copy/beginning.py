@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from syncd.contract.model.template import KeyTemplate
+from syncd.contract.model.redis.template import KeyTemplate
 from syncd.plan.claims import others_that_meet
 from syncd.plan.keys.templates import parse_key
 from syncd.plan.stream_plan import StreamPlan

@@ -23,8 +23,8 @@ from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.encoded_writes import EncodedWrites, unpack
 from syncd.plan.values.raw import encode
 from syncd.stores.messages import described
-from syncd.stores.mongo.lookup import Lookup
-from syncd.stores.mongo.ranges import ALL, Range, cut, ranges_between
+from syncd.stores.mongo.reads.lookup import Lookup
+from syncd.stores.mongo.reads.ranges import ALL, Range, cut, ranges_between
 from syncd.stores.mongo.store import Document, MongoStore
 from syncd.stores.mongo.times import Moment
 from syncd.to_redis.apply.watermarks import Watermarks

@@ -10,13 +10,13 @@ import threading
 from collections.abc import Iterator
 
 from syncd import telemetry
-from syncd.contract.model.template import KeyTemplate
+from syncd.contract.model.redis.template import KeyTemplate
 from syncd.plan.claims import KEY
 from syncd.plan.keys.templates import parse_key
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import Retired
 from syncd.stores.redis.records.claims import new_claims, templates_of_fields
-from syncd.stores.redis.records.foreign_keys import count_foreign, foreign_among, has_lost_foreign
+from syncd.stores.redis.records.keys.foreign_keys import count_foreign, foreign_among, has_lost_foreign
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.scan import KeyScan

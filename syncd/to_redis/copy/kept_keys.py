@@ -12,7 +12,7 @@ from syncd.plan.to_redis.compile import Plan
 from syncd.plan.to_redis.encoded_writes import writes
 from syncd.plan.to_redis.shape import Shape
 from syncd.plan.values.raw import encode
-from syncd.stores.mongo.ranges import Range
+from syncd.stores.mongo.reads.ranges import Range
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import Moment
 from syncd.stores.redis.store import RedisStore, translated

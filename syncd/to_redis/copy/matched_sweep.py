@@ -9,7 +9,7 @@ from syncd.plan.keys.templates import decode_key_value
 from syncd.plan.to_redis.change import RELOAD, MatchedIsWhole, Removal
 from syncd.plan.to_redis.change_feed import ChangeFeed
 from syncd.stores.mongo.times import Moment, seconds
-from syncd.stores.redis.records.matched import WHOLE, MatchedSets
+from syncd.stores.redis.records.keys.matched import WHOLE, MatchedSets
 from syncd.to_redis.apply.filtered_entries import left
 from syncd.to_redis.context import RunContext
 from syncd.to_redis.copy.copier import Reads

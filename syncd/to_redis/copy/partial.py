@@ -20,13 +20,18 @@ from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.values.raw import Unfit
 from syncd.stores.mongo.ids import AS_STORED
-from syncd.stores.mongo.lookup import Lookup
+from syncd.stores.mongo.reads.lookup import Lookup
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import ZERO
-from syncd.stores.redis.records.foreign_keys import has_lost_foreign
-from syncd.stores.redis.records.key_maps import KeyMaps
-from syncd.stores.redis.records.partial_copies import PartialCopy, note_end, note_progress, partial_copy
+from syncd.stores.redis.records.keys.foreign_keys import has_lost_foreign
+from syncd.stores.redis.records.keys.key_maps import KeyMaps
 from syncd.stores.redis.records.position import STREAM
+from syncd.stores.redis.records.requests.partial_copies import (
+    PartialCopy,
+    note_end,
+    note_progress,
+    partial_copy,
+)
 from syncd.to_redis.apply.pipeline import Pipeline
 from syncd.to_redis.context import RunContext
 from syncd.to_redis.copy.repair import RepairUnit

@@ -23,9 +23,9 @@ from syncd.plan.to_redis.digest import SOURCE
 from syncd.plan.to_redis.encoded_writes import pack
 from syncd.plan.values.raw import encode
 from syncd.settings import Settings
-from syncd.stores.mongo.joined import lookup_of
-from syncd.stores.mongo.lookup import Lookup
-from syncd.stores.mongo.ranges import Range
+from syncd.stores.mongo.reads.joined import lookup_of
+from syncd.stores.mongo.reads.lookup import Lookup
+from syncd.stores.mongo.reads.ranges import Range
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.mongo.times import ZERO, Moment
 from syncd.stores.uri import apart_from_login

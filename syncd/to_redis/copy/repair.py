@@ -18,9 +18,9 @@ from syncd.plan.to_redis.change import (
     Stray,
     Write,
 )
-from syncd.stores.redis.records.foreign_keys import has_lost_foreign
-from syncd.stores.redis.records.key_maps import KeyMaps, holders
-from syncd.stores.redis.records.repairs import (
+from syncd.stores.redis.records.keys.foreign_keys import has_lost_foreign
+from syncd.stores.redis.records.keys.key_maps import KeyMaps, holders
+from syncd.stores.redis.records.requests.repairs import (
     of_document,
     of_key,
     of_member,

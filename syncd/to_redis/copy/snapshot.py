@@ -13,11 +13,11 @@ from syncd.plan.to_redis.change import Drop, Orphan, Removal, Retired, RetiredKe
 from syncd.plan.to_redis.member_shape import MemberShape
 from syncd.plan.to_redis.shape import Shape
 from syncd.stores.mongo.codes import is_about_document
-from syncd.stores.mongo.differing import Differing
+from syncd.stores.mongo.reads.differing import Differing
 from syncd.stores.mongo.store import code_of
 from syncd.stores.mongo.times import Moment
 from syncd.stores.paging import paged
-from syncd.stores.redis.records.key_maps import KeyMaps, holders
+from syncd.stores.redis.records.keys.key_maps import KeyMaps, holders
 from syncd.stores.redis.records.layout import others_have_copied
 from syncd.stores.redis.records.position import DIGEST, PURGE, SNAPSHOT, STREAM, SWEEP, ControlKeys, Position
 from syncd.stores.redis.scan import SCAN_COUNT, Candidate, KeyScan

@@ -12,7 +12,7 @@ from syncd.plan.to_redis.change import Drop, Judged, Write
 from syncd.plan.to_redis.digest import SOURCE
 from syncd.plan.to_redis.encoded_writes import Sent, writes
 from syncd.plan.values.raw import encode
-from syncd.stores.mongo.ranges import Range
+from syncd.stores.mongo.reads.ranges import Range
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import Moment
 from syncd.stores.redis.records.position import Position

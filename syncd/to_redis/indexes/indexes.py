@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from syncd import telemetry
-from syncd.contract.model.indexes import Index, IndexField, TagField, VectorField, separator_of
-from syncd.contract.model.json_path import default_path
-from syncd.contract.model.projection import Projection
-from syncd.contract.model.redis_types import IndexForm
+from syncd.contract.model.redis.indexes import Index, IndexField, TagField, VectorField, separator_of
+from syncd.contract.model.redis.json_path import default_path
+from syncd.contract.model.redis.projection import Projection
+from syncd.contract.model.redis.redis_types import IndexForm
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.shape import Shape
 from syncd.stores.redis.records.layout import others_have_copied
 from syncd.stores.redis.records.position import ControlKeys
-from syncd.stores.redis.records.requests import request_snapshot
+from syncd.stores.redis.records.requests.lane_requests import request_snapshot
 from syncd.stores.redis.search import Search
 from syncd.stores.redis.store import RedisStore
 from syncd.to_redis.apply.pipeline import Moved

@@ -11,7 +11,7 @@ from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_redis.joins import Joined
 from syncd.plan.values.raw import RawId
 from syncd.stores.mongo.collections import require_joined
-from syncd.stores.mongo.naming import naming_of
+from syncd.stores.mongo.reads.naming import naming_of
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import LATEST, ZERO, Moment, seconds, token_time
 from syncd.stores.redis.records.position import Position

@@ -8,7 +8,7 @@ from typing import Any
 
 from syncd.plan.keys.templates import decode_key_value
 from syncd.plan.to_redis.change import Elements, Write
-from syncd.stores.mongo.naming import Naming
+from syncd.stores.mongo.reads.naming import Naming
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import Moment
 from syncd.stores.redis.records.position import Position

@@ -22,7 +22,7 @@ from pymongo.errors import PyMongoError
 from syncd.errors import FatalError, OplogTooShortError, PositionLostError, TransientError
 from syncd.plan.partition import WHOLE, Partition
 from syncd.plan.stream_plan import StreamPlan
-from syncd.stores.mongo.replies import RAW_CODEC, events_in
+from syncd.stores.mongo.reads.replies import RAW_CODEC, events_in
 from syncd.stores.mongo.store import SOCKET_S, Document, MongoStore, took_too_long, translated
 from syncd.stores.mongo.times import ZERO, Moment, just_before, moment, seconds, timestamp, token_time
 from syncd.to_redis.stream.window import Ahead

@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from syncd.stores.mongo.lookup import Found
+from syncd.stores.mongo.reads.lookup import Found
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import Moment
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.simulation.guards import Guard, always
+from tests.simulation.guards.keys import Guard, always
 
 _COMPARED = "  if present ~= expected then return last + 1, 0 end\n"
 _REQUEST = "tonumber(redis.call('ZSCORE', keys[3], key)) == tonumber(request)"

@@ -8,13 +8,13 @@ from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks.measured.ways import WAYS
 from benchmarks.options import parse
 from benchmarks.plan import ROWS
-from benchmarks.plot import svg
-from benchmarks.publish import BEGIN, END, full, replaced, short
+from benchmarks.results.plot import svg
+from benchmarks.results.publish import BEGIN, END, full, replaced, short
+from benchmarks.results.targets import BACK_MS, OF_ALONE, Row, rows
 from benchmarks.shapes import SHAPES
-from benchmarks.targets import BACK_MS, OF_ALONE, Row, rows
-from benchmarks.ways import WAYS
 
 SYNCD = {
     "snapshot_per_s": 100_000.0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from syncd.daemon.pages import OPLOG, merged
+from syncd.daemon.processes.pages import OPLOG, merged
 
 HEAD = f"# HELP {OPLOG} Help\n# TYPE {OPLOG} gauge\n{OPLOG}"
 OWN = f"{HEAD} 0.0\n# HELP syncd_x A word # more\n# TYPE syncd_x gauge\nsyncd_x 1.0\n# HELP lag Lag\n# TYPE lag gauge\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from syncd.daemon.workers import place
+from syncd.daemon.processes.workers import place
 
 
 def test_contracts_are_spread_evenly() -> None:

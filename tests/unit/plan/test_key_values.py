@@ -9,7 +9,7 @@ from bson.datetime_ms import DatetimeMS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from syncd.contract.model.template import KeyTemplate
+from syncd.contract.model.redis.template import KeyTemplate
 from syncd.contract.model.values import KeyType
 from syncd.errors import ProjectionError
 from syncd.plan.keys.encode import encode_key_value
@@ -17,7 +17,7 @@ from syncd.plan.keys.templates import parse_key, render
 from syncd.plan.to_mongo.state import FoundKey, StatePlan
 from tests.support.scale import SCALE
 from tests.unit.plan.strategies import decoded, identity, key_values, like_another_type, text
-from tests.unit.plan.test_state import plan
+from tests.unit.plan.to_mongo.test_state import plan
 
 KEYS = 120 * SCALE
 TYPES = st.sampled_from([None, *get_args(KeyType)])

@@ -18,8 +18,8 @@ from bson.objectid import ObjectId
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from syncd.contract.model.template import KeyTemplate
-from syncd.contract.model.template_overlap import may_be_control
+from syncd.contract.model.redis.template import KeyTemplate
+from syncd.contract.model.redis.template_overlap import may_be_control
 from syncd.errors import ProjectionError
 from syncd.plan.keys.templates import (
     decode_key_value,

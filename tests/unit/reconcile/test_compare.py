@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from syncd.contract.model.projection import Projection
+from syncd.contract.model.redis.projection import Projection
 from syncd.plan.misfits import Misfits
 from syncd.plan.to_redis.change import Drop, Put
 from syncd.plan.to_redis.shape import Shape

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from syncd.errors import UnusableUriError
 from syncd.settings import Settings
 from syncd.stores.redis.capabilities import Capabilities, lacks
-from syncd.stores.redis.cluster import HOME
-from syncd.stores.redis.slots import SLOTS, Master, map_of, place_in, slot_of
+from syncd.stores.redis.cluster.nodes import HOME
+from syncd.stores.redis.cluster.slots import SLOTS, Master, map_of, place_in, slot_of
 from syncd.stores.redis.store import RedisStore
 from tests.support.contracts import from_redis, model, projection
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from syncd.errors import UnusableUriError
-from syncd.stores.redis.sentinel_url import read_sentinel_url, server_url
+from syncd.stores.redis.connect.sentinel_url import read_sentinel_url, server_url
 from syncd.stores.redis.store import RedisStore
 from syncd.stores.uri import apart_from_login
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from syncd.plan.to_mongo.gone import Gone
-from syncd.to_mongo.state.changed_keys import AGAIN_S, DEBOUNCE_S, SLACK_S, ChangedKey, ChangedKeys
+from syncd.to_mongo.state.keys.changed_keys import AGAIN_S, DEBOUNCE_S, SLACK_S, ChangedKey, ChangedKeys
 
 
 class Clock:

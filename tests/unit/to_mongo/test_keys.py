@@ -9,8 +9,8 @@ import pytest
 
 from syncd.both import merger
 from syncd.errors import TransientError
-from syncd.to_mongo.state import key_sync as keys
 from syncd.to_mongo.state.became import Became
+from syncd.to_mongo.state.keys import key_sync as keys
 
 KEYS = [b"%d" % number for number in range(9)]
 

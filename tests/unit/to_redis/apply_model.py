@@ -14,7 +14,7 @@ from typing import Any
 
 from syncd.plan.keys.templates import decode_key_value, encode_key_value
 from syncd.plan.to_redis.change import AnsweredDeadLetters, Dead, Drop, Patch, Put, Write
-from syncd.stores.mongo.lookup import Found
+from syncd.stores.mongo.reads.lookup import Found
 from syncd.stores.mongo.times import ZERO, Moment, token_time
 from syncd.stores.redis.records.position import SNAPSHOT, STREAM, SWEEP, ControlKeys, Position
 from syncd.to_redis.apply.apply_log import MOST_IN_FLIGHT, Answer, ApplyLog, Do

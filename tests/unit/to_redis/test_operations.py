@@ -13,7 +13,7 @@ from syncd.errors import ProjectionError
 from syncd.plan.to_redis.change import Patch, Put
 from syncd.plan.to_redis.compile import Plan, compile_contract
 from syncd.stores.redis.records.position import ControlKeys
-from syncd.to_redis.apply.operations import Operations
+from syncd.to_redis.apply.calls.operations import Operations
 
 CONTRACT = """
 apiVersion: syncd/v1

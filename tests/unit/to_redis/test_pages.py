@@ -9,7 +9,7 @@ import pytest
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_redis.change import Put
 from syncd.plan.to_redis.compile import compile_contract
-from syncd.stores.mongo.lookup import Found
+from syncd.stores.mongo.reads.lookup import Found
 from syncd.stores.mongo.times import Moment
 from syncd.stores.redis.records.position import Position
 from syncd.stores.redis.records.refreshes import JoinedPosition, Refresh

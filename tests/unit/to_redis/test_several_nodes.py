@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from syncd.plan.keys.templates import decode_key_value
 from syncd.plan.to_redis.change import Write
 from syncd.plan.values.raw import encode
-from syncd.stores.mongo.ranges import ALL, Range
+from syncd.stores.mongo.reads.ranges import ALL, Range
 from syncd.stores.redis.records.position import SNAPSHOT, STREAM, SWEEP, Position
 from syncd.stores.redis.records.positions import earliest
 from syncd.to_redis.apply.apply_log import Answer, ApplyLog, CallState
-from syncd.to_redis.apply.fan_out import merged
+from syncd.to_redis.apply.calls.fan_out import merged
+from syncd.to_redis.apply.calls.writer import Reply
 from syncd.to_redis.apply.pipeline import _answer
-from syncd.to_redis.apply.writer import Reply
 from tests.unit.to_redis.apply_model import Target, World, at
 
 NODES = 3

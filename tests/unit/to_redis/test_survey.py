@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from syncd.contract.model.template import KeyTemplate
+from syncd.contract.model.redis.template import KeyTemplate
 from syncd.plan.to_redis.change import Retired, Stray
 from syncd.to_redis.copy.survey import FEW, Survey, in_parts
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from syncd.contract.model.template import KeyTemplate
+from syncd.contract.model.redis.template import KeyTemplate
 from syncd.errors import FatalError
 from syncd.plan.claims import KEY, Claims
 from syncd.stores.redis.store import RedisStore, translated

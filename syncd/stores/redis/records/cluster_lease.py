@@ -13,12 +13,12 @@ from typing import Any
 from syncd import telemetry
 from syncd.errors import FencedError, PausedError, StoreError
 from syncd.plan.claims import MONGO, Claims
-from syncd.stores.redis.cluster import HOME, ClusterStore, NodeStore
+from syncd.stores.redis.cluster.nodes import HOME, ClusterStore, NodeStore
+from syncd.stores.redis.cluster.slots import SlotMap
 from syncd.stores.redis.records.claims import CLAIMS, VERSION, contract_of, read_claims, wish_of
 from syncd.stores.redis.records.lease import Lease, Renewer
 from syncd.stores.redis.records.node_records import NodeRecords
 from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
-from syncd.stores.redis.slots import SlotMap
 from syncd.stores.redis.store import RedisStore, translated
 
 NO_MAP = SlotMap((), (), ())

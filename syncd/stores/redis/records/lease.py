@@ -20,8 +20,8 @@ from syncd.errors import FatalError, FencedError, PausedError, TransientError
 from syncd.plan.claims import Claims
 from syncd.stores.redis.functions import require_protocol
 from syncd.stores.redis.records.claims import CLAIMS, read_claims, wish_of
-from syncd.stores.redis.records.pauses import pause_of
 from syncd.stores.redis.records.position import ControlKeys
+from syncd.stores.redis.records.requests.pauses import pause_of
 from syncd.stores.redis.store import RedisStore, translated
 
 

@@ -16,7 +16,7 @@ from syncd import telemetry
 from syncd.errors import FencedError, StoreError
 from syncd.plan.claims import Claims
 from syncd.stores.paging import paged
-from syncd.stores.redis.cluster import ClusterStore
+from syncd.stores.redis.cluster.nodes import ClusterStore
 from syncd.stores.redis.records.cluster_lease import ClusterLease
 from syncd.stores.redis.records.lease import SILENT_S, Lease
 from syncd.stores.redis.records.position import ControlKeys

@@ -11,14 +11,14 @@ from enum import Enum, auto
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-from syncd.contract.model.redis_types import TYPE_RULES
-from syncd.contract.model.template import KeyTemplate
+from syncd.contract.model.redis.redis_types import TYPE_RULES
+from syncd.contract.model.redis.template import KeyTemplate
 from syncd.plan.types import SHARED
-from syncd.stores.redis.cluster import NodeStore
+from syncd.stores.redis.cluster.nodes import NodeStore
+from syncd.stores.redis.cluster.slots import SlotMap
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import ControlKeys, Fields
 from syncd.stores.redis.scan import SCAN_COUNT, pages
-from syncd.stores.redis.slots import SlotMap
 from syncd.stores.redis.store import translated
 
 WHOLE = b"syncd:"

@@ -9,11 +9,11 @@ from typing import Any
 from bson import json_util
 
 from syncd.plan.claims import Claims
-from syncd.stores.redis.cluster import Seen
+from syncd.stores.redis.cluster.nodes import Seen
+from syncd.stores.redis.records.keys.moved_elements import MovedElements
+from syncd.stores.redis.records.keys.moved_keys import MovedKeys
+from syncd.stores.redis.records.keys.moved_members import MovedMembers
 from syncd.stores.redis.records.lease import Lease
-from syncd.stores.redis.records.moved_elements import MovedElements
-from syncd.stores.redis.records.moved_keys import MovedKeys
-from syncd.stores.redis.records.moved_members import MovedMembers
 from syncd.stores.redis.records.moved_records import Kind, Moved, Named
 from syncd.stores.redis.records.position import ControlKeys, Position, load_record
 from syncd.stores.redis.records.positions import earliest

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from syncd.contract.model.redis_types import TYPE_RULES
-from syncd.contract.model.template import KeyTemplate
+from syncd.contract.model.redis.redis_types import TYPE_RULES
+from syncd.contract.model.redis.template import KeyTemplate
 from syncd.errors import FencedError
 from syncd.plan.claims import KEY, MONGO
 from syncd.plan.keys.templates import parse_key

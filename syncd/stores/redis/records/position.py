@@ -16,7 +16,7 @@ from bson import json_util
 
 from syncd.errors import FatalError
 from syncd.plan.partition import WHOLE, Partition
-from syncd.stores.mongo.ranges import ALL, Range
+from syncd.stores.mongo.reads.ranges import ALL, Range
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import ZERO, Moment, parse, readable
 from syncd.stores.redis.records.refreshes import NOTHING_JOINED, JoinedPosition
@@ -47,7 +47,7 @@ class Fields:
     SYNCED, HEARD = "synced", "heard"
     """Of which keys the digests are, and up to when their events are."""
     ENTRY = "entry:"
-    """Before the name of a change feed: the id of the last change that has its entry, see lua/feeds.lua."""
+    """Before the name of a change feed: the id of the last change that has its entry, see lua/operations/feeds.lua."""
     MERGED = "merged"
     """The latest time of a read of MongoDB that a merge used."""
 
@@ -238,20 +238,20 @@ class ControlKeys:
         return self._name(f"keys:{projection}:{template}")
 
     def members(self, projection: str, template: str) -> str:
-        """Hash: _id -> what the document is a member of, see lua/members, where documents share keys."""
+        """Hash: _id -> what the document is a member of, see lua/operations/members, where documents share keys."""
         return self._name(f"members:{projection}:{template}")
 
     def matched(self, stream: str) -> str:
-        """Set: documents of which readers of a change feed know that they match the filter, see lua/matched."""
+        """Set: documents of which readers of a change feed know that they match the filter (lua/operations/matched)."""
         return self._name(f"matched:{stream}")
 
     def deadlines(self, projection: str, template: str) -> str:
-        """Sorted set: _id -> the moment at which it is a member of nothing any more, see lua/deadlines."""
+        """Sorted set: _id -> the moment at which it is a member of nothing any more, see lua/operations/deadlines."""
         return self._name(f"deadlines:{projection}:{template}")
 
     @property
     def short(self) -> str:
-        """Set: "projection key" of shared keys where members may be missing, see lua/boards."""
+        """Set: "projection key" of shared keys where members may be missing, see lua/operations/boards."""
         return self._name("short")
 
     def ids_by_key(self, projection: str, template: str) -> str:

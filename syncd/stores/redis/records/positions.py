@@ -15,7 +15,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from syncd.stores.mongo.ranges import ALL, Range
+from syncd.stores.mongo.reads.ranges import ALL, Range
 from syncd.stores.mongo.times import Moment
 from syncd.stores.redis.records.position import (
     SNAPSHOT,
