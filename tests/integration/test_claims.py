@@ -198,6 +198,23 @@ def test_what_a_contract_had_is_known_without_its_position(
     assert sorted(owned) == [["card", f"{token}:{text}:{{_id}}", "hash"] for text in ("x", "y")]
 
 
+def test_what_a_contract_had_is_known_without_its_claims_and_its_position(
+    redis: Redis, token: str, old: Daemon
+) -> None:
+    """no_ghosts: the claims were evicted, and then the position, before the copy that follows an edit had ended: keys of
+    the template that the edit gave up are still known."""
+    position = ControlKeys(f"{token}-a").position
+    gone = ["card", f"{token}:x:{{_id}}", "hash"]
+    old.take("a", "x:{_id}", "y:{_id}").release()
+    redis.hset(position, "owned", json.dumps([gone]))
+    redis.delete(CLAIMS)
+    old.take("a", "y:{_id}", version="2").release()
+    redis.delete(position)
+    old.take("a", "y:{_id}", version="2").release()
+    owned = json.loads(redis.hget(position, "owned") or "[]")
+    assert gone in owned
+
+
 def _other_contract(redis: Redis, old: Daemon, token: str) -> str:
     old.take("b", "x:{slug}")
     return ControlKeys(f"{token}-b").lease

@@ -8,14 +8,21 @@ local LASTING = {
 }
 local OF_BASE = {synced = true, marks = true}
 
--- Whether a contract says, in any of its positions, that it wrote keys of this template.
-local function has_owned(base, template)
+-- What a contract wrote, as any of its positions says: entries of `owned`.
+local function all_owned(base)
+  local found = {}
   for at, member in ipairs(present_members(base)) do
     for _, said in ipairs{redis.call('HGET', member .. 'position', 'owned'), redis.call('HGET', base .. 'layout', 'owned:' .. at)} do
-      for _, entry in ipairs(said and cjson.decode(said) or {}) do
-        if entry[2] == template then return true end
-      end
+      for _, entry in ipairs(said and cjson.decode(said) or {}) do found[#found + 1] = entry end
     end
+  end
+  return found
+end
+
+-- Whether a contract says that it wrote keys of this template.
+local function has_owned(base, template)
+  for _, entry in ipairs(all_owned(base)) do
+    if entry[2] == template then return true end
   end
   return false
 end
@@ -24,15 +31,30 @@ local function rename_over(old, new)
   if redis.call('EXISTS', old) == 1 then redis.call('RENAME', old, new) end
 end
 
+-- Add entries of `owned` to others, each once.
+local function add_each_once(entries, more)
+  local seen = {}
+  for _, entry in ipairs(entries) do seen[cjson.encode(entry)] = true end
+  for _, entry in ipairs(more) do
+    local text = cjson.encode(entry)
+    if not seen[text] then seen[text] = true; entries[#entries + 1] = entry end
+  end
+  return entries
+end
+
 -- What keys of a claim are, or were before: entries of `owned`.
 local function entries_of(name, claim)
-  local found, seen = {}, {}
-  local function add(entry)
-    local text = cjson.encode(entry)
-    if not seen[text] then seen[text] = true; found[#found + 1] = entry end
+  return add_each_once(add_each_once({}, claim.was or {}), {{claim.projection, name:sub(5), claim.type}})
+end
+
+-- What a contract still has to remove of templates of which no claim is left: the record was evicted or deleted. Its
+-- position may be next, so that a claim has to say it, too.
+local function unclaimed(base, wish, wanted)
+  local found = {}
+  for _, entry in ipairs(wish.kind == 'mongo' and all_owned(base) or {}) do
+    local name = 'key ' .. entry[2]
+    if not wanted[name] and redis.call('HEXISTS', CLAIMS, name) == 0 then found[#found + 1] = entry end
   end
-  for _, entry in ipairs(claim.was or {}) do add(entry) end
-  add{claim.projection, name:sub(5), claim.type}
   return found
 end
 
@@ -40,8 +62,7 @@ end
 local function add_owned(position, entries)
   if #entries == 0 then return end
   local owned = cjson.decode(redis.call('HGET', position, 'owned') or '[]')
-  for _, entry in ipairs(entries) do owned[#owned + 1] = entry end
-  redis.call('HSET', position, 'owned', cjson.encode(owned))
+  redis.call('HSET', position, 'owned', cjson.encode(add_each_once(owned, entries)))
 end
 
 -- Keys of these claims are another contract's from now on, or an application's: a contract no longer says that it wrote them.
@@ -148,12 +169,13 @@ local function take_claims(contract, wish, draw, is_old)
   local is_noted = check_foreign(base, is_lost or is_theirs_lost) or nil
   local changed, is_own = #handed > 0 or #wish.dropped > 0, #handed == 0
   for _, name in ipairs(wish.dropped) do free_claim(name) end
+  add_each_once(strays, unclaimed(base, wish, wanted))
   for _, claim in ipairs(wish.claims) do
     local before = claim_named(claim.name)
     local was = taken[claim.name] or before and before.was or {}
     if before and is_other(before, claim, wish.kind, before.draw) then was = entries_of(claim.name, before) end
     if claim.pattern ~= '' then
-      for _, entry in ipairs(strays) do was[#was + 1] = entry end
+      was = add_each_once(was, strays)
       strays = {}
       for _, entry in ipairs(was) do inherited[#inherited + 1] = entry end
     end
