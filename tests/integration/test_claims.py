@@ -201,8 +201,8 @@ def test_what_a_contract_had_is_known_without_its_position(
 def test_what_a_contract_had_is_known_without_its_claims_and_its_position(
     redis: Redis, token: str, old: Daemon
 ) -> None:
-    """no_ghosts: the claims were evicted, and then the position, before the copy that follows an edit had ended: keys of
-    the template that the edit gave up are still known."""
+    """no_ghosts: the claims were evicted, and then the position, before the copy that follows an edit had ended: keys
+    of the template that the edit gave up are still known."""
     position = ControlKeys(f"{token}-a").position
     gone = ["card", f"{token}:x:{{_id}}", "hash"]
     old.take("a", "x:{_id}", "y:{_id}").release()

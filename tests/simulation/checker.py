@@ -25,6 +25,8 @@ class Checker(Watcher):
         self._timeline = timeline
         self.shown: dict[str, int] = {}
         """Index of the state that a key shows, or showed when it went."""
+        self._written: dict[str, int] = {}
+        """The same by its last write alone, where it is the position that says more by now."""
         self._excused: dict[str, int] = {}
         """Keys that were evicted, and which state they would have had."""
         self._checked = 0
@@ -59,6 +61,7 @@ class Checker(Watcher):
         found = line.find(content, before)
         if found is not None:
             self.shown[key] = found
+            self._written.pop(key, None)
             return
         earlier = line.find(content, 0)
         last = line.states[before].contents if before >= 0 else None
@@ -109,6 +112,7 @@ class Checker(Watcher):
             return  # a read may be ahead of the position
         found = line.find(content, at)
         if found is not None:
+            self._written.setdefault(key, self.shown.get(key, -1))
             self.shown[key] = found
             return
         promise = "no_ghosts" if content is not None and state.contents[-1] is None else "nothing_lost"
@@ -143,7 +147,9 @@ class Checker(Watcher):
         self._excused |= {key: len(lines[key].states) - 1 for key in away}
 
     def went_back(self, redis: RedisModel, keys: set[bytes]) -> None:
-        """Redis has lost what it took last."""
+        """Redis has lost what it took last: what `keys` showed, and a position, which said that others show."""
+        self.shown |= self._written
+        self._written.clear()
         for key in {key.decode() for key in keys if not key.startswith(b"syncd:")}:
             content, line = content_of(redis, key), self._timeline.lines.get(key)
             found = None if line is None else line.find(content, 0)
