@@ -31,7 +31,7 @@ class MergeLoop:
         self._plan, self._status, self._state, self._lease = merge.plan, status, state, lease
         self._store, self._writer, self._capture = merge.store, merge.writer, merge.capture
         self._merger = Merger(merge)
-        self._halt, self._rung = threading.Event(), threading.Event()
+        self.halt, self._rung = threading.Event(), threading.Event()
         self._kept = 0.0
         self._dead_letters, self._began = 0, time.monotonic()
         self._left = True
@@ -40,7 +40,7 @@ class MergeLoop:
 
     def stop(self) -> None:
         """End after the merge under way."""
-        self._halt.set()
+        self.halt.set()
 
     def ring(self, count: int) -> None:
         """There are about so many new merge requests."""
@@ -53,7 +53,7 @@ class MergeLoop:
 
     def items(self) -> Iterator[Any]:
         """Works until asked to stop; there are no items."""
-        while not self._halt.is_set():
+        while not self.halt.is_set():
             self._lease.hold()
             if time.monotonic() - self._kept >= EVERY_S:
                 self._keep()
@@ -67,7 +67,7 @@ class MergeLoop:
             if awaited and not outcome.held and len(requested) < REQUESTS_AT_ONCE:
                 self._state.tell(AllMerged())
             if outcome.held or outcome.waiting:
-                self._halt.wait(WAIT_S)
+                self.halt.wait(WAIT_S)
         yield from ()
 
     def _apply(self, taken: CapturedKeys, requested: list[bytes]) -> MergeOutcome:

@@ -56,7 +56,7 @@ def test_a_key_that_has_to_wait(monkeypatch: pytest.MonkeyPatch, why: str) -> No
     lease: Any = SimpleNamespace(hold=nothing)
     loop = MergeLoop(merge, status, state, lease)
     halt: Any = Halt()
-    monkeypatch.setattr(loop, "_halt", halt)
+    loop.halt = halt
     assert list(loop.items()) == []
     assert (halt.turns, halt.pauses) == (4, [WAIT_S] * 3)
     assert told == ([AllMerged()] * 3 if why == "waiting" else [])
