@@ -89,11 +89,17 @@ def list_dead_letters(
 
     store, names = _asked_about(contract)
     has = Kind(reason, field, projection).has
-    found = [(name, dead) for name in names for dead in islice(filter(has, dead_letters(store, name)), limit)]
+    found: list[tuple[str, DeadLetter]] = []
+    cut: set[str] = set()
+    for name in names:
+        of_kind = filter(has, dead_letters(store, name))
+        found += [(name, dead) for dead in islice(of_kind, limit)]
+        if limit is not None and next(of_kind, None) is not None:
+            cut.add(name)
     if output == "json":
         typer.echo(json_text([{"contract": name, **_as_dict(dead)} for name, dead in found]))
     else:
-        for line in _grouped(found, each=each, names_contracts=contract is None):
+        for line in _grouped(found, cut, each=each, names_contracts=contract is None):
             typer.echo(escaped(line))
     raise typer.Exit(DIFFERENCE if found else 0)
 
@@ -107,7 +113,11 @@ def _asked_about(contract: str | None) -> tuple[RedisStore, list[str]]:
     return store, sorted(read_contracts(store))
 
 
-def _grouped(found: list[tuple[str, DeadLetter]], *, each: bool, names_contracts: bool) -> Iterator[str]:
+def _grouped(
+    found: list[tuple[str, DeadLetter]], cut: set[str], *, each: bool, names_contracts: bool
+) -> Iterator[str]:
+    """`cut`: contracts that have more of them than were read."""
+
     def kind(one: tuple[str, DeadLetter]) -> tuple[str, str, str, str]:
         return one[0], *_kind(one[1])
 
@@ -116,7 +126,8 @@ def _grouped(found: list[tuple[str, DeadLetter]], *, each: bool, names_contracts
         name, reason, field, projection = kind(group[0])
         about = f"{reason}, field {field}" if field else reason
         of_contract = f", contract {name}" if names_contracts else ""
-        yield f"{counted(len(group), 'dead letter')}: {about}, projection {projection}{of_contract}"
+        at_least = "at least " if name in cut else ""
+        yield f"{at_least}{counted(len(group), 'dead letter')}: {about}, projection {projection}{of_contract}"
         shown = group if each else group[:SHOWN]
         yield from (f"  {_line(dead)}" for _, dead in shown)
         if len(shown) < len(group):

@@ -15,6 +15,7 @@ from syncd.text import escaped, json_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from syncd.ops.checks.conditions import Finding
     from syncd.ops.planning.keys import KeyCount
     from syncd.ops.planning.sample import Copy
     from syncd.ops.planning.step import EditPlan, Step
@@ -88,15 +89,28 @@ def _code(found: EditPlan, *, detailed: bool) -> int:
 
 def plan_lines(found: EditPlan) -> Iterator[str]:
     yield from (escaped(one) for one in found.servers)
+    unchanged = []
     for step in found.steps:
-        yield from _contract(step)
-    yield from (f"  {escaped(str(one))}" for one in found.findings)
+        lines = list(_contract(step))
+        if step.is_change or len(lines) > 1:
+            yield from lines
+        else:
+            unchanged.append(step.contract)
+    if unchanged:
+        yield f"same: {escaped(', '.join(unchanged))}"
+    yield from (escaped(str(one)) for one in _of_several(found))
     memory = found.memory
     if memory.after != memory.used:
         share = f", {memory.share:.0%} of maxmemory" if memory.share is not None else ", without a maxmemory"
         yield f"memory of Redis: {_bytes(memory.used)}, and about {_bytes(memory.after)} afterwards{share}"
     counts = {word: sum(one.action.value == word for one in found.steps) for word in _order(found)}
     yield ", ".join(f"{count} {word}" for word, count in counts.items()) or "no contract"
+
+
+def _of_several(found: EditPlan) -> list[Finding]:
+    """What is wrong with the servers, once for all contracts that it concerns."""
+    each = (one for step in found.steps for one in step.findings if one.level == "promise")
+    return [*dict.fromkeys(each), *found.findings]
 
 
 def _order(found: EditPlan) -> list[str]:
@@ -132,7 +146,7 @@ def _contract(planned: Step) -> Iterator[str]:
     )
     if planned.diff is not None and planned.diff.old is not None:
         yield from (f"  {line}" for line in contract_lines(planned.diff) if planned.diff.changes)
-    yield from (f"  {escaped(str(one))}" for one in planned.findings)
+    yield from (f"  {escaped(str(one))}" for one in planned.findings if one.level != "promise")
     yield from (escaped(f"  {note}") for note in planned.notes)
 
 

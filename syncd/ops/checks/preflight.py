@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
@@ -101,9 +101,11 @@ def inspect(
     *,
     only_reads: bool = False,
     leaving: Iterable[str] = (),
+    unread: Container[str] = (),
 ) -> PreflightReport:
     """The same of servers that are connected. `visitors` see the keys of Redis too; `only_reads`: whether Redis
-    publishes events is asked, and not tried out; `leaving`: contracts that give up their names with these files."""
+    publishes events is asked, and not tried out; `leaving`: contracts that give up their names with these files;
+    `unread`: contracts of which no document is read."""
     mongo, redis, deployment, server = servers
     contracts, several = _of_each_collection(contracts, mongo)
     findings = [
@@ -127,7 +129,9 @@ def inspect(
         findings.append(Finding("advice", what, remedy))
     stopped = {name for one in findings for name in one.contracts if one.problem}
     names = Names(redis, server, plain, leaving)
-    found, is_whole = _examine(plain, stopped, settings, servers, names, visitors)
+    read = [one for one in plain if one.name not in stopped and one.name not in unread]
+    findings += [said for one in read for said in _documents(one, mongo, settings)]
+    found, is_whole = _examine(plain, stopped, settings, redis, names, visitors)
     return PreflightReport([str(deployment), str(server), *redis.shown()], findings + found, is_whole)
 
 
@@ -163,22 +167,26 @@ def _of_each_collection(contracts: ContractSet, mongo: MongoStore) -> tuple[Cont
     return ContractSet(tuple(found)), findings
 
 
+def _documents(contract: Contract, mongo: MongoStore, settings: Settings) -> Iterator[Finding]:
+    if contract.sync.direction == "mongo_to_redis":
+        yield from examine_documents(contract, mongo, _hmac_key(settings))
+
+
 def _examine(
     contracts: list[Contract],
     stopped: set[str],
     settings: Settings,
-    servers: Servers,
+    redis: RedisStore,
     names: Names,
     more: Iterable[Visitor],
 ) -> tuple[list[Finding], bool]:
-    """Read documents and keys. Of contracts that are `stopped` only check whether their keys fit. The second value:
-    whether all keys were seen."""
-    mongo, redis = servers.mongo, servers.redis
+    """Read keys. Of contracts that are `stopped` only check whether their keys fit. The second value: whether all keys
+    were seen."""
     fitting = Fitting(contracts, redis)
     visitors, found = [*fitting.visitors(), *more], list[Finding]()
     for contract in (one for one in contracts if one.name not in stopped):
         if contract.sync.direction == "mongo_to_redis":
-            found += [*examine_documents(contract, mongo, _hmac_key(settings)), *names.claimed(contract)]
+            found += names.claimed(contract)
             if not contract.sync.adopt:
                 visitors += names.visitors(contract)
                 found += names.lost(contract)

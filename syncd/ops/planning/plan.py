@@ -189,9 +189,11 @@ class _Planning:
                 visitors += keys.visitors()
             elif isinstance(one.plan, StatePlan) and _reads(one.plan, step):
                 visitors.append(_counting(one.plan, read))
+        same = {step.contract for step in steps if not step.is_change}
         report = inspect(
-            self._contracts, self._settings, self._servers, visitors, only_reads=True, leaving=leaving
-        )
+            self._contracts, self._settings, self._servers, visitors,
+            only_reads=True, leaving=leaving, unread=same,
+        )  # fmt: skip
         self._give(report.findings, steps)
         for step in steps:
             step.keys = read.get(step.contract, 0) if step.contract in read else None

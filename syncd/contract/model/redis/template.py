@@ -178,6 +178,7 @@ def is_below(path: str, each: str | None) -> bool:
     return each is not None and (path == each or path.startswith(f"{each}."))
 
 
+@lru_cache(maxsize=4096)
 def _read(
     text: str, read_placeholder: Callable[[str, int], Placeholder]
 ) -> tuple[tuple[str, ...], tuple[Placeholder, ...]]:
