@@ -75,6 +75,8 @@ def test_one_update_of_many_documents(rig: Rig) -> None:
     assert lines[11] == f"  and {COUNT - 13} more; `--each` names them"
     assert lines[12] == "3 dead letters: cannot_convert, field year, projection card"
     assert len(lines) == 16
+    cut = dead_letters(rig, "list", flow, "--field", "n", "--limit", "2")[1]
+    assert cut.startswith("at least 2 dead letters: cannot_convert, field n, "), cut
     assert len(dead_letters(rig, "list", flow, "--each")[1].splitlines()) == COUNT + 2
     listed = json.loads(dead_letters(rig, "list", flow, "-o", "json")[1])
     shown = json.loads(dead_letters(rig, "show", flow, listed[0]["entry"], "-o", "json")[1])
