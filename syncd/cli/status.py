@@ -149,9 +149,12 @@ def _print_table(said: dict[str, Any], *, cut: bool = False) -> None:
             typer.echo(_unfit(lane, unfit))
     for line in _elsewhere(said["lanes"]):
         typer.echo(line)
+    unknown = said.get("unknown", {})
     for name, plan in said["contracts"].get("waiting", {}).items():
+        if name in unknown:
+            continue
         typer.echo(f"{name}: an edit waits for approval: `syncd plan`, then `syncd approve {name} {plan}`")
-    for name, why in said.get("unknown", {}).items():
+    for name, why in unknown.items():
         typer.echo(f"{name}: {why}")
     for problem in said["contracts"]["problems"]:
         typer.echo(f"the last edit was refused: {problem}")

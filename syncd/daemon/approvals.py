@@ -89,8 +89,12 @@ class Approvals:
             return ""
         found.waiting[name] = plan_id(text)
         if before is None:
-            why = "an edit waits for approval, and what ran before is not known"
-            found.unknown[name] = f"{why}: `syncd plan`, then `syncd approve {name}`"
+            why = (
+                "an edit waits for approval, and what ran before cannot be read"
+                if runs
+                else "its first version waits for approval"
+            )
+            found.unknown[name] = f"{why}: `syncd plan`, then `syncd approve {name} {plan_id(text)}`"
         return runs if before is not None else ""
 
     def _without_redis(self, loaded: LoadedContract, found: Allowed, why: str) -> str:

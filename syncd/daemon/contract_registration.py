@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import socket
 import threading
-import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from syncd import telemetry
 from syncd.errors import StoreError
 from syncd.plan.base import ContractPlan
-from syncd.stores.redis.records.claims import CONTRACTS, contracts_beside
-from syncd.stores.redis.records.lease import is_dead
+from syncd.stores.redis.records.claims import contracts_beside
+from syncd.stores.redis.records.orphans import note_set
 from syncd.stores.redis.store import RedisStore
 
 EVERY_S = 15.0
@@ -67,22 +63,5 @@ class ContractRegistration(threading.Thread):
         present = set(self._names)
         if not self._is_whole:
             present |= {*contracts_beside(self._store, present, self._place)}
-        names = json.dumps(sorted(present))
-        digest = hashlib.blake2b(names.encode(), digest_size=8).hexdigest()
-        args = [self._place, digest, names, round(time.time())]
-        held = self._call(args)
-        # A contract whose daemon was killed has left as well, though its lease has not run out.
-        if dead := [lease for lease in held if is_dead(lease)]:
-            self._call([*args, *dead])
-
-    def _call(self, args: list[Any]) -> list[str]:
-        """Returns leases of contracts that are no longer in the set, and may have left."""
-        left: set[str] = set()
-        held: set[str] = set()
-        for node in self._store.nodes:
-            reply = node.call("syncd_roster", [node.place + CONTRACTS], args)
-            left.update(name.decode() for name in reply[1])
-            held.update(lease.decode() for lease in reply[2])
-        for name in sorted(left):
+        for name in note_set(self._store, self._place, present):
             telemetry.contract_left(name)
-        return sorted(held)

@@ -21,10 +21,12 @@ from syncd.stores.redis.records.orphans import (
     find_orphans,
     forget_turned,
     indexes_of,
+    note_left,
     remove_indexes,
     remove_keys,
     remove_records,
 )
+from syncd.stores.redis.records.serving import holders_of
 from syncd.stores.redis.store import RedisStore
 
 FOR_RECORDS_S = 10.0
@@ -50,6 +52,18 @@ def left_behind(store: RedisStore, longest_s: float = LONGEST_S) -> list[dict[st
     return [described(store, orphan, longest_s) for orphan in find_orphans(store)]
 
 
+def say_left(store: RedisStore, contract: str) -> None:
+    """Note that a contract has left, as a person says, where no daemon is there to see it. Raises
+    UnknownContractError, or RequestError where a daemon works on it."""
+    names = names_of(store, contract)
+    holder = next((one for name in names for one in holders_of(store, name)), None)
+    if holder is not None:
+        raise RequestError(
+            f"{holder} works on contract {contract}; remove its file there, or stop that daemon, first"
+        )
+    note_left(store, names)
+
+
 def left_by(store: RedisStore, contract: str) -> list[Orphan]:
     """What a contract left, of one over several collections for each. Raises UnknownContractError, or RequestError
     where it has not left."""
@@ -58,7 +72,8 @@ def left_by(store: RedisStore, contract: str) -> list[Orphan]:
     if not orphans:
         raise RequestError(
             f"contract {contract} has not left: a daemon had it among its files when it was last seen; "
-            "remove its file there, and wait some seconds"
+            "remove its file there, and wait some seconds; where none will have it again, "
+            f"`syncd remove {contract} --left` says so"
         )
     return orphans
 

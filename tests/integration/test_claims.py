@@ -564,3 +564,22 @@ def test_remove_keeps_keys_that_may_be_an_application_s(
     assert redis.exists(mine, f"{token}:s:1", ControlKeys(name).position) == 3
     assert syncd(*words, "--allow-removal", SYNCD_REDIS_URL=redis_url).returncode == 0
     assert not redis.exists(mine, f"{token}:s:1", ControlKeys(name).position)
+
+
+def test_a_person_says_that_a_contract_has_left(
+    store: RedisStore, redis: Redis, redis_url: str, token: str, old: Daemon
+) -> None:
+    """fenced: `remove --left` is for a contract of which no daemon can see that it left, such as the last one of a
+    directory. It removes nothing while a daemon works on it, and no other contract of its daemon leaves."""
+    name, words = f"{token}-x", ("--keys", "--yes", "--left")
+    tell_roster(store, token, "one", "x", "z")
+    lease, mine = old.take("x", "s:{_id}"), f"{token}:s:1"
+    assert syncd("remove", name, *words, SYNCD_REDIS_URL=redis_url).returncode == 1
+    has_run(redis, lease, token, "s")
+    refused = syncd("remove", name, *words[:2], SYNCD_REDIS_URL=redis_url)
+    assert refused.returncode == 1 and f"`syncd remove {name} --left`" in refused.stderr
+    assert redis.exists(mine)
+    assert syncd("remove", name, *words, SYNCD_REDIS_URL=redis_url).returncode == 0
+    assert not redis.exists(mine, ControlKeys(name).position)
+    assert name not in read_left(store) and f"{token}-z" not in read_left(store)
+    assert tell_roster(store, token, "one", "z") == []

@@ -59,6 +59,13 @@ def remove(
         ),
     ],
     keys: Annotated[bool, typer.Option("--keys", help="Also its keys and search indexes in Redis.")] = False,
+    left: Annotated[
+        bool,
+        typer.Option(
+            "--left",
+            help="No daemon has it among its files any more, though none is there that has seen that.",
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     allow_removal: Annotated[
         bool,
@@ -78,6 +85,8 @@ def remove(
 
     store = redis_of_settings()
     try:
+        if left:
+            leftovers.say_left(store, contract)
         found = leftovers.left_by(store, contract)
         for orphan in found:
             _print(leftovers.described(store, orphan))

@@ -109,7 +109,7 @@ def plan_lines(found: EditPlan) -> Iterator[str]:
 
 def _of_several(found: EditPlan) -> list[Finding]:
     """What is wrong with the servers, once for all contracts that it concerns."""
-    each = (one for step in found.steps for one in step.findings if one.level == "promise")
+    each = (one for planned in found.steps for one in planned.findings if one.level == "promise")
     return [*dict.fromkeys(each), *found.findings]
 
 

@@ -54,6 +54,12 @@ _VECTORS = """
 _TAIL = """
 # slo: {freshness: 5s}   # how old Redis may be; older than this, the daemon is not ready
 """
+_TEST = """
+tests:   # `syncd test` runs them: what must become of which documents
+  - name: a document has a key
+    given: {{_id: 1, {path}: some text}}
+    expect: {{"{contract}:1": {{{name}: some text}}}}
+"""
 
 
 def draft(name: str, collection: str, documents: CollectionSurvey) -> str:
@@ -68,7 +74,21 @@ def draft(name: str, collection: str, documents: CollectionSurvey) -> str:
     if all(line.startswith("#") for line in lines):
         lines.insert(0, "_id: _id")
     fields = "".join(f"      {line}\n" for line in lines)
-    return head + fields + _vector_part(name, documents) + _TAIL
+    return head + fields + _vector_part(name, documents) + _TAIL + _test(name, documents)
+
+
+def _test(contract: str, documents: CollectionSurvey) -> str:
+    """Of the first field, with a value that no document has."""
+    for path, name in _names(documents).items():
+        if "." not in path and _is_plain(path, documents):
+            return _TEST.format(contract=contract, path=quoted(path), name=name)
+    return ""
+
+
+def _is_plain(path: str, documents: CollectionSurvey) -> bool:
+    """Whether the draft has it as it is, without a comment sign."""
+    seen = documents.paths[path]
+    return not (seen.dims or seen.nested or _PERSONAL.search(path))
 
 
 def contract_name(collection: str) -> str:

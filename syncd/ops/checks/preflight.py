@@ -232,7 +232,8 @@ def _settings(loaded: LoadedContract, settings: Settings) -> Iterator[Problem]:
     try:
         compile_contract(loaded.contract, _hmac_key(settings))
     except SettingsError as error:
-        yield loaded.problem(("redis",), str(error), "set SYNCD_HMAC_KEY or SYNCD_HMAC_KEY_FILE")
+        what, _, remedy = str(error).partition("; ")
+        yield loaded.problem(("redis",), what, remedy)
 
 
 def _capabilities(loaded: LoadedContract, server: Capabilities, settings: Settings) -> Iterator[Problem]:

@@ -252,7 +252,8 @@ def _mask(kind: str, hmac_key: bytes | None) -> Function:
     if kind == "last4":
         return _last4
     if not hmac_key:
-        raise SettingsError("`mask: hmac` needs a key; set SYNCD_HMAC_KEY or SYNCD_HMAC_KEY_FILE")
+        remedy = "set SYNCD_HMAC_KEY or SYNCD_HMAC_KEY_FILE, such as to what `openssl rand -hex 32` prints"
+        raise SettingsError(f"`mask: hmac` needs a key; {remedy}")
     key = hmac_key
 
     def digest(value: Any) -> str:

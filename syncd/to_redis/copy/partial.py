@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bson.errors import BSONError
+from pymongo.errors import OperationFailure
 
 from syncd import telemetry
 from syncd.errors import FatalError
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.values.raw import Unfit
+from syncd.stores.messages import of_mongo
+from syncd.stores.mongo import codes
 from syncd.stores.mongo.ids import AS_STORED
 from syncd.stores.mongo.reads.lookup import Lookup
 from syncd.stores.mongo.store import Document
@@ -114,7 +117,7 @@ class PartialCopies:
                 if after is None:
                     return
         except FatalError as error:  # a request must not stop the lane
-            yield Page(copy, [], None, error=str(error))
+            yield Page(copy, [], None, error=_why(error))
         except (BSONError, OverflowError, UnicodeError):  # a record of another release, or another client
             yield Page(copy, [], None, error="MongoDB cannot represent this filter")
 
@@ -146,6 +149,14 @@ class PartialCopies:
     def _show(self, error: str = "") -> None:
         """Without the filter, which holds values."""
         self._lane.status.partial = {"copied": self._copied, "under_way": self._is_reading, "error": error}
+
+
+def _why(error: FatalError) -> str:
+    """Why the documents cannot be found: MongoDB does not take the filter, or does not let us read."""
+    cause = error.__cause__
+    if isinstance(cause, OperationFailure) and cause.code not in codes.AUTHENTICATION:
+        return f"MongoDB refuses the filter: {of_mongo(cause)}"
+    return str(error)
 
 
 class PartialUnit(RepairUnit):

@@ -36,6 +36,15 @@ def test_a_state_is_not_told_twice(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown(lane, capsys) == ["film: no connection"]
 
 
+def test_what_waits_for_an_approval_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also of a contract of which nothing runs yet, which is among those that the daemon does not know."""
+    contracts = {"valid": True, "problems": [], "waiting": {"film": "3f2a", "cast": "77b1"}}
+    unknown = {"film": "its first version waits for approval: `syncd approve film 3f2a`"}
+    _print_table({"version": "1", "lanes": [], "contracts": contracts, "unknown": unknown})
+    _, *said = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[0] for line in said] == ["cast", "film"]
+
+
 def table(capsys: pytest.CaptureFixture[str], width: int, *lanes: dict[str, Any]) -> list[str]:
     rows = [_row(lane) for lane in lanes]
     return list(_lines(rows, _columns(rows, width)))

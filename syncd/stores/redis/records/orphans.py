@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from syncd.stores.redis.members import Members
 from syncd.stores.redis.records.claims import CONTRACTS, read_claims, read_contracts, read_left
 from syncd.stores.redis.records.dead_letters import count_dead_letters
 from syncd.stores.redis.records.layout import partitions_of
+from syncd.stores.redis.records.lease import is_dead
 from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis.scan import SCAN_COUNT, KeyScan
 from syncd.stores.redis.search import Search
@@ -55,6 +57,35 @@ def find_orphans(store: RedisStore) -> list[Orphan]:
 def find_orphan(store: RedisStore, contract: str) -> Orphan:
     """One contract, whether it left or not."""
     return _orphan(store, contract, read_left(store).get(contract))
+
+
+def note_set(store: RedisStore, place: str, contracts: Iterable[str]) -> Iterator[str]:
+    """Note which contracts daemons of a place have among their files. Yields those that have left by that."""
+    names = json.dumps(sorted(contracts))
+    digest = hashlib.blake2b(names.encode(), digest_size=8).hexdigest()
+    args = [place, digest, names, round(time.time())]
+    left, held = _roster(store, args)
+    yield from sorted(left)
+    # A contract whose daemon was killed has left as well, though its lease has not run out.
+    if dead := [lease for lease in held if is_dead(lease)]:
+        yield from sorted(_roster(store, [*args, *dead])[0])
+
+
+def _roster(store: RedisStore, args: list[Any]) -> tuple[set[str], set[str]]:
+    """Contracts that have left now, and leases of others that may have."""
+    replies = [node.call("syncd_roster", [node.place + CONTRACTS], args) for node in store.nodes]
+    left, held = ({name.decode() for reply in replies for name in reply[at]} for at in (1, 2))
+    return left, held
+
+
+def note_left(store: RedisStore, contracts: Iterable[str]) -> None:
+    """Note that no daemon has these contracts among its files any more, where none is left that could see it. One that
+    a daemon works on has not left by that."""
+    gone = {*contracts}
+    records = {name: said for name, said in read_contracts(store).items() if "left" not in said}
+    for place in {said["place"] for name, said in records.items() if name in gone}:
+        others = {name for name, said in records.items() if said["place"] == place} - gone
+        list(note_set(store, place, others))
 
 
 def _orphan(store: RedisStore, contract: str, left: float | None) -> Orphan:
