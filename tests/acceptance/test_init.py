@@ -41,7 +41,9 @@ def test_a_draft_passes_the_check(mongo_uri: str, films: str, tmp_path: Path) ->
     file = tmp_path / "films.yaml"
     file.write_text(ran.stdout)
     assert syncd("check", file).returncode == 0
-    assert syncd("test", "--contracts", file).stdout == "PASSED silent-films: a document has a key\n1 passed\n"
+    assert (
+        syncd("test", "--contracts", file).stdout == "PASSED silent-films: a document has a key\n1 passed\n"
+    )
     (loaded,) = load_contract_set(file, {}).contracts
     assert loaded.contract.mongo.collection == films
     assert loaded.contract.name == "silent-films"
