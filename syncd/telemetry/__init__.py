@@ -17,6 +17,7 @@ from syncd.telemetry.checks import repairs_applied as repairs_applied
 from syncd.telemetry.checks import repairs_held_back as repairs_held_back
 from syncd.telemetry.dead_letters import dead_letters_dropped as dead_letters_dropped
 from syncd.telemetry.dead_letters import dead_letters_full as dead_letters_full
+from syncd.telemetry.dead_letters import dead_letters_lost as dead_letters_lost
 from syncd.telemetry.dead_letters import dead_letters_stored as dead_letters_stored
 from syncd.telemetry.dead_letters import dead_letters_wait as dead_letters_wait
 from syncd.telemetry.dead_letters import flush_dead_letters as flush_dead_letters

@@ -157,6 +157,14 @@ def dead_letters_full(contract: str, error: str) -> None:
     _log.error("lane paused, its dead letters are full", contract=contract, error=error)
 
 
+def dead_letters_lost(contract: str, count: int) -> None:
+    """A node of a Redis Cluster failed over, or was emptied, and lost dead letters whose entries are acknowledged on
+    another node. These are delivered again."""
+    _log.warning(
+        "Redis has lost dead letters; their entries are delivered again", contract=contract, count=count
+    )
+
+
 def dead_letters_wait(contract: str, count: int) -> None:
     """A run found dead letters, also those of a daemon that ended before it logged them."""
     _log.warning(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NoReturn
 
 from syncd import telemetry
 from syncd.plan.to_mongo.append import AppendPlan
-from syncd.stores.redis.records.dead_letters import fill_up, new_dead_letter
+from syncd.stores.redis.records.dead_letters import count_dead_letters, fill_up, new_dead_letter
+from syncd.stores.redis.records.noted_entries import NotedEntries, entry_of
 from syncd.stores.redis.records.position import ControlKeys
-from syncd.stores.redis.store import RedisStore, translated
+from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.append.batch import Refused
 
 
@@ -19,13 +20,14 @@ class DeadLetters:
     def __init__(self, redis: RedisStore, plan: AppendPlan) -> None:
         self._redis, self._plan = redis, plan
         self._keys = ControlKeys(plan.name, place=redis.place)
+        self._noted = NotedEntries(redis, plan.name, plan.stream) if redis.place else None
 
     def park(self, refused: Mapping[str, Refused]) -> int:
         """A dead letter for each entry, acknowledged with it; how many are new. Another daemon's is replaced."""
         if not refused:
             return 0
-        if self._redis.place:
-            return self._park_away(refused)
+        if self._noted:
+            return self._park_away(refused, self._noted)
         keys = [self._keys.dead, self._keys.dead_by_document, self._plan.stream]
         args = [self._plan.name, self._plan.keep_dead_letters, *self.arguments(refused)]
         reply = self._redis.call("syncd_park", keys, args)
@@ -33,27 +35,40 @@ class DeadLetters:
             self.fill(refused)
         return self.tell(refused, reply[1:])
 
-    def _park_away(self, refused: Mapping[str, Refused]) -> int:
+    def _park_away(self, refused: Mapping[str, Refused], noted: NotedEntries) -> int:
         """The same of a stream that is on another node than dead letters are: first these, then the acknowledgement.
         Where only the first is done, the entry comes again and its dead letter takes the place of that one."""
-        name, stream = self._plan.name, self._plan.stream
-        client = self._redis.at_key(stream).client
-        keys = [self._keys.dead, self._keys.dead_by_document]
-        with translated():
-            pipe = client.pipeline(transaction=False)
-            for entry in refused:
-                pipe.xpending_range(stream, name, entry, entry, 1)
-            waits = ["1" if found else "" for found in pipe.execute()]
-        said = [self._said(entry, why) for entry, why in refused.items()]
+        keys, names = [self._keys.dead, self._keys.dead_by_document], [*map(self._name, refused)]
+        waiting = noted.waiting(names)
         args: list[str | int] = [self._plan.keep_dead_letters]
-        for entry, wait, one in zip(refused, waits, said, strict=True):
-            args += [entry, wait, len(one), *one]
+        for (entry, why), waits in zip(refused.items(), waiting, strict=True):
+            said = self._said(entry, why)
+            args += [entry, "1" if waits else "", len(said), *said]
         reply = self._redis.call("syncd_park_away", keys, args)
         if reply[0] == b"full":
             self.fill(refused)
-        with translated():
-            client.xack(stream, name, *refused)
-        return self.tell(refused, reply[1:])
+        _, count, dropped, *new = reply
+        stored = [name for name, waits in zip(names, waiting, strict=True) if waits]
+        noted.acknowledge(names, stored, dropped)
+        return self.tell(refused, [count, *new])
+
+    def _name(self, entry: str) -> str:
+        return f"{self._plan.projection} {entry}"
+
+    def are_fewer(self) -> bool:
+        """Whether fewer wait than are noted beside the stream."""
+        noted = self._noted.count() if self._noted else 0
+        return noted > 0 and noted > count_dead_letters(self._redis, self._plan.name)
+
+    def restore(self, deliver: Callable[[Collection[str]], Collection[str]]) -> None:
+        """Have entries delivered again whose dead letters went with a failover of the home. `deliver` says which of
+        them have one again."""
+        if self._noted is None or not self._noted.count():
+            return
+        for names in self._noted.lost():
+            telemetry.dead_letters_lost(self._plan.name, len(names))
+            left = {*map(self._name, deliver([*map(entry_of, names)]))}
+            self._noted.forget([name for name in names if name not in left])
 
     def fill(self, refused: Mapping[str, Refused]) -> NoReturn:
         """Park those for which there is room; then the run ends."""

@@ -7,7 +7,7 @@ stays with the group, and comes again after every failure. While one batch is de
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from syncd import telemetry
 from syncd.errors import CapabilityError
@@ -71,6 +71,7 @@ class AppendRun:
         with workers as self._workers, Reader(self._redis, self._group) as reader:
             if self._requests.has_any(self._control):
                 self._answer()  # a replay makes room for the dead letters of what is left, where these are full
+            self._dead_letters.restore(self._once_more)
             self._take_over("")
             self._keep()
             self._state.tell(Confirmed())
@@ -115,6 +116,8 @@ class AppendRun:
         if self._requests.has_any(self._control):
             self._answer()
         telemetry.values_did_not_fit(self._plan.name, self._plan.misfits.taken().items())
+        if self._dead_letters.are_fewer():
+            self._dead_letters.restore(self._once_more)
         self._status.counted(self._group.backlog(), self._waiting.count())
         self._group.check_history()
         self._status.heard()
@@ -196,7 +199,6 @@ class AppendRun:
             telemetry.nothing_to_copy(self._plan.name)
         self._repair()
         if dead_letters := requested_replays(self._redis, self._plan.name, MOST_REPLAYED):
-            self._drain()
             self._replay({ident: one for one, ident in dead_letters.items() if ident})
             replays_done(self._redis, self._plan.name, list(dead_letters))
             telemetry.replayed(self._plan.name, len(dead_letters))
@@ -218,15 +220,20 @@ class AppendRun:
 
     def _replay(self, dead_letters: dict[str, str]) -> None:
         """Dead letters by entry. One that still does not fit stays, with the reason of now."""
-        there, gone = self._group.look_up(sorted(dead_letters, key=entry_order)).parted()
+        left = self._once_more(dead_letters)
+        done = [one for entry, one in dead_letters.items() if entry not in left]
+        drop_dead_letters(self._redis, self._plan.name, done)
+
+    def _once_more(self, entries: Collection[str]) -> Collection[str]:
+        """Deliver entries that had dead letters. Returns those that have them again."""
+        self._drain()
+        there, gone = self._group.look_up(sorted(entries, key=entry_order)).parted()
         outcome = BatchOutcome({})
         if there:
             outcome = self._delivery.deliver_alone(make_batch(self._plan, there))
         why = Refused("entry_trimmed", "the entry is no longer in the stream; nothing can be replayed")
-        lost = dict.fromkeys(gone, why)
-        done = [
-            one for entry, one in dead_letters.items() if entry not in outcome.refused.keys() | lost.keys()
-        ]
-        drop_dead_letters(self._redis, self._plan.name, done)
-        self._dead_letters.park(lost)
-        telemetry.appended(self._plan.name, 0, len(done) - outcome.repeated, outcome.repeated, 0)
+        parked = self._dead_letters.park(dict.fromkeys(gone, why))
+        left = {*outcome.refused, *gone}
+        put = len(entries) - len(left) - outcome.repeated
+        telemetry.appended(self._plan.name, 0, put, outcome.repeated, outcome.parked + parked)
+        return left

@@ -44,11 +44,12 @@ local function park(keys, args)
 end
 
 -- In a cluster, where the stream is on another node. keys: dead letters, `letters`. args: protocol, how many dead letters
--- are kept (see is_full), then of each its entry, "1" where that is still pending, n, field, value, ... One that is no
--- longer pending is left alone, as in park_all. Replies as `park`.
+-- are kept (see is_full), then of each its entry, "1" where that is still pending or noted, n, field, value, ... One that
+-- is neither is left alone, as in park_all. Replies {'ok', dead letters dropped, {name of such a one, ...}, entry of a new
+-- one, ...}, or {'full'}.
 local function park_away(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
-  local reply, more = {'ok', 0}, 0
+  local reply, more = {'ok', 0, {}}, 0
   for _, stores in ipairs{false, true} do
     local i = 3
     while i <= #args do
@@ -65,7 +66,7 @@ local function park_away(keys, args)
     end
     if not stores and is_full(keys[1], args[2], more) then return {'full'} end
   end
-  reply[2] = drop_oldest(keys[1], keys[2], args[2])
+  reply[2] = drop_oldest(keys[1], keys[2], args[2], reply[3])
   return reply
 end
 

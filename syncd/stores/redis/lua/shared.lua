@@ -81,8 +81,8 @@ local function dead_letter_name(fields, first, last)
   return (said.projection or '') .. ' ' .. (said.id or '')
 end
 
--- Remove dead letters; how many there were.
-local function remove_dead_letters(dead, by_name, args, first, last)
+-- Remove dead letters; how many there were. Their names go to `removed`, where that is given.
+local function remove_dead_letters(dead, by_name, args, first, last, removed)
   local count = 0
   for at = first, last do
     local found = redis.call('XRANGE', dead, args[at], args[at])[1]
@@ -90,6 +90,7 @@ local function remove_dead_letters(dead, by_name, args, first, last)
       local name = dead_letter_name(found[2], 1, #found[2])
       if redis.call('HGET', by_name, name) == args[at] then redis.call('HDEL', by_name, name) end
       count = count + redis.call('XDEL', dead, args[at])
+      if removed then removed[#removed + 1] = name end
     end
   end
   return count
@@ -104,13 +105,13 @@ local function is_full(dead, keep, more)
   return type(waiting) == 'number' and waiting + more > keep -- what is no stream takes none, and says so itself
 end
 
--- Remove the oldest dead letters above the bound; how many.
-local function drop_oldest(dead, by_name, keep)
+-- Remove the oldest dead letters above the bound; how many. `removed`: see remove_dead_letters.
+local function drop_oldest(dead, by_name, keep, removed)
   local above = tonumber(keep) < 0 and redis.call('XLEN', dead) + keep or 0
   if above <= 0 then return 0 end
   local entries = {}
   for at, entry in ipairs(redis.call('XRANGE', dead, '-', '+', 'COUNT', above)) do entries[at] = entry[1] end
-  return remove_dead_letters(dead, by_name, entries, 1, #entries)
+  return remove_dead_letters(dead, by_name, entries, 1, #entries, removed)
 end
 
 -- A reply of XINFO by name.

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from syncd.errors import DeadLettersFullError
 from syncd.stores.paging import paged
+from syncd.stores.redis.records.noted_entries import NotedEntries
 from syncd.stores.redis.records.position import ControlKeys, Fields
 from syncd.stores.redis.store import RedisStore, translate, translated
 from syncd.telemetry.dead_letters import field_of
@@ -213,9 +214,21 @@ def drop_dead_letters(store: RedisStore, contract: str, entries: list[str]) -> i
     with translated():
         store.functions.prepare(store.client)
     for page in paged(entries, PAGE):
+        if store.place:
+            _forget_notes(store, contract, page)
         reply = store.call("syncd_drop", [keys.dead, keys.dead_by_document], page)
         count += int(reply[1])
     return count
+
+
+def _forget_notes(store: RedisStore, contract: str, entries: Sequence[str]) -> None:
+    """Of entries of a stream, before their dead letters go: see NotedEntries."""
+    by_stream: dict[str, list[str]] = {}
+    for dead in find_dead_letters(store, contract, entries):
+        if stream := json.loads(dead.change).get("stream"):
+            by_stream.setdefault(stream, []).append(f"{dead.projection} {dead.id}")
+    for stream, names in by_stream.items():
+        NotedEntries(store, contract, stream).forget(names)
 
 
 def request_replay(store: RedisStore, contract: str, entries: list[str]) -> None:

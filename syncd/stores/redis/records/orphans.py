@@ -248,7 +248,14 @@ def _remove_records(node: RedisStore, contract: str) -> int:
         is_last = "1" if start + SCAN_COUNT >= len(records) else ""
         page = records[start : start + SCAN_COUNT]
         _called(node, contract, "syncd_remove_records", page, [contract, is_last, node.place + CONTRACTS])
-    return len(records)
+    return len(records) + (_remove_notes(node, contract) if node.place else 0)
+
+
+def _remove_notes(node: RedisStore, contract: str) -> int:
+    """What is beside streams, see NotedEntries."""
+    with translated():
+        match = ControlKeys(contract, place="{*}").noted
+        return sum(node.client.delete(key) for key in node.client.scan_iter(match=match, count=SCAN_COUNT))
 
 
 def forget_turned(store: RedisStore, contract: str) -> None:

@@ -125,6 +125,11 @@ class ControlKeys:
         return self._name("letters")
 
     @property
+    def noted(self) -> str:
+        """Set: entries of a stream whose dead letters are on another node of a cluster, see `noted_entries`."""
+        return self._name("noted")
+
+    @property
     def stale(self) -> str:
         """Set of keys that show an older state, because the later change is a dead letter."""
         return self._name("stale")
