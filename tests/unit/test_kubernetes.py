@@ -29,12 +29,17 @@ LEAST: dict[str, Any] = {
 OWN: dict[str, Any] = {
     "existingSecret": "mine",
     "existingContracts": "ours",
-    "secretKeys": ["hmac-key", "token"],
+    "secretKeys": ["hmac-key", "token", "redis-tls-ca"],
 }
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 EVERYTHING: dict[str, Any] = {
     **LEAST,
+    "redisUrl": "rediss+sentinel://s1,s2/main/0",
     "hmacKey": "key",
+    "tls": {
+        "redis": {"secret": "syncd-redis-tls", "client": True},
+        "mongo": {"secret": "syncd-mongo-tls", "client": True},
+    },
     "image": {"repository": "registry.example/syncd", "digest": DIGEST},
     "imagePullSecrets": [{"name": "pull"}],
     "settings": {"SYNCD_LEASE_TTL": 20, "SYNCD_LOG_FORMAT": "console"},
@@ -107,6 +112,8 @@ def test_helm_finds_nothing_wrong_with_the_chart(name: str) -> None:
         ({**LEAST, "image": {"repository": "x", "digest": "latest"}}, "digest"),
         ({**LEAST, "settings": {"SYNCD_HTTP": "x"}}, "SYNCD_HTTP"),
         ({**LEAST, "settings": {"LEASE": "x"}}, "LEASE"),
+        ({**LEAST, "tls": {"redis": {"ca": "x"}}}, "ca"),
+        ({**LEAST, "redisUrl": "redis.example:6379"}, "redisUrl"),
         ({**LEAST, "contracts": {"../x.yaml": "x"}}, "x.yaml"),
     ],
 )
@@ -132,6 +139,32 @@ def test_the_chart_names_settings_that_exist() -> None:
     for values in (EVERYTHING, keys, VALUES["partitions"]):
         named = {entry["name"].removesuffix("_FILE") for entry in pod(values)["containers"][0]["env"]}
         assert named - {"POD_INDEX"} <= SETTINGS
+
+
+def test_certificates_are_where_the_settings_look() -> None:
+    """The chart and the manifests mount the same Secrets at the same places; without a certificate of its own syncd
+    gets the authority alone."""
+    (kustomization,) = documents(DEPLOY / "kubernetes-tls" / "kustomization.yaml")
+    patch = yaml.safe_load(kustomization["patches"][0]["patch"])
+    theirs, ours, least = patch["spec"]["template"]["spec"], pod(EVERYTHING), pod(LEAST)
+    added = {entry["name"]: entry["value"] for entry in theirs["containers"][0]["env"]}
+    assert added.keys() <= {f"{name}_FILE" for name in SETTINGS}
+    assert (
+        added.items() <= {entry["name"]: entry.get("value") for entry in ours["containers"][0]["env"]}.items()
+    )
+    mounts = {mount["name"]: mount["mountPath"] for mount in theirs["containers"][0]["volumeMounts"]}
+    assert {path.rpartition("/")[0] for path in added.values()} == set(mounts.values())
+    assert mounts.keys() == {volume["name"] for volume in theirs["volumes"]}
+    for said, whole in (
+        (theirs["containers"][0]["volumeMounts"], ours["containers"][0]["volumeMounts"]),
+        (theirs["volumes"], ours["volumes"]),
+    ):
+        assert [one for one in whole if one in said] == sorted(said, key=lambda one: str(one["name"]))
+    assert not [entry for entry in least["containers"][0]["env"] if "TLS" in entry["name"]]
+    alone = pod({**LEAST, "tls": {"redis": {"secret": "ca", "client": False}}})
+    assert [entry["name"] for entry in alone["containers"][0]["env"] if "TLS" in entry["name"]] == [
+        "SYNCD_REDIS_TLS_CA_FILE"
+    ]
 
 
 def test_an_image_is_named_by_digest() -> None:

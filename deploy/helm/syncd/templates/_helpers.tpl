@@ -85,6 +85,15 @@ spec:
         {{- range include "syncd.secretKeys" . | fromJsonArray }}
         - {name: SYNCD_{{ . | upper | replace "-" "_" }}_FILE, value: /etc/syncd/secrets/{{ . }}}
         {{- end }}
+        {{- range $store, $tls := .Values.tls }}
+        {{- if $tls.secret }}
+        - {name: SYNCD_{{ $store | upper }}_TLS_CA_FILE, value: /etc/syncd/{{ $store }}-tls/ca.crt}
+        {{- if $tls.client }}
+        - {name: SYNCD_{{ $store | upper }}_TLS_CERT_FILE, value: /etc/syncd/{{ $store }}-tls/tls.crt}
+        - {name: SYNCD_{{ $store | upper }}_TLS_KEY_FILE, value: /etc/syncd/{{ $store }}-tls/tls.key}
+        {{- end }}
+        {{- end }}
+        {{- end }}
         {{- range $name, $value := .Values.settings }}
         - {name: {{ $name }}, value: {{ $value | toString | quote }}}
         {{- end }}
@@ -111,9 +120,20 @@ spec:
       volumeMounts:
         - {name: contracts, mountPath: /contracts, readOnly: true}
         - {name: secrets, mountPath: /etc/syncd/secrets, readOnly: true}
+        {{- range $store, $tls := .Values.tls }}
+        {{- if $tls.secret }}
+        - {name: {{ $store }}-tls, mountPath: /etc/syncd/{{ $store }}-tls, readOnly: true}
+        {{- end }}
+        {{- end }}
   volumes:
     - name: contracts
       configMap: {name: {{ .Values.existingContracts | default (printf "%s-contracts" (include "syncd.name" .)) }}}
     - name: secrets
       secret: {secretName: {{ .Values.existingSecret | default (include "syncd.name" .) }}, defaultMode: 0440}
+    {{- range $store, $tls := .Values.tls }}
+    {{- if $tls.secret }}
+    - name: {{ $store }}-tls
+      secret: {secretName: {{ $tls.secret }}, defaultMode: 0440}
+    {{- end }}
+    {{- end }}
 {{- end }}
