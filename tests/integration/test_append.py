@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import uuid
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.support.broken.failpoint import failing
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.scene import Flow, Scene
-from tests.support.ways.stream import add_stream, append, key, numbers, pending, wait_done, wait_numbers
+from tests.support.ways.stream import SYNC, add_stream, append, key, numbers, pending, wait_done, wait_numbers
 
 TYPED = {
     "model": "model",
@@ -147,8 +148,25 @@ def test_dead_letters_and_replay(scene: Scene, redis_url: str) -> None:
     wait_dead_letters(flow, ["entry_trimmed"])
     assert dead_letters(scene, redis_url, "drop", flow.contract, "--all").stdout.strip() == "dropped 1"
     assert numbers(flow) == [1, 2, 3, 101]
+
+
+def test_the_edits_of_a_contract_without_a_lease(scene: Scene) -> None:
+    """Redis keeps them as of any other, also of an edit for which no lane restarts; then a plan has nothing to do."""
+    flow = start(scene, "edited")
+    (shown,) = flow.projections
+    readers = [{"team": "web", "reads": {"event": "all"}}]
+    told = f"/api/v1/contracts/{flow.contract}"
+
+    def edits() -> list[dict[str, Any]]:
+        return list(json.loads(scene.daemon.get(told)[1])["edits"])
+
+    for count, more in enumerate(({}, {"consumers": readers}), 2):
+        flow.write(shown, sync=SYNC, version="1.0.1", **more)
+        latest = wait_until(lambda count=count: len(found := edits()) == count and found[0])
+    assert any("web" in line for line in latest["diff"]) and latest["host"]
     env = {f"SYNCD_{name.upper()}": value for name, value in scene.reach.items()}
-    assert f"{flow.contract}: same\n" in syncd("plan", scene.contracts.path, **env).stdout
+    planned = syncd("plan", scene.contracts.path, **env).stdout
+    assert flow.contract in planned.partition("\nsame: ")[2].partition("\n")[0].split(", "), planned
 
 
 def test_a_command_that_fails_over_one_document(scene: Scene) -> None:

@@ -30,6 +30,7 @@ _OOM_SAFE = (
     "syncd_release",
     "syncd_say",
     "syncd_reword",
+    "syncd_took_up",
     "syncd_forget",
     "syncd_drop",
     "syncd_foreign",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, NamedTuple
 
 from redis import exceptions as driver
 
+from syncd.contract.model.contract import Contract
 from syncd.errors import FatalError, TransientError
+from syncd.plan.claims import claims_of
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.plan.to_mongo.columns import Said
 from syncd.stores.redis.records.lease import is_dead
@@ -71,7 +74,7 @@ class Group:
 
     def __init__(self, store: RedisStore, plan: AppendPlan, consumer: str) -> None:
         self._store, self._consumer = store, consumer
-        self.stream, self.name, self._file = plan.stream, plan.name, plan.contract.text
+        self.stream, self.name, self._claims = plan.stream, plan.name, claims_of(plan)
         self._keys = ControlKeys(plan.name, place=store.place)
         self._history = History()
         self._stored: dict[str, str] = {}
@@ -90,8 +93,7 @@ class Group:
         begins, if there was one before that got lost."""
         client, self.is_new, self.was_lost = self._server.client, False, False
         with self.translated():
-            if self._file:  # no lease comes with it, see lua/lease
-                self._store.client.set(self._keys.text, self._file.encode(errors="surrogatepass"))
+            self._take_up()
             known = self._known()
             start = self._start(known)
             try:
@@ -109,6 +111,17 @@ class Group:
             self._keep({Fields.ACKNOWLEDGED: start, **self._history.fields()})
             self._reread = False
         return start if known else None
+
+    def reword(self, contract: Contract) -> None:
+        """Keep another file of the contract, which says the same to the lane."""
+        self._claims = replace(self._claims, text=contract.text, file=contract.file)
+        self._take_up()
+
+    def _take_up(self) -> None:
+        """Note which file runs: no lease comes with it, see lua/lease."""
+        if self._claims.text:
+            written = json.dumps(self._claims.written())
+            self._store.call("syncd_took_up", [self._keys.lease], [self._consumer, written])
 
     def _known(self) -> str:
         """Where the group was at the last check; "" where there was none."""

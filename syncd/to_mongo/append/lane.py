@@ -6,7 +6,11 @@ daemon writes, which holds the lease, and the others stand by.
 
 from __future__ import annotations
 
+import contextlib
+
 from syncd import telemetry
+from syncd.contract.model.contract import Contract
+from syncd.errors import StoreError
 from syncd.lanes.context import Common, LaneContext
 from syncd.lanes.events import Ended, Started
 from syncd.lanes.lane import BaseLane
@@ -43,6 +47,12 @@ class AppendLane(BaseLane):
         self._state.tell(Started())
         run.run()
         return self._state.tell(Ended())
+
+    def reword(self, contract: Contract) -> None:
+        """Without a lease the file is kept beside the group."""
+        super().reword(contract)
+        with contextlib.suppress(StoreError):  # the next run keeps it
+            self._group.reword(contract)
 
     def _leave(self) -> None:
         if self._lease.value:

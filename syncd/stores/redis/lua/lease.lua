@@ -191,6 +191,15 @@ local function reword(keys, args)
   return {'ok'}
 end
 
+-- keys: lease. args: protocol, owner, the file of the contract and who wrote it (JSON). Of a lane that works without a
+-- lease. Replies {'ok'}.
+local function took_up(keys, args)
+  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  local said = cjson.decode(args[3])
+  take_up(family(keys[1]), args[2], said.text, said.file)
+  return {'ok'}
+end
+
 -- keys: lease, position, what is said. args: protocol, lease, lease ttl ms, what the lane says of itself.
 -- For those that stand by. A daemon that has stopped says nothing more, so it is forgotten soon. Replies {'ok'} or what
 -- `fenced` says.
@@ -232,6 +241,7 @@ end
 -- A full memory must not take the lease from a healthy daemon: these may run then.
 redis.register_function{function_name = 'syncd_lease', callback = lease, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_renew', callback = renew, flags = {'allow-oom'}}
+redis.register_function{function_name = 'syncd_took_up', callback = took_up, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_reword', callback = reword, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_say', callback = say, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_release', callback = release_lease, flags = {'allow-oom'}}
