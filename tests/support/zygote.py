@@ -39,6 +39,7 @@ IMPORTS = (
     "syncd.ops.http",
     "syncd.ops.connections",
     "syncd.ops.checks.settings",
+    "syncd.ops.console.routes",
     "typer._adapters",
     "anyio.lowlevel",
     "anyio._backends._asyncio",
