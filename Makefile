@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow simulate clients lint lock sbom bench soak clean
+.PHONY: help demo test compiled slow simulate clients lint lock sbom bench soak clean
 
 # What is in the image, with hashes. No index is named: pip has one of its own.
 COMPILE := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -24,8 +24,14 @@ help:  ## what there is to make
 demo: $(INSTALLED)  ## a MongoDB, a Redis and syncd between them, with real data (ARGS=--once ends by itself)
 	$(BIN)/syncd demo $(ARGS)
 
-test: lint  ## lint, then all tests, against real servers that come with the install
+test: $(INSTALLED)  ## lint, then all tests, against real servers that come with the install
+	@$(MAKE) --no-print-directory -j 2 lint compiled
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+# Each process that runs tests reads all of them: what Python makes of them is made once, before, and not six times. An
+# error in a test is shown by the run itself.
+compiled: $(INSTALLED)
+	@test -d .cache/bytecode || $(BIN)/python -m pytest --collect-only -q -q >/dev/null 2>&1 || true
 
 slow: lint  ## all tests at half the speed of this machine, three times (ROUNDS=1 for once)
 	$(BIN)/python -m tests.support.broken.quota --speed 0.5 --rounds $(ROUNDS) -- \

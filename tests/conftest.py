@@ -7,6 +7,7 @@ its own with `syncd.embedded` (a Redis takes 30 ms, a replica set of one 0.6 s, 
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import sys
@@ -37,6 +38,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(BYTECODE)
 sys.dont_write_bytecode = False
 
+# What collecting makes stays. To look through it for garbage, again and again, takes a fifth of the time of collecting.
+gc.disable()
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
@@ -46,6 +50,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     deselect(config, items)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
