@@ -64,6 +64,8 @@ def _projection(projection: Projection, collection: str) -> Projection:
         update["member"] = _filled(projection.member, names)
     if projection.value is not None:
         update["value"] = projection.value.of_collection(names)
+    if projection.index is not None:
+        update["index"] = projection.index.model_copy(update={"name": _filled(projection.index.name, names)})
     if projection.fields:
         update["fields"] = {name: one.of_collection(names) for name, one in projection.fields.items()}
     return projection.model_copy(update=update)
@@ -86,6 +88,6 @@ def _percent(text: str) -> str:
     return "".join(f"%{byte:02X}" for byte in text.encode())
 
 
-def placeholders(projection: Projection) -> Iterator[str]:
-    """Which of `$db` and `$collection` stand in its key."""
-    return (name for name in (DATABASE, COLLECTION) if f"{{{name}}}" in projection.key)
+def placeholders(template: str) -> Iterator[str]:
+    """Which of `$db` and `$collection` stand in a key, or in the name of an index."""
+    return (name for name in (DATABASE, COLLECTION) if f"{{{name}}}" in template)

@@ -17,7 +17,7 @@ from syncd.settings import Settings
 from syncd.stores.mongo.collections import collections_of
 from syncd.stores.mongo.store import MongoStore
 from syncd.stores.redis.records.claims import read_contracts, read_left
-from syncd.stores.redis.records.orphans import count_keys, find_orphan, remove_records
+from syncd.stores.redis.records.orphans import count_keys, find_orphan, remove_indexes, remove_records
 from syncd.stores.redis.store import RedisStore
 
 LOOKS = 3
@@ -141,7 +141,9 @@ class Discovery:
                 if self._is_used(name):
                     self._kept.add(name)
                 else:
-                    telemetry.collection_gone(contract.name, collection, remove_records(self._redis, name))
+                    indexes = remove_indexes(self._redis, name)
+                    records = remove_records(self._redis, name)
+                    telemetry.collection_gone(contract.name, collection, records, indexes)
 
     def _is_used(self, name: str) -> bool:
         """Whether keys or dead letters are left: then a person decides, see `syncd orphans`."""

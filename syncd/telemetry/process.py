@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any, TextIO
 
 import structlog
@@ -134,9 +134,15 @@ def collection_left_out(contract: str, collection: str) -> None:
     )
 
 
-def collection_gone(contract: str, collection: str, records: int) -> None:
-    """A collection of a contract over several was dropped, its keys are gone, and so are the records of it."""
-    _log.info("collection gone", contract=contract, collection=collection, records_removed=records)
+def collection_gone(contract: str, collection: str, records: int, indexes: Sequence[str]) -> None:
+    """A collection of a contract over several was dropped, its keys are gone, and so are its records and indexes."""
+    _log.info(
+        "collection gone",
+        contract=contract,
+        collection=collection,
+        records_removed=records,
+        indexes_dropped=[*indexes],
+    )
 
 
 def discovery_failed(why: str) -> None:

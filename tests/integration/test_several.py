@@ -111,6 +111,44 @@ def test_tenants_come_and_go(scene: Scene, mongo_uri: str, redis_url: str) -> No
             scene.mongo.drop_database(f"{scene.token}-{tenant}")
 
 
+def test_each_collection_has_an_index(scene: Scene, mongo_uri: str, redis_url: str) -> None:
+    """no_ghosts: a search in the index of one tenant meets its documents alone, also where the name of another begins
+    the same; the index of a tenant that is dropped goes with what is recorded of it."""
+    index = {"name": f"{scene.token}-{{$db}}", "fields": [{"name": "name", "type": "text"}]}
+    shape = projection(["name"], name="user", key="{$db}:{_id}", index=index)
+
+    def found(tenant: str) -> int:
+        said = scene.redis.execute_command(
+            "FT.SEARCH", f"{scene.token}-{scene.token}-{tenant}", "ann", "NOCONTENT"
+        )
+        return int(said[0])
+
+    def indexes() -> int:
+        return sum(scene.token.encode() in name for name in scene.redis.execute_command("FT._LIST"))
+
+    try:
+        for tenant, count in (("a", 2), ("ab", 3)):
+            users(scene, tenant).insert_many([{"_id": n, "name": "ann"} for n in range(count)])
+        scene.contracts.write("users", shape, collection=f"{scene.token}-*.users")
+        scene.daemon = scene.another_daemon(SYNCD_DISCOVER_EVERY="0.3")
+        scene.start()
+        wait_until(lambda: names(scene) == {"a.users", "ab.users"} and indexes() == 2, 60)
+        wait_until(lambda: (found("a"), found("ab")) == (2, 3), 60, lambda: (found("a"), found("ab")))
+        at = {"SYNCD_MONGO_URI": mongo_uri, "SYNCD_REDIS_URL": redis_url}
+        told = syncd("check", "--connect", "--contracts", scene.contracts.path, **at)
+        assert told.returncode == 0, told.stderr
+        users(scene, "a").insert_one({"_id": "x", "name": "ann"})
+        wait_until(lambda: found("a") == 3, 60)
+        scene.mongo.drop_database(f"{scene.token}-a")
+        wait_until(lambda: scene.daemon.logs(event="collection gone"), 60, scene.daemon.status)
+        assert (indexes(), found("ab")) == (1, 3)
+        (gone,) = scene.daemon.logs(event="collection gone")
+        assert gone["indexes_dropped"] == [f"{scene.token}-{scene.token}-a:1"]
+    finally:
+        for tenant in ("a", "ab"):
+            scene.mongo.drop_database(f"{scene.token}-{tenant}")
+
+
 def test_keys_that_are_left_keep_their_records(scene: Scene, mongo_uri: str, redis_url: str) -> None:
     """nothing_silent: a collection that is missing while its keys are there, as for a user who may not see it any more,
     keeps what syncd knows of them, for a person to decide."""

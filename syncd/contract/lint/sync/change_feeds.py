@@ -33,7 +33,7 @@ def feeds_have_one_key(contracts: Sequence[LoadedContract]) -> Iterator[Problem]
     """A deletion says no field of its document, and all changes have one order."""
     for contract, at, projection in _feeds(contracts):
         path, key = ("redis", at, "key"), projection.key
-        for name in placeholders(projection):
+        for name in placeholders(projection.key):
             key = key.replace(f"{{{name}}}", "")  # each collection has a stream of its own
         if contract.sound(*path) and ("{" in key or "}" in key):
             what = f"a placeholder in the key of a change feed, `{contract.written(*path)}`"

@@ -162,7 +162,10 @@ KeepOld: TypeAlias = Annotated[int | None, BeforeValidator(_keep_old, json_schem
 class Index(Model):
     """A search index over a projection, in RedisVL's vocabulary."""
 
-    name: str = Field(min_length=1, description="The name that applications use.")
+    name: str = Field(
+        min_length=1,
+        description="The name that applications use. `{$db}` and `{$collection}` are where the documents are.",
+    )
     fields: tuple[IndexField, ...] = Field(min_length=1, description="What is searchable.")
     stopwords: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
         None,

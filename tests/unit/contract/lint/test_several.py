@@ -88,10 +88,21 @@ REFUSED = {
         several('"a*.*"'),
         "a.yaml:11:10: the key `user:{$db}:{_id}` is the same for documents of several collections; add {$collection}",
     ),
-    "an index": (
+    "one index for all": (
         several(more=INDEX),
-        "a.yaml:13:5: an `index` over keys of several collections, which syncd cannot keep yet; "
-        "leave it out, and make the index yourself (FT.CREATE) over the prefix of the keys",
+        "a.yaml:14:13: the index name `users` is the same for several collections; "
+        "add {$db}: each collection has an index of its own",
+    ),
+    "an index with keys of others": (
+        several(key="user:{_id}:{$db}", more=INDEX.replace("users", '"{$db}"')),
+        "a.yaml:11:10: the index of one collection would hold keys of others, by what `user:{_id}:{$db}` begins with; "
+        "write {$db}: before the first path of the document",
+    ),
+    "an index with keys of longer names": (
+        several('"a*.*"', key="user:{$db}:{$collection}{_id}", more=INDEX.replace("users", '"{$db}:{$collection}"')),
+        "a.yaml:11:10: the index of one collection would hold keys of others, by what "
+        "`user:{$db}:{$collection}{_id}` begins with; "
+        "write {$db}:{$collection}: before the first path of the document",
     ),
     "the way back": (
         contract(projection("{n: n}", key="user:{_id}") + "sync: {direction: redis_to_mongo, capture: outbox}\n",
