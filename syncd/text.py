@@ -53,6 +53,12 @@ def without_secrets(text: str) -> str:
     return _URI.sub(r"\1***@", text)
 
 
+def shown_holder(lease: str) -> str:
+    """Who holds a lease, for people."""
+    host, *rest = lease.rsplit("/", 3)
+    return f"process {rest[1]} on {host}" if len(rest) == 3 else lease
+
+
 def host_of(address: str) -> str:
     """Host and port of an address such as tcp://host:port, also where a password breaks its form."""
     rest = address.rpartition("://")[2].rpartition("@")[2]

@@ -17,7 +17,7 @@ import typer
 
 from syncd.cli.actions.orphans import orphans as show_orphans
 from syncd.cli.shared import DIFFERENCE, DONE, UNREACHABLE, USAGE, contract_names
-from syncd.text import escaped, escaped_all
+from syncd.text import escaped, escaped_all, shown_holder
 
 PIPE_COLUMNS = 2000
 """A pipe has no width; values must not be cut there."""
@@ -32,6 +32,7 @@ Shown: TypeAlias = Annotated[
     typer.Option("-o", "--output", help="text, wide (all columns, however narrow the terminal) or json"),
 ]
 WATCH_S = 2.0
+_MOMENTS = ("since", "at")
 _CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -126,11 +127,32 @@ def _in_full(lane: dict[str, Any]) -> Iterator[str]:
     yield f"{_name(lane)}:"
     for name, value in lane.items():
         if name not in shown and value not in (None, [], {}, ""):
-            said = (
-                datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds") if name == "since" else value
-            )
-            text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
-            yield f"  {name.replace('_', ' ')}: {text}"
+            yield from _said(name, value, "  ")
+
+
+def _said(name: str, value: Any, indent: str) -> Iterator[str]:
+    """One value, or a line for each of several."""
+    about = f"{indent}{name.replace('_', ' ')}:"
+    if isinstance(value, list) and all(isinstance(one, dict) for one in value):
+        yield about
+        yield from (f"{indent}  {_pairs(one)}" for one in value)
+    elif isinstance(value, dict):
+        yield f"{about} {_pairs(value)}"
+    else:
+        yield f"{about} {_text(name, value)}"
+
+
+def _pairs(said: dict[str, Any]) -> str:
+    there = {name: value for name, value in said.items() if value not in (None, "")}
+    return ", ".join(f"{name.replace('_', ' ')} {_text(name, value)}" for name, value in there.items())
+
+
+def _text(name: str, value: Any) -> str:
+    if name in _MOMENTS and isinstance(value, int | float):
+        return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _print_table(said: dict[str, Any], *, cut: bool = False) -> None:
@@ -215,5 +237,5 @@ def _elsewhere(lanes: list[dict[str, Any]]) -> Iterator[str]:
     all_parts = {(lane["contract"], part["partition"]): part for lane in lanes for part in lane["partitions"]}
     for (contract, partition), part in sorted(all_parts.items()):
         if (contract, partition) not in here:
-            holder = f"held by {part['holder']}" if part["holder"] else "NO DAEMON works on it"
+            holder = f"held by {shown_holder(part['holder'])}" if part["holder"] else "NO DAEMON works on it"
             yield f"{contract} {partition}: {holder}, {part['phase'] or 'not begun'}, {part['position']}"

@@ -28,6 +28,7 @@ from syncd.stores.redis.records.orphans import (
 )
 from syncd.stores.redis.records.serving import holders_of
 from syncd.stores.redis.store import RedisStore
+from syncd.text import shown_holder
 
 FOR_RECORDS_S = 10.0
 """The lease under which records go to other nodes of a cluster, where slots have moved; a daemon that comes waits so
@@ -59,7 +60,7 @@ def say_left(store: RedisStore, contract: str) -> None:
     holder = next((one for name in names for one in holders_of(store, name)), None)
     if holder is not None:
         raise RequestError(
-            f"{holder} works on contract {contract}; remove its file there, or stop that daemon, first"
+            f"{shown_holder(holder)} works on contract {contract}; remove its file there, or stop that daemon, first"
         )
     note_left(store, names)
 

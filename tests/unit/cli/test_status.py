@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from syncd.cli.status import _columns, _lines, _print_table, _row
+from syncd.cli.status import _columns, _in_full, _lines, _print_table, _row
 from syncd.to_redis.status import LaneStatus
 
 
@@ -34,6 +34,21 @@ def test_a_state_is_not_told_twice(capsys: pytest.CaptureFixture[str]) -> None:
     assert not shown(lane, capsys)
     lane.enter("waiting", error="no connection")
     assert shown(lane, capsys) == ["film: no connection"]
+
+
+def test_all_that_is_known_of_a_lane_can_be_read() -> None:
+    """Moments as people write them, and a line for each error."""
+    errors = [{"at": 0.0, "error": "no connection", "times": 3}, {"at": 60.0, "error": "late", "times": 1}]
+    said = {"since": 1.0, "ready": False, "errors": errors, "snapshot": {"phase": "stream", "copied": 7}}
+    assert list(_in_full(said | {"contract": "film", "partition": "1/1", "tls": None})) == [
+        "film:",
+        "  since: 1970-01-01T00:00:01+00:00",
+        "  ready: no",
+        "  errors:",
+        "    at 1970-01-01T00:00:00+00:00, error no connection, times 3",
+        "    at 1970-01-01T00:01:00+00:00, error late, times 1",
+        "  snapshot: phase stream, copied 7",
+    ]
 
 
 def test_what_waits_for_an_approval_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:

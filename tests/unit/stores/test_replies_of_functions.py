@@ -45,7 +45,7 @@ def test_another_protocol_stops_the_lane() -> None:
 @pytest.mark.parametrize(
     ("reply", "holder", "why"),
     [
-        ([b"fenced", b"held", b"host/2:7"], "host/2:7", "host/2:7 took the lease of films"),
+        ([b"fenced", b"held", b"a/b/2/c:7"], "a/b/2/c:7", "process 2 on a took the lease of films"),
         ([b"fenced", b"position", b""], "", "the position of films is gone"),
     ],
 )

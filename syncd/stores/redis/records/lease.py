@@ -23,6 +23,7 @@ from syncd.stores.redis.records.claims import CLAIMS, read_claims, wish_of
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.records.requests.pauses import pause_of
 from syncd.stores.redis.store import RedisStore, translated
+from syncd.text import shown_holder
 
 
 def _kernel() -> str:
@@ -173,7 +174,7 @@ class Lease:
             telemetry.claim_handed_over(self._keys.contract, name, contract)
 
     def _why_not(self, word: bytes, holder: str, reply: list[bytes]) -> str:
-        name = self._keys.contract
+        name, holder = self._keys.contract, shown_holder(holder)
         if word == b"layout":
             return (
                 f"{holder} works on {name} in {reply[3].decode()} partition(s), not in "
@@ -340,7 +341,9 @@ class Renewer(Protocol):
 def _fenced(contract: str, reply: list[bytes]) -> FencedError:
     word, holder = reply[1].decode(), reply[2].decode()
     if word == "held":
-        return FencedError(f"{holder} took the lease of {contract}; nothing was written", holder)
+        return FencedError(
+            f"{shown_holder(holder)} took the lease of {contract}; nothing was written", holder
+        )
     if word == "claims":
         return FencedError(
             f"claims of {contract} are gone from syncd:claims in Redis (evicted or deleted); the lane takes them again",

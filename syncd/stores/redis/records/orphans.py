@@ -24,6 +24,7 @@ from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis.scan import SCAN_COUNT, KeyScan
 from syncd.stores.redis.search import Search
 from syncd.stores.redis.store import RedisStore, translated
+from syncd.text import shown_holder
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +271,9 @@ def _called(store: RedisStore, contract: str, name: str, keys: list[bytes], args
     if reply[0] == b"held":
         holder = reply[1].decode()
         why = (
-            f"{holder} works on contract {contract}" if holder else f"contract {contract} came back meanwhile"
+            f"{shown_holder(holder)} works on contract {contract}"
+            if holder
+            else f"contract {contract} came back meanwhile"
         )
         raise FencedError(f"{why}; remove its file, or stop that daemon, first", holder)
     return reply

@@ -11,6 +11,7 @@ from syncd.stores.redis.records.layout import SERVES, partitions_of
 from syncd.stores.redis.records.lease import Lease, is_dead
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore, translated
+from syncd.text import shown_holder
 
 LONGEST = 300
 
@@ -55,7 +56,7 @@ def _why_not(store: RedisStore, keys: ControlKeys) -> str:
     lease, word = _texts(store, keys.lease, keys.said)
     if not lease:
         return f"no daemon holds the lease of {keys}"
-    holder = lease.rpartition(":")[0]
+    holder = shown_holder(lease)
     speaker, _, word = word.partition(" ")
     if speaker != lease:
         return f"{holder} holds the lease of {keys}, and has not said that it works"
