@@ -35,10 +35,12 @@ class TwoWayLane(StreamLane):
             self._listening = Listening(common.redis, plan.state, common.settings.dirty_keys)
         self._numbers = Numbers(self._lease)
 
-    def _make_target(self, server: Capabilities) -> MergeTarget:
-        require_target(self._mongo, self.plan.namespace)
+    def _require_collections(self) -> None:
+        require_target(self._mongo, self.plan.namespace)  # takes less than a source does, and says so
         require_records(self._mongo, self.plan.conflicts)
+        super()._require_collections()
 
+    def _make_target(self, server: Capabilities) -> MergeTarget:
         def make_capture(store: TwoWayStore) -> Capture:
             if self._listening is None:
                 return OutboxCapture(OutboxQueue(self._redis, self.plan, store), store)

@@ -64,10 +64,14 @@ class StreamLane(BaseLane):
     def _leave(self) -> None:
         self._lease.release()
 
+    def _require_collections(self) -> None:
+        """Raise CapabilityError where one is of a kind that does not fit."""
+        require_source(self._mongo, self.plan.namespace, self.plan.contract.mongo.unique)
+
     def _work(self) -> Decision:
         self._mongo.connect()
         self._watch_oplog()
-        require_source(self._mongo, self.plan.namespace, self.plan.contract.mongo.unique)
+        self._require_collections()
         server = self._redis.connect()
         require(self.plan.contract, server)
         if server.cluster and not self._control.partition.is_whole:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pymongo.errors import OperationFailure
 
 from syncd.embedded import RedisServer
-from syncd.errors import LaterNumberError
+from syncd.errors import LaterNumberError, TransientError
 from syncd.stores.mongo.sharding import ids_of_shards
 from syncd.stores.mongo.store import MongoStore
 from syncd.to_mongo.fences import Fences
@@ -27,10 +29,11 @@ from tests.support.cli import syncd
 from tests.support.contracts import projection
 from tests.support.scene import Flow, Scene
 from tests.support.servers.sharded import ShardedCluster
-from tests.support.ways.outbox import add_outbox, put, remove
+from tests.support.ways.outbox import add_outbox, put, remove, wait_like_redis
+from tests.support.ways.sharded import UNIQUE, by_region, load, move, pass_through, refine, shard, shards
+from tests.support.ways.twoway import add_two_way, hset
 
 CARD = projection(["title"])
-UNIQUE = {"unique": [["_id"]]}
 
 
 @pytest.fixture(scope="module")
@@ -57,39 +60,6 @@ def scene(mongos: str, redis_server: RedisServer, token: str, tmp_path: Path) ->
         scene.redis.flushall()
 
 
-def shard(flow: Flow, **key: Any) -> None:
-    flow.collection.database.client.admin.command("shardCollection", flow.collection.full_name, key=key)
-
-
-def shards(flow: Flow) -> list[str]:
-    found = flow.collection.database.client["config"]["shards"].find().sort("_id", 1)
-    return [one["_id"] for one in found]
-
-
-def move(flow: Flow, to: str, **start: Any) -> None:
-    """What begins there goes to another shard."""
-    flow.collection.database.client.admin.command(
-        "moveRange", flow.collection.full_name, toShard=to, min=start
-    )
-
-
-def by_region(scene: Scene, short: str, *projections: Any, **more: Any) -> Flow:
-    """A collection of two shards: `eu` is on one, `us` on the other."""
-    flow = scene.add(short, *projections, **{**UNIQUE, **more})
-    shard(flow, region=1)
-    films = [{"_id": n, "region": ("eu", "us")[n % 2], "title": f"t{n}"} for n in range(10)]
-    flow.collection.insert_many(films)
-    move(flow, shards(flow)[1], region="u")
-    return flow
-
-
-def pass_through(flow: Flow) -> None:
-    """Until everything written before this call has gone through the stream: a document was written behind it."""
-    end = f"end{flow.collection.count_documents({})}-{time.monotonic_ns()}"
-    flow.collection.insert_one({"_id": end, "region": "eu", "title": end})
-    flow.wait_hash(end, {"title": end})
-
-
 def say(scene: Scene, *words: str) -> str:
     """What a verb prints."""
     reach = {"SYNCD_MONGO_URI": scene.reach["mongo_uri"], "SYNCD_REDIS_URL": scene.reach["redis_url"]}
@@ -113,6 +83,30 @@ def test_documents_that_change_shards(scene: Scene) -> None:
     flow.collection.update_one({"_id": 0, "region": "us"}, {"$set": {"title": "on the third"}})
     pass_through(flow)
     flow.assert_same()
+
+
+def test_chunks_that_move_under_load(scene: Scene) -> None:
+    """nothing_lost, no_ghosts: chunks go from shard to shard while documents are made, change, change shards and go,
+    and the daemon is killed meanwhile; every key is there, also one that the shard key is a part of, and no other.
+    Into a collection whose chunks move go the keys of an outbox"""
+    flow = by_region(scene, "load", CARD, projection(["title"], name="moving", key="{region}:{_id}"))
+    target = add_outbox(scene, "target")
+    shard(target, _id=1)
+    move(target, shards(target)[1], _id=20)
+    scene.start()
+    for one in (flow, target):
+        one.wait_live()
+    with load(flow, target):
+        for number, to in enumerate([*shards(flow)[2::-1], shards(flow)[1]]):
+            with suppress(OperationFailure):  # a transaction may be in its way
+                move(flow, to, region="u")
+            with suppress(OperationFailure):
+                move(target, to, _id=20)
+            if number == 1:
+                scene.daemon.kill()
+                scene.daemon.start()
+    flow.wait_same()
+    wait_like_redis(target)
 
 
 def last_ops(flow: Flow, *ops: bytes) -> set[bytes]:
@@ -173,21 +167,40 @@ def test_a_shard_key_that_changes(scene: Scene) -> None:
     scene.start()
     for flow in (refined, stated):
         flow.wait_live()
-    refined.collection.create_index([("_id", 1), ("region", 1)])
-    admin = scene.mongo.admin
-    admin.command("refineCollectionShardKey", refined.collection.full_name, key={"_id": 1, "region": 1})
+    refine(refined, "region")
     move(refined, shards(refined)[1], _id=0, region="f")
     clash(refined)
     wait_until(lambda: "is sharded by _id, region" in refined.lane().get("error", ""), 30, refined.lane)
     assert refined.hash(0) == {"title": "t0"}
     before = stated.metric("syncd_changes_total", op="insert")
-    admin.command("reshardCollection", stated.collection.full_name, key={"_id": 1})
+    scene.mongo.admin.command("reshardCollection", stated.collection.full_name, key={"_id": 1})
     stated.collection.update_one({"_id": 3}, {"$set": {"title": "after"}})
     stated.collection.delete_one({"_id": 4})
     stated.wait_hash(3, {"title": "after"})
     stated.wait_same()
     assert stated.metric("syncd_changes_total", op="insert") == before
     assert stated.lane()["state"] == "live"
+
+
+def test_a_target_that_gets_another_shard_key(scene: Scene) -> None:
+    """nothing_silent: a target that gets another shard key while its lane runs is refused with the next write, and no
+    key of it becomes a dead letter, one way and both ways"""
+    one_way = add_outbox(scene, "one")
+    both = add_two_way(scene, "both", "outbox", documents=[])
+    for flow in (one_way, both):
+        shard(flow, _id=1)
+        flow.collection.insert_many([{"_id": n, "n": n} for n in range(4)])
+    scene.start()
+    for flow in (one_way, both):
+        flow.wait_live()
+        refine(flow, "n")
+    put(one_way, range(8), 1)
+    hset(both, 1, n=7)
+    for flow in (one_way, both):
+        wait_until(
+            lambda flow=flow: "is sharded by _id, n, and syncd writes" in flow.lane()["error"], 30, flow.lane
+        )  # type: ignore[misc]
+        assert not flow.dead_letters()
 
 
 def test_idle_shards_hold_nothing_back(scene: Scene) -> None:
@@ -271,6 +284,10 @@ def test_a_fence_on_every_shard(
     if new:
         session.write(database, {"update": name, "updates": new}, 8)
     assert late_writes(cluster, flow, store, session) == before + (key == {"_id": 1})
+    if key == {"_id": 1}:
+        refine(flow, "n")
+        with pytest.raises(TransientError, match="another key than `_id` now"):
+            fences.due()
     store.close()
 
 

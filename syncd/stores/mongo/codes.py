@@ -71,6 +71,8 @@ LOST = {
 OPLOG_TOO_SHORT = 286
 EVENT_TOO_LARGE = 10334
 IS_A_VIEW = frozenset({166, 167, 169})
+OTHER_SHARD_KEY = frozenset({61, 31025})
+"""ShardKeyNotFound, and a shard key that a write changes without naming it: what is sharded by `_id` has neither."""
 NOT_IN_AN_AGGREGATION = 168
 """A `find` on a view or a time series becomes an aggregation, which does not know every option."""
 INTERNAL_NAMESPACE = 73

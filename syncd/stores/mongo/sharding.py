@@ -37,9 +37,14 @@ def require_same_key(mongo: MongoStore, unique: Sequence[Sequence[str]], events:
     if not mongo.is_sharded or is_stated_unique(unique):
         return
     if any(len(event.get("documentKey", ())) > 1 for event in events):
-        raise TransientError(
-            "mongo", "the collection is sharded by another key than `_id` now; checking it again"
-        )
+        raise other_key_now()
+
+
+def other_key_now() -> TransientError:
+    """Of a collection that was sharded by `_id`, or not at all, when the run began."""
+    return TransientError(
+        "mongo", "the collection is sharded by another key than `_id` now; checking it again"
+    )
 
 
 def require_unique(mongo: MongoStore, namespace: tuple[str, str], documents: Sequence[Document]) -> None:
@@ -73,7 +78,8 @@ def _is_same(value: Any, other: Any) -> bool:
 
 def ids_of_shards(mongo: MongoStore, namespace: tuple[str, str]) -> dict[str, Any]:
     """For each shard that has a part of a collection an `_id` that belongs there. The collection is sharded by `_id`,
-    or not at all: then it is on one shard, which may be another one tomorrow."""
+    or not at all: then it is on one shard, which may be another one tomorrow. Raises TransientError where it is sharded
+    by another key."""
     if not mongo.is_sharded:
         return {"": MinKey()}
     config = mongo.client["config"]
@@ -83,6 +89,8 @@ def ids_of_shards(mongo: MongoStore, namespace: tuple[str, str]) -> dict[str, An
             if found is None:
                 database = config["databases"].find_one({"_id": namespace[0]}, {"primary": 1})
                 return {database["primary"] if database else "": MinKey()}
+            if list(found["key"]) != ["_id"]:
+                raise other_key_now()
             chunks = list(
                 config["chunks"].find({"uuid": found["uuid"]}, {"min": 1, "shard": 1}).sort("min", 1)
             )

@@ -16,6 +16,7 @@ from syncd.errors import EventTooLargeError, FatalError, TransientError
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.plan.values.codec import CODEC
 from syncd.stores.mongo import codes
+from syncd.stores.mongo.sharding import other_key_now
 from syncd.stores.mongo.store import MongoStore, code_of, is_transient_code, translated
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.session import MAJORITY_TIMEOUT_MS
@@ -167,6 +168,8 @@ def send_statements(
 
 def refusal(code: int, error: dict[str, Any]) -> Refused:
     """Why one document is refused. Its message may hold values and stays away."""
+    if code in codes.OTHER_SHARD_KEY:
+        raise other_key_now()
     if code == codes.SCHEMA:
         names = ", ".join(dict.fromkeys(_properties(error.get("errInfo", {}).get("details", {}))))
         about = f" over {names}" if names else ""

@@ -104,7 +104,7 @@ class Writes:
             for at, one in enumerate(command[_STATEMENTS[name]]):
                 part = {name: command[name], _STATEMENTS[name]: [one], **plain}
                 reply = client[database].command(part)
-                if any(_MOVES in error["errmsg"] for error in reply.get("writeErrors", ())):
+                if _must_move(reply):
                     reply = self._move(client, database, command[name], one)
                 _add(said, reply, [at])
         return said
@@ -117,11 +117,16 @@ class Writes:
         then = (
             {**document, **one["u"]["$set"]} if "$set" in one["u"] else {**one["u"], "_id": document["_id"]}
         )
+        refused: Any = None
         for _ in range(TRIES):
             table = self._cluster.table(f"{database}.{name}")
             source, target = table.owners([document, then])
             if source == target:  # a chunk has moved meanwhile
-                return self._without_number(database, "update", {"update": name, "updates": [one]})
+                refused = reply = client[database].command({"update": name, "updates": [one]})
+                if not _must_move(reply):
+                    return reply
+                time.sleep(0.1)
+                continue
             gone = {"q": {path: document[path] for path in ("_id", *table.key)}, "limit": 1}
             statements = [
                 (source, {"delete": name, "deletes": [gone], "coordinator": True}),
@@ -159,6 +164,10 @@ class Writes:
         }
         self._send(statements[0][0], "admin", {**commit, **part})
         return None
+
+
+def _must_move(reply: Document) -> bool:
+    return any(_MOVES in error["errmsg"] for error in reply.get("writeErrors", ()))
 
 
 def _id_of(name: str, statement: Document) -> Any:
