@@ -49,7 +49,7 @@ from syncd.to_redis.apply.pipeline import Pipeline
 from syncd.to_redis.apply.units import Step, Unit, WindowUnit
 from syncd.to_redis.change_feeds import ChangeFeeds
 from syncd.to_redis.context import RunContext, StreamContext
-from syncd.to_redis.copy.beginning import beginning, going_on, is_fresh, reason_of
+from syncd.to_redis.copy.beginning import beginning, going_on, is_fresh, reason_of, removed_entries
 from syncd.to_redis.copy.copier import Chunk, Copier, Cut, RangeEnd, Reads, Ready
 from syncd.to_redis.copy.foreign_keys import ForeignKeys
 from syncd.to_redis.copy.snapshot import NextPhase, SnapshotReader
@@ -378,6 +378,8 @@ class LaneRun:
     def _next_phase(self, phase: str) -> None:
         if phase == STREAM:
             self._lease.require_still()
+            self._pipeline.drain()
+            self._lease.forget_removed(removed_entries(self._plan, self._pipeline.position.owned))
             self._pipeline.apply(Step(phase=phase, left={}, owned=self._plan.owned, next=SWEEP))
             self._pipeline.drain()
             seconds = time.monotonic() - self._snapshot_started

@@ -361,12 +361,20 @@ def test_what_a_removed_contract_left_is_adopted(both: World, node: Node, way: s
 
 def test_a_projection_that_no_contract_takes(both: World, node: Node) -> None:
     """no_ghosts: a projection that is dropped and that no other contract takes leaves no key; nor does one whose keys
-    change, at the same time as another contract takes a third."""
+    change, at the same time as another contract takes a third. What an application has under that template from then
+    on stays, also when the position is lost."""
     third = shape("third:{_id}", name="third")
     run(node, both, {"films": contract("films", FILM, SESS, third)})
     after = {"films": contract("films", shape("movie:{_id}")), "sessions": contract("films", SESS)}
     edit(node, after)
     check(both, after, "films")
+    both.redis.set("third:mine", "text")
+    both.redis.hset("third:1", "mine", "1")
+    epoch = both.redis.hget("syncd:{films}:position", "epoch")
+    both.redis.delete("syncd:{films}:position")
+    wait_until(lambda: both.redis.hget("syncd:{films}:position", "phase") == b"stream")
+    assert both.redis.hget("syncd:{films}:position", "epoch") != epoch
+    assert sorted(both.redis.keys("third:*")) == [b"third:1", b"third:mine"]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -215,6 +215,59 @@ def test_what_a_contract_had_is_known_without_its_claims_and_its_position(
     assert gone in owned
 
 
+@pytest.mark.parametrize("evicted", [False, True])
+def test_what_a_copy_has_removed_is_an_applications(
+    redis: Redis, token: str, old: Daemon, evicted: bool
+) -> None:
+    """An edit gave up a template, and the copy behind it has removed the keys: an application may have such keys now,
+    and where the position is evicted later nothing says that they were the contract's. Nor where the claims had been
+    `evicted` meanwhile. As long as another partition has yet to end its copy, it is said."""
+    position = ControlKeys(f"{token}-a").position
+    gone = ["card", f"{token}:x:{{_id}}", "hash"]
+    old.take("a", "x:{_id}", "y:{_id}").release()
+    redis.hset(position, "owned", json.dumps([gone]))
+    if evicted:
+        redis.delete(CLAIMS)
+    lease = old.take("a", "y:{_id}", version="2")
+    layout = ControlKeys(f"{token}-a").layout
+    redis.hset(layout, "now", "2:5")
+    redis.hset(position, "layout", "2:5")
+    lease.forget_removed([gone])
+    assert f"{token}:x:{{_id}}" in str(redis.hgetall(CLAIMS))
+    redis.delete(layout)
+    redis.hdel(position, "layout")
+    lease.forget_removed([gone])
+    assert f"{token}:x:{{_id}}" not in str(redis.hgetall(CLAIMS))
+    lease.release()
+    redis.delete(position)
+    old.take("a", "y:{_id}", version="2")
+    assert not redis.hget(position, "owned")
+
+
+def test_who_takes_a_template_has_it_alone(
+    store: RedisStore, redis: Redis, token: str, old: Daemon, new: Daemon
+) -> None:
+    """Another contract takes a template that one has given up and not removed yet, while the claims are evicted: keys
+    of it are no longer the first one's to remove, by its claims or its position, also when the other one is gone."""
+    tell_roster(store, token, "one", "a", "c")
+    for name in ("a", "c"):
+        old.take(name, "x:{_id}", f"{name}:{{_id}}").release()
+        redis.hset(
+            ControlKeys(f"{token}-{name}").position,
+            "owned",
+            json.dumps([["card", f"{token}:x:{{_id}}", "hash"]]),
+        )
+        redis.delete(CLAIMS)
+    old.take("c", "c:{_id}", version="2").release()
+    assert '"was"' in str(redis.hgetall(CLAIMS))
+    new.take("b", "x:{_id}").release()
+    remove_records(store, f"{token}-b")
+    for name in ("a", "c"):
+        redis.hdel(ControlKeys(f"{token}-c").position, "owned")
+        old.take(name, f"{name}:{{_id}}", version="2")
+        assert not redis.hget(ControlKeys(f"{token}-{name}").position, "owned")
+
+
 def _other_contract(redis: Redis, old: Daemon, token: str) -> str:
     old.take("b", "x:{slug}")
     return ControlKeys(f"{token}-b").lease

@@ -17,7 +17,7 @@ PROTOCOL = "8"
 """Version of the agreement between this code and the Lua; both sides check it on every call."""
 
 _PARTS = (
-    "shared", "claims", "foreign", "handover", "contracts", "operations", "operations/each",
+    "shared", "claims", "foreign", "owned", "handover", "contracts", "operations", "operations/each",
     "operations/arrays", "operations/expiring", "operations/members", "operations/vectors",
     "operations/shared_hashes", "operations/boards", "operations/deadlines", "operations/samples",
     "operations/feeds", "operations/matched", "apply", "lease", "partial", "groups", "types", "state",
@@ -32,6 +32,7 @@ _OOM_SAFE = (
     "syncd_reword",
     "syncd_took_up",
     "syncd_forget",
+    "syncd_forget_removed",
     "syncd_drop",
     "syncd_foreign",
     "syncd_leave",

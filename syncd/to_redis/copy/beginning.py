@@ -71,6 +71,12 @@ def retired_shapes(plan: StreamPlan, owned: Iterable[Sequence[str]]) -> list[Ret
     ]  # fmt: skip
 
 
+def removed_entries(plan: StreamPlan, owned: Iterable[list[str]]) -> list[list[str]]:
+    """Of what a contract may have written what has no key any more when a copy ends, as entries of `owned`."""
+    given = {text for name, text in plan.templates if name != plan.name}
+    return [entry for entry in owned if entry not in plan.owned and entry[1] not in given]
+
+
 def other_types(plan: StreamPlan, owned: Iterable[Sequence[str]]) -> list[Retired]:
     """Shapes that the contract has, as they were when they had another Redis type."""
     present = {(shape.name, shape.template.text, shape.is_shared): shape.redis_type for shape in plan.shapes}

@@ -29,7 +29,7 @@ def texts(values: list[ast.expr]) -> Iterator[str]:
 
 
 def test_no_field_is_named_by_its_letters() -> None:
-    """Outside of `stores/position`: a slip of the pen in one of two places would be a field that is never read."""
+    """Outside of `records/position.py`: a slip of the pen in one of two places would be a field that is never read."""
     found = {
         str(file.relative_to(SYNCD)): list(literals(file.read_text(encoding="utf-8")))
         for file in sorted(SYNCD.rglob("*.py"))

@@ -8,78 +8,8 @@ local LASTING = {
 }
 local OF_BASE = {synced = true, marks = true}
 
--- What a contract wrote, as any of its positions says: entries of `owned`.
-local function all_owned(base)
-  local found = {}
-  for at, member in ipairs(present_members(base)) do
-    for _, said in ipairs{redis.call('HGET', member .. 'position', 'owned'), redis.call('HGET', base .. 'layout', 'owned:' .. at)} do
-      for _, entry in ipairs(said and cjson.decode(said) or {}) do found[#found + 1] = entry end
-    end
-  end
-  return found
-end
-
--- Whether a contract says that it wrote keys of this template.
-local function has_owned(base, template)
-  for _, entry in ipairs(all_owned(base)) do
-    if entry[2] == template then return true end
-  end
-  return false
-end
-
 local function rename_over(old, new)
   if redis.call('EXISTS', old) == 1 then redis.call('RENAME', old, new) end
-end
-
--- Add entries of `owned` to others, each once.
-local function add_each_once(entries, more)
-  local seen = {}
-  for _, entry in ipairs(entries) do seen[cjson.encode(entry)] = true end
-  for _, entry in ipairs(more) do
-    local text = cjson.encode(entry)
-    if not seen[text] then seen[text] = true; entries[#entries + 1] = entry end
-  end
-  return entries
-end
-
--- What keys of a claim are, or were before: entries of `owned`.
-local function entries_of(name, claim)
-  return add_each_once(add_each_once({}, claim.was or {}), {{claim.projection, name:sub(5), claim.type}})
-end
-
--- What a contract still has to remove of templates of which no claim is left: the record was evicted or deleted. Its
--- position may be next, so that a claim has to say it, too.
-local function unclaimed(base, wish, wanted)
-  local found = {}
-  for _, entry in ipairs(wish.kind == 'mongo' and all_owned(base) or {}) do
-    local name = 'key ' .. entry[2]
-    if not wanted[name] and redis.call('HEXISTS', CLAIMS, name) == 0 then found[#found + 1] = entry end
-  end
-  return found
-end
-
--- A copy may replace keys of the types that others wrote, and what of theirs is not the taker's goes at its end.
-local function add_owned(position, entries)
-  if #entries == 0 then return end
-  local owned = cjson.decode(redis.call('HGET', position, 'owned') or '[]')
-  redis.call('HSET', position, 'owned', cjson.encode(add_each_once(owned, entries)))
-end
-
--- Keys of these claims are another contract's from now on, or an application's: a contract no longer says that it wrote them.
-local function disown(contract, names)
-  for _, member in ipairs(present_members(base_of(contract))) do
-    for _, field in ipairs{'owned', 'orphaned'} do
-      local kept = {}
-      for _, entry in ipairs(cjson.decode(redis.call('HGET', member .. 'position', field) or '[]')) do
-        if not names['key ' .. entry[2]] then kept[#kept + 1] = entry end
-      end
-      if #kept > 0 then
-        redis.call('HSET', member .. 'position', field, cjson.encode(kept))
-      else
-        redis.call('HDEL', member .. 'position', field)
-      end
-    end
-  end
 end
 
 -- Of what documents are members, and until when, goes to the one that takes the keys, which then removes what is not its own.
@@ -135,7 +65,6 @@ local function take_from_others(wish, base, wanted, handed)
       hand_over(name, claim, wanted[name], base, wish.kind)
       is_lost = is_lost or has_lost_foreign(claim.contract)
       share_foreign(base_of(claim.contract), base)
-      disown(claim.contract, wanted)
       if wanted[name] then
         was[name] = entries_of(name, claim)
         new[name] = claim.new
@@ -155,6 +84,15 @@ local function is_other(before, claim, kind, draw)
     or before.type ~= claim.type
 end
 
+-- Whether a contract has no claim yet of some that it wants, or another one has it.
+local function gains(contract, wish)
+  for _, claim in ipairs(wish.claims) do
+    local before = claim_named(claim.name)
+    if not before or before.contract ~= contract then return true end
+  end
+  return false
+end
+
 -- Take the claims of `wish` for a contract. Returns the claims that were taken from others, as {name, contract, ...},
 -- the latest `since` of its claims, what keys of them may be by what was claimed before, and whether no other contract is
 -- known to have had any.
@@ -170,6 +108,7 @@ local function take_claims(contract, wish, draw, is_old)
   local changed, is_own = #handed > 0 or #wish.dropped > 0, #handed == 0
   for _, name in ipairs(wish.dropped) do free_claim(name) end
   add_each_once(strays, unclaimed(base, wish, wanted))
+  if gains(contract, wish) then disown_others(contract, wanted) end
   for _, claim in ipairs(wish.claims) do
     local before = claim_named(claim.name)
     local was = taken[claim.name] or before and before.was or {}
@@ -203,21 +142,6 @@ local function take_claims(contract, wish, draw, is_old)
   return handed, latest, inherited, is_own
 end
 
--- What a contract wrote under templates that it no longer has, where its position, which says so, was evicted or deleted:
--- as far as the claims know.
-local function owned_before(contract, wish)
-  local wanted, found, all = {}, {}, redis.call('HGETALL', CLAIMS)
-  for _, claim in ipairs(wish.claims) do wanted[claim.name] = true end
-  for at = 1, #all, 2 do
-    local name = all[at]
-    local claim = name:sub(1, 4) == 'key ' and not wanted[name] and claim_named(name)
-    if claim and claim.contract == contract and claim.kind == 'mongo' then
-      for _, entry in ipairs(entries_of(name, claim)) do found[#found + 1] = entry end
-    end
-  end
-  return found
-end
-
 -- Another direction, or a template that was another's meanwhile: what the position says is of no use any more.
 local function adjust_position(position, base, wish, latest, inherited, is_own)
   local said = redis.call('HMGET', position, 'kind', 'claimed', 'owned', 'draw')
@@ -236,7 +160,7 @@ local function adjust_position(position, base, wish, latest, inherited, is_own)
   if wish.kind ~= 'mongo' then
     local names = {}
     for _, claim in ipairs(wish.claims) do names[claim.name] = true end
-    disown(contract_of(position), names)
+    disown(contract_of(position), is_of(names))
   elseif turned or gained or is_lost then
     add_owned(position, inherited)
   end

@@ -156,6 +156,12 @@ class ClusterLease(Lease):
         for other in self._others:
             other.forget_position(then, resumes=resumes)
 
+    def forget_removed(self, entries: list[list[str]]) -> None:
+        """On every node."""
+        super().forget_removed(entries)
+        for other in self._others:
+            other.forget_removed(entries)
+
     def allow_removal(self) -> None:
         """On every node."""
         super().allow_removal()
