@@ -34,7 +34,7 @@ def test_a_fault_file_says_which_promises_it_serves(file: Path) -> None:
 
 @pytest.mark.parametrize(
     "file",
-    sorted((ROOT / "tests/unit").glob("*/test_*.py")),
+    sorted((ROOT / "tests/unit").glob("*/**/test_*.py")),
     ids=lambda file: f"{file.parent.name}/{file.stem}",
 )
 def test_a_unit_test_is_where_its_package_is(file: Path) -> None:
@@ -43,6 +43,7 @@ def test_a_unit_test_is_where_its_package_is(file: Path) -> None:
     modules = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
     modules |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     packages = {name.split(".")[1] for name in modules if name.startswith("syncd.")}
-    package = file.parent.name
-    assert (ROOT / "syncd" / package).is_dir() or package == "benchmarks"
+    folder = file.parent.relative_to(ROOT / "tests/unit")
+    package = folder.parts[0]
+    assert (ROOT / "syncd" / folder).is_dir() or package == "benchmarks"
     assert not packages or package in packages
