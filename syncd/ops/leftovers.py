@@ -14,6 +14,7 @@ from syncd.stores.redis.records.cluster_lease import bring_together
 from syncd.stores.redis.records.keys.foreign_keys import has_lost_foreign
 from syncd.stores.redis.records.layout import names_of
 from syncd.stores.redis.records.lease import new_owner
+from syncd.stores.redis.records.leases import Leases
 from syncd.stores.redis.records.orphans import (
     Orphan,
     count_keys,
@@ -117,13 +118,21 @@ def require_known_owners(store: RedisStore, orphans: list[Orphan]) -> None:
             raise RequestError(f"{what}; nothing was removed: say --allow-removal, or leave out --keys")
 
 
+def _bring_together(store: RedisStore, contract: str) -> None:
+    leases = Leases(store, new_owner(), FOR_RECORDS_S)
+    try:
+        bring_together(store, contract, leases.owner, FOR_RECORDS_S, leases)
+    finally:
+        leases.close()
+
+
 def remove(store: RedisStore, orphans: list[Orphan], *, keys: bool) -> Iterator[Removed]:
     """Remove the records of contracts and, with `keys`, their keys and indexes, one contract after the other. Raises
     FencedError where a daemon works on one, or it has come back."""
     store.connect()
     for orphan in orphans:
         removed = Removed(orphan.contract)
-        bring_together(store, orphan.contract, new_owner(), FOR_RECORDS_S)
+        _bring_together(store, orphan.contract)
         if keys:
             for shape in orphan.shapes:
                 removed.counts[noun_of(shape.type)] += remove_keys(store, orphan, shape)

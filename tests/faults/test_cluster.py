@@ -18,6 +18,8 @@ from syncd.embedded import LOOPBACK, RedisServer, ReplicaSet
 from syncd.embedded.cluster import RedisCluster
 from syncd.stores.redis.cluster.nodes import HOME, ClusterStore
 from syncd.stores.redis.cluster.slots import slot_of
+from syncd.stores.redis.records.cluster_lease import bring_together
+from syncd.stores.redis.records.lease import Lease, Renewer
 from syncd.stores.redis.store import SOCKET_TIMEOUT_S
 from tests.support.check import meanwhile, wait_until
 from tests.support.cli import syncd
@@ -253,6 +255,51 @@ def test_the_command_line(cluster: RedisCluster, scene: Scene) -> None:
     assert said.returncode == 0, said.stdout + said.stderr
     left = [key for node in cluster.nodes for key in _keys(cluster, node)]
     assert not [key for key in left if flow.contract.encode() in key or b"film" in key], left
+
+
+def test_a_contract_takes_over_what_has_moved(cluster: RedisCluster, scene: Scene) -> None:
+    """no_ghosts, fenced: while no daemon runs slots move, that of the home among them, and documents go and get other
+    keys. A contract that takes the templates over brings the records of the one before to the nodes of the keys, and no
+    key stays. All leases are renewed meanwhile, also that at a place which no node has any more."""
+    shapes = [{**one, "key": f"/{one['projection']}:{one['key']}"} for one in (CARD, MOVING)]
+    flow = scene.run("film", *shapes, unique=[["slug"]], documents=[film(number) for number in range(90)])
+    scene.daemon.terminate()
+    first, second = [node for node in cluster.nodes if slots_of(cluster, node)][:2]
+    keys = [key for node in cluster.nodes for key in _keys(cluster, node)]
+    own = {*slots_of(cluster, first)}
+    moved = sorted({slot_of(key) for key in keys if b":slug:" in key or b"{0}" in key} & own)
+    move(cluster, moved, first, second)
+    for number in range(0, 90, 3):
+        flow.collection.update_one({"_id": number}, {"$set": {"slug": f"other{number}"}})
+    flow.collection.delete_many({"_id": {"$mod": [3, 1]}})
+    scene.contracts.remove("film")
+    taker = scene.add("taker", *shapes, source=flow, unique=[["slug"]])
+    scene.start()
+    taker.wait_live()
+    said = {f"faults:slug:{one['slug']}" for one in flow.collection.find()}
+    found = {key.decode() for node in cluster.nodes for key in _keys(cluster, node)}
+    assert {key for key in found if key.startswith("faults:slug:")} == said
+    for number, node in enumerate((store := ClusterStore(cluster.url)).nodes):
+        for name in node.client.scan_iter(f"{node.place}syncd:*:owners:*", count=1000):
+            assert not [key for key in node.client.hkeys(name) if store.node_of(key) != number], name
+    scene.daemon.terminate()
+    held, ever, places = set[str](), set[str](), set(places_of(cluster))
+
+    class Noted(Renewer):
+        def add(self, lease: Lease) -> None:
+            held.add(lease.keys.place)
+            ever.add(lease.keys.place)
+
+        def remove(self, lease: Lease) -> None:
+            held.discard(lease.keys.place)
+
+    home = next(node for node in cluster.nodes if slot_of(HOME) in slots_of(cluster, node))
+    move(cluster, [slot_of(HOME)], home, next(node for node in (first, second) if node is not home))
+    retired = places - set(places_of(cluster))
+    assert retired
+    bring_together(ClusterStore(cluster.url), taker.contract, "another:1", 10, Noted())
+    assert ever >= retired
+    assert not held
 
 
 def places_of(cluster: RedisCluster) -> list[str]:

@@ -234,7 +234,11 @@ def translate(error: driver.RedisError, node: str = "") -> StoreError:
         return TransientError("redis", message, soon=True)
     if isinstance(error, driver.AskError | driver.TryAgainError) or _NOT_HERE in text:
         return SlotMovedError()
-    is_for_now = text.startswith(_TRANSIENT_CODES) or _IS_DOWN in text
-    if isinstance(error, driver.ReadOnlyError | driver.ClusterError) or is_for_now:
-        return TransientError("redis", f"{redis} cannot take writes now: {text}; waiting for it")
+    message = f"{redis} cannot take writes now: {text}; waiting for it"
+    if isinstance(error, driver.ClusterError) or _IS_DOWN in text:
+        return TransientError(
+            "redis", message, soon=True
+        )  # until another node has taken over, a second or two
+    if isinstance(error, driver.ReadOnlyError) or text.startswith(_TRANSIENT_CODES):
+        return TransientError("redis", message)
     return UnknownError("redis", f"{redis} answered: {text}; see its log")

@@ -7,13 +7,14 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.exceptions import ClusterDownError, ResponseError
 
-from syncd.errors import UnusableUriError
+from syncd.errors import TransientError, UnusableUriError
 from syncd.settings import Settings
 from syncd.stores.redis.capabilities import Capabilities, lacks
 from syncd.stores.redis.cluster.nodes import HOME
 from syncd.stores.redis.cluster.slots import SLOTS, Master, map_of, place_in, slot_of
-from syncd.stores.redis.store import RedisStore
+from syncd.stores.redis.store import RedisStore, translate
 from tests.support.contracts import from_redis, model, projection
 
 
@@ -50,6 +51,21 @@ def test_each_node_has_its_place(cuts: set[int], random: object) -> None:
         assert str(found.masters[found.node_of(f"{place}syncd:x")]) == str(master)
     again = map_of([one.__class__("other", one.port, one.ranges) for one in masters], found.places, HOME)
     assert (again.places, again.digest) == (found.places, found.digest), "another address is no other map"
+
+
+def test_a_node_in_words() -> None:
+    """Slots that were moved one by one are hundreds of ranges, of which a person reads a few."""
+    ranges = tuple((slot, slot) for slot in range(0, 2000, 10))
+    said = Master("host", 1, ranges).shown
+    assert said == "host:1, 200 slots (0, 10, 20, 30, 40, and 195 more)"
+
+
+def test_a_cluster_that_is_down_is_asked_again_soon() -> None:
+    """Another node takes over within seconds, and a lane that waits longer for it is late."""
+    for error in (ClusterDownError("The cluster is down"), ResponseError("script: the cluster is down")):
+        said = translate(error)
+        assert isinstance(said, TransientError)
+        assert said.soon
 
 
 def test_a_node_takes_the_first_place_that_it_can_have() -> None:

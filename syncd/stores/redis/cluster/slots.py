@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import count
 
 SLOTS = 16384
+MOST_RANGES = 5
+"""Of the slots of a node that people read; slots that moved one by one are hundreds of them."""
 
 
 def slot_of(key: str | bytes) -> int:
@@ -48,7 +50,10 @@ class Master:
     def shown(self) -> str:
         """For people."""
         count = sum(last - first + 1 for first, last in self.ranges)
-        ranges = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in self.ranges)
+        some = [str(first) if first == last else f"{first}-{last}" for first, last in self.ranges]
+        if len(some) > MOST_RANGES:
+            some[MOST_RANGES:] = [f"and {len(some) - MOST_RANGES} more"]
+        ranges = ", ".join(some)
         return f"{self}, {count} slots ({ranges})"
 
 

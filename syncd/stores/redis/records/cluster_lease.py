@@ -41,6 +41,8 @@ class ClusterLease(Lease):
         super().__init__(store, keys, owner, ttl_s, claims, renewer)
         self._ttl_s = ttl_s
         self._others: list[Lease] = []
+        self._olds: list[Lease] = []
+        """At places that are no node's any more, until their records are elsewhere."""
         self.map = NO_MAP
         """The one under which it was taken."""
         self._seen: ClusterStore = store
@@ -76,9 +78,11 @@ class ClusterLease(Lease):
             records = NodeRecords(self._keys, seen)
             records.seed()
             for node in self.nodes[1:]:
-                self._take(node)
-            olds = [self._fence(place) for place in records.left]
-            records.arrange(self.parts, self._claims, olds)
+                self._others.append(self._take(node))
+            for place in records.left:
+                self._fence(place)
+            records.arrange(self.parts, self._claims, self._olds)
+            self._rest_olds()
             if records.slots_moved:
                 telemetry.slots_moved(self.contract, len(self.nodes))
         except BaseException:
@@ -92,28 +96,28 @@ class ClusterLease(Lease):
         if wish := wish_of(self._seen, self.contract, self._claims).taken:
             claims = read_claims(self._seen)[1]
             for other in sorted({claims[name]["contract"] for name in wish if name in claims}):
-                bring_together(self._seen, other, self._owner, self._ttl_s)
+                bring_together(self._seen, other, self._owner, self._ttl_s, self._renewer)
 
     def require_still(self) -> None:
         """That all slots are where they were, and none is on its way."""
         self._store.require_still(self.map.digest)
 
-    def _of(self, node: NodeStore, renewer: Renewer | None) -> Lease:
-        return Lease(node, self._keys.at(node.place), self._owner, self._ttl_s, self._claims, renewer)
-
-    def _take(self, node: NodeStore) -> None:
-        lease = self._of(node, self._renewer)
-        lease.acquire()
-        self._others.append(lease)
-
-    def _fence(self, place: str) -> Lease:
-        """A daemon that worked under the map of before may have its lease at a place that is no node's any more."""
-        node = self.nodes[self.map.node_of(place)]
-        lease = self._of(NodeStore(node.client, node.node, place), None)
+    def _take(self, node: NodeStore) -> Lease:
+        lease = Lease(node, self._keys.at(node.place), self._owner, self._ttl_s, self._claims, self._renewer)
         lease.acquire()
         return lease
 
+    def _fence(self, place: str) -> None:
+        """A daemon that worked under the map of before may have its lease at a place that is no node's any more."""
+        node = self.nodes[self.map.node_of(place)]
+        self._olds.append(self._take(NodeStore(node.client, node.node, place)))
+
+    def _rest_olds(self) -> None:
+        while self._olds:
+            self._olds.pop().rest()
+
     def _let_go(self) -> None:
+        self._rest_olds()
         with contextlib.suppress(StoreError):
             self.release()
 
@@ -169,7 +173,9 @@ class ClusterLease(Lease):
             other.allow_removal()
 
 
-def bring_together(store: RedisStore, contract: str, owner: str, ttl_s: float) -> None:
+def bring_together(
+    store: RedisStore, contract: str, owner: str, ttl_s: float, renewer: Renewer | None
+) -> None:
     """Bring the records of a contract that no daemon works on to the nodes that have its keys now. One that runs does
     that itself."""
     if not isinstance(store, ClusterStore):
@@ -178,7 +184,7 @@ def bring_together(store: RedisStore, contract: str, owner: str, ttl_s: float) -
     kind, version, released = read_fields(store, keys, Fields.KIND, Fields.VERSION, Fields.RELEASED)
     if kind != MONGO:
         return
-    lease = ClusterLease(store, keys, owner, ttl_s, Claims(kind, version, ()))
+    lease = ClusterLease(store, keys, owner, ttl_s, Claims(kind, version, ()), renewer)
     lease._is_first = False
     with contextlib.suppress(FencedError, PausedError):
         lease.acquire()

@@ -88,13 +88,13 @@ class Leases:
 
     def _node(self, place: str) -> RedisStore:
         """Where a place is. In a cluster that changes, as an error says, or a place that is not known."""
-        store, known = self._quick, [node for node in self._quick.nodes if node.place == place]
+        store, known = self._quick, [node for node in self._quick.places if node.place == place]
         if isinstance(store, ClusterStore) and (self._looks_again or not known):
             self._looks_again = False
             seen = store.refresh()
             if isinstance(self._store, ClusterStore):
                 self._store.hang_up(seen)
-            known = [node for node in store.nodes if node.place == place]
+            known = [node for node in store.places if node.place == place]
         return known[0] if known else store
 
     def _is_silent(self, lease: Lease) -> bool:

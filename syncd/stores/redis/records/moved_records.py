@@ -119,6 +119,8 @@ class Moved:
 
     def call(self, place: str, name: str, args: Sequence[Any]) -> list[Any]:
         """A function under the lease of a place."""
+        for lease in self._leases.values():
+            lease.touch()
         return self._leases[place].call(name, [], args)
 
     def carry(self, place: str, commands: Sequence[Command]) -> None:
