@@ -10,9 +10,9 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 POLL = 0.02  # seconds
-LONGEST_POLL = 0.1
-"""A long wait asks less and less often: each question costs CPU here and in the server that is asked, and other tests
-wait."""
+LONGEST_POLL, SLOWER = 0.25, 1.2
+"""A long wait asks less and less often: each question costs CPU here and in the server that is asked (3 ms where a
+daemon is asked for its status), and other tests wait."""
 SHARE = 5
 """A wait pauses so many times as long as this thread worked on its question: a comparison of many documents again and
 again takes a sixth of a core at most."""
@@ -46,7 +46,7 @@ def wait_until(
             )
         worked = time.thread_time() - began
         time.sleep(max(pause, min(LONGEST_PAUSE, SHARE * worked)))
-        pause = min(LONGEST_POLL, pause * 1.1)
+        pause = min(LONGEST_POLL, pause * SLOWER)
 
 
 @contextmanager
