@@ -212,21 +212,6 @@ def test_dead_letters_are_replayed_and_dropped(forty: Stage) -> None:
         wait_until(lambda action=action: forty.daemon.logs(action=action, contract="vouchers"))
 
 
-def test_hundreds_of_contracts(forty: Stage, tmp_path: Path) -> None:
-    """The page is as calm with 120 contracts (SYNCD_TEST_SCALE=2: with four hundred), and a search finds one."""
-    forty.add_streams()
-    with forty.page() as page:
-        expect(page.locator("#tiles .all .figure")).to_have_text(str(40 + STREAMS))
-        live = re.compile(f"{38 + STREAMS}|{39 + STREAMS}")
-        expect(page.locator("#tiles .live .figure")).to_have_text(live)
-        expect(page.locator("#rows tr").first).to_contain_text("reports")
-        page.locator("#search").fill("stream-023")
-        expect(page.locator("#rows tr")).to_have_count(1)
-        page.locator("#search").fill("")
-        picture(page, "console-400", tmp_path)
-        assert forty.findings(page) == []
-
-
 def test_what_a_person_decides(forty: Stage) -> None:
     """An edit is approved, some documents are copied, and what a contract left is removed: each after the page has said
     what it will do. Texts that are long, or turn the direction of writing, spoil no page."""
@@ -269,6 +254,21 @@ def act(page: Page, name: str, says: str, token: str = "", filter: str = "", *, 
     expect(dialog).to_contain_text(says)
     dialog.get_by_role("button", name=name if goes_on else "Cancel", exact=True).click()
     expect(dialog).to_have_count(0)
+
+
+def test_hundreds_of_contracts(forty: Stage, tmp_path: Path) -> None:
+    """The page is as calm with 120 contracts (SYNCD_TEST_SCALE=2: with four hundred), and a search finds one."""
+    forty.add_streams()
+    with forty.page() as page:
+        expect(page.locator("#tiles .all .figure")).to_have_text(str(39 + STREAMS))
+        live = re.compile(f"{37 + STREAMS}|{38 + STREAMS}")
+        expect(page.locator("#tiles .live .figure")).to_have_text(live)
+        expect(page.locator("#rows tr").first).to_contain_text("reports")
+        page.locator("#search").fill("stream-023")
+        expect(page.locator("#rows tr")).to_have_count(1)
+        page.locator("#search").fill("")
+        picture(page, "console-400", tmp_path)
+        assert forty.findings(page) == []
 
 
 def test_a_daemon_that_is_gone(forty: Stage) -> None:
