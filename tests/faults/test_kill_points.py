@@ -215,6 +215,10 @@ def endings(points: dict[str, Point]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("point", "end"), cases)
 
 
+# Both stores hold at that moment what they hold at another point.
+@pytest.mark.at_scale(
+    "kill: the start position is stored, no document read", "kill: between two chunks, filtered"
+)
 @endings(COPYING)
 def test_an_end_while_a_snapshot_runs(rig: Rig, point: Point, end: Callable[[Rig, Hold], None]) -> None:
     """nothing_lost, no_ghosts: killed or stopped at a named point of a snapshot, the next start goes on behind the last
@@ -246,6 +250,9 @@ def test_an_end_while_a_snapshot_runs(rig: Rig, point: Point, end: Callable[[Rig
     assert [(entry["reason"], entry["copied"]) for entry in again] == wanted
 
 
+@pytest.mark.at_scale(
+    "kill: documents are not yet looked up", "kill: documents are looked up, the answer not seen"
+)
 @endings(STREAMING)
 def test_an_end_while_changes_stream(rig: Rig, point: Point, end: Callable[[Rig, Hold], None]) -> None:
     """nothing_lost, never_backwards: killed or stopped at a named point of a batch, the next start goes on at the
