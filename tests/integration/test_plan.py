@@ -175,6 +175,8 @@ def test_keys_that_go_are_counted(run: dict[str, Any], name: str) -> None:
 def test_no_keys_go_where_all_are_replaced(run: dict[str, Any]) -> None:
     """As for a field more."""
     assert [name for name in EDITS if step(run, name).going] == ["key", "moving", "less"]
+    leaving = f"about {COUNT // 10} of {COUNT} keys of "
+    assert [name for name in EDITS if leaving in str(step(run, name).notes)] == ["filter"]
 
 
 def test_an_index_is_made_beside_the_one_that_serves(run: dict[str, Any], shared: Scene) -> None:
@@ -278,6 +280,19 @@ def test_what_cannot_run_is_refused(shared: Scene, tmp_path: Path) -> None:
     assert any("matches no document" in finding.what for finding in steps["empty"].findings)
     env = {f"SYNCD_{name.upper()}": value for name, value in shared.reach.items()}
     assert syncd("plan", edited.path, "--exit-code", "-o", "json", **env).returncode == 1
+
+
+def test_keys_of_an_application_are_none_that_go(shared: Scene, tmp_path: Path) -> None:
+    """They stay, so that a copy over them does not stop, and their memory is not given back."""
+    edited = ContractDirectory(tmp_path / "edited", shared.token)
+    names = edited.write("late", CARD)
+    shared.mongo[names.database][names.collection].insert_many(DOCUMENTS[:3])
+    for n in range(150):
+        shared.redis.hset(f"{names.prefix('card')}{n}", "title", "an application's" * 9)
+    found = next(one for one in planned(shared, edited.path).steps if one.contract == names.contract)
+    assert (found.action, found.notes) == (Action.BEGINS, [])
+    assert any("150 keys under" in one.what for one in found.findings)
+    assert found.copy is not None and found.memory == found.copy.memory
 
 
 def test_a_plan_writes_nothing(shared: Scene, tmp_path: Path) -> None:

@@ -126,6 +126,10 @@ class Names:
                     (), (found.contract,),
                 )  # fmt: skip
 
+    def foreign(self) -> dict[tuple[str, str], int]:
+        """How many they are, by contract and template."""
+        return {(found.contract, found.template.text): found.count for found in self._foreign}
+
     def _count_noted(self, found: _Foreign) -> None:
         """Count the foreign keys that a daemon has noted."""
         end, found.whole = time.monotonic() + LONGEST_S, True

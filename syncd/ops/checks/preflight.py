@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
@@ -59,6 +59,8 @@ class PreflightReport(NamedTuple):
     findings: list[Finding]
     saw_all_keys: bool = True
     """Of Redis: a walk through them ends after a while."""
+    foreign: Mapping[tuple[str, str], int] = {}
+    """How many keys were there before their contract, by its name and the template."""
 
     @property
     def problems(self) -> list[Problem]:
@@ -132,7 +134,8 @@ def inspect(
     read = [one for one in plain if one.name not in stopped and one.name not in unread]
     findings += [said for one in read for said in _documents(one, mongo, settings)]
     found, is_whole = _examine(plain, stopped, settings, redis, names, visitors)
-    return PreflightReport([str(deployment), str(server), *redis.shown()], findings + found, is_whole)
+    shown = [str(deployment), str(server), *redis.shown()]
+    return PreflightReport(shown, findings + found, is_whole, names.foreign())
 
 
 def _of_each_collection(contracts: ContractSet, mongo: MongoStore) -> tuple[ContractSet, list[Finding]]:

@@ -30,6 +30,18 @@ class KeyCount:
     some: list[bytes] = field(default_factory=list)
     memory: int = 0
     at_least: bool = False
+    stays: int = 0
+    """An application's, which no copy removes."""
+
+    @property
+    def own(self) -> int:
+        """The contract's."""
+        return max(0, self.count - self.stays)
+
+    @property
+    def own_memory(self) -> int:
+        """What those take."""
+        return self.memory * self.own // max(1, self.count)
 
     @property
     def samples(self) -> list[bytes]:

@@ -41,6 +41,8 @@ from syncd.to_redis.indexes.indexes import wanted_indexes
 from syncd.to_redis.indexes.named_index import Step as IndexStep
 from syncd.to_redis.indexes.named_index import step_of
 
+LEAST_SHARE = 50
+"""A fiftieth of the keys: less may be the error of an estimate."""
 _UNREAD = (Action.BEGINS, Action.RESTART)
 """What may need a read of keys that an outbox does not note."""
 
@@ -200,6 +202,8 @@ class _Planning:
         for step, one, keys in counted:
             assert isinstance(one.plan, StreamPlan)
             keys.finish(saw_all=report.saw_all_keys)
+            for found in keys.present:
+                found.stays = report.foreign.get((one.plan.name, found.shape.template.text), 0)
             step.present, step.going = keys.present, [found for found in keys.going if found.count]
             if step.action is not Action.REFUSED:
                 step.copy = copy_of(one.plan, one.before, self._mongo, self._redis, self._servers.server)
@@ -261,16 +265,19 @@ def _counting(plan: StatePlan, read: dict[str, int]) -> Visitor:
 
 
 def _limits(step: Step, one: _Both) -> Iterator[str]:
-    """Where the copy would remove more than may go unasked, see `sync.sweep_limit`."""
+    """Keys of templates that stay and have no document any more, and where the copy would remove more than may go
+    unasked, see `sync.sweep_limit`."""
     assert step.copy is not None
     if one.plan.contract.is_two_way:
         return
     for found in (*step.present, *step.going):
         in_place = step.copy.keys.get(found.shape.name, step.copy.documents)
-        survey = Survey(keys=found.count, gone=found.count - in_place)
+        survey = Survey(keys=found.own, gone=found.own - in_place)
+        shown = f"keys of `{found.shape.template.shown}`"
         if survey.is_above(one.plan.contract.sync.sweep_limit):
             yield (
-                f"about {survey.gone} of {found.count} keys of `{found.shape.template.shown}` would go and are not "
-                f"replaced, more than `sweep_limit`: the copy stops before that, until `syncd snapshot {step.contract} "
-                "--allow-removal`"
+                f"about {survey.gone:,} of {survey.keys:,} {shown} would go and are not replaced, more than "
+                f"`sweep_limit`: the copy stops before that, until `syncd snapshot {step.contract} --allow-removal`"
             )
+        elif found in step.present and survey.gone * LEAST_SHARE > survey.keys:
+            yield f"about {survey.gone:,} of {survey.keys:,} {shown} go: their documents match no more, or are gone"

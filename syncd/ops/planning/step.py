@@ -56,7 +56,7 @@ class Step:
         """Bytes of Redis that come, and go, together."""
         if self.copy is None or self.action is Action.REFUSED:
             return 0
-        return self.copy.memory - sum(one.memory for one in (*self.present, *self.going))
+        return self.copy.memory - sum(one.own_memory for one in (*self.present, *self.going))
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
