@@ -279,5 +279,5 @@ def _limits(step: Step, one: _Both) -> Iterator[str]:
                 f"about {survey.gone:,} of {survey.keys:,} {shown} would go and are not replaced, more than "
                 f"`sweep_limit`: the copy stops before that, until `syncd snapshot {step.contract} --allow-removal`"
             )
-        elif found in step.present and survey.gone * LEAST_SHARE > survey.keys:
+        elif found not in step.going and survey.gone * LEAST_SHARE > survey.keys:
             yield f"about {survey.gone:,} of {survey.keys:,} {shown} go: their documents match no more, or are gone"
