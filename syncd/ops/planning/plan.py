@@ -270,7 +270,8 @@ def _limits(step: Step, one: _Both) -> Iterator[str]:
     assert step.copy is not None
     if one.plan.contract.is_two_way:
         return
-    for found in (*step.present, *step.going):
+    present = step.present
+    for found in (*present, *step.going):
         in_place = step.copy.keys.get(found.shape.name, step.copy.documents)
         survey = Survey(keys=found.own, gone=found.own - in_place)
         shown = f"keys of `{found.shape.template.shown}`"
@@ -279,5 +280,5 @@ def _limits(step: Step, one: _Both) -> Iterator[str]:
                 f"about {survey.gone:,} of {survey.keys:,} {shown} would go and are not replaced, more than "
                 f"`sweep_limit`: the copy stops before that, until `syncd snapshot {step.contract} --allow-removal`"
             )
-        elif found not in step.going and survey.gone * LEAST_SHARE > survey.keys:
+        elif found in present and survey.gone * LEAST_SHARE > survey.keys:
             yield f"about {survey.gone:,} of {survey.keys:,} {shown} go: their documents match no more, or are gone"
