@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -47,21 +48,29 @@ class MovedElements:
     def _records(self, place: str, one: Named) -> None:
         moved, name = self._moved, self._moved.keys(place).keys_by_id(one.projection, one.template)
         for found in pages(partial(moved.client(place).hscan, name), count=RECORD_COUNT):
-            for ident, said in found.items():
-                self._record(place, name, one, ident, _read(said))
+            self._page(place, name, one, {ident: _read(said) for ident, said in found.items()})
 
-    def _record(self, place: str, name: str, one: Named, ident: bytes, record: Record) -> None:
-        moved, digests = self._moved, dict(zip(record[1::2], record[2::2], strict=False))
-        gone = [*moved.elsewhere(place, [key.encode() for key in digests])]
-        for target, some in gone:
-            there = moved.keys(target).keys_by_id(one.projection, one.template)
-            (theirs,) = moved.held(target, there, [ident])
-            added = {key: digests.pop(key) for key in map(bytes.decode, some)}
-            moved.carry(target, [("HSET", there, ident, _merged(record[0], added, theirs))])
-        if gone:
-            left = [record[0], *(text for pair in digests.items() for text in pair)]
-            command: Command = ("HSET", name, ident, orjson.dumps(left)) if digests else ("HDEL", name, ident)
-            moved.carry(place, [command])
+    def _page(self, place: str, name: str, one: Named, found: Mapping[bytes, Record]) -> None:
+        """Of some documents, with a call or two for each node."""
+        moved, old = self._moved, list[Command]()
+        going: dict[str, dict[bytes, dict[str, str]]] = {}
+        for ident, record in found.items():
+            digests = dict(zip(record[1::2], record[2::2], strict=False))
+            gone = [*moved.elsewhere(place, [key.encode() for key in digests])]
+            for target, some in gone:
+                going.setdefault(target, {})[ident] = {
+                    key: digests.pop(key) for key in map(bytes.decode, some)
+                }
+            if gone:
+                left = [record[0], *(text for pair in digests.items() for text in pair)]
+                old.append(("HSET", name, ident, orjson.dumps(left)) if digests else ("HDEL", name, ident))
+        for target, documents in going.items():
+            there, new = moved.keys(target).keys_by_id(one.projection, one.template), list[Command]()
+            held = moved.held(target, there, list(documents))
+            for (ident, added), theirs in zip(documents.items(), held, strict=True):
+                new.append(("HSET", there, ident, _merged(found[ident][0], added, theirs)))
+            moved.carry(target, new)
+        moved.carry(place, old)
 
 
 def _read(said: bytes) -> Record:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import orjson
@@ -31,51 +31,80 @@ class MovedMembers:
     def _memberships(self, place: str, one: Named) -> None:
         moved, name = self._moved, self._moved.keys(place).members(one.projection, one.template)
         for found in pages(partial(moved.client(place).hscan, name), count=MEMBERSHIPS_COUNT):
-            for field, said in found.items():
-                if field == WHOLE_MAP:
-                    continue
-                if field.startswith(WHOLE_MAP):
-                    self._of_key(place, name, one, field, said)
-                else:
-                    self._of_document(place, name, one, field, unpacked(said))
+            found.pop(WHOLE_MAP, None)
+            of_keys = {field: said for field, said in found.items() if field.startswith(WHOLE_MAP)}
+            self._of_keys(place, name, one, of_keys)
+            self._of_documents(
+                place,
+                name,
+                one,
+                {field: unpacked(said) for field, said in found.items() if field not in of_keys},
+            )
 
-    def _of_key(self, place: str, name: str, one: Named, field: bytes, said: bytes) -> None:
+    def _of_keys(self, place: str, name: str, one: Named, found: Mapping[bytes, bytes]) -> None:
         """The bar of a board, or which document a sample is of: behind the key stands its moment then, and of two the
         later state has it."""
-        moved, key = self._moved, field.removeprefix(WHOLE_MAP)
-        if one.is_series:
-            key = key.rpartition(b" ")[0]
-        for target, _ in moved.elsewhere(place, [key]):
-            there = moved.keys(target).members(one.projection, one.template)
-            (theirs,) = moved.held(target, there, [field])
-            moved.carry(target, [("HSET", there, field, max(said, theirs or b"") if one.is_series else said)])
-            moved.carry(place, [("HDEL", name, field)])
-
-    def _of_document(
-        self, place: str, name: str, one: Named, ident: bytes, pairs: list[tuple[str, str]]
-    ) -> None:
-        moved = self._moved
-        by_place: dict[str, list[tuple[str, str]]] = {}
-        for pair in pairs:
-            by_place.setdefault(moved.place_of(pair[0]), []).append(pair)
-        left = by_place.pop(place, [])
-        if not by_place:
-            return
-        deadlines = moved.keys(place).deadlines(one.projection, one.template)
-        with translated():
-            deadline = moved.client(place).zscore(deadlines, ident)
-        for target, some in by_place.items():
-            there = moved.keys(target).members(one.projection, one.template)
-            (theirs,) = moved.held(target, there, [ident])
-            new: list[Command] = [("HSET", there, ident, _packed([*unpacked(theirs or b"[]"), *some]))]
-            if deadline is not None:
-                until = moved.keys(target).deadlines(one.projection, one.template)
-                new.append(("ZADD", until, f"{deadline:.0f}", ident))
+        moved, by_target = self._moved, dict[str, list[bytes]]()
+        for field in found:
+            key = field.removeprefix(WHOLE_MAP)
+            target = moved.place_of(key.rpartition(b" ")[0] if one.is_series else key)
+            if target != place:
+                by_target.setdefault(target, []).append(field)
+        for target, fields in by_target.items():
+            there, new = moved.keys(target).members(one.projection, one.template), list[Command]()
+            for field, theirs in zip(fields, moved.held(target, there, fields), strict=True):
+                said = found[field]
+                new.append(("HSET", there, field, max(said, theirs or b"") if one.is_series else said))
             moved.carry(target, new)
-        if left:
-            moved.carry(place, [("HSET", name, ident, _packed(left))])
-        else:
-            moved.carry(place, [("HDEL", name, ident), ("ZREM", deadlines, ident)])
+            moved.carry(place, [("HDEL", name, *fields)])
+
+    def _of_documents(
+        self, place: str, name: str, one: Named, found: Mapping[bytes, list[tuple[str, str]]]
+    ) -> None:
+        """A page of them, with a call or two for each node."""
+        moved, deadlines = self._moved, self._moved.keys(place).deadlines(one.projection, one.template)
+        going: dict[str, dict[bytes, list[tuple[str, str]]]] = {}
+        old: dict[bytes, list[Command]] = {}
+        for ident, pairs in found.items():
+            left = []
+            for pair in pairs:
+                if (target := moved.place_of(pair[0])) == place:
+                    left.append(pair)
+                else:
+                    going.setdefault(target, {}).setdefault(ident, []).append(pair)
+            if len(left) < len(pairs):
+                gone: list[Command] = [("HDEL", name, ident), ("ZREM", deadlines, ident)]
+                old[ident] = [("HSET", name, ident, _packed(left))] if left else gone
+        ends = self._ends(place, deadlines, list(old))
+        for target, documents in going.items():
+            self._add(target, one, documents, ends)
+        moved.carry(place, [command for commands in old.values() for command in commands])
+
+    def _ends(self, place: str, deadlines: str, idents: Sequence[bytes]) -> dict[bytes, float]:
+        """The deadlines of those that have one."""
+        with translated():
+            pipe = self._moved.client(place).pipeline(transaction=False)
+            for ident in idents:
+                pipe.zscore(deadlines, ident)
+            scores = pipe.execute()
+        return {ident: score for ident, score in zip(idents, scores, strict=True) if score is not None}
+
+    def _add(
+        self,
+        target: str,
+        one: Named,
+        documents: Mapping[bytes, list[tuple[str, str]]],
+        ends: Mapping[bytes, float],
+    ) -> None:
+        """To what the map of a place says."""
+        moved, idents = self._moved, list(documents)
+        there = moved.keys(target).members(one.projection, one.template)
+        until, new = moved.keys(target).deadlines(one.projection, one.template), list[Command]()
+        for ident, theirs in zip(idents, moved.held(target, there, idents), strict=True):
+            new.append(("HSET", there, ident, _packed([*unpacked(theirs or b"[]"), *documents[ident]])))
+            if ident in ends:
+                new.append(("ZADD", until, f"{ends[ident]:.0f}", ident))
+        moved.carry(target, new)
 
     def _boards(self, place: str, one: Named) -> None:
         """Those that may lack members."""
