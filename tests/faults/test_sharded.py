@@ -19,10 +19,13 @@ from pymongo.errors import OperationFailure
 
 from syncd.embedded import RedisServer
 from syncd.errors import LaterNumberError, TransientError
+from syncd.stores.mongo.idle_shards import IdleShards
 from syncd.stores.mongo.sharding import ids_of_shards
 from syncd.stores.mongo.store import MongoStore
+from syncd.stores.mongo.times import ZERO
 from syncd.to_mongo.fences import Fences
 from syncd.to_mongo.session import ContractSession
+from syncd.to_redis.stream.change_stream import RawStream
 from tests.support.broken.failpoint import failing
 from tests.support.check import wait_until
 from tests.support.cli import syncd
@@ -214,6 +217,32 @@ def test_idle_shards_hold_nothing_back(scene: Scene) -> None:
     flow.collection.update_one({"_id": 0, "region": "eu"}, {"$set": {"title": "now"}})
     flow.wait_hash(0, {"title": "now"})
     assert time.monotonic() - began < 5
+
+
+def test_what_shards_have_not_spoken_of(scene: Scene, mongos: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nothing_silent: while idle shards have said nothing, a reply without changes tells for how many seconds"""
+    monkeypatch.setattr(IdleShards, "note", lambda *_: None)
+    flow = by_region(scene, "silent", CARD)
+    store = MongoStore(mongos)
+    store.connect()
+    stream = RawStream(store, flow.collection.database.name, flow.collection.name, [])
+    stream.open({}, ZERO)
+    time.sleep(2)
+    flow.collection.update_one({"_id": 0, "region": "eu"}, {"$set": {"title": "held back"}})
+    assert 1 <= stream.next().held_back_s < 10
+    store.close()
+
+
+def test_a_shard_that_does_not_answer(scene: Scene, cluster: ShardedCluster | None) -> None:
+    """nothing_silent: `doctor` and `check --connect` say that a shard gives no answer, also one that has no part of the
+    collection"""
+    if cluster is None:
+        pytest.skip("sets failpoints of a shard")
+    flow = by_region(scene, "away", CARD)
+    third = cluster.clients[shards(flow)[2]][flow.collection.database.name][flow.collection.name]
+    with failing(third, "aggregate", 6):
+        for verb in (["doctor", "--contracts"], ["check", "--connect"]):
+            assert "a shard gives no answer" in say(scene, *verb, str(scene.contracts.path))
 
 
 def test_a_feed_of_documents_that_change_shards(scene: Scene) -> None:

@@ -39,6 +39,7 @@ from syncd.stores.mongo.collections import (
     require_target,
 )
 from syncd.stores.mongo.reads.naming import naming_of
+from syncd.stores.mongo.sharding import require_every_shard
 from syncd.stores.mongo.store import MongoCapabilities, MongoStore, translated
 from syncd.stores.redis.capabilities import NO_PARTITIONS, Capabilities, lacks
 from syncd.stores.redis.records.position import ControlKeys
@@ -110,6 +111,7 @@ def inspect(
     `unread`: contracts of which no document is read."""
     mongo, redis, deployment, server = servers
     contracts, several = _of_each_collection(contracts, mongo)
+    _ask_shards(contracts, mongo)
     findings = [
         refused(problem, loaded.contract.name)
         for loaded in contracts.contracts
@@ -136,6 +138,15 @@ def inspect(
     found, is_whole = _examine(plain, stopped, settings, redis, names, visitors)
     shown = [str(deployment), str(server), *redis.shown()]
     return PreflightReport(shown, findings + found, is_whole, names.foreign())
+
+
+def _ask_shards(contracts: ContractSet, mongo: MongoStore) -> None:
+    """By the stream of the first contract that has one: each asks all shards."""
+    followed = (
+        one.contract for one in contracts.contracts if one.contract.sync.direction != "redis_to_mongo"
+    )
+    if contract := next(followed, None):
+        require_every_shard(mongo, _namespace(contract))
 
 
 def _of_each_collection(contracts: ContractSet, mongo: MongoStore) -> tuple[ContractSet, list[Finding]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from pymongo import MongoClient
@@ -32,15 +33,21 @@ class IdleShards:
             if time.monotonic() < self._next:
                 return
             self._next = time.monotonic() + NOTE_S
-        of_all = {"allChangesForCluster": True} if database == "admin" else {}
-        # Whatever opens a stream asks every shard, and needs no right that the stream itself does not need.
-        reply = client[database].command(
-            {
-                "aggregate": collection,
-                "pipeline": [{"$changeStream": of_all}],
-                "cursor": {"batchSize": 0},
-                "readConcern": {"level": "majority", "afterClusterTime": timestamp(at)},
-            }
-        )
-        of = "$cmd.aggregate" if collection == 1 else collection
-        client[database].command({"killCursors": of, "cursors": [reply["cursor"]["id"]]})
+        ask_every_shard(client, database, collection, {"afterClusterTime": timestamp(at)})
+
+
+def ask_every_shard(
+    client: MongoClient[Any], database: str, collection: str | int, concern: Mapping[str, Any]
+) -> None:
+    """Whatever opens a stream asks every shard, and needs no right that the stream itself does not need."""
+    of_all = {"allChangesForCluster": True} if database == "admin" else {}
+    reply = client[database].command(
+        {
+            "aggregate": collection,
+            "pipeline": [{"$changeStream": of_all}],
+            "cursor": {"batchSize": 0},
+            "readConcern": {"level": "majority", **concern},
+        }
+    )
+    of = "$cmd.aggregate" if collection == 1 else collection
+    client[database].command({"killCursors": of, "cursors": [reply["cursor"]["id"]]})

@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import bson
 from bson.min_key import MinKey
+from pymongo import timeout
 
 from syncd.errors import CapabilityError, FatalError, TransientError
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.paths import MISSING, walk
 from syncd.plan.values.codec import CODEC
 from syncd.stores.mongo import codes
+from syncd.stores.mongo.idle_shards import ask_every_shard
 from syncd.stores.mongo.store import Document, MongoStore, translated
 from syncd.stores.mongo.times import Moment
 
 if TYPE_CHECKING:
     from syncd.stores.mongo.reads.lookup import Lookup
 
+ANSWER_S = 10.0
+"""How long a person who asks whether all shards are there waits for the answer."""
 SAMPLE = 4096
 """Ids among which one is looked for that belongs to a shard; a shard with less than a thousandth may have none."""
 
@@ -45,6 +49,22 @@ def other_key_now() -> TransientError:
     return TransientError(
         "mongo", "the collection is sharded by another key than `_id` now; checking it again"
     )
+
+
+def require_every_shard(mongo: MongoStore, namespace: tuple[str, str]) -> None:
+    """Raises TransientError where a shard gives no answer: no stream shows a change until it does. A collection that
+    this user may not follow says nothing of that."""
+    if not mongo.is_sharded:
+        return
+    try:
+        with timeout(ANSWER_S), translated():
+            ask_every_shard(mongo.client, *namespace, {})
+    except TransientError as error:
+        said = str(error).partition("; ")[0]
+        what = f"a shard gives no answer, and no change shows until it does ({said})"
+        raise TransientError("mongo", f"{what}; look at `sh.status()` and start it again") from error
+    except (CapabilityError, FatalError):
+        return
 
 
 def require_unique(mongo: MongoStore, namespace: tuple[str, str], documents: Sequence[Document]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import bson
 from bson.raw_bson import DEFAULT_RAW_BSON_OPTIONS
 from bson.timestamp import Timestamp
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConnectionFailure, PyMongoError
 
 from syncd.embedded import LOOPBACK
 from tests.support.servers.cluster_clock import Clock
@@ -150,7 +150,8 @@ class Router:
             return {"ok": 1.0, **handler(command["$db"], command)}
         except PyMongoError as error:
             details: Any = getattr(error, "details", None)
-            return dict(details) if isinstance(details, Mapping) else _refusal(8, str(error))
+            code = 6 if isinstance(error, ConnectionFailure) else 8  # HostUnreachable: a shard's
+            return dict(details) if isinstance(details, Mapping) else _refusal(code, str(error))
         except Exception as error:  # a test must see it, and not a connection that ends
             return _refusal(8, repr(error))
 
