@@ -62,7 +62,7 @@ def require_every_shard(mongo: MongoStore, namespace: tuple[str, str]) -> None:
     except TransientError as error:
         said = str(error).partition("; ")[0]
         what = f"a shard gives no answer, and no change shows until it does ({said})"
-        raise TransientError("mongo", f"{what}; look at `sh.status()` and start it again") from error
+        raise TransientError("mongo", f"{what}; see `sh.status()`, and start it again") from error
     except (CapabilityError, FatalError):
         return
 
