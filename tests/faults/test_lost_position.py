@@ -211,7 +211,8 @@ def test_a_contract_that_wants_a_person(rig: Rig) -> None:
     rig.scene.daemon.wait_ready()
     flow.assert_same()
     other.assert_same()
-    assert rig.scene.daemon.logs(event="snapshot started", contract=flow.contract, reason="no position")
+    why = "a person asked for it"
+    assert rig.scene.daemon.logs(event="snapshot started", contract=flow.contract, reason=why)
 
 
 def test_positions_lost_again_and_again(rig: Rig) -> None:

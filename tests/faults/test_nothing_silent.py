@@ -276,7 +276,7 @@ def test_every_copy_says_why(rig: Rig) -> None:
     flow.wait_live()
     done = cli.syncd("snapshot", flow.contract, SYNCD_REDIS_URL=rig.redis.url)
     assert done.returncode == 0, done.stderr
-    wait_until(lambda: started(rig)[2:] == ["no position"])
+    wait_until(lambda: started(rig)[2:] == ["a person asked for it"])
     flow.wait_live()
     assert flow.metric("syncd_lane_restarts_total", why="position_lost") == 0
     flow.collection.drop()

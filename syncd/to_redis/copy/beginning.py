@@ -22,7 +22,7 @@ def is_fresh(plan: StreamPlan, position: Position) -> bool:
 def reason_of(plan: StreamPlan, position: Position, *, fresh: bool) -> str:
     """Why a run begins as it does, for the log. `fresh`: whether it begins again."""
     if position.token is None:
-        return "no position"
+        return "no position" if position.resume is None else "a person asked for it"
     if position.fingerprint != plan.fingerprint:
         return "the contract changed"
     return "which documents match is not known" if fresh else "going on"
