@@ -26,6 +26,7 @@ from syncd.stores.redis.records.orphans import (
     remove_indexes,
     remove_keys,
     remove_records,
+    say_as_home,
 )
 from syncd.stores.redis.records.serving import holders_of
 from syncd.stores.redis.store import RedisStore
@@ -133,6 +134,7 @@ def remove(store: RedisStore, orphans: list[Orphan], *, keys: bool) -> Iterator[
     for orphan in orphans:
         removed = Removed(orphan.contract)
         _bring_together(store, orphan.contract)
+        say_as_home(store, orphan.contract)
         if keys:
             for shape in orphan.shapes:
                 removed.counts[noun_of(shape.type)] += remove_keys(store, orphan, shape)

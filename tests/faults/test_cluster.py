@@ -258,9 +258,9 @@ def test_the_command_line(cluster: RedisCluster, scene: Scene) -> None:
 
 
 def test_a_contract_takes_over_what_has_moved(cluster: RedisCluster, scene: Scene) -> None:
-    """no_ghosts, fenced: while no daemon runs slots move, that of the home among them, and documents go and get other
-    keys. A contract that takes the templates over brings the records of the one before to the nodes of the keys, and no
-    key stays. All leases are renewed meanwhile, also that at a place which no node has any more."""
+    """no_ghosts, fenced: slots move while no daemon runs, and documents go and get other keys; a contract that takes
+    the templates over leaves no key. All leases are renewed while records move, also that at a place which no node has
+    any more. When such a place has a node again, what has left since can be removed all the same."""
     shapes = [{**one, "key": f"/{one['projection']}:{one['key']}"} for one in (CARD, MOVING)]
     flow = scene.run("film", *shapes, unique=[["slug"]], documents=[film(number) for number in range(90)])
     scene.daemon.terminate()
@@ -300,6 +300,21 @@ def test_a_contract_takes_over_what_has_moved(cluster: RedisCluster, scene: Scen
     bring_together(ClusterStore(cluster.url), taker.contract, "another:1", 10, Noted())
     assert ever >= retired
     assert not held
+    scene.contracts.write("keep", projection(["title"], name="kept"))
+    scene.start()
+    taker.wait_live()
+    scene.contracts.remove("taker")
+    env = env_of(scene, cluster)
+    wait_until(lambda: f"{taker.contract}: left" in syncd("orphans", **env).stdout, 30)
+    now = next(node for node in (first, second) if slot_of(HOME) in slots_of(cluster, node))
+    move(cluster, [slot_of(HOME)], now, home)
+    assert retired <= set(places_of(cluster)), "a place that says what was true before is a node's again"
+    removed = syncd("remove", taker.contract, "--keys", "--yes", **env)
+    assert removed.returncode == 0, removed.stdout + removed.stderr
+    left = {key for node in cluster.nodes for key in _keys(cluster, node)}
+    assert not [key for key in left if b"faults:" in key or taker.contract.encode() in key]
+    for node in (store := ClusterStore(cluster.url)).places:
+        assert taker.contract.encode() not in b" ".join(node.client.hvals(f"{node.place}syncd:claims"))
 
 
 def places_of(cluster: RedisCluster) -> list[str]:

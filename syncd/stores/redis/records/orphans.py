@@ -235,9 +235,19 @@ def remove_indexes(store: RedisStore, contract: str) -> list[str]:
     return found
 
 
+def say_as_home(store: RedisStore, contract: str) -> None:
+    """Whether the contract has left is what the home of a cluster says. A place that was no node's for a while says
+    what was true before."""
+    with translated():
+        said: Any = store.client.hget(store.place + CONTRACTS, contract)
+        for place in store.places[1:] if said else ():
+            place.client.hset(place.place + CONTRACTS, contract, said)
+
+
 def remove_records(store: RedisStore, contract: str) -> int:
-    """Remove all that syncd keeps of a contract; how many keys that were."""
-    return sum(_remove_records(node, contract) for node in store.nodes)
+    """Remove all that syncd keeps of a contract; how many keys that were. Also at places that are no node's now: one
+    that is again would still have its claims."""
+    return sum(_remove_records(place, contract) for place in store.places)
 
 
 def _remove_records(node: RedisStore, contract: str) -> int:
