@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test compiled slow simulate clients lint lock sbom bench soak clean
+.PHONY: help demo test compiled slow simulate clients lint types style lock sbom bench soak clean
 
 # What is in the image, with hashes. No index is named: pip has one of its own.
 COMPILE := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -25,7 +25,7 @@ demo: $(INSTALLED)  ## a MongoDB, a Redis and syncd between them, with real data
 	$(BIN)/syncd demo $(ARGS)
 
 test: $(INSTALLED)  ## lint, then all tests, against real servers that come with the install
-	@$(MAKE) --no-print-directory -j 2 lint compiled
+	@$(MAKE) --no-print-directory -j 2 types compiled style
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 # Each process that runs tests reads all of them: what Python makes of them is made once, before, and not six times. An
@@ -47,10 +47,14 @@ clients: $(INSTALLED)  ## what the docs say of LangChain, LlamaIndex and redis-o
 	done
 	$(BIN)/python -m pytest tests/clients $(ARGS)
 
-lint: $(INSTALLED)  ## ruff, mypy --strict, and whether the generated docs are those of the code
+lint: types style  ## ruff, mypy --strict, and whether the generated docs are those of the code
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+style: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
 
 lock: $(INSTALLED)  ## deploy/lock: what the image installs, by hash (ARGS=--upgrade for newer versions)
