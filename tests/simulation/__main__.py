@@ -7,7 +7,7 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Iterable
+from itertools import chain
 
 from tests.simulation.standins import import_syncd
 
@@ -31,7 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make simulate")
     parser.add_argument("--seeds", type=int, default=1000, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
-    parser.add_argument("--only-seeds", default="", help="these, with commas between them")
+    parser.add_argument("--also", default="", help="these too, with commas between them")
     for way, what in WAYS.items():
         parser.add_argument(f"--{way}", dest="way", action="store_const", const=way, default="", help=what)
     parser.add_argument("--seed", type=int, help="one alone, with all that happens in it")
@@ -59,10 +59,8 @@ def main() -> int:
         return int(bool(result.promise))
     way = f"--{options.way} " if options.way else ""
     began, failures, steps, done = time.process_time(), 0, 0, 0
-    seeds: Iterable[int] = range(options.first, options.first + options.seeds)
-    if options.only_seeds:
-        seeds = map(int, options.only_seeds.split(","))
-    for seed in seeds:
+    also = map(int, filter(None, options.also.split(",")))
+    for seed in chain(also, range(options.first, options.first + options.seeds)):
         result = run(seed, options.way)
         if options.verbose:
             print(f"seed {seed}: {result.steps} steps {result.what}")
