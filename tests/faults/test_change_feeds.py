@@ -176,6 +176,7 @@ def disturb(kill: int, flow: Flow, scene: Scene, mongo: ReplicaSet, redis: Redis
         mongo.step_down()
 
 
+@pytest.mark.timeout(180 + 4 * SCALE)
 def test_a_reader_has_each_change_once(
     members: ReplicaSet, redis_server: RedisServer, tmp_path: Path
 ) -> None:
