@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from syncd.cli.shared import UNREACHABLE, USAGE, Output, contract_names
+from syncd.cli.shared import UNREACHABLE, USAGE, Output, contract_names, no_answer
 from syncd.text import escaped, json_text
 
 _FIRST = ("timestamp", "level", "event", "contract")
@@ -39,10 +39,7 @@ def logs(
             typer.echo(escaped(f"no contract {contract} runs in the daemon at {host}:{port}"), err=True)
         raise typer.Exit(USAGE) from None
     except (OSError, HTTPException, ValueError, KeyError) as error:
-        why = getattr(error, "reason", None) or error
-        typer.echo(
-            f"no daemon answers at {host}:{port} ({why}); start `syncd run`, or set SYNCD_HTTP", err=True
-        )
+        typer.echo(no_answer(f"{host}:{port}", error), err=True)
         raise typer.Exit(UNREACHABLE) from None
     typer.echo(json_text(found) if output == "json" else "\n".join(_texts(found)))
 

@@ -127,6 +127,17 @@ def names_and_store(contract: str) -> tuple[RedisStore, list[str]]:
         raise typer.Exit(USAGE) from None
 
 
+def no_answer(where: str, error: Exception) -> str:
+    """Why a daemon gave no answer over HTTP, and what to do."""
+    why = getattr(error, "reason", None) or error
+    remedy = (
+        "its process stands, or its machine has too much to do: look there"
+        if isinstance(why, TimeoutError)
+        else "start `syncd run`, or set SYNCD_HTTP"
+    )
+    return f"no daemon answers at {where} ({why}); {remedy}"
+
+
 def person() -> str:
     """Who gives the command, for records that others read."""
     import getpass

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import typer
 
 from syncd.cli.actions.orphans import orphans as show_orphans
-from syncd.cli.shared import DIFFERENCE, DONE, UNREACHABLE, USAGE, contract_names
+from syncd.cli.shared import DIFFERENCE, DONE, UNREACHABLE, USAGE, contract_names, no_answer
 from syncd.text import escaped, escaped_all, shown_holder
 
 PIPE_COLUMNS = 2000
@@ -80,10 +80,7 @@ def _asked(url: str) -> dict[str, Any]:
         if not (isinstance(said, dict) and {"lanes", "ready", "contracts"} <= said.keys()):
             raise ValueError("something else does")
     except (OSError, HTTPException, ValueError) as error:
-        why = getattr(error, "reason", None) or error
-        raise ConnectionError(
-            f"no daemon answers at {url} ({why}); start `syncd run`, or set SYNCD_HTTP"
-        ) from None
+        raise ConnectionError(no_answer(url, error)) from None
     return said
 
 

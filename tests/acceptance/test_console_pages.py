@@ -271,6 +271,17 @@ def test_hundreds_of_contracts(forty: Stage, tmp_path: Path) -> None:
         assert forty.findings(page) == []
 
 
+@pytest.mark.at_scale
+def test_a_daemon_that_stands(forty: Stage) -> None:
+    """It is there and gives no answer: the page says so soon, and goes on with it."""
+    with forty.page(complains=True) as page:
+        expect(row(page, "movies")).to_contain_text("live")
+        forty.daemon.pause()
+        expect(page.locator("#lost")).to_contain_text("does not answer", timeout=25_000)
+        forty.daemon.resume()
+        expect(page.locator("#lost")).to_be_hidden()
+
+
 def test_a_daemon_that_is_gone(forty: Stage) -> None:
     """The page keeps what it knew, says that it is old, and turns red."""
     with forty.page(complains=True) as page:

@@ -6,7 +6,7 @@ import { el, show, words } from "./dom.js";
 import { count, counted, rate, seconds, way } from "./format.js";
 import { badge, progress } from "./overview.js";
 import * as sections from "./sections.js";
-import { contractPath, jsonObject, query, read, request } from "./server.js";
+import { contractPath, jsonObject, query, read, readSoon, request } from "./server.js";
 
 const SPANS = { minutes: "ten minutes", hours: "six hours" };
 
@@ -41,7 +41,7 @@ export function page(name, refresh) {
 
   async function update(overview) {
     const [said, trend] = await Promise.all([
-      read(contractPath(name)), read(contractPath(name, `/trend${query({ resolution: span })}`)),
+      readSoon(contractPath(name)), readSoon(contractPath(name, `/trend${query({ resolution: span })}`)),
     ]);
     const fill = (id, data, render) => {
       const node = document.getElementById(id);

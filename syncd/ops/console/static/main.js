@@ -4,7 +4,7 @@ import * as contract from "./contract.js";
 import { announce, byId, el, show } from "./dom.js";
 import { bytes } from "./format.js";
 import * as overview from "./overview.js";
-import { keepToken, read, token } from "./server.js";
+import { keepToken, readSoon, token } from "./server.js";
 
 const EVERY_MS = 3000;
 const SPARKS_EVERY_MS = 10000;
@@ -35,10 +35,10 @@ async function refresh() {
   clearTimeout(timer);
   const opened = page;
   try {
-    const said = await read("api/v1/overview");
+    const said = await readSoon("api/v1/overview");
     head(said);
     if (Date.now() - sparks.at > SPARKS_EVERY_MS) {
-      sparks = { at: Date.now(), ...(await read("api/v1/trends")) };
+      sparks = { at: Date.now(), ...(await readSoon("api/v1/trends")) };
     }
     if (opened === page) await page.update(said, sparks.contracts);
     byId("lost").hidden = true;
