@@ -33,7 +33,9 @@ from tests.support.ways.stream import key as stream_of
 
 COUNT = 60
 GAMES, LABELS = [f"g{number}" for number in range(12)], [f"t{number}" for number in range(12)]
-PARTS = projection({"version": "version", "text": "parts.text"}, name="parts", each="parts", key="{parts.id}")
+PARTS = projection(
+    {"version": "version", "text": "parts.text"}, name="parts", type="json", each="parts", key="{parts.id}"
+)
 LOST = "Redis has lost dead letters; their entries are delivered again"
 BEST = {**BOARD, "projection": "best", "keep": {"highest": 5}}
 
@@ -41,7 +43,7 @@ BEST = {**BOARD, "projection": "best", "keep": {"highest": 5}}
 @pytest.fixture(scope="module")
 def cluster(no_child_survives: None) -> Iterator[RedisCluster]:
     """Three masters; what is acknowledged outlives a kill."""
-    with RedisCluster(3, appendonly=True) as nodes:
+    with RedisCluster(3, appendonly=True, modules=True) as nodes:
         yield nodes
 
 
