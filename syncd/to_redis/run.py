@@ -378,14 +378,14 @@ class LaneRun:
     def _next_phase(self, phase: str) -> None:
         if phase == STREAM:
             self._lease.require_still()
-            self._pipeline.drain()
-            self._lease.forget_removed(removed_entries(self._plan, self._pipeline.position.owned))
+            if removed := removed_entries(self._plan, self._pipeline.position.owned):
+                self._pipeline.drain()
+                self._lease.forget_removed(removed)
             self._pipeline.apply(Step(phase=phase, left={}, owned=self._plan.owned, next=SWEEP))
             self._pipeline.drain()
             seconds = time.monotonic() - self._snapshot_started
-            telemetry.snapshot_finished(
-                self._plan.name, self._pipeline.position.copied, seconds, self._pipeline.swept
-            )
+            copied, swept = self._pipeline.position.copied, self._pipeline.swept
+            telemetry.snapshot_finished(self._plan.name, copied, seconds, swept)
             self._state.tell(Copied(self._pipeline.position.read_watermark))
             return
         self._pipeline.apply(Step(phase=phase))

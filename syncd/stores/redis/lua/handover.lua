@@ -107,7 +107,7 @@ local function take_claims(contract, wish, draw, is_old)
   local is_noted = check_foreign(base, is_lost or is_theirs_lost) or nil
   local changed, is_own = #handed > 0 or #wish.dropped > 0, #handed == 0
   for _, name in ipairs(wish.dropped) do free_claim(name) end
-  add_each_once(strays, unclaimed(base, wish, wanted))
+  changed = claim_again(contract, wish, wanted, draw, version) or changed
   if gains(contract, wish) then disown_others(contract, wanted) end
   for _, claim in ipairs(wish.claims) do
     local before = claim_named(claim.name)

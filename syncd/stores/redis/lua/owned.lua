@@ -40,15 +40,25 @@ local function entries_of(name, claim)
   return add_each_once(add_each_once({}, claim.was or {}), {{claim.projection, name:sub(5), claim.type}})
 end
 
--- What a contract still has to remove of templates of which no claim is left: the record was evicted or deleted. Its
--- position may be next, so that a claim has to say it, too.
-local function unclaimed(base, wish, wanted)
+-- Templates that a contract gave up and whose keys it still has to remove, and of which no claim is left: the record was
+-- evicted or deleted. The position, which says so, may be next, so there are free claims of them again. Nothing asks a free
+-- claim for its pattern. Returns whether there were any.
+local function claim_again(contract, wish, wanted, draw, since)
   local found = {}
-  for _, entry in ipairs(wish.kind == 'mongo' and all_owned(base) or {}) do
+  for _, entry in ipairs(wish.kind == 'mongo' and all_owned(base_of(contract)) or {}) do
     local name = 'key ' .. entry[2]
-    if not wanted[name] and redis.call('HEXISTS', CLAIMS, name) == 0 then found[#found + 1] = entry end
+    if not wanted[name] and (found[name] or redis.call('HEXISTS', CLAIMS, name) == 0) then
+      found[name] = add_each_once(found[name] or {}, {entry})
+    end
   end
-  return found
+  for name, entries in pairs(found) do
+    local last = table.remove(entries)
+    redis.call('HSET', CLAIMS, name, cjson.encode{
+      contract = contract, kind = 'mongo', draw = draw, since = since, projection = last[1], type = last[3], by_id = false,
+      pattern = '^$', free = true, was = #entries > 0 and entries or nil,
+    })
+  end
+  return next(found) ~= nil
 end
 
 -- A copy may replace keys of the types that others wrote, and what of theirs is not the taker's goes at its end.

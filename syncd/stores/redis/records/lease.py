@@ -273,8 +273,7 @@ class Lease:
 
     def forget_removed(self, entries: list[list[str]]) -> None:
         """A copy that ends has removed all keys of these entries of `owned`: an application may have such keys now."""
-        if entries:
-            self.check(self._call("syncd_forget_removed", [self.value, json.dumps(entries)]))
+        self.check(self._call("syncd_forget_removed", [self.value, json.dumps(entries)]))
 
     def allow_removal(self) -> None:
         """A person said that keys without a document may go, also where it is not known any more whose they are."""
