@@ -27,7 +27,7 @@ def _without_number(before: Any) -> Any:
 
 BOTH_GUARDS = (
     Guard(
-        "both ways: what is about to be written to MongoDB is kept before", 12, "nothing_lost", way="both",
+        "both ways: what is about to be written to MongoDB is kept before", 62, "nothing_lost", way="both",
         python="syncd.both.store:TwoWayStore.keep", instead=always(None),
     ),
     Guard(
@@ -39,11 +39,11 @@ BOTH_GUARDS = (
         python="syncd.both.document_writer:DocumentWriter._as_read", instead=_whatever_it_is,
     ),
     Guard(
-        "both ways: only the merge request that was seen is removed", 41, "nothing_lost", way="both",
+        "both ways: only the merge request that was seen is removed", 8, "nothing_lost", way="both",
         lua=((_REQUEST, "true"),),
     ),
     Guard(
-        "both ways: writes to MongoDB have a number", 67, "fenced", way="both",
+        "both ways: writes to MongoDB have a number", 458, "fenced", way="both",
         python="syncd.to_mongo.session:ContractSession.write", instead=_without_number,
     ),
 )  # fmt: skip
