@@ -85,7 +85,8 @@ class ShardedCluster:
         return Clock([*self.clients.values()])
 
     def _client(self, one: ReplicaSet) -> MongoClient[Document]:
-        return self._stack.enter_context(MongoClient[Document](one.members[0].uri))
+        # It hears within half a second, and not ten, that a shard is there again.
+        return self._stack.enter_context(MongoClient[Document](one.members[0].uri, heartbeatFrequencyMS=500))
 
     def _handlers(self) -> dict[str, Any]:
         return {

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from tests.support.scene import Flow, Scene
@@ -92,3 +93,19 @@ def load(flow: Flow, target: Flow) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+
+
+@contextmanager
+def documents_left_behind(shards: Iterable[MongoClient[Any]]) -> Iterator[None]:
+    """Each shard keeps the documents of chunks that it has given away."""
+    shards = list(shards)
+
+    def set_all(mode: str) -> None:
+        for one in shards:
+            one.admin.command({"configureFailPoint": "suspendRangeDeletion", "mode": mode})
+
+    set_all("alwaysOn")
+    try:
+        yield
+    finally:
+        set_all("off")
