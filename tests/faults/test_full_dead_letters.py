@@ -137,8 +137,7 @@ def test_the_oldest_dead_letters_go(rig: Rig) -> None:
     assert flow.redis.hlen(flow.names.control("letters")) == KEEP
     assert flow.metric("syncd_dead_letters_dropped_total") == 13
     rig.scene.daemon.terminate()
-    (said,) = rig.scene.daemon.logs(event="dead letter", reason="dropped")
-    assert said["count"] == 13
+    assert sum(said["count"] for said in rig.scene.daemon.logs(event="dead letter", reason="dropped")) == 13
 
 
 def test_what_a_replay_did(rig: Rig) -> None:
