@@ -28,6 +28,7 @@ from syncd.stores.redis.records.orphans import (
     remove_records,
     say_as_home,
 )
+from syncd.stores.redis.records.requests.pauses import pause_of
 from syncd.stores.redis.records.serving import holders_of
 from syncd.stores.redis.store import RedisStore
 from syncd.text import shown_holder
@@ -57,8 +58,15 @@ def left_behind(store: RedisStore, longest_s: float = LONGEST_S) -> list[dict[st
 
 def say_left(store: RedisStore, contract: str) -> None:
     """Note that a contract has left, as a person says, where no daemon is there to see it. Raises
-    UnknownContractError, or RequestError where a daemon works on it."""
+    UnknownContractError, or RequestError where a daemon works on it, or would if it were not paused: a daemon that
+    has a paused contract among its files holds no lease by which it is seen."""
     names = names_of(store, contract)
+    paused = next(filter(None, (pause_of(store, name) for name in names)), None)
+    if paused is not None:
+        raise RequestError(
+            f"contract {contract} is {paused}; nothing was removed: while it is paused, a daemon that has its file "
+            f"cannot be seen; `syncd resume {paused.contract}`, and say --left again"
+        )
     holder = next((one for name in names for one in holders_of(store, name)), None)
     if holder is not None:
         raise RequestError(

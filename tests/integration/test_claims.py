@@ -24,6 +24,7 @@ from syncd.stores.redis.records.keys.foreign_keys import count_foreign, has_lost
 from syncd.stores.redis.records.lease import OLDER_WAITS, Lease
 from syncd.stores.redis.records.orphans import count_keys, find_orphan, keys_of, remove_keys, remove_records
 from syncd.stores.redis.records.position import ControlKeys, Position
+from syncd.stores.redis.records.requests.pauses import pause, resume
 from syncd.stores.redis.store import RedisStore
 from syncd.to_redis.apply.calls.operations import Operations
 from syncd.to_redis.apply.calls.writer import Writer
@@ -623,7 +624,8 @@ def test_a_person_says_that_a_contract_has_left(
     store: RedisStore, redis: Redis, redis_url: str, token: str, old: Daemon
 ) -> None:
     """fenced: `remove --left` is for a contract of which no daemon can see that it left, such as the last one of a
-    directory. It removes nothing while a daemon works on it, and no other contract of its daemon leaves."""
+    directory. It removes nothing while a daemon works on it, nor while it is paused and no daemon with its file can be
+    seen; and no other contract of its daemon leaves."""
     name, words = f"{token}-x", ("--keys", "--yes", "--left")
     tell_roster(store, token, "one", "x", "z")
     lease, mine = old.take("x", "s:{_id}"), f"{token}:s:1"
@@ -631,7 +633,10 @@ def test_a_person_says_that_a_contract_has_left(
     has_run(redis, lease, token, "s")
     refused = syncd("remove", name, *words[:2], SYNCD_REDIS_URL=redis_url)
     assert refused.returncode == 1 and f"`syncd remove {name} --left`" in refused.stderr
-    assert redis.exists(mine)
+    pause(store, name, "ann@ops-1")
+    refused = syncd("remove", name, *words, SYNCD_REDIS_URL=redis_url)
+    assert refused.returncode == 1 and f"`syncd resume {name}`, and" in refused.stderr
+    assert redis.exists(mine) and resume(store, name)
     assert syncd("remove", name, *words, SYNCD_REDIS_URL=redis_url).returncode == 0
     assert not redis.exists(mine, ControlKeys(name).position)
     assert name not in read_left(store) and f"{token}-z" not in read_left(store)
