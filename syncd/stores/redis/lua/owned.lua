@@ -1,10 +1,21 @@
 -- What contracts wrote. Position and claims both say it, for either may be evicted: `owned` of a position, and `was` of the
 -- claims with those that are free, see claims.lua. Each entry is {projection, template, what the Redis type was}.
 
+-- Entries of `owned`. What another client has made of them is for the lane to say, when it reads its position.
+local function entries_in(said)
+  local found, is_sound, entries = {}, pcall(cjson.decode, said)
+  for _, entry in ipairs(is_sound and type(entries) == 'table' and entries or {}) do
+    if type(entry) == 'table' then found[#found + 1] = entry end
+  end
+  return found
+end
+
 -- What a contract wrote, as the position of a partition says, or what that has from the layout before: entries of `owned`.
 local function owned_of(base, at, member, found)
-  for _, said in ipairs{redis.call('HGET', member .. 'position', 'owned'), redis.call('HGET', base .. 'layout', 'owned:' .. at)} do
-    for _, entry in ipairs(said and cjson.decode(said) or {}) do found[#found + 1] = entry end
+  for _, said in ipairs{
+    redis.call('HGET', member .. 'position', 'owned') or '[]', redis.call('HGET', base .. 'layout', 'owned:' .. at) or '[]',
+  } do
+    for _, entry in ipairs(entries_in(said)) do found[#found + 1] = entry end
   end
   return found
 end
@@ -144,41 +155,43 @@ local function owned_before(contract, wish)
   return found
 end
 
-local COPIES = {snapshot = true, sweep = true, digest = true}
+do
+  local COPIES = {snapshot = true, sweep = true, digest = true}
 
--- Whether another partition has yet to end a copy, or to forget what is gone.
-local function others_own(base, position, is_gone)
-  for at, member in ipairs(present_members(base)) do
-    if member .. 'position' ~= position then
-      local said, phase = owned_of(base, at, member, {}), redis.call('HGET', member .. 'position', 'phase')
-      if not phase or COPIES[phase] or #without(said, is_gone) < #said then return true end
+  -- Whether another partition has yet to end a copy, or to forget what is gone.
+  local function others_own(base, position, is_gone)
+    for at, member in ipairs(present_members(base)) do
+      if member .. 'position' ~= position then
+        local said, phase = owned_of(base, at, member, {}), redis.call('HGET', member .. 'position', 'phase')
+        if not phase or COPIES[phase] or #without(said, is_gone) < #said then return true end
+      end
     end
+    return false
   end
-  return false
-end
 
--- keys: lease, position. args: protocol, lease, JSON list of entries of `owned` of which a copy that ends now has removed all
--- keys. An application may have such keys from now on, so no claim says any more that they were the contract's.
--- Replies {'ok'} or what `fenced` says.
-local function forget_removed(keys, args)
-  local stop = fenced(keys, args)
-  if stop then return stop end
-  local gone, names = {}, {}
-  for _, entry in ipairs(cjson.decode(args[3])) do
-    gone[cjson.encode(entry)] = true
-    names['key ' .. entry[2]] = true
-  end
-  local function is_gone(entry) return gone[cjson.encode(entry)] ~= nil end
-  if others_own(family(keys[1]), keys[2], is_gone) then return {'ok'} end
-  for name, claim in pairs(claims_of(contract_of(keys[1]), true)) do
-    if names[name] and claim.free then
-      redis.call('HDEL', CLAIMS, name)
-      redis.call('HINCRBY', CLAIMS, 'version', 1)
-    else
-      forget_before(name, claim, is_gone)
+  -- keys: lease, position. args: protocol, lease, JSON list of entries of `owned` of which a copy that ends now has removed all
+  -- keys. An application may have such keys from now on, so no claim says any more that they were the contract's.
+  -- Replies {'ok'} or what `fenced` says.
+  local function forget_removed(keys, args)
+    local stop = fenced(keys, args)
+    if stop then return stop end
+    local gone, names = {}, {}
+    for _, entry in ipairs(cjson.decode(args[3])) do
+      gone[cjson.encode(entry)] = true
+      names['key ' .. entry[2]] = true
     end
+    local function is_gone(entry) return gone[cjson.encode(entry)] ~= nil end
+    if others_own(family(keys[1]), keys[2], is_gone) then return {'ok'} end
+    for name, claim in pairs(claims_of(contract_of(keys[1]), true)) do
+      if names[name] and claim.free then
+        redis.call('HDEL', CLAIMS, name)
+        redis.call('HINCRBY', CLAIMS, 'version', 1)
+      else
+        forget_before(name, claim, is_gone)
+      end
+    end
+    return {'ok'}
   end
-  return {'ok'}
-end
 
-redis.register_function{function_name = 'syncd_forget_removed', callback = forget_removed, flags = {'allow-oom'}}
+  redis.register_function{function_name = 'syncd_forget_removed', callback = forget_removed, flags = {'allow-oom'}}
+end
