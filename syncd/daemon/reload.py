@@ -23,6 +23,9 @@ from syncd.settings import contract_environment
 
 DEBOUNCE_MS = 300
 """An editor writes a file in several steps; wait until it is done."""
+GONE_S = 1.0
+"""So long a file may be gone before its contract has left: some tools move or delete a file and then write it again,
+and a contract that left copies everything when it comes back."""
 APPROVED_S = 1.0
 """How often it is asked whether an edit that waits is approved."""
 AGAIN_S = 1.0
@@ -162,6 +165,8 @@ class Reloader(threading.Thread):
         ):
             # The watch does not see an edit between the last load and its own beginning.
             if edits or (not watching and stamp(self._directory) != self._seen):
+                if self._seen.keys() - stamp(self._directory).keys() and self._halt.wait(GONE_S):
+                    return
                 self.reload()
             watching = True
             if _identity(self._directory) != place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,19 @@ def test_an_edit_that_says_the_same_restarts_nothing(shared: Scene) -> None:
     shared.contracts.write_text("same", "# a comment\n" + file.read_text())
     wait_until(lambda: reloads(shared, "applied") == applied + 1)
     assert flow.lane()["since"] == since
+
+
+def test_a_file_that_is_gone_for_a_moment(shared: Scene) -> None:
+    """Some tools move a file away and write it again: its contract has not left, and copies nothing."""
+    flow = shared.run("moved", projection(["title"]), documents=FILMS)
+    since, applied = flow.lane()["since"], reloads(shared, "applied")
+    file = shared.contracts.file("moved")
+    beside = file.rename(file.with_suffix(".old"))
+    time.sleep(0.4)  # far longer than the watch waits for the end of an edit
+    beside.rename(file)
+    wait_until(lambda: reloads(shared, "applied") > applied)
+    assert flow.lane()["since"] == since
+    assert len(shared.daemon.logs(event="snapshot started", contract=flow.contract)) == 1
 
 
 def test_another_type_of_key(shared: Scene) -> None:
