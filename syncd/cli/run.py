@@ -64,8 +64,8 @@ def run(
     takes a moment, or some seconds where a server does not answer. SIGHUP reads the contracts again."""
     from syncd import telemetry
     from syncd.contract.read.load import load_contract_set
+    from syncd.daemon.collector import spare_the_collector
     from syncd.daemon.discovery import Discovery
-    from syncd.daemon.memory import spare_the_collector
     from syncd.daemon.processes.workers import Workers
     from syncd.daemon.reload import Reloader, stamp
     from syncd.daemon.supervisor import Supervisor

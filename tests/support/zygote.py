@@ -32,7 +32,7 @@ SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 # What `syncd run` has imported by the time that it is ready, and no more: memory is measured.
 IMPORTS = (
     "syncd.cli",
-    "syncd.daemon.memory",
+    "syncd.daemon.collector",
     "syncd.daemon.reload",
     "syncd.daemon.supervisor",
     "syncd.daemon.processes.workers",

@@ -12,7 +12,7 @@ from syncd.cli.shared import DIFFERENCE, Output
 from syncd.text import json_text
 
 if TYPE_CHECKING:
-    from syncd.contract.draft.survey import CollectionSurvey
+    from syncd.contract.draft.seen_paths import CollectionSurvey
 
 _WAIT_S = 5.0
 _LONGEST_QUERY_MS = 60_000
@@ -65,7 +65,7 @@ def _check(collection: str, name: str) -> None:
 
 
 def _survey(collection: str, sample: int) -> CollectionSurvey:
-    from syncd.contract.draft.survey import survey
+    from syncd.contract.draft.seen_paths import survey
     from syncd.settings import Settings
     from syncd.stores.mongo.reads.replies import RAW_CODEC, document_in
     from syncd.stores.mongo.store import MongoStore, translated

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from syncd.contract.draft.survey import CollectionSurvey, SeenPath
+from syncd.contract.draft.seen_paths import CollectionSurvey, SeenPath
 
 _MOST_FIELDS = 100
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")

@@ -46,7 +46,7 @@ def _words(mistake: Mistake, source: Source) -> Words:
         return _WORDS[mistake.kind](mistake, source)
     if mistake.kind.endswith(("_type", "_parsing", "_from_float", "_parsing_size")):
         return _wrong_kind(mistake, source)
-    return f"{mistake.subject}: {mistake.message}", f"expected: {mistake.shape.remedy}"
+    return f"{mistake.subject}: {mistake.message}", f"expected: {mistake.place.remedy}"
 
 
 def _shown(source: Source, path: Path) -> str:
@@ -61,15 +61,15 @@ def _shown(source: Source, path: Path) -> str:
 
 def _unknown_key(mistake: Mistake, _: Source) -> Words:
     hint = f"did you mean `{mistake.meant}`? " if mistake.meant else ""
-    return f"unknown key `{mistake.name}`", f"{hint}known keys are {', '.join(mistake.shape.keys)}"
+    return f"unknown key `{mistake.name}`", f"{hint}known keys are {', '.join(mistake.place.keys)}"
 
 
 def _missing_key(mistake: Mistake, _: Source) -> Words:
-    return f"missing key `{mistake.name}` in {mistake.around}", f"add it: {mistake.shape.remedy}"
+    return f"missing key `{mistake.name}` in {mistake.around}", f"add it: {mistake.place.remedy}"
 
 
 def _not_allowed(mistake: Mistake, source: Source) -> Words:
-    choices = mistake.shape.choices
+    choices = mistake.place.choices
     hint = get_close_matches(source.written(*mistake.path) or "", choices, 1)
     if mistake.path == ("apiVersion",):
         remedy = f"write {choices[0]}, the version that this syncd reads"
@@ -86,20 +86,20 @@ def _refused(mistake: Mistake, source: Source) -> Words:
 
 
 def _wrong_kind(mistake: Mistake, source: Source) -> Words:
-    text, wanted = source.written(*mistake.path), mistake.shape.wanted
+    text, wanted = source.written(*mistake.path), mistake.place.wanted
     shown = _shown(source, mistake.path)
     if wanted == "text" and text:
         return f"{mistake.subject} must be text, and {shown} is not", f'put it in quotes: "{text}"'
-    return f"{mistake.subject} must be {wanted}, not {shown}", mistake.shape.how
+    return f"{mistake.subject} must be {wanted}, not {shown}", mistake.place.how
 
 
 def _mismatch(mistake: Mistake, source: Source) -> Words:
     what = f"{_shown(source, mistake.path)} cannot be a `{mistake.name}`"
-    return what, f"expected: {mistake.shape.remedy}"
+    return what, f"expected: {mistake.place.remedy}"
 
 
 def _empty(mistake: Mistake, _: Source) -> Words:
-    return f"{mistake.subject} is empty", f"expected: {mistake.shape.remedy}"
+    return f"{mistake.subject} is empty", f"expected: {mistake.place.remedy}"
 
 
 def _too_long(mistake: Mistake, _: Source) -> Words:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from syncd.contract.model.contract import Contract
-from syncd.contract.model.shape import Place, shape_at
+from syncd.contract.model.place import Place, place_at
 from syncd.contract.read.source import Path, Source
 
 _TAG_KINDS = {"union_tag_invalid": "literal_error", "union_tag_not_found": "missing"}
@@ -19,11 +19,11 @@ _TAG_KINDS = {"union_tag_invalid": "literal_error", "union_tag_not_found": "miss
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One error of the model. `path` leads to it in the file; `shape` is what the model says there."""
+    """One error of the model. `path` leads to it in the file; `place` is what the model says there."""
 
     kind: str
     path: Path
-    shape: Place
+    place: Place
     context: dict[str, Any]
     message: str
 
@@ -45,7 +45,7 @@ class Mistake:
     @property
     def meant(self) -> str | None:
         """For an unknown key: the known one that it resembles."""
-        return next(iter(get_close_matches(self.name, self.shape.keys, 1)), None)
+        return next(iter(get_close_matches(self.name, self.place.keys, 1)), None)
 
 
 def own_errors(error: ValidationError) -> list[ErrorDetails]:
@@ -100,11 +100,11 @@ def _subject(path: Path) -> str:
 def _mistake(details: ErrorDetails, source: Source, model: type[BaseModel]) -> Mistake:
     kind, loc = details["type"], details["loc"]
     path = document_path(loc, source.value)
-    shape = shape_at(loc[:-1] if kind == "extra_forbidden" else loc, model)
+    place = place_at(loc[:-1] if kind == "extra_forbidden" else loc, model)
     if kind in _TAG_KINDS:
         kind, path = _TAG_KINDS[kind], (*path, "type")
-        shape = Place(shape.annotation, f"one of {', '.join(shape.choices)}")
-    return Mistake(kind, path, shape, details.get("ctx", {}), details["msg"])
+        place = Place(place.annotation, f"one of {', '.join(place.choices)}")
+    return Mistake(kind, path, place, details.get("ctx", {}), details["msg"])
 
 
 def _is_label(before: Path) -> bool:

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from syncd import telemetry
-from syncd.daemon.memory import spare_the_collector
+from syncd.daemon.collector import spare_the_collector
 from syncd.daemon.supervisor import Supervisor, compile_set
 from syncd.settings import Settings
 

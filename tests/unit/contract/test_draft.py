@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncd.contract.draft.draft import contract_name, draft, quoted
-from syncd.contract.draft.survey import survey
+from syncd.contract.draft.seen_paths import survey
 from syncd.contract.read.load import load_contract_set
 from syncd.contract.read.loaded import LoadedContract
 from syncd.contract.read.yaml import read_source

@@ -86,19 +86,19 @@ class Place:
         return get_origin(option) or option
 
 
-def shape_at(loc: Path, model: type[BaseModel] = Contract) -> Place:
-    """The shape at pydantic's `loc`, as far as the model knows one."""
-    shape = Place(model)
+def place_at(loc: Path, model: type[BaseModel] = Contract) -> Place:
+    """The place at pydantic's `loc`, as far as the model knows one."""
+    place = Place(model)
     for part in loc:
-        shape = _member(shape, part)
-    return shape
+        place = _member(place, part)
+    return place
 
 
-def _member(shape: Place, part: str | int) -> Place:
-    options = _options(shape.annotation)
+def _member(place: Place, part: str | int) -> Place:
+    options = _options(place.annotation)
     if len(options) > 1:
         chosen = next((option for option in options if _is_called(option, part)), options[0])
-        return Place(chosen, shape.description)
+        return Place(chosen, place.description)
     option = options[0]
     if _is_model(option):
         return _of_field(option, part)
