@@ -15,7 +15,7 @@ from syncd.embedded.started import Started
 from syncd.errors import PlatformError
 
 SLOTS = 16384
-FORMED_S = 30.0
+FORMED_S = 60.0
 POLL_S = 0.02
 QUICK: Mapping[str, str | int] = {
     "cluster-node-timeout": 2500,
