@@ -85,13 +85,18 @@ class RedisCluster(Started):
         self.tell(node, "CLUSTER MEET", LOOPBACK, self.nodes[0].port, self._ports[0].number)
 
     def join(self) -> RedisServer:
-        """One more node, which all know."""
+        """One more node, which all know, as it knows them. Others that they know may be dead."""
         node = self.add()
         self.meet(node)
-        self.wait(
-            lambda said: said["cluster_known_nodes"] == str(len(self.nodes)) and said["cluster_state"] == "ok"
-        )
+        names = {self.id_of(one) for one in self.nodes}
+        self._until(lambda: all(names <= self.known_to(one) for one in self.nodes))
+        self.wait(lambda said: said["cluster_state"] == "ok")
         return node
+
+    def known_to(self, node: RedisServer) -> set[str]:
+        """Ids of all nodes that a node knows."""
+        with self.client(node) as client:
+            return {str(one["node_id"]) for one in client.cluster("NODES").values()}
 
     def start(self) -> None:
         """All nodes, until each knows of each slot."""

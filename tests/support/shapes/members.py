@@ -83,6 +83,7 @@ def _members(redis: Redis, key: bytes, kind: str) -> dict[str, Any]:
         return {
             member.decode(): [round(one, 3) for one in where]
             for member, where in zip(members, at, strict=True)
+            if where is not None  # it went between the two commands
         }
     names: Any = redis.execute_command("VRANDMEMBER", key, 100_000)
     vectors: dict[str, Any] = {name.decode(): redis.execute_command("VEMB", key, name) for name in names}
