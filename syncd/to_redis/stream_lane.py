@@ -16,7 +16,7 @@ from syncd.plan.stream_plan import StreamPlan
 from syncd.settings import Settings
 from syncd.stores.mongo.collections import require_source
 from syncd.stores.redis.capabilities import NO_PARTITIONS, Capabilities, require
-from syncd.stores.redis.records.lost_dead_letters import restore_dead_letters
+from syncd.stores.redis.records.lost.dead_letters import restore_dead_letters
 from syncd.stores.redis.records.position import PAUSE, PURGE, SWEEP, ControlKeys, allowed
 from syncd.stores.redis.records.positions import load_position
 from syncd.stores.redis.records.requests.lane_requests import snapshot_begins, wants_snapshot

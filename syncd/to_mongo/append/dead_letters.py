@@ -8,7 +8,7 @@ from typing import NoReturn
 from syncd import telemetry
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.stores.redis.records.dead_letters import count_dead_letters, fill_up, new_dead_letter
-from syncd.stores.redis.records.noted_entries import NotedEntries, entry_of
+from syncd.stores.redis.records.lost.noted_entries import NotedEntries, entry_of
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.append.batch import Refused

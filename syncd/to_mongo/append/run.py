@@ -16,7 +16,7 @@ from syncd.lanes.events import Confirmed, Entered
 from syncd.lanes.waiting_dead_letters import WaitingDeadLetters
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.stores.redis.records.dead_letters import drop_dead_letters, replays_done, requested_replays
-from syncd.stores.redis.records.lost_dead_letters import restore_dead_letters
+from syncd.stores.redis.records.lost.dead_letters import restore_dead_letters
 from syncd.stores.redis.records.requests.lane_requests import snapshot_begins, wants_snapshot
 from syncd.stores.redis.records.requests.repairs import repairs_done, requested_repairs, split_repairs
 from syncd.to_mongo.append.batch import BatchOutcome, Delivery, EntryBatch, Refused, make_batch

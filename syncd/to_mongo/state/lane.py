@@ -11,7 +11,7 @@ from syncd.lanes.lane import BaseLane
 from syncd.lanes.situation import Decision, LaneRules
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.stores.redis.capabilities import Capabilities, require
-from syncd.stores.redis.records.lost_dead_letters import restore_dead_letters
+from syncd.stores.redis.records.lost.dead_letters import restore_dead_letters
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.to_mongo.append.group import Backlog
 from syncd.to_mongo.outbox.run import OutboxRun

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from syncd.errors import DeadLettersFullError
 from syncd.stores.paging import paged
-from syncd.stores.redis.records.noted_entries import NotedEntries
+from syncd.stores.redis.records.lost.noted_entries import NotedEntries
 from syncd.stores.redis.records.position import ControlKeys, Fields
 from syncd.stores.redis.store import RedisStore, translate, translated
 from syncd.telemetry.dead_letters import field_of
