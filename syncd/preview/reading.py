@@ -127,7 +127,7 @@ def found_key(store: RedisStore, plan: StatePlan, key: bytes) -> FoundKey:
 
 def _found_member(store: RedisStore, plan: StatePlan, form: CapturedMembers, name: bytes) -> FoundKey:
     key, member = plan.place(name)
-    kind, said = _ask(store, [("MULTI",), ("TYPE", key), (form.ask, key, member), ("EXEC",)])[-1]
+    kind, *said = _ask(store, [("MULTI",), ("TYPE", key), *form.ask(key, member), ("EXEC",)])[-1]
     if kind.decode() != plan.type:
         return _without(kind)
     content = form.content(said)

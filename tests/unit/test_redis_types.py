@@ -153,6 +153,8 @@ def test_types_that_go_to_mongodb_can_be_read_in_lua() -> None:
         for plain, quoted in re.findall(r"^types(?:\.(\w+)|\['(.+?)'\]) = ", text, re.MULTILINE)
     }
     captured = {
-        one.redis for one in TYPES.values() if any(isinstance(f, Captured) for f in (one.fields, one.value))
+        one.redis
+        for one in TYPES.values()
+        if any(isinstance(form, Captured) for form in (one.fields, one.value, one.each_member))
     }
     assert tables == captured

@@ -15,6 +15,7 @@ from syncd.contract.lint import joins as lint_joins
 from syncd.contract.lint import keys as lint_keys
 from syncd.contract.lint import query as lint_query
 from syncd.contract.lint import several as lint_several
+from syncd.contract.lint.redis import captured_samples as lint_captured_samples
 from syncd.contract.lint.redis import each as lint_each
 from syncd.contract.lint.redis import each_member as lint_each_member
 from syncd.contract.lint.redis import indexes as lint_index
@@ -71,6 +72,7 @@ RULES: tuple[Rule, ...] = (
     *lint_both.RULES,
     *lint_each.RULES,
     *lint_each_member.RULES,
+    *lint_captured_samples.RULES,
     *lint_change_feeds.RULES,
     *lint_sharing.RULES,
     *lint_several.RULES,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ import orjson
 from bson.datetime_ms import DatetimeMS
 
 from syncd.contract.model.contract import Contract
-from syncd.contract.model.redis.projection import FieldSpec, FieldTtl, Projection
+from syncd.contract.model.redis.projection import FieldSpec, FieldTtl
 from syncd.contract.model.redis.template import SEPARATOR, KeyTemplate, source_template_of, template_of
 from syncd.errors import ProjectionError
 from syncd.plan.base import ContractPlan
@@ -58,8 +58,9 @@ class StateUpdate(NamedTuple):
 class StatePlan(ContractPlan):
     """One contract of `capture: outbox` or `keyspace`. Compiled by `compile_state`.
 
-    With `each: member` it is a member of a key that becomes a document. Its name, the key, a colon and the member, then
-    stands for it wherever else a key stands for its document; only what asks Redis takes names apart.
+    With `each: member` it is a member of a key that becomes a document, and of a series a sample. Its name, the key, a
+    colon and the member, then stands for it wherever else a key stands for its document; only what asks Redis takes
+    names apart.
     """
 
     projection: str
@@ -97,6 +98,11 @@ class StatePlan(ContractPlan):
     def pattern(self) -> str:
         """For SCAN: all keys of the contract, and perhaps others."""
         return scan_pattern(self.keys)
+
+    @property
+    def of_samples(self) -> bool:
+        """Whether members become documents that Redis may remove by itself: samples of series."""
+        return self.of_members is not None and self.of_members.may_expire
 
     @property
     def of_members(self) -> CapturedMembers | None:
@@ -212,12 +218,6 @@ def _why_not(read: Read, key: bytes) -> str:
     return ""
 
 
-def _fields(projection: Projection) -> dict[str, FieldSpec]:
-    if projection.score is None:
-        return dict(projection.fields or {})
-    return {"score": FieldSpec.model_validate({"from": projection.score, "type": "double"})}
-
-
 def compile_state(contract: Contract, misfits: Misfits | None = None) -> StatePlan:
     """Compile a contract of `capture: outbox` or `keyspace` that passed its checks."""
     (projection,) = contract.redis
@@ -228,17 +228,22 @@ def compile_state(contract: Contract, misfits: Misfits | None = None) -> StatePl
         projection.model_dump(mode="json"),
         contract.sync.model_dump(exclude={"apply", "dead_letters", "adopt", "sweep_limit"}),
     ]
+    form = captured(projection)
+    fields: Mapping[str, FieldSpec] = projection.fields or {}
+    value = projection.value
+    if isinstance(form, CapturedMembers):
+        fields, value = form.fields(projection), None
     digest = hashlib.blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=16)
     return StatePlan(
         contract=contract,
         fingerprint=digest.hexdigest(),
         projection=projection.projection,
         type=redis_type(projection.type),
-        form=captured(projection),
+        form=form,
         template=source_template_of(projection),
         keys=template_of(projection),
-        fields=tuple(entry_field(name, spec, note(name)) for name, spec in _fields(projection).items()),
-        value=None if projection.value is None else entry_field("value", projection.value, note("value")),
+        fields=tuple(entry_field(name, spec, note(name)) for name, spec in fields.items()),
+        value=None if value is None else entry_field("value", value, note("value")),
         misfits=misfits,
         expires_at=projection.ttl.field if isinstance(projection.ttl, FieldTtl) else None,
     )

@@ -70,7 +70,7 @@ def shared(projection: Projection) -> MemberForm:
 
 def captured(projection: Projection) -> Captured:
     """The same of keys that go to MongoDB."""
-    form = _form(projection)
+    form = _form(projection) if projection.time is None else type_of(projection).each_member
     assert isinstance(form, Captured), f"{projection.type} is not captured"
     return form
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 from syncd.plan.to_mongo.entry_field import EntryField
 
 if TYPE_CHECKING:
-    from syncd.contract.model.redis.projection import Projection
+    from syncd.contract.model.redis.projection import FieldSpec, Projection
     from syncd.plan.misfits import Note
     from syncd.plan.to_redis.change import Content, Put
     from syncd.plan.to_redis.fields import Field
@@ -140,18 +140,28 @@ class Captured(Form, ABC):
 class CapturedMembers(Captured):
     """Members of keys that an application writes, each of which becomes a document."""
 
-    scan: ClassVar[str]
-    """The command that goes through all members of a key by a cursor."""
-    ask: ClassVar[str]
-    """The command that says what is there of a member."""
+    may_expire: ClassVar[bool] = False
+    """Whether Redis removes members by itself, so that one that is gone says nothing of its document."""
 
     @abstractmethod
-    def scanned(self, page: Any) -> Iterable[bytes]:
-        """The members of a page of it, as the driver gives it."""
+    def fields(self, projection: Projection) -> dict[str, FieldSpec]:
+        """What its document gets of a member beside the placeholders, as `members` names it."""
 
     @abstractmethod
-    def content(self, reply: Any) -> bytes | None:
-        """What `ask` has said, as stores/redis/lua/types.lua says it; None where there is no such member."""
+    def page(self, key: bytes, cursor: int) -> tuple[Any, ...]:
+        """The command that says some members of a key, behind a cursor; 0 begins."""
+
+    @abstractmethod
+    def scanned(self, reply: Any) -> tuple[int, Iterable[bytes]]:
+        """The next cursor, 0 where there are no more, and the members, of a reply as the driver gives it."""
+
+    @abstractmethod
+    def ask(self, key: bytes, member: bytes) -> list[tuple[Any, ...]]:
+        """The commands that say what is there of a member."""
+
+    @abstractmethod
+    def content(self, replies: list[Any]) -> bytes | None:
+        """What they have said, as stores/redis/lua/types.lua says it; None where there is no such member."""
 
     @abstractmethod
     def each(self, said: Any) -> Mapping[str, bytes]:

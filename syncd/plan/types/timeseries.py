@@ -10,6 +10,7 @@ from syncd.errors import ProjectionError
 from syncd.plan.paths import MISSING, getter
 from syncd.plan.types.base import DataType, Names, Need
 from syncd.plan.types.members.base import MemberForm, Memberships, ReadValues, Values, of_one_path
+from syncd.plan.types.members.captured_samples import CapturedSamples
 from syncd.plan.values.scores import score_of
 from syncd.plan.values.texts import as_bytes, to_hash
 
@@ -91,5 +92,6 @@ TIME_SERIES = DataType(
     redis="TSDB-TYPE",
     sample=("TS.ADD", "1", "1"),
     member=Samples(),
+    each_member=CapturedSamples(),
     need=Need("timeseries", "TS.ADD", "time series", "use Redis 8, or Redis Stack"),
 )

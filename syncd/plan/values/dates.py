@@ -19,7 +19,7 @@ _MINUTES = tuple(f"{minute // 60:02d}:{minute % 60:02d}:" for minute in range(14
 _SECONDS = tuple(f"{second:02d}." for second in range(60))
 _MILLIS = tuple(f"{millis:03d}Z" for millis in range(1000))
 
-_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+_FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 """Of the years 1 to 9999."""
 
 # RFC 9557, as Java's ZonedDateTime and JavaScript's Temporal write it, repeats the zone's name in brackets.
@@ -54,7 +54,7 @@ def _day_text(day: int) -> str:
 
 def check_years(value: DatetimeMS) -> None:
     """Raise `cannot_convert` beyond the years 1 to 9999, where drivers cannot read a date."""
-    if not _FIRST_MS <= value.__int__() <= _LAST_MS:
+    if not _FIRST_MS <= value.__int__() <= LAST_MS:
         raise ProjectionError(
             "cannot_convert", "a date beyond the years 1 to 9999, which drivers cannot read"
         )

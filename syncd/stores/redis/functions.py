@@ -21,7 +21,7 @@ _PARTS = (
     "operations/arrays", "operations/expiring", "operations/members", "operations/vectors",
     "operations/shared_hashes", "operations/boards", "operations/deadlines", "operations/samples",
     "operations/feeds", "operations/matched", "apply", "lease", "partial", "groups", "types", "state",
-    "merge", "nodes",
+    "series", "merge", "nodes",
 )  # fmt: skip
 """One library, in this order: each part may use those before it."""
 _OOM_SAFE = (
@@ -43,6 +43,7 @@ _OOM_SAFE = (
     "syncd_vanished",
     "syncd_synced",
     "syncd_read_state",
+    "syncd_new_samples",
     "syncd_look_state",
     "syncd_done_state",
     "syncd_lost_entries",

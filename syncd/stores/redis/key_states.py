@@ -35,9 +35,9 @@ def members_of(redis: RedisStore, plan: StatePlan, key: bytes) -> Iterator[list[
         with translated():
             if redis.client.type(key) != plan.type.encode():
                 return
-            said: Any = redis.client.execute_command(form.scan, key, cursor, "COUNT", SCAN_COUNT)
-        yield [COLON.join((key, member)) for member in form.scanned(said[1])]
-        cursor = int(said[0])
+            said: Any = redis.client.execute_command(*form.page(key, cursor))
+        cursor, members = form.scanned(said)
+        yield [COLON.join((key, member)) for member in members]
         if cursor == 0:
             return
 

@@ -8,6 +8,7 @@ from syncd.stores.redis.capabilities import Capabilities
 from syncd.to_mongo.append.group import Backlog
 from syncd.to_mongo.keyspace.listening import Listening
 from syncd.to_mongo.keyspace.run import KeyspaceRun
+from syncd.to_mongo.keyspace.samples_run import SamplesRun
 from syncd.to_mongo.keyspace.status import KeyspaceStatus
 from syncd.to_mongo.state.lane import StateLane
 
@@ -23,7 +24,8 @@ class KeyspaceLane(StateLane):
         self._listening = Listening(common.redis, plan, common.settings.dirty_keys)
 
     def _make_run(self, number: int, server: Capabilities) -> KeyspaceRun:
-        return KeyspaceRun(self._context, number, self._listening, server.maxmemory_policy)
+        make = SamplesRun if self.plan.of_samples else KeyspaceRun
+        return make(self._context, number, self._listening, server.maxmemory_policy)
 
     def _backlog(self) -> Backlog:
         return self._listening.backlog()

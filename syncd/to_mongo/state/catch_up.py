@@ -27,7 +27,7 @@ class CatchUp:
         self._redis, self._plan, self._synced = redis, plan, ControlKeys(plan.name).synced
         self.everything = everything
         unfit.forget()
-        self._all = KeyCopy(redis, plan, unfit) if everything else None
+        self._all = KeyCopy(redis, plan, unfit) if everything or plan.of_samples else None
         self._cursor, self._count = b"0", AIM
         self._gone_next = self.is_done = False
         self._began = time.monotonic()

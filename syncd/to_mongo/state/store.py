@@ -35,6 +35,21 @@ class Reading(NamedTuple):
     """Of the first keys that were asked for, in their order; all but where they are very large."""
 
 
+class NewSamples(NamedTuple):
+    """What a lane has to do for one series, see lua/series.lua."""
+
+    series: bytes
+    type: str
+    """As `TYPE` says it."""
+    moments: list[bytes]
+    remembered: str
+    """What is to be remembered once MongoDB has these."""
+    late: int
+    """How many others MongoDB does not have: older ones, which were added late."""
+    is_beyond: bool
+    """Whether it has samples behind the year 9999, which no document can have."""
+
+
 class StateStore:
     """The keys of one contract, and its records. `outbox` is the stream whose ids order reads; without it time does."""
 
@@ -64,9 +79,20 @@ class StateStore:
         return self._outbox or self._keys.synced
 
     def _digests(self) -> str:
-        if self._outbox:
+        if self._outbox or self._plan.of_members is not None:
             return ""
         return "content" if self._plan.expires_at is None else "whole"
+
+    def new_samples(self, series: Sequence[bytes], most: int, searched: Sequence[int]) -> list[NewSamples]:
+        """Which samples of these series MongoDB may not have, at most so many newer ones of each: of the first series,
+        in their order. `searched`: how many late ones a search has found of each. Raises FencedError, StoreError."""
+        args = [self._plan.type, most, *searched]
+        reply = self._call("syncd_new_samples", [self._keys.synced, *series], args)
+        parts = (reply[at : at + 5] for at in range(1, len(reply), 5))
+        return [
+            NewSamples(key, kind.decode(), moments, text.decode(), late, bool(beyond))
+            for key, (kind, moments, text, late, beyond) in zip(series, parts, strict=False)
+        ]
 
     def done(self, done: Sequence[bytes], refused: Mapping[bytes, Refused], keep_from: str = "") -> int:
         """These keys are in MongoDB, and those never will be: a dead letter for each, instead of the one before.

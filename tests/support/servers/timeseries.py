@@ -23,9 +23,9 @@ OPENSSL11 = ("psycopg2-binary", "2.9.5")
 
 
 @contextmanager
-def series_server() -> Iterator[RedisServer]:
+def series_server(**more: Any) -> Iterator[RedisServer]:
     """Raises NotFound."""
-    with _with_module() as options, RedisServer(**options) as server:
+    with _with_module() as options, RedisServer(**options, **more) as server:
         yield server
 
 

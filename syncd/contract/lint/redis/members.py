@@ -77,6 +77,8 @@ def samples_are_unique_per_document(contracts: Sequence[LoadedContract]) -> Iter
         time = keys.projection.time
         if time is None or not keys.contract.sound("redis", keys.at, "time"):
             continue
+        if keys.contract.contract.sync.direction != "mongo_to_redis":
+            continue  # such have rules of their own
         paths = {*keys.template.paths, time}
         if not keys.template.separated:
             yield cannot_be_taken_apart(keys)

@@ -65,10 +65,6 @@ def types_fit_the_capture(contracts: Sequence[LoadedContract]) -> Iterator[Probl
             elif not rules.appended and appends:
                 what = f"`type: {projection.type}` cannot be appended from"
                 yield contract.problem(path, what, "write type: stream, or capture: outbox or keyspace")
-            elif projection.time is not None and not inbound:
-                what = "a timeseries only goes from MongoDB to Redis"
-                remedy = "turn the direction, or append a stream that has an entry for each sample"
-                yield contract.problem(path, what, remedy)
             elif projection.member is not None and not projection.each_member and not inbound:
                 what = "`member` without `each: member` only goes from MongoDB to Redis"
                 remedy = "write each: member for a document a member, a `value` for one a key, or turn the direction"

@@ -28,6 +28,7 @@ def series_have_their_fields(contracts: Sequence[LoadedContract]) -> Iterator[Pr
         series = contract.contract.mongo.timeseries
         if (
             series is None
+            or contract.contract.sync.capture != "append"
             or not contract.sound("mongo", "timeseries")
             or not contract.sound("redis", 0, "fields")
         ):

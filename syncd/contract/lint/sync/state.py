@@ -29,7 +29,7 @@ def keys_can_be_turned(contracts: Sequence[LoadedContract]) -> Iterator[Problem]
     """The key alone says which document it is: by {_id}, or as a whole."""
     for keys in keys_of(list(_captured(contracts))):
         paths = keys.template.paths
-        if not paths or paths == ("_id",) or keys.is_stream or keys.projection.each_member:
+        if not paths or paths == ("_id",) or keys.is_stream or keys.is_shared:
             continue
         if keys.contract.contract.is_two_way:
             what = (
@@ -50,17 +50,19 @@ def parts_can_be_fields(keys: Keys) -> Iterator[Problem]:
     projection = keys.projection
     specs = [*(projection.fields or {}).values(), *([projection.value] if projection.value else [])]
     others = [path for path in (*(spec.from_ for spec in specs), projection.score) if path]
+    others += (projection.labels or {}).values()
     others += [projection.ttl.field] if isinstance(projection.ttl, FieldTtl) else []
     for path in dict.fromkeys(keys.template.paths):
         yield from path_can_be_set(keys.contract, keys.path, path)
         if any(
-            _meet(path, other) for other in (*others, *(one for one in keys.template.paths if one != path))
+            meet(path, other) for other in (*others, *(one for one in keys.template.paths if one != path))
         ):
             what = f"the path of {{{path}}} in {keys.shown} is that of another field, or inside it"
             yield keys.problem(what, "give each a path of its own")
 
 
-def _meet(one: str, other: str) -> bool:
+def meet(one: str, other: str) -> bool:
+    """Whether two paths are one, or one is inside the other."""
     return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
 
 
@@ -87,7 +89,7 @@ def expiries_can_be_kept(contracts: Sequence[LoadedContract]) -> Iterator[Proble
 def _meets_a_field(contract: LoadedContract, at: int, projection: Projection, path: str) -> Iterator[Problem]:
     specs = [*(projection.fields or {}).values(), *([projection.value] if projection.value else [])]
     for spec in specs:
-        if spec.from_ and _meet(path, spec.from_):
+        if spec.from_ and meet(path, spec.from_):
             what = "its path is that of a field, or inside it"
             yield contract.problem(("redis", at, "ttl", "field"), what, "name a path of its own")
             return

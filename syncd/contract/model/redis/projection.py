@@ -109,6 +109,11 @@ class FieldSpec(Model):
         found._constant = names[self.from_]
         return found
 
+    @classmethod
+    def of_path(cls, path: str, type: FieldType | None = None) -> FieldSpec:
+        """A field that a contract says by its path alone."""
+        return cls.model_validate({"from": path, "type": type})
+
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, value: Any) -> Any:
@@ -320,12 +325,14 @@ class Projection(Model):
         None,
         exclude_if=lambda said: said is None,
         description="Path of the moment of a sample of a timeseries: a date, or epoch milliseconds. The document is "
-        "this sample, with `value`, of a series that it shares with other documents.",
+        "this sample, with `value`, of a series that it shares with other documents. From Redis to MongoDB each sample "
+        "becomes a document, whose `_id` is the key, a colon and the moment.",
     )
     labels: dict[str, Path] | None = Field(
         None,
         exclude_if=lambda said: said is None,
-        description="Labels of a timeseries: name and path, of the document with which the series begins.",
+        description="Labels of a timeseries: name and path, of the document with which the series begins; from Redis "
+        "to MongoDB those of the series.",
     )
     retention: DurationMs | None = Field(
         None,

@@ -264,11 +264,17 @@ def unique_paths(projection: Projection) -> set[str]:
 
 
 def source_template_of(projection: Projection) -> KeyTemplate:
-    """The template of what becomes a document: of a key, or, with `each: member`, of a key, a colon and a member."""
-    if not projection.each_member:
+    """The template of what becomes a document: of a key, or of a key, a colon and a member of it, or the moment of a
+    sample."""
+    types = projection.key_types
+    if projection.time is not None:
+        member, types = f"{{{projection.time}}}", {**types, projection.time: "epoch_ms"}
+    elif projection.each_member:
+        member = projection.member or ""
+    else:
         return template_of(projection)
-    template = KeyTemplate.parse(f"{projection.key}{SEPARATOR}{projection.member}")
-    return template.having(projection.key_values, projection.key_types)
+    template = KeyTemplate.parse(f"{projection.key}{SEPARATOR}{member}")
+    return template.having(projection.key_values, types)
 
 
 def member_template_of(projection: Projection) -> KeyTemplate:

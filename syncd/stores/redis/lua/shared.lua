@@ -117,6 +117,6 @@ end
 -- A reply of XINFO by name.
 local function told(reply)
   local said = {}
-  for at = 1, #reply, 2 do said[reply[at]] = reply[at + 1] end
+  for at = 1, #reply, 2 do said[type(reply[at]) == 'table' and reply[at].ok or reply[at]] = reply[at + 1] end
   return said
 end

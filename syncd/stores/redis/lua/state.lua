@@ -9,11 +9,11 @@ end
 
 -- Type of a key, and where it is the wanted one also its expiry (-1 never) and its content. Of a member of it, where one
 -- is named, the content alone, and `absent` instead of the type where there is no such member.
-local function read_key(key, wanted, member)
+local function read_key(key, wanted, member, seen)
   local found = redis.call('TYPE', key).ok
   if found ~= wanted then return found, -1, false end
   if member then
-    local said = types[found].member(key, member)
+    local said = types[found].member(key, member, seen)
     return said and found or 'absent', -1, said
   end
   local content = types[found].read(key)
@@ -82,9 +82,9 @@ local function read_state(keys, args)
   redis.call('PEXPIRE', keys[1], args[3])
   local now = later(keys[2], 'clock', microseconds())
   local reply = {'ok', last_id(keys[3]), now:sub(1, -7), now:sub(-6), redis.call('HGET', keys[2], 'floor') or ''}
-  local size, most = 0, tonumber(args[5])
+  local size, most, seen = 0, tonumber(args[5]), {}
   for at = 4, #keys do
-    local found, expires, content = read_key(keys[at], args[4], args[at + 3])
+    local found, expires, content = read_key(keys[at], args[4], args[at + 3], seen)
     local short, known = '', ''
     if args[6] ~= '' and found ~= 'none' then short = digest(keys[at], found, content, expires) end
     if args[6] == 'merge' then
@@ -104,17 +104,17 @@ end
 local function check_state(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
   local time = redis.call('TIME')
-  local reply, size = {'ok', last_id(keys[2]), time[1], time[2]}, 0
+  local reply, size, seen = {'ok', last_id(keys[2]), time[1], time[2]}, 0, {}
   for at = 3, #keys do
     local member = args[at + 1]
-    local found, expires, content = read_key(keys[at], args[2], member)
+    local found, expires, content = read_key(keys[at], args[2], member, seen)
     local short = ''
     if member then
       short = found .. ' ' .. (content or '')
     elseif found ~= 'none' then
       short = digest(keys[at], found, content, expires)
     end
-    local known = redis.call('HGET', keys[1], keys[at]) or ''
+    local known = not member and redis.call('HGET', keys[1], keys[at]) or ''
     for _, part in ipairs{found, expires, content, short, known} do reply[#reply + 1] = part end
     size = size + weight(content)
     if size > tonumber(args[3]) then break end

@@ -4,7 +4,7 @@
 -- parts      the content as texts, which together are the same for the same content on every server
 -- unordered  whether parts come in any order
 -- expires    when a key without an expiry of its own is gone; -1 never
--- member     what is there of a member, as text; false where there is none
+-- member     what is there of a member, as text; false where there is none. `seen` is a table that lasts for one call
 local types = {}
 
 local function one_text(content) return {content} end
@@ -73,4 +73,24 @@ types.zset = {
   read = function(key) return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end,
   parts = elements,
   member = function(key, member) return redis.call('ZSCORE', key, member) end,
+}
+
+-- Labels of a series: name, text, ...
+local function labels_of(key, seen)
+  if not seen[key] then
+    local found = {}
+    for _, label in ipairs(told(redis.call('TS.INFO', key)).labels) do
+      found[#found + 1], found[#found + 2] = label[1], label[2]
+    end
+    seen[key] = found
+  end
+  return seen[key]
+end
+
+-- A member is a moment in epoch ms, and what is there of it the value and the labels, as a list in JSON.
+types['TSDB-TYPE'] = {
+  member = function(key, at, seen)
+    local sample = redis.call('TS.RANGE', key, at, at)[1]
+    return sample and cjson.encode{sample[2].ok, unpack(labels_of(key, seen))}
+  end,
 }

@@ -19,7 +19,7 @@ DOCUMENTS = 1000
 
 
 @dataclass(frozen=True)
-class _Documents:
+class Documents:
     """What is read of a collection."""
 
     namespace: tuple[str, str]
@@ -57,7 +57,7 @@ class MemberNames:
         if not self._plan.template.by_id:
             first = (key + COLON).decode()
             own["_id"] = {"$gte": first, "$lt": f"{first[:-1]}{chr(ord(first[-1]) + 1)}"}
-        lookup = Lookup(self._mongo, _Documents(self._plan.namespace, own, {"_id": 1}))
+        lookup = Lookup(self._mongo, Documents(self._plan.namespace, own, {"_id": 1}))
         cursor, time = None, ZERO
         while True:
             documents, time = lookup.chunk(cursor, DOCUMENTS, time)

@@ -6,8 +6,7 @@ do
 
   -- A series without a sample goes, unless a compaction reads it or makes it.
   local function remove_empty(key)
-    local reply, said = redis.call('TS.INFO', key), {}
-    for at = 1, #reply, 2 do said[type(reply[at]) == 'table' and reply[at].ok or reply[at]] = reply[at + 1] end
+    local said = told(redis.call('TS.INFO', key))
     if said.totalSamples == 0 and #said.rules == 0 and not said.sourceKey and not is_foreign_key(key) then
       redis.call('DEL', key)
     end

@@ -41,9 +41,6 @@ WRONG = {
     "a member": (series(more="time: at\n    value: c\n    member: '{_id}'"), "a timeseries has no members"),
     "a converted value": (series(more="time: at\n    value: {from: c, type: int}"), "the value of a timeseries is a"),
     "a time of a hash": (series(more="fields: [a]\n    time: at", type="hash"), "`time` is for time series"),
-    "the other way": (series(sync="sync: {direction: redis_to_mongo, capture: outbox}\n"),
-                      "10:11: a timeseries only goes from MongoDB to Redis; turn the direction, "
-                      "or append a stream that has an entry for each sample"),
     "placeholders that meet": (series(key="ts:{sensor}{room}"), "without a `:` between them"),
 }  # fmt: skip
 

@@ -1,0 +1,163 @@
+"""One run over time series: samples that an application adds, into their documents, until stopped.
+
+    an event names a series  ->  what is newer than the newest known sample, and those of the last ones that changed;
+                                 where it has more samples than are known, the search for those that came late
+    a gap in the events      ->  the same of every series, and then all its samples are compared with their documents
+    all are asked for        ->  every series from its first sample on
+
+What is known of a series moves when a majority of MongoDB has the samples, so after a kill they are read again; a
+sample has one `_id`, so it becomes one document. Events go on being served between two pages of a series.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from syncd import telemetry
+from syncd.lanes.context import LaneContext
+from syncd.plan.to_mongo.gone import Gone
+from syncd.plan.to_mongo.state import COLON, StatePlan
+from syncd.stores.redis.key_states import members_of
+from syncd.stores.redis.records.position import Fields
+from syncd.to_mongo.append.batch import Refused
+from syncd.to_mongo.keyspace.listening import MOST_TAKEN, Listening
+from syncd.to_mongo.keyspace.run import KeyspaceRun
+from syncd.to_mongo.keyspace.sample_sync import SampleSync
+from syncd.to_mongo.keyspace.status import KeyspaceStatus
+from syncd.to_mongo.state.keys.changed_keys import ChangedKey
+from syncd.to_mongo.state.keys.key_sync import KeyOutcome
+from syncd.to_mongo.state.run import EVERY_S
+from syncd.to_mongo.state.store import NewSamples
+
+MOST_NEW = 1000
+"""Samples of one series that are taken at once; another series waits no longer than these take."""
+_BEYOND = Refused(
+    "cannot_convert", "samples behind the year 9999, which no date holds: moments are epoch milliseconds"
+)
+
+
+class SamplesRun(KeyspaceRun):
+    """See KeyspaceRun."""
+
+    def __init__(
+        self, context: LaneContext[StatePlan, KeyspaceStatus], number: int, listening: Listening, policy: str
+    ) -> None:
+        super().__init__(context, number, listening, policy)
+        self._samples = SampleSync(context.mongo, self._plan, self._store, self._writer)
+        self._late: dict[bytes, int] = {}
+        """Series of which so many samples are to be searched for."""
+        self._walking = b""
+        self._searched: dict[bytes, int] = {}
+        """So many a walk has found of a series, until the next read of the series counts them."""
+
+    def _apply(self, taken: Sequence[ChangedKey], everything: bool = False) -> None:
+        super()._apply(taken, everything)
+        while self._late and not self._walking and not self._context.is_over:
+            self._walk(*self._late.popitem(), whole=False)
+
+    def _walk(self, series: bytes, late: int, *, whole: bool) -> bool:
+        """Compare samples with their documents, from the newest on: the whole series, or until so many were found that
+        had none. Whether that was done, and not ended by a stop."""
+        self._walking, left = series, late
+        try:
+            for page in members_of(self._redis, self._plan, series):
+                outcome, found = self._samples.compare(page)
+                self._finish(outcome, 0)
+                left -= found
+                if left <= 0 and not whole:
+                    break
+                if not self._serve():
+                    return False
+        finally:
+            self._walking = b""
+        if late:
+            self._searched[series] = late
+            self._changed.put_back([ChangedKey(series, Gone.NO_WORD, time.monotonic())])
+        return True
+
+    def _write(self, taken: list[ChangedKey], everything: bool) -> None:
+        more = self._follow([changed.key for changed in taken])
+        self._changed.put_back([changed for changed in taken if changed.key in more])
+
+    def _follow(self, series: Sequence[bytes]) -> set[bytes]:
+        """What is new of each of these series; returns those that have more."""
+        more: set[bytes] = set()
+        left = list(series)
+        while left:
+            searched = [self._searched.get(one, 0) for one in left]
+            found = self._store.new_samples(left, MOST_NEW, searched)
+            self._sync_new(found)
+            more |= {one.series for one in found if len(one.moments) >= MOST_NEW}
+            left = left[len(found) :]
+        return more
+
+    def _sync_new(self, found: Sequence[NewSamples]) -> None:
+        names = [COLON.join((one.series, moment)) for one in found for moment in one.moments]
+        outcome = self._samples.apply(dict.fromkeys(names, ""))
+        for one in found:
+            if (wrong := self._wrong(one)) is not None:
+                outcome.refused[one.series] = wrong
+            else:
+                outcome.done.append(one.series)
+            if one.late and one.series != self._walking:
+                self._late[one.series] = one.late
+        self._finish(outcome, len(names))
+        self._memory.note({one.series: one.remembered for one in found})
+        for one in found:
+            self._searched.pop(one.series, None)
+
+    def _wrong(self, found: NewSamples) -> Refused | None:
+        if found.type not in (self._plan.type, "none"):
+            detail = f"the key is a {found.type}, the contract says {self._plan.type}"
+            return Refused("wrong_type", detail)
+        return _BEYOND if found.is_beyond else None
+
+    def _finish(self, outcome: KeyOutcome, read: int) -> None:
+        parked = self._store.done(outcome.done, outcome.refused)
+        telemetry.state_written(self._plan.name, read, outcome.put, 0, parked)
+        if outcome.gone:
+            telemetry.keys_gone(self._plan.name, len(outcome.gone))
+        if parked:
+            self._status.dead_letters_counted(self._count_dead_letters())
+
+    def _compare(self) -> None:
+        """The next series."""
+        keys, everything = self._comparison.page(), self._comparison.everything
+        for key in keys:
+            if not self._compare_series(key, everything):
+                return  # the next run begins the comparison again
+        self._status.copied = self._comparison.compared
+        if self._comparison.page_is_done() and everything:
+            self._memory.note({}, {Fields.FINGERPRINT: self._plan.fingerprint})
+
+    def _compare_series(self, key: bytes, everything: bool) -> bool:
+        """All of a series, a page at a time. Whether that was done, and not ended by a stop."""
+        if everything:
+            self._memory.note({key: ""})
+        while self._follow([key]):
+            if not self._serve():
+                return False
+        return everything or self._walk(key, self._late.pop(key, 0), whole=True)
+
+    def _serve(self) -> bool:
+        """What is due between two pages. Whether the lane goes on."""
+        self._lease.hold()
+        if time.monotonic() - self._kept >= EVERY_S:
+            self._keep()
+        self._apply(self._changed.take(MOST_TAKEN))
+        self._status.heard()
+        self._state.progressed()
+        return not self._context.is_over
+
+    def _compare_again(self, keys: Mapping[bytes, bool]) -> None:
+        self._finish(self._samples.apply(dict.fromkeys(keys, "")), 0)
+
+    def _try_again(self, keys: list[bytes]) -> None:
+        """Dead letters are of samples, and of series."""
+        series = [key for key in keys if self._plan.has_key(key)]
+        self._follow(series)
+        outcome = self._samples.apply(dict.fromkeys([key for key in keys if key not in series], ""))
+        outcome.done += outcome.gone  # a person has seen to them
+        outcome.gone = []
+        self._finish(outcome, 0)

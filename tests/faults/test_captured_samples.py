@@ -1,0 +1,160 @@
+"""Samples of time series that become documents, while everything on the way breaks (nothing_lost, applied_once, fenced,
+never_backwards, nothing_silent, bounded). Skipped where the module RedisTimeSeries cannot be loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from syncd.embedded import RedisServer
+from tests.faults.conftest import Rig, killed_at
+from tests.support.broken.failpoint import failing
+from tests.support.check import wait_until
+from tests.support.programs.needed import NotFound, give_up
+from tests.support.servers.timeseries import series_server
+from tests.support.shapes.series import START_MS, add, live_series, samples, wait_samples
+from tests.support.ways.keyspace import compared, wait_compared
+from tests.support.ways.outbox import documents
+
+
+@pytest.fixture(scope="module")
+def redis_server(no_child_survives: None) -> Iterator[RedisServer]:
+    """An acknowledged write outlives its kill."""
+    try:
+        with series_server(appendonly=True) as server:
+            yield server
+    except NotFound as error:
+        give_up(error)
+
+
+def test_kills_while_samples_come(rig: Rig) -> None:
+    """nothing_lost, applied_once: samples come in order and late and get other values, while the daemon is killed
+    before MongoDB gets them, before Redis is asked what is new, before it learns what was written, and before its
+    reply; each time every sample has one document, also those that changed far behind while no daemon listened."""
+    flow = live_series(rig.scene, "kills")
+    add(flow, "a", range(3000))
+    add(flow, "b", range(200))
+    wait_samples(flow)
+    points = [
+        lambda: rig.mongo_proxy.hold_request(flow.command("insert")),
+        lambda: rig.mongo_proxy.hold_reply(flow.command("update")),
+        lambda: rig.redis_proxy.hold_request(b"syncd_new_samples"),
+        lambda: rig.redis_proxy.hold_request(b"syncd_synced"),
+        lambda: rig.redis_proxy.hold_reply(b"syncd_synced"),
+    ]
+    for turn, hold_at in enumerate(points):
+        hold, first = hold_at(), 5000 * (turn + 1)
+        add(flow, "a", range(first, first + 300))
+        add(flow, "a", [first - 1, first + 100, first + 297], 90)
+        add(flow, "b", [-5 - turn, 100 + turn, 199], 80 + turn)
+        add(flow, f"c{turn}", range(100))
+        with killed_at(rig, hold):
+            add(flow, "a", [turn, 2000 + turn], 70)
+            add(flow, "b", [-50 - turn, 500 + turn])
+            flow.redis.rename(flow.key(f"c{turn}"), flow.key(f"d{turn}"))
+        kept = {name: said for name, said in documents(flow).items() if ":c" in name}
+        wait_samples(flow, beside=kept)
+    assert flow.dead_letters() == []
+
+
+def test_late_samples_and_lost_events(rig: Rig) -> None:
+    """nothing_lost, bounded: samples that come behind others, one behind thousands, arrive without a comparison of all,
+    also while MongoDB takes no writes; another value far behind arrives with the comparison after events were lost."""
+    flow = live_series(rig.scene, "late")
+    add(flow, "a", range(0, 8000, 2))
+    add(flow, "b", range(500))
+    wait_samples(flow)
+    add(flow, "a", [8000, 7991, 5001, 1], 50)
+    add(flow, "b", [499, 480], 60)
+    wait_samples(flow)
+    with failing(flow.collection, "update insert", 10107):
+        add(flow, "a", [9000, 6001, -9], 50)
+        flow.wait_state("waiting", 40)
+        add(flow, "a", [3001], 50)
+    wait_samples(flow)
+    assert flow.metric("syncd_keyspace_catchups_total") == compared(flow, "start") == 1
+    pipe = flow.redis.pipeline(transaction=True)
+    pipe.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    pipe.execute_command("TS.ADD", flow.key("a"), START_MS, -40, "ON_DUPLICATE", "LAST")
+    pipe.execute_command("TS.ADD", flow.key("b"), START_MS + 1000, -40, "ON_DUPLICATE", "LAST")
+    pipe.execute()
+    wait_samples(flow)
+    wait_compared(flow, "subscription")
+
+
+def test_what_redis_drops_stays(rig: Rig) -> None:
+    """nothing_lost: samples that were deleted, are older than the retention, or went with their series, a series that
+    expired, a Redis that is killed or comes back empty: documents stay. A series of a name that was there before is
+    read from its first sample."""
+    flow = live_series(rig.scene, "drops")
+    add(flow, "a", range(300))
+    add(flow, "b", range(50), retention=60_000)
+    add(flow, "c", range(300))
+    wait_until(lambda: len(documents(flow)) == 650, 60, flow.lane)
+    before = documents(flow)
+    flow.redis.execute_command("TS.DEL", flow.key("a"), START_MS, START_MS + 99_000)
+    flow.redis.execute_command("TS.DEL", flow.key("a"), START_MS + 290_000, START_MS + 400_000)
+    add(flow, "b", range(1000, 1010), retention=60_000)
+    flow.redis.pexpire(flow.key("c"), 1)
+    wait_samples(flow, beside=before)
+    rig.redis.kill()
+    rig.redis.start()
+    flow.wait_live()
+    add(flow, "c", range(200, 204), 70)
+    wait_samples(flow, beside=before)
+    before = documents(flow)
+    flow.redis.flushall()
+    add(flow, "a", range(20), 30)
+    wait_samples(flow, beside=before, timeout=90)
+    flow.wait_live()
+
+
+def test_a_daemon_that_slept(rig: Rig) -> None:
+    """fenced, never_backwards: a daemon is frozen while its write is on the way, for longer than its lease; it arrives
+    behind those of the next daemon, and changes nothing."""
+    ttl = {"SYNCD_LEASE_TTL": "2"}
+    rig.scene.daemon = rig.scene.another_daemon(**ttl)
+    flow = live_series(rig.scene, "slept")
+    add(flow, "a", range(10))
+    wait_samples(flow)
+    second = rig.scene.another_daemon(**ttl)
+    second.start()
+    wait_until(lambda: second.lane_state() == "standby", 20, second.process.log_tail)
+    hold = rig.mongo_proxy.hold_request(flow.command("update"))
+    add(flow, "a", [8, 9, 10], 40)
+    hold.wait()
+    rig.scene.daemon.pause()
+    wait_until(lambda: second.lane_state() == "live", 20, second.process.log_tail)
+    add(flow, "a", [9], 60)
+    wait_samples(flow)
+    hold.release()
+    rig.scene.daemon.resume()
+    wait_until(lambda: rig.scene.daemon.lane_state() == "standby", 20, rig.scene.daemon.process.log_tail)
+    assert documents(flow) == samples(flow)
+    second.kill()
+    add(flow, "a", [11], 60)
+    wait_samples(flow)
+
+
+def test_what_is_no_sample(rig: Rig) -> None:
+    """nothing_silent: a key of another type, moments beyond what a date holds, and labels that are no text are dead
+    letters; other series and samples go on, and what was fixed arrives."""
+    flow = live_series(rig.scene, "odd")
+    add(flow, "a", range(3))
+    flow.redis.set(flow.key("text"), "no series")
+    add(flow, "nano", range(3))
+    flow.redis.execute_command("TS.ADD", flow.key("nano"), 1_767_225_600_000_000_000, 1)
+    flow.redis.execute_command("TS.CREATE", flow.key("bytes"), "LABELS", "site", b"\xff")
+    add(flow, "bytes", [1])
+    wait_until(lambda: len(flow.dead_letters()) == 3, 40, flow.lane)
+    odd = {one["key"].removeprefix(flow.key("")): one["reason"] for one in flow.dead_letters()}
+    assert odd == {"text": "wrong_type", "nano": "cannot_convert", f"bytes:{START_MS + 1000}": "not_unicode"}
+    wait_until(lambda: len(documents(flow)) == 6, 40, flow.lane)
+    flow.redis.delete(flow.key("text"), flow.key("nano"))
+    flow.redis.execute_command("TS.ALTER", flow.key("bytes"), "LABELS", "site", "hall")
+    add(flow, "text", [1, 2])
+    add(flow, "bytes", [1], 5)
+    kept = {name: said for name, said in documents(flow).items() if ":nano:" in name}
+    wait_samples(flow, beside=kept)
+    wait_until(lambda: flow.dead_letters() == [], 40, flow.dead_letters)
