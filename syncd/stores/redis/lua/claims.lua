@@ -114,10 +114,12 @@ local function is_claimed(claims, key, field)
 end
 
 -- What stands against the claims of `contract`: {reason, holder, name of the claim, other contract}, or nil.
--- wish: seen (version of the claims), draw, taken (names of claims of others that have to be taken over), ...
+-- wish: seen (version of the claims), draw, taken (names of claims of others that have to be taken over, each with the own
+-- claim that it meets), ...
 local function claim_refusal(wish, draw, dead, ttl)
   if (redis.call('HGET', CLAIMS, 'version') or '0') ~= wish.seen then return {'again', ''} end
-  for _, name in ipairs(wish.taken) do
+  for _, pair in ipairs(wish.taken) do
+    local name = pair[1]
     local claim = claim_named(name)
     if claim and not claim.free then
       local holder = holder_of(claim.contract, dead, ttl)

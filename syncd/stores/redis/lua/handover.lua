@@ -54,28 +54,25 @@ local function void(position, base, has_base)
   if not has_base then redis.call('DEL', base .. 'synced', base .. 'marks') end
 end
 
--- Take from others what stands in the way. Adds to `handed`; returns what keys of each claim were, by its name, and
--- what those of claims were that are not the same but may meet ours, which of the claims were new, and whether the record
--- of foreign keys of one of these contracts is lost.
+-- Take from others what stands in the way. Adds to `handed`; returns what keys of each of our claims may be by those that
+-- met it, which claims are the same as one that was taken, mapped to whether that was new, and whether the record of foreign
+-- keys of one of these contracts is lost.
 local function take_from_others(wish, base, wanted, handed)
-  local was, strays, new, is_lost = {}, {}, {}, false
-  for _, name in ipairs(wish.taken) do
+  local was, same, is_lost = {}, {}, false
+  for _, pair in ipairs(wish.taken) do
+    local name, own = pair[1], pair[2]
     local claim = claim_named(name)
     if claim then
       hand_over(name, claim, wanted[name], base, wish.kind)
       is_lost = is_lost or has_lost_foreign(claim.contract)
       share_foreign(base_of(claim.contract), base)
-      if wanted[name] then
-        was[name] = entries_of(name, claim)
-        new[name] = claim.new
-      elseif claim.pattern ~= '' then
-        for _, entry in ipairs(entries_of(name, claim)) do strays[#strays + 1] = entry end
-      end
+      if wanted[name] then same[name] = {new = claim.new} end
+      if claim.pattern ~= '' then was[own] = add_each_once(was[own] or {}, entries_of(name, claim)) end
       redis.call('HDEL', CLAIMS, name)
       handed[#handed + 1] = name; handed[#handed + 1] = claim.contract
     end
   end
-  return was, strays, new, is_lost
+  return was, same, is_lost
 end
 
 -- Whether a claim, as it is written, does not say what it should.
@@ -93,6 +90,19 @@ local function gains(contract, wish)
   return false
 end
 
+-- The names of claims whose keys other contracts no longer have to remove: those that a contract wants, and, where it removes
+-- them itself, what came to it with claims that it took and no contract has.
+local function passed(wish, wanted, taken)
+  local names = {}
+  for name in pairs(wanted) do names[name] = true end
+  for _, was in pairs(wish.kind == 'mongo' and taken or {}) do
+    for _, entry in ipairs(was) do
+      if redis.call('HEXISTS', CLAIMS, 'key ' .. entry[2]) == 0 then names['key ' .. entry[2]] = true end
+    end
+  end
+  return names
+end
+
 -- Take the claims of `wish` for a contract. Returns the claims that were taken from others, as {name, contract, ...},
 -- the latest `since` of its claims, what keys of them may be by what was claimed before, and whether no other contract is
 -- known to have had any.
@@ -103,26 +113,25 @@ local function take_claims(contract, wish, draw, is_old)
   local version = wish.seen == '0' and now[1] * 1000 + math.floor(now[2] / 1000) or tonumber(wish.seen) + 1
   for _, claim in ipairs(wish.claims) do wanted[claim.name] = claim end
   local base, is_lost = base_of(contract), has_lost_foreign(contract)
-  local taken, strays, new, is_theirs_lost = take_from_others(wish, base, wanted, handed)
+  local taken, same, is_theirs_lost = take_from_others(wish, base, wanted, handed)
   local is_noted = check_foreign(base, is_lost or is_theirs_lost) or nil
   local changed, is_own = #handed > 0 or #wish.dropped > 0, #handed == 0
   for _, name in ipairs(wish.dropped) do free_claim(name) end
   changed = claim_again(contract, wish, wanted, draw, version) or changed
-  if gains(contract, wish) then disown_others(contract, wanted) end
+  if #wish.taken > 0 or gains(contract, wish) then disown_others(contract, passed(wish, wanted, taken)) end
   for _, claim in ipairs(wish.claims) do
     local before = claim_named(claim.name)
-    local was = taken[claim.name] or before and before.was or {}
+    local was = before and before.was or {}
     if before and is_other(before, claim, wish.kind, before.draw) then was = entries_of(claim.name, before) end
-    if claim.pattern ~= '' then
-      was = add_each_once(was, strays)
-      strays = {}
-      for _, entry in ipairs(was) do inherited[#inherited + 1] = entry end
-    end
+    was = add_each_once(was, taken[claim.name] or {})
+    if claim.pattern ~= '' then add_each_once(inherited, was) end
     is_own = is_own and before ~= nil and before.contract == contract
-    local is_new = new[claim.name]
+    local is_new = nil
     if before then
       is_new = before.new
-    elseif not taken[claim.name] then
+    elseif same[claim.name] then
+      is_new = same[claim.name].new
+    else
       is_new = wish.kind == 'mongo' and claim.pattern ~= '' and not has_owned(base, claim.name:sub(5))
     end
     if before and before.free then before = nil end

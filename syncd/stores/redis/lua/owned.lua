@@ -128,8 +128,8 @@ local function is_of(names)
   return function(entry) return names['key ' .. entry[2]] ~= nil end
 end
 
--- A contract has got these claims: no other one says any more that it wrote such keys, whether it had a claim, or none is
--- known because the record was evicted. What another client has made of a position is for its own lane to say.
+-- Keys of these claims are a contract's from now on: no other one says any more that it wrote such keys, whether it had a
+-- claim, or none is known because the record was evicted. What another client has made of a position is for its own lane to say.
 local function disown_others(contract, names)
   local others = {}
   for name, claim in pairs(claims_of(contract, false)) do
@@ -144,13 +144,13 @@ local function disown_others(contract, names)
   for other in pairs(others) do pcall(disown, other, is_of(names)) end
 end
 
--- What a contract wrote under templates that it no longer has, where its position, which says so, was evicted or deleted:
--- as far as the claims know.
+-- What a contract wrote, where its position, which says so, was evicted or deleted: as far as the claims know. That of
+-- templates which it has, too: a daemon that is killed before it stores its position, and an edit, and nothing else says so.
 local function owned_before(contract, wish)
   local wanted, found = {}, {}
   for _, claim in ipairs(wish.claims) do wanted[claim.name] = true end
   for name, claim in pairs(claims_of(contract, true)) do
-    if name:sub(1, 4) == 'key ' and not wanted[name] and claim.kind == 'mongo' then
+    if name:sub(1, 4) == 'key ' and claim.kind == 'mongo' and not (wanted[name] and claim.new) then
       for _, entry in ipairs(entries_of(name, claim)) do found[#found + 1] = entry end
     end
   end

@@ -27,8 +27,8 @@ class Wish:
 
     seen: str
     """Version of the record that this comes from; another one has to be read again."""
-    taken: list[str]
-    """Claims of other contracts that stand in the way."""
+    taken: list[tuple[str, str]]
+    """Claims of other contracts that stand in the way, and the own claim that each of them meets."""
     dropped: list[str]
     """Claims that the contract has and no longer needs."""
 
@@ -74,7 +74,9 @@ def wish_of(store: RedisStore, contract: str, claims: Claims) -> Wish:
     return Wish(
         seen=version,
         taken=[
-            name for name, said in present.items() if said["contract"] != contract and _meets(claims, name)
+            (name, own)
+            for name, said in present.items()
+            if said["contract"] != contract and (own := _met(claims, name))
         ],
         dropped=[
             name
@@ -92,8 +94,10 @@ def gains_keys(present: Mapping[str, Mapping[str, Any]], contract: str, claims: 
     return len(held) < len(keys) or any(said["contract"] != contract or said.get("free") for said in held)
 
 
-def _meets(claims: Claims, name: str) -> bool:
-    return any(claim.meets(name) for claim in claims.claims)
+def _met(claims: Claims, name: str) -> str | None:
+    """The claim that is the same as this one, or else one that meets it."""
+    own = [claim.name for claim in claims.claims]
+    return name if name in own else next((claim.name for claim in claims.claims if claim.meets(name)), None)
 
 
 def claimed_by_others(store: RedisStore, contract: str) -> list[KeyTemplate]:

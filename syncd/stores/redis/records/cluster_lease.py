@@ -93,9 +93,9 @@ class ClusterLease(Lease):
     def _bring_along(self) -> None:
         """What this contract takes over goes to the nodes of its keys first, by its own leases: the functions take from
         one place to the same."""
-        if wish := wish_of(self._seen, self.contract, self._claims).taken:
+        if taken := wish_of(self._seen, self.contract, self._claims).taken:
             claims = read_claims(self._seen)[1]
-            for other in sorted({claims[name]["contract"] for name in wish if name in claims}):
+            for other in sorted({claims[name]["contract"] for name, _ in taken if name in claims}):
                 bring_together(self._seen, other, self._owner, self._ttl_s, self._renewer)
 
     def require_still(self) -> None:
