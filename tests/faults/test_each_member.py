@@ -70,6 +70,26 @@ def test_kills_while_members_change(rig: Rig, type: str) -> None:
     assert not flow.dead_letters()
 
 
+def test_a_member_that_comes_and_goes_behind_a_deletion(rig: Rig) -> None:
+    """no_ghosts: a lane has read a member that came after its key was deleted, before it has read of the deletion; the
+    member goes again, and one batch says all of that: its document goes too."""
+    flow = live_board(rig.scene, "again")
+    call(flow, "zadd", "go", 1, "ada")
+    wait_members(flow)
+    read = rig.redis_proxy.hold_request(b"syncd_read_state")
+    call(flow, "zincrby", "go", 1, "ada")
+    read.wait()
+    call(flow, "zrem", "go", "ada")
+    call(flow, "zadd", "go", 3, "ada", 4, "bob")
+    done = rig.redis_proxy.hold_request(b"syncd_done_state")
+    read.release()
+    done.wait()
+    call(flow, "zrem", "go", "ada")
+    done.release()
+    wait_members(flow)
+    assert len(documents(flow)) == 1
+
+
 def test_a_kill_in_the_middle_of_a_large_key(rig: Rig) -> None:
     """nothing_lost, no_ghosts, bounded: an entry that names a key of 6,000 members alone is worked off in pages, while
     the lane goes on to hold its lease; the daemon is killed between two pages, and at the end all members have their

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from syncd import telemetry
 
@@ -27,6 +27,10 @@ class Missing:
         """Entries that came behind have named these once more."""
         for key in keys:
             self._keys.pop(key, None)
+
+    def forget_where(self, is_deleted: Callable[[bytes], bool]) -> None:
+        """An entry that came behind said that these were deleted, and named others."""
+        self.forget([key for key in self._keys if is_deleted(key)])
 
     def judge(self, up_to: str | None = None) -> None:
         """All entries up to this position are done, or all that there are."""

@@ -97,30 +97,40 @@ class OutboxQueue:
 
 
 class Noted(NamedTuple):
-    """What entries name, each once, with the position of the last deletion that is noted of it, or ""."""
+    """What entries name, each once, with the position of the last deletion of its key that they note, or ""."""
 
     names: dict[bytes, str]
     """What becomes a document."""
     whole: dict[bytes, str]
     """Keys of which any member may have changed, where members become documents."""
+    emptied: dict[bytes, str]
+    """Other keys whose last member went: of all that were in it before only that one may be named as deleted."""
     keys: set[bytes]
     """All keys."""
 
 
 def noted(entries: Iterable[Entry], plan: StatePlan) -> Noted:
     """Of entries in their order."""
-    found = Noted({}, {}, set())
+    names: dict[bytes, bytes] = {}
+    whole: dict[bytes, bytes] = {}
+    deleted: dict[bytes, str] = {}
     for entry in entries:
         if entry.key is None:
             continue
-        name, into = entry.key, found.names
-        if plan.of_members is not None:
-            name, into = (
-                (name, found.whole) if entry.member is None else (COLON.join((name, entry.member)), into)
-            )
-        into[name] = of_entry(entry.id) if entry.deletes else into.get(name, "")
-        found.keys.add(entry.key)
-    return found
+        if plan.of_members is None:
+            names[entry.key] = entry.key
+        elif entry.member is None:
+            whole[entry.key] = entry.key
+        else:
+            names[COLON.join((entry.key, entry.member))] = entry.key
+        if entry.deletes:
+            deleted[entry.key] = of_entry(entry.id)
+    emptied = {} if plan.of_members is None else {key: at for key, at in deleted.items() if key not in whole}
+    return Noted(_with(names, deleted), _with(whole, deleted), emptied, {*names.values(), *whole})
+
+
+def _with(names: dict[bytes, bytes], deleted: dict[bytes, str]) -> dict[bytes, str]:
+    return {name: deleted.get(key, "") for name, key in names.items()}
 
 
 def without_key(entries: Iterable[Entry]) -> dict[bytes, Refused]:

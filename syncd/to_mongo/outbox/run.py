@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from syncd import telemetry
 from syncd.lanes.context import LaneContext
@@ -13,7 +13,7 @@ from syncd.stores.redis.records.position import Fields
 from syncd.stores.redis.records.requests.lane_requests import snapshot_begins, wants_snapshot
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.outbox.missing import Missing
-from syncd.to_mongo.outbox.queue import MOST_ENTRIES, Entry, OutboxQueue, noted, without_key
+from syncd.to_mongo.outbox.queue import MOST_ENTRIES, Entry, Noted, OutboxQueue, noted, without_key
 from syncd.to_mongo.outbox.status import OutboxStatus
 from syncd.to_mongo.state.keys.key_copy import KeyCopy
 from syncd.to_mongo.state.keys.key_sync import KeyOutcome, KeySync
@@ -74,10 +74,10 @@ class OutboxRun(StateRun):
         self._status.unfit.note(self._plan.apart(found.keys)[1])
         outcome = self._sync.apply(found.names)
         outcome.refused |= without_key(entries)
-        if not self._sync_members(found.whole):
+        if not (self._sync_emptied(found.emptied) and self._sync_members(found.whole)):
             return False  # the entries are there when the next run begins
         self._finish(outcome, len(entries), keep_from=after(entries[-1].id))
-        self._missing.forget(found.names)
+        self._forget(found)
         self._missing.note(outcome.gone, self._store.last)
         self._missing.judge(of_entry(entries[-1].id))
         telemetry.BATCH.labels(self._plan.name).observe(time.monotonic() - began)
@@ -85,23 +85,39 @@ class OutboxRun(StateRun):
         self._state.progressed()
         return True
 
+    def _forget(self, found: Noted) -> None:
+        self._missing.forget(found.names)
+        deleted = {key for key, at in (found.whole | found.emptied).items() if at}
+        if deleted:
+            self._missing.forget_where(lambda name: self._plan.place(name)[0] in deleted)
+
     def _sync_members(self, keys: Mapping[bytes, str]) -> bool:
         """All members of these keys, a page at a time. Whether that was done, and not ended by a stop."""
         for key, deleted in keys.items():
             if why := self._plan.why_no_key(key):
                 self._finish(KeyOutcome(refused={key: Refused("foreign_key", why)}), 0)
                 continue
-            for page in self._members.pages(key):
-                self._lease.hold()
-                outcome = self._sync.apply(dict.fromkeys(page, deleted))
-                self._missing.note(outcome.gone, self._store.last)
-                self._finish(outcome, 0)
-                if time.monotonic() - self._kept >= EVERY_S:
-                    self._stay()
-                if self._context.is_over:
-                    return False
+            if not self._sync_pages(self._members.pages(key), deleted):
+                return False
             wrong = self._members.wrong_type(key)
             self._finish(KeyOutcome(refused={key: wrong}) if wrong else KeyOutcome(done=[key]), 0)
+        return True
+
+    def _sync_emptied(self, keys: Mapping[bytes, str]) -> bool:
+        """Documents of members that these keys had before they were gone. The same."""
+        mine = ((key, deleted) for key, deleted in keys.items() if self._plan.has_key(key))
+        return all(self._sync_pages(self._members.gone(key), deleted) for key, deleted in mine)
+
+    def _sync_pages(self, pages: Iterable[list[bytes]], deleted: str) -> bool:
+        for page in pages:
+            self._lease.hold()
+            outcome = self._sync.apply(dict.fromkeys(page, deleted))
+            self._missing.note(outcome.gone, self._store.last)
+            self._finish(outcome, 0)
+            if time.monotonic() - self._kept >= EVERY_S:
+                self._stay()
+            if self._context.is_over:
+                return False
         return True
 
     def _finish(self, outcome: KeyOutcome, entries: int, keep_from: str = "") -> None:

@@ -113,7 +113,9 @@ class KeySync:
         document_id = self._plan.document_id(key)
         if found.is_there:
             return Change(key, document_id, reading.position, self._plan.update_of(key, found))
-        if not deleted and found.type != ABSENT:
+        if found.type == ABSENT:
+            deleted = NEVER  # the key says so itself, also of a member that came and went behind the deletion
+        elif not deleted:
             return None
         # Below the watermark a document's position may be of a time that Redis no longer knows, and says nothing.
         told = deleted if deleted > reading.watermark else NEVER

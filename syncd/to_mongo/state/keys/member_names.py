@@ -10,7 +10,7 @@ from syncd.plan.to_mongo.state import COLON, StatePlan
 from syncd.stores.mongo.reads.lookup import Lookup
 from syncd.stores.mongo.store import Document, MongoStore
 from syncd.stores.mongo.times import ZERO
-from syncd.stores.redis.key_states import members_of
+from syncd.stores.redis.key_states import KeyStates, members_of
 from syncd.stores.redis.store import RedisStore, translated
 from syncd.to_mongo.append.batch import Refused
 
@@ -33,11 +33,18 @@ class MemberNames:
 
     def __init__(self, redis: RedisStore, mongo: MongoStore, plan: StatePlan, site: str) -> None:
         self._redis, self._mongo, self._plan, self._site = redis, mongo, plan, site
+        self._states = KeyStates(redis, plan)
 
     def pages(self, key: bytes) -> Iterator[list[bytes]]:
         """Names, some at a time: what a key of a million members has is never in memory at once."""
         yield from members_of(self._redis, self._plan, key)
-        yield from self._of_documents(key)
+        yield from self.gone(key)
+
+    def gone(self, key: bytes) -> Iterator[list[bytes]]:
+        """Of documents whose member is not there. A key of another type says nothing of members."""
+        for names in self._of_documents(key):
+            if absent := self._states.absent(names):
+                yield absent
 
     def wrong_type(self, key: bytes) -> Refused | None:
         """What is wrong with a key that has no such members; None where it has, or is not there."""
