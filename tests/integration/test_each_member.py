@@ -21,11 +21,11 @@ def look(shared: Scene, mongo_uri: str, redis_url: str) -> Callable[..., Reconci
 
 
 def test_planted_differences(shared: Scene, look: Callable[..., ReconcileReport]) -> None:
-    """A check finds members without a document, documents without a member and with another score; a repair puts all
-    of that right. Where a key is gone as a whole it may have expired, so its documents stay."""
+    """A score is any double. A check finds members without a document, documents without a member and with another
+    score; a repair puts all of that right. Where a key is gone as a whole it may have expired, so its documents stay."""
     flow = live_board(shared, "planted")
     call(flow, "zadd", "go", *(part for n in range(40) for part in (n, f"u{n}")))
-    call(flow, "zadd", "chess", 1, "u1")
+    call(flow, "zadd", "chess", 1179132892590020.2, "u1", "-inf", "u2")
     wait_members(flow)
     assert look(flow).result == "clean"
     go = flow.key("go")
@@ -43,7 +43,7 @@ def test_planted_differences(shared: Scene, look: Callable[..., ReconcileReport]
     assert documents(flow) == members(flow)
     flow.redis.delete(flow.key("chess"))
     report = look(flow)
-    assert (report.found, report.expired) == (0, 1)
+    assert (report.found, report.expired) == (0, 2)
 
 
 def test_what_is_no_member(shared: Scene, redis_url: str) -> None:

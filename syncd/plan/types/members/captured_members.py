@@ -43,8 +43,8 @@ class ScoredMembers(_ScannedMembers):
         return {"score": FieldSpec.of_path(projection.score, "double")} if projection.score else {}
 
     def members(self, content: Any) -> Mapping[Any, Any]:
-        """The score."""
-        return {b"score": content}
+        """The score, in as few digits as say which double it is: Redis, above all before 8, says more or other ones."""
+        return {b"score": repr(float(content)).encode()}
 
     def content(self, replies: list[Any]) -> bytes | None:
         """The score as text."""
