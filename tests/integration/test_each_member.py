@@ -22,7 +22,7 @@ def look(shared: Scene, mongo_uri: str, redis_url: str) -> Callable[..., Reconci
 
 def test_planted_differences(shared: Scene, look: Callable[..., ReconcileReport]) -> None:
     """A score is any double. A check finds members without a document, documents without a member and with another
-    score; a repair puts all of that right. Where a key is gone as a whole it may have expired, so its documents stay."""
+    score; a repair puts all of that right. A key that is gone as a whole may have expired: its documents stay."""
     flow = live_board(shared, "planted")
     call(flow, "zadd", "go", *(part for n in range(40) for part in (n, f"u{n}")))
     call(flow, "zadd", "chess", 1179132892590020.2, "u1", "-inf", "u2")
