@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.measured.nodes import Nodes, connected
 from benchmarks.measured.resp import Resp
 from benchmarks.measured.workload import PLAIN, Document, Shape
 from benchmarks.measured.writer import BATCH, collection
@@ -38,7 +39,7 @@ def check(mongo_uri: str, redis_url: str, shape: Shape = PLAIN) -> Verdict:
     wrong: list[str] = []
     total = keys = 0
     documents = collection(mongo_uri, shape.collection)
-    with documents.database.client, Resp(redis_url) as redis:
+    with documents.database.client, connected(redis_url) as redis:
         batch: list[Document] = []
         for found in documents.find(batch_size=BATCH):
             batch.append(found)
@@ -68,7 +69,7 @@ def wait_until_right(
     return None if asked == first else asked
 
 
-def _compare(redis: Resp, batch: list[Document], shape: Shape, wrong: list[str]) -> int:
+def _compare(redis: Resp | Nodes, batch: list[Document], shape: Shape, wrong: list[str]) -> int:
     """Add what differs to `wrong`. How many keys the documents have, be they right or not."""
     replies = redis.call_many([shape.whole(found["_id"]) for found in batch])
     keys = 0
@@ -94,8 +95,12 @@ def _text(name: bytes | str) -> str:
     return name.decode() if isinstance(name, bytes) else name
 
 
-def _count(redis: Resp, shape: Shape) -> int:
+def _count(redis: Resp | Nodes, shape: Shape) -> int:
     """How many keys of the template there are."""
+    return sum(_count_at(node, shape) for node in redis.nodes)
+
+
+def _count_at(redis: Resp, shape: Shape) -> int:
     cursor, seen = b"0", set[bytes]()
     while True:
         cursor, keys = redis.call("SCAN", cursor, "MATCH", f"{shape.prefix}:*", "COUNT", 10_000)

@@ -9,7 +9,8 @@ from contextlib import suppress
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 
-from benchmarks.measured.resp import Resp, pack
+from benchmarks.measured.nodes import Nodes
+from benchmarks.measured.resp import Resp
 from benchmarks.measured.workload import PLAIN, Shape
 
 POLL_S = 0.004
@@ -19,17 +20,16 @@ SAMPLE_S = 0.1
 class Sentinels:
     """A few documents watched for a version. One round trip of at most 32 reads every 4 ms."""
 
-    def __init__(self, redis: Resp, numbers: Iterable[int], version: int, shape: Shape = PLAIN) -> None:
+    def __init__(
+        self, redis: Resp | Nodes, numbers: Iterable[int], version: int, shape: Shape = PLAIN
+    ) -> None:
         self._redis = redis
-        numbers = list(numbers)
-        self._count = len(numbers)
-        self._packed = b"".join(pack(shape.version(number)) for number in numbers)
+        self._reads = [shape.version(number) for number in numbers]
         self._version = version
 
     def visible(self) -> int:
         """How many of them show the version, or a later one."""
-        self._redis.send(self._packed)
-        return sum(int(shown or 0) >= self._version for shown in self._redis.replies(self._count))
+        return sum(int(shown or 0) >= self._version for shown in self._redis.call_many(self._reads))
 
     def any(self) -> bool:
         """Whether one of them shows it."""
@@ -37,7 +37,7 @@ class Sentinels:
 
     def all(self) -> bool:
         """Whether all of them show it."""
-        return self.visible() == self._count
+        return self.visible() == len(self._reads)
 
 
 def wait(

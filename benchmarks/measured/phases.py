@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from benchmarks.measured.check import wait_until_right
 from benchmarks.measured.latency import places, probe
 from benchmarks.measured.limits import write_hashes
+from benchmarks.measured.nodes import Nodes, connected
 from benchmarks.measured.observe import POLL_S, Sentinels, wait
 from benchmarks.measured.resp import Resp
 from benchmarks.measured.workload import MARKERS, PLAIN, Shape, markers
@@ -85,7 +86,7 @@ class Trial:
         self.system.start()
         self.figures["start_up_s"] = self.system.wait_ready() - start
         self.system.stop()
-        with Resp(self.system.site.redis_url) as redis:
+        with connected(self.system.site.redis_url) as redis:
             redis.call("FLUSHALL")
 
     def filled(self) -> None:
@@ -103,7 +104,7 @@ class Trial:
         visible = [number for number in range(self.documents) if self.shape.visible(number, 1)]
         spread = [visible[index * (len(visible) - 1) // 31] for index in range(32)]
         keys = self.shape.keys(len(visible))
-        with Resp(self.system.site.redis_url) as redis:
+        with connected(self.system.site.redis_url) as redis:
             watched = Sentinels(redis, spread, 1, self.shape)
             start = time.monotonic()
             self.system.start()
@@ -135,7 +136,7 @@ class Trial:
     def sustained(self) -> None:
         """Every document updated twice, as fast as mongod takes it, while the system runs."""
         changes = 2 * self.documents
-        with Resp(self.system.site.redis_url) as redis:
+        with connected(self.system.site.redis_url) as redis:
             first = Sentinels(redis, range(MARKERS), 4)
             last = Sentinels(redis, markers(0, self.documents), 5)
             self._running()
@@ -166,14 +167,14 @@ class Trial:
         self, phase: str, first: tuple[range, int, int], last: tuple[range, int, int], changes: int
     ) -> None:
         """Start the system on a backlog, and watch its first and its last documents."""
-        with Resp(self.system.site.redis_url) as redis:
+        with connected(self.system.site.redis_url) as redis:
             head, tail = self._sentinels(redis, *first), self._sentinels(redis, *last)
             start = time.monotonic()
             self.system.start()
             caught = self._catch(head.any, tail.all, changes)
         self._rates(phase, start, caught, changes)
 
-    def _sentinels(self, redis: Resp, numbers: range, version: int, final: int) -> Sentinels:
+    def _sentinels(self, redis: Resp | Nodes, numbers: range, version: int, final: int) -> Sentinels:
         """Those that show a version and are still there at the final one."""
         lasting = [number for number in numbers if self.shape.visible(number, final)]
         return Sentinels(redis, lasting, version, self.shape)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import hiredis
 from hiredis import ReplyError
 
-__all__ = ["ReplyError", "Resp", "pack"]
+__all__ = ["Command", "ReplyError", "Resp", "pack"]
+
+Command: TypeAlias = Sequence[str | bytes | int | float]
 
 
 class Resp:
@@ -35,6 +37,11 @@ class Resp:
     ) -> None:
         self._socket.close()
 
+    @property
+    def nodes(self) -> list[Resp]:
+        """All servers that have keys: this one."""
+        return [self]
+
     def send(self, packed: bytes) -> None:
         """Send commands that `pack` made. Keep what is unread below a few thousand small replies."""
         self._socket.sendall(packed)
@@ -52,7 +59,7 @@ class Resp:
         self.send(pack(command))
         return self.replies(1)[0]
 
-    def call_many(self, commands: Sequence[Sequence[str | bytes | int | float]]) -> list[Any]:
+    def call_many(self, commands: Sequence[Command]) -> list[Any]:
         """Commands in one round trip; keep it to a few thousand."""
         self.send(b"".join(map(pack, commands)))
         return self.replies(len(commands))
@@ -67,7 +74,7 @@ class Resp:
             yield reply
 
 
-def pack(command: Sequence[str | bytes | int | float]) -> bytes:
+def pack(command: Command) -> bytes:
     """One command in the wire format."""
     packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # the stub forgets `...`
     return packed

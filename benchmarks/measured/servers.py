@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped,unused-ignore]
 from pymongo import MongoClient
 
+from benchmarks.measured.nodes import connected
 from benchmarks.measured.resp import Resp
 from benchmarks.measured.workload import COLLECTION, DATABASE, Document
 from syncd.embedded import RedisServer, ReplicaSet
@@ -37,7 +38,7 @@ class Servers:
                 if name not in {"admin", "config", "local"}:
                     client.drop_database(name)
             client[DATABASE].create_collection(COLLECTION)
-        with Resp(self.redis_url) as redis:
+        with connected(self.redis_url) as redis:
             redis.call("FLUSHALL")
 
     def versions(self) -> dict[str, str]:

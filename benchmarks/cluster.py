@@ -1,0 +1,119 @@
+"""A Redis Cluster beside one server: `python -m benchmarks.cluster`. A row a number of nodes, of syncd and of a script.
+
+Every round measures each row once. Beside the rates, which the cores of the machine limit (the nodes share them),
+stands what a call costs the servers: documents a second of their time in functions, by `INFO commandstats`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+from benchmarks.measured.nodes import connected
+from benchmarks.measured.phases import BACKLOG, Figures, Trial
+from benchmarks.measured.servers import Servers, servers
+from benchmarks.results.tables import number, table
+from benchmarks.systems.base import Script, Site, Syncd, System, Tuned
+from syncd.embedded.cluster import RedisCluster
+
+SYNCD, SCRIPT = "syncd", "script"
+STANDALONE = 0
+"""The row of one server that is no cluster."""
+_CALL = re.compile(rb"cmdstat_fcall:calls=(\d+),usec=(\d+)")
+
+
+class TunedCluster(Script):
+    """`peers/tuned_cluster.py`."""
+
+    name = "tuned_cluster"
+
+
+@contextmanager
+def beside(running: Servers, nodes: int) -> Iterator[Servers]:
+    """The same mongod beside a cluster of so many masters."""
+    if nodes == STANDALONE:
+        yield running
+        return
+    with RedisCluster(nodes) as cluster:
+        yield replace(running, redis_url=cluster.url)
+
+
+def measure(running: Servers, load: Executor, nodes: int, system: str, documents: int) -> Figures:
+    """One row of one system. Raises Mismatch, SystemFailed, TimeoutError."""
+    running.reset()
+    script = Tuned if nodes == STANDALONE else TunedCluster
+    made: type[System] = Syncd if system == SYNCD else script
+    with tempfile.TemporaryDirectory(prefix="syncd-benchmark-") as folder:
+        site = Site(running.mongo_uri, running.redis_url, Path(folder))
+        with connected(running.redis_url) as redis:
+            for node in redis.nodes:
+                node.call("CONFIG", "RESETSTAT")
+            figures = Trial(made(site), documents, 0.0, load, (BACKLOG,)).run()
+            if system == SYNCD:
+                said = [_CALL.search(node.call("INFO", "commandstats")) for node in redis.nodes]
+                microseconds = sum(int(one[2]) for one in said if one)
+                figures["calls_per_s"] = 3 * documents / microseconds * 1e6  # a copy, and two updates of each
+    return figures
+
+
+def shown(found: dict[tuple[int, str], list[Figures]]) -> str:
+    """The table: medians, and what they are of one server's and of the script's."""
+
+    def median(nodes: int, system: str, figure: str) -> float | None:
+        values = [one[figure] for one in found.get((nodes, system), []) if figure in one]
+        return statistics.median(values) if values else None
+
+    def part(one: float | None, other: float | None) -> str:
+        return number(one / other if one and other else None, ".2f")
+
+    heads = ["nodes"]
+    for rate in ("snapshot/s", "backlog/s"):
+        heads += [rate, "of one server", "of script"]
+    heads += ["CPU us", "script's", "in a call/s", "of one server"]
+    lines = []
+    for nodes in dict.fromkeys(nodes for nodes, _ in found):
+        cells = [str(nodes) if nodes else "one server"]
+        for figure in ("snapshot_per_s", "backlog_per_s"):
+            rate = median(nodes, SYNCD, figure)
+            cells += [
+                number(rate, ",.0f"),
+                part(rate, median(STANDALONE, SYNCD, figure)),
+                part(rate, median(nodes, SCRIPT, figure)),
+            ]
+        cells += [number(median(nodes, system, "backlog_cpu_us"), ".1f") for system in (SYNCD, SCRIPT)]
+        calls = median(nodes, SYNCD, "calls_per_s")
+        cells += [number(calls, ",.0f"), part(calls, median(STANDALONE, SYNCD, "calls_per_s"))]
+        lines.append(cells)
+    return table(heads, lines)
+
+
+def main() -> None:
+    """All rounds, and the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__)
+    parser.add_argument("--documents", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--nodes", default="1,3,6", help="numbers of masters (default %(default)s)")
+    options = parser.parse_args()
+    found: dict[tuple[int, str], list[Figures]] = {}
+    with servers() as one, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as load:
+        for _ in range(options.rounds):
+            for nodes in (STANDALONE, *map(int, options.nodes.split(","))):
+                with beside(one, nodes) as running:
+                    for system in (SYNCD, SCRIPT):
+                        figures = measure(running, load, nodes, system, options.documents)
+                        print(nodes, system, figures, file=sys.stderr, flush=True)
+                        found.setdefault((nodes, system), []).append(figures)
+    print(shown(found))
+
+
+if __name__ == "__main__":
+    main()
