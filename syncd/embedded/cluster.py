@@ -48,7 +48,7 @@ class RedisCluster(Started):
             "env": env,
         }
         self._config = {**QUICK, **(config or {})}
-        self._ports: list[Port] = []
+        self._buses: dict[RedisServer, Port] = {}
         self.nodes: list[RedisServer] = []
         """The masters of the beginning, then their replicas, then what was added."""
 
@@ -73,16 +73,17 @@ class RedisCluster(Started):
     def add(self) -> RedisServer:
         """One more node, without slots."""
         bus = Port()
-        self._ports.append(bus)
         settings = {"cluster-enabled": "yes", "cluster-port": bus.number, **self._config}
         node = RedisServer(config=settings, **self._options)
+        self._buses[node] = bus
         node.start()
         self.nodes.append(node)
         return node
 
     def meet(self, node: RedisServer) -> None:
         """Make it known to the others."""
-        self.tell(node, "CLUSTER MEET", LOOPBACK, self.nodes[0].port, self._ports[0].number)
+        known = self.nodes[0]
+        self.tell(node, "CLUSTER MEET", LOOPBACK, known.port, self._buses[known].number)
 
     def join(self) -> RedisServer:
         """One more node, which all know, as it knows them. Others that they know may be dead."""
@@ -134,5 +135,5 @@ class RedisCluster(Started):
         """End all nodes."""
         for node in self.nodes:
             node.close()
-        for port in self._ports:
+        for port in self._buses.values():
             port.release()

@@ -57,7 +57,7 @@ class DigestCheck(Check):
 
     def _part(self, part: Partition) -> Generator[None, None, bool]:
         """True when all was compared."""
-        digests = Digests(self._redis, ControlKeys(self._plan.name, part))
+        digests = Digests(self._redis, ControlKeys(self._plan.name, part, self._redis.place))
         lookup = lookup_of(self._mongo, self._plan, part, self._order.read_preference)
         search = Differing(self._mongo, self._plan, lookup, digests)
         before, started, compared = self.report.documents, time.monotonic(), self.report.compared

@@ -31,6 +31,7 @@ from syncd.stores.mongo.sharding import require_same_key
 from syncd.stores.mongo.store import Document, translated
 from syncd.stores.mongo.times import Moment, token_time
 from syncd.stores.redis.records.keys.digests import Digests, can_be_kept
+from syncd.stores.redis.records.levels import are_level
 from syncd.stores.redis.records.position import (
     ADOPT,
     DIGEST,
@@ -128,22 +129,22 @@ class LaneRun:
         self._indexes.create()
         self._status.searched(self._indexes.as_dicts(), self._indexes.complaint)
         stream = ChangeStream(self._mongo, self._plan, self._control.partition, thin=not self._takes_fields)
-        fresh = is_fresh(self._plan, position) or bool(self._feeds.lost)
-        reason = reason_of(self._plan, position, fresh=fresh)
+        level = not self._by_digests or are_level(self._redis, self._control)
+        fresh = is_fresh(self._plan, position, level=level) or bool(self._feeds.lost)
         deployment = self._hub.history.deployment()
-        begins: list[Write] = []
+        old, begins = position, list[Write]()
         if fresh:
-            old, (first, goes_on) = position, self._first(position, stream)
+            first, goes_on = self._first(position, stream)
             # A contract that never had digests, and has none, need not name a thousand keys that are not there.
             had_any = self._by_digests or position.token is not None
-            position = beginning(self._plan, position, first, deployment, by_digests=self._by_digests)
+            position = beginning(
+                self._plan, position, first, deployment, by_digests=self._by_digests and level
+            )
             position.joined = self._joined.begin()
             # Nothing is read from before a stream that reports what changes.
             position.read_watermark = max(position.read_watermark, position.joined.time)
             if position.phase == SNAPSHOT and had_any:
                 self._digests.forget()
-            elif position.phase != SNAPSHOT:
-                reason = "the position is lost, and digests say what differs"
             if goes_on:
                 position = going_on(position, old)
             else:
@@ -162,7 +163,7 @@ class LaneRun:
             self._pipeline.drain()
         self._builder.filling = self._feeds.filling
         self._numbering = Numbering(position.event, position.nth)
-        self._enter(position, reason)
+        self._enter(position, reason_of(self._plan, old, position.phase, fresh=fresh, level=level))
         # The filter of a partition is its own stream's.
         hub = self._hub if self._control.partition.is_whole and self._takes_fields else None
         self._stream = LaneStream(
@@ -306,7 +307,7 @@ class LaneRun:
         if isinstance(item, Batch):
             self._take_batch(item)
         elif isinstance(item, Chunk | Ready | Cut | RangeEnd | Orphans):
-            for unit in units_of(self._builder, item, self._log, lambda: self._documents_a_call):
+            for unit in units_of(self._builder, item, self._log, lambda: self._pipeline.documents):
                 self._pipeline.apply(unit)
                 if not isinstance(item, Orphans):
                     self._state.progressed()
@@ -314,7 +315,7 @@ class LaneRun:
         elif isinstance(item, NextPhase):
             self._next_phase(item.phase)
         elif isinstance(item, Failure):
-            self._pipeline.drain()  # what is on its way is logged, and counted, before the run ends
+            self._finish()  # what is on its way is logged, and counted, before the run ends
             raise item.error
         self._count_dead_letters()
 
@@ -325,16 +326,12 @@ class LaneRun:
             self._pipeline.dead_letters_changed = False
             self._house.count_dead_letters()
 
-    @property
-    def _documents_a_call(self) -> int:
-        return self._pipeline.documents
-
     def _take_batch(self, batch: Batch) -> None:
         events = self._numbering.number(batch.events) if self._plan.feeds else batch.events
         require_same_key(self._mongo, self._plan.contract.mongo.unique, events)
         at = 0
         while at < len(events):
-            part = events[at : at + self._documents_a_call]
+            part = events[at : at + self._pipeline.documents]
             gone = next((n for n, event in enumerate(part) if event["operationType"] in _STRUCTURE), None)
             if gone == 0:
                 # What came before is applied first: under `keep` and `pause` nothing would ever bring it again.

@@ -83,6 +83,25 @@ def test_a_lost_position_costs_what_differs(rig: Rig) -> None:
     flow.assert_same()
 
 
+@pytest.mark.timeout(120)
+def test_a_position_that_is_lost_while_a_copy_runs(rig: Rig) -> None:
+    """no_ghosts: digests know of no key without a document that the copy was to remove at its end; it begins again."""
+    flow = begin(rig)
+    wait_known(flow, rig.redis.url)
+    rig.scene.daemon.kill()
+    flow.collection.delete_many({"_id": {"$gte": COUNT - 15}})
+    flow.write(projection({"title": "title", "score": "score"}), reconcile=DIGEST)
+    hold = rig.redis_proxy.hold_request(b"syncd_apply", key_of(flow, 0))
+    rig.scene.daemon.launch()
+    hold.wait()
+    rig.scene.daemon.kill()
+    hold.release()
+    with failing(flow.collection, "aggregate", LOST, times=1):
+        rig.scene.start()
+        flow.wait_live()
+    flow.assert_same()
+
+
 def test_a_digest_that_is_ahead_of_the_stream(rig: Rig) -> None:
     """nothing_silent: a digest that MongoDB gave is not stored before the stream has come so far: a crash would leave
     it beside a key that shows an older state."""

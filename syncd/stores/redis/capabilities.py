@@ -132,8 +132,6 @@ def _in_a_cluster(contract: Contract) -> Iterator[Lack]:
     elif contract.sync.direction != "mongo_to_redis" and contract.sync.capture != "append":
         what = f"{where}: `capture: {contract.sync.capture}`{_NOT_YET}"
         yield Lack(("sync", "capture"), what, _ELSEWHERE)
-    if contract.reconcile is not None and contract.reconcile.check == "digest":
-        yield Lack(("reconcile", "check"), f"{where}: `check: digest`{_NOT_YET}", "write `check: full`")
 
 
 def require(contract: Contract, server: Capabilities) -> None:

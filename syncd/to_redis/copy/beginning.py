@@ -14,13 +14,19 @@ from syncd.stores.redis.records.position import DIGEST, SNAPSHOT, STREAM, SWEEP,
 from syncd.to_redis.stream.change_stream import Batch
 
 
-def is_fresh(plan: StreamPlan, position: Position) -> bool:
-    """Whether a run begins again, and does not go on where it stood."""
-    return position.token is None or position.fingerprint != plan.fingerprint
+def is_fresh(plan: StreamPlan, position: Position, *, level: bool = True) -> bool:
+    """Whether a run begins again, and does not go on where it stood. `level`: see `are_level`; without that, digests
+    that were being compared say nothing of what a node of a cluster has lost since."""
+    is_open = position.phase != DIGEST or level
+    return position.token is None or position.fingerprint != plan.fingerprint or not is_open
 
 
-def reason_of(plan: StreamPlan, position: Position, *, fresh: bool) -> str:
-    """Why a run begins as it does, for the log. `fresh`: whether it begins again."""
+def reason_of(plan: StreamPlan, position: Position, phase: str, *, fresh: bool, level: bool) -> str:
+    """Why a run begins as it does, for the log: from this position with this phase."""
+    if position.token is None and position.next == DIGEST and phase == DIGEST:
+        return "the position is lost, and digests say what differs"
+    if DIGEST in (position.next, position.phase) and phase == SNAPSHOT and not level:
+        return "the position is lost, and a node of the cluster may have lost what digests say of it"
     if position.token is None:
         return "no position" if position.resume is None else "a person asked for it"
     if position.fingerprint != plan.fingerprint:

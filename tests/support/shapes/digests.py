@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from pymongo.collection import Collection
+from redis.cluster import RedisCluster
 
 from syncd.contract.read.load import load_contract_set
 from syncd.plan.keys.templates import encode_key_value
 from syncd.plan.to_redis.compile import Plan, compile_contract
 from syncd.plan.to_redis.digest import SOURCE, bucket_of
+from syncd.stores.redis.cluster.nodes import HOME, ClusterStore, is_cluster
 from syncd.stores.redis.records.keys.digests import Digests
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
@@ -38,9 +40,9 @@ def unknown_of(
     for found in collection.find(query or {}, {SOURCE: [plan.source, bucket_of("$_id")]}):
         digest, bucket = found[SOURCE]
         wanted.setdefault(bucket, {})[encode_key_value(found["_id"])] = digest
-    store = RedisStore(redis_url)
+    store = (ClusterStore if is_cluster(redis_url) else RedisStore)(redis_url)
     try:
-        kept = Digests(store, ControlKeys(contract))
+        kept = Digests(store, ControlKeys(contract, place=store.place))
         there = {bucket: entries for bucket, entries in kept.of_buckets(kept.buckets).items() if entries}
         changed = kept.some_changed(10)
     finally:
@@ -85,7 +87,8 @@ def lose(flow: Flow, redis_url: str, changes: Mapping[int, Callable[[], object]]
 
 def _digest_of(flow: Flow, number: int) -> tuple[bytes, bytes] | None:
     """Where it is, and what it is."""
-    for name in flow.redis.scan_iter(flow.names.control("digest:*"), count=10_000):
+    place = HOME if isinstance(flow.redis, RedisCluster) else ""
+    for name in flow.redis.scan_iter(place + flow.names.control("digest:*"), count=10_000):
         if (digest := flow.redis.hget(name, str(number))) is not None:
             return name, digest
     return None

@@ -219,16 +219,19 @@ local function release_lease(keys, args)
   return {'ok'}
 end
 
--- args: protocol, lease, what the next start does: "sweep" (copy again, remove orphans), "keep" (copy again, remove
--- nothing) or "pause" (wait for a person), "1" where the stream may go on all the same. Forgets the position; keeps epoch and
+-- args: protocol, lease, what the next start does: "sweep" (copy again, remove orphans), "digest" (the same of what digests
+-- say; they know of no keys that a copy which has not ended was to remove), "keep" (copy again, remove nothing) or "pause"
+-- (wait for a person), "1" where the stream may go on all the same. Forgets the position; keeps epoch and
 -- what the contract owns.
 local function forget(keys, args)
   local stop = fenced(keys, args)
   if stop then return stop end
-  local position = redis.call('HMGET', keys[2], 'token', 'resume')
+  local position = redis.call('HMGET', keys[2], 'token', 'resume', 'phase', 'next')
   local resume = args[4] == '1' and ((position[1] or '') ~= '' and position[1] or position[2]) or ''
+  local before = position[3] or position[4] == 'digest' and 'digest' or 'sweep'
+  local is_open = args[3] == 'digest' and (before == 'snapshot' or before == 'sweep')
   redis.call('HDEL', keys[2], 'token', 'phase')
-  redis.call('HSET', keys[2], 'next', args[3], 'resume', resume)
+  redis.call('HSET', keys[2], 'next', is_open and 'sweep' or args[3], 'resume', resume)
   return {'ok'}
 end
 

@@ -14,6 +14,7 @@ from syncd.stores.redis.records.keys.moved_elements import MovedElements
 from syncd.stores.redis.records.keys.moved_keys import MovedKeys
 from syncd.stores.redis.records.keys.moved_members import MovedMembers
 from syncd.stores.redis.records.lease import Lease
+from syncd.stores.redis.records.levels import LEVEL
 from syncd.stores.redis.records.moved_records import Kind, Moved, Named
 from syncd.stores.redis.records.position import ControlKeys, Position, load_record
 from syncd.stores.redis.records.positions import earliest
@@ -76,6 +77,7 @@ class NodeRecords:
         if self._known and position.token is None:
             leases[0].forget_position(position.next, resumes=position.resume is not None)
         said: list[Any] = [NODES, json.dumps([node.place for node in self._nodes]), MAP, self._map.digest]
+        said += [LEVEL, ""]  # what is at a place now may have come from one that lost writes
         fields = position.encoded() if position.token is not None else []
         for lease in leases:
             moved.carry(lease.keys.place, [("HSET", lease.keys.position, *fields, *said)])

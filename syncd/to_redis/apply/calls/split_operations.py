@@ -11,6 +11,7 @@ from syncd.plan.to_redis.change import (
     Drop,
     Elements,
     Elsewhere,
+    Hashed,
     Leave,
     MapBegins,
     MapIsWhole,
@@ -48,6 +49,8 @@ class SplitOperations(Operations):
     ) -> None:
         super().__init__(controls[HOME], contract, version, keep, limited)
         self._slots = slots
+        self.has_digests = False
+        """Of documents as all nodes show them. They are at the home, and say the truth where each node has its part."""
         self.parts = [Operations(control, contract, version, keep, limited) for control in controls]
 
     def add(self, write: Write) -> None:
@@ -64,13 +67,18 @@ class SplitOperations(Operations):
             self._by_elements(write)
         elif isinstance(write, Put):
             self._by_members(write)
+        elif isinstance(write, Hashed):
+            self.has_digests = True
+            self.parts[HOME].add(write)
         elif isinstance(write, OF_FEEDS):
             self.parts[self._slots.node_of(write.shape.key)].add(write)
         elif _is_for_all(write):
             for part in self.parts:
                 part.add(write)
         elif (key := getattr(write, "key", None)) is None:
-            self.parts[HOME].add(write)  # a drop of no key, or dead letters that are answered
+            self.parts[HOME].add(
+                write
+            )  # a drop of no key, dead letters that are answered, digests that are not known
         else:
             self._by_key(write, key)
 

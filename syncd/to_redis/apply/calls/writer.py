@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,9 +95,10 @@ class Writer:
         """Send one call: all operations and the position behind them."""
         self.launch(self.packed(operations, position), position.time)
 
-    def packed(self, operations: Operations, position: Position) -> bytes:
-        """The next call as it goes over the wire. Raises UnicodeEncodeError."""
-        fields = [*position.encoded(), "call", self._number + 1]
+    def packed(self, operations: Operations, position: Position, also: Sequence[str] = ()) -> bytes:
+        """The next call as it goes over the wire. `also`: further fields of the record, with what they say. Raises
+        UnicodeEncodeError."""
+        fields = [*position.encoded(), *also, "call", self._number + 1]
         control = self.control
         keys = [control.lease, control.position, control.dead, control.stale]
         args = [self._lease.value, self._lease.ttl_ms, _also(position), operations.rows(), self._sent]

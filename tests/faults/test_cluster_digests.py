@@ -1,0 +1,225 @@
+"""Digests of documents on a Redis Cluster: failovers that lose writes, slots that move, lost positions (nothing_lost,
+no_ghosts, nothing_silent)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from syncd.embedded import RedisServer, ReplicaSet
+from syncd.embedded.cluster import RedisCluster
+from syncd.stores.redis.cluster.nodes import HOME, ClusterStore
+from syncd.stores.redis.cluster.slots import slot_of
+from syncd.stores.redis.records.cluster_lease import bring_together
+from syncd.stores.redis.records.levels import are_level
+from syncd.stores.redis.records.position import ControlKeys
+from tests.support.broken.failpoint import failing
+from tests.support.check import meanwhile, wait_until
+from tests.support.contracts import projection
+from tests.support.scene import Flow, Scene
+from tests.support.servers.cluster import fail_over, move, slots_of, stop_replication
+from tests.support.shapes.digests import lose, wait_known
+from tests.support.ways.reconcile import check
+
+CARD = projection({"title": "title", "n": "n"})
+BRIEF = projection(["title", "n"], name="brief")
+MOVING = projection(["title", "n"], name="slug", key="{slug}")
+COUNT = 400
+LOST = 286
+FEW = 100
+BY_DIGESTS = "the position is lost, and digests say what differs"
+
+
+def film(number: int, n: float = 0.5) -> dict[str, Any]:
+    return {"_id": number, "slug": f"s{number}", "title": f"film {number}", "n": n}
+
+
+@pytest.fixture(scope="module")
+def cluster(no_child_survives: None) -> Iterator[RedisCluster]:
+    """Three masters; what is acknowledged outlives a kill."""
+    with RedisCluster(3, appendonly=True) as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def scene(cluster: RedisCluster, replica_set: ReplicaSet, tmp_path: Path) -> Iterator[Scene]:
+    with Scene(tmp_path, "faults", replica_set.uri, cluster.url, env={"SYNCD_LEASE_TTL": "3"}) as made:
+        made.mongo.drop_database("faults")
+        for node in masters(cluster):
+            cluster.tell(node, "FLUSHALL")
+        yield made
+
+
+def begin(scene: Scene, cluster: RedisCluster, *projections: Any, **more: Any) -> Flow:
+    """All of its digests are known."""
+    documents = [film(number) for number in range(COUNT)]
+    flow = scene.run("film", *projections, documents=documents, reconcile={"check": "digest"}, **more)
+    wait_known(flow, cluster.url)
+    return flow
+
+
+def masters(cluster: RedisCluster) -> list[RedisServer]:
+    return [node for node in cluster.nodes if cluster.tell(node, "ROLE")[0] == b"master"]
+
+
+def others(cluster: RedisCluster) -> list[RedisServer]:
+    """Masters that have not the home."""
+    return [node for node in masters(cluster) if slot_of(HOME) not in slots_of(cluster, node)]
+
+
+def loses(cluster: RedisCluster, master: RedisServer) -> RedisServer:
+    """A replica that has what its master has now, takes over later, and gets nothing more."""
+    replica = cluster.join()
+    cluster.tell(replica, "CLUSTER REPLICATE", cluster.id_of(master))
+    wait_until(lambda: cluster.tell(replica, "INFO", "replication")["master_link_status"] == "up", 20)
+    stop_replication(cluster, master)
+    return replica
+
+
+def at(cluster: RedisCluster, flow: Flow, master: RedisServer, some: int) -> list[int]:
+    """Documents whose card a node has."""
+    there = {*slots_of(cluster, master)}
+    return [number for number in range(COUNT) if slot_of(flow.key(number)) in there][:some]
+
+
+def at_home(cluster: RedisCluster, flow: Flow) -> int:
+    """A document of which all keys are at the home."""
+    node_of = ClusterStore(cluster.url).node_of
+    ends = ((number, (flow.key(number), flow.key(number, "brief"))) for number in range(COUNT))
+    return next(number for number, keys in ends if not any(map(node_of, keys)))
+
+
+def compared(scene: Scene, flow: Flow, cluster: RedisCluster, **order: Any) -> Any:
+    return check(scene, flow, scene.reach["mongo_uri"], cluster.url, by_digest=True, **order)
+
+
+def begins_again(scene: Scene, flow: Flow) -> tuple[int, str]:
+    """MongoDB cannot go on from the position. How many documents are read then, and why it begins as it does."""
+    flow.redis.nodes_manager.initialize()  # type: ignore[attr-defined]
+    flow.count_reads()
+    with failing(flow.collection, "aggregate", LOST, times=1):
+        scene.start()
+        flow.wait_live()
+    read = flow.documents_read()
+    flow.wait_same()
+    return read, str(scene.daemon.logs(event="snapshot started")[-1]["reason"])
+
+
+def change_some(flow: Flow) -> None:
+    flow.collection.update_many({"_id": {"$lt": 20}}, {"$inc": {"n": 0.25}})
+    flow.collection.update_many({"_id": {"$in": [30, 31]}}, {"$set": {"title": "new"}})
+    flow.collection.delete_many({"_id": {"$gte": COUNT - 15}})
+    flow.collection.insert_many([film(number) for number in range(1000, 1010)])
+
+
+def test_a_lost_position(cluster: RedisCluster, scene: Scene) -> None:
+    """nothing_lost, no_ghosts, nothing_silent: a position that MongoDB cannot resume costs what differs. Where a node
+    has lost its last writes since, digests say more of it than it shows: then everything is copied, and the log says
+    why."""
+    flow = begin(scene, cluster, CARD, BRIEF)
+    of, one = flow.collection, at_home(cluster, flow)
+    # One node hears of every change, all nodes of one a second.
+    with meanwhile(lambda: of.update_one({"_id": one}, {"$inc": {"n": 0.25}}), 0.03):
+        wait_until(lambda: flow.lane()["stream"] == "own", 60, flow.lane)
+        with failing(of, "getMore", LOST, times=1):
+            wait_until(lambda: len(scene.daemon.logs(event="snapshot started")) == 2, 60, flow.lane)
+    assert scene.daemon.logs(event="snapshot started")[-1]["reason"] == BY_DIGESTS
+    wait_known(flow, cluster.url)
+    of.update_one({"_id": one}, {"$inc": {"n": 0.25}})
+    flow.wait_same()
+    wait_known(flow, cluster.url)
+    scene.daemon.kill()
+    change_some(flow)
+    read, why = begins_again(scene, flow)
+    assert (read <= FEW, why) == (True, BY_DIGESTS), read
+    wait_known(flow, cluster.url)
+    master = others(cluster)[0]
+    replica, some = loses(cluster, master), at(cluster, flow, master, 10)
+    flow.collection.update_many({"_id": {"$in": some}}, {"$inc": {"n": 0.25}})
+    flow.wait_same()
+    wait_known(flow, cluster.url)
+    scene.daemon.kill()
+    fail_over(cluster, master, replica)
+    assert "a node of the cluster may have lost" in begins_again(scene, flow)[1]
+    wait_known(flow, cluster.url)
+
+
+@contextmanager
+def changes(flow: Flow) -> Iterator[None]:
+    """Documents that change, come, go and move to other keys, until the block ends; then both sides are the same."""
+    random, turns = Random(7), count(1)
+
+    def work() -> None:
+        n, some = next(turns) / 4, [random.randrange(COUNT) for _ in range(12)]
+        flow.collection.update_many({"_id": {"$in": some[:8]}}, {"$set": {"n": n}})
+        flow.collection.delete_many({"_id": some[8]})
+        for number in some[9:]:
+            moved = {**film(number, n), "slug": f"s{number}-{int(n) % 3}"}
+            flow.collection.replace_one({"_id": number}, moved, upsert=True)
+
+    with meanwhile(work, 0.01):
+        yield
+    flow.redis.nodes_manager.initialize()  # type: ignore[attr-defined]
+    flow.wait_same(60)
+    flow.wait_live()
+
+
+def test_checks(cluster: RedisCluster, scene: Scene) -> None:
+    """nothing_silent, nothing_lost: while slots move and a master goes with its last writes, under load, a check by
+    digests finds nothing that is not so; afterwards all digests are known, no document is compared, and each difference
+    that is planted on any node is found and repaired, and nothing else."""
+    flow = begin(scene, cluster, CARD, MOVING, unique=[["slug"]])
+    master, target = others(cluster)[:2]
+    home = next(node for node in masters(cluster) if slot_of(HOME) in slots_of(cluster, node))
+
+    def fails_over() -> None:
+        replica = loses(cluster, master)
+        threading.Event().wait(0.5)
+        fail_over(cluster, master, replica)
+
+    with changes(flow):
+        for step in (
+            lambda: move(cluster, [slot_of(HOME)], home, target),
+            lambda: move(cluster, slots_of(cluster, master)[::60], master, target),
+            fails_over,
+        ):
+            step()
+            flow.wait_live()
+            report = compared(scene, flow, cluster)
+            assert (report.check, report.found) == ("digest", 0), report.as_dict()
+    wait_known(flow, cluster.url)
+    report = compared(scene, flow, cluster)
+    assert (report.result, report.compared) == ("clean", 0), report.as_dict()
+    there = [one["_id"] for one in flow.collection.find({}, {"_id": 1}).sort("_id", 1).limit(12)]
+    new, gone, other = [*range(2000, 2006)], there[:6], there[6:]
+    of = flow.collection
+    lose(
+        flow, cluster.url,
+        {number: lambda n=number: of.insert_one(film(n)) for number in new}
+        | {number: lambda n=number: of.delete_one({"_id": n}) for number in gone}
+        | {number: lambda n=number: of.update_one({"_id": n}, {"$inc": {"n": 8.5}}) for number in other},
+    )  # fmt: skip
+    planted = {(flow.key(number), "missing") for number in new} | {
+        (flow.key(number), "extra") for number in gone
+    }
+    planted |= {(flow.key(number), "content") for number in other}
+    assert len({ClusterStore(cluster.url).node_of(key) for key, _ in planted}) == 3
+    report = compared(scene, flow, cluster)
+    assert {(one.key, one.kind) for one in report.examples} == planted, report.as_dict()
+    report = compared(scene, flow, cluster, repair=True)
+    assert (report.found, report.left) == (18, 0), report.as_dict()
+    wait_until(lambda: not flow.differences(), 20, flow.lane)
+    scene.daemon.terminate()
+    keys = ControlKeys(flow.contract, place=HOME)
+    assert are_level(ClusterStore(cluster.url), keys)
+    source = others(cluster)[0]
+    move(cluster, slots_of(cluster, source)[:1], source, others(cluster)[1])
+    bring_together(ClusterStore(cluster.url), flow.contract, "another:1", 10, None)
+    assert not are_level(ClusterStore(cluster.url), keys), "what moved may come from a node that lost writes"
