@@ -11,11 +11,9 @@ from syncd import telemetry
 from syncd.errors import StoreError
 from syncd.plan.base import ContractPlan
 from syncd.stores.redis.records.claims import contracts_beside
-from syncd.stores.redis.records.orphans import note_set
+from syncd.stores.redis.records.orphans import NOTED_EVERY_S, note_set
 from syncd.stores.redis.store import RedisStore
 
-EVERY_S = 15.0
-"""Pause between registrations: a daemon with older files may have stopped meanwhile, so that its contracts left."""
 AGAIN_S = 1.0
 """The same after an error."""
 
@@ -49,7 +47,7 @@ class ContractRegistration(threading.Thread):
         self._changed.set()
 
     def run(self) -> None:
-        """Register the set when it changes, and every EVERY_S."""
+        """Register the set when it changes, and every NOTED_EVERY_S."""
         while not self._halt.is_set():
             self._changed.clear()
             try:
@@ -57,7 +55,7 @@ class ContractRegistration(threading.Thread):
             except StoreError:  # the lanes report what is wrong with Redis
                 self._changed.wait(AGAIN_S)
             else:
-                self._changed.wait(EVERY_S)
+                self._changed.wait(NOTED_EVERY_S)
 
     def _register(self) -> None:
         present = set(self._names)

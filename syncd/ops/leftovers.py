@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 from syncd.errors import FOREIGN_LOST, RequestError
 from syncd.plan.to_redis.change import Retired
 from syncd.plan.types import SHARED
+from syncd.stores.redis.records.claims import last_seen
 from syncd.stores.redis.records.cluster_lease import bring_together
 from syncd.stores.redis.records.keys.foreign_keys import has_lost_foreign
 from syncd.stores.redis.records.layout import names_of
 from syncd.stores.redis.records.lease import new_owner
 from syncd.stores.redis.records.leases import Leases
 from syncd.stores.redis.records.orphans import (
+    NOTED_EVERY_S,
     Orphan,
     count_keys,
     find_orphan,
@@ -36,6 +39,8 @@ from syncd.text import shown_holder
 FOR_RECORDS_S = 10.0
 """The lease under which records go to other nodes of a cluster, where slots have moved; a daemon that comes waits so
 long at most."""
+SILENCE_S = 2 * NOTED_EVERY_S
+"""So long after a daemon last said that it has a contract, none has it any more."""
 LONGEST_S = 10.0
 """Per template: a person waits."""
 
@@ -56,10 +61,11 @@ def left_behind(store: RedisStore, longest_s: float = LONGEST_S) -> list[dict[st
     return [described(store, orphan, longest_s) for orphan in find_orphans(store)]
 
 
-def say_left(store: RedisStore, contract: str) -> None:
-    """Note that a contract has left, as a person says, where no daemon is there to see it. Raises
-    UnknownContractError, or RequestError where a daemon works on it, or would if it were not paused: a daemon that
-    has a paused contract among its files holds no lease by which it is seen."""
+def say_left(store: RedisStore, contract: str, tell: Callable[[str], None]) -> None:
+    """Note that a contract has left, as a person says, where no daemon is there to see it. Where one said a while ago
+    that it has the contract among its files, `tell` is told, and it has the time to say so again. Raises
+    UnknownContractError, or RequestError where a daemon works on it, still has it, or would if it were not paused: a
+    daemon that has a paused contract among its files holds no lease by which it is seen."""
     names = names_of(store, contract)
     paused = next(filter(None, (pause_of(store, name) for name in names)), None)
     if paused is not None:
@@ -72,7 +78,30 @@ def say_left(store: RedisStore, contract: str) -> None:
         raise RequestError(
             f"{shown_holder(holder)} works on contract {contract}; remove its file there, or stop that daemon, first"
         )
+    _require_silence(store, contract, names, tell)
     note_left(store, names)
+
+
+def _require_silence(
+    store: RedisStore, contract: str, names: Sequence[str], tell: Callable[[str], None]
+) -> None:
+    """A contract that has failed is held by no daemon: what has it says so all the same."""
+    last = last_seen(store, names)
+    since = SILENCE_S if last is None else store.clock_us() / 1e6 - last
+    if since >= SILENCE_S:
+        return
+    wait_s = SILENCE_S - since
+    tell(
+        f"a daemon had contract {contract} {since:.0f} s ago: waiting {wait_s:.0f} s whether one still has it"
+    )
+    end = time.monotonic() + wait_s
+    while time.monotonic() < end:
+        time.sleep(min(1.0, wait_s))
+        if last_seen(store, names) != last:
+            raise RequestError(
+                f"a daemon has contract {contract} among its files, or one that it cannot read; remove the file there, "
+                "or stop that daemon, first; nothing was removed"
+            )
 
 
 def left_by(store: RedisStore, contract: str) -> list[Orphan]:

@@ -89,7 +89,9 @@ def tell_roster(store: RedisStore, token: str, place: str, *names: str) -> list[
     """What a daemon says of its set. Returns the contracts that left."""
     full = [f"{token}-{name}" for name in names]
     digest = f"{token} {' '.join(names)}"
-    reply = store.call("syncd_roster", [], [f"{token}:{place}", digest, json.dumps(full), round(time.time())])
+    reply = store.call(
+        "syncd_roster", [], [f"{token}:{place}", digest, json.dumps(full), round(time.time()), ""]
+    )
     return [name.decode().removeprefix(f"{token}-") for name in reply[1]]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,12 +14,20 @@ from redis import Redis
 
 from syncd.contract.model.redis.template import KeyTemplate
 from syncd.errors import FencedError
+from syncd.ops.leftovers import SILENCE_S
 from syncd.plan.claims import KEY, key_claim
 from syncd.plan.keys.templates import render
-from syncd.stores.redis.records.claims import CLAIMS, read_left
+from syncd.stores.redis.records.claims import CLAIMS, CONTRACTS, read_left
 from syncd.stores.redis.records.keys.foreign_keys import count_foreign, has_lost_foreign
 from syncd.stores.redis.records.lease import Lease
-from syncd.stores.redis.records.orphans import count_keys, find_orphan, keys_of, remove_keys, remove_records
+from syncd.stores.redis.records.orphans import (
+    count_keys,
+    find_orphan,
+    keys_of,
+    note_set,
+    remove_keys,
+    remove_records,
+)
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.records.requests.pauses import pause, resume
 from syncd.stores.redis.store import RedisStore
@@ -241,12 +250,31 @@ def test_remove_keeps_keys_that_may_be_an_application_s(
     assert not redis.exists(mine, f"{token}:s:1", ControlKeys(name).position)
 
 
+class Failing(threading.Thread):
+    """What a daemon says of a contract that has failed, again and again."""
+
+    def __init__(self, store: RedisStore, place: str, names: list[str]) -> None:
+        super().__init__()
+        self._store, self._place, self._names, self._end = store, place, names, threading.Event()
+
+    def __enter__(self) -> None:
+        self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self._end.wait(1.0):
+            list(note_set(self._store, self._place, self._names))
+
+
 def test_a_person_says_that_a_contract_has_left(
     store: RedisStore, redis: Redis, redis_url: str, token: str, old: Daemon
 ) -> None:
     """fenced: `remove --left` is for a contract of which no daemon can see that it left, such as the last one of a
     directory. It removes nothing while a daemon works on it, nor while it is paused and no daemon with its file can be
-    seen; and no other contract of its daemon leaves."""
+    seen, nor while a daemon, for which it failed, says that it has it; and no other contract of its daemon leaves."""
     name, words = f"{token}-x", ("--keys", "--yes", "--left")
     tell_roster(store, token, "one", "x", "z")
     lease, mine = old.take("x", "s:{_id}"), f"{token}:s:1"
@@ -258,6 +286,12 @@ def test_a_person_says_that_a_contract_has_left(
     refused = syncd("remove", name, *words, SYNCD_REDIS_URL=redis_url)
     assert refused.returncode == 1 and f"`syncd resume {name}`, and" in refused.stderr
     assert redis.exists(mine) and resume(store, name)
+    list(note_set(store, f"{token}:one", [name, f"{token}-z"]))
+    with Failing(store, f"{token}:one", [name, f"{token}-z"]):
+        refused = syncd("remove", name, *words, SYNCD_REDIS_URL=redis_url)
+    assert refused.returncode == 1 and "a daemon has contract" in refused.stderr and redis.exists(mine)
+    record = json.loads(redis.hget(CONTRACTS, name))
+    redis.hset(CONTRACTS, name, json.dumps({**record, "seen": record["seen"] - SILENCE_S}))
     assert syncd("remove", name, *words, SYNCD_REDIS_URL=redis_url).returncode == 0
     assert not redis.exists(mine, ControlKeys(name).position)
     assert name not in read_left(store) and f"{token}-z" not in read_left(store)

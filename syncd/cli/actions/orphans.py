@@ -86,7 +86,7 @@ def remove(
     store = redis_of_settings()
     try:
         if left:
-            leftovers.say_left(store, contract)
+            leftovers.say_left(store, contract, lambda said: typer.echo(escaped(said), err=True))
         found = leftovers.left_by(store, contract)
         for orphan in found:
             _print(leftovers.described(store, orphan))

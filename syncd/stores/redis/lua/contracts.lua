@@ -1,7 +1,8 @@
 -- Which contracts daemons have among their files, and what goes when a person removes one that has left.
 --
--- `syncd:contracts` is a hash: contract -> JSON with place, set (a digest) and, for one that is no longer part of any
--- set, left (epoch seconds); and "set DIGEST" -> JSON list of the names of that set.
+-- `syncd:contracts` is a hash: contract -> JSON with place, set (a digest), seen (when a daemon last said that it has it among
+-- its files, by Redis's clock) and, for one that is no longer part of any set, left, both epoch seconds; and "set DIGEST" ->
+-- JSON list of the names of that set.
 
 -- Whether a contract was part of a set that `present` follows: it came from the same place, or beside one of these.
 local function is_of_set(record, place, present)
@@ -13,7 +14,8 @@ local function is_of_set(record, place, present)
   return false
 end
 
--- keys: `syncd:contracts`. args: protocol, place, digest of the set, JSON list of its names, epoch seconds, leases that are known to be dead, ...
+-- keys: `syncd:contracts`. args: protocol, place, digest of the set, JSON list of its names, epoch seconds,
+-- "seen" where a daemon says so and "" where a person does, leases that are known to be dead, ...
 -- Notes which contracts a daemon runs.
 -- One that was part of such a set, is not among them, and that no daemon works on, has left: it keeps its keys and
 -- records, and its claims are free, so that it copies if it comes back.
@@ -22,15 +24,17 @@ local function roster(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
   be_at(keys[1])
   local names, present, in_use, left, held, dead = cjson.decode(args[4]), {}, {}, {}, {}, {}
-  for at = 6, #args do dead[args[at]] = true end
-  for _, name in ipairs(names) do present[name] = true end
+  for at = 7, #args do dead[args[at]] = true end
+  local now = args[6] == 'seen' and tonumber(redis.call('TIME')[1]) or nil
+  for _, name in ipairs(names) do present[name] = {place = args[2], set = args[3], seen = now} end
   local known = redis.call('HGETALL', CONTRACTS)
   for at = 1, #known, 2 do
     local name = known[at]
     if name:sub(1, 4) ~= 'set ' then
       local record = cjson.decode(known[at + 1])
       if present[name] then
-        record = {place = args[2], set = args[3]}
+        record = {place = args[2], set = args[3], seen = now or record.seen}
+        present[name] = record
       elseif not record.left and is_of_set(record, args[2], present) then
         local holder = holder_of(name, dead)
         if holder then
@@ -45,8 +49,8 @@ local function roster(keys, args)
       in_use[record.set] = true
     end
   end
-  for _, name in ipairs(names) do
-    redis.call('HSET', CONTRACTS, name, cjson.encode{place = args[2], set = args[3]})
+  for name, record in pairs(present) do
+    redis.call('HSET', CONTRACTS, name, cjson.encode(record))
   end
   if #names > 0 then
     redis.call('HSET', CONTRACTS, 'set ' .. args[3], args[4])

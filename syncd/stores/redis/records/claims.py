@@ -134,6 +134,13 @@ def read_contracts(store: RedisStore) -> Mapping[str, Mapping[str, Any]]:
     }
 
 
+def last_seen(store: RedisStore, contracts: Iterable[str]) -> int | None:
+    """When a daemon last said that it has one of these contracts among its files, epoch seconds of Redis's clock; None
+    where none did."""
+    records = read_contracts(store)
+    return max((records[name]["seen"] for name in contracts if "seen" in records.get(name, ())), default=None)
+
+
 def contracts_beside(store: RedisStore, names: Iterable[str], place: str) -> list[str]:
     """All contracts that daemons have in one set with any of these, or from the same place. As lua/contracts decides
     which of them have left."""

@@ -26,6 +26,10 @@ from syncd.stores.redis.search import Search
 from syncd.stores.redis.store import RedisStore, translated
 from syncd.text import shown_holder
 
+NOTED_EVERY_S = 15.0
+"""Pause between two times that a daemon notes its contracts: one with older files may have stopped meanwhile, so that
+its contracts left."""
+
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
@@ -60,11 +64,12 @@ def find_orphan(store: RedisStore, contract: str) -> Orphan:
     return _orphan(store, contract, read_left(store).get(contract))
 
 
-def note_set(store: RedisStore, place: str, contracts: Iterable[str]) -> Iterator[str]:
-    """Note which contracts daemons of a place have among their files. Yields those that have left by that."""
+def note_set(store: RedisStore, place: str, contracts: Iterable[str], *, seen: bool = True) -> Iterator[str]:
+    """Note which contracts daemons of a place have among their files, which a daemon has `seen` just now or a person
+    says. Yields those that have left by that."""
     names = json.dumps(sorted(contracts))
     digest = hashlib.blake2b(names.encode(), digest_size=8).hexdigest()
-    args = [place, digest, names, round(time.time())]
+    args = [place, digest, names, round(time.time()), "seen" if seen else ""]
     left, held = _roster(store, args)
     yield from sorted(left)
     # A contract whose daemon was killed has left as well, though its lease has not run out.
@@ -86,7 +91,7 @@ def note_left(store: RedisStore, contracts: Iterable[str]) -> None:
     records = {name: said for name, said in read_contracts(store).items() if "left" not in said}
     for place in {said["place"] for name, said in records.items() if name in gone}:
         others = {name for name, said in records.items() if said["place"] == place} - gone
-        list(note_set(store, place, others))
+        list(note_set(store, place, others, seen=False))
 
 
 def _orphan(store: RedisStore, contract: str, left: float | None) -> Orphan:
