@@ -11,12 +11,13 @@ from typing import Any
 
 from syncd.contract.model.contract import Contract
 from syncd.contract.model.redis.projection import Projection
-from syncd.contract.model.redis.template import CONTROL_PREFIX, SEPARATOR
+from syncd.contract.model.redis.template import CONTROL_PREFIX, SEPARATOR, KeyTemplate, Placeholder
 from syncd.contract.model.values import COLLECTION, DATABASE
 
 OF = "@"
 """Between the name of the contract and that of the collection."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
+_NAMES = re.compile(r"\{(\$db|\$collection)\}")
 _ESCAPED = re.compile(r"%([0-9A-F]{2})")
 
 
@@ -75,6 +76,17 @@ def _filled(template: str, names: Mapping[str, str]) -> str:
     for name, value in names.items():
         template = template.replace(f"{{{name}}}", _literal(value))
     return template
+
+
+def index_names(contract: Contract, name: str) -> Iterator[KeyTemplate]:
+    """What the name of an index is for the collections of each pattern, with placeholders where that has a `*`."""
+    for pattern in contract.patterns or ("",):
+        filled = name
+        for placeholder, part in zip((DATABASE, COLLECTION), pattern.partition(".")[::2], strict=True):
+            shown = f"{{{placeholder}}}"
+            filled = filled.replace(shown, shown.join(map(_literal, part.split("*"))))
+        literals = _NAMES.split(filled)
+        yield KeyTemplate(filled, tuple(literals[::2]), tuple(map(Placeholder, literals[1::2])))
 
 
 def _literal(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from syncd.contract.lint.keys import keys_of
@@ -54,6 +55,9 @@ def indexes_tell_collections_apart(contracts: Sequence[LoadedContract]) -> Itera
         if one.contract.sound(*name) and (missing := _missing(one.contract, one.index.name)):
             what = f"the index name `{one.contract.written(*name)}` is the same for several collections"
             yield one.contract.problem(name, what, f"add {missing}: each collection has an index of its own")
+        elif one.contract.sound(*name) and not _are_apart(one.index.name, {*_differing(one.contract)}):
+            what = f"the index name `{one.contract.written(*name)}` can be the same for two collections"
+            yield one.contract.problem(name, what, f"put a `:` between {{{DATABASE}}} and {{{COLLECTION}}}")
     for contract in _several(contracts):
         differing = {*_differing(contract)}
         for keys in keys_of([contract]):
@@ -80,6 +84,12 @@ def _missing(contract: LoadedContract, template: str) -> str:
     """Names that would tell collections apart, and do not stand there."""
     missing = [name for name in _differing(contract) if name not in placeholders(template)]
     return " and ".join(f"{{{name}}}" for name in missing)
+
+
+def _are_apart(name: str, differing: set[str]) -> bool:
+    """Whether no two collections have one name of an index: no name in it holds a `:`, and no database a dot."""
+    texts = re.split("|".join(re.escape(f"{{{one}}}") for one in differing), name)
+    return all({*":."} & {*text} for text in texts[1:-1])
 
 
 def _begins_with(template: KeyTemplate, names: set[str]) -> bool:

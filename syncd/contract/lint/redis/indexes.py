@@ -14,9 +14,11 @@ from syncd.contract.model.redis.indexes import Index, IndexField, VectorField
 from syncd.contract.model.redis.json_path import can_be_read
 from syncd.contract.model.redis.projection import FieldSpec, Projection
 from syncd.contract.model.redis.redis_types import TYPE_RULES, IndexForm
+from syncd.contract.model.redis.template import KeyTemplate
 from syncd.contract.model.redis.template_overlap import overlaps
 from syncd.contract.read.loaded import LoadedContract
 from syncd.contract.read.source import Path
+from syncd.contract.several import index_names
 from syncd.errors import Problem
 
 _FITTING = {
@@ -89,12 +91,29 @@ def indexed_fields(contracts: Sequence[LoadedContract]) -> Iterator[Indexed]:
 def index_names_are_unique(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
     """An index name is an alias, and an alias points at one index."""
     first: dict[str, Indexes] = {}
+    known: list[tuple[KeyTemplate, Indexes]] = []
     for one in indexes(contracts):
         path = (*one.path, "name")
-        if one.contract.sound(*path) and (other := first.setdefault(one.index.name, one)) is not one:
-            what = f"the index name `{one.contract.written(*path)}` again"
+        if not one.contract.sound(*path):
+            continue
+        mine = list(index_names(one.contract.contract, one.index.name))
+        what = "again"
+        if (other := first.setdefault(one.index.name, one)) is one:
+            other = _meeting(mine, known) or one
+            what = f"can be the same as `{other.contract.written(*other.path, 'name')}`"
+        if other is not one:
             remedy = f"choose another name, for a projection of {other.contract.file} has this one"
-            yield one.contract.problem(path, what, remedy)
+            yield one.contract.problem(path, f"the index name `{one.contract.written(*path)}` {what}", remedy)
+        known += [(name, one) for name in mine]
+
+
+def _meeting(names: Sequence[KeyTemplate], known: Sequence[tuple[KeyTemplate, Indexes]]) -> Indexes | None:
+    """An index that may have one of these names, where either has one for each collection."""
+    for name in names:
+        for theirs, other in known:
+            if (name.placeholders or theirs.placeholders) and overlaps(name, theirs) is not None:
+                return other
+    return None
 
 
 def indexes_cover_their_own_keys(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:

@@ -93,6 +93,11 @@ REFUSED = {
         "a.yaml:14:13: the index name `users` is the same for several collections; "
         "add {$db}: each collection has an index of its own",
     ),
+    "an index name that two collections can have": (
+        several('"a*.*"', key="user:{$db}:{$collection}:{_id}", more=INDEX.replace("users", '"{$db}{$collection}"')),
+        "a.yaml:14:13: the index name `{$db}{$collection}` can be the same for two collections; "
+        "put a `:` between {$db} and {$collection}",
+    ),
     "an index with keys of others": (
         several(key="user:{_id}:{$db}", more=INDEX.replace("users", '"{$db}"')),
         "a.yaml:11:10: the index of one collection would hold keys of others, by what `user:{_id}:{$db}` begins with; "
@@ -127,3 +132,26 @@ def test_what_is_refused(tmp_path: Path, name: str) -> None:
     """With its place, and what to write instead."""
     text, wanted = REFUSED[name]
     assert wanted in told(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "collection", "mine", "meets"),
+    [
+        ("u:{$db}", "a_*.users", "u:a_1", True),
+        ("u:{$db}", "a_*.users", "u:b_1", False),
+        ("u:{$db}", "a_*.users", "u:a:1", False),
+        ("u:{$db}", "*.users", "u:x", True),
+        ("{$db}.{$collection}", "a*.*", "a1.b", True),
+    ],
+)
+def test_index_names_that_meet(tmp_path: Path, name: str, collection: str, mine: str, meets: bool) -> None:
+    """One of several collections, and that of another contract: only where a collection could have it."""
+    key = "user:{$db}:{$collection}:{_id}"
+    several_of = several(f'"{collection}"', key, more=INDEX.replace("users", f'"{name}"'))
+    other = several("shop.other", "o:{_id}", more=INDEX.replace("users", mine)).replace("movies", "other")
+    lines = told(tmp_path, several_of, other)
+    wanted = (
+        f"b.yaml:14:13: the index name `{mine}` can be the same as `{name}`; "
+        "choose another name, for a projection of a.yaml has this one"
+    )
+    assert lines == ([wanted] if meets else [])
