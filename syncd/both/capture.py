@@ -184,7 +184,8 @@ class KeyspaceCapture(Capture):
         unfit: UnfitKeys,
     ) -> None:
         """`policy` is how Redis evicts keys."""
-        self._plan, self._listening, self._memory, self._policy = plan, listening, memory, policy
+        self._redis, self._plan, self._listening = redis, plan, listening
+        self._memory, self._policy = memory, policy
         self._unfit = unfit
         self._passing = Passing(redis, ControlKeys(plan.name), requests, listening, memory)
         self._comparison = Comparison(redis, plan.state, listening, unfit)
@@ -193,7 +194,7 @@ class KeyspaceCapture(Capture):
     def begin(self) -> None:
         """Listen."""
         self._passing.begin()
-        self._listening.begin()
+        self._listening.begin(self._redis)
 
     def take(self, wait_s: float) -> CapturedKeys:
         """Keys of events, and, behind a gap, keys that are not as they were last agreed on."""

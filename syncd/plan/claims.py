@@ -23,8 +23,8 @@ from syncd.plan.types import SHARED
 
 KEY, INDEX = "key ", "index "
 """How the name of a claim begins: before the text of a template, or the name of an index."""
-MONGO, APPEND, BOTH = "mongo", "append", "both"
-"""Kinds of contracts; those that write keys to MongoDB are called by their capture, `outbox` or `keyspace`."""
+MONGO, APPEND, BOTH, KEYSPACE = "mongo", "append", "both", "keyspace"
+"""Kinds of contracts; those that write keys to MongoDB are called by their capture, KEYSPACE or `outbox`."""
 _MAGIC = re.compile(r"([\^$()%.\[\]*+\-?])")
 
 

@@ -119,7 +119,7 @@ def found_key(store: RedisStore, plan: StatePlan, key: bytes) -> FoundKey:
     assert isinstance(form, Written)
     name, *rest = form.read
     commands = [("MULTI",), ("TYPE", key), (name, key, *rest), ("PEXPIRETIME", key), ("EXEC",)]
-    kind, content, expires = _ask(store, commands)[-1]
+    kind, content, expires = _ask(store.at_key(key), commands)[-1]
     if isinstance(content, ResponseError) or not content:
         content = None
     return plan.found(kind, int(expires), content, b"", b"") if content is not None else _without(kind)

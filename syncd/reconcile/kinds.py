@@ -43,7 +43,7 @@ def new_check(
     may_go_on: Callable[[], str] = lambda: "",
 ) -> AnyCheck:
     """`site` is SYNCD_SITE. Both stores are connected. Raises StoreError."""
-    if redis.place and not isinstance(plan, Plan | AppendPlan):
+    if redis.place and isinstance(plan, TwoWayPlan):
         raise CapabilityError("redis", "the contract is not supported on a Redis Cluster yet; leave it out")
     if isinstance(redis, ClusterStore):
         redis = redis.as_seen(redis.seen())  # lanes may see another map meanwhile

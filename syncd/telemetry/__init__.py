@@ -151,6 +151,7 @@ from syncd.telemetry.writebehind import appended as appended
 from syncd.telemetry.writebehind import comparison_finished as comparison_finished
 from syncd.telemetry.writebehind import conflict as conflict
 from syncd.telemetry.writebehind import copy_started as copy_started
+from syncd.telemetry.writebehind import digests_left_out as digests_left_out
 from syncd.telemetry.writebehind import entries_trimmed as entries_trimmed
 from syncd.telemetry.writebehind import foreign_keys as foreign_keys
 from syncd.telemetry.writebehind import group_lost as group_lost

@@ -276,7 +276,7 @@ _VALUES: dict[MetricWrapperBase, tuple[str, ...]] = {
     LANE_STATE: LANE_STATES,
     LOOKED_UP: LOOK_UP_REASONS,
     CONFLICTS: ("mongo", "redis", "undone"),
-    CATCHUPS: ("start", "subscription", "overflow", "setting", "request"),
+    CATCHUPS: ("start", "subscription", "overflow", "setting", "slots", "request"),
     RESTARTS: RESTART_REASONS,
     DRIFT: DRIFT_KINDS,
     RECONCILE_RUNS: CHECK_RESULTS,

@@ -141,6 +141,16 @@ def keys_vanished(contract: str, deleted: int, expired: int, evicted: int) -> No
         )  # fmt: skip
 
 
+def digests_left_out(contract: str, count: int) -> None:
+    """Keys are not where their slot has moved to, and a server may have lost them. They do not count as deleted."""
+    if count:
+        _log.warning(
+            "keys are gone since their slot moved, perhaps lost; their documents stay",
+            contract=contract,
+            keys=count,
+        )
+
+
 def foreign_keys(contract: str, count: int) -> None:
     """Keys match the contract's pattern and not its template; they are left out."""
     CHANGES.labels(contract, "other").inc(count)

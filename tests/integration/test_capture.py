@@ -41,7 +41,7 @@ def listening(redis: RedisStore, client: Redis) -> Iterator[Listening]:
     for number in range(300):
         client.hset(f"user:{number}", "n", number)
     listening = Listening(redis, plan("keyspace"), MOST_KEYS)
-    listening.begin()
+    listening.begin(redis)
     yield listening
     listening.stop()
 
@@ -95,7 +95,7 @@ def test_a_run_that_ends_in_between_leaves_it_owed(redis: RedisStore, listening:
     assert first.begin_if_due()
     while first.page():
         pass  # the end is never told
-    listening.begin()
+    listening.begin(redis)
     assert comparison_of(redis, listening).begin_if_due()
 
 

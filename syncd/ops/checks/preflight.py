@@ -219,8 +219,9 @@ def _events(loaded: LoadedContract, redis: RedisStore, *, only_reads: bool) -> I
     if loaded.contract.sync.capture != "keyspace":
         return
     try:
-        if notifications.check(redis).present is None and not only_reads:
-            _probe(loaded, redis)
+        for node in redis.nodes:
+            if notifications.check(node).present is None and not only_reads:
+                _probe(loaded, node)
     except (CapabilityError, FatalError) as error:
         what, _, remedy = str(error).rpartition("; ")
         yield loaded.problem(("sync", "capture"), what, remedy)
@@ -230,7 +231,8 @@ def _probe(loaded: LoadedContract, redis: RedisStore) -> None:
     """Wait for an event, where the option cannot be read."""
     projection = loaded.contract.redis[0]
     pattern = scan_pattern(template_of(projection))
-    subscriber = Subscriber(redis, ControlKeys(loaded.contract.name), pattern, lambda key, event: None)
+    keys = ControlKeys(loaded.contract.name, place=redis.place)
+    subscriber = Subscriber(redis, keys, pattern, lambda key, event: None)
     subscriber.start()
     try:
         subscriber.wait_up(SUBSCRIBED_S)

@@ -25,13 +25,15 @@ from syncd.plan.values.bson_values import in_field
 from syncd.plan.values.dates import check_years
 
 ABSENT = "absent"
+AWAY = "away"
 
 
 class FoundKey(NamedTuple):
     """A key as it was at one moment."""
 
     type: str
-    """As `TYPE` says it; `none` where there is no key, ABSENT where a key has no such member."""
+    """As `TYPE` says it; `none` where there is no key, ABSENT where a key has no such member, AWAY
+    where that is not known: another node of a cluster has it, or is to have it."""
     content: Any
     """As `Captured.found` gives it; None of a key of another type."""
     expires: int | None
@@ -44,7 +46,7 @@ class FoundKey(NamedTuple):
     @property
     def is_there(self) -> bool:
         """Whether there was a key, or such a member of it."""
-        return self.type not in ("none", ABSENT)
+        return self.type not in ("none", ABSENT, AWAY)
 
 
 class StateUpdate(NamedTuple):

@@ -47,7 +47,7 @@ class TwoSidedCheck(BaseCheck):
         """`may_go_on` returns the reason the check has to end, or an empty string."""
         super().__init__(stop, may_go_on)
         self._sides, self._gate, self._order = sides, gate, order
-        self._reader = KeyReader(redis, ControlKeys(contract))
+        self._reader = KeyReader(redis, ControlKeys(contract, place=redis.place))
         self._repairer = Repairer(redis, contract, stop, order.wait_s)
         self._candidates: dict[bytes, _Candidate] = {}
         self._point = Point()

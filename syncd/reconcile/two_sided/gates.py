@@ -31,7 +31,7 @@ class StateGate:
     """Of a lane from Redis to MongoDB."""
 
     def __init__(self, redis: RedisStore, plan: StatePlan, stop: threading.Event, wait_s: float) -> None:
-        self._redis, self._plan, self._keys = redis, plan, ControlKeys(plan.name)
+        self._redis, self._plan, self._keys = redis, plan, ControlKeys(plan.name, place=redis.place)
         self._passing = _Passing(redis, plan, stop, wait_s)
 
     def unready(self) -> str:
@@ -73,7 +73,7 @@ class _Passing:
     """Waits until the lane has passed changes in Redis."""
 
     def __init__(self, redis: RedisStore, plan: ContractPlan, stop: threading.Event, wait_s: float) -> None:
-        self._redis, self._keys = redis, ControlKeys(plan.name)
+        self._redis, self._keys = redis, ControlKeys(plan.name, place=redis.place)
         self._stop, self._wait_s = stop, wait_s
         self._listens = plan.contract.sync.capture == "keyspace"
 

@@ -129,9 +129,16 @@ def _in_a_cluster(contract: Contract) -> Iterator[Lack]:
     if contract.sync.capture == "append" and contract.mongo.timeseries is not None:
         what = f"{where}: to append into a time series{_NOT_YET}"
         yield Lack(("mongo", "timeseries"), what, _ELSEWHERE)
-    elif contract.sync.direction != "mongo_to_redis" and contract.sync.capture != "append":
-        what = f"{where}: `capture: {contract.sync.capture}`{_NOT_YET}"
-        yield Lack(("sync", "capture"), what, _ELSEWHERE)
+    elif contract.sync.direction == "both":
+        what = f"{where}: `direction: both`{_NOT_YET}"
+        yield Lack(("sync", "direction"), what, _ELSEWHERE)
+    elif contract.sync.capture == "outbox":
+        why = "an outbox is written in the step that changes a key, and that step has one slot"
+        remedy = "write `capture: keyspace`, or run this contract on a Redis that is no cluster"
+        yield Lack(("sync", "capture"), f"{where}: {why}", remedy)
+    elif contract.sync.capture == "keyspace" and contract.redis[0].type == "timeseries":
+        what = f"{where}: to follow the samples of a time series{_NOT_YET}"
+        yield Lack(("redis", 0, "type"), what, _ELSEWHERE)
 
 
 def require(contract: Contract, server: Capabilities) -> None:

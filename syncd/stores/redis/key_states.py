@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-from syncd.plan.to_mongo.state import COLON, FoundKey, StatePlan
+from syncd.errors import SlotMovedError
+from syncd.plan.to_mongo.state import AWAY, COLON, FoundKey, StatePlan
 from syncd.stores.redis.records.position import ControlKeys
+from syncd.stores.redis.scan import pages
 from syncd.stores.redis.store import RedisStore, clock_us, translated
 
 KEYS_A_CALL = 200
@@ -46,36 +48,46 @@ class KeyStates:
     """The keys of one contract."""
 
     def __init__(self, redis: RedisStore, plan: StatePlan) -> None:
-        self._redis, self._plan, self._keys = redis, plan, ControlKeys(plan.name)
+        self._redis, self._plan, self._keys = redis, plan, ControlKeys(plan.name, place=redis.place)
 
     def read(self, keys: Sequence[bytes]) -> States:
         """What these keys hold. Raises StoreError."""
-        found: dict[bytes, FoundKey] = {}
-        last, moment, todo = b"", 0, list(keys)
+        states = States({}, "", 0)
+        for node, some in self._redis.by_node(keys):
+            states = self._read_part(node, some, states)
+        gone = [key for key, found in states.found.items() if not found.is_there]
+        if any(states.found[key].type == AWAY for key in gone) or self._redis.on_their_way(gone):
+            raise SlotMovedError
+        return states
+
+    def _read_part(self, node: RedisStore, todo: list[bytes], before: States) -> States:
+        """Keys of one node, with those that were read before."""
+        found, last, moment = before
         while todo:
             asked = todo[:KEYS_A_CALL]
-            places, members = self._plan.places(asked)
-            names = [self._keys.synced, self._keys.outbox, *places]
-            reply = self._redis.call("syncd_look_state", names, [self._plan.type, MOST_BYTES, *members])
-            last, moment = reply[1], clock_us(reply[2:4])
+            reply = self._ask(node, asked)
+            last, moment = reply[1].decode(), max(before.moment, clock_us(reply[2:4]))
             some = [self._plan.found(*reply[at : at + 5]) for at in range(4, len(reply), 5)]
             found.update(zip(asked, some, strict=False))
             todo = todo[len(some) :]  # very large keys do not all fit one reply
-        return States(found, last.decode(), moment)
+        return States(found, last, moment)
+
+    def _ask(self, node: RedisStore, keys: list[bytes]) -> list[Any]:
+        places, members = self._plan.places(keys)
+        at, args = self._keys.at(node.place), [self._plan.type, MOST_BYTES]
+        if node.place:
+            return node.call("syncd_look_state_on_node", [at.synced, at.outbox], [*args, *places])
+        return node.call("syncd_look_state", [at.synced, at.outbox, *places], [*args, *members])
 
     def pages(self) -> Iterator[list[bytes]]:
         """All keys of the template, as SCAN has it; also a page without any, so that the caller hears of it."""
-        cursor = 0
-        while True:
-            with translated():
-                page: Any = self._redis.client.scan(cursor, match=self._plan.pattern, count=SCAN_COUNT)
-            cursor, keys = int(page[0]), [key for key in page[1] if self._plan.has_key(key)]
-            if self._plan.of_members is None:
-                yield keys
-            else:
-                yield from chain([[]], *(members_of(self._redis, self._plan, key) for key in keys))
-            if cursor == 0:
-                return
+        for node in self._redis.nodes:
+            for page in pages(node.client.scan, also_empty=True, match=self._plan.pattern, count=SCAN_COUNT):
+                keys = [key for key in page if self._plan.has_key(key)]
+                if self._plan.of_members is None:
+                    yield keys
+                else:
+                    yield from chain([[]], *(members_of(node, self._plan, key) for key in keys))
 
     def absent(self, keys: Sequence[bytes]) -> list[bytes]:
         """Those of these keys that are not there."""
@@ -83,12 +95,15 @@ class KeyStates:
             return []
         if self._plan.of_members is not None:
             return [name for name, found in self.read(keys).found.items() if not found.is_there]
-        pipe = self._redis.client.pipeline(transaction=False)
-        for key in keys:
-            pipe.exists(key)
-        with translated():
-            there = pipe.execute()
-        return [key for key, is_there in zip(keys, there, strict=True) if not is_there]
+        gone: list[bytes] = []
+        for node, some in self._redis.by_node(keys):
+            pipe = node.client.pipeline(transaction=False)
+            for key in some:
+                pipe.exists(key)
+            with translated():
+                there = pipe.execute()
+            gone += [key for key, is_there in zip(some, there, strict=True) if not is_there]
+        return gone
 
     def marked(self, keys: Sequence[bytes]) -> set[bytes]:
         """Those of these keys that wait to be merged, of a contract that goes both ways."""

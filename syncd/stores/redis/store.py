@@ -113,6 +113,15 @@ class RedisStore:
         """Which slots of a cluster are on their way from one node to another, with what to do; empty for none."""
         return ""
 
+    @property
+    def placed(self) -> str:
+        """Which nodes there are, and which keys they have; empty outside a cluster."""
+        return ""
+
+    def on_their_way(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Those of these keys whose slot is moving from one node to another."""
+        return set()
+
     def node_of(self, key: str | bytes) -> int:
         """Which of `nodes` has this key."""
         return 0

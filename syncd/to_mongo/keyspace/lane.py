@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from syncd.lanes.context import Common
+from typing import Any
+
+from syncd.lanes.context import Common, LaneContext
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.stores.redis.capabilities import Capabilities
 from syncd.to_mongo.append.group import Backlog
@@ -23,9 +25,11 @@ class KeyspaceLane(StateLane):
         super().__init__(plan, common)
         self._listening = Listening(common.redis, plan, common.settings.dirty_keys)
 
-    def _make_run(self, number: int, server: Capabilities) -> KeyspaceRun:
+    def _make_run(
+        self, context: LaneContext[StatePlan, Any], number: int, server: Capabilities
+    ) -> KeyspaceRun:
         make = SamplesRun if self.plan.of_samples else KeyspaceRun
-        return make(self._context, number, self._listening, server.maxmemory_policy)
+        return make(context, number, self._listening, server.maxmemory_policy)
 
     def _backlog(self) -> Backlog:
         return self._listening.backlog()

@@ -11,7 +11,7 @@ from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.append.group import Backlog
 from syncd.to_mongo.keyspace import notifications
-from syncd.to_mongo.keyspace.subscriber import Subscriber
+from syncd.to_mongo.keyspace.subscribers import Subscribers
 from syncd.to_mongo.state.keys.changed_keys import ChangedKeys
 
 DOWN_S = 5.0
@@ -37,7 +37,11 @@ class Listening:
     def __init__(self, redis: RedisStore, plan: StatePlan, most_keys: int) -> None:
         self._redis, self._plan = redis, plan
         self.changed = ChangedKeys(most_keys)
-        self._subscriber: Subscriber | None = None
+        self._subscribers: Subscribers | None = None
+        self._placed = ""
+        """On which nodes it listens, and which keys these have."""
+        self._has_moved = False
+        """Whether that has changed since the last comparison began."""
         self._generation = 0
         """Of the last subscription that is known."""
         self._owed = ""
@@ -50,20 +54,33 @@ class Listening:
         self.detail = ""
         """What is known of the last gap."""
 
-    def begin(self) -> None:
-        """Listen, from now on at the latest. Raises CapabilityError, StoreError."""
-        self._was_off |= notifications.ensure(self._redis, self._plan.name)
-        if self._subscriber is None or not self._subscriber.is_alive():
+    def begin(self, redis: RedisStore) -> None:
+        """Listen to this Redis, from now on at the latest. Raises CapabilityError, StoreError."""
+        self._redis = redis
+        self._ensure_option()
+        if self._subscribers is not None and redis.placed != self._placed:
+            self._move()
+        if self._subscribers is None or not self._subscribers.is_alive():
             self.stop()
             keys = ControlKeys(self._plan.name)
-            self._subscriber = Subscriber(self._redis, keys, self._plan.pattern, self.changed.note)
-            self._generation = 0
-            self._subscriber.start()
-        self._subscriber.wait_up(SUBSCRIBED_S)
-        if notifications.is_hidden(self._redis):
-            self._subscriber.probe(TYPES[self._plan.contract.redis[0].type].sample)
+            self._subscribers = Subscribers(redis, keys, self._plan.pattern, self.changed.note)
+            self._generation, self._placed = 0, redis.placed
+            self._subscribers.start()
+        self._subscribers.wait_up(SUBSCRIBED_S)
+        if any(notifications.is_hidden(node) for node in redis.nodes):
+            self._subscribers.probe(TYPES[self._plan.contract.redis[0].type].sample)
         self._up = self._touched = time.monotonic()
         self._repeat, self._mute = True, 0
+
+    def _ensure_option(self) -> None:
+        for node in self._redis.nodes:
+            self._was_off |= notifications.ensure(node, self._plan.name)
+
+    def _move(self) -> None:
+        """Keys have other nodes now. What was heard of them is forgotten, for some went because they moved."""
+        since = min(self._up, time.monotonic() - self.changed.oldest())
+        self.stop()
+        self._has_moved, self._behind = True, self._behind or since
 
     def gap(self) -> str:
         """Why all keys have to be compared, once for each reason; once more what a run before has not finished."""
@@ -75,19 +92,20 @@ class Listening:
         return why
 
     def _new_gap(self) -> str:
-        assert self._subscriber is not None
-        before, self._generation = self._generation, self._subscriber.generation
+        assert self._subscribers is not None
+        before, self._generation = self._generation, self._subscribers.generation
         if count := self.changed.collapsed():
             self.detail = f"{count} changed keys are more than SYNCD_DIRTY_KEYS"
             return "overflow"
         if not before:
-            self._was_off, self.detail = False, ""
-            return "start"
+            why = "slots" if self._has_moved else "start"
+            self._was_off, self._has_moved, self.detail = False, False, ""
+            return why
         if self._was_off:
             self._was_off, self.detail = False, f"{notifications.OPTION} was not as it must be"
             return "setting"
         if before != self._generation:
-            self.detail = str(self._subscriber.error or "")
+            self.detail = str(self._subscribers.error or "")
             return "subscription"
         return ""
 
@@ -97,12 +115,12 @@ class Listening:
 
     def hurry(self) -> None:
         """Hear soon of all that happened before now."""
-        if self._subscriber is not None:
-            self._subscriber.hurry()
+        if self._subscribers is not None:
+            self._subscribers.hurry()
 
     def has_heard(self, moment: float) -> bool:
         """Whether all that changed before a monotonic time was noted, and nothing is owed."""
-        subscriber = self._subscriber
+        subscriber = self._subscribers
         if subscriber is None or self._owed or self._was_off or self.changed.has_collapsed:
             return False
         return subscriber.generation == self._generation and subscriber.heard_up_to > moment
@@ -112,10 +130,10 @@ class Listening:
         self._check_subscription()
         if (now := time.monotonic()) - self._checked_at >= CHECK_OPTION_S:
             self._checked_at = now
-            self._was_off |= notifications.ensure(self._redis, self._plan.name)
+            self._ensure_option()
 
     def _check_subscription(self) -> None:
-        subscriber, now = self._subscriber, time.monotonic()
+        subscriber, now = self._subscribers, time.monotonic()
         if subscriber is None:
             return
         if subscriber.is_up:
@@ -135,8 +153,7 @@ class Listening:
 
     def stop(self) -> None:
         """Hear nothing more, and forget what was heard."""
-        if self._subscriber is not None:
-            self._subscriber.stop()
-            self._subscriber.join()
-        self._subscriber = None
+        if self._subscribers is not None:
+            self._subscribers.stop()
+        self._subscribers = None
         self.changed.clear()

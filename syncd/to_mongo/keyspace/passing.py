@@ -50,7 +50,8 @@ class Passing:
         if not self.is_asked and not self._requests.has_any(self._control):
             return
         if answers_heard(self._redis, self._control):
-            self._moment, self._asked, self._heard = self._redis.clock_us(), time.monotonic(), 0.0
+            moment = min(node.clock_us() for node in self._redis.nodes)
+            self._moment, self._asked, self._heard = moment, time.monotonic(), 0.0
             self._listening.hurry()
 
     def answer(self) -> None:

@@ -26,6 +26,11 @@ from syncd.to_mongo.state.positions import NEVER
 from syncd.to_mongo.state.run import DRAIN_S, EVERY_S, StateRun
 
 WAIT_S = 0.5
+AWAY_AGAIN_S = 0.5
+"""So often keys are read again whose slot is on its way to another node of a cluster."""
+PLACED_S = 2.0
+"""How often the nodes of a cluster are asked whether they have the keys that they had: before, nothing is heard of one
+that is new."""
 ASKED_S = 0.05
 """The same while a check waits for an answer."""
 
@@ -45,6 +50,7 @@ class KeyspaceRun(StateRun):
         self._passing = Passing(self._redis, self._control, context.requests, listening, self._memory)
         self._comparison = Comparison(self._redis, self._plan, listening, context.status.unfit)
         self._kept = 0.0
+        self._placed_at = time.monotonic()
 
     def run(self) -> None:
         """First what was not heard, then what is heard, until stopped."""
@@ -53,7 +59,7 @@ class KeyspaceRun(StateRun):
         if not self._memory.begin():
             self._comparison.ask_for_everything()
         self._passing.begin()
-        self._listening.begin()
+        self._listening.begin(self._redis)
         while not self._context.is_over:
             self._lease.hold()
             if time.monotonic() - self._kept >= EVERY_S:
@@ -109,6 +115,7 @@ class KeyspaceRun(StateRun):
         self._sync.begin(everything=everything)
         outcome = self._sync.apply({changed.key: self._deletion_of(changed.gone) for changed in taken})
         why, waiting = self._why_gone(taken, outcome.gone)
+        self._put_back_unknown(taken, outcome.away)
         if inferred := {key: NEVER for key, gone in why.items() if self._deletion_of(gone)}:
             outcome.add(self._sync.apply(inferred))
         parked = self._store.done(outcome.done, outcome.refused)
@@ -117,6 +124,12 @@ class KeyspaceRun(StateRun):
         if parked:
             self._status.dead_letters_counted(self._count_dead_letters())
         self._report_kept({key: gone for key, gone in why.items() if key not in inferred}, len(inferred))
+
+    def _put_back_unknown(self, taken: Sequence[ChangedKey], away: Sequence[bytes]) -> None:
+        """Keys that are on their way between two nodes. Why they are not here any more, no event has said."""
+        unknown = set(away)
+        again = [changed._replace(gone=Gone.NO_WORD) for changed in taken if changed.key in unknown]
+        self._changed.put_back(again, delay_s=AWAY_AGAIN_S)
 
     def _report_kept(self, kept: dict[bytes, Gone], inferred: int) -> None:
         """Keys that are not there, whose documents stay."""
@@ -137,7 +150,9 @@ class KeyspaceRun(StateRun):
         missing = [changed for changed in taken if changed.key in there]
         silent = [changed for changed in missing if changed.gone == Gone.NO_WORD]
         now = time.monotonic()
-        waiting = [changed for changed in silent if now - changed.since < WORD_S]
+        old = [changed.key for changed in silent if now - changed.since >= WORD_S]
+        decided = set(old) - self._redis.on_their_way(old)
+        waiting = [changed for changed in silent if changed.key not in decided]
         self._changed.put_back(waiting, delay_s=WORD_AGAIN_S)
         later = {changed.key for changed in waiting}
         digests = {
@@ -158,7 +173,10 @@ class KeyspaceRun(StateRun):
 
     def _keep(self) -> None:
         """What is due once a second."""
-        self._kept = time.monotonic()
+        self._kept = now = time.monotonic()
+        if now - self._placed_at >= PLACED_S:
+            self._placed_at = now
+            self._lease.require_placed()
         self._listening.check()
         self._writer.keep()
         if self._requests.has_any(self._control):

@@ -116,7 +116,9 @@ class Subscriber(threading.Thread):
         if not isinstance(error, driver.NoPermissionError):
             return None
         what = f"Redis refuses us events of changed keys: {error}"
-        rights = f"&{self._pattern} &{self._prefix}syncd:* +psubscribe +subscribe"
+        rights = (
+            f"&{self._pattern} &{self._prefix}{'{*}' * bool(self._store.place)}syncd:* +psubscribe +subscribe"
+        )
         return FatalError("redis", f"{what}; grant {rights}, the first word for word")
 
     def _listen(self, subscription: PubSub) -> None:

@@ -20,19 +20,24 @@ GONE = 1000
 
 
 class CatchUp:
-    """One comparison, page by page: keys that are there first, then those that have gone. `everything`: all keys that
-    are there, whether they differ or not."""
+    """One comparison, page by page and node by node. `everything`: all keys that are there, whether they differ or
+    not."""
 
     def __init__(self, redis: RedisStore, plan: StatePlan, unfit: UnfitKeys, *, everything: bool) -> None:
-        self._redis, self._plan, self._synced = redis, plan, ControlKeys(plan.name).synced
         self.everything = everything
         unfit.forget()
-        self._all = KeyCopy(redis, plan, unfit) if everything or plan.of_samples else None
-        self._cursor, self._count = b"0", AIM
-        self._gone_next = self.is_done = False
-        self._began = time.monotonic()
-        self.compared = 0
+        self._nodes = [NodeCatchUp(node, plan, unfit, everything=everything) for node in redis.nodes]
+        self._at, self._began = 0, time.monotonic()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there are no more keys."""
+        return self._nodes[-1].is_done
+
+    @property
+    def compared(self) -> int:
         """Keys that were compared."""
+        return sum(node.compared for node in self._nodes)
 
     @property
     def seconds(self) -> float:
@@ -41,6 +46,24 @@ class CatchUp:
 
     def page(self) -> list[bytes]:
         """Some more keys that are not as they were last synced; often none."""
+        self._at += self._nodes[self._at].is_done and not self.is_done
+        return self._nodes[self._at].page()
+
+
+class NodeCatchUp:
+    """The same of one node: keys that are there first, then those that have gone."""
+
+    def __init__(self, node: RedisStore, plan: StatePlan, unfit: UnfitKeys, *, everything: bool) -> None:
+        self._node, self._plan = node, plan
+        self._synced = ControlKeys(plan.name, place=node.place).synced
+        self._all = KeyCopy(node, plan, unfit) if everything or plan.of_samples else None
+        self._cursor, self._count = b"0", AIM
+        self._gone_next = self.is_done = False
+        self.compared = 0
+        """Keys that were compared."""
+
+    def page(self) -> list[bytes]:
+        """See CatchUp."""
         if self._gone_next:
             return self._vanished()
         if self._all is None:
@@ -63,4 +86,4 @@ class CatchUp:
         return found
 
     def _call(self, name: str, args: list[Any]) -> list[Any]:
-        return self._redis.call(name, [self._synced], args)
+        return self._node.call(name, [self._synced], args)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from syncd import telemetry
@@ -46,15 +47,16 @@ class StateLane(BaseLane):
         server = self._redis.connect()
         require(self.plan.contract, server)
         self._lease.acquire()
-        if restored := restore_dead_letters(self._redis, self._control):
+        store = self._lease.store
+        if restored := restore_dead_letters(store, self._control):
             telemetry.dead_letters_restored(self.plan.name, restored)
-        run = self._make_run(self._numbers.next(), server)
+        run = self._make_run(replace(self._context, redis=store), self._numbers.next(), server)
         self._state.tell(Started())
         run.run()
         return self._state.tell(Ended())
 
-    def _make_run(self, number: int, server: Capabilities) -> StateRun:
-        return OutboxRun(self._context, number)
+    def _make_run(self, context: LaneContext[StatePlan, Any], number: int, server: Capabilities) -> StateRun:
+        return OutboxRun(context, number)
 
     def _leave(self) -> None:
         self._lease.release()

@@ -8,7 +8,7 @@ from typing import Any
 from syncd.plan.to_mongo.gone import Gone, why_gone
 from syncd.plan.to_mongo.state import FoundKey, StatePlan
 from syncd.stores.redis.records.lease import Lease
-from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
+from syncd.stores.redis.records.position import Fields, read_fields
 from syncd.stores.redis.store import RedisStore, translated
 from syncd.to_mongo.state.keys.key_sync import KeySync
 from syncd.to_mongo.state.state_writer import StateWriter
@@ -31,26 +31,35 @@ class Memory:
 
     def __init__(self, redis: RedisStore, plan: StatePlan, lease: Lease) -> None:
         self._redis, self._plan, self._lease = redis, plan, lease
-        self._keys = ControlKeys(plan.name)
 
     def begin(self) -> bool:
         """Whether every key was written under the present form of the contract. What belongs to other keys, or to
         another collection, says nothing and is forgotten."""
-        wanted = _keys_of(self._plan)
-        fingerprint, synced = read_fields(self._redis, self._keys, Fields.FINGERPRINT, Fields.SYNCED)
-        if synced == wanted:
-            return is_under_this_form(self._plan, fingerprint, synced)
+        nodes = list(zip(self._redis.nodes, self._lease.parts, strict=True))
+        kept = [self._is_of_these_keys(node, part) for node, part in nodes]
+        if not all(kept):
+            self.note({}, {Fields.FINGERPRINT: "", Fields.SYNCED: _keys_of(self._plan)})
+            return False
+        wanted = [self._plan.fingerprint]
+        return all(read_fields(node, part.keys, Fields.FINGERPRINT) == wanted for node, part in nodes)
+
+    def _is_of_these_keys(self, node: RedisStore, part: Lease) -> bool:
+        if read_fields(node, part.keys, Fields.SYNCED) == [_keys_of(self._plan)]:
+            return True
         with translated():
-            self._redis.client.unlink(self._keys.synced)
-        self.note({}, {Fields.FINGERPRINT: "", Fields.SYNCED: wanted})
+            node.client.unlink(part.keys.synced)
         return False
 
     def note(self, digests: Mapping[bytes, str], fields: Mapping[str, str] | None = None) -> None:
         """MongoDB holds this of these keys; of "" it holds nothing any more. `fields` go to the position."""
         pairs: list[tuple[Any, str]] = [*(fields or {}).items()]
-        args: list[Any] = [self._lease.ttl_ms, 2 * len(pairs)]
-        args += [part for pair in (*pairs, *digests.items()) for part in pair]
-        self._lease.call("syncd_synced", [self._keys.synced], args)
+        found: dict[int, list[tuple[bytes, str]]] = {}
+        for key, digest in digests.items():
+            found.setdefault(self._redis.node_of(key), []).append((key, digest))
+        for number in range(len(self._lease.parts)) if fields else found:
+            part, args = self._lease.parts[number], [self._lease.ttl_ms, 2 * len(pairs)]
+            args += [word for pair in (*pairs, *found.get(number, ())) for word in pair]
+            part.call("syncd_synced", [part.keys.synced], args)
 
     def why_gone(self, digests: Mapping[bytes, str], policy: str) -> dict[bytes, Gone]:
         """Why keys are not there that went while no daemon listened, by what they were when they were last synced.
@@ -58,10 +67,11 @@ class Memory:
         A key that had no expiry, or one that has not come yet, was deleted, unless this Redis evicts such keys: then it
         is not known, and nothing is taken for a deletion.
         """
-        if not digests:
-            return {}
-        now = self._redis.clock_us() // 1000
-        return {key: why_gone(int(digest.partition(":")[2]), now, policy) for key, digest in digests.items()}
+        found: dict[bytes, Gone] = {}
+        for node, keys in self._redis.by_node(list(digests)):
+            now = node.clock_us() // 1000  # by which the server lets its keys expire
+            found |= {key: why_gone(int(digests[key].partition(":")[2]), now, policy) for key in keys}
+        return found
 
 
 class KeyspaceSync(KeySync):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from syncd import telemetry
@@ -55,7 +55,7 @@ class StateStore:
 
     def __init__(self, redis: RedisStore, plan: StatePlan, lease: Lease, outbox: str | None = None) -> None:
         self._redis, self._plan, self._lease = redis, plan, lease
-        self._keys = ControlKeys(plan.name)
+        self._keys = ControlKeys(plan.name, place=redis.place)
         self._outbox = outbox
         self.last = NEVER
         """Of the outbox at the last read: whatever was noted before it lies at or before this position."""
@@ -63,11 +63,19 @@ class StateStore:
         """How many dead letters wait, at least where there are any."""
         self._keep_dead_letters = plan.keep_dead_letters
 
+    def by_node(self, keys: Sequence[bytes]) -> Iterator[list[bytes]]:
+        """These keys, those of each node together."""
+        yield from (some for _, some in self._redis.by_node(keys))
+
     def read(self, keys: Sequence[bytes]) -> Reading:
-        """The content of keys. Raises FencedError, StoreError."""
+        """The content of keys, all of one node. Raises FencedError, StoreError."""
         places, members = self._plan.places(keys)
-        args: list[Any] = [self._plan.type, MOST_BYTES, self._digests(), *members]
-        reply = self._call("syncd_read_state", [self._order_key, *places], args)
+        args: list[Any] = [self._lease.ttl_ms, self._plan.type, MOST_BYTES, self._digests()]
+        part = self._lease.parts[self._redis.node_of(places[0])]
+        if part.keys.place:
+            reply = part.call("syncd_read_state_on_node", [part.keys.synced], [*args, *places])
+        else:
+            reply = part.call("syncd_read_state", [self._order_key, *places], [*args, *members])
         last, seconds, micros, watermark = reply[1:5]
         self.last = of_entry(last.decode())
         position = of_entry(last.decode()) if self._outbox else of_time(int(seconds), int(micros))
@@ -147,7 +155,8 @@ class StateStore:
 
     def raise_watermark(self, position: str) -> None:
         """Reads are at or behind this position from now on: documents are, so this Redis went back in time."""
-        self._lease.call("syncd_raise_floor", [], [position])
+        for part in self._lease.parts:
+            part.call("syncd_raise_floor", [], [position])
 
     def lost(self) -> tuple[int, bool]:
         """Entries of the outbox that another client removed since the last check, and whether it is another stream."""

@@ -19,7 +19,7 @@ from redis import Redis
 from syncd.errors import SlotMovedError, StoreError, TransientError, UnusableUriError, UriError
 from syncd.stores.access import Access, Given, fixed
 from syncd.stores.redis.capabilities import Capabilities, weakest
-from syncd.stores.redis.cluster.slots import Master, SlotMap, map_of
+from syncd.stores.redis.cluster.slots import Master, SlotMap, map_of, slot_of
 from syncd.stores.redis.cluster.views import ASKED_S, Moving, Views, like, why_waiting
 from syncd.stores.redis.connect.connections import hang_up, is_hung_up
 from syncd.stores.redis.connect.url import redis_client
@@ -128,6 +128,17 @@ class ClusterStore(RedisStore):
         other = copy(self)
         other._now, other._is_fixed, other._lock = seen, True, threading.Lock()
         return other
+
+    @property
+    def placed(self) -> str:
+        """As it was when the nodes were last asked."""
+        seen = self.seen()
+        return " ".join([seen.map.digest, *(node.node for node in seen.nodes)])
+
+    def on_their_way(self, keys: Sequence[bytes]) -> set[bytes]:
+        """By what the nodes say now."""
+        slots = {one.slot for one in self.moving()} if keys else set()
+        return {key for key in keys if slot_of(key) in slots}
 
     def node_of(self, key: str | bytes) -> int:
         """Which of `nodes` has this key."""

@@ -1,4 +1,5 @@
--- In a cluster: what a lane changes in the records of a node when slots have moved.
+-- In a cluster: what a lane changes in the records of a node when slots have moved; keys of several slots, which cannot
+-- be declared, so that they come behind the arguments.
 
 do
   -- keys: lease, position. args: protocol, lease, then of each command how many words it has, and these. Replies {'ok'} or
@@ -42,6 +43,35 @@ do
     return reply
   end
 
+  -- keys: lease, position. args: protocol, lease, synced, "1" where no server has lost anything since this was said, then
+  -- of each key that came to this node, it and what was last synced of it. Of a key that is not there that is kept
+  -- only in the first case: then it went, and for a reason. Replies {'ok', how many were left out} or what `fenced` says.
+  local function bring_synced(keys, args)
+    local stop, left_out = fenced(keys, args), 0
+    if stop then return stop end
+    for at = 5, #args, 2 do
+      if args[4] == '1' or redis.call('EXISTS', args[at]) == 1 then
+        redis.call('HSETNX', args[3], args[at], args[at + 1])
+      else
+        left_out = left_out + 1
+      end
+    end
+    return {'ok', left_out}
+  end
+
+  local function apart(keys, args, first)
+    local named, said = {unpack(keys)}, {unpack(args, 1, first - 1)}
+    for at = first, #args do named[#named + 1] = args[at] end
+    return named, said
+  end
+
+  -- The same as `read_state` and `check_state`, with the keys behind the arguments.
+  local function read_on_node(keys, args) return read_state(apart(keys, args, 7)) end
+  local function check_on_node(keys, args) return check_state(apart(keys, args, 4)) end
+
   redis.register_function('syncd_carry', carry)
+  redis.register_function{function_name = 'syncd_bring_synced', callback = bring_synced, flags = ANY_SLOT}
+  redis.register_function{function_name = 'syncd_read_state_on_node', callback = read_on_node, flags = ANY_SLOT}
+  redis.register_function{function_name = 'syncd_look_state_on_node', callback = check_on_node, flags = ANY_SLOT}
   redis.register_function{function_name = 'syncd_bring', callback = bring, flags = {'allow-cross-slot-keys'}}
 end

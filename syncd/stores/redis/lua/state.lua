@@ -7,10 +7,18 @@ local function weight(content)
   return size
 end
 
+-- `away` of a key that another node of a cluster has, or is to have: what became of it this one cannot know.
+local function type_of(key)
+  local found = redis.pcall('TYPE', key)
+  if found.ok then return found.ok end
+  if not is_elsewhere(found.err) then error(found) end
+  return 'away'
+end
+
 -- Type of a key, and where it is the wanted one also its expiry (-1 never) and its content. Of a member of it, where one
 -- is named, the content alone, and `absent` instead of the type where there is no such member.
 local function read_key(key, wanted, member, seen)
-  local found = redis.call('TYPE', key).ok
+  local found = type_of(key)
   if found ~= wanted then return found, -1, false end
   if member then
     local said = types[found].member(key, member, seen)
@@ -86,10 +94,10 @@ local function read_state(keys, args)
   for at = 4, #keys do
     local found, expires, content = read_key(keys[at], args[4], args[at + 3], seen)
     local short, known = '', ''
-    if args[6] ~= '' and found ~= 'none' then short = digest(keys[at], found, content, expires) end
+    if args[6] ~= '' and found ~= 'none' and found ~= 'away' then short = digest(keys[at], found, content, expires) end
     if args[6] == 'merge' then
       known = redis.call('HGET', keys[3], keys[at]) or ''
-    elseif args[6] ~= '' then
+    elseif args[6] ~= '' and found ~= 'away' then
       known = flag_changed(keys[3], keys[at], short, args[6])
     end
     for _, part in ipairs{found, expires, content, short, known} do reply[#reply + 1] = part end
@@ -103,6 +111,7 @@ end
 -- microseconds, then of each key what `read_state` says of it}. For a check: it only reads, and needs no lease.
 local function check_state(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  be_at(keys[1])
   local time = redis.call('TIME')
   local reply, size, seen = {'ok', last_id(keys[2]), time[1], time[2]}, 0, {}
   for at = 3, #keys do
@@ -111,7 +120,7 @@ local function check_state(keys, args)
     local short = ''
     if member then
       short = found .. ' ' .. (content or '')
-    elseif found ~= 'none' then
+    elseif found ~= 'none' and found ~= 'away' then
       short = digest(keys[at], found, content, expires)
     end
     local known = not member and redis.call('HGET', keys[1], keys[at]) or ''
@@ -200,12 +209,13 @@ end
 -- page, key, ...}: those that are not as they were last synced. Only reads.
 local function differs(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  be_at(keys[1])
   local page = redis.call('SCAN', args[2], 'MATCH', args[3], 'COUNT', args[4])
   local reply = {'ok', page[1], #page[2]}
   for _, key in ipairs(page[2]) do
     local found, expires, content = read_key(key, args[5])
     local known = redis.call('HGET', keys[1], key)
-    if found ~= 'none' and (known and known:match('^%S*')) ~= digest(key, found, content, expires) then
+    if found ~= 'none' and found ~= 'away' and (known and known:match('^%S*')) ~= digest(key, found, content, expires) then
       reply[#reply + 1] = key
     end
   end
@@ -213,13 +223,15 @@ local function differs(keys, args)
 end
 
 -- keys: synced. args: protocol, cursor, count. One page of what was synced. Replies {'ok', next cursor, keys of the page,
--- key, ...}: those that are gone. Only reads.
+-- key, ...}: those that are gone, or away. Only reads.
 local function vanished(keys, args)
   if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+  be_at(keys[1])
   local page = redis.call('HSCAN', keys[1], args[2], 'COUNT', args[3])
   local reply = {'ok', page[1], #page[2] / 2}
   for at = 1, #page[2], 2 do
-    if redis.call('EXISTS', page[2][at]) == 0 then reply[#reply + 1] = page[2][at] end
+    local found = type_of(page[2][at])
+    if found == 'none' or found == 'away' then reply[#reply + 1] = page[2][at] end
   end
   return reply
 end
@@ -243,8 +255,9 @@ local function synced(keys, args)
   return {'ok'}
 end
 
-redis.register_function{function_name = 'syncd_differs', callback = differs, flags = {'allow-oom'}}
-redis.register_function{function_name = 'syncd_vanished', callback = vanished, flags = {'allow-oom'}}
+local ANY_SLOT = {'allow-oom', 'allow-cross-slot-keys'}
+redis.register_function{function_name = 'syncd_differs', callback = differs, flags = ANY_SLOT}
+redis.register_function{function_name = 'syncd_vanished', callback = vanished, flags = ANY_SLOT}
 redis.register_function{function_name = 'syncd_synced', callback = synced, flags = {'allow-oom'}}
 redis.register_function{function_name = 'syncd_look_state', callback = check_state, flags = {'allow-oom'}}
 -- An outbox that has filled the memory must be emptied.

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from syncd import telemetry
-from syncd.errors import FencedError, PausedError, StoreError
-from syncd.plan.claims import MONGO, Claims
+from syncd.errors import FencedError, PausedError, SlotMovedError, StoreError
+from syncd.plan.claims import KEYSPACE, MONGO, Claims
 from syncd.stores.redis.cluster.nodes import HOME, ClusterStore, NodeStore
 from syncd.stores.redis.cluster.slots import SlotMap
 from syncd.stores.redis.records.claims import CLAIMS, VERSION, contract_of, read_claims, wish_of
@@ -102,6 +102,12 @@ class ClusterLease(Lease):
         """That all slots are where they were, and none is on its way."""
         self._store.require_still(self.map.digest)
 
+    def require_placed(self) -> None:
+        """See Lease."""
+        self._store.refresh()
+        if self._store.placed != self._seen.placed:
+            raise SlotMovedError
+
     def _take(self, node: NodeStore) -> Lease:
         lease = Lease(node, self._keys.at(node.place), self._owner, self._ttl_s, self._claims, self._renewer)
         lease.acquire()
@@ -182,7 +188,7 @@ def bring_together(
         return
     keys = ControlKeys(contract, place=store.place)
     kind, version, released = read_fields(store, keys, Fields.KIND, Fields.VERSION, Fields.RELEASED)
-    if kind != MONGO:
+    if kind not in (MONGO, KEYSPACE):
         return
     lease = ClusterLease(store, keys, owner, ttl_s, Claims(kind, version, ()), renewer)
     lease._is_first = False

@@ -131,6 +131,9 @@ class Lease:
     def require_still(self) -> None:
         """That no key has another node than when the lease was taken. Raises TransientError."""
 
+    def require_placed(self) -> None:
+        """That every node has the keys that it had when the lease was taken, and its address. Raises TransientError."""
+
     def acquire(self) -> int:
         """Take the lease with a new epoch, and what the contract claims. Returns how many partitions it had before.
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from bson import json_util
 
-from syncd.plan.claims import Claims
+from syncd.plan.claims import KEYSPACE, Claims
 from syncd.stores.redis.cluster.nodes import Seen
+from syncd.stores.redis.records.keys.moved_digests import MovedDigests
 from syncd.stores.redis.records.keys.moved_elements import MovedElements
 from syncd.stores.redis.records.keys.moved_keys import MovedKeys
 from syncd.stores.redis.records.keys.moved_members import MovedMembers
@@ -67,11 +68,14 @@ class NodeRecords:
 
     def arrange(self, leases: Sequence[Lease], claims: Claims, olds: Sequence[Lease]) -> None:
         """Move what belongs to keys, say how far all are, and remember the map."""
+        moved = Moved(self._map, self._nodes, self._at, {one.keys.place: one for one in (*leases, *olds)})
+        if claims.kind == KEYSPACE:
+            digests = MovedDigests(self._keys.contract, self._nodes, moved, self._known)
+            digests.move(is_same=self._is_same)
         if self._is_same:
             return
         position = self._position() if self._known else Position()
         named = _named(position, claims)
-        moved = Moved(self._map, self._nodes, self._at, {one.keys.place: one for one in (*leases, *olds)})
         if self._known:
             self._move(moved, named)
         if self._known and position.token is None:
@@ -112,7 +116,7 @@ def _fields_of(position: Position) -> list[str | bytes]:
 
 
 def _names(keys: ControlKeys, named: Sequence[Named]) -> Iterator[str]:
-    yield from (keys.stale, keys.foreign, keys.text, keys.edits, keys.short)
+    yield from (keys.stale, keys.foreign, keys.text, keys.edits, keys.short, keys.synced)
     for one in named:
         of = one.projection, one.template
         if one.kind is Kind.MEMBERS:

@@ -13,7 +13,7 @@ KEYS_A_STEP = 1000
 
 
 class KeyCopy:
-    """One walk through the keys of Redis. What is there from its begin to its end is met at least once."""
+    """One walk through the keys of one server. What is there from its begin to its end is met at least once."""
 
     def __init__(self, redis: RedisStore, plan: StatePlan, unfit: UnfitKeys) -> None:
         self._redis, self._plan, self._unfit = redis, plan, unfit

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from syncd import telemetry
 from syncd.errors import ProjectionError, TransientError
-from syncd.plan.to_mongo.state import ABSENT, FoundKey, StatePlan
+from syncd.plan.to_mongo.state import ABSENT, AWAY, FoundKey, StatePlan
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.state.became import Became, each
 from syncd.to_mongo.state.positions import NEVER
@@ -30,6 +30,8 @@ class KeyOutcome(Became):
     deleted: int = 0
     gone: list[bytes] = field(default_factory=list)
     """Keys that are not there, without a report that they were deleted: expired, or evicted."""
+    away: list[bytes] = field(default_factory=list)
+    """Keys of which nothing is known: see AWAY."""
 
     def add(self, more: KeyOutcome) -> None:
         """See Became."""
@@ -37,6 +39,7 @@ class KeyOutcome(Became):
         self.put += more.put
         self.deleted += more.deleted
         self.gone += more.gone
+        self.away += more.away
 
 
 class KeySync:
@@ -81,12 +84,21 @@ class KeySync:
     def _read_changes(
         self, todo: list[bytes], keys: Mapping[bytes, str], outcome: KeyOutcome
     ) -> Iterator[list[Change]]:
+        for part in self._store.by_node(todo):
+            yield from self._read_part(part, keys, outcome)
+
+    def _read_part(
+        self, todo: list[bytes], keys: Mapping[bytes, str], outcome: KeyOutcome
+    ) -> Iterator[list[Change]]:
         """Some changes at a time, so that large keys are not all in memory."""
         changes: list[Change] = []
         while todo:
             asked = todo[: self._most_keys]
             reading = self._store.read(asked)
             for key, found in zip(asked, reading.found, strict=False):
+                if found.type == AWAY:
+                    outcome.away.append(key)
+                    continue
                 if self._is_known(key, found):
                     continue
                 try:

@@ -1,0 +1,289 @@
+"""Keyspace events on a Redis Cluster: a subscription a node, while slots move, nodes come, go and fail over
+(nothing_lost, no_ghosts, fenced, nothing_silent)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from random import Random
+
+import pytest
+from redis.exceptions import RedisClusterException, RedisError
+
+from syncd.embedded import RedisServer, ReplicaSet
+from syncd.embedded.cluster import RedisCluster
+from syncd.stores.redis.cluster.nodes import ClusterStore
+from syncd.stores.redis.cluster.slots import slot_of
+from tests.support.check import meanwhile, wait_until
+from tests.support.cli import syncd
+from tests.support.scene import Flow, Scene
+from tests.support.servers.cluster import fail_over, half_moved, move, slots_of, stop_replication
+from tests.support.ways.keyspace import add_keyspace, compared, wait_compared, wait_like_keys
+from tests.support.ways.outbox import documents, hashes
+
+COUNT = 400
+STAYS = range(COUNT // 2, COUNT)
+"""Keys that are changed and never deleted."""
+EXPIRES = 10_000
+"""Keys from here on are written once, and expire: their documents stay."""
+EXPIRES_MS = 700
+LOST = "keys are gone since their slot moved, perhaps lost; their documents stay"
+LEASE = {"SYNCD_LEASE_TTL": "3"}
+
+
+@pytest.fixture(scope="module")
+def cluster(no_child_survives: None) -> Iterator[RedisCluster]:
+    """Three masters with a replica each; what is acknowledged outlives a kill."""
+    with RedisCluster(3, 1, appendonly=True) as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def scene(cluster: RedisCluster, replica_set: ReplicaSet, tmp_path: Path) -> Iterator[Scene]:
+    with Scene(tmp_path, "faults", replica_set.uri, cluster.url, env=LEASE) as made:
+        made.mongo.drop_database("faults")
+        for node in masters(cluster):
+            cluster.tell(node, "FLUSHALL")
+        yield made
+
+
+def masters(cluster: RedisCluster) -> list[RedisServer]:
+    return [node for node in cluster.nodes if cluster.tell(node, "ROLE")[0] == b"master"]
+
+
+def begin(scene: Scene, short: str) -> Flow:
+    flow = add_keyspace(scene, short)
+    scene.start()
+    flow.wait_live()
+    pipe_write(flow, range(COUNT), 0)
+    wait_like_keys(flow)
+    return flow
+
+
+def pipe_write(flow: Flow, ends: object, n: int) -> None:
+    for end in ends:  # type: ignore[attr-defined]
+        flow.redis.hset(flow.key(end), mapping={"n": n, "text": f"version {n} of {end}"})
+
+
+class Application:
+    """Changes, deletes, and lets keys expire; knows which it has deleted."""
+
+    def __init__(self, flow: Flow) -> None:
+        self._flow, self._random, self._turns = flow, Random(11), count(1)
+        self.expiring = count(EXPIRES)
+
+    def turn(self) -> None:
+        n, client, key = next(self._turns), self._flow.redis, self._flow.key
+        try:
+            pipe_write(self._flow, self._random.sample(range(COUNT), 8), n)
+            client.delete(key(self._random.randrange(STAYS.start)))
+            client.hincrby(key(self._random.choice(STAYS)), "n", 1)
+            client.hset(key(end := next(self.expiring)), mapping={"n": n, "text": f"version {n} of {end}"})
+            client.pexpire(key(end), EXPIRES_MS)
+        except (RedisError, RedisClusterException):
+            time.sleep(0.05)  # a node is away
+
+
+@contextmanager
+def changes(flow: Flow, *, loses: bool = False) -> Iterator[Application]:
+    """Keys change, go and expire until the block ends; then both sides are the same. No document goes but by a
+    deletion, whatever moves. `loses`: Redis may have lost writes, so that the application writes all keys again."""
+    application, gone = Application(flow), set[int]()
+    with flow.collection.watch([{"$match": {"operationType": "delete"}}]) as stream:
+        with meanwhile(application.turn, 0):
+            yield application
+        flow.redis.nodes_manager.initialize()  # type: ignore[attr-defined]
+        time.sleep(EXPIRES_MS / 1000)
+        if loses:
+            pipe_write(flow, range(COUNT), -1)
+        wait_like(flow)
+        flow.wait_live(60)
+        wait_like(flow)
+        while (event := stream.try_next()) is not None:
+            gone.add(event["documentKey"]["_id"])
+    assert not {end for end in gone if end >= STAYS.start}, "nothing goes that was not deleted"
+    assert flow.dead_letters() == []
+
+
+def wait_like(flow: Flow, timeout: float = 60) -> None:
+    """Until every document is what its key says; those of keys that expired stay."""
+
+    def differing() -> list[object]:
+        wanted = hashes(flow)
+        there = {end: one for end, one in documents(flow).items() if end < EXPIRES}
+        return [end for end in wanted.keys() | there.keys() if wanted.get(end) != there.get(end)]
+
+    wait_until(lambda: not differing(), timeout, lambda: f"{differing()}; {flow.lane()}")
+
+
+def logged(scene: Scene, event: str) -> int:
+    return len(scene.daemon.logs(event=event))
+
+
+def slots_of_keys(flow: Flow, cluster: RedisCluster, node: RedisServer, most: int) -> list[int]:
+    held = set(slots_of(cluster, node))
+    return sorted({slot for end in range(COUNT) if (slot := slot_of(flow.key(end))) in held})[:most]
+
+
+def test_slots_move_and_nodes_come_and_go(cluster: RedisCluster, scene: Scene) -> None:
+    """nothing_lost, no_ghosts: under load slots move key by key to a node that is new, which then takes part, and
+    back; also those of syncd's own records. No event of a key that moves counts as its deletion."""
+    flow = begin(scene, "moves")
+    first, second, third = masters(cluster)
+    places = [slot_of(node.place) for node in ClusterStore(cluster.url).nodes]
+    fourth = cluster.join()
+    with changes(flow):
+        for source in (first, second, third):
+            mine = set(slots_of(cluster, source)) & set(places)
+            move(cluster, [*slots_of_keys(flow, cluster, source, 40), *mine], source, fourth)
+        wait_until(lambda: logged(scene, "slots moved"), 30, scene.daemon.process.log_tail)
+        wait_compared(flow, "slots")
+    held = slots_of(cluster, fourth)
+    with changes(flow):
+        move(cluster, held, fourth, first)
+    cluster.nodes.remove(fourth)
+    for node in cluster.nodes:
+        cluster.tell(node, "CLUSTER FORGET", cluster.id_of(fourth))
+    fourth.close()
+    with changes(flow):
+        pass
+
+
+def test_what_no_event_says(cluster: RedisCluster, scene: Scene) -> None:
+    """nothing_lost: while the daemon is away keys are changed, deleted and expire on all nodes, and their slots move to
+    another one, with what syncd remembers of them: the comparison finds it all, and tells deletions from the rest."""
+    flow = begin(scene, "away")
+    first, second, _ = masters(cluster)
+    pipe_write(flow, range(EXPIRES, EXPIRES + 30), 1)
+    for end in range(EXPIRES, EXPIRES + 30):
+        flow.redis.pexpire(flow.key(end), 2500)
+    wait_until(lambda: len(documents(flow)) == COUNT + 30, 20, flow.lane)
+    time.sleep(0.5)
+    scene.daemon.kill()
+    pipe_write(flow, range(100, 200), 5)
+    for end in range(100):
+        flow.redis.delete(flow.key(end))
+    moved = slots_of_keys(flow, cluster, first, 40)
+    move(cluster, moved, first, second)
+    for end in range(300, 350):
+        flow.redis.delete(flow.key(end))
+    time.sleep(2.5)
+    scene.daemon.start()
+    wait_like(flow)
+    assert len(documents(flow)) == COUNT - 150 + 30, "documents of keys that expired stay"
+    move(cluster, moved, second, first)
+
+
+def test_a_slot_on_its_way(cluster: RedisCluster, scene: Scene) -> None:
+    """nothing_silent, nothing_lost: while keys of some slots have moved and the slots have not, their documents stay as
+    they were, all others go on; what changes and goes there meanwhile shows when the slots have arrived."""
+    flow = begin(scene, "halfway")
+    first, second, _ = masters(cluster)
+    slots = slots_of_keys(flow, cluster, first, 5)
+    inside = [end for end in range(COUNT) if slot_of(flow.key(end)) in slots]
+    outside = next(end for end in range(COUNT) if end not in inside)
+    with cluster.client(second) as taker, half_moved(cluster, slots, first, second):
+        time.sleep(1)
+        for slot in slots:
+            cluster.tell(first, "CLUSTER", "SETSLOT", slot, "STABLE")  # as a replica that takes over
+        time.sleep(3)
+        assert set(inside) <= documents(flow).keys()
+        pipe_write(flow, [outside], 7)
+        wait_until(lambda: documents(flow)[outside]["n"] == 7, 20, flow.lane)
+        for end, command in zip(inside, ("DEL", "PERSIST"), strict=False):
+            taker.execute_command("ASKING")
+            taker.execute_command(command, flow.key(end))
+        assert flow.lane()["lag_seconds"] > 1
+    wait_like(flow)
+    assert inside[0] not in documents(flow)
+    move(cluster, slots, second, first)
+
+
+def test_a_node_that_is_emptied(cluster: RedisCluster, scene: Scene) -> None:
+    """nothing_lost: FLUSHALL on one node is no deletion: its documents stay, and what is written there shows."""
+    flow = begin(scene, "emptied")
+    node = masters(cluster)[1]
+    cluster.tell(node, "FLUSHALL")
+    wait_until(lambda: compared(flow, "request"), 30, flow.lane)
+    flow.wait_live()
+    assert len(documents(flow)) == COUNT
+    pipe_write(flow, range(COUNT), 3)
+    with changes(flow):
+        pass
+
+
+def test_failovers(cluster: RedisCluster, scene: Scene) -> None:
+    """nothing_lost, fenced: a master is cut off, and its replica takes over; it comes back as a replica; another one is
+    killed; all nodes start again; the daemon is killed. After each, what is written shows, and nothing goes that was
+    not deleted."""
+    flow = begin(scene, "failovers")
+    first, second, _ = masters(cluster)
+    with changes(flow, loses=True):
+        first.pause()
+        wait_until(lambda: len(masters_but(cluster, first)) == 3, 30)
+        time.sleep(1)
+        first.resume()
+        wait_until(lambda: cluster.tell(first, "ROLE")[0] == b"slave", 30)
+    with changes(flow, loses=True):
+        fail_over(cluster, second, replica_of(cluster, second))
+        scene.daemon.kill()
+        scene.daemon.start()
+    with changes(flow, loses=True):
+        for node in cluster.nodes:
+            node.kill()
+        for node in cluster.nodes:
+            node.start()
+        cluster.wait(lambda said: said["cluster_state"] == "ok")
+
+
+def test_a_failover_that_loses_keys_on_their_way(cluster: RedisCluster, scene: Scene) -> None:
+    """nothing_silent: keys have moved to a master that dies before its replica has them: no server has them any more,
+    and no one has deleted them. Their documents stay, and the log and a check say how many; a repair works on all
+    nodes."""
+    flow = begin(scene, "lost")
+    first, second, _ = masters(cluster)
+    replica = replica_of(cluster, second)
+    scene.daemon.kill()
+    stop_replication(cluster, second)
+    slots = slots_of_keys(flow, cluster, first, 20)
+    inside = {end for end in range(COUNT) if slot_of(flow.key(end)) in slots}
+    move(cluster, slots, first, second)
+    fail_over(cluster, second, replica)
+    flow.redis.nodes_manager.initialize()  # type: ignore[attr-defined]
+    assert not inside & hashes(flow).keys()
+    scene.daemon.start()
+    wait_compared(flow, "start")
+    assert documents(flow).keys() == set(range(COUNT))
+    (said,) = scene.daemon.logs(event=LOST)
+    assert said["keys"] == len(inside)
+    env = {
+        "SYNCD_MONGO_URI": scene.reach["mongo_uri"],
+        "SYNCD_REDIS_URL": cluster.url,
+        "SYNCD_CONTRACTS": str(scene.contracts.path),
+    }
+    checked = json.loads(syncd("reconcile", flow.contract, "-o", "json", **env).stdout)
+    assert (checked["result"], checked["expired"]) == ("clean", len(inside))
+    there = sorted(set(range(COUNT)) - inside)
+    flow.collection.delete_many({"_id": {"$in": there[:20]}})
+    flow.collection.update_many({"_id": {"$in": there[20:40]}}, {"$set": {"n": 99}})
+    repaired = syncd("reconcile", flow.contract, "--repair", **env)
+    assert "40" in repaired.stdout, repaired.stdout + repaired.stderr
+    found = documents(flow)
+    assert {end: found[end] for end in there} == hashes(flow)
+
+
+def masters_but(cluster: RedisCluster, silent: RedisServer) -> list[RedisServer]:
+    return [n for n in cluster.nodes if n is not silent and cluster.tell(n, "ROLE")[0] == b"master"]
+
+
+def replica_of(cluster: RedisCluster, master: RedisServer) -> RedisServer:
+    name = str(master.port).encode()
+    for node in cluster.nodes:
+        role = cluster.tell(node, "ROLE")
+        if role[0] == b"slave" and str(role[2]).encode() == name:
+            return node
+    raise AssertionError("no replica")
