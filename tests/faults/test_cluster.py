@@ -237,7 +237,7 @@ def test_the_command_line(cluster: RedisCluster, scene: Scene) -> None:
     )
     said = syncd("check", "--connect", **env)
     assert said.returncode == 1
-    for words in ("index knows the keys of one node alone", "is not supported on a Redis Cluster yet", ":"):
+    for words in ("index knows the keys of one node alone", "write `capture: keyspace`", ":"):
         assert words in said.stdout + said.stderr, said.stdout + said.stderr
     divided = syncd("check", "--connect", **env, SYNCD_PARTITION="1/2")
     assert "partitions is not supported" in divided.stdout + divided.stderr, divided.stdout + divided.stderr
