@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from syncd.embedded import RedisServer
+from syncd.embedded.cluster import RedisCluster
 from syncd.outbox import Outbox
+from syncd.stores.redis.cluster.slots import slot_of
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection
 from tests.support.scene import Scene
+from tests.support.servers.cluster import move, slots_of
 from tests.support.servers.shared import connect
 from tests.support.shapes.digests import wait_known as wait_digests
 from tests.support.shapes.feeds import feed, stream_of, wait_count
@@ -331,6 +334,44 @@ def test_the_documented_rights_for_keyspace_events(token: str, mongo_uri: str, t
         flow.collection.delete_one({"_id": 2})
         assert check(scene, flow, mongo_uri, scene.reach["redis_url"], repair=True).repaired == 1
         assert len(scene.daemon.logs(level="error")) == 1
+
+
+def test_the_documented_rights_in_a_cluster(token: str, mongo_uri: str, tmp_path: Path) -> None:
+    """A daemon with the commands, keys and channels that the pages of rights, keyspace events and clusters name listens
+    to all nodes, brings what it remembers to where slots are now, finds deletions, and repairs."""
+    pages = "rights.md", "outbox.md", "keyspace.md", "cluster.md"
+    rights = [word for page in pages for word in documented(page)]
+    with RedisCluster(3, modules=True) as cluster:
+        url = cluster.url.replace("://", "://syncd:secret@")
+        with Scene(tmp_path, token, mongo_uri, cluster.url, daemon_redis=url) as scene:
+            flow = add_keyspace(scene, "kept", sync={"on_expire": "delete"})
+            mine = scene.add("film", projection(["title"]), documents=films(50))
+            own = [f"~{token}:*", "~{*}syncd:*", "resetchannels", "&__keyspace@0__:{*}syncd:*"]
+            own += [f"&__keyspace@0__:{flow.key('*')}", *rights]
+            for node in cluster.nodes:
+                cluster.tell(node, "CONFIG", "SET", "notify-keyspace-events", "Kg$lshzxed")
+                cluster.tell(node, "ACL", "SETUSER", "syncd", "on", ">secret", "resetkeys", *own)
+            scene.start()
+            flow.wait_live()
+            mine.wait_live()
+            for end in range(60):
+                scene.redis.hset(flow.key(end), mapping={"n": 1, "text": "one"})
+            wait_until(lambda: len(documents(flow)) == 60, 20, flow.lane)
+            scene.daemon.kill()
+            first, second, _ = cluster.nodes
+            held = set(slots_of(cluster, first))
+            move(cluster, {slot_of(flow.key(n)) for n in range(60)} & held, first, second)
+            scene.redis.delete(flow.key(1)), scene.redis.delete(flow.key(2))
+            scene.start()
+            wait_until(lambda: documents(flow).keys() == {0, *range(3, 60)}, 20, flow.lane)
+            flow.collection.delete_one({"_id": 3})
+            assert check(scene, flow, mongo_uri, url, repair=True).repaired == 1
+            mine.wait_same()
+            assert [denied_on(cluster, node) - OPTIONAL for node in cluster.nodes] == [set()] * 3
+
+
+def denied_on(cluster: RedisCluster, node: RedisServer) -> set[str]:
+    return {entry[b"object"].decode() for entry in cluster.tell(node, "ACL", "LOG")}
 
 
 @pytest.mark.parametrize("capture", ["outbox", "keyspace"])

@@ -67,7 +67,7 @@ def ensure(store: RedisStore, contract: str) -> bool:
         try:
             store.client.config_set(OPTION, setting.wanted)
         except driver.ResponseError as error:
-            raise _refused(setting, str(error)) from error
+            raise _refused(store, setting, str(error)) from error
     telemetry.notifications_set(contract, setting.present or "", setting.wanted)
     return True
 
@@ -80,14 +80,15 @@ def check(store: RedisStore) -> Setting:
             try:
                 store.client.config_set(OPTION, setting.present or "")
             except driver.ResponseError as error:
-                raise _refused(setting, str(error)) from error
+                raise _refused(store, setting, str(error)) from error
     return setting
 
 
-def _refused(setting: Setting, why: str) -> CapabilityError:
+def _refused(store: RedisStore, setting: Setting, why: str) -> CapabilityError:
+    where = f" of node {store.node}" if store.node else ""
     return CapabilityError(
         "redis",
-        f'{OPTION} is "{setting.present}" and lacks "{setting.missing}", and syncd may not set it ({why}); '
+        f'{OPTION}{where} is "{setting.present}" and lacks "{setting.missing}", and syncd may not set it ({why}); '
         f'set it to "{setting.wanted}" in redis.conf, or grant +config|set',
     )
 

@@ -14,21 +14,22 @@ HINT = b""
 """Instead of an event that says nothing of what became of the key."""
 
 
+def note_of(redis: RedisStore, number: int, note: Note) -> Note:
+    """For events of one node. A key goes from a node also because its slot moves. So how it went, only the node says
+    that has the slot."""
+    if len(redis.nodes) == 1:
+        return note
+    return lambda key, event: note(key, event if redis.node_of(key) == number else HINT)
+
+
 class Subscribers:
     """Of one contract: see Subscriber. What one of them lacks, all lack."""
 
     def __init__(self, redis: RedisStore, keys: ControlKeys, pattern: str, note: Note) -> None:
         self._parts = [
-            Subscriber(node, keys.at(node.place), pattern, self._note_of(redis, number, note))
+            Subscriber(node, keys.at(node.place), pattern, note_of(redis, number, note))
             for number, node in enumerate(redis.nodes)
         ]
-
-    @staticmethod
-    def _note_of(redis: RedisStore, number: int, note: Note) -> Note:
-        """A key goes from a node also because its slot moves. So how it went, only the node says that has the slot."""
-        if len(redis.nodes) == 1:
-            return note
-        return lambda key, event: note(key, event if redis.node_of(key) == number else HINT)
 
     @property
     def is_up(self) -> bool:

@@ -8,6 +8,7 @@ has, its place. What belongs to no node (dead letters, requests, reports) is at 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from copy import copy
 from typing import Any, NamedTuple
@@ -86,6 +87,7 @@ class ClusterStore(RedisStore):
         self._known = Together(0.0)
         self._lock = threading.Lock()
         self._now: Seen | None = None
+        self._asked_at = 0.0
         self._is_fixed = False
         self._made: WeakSet[NodeStore] = WeakSet()
 
@@ -191,9 +193,14 @@ class ClusterStore(RedisStore):
             retired = tuple(one for one in known if one not in slots.places)
             fresh = [place for place in slots.places if place not in known]
             new = {place: order for order, place in enumerate(fresh, len(known))}
-            self._now = Seen(slots, nodes, retired, new)
+            self._now, self._asked_at = Seen(slots, nodes, retired, new), time.monotonic()
         self.hang_up(self._now)
         return self._now
+
+    def renew(self, seconds: float) -> None:
+        """Ask them again, unless any lane has done so within this time."""
+        if time.monotonic() - self._asked_at > seconds:
+            self.refresh()
 
     def _node(self, master: Master, place: str) -> NodeStore:
         node = NodeStore(like(self._seeds[0], host=master.host, port=master.port), str(master), place)

@@ -21,6 +21,8 @@ from syncd.stores.redis.records.node_records import NodeRecords
 from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis.store import RedisStore, translated
 
+RECENT_S = 1.0
+"""What another lane has heard of the nodes since then is new enough."""
 NO_MAP = SlotMap((), (), ())
 
 
@@ -104,7 +106,7 @@ class ClusterLease(Lease):
 
     def require_placed(self) -> None:
         """See Lease."""
-        self._store.refresh()
+        self._store.renew(RECENT_S)
         if self._store.placed != self._seen.placed:
             raise SlotMovedError
 
