@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, lru_cache, partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -26,6 +26,8 @@ from syncd.plan.values.dates import check_years
 
 ABSENT = "absent"
 AWAY = "away"
+KEYS_KEPT = 1024
+"""Of the latest keys what they say is kept: half a megabyte."""
 
 
 class FoundKey(NamedTuple):
@@ -139,19 +141,24 @@ class StatePlan(ContractPlan):
         """Whether a key of Redis is one of the contract."""
         return not self.why_no_key(key)
 
-    @property
+    @cached_property
     def key_paths(self) -> tuple[str, ...]:
         """Where values of the key go in the document; none where the key holds the `_id` alone."""
-        return () if self.template.by_id else tuple(dict.fromkeys(self.template.paths))
+        return () if self._by_id else tuple(dict.fromkeys(self.template.paths))
 
-    @property
+    @cached_property
+    def _by_id(self) -> bool:
+        return self.template.by_id
+
+    @cached_property
     def _read(self) -> Read:
-        return key_reader(self.template, exact=self.template.by_id, stored=True)
+        # What becomes of a key is asked several times while its page is written.
+        return lru_cache(maxsize=KEYS_KEPT)(key_reader(self.template, exact=self._by_id, stored=True))
 
     def document_id(self, key: bytes) -> Any:
         """The `_id` that a key stands for. Raises ProjectionError (`foreign_key`) for one that does not fit."""
         said = self._read(key)
-        return said["_id"] if self.template.by_id else key.decode()
+        return said["_id"] if self._by_id else key.decode()
 
     def owns(self, key: bytes) -> bool:
         """Whether a key stands for a document of the contract."""
@@ -163,7 +170,7 @@ class StatePlan(ContractPlan):
 
     def key(self, document_id: Any) -> bytes | None:
         """The key of a document; None for an `_id` that no key has."""
-        if not self.template.by_id:
+        if not self._by_id:
             key = document_id.encode(errors="replace") if isinstance(document_id, str) else None
             return key if key is not None and self.owns(key) else None
         try:

@@ -18,7 +18,7 @@ from syncd.to_mongo.state.state_writer import StateWriter
 from syncd.to_mongo.state.statements import Change
 from syncd.to_mongo.state.store import Reading, StateStore
 
-MOST_SAMPLES = 200
+MOST_SAMPLES = 100
 """Of one call: behind it the application's commands wait."""
 
 

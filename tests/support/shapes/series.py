@@ -41,7 +41,7 @@ def add(
     pipe = flow.redis.pipeline(transaction=False)
     for number in numbers:
         pipe.execute_command(
-            "TS.ADD", flow.key(sensor), START_MS + 1000 * number, value + number / 8, "RETENTION", retention,
+            "TS.ADD", flow.key(sensor), round(START_MS + 1000 * number), value + number / 8, "RETENTION", retention,
             "ON_DUPLICATE", "LAST", "LABELS", "site", site,
         )  # fmt: skip
     pipe.execute()

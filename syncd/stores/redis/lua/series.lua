@@ -21,7 +21,7 @@ do
   -- The last samples up to a moment, in their order.
   local function before(key, moment)
     local found, reply = {}, redis.call('TS.REVRANGE', key, '-', moment, 'COUNT', REMEMBERED)
-    for at = #reply, 1, -1 do found[#found + 1] = {as_text(reply[at][1]), reply[at][2].ok} end
+    for at = #reply, 1, -1 do found[#found + 1] = {as_text(reply[at][1]), plain(reply[at][2])} end
     return found
   end
 
@@ -43,7 +43,7 @@ do
     if same == 0 then last, values, all, moments, more, known.total = nil, {}, {}, {}, 0, 0 end
     for _, sample in ipairs(redis.call('TS.RANGE', key, last or '-', as_text(LATEST), 'COUNT', most + 1)) do
       local moment = as_text(sample[1])
-      if moment ~= last then found(moment, sample[2].ok) end
+      if moment ~= last then found(moment, plain(sample[2])) end
     end
     return moments, table.concat(all, ' ', math.max(1, #all - REMEMBERED + 1)), more
   end
@@ -89,6 +89,7 @@ do
       if found == args[4] then
         moments, text, late = new_of_series(keys[3], keys[at], most, tonumber(args[at + 2]))
         beyond = is_beyond(keys[at])
+        if beyond == 1 then late = 0 end
       end
       for _, part in ipairs{found, moments, text, late, beyond} do reply[#reply + 1] = part end
       read = read + #moments + REMEMBERED

@@ -114,9 +114,12 @@ local function drop_oldest(dead, by_name, keep, removed)
   return remove_dead_letters(dead, by_name, entries, 1, #entries, removed)
 end
 
--- A reply of XINFO by name.
+-- A text of a reply, which modules send in either form.
+local function plain(part) return type(part) == 'table' and part.ok or part end
+
+-- A reply of XINFO or TS.INFO by name.
 local function told(reply)
   local said = {}
-  for at = 1, #reply, 2 do said[type(reply[at]) == 'table' and reply[at].ok or reply[at]] = reply[at + 1] end
+  for at = 1, #reply, 2 do said[plain(reply[at])] = reply[at + 1] end
   return said
 end

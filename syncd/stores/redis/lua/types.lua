@@ -80,7 +80,7 @@ local function labels_of(key, seen)
   if not seen[key] then
     local found = {}
     for _, label in ipairs(told(redis.call('TS.INFO', key)).labels) do
-      found[#found + 1], found[#found + 2] = label[1], label[2]
+      found[#found + 1], found[#found + 2] = plain(label[1]), plain(label[2])
     end
     seen[key] = found
   end
@@ -91,6 +91,6 @@ end
 types['TSDB-TYPE'] = {
   member = function(key, at, seen)
     local sample = redis.call('TS.RANGE', key, at, at)[1]
-    return sample and cjson.encode{sample[2].ok, unpack(labels_of(key, seen))}
+    return sample and cjson.encode{plain(sample[2]), unpack(labels_of(key, seen))}
   end,
 }
