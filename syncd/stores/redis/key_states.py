@@ -28,10 +28,10 @@ class States(NamedTuple):
     """Redis's clock behind the reads, in microseconds."""
 
 
-def members_of(redis: RedisStore, plan: StatePlan, key: bytes) -> Iterator[list[bytes]]:
+def members_of(redis: RedisStore, plan: StatePlan, key: bytes, cursor: int = 0) -> Iterator[list[bytes]]:
     """Names of all members of a key that are there from the begin of this to its end, some of them more than once; of
-    others some. None of a key of another type."""
-    form, cursor = plan.of_members, 0
+    others some. None of a key of another type. `cursor`: those behind it alone."""
+    form = plan.of_members
     assert form is not None
     while True:
         with translated():

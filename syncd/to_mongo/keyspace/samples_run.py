@@ -12,7 +12,8 @@ sample has one `_id`, so it becomes one document. Events go on being served betw
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from syncd import telemetry
 from syncd.lanes.context import LaneContext
@@ -37,6 +38,14 @@ _BEYOND = Refused(
 )
 
 
+class Late(NamedTuple):
+    """Samples of a series that were added behind others."""
+
+    number: int
+    before: int
+    """The moment that all of them are before."""
+
+
 class SamplesRun(KeyspaceRun):
     """See KeyspaceRun."""
 
@@ -45,36 +54,56 @@ class SamplesRun(KeyspaceRun):
     ) -> None:
         super().__init__(context, number, listening, policy)
         self._samples = SampleSync(context.mongo, self._plan, self._store, self._writer)
-        self._late: dict[bytes, int] = {}
-        """Series of which so many samples are to be searched for."""
+        self._late: dict[bytes, Late] = {}
+        """Series of which samples are to be searched for."""
         self._walking = b""
         self._searched: dict[bytes, int] = {}
         """So many a walk has found of a series, until the next read of the series counts them."""
 
+    def run(self) -> None:
+        """See KeyspaceRun. What was not found is searched for by the next run: of these series no event comes."""
+        try:
+            super().run()
+        finally:
+            now = time.monotonic()
+            left = {**self._late, **self._searched}
+            self._changed.put_back([ChangedKey(series, Gone.NO_WORD, now) for series in left])
+
     def _apply(self, taken: Sequence[ChangedKey], everything: bool = False) -> None:
         super()._apply(taken, everything)
         while self._late and not self._walking and not self._context.is_over:
-            self._walk(*self._late.popitem(), whole=False)
+            self._search(next(iter(self._late)))
 
-    def _walk(self, series: bytes, late: int, *, whole: bool) -> bool:
-        """Compare samples with their documents, from the newest on: the whole series, or until so many were found that
-        had none. Whether that was done, and not ended by a stop."""
-        self._walking, left = series, late
+    def _search(self, series: bytes) -> None:
+        """Samples that were added behind others, from there backwards until so many were found."""
+        late = self._late[series]
+        left = late.number
+        for found in self._walk(series, late.before):
+            left -= found
+            if left <= 0:
+                break
+        if left <= 0 or not self._context.is_over:
+            self._count(series, late)
+
+    def _walk(self, series: bytes, before: int = 0) -> Iterator[int]:
+        """Compare samples with their documents, a page at a time, from the newest on, or from those before a moment. Of
+        each page, how many had no document. Ends early where the lane is to stop."""
+        self._walking = series
         try:
-            for page in members_of(self._redis, self._plan, series):
+            for page in members_of(self._redis, self._plan, series, before):
                 outcome, found = self._samples.compare(page)
                 self._finish(outcome, 0)
-                left -= found
-                if left <= 0 and not whole:
-                    break
+                yield found
                 if not self._serve():
-                    return False
+                    return
         finally:
             self._walking = b""
-        if late:
-            self._searched[series] = late
-            self._changed.put_back([ChangedKey(series, Gone.NO_WORD, time.monotonic())])
-        return True
+
+    def _count(self, series: bytes, late: Late) -> None:
+        """MongoDB has so many more samples of a series: its next read, which is due, takes them into account."""
+        self._searched[series] = late.number
+        self._late.pop(series, None)
+        self._changed.put_back([ChangedKey(series, Gone.NO_WORD, time.monotonic())])
 
     def _write(self, taken: list[ChangedKey], everything: bool) -> None:
         more = self._follow([changed.key for changed in taken])
@@ -101,7 +130,7 @@ class SamplesRun(KeyspaceRun):
             else:
                 outcome.done.append(one.series)
             if one.late and one.series != self._walking:
-                self._late[one.series] = one.late
+                self._late[one.series] = Late(one.late, one.oldest)
         self._finish(outcome, len(names))
         self._memory.note({one.series: one.remembered for one in found})
         for one in found:
@@ -138,7 +167,12 @@ class SamplesRun(KeyspaceRun):
         while self._follow([key]):
             if not self._serve():
                 return False
-        return everything or self._walk(key, self._late.pop(key, 0), whole=True)
+        late = self._late.get(key)
+        for _ in () if everything else self._walk(key):
+            pass
+        if late is not None and not self._context.is_over:
+            self._count(key, late)
+        return not self._context.is_over
 
     def _serve(self) -> bool:
         """What is due between two pages. Whether the lane goes on."""

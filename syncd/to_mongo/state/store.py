@@ -45,9 +45,15 @@ class NewSamples(NamedTuple):
     remembered: str
     """What is to be remembered once MongoDB has these."""
     late: int
-    """How many others MongoDB does not have: older ones, which were added late."""
+    """How many others MongoDB does not have: older ones than all that are remembered, which were added late."""
     is_beyond: bool
     """Whether it has samples behind the year 9999, which no document can have."""
+
+    @property
+    def oldest(self) -> int:
+        """The moment of the oldest sample that is remembered; 0 where none is."""
+        _, _, first = self.remembered.partition(" ")
+        return int(first.partition(":")[0] or 0)
 
 
 class StateStore:
