@@ -126,10 +126,7 @@ def _in_a_cluster(contract: Contract) -> Iterator[Lack]:
             why = "a search index knows the keys of one node alone"
             yield Lack(("redis", at, "index"), f"{where}: {why}", _ELSEWHERE)
     where = f"contract {contract.name}"
-    if contract.sync.capture == "append" and contract.mongo.timeseries is not None:
-        what = f"{where}: to append into a time series{_NOT_YET}"
-        yield Lack(("mongo", "timeseries"), what, _ELSEWHERE)
-    elif contract.sync.direction == "both":
+    if contract.sync.direction == "both":
         what = f"{where}: `direction: both`{_NOT_YET}"
         yield Lack(("sync", "direction"), what, _ELSEWHERE)
     elif contract.sync.capture == "outbox":

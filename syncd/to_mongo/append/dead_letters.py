@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NoReturn
 
 from syncd import telemetry
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.stores.redis.records.dead_letters import count_dead_letters, fill_up, new_dead_letter
+from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.lost.noted_entries import NotedEntries, entry_of
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
@@ -40,10 +41,7 @@ class DeadLetters:
         Where only the first is done, the entry comes again and its dead letter takes the place of that one."""
         keys, names = [self._keys.dead, self._keys.dead_by_document], [*map(self._name, refused)]
         waiting = noted.waiting(names)
-        args: list[str | int] = [self._plan.keep_dead_letters]
-        for (entry, why), waits in zip(refused.items(), waiting, strict=True):
-            said = self._said(entry, why)
-            args += [entry, "1" if waits else "", len(said), *said]
+        args = [self._plan.keep_dead_letters, *self._arguments_away(refused, waiting)]
         reply = self._redis.call("syncd_park_away", keys, args)
         if reply[0] == b"full":
             self.fill(refused)
@@ -51,6 +49,35 @@ class DeadLetters:
         stored = [name for name, waits in zip(names, waiting, strict=True) if waits]
         noted.acknowledge(names, stored, dropped)
         return self.tell(refused, [count, *new])
+
+    def park_ahead(
+        self,
+        refused: Mapping[str, Refused],
+        done: Collection[str],
+        keep: int,
+        lease: Lease,
+        noted: NotedEntries,
+    ) -> tuple[list[str], list[bytes], list[bytes]]:
+        """The same by the daemon that has the lease of the home, without the acknowledgement. What is `done` has no
+        dead letter any more. Returns names that are to be noted, those that are not any more, and what `tell` takes."""
+        if not refused and not (done and count_dead_letters(self._redis, self._plan.name)):
+            return [], [], [b"0"]
+        names = [*map(self._name, refused)]
+        waiting = noted.waiting(names) if names else []
+        args: list[str | int] = [len(done), *map(self._name, done), keep]
+        args += self._arguments_away(refused, waiting)
+        reply = lease.call("syncd_park_ahead", [self._keys.dead, self._keys.dead_by_document], args)
+        if reply[0] == b"full":
+            self.fill(refused)
+        _, count, dropped, *new = reply
+        return [name for name, waits in zip(names, waiting, strict=True) if waits], dropped, [count, *new]
+
+    def _arguments_away(self, refused: Mapping[str, Refused], waiting: Sequence[bool]) -> list[str | int]:
+        args: list[str | int] = []
+        for (entry, why), waits in zip(refused.items(), waiting, strict=True):
+            said = self._said(entry, why)
+            args += [entry, "1" if waits else "", len(said), *said]
+        return args
 
     def _name(self, entry: str) -> str:
         return f"{self._plan.projection} {entry}"

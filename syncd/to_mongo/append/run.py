@@ -10,7 +10,6 @@ import time
 from collections.abc import Collection, Iterator
 
 from syncd import telemetry
-from syncd.errors import CapabilityError
 from syncd.lanes.context import LaneContext
 from syncd.lanes.events import Confirmed, Entered
 from syncd.lanes.waiting_dead_letters import WaitingDeadLetters
@@ -84,9 +83,6 @@ class AppendRun:
         time_field = make_series(self._mongo, self._plan)
         if time_field is None:
             return PlainDelivery(self._plan, self._mongo, self._redis, self._group)
-        if self._redis.place:
-            what = f"{self._plan.contract.shown_collection} is a time series, into which nothing is appended from a "
-            raise CapabilityError("redis", f"{what}Redis Cluster yet; append into an ordinary collection")
         self._lease.acquire()
         stores = self._mongo, self._redis
         return SeriesDelivery(self._plan, *stores, self._group, self._lease, time_field, self._site)

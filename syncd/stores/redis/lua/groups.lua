@@ -71,10 +71,27 @@ do
     return reply
   end
 
-  -- Acknowledge entries that are done. One that was replayed, or fits by now, has a dead letter that goes with it.
+  -- The same by the one daemon that has the lease. keys: lease, position, dead letters, `letters`. args: protocol, lease, n,
+  -- name of an entry that is a document, and whose dead letter goes, ..., then as `park_away`.
+  local function park_ahead(keys, args)
+    local stop = fenced(keys, args)
+    if stop then return stop end
+    for at = 4, 3 + args[3] do
+      local entry = redis.call('HGET', keys[4], args[at])
+      if entry then redis.call('XDEL', keys[3], entry); redis.call('HDEL', keys[4], args[at]) end
+    end
+    local rest = {args[1]}
+    for at = 4 + args[3], #args do rest[#rest + 1] = args[at] end
+    return park_away({keys[3], keys[4]}, rest)
+  end
+
+  -- Acknowledge entries that are done. One that was replayed, or fits by now, has a dead letter that goes with it. In a
+  -- cluster it has gone before, and `keys[6]` is the set of those that have one.
   local function acknowledge(keys, group, entries, first, last)
-    local names, any = group.projection .. ' ', redis.call('HLEN', keys[4]) > 0
+    local names, noted = group.projection .. ' ', keys[6] and redis.call('EXISTS', keys[6]) == 1
+    local any = not keys[6] and redis.call('HLEN', keys[4]) > 0
     for at = first, last do
+      if noted then redis.call('SREM', keys[6], names .. entries[at]) end
       local dead_letter = any and redis.call('HGET', keys[4], names .. entries[at])
       if dead_letter then
         redis.call('XDEL', keys[3], dead_letter)
@@ -133,6 +150,24 @@ do
     return park_all(keys[3], keys[4], keys[5], args[4], args[6], args, last + 1, {'ok', number})
   end
 
+  -- The same on the node of a cluster that has the stream. The last two of args are the stream and the set of its entries that
+  -- have a dead letter, before these how many more names that set gets, and the names; before these the same of names that
+  -- have none any more.
+  local function advance_on_node(keys, args)
+    keys[6], keys[5] = table.remove(args), table.remove(args)
+    local changes = {}
+    for _, command in ipairs{'SADD', 'SREM'} do
+      local names = {}
+      for at = 1, table.remove(args) do names[at] = table.remove(args) end
+      changes[#changes + 1] = {command, names}
+    end
+    local reply = advance(keys, args)
+    for _, change in ipairs(reply[1] == 'ok' and changes or {}) do
+      call_in_parts(change[1], keys[6], change[2], 1, #change[2])
+    end
+    return reply
+  end
+
   -- keys: lease, position. args: protocol, lease, a number that MongoDB has seen. Later batches have greater ones.
   local function above(keys, args)
     local stop = fenced(keys, args)
@@ -149,6 +184,12 @@ do
     if stop then return stop end
     acknowledge_written(keys, {name = args[3], projection = args[4]})
     return {'ok'}
+  end
+
+  -- The same on the node of a cluster that has the stream: the last two of args as of `advance_on_node`.
+  local function written_on_node(keys, args)
+    keys[6], keys[5] = table.remove(args), table.remove(args)
+    return written(keys, args)
   end
 
   -- keys: stream. args: protocol, group. Replies {'ok', n}: entries that were removed before the group had read them.
@@ -188,8 +229,15 @@ do
 
   redis.register_function('syncd_park', park)
   redis.register_function('syncd_park_away', park_away)
+  redis.register_function('syncd_park_ahead', park_ahead)
   -- Where memory is full, entries must go on to MongoDB: then they may be trimmed.
   redis.register_function{function_name = 'syncd_advance', callback = advance, flags = {'allow-oom'}}
+  redis.register_function{
+    function_name = 'syncd_advance_on_node', callback = advance_on_node, flags = {'allow-oom', 'allow-cross-slot-keys'},
+  }
+  redis.register_function{
+    function_name = 'syncd_written_on_node', callback = written_on_node, flags = {'allow-oom', 'allow-cross-slot-keys'},
+  }
   redis.register_function{function_name = 'syncd_number_above', callback = above, flags = {'allow-oom'}}
   redis.register_function{function_name = 'syncd_written', callback = written, flags = {'allow-oom'}}
   redis.register_function{function_name = 'syncd_leave', callback = leave, flags = {'allow-oom'}}

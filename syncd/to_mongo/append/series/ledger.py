@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from syncd.errors import TransientError
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.stores.redis.records.lease import Lease
-from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
+from syncd.stores.redis.records.position import Fields, read_fields
 from syncd.stores.redis.store import RedisStore, clock_us, translated
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.append.dead_letters import DeadLetters
@@ -30,10 +30,13 @@ class Noted(NamedTuple):
 class Ledger:
     """Of one contract. Raises FencedError where the lease is lost, TransientError where another batch is noted."""
 
+    is_split = False
+    """Whether dead letters are elsewhere: they may come back after the entry has become a document."""
+
     def __init__(self, store: RedisStore, plan: AppendPlan, lease: Lease) -> None:
         self._store, self._plan, self._lease = store, plan, lease
         self._dead_letters = DeadLetters(store, plan)
-        keys = self._keys = ControlKeys(plan.name)
+        keys = self._keys = lease.keys
         self._more_keys = [keys.dead, keys.dead_by_document, plan.stream]
         self._now: int | str = ""
         self.keep_dead_letters = plan.keep_dead_letters
@@ -82,11 +85,15 @@ class Ledger:
         reply = self._call("syncd_advance", self._more_keys, args)
         if reply[0] == b"full":
             self._dead_letters.fill(refused)
+        return [self._stepped(reply, entries), *reply[2:]]
+
+    def _stepped(self, reply: list[bytes], entries: list[str]) -> bytes:
+        """What is noted from now on, and its number."""
         self._now = ""
         if entries:
             self._now = int(reply[1])
             self._lease.confirmed = Fields.NUMBER, self._now
-        return reply[1:]
+        return reply[1]
 
     def _call(self, name: str, keys: list[str], args: list[Any]) -> list[bytes]:
         reply = self._lease.call(name, keys, args)
@@ -116,10 +123,14 @@ class Ledger:
         with translated():
             info: Any = self._store.client.info("server", "replication")
         present = f"{info['run_id']} {info.get('master_replid', '')}"
-        server, before = read_fields(self._store, self._keys, Fields.SERVER, Fields.DOUBT)
-        before = before or "0-0"
+        server, before = self._remembered()
         if server == present and not group_lost:
             return before, False
         news = group_lost or not group_new
         self._set({Fields.SERVER: present, Fields.DOUBT: newest if news else before})
         return (newest if news else before), news
+
+    def _remembered(self) -> tuple[str, str]:
+        """The server of the last check, and up to where there was doubt."""
+        server, before = read_fields(self._store, self._keys, Fields.SERVER, Fields.DOUBT)
+        return server, before or "0-0"

@@ -19,7 +19,8 @@ from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.append.batch import BatchOutcome, EntryBatch, Refused, make_batch
 from syncd.to_mongo.append.group import Group
-from syncd.to_mongo.append.series.ledger import Ledger, Noted
+from syncd.to_mongo.append.series.ledger import Noted
+from syncd.to_mongo.append.series.node_ledger import ledger_of
 from syncd.to_mongo.append.series.series_writer import SeriesWriter
 from syncd.to_mongo.append.stream_history import entry_order
 
@@ -59,7 +60,7 @@ class SeriesDelivery:
     ) -> None:
         """`site`: names this Redis among others that have a contract of the same name."""
         self._plan, self._group, self._lease = plan, group, lease
-        self._ledger = Ledger(redis, plan, lease)
+        self._ledger = ledger_of(redis, plan, lease)
         self._writer = SeriesWriter(mongo, plan, time_field, site)
         self._doubt = (0, 0)
         """Up to here documents may be there that Redis no longer knows."""
@@ -154,7 +155,10 @@ class SeriesDelivery:
     def deliver_alone(self, batch: EntryBatch) -> BatchOutcome:
         """Note, write, and end it."""
         self.turn(batch)
-        self.deliver(batch)
+        if self._ledger.is_split:
+            self._written = self._write_the_rest(self._number, batch)
+        else:
+            self.deliver(batch)
         return self._end()[1]
 
     def _write_the_rest(self, number: int, batch: EntryBatch) -> SeriesWritten:

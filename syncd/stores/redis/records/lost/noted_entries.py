@@ -24,7 +24,8 @@ class NotedEntries:
     def __init__(self, store: RedisStore, contract: str, stream: str) -> None:
         self._store, self._contract, self._stream = store, contract, stream
         # Of the same slot, so that they are always where the stream is.
-        self._key = ControlKeys(contract, place=place_in([slot_of(stream)])).noted
+        self.key = ControlKeys(contract, place=place_in([slot_of(stream)])).noted
+        """The set."""
 
     @property
     def _client(self) -> Any:
@@ -35,7 +36,7 @@ class NotedEntries:
         """Of each entry whether it needs a dead letter: it is not acknowledged yet, or noted."""
         with translated():
             pipe = self._client.pipeline(transaction=False)
-            pipe.smismember(self._key, names)
+            pipe.smismember(self.key, names)
             for entry in map(entry_of, names):
                 pipe.xpending_range(self._stream, self._contract, entry, entry, 1)
             noted, *pending = pipe.execute()
@@ -46,9 +47,9 @@ class NotedEntries:
         with translated():
             pipe = self._client.pipeline(transaction=True)
             if stored:
-                pipe.sadd(self._key, *stored)
+                pipe.sadd(self.key, *stored)
             if dropped:
-                pipe.srem(self._key, *dropped)
+                pipe.srem(self.key, *dropped)
             pipe.xack(self._stream, self._contract, *map(entry_of, names))
             pipe.execute()
 
@@ -56,19 +57,19 @@ class NotedEntries:
         """What is a document by now, and what a person drops."""
         if names:
             with translated():
-                self._client.srem(self._key, *names)
+                self._client.srem(self.key, *names)
 
     def count(self) -> int:
         """How many, to be asked before dead letters are counted. 0 while their slot is on its way."""
         try:
             with translated():
-                return int(self._client.scard(self._key))
+                return int(self._client.scard(self.key))
         except SlotMovedError:
             return 0
 
     def lost(self) -> Iterator[list[str]]:
         """Those without a dead letter, page by page."""
-        for page in pages(partial(self._client.sscan, self._key), count=SCAN_COUNT):
+        for page in pages(partial(self._client.sscan, self.key), count=SCAN_COUNT):
             if found := self._without(page):
                 yield found
 
@@ -81,7 +82,7 @@ class NotedEntries:
                 pipe.xrange(keys.dead, entry or "0-0", entry or "0-0")
             gone = [name for name, found in zip(names, pipe.execute(), strict=True) if not found]
             # One that a person has dropped meanwhile is not noted any more.
-            still: Any = self._client.smismember(self._key, gone) if gone else []
+            still: Any = self._client.smismember(self.key, gone) if gone else []
         return [name.decode() for name, noted in zip(gone, still, strict=True) if noted]
 
 

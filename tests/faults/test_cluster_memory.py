@@ -1,5 +1,5 @@
-"""Digests of documents on a Redis Cluster: failovers that lose writes, slots that move, lost positions (nothing_lost,
-no_ghosts, nothing_silent)."""
+"""What syncd remembers beside keys and streams on a Redis Cluster, digests and what goes into a time series: failovers
+that lose writes, slots that move, lost positions (nothing_lost, no_ghosts, nothing_silent, applied_once, fenced)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,24 @@ from syncd.stores.redis.records.cluster_lease import bring_together
 from syncd.stores.redis.records.levels import are_level
 from syncd.stores.redis.records.position import ControlKeys
 from tests.support.broken.failpoint import failing
+from tests.support.broken.proxy import Proxy
 from tests.support.check import meanwhile, wait_until
+from tests.support.cli import syncd
 from tests.support.contracts import projection
 from tests.support.scene import Flow, Scene
 from tests.support.servers.cluster import fail_over, move, slots_of, stop_replication
 from tests.support.shapes.digests import lose, wait_known
 from tests.support.ways.reconcile import check
+from tests.support.ways.stream import (
+    NOW_MS,
+    add_series,
+    add_stream,
+    append,
+    append_timed,
+    key,
+    wait_done,
+    wait_numbers,
+)
 
 CARD = projection({"title": "title", "n": "n"})
 BRIEF = projection(["title", "n"], name="brief")
@@ -223,3 +235,87 @@ def test_checks(cluster: RedisCluster, scene: Scene) -> None:
     move(cluster, slots_of(cluster, source)[:1], source, others(cluster)[1])
     bring_together(ClusterStore(cluster.url), flow.contract, "another:1", 10, None)
     assert not are_level(ClusterStore(cluster.url), keys), "what moved may come from a node that lost writes"
+
+
+WRITE = b"txnNumber"
+
+
+def stream_node(cluster: RedisCluster, flow: Flow) -> RedisServer:
+    slot = slot_of(key(flow))
+    return next(node for node in masters(cluster) if slot in slots_of(cluster, node))
+
+
+def moves(cluster: RedisCluster, flow: Flow, target: RedisServer) -> None:
+    move(cluster, [slot_of(key(flow))], stream_node(cluster, flow), target)
+    flow.redis.nodes_manager.initialize()  # type: ignore[attr-defined]
+
+
+def test_a_time_series(cluster: RedisCluster, scene: Scene, replica_set: ReplicaSet) -> None:
+    """applied_once, nothing_lost, fenced: MongoDB has a batch of which Redis does not know yet, and the daemon is
+    killed, while the stream goes to another node, and back to one that remembers an older batch, and while its node
+    fails over with its last writes. Each entry is one document or one dead letter, also after a replay."""
+    (flow, _), count = (add_series(scene, "in"), add_stream(scene, "keep")), 0
+    odd: list[str] = []
+    with Proxy(int(replica_set.members[0].port)) as way:
+        scene.daemon = scene.another_daemon(SYNCD_MONGO_URI=way.mongo_uri)
+        scene.start()
+        flow.wait_live()
+        first = stream_node(cluster, flow)
+        other = next(node for node in masters(cluster) if node is not first)
+        replica = None
+        for step in ("stays", "goes", "comes back", "fails over"):
+            append_timed(flow, range(count, count + 100))
+            wait_numbers(flow, range(count + 100))
+            wait_done(flow)
+            scene.daemon.pause()
+            odd += append(flow, ["odd"], at=NOW_MS)  # type: ignore[list-item]
+            append_timed(flow, range(count + 100, count + 200))
+            if step == "fails over":
+                replica = loses(cluster, first)  # it has the entries, and never hears what became of them
+            hold = way.hold_reply(WRITE)
+            scene.daemon.resume()
+            hold.wait()
+            scene.daemon.kill()
+            hold.release()
+            if step == "goes":
+                moves(cluster, flow, other)
+            elif step == "comes back":
+                moves(cluster, flow, first)
+            elif replica is not None:
+                fail_over(cluster, first, replica)
+                flow.redis.nodes_manager.initialize()  # type: ignore[attr-defined]
+            scene.start()
+            flow.wait_live()
+            count += 200
+            append_timed(flow, range(count, count + 10))
+            count += 10
+            wait_numbers(flow, range(count))
+            wait_done(flow)
+            assert sorted(one["id"] for one in flow.dead_letters()) == sorted(odd), step
+        entry = append_timed(flow, [count])[0]
+        wait_numbers(flow, range(count + 1))
+        env = {"SYNCD_MONGO_URI": scene.reach["mongo_uri"], "SYNCD_REDIS_URL": cluster.url}
+        env["SYNCD_CONTRACTS"] = str(scene.contracts.path)
+        for which, told in (
+            (come_back(flow, entry), "1 written"),
+            ("--all", f"0 written, {len(odd)} still failing"),
+        ):
+            said = syncd("deadletters", "replay", flow.contract, which, **env)
+            assert told in said.stdout, said.stdout + said.stderr
+        wait_numbers(flow, range(count + 1))
+        assert sorted(one["id"] for one in flow.dead_letters()) == sorted(odd)
+        scene.contracts.remove("in")
+        wait_until(lambda: f"{flow.contract}: left" in syncd("orphans", **env).stdout, 30)
+        said = syncd("remove", flow.contract, "--yes", **env)
+        assert said.returncode == 0, said.stdout + said.stderr
+        left = f"{{{flow.contract}}}".encode()
+        assert not [name for name in flow.redis.scan_iter(count=1000) if left in name]
+
+
+def come_back(flow: Flow, entry: str) -> str:
+    """The dead letter of an entry that is a document by now, as a failover of the home brings it back."""
+    dead, letters = (f"{HOME}{flow.names.control(name)}" for name in ("dead", "letters"))
+    (_, said), *_ = flow.redis.xrange(dead, count=1)
+    back: bytes = flow.redis.xadd(dead, {**said, b"id": entry})
+    flow.redis.hset(letters, f"event {entry}", back)
+    return back.decode()
