@@ -15,13 +15,22 @@ import pytest
 from redis.exceptions import RedisClusterException, RedisError
 
 from syncd.embedded import RedisServer, ReplicaSet
+from syncd.embedded.binaries import valkey_server
 from syncd.embedded.cluster import RedisCluster
 from syncd.stores.redis.cluster.nodes import ClusterStore
 from syncd.stores.redis.cluster.slots import slot_of
 from tests.support.check import meanwhile, wait_until
 from tests.support.cli import syncd
+from tests.support.contracts import projection
 from tests.support.scene import Flow, Scene
-from tests.support.servers.cluster import fail_over, half_moved, move, slots_of, stop_replication
+from tests.support.servers.cluster import (
+    fail_over,
+    half_moved,
+    move,
+    move_at_once,
+    slots_of,
+    stop_replication,
+)
 from tests.support.ways.keyspace import add_keyspace, compared, wait_compared, wait_like_keys
 from tests.support.ways.outbox import documents, hashes
 
@@ -204,7 +213,9 @@ def test_a_slot_on_its_way(cluster: RedisCluster, scene: Scene) -> None:
 
 
 def test_a_node_that_is_emptied(cluster: RedisCluster, scene: Scene) -> None:
-    """nothing_lost: FLUSHALL on one node is no deletion: its documents stay, and what is written there shows."""
+    """nothing_lost, nothing_silent: FLUSHALL on one node is no deletion: its documents stay, and what is written there
+    shows. A subscription to one node that breaks leads to a comparison. A contract that left is
+    removed."""
     flow = begin(scene, "emptied")
     node = masters(cluster)[1]
     cluster.tell(node, "FLUSHALL")
@@ -213,7 +224,32 @@ def test_a_node_that_is_emptied(cluster: RedisCluster, scene: Scene) -> None:
     assert len(documents(flow)) == COUNT
     pipe_write(flow, range(COUNT), 3)
     with changes(flow):
-        pass
+        cluster.tell(masters(cluster)[2], "CLIENT", "KILL", "TYPE", "pubsub")
+        wait_compared(flow, "subscription")
+    scene.contracts.write("keep", projection(["title"], name="kept"))
+    scene.contracts.remove("emptied")
+    env = env_of(scene, cluster)
+    wait_until(lambda: f"{flow.contract}: left" in syncd("orphans", **env).stdout, 30)
+    removed = syncd("remove", flow.contract, "--yes", **env)
+    assert removed.returncode == 0, removed.stdout + removed.stderr
+    left = [key for node in masters(cluster) for key in keys_of(cluster, node)]
+    assert not [key for key in left if flow.contract.encode() in key and b"syncd:" in key]
+    assert {end for end in range(COUNT) if flow.redis.exists(flow.key(end))} == documents(flow).keys() - set(
+        range(EXPIRES, 2 * EXPIRES)
+    )
+
+
+def keys_of(cluster: RedisCluster, node: RedisServer) -> list[bytes]:
+    with cluster.client(node) as client:
+        return list(client.scan_iter(count=1000))
+
+
+def env_of(scene: Scene, cluster: RedisCluster) -> dict[str, str]:
+    return {
+        "SYNCD_MONGO_URI": scene.reach["mongo_uri"],
+        "SYNCD_REDIS_URL": cluster.url,
+        "SYNCD_CONTRACTS": str(scene.contracts.path),
+    }
 
 
 def test_failovers(cluster: RedisCluster, scene: Scene) -> None:
@@ -260,11 +296,7 @@ def test_a_failover_that_loses_keys_on_their_way(cluster: RedisCluster, scene: S
     assert documents(flow).keys() == set(range(COUNT))
     (said,) = scene.daemon.logs(event=LOST)
     assert said["keys"] == len(inside)
-    env = {
-        "SYNCD_MONGO_URI": scene.reach["mongo_uri"],
-        "SYNCD_REDIS_URL": cluster.url,
-        "SYNCD_CONTRACTS": str(scene.contracts.path),
-    }
+    env = env_of(scene, cluster)
     checked = json.loads(syncd("reconcile", flow.contract, "-o", "json", **env).stdout)
     assert (checked["result"], checked["expired"]) == ("clean", len(inside))
     there = sorted(set(range(COUNT)) - inside)
@@ -274,6 +306,30 @@ def test_a_failover_that_loses_keys_on_their_way(cluster: RedisCluster, scene: S
     assert "40" in repaired.stdout, repaired.stdout + repaired.stderr
     found = documents(flow)
     assert {end: found[end] for end in there} == hashes(flow)
+
+
+@pytest.mark.at_scale
+def test_slots_that_valkey_moves_by_itself(replica_set: ReplicaSet, tmp_path: Path) -> None:
+    """nothing_lost, no_ghosts: in both directions, under load, where the server moves slots as a whole, and back."""
+    with (
+        RedisCluster(3, binary=valkey_server()) as cluster,
+        Scene(tmp_path, "faults", replica_set.uri, cluster.url, env=LEASE) as scene,
+    ):
+        scene.mongo.drop_database("faults")
+        film = scene.add("film", projection(["title", "n"]), documents=[{"_id": n} for n in range(COUNT)])
+        flow = begin(scene, "whole")
+        first, second, third = cluster.nodes
+        turns = count(1)
+
+        def touch() -> None:
+            film.collection.update_many({"_id": {"$mod": [7, (n := next(turns)) % 7]}}, {"$set": {"n": n}})
+
+        with changes(flow), meanwhile(touch, 0.01):
+            for source, target in ((first, second), (third, second), (second, first)):
+                some = [slot for slot in slots_of(cluster, source) if slot % 2]
+                move_at_once(cluster, some, source, target)
+        film.wait_same(60)
+        assert logged(scene, "slots moved") and not film.dead_letters()
 
 
 def masters_but(cluster: RedisCluster, silent: RedisServer) -> list[RedisServer]:

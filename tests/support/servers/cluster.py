@@ -91,3 +91,14 @@ def fail_over(
     wait_until(lambda: cluster.tell(replica, "ROLE")[0] == b"master", 30, "the replica takes over")
     cluster.nodes.remove(master)
     cluster.wait(lambda said: said["cluster_state"] == "ok")
+
+
+def move_at_once(
+    cluster: RedisCluster, slots: Iterable[int], source: RedisServer, target: RedisServer
+) -> None:
+    """Of Valkey 9: the server moves all of these slots, and no key is between two nodes."""
+    wanted, name = set(slots), cluster.id_of(target)
+    ranges = [word for slot in sorted(wanted) for word in (slot, slot)]
+    cluster.tell(source, "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", *ranges, "NODE", name)
+    for node in cluster.nodes:
+        wait_until(lambda node=node: wanted <= slots_of_id(cluster, node, name), 30, "the move is known")
