@@ -54,6 +54,11 @@ local function void(position, base, has_base)
   if not has_base then redis.call('DEL', base .. 'synced', base .. 'marks') end
 end
 
+-- Whether a contract has keys of an entry of `owned`, or has to remove them.
+local function has_claim(entry)
+  return redis.call('HEXISTS', CLAIMS, 'key ' .. entry[2]) == 1
+end
+
 -- Take from others what stands in the way. Adds to `handed`; returns what keys of each of our claims may be by those that
 -- met it, which claims are the same as one that was taken, mapped to whether that was new, and whether the record of foreign
 -- keys of one of these contracts is lost.
@@ -72,6 +77,7 @@ local function take_from_others(wish, base, wanted, handed)
       handed[#handed + 1] = name; handed[#handed + 1] = claim.contract
     end
   end
+  for own, entries in pairs(was) do was[own] = without(entries, has_claim) end
   return was, same, is_lost
 end
 
@@ -91,14 +97,12 @@ local function gains(contract, wish)
 end
 
 -- The names of claims whose keys other contracts no longer have to remove: those that a contract wants, and, where it removes
--- them itself, what came to it with claims that it took and no contract has.
+-- them itself, what came to it with claims that it took.
 local function passed(wish, wanted, taken)
   local names = {}
   for name in pairs(wanted) do names[name] = true end
   for _, was in pairs(wish.kind == 'mongo' and taken or {}) do
-    for _, entry in ipairs(was) do
-      if redis.call('HEXISTS', CLAIMS, 'key ' .. entry[2]) == 0 then names['key ' .. entry[2]] = true end
-    end
+    for _, entry in ipairs(was) do names['key ' .. entry[2]] = true end
   end
   return names
 end
