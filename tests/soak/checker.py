@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.soak.contracts import SHORTS, STATUS, TOKEN, names, prefix
+from tests.soak.contracts import DIGESTED, SHORTS, STATUS, TOKEN, names, prefix
 from tests.soak.documents import Document
 from tests.soak.projection import ask, content, key, same, scan, understood
 from tests.soak.stage import Stage
@@ -123,7 +123,7 @@ class Checker:
                 stage.directories[0].path, names(short).contract, stage.mongo[TOKEN][short],
                 stage.redis_url, {"status": STATUS} if short == "shelf" else None,
             )
-            for short in stage.digested
+            for short in DIGESTED
         }  # fmt: skip
         return [f"{short}: {what}" for short, what in said.items() if what]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 
 from syncd.embedded import RedisServer
@@ -26,7 +25,6 @@ PATIENCE_S = 60.0
 class ClusterStage(Stage):
     """See `Stage`. There is no proxy: nodes tell clients their addresses."""
 
-    digested: Sequence[str] = ()
     moves_in_one_step = False
 
     def _start_redis(self, stack: ExitStack) -> str:

@@ -39,11 +39,10 @@ DROPPABLE = {"plain": "city", "tree": "score", "shelf": "tags", "page": "n", "mi
 
 
 class Files(ContractDirectory):
-    """Of one daemon. A cluster has no digests."""
+    """Of one daemon."""
 
-    def __init__(self, path: Path, *, digests: bool = True) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__(path, TOKEN)
-        self.digests = digests
 
 
 def names(short: str) -> Names:
@@ -55,9 +54,7 @@ def prefix(short: str) -> str:
     return names(short).prefix("card")
 
 
-def text(
-    short: str, fields: Fields | None = None, *, digests: bool, version: str = "1.0.0", name: str = "card"
-) -> str:
+def text(short: str, fields: Fields | None = None, *, version: str = "1.0.0", name: str = "card") -> str:
     """A contract's file: as it should be, with other fields, or with another projection of the same documents."""
     said = projection(
         fields or FIELDS[short],
@@ -66,7 +63,7 @@ def text(
         key="{slug}" if short == "page" else "{_id}",
     )
     more: dict[str, Any] = {}
-    if short in DIGESTED and digests:
+    if short in DIGESTED:
         more["reconcile"] = {"check": "digest"}
     if short == "shelf":
         more["filter"] = {"status": STATUS}
@@ -80,13 +77,13 @@ def write(
 ) -> None:
     """Writes a contract's file, for every daemon."""
     for directory in directories:
-        directory.write_text(short, text(short, fields, digests=directory.digests, version=version))
+        directory.write_text(short, text(short, fields, version=version))
 
 
 def restore(directory: Files) -> None:
     """Every contract as it should be, and no other. What is too much goes last, so that every template has an owner."""
     for short in SHORTS:
-        directory.write_text(short, text(short, digests=directory.digests))
+        directory.write_text(short, text(short))
     for file in directory.path.glob("*.yaml"):
         if file.stem not in SHORTS:
             file.unlink()

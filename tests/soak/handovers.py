@@ -22,7 +22,7 @@ def renamed(short: str) -> Edit:
     """The contract has another name."""
 
     def edit(directory: Files) -> None:
-        directory.write_text(short, _named(directory, short, f"{names(short).contract}-{OTHER}"))
+        directory.write_text(short, _named(short, f"{names(short).contract}-{OTHER}"))
 
     return edit
 
@@ -31,8 +31,8 @@ def moved(short: str) -> Edit:
     """Its projection is in a file of its own; the contract has another one."""
 
     def edit(directory: Files) -> None:
-        directory.write_text(f"{short}-{OTHER}", _named(directory, short, f"{names(short).contract}-{OTHER}"))
-        directory.write_text(short, text(short, {"v": "v", "w": "w"}, digests=directory.digests, name=OTHER))
+        directory.write_text(f"{short}-{OTHER}", _named(short, f"{names(short).contract}-{OTHER}"))
+        directory.write_text(short, text(short, {"v": "v", "w": "w"}, name=OTHER))
 
     return edit
 
@@ -41,8 +41,8 @@ def swapped(one: str, other: str) -> Edit:
     """Two contracts have each other's collection and template."""
 
     def edit(directory: Files) -> None:
-        directory.write_text(one, _named(directory, one, names(other).contract))
-        directory.write_text(other, _named(directory, other, names(one).contract))
+        directory.write_text(one, _named(one, names(other).contract))
+        directory.write_text(other, _named(other, names(one).contract))
 
     return edit
 
@@ -69,7 +69,7 @@ def any_of(chance: random.Random) -> tuple[str, Edit]:
     )
 
 
-def _named(directory: Files, short: str, name: str) -> str:
-    said = json.loads(text(short, digests=directory.digests))
+def _named(short: str, name: str) -> str:
+    said = json.loads(text(short))
     said["metadata"]["name"] = name
     return json.dumps(said, indent=2)

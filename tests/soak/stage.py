@@ -31,8 +31,6 @@ ALWAYS = {"appendfsync": "always"}
 class Stage:
     """As a context manager: everything runs on entry, and nothing is left on exit."""
 
-    digested: Sequence[str] = contracts.DIGESTED
-    """Contracts that are compared by digests."""
     moves_in_one_step = True
     """Whether a document that moves leaves its old key in the same step."""
     redis_servers: Sequence[RedisServer]
@@ -42,9 +40,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self._stack = ExitStack()
         self.folder = folder
-        self.directories = [
-            contracts.Files(folder / f"contracts{n}", digests=bool(self.digested)) for n in range(DAEMONS)
-        ]
+        self.directories = [contracts.Files(folder / f"contracts{n}") for n in range(DAEMONS)]
         """Of contracts, one a daemon."""
         self.may_go_back = threading.Event()
         """Set while Redis has lost what it had acknowledged, and syncd has not written it again."""
