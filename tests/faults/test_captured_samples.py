@@ -10,6 +10,7 @@ import pytest
 from syncd.embedded import RedisServer
 from tests.faults.conftest import Rig, killed_at
 from tests.support.broken.failpoint import failing
+from tests.support.broken.hold import Hold
 from tests.support.check import wait_until
 from tests.support.programs.needed import NotFound, give_up
 from tests.support.servers.timeseries import series_server
@@ -93,10 +94,37 @@ def test_late_samples_and_lost_events(rig: Rig) -> None:
     wait_compared(flow, "subscription")
 
 
+def test_a_run_that_ends_in_between(rig: Rig) -> None:
+    """nothing_lost: the daemon loses its connection when MongoDB has another value of a sample and Redis does not know
+    it, and in the middle of the search for a late one; no event is lost, so nothing is compared. A value that is again
+    what it was is written again, and the late sample is found."""
+    flow = live_series(rig.scene, "between")
+    add(flow, "a", range(3000))
+    wait_samples(flow)
+
+    def lose(hold: Hold) -> None:
+        hold.wait()
+        flow.redis.execute_command("CLIENT", "KILL", "TYPE", "normal")
+        hold.release()
+
+    hold = rig.redis_proxy.hold_request(b"syncd_synced")
+    add(flow, "a", [2998], 70)
+    hold.wait()
+    assert documents(flow)[f"{flow.key('a')}:{START_MS + 2_998_000}"]["celsius"] > 70
+    add(flow, "a", [2998])
+    lose(hold)
+    wait_samples(flow)
+    hold = rig.redis_proxy.hold_request(b"TS.REVRANGE")
+    add(flow, "a", [10.5], 70)
+    lose(hold)
+    wait_samples(flow)
+    assert flow.metric("syncd_keyspace_catchups_total") == 1
+
+
 def test_what_redis_drops_stays(rig: Rig) -> None:
     """nothing_lost: samples that were deleted, are older than the retention, or went with their series, a series that
     expired, a Redis that is killed or comes back empty: documents stay. A series of a name that was there before is
-    read from its first sample."""
+    read from its first sample, also where its end is no news."""
     flow = live_series(rig.scene, "drops")
     add(flow, "a", range(300))
     add(flow, "b", range(50), retention=60_000)
@@ -106,8 +134,16 @@ def test_what_redis_drops_stays(rig: Rig) -> None:
     flow.redis.execute_command("TS.DEL", flow.key("a"), START_MS, START_MS + 99_000)
     flow.redis.execute_command("TS.DEL", flow.key("a"), START_MS + 290_000, START_MS + 400_000)
     add(flow, "b", range(1000, 1010), retention=60_000)
-    flow.redis.pexpire(flow.key("c"), 1)
+    pipe = flow.redis.pipeline(transaction=True)
+    pipe.delete(flow.key("c"))
+    for number in range(80):
+        pipe.execute_command(
+            "TS.ADD", flow.key("c"), START_MS + 500 + 1000 * number, 1, "LABELS", "site", "roof"
+        )
+    pipe.execute()
     wait_samples(flow, beside=before)
+    before = documents(flow)
+    flow.redis.pexpire(flow.key("c"), 1)
     rig.redis.kill()
     rig.redis.start()
     flow.wait_live()
