@@ -11,10 +11,11 @@ import pytest
 
 from tests.support.check import wait_until
 from tests.support.cli import syncd
+from tests.support.contracts import from_redis, projection
 from tests.support.programs.needed import NotFound, give_up
 from tests.support.scene import Scene
 from tests.support.servers.timeseries import series_server
-from tests.support.shapes.series import START_MS, add, live_series, samples, wait_samples
+from tests.support.shapes.series import SERIES, START_MS, add, live_series, samples, wait_samples
 from tests.support.ways.outbox import documents
 from tests.support.ways.reconcile import check
 
@@ -113,3 +114,18 @@ def test_the_documented_rights(url: str, mongo_uri: str, token: str, tmp_path: P
         denied: Any = scene.redis.execute_command("ACL", "LOG")
         asked = {dict(zip(entry[::2], entry[1::2], strict=True))[b"object"] for entry in denied}
         assert asked <= {b"client|setinfo", b"config|get"}
+
+
+def test_a_server_without_the_module(mongo_uri: str, redis_url: str, token: str, tmp_path: Path) -> None:
+    """nothing_silent: the lane says what is missing, and `check --connect` beforehand, with the place in the file."""
+    with Scene(tmp_path, token, mongo_uri, redis_url) as scene:
+        sync = from_redis("keyspace", on_delete="ignore")
+        flow = scene.add("without", projection(**SERIES), sync=sync)
+        servers = {"SYNCD_REDIS_URL": redis_url, "SYNCD_MONGO_URI": mongo_uri}
+        checked = syncd("check", "--connect", "--contracts", scene.contracts.path, **servers)
+        assert checked.returncode == 1
+        assert re.search(
+            r"without\.yaml:\d+:\d+: .*time series.*; use Redis 8, or Redis Stack", checked.stdout
+        ), checked
+        scene.start()
+        assert "use Redis 8, or Redis Stack" in flow.wait_state("failed")["error"]
