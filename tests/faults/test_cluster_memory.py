@@ -21,6 +21,7 @@ from syncd.stores.redis.records.cluster_lease import bring_together
 from syncd.stores.redis.records.levels import are_level
 from syncd.stores.redis.records.position import ControlKeys
 from tests.support.broken.failpoint import failing
+from tests.support.broken.hold import Hold
 from tests.support.broken.proxy import Proxy
 from tests.support.check import meanwhile, wait_until
 from tests.support.cli import syncd
@@ -252,8 +253,9 @@ def moves(cluster: RedisCluster, flow: Flow, target: RedisServer) -> None:
 
 def test_a_time_series(cluster: RedisCluster, scene: Scene, replica_set: ReplicaSet) -> None:
     """applied_once, nothing_lost, fenced: MongoDB has a batch of which Redis does not know yet, and the daemon is
-    killed, while the stream goes to another node, and back to one that remembers an older batch, and while its node
-    fails over with its last writes. Each entry is one document or one dead letter, also after a replay."""
+    paused until another one has taken over, or killed, while the stream goes to another node, and back to one that
+    remembers an older batch, and while its node fails over with its last writes. Each entry is one document or one dead
+    letter, also after a replay."""
     (flow, _), count = (add_series(scene, "in"), add_stream(scene, "keep")), 0
     odd: list[str] = []
     with Proxy(int(replica_set.members[0].port)) as way:
@@ -275,8 +277,11 @@ def test_a_time_series(cluster: RedisCluster, scene: Scene, replica_set: Replica
             hold = way.hold_reply(WRITE)
             scene.daemon.resume()
             hold.wait()
-            scene.daemon.kill()
-            hold.release()
+            if step == "stays":
+                taken_over(scene, flow, way, hold, range(count + 200))
+            else:
+                scene.daemon.kill()
+                hold.release()
             if step == "goes":
                 moves(cluster, flow, other)
             elif step == "comes back":
@@ -284,7 +289,8 @@ def test_a_time_series(cluster: RedisCluster, scene: Scene, replica_set: Replica
             elif replica is not None:
                 fail_over(cluster, first, replica)
                 flow.redis.nodes_manager.initialize()  # type: ignore[attr-defined]
-            scene.start()
+            if not scene.daemon.process.alive:
+                scene.start()
             flow.wait_live()
             count += 200
             append_timed(flow, range(count, count + 10))
@@ -310,6 +316,20 @@ def test_a_time_series(cluster: RedisCluster, scene: Scene, replica_set: Replica
         assert said.returncode == 0, said.stdout + said.stderr
         left = f"{{{flow.contract}}}".encode()
         assert not [name for name in flow.redis.scan_iter(count=1000) if left in name]
+
+
+def taken_over(scene: Scene, flow: Flow, way: Proxy, hold: Hold, wanted: range) -> None:
+    """The daemon is paused for longer than its lease lasts, and another one takes over; what it then has to say of the
+    batch, with a dead letter, is refused."""
+    scene.daemon.pause()
+    second = scene.another_daemon(SYNCD_MONGO_URI=way.mongo_uri)
+    second.start()
+    wait_numbers(flow, wanted)
+    wait_done(flow)
+    hold.release()
+    scene.daemon.resume()
+    wait_until(lambda: flow.lane().get("state") == "standby", 20, flow.lane)
+    second.kill()
 
 
 def come_back(flow: Flow, entry: str) -> str:
