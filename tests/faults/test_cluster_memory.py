@@ -132,7 +132,9 @@ def change_some(flow: Flow) -> None:
     flow.collection.insert_many([film(number) for number in range(1000, 1010)])
 
 
-def test_a_lost_position(cluster: RedisCluster, scene: Scene) -> None:
+@pytest.mark.parametrize("has_home", [False, True], ids=["another", "home"])
+@pytest.mark.at_scale("home")
+def test_a_lost_position(cluster: RedisCluster, scene: Scene, *, has_home: bool) -> None:
     """nothing_lost, no_ghosts, nothing_silent: a position that MongoDB cannot resume costs what differs. Where a node
     has lost its last writes since, digests say more of it than it shows: then everything is copied, and the log says
     why."""
@@ -153,7 +155,7 @@ def test_a_lost_position(cluster: RedisCluster, scene: Scene) -> None:
     read, why = begins_again(scene, flow)
     assert (read <= FEW, why) == (True, BY_DIGESTS), read
     wait_known(flow, cluster.url)
-    master = others(cluster)[0]
+    master = next(node for node in masters(cluster) if (node not in others(cluster)) is has_home)
     replica, some = loses(cluster, master), at(cluster, flow, master, 10)
     flow.collection.update_many({"_id": {"$in": some}}, {"$inc": {"n": 0.25}})
     flow.wait_same()
