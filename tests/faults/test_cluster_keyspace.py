@@ -122,8 +122,10 @@ def wait_like(flow: Flow, timeout: float = 60) -> None:
     """Until every document is what its key says; those of keys that expired stay."""
 
     def differing() -> list[object]:
-        wanted = hashes(flow)
-        there = {end: one for end, one in documents(flow).items() if end < EXPIRES}
+        wanted, there = (
+            {end: one for end, one in found.items() if end < EXPIRES}
+            for found in (hashes(flow), documents(flow))
+        )
         return [end for end in wanted.keys() | there.keys() if wanted.get(end) != there.get(end)]
 
     wait_until(lambda: not differing(), timeout, lambda: f"{differing()}; {flow.lane()}")
