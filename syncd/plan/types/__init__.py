@@ -13,6 +13,7 @@ from syncd.plan.types.hash import HASH
 from syncd.plan.types.json import JSON
 from syncd.plan.types.list import LIST
 from syncd.plan.types.members.base import SHARED, MemberForm, Memberships, unpacked
+from syncd.plan.types.members.captured_samples import CapturedSamples
 from syncd.plan.types.members.shared_hash import SharedFields
 from syncd.plan.types.set import SET
 from syncd.plan.types.size import Size, size_of
@@ -23,9 +24,9 @@ from syncd.plan.types.vectorset import VECTOR_SET
 from syncd.plan.types.zset import ZSET
 
 __all__ = [
-    "NEEDS", "SHARED", "TYPES", "Captured", "CapturedMembers", "DataType", "Form", "MemberForm", "Memberships",
-    "Merged", "Need", "SharedFields", "Size", "Written", "captured", "expiring_fields", "merged", "redis_type",
-    "shared", "size_of", "type_of", "unpacked", "written",
+    "NEEDS", "SHARED", "TYPES", "Captured", "CapturedMembers", "CapturedSamples", "DataType", "Form", "MemberForm",
+    "Memberships", "Merged", "Need", "SharedFields", "Size", "Written", "captured", "expiring_fields", "merged",
+    "redis_type", "shared", "size_of", "type_of", "unpacked", "written",
 ]  # fmt: skip
 
 SHARED_FIELDS = SharedFields()

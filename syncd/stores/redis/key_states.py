@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from syncd.errors import SlotMovedError
 from syncd.plan.to_mongo.state import AWAY, COLON, FoundKey, StatePlan
+from syncd.plan.types import CapturedSamples
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.scan import pages
 from syncd.stores.redis.store import RedisStore, clock_us, translated
@@ -28,20 +29,44 @@ class States(NamedTuple):
     """Redis's clock behind the reads, in microseconds."""
 
 
-def members_of(redis: RedisStore, plan: StatePlan, key: bytes, cursor: int = 0) -> Iterator[list[bytes]]:
+def members_of(redis: RedisStore, plan: StatePlan, key: bytes) -> Iterator[list[bytes]]:
     """Names of all members of a key that are there from the begin of this to its end, some of them more than once; of
-    others some. None of a key of another type. `cursor`: those behind it alone."""
-    form = plan.of_members
+    others some. None of a key of another type."""
+    form, cursor = plan.of_members, 0
     assert form is not None
-    while True:
-        with translated():
-            if redis.client.type(key) != plan.type.encode():
-                return
-            said: Any = redis.client.execute_command(*form.page(key, cursor))
-        cursor, members = form.scanned(said)
+    while said := _in_one_step(redis, plan, key, form.page(key, cursor)):
+        cursor, members = form.scanned(said[0])
         yield [COLON.join((key, member)) for member in members]
         if cursor == 0:
             return
+
+
+def samples_of(
+    redis: RedisStore, plan: StatePlan, key: bytes, before: int = 0
+) -> Iterator[dict[bytes, bytes]]:
+    """The same of a series, from the newest sample on, or from those before a moment; each with its content."""
+    form, cursor = plan.of_members, before
+    assert isinstance(form, CapturedSamples)
+    while said := _in_one_step(redis, plan, key, form.page(key, cursor), ("TS.INFO", key)):
+        cursor, _ = form.scanned(said[0])
+        yield {COLON.join((key, moment)): content for moment, content in form.contents(said).items()}
+        if cursor == 0:
+            return
+
+
+def _in_one_step(redis: RedisStore, plan: StatePlan, key: bytes, *commands: tuple[Any, ...]) -> list[Any]:
+    """What commands say of a key; nothing where it is not of the type."""
+    pipe = redis.client.pipeline(transaction=True)
+    pipe.type(key)
+    for command in commands:
+        pipe.execute_command(*command)
+    with translated():
+        kind, *said = pipe.execute(raise_on_error=False)
+        if kind != plan.type.encode():
+            return []
+        if error := next((one for one in said if isinstance(one, Exception)), None):
+            raise error
+    return said
 
 
 class KeyStates:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from syncd.errors import ProjectionError
@@ -31,26 +31,25 @@ class SampleSync(KeySync):
         paths = [*plan.key_paths, *(".".join(field.path) for field in plan.all_fields)]
         self._lookup = Lookup(mongo, Documents(plan.namespace, None, server_projection(paths)))
         self._get = {path: getter(path) for path in paths}
-        self._documents: Mapping[str, Document] = {}
 
-    def compare(self, names: Sequence[bytes]) -> tuple[KeyOutcome, int]:
-        """Sync those of these samples whose documents are not there, or other than they should be. Also how many now
-        have one that had none."""
-        ids = {name: self._plan.document_id(name) for name in names if self._plan.owns(name)}
-        self._documents = self._lookup.by_ids([*ids.values()], ZERO).documents
-        missing = {name for name, one in ids.items() if encode_key_value(one) not in self._documents}
-        try:
-            outcome = self.apply(dict.fromkeys(names, ""))
-        finally:
-            self._documents = {}
-        return outcome, sum(name in missing for name in outcome.done)
+    def compare(self, page: Mapping[bytes, bytes]) -> tuple[KeyOutcome, int]:
+        """Sync those of these samples, each with its content, whose documents are not there, or other than they should
+        be. Also how many now have one that had none."""
+        ids = {name: self._plan.document_id(name) for name in page if self._plan.owns(name)}
+        found = self._lookup.by_ids([*ids.values()], ZERO).documents
+        documents = {name: found.get(encode_key_value(one)) for name, one in ids.items()}
+        differing = [
+            name for name, content in page.items() if not self._holds(documents.get(name), name, content)
+        ]
+        outcome = self.apply(dict.fromkeys(differing, ""))
+        return outcome, sum(documents[name] is None for name in outcome.done)
 
-    def _is_known(self, key: bytes, found: FoundKey) -> bool:
-        document = self._documents.get(encode_key_value(self._plan.document_id(key)))
-        if document is None or not found.is_there:
+    def _holds(self, document: Document | None, name: bytes, content: bytes) -> bool:
+        """Whether a document is what a sample is."""
+        if document is None:
             return False
         try:
-            update = self._plan.update_of(key, found)
+            update = self._plan.update_of(name, FoundKey(self._plan.type, content, None))
         except ProjectionError:
             return False
         wanted: dict[str, Any] = dict.fromkeys(update.unset, MISSING) | update.set

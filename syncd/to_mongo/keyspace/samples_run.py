@@ -19,7 +19,7 @@ from syncd import telemetry
 from syncd.lanes.context import LaneContext
 from syncd.plan.to_mongo.gone import Gone
 from syncd.plan.to_mongo.state import COLON, StatePlan
-from syncd.stores.redis.key_states import members_of
+from syncd.stores.redis.key_states import samples_of
 from syncd.stores.redis.records.position import Fields
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.keyspace.listening import MOST_TAKEN, Listening
@@ -90,7 +90,7 @@ class SamplesRun(KeyspaceRun):
         each page, how many had no document. Ends early where the lane is to stop."""
         self._walking = series
         try:
-            for page in members_of(self._redis, self._plan, series, before):
+            for page in samples_of(self._redis, self._plan, series, before):
                 outcome, found = self._samples.compare(page)
                 self._finish(outcome, 0)
                 yield found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -47,12 +48,15 @@ class CapturedSamples(CapturedMembers):
 
     def content(self, replies: list[Any]) -> bytes | None:
         """A list in JSON."""
+        found = self.contents(replies)
+        return next(iter(found.values()), None)
+
+    def contents(self, replies: list[Any]) -> dict[bytes, bytes]:
+        """The same of many samples of a series, by their moments."""
         samples, said = replies
-        if not samples:
-            return None
-        labels = dict(zip(said[::2], said[1::2], strict=True))[b"labels"]
-        parts = [samples[0][1], *(part for label in labels for part in label)]
-        return orjson.dumps([part.decode(errors="surrogateescape") for part in parts])
+        labels = dict(zip(said[::2], said[1::2], strict=True))[b"labels"] if samples else []
+        texts = [_text(part) for label in labels for part in label]
+        return {b"%d" % moment: json.dumps([_text(value), *texts]).encode() for moment, value in samples}
 
     def members(self, content: Any) -> Mapping[Any, Any]:
         """The value, and each label."""
@@ -70,6 +74,11 @@ class CapturedSamples(CapturedMembers):
         if not isinstance(said, dict) or not said:
             raise ValueError("a mapping of moments, in epoch milliseconds, and values")
         return {str(moment): orjson.dumps(list(_parts(one))) for moment, one in said.items()}
+
+
+def _text(part: bytes) -> str:
+    """Also of what is no UTF-8: JSON that nothing reads, as Redis's own is."""
+    return part.decode(errors="surrogateescape")
 
 
 def _parts(said: Any) -> Iterator[str]:
