@@ -21,6 +21,12 @@ local function hand_over_members(template, claim, wanted, theirs, mine)
   redis.call('HDEL', mine .. 'members:' .. projection .. ':' .. template, WHOLE_MAP)
 end
 
+local function hand_over_maps(template, theirs_called, mine_called, theirs, mine)
+  for _, map in ipairs{'keys:', 'owners:'} do
+    rename_over(theirs .. map .. theirs_called .. ':' .. template, mine .. map .. mine_called .. ':' .. template)
+  end
+end
+
 -- The maps of a template, and the record of an index, go along with the claim.
 local function hand_over(name, claim, wanted, mine, kind)
   local theirs = base_of(claim.contract)
@@ -37,10 +43,7 @@ local function hand_over(name, claim, wanted, mine, kind)
     if serving then redis.call('HSET', mine .. 'indexes', 'serving:' .. alias, serving) end
     redis.call('HDEL', theirs .. 'indexes', 'serving:' .. alias)
   elseif wanted and not claim.by_id then
-    local template = name:sub(5)
-    for _, map in ipairs{'keys:', 'owners:'} do
-      rename_over(theirs .. map .. claim.projection .. ':' .. template, mine .. map .. wanted.projection .. ':' .. template)
-    end
+    hand_over_maps(name:sub(5), claim.projection, wanted.projection, theirs, mine)
   end
 end
 
@@ -54,16 +57,27 @@ local function void(position, base, has_base)
   if not has_base then redis.call('DEL', base .. 'synced', base .. 'marks') end
 end
 
--- Whether a contract has keys of an entry of `owned`, or has to remove them.
-local function has_claim(entry)
-  return redis.call('HEXISTS', CLAIMS, 'key ' .. entry[2]) == 1
+-- What keys of a claim are, or were before, without what another claim of the record is about: entries of `owned`. Of those
+-- that the taker removes the maps go along, for they say which keys there are.
+local function hand_over_entries(name, claim, taken, wish, mine)
+  local entries = without(entries_of(name, claim), function(entry)
+    local other = 'key ' .. entry[2]
+    return other ~= name and (taken[other] or redis.call('HEXISTS', CLAIMS, other) == 1)
+  end)
+  local theirs = base_of(claim.contract)
+  for _, entry in ipairs(wish.kind == 'mongo' and claim.kind == 'mongo' and entries or {}) do
+    hand_over_maps(entry[2], entry[1], entry[1], theirs, mine)
+    if has_members{type = entry[3]} then hand_over_members(entry[2], {projection = entry[1]}, nil, theirs, mine) end
+  end
+  return entries
 end
 
 -- Take from others what stands in the way. Adds to `handed`; returns what keys of each of our claims may be by those that
 -- met it, which claims are the same as one that was taken, mapped to whether that was new, and whether the record of foreign
 -- keys of one of these contracts is lost.
 local function take_from_others(wish, base, wanted, handed)
-  local was, same, is_lost = {}, {}, false
+  local was, same, taken, is_lost = {}, {}, {}, false
+  for _, pair in ipairs(wish.taken) do taken[pair[1]] = true end
   for _, pair in ipairs(wish.taken) do
     local name, own = pair[1], pair[2]
     local claim = claim_named(name)
@@ -72,12 +86,13 @@ local function take_from_others(wish, base, wanted, handed)
       is_lost = is_lost or has_lost_foreign(claim.contract)
       share_foreign(base_of(claim.contract), base)
       if wanted[name] then same[name] = {new = claim.new} end
-      if claim.pattern ~= '' then was[own] = add_each_once(was[own] or {}, entries_of(name, claim)) end
+      if claim.pattern ~= '' then
+        was[own] = add_each_once(was[own] or {}, hand_over_entries(name, claim, taken, wish, base))
+      end
       redis.call('HDEL', CLAIMS, name)
       handed[#handed + 1] = name; handed[#handed + 1] = claim.contract
     end
   end
-  for own, entries in pairs(was) do was[own] = without(entries, has_claim) end
   return was, same, is_lost
 end
 
