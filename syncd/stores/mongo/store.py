@@ -114,6 +114,8 @@ class MongoStore:
         self.is_sharded = False
         """Whether a mongos answers, as of the last `connect`."""
         self.idle_shards = IdleShards()
+        self.replies_broken = 0
+        """How often MongoDB has not replied with changes, for they were too large, since it had no more."""
         self._known: Together[MongoCapabilities] = Together(KNOWN_S)
         with contextlib.suppress(TransientError):  # a daemon that starts without a network waits for it
             self._open()

@@ -17,9 +17,9 @@ from typing import Any, Self
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.client_session import ClientSession
-from pymongo.errors import PyMongoError
+from pymongo.errors import AutoReconnect, PyMongoError
 
-from syncd.errors import FatalError, OplogTooShortError, PositionLostError, TransientError
+from syncd.errors import EventTooLargeError, FatalError, OplogTooShortError, PositionLostError, TransientError
 from syncd.plan.partition import WHOLE, Partition
 from syncd.plan.stream_plan import StreamPlan
 from syncd.stores.mongo.reads.replies import RAW_CODEC, events_in
@@ -35,7 +35,11 @@ _NOT_A_TOKEN = frozenset({9, 14, 15, 40647, 40649})
 """What MongoDB answers to a token that it cannot read: FailedToParse, TypeMismatch, Overflow and two of its own."""
 _OF_DOCUMENTS = ["insert", "update", "replace", "delete"]
 MAX_EVENTS = 2000
-"""Events a reply; the server also ends it at 16 MB."""
+"""Events a reply; the server also ends it at 16 MB. Where a reply that is full gets too large by the token at its end,
+which is twice as long as an `_id`, it breaks off the connection, or says that an event is too large. Then it is asked
+for a quarter of them, and for all again once it has no more."""
+TOO_LARGE = 3
+"""As many steps down where it says so: the lane does without fields then, and at the next without the stream."""
 BEHIND_S = 10
 """A reply without events whose token is further behind MongoDB's own time is no proof that there are none: a majority
 is missing, or the server has not come to the end."""
@@ -59,14 +63,14 @@ class Batch:
     """Documents that its changes need, where they were read."""
     held_back_s: int = 0
     """In so many last seconds there may be changes all the same, for which not all shards have spoken yet."""
+    is_full: bool = False
+    """Whether these are as many events as MongoDB was asked for."""
 
     @classmethod
-    def of(
-        cls, events: list[Document], token: Document, *, is_proof: bool = True, held_back_s: int = 0
-    ) -> Self:
+    def of(cls, events: list[Document], token: Document, *, is_proof: bool = True, **more: Any) -> Self:
         """Everything up to `token`."""
         through = token_time(events[-1]["_id"]) if events else just_before(token_time(token))
-        return cls(events, token, through, is_proof, held_back_s=held_back_s)
+        return cls(events, token, through, is_proof, **more)
 
     @property
     def reached(self) -> Moment:
@@ -84,7 +88,7 @@ def is_drained(batch: Batch) -> bool:
     """Whether nothing, or nearly nothing, is behind it at present."""
     if not batch.events:
         return batch.is_proof
-    return len(batch.events) < MAX_EVENTS and age_of(batch.events[-1]) < DRAINED_S
+    return not batch.is_full and age_of(batch.events[-1]) < DRAINED_S
 
 
 class RawStream:
@@ -134,21 +138,30 @@ class RawStream:
 
     def next(self, wait_ms: int = AWAIT_MS) -> Batch:
         """Wait for events, so long at most."""
+        most = max(1, MAX_EVENTS >> 2 * self._store.replies_broken)
         command = {
             "getMore": self._cursor,
             "collection": self._cursor_of,
-            "batchSize": MAX_EVENTS,
+            "batchSize": most,
             "maxTimeMS": min(wait_ms, SHARDS_AWAIT_MS) if self._store.is_sharded else wait_ms,
         }
         # Where this fails, `close` must not ask for the cursor over the same dead link: the error would wait for that.
         self._cursor, began = 0, time.monotonic()
         try:
             with translated():
-                return self._batch(self._run(command), "nextBatch")
-        except TransientError:
+                batch = self._batch(self._run(command), "nextBatch", most)
+        except EventTooLargeError:
+            self._store.replies_broken += TOO_LARGE
+            raise
+        except TransientError as error:
             if time.monotonic() - began >= SOCKET_S:
                 self._store.be_patient()
+            elif isinstance(error.__cause__, AutoReconnect) and most > 1:
+                self._store.replies_broken += 1
             raise
+        if not batch.is_full:
+            self._store.replies_broken = 0
+        return batch
 
     def _run(self, command: Document) -> RawBSONDocument:
         assert self._client is not None
@@ -157,7 +170,7 @@ class RawStream:
         )
         return found
 
-    def _batch(self, reply: RawBSONDocument, name: str) -> Batch:
+    def _batch(self, reply: RawBSONDocument, name: str, most: int = MAX_EVENTS) -> Batch:
         cursor: Any = reply["cursor"]
         self._cursor = cursor["id"]
         token, now = dict(cursor["postBatchResumeToken"]), moment(reply["operationTime"])
@@ -166,7 +179,8 @@ class RawStream:
             self._store.idle_shards.note(self._store.client, self._database, self._target, now)
         is_proof = name == "nextBatch" and behind_s <= BEHIND_S
         held_back_s = max(0, behind_s) if self._store.is_sharded else 0
-        return Batch.of(events, token, is_proof=is_proof, held_back_s=held_back_s)
+        is_full = len(events) >= most
+        return Batch.of(events, token, is_proof=is_proof, held_back_s=held_back_s, is_full=is_full)
 
     @property
     def is_exhausted(self) -> bool:
