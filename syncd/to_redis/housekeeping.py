@@ -166,10 +166,7 @@ class Housekeeper:
             several = len(self._lease.parts) > 1
             names = self._names(list(waiting))
             self._pipeline.apply(ReplayUnit(self._builder, waiting, names, answers=not several))
-            self._pipeline.drain()
-            if several:
-                self._pipeline.apply(Step([AnsweredDeadLetters(list(waiting))]))
-                self._pipeline.drain()
+            self._pipeline.replayed([AnsweredDeadLetters(list(waiting))] if several else ())
         replays_done(self._redis, self._plan.name, list(dead_letters))
         telemetry.replayed(self._plan.name, len(waiting))
 

@@ -31,7 +31,7 @@ from syncd.stores.mongo.sharding import require_same_key
 from syncd.stores.mongo.store import Document, translated
 from syncd.stores.mongo.times import Moment, token_time
 from syncd.stores.redis.records.keys.digests import Digests, can_be_kept
-from syncd.stores.redis.records.levels import are_level
+from syncd.stores.redis.records.levels import are_level, have_replayed
 from syncd.stores.redis.records.position import (
     ADOPT,
     DIGEST,
@@ -47,7 +47,7 @@ from syncd.to_redis.apply.calls.fan_out import writer_of
 from syncd.to_redis.apply.calls.operations import Operations
 from syncd.to_redis.apply.digests import DigestKeeper
 from syncd.to_redis.apply.pipeline import Pipeline
-from syncd.to_redis.apply.units import Step, Unit, WindowUnit
+from syncd.to_redis.apply.units import Replayed, Step, Unit, WindowUnit
 from syncd.to_redis.change_feeds import ChangeFeeds
 from syncd.to_redis.context import RunContext, StreamContext
 from syncd.to_redis.copy.beginning import beginning, going_on, is_fresh, reason_of, removed_entries
@@ -130,7 +130,8 @@ class LaneRun:
         self._status.searched(self._indexes.as_dicts(), self._indexes.complaint)
         stream = ChangeStream(self._mongo, self._plan, self._control.partition, thin=not self._takes_fields)
         level = not self._by_digests or are_level(self._redis, self._control)
-        fresh = is_fresh(self._plan, position, level=level) or bool(self._feeds.lost)
+        replayed = position.token is None or have_replayed(self._redis, self._control)
+        fresh = is_fresh(self._plan, position, level=level) or bool(self._feeds.lost) or not replayed
         deployment = self._hub.history.deployment()
         old, begins = position, list[Write]()
         if fresh:
@@ -159,11 +160,12 @@ class LaneRun:
         self._build(position)
         if fresh:
             # Before any document is read: what changes from here on is in the stream.
-            self._pipeline.apply(Step(begins))
+            self._pipeline.apply(Replayed(begins))
             self._pipeline.drain()
         self._builder.filling = self._feeds.filling
         self._numbering = Numbering(position.event, position.nth)
-        self._enter(position, reason_of(self._plan, old, position.phase, fresh=fresh, level=level))
+        why = reason_of(self._plan, old, position.phase, fresh=fresh, level=level, replayed=replayed)
+        self._enter(position, why)
         # The filter of a partition is its own stream's.
         hub = self._hub if self._control.partition.is_whole and self._takes_fields else None
         self._stream = LaneStream(

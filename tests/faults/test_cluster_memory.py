@@ -166,6 +166,32 @@ def test_a_lost_position(cluster: RedisCluster, scene: Scene, *, has_home: bool)
     wait_known(flow, cluster.url)
 
 
+def test_a_replay_that_a_failover_loses(cluster: RedisCluster, scene: Scene) -> None:
+    """nothing_lost, nothing_silent: a replay writes a key, its dead letter goes at the home, and then the node of the
+    key fails over without it. No change brings that again: all is copied, and the log says why."""
+    flow = scene.run("film", CARD, documents=[film(number) for number in range(COUNT)])
+    master = others(cluster)[0]
+    number = at(cluster, flow, master, 1)[0]
+    flow.redis.delete(flow.key(number))
+    flow.redis.lpush(flow.key(number), "odd")
+    flow.collection.update_one({"_id": number}, {"$set": {"n": 77.5}})
+    wait_until(flow.dead_letters, 20, flow.lane)
+    flow.redis.delete(flow.key(number))
+    replica = loses(cluster, master)
+    env = {"SYNCD_MONGO_URI": scene.reach["mongo_uri"], "SYNCD_REDIS_URL": cluster.url}
+    env["SYNCD_CONTRACTS"] = str(scene.contracts.path)
+    said = syncd("deadletters", "replay", flow.contract, "--all", **env)
+    assert "1 written" in said.stdout, said.stdout + said.stderr
+    flow.wait_same()
+    assert len(scene.daemon.logs(event="snapshot started")) == 1
+    fail_over(cluster, master, replica)
+    flow.redis.nodes_manager.initialize()  # type: ignore[attr-defined]
+    flow.collection.update_many({"_id": {"$ne": number}}, {"$inc": {"n": 1}})
+    flow.wait_same()
+    reason = scene.daemon.logs(event="snapshot started")[-1]["reason"]
+    assert reason.startswith("a node of the cluster has lost what a replay"), reason
+
+
 @contextmanager
 def changes(flow: Flow) -> Iterator[None]:
     """Documents that change, come, go and move to other keys, until the block ends; then both sides are the same."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, TypeAlias
 
@@ -49,7 +49,7 @@ from syncd.to_redis.apply.calls.fan_out import FanOut
 from syncd.to_redis.apply.calls.operations import Operations, is_unicode, limited_members
 from syncd.to_redis.apply.calls.writer import Reply, Writer
 from syncd.to_redis.apply.refusals import take_refusal
-from syncd.to_redis.apply.units import DeadLettersUnit, Draft, Unit
+from syncd.to_redis.apply.units import DeadLettersUnit, Draft, Replayed, Unit
 
 RESULTS = {
     Put: "put", Elements: "noted", Patch: "patch", Drop: "delete", RetiredKey: "delete", Orphan: "delete", Dead: "dead",
@@ -147,6 +147,14 @@ class Pipeline:
         """Wait until all calls are confirmed."""
         self._work(drain=True)
 
+    def replayed(self, writes: Sequence[Write] = ()) -> None:
+        """What no change of the stream brings again is on its way: wait for it, and have all nodes of a cluster hear of
+        that, with `writes`."""
+        self.drain()
+        if writes or isinstance(self._writer, FanOut):
+            self.apply(Replayed(writes))
+            self.drain()
+
     def _work(self, *, drain: bool) -> None:
         while (what := self.log.next(drain=drain)) is not None:
             do, call = what
@@ -234,6 +242,7 @@ class Pipeline:
         operations = self._writer.operations(
             contract.name, contract.metadata.version, self._plan.keep_dead_letters, self._limited
         )
+        operations.ends_replay = unit.ends_replay
         # A dead letter must not be written twice when a call has to be made again, and not be answered before all is
         # written.
         dead: list[Write] = [write for write in writes if type(write) is Dead]

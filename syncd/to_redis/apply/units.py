@@ -57,6 +57,8 @@ class Unit(ABC):
     size = 0
     op = ""
     """Why a key goes with it: a word of REMOVAL_REASONS."""
+    ends_replay = False
+    """Whether all nodes of a cluster are to hear that a replay is written, see `levels`."""
 
     @abstractmethod
     def _draft(self, call: UnitCall) -> Draft | None: ...
@@ -198,3 +200,9 @@ class Step(Unit):
     def after(self, position: Position) -> Position:
         """The position with the changed fields."""
         return replace(position, **self._changes)
+
+
+class Replayed(Step):
+    """Behind what no change of the stream brings again."""
+
+    ends_replay = True

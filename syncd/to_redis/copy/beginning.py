@@ -21,12 +21,16 @@ def is_fresh(plan: StreamPlan, position: Position, *, level: bool = True) -> boo
     return position.token is None or position.fingerprint != plan.fingerprint or not is_open
 
 
-def reason_of(plan: StreamPlan, position: Position, phase: str, *, fresh: bool, level: bool) -> str:
+def reason_of(
+    plan: StreamPlan, position: Position, phase: str, *, fresh: bool, level: bool, replayed: bool
+) -> str:
     """Why a run begins as it does, for the log: from this position with this phase."""
     if position.token is None and position.next == DIGEST and phase == DIGEST:
         return "the position is lost, and digests say what differs"
     if DIGEST in (position.next, position.phase) and phase == SNAPSHOT and not level:
         return "the position is lost, and a node of the cluster may have lost what digests say of it"
+    if not replayed:
+        return "a node of the cluster has lost what a replay, a repair or a copy of some documents wrote"
     if position.token is None:
         return "no position" if position.resume is None else "a person asked for it"
     if position.fingerprint != plan.fingerprint:

@@ -130,7 +130,7 @@ class PartialCopies:
                 self._lane.redis, self._lane.plan.name
             )
             self._pipeline.apply(PartialUnit(self._builder, item.idents, self._maps, removes=not lost))
-        self._pipeline.drain()
+        self._pipeline.replayed()
         self._copied += len(item.idents)
         self._left_out += item.left_out
         self._note(item)

@@ -184,7 +184,8 @@ class Repairs:
         if members and self._control.partition.leads:
             self._remove_members(members, removes=removes)
             done += [of_member(*one) for one in members]
-        self._pipeline.drain()
+        if done:
+            self._pipeline.replayed()
         repairs_done(self._store, self._plan.name, done)
         if done:
             telemetry.repairs_applied(self._plan.name, len(done))

@@ -11,8 +11,14 @@ from __future__ import annotations
 from syncd.stores.redis.records.position import ControlKeys, read_fields
 from syncd.stores.redis.store import RedisStore
 
-LEVEL = "level"
-"""Field of a position, in a cluster."""
+LEVEL, REPLAYED = "level", "replayed"
+"""Fields of a position, in a cluster. The second is the same of what no change brings again, wherever the lane begins:
+replays, repairs, copies of some documents. All nodes get a word behind each."""
+
+
+def have_replayed(store: RedisStore, keys: ControlKeys) -> bool:
+    """Whether no node has lost such a write."""
+    return len({read_fields(node, keys.at(node.place), REPLAYED)[0] for node in store.nodes}) == 1
 
 
 def are_level(store: RedisStore, keys: ControlKeys) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from secrets import token_hex
 from typing import Any
 
 from bson import json_util
@@ -15,7 +16,7 @@ from syncd.stores.redis.records.keys.moved_elements import MovedElements
 from syncd.stores.redis.records.keys.moved_keys import MovedKeys
 from syncd.stores.redis.records.keys.moved_members import MovedMembers
 from syncd.stores.redis.records.lease import Lease
-from syncd.stores.redis.records.levels import LEVEL
+from syncd.stores.redis.records.levels import LEVEL, REPLAYED
 from syncd.stores.redis.records.moved_records import Kind, Moved, Named
 from syncd.stores.redis.records.position import ControlKeys, Position, load_record
 from syncd.stores.redis.records.positions import earliest
@@ -42,13 +43,14 @@ class NodeRecords:
         self._known = [place for place in known if place in self._at]
         self._lost = known - self._at.keys()
         self._new = [node for node in nodes if known and node.place not in known]
+        self._replayed = {raw[place].get(REPLAYED, "") for place in self._known}
         maps = {raw[node.place].get(MAP) for node in nodes}
         self._is_same = not self._new and not self.left and not self._lost and maps == {slots.digest}
         self.slots_moved = bool(known) and bool(self._new or self.left or maps - {slots.digest, None})
         """Since the records were last arranged."""
 
     def _fields(self, place: str) -> dict[str, str]:
-        names = (NODES, MAP, "epoch")
+        names = (NODES, MAP, "epoch", REPLAYED)
         with translated():
             said: Any = self._at[place].client.hmget(self._keys.at(place).position, names)
         return {name: text.decode() for name, text in zip(names, said, strict=True) if text}
@@ -83,8 +85,12 @@ class NodeRecords:
         said: list[Any] = [NODES, json.dumps([node.place for node in self._nodes]), MAP, self._map.digest]
         said += [LEVEL, ""]  # what is at a place now may have come from one that lost writes
         fields = position.encoded() if position.token is not None else []
+        if len(self._replayed) == 1:
+            said += [REPLAYED, *self._replayed]
         for lease in leases:
             moved.carry(lease.keys.place, [("HSET", lease.keys.position, *fields, *said)])
+        if len(self._replayed) > 1:
+            moved.carry(leases[0].keys.place, [("HSET", leases[0].keys.position, REPLAYED, token_hex(4))])
         for lease in olds:
             names = [*_names(lease.keys, named), lease.keys.position, lease.keys.lease]
             moved.carry(lease.keys.place, [("DEL", name) for name in names])

@@ -13,7 +13,7 @@ from secrets import token_hex
 from syncd.stores.mongo.times import Moment
 from syncd.stores.redis.records.cluster_lease import ClusterLease
 from syncd.stores.redis.records.lease import Lease
-from syncd.stores.redis.records.levels import LEVEL
+from syncd.stores.redis.records.levels import LEVEL, REPLAYED
 from syncd.stores.redis.records.position import ControlKeys, Position
 from syncd.stores.redis.store import RedisStore
 from syncd.to_redis.apply.calls.operations import Limited, Operations
@@ -52,16 +52,15 @@ class FanOut:
         assert isinstance(operations, SplitOperations)
         starts, now = operations.join(), time.monotonic()
         wanted = [bool(part.writes) for part in operations.parts]
-        is_for_all = operations.has_digests or not any(wanted)
+        is_for_all = operations.has_digests or operations.ends_replay or not any(wanted)
         chosen = [
             number for number, told in enumerate(self._told)
             if wanted[number] or is_for_all or now - told > BEHIND_S
         ]  # fmt: skip
-        level = LEVEL, token_hex(4) if len(chosen) == len(wanted) else ""
+        also = [LEVEL, token_hex(4) if len(chosen) == len(wanted) else ""]
+        also += [REPLAYED, token_hex(4)] if operations.ends_replay else []
         # All are packed before one is sent: text that is not UTF-8 is found by that.
-        packed = [
-            self._writers[number].packed(operations.parts[number], position, level) for number in chosen
-        ]
+        packed = [self._writers[number].packed(operations.parts[number], position, also) for number in chosen]
         for number, part in zip(chosen, packed, strict=True):
             self._writers[number].launch(part, position.time)
             self._told[number] = now

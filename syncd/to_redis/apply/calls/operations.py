@@ -66,6 +66,8 @@ class Operations:
         """`keep_dead_letters`: see ContractPlan. `limited`: see `limited_members`."""
         self.added: list[Write] = []
         """What was added: one of these may take several operations."""
+        self.ends_replay = False
+        """See Unit."""
         self._control, self._keep_dead_letters = control, keep_dead_letters
         self._limited = limited or {}
         self._contract, self._version = contract, version
