@@ -69,6 +69,7 @@ do
   local function read_on_node(keys, args) return read_state(apart(keys, args, 7)) end
   local function check_on_node(keys, args) return check_state(apart(keys, args, 4)) end
 
+  local ANY_SLOT = {'allow-oom', 'allow-cross-slot-keys'}
   redis.register_function('syncd_carry', carry)
   redis.register_function{function_name = 'syncd_bring_synced', callback = bring_synced, flags = ANY_SLOT}
   redis.register_function{function_name = 'syncd_read_state_on_node', callback = read_on_node, flags = ANY_SLOT}
