@@ -35,7 +35,7 @@ class MovedDigests:
         self._ids = {
             address: one["node_id"]
             for address, one in said.items()
-            if "master" in one["flags"] and "fail" not in one["flags"]
+            if {"master", "fail"} & {*one["flags"].split(",")} == {"master"}  # `fail?` is a suspicion alone
         }
         self._fields = {place: self._read(place) for place in moved.places}
 
