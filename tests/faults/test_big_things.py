@@ -131,6 +131,7 @@ def test_ids_that_one_reply_cannot_hold(rig: Rig) -> None:
 def test_a_backlog_of_long_ids(rig: Rig) -> None:
     """nothing_lost: MongoDB has no reply, or breaks off the connection, where the token behind 16 MB of changes is too
     long for one. The lane asks for fewer at once, and goes on without a copy."""
+    rig.scene.add("other", projection(["n"]))
     flow = rig.scene.run("long", projection(["n"]))
     rig.scene.daemon.kill()
     ids = [f"{n:04}{'x' * (20_000 + 7 * n)}" for n in range(1_200)]

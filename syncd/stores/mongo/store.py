@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -114,8 +115,8 @@ class MongoStore:
         self.is_sharded = False
         """Whether a mongos answers, as of the last `connect`."""
         self.idle_shards = IdleShards()
-        self.replies_broken = 0
-        """How often MongoDB has not replied with changes, for they were too large, since it had no more."""
+        self.replies_broken: Counter[tuple[str, str | int]] = Counter()
+        """By collection, how often MongoDB has not replied with changes, for they were too large."""
         self._known: Together[MongoCapabilities] = Together(KNOWN_S)
         with contextlib.suppress(TransientError):  # a daemon that starts without a network waits for it
             self._open()

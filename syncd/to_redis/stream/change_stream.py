@@ -103,6 +103,7 @@ class RawStream:
         self._target: str | int = 1 if collection is None else collection
         self._cursor_of = "$cmd.aggregate" if collection is None else collection
         self._stages = stages
+        self._broken = (database, self._target)
         self._client: MongoClient[Document] | None = None
         self._session: ClientSession | None = None
         self._cursor: Any = 0
@@ -138,7 +139,7 @@ class RawStream:
 
     def next(self, wait_ms: int = AWAIT_MS) -> Batch:
         """Wait for events, so long at most."""
-        most = max(1, MAX_EVENTS >> 2 * self._store.replies_broken)
+        most = max(1, MAX_EVENTS >> 2 * self._store.replies_broken[self._broken])
         command = {
             "getMore": self._cursor,
             "collection": self._cursor_of,
@@ -151,16 +152,16 @@ class RawStream:
             with translated():
                 batch = self._batch(self._run(command), "nextBatch", most)
         except EventTooLargeError:
-            self._store.replies_broken += TOO_LARGE
+            self._store.replies_broken[self._broken] += TOO_LARGE
             raise
         except TransientError as error:
             if time.monotonic() - began >= SOCKET_S:
                 self._store.be_patient()
             elif isinstance(error.__cause__, AutoReconnect) and most > 1:
-                self._store.replies_broken += 1
+                self._store.replies_broken[self._broken] += 1
             raise
         if not batch.is_full:
-            self._store.replies_broken = 0
+            self._store.replies_broken[self._broken] = 0
         return batch
 
     def _run(self, command: Document) -> RawBSONDocument:
