@@ -124,13 +124,20 @@ def test_a_run_that_ends_in_between(rig: Rig) -> None:
 def test_what_redis_drops_stays(rig: Rig) -> None:
     """nothing_lost: samples that were deleted, are older than the retention, or went with their series, a series that
     expired, a Redis that is killed or comes back empty: documents stay. A series of a name that was there before is
-    read from its first sample, also where its end is no news."""
+    read from its first sample, also where its end is no news, or has a sample that was there."""
     flow = live_series(rig.scene, "drops")
+    add(flow, "d", range(300))
     add(flow, "a", range(300))
     add(flow, "b", range(50), retention=60_000)
     add(flow, "c", range(300))
-    wait_until(lambda: len(documents(flow)) == 650, 60, flow.lane)
+    wait_until(lambda: len(documents(flow)) == 950, 60, flow.lane)
     before = documents(flow)
+    pipe = flow.redis.pipeline(transaction=True)
+    pipe.delete(flow.key("d"))
+    for moment in (*range(500, 250_000, 1000), 299_000):
+        value = 20 + 299 / 8
+        pipe.execute_command("TS.ADD", flow.key("d"), START_MS + moment, value, "LABELS", "site", "roof")
+    pipe.execute()
     flow.redis.execute_command("TS.DEL", flow.key("a"), START_MS, START_MS + 99_000)
     flow.redis.execute_command("TS.DEL", flow.key("a"), START_MS + 290_000, START_MS + 400_000)
     add(flow, "b", range(1000, 1010), retention=60_000)

@@ -25,13 +25,23 @@ do
     return found
   end
 
+  -- Whether samples that are remembered went, other than by being too old: this may be another series of that name, which
+  -- has some of them by chance, or because it is a copy of an earlier state.
+  local function has_lost(key, known, seen)
+    local first = tonumber(told(redis.call('TS.INFO', key)).firstTimestamp)
+    for moment in pairs(known.values) do
+      if not seen[moment] and tonumber(moment) >= first and #redis.call('TS.RANGE', key, moment, moment) == 0 then return true end
+    end
+    return false
+  end
+
   -- Samples of a series that MongoDB may not have, by their moments: of those up to the newest known one what is other
   -- than remembered, and then some newer ones. Also what is to be remembered of all once MongoDB has them, and how many
   -- of them it did not have. Where nothing is as it was remembered this is another series of that name.
   local function samples_behind(key, known, most)
-    local last, values, all, moments, same, more = known.last, known.values, {}, {}, 0, 0
+    local last, values, all, moments, same, more, seen = known.last, known.values, {}, {}, 0, 0, {}
     local function found(moment, value)
-      all[#all + 1] = moment .. ':' .. value
+      all[#all + 1], seen[moment] = moment .. ':' .. value, true
       if values[moment] == value then
         same = same + 1
       else
@@ -40,7 +50,11 @@ do
       end
     end
     for _, sample in ipairs(last and before(key, last) or {}) do found(sample[1], sample[2]) end
-    if same == 0 then last, values, all, moments, more, known.total = nil, {}, {}, {}, 0, 0 end
+    if same == 0 then
+      last, values, all, moments, more, known.total = nil, {}, {}, {}, 0, 0
+    elseif has_lost(key, known, seen) then
+      known.total = #all - more  -- of all that are older it is not known whether MongoDB has them
+    end
     for _, sample in ipairs(redis.call('TS.RANGE', key, last or '-', as_text(LATEST), 'COUNT', most + 1)) do
       local moment = as_text(sample[1])
       if moment ~= last then found(moment, plain(sample[2])) end
@@ -56,7 +70,7 @@ do
       if not changed[moment] then parts[#parts + 1] = part end
     end
     if #parts == known.count then return end
-    redis.call('HSET', synced, key, as_text(known.total - known.count + #parts) .. ' ' .. table.concat(parts, ' '))
+    redis.call('HSET', synced, key, as_text(math.max(0, known.total - known.count + #parts)) .. ' ' .. table.concat(parts, ' '))
   end
 
   -- What a series has, how much of it MongoDB does not have, and what is to be remembered.
