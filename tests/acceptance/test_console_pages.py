@@ -256,8 +256,9 @@ def act(page: Page, name: str, says: str, token: str = "", filter: str = "", *, 
     expect(dialog).to_have_count(0)
 
 
+@pytest.mark.at_scale
 def test_hundreds_of_contracts(forty: Stage, tmp_path: Path) -> None:
-    """The page is as calm with 120 contracts (SYNCD_TEST_SCALE=2: with four hundred), and a search finds one."""
+    """The page is as calm with four hundred contracts, and a search finds one."""
     forty.add_streams()
     with forty.page() as page:
         expect(page.locator("#tiles .all .figure")).to_have_text(str(39 + STREAMS))

@@ -41,7 +41,7 @@ def test_planted_differences(scene: Scene, url: str, mongo_uri: str, tmp_path: P
     """A check finds samples without a document and documents of another value or label, and repairs them; documents of
     samples that are gone are none. A preview of a sample, and a copy that a person asks for, say the same."""
     flow = live_series(scene, "planted")
-    add(flow, "s1", range(1500))
+    add(flow, "s1", range(300))
     add(flow, "s2", range(30), site="hall")
     wait_samples(flow)
     flow.redis.execute_command("TS.DEL", flow.key("s2"), START_MS, START_MS + 5000)

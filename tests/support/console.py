@@ -20,7 +20,6 @@ from syncd.embedded import RedisServer, ReplicaSet
 from tests.support.broken.failpoint import blocking
 from tests.support.daemon import Daemon
 from tests.support.programs import axe, chromium
-from tests.support.scale import SCALE
 
 TOKEN = "hush"
 TEAMS = {
@@ -37,7 +36,7 @@ DOCUMENTS = 60
 COPIED, CHUNK = 90_000, 500
 """Documents of the contract that copies, and how many a chunk has: each takes a second."""
 DEAD = 37
-STREAMS = 360 if SCALE > 1 else 80
+STREAMS = 360
 """Contracts beside the forty."""
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 860}

@@ -43,7 +43,8 @@ class NodeRecords:
         self._known = [place for place in known if place in self._at]
         self._lost = known - self._at.keys()
         self._new = [node for node in nodes if known and node.place not in known]
-        self._replayed = {raw[place].get(REPLAYED, "") for place in self._known}
+        # A new node has no word before it is arranged, also where that was broken off.
+        self._replayed = {raw[place].get(REPLAYED, "") for place in self._known if raw[place].get(NODES)}
         maps = {raw[node.place].get(MAP) for node in nodes}
         self._is_same = not self._new and not self.left and not self._lost and maps == {slots.digest}
         self.slots_moved = bool(known) and bool(self._new or self.left or maps - {slots.digest, None})
