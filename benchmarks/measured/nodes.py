@@ -18,10 +18,11 @@ class Nodes:
     """A connection to each master. The map is that of the start: no slot moves in a benchmark."""
 
     def __init__(self, url: str) -> None:
-        first = url.removeprefix(CLUSTER).split(",")[0]
-        with Resp(f"redis://{first}") as seed:
+        seed_address = url.removeprefix(CLUSTER).split(",")[0]
+        first_host = seed_address.split(":")[0]  # a node that has met no other does not know its own
+        with Resp(f"redis://{seed_address}") as seed:
             ranges = [
-                (first, last, f"redis://{node[0].decode()}:{node[1]}")
+                (first, last, f"redis://{node[0].decode() or first_host}:{node[1]}")
                 for first, last, node, *_ in seed.call("CLUSTER", "SLOTS")
             ]
         masters = {url: Resp(url) for url in sorted({url for _, _, url in ranges})}
