@@ -49,6 +49,8 @@ class BaseStatus:
         """For a lane that stands by: why the daemon that holds the lease does not serve; empty where it does."""
         self.check: dict[str, Any] | None = None
         """What the last comparison of both sides by this daemon found, without the keys."""
+        self.nodes: list[dict[str, str]] = []
+        """Those of a Redis Cluster, each with how far its record was at the last check."""
         self.pause: dict[str, Any] | None = None
         """Since when a person has paused the contract, who and why; None where none has."""
         self.errors: deque[dict[str, Any]] = deque(maxlen=MOST_ERRORS)
@@ -144,6 +146,7 @@ class BaseStatus:
             "changes": self.changes,
             "dead_letters": self.dead_letters,
             "paused": self.pause,
+            "nodes": self.nodes,
             **self._more(),
             "error": self.error,
             "complaint": complaint,

@@ -21,6 +21,7 @@ from syncd.telemetry.dead_letters import dead_letters_lost as dead_letters_lost
 from syncd.telemetry.dead_letters import dead_letters_stored as dead_letters_stored
 from syncd.telemetry.dead_letters import dead_letters_wait as dead_letters_wait
 from syncd.telemetry.dead_letters import flush_dead_letters as flush_dead_letters
+from syncd.telemetry.dead_letters import refused_keys_lost as refused_keys_lost
 from syncd.telemetry.dead_letters import replayed as replayed
 from syncd.telemetry.dead_letters import values_did_not_fit as values_did_not_fit
 from syncd.telemetry.feeds import entries_adopted as entries_adopted

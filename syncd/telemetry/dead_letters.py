@@ -165,6 +165,11 @@ def dead_letters_lost(contract: str, count: int) -> None:
     )
 
 
+def refused_keys_lost(contract: str, count: int) -> None:
+    """The same of keys, which are on other nodes than their dead letters. These keys are read again."""
+    _log.warning("Redis has lost dead letters; their keys are read again", contract=contract, count=count)
+
+
 def dead_letters_wait(contract: str, count: int) -> None:
     """A run found dead letters, also those of a daemon that ended before it logged them."""
     _log.warning(

@@ -29,8 +29,6 @@ class LaneStatus(BaseStatus):
         """`shared` while a quiet lane has its changes from a stream that others read too."""
         self.partitions: list[dict[str, Any]] = []
         """All partitions of the contract, where it is split, as Redis showed them at the last check."""
-        self.nodes: list[dict[str, str]] = []
-        """Those of a Redis Cluster, each with how far its record was at the last check."""
         self.indexes: list[dict[str, Any]] = []
         """Each search index, as it was at the last check."""
         self.partial: dict[str, Any] | None = None
@@ -156,7 +154,6 @@ class LaneStatus(BaseStatus):
             },
             "partial": self.partial,
             "partitions": self.partitions,
-            "nodes": self.nodes,
             "indexes": self.indexes,
             "check": self.check,
         }

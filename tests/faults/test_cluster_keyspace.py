@@ -14,11 +14,12 @@ from random import Random
 import pytest
 from redis.exceptions import RedisClusterException, RedisError
 
-from syncd.embedded import RedisServer, ReplicaSet
+from syncd.embedded import LOOPBACK, RedisServer, ReplicaSet
 from syncd.embedded.binaries import valkey_server
 from syncd.embedded.cluster import RedisCluster
-from syncd.stores.redis.cluster.nodes import ClusterStore
+from syncd.stores.redis.cluster.nodes import HOME, ClusterStore
 from syncd.stores.redis.cluster.slots import slot_of
+from tests.support.broken.proxy import Proxy
 from tests.support.check import meanwhile, wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection
@@ -118,12 +119,12 @@ def changes(flow: Flow, *, loses: bool = False) -> Iterator[Application]:
     assert flow.dead_letters() == []
 
 
-def wait_like(flow: Flow, timeout: float = 60) -> None:
-    """Until every document is what its key says; those of keys that expired stay."""
+def wait_like(flow: Flow, timeout: float = 60, but: int = EXPIRES) -> None:
+    """Until every document is what its key says; those of keys that expired stay, `but` among them."""
 
     def differing() -> list[object]:
         wanted, there = (
-            {end: one for end, one in found.items() if end < EXPIRES}
+            {end: one for end, one in found.items() if end < EXPIRES and end != but}
             for found in (hashes(flow), documents(flow))
         )
         return [end for end in wanted.keys() | there.keys() if wanted.get(end) != there.get(end)]
@@ -191,7 +192,8 @@ def test_what_no_event_says(cluster: RedisCluster, scene: Scene) -> None:
 
 def test_a_slot_on_its_way(cluster: RedisCluster, scene: Scene) -> None:
     """nothing_silent, nothing_lost: while keys of some slots have moved and the slots have not, their documents stay as
-    they were, all others go on; what changes and goes there meanwhile shows when the slots have arrived."""
+    they were, all others go on; what changes and goes there meanwhile shows when the slots have arrived. A key that
+    gets its first expiry meanwhile, and expires, was not deleted."""
     flow = begin(scene, "halfway")
     first, second, _ = masters(cluster)
     slots = slots_of_keys(flow, cluster, first, 5)
@@ -205,12 +207,20 @@ def test_a_slot_on_its_way(cluster: RedisCluster, scene: Scene) -> None:
         assert set(inside) <= documents(flow).keys()
         pipe_write(flow, [outside], 7)
         wait_until(lambda: documents(flow)[outside]["n"] == 7, 20, flow.lane)
-        for end, command in zip(inside, ("DEL", "PERSIST"), strict=False):
+        for end, command in zip(inside, ("DEL", "PERSIST", "PEXPIRE"), strict=False):
             taker.execute_command("ASKING")
-            taker.execute_command(command, flow.key(end))
+            taker.execute_command(command, flow.key(end), *([50] if command == "PEXPIRE" else []))
         assert flow.lane()["lag_seconds"] > 1
-    wait_like(flow)
+        new = next(end for end in range(COUNT, EXPIRES) if slot_of(flow.key(end)) == slots[0])
+        with cluster.client(first) as giver:
+            giver.hset(flow.key(new), mapping={"n": 1, "text": f"version 1 of {new}"})
+            wait_until(lambda: new in documents(flow), 20, flow.lane)
+            giver.execute_command("MIGRATE", LOOPBACK, second.port, flow.key(new), 0, 5000)
+        time.sleep(1)
+        assert new in documents(flow)
+    wait_like(flow, but=inside[2])
     assert inside[0] not in documents(flow)
+    assert inside[2] in documents(flow)
     move(cluster, slots, second, first)
 
 
@@ -308,6 +318,69 @@ def test_a_failover_that_loses_keys_on_their_way(cluster: RedisCluster, scene: S
     assert "40" in repaired.stdout, repaired.stdout + repaired.stderr
     found = documents(flow)
     assert {end: found[end] for end in there} == hashes(flow)
+
+
+def test_masters_that_come_back(cluster: RedisCluster, scene: Scene, replica_set: ReplicaSet) -> None:
+    """nothing_lost, nothing_silent: while MongoDB is away a replica is master, keys expire there, and the former master
+    is one again: nothing that it said as a replica counts, and the lane goes on. Then the home loses the dead letter of
+    a key of another node: it is made again, but where a person has dropped it."""
+    with Proxy(int(replica_set.members[0].port)) as way:
+        scene.daemon = scene.another_daemon(SYNCD_MONGO_URI=way.mongo_uri)
+        flow = begin(scene, "back")
+        home = next(node for node in masters(cluster) if slot_of(HOME) in slots_of(cluster, node))
+        other = next(node for node in masters(cluster) if node is not home)
+        held = {*slots_of(cluster, other)}
+        odd, *expire = [end for end in range(COUNT) if slot_of(flow.key(end)) in held][:9]
+        for end in expire:
+            flow.redis.pexpire(flow.key(end), 3000)
+        time.sleep(1)
+        way.cut()
+        replica = follower(cluster, other)
+        takes_over(cluster, replica, other)
+        wait_until(lambda: not any(flow.redis.exists(flow.key(end)) for end in expire), 20)
+        takes_over(cluster, other, replica)
+        way.restore()
+        flow.wait_live()
+        assert {*expire} <= documents(flow).keys()
+        pipe_write(flow, expire, 3)
+        wait_like(flow)
+        replica = follower(cluster, home)
+        stop_replication(cluster, home)
+        flow.redis.hset(flow.key(odd), "n", "odd")
+        wait_until(flow.dead_letters, 20, flow.lane)
+        home.kill()
+        wait_until(lambda: cluster.tell(replica, "ROLE")[0] == b"master", 30, "takes over")
+        home.start()
+        cluster.wait(lambda said: said["cluster_state"] == "ok")
+        flow.redis.nodes_manager.initialize()  # type: ignore[attr-defined]
+        wait_until(flow.dead_letters, 20, flow.lane)
+        assert logged(scene, "Redis has lost dead letters; their keys are read again") == 1
+        assert len(flow.lane()["nodes"]) == 3 and all(one["position"] for one in flow.lane()["nodes"])
+        said = syncd("deadletters", "drop", flow.contract, "--all", **env_of(scene, cluster))
+        assert "dropped 1" in said.stdout, said.stderr
+        scene.daemon.kill()
+        scene.start()
+        flow.wait_live()
+        assert not flow.dead_letters()
+        pipe_write(flow, [odd], 4)
+        wait_like(flow)
+
+
+def follower(cluster: RedisCluster, master: RedisServer) -> RedisServer:
+    """A replica that has what the master has; a new one where another test has taken all."""
+    if not cluster.tell(master, "INFO", "replication")["connected_slaves"]:
+        cluster.tell(cluster.join(), "CLUSTER REPLICATE", cluster.id_of(master))
+        wait_until(lambda: cluster.tell(master, "INFO", "replication")["connected_slaves"], 20)
+    found = replica_of(cluster, master)
+    wait_until(lambda: cluster.tell(found, "INFO", "replication")["master_link_status"] == "up", 20)
+    return found
+
+
+def takes_over(cluster: RedisCluster, replica: RedisServer, master: RedisServer) -> None:
+    """In order, so that nothing is lost."""
+    cluster.tell(replica, "CLUSTER", "FAILOVER")
+    wait_until(lambda: cluster.tell(master, "ROLE")[0] == b"slave", 30, "takes over")
+    follower(cluster, replica)
 
 
 @pytest.mark.at_scale

@@ -15,10 +15,11 @@ import pytest
 
 from syncd.embedded import RedisServer, ReplicaSet
 from syncd.embedded.cluster import RedisCluster
-from syncd.stores.redis.cluster.nodes import HOME, ClusterStore
+from syncd.stores.redis.cluster.nodes import HOME, PLACES, ClusterStore
 from syncd.stores.redis.cluster.slots import slot_of
 from syncd.stores.redis.records.cluster_lease import bring_together
-from syncd.stores.redis.records.levels import are_level
+from syncd.stores.redis.records.levels import REPLAYED, are_level, have_replayed
+from syncd.stores.redis.records.node_records import MAP, NODES
 from syncd.stores.redis.records.position import ControlKeys
 from tests.support.broken.failpoint import failing
 from tests.support.broken.hold import Hold
@@ -264,6 +265,16 @@ def test_checks(cluster: RedisCluster, scene: Scene) -> None:
     move(cluster, slots_of(cluster, source)[:1], source, others(cluster)[1])
     bring_together(ClusterStore(cluster.url), flow.contract, "another:1", 10, None)
     assert not are_level(ClusterStore(cluster.url), keys), "what moved may come from a node that lost writes"
+    store = ClusterStore(cluster.url)
+    places = store.nodes[0].client.hgetall(PLACES)
+    store.nodes[0].client.delete(PLACES)
+    store.register(store.refresh())
+    assert store.nodes[0].client.hgetall(PLACES).keys() == places.keys(), "also retired ones"
+    new = store.nodes[-1]
+    # As of a node that is new, where bringing records to it was broken off.
+    assert new.client.hdel(keys.at(new.place).position, REPLAYED, NODES, MAP) == 3
+    bring_together(store, flow.contract, "another:1", 10, None)
+    assert have_replayed(store, keys), "it has lost no replay"
 
 
 WRITE = b"txnNumber"

@@ -15,14 +15,17 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-from tests.soak.checker import Checker, Comparison
+from tests.soak.checker import POLL_S, Checker, Comparison
 from tests.soak.cluster import ClusterFaults, ClusterStage
+from tests.soak.contracts import KEPT
 from tests.soak.faults import Faults
+from tests.soak.kept import Application
 from tests.soak.monitor import Monitor
 from tests.soak.recorder import Recorder
-from tests.soak.report import Result
+from tests.soak.report import SHOWN, Result
 from tests.soak.stage import Stage
 from tests.soak.writers import Writers
 
@@ -75,17 +78,18 @@ class Run:
         self._faults = (ClusterFaults if isinstance(stage, ClusterStage) else Faults)(
             stage, options.seed, self._began
         )
-        self._monitor = Monitor(stage.daemons, self._began)
+        self._monitor = Monitor(stage.daemons, stage.shorts, self._began)
         self._recorder = Recorder(
             stage.redis_url, stage.may_go_back, options.seed, self._began,
             moves_in_one_step=stage.moves_in_one_step,
         )  # fmt: skip
         self._checker = Checker(stage, self._faults.evicted)
+        self._kept = Application(stage.redis_url, stage.mongo, options.seed) if KEPT in stage.shorts else None
 
     def run(self) -> None:
         stage, result = self._stage, self._result
         result.faults = self._faults.done
-        with self._monitor, self._recorder:
+        with self._monitor, self._recorder, self._kept or nullcontext():
             if not self._monitor.wait_live(LIVE_S):
                 raise RuntimeError(f"not live before the first fault: {self._monitor.lanes}")
             with Writers(stage.replica_set.uri, self._options.seed) as writers:
@@ -137,7 +141,23 @@ class Run:
         self._judge(self._checker.compare())
         for said in self._checker.unknown_digests(IN_SYNC_S):
             self._wrong("digests", said=said)
+        if self._kept is not None:
+            self._finish_kept(self._kept)
         self._look_after_daemons()
+
+    def _finish_kept(self, application: Application) -> None:
+        application.stop()
+        for step in (application.write_all, application.delete_some):
+            step()
+            deadline = time.monotonic() + IN_SYNC_S
+            while (found := application.differing()) and time.monotonic() < deadline:
+                time.sleep(POLL_S)
+            if found:
+                self._wrong("documents", count=len(found), after=step.__name__, some=found[:SHOWN])
+        if application.vanished:
+            self._wrong("vanished", count=len(application.vanished), some=application.vanished[:SHOWN])
+        if application.died:
+            self._wrong("broken_tools", application=application.died)
 
     def _judge(self, found: Comparison) -> None:
         result = self._result

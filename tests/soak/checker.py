@@ -71,7 +71,9 @@ class Checker:
         result = Comparison()
         for short in SHORTS:
             self._compare(short, result)
-        known = tuple(prefix(short) for short in SHORTS)
+        known = tuple(
+            prefix(short) if short in SHORTS else names(short).prefix("card") for short in self._stage.shorts
+        )
         for name in self._stage.redis.scan_iter(f"{TOKEN}:*", count=1000):
             if not name.decode().startswith(known):
                 result.extra[name.decode()] = {"of": "a projection that no contract has"}
@@ -132,7 +134,7 @@ class Checker:
         logged = [str(line) for daemon in self._stage.daemons for line in daemon.logs(event="dead letter")]
         waiting = [
             f"{short}: {said}"
-            for short in SHORTS
+            for short in self._stage.shorts
             for _, said in self._stage.redis.xrange(self._stage.dead(short))
         ]
         return logged if len(logged) >= len(waiting) else waiting

@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from syncd.embedded import RedisServer
 from syncd.embedded.cluster import RedisCluster
 from syncd.stores.redis.cluster.nodes import HOME, ClusterStore
-from tests.soak.contracts import names
+from tests.soak import kept
+from tests.soak.contracts import KEPT, SHORTS, names
 from tests.soak.faults import Faults
 from tests.soak.stage import ALWAYS, Stage
 from tests.support.check import wait_until
@@ -26,6 +27,7 @@ class ClusterStage(Stage):
     """See `Stage`. There is no proxy: nodes tell clients their addresses."""
 
     moves_in_one_step = False
+    shorts = (*SHORTS, KEPT)
 
     def _start_redis(self, stack: ExitStack) -> str:
         self.cluster = stack.enter_context(
@@ -36,6 +38,11 @@ class ClusterStage(Stage):
         stack.callback(store.close)
         self._store = store
         return self.redis_url
+
+    def _fill(self) -> None:
+        super()._fill()
+        for directory in self.directories:
+            directory.write_text(KEPT, kept.text())
 
     def record(self, short: str, what: str) -> str:
         """That of a node, another one each time."""

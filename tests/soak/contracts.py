@@ -13,6 +13,9 @@ TOKEN = "soak"
 SHORTS = ("plain", "tree", "shelf", "page", "mixed")
 """Deltas into hashes; JSON; a filter; a key that moves; an expression, a mask, and `_id` of many types."""
 
+KEPT = "kept"
+"""Of a cluster: keys that go to MongoDB, see kept.py."""
+
 DIGESTED = ("plain", "tree", "shelf")
 """Those that are compared by digests."""
 
@@ -85,7 +88,7 @@ def restore(directory: Files) -> None:
     for short in SHORTS:
         directory.write_text(short, text(short))
     for file in directory.path.glob("*.yaml"):
-        if file.stem not in SHORTS:
+        if file.stem not in (*SHORTS, KEPT):
             file.unlink()
 
 

@@ -214,7 +214,7 @@ class Faults:
         return f"{len(gone)} of {short}"
 
     def _delete_position(self) -> str:
-        short = self._chance.choice(contracts.SHORTS)
+        short = self._chance.choice(self._stage.shorts)
         self._stage.redis.delete(self._stage.record(short, "position"))
         return short
 
@@ -234,7 +234,7 @@ class Faults:
         return "every contract copied again, without a worker"
 
     def _delete_lease(self) -> str:
-        short = self._chance.choice(contracts.SHORTS)
+        short = self._chance.choice(self._stage.shorts)
         self._stage.redis.delete(self._stage.record(short, "lease"))
         return short
 

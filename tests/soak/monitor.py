@@ -6,6 +6,7 @@ import json
 import threading
 import time
 import urllib.request
+from collections.abc import Sequence
 from contextlib import suppress
 from http.client import HTTPException
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.soak.contracts import SHORTS, names
+from tests.soak.contracts import names
 from tests.soak.faults import Fault
 from tests.support.daemon import Daemon
 
@@ -28,9 +29,10 @@ FRESH_S = 3.0
 class Monitor(threading.Thread):
     """As a context manager, between start and stop."""
 
-    def __init__(self, daemons: list[Daemon], began: float) -> None:
+    def __init__(self, daemons: list[Daemon], shorts: Sequence[str], began: float) -> None:
         super().__init__(name="monitor", daemon=True)
         self._daemons = daemons
+        self._contracts = {names(short).contract for short in shorts}
         self._began = began
         self._halt = threading.Event()
         self._lock = threading.Lock()
@@ -60,7 +62,7 @@ class Monitor(threading.Thread):
         }
         with self._lock:
             self.lanes = sorted(lanes, key=lambda lane: (lane["contract"], lane["state"] == "standby"))
-            if live >= {names(short).contract for short in SHORTS}:
+            if live >= self._contracts:
                 self._all_live(asked)
             elif self._not_live_since is None:
                 self._not_live_since = asked

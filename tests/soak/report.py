@@ -12,6 +12,8 @@ VERDICTS = {
     "missing": "keys missing at the end",
     "extra": "keys too many at the end",
     "different": "keys with wrong content at the end",
+    "documents": "documents that are not as their keys at the end",
+    "vanished": "documents that went without a deletion",
     "backwards": "versions that went backwards",
     "torn": "torn keys",
     "digests": "contracts with digests of other states",

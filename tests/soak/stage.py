@@ -33,6 +33,8 @@ class Stage:
 
     moves_in_one_step = True
     """Whether a document that moves leaves its old key in the same step."""
+    shorts: Sequence[str] = contracts.SHORTS
+    """Of all contracts."""
     redis_servers: Sequence[RedisServer]
     redis_url: str
     """The way to Redis that nothing is in."""

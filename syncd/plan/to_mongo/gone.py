@@ -14,6 +14,10 @@ class Gone(StrEnum):
     EVICTED = "evicted"
 
 
+CERTAIN = Gone.EXPIRED, Gone.EVICTED
+"""What no event says of a key that goes to another node of a cluster."""
+
+
 def is_deletion(gone: Gone, on_expire: str) -> bool:
     """Whether the document of such a key goes as well. `on_expire` as the contract says it."""
     return gone == Gone.DELETED or (gone == Gone.EXPIRED and on_expire == "delete")

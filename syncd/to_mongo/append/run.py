@@ -15,6 +15,7 @@ from syncd.lanes.events import Confirmed, Entered
 from syncd.lanes.waiting_dead_letters import WaitingDeadLetters
 from syncd.plan.to_mongo.append import AppendPlan
 from syncd.stores.redis.records.dead_letters import drop_dead_letters, replays_done, requested_replays
+from syncd.stores.redis.records.layout import survey_nodes
 from syncd.stores.redis.records.lost.dead_letters import restore_dead_letters
 from syncd.stores.redis.records.requests.lane_requests import snapshot_begins, wants_snapshot
 from syncd.stores.redis.records.requests.repairs import repairs_done, requested_repairs, split_repairs
@@ -109,6 +110,7 @@ class AppendRun:
         if now - self._claimed >= self._idle_s / 2:
             self._claimed = now
             self._adopt()
+            self._status.nodes = survey_nodes(self._redis, self._control)
         if self._requests.has_any(self._control):
             self._answer()
         telemetry.values_did_not_fit(self._plan.name, self._plan.misfits.taken().items())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 
 from syncd.errors import TransientError
+from syncd.plan.to_mongo.gone import CERTAIN, Gone
 from syncd.plan.to_mongo.state import StatePlan
 from syncd.plan.types import TYPES
 from syncd.stores.redis.records.position import ControlKeys
@@ -38,8 +40,6 @@ class Listening:
         self._redis, self._plan = redis, plan
         self.changed = ChangedKeys(most_keys)
         self._subscribers: Subscribers | None = None
-        self._placed = ""
-        """On which nodes it listens, and which keys these have."""
         self._has_moved = False
         """Whether that has changed since the last comparison began."""
         self._generation = 0
@@ -58,13 +58,14 @@ class Listening:
         """Listen to this Redis, from now on at the latest. Raises CapabilityError, StoreError."""
         self._redis = redis
         self._ensure_option()
-        if self._subscribers is not None and redis.placed != self._placed:
+        if self._subscribers is not None and not self._subscribers.are_at(redis):
             self._move()
-        if self._subscribers is None or not self._subscribers.is_alive():
+        elif self._subscribers is not None and not self._subscribers.is_alive():
             self.stop()
+        if self._subscribers is None:
             keys = ControlKeys(self._plan.name)
             self._subscribers = Subscribers(redis, keys, self._plan.pattern, self.changed.note)
-            self._generation, self._placed = 0, redis.placed
+            self._generation = 0
             self._subscribers.start()
         self._subscribers.wait_up(SUBSCRIBED_S)
         if any(notifications.is_hidden(node) for node in redis.nodes):
@@ -77,9 +78,9 @@ class Listening:
             self._was_off |= notifications.ensure(node, self._plan.name)
 
     def _move(self) -> None:
-        """Keys have other nodes now. What was heard of them is forgotten, for some went because they moved."""
+        """Keys have other nodes now, or had. What was heard of them is forgotten, for some went because they moved."""
         since = min(self._up, time.monotonic() - self.changed.oldest())
-        self.stop()
+        self.stop(but=CERTAIN)
         self._has_moved, self._behind = True, self._behind or since
 
     def gap(self) -> str:
@@ -151,9 +152,9 @@ class Listening:
         behind = time.monotonic() - self._behind if self._behind else 0.0
         return Backlog(len(self.changed), max(self.changed.oldest(), behind), "")
 
-    def stop(self) -> None:
-        """Hear nothing more, and forget what was heard."""
+    def stop(self, *, but: Collection[Gone] = ()) -> None:
+        """Hear nothing more, and forget what was heard; `but`: see ChangedKeys.clear."""
         if self._subscribers is not None:
             self._subscribers.stop()
         self._subscribers = None
-        self.changed.clear()
+        self.changed.clear(but=but)

@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from syncd import telemetry
 from syncd.lanes.context import LaneContext
 from syncd.lanes.events import Confirmed, Entered, FellBehind
-from syncd.plan.to_mongo.gone import Gone, is_deletion
+from syncd.plan.to_mongo.gone import CERTAIN, Gone, is_deletion
 from syncd.plan.to_mongo.state import StatePlan
+from syncd.stores.redis.records.layout import survey_nodes
+from syncd.stores.redis.records.lost.refused_keys import RefusedKeys
 from syncd.stores.redis.records.position import Fields
 from syncd.stores.redis.records.requests.lane_requests import snapshot_begins, wants_snapshot
 from syncd.to_mongo.keyspace.listening import MOST_TAKEN, WORD_AGAIN_S, WORD_S, Listening
@@ -45,6 +47,7 @@ class KeyspaceRun(StateRun):
         super().__init__(context, number)
         self._status, self._policy = context.status, policy
         self._listening, self._changed = listening, listening.changed
+        self._refused = RefusedKeys(self._redis, self._plan, self._lease)
         self._memory = Memory(self._redis, self._plan, self._lease)
         self._sync = KeyspaceSync(self._plan, self._store, self._writer, context.settings.batch_writes)
         self._passing = Passing(self._redis, self._control, context.requests, listening, self._memory)
@@ -60,6 +63,9 @@ class KeyspaceRun(StateRun):
             self._comparison.ask_for_everything()
         self._passing.begin()
         self._listening.begin(self._redis)
+        for keys in self._refused.lost():
+            telemetry.refused_keys_lost(self._plan.name, len(keys))
+            self._try_again(keys)
         while not self._context.is_over:
             self._lease.hold()
             if time.monotonic() - self._kept >= EVERY_S:
@@ -112,23 +118,38 @@ class KeyspaceRun(StateRun):
         self._state.progressed()
 
     def _write(self, taken: list[ChangedKey], everything: bool) -> None:
+        taken = [self._doubted(changed) for changed in taken]
         self._sync.begin(everything=everything)
         outcome = self._sync.apply({changed.key: self._deletion_of(changed.gone) for changed in taken})
         why, waiting = self._why_gone(taken, outcome.gone)
-        self._put_back_unknown(taken, outcome.away)
         if inferred := {key: NEVER for key, gone in why.items() if self._deletion_of(gone)}:
             outcome.add(self._sync.apply(inferred))
+        away = set(outcome.away)
+        self._put_back_unknown(taken, away)
+        has_dead_letters = self._store.waiting > 0
         parked = self._store.done(outcome.done, outcome.refused)
-        self._remember(waiting)
+        self._refused.note(outcome.refused)
+        self._remember(waiting | away)
+        if has_dead_letters:
+            self._refused.forget(outcome.done)
         telemetry.state_written(self._plan.name, len(taken), outcome.put, outcome.deleted, parked)
         if parked:
             self._status.dead_letters_counted(self._count_dead_letters())
         self._report_kept({key: gone for key, gone in why.items() if key not in inferred}, len(inferred))
 
-    def _put_back_unknown(self, taken: Sequence[ChangedKey], away: Sequence[bytes]) -> None:
-        """Keys that are on their way between two nodes. Why they are not here any more, no event has said."""
-        unknown = set(away)
-        again = [changed._replace(gone=Gone.NO_WORD) for changed in taken if changed.key in unknown]
+    def _doubted(self, changed: ChangedKey) -> ChangedKey:
+        """Also the node that has the slot sends `del` for keys that go, and knows nothing of that where it is a replica
+        that has taken over meanwhile."""
+        is_doubtful = changed.gone == Gone.DELETED and self._lease.is_moving(changed.key)
+        return changed._replace(gone=Gone.NO_WORD) if is_doubtful else changed
+
+    def _put_back_unknown(self, taken: Sequence[ChangedKey], away: set[bytes]) -> None:
+        """Keys that are on their way between two nodes. Whether they were deleted, no event has said."""
+        again = [
+            changed if changed.gone in CERTAIN else changed._replace(gone=Gone.NO_WORD)
+            for changed in taken
+            if changed.key in away
+        ]
         self._changed.put_back(again, delay_s=AWAY_AGAIN_S)
 
     def _report_kept(self, kept: dict[bytes, Gone], inferred: int) -> None:
@@ -177,6 +198,7 @@ class KeyspaceRun(StateRun):
         if now - self._placed_at >= PLACED_S:
             self._placed_at = now
             self._lease.require_placed()
+            self._status.nodes = survey_nodes(self._redis, self._control)
         self._listening.check()
         self._writer.keep()
         if self._requests.has_any(self._control):
@@ -201,4 +223,6 @@ class KeyspaceRun(StateRun):
         long_ago = time.monotonic() - WORD_S
         self._apply([ChangedKey(key, Gone.NO_WORD, long_ago) for key in keys], True)
         # A person has seen to those of keys that are not there any more.
-        self._store.done([key for key, found in self._sync.read.items() if not found.is_there], {})
+        gone = [key for key, found in self._sync.read.items() if not found.is_there]
+        self._store.done(gone, {})
+        self._refused.forget(gone)

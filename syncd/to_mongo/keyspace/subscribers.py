@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from operator import is_
 
 from syncd.errors import StoreError
 from syncd.stores.redis.records.position import ControlKeys
@@ -12,24 +13,33 @@ from syncd.to_mongo.keyspace.subscriber import Note, Subscriber
 
 HINT = b""
 """Instead of an event that says nothing of what became of the key."""
+_CERTAIN = b"expired", b"evicted"
+"""No key goes so because its slot moves."""
 
 
 def note_of(redis: RedisStore, number: int, note: Note) -> Note:
-    """For events of one node. A key goes from a node also because its slot moves. So how it went, only the node says
-    that has the slot."""
+    """For events of one node. A key goes from a node also because its slot moves. So whether it was deleted, only the
+    node says that has the slot."""
     if len(redis.nodes) == 1:
         return note
-    return lambda key, event: note(key, event if redis.node_of(key) == number else HINT)
+    return lambda key, event: note(key, event if event in _CERTAIN or redis.node_of(key) == number else HINT)
 
 
 class Subscribers:
     """Of one contract: see Subscriber. What one of them lacks, all lack."""
 
     def __init__(self, redis: RedisStore, keys: ControlKeys, pattern: str, note: Note) -> None:
+        self._placed, self._nodes = redis.placed, tuple(redis.nodes)
         self._parts = [
             Subscriber(node, keys.at(node.place), pattern, note_of(redis, number, note))
             for number, node in enumerate(redis.nodes)
         ]
+
+    def are_at(self, redis: RedisStore) -> bool:
+        """Whether they listen to its nodes, each with the keys that it has now. One that was no master for a while has
+        new connections, and what it said meanwhile was no word of a master."""
+        nodes = redis.nodes
+        return self._placed == redis.placed and all(map(is_, self._nodes, nodes))
 
     @property
     def is_up(self) -> bool:

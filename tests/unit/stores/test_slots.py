@@ -14,6 +14,7 @@ from syncd.settings import Settings
 from syncd.stores.redis.capabilities import Capabilities, lacks
 from syncd.stores.redis.cluster.nodes import HOME
 from syncd.stores.redis.cluster.slots import SLOTS, Master, map_of, place_in, slot_of
+from syncd.stores.redis.cluster.views import ids_of_masters
 from syncd.stores.redis.store import RedisStore, translate
 from tests.support.contracts import from_redis, model, projection
 
@@ -114,3 +115,17 @@ def test_what_is_refused_on_a_cluster() -> None:
     assert not [*lacks(model(projection(field, key="f:{_id}"), reconcile={"check": "digest"}), server)]
     appended = model(projection(field, type="stream", key="in"), sync=from_redis("append"))
     assert not [*lacks(appended, server)]
+
+
+def test_masters_are_known_by_all_their_names() -> None:
+    """By address, by the name that they announce, and the one that was asked, which need not know its own, by the name
+    under which it was; not replicas and not dead ones."""
+    said = {
+        ":7001": {"node_id": "a", "hostname": "", "flags": "myself,master"},
+        "10.0.0.2:7002": {"node_id": "b", "hostname": "two.example", "flags": "master,fail?"},
+        "10.0.0.3:7003": {"node_id": "c", "hostname": "", "flags": "master,fail"},
+        "10.0.0.4:7004": {"node_id": "d", "hostname": "", "flags": "slave"},
+    }
+    found = ids_of_masters(said, "one.example:7001")
+    assert (found["one.example:7001"], found["10.0.0.2:7002"], found["two.example:7002"]) == ("a", "b", "b")
+    assert {*found.values()} == {"a", "b"}

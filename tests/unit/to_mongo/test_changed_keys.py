@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from syncd.plan.to_mongo.gone import Gone
+from syncd.plan.to_mongo.gone import CERTAIN, Gone
 from syncd.to_mongo.state.keys.changed_keys import AGAIN_S, DEBOUNCE_S, SLACK_S, ChangedKey, ChangedKeys
 
 
@@ -90,6 +90,17 @@ def test_what_was_put_back_keeps_its_age_and_no_old_word(changed: ChangedKeys, c
     changed.put_back(taken)
     assert changed.oldest() == pytest.approx(1)
     assert changed.words([b"a", b"b"]) == {b"a": Gone.EXPIRED, b"b": Gone.NO_WORD}
+
+
+def test_what_is_certain_stays(changed: ChangedKeys, clock: Clock) -> None:
+    """Keys that went as no key goes whose slot moves are not forgotten."""
+    for key, event in ((b"a", b"expired"), (b"b", b"del"), (b"c", b"evicted"), (b"d", b"hset")):
+        changed.note(key, event)
+    changed.clear(but=CERTAIN)
+    clock.now += 1
+    assert [(one.key, one.gone) for one in changed.take(9)] == [(b"a", Gone.EXPIRED), (b"c", Gone.EVICTED)]
+    changed.clear()
+    assert not len(changed)
 
 
 def test_above_its_bound_it_forgets_all_and_says_so(changed: ChangedKeys, clock: Clock) -> None:

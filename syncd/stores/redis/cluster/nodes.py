@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import copy
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
@@ -56,6 +57,8 @@ class Seen(NamedTuple):
     """Places that are no node's any more."""
     new: dict[str, int]
     """Places that are not written down yet, with their order."""
+    epoch: int
+    """It grows whenever a slot gets another node."""
 
     @property
     def addresses(self) -> frozenset[str]:
@@ -89,6 +92,8 @@ class ClusterStore(RedisStore):
         self._now: Seen | None = None
         self._asked_at = 0.0
         self._is_fixed = False
+        self.slots_moving: frozenset[int] = frozenset()
+        """Those that were on their way when the nodes were last asked for them."""
         self._made: WeakSet[NodeStore] = WeakSet()
 
     @property
@@ -133,9 +138,9 @@ class ClusterStore(RedisStore):
 
     @property
     def placed(self) -> str:
-        """As it was when the nodes were last asked."""
+        """As it was when the nodes were last asked. Another one also where slots have gone and come back since."""
         seen = self.seen()
-        return " ".join([seen.map.digest, *(node.node for node in seen.nodes)])
+        return " ".join([seen.map.digest, str(seen.epoch), *(node.node for node in seen.nodes)])
 
     def on_their_way(self, keys: Sequence[bytes]) -> set[bytes]:
         """By what the nodes say now."""
@@ -178,8 +183,10 @@ class ClusterStore(RedisStore):
         if self._is_fixed:
             return self.seen()
         with self._lock, translated():
-            masters = self._views.newest().masters
-            known = self._places(masters)
+            epoch, masters = self._views.newest()
+            said = self._places(masters)
+            # Also where a FLUSHALL has emptied the home: other nodes have records at these places.
+            known = [*said, *(place for place in self._had() if place not in said)]
             slots = map_of(masters, known, HOME)
             before = {
                 (one.node, one.place): one
@@ -191,16 +198,22 @@ class ClusterStore(RedisStore):
                 for master, place in zip(slots.masters, slots.places, strict=True)
             )
             retired = tuple(one for one in known if one not in slots.places)
-            fresh = [place for place in slots.places if place not in known]
-            new = {place: order for order, place in enumerate(fresh, len(known))}
-            self._now, self._asked_at = Seen(slots, nodes, retired, new), time.monotonic()
+            fresh = dict.fromkeys(place for place in (*known, *slots.places) if place not in said)
+            new = {place: order for order, place in enumerate(fresh, len(said))}
+            self._now, self._asked_at = Seen(slots, nodes, retired, new, epoch), time.monotonic()
         self.hang_up(self._now)
         return self._now
 
+    def _had(self) -> list[str]:
+        """The places as they were when the nodes were last asked."""
+        return [*self._now.map.places, *self._now.retired] if self._now else []
+
     def renew(self, seconds: float) -> None:
-        """Ask them again, unless any lane has done so within this time."""
+        """Ask them again, also for slots on their way, unless any lane has done so within this time."""
         if time.monotonic() - self._asked_at > seconds:
             self.refresh()
+            with suppress(StoreError):  # one that does not answer is not waited for
+                self.slots_moving = frozenset(one.slot for one in self.moving())
 
     def _node(self, master: Master, place: str) -> NodeStore:
         node = NodeStore(like(self._seeds[0], host=master.host, port=master.port), str(master), place)

@@ -3,7 +3,7 @@ says nothing, while the others know what has become of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -115,6 +115,20 @@ def why_waiting(moving: Sequence[Moving]) -> str:
         f"slots of the cluster are on their way ({some}), and a document whose key is not there yet has to wait; where "
         f"the move was broken off, end it: redis-cli --cluster fix {asked}"
     )
+
+
+def ids_of_masters(said: Mapping[str, Mapping[str, str]], asked: str) -> dict[str, str]:
+    """By which the cluster knows its masters, as the one that was asked says to `CLUSTER NODES`: by address, and by the
+    name that a node announces, where it has one."""
+    found = {}
+    for address, one in said.items():
+        flags = one["flags"].split(",")
+        if {"master", "fail"}.intersection(flags) != {"master"}:  # `fail?` is a suspicion alone
+            continue
+        port = address.rpartition(":")[2]
+        for name in (address, f"{one['hostname']}:{port}", *([asked] if "myself" in flags else [])):
+            found[name] = one["node_id"]
+    return found
 
 
 def _of_all(clients: Sequence[Redis], ask: Callable[[Redis], _Said]) -> list[_Said | driver.RedisError]:

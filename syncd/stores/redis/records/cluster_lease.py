@@ -14,7 +14,7 @@ from syncd import telemetry
 from syncd.errors import FencedError, PausedError, SlotMovedError, StoreError
 from syncd.plan.claims import KEYSPACE, MONGO, Claims
 from syncd.stores.redis.cluster.nodes import HOME, ClusterStore, NodeStore
-from syncd.stores.redis.cluster.slots import SlotMap
+from syncd.stores.redis.cluster.slots import SlotMap, slot_of
 from syncd.stores.redis.records.claims import CLAIMS, VERSION, contract_of, read_claims, wish_of
 from syncd.stores.redis.records.lease import Lease, Renewer
 from syncd.stores.redis.records.node_records import NodeRecords
@@ -49,6 +49,7 @@ class ClusterLease(Lease):
         """The one under which it was taken."""
         self._seen: ClusterStore = store
         self._is_first = True
+        self._moving: frozenset[int] = frozenset()
 
     @property
     def parts(self) -> Sequence[Lease]:
@@ -107,8 +108,13 @@ class ClusterLease(Lease):
     def require_placed(self) -> None:
         """See Lease."""
         self._store.renew(RECENT_S)
+        self._moving = self._store.slots_moving
         if self._store.placed != self._seen.placed:
             raise SlotMovedError
+
+    def is_moving(self, key: bytes) -> bool:
+        """See Lease."""
+        return slot_of(key) in self._moving
 
     def _take(self, node: NodeStore) -> Lease:
         lease = Lease(node, self._keys.at(node.place), self._owner, self._ttl_s, self._claims, self._renewer)

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from syncd.errors import DeadLettersFullError
 from syncd.stores.paging import paged
 from syncd.stores.redis.records.lost.noted_entries import NotedEntries
+from syncd.stores.redis.records.lost.refused_keys import forget_refused
 from syncd.stores.redis.records.position import ControlKeys, Fields
 from syncd.stores.redis.store import RedisStore, translate, translated
 from syncd.telemetry.dead_letters import field_of
@@ -222,11 +223,16 @@ def drop_dead_letters(store: RedisStore, contract: str, entries: list[str]) -> i
 
 
 def _forget_notes(store: RedisStore, contract: str, entries: Sequence[str]) -> None:
-    """Of entries of a stream, before their dead letters go: see NotedEntries."""
+    """Of entries of a stream, and of keys, before their dead letters go: see NotedEntries, RefusedKeys."""
     by_stream: dict[str, list[str]] = {}
+    refused = []
     for dead in find_dead_letters(store, contract, entries):
-        if stream := json.loads(dead.change).get("stream"):
+        change = json.loads(dead.change)
+        if stream := change.get("stream"):
             by_stream.setdefault(stream, []).append(f"{dead.projection} {dead.id}")
+        elif change == {"key": dead.key}:
+            refused.append(as_bytes(dead.key))
+    forget_refused(store, contract, refused)
     for stream, names in by_stream.items():
         NotedEntries(store, contract, stream).forget(names)
 

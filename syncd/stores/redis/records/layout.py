@@ -83,11 +83,12 @@ def survey_all(store: RedisStore, contracts: Sequence[str]) -> dict[str, list[di
 
 
 def survey_nodes(store: RedisStore, keys: ControlKeys) -> list[dict[str, str]]:
-    """Each node of a cluster for people: how far its record is."""
+    """Each node of a cluster for people: how far its record is; where keys go to MongoDB, when one was last read, in
+    epoch seconds."""
     found = []
     for node, shown in zip(store.nodes, store.shown(), strict=False):
-        (time,) = read_fields(node, keys.at(node.place), Fields.TIME)
-        found.append({"node": shown, "position": time})
+        time, clock = read_fields(node, keys.at(node.place), Fields.TIME, Fields.CLOCK)
+        found.append({"node": shown, "position": time or clock[:-6]})
     return found
 
 

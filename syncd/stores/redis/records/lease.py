@@ -134,6 +134,10 @@ class Lease:
     def require_placed(self) -> None:
         """That every node has the keys that it had when the lease was taken, and its address. Raises TransientError."""
 
+    def is_moving(self, key: bytes) -> bool:
+        """Whether this key was on its way to another node when that was last required."""
+        return False
+
     def acquire(self) -> int:
         """Take the lease with a new epoch, and what the contract claims. Returns how many partitions it had before.
 

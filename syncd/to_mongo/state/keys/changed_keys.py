@@ -6,7 +6,7 @@ import heapq
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from syncd.plan.to_mongo.gone import Gone
@@ -149,10 +149,14 @@ class ChangedKeys:
             count, self._collapsed, self._lost = self._collapsed, 0, None
             return count
 
-    def clear(self) -> None:
-        """Forget all: another daemon works, or everything is compared anyway."""
+    def clear(self, *, but: Collection[Gone] = ()) -> None:
+        """Forget all: another daemon works, or everything is compared anyway. Not those that went in one of these
+        ways."""
         with self._ready:
+            kept = {key: entry for key, entry in self._entries.items() if entry.gone in but}
             self._clear()
+            for key, entry in kept.items():
+                self._put(key, entry)
 
     def _clear(self) -> None:
         self._entries.clear()

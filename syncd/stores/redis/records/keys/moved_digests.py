@@ -13,12 +13,13 @@ from typing import Any
 
 from syncd import telemetry
 from syncd.stores.redis.cluster.nodes import HOME, NodeStore
+from syncd.stores.redis.cluster.views import ids_of_masters
 from syncd.stores.redis.records.moved_records import Moved
 from syncd.stores.redis.records.position import Fields
 from syncd.stores.redis.scan import SCAN_COUNT, pages
 from syncd.stores.redis.store import translated
 
-SERVER, CLOCK, WATERMARK = "node", "clock", "floor"
+SERVER, WATERMARK = "node", "floor"
 """Fields of a position: the server that had the place; see lua/state.lua."""
 
 
@@ -32,15 +33,11 @@ class MovedDigests:
         self._contract, self._nodes, self._moved, self._known = contract, nodes, moved, known
         with translated():
             said: Any = nodes[0].client.execute_command("CLUSTER NODES")
-        self._ids = {
-            address: one["node_id"]
-            for address, one in said.items()
-            if {"master", "fail"} & {*one["flags"].split(",")} == {"master"}  # `fail?` is a suspicion alone
-        }
+        self._ids = ids_of_masters(said, nodes[0].node)
         self._fields = {place: self._read(place) for place in moved.places}
 
     def _read(self, place: str) -> dict[str, str]:
-        names = [SERVER, CLOCK, WATERMARK, Fields.SYNCED, Fields.FINGERPRINT]
+        names = [SERVER, Fields.CLOCK, WATERMARK, Fields.SYNCED, Fields.FINGERPRINT]
         said = self._moved.held(place, self._moved.keys(place).position, names)
         return {name: text.decode() for name, text in zip(names, said, strict=True) if text}
 
@@ -74,7 +71,8 @@ class MovedDigests:
         """Which server has each place. Positions of reads go on from the latest of any node, and keys of a node that is
         new are of the form that all have."""
         latest = {
-            name: max(said.get(name, "") for said in self._fields.values()) for name in (CLOCK, WATERMARK)
+            name: max(said.get(name, "") for said in self._fields.values())
+            for name in (Fields.CLOCK, WATERMARK)
         }
         form = {name: self._fields[HOME].get(name, "") for name in (Fields.SYNCED, Fields.FINGERPRINT)}
         for node in self._nodes:

@@ -74,16 +74,25 @@ class NotedEntries:
                 yield found
 
     def _without(self, names: list[bytes]) -> list[str]:
-        keys, home = ControlKeys(self._contract, place=self._store.place), self._store.client
+        there = are_there(self._store, self._contract, names)
+        gone = [name for name, is_there in zip(names, there, strict=True) if not is_there]
         with translated():
-            entries: Any = home.hmget(keys.dead_by_document, names)
-            pipe = home.pipeline(transaction=False)
-            for entry in entries:
-                pipe.xrange(keys.dead, entry or "0-0", entry or "0-0")
-            gone = [name for name, found in zip(names, pipe.execute(), strict=True) if not found]
             # One that a person has dropped meanwhile is not noted any more.
             still: Any = self._client.smismember(self.key, gone) if gone else []
         return [name.decode() for name, noted in zip(gone, still, strict=True) if noted]
+
+
+def are_there(store: RedisStore, contract: str, names: Sequence[bytes]) -> list[bool]:
+    """Of each name that dead letters have in `letters` whether one waits."""
+    if not names:
+        return []
+    keys, home = ControlKeys(contract, place=store.place), store.client
+    with translated():
+        entries: Any = home.hmget(keys.dead_by_document, list(names))
+        pipe = home.pipeline(transaction=False)
+        for entry in entries:
+            pipe.xrange(keys.dead, entry or "0-0", entry or "0-0")
+        return [bool(found) for found in pipe.execute()]
 
 
 def entry_of(name: str) -> str:
