@@ -97,7 +97,10 @@ class Settings(BaseSettings):
         "auto", description="`auto`: console on a terminal."
     )
     lease_ttl: float = Field(
-        10.0, gt=1, description="Seconds after which a standby takes over from a daemon that is gone."
+        10.0,
+        gt=1,
+        le=3600,
+        description="Seconds after which a standby takes over from a daemon that is gone.",
     )
     batch_writes: int = Field(
         256,
@@ -116,6 +119,7 @@ class Settings(BaseSettings):
     discover_every: float = Field(
         5.0,
         gt=0,
+        le=86_400,
         description="Seconds between two looks for new and dropped collections, of contracts over several.",
     )
     workers: int = Field(
@@ -147,6 +151,14 @@ class Settings(BaseSettings):
         if not (separator and host and port.isdigit() and int(port) < 65_536):
             raise ValueError("not host:port")
         return value
+
+    @field_validator("lease_ttl", "discover_every", mode="before")
+    @classmethod
+    def _seconds(cls, value: object) -> object:
+        try:
+            return float(value) if isinstance(value, str) else value
+        except ValueError:
+            raise ValueError("write a number of seconds, such as 10 or 2.5, without a unit") from None
 
     @field_validator("contract_variables")
     @classmethod

@@ -89,3 +89,17 @@ def test_an_address_where_no_scheduler_can_be(address: str) -> None:
 def test_an_address_of_a_scheduler(address: str) -> None:
     """In the forms that Dask has."""
     assert Settings.from_environment({"SYNCD_DASK": address}).dask == address
+
+
+@pytest.mark.parametrize("name", ["SYNCD_LEASE_TTL", "SYNCD_DISCOVER_EVERY"])
+def test_seconds(name: str) -> None:
+    """Numbers that a store can wait for; a unit is refused with the remedy, and so is what is no length of time."""
+    for wrong, reason in (
+        ("3s", "write a number of seconds"),
+        ("inf", "less than or equal"),
+        ("nan", ""),
+        ("-1", ""),
+    ):
+        with pytest.raises(SettingsError, match=f"{name}: .*{reason}"):
+            Settings.from_environment({name: wrong})
+    assert Settings.from_environment({name: " 2.5 "}).model_dump()[name.removeprefix("SYNCD_").lower()] == 2.5
