@@ -1,7 +1,8 @@
 """One run over time series: samples that an application adds, into their documents, until stopped.
 
     an event names a series  ->  what is newer than the newest known sample, and those of the last ones that changed;
-                                 where it has more samples than are known, the search for those that came late
+                                 where it has more samples than are known, the search for those that came late;
+                                 the same where another series took its name
     a gap in the events      ->  the same of every series, and then all its samples are compared with their documents
     all are asked for        ->  every series from its first sample on
 
@@ -12,7 +13,7 @@ sample has one `_id`, so it becomes one document. Events go on being served betw
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from syncd import telemetry
@@ -29,7 +30,7 @@ from syncd.to_mongo.keyspace.status import KeyspaceStatus
 from syncd.to_mongo.state.keys.changed_keys import ChangedKey
 from syncd.to_mongo.state.keys.key_sync import KeyOutcome
 from syncd.to_mongo.state.run import EVERY_S
-from syncd.to_mongo.state.store import NewSamples
+from syncd.to_mongo.state.store import ANOTHER, NewSamples
 
 MOST_NEW = 1000
 """Samples of one series that are taken at once; another series waits no longer than these take."""
@@ -57,6 +58,8 @@ class SamplesRun(KeyspaceRun):
         self._late: dict[bytes, Late] = {}
         """Series of which samples are to be searched for."""
         self._walking = b""
+        self._is_behind = False
+        """Whether the series that is walked through has got samples where the walk may have been."""
         self._searched: dict[bytes, int] = {}
         """So many a walk has found of a series, until the next read of the series counts them."""
 
@@ -88,7 +91,7 @@ class SamplesRun(KeyspaceRun):
     def _walk(self, series: bytes, before: int = 0) -> Iterator[int]:
         """Compare samples with their documents, a page at a time, from the newest on, or from those before a moment. Of
         each page, how many had no document. Ends early where the lane is to stop."""
-        self._walking = series
+        self._walking, self._is_behind = series, False
         try:
             for page in samples_of(self._redis, self._plan, series, before):
                 outcome, found = self._samples.compare(page)
@@ -98,23 +101,30 @@ class SamplesRun(KeyspaceRun):
                     return
         finally:
             self._walking = b""
+            if self._is_behind:
+                self._read_again(series)
 
     def _count(self, series: bytes, late: Late) -> None:
         """MongoDB has so many more samples of a series: its next read, which is due, takes them into account."""
         self._searched[series] = late.number
         self._late.pop(series, None)
+        self._read_again(series)
+
+    def _read_again(self, series: bytes) -> None:
         self._changed.put_back([ChangedKey(series, Gone.NO_WORD, time.monotonic())])
 
     def _write(self, taken: list[ChangedKey], everything: bool) -> None:
-        more = self._follow([changed.key for changed in taken])
-        self._changed.put_back([changed for changed in taken if changed.key in more])
+        others = {changed.key for changed in taken if changed.is_other}
+        more = self._follow([changed.key for changed in taken], others)
+        self._changed.put_back([changed._replace(is_other=False) for changed in taken if changed.key in more])
 
-    def _follow(self, series: Sequence[bytes]) -> set[bytes]:
-        """What is new of each of these series; returns those that have more."""
+    def _follow(self, series: Sequence[bytes], others: Container[bytes] = ()) -> set[bytes]:
+        """What is new of each of these series, of which `others` took the name of one that was there; returns those
+        that have more."""
         more: set[bytes] = set()
         left = list(series)
         while left:
-            searched = [self._searched.get(one, 0) for one in left]
+            searched = [ANOTHER if one in others else self._searched.get(one, 0) for one in left]
             found = self._store.new_samples(left, MOST_NEW, searched)
             self._sync_new(found)
             more |= {one.series for one in found if len(one.moments) >= MOST_NEW}
@@ -129,7 +139,9 @@ class SamplesRun(KeyspaceRun):
                 outcome.refused[one.series] = wrong
             else:
                 outcome.done.append(one.series)
-            if one.late and one.series != self._walking:
+            if one.late and one.series == self._walking:
+                self._is_behind = True
+            elif one.late:
                 self._late[one.series] = Late(one.late, one.oldest)
         self._finish(outcome, len(names))
         self._memory.note({one.series: one.remembered for one in found})

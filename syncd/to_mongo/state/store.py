@@ -22,6 +22,8 @@ from syncd.to_mongo.state.positions import NEVER, of_entry, of_time
 
 MOST_BYTES = 4 * 1024 * 1024
 """Of one read: behind it the application's commands wait."""
+ANOTHER = -1
+"""Instead of how many samples a search has found: another series took the name, so no count says what MongoDB has."""
 
 
 class Reading(NamedTuple):
@@ -99,7 +101,8 @@ class StateStore:
 
     def new_samples(self, series: Sequence[bytes], most: int, searched: Sequence[int]) -> list[NewSamples]:
         """Which samples of these series MongoDB may not have, at most so many newer ones of each: of the first series,
-        in their order. `searched`: how many late ones a search has found of each. Raises FencedError, StoreError."""
+        in their order. `searched`: how many late ones a search has found of each, or ANOTHER. Raises FencedError,
+        StoreError."""
         args = [self._plan.type, most, *searched]
         reply = self._call("syncd_new_samples", [self._keys.synced, *series], args)
         parts = (reply[at : at + 5] for at in range(1, len(reply), 5))

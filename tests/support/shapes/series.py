@@ -31,7 +31,7 @@ def live_series(scene: Scene, short: str, *, sync: dict[str, Any] | None = None,
 def add(
     flow: Flow,
     sensor: str,
-    numbers: Iterable[int],
+    numbers: Iterable[float],
     value: float = 20.0,
     *,
     site: str = "roof",
@@ -39,12 +39,25 @@ def add(
 ) -> None:
     """Samples, a second apart: what is there already gets this value."""
     pipe = flow.redis.pipeline(transaction=False)
+    add_to(pipe, flow.key(sensor), numbers, value, site=site, retention=retention)
+    pipe.execute()
+
+
+def add_to(
+    pipe: Any,
+    key: str,
+    numbers: Iterable[float],
+    value: float = 20.0,
+    *,
+    site: str = "roof",
+    retention: int = 0,
+) -> None:
+    """The same, of any key and with what else the pipeline sends."""
     for number in numbers:
         pipe.execute_command(
-            "TS.ADD", flow.key(sensor), round(START_MS + 1000 * number), value + number / 8, "RETENTION", retention,
+            "TS.ADD", key, round(START_MS + 1000 * number), value + number / 8, "RETENTION", retention,
             "ON_DUPLICATE", "LAST", "LABELS", "site", site,
         )  # fmt: skip
-    pipe.execute()
 
 
 def samples(flow: Flow) -> dict[str, Any]:

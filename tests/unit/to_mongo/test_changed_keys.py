@@ -29,7 +29,7 @@ def changed(clock: Clock) -> ChangedKeys:
 
 
 def keys(taken: list[ChangedKey]) -> list[bytes]:
-    return [key for key, _, _ in taken]
+    return [one.key for one in taken]
 
 
 def test_a_change_waits_for_more(changed: ChangedKeys, clock: Clock) -> None:
@@ -60,24 +60,29 @@ def test_a_key_that_changes_on_and_on(changed: ChangedKeys, clock: Clock) -> Non
 
 
 @pytest.mark.parametrize(
-    ("events", "gone"),
+    ("events", "gone", "is_other"),
     [
-        (["hset"], Gone.NO_WORD),
-        (["hdel", "del"], Gone.DELETED),
-        (["rename_from"], Gone.DELETED),
-        (["rename_to"], Gone.NO_WORD),
-        (["del", "hset", "expire", "expired"], Gone.EXPIRED),
-        (["expired", "set"], Gone.NO_WORD),
-        (["evicted"], Gone.EVICTED),
+        (["hset"], Gone.NO_WORD, False),
+        (["hdel", "del"], Gone.DELETED, True),
+        (["rename_from"], Gone.DELETED, True),
+        (["hset", "rename_to", "hset"], Gone.NO_WORD, True),
+        (["copy_to"], Gone.NO_WORD, True),
+        (["restore"], Gone.NO_WORD, True),
+        (["move_to"], Gone.NO_WORD, True),
+        (["del", "hset", "expire", "expired"], Gone.EXPIRED, True),
+        (["expired", "set"], Gone.NO_WORD, True),
+        (["evicted"], Gone.EVICTED, True),
     ],
 )
-def test_the_last_word_counts(changed: ChangedKeys, clock: Clock, events: list[str], gone: Gone) -> None:
-    """Why a key is not there is what the last event says."""
+def test_the_last_word_counts(
+    changed: ChangedKeys, clock: Clock, events: list[str], gone: Gone, is_other: bool
+) -> None:
+    """Why a key is not there is what the last event says; that it is another one, any of them."""
     for event in events:
         changed.note(b"a", event.encode())
     clock.now += 1
     assert changed.words([b"a", b"b"]) == {b"a": gone}
-    assert [found.gone for found in changed.take(1)] == [gone]
+    assert [(found.gone, found.is_other) for found in changed.take(1)] == [(gone, is_other)]
 
 
 def test_what_was_put_back_keeps_its_age_and_no_old_word(changed: ChangedKeys, clock: Clock) -> None:
@@ -90,6 +95,8 @@ def test_what_was_put_back_keeps_its_age_and_no_old_word(changed: ChangedKeys, c
     changed.put_back(taken)
     assert changed.oldest() == pytest.approx(1)
     assert changed.words([b"a", b"b"]) == {b"a": Gone.EXPIRED, b"b": Gone.NO_WORD}
+    clock.now += 1
+    assert all(one.is_other for one in changed.take(10))
 
 
 def test_what_is_certain_stays(changed: ChangedKeys, clock: Clock) -> None:

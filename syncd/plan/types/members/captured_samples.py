@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 
 from syncd.contract.model.redis.projection import FieldSpec, Projection
-from syncd.errors import ProjectionError
 from syncd.plan.types.base import CapturedMembers
 from syncd.plan.values.dates import LAST_MS
 from syncd.plan.values.scores import score_of
@@ -62,12 +61,10 @@ class CapturedSamples(CapturedMembers):
         """The value, and each label."""
         try:
             value, *labels = orjson.loads(content)
-        except orjson.JSONDecodeError:
-            raise ProjectionError("not_unicode", "the bytes of a label are not UTF-8") from None
+        except orjson.JSONDecodeError:  # a label, which the contract may not ask for, is no text
+            value, *labels = json.loads(_text(content))
         texts = zip(labels[::2], labels[1::2], strict=True)
-        return {b"value": value.encode()} | {
-            f"{_LABEL}{name}".encode(): text.encode() for name, text in texts
-        }
+        return {b"value": value.encode()} | {_bytes(f"{_LABEL}{name}"): _bytes(text) for name, text in texts}
 
     def each(self, said: Any) -> Mapping[str, bytes]:
         """Of a mapping of moments, each with a number, or with `value` and `labels`."""
@@ -79,6 +76,11 @@ class CapturedSamples(CapturedMembers):
 def _text(part: bytes) -> str:
     """Also of what is no UTF-8: JSON that nothing reads, as Redis's own is."""
     return part.decode(errors="surrogateescape")
+
+
+def _bytes(text: str) -> bytes:
+    """Back."""
+    return text.encode(errors="surrogateescape")
 
 
 def _parts(said: Any) -> Iterator[str]:

@@ -27,8 +27,7 @@ do
 
   -- Whether samples that are remembered went, other than by being too old: this may be another series of that name, which
   -- has some of them by chance, or because it is a copy of an earlier state.
-  local function has_lost(key, known, seen)
-    local first = tonumber(told(redis.call('TS.INFO', key)).firstTimestamp)
+  local function has_lost(key, first, known, seen)
     for moment in pairs(known.values) do
       if not seen[moment] and tonumber(moment) >= first and #redis.call('TS.RANGE', key, moment, moment) == 0 then return true end
     end
@@ -37,8 +36,9 @@ do
 
   -- Samples of a series that MongoDB may not have, by their moments: of those up to the newest known one what is other
   -- than remembered, and then some newer ones. Also what is to be remembered of all once MongoDB has them, and how many
-  -- of them it did not have. Where nothing is as it was remembered this is another series of that name.
-  local function samples_behind(key, known, most)
+  -- of them it did not have. Where nothing is as it was remembered this is another series of that name; `replaced` where an
+  -- event says that it is, whatever the last samples are.
+  local function samples_behind(key, first, known, replaced, most)
     local last, values, all, moments, same, more, seen = known.last, known.values, {}, {}, 0, 0, {}
     local function found(moment, value)
       all[#all + 1], seen[moment] = moment .. ':' .. value, true
@@ -52,7 +52,7 @@ do
     for _, sample in ipairs(last and before(key, last) or {}) do found(sample[1], sample[2]) end
     if same == 0 then
       last, values, all, moments, more, known.total = nil, {}, {}, {}, 0, 0
-    elseif has_lost(key, known, seen) then
+    elseif replaced or has_lost(key, first, known, seen) then
       known.total = #all - more  -- of all that are older it is not known whether MongoDB has them
     end
     for _, sample in ipairs(redis.call('TS.RANGE', key, last or '-', as_text(LATEST), 'COUNT', most + 1)) do
@@ -75,10 +75,10 @@ do
 
   -- What a series has, how much of it MongoDB does not have, and what is to be remembered.
   local function new_of_series(synced, key, most, searched)
-    local known = remembered(redis.call('HGET', synced, key) or '')
-    local moments, text, more = samples_behind(key, known, most)
+    local known, info = remembered(redis.call('HGET', synced, key) or ''), told(redis.call('TS.INFO', key))
+    local moments, text, more = samples_behind(key, tonumber(info.firstTimestamp), known, searched < 0, most)
     forget(synced, key, known, moments)
-    local total, counted = told(redis.call('TS.INFO', key)).totalSamples, known.total + more + searched
+    local total, counted = info.totalSamples, known.total + more + math.max(0, searched)
     if #moments >= most then return moments, as_text(counted) .. ' ' .. text, 0 end
     -- Samples that were deleted, or are too old, are fewer.
     return moments, as_text(math.min(total, counted)) .. ' ' .. text, math.max(0, total - counted)
@@ -90,9 +90,10 @@ do
   end
 
   -- keys: lease, position, synced, series, ... args: protocol, lease, lease ttl ms, type, how many newer samples of one,
-  -- then of each series how many samples a search behind its newest has found. Replies {'ok', then of each series its
-  -- type, moments of samples that MongoDB may not have, what is to be remembered of it, how many others MongoDB does not
-  -- have, 1 where it has samples behind the year 9999}. The last series are left out once there are so many samples.
+  -- then of each series how many samples a search behind its newest has found, -1 where another series took its name.
+  -- Replies {'ok', then of each series its type, moments of samples that MongoDB may not have, what is to be remembered of
+  -- it, how many others MongoDB does not have, 1 where it has samples behind the year 9999}. The last series are left out
+  -- once there are so many samples.
   local function new_samples(keys, args)
     local stop = fenced(keys, args)
     if stop then return stop end

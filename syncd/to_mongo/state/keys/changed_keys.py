@@ -29,6 +29,8 @@ _GONE = {
     b"evicted": Gone.EVICTED,
 }  # fmt: skip
 """Events after which a key is not there. All others mean a change: what became of it is read."""
+_OTHER = {*_GONE, b"rename_to", b"copy_to", b"restore", b"move_to"}
+"""Events after which a name stands for no key, or for another one than before."""
 
 
 class ChangedKey(NamedTuple):
@@ -38,13 +40,15 @@ class ChangedKey(NamedTuple):
     gone: Gone
     since: float
     """Monotonic time of its first change."""
+    is_other: bool = False
+    """Whether the key of this name went, or another one took it: nothing is left of what was known."""
 
 
 class _Entry:
-    __slots__ = ("due", "gone", "since")
+    __slots__ = ("due", "gone", "is_other", "since")
 
-    def __init__(self, since: float, due: float, gone: Gone) -> None:
-        self.since, self.due, self.gone = since, due, gone
+    def __init__(self, since: float, due: float, gone: Gone, is_other: bool) -> None:
+        self.since, self.due, self.gone, self.is_other = since, due, gone, is_other
 
 
 class ChangedKeys:
@@ -68,11 +72,12 @@ class ChangedKeys:
             entry = self._entries.get(key)
             if entry is not None:
                 entry.gone = _GONE.get(event, Gone.NO_WORD)
+                entry.is_other |= event in _OTHER
                 return
             now = self._clock()
             read = self._read.get(key)
             due = now + DEBOUNCE_S if read is None else max(now + DEBOUNCE_S, read + AGAIN_S)
-            self._put(key, _Entry(now, due, _GONE.get(event, Gone.NO_WORD)))
+            self._put(key, _Entry(now, due, _GONE.get(event, Gone.NO_WORD), event in _OTHER))
             if len(self._entries) == 1:
                 self._ready.notify()
 
@@ -80,12 +85,13 @@ class ChangedKeys:
         """These are not done. What was noted meanwhile is later, and counts."""
         with self._ready:
             due = self._clock() + delay_s
-            for key, gone, since in taken:
+            for key, gone, since, is_other in taken:
                 entry = self._entries.get(key)
                 if entry is None:
-                    self._put(key, _Entry(since, due, gone))
+                    self._put(key, _Entry(since, due, gone, is_other))
                 else:
                     entry.since = min(since, entry.since)
+                    entry.is_other |= is_other
 
     def _put(self, key: bytes, entry: _Entry) -> None:
         if len(self._entries) >= self._most or self._bytes + len(key) > MOST_BYTES:
@@ -108,7 +114,7 @@ class ChangedKeys:
                 entry = self._entries.pop(key)
                 self._bytes -= len(key)
                 self._was_read(key, now)
-                found.append(ChangedKey(key, entry.gone, entry.since))
+                found.append(ChangedKey(key, entry.gone, entry.since, entry.is_other))
             return found
 
     def _was_read(self, key: bytes, now: float) -> None:

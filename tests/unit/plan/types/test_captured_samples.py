@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from syncd.errors import ProjectionError
 from syncd.plan.types import CapturedSamples
 
 SAMPLES = CapturedSamples()
@@ -21,14 +20,17 @@ def test_pages_lead_from_the_newest_sample_to_the_first() -> None:
 
 
 def test_what_a_sample_holds() -> None:
-    """Its value and the labels of its series, as they are in Redis; a label that is no text belongs to no document."""
+    """Its value and the labels of its series, as they are in Redis, also those that are no text: the contract may not
+    ask for them."""
     found = SAMPLES.contents([[[5, b"21.5"], [4, b"-1"]], [b"totalSamples", 2, b"labels", LABELS]])
     assert SAMPLES.members(found[b"5"]) == {b"value": b"21.5", b"label site": b"north", b"label room": b"7"}
     assert SAMPLES.members(found[b"4"])[b"value"] == b"-1"
     assert SAMPLES.content([[], [b"labels", LABELS]]) is None
-    odd = SAMPLES.content([[[5, b"1"]], [b"labels", [[b"site", b"\xff"]]]])
-    with pytest.raises(ProjectionError, match="not UTF-8"):
-        SAMPLES.members(odd)
+    odd = [[b"site", b"\xff"], [b"\xfe", b"\\"], [b"room", "7°".encode()]]
+    wanted = {b"value": b"1", b"label site": b"\xff", b"label \xfe": b"\\", b"label room": "7°".encode()}
+    assert SAMPLES.members(SAMPLES.content([[[5, b"1"]], [b"labels", odd]])) == wanted
+    of_redis = b'["1","site","\xff","\xfe","\\\\","room","7\xc2\xb0"]'  # as cjson writes it
+    assert SAMPLES.members(of_redis) == wanted
 
 
 def test_what_a_person_writes() -> None:
