@@ -30,6 +30,11 @@ class Partition:
         """Whether it does what is to be done once a contract: indexes, and keys of projections that are gone."""
         return self.number == 1
 
+    @property
+    def all(self) -> list[Partition]:
+        """It and the others of its contract."""
+        return [Partition(number, self.count) for number in range(1, self.count + 1)]
+
     def holds(self, path: str) -> dict[str, Any]:
         """MongoDB's expression for "the `_id` at `path` is in this part". Numbers of different types hash alike."""
         remainder = {"$abs": {"$mod": [{"$toHashedIndexKey": path}, self.count]}}

@@ -241,7 +241,7 @@ class LaneRun:
         watermarks = self._run.watermarks
         reads = Reads(watermarks)
         # What workers make are writes of keys; entries of a feed are the lane's.
-        pool = None if self._plan.feeds_copies or self._redis.place else self._context.pool
+        pool = None if self._plan.feeds_copies else self._context.pool
         copier = Copier(
             self._plan, self._mongo, self._lookup, self._control.partition, watermarks, reads, pool,
             self._settings.chunk_documents, digests=self._by_digests,

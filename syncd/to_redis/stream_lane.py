@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from syncd import telemetry
-from syncd.errors import CapabilityError
 from syncd.executors.pool import Pool
 from syncd.lanes.context import Common
 from syncd.lanes.events import Ended, LeaseTaken, Started, Work
@@ -15,7 +14,7 @@ from syncd.plan.partition import WHOLE, Partition
 from syncd.plan.stream_plan import StreamPlan
 from syncd.settings import Settings
 from syncd.stores.mongo.collections import require_source
-from syncd.stores.redis.capabilities import NO_PARTITIONS, Capabilities, require
+from syncd.stores.redis.capabilities import Capabilities, require
 from syncd.stores.redis.records.lost.dead_letters import restore_dead_letters
 from syncd.stores.redis.records.position import PAUSE, PURGE, SWEEP, ControlKeys, allowed
 from syncd.stores.redis.records.positions import load_position
@@ -74,8 +73,6 @@ class StreamLane(BaseLane):
         self._require_collections()
         server = self._redis.connect()
         require(self.plan.contract, server)
-        if server.cluster and not self._control.partition.is_whole:
-            raise CapabilityError("redis", "; ".join(NO_PARTITIONS))
         before = self._lease.acquire()
         if before != self._control.partition.count:
             telemetry.layout_changed(self.plan.name, before, self._control.partition.count)

@@ -239,8 +239,6 @@ def test_the_command_line(cluster: RedisCluster, scene: Scene) -> None:
     assert said.returncode == 1
     for words in ("index knows the keys of one node alone", "write `capture: keyspace`", ":"):
         assert words in said.stdout + said.stderr, said.stdout + said.stderr
-    divided = syncd("check", "--connect", **env, SYNCD_PARTITION="1/2")
-    assert "partitions is not supported" in divided.stdout + divided.stderr, divided.stdout + divided.stderr
     scene.contracts.write("keep", projection(["title"], name="kept"))
     for short in ("index", "back", "film"):
         scene.contracts.remove(short)

@@ -41,7 +41,8 @@ from syncd.stores.mongo.collections import (
 from syncd.stores.mongo.reads.naming import naming_of
 from syncd.stores.mongo.sharding import require_every_shard
 from syncd.stores.mongo.store import MongoCapabilities, MongoStore, translated
-from syncd.stores.redis.capabilities import NO_PARTITIONS, Capabilities, lacks
+from syncd.stores.redis.capabilities import Capabilities, lacks
+from syncd.stores.redis.records.layout import shown_partitions
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.store import RedisStore
 from syncd.to_mongo.append.target import find_series
@@ -116,7 +117,7 @@ def inspect(
         refused(problem, loaded.contract.name)
         for loaded in contracts.contracts
         for problem in (
-            *_settings(loaded, settings), *_capabilities(loaded, server, settings), *_collection(loaded, mongo),
+            *_settings(loaded, settings), *_capabilities(loaded, server), *_collection(loaded, mongo),
             *_filter(loaded, mongo), *_records(loaded, mongo), *_streams(loaded, redis),
             *_joins(loaded, mongo),
         )
@@ -136,7 +137,8 @@ def inspect(
     read = [one for one in plain if one.name not in stopped and one.name not in unread]
     findings += [said for one in read for said in _documents(one, mongo, settings)]
     found, is_whole = _examine(plain, stopped, settings, redis, names, visitors)
-    shown = [str(deployment), str(server), *redis.shown()]
+    split = shown_partitions(redis, [one.name for one in plain])
+    shown = [str(deployment), str(server), *redis.shown(), *split]
     return PreflightReport(shown, findings + found, is_whole, names.foreign())
 
 
@@ -252,12 +254,9 @@ def _settings(loaded: LoadedContract, settings: Settings) -> Iterator[Problem]:
         yield loaded.problem(("redis",), what, remedy)
 
 
-def _capabilities(loaded: LoadedContract, server: Capabilities, settings: Settings) -> Iterator[Problem]:
+def _capabilities(loaded: LoadedContract, server: Capabilities) -> Iterator[Problem]:
     for lack in lacks(loaded.contract, server):
         yield loaded.problem(lack.path, lack.what, lack.remedy)
-    is_divided = settings.split or settings.partition_numbers[1] > 1
-    if server.cluster and is_divided and loaded.contract.sync.direction == "mongo_to_redis":
-        yield loaded.problem(("redis",), *NO_PARTITIONS)
 
 
 def _target(loaded: LoadedContract, mongo: MongoStore) -> Iterator[Problem]:

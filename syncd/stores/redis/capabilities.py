@@ -16,7 +16,6 @@ from syncd.plan.types import NEEDS, type_of
 
 SEARCH = "search"
 _NOT_YET = " is not supported on a Redis Cluster yet"
-NO_PARTITIONS = f"a contract in partitions{_NOT_YET}", "unset SYNCD_PARTITION and SYNCD_SPLIT"
 _ELSEWHERE = "leave it out, or run this contract on a Redis that is no cluster"
 
 

@@ -63,6 +63,7 @@ _OOM_SAFE = (
     "syncd_ask_partial",
     "syncd_partial",
     "syncd_take_due",
+    "syncd_alone",
 )
 
 

@@ -96,6 +96,12 @@ local function paused(contract)
   return redis.call('GET', base_of(contract) .. 'paused') or redis.call('GET', base_of(contract:match('^[^@]*')) .. 'paused')
 end
 
+-- The lease of a lane that arranges records of all partitions, see `alone` in nodes.lua: the others get none until it has.
+local function mover_of(base, lease)
+  local name, value = (redis.call('HGET', base .. 'layout', 'mover') or ''):match('^(.-lease) (.*)$')
+  return name and name ~= lease and redis.call('GET', name) == value and value
+end
+
 local MOST_EDITS = 10
 
 -- The file of the contract as it is now, and where that is another one than before, an entry that says since when. `file`:
@@ -115,6 +121,7 @@ end
 -- Replies, with the number that was drawn as the third value:
 --   {'held', "owner:epoch", draw, partitions before, name of a claim, contract that had it, ...}
 --   {'busy', holder, draw}; {'layout', holder, draw, partitions now}: a lease of another layout lives
+--   {'moving', holder, draw}: the lane of another partition arranges the records of all
 --   {'newer', '', draw}: a daemon with newer contract files waits, or worked and was not stopped in order
 --   {'paused', '', draw}: a person has paused the contract
 --   {'claimed', holder or '', draw, name of the claim, contract}; {'again', '', draw}: the claims have changed meanwhile
@@ -129,6 +136,8 @@ local function lease(keys, args)
   local now = redis.call('HGET', base .. 'layout', 'now')
   local holder, present = other_layout(base, now, count, dead, args[3])
   if holder then return {'layout', holder, draw, tostring(present)} end
+  local mover = mover_of(base, keys[1])
+  if mover and not dead[mover] then return {'moving', mover, draw} end
   local held = redis.call('GET', keys[1])
   if held and not dead[held] and held:match('^(.*):%d+$') ~= args[2] then
     wait_for(keys[1], draw, wish, args[3])

@@ -15,6 +15,20 @@ do
     return {'ok'}
   end
 
+  -- keys: lease, position. args: protocol, lease. Of one partition of several: no other has a lease here, nor gets one, as
+  -- long as this one has its own, or until it says that it is done. So records of the contract are one lane's alone.
+  -- Replies {'ok'} or what `fenced` says.
+  local function alone(keys, args)
+    local stop = fenced(keys, args)
+    if stop then return stop end
+    local base = family(keys[1])
+    for _, member in ipairs(present_members(base)) do
+      if member .. 'lease' ~= keys[1] then redis.call('DEL', member .. 'lease') end
+    end
+    redis.call('HSET', base .. 'layout', 'mover', keys[1] .. ' ' .. args[2])
+    return {'ok'}
+  end
+
   -- keys: lease, position. args: protocol, lease, map, owners, then of each key that came to this node, it, its entry in
   -- `owners`, and "1" where its document had it by the map. Where the document has another key here by now, the later state
   -- has its own. Replies {'ok', key, ...}: those that have to wait, because that other key is on its way from here itself;
@@ -71,6 +85,7 @@ do
 
   local ANY_SLOT = {'allow-oom', 'allow-cross-slot-keys'}
   redis.register_function('syncd_carry', carry)
+  redis.register_function{function_name = 'syncd_alone', callback = alone, flags = {'allow-oom'}}
   redis.register_function{function_name = 'syncd_bring_synced', callback = bring_synced, flags = ANY_SLOT}
   redis.register_function{function_name = 'syncd_read_state_on_node', callback = read_on_node, flags = ANY_SLOT}
   redis.register_function{function_name = 'syncd_look_state_on_node', callback = check_on_node, flags = ANY_SLOT}

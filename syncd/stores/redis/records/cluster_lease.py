@@ -2,6 +2,7 @@
 
 Who has the home's lease may take the others. With them come the records: where the map of slots is another one than
 last time, what belongs to keys goes to the nodes that have these now, and a node that is new begins as far as all are.
+Of several partitions the first that notices does that for all.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from syncd.plan.claims import KEYSPACE, MONGO, Claims
 from syncd.stores.redis.cluster.nodes import HOME, ClusterStore, NodeStore
 from syncd.stores.redis.cluster.slots import SlotMap, slot_of
 from syncd.stores.redis.records.claims import CLAIMS, VERSION, contract_of, read_claims, wish_of
+from syncd.stores.redis.records.layout import partitions_of
 from syncd.stores.redis.records.lease import Lease, Renewer
-from syncd.stores.redis.records.node_records import NodeRecords
+from syncd.stores.redis.records.node_records import MOVER, NodeRecords
 from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
 from syncd.stores.redis.store import RedisStore, translated
 
@@ -79,13 +81,20 @@ class ClusterLease(Lease):
             self._is_first = False
             store.register(seen)
             records = NodeRecords(self._keys, seen)
+            moves = not records.are_arranged and not self._keys.partition.is_whole
+            if moves:
+                self.call("syncd_alone", [], [])  # none but one lane gets on from here
             records.seed()
             for node in self.nodes[1:]:
                 self._others.append(self._take(node))
             for place in records.left:
                 self._fence(place)
+            for lease in (*self._others, *self._olds) if moves else ():
+                lease.call("syncd_alone", [], [])
             records.arrange(self.parts, self._claims, self._olds)
             self._rest_olds()
+            for lease in self.parts if moves else ():
+                lease.call("syncd_carry", [], [3, "HDEL", lease.keys.layout, MOVER])
             if records.slots_moved:
                 telemetry.slots_moved(self.contract, len(self.nodes))
         except BaseException:
@@ -194,10 +203,12 @@ def bring_together(
     that itself."""
     if not isinstance(store, ClusterStore):
         return
-    keys = ControlKeys(contract, place=store.place)
-    kind, version, released = read_fields(store, keys, Fields.KIND, Fields.VERSION, Fields.RELEASED)
-    if kind not in (MONGO, KEYSPACE):
+    parts = partitions_of(store, contract)
+    said = {keys: read_fields(store, keys, Fields.KIND, Fields.VERSION, Fields.RELEASED) for keys in parts}
+    keys = next((keys for keys, (kind, *_) in said.items() if kind in (MONGO, KEYSPACE)), None)
+    if keys is None:
         return
+    kind, version, released = said[keys]
     lease = ClusterLease(store, keys, owner, ttl_s, Claims(kind, version, ()), renewer)
     lease._is_first = False
     with contextlib.suppress(FencedError, PausedError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
@@ -27,7 +27,7 @@ def partitions_of(store: RedisStore, contract: str) -> list[ControlKeys]:
 
 def _partitions(store: RedisStore, contract: str, now: bytes | None) -> list[ControlKeys]:
     count = int(now.partition(b":")[0]) if now else 1
-    return [ControlKeys(contract, Partition(number, count), store.place) for number in range(1, count + 1)]
+    return [ControlKeys(contract, part, store.place) for part in Partition(count=count).all]
 
 
 def is_known(store: RedisStore, contract: str) -> bool:
@@ -90,6 +90,14 @@ def survey_nodes(store: RedisStore, keys: ControlKeys) -> list[dict[str, str]]:
         time, clock = read_fields(node, keys.at(node.place), Fields.TIME, Fields.CLOCK)
         found.append({"node": shown, "position": time or clock[:-6]})
     return found
+
+
+def shown_partitions(store: RedisStore, contracts: Iterable[str]) -> Iterator[str]:
+    """How far each partition is on each node of a cluster, for people; nothing where none is split."""
+    for keys in (keys for contract in contracts for keys in partitions_of(store, contract)):
+        if store.place and not keys.partition.is_whole:
+            times = [(node, *read_fields(node, keys.at(node.place), Fields.TIME)) for node in store.nodes]
+            yield f"partition {keys}: " + ", ".join(f"{node} {time or 'not begun'}" for node, time in times)
 
 
 def _ask(store: RedisStore, commands: Sequence[Sequence[str]]) -> list[Any]:

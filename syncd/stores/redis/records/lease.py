@@ -160,6 +160,11 @@ class Lease:
             if holder not in dead and is_dead(holder):
                 dead.append(holder)
                 continue
+            if word == b"moving":
+                what = (
+                    f"{shown_holder(holder)} brings the records of {self.contract} to where the slots are now"
+                )
+                raise TransientError("redis", what, soon=True)
             if word != b"newer" and not (word == b"claimed" and not holder):
                 self._waits_since = None
             elif self._waits_since is None:

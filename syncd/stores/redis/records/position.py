@@ -32,8 +32,7 @@ class Fields:
     """Names in the hash `ControlKeys.position`, of any kind of contract. lua/ has more, which it alone knows."""
 
     TOKEN, PHASE, COPIED, TIME = "token", "phase", "copied", "time"
-    FINGERPRINT, OWNED = "fingerprint", "owned"
-    """These, and those above: see Position."""
+    FINGERPRINT, OWNED = "fingerprint", "owned"  # these, and those above: see Position
     KIND, ORPHANED = "kind", "orphaned"
     """Which way the contract goes, and the shapes of the keys that it left behind when it turned."""
     VERSION, RELEASED = "version", "released"
@@ -88,6 +87,11 @@ class ControlKeys:
     def layout(self) -> str:
         """Hash: into how many partitions the contract is split, see lua/. Missing where it never was."""
         return self._name("layout")
+
+    @property
+    def arranged(self) -> str:
+        """Hash: for which nodes and slots of a cluster the records were last arranged, see `node_records`."""
+        return self._name("arranged")
 
     @property
     def lease(self) -> str:
@@ -279,8 +283,7 @@ class Position:
     time: Moment = ZERO
     """Cluster time of the token."""
     read_watermark: Moment = ZERO
-    """Latest time of any read that was applied: a change up to here may already show, see watermarks. In Redis it is
-    called `mark`."""
+    """Latest time of any read that was applied: a change up to here may already show. In Redis it is called `mark`."""
     phase: str = STREAM
     left: Mapping[int, Range] = field(default_factory=lambda: {0: ALL})
     """What the snapshot has yet to copy: ranges by number, each behind its last applied document."""
@@ -360,10 +363,8 @@ def load_record(store: RedisStore, keys: ControlKeys) -> Position:
     try:
         return _decode(raw)
     except (ValueError, KeyError, bson.errors.InvalidBSON):
-        raise FatalError(
-            "redis",
-            f"{keys.position} does not hold a position; delete that key for a new snapshot",
-        ) from None
+        what = f"{keys.position} does not hold a position; delete that key for a new snapshot"
+        raise FatalError("redis", what) from None
 
 
 def read_fields(store: RedisStore, keys: ControlKeys, *names: str) -> list[str]:
