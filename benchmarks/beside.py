@@ -8,7 +8,6 @@ compared. A change feed has no snapshot, and its backlog is that of `feeds.py`.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -20,7 +19,8 @@ from benchmarks import feeds
 from benchmarks.measured.phases import BACKLOG, Figures, Trial
 from benchmarks.measured.servers import Servers, servers
 from benchmarks.measured.workload import PLAIN, Shape
-from benchmarks.results.tables import number, table
+from benchmarks.results.medians import SCRIPT, SYNCD, Medians
+from benchmarks.results.tables import table
 from benchmarks.shapes import Elements, Joined, Members
 from benchmarks.systems.base import Script, Site, Syncd, System, Tuned
 
@@ -59,7 +59,6 @@ ROWS = {
     "feed": Row(feeds.Feed("feed"), feeds.TunedFeed),
 }
 """By the name that `--rows` takes; the first is what the others are compared with."""
-SYNCD, SCRIPT = "syncd", "script"
 
 
 def measure(running: Servers, load: Executor, row: Row, system: str, documents: int) -> Figures:
@@ -80,38 +79,8 @@ def measure(running: Servers, load: Executor, row: Row, system: str, documents: 
 
 def shown(found: dict[tuple[str, str], list[Figures]]) -> str:
     """The table: medians, and what they are of the hash and of the script."""
-
-    def median(name: str, system: str, figure: str) -> float | None:
-        values = [one[figure] for one in found.get((name, system), []) if figure in one]
-        return statistics.median(values) if values else None
-
-    def part(one: float | None, other: float | None) -> str:
-        return number(one / other if one and other else None, ".2f")
-
-    heads = [
-        "",
-        "snapshot/s",
-        "of hash",
-        "of script",
-        "backlog/s",
-        "of hash",
-        "of script",
-        "CPU us",
-        "script's",
-    ]
-    lines = []
-    for name in dict.fromkeys(name for name, _ in found):
-        cells = [name]
-        for figure in ("snapshot_per_s", "backlog_per_s"):
-            rate = median(name, SYNCD, figure)
-            cells += [
-                number(rate, ",.0f"),
-                part(rate, median("hash", SYNCD, figure)),
-                part(rate, median(name, SCRIPT, figure)),
-            ]
-        cells += [number(median(name, system, "backlog_cpu_us"), ".1f") for system in (SYNCD, SCRIPT)]
-        lines.append(cells)
-    return table(heads, lines)
+    medians = Medians(found, "hash")
+    return table(["", *medians.heads("hash")], [[name, *medians.cells(name)] for name in medians.rows])
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,11 +20,11 @@ from pathlib import Path
 from benchmarks.measured.nodes import connected
 from benchmarks.measured.phases import BACKLOG, Figures, Trial
 from benchmarks.measured.servers import Servers, servers
+from benchmarks.results.medians import SCRIPT, SYNCD, Medians
 from benchmarks.results.tables import number, table
 from benchmarks.systems.base import Script, Site, Syncd, System, Tuned
 from syncd.embedded.cluster import RedisCluster
 
-SYNCD, SCRIPT = "syncd", "script"
 STANDALONE = 0
 """The row of one server that is no cluster."""
 _CALL = re.compile(rb"cmdstat_fcall:calls=(\d+),usec=(\d+)")
@@ -67,33 +66,17 @@ def measure(running: Servers, load: Executor, nodes: int, system: str, documents
 
 def shown(found: dict[tuple[int, str], list[Figures]]) -> str:
     """The table: medians, and what they are of one server's and of the script's."""
-
-    def median(nodes: int, system: str, figure: str) -> float | None:
-        values = [one[figure] for one in found.get((nodes, system), []) if figure in one]
-        return statistics.median(values) if values else None
-
-    def part(one: float | None, other: float | None) -> str:
-        return number(one / other if one and other else None, ".2f")
-
-    heads = ["nodes"]
-    for rate in ("snapshot/s", "backlog/s"):
-        heads += [rate, "of one server", "of script"]
-    heads += ["CPU us", "script's", "in a call/s", "of one server"]
-    lines = []
-    for nodes in dict.fromkeys(nodes for nodes, _ in found):
-        cells = [str(nodes) if nodes else "one server"]
-        for figure in ("snapshot_per_s", "backlog_per_s"):
-            rate = median(nodes, SYNCD, figure)
-            cells += [
-                number(rate, ",.0f"),
-                part(rate, median(STANDALONE, SYNCD, figure)),
-                part(rate, median(nodes, SCRIPT, figure)),
-            ]
-        cells += [number(median(nodes, system, "backlog_cpu_us"), ".1f") for system in (SYNCD, SCRIPT)]
-        calls = median(nodes, SYNCD, "calls_per_s")
-        cells += [number(calls, ",.0f"), part(calls, median(STANDALONE, SYNCD, "calls_per_s"))]
-        lines.append(cells)
-    return table(heads, lines)
+    medians = Medians(found, STANDALONE)
+    lines = [
+        [
+            str(nodes) if nodes else "one server",
+            *medians.cells(nodes),
+            number(medians.of(nodes, SYNCD, "calls_per_s"), ",.0f"),
+            medians.of_first(nodes, "calls_per_s"),
+        ]
+        for nodes in medians.rows
+    ]
+    return table(["nodes", *medians.heads("one server"), "in a call/s", "of one server"], lines)
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from tests.support.scale import MARK, SCALE, deselect
 from tests.support.servers.shared import Servers, connect
 
 # How long an example takes says more of what else this machine does than of the code.
-EXAMPLES = 50 * SCALE
+EXAMPLES = 30 * SCALE
 settings.register_profile("unhurried", deadline=None, max_examples=EXAMPLES)
 settings.load_profile("unhurried")
 

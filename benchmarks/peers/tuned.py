@@ -22,6 +22,7 @@ from pymongo.change_stream import ChangeStream
 from pymongo.collection import Collection
 from pymongo.database import Database
 from redis import Redis
+from redis.client import Pipeline
 
 FIELDS = ("v", "name", "email", "city", "street", "score", "status", "note")
 BATCH = 1_000
@@ -68,10 +69,10 @@ class Tuned:
         """Copy every document as it is now; what changes meanwhile comes again by the stream."""
         documents = iter(self.collection.find(batch_size=BATCH))
         while not self.stopping and (batch := list(islice(documents, BATCH))):
-            with self.redis.pipeline(transaction=False) as pipe:
-                for document in batch:
-                    pipe.hset(f"bench:{document['_id']}", mapping=project(document))
-                pipe.execute()
+            pipe = self.redis.pipeline(transaction=False)
+            for document in batch:
+                pipe.hset(f"bench:{document['_id']}", mapping=project(document))
+            pipe.execute()
 
     def follow(self, stream: ChangeStream[Document]) -> None:
         """Apply batches until asked to stop."""
@@ -82,17 +83,22 @@ class Tuned:
 
     def apply(self, batch: Iterable[Document], token: Mapping[str, Any] | None) -> None:
         """Write one batch and then its position, in one round trip."""
-        with self.redis.pipeline(transaction=False) as pipe:
-            for change in batch:
-                if "documentKey" not in change:
-                    raise RuntimeError(f"cannot follow {change['operationType']}")
-                key = f"bench:{change['documentKey']['_id']}"
-                document = change.get("fullDocument")
-                pipe.delete(key)
-                if document is not None:
-                    pipe.hset(key, mapping=project(document))
-            pipe.set(TOKEN_KEY, json.dumps(token))
-            pipe.execute()
+        pipe = self.redis.pipeline(transaction=False)
+        queue(pipe, batch)
+        pipe.set(TOKEN_KEY, json.dumps(token))
+        pipe.execute()
+
+
+def queue(pipe: Pipeline, batch: Iterable[Document]) -> None:
+    """What a batch of changes does to the hashes."""
+    for change in batch:
+        if "documentKey" not in change:
+            raise RuntimeError(f"cannot follow {change['operationType']}")
+        key = f"bench:{change['documentKey']['_id']}"
+        document = change.get("fullDocument")
+        pipe.delete(key)
+        if document is not None:
+            pipe.hset(key, mapping=project(document))
 
 
 def project(document: Document) -> dict[Any, Any]:

@@ -11,40 +11,21 @@ import json
 import signal
 import sys
 from collections.abc import Iterable, Mapping
-from itertools import islice
 from typing import Any
 
 from pymongo import MongoClient
 from redis.cluster import ClusterNode, RedisCluster
 
-from benchmarks.peers.tuned import BATCH, TOKEN_KEY, Document, Tuned, project
+from benchmarks.peers.tuned import TOKEN_KEY, Document, Tuned, queue
 
 
 class TunedCluster(Tuned):
     """One collection followed into a cluster."""
 
-    redis: RedisCluster
-
-    def snapshot(self) -> None:
-        """Copy every document as it is now."""
-        documents = iter(self.collection.find(batch_size=BATCH))
-        while not self.stopping and (batch := list(islice(documents, BATCH))):
-            pipe = self.redis.pipeline()
-            for document in batch:
-                pipe.hset(f"bench:{document['_id']}", mapping=project(document))
-            pipe.execute()
-
     def apply(self, batch: Iterable[Document], token: Mapping[str, Any] | None) -> None:
         """Write one batch, and then its position."""
         pipe = self.redis.pipeline()
-        for change in batch:
-            if "documentKey" not in change:
-                raise RuntimeError(f"cannot follow {change['operationType']}")
-            key = f"bench:{change['documentKey']['_id']}"
-            document = change.get("fullDocument")
-            pipe.delete(key)
-            if document is not None:
-                pipe.hset(key, mapping=project(document))
+        queue(pipe, batch)
         pipe.execute()
         self.redis.set(TOKEN_KEY, json.dumps(token))
 

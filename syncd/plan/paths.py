@@ -57,12 +57,8 @@ def server_projection(paths: Iterable[str]) -> dict[str, int]:
 
     MongoDB refuses `a` beside `a.b`, and takes no array index in a projection: a path is cut before its first number.
     """
-    cut = sorted({_cut(path) for path in paths} | {"_id"})
-    kept: list[str] = []
-    for path in cut:
-        if not any(path.startswith(parent + ".") for parent in kept):
-            kept.append(path)
-    return dict.fromkeys(kept, 1)
+    cut = {_cut(path) for path in paths} | {"_id"}
+    return {path: 1 for path in sorted(cut) if cut.isdisjoint(prefixes(path))}
 
 
 def _cut(path: str) -> str:

@@ -19,10 +19,10 @@ from tests.support.scale import SCALE
 pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).parents[2]
-FIRST, COUNT = 1_000_000, 60 * SCALE
+FIRST, COUNT = 1_000_000, 30 * SCALE
 """Their numbers are far from those of a long run."""
-COUNT_EACH = 30 * SCALE
-COUNT_BOTH = COUNT_MEMBERS = COUNT_JOINS = COUNT_SHARED = 20 * SCALE
+COUNT_EACH = 15 * SCALE
+COUNT_BOTH = COUNT_MEMBERS = COUNT_JOINS = COUNT_SHARED = 10 * SCALE
 REGRESSIONS = {
     "": (146, 201, 246, 262, 311, 401, 452, 496, 515, 74191, 79506),
     "both": (4, 12, 100, 146, 165, 188, 317, 426, 648),

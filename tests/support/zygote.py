@@ -12,6 +12,7 @@ import ctypes
 import gc
 import importlib
 import json
+import linecache
 import os
 import select
 import signal
@@ -49,6 +50,9 @@ IMPORTS = (
     "uvicorn.lifespan.off",
     "uvicorn.loops.asyncio",
 )
+# PyMongo notes where a client was made, with the text of each line, and so reads these files at every start.
+READ = ("typer.main", "typer.core", "typer._click.core", "syncd.cli", "syncd.cli.run", "syncd.ops.checks.settings",
+        "syncd.stores.mongo.store", "pymongo.settings_shared", "pymongo.synchronous.mongo_client")  # fmt: skip
 
 
 AT_ONCE_S = 0.1
@@ -227,6 +231,9 @@ def _leave(code: int) -> None:
 if __name__ == "__main__":
     for _name in IMPORTS:
         importlib.import_module(_name)
+    for _name in READ:
+        linecache.getlines(importlib.import_module(_name).__file__ or "")
+    sys.modules["syncd.stores.redis.connect.url"].driver_info()
     gc.collect()
     gc.freeze()
     _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -39,7 +39,7 @@ BOTH_GUARDS = (
         python="syncd.both.document_writer:DocumentWriter._as_read", instead=_whatever_it_is,
     ),
     Guard(
-        "both ways: only the merge request that was seen is removed", 8, "nothing_lost", way="both",
+        "both ways: only the merge request that was seen is removed", 27, "nothing_lost", way="both",
         lua=((_REQUEST, "true"),),
     ),
     Guard(

@@ -112,7 +112,7 @@ GUARDS = (
         ),
     ),
     Guard(
-        "a claim of a moving key carries the time of its state", 191, "never_backwards",
+        "a claim of a moving key carries the time of its state", 503, "never_backwards",
         lua=(("if owner and owner ~= id and since > time then", "if false then"),),
     ),
     Guard(
@@ -120,7 +120,7 @@ GUARDS = (
         lua=(("if old and old ~= keep and (owner_of(owners, old) or id) == id then", "if old and old ~= keep then"),),
     ),
     Guard(
-        "a change is asked for what was read before", 18, "never_backwards",
+        "a change is asked for what was read before", 13, "never_backwards",
         python="syncd.to_redis.apply.watermarks:Watermarks.verdict", instead=_first_verdict,
     ),
     Guard(
