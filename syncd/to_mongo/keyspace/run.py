@@ -173,6 +173,8 @@ class KeyspaceRun(StateRun):
         now = time.monotonic()
         old = [changed.key for changed in silent if now - changed.since >= WORD_S]
         decided = set(old) - self._redis.on_their_way(old)
+        if decided:  # a node that has lost the slot knows of that later than the one that has it
+            self._lease.require_placed(now=True)
         waiting = [changed for changed in silent if changed.key not in decided]
         self._changed.put_back(waiting, delay_s=WORD_AGAIN_S)
         later = {changed.key for changed in waiting}

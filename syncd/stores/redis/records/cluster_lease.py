@@ -114,9 +114,9 @@ class ClusterLease(Lease):
         """That all slots are where they were, and none is on its way."""
         self._store.require_still(self.map.digest)
 
-    def require_placed(self) -> None:
+    def require_placed(self, *, now: bool = False) -> None:
         """See Lease."""
-        self._store.renew(RECENT_S)
+        self._store.renew(0 if now else RECENT_S)
         self._moving = self._store.slots_moving
         if self._store.placed != self._seen.placed:
             raise SlotMovedError
@@ -211,7 +211,7 @@ def bring_together(
     kind, version, released = said[keys]
     lease = ClusterLease(store, keys, owner, ttl_s, Claims(kind, version, ()), renewer)
     lease._is_first = False
-    with contextlib.suppress(FencedError, PausedError):
+    try:
         lease.acquire()
         _copy_claims(lease)
         lease.release()
@@ -219,6 +219,10 @@ def bring_together(
             # As before: a daemon that did not stop in order may come again.
             for node in lease.nodes:
                 node.client.hdel(keys.at(node.place).position, Fields.RELEASED)
+    except (FencedError, PausedError):
+        pass  # a daemon works on it, or has come meanwhile
+    finally:
+        lease.rest()  # or it would be renewed on and on, and keep that daemon from the work
 
 
 def _copy_claims(lease: ClusterLease) -> None:

@@ -131,8 +131,9 @@ class Lease:
     def require_still(self) -> None:
         """That no key has another node than when the lease was taken. Raises TransientError."""
 
-    def require_placed(self) -> None:
-        """That every node has the keys that it had when the lease was taken, and its address. Raises TransientError."""
+    def require_placed(self, *, now: bool = False) -> None:
+        """That every node has the keys that it had when the lease was taken, and its address; `now`: not only by what
+        was heard lately. Raises TransientError."""
 
     def is_moving(self, key: bytes) -> bool:
         """Whether this key was on its way to another node when that was last required."""

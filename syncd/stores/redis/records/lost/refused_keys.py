@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 
 from syncd.plan.to_mongo.state import StatePlan
+from syncd.stores.paging import paged
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.lost.noted_entries import are_there
 from syncd.stores.redis.records.position import ControlKeys
@@ -38,7 +39,8 @@ class RefusedKeys:
             return
         for _, some in self._redis.by_node(list(keys)):
             part = self._lease.parts[self._redis.node_of(some[0])]
-            part.call("syncd_carry", [], [2 + len(some), command, part.keys.stale, *some])
+            for page in paged(some, SCAN_COUNT):
+                part.call("syncd_carry", [], [2 + len(page), command, part.keys.stale, *page])
 
     def lost(self) -> Iterator[list[bytes]]:
         """Those without a dead letter, page by page."""
