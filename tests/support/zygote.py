@@ -23,9 +23,10 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from tests.support.check import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 LONGEST_REQUEST = 200_000  # bytes: arguments and environment
@@ -106,6 +107,7 @@ class Zygote:
     def __init__(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket = ours
+        ours.settimeout(PATIENCE_S)
         self._lock = threading.Lock()
         with theirs:
             self.process = subprocess.Popen(
@@ -132,10 +134,14 @@ class Zygote:
             with self._lock:
                 given = [stdout.fileno(), stderr.fileno(), its_end]
                 socket.send_fds(self._socket, [json.dumps(request).encode()], given)
-                answer = self._socket.recv(100)
+                answer = self._socket.recv(100).decode()
+        except OSError as error:
+            self.process.kill()  # whatever it answers later is not for the next request
+            raise RuntimeError(f"the zygote does not answer: {error}") from error
         finally:
             os.close(its_end)
-        assert answer, f"the zygote has ended with {self.process.wait()}"
+        if not answer.isdigit():
+            raise RuntimeError(f"no process was started: {answer or f'exit code {self.process.wait()}'}")
         return Forked(int(answer), status)
 
     def stop(self) -> None:
@@ -143,20 +149,27 @@ class Zygote:
         self.process.wait()
 
 
-@cache
+_zygotes: list[Zygote] = []
+_one_at_a_time = threading.Lock()
+
+
 def zygote() -> Zygote:
-    return Zygote()
+    """The one that is there, or another where it has ended."""
+    with _one_at_a_time:
+        if not _zygotes or _zygotes[-1].process.poll() is not None:
+            _zygotes.append(Zygote())
+        return _zygotes[-1]
 
 
 def processes() -> list[int]:
     """The pid of the one that is forked, where it was started."""
-    return [zygote().process.pid] if zygote.cache_info().currsize else []
+    return [one.process.pid for one in _zygotes]
 
 
 def stop() -> None:
-    if zygote.cache_info().currsize:
-        zygote().stop()
-        zygote.cache_clear()
+    for one in _zygotes:
+        one.stop()
+    _zygotes.clear()
 
 
 def _serve(server: socket.socket) -> None:
@@ -174,7 +187,13 @@ def _serve(server: socket.socket) -> None:
             _tell_ended(children)
         if server in ready:
             message, (out, err, status), _, _ = _receive(server)
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError as error:  # there is no memory for it just now
+                for end in (out, err, status):
+                    os.close(end)
+                server.send(str(error).encode())
+                continue
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
