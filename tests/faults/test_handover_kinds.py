@@ -104,6 +104,39 @@ def test_templates_that_meet(both: World, node: Node, first: str, second: str, w
     both.wait_rest(apart)
 
 
+def test_two_contracts_take_what_one_had(both: World, node: Node) -> None:
+    """nothing_lost, no_ghosts: two contracts begin at once with templates that a third one's meets, which goes: what it
+    wrote counts as theirs, whichever of them is first, and what an application had before it stays."""
+    both.set("films", range(COUNT), kind="film")
+    both.set("films", range(40, COUNT), kind="show")
+    both.fill("people", range(20, 70))
+    both.redis.hset("a:film:app", "n", 1)
+    both.redis.hset("a:show:app", "n", 1)
+    node.start({"films": contract("films", shape("a:{kind}:{_id}"))})
+    node.wait_serves()
+    after = {
+        kind: contract("people", shape(f"a:{kind}:{{_id}}"), sync={"sweep_limit": "100%"})
+        for kind in ("film", "show")
+    }
+    edit(node, after)
+    theirs = {"a:film:app", "a:show:app"}
+    wait_until(
+        lambda: both.keys().keys() == {*both.wanted(after), *theirs}, 20, lambda: both.differences(after)
+    )
+
+
+def test_keys_that_documents_share_from_now_on(both: World, node: Node) -> None:
+    """no_ghosts: keys that followed from a field go, where another contract takes a template under which documents
+    share keys."""
+    both.set("films", range(COUNT), kind="film")
+    own = shape("x:{slug}", name="own", type="json")
+    run(node, both, {"films": contract("films", FILM, own, **UNIQUE)})
+    kinds = {"projection": "kinds", "type": "set", "key": "x:{kind}", "member": "{_id}"}
+    edit(node, {"films": contract("films", FILM), "kinds": contract("films", kinds)})
+    wait_until(lambda: both.redis.keys("x:*") == [b"x:film"], 20, lambda: both.redis.keys("x:*")[:5])
+    assert both.redis.scard("x:film") == COUNT
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_an_index_moves_with_its_projection(both: World, node: Node, way: str) -> None:
     """nothing_lost: a projection with an index moves to another contract and back: the alias finds every document all

@@ -154,6 +154,70 @@ def test_maps_and_types_go_along(
     assert json.loads(redis.hget(mine.position, "owned") or "") == [["card", f"{token}:x:{{slug}}", "hash"]]
 
 
+def test_maps_of_members_go_along_twice(redis: Redis, token: str, old: Daemon, new: Daemon) -> None:
+    """no_ghosts: the maps that say of which keys documents are members go to the contract whose template only meets,
+    and from there to a third one that takes that, before the copy of the second has removed anything."""
+    old.take("a", "x:{_id}", type="set members").release()
+    maps = [
+        [ControlKeys(f"{token}-{name}").members("card", f"{token}:x:{{_id}}"),
+         ControlKeys(f"{token}-{name}").deadlines("card", f"{token}:x:{{_id}}")]
+        for name in "abc"
+    ]  # fmt: skip
+    redis.hset(maps[0][0], mapping={"1": "[]", ":": "1"})
+    redis.zadd(maps[0][1], {"1": 1})
+    for name, template in (("b", "x:{slug}"), ("c", "x:{n}")):
+        new.take(name, template, type="set members").release()
+    assert [redis.exists(*both) for both in maps] == [0, 0, 2]
+    assert redis.hgetall(maps[2][0]) == {b"1": b"[]"}, "who takes it does not know that it is whole"
+
+
+@pytest.mark.parametrize(
+    ("template", "key"),
+    [("x:{_id}", "x:1"), ("x:{{{a}}}:{slug}", "x:{e}:%7B"), ("x.{b*}-", "x.a:b-.+-")],
+)
+def test_keys_of_an_application_go_along(
+    redis: Redis, token: str, old: Daemon, new: Daemon, template: str, key: str
+) -> None:
+    """nothing_lost, no_ghosts: keys that an application had under a template stay its own under the contract that takes
+    it, also those of a template that the other one was still to clear. Not those that are noted under templates which
+    that contract, or the taker itself, had once: by now they may be anyone's."""
+    theirs, mine = (ControlKeys(f"{token}-{name}").foreign for name in ("a", "b"))
+    old.take("a", template, "v:{_id}").release()
+    old.take("a", template, version="2").release()
+    redis.sadd(theirs, "syncd:", f"{token}:{key}", f"{token}:v:1", f"{token}:w:1")
+    new.take("b", "y:{_id}").release()
+    redis.sadd(mine, "syncd:", f"{token}:y:1", f"{token}:w:2", f"{token}:x:gone")
+    redis.hset(
+        ControlKeys(f"{token}-b").position, "orphaned", json.dumps([["card", f"{token}:u:{{_id}}", "hash"]])
+    )
+    redis.sadd(mine, f"{token}:u:1")
+    new.take("b", "y:{_id}", template, version="2")
+    kept = {f"{token}:{end}".encode() for end in (key, "y:1", "u:1")}
+    assert redis.smembers(mine) == {b"syncd:", *kept}
+
+
+def test_an_applications_key_of_a_type_that_an_edit_replaces(
+    store: RedisStore, redis: Redis, token: str, old: Daemon
+) -> None:
+    """nothing_lost: during the copy behind an edit a write replaces a key of a type that the contract had before; one
+    of that type that an application had is a refusal, as always."""
+    lease, control = old.take("a", "x:{_id}"), ControlKeys(f"{token}-a")
+    keys = [f"{token}:x:{number}" for number in (1, 2)]
+    for key in keys:
+        redis.rpush(key, "mine")
+    redis.sadd(control.foreign, "syncd:", keys[1])
+    replies = [
+        store.call(
+            "syncd_apply",
+            [control.lease, control.position, control.dead, control.stale, key],
+            [lease.value, lease.ttl_ms, "list", "", "0", 0, "h", "0", 2, "n", "1"],
+        )
+        for key in keys
+    ]
+    assert [reply[0] for reply in replies] == [b"ok", b"refused"]
+    assert [redis.type(key) for key in keys] == [b"hash", b"list"]
+
+
 def test_a_position_is_void_when_another_contract_had_the_keys(
     redis: Redis, token: str, old: Daemon, new: Daemon
 ) -> None:
@@ -231,8 +295,12 @@ def test_what_a_copy_has_removed_is_an_applications(
     assert f"{token}:x:{{_id}}" in str(redis.hgetall(CLAIMS))
     redis.delete(layout)
     redis.hdel(position, "layout")
+    redis.hset(position, "owned", json.dumps([gone]))
     lease.forget_removed([gone])
     assert f"{token}:x:{{_id}}" not in str(redis.hgetall(CLAIMS))
+    assert not redis.hget(position, "owned"), (
+        "a daemon that is killed now does not remove what comes meanwhile"
+    )
     lease.release()
     redis.delete(position)
     old.take("a", "y:{_id}", version="2")

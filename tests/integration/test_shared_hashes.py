@@ -116,6 +116,29 @@ def test_fields_change_hands(shared: Scene) -> None:
     people.wait_all({numbers: ["visits"]})
 
 
+def test_a_field_of_a_contract_that_has_left(shared: Scene) -> None:
+    """nothing_lost, no_ghosts: who takes one field of a contract that has left takes that alone: the others stay, with
+    what says whose they are, until a person removes them. Of the one that was taken stays what its documents have."""
+    people, users, numbers = two(shared, "gone")
+    users.collection.insert_many([{"_id": n, "name": f"n{n}", "city": "Rome"} for n in range(3)])
+    numbers.collection.insert_many([{"_id": n, "visits": n, "city": "Oslo"} for n in range(2)])
+    people.wait(1, {"name": "n1", "city": "Rome", "visits": "1"})
+    shared.contracts.remove("gone-users")
+    env = {"SYNCD_REDIS_URL": shared.reach["redis_url"], "SYNCD_MONGO_URI": shared.reach["mongo_uri"]}
+    wait_until(lambda: users.contract in syncd("orphans", **env).stdout, 60, "it has left")
+    numbers.write(people.part(["visits", "city"]), filter=COUNTED)
+    numbers.wait_live()
+    people.wait(1, {"name": "n1", "city": "Oslo", "visits": "1"})
+    people.wait(2, {"name": "n2"})
+    numbers.collection.delete_one({"_id": 1})
+    people.wait(1, {"name": "n1"})
+    numbers.write(people.part(["visits"]), filter=COUNTED)
+    people.wait(0, {"name": "n0", "visits": "0"})
+    shared.redis.hset(people.key(2), "city", "Bonn")
+    assert syncd("remove", users.contract, "--keys", "--yes", **env).returncode == 0
+    people.wait_all({numbers: ["visits"]}, {"2": {"city": "Bonn"}})
+
+
 def test_a_check_knows_whose_a_field_is(shared: Scene, mongo_uri: str) -> None:
     """A check finds hashes without any of the fields, fields that differ or are too many, and fields of no document,
     and repairs them; fields of others are no difference."""

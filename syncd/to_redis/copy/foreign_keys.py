@@ -15,7 +15,7 @@ from syncd.plan.claims import KEY
 from syncd.plan.keys.templates import parse_key
 from syncd.plan.stream_plan import StreamPlan
 from syncd.plan.to_redis.change import Retired
-from syncd.stores.redis.records.claims import new_claims, templates_of_fields
+from syncd.stores.redis.records.claims import new_claims, templates_going, templates_of_fields
 from syncd.stores.redis.records.keys.foreign_keys import count_foreign, foreign_among, has_lost_foreign
 from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import ControlKeys
@@ -41,9 +41,11 @@ class ForeignKeys:
         new = self._new(node)
         if any(shape.template.fields for shape, _ in new):
             before += templates_of_fields(node)
+        going = templates_going(node, self._plan.name) if new else []
         for shape, template in new:
             count, word = 0, "ok"
-            for keys in self._unowned(node, shape, [one for one in before if one.text != template]):
+            for page in self._unowned(node, shape, [one for one in before if one.text != template]):
+                keys = self._without_going(going, page)
                 self._lease.hold()
                 if stop.is_set():
                     return
@@ -87,6 +89,16 @@ class ForeignKeys:
                 and not any(parse_key(template, key) is not None for template in whole)
             ]  # fmt: skip
             yield _with_fields(node, shape, keys, of_fields) if shape.template.fields else keys
+
+    def _without_going(self, going: list[tuple[str, KeyTemplate]], keys: list[bytes]) -> list[bytes]:
+        """Without what a third contract wrote and another one is about to remove; what it spares stays here, too."""
+        for contract, template in going:
+            theirs = [key for key in keys if parse_key(template, key) is not None]
+            control = ControlKeys(contract, place=self._control.place)
+            spared = foreign_among(self._store, control, [key.decode() for key in theirs])
+            gone = {key for key in theirs if key.decode() not in spared}
+            keys = [key for key in keys if key not in gone]
+        return keys
 
     def among(self, keys: list[str]) -> set[str]:
         """Which of these keys are an application's."""

@@ -330,12 +330,18 @@ class SnapshotReader:
         for page in self._scan.keys(shape, kind=shape.redis_type):
             keys = [key.decode() for key in page if parse_key(shape.template, key) is not None]
             strange = self._foreign_keys.among(keys)
-            keys = [key for key in keys if key not in strange]
-            has_map = not shape.by_id and not shape.is_shared
-            said = {held.key: held.said for held in self._maps.of(shape, keys)} if has_map else {}
-            if keys:
-                left = [Orphan(shape, "", key, said.get(key, "")) for key in keys]
+            left = [
+                Orphan(shape, "", key, said)
+                for key, said in self._said_of(shape, [key for key in keys if key not in strange])
+            ]
+            if left:
                 yield Orphans(left, self._reads.after(), "retired")
+
+    def _said_of(self, shape: Retired, keys: list[str]) -> list[tuple[str, str]]:
+        """Each key with what the map says of it."""
+        has_map = keys and not shape.by_id and not shape.is_shared
+        said = {held.key: held.said for held in self._maps.of(shape, keys)} if has_map else {}
+        return [(key, said.get(key, "")) for key in keys]
 
     def _replaced(self, shape: Retired, keys: list[str], present: list[Retired]) -> Iterator[Orphans]:
         """Keys that documents share now, and that no document has replaced yet: they are of the type of before."""
@@ -343,12 +349,13 @@ class SnapshotReader:
             return
         shared = [one.template for one in present if one.is_shared]
         strange = self._foreign_keys.among(keys)
-        left = [
-            Orphan(shape, "", key, "")
+        found = [
+            key
             for key in keys
             if key not in strange
             and any(parse_key(template, key.encode()) is not None for template in shared)
         ]
+        left = [Orphan(shape, "", key, said) for key, said in self._said_of(shape, found)]
         if left:
             yield Orphans(left, self._reads.after(), "retired")
 

@@ -29,12 +29,13 @@ local function none_exists(keys)
   return true
 end
 
--- Why an operation cannot be done as it is, and the type of its key; `also` are types that a whole write may replace.
+-- Why an operation cannot be done as it is; `also` are types that a whole write may replace, but for an application's keys.
 local function refusal(operation, keys, key, found, wanted, also, any_stale)
   local stale = operation.partial
     and (is_foreign_key(key) or (any_stale and redis.call('SISMEMBER', keys[4], key) == 1))
   if found == 'none' or stale then return operation.partial and 'absent' end
-  if found == wanted or (not operation.partial and not operation.stays and also[found]) then return nil end
+  local is_replaced = also[found] and not operation.partial and not operation.stays and not is_foreign_key(key)
+  if found == wanted or is_replaced then return nil end
   return not (operation.spares and operation.spares(keys, key)) and 'type ' .. key
 end
 

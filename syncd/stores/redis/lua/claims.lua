@@ -100,6 +100,18 @@ local function has_field(claim, field)
   return false
 end
 
+-- Whether a map is one of hashes that projections share, whose members are fields: see shared_hashes.lua.
+local function has_fields(map)
+  return map ~= nil and map:find('{=[^{}]*}$') ~= nil
+end
+
+-- Whether a field is one of a map of such hashes. What other contracts have taken of them since is still in its entries.
+local function has_field_of(map, field)
+  local names = map:match('{=([^{}]*)}$')
+  local name = field:gsub('[^%w_.~-]', function(char) return ('%%%02X'):format(char:byte()) end)
+  return (',' .. names .. ','):find(',' .. name .. ',', 1, true) ~= nil
+end
+
 -- Whether a key that `contract` no longer has belongs to another one. Where that one keeps a map of its keys, a key
 -- that is not in it was left there by the contract before, and no other contract would remove it. `field`: of a hash that
 -- contracts share, where each has some.

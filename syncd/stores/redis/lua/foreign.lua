@@ -40,9 +40,60 @@ local function check_foreign(base, is_lost)
   return is_lost or any
 end
 
--- Keys that an application had before there was a contract stay its own, whichever contract has the template.
-local function share_foreign(theirs, mine)
-  redis.call('SUNIONSTORE', mine .. 'foreign', mine .. 'foreign', theirs .. 'foreign')
+-- Both of contracts that change hands, see handover.lua.
+local share_foreign, forget_foreign
+
+do
+  -- A Lua pattern that fits every key of a template, by its text in records, and more.
+  local function pattern_of(template)
+    local text, at, found = template:gsub('{=[^{}]*}$', ''), 1, '^'
+    while at <= #text do
+      local two, value = text:sub(at, at + 1), text:match('^{[^{}]*}', at)
+      local is_brace = two == '{{' or two == '}}'
+      found = found .. (value and not is_brace and '.*' or text:sub(at, at):gsub('%W', '%%%0'))
+      at = at + (is_brace and 2 or value and #value or 1)
+    end
+    return found .. '$'
+  end
+
+  -- Call a function with each key of a set of these, and whether it may be one of entries of `owned`.
+  local function each_of(base, entries, call_with)
+    local patterns, cursor, page = {}, '0', nil
+    for at, entry in ipairs(entries) do patterns[at] = pattern_of(entry[2]) end
+    local function fits(key)
+      for _, pattern in ipairs(patterns) do
+        if key:find(pattern) then return true end
+      end
+      return false
+    end
+    repeat
+      cursor, page = unpack(redis.call('SSCAN', base .. 'foreign', cursor, 'COUNT', 1000))
+      for _, key in ipairs(page) do
+        if key ~= WHOLE then call_with(key, fits(key)) end
+      end
+    until cursor == '0'
+  end
+
+  -- Keys that an application had before there was a contract stay its own, whichever contract has the template. Of other
+  -- keys in this set another contract may have become the owner since.
+  function share_foreign(theirs, mine, entries)
+    each_of(theirs, entries, function(key, fits)
+      if fits then redis.call('SADD', mine .. 'foreign', key) end
+    end)
+  end
+
+  -- Of templates that a contract no longer had. Such a key may be anyone's by now. Where nothing says what it had, all stay.
+  function forget_foreign(contract)
+    local base, had = base_of(contract), {}
+    for name, claim in pairs(claims_of(contract, true)) do add_each_once(had, entries_of(name, claim)) end
+    add_each_once(had, all_owned(base))
+    for _, member in ipairs(present_members(base)) do
+      add_each_once(had, entries_in(redis.call('HGET', member .. 'position', 'orphaned') or '[]'))
+    end
+    each_of(base, had, function(key, fits)
+      if #had > 0 and not fits then redis.call('SREM', base .. 'foreign', key) end
+    end)
+  end
 end
 
 -- keys: lease, position. args: protocol, lease, lease ttl ms, template, word, key, ... Notes keys. Word: "more"; "done"

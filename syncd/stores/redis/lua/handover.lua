@@ -72,6 +72,67 @@ local function hand_over_entries(name, claim, taken, wish, mine)
   return entries
 end
 
+local leave_the_rest
+
+do
+  -- The text of a template for these fields of its hash alone, as plan and records have it.
+  local function text_for(template, fields, is_wanted)
+    local base, said, names, at = template:match('^(.*{=)'), template:match('{=([^{}]*)}$'), {}, 0
+    for name in said:gmatch('[^,]+') do
+      at = at + 1
+      if is_wanted(fields[at]) then names[#names + 1] = name end
+    end
+    return #names > 0 and base .. table.concat(names, ',') .. '}' or nil
+  end
+
+  local function rename_entries(entries, before, now)
+    for _, entry in ipairs(entries) do
+      if entry[2] == before then entry[2] = now end
+    end
+    return entries
+  end
+
+  -- What the positions of a contract, and its layout, say that it wrote.
+  local function rename_owned(base, before, now)
+    for at, member in ipairs(present_members(base)) do
+      for record, field in pairs{[member .. 'position'] = 'owned', [base .. 'layout'] = 'owned:' .. at} do
+        local said = redis.call('HGET', record, field)
+        local entries = said and rename_entries(entries_in(said), before, now) or {}
+        if #entries > 0 then redis.call('HSET', record, field, cjson.encode(entries)) end
+      end
+    end
+  end
+
+  -- Of a hash that contracts share, and one that has left, a contract takes only the fields that it names: nobody has agreed
+  -- that the others go. They stay with the contract that left, which `syncd orphans` shows. Returns what keys of the taken
+  -- fields were, as entries of `owned`; nil where all goes along.
+  function leave_the_rest(name, claim, wish, own)
+    local left, mine = redis.call('HGET', CONTRACTS, claim.contract), {}
+    if not (claim.free and claim.fields and left and cjson.decode(left).left) then return nil end
+    for _, wanted in ipairs(wish.claims) do
+      if wanted.name == own and not (wanted.fields and wanted.fields[1]) then return nil end
+      if wanted.name:match('^(.*){=') == name:match('^(.*){=') then
+        for _, field in ipairs(wanted.fields) do mine[field] = true end
+      end
+    end
+    local before, base = name:sub(5), base_of(claim.contract)
+    local rest = text_for(before, claim.fields, function(field) return not mine[field] end)
+    local taken = text_for(before, claim.fields, function(field) return mine[field] end)
+    if not rest or not taken or redis.call('HEXISTS', CLAIMS, 'key ' .. rest) == 1 then return nil end
+    for _, entry in ipairs(entries_of(name, claim)) do
+      for _, map in ipairs{'members:', 'deadlines:'} do
+        rename_over(base .. map .. entry[1] .. ':' .. before, base .. map .. entry[1] .. ':' .. rest)
+      end
+    end
+    rename_owned(base, before, rest)
+    local fields = without(claim.fields, function(field) return mine[field] end)
+    local was = claim.was and rename_entries(claim.was, before, rest)
+    claim.fields, claim.was = fields, was
+    redis.call('HSET', CLAIMS, 'key ' .. rest, cjson.encode(claim))
+    return {{claim.projection, taken, claim.type}}
+  end
+end
+
 -- Take from others what stands in the way. Adds to `handed`; returns what keys of each of our claims may be by those that
 -- met it, which claims are the same as one that was taken, mapped to whether that was new, and whether the record of foreign
 -- keys of one of these contracts is lost.
@@ -82,13 +143,15 @@ local function take_from_others(wish, base, wanted, handed)
     local name, own = pair[1], pair[2]
     local claim = claim_named(name)
     if claim then
-      hand_over(name, claim, wanted[name], base, wish.kind)
       is_lost = is_lost or has_lost_foreign(claim.contract)
-      share_foreign(base_of(claim.contract), base)
-      if wanted[name] then same[name] = {new = claim.new} end
-      if claim.pattern ~= '' then
-        was[own] = add_each_once(was[own] or {}, hand_over_entries(name, claim, taken, wish, base))
+      share_foreign(base_of(claim.contract), base, entries_of(name, claim))
+      local entries = leave_the_rest(name, claim, wish, own)
+      if not entries then
+        hand_over(name, claim, wanted[name], base, wish.kind)
+        if wanted[name] then same[name] = {new = claim.new} end
+        entries = claim.pattern ~= '' and hand_over_entries(name, claim, taken, wish, base) or {}
       end
+      if #entries > 0 then was[own] = add_each_once(was[own] or {}, entries) end
       redis.call('HDEL', CLAIMS, name)
       handed[#handed + 1] = name; handed[#handed + 1] = claim.contract
     end
@@ -131,13 +194,14 @@ local function take_claims(contract, wish, draw, is_old)
   local now = redis.call('TIME')
   local version = wish.seen == '0' and now[1] * 1000 + math.floor(now[2] / 1000) or tonumber(wish.seen) + 1
   for _, claim in ipairs(wish.claims) do wanted[claim.name] = claim end
-  local base, is_lost = base_of(contract), has_lost_foreign(contract)
+  local base, is_lost, is_gain = base_of(contract), has_lost_foreign(contract), #wish.taken > 0 or gains(contract, wish)
+  if is_gain then forget_foreign(contract) end
   local taken, same, is_theirs_lost = take_from_others(wish, base, wanted, handed)
   local is_noted = check_foreign(base, is_lost or is_theirs_lost) or nil
   local changed, is_own = #handed > 0 or #wish.dropped > 0, #handed == 0
   for _, name in ipairs(wish.dropped) do free_claim(name) end
   changed = claim_again(contract, wish, wanted, draw, version) or changed
-  if #wish.taken > 0 or gains(contract, wish) then disown_others(contract, passed(wish, wanted, taken)) end
+  if is_gain then disown_others(contract, passed(wish, wanted, taken)) end
   for _, claim in ipairs(wish.claims) do
     local before = claim_named(claim.name)
     local was = before and before.was or {}

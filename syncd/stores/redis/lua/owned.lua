@@ -88,19 +88,21 @@ local function without(entries, is_gone)
   return kept
 end
 
--- Keys of these claims are another contract's from now on, or an application's: a contract no longer says that it wrote them.
-local function disown(contract, is_gone)
-  for _, member in ipairs(present_members(base_of(contract))) do
-    for _, field in ipairs{'owned', 'orphaned'} do
-      local said = cjson.decode(redis.call('HGET', member .. 'position', field) or '[]')
-      local kept = without(said, is_gone)
-      if #kept == 0 then
-        redis.call('HDEL', member .. 'position', field)
-      elseif #kept < #said then
-        redis.call('HSET', member .. 'position', field, cjson.encode(kept))
-      end
+local function disown_in(position, is_gone)
+  for _, field in ipairs{'owned', 'orphaned'} do
+    local said = cjson.decode(redis.call('HGET', position, field) or '[]')
+    local kept = without(said, is_gone)
+    if #kept == 0 then
+      redis.call('HDEL', position, field)
+    elseif #kept < #said then
+      redis.call('HSET', position, field, cjson.encode(kept))
     end
   end
+end
+
+-- Keys of these claims are another contract's from now on, or an application's: a contract no longer says that it wrote them.
+local function disown(contract, is_gone)
+  for _, member in ipairs(present_members(base_of(contract))) do disown_in(member .. 'position', is_gone) end
 end
 
 -- The claims of a contract, or of all others, by name.
@@ -172,7 +174,8 @@ do
   end
 
   -- keys: lease, position. args: protocol, lease, JSON list of entries of `owned` of which a copy that ends now has removed all
-  -- keys. An application may have such keys from now on, so no claim says any more that they were the contract's.
+  -- keys. An application may have such keys from now on, so neither position nor claims say any more that they were the
+  -- contract's.
   -- Replies {'ok'} or what `fenced` says.
   local function forget_removed(keys, args)
     local stop = fenced(keys, args)
@@ -183,6 +186,7 @@ do
       names['key ' .. entry[2]] = true
     end
     local function is_gone(entry) return gone[cjson.encode(entry)] ~= nil end
+    disown_in(keys[2], is_gone)
     if others_own(family(keys[1]), keys[2], is_gone) then return {'ok'} end
     for name, claim in pairs(claims_of(contract_of(keys[1]), true)) do
       if names[name] and claim.free then

@@ -12,7 +12,7 @@ from typing import Any
 
 from syncd.contract.model.redis.template import KeyTemplate
 from syncd.errors import FatalError
-from syncd.plan.claims import KEY, Claims
+from syncd.plan.claims import KEY, MONGO, Claims
 from syncd.stores.redis.store import RedisStore, translated
 from syncd.text import escaped
 
@@ -107,6 +107,17 @@ def claimed_by_others(store: RedisStore, contract: str) -> list[KeyTemplate]:
         KeyTemplate.recorded(name.removeprefix(KEY))
         for name, said in claims.items()
         if name.startswith(KEY) and said["contract"] != contract and not said.get("free")
+    ]
+
+
+def templates_going(store: RedisStore, contract: str) -> list[tuple[str, KeyTemplate]]:
+    """Those of which another contract still has to remove keys that it took over, with its name."""
+    _, claims = read_claims(store)
+    return [
+        (said["contract"], KeyTemplate.recorded(template))
+        for said in claims.values()
+        if said["contract"] != contract and said["kind"] == MONGO
+        for _, template, _ in said.get("was") or ()
     ]
 
 

@@ -37,11 +37,6 @@ local function memberships(said)
   return found
 end
 
--- Whether a map is one of hashes that projections share, whose members are fields: see shared_hashes.lua.
-local function has_fields(map)
-  return map ~= nil and map:find('{=[^{}]*}$') ~= nil
-end
-
 -- As a set of keys and their members.
 local function as_lookup(pairs_of)
   local found = {}
@@ -59,7 +54,7 @@ local function remove_member(key, member, map, id)
   if command then
     removed = removed + redis.call(command, key, member)
     if map then note_change(map, key) end
-  elseif kind == 'hash' and has_fields(map) then
+  elseif kind == 'hash' and has_fields(map) and has_field_of(map, member) then
     removed = removed + redis.call('HDEL', key, member)
   elseif kind == SERIES and map then
     removed = removed + remove_sample(key, member, map, id)
