@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+import pytest
+
 from tests.support.check import wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection
@@ -137,6 +139,24 @@ def test_a_field_of_a_contract_that_has_left(shared: Scene) -> None:
     shared.redis.hset(people.key(2), "city", "Bonn")
     assert syncd("remove", users.contract, "--keys", "--yes", **env).returncode == 0
     people.wait_all({numbers: ["visits"]}, {"2": {"city": "Bonn"}})
+
+
+@pytest.mark.parametrize("kind", ["hash", "json"])
+def test_keys_that_are_not_shared_any_more(shared: Scene, kind: str) -> None:
+    """no_ghosts: a projection for whole keys, of which some could be those of the hashes before, takes their place: the
+    fields in all other hashes go, and an application's stay."""
+    name = f"whole-{kind}"
+    people = People(shared, name)
+    shared.redis.hset(people.key(2), "theirs", "x")
+    users = shared.run(
+        name, people.part(["name"]), documents=[{"_id": n, "name": f"n{n}", "n": n} for n in range(12)]
+    )
+    whole = projection(["name"], name="whole", type=kind, key=f"/{name}:1{{n}}")
+    users.write(whole, unique=[["n"]])
+    keys = {people.key(f"1{n}").encode() for n in range(12)} | {people.key(2).encode()}
+    wait_until(lambda: set(shared.redis.keys(people.key("*"))) == keys, 60, people.all)
+    assert people.one(2) == {"theirs": "x"}
+    assert shared.redis.type(people.key(10)) == {"hash": b"hash", "json": b"ReJSON-RL"}[kind]
 
 
 def test_a_check_knows_whose_a_field_is(shared: Scene, mongo_uri: str) -> None:

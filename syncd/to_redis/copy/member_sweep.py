@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from syncd.plan.keys.templates import decode_key_value
+from syncd.contract.model.redis.template import KeyTemplate
+from syncd.plan.keys.templates import decode_key_value, parse_key
 from syncd.plan.to_redis.change import Drop, Leave, MapBegins, MapIsWhole, Retired, Stray
 from syncd.plan.to_redis.member_shape import MemberShape
 from syncd.stores.redis.members import Member, Members, weight
@@ -72,14 +73,19 @@ class MemberSweep:
         found = self._lookup.there(list(ids.values()), self._reads.after())
         return [one for one in members if one.ident not in found.documents]
 
-    def retired(self, shape: Retired) -> Iterator[Orphans]:
-        """All members of a projection that the contract no longer has."""
+    def retired(self, shape: Retired, kept: Sequence[KeyTemplate]) -> Iterator[Orphans]:
+        """All members of a projection that the contract no longer has. In keys that may be whole ones of another
+        projection by now, those that are `kept`, they stay: what has no document there, the sweep finds."""
         present = tuple(Retired(one.name, one.type, one.template) for one in self.shapes)
         maps = tuple(one for one in present if (one.name, one.template) != (shape.name, shape.template))
         for page in self._members.in_map(shape):
-            count = weight(shape, page)
-            leaves = [Leave(shape, ident, None, maps) for ident in page]
-            yield Orphans(leaves, self._reads.after(), "retired", members=count)
+            gone = {
+                ident: said
+                for ident, said in page.items()
+                if not any(parse_key(one, key.encode()) is not None for one in kept for key, _ in said)
+            }
+            leaves = [Leave(shape, ident, None, maps) for ident in gone]
+            yield Orphans(leaves, self._reads.after(), "retired", members=weight(shape, gone))
 
     def count(self, shape: Retired) -> Iterator[int]:
         """Members by the map, page by page."""

@@ -306,8 +306,9 @@ class SnapshotReader:
         """Keys of a projection that the contract no longer has, except those that another projection has taken over, or
         that another contract will take."""
         if shape.is_shared:
-            if not any(one.has_whole(shape) for one in self._plan.shapes):
-                yield from self._members.retired(shape)
+            whole = [one for one in self._plan.shapes if one.has_whole(shape)]
+            kept = [one.template for one in whole if one.redis_type == shape.redis_type]
+            yield from self._members.retired(shape, kept)
             yield Orphans(self._retired_maps(shape), self._reads.after(), "retired")
             return
         present = [Retired(s.name, s.type, s.template) for s in self._plan.shapes]

@@ -267,17 +267,6 @@ def _srandmember(data: Data, args: Args) -> Any:
     return list(data.of(args[0], SET) or {})[: int(args[1])]
 
 
-@command("SUNIONSTORE")
-def _sunionstore(data: Data, args: Args) -> Any:
-    union: dict[bytes, None] = {}
-    for key in args[1:]:
-        union.update(data.of(key, SET) or {})
-    data.remove(args[0])
-    if union:
-        data.put(args[0], SET, union)
-    return len(union)
-
-
 @command("RPUSH")
 def _rpush(data: Data, args: Args) -> Any:
     value = data.change(args[0], LIST)

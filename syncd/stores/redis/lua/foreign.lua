@@ -58,6 +58,7 @@ do
 
   -- Call a function with each key of a set of these, and whether it may be one of entries of `owned`.
   local function each_of(base, entries, call_with)
+    if redis.call('EXISTS', base .. 'foreign') == 0 then return end  -- who has none needs no right to this
     local patterns, cursor, page = {}, '0', nil
     for at, entry in ipairs(entries) do patterns[at] = pattern_of(entry[2]) end
     local function fits(key)

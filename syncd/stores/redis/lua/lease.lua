@@ -176,86 +176,88 @@ local function lease(keys, args)
   return {'held', mine, draw, tostring(before), unpack(handed)}
 end
 
--- args: protocol, lease, ttl ms, field of the position, the number there that Redis has confirmed, claim, ...
--- Replies {'ok'} or what `fenced` says; 'claims' where one is not in the record any more: it was evicted or removed, and
--- the lane has to claim again what it works on; {'lost'}: that number is less by now.
-local function renew(keys, args)
-  local stop = fenced(keys, args)
-  if stop then return stop end
-  for at = 6, #args do
-    if redis.call('HEXISTS', CLAIMS, args[at]) == 0 then return {'fenced', 'claims', ''} end
+do
+  -- args: protocol, lease, ttl ms, field of the position, the number there that Redis has confirmed, claim, ...
+  -- Replies {'ok'} or what `fenced` says; 'claims' where one is not in the record any more: it was evicted or removed, and
+  -- the lane has to claim again what it works on; {'lost'}: that number is less by now.
+  local function renew(keys, args)
+    local stop = fenced(keys, args)
+    if stop then return stop end
+    for at = 6, #args do
+      if redis.call('HEXISTS', CLAIMS, args[at]) == 0 then return {'fenced', 'claims', ''} end
+    end
+    if tonumber(redis.call('HGET', keys[2], args[4]) or '0') < tonumber(args[5]) then return {'lost'} end
+    redis.call('PEXPIRE', keys[1], args[3])
+    return {'ok'}
   end
-  if tonumber(redis.call('HGET', keys[2], args[4]) or '0') < tonumber(args[5]) then return {'lost'} end
-  redis.call('PEXPIRE', keys[1], args[3])
-  return {'ok'}
-end
 
--- args: protocol, lease, the file of the contract and who wrote it (JSON). Of a lane that goes on, because the edit means
--- nothing to it. Replies {'ok'} or what `fenced` says.
-local function reword(keys, args)
-  local stop = fenced(keys, args)
-  if stop then return stop end
-  local said = cjson.decode(args[3])
-  take_up(family(keys[1]), args[2], said.text, said.file)
-  return {'ok'}
-end
+  -- args: protocol, lease, the file of the contract and who wrote it (JSON). Of a lane that goes on, because the edit means
+  -- nothing to it. Replies {'ok'} or what `fenced` says.
+  local function reword(keys, args)
+    local stop = fenced(keys, args)
+    if stop then return stop end
+    local said = cjson.decode(args[3])
+    take_up(family(keys[1]), args[2], said.text, said.file)
+    return {'ok'}
+  end
 
--- keys: lease. args: protocol, owner, the file of the contract and who wrote it (JSON). Of a lane that works without a
--- lease. Replies {'ok'}.
-local function took_up(keys, args)
-  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
-  local said = cjson.decode(args[3])
-  take_up(family(keys[1]), args[2], said.text, said.file)
-  return {'ok'}
-end
+  -- keys: lease. args: protocol, owner, the file of the contract and who wrote it (JSON). Of a lane that works without a
+  -- lease. Replies {'ok'}.
+  local function took_up(keys, args)
+    if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+    local said = cjson.decode(args[3])
+    take_up(family(keys[1]), args[2], said.text, said.file)
+    return {'ok'}
+  end
 
--- keys: lease, position, what is said. args: protocol, lease, lease ttl ms, what the lane says of itself.
--- For those that stand by. A daemon that has stopped says nothing more, so it is forgotten soon. Replies {'ok'} or what
--- `fenced` says.
-local function say(keys, args)
-  local stop = fenced(keys, args)
-  if stop then return stop end
-  redis.call('SET', keys[3], args[2] .. ' ' .. args[4], 'PX', args[3])
-  return {'ok'}
-end
+  -- keys: lease, position, what is said. args: protocol, lease, lease ttl ms, what the lane says of itself.
+  -- For those that stand by. A daemon that has stopped says nothing more, so it is forgotten soon. Replies {'ok'} or what
+  -- `fenced` says.
+  local function say(keys, args)
+    local stop = fenced(keys, args)
+    if stop then return stop end
+    redis.call('SET', keys[3], args[2] .. ' ' .. args[4], 'PX', args[3])
+    return {'ok'}
+  end
 
--- args: protocol, lease. Gives the lease back: a daemon with older contract files may go on.
-local function release_lease(keys, args)
-  local stop = fenced(keys, args)
-  if stop then return stop end
-  redis.call('DEL', keys[1])
-  redis.call('HSET', keys[2], 'released', '1')
-  return {'ok'}
-end
+  -- args: protocol, lease. Gives the lease back: a daemon with older contract files may go on.
+  local function release_lease(keys, args)
+    local stop = fenced(keys, args)
+    if stop then return stop end
+    redis.call('DEL', keys[1])
+    redis.call('HSET', keys[2], 'released', '1')
+    return {'ok'}
+  end
 
--- args: protocol, lease, what the next start does: "sweep" (copy again, remove orphans), "digest" (the same of what digests
--- say; they know of no keys that a copy which has not ended was to remove), "keep" (copy again, remove nothing) or "pause"
--- (wait for a person), "1" where the stream may go on all the same. Forgets the position; keeps epoch and
--- what the contract owns.
-local function forget(keys, args)
-  local stop = fenced(keys, args)
-  if stop then return stop end
-  local position = redis.call('HMGET', keys[2], 'token', 'resume', 'phase', 'next')
-  local resume = args[4] == '1' and ((position[1] or '') ~= '' and position[1] or position[2]) or ''
-  local before = position[3] or position[4] == 'digest' and 'digest' or 'sweep'
-  local is_open = args[3] == 'digest' and (before == 'snapshot' or before == 'sweep')
-  redis.call('HDEL', keys[2], 'token', 'phase')
-  redis.call('HSET', keys[2], 'next', is_open and 'sweep' or args[3], 'resume', resume)
-  return {'ok'}
-end
+  -- args: protocol, lease, what the next start does: "sweep" (copy again, remove orphans), "digest" (the same of what digests
+  -- say; they know of no keys that a copy which has not ended was to remove), "keep" (copy again, remove nothing) or "pause"
+  -- (wait for a person), "1" where the stream may go on all the same. Forgets the position; keeps epoch and
+  -- what the contract owns.
+  local function forget(keys, args)
+    local stop = fenced(keys, args)
+    if stop then return stop end
+    local position = redis.call('HMGET', keys[2], 'token', 'resume', 'phase', 'next')
+    local resume = args[4] == '1' and ((position[1] or '') ~= '' and position[1] or position[2]) or ''
+    local before = position[3] or position[4] == 'digest' and 'digest' or 'sweep'
+    local is_open = args[3] == 'digest' and (before == 'snapshot' or before == 'sweep')
+    redis.call('HDEL', keys[2], 'token', 'phase')
+    redis.call('HSET', keys[2], 'next', is_open and 'sweep' or args[3], 'resume', resume)
+    return {'ok'}
+  end
 
--- keys: dead letters, `letters`. args: protocol, entry, ... Replies {'ok', how many there were}. For people: no lease.
-local function drop(keys, args)
-  if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
-  return {'ok', remove_dead_letters(keys[1], keys[2], args, 2, #args)}
-end
+  -- keys: dead letters, `letters`. args: protocol, entry, ... Replies {'ok', how many there were}. For people: no lease.
+  local function drop(keys, args)
+    if args[1] ~= PROTOCOL then return {'version', PROTOCOL} end
+    return {'ok', remove_dead_letters(keys[1], keys[2], args, 2, #args)}
+  end
 
--- A full memory must not take the lease from a healthy daemon: these may run then.
-redis.register_function{function_name = 'syncd_lease', callback = lease, flags = {'allow-oom'}}
-redis.register_function{function_name = 'syncd_renew', callback = renew, flags = {'allow-oom'}}
-redis.register_function{function_name = 'syncd_took_up', callback = took_up, flags = {'allow-oom'}}
-redis.register_function{function_name = 'syncd_reword', callback = reword, flags = {'allow-oom'}}
-redis.register_function{function_name = 'syncd_say', callback = say, flags = {'allow-oom'}}
-redis.register_function{function_name = 'syncd_release', callback = release_lease, flags = {'allow-oom'}}
-redis.register_function{function_name = 'syncd_forget', callback = forget, flags = {'allow-oom'}}
-redis.register_function{function_name = 'syncd_drop', callback = drop, flags = {'allow-oom'}}
+  -- A full memory must not take the lease from a healthy daemon: these may run then.
+  redis.register_function{function_name = 'syncd_lease', callback = lease, flags = {'allow-oom'}}
+  redis.register_function{function_name = 'syncd_renew', callback = renew, flags = {'allow-oom'}}
+  redis.register_function{function_name = 'syncd_took_up', callback = took_up, flags = {'allow-oom'}}
+  redis.register_function{function_name = 'syncd_reword', callback = reword, flags = {'allow-oom'}}
+  redis.register_function{function_name = 'syncd_say', callback = say, flags = {'allow-oom'}}
+  redis.register_function{function_name = 'syncd_release', callback = release_lease, flags = {'allow-oom'}}
+  redis.register_function{function_name = 'syncd_forget', callback = forget, flags = {'allow-oom'}}
+  redis.register_function{function_name = 'syncd_drop', callback = drop, flags = {'allow-oom'}}
+end
