@@ -220,7 +220,7 @@ class _Spawner(threading.Thread):
             start, result = self._work.get()
             try:
                 result.set_result(start())
-            except BaseException as error:  # noqa: BLE001 - whoever waits for the child gets it, whatever it is
+            except BaseException as error:  # noqa: BLE001 - what waits for the child gets every error
                 result.set_exception(error)
 
 

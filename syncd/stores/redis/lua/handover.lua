@@ -103,7 +103,7 @@ do
     end
   end
 
-  -- Of a hash that contracts share, and one that has left, a contract takes only the fields that it names: nobody has agreed
+  -- Of a hash that contracts share, and one that has left, a contract takes only the fields that it names: no person has agreed
   -- that the others go. They stay with the contract that left, which `syncd orphans` shows. Returns what keys of the taken
   -- fields were, as entries of `owned`; nil where all goes along.
   function leave_the_rest(name, claim, wish, own)
