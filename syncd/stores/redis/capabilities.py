@@ -72,11 +72,14 @@ def weakest(found: Sequence[Capabilities]) -> Capabilities:
         min(found, key=lambda one: one.version),
         modules=frozenset.intersection(*(one.modules for one in found)),
         persistence=all(one.persistence for one in found),
-        maxmemory_policy=next(
-            (one.maxmemory_policy for one in found if one.maxmemory_policy.startswith("allkeys")),
-            found[0].maxmemory_policy,
-        ),
+        maxmemory_policy=max((one.maxmemory_policy for one in found), key=_takes),
     )
+
+
+def _takes(policy: str) -> int:
+    """How much a server may evict; one that does not say may evict anything."""
+    kinds = {"noeviction": 0, "volatile": 1, "allkeys": 3}
+    return next((much for kind, much in kinds.items() if policy.startswith(kind)), 2)
 
 
 def _known(known: Any, index: int, command: str) -> bool:

@@ -11,7 +11,7 @@ from redis.exceptions import ClusterDownError, ResponseError
 
 from syncd.errors import TransientError, UnusableUriError
 from syncd.settings import Settings
-from syncd.stores.redis.capabilities import Capabilities, lacks
+from syncd.stores.redis.capabilities import Capabilities, lacks, weakest
 from syncd.stores.redis.cluster.nodes import HOME
 from syncd.stores.redis.cluster.slots import SLOTS, Master, map_of, place_in, slot_of
 from syncd.stores.redis.cluster.views import ids_of_masters
@@ -129,3 +129,18 @@ def test_masters_are_known_by_all_their_names() -> None:
     found = ids_of_masters(said, "one.example:7001")
     assert (found["one.example:7001"], found["10.0.0.2:7002"], found["two.example:7002"]) == ("a", "b", "b")
     assert {*found.values()} == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("policies", "worst"),
+    [
+        (("noeviction", "volatile-ttl"), "volatile-ttl"),
+        (("noeviction", "volatile-lru", "allkeys-lru"), "allkeys-lru"),
+        (("noeviction", "unknown"), "unknown"),
+        (("allkeys-lru", "unknown"), "allkeys-lru"),
+    ],
+)
+def test_what_any_node_may_evict_counts(policies: tuple[str, ...], worst: str) -> None:
+    """A key that one of the nodes may have evicted was not deleted, whatever the others do."""
+    nodes = [Capabilities("redis", (8, 2, 3), frozenset(), maxmemory_policy=policy) for policy in policies]
+    assert {weakest(some).maxmemory_policy for some in (nodes, nodes[::-1])} == {worst}
