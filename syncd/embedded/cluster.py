@@ -49,6 +49,7 @@ class RedisCluster(Started):
         }
         self._config = {**QUICK, **(config or {})}
         self._buses: dict[RedisServer, Port] = {}
+        self._clients: dict[RedisServer, Redis] = {}
         self.nodes: list[RedisServer] = []
         """The masters of the beginning, then their replicas, then what was added."""
 
@@ -63,8 +64,8 @@ class RedisCluster(Started):
 
     def tell(self, node: RedisServer, *words: Any) -> Any:
         """One command to one node."""
-        with self.client(node) as client:
-            return client.execute_command(*words)
+        client = self._clients.get(node) or self._clients.setdefault(node, self.client(node))
+        return client.execute_command(*words)
 
     def id_of(self, node: RedisServer) -> str:
         """By which the others know it."""
@@ -96,8 +97,8 @@ class RedisCluster(Started):
 
     def known_to(self, node: RedisServer) -> set[str]:
         """Ids of all nodes that a node knows."""
-        with self.client(node) as client:
-            return {str(one["node_id"]) for one in client.cluster("NODES").values()}
+        lines = self.tell(node, "CLUSTER NODES")
+        return {str(one["node_id"]) for one in lines.values()}
 
     def start(self) -> None:
         """All nodes, until each knows of each slot."""
@@ -133,6 +134,8 @@ class RedisCluster(Started):
 
     def close(self) -> None:
         """End all nodes."""
+        for client in self._clients.values():
+            client.close()
         for node in self.nodes:
             node.close()
         for port in self._buses.values():

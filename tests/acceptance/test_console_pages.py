@@ -15,7 +15,7 @@ from tests.support.console import DEAD, PHONE, STREAMS, TOKEN, Stage
 from tests.support.programs.needed import NotFound, give_up
 
 PICTURES = os.environ.get("SYNCD_TEST_PICTURES")
-"""Where to put pictures, such as `docs`; without it they are taken, and thrown away."""
+"""Where to put pictures, such as `docs`; without it none are taken."""
 BOTH = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 TIMEOUT_MS = 60_000
 expect.set_options(timeout=TIMEOUT_MS)
@@ -47,10 +47,10 @@ def forty(stage: Stage) -> Stage:
     return stage
 
 
-def picture(page: Page, name: str, tmp_path: Path, *, full: bool = False) -> None:
-    page.evaluate("document.activeElement.blur()")
-    folder = Path(PICTURES) if PICTURES else tmp_path
-    page.screenshot(path=folder / f"{name}.png", full_page=full, animations="disabled")
+def picture(page: Page, name: str, *, full: bool = False) -> None:
+    if PICTURES:
+        page.evaluate("document.activeElement.blur()")
+        page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=full, animations="disabled")
 
 
 def row(page: Page, name: str) -> Locator:
@@ -64,7 +64,7 @@ def contract(page: Page, name: str) -> None:
 
 @pytest.mark.at_scale("light")
 @BOTH
-def test_one_contract(stage: Stage, dark: bool, tmp_path: Path) -> None:
+def test_one_contract(stage: Stage, dark: bool) -> None:
     """One contract is a calm page: all is well, the icon is green, axe-core finds nothing."""
     with stage.page(dark=dark) as page:
         expect(row(page, "movies")).to_contain_text("live")
@@ -72,7 +72,7 @@ def test_one_contract(stage: Stage, dark: bool, tmp_path: Path) -> None:
         assert page.locator("#icon").get_attribute("href") == "console/icon.svg"
         expect(page.locator("#servers")).to_contain_text("MongoDB 6.0")
         if not dark:
-            picture(page, "console-one", tmp_path)
+            picture(page, "console-one")
         assert stage.findings(page) == []
 
 
@@ -96,7 +96,7 @@ def test_the_page_alone(stage: Stage) -> None:
 
 @pytest.mark.at_scale("dark")
 @BOTH
-def test_forty_contracts(forty: Stage, dark: bool, tmp_path: Path) -> None:
+def test_forty_contracts(forty: Stage, dark: bool) -> None:
     """What is wrong comes first, with its remedy; a copy shows a bar and how long it takes; title and icon turn red."""
     with forty.page(dark=dark) as page:
         expect(page.locator("#tiles .need_a_person .figure")).to_have_text("3")
@@ -144,7 +144,7 @@ def test_a_person_finds_a_contract(forty: Stage) -> None:
 
 @pytest.mark.at_scale("dark")
 @BOTH
-def test_the_page_of_a_contract(forty: Stage, dark: bool, tmp_path: Path) -> None:
+def test_the_page_of_a_contract(forty: Stage, dark: bool) -> None:
     """What it is, how it was, what waits: a copy, an edit, dead letters, an index, a failed lane, both ways."""
     if not dark:
         forty.write("prices", version="1.0.1", slo={"freshness": "3s"})
@@ -159,12 +159,12 @@ def test_the_page_of_a_contract(forty: Stage, dark: bool, tmp_path: Path) -> Non
         expect(page.locator("#keys")).to_contain_text("prices:{_id}")
         expect(page.locator("#trend svg .line").first).to_be_attached()
         assert forty.findings(page) == []
-        picture(page, "console-contract-dark" if dark else "console-contract", tmp_path, full=not dark)
+        picture(page, "console-contract-dark" if dark else "console-contract", full=not dark)
 
 
 @pytest.mark.at_scale("light")
 @BOTH
-def test_a_phone(forty: Stage, dark: bool, tmp_path: Path) -> None:
+def test_a_phone(forty: Stage, dark: bool) -> None:
     """Nothing is wider than the screen."""
     for path in ("", "#/prices"):
         with forty.page(path, dark=dark, size=PHONE) as page:
@@ -172,18 +172,18 @@ def test_a_phone(forty: Stage, dark: bool, tmp_path: Path) -> None:
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
             assert forty.findings(page) == []
             if not dark:
-                picture(page, "console-phone-contract" if path else "console-phone", tmp_path)
+                picture(page, "console-phone-contract" if path else "console-phone")
 
 
 @pytest.mark.at_scale("dark")
 @BOTH
-def test_the_first_picture(forty: Stage, dark: bool, tmp_path: Path) -> None:
+def test_the_first_picture(forty: Stage, dark: bool) -> None:
     """A contract that is served has a line of its lag, below what the contract promises."""
     with forty.page(dark=dark) as page:
         expect(row(page, "stock").locator(".spark .line")).to_be_attached()
         expect(row(page, "stock").locator(".spark.late")).to_have_count(0)
         expect(row(page, "orders").locator("progress")).to_be_visible()
-        picture(page, "console-dark" if dark else "console", tmp_path)
+        picture(page, "console-dark" if dark else "console")
 
 
 def test_dead_letters_are_replayed_and_dropped(forty: Stage) -> None:
@@ -257,7 +257,7 @@ def act(page: Page, name: str, says: str, token: str = "", filter: str = "", *, 
 
 
 @pytest.mark.at_scale
-def test_hundreds_of_contracts(forty: Stage, tmp_path: Path) -> None:
+def test_hundreds_of_contracts(forty: Stage) -> None:
     """The page is as calm with four hundred contracts, and a search finds one."""
     forty.add_streams()
     with forty.page() as page:
@@ -268,7 +268,7 @@ def test_hundreds_of_contracts(forty: Stage, tmp_path: Path) -> None:
         page.locator("#search").fill("stream-023")
         expect(page.locator("#rows tr")).to_have_count(1)
         page.locator("#search").fill("")
-        picture(page, "console-400", tmp_path)
+        picture(page, "console-400")
         assert forty.findings(page) == []
 
 

@@ -33,7 +33,7 @@ from tests.support.programs.dask import dask_cluster, dask_worker
 from tests.support.scene import Flow
 from tests.support.ways.reconcile import Drift, add_every_kind, check, drift_of, plan_of, plant, running
 
-COUNT, PLANTED, RANGE = 600, 22, 100
+COUNT, PLANTED, RANGE, CHUNK = 300, 22, 50, 10
 CHUNKS = b"\x02find\x00", b"hint"
 
 
@@ -47,7 +47,7 @@ def begin(rig: Rig) -> tuple[Flow, Drift]:
 def settings_of(rig: Rig, mongo: Proxy | None = None) -> dict[str, str]:
     return {
         "SYNCD_MONGO_URI": (mongo or rig.mongo_proxy).mongo_uri, "SYNCD_REDIS_URL": rig.redis_proxy.redis_url,
-        "SYNCD_CONTRACTS": str(rig.scene.contracts.path), "SYNCD_CHUNK_DOCUMENTS": "20",
+        "SYNCD_CONTRACTS": str(rig.scene.contracts.path), "SYNCD_CHUNK_DOCUMENTS": str(CHUNK),
     }  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def here(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def bulk(rig: Rig, flow: Flow, where: OpenExecutor, *, repair: bool = False) -> ReconcileReport:
     mongo, redis = MongoStore(rig.mongo.uri), RedisStore(rig.redis.url)
     try:
-        order = BulkOrder(repair, range_documents=RANGE, chunk=20)
+        order = BulkOrder(repair, range_documents=RANGE, chunk=CHUNK)
         return Bulk(plan_of(rig.scene, flow), mongo, redis, order, where, threading.Event()).run()
     finally:
         mongo.close()

@@ -41,8 +41,8 @@ def wait_numbers(flow: Flow) -> None:
     """Until each key shows its document's number. `compare` knows fields without a type alone."""
 
     def wrong() -> list[int]:
-        films = flow.collection.find({"_id": {"$type": "int"}})
-        return [said["_id"] for said in films if flow.hash(said["_id"]).get("n") != str(said["n"])]
+        films = {said["_id"]: said["n"] for said in flow.collection.find({"_id": {"$type": "int"}})}
+        return [end for end, said in flow.hashes(films).items() if said.get("n") != str(films[end])]
 
     wait_until(lambda: not wrong(), 20, lambda: f"{wrong()}; {flow.lane()}")
 

@@ -27,8 +27,7 @@ def ask(rig: Rig, *words: str) -> CompletedProcess[str]:
 
 
 def shown(flow: Flow) -> dict[str, dict[str, str]]:
-    ends = flow.keys()
-    return {end: flow.hash(end) for end in ends}
+    return flow.hashes()
 
 
 def test_a_pause_outlives_kills(rig: Rig) -> None:

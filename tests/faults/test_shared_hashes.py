@@ -86,8 +86,10 @@ class Watch(threading.Thread):
         while not self._ended.is_set():
             try:
                 client = client or connect(self._url)
+                pipe = client.pipeline(transaction=False)
                 for n in range(PEOPLE):
-                    reply = client.hgetall(self._people.key(n))
+                    pipe.hgetall(self._people.key(n))
+                for reply in pipe.execute():
                     said = {name.decode(): value.decode() for name, value in reply.items()}
                     if said.get("a") != said.get("b") or said.get("c") != said.get("d"):
                         self.flaws.append(said)

@@ -158,6 +158,19 @@ class Flow:
         reply = self.redis.hgetall(self.key(end, projection))
         return {name.decode(): value.decode() for name, value in reply.items()}
 
+    def hashes(
+        self, ends: Iterable[object] | None = None, projection: str = "card"
+    ) -> dict[Any, dict[str, str]]:
+        """The same of many keys, or of all, in one call."""
+        ends = list(self.keys(projection) if ends is None else ends)
+        pipe = self.redis.pipeline(transaction=False)
+        for end in ends:
+            pipe.hgetall(self.key(end, projection))
+        return {
+            end: {name.decode(): value.decode() for name, value in reply.items()}
+            for end, reply in zip(ends, pipe.execute(), strict=True)
+        }
+
     def json(self, end: object, projection: str = "card") -> Any:
         """A JSON document; None when there is no key."""
         reply = self.redis.execute_command("JSON.GET", self.key(end, projection))

@@ -50,6 +50,37 @@ def gauge(name: str, value: str) -> dict[str, str]:
 PAUSED = states("paused") | restarts(0) | gauge("syncd_lease_held", "0") | gauge("syncd_paused", "1")
 CALM = states("live") | restarts(0) | gauge("syncd_lag_seconds", "0.2") | gauge("syncd_lease_held", "1")
 
+Case = tuple[str, dict[str, str]]
+FIRE: list[Case] = [
+    ("SyncdLaneUnsteady", CALM | states("live", "waiting", "catching_up") | restarts(3)),
+    ("SyncdLaneUnsteady", CALM | states("waiting", "live") | restarts(2)),
+    ("SyncdLaneUnsteady", CALM | states("catching_up", "catching_up", "live") | restarts(6)),
+    ("SyncdLaneRestarts", CALM | restarts(3)),
+    ("SyncdContractStands", CALM | states("waiting")),
+    ("SyncdContractStands", CALM | states("standby")),
+    ("SyncdPaused", PAUSED),
+    (
+        "SyncdPositionNearsOplogEnd",
+        PAUSED | gauge("syncd_position_age_seconds", "900") | gauge("syncd_oplog_window_seconds", "1000"),
+    ),
+    ("SyncdAgeUnknown", CALM | gauge("syncd_lag_seconds", "NaN")),
+    ("SyncdStale", CALM | gauge("syncd_lag_seconds", "9") | gauge("syncd_slo_freshness_seconds", "5")),
+    ("SyncdDeadLetters", CALM | gauge("syncd_dead_letters_waiting", "12")),
+]
+FIRE_NOT: list[Case] = [
+    ("SyncdLaneUnsteady", CALM),
+    ("SyncdLaneUnsteady", CALM | states("snapshot")),
+    ("SyncdLaneUnsteady", CALM | states("catching_up")),
+    ("SyncdLaneUnsteady", CALM | states(*["live"] * 19, "waiting") | restarts(20)),
+    ("SyncdLaneRestarts", CALM | restarts(20)),
+    ("SyncdPaused", CALM | gauge("syncd_paused", "0")),
+    ("SyncdContractStands", PAUSED),
+    ("SyncdAgeUnknown", CALM),
+    ("SyncdStale", CALM | gauge("syncd_lag_seconds", "NaN") | gauge("syncd_slo_freshness_seconds", "5")),
+    ("SyncdDeadLetters", CALM | gauge("syncd_dead_letters_waiting", "NaN")),
+]
+"""Alerts, and the series that they see."""
+
 
 def only(folder: Path, alert: str) -> Path:
     """The rules without those of other alerts, which take promtool six times as long."""
@@ -61,9 +92,10 @@ def only(folder: Path, alert: str) -> Path:
     return path
 
 
-def fires(tool: Path, folder: Path, alert: str, series: dict[str, str]) -> bool:
-    """Whether an alert fires at the end; promtool compares labels and annotations as well, so it is asked for none."""
-    cases: dict[str, Any] = {
+def case(folder: Path, alert: str, series: dict[str, str]) -> Path:
+    """That no alert fires at the end: promtool compares labels and annotations as well, so it is asked for none."""
+    folder.mkdir()
+    said: dict[str, Any] = {
         "rule_files": [str(only(folder, alert))],
         "evaluation_interval": "30s",
         "tests": [
@@ -74,14 +106,26 @@ def fires(tool: Path, folder: Path, alert: str, series: dict[str, str]) -> bool:
             }
         ],
     }
-    case = folder / "case.yaml"
-    case.write_text(yaml.safe_dump(cases), encoding="utf-8")
+    path = folder / "case.yaml"
+    path.write_text(yaml.safe_dump(said), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def fired(tool: Path, tmp_path_factory: pytest.TempPathFactory) -> list[bool]:
+    """Whether the alert of each case fires; all in one run of promtool."""
+    root = tmp_path_factory.mktemp("alerts")
+    files = [case(root / str(number), *one) for number, one in enumerate(FIRE + FIRE_NOT)]
     done = subprocess.run(
-        [tool, "test", "rules", case], capture_output=True, text=True, check=False, timeout=60
+        [tool, "test", "rules", *files], capture_output=True, text=True, check=False, timeout=60
     )
-    said = done.stdout + done.stderr
-    assert done.returncode == 0 or alert in said, said
-    return done.returncode != 0
+    said = done.stdout.split("Unit Testing: ")[1:]
+    found = ["SUCCESS" not in one for one in said]
+    assert len(found) == len(files), done.stdout + done.stderr
+    named = [alert for is_fired, (alert, _) in zip(found, FIRE + FIRE_NOT, strict=True) if is_fired]
+    for alert, why in zip(named, done.stderr.split("FAILED:")[1:], strict=True):
+        assert f"alertname: {alert}" in why, why
+    return found
 
 
 def test_promtool_takes_the_rules(tool: Path) -> None:
@@ -92,45 +136,13 @@ def test_promtool_takes_the_rules(tool: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    ("alert", "series"),
-    [
-        ("SyncdLaneUnsteady", CALM | states("live", "waiting", "catching_up") | restarts(3)),
-        ("SyncdLaneUnsteady", CALM | states("waiting", "live") | restarts(2)),
-        ("SyncdLaneUnsteady", CALM | states("catching_up", "catching_up", "live") | restarts(6)),
-        ("SyncdLaneRestarts", CALM | restarts(3)),
-        ("SyncdContractStands", CALM | states("waiting")),
-        ("SyncdContractStands", CALM | states("standby")),
-        ("SyncdPaused", PAUSED),
-        (
-            "SyncdPositionNearsOplogEnd",
-            PAUSED | gauge("syncd_position_age_seconds", "900") | gauge("syncd_oplog_window_seconds", "1000"),
-        ),
-        ("SyncdAgeUnknown", CALM | gauge("syncd_lag_seconds", "NaN")),
-        ("SyncdStale", CALM | gauge("syncd_lag_seconds", "9") | gauge("syncd_slo_freshness_seconds", "5")),
-        ("SyncdDeadLetters", CALM | gauge("syncd_dead_letters_waiting", "12")),
-    ],
-)
-def test_an_alert_that_must_fire(tool: Path, tmp_path: Path, alert: str, series: dict[str, str]) -> None:
+@pytest.mark.parametrize("number", range(len(FIRE)), ids=lambda number: f"{FIRE[number][0]}-{number}")
+def test_an_alert_that_must_fire(fired: list[bool], number: int) -> None:
     """nothing_silent: also for a lane that is live in one scrape of three."""
-    assert fires(tool, tmp_path, alert, series)
+    assert fired[number]
 
 
-@pytest.mark.parametrize(
-    ("alert", "series"),
-    [
-        ("SyncdLaneUnsteady", CALM),
-        ("SyncdLaneUnsteady", CALM | states("snapshot")),
-        ("SyncdLaneUnsteady", CALM | states("catching_up")),
-        ("SyncdLaneUnsteady", CALM | states(*["live"] * 19, "waiting") | restarts(20)),
-        ("SyncdLaneRestarts", CALM | restarts(20)),
-        ("SyncdPaused", CALM | gauge("syncd_paused", "0")),
-        ("SyncdContractStands", PAUSED),
-        ("SyncdAgeUnknown", CALM),
-        ("SyncdStale", CALM | gauge("syncd_lag_seconds", "NaN") | gauge("syncd_slo_freshness_seconds", "5")),
-        ("SyncdDeadLetters", CALM | gauge("syncd_dead_letters_waiting", "NaN")),
-    ],
-)
-def test_an_alert_that_must_not(tool: Path, tmp_path: Path, alert: str, series: dict[str, str]) -> None:
+@pytest.mark.parametrize("number", range(len(FIRE_NOT)), ids=lambda number: f"{FIRE_NOT[number][0]}-{number}")
+def test_an_alert_that_must_not(fired: list[bool], number: int) -> None:
     """A copy of hours, one restart, and a figure that is not known wake no one up."""
-    assert not fires(tool, tmp_path, alert, series)
+    assert not fired[len(FIRE) + number]

@@ -131,10 +131,9 @@ def states(flow: Flow, without: Sequence[Any] = ()) -> dict[Any, Any]:
 
 def key_states(flow: Flow) -> dict[Any, Any]:
     """What they must say by the keys."""
-    found = {int(end): flow.hash(end) for end in flow.keys()}  # noqa: SIM118 - no mapping
     return {
-        n: (int(said["n"]), said["text"], flow.redis.pttl(flow.key(n)) > 0)
-        for n, said in found.items()
+        int(end): (int(said["n"]), said["text"], flow.redis.pttl(flow.key(end)) > 0)
+        for end, said in flow.hashes().items()
         if said
     }
 

@@ -73,12 +73,8 @@ def documents(flow: Flow) -> dict[Any, Any]:
 
 def hashes(flow: Flow) -> dict[Any, Any]:
     """What the documents must be, by the hashes that are there: numbered ones, with numbers as `_id`."""
-    wanted = {}
-    found = flow.keys()
-    for end in found:
-        said = flow.hash(end)
-        wanted[int(end)] = {"n": int(said["n"]), "say": {"text": said["text"]}}
-    return wanted
+    found = flow.hashes().items()
+    return {int(end): {"n": int(said["n"]), "say": {"text": said["text"]}} for end, said in found if said}
 
 
 def wait_documents(flow: Flow, wanted: Mapping[Any, Any], timeout: float = 40) -> None:

@@ -69,10 +69,6 @@ def as_hash(document: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in values.items() if value is not None}
 
 
-def hashes(flow: Flow) -> dict[str, dict[str, str]]:
-    return {end: flow.hash(end) for end in flow.keys()}  # noqa: SIM118 - no mapping
-
-
 def wanted(flow: Flow) -> dict[str, dict[str, str]]:
     found = {str(end): as_hash(document) for end, document in documents(flow).items()}
     return {end: said for end, said in found.items() if said}
@@ -83,12 +79,12 @@ def wait_alike(flow: Flow, timeout: float = 40) -> None:
 
     def alike() -> bool:
         keys = (flow.names.control("outbox"), flow.names.control("marks"))
-        return not any(flow.redis.exists(key) and waiting(flow, key) for key in keys) and hashes(
-            flow
-        ) == wanted(flow)
+        return not any(
+            flow.redis.exists(key) and waiting(flow, key) for key in keys
+        ) and flow.hashes() == wanted(flow)
 
     def told() -> str:
-        have, want = hashes(flow), wanted(flow)
+        have, want = flow.hashes(), wanted(flow)
         ends = have.keys() | want.keys()
         wrong = {end: (have.get(end), want.get(end)) for end in ends if have.get(end) != want.get(end)}
         return f"alike; {len(wrong)} differ (hash, document): {str(wrong)[:600]}; {flow.lane()}"
