@@ -144,6 +144,26 @@ def test_another_series_with_the_same_end(rig: Rig, by: str) -> None:
     assert flow.metric("syncd_keyspace_catchups_total") == 1
 
 
+def test_late_samples_that_one_search_finds(rig: Rig) -> None:
+    """bounded: a late sample comes while another one is searched for, and the search finds both; no second one goes
+    through all the series."""
+    flow = live_series(rig.scene, "found")
+    add(flow, "a", range(12_000))
+    wait_samples(flow)
+    before = flow.redis.info("commandstats")["cmdstat_ts.revrange"]["calls"]
+    hold = rig.redis_proxy.hold_request(b"TS.REVRANGE")
+    add(flow, "a", [11_000.5])
+    hold.wait()
+    add(flow, "a", [11_000.25])
+    hold.release()
+    wait_samples(flow)
+    for number in (12_000, 12_001):
+        add(flow, "a", [number])
+        wait_samples(flow)
+    read = flow.redis.info("commandstats")["cmdstat_ts.revrange"]["calls"] - before
+    assert read < 12, "a page of the series each, and a few of its last samples"
+
+
 def test_late_samples_while_all_are_compared(rig: Rig) -> None:
     """nothing_lost: a sample comes behind the page of its series that a comparison reads next, where the comparison has
     been; it arrives, with no event of that series after it."""

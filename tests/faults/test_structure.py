@@ -120,6 +120,24 @@ def test_a_collection_that_goes(rig: Rig, down: bool) -> None:
             wait_shows(flow, then[way, mode])
 
 
+def test_a_collection_that_goes_from_under_keys_that_stay(rig: Rig) -> None:
+    """nothing_lost: under `on_delete: ignore` the keys of a collection that is dropped stay, those that its documents
+    name by `_id`, those that a map names, and members; where nothing is said of `on_drop`."""
+    shapes = (
+        CARD,
+        projection(["title"], name="moving", key="{title}"),
+        projection(name="board", type="zset", key="all", member="{_id}", score="n"),
+    )
+    sync = {"on_delete": "ignore"}
+    flow = rig.scene.run("kept", *shapes, documents=films(), sync=sync, unique=[["title"]])
+    flow.collection.drop()
+    flow.collection.insert_many([film(number) for number in range(COUNT, COUNT + 9)])
+    wait_until(lambda: flow.hash(COUNT + 8) and flow.lane()["state"] == "live", 40, flow.lane)
+    for name in ("card", "moving"):
+        assert len(flow.keys(name)) == COUNT + 9
+    assert flow.redis.zcard(flow.key("all", "board")) == COUNT + 9
+
+
 def test_a_lane_that_waits_for_a_person(rig: Rig) -> None:
     """nothing_silent, no_ghosts: under `on_drop: pause` the keys stay, through a restart, until `syncd snapshot`."""
     flow = add(rig, "film", "pause")

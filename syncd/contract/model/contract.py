@@ -172,7 +172,8 @@ class Sync(Model):
     on_drop: Literal["purge", "keep", "pause"] = Field(
         "purge",
         description="For `mongo_to_redis`. What a drop or rename of the collection means: `purge` removes its keys, "
-        "`keep` leaves them until new documents overwrite them, `pause` stops the lane until `syncd snapshot`.",
+        "`keep` leaves them until new documents overwrite them, `pause` stops the lane until `syncd snapshot`. With "
+        "`on_delete: ignore` they stay, as with `keep`, where nothing is said here.",
     )
     adopt: bool = Field(
         False,

@@ -79,14 +79,14 @@ class SamplesRun(KeyspaceRun):
 
     def _search(self, series: bytes) -> None:
         """Samples that were added behind others, from there backwards until so many were found."""
-        late = self._late[series]
-        left = late.number
-        for found in self._walk(series, late.before):
-            left -= found
-            if left <= 0:
+        late, found = self._late[series], 0
+        for more in self._walk(series, late.before):
+            found += more
+            if found >= late.number:
                 break
-        if left <= 0 or not self._context.is_over:
-            self._count(series, late)
+        if found >= late.number or not self._context.is_over:
+            # Also those that came meanwhile: a search for them would find no more.
+            self._count(series, max(late.number, found))
 
     def _walk(self, series: bytes, before: int = 0) -> Iterator[int]:
         """Compare samples with their documents, a page at a time, from the newest on, or from those before a moment. Of
@@ -104,9 +104,9 @@ class SamplesRun(KeyspaceRun):
             if self._is_behind:
                 self._read_again(series)
 
-    def _count(self, series: bytes, late: Late) -> None:
+    def _count(self, series: bytes, number: int) -> None:
         """MongoDB has so many more samples of a series: its next read, which is due, takes them into account."""
-        self._searched[series] = late.number
+        self._searched[series] = number
         self._late.pop(series, None)
         self._read_again(series)
 
@@ -183,7 +183,7 @@ class SamplesRun(KeyspaceRun):
         for _ in () if everything else self._walk(key):
             pass
         if late is not None and not self._context.is_over:
-            self._count(key, late)
+            self._count(key, late.number)
         return not self._context.is_over
 
     def _serve(self) -> bool:

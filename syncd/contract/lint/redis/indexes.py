@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from syncd.contract.lint.keys import keys_of
 from syncd.contract.model.redis.indexed import member_of, path_of
@@ -14,7 +15,7 @@ from syncd.contract.model.redis.indexes import Index, IndexField, VectorField
 from syncd.contract.model.redis.json_path import can_be_read
 from syncd.contract.model.redis.projection import FieldSpec, Projection
 from syncd.contract.model.redis.redis_types import TYPE_RULES, IndexForm
-from syncd.contract.model.redis.template import KeyTemplate
+from syncd.contract.model.redis.template import SEPARATOR, KeyTemplate, Placeholder
 from syncd.contract.model.redis.template_overlap import overlaps
 from syncd.contract.read.loaded import LoadedContract
 from syncd.contract.read.source import Path
@@ -89,31 +90,48 @@ def indexed_fields(contracts: Sequence[LoadedContract]) -> Iterator[Indexed]:
 
 
 def index_names_are_unique(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:
-    """An index name is an alias, and an alias points at one index."""
+    """An index name is an alias, and an alias points at one index. Real ones behind it are `name:1` and so on."""
     first: dict[str, Indexes] = {}
     known: list[tuple[KeyTemplate, Indexes]] = []
     for one in indexes(contracts):
         path = (*one.path, "name")
         if not one.contract.sound(*path):
             continue
-        mine = list(index_names(one.contract.contract, one.index.name))
+        mine = [(name, one) for name in index_names(one.contract.contract, one.index.name)]
         what = "again"
         if (other := first.setdefault(one.index.name, one)) is one:
-            other = _meeting(mine, known) or one
-            what = f"can be the same as `{other.contract.written(*other.path, 'name')}`"
+            what, other = _meeting(mine, known) or ("", one)
         if other is not one:
+            what = what.format(f"`{other.contract.written(*other.path, 'name')}`")
             remedy = f"choose another name, for a projection of {other.contract.file} has this one"
             yield one.contract.problem(path, f"the index name `{one.contract.written(*path)}` {what}", remedy)
-        known += [(name, one) for name in mine]
+        known += mine
 
 
-def _meeting(names: Sequence[KeyTemplate], known: Sequence[tuple[KeyTemplate, Indexes]]) -> Indexes | None:
-    """An index that may have one of these names, where either has one for each collection."""
-    for name in names:
+_Names: TypeAlias = Sequence[tuple[KeyTemplate, Indexes]]
+
+
+def _meeting(mine: _Names, known: _Names) -> tuple[str, Indexes] | None:
+    """An index that may have one of these names, where either has one for each collection, or a real one behind which
+    may, or has one that a real one of these may have; and what to say of it."""
+    for name, one in mine:
         for theirs, other in known:
             if (name.placeholders or theirs.placeholders) and overlaps(name, theirs) is not None:
-                return other
+                return "can be the same as {}", other
+            if _may_be_behind(name, other.index, theirs):
+                return "can be that of a real index behind {}", other
+            if _may_be_behind(theirs, one.index, name):
+                return "can have a real index behind it with the name {}", other
     return None
+
+
+def _may_be_behind(name: KeyTemplate, index: Index, alias: KeyTemplate) -> bool:
+    """Whether an index can have the name of a real one behind an alias: with a number at its end."""
+    literals = (*alias.literals[:-1], f"{alias.literals[-1]}{SEPARATOR}", "")
+    real = KeyTemplate(alias.text, literals, (*alias.placeholders, Placeholder("number")))
+    number = "".join(name.literals).rpartition(SEPARATOR)[2]
+    is_number = not number or (number.isascii() and number.isdigit())
+    return index.generations == "alias" and is_number and overlaps(name, real) is not None
 
 
 def indexes_cover_their_own_keys(contracts: Sequence[LoadedContract]) -> Iterator[Problem]:

@@ -163,6 +163,9 @@ def _of_another_capture(contract: LoadedContract) -> Iterator[Problem]:
     if inbound and sync.on_delete == "tombstone":
         what = f"a tombstone is for documents that go {_TURNED}"
         yield contract.problem(("sync", "on_delete"), what, "write delete or ignore")
+    if "on_drop" in sync.model_fields_set and (sync.on_drop, sync.on_delete) == ("purge", "ignore"):
+        what = "`on_drop: purge` beside `on_delete: ignore`, by which the keys of a dropped collection stay"
+        yield contract.problem(("sync", "on_drop"), what, "write keep or pause, or leave it out")
 
 
 def _specs(contracts: Sequence[LoadedContract]) -> Iterator[tuple[LoadedContract, Path, str, FieldSpec]]:

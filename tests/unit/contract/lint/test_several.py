@@ -134,24 +134,35 @@ def test_what_is_refused(tmp_path: Path, name: str) -> None:
     assert wanted in told(tmp_path, text)
 
 
+SAME, BEHIND = "can be the same as", "can be that of a real index behind"
+TURNED = {SAME: SAME, BEHIND: "can have a real index behind it with the name"}
+
+
 @pytest.mark.parametrize(
     ("name", "collection", "mine", "meets"),
     [
-        ("u:{$db}", "a_*.users", "u:a_1", True),
-        ("u:{$db}", "a_*.users", "u:b_1", False),
-        ("u:{$db}", "a_*.users", "u:a:1", False),
-        ("u:{$db}", "*.users", "u:x", True),
-        ("{$db}.{$collection}", "a*.*", "a1.b", True),
+        ("u:{$db}", "a_*.users", "u:a_1", SAME),
+        ("u:{$db}", "a_*.users", "u:b_1", ""),
+        ("u:{$db}", "a_*.users", "u:a:1", ""),
+        ("u:{$db}", "a_*.users", "u:a_1:1", BEHIND),
+        ("u:{$db}", "a_*.users", "u:a_1:1x", ""),
+        ("u:{$db}", "a_*.users", "u:a_1:1:1", ""),
+        ("u:{$db}", "*.users", "u:x", SAME),
+        ("{$db}.{$collection}", "a*.*", "a1.b", SAME),
+        ("{$db}.{$collection}", "a*.*", "a1.b:7", BEHIND),
     ],
 )
-def test_index_names_that_meet(tmp_path: Path, name: str, collection: str, mine: str, meets: bool) -> None:
-    """One of several collections, and that of another contract: only where a collection could have it."""
+def test_index_names_that_meet(tmp_path: Path, name: str, collection: str, mine: str, meets: str) -> None:
+    """One of several collections, or a real index behind it, and that of another contract: only where a collection
+    could have it, in whatever order the files come. In place there is no real one of another name."""
     key = "user:{$db}:{$collection}:{_id}"
     several_of = several(f'"{collection}"', key, more=INDEX.replace("users", f'"{name}"'))
     other = several("shop.other", "o:{_id}", more=INDEX.replace("users", mine)).replace("movies", "other")
-    lines = told(tmp_path, several_of, other)
-    wanted = (
-        f"b.yaml:14:13: the index name `{mine}` can be the same as `{name}`; "
-        "choose another name, for a projection of a.yaml has this one"
-    )
-    assert lines == ([wanted] if meets else [])
+    remedy = "choose another name, for a projection of a.yaml has this one"
+    behind = f"b.yaml:14:13: the index name `{mine}` {meets} `{name}`; {remedy}"
+    before = f"b.yaml:14:13: the index name `{name}` {TURNED.get(meets)} `{mine}`; {remedy}"
+    assert told(tmp_path, several_of, other) == ([behind] if meets else [])
+    assert told(tmp_path, other, several_of) == ([before] if meets else [])
+    if meets == BEHIND:
+        in_place = several_of.replace("    index:", "    index:\n      generations: in_place")
+        assert told(tmp_path, in_place, other) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,17 @@ def test_a_key_that_means_nothing_is_refused(key: str, way: str, tmp_path: Path)
     found = [line for line in told(tmp_path, contract(shape + said.replace(", ,", ","))) if f"`{key}" in line]
     assert bool(found) == (way not in ways), (said, found)
     assert all(line.startswith("a.yaml:13:") for line in found)
+
+
+@pytest.mark.parametrize("way", sorted(TO_REDIS))
+def test_a_drop_that_could_remove_nothing(way: str, tmp_path: Path) -> None:
+    """nothing_silent: under `on_delete: ignore` keys stay, so nobody writes that a drop of the collection removes them;
+    what is not written is no mistake."""
+    shape, sync = WAYS[way]
+    said = shape + f"sync: {{{sync}, on_delete: ignore, on_drop: purge}}\n"
+    (line,) = told(tmp_path, contract(said))
+    assert re.match(
+        r"a.yaml:13:\d+: `on_drop: purge` beside `on_delete: ignore`, .*; write keep or pause", line
+    )
+    for fine in (", on_drop: keep", ", on_drop: pause", ""):
+        assert told(tmp_path, contract(said.replace(", on_drop: purge", fine))) == []
