@@ -7,7 +7,6 @@ each series in its order. Rates are those from the first document to the last. A
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 from collections.abc import Callable
@@ -21,9 +20,11 @@ from pymongo import MongoClient
 
 from benchmarks.measured.check import Mismatch
 from benchmarks.measured.observe import POLL_S, wait
+from benchmarks.measured.phases import Figures
 from benchmarks.measured.resp import Resp, pack
 from benchmarks.measured.servers import Servers, busy_share, servers
 from benchmarks.measured.workload import COLLECTION, DATABASE, Document, Shape
+from benchmarks.results.medians import SCRIPT, SYNCD, Medians
 from benchmarks.results.tables import number, table
 from benchmarks.systems.base import Script, Site, Syncd, System
 from tests.support.servers.timeseries import series_server
@@ -33,7 +34,6 @@ STEP_MS = 1_000
 FIRST_MS = 1_767_225_600_000
 PIPELINE = 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SYNCD, SCRIPT = "syncd", "script"
 BACKLOG, LIVE = "backlog", "live"
 
 
@@ -92,28 +92,30 @@ def document(one: int) -> Document:
     }  # fmt: skip
 
 
-def measure(running: Servers, load: Executor, make: Callable[[Site], System], count: int) -> dict[str, float]:
-    """Both rates of one system, and microseconds of its CPU a sample of each. Raises Mismatch, SystemFailed."""
+def measure(
+    running: Servers, load: Executor, make: Callable[[Site], System], count: int
+) -> dict[str, Figures]:
+    """Of both phases of one system the rate, and microseconds of its CPU a sample. Raises Mismatch, SystemFailed."""
     running.reset()
     load.submit(add, running.redis_url, range(count)).result()
     with tempfile.TemporaryDirectory(prefix="syncd-benchmark-") as folder:
         system = make(Site(running.mongo_uri, running.redis_url, Path(folder)))
         try:
             system.start()
-            figures = _passed(running, system, BACKLOG, 0, count)
+            figures = {BACKLOG: _passed(running, system, 0, count)}
             system.wait_ready()
             adding = load.submit(add, running.redis_url, range(count, 2 * count))
-            figures |= _passed(running, system, LIVE, count, 2 * count)
+            figures[LIVE] = _passed(running, system, count, 2 * count)
             adding.result()
             system.stop()
         finally:
             system.kill()
     if wrong := load.submit(check, running.mongo_uri, 2 * count).result():
         raise Mismatch(wrong)
-    return {**figures, "rss_mb": system.peak_bytes / 1e6}
+    return figures
 
 
-def _passed(running: Servers, system: System, phase: str, first: int, last: int) -> dict[str, float]:
+def _passed(running: Servers, system: System, first: int, last: int) -> Figures:
     with MongoClient[Document](running.mongo_uri) as client:
         collection = client[DATABASE][COLLECTION]
         there = collection.estimated_document_count
@@ -123,7 +125,7 @@ def _passed(running: Servers, system: System, phase: str, first: int, last: int)
         end = wait(lambda: there() >= last, "the last document is there", patience, system.check_alive)
         cpu = system.cpu_seconds() - cpu
     done = last - before
-    return {f"{phase}_per_s": done / max(POLL_S, end - start), f"{phase}_cpu_us": cpu / done * 1e6}
+    return {"per_s": done / max(POLL_S, end - start), "cpu_us": cpu / done * 1e6}
 
 
 def check(mongo_uri: str, count: int) -> str:
@@ -135,15 +137,17 @@ def check(mongo_uri: str, count: int) -> str:
     return f"{wrong} differs" if wrong else f"{len(found)} more" if found else ""
 
 
-def shown(found: dict[str, list[dict[str, float]]]) -> str:
+def shown(found: dict[tuple[str, str], list[Figures]]) -> str:
     """The table: medians."""
-    figures = [*next(iter(found.values()))[0]]
-    medians = {
-        name: {figure: statistics.median(one[figure] for one in rounds) for figure in figures}
-        for name, rounds in found.items()
-    }
-    lines = [[figure, *(number(one[figure], ",.1f") for one in medians.values())] for figure in figures]
-    return table(["", *medians], lines)
+    medians = Medians(found, BACKLOG)
+    lines = []
+    for phase in medians.rows:
+        rates = [medians.of(phase, system, "per_s") for system in (SYNCD, SCRIPT)]
+        part = rates[0] / rates[1] if rates[0] and rates[1] else None
+        cpu = [medians.of(phase, system, "cpu_us") for system in (SYNCD, SCRIPT)]
+        cells = [number(rates[0], ",.0f"), number(rates[1], ",.0f"), number(part, ".2f")]
+        lines.append([phase, *cells, *(number(one, ".1f") for one in cpu)])
+    return table(["", "samples/s", "script's", "of script", "CPU us", "script's"], lines)
 
 
 def main() -> None:
@@ -157,7 +161,7 @@ def main() -> None:
         SYNCD: lambda site: Syncd(site, [shape]),
         SCRIPT: TunedSamples,
     }
-    found: dict[str, list[dict[str, float]]] = {}
+    found: dict[tuple[str, str], list[Figures]] = {}
     print(f"{busy_share():.0%} of this machine is busy with other work", file=sys.stderr)
     with (
         servers() as mongo,
@@ -169,7 +173,8 @@ def main() -> None:
             for name, make in makers.items():
                 figures = measure(running, load, make, options.samples)
                 print(name, figures, file=sys.stderr, flush=True)
-                found.setdefault(name, []).append(figures)
+                for phase, one in figures.items():
+                    found.setdefault((phase, name), []).append(one)
     print(shown(found))
 
 
