@@ -35,7 +35,7 @@ from tests.support.servers.cluster import (
 from tests.support.ways.keyspace import add_keyspace, compared, wait_compared, wait_like_keys
 from tests.support.ways.outbox import documents, hashes
 
-COUNT = 400
+COUNT = 200
 STAYS = range(COUNT // 2, COUNT)
 """Keys that are changed and never deleted."""
 EXPIRES = 10_000
@@ -104,7 +104,7 @@ def changes(flow: Flow, *, loses: bool = False) -> Iterator[Application]:
     deletion, whatever moves. `loses`: Redis may have lost writes, so that the application writes all keys again."""
     application, gone = Application(flow), set[int]()
     with flow.collection.watch([{"$match": {"operationType": "delete"}}]) as stream:
-        with meanwhile(application.turn, 0):
+        with meanwhile(application.turn, 0.02):
             yield application
         flow.redis.nodes_manager.initialize()  # type: ignore[attr-defined]
         time.sleep(EXPIRES_MS / 1000)
@@ -151,7 +151,7 @@ def test_slots_move_and_nodes_come_and_go(cluster: RedisCluster, scene: Scene) -
     with changes(flow):
         for source in (first, second, third):
             mine = set(slots_of(cluster, source)) & set(places)
-            move(cluster, [*slots_of_keys(flow, cluster, source, 40), *mine], source, fourth)
+            move(cluster, [*slots_of_keys(flow, cluster, source, 15), *mine], source, fourth)
         wait_until(lambda: logged(scene, "slots moved"), 30, scene.daemon.process.log_tail)
         wait_compared(flow, "slots")
     held = slots_of(cluster, fourth)
@@ -181,7 +181,7 @@ def test_what_no_event_says(cluster: RedisCluster, scene: Scene) -> None:
         flow.redis.delete(flow.key(end))
     moved = slots_of_keys(flow, cluster, first, 40)
     move(cluster, moved, first, second)
-    for end in range(300, 350):
+    for end in range(COUNT - 50, COUNT):
         flow.redis.delete(flow.key(end))
     time.sleep(2.5)
     scene.daemon.start()

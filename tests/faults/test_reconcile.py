@@ -47,7 +47,7 @@ def test_planted_differences_under_load(rig: Rig) -> None:
     planted = plant(flow, range(PLANTED))
     busy = range(PLANTED, COUNT)
     with Recorder(rig.redis.url, busy[:20], flow, may_vanish=True) as recorder:
-        with changing(flow, busy, per_second=500) as load:
+        with changing(flow, busy, per_second=200) as load:
             found = look(rig, flow)
             repaired = look(rig, flow, repair=True)
             again = look(rig, flow)

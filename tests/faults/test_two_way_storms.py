@@ -28,7 +28,7 @@ from tests.support.ways.twoway import (
 )
 from tests.support.ways.twoway_load import Load, film, is_doomed, writing
 
-COUNT, SECONDS, REST_S, RATE = (300, 3.0, 1.0, 60.0) if SCALE == 1 else (10_000, 120.0, 10.0, 150.0)
+COUNT, SECONDS, REST_S, RATE = (300, 2.0, 1.0, 30.0) if SCALE == 1 else (10_000, 120.0, 10.0, 150.0)
 
 
 LEASE = {"SYNCD_LEASE_TTL": "2"}
@@ -165,7 +165,7 @@ FAULTS = (kill, cut_mongo, sleep_over_the_lease, cut_redis)
 @pytest.mark.at_scale("keyspace")
 @pytest.mark.parametrize("capture", ["outbox", "keyspace"])
 def test_both_sides_at_random(storm: Rig, capture: str) -> None:
-    """nothing_lost, no_echo, nothing_silent: four processes write both sides while the daemon is killed, put to sleep
+    """nothing_lost, no_echo, nothing_silent: processes write both sides while the daemon is killed, put to sleep
     and cut off. Afterwards both sides are alike, what one side alone wrote last is there, no field that one side alone
     wrote was in a conflict, each conflict has one record, and at rest nothing is written or read any more."""
     scene = storm.scene

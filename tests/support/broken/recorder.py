@@ -45,7 +45,7 @@ class Recorder(threading.Thread):
             for key, state in zip(self._keys, self._read(self._redis), strict=True):
                 self._look(key, state)
             self.rounds += 1
-            self._stop_it.wait(PAUSE_S)
+            self._stop_it.wait(2 * PAUSE_S)
 
     def _read(self, redis: Redis) -> list[Any]:
         pipe = redis.pipeline(transaction=False)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tests.support.check import wait_until
 
-PAUSE_S = 0.01
+PAUSE_S = 0.02
 
 
 class Turns(threading.Thread):

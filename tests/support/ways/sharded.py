@@ -79,7 +79,7 @@ def load(flow: Flow, target: Flow) -> Iterator[None]:
 
     def write() -> None:
         number = 0
-        while not over.is_set():
+        while not over.wait(0.01):
             number += 1
             put(target, rng.sample(range(40), 3), number)
             remove(target, [rng.randrange(40)])

@@ -23,10 +23,11 @@ from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
 from tests.support.daemon import ROOT
+from tests.support.scale import SCALE
 from tests.support.scene import Document, Flow
 from tests.support.servers.shared import connect
 
-WRITERS = 2
+WRITERS = 1 if SCALE == 1 else 2
 """Of each side."""
 PAUSE_S = 0.1
 DOOMED = 10
