@@ -173,18 +173,24 @@ def test_maps_of_members_go_along_twice(redis: Redis, token: str, old: Daemon, n
 
 @pytest.mark.parametrize(
     ("template", "key"),
-    [("x:{_id}", "x:1"), ("x:{{{a}}}:{slug}", "x:{e}:%7B"), ("x.{b*}-", "x.a:b-.+-")],
+    [
+        ("x:{_id}", "x:1"),
+        ("x:{{{a}}}:{slug}", "x:{e}:%7B"),
+        ("x.{b*}-", "x.a:b-.+-"),
+        ("z:{a*}:{b*}:{c*}:{d*}z", "z:1:2:3:4z"),
+    ],
 )
 def test_keys_of_an_application_go_along(
     redis: Redis, token: str, old: Daemon, new: Daemon, template: str, key: str
 ) -> None:
     """nothing_lost, no_ghosts: keys that an application had under a template stay its own under the contract that takes
     it, also those of a template that the other one was still to clear. Not those that are noted under templates which
-    that contract, or the taker itself, had once: by now they may be anyone's."""
+    that contract, or the taker itself, had once: by now they may be anyone's. A key of thousands of
+    colons costs no more than its length."""
     theirs, mine = (ControlKeys(f"{token}-{name}").foreign for name in ("a", "b"))
     old.take("a", template, "v:{_id}").release()
     old.take("a", template, version="2").release()
-    redis.sadd(theirs, "syncd:", f"{token}:{key}", f"{token}:v:1", f"{token}:w:1")
+    redis.sadd(theirs, "syncd:", f"{token}:{key}", f"{token}:v:1", f"{token}:w:1", f"{token}:z:{':' * 3000}")
     new.take("b", "y:{_id}").release()
     redis.sadd(mine, "syncd:", f"{token}:y:1", f"{token}:w:2", f"{token}:x:gone")
     redis.hset(

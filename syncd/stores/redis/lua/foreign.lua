@@ -44,26 +44,45 @@ end
 local share_foreign, forget_foreign
 
 do
-  -- A Lua pattern that fits every key of a template, by its text in records, and more.
-  local function pattern_of(template)
-    local text, at, found = template:gsub('{=[^{}]*}$', ''), 1, '^'
+  -- What stands between the placeholders of a template, by its text in records.
+  local function literals_of(template)
+    local text, at, found = template:gsub('{=[^{}]*}$', ''), 1, {''}
     while at <= #text do
       local two, value = text:sub(at, at + 1), text:match('^{[^{}]*}', at)
       local is_brace = two == '{{' or two == '}}'
-      found = found .. (value and not is_brace and '.*' or text:sub(at, at):gsub('%W', '%%%0'))
+      if value and not is_brace then
+        found[#found + 1] = ''
+      else
+        found[#found] = found[#found] .. text:sub(at, at)
+      end
       at = at + (is_brace and 2 or value and #value or 1)
     end
-    return found .. '$'
+    return found
+  end
+
+  -- Whether a key has these, in their order; that is so for every key of the template, and for some others. In a time that
+  -- grows with the length of the key alone, which a pattern of Lua does not promise.
+  local function has_all(key, literals)
+    if #literals == 1 then return key == literals[1] end
+    local first, last = literals[1], literals[#literals]
+    if key:sub(1, #first) ~= first then return false end
+    local at = #first + 1
+    for number = 2, #literals - 1 do
+      local _, ends = key:find(literals[number], at, true)
+      if not ends then return false end
+      at = ends + 1
+    end
+    return #key - #last + 1 >= at and key:sub(#key - #last + 1) == last
   end
 
   -- Call a function with each key of a set of these, and whether it may be one of entries of `owned`.
   local function each_of(base, entries, call_with)
     if redis.call('EXISTS', base .. 'foreign') == 0 then return end  -- who has none needs no right to this
-    local patterns, cursor, page = {}, '0', nil
-    for at, entry in ipairs(entries) do patterns[at] = pattern_of(entry[2]) end
+    local templates, cursor, page = {}, '0', nil
+    for at, entry in ipairs(entries) do templates[at] = literals_of(entry[2]) end
     local function fits(key)
-      for _, pattern in ipairs(patterns) do
-        if key:find(pattern) then return true end
+      for _, literals in ipairs(templates) do
+        if has_all(key, literals) then return true end
       end
       return false
     end
