@@ -154,6 +154,35 @@ def test_maps_and_types_go_along(
     assert json.loads(redis.hget(mine.position, "owned") or "") == [["card", f"{token}:x:{{slug}}", "hash"]]
 
 
+@pytest.mark.parametrize("how", ["evicted", "taken"])
+def test_a_template_that_only_a_position_knows(
+    store: RedisStore, redis: Redis, token: str, old: Daemon, new: Daemon, how: str
+) -> None:
+    """no_ghosts, nothing_lost: a contract has left, and its claim is gone, `evicted` or `taken` by a contract to MongoDB
+    whose template meets it: who takes the template has its keys, with their map, and those of an application stay its
+    own."""
+    tell_roster(store, token, "one", "a", "b", "c")
+    old.take("a", "x:{slug}").release()
+    theirs, mine, template = ControlKeys(f"{token}-a"), ControlKeys(f"{token}-b"), f"{token}:x:{{slug}}"
+    redis.hset(theirs.position, "owned", json.dumps([["card", template, "hash"]]))
+    redis.hset(theirs.keys_by_id("card", template), "1", f"{token}:x:one")
+    redis.sadd(theirs.foreign, "syncd:", f"{token}:x:app", f"{token}:y:app")
+    tell_roster(store, token, "one", "b", "c")
+    if how == "evicted":
+        redis.delete(CLAIMS)
+    else:
+        new.take("c", "x:a{_id}", kind="keyspace").release()
+        assert redis.hget(theirs.position, "owned"), "it still says so, and `syncd orphans` by that"
+        new.take("c", "z:{_id}", kind="keyspace", version="2").release()
+        redis.hdel(CLAIMS, f"{KEY}{token}:x:a{{_id}}")
+    new.take("b", "x:{slug}", type="json")
+    said = read_claims(store)[1][KEY + template]
+    assert not said.get("new") and said["noted"]
+    assert json.loads(redis.hget(mine.position, "owned") or "") == [["card", template, "hash"]]
+    assert redis.exists(mine.keys_by_id("card", template)) and not redis.hget(theirs.position, "owned")
+    assert redis.smembers(mine.foreign) == {b"syncd:", f"{token}:x:app".encode()}
+
+
 def test_maps_of_members_go_along_twice(redis: Redis, token: str, old: Daemon, new: Daemon) -> None:
     """no_ghosts: the maps that say of which keys documents are members go to the contract whose template only meets,
     and from there to a third one that takes that, before the copy of the second has removed anything."""

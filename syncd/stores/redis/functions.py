@@ -17,7 +17,7 @@ PROTOCOL = "8"
 """Version of the agreement between this code and the Lua; both sides check it on every call."""
 
 _PARTS = (
-    "shared", "claims", "owned", "foreign", "handover", "contracts", "operations", "operations/each",
+    "shared", "claims", "owned", "foreign", "heirs", "handover", "contracts", "operations", "operations/each",
     "operations/arrays", "operations/expiring", "operations/members", "operations/vectors",
     "operations/shared_hashes", "operations/boards", "operations/deadlines", "operations/samples",
     "operations/feeds", "operations/matched", "apply", "lease", "partial", "groups", "types", "state",
