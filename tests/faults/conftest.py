@@ -11,10 +11,12 @@ import pytest
 from pymongo import MongoClient
 
 from syncd.embedded import RedisServer, ReplicaSet
+from syncd.embedded.cluster import RedisCluster
 from tests.support.broken.hold import Hold
 from tests.support.broken.proxy import Proxy
 from tests.support.check import wait_until
 from tests.support.scene import Document, Scene
+from tests.support.servers.cluster import masters
 
 OPEN_SHARED = b"\x10aggregate\x00\x01\x00\x00\x00"
 """How a stream over a whole database begins: `aggregate: 1`, where others name their collection."""
@@ -80,6 +82,16 @@ def rig(replica_set: ReplicaSet, redis_server: RedisServer, tmp_path: Path) -> I
         scene.mongo.drop_database("faults")
         scene.redis.flushall()
         yield Rig(scene, replica_set, redis_server, mongo_proxy, redis_proxy)
+
+
+@pytest.fixture
+def scene(cluster: RedisCluster, replica_set: ReplicaSet, tmp_path: Path) -> Iterator[Scene]:
+    """For a module that has a `cluster`: a daemon on it, without proxies. All masters are empty."""
+    with Scene(tmp_path, "faults", replica_set.uri, cluster.url, env={"SYNCD_LEASE_TTL": "3"}) as made:
+        made.mongo.drop_database("faults")
+        for node in masters(cluster):
+            cluster.tell(node, "FLUSHALL")
+        yield made
 
 
 @pytest.fixture

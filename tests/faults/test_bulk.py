@@ -101,18 +101,6 @@ class Running(threading.Thread):
         return self.report
 
 
-def test_a_worker_is_killed(rig: Rig, here: None) -> None:
-    """nothing_silent: one of two workers of a Dask cluster, or one of two processes, is killed with a range in its
-    hands: another one does it, and the report is that of a check by one process."""
-    flow, planted = begin(rig)
-    by_dask, by_processes = dask_with_a_kill(rig, flow), processes_with_a_kill(rig, flow)
-    alone = check(rig.scene, flow, rig.mongo.uri, rig.redis.url)
-    assert drift_of(alone) == planted
-    assert (alone.result, alone.documents) == ("drift", COUNT)
-    assert says(by_dask) == says(alone)
-    assert says(by_processes) == says(alone)
-
-
 def dask_with_a_kill(rig: Rig, flow: Flow) -> ReconcileReport:
     with ExitStack() as stack:
         cluster = stack.enter_context(dask_cluster())
@@ -146,6 +134,22 @@ def processes_with_a_kill(rig: Rig, flow: Flow) -> ReconcileReport:
     report = looking.result()
     assert len(opened) == 2
     return report
+
+
+KILLS = {"processes": processes_with_a_kill, "dask": dask_with_a_kill}
+
+
+@pytest.mark.at_scale("dask")
+@pytest.mark.parametrize("where", KILLS)
+def test_a_worker_is_killed(rig: Rig, here: None, where: str) -> None:
+    """nothing_silent: one of two processes, or of two workers of a Dask cluster, is killed with a range in its hands:
+    another one does it, and the report is that of a check by one process."""
+    flow, planted = begin(rig)
+    found = KILLS[where](rig, flow)
+    alone = check(rig.scene, flow, rig.mongo.uri, rig.redis.url)
+    assert drift_of(alone) == planted
+    assert (alone.result, alone.documents) == ("drift", COUNT)
+    assert says(found) == says(alone)
 
 
 def are_gone(workers: list[psutil.Process]) -> bool:

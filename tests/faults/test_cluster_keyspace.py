@@ -27,6 +27,7 @@ from tests.support.scene import Flow, Scene
 from tests.support.servers.cluster import (
     fail_over,
     half_moved,
+    masters,
     move,
     move_at_once,
     slots_of,
@@ -50,19 +51,6 @@ def cluster(no_child_survives: None) -> Iterator[RedisCluster]:
     """Three masters with a replica each; what is acknowledged outlives a kill."""
     with RedisCluster(3, 1, appendonly=True) as nodes:
         yield nodes
-
-
-@pytest.fixture
-def scene(cluster: RedisCluster, replica_set: ReplicaSet, tmp_path: Path) -> Iterator[Scene]:
-    with Scene(tmp_path, "faults", replica_set.uri, cluster.url, env=LEASE) as made:
-        made.mongo.drop_database("faults")
-        for node in masters(cluster):
-            cluster.tell(node, "FLUSHALL")
-        yield made
-
-
-def masters(cluster: RedisCluster) -> list[RedisServer]:
-    return [node for node in cluster.nodes if cluster.tell(node, "ROLE")[0] == b"master"]
 
 
 def begin(scene: Scene, short: str) -> Flow:

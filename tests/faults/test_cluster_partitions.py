@@ -9,13 +9,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import count
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
-from syncd.embedded import LOOPBACK, RedisServer, ReplicaSet
+from syncd.embedded import LOOPBACK, RedisServer
 from syncd.embedded.cluster import RedisCluster
 from syncd.errors import FencedError, TransientError
 from syncd.plan.claims import MONGO, Claims
@@ -49,15 +48,6 @@ def cluster(no_child_survives: None) -> Iterator[RedisCluster]:
     """Three masters; what is acknowledged outlives a kill."""
     with RedisCluster(3, appendonly=True) as nodes:
         yield nodes
-
-
-@pytest.fixture
-def scene(cluster: RedisCluster, replica_set: ReplicaSet, tmp_path: Path) -> Iterator[Scene]:
-    with Scene(tmp_path, "faults", replica_set.uri, cluster.url, env=LEASE) as made:
-        made.mongo.drop_database("faults")
-        for node in masters(cluster):
-            cluster.tell(node, "FLUSHALL")
-        yield made
 
 
 def masters(cluster: RedisCluster) -> list[RedisServer]:

@@ -8,13 +8,12 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
-from syncd.embedded import RedisServer, ReplicaSet
+from syncd.embedded import RedisServer
 from syncd.embedded.cluster import RedisCluster
 from syncd.stores.redis.cluster.nodes import HOME, ClusterStore
 from syncd.stores.redis.cluster.slots import slot_of
@@ -45,16 +44,6 @@ def cluster(no_child_survives: None) -> Iterator[RedisCluster]:
     """Three masters; what is acknowledged outlives a kill."""
     with RedisCluster(3, appendonly=True, modules=True) as nodes:
         yield nodes
-
-
-@pytest.fixture
-def scene(cluster: RedisCluster, replica_set: ReplicaSet, tmp_path: Path) -> Iterator[Scene]:
-    with Scene(tmp_path, "faults", replica_set.uri, cluster.url, env={"SYNCD_LEASE_TTL": "3"}) as made:
-        made.mongo.drop_database("faults")
-        for node in cluster.nodes:
-            if cluster.tell(node, "ROLE")[0] == b"master":
-                cluster.tell(node, "FLUSHALL")
-        yield made
 
 
 class Shapes:

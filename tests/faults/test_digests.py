@@ -164,6 +164,7 @@ MOMENTS: dict[str, Callable[[Rig, Flow], Hold]] = {
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.at_scale("it is not written")
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_while_digests_are_compared(rig: Rig, moment: str) -> None:
     """nothing_lost, no_ghosts: the next run looks for what is left, and nothing passes for known that is not."""

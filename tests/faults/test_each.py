@@ -74,7 +74,7 @@ def changing(rig: Rig, flow: Flow, seed: int) -> AbstractContextManager[None]:
                 with rig.scene.mongo.start_session() as session:
                     session.with_transaction(lambda session: move(session, one, other))
 
-    return meanwhile(write, 0.005)
+    return meanwhile(write, 0.015)
 
 
 def assert_same(flow: Flow) -> None:

@@ -15,6 +15,7 @@ from tests.support.ways.outbox import call, documents, outbox
 GAMES, USERS = ("go", "chess", "shogi"), [f"u{number}" for number in range(30)]
 
 
+@pytest.mark.at_scale("set")
 @pytest.mark.parametrize("type", ["zset", "set"])
 def test_kills_while_members_change(rig: Rig, type: str) -> None:
     """nothing_lost, no_ghosts, applied_once: members come, change, move from key to key and go, ranges of them and

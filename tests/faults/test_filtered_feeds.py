@@ -41,6 +41,7 @@ def test_killed_at_the_call(rig: Rig, reply: bool) -> None:
     flow.wait_same()
 
 
+@pytest.mark.at_scale("-json.set")
 @pytest.mark.parametrize("right", ["-json.set", "-srem", "-xtrim"])
 def test_a_call_that_fails_in_the_middle(rig: Rig, narrow: Callable[..., None], right: str) -> None:
     """applied_once: Redis fails before the entries of a call, between them, or behind them, again and again; when it

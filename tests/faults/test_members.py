@@ -42,7 +42,7 @@ class Sampler:
     def _run(self) -> None:
         draw = random.Random(1)
         keys = [self._flow.key(f"r{number}", "board") for number in range(REGIONS)]
-        while not self._stop.wait(0.002):
+        while not self._stop.wait(0.01):
             some = draw.sample(range(PLAYERS), 50)
             said: Any = self._flow.redis.eval(COUNT_BOARDS, len(keys), *keys, *some)
             self.most, self.samples = max(self.most, said), self.samples + 1

@@ -47,7 +47,7 @@ def removing(flow: Flow, seed: int) -> AbstractContextManager[None]:
                 films.delete_one(which)
                 films.insert_one(film(number) | {"slug": f"again{turn}"})
 
-    return meanwhile(write, 0.005)
+    return meanwhile(write, 0.015)
 
 
 def assert_no_ghosts(flow: Flow) -> None:

@@ -57,7 +57,7 @@ def writing(flow: Flow) -> AbstractContextManager[None]:
             case _:
                 films.update_one(which, {"$set": {"n": turn}})
 
-    return meanwhile(write, 0.005)
+    return meanwhile(write, 0.015)
 
 
 def test_one_of_two_is_killed_again_and_again(rig: Rig) -> None:

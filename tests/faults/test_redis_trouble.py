@@ -49,7 +49,7 @@ def updating(flow: Flow, count: int = COUNT) -> Iterator[list[int]]:
         flow.collection.update_one({"_id": done[0] % count}, {"$inc": {"n": 1}})
         done[0] += 1
 
-    with meanwhile(update, 0.001):
+    with meanwhile(update, 0.01):
         yield done
 
 

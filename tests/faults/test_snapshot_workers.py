@@ -41,7 +41,7 @@ from tests.support.programs.dask import dask_cluster, dask_worker
 from tests.support.scene import Flow
 from tests.support.ways.reconcile import plan_of
 
-COUNT, FEW = 4000, 1200
+COUNT, FEW = 2400, 800
 STEP = 20
 WATCHED = tuple(range(5, COUNT, 250))
 CHUNKS = b"\x02find\x00", b"hint"

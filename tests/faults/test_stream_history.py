@@ -48,6 +48,7 @@ def set_back(flow: Flow, to: str = "0-1") -> None:
     pipe.execute()
 
 
+@pytest.mark.at_scale("running-time series", "down-collection")
 @pytest.mark.parametrize("series", [False, True], ids=["collection", "time series"])
 @pytest.mark.parametrize("down", [False, True], ids=["running", "down"])
 def test_a_stream_that_is_set_back(rig: Rig, series: bool, down: bool) -> None:

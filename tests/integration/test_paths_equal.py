@@ -103,6 +103,7 @@ def content(flow: Flow) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.at_scale("1", "2")
 @pytest.mark.parametrize("seed", range(3))
 def test_deltas_and_reads_give_the_same(shared: Scene, seed: int) -> None:
     """Random documents under random updates: a contract that takes deltas ends each time as one that reads."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 Value = TypeVar("Value")
-POLL = 0.02  # seconds
+POLL = 0.03  # seconds
 LONGEST_POLL, SLOWER = 0.25, 1.2
 """A long wait asks less and less often: each question costs CPU here and in the server that is asked (3 ms where a
 daemon is asked for its status), and other tests wait."""

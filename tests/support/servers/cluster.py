@@ -14,6 +14,11 @@ from tests.support.check import wait_until
 KEYS_AT_ONCE = 100
 
 
+def masters(cluster: RedisCluster) -> list[RedisServer]:
+    """All nodes that say so of themselves."""
+    return [node for node in cluster.nodes if cluster.tell(node, "ROLE")[0] == b"master"]
+
+
 def slots_of(cluster: RedisCluster, node: RedisServer) -> list[int]:
     """Those that the node has by its own words."""
     for first, last, (_, port, *_), *_ in cluster.tell(node, "CLUSTER SLOTS"):
