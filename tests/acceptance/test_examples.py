@@ -20,8 +20,8 @@ SAID = {
     "profiles-hash": "ok: syncd ended by itself",
 }
 SMALLER = {
-    "chat-sessions": ["--sessions", "10", "--clients", "2", "--seconds", "3", "--kill-every", "1.2"],
-    "edge-site": ["--products", "200", "--seconds", "1"],
+    "chat-sessions": ["--sessions", "4", "--clients", "1", "--seconds", "2", "--kill-every", "1.5"],
+    "edge-site": ["--products", "60", "--seconds", "0.5"],
 }
 LONGEST = 150  # seconds; a slow machine that loads a model and starts three servers
 

@@ -4,6 +4,7 @@ does not.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from bson import Timestamp
@@ -40,6 +41,7 @@ def test_others_are_written(rig: Rig) -> None:
         before = seconds(idle)
 
         def moved(before: int = before) -> bool:
+            time.sleep(1)
             busy.collection.update_one({"_id": 1}, {"$inc": {"n": 1}})
             return seconds(idle) > before
 
