@@ -343,7 +343,9 @@ def test_masters_that_come_back(cluster: RedisCluster, scene: Scene, replica_set
         flow.redis.nodes_manager.initialize()  # type: ignore[attr-defined]
         wait_until(flow.dead_letters, 20, flow.lane)
         assert logged(scene, "Redis has lost dead letters; their keys are read again") == 1
-        assert len(flow.lane()["nodes"]) == 3 and all(one["position"] for one in flow.lane()["nodes"])
+        wait_until(
+            lambda: [bool(one["position"]) for one in flow.lane()["nodes"]] == [True] * 3, 20, flow.lane
+        )
         said = syncd("deadletters", "drop", flow.contract, "--all", **env_of(scene, cluster))
         assert "dropped 1" in said.stdout, said.stderr
         scene.daemon.kill()

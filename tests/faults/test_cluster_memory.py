@@ -16,7 +16,9 @@ from syncd.embedded import RedisServer, ReplicaSet
 from syncd.embedded.cluster import RedisCluster
 from syncd.stores.redis.cluster.nodes import HOME, PLACES, ClusterStore
 from syncd.stores.redis.cluster.slots import slot_of
+from syncd.stores.redis.records.claims import CLAIMS
 from syncd.stores.redis.records.cluster_lease import bring_together
+from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.levels import REPLAYED, are_level, have_replayed
 from syncd.stores.redis.records.node_records import MAP, NODES
 from syncd.stores.redis.records.position import ControlKeys
@@ -263,6 +265,25 @@ def test_checks(cluster: RedisCluster, scene: Scene) -> None:
     assert new.client.hdel(there.arranged, NODES, MAP) == 2
     bring_together(store, flow.contract, "another:1", 10, None)
     assert have_replayed(store, keys), "it has lost no replay"
+    held = HeldForAMoment()
+    bring_together(store, flow.contract, "another:1", 10, held)
+    assert held.lost and not held, "who has lost one renews none"
+
+
+class HeldForAMoment(list[Lease]):
+    """Leases that would be renewed; that of each node but the home is lost as soon as it is taken, with its claims."""
+
+    lost = 0
+
+    def add(self, lease: Lease) -> None:
+        self.append(lease)
+        if lease.keys.place != HOME:
+            self.lost += lease.store.client.delete(lease.keys.lease)  # type: ignore[operator]
+            lease.store.client.delete(lease.keys.place + CLAIMS)
+
+    def remove(self, lease: Lease) -> None:
+        if lease in self:
+            super().remove(lease)
 
 
 WRITE = b"txnNumber"

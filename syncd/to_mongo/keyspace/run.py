@@ -52,8 +52,7 @@ class KeyspaceRun(StateRun):
         self._sync = KeyspaceSync(self._plan, self._store, self._writer, context.settings.batch_writes)
         self._passing = Passing(self._redis, self._control, context.requests, listening, self._memory)
         self._comparison = Comparison(self._redis, self._plan, listening, context.status.unfit)
-        self._kept = 0.0
-        self._placed_at = time.monotonic()
+        self._kept = self._placed_at = 0.0
 
     def run(self) -> None:
         """First what was not heard, then what is heard, until stopped."""
