@@ -162,9 +162,7 @@ class Lease:
                 dead.append(holder)
                 continue
             if word == b"moving":
-                what = (
-                    f"{shown_holder(holder)} brings the records of {self.contract} to where the slots are now"
-                )
+                what = f"{shown_holder(holder)} arranges the records of {self.contract} on the nodes of the cluster"
                 raise TransientError("redis", what, soon=True)
             if word != b"newer" and not (word == b"claimed" and not holder):
                 self._waits_since = None

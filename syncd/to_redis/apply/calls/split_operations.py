@@ -28,6 +28,7 @@ from syncd.to_redis.apply.calls.operations import Limited, Operations, is_unicod
 from syncd.to_redis.apply.elements import EncodedElement, encoded_elements
 
 HOME = 0
+_OF_A_KEY = Put, Patch
 
 
 class SplitOperations(Operations):
@@ -55,7 +56,10 @@ class SplitOperations(Operations):
 
     def add(self, write: Write) -> None:
         """Append one write to the call of its node, or nothing at all."""
-        self._route(write)
+        if isinstance(write, _OF_A_KEY) and write.shape.by_id:  # the commonest by far
+            self.parts[self._slots.node_of(write.key)].add(write)
+        else:
+            self._route(write)
         self.added.append(write)
 
     def _route(self, write: Write) -> None:
