@@ -234,3 +234,30 @@ def test_a_member_is_unique_by_its_id(scene: Scene, mongo_uri: str, redis_url: s
     env = {"SYNCD_MONGO_URI": mongo_uri, "SYNCD_REDIS_URL": redis_url}
     done = syncd("check", str(scene.contracts.path), "--connect", **env)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("more", [{"type": "set"}, {"type": "zset", "score": "n"}], ids=["set", "zset"])
+def test_keys_that_become_whole_ones(scene: Scene, more: dict[str, Any]) -> None:
+    """no_ghosts: after an edit the keys are sets by themselves, and a name may be that of a key that documents shared:
+    it holds what its document says, also where that is a member of before. What else was shared is gone."""
+    key = f"whole-{more['type']}:"
+    flow = scene.run(
+        f"whole-{more['type']}",
+        {"projection": "shared", "key": f"/{key}{{kind}}", "member": "{_id}", **more},
+        documents=[
+            {"_id": "a", "kind": "k", "slug": "k", "n": 1, "tags": ["a", "b"]},
+            {"_id": "b", "kind": "m", "slug": "z", "n": 2, "tags": ["q"]},
+        ],
+    )
+    whole = {"projection": "whole", "type": "set", "key": f"/{key}{{slug}}", "value": "tags"}
+    flow.write(whole, unique=[["slug"]], sync={"sweep_limit": "100%"})
+    prefix = f"{scene.token}:{key}"
+    there = {f"{prefix}k".encode(): {b"a", b"b"}, f"{prefix}z".encode(): {b"q"}}
+
+    def held() -> dict[bytes, Any]:
+        names = [name for name in scene.redis.keys(f"{prefix}*") if scene.redis.type(name) == b"set"]
+        return {name: scene.redis.smembers(name) for name in names}
+
+    wait_until(lambda: held() == there and len(scene.redis.keys(f"{prefix}*")) == 2, 60, held)
+    flow.wait_live()
+    assert held() == there, "when the copy has ended"

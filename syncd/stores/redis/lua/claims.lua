@@ -125,6 +125,23 @@ local function is_claimed(claims, key, field)
   return false
 end
 
+-- Whether a key is by now one that a contract has as a whole, with what it holds. `keys`: of a call, which remembers the claims.
+local function is_had_whole(keys, key)
+  if not keys.whole then
+    keys.whole = {}
+    local all = redis.call('HGETALL', CLAIMS)
+    for at = 1, #all, 2 do
+      local claim = all[at]:sub(1, 4) == 'key ' and claim_of(all[at + 1])
+      if claim and not claim.free and not has_members(claim) then keys.whole[#keys.whole + 1] = claim end
+    end
+  end
+  local kind = redis.call('TYPE', key).ok
+  for _, claim in ipairs(keys.whole) do
+    if claim.type == kind and key:find(claim.pattern) then return true end
+  end
+  return false
+end
+
 -- What stands against the claims of `contract`: {reason, holder, name of the claim, other contract}, or nil.
 -- wish: seen (version of the claims), draw, taken (names of claims of others that have to be taken over, each with the own
 -- claim that it meets), ...

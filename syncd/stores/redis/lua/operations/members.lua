@@ -212,18 +212,22 @@ operations.ml = {keyless = true, width = fixed(3), write = function(_, args, i, 
   is_fresh(keys, args[i + 2])
 end}
 
--- The same by a projection that the contract no longer has. A member by another projection stays. map, _id, n, map of
--- another projection, ...
+-- The same by a projection that the contract no longer has. A member by another projection stays, and so does what is in a
+-- key that is a whole one by now. map, _id, n, map of another projection, ...
 operations.mr = {keyless = true, width = counted(3), write = function(_, args, i, last, _, keys)
   local kept, map, id = {}, args[i], args[i + 1]
-  if has_fields(map) then kept = claimed_members(keys, memberships(redis.call('HGET', map, id))) end
+  local said = memberships(redis.call('HGET', map, id))
+  if has_fields(map) then kept = claimed_members(keys, said) end
+  for key, found in pairs(as_lookup(said)) do
+    if is_had_whole(keys, key) then kept[key] = found end
+  end
   for at = i + 3, last do
     for key, found in pairs(as_lookup(memberships(redis.call('HGET', args[at], id)))) do
       kept[key] = kept[key] or {}
       for member in pairs(found) do kept[key][member] = true end
     end
   end
-  leave(memberships(redis.call('HGET', map, id)), kept, map, id)
+  leave(said, kept, map, id)
   redis.call('HDEL', map, id)
 end}
 
