@@ -252,11 +252,12 @@ def test_names_of_other_clients(shared: Scene) -> None:
     name = f"{shared.token}-theirs"
     shared.redis.execute_command("FT.CREATE", name, "PREFIX", 1, "elsewhere:", "SCHEMA", "a", "TEXT")
     shared.redis.execute_command("FT.CREATE", f"{name}:1", "PREFIX", 1, "elsewhere:", "SCHEMA", "a", "TEXT")
+    shared.redis.execute_command("FT.CREATE", f"{name}-place", "PREFIX", 1, "elsewhere:", "SCHEMA", "a", "TEXT")
     shared.redis.execute_command("FT.ALIASADD", f"{name}-alias", f"{name}:1")
     one = shared.run("theirs", indexed(name), documents=FILMS)
     two = shared.run("theirs-alias", indexed(f"{name}-alias"), documents=FILMS)
-    three = shared.run("theirs-place", indexed(f"{name}:1", generations="in_place"), documents=FILMS)
-    for flow, said in ((one, name), (two, f"{name}-alias"), (three, f"{name}:1")):
+    three = shared.run("theirs-place", indexed(f"{name}-place", generations="in_place"), documents=FILMS)
+    for flow, said in ((one, name), (two, f"{name}-alias"), (three, f"{name}-place")):
         flow.wait_same()
         assert told(flow, said)["state"] == "taken"
     assert (real(one, name), real(one, f"{name}-alias")) == (name, f"{name}:1")

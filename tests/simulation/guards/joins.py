@@ -23,7 +23,7 @@ def _uncovered(before: Any) -> Any:
 
 JOIN_GUARDS = (
     Guard(
-        "joins: the position says what is to be read again", 224, "nothing_lost", way="joins",
+        "joins: the position says what is to be read again", 484, "nothing_lost", way="joins",
         python="syncd.stores.redis.records.refreshes:JoinedPosition.read", instead=_forgetting,
     ),
     Guard(
@@ -33,5 +33,6 @@ JOIN_GUARDS = (
     Guard(
         "shared: a field that the contract does not name is another's", 1, "nothing_lost", way="shared",
         python="syncd.plan.to_redis.shared_hash:SharedHashShape.is_own", instead=always(True),
+        lua=((" and has_field_of(map, member)", ""),),
     ),
 )  # fmt: skip

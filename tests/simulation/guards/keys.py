@@ -99,11 +99,11 @@ GUARDS = (
         ),
     ),
     Guard(
-        "a call is left out where the one before was not applied", 33, "nothing_silent",
+        "a call is left out where the one before was not applied", 203, "nothing_silent",
         lua=(("~= args[6] then return {'behind'} end", "== nil then return {'behind'} end"),),
     ),
     Guard(
-        "a whole write deletes the hash before it writes it", 18, "never_torn",
+        "a whole write deletes the hash before it writes it", 3, "never_torn",
         lua=(
             ("    if whole and found ~= 'none' then redis.call('DEL', key) end\n", ""),
             ("operations.h = {needs = 'hash', width = counted(2), write = function(key, args, i, last, found)\n"
@@ -112,23 +112,23 @@ GUARDS = (
         ),
     ),
     Guard(
-        "a claim of a moving key carries the time of its state", 503, "never_backwards",
+        "a claim of a moving key carries the time of its state", 160, "never_backwards",
         lua=(("if owner and owner ~= id and since > time then", "if false then"),),
     ),
     Guard(
-        "a document that moved leaves a key alone that another one has by now", 23, "nothing_lost",
+        "a document that moved leaves a key alone that another one has by now", 9, "nothing_lost",
         lua=(("if old and old ~= keep and (owner_of(owners, old) or id) == id then", "if old and old ~= keep then"),),
     ),
     Guard(
-        "a change is asked for what was read before", 13, "never_backwards",
+        "a change is asked for what was read before", 9, "never_backwards",
         python="syncd.to_redis.apply.watermarks:Watermarks.verdict", instead=_first_verdict,
     ),
     Guard(
-        "a chunk leaves out what the stream wrote later", 33, "never_backwards",
+        "a chunk leaves out what the stream wrote later", 9, "never_backwards",
         python="syncd.to_redis.apply.watermarks:Watermarks.newer", instead=always(set()),
     ),
     Guard(
-        "a read is later than the changes that it answers", 24, "nothing_lost",
+        "a read is later than the changes that it answers", 9, "nothing_lost",
         python="syncd.stores.mongo.reads.lookup:Lookup.by_ids", instead=_lagging,
     ),
     Guard(
@@ -136,11 +136,11 @@ GUARDS = (
         python="syncd.to_redis.copy.snapshot:SnapshotReader._sweep", instead=_without_sweep,
     ),
     Guard(
-        "a run knows how late the states are that runs before it have read", 376, "never_backwards",
+        "a run knows how late the states are that runs before it have read", 168, "never_backwards",
         python="syncd.stores.redis.records.position:_decode", instead=_nothing_was_read,
     ),
     Guard(
-        "a part of a key is written only where the key is", 0, "never_torn",
+        "a part of a key is written only where the key is", 77, "never_torn",
         lua=(("'none' or stale then return operation.partial and 'absent' end", "'none' then return end"),),
     ),
     Guard(
