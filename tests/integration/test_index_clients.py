@@ -252,7 +252,9 @@ def test_names_of_other_clients(shared: Scene) -> None:
     name = f"{shared.token}-theirs"
     shared.redis.execute_command("FT.CREATE", name, "PREFIX", 1, "elsewhere:", "SCHEMA", "a", "TEXT")
     shared.redis.execute_command("FT.CREATE", f"{name}:1", "PREFIX", 1, "elsewhere:", "SCHEMA", "a", "TEXT")
-    shared.redis.execute_command("FT.CREATE", f"{name}-place", "PREFIX", 1, "elsewhere:", "SCHEMA", "a", "TEXT")
+    shared.redis.execute_command(
+        "FT.CREATE", f"{name}-place", "PREFIX", 1, "elsewhere:", "SCHEMA", "a", "TEXT"
+    )
     shared.redis.execute_command("FT.ALIASADD", f"{name}-alias", f"{name}:1")
     one = shared.run("theirs", indexed(name), documents=FILMS)
     two = shared.run("theirs-alias", indexed(f"{name}-alias"), documents=FILMS)

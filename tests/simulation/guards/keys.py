@@ -92,7 +92,7 @@ def _without_sweep(before: Any) -> Any:
 
 GUARDS = (
     Guard(
-        "`syncd_apply` checks the lease, and the call before (either one stops most late calls)", 212, "fenced",
+        "`syncd_apply` checks the lease, and the call before (either one stops most late calls)", 481, "fenced",
         lua=(
             ("  if held ~= args[2] then\n", "  if not held then\n"),
             ("~= args[6] then return {'behind'} end", "== nil then return {'behind'} end"),

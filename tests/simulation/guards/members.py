@@ -14,11 +14,6 @@ MEMBER_GUARDS = (
         lua=(("      redis.call('HSET', map, id, packed)\n    end\n    is_fresh", "    end\n    is_fresh"),),
     ),
     Guard(
-        "members: a score alone does not go to where a dead letter left the document", 5945, "never_torn",
-        way="members",
-        lua=(("if is_stale or not (said or is_elsewhere) then", "if not (said or is_elsewhere) then"),),
-    ),
-    Guard(
         "members: who was left out comes back when others leave", 3, "nothing_lost", way="members",
         lua=(("    return count < most or beats(board, bar, worst(board, key, 1)[2])\n", "    return false\n"),),
     ),
