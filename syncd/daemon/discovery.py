@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -47,6 +47,18 @@ class _Known:
     """Collections that a lane serves and MongoDB does not have, with the monotonic second since when."""
     left_out: set[str] = field(default_factory=set)
     """Collections whose keys would be syncd's own."""
+    whole: Contract | None = None
+    made: dict[str, Contract | None] = field(default_factory=dict)
+    """Of this contract over all of them, the one for each."""
+
+    def make(self, whole: Contract, collections: Iterable[str]) -> Mapping[str, Contract | None]:
+        """As `for_collection` does, but each that is still there once."""
+        made = self.made if whole is self.whole else {}
+        self.whole = whole
+        self.made = {
+            name: made[name] if name in made else for_collection(whole, name) for name in collections
+        }
+        return self.made
 
 
 class Discovery:
@@ -103,10 +115,10 @@ class Discovery:
         except StoreError as error:
             recorded, known.why, found = [], str(error), found._replace(is_whole=False)
         names = [*recorded, *(lane["contract"] for lane in lanes)]
-        there = (collection_of(contract, name) for name in names)
-        served = matching(contract, (one for one in there if one is not None))
-        for name in sorted({*(known.listed or ()), *served} - self._gone(contract, known, served, lanes)):
-            one = for_collection(contract, name)
+        named = (collection_of(contract, name) for name in names)
+        served = matching(contract, (one for one in named if one is not None))
+        there = sorted({*(known.listed or ()), *served} - self._gone(contract, known, served, lanes))
+        for name, one in known.make(contract, there).items():
             if one is not None:
                 found.contracts.append(one)
             elif name not in known.left_out:

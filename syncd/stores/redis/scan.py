@@ -57,7 +57,11 @@ class KeyScan:
         """Every key that looks like one of the template; with `kind`, those of that Redis type."""
         pattern = scan_pattern(shape.template)
         for node in self._store.nodes:
-            yield from pages(node.client.scan, match=pattern, count=SCAN_COUNT, _type=kind)
+            if kind is None:
+                with translated():
+                    yield from node.scans.pages(shape.template.prefix, pattern)
+            else:
+                yield from pages(node.client.scan, match=pattern, count=SCAN_COUNT, _type=kind)
 
     def foreign(self, template: KeyTemplate) -> Iterator[list[bytes]]:
         """Those of an application's keys, see `to_redis/copy/foreign_keys`, that look like one of the template."""

@@ -30,6 +30,7 @@ from syncd.stores.redis.capabilities import Capabilities, detect
 from syncd.stores.redis.connect.sentinel_url import SUFFIX
 from syncd.stores.redis.connect.url import redis_client
 from syncd.stores.redis.functions import Functions, require_protocol
+from syncd.stores.redis.shared_scan import SharedScan
 from syncd.stores.together import Together
 from syncd.stores.uri import read_uri
 
@@ -70,6 +71,7 @@ class RedisStore:
             raise UnusableUriError("redis", f"SYNCD_REDIS_URL is not usable: {error}") from None
         self._client = redis_client(access, socket_timeout)
         self._functions = Functions()
+        self.scans = SharedScan(self._client)
         self._known: Together[Capabilities] = Together(KNOWN_S)
 
     @staticmethod
@@ -144,6 +146,7 @@ class RedisStore:
                 connection_class=pool.connection_class, **{**pool.connection_kwargs, **limits}
             )
         )
+        other.scans = SharedScan(other._client)
         return other
 
     def connect(self) -> Capabilities:

@@ -23,6 +23,7 @@ from syncd.stores.mongo.store import Document, MongoStore
 from syncd.stores.mongo.times import is_high_water_mark, just_before, token_at, token_time
 from syncd.to_redis.stream.change_stream import AWAIT_MS, Batch, RawStream, is_drained
 from syncd.to_redis.stream.member import Member, order
+from syncd.to_redis.stream.pace import Pace
 from syncd.to_redis.stream.shared_stages import Namespace, stages, with_document
 from syncd.to_redis.stream.window import DATA_OPS
 
@@ -46,7 +47,7 @@ class StreamHub:
     """The shared streams of one daemon. Thread-safe."""
 
     def __init__(self, store: MongoStore) -> None:
-        self._store, self.history = store, History(store)
+        self._store, self.history, self.pace = store, History(store), Pace()
         self._lock = threading.Lock()
         self._streams: dict[Scope, SharedStream] = {}
         self._not_before: dict[Scope, float] = {}

@@ -16,13 +16,12 @@ from syncd.stores.mongo.last_change import Quiet
 from syncd.stores.mongo.store import Document
 from syncd.stores.mongo.times import is_high_water_mark, seconds, token_at, token_time
 from syncd.to_redis.context import RunContext
-from syncd.to_redis.stream.change_stream import AWAIT_MS, Batch, ChangeStream
+from syncd.to_redis.stream.change_stream import Batch, ChangeStream
 from syncd.to_redis.stream.hub import StreamHub
 from syncd.to_redis.stream.member import Member
+from syncd.to_redis.stream.pace import BRIEF_MS
 from syncd.to_redis.stream.read_ahead import ReadAhead
 
-BRIEF_MS = 100
-"""How long a lane that is not live yet waits for a first event: short, because readers wait until it is live."""
 FAR_S = 5.0
 """A position that is so old may have many changes of other collections behind it."""
 QUIET_S = 3.0
@@ -48,7 +47,7 @@ class LaneStream:
         self._plan, self._stream, self._event = run.lane.plan, stream, event
         self._quiet, self._check = quiet, check
         self._watermarks, self._status, self._state = run.watermarks, run.lane.status, run.lane.state
-        self._hub, self._inbox, self._reads = hub, inbox, ReadAhead(run)
+        self._hub, self._inbox, self._reads, self._pace = hub, inbox, ReadAhead(run), run.lane.hub.pace
         self._member: Member | None = None
         self._closed = False
         self._calm()
@@ -59,11 +58,12 @@ class LaneStream:
         inbox."""
         try:
             yield from self._ahead(first.token)
-            batch: Batch | None = self._stream.next(BRIEF_MS)
+            batch: Batch | None = self._stream.next(self._pace.wait_ms(self, is_live=False))
             while batch is not None:
                 yield self._reads.of(batch)
                 batch = self._next(batch)
         finally:
+            self._pace.leave(self)
             self._stream.close()
 
     def _ahead(self, token: Document) -> Iterator[Batch]:
@@ -97,7 +97,7 @@ class LaneStream:
             member = self._member = Member(self._plan, last.token, self._event, self._inbox)
             if self._hub.join(member):
                 return self._share(member)
-        return self._stream.next(AWAIT_MS if self._state.is_live else BRIEF_MS)
+        return self._stream.next(self._pace.wait_ms(self, is_live=self._state.is_live))
 
     def _check_open(self) -> None:
         """What ends a stream is an event, and the run with it. A lane must not wait for one that never comes."""
@@ -127,6 +127,7 @@ class LaneStream:
                 return member.rest(batch)
         self._stream.close()
         if not self._closed:
+            self._pace.leave(self)
             self._status.stream = "shared"
             member.left.wait()
         member.leave()  # a thread that passes something on at this moment has finished then

@@ -26,6 +26,7 @@ from syncd.stores.redis.cluster.views import ASKED_S, Moving, Views, like, why_w
 from syncd.stores.redis.connect.connections import hang_up, is_hung_up
 from syncd.stores.redis.connect.url import redis_client
 from syncd.stores.redis.functions import Functions
+from syncd.stores.redis.shared_scan import SharedScan
 from syncd.stores.redis.store import CLUSTER_SCHEMES, SOCKET_TIMEOUT_S, Key, RedisStore, translated
 from syncd.stores.together import Together
 from syncd.stores.uri import read_uri
@@ -42,6 +43,7 @@ class NodeStore(RedisStore):
     def __init__(self, client: Redis, address: str, place: str) -> None:
         self._client, self.node, self.place = client, address, place
         self._functions = Functions()
+        self.scans = SharedScan(client)
         self._known = Together(0.0)
 
     def __str__(self) -> str:

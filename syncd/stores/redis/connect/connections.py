@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -34,6 +35,8 @@ _ENDED = ("closed by server", "reset by peer", "EOF occurred", "Broken pipe")
 _NO_MASTER = "it is no master of the cluster any more"
 SPARE_CONNECTIONS = 64
 """Idle ones that are kept open. Five hundred lanes that begin together leave five hundred behind."""
+REST_S = 5.0
+"""So long one more is kept: lanes that begin need many at once, again and again, and a new one costs ten calls."""
 
 
 class SharedPool(ConnectionPool):
@@ -49,15 +52,22 @@ class SharedPool(ConnectionPool):
         return super().get_connection()
 
     def release(self, connection: Any) -> None:
-        """Take a connection back."""
-        if len(self._available_connections) < SPARE_CONNECTIONS:
-            super().release(connection)
-            return
-        connection.disconnect()
+        """Take a connection back, and close the one that has rested longest where no one needs so many any more."""
+        connection.resting_since = time.monotonic()
         super().release(connection)
-        with self._lock, contextlib.suppress(ValueError):  # another thread may have it by now
-            self._available_connections.remove(connection)
-            self._available_connections.insert(0, connection)
+        with self._lock:
+            available = self._available_connections
+            if len(available) <= SPARE_CONNECTIONS or not _has_rested(available[0]):
+                return
+            resting = available.pop(0)
+            self._created_connections -= 1
+        resting.disconnect()
+
+
+def _has_rested(connection: Any) -> bool:
+    """Whether no one has used it for a while."""
+    since: float = connection.resting_since
+    return time.monotonic() - since > REST_S
 
 
 def hang_up(client: Redis) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from syncd.contract.model.redis.template import KeyTemplate
@@ -38,7 +39,7 @@ class Wish:
         return json.dumps(said | claims.encoded())
 
 
-def read_claims(store: RedisStore) -> tuple[str, dict[str, dict[str, Any]]]:
+def read_claims(store: RedisStore) -> tuple[str, dict[str, Mapping[str, Any]]]:
     """Version of the record, and each claim by its name."""
     with translated():
         raw: Any = store.client.hgetall(store.place + CLAIMS)
@@ -162,16 +163,22 @@ def contracts_beside(store: RedisStore, names: Iterable[str], place: str) -> lis
     )
 
 
-def _understood(record: str, name: bytes, text: bytes, *members: str) -> dict[str, Any]:
+def _understood(record: str, name: bytes, text: bytes, *members: str) -> Mapping[str, Any]:
     """An entry that syncd wrote. Raises FatalError where another client has changed it: whose keys these are is then
     unknown, and nothing may be removed."""
     try:
-        said = json.loads(text)
+        said = _decoded(text)
     except ValueError:
         said = None
     if not isinstance(said, dict) or not said.keys() >= set(members):
         raise _unreadable(record, name)
     return said
+
+
+@lru_cache(maxsize=4096)
+def _decoded(text: bytes) -> Any:
+    """Each lane reads the entries of all others, again and again."""
+    return json.loads(text)
 
 
 def _unreadable(record: str, name: bytes) -> FatalError:

@@ -45,25 +45,27 @@ class RequestBoard:
             return lane.contract in self._paused
 
     def _bring_up_to_date(self, lane: ControlKeys) -> None:
-        if lane not in self._lanes or time.monotonic() - self._read_at >= EVERY_S:
+        if time.monotonic() - self._read_at >= EVERY_S:
             self._lanes.add(lane)
-            self._read()
+            self._asked, self._paused = self._read(self._lanes)
             self._read_at = time.monotonic()
+        elif lane not in self._lanes:  # hundreds may begin within a second
+            self._lanes.add(lane)
+            asked, paused = self._read({lane})
+            self._asked, self._paused = self._asked | asked, self._paused | paused
 
     def forget(self, contract: str) -> None:
         """The contract is gone."""
         with self._lock:
             self._lanes = {lane for lane in self._lanes if lane.contract != contract}
 
-    def _read(self) -> None:
-        asked = {
-            lane: [lane.requests, lane.replay, lane.repair, lane.short, lane.partial] for lane in self._lanes
-        }
-        paused = {lane.contract: records_of(self._store, lane.contract) for lane in self._lanes}
+    def _read(self, lanes: set[ControlKeys]) -> tuple[set[ControlKeys], set[str]]:
+        """Of these lanes, of which something is asked, and whose contract is paused."""
+        asked = {lane: [lane.requests, lane.replay, lane.repair, lane.short, lane.partial] for lane in lanes}
+        paused = {lane.contract: records_of(self._store, lane.contract) for lane in lanes}
         # Nearly always nothing is there, and two numbers say so.
         counts = self._count([[key for some in keys.values() for key in some] for keys in (asked, paused)])
-        self._asked = self._there(asked) if counts[0] else set()
-        self._paused = self._there(paused) if counts[1] else set()
+        return self._there(asked) if counts[0] else set(), self._there(paused) if counts[1] else set()
 
     def _there(self, keys: Mapping[T, list[str]]) -> set[T]:
         counts = self._count([*keys.values()])
