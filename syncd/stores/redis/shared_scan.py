@@ -2,7 +2,7 @@
 
 Redis goes through all of its keys for each SCAN: hundreds of lanes that begin together would have it do so hundreds of
 times. A lane that comes while another one scans waits a moment for more, and a thread goes through the keys for all
-who came. A lane that does not take its keys holds up nobody: it goes on alone from where it was left.
+who came. A lane that does not take its keys holds up no other: it goes on alone from where it was left.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from redis import Redis
 from redis import exceptions as driver
 
 AT_ONCE = 1000
-"""Keys that Redis looks at in one call, about."""
+"""Keys that Redis goes through in one call, about."""
 GATHER_S = 0.2
 """How long the first that waits waits for others."""
 PAGE = 500
